@@ -1,0 +1,62 @@
+//! Models as data, local training and evaluation.
+//!
+//! A [`ModelSpec`](fedra_protocol::ModelSpec) is interpreted into burn modules
+//! at run time, so a new model needs no new client. Everything that leaves this
+//! crate is a flat `Vec<f32>` in the order of `ModelSpec::layout`.
+//!
+//! The code is the same native and in WebAssembly, on the CPU and on WebGPU.
+//! Readbacks are `async` because a browser cannot wait; there is no clock, no
+//! socket and no random number that is not seeded by an argument.
+
+mod device;
+mod evaluate;
+mod idx;
+mod network;
+mod parameters;
+pub mod safetensors;
+mod train;
+
+mod data;
+#[cfg(test)]
+mod tests;
+
+pub use data::{Dataset, DatasetError, Targets};
+#[cfg(feature = "webgpu")]
+pub use device::WebGpuError;
+pub use device::{Backend, Compute};
+pub use evaluate::{EvaluationResult, evaluate, predict};
+pub use idx::{IdxError, read_mnist};
+pub use parameters::init_parameters;
+pub use train::{LocalTrainer, gradient};
+
+/// Why training or evaluation stopped.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LearningError {
+    /// The flat parameter vector does not belong to the model.
+    #[error("the model has {expected} parameters, but {actual} were given")]
+    ParameterCount {
+        /// Parameters of the model.
+        expected: usize,
+        /// Length of the vector.
+        actual: usize,
+    },
+    /// The data set does not fit the model.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The plan is outside its ranges.
+    #[error(transparent)]
+    Plan(#[from] fedra_protocol::LocalTrainingError),
+    /// The device failed; on WebGPU it may be lost.
+    #[error("the {backend} device failed: {message}")]
+    Device {
+        /// Where it happened.
+        backend: Backend,
+        /// burn's words.
+        message: String,
+    },
+    /// Training left the finite numbers.
+    #[error(
+        "training diverged: the loss or a parameter is not finite; a smaller learning rate may help"
+    )]
+    Diverged,
+}

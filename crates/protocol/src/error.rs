@@ -1,0 +1,45 @@
+//! Why a message could not be decoded.
+
+use crate::model::ModelSpecError;
+use crate::task::LocalTrainingError;
+
+/// Why bytes are not a valid message. The peer gets the text in a refusal.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than any message may be.
+    #[error("the message has {0} bytes; at most {max} are allowed", max = crate::limits::MAX_MESSAGE_BYTES)]
+    TooLarge(usize),
+    /// Not protobuf, or cut short.
+    #[error("not a Fedra message: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// An envelope without a body that this version knows.
+    #[error("the message has no body that this protocol version knows")]
+    EmptyBody,
+    /// A field that every message of the kind has is absent.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A field is too long or too large.
+    #[error("{field} is {actual}; at most {max} is allowed")]
+    OverLimit {
+        /// The field's path.
+        field: &'static str,
+        /// What came.
+        actual: u64,
+        /// What may come.
+        max: u64,
+    },
+    /// A field has a value outside its range.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The field's path.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A model that does not fit together.
+    #[error("model: {0}")]
+    Model(#[from] ModelSpecError),
+    /// A training plan outside its ranges.
+    #[error("training: {0}")]
+    Training(#[from] LocalTrainingError),
+}

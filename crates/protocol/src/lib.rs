@@ -1,0 +1,41 @@
+//! What travels between an edge client and the aggregator, and the task types both share.
+//!
+//! Messages are protobuf over WebSocket ([`wire`], generated from
+//! `proto/fedra.proto`); the types here are their checked forms. A value that
+//! [`ClientMessage::decode`] or [`ServerMessage::decode`] returns is within every
+//! bound of [`limits`]. This crate does no I/O, reads no clock and draws no
+//! random number.
+
+mod error;
+mod id;
+pub mod limits;
+mod message;
+mod model;
+mod task;
+
+/// The generated protobuf messages. Use the checked types of the crate's root.
+#[allow(missing_docs, clippy::all)]
+pub mod wire {
+    mod decode;
+    mod encode;
+
+    include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
+}
+
+pub use error::DecodeError;
+pub use id::{IdError, RoundId, Sha256Hash, TaskId};
+pub use message::{
+    Availability, CheckedIn, ClientMessage, Hello, Refusal, RefusalCode, RoundAssignment,
+    ServerMessage, UpdateBegin, UpdateChunk, UpdateFault, UpdateOutcome, UpdateVerdict, Welcome,
+};
+pub use model::{Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use task::{
+    Evaluation, LocalTraining, LocalTrainingError, ModelRef, RoundPhase, TaskDescription,
+    TaskStatus,
+};
+
+/// The protocol version that this crate speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// WebSocket close code for a refusal: 4000 plus the wire number of its code.
+pub const CLOSE_CODE_BASE: u16 = 4000;

@@ -1,0 +1,27 @@
+//! Upper bounds on everything that a peer can make long or large.
+//!
+//! A decoder checks against these before it builds a domain value, and the
+//! WebSocket layer before it reads a whole message.
+
+/// Largest WebSocket message in either direction, bytes.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// Largest payload of one [`UpdateChunk`](crate::UpdateChunk), bytes.
+pub const MAX_CHUNK_BYTES: usize = 256 << 10;
+/// Longest task id, bytes.
+pub const MAX_TASK_ID_BYTES: usize = 64;
+/// Longest title, software name or sentence for a person, bytes.
+pub const MAX_TEXT_BYTES: usize = 512;
+/// Longest URL path of a model, bytes.
+pub const MAX_URL_BYTES: usize = 256;
+/// Most protocol versions that a [`Hello`](crate::Hello) may list.
+pub const MAX_VERSIONS: usize = 16;
+/// Most layers of a model.
+pub const MAX_LAYERS: usize = 128;
+/// Most trainable parameters of a model: 2^26, 256 MiB as float32.
+pub const MAX_PARAMETERS: u64 = 1 << 26;
+/// Most activations of one example after any layer.
+pub const MAX_ACTIVATIONS: u64 = 1 << 26;
+/// Most epochs of local training in a round.
+pub const MAX_EPOCHS: u32 = 1_000;
+/// Largest local batch, examples.
+pub const MAX_BATCH: u32 = 65_536;

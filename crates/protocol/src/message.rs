@@ -1,0 +1,294 @@
+//! The messages of both directions in their checked forms.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::error::DecodeError;
+use crate::id::{RoundId, TaskId};
+use crate::limits::MAX_MESSAGE_BYTES;
+use crate::task::{LocalTraining, ModelRef, TaskDescription, TaskStatus};
+use crate::{CLOSE_CODE_BASE, wire};
+
+/// A message from an edge client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientMessage {
+    /// The first message of a session.
+    Hello(Hello),
+    /// Asks to take part in a task.
+    CheckIn {
+        /// The task.
+        task: TaskId,
+    },
+    /// Pauses or resumes taking part.
+    SetAvailability(Availability),
+    /// Announces an update.
+    UpdateBegin(UpdateBegin),
+    /// A piece of the announced update.
+    UpdateChunk(UpdateChunk),
+    /// Gives a round up.
+    Decline {
+        /// The round.
+        round: RoundId,
+        /// One sentence for the operator.
+        reason: String,
+    },
+    /// Asks for a [`ServerMessage::Pong`].
+    Ping {
+        /// Comes back in the answer.
+        nonce: u64,
+    },
+}
+
+/// A message from the aggregator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerMessage {
+    /// Opens the session.
+    Welcome(Welcome),
+    /// Says no.
+    Refusal(Refusal),
+    /// The client takes part.
+    CheckedIn(Box<CheckedIn>),
+    /// Where the task stands.
+    TaskStatus(TaskStatus),
+    /// The client is in the cohort of a round.
+    RoundAssignment(RoundAssignment),
+    /// There is room for the announced update.
+    UploadReady {
+        /// The round.
+        round: RoundId,
+        /// First byte that the server wants.
+        offset: u64,
+    },
+    /// What became of an update.
+    UpdateOutcome(UpdateOutcome),
+    /// Answers [`ClientMessage::Ping`].
+    Pong {
+        /// From the question.
+        nonce: u64,
+    },
+}
+
+/// Who the client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Protocol versions it speaks.
+    pub versions: Vec<u32>,
+    /// Name and version of its software.
+    pub software: String,
+}
+
+/// Terms of the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The protocol version of the session.
+    pub version: u32,
+    /// Random name in the server's logs.
+    pub session_id: String,
+    /// A client silent for this long sends a Ping.
+    pub heartbeat: Duration,
+    /// Largest payload of a chunk, bytes.
+    pub max_chunk_bytes: u32,
+}
+
+/// The server's no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: RefusalCode,
+    /// One sentence for a person.
+    pub message: String,
+    /// When another try makes sense, if ever.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a session or a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCode {
+    /// No protocol version in common.
+    UnsupportedVersion,
+    /// Bytes that are not a valid message.
+    MalformedMessage,
+    /// A valid message at the wrong time.
+    UnexpectedMessage,
+    /// A message over the size limit.
+    MessageTooLarge,
+    /// No task of this name here.
+    UnknownTask,
+    /// The task has had its last round.
+    TaskClosed,
+    /// No room; try again later.
+    Overloaded,
+    /// The client was silent for too long.
+    Timeout,
+    /// The server is going away.
+    ShuttingDown,
+}
+
+impl RefusalCode {
+    /// The WebSocket close code that follows such a refusal.
+    pub fn close_code(self) -> u16 {
+        CLOSE_CODE_BASE + i32::from(wire::RefusalCode::from(self)) as u16
+    }
+}
+
+/// Answer to a check-in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedIn {
+    /// The task.
+    pub task: TaskDescription,
+    /// Where it stands.
+    pub status: TaskStatus,
+}
+
+/// Whether a client may be selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It may be selected.
+    Available,
+    /// It may not, and leaves the round it is in.
+    Paused,
+}
+
+/// An invitation into a round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundAssignment {
+    /// The round.
+    pub round: RoundId,
+    /// The model to start from.
+    pub model: ModelRef,
+    /// How to train.
+    pub training: LocalTraining,
+    /// Time until the deadline.
+    pub deadline: Duration,
+}
+
+/// Announces an update: one little-endian float32 a parameter, local minus global.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateBegin {
+    /// The round.
+    pub round: RoundId,
+    /// Length of the update.
+    pub bytes: u64,
+    /// Examples that were trained on.
+    pub examples: u64,
+    /// CRC-32 (IEEE) of the whole update.
+    pub crc32: u32,
+}
+
+/// A piece of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateChunk {
+    /// The round.
+    pub round: RoundId,
+    /// Position of the first byte.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Bytes,
+    /// CRC-32 (IEEE) of `data`.
+    pub crc32: u32,
+}
+
+impl UpdateChunk {
+    /// A chunk with its checksum.
+    pub fn new(round: RoundId, offset: u64, data: Bytes) -> Self {
+        let crc32 = crc32fast::hash(&data);
+        Self {
+            round,
+            offset,
+            data,
+            crc32,
+        }
+    }
+
+    /// Whether the bytes arrived as they were sent.
+    pub fn is_intact(&self) -> bool {
+        crc32fast::hash(&self.data) == self.crc32
+    }
+}
+
+/// What became of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateOutcome {
+    /// The round that the update was for.
+    pub round: RoundId,
+    /// Accepted, rejected or discarded.
+    pub verdict: UpdateVerdict,
+    /// One sentence for a person; empty when accepted.
+    pub message: String,
+}
+
+/// The three fates of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpdateVerdict {
+    /// Counted in the average.
+    Accepted,
+    /// Not valid, or not asked for.
+    Rejected(UpdateFault),
+    /// Valid, but too late.
+    Discarded(UpdateFault),
+}
+
+/// Why an update was not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateFault {
+    /// The round closed before the update was complete.
+    RoundOver,
+    /// No such round, now or before.
+    UnknownRound,
+    /// The client was not invited into this round, or has left it.
+    NotInCohort,
+    /// The client has already reported.
+    Duplicate,
+    /// Not one float32 a parameter.
+    WrongLength,
+    /// A chunk that does not continue where the last one ended.
+    WrongOffset,
+    /// The bytes do not match their checksum.
+    ChecksumMismatch,
+    /// A NaN or an infinity.
+    NotFinite,
+    /// A value larger than any honest update has.
+    OutOfRange,
+    /// No examples, or more than the task allows.
+    WeightOutOfRange,
+}
+
+impl ClientMessage {
+    /// The message as bytes for one WebSocket message.
+    pub fn encode(&self) -> Bytes {
+        wire::ClientMessage::from(self.clone())
+            .encode_to_vec()
+            .into()
+    }
+
+    /// Parses and checks one WebSocket message.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        wire::ClientMessage::decode(capped(bytes)?)?.try_into()
+    }
+}
+
+impl ServerMessage {
+    /// The message as bytes for one WebSocket message.
+    pub fn encode(&self) -> Bytes {
+        wire::ServerMessage::from(self.clone())
+            .encode_to_vec()
+            .into()
+    }
+
+    /// Parses and checks one WebSocket message.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        wire::ServerMessage::decode(capped(bytes)?)?.try_into()
+    }
+}
+
+fn capped(bytes: Bytes) -> Result<Bytes, DecodeError> {
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(DecodeError::TooLarge(bytes.len()));
+    }
+    Ok(bytes)
+}

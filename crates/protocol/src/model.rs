@@ -1,0 +1,293 @@
+//! Models as data: what a server sends and a client builds at run time.
+//!
+//! This file knows shapes and names of tensors, and nothing of how a layer is
+//! computed. A [`ModelSpec`] that exists is valid: shapes fit, sizes are within
+//! [`limits`](crate::limits).
+
+mod layout;
+
+use serde::{Deserialize, Serialize};
+
+pub use layout::{Shape, TensorInfo};
+
+use crate::limits;
+
+/// One step of a model, applied to a batch.
+///
+/// Images are `[channels, height, width]`, everything else is `[features]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Layer {
+    /// `y = x W + b` with `W: [inputs, outputs]`.
+    Linear {
+        /// Features that come out.
+        outputs: u32,
+    },
+    /// 2-D cross-correlation with a square kernel, `W: [channels, in, kernel, kernel]`.
+    Conv2d {
+        /// Channels that come out.
+        channels: u32,
+        /// Height and width of the kernel.
+        kernel: u32,
+        /// Step between windows.
+        #[serde(default = "one")]
+        stride: u32,
+        /// Zeros added on each side.
+        #[serde(default)]
+        padding: u32,
+    },
+    /// Maximum over square windows.
+    MaxPool2d {
+        /// Height and width of a window.
+        kernel: u32,
+        /// Step between windows.
+        stride: u32,
+    },
+    /// Mean over square windows.
+    AvgPool2d {
+        /// Height and width of a window.
+        kernel: u32,
+        /// Step between windows.
+        stride: u32,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Gaussian error linear unit, exact form.
+    Gelu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// An image to its features, channels first.
+    Flatten,
+    /// In training, zeroes each value with this probability and scales the rest up.
+    Dropout {
+        /// Probability of zeroing, in [0, 1).
+        probability: f32,
+    },
+    /// Normalises features to mean 0 and variance 1, then scales and shifts.
+    LayerNorm {
+        /// Added to the variance.
+        #[serde(default = "layer_norm_epsilon")]
+        epsilon: f32,
+    },
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn layer_norm_epsilon() -> f32 {
+    1e-5
+}
+
+/// What training minimises, as a mean over the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Softmax, then the negative log-likelihood of the right class.
+    SoftmaxCrossEntropy,
+    /// Mean over the outputs of the squared difference.
+    MeanSquaredError,
+}
+
+/// A checked model: input shape, layers, loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RawModelSpec", into = "RawModelSpec")]
+pub struct ModelSpec {
+    input: Shape,
+    layers: Vec<Layer>,
+    loss: Loss,
+    layout: Vec<TensorInfo>,
+    outputs: usize,
+}
+
+/// A model specification as somebody wrote it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawModelSpec {
+    pub input: Vec<u32>,
+    pub layers: Vec<Layer>,
+    pub loss: Loss,
+}
+
+/// Why a model specification does not describe a model.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ModelSpecError {
+    /// Neither `[features]` nor `[channels, height, width]`.
+    #[error(
+        "the input shape must be [features] or [channels, height, width], each at least 1; it is {0:?}"
+    )]
+    InputShape(Vec<u32>),
+    /// A layer that does not fit what comes before it.
+    #[error("layer {index} ({layer}): {problem}")]
+    Layer {
+        /// Position, from 0.
+        index: usize,
+        /// The layer's type, as in a config file.
+        layer: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// No layer, or too many.
+    #[error("a model has 1 to {max} layers; this one has {0}", max = limits::MAX_LAYERS)]
+    LayerCount(usize),
+    /// The last layer leaves an image.
+    #[error("the model ends in an image {0:?}; end it with flatten and linear layers")]
+    OutputShape(Vec<u32>),
+    /// A model without anything to train.
+    #[error("the model has no trainable parameter; add a linear or conv2d layer")]
+    NothingToTrain,
+    /// More parameters than the protocol carries.
+    #[error("the model has more than {max} parameters", max = limits::MAX_PARAMETERS)]
+    TooManyParameters,
+    /// A cross-entropy over fewer than two classes.
+    #[error("softmax cross-entropy needs at least 2 outputs; the model has {0}")]
+    TooFewClasses(usize),
+}
+
+impl ModelSpec {
+    /// Checks that the layers fit each other and the limits.
+    ///
+    /// `input` is the shape of one example: `[features]` or
+    /// `[channels, height, width]`.
+    pub fn new(input: &[u32], layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
+        let shape =
+            Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;
+        if layers.is_empty() || layers.len() > limits::MAX_LAYERS {
+            return Err(ModelSpecError::LayerCount(layers.len()));
+        }
+        let (layout, output) = layout::infer(shape, &layers)?;
+        let Shape::Features(outputs) = output else {
+            return Err(ModelSpecError::OutputShape(output.dims()));
+        };
+        if layout.is_empty() {
+            return Err(ModelSpecError::NothingToTrain);
+        }
+        if loss == Loss::SoftmaxCrossEntropy && outputs < 2 {
+            return Err(ModelSpecError::TooFewClasses(outputs as usize));
+        }
+        Ok(Self {
+            input: shape,
+            layers,
+            loss,
+            layout,
+            outputs: outputs as usize,
+        })
+    }
+
+    /// Softmax regression on MNIST, 7,850 parameters.
+    pub fn softmax_regression() -> Self {
+        Self::known(&[784], vec![Layer::Linear { outputs: 10 }])
+    }
+
+    /// The "2NN" of McMahan et al. 2017: 784-200-200-10 with ReLU, 199,210 parameters.
+    pub fn mnist_2nn() -> Self {
+        Self::known(
+            &[784],
+            vec![
+                Layer::Linear { outputs: 200 },
+                Layer::Relu,
+                Layer::Linear { outputs: 200 },
+                Layer::Relu,
+                Layer::Linear { outputs: 10 },
+            ],
+        )
+    }
+
+    /// The CNN of McMahan et al. 2017: two 5x5 convolutions (32, 64 channels),
+    /// each with 2x2 max pooling, then 512 ReLU units, 1,663,370 parameters.
+    pub fn mnist_cnn() -> Self {
+        let conv = |channels| Layer::Conv2d {
+            channels,
+            kernel: 5,
+            stride: 1,
+            padding: 2,
+        };
+        let pool = || Layer::MaxPool2d {
+            kernel: 2,
+            stride: 2,
+        };
+        Self::known(
+            &[1, 28, 28],
+            vec![
+                conv(32),
+                Layer::Relu,
+                pool(),
+                conv(64),
+                Layer::Relu,
+                pool(),
+                Layer::Flatten,
+                Layer::Linear { outputs: 512 },
+                Layer::Relu,
+                Layer::Linear { outputs: 10 },
+            ],
+        )
+    }
+
+    fn known(input: &[u32], layers: Vec<Layer>) -> Self {
+        Self::new(input, layers, Loss::SoftmaxCrossEntropy)
+            .expect("the built-in models are valid; a test builds each")
+    }
+
+    /// Names that [`ModelSpec::builtin`] knows.
+    pub const BUILTIN: [&'static str; 3] = ["softmax-regression", "mnist-2nn", "mnist-cnn"];
+
+    /// A built-in model by name, or `None`.
+    pub fn builtin(name: &str) -> Option<Self> {
+        match name {
+            "softmax-regression" => Some(Self::softmax_regression()),
+            "mnist-2nn" => Some(Self::mnist_2nn()),
+            "mnist-cnn" => Some(Self::mnist_cnn()),
+            _ => None,
+        }
+    }
+
+    /// Shape of one example.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The layers in order.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// What training minimises.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// The trainable tensors, in the order of the flat parameter vector.
+    pub fn layout(&self) -> &[TensorInfo] {
+        &self.layout
+    }
+
+    /// Length of the flat parameter vector.
+    pub fn parameters(&self) -> usize {
+        self.layout.iter().map(TensorInfo::len).sum()
+    }
+
+    /// Outputs for one example: classes, or values of a regression.
+    pub fn output_len(&self) -> usize {
+        self.outputs
+    }
+}
+
+impl TryFrom<RawModelSpec> for ModelSpec {
+    type Error = ModelSpecError;
+
+    fn try_from(raw: RawModelSpec) -> Result<Self, ModelSpecError> {
+        Self::new(&raw.input, raw.layers, raw.loss)
+    }
+}
+
+impl From<ModelSpec> for RawModelSpec {
+    fn from(spec: ModelSpec) -> Self {
+        Self {
+            input: spec.input.dims(),
+            layers: spec.layers,
+            loss: spec.loss,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Tasks, rounds and training plans as both sides see them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{RoundId, Sha256Hash, TaskId};
+use crate::limits::{MAX_BATCH, MAX_EPOCHS};
+use crate::model::ModelSpec;
+
+/// What a client is told about a task when it checks in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskDescription {
+    /// Name in URLs and messages.
+    pub id: TaskId,
+    /// Name for people.
+    pub title: String,
+    /// The model to train.
+    pub model: ModelSpec,
+}
+
+/// Where a task stands. Only the newest counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskStatus {
+    /// The round that is being made, or the last one of a finished task.
+    pub round: RoundId,
+    /// What is happening in it.
+    pub phase: RoundPhase,
+    /// Clients that are connected to the task.
+    pub clients_connected: u32,
+    /// Clients invited into this round.
+    pub cohort: u32,
+    /// Clients whose updates were accepted.
+    pub reported: u32,
+    /// Invited clients that left or declined.
+    pub left: u32,
+    /// Accepted updates at which the round closes.
+    pub report_goal: u32,
+    /// Time until the deadline, while collecting.
+    pub deadline: Option<Duration>,
+    /// The newest global model.
+    pub model: ModelRef,
+    /// Held-out evaluation of the newest model that has one.
+    pub evaluation: Option<Evaluation>,
+    /// Rounds that the task will have, if limited.
+    pub rounds_total: Option<u64>,
+}
+
+/// What a round is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundPhase {
+    /// Waiting for enough clients.
+    Selecting,
+    /// The cohort trains and reports.
+    Collecting,
+    /// The new global model is computed and stored.
+    Finalizing,
+    /// The task has had its last round.
+    Finished,
+}
+
+/// A global model by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Completed rounds behind it; 0 is the initial model.
+    pub round: u64,
+    /// Hash of the safetensors file.
+    pub sha256: Sha256Hash,
+    /// Path on the server, starting with `/`.
+    pub url: String,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
+/// Quality of a global model on the server's held-out examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The model's round.
+    pub round: u64,
+    /// Share classified right, 0 to 1; absent for regression.
+    pub accuracy: Option<f64>,
+    /// Mean loss.
+    pub loss: f64,
+}
+
+/// How a client trains in a round: plain SGD on its own examples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalTraining {
+    /// Passes over the local examples, E in McMahan et al. 2017.
+    pub epochs: u32,
+    /// Examples a step, B in McMahan et al. 2017.
+    pub batch_size: u32,
+    /// Step size.
+    pub learning_rate: f32,
+    /// Classical momentum, 0 to below 1.
+    pub momentum: f32,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f32,
+    /// Seeds shuffling and dropout.
+    pub seed: u64,
+    /// At most this many local examples are used; 0 is no limit.
+    pub max_examples: u32,
+}
+
+/// Why a training plan cannot be followed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LocalTrainingError {
+    /// Epochs outside their range.
+    #[error("epochs must be 1 to {MAX_EPOCHS}; it is {0}")]
+    Epochs(u32),
+    /// Batch size outside its range.
+    #[error("batch_size must be 1 to {MAX_BATCH}; it is {0}")]
+    BatchSize(u32),
+    /// Not a positive, finite step size.
+    #[error("learning_rate must be above 0 and finite; it is {0}")]
+    LearningRate(f32),
+    /// Momentum outside its range.
+    #[error("momentum must be at least 0 and below 1; it is {0}")]
+    Momentum(f32),
+    /// A negative or non-finite penalty.
+    #[error("weight_decay must be at least 0 and finite; it is {0}")]
+    WeightDecay(f32),
+}
+
+impl LocalTraining {
+    /// Checks every range.
+    pub fn validate(&self) -> Result<(), LocalTrainingError> {
+        if !(1..=MAX_EPOCHS).contains(&self.epochs) {
+            return Err(LocalTrainingError::Epochs(self.epochs));
+        }
+        if !(1..=MAX_BATCH).contains(&self.batch_size) {
+            return Err(LocalTrainingError::BatchSize(self.batch_size));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(LocalTrainingError::LearningRate(self.learning_rate));
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(LocalTrainingError::Momentum(self.momentum));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return Err(LocalTrainingError::WeightDecay(self.weight_decay));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,362 @@
+//! Wire messages to checked types: every length and range is looked at here.
+
+use std::time::Duration;
+
+use super::{client_message, layer, server_message};
+use crate::limits::{
+    MAX_CHUNK_BYTES, MAX_LAYERS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
+};
+use crate::{self as fedra, DecodeError, wire};
+
+fn millis(value: u32) -> Duration {
+    Duration::from_millis(u64::from(value))
+}
+
+fn missing(field: &'static str) -> impl FnOnce() -> DecodeError {
+    move || DecodeError::Missing(field)
+}
+
+fn invalid(field: &'static str, problem: impl ToString) -> DecodeError {
+    DecodeError::Invalid {
+        field,
+        problem: problem.to_string(),
+    }
+}
+
+fn within(field: &'static str, actual: u64, max: u64) -> Result<(), DecodeError> {
+    if actual > max {
+        Err(DecodeError::OverLimit { field, actual, max })
+    } else {
+        Ok(())
+    }
+}
+
+fn text(field: &'static str, text: String, max: usize) -> Result<String, DecodeError> {
+    within(field, text.len() as u64, max as u64)?;
+    Ok(text)
+}
+
+fn round(round: Option<wire::RoundId>) -> Result<fedra::RoundId, DecodeError> {
+    let id = round.ok_or_else(missing("round"))?;
+    Ok(fedra::RoundId {
+        round: id.round,
+        attempt: id.attempt,
+    })
+}
+
+fn finite(field: &'static str, value: f64) -> Result<f64, DecodeError> {
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(invalid(field, "not a finite number"))
+    }
+}
+
+impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
+    type Error = DecodeError;
+
+    fn try_from(message: wire::ClientMessage) -> Result<Self, DecodeError> {
+        use client_message::Body;
+        Ok(match message.body.ok_or(DecodeError::EmptyBody)? {
+            Body::Hello(hello) => {
+                within(
+                    "hello.versions",
+                    hello.versions.len() as u64,
+                    MAX_VERSIONS as u64,
+                )?;
+                Self::Hello(fedra::Hello {
+                    versions: hello.versions,
+                    software: text("hello.software", hello.software, MAX_TEXT_BYTES)?,
+                })
+            }
+            Body::CheckIn(check_in) => Self::CheckIn {
+                task: fedra::TaskId::new(check_in.task_id)
+                    .map_err(|error| invalid("check_in.task_id", error))?,
+            },
+            Body::SetAvailability(set) => Self::SetAvailability(if set.available {
+                fedra::Availability::Available
+            } else {
+                fedra::Availability::Paused
+            }),
+            Body::UpdateBegin(begin) => {
+                within("update_begin.bytes", begin.bytes, MAX_PARAMETERS * 4)?;
+                Self::UpdateBegin(fedra::UpdateBegin {
+                    round: round(begin.round)?,
+                    bytes: begin.bytes,
+                    examples: begin.examples,
+                    crc32: begin.crc32,
+                })
+            }
+            Body::UpdateChunk(chunk) => {
+                within(
+                    "update_chunk.data",
+                    chunk.data.len() as u64,
+                    MAX_CHUNK_BYTES as u64,
+                )?;
+                within("update_chunk.offset", chunk.offset, MAX_PARAMETERS * 4)?;
+                Self::UpdateChunk(fedra::UpdateChunk {
+                    round: round(chunk.round)?,
+                    offset: chunk.offset,
+                    data: chunk.data,
+                    crc32: chunk.crc32,
+                })
+            }
+            Body::Decline(decline) => Self::Decline {
+                round: round(decline.round)?,
+                reason: text("decline.reason", decline.reason, MAX_TEXT_BYTES)?,
+            },
+            Body::Ping(ping) => Self::Ping { nonce: ping.nonce },
+        })
+    }
+}
+
+impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
+    type Error = DecodeError;
+
+    fn try_from(message: wire::ServerMessage) -> Result<Self, DecodeError> {
+        use server_message::Body;
+        Ok(match message.body.ok_or(DecodeError::EmptyBody)? {
+            Body::Welcome(welcome) => Self::Welcome(welcome.try_into()?),
+            Body::Refusal(refusal) => Self::Refusal(refusal.try_into()?),
+            Body::CheckedIn(checked_in) => {
+                let task = checked_in.task.ok_or_else(missing("checked_in.task"))?;
+                let status = checked_in.status.ok_or_else(missing("checked_in.status"))?;
+                Self::CheckedIn(Box::new(fedra::CheckedIn {
+                    task: task.try_into()?,
+                    status: status.try_into()?,
+                }))
+            }
+            Body::TaskStatus(status) => Self::TaskStatus(status.try_into()?),
+            Body::RoundAssignment(assignment) => {
+                let model = assignment
+                    .model
+                    .ok_or_else(missing("round_assignment.model"))?;
+                let training = assignment
+                    .training
+                    .ok_or_else(missing("round_assignment.training"))?;
+                Self::RoundAssignment(fedra::RoundAssignment {
+                    round: round(assignment.round)?,
+                    model: model.try_into()?,
+                    training: training.try_into()?,
+                    deadline: millis(assignment.deadline_ms),
+                })
+            }
+            Body::UploadReady(ready) => Self::UploadReady {
+                round: round(ready.round)?,
+                offset: ready.offset,
+            },
+            Body::UpdateOutcome(outcome) => Self::UpdateOutcome(outcome.try_into()?),
+            Body::Pong(pong) => Self::Pong { nonce: pong.nonce },
+        })
+    }
+}
+
+impl TryFrom<wire::Welcome> for fedra::Welcome {
+    type Error = DecodeError;
+
+    fn try_from(welcome: wire::Welcome) -> Result<Self, DecodeError> {
+        if welcome.heartbeat_ms == 0 {
+            return Err(invalid("welcome.heartbeat_ms", "must be at least 1"));
+        }
+        if !(1..=MAX_CHUNK_BYTES as u32).contains(&welcome.max_chunk_bytes) {
+            let problem = format!("must be 1 to {MAX_CHUNK_BYTES}");
+            return Err(invalid("welcome.max_chunk_bytes", problem));
+        }
+        Ok(Self {
+            version: welcome.version,
+            session_id: text("welcome.session_id", welcome.session_id, MAX_TEXT_BYTES)?,
+            heartbeat: millis(welcome.heartbeat_ms),
+            max_chunk_bytes: welcome.max_chunk_bytes,
+        })
+    }
+}
+
+impl TryFrom<wire::Refusal> for fedra::Refusal {
+    type Error = DecodeError;
+
+    fn try_from(refusal: wire::Refusal) -> Result<Self, DecodeError> {
+        Ok(Self {
+            code: wire::RefusalCode::known(refusal.code)
+                .ok_or_else(|| invalid("refusal.code", "unknown code"))?,
+            message: text("refusal.message", refusal.message, MAX_TEXT_BYTES)?,
+            retry_after: (refusal.retry_after_ms > 0).then(|| millis(refusal.retry_after_ms)),
+        })
+    }
+}
+
+impl TryFrom<wire::UpdateOutcome> for fedra::UpdateOutcome {
+    type Error = DecodeError;
+
+    fn try_from(outcome: wire::UpdateOutcome) -> Result<Self, DecodeError> {
+        use fedra::UpdateVerdict as V;
+        use wire::UpdateVerdict as W;
+        let fault = wire::UpdateFault::known(outcome.fault)
+            .ok_or_else(|| invalid("update_outcome.fault", "unknown fault"));
+        let verdict = match W::try_from(outcome.verdict) {
+            Ok(W::Accepted) => V::Accepted,
+            Ok(W::Rejected) => V::Rejected(fault?),
+            Ok(W::Discarded) => V::Discarded(fault?),
+            Ok(W::Unspecified) | Err(_) => {
+                return Err(invalid("update_outcome.verdict", "unknown verdict"));
+            }
+        };
+        Ok(Self {
+            round: round(outcome.round)?,
+            verdict,
+            message: text("update_outcome.message", outcome.message, MAX_TEXT_BYTES)?,
+        })
+    }
+}
+
+impl TryFrom<wire::ModelRef> for fedra::ModelRef {
+    type Error = DecodeError;
+
+    fn try_from(model: wire::ModelRef) -> Result<Self, DecodeError> {
+        let hash: [u8; 32] = model
+            .sha256
+            .as_ref()
+            .try_into()
+            .map_err(|_| invalid("model.sha256", "must have 32 bytes"))?;
+        if !model.url.starts_with('/') || model.url.starts_with("//") {
+            return Err(invalid("model.url", "must be a path on the same server"));
+        }
+        Ok(Self {
+            round: model.round,
+            sha256: fedra::Sha256Hash::from_bytes(hash),
+            url: text("model.url", model.url, MAX_URL_BYTES)?,
+            bytes: model.bytes,
+        })
+    }
+}
+
+impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
+    type Error = DecodeError;
+
+    fn try_from(task: wire::TaskDescription) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: fedra::TaskId::new(task.id).map_err(|error| invalid("task.id", error))?,
+            title: text("task.title", task.title, MAX_TEXT_BYTES)?,
+            model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<wire::TaskStatus> for fedra::TaskStatus {
+    type Error = DecodeError;
+
+    fn try_from(status: wire::TaskStatus) -> Result<Self, DecodeError> {
+        Ok(Self {
+            round: round(status.round)?,
+            phase: wire::RoundPhase::known(status.phase)
+                .ok_or_else(|| invalid("task_status.phase", "unknown phase"))?,
+            clients_connected: status.clients_connected,
+            cohort: status.cohort,
+            reported: status.reported,
+            left: status.left,
+            report_goal: status.report_goal,
+            deadline: status.deadline_ms.map(millis),
+            model: status
+                .model
+                .ok_or_else(missing("task_status.model"))?
+                .try_into()?,
+            evaluation: status.evaluation.map(TryInto::try_into).transpose()?,
+            rounds_total: status.rounds_total,
+        })
+    }
+}
+
+impl TryFrom<wire::Evaluation> for fedra::Evaluation {
+    type Error = DecodeError;
+
+    fn try_from(evaluation: wire::Evaluation) -> Result<Self, DecodeError> {
+        let accuracy = evaluation.accuracy;
+        if accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
+            return Err(invalid("evaluation.accuracy", "must be 0 to 1"));
+        }
+        let loss = finite("evaluation.loss", evaluation.loss)?;
+        Ok(Self {
+            round: evaluation.round,
+            accuracy,
+            loss,
+        })
+    }
+}
+
+impl TryFrom<wire::LocalTraining> for fedra::LocalTraining {
+    type Error = DecodeError;
+
+    fn try_from(training: wire::LocalTraining) -> Result<Self, DecodeError> {
+        let training = Self {
+            epochs: training.epochs,
+            batch_size: training.batch_size,
+            learning_rate: training.learning_rate,
+            momentum: training.momentum,
+            weight_decay: training.weight_decay,
+            seed: training.seed,
+            max_examples: training.max_examples,
+        };
+        training.validate()?;
+        Ok(training)
+    }
+}
+
+impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
+    type Error = DecodeError;
+
+    fn try_from(spec: wire::ModelSpec) -> Result<Self, DecodeError> {
+        within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
+        within("model.input", spec.input.len() as u64, 3)?;
+        let layers = spec
+            .layers
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_, _>>()?;
+        let loss =
+            wire::Loss::known(spec.loss).ok_or_else(|| invalid("model.loss", "unknown loss"))?;
+        Ok(Self::new(&spec.input, layers, loss)?)
+    }
+}
+
+impl TryFrom<wire::Layer> for fedra::Layer {
+    type Error = DecodeError;
+
+    fn try_from(layer: wire::Layer) -> Result<Self, DecodeError> {
+        use layer::Kind;
+        let kind = layer.kind.ok_or_else(|| {
+            invalid(
+                "model.layers",
+                "a layer of a kind that this version does not know",
+            )
+        })?;
+        Ok(match kind {
+            Kind::Linear(linear) => Self::Linear {
+                outputs: linear.outputs,
+            },
+            Kind::Conv2d(conv) => Self::Conv2d {
+                channels: conv.channels,
+                kernel: conv.kernel,
+                stride: conv.stride,
+                padding: conv.padding,
+            },
+            Kind::MaxPool2d(pool) => Self::MaxPool2d {
+                kernel: pool.kernel,
+                stride: pool.stride,
+            },
+            Kind::AvgPool2d(pool) => Self::AvgPool2d {
+                kernel: pool.kernel,
+                stride: pool.stride,
+            },
+            Kind::Relu(_) => Self::Relu,
+            Kind::Tanh(_) => Self::Tanh,
+            Kind::Gelu(_) => Self::Gelu,
+            Kind::Sigmoid(_) => Self::Sigmoid,
+            Kind::Flatten(_) => Self::Flatten,
+            Kind::Dropout(dropout) => Self::Dropout {
+                probability: dropout.probability,
+            },
+            Kind::LayerNorm(norm) => Self::LayerNorm {
+                epsilon: norm.epsilon,
+            },
+        })
+    }
+}

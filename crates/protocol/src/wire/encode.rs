@@ -1,0 +1,240 @@
+//! Checked types to wire messages.
+
+use std::time::Duration;
+
+use super::{client_message, layer, server_message};
+use crate::{self as fedra, wire};
+
+/// Whole milliseconds, saturating at 49 days.
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+impl From<fedra::ClientMessage> for wire::ClientMessage {
+    fn from(message: fedra::ClientMessage) -> Self {
+        use client_message::Body;
+        use fedra::ClientMessage as M;
+        let body = match message {
+            M::Hello(hello) => Body::Hello(wire::Hello {
+                versions: hello.versions,
+                software: hello.software,
+            }),
+            M::CheckIn { task } => Body::CheckIn(wire::CheckIn {
+                task_id: task.into(),
+            }),
+            M::SetAvailability(availability) => Body::SetAvailability(wire::SetAvailability {
+                available: availability == fedra::Availability::Available,
+            }),
+            M::UpdateBegin(begin) => Body::UpdateBegin(wire::UpdateBegin {
+                round: Some(begin.round.into()),
+                bytes: begin.bytes,
+                examples: begin.examples,
+                crc32: begin.crc32,
+            }),
+            M::UpdateChunk(chunk) => Body::UpdateChunk(wire::UpdateChunk {
+                round: Some(chunk.round.into()),
+                offset: chunk.offset,
+                data: chunk.data,
+                crc32: chunk.crc32,
+            }),
+            M::Decline { round, reason } => Body::Decline(wire::Decline {
+                round: Some(round.into()),
+                reason,
+            }),
+            M::Ping { nonce } => Body::Ping(wire::Ping { nonce }),
+        };
+        Self { body: Some(body) }
+    }
+}
+
+impl From<fedra::ServerMessage> for wire::ServerMessage {
+    fn from(message: fedra::ServerMessage) -> Self {
+        use fedra::ServerMessage as M;
+        use server_message::Body;
+        let body = match message {
+            M::Welcome(welcome) => Body::Welcome(wire::Welcome {
+                version: welcome.version,
+                session_id: welcome.session_id,
+                heartbeat_ms: millis(welcome.heartbeat),
+                max_chunk_bytes: welcome.max_chunk_bytes,
+            }),
+            M::Refusal(refusal) => Body::Refusal(wire::Refusal {
+                code: wire::RefusalCode::from(refusal.code).into(),
+                message: refusal.message,
+                retry_after_ms: refusal.retry_after.map_or(0, |after| millis(after).max(1)),
+            }),
+            M::CheckedIn(checked_in) => Body::CheckedIn(wire::CheckedIn {
+                task: Some(checked_in.task.into()),
+                status: Some(checked_in.status.into()),
+            }),
+            M::TaskStatus(status) => Body::TaskStatus(status.into()),
+            M::RoundAssignment(assignment) => Body::RoundAssignment(wire::RoundAssignment {
+                round: Some(assignment.round.into()),
+                model: Some(assignment.model.into()),
+                training: Some(assignment.training.into()),
+                deadline_ms: millis(assignment.deadline),
+            }),
+            M::UploadReady { round, offset } => Body::UploadReady(wire::UploadReady {
+                round: Some(round.into()),
+                offset,
+            }),
+            M::UpdateOutcome(outcome) => Body::UpdateOutcome(outcome.into()),
+            M::Pong { nonce } => Body::Pong(wire::Pong { nonce }),
+        };
+        Self { body: Some(body) }
+    }
+}
+
+impl From<fedra::UpdateOutcome> for wire::UpdateOutcome {
+    fn from(outcome: fedra::UpdateOutcome) -> Self {
+        use fedra::UpdateVerdict as V;
+        use wire::UpdateVerdict as W;
+        let (verdict, fault) = match outcome.verdict {
+            V::Accepted => (W::Accepted, wire::UpdateFault::Unspecified),
+            V::Rejected(fault) => (W::Rejected, fault.into()),
+            V::Discarded(fault) => (W::Discarded, fault.into()),
+        };
+        Self {
+            round: Some(outcome.round.into()),
+            verdict: verdict.into(),
+            fault: fault.into(),
+            message: outcome.message,
+        }
+    }
+}
+
+impl From<fedra::RoundId> for wire::RoundId {
+    fn from(id: fedra::RoundId) -> Self {
+        Self {
+            round: id.round,
+            attempt: id.attempt,
+        }
+    }
+}
+
+impl From<fedra::ModelRef> for wire::ModelRef {
+    fn from(model: fedra::ModelRef) -> Self {
+        Self {
+            round: model.round,
+            sha256: model.sha256.as_bytes().to_vec().into(),
+            url: model.url,
+            bytes: model.bytes,
+        }
+    }
+}
+
+impl From<fedra::TaskDescription> for wire::TaskDescription {
+    fn from(task: fedra::TaskDescription) -> Self {
+        Self {
+            id: task.id.into(),
+            title: task.title,
+            model: Some(task.model.into()),
+        }
+    }
+}
+
+impl From<fedra::TaskStatus> for wire::TaskStatus {
+    fn from(status: fedra::TaskStatus) -> Self {
+        Self {
+            round: Some(status.round.into()),
+            phase: wire::RoundPhase::from(status.phase).into(),
+            clients_connected: status.clients_connected,
+            cohort: status.cohort,
+            reported: status.reported,
+            left: status.left,
+            report_goal: status.report_goal,
+            deadline_ms: status.deadline.map(millis),
+            model: Some(status.model.into()),
+            evaluation: status.evaluation.map(|evaluation| wire::Evaluation {
+                round: evaluation.round,
+                accuracy: evaluation.accuracy,
+                loss: evaluation.loss,
+            }),
+            rounds_total: status.rounds_total,
+        }
+    }
+}
+
+impl From<fedra::LocalTraining> for wire::LocalTraining {
+    fn from(training: fedra::LocalTraining) -> Self {
+        Self {
+            epochs: training.epochs,
+            batch_size: training.batch_size,
+            learning_rate: training.learning_rate,
+            momentum: training.momentum,
+            weight_decay: training.weight_decay,
+            seed: training.seed,
+            max_examples: training.max_examples,
+        }
+    }
+}
+
+impl From<fedra::ModelSpec> for wire::ModelSpec {
+    fn from(spec: fedra::ModelSpec) -> Self {
+        Self {
+            input: spec.input().dims(),
+            layers: spec.layers().iter().map(wire::Layer::from).collect(),
+            loss: wire::Loss::from(spec.loss()).into(),
+        }
+    }
+}
+
+impl From<&fedra::Layer> for wire::Layer {
+    fn from(layer: &fedra::Layer) -> Self {
+        use fedra::Layer as L;
+        use layer::Kind;
+        let unit = wire::Unit {};
+        let kind = match *layer {
+            L::Linear { outputs } => Kind::Linear(wire::Linear { outputs }),
+            L::Conv2d {
+                channels,
+                kernel,
+                stride,
+                padding,
+            } => Kind::Conv2d(wire::Conv2d {
+                channels,
+                kernel,
+                stride,
+                padding,
+            }),
+            L::MaxPool2d { kernel, stride } => Kind::MaxPool2d(wire::Pool2d { kernel, stride }),
+            L::AvgPool2d { kernel, stride } => Kind::AvgPool2d(wire::Pool2d { kernel, stride }),
+            L::Relu => Kind::Relu(unit),
+            L::Tanh => Kind::Tanh(unit),
+            L::Gelu => Kind::Gelu(unit),
+            L::Sigmoid => Kind::Sigmoid(unit),
+            L::Flatten => Kind::Flatten(unit),
+            L::Dropout { probability } => Kind::Dropout(wire::Dropout { probability }),
+            L::LayerNorm { epsilon } => Kind::LayerNorm(wire::LayerNorm { epsilon }),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+/// A checked enum and its wire form, value by value.
+macro_rules! same_values {
+    ($name:ident: $($value:ident),+ $(,)?) => {
+        impl From<fedra::$name> for wire::$name {
+            fn from(value: fedra::$name) -> Self {
+                match value { $(fedra::$name::$value => Self::$value),+ }
+            }
+        }
+
+        impl wire::$name {
+            /// The checked value; `None` for one that this version does not know.
+            pub(super) fn known(number: i32) -> Option<fedra::$name> {
+                match Self::try_from(number).ok()? {
+                    $(Self::$value => Some(fedra::$name::$value),)+
+                    Self::Unspecified => None,
+                }
+            }
+        }
+    };
+}
+
+same_values!(RoundPhase: Selecting, Collecting, Finalizing, Finished);
+same_values!(Loss: SoftmaxCrossEntropy, MeanSquaredError);
+same_values!(RefusalCode: UnsupportedVersion, MalformedMessage, UnexpectedMessage,
+    MessageTooLarge, UnknownTask, TaskClosed, Overloaded, Timeout, ShuttingDown);
+same_values!(UpdateFault: RoundOver, UnknownRound, NotInCohort, Duplicate, WrongLength,
+    WrongOffset, ChecksumMismatch, NotFinite, OutOfRange, WeightOutOfRange);

@@ -1,0 +1,300 @@
+//! Golden bytes, round trips and rejections of every message.
+
+mod common;
+
+use bytes::Bytes;
+use common::{client_messages, server_messages, status};
+use fedra_protocol::*;
+use proptest::prelude::*;
+use prost::Message;
+
+/// One line a message: its bytes in hexadecimal, written down once. A change of
+/// these lines is a change of the protocol.
+const GOLDEN_CLIENT: &str = include_str!("golden/client.txt");
+const GOLDEN_SERVER: &str = include_str!("golden/server.txt");
+
+fn check_golden<'a>(golden: &str, encoded: impl Iterator<Item = (String, Bytes)> + 'a) {
+    let lines: Vec<&str> = golden
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    let encoded: Vec<String> = encoded
+        .map(|(name, bytes)| format!("{name} {}", hex::encode(bytes)))
+        .collect();
+    assert_eq!(encoded.join("\n"), lines.join("\n"));
+}
+
+#[test]
+fn the_wire_form_is_what_it_was() {
+    let name = |debug: String| {
+        debug
+            .split([' ', '('])
+            .next()
+            .unwrap_or_default()
+            .to_string()
+    };
+    check_golden(
+        GOLDEN_CLIENT,
+        client_messages()
+            .into_iter()
+            .map(|m| (name(format!("{m:?}")), m.encode())),
+    );
+    check_golden(
+        GOLDEN_SERVER,
+        server_messages()
+            .into_iter()
+            .map(|m| (name(format!("{m:?}")), m.encode())),
+    );
+}
+
+#[test]
+fn every_message_survives_a_round_trip() {
+    for message in client_messages() {
+        assert_eq!(ClientMessage::decode(message.encode()), Ok(message));
+    }
+    for message in server_messages() {
+        assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
+    }
+}
+
+#[test]
+fn a_message_cut_short_is_never_mistaken_for_another_of_its_kind() {
+    for message in client_messages() {
+        let bytes = message.encode();
+        for end in 0..bytes.len() {
+            assert_ne!(
+                ClientMessage::decode(bytes.slice(..end)),
+                Ok(message.clone()),
+                "cut at {end}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_refusal_code_and_fault_has_a_wire_value() {
+    let codes = [
+        RefusalCode::UnsupportedVersion,
+        RefusalCode::MalformedMessage,
+        RefusalCode::UnexpectedMessage,
+        RefusalCode::MessageTooLarge,
+        RefusalCode::UnknownTask,
+        RefusalCode::TaskClosed,
+        RefusalCode::Overloaded,
+        RefusalCode::Timeout,
+        RefusalCode::ShuttingDown,
+    ];
+    for (index, code) in codes.into_iter().enumerate() {
+        let refusal = Refusal {
+            code,
+            message: String::new(),
+            retry_after: None,
+        };
+        let message = ServerMessage::Refusal(refusal);
+        assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
+        assert_eq!(code.close_code(), 4001 + index as u16);
+    }
+}
+
+fn client(body: wire::client_message::Body) -> Result<ClientMessage, DecodeError> {
+    ClientMessage::decode(
+        wire::ClientMessage { body: Some(body) }
+            .encode_to_vec()
+            .into(),
+    )
+}
+
+fn server(body: wire::server_message::Body) -> Result<ServerMessage, DecodeError> {
+    ServerMessage::decode(
+        wire::ServerMessage { body: Some(body) }
+            .encode_to_vec()
+            .into(),
+    )
+}
+
+#[test]
+fn what_a_client_may_not_say_is_refused_by_name() {
+    use wire::client_message::Body;
+    assert_eq!(
+        ClientMessage::decode(Bytes::new()),
+        Err(DecodeError::EmptyBody)
+    );
+    let huge = Bytes::from(vec![0; limits::MAX_MESSAGE_BYTES + 1]);
+    assert!(matches!(
+        ClientMessage::decode(huge),
+        Err(DecodeError::TooLarge(_))
+    ));
+    assert!(matches!(
+        ClientMessage::decode(Bytes::from_static(&[0xff; 7])),
+        Err(DecodeError::Protobuf(_))
+    ));
+    let hello = wire::Hello {
+        versions: vec![1; 17],
+        software: String::new(),
+    };
+    assert!(matches!(
+        client(Body::Hello(hello)),
+        Err(DecodeError::OverLimit {
+            field: "hello.versions",
+            actual: 17,
+            max: 16
+        })
+    ));
+    let software = "x".repeat(limits::MAX_TEXT_BYTES + 1);
+    assert!(
+        client(Body::Hello(wire::Hello {
+            versions: vec![],
+            software
+        }))
+        .is_err()
+    );
+    for task_id in ["", "Upper", "a b", "-a", "../x", &"a".repeat(65)] {
+        let check_in = wire::CheckIn {
+            task_id: task_id.to_string(),
+        };
+        assert!(client(Body::CheckIn(check_in)).is_err(), "{task_id:?}");
+    }
+    let begin = wire::UpdateBegin {
+        round: None,
+        ..Default::default()
+    };
+    assert_eq!(
+        client(Body::UpdateBegin(begin)),
+        Err(DecodeError::Missing("round"))
+    );
+    let round = Some(wire::RoundId {
+        round: 1,
+        attempt: 0,
+    });
+    let begin = wire::UpdateBegin {
+        round,
+        bytes: u64::MAX,
+        ..Default::default()
+    };
+    assert!(client(Body::UpdateBegin(begin)).is_err());
+    let data = vec![0; limits::MAX_CHUNK_BYTES + 1].into();
+    let chunk = wire::UpdateChunk {
+        round,
+        offset: 0,
+        data,
+        crc32: 0,
+    };
+    assert!(client(Body::UpdateChunk(chunk)).is_err());
+}
+
+#[test]
+fn what_a_server_may_not_say_is_refused_by_name() {
+    use wire::server_message::Body;
+    let good: wire::TaskStatus = status().into();
+    let bad: Vec<(&str, Box<dyn Fn(&mut wire::TaskStatus)>)> = vec![
+        ("phase", Box::new(|s| s.phase = 99)),
+        ("no phase", Box::new(|s| s.phase = 0)),
+        ("no model", Box::new(|s| s.model = None)),
+        (
+            "hash",
+            Box::new(|s| s.model.as_mut().unwrap().sha256 = vec![1; 31].into()),
+        ),
+        (
+            "foreign url",
+            Box::new(|s| s.model.as_mut().unwrap().url = "http://x/".into()),
+        ),
+        (
+            "other host",
+            Box::new(|s| s.model.as_mut().unwrap().url = "//x/y".into()),
+        ),
+        (
+            "accuracy",
+            Box::new(|s| s.evaluation.as_mut().unwrap().accuracy = Some(1.5)),
+        ),
+        (
+            "loss",
+            Box::new(|s| s.evaluation.as_mut().unwrap().loss = f64::NAN),
+        ),
+    ];
+    for (name, spoil) in bad {
+        let mut status = good.clone();
+        spoil(&mut status);
+        assert!(server(Body::TaskStatus(status)).is_err(), "{name}");
+    }
+    let training: wire::LocalTraining = common::training().into();
+    let spoiled = [
+        wire::LocalTraining {
+            epochs: 0,
+            ..training
+        },
+        wire::LocalTraining {
+            batch_size: 0,
+            ..training
+        },
+        wire::LocalTraining {
+            learning_rate: f32::NAN,
+            ..training
+        },
+        wire::LocalTraining {
+            learning_rate: -0.1,
+            ..training
+        },
+        wire::LocalTraining {
+            momentum: 1.0,
+            ..training
+        },
+        wire::LocalTraining {
+            weight_decay: -1.0,
+            ..training
+        },
+    ];
+    for training in spoiled {
+        let assignment = wire::RoundAssignment {
+            round: Some(common::ROUND.into()),
+            model: Some(common::model_ref().into()),
+            training: Some(training),
+            deadline_ms: 1,
+        };
+        assert!(matches!(
+            server(Body::RoundAssignment(assignment)),
+            Err(DecodeError::Training(_))
+        ));
+    }
+}
+
+#[test]
+fn a_chunk_that_changed_on_the_way_is_noticed() {
+    let mut chunk = UpdateChunk::new(common::ROUND, 0, Bytes::from_static(b"update"));
+    assert!(chunk.is_intact());
+    chunk.data = Bytes::from_static(b"uqdate");
+    assert!(!chunk.is_intact());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = ClientMessage::decode(bytes.clone().into());
+        let _ = ServerMessage::decode(bytes.into());
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_a_decoder_panic(which in 0usize..18, at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let (clients, servers) = (client_messages(), server_messages());
+        let mut bytes = if which < clients.len() {
+            clients[which].encode().to_vec()
+        } else {
+            servers[which - clients.len()].encode().to_vec()
+        };
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        // Whatever still decodes is valid, so it encodes and decodes again.
+        if let Ok(message) = ClientMessage::decode(bytes.clone().into()) {
+            prop_assert_eq!(ClientMessage::decode(message.encode()), Ok(message));
+        }
+        if let Ok(message) = ServerMessage::decode(bytes.into()) {
+            prop_assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn updates_survive_with_any_numbers(round in any::<u64>(), attempt in any::<u32>(), bytes in 0..=limits::MAX_PARAMETERS * 4, examples in any::<u64>(), crc32 in any::<u32>()) {
+        let round = RoundId { round, attempt };
+        let message = ClientMessage::UpdateBegin(UpdateBegin { round, bytes, examples, crc32 });
+        prop_assert_eq!(ClientMessage::decode(message.encode()), Ok(message));
+    }
+}

@@ -1,0 +1,105 @@
+//! Local examples from IDX files, shared out among clients.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, ensure};
+use fedra_learning::{Dataset, read_mnist};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// The I-th of N equal shares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shard {
+    index: usize,
+    count: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(index, count)| {
+            Some(Self {
+                index: index.parse().ok()?,
+                count: count.parse().ok()?,
+            })
+        });
+        parsed
+            .filter(|shard| shard.index < shard.count)
+            .ok_or_else(|| "a shard is I/N with I from 0 to N-1, such as 0/8".into())
+    }
+}
+
+/// How the examples are shared out.
+pub struct Partition {
+    /// Shuffles before sharing out, so that every share is alike (IID).
+    pub seed: u64,
+    /// This process's part of the whole.
+    pub shard: Option<Shard>,
+    /// Shares.
+    pub clients: usize,
+    /// Most examples a share.
+    pub examples: Option<usize>,
+}
+
+impl Partition {
+    /// One data set a client.
+    pub fn load(&self, folder: &Path) -> anyhow::Result<Vec<Dataset>> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let data = read_mnist(
+            &read("train-images-idx3-ubyte")?,
+            &read("train-labels-idx1-ubyte")?,
+        )
+        .with_context(|| format!("the data in {} is damaged", folder.display()))?;
+        let mut order: Vec<u32> = (0..data.len() as u32).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        let mine = match self.shard {
+            Some(Shard { index, count }) => share(&order, index, count),
+            None => &order,
+        };
+        (0..self.clients)
+            .map(|client| {
+                let part = share(mine, client, self.clients);
+                let part = &part[..self.examples.unwrap_or(part.len()).min(part.len())];
+                ensure!(
+                    !part.is_empty(),
+                    "{} examples are too few for so many shares",
+                    mine.len()
+                );
+                Ok(data.select(part))
+            })
+            .collect()
+    }
+}
+
+/// The `index`-th of `count` parts whose sizes differ by at most one.
+fn share(order: &[u32], index: usize, count: usize) -> &[u32] {
+    let start = order.len() * index / count;
+    let end = order.len() * (index + 1) / count;
+    &order[start..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_everything_once() {
+        let order: Vec<u32> = (0..1001).collect();
+        let joined: Vec<u32> = (0..8).flat_map(|i| share(&order, i, 8).to_vec()).collect();
+        assert_eq!(joined, order);
+    }
+
+    #[test]
+    fn a_shard_outside_its_count_is_refused() {
+        assert!("8/8".parse::<Shard>().is_err());
+        assert!("x/8".parse::<Shard>().is_err());
+        assert!("0/0".parse::<Shard>().is_err());
+        assert_eq!("7/8".parse(), Ok(Shard { index: 7, count: 8 }));
+    }
+}

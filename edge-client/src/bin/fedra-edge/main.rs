@@ -1,0 +1,181 @@
+//! `fedra-edge`: the edge client as a native process, or a swarm of them.
+
+mod data;
+mod report;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use fedra_edge_client::backend::BackendPreference;
+use fedra_edge_client::client::{Client, ClientConfig};
+use fedra_edge_client::{ClientEvent, ServerUrl, TrainingSlots, UpdateFate, bench};
+use fedra_learning::Compute;
+use fedra_protocol::TaskId;
+use tokio::task::LocalSet;
+use tracing_subscriber::EnvFilter;
+
+use crate::data::{Partition, Shard};
+use crate::report::Report;
+
+/// Takes part in a federated-learning task with local data.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    join: Option<Join>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the speed of local training on this machine.
+    Bench {
+        /// One JSON array instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Join {
+    /// The aggregator's socket, e.g. ws://127.0.0.1:8080/v1/connect
+    #[arg(long)]
+    url: ServerUrl,
+    /// The task to take part in
+    #[arg(long)]
+    task: TaskId,
+    /// Folder with train-images-idx3-ubyte and train-labels-idx1-ubyte
+    #[arg(long)]
+    data: PathBuf,
+    /// Run so many clients, each with its share of the examples
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    clients: u32,
+    /// Take the I-th of N equal shares of the examples (I from 0) instead of all
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Use at most so many examples a client
+    #[arg(long)]
+    examples: Option<usize>,
+    /// Shuffles the examples before they are shared out
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Leave after so many accepted updates a client
+    #[arg(long)]
+    rounds: Option<u64>,
+    /// Clients that train at the same time; by default one a core
+    #[arg(long)]
+    concurrency: Option<usize>,
+    /// auto, cpu or webgpu (in builds with it)
+    #[arg(long, default_value = "auto")]
+    backend: BackendPreference,
+}
+
+fn main() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match Cli::parse() {
+        Cli {
+            command: Some(Command::Bench { json }),
+            ..
+        } => run_bench(json),
+        Cli {
+            join: Some(join), ..
+        } => run_clients(join),
+        Cli { .. } => bail!("give --url, --task and --data, or see --help"),
+    }
+}
+
+fn run_clients(join: Join) -> anyhow::Result<()> {
+    let shares = Partition {
+        seed: join.seed,
+        shard: join.shard,
+        clients: join.clients as usize,
+        examples: join.examples,
+    }
+    .load(&join.data)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = TrainingSlots::new(join.concurrency.unwrap_or(cores).max(1));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let gave_up = Arc::new(AtomicUsize::new(0));
+    let report = Report::new(join.clients as usize);
+    LocalSet::new().block_on(&runtime, async {
+        let mut running = Vec::new();
+        for (index, share) in shares.into_iter().enumerate() {
+            let config = ClientConfig {
+                url: join.url.clone(),
+                task: join.task.clone(),
+                backend: join.backend,
+            };
+            let client = std::rc::Rc::new(Client::new(config, slots.clone()));
+            client.set_data(share)?;
+            let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);
+            let task = client.clone();
+            let handle = tokio::task::spawn_local(async move {
+                let mut accepted = 0;
+                let steer = task.clone();
+                task.run(move |event| {
+                    if let ClientEvent::Update {
+                        outcome: UpdateFate::Accepted,
+                        ..
+                    } = event
+                    {
+                        accepted += 1;
+                        if limit.is_some_and(|limit| accepted >= limit) {
+                            steer.close();
+                        }
+                    }
+                    if let ClientEvent::Error { fatal: true, .. } = event {
+                        gave_up.fetch_add(1, Ordering::Relaxed);
+                    }
+                    report.event(index, &event);
+                })
+                .await;
+            });
+            running.push((client, handle));
+        }
+        tokio::select! {
+            () = async { for (_, handle) in &mut running { let _ = handle.await; } } => {}
+            signal = tokio::signal::ctrl_c() => {
+                signal.context("waiting for ctrl-c")?;
+                running.iter().for_each(|(client, _)| client.close());
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    match gave_up.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        failed => bail!(
+            "{failed} of {} clients were refused; see above",
+            join.clients
+        ),
+    }
+}
+
+fn run_bench(json: bool) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for model in ["mnist-2nn", "mnist-cnn"] {
+        for batch in [10, 32] {
+            let row = pollster::block_on(bench::measure(model, batch, &Compute::cpu()))?;
+            if !json {
+                println!(
+                    "{model:10} batch {batch:3} {:>10.0} samples/s {:>8.2} ms/step",
+                    row.samples_per_second, row.milliseconds_per_step
+                );
+            }
+            rows.push(row);
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string(&rows)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! What a client tells its owner: the page, or the log of a native process.
+
+use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
+use serde::Serialize;
+
+/// Something that happened, in the form that JavaScript gets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(
+    tag = "type",
+    rename_all = "lowercase",
+    rename_all_fields = "camelCase"
+)]
+pub enum ClientEvent {
+    /// The client does something else now.
+    Status {
+        /// What it does.
+        state: SessionState,
+        /// The round it does it for.
+        round: Option<u64>,
+        /// Time until the next attempt to connect, ms.
+        retry_in_ms: Option<u64>,
+    },
+    /// The device that training runs on was chosen.
+    Backend {
+        /// `cpu` or `webgpu`.
+        backend: &'static str,
+        /// What the graphics adapter calls itself.
+        adapter: Option<String>,
+        /// Why, in words for a person.
+        reason: String,
+        /// Measured speed of the CPU.
+        cpu_samples_per_second: Option<f64>,
+        /// Measured speed of WebGPU.
+        webgpu_samples_per_second: Option<f64>,
+        /// Relative difference of the two gradients.
+        gradient_error: Option<f64>,
+    },
+    /// The client takes part in this task.
+    Task {
+        /// The task's id.
+        id: String,
+        /// Its name for people.
+        title: String,
+        /// Parameters of its model.
+        parameters: usize,
+        /// Shape of one example.
+        input: Vec<u32>,
+        /// Outputs of the model.
+        outputs: usize,
+        /// What training minimises.
+        loss: fedra_protocol::Loss,
+    },
+    /// Where the round stands.
+    Round(RoundProgress),
+    /// There is a new global model, or a new evaluation of one.
+    Model {
+        /// Completed rounds behind the model.
+        round: u64,
+        /// Its name.
+        sha256: String,
+        /// Size of its file.
+        bytes: u64,
+        /// Held-out accuracy of the newest evaluated model.
+        accuracy: Option<f64>,
+        /// Its held-out loss.
+        loss: Option<f64>,
+        /// The round that accuracy and loss belong to.
+        evaluated_round: Option<u64>,
+    },
+    /// Local training goes on.
+    Progress {
+        /// The round.
+        round: u64,
+        /// Epoch, from 1.
+        epoch: u32,
+        /// Epochs in all.
+        epochs: u32,
+        /// Steps taken.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Loss of the last batch.
+        loss: f32,
+        /// Speed since training began.
+        samples_per_second: f64,
+    },
+    /// What became of this client's update.
+    Update {
+        /// The round.
+        round: u64,
+        /// Accepted, rejected or discarded.
+        outcome: UpdateFate,
+        /// Why not accepted.
+        fault: Option<fedra_protocol::UpdateFault>,
+        /// The server's words.
+        message: Option<String>,
+    },
+    /// Bytes so far, socket and model downloads together.
+    Traffic {
+        /// To the server.
+        bytes_up: u64,
+        /// From the server.
+        bytes_down: u64,
+    },
+    /// Something went wrong.
+    Error {
+        /// Stable name.
+        code: String,
+        /// What happened and what to do.
+        message: String,
+        /// Whether the client has given up.
+        fatal: bool,
+    },
+}
+
+/// What a client is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionState {
+    /// Has no data yet.
+    Idle,
+    /// Opens the connection.
+    Connecting,
+    /// Is connected and not in a round.
+    Waiting,
+    /// Fetches the global model.
+    Downloading,
+    /// Trains.
+    Training,
+    /// Sends its update.
+    Uploading,
+    /// Its update was accepted; the round goes on.
+    Reported,
+    /// Takes no part at its owner's wish.
+    Paused,
+    /// Lost the connection and will try again.
+    Reconnecting,
+    /// Is done.
+    Closed,
+}
+
+/// The fate of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpdateFate {
+    /// Counted.
+    Accepted,
+    /// Not valid.
+    Rejected,
+    /// Too late.
+    Discarded,
+}
+
+/// Where the round stands, as the server sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundProgress {
+    /// The round.
+    pub round: u64,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Its phase.
+    pub phase: RoundPhase,
+    /// Clients in it.
+    pub cohort: u32,
+    /// Updates accepted.
+    pub reported: u32,
+    /// Clients that left it.
+    pub left: u32,
+    /// Updates at which it closes.
+    pub report_goal: u32,
+    /// Clients connected to the task.
+    pub clients_connected: u32,
+    /// Time until the deadline, ms.
+    pub deadline_ms: Option<u64>,
+    /// Rounds that the task will have.
+    pub rounds_total: Option<u64>,
+}
+
+impl ClientEvent {
+    /// A change of state.
+    pub(crate) fn status(state: SessionState, round: Option<u64>) -> Self {
+        Self::Status {
+            state,
+            round,
+            retry_in_ms: None,
+        }
+    }
+
+    /// A problem that the client lives with.
+    pub(crate) fn problem(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Error {
+            code: code.into(),
+            message: message.into(),
+            fatal: false,
+        }
+    }
+
+    /// A problem that ends the client.
+    pub(crate) fn fatal(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Error {
+            code: code.into(),
+            message: message.into(),
+            fatal: true,
+        }
+    }
+
+    pub(crate) fn task(task: &TaskDescription) -> Self {
+        Self::Task {
+            id: task.id.to_string(),
+            title: task.title.clone(),
+            parameters: task.model.parameters(),
+            input: task.model.input().dims(),
+            outputs: task.model.output_len(),
+            loss: task.model.loss(),
+        }
+    }
+
+    pub(crate) fn round(status: &TaskStatus) -> Self {
+        Self::Round(RoundProgress {
+            round: status.round.round,
+            attempt: status.round.attempt,
+            phase: status.phase,
+            cohort: status.cohort,
+            reported: status.reported,
+            left: status.left,
+            report_goal: status.report_goal,
+            clients_connected: status.clients_connected,
+            deadline_ms: status.deadline.map(|left| left.as_millis() as u64),
+            rounds_total: status.rounds_total,
+        })
+    }
+
+    pub(crate) fn model(status: &TaskStatus) -> Self {
+        Self::Model {
+            round: status.model.round,
+            sha256: status.model.sha256.to_string(),
+            bytes: status.model.bytes,
+            accuracy: status.evaluation.and_then(|evaluation| evaluation.accuracy),
+            loss: status.evaluation.map(|evaluation| evaluation.loss),
+            evaluated_round: status.evaluation.map(|evaluation| evaluation.round),
+        }
+    }
+}

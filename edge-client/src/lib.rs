@@ -1,0 +1,26 @@
+//! The device side of Fedra: takes part in a task with local data.
+//!
+//! [`session`] is a machine without I/O that decides what happens next;
+//! [`client`] drives it with a real socket, a real clock and a trainer. The
+//! platform (browser or native) is known to `platform` alone; `wasm` is the
+//! thin binding that JavaScript sees.
+
+pub mod backend;
+pub mod bench;
+pub mod client;
+mod events;
+mod origin;
+mod platform;
+mod rounds;
+pub mod session;
+mod training;
+#[cfg(target_arch = "wasm32")]
+mod wasm;
+
+pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
+pub use origin::{ServerUrl, ServerUrlError};
+#[cfg(not(target_arch = "wasm32"))]
+pub use platform::TrainingSlots;
+
+/// Name and version of this client, as it introduces itself.
+pub const SOFTWARE: &str = concat!("fedra-edge-client/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,26 @@
+//! What differs between a browser's worker and a native process: sockets,
+//! HTTP, clock, dice, and where training runs. Both modules offer the same items.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(target_arch = "wasm32")]
+mod web;
+
+use bytes::Bytes;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::TrainingSlots;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
+#[cfg(target_arch = "wasm32")]
+pub use web::TrainingSlots;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use web::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
+
+/// What comes out of a socket.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// One binary message.
+    Message(Bytes),
+    /// The other side closed, or the connection broke; in words.
+    Closed(String),
+}

@@ -1,0 +1,163 @@
+//! A native process: tokio, tokio-tungstenite, hyper.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fedra_learning::{Backend, LearningError, LocalTrainer};
+use fedra_protocol::limits::MAX_MESSAGE_BYTES;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, Stream, StreamExt};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use super::Incoming;
+use crate::training::{self, Progress, Stopped};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+static HTTP: LazyLock<Client<HttpConnector, Empty<Bytes>>> =
+    LazyLock::new(|| Client::builder(TokioExecutor::new()).build_http());
+
+/// Time since the first call.
+pub(crate) fn now() -> Duration {
+    START.elapsed()
+}
+
+/// Uniform in [0, 1).
+pub(crate) fn jitter() -> f64 {
+    rand::random()
+}
+
+pub(crate) async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// Training has a thread of its own here, so nobody waits.
+pub(crate) async fn yield_now() {}
+
+/// Opens a WebSocket.
+pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES))
+        .read_buffer_size(16 << 10);
+    let (socket, _) = connect_async_with_config(url, Some(config), true)
+        .await
+        .map_err(|error| error.to_string())?;
+    let (sink, stream) = socket.split();
+    Ok((Sender(sink), Receiver(stream)))
+}
+
+/// The sending half of a socket.
+pub(crate) struct Sender(SplitSink<Socket, Message>);
+
+impl Sender {
+    /// Sends one binary message; waits while the socket is full.
+    pub async fn send(&mut self, message: Bytes) -> Result<(), String> {
+        self.0
+            .send(Message::Binary(message))
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Says goodbye in the background.
+    pub fn close(mut self, code: u16) {
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
+        tokio::spawn(async move {
+            // A peer that is gone already needs no goodbye.
+            let _ = self.0.send(Message::Close(Some(frame))).await;
+        });
+    }
+}
+
+/// The receiving half of a socket.
+pub(crate) struct Receiver(SplitStream<Socket>);
+
+impl Stream for Receiver {
+    type Item = Incoming;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        loop {
+            let Some(item) = std::task::ready!(self.0.poll_next_unpin(context)) else {
+                return Poll::Ready(None);
+            };
+            return Poll::Ready(Some(match item {
+                Ok(Message::Binary(bytes)) => Incoming::Message(bytes),
+                // Answered by the library.
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+                Ok(Message::Close(frame)) => Incoming::Closed(
+                    frame.map_or_else(|| "closed".into(), |frame| frame.to_string()),
+                ),
+                Ok(Message::Text(_)) => Incoming::Closed("the server sent text".into()),
+                Err(error) => Incoming::Closed(error.to_string()),
+            }));
+        }
+    }
+}
+
+/// GETs at most `limit` bytes.
+pub(crate) async fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
+    let uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+    let response = HTTP.get(uri).await.map_err(|error| error.to_string())?;
+    if !response.status().is_success() {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let body = Limited::new(response.into_body(), limit).collect().await;
+    Ok(body.map_err(|error| error.to_string())?.to_bytes().to_vec())
+}
+
+/// How many clients of this process may train at the same time.
+#[derive(Clone, Debug)]
+pub struct TrainingSlots(Arc<Semaphore>);
+
+impl TrainingSlots {
+    /// `slots` threads' worth.
+    pub fn new(slots: usize) -> Self {
+        Self(Arc::new(Semaphore::new(slots)))
+    }
+
+    /// Trains on a thread for blocking work. Dropping the future stops it.
+    pub(crate) async fn train(
+        &self,
+        mut trainer: LocalTrainer,
+        backend: Backend,
+        report: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<Vec<f32>, LearningError> {
+        struct StopOnDrop(Arc<AtomicBool>);
+        impl Drop for StopOnDrop {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let slot = self.0.clone().acquire_owned().await;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let _stop = StopOnDrop(cancelled.clone());
+        let training = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            pollster::block_on(training::run(&mut trainer, backend, &cancelled, report))
+        });
+        let failed = |message: String| LearningError::Device { backend, message };
+        match training.await {
+            Ok(Ok(parameters)) => Ok(parameters),
+            Ok(Err(Stopped::Failed(error))) => Err(error),
+            Ok(Err(Stopped::Cancelled)) => Err(failed("training was cancelled".into())),
+            Err(panic) => Err(failed(panic.to_string())),
+        }
+    }
+}

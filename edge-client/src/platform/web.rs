@@ -1,0 +1,265 @@
+//! A browser's dedicated worker: WebSocket, fetch, performance.now.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_learning::{Backend, LearningError, LocalTrainer};
+use futures_channel::{mpsc, oneshot};
+use futures_util::{Stream, StreamExt};
+use js_sys::{ArrayBuffer, Uint8Array};
+use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    BinaryType, CloseEvent, MessageChannel, MessageEvent, MessagePort, Performance, Response,
+    WebSocket, WorkerGlobalScope,
+};
+
+use super::Incoming;
+use crate::training::{self, Progress, Stopped};
+
+/// Bytes in the browser's send buffer above which the next message waits. There
+/// is no event for room in it, so it is looked at again after [`LOOK_AGAIN`].
+const SEND_BUFFER: u32 = 1 << 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+thread_local! {
+    static SCOPE: WorkerGlobalScope = js_sys::global().unchecked_into();
+    static PERFORMANCE: Option<Performance> = SCOPE.with(WorkerGlobalScope::performance);
+    static YIELDER: Option<Yielder> = Yielder::new().ok();
+}
+
+/// Time since the worker started.
+pub(crate) fn now() -> Duration {
+    let ms = PERFORMANCE.with(|p| p.as_ref().map_or_else(js_sys::Date::now, Performance::now));
+    Duration::from_secs_f64(ms / 1e3)
+}
+
+/// Uniform in [0, 1). Spreads reconnects; nothing secret hangs on it.
+pub(crate) fn jitter() -> f64 {
+    js_sys::Math::random()
+}
+
+pub(crate) async fn sleep(duration: Duration) {
+    gloo_timers::future::sleep(duration).await;
+}
+
+/// Lets messages and timers of this worker run.
+pub(crate) async fn yield_now() {
+    match YIELDER.with(|yielder| yielder.as_ref().and_then(Yielder::ask)) {
+        // Dropped only with the channel, when there is nobody to yield to.
+        Some(answer) => drop(answer.await),
+        None => sleep(Duration::ZERO).await,
+    }
+}
+
+/// A message to ourselves: unlike a timer, browsers do not delay it by 4 ms.
+struct Yielder {
+    port: MessagePort,
+    waiting: Rc<RefCell<Vec<oneshot::Sender<()>>>>,
+    _other: MessagePort,
+    _listener: Closure<dyn FnMut()>,
+}
+
+impl Yielder {
+    fn new() -> Result<Self, JsValue> {
+        let channel = MessageChannel::new()?;
+        let waiting = Rc::<RefCell<Vec<oneshot::Sender<()>>>>::default();
+        let wake = waiting.clone();
+        let listener = Closure::<dyn FnMut()>::new(move || {
+            for waiter in wake.borrow_mut().drain(..) {
+                let _ = waiter.send(());
+            }
+        });
+        let other = channel.port2();
+        other.set_onmessage(Some(listener.as_ref().unchecked_ref()));
+        Ok(Self {
+            port: channel.port1(),
+            waiting,
+            _other: other,
+            _listener: listener,
+        })
+    }
+
+    fn ask(&self) -> Option<oneshot::Receiver<()>> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.borrow_mut().push(sender);
+        self.port.post_message(&JsValue::NULL).ok()?;
+        Some(receiver)
+    }
+}
+
+/// Opens a WebSocket.
+pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
+    let socket = WebSocket::new(url).map_err(|error| text(&error))?;
+    socket.set_binary_type(BinaryType::Arraybuffer);
+    let (incoming, queue) = mpsc::unbounded();
+    let (opened, open) = oneshot::channel();
+    let socket = Socket::listen(socket, incoming, opened);
+    match open.await {
+        Ok(()) => Ok((
+            Sender(socket.clone()),
+            Receiver {
+                queue,
+                _socket: socket,
+            },
+        )),
+        // The browser tells a page nothing about why.
+        Err(_) => Err("no server answers there, or it refused".into()),
+    }
+}
+
+/// A socket and the callbacks that it holds.
+struct Socket {
+    socket: WebSocket,
+    _on_open: Closure<dyn FnMut()>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_close: Closure<dyn FnMut(CloseEvent)>,
+}
+
+impl Socket {
+    fn listen(
+        socket: WebSocket,
+        incoming: mpsc::UnboundedSender<Incoming>,
+        opened: oneshot::Sender<()>,
+    ) -> Rc<Self> {
+        let opened = Rc::new(RefCell::new(Some(opened)));
+        let open = opened.clone();
+        let on_open = Closure::<dyn FnMut()>::new(move || {
+            if let Some(opened) = open.borrow_mut().take() {
+                let _ = opened.send(());
+            }
+        });
+        let messages = incoming.clone();
+        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            let item = match event.data().dyn_into::<ArrayBuffer>() {
+                Ok(buffer) => Incoming::Message(Uint8Array::new(&buffer).to_vec().into()),
+                Err(_) => Incoming::Closed("the server sent text".into()),
+            };
+            // Fails only when nobody listens any more.
+            let _ = messages.unbounded_send(item);
+        });
+        let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
+            // Dropping the sender tells a waiting `connect` that it failed.
+            opened.borrow_mut().take();
+            let reason = format!("closed with code {} {}", event.code(), event.reason());
+            let _ = incoming.unbounded_send(Incoming::Closed(reason.trim_end().into()));
+        });
+        socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+        Rc::new(Self {
+            socket,
+            _on_open: on_open,
+            _on_message: on_message,
+            _on_close: on_close,
+        })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.socket.set_onopen(None);
+        self.socket.set_onmessage(None);
+        self.socket.set_onclose(None);
+        // Closing a closed socket is allowed and does nothing.
+        let _ = self.socket.close();
+    }
+}
+
+/// The sending half of a socket.
+pub(crate) struct Sender(Rc<Socket>);
+
+impl Sender {
+    /// Sends one binary message; waits while the browser's buffer is full.
+    pub async fn send(&mut self, message: Bytes) -> Result<(), String> {
+        let socket = &self.0.socket;
+        while socket.buffered_amount() > SEND_BUFFER {
+            sleep(LOOK_AGAIN).await;
+        }
+        if socket.ready_state() != WebSocket::OPEN {
+            return Err("the connection is closed".into());
+        }
+        socket
+            .send_with_u8_array(&message)
+            .map_err(|error| text(&error))
+    }
+
+    /// Says goodbye.
+    pub fn close(self, code: u16) {
+        // Pages may send 1000 and 3000 to 4999 only.
+        let code = if code == 1000 || code >= 3000 {
+            code
+        } else {
+            4000
+        };
+        let _ = self.0.socket.close_with_code(code);
+    }
+}
+
+/// The receiving half of a socket.
+pub(crate) struct Receiver {
+    queue: mpsc::UnboundedReceiver<Incoming>,
+    _socket: Rc<Socket>,
+}
+
+impl Stream for Receiver {
+    type Item = Incoming;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.queue.poll_next_unpin(context)
+    }
+}
+
+/// GETs at most `limit` bytes.
+pub(crate) async fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
+    let promise = SCOPE.with(|scope| scope.fetch_with_str(url));
+    let response: Response = JsFuture::from(promise)
+        .await
+        .map_err(|e| text(&e))?
+        .unchecked_into();
+    if !response.ok() {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    let body = response.array_buffer().map_err(|error| text(&error))?;
+    let body = Uint8Array::new(&JsFuture::from(body).await.map_err(|error| text(&error))?);
+    if u64::from(body.length()) > limit {
+        return Err(format!(
+            "{} bytes came, {limit} were announced",
+            body.length()
+        ));
+    }
+    Ok(body.to_vec())
+}
+
+fn text(error: &JsValue) -> String {
+    match error.dyn_ref::<js_sys::Error>() {
+        Some(error) => String::from(error.message()),
+        None => format!("{error:?}"),
+    }
+}
+
+/// A worker has one thread, so there is nothing to share out.
+#[derive(Clone, Debug, Default)]
+pub struct TrainingSlots;
+
+impl TrainingSlots {
+    /// Trains on this thread, yielding often. Dropping the future stops it.
+    pub(crate) async fn train(
+        &self,
+        mut trainer: LocalTrainer,
+        backend: Backend,
+        report: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<Vec<f32>, LearningError> {
+        let never = AtomicBool::new(false);
+        match training::run(&mut trainer, backend, &never, report).await {
+            Ok(parameters) => Ok(parameters),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(Stopped::Cancelled) => unreachable!("nobody sets this flag"),
+        }
+    }
+}

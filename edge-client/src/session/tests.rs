@@ -1,0 +1,391 @@
+//! The session against a scripted server, on made-up time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_protocol::*;
+
+use super::{Action, Event, Session};
+use crate::events::{ClientEvent, SessionState, UpdateFate};
+
+const ROUND: RoundId = RoundId {
+    round: 1,
+    attempt: 0,
+};
+const HEARTBEAT: Duration = Duration::from_secs(20);
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+fn status(round: u64, phase: RoundPhase) -> TaskStatus {
+    TaskStatus {
+        round: RoundId { round, attempt: 0 },
+        phase,
+        clients_connected: 1,
+        cohort: 1,
+        reported: 0,
+        left: 0,
+        report_goal: 1,
+        deadline: None,
+        model: ModelRef {
+            round: round - 1,
+            sha256: Sha256Hash::of(&round.to_le_bytes()),
+            url: "/v1/models/x".into(),
+            bytes: 8,
+        },
+        evaluation: None,
+        rounds_total: None,
+    }
+}
+
+fn assignment(round: RoundId) -> ServerMessage {
+    ServerMessage::RoundAssignment(RoundAssignment {
+        round,
+        model: status(round.round, RoundPhase::Collecting).model,
+        training: LocalTraining {
+            epochs: 1,
+            batch_size: 10,
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+            max_examples: 0,
+        },
+        deadline: seconds(60),
+    })
+}
+
+fn outcome(round: RoundId, verdict: UpdateVerdict) -> Event {
+    let message = String::new();
+    Event::Received(ServerMessage::UpdateOutcome(UpdateOutcome {
+        round,
+        verdict,
+        message,
+    }))
+}
+
+fn refusal(code: RefusalCode, retry_after: Option<Duration>) -> Event {
+    let message = "no".into();
+    Event::Received(ServerMessage::Refusal(Refusal {
+        code,
+        message,
+        retry_after,
+    }))
+}
+
+/// A session with a clock of its own.
+struct Rig {
+    session: Session,
+    now: Duration,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            session: Session::new(TaskId::new("digits").unwrap()),
+            now: seconds(100),
+        }
+    }
+
+    fn feed(&mut self, event: Event) -> Vec<Action> {
+        self.session.handle(event, self.now, 0.5)
+    }
+
+    fn sent(&mut self) -> Vec<ClientMessage> {
+        std::iter::from_fn(|| self.session.poll_transmit()).collect()
+    }
+
+    /// Connected, checked in, between rounds.
+    fn member() -> Self {
+        let mut rig = Self::new();
+        assert!(rig.feed(Event::DataReady).contains(&Action::Connect));
+        rig.greet();
+        rig
+    }
+
+    fn greet(&mut self) {
+        self.feed(Event::Connected);
+        assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
+        self.feed(Event::Received(ServerMessage::Welcome(Welcome {
+            version: 1,
+            session_id: "s".into(),
+            heartbeat: HEARTBEAT,
+            max_chunk_bytes: 4,
+        })));
+        assert!(matches!(self.sent()[..], [ClientMessage::CheckIn { .. }]));
+        let task = TaskDescription {
+            id: TaskId::new("digits").unwrap(),
+            title: "Digits".into(),
+            model: ModelSpec::softmax_regression(),
+        };
+        let status = status(1, RoundPhase::Selecting);
+        let actions = self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(
+            CheckedIn { task, status },
+        ))));
+        assert_eq!(state(&actions), Some(SessionState::Waiting));
+    }
+
+    /// In a round, training.
+    fn working() -> Self {
+        let mut rig = Self::member();
+        let actions = rig.feed(Event::Received(assignment(ROUND)));
+        assert!(
+            actions
+                .iter()
+                .any(|action| matches!(action, Action::Work(_)))
+        );
+        rig
+    }
+
+    /// In a round, with an announced update.
+    fn uploading() -> Self {
+        let mut rig = Self::working();
+        rig.feed(Event::Downloaded { round: ROUND });
+        let update = Bytes::from_static(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        rig.feed(Event::Trained {
+            round: ROUND,
+            update,
+            examples: 3,
+        });
+        assert!(matches!(rig.sent()[..], [ClientMessage::UpdateBegin(_)]));
+        rig
+    }
+}
+
+/// The last state that the owner was told.
+fn state(actions: &[Action]) -> Option<SessionState> {
+    actions.iter().rev().find_map(|action| match action {
+        Action::Emit(ClientEvent::Status { state, .. }) => Some(*state),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_update_goes_out_in_chunks_once_the_server_has_room() {
+    let mut rig = Rig::uploading();
+    assert!(rig.sent().is_empty(), "nothing before UploadReady");
+    rig.feed(Event::Received(ServerMessage::UploadReady {
+        round: ROUND,
+        offset: 0,
+    }));
+    let chunks = rig.sent();
+    let offsets: Vec<(u64, usize)> = chunks
+        .iter()
+        .map(|message| match message {
+            ClientMessage::UpdateChunk(chunk) => {
+                assert!(chunk.is_intact());
+                (chunk.offset, chunk.data.len())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(offsets, [(0, 4), (4, 4), (8, 1)]);
+    let actions = rig.feed(outcome(ROUND, UpdateVerdict::Accepted));
+    assert_eq!(state(&actions), Some(SessionState::Reported));
+}
+
+#[test]
+fn an_upload_resumes_where_the_server_wants() {
+    let mut rig = Rig::uploading();
+    rig.feed(Event::Received(ServerMessage::UploadReady {
+        round: ROUND,
+        offset: 8,
+    }));
+    let [ClientMessage::UpdateChunk(chunk)] = &rig.sent()[..] else {
+        panic!("one chunk")
+    };
+    assert_eq!((chunk.offset, &chunk.data[..]), (8, &[9u8][..]));
+}
+
+#[test]
+fn a_lost_connection_aborts_work_and_comes_back_with_growing_waits() {
+    let mut rig = Rig::working();
+    let actions = rig.feed(Event::Disconnected {
+        reason: "gone".into(),
+    });
+    assert!(actions.contains(&Action::Abort));
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let until = rig.session.deadline().expect("a retry is planned");
+        waits.push(until - rig.now);
+        assert!(
+            rig.session
+                .handle(Event::Timer, until - Duration::from_millis(1), 0.5)
+                .is_empty()
+        );
+        rig.now = until;
+        assert!(rig.feed(Event::Timer).contains(&Action::Connect));
+        rig.feed(Event::Disconnected {
+            reason: "refused".into(),
+        });
+    }
+    assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
+    assert!(*waits.last().unwrap() <= seconds(30));
+    rig.now = rig.session.deadline().unwrap();
+    rig.feed(Event::Timer);
+    rig.greet();
+}
+
+#[test]
+fn a_silent_server_is_pinged_and_then_given_up() {
+    let mut rig = Rig::member();
+    rig.now += HEARTBEAT;
+    assert_eq!(rig.session.deadline(), Some(rig.now));
+    rig.feed(Event::Timer);
+    assert!(matches!(rig.sent()[..], [ClientMessage::Ping { .. }]));
+    rig.now += HEARTBEAT * 2;
+    let actions = rig.feed(Event::Timer);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Disconnect { .. }))
+    );
+    assert_eq!(state(&actions), Some(SessionState::Reconnecting));
+}
+
+#[test]
+fn refusals_for_good_close_and_others_wait_as_long_as_the_server_says() {
+    for code in [
+        RefusalCode::UnknownTask,
+        RefusalCode::TaskClosed,
+        RefusalCode::UnsupportedVersion,
+    ] {
+        let mut rig = Rig::new();
+        rig.feed(Event::DataReady);
+        rig.feed(Event::Connected);
+        let actions = rig.feed(refusal(code, None));
+        let fatal = |action: &Action| {
+            matches!(action, Action::Emit(ClientEvent::Error { fatal: true, .. }))
+        };
+        assert!(actions.iter().any(fatal), "{code:?}");
+        assert!(rig.session.is_closed());
+    }
+    let mut rig = Rig::new();
+    rig.feed(Event::DataReady);
+    rig.feed(Event::Connected);
+    rig.feed(refusal(RefusalCode::Overloaded, Some(seconds(90))));
+    assert!(rig.session.deadline().unwrap() >= rig.now + seconds(90));
+}
+
+#[test]
+fn a_pause_leaves_the_round_and_declines_what_crosses_it_on_the_wire() {
+    let mut rig = Rig::working();
+    let actions = rig.feed(Event::Pause);
+    assert!(actions.contains(&Action::Abort));
+    assert_eq!(state(&actions), Some(SessionState::Paused));
+    assert_eq!(
+        rig.sent(),
+        [ClientMessage::SetAvailability(Availability::Paused)]
+    );
+    let second = RoundId {
+        round: 2,
+        attempt: 0,
+    };
+    rig.feed(Event::Received(assignment(second)));
+    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round, .. }] if round == second));
+    assert_eq!(state(&rig.feed(Event::Resume)), Some(SessionState::Waiting));
+    assert_eq!(
+        rig.sent(),
+        [ClientMessage::SetAvailability(Availability::Available)]
+    );
+}
+
+#[test]
+fn a_pause_survives_a_reconnect() {
+    let mut rig = Rig::new();
+    rig.feed(Event::Pause);
+    rig.feed(Event::DataReady);
+    rig.feed(Event::Connected);
+    rig.sent();
+    let welcome = Welcome {
+        version: 1,
+        session_id: "s".into(),
+        heartbeat: HEARTBEAT,
+        max_chunk_bytes: 4,
+    };
+    rig.feed(Event::Received(ServerMessage::Welcome(welcome)));
+    rig.sent();
+    let task = TaskDescription {
+        id: TaskId::new("digits").unwrap(),
+        title: String::new(),
+        model: ModelSpec::softmax_regression(),
+    };
+    let checked_in = CheckedIn {
+        task,
+        status: status(1, RoundPhase::Selecting),
+    };
+    let actions = rig.feed(Event::Received(ServerMessage::CheckedIn(Box::new(
+        checked_in,
+    ))));
+    assert_eq!(state(&actions), Some(SessionState::Paused));
+    assert_eq!(
+        rig.sent(),
+        [ClientMessage::SetAvailability(Availability::Paused)]
+    );
+}
+
+#[test]
+fn a_round_that_ends_during_training_is_given_up() {
+    let mut rig = Rig::working();
+    let next = status(2, RoundPhase::Selecting);
+    let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(next)));
+    assert!(actions.contains(&Action::Abort));
+    assert!(actions.iter().any(|action| matches!(
+        action,
+        Action::Emit(ClientEvent::Update {
+            outcome: UpdateFate::Discarded,
+            round: 1,
+            ..
+        })
+    )));
+    let update = Bytes::from_static(&[0; 4]);
+    assert!(
+        rig.feed(Event::Trained {
+            round: ROUND,
+            update,
+            examples: 1
+        })
+        .is_empty()
+    );
+    assert!(rig.sent().is_empty(), "late work is not announced");
+}
+
+#[test]
+fn failed_training_declines_the_round_and_stays() {
+    let mut rig = Rig::working();
+    let reason = "diverged".repeat(1000);
+    rig.feed(Event::Failed {
+        round: ROUND,
+        code: "training-failed",
+        reason,
+    });
+    let [message] = &rig.sent()[..] else {
+        panic!("one message")
+    };
+    assert!(
+        ClientMessage::decode(message.encode()).is_ok(),
+        "the reason fits the limits"
+    );
+    assert!(matches!(message, ClientMessage::Decline { .. }));
+}
+
+#[test]
+fn an_unexpected_message_drops_the_connection() {
+    let mut rig = Rig::new();
+    rig.feed(Event::DataReady);
+    rig.feed(Event::Connected);
+    let actions = rig.feed(Event::Received(assignment(ROUND)));
+    assert!(actions.contains(&Action::Disconnect { code: 1002 }));
+    assert!(rig.session.deadline().is_some(), "and tries again");
+}
+
+#[test]
+fn close_ends_everything() {
+    let mut rig = Rig::working();
+    let actions = rig.feed(Event::Close);
+    assert!(actions.contains(&Action::Abort));
+    assert!(actions.contains(&Action::Disconnect { code: 1000 }));
+    assert!(rig.session.is_closed());
+    assert!(rig.feed(Event::Connected).is_empty());
+}

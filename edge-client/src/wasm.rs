@@ -1,0 +1,211 @@
+//! The binding that JavaScript sees, for use in a dedicated worker.
+//!
+//! Configuration and events cross by serde-wasm-bindgen, tensors as typed
+//! arrays. Nothing is decided here.
+
+use std::rc::Rc;
+
+use fedra_learning::{Compute, Dataset, Targets};
+use fedra_protocol::{Shape, TaskId};
+use js_sys::{Function, Promise, Reflect};
+use serde::{Deserialize, Serialize};
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::backend::BackendPreference;
+use crate::bench;
+use crate::client::{Client, ClientConfig};
+use crate::platform::TrainingSlots;
+
+/// What the constructor takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    url: String,
+    task: String,
+    backend: String,
+}
+
+/// Takes part in one task.
+#[wasm_bindgen]
+pub struct EdgeClient {
+    client: Rc<Client>,
+    on_event: Function,
+}
+
+#[wasm_bindgen]
+impl EdgeClient {
+    /// `config` is `{url, task, backend}`; `on_event` gets every event as an object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(config: JsValue, on_event: Function) -> Result<EdgeClient, JsValue> {
+        console_error_panic_hook::set_once();
+        let bad = |error: &dyn ToString| coded("bad-config", &error.to_string());
+        let config: Config = serde_wasm_bindgen::from_value(config).map_err(|e| bad(&e))?;
+        let config = ClientConfig {
+            url: config.url.parse().map_err(|e| bad(&e))?,
+            task: TaskId::new(config.task).map_err(|e| bad(&e))?,
+            backend: config
+                .backend
+                .parse::<BackendPreference>()
+                .map_err(|e| bad(&e))?,
+        };
+        Ok(Self {
+            client: Rc::new(Client::new(config, TrainingSlots)),
+            on_event,
+        })
+    }
+
+    /// Connects and takes part until `close()` or a refusal for good.
+    pub fn run(&self) -> Promise {
+        let (client, on_event) = (self.client.clone(), self.on_event.clone());
+        future_to_promise(async move {
+            client
+                .run(|event| {
+                    if let Ok(event) = plain(&event) {
+                        // A listener that throws is the page's own matter.
+                        let _ = on_event.call1(&JsValue::NULL, &event);
+                    }
+                })
+                .await;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    /// Gives the local examples. `shape` is `[n, ...example]`; `labels` has one
+    /// class number an example, or the values of a regression row by row.
+    #[wasm_bindgen(js_name = setDataset)]
+    pub fn set_dataset(
+        &self,
+        features: Vec<f32>,
+        labels: Vec<f32>,
+        shape: Vec<u32>,
+    ) -> Result<(), JsValue> {
+        let bad = |error: &dyn ToString| coded("bad-dataset", &error.to_string());
+        let (&examples, example) = shape
+            .split_first()
+            .ok_or_else(|| bad(&"shape must be [examples, ...shape of one example]"))?;
+        let shape = Shape::from_dims(example)
+            .ok_or_else(|| bad(&"one example must be [features] or [channels, height, width]"))?;
+        if features.len() != examples as usize * shape.len() {
+            return Err(bad(&format!(
+                "{examples} examples of shape {example:?} are {} values; {} were given",
+                examples as usize * shape.len(),
+                features.len()
+            )));
+        }
+        let targets = targets(labels, examples as usize).map_err(|error| bad(&error))?;
+        let data = Dataset::new(features, shape, targets).map_err(|error| bad(&error))?;
+        self.client.set_data(data).map_err(|error| bad(&error))
+    }
+
+    /// Takes no part until `resume()`.
+    pub fn pause(&self) {
+        self.client.pause();
+    }
+
+    /// Takes part again.
+    pub fn resume(&self) {
+        self.client.resume();
+    }
+
+    /// Ends `run()`.
+    pub fn close(&self) {
+        self.client.close();
+    }
+
+    /// Outputs of the newest global model: probabilities of a classifier,
+    /// values of a regression, row by row.
+    pub fn predict(&self, features: Vec<f32>) -> Promise {
+        let client = self.client.clone();
+        future_to_promise(async move {
+            match client.predict(features).await {
+                Ok(outputs) => Ok(js_sys::Float32Array::from(outputs.as_slice()).into()),
+                Err(error) => Err(coded(error.code, &error.message)),
+            }
+        })
+    }
+}
+
+/// As many labels as examples are classes; a multiple of them are values.
+fn targets(labels: Vec<f32>, examples: usize) -> Result<Targets, String> {
+    if labels.len() == examples
+        && labels
+            .iter()
+            .all(|&label| label >= 0.0 && label.fract() == 0.0)
+    {
+        return Ok(Targets::Classes(
+            labels.into_iter().map(|label| label as u32).collect(),
+        ));
+    }
+    if examples == 0 || labels.is_empty() || labels.len() % examples != 0 {
+        return Err(format!(
+            "{} labels do not divide among {examples} examples",
+            labels.len()
+        ));
+    }
+    let width = labels.len() / examples;
+    Ok(Targets::Values {
+        values: labels,
+        width,
+    })
+}
+
+/// Version and abilities of this build.
+#[wasm_bindgen(js_name = buildInfo)]
+pub fn build_info() -> Result<JsValue, JsValue> {
+    #[derive(Serialize)]
+    struct BuildInfo {
+        version: &'static str,
+        webgpu: bool,
+    }
+    let info = BuildInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        webgpu: cfg!(feature = "webgpu"),
+    };
+    Ok(plain(&info)?)
+}
+
+/// Speed of a built-in model: `{model, batch, backend}` with `cpu` or `webgpu`.
+#[wasm_bindgen]
+pub async fn benchmark(config: JsValue) -> Result<JsValue, JsValue> {
+    #[derive(Deserialize)]
+    struct Case {
+        model: String,
+        batch: u32,
+        backend: String,
+    }
+    console_error_panic_hook::set_once();
+    let case: Case = serde_wasm_bindgen::from_value(config)?;
+    let compute = compute(&case.backend).await?;
+    let measured = bench::measure(&case.model, case.batch, &compute).await;
+    let measured = measured.map_err(|error| coded("bench-failed", &error.to_string()))?;
+    Ok(plain(&measured)?)
+}
+
+async fn compute(backend: &str) -> Result<Compute, JsValue> {
+    match backend {
+        "cpu" => Ok(Compute::cpu()),
+        #[cfg(feature = "webgpu")]
+        "webgpu" => Compute::webgpu()
+            .await
+            .map_err(|error| coded("no-webgpu", &error.to_string())),
+        other => Err(coded(
+            "no-webgpu",
+            &format!("this build has no backend {other:?}"),
+        )),
+    }
+}
+
+/// A value as plain objects and numbers.
+fn plain(value: &impl Serialize) -> Result<JsValue, serde_wasm_bindgen::Error> {
+    value.serialize(&Serializer::json_compatible().serialize_missing_as_null(false))
+}
+
+/// An `Error` with a stable `code`.
+fn coded(code: &str, message: &str) -> JsValue {
+    let error: JsValue = JsError::new(message).into();
+    // Setting a property of a fresh object does not fail.
+    let _ = Reflect::set(&error, &"code".into(), &code.into());
+    error
+}
