@@ -1,0 +1,115 @@
+/** The aggregator's HTTP interface, as far as the page reads it. */
+
+/** One completed round; accuracy and loss are null until it is evaluated. */
+export interface HistoryPoint {
+  readonly round: number;
+  readonly accuracy: number | null;
+  readonly loss: number | null;
+}
+
+export interface TaskInfo {
+  readonly id: string;
+  readonly title: string;
+  readonly state: string;
+  readonly round: number;
+  readonly clientsConnected: number;
+  readonly parameters: number | undefined;
+  readonly roundsTotal: number | undefined;
+  readonly history: readonly HistoryPoint[];
+}
+
+export class ApiError extends Error {
+  constructor(
+    readonly code: 'no-server' | 'no-task' | 'unknown-task' | 'bad-answer',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The given task, or the first one the aggregator has. */
+export async function fetchTask(api: string, id: string | undefined): Promise<TaskInfo> {
+  return parseTask(await getJson(`${api}/v1/tasks/${encodeURIComponent(id ?? (await firstTask(api)))}`));
+}
+
+async function firstTask(api: string): Promise<string> {
+  const tasks = await getJson(`${api}/v1/tasks`);
+  if (!Array.isArray(tasks)) throw badAnswer('a list of tasks');
+  if (tasks.length === 0) throw new ApiError('no-task', 'The aggregator has no task.');
+  return text(record(tasks[0])['id'], 'id');
+}
+
+async function getJson(url: string): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch(url, { headers: { accept: 'application/json' }, cache: 'no-store' });
+  } catch {
+    throw new ApiError('no-server', `Nobody answers at ${new URL(url).origin}.`);
+  }
+  if (response.status === 404) throw new ApiError('unknown-task', `The aggregator does not know ${url}.`);
+  if (!response.ok) throw new ApiError('no-server', `The aggregator answered ${response.status}.`);
+  try {
+    return await response.json();
+  } catch {
+    throw badAnswer('JSON');
+  }
+}
+
+/** Reads the JSON of `GET /v1/tasks/{id}`. */
+export function parseTask(answer: unknown): TaskInfo {
+  const task = record(answer);
+  const history = task['history'];
+  if (!Array.isArray(history)) throw badAnswer('a history');
+  const model = task['model'];
+  return {
+    id: text(task['id'], 'id'),
+    title: text(task['title'], 'title'),
+    state: text(task['state'], 'state'),
+    round: number(task['round'], 'round'),
+    clientsConnected: number(task['clients_connected'], 'clients_connected'),
+    parameters: isRecord(model) ? optional(model['parameters']) : undefined,
+    roundsTotal: optional(task['rounds_total']),
+    history: withLatest(history.map(historyPoint), task['latest']),
+  };
+}
+
+function historyPoint(entry: unknown): HistoryPoint {
+  const point = record(entry);
+  return {
+    round: number(point['round'], 'round'),
+    accuracy: optional(point['accuracy']) ?? null,
+    loss: optional(point['loss']) ?? null,
+  };
+}
+
+/** Before the first round the initial model's evaluation is in `latest` only. */
+function withLatest(history: HistoryPoint[], latest: unknown): HistoryPoint[] {
+  return history.length === 0 && isRecord(latest) ? [historyPoint(latest)] : history;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function record(value: unknown): Record<string, unknown> {
+  if (!isRecord(value)) throw badAnswer('an object');
+  return value;
+}
+
+function text(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw badAnswer(`a text for ${name}`);
+  return value;
+}
+
+function number(value: unknown, name: string): number {
+  if (typeof value !== 'number') throw badAnswer(`a number for ${name}`);
+  return value;
+}
+
+function optional(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined;
+}
+
+function badAnswer(expected: string): ApiError {
+  return new ApiError('bad-answer', `The aggregator's answer lacks ${expected}.`);
+}

@@ -1,0 +1,244 @@
+/** The page: what is where. It draws the session's state and passes clicks on. */
+import { html, nothing } from 'lit';
+import type { TemplateResult } from 'lit';
+import { OptionsError, parseOptions } from '../options.js';
+import { Session } from '../session.js';
+import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
+import type { PageState, Problem } from '../state.js';
+import { DATA_SENTENCE, PRIVACY_SENTENCE, advice, bytes, cohortWords, percent, stateWords, whole } from '../words.js';
+import './cohort-ring.js';
+import './digit-reader.js';
+import { LightElement } from './light-element.js';
+import './line-chart.js';
+
+/** The page is drawn at most this often; events may come faster. */
+const DRAW_EVERY_MS = 120;
+/** A screen reader hears of the accuracy at most this often. */
+const ANNOUNCE_EVERY_MS = 20_000;
+
+export class FedraDemo extends LightElement {
+  #session: Session | undefined;
+  #url = '';
+  #addressProblem: Problem | undefined;
+  #drawTimer: ReturnType<typeof setTimeout> | undefined;
+  #announcement = '';
+  #announcedAt = -Infinity;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    try {
+      const options = parseOptions(location.href);
+      this.#url = options.url;
+      this.#session = new Session(options);
+      this.#session.addEventListener('change', () => this.#drawSoon());
+      this.#session.watch();
+      if (options.autostart) void this.#session.start();
+    } catch (error) {
+      if (!(error instanceof OptionsError)) throw error;
+      this.#addressProblem = { code: 'bad-options', message: error.message, fatal: true };
+    }
+  }
+
+  protected override render(): TemplateResult {
+    const state = this.#session?.state ?? { ...INITIAL, problem: this.#addressProblem };
+    return html`
+      <header class="top">
+        <span class="wordmark"><span class="mark" aria-hidden="true"></span>Fedra</span>
+        <span class="connection" data-kind=${connectionKind(state)}>${stateWords(state)}</span>
+      </header>
+      <main>
+        ${this.#hero(state)} ${learned(state)}
+        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256}></fedra-digit-reader>
+        ${thisTab(state)}
+      </main>
+      <footer>
+        Digits: MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, made from data of NIST; commonly
+        redistributed under CC BY-SA 3.0. The model is judged on other digits, at the server.
+      </footer>
+      <div class="unseen" role="status">${coarseWords(state)}</div>
+      <div class="unseen" aria-live="polite">${this.#announce(state)}</div>
+    `;
+  }
+
+  #hero(state: PageState): TemplateResult {
+    return html`
+      <section class="hero" aria-labelledby="title">
+        <div class="pitch">
+          <h1 id="title">Many tabs,<br />one model.</h1>
+          <p class="lede">${DATA_SENTENCE}</p>
+          <p class="caveat"><strong>Be aware:</strong> ${PRIVACY_SENTENCE}</p>
+          <div class="actions">${this.#button(state)}${localProgress(state)}</div>
+          <div role="alert" class="alerts">${problemBox(state.problem ?? finished(state), this.#url)}</div>
+          <div role="status">${problemBox(state.notice, this.#url, 'notice')}</div>
+        </div>
+        <figure class="gathering">
+          <fedra-cohort-ring .state=${state}></fedra-cohort-ring>
+          <figcaption>${cohortWords(state)}</figcaption>
+        </figure>
+      </section>
+    `;
+  }
+
+  /** One element in every stage, so that the keyboard's focus stays on it. */
+  #button(state: PageState): TemplateResult {
+    const running = state.stage === 'running';
+    const label = { before: 'Start training', starting: 'Starting', running: state.paused ? 'Resume' : 'Pause', ended: 'Start again' };
+    return html`<button
+      class="primary ${running ? 'quiet' : ''}"
+      id=${running ? 'pause' : 'start'}
+      ?disabled=${this.#session === undefined || finished(state) !== undefined}
+      aria-busy=${state.stage === 'starting'}
+      @click=${() => (running ? this.#session?.togglePause() : void this.#session?.start())}
+    >
+      ${label[state.stage]}
+    </button>`;
+  }
+
+  #drawSoon(): void {
+    this.#drawTimer ??= setTimeout(() => {
+      this.#drawTimer = undefined;
+      this.requestUpdate();
+    }, DRAW_EVERY_MS);
+  }
+
+  #announce(state: PageState): string {
+    const latest = latestEvaluated(state.history);
+    if (latest?.accuracy == null || state.stage !== 'running') return this.#announcement;
+    if (performance.now() - this.#announcedAt > ANNOUNCE_EVERY_MS) {
+      this.#announcedAt = performance.now();
+      this.#announcement = `After round ${latest.round} the model reads ${percent(latest.accuracy)} of the test digits.`;
+    }
+    return this.#announcement;
+  }
+}
+
+/** The visitor came too late to take part: said before the click, not after it. */
+function finished({ stage, task }: PageState): Problem | undefined {
+  if (stage !== 'before' || task?.state !== 'finished') return undefined;
+  return { code: 'refused-task-closed', message: 'the task has finished', fatal: true };
+}
+
+/** What a screen reader is told: where things stand, not every step. */
+function coarseWords(state: PageState): string {
+  if (state.stage !== 'running') return stateWords(state);
+  switch (state.status?.state) {
+    case 'reconnecting':
+      return 'No connection; trying again';
+    case 'paused':
+    case 'closed':
+    case 'connecting':
+      return stateWords(state);
+    default:
+      return 'Taking part';
+  }
+}
+
+function connectionKind(state: PageState): string {
+  if (state.problem) return 'bad';
+  if (state.stage === 'before' || state.stage === 'ended') return 'idle';
+  if (state.status?.state === 'reconnecting') return 'bad';
+  return state.status?.state === 'paused' ? 'idle' : 'good';
+}
+
+function problemBox(problem: Problem | undefined, url: string, kind = 'problem'): TemplateResult | typeof nothing {
+  if (!problem) return nothing;
+  const { title, text } = advice(problem, url);
+  return html`<div class="message ${kind}" data-code=${problem.code}><strong>${title}</strong><p>${text}</p></div>`;
+}
+
+function localProgress(state: PageState): TemplateResult {
+  const { progress } = state;
+  if (state.stage !== 'running') {
+    return html`<p class="beside">${finished(state) ? '' : 'One click. You can pause at any time.'}</p>`;
+  }
+  const done = trainedShare(state);
+  const detail = progress
+    ? `step ${whole(progress.step)} of ${whole(progress.steps)}, ${whole(progress.samplesPerSecond)} digits a second`
+    : '\u00a0';
+  return html`<div class="beside local">
+    <span>${stateWords(state)}</span>
+    <progress max="1" .value=${done} aria-label="Local training"></progress>
+    <small>${detail}</small>
+  </div>`;
+}
+
+function learned(state: PageState): TemplateResult {
+  const latest = latestEvaluated(state.history);
+  const rounds = Math.max(state.task?.round ?? 0, state.history.at(-1)?.round ?? 0);
+  return html`
+    <section class="learned" aria-labelledby="learned">
+      <div class="verdict">
+        <h2 id="learned">The shared model reads</h2>
+        <p class="figure" id="accuracy" ?data-empty=${latest?.accuracy == null}>${latest?.accuracy == null ? '–' : percent(latest.accuracy)}</p>
+        <p class="of">
+          of test digits it has never seen${latest ? html`, after round ${whole(latest.round)}` : nothing}.
+        </p>
+        <dl class="pairs">
+          <div><dt>Loss</dt><dd>${latest?.loss == null ? '–' : latest.loss.toFixed(3)}</dd></div>
+          <div><dt>Rounds</dt><dd>${whole(rounds)}${
+            state.task?.roundsTotal ? html` <small>of ${whole(state.task.roundsTotal)}</small>` : nothing
+          }</dd></div>
+        </dl>
+      </div>
+      <div class="charts">
+        <fedra-line-chart class="tall" kind="accuracy" .points=${state.history}></fedra-line-chart>
+        <fedra-line-chart kind="loss" .points=${state.history}></fedra-line-chart>
+      </div>
+    </section>
+  `;
+}
+
+function thisTab(state: PageState): TemplateResult {
+  const { backend, traffic, lastUpdate } = state;
+  const computes = backend ? (backend.backend === 'webgpu' ? 'WebGPU' : 'CPU') : '–';
+  return html`
+    <section class="tab" aria-labelledby="tab">
+      <h2 id="tab">This tab</h2>
+      <dl class="facts">
+        <div>
+          <dt>Computes on</dt>
+          <dd id="backend">${computes}${backend?.adapter ? html` <small>${backend.adapter}</small>` : nothing}</dd>
+          <dd class="why">${backend ? whyWords(backend.reason) : 'Chosen when you start.'}</dd>
+        </div>
+        <div>
+          <dt>Sent</dt>
+          <dd id="sent">${bytes(traffic?.bytesUp ?? 0)}</dd>
+          <dd class="why">${updateWords(state.accepted, lastUpdate)}</dd>
+        </div>
+        <div>
+          <dt>Received</dt>
+          <dd id="received">${bytes(traffic?.bytesDown ?? 0)}</dd>
+          <dd class="why">${modelWords(state)}</dd>
+        </div>
+        <div>
+          <dt>Trains on</dt>
+          <dd>${state.examples > 0 ? html`${whole(state.examples)} <small>digits</small>` : '–'}</dd>
+          <dd class="why">${
+            state.shard === undefined ? 'One part in a hundred of the public set, drawn by chance.' : `Part ${state.shard} of the public set; it stays here.`
+          }</dd>
+        </div>
+      </dl>
+    </section>
+  `;
+}
+
+function whyWords(reason: string): string {
+  const text = reason.charAt(0).toUpperCase() + reason.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+function modelWords({ model, task }: PageState): string {
+  if (!model) return 'Shared models, as rounds go by.';
+  const size = `One model is ${bytes(model.bytes)}`;
+  return task?.parameters === undefined ? `${size}.` : `${size}: ${whole(task.parameters)} numbers.`;
+}
+
+function updateWords(accepted: number, last: PageState['lastUpdate']): string {
+  if (!last) return 'Only changes to the model.';
+  const sum = `${whole(accepted)} ${accepted === 1 ? 'change' : 'changes'} accepted.`;
+  if (last.outcome === 'accepted') return sum;
+  const why = last.message ?? last.fault;
+  return `${sum} The last was ${last.outcome}${why ? `: ${why}` : ''}.`;
+}
+
+customElements.define('fedra-demo', FedraDemo);

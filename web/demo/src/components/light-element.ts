@@ -1,0 +1,10 @@
+/** A Lit element without a shadow root: the page has one style sheet. */
+import { LitElement } from 'lit';
+
+export class LightElement extends LitElement {
+  protected override createRenderRoot(): HTMLElement {
+    // Lit appends: what the document showed in this place has to go first.
+    this.replaceChildren();
+    return this;
+  }
+}

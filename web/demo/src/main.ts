@@ -1,0 +1,4 @@
+/** The page's entry: styles and elements. */
+import 'uplot/dist/uPlot.min.css';
+import './styles.css';
+import './components/fedra-demo.js';

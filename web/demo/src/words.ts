@@ -1,0 +1,191 @@
+/** What the page says, so that it says it in one voice. Pure. */
+import type { RoundEvent } from 'fedra';
+import { takesPart } from './state.js';
+import type { PageState, Problem } from './state.js';
+
+/** What happens to the visitor's data, in one sentence; then what is missing. */
+export const DATA_SENTENCE =
+  'This tab downloads a few hundred digits from a public data set and trains on them right here: the digits and their gradients stay in the tab, only the change to the model is sent.';
+export const PRIVACY_SENTENCE =
+  'There is no privacy layer yet, so the server can read each tab’s change, and a change can say something about the digits behind it.';
+
+/** The session's state in a few words. */
+export function stateWords(state: PageState): string {
+  const { status } = state;
+  if (state.stage === 'before') return beforeWords(state);
+  if (state.stage === 'starting') return 'Downloading this tab’s digits';
+  switch (status?.state) {
+    case undefined:
+    case 'idle':
+      return 'Choosing what to compute on';
+    case 'connecting':
+      return 'Connecting';
+    case 'waiting':
+      return state.round?.phase === 'finished' ? 'All rounds are done' : 'Waiting for the next round';
+    case 'downloading':
+      return 'Downloading the shared model';
+    case 'training':
+      return 'Training on this tab’s digits';
+    case 'uploading':
+      return 'Sending the change';
+    case 'reported':
+      return 'Done; the others are finishing';
+    case 'paused':
+      return 'Paused';
+    case 'reconnecting':
+      return retryWords(status.retryInMs);
+    case 'closed':
+      return 'Disconnected';
+  }
+}
+
+function beforeWords({ problem, task }: PageState): string {
+  if (problem) return 'Not connected';
+  return task?.state === 'finished' ? 'This task has finished' : 'Ready when you are';
+}
+
+function retryWords(retryInMs: number | undefined): string {
+  if (retryInMs === undefined) return 'No connection; trying again';
+  const seconds = Math.max(1, Math.round(retryInMs / 1000));
+  return `No connection; trying again in ${seconds} s`;
+}
+
+/** The round's phase in a few words. */
+export function phaseWords(round: RoundEvent | undefined): string {
+  switch (round?.phase) {
+    case undefined:
+      return 'not connected yet';
+    case 'selecting':
+      return 'gathering tabs';
+    case 'collecting':
+      return 'tabs are training';
+    case 'finalizing':
+      return 'averaging the changes';
+    case 'finished':
+      return 'all rounds done';
+  }
+}
+
+/** How many take part, in a sentence. */
+export function cohortWords(state: PageState): string {
+  const { round, task } = state;
+  const own = takesPart(state);
+  if (!round) return task ? `${count(task.clientsConnected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
+  const here = `${count(round.clientsConnected, 'client')} connected`;
+  if (round.phase === 'selecting') return `${here}; the next round starts when enough are ready.`;
+  if (round.phase === 'finished') return `${here}; the task has finished.`;
+  const others = Math.max(0, round.cohort - (own ? 1 : 0));
+  const who = own ? `You and ${count(others, 'other')}` : `${count(others, 'client')}, without this tab,`;
+  const verb = own || others !== 1 ? 'train' : 'trains';
+  const gone = round.left > 0 ? `, ${round.left} left` : '';
+  return `${who} ${verb} in this round; ${round.reported} of ${round.reportGoal} reports are in${gone}.`;
+}
+
+export interface Advice {
+  readonly title: string;
+  readonly text: string;
+}
+
+/** An error in words that say what to do. */
+export function advice({ code, message }: Problem, url: string): Advice {
+  const server = address(url);
+  switch (code) {
+    case 'no-server':
+      return {
+        title: 'No answer from the aggregator',
+        text: `Nobody answers at ${server}. Check that the aggregator runs there and that you are online; this page keeps trying by itself.`,
+      };
+    case 'refused-task-closed':
+      return {
+        title: 'This task has finished',
+        text: 'It takes no more updates. Its results stay below; to train again, ask whoever runs the aggregator for another task.',
+      };
+    case 'refused-unknown-task':
+    case 'unknown-task':
+      return {
+        title: 'There is no such task',
+        text: `The aggregator at ${server} does not know this task. Leave ?task= out of the address to take its first one.`,
+      };
+    case 'no-task':
+      return {
+        title: 'There is nothing to train yet',
+        text: `The aggregator at ${server} has no task. Whoever runs it adds one to its configuration; this page keeps looking.`,
+      };
+    case 'refused-overloaded':
+      return {
+        title: 'The aggregator is full',
+        text: 'It takes no more clients right now. Leave this page open: it tries again by itself.',
+      };
+    case 'refused-unsupported-version':
+      return {
+        title: 'This page and the aggregator do not match',
+        text: 'They speak different versions. Reload the page to get the newest one.',
+      };
+    case 'no-webgpu':
+      return {
+        title: 'No WebGPU in this browser',
+        text: 'Training runs on the CPU instead, and you need not do anything. A current Chrome, Edge, Firefox or Safari with hardware acceleration switched on may offer it.',
+      };
+    case 'device-lost':
+      return { title: 'The GPU went away', text: 'Training goes on with the CPU. Reload the page to try the GPU again.' };
+    case 'bad-dataset':
+    case 'no-digits':
+      return {
+        title: 'This tab has no digits to train on',
+        text: `${sentence(message)} Whoever runs this page makes the files with “cargo xtask dist”; a wrong ?shard= in the address does this too.`,
+      };
+    case 'bad-options':
+      return { title: 'The page’s address has a mistake', text: `${sentence(message)} Correct it and load the page again.` };
+    case 'wasm-load-failed':
+      return {
+        title: 'The training module did not load',
+        text: `${sentence(message)} Check your connection and reload; the browser must allow WebAssembly.`,
+      };
+    case 'model-download-failed':
+      return { title: 'The shared model did not arrive', text: `${sentence(message)} This tab sits this round out and takes part in the next.` };
+    case 'training-failed':
+      return { title: 'Training failed in this tab', text: `${sentence(message)} Reload the page; with ?backend=cpu in the address it trains on the CPU.` };
+    case 'worker-failed':
+      return { title: 'Training stopped in this tab', text: `${sentence(message)} Start again, or reload the page.` };
+    default:
+      return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
+  }
+}
+
+/** 0.9634 as “96.3 %”. */
+export function percent(share: number, digits = 1): string {
+  return `${(share * 100).toFixed(digits)} %`;
+}
+
+/** Bytes in decimal units. */
+export function bytes(amount: number): string {
+  if (amount < 1000) return `${amount} B`;
+  if (amount < 1e6) return `${(amount / 1e3).toFixed(amount < 1e4 ? 1 : 0)} kB`;
+  if (amount < 1e9) return `${(amount / 1e6).toFixed(1)} MB`;
+  return `${(amount / 1e9).toFixed(2)} GB`;
+}
+
+/** A whole number with thin spaces between thousands. */
+export function whole(value: number): string {
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, '\u202f');
+}
+
+function count(amount: number, noun: string): string {
+  return `${whole(amount)} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
+function address(url: string): string {
+  try {
+    return new URL(url).host;
+  } catch {
+    return url;
+  }
+}
+
+function sentence(text: string): string {
+  const trimmed = text.trim();
+  const first = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}

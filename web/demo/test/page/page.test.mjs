@@ -1,0 +1,172 @@
+// The page in a real browser, with a fake WebAssembly module behind the real
+// package and the real worker.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+import { servePage } from './serve.mjs';
+
+const FLAGS = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+let browser;
+let site;
+
+before(async () => {
+  site = await servePage();
+  browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+});
+after(async () => {
+  await browser?.close();
+  await site?.close();
+});
+
+/** CHROME, or the first of the usual names on the PATH. */
+function findChromium() {
+  if (process.env.CHROME) return process.env.CHROME;
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const found = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name))).find(existsSync);
+  if (!found) throw new Error('no Chromium on the PATH; install it, or name one in CHROME');
+  return found;
+}
+
+/** Opens the page, runs `body`, and fails on any error the page logged. */
+async function withPage(query, body, { setUp, ...context } = {}) {
+  const opened = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...context });
+  const page = await opened.newPage();
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(error.message));
+  await setUp?.(page);
+  site.requests.length = 0;
+  await page.goto(site.url + query);
+  await body(page);
+  await opened.close();
+  assert.deepEqual(errors, []);
+}
+
+const hasText = (page, selector, pattern) =>
+  page.waitForFunction(
+    ([where, source]) => new RegExp(source).test(document.querySelector(where)?.textContent ?? ''),
+    [selector, pattern.source],
+    { timeout: 15_000 },
+  );
+
+/** Draws a polyline on the pad, in shares of it. */
+async function draw(page, [first, ...rest]) {
+  const pad = page.locator('.paper canvas');
+  await pad.scrollIntoViewIfNeeded();
+  const box = await pad.boundingBox();
+  const at = ([x, y]) => [box.x + x * box.width, box.y + y * box.height];
+  await page.mouse.move(...at(first));
+  await page.mouse.down();
+  for (const point of rest) await page.mouse.move(...at(point), { steps: 8 });
+  await page.mouse.up();
+}
+
+test('before the click the page shows the task’s history and downloads no module and no digits', () =>
+  withPage('', async (page) => {
+    await hasText(page, '#accuracy', /^84\.8 %$/);
+    await hasText(page, '.gathering figcaption', /^30 clients connected right now/);
+    await page.locator('.tall .plot canvas').waitFor();
+    assert.ok(!site.requests.some((path) => /wasm|worker|shard/.test(path)), site.requests.join(' '));
+  }));
+
+test('one click starts; rounds, progress, charts and traffic follow; nothing holds up the page', () =>
+  withPage('?shard=3', async (page) => {
+    await hasText(page, '#accuracy', /84\.8 %/);
+    await page.evaluate(() => {
+      window.longTasks = [];
+      new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+    });
+    await page.click('#start');
+    await hasText(page, '#backend', /CPU/);
+    await hasText(page, '#backend + .why', /This browser offers no WebGPU adapter/);
+    await hasText(page, '.local small', /step \d+ of 60, 7.840 digits a second/);
+    await hasText(page, '#phase', /tabs are training/);
+    await hasText(page, '.gathering figcaption', /You and 23 others train/);
+    await hasText(page, '#phase', /averaging/);
+    await hasText(page, '#accuracy', /87\.0 %/);
+    await hasText(page, '#sent', /797 kB/);
+    await draw(page, [[0.3, 0.25], [0.7, 0.25], [0.45, 0.8]]);
+    await hasText(page, '.answer .read', /^7$/);
+    assert.deepEqual(await page.evaluate(() => window.longTasks.filter((duration) => duration > 50)), []);
+    assert.ok(site.requests.includes('/data/shard-003.bin'));
+  }));
+
+test('without an adapter the webgpu build is never downloaded, and asking for it says so', () =>
+  withPage('?backend=webgpu', async (page) => {
+    await page.click('#start');
+    await page.locator('[data-code="no-webgpu"]').waitFor();
+    await hasText(page, '#backend', /CPU/);
+    assert.ok(site.requests.some((path) => /fake-wasm/.test(path)));
+    assert.equal(site.requests.filter((path) => /fake-wasm/.test(path)).length, 1);
+  }));
+
+test('pause and resume', () =>
+  withPage('?start=1', async (page) => {
+    await page.click('#pause');
+    await hasText(page, '.connection', /^Paused$/);
+    await hasText(page, '#pause', /Resume/);
+    await page.click('#pause');
+    await hasText(page, '.local span', /Training/);
+  }));
+
+test('by keyboard alone: start, pick a digit, hear what the model reads, pause', () =>
+  withPage('', async (page) => {
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'start');
+    assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none');
+    await page.keyboard.press('Enter');
+    await hasText(page, '.local small', /step/);
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'pause');
+    const sample = page.locator('.samples button').first();
+    for (let presses = 0; presses < 10 && !(await sample.evaluate((button) => button === document.activeElement)); presses++) {
+      await page.keyboard.press('Tab');
+    }
+    await page.keyboard.press('Space');
+    await hasText(page, '.answer .verdict', /Its label says \d/);
+    await hasText(page, '.ask [aria-live]', /The model reads \d, 89 % sure/);
+    await page.focus('#pause');
+    await page.keyboard.press('Enter');
+    await hasText(page, '.connection', /^Paused$/);
+  }));
+
+test('nothing is wider than a phone of 360 pixels, before and after the start', () =>
+  withPage('', async (page) => {
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    await hasText(page, '#accuracy', /%/);
+    assert.equal(await overflow(), 0);
+    await page.click('#start');
+    await hasText(page, '#phase', /tabs are training/);
+    assert.equal(await overflow(), 0);
+  }, { viewport: { width: 360, height: 740 }, hasTouch: true }));
+
+test('with reduced motion nothing moves by itself', () =>
+  withPage('', async (page) => {
+    await page.click('#start');
+    await hasText(page, '#phase', /averaging/);
+    assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+  }, { reducedMotion: 'reduce' }));
+
+for (const [query, code, words] of [
+  ['?task=done', 'refused-task-closed', /This task has finished/],
+  ['?task=closed&start=1', 'refused-task-closed', /This task has finished/],
+  ['?task=lonely&start=1', 'no-server', /No answer from the aggregator.*keeps trying/],
+  ['?task=nope', 'unknown-task', /There is no such task/],
+  ['?task=picky&start=1', 'bad-dataset', /Class 11 of 10/],
+  ['?shard=1000&start=1', 'no-digits', /There is no shard 1000/],
+  ['?backend=gpu', 'bad-options', /it must be auto, webgpu or cpu/],
+]) {
+  test(`${query} is explained`, () =>
+    withPage(query, async (page) => {
+      await hasText(page, `[role="alert"] [data-code="${code}"]`, words);
+    }));
+}
+
+test('without a server the page says so, and goes on when it is back', () =>
+  withPage('', async (page) => {
+    await page.locator('[data-code="no-server"]').waitFor();
+    await page.unroute('**/v1/**');
+    await hasText(page, '#accuracy', /84\.8 %/);
+    assert.equal(await page.locator('[data-code="no-server"]').count(), 0);
+  }, { setUp: (page) => page.route('**/v1/**', (route) => route.abort()) }));

@@ -1,0 +1,73 @@
+// Builds the page with the fake module in the place of the real one, and
+// serves it beside a made-up aggregator's HTTP answers. For tests only.
+import { createReadStream, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'vite';
+
+const demo = fileURLToPath(new URL('../..', import.meta.url));
+const fake = fileURLToPath(new URL('../fixtures/fake-wasm.js', import.meta.url));
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
+
+/** Resolves to `{ url, requests, close }`. */
+export async function servePage() {
+  const folder = mkdtempSync(join(tmpdir(), 'fedra-page-'));
+  const useFake = () => ({
+    name: 'fake-wasm',
+    enforce: 'pre',
+    resolveId: (id) => (/\/wasm\/fedra_(cpu|webgpu)\.js$/.test(id) ? `${fake}?${id.includes('webgpu') ? 'webgpu' : 'cpu'}` : null),
+  });
+  await build({
+    root: demo,
+    configFile: false,
+    logLevel: 'warn',
+    base: './',
+    publicDir: join(demo, 'public'),
+    build: { outDir: folder, emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0, copyPublicDir: false },
+    worker: { format: 'es', plugins: () => [useFake()] },
+    plugins: [useFake()],
+  });
+  const requests = [];
+  const server = createServer((request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
+    requests.push(path);
+    if (path.startsWith('/v1/')) return answer(path, response);
+    const file = path === '/' ? 'index.html' : path.slice(1);
+    for (const base of [folder, join(demo, 'public')]) {
+      const full = join(base, file);
+      if (!full.startsWith(base) || !statSync(full, { throwIfNoEntry: false })?.isFile()) continue;
+      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream' });
+      return createReadStream(full).pipe(response);
+    }
+    response.writeHead(404).end();
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    requests,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function answer(path, response) {
+  const json = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  const history = Array.from({ length: 5 }, (_, index) => {
+    const loss = 0.12 + 1.4 * Math.exp(-(index + 1) / 5);
+    return { round: index + 1, accuracy: 1 - loss * 0.24, loss, reports: 22, seconds: 4, bytes_up: 1, bytes_down: 1 };
+  });
+  const task = {
+    id: 'mnist', title: 'Handwritten digits', state: 'running', round: 5, phase: 'selecting', clients_connected: 30,
+    model: { sha256: 'ab', url: '/v1/models/ab', bytes: 796900, parameters: 199210, round: 5 },
+    latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40,
+  };
+  if (path === '/v1/tasks') return json(200, [task]);
+  if (path === '/v1/tasks/done') return json(200, { ...task, state: 'finished', phase: 'finished' });
+  if (['mnist', 'closed', 'lonely', 'picky'].includes(path.slice('/v1/tasks/'.length))) return json(200, task);
+  return json(404, { title: 'unknown task' });
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
+import { OptionsError, parseOptions } from '../../../node_modules/.cache/fedra-demo/options.js';
+import { INITIAL, latestEvaluated, withEvent, withTask } from '../../../node_modules/.cache/fedra-demo/state.js';
+import { advice, bytes, cohortWords, percent, stateWords, whole } from '../../../node_modules/.cache/fedra-demo/words.js';
+
+test('without parameters the page takes its own server, its first task, any shard', () => {
+  assert.deepEqual(parseOptions('https://example.org/demo/?x=1'), {
+    url: 'wss://example.org/v1/connect', api: 'https://example.org', task: undefined,
+    backend: 'auto', shard: undefined, examples: undefined, autostart: false,
+  });
+});
+
+test('every parameter is read', () => {
+  const address = 'http://localhost/?task=t&backend=cpu&shard=0&examples=5&start=1&url=ws://127.0.0.1:9/fed/v1/connect';
+  assert.deepEqual(parseOptions(address), {
+    url: 'ws://127.0.0.1:9/fed/v1/connect', api: 'http://127.0.0.1:9/fed', task: 't',
+    backend: 'cpu', shard: 0, examples: 5, autostart: true,
+  });
+});
+
+for (const query of ['backend=gpu', 'shard=-1', 'shard=1.5', 'examples=0', 'examples=', 'url=ftp://x/', 'url=http://[']) {
+  test(`?${query} is a mistake that is told`, () => {
+    assert.throws(() => parseOptions(`http://localhost/?${query}`), OptionsError);
+  });
+}
+
+const answer = {
+  id: 'mnist', title: 'Digits', state: 'running', round: 2, phase: 'selecting', clients_connected: 3,
+  model: { sha256: 'ab', url: '/v1/models/ab', bytes: 10, parameters: 7, round: 2 }, latest: null, rounds_total: null,
+  history: [
+    { round: 1, accuracy: 0.5, loss: 1.5, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
+    { round: 2, accuracy: null, loss: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
+  ],
+};
+
+test('the task is read, and an answer that lacks something is refused', () => {
+  const task = parseTask(answer);
+  assert.equal(task.parameters, 7);
+  assert.equal(task.roundsTotal, undefined);
+  assert.deepEqual(task.history[1], { round: 2, accuracy: null, loss: null });
+  const untrained = { ...answer, history: [], latest: { round: 0, accuracy: 0.1, loss: 2.3 } };
+  assert.deepEqual(parseTask(untrained).history, [{ round: 0, accuracy: 0.1, loss: 2.3 }]);
+  assert.throws(() => parseTask({ ...answer, history: undefined }), { code: 'bad-answer' });
+  assert.throws(() => parseTask(null), { code: 'bad-answer' });
+});
+
+test('history from the task and from events becomes one line in order', () => {
+  let state = withTask(INITIAL, parseTask(answer));
+  const model = (evaluatedRound, accuracy) => ({ type: 'model', round: evaluatedRound, sha256: 'x', bytes: 1, accuracy, loss: 1, evaluatedRound });
+  state = withEvent(state, model(4, 0.8));
+  state = withEvent(state, model(2, 0.6));
+  state = withEvent(state, { type: 'model', round: 5, sha256: 'y', bytes: 1 });
+  assert.deepEqual(state.history.map(({ round, accuracy }) => [round, accuracy]), [[1, 0.5], [2, 0.6], [4, 0.8]]);
+  // A stale answer does not undo what an event told.
+  state = withTask(state, parseTask(answer));
+  assert.equal(state.history[1].accuracy, 0.6);
+  assert.equal(latestEvaluated(state.history).round, 4);
+});
+
+test('a lost server is a problem until the client is back; no WebGPU is only a notice', () => {
+  const error = (code, fatal) => ({ type: 'error', code, message: 'm', fatal });
+  let state = withEvent({ ...INITIAL, stage: 'running' }, error('no-server', false));
+  assert.equal(state.problem.code, 'no-server');
+  state = withEvent(state, { type: 'status', state: 'reconnecting', retryInMs: 4200 });
+  assert.equal(stateWords(state), 'No connection; trying again in 4 s');
+  assert.ok(state.problem);
+  state = withEvent(state, { type: 'status', state: 'waiting' });
+  assert.equal(state.problem, undefined);
+  state = withEvent(state, error('no-webgpu', false));
+  assert.equal(state.problem, undefined);
+  assert.equal(state.notice.code, 'no-webgpu');
+  state = withEvent(state, error('refused-task-closed', true));
+  assert.equal(state.stage, 'ended');
+});
+
+test('the cohort is told in a sentence', () => {
+  const round = { type: 'round', round: 1, attempt: 0, phase: 'collecting', cohort: 8, reported: 3, left: 1, reportGoal: 7, clientsConnected: 9 };
+  const state = { ...INITIAL, round, status: { type: 'status', state: 'training', round: 1 } };
+  assert.equal(cohortWords(state), 'You and 7 others train in this round; 3 of 7 reports are in, 1 left.');
+  assert.equal(cohortWords({ ...state, status: { type: 'status', state: 'waiting' } }), '8 clients, without this tab, train in this round; 3 of 7 reports are in, 1 left.');
+  assert.equal(cohortWords({ ...state, round: { ...round, phase: 'selecting' } }), '9 clients connected; the next round starts when enough are ready.');
+});
+
+test('every known error says what to do', () => {
+  const codes = [
+    'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'refused-task-closed', 'refused-overloaded',
+    'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
+    'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed',
+  ];
+  for (const code of codes) {
+    const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');
+    assert.notEqual(title, 'Something went wrong', code);
+    assert.match(text, /\.$/, code);
+  }
+  assert.match(advice({ code: 'new-one', message: 'x', fatal: true }, '').text, /new-one/);
+});
+
+test('figures are written for people', () => {
+  assert.deepEqual([0, 999, 1500, 796_840, 12_345_678, 2e9].map(bytes), ['0 B', '999 B', '1.5 kB', '797 kB', '12.3 MB', '2.00 GB']);
+  assert.equal(percent(0.9634), '96.3 %');
+  assert.equal(whole(1663370), '1\u202f663\u202f370');
+});

@@ -1,0 +1,66 @@
+/**
+ * Picks and loads one of the two WebAssembly builds. Only the picked one is
+ * ever downloaded: a visitor who trains on the CPU never pays for WebGPU.
+ */
+import { FedraError } from './errors.js';
+import type { BackendChoice, ClientEvent, ErrorEvent } from './events.js';
+import type { ClientConfig } from './messages.js';
+
+/** The client inside the module. Its run ends after `close`. */
+export interface EdgeClient {
+  run(): Promise<void>;
+  setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array): void;
+  pause(): void;
+  resume(): void;
+  close(): void;
+  predict(features: Float32Array): Promise<Float32Array>;
+}
+
+interface WasmBuild {
+  default(): Promise<unknown>;
+  EdgeClient: new (config: ClientConfig, onEvent: (event: ClientEvent) => void) => EdgeClient;
+}
+
+/** A loaded build, and what it should be asked for. */
+export interface LoadedBuild {
+  readonly EdgeClient: WasmBuild['EdgeClient'];
+  readonly backend: BackendChoice;
+  /** Why it is not the other build, where the browser is the reason. */
+  readonly reason?: string;
+  /** To be told to the page: it did not get what it asked for. */
+  readonly notice?: ErrorEvent;
+}
+
+/** Loads the build that fits the choice and this browser. */
+export async function loadBuild(choice: BackendChoice): Promise<LoadedBuild> {
+  if (choice !== 'cpu' && (await hasAdapter())) {
+    return { EdgeClient: await load(() => import('../wasm/fedra_webgpu.js')), backend: choice };
+  }
+  const EdgeClient = await load(() => import('../wasm/fedra_cpu.js'));
+  if (choice === 'cpu') return { EdgeClient, backend: 'cpu' };
+  const reason = 'this browser offers no WebGPU adapter';
+  if (choice === 'auto') return { EdgeClient, backend: 'cpu', reason };
+  const message = `WebGPU was asked for, but ${reason}; training runs on the CPU`;
+  return { EdgeClient, backend: 'cpu', reason, notice: { type: 'error', code: 'no-webgpu', message, fatal: false } };
+}
+
+async function hasAdapter(): Promise<boolean> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
+  try {
+    return Boolean(await gpu?.requestAdapter());
+  } catch {
+    // A browser may refuse instead of answering null; both mean the CPU.
+    return false;
+  }
+}
+
+async function load(importBuild: () => Promise<WasmBuild>): Promise<WasmBuild['EdgeClient']> {
+  try {
+    const build = await importBuild();
+    await build.default();
+    return build.EdgeClient;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FedraError('wasm-load-failed', `the WebAssembly module could not be loaded: ${reason}`, { cause });
+  }
+}

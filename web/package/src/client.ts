@@ -1,0 +1,288 @@
+/**
+ * The page's side of a client: starts the worker, sends it data, turns its
+ * messages into events. It must not compute on tensors, and importing it must
+ * not touch anything that only a browser has.
+ */
+import { FedraError } from './errors.js';
+import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import type { FromWorker, ToWorker } from './messages.js';
+import { checkConfig, checkDataset, checkFeatures } from './validate.js';
+import type { TrainingData } from './validate.js';
+
+/** How to connect. */
+export interface ConnectOptions {
+  /** The aggregator's WebSocket, for example `wss://example.org/v1/connect`. */
+  readonly url: string | URL;
+  /** The id of the task to take part in. */
+  readonly task: string;
+  /** Default `auto`: measure, and keep the faster one. */
+  readonly backend?: BackendChoice;
+  /** Aborts connecting; after that, closes the client. */
+  readonly signal?: AbortSignal;
+}
+
+/** How to hand over a data set. */
+export interface TrainOptions {
+  /**
+   * Hand the arrays' buffers over to the worker instead of copying them. They
+   * are empty afterwards.
+   */
+  readonly transfer?: boolean;
+}
+
+interface Request {
+  readonly resolve: (probabilities: Float32Array | undefined) => void;
+  readonly reject: (error: FedraError) => void;
+}
+
+/** How long `close` waits for the worker to end by itself, in milliseconds. */
+const CLOSE_GRACE_MS = 2000;
+
+/**
+ * One participant in one task. Made by {@link FedraClient.connect}; training,
+ * the connection and its repair go on in a worker until {@link close}.
+ */
+export class FedraClient extends EventTarget {
+  readonly #worker: Worker;
+  readonly #latest = new Map<ClientEventType, ClientEvent>();
+  readonly #requests = new Map<number, Request>();
+  #nextRequest = 1;
+  #closing: Promise<void> | undefined;
+  #ended = false;
+  #onEnded: () => void = () => {};
+
+  private constructor(worker: Worker) {
+    super();
+    this.#worker = worker;
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
+    worker.onerror = (event) => this.#fail(event.message || 'the worker stopped');
+    worker.onmessageerror = () => this.#fail('a message of the worker could not be read');
+  }
+
+  /**
+   * Starts a worker and a session in it. Resolves once both run; the
+   * connection itself is reported by `status` events. Rejects with a
+   * {@link FedraError}: `invalid-options`, `not-in-a-browser`,
+   * `wasm-load-failed`, `worker-failed` or `aborted`.
+   */
+  static async connect(options: ConnectOptions): Promise<FedraClient> {
+    const config = checkConfig(options, globalThis.location?.href);
+    const { signal } = options;
+    if (signal?.aborted) throw aborted(signal);
+    const worker = createWorker();
+    try {
+      await started(worker, { type: 'start', config }, signal);
+    } catch (error) {
+      worker.terminate();
+      throw error;
+    }
+    const client = new FedraClient(worker);
+    signal?.addEventListener('abort', () => void client.close(), { once: true });
+    return client;
+  }
+
+  /** The newest event of a kind, for listeners that come late. */
+  latest<T extends ClientEventType>(type: T): ClientEventOf<T> | undefined {
+    return this.#latest.get(type) as ClientEventOf<T> | undefined;
+  }
+
+  /**
+   * Gives the client its examples, in place of any earlier ones. It checks in
+   * once it has some. Resolves when the worker has taken them; rejects with
+   * `bad-dataset` or `closed`.
+   */
+  async train(data: TrainingData, options: TrainOptions = {}): Promise<void> {
+    const { features, labels, shape } = checkDataset(data);
+    const own = options.transfer ? ownBuffer : copy;
+    const message = { features: own(features), labels: own(labels), shape };
+    await this.#request((id) => ({ type: 'dataset', id, ...message }), [
+      ...new Set([message.features.buffer, message.labels.buffer, shape.buffer]),
+    ]);
+  }
+
+  /**
+   * Probabilities that the newest global model gives to one or more examples,
+   * `outputs` values for each. Rejects with `bad-input` or `closed`, or as the
+   * module says: `no-model` while there is none, `bad-features`.
+   */
+  async predict(features: Float32Array): Promise<Float32Array> {
+    const own = copy(checkFeatures(features));
+    const probabilities = await this.#request((id) => ({ type: 'predict', id, features: own }), [own.buffer]);
+    return probabilities ?? new Float32Array();
+  }
+
+  /** Takes no part in further rounds until {@link resume}. */
+  pause(): void {
+    this.#post({ type: 'pause' });
+  }
+
+  /** Takes part again. */
+  resume(): void {
+    this.#post({ type: 'resume' });
+  }
+
+  /** Leaves the task and ends the worker. Resolves when it has ended. */
+  close(): Promise<void> {
+    this.#closing ??= this.#ended ? Promise.resolve() : this.#leave();
+    return this.#closing;
+  }
+
+  override addEventListener<T extends ClientEventType>(
+    type: T,
+    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
+  override addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
+  override addEventListener(
+    type: string,
+    listener: unknown,
+    options?: AddEventListenerOptions | boolean,
+  ): void {
+    super.addEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
+  }
+
+  override removeEventListener<T extends ClientEventType>(
+    type: T,
+    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
+    options?: EventListenerOptions | boolean,
+  ): void;
+  override removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: EventListenerOptions | boolean,
+  ): void;
+  override removeEventListener(
+    type: string,
+    listener: unknown,
+    options?: EventListenerOptions | boolean,
+  ): void {
+    super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
+  }
+
+  #post(message: ToWorker, transfer: Transferable[] = []): void {
+    if (this.#ended || this.#closing) throw closed();
+    this.#worker.postMessage(message, transfer);
+  }
+
+  #request(message: (id: number) => ToWorker, transfer: Transferable[]): Promise<Float32Array | undefined> {
+    return new Promise((resolve, reject) => {
+      const id = this.#nextRequest++;
+      this.#post(message(id), transfer);
+      this.#requests.set(id, { resolve, reject });
+    });
+  }
+
+  #receive(message: FromWorker): void {
+    switch (message.type) {
+      case 'event':
+        this.#emit(message.event);
+        break;
+      case 'done':
+        this.#take(message.id)?.resolve(message.probabilities);
+        break;
+      case 'refused':
+        this.#take(message.id)?.reject(new FedraError(message.code, message.message));
+        break;
+      case 'closed':
+        this.#end();
+        break;
+      case 'failed':
+        this.#fail(message.message);
+        break;
+      case 'started':
+        break;
+    }
+  }
+
+  #take(id: number): Request | undefined {
+    const request = this.#requests.get(id);
+    this.#requests.delete(id);
+    return request;
+  }
+
+  #emit(event: ClientEvent): void {
+    this.#latest.set(event.type, event);
+    this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
+  }
+
+  #fail(message: string): void {
+    if (this.#ended) return;
+    this.#emit({ type: 'error', code: 'worker-failed', message, fatal: true });
+    this.#end();
+  }
+
+  #leave(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#end(), CLOSE_GRACE_MS);
+      this.#onEnded = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#worker.postMessage({ type: 'close' } satisfies ToWorker);
+    });
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#worker.terminate();
+    for (const { reject } of this.#requests.values()) reject(closed());
+    this.#requests.clear();
+    if (this.latest('status')?.state !== 'closed') this.#emit({ type: 'status', state: 'closed' });
+    this.#onEnded();
+  }
+}
+
+function createWorker(): Worker {
+  if (typeof Worker === 'undefined') {
+    throw new FedraError('not-in-a-browser', 'a client needs a browser: there is no Worker here');
+  }
+  try {
+    // In exactly this form bundlers find the worker.
+    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+  } catch (cause) {
+    throw new FedraError('worker-failed', 'the browser refused to start the worker', { cause });
+  }
+}
+
+/** Resolves when the worker has loaded its module and runs. */
+function started(worker: Worker, start: ToWorker, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(aborted(signal));
+    const settled = () => signal?.removeEventListener('abort', stop);
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      settled();
+      if (data.type === 'failed') reject(new FedraError(data.code, data.message));
+      else resolve();
+    };
+    worker.onerror = (event) => {
+      settled();
+      reject(new FedraError('worker-failed', event.message || 'the worker could not be loaded'));
+    };
+    signal?.addEventListener('abort', stop, { once: true });
+    worker.postMessage(start);
+  });
+}
+
+function copy(values: Float32Array): Float32Array<ArrayBuffer> {
+  return new Float32Array(values);
+}
+
+/** The array itself where it is alone in a buffer that can be transferred. */
+function ownBuffer(values: Float32Array): Float32Array<ArrayBuffer> {
+  const { buffer } = values;
+  const alone = buffer instanceof ArrayBuffer && buffer.byteLength === values.byteLength;
+  return alone ? (values as Float32Array<ArrayBuffer>) : copy(values);
+}
+
+function aborted(signal: AbortSignal | undefined): FedraError {
+  return new FedraError('aborted', 'connecting was aborted', { cause: signal?.reason });
+}
+
+function closed(): FedraError {
+  return new FedraError('closed', 'the client is closed');
+}

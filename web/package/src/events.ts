@@ -1,0 +1,165 @@
+/**
+ * The events of a client, as they come out of the WebAssembly module and as a
+ * page receives them. Types only: this file must produce no code.
+ */
+
+/** What computes: a GPU through WebGPU, or the CPU. */
+export type Backend = 'webgpu' | 'cpu';
+
+/** What a page may ask for; `auto` measures both and keeps the faster one. */
+export type BackendChoice = 'auto' | Backend;
+
+/** Where the session stands. */
+export type SessionState =
+  | 'idle'
+  | 'connecting'
+  | 'waiting'
+  | 'downloading'
+  | 'training'
+  | 'uploading'
+  | 'reported'
+  | 'paused'
+  | 'reconnecting'
+  | 'closed';
+
+/** Where the round stands at the aggregator. */
+export type RoundPhase = 'selecting' | 'collecting' | 'finalizing' | 'finished';
+
+/** The session moved to another state. */
+export interface StatusEvent {
+  readonly type: 'status';
+  readonly state: SessionState;
+  /** The round this client works for, if it was selected. */
+  readonly round?: number;
+  /** While reconnecting: milliseconds to the next attempt. */
+  readonly retryInMs?: number;
+}
+
+/** The backend was chosen, at the start or after a lost device. */
+export interface BackendEvent {
+  readonly type: 'backend';
+  readonly backend: Backend;
+  /** The GPU's name, as far as the browser tells it. */
+  readonly adapter?: string;
+  /** Why this backend, in words. */
+  readonly reason: string;
+  readonly cpuSamplesPerSecond?: number;
+  readonly webgpuSamplesPerSecond?: number;
+  /** Relative distance of a WebGPU gradient from the CPU's. */
+  readonly gradientError?: number;
+}
+
+/** What is being learned. Comes once after check-in. */
+export interface TaskEvent {
+  readonly type: 'task';
+  readonly id: string;
+  readonly title: string;
+  readonly parameters: number;
+  /** Shape of one example. */
+  readonly input: readonly number[];
+  readonly outputs: number;
+  readonly loss: string;
+}
+
+/** The round at the aggregator moved on. */
+export interface RoundEvent {
+  readonly type: 'round';
+  readonly round: number;
+  /** Counts the attempts at this round; an abandoned one is tried again. */
+  readonly attempt: number;
+  readonly phase: RoundPhase;
+  /** Clients invited to this round. */
+  readonly cohort: number;
+  /** How many of them have reported. */
+  readonly reported: number;
+  /** How many of them have left. */
+  readonly left: number;
+  /** The round closes at so many reports. */
+  readonly reportGoal: number;
+  readonly clientsConnected: number;
+  /** Milliseconds to the reporting deadline. */
+  readonly deadlineMs?: number;
+  /** Absent where the task goes on for ever. */
+  readonly roundsTotal?: number;
+}
+
+/** A new global model, or a new evaluation of one. */
+export interface ModelEvent {
+  readonly type: 'model';
+  readonly round: number;
+  readonly sha256: string;
+  readonly bytes: number;
+  /** Share of right answers, 0 to 1, on the aggregator's held-out examples. */
+  readonly accuracy?: number;
+  readonly loss?: number;
+  /** The round whose model `accuracy` and `loss` belong to. */
+  readonly evaluatedRound?: number;
+}
+
+/** Local training went on. At most a few a second. */
+export interface ProgressEvent {
+  readonly type: 'progress';
+  readonly round: number;
+  /** The epoch it is in, from 1. */
+  readonly epoch: number;
+  readonly epochs: number;
+  /** Steps taken, of all epochs together. */
+  readonly step: number;
+  readonly steps: number;
+  /** Mean loss of the last batch. */
+  readonly loss: number;
+  /** Since this round's training began. */
+  readonly samplesPerSecond: number;
+}
+
+/** The aggregator's answer to this client's update. */
+export interface UpdateEvent {
+  readonly type: 'update';
+  readonly round: number;
+  readonly outcome: 'accepted' | 'rejected' | 'discarded';
+  readonly fault?: string;
+  readonly message?: string;
+}
+
+/** Bytes since the client started. At most a few a second. */
+export interface TrafficEvent {
+  readonly type: 'traffic';
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+/** Something went wrong. After a fatal error the client is closed. */
+export interface ErrorEvent {
+  readonly type: 'error';
+  /**
+   * For programs: `no-server`, `refused-unknown-task`, `refused-task-closed`,
+   * `refused-overloaded`, `refused-unsupported-version`, `bad-dataset`,
+   * `no-webgpu`, `device-lost`, `training-failed`, `model-download-failed`,
+   * `worker-failed`. More may come.
+   */
+  readonly code: string;
+  /** For people. */
+  readonly message: string;
+  readonly fatal: boolean;
+}
+
+/** Every event a client can report. */
+export type ClientEvent =
+  | StatusEvent
+  | BackendEvent
+  | TaskEvent
+  | RoundEvent
+  | ModelEvent
+  | ProgressEvent
+  | UpdateEvent
+  | TrafficEvent
+  | ErrorEvent;
+
+/** The name of an event. */
+export type ClientEventType = ClientEvent['type'];
+
+/** The event with the name `T`. */
+export type ClientEventOf<T extends ClientEventType> = Extract<ClientEvent, { readonly type: T }>;
+
+/** What listeners receive: the event is the `detail` of a `CustomEvent`. */
+export type FedraEventMap = { [T in ClientEventType]: CustomEvent<ClientEventOf<T>> };

@@ -1,0 +1,7 @@
+/** Fedra in the browser: what the package exports. */
+export { FedraClient } from './client.js';
+export type { ConnectOptions, TrainOptions } from './client.js';
+export { FedraError } from './errors.js';
+export type { FedraErrorCode } from './errors.js';
+export type * from './events.js';
+export type { Labels, TrainingData } from './validate.js';

@@ -1,0 +1,37 @@
+/**
+ * What travels between the page and the worker. Types only; arrays are
+ * transferred, never copied on the way.
+ */
+import type { BackendChoice, ClientEvent } from './events.js';
+
+export interface ClientConfig {
+  readonly url: string;
+  readonly task: string;
+  readonly backend: BackendChoice;
+}
+
+export type ToWorker =
+  | { readonly type: 'start'; readonly config: ClientConfig }
+  | {
+      readonly type: 'dataset';
+      readonly id: number;
+      readonly features: Float32Array;
+      readonly labels: Float32Array;
+      readonly shape: Uint32Array;
+    }
+  | { readonly type: 'predict'; readonly id: number; readonly features: Float32Array }
+  | { readonly type: 'pause' }
+  | { readonly type: 'resume' }
+  | { readonly type: 'close' };
+
+export type FromWorker =
+  /** The module is loaded and the session runs. */
+  | { readonly type: 'started' }
+  /** The worker could not start; nothing follows. */
+  | { readonly type: 'failed'; readonly code: string; readonly message: string }
+  | { readonly type: 'event'; readonly event: ClientEvent }
+  /** The answer to the request with this number. */
+  | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array }
+  | { readonly type: 'refused'; readonly id: number; readonly code: string; readonly message: string }
+  /** The session has ended; nothing follows. */
+  | { readonly type: 'closed' };

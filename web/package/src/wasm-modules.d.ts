@@ -1,0 +1,19 @@
+// What `cargo xtask dist` writes to ../wasm, so that the types can be checked
+// before it has run. Where the files exist, their own declarations are used.
+
+declare module '*/fedra_cpu.js' {
+  export class EdgeClient {
+    constructor(config: { url: string; task: string; backend: string }, onEvent: (event: never) => void);
+    run(): Promise<void>;
+    setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array): void;
+    pause(): void;
+    resume(): void;
+    close(): void;
+    predict(features: Float32Array): Promise<Float32Array>;
+  }
+  export default function init(): Promise<unknown>;
+}
+
+declare module '*/fedra_webgpu.js' {
+  export { EdgeClient, default } from '*/fedra_cpu.js';
+}

@@ -1,0 +1,106 @@
+/**
+ * The worker's side of a client: holds the WebAssembly client and passes
+ * messages between it and the page. It must not know what a page does with
+ * them.
+ */
+import { loadBuild } from './build.js';
+import type { EdgeClient } from './build.js';
+import { FedraError } from './errors.js';
+import type { ClientEvent } from './events.js';
+import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
+
+declare const self: DedicatedWorkerGlobalScope;
+
+let client: EdgeClient | undefined;
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => void receive(data);
+
+async function receive(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case 'start':
+      await start(message.config);
+      break;
+    case 'dataset':
+      await answer(message.id, 'bad-dataset', (running) => {
+        checkFinite('features', message.features);
+        checkFinite('labels', message.labels);
+        running.setDataset(message.features, message.labels, message.shape);
+      });
+      break;
+    case 'predict':
+      await answer(message.id, 'bad-input', (running) => {
+        checkFinite('features', message.features);
+        return running.predict(message.features);
+      });
+      break;
+    case 'pause':
+      client?.pause();
+      break;
+    case 'resume':
+      client?.resume();
+      break;
+    case 'close':
+      client?.close();
+      break;
+  }
+}
+
+async function start(config: ClientConfig): Promise<void> {
+  try {
+    const { EdgeClient, backend, reason, notice } = await loadBuild(config.backend);
+    client = new EdgeClient({ ...config, backend }, (event) => {
+      // The module cannot know why it was given this build.
+      report(event.type === 'backend' && reason ? { ...event, reason } : event);
+    });
+    post({ type: 'started' });
+    if (notice) report(notice);
+  } catch (error) {
+    post({ type: 'failed', ...coded(error, 'worker-failed') });
+    return;
+  }
+  try {
+    await client.run();
+  } catch (error) {
+    report({ type: 'error', ...coded(error, 'worker-failed'), fatal: true });
+  }
+  post({ type: 'closed' });
+}
+
+/** Runs one request of the page and posts its result or its fault. */
+async function answer(
+  id: number,
+  defaultCode: string,
+  work: (running: EdgeClient) => Promise<Float32Array> | void,
+): Promise<void> {
+  try {
+    if (!client) throw new FedraError('worker-failed', 'the session has not started');
+    const probabilities = await work(client);
+    if (probabilities) {
+      post({ type: 'done', id, probabilities }, [probabilities.buffer as ArrayBuffer]);
+    } else {
+      post({ type: 'done', id });
+    }
+  } catch (error) {
+    post({ type: 'refused', id, ...coded(error, defaultCode) });
+  }
+}
+
+function checkFinite(name: string, values: Float32Array): void {
+  const index = values.findIndex((value) => !Number.isFinite(value));
+  if (index >= 0) throw new Error(`${name}[${index}] is ${values[index]}, not a finite number`);
+}
+
+/** The module's errors have a `code`, as a FedraError has. */
+function coded(error: unknown, defaultCode: string): { code: string; message: string } {
+  if (!(error instanceof Error)) return { code: defaultCode, message: String(error) };
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : defaultCode;
+  return { code, message: error.message };
+}
+
+function report(event: ClientEvent): void {
+  post({ type: 'event', event });
+}
+
+function post(message: FromWorker, transfer: Transferable[] = []): void {
+  self.postMessage(message, transfer);
+}

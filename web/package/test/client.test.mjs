@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { FedraClient, FedraError } from '../dist/index.js';
+import { FakeWorker } from './fake-worker.mjs';
+
+let restore;
+beforeEach(() => (restore = FakeWorker.install()));
+afterEach(() => restore());
+
+const options = { url: 'ws://127.0.0.1:8080/v1/connect', task: 'mnist' };
+const connect = async () => ({ client: await FedraClient.connect(options), worker: FakeWorker.last });
+const rejectsWith = (promise, code) =>
+  assert.rejects(promise, (error) => error instanceof FedraError && error.code === code);
+
+test('the worker is a module beside the client', async () => {
+  const { worker } = await connect();
+  assert.ok(worker.url.href.endsWith('/dist/worker.js'));
+  assert.deepEqual(worker.options, { type: 'module' });
+});
+
+test('every event reaches its listeners as the detail of a CustomEvent', async () => {
+  const { client, worker } = await connect();
+  const events = [
+    { type: 'status', state: 'training', round: 3 },
+    { type: 'backend', backend: 'cpu', reason: 'asked for' },
+    { type: 'task', id: 'mnist', title: 'Digits', parameters: 7850, input: [784], outputs: 10, loss: 'x' },
+    { type: 'round', round: 3, attempt: 0, phase: 'collecting', cohort: 8, reported: 2, left: 0, reportGoal: 8, clientsConnected: 9 },
+    { type: 'model', round: 3, sha256: 'ab', bytes: 31400, accuracy: 0.9, loss: 0.3, evaluatedRound: 3 },
+    { type: 'progress', round: 3, epoch: 1, epochs: 1, step: 5, steps: 60, loss: 0.4, samplesPerSecond: 8000 },
+    { type: 'update', round: 3, outcome: 'accepted' },
+    { type: 'traffic', bytesUp: 10, bytesDown: 20 },
+    { type: 'error', code: 'no-server', message: 'nobody answers', fatal: false },
+  ];
+  const seen = [];
+  for (const { type } of events) client.addEventListener(type, (event) => seen.push(event.detail));
+  for (const event of events) worker.say({ type: 'event', event });
+  assert.deepEqual(seen, events);
+  for (const event of events) assert.deepEqual(client.latest(event.type), event);
+});
+
+test('a removed listener hears nothing', async () => {
+  const { client, worker } = await connect();
+  const listener = () => assert.fail('was called');
+  client.addEventListener('status', listener);
+  client.removeEventListener('status', listener);
+  worker.say({ type: 'event', event: { type: 'status', state: 'waiting' } });
+});
+
+test('connect rejects with the reason when the module cannot be loaded', async () => {
+  FakeWorker.onStart = [{ type: 'failed', code: 'wasm-load-failed', message: 'no such file' }];
+  await rejectsWith(FedraClient.connect(options), 'wasm-load-failed');
+  assert.ok(FakeWorker.last.terminated);
+});
+
+test('connect rejects when the worker itself cannot be loaded', async () => {
+  FakeWorker.onStart = [];
+  const connecting = FedraClient.connect(options);
+  FakeWorker.last.onerror({ message: 'not found' });
+  await rejectsWith(connecting, 'worker-failed');
+});
+
+test('an abort ends connecting, and a signal aborted before starts nothing', async () => {
+  FakeWorker.onStart = [];
+  const controller = new AbortController();
+  const connecting = FedraClient.connect({ ...options, signal: controller.signal });
+  controller.abort();
+  await rejectsWith(connecting, 'aborted');
+  assert.ok(FakeWorker.last.terminated);
+  await rejectsWith(FedraClient.connect({ ...options, signal: controller.signal }), 'aborted');
+  assert.equal(FakeWorker.all.length, 1);
+});
+
+test('an abort after connecting closes the client', async () => {
+  const controller = new AbortController();
+  const client = await FedraClient.connect({ ...options, signal: controller.signal });
+  controller.abort();
+  assert.equal(FakeWorker.last.sent.at(-1).type, 'close');
+  FakeWorker.last.say({ type: 'closed' });
+  await client.close();
+});
+
+test('train copies by default and converts labels and shape', async () => {
+  const { client, worker } = await connect();
+  const features = Float32Array.of(1, 2, 3, 4);
+  const training = client.train({ features, labels: [0, 1], shape: [2, 2] });
+  const message = worker.sent.at(-1);
+  assert.equal(features.length, 4);
+  assert.deepEqual(message.features, features);
+  assert.deepEqual(message.labels, Float32Array.of(0, 1));
+  assert.deepEqual(message.shape, Uint32Array.of(2, 2));
+  worker.say({ type: 'done', id: message.id });
+  await training;
+});
+
+test('train hands buffers over when told to, but only whole ones', async () => {
+  const { client, worker } = await connect();
+  const features = Float32Array.of(1, 2, 3, 4);
+  const labels = new Float32Array(8).subarray(2, 4);
+  client.train({ features, labels, shape: [2, 2] }, { transfer: true });
+  assert.equal(features.length, 0);
+  assert.equal(labels.length, 2);
+  assert.deepEqual(worker.sent.at(-1).features, Float32Array.of(1, 2, 3, 4));
+  assert.deepEqual(worker.sent.at(-1).labels, Float32Array.of(0, 0));
+});
+
+test('a data set that the module refuses rejects with its code', async () => {
+  const { client, worker } = await connect();
+  const training = client.train({ features: new Float32Array(4), labels: [0, 1], shape: [2, 2] });
+  worker.say({ type: 'refused', id: worker.sent.at(-1).id, code: 'bad-dataset', message: 'label 11' });
+  await rejectsWith(training, 'bad-dataset');
+});
+
+test('answers find their questions, in whatever order they come', async () => {
+  const { client, worker } = await connect();
+  const first = client.predict(Float32Array.of(1));
+  const second = client.predict(Float32Array.of(2));
+  const [a, b] = worker.sent.slice(-2);
+  worker.say({ type: 'done', id: b.id, probabilities: Float32Array.of(0.2) });
+  worker.say({ type: 'done', id: a.id, probabilities: Float32Array.of(0.1) });
+  assert.deepEqual(await first, Float32Array.of(0.1));
+  assert.deepEqual(await second, Float32Array.of(0.2));
+});
+
+test('pause and resume are passed on', async () => {
+  const { client, worker } = await connect();
+  client.pause();
+  client.resume();
+  assert.deepEqual(worker.sent.slice(1), [{ type: 'pause' }, { type: 'resume' }]);
+});
+
+test('close waits for the worker, rejects what is open, and is final', async () => {
+  const { client, worker } = await connect();
+  const states = [];
+  client.addEventListener('status', ({ detail }) => states.push(detail.state));
+  const open = client.predict(Float32Array.of(1));
+  const closing = client.close();
+  assert.equal(client.close(), closing);
+  worker.say({ type: 'closed' });
+  await closing;
+  await rejectsWith(open, 'closed');
+  await rejectsWith(client.predict(Float32Array.of(1)), 'closed');
+  assert.throws(() => client.pause(), { code: 'closed' });
+  assert.deepEqual(states, ['closed']);
+  assert.ok(worker.terminated);
+});
+
+test('a worker that dies is a fatal error and the end', async () => {
+  const { client, worker } = await connect();
+  const seen = [];
+  client.addEventListener('error', ({ detail }) => seen.push(detail));
+  const open = client.predict(Float32Array.of(1));
+  worker.onerror({ message: 'unreachable' });
+  assert.deepEqual(seen, [{ type: 'error', code: 'worker-failed', message: 'unreachable', fatal: true }]);
+  await rejectsWith(open, 'closed');
+  assert.equal(client.latest('status').state, 'closed');
+  await client.close();
+});

@@ -1,0 +1,70 @@
+// The package as a stranger gets it: packed, installed elsewhere, imported.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const packageFolder = fileURLToPath(new URL('..', import.meta.url));
+const compiler = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
+const run = (command, args, cwd) => execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+let folder;
+let files;
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'fedra-pack-'));
+  const [packed] = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], packageFolder));
+  files = packed.files.map(({ path }) => path);
+  const consumer = join(folder, 'consumer');
+  mkdirSync(consumer);
+  writeFileSync(join(consumer, 'package.json'), '{"private": true, "type": "module"}');
+  run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', join(folder, packed.filename)], consumer);
+});
+
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+test('the tarball holds the code, its types, a readme and licences, and nothing else', () => {
+  for (const name of ['index', 'client', 'worker', 'build', 'errors', 'events', 'messages', 'validate']) {
+    assert.ok(files.includes(`dist/${name}.js`), name);
+    assert.ok(files.includes(`dist/${name}.d.ts`), name);
+  }
+  for (const name of ['package.json', 'README.md', 'LICENSE-MIT', 'LICENSE-APACHE']) assert.ok(files.includes(name), name);
+  const others = files.filter((path) => !/^(dist\/|wasm\/|package\.json$|README\.md$|LICENSE)/.test(path));
+  assert.deepEqual(others, []);
+});
+
+test('the tarball holds both WebAssembly builds', { skip: !existsSync(join(packageFolder, 'wasm')) && 'not built: cargo xtask dist' }, () => {
+  for (const name of ['fedra_cpu.js', 'fedra_cpu_bg.wasm', 'fedra_webgpu.js', 'fedra_webgpu_bg.wasm']) {
+    assert.ok(files.includes(`wasm/${name}`), name);
+  }
+});
+
+test('the installed package can be imported', () => {
+  const script = "const { FedraClient, FedraError } = await import('fedra'); console.log(typeof FedraClient.connect, FedraError.name);";
+  const output = run(process.execPath, ['--input-type=module', '-e', script], join(folder, 'consumer'));
+  assert.equal(output.trim(), 'function FedraError');
+});
+
+for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {
+  test(`its types serve a strict consumer with ${moduleResolution} resolution`, () => {
+    const consumer = join(folder, 'consumer');
+    writeFileSync(
+      join(consumer, 'use.ts'),
+      `import { FedraClient, FedraError, type ModelEvent } from 'fedra';
+      const client = await FedraClient.connect({ url: 'wss://example.org/v1/connect', task: 'digits', backend: 'auto' });
+      client.addEventListener('model', ({ detail }) => { const model: ModelEvent = detail; console.log(model.accuracy?.toFixed(3)); });
+      await client.train({ features: new Float32Array(784), labels: [7], shape: [1, 784] });
+      const probabilities: Float32Array = await client.predict(new Float32Array(784));
+      console.log(probabilities.length, new FedraError('closed', 'x').code);
+      // @ts-expect-error there is no such backend
+      await FedraClient.connect({ url: '', task: '', backend: 'cuda' });
+      await client.close();
+      `,
+    );
+    const flags = ['--noEmit', '--strict', '--target', 'es2022', '--lib', 'es2022,dom', '--types', '', '--module', module, '--moduleResolution', moduleResolution];
+    run(process.execPath, [compiler, ...flags, 'use.ts'], consumer);
+  });
+}

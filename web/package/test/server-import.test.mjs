@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+
+const entry = new URL('../dist/index.js', import.meta.url).href;
+
+test('importing on a server touches nothing of a browser', () => {
+  const script = `
+    for (const name of ['Worker', 'window', 'self', 'document', 'navigator', 'location', 'WebSocket', 'fetch']) {
+      Object.defineProperty(globalThis, name, {
+        configurable: true,
+        get() { throw new Error('touched ' + name); },
+      });
+    }
+    const before = Reflect.ownKeys(globalThis).length;
+    const fedra = await import(${JSON.stringify(entry)});
+    if (Reflect.ownKeys(globalThis).length !== before) throw new Error('a global was added');
+    console.log(Object.keys(fedra).sort().join(' '));
+  `;
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+  assert.equal(output.trim(), 'FedraClient FedraError');
+});
+
+test('connecting on a server is a typed error', async () => {
+  const { FedraClient, FedraError } = await import(entry);
+  await assert.rejects(FedraClient.connect({ url: 'ws://localhost/v1/connect', task: 'mnist' }), (error) => {
+    assert.ok(error instanceof FedraError);
+    assert.equal(error.code, 'not-in-a-browser');
+    return true;
+  });
+});

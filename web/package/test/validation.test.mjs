@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { FedraClient, FedraError } from '../dist/index.js';
+import { FakeWorker } from './fake-worker.mjs';
+
+let restore;
+beforeEach(() => (restore = FakeWorker.install()));
+afterEach(() => restore());
+
+const good = { url: 'ws://127.0.0.1:8080/v1/connect', task: 'mnist' };
+const code = (expected) => (error) => {
+  assert.ok(error instanceof FedraError, String(error));
+  assert.equal(error.code, expected, error.message);
+  return true;
+};
+
+for (const [name, options] of Object.entries({
+  'no options': undefined,
+  'no url': { task: 'mnist' },
+  'a url that is none': { ...good, url: 'not a url' },
+  'a url of another kind': { ...good, url: 'ftp://example.org/' },
+  'no task': { url: good.url },
+  'an empty task': { ...good, task: '' },
+  'an unknown backend': { ...good, backend: 'cuda' },
+})) {
+  test(`connect refuses ${name} before a worker starts`, async () => {
+    await assert.rejects(FedraClient.connect(options), code('invalid-options'));
+    assert.equal(FakeWorker.all.length, 0);
+  });
+}
+
+test('connect accepts http addresses as WebSocket addresses and defaults to auto', async () => {
+  await FedraClient.connect({ ...good, url: new URL('https://example.org/v1/connect#part') });
+  assert.deepEqual(FakeWorker.last.sent[0], {
+    type: 'start',
+    config: { url: 'wss://example.org/v1/connect', task: 'mnist', backend: 'auto' },
+  });
+});
+
+const features = new Float32Array(2 * 3);
+for (const [name, data] of Object.entries({
+  'no data': undefined,
+  'features of another type': { features: [0, 0, 0, 0, 0, 0], labels: [0, 1], shape: [2, 3] },
+  'too few values': { features: new Float32Array(5), labels: [0, 1], shape: [2, 3] },
+  'a shape without examples': { features: new Float32Array(0), labels: [], shape: [0, 3] },
+  'a shape of one dimension': { features, labels: [0, 1], shape: [6] },
+  'a fractional shape': { features, labels: [0, 1], shape: [1.5, 4] },
+  'no shape': { features, labels: [0, 1] },
+  'too few labels': { features, labels: [0], shape: [2, 3] },
+  'labels that are no numbers': { features, labels: ['a', 'b'], shape: [2, 3] },
+  'labels of 64-bit integers': { features, labels: new BigInt64Array(2), shape: [2, 3] },
+})) {
+  test(`train refuses ${name} before anything is posted`, async () => {
+    const client = await FedraClient.connect(good);
+    await assert.rejects(client.train(data), code('bad-dataset'));
+    assert.equal(FakeWorker.last.sent.length, 1);
+  });
+}
+
+test('predict refuses what is no Float32Array', async () => {
+  const client = await FedraClient.connect(good);
+  await assert.rejects(client.predict([0, 1]), code('bad-input'));
+  await assert.rejects(client.predict(new Float32Array()), code('bad-input'));
+  assert.equal(FakeWorker.last.sent.length, 1);
+});
