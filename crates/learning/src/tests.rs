@@ -102,7 +102,7 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
             .unwrap()
             .loss
     };
-    let step = 1e-2;
+    let step = 1e-3;
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
 }
 

@@ -121,6 +121,8 @@ impl LocalTrainer {
         );
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         let rate = f64::from(self.plan.learning_rate);
+        // Measured: updating in place (a move instead of this clone) is slower on
+        // burn 0.22's CPU backend.
         self.network = self.optimizer.step(rate, self.network.clone(), gradients);
         self.last_loss = Some(loss.inner());
         self.position = if end == self.order.len() { 0 } else { end };

@@ -3,6 +3,7 @@
 mod data;
 mod report;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{ClientEvent, ServerUrl, TrainingSlots, UpdateFate, bench};
 use fedra_learning::Compute;
 use fedra_protocol::TaskId;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Partition, Shard};
@@ -78,6 +79,7 @@ fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match Cli::parse() {
@@ -108,7 +110,8 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
     let gave_up = Arc::new(AtomicUsize::new(0));
     let report = Report::new(join.clients as usize);
     LocalSet::new().block_on(&runtime, async {
-        let mut running = Vec::new();
+        let mut clients = Vec::new();
+        let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
             let config = ClientConfig {
                 url: join.url.clone(),
@@ -119,7 +122,7 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
             client.set_data(share)?;
             let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);
             let task = client.clone();
-            let handle = tokio::task::spawn_local(async move {
+            running.spawn_local(async move {
                 let mut accepted = 0;
                 let steer = task.clone();
                 task.run(move |event| {
@@ -140,13 +143,14 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
                 })
                 .await;
             });
-            running.push((client, handle));
+            clients.push(client);
         }
         tokio::select! {
-            () = async { for (_, handle) in &mut running { let _ = handle.await; } } => {}
-            signal = tokio::signal::ctrl_c() => {
-                signal.context("waiting for ctrl-c")?;
-                running.iter().for_each(|(client, _)| client.close());
+            () = all_ended(&mut running) => {}
+            stopped = stop_signal() => {
+                stopped.context("waiting for a signal")?;
+                clients.iter().for_each(|client| client.close());
+                all_ended(&mut running).await;
             }
         }
         anyhow::Ok(())
@@ -158,6 +162,25 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
             join.clients
         ),
     }
+}
+
+async fn all_ended(running: &mut JoinSet<()>) {
+    while running.join_next().await.is_some() {}
+}
+
+/// Resolves at ctrl-c, or where there is such a thing at SIGTERM.
+async fn stop_signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 fn run_bench(json: bool) -> anyhow::Result<()> {

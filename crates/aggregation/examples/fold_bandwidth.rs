@@ -1,0 +1,73 @@
+//! How fast updates are checked and folded, beside a plain loop over the same
+//! memory. Prints a JSON array; `cargo xtask bench` shows it as a table.
+//!
+//! The plain loop adds each `i32` of one array to an `i64` of another, which
+//! is the least work that touches what a fold touches. Both are stated in
+//! bytes of updates a second; each of these moves five bytes of memory (4
+//! read, 8 read and 8 written a parameter). Three kinds of run take turns, and
+//! the best of each counts: the machine may have other things to do.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Instant;
+
+use fedra_aggregation::{CheckedUpdate, FixedPointSum};
+
+/// The 2NN, the CNN, and a model beyond any cache.
+const PARAMETERS: [usize; 3] = [199_210, 1_663_370, 32_000_000];
+/// Bytes of updates in one measurement.
+const VOLUME: usize = 400_000_000;
+const REPEATS: usize = 5;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut rows = Vec::new();
+    for parameters in PARAMETERS {
+        rows.push(measure(parameters)?);
+    }
+    println!("[{}]", rows.join(","));
+    Ok(())
+}
+
+fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
+    let update: Vec<u8> = (0..parameters)
+        .flat_map(|i| ((i % 1000) as f32 / 1000.0 - 0.5).to_le_bytes())
+        .collect();
+    let integers: Vec<i32> = (0..parameters).map(|i| (i % 1000) as i32 - 500).collect();
+    let mut sum = FixedPointSum::new(parameters);
+    let mut plain = vec![0_i64; parameters];
+    let times = (VOLUME / update.len()).max(1);
+    let bytes = (times * update.len()) as f64;
+
+    let (mut folding, mut checking, mut adding) = (f64::MAX, f64::MAX, f64::MAX);
+    for _ in 0..REPEATS {
+        let checked = CheckedUpdate::parse(&update, parameters)?;
+        let started = Instant::now();
+        for _ in 0..times {
+            sum.fold(black_box(&checked), 600)?;
+        }
+        folding = folding.min(started.elapsed().as_secs_f64());
+        sum.clear();
+
+        let started = Instant::now();
+        for _ in 0..times {
+            black_box(CheckedUpdate::parse(black_box(&update), parameters)?);
+        }
+        checking = checking.min(started.elapsed().as_secs_f64());
+
+        let started = Instant::now();
+        for _ in 0..times {
+            for (total, &value) in plain.iter_mut().zip(black_box(&integers)) {
+                *total = total.wrapping_add(i64::from(value));
+            }
+            black_box(&mut plain);
+        }
+        adding = adding.min(started.elapsed().as_secs_f64());
+    }
+    let rate = |seconds: f64| bytes / seconds / 1e9;
+    Ok(format!(
+        "{{\"parameters\":{parameters},\"check\":{:.3},\"fold\":{:.3},\"plain\":{:.3}}}",
+        rate(checking),
+        rate(folding),
+        rate(adding)
+    ))
+}

@@ -1,0 +1,305 @@
+//! One WASM module of the edge client, from cargo's output to the three files
+//! that the npm package ships: bindings, optimisation, sizes.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::prerequisites::WASM_TARGET;
+use crate::{process, project, status};
+
+/// What the target's default features and `.cargo/config.toml` let the
+/// compiler emit: wasm-opt has to be told, as the bindings generator drops the
+/// section that says so.
+const OPTIMISE: [&str; 11] = [
+    "-O2",
+    "--strip-debug",
+    "--strip-producers",
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+/// The two builds of the edge client.
+#[derive(Clone, Copy)]
+pub enum Flavour {
+    Cpu,
+    Webgpu,
+}
+
+impl Flavour {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "fedra_cpu",
+            Self::Webgpu => "fedra_webgpu",
+        }
+    }
+
+    fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Cpu => &[],
+            Self::Webgpu => &["--features", "webgpu"],
+        }
+    }
+
+    /// The most bytes that a visitor may have to fetch, brotli at quality 11.
+    fn limit(self) -> u64 {
+        match self {
+            Self::Cpu => 600_000,
+            Self::Webgpu => 3_000_000,
+        }
+    }
+}
+
+/// Bytes of a finished module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    raw: u64,
+    gzip: u64,
+    brotli: u64,
+}
+
+/// A finished module.
+pub struct Built {
+    flavour: Flavour,
+    sizes: Sizes,
+}
+
+/// Builds one module into `web/package/wasm/`.
+pub fn build(flavour: Flavour) -> Result<Built> {
+    let name = flavour.name();
+    status::step(&format!("Compiling {name} for the browser"));
+    process::run(
+        project::cargo()
+            .args(["build", "-p", "fedra-edge-client", "--lib"])
+            .args(["--target", WASM_TARGET, "--profile", "wasm"])
+            .args(flavour.features()),
+    )?;
+    let compiled = project::target()
+        .join(WASM_TARGET)
+        .join("wasm/fedra_edge_client.wasm");
+
+    status::step(&format!("Generating the bindings of {name}"));
+    let folder = project::cache().join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut bindgen = Bindgen::new();
+    bindgen
+        .input_path(&compiled)
+        .out_name(name)
+        .web(true)?
+        .typescript(true)
+        .omit_default_module_path(false)
+        .remove_name_section(true)
+        .remove_producers_section(true);
+    bindgen
+        .generate(&folder)
+        .with_context(|| format!("cannot generate bindings for {}", compiled.display()))?;
+
+    let (optimised, sizes) = optimise(flavour, &folder)?;
+    let package = project::web().join("package/wasm");
+    fs::create_dir_all(&package).with_context(|| format!("cannot create {}", package.display()))?;
+    for (from, to) in [
+        (folder.join(format!("{name}.js")), format!("{name}.js")),
+        (folder.join(format!("{name}.d.ts")), format!("{name}.d.ts")),
+        (optimised, format!("{name}_bg.wasm")),
+    ] {
+        replace(&from, &package.join(to))?;
+    }
+    Ok(Built { flavour, sizes })
+}
+
+/// Prints a table of the modules' sizes.
+pub fn print_sizes(modules: &[Built]) {
+    println!(
+        "{:<14}{:>12}{:>12}{:>12}{:>12}",
+        "module", "raw", "gzip", "brotli", "limit"
+    );
+    for module in modules {
+        println!(
+            "{:<14}{:>12}{:>12}{:>12}{:>12}",
+            module.flavour.name(),
+            status::bytes(module.sizes.raw),
+            status::bytes(module.sizes.gzip),
+            status::bytes(module.sizes.brotli),
+            status::bytes(module.flavour.limit()),
+        );
+    }
+}
+
+/// An error that names the modules over their limit.
+pub fn check_sizes(modules: &[Built]) -> Result<()> {
+    let too_big: Vec<String> = modules
+        .iter()
+        .filter(|module| module.sizes.brotli > module.flavour.limit())
+        .map(|module| {
+            format!(
+                "{} has {} bytes compressed, its limit is {}",
+                module.flavour.name(),
+                module.sizes.brotli,
+                module.flavour.limit()
+            )
+        })
+        .collect();
+    if !too_big.is_empty() {
+        bail!("{}", too_big.join("; "));
+    }
+    Ok(())
+}
+
+/// The optimised module in `folder`, made again only if something it depends
+/// on has changed: on the WebGPU build this takes a minute.
+fn optimise(flavour: Flavour, folder: &Path) -> Result<(PathBuf, Sizes)> {
+    let input = folder.join(format!("{}_bg.wasm", flavour.name()));
+    let output = folder.join("optimised.wasm");
+    let record = folder.join("optimised.json");
+    let key = key(&input)?;
+    if output.is_file()
+        && let Some(sizes) = recorded(&record, &key)
+    {
+        status::note("unchanged since it was last optimised");
+        return Ok((output, sizes));
+    }
+
+    status::step(&format!("Optimising {}", flavour.name()));
+    // A half-made output must not be taken for a whole one.
+    remove_if_there(&record)?;
+    let mut wasm_opt = Command::new("node");
+    wasm_opt
+        .current_dir(project::root())
+        .arg(binaryen().join("bin/wasm-opt"))
+        .arg(&input)
+        .arg("-o")
+        .arg(&output)
+        .args(OPTIMISE);
+    process::run(&mut wasm_opt)?;
+
+    status::note("measuring its size compressed");
+    let sizes = measure(&fs::read(&output)?)?;
+    let text = json!({
+        "key": key, "raw": sizes.raw, "gzip": sizes.gzip, "brotli": sizes.brotli,
+    });
+    fs::write(&record, text.to_string())
+        .with_context(|| format!("cannot write {}", record.display()))?;
+    Ok((output, sizes))
+}
+
+fn binaryen() -> PathBuf {
+    project::web().join("node_modules/binaryen")
+}
+
+fn key(input: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in [input, &binaryen().join("package.json")] {
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    for argument in OPTIMISE {
+        hasher.update(argument);
+    }
+    Ok(hex::encode(hasher.finalize()))
+}
+
+fn recorded(record: &Path, key: &str) -> Option<Sizes> {
+    let record: Value = serde_json::from_str(&fs::read_to_string(record).ok()?).ok()?;
+    (record["key"].as_str()? == key).then_some(())?;
+    Some(Sizes {
+        raw: record["raw"].as_u64()?,
+        gzip: record["gzip"].as_u64()?,
+        brotli: record["brotli"].as_u64()?,
+    })
+}
+
+fn measure(bytes: &[u8]) -> Result<Sizes> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes)?;
+    let gzip = gzip.finish()?;
+    let mut brotli = Vec::new();
+    let parameters = brotli::enc::BrotliEncoderParams {
+        quality: 11,
+        size_hint: bytes.len(),
+        ..Default::default()
+    };
+    brotli::BrotliCompress(&mut &bytes[..], &mut brotli, &parameters)?;
+    Ok(Sizes {
+        raw: bytes.len() as u64,
+        gzip: gzip.len() as u64,
+        brotli: brotli.len() as u64,
+    })
+}
+
+/// Puts a copy of `from` in the place of `to` in one step, and only if it
+/// differs: a watching page build should not be woken for nothing.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let fresh = to.with_extension("new");
+    File::create(&fresh)
+        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|()| fs::rename(&fresh, to))
+        .with_context(|| format!("cannot write {}", to.display()))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(brotli: u64) -> Built {
+        Built {
+            flavour: Flavour::Cpu,
+            sizes: Sizes {
+                raw: 3 * brotli,
+                gzip: 2 * brotli,
+                brotli,
+            },
+        }
+    }
+
+    #[test]
+    fn the_limit_itself_is_allowed_and_one_byte_more_is_not() {
+        assert!(check_sizes(&[built(600_000)]).is_ok());
+        let error = check_sizes(&[built(600_001)]).unwrap_err().to_string();
+        assert!(error.contains("fedra_cpu has 600001 bytes"), "{error}");
+    }
+
+    #[test]
+    fn repetitive_bytes_compress_and_raw_is_their_number() {
+        let sizes = measure(&[7; 10_000]).unwrap();
+        assert_eq!(sizes.raw, 10_000);
+        assert!(sizes.gzip < 100 && sizes.brotli < 100, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_record_counts_for_its_key_only() {
+        let record =
+            std::env::temp_dir().join(format!("xtask-record-{}.json", std::process::id()));
+        fs::write(&record, r#"{"key":"a","raw":3,"gzip":2,"brotli":1}"#).unwrap();
+        assert_eq!(recorded(&record, "a").unwrap().brotli, 1);
+        assert_eq!(recorded(&record, "b"), None);
+        fs::remove_file(record).unwrap();
+    }
+}

@@ -1,0 +1,37 @@
+//! `cargo xtask dist`: both WASM modules, the npm package and the demo page.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::bundle::{self, Flavour};
+use crate::{prerequisites, process, project, status};
+
+#[derive(Args, Clone, Default)]
+pub struct Options {
+    /// Leave the WebGPU module as it is and build the other one only.
+    #[arg(long)]
+    pub cpu_only: bool,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    prerequisites::wasm_target()?;
+    prerequisites::npm_packages(&project::web())?;
+    let flavours: &[Flavour] = if options.cpu_only {
+        &[Flavour::Cpu]
+    } else {
+        &[Flavour::Cpu, Flavour::Webgpu]
+    };
+    let mut built = Vec::new();
+    for &flavour in flavours {
+        built.push(bundle::build(flavour)?);
+    }
+
+    status::step("Converting MNIST for the page");
+    process::run(project::npm(&project::web()).args(["run", "data", "-w", "demo"]))?;
+    status::step("Building the npm package and the demo page");
+    process::run(project::npm(&project::web()).args(["run", "build"]))?;
+
+    status::step("Sizes of the WASM modules");
+    bundle::print_sizes(&built);
+    bundle::check_sizes(&built)
+}

@@ -1,0 +1,66 @@
+//! The developer's one door: `cargo xtask demo | test | dist | bench`.
+//!
+//! Parses the command line and hands over to one module a command. It knows
+//! the other crates only as programs to build and run: it must not depend on
+//! them, nor on burn, so that a fresh clone has it within a minute or two.
+
+mod bench;
+mod browser;
+mod bundle;
+mod demo;
+mod dist;
+mod http;
+mod prerequisites;
+mod process;
+mod project;
+mod status;
+mod tally;
+mod test;
+mod wasm_tests;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", version, about = "Builds, tests and shows Fedra")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train MNIST here: an aggregator, native clients and the demo page.
+    Demo(demo::Options),
+    /// Run every test: formatting, lints, host, web, browser, end to end.
+    Test(test::Options),
+    /// Build both WASM modules, the npm package and the demo page.
+    Dist(dist::Options),
+    /// Measure local training and the aggregator's fold.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if process::interrupted() => {
+            eprintln!("interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    process::catch_signals()?;
+    match command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Dist(options) => dist::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the commands need beside cargo: the WASM target, Node's packages, a
+//! browser. Installs what can be installed; for the rest one clear line.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::{process, project, status};
+
+/// The target of the two browser builds.
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// Node's built-in test runner and `import.meta` as the tests use them.
+const OLDEST_NODE: u32 = 20;
+
+/// Node and npm.
+pub fn node() -> Result<()> {
+    let Some(version) = process::probe(Command::new("node").arg("--version")) else {
+        bail!("Node.js is missing: install Node.js {OLDEST_NODE} or later, with npm");
+    };
+    let major = version
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < OLDEST_NODE) {
+        bail!("Node.js {version} is too old: install {OLDEST_NODE} or later");
+    }
+    if process::probe(project::npm(&project::root()).arg("--version")).is_none() {
+        bail!("npm is missing: install it beside Node.js");
+    }
+    Ok(())
+}
+
+/// The packages of the npm project in `folder`, exactly as its lock file says.
+pub fn npm_packages(folder: &Path) -> Result<()> {
+    node()?;
+    let lock = folder.join("package-lock.json");
+    let lock = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    let wanted = hex::encode(Sha256::digest(&lock));
+    let stamp = folder.join("node_modules/.installed-by-xtask");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    status::step(&format!(
+        "Installing the npm packages of {}",
+        process::shown(folder)
+    ));
+    process::run(project::npm(folder).args(["ci", "--no-audit", "--no-fund"]))?;
+    // A project without dependencies gets no folder from npm.
+    fs::create_dir_all(folder.join("node_modules"))?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// The standard library for the browser.
+pub fn wasm_target() -> Result<()> {
+    let mut rustc = Command::new("rustc");
+    rustc
+        .current_dir(project::root())
+        .args(["--print", "target-libdir", "--target", WASM_TARGET]);
+    if process::probe(&mut rustc).is_some_and(|folder| Path::new(&folder).is_dir()) {
+        return Ok(());
+    }
+    status::step("Installing the WebAssembly target");
+    let mut rustup = Command::new("rustup");
+    rustup
+        .current_dir(project::root())
+        .args(["target", "add", WASM_TARGET]);
+    process::run(&mut rustup).with_context(|| {
+        format!("the target {WASM_TARGET} is missing: `rustup target add {WASM_TARGET}` has to work")
+    })
+}
+
+/// rustfmt and clippy.
+pub fn components() -> Result<()> {
+    for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if process::probe(project::cargo().args([tool, "--version"])).is_none() {
+            bail!("cargo {tool} is missing: `rustup component add {component}`");
+        }
+    }
+    Ok(())
+}

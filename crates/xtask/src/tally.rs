@@ -1,0 +1,153 @@
+//! Counts tests from what their runners print: cargo's and wasm-bindgen's
+//! `test result:` lines and the summary of Node's test runner. No I/O.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// How many tests there were.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+}
+
+impl Tally {
+    /// The sum of all summaries in a runner's output.
+    pub fn read(output: &str) -> Self {
+        let mut tally = Self::default();
+        for line in output.lines() {
+            let line = without_colours(line);
+            if let Some((_, counts)) = line.trim().split_once("test result: ") {
+                tally += cargo(counts);
+            } else if let Some(counts) = ["# ", "ℹ "]
+                .iter()
+                .find_map(|mark| line.trim().strip_prefix(mark))
+            {
+                tally += node(counts);
+            }
+        }
+        tally
+    }
+
+    /// All tests that were run.
+    pub fn run(self) -> u64 {
+        self.passed + self.failed
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
+fn cargo(counts: &str) -> Tally {
+    let mut tally = Tally::default();
+    let counts = counts.split_once(". ").map_or(counts, |(_, rest)| rest);
+    for part in counts.split(';') {
+        let mut words = part.split_whitespace();
+        let Some(count) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+            continue;
+        };
+        match words.next() {
+            Some("passed") => tally.passed += count,
+            Some("failed") => tally.failed += count,
+            Some("ignored") => tally.skipped += count,
+            _ => {}
+        }
+    }
+    tally
+}
+
+/// `pass 3`, `fail 0`, `cancelled 0`, `skipped 0`, `todo 0`
+fn node(counts: &str) -> Tally {
+    let mut tally = Tally::default();
+    if let Some((word, count)) = counts.split_once(' ')
+        && let Ok(count) = count.trim().parse::<u64>()
+    {
+        match word {
+            "pass" => tally.passed = count,
+            "fail" | "cancelled" => tally.failed = count,
+            "skipped" | "todo" => tally.skipped = count,
+            _ => {}
+        }
+    }
+    tally
+}
+
+/// `line` less its terminal escapes (`ESC [ … letter`).
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, escape)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        let end = escape
+            .find(|letter: char| letter.is_ascii_alphabetic())
+            .map_or(escape.len(), |at| at + 1);
+        rest = &escape[end..];
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(passed: u64, failed: u64, skipped: u64) -> Tally {
+        Tally {
+            passed,
+            failed,
+            skipped,
+        }
+    }
+
+    #[test]
+    fn cargo_summaries_add_up() {
+        let output = "\
+running 4 tests
+test a ... ok
+
+test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
+
+test result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s
+";
+        assert_eq!(Tally::read(output), tally(4, 2, 1));
+    }
+
+    #[test]
+    fn node_summaries_add_up_in_both_formats() {
+        let tap = "# tests 4\n# suites 0\n# pass 2\n# fail 1\n# cancelled 1\n# skipped 0\n# todo 0\n# duration_ms 5.1\n";
+        let spec = "\u{1b}[34mℹ pass 5\u{1b}[39m\n\u{1b}[34mℹ fail 0\u{1b}[39m\nℹ skipped 2\n";
+        assert_eq!(Tally::read(tap), tally(2, 2, 0));
+        assert_eq!(Tally::read(spec), tally(5, 0, 2));
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(
+            Tally::read("# Heading\n5 passed\n# pass the salt\n"),
+            tally(0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn skipped_is_told_only_if_there_are_any() {
+        assert_eq!(tally(3, 0, 0).to_string(), "3 passed, 0 failed");
+        assert_eq!(tally(3, 1, 2).to_string(), "3 passed, 1 failed, 2 skipped");
+    }
+}

@@ -1,0 +1,266 @@
+//! `cargo xtask test`: all that is checked before a change lands, in the order
+//! of what it costs. Goes on after a failure, so that one run shows them all.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::browser::{self, Browser};
+use crate::tally::Tally;
+use crate::{dist, prerequisites, process, project, status, wasm_tests};
+
+/// A wrapper with many dependencies and no code of ours.
+const NOT_ON_THE_HOST: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
+
+#[derive(Args)]
+pub struct Options {
+    /// Only these steps; all of them without a name.
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// cargo fmt --check.
+    Format,
+    /// clippy on the crates that run natively; a warning is a failure.
+    Lint,
+    /// Unit and integration tests of the native crates.
+    Host,
+    /// What `dist` builds, and the tests of the npm package and the page.
+    Web,
+    /// Rust tests inside a headless browser.
+    Browser,
+    /// The real aggregator, page, tabs and native clients together.
+    EndToEnd,
+}
+
+const ALL: [Step; 6] = [
+    Step::Format,
+    Step::Lint,
+    Step::Host,
+    Step::Web,
+    Step::Browser,
+    Step::EndToEnd,
+];
+
+pub fn run(options: &Options) -> Result<()> {
+    let steps: &[Step] = if options.steps.is_empty() {
+        &ALL
+    } else {
+        &options.steps
+    };
+    let bench = Bench::prepare(steps)?;
+    let mut report = Report::default();
+    for &step in steps {
+        if process::interrupted() {
+            bail!("interrupted");
+        }
+        match step {
+            Step::Format => format(&mut report)?,
+            Step::Lint => lint(&mut report)?,
+            Step::Host => host(&mut report)?,
+            Step::Web => web(&bench, &mut report)?,
+            Step::Browser => in_browser(&bench, &mut report)?,
+            Step::EndToEnd => end_to_end(&bench, &mut report)?,
+        }
+    }
+    report.close()
+}
+
+/// What the steps work with.
+struct Bench {
+    browser: Option<Browser>,
+}
+
+impl Bench {
+    /// Finds or installs what `steps` need, before any of them starts.
+    fn prepare(steps: &[Step]) -> Result<Self> {
+        let needs = |those: &[Step]| steps.iter().any(|step| those.contains(step));
+        if needs(&[Step::Format, Step::Lint]) {
+            prerequisites::components()?;
+        }
+        if needs(&[Step::Web, Step::EndToEnd]) {
+            prerequisites::npm_packages(&project::web())?;
+        }
+        if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
+            prerequisites::wasm_target()?;
+        }
+        let browser = if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
+            let browser = browser::find_or_install()?;
+            browser::describe(&browser);
+            Some(browser)
+        } else {
+            None
+        };
+        Ok(Self { browser })
+    }
+
+    fn browser(&self) -> Result<&Browser> {
+        self.browser.as_ref().context("no browser was looked for")
+    }
+
+    /// Tells a script of Node's which browser to start.
+    fn with_browser<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        Ok(command.env("CHROME", &self.browser()?.chromium))
+    }
+}
+
+fn format(report: &mut Report) -> Result<()> {
+    let mut command = project::cargo();
+    report.check("format", command.args(["fmt", "--all", "--check"]))
+}
+
+fn lint(report: &mut Report) -> Result<()> {
+    let mut command = project::cargo();
+    command
+        .args(["clippy", "--workspace", "--all-targets"])
+        .args(NOT_ON_THE_HOST)
+        .args(["--", "-D", "warnings"]);
+    report.check("lint", &mut command)
+}
+
+fn host(report: &mut Report) -> Result<()> {
+    let mut command = project::cargo();
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(NOT_ON_THE_HOST);
+    report.tests("host", &mut command)
+}
+
+fn web(bench: &Bench, report: &mut Report) -> Result<()> {
+    status::step("dist");
+    if let Err(error) = dist::run(&dist::Options::default()) {
+        report.failed("dist", &error);
+    }
+    report.tests("web", project::npm(&project::web()).arg("test"))?;
+    let mut page = project::npm(&project::web());
+    page.args(["run", "test:page"]);
+    report.tests("page", bench.with_browser(&mut page)?)
+}
+
+fn in_browser(bench: &Bench, report: &mut Report) -> Result<()> {
+    status::step("browser: building the runner");
+    let mut build = project::cargo();
+    if let Err(error) = process::run(build.args(["build", "-p", wasm_tests::RUNNER])) {
+        report.failed("browser", &error);
+        return Ok(());
+    }
+    report.tests("browser", &mut wasm_tests::cargo_test(bench.browser()?)?)
+}
+
+fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
+    // The selection of `host`, so that the dependencies are built once.
+    let mut build = project::cargo();
+    build
+        .args(["build", "--workspace", "--bins", "--tests"])
+        .args(NOT_ON_THE_HOST);
+    status::step("end-to-end: building the programs");
+    if let Err(error) = process::run(&mut build) {
+        report.failed("end-to-end", &error);
+        return Ok(());
+    }
+    let mut command = Command::new("node");
+    command
+        .current_dir(project::root().join("wasm-tests/e2e"))
+        .args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
+        .env("FEDRA_PROGRAMS", project::target().join("debug"));
+    report.tests("end-to-end", bench.with_browser(&mut command)?)
+}
+
+/// What came of the steps so far.
+#[derive(Default)]
+struct Report {
+    total: Tally,
+    lines: Vec<String>,
+    failed: Vec<&'static str>,
+}
+
+impl Report {
+    /// A step without tests of its own: it only can fail.
+    fn check(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
+        status::step(name);
+        match process::run(command) {
+            Ok(()) => self.lines.push(format!("{name:<12} ok")),
+            Err(error) => self.failed(name, &error),
+        }
+        stop_if_interrupted()
+    }
+
+    /// A step whose runner prints how many tests it ran.
+    fn tests(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
+        status::step(name);
+        match process::run_and_read(command) {
+            Ok(finished) => self.count(name, finished.success, Tally::read(&finished.stdout)),
+            Err(error) => self.failed(name, &error),
+        }
+        stop_if_interrupted()
+    }
+
+    fn count(&mut self, name: &'static str, success: bool, mut tally: Tally) {
+        let mut remark = "";
+        if !success && tally.failed == 0 {
+            tally.failed = 1;
+            remark = " (it failed outside its tests)";
+        } else if tally.run() == 0 {
+            tally.failed = 1;
+            remark = " (it ran no test)";
+        }
+        if tally.failed > 0 {
+            self.failed.push(name);
+        }
+        self.lines.push(format!("{name:<12} {tally}{remark}"));
+        self.total += tally;
+    }
+
+    /// A step that could not be carried out counts as one failure.
+    fn failed(&mut self, name: &'static str, error: &anyhow::Error) {
+        eprintln!("error: {error:#}");
+        self.lines.push(format!("{name:<12} failed"));
+        self.failed.push(name);
+        self.total.failed += 1;
+    }
+
+    /// Prints the steps and, as the last line, the sum.
+    fn close(self) -> Result<()> {
+        println!();
+        for line in &self.lines {
+            println!("{line}");
+        }
+        if !self.failed.is_empty() {
+            println!("failed: {}", self.failed.join(", "));
+        }
+        println!("{}", self.total);
+        if !self.failed.is_empty() {
+            // The reason is on the screen already, and the sum closes it.
+            std::process::exit(1);
+        }
+        Ok(())
+    }
+}
+
+fn stop_if_interrupted() -> Result<()> {
+    if process::interrupted() {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_fails_or_runs_nothing_counts_as_a_failure() {
+        let mut report = Report::default();
+        let passed = Tally {
+            passed: 3,
+            ..Tally::default()
+        };
+        report.count("good", true, passed);
+        report.count("crashed", false, passed);
+        report.count("empty", true, Tally::default());
+        assert_eq!(report.total.to_string(), "6 passed, 2 failed");
+        assert_eq!(report.failed, ["crashed", "empty"]);
+    }
+}
