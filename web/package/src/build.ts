@@ -25,6 +25,7 @@ interface WasmBuild {
 export interface LoadedBuild {
   readonly EdgeClient: WasmBuild['EdgeClient'];
   readonly backend: BackendChoice;
+  readonly webgpu: boolean;
   /** Why it is not the other build, where the browser is the reason. */
   readonly reason?: string;
   /** To be told to the page: it did not get what it asked for. */
@@ -34,14 +35,15 @@ export interface LoadedBuild {
 /** Loads the build that fits the choice and this browser. */
 export async function loadBuild(choice: BackendChoice): Promise<LoadedBuild> {
   if (choice !== 'cpu' && (await hasAdapter())) {
-    return { EdgeClient: await load(() => import('../wasm/fedra_webgpu.js')), backend: choice };
+    return { EdgeClient: await load(() => import('../wasm/fedra_webgpu.js')), backend: choice, webgpu: true };
   }
   const EdgeClient = await load(() => import('../wasm/fedra_cpu.js'));
-  if (choice === 'cpu') return { EdgeClient, backend: 'cpu' };
+  if (choice === 'cpu') return { EdgeClient, backend: 'cpu', webgpu: false };
   const reason = 'this browser offers no WebGPU adapter';
-  if (choice === 'auto') return { EdgeClient, backend: 'cpu', reason };
+  if (choice === 'auto') return { EdgeClient, backend: 'cpu', webgpu: false, reason };
   const message = `WebGPU was asked for, but ${reason}; training runs on the CPU`;
-  return { EdgeClient, backend: 'cpu', reason, notice: { type: 'error', code: 'no-webgpu', message, fatal: false } };
+  const notice: ErrorEvent = { type: 'error', code: 'no-webgpu', message, fatal: false };
+  return { EdgeClient, backend: 'cpu', webgpu: false, reason, notice };
 }
 
 async function hasAdapter(): Promise<boolean> {

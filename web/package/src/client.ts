@@ -5,9 +5,9 @@
  */
 import { FedraError } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
-import type { FromWorker, ToWorker } from './messages.js';
+import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import { checkConfig, checkDataset, checkFeatures } from './validate.js';
-import type { TrainingData } from './validate.js';
+import type { CheckedDataset, TrainingData } from './validate.js';
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -43,7 +43,13 @@ const CLOSE_GRACE_MS = 2000;
  * the connection and its repair go on in a worker until {@link close}.
  */
 export class FedraClient extends EventTarget {
-  readonly #worker: Worker;
+  readonly #config: ClientConfig;
+  #worker: Worker;
+  /** Whether the WebGPU build runs: if it crashes, the CPU build takes over. */
+  #webgpu: boolean;
+  /** What that build would have to be given again. */
+  #data: (CheckedDataset & { readonly id: number }) | undefined;
+  #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
   readonly #requests = new Map<number, Request>();
   #nextRequest = 1;
@@ -51,12 +57,12 @@ export class FedraClient extends EventTarget {
   #ended = false;
   #onEnded: () => void = () => {};
 
-  private constructor(worker: Worker) {
+  private constructor(config: ClientConfig, worker: Worker, webgpu: boolean) {
     super();
+    this.#config = config;
     this.#worker = worker;
-    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
-    worker.onerror = (event) => this.#fail(event.message || 'the worker stopped');
-    worker.onmessageerror = () => this.#fail('a message of the worker could not be read');
+    this.#webgpu = webgpu;
+    this.#listen();
   }
 
   /**
@@ -70,13 +76,14 @@ export class FedraClient extends EventTarget {
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     const worker = createWorker();
+    let webgpu: boolean;
     try {
-      await started(worker, { type: 'start', config }, signal);
+      webgpu = await started(worker, { type: 'start', config }, signal);
     } catch (error) {
       worker.terminate();
       throw error;
     }
-    const client = new FedraClient(worker);
+    const client = new FedraClient(config, worker, webgpu);
     signal?.addEventListener('abort', () => void client.close(), { once: true });
     return client;
   }
@@ -95,9 +102,12 @@ export class FedraClient extends EventTarget {
     const { features, labels, shape } = checkDataset(data);
     const own = options.transfer ? ownBuffer : copy;
     const message = { features: own(features), labels: own(labels), shape };
-    await this.#request((id) => ({ type: 'dataset', id, ...message }), [
-      ...new Set([message.features.buffer, message.labels.buffer, shape.buffer]),
-    ]);
+    await this.#request((id) => {
+      if (this.#webgpu) {
+        this.#data = { id, features: copy(message.features), labels: copy(message.labels), shape: shape.slice() };
+      }
+      return { type: 'dataset', id, ...message };
+    }, buffers(message));
   }
 
   /**
@@ -114,11 +124,13 @@ export class FedraClient extends EventTarget {
   /** Takes no part in further rounds until {@link resume}. */
   pause(): void {
     this.#post({ type: 'pause' });
+    this.#paused = true;
   }
 
   /** Takes part again. */
   resume(): void {
     this.#post({ type: 'resume' });
+    this.#paused = false;
   }
 
   /** Leaves the task and ends the worker. Resolves when it has ended. */
@@ -163,6 +175,12 @@ export class FedraClient extends EventTarget {
     super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
   }
 
+  #listen(): void {
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
+    this.#worker.onerror = (event) => this.#fail(event.message || 'the worker stopped');
+    this.#worker.onmessageerror = () => this.#fail('a message of the worker could not be read');
+  }
+
   #post(message: ToWorker, transfer: Transferable[] = []): void {
     if (this.#ended || this.#closing) throw closed();
     this.#worker.postMessage(message, transfer);
@@ -205,14 +223,42 @@ export class FedraClient extends EventTarget {
   }
 
   #emit(event: ClientEvent): void {
+    if (event.type === 'backend' && event.backend === 'cpu') {
+      this.#webgpu = false;
+      this.#data = undefined;
+    }
     this.#latest.set(event.type, event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
   #fail(message: string): void {
     if (this.#ended) return;
+    if (this.#webgpu && !this.#closing) {
+      this.#goOnWithTheCpu(message);
+      return;
+    }
     this.#emit({ type: 'error', code: 'worker-failed', message, fatal: true });
     this.#end();
+  }
+
+  /** A graphics driver can take the whole module down. The CPU build starts over. */
+  #goOnWithTheCpu(reason: string): void {
+    this.#worker.terminate();
+    this.#webgpu = false;
+    const message = `WebGPU failed (${reason}); going on with the CPU`;
+    const error = new FedraError('device-lost', message);
+    for (const [id, { reject }] of this.#requests) {
+      if (id === this.#data?.id) continue;
+      this.#requests.delete(id);
+      reject(error);
+    }
+    this.#emit({ type: 'error', code: error.code, message, fatal: false });
+    this.#worker = createWorker();
+    this.#listen();
+    this.#post({ type: 'start', config: { ...this.#config, backend: 'cpu' } });
+    if (this.#data) this.#post({ type: 'dataset', ...this.#data }, buffers(this.#data));
+    this.#data = undefined;
+    if (this.#paused) this.#post({ type: 'pause' });
   }
 
   #leave(): Promise<void> {
@@ -249,15 +295,15 @@ function createWorker(): Worker {
   }
 }
 
-/** Resolves when the worker has loaded its module and runs. */
-function started(worker: Worker, start: ToWorker, signal: AbortSignal | undefined): Promise<void> {
+/** Resolves when the worker has loaded its module and runs, with whether that is the WebGPU build. */
+function started(worker: Worker, start: ToWorker, signal: AbortSignal | undefined): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(aborted(signal));
     const settled = () => signal?.removeEventListener('abort', stop);
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       settled();
       if (data.type === 'failed') reject(new FedraError(data.code, data.message));
-      else resolve();
+      else resolve(data.type === 'started' && data.webgpu);
     };
     worker.onerror = (event) => {
       settled();
@@ -266,6 +312,11 @@ function started(worker: Worker, start: ToWorker, signal: AbortSignal | undefine
     signal?.addEventListener('abort', stop, { once: true });
     worker.postMessage(start);
   });
+}
+
+/** The buffers to hand over with a data set, each once. */
+function buffers({ features, labels, shape }: CheckedDataset): Transferable[] {
+  return [...new Set([features.buffer, labels.buffer, shape.buffer])] as Transferable[];
 }
 
 function copy(values: Float32Array): Float32Array<ArrayBuffer> {

@@ -25,9 +25,9 @@ export type ToWorker =
   | { readonly type: 'close' };
 
 export type FromWorker =
-  /** The module is loaded and the session runs. */
-  | { readonly type: 'started' }
-  /** The worker could not start; nothing follows. */
+  /** The module is loaded and the session runs; `webgpu` says which of the two builds. */
+  | { readonly type: 'started'; readonly webgpu: boolean }
+  /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }
   /** The answer to the request with this number. */

@@ -12,14 +12,21 @@ import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 declare const self: DedicatedWorkerGlobalScope;
 
 let client: EdgeClient | undefined;
+/** Settles when the client is there, or cannot be: everything else waits for it. */
+let ready: Promise<void> | undefined;
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => void receive(data);
 
+// A crash of the module outside any call of ours; the page decides what next.
+self.onunhandledrejection = (event) => post({ type: 'failed', ...coded(event.reason, 'worker-failed') });
+
 async function receive(message: ToWorker): Promise<void> {
+  if (message.type === 'start') {
+    ready = start(message.config);
+    return;
+  }
+  await ready;
   switch (message.type) {
-    case 'start':
-      await start(message.config);
-      break;
     case 'dataset':
       await answer(message.id, 'bad-dataset', (running) => {
         checkFinite('features', message.features);
@@ -47,19 +54,22 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function start(config: ClientConfig): Promise<void> {
   try {
-    const { EdgeClient, backend, reason, notice } = await loadBuild(config.backend);
+    const { EdgeClient, backend, webgpu, reason, notice } = await loadBuild(config.backend);
     client = new EdgeClient({ ...config, backend }, (event) => {
       // The module cannot know why it was given this build.
       report(event.type === 'backend' && reason ? { ...event, reason } : event);
     });
-    post({ type: 'started' });
+    post({ type: 'started', webgpu });
     if (notice) report(notice);
+    void run(client);
   } catch (error) {
     post({ type: 'failed', ...coded(error, 'worker-failed') });
-    return;
   }
+}
+
+async function run(running: EdgeClient): Promise<void> {
   try {
-    await client.run();
+    await running.run();
   } catch (error) {
     report({ type: 'error', ...coded(error, 'worker-failed'), fatal: true });
   }

@@ -155,3 +155,29 @@ test('a worker that dies is a fatal error and the end', async () => {
   assert.equal(client.latest('status').state, 'closed');
   await client.close();
 });
+
+test('when the WebGPU module crashes, the CPU takes over with the same data', async () => {
+  FakeWorker.onStart = [{ type: 'started', webgpu: true }];
+  const { client, worker } = await connect();
+  const trained = client.train({ features: new Float32Array([1, 2]), labels: [0], shape: [1, 2] });
+  const predicted = client.predict(new Float32Array(2));
+  client.pause();
+  const errors = [];
+  client.addEventListener('error', ({ detail }) => errors.push(detail));
+
+  worker.onerror({ message: 'unreachable' });
+  await rejectsWith(predicted, 'device-lost');
+  assert.deepEqual(errors.map(({ code, fatal }) => [code, fatal]), [['device-lost', false]]);
+  assert.ok(worker.terminated);
+  const next = FakeWorker.last;
+  assert.notEqual(next, worker);
+  const [start, dataset, pause] = next.sent;
+  assert.equal(start.config.backend, 'cpu');
+  assert.deepEqual([...dataset.features], [1, 2]);
+  assert.equal(pause.type, 'pause');
+  next.say({ type: 'done', id: dataset.id });
+  await trained;
+
+  next.onerror({ message: 'again' });
+  assert.deepEqual(errors.at(-1).fatal, true, 'the CPU has nobody to take over');
+});
