@@ -44,9 +44,7 @@ impl FromStr for BackendPreference {
             "auto" => Ok(Self::Auto),
             "webgpu" => Ok(Self::WebGpu),
             "cpu" => Ok(Self::Cpu),
-            _ => Err(format!(
-                "backend must be \"auto\", \"webgpu\" or \"cpu\"; not {name:?}"
-            )),
+            _ => Err(format!("backend must be \"auto\", \"webgpu\" or \"cpu\"; not {name:?}")),
         }
     }
 }
@@ -95,8 +93,7 @@ pub fn decide(
         }
     };
     let error = relative_error(&cpu.gradient, &webgpu.gradient);
-    // Written so that a NaN counts as wrong.
-    if !(error <= GRADIENT_TOLERANCE) {
+    if error.is_nan() || error > GRADIENT_TOLERANCE {
         let reason = format!("WebGPU computed a wrong gradient here (relative error {error:.1e})");
         return cpu_because(reason.clone(), Some(error), Some(reason));
     }
@@ -110,15 +107,11 @@ pub fn decide(
         return webgpu_because("asked for, and its gradients are right".into());
     }
     match (cpu.samples_per_second, webgpu.samples_per_second) {
-        (Some(on_cpu), Some(on_gpu)) if on_gpu > on_cpu => webgpu_because(format!(
-            "{:.1} times as fast as the CPU on this model",
-            on_gpu / on_cpu
-        )),
+        (Some(on_cpu), Some(on_gpu)) if on_gpu > on_cpu => {
+            webgpu_because(format!("{:.1} times as fast as the CPU on this model", on_gpu / on_cpu))
+        }
         (Some(on_cpu), Some(on_gpu)) => cpu_because(
-            format!(
-                "{:.1} times as fast as WebGPU on this model",
-                on_cpu / on_gpu
-            ),
+            format!("{:.1} times as fast as WebGPU on this model", on_cpu / on_gpu),
             Some(error),
             None,
         ),
@@ -133,15 +126,9 @@ pub fn relative_error(reference: &[f32], other: &[f32]) -> f64 {
     }
     let square = |x: f64| x * x;
     let pairs = reference.iter().zip(other);
-    let difference: f64 = pairs
-        .map(|(&a, &b)| square(f64::from(a) - f64::from(b)))
-        .sum();
+    let difference: f64 = pairs.map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
     let norm: f64 = reference.iter().map(|&a| square(f64::from(a))).sum();
-    if difference == 0.0 {
-        0.0
-    } else {
-        (difference / norm).sqrt()
-    }
+    if difference == 0.0 { 0.0 } else { (difference / norm).sqrt() }
 }
 
 /// The training job that devices are compared on.
@@ -160,18 +147,10 @@ pub(crate) async fn choose(
     let cpu = Compute::cpu();
     if preference == BackendPreference::Cpu || cfg!(not(feature = "webgpu")) {
         let asked = preference == BackendPreference::Cpu;
-        let reason = if asked {
-            "asked for"
-        } else {
-            "this build has no WebGPU"
-        };
+        let reason = if asked { "asked for" } else { "this build has no WebGPU" };
         let problem = (preference == BackendPreference::WebGpu).then(|| reason.to_string());
-        let choice = Choice {
-            backend: Backend::Cpu,
-            reason: reason.into(),
-            gradient_error: None,
-            problem,
-        };
+        let choice =
+            Choice { backend: Backend::Cpu, reason: reason.into(), gradient_error: None, problem };
         let event = event(&choice, &cpu, None, None);
         return Ok((cpu, choice, event));
     }
@@ -179,10 +158,7 @@ pub(crate) async fn choose(
     let on_cpu = probe.measure(&cpu, timed).await?;
     let (gpu, on_gpu) = match webgpu_device().await {
         Ok(gpu) => {
-            let measured = probe
-                .measure(&gpu, timed)
-                .await
-                .map_err(|error| error.to_string());
+            let measured = probe.measure(&gpu, timed).await.map_err(|error| error.to_string());
             (Some(gpu), measured)
         }
         Err(problem) => (None, Err(problem)),
@@ -231,25 +207,15 @@ impl Probe<'_> {
             true => Some(self.speed(compute).await?),
             false => None,
         };
-        Ok(Measurement {
-            gradient,
-            samples_per_second,
-        })
+        Ok(Measurement { gradient, samples_per_second })
     }
 
     /// Examples trained on a second, over as many steps as fit [`MEASURE_FOR`].
     pub async fn speed(&self, compute: &Compute) -> Result<f64, LearningError> {
-        let plan = LocalTraining {
-            epochs: fedra_protocol::limits::MAX_EPOCHS,
-            ..self.plan.clone()
-        };
-        let mut trainer = LocalTrainer::new(
-            self.spec,
-            self.parameters,
-            self.data.clone(),
-            &plan,
-            compute,
-        )?;
+        let plan =
+            LocalTraining { epochs: fedra_protocol::limits::MAX_EPOCHS, ..self.plan.clone() };
+        let mut trainer =
+            LocalTrainer::new(self.spec, self.parameters, self.data.clone(), &plan, compute)?;
         for _ in 0..WARM_UP {
             trainer.step();
             trainer.loss().await?;
@@ -273,26 +239,15 @@ mod tests {
     use super::*;
 
     fn measured(gradient: &[f32], speed: f64) -> Measurement {
-        Measurement {
-            gradient: gradient.to_vec(),
-            samples_per_second: Some(speed),
-        }
+        Measurement { gradient: gradient.to_vec(), samples_per_second: Some(speed) }
     }
 
     #[test]
     fn the_faster_device_wins_when_both_are_right() {
         let cpu = measured(&[1.0, -2.0], 100.0);
-        let slow = decide(
-            BackendPreference::Auto,
-            &cpu,
-            &Ok(measured(&[1.0, -2.0], 50.0)),
-        );
+        let slow = decide(BackendPreference::Auto, &cpu, &Ok(measured(&[1.0, -2.0], 50.0)));
         assert_eq!(slow.backend, Backend::Cpu);
-        let fast = decide(
-            BackendPreference::Auto,
-            &cpu,
-            &Ok(measured(&[1.0, -2.0], 500.0)),
-        );
+        let fast = decide(BackendPreference::Auto, &cpu, &Ok(measured(&[1.0, -2.0], 500.0)));
         assert_eq!(fast.backend, Backend::WebGpu);
     }
 
@@ -315,9 +270,6 @@ mod tests {
         let auto = decide(BackendPreference::Auto, &cpu, &none);
         assert_eq!((auto.backend, auto.problem), (Backend::Cpu, None));
         let asked = decide(BackendPreference::WebGpu, &cpu, &none);
-        assert_eq!(
-            (asked.backend, asked.problem),
-            (Backend::Cpu, Some("no adapter".into()))
-        );
+        assert_eq!((asked.backend, asked.problem), (Backend::Cpu, Some("no adapter".into())));
     }
 }

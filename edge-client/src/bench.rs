@@ -29,9 +29,7 @@ pub fn synthetic(spec: &ModelSpec, examples: usize) -> Result<Dataset, DatasetEr
     let shape: Shape = spec.input();
     let pixel = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0;
     let features = (0..examples * shape.len()).map(pixel).collect();
-    let classes = (0..examples)
-        .map(|i| (i % spec.output_len()) as u32)
-        .collect();
+    let classes = (0..examples).map(|i| (i % spec.output_len()) as u32).collect();
     Dataset::new(features, shape, Targets::Classes(classes))
 }
 
@@ -49,12 +47,7 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
         seed: 1,
         max_examples: 0,
     };
-    let probe = Probe {
-        spec: &spec,
-        parameters: &parameters,
-        data: &data,
-        plan: &plan,
-    };
+    let probe = Probe { spec: &spec, parameters: &parameters, data: &data, plan: &plan };
     let samples_per_second = probe.speed(compute).await?;
     Ok(Measured {
         model: name.to_string(),

@@ -116,10 +116,7 @@ impl Client {
         self.workshop
             .predict(&spec, &model, features)
             .await
-            .map_err(|error| PredictError {
-                code: error.code,
-                message: error.reason,
-            })
+            .map_err(|error| PredictError { code: error.code, message: error.reason })
     }
 
     /// Takes part until [`Client::close`] or a refusal for good; reports on the way.
@@ -241,18 +238,10 @@ impl<F: FnMut(ClientEvent)> Driver<'_, F> {
             Woken::Incoming(None) => self.lost("closed".into()),
             Woken::Worked((round, Ok(trained))) => {
                 let Trained { update, examples } = trained;
-                self.feed(Event::Trained {
-                    round,
-                    update,
-                    examples,
-                });
+                self.feed(Event::Trained { round, update, examples });
             }
             Woken::Worked((round, Err(WorkError { code, reason }))) => {
-                self.feed(Event::Failed {
-                    round,
-                    code,
-                    reason,
-                });
+                self.feed(Event::Failed { round, code, reason });
             }
             Woken::News((round, news)) => self.news(round, news),
         }
@@ -315,9 +304,7 @@ impl<F: FnMut(ClientEvent)> Driver<'_, F> {
     }
 
     fn handle(&mut self, event: Event) -> VecDeque<Action> {
-        self.session
-            .handle(event, platform::now(), platform::jitter())
-            .into()
+        self.session.handle(event, platform::now(), platform::jitter()).into()
     }
 
     fn start_work(&mut self, assignment: RoundAssignment) {
@@ -330,11 +317,7 @@ impl<F: FnMut(ClientEvent)> Driver<'_, F> {
             // The driver holds the other end for as long as this future lives.
             let _ = news.unbounded_send((round, item));
         };
-        let work = self
-            .client
-            .workshop
-            .clone()
-            .work(task.model.clone(), assignment, tell);
+        let work = self.client.workshop.clone().work(task.model.clone(), assignment, tell);
         self.work = async move { (round, work.await) }.boxed_local().fuse();
     }
 
@@ -373,10 +356,7 @@ impl<F: FnMut(ClientEvent)> Driver<'_, F> {
         if totals != self.traffic_told && due {
             self.traffic_told = totals;
             self.traffic_at = now;
-            (self.emit)(ClientEvent::Traffic {
-                bytes_up: totals.0,
-                bytes_down: totals.1,
-            });
+            (self.emit)(ClientEvent::Traffic { bytes_up: totals.0, bytes_down: totals.1 });
         }
     }
 }

@@ -5,11 +5,7 @@ use serde::Serialize;
 
 /// Something that happened, in the form that JavaScript gets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(
-    tag = "type",
-    rename_all = "lowercase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum ClientEvent {
     /// The client does something else now.
     Status {
@@ -180,29 +176,17 @@ pub struct RoundProgress {
 impl ClientEvent {
     /// A change of state.
     pub(crate) fn status(state: SessionState, round: Option<u64>) -> Self {
-        Self::Status {
-            state,
-            round,
-            retry_in_ms: None,
-        }
+        Self::Status { state, round, retry_in_ms: None }
     }
 
     /// A problem that the client lives with.
     pub(crate) fn problem(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Error {
-            code: code.into(),
-            message: message.into(),
-            fatal: false,
-        }
+        Self::Error { code: code.into(), message: message.into(), fatal: false }
     }
 
     /// A problem that ends the client.
     pub(crate) fn fatal(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Error {
-            code: code.into(),
-            message: message.into(),
-            fatal: true,
-        }
+        Self::Error { code: code.into(), message: message.into(), fatal: true }
     }
 
     pub(crate) fn task(task: &TaskDescription) -> Self {

@@ -45,10 +45,7 @@ impl FromStr for ServerUrl {
         if authority.is_empty() || !rest.chars().all(plain) {
             return Err(fail());
         }
-        Ok(Self {
-            socket: url.to_string(),
-            origin: format!("{http}://{authority}"),
-        })
+        Ok(Self { socket: url.to_string(), origin: format!("{http}://{authority}") })
     }
 }
 
@@ -59,24 +56,14 @@ mod tests {
     #[test]
     fn models_come_from_the_host_of_the_socket() {
         let url: ServerUrl = "ws://127.0.0.1:8080/v1/connect".parse().unwrap();
-        assert_eq!(
-            url.http("/v1/models/ab"),
-            "http://127.0.0.1:8080/v1/models/ab"
-        );
+        assert_eq!(url.http("/v1/models/ab"), "http://127.0.0.1:8080/v1/models/ab");
         let url: ServerUrl = "wss://fedra.example".parse().unwrap();
         assert_eq!(url.http("/x"), "https://fedra.example/x");
     }
 
     #[test]
     fn other_addresses_are_refused() {
-        for bad in [
-            "",
-            "http://host/",
-            "ws://",
-            "ws:///path",
-            "ws://user@host/",
-            "ws://a b/",
-        ] {
+        for bad in ["", "http://host/", "ws://", "ws:///path", "ws://user@host/", "ws://a b/"] {
             assert!(bad.parse::<ServerUrl>().is_err(), "{bad}");
         }
     }

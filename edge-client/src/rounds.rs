@@ -53,11 +53,8 @@ pub(crate) struct WorkError {
 }
 
 impl WorkError {
-    fn new(code: &'static str, reason: impl ToString) -> Self {
-        Self {
-            code,
-            reason: reason.to_string(),
-        }
+    fn new(code: &'static str, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
     }
 }
 
@@ -127,24 +124,15 @@ impl Workshop {
         let data = self.data.borrow().clone();
         let data =
             data.ok_or_else(|| WorkError::new("bad-dataset", "there is no data to train on"))?;
-        data.check_for(&spec)
-            .map_err(|error| WorkError::new("bad-dataset", error))?;
+        data.check_for(&spec).map_err(|error| WorkError::new("bad-dataset", error.to_string()))?;
         let global = self.model(&spec, &assignment.model, &tell).await?;
         tell(News::Downloaded);
         let plan = &assignment.training;
-        let probe = Probe {
-            spec: &spec,
-            parameters: &global,
-            data: &data,
-            plan,
-        };
+        let probe = Probe { spec: &spec, parameters: &global, data: &data, plan };
         let compute = self.compute(&probe, &tell).await?;
         match self.train(&probe, &compute, &tell).await {
             // A lost GPU costs this round's time, not the round.
-            Err(LearningError::Device {
-                backend: Backend::WebGpu,
-                message,
-            }) => {
+            Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
                 let reason = format!("the WebGPU device was lost ({message})");
                 tell(News::Tell(ClientEvent::problem(
                     "device-lost",
@@ -164,7 +152,7 @@ impl Workshop {
             }
             done => done,
         }
-        .map_err(|error| WorkError::new("training-failed", error))
+        .map_err(|error| WorkError::new("training-failed", error.to_string()))
     }
 
     /// The device to train on, chosen at the first round.
@@ -174,7 +162,7 @@ impl Workshop {
         }
         let (compute, choice, event) = backend::choose(self.preference, probe)
             .await
-            .map_err(|error| WorkError::new("training-failed", error))?;
+            .map_err(|error| WorkError::new("training-failed", error.to_string()))?;
         if let Some(problem) = choice.problem {
             let message = format!("{problem}; training on the CPU");
             tell(News::Tell(ClientEvent::problem("no-webgpu", message)));
@@ -206,10 +194,7 @@ impl Workshop {
             .zip(probe.parameters)
             .flat_map(|(local, global)| (local - global).to_le_bytes())
             .collect::<Vec<u8>>();
-        Ok(Trained {
-            update: update.into(),
-            examples,
-        })
+        Ok(Trained { update: update.into(), examples })
     }
 
     /// Probabilities (or values) of the model `model` for `features`.
@@ -222,6 +207,6 @@ impl Workshop {
         let parameters = self.model(spec, model, &|_| {}).await?;
         fedra_learning::predict(spec, &parameters, features, &Compute::cpu())
             .await
-            .map_err(|error| WorkError::new("bad-features", error))
+            .map_err(|error| WorkError::new("bad-features", error.to_string()))
     }
 }

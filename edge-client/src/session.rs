@@ -191,9 +191,9 @@ impl Session {
             return Some(message);
         }
         match &mut self.state {
-            State::Member(Part::Uploading(upload)) => upload
-                .next_chunk(self.max_chunk)
-                .map(ClientMessage::UpdateChunk),
+            State::Member(Part::Uploading(upload)) => {
+                upload.next_chunk(self.max_chunk).map(ClientMessage::UpdateChunk)
+            }
             _ => None,
         }
     }
@@ -221,21 +221,12 @@ impl Session {
             Event::Downloaded { round } if self.works_on(round) => {
                 vec![self.emit_status(SessionState::Training)]
             }
-            Event::Trained {
-                round,
-                update,
-                examples,
-            } if self.works_on(round) => self.announce(round, update, examples),
-            Event::Failed {
-                round,
-                code,
-                reason,
-            } if self.works_on(round) => {
+            Event::Trained { round, update, examples } if self.works_on(round) => {
+                self.announce(round, update, examples)
+            }
+            Event::Failed { round, code, reason } if self.works_on(round) => {
                 self.state = State::Member(Part::Between);
-                self.outbox.push_back(ClientMessage::Decline {
-                    round,
-                    reason: clip(&reason),
-                });
+                self.outbox.push_back(ClientMessage::Decline { round, reason: clip(&reason) });
                 vec![
                     Action::Emit(ClientEvent::problem(code, reason)),
                     self.emit_status(SessionState::Waiting),
@@ -312,9 +303,7 @@ impl Session {
                 self.heartbeat = welcome.heartbeat;
                 self.max_chunk = welcome.max_chunk_bytes as usize;
                 self.state = State::CheckingIn { since: now };
-                self.outbox.push_back(ClientMessage::CheckIn {
-                    task: self.task_id.clone(),
-                });
+                self.outbox.push_back(ClientMessage::CheckIn { task: self.task_id.clone() });
                 Vec::new()
             }
             (ServerMessage::CheckedIn(checked_in), State::CheckingIn { .. }) => {
@@ -344,8 +333,7 @@ impl Session {
         self.backoff.reset();
         self.state = State::Member(Part::Between);
         if self.paused {
-            self.outbox
-                .push_back(ClientMessage::SetAvailability(Availability::Paused));
+            self.outbox.push_back(ClientMessage::SetAvailability(Availability::Paused));
         }
         let mut actions = vec![
             Action::Emit(ClientEvent::task(&task)),
@@ -402,8 +390,7 @@ impl Session {
         if self.paused {
             // Crossed with the pause on the wire.
             let reason = "paused".to_string();
-            self.outbox
-                .push_back(ClientMessage::Decline { round, reason });
+            self.outbox.push_back(ClientMessage::Decline { round, reason });
             return Vec::new();
         }
         let mut actions = self.abort_work();
@@ -414,13 +401,12 @@ impl Session {
     }
 
     fn announce(&mut self, round: RoundId, update: Bytes, examples: u64) -> Vec<Action> {
-        self.outbox
-            .push_back(ClientMessage::UpdateBegin(UpdateBegin {
-                round,
-                bytes: update.len() as u64,
-                examples,
-                crc32: crc32fast::hash(&update),
-            }));
+        self.outbox.push_back(ClientMessage::UpdateBegin(UpdateBegin {
+            round,
+            bytes: update.len() as u64,
+            examples,
+            crc32: crc32fast::hash(&update),
+        }));
         self.state = State::Member(Part::Uploading(Upload::new(round, update)));
         vec![self.emit_status(SessionState::Uploading)]
     }
@@ -473,10 +459,7 @@ impl Session {
         let mut actions = self.abort_work();
         if again {
             actions.push(Action::Emit(ClientEvent::problem(code, refusal.message)));
-            let delay = self
-                .backoff
-                .next(self.jitter)
-                .max(refusal.retry_after.unwrap_or_default());
+            let delay = self.backoff.next(self.jitter).max(refusal.retry_after.unwrap_or_default());
             actions.push(Action::Disconnect { code: 1000 });
             actions.extend(self.wait(now + delay, now));
         } else {
@@ -502,9 +485,7 @@ impl Session {
             }
             State::Member(_) => {
                 self.pinged_at = now;
-                self.outbox.push_back(ClientMessage::Ping {
-                    nonce: now.as_millis() as u64,
-                });
+                self.outbox.push_back(ClientMessage::Ping { nonce: now.as_millis() as u64 });
                 Vec::new()
             }
             State::Idle | State::Connecting | State::Closed => Vec::new(),
@@ -519,8 +500,7 @@ impl Session {
         if matches!(self.state, State::Member(_)) {
             actions = self.abort_work();
             self.state = State::Member(Part::Between);
-            self.outbox
-                .push_back(ClientMessage::SetAvailability(Availability::Paused));
+            self.outbox.push_back(ClientMessage::SetAvailability(Availability::Paused));
         }
         actions.push(self.emit_rest());
         actions
@@ -533,8 +513,7 @@ impl Session {
         if !matches!(self.state, State::Member(_)) {
             return Vec::new();
         }
-        self.outbox
-            .push_back(ClientMessage::SetAvailability(Availability::Available));
+        self.outbox.push_back(ClientMessage::SetAvailability(Availability::Available));
         vec![self.emit_rest()]
     }
 
@@ -559,11 +538,7 @@ impl Session {
 
     /// What a client between two rounds is: waiting or paused.
     fn emit_rest(&self) -> Action {
-        self.emit_status(if self.paused {
-            SessionState::Paused
-        } else {
-            SessionState::Waiting
-        })
+        self.emit_status(if self.paused { SessionState::Paused } else { SessionState::Waiting })
     }
 
     fn emit_status(&self, state: SessionState) -> Action {
@@ -578,10 +553,7 @@ impl Session {
 
 /// A reason short enough for the wire.
 fn clip(reason: &str) -> String {
-    reason
-        .chars()
-        .take(fedra_protocol::limits::MAX_TEXT_BYTES / 4)
-        .collect()
+    reason.chars().take(fedra_protocol::limits::MAX_TEXT_BYTES / 4).collect()
 }
 
 fn name(message: &ServerMessage) -> &'static str {

@@ -45,15 +45,9 @@ impl EdgeClient {
         let config = ClientConfig {
             url: config.url.parse().map_err(|e| bad(&e))?,
             task: TaskId::new(config.task).map_err(|e| bad(&e))?,
-            backend: config
-                .backend
-                .parse::<BackendPreference>()
-                .map_err(|e| bad(&e))?,
+            backend: config.backend.parse::<BackendPreference>().map_err(|e| bad(&e))?,
         };
-        Ok(Self {
-            client: Rc::new(Client::new(config, TrainingSlots)),
-            on_event,
-        })
+        Ok(Self { client: Rc::new(Client::new(config, TrainingSlots)), on_event })
     }
 
     /// Connects and takes part until `close()` or a refusal for good.
@@ -129,26 +123,15 @@ impl EdgeClient {
 
 /// As many labels as examples are classes; a multiple of them are values.
 fn targets(labels: Vec<f32>, examples: usize) -> Result<Targets, String> {
-    if labels.len() == examples
-        && labels
-            .iter()
-            .all(|&label| label >= 0.0 && label.fract() == 0.0)
+    if labels.len() == examples && labels.iter().all(|&label| label >= 0.0 && label.fract() == 0.0)
     {
-        return Ok(Targets::Classes(
-            labels.into_iter().map(|label| label as u32).collect(),
-        ));
+        return Ok(Targets::Classes(labels.into_iter().map(|label| label as u32).collect()));
     }
     if examples == 0 || labels.is_empty() || labels.len() % examples != 0 {
-        return Err(format!(
-            "{} labels do not divide among {examples} examples",
-            labels.len()
-        ));
+        return Err(format!("{} labels do not divide among {examples} examples", labels.len()));
     }
     let width = labels.len() / examples;
-    Ok(Targets::Values {
-        values: labels,
-        width,
-    })
+    Ok(Targets::Values { values: labels, width })
 }
 
 /// Version and abilities of this build.
@@ -159,10 +142,7 @@ pub fn build_info() -> Result<JsValue, JsValue> {
         version: &'static str,
         webgpu: bool,
     }
-    let info = BuildInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        webgpu: cfg!(feature = "webgpu"),
-    };
+    let info = BuildInfo { version: env!("CARGO_PKG_VERSION"), webgpu: cfg!(feature = "webgpu") };
     Ok(plain(&info)?)
 }
 
@@ -187,13 +167,8 @@ async fn compute(backend: &str) -> Result<Compute, JsValue> {
     match backend {
         "cpu" => Ok(Compute::cpu()),
         #[cfg(feature = "webgpu")]
-        "webgpu" => Compute::webgpu()
-            .await
-            .map_err(|error| coded("no-webgpu", &error.to_string())),
-        other => Err(coded(
-            "no-webgpu",
-            &format!("this build has no backend {other:?}"),
-        )),
+        "webgpu" => Compute::webgpu().await.map_err(|error| coded("no-webgpu", &error.to_string())),
+        other => Err(coded("no-webgpu", &format!("this build has no backend {other:?}"))),
     }
 }
 

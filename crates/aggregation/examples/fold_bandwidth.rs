@@ -29,9 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
-    let update: Vec<u8> = (0..parameters)
-        .flat_map(|i| ((i % 1000) as f32 / 1000.0 - 0.5).to_le_bytes())
-        .collect();
+    let update: Vec<u8> =
+        (0..parameters).flat_map(|i| ((i % 1000) as f32 / 1000.0 - 0.5).to_le_bytes()).collect();
     let integers: Vec<i32> = (0..parameters).map(|i| (i % 1000) as i32 - 500).collect();
     let mut sum = FixedPointSum::new(parameters);
     let mut plain = vec![0_i64; parameters];

@@ -43,10 +43,7 @@ impl ServerOptimizer {
     /// [`ApplyError`] if the sum is empty or for a model of another size.
     pub fn step(&mut self, model: &[f32], sum: &FixedPointSum) -> Result<Vec<f32>, ApplyError> {
         if sum.len() != model.len() {
-            return Err(ApplyError::WrongLength {
-                expected: model.len(),
-                actual: sum.len(),
-            });
+            return Err(ApplyError::WrongLength { expected: model.len(), actual: sum.len() });
         }
         let means = sum.means().ok_or(ApplyError::Empty)?;
         let Self::Averaging { learning_rate } = *self;

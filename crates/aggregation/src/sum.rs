@@ -55,11 +55,7 @@ impl FixedPointSum {
     /// An empty sum for a model of `len` parameters.
     #[must_use]
     pub fn new(len: usize) -> Self {
-        Self {
-            accumulators: vec![0; len],
-            weight: 0,
-            updates: 0,
-        }
+        Self { accumulators: vec![0; len], weight: 0, updates: 0 }
     }
 
     /// Number of parameters.
@@ -145,10 +141,7 @@ impl FixedPointSum {
     /// The total weight after adding `weight` for a model of `len` parameters.
     fn total_with(&self, len: usize, weight: u64) -> Result<u64, FoldError> {
         if len != self.len() {
-            return Err(FoldError::WrongLength {
-                expected: self.len(),
-                actual: len,
-            });
+            return Err(FoldError::WrongLength { expected: self.len(), actual: len });
         }
         let total = self.weight.saturating_add(weight);
         if total > MAX_TOTAL_WEIGHT {

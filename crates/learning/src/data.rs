@@ -90,10 +90,7 @@ impl Dataset {
         }
         if !features.len().is_multiple_of(shape.len()) {
             let features = features.len();
-            return Err(DatasetError::Features {
-                features,
-                shape: shape.dims(),
-            });
+            return Err(DatasetError::Features { features, shape: shape.dims() });
         }
         let examples = features.len() / shape.len();
         let count = match &targets {
@@ -103,20 +100,13 @@ impl Dataset {
             Targets::Values { values, width } => values.len() / width,
         };
         if count != examples {
-            return Err(DatasetError::Targets {
-                targets: count,
-                examples,
-            });
+            return Err(DatasetError::Targets { targets: count, examples });
         }
         check_finite("feature", &features)?;
         if let Targets::Values { values, .. } = &targets {
             check_finite("target", values)?;
         }
-        Ok(Self {
-            features,
-            shape,
-            targets,
-        })
+        Ok(Self { features, shape, targets })
     }
 
     /// Number of examples, at least 1.
@@ -149,16 +139,11 @@ impl Dataset {
             Targets::Classes(classes) => {
                 Targets::Classes(indices.iter().map(|&i| classes[i as usize]).collect())
             }
-            Targets::Values { values, width } => Targets::Values {
-                values: rows(values, *width, indices),
-                width: *width,
-            },
+            Targets::Values { values, width } => {
+                Targets::Values { values: rows(values, *width, indices), width: *width }
+            }
         };
-        Self {
-            features: self.features_of(indices),
-            shape: self.shape,
-            targets,
-        }
+        Self { features: self.features_of(indices), shape: self.shape, targets }
     }
 
     /// Whether a model can train on this, and if not, why.
@@ -177,21 +162,17 @@ impl Dataset {
                     None => Ok(()),
                     Some(index) => {
                         let class = labels[index];
-                        Err(DatasetError::Class {
-                            classes: outputs,
-                            index,
-                            class,
-                        })
+                        Err(DatasetError::Class { classes: outputs, index, class })
                     }
                 }
             }
-            (Loss::SoftmaxCrossEntropy, Targets::Values { .. }) => Err(DatasetError::TargetKind {
-                needed: "one class number an example".into(),
-            }),
+            (Loss::SoftmaxCrossEntropy, Targets::Values { .. }) => {
+                Err(DatasetError::TargetKind { needed: "one class number an example".into() })
+            }
             (Loss::MeanSquaredError, Targets::Values { width, .. }) if *width == outputs => Ok(()),
-            (Loss::MeanSquaredError, _) => Err(DatasetError::TargetKind {
-                needed: format!("{outputs} values an example"),
-            }),
+            (Loss::MeanSquaredError, _) => {
+                Err(DatasetError::TargetKind { needed: format!("{outputs} values an example") })
+            }
         }
     }
 

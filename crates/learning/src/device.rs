@@ -35,11 +35,7 @@ pub struct Compute {
 impl Compute {
     /// The CPU, which is always there.
     pub fn cpu() -> Self {
-        Self {
-            device: Device::flex(),
-            backend: Backend::Cpu,
-            adapter: None,
-        }
+        Self { device: Device::flex(), backend: Backend::Cpu, adapter: None }
     }
 
     /// The device's kind.
@@ -97,11 +93,7 @@ mod webgpu {
             let adapter = [info.name, info.driver, info.driver_info]
                 .into_iter()
                 .find(|text| !text.trim().is_empty());
-            let compute = Self {
-                device,
-                backend: Backend::WebGpu,
-                adapter,
-            };
+            let compute = Self { device, backend: Backend::WebGpu, adapter };
             Ok(ready().get_or_insert(compute).clone())
         }
     }

@@ -38,10 +38,7 @@ pub async fn evaluate(
         let input = batch_tensor(data.features_of(indices), spec.input(), &device);
         let logits = read(network.forward(input, Mode::Inference), compute.backend()).await?;
         let targets = data.dense_targets_of(indices, outputs);
-        for (logits, targets) in logits
-            .chunks_exact(outputs)
-            .zip(targets.chunks_exact(outputs))
-        {
+        for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
             loss += example_loss(spec.loss(), logits, targets);
             right += usize::from(argmax(logits) == argmax(targets));
         }
@@ -53,11 +50,7 @@ pub async fn evaluate(
     }
     let accuracy =
         (spec.loss() == Loss::SoftmaxCrossEntropy).then(|| right as f64 / examples as f64);
-    Ok(EvaluationResult {
-        accuracy,
-        loss,
-        examples,
-    })
+    Ok(EvaluationResult { accuracy, loss, examples })
 }
 
 /// Outputs for each example of `features` (row-major, the model's input
@@ -71,11 +64,7 @@ pub async fn predict(
     let shape = spec.input();
     if features.is_empty() || !features.len().is_multiple_of(shape.len()) {
         let features = features.len();
-        return Err(crate::DatasetError::Features {
-            features,
-            shape: shape.dims(),
-        }
-        .into());
+        return Err(crate::DatasetError::Features { features, shape: shape.dims() }.into());
     }
     let device = compute.inference();
     let network = Network::new(spec, parameters, &device)?;
@@ -84,8 +73,7 @@ pub async fn predict(
     if spec.loss() == Loss::SoftmaxCrossEntropy {
         for row in outputs.chunks_exact_mut(spec.output_len()) {
             let log_sum = log_sum_exp(row);
-            row.iter_mut()
-                .for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
+            row.iter_mut().for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
         }
     }
     Ok(outputs)
@@ -95,10 +83,7 @@ fn example_loss(loss: Loss, logits: &[f32], targets: &[f32]) -> f64 {
     match loss {
         Loss::SoftmaxCrossEntropy => log_sum_exp(logits) - f64::from(logits[argmax(targets)]),
         Loss::MeanSquaredError => {
-            let squares = logits
-                .iter()
-                .zip(targets)
-                .map(|(&y, &t)| f64::from(y - t).powi(2));
+            let squares = logits.iter().zip(targets).map(|(&y, &t)| f64::from(y - t).powi(2));
             squares.sum::<f64>() / logits.len() as f64
         }
     }
@@ -106,10 +91,7 @@ fn example_loss(loss: Loss, logits: &[f32], targets: &[f32]) -> f64 {
 
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| f64::from(logit - max).exp())
-        .sum();
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
     f64::from(max) + sum.ln()
 }
 

@@ -35,10 +35,7 @@ pub fn read_mnist(images: &[u8], labels: &[u8]) -> Result<Dataset, IdxError> {
     let ([_, height, width], pixels) = parse::<3>(images)?;
     let ([_], classes) = parse::<1>(labels)?;
     let shape = Shape::from_dims(&[1, height, width]).ok_or(DatasetError::Empty)?;
-    let features = pixels
-        .iter()
-        .map(|&pixel| f32::from(pixel) / 255.0)
-        .collect();
+    let features = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
     let targets = Targets::Classes(classes.iter().map(|&class| u32::from(class)).collect());
     Ok(Dataset::new(features, shape, targets)?)
 }
@@ -54,9 +51,7 @@ fn parse<const D: usize>(file: &[u8]) -> Result<([u32; D], &[u8]), IdxError> {
         *dim = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
     let data = &file[header.len()..];
-    let promised = dims
-        .iter()
-        .try_fold(1u64, |len, &d| len.checked_mul(u64::from(d)));
+    let promised = dims.iter().try_fold(1u64, |len, &d| len.checked_mul(u64::from(d)));
     let (promised, actual) = (promised.unwrap_or(u64::MAX), data.len() as u64);
     if promised != actual {
         return Err(IdxError::Length { promised, actual });

@@ -63,11 +63,7 @@ pub(crate) fn batch_tensor(features: Vec<f32>, shape: Shape, device: &Device) ->
         Shape::Features(width) => {
             Activation::Features(tensor(features, &[batch, width as usize], device))
         }
-        Shape::Image {
-            channels,
-            height,
-            width,
-        } => {
+        Shape::Image { channels, height, width } => {
             let dims = [batch, channels as usize, height as usize, width as usize];
             Activation::Image(tensor(features, &dims, device))
         }
@@ -95,24 +91,17 @@ impl Network {
         device: &Device,
     ) -> Result<Self, LearningError> {
         check_len(spec, parameters)?;
-        let mut loader = Loader {
-            tensors: spec.layout().iter(),
-            values: parameters,
-            device,
-        };
-        let layers = spec
-            .layers()
-            .iter()
-            .map(|layer| loader.layer(layer))
-            .collect();
+        let mut loader = Loader { tensors: spec.layout().iter(), values: parameters, device };
+        let layers = spec.layers().iter().map(|layer| loader.layer(layer)).collect();
         Ok(Self { layers })
     }
 
     /// Outputs before the softmax, `[batch, outputs]`.
     pub fn forward(&self, input: BatchTensor, mut mode: Mode<'_>) -> Tensor<2> {
-        let output = self.layers.iter().fold(input.0, |activation, layer| {
-            layer.forward(activation, &mut mode)
-        });
+        let output = self
+            .layers
+            .iter()
+            .fold(input.0, |activation, layer| layer.forward(activation, &mut mode));
         output.flatten()
     }
 
@@ -148,10 +137,7 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn next<const D: usize>(&mut self) -> Param<Tensor<D>> {
-        let info = self
-            .tensors
-            .next()
-            .expect("the layout has every tensor of the layers");
+        let info = self.tensors.next().expect("the layout has every tensor of the layers");
         let (values, rest) = self.values.split_at(info.len());
         self.values = rest;
         Param::from_tensor(tensor(values.to_vec(), &info.shape, self.device))
@@ -159,25 +145,17 @@ impl Loader<'_> {
 
     fn layer(&mut self, layer: &Layer) -> NetworkLayer {
         match *layer {
-            Layer::Linear { .. } => NetworkLayer::Linear(Linear {
-                weight: self.next(),
-                bias: Some(self.next()),
-            }),
-            Layer::Conv2d {
-                kernel,
-                stride,
-                padding,
-                ..
-            } => {
+            Layer::Linear { .. } => {
+                NetworkLayer::Linear(Linear { weight: self.next(), bias: Some(self.next()) })
+            }
+            Layer::Conv2d { kernel, stride, padding, .. } => {
                 let (weight, bias) = (self.next::<4>(), self.next());
                 let [channels, inputs, ..] = weight.dims();
                 let [kernel, stride, padding] = [kernel, stride, padding].map(|n| n as usize);
                 // The sizes come from the specification, the values from the flat vector.
                 let mut conv = Conv2dConfig::new([inputs, channels], [kernel, kernel])
                     .with_stride([stride, stride])
-                    .with_padding(PaddingConfig2d::Explicit(
-                        padding, padding, padding, padding,
-                    ))
+                    .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
                     .init(self.device);
                 conv.weight = weight;
                 conv.bias = Some(bias);
@@ -291,13 +269,7 @@ impl Dropout {
         let scale = 1.0 / (1.0 - self.probability);
         let dims = x.dims();
         let mask = (0..dims.iter().product())
-            .map(|_| {
-                if unit(rng) < self.probability {
-                    0.0
-                } else {
-                    scale
-                }
-            })
+            .map(|_| if unit(rng) < self.probability { 0.0 } else { scale })
             .collect();
         let mask = tensor(mask, &dims, &x.device());
         x * mask
@@ -349,10 +321,6 @@ pub(crate) async fn read<const D: usize>(
     backend: Backend,
 ) -> Result<Vec<f32>, LearningError> {
     let fail = |message: String| LearningError::Device { backend, message };
-    let data = tensor
-        .into_data_async()
-        .await
-        .map_err(|error| fail(error.to_string()))?;
-    data.try_into_vec()
-        .map_err(|error| fail(format!("{error:?}")))
+    let data = tensor.into_data_async().await.map_err(|error| fail(error.to_string()))?;
+    data.try_into_vec().map_err(|error| fail(format!("{error:?}")))
 }

@@ -40,10 +40,7 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
         .map(|info| {
             let (values, tail) = rest.split_at(info.len());
             rest = tail;
-            let bytes = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             (info.name.as_str(), info.shape.clone(), bytes)
         })
         .collect();
@@ -62,13 +59,8 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     let tensors = SafeTensors::deserialize(file)?;
     let mut parameters = Vec::with_capacity(spec.parameters());
     for info in spec.layout() {
-        let fail = |problem: String| ModelFileError::Tensor {
-            name: info.name.clone(),
-            problem,
-        };
-        let view = tensors
-            .tensor(&info.name)
-            .map_err(|error| fail(error.to_string()))?;
+        let fail = |problem: String| ModelFileError::Tensor { name: info.name.clone(), problem };
+        let view = tensors.tensor(&info.name).map_err(|error| fail(error.to_string()))?;
         if view.dtype() != Dtype::F32 || view.shape() != info.shape {
             let (dtype, shape) = (view.dtype(), view.shape());
             return Err(fail(format!(

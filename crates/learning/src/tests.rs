@@ -25,19 +25,11 @@ fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
 
 /// y = W x + b on two features with a squared error, small enough for paper.
 fn line() -> ModelSpec {
-    ModelSpec::new(
-        &[2],
-        vec![Layer::Linear { outputs: 1 }],
-        Loss::MeanSquaredError,
-    )
-    .unwrap()
+    ModelSpec::new(&[2], vec![Layer::Linear { outputs: 1 }], Loss::MeanSquaredError).unwrap()
 }
 
 fn values(features: &[f32], width: u32, targets: &[f32]) -> Dataset {
-    let targets = Targets::Values {
-        values: targets.to_vec(),
-        width: 1,
-    };
+    let targets = Targets::Values { values: targets.to_vec(), width: 1 };
     Dataset::new(features.to_vec(), Shape::Features(width), targets).unwrap()
 }
 
@@ -52,10 +44,7 @@ fn train(spec: &ModelSpec, start: &[f32], data: &Dataset, plan: &LocalTraining) 
 fn close(actual: &[f32], expected: &[f32]) {
     assert_eq!(actual.len(), expected.len());
     for (a, e) in actual.iter().zip(expected) {
-        assert!(
-            (a - e).abs() <= 1e-5 * e.abs().max(1.0),
-            "{actual:?} is not {expected:?}"
-        );
+        assert!((a - e).abs() <= 1e-5 * e.abs().max(1.0), "{actual:?} is not {expected:?}");
     }
 }
 
@@ -67,20 +56,13 @@ fn one_step_of_gradient_descent_by_hand() {
     let start = [1.0, -1.0, 0.5];
     let flat = block_on(gradient(&line(), &start, &data, &[0], &Compute::cpu())).unwrap();
     close(&flat, &[-6.0, -9.0, -3.0]);
-    close(
-        &train(&line(), &start, &data, &plan(1, 1, 0.1)),
-        &[1.6, -0.1, 0.8],
-    );
+    close(&train(&line(), &start, &data, &plan(1, 1, 0.1)), &[1.6, -0.1, 0.8]);
 }
 
 #[test]
 fn momentum_is_classical_and_weight_decay_is_in_the_gradient() {
     let data = values(&[1.0, 0.0], 2, &[0.0]);
-    let plan = LocalTraining {
-        momentum: 0.5,
-        weight_decay: 0.1,
-        ..plan(2, 1, 0.1)
-    };
+    let plan = LocalTraining { momentum: 0.5, weight_decay: 0.1, ..plan(2, 1, 0.1) };
     // One parameter of interest: w0, with b. v <- 0.5 v + g, p <- p - 0.1 v,
     // g = 2 (w0 + b) + 0.1 p.
     let (mut w, mut b, mut vw, mut vb) = (1.0f64, 1.0f64, 0.0, 0.0);
@@ -98,9 +80,7 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
     let loss = |shift: f32| {
         let mut moved = at.to_vec();
         moved[index] += shift;
-        block_on(evaluate(spec, &moved, data, &Compute::cpu()))
-            .unwrap()
-            .loss
+        block_on(evaluate(spec, &moved, data, &Compute::cpu())).unwrap().loss
     };
     let step = 1e-3;
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
@@ -112,23 +92,10 @@ fn gradients_of_every_layer_match_finite_differences() {
     let mut specs = Vec::new();
     for activation in smooth {
         let layers = vec![
-            Layer::Conv2d {
-                channels: 3,
-                kernel: 3,
-                stride: 1,
-                padding: 1,
-            },
+            Layer::Conv2d { channels: 3, kernel: 3, stride: 1, padding: 1 },
             activation,
-            Layer::AvgPool2d {
-                kernel: 2,
-                stride: 2,
-            },
-            Layer::Conv2d {
-                channels: 2,
-                kernel: 2,
-                stride: 1,
-                padding: 0,
-            },
+            Layer::AvgPool2d { kernel: 2, stride: 2 },
+            Layer::Conv2d { channels: 2, kernel: 2, stride: 1, padding: 0 },
             Layer::Flatten,
             Layer::LayerNorm { epsilon: 1e-5 },
             Layer::Linear { outputs: 4 },
@@ -136,17 +103,9 @@ fn gradients_of_every_layer_match_finite_differences() {
         specs.push(ModelSpec::new(&[2, 6, 6], layers, Loss::SoftmaxCrossEntropy).unwrap());
     }
     let layers = vec![
-        Layer::Conv2d {
-            channels: 2,
-            kernel: 3,
-            stride: 2,
-            padding: 1,
-        },
+        Layer::Conv2d { channels: 2, kernel: 3, stride: 2, padding: 1 },
         Layer::Relu,
-        Layer::MaxPool2d {
-            kernel: 2,
-            stride: 1,
-        },
+        Layer::MaxPool2d { kernel: 2, stride: 1 },
         Layer::Flatten,
         Layer::Linear { outputs: 4 },
     ];
@@ -162,50 +121,31 @@ fn gradients_of_every_layer_match_finite_differences() {
         for index in (0..at.len()).step_by(7) {
             let numeric = numeric_gradient(&spec, &at, &data, index);
             let difference = (numeric - f64::from(flat[index])).abs();
-            assert!(
-                difference <= 5e-3 * norm,
-                "{spec:?} at {index}: {numeric} {}",
-                flat[index]
-            );
+            assert!(difference <= 5e-3 * norm, "{spec:?} at {index}: {numeric} {}", flat[index]);
         }
     }
 }
 
 #[test]
 fn dropout_drops_in_training_only_and_repeats_with_its_seed() {
-    let layers = vec![
-        Layer::Dropout { probability: 0.5 },
-        Layer::Linear { outputs: 1 },
-    ];
+    let layers = vec![Layer::Dropout { probability: 0.5 }, Layer::Linear { outputs: 1 }];
     let spec = ModelSpec::new(&[64], layers, Loss::MeanSquaredError).unwrap();
     let data = values(&[1.0; 64], 64, &[0.0]);
     let start = vec![1.0; spec.parameters()];
     let first = train(&spec, &start, &data, &plan(1, 1, 0.001));
     assert_eq!(first, train(&spec, &start, &data, &plan(1, 1, 0.001)));
     let dropped = first[..64].iter().filter(|&&w| w == 1.0).count();
-    assert!(
-        (16..=48).contains(&dropped),
-        "{dropped} of 64 weights untouched"
-    );
+    assert!((16..=48).contains(&dropped), "{dropped} of 64 weights untouched");
     let outputs = block_on(predict(&spec, &start, vec![1.0; 64], &Compute::cpu())).unwrap();
     close(&outputs, &[65.0]);
 }
 
 #[test]
 fn training_separates_two_classes() {
-    let layers = vec![
-        Layer::Linear { outputs: 8 },
-        Layer::Relu,
-        Layer::Linear { outputs: 2 },
-    ];
+    let layers = vec![Layer::Linear { outputs: 8 }, Layer::Relu, Layer::Linear { outputs: 2 }];
     let spec = ModelSpec::new(&[2], layers, Loss::SoftmaxCrossEntropy).unwrap();
-    let features: Vec<f32> = (0..200)
-        .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
-        .collect();
-    let classes = features
-        .chunks(2)
-        .map(|x| u32::from(x[0] * x[1] > 0.0))
-        .collect();
+    let features: Vec<f32> = (0..200).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+    let classes = features.chunks(2).map(|x| u32::from(x[0] * x[1] > 0.0)).collect();
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
     let start = init_parameters(&spec, 1);
     let before = block_on(evaluate(&spec, &start, &data, &Compute::cpu())).unwrap();
@@ -219,20 +159,12 @@ fn training_separates_two_classes() {
 fn an_epoch_sees_every_example_once_and_the_last_batch_may_be_short() {
     let data = Arc::new(values(&[0.5; 50], 2, &[1.0; 25]));
     let start = [0.0; 3];
-    let mut trainer = LocalTrainer::new(
-        &line(),
-        &start,
-        data.clone(),
-        &plan(2, 10, 0.1),
-        &Compute::cpu(),
-    )
-    .unwrap();
+    let mut trainer =
+        LocalTrainer::new(&line(), &start, data.clone(), &plan(2, 10, 0.1), &Compute::cpu())
+            .unwrap();
     let sizes: Vec<usize> = std::iter::from_fn(|| trainer.step()).collect();
     assert_eq!(sizes, [10, 10, 5, 10, 10, 5]);
-    let few = LocalTraining {
-        max_examples: 7,
-        ..plan(1, 10, 0.1)
-    };
+    let few = LocalTraining { max_examples: 7, ..plan(1, 10, 0.1) };
     let trainer = LocalTrainer::new(&line(), &start, data, &few, &Compute::cpu()).unwrap();
     assert_eq!((trainer.examples(), trainer.steps()), (7, 1));
 }
@@ -252,28 +184,16 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
     let spec = ModelSpec::softmax_regression();
     let parameters = init_parameters(&spec, 5);
     let features: Vec<f32> = (0..3 * 784).map(|i| (i % 17) as f32 / 17.0).collect();
-    let outputs = block_on(predict(
-        &spec,
-        &parameters,
-        features.clone(),
-        &Compute::cpu(),
-    ))
-    .unwrap();
+    let outputs = block_on(predict(&spec, &parameters, features.clone(), &Compute::cpu())).unwrap();
     for row in outputs.chunks(10) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     }
     let classes = vec![1, 2, 3];
-    let expected = -(0..3)
-        .map(|i| f64::from(outputs[i * 10 + classes[i] as usize]).ln())
-        .sum::<f64>()
-        / 3.0;
+    let expected =
+        -(0..3).map(|i| f64::from(outputs[i * 10 + classes[i] as usize]).ln()).sum::<f64>() / 3.0;
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
     let result = block_on(evaluate(&spec, &parameters, &data, &Compute::cpu())).unwrap();
-    assert!(
-        (result.loss - expected).abs() < 1e-5,
-        "{} {expected}",
-        result.loss
-    );
+    assert!((result.loss - expected).abs() < 1e-5, "{} {expected}", result.loss);
 }
 
 #[test]
@@ -294,21 +214,11 @@ fn model_files_hold_named_tensors_and_come_back_to_the_bit() {
     let spec = ModelSpec::mnist_cnn();
     let parameters = init_parameters(&spec, 1);
     let file = safetensors::write(&spec, &parameters).unwrap();
-    assert_eq!(
-        file,
-        safetensors::write(&spec, &parameters).unwrap(),
-        "the same bytes each time"
-    );
+    assert_eq!(file, safetensors::write(&spec, &parameters).unwrap(), "the same bytes each time");
     assert_eq!(safetensors::read(&spec, &file).unwrap(), parameters);
     let tensors = ::safetensors::SafeTensors::deserialize(&file).unwrap();
-    assert_eq!(
-        tensors.tensor("layers.0.weight").unwrap().shape(),
-        [32, 1, 5, 5]
-    );
-    assert_eq!(
-        tensors.tensor("layers.7.weight").unwrap().shape(),
-        [3136, 512]
-    );
+    assert_eq!(tensors.tensor("layers.0.weight").unwrap().shape(), [32, 1, 5, 5]);
+    assert_eq!(tensors.tensor("layers.7.weight").unwrap().shape(), [3136, 512]);
 }
 
 #[test]
@@ -317,68 +227,41 @@ fn files_of_other_models_and_damaged_files_are_refused() {
     let parameters = init_parameters(&spec, 1);
     let file = safetensors::write(&spec, &parameters).unwrap();
     let other = ModelSpec::mnist_2nn();
-    assert!(matches!(
-        safetensors::read(&other, &file),
-        Err(ModelFileError::Tensor { .. })
-    ));
+    assert!(matches!(safetensors::read(&other, &file), Err(ModelFileError::Tensor { .. })));
     let cut = &file[..file.len() - 1];
-    assert!(matches!(
-        safetensors::read(&spec, cut),
-        Err(ModelFileError::Format(_))
-    ));
+    assert!(matches!(safetensors::read(&spec, cut), Err(ModelFileError::Format(_))));
     let mut bad = parameters.clone();
     bad[3] = f32::NAN;
     let bad = safetensors::write(&spec, &bad).unwrap();
-    assert!(matches!(
-        safetensors::read(&spec, &bad),
-        Err(ModelFileError::Parameters(_))
-    ));
+    assert!(matches!(safetensors::read(&spec, &bad), Err(ModelFileError::Parameters(_))));
     assert!(safetensors::write(&spec, &parameters[1..]).is_err());
 }
 
 #[test]
 fn idx_files_become_images_and_damage_is_named() {
-    let images = [
-        &[0u8, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..],
-        &[0, 255, 51, 0],
-    ]
-    .concat();
+    let images =
+        [&[0u8, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..], &[0, 255, 51, 0]].concat();
     let labels = [&[0u8, 0, 8, 1, 0, 0, 0, 2][..], &[7, 1]].concat();
     let data = read_mnist(&images, &labels).unwrap();
     assert_eq!((data.len(), data.shape().dims()), (2, vec![1, 1, 2]));
     let expected = Targets::Classes(vec![7, 1]);
     let expected = Dataset::new(vec![0.0, 1.0, 0.2, 0.0], data.shape(), expected).unwrap();
     assert_eq!(data, expected);
-    assert!(matches!(
-        read_mnist(&labels, &labels),
-        Err(IdxError::Magic { dimensions: 3 })
-    ));
+    assert!(matches!(read_mnist(&labels, &labels), Err(IdxError::Magic { dimensions: 3 })));
     assert_eq!(
         read_mnist(&images[..19], &labels),
-        Err(IdxError::Length {
-            promised: 4,
-            actual: 3
-        })
+        Err(IdxError::Length { promised: 4, actual: 3 })
     );
-    assert!(matches!(
-        read_mnist(&[], &labels),
-        Err(IdxError::Magic { .. })
-    ));
+    assert!(matches!(read_mnist(&[], &labels), Err(IdxError::Magic { .. })));
     let three = [&[0u8, 0, 8, 1, 0, 0, 0, 3][..], &[7, 1, 2]].concat();
-    assert!(matches!(
-        read_mnist(&images, &three),
-        Err(IdxError::Dataset(_))
-    ));
+    assert!(matches!(read_mnist(&images, &three), Err(IdxError::Dataset(_))));
 }
 
 #[test]
 fn data_that_does_not_fit_is_refused_with_the_reason() {
     let flat = Shape::Features(2);
     let classes = |c: &[u32]| Targets::Classes(c.to_vec());
-    assert_eq!(
-        Dataset::new(vec![], flat, classes(&[])),
-        Err(DatasetError::Empty)
-    );
+    assert_eq!(Dataset::new(vec![], flat, classes(&[])), Err(DatasetError::Empty));
     assert!(matches!(
         Dataset::new(vec![1.0; 3], flat, classes(&[0])),
         Err(DatasetError::Features { .. })
@@ -389,43 +272,17 @@ fn data_that_does_not_fit_is_refused_with_the_reason() {
     ));
     assert_eq!(
         Dataset::new(vec![1.0, f32::NAN], flat, classes(&[0])),
-        Err(DatasetError::NotFinite {
-            what: "feature",
-            index: 1
-        })
+        Err(DatasetError::NotFinite { what: "feature", index: 1 })
     );
-    let spec = ModelSpec::new(
-        &[2],
-        vec![Layer::Linear { outputs: 2 }],
-        Loss::SoftmaxCrossEntropy,
-    )
-    .unwrap();
+    let spec = ModelSpec::new(&[2], vec![Layer::Linear { outputs: 2 }], Loss::SoftmaxCrossEntropy)
+        .unwrap();
     let data = Dataset::new(vec![1.0, 2.0], flat, classes(&[2])).unwrap();
-    assert!(matches!(
-        data.check_for(&spec),
-        Err(DatasetError::Class {
-            class: 2,
-            index: 0,
-            ..
-        })
-    ));
-    assert!(matches!(
-        data.check_for(&line()),
-        Err(DatasetError::TargetKind { .. })
-    ));
+    assert!(matches!(data.check_for(&spec), Err(DatasetError::Class { class: 2, index: 0, .. })));
+    assert!(matches!(data.check_for(&line()), Err(DatasetError::TargetKind { .. })));
     let wide = Dataset::new(vec![1.0; 3], Shape::Features(3), classes(&[0])).unwrap();
-    assert!(matches!(
-        wide.check_for(&spec),
-        Err(DatasetError::Shape { .. })
-    ));
+    assert!(matches!(wide.check_for(&spec), Err(DatasetError::Shape { .. })));
     let parameters = vec![0.0; 5];
     let data = Arc::new(Dataset::new(vec![1.0, 2.0], flat, classes(&[1])).unwrap());
     let wrong = LocalTrainer::new(&spec, &parameters, data, &plan(1, 1, 0.1), &Compute::cpu());
-    assert!(matches!(
-        wrong.err(),
-        Some(LearningError::ParameterCount {
-            expected: 6,
-            actual: 5
-        })
-    ));
+    assert!(matches!(wrong.err(), Some(LearningError::ParameterCount { expected: 6, actual: 5 })));
 }

@@ -111,14 +111,7 @@ impl LocalTrainer {
         let batch = &self.order[self.position..end];
         let size = batch.len();
         let mode = Mode::Training(&mut self.rng);
-        let loss = batch_loss(
-            &self.spec,
-            &self.network,
-            &self.data,
-            batch,
-            &self.device,
-            mode,
-        );
+        let loss = batch_loss(&self.spec, &self.network, &self.data, batch, &self.device, mode);
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         let rate = f64::from(self.plan.learning_rate);
         // Measured: updating in place (a move instead of this clone) is slower on
@@ -182,9 +175,9 @@ fn batch_loss(
     let logits = network.forward(input, mode);
     match spec.loss() {
         // With one-hot targets this is burn's cross-entropy without its gather and scatter.
-        Loss::SoftmaxCrossEntropy => (log_softmax(logits, 1) * targets)
-            .sum()
-            .mul_scalar(-1.0 / indices.len() as f32),
+        Loss::SoftmaxCrossEntropy => {
+            (log_softmax(logits, 1) * targets).sum().mul_scalar(-1.0 / indices.len() as f32)
+        }
         Loss::MeanSquaredError => MseLoss::new().forward(logits, targets, Reduction::Mean),
     }
 }
@@ -192,9 +185,8 @@ fn batch_loss(
 fn sgd(plan: &LocalTraining) -> ModuleOptimizer {
     let mut config = SgdConfig::new();
     if plan.momentum > 0.0 {
-        let momentum = MomentumConfig::new()
-            .with_momentum(f64::from(plan.momentum))
-            .with_dampening(0.0);
+        let momentum =
+            MomentumConfig::new().with_momentum(f64::from(plan.momentum)).with_dampening(0.0);
         config = config.with_momentum(Some(momentum));
     }
     if plan.weight_decay > 0.0 {

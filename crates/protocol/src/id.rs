@@ -31,15 +31,9 @@ impl TaskId {
     pub fn new(id: impl Into<String>) -> Result<Self, IdError> {
         let id = id.into();
         let valid = (1..=MAX_TASK_ID_BYTES).contains(&id.len())
-            && id
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+            && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
             && id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if valid {
-            Ok(Self(id))
-        } else {
-            Err(IdError::Task(id.chars().take(80).collect()))
-        }
+        if valid { Ok(Self(id)) } else { Err(IdError::Task(id.chars().take(80).collect())) }
     }
 
     /// The id as text.

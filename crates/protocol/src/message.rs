@@ -196,12 +196,7 @@ impl UpdateChunk {
     /// A chunk with its checksum.
     pub fn new(round: RoundId, offset: u64, data: Bytes) -> Self {
         let crc32 = crc32fast::hash(&data);
-        Self {
-            round,
-            offset,
-            data,
-            crc32,
-        }
+        Self { round, offset, data, crc32 }
     }
 
     /// Whether the bytes arrived as they were sent.
@@ -261,9 +256,7 @@ pub enum UpdateFault {
 impl ClientMessage {
     /// The message as bytes for one WebSocket message.
     pub fn encode(&self) -> Bytes {
-        wire::ClientMessage::from(self.clone())
-            .encode_to_vec()
-            .into()
+        wire::ClientMessage::from(self.clone()).encode_to_vec().into()
     }
 
     /// Parses and checks one WebSocket message.
@@ -275,9 +268,7 @@ impl ClientMessage {
 impl ServerMessage {
     /// The message as bytes for one WebSocket message.
     pub fn encode(&self) -> Bytes {
-        wire::ServerMessage::from(self.clone())
-            .encode_to_vec()
-            .into()
+        wire::ServerMessage::from(self.clone()).encode_to_vec().into()
     }
 
     /// Parses and checks one WebSocket message.

@@ -167,13 +167,7 @@ impl ModelSpec {
         if loss == Loss::SoftmaxCrossEntropy && outputs < 2 {
             return Err(ModelSpecError::TooFewClasses(outputs as usize));
         }
-        Ok(Self {
-            input: shape,
-            layers,
-            loss,
-            layout,
-            outputs: outputs as usize,
-        })
+        Ok(Self { input: shape, layers, loss, layout, outputs: outputs as usize })
     }
 
     /// Softmax regression on MNIST, 7,850 parameters.
@@ -198,16 +192,8 @@ impl ModelSpec {
     /// The CNN of McMahan et al. 2017: two 5x5 convolutions (32, 64 channels),
     /// each with 2x2 max pooling, then 512 ReLU units, 1,663,370 parameters.
     pub fn mnist_cnn() -> Self {
-        let conv = |channels| Layer::Conv2d {
-            channels,
-            kernel: 5,
-            stride: 1,
-            padding: 2,
-        };
-        let pool = || Layer::MaxPool2d {
-            kernel: 2,
-            stride: 2,
-        };
+        let conv = |channels| Layer::Conv2d { channels, kernel: 5, stride: 1, padding: 2 };
+        let pool = || Layer::MaxPool2d { kernel: 2, stride: 2 };
         Self::known(
             &[1, 28, 28],
             vec![
@@ -284,10 +270,6 @@ impl TryFrom<RawModelSpec> for ModelSpec {
 
 impl From<ModelSpec> for RawModelSpec {
     fn from(spec: ModelSpec) -> Self {
-        Self {
-            input: spec.input.dims(),
-            layers: spec.layers,
-            loss: spec.loss,
-        }
+        Self { input: spec.input.dims(), layers: spec.layers, loss: spec.loss }
     }
 }

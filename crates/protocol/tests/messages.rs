@@ -14,36 +14,22 @@ const GOLDEN_CLIENT: &str = include_str!("golden/client.txt");
 const GOLDEN_SERVER: &str = include_str!("golden/server.txt");
 
 fn check_golden<'a>(golden: &str, encoded: impl Iterator<Item = (String, Bytes)> + 'a) {
-    let lines: Vec<&str> = golden
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .collect();
-    let encoded: Vec<String> = encoded
-        .map(|(name, bytes)| format!("{name} {}", hex::encode(bytes)))
-        .collect();
+    let lines: Vec<&str> = golden.lines().filter(|line| !line.starts_with('#')).collect();
+    let encoded: Vec<String> =
+        encoded.map(|(name, bytes)| format!("{name} {}", hex::encode(bytes))).collect();
     assert_eq!(encoded.join("\n"), lines.join("\n"));
 }
 
 #[test]
 fn the_wire_form_is_what_it_was() {
-    let name = |debug: String| {
-        debug
-            .split([' ', '('])
-            .next()
-            .unwrap_or_default()
-            .to_string()
-    };
+    let name = |debug: String| debug.split([' ', '(']).next().unwrap_or_default().to_string();
     check_golden(
         GOLDEN_CLIENT,
-        client_messages()
-            .into_iter()
-            .map(|m| (name(format!("{m:?}")), m.encode())),
+        client_messages().into_iter().map(|m| (name(format!("{m:?}")), m.encode())),
     );
     check_golden(
         GOLDEN_SERVER,
-        server_messages()
-            .into_iter()
-            .map(|m| (name(format!("{m:?}")), m.encode())),
+        server_messages().into_iter().map(|m| (name(format!("{m:?}")), m.encode())),
     );
 }
 
@@ -85,11 +71,7 @@ fn every_refusal_code_and_fault_has_a_wire_value() {
         RefusalCode::ShuttingDown,
     ];
     for (index, code) in codes.into_iter().enumerate() {
-        let refusal = Refusal {
-            code,
-            message: String::new(),
-            retry_after: None,
-        };
+        let refusal = Refusal { code, message: String::new(), retry_after: None };
         let message = ServerMessage::Refusal(refusal);
         assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
         assert_eq!(code.close_code(), 4001 + index as u16);
@@ -97,88 +79,41 @@ fn every_refusal_code_and_fault_has_a_wire_value() {
 }
 
 fn client(body: wire::client_message::Body) -> Result<ClientMessage, DecodeError> {
-    ClientMessage::decode(
-        wire::ClientMessage { body: Some(body) }
-            .encode_to_vec()
-            .into(),
-    )
+    ClientMessage::decode(wire::ClientMessage { body: Some(body) }.encode_to_vec().into())
 }
 
 fn server(body: wire::server_message::Body) -> Result<ServerMessage, DecodeError> {
-    ServerMessage::decode(
-        wire::ServerMessage { body: Some(body) }
-            .encode_to_vec()
-            .into(),
-    )
+    ServerMessage::decode(wire::ServerMessage { body: Some(body) }.encode_to_vec().into())
 }
 
 #[test]
 fn what_a_client_may_not_say_is_refused_by_name() {
     use wire::client_message::Body;
-    assert_eq!(
-        ClientMessage::decode(Bytes::new()),
-        Err(DecodeError::EmptyBody)
-    );
+    assert_eq!(ClientMessage::decode(Bytes::new()), Err(DecodeError::EmptyBody));
     let huge = Bytes::from(vec![0; limits::MAX_MESSAGE_BYTES + 1]);
-    assert!(matches!(
-        ClientMessage::decode(huge),
-        Err(DecodeError::TooLarge(_))
-    ));
+    assert!(matches!(ClientMessage::decode(huge), Err(DecodeError::TooLarge(_))));
     assert!(matches!(
         ClientMessage::decode(Bytes::from_static(&[0xff; 7])),
         Err(DecodeError::Protobuf(_))
     ));
-    let hello = wire::Hello {
-        versions: vec![1; 17],
-        software: String::new(),
-    };
+    let hello = wire::Hello { versions: vec![1; 17], software: String::new() };
     assert!(matches!(
         client(Body::Hello(hello)),
-        Err(DecodeError::OverLimit {
-            field: "hello.versions",
-            actual: 17,
-            max: 16
-        })
+        Err(DecodeError::OverLimit { field: "hello.versions", actual: 17, max: 16 })
     ));
     let software = "x".repeat(limits::MAX_TEXT_BYTES + 1);
-    assert!(
-        client(Body::Hello(wire::Hello {
-            versions: vec![],
-            software
-        }))
-        .is_err()
-    );
+    assert!(client(Body::Hello(wire::Hello { versions: vec![], software })).is_err());
     for task_id in ["", "Upper", "a b", "-a", "../x", &"a".repeat(65)] {
-        let check_in = wire::CheckIn {
-            task_id: task_id.to_string(),
-        };
+        let check_in = wire::CheckIn { task_id: task_id.to_string() };
         assert!(client(Body::CheckIn(check_in)).is_err(), "{task_id:?}");
     }
-    let begin = wire::UpdateBegin {
-        round: None,
-        ..Default::default()
-    };
-    assert_eq!(
-        client(Body::UpdateBegin(begin)),
-        Err(DecodeError::Missing("round"))
-    );
-    let round = Some(wire::RoundId {
-        round: 1,
-        attempt: 0,
-    });
-    let begin = wire::UpdateBegin {
-        round,
-        bytes: u64::MAX,
-        ..Default::default()
-    };
+    let begin = wire::UpdateBegin { round: None, ..Default::default() };
+    assert_eq!(client(Body::UpdateBegin(begin)), Err(DecodeError::Missing("round")));
+    let round = Some(wire::RoundId { round: 1, attempt: 0 });
+    let begin = wire::UpdateBegin { round, bytes: u64::MAX, ..Default::default() };
     assert!(client(Body::UpdateBegin(begin)).is_err());
     let data = vec![0; limits::MAX_CHUNK_BYTES + 1].into();
-    let chunk = wire::UpdateChunk {
-        round,
-        offset: 0,
-        data,
-        crc32: 0,
-    };
+    let chunk = wire::UpdateChunk { round, offset: 0, data, crc32: 0 };
     assert!(client(Body::UpdateChunk(chunk)).is_err());
 }
 
@@ -186,30 +121,16 @@ fn what_a_client_may_not_say_is_refused_by_name() {
 fn what_a_server_may_not_say_is_refused_by_name() {
     use wire::server_message::Body;
     let good: wire::TaskStatus = status().into();
-    let bad: Vec<(&str, Box<dyn Fn(&mut wire::TaskStatus)>)> = vec![
+    type Spoil = Box<dyn Fn(&mut wire::TaskStatus)>;
+    let bad: Vec<(&str, Spoil)> = vec![
         ("phase", Box::new(|s| s.phase = 99)),
         ("no phase", Box::new(|s| s.phase = 0)),
         ("no model", Box::new(|s| s.model = None)),
-        (
-            "hash",
-            Box::new(|s| s.model.as_mut().unwrap().sha256 = vec![1; 31].into()),
-        ),
-        (
-            "foreign url",
-            Box::new(|s| s.model.as_mut().unwrap().url = "http://x/".into()),
-        ),
-        (
-            "other host",
-            Box::new(|s| s.model.as_mut().unwrap().url = "//x/y".into()),
-        ),
-        (
-            "accuracy",
-            Box::new(|s| s.evaluation.as_mut().unwrap().accuracy = Some(1.5)),
-        ),
-        (
-            "loss",
-            Box::new(|s| s.evaluation.as_mut().unwrap().loss = f64::NAN),
-        ),
+        ("hash", Box::new(|s| s.model.as_mut().unwrap().sha256 = vec![1; 31].into())),
+        ("foreign url", Box::new(|s| s.model.as_mut().unwrap().url = "http://x/".into())),
+        ("other host", Box::new(|s| s.model.as_mut().unwrap().url = "//x/y".into())),
+        ("accuracy", Box::new(|s| s.evaluation.as_mut().unwrap().accuracy = Some(1.5))),
+        ("loss", Box::new(|s| s.evaluation.as_mut().unwrap().loss = f64::NAN)),
     ];
     for (name, spoil) in bad {
         let mut status = good.clone();
@@ -218,30 +139,12 @@ fn what_a_server_may_not_say_is_refused_by_name() {
     }
     let training: wire::LocalTraining = common::training().into();
     let spoiled = [
-        wire::LocalTraining {
-            epochs: 0,
-            ..training
-        },
-        wire::LocalTraining {
-            batch_size: 0,
-            ..training
-        },
-        wire::LocalTraining {
-            learning_rate: f32::NAN,
-            ..training
-        },
-        wire::LocalTraining {
-            learning_rate: -0.1,
-            ..training
-        },
-        wire::LocalTraining {
-            momentum: 1.0,
-            ..training
-        },
-        wire::LocalTraining {
-            weight_decay: -1.0,
-            ..training
-        },
+        wire::LocalTraining { epochs: 0, ..training },
+        wire::LocalTraining { batch_size: 0, ..training },
+        wire::LocalTraining { learning_rate: f32::NAN, ..training },
+        wire::LocalTraining { learning_rate: -0.1, ..training },
+        wire::LocalTraining { momentum: 1.0, ..training },
+        wire::LocalTraining { weight_decay: -1.0, ..training },
     ];
     for training in spoiled {
         let assignment = wire::RoundAssignment {
@@ -250,10 +153,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             training: Some(training),
             deadline_ms: 1,
         };
-        assert!(matches!(
-            server(Body::RoundAssignment(assignment)),
-            Err(DecodeError::Training(_))
-        ));
+        assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
 }
 

@@ -66,18 +66,12 @@ pub(crate) struct Sender(SplitSink<Socket, Message>);
 impl Sender {
     /// Sends one binary message; waits while the socket is full.
     pub async fn send(&mut self, message: Bytes) -> Result<(), String> {
-        self.0
-            .send(Message::Binary(message))
-            .await
-            .map_err(|error| error.to_string())
+        self.0.send(Message::Binary(message)).await.map_err(|error| error.to_string())
     }
 
     /// Says goodbye in the background.
     pub fn close(mut self, code: u16) {
-        let frame = CloseFrame {
-            code: code.into(),
-            reason: "".into(),
-        };
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
         tokio::spawn(async move {
             // A peer that is gone already needs no goodbye.
             let _ = self.0.send(Message::Close(Some(frame))).await;

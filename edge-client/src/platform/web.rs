@@ -77,12 +77,7 @@ impl Yielder {
         });
         let other = channel.port2();
         other.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        Ok(Self {
-            port: channel.port1(),
-            waiting,
-            _other: other,
-            _listener: listener,
-        })
+        Ok(Self { port: channel.port1(), waiting, _other: other, _listener: listener })
     }
 
     fn ask(&self) -> Option<oneshot::Receiver<()>> {
@@ -101,13 +96,7 @@ pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
     let (opened, open) = oneshot::channel();
     let socket = Socket::listen(socket, incoming, opened);
     match open.await {
-        Ok(()) => Ok((
-            Sender(socket.clone()),
-            Receiver {
-                queue,
-                _socket: socket,
-            },
-        )),
+        Ok(()) => Ok((Sender(socket.clone()), Receiver { queue, _socket: socket })),
         // The browser tells a page nothing about why.
         Err(_) => Err("no server answers there, or it refused".into()),
     }
@@ -152,12 +141,7 @@ impl Socket {
         socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        Rc::new(Self {
-            socket,
-            _on_open: on_open,
-            _on_message: on_message,
-            _on_close: on_close,
-        })
+        Rc::new(Self { socket, _on_open: on_open, _on_message: on_message, _on_close: on_close })
     }
 }
 
@@ -184,19 +168,13 @@ impl Sender {
         if socket.ready_state() != WebSocket::OPEN {
             return Err("the connection is closed".into());
         }
-        socket
-            .send_with_u8_array(&message)
-            .map_err(|error| text(&error))
+        socket.send_with_u8_array(&message).map_err(|error| text(&error))
     }
 
     /// Says goodbye.
     pub fn close(self, code: u16) {
         // Pages may send 1000 and 3000 to 4999 only.
-        let code = if code == 1000 || code >= 3000 {
-            code
-        } else {
-            4000
-        };
+        let code = if code == 1000 || code >= 3000 { code } else { 4000 };
         let _ = self.0.socket.close_with_code(code);
     }
 }
@@ -218,20 +196,14 @@ impl Stream for Receiver {
 /// GETs at most `limit` bytes.
 pub(crate) async fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
     let promise = SCOPE.with(|scope| scope.fetch_with_str(url));
-    let response: Response = JsFuture::from(promise)
-        .await
-        .map_err(|e| text(&e))?
-        .unchecked_into();
+    let response: Response = JsFuture::from(promise).await.map_err(|e| text(&e))?.unchecked_into();
     if !response.ok() {
         return Err(format!("the server answered {}", response.status()));
     }
     let body = response.array_buffer().map_err(|error| text(&error))?;
     let body = Uint8Array::new(&JsFuture::from(body).await.map_err(|error| text(&error))?);
     if u64::from(body.length()) > limit {
-        return Err(format!(
-            "{} bytes came, {limit} were announced",
-            body.length()
-        ));
+        return Err(format!("{} bytes came, {limit} were announced", body.length()));
     }
     Ok(body.to_vec())
 }

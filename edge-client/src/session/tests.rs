@@ -8,10 +8,7 @@ use fedra_protocol::*;
 use super::{Action, Event, Session};
 use crate::events::{ClientEvent, SessionState, UpdateFate};
 
-const ROUND: RoundId = RoundId {
-    round: 1,
-    attempt: 0,
-};
+const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
 fn seconds(s: u64) -> Duration {
@@ -58,20 +55,12 @@ fn assignment(round: RoundId) -> ServerMessage {
 
 fn outcome(round: RoundId, verdict: UpdateVerdict) -> Event {
     let message = String::new();
-    Event::Received(ServerMessage::UpdateOutcome(UpdateOutcome {
-        round,
-        verdict,
-        message,
-    }))
+    Event::Received(ServerMessage::UpdateOutcome(UpdateOutcome { round, verdict, message }))
 }
 
 fn refusal(code: RefusalCode, retry_after: Option<Duration>) -> Event {
     let message = "no".into();
-    Event::Received(ServerMessage::Refusal(Refusal {
-        code,
-        message,
-        retry_after,
-    }))
+    Event::Received(ServerMessage::Refusal(Refusal { code, message, retry_after }))
 }
 
 /// A session with a clock of its own.
@@ -82,10 +71,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self {
-            session: Session::new(TaskId::new("digits").unwrap()),
-            now: seconds(100),
-        }
+        Self { session: Session::new(TaskId::new("digits").unwrap()), now: seconds(100) }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -120,9 +106,8 @@ impl Rig {
             model: ModelSpec::softmax_regression(),
         };
         let status = status(1, RoundPhase::Selecting);
-        let actions = self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(
-            CheckedIn { task, status },
-        ))));
+        let actions = self
+            .feed(Event::Received(ServerMessage::CheckedIn(Box::new(CheckedIn { task, status }))));
         assert_eq!(state(&actions), Some(SessionState::Waiting));
     }
 
@@ -130,11 +115,7 @@ impl Rig {
     fn working() -> Self {
         let mut rig = Self::member();
         let actions = rig.feed(Event::Received(assignment(ROUND)));
-        assert!(
-            actions
-                .iter()
-                .any(|action| matches!(action, Action::Work(_)))
-        );
+        assert!(actions.iter().any(|action| matches!(action, Action::Work(_))));
         rig
     }
 
@@ -143,11 +124,7 @@ impl Rig {
         let mut rig = Self::working();
         rig.feed(Event::Downloaded { round: ROUND });
         let update = Bytes::from_static(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        rig.feed(Event::Trained {
-            round: ROUND,
-            update,
-            examples: 3,
-        });
+        rig.feed(Event::Trained { round: ROUND, update, examples: 3 });
         assert!(matches!(rig.sent()[..], [ClientMessage::UpdateBegin(_)]));
         rig
     }
@@ -165,10 +142,7 @@ fn state(actions: &[Action]) -> Option<SessionState> {
 fn an_update_goes_out_in_chunks_once_the_server_has_room() {
     let mut rig = Rig::uploading();
     assert!(rig.sent().is_empty(), "nothing before UploadReady");
-    rig.feed(Event::Received(ServerMessage::UploadReady {
-        round: ROUND,
-        offset: 0,
-    }));
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
     let chunks = rig.sent();
     let offsets: Vec<(u64, usize)> = chunks
         .iter()
@@ -188,37 +162,24 @@ fn an_update_goes_out_in_chunks_once_the_server_has_room() {
 #[test]
 fn an_upload_resumes_where_the_server_wants() {
     let mut rig = Rig::uploading();
-    rig.feed(Event::Received(ServerMessage::UploadReady {
-        round: ROUND,
-        offset: 8,
-    }));
-    let [ClientMessage::UpdateChunk(chunk)] = &rig.sent()[..] else {
-        panic!("one chunk")
-    };
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 8 }));
+    let [ClientMessage::UpdateChunk(chunk)] = &rig.sent()[..] else { panic!("one chunk") };
     assert_eq!((chunk.offset, &chunk.data[..]), (8, &[9u8][..]));
 }
 
 #[test]
 fn a_lost_connection_aborts_work_and_comes_back_with_growing_waits() {
     let mut rig = Rig::working();
-    let actions = rig.feed(Event::Disconnected {
-        reason: "gone".into(),
-    });
+    let actions = rig.feed(Event::Disconnected { reason: "gone".into() });
     assert!(actions.contains(&Action::Abort));
     let mut waits = Vec::new();
     for _ in 0..10 {
         let until = rig.session.deadline().expect("a retry is planned");
         waits.push(until - rig.now);
-        assert!(
-            rig.session
-                .handle(Event::Timer, until - Duration::from_millis(1), 0.5)
-                .is_empty()
-        );
+        assert!(rig.session.handle(Event::Timer, until - Duration::from_millis(1), 0.5).is_empty());
         rig.now = until;
         assert!(rig.feed(Event::Timer).contains(&Action::Connect));
-        rig.feed(Event::Disconnected {
-            reason: "refused".into(),
-        });
+        rig.feed(Event::Disconnected { reason: "refused".into() });
     }
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
     assert!(*waits.last().unwrap() <= seconds(30));
@@ -236,21 +197,14 @@ fn a_silent_server_is_pinged_and_then_given_up() {
     assert!(matches!(rig.sent()[..], [ClientMessage::Ping { .. }]));
     rig.now += HEARTBEAT * 2;
     let actions = rig.feed(Event::Timer);
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Disconnect { .. }))
-    );
+    assert!(actions.iter().any(|action| matches!(action, Action::Disconnect { .. })));
     assert_eq!(state(&actions), Some(SessionState::Reconnecting));
 }
 
 #[test]
 fn refusals_for_good_close_and_others_wait_as_long_as_the_server_says() {
-    for code in [
-        RefusalCode::UnknownTask,
-        RefusalCode::TaskClosed,
-        RefusalCode::UnsupportedVersion,
-    ] {
+    for code in [RefusalCode::UnknownTask, RefusalCode::TaskClosed, RefusalCode::UnsupportedVersion]
+    {
         let mut rig = Rig::new();
         rig.feed(Event::DataReady);
         rig.feed(Event::Connected);
@@ -274,21 +228,12 @@ fn a_pause_leaves_the_round_and_declines_what_crosses_it_on_the_wire() {
     let actions = rig.feed(Event::Pause);
     assert!(actions.contains(&Action::Abort));
     assert_eq!(state(&actions), Some(SessionState::Paused));
-    assert_eq!(
-        rig.sent(),
-        [ClientMessage::SetAvailability(Availability::Paused)]
-    );
-    let second = RoundId {
-        round: 2,
-        attempt: 0,
-    };
+    assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
+    let second = RoundId { round: 2, attempt: 0 };
     rig.feed(Event::Received(assignment(second)));
     assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round, .. }] if round == second));
     assert_eq!(state(&rig.feed(Event::Resume)), Some(SessionState::Waiting));
-    assert_eq!(
-        rig.sent(),
-        [ClientMessage::SetAvailability(Availability::Available)]
-    );
+    assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Available)]);
 }
 
 #[test]
@@ -298,12 +243,8 @@ fn a_pause_survives_a_reconnect() {
     rig.feed(Event::DataReady);
     rig.feed(Event::Connected);
     rig.sent();
-    let welcome = Welcome {
-        version: 1,
-        session_id: "s".into(),
-        heartbeat: HEARTBEAT,
-        max_chunk_bytes: 4,
-    };
+    let welcome =
+        Welcome { version: 1, session_id: "s".into(), heartbeat: HEARTBEAT, max_chunk_bytes: 4 };
     rig.feed(Event::Received(ServerMessage::Welcome(welcome)));
     rig.sent();
     let task = TaskDescription {
@@ -311,18 +252,10 @@ fn a_pause_survives_a_reconnect() {
         title: String::new(),
         model: ModelSpec::softmax_regression(),
     };
-    let checked_in = CheckedIn {
-        task,
-        status: status(1, RoundPhase::Selecting),
-    };
-    let actions = rig.feed(Event::Received(ServerMessage::CheckedIn(Box::new(
-        checked_in,
-    ))));
+    let checked_in = CheckedIn { task, status: status(1, RoundPhase::Selecting) };
+    let actions = rig.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))));
     assert_eq!(state(&actions), Some(SessionState::Paused));
-    assert_eq!(
-        rig.sent(),
-        [ClientMessage::SetAvailability(Availability::Paused)]
-    );
+    assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
 }
 
 #[test]
@@ -333,21 +266,10 @@ fn a_round_that_ends_during_training_is_given_up() {
     assert!(actions.contains(&Action::Abort));
     assert!(actions.iter().any(|action| matches!(
         action,
-        Action::Emit(ClientEvent::Update {
-            outcome: UpdateFate::Discarded,
-            round: 1,
-            ..
-        })
+        Action::Emit(ClientEvent::Update { outcome: UpdateFate::Discarded, round: 1, .. })
     )));
     let update = Bytes::from_static(&[0; 4]);
-    assert!(
-        rig.feed(Event::Trained {
-            round: ROUND,
-            update,
-            examples: 1
-        })
-        .is_empty()
-    );
+    assert!(rig.feed(Event::Trained { round: ROUND, update, examples: 1 }).is_empty());
     assert!(rig.sent().is_empty(), "late work is not announced");
 }
 
@@ -355,18 +277,9 @@ fn a_round_that_ends_during_training_is_given_up() {
 fn failed_training_declines_the_round_and_stays() {
     let mut rig = Rig::working();
     let reason = "diverged".repeat(1000);
-    rig.feed(Event::Failed {
-        round: ROUND,
-        code: "training-failed",
-        reason,
-    });
-    let [message] = &rig.sent()[..] else {
-        panic!("one message")
-    };
-    assert!(
-        ClientMessage::decode(message.encode()).is_ok(),
-        "the reason fits the limits"
-    );
+    rig.feed(Event::Failed { round: ROUND, code: "training-failed", reason });
+    let [message] = &rig.sent()[..] else { panic!("one message") };
+    assert!(ClientMessage::decode(message.encode()).is_ok(), "the reason fits the limits");
     assert!(matches!(message, ClientMessage::Decline { .. }));
 }
 

@@ -13,11 +13,7 @@ pub(super) struct Upload {
 
 impl Upload {
     pub fn new(round: RoundId, update: Bytes) -> Self {
-        Self {
-            round,
-            update,
-            next: None,
-        }
+        Self { round, update, next: None }
     }
 
     pub fn round(&self) -> RoundId {
@@ -38,10 +34,6 @@ impl Upload {
             return None;
         }
         self.next = Some(end);
-        Some(UpdateChunk::new(
-            self.round,
-            start as u64,
-            self.update.slice(start..end),
-        ))
+        Some(UpdateChunk::new(self.round, start as u64, self.update.slice(start..end)))
     }
 }

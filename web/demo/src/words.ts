@@ -58,7 +58,7 @@ export function phaseWords(round: RoundEvent | undefined): string {
     case 'selecting':
       return 'gathering tabs';
     case 'collecting':
-      return 'tabs are training';
+      return 'clients are training';
     case 'finalizing':
       return 'averaging the changes';
     case 'finished':

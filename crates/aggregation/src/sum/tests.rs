@@ -74,14 +74,8 @@ fn refuses_and_leaves_no_trace() {
         sum.fold(&good, MAX_TOTAL_WEIGHT),
         Err(FoldError::TotalWeight { total: MAX_TOTAL_WEIGHT + 5 })
     );
-    assert_eq!(
-        sum.fold(&good, u64::MAX),
-        Err(FoldError::TotalWeight { total: u64::MAX })
-    );
-    assert_eq!(
-        sum.fold(&other, 1),
-        Err(FoldError::WrongLength { expected: 2, actual: 1 })
-    );
+    assert_eq!(sum.fold(&good, u64::MAX), Err(FoldError::TotalWeight { total: u64::MAX }));
+    assert_eq!(sum.fold(&other, 1), Err(FoldError::WrongLength { expected: 2, actual: 1 }));
     assert_eq!(
         sum.merge(&FixedPointSum::new(3)),
         Err(FoldError::WrongLength { expected: 2, actual: 3 })
@@ -94,10 +88,7 @@ fn refuses_and_leaves_no_trace() {
 #[test]
 fn parse_names_the_first_fault() {
     let parse = |values: &[f32], len| CheckedUpdate::parse(bytes(values), len).map(|u| u.len());
-    assert_eq!(
-        parse(&[1.0; 3], 4),
-        Err(UpdateError::WrongLength { expected: 16, actual: 12 })
-    );
+    assert_eq!(parse(&[1.0; 3], 4), Err(UpdateError::WrongLength { expected: 16, actual: 12 }));
     assert_eq!(
         CheckedUpdate::parse([0; 13], 3).map(|u| u.len()),
         Err(UpdateError::WrongLength { expected: 12, actual: 13 })
@@ -106,10 +97,7 @@ fn parse_names_the_first_fault() {
         let mut values = vec![0.5; 1000];
         values[700] = bad;
         values[900] = 1e9;
-        assert_eq!(
-            parse(&values, 1000),
-            Err(UpdateError::NotFinite { index: 700 })
-        );
+        assert_eq!(parse(&values, 1000), Err(UpdateError::NotFinite { index: 700 }));
     }
     let over = MAX_MAGNITUDE.next_up();
     assert_eq!(
@@ -124,10 +112,7 @@ fn parse_names_the_first_fault() {
 fn an_empty_or_foreign_sum_is_not_applied() {
     let mut averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
     assert_eq!(FixedPointSum::new(1).mean(), None);
-    assert_eq!(
-        averaging.step(&[1.0], &FixedPointSum::new(1)),
-        Err(ApplyError::Empty)
-    );
+    assert_eq!(averaging.step(&[1.0], &FixedPointSum::new(1)), Err(ApplyError::Empty));
     assert_eq!(
         averaging.step(&[1.0], &FixedPointSum::new(2)),
         Err(ApplyError::WrongLength { expected: 1, actual: 2 })

@@ -26,28 +26,18 @@ impl Shape {
     pub fn from_dims(dims: &[u32]) -> Option<Self> {
         let shape = match *dims {
             [features] => Self::Features(features),
-            [channels, height, width] => Self::Image {
-                channels,
-                height,
-                width,
-            },
+            [channels, height, width] => Self::Image { channels, height, width },
             _ => return None,
         };
         let len = shape.checked_len()?;
-        (1..=limits::MAX_ACTIVATIONS)
-            .contains(&len)
-            .then_some(shape)
+        (1..=limits::MAX_ACTIVATIONS).contains(&len).then_some(shape)
     }
 
     /// The dimensions as a list.
     pub fn dims(self) -> Vec<u32> {
         match self {
             Self::Features(features) => vec![features],
-            Self::Image {
-                channels,
-                height,
-                width,
-            } => vec![channels, height, width],
+            Self::Image { channels, height, width } => vec![channels, height, width],
         }
     }
 
@@ -62,9 +52,7 @@ impl Shape {
     }
 
     fn checked_len(self) -> Option<u64> {
-        self.dims()
-            .iter()
-            .try_fold(1u64, |len, &d| len.checked_mul(u64::from(d)))
+        self.dims().iter().try_fold(1u64, |len, &d| len.checked_mul(u64::from(d)))
     }
 }
 
@@ -119,20 +107,11 @@ pub(super) fn infer(
     let mut tensors = Vec::new();
     let mut parameters = 0u64;
     for (index, layer) in layers.iter().enumerate() {
-        let fail = |problem: String| ModelSpecError::Layer {
-            index,
-            layer: layer.type_name(),
-            problem,
-        };
+        let fail =
+            |problem: String| ModelSpecError::Layer { index, layer: layer.type_name(), problem };
         let (next, trained) = step(shape, layer).map_err(fail)?;
-        if next
-            .checked_len()
-            .is_none_or(|len| len == 0 || len > limits::MAX_ACTIVATIONS)
-        {
-            return Err(fail(format!(
-                "its output {:?} is empty or too large",
-                next.dims()
-            )));
+        if next.checked_len().is_none_or(|len| len == 0 || len > limits::MAX_ACTIVATIONS) {
+            return Err(fail(format!("its output {:?} is empty or too large", next.dims())));
         }
         for (name, dims, fan_in) in trained {
             parameters = dims
@@ -159,27 +138,16 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
         (&Layer::Linear { outputs }, Shape::Features(inputs)) => {
             positive("outputs", outputs)?;
             let fan_in = u64::from(inputs);
-            let trained = vec![
-                ("weight", vec![inputs, outputs], fan_in),
-                ("bias", vec![outputs], fan_in),
-            ];
+            let trained =
+                vec![("weight", vec![inputs, outputs], fan_in), ("bias", vec![outputs], fan_in)];
             Ok((Shape::Features(outputs), trained))
         }
         (Layer::Linear { .. }, Shape::Image { .. }) => {
             Err("it takes features, but an image comes in; put a flatten layer before it".into())
         }
         (
-            &Layer::Conv2d {
-                channels,
-                kernel,
-                stride,
-                padding,
-            },
-            Shape::Image {
-                channels: inputs,
-                height,
-                width,
-            },
+            &Layer::Conv2d { channels, kernel, stride, padding },
+            Shape::Image { channels: inputs, height, width },
         ) => {
             positive("channels", channels)?;
             let fan_in = u64::from(inputs) * u64::from(kernel) * u64::from(kernel);
@@ -196,11 +164,7 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
         }
         (
             &(Layer::MaxPool2d { kernel, stride } | Layer::AvgPool2d { kernel, stride }),
-            Shape::Image {
-                channels,
-                height,
-                width,
-            },
+            Shape::Image { channels, height, width },
         ) => {
             let out = Shape::Image {
                 channels,
@@ -212,11 +176,9 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
         (
             Layer::Conv2d { .. } | Layer::MaxPool2d { .. } | Layer::AvgPool2d { .. },
             Shape::Features(_),
-        ) => Err(
-            "it takes an image, but features come in; give the model an input \
+        ) => Err("it takes an image, but features come in; give the model an input \
                   [channels, height, width]"
-                .into(),
-        ),
+            .into()),
         (Layer::Flatten, shape) => {
             let len = u32::try_from(shape.len()).map_err(|_| "too many features".to_string())?;
             Ok((Shape::Features(len), Vec::new()))
@@ -236,9 +198,10 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
             let trained = vec![("gamma", vec![features], 0), ("beta", vec![features], 0)];
             Ok((shape, trained))
         }
-        (Layer::LayerNorm { .. }, Shape::Image { .. }) => Err(
-            "it normalises features, but an image comes in; put a flatten layer before it".into(),
-        ),
+        (Layer::LayerNorm { .. }, Shape::Image { .. }) => {
+            Err("it normalises features, but an image comes in; put a flatten layer before it"
+                .into())
+        }
         (Layer::Relu | Layer::Tanh | Layer::Gelu | Layer::Sigmoid, shape) => {
             Ok((shape, Vec::new()))
         }
@@ -246,11 +209,7 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
 }
 
 fn positive(name: &str, value: u32) -> Result<(), String> {
-    if value == 0 {
-        Err(format!("{name} must be at least 1"))
-    } else {
-        Ok(())
-    }
+    if value == 0 { Err(format!("{name} must be at least 1")) } else { Ok(()) }
 }
 
 /// Number of windows along one side: floor((size + 2 padding - kernel) / stride) + 1.
@@ -258,15 +217,11 @@ fn windows(size: u32, kernel: u32, stride: u32, padding: u32) -> Result<u32, Str
     positive("kernel", kernel)?;
     positive("stride", stride)?;
     if padding >= kernel {
-        return Err(format!(
-            "padding {padding} must be smaller than the kernel {kernel}"
-        ));
+        return Err(format!("padding {padding} must be smaller than the kernel {kernel}"));
     }
     let padded = u64::from(size) + 2 * u64::from(padding);
     if u64::from(kernel) > padded {
-        return Err(format!(
-            "the kernel {kernel} is larger than the image side {padded}"
-        ));
+        return Err(format!("the kernel {kernel} is larger than the image side {padded}"));
     }
     u32::try_from((padded - u64::from(kernel)) / u64::from(stride) + 1)
         .map_err(|_| "the image is too large".to_string())

@@ -16,19 +16,12 @@ fn missing(field: &'static str) -> impl FnOnce() -> DecodeError {
     move || DecodeError::Missing(field)
 }
 
-fn invalid(field: &'static str, problem: impl ToString) -> DecodeError {
-    DecodeError::Invalid {
-        field,
-        problem: problem.to_string(),
-    }
+fn invalid(field: &'static str, problem: impl Into<String>) -> DecodeError {
+    DecodeError::Invalid { field, problem: problem.into() }
 }
 
 fn within(field: &'static str, actual: u64, max: u64) -> Result<(), DecodeError> {
-    if actual > max {
-        Err(DecodeError::OverLimit { field, actual, max })
-    } else {
-        Ok(())
-    }
+    if actual > max { Err(DecodeError::OverLimit { field, actual, max }) } else { Ok(()) }
 }
 
 fn text(field: &'static str, text: String, max: usize) -> Result<String, DecodeError> {
@@ -38,18 +31,11 @@ fn text(field: &'static str, text: String, max: usize) -> Result<String, DecodeE
 
 fn round(round: Option<wire::RoundId>) -> Result<fedra::RoundId, DecodeError> {
     let id = round.ok_or_else(missing("round"))?;
-    Ok(fedra::RoundId {
-        round: id.round,
-        attempt: id.attempt,
-    })
+    Ok(fedra::RoundId { round: id.round, attempt: id.attempt })
 }
 
 fn finite(field: &'static str, value: f64) -> Result<f64, DecodeError> {
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err(invalid(field, "not a finite number"))
-    }
+    if value.is_finite() { Ok(value) } else { Err(invalid(field, "not a finite number")) }
 }
 
 impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
@@ -59,11 +45,7 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
         use client_message::Body;
         Ok(match message.body.ok_or(DecodeError::EmptyBody)? {
             Body::Hello(hello) => {
-                within(
-                    "hello.versions",
-                    hello.versions.len() as u64,
-                    MAX_VERSIONS as u64,
-                )?;
+                within("hello.versions", hello.versions.len() as u64, MAX_VERSIONS as u64)?;
                 Self::Hello(fedra::Hello {
                     versions: hello.versions,
                     software: text("hello.software", hello.software, MAX_TEXT_BYTES)?,
@@ -71,7 +53,7 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
             }
             Body::CheckIn(check_in) => Self::CheckIn {
                 task: fedra::TaskId::new(check_in.task_id)
-                    .map_err(|error| invalid("check_in.task_id", error))?,
+                    .map_err(|error| invalid("check_in.task_id", error.to_string()))?,
             },
             Body::SetAvailability(set) => Self::SetAvailability(if set.available {
                 fedra::Availability::Available
@@ -88,11 +70,7 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
                 })
             }
             Body::UpdateChunk(chunk) => {
-                within(
-                    "update_chunk.data",
-                    chunk.data.len() as u64,
-                    MAX_CHUNK_BYTES as u64,
-                )?;
+                within("update_chunk.data", chunk.data.len() as u64, MAX_CHUNK_BYTES as u64)?;
                 within("update_chunk.offset", chunk.offset, MAX_PARAMETERS * 4)?;
                 Self::UpdateChunk(fedra::UpdateChunk {
                     round: round(chunk.round)?,
@@ -128,12 +106,9 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
             }
             Body::TaskStatus(status) => Self::TaskStatus(status.try_into()?),
             Body::RoundAssignment(assignment) => {
-                let model = assignment
-                    .model
-                    .ok_or_else(missing("round_assignment.model"))?;
-                let training = assignment
-                    .training
-                    .ok_or_else(missing("round_assignment.training"))?;
+                let model = assignment.model.ok_or_else(missing("round_assignment.model"))?;
+                let training =
+                    assignment.training.ok_or_else(missing("round_assignment.training"))?;
                 Self::RoundAssignment(fedra::RoundAssignment {
                     round: round(assignment.round)?,
                     model: model.try_into()?,
@@ -141,10 +116,9 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     deadline: millis(assignment.deadline_ms),
                 })
             }
-            Body::UploadReady(ready) => Self::UploadReady {
-                round: round(ready.round)?,
-                offset: ready.offset,
-            },
+            Body::UploadReady(ready) => {
+                Self::UploadReady { round: round(ready.round)?, offset: ready.offset }
+            }
             Body::UpdateOutcome(outcome) => Self::UpdateOutcome(outcome.try_into()?),
             Body::Pong(pong) => Self::Pong { nonce: pong.nonce },
         })
@@ -234,7 +208,8 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
 
     fn try_from(task: wire::TaskDescription) -> Result<Self, DecodeError> {
         Ok(Self {
-            id: fedra::TaskId::new(task.id).map_err(|error| invalid("task.id", error))?,
+            id: fedra::TaskId::new(task.id)
+                .map_err(|error| invalid("task.id", error.to_string()))?,
             title: text("task.title", task.title, MAX_TEXT_BYTES)?,
             model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
         })
@@ -255,10 +230,7 @@ impl TryFrom<wire::TaskStatus> for fedra::TaskStatus {
             left: status.left,
             report_goal: status.report_goal,
             deadline: status.deadline_ms.map(millis),
-            model: status
-                .model
-                .ok_or_else(missing("task_status.model"))?
-                .try_into()?,
+            model: status.model.ok_or_else(missing("task_status.model"))?.try_into()?,
             evaluation: status.evaluation.map(TryInto::try_into).transpose()?,
             rounds_total: status.rounds_total,
         })
@@ -274,11 +246,7 @@ impl TryFrom<wire::Evaluation> for fedra::Evaluation {
             return Err(invalid("evaluation.accuracy", "must be 0 to 1"));
         }
         let loss = finite("evaluation.loss", evaluation.loss)?;
-        Ok(Self {
-            round: evaluation.round,
-            accuracy,
-            loss,
-        })
+        Ok(Self { round: evaluation.round, accuracy, loss })
     }
 }
 
@@ -306,11 +274,7 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
     fn try_from(spec: wire::ModelSpec) -> Result<Self, DecodeError> {
         within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
         within("model.input", spec.input.len() as u64, 3)?;
-        let layers = spec
-            .layers
-            .into_iter()
-            .map(TryInto::try_into)
-            .collect::<Result<_, _>>()?;
+        let layers = spec.layers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         let loss =
             wire::Loss::known(spec.loss).ok_or_else(|| invalid("model.loss", "unknown loss"))?;
         Ok(Self::new(&spec.input, layers, loss)?)
@@ -323,40 +287,25 @@ impl TryFrom<wire::Layer> for fedra::Layer {
     fn try_from(layer: wire::Layer) -> Result<Self, DecodeError> {
         use layer::Kind;
         let kind = layer.kind.ok_or_else(|| {
-            invalid(
-                "model.layers",
-                "a layer of a kind that this version does not know",
-            )
+            invalid("model.layers", "a layer of a kind that this version does not know")
         })?;
         Ok(match kind {
-            Kind::Linear(linear) => Self::Linear {
-                outputs: linear.outputs,
-            },
+            Kind::Linear(linear) => Self::Linear { outputs: linear.outputs },
             Kind::Conv2d(conv) => Self::Conv2d {
                 channels: conv.channels,
                 kernel: conv.kernel,
                 stride: conv.stride,
                 padding: conv.padding,
             },
-            Kind::MaxPool2d(pool) => Self::MaxPool2d {
-                kernel: pool.kernel,
-                stride: pool.stride,
-            },
-            Kind::AvgPool2d(pool) => Self::AvgPool2d {
-                kernel: pool.kernel,
-                stride: pool.stride,
-            },
+            Kind::MaxPool2d(pool) => Self::MaxPool2d { kernel: pool.kernel, stride: pool.stride },
+            Kind::AvgPool2d(pool) => Self::AvgPool2d { kernel: pool.kernel, stride: pool.stride },
             Kind::Relu(_) => Self::Relu,
             Kind::Tanh(_) => Self::Tanh,
             Kind::Gelu(_) => Self::Gelu,
             Kind::Sigmoid(_) => Self::Sigmoid,
             Kind::Flatten(_) => Self::Flatten,
-            Kind::Dropout(dropout) => Self::Dropout {
-                probability: dropout.probability,
-            },
-            Kind::LayerNorm(norm) => Self::LayerNorm {
-                epsilon: norm.epsilon,
-            },
+            Kind::Dropout(dropout) => Self::Dropout { probability: dropout.probability },
+            Kind::LayerNorm(norm) => Self::LayerNorm { epsilon: norm.epsilon },
         })
     }
 }

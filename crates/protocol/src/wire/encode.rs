@@ -15,13 +15,10 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
         use client_message::Body;
         use fedra::ClientMessage as M;
         let body = match message {
-            M::Hello(hello) => Body::Hello(wire::Hello {
-                versions: hello.versions,
-                software: hello.software,
-            }),
-            M::CheckIn { task } => Body::CheckIn(wire::CheckIn {
-                task_id: task.into(),
-            }),
+            M::Hello(hello) => {
+                Body::Hello(wire::Hello { versions: hello.versions, software: hello.software })
+            }
+            M::CheckIn { task } => Body::CheckIn(wire::CheckIn { task_id: task.into() }),
             M::SetAvailability(availability) => Body::SetAvailability(wire::SetAvailability {
                 available: availability == fedra::Availability::Available,
             }),
@@ -37,10 +34,9 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
                 data: chunk.data,
                 crc32: chunk.crc32,
             }),
-            M::Decline { round, reason } => Body::Decline(wire::Decline {
-                round: Some(round.into()),
-                reason,
-            }),
+            M::Decline { round, reason } => {
+                Body::Decline(wire::Decline { round: Some(round.into()), reason })
+            }
             M::Ping { nonce } => Body::Ping(wire::Ping { nonce }),
         };
         Self { body: Some(body) }
@@ -74,10 +70,9 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 training: Some(assignment.training.into()),
                 deadline_ms: millis(assignment.deadline),
             }),
-            M::UploadReady { round, offset } => Body::UploadReady(wire::UploadReady {
-                round: Some(round.into()),
-                offset,
-            }),
+            M::UploadReady { round, offset } => {
+                Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
+            }
             M::UpdateOutcome(outcome) => Body::UpdateOutcome(outcome.into()),
             M::Pong { nonce } => Body::Pong(wire::Pong { nonce }),
         };
@@ -105,10 +100,7 @@ impl From<fedra::UpdateOutcome> for wire::UpdateOutcome {
 
 impl From<fedra::RoundId> for wire::RoundId {
     fn from(id: fedra::RoundId) -> Self {
-        Self {
-            round: id.round,
-            attempt: id.attempt,
-        }
+        Self { round: id.round, attempt: id.attempt }
     }
 }
 
@@ -125,11 +117,7 @@ impl From<fedra::ModelRef> for wire::ModelRef {
 
 impl From<fedra::TaskDescription> for wire::TaskDescription {
     fn from(task: fedra::TaskDescription) -> Self {
-        Self {
-            id: task.id.into(),
-            title: task.title,
-            model: Some(task.model.into()),
-        }
+        Self { id: task.id.into(), title: task.title, model: Some(task.model.into()) }
     }
 }
 
@@ -186,17 +174,9 @@ impl From<&fedra::Layer> for wire::Layer {
         let unit = wire::Unit {};
         let kind = match *layer {
             L::Linear { outputs } => Kind::Linear(wire::Linear { outputs }),
-            L::Conv2d {
-                channels,
-                kernel,
-                stride,
-                padding,
-            } => Kind::Conv2d(wire::Conv2d {
-                channels,
-                kernel,
-                stride,
-                padding,
-            }),
+            L::Conv2d { channels, kernel, stride, padding } => {
+                Kind::Conv2d(wire::Conv2d { channels, kernel, stride, padding })
+            }
             L::MaxPool2d { kernel, stride } => Kind::MaxPool2d(wire::Pool2d { kernel, stride }),
             L::AvgPool2d { kernel, stride } => Kind::AvgPool2d(wire::Pool2d { kernel, stride }),
             L::Relu => Kind::Relu(unit),

@@ -1,14 +1,12 @@
 //! One of every message, with every field set.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_protocol::*;
 
-pub const ROUND: RoundId = RoundId {
-    round: 3,
-    attempt: 1,
-};
+pub const ROUND: RoundId = RoundId { round: 3, attempt: 1 };
 
 pub fn model_ref() -> ModelRef {
     ModelRef {
@@ -21,21 +19,10 @@ pub fn model_ref() -> ModelRef {
 
 pub fn every_layer() -> ModelSpec {
     let layers = vec![
-        Layer::Conv2d {
-            channels: 2,
-            kernel: 3,
-            stride: 1,
-            padding: 1,
-        },
+        Layer::Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 },
         Layer::Relu,
-        Layer::MaxPool2d {
-            kernel: 2,
-            stride: 2,
-        },
-        Layer::AvgPool2d {
-            kernel: 2,
-            stride: 2,
-        },
+        Layer::MaxPool2d { kernel: 2, stride: 2 },
+        Layer::AvgPool2d { kernel: 2, stride: 2 },
         Layer::Flatten,
         Layer::LayerNorm { epsilon: 1e-5 },
         Layer::Tanh,
@@ -58,11 +45,7 @@ pub fn status() -> TaskStatus {
         report_goal: 8,
         deadline: Some(Duration::from_millis(2500)),
         model: model_ref(),
-        evaluation: Some(Evaluation {
-            round: 2,
-            accuracy: Some(0.5),
-            loss: 1.5,
-        }),
+        evaluation: Some(Evaluation { round: 2, accuracy: Some(0.5), loss: 1.5 }),
         rounds_total: Some(10),
     }
 }
@@ -81,30 +64,13 @@ pub fn training() -> LocalTraining {
 
 pub fn client_messages() -> Vec<ClientMessage> {
     vec![
-        ClientMessage::Hello(Hello {
-            versions: vec![1, 2],
-            software: "x/1".into(),
-        }),
-        ClientMessage::CheckIn {
-            task: TaskId::new("mnist").unwrap(),
-        },
+        ClientMessage::Hello(Hello { versions: vec![1, 2], software: "x/1".into() }),
+        ClientMessage::CheckIn { task: TaskId::new("mnist").unwrap() },
         ClientMessage::SetAvailability(Availability::Available),
         ClientMessage::SetAvailability(Availability::Paused),
-        ClientMessage::UpdateBegin(UpdateBegin {
-            round: ROUND,
-            bytes: 8,
-            examples: 5,
-            crc32: 9,
-        }),
-        ClientMessage::UpdateChunk(UpdateChunk::new(
-            ROUND,
-            4,
-            Bytes::from_static(&[1, 2, 3, 4]),
-        )),
-        ClientMessage::Decline {
-            round: ROUND,
-            reason: "busy".into(),
-        },
+        ClientMessage::UpdateBegin(UpdateBegin { round: ROUND, bytes: 8, examples: 5, crc32: 9 }),
+        ClientMessage::UpdateChunk(UpdateChunk::new(ROUND, 4, Bytes::from_static(&[1, 2, 3, 4]))),
+        ClientMessage::Decline { round: ROUND, reason: "busy".into() },
         ClientMessage::Ping { nonce: 300 },
     ]
 }
@@ -134,10 +100,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
             message: "full".into(),
             retry_after: Some(Duration::from_secs(1)),
         }),
-        ServerMessage::CheckedIn(Box::new(CheckedIn {
-            task,
-            status: status(),
-        })),
+        ServerMessage::CheckedIn(Box::new(CheckedIn { task, status: status() })),
         ServerMessage::TaskStatus(status()),
         ServerMessage::RoundAssignment(RoundAssignment {
             round: ROUND,
@@ -145,15 +108,9 @@ pub fn server_messages() -> Vec<ServerMessage> {
             training: training(),
             deadline: Duration::from_secs(60),
         }),
-        ServerMessage::UploadReady {
-            round: ROUND,
-            offset: 4,
-        },
+        ServerMessage::UploadReady { round: ROUND, offset: 4 },
         outcome(UpdateVerdict::Accepted, ""),
-        outcome(
-            UpdateVerdict::Rejected(UpdateFault::NotFinite),
-            "a NaN at 3",
-        ),
+        outcome(UpdateVerdict::Rejected(UpdateFault::NotFinite), "a NaN at 3"),
         outcome(UpdateVerdict::Discarded(UpdateFault::RoundOver), "too late"),
         ServerMessage::Pong { nonce: 300 },
     ]

@@ -21,10 +21,7 @@ impl FromStr for Shard {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.split_once('/').and_then(|(index, count)| {
-            Some(Self {
-                index: index.parse().ok()?,
-                count: count.parse().ok()?,
-            })
+            Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
         });
         parsed
             .filter(|shard| shard.index < shard.count)
@@ -51,11 +48,8 @@ impl Partition {
             let path = folder.join(name);
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
         };
-        let data = read_mnist(
-            &read("train-images-idx3-ubyte")?,
-            &read("train-labels-idx1-ubyte")?,
-        )
-        .with_context(|| format!("the data in {} is damaged", folder.display()))?;
+        let data = read_mnist(&read("train-images-idx3-ubyte")?, &read("train-labels-idx1-ubyte")?)
+            .with_context(|| format!("the data in {} is damaged", folder.display()))?;
         let mut order: Vec<u32> = (0..data.len() as u32).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
         let mine = match self.shard {
@@ -66,11 +60,7 @@ impl Partition {
             .map(|client| {
                 let part = share(mine, client, self.clients);
                 let part = &part[..self.examples.unwrap_or(part.len()).min(part.len())];
-                ensure!(
-                    !part.is_empty(),
-                    "{} examples are too few for so many shares",
-                    mine.len()
-                );
+                ensure!(!part.is_empty(), "{} examples are too few for so many shares", mine.len());
                 Ok(data.select(part))
             })
             .collect()

@@ -83,18 +83,13 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     match Cli::parse() {
-        Cli {
-            command: Some(Command::Bench { json }),
-            ..
-        } => run_bench(json),
-        Cli {
-            join: Some(join), ..
-        } => run_clients(join),
+        Cli { command: Some(Command::Bench { json }), .. } => run_bench(json),
+        Cli { join: Some(join), .. } => run_clients(&join),
         Cli { .. } => bail!("give --url, --task and --data, or see --help"),
     }
 }
 
-fn run_clients(join: Join) -> anyhow::Result<()> {
+fn run_clients(join: &Join) -> anyhow::Result<()> {
     let shares = Partition {
         seed: join.seed,
         shard: join.shard,
@@ -104,9 +99,7 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
     .load(&join.data)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = TrainingSlots::new(join.concurrency.unwrap_or(cores).max(1));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gave_up = Arc::new(AtomicUsize::new(0));
     let report = Report::new(join.clients as usize);
     LocalSet::new().block_on(&runtime, async {
@@ -126,11 +119,7 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
                 let mut accepted = 0;
                 let steer = task.clone();
                 task.run(move |event| {
-                    if let ClientEvent::Update {
-                        outcome: UpdateFate::Accepted,
-                        ..
-                    } = event
-                    {
+                    if let ClientEvent::Update { outcome: UpdateFate::Accepted, .. } = event {
                         accepted += 1;
                         if limit.is_some_and(|limit| accepted >= limit) {
                             steer.close();
@@ -157,10 +146,7 @@ fn run_clients(join: Join) -> anyhow::Result<()> {
     })?;
     match gave_up.load(Ordering::Relaxed) {
         0 => Ok(()),
-        failed => bail!(
-            "{failed} of {} clients were refused; see above",
-            join.clients
-        ),
+        failed => bail!("{failed} of {} clients were refused; see above", join.clients),
     }
 }
 

@@ -15,53 +15,28 @@ pub struct Report {
 
 impl Report {
     pub fn new(clients: usize) -> Self {
-        Self {
-            clients,
-            evaluated: Rc::default(),
-        }
+        Self { clients, evaluated: Rc::default() }
     }
 
     /// Logs an event of client `index`.
     pub fn event(&self, index: usize, event: &ClientEvent) {
         match event {
-            ClientEvent::Error {
-                message,
-                fatal: true,
-                ..
-            } => error!(client = index, "{message}"),
+            ClientEvent::Error { message, fatal: true, .. } => error!(client = index, "{message}"),
             ClientEvent::Error { message, .. } => warn!(client = index, "{message}"),
-            ClientEvent::Update {
-                round,
-                outcome: UpdateFate::Accepted,
-                ..
-            } => {
+            ClientEvent::Update { round, outcome: UpdateFate::Accepted, .. } => {
                 debug!(client = index, round, "update accepted");
             }
-            ClientEvent::Update {
-                round,
-                outcome,
-                message,
-                ..
-            } => {
+            ClientEvent::Update { round, outcome, message, .. } => {
                 let message = message.as_deref().unwrap_or_default();
                 warn!(client = index, round, ?outcome, "{message}");
             }
-            ClientEvent::Backend {
-                backend, reason, ..
-            } if self.clients == 1 => {
+            ClientEvent::Backend { backend, reason, .. } if self.clients == 1 => {
                 info!("training on {backend}: {reason}");
             }
-            ClientEvent::Model {
-                accuracy: Some(accuracy),
-                evaluated_round,
-                ..
-            } => {
+            ClientEvent::Model { accuracy: Some(accuracy), evaluated_round, .. } => {
                 if self.evaluated.replace(*evaluated_round) != *evaluated_round {
                     let round = evaluated_round.unwrap_or_default();
-                    info!(
-                        round,
-                        "the global model's held-out accuracy is {accuracy:.4}"
-                    );
+                    info!(round, "the global model's held-out accuracy is {accuracy:.4}");
                 }
             }
             other => debug!(client = index, ?other),

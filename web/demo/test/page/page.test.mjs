@@ -82,7 +82,7 @@ test('one click starts; rounds, progress, charts and traffic follow; nothing hol
     await hasText(page, '#backend', /CPU/);
     await hasText(page, '#backend + .why', /This browser offers no WebGPU adapter/);
     await hasText(page, '.local small', /step \d+ of 60, 7.840 digits a second/);
-    await hasText(page, '#phase', /tabs are training/);
+    await hasText(page, '#phase', /clients are training/);
     await hasText(page, '.gathering figcaption', /You and 23 others train/);
     await hasText(page, '#phase', /averaging/);
     await hasText(page, '#accuracy', /87\.0 %/);
@@ -137,7 +137,7 @@ test('nothing is wider than a phone of 360 pixels, before and after the start', 
     await hasText(page, '#accuracy', /%/);
     assert.equal(await overflow(), 0);
     await page.click('#start');
-    await hasText(page, '#phase', /tabs are training/);
+    await hasText(page, '#phase', /clients are training/);
     assert.equal(await overflow(), 0);
   }, { viewport: { width: 360, height: 740 }, hasTouch: true }));
 

@@ -1,0 +1,216 @@
+//! The operator's config: one TOML file, with `FEDRA_` environment variables
+//! over it (`FEDRA_SERVER__LISTEN` is `server.listen`).
+//!
+//! Loading reports every mistake at once, each with the path of its key and
+//! what to do. A [`Config`] that exists has passed all checks.
+
+mod section;
+mod task;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use figment::value::Dict;
+
+pub use section::Mistake;
+use section::{Findings, Section};
+pub use task::{EvaluationConfig, TaskConfig};
+
+/// A checked config.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The server as a whole.
+    pub server: ServerConfig,
+    /// Its tasks, at least one, each with its own id.
+    pub tasks: Vec<TaskConfig>,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Address and port to listen on. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// Folder of the store. Default `fedra-data`.
+    pub store: PathBuf,
+    /// Folder with the page for `/`. Without it a small built-in page.
+    pub page: Option<PathBuf>,
+    /// Most connections at a time. Default 10,000.
+    pub max_connections: usize,
+    /// Most bytes of updates in flight, all clients together. Default 256 MiB.
+    pub upload_budget: u64,
+    /// From the TCP connection to the check-in. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// A client silent for this long is dropped. Default 60 s.
+    pub idle_timeout: Duration,
+    /// Global models kept for each task, newest first; 0 keeps all. Default 10.
+    pub keep_models: usize,
+}
+
+/// Everything that is wrong with a config, at least one mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "{count} mistake{} in the config", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// `FEDRA_SERVER__LISTEN` is `server.listen`. FEDRA_CONFIG_FILE is the command line's.
+fn environment() -> Env {
+    Env::prefixed("FEDRA_").ignore(&["config_file"]).split("__")
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Config {
+    /// Reads a TOML file and the `FEDRA_` environment.
+    ///
+    /// # Errors
+    ///
+    /// All [`Mistakes`] there are.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        if !path.is_file() {
+            let problem = format!("there is no config file {}", path.display());
+            return Err(Mistakes(vec![Mistake { path: String::new(), problem }]));
+        }
+        let toml = Toml::file_exact(path);
+        Self::from_figment(&Figment::from(toml).merge(environment()))
+    }
+
+    /// Reads TOML text alone.
+    ///
+    /// # Errors
+    ///
+    /// All [`Mistakes`] there are.
+    pub fn from_toml(text: &str) -> Result<Self, Mistakes> {
+        Self::from_figment(&Figment::from(Toml::string(text)))
+    }
+
+    /// Every key there is, as `server.listen` or `task.round.deadline`, from
+    /// what the loader asks for.
+    #[must_use]
+    pub fn keys() -> BTreeSet<String> {
+        let findings = Findings::default();
+        let toml = Toml::string("[server]\n[[task]]\n[task.evaluation]");
+        if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
+            read(dict, &findings);
+        }
+        let keys = findings.keys.into_inner();
+        let is_table = |key: &str| keys.iter().any(|k| k.starts_with(&format!("{key}.")));
+        keys.iter().filter(|key| !is_table(key)).cloned().collect()
+    }
+
+    fn from_figment(figment: &Figment) -> Result<Self, Mistakes> {
+        let findings = Findings::default();
+        let config = match figment.extract::<Dict>() {
+            Ok(dict) => Some(read(dict, &findings)),
+            Err(errors) => {
+                errors.into_iter().for_each(|e| findings.mistake("", e.to_string()));
+                None
+            }
+        };
+        let mistakes = findings.mistakes.into_inner();
+        config.filter(|_| mistakes.is_empty()).ok_or(Mistakes(mistakes))
+    }
+}
+
+fn read(dict: Dict, findings: &Findings) -> Config {
+    let root = Section::new(findings, "", "", dict);
+    let server = ServerConfig::read(root.table("server", "server"));
+    let sections = root.tables("task", "task");
+    if sections.is_empty() {
+        root.mistake("task", "there is no task; add one with [[task]]");
+    }
+    let mut tasks: Vec<TaskConfig> = Vec::new();
+    for (index, section) in sections.into_iter().enumerate() {
+        let Some(task) = TaskConfig::read(section, &server) else { continue };
+        if tasks.iter().any(|other| other.id == task.id) {
+            let problem = format!("the id {:?} is taken by an earlier task", task.id.as_str());
+            findings.mistake(format!("task[{index}].id"), problem);
+        }
+        tasks.push(task);
+    }
+    root.finish();
+    Config { server, tasks }
+}
+
+impl ServerConfig {
+    fn read(section: Section<'_>) -> Self {
+        let second = Duration::from_secs(1);
+        let tenth = Duration::from_millis(100);
+        let page = section.optional("page", value::path);
+        if let Some(page) = &page
+            && !page.join("index.html").is_file()
+        {
+            let problem = format!(
+                "there is no index.html in {}; build the page, or leave the key out",
+                page.display()
+            );
+            section.mistake("page", problem);
+        }
+        let config = Self {
+            listen: section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), value::address),
+            store: section.or("store", "fedra-data".into(), value::path),
+            page,
+            max_connections: section.or("max_connections", 10_000, value::whole(1)),
+            upload_budget: section.or("upload_budget", 256 << 20, value::size),
+            handshake_timeout: section.or(
+                "handshake_timeout",
+                10 * second,
+                value::duration(tenth, HOUR),
+            ),
+            idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
+            keep_models: section.or("keep_models", 10, value::whole(0)),
+        };
+        if config.store.exists() && !config.store.is_dir() {
+            let problem = format!("{} is not a folder", config.store.display());
+            section.mistake("store", problem);
+        }
+        section.finish();
+        config
+    }
+}
+
+impl Config {
+    /// A few lines on what the config says, for a person.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = format!(
+            "listens on {}, store {}, {} task{}\n",
+            self.server.listen,
+            self.server.store.display(),
+            self.tasks.len(),
+            if self.tasks.len() == 1 { "" } else { "s" },
+        );
+        for task in &self.tasks {
+            let plan = &task.plan;
+            let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
+            text += &format!(
+                "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
+                 {} reports or after {}, needs {}; {}\n",
+                task.id,
+                task.model.parameters(),
+                plan.invited,
+                plan.minimum_cohort,
+                plan.report_goal,
+                humantime::format_duration(plan.deadline),
+                plan.minimum_reports,
+                if task.evaluation.is_some() { "evaluated" } else { "no evaluation" },
+            );
+        }
+        text
+    }
+}

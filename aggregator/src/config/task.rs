@@ -1,0 +1,209 @@
+//! `[[task]]` and the tables below it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
+use fedra_protocol::{LocalTraining, ModelSpec, TaskId};
+
+use super::section::Section;
+use super::{ServerConfig, value};
+use crate::round::RoundPlan;
+
+/// One task.
+#[derive(Debug, Clone)]
+pub struct TaskConfig {
+    /// Name in URLs and messages.
+    pub id: TaskId,
+    /// Name for people. Default: the id.
+    pub title: String,
+    /// The model.
+    pub model: ModelSpec,
+    /// Seed of the initial model and of local training. Default 1.
+    pub seed: u64,
+    /// How the server takes its step.
+    pub optimizer: ServerOptimizer,
+    /// How clients train. Its seed is replaced in every round.
+    pub training: LocalTraining,
+    /// How rounds are made.
+    pub plan: RoundPlan,
+    /// Held-out examples, if there are any.
+    pub evaluation: Option<EvaluationConfig>,
+}
+
+/// `[task.evaluation]`: held-out examples on the server's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EvaluationConfig {
+    /// `format = "idx"`: the file format of MNIST.
+    Idx {
+        /// The images.
+        images: PathBuf,
+        /// Their labels.
+        labels: PathBuf,
+    },
+}
+
+impl TaskConfig {
+    /// `None` if what is there is too little to go on with.
+    pub(super) fn read(mut section: Section<'_>, server: &ServerConfig) -> Option<Self> {
+        let nameless = TaskId::new("unnamed").expect("a valid id");
+        let id = section.required("id", nameless.clone(), value::task_id);
+        if id != nameless {
+            section.rename(format!("task[{id}]"));
+        }
+        let placeholder = ModelSpec::softmax_regression();
+        let seed = section.or("seed", 1, value::whole(0));
+        let positive = || value::number("above 0 and finite", |x| x > 0.0 && x.is_finite());
+        let task = Self {
+            title: section.or("title", id.to_string(), value::title),
+            model: section.required("model", placeholder, value::model),
+            seed,
+            optimizer: ServerOptimizer::Averaging {
+                learning_rate: section.or("server_learning_rate", 1.0, positive()),
+            },
+            training: training(section.table("training", "task.training"), seed),
+            plan: plan(
+                section.table("round", "task.round"),
+                section.optional("rounds", value::whole(1)),
+            ),
+            evaluation: section
+                .optional_table("evaluation", "task.evaluation")
+                .and_then(evaluation),
+            id,
+        };
+        let update = task.update_bytes() as u64;
+        if update > server.upload_budget {
+            let problem = format!(
+                "one update of this model takes {update} bytes, more than server.upload_budget \
+                 ({} bytes); raise the budget",
+                server.upload_budget
+            );
+            section.mistake("model", problem);
+        }
+        section.finish();
+        Some(task)
+    }
+
+    /// Bytes of one update: a little-endian `f32` a parameter.
+    #[must_use]
+    pub fn update_bytes(&self) -> usize {
+        4 * self.model.parameters()
+    }
+}
+
+fn training(section: Section<'_>, seed: u64) -> LocalTraining {
+    let any = || value::number("a number", |_| true);
+    let training = LocalTraining {
+        epochs: section.or("epochs", 1, value::whole(1)),
+        batch_size: section.or("batch_size", 10, value::whole(1)),
+        learning_rate: section.or("learning_rate", 0.1, any()) as f32,
+        momentum: section.or("momentum", 0.0, any()) as f32,
+        weight_decay: section.or("weight_decay", 0.0, any()) as f32,
+        seed,
+        max_examples: section.or("max_examples", 0, value::whole(0)),
+    };
+    if let Err(error) = training.validate() {
+        let text = error.to_string();
+        let key = text.split(' ').next().unwrap_or_default().to_owned();
+        let problem = text[key.len()..].trim_start().to_owned();
+        section.mistake(&key, problem);
+    }
+    section.finish();
+    training
+}
+
+fn plan(section: Section<'_>, rounds: Option<u64>) -> RoundPlan {
+    let day = Duration::from_secs(24 * 3600);
+    let cohort_size: u32 = section.or("cohort_size", 64, value::whole(1));
+    let over_selection = section.or(
+        "over_selection",
+        0.0,
+        value::number("from 0 to 10", |x| (0.0..=10.0).contains(&x)),
+    );
+    let invited = invited(cohort_size, over_selection);
+    let cohort_size = cohort_size as usize;
+    let minimum_cohort = section.or("minimum_cohort", cohort_size.min(8), value::whole(1));
+    let report_goal = section.or("report_goal", cohort_size, value::whole(1));
+    let default_reports = minimum_cohort.min(report_goal).min(4);
+    let plan = RoundPlan {
+        invited,
+        minimum_cohort,
+        selection_window: section.or(
+            "selection_window",
+            Duration::from_millis(500),
+            value::duration(Duration::ZERO, day),
+        ),
+        report_goal,
+        minimum_reports: section.or("minimum_reports", default_reports, value::whole(1)),
+        deadline: section.or(
+            "deadline",
+            Duration::from_secs(60),
+            value::duration(Duration::from_millis(1), day),
+        ),
+        max_weight: section.or("max_weight", 100_000, value::whole(1)),
+        rounds,
+    };
+    check_plan(&section, &plan);
+    section.finish();
+    plan
+}
+
+/// ceil(cohort_size * (1 + over_selection)), without the last bit's error
+/// inviting one more than meant.
+fn invited(cohort_size: u32, over_selection: f64) -> usize {
+    let exact = f64::from(cohort_size) * (1.0 + over_selection);
+    (exact - 1e-9 * exact).ceil() as usize
+}
+
+/// The relations that [`RoundPlan`] promises.
+fn check_plan(section: &Section<'_>, plan: &RoundPlan) {
+    let RoundPlan { invited, minimum_cohort, report_goal, minimum_reports, max_weight, .. } = *plan;
+    if minimum_cohort > invited {
+        section.mistake(
+            "minimum_cohort",
+            format!("{minimum_cohort} is more than the {invited} that are invited; a round would never start. Lower it, or raise cohort_size"),
+        );
+    }
+    if report_goal > invited {
+        section.mistake(
+            "report_goal",
+            format!("{report_goal} is more than the {invited} that are invited; lower it, or raise cohort_size or over_selection"),
+        );
+    }
+    if minimum_reports > report_goal {
+        section.mistake(
+            "minimum_reports",
+            format!("{minimum_reports} is more than report_goal ({report_goal}); a round that reaches its goal could not complete. Lower it"),
+        );
+    }
+    if minimum_reports > minimum_cohort {
+        section.mistake(
+            "minimum_reports",
+            format!("{minimum_reports} is more than minimum_cohort ({minimum_cohort}); a round of that size could not complete. Lower it, or raise minimum_cohort"),
+        );
+    }
+    if max_weight.saturating_mul(report_goal as u64) > MAX_TOTAL_WEIGHT {
+        let most = MAX_TOTAL_WEIGHT / report_goal as u64;
+        section.mistake(
+            "max_weight",
+            format!("{max_weight} examples from each of {report_goal} clients are more than the {MAX_TOTAL_WEIGHT} that one sum holds; use at most {most}, or lower report_goal"),
+        );
+    }
+}
+
+fn evaluation(section: Section<'_>) -> Option<EvaluationConfig> {
+    let format = section.required("format", "idx".to_owned(), value::text);
+    if format != "idx" {
+        section.mistake("format", format!("{format:?} is not known; the one format is \"idx\""));
+    }
+    let file = |key| {
+        let path = section.required(key, PathBuf::new(), value::path);
+        if !path.as_os_str().is_empty() && !path.is_file() {
+            section.mistake(key, format!("there is no file {}", path.display()));
+        }
+        path
+    };
+    let evaluation = EvaluationConfig::Idx { images: file("images"), labels: file("labels") };
+    section.finish();
+    Some(evaluation)
+}

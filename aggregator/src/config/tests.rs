@@ -1,0 +1,144 @@
+//! Defaults, and that every mistake is found and explained.
+
+use super::*;
+
+const SMALL: &str = r#"
+[[task]]
+id = "tiny"
+model = "softmax-regression"
+"#;
+
+fn mistakes(toml: &str) -> Vec<String> {
+    let Err(Mistakes(mistakes)) = Config::from_toml(toml) else {
+        panic!("no mistake found");
+    };
+    mistakes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_task_needs_an_id_and_a_model() {
+    let config = Config::from_toml(SMALL).expect("valid");
+    let server = &config.server;
+    assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(server.store, Path::new("fedra-data"));
+    assert_eq!(server.page, None);
+    assert_eq!(server.max_connections, 10_000);
+    assert_eq!(server.upload_budget, 256 << 20);
+    assert_eq!(server.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(server.idle_timeout, Duration::from_secs(60));
+    assert_eq!(server.keep_models, 10);
+    let [task] = config.tasks.as_slice() else { panic!("one task") };
+    assert_eq!(task.title, "tiny");
+    assert_eq!((task.plan.invited, task.plan.minimum_cohort), (64, 8));
+    assert_eq!((task.plan.report_goal, task.plan.minimum_reports), (64, 4));
+    assert_eq!(task.plan.deadline, Duration::from_secs(60));
+    assert_eq!(task.plan.selection_window, Duration::from_millis(500));
+    assert_eq!((task.plan.max_weight, task.plan.rounds), (100_000, None));
+    assert_eq!((task.training.epochs, task.training.batch_size), (1, 10));
+    assert_eq!(task.evaluation, None);
+
+    assert_eq!(
+        mistakes("[[task]]"),
+        [
+            "task[0].id: missing; this key has no default",
+            "task[0].model: missing; this key has no default",
+        ]
+    );
+    assert_eq!(mistakes(""), ["task: there is no task; add one with [[task]]"]);
+}
+
+#[test]
+fn small_cohorts_have_small_defaults() {
+    let config =
+        Config::from_toml(&format!("{SMALL}round = {{ cohort_size = 3 }}")).expect("valid");
+    let plan = &config.tasks[0].plan;
+    assert_eq!((plan.invited, plan.minimum_cohort), (3, 3));
+    assert_eq!((plan.report_goal, plan.minimum_reports), (3, 3));
+}
+
+#[test]
+fn over_selection_rounds_up() {
+    for (size, over, expected) in [(10, 0.1, 11), (10, 0.11, 12), (3, 0.0, 3), (100, 0.3, 130)] {
+        let toml = format!(
+            "{SMALL}round = {{ cohort_size = {size}, over_selection = {over}, minimum_cohort = 1 }}"
+        );
+        let config = Config::from_toml(&toml).expect("valid");
+        assert_eq!(config.tasks[0].plan.invited, expected, "{size} {over}");
+    }
+}
+
+#[test]
+fn every_mistake_is_found_at_once() {
+    let found = mistakes(
+        r#"
+        surprise = 1
+        [server]
+        listen = "localhost"
+        uplod_budget = "1GiB"
+        idle_timeout = 60
+        handshake_timeout = "soon"
+        max_connections = 0
+        upload_budget = "12 parsecs"
+        page = "no/such/folder"
+        [[task]]
+        id = "a"
+        model = "resnet"
+        rounds = 0
+        server_learning_rate = -1
+        round = { cohort_size = 4, minimum_cohort = 5, report_goal = 6, minimum_reports = 7, max_weight = 100000000, deadline = "0s" }
+        training = { batch_size = 70000, momentum = 1.5 }
+        evaluation = { format = "csv", images = "nowhere" }
+        [[task]]
+        id = "a"
+        model = { input = [4], layers = [{ type = "linear", outputs = 1 }], loss = "softmax_cross_entropy" }
+        [[task]]
+        id = "Not An Id"
+        model = "mnist-2nn"
+        round = 3
+        "#,
+    );
+    let expected = [
+        "surprise: unknown key; known keys here: server, task",
+        "server.listen: must be an address and a port",
+        "server.uplod_budget: unknown key; did you mean `upload_budget`?",
+        "server.idle_timeout: must be a duration such as",
+        "server.handshake_timeout: must be a duration such as",
+        "server.max_connections: must be a whole number of at least 1",
+        "server.upload_budget: must be a size such as",
+        "server.page: there is no index.html in no/such/folder",
+        "task[a].model: no built-in model \"resnet\"; use \"softmax-regression\"",
+        "task[a].rounds: must be a whole number of at least 1",
+        "task[a].server_learning_rate: must be above 0 and finite; it is -1",
+        "task[a].round.minimum_cohort: 5 is more than the 4 that are invited",
+        "task[a].round.report_goal: 6 is more than the 4 that are invited",
+        "task[a].round.minimum_reports: 7 is more than report_goal (6)",
+        "task[a].round.minimum_reports: 7 is more than minimum_cohort (5)",
+        "task[a].round.max_weight: 100000000 examples from each of 6 clients",
+        "task[a].round.deadline: must be from 1ms to 1day; it is 0s",
+        "task[a].training.batch_size: must be 1 to 65536; it is 70000",
+        "task[a].evaluation.format: \"csv\" is not known",
+        "task[a].evaluation.images: there is no file nowhere",
+        "task[a].evaluation.labels: missing",
+        "task[1].id: the id \"a\" is taken by an earlier task",
+        "task[a].model: softmax cross-entropy needs at least 2 outputs; the model has 1",
+        "task[2].id: a task id has 1 to 64 characters",
+        "task[2].round: must be a table",
+    ];
+    for expected in expected {
+        let hits = found.iter().filter(|mistake| mistake.starts_with(expected)).count();
+        assert_eq!(hits, 1, "{expected}\n{found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn broken_toml_is_one_clear_mistake() {
+    let found = mistakes("[server\nlisten = 3");
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn an_update_has_to_fit_the_budget() {
+    let found = mistakes(&format!("[server]\nupload_budget = \"10kB\"\n{SMALL}"));
+    assert!(found[0].starts_with("task[tiny].model: one update of this model takes 31400 bytes"));
+}

@@ -1,0 +1,204 @@
+//! What each global model is worth on held-out examples, computed on one thread
+//! of its own: rounds never wait for it.
+//!
+//! If models come faster than they can be evaluated, the oldest that wait are
+//! passed over.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use fedra_learning::{
+    Compute, Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist,
+};
+use fedra_protocol::{ModelSpec, TaskId};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::config::{EvaluationConfig, TaskConfig};
+use crate::storage::{Quality, Store, StoreError};
+
+/// Models that may wait, all tasks together.
+const WAITING: usize = 64;
+
+/// Why held-out data cannot be used, or a model not evaluated.
+#[derive(Debug, Error)]
+pub enum EvaluationError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The files are not what they should be.
+    #[error("{}: {source}", images.display())]
+    Format {
+        /// The images' file.
+        images: PathBuf,
+        /// What is wrong.
+        source: IdxError,
+    },
+    /// The examples do not fit the model.
+    #[error("the held-out examples do not fit the model: {0}")]
+    Unfit(#[from] DatasetError),
+    /// The evaluation itself failed.
+    #[error(transparent)]
+    Learning(#[from] LearningError),
+    /// The result cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads a task's held-out examples and holds them against its model.
+///
+/// # Errors
+///
+/// [`EvaluationError`] with the file at fault.
+pub fn load(config: &EvaluationConfig, model: &ModelSpec) -> Result<Dataset, EvaluationError> {
+    let EvaluationConfig::Idx { images, labels } = config;
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| EvaluationError::File { path: path.clone(), source })
+    };
+    let dataset = read_mnist(&read(images)?, &read(labels)?)
+        .map_err(|source| EvaluationError::Format { images: images.clone(), source })?;
+    dataset.check_for(model)?;
+    Ok(dataset)
+}
+
+type Done = Box<dyn FnOnce(Quality) + Send>;
+
+/// A model to evaluate.
+pub(crate) struct Job {
+    pub task: TaskId,
+    pub round: u64,
+    pub parameters: Arc<Vec<f32>>,
+    /// Called on the evaluator's thread once the result is durable.
+    pub done: Done,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    signal: Condvar,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends models to the evaluator's thread, which ends when this is dropped.
+pub(crate) struct Evaluator {
+    shared: Arc<Shared>,
+    tasks: Arc<HashMap<TaskId, (ModelSpec, Dataset)>>,
+}
+
+impl Evaluator {
+    /// Loads the held-out examples of all tasks and starts the thread. Blocking.
+    /// The receiver fails once the thread has ended and let go of the store.
+    pub(crate) fn start(
+        tasks: &[TaskConfig],
+        store: Arc<dyn Store>,
+        runtime: Handle,
+    ) -> Result<(Self, oneshot::Receiver<()>), EvaluationError> {
+        let mut data = HashMap::new();
+        for task in tasks {
+            if let Some(config) = &task.evaluation {
+                let dataset = load(config, &task.model)?;
+                data.insert(task.id.clone(), (task.model.clone(), dataset));
+            }
+        }
+        let (shared, tasks) = (Arc::<Shared>::default(), Arc::new(data));
+        let worker =
+            Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks), store, runtime };
+        let (alive, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("evaluation".to_owned())
+            .spawn(move || {
+                worker.run();
+                drop(alive);
+            })
+            .map_err(|source| EvaluationError::File { path: "a new thread".into(), source })?;
+        Ok((Self { shared, tasks }, ended))
+    }
+
+    /// Whether the task has held-out examples.
+    pub(crate) fn covers(&self, task: &TaskId) -> bool {
+        self.tasks.contains_key(task)
+    }
+
+    /// Has a model evaluated, if its task has held-out examples.
+    pub(crate) fn submit(&self, job: Job) {
+        if !self.covers(&job.task) {
+            return;
+        }
+        let mut queue = self.shared.queue();
+        if queue.jobs.len() >= WAITING
+            && let Some(old) = queue.jobs.pop_front()
+        {
+            tracing::warn!(task = %old.task, round = old.round, "evaluation is behind: passed over");
+        }
+        queue.jobs.push_back(job);
+        self.shared.signal.notify_one();
+    }
+}
+
+impl Drop for Evaluator {
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.signal.notify_one();
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    tasks: Arc<HashMap<TaskId, (ModelSpec, Dataset)>>,
+    store: Arc<dyn Store>,
+    runtime: Handle,
+}
+
+impl Worker {
+    fn run(self) {
+        let compute = Compute::cpu();
+        while let Some(job) = self.next() {
+            match self.evaluate(&job, &compute) {
+                Ok(quality) => (job.done)(quality),
+                Err(error) => {
+                    tracing::error!(task = %job.task, round = job.round, %error, "no evaluation");
+                }
+            }
+        }
+    }
+
+    /// Waits for a job; `None` once the evaluator is dropped.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.shared.queue();
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            queue = self.shared.signal.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn evaluate(&self, job: &Job, compute: &Compute) -> Result<Quality, EvaluationError> {
+        let (spec, data) = self.tasks.get(&job.task).expect("only covered tasks are submitted");
+        let result = self.runtime.block_on(evaluate(spec, &job.parameters, data, compute))?;
+        let quality = Quality { accuracy: result.accuracy, loss: result.loss };
+        self.store.set_quality(&job.task, job.round, quality)?;
+        Ok(quality)
+    }
+}

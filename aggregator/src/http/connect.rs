@@ -1,0 +1,63 @@
+//! `/v1/connect`: the upgrade to a WebSocket, after which the session takes over.
+
+use std::sync::Arc;
+
+use http::header::UPGRADE;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::listen::Connection;
+use super::problem::{problem, unavailable};
+use crate::server::Server;
+use crate::session;
+
+pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    let server = Arc::clone(server);
+    warp::path!("v1" / "connect")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Arc<Connection>>())
+        .map(move |headers, upgrade, connection| connect(&server, headers, upgrade, connection))
+        .boxed()
+}
+
+fn connect(
+    server: &Arc<Server>,
+    headers: HeaderMap,
+    upgrade: Option<OnUpgrade>,
+    connection: Option<Arc<Connection>>,
+) -> Response {
+    if server.shutdown.is_cancelled() {
+        return unavailable("the server is going away");
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::GET;
+    *request.headers_mut() = headers;
+    let (Ok(response), Some(upgrade), Some(connection)) =
+        (create_response(&request), upgrade, connection)
+    else {
+        let mut response =
+            problem(StatusCode::UPGRADE_REQUIRED, "connect to this address by WebSocket");
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        return response;
+    };
+    let shared = Arc::clone(server);
+    server.sessions.spawn(async move {
+        match upgrade.await {
+            Ok(stream) => {
+                let accepted = connection.accepted;
+                session::serve(TokioIo::new(stream), accepted, shared).await;
+            }
+            Err(error) => tracing::debug!(%error, "the upgrade failed"),
+        }
+        // The place among the server's connections is kept until here.
+        drop(connection);
+    });
+    response.map(|()| Default::default())
+}

@@ -1,0 +1,80 @@
+//! Everything over HTTP: the routes, and the loop that serves them.
+//!
+//! The routes only read what coordinators publish; the one way to change
+//! anything is the WebSocket.
+
+mod connect;
+mod listen;
+mod models;
+mod page;
+mod problem;
+mod tasks;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::server::Server;
+
+pub(crate) use listen::serve;
+
+/// All routes. Sites that embed a task live on other origins, so every answer
+/// may be read from anywhere.
+fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    connect::route(server)
+        .or(tasks::routes(server))
+        .unify()
+        .or(models::route(server))
+        .unify()
+        .or(health(server))
+        .unify()
+        .or(metrics(server))
+        .unify()
+        .or(page::route(server))
+        .unify()
+        .recover(problem::recover)
+        .unify()
+        .map(|mut response: Response| {
+            let any = HeaderValue::from_static("*");
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
+            response
+        })
+        .boxed()
+}
+
+/// `/healthz`: the process answers. `/readyz`: it takes clients.
+fn health(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    let healthy = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
+    let server = Arc::clone(server);
+    let ready = warp::path!("readyz").and(warp::get()).map(move || {
+        if server.shutdown.is_cancelled() {
+            return problem::unavailable("the server is going away");
+        }
+        "ready\n".into_response()
+    });
+    healthy.or(ready).unify().boxed()
+}
+
+fn metrics(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    let server = Arc::clone(server);
+    warp::path!("metrics")
+        .and(warp::get())
+        .map(move || {
+            server.metrics.upload_bytes.set(server.budget_used() as f64);
+            let mut response = server.metrics.render().into_response();
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            uncached(response)
+        })
+        .boxed()
+}
+
+/// Marks an answer that is out of date at once.
+fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

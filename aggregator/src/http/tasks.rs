@@ -1,0 +1,119 @@
+//! `/v1/tasks` and `/v1/tasks/{id}`: where tasks stand, as JSON.
+
+use std::sync::Arc;
+
+use fedra_protocol::{RoundPhase, Sha256Hash, TaskId};
+use serde::Serialize;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use super::problem::not_found;
+use super::uncached;
+use crate::server::Server;
+use crate::task::{Task, TaskView};
+
+#[derive(Serialize)]
+struct TaskJson<'a> {
+    id: &'a TaskId,
+    title: &'a str,
+    state: &'static str,
+    /// Completed rounds.
+    round: u64,
+    phase: RoundPhase,
+    clients_connected: usize,
+    model: ModelJson<'a>,
+    latest: Option<LatestJson>,
+    history: Vec<RoundJson>,
+    rounds_total: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ModelJson<'a> {
+    sha256: Sha256Hash,
+    url: &'a str,
+    bytes: u64,
+    parameters: usize,
+    round: u64,
+}
+
+#[derive(Serialize)]
+struct LatestJson {
+    round: u64,
+    accuracy: Option<f64>,
+    loss: f64,
+}
+
+#[derive(Serialize)]
+struct RoundJson {
+    round: u64,
+    accuracy: Option<f64>,
+    loss: Option<f64>,
+    reports: u32,
+    seconds: f64,
+    bytes_up: u64,
+    bytes_down: u64,
+}
+
+pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    let all = {
+        let server = Arc::clone(server);
+        warp::path!("v1" / "tasks").and(warp::get()).map(move || list(&server))
+    };
+    let server = Arc::clone(server);
+    let one = warp::path!("v1" / "tasks" / String)
+        .and(warp::get())
+        .map(move |id: String| show(&server, id));
+    all.or(one).unify().boxed()
+}
+
+fn list(server: &Server) -> Response {
+    let tasks = server.tasks.values();
+    let views: Vec<_> = tasks.map(|task| (task, task.view.borrow().clone())).collect();
+    let json: Vec<_> = views.iter().map(|(task, view)| json(task, view)).collect();
+    uncached(warp::reply::json(&json).into_response())
+}
+
+fn show(server: &Server, id: String) -> Response {
+    let task = TaskId::new(id).ok().and_then(|id| server.tasks.get(&id));
+    let Some(task) = task else { return not_found("there is no task of this name") };
+    let view = task.view.borrow().clone();
+    uncached(warp::reply::json(&json(task, &view)).into_response())
+}
+
+fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
+    let finished = view.progress.phase == RoundPhase::Finished;
+    let history = view.history.iter().filter(|record| record.round > 0);
+    TaskJson {
+        id: &task.config.id,
+        title: &task.config.title,
+        state: if finished { "finished" } else { "running" },
+        round: view.model.round,
+        phase: view.progress.phase,
+        clients_connected: view.progress.clients,
+        model: ModelJson {
+            sha256: view.model.sha256,
+            url: &view.model.url,
+            bytes: view.model.bytes,
+            parameters: task.config.model.parameters(),
+            round: view.model.round,
+        },
+        latest: view.evaluation.map(|evaluation| LatestJson {
+            round: evaluation.round,
+            accuracy: evaluation.accuracy,
+            loss: evaluation.loss,
+        }),
+        history: history
+            .map(|record| RoundJson {
+                round: record.round,
+                accuracy: record.quality.and_then(|quality| quality.accuracy),
+                loss: record.quality.map(|quality| quality.loss),
+                reports: record.reports,
+                seconds: record.seconds,
+                bytes_up: record.bytes_up,
+                bytes_down: record.bytes_down,
+            })
+            .collect(),
+        rounds_total: task.config.plan.rounds,
+    }
+}

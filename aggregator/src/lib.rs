@@ -1,0 +1,21 @@
+//! Fedra's server side: it selects cohorts, hands out the global model, checks
+//! and folds updates, evaluates and stores each new model, and serves it all
+//! over HTTP and WebSocket.
+//!
+//! [`run`] is the whole server; `bin` only reads the command line. The logic of
+//! rounds is in [`round`] and does no I/O.
+
+pub mod config;
+mod coordinator;
+pub mod evaluation;
+mod folding;
+mod http;
+mod metrics;
+mod models;
+pub mod round;
+mod server;
+mod session;
+pub mod storage;
+mod task;
+
+pub use server::{ServeError, run, run_with_store};

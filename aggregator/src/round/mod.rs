@@ -1,0 +1,278 @@
+//! The rounds of one task as a pure machine: `(state, event, now) -> (state,
+//! effects)`.
+//!
+//! It decides who is invited, which reports count, and when a round closes. It
+//! reads no clock, draws no randomness of its own, sees no update and does no
+//! I/O: time and random numbers are arguments, and what is to be done comes out
+//! as [`Effect`]s for the coordinator.
+//!
+//! ```text
+//! Selecting -> Collecting -> Finalizing -> Completed -> Selecting (next round) | Finished
+//!                  |              |
+//!                  +--------------+------> Abandoned -> Selecting (next attempt)
+//! ```
+
+mod collecting;
+mod ended;
+mod finalizing;
+mod plan;
+mod pool;
+mod selecting;
+#[cfg(test)]
+mod tests;
+
+use fedra_protocol::{Availability, RoundId, RoundPhase, UpdateFault, UpdateVerdict};
+use rand::Rng;
+
+use collecting::Collecting;
+pub use ended::AbandonReason;
+use ended::{Abandoned, Completed, Finished};
+use finalizing::Finalizing;
+pub use plan::{RoundPlan, Time};
+use pool::Pool;
+use selecting::Selecting;
+
+/// A client's session, unique within a run of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A client checked in; it is available.
+    Joined(ClientId),
+    /// A client's connection is gone.
+    Left(ClientId),
+    /// A client paused or resumed.
+    AvailabilityChanged(ClientId, Availability),
+    /// A client gives a round up.
+    Declined(ClientId, RoundId),
+    /// A client's update was refused by the checks on its bytes.
+    Refused(ClientId, RoundId),
+    /// A client's update is complete and sound.
+    Reported {
+        /// Who.
+        client: ClientId,
+        /// For which round.
+        round: RoundId,
+        /// Its weight in the average.
+        weight: u64,
+    },
+    /// The new model of a round is durable.
+    Stored(RoundId),
+    /// The new model of a round could not be made or stored.
+    NotStored(RoundId),
+    /// Nothing but time.
+    TimePassed,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// A round starts to collect: empty the sum.
+    Open(RoundId),
+    /// Send the client an assignment; the deadline is at this time.
+    Invite(ClientId, RoundId, Time),
+    /// Answer a report. An accepted one is to be folded.
+    Answer(ClientId, RoundId, UpdateVerdict),
+    /// The round goes on or ends without this client.
+    Dismiss(ClientId, RoundId),
+    /// Make the new model of the round, store it, and send
+    /// [`Event::Stored`] or [`Event::NotStored`].
+    Finalize(RoundId),
+    /// The round's model is durable: announce it.
+    Complete(RoundId),
+    /// The attempt came to nothing.
+    Abandon(RoundId, AbandonReason),
+}
+
+/// How far the round is, for people and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The round that is being made, or the last of a finished task.
+    pub round: RoundId,
+    /// What is happening in it.
+    pub phase: RoundPhase,
+    /// Clients checked in to the task, paused ones too.
+    pub clients: usize,
+    /// Invited clients.
+    pub cohort: usize,
+    /// Accepted reports.
+    pub reported: usize,
+    /// Invited clients that left, declined or were refused.
+    pub left: usize,
+    /// Total weight of the accepted reports.
+    pub weight: u64,
+    /// When the round closes at the latest, while collecting.
+    pub deadline: Option<Time>,
+}
+
+/// The phase a task is in, with what only that phase knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Selecting(Selecting),
+    Collecting(Collecting),
+    Finalizing(Finalizing),
+    Completed(Completed),
+    Abandoned(Abandoned),
+    Finished(Finished),
+}
+
+/// What every phase may look at, and where it leaves its effects.
+struct Context<'a> {
+    plan: &'a RoundPlan,
+    pool: &'a Pool,
+    now: Time,
+    rng: &'a mut dyn Rng,
+    effects: &'a mut Vec<Effect>,
+}
+
+/// The state of a task's rounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rounds {
+    plan: RoundPlan,
+    pool: Pool,
+    phase: Phase,
+}
+
+impl Rounds {
+    /// Goes on after `completed` rounds (0 for a new task) with nobody connected.
+    #[must_use]
+    pub fn new(plan: RoundPlan, completed: u64) -> Self {
+        let phase = ended::after(&plan, completed);
+        Self { plan, pool: Pool::default(), phase }
+    }
+
+    /// Takes one event. `now` never goes back from call to call.
+    ///
+    /// A deadline that has passed by `now` comes before the event: a report at
+    /// the deadline is late.
+    #[must_use]
+    pub fn step(self, event: Event, now: Time, rng: &mut dyn Rng) -> (Self, Vec<Effect>) {
+        let Self { plan, mut pool, mut phase } = self;
+        let mut effects = Vec::new();
+        let mut context = Context { plan: &plan, pool: &pool, now, rng, effects: &mut effects };
+        phase = phase.settle(&mut context);
+        pool.apply(event);
+        let mut context = Context { plan: &plan, pool: &pool, now, rng, effects: &mut effects };
+        phase = phase.handle(event, &mut context).settle(&mut context);
+        (Self { plan, pool, phase }, effects)
+    }
+
+    /// When [`Event::TimePassed`] is due if nothing else happens.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Selecting(selecting) => selecting.wake_at(&self.plan),
+            Phase::Collecting(collecting) => Some(collecting.deadline()),
+            _ => None,
+        }
+    }
+
+    /// Whether the last round is done.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished(_))
+    }
+
+    /// How far the round is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let empty = |round, phase| Progress {
+            round,
+            phase,
+            clients: self.pool.connected(),
+            cohort: 0,
+            reported: 0,
+            left: 0,
+            weight: 0,
+            deadline: None,
+        };
+        match &self.phase {
+            Phase::Selecting(selecting) => empty(selecting.round(), RoundPhase::Selecting),
+            Phase::Collecting(collecting) => {
+                collecting.progress(empty(collecting.round(), RoundPhase::Collecting))
+            }
+            Phase::Finalizing(finalizing) => {
+                finalizing.progress(empty(finalizing.round(), RoundPhase::Finalizing))
+            }
+            Phase::Completed(completed) => empty(completed.round(), RoundPhase::Finalizing),
+            Phase::Abandoned(abandoned) => empty(abandoned.round(), RoundPhase::Selecting),
+            Phase::Finished(finished) => empty(finished.round(), RoundPhase::Finished),
+        }
+    }
+}
+
+impl Phase {
+    /// What an event means to this phase, before anybody looks whether it ends.
+    fn handle(self, event: Event, context: &mut Context<'_>) -> Self {
+        if let Event::Reported { client, round, weight } = event {
+            return self.report(client, round, weight, context);
+        }
+        match self {
+            Self::Collecting(collecting) => Self::Collecting(collecting.handle(event)),
+            Self::Finalizing(finalizing) => finalizing.handle(event),
+            other => other,
+        }
+    }
+
+    /// Every report gets exactly one answer, whatever the phase.
+    fn report(
+        self,
+        client: ClientId,
+        round: RoundId,
+        weight: u64,
+        context: &mut Context<'_>,
+    ) -> Self {
+        let (phase, verdict) = match self {
+            Self::Collecting(collecting) if collecting.round() == round => {
+                let (collecting, verdict) = collecting.report(client, weight, context.plan);
+                (Self::Collecting(collecting), verdict)
+            }
+            other => {
+                let verdict = other.misplaced(round);
+                (other, verdict)
+            }
+        };
+        context.effects.push(Effect::Answer(client, round, verdict));
+        phase
+    }
+
+    /// The verdict on a report for a round that is not collecting.
+    fn misplaced(&self, round: RoundId) -> UpdateVerdict {
+        let (current, begun) = match self {
+            Self::Selecting(selecting) => (selecting.round(), false),
+            Self::Collecting(collecting) => (collecting.round(), true),
+            Self::Finalizing(finalizing) => (finalizing.round(), true),
+            Self::Completed(completed) => (completed.round(), true),
+            Self::Abandoned(abandoned) => (abandoned.round(), true),
+            // No attempt at its last round can follow.
+            Self::Finished(finished) => (RoundId { attempt: u32::MAX, ..finished.round() }, true),
+        };
+        if round < current || (round == current && begun) {
+            UpdateVerdict::Discarded(UpdateFault::RoundOver)
+        } else {
+            UpdateVerdict::Rejected(UpdateFault::UnknownRound)
+        }
+    }
+
+    /// Moves on as long as the phase it is in has come to its end.
+    fn settle(self, context: &mut Context<'_>) -> Self {
+        let mut phase = self;
+        loop {
+            phase = match phase {
+                Self::Selecting(selecting) => match selecting.review(context) {
+                    Ok(collecting) => Self::Collecting(collecting),
+                    Err(selecting) => return Self::Selecting(selecting),
+                },
+                Self::Collecting(collecting) => match collecting.review(context) {
+                    Ok(closed) => closed,
+                    Err(collecting) => return Self::Collecting(collecting),
+                },
+                Self::Completed(completed) => completed.next(context),
+                Self::Abandoned(abandoned) => abandoned.next(context),
+                Self::Finalizing(_) | Self::Finished(_) => return phase,
+            };
+        }
+    }
+}

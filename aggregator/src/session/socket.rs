@@ -1,0 +1,158 @@
+//! Messages over one WebSocket: encoding, size limits, and writes that do not
+//! wait for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_protocol::limits::MAX_MESSAGE_BYTES;
+use fedra_protocol::{Refusal, ServerMessage};
+use futures_util::{SinkExt, StreamExt};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+use crate::task::Task;
+
+const READ_BUFFER: usize = 4 << 10;
+/// Room for the largest server message several times over.
+const WRITE_BUFFER: usize = 256 << 10;
+/// How long a closing peer may take, and what it may still send meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 8 << 20;
+/// Longest reason in a close frame, bytes (RFC 6455: 125 with the code).
+const REASON_BYTES: usize = 120;
+
+/// Why nothing more can be read or written.
+#[derive(Debug, Error)]
+pub(super) enum SocketError {
+    #[error("the connection is closed")]
+    Closed,
+    #[error("not WebSocket: {0}")]
+    Protocol(String),
+    #[error("too big: {0}")]
+    TooBig(String),
+}
+
+/// What came in.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// One binary message.
+    Message(Bytes),
+    /// A text message, which the protocol does not have.
+    Text,
+    /// A ping or pong: a sign of life.
+    Control,
+}
+
+pub(super) struct Socket<S> {
+    stream: WebSocketStream<S>,
+    write_timeout: Duration,
+    /// Counts the bytes, once the client has checked in.
+    task: Option<Arc<Task>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
+    pub(super) async fn new(stream: S, write_timeout: Duration) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BUFFER)
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        Self { stream, write_timeout, task: None }
+    }
+
+    /// Counts bytes for this task from now on.
+    pub(super) fn count_for(&mut self, task: Arc<Task>) {
+        self.task = Some(task);
+    }
+
+    /// The next frame that means something. Safe to cancel.
+    pub(super) async fn receive(&mut self) -> Result<Incoming, SocketError> {
+        match self.stream.next().await {
+            None => Err(SocketError::Closed),
+            Some(Err(error)) => Err(sort(error)),
+            Some(Ok(message)) => {
+                if let Some(task) = &self.task {
+                    task.received(message.len());
+                }
+                match message {
+                    Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
+                    Message::Text(_) => Ok(Incoming::Text),
+                    Message::Close(_) => Err(SocketError::Closed),
+                    _ => Ok(Incoming::Control),
+                }
+            }
+        }
+    }
+
+    /// Sends one message; a client that does not read is as good as gone.
+    pub(super) async fn send(&mut self, message: &ServerMessage) -> Result<(), SocketError> {
+        self.write(Message::Binary(message.encode())).await
+    }
+
+    /// Asks the client's WebSocket for a sign of life.
+    pub(super) async fn ping(&mut self) -> Result<(), SocketError> {
+        self.write(Message::Ping(Bytes::new())).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), SocketError> {
+        if let Some(task) = &self.task {
+            task.sent(message.len());
+        }
+        match timeout(self.write_timeout, self.stream.send(message)).await {
+            Ok(sent) => sent.map_err(sort),
+            Err(_) => Err(SocketError::Closed),
+        }
+    }
+
+    /// Sends the refusal, then closes.
+    pub(super) async fn refuse(&mut self, refusal: Refusal, code: CloseCode) {
+        let reason = refusal.message.clone();
+        if self.send(&ServerMessage::Refusal(refusal)).await.is_ok() {
+            self.close(code, &reason).await;
+        }
+    }
+
+    /// Closes and gives the client a moment to take note: a socket that is
+    /// dropped with unread bytes is reset, and the reason would be lost.
+    pub(super) async fn close(&mut self, code: CloseCode, reason: &str) {
+        let end = reason.floor_char_boundary(REASON_BYTES);
+        let frame = CloseFrame { code, reason: reason[..end].into() };
+        if self.write(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        // A client that is slow to answer is dropped all the same.
+        let _ = timeout(LINGER, self.drain()).await;
+    }
+
+    async fn drain(&mut self) {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(WsError::ConnectionClosed)) | None => return,
+                Some(Err(_)) => break,
+            }
+        }
+        // No more frames can be told apart; whatever comes is thrown away.
+        let mut rest = self.stream.get_mut().take(LINGER_BYTES);
+        let mut buffer = [0; 4096];
+        while rest.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    }
+}
+
+fn sort(error: WsError) -> SocketError {
+    match error {
+        WsError::Capacity(error) => SocketError::TooBig(error.to_string()),
+        WsError::Protocol(error) => SocketError::Protocol(error.to_string()),
+        WsError::Utf8(_) => SocketError::Protocol("a text is not UTF-8".to_owned()),
+        _ => SocketError::Closed,
+    }
+}

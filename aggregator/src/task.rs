@@ -1,0 +1,119 @@
+//! One task as the rest of the server sees it: its config, its newest view, and
+//! the channel to its coordinator. It decides nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::config::TaskConfig;
+use crate::coordinator::Command;
+use crate::metrics::TaskMetrics;
+use crate::round::Progress;
+use crate::storage::RoundRecord;
+
+/// Completed rounds that a task remembers in memory and shows over HTTP.
+pub(crate) const HISTORY: usize = 1_000;
+
+/// A task and the way to its coordinator.
+pub(crate) struct Task {
+    pub config: TaskConfig,
+    pub commands: mpsc::Sender<Command>,
+    pub view: watch::Receiver<Arc<TaskView>>,
+    pub traffic: Traffic,
+    pub metrics: TaskMetrics,
+}
+
+impl Task {
+    pub(crate) fn description(&self) -> TaskDescription {
+        TaskDescription {
+            id: self.config.id.clone(),
+            title: self.config.title.clone(),
+            model: self.config.model.clone(),
+        }
+    }
+
+    /// Counts a message from a client.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.traffic.up.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.received.increment(bytes as u64);
+    }
+
+    /// Counts a message or a model for a client.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.traffic.down.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.sent.increment(bytes as u64);
+    }
+
+    /// The task's status for a message that is sent now.
+    pub(crate) fn status(&self, view: &TaskView) -> TaskStatus {
+        let Progress { round, phase, clients, cohort, reported, left, .. } = view.progress;
+        TaskStatus {
+            round,
+            phase,
+            clients_connected: narrow(clients),
+            cohort: narrow(cohort),
+            reported: narrow(reported),
+            left: narrow(left),
+            report_goal: narrow(self.config.plan.report_goal.min(cohort.max(1))),
+            deadline: view.deadline.map(|at| at.saturating_duration_since(Instant::now())),
+            model: view.model.clone(),
+            evaluation: view.evaluation,
+            rounds_total: self.config.plan.rounds,
+        }
+    }
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Where a task stands, as published by its coordinator.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskView {
+    pub progress: Progress,
+    pub deadline: Option<Instant>,
+    /// The newest global model.
+    pub model: ModelRef,
+    /// The newest evaluation there is, of this model or an earlier one.
+    pub evaluation: Option<Evaluation>,
+    /// The last completed rounds, oldest first; the initial model is round 0.
+    pub history: Arc<VecDeque<RoundRecord>>,
+}
+
+/// Bytes since the last completed round.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes up and down since the last call.
+    pub(crate) fn take(&self) -> (u64, u64) {
+        (self.up.swap(0, Ordering::Relaxed), self.down.swap(0, Ordering::Relaxed))
+    }
+
+    /// Gives back what a round that did not complete had taken.
+    pub(crate) fn give_back(&self, (up, down): (u64, u64)) {
+        self.up.fetch_add(up, Ordering::Relaxed);
+        self.down.fetch_add(down, Ordering::Relaxed);
+    }
+}
+
+/// The model of a record as clients are told of it.
+pub(crate) fn model_ref(record: &RoundRecord) -> ModelRef {
+    ModelRef {
+        round: record.round,
+        sha256: record.sha256,
+        url: model_url(&record.sha256),
+        bytes: record.model_bytes,
+    }
+}
+
+fn model_url(sha256: &Sha256Hash) -> String {
+    format!("/v1/models/{sha256}")
+}

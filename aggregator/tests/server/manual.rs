@@ -1,0 +1,42 @@
+//! The manual and the example say what the program does.
+
+use std::collections::BTreeSet;
+
+use fedra_aggregator::config::Config;
+
+const MANUAL: &str = include_str!("../../../docs/OPERATIONS.md");
+const METRICS: &str = include_str!("../../src/metrics.rs");
+const EXAMPLE: &str = include_str!("../../fedra.example.toml");
+
+/// The names in the first column of the manual's tables.
+fn first_column() -> BTreeSet<String> {
+    let cells = MANUAL.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    cells.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn the_manual_has_every_key_and_no_other() {
+    let (metrics, keys): (BTreeSet<_>, BTreeSet<_>) =
+        first_column().into_iter().partition(|name| name.starts_with("fedra_"));
+    assert_eq!(keys, Config::keys());
+    let named: BTreeSet<String> = METRICS
+        .split('"')
+        .filter(|text| {
+            text.starts_with("fedra_") && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
+        })
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(metrics, named);
+}
+
+#[test]
+fn the_example_is_valid_and_shows_every_key() {
+    Config::from_toml(EXAMPLE).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    for key in Config::keys() {
+        let name = key.rsplit('.').next().expect("a name");
+        let shown = EXAMPLE
+            .lines()
+            .any(|line| line.trim_start_matches("# ").split(" = ").next() == Some(name));
+        assert!(shown, "{key}");
+    }
+}

@@ -1,0 +1,202 @@
+//! Rounds from invitation to the next model: averages, stragglers, deadlines,
+//! over-selection, and what clients see of it.
+
+use fedra_protocol::{
+    Availability, ClientMessage, RoundId, RoundPhase, TaskStatus, UpdateFault, UpdateVerdict,
+};
+
+use crate::support::{PARAMETERS, TestServer, get, parameters};
+
+const R1: RoundId = RoundId { round: 1, attempt: 0 };
+
+#[tokio::test]
+async fn a_round_makes_the_weighted_average() {
+    let server = TestServer::start("cohort_size = 3").await;
+    let start = server.parameters().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(server.joined().await);
+    }
+    let deltas = [[1.0, -2.0, 0.5], [4.0, 2.0, 0.25], [0.0, 8.0, -1.0]];
+    let weights = [1_u64, 3, 4];
+    for ((client, delta), weight) in clients.iter_mut().zip(deltas).zip(weights) {
+        let assignment = client.assignment().await;
+        assert_eq!(assignment.round, R1);
+        assert_eq!(assignment.model.round, 0);
+        let file = get(server.address, &assignment.model.url).await.body;
+        assert_eq!(file.len() as u64, assignment.model.bytes);
+        assert_eq!(fedra_protocol::Sha256Hash::of(&file), assignment.model.sha256);
+        assert_eq!(parameters(&file), start);
+        assert_eq!(client.report(R1, &delta, weight).await.verdict, UpdateVerdict::Accepted);
+    }
+    for client in &mut clients {
+        let status = client.status(|status| status.model.round == 1).await;
+        assert_eq!(status.round, RoundId { round: 2, attempt: 0 });
+    }
+    let mean = [13.0 / 8.0, 36.0 / 8.0, -2.75 / 8.0];
+    let expected: Vec<f32> =
+        start.iter().zip(mean).map(|(old, mean)| (f64::from(*old) + mean) as f32).collect();
+    assert_eq!(server.parameters().await, expected);
+
+    let task = server.task().await;
+    assert_eq!(task["round"], 1);
+    assert_eq!(task["clients_connected"], 3);
+    let round = &task["history"][0];
+    assert_eq!(round["reports"], 3);
+    assert!(round["bytes_up"].as_u64().expect("a number") >= 3 * 4 * PARAMETERS as u64);
+    assert!(round["bytes_down"].as_u64().expect("a number") > 0);
+    // And the next round starts from the new model.
+    let next = clients[0].assignment().await;
+    assert_eq!((next.round.round, next.model.round), (2, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_straggler_leaves() {
+    let server = TestServer::start("cohort_size = 3\nminimum_reports = 2").await;
+    let mut stay = [server.joined().await, server.joined().await];
+    let straggler = server.joined().await;
+    for client in &mut stay {
+        client.take_part(&[1.0; 3], 1).await;
+    }
+    drop(straggler);
+    let status = stay[0].status(|status| status.model.round == 1).await;
+    assert_eq!(status.phase, RoundPhase::Selecting);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_can_pause_resume_and_decline() {
+    let server = TestServer::start("cohort_size = 2\nminimum_reports = 1").await;
+    let (mut a, mut b) = (server.joined().await, server.joined().await);
+    a.assignment().await;
+    b.assignment().await;
+    a.send(ClientMessage::Decline { round: R1, reason: "test".to_owned() }).await;
+    let refused = a.stream_begin(R1).await;
+    assert_eq!(refused, UpdateVerdict::Rejected(UpdateFault::NotInCohort));
+    b.report(R1, &[1.0; 3], 1).await;
+    b.assignment().await;
+
+    a.assignment().await;
+    a.send(ClientMessage::SetAvailability(Availability::Paused)).await;
+    let round = RoundId { round: 2, attempt: 0 };
+    b.report(round, &[1.0; 3], 1).await;
+    let waits =
+        |status: &TaskStatus| status.model.round == 2 && status.phase == RoundPhase::Selecting;
+    let status = b.status(waits).await;
+    assert_eq!(status.clients_connected, 2);
+    a.send(ClientMessage::SetAvailability(Availability::Available)).await;
+    assert_eq!(a.assignment().await.round.round, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_deadline_with_enough_reports_completes() {
+    let server = TestServer::start("cohort_size = 2\nminimum_reports = 1\ndeadline = \"1s\"").await;
+    let (mut a, mut b) = (server.joined().await, server.joined().await);
+    a.take_part(&[1.0; 3], 1).await;
+    let late = b.assignment().await.round;
+    let status = b.status(|status| status.model.round == 1).await;
+    assert!(status.round > late);
+    let verdict = b.stream_begin(late).await;
+    assert_eq!(verdict, UpdateVerdict::Discarded(UpdateFault::RoundOver));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_deadline_with_too_few_reports_is_followed_by_another_attempt() {
+    let server = TestServer::start("cohort_size = 2\ndeadline = \"1s\"").await;
+    let start = server.parameters().await;
+    let (mut a, mut b) = (server.joined().await, server.joined().await);
+    a.take_part(&[1.0; 3], 1).await;
+    let second = RoundId { round: 1, attempt: 1 };
+    assert_eq!(a.assignment().await.round, second);
+    assert_eq!(b.assignment().await.round, R1);
+    assert_eq!(b.assignment().await.round, second);
+    assert_eq!(server.parameters().await, start);
+    // What was folded in the first attempt is forgotten.
+    a.report(second, &[2.0; 3], 1).await;
+    b.report(second, &[4.0; 3], 1).await;
+    a.status(|status| status.model.round == 1).await;
+    let expected: Vec<f32> = start.iter().map(|old| old + 3.0).collect();
+    assert_eq!(server.parameters().await, expected);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn over_selection_discards_the_late() {
+    let round = "cohort_size = 2\nover_selection = 0.5\nminimum_cohort = 2\nminimum_reports = 2\n\
+                 selection_window = \"20s\"";
+    let server = TestServer::start(round).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(server.joined().await);
+    }
+    let mut late = clients.pop().expect("three");
+    // The late one is in the middle of its upload when the goal is reached.
+    let update = crate::support::update(&[1.0; 3]);
+    late.assignment().await;
+    late.announce(R1, &update, 1).await;
+    late.chunk(R1, 0, update.slice(..4)).await;
+    for client in &mut clients {
+        client.take_part(&[1.0; 3], 1).await;
+    }
+    let outcome = late.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Discarded(UpdateFault::RoundOver));
+    // The rest of it is passed over in silence, and the session is alive.
+    late.chunk(R1, 4, update.slice(4..)).await;
+    late.pong(5).await;
+    late.status(|status| status.model.round == 1).await;
+    let task = server.task().await;
+    assert_eq!(task["history"][0]["reports"], 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn after_its_last_round_a_task_is_closed() {
+    let server = TestServer::start_rounds("cohort_size = 1", 1).await;
+    let mut client = server.joined().await;
+    client.take_part(&[1.0; 3], 1).await;
+    let status = client.phase(RoundPhase::Finished).await;
+    assert_eq!((status.model.round, status.rounds_total), (1, Some(1)));
+    client.pong(1).await;
+    let mut other = server.client().await;
+    other.hello().await;
+    let task = fedra_protocol::TaskId::new("tiny").expect("valid");
+    other.send(ClientMessage::CheckIn { task }).await;
+    let (refusal, close) = other.refusal().await;
+    assert_eq!(refusal.code, fedra_protocol::RefusalCode::TaskClosed);
+    assert_eq!(u16::from(close.code), 4006);
+    assert_eq!(server.task().await["state"], "finished");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_says_goodbye() {
+    let server = TestServer::start("cohort_size = 1").await;
+    let mut client = server.joined().await;
+    let stopped = tokio::spawn(server.stop());
+    assert_eq!(u16::from(client.closed().await.code), 1001);
+    drop(client);
+    stopped.await.expect("stops");
+}
+
+#[tokio::test]
+async fn updates_wait_for_room_in_the_budget() {
+    // Room for one tiny update at a time.
+    let server = TestServer::start_with("cohort_size = 2", "upload_budget = \"1KiB\"").await;
+    let (mut a, mut b) = (server.joined().await, server.joined().await);
+    let update = crate::support::update(&[1.0; 3]);
+    a.assignment().await;
+    b.assignment().await;
+    a.announce(R1, &update, 1).await;
+    b.begin(crate::support::announcement(R1, &update, 1)).await;
+    // No room: the ping is answered, the announcement is not.
+    b.pong(1).await;
+    a.chunk(R1, 0, update.clone()).await;
+    assert_eq!(a.outcome().await.verdict, UpdateVerdict::Accepted);
+    b.upload_ready().await;
+    b.chunk(R1, 0, update).await;
+    assert_eq!(b.outcome().await.verdict, UpdateVerdict::Accepted);
+    server.stop().await;
+}

@@ -1,0 +1,369 @@
+//! A server to test, a client that says exactly what a test wants, and a plain
+//! HTTP GET.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_aggregator::ServeError;
+use fedra_aggregator::config::Config;
+use fedra_learning::safetensors;
+use fedra_protocol::{
+    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment, RoundId,
+    RoundPhase, ServerMessage, TaskId, TaskStatus, UpdateBegin, UpdateChunk, UpdateOutcome,
+    UpdateVerdict, Welcome,
+};
+use futures_util::{SinkExt, StreamExt};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Nothing in these tests takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("hangs")
+}
+
+/// Parameters of the tiny model: two weights and a bias.
+pub const PARAMETERS: usize = 3;
+
+/// A config with one task of the tiny model; `round` and `rest` are TOML.
+pub fn config(store: &Path, round: &str, rest: &str) -> Config {
+    config_of(store, round, rest, "")
+}
+
+/// The same with TOML for the task itself.
+pub fn config_of(store: &Path, round: &str, rest: &str, task: &str) -> Config {
+    let window = if round.contains("selection_window") { "" } else { "selection_window = \"0s\"" };
+    let toml = format!(
+        r#"
+        [server]
+        listen = "127.0.0.1:0"
+        store = "{}"
+        {rest}
+        [[task]]
+        id = "tiny"
+        title = "A tiny task"
+        model = {{ input = [2], layers = [{{ type = "linear", outputs = 1 }}], loss = "mean_squared_error" }}
+        {task}
+        [task.round]
+        {window}
+        {round}
+        "#,
+        store.display()
+    );
+    Config::from_toml(&toml).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub folder: Arc<TempDir>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Result<(), ServeError>>,
+}
+
+impl TestServer {
+    /// Starts with a folder of its own.
+    pub async fn start(round: &str) -> Self {
+        Self::start_with(round, "").await
+    }
+
+    pub async fn start_with(round: &str, rest: &str) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder"));
+        let config = config(&folder.path().join("store"), round, rest);
+        Self::start_config(config, folder).await
+    }
+
+    /// Starts a task with a limited number of rounds.
+    pub async fn start_rounds(round: &str, rounds: u64) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder"));
+        let rounds = format!("rounds = {rounds}");
+        let config = config_of(&folder.path().join("store"), round, "", &rounds);
+        Self::start_config(config, folder).await
+    }
+
+    pub async fn start_config(config: Config, folder: Arc<TempDir>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(fedra_aggregator::run(config, listener, async {
+            let _ = stopped.await;
+        }));
+        Self { address, folder, stop: Some(stop), running }
+    }
+
+    /// Stops in an orderly way.
+    pub async fn stop(mut self) {
+        let _ = self.stop.take().expect("once").send(());
+        soon(&mut self.running).await.expect("no panic").expect("no error");
+    }
+
+    pub async fn client(&self) -> TestClient {
+        TestClient::connect(self.address).await
+    }
+
+    /// A client that has checked in.
+    pub async fn joined(&self) -> TestClient {
+        let mut client = self.client().await;
+        client.check_in("tiny").await;
+        client
+    }
+
+    pub async fn task(&self) -> serde_json::Value {
+        get(self.address, "/v1/tasks/tiny").await.json()
+    }
+
+    /// The parameters of the newest model.
+    pub async fn parameters(&self) -> Vec<f32> {
+        let task = self.task().await;
+        let url = task["model"]["url"].as_str().expect("text").to_owned();
+        parameters(&get(self.address, &url).await.body)
+    }
+}
+
+pub fn parameters(file: &[u8]) -> Vec<f32> {
+    let config = config(Path::new("unused"), "cohort_size = 1", "");
+    safetensors::read(&config.tasks[0].model, file).expect("a model of the task")
+}
+
+pub type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub struct TestClient {
+    pub stream: Stream,
+    /// Invitations that came while the test waited for something else.
+    invitations: VecDeque<RoundAssignment>,
+}
+
+impl TestClient {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let url = format!("ws://{address}/v1/connect");
+        let (stream, _) = soon(connect_async(url)).await.expect("connects");
+        Self { stream, invitations: VecDeque::new() }
+    }
+
+    pub async fn send(&mut self, message: ClientMessage) {
+        self.send_raw(Message::Binary(message.encode())).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        soon(self.stream.send(message)).await.expect("sends");
+    }
+
+    /// The next message of the server, whatever it is.
+    pub async fn next(&mut self) -> ServerMessage {
+        loop {
+            let message = soon(self.stream.next()).await.expect("open").expect("sound");
+            match message {
+                Message::Binary(bytes) => return ServerMessage::decode(bytes).expect("valid"),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// The next message that `pick` takes; others are passed over, but for
+    /// invitations.
+    async fn find<T>(&mut self, pick: impl Fn(ServerMessage) -> Option<T>) -> T {
+        loop {
+            match self.next().await {
+                ServerMessage::RoundAssignment(assignment) => {
+                    self.invitations.push_back(assignment);
+                }
+                other => {
+                    if let Some(found) = pick(other) {
+                        return found;
+                    }
+                }
+            }
+        }
+    }
+
+    pub async fn hello(&mut self) -> Welcome {
+        let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
+        self.send(ClientMessage::Hello(hello)).await;
+        match self.next().await {
+            ServerMessage::Welcome(welcome) => welcome,
+            other => panic!("no welcome: {other:?}"),
+        }
+    }
+
+    pub async fn check_in(&mut self, task: &str) -> Box<CheckedIn> {
+        self.hello().await;
+        self.send(ClientMessage::CheckIn { task: TaskId::new(task).expect("valid") }).await;
+        match self.next().await {
+            ServerMessage::CheckedIn(checked_in) => checked_in,
+            other => panic!("not checked in: {other:?}"),
+        }
+    }
+
+    pub async fn assignment(&mut self) -> RoundAssignment {
+        loop {
+            if let Some(assignment) = self.invitations.pop_front() {
+                return assignment;
+            }
+            if let ServerMessage::RoundAssignment(assignment) = self.next().await {
+                return assignment;
+            }
+        }
+    }
+
+    pub async fn outcome(&mut self) -> UpdateOutcome {
+        self.find(|message| match message {
+            ServerMessage::UpdateOutcome(outcome) => Some(outcome),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn status(&mut self, holds: impl Fn(&TaskStatus) -> bool) -> TaskStatus {
+        self.find(|message| match message {
+            ServerMessage::TaskStatus(status) if holds(&status) => Some(status),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn phase(&mut self, phase: RoundPhase) -> TaskStatus {
+        self.status(|status| status.phase == phase).await
+    }
+
+    pub async fn pong(&mut self, nonce: u64) {
+        self.send(ClientMessage::Ping { nonce }).await;
+        self.find(|message| {
+            matches!(message, ServerMessage::Pong { nonce: n } if n == nonce).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn begin(&mut self, begin: UpdateBegin) {
+        self.send(ClientMessage::UpdateBegin(begin)).await;
+    }
+
+    /// What becomes of an announcement that must not be let through.
+    pub async fn stream_begin(&mut self, round: RoundId) -> UpdateVerdict {
+        self.begin(announcement(round, &update(&[1.0; PARAMETERS]), 1)).await;
+        let outcome = self.outcome().await;
+        assert_eq!(outcome.round, round);
+        outcome.verdict
+    }
+
+    pub async fn upload_ready(&mut self) -> (RoundId, u64) {
+        self.find(|message| match message {
+            ServerMessage::UploadReady { round, offset } => Some((round, offset)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Announces the update and waits for room.
+    pub async fn announce(&mut self, round: RoundId, update: &Bytes, examples: u64) {
+        self.begin(announcement(round, update, examples)).await;
+        let (ready, offset) = self
+            .find(|message| match message {
+                ServerMessage::UploadReady { round, offset } => Some((round, offset)),
+                ServerMessage::UpdateOutcome(outcome) => panic!("no room: {outcome:?}"),
+                _ => None,
+            })
+            .await;
+        assert_eq!((ready, offset), (round, 0));
+    }
+
+    pub async fn chunk(&mut self, round: RoundId, offset: u64, data: Bytes) {
+        self.send(ClientMessage::UpdateChunk(UpdateChunk::new(round, offset, data))).await;
+    }
+
+    /// Announces, sends and returns what became of it.
+    pub async fn report(&mut self, round: RoundId, values: &[f32], examples: u64) -> UpdateOutcome {
+        let update = update(values);
+        self.announce(round, &update, examples).await;
+        self.chunk(round, 0, update.slice(..4)).await;
+        self.chunk(round, 4, update.slice(4..)).await;
+        self.outcome().await
+    }
+
+    /// Takes part in one round and is accepted.
+    pub async fn take_part(&mut self, values: &[f32], examples: u64) -> RoundId {
+        let round = self.assignment().await.round;
+        let outcome = self.report(round, values, examples).await;
+        assert_eq!(outcome.verdict, UpdateVerdict::Accepted, "{outcome:?}");
+        round
+    }
+
+    /// The refusal and the close that end the session.
+    pub async fn refusal(&mut self) -> (Refusal, CloseFrame) {
+        let refusal = self
+            .find(|message| match message {
+                ServerMessage::Refusal(refusal) => Some(refusal),
+                _ => None,
+            })
+            .await;
+        (refusal, self.closed().await)
+    }
+
+    /// The close that ends the session.
+    pub async fn closed(&mut self) -> CloseFrame {
+        loop {
+            match soon(self.stream.next()).await.expect("a close frame").expect("sound") {
+                Message::Close(frame) => return frame.expect("with a code"),
+                _ => continue,
+            }
+        }
+    }
+}
+
+pub fn update(values: &[f32]) -> Bytes {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+pub fn announcement(round: RoundId, update: &Bytes, examples: u64) -> UpdateBegin {
+    UpdateBegin { round, bytes: update.len() as u64, examples, crc32: crc32fast::hash(update) }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("text")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+pub async fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, "GET", path, "").await
+}
+
+/// One request on a connection of its own; `headers` end with CRLF each.
+pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
+    soon(stream.write_all(head.as_bytes())).await.expect("writes");
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.expect("reads");
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(answer[..end].to_vec()).expect("text");
+    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    Answer { status, head, body: answer[end + 4..].to_vec() }
+}
