@@ -19,10 +19,17 @@ use crate::platform;
 pub const GRADIENT_TOLERANCE: f64 = 1e-3;
 /// Examples that the check looks at.
 const CHECK_EXAMPLES: usize = 10;
-/// Time that one device's measurement may take.
-const MEASURE_FOR: Duration = Duration::from_millis(300);
-/// Steps that are not timed: kernels compile and memory is set up.
-const WARM_UP: u64 = 2;
+/// How long a device trains for its measurement, before and while it is timed.
+/// Untimed at first because kernels compile, and a browser's first code is slow.
+const TRIAL: Trial =
+    Trial { warm_up: Duration::from_millis(300), timed: Duration::from_millis(300) };
+
+/// How long a speed is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trial {
+    pub warm_up: Duration,
+    pub timed: Duration,
+}
 
 /// What the owner asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -204,33 +211,38 @@ impl Probe<'_> {
         let indices: Vec<u32> = (0..examples).collect();
         let gradient = gradient(self.spec, self.parameters, self.data, &indices, compute).await?;
         let samples_per_second = match timed {
-            true => Some(self.speed(compute).await?),
+            true => Some(self.speed(compute, TRIAL).await?),
             false => None,
         };
         Ok(Measurement { gradient, samples_per_second })
     }
 
-    /// Examples trained on a second, over as many steps as fit [`MEASURE_FOR`].
-    pub async fn speed(&self, compute: &Compute) -> Result<f64, LearningError> {
+    /// Examples trained on a second. At least one step goes untimed and one timed.
+    pub async fn speed(&self, compute: &Compute, trial: Trial) -> Result<f64, LearningError> {
         let plan =
             LocalTraining { epochs: fedra_protocol::limits::MAX_EPOCHS, ..self.plan.clone() };
         let mut trainer =
             LocalTrainer::new(self.spec, self.parameters, self.data.clone(), &plan, compute)?;
-        for _ in 0..WARM_UP {
-            trainer.step();
-            trainer.loss().await?;
+        let warming_up = train_for(&mut trainer, trial.warm_up).await?;
+        let timed = train_for(&mut trainer, trial.timed).await?;
+        // A handful of examples may be used up before the clock starts.
+        Ok(if timed > 0.0 { timed } else { warming_up })
+    }
+}
+
+/// Trains for at least `duration` and returns the examples a second.
+async fn train_for(trainer: &mut LocalTrainer, duration: Duration) -> Result<f64, LearningError> {
+    let start = platform::now();
+    let mut samples = 0;
+    loop {
+        let batch = trainer.step();
+        samples += batch.unwrap_or(0);
+        trainer.loss().await?;
+        let elapsed = platform::now() - start;
+        if elapsed >= duration || batch.is_none() {
+            return Ok(samples as f64 / elapsed.as_secs_f64().max(1e-9));
         }
-        let start = platform::now();
-        let mut samples = 0;
-        loop {
-            samples += trainer.step().unwrap_or(0);
-            trainer.loss().await?;
-            let elapsed = platform::now() - start;
-            if elapsed >= MEASURE_FOR {
-                return Ok(samples as f64 / elapsed.as_secs_f64());
-            }
-            platform::yield_now().await;
-        }
+        platform::yield_now().await;
     }
 }
 

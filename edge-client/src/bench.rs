@@ -1,12 +1,16 @@
 //! Speed of local training on this machine, for `cargo xtask bench`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedra_learning::{Compute, Dataset, DatasetError, LearningError, Targets, init_parameters};
 use fedra_protocol::{LocalTraining, ModelSpec, Shape};
 use serde::Serialize;
 
-use crate::backend::Probe;
+use crate::backend::{Probe, Trial};
+
+/// Long enough for a browser to have compiled its fastest code.
+const TRIAL: Trial = Trial { warm_up: Duration::from_secs(2), timed: Duration::from_secs(2) };
 
 /// One measured case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,7 +52,7 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
         max_examples: 0,
     };
     let probe = Probe { spec: &spec, parameters: &parameters, data: &data, plan: &plan };
-    let samples_per_second = probe.speed(compute).await?;
+    let samples_per_second = probe.speed(compute, TRIAL).await?;
     Ok(Measured {
         model: name.to_string(),
         batch,

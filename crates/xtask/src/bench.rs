@@ -20,25 +20,21 @@ pub struct Options {
     native_only: bool,
 }
 
-const CASES: [(&str, u64); 4] = [
-    ("mnist-2nn", 10),
-    ("mnist-2nn", 32),
-    ("mnist-cnn", 10),
-    ("mnist-cnn", 32),
-];
+const CASES: [(&str, u64); 4] =
+    [("mnist-2nn", 10), ("mnist-2nn", 32), ("mnist-cnn", 10), ("mnist-cnn", 32)];
 
 pub fn run(options: &Options) -> Result<()> {
-    let browser = if options.native_only {
-        Vec::new()
-    } else {
-        in_browser()?
-    };
+    let browser = if options.native_only { Vec::new() } else { in_browser()? };
 
     status::step("Local training, native");
     let mut command = project::cargo();
-    command
-        .args(["run", "--release", "-p", "fedra-edge-client"])
-        .args(["--bin", "fedra-edge", "--", "bench", "--json"]);
+    command.args(["run", "--release", "-p", "fedra-edge-client"]).args([
+        "--bin",
+        "fedra-edge",
+        "--",
+        "bench",
+        "--json",
+    ]);
     let native = rows(&mut command)?;
 
     status::step("Folding updates");
@@ -126,17 +122,11 @@ fn fold_table(rows: &[Value]) -> Vec<String> {
     let mut lines = vec![
         "The fold, GB of updates a second (the plain loop adds integers in the same memory)"
             .to_owned(),
-        format!(
-            "{:<12}{:>8}{:>8}{:>12}",
-            "parameters", "check", "fold", "plain loop"
-        ),
+        format!("{:<12}{:>8}{:>8}{:>12}", "parameters", "check", "fold", "plain loop"),
     ];
     for row in rows {
-        let number = |key: &str| {
-            row[key]
-                .as_f64()
-                .map_or("-".to_owned(), |value| format!("{value:.2}"))
-        };
+        let number =
+            |key: &str| row[key].as_f64().map_or("-".to_owned(), |value| format!("{value:.2}"));
         lines.push(format!(
             "{:<12}{:>8}{:>8}{:>12}",
             row["parameters"],

@@ -71,9 +71,7 @@ pub fn describe(browser: &Browser) {
 fn find() -> Result<Option<Browser>> {
     let chromium = named("CHROME", &CHROMIUM)?;
     let driver = named("CHROMEDRIVER", &DRIVER)?;
-    Ok(chromium
-        .zip(driver)
-        .map(|(chromium, driver)| Browser { chromium, driver }))
+    Ok(chromium.zip(driver).map(|(chromium, driver)| Browser { chromium, driver }))
 }
 
 /// The program that `variable` names, else the first of `candidates` there is.
@@ -81,15 +79,10 @@ fn named(variable: &str, candidates: &[&str]) -> Result<Option<PathBuf>> {
     if let Some(value) = env::var_os(variable) {
         return match on_path(Path::new(&value)) {
             Some(program) => Ok(Some(program)),
-            None => bail!(
-                "{variable} names {}, which is not there",
-                Path::new(&value).display()
-            ),
+            None => bail!("{variable} names {}, which is not there", Path::new(&value).display()),
         };
     }
-    Ok(candidates
-        .iter()
-        .find_map(|candidate| on_path(Path::new(candidate))))
+    Ok(candidates.iter().find_map(|candidate| on_path(Path::new(candidate))))
 }
 
 fn on_path(program: &Path) -> Option<PathBuf> {
@@ -99,16 +92,12 @@ fn on_path(program: &Path) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let mut name = program.as_os_str().to_owned();
     name.push(env::consts::EXE_SUFFIX);
-    env::split_paths(&path)
-        .map(|folder| folder.join(&name))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).map(|folder| folder.join(&name)).find(|candidate| candidate.is_file())
 }
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .current_dir(project::root())
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.current_dir(project::root()).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 

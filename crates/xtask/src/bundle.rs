@@ -1,10 +1,12 @@
 //! One WASM module of the edge client, from cargo's output to the three files
-//! that the npm package ships: bindings, optimisation, sizes.
+//! that the npm package ships: bindings and sizes.
+//!
+//! There is no wasm-opt: on these modules binaryen 132 at -O2 took minutes, made
+//! the download larger (brotli) and training slower than what LLVM emits.
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use flate2::Compression;
@@ -15,23 +17,6 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::prerequisites::WASM_TARGET;
 use crate::{process, project, status};
-
-/// What the target's default features and `.cargo/config.toml` let the
-/// compiler emit: wasm-opt has to be told, as the bindings generator drops the
-/// section that says so.
-const OPTIMISE: [&str; 11] = [
-    "-O2",
-    "--strip-debug",
-    "--strip-producers",
-    "--enable-simd",
-    "--enable-bulk-memory",
-    "--enable-bulk-memory-opt",
-    "--enable-nontrapping-float-to-int",
-    "--enable-sign-ext",
-    "--enable-mutable-globals",
-    "--enable-reference-types",
-    "--enable-multivalue",
-];
 
 /// The two builds of the edge client.
 #[derive(Clone, Copy)]
@@ -88,9 +73,7 @@ pub fn build(flavour: Flavour) -> Result<Built> {
             .args(["--target", WASM_TARGET, "--profile", "wasm"])
             .args(flavour.features()),
     )?;
-    let compiled = project::target()
-        .join(WASM_TARGET)
-        .join("wasm/fedra_edge_client.wasm");
+    let compiled = project::target().join(WASM_TARGET).join("wasm/fedra_edge_client.wasm");
 
     status::step(&format!("Generating the bindings of {name}"));
     let folder = project::cache().join(name);
@@ -108,13 +91,14 @@ pub fn build(flavour: Flavour) -> Result<Built> {
         .generate(&folder)
         .with_context(|| format!("cannot generate bindings for {}", compiled.display()))?;
 
-    let (optimised, sizes) = optimise(flavour, &folder)?;
+    let module = folder.join(format!("{name}_bg.wasm"));
+    let sizes = sizes(&module, &folder.join("sizes.json"))?;
     let package = project::web().join("package/wasm");
     fs::create_dir_all(&package).with_context(|| format!("cannot create {}", package.display()))?;
     for (from, to) in [
         (folder.join(format!("{name}.js")), format!("{name}.js")),
         (folder.join(format!("{name}.d.ts")), format!("{name}.d.ts")),
-        (optimised, format!("{name}_bg.wasm")),
+        (module, format!("{name}_bg.wasm")),
     ] {
         replace(&from, &package.join(to))?;
     }
@@ -123,10 +107,7 @@ pub fn build(flavour: Flavour) -> Result<Built> {
 
 /// Prints a table of the modules' sizes.
 pub fn print_sizes(modules: &[Built]) {
-    println!(
-        "{:<14}{:>12}{:>12}{:>12}{:>12}",
-        "module", "raw", "gzip", "brotli", "limit"
-    );
+    println!("{:<14}{:>12}{:>12}{:>12}{:>12}", "module", "raw", "gzip", "brotli", "limit");
     for module in modules {
         println!(
             "{:<14}{:>12}{:>12}{:>12}{:>12}",
@@ -159,58 +140,22 @@ pub fn check_sizes(modules: &[Built]) -> Result<()> {
     Ok(())
 }
 
-/// The optimised module in `folder`, made again only if something it depends
-/// on has changed: on the WebGPU build this takes a minute.
-fn optimise(flavour: Flavour, folder: &Path) -> Result<(PathBuf, Sizes)> {
-    let input = folder.join(format!("{}_bg.wasm", flavour.name()));
-    let output = folder.join("optimised.wasm");
-    let record = folder.join("optimised.json");
-    let key = key(&input)?;
-    if output.is_file()
-        && let Some(sizes) = recorded(&record, &key)
-    {
-        status::note("unchanged since it was last optimised");
-        return Ok((output, sizes));
+/// The module's sizes, measured again only if it has changed: brotli takes half
+/// a minute on the WebGPU build.
+fn sizes(module: &Path, record: &Path) -> Result<Sizes> {
+    let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let key = hex::encode(Sha256::digest(&bytes));
+    if let Some(sizes) = recorded(record, &key) {
+        return Ok(sizes);
     }
-
-    status::step(&format!("Optimising {}", flavour.name()));
-    // A half-made output must not be taken for a whole one.
-    remove_if_there(&record)?;
-    let mut wasm_opt = Command::new("node");
-    wasm_opt
-        .current_dir(project::root())
-        .arg(binaryen().join("bin/wasm-opt"))
-        .arg(&input)
-        .arg("-o")
-        .arg(&output)
-        .args(OPTIMISE);
-    process::run(&mut wasm_opt)?;
-
     status::note("measuring its size compressed");
-    let sizes = measure(&fs::read(&output)?)?;
+    let sizes = measure(&bytes)?;
     let text = json!({
         "key": key, "raw": sizes.raw, "gzip": sizes.gzip, "brotli": sizes.brotli,
     });
-    fs::write(&record, text.to_string())
+    fs::write(record, text.to_string())
         .with_context(|| format!("cannot write {}", record.display()))?;
-    Ok((output, sizes))
-}
-
-fn binaryen() -> PathBuf {
-    project::web().join("node_modules/binaryen")
-}
-
-fn key(input: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    for file in [input, &binaryen().join("package.json")] {
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    }
-    for argument in OPTIMISE {
-        hasher.update(argument);
-    }
-    Ok(hex::encode(hasher.finalize()))
+    Ok(sizes)
 }
 
 fn recorded(record: &Path, key: &str) -> Option<Sizes> {
@@ -234,11 +179,7 @@ fn measure(bytes: &[u8]) -> Result<Sizes> {
         ..Default::default()
     };
     brotli::BrotliCompress(&mut &bytes[..], &mut brotli, &parameters)?;
-    Ok(Sizes {
-        raw: bytes.len() as u64,
-        gzip: gzip.len() as u64,
-        brotli: brotli.len() as u64,
-    })
+    Ok(Sizes { raw: bytes.len() as u64, gzip: gzip.len() as u64, brotli: brotli.len() as u64 })
 }
 
 /// Puts a copy of `from` in the place of `to` in one step, and only if it
@@ -255,28 +196,12 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", to.display()))
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn built(brotli: u64) -> Built {
-        Built {
-            flavour: Flavour::Cpu,
-            sizes: Sizes {
-                raw: 3 * brotli,
-                gzip: 2 * brotli,
-                brotli,
-            },
-        }
+        Built { flavour: Flavour::Cpu, sizes: Sizes { raw: 3 * brotli, gzip: 2 * brotli, brotli } }
     }
 
     #[test]
@@ -295,8 +220,7 @@ mod tests {
 
     #[test]
     fn a_record_counts_for_its_key_only() {
-        let record =
-            std::env::temp_dir().join(format!("xtask-record-{}.json", std::process::id()));
+        let record = std::env::temp_dir().join(format!("xtask-record-{}.json", std::process::id()));
         fs::write(&record, r#"{"key":"a","raw":3,"gzip":2,"brotli":1}"#).unwrap();
         assert_eq!(recorded(&record, "a").unwrap().brotli, 1);
         assert_eq!(recorded(&record, "b"), None);

@@ -144,10 +144,7 @@ fn wait_until_ready(aggregator: &mut Service, http: &Http) -> Result<()> {
     while !http.is_ok("/readyz") {
         aggregator.expect_running()?;
         if started.elapsed() > START_DEADLINE {
-            bail!(
-                "the aggregator was not ready within {} s",
-                START_DEADLINE.as_secs()
-            );
+            bail!("the aggregator was not ready within {} s", START_DEADLINE.as_secs());
         }
         process::pause(POLL)?;
     }

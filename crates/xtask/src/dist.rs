@@ -16,11 +16,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     prerequisites::wasm_target()?;
     prerequisites::npm_packages(&project::web())?;
-    let flavours: &[Flavour] = if options.cpu_only {
-        &[Flavour::Cpu]
-    } else {
-        &[Flavour::Cpu, Flavour::Webgpu]
-    };
+    let flavours: &[Flavour] =
+        if options.cpu_only { &[Flavour::Cpu] } else { &[Flavour::Cpu, Flavour::Webgpu] };
     let mut built = Vec::new();
     for &flavour in flavours {
         built.push(bundle::build(flavour)?);

@@ -19,10 +19,7 @@ impl Http {
             .timeout_global(Some(Duration::from_secs(10)))
             .proxy(None)
             .build();
-        Self {
-            agent: Agent::new_with_config(config),
-            base,
-        }
+        Self { agent: Agent::new_with_config(config), base }
     }
 
     /// Whether `path` answers with a success.

@@ -44,10 +44,7 @@ pub fn npm_packages(folder: &Path) -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    status::step(&format!(
-        "Installing the npm packages of {}",
-        process::shown(folder)
-    ));
+    status::step(&format!("Installing the npm packages of {}", process::shown(folder)));
     process::run(project::npm(folder).args(["ci", "--no-audit", "--no-fund"]))?;
     // A project without dependencies gets no folder from npm.
     fs::create_dir_all(folder.join("node_modules"))?;
@@ -57,19 +54,17 @@ pub fn npm_packages(folder: &Path) -> Result<()> {
 /// The standard library for the browser.
 pub fn wasm_target() -> Result<()> {
     let mut rustc = Command::new("rustc");
-    rustc
-        .current_dir(project::root())
-        .args(["--print", "target-libdir", "--target", WASM_TARGET]);
+    rustc.current_dir(project::root()).args(["--print", "target-libdir", "--target", WASM_TARGET]);
     if process::probe(&mut rustc).is_some_and(|folder| Path::new(&folder).is_dir()) {
         return Ok(());
     }
     status::step("Installing the WebAssembly target");
     let mut rustup = Command::new("rustup");
-    rustup
-        .current_dir(project::root())
-        .args(["target", "add", WASM_TARGET]);
+    rustup.current_dir(project::root()).args(["target", "add", WASM_TARGET]);
     process::run(&mut rustup).with_context(|| {
-        format!("the target {WASM_TARGET} is missing: `rustup target add {WASM_TARGET}` has to work")
+        format!(
+            "the target {WASM_TARGET} is missing: `rustup target add {WASM_TARGET}` has to work"
+        )
     })
 }
 

@@ -113,20 +113,14 @@ fn run_with(command: &mut Command, echo: fn(&[u8]) -> io::Result<()>) -> Result<
         Ok(text) => text.context("cannot read a child's output")?,
         Err(_) => bail!("the thread that reads a child's output panicked"),
     };
-    Ok(Finished {
-        success: status.success(),
-        stdout,
-    })
+    Ok(Finished { success: status.success(), stdout })
 }
 
 /// Runs `command` quietly and returns its standard output, or nothing when it
 /// cannot be started or fails.
 pub fn probe(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A child that runs beside xtask, with its output in a file.
@@ -143,12 +137,7 @@ impl Service {
         show(command);
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = start(command.stdout(file.try_clone()?).stderr(file))?;
-        Ok(Self {
-            name,
-            child,
-            log: log.to_path_buf(),
-            ended: None,
-        })
+        Ok(Self { name, child, log: log.to_path_buf(), ended: None })
     }
 
     /// Whether the child ended well; an error that quotes its last lines when
@@ -240,11 +229,7 @@ fn show(command: &Command) {
 
 fn line(command: &Command) -> String {
     let mut words = vec![name(command)];
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     let words: Vec<String> = words
         .into_iter()
         .map(|word| {
@@ -260,19 +245,12 @@ fn line(command: &Command) -> String {
 
 fn name(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned()
+    program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// `path` as seen from the workspace's root.
 pub fn shown(path: &Path) -> String {
-    path.strip_prefix(project::root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(project::root()).unwrap_or(path).display().to_string()
 }
 
 fn last_lines(log: &Path) -> String {
@@ -283,11 +261,7 @@ fn last_lines(log: &Path) -> String {
     if lines.is_empty() {
         return "  (it wrote nothing)".to_owned();
     }
-    lines[from..]
-        .iter()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines[from..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn start(command: &mut Command) -> Result<Child> {
@@ -298,9 +272,7 @@ fn start(command: &mut Command) -> Result<Child> {
     tie_to_us(command);
     // Under the lock, so that a signal never misses a child that just started.
     let mut groups = groups();
-    let child = command
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    let child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
     groups.push(child.id());
     Ok(child)
 }
@@ -369,9 +341,7 @@ fn signal_group(group: u32, by_force: bool) {
 
 #[cfg(not(unix))]
 fn signal_group(group: u32, _by_force: bool) {
-    let killed = Command::new("taskkill")
-        .args(["/F", "/T", "/PID", &group.to_string()])
-        .status();
+    let killed = Command::new("taskkill").args(["/F", "/T", "/PID", &group.to_string()]).status();
     if let Err(error) = killed {
         status::note(&format!("cannot end process {group}: {error}"));
     }

@@ -41,9 +41,7 @@ pub fn mnist() -> PathBuf {
 
 /// A program of the development profile, built by `cargo build`.
 pub fn program(name: &str) -> PathBuf {
-    target()
-        .join("debug")
-        .join(format!("{name}{}", env::consts::EXE_SUFFIX))
+    target().join("debug").join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
 /// `cargo`, the very one that started xtask, in the workspace's root.

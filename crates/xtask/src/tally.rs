@@ -20,9 +20,8 @@ impl Tally {
             let line = without_colours(line);
             if let Some((_, counts)) = line.trim().split_once("test result: ") {
                 tally += cargo(counts);
-            } else if let Some(counts) = ["# ", "ℹ "]
-                .iter()
-                .find_map(|mark| line.trim().strip_prefix(mark))
+            } else if let Some(counts) =
+                ["# ", "ℹ "].iter().find_map(|mark| line.trim().strip_prefix(mark))
             {
                 tally += node(counts);
             }
@@ -109,11 +108,7 @@ mod tests {
     use super::*;
 
     fn tally(passed: u64, failed: u64, skipped: u64) -> Tally {
-        Tally {
-            passed,
-            failed,
-            skipped,
-        }
+        Tally { passed, failed, skipped }
     }
 
     #[test]
@@ -139,10 +134,7 @@ test result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored; 0 measure
 
     #[test]
     fn other_lines_count_nothing() {
-        assert_eq!(
-            Tally::read("# Heading\n5 passed\n# pass the salt\n"),
-            tally(0, 0, 0)
-        );
+        assert_eq!(Tally::read("# Heading\n5 passed\n# pass the salt\n"), tally(0, 0, 0));
     }
 
     #[test]

@@ -11,7 +11,10 @@ use crate::tally::Tally;
 use crate::{dist, prerequisites, process, project, status, wasm_tests};
 
 /// A wrapper with many dependencies and no code of ours.
-const NOT_ON_THE_HOST: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
+const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
+/// xtask switches on features of dependencies that burn shares. With it in the
+/// selection, burn would be built once for the tests and once for the demo.
+const NO_TOOLS: [&str; 4] = ["--exclude", wasm_tests::RUNNER, "--exclude", "xtask"];
 
 #[derive(Args)]
 pub struct Options {
@@ -35,21 +38,11 @@ enum Step {
     EndToEnd,
 }
 
-const ALL: [Step; 6] = [
-    Step::Format,
-    Step::Lint,
-    Step::Host,
-    Step::Web,
-    Step::Browser,
-    Step::EndToEnd,
-];
+const ALL: [Step; 6] =
+    [Step::Format, Step::Lint, Step::Host, Step::Web, Step::Browser, Step::EndToEnd];
 
 pub fn run(options: &Options) -> Result<()> {
-    let steps: &[Step] = if options.steps.is_empty() {
-        &ALL
-    } else {
-        &options.steps
-    };
+    let steps: &[Step] = if options.steps.is_empty() { &ALL } else { &options.steps };
     let bench = Bench::prepare(steps)?;
     let mut report = Report::default();
     for &step in steps {
@@ -115,16 +108,15 @@ fn lint(report: &mut Report) -> Result<()> {
     let mut command = project::cargo();
     command
         .args(["clippy", "--workspace", "--all-targets"])
-        .args(NOT_ON_THE_HOST)
+        .args(NO_RUNNER)
         .args(["--", "-D", "warnings"]);
     report.check("lint", &mut command)
 }
 
 fn host(report: &mut Report) -> Result<()> {
+    report.tests("tools", project::cargo().args(["test", "-p", "xtask"]))?;
     let mut command = project::cargo();
-    command
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(NOT_ON_THE_HOST);
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(NO_TOOLS);
     report.tests("host", &mut command)
 }
 
@@ -152,9 +144,7 @@ fn in_browser(bench: &Bench, report: &mut Report) -> Result<()> {
 fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
     // The selection of `host`, so that the dependencies are built once.
     let mut build = project::cargo();
-    build
-        .args(["build", "--workspace", "--bins", "--tests"])
-        .args(NOT_ON_THE_HOST);
+    build.args(["build", "--workspace", "--bins", "--tests"]).args(NO_TOOLS);
     status::step("end-to-end: building the programs");
     if let Err(error) = process::run(&mut build) {
         report.failed("end-to-end", &error);
@@ -253,10 +243,7 @@ mod tests {
     #[test]
     fn a_step_that_fails_or_runs_nothing_counts_as_a_failure() {
         let mut report = Report::default();
-        let passed = Tally {
-            passed: 3,
-            ..Tally::default()
-        };
+        let passed = Tally { passed: 3, ..Tally::default() };
         report.count("good", true, passed);
         report.count("crashed", false, passed);
         report.count("empty", true, Tally::default());

@@ -19,11 +19,8 @@ pub struct Demo<'a> {
 /// The configuration file: McMahan's 2NN with E = 1 and B = 10. A cohort has
 /// room for tabs beside the native clients.
 pub fn text(demo: &Demo<'_>) -> String {
-    let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:{}\"\nstore = {}\n",
-        demo.port,
-        quoted(demo.store)
-    );
+    let mut text =
+        format!("[server]\nlisten = \"127.0.0.1:{}\"\nstore = {}\n", demo.port, quoted(demo.store));
     if let Some(page) = demo.page {
         line(&mut text, "page", &quoted(page));
     }
@@ -43,10 +40,8 @@ pub fn text(demo: &Demo<'_>) -> String {
     line(&mut text, "report_goal", &demo.clients.max(64).to_string());
     text.push_str("minimum_reports = 1\ndeadline = \"120s\"\n");
     text.push_str("\n[task.evaluation]\nformat = \"idx\"\n");
-    for (key, file) in [
-        ("images", "t10k-images-idx3-ubyte"),
-        ("labels", "t10k-labels-idx1-ubyte"),
-    ] {
+    for (key, file) in [("images", "t10k-images-idx3-ubyte"), ("labels", "t10k-labels-idx1-ubyte")]
+    {
         line(&mut text, key, &quoted(&demo.mnist.join(file)));
     }
     text

@@ -22,12 +22,7 @@ pub struct Table {
 impl Table {
     /// `rounds`: after how many the task is done, if ever.
     pub fn new(rounds: Option<u64>) -> Self {
-        Self {
-            rounds,
-            printed: 0,
-            trained: 0,
-            accuracy: None,
-        }
+        Self { rounds, printed: 0, trained: 0, accuracy: None }
     }
 
     /// The rows that `task` adds. A round waits for its evaluation, unless a
@@ -106,10 +101,7 @@ mod tests {
     fn a_row_fits_under_the_header() {
         let row = row(12, &entry(12, Some(0.9625)));
         assert_eq!(row.len(), HEADER.len());
-        assert_eq!(
-            row,
-            "   12    0.9625    0.0375        8      1.2     6.37 MB     6.40 MB"
-        );
+        assert_eq!(row, "   12    0.9625    0.0375        8      1.2     6.37 MB     6.40 MB");
     }
 
     #[test]

@@ -1,0 +1,69 @@
+// Speed of local training in the browser, printed as a JSON array. Each case
+// runs in a fresh dedicated worker, as in the npm package.
+
+import { createReadStream, existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+
+import { ROOT, SWITCHES, chromium, needed } from '../e2e/harness/paths.mjs';
+
+const MODULES = needed(`${ROOT}web/package/wasm`);
+const WORKER = new URL('worker.mjs', import.meta.url);
+const MODELS = ['mnist-2nn', 'mnist-cnn'];
+const BATCHES = [10, 32];
+const TYPES = { js: 'text/javascript', mjs: 'text/javascript', wasm: 'application/wasm' };
+
+const cases = ['cpu', 'webgpu'].flatMap((backend) =>
+  MODELS.flatMap((model) => BATCHES.map((batch) => ({ backend, model, batch }))),
+);
+
+const server = await serve();
+const browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
+try {
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  const results = [];
+  for (const one of cases) {
+    process.stderr.write(`    ${one.backend} ${one.model} batch ${one.batch}\n`);
+    results.push({ ...(await page.evaluate(inWorker, one)), ...one });
+  }
+  console.log(JSON.stringify(results));
+} finally {
+  await browser.close();
+  server.close();
+}
+
+/** Runs in the page. */
+function inWorker(one) {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker('/worker.mjs', { type: 'module' });
+    worker.onmessage = ({ data }) => {
+      worker.terminate();
+      if (data.error) reject(new Error(data.error));
+      else resolve(data.result);
+    };
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.postMessage(one);
+  });
+}
+
+/** An empty page, the worker and the modules. */
+function serve() {
+  const server = createServer(({ url }, answer) => {
+    const name = url.slice(1);
+    const file = name === 'worker.mjs' ? WORKER : `${MODULES}/${name}`;
+    if (name === '') {
+      answer.setHeader('content-type', 'text/html');
+      answer.end('<!doctype html><title>bench</title>');
+    } else if (/^[\w.]+$/.test(name) && existsSync(file)) {
+      answer.setHeader('content-type', TYPES[name.split('.').at(-1)] ?? 'text/plain');
+      createReadStream(file).pipe(answer);
+    } else {
+      answer.statusCode = 404;
+      answer.end();
+    }
+  });
+  return new Promise((resolve, reject) => {
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => resolve(server));
+  });
+}

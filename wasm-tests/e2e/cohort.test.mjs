@@ -1,0 +1,140 @@
+// One cohort of everything there is: a WebGPU tab, a CPU tab and native
+// clients, with the real aggregator and the real page. The tests go in order
+// and share the programs: each one starts from where the last one ended.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { SWITCHES, chromium } from './harness/paths.mjs';
+import { Aggregator, newFolder, removeFolder, startNativeClients } from './harness/programs.mjs';
+import { openTab } from './harness/tab.mjs';
+
+const NATIVE = 3;
+const TASK = { id: 'digits', model: 'mnist-2nn', learningRate: 0.1, minimumCohort: NATIVE };
+// A step on the software adapter takes half a second.
+const FEW = 30;
+const SOME = 200;
+// What a person takes for immediate.
+const PROMPT_MS = 200;
+
+const accepted = (event) => event.type === 'update' && event.outcome === 'accepted';
+const evaluated = ({ history }) => history.filter(({ accuracy }) => accuracy !== null);
+
+describe('a cohort of tabs and native clients', { concurrency: false }, () => {
+  let folder;
+  let aggregator;
+  let clients;
+  let browser;
+  let cpu;
+  let webgpu;
+
+  before(async () => {
+    folder = newFolder();
+    aggregator = await Aggregator.start(folder, TASK);
+    browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
+  });
+
+  after(async () => {
+    await browser?.close();
+    await clients?.end();
+    const ended = await aggregator?.end();
+    if (folder) removeFolder(folder);
+    assert.equal(ended, 0, 'the aggregator ends well when asked to');
+  });
+
+  test('one click, and a tab is in the next round', async () => {
+    cpu = await openTab(browser, aggregator.page({ backend: 'cpu', examples: SOME }));
+    await cpu.page.getByRole('button', { name: /start/i }).click();
+    await cpu.sees('the CPU tab waits', ({ type, state }) => type === 'status' && state === 'waiting');
+    clients = startNativeClients(aggregator, { clients: NATIVE, examples: 600 });
+    const { round } = await cpu.sees('the first update is accepted', accepted);
+    assert.equal(round, 1);
+    assert.ok((await cpu.events('backend')).every(({ backend }) => backend === 'cpu'));
+  });
+
+  test('a WebGPU tab, a CPU tab and native clients report in the same rounds', async () => {
+    webgpu = await openTab(browser, aggregator.page({ backend: 'webgpu', examples: FEW, start: 1 }));
+    await webgpu.sees('the backend is WebGPU', ({ type, backend }) => type === 'backend' && backend === 'webgpu');
+    const everyone = ({ history }) => history.filter(({ reports }) => reports === NATIVE + 2);
+    const state = await aggregator.reaches('two rounds with everyone', (task) => everyone(task).length >= 2, 240);
+    const rounds = everyone(state).map(({ round }) => round);
+    const last = rounds.at(-1);
+    await webgpu.sees('the WebGPU tab hears of its update', (event) => accepted(event) && event.round >= last);
+    await cpu.sees('the CPU tab hears of its update', (event) => accepted(event) && event.round >= last);
+    for (const tab of [cpu, webgpu]) {
+      const own = await tab.acceptedRounds();
+      assert.ok(rounds.every((round) => own.includes(round)), `rounds ${rounds} of all, ${own} of a tab`);
+    }
+  });
+
+  test('the WebGPU tab names its adapter and how far its gradient is from the CPU\'s', async () => {
+    const [{ adapter, gradientError }] = await webgpu.events('backend');
+    assert.ok(gradientError <= 1e-3, `gradient error ${gradientError}`);
+    assert.ok(adapter, 'the adapter has a name');
+  });
+
+  test('the global accuracy rises', async () => {
+    const state = await aggregator.reaches('six evaluated rounds', (task) => evaluated(task).length >= 6, 240);
+    const accuracies = evaluated(state).map(({ accuracy }) => accuracy);
+    assert.ok(accuracies.at(-1) > accuracies[0] + 0.05, `accuracies ${accuracies}`);
+    assert.ok(accuracies.at(-1) > 0.5, `accuracies ${accuracies}`);
+  });
+
+  test('a CPU tab never asks for the WebGPU module', () => {
+    const modules = cpu.requests.filter((url) => /fedra_\w+.*\.wasm/.test(url));
+    assert.equal(modules.length, 1, `modules ${modules}`);
+    assert.match(modules[0], /fedra_cpu/);
+    assert.deepEqual(cpu.requests.filter((url) => /webgpu/.test(new URL(url).pathname)), []);
+    assert.ok(webgpu.requests.some((url) => /fedra_webgpu.*\.wasm/.test(url)));
+  });
+
+  test('the page stays responsive while it trains', async () => {
+    await cpu.forgetLongTasks();
+    const from = (await cpu.acceptedRounds()).length;
+    const pause = cpu.page.getByRole('button', { name: /pause/i });
+    const resume = cpu.page.getByRole('button', { name: /resume/i });
+    await cpu.sees('the CPU tab trains', ({ type }) => type === 'progress');
+    await pause.click();
+    await resume.click();
+    await pause.waitFor();
+    await cpu.page.waitForFunction(() => window.watched.clickDelays.length >= 3);
+    const delays = await cpu.clickDelays();
+    assert.ok(delays.slice(-2).every((delay) => delay < PROMPT_MS), `clicks waited ${delays} ms`);
+    await aggregator.reaches('two more rounds', (() => {
+      let first;
+      return ({ round }) => round >= (first ??= round) + 2;
+    })(), 120);
+    assert.ok((await cpu.acceptedRounds()).length > from, 'it went on training');
+    assert.deepEqual(await cpu.longTasks(), [], 'no task of 50 ms or more on the main thread');
+  });
+
+  test('a tab that is closed in mid-round does not stall it', async () => {
+    const before = (await webgpu.events()).length;
+    await webgpu.page.waitForFunction(
+      (seen) => window.watched.events.slice(seen).some(({ type, state }) => type === 'status' && state === 'training'),
+      before,
+      { timeout: 120_000 },
+    );
+    const { round } = await aggregator.state();
+    const started = Date.now();
+    await webgpu.close();
+    webgpu = undefined;
+    await aggregator.reaches('two more rounds', (task) => task.round >= round + 2, 60);
+    assert.ok(Date.now() - started < 60_000, 'the deadline of the round is twice that');
+  });
+
+  test('a killed aggregator goes on from its last round, and the tab comes back', async () => {
+    const { round, model } = await aggregator.state();
+    assert.equal(await aggregator.end('SIGKILL'), 'SIGKILL');
+    await cpu.sees('the tab tries again', ({ type, state }) => type === 'status' && state === 'reconnecting');
+    await aggregator.start();
+    const restarted = await aggregator.state();
+    assert.ok(restarted.round >= round, `round ${restarted.round} after ${round}`);
+    assert.equal(restarted.model.parameters, model.parameters);
+    assert.ok(restarted.history.some((entry) => entry.round === round), 'the history is kept');
+    await cpu.sees('an update after the restart is accepted', (event) => accepted(event) && event.round > restarted.round);
+    const everyone = (entry) => entry.round > restarted.round && entry.reports === NATIVE + 1;
+    await aggregator.reaches('a round with the tab and the native clients', ({ history }) => history.some(everyone), 120);
+    assert.deepEqual(cpu.errors, [], 'no error in the page');
+  });
+});

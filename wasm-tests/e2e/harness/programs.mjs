@@ -1,0 +1,169 @@
+// The real aggregator and the real native clients, as child processes.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { MNIST, PAGE, needed, program } from './paths.mjs';
+import { until } from './until.mjs';
+
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+/** A child process with its output in a file. */
+class Program {
+  constructor(name, args, log) {
+    this.name = name;
+    this.log = log;
+    const output = openSync(log, 'a');
+    this.child = spawn(program(name), args, { stdio: ['ignore', output, output] });
+    running.add(this.child);
+    this.ended = new Promise((resolve) => {
+      this.child.on('exit', (code, signal) => {
+        running.delete(this.child);
+        resolve(signal ?? code);
+      });
+      this.child.on('error', resolve);
+    });
+  }
+
+  get isRunning() {
+    return running.has(this.child);
+  }
+
+  /** Ends it with `signal`; returns its exit code or the signal. */
+  async end(signal = 'SIGTERM') {
+    if (this.isRunning) this.child.kill(signal);
+    return await this.ended;
+  }
+
+  lastLines() {
+    return readFileSync(this.log, 'utf8').split('\n').slice(-30).join('\n');
+  }
+}
+
+/** A folder for one test's files, removed by `removeFolder`. */
+export function newFolder() {
+  return mkdtempSync(join(tmpdir(), 'fedra-e2e-'));
+}
+
+export function removeFolder(folder) {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** An aggregator on a port of its own; it can be killed and started again. */
+export class Aggregator {
+  constructor(folder, port, task) {
+    this.folder = folder;
+    this.port = port;
+    this.task = task;
+    this.config = join(folder, 'fedra.toml');
+    writeFileSync(this.config, configuration(folder, port, task));
+  }
+
+  /** Starts one with the task's settings, once it is ready. */
+  static async start(folder, task) {
+    const aggregator = new Aggregator(folder, await freePort(), task);
+    await aggregator.start();
+    return aggregator;
+  }
+
+  get http() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get socket() {
+    return `ws://127.0.0.1:${this.port}/v1/connect`;
+  }
+
+  /** The page's address, with query parameters. */
+  page(parameters) {
+    return `${this.http}/?${new URLSearchParams({ task: this.task.id, ...parameters })}`;
+  }
+
+  async start() {
+    const args = ['serve', '--config', this.config];
+    this.program = new Program('fedra-aggregator', args, join(this.folder, 'aggregator.log'));
+    await until('the aggregator is ready', async () => {
+      if (!this.program.isRunning) throw new Error(`the aggregator ended:\n${this.program.lastLines()}`);
+      return await fetch(`${this.http}/readyz`).then((answer) => answer.ok, () => false);
+    });
+  }
+
+  async end(signal) {
+    return await this.program.end(signal);
+  }
+
+  /** The task's JSON. */
+  async state() {
+    const answer = await fetch(`${this.http}/v1/tasks/${this.task.id}`);
+    if (!answer.ok) throw new Error(`GET /v1/tasks/${this.task.id}: ${answer.status}`);
+    return await answer.json();
+  }
+
+  /** Waits until the task's state satisfies `condition`; returns the state. */
+  async reaches(what, condition, seconds) {
+    let last;
+    return await until(
+      what,
+      async () => {
+        last = await this.state();
+        return condition(last) ? last : undefined;
+      },
+      { seconds, state: () => last },
+    );
+  }
+}
+
+/** `clients` native clients in one process. */
+export function startNativeClients(aggregator, { clients, examples }) {
+  const args = ['--url', aggregator.socket, '--task', aggregator.task.id, '--data', needed(MNIST)];
+  args.push('--clients', String(clients), '--examples', String(examples));
+  return new Program('fedra-edge', args, join(aggregator.folder, 'clients.log'));
+}
+
+function configuration(folder, port, task) {
+  const text = (value) => JSON.stringify(value);
+  return `[server]
+listen = "127.0.0.1:${port}"
+store = ${text(join(folder, 'store'))}
+page = ${text(needed(PAGE))}
+
+[[task]]
+id = ${text(task.id)}
+title = "End to end"
+model = ${text(task.model)}
+seed = 1
+
+[task.training]
+epochs = 1
+batch_size = 10
+learning_rate = ${task.learningRate}
+
+[task.round]
+cohort_size = 16
+minimum_cohort = ${task.minimumCohort}
+selection_window = "1s"
+report_goal = 16
+minimum_reports = 1
+deadline = "120s"
+
+[task.evaluation]
+format = "idx"
+images = ${text(join(MNIST, 't10k-images-idx3-ubyte'))}
+labels = ${text(join(MNIST, 't10k-labels-idx1-ubyte'))}
+`;
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}

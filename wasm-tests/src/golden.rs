@@ -1,0 +1,121 @@
+//! Numbers that native code computed, for the browser to be compared with.
+//!
+//! A gradient of the CNN has 1.7 million values, so the file keeps a sample of
+//! them, spread over every tensor of the model, and the norm of the whole.
+//! `tests/golden.rs` keeps the file true and writes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fedra_edge_client::backend::relative_error;
+use fedra_edge_client::bench::synthetic;
+use fedra_learning::{Compute, Dataset, LearningError, LocalTrainer, gradient, init_parameters};
+use fedra_protocol::{LocalTraining, ModelSpec};
+use serde::{Deserialize, Serialize};
+
+/// The models that are compared.
+pub const MODELS: [&str; 2] = ["mnist-2nn", "mnist-cnn"];
+/// Most values kept of one tensor.
+const SAMPLES_PER_TENSOR: usize = 64;
+const SEED: u64 = 7;
+/// Examples of the gradient.
+const BATCH: u32 = 10;
+/// Examples of the short training: three steps.
+const EXAMPLES: usize = 30;
+
+/// A flat vector, shortened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Euclidean norm of the whole vector.
+    pub norm: f64,
+    /// Values spread over it.
+    pub values: Vec<f32>,
+}
+
+impl Sample {
+    fn of(spec: &ModelSpec, vector: &[f32]) -> Self {
+        let square = |&value: &f32| f64::from(value) * f64::from(value);
+        let mut values = Vec::new();
+        let mut start = 0;
+        for tensor in spec.layout() {
+            let count = tensor.len().min(SAMPLES_PER_TENSOR);
+            values.extend((0..count).map(|i| vector[start + i * tensor.len() / count]));
+            start += tensor.len();
+        }
+        Self { norm: vector.iter().map(square).sum::<f64>().sqrt(), values }
+    }
+
+    /// Relative difference from `reference`, of the values and of the norms:
+    /// the larger one.
+    pub fn error(&self, reference: &Self) -> f64 {
+        let values = relative_error(&reference.values, &self.values);
+        values.max(((self.norm - reference.norm) / reference.norm).abs())
+    }
+}
+
+/// What is compared of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// The gradient of one batch.
+    pub gradient: Sample,
+    /// What three steps of SGD change.
+    pub delta: Sample,
+}
+
+/// The file's content.
+pub type File = BTreeMap<String, Numbers>;
+
+/// What native code computed.
+pub fn file() -> File {
+    serde_json::from_str(include_str!("golden.json")).expect("the file is part of this crate")
+}
+
+/// Parameters and examples that everyone starts from.
+pub struct Fixture {
+    /// The model.
+    pub spec: ModelSpec,
+    /// Its parameters.
+    pub parameters: Vec<f32>,
+    data: Arc<Dataset>,
+}
+
+impl Fixture {
+    /// The fixture of one of [`MODELS`].
+    pub fn new(model: &str) -> Self {
+        let spec = ModelSpec::builtin(model).expect("a model that is built in");
+        let data = synthetic(&spec, EXAMPLES).expect("examples made for the model");
+        Self { parameters: init_parameters(&spec, SEED), spec, data: Arc::new(data) }
+    }
+
+    /// The whole gradient of the first batch on a device.
+    pub async fn gradient(&self, compute: &Compute) -> Result<Vec<f32>, LearningError> {
+        let batch: Vec<u32> = (0..BATCH).collect();
+        gradient(&self.spec, &self.parameters, &self.data, &batch, compute).await
+    }
+
+    /// What three steps of SGD change, on a device.
+    pub async fn delta(&self, compute: &Compute) -> Result<Vec<f32>, LearningError> {
+        let plan = LocalTraining {
+            epochs: 1,
+            batch_size: BATCH,
+            learning_rate: 0.1,
+            momentum: 0.5,
+            weight_decay: 0.001,
+            seed: SEED,
+            max_examples: 0,
+        };
+        let data = Arc::clone(&self.data);
+        let mut trainer = LocalTrainer::new(&self.spec, &self.parameters, data, &plan, compute)?;
+        while trainer.step().is_some() {}
+        let trained = trainer.parameters().await?;
+        Ok(trained.iter().zip(&self.parameters).map(|(after, before)| after - before).collect())
+    }
+
+    /// The numbers of a device, shortened as in the file.
+    pub async fn numbers(&self, compute: &Compute) -> Result<Numbers, LearningError> {
+        Ok(Numbers {
+            gradient: Sample::of(&self.spec, &self.gradient(compute).await?),
+            delta: Sample::of(&self.spec, &self.delta(compute).await?),
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! What only a real browser can show. The Rust tests lie in `tests/`, one
+//! file a browser page; the end-to-end runs in `e2e/`.
+//!
+//! This library holds what the native and the browser side of a comparison
+//! share. Nothing here ships.
+
+pub mod golden;

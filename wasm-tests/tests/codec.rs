@@ -1,0 +1,59 @@
+//! The wire form in the browser is the native one, to the byte. The messages
+//! and their bytes are those of the protocol's own tests.
+#![cfg(target_arch = "wasm32")]
+
+#[path = "../../crates/protocol/tests/common/mod.rs"]
+#[allow(dead_code)]
+mod common;
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use fedra_protocol::{ClientMessage, DecodeError, ServerMessage};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+const CLIENT: &str = include_str!("../../crates/protocol/tests/golden/client.txt");
+const SERVER: &str = include_str!("../../crates/protocol/tests/golden/server.txt");
+
+fn golden(file: &str) -> Vec<Bytes> {
+    file.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (_, bytes) = line.split_once(' ').expect("a name and bytes");
+            Bytes::from(hex::decode(bytes).expect("hexadecimal"))
+        })
+        .collect()
+}
+
+fn check<M: Debug + PartialEq>(
+    messages: Vec<M>,
+    golden: &[Bytes],
+    encode: fn(&M) -> Bytes,
+    decode: fn(Bytes) -> Result<M, DecodeError>,
+) {
+    assert_eq!(messages.len(), golden.len());
+    for (message, bytes) in messages.into_iter().zip(golden) {
+        assert_eq!(encode(&message), bytes, "{message:?}");
+        assert_eq!(decode(bytes.clone()), Ok(message));
+    }
+}
+
+#[wasm_bindgen_test]
+fn the_clients_messages_are_the_native_ones() {
+    check(common::client_messages(), &golden(CLIENT), ClientMessage::encode, ClientMessage::decode);
+}
+
+#[wasm_bindgen_test]
+fn the_servers_messages_are_the_native_ones() {
+    check(common::server_messages(), &golden(SERVER), ServerMessage::encode, ServerMessage::decode);
+}
+
+#[wasm_bindgen_test]
+fn garbage_is_refused() {
+    for bytes in [&[][..], &[0xff], &[0xff; 64], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        let bytes = Bytes::from_static(bytes);
+        assert!(ServerMessage::decode(bytes.clone()).is_err(), "{bytes:?}");
+    }
+}

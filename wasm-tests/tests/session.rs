@@ -1,0 +1,166 @@
+//! A session in the browser goes through a round: from data to an accepted
+//! update, every message as bytes, and comes back after a lost connection.
+#![cfg(target_arch = "wasm32")]
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fedra_edge_client::session::{Action, Event, Session};
+use fedra_edge_client::{ClientEvent, SessionState, UpdateFate};
+use fedra_protocol::{
+    CheckedIn, ClientMessage, LocalTraining, ModelRef, ModelSpec, RoundAssignment, RoundId,
+    RoundPhase, ServerMessage, Sha256Hash, TaskDescription, TaskId, TaskStatus, UpdateOutcome,
+    UpdateVerdict, Welcome,
+};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
+const CHUNK: u32 = 6;
+
+/// A session and the other end of its wire.
+struct Wire {
+    session: Session,
+    now: Duration,
+}
+
+impl Wire {
+    fn new() -> Self {
+        Self { session: Session::new(task_id()), now: Duration::ZERO }
+    }
+
+    fn feed(&mut self, event: Event) -> Vec<Action> {
+        self.now += Duration::from_millis(1);
+        self.session.handle(event, self.now, 0.5)
+    }
+
+    fn receive(&mut self, message: ServerMessage) -> Vec<Action> {
+        let message = ServerMessage::decode(message.encode()).unwrap();
+        self.feed(Event::Received(message))
+    }
+
+    fn sent(&mut self) -> Vec<ClientMessage> {
+        std::iter::from_fn(|| self.session.poll_transmit())
+            .map(|message| ClientMessage::decode(message.encode()).unwrap())
+            .collect()
+    }
+
+    fn greet(&mut self) {
+        self.feed(Event::Connected);
+        assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
+        self.receive(ServerMessage::Welcome(Welcome {
+            version: 1,
+            session_id: "browser".into(),
+            heartbeat: Duration::from_secs(20),
+            max_chunk_bytes: CHUNK,
+        }));
+        assert_eq!(self.sent(), [ClientMessage::CheckIn { task: task_id() }]);
+        let actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
+            task: TaskDescription {
+                id: task_id(),
+                title: "Digits".into(),
+                model: ModelSpec::mnist_2nn(),
+            },
+            status: status(),
+        })));
+        assert!(is_now(&actions, SessionState::Waiting), "{actions:?}");
+    }
+}
+
+fn task_id() -> TaskId {
+    TaskId::new("digits").unwrap()
+}
+
+fn model() -> ModelRef {
+    ModelRef { round: 0, sha256: Sha256Hash::of(b"model"), url: "/v1/models/x".into(), bytes: 8 }
+}
+
+fn status() -> TaskStatus {
+    TaskStatus {
+        round: ROUND,
+        phase: RoundPhase::Selecting,
+        clients_connected: 1,
+        cohort: 0,
+        reported: 0,
+        left: 0,
+        report_goal: 1,
+        deadline: None,
+        model: model(),
+        evaluation: None,
+        rounds_total: None,
+    }
+}
+
+fn is_now(actions: &[Action], wanted: SessionState) -> bool {
+    actions.iter().any(|action| {
+        matches!(action, Action::Emit(ClientEvent::Status { state, .. }) if *state == wanted)
+    })
+}
+
+#[wasm_bindgen_test]
+fn a_round_from_data_to_an_accepted_update() {
+    let mut wire = Wire::new();
+    assert!(wire.feed(Event::DataReady).contains(&Action::Connect));
+    wire.greet();
+    let actions = wire.receive(ServerMessage::RoundAssignment(RoundAssignment {
+        round: ROUND,
+        model: model(),
+        training: LocalTraining {
+            epochs: 1,
+            batch_size: 10,
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+            max_examples: 0,
+        },
+        deadline: Duration::from_secs(60),
+    }));
+    assert!(actions.iter().any(|action| matches!(action, Action::Work(_))), "{actions:?}");
+    assert!(is_now(&wire.feed(Event::Downloaded { round: ROUND }), SessionState::Training));
+
+    let update = Bytes::from_static(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    wire.feed(Event::Trained { round: ROUND, update: update.clone(), examples: 30 });
+    let [ClientMessage::UpdateBegin(begin)] = &wire.sent()[..] else {
+        panic!("no announcement");
+    };
+    assert_eq!((begin.round, begin.bytes, begin.examples), (ROUND, 8, 30));
+
+    wire.receive(ServerMessage::UploadReady { round: ROUND, offset: 0 });
+    let mut arrived = BytesMut::new();
+    for message in wire.sent() {
+        let ClientMessage::UpdateChunk(chunk) = message else {
+            panic!("not a chunk: {message:?}");
+        };
+        assert!(chunk.is_intact() && chunk.data.len() <= CHUNK as usize);
+        assert_eq!(chunk.offset, arrived.len() as u64);
+        arrived.extend_from_slice(&chunk.data);
+    }
+    assert_eq!(arrived, update);
+
+    let actions = wire.receive(ServerMessage::UpdateOutcome(UpdateOutcome {
+        round: ROUND,
+        verdict: UpdateVerdict::Accepted,
+        message: String::new(),
+    }));
+    let accepted = |action: &Action| {
+        matches!(
+            action,
+            Action::Emit(ClientEvent::Update { outcome: UpdateFate::Accepted, round: 1, .. })
+        )
+    };
+    assert!(actions.iter().any(accepted), "{actions:?}");
+}
+
+#[wasm_bindgen_test]
+fn a_lost_connection_is_opened_again() {
+    let mut wire = Wire::new();
+    wire.feed(Event::DataReady);
+    wire.greet();
+    let actions = wire.feed(Event::Disconnected { reason: "gone".into() });
+    assert!(is_now(&actions, SessionState::Reconnecting), "{actions:?}");
+    wire.now = wire.session.deadline().expect("a time to try again");
+    assert!(wire.feed(Event::Timer).contains(&Action::Connect));
+    wire.greet();
+}
