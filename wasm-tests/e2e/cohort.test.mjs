@@ -52,6 +52,28 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     assert.ok((await cpu.events('backend')).every(({ backend }) => backend === 'cpu'));
   });
 
+  // Before the WebGPU tab: its adapter in software takes every core, and the
+  // browser counts the time that a task waits for one.
+  test('the page stays responsive while it trains', async () => {
+    await cpu.forgetLongTasks();
+    const from = (await cpu.acceptedRounds()).length;
+    const pause = cpu.page.getByRole('button', { name: /pause/i });
+    const resume = cpu.page.getByRole('button', { name: /resume/i });
+    await cpu.sees('the CPU tab trains', ({ type }) => type === 'progress');
+    await pause.click();
+    await resume.click();
+    await pause.waitFor();
+    await cpu.page.waitForFunction(() => window.watched.clickDelays.length >= 3);
+    const delays = await cpu.clickDelays();
+    assert.ok(delays.slice(-2).every((delay) => delay < PROMPT_MS), `clicks waited ${delays} ms`);
+    await aggregator.reaches('two more rounds', (() => {
+      let first;
+      return ({ round }) => round >= (first ??= round) + 2;
+    })(), 120);
+    assert.ok((await cpu.acceptedRounds()).length > from, 'it went on training');
+    assert.deepEqual(await cpu.longTasks(), [], 'no task of 50 ms or more on the main thread');
+  });
+
   test('a WebGPU tab, a CPU tab and native clients report in the same rounds', async () => {
     webgpu = await openTab(browser, aggregator.page({ backend: 'webgpu', examples: FEW, start: 1 }));
     await webgpu.sees('the backend is WebGPU', ({ type, backend }) => type === 'backend' && backend === 'webgpu');
@@ -88,26 +110,6 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     assert.ok(webgpu.requests.some((url) => /fedra_webgpu.*\.wasm/.test(url)));
   });
 
-  test('the page stays responsive while it trains', async () => {
-    await cpu.forgetLongTasks();
-    const from = (await cpu.acceptedRounds()).length;
-    const pause = cpu.page.getByRole('button', { name: /pause/i });
-    const resume = cpu.page.getByRole('button', { name: /resume/i });
-    await cpu.sees('the CPU tab trains', ({ type }) => type === 'progress');
-    await pause.click();
-    await resume.click();
-    await pause.waitFor();
-    await cpu.page.waitForFunction(() => window.watched.clickDelays.length >= 3);
-    const delays = await cpu.clickDelays();
-    assert.ok(delays.slice(-2).every((delay) => delay < PROMPT_MS), `clicks waited ${delays} ms`);
-    await aggregator.reaches('two more rounds', (() => {
-      let first;
-      return ({ round }) => round >= (first ??= round) + 2;
-    })(), 120);
-    assert.ok((await cpu.acceptedRounds()).length > from, 'it went on training');
-    assert.deepEqual(await cpu.longTasks(), [], 'no task of 50 ms or more on the main thread');
-  });
-
   test('a tab that is closed in mid-round does not stall it', async () => {
     const before = (await webgpu.events()).length;
     await webgpu.page.waitForFunction(
@@ -121,6 +123,31 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     webgpu = undefined;
     await aggregator.reaches('two more rounds', (task) => task.round >= round + 2, 60);
     assert.ok(Date.now() - started < 60_000, 'the deadline of the round is twice that');
+  });
+
+  test('a tab that loses its WebGPU device goes on with the CPU', async () => {
+    const tab = await openTab(browser, aggregator.page({ backend: 'webgpu', examples: FEW }));
+    // The page cannot reach the device in the worker, so the worker keeps it at hand.
+    const keepDevice = tab.page.waitForEvent('worker').then(async (worker) => {
+      await worker.evaluate(() => {
+        const request = GPUAdapter.prototype.requestDevice;
+        GPUAdapter.prototype.requestDevice = async function (...options) {
+          self.device = await request.apply(this, options);
+          return self.device;
+        };
+      });
+      return worker;
+    });
+    await tab.page.getByRole('button', { name: /start/i }).click();
+    const worker = await keepDevice;
+    await tab.sees('the backend is WebGPU', ({ type, backend }) => type === 'backend' && backend === 'webgpu');
+    await worker.evaluate(() => self.device.destroy());
+    const lost = await tab.sees('the loss is reported', ({ type, code }) => type === 'error' && code === 'device-lost');
+    assert.equal(lost.fatal, false);
+    await tab.sees('the backend is the CPU', ({ type, backend }) => type === 'backend' && backend === 'cpu');
+    const { round } = await aggregator.state();
+    await tab.sees('its updates count again', (event) => accepted(event) && event.round > round);
+    await tab.close();
   });
 
   test('a killed aggregator goes on from its last round, and the tab comes back', async () => {
