@@ -44,14 +44,7 @@ pub fn run(options: &Options) -> Result<()> {
     check_port(options.port)?;
     prerequisites::npm_packages(&project::web())?;
     status::step("Building the aggregator and the native edge client");
-    process::run(project::cargo().args([
-        "build",
-        "-p",
-        "fedra-aggregator",
-        "-p",
-        "fedra-edge-client",
-        "--bins",
-    ]))?;
+    process::run(&mut project::build_programs())?;
     if !options.exit {
         dist::run(&dist::Options::default())?;
     }

@@ -74,7 +74,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// What a command that was run to its end left behind.
 pub struct Finished {
-    pub success: bool,
+    pub status: ExitStatus,
     pub stdout: String,
 }
 
@@ -113,7 +113,7 @@ fn run_with(command: &mut Command, echo: fn(&[u8]) -> io::Result<()>) -> Result<
         Ok(text) => text.context("cannot read a child's output")?,
         Err(_) => bail!("the thread that reads a child's output panicked"),
     };
-    Ok(Finished { success: status.success(), stdout })
+    Ok(Finished { status, stdout })
 }
 
 /// Runs `command` quietly and returns its standard output, or nothing when it
@@ -355,7 +355,7 @@ mod tests {
     fn output_is_returned_and_a_failing_exit_is_told() {
         let mut command = Command::new("sh");
         let finished = run_and_read(command.args(["-c", "echo one; echo two; exit 3"])).unwrap();
-        assert!(!finished.success);
+        assert_eq!(finished.status.code(), Some(3));
         assert_eq!(finished.stdout, "one\ntwo\n");
     }
 

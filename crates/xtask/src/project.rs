@@ -51,6 +51,13 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Builds the aggregator and the native client, to be found by [`program`].
+pub fn build_programs() -> Command {
+    let mut command = cargo();
+    command.args(["build", "-p", "fedra-aggregator", "-p", "fedra-edge-client", "--bins"]);
+    command
+}
+
 /// `npm` in `folder`.
 pub fn npm(folder: &Path) -> Command {
     let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });

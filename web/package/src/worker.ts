@@ -6,7 +6,7 @@
 import { loadBuild } from './build.js';
 import type { EdgeClient } from './build.js';
 import { FedraError } from './errors.js';
-import type { ClientEvent } from './events.js';
+import type { BackendEvent, ClientEvent } from './events.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 
 declare const self: DedicatedWorkerGlobalScope;
@@ -54,10 +54,9 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function start(config: ClientConfig): Promise<void> {
   try {
-    const { EdgeClient, backend, webgpu, reason, notice } = await loadBuild(config.backend);
+    const { EdgeClient, backend, webgpu, adapter, reason, notice } = await loadBuild(config.backend);
     client = new EdgeClient({ ...config, backend }, (event) => {
-      // The module cannot know why it was given this build.
-      report(event.type === 'backend' && reason ? { ...event, reason } : event);
+      report(event.type === 'backend' ? withTheBrowsersWords(event, adapter, reason) : event);
     });
     post({ type: 'started', webgpu });
     if (notice) report(notice);
@@ -65,6 +64,12 @@ async function start(config: ClientConfig): Promise<void> {
   } catch (error) {
     post({ type: 'failed', ...coded(error, 'worker-failed') });
   }
+}
+
+/** The module cannot know why it was given this build, nor the adapter's name. */
+function withTheBrowsersWords(event: BackendEvent, adapter?: string, reason?: string): BackendEvent {
+  const named = event.backend === 'webgpu' && adapter ? { adapter } : {};
+  return { ...event, ...named, ...(reason ? { reason } : {}) };
 }
 
 async function run(running: EdgeClient): Promise<void> {

@@ -1,12 +1,9 @@
 //! Training in the browser gives the numbers that it gives natively, on the
 //! CPU and on WebGPU, and a WebGPU that computes wrong is found out.
-#![cfg(target_arch = "wasm32")]
 
 use fedra_learning::Compute;
 use fedra_wasm_tests::golden::{Fixture, MODELS, file};
-use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
-
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
 /// Native against WASM, both on the CPU: the order of additions differs.
 const CPU_TOLERANCE: f64 = 1e-4;

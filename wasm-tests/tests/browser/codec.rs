@@ -1,8 +1,7 @@
 //! The wire form in the browser is the native one, to the byte. The messages
 //! and their bytes are those of the protocol's own tests.
-#![cfg(target_arch = "wasm32")]
 
-#[path = "../../crates/protocol/tests/common/mod.rs"]
+#[path = "../../../crates/protocol/tests/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
 
@@ -10,12 +9,10 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use fedra_protocol::{ClientMessage, DecodeError, ServerMessage};
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::wasm_bindgen_test;
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
-
-const CLIENT: &str = include_str!("../../crates/protocol/tests/golden/client.txt");
-const SERVER: &str = include_str!("../../crates/protocol/tests/golden/server.txt");
+const CLIENT: &str = include_str!("../../../crates/protocol/tests/golden/client.txt");
+const SERVER: &str = include_str!("../../../crates/protocol/tests/golden/server.txt");
 
 fn golden(file: &str) -> Vec<Bytes> {
     file.lines()

@@ -1,6 +1,5 @@
 //! A session in the browser goes through a round: from data to an accepted
 //! update, every message as bytes, and comes back after a lost connection.
-#![cfg(target_arch = "wasm32")]
 
 use std::time::Duration;
 
@@ -12,9 +11,7 @@ use fedra_protocol::{
     RoundPhase, ServerMessage, Sha256Hash, TaskDescription, TaskId, TaskStatus, UpdateOutcome,
     UpdateVerdict, Welcome,
 };
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
-
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use wasm_bindgen_test::wasm_bindgen_test;
 
 const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
 const CHUNK: u32 = 6;

@@ -1,0 +1,10 @@
+//! The Rust tests that run in a dedicated worker of a real browser, as the
+//! client does. One program, because each one is linked with all of burn.
+#![cfg(target_arch = "wasm32")]
+
+mod codec;
+mod platform;
+mod session;
+mod training;
+
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
