@@ -125,7 +125,7 @@ fn fold_table(rows: &[Value]) -> Vec<String> {
             |key: &str| row[key].as_f64().map_or("-".to_owned(), |value| format!("{value:.2}"));
         lines.push(format!(
             "{:<12}{:>8}{:>8}{:>12}",
-            row["parameters"],
+            row["parameters"].to_string(),
             number("check"),
             number("fold"),
             number("plain")

@@ -182,7 +182,7 @@ impl Report {
         status::step(name);
         match process::run_and_read(command) {
             Ok(finished) => {
-                self.count(name, finished.status.success(), Tally::read(&finished.stdout))
+                self.count(name, finished.status.success(), Tally::read(&finished.stdout));
             }
             Err(error) => self.failed(name, &error),
         }

@@ -23,9 +23,9 @@ pub fn cargo_test(browser: &Browser) -> Result<Command> {
     let runner = json!([project::program(RUNNER)]);
     let mut command = project::cargo();
     command
-        .args(["test", "-p", "fedra-wasm-tests", "--features", "webgpu"])
+        .args(["test", "-p", "fedra-wasm-tests", "--test", "browser"])
+        .args(["--features", "webgpu"])
         .args(["--target", WASM_TARGET, "--profile", "wasm"])
-        .arg("--no-fail-fast")
         .arg("--config")
         .arg(format!("target.{WASM_TARGET}.runner={runner}"))
         .env("CHROMEDRIVER", &browser.driver)
