@@ -1,6 +1,8 @@
 //! What xtask says about its own work, on standard error: results of a
 //! command go to standard output.
 
+use std::time::Duration;
+
 /// Announces a step.
 pub fn step(text: &str) {
     eprintln!("\n==> {text}");
@@ -26,9 +28,27 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.2} {}", UNITS[unit])
 }
 
+/// Minutes and seconds.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds / 60 {
+        0 => format!("{seconds} s"),
+        minutes => format!("{minutes} min {:02} s", seconds % 60),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use std::time::Duration;
+
+    use super::{bytes, duration};
+
+    #[test]
+    fn durations_are_minutes_and_seconds() {
+        assert_eq!(duration(Duration::from_millis(59_900)), "59 s");
+        assert_eq!(duration(Duration::from_secs(60)), "1 min 00 s");
+        assert_eq!(duration(Duration::from_secs(3_723)), "62 min 03 s");
+    }
 
     #[test]
     fn bytes_are_decimal() {

@@ -2,6 +2,7 @@
 //! of what it costs. Goes on after a failure, so that one run shows them all.
 
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -43,8 +44,9 @@ const ALL: [Step; 6] =
 
 pub fn run(options: &Options) -> Result<()> {
     let steps: &[Step] = if options.steps.is_empty() { &ALL } else { &options.steps };
+    let mut report = Report::new();
     let bench = Bench::prepare(steps)?;
-    let mut report = Report::default();
+    report.line("set-up", "ok");
     for &step in steps {
         if process::interrupted() {
             bail!("interrupted");
@@ -122,8 +124,9 @@ fn host(report: &mut Report) -> Result<()> {
 
 fn web(bench: &Bench, report: &mut Report) -> Result<()> {
     status::step("dist");
-    if let Err(error) = dist::run(&dist::Options::default()) {
-        report.failed("dist", &error);
+    match dist::run(&dist::Options::default()) {
+        Ok(()) => report.line("dist", "ok"),
+        Err(error) => report.failed("dist", &error),
     }
     report.tests("web", project::npm(&project::web()).arg("test"))?;
     let mut page = project::npm(&project::web());
@@ -159,19 +162,38 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 /// What came of the steps so far.
-#[derive(Default)]
 struct Report {
     total: Tally,
     lines: Vec<String>,
     failed: Vec<&'static str>,
+    started: Instant,
+    step_started: Instant,
 }
 
 impl Report {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            total: Tally::default(),
+            lines: Vec::new(),
+            failed: Vec::new(),
+            started: now,
+            step_started: now,
+        }
+    }
+
+    /// Notes how a step ended and how long it took, builds included.
+    fn line(&mut self, name: &str, outcome: &str) {
+        let took = status::duration(self.step_started.elapsed());
+        self.step_started = Instant::now();
+        self.lines.push(format!("{name:<12} {outcome} ({took})"));
+    }
+
     /// A step without tests of its own: it only can fail.
     fn check(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
         status::step(name);
         match process::run(command) {
-            Ok(()) => self.lines.push(format!("{name:<12} ok")),
+            Ok(()) => self.line(name, "ok"),
             Err(error) => self.failed(name, &error),
         }
         stop_if_interrupted()
@@ -201,14 +223,14 @@ impl Report {
         if tally.failed > 0 {
             self.failed.push(name);
         }
-        self.lines.push(format!("{name:<12} {tally}{remark}"));
+        self.line(name, &format!("{tally}{remark}"));
         self.total += tally;
     }
 
     /// A step that could not be carried out counts as one failure.
     fn failed(&mut self, name: &'static str, error: &anyhow::Error) {
         eprintln!("error: {error:#}");
-        self.lines.push(format!("{name:<12} failed"));
+        self.line(name, "failed");
         self.failed.push(name);
         self.total.failed += 1;
     }
@@ -222,6 +244,7 @@ impl Report {
         if !self.failed.is_empty() {
             println!("failed: {}", self.failed.join(", "));
         }
+        println!("in all {}", status::duration(self.started.elapsed()));
         println!("{}", self.total);
         if !self.failed.is_empty() {
             // The reason is on the screen already, and the sum closes it.
@@ -244,12 +267,13 @@ mod tests {
 
     #[test]
     fn a_step_that_fails_or_runs_nothing_counts_as_a_failure() {
-        let mut report = Report::default();
+        let mut report = Report::new();
         let passed = Tally { passed: 3, ..Tally::default() };
         report.count("good", true, passed);
         report.count("crashed", false, passed);
         report.count("empty", true, Tally::default());
         assert_eq!(report.total.to_string(), "6 passed, 2 failed");
         assert_eq!(report.failed, ["crashed", "empty"]);
+        assert!(report.lines[0].starts_with("good         3 passed, 0 failed ("));
     }
 }
