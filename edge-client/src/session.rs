@@ -26,7 +26,7 @@ use crate::events::{ClientEvent, SessionState, UpdateFate};
 use backoff::Backoff;
 use upload::Upload;
 
-/// How long the server may take to answer hello and check-in.
+/// How long the server may take to answer the connection, hello and check-in, each.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
@@ -118,7 +118,7 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Idle,
-    Connecting,
+    Connecting { since: Duration },
     Greeting { since: Duration },
     CheckingIn { since: Duration },
     Member(Part),
@@ -173,11 +173,10 @@ impl Session {
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Idle | State::Closed => None,
-            State::Connecting => None,
             State::Waiting { until } => Some(*until),
-            State::Greeting { since } | State::CheckingIn { since } => {
-                Some(*since + HANDSHAKE_TIMEOUT)
-            }
+            State::Connecting { since }
+            | State::Greeting { since }
+            | State::CheckingIn { since } => Some(*since + HANDSHAKE_TIMEOUT),
             State::Member(_) => {
                 let ping = self.heard_at.max(self.pinged_at) + self.heartbeat;
                 Some(ping.min(self.heard_at + self.heartbeat * MISSED_HEARTBEATS))
@@ -208,7 +207,7 @@ impl Session {
         self.jitter = jitter;
         match event {
             Event::DataReady => match self.state {
-                State::Idle => self.connect(),
+                State::Idle => self.connect(now),
                 _ => Vec::new(),
             },
             Event::Connected => self.connected(now),
@@ -241,14 +240,14 @@ impl Session {
         }
     }
 
-    fn connect(&mut self) -> Vec<Action> {
-        self.state = State::Connecting;
+    fn connect(&mut self, now: Duration) -> Vec<Action> {
+        self.state = State::Connecting { since: now };
         self.outbox.clear();
         vec![Action::Connect, self.emit_status(SessionState::Connecting)]
     }
 
     fn connected(&mut self, now: Duration) -> Vec<Action> {
-        if matches!(self.state, State::Connecting) {
+        if matches!(self.state, State::Connecting { .. }) {
             self.heard_at = now;
             self.pinged_at = now;
             self.state = State::Greeting { since: now };
@@ -263,7 +262,7 @@ impl Session {
     fn disconnected(&mut self, reason: &str, now: Duration) -> Vec<Action> {
         let problem = match self.state {
             State::Idle | State::Waiting { .. } | State::Closed => return Vec::new(),
-            State::Connecting => format!("cannot reach the server ({reason}); trying again"),
+            State::Connecting { .. } => format!("cannot reach the server ({reason}); trying again"),
             _ => format!("the connection was lost ({reason}); trying again"),
         };
         let mut actions = vec![Action::Emit(ClientEvent::problem("no-server", problem))];
@@ -319,7 +318,7 @@ impl Session {
             (ServerMessage::UpdateOutcome(outcome), State::Member(_)) => self.outcome(outcome),
             (ServerMessage::Pong { .. }, _) => Vec::new(),
             // Left over from a connection that this session has given up.
-            (_, State::Waiting { .. } | State::Connecting | State::Idle | State::Closed) => {
+            (_, State::Waiting { .. } | State::Connecting { .. } | State::Idle | State::Closed) => {
                 Vec::new()
             }
             (message, _) => {
@@ -476,8 +475,8 @@ impl Session {
             return Vec::new();
         }
         match self.state {
-            State::Waiting { .. } => self.connect(),
-            State::Greeting { .. } | State::CheckingIn { .. } => {
+            State::Waiting { .. } => self.connect(now),
+            State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
                 self.drop_connection("the server does not answer", now)
             }
             State::Member(_) if now >= self.heard_at + self.heartbeat * MISSED_HEARTBEATS => {
@@ -488,7 +487,7 @@ impl Session {
                 self.outbox.push_back(ClientMessage::Ping { nonce: now.as_millis() as u64 });
                 Vec::new()
             }
-            State::Idle | State::Connecting | State::Closed => Vec::new(),
+            State::Idle | State::Closed => Vec::new(),
         }
     }
 

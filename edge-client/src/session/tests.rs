@@ -202,6 +202,29 @@ fn a_silent_server_is_pinged_and_then_given_up() {
 }
 
 #[test]
+fn a_server_that_never_answers_is_given_up_at_every_step() {
+    for step in 0..3 {
+        let mut rig = Rig::new();
+        rig.feed(Event::DataReady);
+        if step >= 1 {
+            rig.feed(Event::Connected);
+        }
+        if step >= 2 {
+            rig.feed(Event::Received(ServerMessage::Welcome(Welcome {
+                version: 1,
+                session_id: "s".into(),
+                heartbeat: HEARTBEAT,
+                max_chunk_bytes: 4,
+            })));
+        }
+        rig.now = rig.session.deadline().expect("there is a limit");
+        let actions = rig.feed(Event::Timer);
+        assert!(actions.iter().any(|action| matches!(action, Action::Disconnect { .. })), "{step}");
+        assert_eq!(state(&actions), Some(SessionState::Reconnecting));
+    }
+}
+
+#[test]
 fn refusals_for_good_close_and_others_wait_as_long_as_the_server_says() {
     for code in [RefusalCode::UnknownTask, RefusalCode::TaskClosed, RefusalCode::UnsupportedVersion]
     {
