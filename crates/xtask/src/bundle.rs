@@ -2,7 +2,8 @@
 //! that the npm package ships: bindings and sizes.
 //!
 //! There is no wasm-opt: on these modules binaryen 132 at -O2 took minutes, made
-//! the download larger (brotli) and training slower than what LLVM emits.
+//! the download larger (brotli) and the first second of training slower than what
+//! LLVM emits.
 
 use std::fs::{self, File};
 use std::io::Write;
