@@ -1,6 +1,7 @@
 //! Why a message could not be decoded.
 
 use crate::model::ModelSpecError;
+use crate::privacy::PrivacyPolicyError;
 use crate::task::LocalTrainingError;
 
 /// Why bytes are not a valid message. The peer gets the text in a refusal.
@@ -42,4 +43,7 @@ pub enum DecodeError {
     /// A training plan outside its ranges.
     #[error("training: {0}")]
     Training(#[from] LocalTrainingError),
+    /// A privacy policy outside its ranges.
+    #[error("privacy policy: {0}")]
+    Privacy(#[from] PrivacyPolicyError),
 }

@@ -19,6 +19,9 @@ pub enum IdError {
     /// Not a SHA-256 in hexadecimal.
     #[error("a SHA-256 has 64 lower-case hexadecimal digits; not {0:?}")]
     Hash(String),
+    /// Not a subject.
+    #[error("a subject has 32 hexadecimal digits; not {0:?}")]
+    Subject(String),
 }
 
 /// Name of a task, unique on its server: it stands in URLs and metrics.

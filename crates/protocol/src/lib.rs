@@ -11,6 +11,7 @@ mod id;
 pub mod limits;
 mod message;
 mod model;
+mod privacy;
 mod task;
 
 /// The generated protobuf messages. Use the checked types of the crate's root.
@@ -29,6 +30,10 @@ pub use message::{
     ServerMessage, UpdateBegin, UpdateChunk, UpdateFault, UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::{Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use privacy::{
+    AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
+    PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
+};
 pub use task::{
     Evaluation, LocalTraining, LocalTrainingError, ModelRef, RoundPhase, TaskDescription,
     TaskStatus,

@@ -21,7 +21,19 @@ pub const MAX_LAYERS: usize = 128;
 pub const MAX_PARAMETERS: u64 = 1 << 26;
 /// Most activations of one example after any layer.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
+/// Most directions of a layer of fixed filters.
+pub const MAX_ORIENTATIONS: u32 = 64;
+/// Largest side of a fixed filter, pixels.
+pub const MAX_FIXED_KERNEL: u32 = 31;
 /// Most epochs of local training in a round.
 pub const MAX_EPOCHS: u32 = 1_000;
 /// Largest local batch, examples.
 pub const MAX_BATCH: u32 = 65_536;
+/// Most clients in a round of secure aggregation.
+pub const MAX_COHORT: u32 = 1 << 16;
+/// Most neighbours of a client in secure aggregation.
+pub const MAX_NEIGHBOURS: usize = 1 << 10;
+/// Longest ciphertext of a share, bytes.
+pub const MAX_CIPHERTEXT_BYTES: usize = 512;
+/// Most rounds that a privacy policy may grant one subject.
+pub const MAX_PARTICIPATIONS: u32 = 1_000_000;

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::DecodeError;
 use crate::id::{RoundId, TaskId};
 use crate::limits::MAX_MESSAGE_BYTES;
+use crate::privacy::{
+    AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, RevealedShare, RoundPrivacy,
+    SubjectId, UnmaskingRequest,
+};
 use crate::task::{LocalTraining, ModelRef, TaskDescription, TaskStatus};
 use crate::{CLOSE_CODE_BASE, wire};
 
@@ -21,6 +25,8 @@ pub enum ClientMessage {
     CheckIn {
         /// The task.
         task: TaskId,
+        /// Whom the client stands for; a task with a privacy policy insists on it.
+        subject: Option<SubjectId>,
     },
     /// Pauses or resumes taking part.
     SetAvailability(Availability),
@@ -34,6 +40,29 @@ pub enum ClientMessage {
         round: RoundId,
         /// One sentence for the operator.
         reason: String,
+    },
+    /// Secure aggregation: the client has trained and takes part.
+    AdvertiseKeys {
+        /// The round.
+        round: RoundId,
+        /// Its keys.
+        keys: AdvertisedKeys,
+    },
+    /// Secure aggregation: shares for the neighbours.
+    ShareKeys {
+        /// The round.
+        round: RoundId,
+        /// One for each neighbour.
+        shares: Vec<EncryptedShare>,
+    },
+    /// Secure aggregation: shares that take the masks off.
+    UnmaskingShares {
+        /// The round.
+        round: RoundId,
+        /// Of the masks of neighbours that survived.
+        self_masks: Vec<RevealedShare>,
+        /// Of the masking keys of those that did not.
+        pairwise: Vec<RevealedShare>,
     },
     /// Asks for a [`ServerMessage::Pong`].
     Ping {
@@ -64,6 +93,12 @@ pub enum ServerMessage {
     },
     /// What became of an update.
     UpdateOutcome(UpdateOutcome),
+    /// Secure aggregation: whom to share keys with.
+    KeyDirectory(KeyDirectory),
+    /// Secure aggregation: send the masked update.
+    MaskedInputRequest(MaskedInputRequest),
+    /// Secure aggregation: help to take the masks off.
+    UnmaskingRequest(UnmaskingRequest),
     /// Answers [`ClientMessage::Ping`].
     Pong {
         /// From the question.
@@ -126,6 +161,8 @@ pub enum RefusalCode {
     Timeout,
     /// The server is going away.
     ShuttingDown,
+    /// Another connection of the same subject has taken this one's place.
+    Replaced,
 }
 
 impl RefusalCode {
@@ -164,16 +201,20 @@ pub struct RoundAssignment {
     pub training: LocalTraining,
     /// Time until the deadline.
     pub deadline: Duration,
+    /// Present if and only if the task has a privacy policy.
+    pub privacy: Option<RoundPrivacy>,
 }
 
-/// Announces an update: one little-endian float32 a parameter, local minus global.
+/// Announces an update, local minus global: one little-endian float32 a
+/// parameter or, under a distributed or local privacy policy, the encoded values
+/// bit by bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateBegin {
     /// The round.
     pub round: RoundId,
     /// Length of the update.
     pub bytes: u64,
-    /// Examples that were trained on.
+    /// Examples that were trained on; 1 under a privacy policy.
     pub examples: u64,
     /// CRC-32 (IEEE) of the whole update.
     pub crc32: u32,
@@ -239,7 +280,7 @@ pub enum UpdateFault {
     NotInCohort,
     /// The client has already reported.
     Duplicate,
-    /// Not one float32 a parameter.
+    /// Not as long as the task's updates are.
     WrongLength,
     /// A chunk that does not continue where the last one ended.
     WrongOffset,
@@ -251,6 +292,12 @@ pub enum UpdateFault {
     OutOfRange,
     /// No examples, or more than the task allows.
     WeightOutOfRange,
+    /// Keys that no honest client makes.
+    InvalidKeys,
+    /// Shares that are not the ones that were asked for.
+    InvalidShares,
+    /// An answer that the round does not wait for now.
+    WrongStep,
 }
 
 impl ClientMessage {

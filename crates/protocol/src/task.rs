@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::{MAX_BATCH, MAX_EPOCHS};
 use crate::model::ModelSpec;
+use crate::privacy::PrivacyPolicy;
 
 /// What a client is told about a task when it checks in.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct TaskDescription {
     pub title: String,
     /// The model to train.
     pub model: ModelSpec,
+    /// How those who take part are protected; `None` if they are not.
+    pub privacy: Option<PrivacyPolicy>,
 }
 
 /// Where a task stands. Only the newest counts.
@@ -44,6 +47,8 @@ pub struct TaskStatus {
     pub evaluation: Option<Evaluation>,
     /// Rounds that the task will have, if limited.
     pub rounds_total: Option<u64>,
+    /// The most that any subject has spent, under a privacy policy.
+    pub privacy_spent_epsilon: Option<f64>,
 }
 
 /// What a round is doing.
@@ -54,6 +59,12 @@ pub enum RoundPhase {
     Selecting,
     /// The cohort trains and reports.
     Collecting,
+    /// Secure aggregation: the cohort exchanges key shares.
+    Sharing,
+    /// Secure aggregation: the cohort sends its masked updates.
+    Masking,
+    /// Secure aggregation: the cohort helps to take the masks off the sum.
+    Unmasking,
     /// The new global model is computed and stored.
     Finalizing,
     /// The task has had its last round.

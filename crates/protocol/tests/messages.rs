@@ -104,7 +104,7 @@ fn what_a_client_may_not_say_is_refused_by_name() {
     let software = "x".repeat(limits::MAX_TEXT_BYTES + 1);
     assert!(client(Body::Hello(wire::Hello { versions: vec![], software })).is_err());
     for task_id in ["", "Upper", "a b", "-a", "../x", &"a".repeat(65)] {
-        let check_in = wire::CheckIn { task_id: task_id.to_string() };
+        let check_in = wire::CheckIn { task_id: task_id.to_string(), subject: None };
         assert!(client(Body::CheckIn(check_in)).is_err(), "{task_id:?}");
     }
     let begin = wire::UpdateBegin { round: None, ..Default::default() };
@@ -152,8 +152,66 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             model: Some(common::model_ref().into()),
             training: Some(training),
             deadline_ms: 1,
+            privacy: None,
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
+    }
+}
+
+#[test]
+fn a_privacy_policy_outside_its_ranges_is_refused_by_name() {
+    let good = common::policy(Mechanism::Distributed);
+    good.validate().unwrap();
+    type Spoil = fn(&mut PrivacyPolicy);
+    let bad: [(&str, Spoil); 11] = [
+        ("noise_multiplier", |p| p.noise_multiplier = 0.0),
+        ("noise_multiplier", |p| p.noise_multiplier = f64::NAN),
+        ("clipping_norm", |p| p.clipping_norm = -1.0),
+        ("target_quantile", |p| p.target_quantile = Some(1.0)),
+        ("epsilon", |p| p.epsilon = f64::INFINITY),
+        ("delta", |p| p.delta = 0.0),
+        ("delta", |p| p.delta = 1.0),
+        ("cohort", |p| p.cohort = 0),
+        ("minimum_survivors", |p| p.minimum_survivors = 101),
+        ("colluders", |p| p.colluders = 80),
+        ("max_participations", |p| p.max_participations = 0),
+    ];
+    for (name, spoil) in bad {
+        let mut policy = good.clone();
+        spoil(&mut policy);
+        let problem = policy.validate().unwrap_err().to_string();
+        assert!(problem.contains(name), "{name}: {problem}");
+        let task = wire::TaskDescription {
+            id: "mnist".into(),
+            title: String::new(),
+            model: Some(common::every_layer().into()),
+            privacy: Some(policy.into()),
+        };
+        let checked_in = wire::CheckedIn { task: Some(task), status: Some(status().into()) };
+        let decoded = server(wire::server_message::Body::CheckedIn(checked_in));
+        assert!(matches!(decoded, Err(DecodeError::Privacy(_))), "{name}");
+    }
+}
+
+#[test]
+fn what_secure_aggregation_may_not_say_is_refused() {
+    use wire::client_message::Body as C;
+    use wire::server_message::Body as S;
+    let round = || Some(common::ROUND.into());
+    let key = |length| Bytes::from(vec![1; length]);
+    let keys = wire::AdvertiseKeys { round: round(), encryption: key(32), masking: key(31) };
+    assert!(client(C::AdvertiseKeys(keys)).is_err());
+    let share = |length| wire::EncryptedShare { peer: 1, ciphertext: key(length) };
+    let shares = vec![share(limits::MAX_CIPHERTEXT_BYTES + 1)];
+    assert!(client(C::ShareKeys(wire::ShareKeys { round: round(), shares })).is_err());
+    let shares = vec![share(1); limits::MAX_NEIGHBOURS + 1];
+    assert!(client(C::ShareKeys(wire::ShareKeys { round: round(), shares })).is_err());
+    let subject = Some(key(15));
+    let check_in = wire::CheckIn { task_id: "mnist".into(), subject };
+    assert!(client(C::CheckIn(check_in)).is_err());
+    for survivors in [vec![2, 1], vec![1, 1]] {
+        let request = wire::UnmaskingRequest { round: round(), survivors, deadline_ms: 1 };
+        assert!(server(S::UnmaskingRequest(request)).is_err());
     }
 }
 
@@ -173,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn no_flipped_bit_makes_a_decoder_panic(which in 0usize..18, at in any::<prop::sample::Index>(), bit in 0u8..8) {
+    fn no_flipped_bit_makes_a_decoder_panic(which in 0usize..client_messages().len() + server_messages().len(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
         let (clients, servers) = (client_messages(), server_messages());
         let mut bytes = if which < clients.len() {
             clients[which].encode().to_vec()

@@ -1,6 +1,7 @@
 //! Model specifications: sizes from the literature, and what is not a model.
 
-use fedra_protocol::{Layer, Loss, ModelSpec, ModelSpecError};
+use fedra_protocol::{Layer, Loss, ModelSpec, ModelSpecError, wire};
+use prost::Message;
 
 #[test]
 fn the_built_in_models_have_the_published_sizes() {
@@ -8,6 +9,8 @@ fn the_built_in_models_have_the_published_sizes() {
     assert_eq!(ModelSpec::mnist_2nn().parameters(), 199_210);
     assert_eq!(ModelSpec::mnist_cnn().parameters(), 1_663_370);
     assert_eq!(ModelSpec::softmax_regression().parameters(), 7_850);
+    // 7 x 7 cells of 4 directions to 10 classes, with biases.
+    assert_eq!(ModelSpec::mnist_oriented_gradients().parameters(), (7 * 7 * 4 + 1) * 10);
     for name in ModelSpec::BUILTIN {
         let spec = ModelSpec::builtin(name).unwrap();
         assert_eq!(spec.output_len(), 10);
@@ -40,12 +43,65 @@ fn a_specification_reads_like_a_config_file() {
     assert_eq!(again, spec);
 }
 
+/// A convolution of nothing but fixed filters, then two linear layers.
+const FIXED: &str = r#"{"input":[2,5,4],"layers":[
+    {"type":"gaussian_derivative","orientations":3,"kernel":5,"sigma":0.75},{"type":"abs"},
+    {"type":"standardize","epsilon":0.5},{"type":"flatten"},{"type":"linear","outputs":4},
+    {"type":"abs"},{"type":"standardize"},{"type":"linear","outputs":2}],
+    "loss":"mean_squared_error"}"#;
+
+#[test]
+fn fixed_layers_keep_the_size_and_add_no_parameters() {
+    let spec: ModelSpec = serde_json::from_str(FIXED).unwrap();
+    let shapes: Vec<_> = spec.layout().iter().map(|tensor| tensor.shape.clone()).collect();
+    assert_eq!(shapes, [vec![2 * 3 * 5 * 4, 4], vec![4], vec![4, 2], vec![2]]);
+    assert_eq!(spec.layers()[6], Layer::Standardize { epsilon: 1e-5 });
+    // The fixed layers after the first trained one are not counted.
+    assert_eq!(spec.fixed_layers(), 4);
+    assert_eq!(ModelSpec::mnist_oriented_gradients().fixed_layers(), 6);
+    assert_eq!(ModelSpec::mnist_2nn().fixed_layers(), 0);
+    let dropout = vec![Layer::Dropout { probability: 0.5 }, Layer::Linear { outputs: 2 }];
+    let dropout = ModelSpec::new(&[4], dropout, Loss::MeanSquaredError).unwrap();
+    assert_eq!(dropout.fixed_layers(), 0, "dropout is random");
+}
+
+#[test]
+fn the_wire_form_of_fixed_layers_is_what_it_was() {
+    let spec: ModelSpec = serde_json::from_str(FIXED).unwrap();
+    let message = wire::ModelSpec::from(spec.clone());
+    let bytes = message.encode_to_vec();
+    let golden = concat!(
+        "0a03020504",                 // input 2, 5, 4
+        "120b7209080310051d0000403f", // gaussian_derivative: 3, 5, 0.75
+        "12026200",                   // abs
+        "12076a050d0000003f",         // standardize: 0.5
+        "12024a00",                   // flatten
+        "12040a020804",               // linear: 4
+        "12026200",                   // abs
+        "12076a050dacc52737",         // standardize: 1e-5
+        "12040a020802",               // linear: 2
+        "1802",                       // mean squared error
+    );
+    assert_eq!(hex::encode(&bytes), golden);
+    let decoded = wire::ModelSpec::decode(bytes.as_slice()).unwrap();
+    assert_eq!(ModelSpec::try_from(decoded), Ok(spec));
+    // A client from before a layer was added refuses the model: to it, the
+    // layer has no kind.
+    let mut unknown = message;
+    unknown.layers[1].kind = None;
+    let error = ModelSpec::try_from(unknown).unwrap_err().to_string();
+    assert!(error.contains("does not know"), "{error}");
+}
+
 #[test]
 fn mistakes_in_a_specification_are_explained() {
     use Loss::{MeanSquaredError, SoftmaxCrossEntropy};
     let linear = |outputs| Layer::Linear { outputs };
     let pool = |kernel, stride| Layer::MaxPool2d { kernel, stride };
     let conv = |padding| Layer::Conv2d { channels: 1, kernel: 3, stride: 1, padding };
+    let filters =
+        |orientations, kernel, sigma| Layer::GaussianDerivative { orientations, kernel, sigma };
+    let standardize = |epsilon| Layer::Standardize { epsilon };
     let cases: Vec<(&[u32], Vec<Layer>, Loss, &str)> = vec![
         (&[], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
         (&[0], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
@@ -63,6 +119,18 @@ fn mistakes_in_a_specification_are_explained() {
         (&[1, 8, 8], vec![pool(2, 0)], MeanSquaredError, "stride must be at least 1"),
         (&[4], vec![Layer::Dropout { probability: 1.0 }], MeanSquaredError, "below 1"),
         (&[4], vec![Layer::LayerNorm { epsilon: 0.0 }], MeanSquaredError, "epsilon"),
+        (&[1, 8, 8], vec![filters(0, 3, 1.0)], MeanSquaredError, "orientations must be 1 to 64"),
+        (&[1, 8, 8], vec![filters(65, 3, 1.0)], MeanSquaredError, "it is 65"),
+        (&[1, 8, 8], vec![filters(4, 4, 1.0)], MeanSquaredError, "kernel must be odd"),
+        (&[1, 8, 8], vec![filters(4, 1, 1.0)], MeanSquaredError, "kernel must be 3 to 31"),
+        (&[1, 8, 8], vec![filters(4, 33, 1.0)], MeanSquaredError, "kernel must be 3 to 31"),
+        (&[1, 8, 8], vec![filters(4, 3, 0.2)], MeanSquaredError, "sigma must be between"),
+        (&[1, 8, 8], vec![filters(4, 3, f32::NAN)], MeanSquaredError, "sigma must be between"),
+        (&[4], vec![filters(4, 3, 1.0)], MeanSquaredError, "takes an image"),
+        (&[1 << 20, 8, 8], vec![filters(64, 3, 1.0)], MeanSquaredError, "too large"),
+        (&[4], vec![standardize(0.0)], MeanSquaredError, "epsilon must be above 0"),
+        (&[4], vec![standardize(f32::INFINITY)], MeanSquaredError, "epsilon must be above 0"),
+        (&[4], vec![standardize(1.0), Layer::Abs], MeanSquaredError, "no trainable parameter"),
         (&[60_000_000], vec![linear(2)], MeanSquaredError, "more than 67108864 parameters"),
         (&[4], vec![linear(u32::MAX), linear(u32::MAX)], MeanSquaredError, "too large"),
     ];

@@ -94,6 +94,30 @@ impl Layer {
             Self::Flatten => "flatten",
             Self::Dropout { .. } => "dropout",
             Self::LayerNorm { .. } => "layer_norm",
+            Self::Abs => "abs",
+            Self::Standardize { .. } => "standardize",
+            Self::GaussianDerivative { .. } => "gaussian_derivative",
+        }
+    }
+
+    /// Whether the layer has nothing to train and nothing random: the same input
+    /// always comes out the same.
+    pub fn is_fixed(&self) -> bool {
+        match self {
+            Self::Linear { .. }
+            | Self::Conv2d { .. }
+            | Self::LayerNorm { .. }
+            | Self::Dropout { .. } => false,
+            Self::MaxPool2d { .. }
+            | Self::AvgPool2d { .. }
+            | Self::Relu
+            | Self::Tanh
+            | Self::Gelu
+            | Self::Sigmoid
+            | Self::Flatten
+            | Self::Abs
+            | Self::Standardize { .. }
+            | Self::GaussianDerivative { .. } => true,
         }
     }
 }
@@ -174,7 +198,26 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
             Ok((out, Vec::new()))
         }
         (
-            Layer::Conv2d { .. } | Layer::MaxPool2d { .. } | Layer::AvgPool2d { .. },
+            &Layer::GaussianDerivative { orientations, kernel, sigma },
+            Shape::Image { channels, height, width },
+        ) => {
+            within("orientations", orientations, 1, limits::MAX_ORIENTATIONS)?;
+            within("kernel", kernel, 3, limits::MAX_FIXED_KERNEL)?;
+            if kernel % 2 == 0 {
+                return Err(format!("kernel must be odd, so that it has a middle; it is {kernel}"));
+            }
+            if !(0.25..=16.0).contains(&sigma) {
+                return Err(format!("sigma must be between 0.25 and 16 pixels; it is {sigma}"));
+            }
+            let channels =
+                channels.checked_mul(orientations).ok_or("too many channels".to_string())?;
+            Ok((Shape::Image { channels, height, width }, Vec::new()))
+        }
+        (
+            Layer::Conv2d { .. }
+            | Layer::MaxPool2d { .. }
+            | Layer::AvgPool2d { .. }
+            | Layer::GaussianDerivative { .. },
             Shape::Features(_),
         ) => Err("it takes an image, but features come in; give the model an input \
                   [channels, height, width]"
@@ -191,10 +234,12 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
             }
             Ok((shape, Vec::new()))
         }
+        (&Layer::Standardize { epsilon }, shape) => {
+            positive_real("epsilon", epsilon)?;
+            Ok((shape, Vec::new()))
+        }
         (&Layer::LayerNorm { epsilon }, Shape::Features(features)) => {
-            if !(epsilon > 0.0 && epsilon.is_finite()) {
-                return Err(format!("epsilon must be above 0; it is {epsilon}"));
-            }
+            positive_real("epsilon", epsilon)?;
             let trained = vec![("gamma", vec![features], 0), ("beta", vec![features], 0)];
             Ok((shape, trained))
         }
@@ -202,7 +247,7 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
             Err("it normalises features, but an image comes in; put a flatten layer before it"
                 .into())
         }
-        (Layer::Relu | Layer::Tanh | Layer::Gelu | Layer::Sigmoid, shape) => {
+        (Layer::Relu | Layer::Tanh | Layer::Gelu | Layer::Sigmoid | Layer::Abs, shape) => {
             Ok((shape, Vec::new()))
         }
     }
@@ -210,6 +255,22 @@ fn step(shape: Shape, layer: &Layer) -> Result<(Shape, Trained), String> {
 
 fn positive(name: &str, value: u32) -> Result<(), String> {
     if value == 0 { Err(format!("{name} must be at least 1")) } else { Ok(()) }
+}
+
+fn positive_real(name: &str, value: f32) -> Result<(), String> {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(format!("{name} must be above 0; it is {value}"))
+    }
+}
+
+fn within(name: &str, value: u32, least: u32, most: u32) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{name} must be {least} to {most}; it is {value}"))
+    }
 }
 
 /// Number of windows along one side: floor((size + 2 padding - kernel) / stride) + 1.

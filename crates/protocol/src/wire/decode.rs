@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{client_message, layer, server_message};
+use super::{client_message, layer, privacy_policy, server_message};
 use crate::limits::{
-    MAX_CHUNK_BYTES, MAX_LAYERS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
+    MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT, MAX_LAYERS, MAX_NEIGHBOURS, MAX_PARAMETERS,
+    MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
 use crate::{self as fedra, DecodeError, wire};
 
@@ -38,6 +39,101 @@ fn finite(field: &'static str, value: f64) -> Result<f64, DecodeError> {
     if value.is_finite() { Ok(value) } else { Err(invalid(field, "not a finite number")) }
 }
 
+fn bytes<const N: usize>(field: &'static str, value: &[u8]) -> Result<[u8; N], DecodeError> {
+    value.try_into().map_err(|_| invalid(field, format!("must have {N} bytes")))
+}
+
+fn advertised(encryption: &[u8], masking: &[u8]) -> Result<fedra::AdvertisedKeys, DecodeError> {
+    let (encryption, masking) =
+        (bytes("keys.encryption", encryption)?, bytes("keys.masking", masking)?);
+    Ok(fedra::AdvertisedKeys { encryption, masking })
+}
+
+fn encrypted(shares: Vec<wire::EncryptedShare>) -> Result<Vec<fedra::EncryptedShare>, DecodeError> {
+    within("shares", shares.len() as u64, MAX_NEIGHBOURS as u64)?;
+    let share = |share: wire::EncryptedShare| {
+        let length = share.ciphertext.len() as u64;
+        within("shares.ciphertext", length, MAX_CIPHERTEXT_BYTES as u64)?;
+        Ok(fedra::EncryptedShare { peer: share.peer, ciphertext: share.ciphertext.into() })
+    };
+    shares.into_iter().map(share).collect()
+}
+
+fn revealed(shares: &[wire::RevealedShare]) -> Result<Vec<fedra::RevealedShare>, DecodeError> {
+    within("shares", shares.len() as u64, MAX_NEIGHBOURS as u64 + 1)?;
+    let share = |share: &wire::RevealedShare| {
+        let bytes = bytes("shares.share", &share.share)?;
+        Ok(fedra::RevealedShare { peer: share.peer, share: bytes })
+    };
+    shares.iter().map(share).collect()
+}
+
+impl TryFrom<wire::KeyDirectory> for fedra::KeyDirectory {
+    type Error = DecodeError;
+
+    fn try_from(directory: wire::KeyDirectory) -> Result<Self, DecodeError> {
+        let neighbours = directory.neighbours;
+        within("key_directory.neighbours", neighbours.len() as u64, MAX_NEIGHBOURS as u64)?;
+        within("key_directory.cohort", directory.cohort.into(), MAX_COHORT.into())?;
+        let neighbour = |neighbour: wire::Neighbour| {
+            let keys = advertised(&neighbour.encryption, &neighbour.masking)?;
+            Ok(fedra::Neighbour { index: neighbour.index, keys })
+        };
+        Ok(Self {
+            round: round(directory.round)?,
+            own: directory.own,
+            cohort: directory.cohort,
+            threshold: directory.threshold,
+            neighbours: neighbours
+                .into_iter()
+                .map(neighbour)
+                .collect::<Result<_, DecodeError>>()?,
+            deadline: millis(directory.deadline_ms),
+        })
+    }
+}
+
+impl TryFrom<wire::RoundPrivacy> for fedra::RoundPrivacy {
+    type Error = DecodeError;
+
+    fn try_from(privacy: wire::RoundPrivacy) -> Result<Self, DecodeError> {
+        let clipping_norm = privacy.clipping_norm;
+        if !(clipping_norm > 0.0 && clipping_norm.is_finite()) {
+            return Err(invalid("round_privacy.clipping_norm", "must be above 0 and finite"));
+        }
+        Ok(Self { clipping_norm, rotation: bytes("round_privacy.rotation", &privacy.rotation)? })
+    }
+}
+
+impl TryFrom<wire::PrivacyPolicy> for fedra::PrivacyPolicy {
+    type Error = DecodeError;
+
+    fn try_from(policy: wire::PrivacyPolicy) -> Result<Self, DecodeError> {
+        use privacy_policy::Mechanism as M;
+        let mechanism = policy.mechanism.ok_or_else(|| {
+            invalid("privacy.mechanism", "a mechanism that this version does not know")
+        })?;
+        let policy = Self {
+            mechanism: match mechanism {
+                M::Distributed(_) => fedra::Mechanism::Distributed,
+                M::Local(_) => fedra::Mechanism::Local,
+                M::Central(noise) => fedra::Mechanism::Central { tree_rounds: noise.tree_rounds },
+            },
+            noise_multiplier: policy.noise_multiplier,
+            clipping_norm: policy.clipping_norm,
+            target_quantile: policy.target_quantile,
+            epsilon: policy.epsilon,
+            delta: policy.delta,
+            cohort: policy.cohort,
+            minimum_survivors: policy.minimum_survivors,
+            colluders: policy.colluders,
+            max_participations: policy.max_participations,
+        };
+        policy.validate()?;
+        Ok(policy)
+    }
+}
+
 impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
     type Error = DecodeError;
 
@@ -54,6 +150,11 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
             Body::CheckIn(check_in) => Self::CheckIn {
                 task: fedra::TaskId::new(check_in.task_id)
                     .map_err(|error| invalid("check_in.task_id", error.to_string()))?,
+                subject: check_in
+                    .subject
+                    .map(|subject| bytes("check_in.subject", &subject))
+                    .transpose()?
+                    .map(fedra::SubjectId::from_bytes),
             },
             Body::SetAvailability(set) => Self::SetAvailability(if set.available {
                 fedra::Availability::Available
@@ -84,6 +185,18 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
                 reason: text("decline.reason", decline.reason, MAX_TEXT_BYTES)?,
             },
             Body::Ping(ping) => Self::Ping { nonce: ping.nonce },
+            Body::AdvertiseKeys(keys) => Self::AdvertiseKeys {
+                round: round(keys.round)?,
+                keys: advertised(&keys.encryption, &keys.masking)?,
+            },
+            Body::ShareKeys(share) => {
+                Self::ShareKeys { round: round(share.round)?, shares: encrypted(share.shares)? }
+            }
+            Body::UnmaskingShares(shares) => Self::UnmaskingShares {
+                round: round(shares.round)?,
+                self_masks: revealed(&shares.self_masks)?,
+                pairwise: revealed(&shares.pairwise)?,
+            },
         })
     }
 }
@@ -114,6 +227,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     model: model.try_into()?,
                     training: training.try_into()?,
                     deadline: millis(assignment.deadline_ms),
+                    privacy: assignment.privacy.map(TryInto::try_into).transpose()?,
                 })
             }
             Body::UploadReady(ready) => {
@@ -121,6 +235,26 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
             }
             Body::UpdateOutcome(outcome) => Self::UpdateOutcome(outcome.try_into()?),
             Body::Pong(pong) => Self::Pong { nonce: pong.nonce },
+            Body::KeyDirectory(directory) => Self::KeyDirectory(directory.try_into()?),
+            Body::MaskedInputRequest(request) => {
+                Self::MaskedInputRequest(fedra::MaskedInputRequest {
+                    round: round(request.round)?,
+                    shares: encrypted(request.shares)?,
+                    deadline: millis(request.deadline_ms),
+                })
+            }
+            Body::UnmaskingRequest(request) => {
+                let survivors = request.survivors;
+                within("survivors", survivors.len() as u64, u64::from(MAX_COHORT))?;
+                if !survivors.is_sorted_by(|a, b| a < b) {
+                    return Err(invalid("survivors", "must increase"));
+                }
+                Self::UnmaskingRequest(fedra::UnmaskingRequest {
+                    round: round(request.round)?,
+                    survivors,
+                    deadline: millis(request.deadline_ms),
+                })
+            }
         })
     }
 }
@@ -212,6 +346,7 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
                 .map_err(|error| invalid("task.id", error.to_string()))?,
             title: text("task.title", task.title, MAX_TEXT_BYTES)?,
             model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
+            privacy: task.privacy.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -233,6 +368,10 @@ impl TryFrom<wire::TaskStatus> for fedra::TaskStatus {
             model: status.model.ok_or_else(missing("task_status.model"))?.try_into()?,
             evaluation: status.evaluation.map(TryInto::try_into).transpose()?,
             rounds_total: status.rounds_total,
+            privacy_spent_epsilon: status
+                .privacy_spent_epsilon
+                .map(|epsilon| finite("task_status.privacy_spent_epsilon", epsilon))
+                .transpose()?,
         })
     }
 }
@@ -306,6 +445,13 @@ impl TryFrom<wire::Layer> for fedra::Layer {
             Kind::Flatten(_) => Self::Flatten,
             Kind::Dropout(dropout) => Self::Dropout { probability: dropout.probability },
             Kind::LayerNorm(norm) => Self::LayerNorm { epsilon: norm.epsilon },
+            Kind::Abs(_) => Self::Abs,
+            Kind::Standardize(standardize) => Self::Standardize { epsilon: standardize.epsilon },
+            Kind::GaussianDerivative(filters) => Self::GaussianDerivative {
+                orientations: filters.orientations,
+                kernel: filters.kernel,
+                sigma: filters.sigma,
+            },
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client_message, layer, server_message};
+use super::{client_message, layer, privacy_policy, server_message};
 use crate::{self as fedra, wire};
 
 /// Whole milliseconds, saturating at 49 days.
@@ -18,7 +18,10 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
             M::Hello(hello) => {
                 Body::Hello(wire::Hello { versions: hello.versions, software: hello.software })
             }
-            M::CheckIn { task } => Body::CheckIn(wire::CheckIn { task_id: task.into() }),
+            M::CheckIn { task, subject } => Body::CheckIn(wire::CheckIn {
+                task_id: task.into(),
+                subject: subject.map(|subject| subject.as_bytes().to_vec().into()),
+            }),
             M::SetAvailability(availability) => Body::SetAvailability(wire::SetAvailability {
                 available: availability == fedra::Availability::Available,
             }),
@@ -38,6 +41,22 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
                 Body::Decline(wire::Decline { round: Some(round.into()), reason })
             }
             M::Ping { nonce } => Body::Ping(wire::Ping { nonce }),
+            M::AdvertiseKeys { round, keys } => Body::AdvertiseKeys(wire::AdvertiseKeys {
+                round: Some(round.into()),
+                encryption: keys.encryption.to_vec().into(),
+                masking: keys.masking.to_vec().into(),
+            }),
+            M::ShareKeys { round, shares } => Body::ShareKeys(wire::ShareKeys {
+                round: Some(round.into()),
+                shares: encrypted(shares),
+            }),
+            M::UnmaskingShares { round, self_masks, pairwise } => {
+                Body::UnmaskingShares(wire::UnmaskingShares {
+                    round: Some(round.into()),
+                    self_masks: revealed(self_masks),
+                    pairwise: revealed(pairwise),
+                })
+            }
         };
         Self { body: Some(body) }
     }
@@ -69,12 +88,27 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 model: Some(assignment.model.into()),
                 training: Some(assignment.training.into()),
                 deadline_ms: millis(assignment.deadline),
+                privacy: assignment.privacy.map(|privacy| wire::RoundPrivacy {
+                    clipping_norm: privacy.clipping_norm,
+                    rotation: privacy.rotation.to_vec().into(),
+                }),
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
             }
             M::UpdateOutcome(outcome) => Body::UpdateOutcome(outcome.into()),
             M::Pong { nonce } => Body::Pong(wire::Pong { nonce }),
+            M::KeyDirectory(directory) => Body::KeyDirectory(directory.into()),
+            M::MaskedInputRequest(request) => Body::MaskedInputRequest(wire::MaskedInputRequest {
+                round: Some(request.round.into()),
+                shares: encrypted(request.shares),
+                deadline_ms: millis(request.deadline),
+            }),
+            M::UnmaskingRequest(request) => Body::UnmaskingRequest(wire::UnmaskingRequest {
+                round: Some(request.round.into()),
+                survivors: request.survivors,
+                deadline_ms: millis(request.deadline),
+            }),
         };
         Self { body: Some(body) }
     }
@@ -117,7 +151,12 @@ impl From<fedra::ModelRef> for wire::ModelRef {
 
 impl From<fedra::TaskDescription> for wire::TaskDescription {
     fn from(task: fedra::TaskDescription) -> Self {
-        Self { id: task.id.into(), title: task.title, model: Some(task.model.into()) }
+        Self {
+            id: task.id.into(),
+            title: task.title,
+            model: Some(task.model.into()),
+            privacy: task.privacy.map(Into::into),
+        }
     }
 }
 
@@ -139,6 +178,64 @@ impl From<fedra::TaskStatus> for wire::TaskStatus {
                 loss: evaluation.loss,
             }),
             rounds_total: status.rounds_total,
+            privacy_spent_epsilon: status.privacy_spent_epsilon,
+        }
+    }
+}
+
+fn encrypted(shares: Vec<fedra::EncryptedShare>) -> Vec<wire::EncryptedShare> {
+    let wire = |share: fedra::EncryptedShare| wire::EncryptedShare {
+        peer: share.peer,
+        ciphertext: share.ciphertext.into(),
+    };
+    shares.into_iter().map(wire).collect()
+}
+
+fn revealed(shares: Vec<fedra::RevealedShare>) -> Vec<wire::RevealedShare> {
+    let wire = |share: fedra::RevealedShare| wire::RevealedShare {
+        peer: share.peer,
+        share: share.share.to_vec().into(),
+    };
+    shares.into_iter().map(wire).collect()
+}
+
+impl From<fedra::KeyDirectory> for wire::KeyDirectory {
+    fn from(directory: fedra::KeyDirectory) -> Self {
+        let neighbour = |neighbour: fedra::Neighbour| wire::Neighbour {
+            index: neighbour.index,
+            encryption: neighbour.keys.encryption.to_vec().into(),
+            masking: neighbour.keys.masking.to_vec().into(),
+        };
+        Self {
+            round: Some(directory.round.into()),
+            own: directory.own,
+            cohort: directory.cohort,
+            threshold: directory.threshold,
+            neighbours: directory.neighbours.into_iter().map(neighbour).collect(),
+            deadline_ms: millis(directory.deadline),
+        }
+    }
+}
+
+impl From<fedra::PrivacyPolicy> for wire::PrivacyPolicy {
+    fn from(policy: fedra::PrivacyPolicy) -> Self {
+        use fedra::Mechanism as M;
+        use privacy_policy::Mechanism as W;
+        Self {
+            mechanism: Some(match policy.mechanism {
+                M::Distributed => W::Distributed(wire::Unit {}),
+                M::Local => W::Local(wire::Unit {}),
+                M::Central { tree_rounds } => W::Central(wire::CentralNoise { tree_rounds }),
+            }),
+            noise_multiplier: policy.noise_multiplier,
+            clipping_norm: policy.clipping_norm,
+            target_quantile: policy.target_quantile,
+            epsilon: policy.epsilon,
+            delta: policy.delta,
+            cohort: policy.cohort,
+            minimum_survivors: policy.minimum_survivors,
+            colluders: policy.colluders,
+            max_participations: policy.max_participations,
         }
     }
 }
@@ -186,6 +283,11 @@ impl From<&fedra::Layer> for wire::Layer {
             L::Flatten => Kind::Flatten(unit),
             L::Dropout { probability } => Kind::Dropout(wire::Dropout { probability }),
             L::LayerNorm { epsilon } => Kind::LayerNorm(wire::LayerNorm { epsilon }),
+            L::Abs => Kind::Abs(unit),
+            L::Standardize { epsilon } => Kind::Standardize(wire::Standardize { epsilon }),
+            L::GaussianDerivative { orientations, kernel, sigma } => {
+                Kind::GaussianDerivative(wire::GaussianDerivative { orientations, kernel, sigma })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -212,9 +314,12 @@ macro_rules! same_values {
     };
 }
 
-same_values!(RoundPhase: Selecting, Collecting, Finalizing, Finished);
+same_values!(RoundPhase: Selecting, Collecting, Sharing, Masking, Unmasking, Finalizing,
+    Finished);
 same_values!(Loss: SoftmaxCrossEntropy, MeanSquaredError);
 same_values!(RefusalCode: UnsupportedVersion, MalformedMessage, UnexpectedMessage,
-    MessageTooLarge, UnknownTask, TaskClosed, Overloaded, Timeout, ShuttingDown);
+    MessageTooLarge, UnknownTask, TaskClosed, Overloaded, Timeout, ShuttingDown,
+    Replaced);
 same_values!(UpdateFault: RoundOver, UnknownRound, NotInCohort, Duplicate, WrongLength,
-    WrongOffset, ChecksumMismatch, NotFinite, OutOfRange, WeightOutOfRange);
+    WrongOffset, ChecksumMismatch, NotFinite, OutOfRange, WeightOutOfRange,
+    InvalidKeys, InvalidShares, WrongStep);

@@ -47,6 +47,7 @@ pub fn status() -> TaskStatus {
         model: model_ref(),
         evaluation: Some(Evaluation { round: 2, accuracy: Some(0.5), loss: 1.5 }),
         rounds_total: Some(10),
+        privacy_spent_epsilon: None,
     }
 }
 
@@ -65,14 +66,48 @@ pub fn training() -> LocalTraining {
 pub fn client_messages() -> Vec<ClientMessage> {
     vec![
         ClientMessage::Hello(Hello { versions: vec![1, 2], software: "x/1".into() }),
-        ClientMessage::CheckIn { task: TaskId::new("mnist").unwrap() },
+        ClientMessage::CheckIn { task: TaskId::new("mnist").unwrap(), subject: None },
         ClientMessage::SetAvailability(Availability::Available),
         ClientMessage::SetAvailability(Availability::Paused),
         ClientMessage::UpdateBegin(UpdateBegin { round: ROUND, bytes: 8, examples: 5, crc32: 9 }),
         ClientMessage::UpdateChunk(UpdateChunk::new(ROUND, 4, Bytes::from_static(&[1, 2, 3, 4]))),
         ClientMessage::Decline { round: ROUND, reason: "busy".into() },
         ClientMessage::Ping { nonce: 300 },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            subject: Some(SubjectId::from_bytes([0x5a; 16])),
+        },
+        ClientMessage::AdvertiseKeys { round: ROUND, keys: keys(1) },
+        ClientMessage::ShareKeys { round: ROUND, shares: encrypted_shares() },
+        ClientMessage::UnmaskingShares {
+            round: ROUND,
+            self_masks: vec![RevealedShare { peer: 2, share: [3; 32] }],
+            pairwise: vec![RevealedShare { peer: 4, share: [5; 32] }],
+        },
     ]
+}
+
+pub fn policy(mechanism: Mechanism) -> PrivacyPolicy {
+    PrivacyPolicy {
+        mechanism,
+        noise_multiplier: 1.5,
+        clipping_norm: 0.5,
+        target_quantile: Some(0.75),
+        epsilon: 8.0,
+        delta: 0.25,
+        cohort: 100,
+        minimum_survivors: 80,
+        colluders: 5,
+        max_participations: 10,
+    }
+}
+
+fn keys(first: u8) -> AdvertisedKeys {
+    AdvertisedKeys { encryption: [first; 32], masking: [first + 1; 32] }
+}
+
+fn encrypted_shares() -> Vec<EncryptedShare> {
+    vec![EncryptedShare { peer: 7, ciphertext: vec![1, 2, 3] }]
 }
 
 pub fn server_messages() -> Vec<ServerMessage> {
@@ -80,7 +115,25 @@ pub fn server_messages() -> Vec<ServerMessage> {
         id: TaskId::new("mnist").unwrap(),
         title: "Digits".into(),
         model: every_layer(),
+        privacy: None,
     };
+    let private = TaskDescription { privacy: Some(policy(Mechanism::Distributed)), ..task.clone() };
+    let local = TaskDescription { privacy: Some(policy(Mechanism::Local)), ..task.clone() };
+    let tree = Mechanism::Central { tree_rounds: 16 };
+    let central = TaskDescription { privacy: Some(policy(tree)), ..task.clone() };
+    let checked_in = |task| {
+        let status =
+            TaskStatus { phase: RoundPhase::Masking, privacy_spent_epsilon: Some(0.5), ..status() };
+        ServerMessage::CheckedIn(Box::new(CheckedIn { task, status }))
+    };
+    let assignment = RoundAssignment {
+        round: ROUND,
+        model: model_ref(),
+        training: training(),
+        deadline: Duration::from_secs(60),
+        privacy: None,
+    };
+    let deadline = Duration::from_secs(10);
     let outcome = |verdict, message: &str| {
         ServerMessage::UpdateOutcome(UpdateOutcome {
             round: ROUND,
@@ -102,16 +155,39 @@ pub fn server_messages() -> Vec<ServerMessage> {
         }),
         ServerMessage::CheckedIn(Box::new(CheckedIn { task, status: status() })),
         ServerMessage::TaskStatus(status()),
-        ServerMessage::RoundAssignment(RoundAssignment {
-            round: ROUND,
-            model: model_ref(),
-            training: training(),
-            deadline: Duration::from_secs(60),
-        }),
+        ServerMessage::RoundAssignment(assignment.clone()),
         ServerMessage::UploadReady { round: ROUND, offset: 4 },
         outcome(UpdateVerdict::Accepted, ""),
         outcome(UpdateVerdict::Rejected(UpdateFault::NotFinite), "a NaN at 3"),
         outcome(UpdateVerdict::Discarded(UpdateFault::RoundOver), "too late"),
         ServerMessage::Pong { nonce: 300 },
+        checked_in(private),
+        checked_in(local),
+        checked_in(central),
+        ServerMessage::RoundAssignment(RoundAssignment {
+            privacy: Some(RoundPrivacy { clipping_norm: 0.5, rotation: [9; 32] }),
+            ..assignment
+        }),
+        ServerMessage::KeyDirectory(KeyDirectory {
+            round: ROUND,
+            own: 1,
+            cohort: 3,
+            threshold: 2,
+            neighbours: vec![
+                Neighbour { index: 0, keys: keys(3) },
+                Neighbour { index: 2, keys: keys(5) },
+            ],
+            deadline,
+        }),
+        ServerMessage::MaskedInputRequest(MaskedInputRequest {
+            round: ROUND,
+            shares: encrypted_shares(),
+            deadline,
+        }),
+        ServerMessage::UnmaskingRequest(UnmaskingRequest {
+            round: ROUND,
+            survivors: vec![0, 2, 300],
+            deadline,
+        }),
     ]
 }

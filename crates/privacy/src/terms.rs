@@ -1,0 +1,310 @@
+//! A policy with everything that follows from it.
+
+use differential_privacy::accounting::TreeParticipation;
+use differential_privacy::central::CentralParameterError;
+use differential_privacy::distributed::ParameterError;
+use differential_privacy::{
+    CentralGaussian, CentralGaussianSettings, ClippingNorm, Delta, DistributedGaussian,
+    DistributedGaussianSettings, NoiseMultiplier, QuantityError, Rho,
+};
+use fedra_protocol::{Mechanism, PrivacyPolicy, PrivacyPolicyError, RoundId, RoundPrivacy, TaskId};
+use fedra_secure_aggregation::{Context, Terms, TermsError, packed_len};
+use thiserror::Error;
+
+/// Why a policy cannot be followed for a model.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum PrivacyError {
+    /// A number outside its range.
+    #[error(transparent)]
+    Policy(#[from] PrivacyPolicyError),
+    /// A number outside its range, as the mathematics sees it.
+    #[error(transparent)]
+    Quantity(#[from] QuantityError),
+    /// No encoding has these parameters.
+    #[error(transparent)]
+    Parameters(#[from] ParameterError),
+    /// No noise of the server has these parameters.
+    #[error(transparent)]
+    Central(#[from] CentralParameterError),
+    /// Secure aggregation cannot have these parameters.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+    /// Fewer honest survivors than a sum must hide.
+    #[error(
+        "secure aggregation needs at least two honest survivors: raise minimum_survivors \
+         ({survivors}) or lower colluders ({colluders})"
+    )]
+    NobodyHidden {
+        /// The fewest survivors.
+        survivors: u32,
+        /// The assumed colluders among them.
+        colluders: u32,
+    },
+    /// The participations that the policy grants cost more than its budget.
+    #[error(
+        "{participations} participations cost epsilon {cost:.3}, the budget is {budget}: \
+         raise noise_multiplier or epsilon, or lower max_participations"
+    )]
+    OverBudget {
+        /// What the policy grants.
+        participations: u32,
+        /// What that costs.
+        cost: f64,
+        /// What the policy allows.
+        budget: f64,
+    },
+    /// Tree aggregation ends with its last round.
+    #[error(
+        "the tree is for {rounds} rounds: a subject cannot take part in {participations} of them"
+    )]
+    TreeTooShort {
+        /// The tree's rounds.
+        rounds: u32,
+        /// What the policy grants.
+        participations: u32,
+    },
+}
+
+/// Noise multipliers that are looked at.
+const LEAST_NOISE: f64 = 1e-3;
+const MOST_NOISE: f64 = 1e6;
+
+/// To four significant digits.
+fn round_up(value: f64) -> f64 {
+    let digits = 10_f64.powf(value.log10().floor() - 3.0);
+    let up = (value / digits).ceil() * digits;
+    // Through text, for a number that reads as it was meant.
+    format!("{up:.3e}").parse().unwrap_or(up)
+}
+
+/// A policy with everything derived from it for a model of d parameters.
+#[derive(Debug, Clone)]
+pub struct Privacy {
+    policy: PrivacyPolicy,
+    mechanism: DerivedMechanism,
+    delta: Delta,
+}
+
+/// C is 2^30 in the integers of a central policy.
+const FRACTION_BITS: u32 = 30;
+
+#[derive(Debug, Clone)]
+enum DerivedMechanism {
+    Encoded(DistributedGaussian),
+    Central(CentralGaussian),
+}
+
+impl Privacy {
+    /// Derives the parameters for a model of `parameters` parameters, and checks
+    /// that the participations which the policy grants fit into its budget.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError`] says which number to change.
+    pub fn new(policy: PrivacyPolicy, parameters: usize) -> Result<Self, PrivacyError> {
+        let privacy = Self::derive(policy, parameters)?;
+        let policy = &privacy.policy;
+        let participations = policy.max_participations;
+        if let Mechanism::Central { tree_rounds: rounds @ 1.. } = policy.mechanism
+            && participations > rounds
+        {
+            return Err(PrivacyError::TreeTooShort { rounds, participations });
+        }
+        let (cost, budget) = (privacy.epsilon_after(participations), policy.epsilon);
+        if cost > budget {
+            return Err(PrivacyError::OverBudget { participations, cost, budget });
+        }
+        Ok(privacy)
+    }
+
+    /// As [`Privacy::new`], but with as many participations as the budget pays
+    /// for, at most those of the policy.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError`], also if the budget does not pay for a single one.
+    pub fn within_budget(
+        mut policy: PrivacyPolicy,
+        parameters: usize,
+    ) -> Result<Self, PrivacyError> {
+        if let Mechanism::Central { tree_rounds: rounds @ 1.. } = policy.mechanism {
+            policy.max_participations = policy.max_participations.min(rounds);
+        }
+        let privacy = Self::derive(policy.clone(), parameters)?;
+        let fits = |count: &u32| privacy.epsilon_after(*count) <= policy.epsilon;
+        // The cost grows with every participation: look for the last that fits.
+        let (mut low, mut high) = (1, policy.max_participations);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if fits(&middle) { low = middle } else { high = middle - 1 }
+        }
+        policy.max_participations = low;
+        Self::new(policy, parameters)
+    }
+
+    /// As [`Privacy::new`], but with the least noise (to four digits, rounded up)
+    /// whose cost for `max_participations` fits the budget; the policy's own
+    /// noise multiplier does not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError`], also if no noise is enough.
+    pub fn with_least_noise(
+        mut policy: PrivacyPolicy,
+        parameters: usize,
+    ) -> Result<Self, PrivacyError> {
+        let with = |noise_multiplier| {
+            Self::new(PrivacyPolicy { noise_multiplier, ..policy.clone() }, parameters)
+        };
+        // From below: far more noise than is needed may not fit into an encoding.
+        let mut high = LEAST_NOISE;
+        while let Err(error) = with(high) {
+            let is_too_little = matches!(
+                error,
+                PrivacyError::OverBudget { .. }
+                    | PrivacyError::Parameters(ParameterError::GridTooFine)
+            );
+            if !is_too_little || high >= MOST_NOISE {
+                return Err(error);
+            }
+            high *= 2.0;
+        }
+        let mut low = high / 2.0;
+        while high / low > 1.0 + 1e-6 {
+            let middle = (low * high).sqrt();
+            if with(middle).is_ok() { high = middle } else { low = middle }
+        }
+        policy.noise_multiplier = round_up(high);
+        Self::new(policy, parameters)
+    }
+
+    fn derive(policy: PrivacyPolicy, parameters: usize) -> Result<Self, PrivacyError> {
+        policy.validate()?;
+        let noise_multiplier = NoiseMultiplier::new(policy.noise_multiplier)?;
+        let honest = policy.minimum_survivors - policy.colluders;
+        let clip_indicator = policy.target_quantile.is_some();
+        let survivors = match policy.mechanism {
+            Mechanism::Distributed if honest < 2 => {
+                let PrivacyPolicy { minimum_survivors: survivors, colluders, .. } = policy;
+                return Err(PrivacyError::NobodyHidden { survivors, colluders });
+            }
+            Mechanism::Distributed => Some(honest),
+            Mechanism::Local => Some(1),
+            Mechanism::Central { .. } => None,
+        };
+        let clients = policy.cohort;
+        let mechanism = match survivors {
+            Some(survivors) => {
+                let settings = DistributedGaussianSettings {
+                    parameters,
+                    clients,
+                    survivors,
+                    noise_multiplier,
+                    clip_indicator,
+                };
+                DerivedMechanism::Encoded(DistributedGaussian::derive(&settings)?)
+            }
+            None => {
+                let settings = CentralGaussianSettings {
+                    parameters,
+                    clients,
+                    fraction_bits: FRACTION_BITS,
+                    noise_multiplier,
+                    clip_indicator,
+                };
+                DerivedMechanism::Central(CentralGaussian::derive(&settings)?)
+            }
+        };
+        let delta = Delta::new(policy.delta)?;
+        ClippingNorm::new(policy.clipping_norm)?;
+        Ok(Self { policy, mechanism, delta })
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &PrivacyPolicy {
+        &self.policy
+    }
+
+    /// How clients encode their updates; `None` under a central policy, where
+    /// they send them as they are.
+    #[must_use]
+    pub fn encoding(&self) -> Option<&DistributedGaussian> {
+        match &self.mechanism {
+            DerivedMechanism::Encoded(encoding) => Some(encoding),
+            DerivedMechanism::Central(_) => None,
+        }
+    }
+
+    /// How the server clips and adds noise, under a central policy.
+    #[must_use]
+    pub fn central(&self) -> Option<&CentralGaussian> {
+        match &self.mechanism {
+            DerivedMechanism::Encoded(_) => None,
+            DerivedMechanism::Central(central) => Some(central),
+        }
+    }
+
+    /// Whether the server sees only sums.
+    #[must_use]
+    pub fn is_secure_aggregation(&self) -> bool {
+        self.policy.mechanism == Mechanism::Distributed
+    }
+
+    /// Bytes of an encoded update; `None` where updates are plain float32.
+    #[must_use]
+    pub fn update_bytes(&self) -> Option<usize> {
+        let encoding = self.encoding()?;
+        Some(packed_len(encoding.len(), encoding.bits()))
+    }
+
+    /// What so many participations of one subject cost, zero-concentrated.
+    #[must_use]
+    pub fn cost(&self, participations: u32) -> Rho {
+        match (&self.mechanism, self.policy.mechanism) {
+            (
+                DerivedMechanism::Central(central),
+                Mechanism::Central { tree_rounds: steps @ 1.. },
+            ) => central.tree_cost(TreeParticipation { steps, participations, separation: 1 }),
+            (DerivedMechanism::Central(central), _) => central.cost().times(participations),
+            (DerivedMechanism::Encoded(encoding), _) => encoding.cost().times(participations),
+        }
+    }
+
+    /// Epsilon of so many participations of one subject, at the policy's delta.
+    #[must_use]
+    pub fn epsilon_after(&self, participations: u32) -> f64 {
+        if participations == 0 {
+            return 0.0;
+        }
+        self.cost(participations).epsilon(self.delta).value()
+    }
+
+    /// What a client insists on in secure aggregation.
+    ///
+    /// Binds task, round, policy, clipping norm and rotation: clients that were
+    /// told different things share no key.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError::Terms`] if the policy has no secure aggregation to speak of.
+    pub fn secure_terms(
+        &self,
+        task: &TaskId,
+        round: RoundId,
+        round_privacy: &RoundPrivacy,
+    ) -> Result<Terms, PrivacyError> {
+        let policy = self.policy.to_bytes();
+        let context = Context::new(&[
+            task.as_str().as_bytes(),
+            &round.round.to_le_bytes(),
+            &round.attempt.to_le_bytes(),
+            &policy,
+            &round_privacy.clipping_norm.to_le_bytes(),
+            &round_privacy.rotation,
+        ]);
+        let encoding = self.encoding().filter(|_| self.is_secure_aggregation());
+        let (words, bits) = encoding.map_or((0, 0), |encoding| (encoding.len(), encoding.bits()));
+        Ok(Terms::new(context, self.policy.minimum_survivors, words, bits)?)
+    }
+}
