@@ -10,6 +10,7 @@ mod coordinator;
 pub mod evaluation;
 mod folding;
 mod http;
+mod ledger;
 mod metrics;
 mod models;
 pub mod round;

@@ -1,5 +1,7 @@
 //! The command line of the aggregator. Everything it starts is in the library.
 
+mod privacy;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use fedra_aggregator::config::{Config, Mistake, Mistakes};
 use fedra_aggregator::{evaluation, run};
+use privacy::{PlanArguments, ReportArguments};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +38,19 @@ enum Command {
         #[arg(long, default_value = "fedra.toml")]
         config: PathBuf,
     },
+    /// What a private task would cost, and what one has cost.
+    Privacy {
+        #[command(subcommand)]
+        command: PrivacyCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum PrivacyCommand {
+    /// Prints the parameters and the epsilon that a task would have.
+    Plan(PlanArguments),
+    /// Prints what a task's privacy budget has paid for.
+    Report(ReportArguments),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,6 +65,8 @@ const BAD_CONFIG: u8 = 2;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { config } => check(&config),
+        Command::Privacy { command: PrivacyCommand::Plan(plan) } => plan.run(),
+        Command::Privacy { command: PrivacyCommand::Report(report) } => report.run(),
         Command::Serve { config, log_format } => {
             start_logging(log_format);
             match Config::load(&config) {

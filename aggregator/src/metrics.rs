@@ -54,6 +54,8 @@ pub struct TaskMetrics {
     pub accuracy: Gauge,
     /// Its loss.
     pub loss: Gauge,
+    /// Epsilon of the subject that has spent most of the privacy budget.
+    pub privacy_epsilon: Gauge,
 }
 
 impl Metrics {
@@ -104,6 +106,7 @@ impl Metrics {
             fold_seconds: gauge!("fedra_fold_seconds_total", "task" => id.clone()),
             accuracy: gauge!("fedra_model_accuracy", "task" => id.clone()),
             loss: gauge!("fedra_model_loss", "task" => id.clone()),
+            privacy_epsilon: gauge!("fedra_privacy_epsilon_spent", "task" => id.clone()),
             task: id,
         })
     }
@@ -173,5 +176,9 @@ fn describe() {
     describe_gauge!("fedra_fold_seconds_total", "Seconds spent folding updates");
     describe_gauge!("fedra_model_accuracy", "Held-out accuracy of the newest evaluated model");
     describe_gauge!("fedra_model_loss", "Held-out loss of the newest evaluated model");
+    describe_gauge!(
+        "fedra_privacy_epsilon_spent",
+        "Epsilon of the subject that has spent most of the task's privacy budget"
+    );
     describe_counter!("fedra_refusals_total", "Refusals of sessions by code");
 }

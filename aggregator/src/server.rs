@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_learning::init_parameters;
 use fedra_learning::safetensors::{self, ModelFileError};
-use fedra_protocol::{Evaluation, Sha256Hash, TaskId};
+use fedra_protocol::{Evaluation, Mechanism, Sha256Hash, TaskId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use thiserror::Error;
@@ -21,15 +21,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ServerConfig, TaskConfig};
-use crate::coordinator::{Coordinator, submit};
+use crate::coordinator::{Command, Coordinator, submit};
 use crate::evaluation::{EvaluationError, Evaluator};
-use crate::folding::{Folding, Worker};
+use crate::folding::{CentralNoise, Folding, Worker};
 use crate::http;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::round::Rounds;
+use crate::round::{Budget, Rounds};
 use crate::storage::{Checkpoint, RedbStore, RoundRecord, Store, StoreError};
-use crate::task::{HISTORY, Task, TaskView, Traffic, model_ref};
+use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
 
 /// The upload budget is counted in units of this many bytes.
 const BUDGET_UNIT: u64 = 1 << 10;
@@ -68,6 +69,7 @@ pub(crate) struct Server {
     pub config: ServerConfig,
     pub tasks: BTreeMap<TaskId, Arc<Task>>,
     pub models: Arc<Models>,
+    pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
     /// Bytes of updates in flight, in units of [`BUDGET_UNIT`].
     pub budget: Arc<Semaphore>,
@@ -157,7 +159,7 @@ pub async fn run_with_store(
 
 struct Prepared {
     server: Arc<Server>,
-    coordinators: Vec<(Coordinator, mpsc::Receiver<crate::coordinator::Command>)>,
+    coordinators: Vec<(Coordinator, mpsc::Receiver<Command>)>,
     folding_threads: Vec<JoinHandle<()>>,
     evaluation_ended: oneshot::Receiver<()>,
 }
@@ -178,19 +180,26 @@ fn prepare(
     for task_config in task_configs {
         let capacity = server_config.max_connections + COMMANDS;
         let revived = revive(store.as_ref(), task_config, &metrics, capacity)?;
-        let Revived { task, parameters, file, inbox, view } = revived;
-        let (folding, thread) = Folding::start(Worker {
+        let Revived { task, parameters, file, inbox, view, ledger } = revived;
+        let worker = Worker {
             task: task.config.id.clone(),
             spec: task.config.model.clone(),
             optimizer: task.config.optimizer.clone(),
             parameters,
+            privacy: task.config.privacy.as_ref().map(|config| Arc::clone(&config.privacy)),
+            noise: central_noise(store.as_ref(), &task.config)?,
             store: Arc::clone(store),
             metrics: task.metrics.clone(),
+        };
+        let commands = task.commands.clone();
+        let (folding, thread) = Folding::start(worker, move |client, round, fault| {
+            // Without a coordinator there is nobody left to tell.
+            let _ = commands.blocking_send(Command::Strike(client, round, fault));
         })?;
         let newest = task.view.borrow().model.clone();
         models.publish(&task.config.id, newest.sha256, file);
         evaluate_pending(store.as_ref(), &evaluator, &task)?;
-        let rounds = Rounds::new(task.config.plan.clone(), newest.round);
+        let rounds = rounds_after(&task.config, newest.round, ledger.as_ref());
         let coordinator = Coordinator {
             task: Arc::clone(&task),
             rounds: Some(rounds),
@@ -200,6 +209,7 @@ fn prepare(
             models: Arc::clone(&models),
             metrics: Arc::clone(&metrics),
             rng: StdRng::seed_from_u64(rand::random()),
+            ledger,
         };
         tasks.insert(task.config.id.clone(), task);
         coordinators.push((coordinator, inbox));
@@ -207,11 +217,13 @@ fn prepare(
     }
     let units = usize::try_from(server_config.upload_budget / BUDGET_UNIT).unwrap_or(usize::MAX);
     let budget = Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
+    let store = Arc::clone(store);
     Ok(move |shutdown| {
         let server = Server {
             config: server_config,
             tasks,
             models,
+            store,
             metrics,
             budget,
             shutdown,
@@ -226,8 +238,9 @@ struct Revived {
     task: Arc<Task>,
     parameters: Arc<Vec<f32>>,
     file: Bytes,
-    inbox: mpsc::Receiver<crate::coordinator::Command>,
+    inbox: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<TaskView>>,
+    ledger: Option<Ledger>,
 }
 
 fn revive(
@@ -236,7 +249,7 @@ fn revive(
     metrics: &Metrics,
     capacity: usize,
 ) -> Result<Revived, ServeError> {
-    let checkpoint = match store.load(&config.id, &config.model, HISTORY)? {
+    let checkpoint = match store.load(&config.id, &config.definition(), HISTORY)? {
         Some(checkpoint) => checkpoint,
         None => create(store, &config)?,
     };
@@ -244,7 +257,21 @@ fn revive(
     let parameters = safetensors::read(&config.model, &checkpoint.model).map_err(damaged)?;
     let history = VecDeque::from(checkpoint.history);
     let newest = history.back().expect("a checkpoint has at least one record");
-    let rounds = Rounds::new(config.plan.clone(), newest.round);
+    let ledger = match &config.privacy {
+        Some(privacy) => Some(Ledger::new(privacy, &store.debits(&config.id)?)),
+        None => None,
+    };
+    let clipping_norm = newest.clipping_norm;
+    let spent = ledger.as_ref().map(|ledger| Spent {
+        epsilon: ledger.spent_epsilon(),
+        participations: ledger.most_participations(),
+        debits: ledger.debits(),
+        subjects: ledger.subjects(),
+        clipping_norm: clipping_norm
+            .or(config.policy().map(|policy| policy.clipping_norm))
+            .unwrap_or(1.0),
+    });
+    let rounds = rounds_after(&config, newest.round, ledger.as_ref());
     let evaluated = history.iter().rev().find_map(|record| {
         let quality = record.quality?;
         Some(Evaluation { round: record.round, accuracy: quality.accuracy, loss: quality.loss })
@@ -252,11 +279,15 @@ fn revive(
     tracing::info!(task = %config.id, round = newest.round, model = %newest.sha256, "task ready");
     let task_metrics = metrics.task(&config.id);
     task_metrics.round.set(newest.round as f64);
+    if let Some(spent) = spent {
+        task_metrics.privacy_epsilon.set(spent.epsilon);
+    }
     let (view, receiver) = watch::channel(Arc::new(TaskView {
         progress: rounds.progress(),
         deadline: None,
         model: model_ref(newest),
         evaluation: evaluated,
+        privacy: spent,
         history: Arc::new(history),
     }));
     let (commands, inbox) = mpsc::channel(capacity);
@@ -268,7 +299,32 @@ fn revive(
         metrics: task_metrics,
     };
     let (task, parameters) = (Arc::new(task), Arc::new(parameters));
-    Ok(Revived { task, parameters, file: checkpoint.model, inbox, view })
+    Ok(Revived { task, parameters, file: checkpoint.model, inbox, view, ledger })
+}
+
+/// The machine of a task with so many completed rounds.
+fn rounds_after(config: &TaskConfig, completed: u64, ledger: Option<&Ledger>) -> Rounds {
+    let (attempt, budget) = ledger.map_or((0, Budget::Left), |ledger| {
+        (ledger.next_attempt(completed + 1), ledger.budget())
+    });
+    Rounds::new(config.plan.clone(), completed, attempt, budget)
+}
+
+/// The generator of the server's own noise, for a central policy. Its secret is
+/// in the store: the noise of a tree's nodes must be the same after a restart.
+fn central_noise(
+    store: &dyn Store,
+    config: &TaskConfig,
+) -> Result<Option<CentralNoise>, StoreError> {
+    let Some(privacy) = &config.privacy else { return Ok(None) };
+    let mechanism = privacy.privacy.policy().mechanism;
+    let (Some(central), Mechanism::Central { tree_rounds }) =
+        (privacy.privacy.central(), mechanism)
+    else {
+        return Ok(None);
+    };
+    let secret = store.secret(&config.id, rand::random())?;
+    Ok(Some(CentralNoise::new(central.clone(), secret, tree_rounds)))
 }
 
 /// A new task with its initial model, durable.
@@ -288,8 +344,9 @@ fn create(store: &dyn Store, config: &TaskConfig) -> Result<Checkpoint, ServeErr
         bytes_up: 0,
         bytes_down: 0,
         quality: None,
+        clipping_norm: config.policy().map(|policy| policy.clipping_norm),
     };
-    store.create(&config.id, &config.model, &record, &model)?;
+    store.create(&config.id, &config.definition(), &record, &model)?;
     Ok(Checkpoint { history: vec![record], model })
 }
 

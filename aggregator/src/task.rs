@@ -33,6 +33,7 @@ impl Task {
             id: self.config.id.clone(),
             title: self.config.title.clone(),
             model: self.config.model.clone(),
+            privacy: self.config.policy().cloned(),
         }
     }
 
@@ -63,6 +64,7 @@ impl Task {
             model: view.model.clone(),
             evaluation: view.evaluation,
             rounds_total: self.config.plan.rounds,
+            privacy_spent_epsilon: view.privacy.map(|spent| spent.epsilon),
         }
     }
 }
@@ -80,8 +82,25 @@ pub(crate) struct TaskView {
     pub model: ModelRef,
     /// The newest evaluation there is, of this model or an earlier one.
     pub evaluation: Option<Evaluation>,
+    /// What the privacy budget has paid for, if there is one.
+    pub privacy: Option<Spent>,
     /// The last completed rounds, oldest first; the initial model is round 0.
     pub history: Arc<VecDeque<RoundRecord>>,
+}
+
+/// The state of a task's privacy ledger.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spent {
+    /// Epsilon of the subject that has spent most.
+    pub epsilon: f64,
+    /// Its participations.
+    pub participations: u32,
+    /// Entries of the ledger.
+    pub debits: u32,
+    /// Subjects in them.
+    pub subjects: usize,
+    /// Clipping norm of the next round.
+    pub clipping_norm: f64,
 }
 
 /// Bytes since the last completed round.

@@ -4,6 +4,7 @@
 //! Loading reports every mistake at once, each with the path of its key and
 //! what to do. A [`Config`] that exists has passed all checks.
 
+mod privacy;
 mod section;
 mod task;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::Dict;
 
+pub use privacy::{Counting, PrivacyConfig};
 pub use section::Mistake;
 use section::{Findings, Section};
 pub use task::{EvaluationConfig, TaskConfig};
@@ -104,7 +106,7 @@ impl Config {
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
         let findings = Findings::default();
-        let toml = Toml::string("[server]\n[[task]]\n[task.evaluation]");
+        let toml = Toml::string("[server]\n[[task]]\n[task.evaluation]\n[task.privacy]");
         if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
             read(dict, &findings);
         }
@@ -184,6 +186,28 @@ impl ServerConfig {
     }
 }
 
+/// What the task promises, in a line.
+fn privacy_summary(task: &TaskConfig) -> String {
+    let Some(PrivacyConfig { privacy, counting, .. }) = &task.privacy else {
+        return "  no privacy policy: the server sees each update\n".to_owned();
+    };
+    let policy = privacy.policy();
+    let who = match counting {
+        Counting::Rounds => "rounds, then the task ends",
+        Counting::Subjects => "rounds a subject",
+    };
+    format!(
+        "  privacy: {:?}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
+         for {} {who}\n",
+        policy.mechanism,
+        policy.noise_multiplier,
+        privacy.epsilon_after(1),
+        policy.epsilon,
+        policy.delta,
+        policy.max_participations,
+    )
+}
+
 impl Config {
     /// A few lines on what the config says, for a person.
     #[must_use]
@@ -210,6 +234,7 @@ impl Config {
                 plan.minimum_reports,
                 if task.evaluation.is_some() { "evaluated" } else { "no evaluation" },
             );
+            text += &privacy_summary(task);
         }
         text
     }

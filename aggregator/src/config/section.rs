@@ -114,6 +114,11 @@ impl<'a> Section<'a> {
             .and_then(|value| read(value).map_err(|problem| self.mistake(key, problem)).ok())
     }
 
+    /// A value as it stands there, without a word about it.
+    pub(super) fn peek(&self, key: &str) -> Option<&Value> {
+        self.dict.get(key)
+    }
+
     /// A table below this one; an absent one reads as empty.
     pub(super) fn table(&self, key: &'static str, kind: &'static str) -> Section<'a> {
         Section::new(self.findings, self.path(key), kind, self.dict_of(key).unwrap_or_default())

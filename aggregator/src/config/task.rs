@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
-use fedra_protocol::{LocalTraining, ModelSpec, TaskId};
+use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId};
 
 use super::section::Section;
+use super::privacy::PrivacyConfig;
 use super::{ServerConfig, value};
-use crate::round::RoundPlan;
+use crate::round::{Protection, RoundPlan};
+use crate::storage::Definition;
 
 /// One task.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct TaskConfig {
     pub plan: RoundPlan,
     /// Held-out examples, if there are any.
     pub evaluation: Option<EvaluationConfig>,
+    /// How those who take part are protected, if they are.
+    pub privacy: Option<PrivacyConfig>,
 }
 
 /// `[task.evaluation]`: held-out examples on the server's disk.
@@ -54,7 +58,9 @@ impl TaskConfig {
         let placeholder = ModelSpec::softmax_regression();
         let seed = section.or("seed", 1, value::whole(0));
         let positive = || value::number("above 0 and finite", |x| x > 0.0 && x.is_finite());
-        let task = Self {
+        let privacy = section.optional_table("privacy", "task.privacy");
+        let is_private = privacy.as_ref().is_some_and(PrivacyConfig::is_wanted);
+        let mut task = Self {
             title: section.or("title", id.to_string(), value::title),
             model: section.required("model", placeholder, value::model),
             seed,
@@ -65,12 +71,22 @@ impl TaskConfig {
             plan: plan(
                 section.table("round", "task.round"),
                 section.optional("rounds", value::whole(1)),
+                is_private,
             ),
             evaluation: section
                 .optional_table("evaluation", "task.evaluation")
                 .and_then(evaluation),
+            privacy: None,
             id,
         };
+        let parameters = task.model.parameters();
+        task.privacy =
+            privacy.and_then(|section| PrivacyConfig::read(section, &task.plan, parameters));
+        if let Some(privacy) = &task.privacy {
+            // Under a privacy policy every client weighs the same.
+            task.plan.max_weight = 1;
+            task.plan.protection = privacy.protection();
+        }
         let update = task.update_bytes() as u64;
         if update > server.upload_budget {
             let problem = format!(
@@ -84,10 +100,24 @@ impl TaskConfig {
         Some(task)
     }
 
-    /// Bytes of one update: a little-endian `f32` a parameter.
+    /// Bytes of one update: a little-endian `f32` a parameter, or the encoded
+    /// values of a privacy policy.
     #[must_use]
     pub fn update_bytes(&self) -> usize {
-        4 * self.model.parameters()
+        let encoded = self.privacy.as_ref().and_then(|privacy| privacy.privacy.update_bytes());
+        encoded.unwrap_or(4 * self.model.parameters())
+    }
+
+    /// The privacy policy, if there is one.
+    #[must_use]
+    pub fn policy(&self) -> Option<&PrivacyPolicy> {
+        self.privacy.as_ref().map(|privacy| privacy.privacy.policy())
+    }
+
+    /// What the store keeps the task to.
+    #[must_use]
+    pub fn definition(&self) -> Definition {
+        Definition { model: self.model.clone(), privacy: self.policy().cloned() }
     }
 }
 
@@ -112,7 +142,7 @@ fn training(section: Section<'_>, seed: u64) -> LocalTraining {
     training
 }
 
-fn plan(section: Section<'_>, rounds: Option<u64>) -> RoundPlan {
+fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPlan {
     let day = Duration::from_secs(24 * 3600);
     let cohort_size: u32 = section.or("cohort_size", 64, value::whole(1));
     let over_selection = section.or(
@@ -124,7 +154,9 @@ fn plan(section: Section<'_>, rounds: Option<u64>) -> RoundPlan {
     let cohort_size = cohort_size as usize;
     let minimum_cohort = section.or("minimum_cohort", cohort_size.min(8), value::whole(1));
     let report_goal = section.or("report_goal", cohort_size, value::whole(1));
-    let default_reports = minimum_cohort.min(report_goal).min(4);
+    let fewest = minimum_cohort.min(report_goal);
+    // Noise is made for the fewest survivors: a low default would drown the rest.
+    let default_reports = if is_private { fewest.div_ceil(5) * 4 } else { fewest.min(4) };
     let plan = RoundPlan {
         invited,
         minimum_cohort,
@@ -134,7 +166,11 @@ fn plan(section: Section<'_>, rounds: Option<u64>) -> RoundPlan {
             value::duration(Duration::ZERO, day),
         ),
         report_goal,
-        minimum_reports: section.or("minimum_reports", default_reports, value::whole(1)),
+        minimum_reports: section.or(
+            "minimum_reports",
+            default_reports.clamp(1, fewest.max(1)),
+            value::whole(1),
+        ),
         deadline: section.or(
             "deadline",
             Duration::from_secs(60),
@@ -142,6 +178,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>) -> RoundPlan {
         ),
         max_weight: section.or("max_weight", 100_000, value::whole(1)),
         rounds,
+        protection: Protection::None,
     };
     check_plan(&section, &plan);
     section.finish();

@@ -1,6 +1,7 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
+use crate::round::Protection;
 
 const SMALL: &str = r#"
 [[task]]
@@ -141,4 +142,64 @@ fn broken_toml_is_one_clear_mistake() {
 fn an_update_has_to_fit_the_budget() {
     let found = mistakes(&format!("[server]\nupload_budget = \"10kB\"\n{SMALL}"));
     assert!(found[0].starts_with("task[tiny].model: one update of this model takes 31400 bytes"));
+}
+
+const PRIVATE: &str = r#"
+[task.privacy]
+policy = "distributed"
+noise_multiplier = 1.0
+clipping_norm = 1.0
+epsilon = 8.0
+delta = 1e-5
+"#;
+
+#[test]
+fn a_privacy_policy_decides_about_weights_survivors_and_rounds() {
+    let config = Config::from_toml(&format!("{SMALL}{PRIVATE}")).expect("valid");
+    let task = &config.tasks[0];
+    let privacy = task.privacy.as_ref().expect("a policy");
+    assert_eq!((task.plan.max_weight, task.plan.minimum_reports), (1, 8));
+    let step_deadline = Duration::from_secs(10);
+    assert_eq!(task.plan.protection, Protection::Secure { step_deadline });
+    assert_eq!(privacy.counting, Counting::Rounds);
+    // As many rounds as the budget pays for, and no more.
+    let granted = privacy.privacy.policy().max_participations;
+    assert!(privacy.privacy.epsilon_after(granted) <= 8.0);
+    assert!(privacy.privacy.epsilon_after(granted + 1) > 8.0);
+    // A power of two of coordinates, bit-packed, instead of 7,850 floats.
+    assert!(task.update_bytes() < 4 * 7_850, "{}", task.update_bytes());
+
+    let capped = PRIVATE.replace("1.0", "20.0") + "max_participations = 3\n";
+    let config = Config::from_toml(&format!("{SMALL}{capped}")).expect("valid");
+    let privacy = config.tasks[0].privacy.as_ref().expect("a policy");
+    assert_eq!(privacy.counting, Counting::Subjects);
+    assert_eq!(privacy.privacy.policy().max_participations, 3);
+
+    let none = PRIVATE.replace("distributed", "none");
+    let config = Config::from_toml(&format!("{SMALL}{none}")).expect("valid");
+    assert!(config.tasks[0].privacy.is_none());
+}
+
+#[test]
+fn mistakes_in_a_privacy_policy_say_what_to_do() {
+    let with = |privacy: &str| mistakes(&format!("{SMALL}[task.privacy]\n{privacy}"));
+    let found = with("policy = \"magic\"\nepsilon = 0");
+    assert!(found.iter().any(|m| m.contains("\"magic\" is not known")), "{found:?}");
+    assert!(found.iter().any(|m| m.starts_with("task[tiny].privacy.epsilon: must be above 0")));
+    let found = with("policy = \"local\"");
+    for key in ["noise_multiplier", "clipping_norm", "epsilon", "delta"] {
+        let missing = format!("task[tiny].privacy.{key}: missing");
+        assert!(found.iter().any(|m| m.starts_with(&missing)), "{found:?}");
+    }
+    let found = mistakes(&format!("{SMALL}{}", PRIVATE.replace("8.0", "0.5")));
+    assert!(found[0].contains("1 participations cost epsilon"), "{found:?}");
+    let found = mistakes(&format!("{SMALL}{PRIVATE}max_participations = 50"));
+    assert!(found[0].contains("raise noise_multiplier or epsilon"), "{found:?}");
+    let central = PRIVATE.replace("distributed", "central");
+    let found = mistakes(&format!("{SMALL}{central}"));
+    assert!(found[0].contains("tree aggregation needs to know how many rounds"), "{found:?}");
+    let found = mistakes(&format!("{SMALL}rounds = 16\n{central}"));
+    assert!(found[0].starts_with("task[tiny].privacy.max_participations: missing"), "{found:?}");
+    let found = mistakes(&format!("{SMALL}{PRIVATE}noise = \"tree\""));
+    assert!(found[0].contains("only the policy \"central\""), "{found:?}");
 }

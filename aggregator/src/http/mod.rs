@@ -7,6 +7,7 @@ mod connect;
 mod listen;
 mod models;
 mod page;
+mod privacy;
 mod problem;
 mod tasks;
 
@@ -27,6 +28,8 @@ pub(crate) use listen::serve;
 fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     connect::route(server)
         .or(tasks::routes(server))
+        .unify()
+        .or(privacy::routes(server))
         .unify()
         .or(models::route(server))
         .unify()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedra_protocol::{RoundPhase, Sha256Hash, TaskId};
+use fedra_protocol::{Mechanism, RoundPhase, Sha256Hash, TaskId};
 use serde::Serialize;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -10,6 +10,7 @@ use warp::{Filter, Reply};
 
 use super::problem::not_found;
 use super::uncached;
+use crate::config::Counting;
 use crate::server::Server;
 use crate::task::{Task, TaskView};
 
@@ -26,6 +27,30 @@ struct TaskJson<'a> {
     latest: Option<LatestJson>,
     history: Vec<RoundJson>,
     rounds_total: Option<u64>,
+    privacy: Option<PrivacyJson>,
+}
+
+/// The policy, and what has been spent of its budget.
+#[derive(Serialize)]
+struct PrivacyJson {
+    policy: &'static str,
+    epsilon: f64,
+    delta: f64,
+    /// Of the subject that has spent most.
+    spent_epsilon: f64,
+    /// Of one participation alone.
+    round_epsilon: f64,
+    noise_multiplier: f64,
+    /// Of the next round.
+    clipping_norm: f64,
+    target_quantile: Option<f64>,
+    minimum_survivors: u32,
+    colluders: u32,
+    max_participations: u32,
+    /// Whether it is each subject's participations that are counted, or rounds.
+    counts_subjects: bool,
+    debits: u32,
+    subjects: usize,
 }
 
 #[derive(Serialize)]
@@ -115,5 +140,31 @@ fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
             })
             .collect(),
         rounds_total: task.config.plan.rounds,
+        privacy: privacy(task, view),
     }
+}
+
+fn privacy(task: &Task, view: &TaskView) -> Option<PrivacyJson> {
+    let (config, spent) = (task.config.privacy.as_ref()?, view.privacy?);
+    let policy = config.privacy.policy();
+    Some(PrivacyJson {
+        policy: match policy.mechanism {
+            Mechanism::Distributed => "distributed",
+            Mechanism::Local => "local",
+            Mechanism::Central { .. } => "central",
+        },
+        epsilon: policy.epsilon,
+        delta: policy.delta,
+        spent_epsilon: spent.epsilon,
+        round_epsilon: config.privacy.epsilon_after(1),
+        noise_multiplier: policy.noise_multiplier,
+        clipping_norm: spent.clipping_norm,
+        target_quantile: policy.target_quantile,
+        minimum_survivors: policy.minimum_survivors,
+        colluders: policy.colluders,
+        max_participations: policy.max_participations,
+        counts_subjects: config.counting == Counting::Subjects,
+        debits: spent.debits,
+        subjects: spent.subjects,
+    })
 }

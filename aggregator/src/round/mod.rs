@@ -8,15 +8,20 @@
 //!
 //! ```text
 //! Selecting -> Collecting -> Finalizing -> Completed -> Selecting (next round) | Finished
-//!                  |              |
-//!                  +--------------+------> Abandoned -> Selecting (next attempt)
+//!                  |   \           ^ |
+//!                  |    Securing --+ |
+//!                  |       |         |
+//!                  +-------+---------+--> Abandoned -> Selecting (next attempt) | Finished
 //! ```
+//! Securing is secure aggregation, for tasks that have it.
 
 mod collecting;
 mod ended;
 mod finalizing;
 mod plan;
 mod pool;
+mod roster;
+mod securing;
 mod selecting;
 #[cfg(test)]
 mod tests;
@@ -28,13 +33,39 @@ use collecting::Collecting;
 pub use ended::AbandonReason;
 use ended::{Abandoned, Completed, Finished};
 use finalizing::Finalizing;
-pub use plan::{RoundPlan, Time};
+pub use plan::{Protection, RoundPlan, Time};
 use pool::Pool;
+use securing::Securing;
 use selecting::Selecting;
 
 /// A client's session, unique within a run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
+
+/// What an invited client sends, in the order in which it may be asked for it.
+/// Without secure aggregation it is one update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The update itself.
+    Update,
+    /// Its keys: it has trained and takes part in secure aggregation.
+    Keys,
+    /// Shares of its secrets, encrypted to its neighbours.
+    Shares,
+    /// Its masked update.
+    MaskedInput,
+    /// Shares that take the masks off the sum.
+    UnmaskingShares,
+}
+
+/// Whether the task's privacy budget has room for another round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// It has, or there is no budget.
+    Left,
+    /// It has not: the attempt under way is the last.
+    Spent,
+}
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +78,27 @@ pub enum Event {
     AvailabilityChanged(ClientId, Availability),
     /// A client gives a round up.
     Declined(ClientId, RoundId),
-    /// A client's update was refused by the checks on its bytes.
+    /// What a client sent for a round is worthless.
     Refused(ClientId, RoundId),
-    /// A client's update is complete and sound.
+    /// What a client sent is complete and, as far as can be seen, sound.
     Reported {
         /// Who.
         client: ClientId,
         /// For which round.
         round: RoundId,
+        /// What it is.
+        stage: Stage,
         /// Its weight in the average.
         weight: u64,
     },
+    /// The requests of a stage are on their way to the clients.
+    Prepared(RoundId, Stage),
+    /// A stage could not be prepared.
+    NotPrepared(RoundId, Stage),
+    /// A client's subject has taken part as often as the task allows.
+    ParticipationsSpent(ClientId),
+    /// The privacy budget has no room for another debit.
+    BudgetSpent,
     /// The new model of a round is durable.
     Stored(RoundId),
     /// The new model of a round could not be made or stored.
@@ -73,7 +114,10 @@ pub enum Effect {
     Open(RoundId),
     /// Send the client an assignment; the deadline is at this time.
     Invite(ClientId, RoundId, Time),
-    /// Answer a report. An accepted one is to be folded.
+    /// Prepare the stage: make the privacy debit if it is due, and the requests;
+    /// then send [`Event::Prepared`] or [`Event::NotPrepared`].
+    Advance(RoundId, Stage),
+    /// Answer a report. An accepted one goes to the aggregation thread.
     Answer(ClientId, RoundId, UpdateVerdict),
     /// The round goes on or ends without this client.
     Dismiss(ClientId, RoundId),
@@ -112,6 +156,7 @@ pub struct Progress {
 enum Phase {
     Selecting(Selecting),
     Collecting(Collecting),
+    Securing(Securing),
     Finalizing(Finalizing),
     Completed(Completed),
     Abandoned(Abandoned),
@@ -122,6 +167,7 @@ enum Phase {
 struct Context<'a> {
     plan: &'a RoundPlan,
     pool: &'a Pool,
+    budget: Budget,
     now: Time,
     rng: &'a mut dyn Rng,
     effects: &'a mut Vec<Effect>,
@@ -132,15 +178,17 @@ struct Context<'a> {
 pub struct Rounds {
     plan: RoundPlan,
     pool: Pool,
+    budget: Budget,
     phase: Phase,
 }
 
 impl Rounds {
-    /// Goes on after `completed` rounds (0 for a new task) with nobody connected.
+    /// Goes on after `completed` rounds (0 for a new task) with nobody connected,
+    /// at attempt number `attempt` of the next.
     #[must_use]
-    pub fn new(plan: RoundPlan, completed: u64) -> Self {
-        let phase = ended::after(&plan, completed);
-        Self { plan, pool: Pool::default(), phase }
+    pub fn new(plan: RoundPlan, completed: u64, attempt: u32, budget: Budget) -> Self {
+        let phase = ended::after(&plan, completed, attempt, budget);
+        Self { plan, pool: Pool::default(), budget, phase }
     }
 
     /// Takes one event. `now` never goes back from call to call.
@@ -149,14 +197,19 @@ impl Rounds {
     /// the deadline is late.
     #[must_use]
     pub fn step(self, event: Event, now: Time, rng: &mut dyn Rng) -> (Self, Vec<Effect>) {
-        let Self { plan, mut pool, mut phase } = self;
+        let Self { plan, mut pool, mut budget, mut phase } = self;
         let mut effects = Vec::new();
-        let mut context = Context { plan: &plan, pool: &pool, now, rng, effects: &mut effects };
+        let mut context =
+            Context { plan: &plan, pool: &pool, budget, now, rng, effects: &mut effects };
         phase = phase.settle(&mut context);
         pool.apply(event);
-        let mut context = Context { plan: &plan, pool: &pool, now, rng, effects: &mut effects };
+        if event == Event::BudgetSpent {
+            budget = Budget::Spent;
+        }
+        let mut context =
+            Context { plan: &plan, pool: &pool, budget, now, rng, effects: &mut effects };
         phase = phase.handle(event, &mut context).settle(&mut context);
-        (Self { plan, pool, phase }, effects)
+        (Self { plan, pool, budget, phase }, effects)
     }
 
     /// When [`Event::TimePassed`] is due if nothing else happens.
@@ -164,7 +217,8 @@ impl Rounds {
     pub fn wake_at(&self) -> Option<Time> {
         match &self.phase {
             Phase::Selecting(selecting) => selecting.wake_at(&self.plan),
-            Phase::Collecting(collecting) => Some(collecting.deadline()),
+            Phase::Collecting(collecting) => collecting.deadline(),
+            Phase::Securing(securing) => securing.deadline(),
             _ => None,
         }
     }
@@ -173,6 +227,16 @@ impl Rounds {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Finished(_))
+    }
+
+    /// The clients of the stage that the round is in; nobody between rounds.
+    #[must_use]
+    pub fn members(&self) -> Vec<ClientId> {
+        match &self.phase {
+            Phase::Collecting(collecting) => collecting.members(),
+            Phase::Securing(securing) => securing.members(),
+            _ => Vec::new(),
+        }
     }
 
     /// How far the round is.
@@ -193,6 +257,9 @@ impl Rounds {
             Phase::Collecting(collecting) => {
                 collecting.progress(empty(collecting.round(), RoundPhase::Collecting))
             }
+            Phase::Securing(securing) => {
+                securing.progress(empty(securing.round(), securing.phase()))
+            }
             Phase::Finalizing(finalizing) => {
                 finalizing.progress(empty(finalizing.round(), RoundPhase::Finalizing))
             }
@@ -206,11 +273,16 @@ impl Rounds {
 impl Phase {
     /// What an event means to this phase, before anybody looks whether it ends.
     fn handle(self, event: Event, context: &mut Context<'_>) -> Self {
-        if let Event::Reported { client, round, weight } = event {
-            return self.report(client, round, weight, context);
+        if let Event::Reported { client, round, stage, weight } = event {
+            return self.report(client, round, (stage, weight), context);
         }
         match self {
-            Self::Collecting(collecting) => Self::Collecting(collecting.handle(event)),
+            // Selecting has not begun an attempt that the last debit could pay.
+            Self::Selecting(selecting) if event == Event::BudgetSpent => {
+                ended::after(context.plan, selecting.round().round - 1, 0, Budget::Spent)
+            }
+            Self::Collecting(collecting) => collecting.handle(event, context),
+            Self::Securing(securing) => securing.handle(event, context),
             Self::Finalizing(finalizing) => finalizing.handle(event),
             other => other,
         }
@@ -221,13 +293,18 @@ impl Phase {
         self,
         client: ClientId,
         round: RoundId,
-        weight: u64,
+        (stage, weight): (Stage, u64),
         context: &mut Context<'_>,
     ) -> Self {
         let (phase, verdict) = match self {
             Self::Collecting(collecting) if collecting.round() == round => {
-                let (collecting, verdict) = collecting.report(client, weight, context.plan);
+                let (collecting, verdict) =
+                    collecting.report(client, stage, weight, context.plan);
                 (Self::Collecting(collecting), verdict)
+            }
+            Self::Securing(securing) if securing.round() == round => {
+                let (securing, verdict) = securing.report(client, stage);
+                (Self::Securing(securing), verdict)
             }
             other => {
                 let verdict = other.misplaced(round);
@@ -243,6 +320,7 @@ impl Phase {
         let (current, begun) = match self {
             Self::Selecting(selecting) => (selecting.round(), false),
             Self::Collecting(collecting) => (collecting.round(), true),
+            Self::Securing(securing) => (securing.round(), true),
             Self::Finalizing(finalizing) => (finalizing.round(), true),
             Self::Completed(completed) => (completed.round(), true),
             Self::Abandoned(abandoned) => (abandoned.round(), true),
@@ -268,6 +346,10 @@ impl Phase {
                 Self::Collecting(collecting) => match collecting.review(context) {
                     Ok(closed) => closed,
                     Err(collecting) => return Self::Collecting(collecting),
+                },
+                Self::Securing(securing) => match securing.review(context) {
+                    Ok(closed) => closed,
+                    Err(securing) => return Self::Securing(securing),
                 },
                 Self::Completed(completed) => completed.next(context),
                 Self::Abandoned(abandoned) => abandoned.next(context),

@@ -3,6 +3,8 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use super::Stage;
+
 /// Time since some fixed start, as the coordinator tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub Duration);
@@ -44,4 +46,41 @@ pub struct RoundPlan {
     pub max_weight: u64,
     /// Rounds that the task has, if limited.
     pub rounds: Option<u64>,
+    /// What a round does besides collecting updates.
+    pub protection: Protection,
+}
+
+/// How a round protects its updates, as far as its order of events goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// Updates are folded as they come.
+    None,
+    /// The same, but the round's privacy debit is durable before anybody is
+    /// invited.
+    DebitFirst,
+    /// Secure aggregation among those who have trained.
+    Secure {
+        /// Time to answer each of its requests.
+        step_deadline: Duration,
+    },
+}
+
+impl RoundPlan {
+    /// What an invited client reports first.
+    #[must_use]
+    pub fn first_stage(&self) -> Stage {
+        match self.protection {
+            Protection::None | Protection::DebitFirst => Stage::Update,
+            Protection::Secure { .. } => Stage::Keys,
+        }
+    }
+
+    /// Time to answer a request of secure aggregation.
+    #[must_use]
+    pub fn step_deadline(&self) -> Duration {
+        match self.protection {
+            Protection::Secure { step_deadline } => step_deadline,
+            Protection::None | Protection::DebitFirst => self.deadline,
+        }
+    }
 }

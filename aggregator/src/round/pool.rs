@@ -9,7 +9,14 @@ use super::{ClientId, Event};
 /// The connected clients. Ordered, so that a replay selects the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Pool {
-    clients: BTreeMap<ClientId, Availability>,
+    clients: BTreeMap<ClientId, Member>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    availability: Availability,
+    /// Its subject has taken part as often as the task allows.
+    spent: bool,
 }
 
 impl Pool {
@@ -17,14 +24,20 @@ impl Pool {
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Joined(client) => {
-                self.clients.insert(client, Availability::Available);
+                let availability = Availability::Available;
+                self.clients.insert(client, Member { availability, spent: false });
             }
             Event::Left(client) => {
                 self.clients.remove(&client);
             }
             Event::AvailabilityChanged(client, availability) => {
                 if let Some(known) = self.clients.get_mut(&client) {
-                    *known = availability;
+                    known.availability = availability;
+                }
+            }
+            Event::ParticipationsSpent(client) => {
+                if let Some(known) = self.clients.get_mut(&client) {
+                    known.spent = true;
                 }
             }
             _ => {}
@@ -40,7 +53,7 @@ impl Pool {
     pub(super) fn available(&self) -> impl Iterator<Item = ClientId> {
         self.clients
             .iter()
-            .filter(|(_, availability)| **availability == Availability::Available)
+            .filter(|(_, member)| member.availability == Availability::Available && !member.spent)
             .map(|(client, _)| *client)
     }
 }

@@ -7,7 +7,7 @@ use fedra_protocol::RoundId;
 use rand::seq::index;
 
 use super::collecting::Collecting;
-use super::{ClientId, Context, Effect, RoundPlan, Time};
+use super::{ClientId, Context, RoundPlan, Time};
 
 /// A round that has not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +56,6 @@ impl Selecting {
             .into_iter()
             .map(|i| available[i])
             .collect();
-        let deadline = context.now + context.plan.deadline;
-        context.effects.push(Effect::Open(self.round));
-        let invitations = cohort.iter().map(|client| Effect::Invite(*client, self.round, deadline));
-        context.effects.extend(invitations);
-        Collecting::new(self.round, cohort, deadline)
+        Collecting::open(self.round, cohort, context)
     }
 }

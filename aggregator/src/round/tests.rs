@@ -18,7 +18,14 @@ const PLAN: RoundPlan = RoundPlan {
     deadline: Duration::from_secs(60),
     max_weight: 100,
     rounds: None,
+    protection: Protection::None,
 };
+
+const STEP: Duration = Duration::from_secs(5);
+
+/// The same with secure aggregation.
+const SECURE: RoundPlan =
+    RoundPlan { protection: Protection::Secure { step_deadline: STEP }, ..PLAN };
 
 /// A machine with a clock that only the test moves.
 struct Script {
@@ -29,7 +36,8 @@ struct Script {
 
 impl Script {
     fn new(plan: RoundPlan) -> Self {
-        Self { rounds: Rounds::new(plan, 0), now: Time::default(), rng: StdRng::seed_from_u64(7) }
+        let rounds = Rounds::new(plan, 0, 0, Budget::Left);
+        Self { rounds, now: Time::default(), rng: StdRng::seed_from_u64(7) }
     }
 
     fn step(&mut self, event: Event) -> Vec<Effect> {
@@ -49,7 +57,21 @@ impl Script {
     }
 
     fn report(&mut self, id: u64, round: RoundId) -> Vec<Effect> {
-        self.step(Event::Reported { client: ClientId(id), round, weight: 10 })
+        self.send(id, round, Stage::Update)
+    }
+
+    fn send(&mut self, id: u64, round: RoundId, stage: Stage) -> Vec<Effect> {
+        self.step(Event::Reported { client: ClientId(id), round, stage, weight: 10 })
+    }
+
+    /// All of `ids` answer; the effects of the last one.
+    fn all_send(&mut self, ids: &[u64], stage: Stage) -> Vec<Effect> {
+        ids.iter().map(|id| self.send(*id, R1, stage)).last().unwrap_or_default()
+    }
+
+    /// The stage's requests are on their way.
+    fn prepare(&mut self, stage: Stage) -> Vec<Effect> {
+        self.step(Event::Prepared(R1, stage))
     }
 
     fn phase(&self) -> RoundPhase {
@@ -94,6 +116,172 @@ fn a_round_from_selection_to_the_next() {
     assert_eq!(next[..2], [Effect::Complete(R1), Effect::Open(round(2, 0))]);
     assert_eq!(script.phase(), RoundPhase::Collecting);
     assert_eq!(script.report(4, R1), [answer(4, R1, LATE)]);
+}
+
+const WRONG_STEP: UpdateVerdict = UpdateVerdict::Rejected(UpdateFault::WrongStep);
+
+#[test]
+fn secure_aggregation_from_keys_to_the_model() {
+    let mut script = Script::new(SECURE);
+    script.join(4);
+    assert_eq!(script.send(1, R1, Stage::Update), [answer(1, R1, WRONG_STEP)]);
+    let closed = script.all_send(&[1, 2, 3], Stage::Keys);
+    let advance = |stage| Effect::Advance(R1, stage);
+    assert_eq!(
+        closed,
+        [answer(3, R1, ACCEPTED), Effect::Dismiss(ClientId(4), R1), advance(Stage::Shares)]
+    );
+    assert_eq!(script.phase(), RoundPhase::Sharing);
+    // Nobody has been asked yet.
+    assert_eq!(script.rounds.wake_at(), None);
+    assert_eq!(script.send(1, R1, Stage::Shares), [answer(1, R1, WRONG_STEP)]);
+
+    script.prepare(Stage::Shares);
+    assert_eq!(script.rounds.wake_at(), Some(script.now + STEP));
+    assert_eq!(script.send(1, R1, Stage::MaskedInput), [answer(1, R1, WRONG_STEP)]);
+    script.all_send(&[1, 2], Stage::Shares);
+    let twice = UpdateVerdict::Rejected(UpdateFault::Duplicate);
+    assert_eq!(script.send(2, R1, Stage::Shares), [answer(2, R1, twice)]);
+    let closed = script.send(3, R1, Stage::Shares);
+    assert_eq!(closed, [answer(3, R1, ACCEPTED), advance(Stage::MaskedInput)]);
+    assert_eq!(script.phase(), RoundPhase::Masking);
+
+    script.prepare(Stage::MaskedInput);
+    script.all_send(&[1, 2], Stage::MaskedInput);
+    // The third leaves: nobody is waited for.
+    let closed = script.step(Event::Left(ClientId(3)));
+    assert_eq!(closed, [advance(Stage::UnmaskingShares)]);
+    assert_eq!(script.rounds.members(), [ClientId(1), ClientId(2)]);
+
+    script.prepare(Stage::UnmaskingShares);
+    script.send(1, R1, Stage::UnmaskingShares);
+    // One answer is missing at the deadline: the sum is tried with the other.
+    let closed = script.wait(STEP);
+    assert_eq!(closed, [Effect::Dismiss(ClientId(2), R1), Effect::Finalize(R1)]);
+    let progress = script.rounds.progress();
+    assert_eq!((progress.cohort, progress.reported, progress.left), (4, 2, 2));
+    assert_eq!(script.step(Event::Stored(R1))[0], Effect::Complete(R1));
+}
+
+#[test]
+fn a_secure_round_without_enough_survivors_is_abandoned_at_once() {
+    for stage in [Stage::Shares, Stage::MaskedInput] {
+        let mut script = Script::new(SECURE);
+        script.join(4);
+        script.all_send(&[1, 2, 3], Stage::Keys);
+        script.prepare(Stage::Shares);
+        if stage == Stage::MaskedInput {
+            script.all_send(&[1, 2, 3], Stage::Shares);
+            script.prepare(Stage::MaskedInput);
+        }
+        assert_eq!(script.step(Event::Left(ClientId(1))), []);
+        let effects = script.step(Event::Left(ClientId(2)));
+        let abandoned = Effect::Abandon(R1, AbandonReason::TooFewSurvivors);
+        assert_eq!(effects, [Effect::Dismiss(ClientId(3), R1), abandoned], "{stage:?}");
+        assert_eq!(script.phase(), RoundPhase::Selecting);
+    }
+}
+
+#[test]
+fn a_worthless_answer_is_struck_and_a_stage_that_fails_ends_the_attempt() {
+    let mut script = Script::new(SECURE);
+    script.join(4);
+    script.all_send(&[1, 2, 3], Stage::Keys);
+    script.prepare(Stage::Shares);
+    script.all_send(&[1, 2], Stage::Shares);
+    assert_eq!(script.step(Event::Refused(ClientId(1), R1)), []);
+    script.send(3, R1, Stage::Shares);
+    assert_eq!(script.rounds.members(), [ClientId(2), ClientId(3)]);
+    let effects = script.step(Event::NotPrepared(R1, Stage::MaskedInput));
+    assert_eq!(effects[0], Effect::Abandon(R1, AbandonReason::NotPrepared));
+    // News of a stage that is over changes nothing.
+    assert_eq!(script.step(Event::Prepared(R1, Stage::MaskedInput)), []);
+}
+
+#[test]
+fn who_has_answered_and_left_counts_but_is_not_waited_for() {
+    let mut script = Script::new(SECURE);
+    script.join(4);
+    script.all_send(&[1, 2], Stage::Keys);
+    script.step(Event::Left(ClientId(1)));
+    script.send(3, R1, Stage::Keys);
+    assert_eq!(script.rounds.members(), [ClientId(2), ClientId(3)]);
+    script.prepare(Stage::Shares);
+    script.all_send(&[2, 3], Stage::Shares);
+    script.prepare(Stage::MaskedInput);
+    script.send(2, R1, Stage::MaskedInput);
+    script.step(Event::Left(ClientId(2)));
+    script.send(3, R1, Stage::MaskedInput);
+    assert_eq!(script.rounds.members(), [ClientId(3)]);
+    script.prepare(Stage::UnmaskingShares);
+    let closed = script.send(3, R1, Stage::UnmaskingShares);
+    assert_eq!(closed[1], Effect::Finalize(R1));
+    assert_eq!(script.rounds.progress().reported, 2, "both are in the sum");
+}
+
+#[test]
+fn a_restart_goes_on_with_the_next_attempt() {
+    let rounds = Rounds::new(PLAN, 4, 3, Budget::Left);
+    assert_eq!(rounds.progress().round, round(5, 3));
+}
+
+#[test]
+fn nobody_is_invited_before_the_debit_is_durable() {
+    let mut script = Script::new(RoundPlan { protection: Protection::DebitFirst, ..PLAN });
+    let effects = script.join(4);
+    assert_eq!(effects, [Effect::Open(R1), Effect::Advance(R1, Stage::Update)]);
+    assert_eq!(script.rounds.members().len(), 4);
+    assert_eq!(script.rounds.wake_at(), None);
+    script.step(Event::Left(ClientId(1)));
+    let invite = |id| Effect::Invite(ClientId(id), R1, Time(PLAN.deadline));
+    assert_eq!(script.prepare(Stage::Update), [invite(2), invite(3), invite(4)]);
+
+    let mut script = Script::new(RoundPlan { protection: Protection::DebitFirst, ..PLAN });
+    script.join(4);
+    let effects = script.step(Event::NotPrepared(R1, Stage::Update));
+    assert_eq!(effects[0], Effect::Abandon(R1, AbandonReason::NotPrepared));
+}
+
+#[test]
+fn a_spent_budget_ends_the_task_after_the_attempt_it_paid_for() {
+    let mut script = Script::new(SECURE);
+    script.join(4);
+    script.all_send(&[1, 2, 3], Stage::Keys);
+    script.prepare(Stage::Shares);
+    script.all_send(&[1, 2, 3], Stage::Shares);
+    script.step(Event::BudgetSpent);
+    script.prepare(Stage::MaskedInput);
+    let mut abandoned = script.rounds.clone();
+    script.all_send(&[1, 2, 3], Stage::MaskedInput);
+    script.prepare(Stage::UnmaskingShares);
+    script.all_send(&[1, 2, 3], Stage::UnmaskingShares);
+    assert_eq!(script.step(Event::Stored(R1)), [Effect::Complete(R1)]);
+    assert!(script.rounds.is_finished());
+    assert_eq!(script.rounds.progress().round, round(1, 0));
+
+    // An attempt that fails has cost the budget all the same.
+    for id in 1..=3 {
+        let event = Event::Left(ClientId(id));
+        abandoned = abandoned.step(event, script.now, &mut script.rng).0;
+    }
+    assert!(abandoned.is_finished());
+    assert!(Rounds::new(SECURE, 3, 0, Budget::Spent).is_finished());
+    let mut waiting = Script::new(SECURE);
+    waiting.step(Event::BudgetSpent);
+    assert!(waiting.rounds.is_finished());
+}
+
+#[test]
+fn a_subject_that_is_spent_is_not_invited_again() {
+    let mut script = Script::new(PLAN);
+    script.join(2);
+    script.step(Event::ParticipationsSpent(ClientId(1)));
+    assert_eq!(script.wait(PLAN.selection_window), []);
+    script.step(Event::AvailabilityChanged(ClientId(1), Availability::Available));
+    assert_eq!(script.wait(PLAN.selection_window), []);
+    script.step(Event::Joined(ClientId(3)));
+    let effects = script.wait(PLAN.selection_window);
+    assert_eq!(effects.len(), 3, "{effects:?}");
 }
 
 #[test]
@@ -218,7 +406,8 @@ fn odd_reports_get_typed_answers() {
     for weight in [0, 101] {
         let mut script = Script::new(PLAN);
         script.join(4);
-        let event = Event::Reported { client: ClientId(2), round: R1, weight };
+        let event =
+            Event::Reported { client: ClientId(2), round: R1, stage: Stage::Update, weight };
         let verdict = rejected(UpdateFault::WeightOutOfRange);
         assert_eq!(script.step(event), [answer(2, R1, verdict)]);
         assert_eq!(script.rounds.progress().left, 1);
@@ -235,7 +424,7 @@ fn a_task_ends_after_its_last_round() {
     assert_eq!(script.rounds.progress().clients, 4);
     assert_eq!(script.report(4, R1), [answer(4, R1, LATE)]);
     assert_eq!(script.rounds.wake_at(), None);
-    let revived = Rounds::new(RoundPlan { rounds: Some(1), ..PLAN }, 1);
+    let revived = Rounds::new(RoundPlan { rounds: Some(1), ..PLAN }, 1, 0, Budget::Left);
     assert!(revived.is_finished());
 }
 
@@ -299,9 +488,19 @@ fn event(step: Move, current: RoundId) -> Event {
         Move::Decline(id) => Event::Declined(ClientId(id), current),
         Move::Refuse(id) => Event::Refused(ClientId(id), current),
         Move::Report(id, weight) => {
-            Event::Reported { client: ClientId(id), round: current, weight }
+            Event::Reported {
+                client: ClientId(id),
+                round: current,
+                stage: Stage::Update,
+                weight,
+            }
         }
-        Move::ReportOld(id) => Event::Reported { client: ClientId(id), round: old, weight: 1 },
+        Move::ReportOld(id) => Event::Reported {
+            client: ClientId(id),
+            round: old,
+            stage: Stage::Update,
+            weight: 1,
+        },
         Move::Store => Event::Stored(current),
         Move::Fail => Event::NotStored(current),
         Move::Wait(_) => Event::TimePassed,
@@ -346,6 +545,11 @@ proptest! {
                     Effect::Dismiss(client, round) => {
                         prop_assert!(invited[&round].contains(&client));
                     }
+                    Effect::Advance(..)
+                    | Effect::Abandon(
+                        _,
+                        AbandonReason::TooFewSurvivors | AbandonReason::NotPrepared,
+                    ) => prop_assert!(false, "the plan has no such stage"),
                     Effect::Finalize(round) => {
                         prop_assert!(accepted[&round].len() >= PLAN.minimum_reports);
                         prop_assert!(accepted[&round].len() <= PLAN.report_goal);
@@ -363,6 +567,13 @@ proptest! {
                         prop_assert!(closed.contains(&round));
                     }
                 }
+            }
+            // What turns out to be worthless before the round closes is left out.
+            if let Event::Refused(client, round) = event
+                && !closed.contains(&round)
+                && let Some(accepted) = accepted.get_mut(&round)
+            {
+                accepted.remove(&client);
             }
             // Every report is answered exactly once, nothing else is.
             prop_assert_eq!(answers, usize::from(matches!(event, Event::Reported { .. })));

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RefusalCode, RoundPhase,
-    ServerMessage, TaskId, Welcome,
+    ServerMessage, SubjectId, TaskId, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
 use super::End;
 use super::socket::{Incoming, Socket};
-use crate::coordinator::{Command, Invitation};
+use crate::coordinator::{Command, Order};
 use crate::round::ClientId;
 use crate::server::Server;
 use crate::task::Task;
@@ -22,7 +22,7 @@ use crate::task::Task;
 pub(super) struct Session {
     pub(super) client: ClientId,
     pub(super) task: Arc<Task>,
-    pub(super) invitation: watch::Receiver<Option<Invitation>>,
+    pub(super) orders: watch::Receiver<Order>,
     /// Reserved at the check-in, so that leaving never waits.
     leave: Option<mpsc::OwnedPermit<Command>>,
 }
@@ -50,8 +50,8 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task } => {
-                return check_in(socket, client, &task, server).await;
+            ClientMessage::CheckIn { task, subject } => {
+                return check_in(socket, client, (&task, subject), server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,
             _ => return Err(unexpected("the message after Welcome must be CheckIn")),
@@ -83,7 +83,7 @@ where
 async fn check_in<S>(
     socket: &mut Socket<S>,
     client: ClientId,
-    id: &TaskId,
+    (id, subject): (&TaskId, Option<SubjectId>),
     server: &Server,
 ) -> Result<Session, End>
 where
@@ -99,15 +99,20 @@ where
         let message = format!("the task {id} has had its last round");
         return Err(End::refuse(RefusalCode::TaskClosed, message));
     }
+    if task.config.privacy.is_some() && subject.is_none() {
+        let message = "this task has a privacy policy: the check-in must name a subject";
+        return Err(End::refuse(RefusalCode::UnexpectedMessage, message));
+    }
     let description = task.description();
     let checked_in = CheckedIn { task: description, status };
     socket.send(&ServerMessage::CheckedIn(Box::new(checked_in))).await?;
 
     let gone = |_| End::GoingAway;
     let leave = task.commands.clone().reserve_owned().await.map_err(gone)?;
-    let (sender, invitation) = watch::channel(None);
-    task.commands.send(Command::Join(client, sender)).await.map_err(|_| End::GoingAway)?;
-    Ok(Session { client, task, invitation, leave: Some(leave) })
+    let (sender, orders) = watch::channel(Order::Rest);
+    let join = Command::Join(client, subject, sender);
+    task.commands.send(join).await.map_err(|_| End::GoingAway)?;
+    Ok(Session { client, task, orders, leave: Some(leave) })
 }
 
 /// The next message, decoded.

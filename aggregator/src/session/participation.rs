@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::{
-    Availability, ClientMessage, LocalTraining, RefusalCode, RoundAssignment, RoundId,
-    ServerMessage, UpdateBegin, UpdateChunk, UpdateFault, UpdateOutcome, UpdateVerdict,
+    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, RefusalCode,
+    RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin, UpdateChunk,
+    UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -19,20 +20,22 @@ use tokio::time::{Instant, sleep_until};
 use super::End;
 use super::handshake::{Session, malformed, unexpected};
 use super::socket::{Incoming, Socket, SocketError};
-use super::upload::{Received, Upload};
-use crate::coordinator::{Command, Invitation, Report, misplaced};
-use crate::folding::ReceivedUpdate;
+use super::upload::{Received as Chunked, Upload};
+use crate::coordinator::{Command, Invitation, Order, Report, misplaced};
+use crate::folding::{Contribution, Received, Request};
+use crate::round::Stage;
 use crate::server::Server;
 
 /// What the client does in the round that it was last invited to.
 enum Part {
-    /// Trains; nothing has come yet.
-    Working,
+    /// Is to send this; nothing has come yet.
+    Working(Stage),
     /// Has announced an update and waits for room in the budget.
     Queued(UpdateBegin, Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>),
     /// Sends its update.
     Sending(UpdateBegin, Upload, OwnedSemaphorePermit),
-    /// Its update has had its verdict.
+    /// What it sent has had its verdict. Under secure aggregation there may be
+    /// more to ask for.
     Judged,
     /// It paused or declined.
     Left,
@@ -55,7 +58,7 @@ struct Participation<'a, S> {
 enum Happening {
     Incoming(Result<Incoming, SocketError>),
     NewView,
-    NewInvitation,
+    NewOrder,
     Room(OwnedSemaphorePermit),
     Quiet,
 }
@@ -96,8 +99,8 @@ where
             let happening = tokio::select! {
                 () = self.server.shutdown.cancelled() => return Err(End::GoingAway),
                 incoming = self.socket.receive() => Happening::Incoming(incoming),
-                changed = self.session.invitation.changed() => match changed {
-                    Ok(()) => Happening::NewInvitation,
+                changed = self.session.orders.changed() => match changed {
+                    Ok(()) => Happening::NewOrder,
                     Err(_) => return Err(End::GoingAway),
                 },
                 changed = view.changed() => match changed {
@@ -112,7 +115,7 @@ where
                     (heard, pinged) = (Instant::now(), false);
                     self.receive(incoming?).await?;
                 }
-                Happening::NewInvitation => self.invited().await?,
+                Happening::NewOrder => self.ordered().await?,
                 Happening::NewView => {
                     let status = view.borrow_and_update().clone();
                     let status = self.session.task.status(&status);
@@ -148,40 +151,119 @@ where
                 self.set_availability(availability).await
             }
             ClientMessage::Decline { round, reason } => self.decline(round, &reason).await,
+            ClientMessage::AdvertiseKeys { round, keys } => {
+                self.answer(round, Stage::Keys, Contribution::Keys(keys)).await
+            }
+            ClientMessage::ShareKeys { round, shares } => {
+                self.answer(round, Stage::Shares, Contribution::Shares(shares)).await
+            }
+            ClientMessage::UnmaskingShares { round, self_masks, pairwise } => {
+                let contribution = Contribution::UnmaskingShares { self_masks, pairwise };
+                self.answer(round, Stage::UnmaskingShares, contribution).await
+            }
             ClientMessage::UpdateBegin(begin) => self.begin(begin).await,
             ClientMessage::UpdateChunk(chunk) => self.chunk(&chunk).await,
         }
     }
 
-    /// The coordinator has invited the client, or withdrawn its invitation.
-    async fn invited(&mut self) -> Result<(), End> {
-        let invitation = self.session.invitation.borrow_and_update().clone();
-        if let Some((round, part)) = &mut self.part
-            && invitation.as_ref().is_none_or(|invitation| invitation.round != *round)
-        {
-            let round = *round;
-            let old = std::mem::replace(part, Part::Dismissed);
-            match old {
-                Part::Queued(..) | Part::Sending(..) => {
-                    let verdict = UpdateVerdict::Discarded(UpdateFault::RoundOver);
-                    self.outcome(round, verdict, "").await?;
+    /// The coordinator has something for the client to do, or nothing more.
+    async fn ordered(&mut self) -> Result<(), End> {
+        let order = self.session.orders.borrow_and_update().clone();
+        match order {
+            Order::Rest => self.dismiss(None).await,
+            Order::Invited(invitation) => {
+                self.dismiss(Some(invitation.round)).await?;
+                self.invited(invitation).await
+            }
+            Order::Asked { round, request, deadline } => {
+                self.dismiss(Some(round)).await?;
+                self.asked(round, &request, deadline).await
+            }
+            Order::Struck(round, fault) => {
+                if self.part.as_ref().is_none_or(|(known, _)| *known != round) {
+                    return Ok(());
                 }
-                Part::Working => {}
-                judged => self.part = Some((round, judged)),
+                self.part = Some((round, Part::Left));
+                self.outcome(round, UpdateVerdict::Rejected(fault), "").await
+            }
+            Order::Replaced => {
+                let message = "another connection of this device has taken part in this one's \
+                               place; close the other one, or this one";
+                Err(End::refuse(RefusalCode::Replaced, message))
             }
         }
-        let Some(Invitation { round, model, deadline }) = invitation else { return Ok(()) };
+    }
+
+    /// Ends the client's part in a round that is not `current`.
+    async fn dismiss(&mut self, current: Option<RoundId>) -> Result<(), End> {
+        let Some((round, part)) = &mut self.part else { return Ok(()) };
+        let round = *round;
+        if current == Some(round) {
+            return Ok(());
+        }
+        match std::mem::replace(part, Part::Dismissed) {
+            Part::Queued(..) | Part::Sending(..) => {
+                let verdict = UpdateVerdict::Discarded(UpdateFault::RoundOver);
+                self.outcome(round, verdict, "").await
+            }
+            Part::Working(_) => Ok(()),
+            judged => {
+                self.part = Some((round, judged));
+                Ok(())
+            }
+        }
+    }
+
+    async fn invited(&mut self, invitation: Invitation) -> Result<(), End> {
+        let Invitation { round, model, deadline, privacy } = invitation;
         if self.part.as_ref().is_some_and(|(known, _)| *known == round) {
             return Ok(());
         }
-        self.part = Some((round, Part::Working));
+        let first = self.session.task.config.plan.first_stage();
+        self.part = Some((round, Part::Working(first)));
         let assignment = RoundAssignment {
             round,
             model,
             training: self.training(round),
             deadline: deadline.saturating_duration_since(Instant::now()),
+            privacy,
         };
         Ok(self.socket.send(&ServerMessage::RoundAssignment(assignment)).await?)
+    }
+
+    /// Secure aggregation goes on: the client is asked for the next thing.
+    async fn asked(
+        &mut self,
+        round: RoundId,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<(), End> {
+        match &self.part {
+            Some((known, Part::Judged)) if *known == round => {}
+            // It has left after its last answer: nobody need wait for the next.
+            Some((known, Part::Left)) if *known == round => {
+                return self.tell(Command::Decline(self.session.client, round)).await;
+            }
+            _ => return Ok(()),
+        }
+        let deadline = deadline.saturating_duration_since(Instant::now());
+        let (stage, message) = match request {
+            Request::Shares(directory) => {
+                let directory = KeyDirectory { deadline, ..directory.clone() };
+                (Stage::Shares, ServerMessage::KeyDirectory(directory))
+            }
+            Request::MaskedInput(request) => {
+                let request = MaskedInputRequest { deadline, ..request.clone() };
+                (Stage::MaskedInput, ServerMessage::MaskedInputRequest(request))
+            }
+            Request::Unmasking(request) => {
+                let request = UnmaskingRequest { deadline, ..request.clone() };
+                (Stage::UnmaskingShares, ServerMessage::UnmaskingRequest(request))
+            }
+        };
+        self.part = Some((round, Part::Working(stage)));
+        self.settled = None;
+        Ok(self.socket.send(&message).await?)
     }
 
     /// The task's plan with this round's seed, the same for the whole cohort.
@@ -213,8 +295,13 @@ where
 
     /// Ends the client's part in its round, if it has not ended yet.
     fn leave_round(&mut self) -> bool {
+        let secure = self.session.task.config.plan.first_stage() == Stage::Keys;
         match &mut self.part {
-            Some((round, part @ (Part::Working | Part::Queued(..) | Part::Sending(..)))) => {
+            // What it has reported counts, unless secure aggregation needs it on.
+            Some((_, Part::Judged)) if !secure => false,
+            Some((round, part))
+                if !matches!(part, Part::Left | Part::Dismissed) =>
+            {
                 *part = Part::Left;
                 self.settled = Some(*round);
                 true
@@ -230,13 +317,14 @@ where
             return self.misplaced(round).await;
         }
         let verdict = match part {
-            Part::Working => {
+            Part::Working(Stage::Update | Stage::MaskedInput) => {
                 let fault = self.fault_of(&begin);
                 return match fault {
                     Some((fault, message)) => self.refuse(round, fault, &message).await,
                     None => self.queue(begin),
                 };
             }
+            Part::Working(_) => UpdateVerdict::Rejected(UpdateFault::WrongStep),
             Part::Queued(..) | Part::Sending(..) | Part::Judged => {
                 UpdateVerdict::Rejected(UpdateFault::Duplicate)
             }
@@ -289,12 +377,12 @@ where
         match &mut self.part {
             Some((known, Part::Sending(_, upload, _))) if *known == round => {
                 match upload.take(chunk) {
-                    Ok(Received::Partly) => Ok(()),
-                    Ok(Received::Whole(bytes)) => self.report(bytes).await,
+                    Ok(Chunked::Partly) => Ok(()),
+                    Ok(Chunked::Whole(bytes)) => self.report(bytes).await,
                     Err(fault) => self.refuse(round, fault, "").await,
                 }
             }
-            Some((known, Part::Working | Part::Queued(..))) if *known == round => {
+            Some((known, Part::Working(_) | Part::Queued(..))) if *known == round => {
                 let message = "a chunk before UpdateBegin was answered by UploadReady";
                 self.refuse(round, UpdateFault::WrongOffset, message).await
             }
@@ -302,33 +390,81 @@ where
         }
     }
 
-    /// The update is complete: checks its values and has the coordinator judge it.
+    /// The update is complete: checks it and has the coordinator judge it.
     async fn report(&mut self, bytes: Bytes) -> Result<(), End> {
         let Some((round, part)) = self.part.take() else { return Ok(()) };
         let Part::Sending(begin, _, permit) = part else { return Ok(()) };
-        let parameters = self.session.task.config.model.parameters();
+        let config = &self.session.task.config;
+        let encoded = config.privacy.as_ref().is_some_and(|p| p.privacy.encoding().is_some());
+        if encoded {
+            let stage = if config.plan.first_stage() == Stage::Update {
+                Stage::Update
+            } else {
+                Stage::MaskedInput
+            };
+            let contribution = Contribution::Encoded(Received { update: bytes, _permit: permit });
+            return self.judge(round, stage, begin.examples, contribution).await;
+        }
+        let parameters = config.model.parameters();
         let checked =
             tokio::task::spawn_blocking(move || CheckedUpdate::parse(bytes, parameters)).await;
         let update = match checked {
             Ok(Ok(update)) => update,
             Ok(Err(error)) => {
-                self.part = Some((round, Part::Working));
+                self.part = Some((round, Part::Working(Stage::Update)));
                 return self.refuse(round, fault_of(error), &error.to_string()).await;
             }
             // Only when the server's runtime is shutting down.
             Err(_) => return Err(End::GoingAway),
         };
+        let received = Received { update, _permit: permit };
+        let contribution = Contribution::Update(received, begin.examples);
+        self.judge(round, Stage::Update, begin.examples, contribution).await
+    }
+
+    /// An answer of secure aggregation that is not an upload.
+    async fn answer(
+        &mut self,
+        round: RoundId,
+        stage: Stage,
+        contribution: Contribution,
+    ) -> Result<(), End> {
+        match &self.part {
+            Some((known, Part::Working(expected))) if *known == round => {
+                if *expected != stage {
+                    return self.refuse(round, UpdateFault::WrongStep, "").await;
+                }
+                self.judge(round, stage, 1, contribution).await
+            }
+            // It has declined or paused, and this crossed with it.
+            Some((known, Part::Left | Part::Dismissed)) if *known == round => Ok(()),
+            Some((known, _)) if *known == round => {
+                let verdict = UpdateVerdict::Rejected(UpdateFault::Duplicate);
+                self.outcome(round, verdict, "").await
+            }
+            _ => self.misplaced(round).await,
+        }
+    }
+
+    /// Has the coordinator judge what the client sent. An accepted answer that
+    /// is not an update needs no word.
+    async fn judge(
+        &mut self,
+        round: RoundId,
+        stage: Stage,
+        weight: u64,
+        contribution: Contribution,
+    ) -> Result<(), End> {
         self.part = Some((round, Part::Judged));
         let (sender, verdict) = oneshot::channel();
-        let report = Report {
-            client: self.session.client,
-            round,
-            weight: begin.examples,
-            update: ReceivedUpdate { update, _permit: permit },
-            verdict: sender,
-        };
+        let client = self.session.client;
+        let report = Report { client, round, stage, weight, contribution, verdict: sender };
         self.tell(Command::Report(report)).await?;
         let verdict = verdict.await.map_err(|_| End::GoingAway)?;
+        let is_update = matches!(stage, Stage::Update | Stage::MaskedInput);
+        if verdict == UpdateVerdict::Accepted && !is_update {
+            return Ok(());
+        }
         self.outcome(round, verdict, "").await
     }
 
@@ -405,5 +541,8 @@ fn sentence(fault: UpdateFault) -> &'static str {
         UpdateFault::NotFinite => "the update has a value that is not finite",
         UpdateFault::OutOfRange => "the update has a value that is too large",
         UpdateFault::WeightOutOfRange => "the weight is outside what the task takes",
+        UpdateFault::InvalidKeys => "the keys are not ones that an honest client makes",
+        UpdateFault::InvalidShares => "the shares are not the ones that were asked for",
+        UpdateFault::WrongStep => "the round does not wait for this now",
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
+use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
 use tempfile::TempDir;
 
 use super::*;
@@ -26,12 +26,54 @@ fn round(number: u64, content: &str) -> (RoundRecord, Bytes) {
         bytes_up: 10,
         bytes_down: 20,
         quality: None,
+        clipping_norm: Some(0.75),
     };
     (record, model)
 }
 
-fn spec() -> ModelSpec {
-    ModelSpec::softmax_regression()
+fn spec() -> Definition {
+    Definition { model: ModelSpec::softmax_regression(), privacy: Some(policy(Mechanism::Local)) }
+}
+
+fn policy(mechanism: Mechanism) -> PrivacyPolicy {
+    PrivacyPolicy {
+        mechanism,
+        noise_multiplier: 1.0,
+        clipping_norm: 1.0,
+        target_quantile: None,
+        epsilon: 8.0,
+        delta: 1e-5,
+        cohort: 10,
+        minimum_survivors: 8,
+        colluders: 0,
+        max_participations: 4,
+    }
+}
+
+fn debit(round: u64, attempt: u32) -> Debit {
+    let subjects = vec![SubjectId::from_bytes([round as u8; 16])];
+    Debit { round, attempt, unix_seconds: 1_700_000_000, rho: 0.125, subjects }
+}
+
+/// The ledger and the secret, for tasks `a` and `b` that are there.
+fn privacy_contract(store: &dyn Store, a: &TaskId, b: &TaskId) {
+    let entries = [debit(1, 0), debit(1, 1), debit(2, 0)];
+    for entry in &entries {
+        store.debit(a, entry).expect("debits");
+    }
+    assert_eq!(store.debits(a).expect("reads"), entries);
+    assert_eq!(store.debits(b).expect("reads"), []);
+    let stranger = id("stranger");
+    assert!(matches!(store.debit(&stranger, &entries[0]), Err(StoreError::UnknownTask(_))));
+    assert_eq!(store.secret(a, [1; 32]).expect("makes"), [1; 32]);
+    assert_eq!(store.secret(a, [2; 32]).expect("keeps"), [1; 32]);
+    assert_eq!(store.secret(b, [3; 32]).expect("makes"), [3; 32]);
+    assert!(matches!(store.secret(&stranger, [1; 32]), Err(StoreError::UnknownTask(_))));
+
+    let other = Definition { privacy: Some(policy(Mechanism::Distributed)), ..spec() };
+    assert!(matches!(store.load(a, &other, 1), Err(StoreError::PrivacyChanged(_))));
+    let none = Definition { privacy: None, ..spec() };
+    assert!(matches!(store.load(a, &none, 1), Err(StoreError::PrivacyChanged(_))));
 }
 
 fn contract(store: &dyn Store) {
@@ -71,7 +113,8 @@ fn contract(store: &dyn Store) {
     assert_eq!(store.model(&a, &second.sha256).expect("reads"), Some(newer));
     assert_eq!(store.model(&a, &first.sha256).expect("reads"), Some(model));
     assert_eq!(store.model(&b, &second.sha256).expect("reads"), None);
-    let other = ModelSpec::mnist_2nn();
+    privacy_contract(store, &a, &b);
+    let other = Definition { model: ModelSpec::mnist_2nn(), ..spec() };
     assert!(matches!(store.load(&a, &other, 1), Err(StoreError::ModelChanged(_))));
 }
 
@@ -89,6 +132,8 @@ fn redb_keeps_the_contract() {
     let checkpoint = store.load(&id("a"), &spec(), 9).expect("loads").expect("is there");
     assert_eq!(checkpoint.history.len(), 2);
     assert!(store.load(&id("b"), &spec(), 9).expect("loads").is_some());
+    assert_eq!(store.debits(&id("a")).expect("reads").len(), 3);
+    assert_eq!(store.secret(&id("a"), [9; 32]).expect("keeps"), [1; 32]);
 }
 
 #[test]

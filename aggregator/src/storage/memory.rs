@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
+use fedra_protocol::{Sha256Hash, TaskId};
 
-use super::{Checkpoint, Quality, RoundRecord, Store, StoreError};
+use super::{Checkpoint, Debit, Definition, Quality, RoundRecord, Store, StoreError};
 
 struct Task {
-    spec: ModelSpec,
+    definition: Definition,
     rounds: Vec<(RoundRecord, Bytes)>,
+    debits: Vec<Debit>,
+    secret: Option<[u8; 32]>,
 }
 
 /// Keeps everything in memory, every model too.
@@ -29,7 +31,7 @@ impl Store for MemoryStore {
     fn create(
         &self,
         task: &TaskId,
-        spec: &ModelSpec,
+        definition: &Definition,
         record: &RoundRecord,
         model: &Bytes,
     ) -> Result<(), StoreError> {
@@ -39,21 +41,21 @@ impl Store for MemoryStore {
             return Err(StoreError::OutOfOrder { task, round: record.round, last });
         }
         let rounds = vec![(record.clone(), model.clone())];
-        tasks.insert(task.clone(), Task { spec: spec.clone(), rounds });
+        let definition = definition.clone();
+        let new = Task { definition, rounds, debits: Vec::new(), secret: None };
+        tasks.insert(task.clone(), new);
         Ok(())
     }
 
     fn load(
         &self,
         task: &TaskId,
-        spec: &ModelSpec,
+        definition: &Definition,
         rounds: usize,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let tasks = self.tasks();
         let Some(known) = tasks.get(task) else { return Ok(None) };
-        if known.spec != *spec {
-            return Err(StoreError::ModelChanged(task.clone()));
-        }
+        known.definition.must_be(definition, task)?;
         let first = known.rounds.len().saturating_sub(rounds.max(1));
         let history = known.rounds[first..].iter().map(|(record, _)| record.clone()).collect();
         let model = known.rounds.last().map(|(_, model)| model.clone());
@@ -88,5 +90,22 @@ impl Store for MemoryStore {
         let rounds = tasks.get(task).map(|known| known.rounds.as_slice()).unwrap_or_default();
         let found = rounds.iter().rev().find(|(record, _)| record.sha256 == *sha256);
         Ok(found.map(|(_, model)| model.clone()))
+    }
+
+    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
+        let mut tasks = self.tasks();
+        let known = tasks.get_mut(task).ok_or_else(|| StoreError::UnknownTask(task.clone()))?;
+        known.debits.push(debit.clone());
+        Ok(())
+    }
+
+    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
+        Ok(self.tasks().get(task).map(|known| known.debits.clone()).unwrap_or_default())
+    }
+
+    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let mut tasks = self.tasks();
+        let known = tasks.get_mut(task).ok_or_else(|| StoreError::UnknownTask(task.clone()))?;
+        Ok(*known.secret.get_or_insert(fresh))
     }
 }

@@ -10,7 +10,7 @@ mod memory;
 mod redb;
 
 use bytes::Bytes;
-use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
+use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -43,6 +43,48 @@ pub struct RoundRecord {
     pub bytes_down: u64,
     /// What the model is worth, once that is known.
     pub quality: Option<Quality>,
+    /// Under a privacy policy: the clipping norm of the round after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipping_norm: Option<f64>,
+}
+
+/// A task as it was made. It cannot become another one under the same name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// The model.
+    pub model: ModelSpec,
+    /// The privacy policy, if there is one.
+    pub privacy: Option<PrivacyPolicy>,
+}
+
+impl Definition {
+    /// Whether a task that was made as this may go on as `other`.
+    fn must_be(&self, other: &Self, task: &TaskId) -> Result<(), StoreError> {
+        if self.model != other.model {
+            return Err(StoreError::ModelChanged(task.clone()));
+        }
+        if self.privacy != other.privacy {
+            return Err(StoreError::PrivacyChanged(task.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// An entry of the privacy ledger: made durable before the release that it
+/// pays for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Debit {
+    /// The round.
+    pub round: u64,
+    /// Its attempt. Each attempt that gets so far is debited.
+    pub attempt: u32,
+    /// When, seconds since 1970.
+    pub unix_seconds: u64,
+    /// What it costs each of the subjects, zero-concentrated. (With tree
+    /// aggregation: if it is the only one. The policy says what several cost.)
+    pub rho: f64,
+    /// Who was asked for a contribution.
+    pub subjects: Vec<SubjectId>,
 }
 
 /// Held-out evaluation of a model.
@@ -103,6 +145,12 @@ pub enum StoreError {
          give the task another id, or the server another store"
     )]
     ModelChanged(TaskId),
+    /// The task was made with another privacy policy.
+    #[error(
+        "task {0}: the store has this task with another privacy policy, and a promise that was \
+         made is kept; give the task another id, or the server another store"
+    )]
+    PrivacyChanged(TaskId),
     /// The task is not in the store.
     #[error("task {0} is not in the store")]
     UnknownTask(TaskId),
@@ -128,7 +176,7 @@ pub trait Store: Send + Sync + 'static {
     fn create(
         &self,
         task: &TaskId,
-        spec: &ModelSpec,
+        definition: &Definition,
         record: &RoundRecord,
         model: &Bytes,
     ) -> Result<(), StoreError>;
@@ -138,12 +186,11 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it was made with another model than `spec`, or is
-    /// damaged.
+    /// [`StoreError`] if it was made with another definition, or is damaged.
     fn load(
         &self,
         task: &TaskId,
-        spec: &ModelSpec,
+        definition: &Definition,
         rounds: usize,
     ) -> Result<Option<Checkpoint>, StoreError>;
 
@@ -169,4 +216,26 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// [`StoreError`] if it is damaged.
     fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError>;
+
+    /// Adds an entry to the task's privacy ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be written; then nothing may be released.
+    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError>;
+
+    /// The task's privacy ledger, oldest entry first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be read.
+    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError>;
+
+    /// The task's secret, from which noise is derived: `fresh` at the first
+    /// call, the same again at every later one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be read or written.
+    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
 }

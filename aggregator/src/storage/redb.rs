@@ -1,7 +1,7 @@
 //! The embedded store: records in redb, models as files beside it.
 //!
 //! ```text
-//! fedra.redb                                     tasks and rounds, JSON values
+//! fedra.redb                                     tasks, rounds and privacy ledgers, JSON values
 //! models/{task}/{round:010}-{sha256}.safetensors
 //! ```
 //! A model's file is durable (temporary file, fsync, rename, fsync of the
@@ -10,20 +10,27 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
+use fedra_protocol::{Sha256Hash, TaskId};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Checkpoint, Quality, RoundRecord, Store, StoreError};
+use super::{Checkpoint, Debit, Definition, Quality, RoundRecord, Store, StoreError};
 
 /// Task id -> its model specification.
 const TASKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tasks");
 /// (task id, round) -> [`RoundRecord`].
 const ROUNDS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("rounds");
+/// Task id -> its privacy policy, for tasks that have one.
+const POLICIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("privacy_policies");
+/// (task id, number) -> [`Debit`].
+const DEBITS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("privacy_debits");
+/// Task id -> its secret.
+const SECRETS: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("secrets");
 /// "format" -> version of this layout.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -67,6 +74,9 @@ impl RedbStore {
         let format = self.transaction(|transaction| {
             transaction.open_table(TASKS)?;
             transaction.open_table(ROUNDS)?;
+            transaction.open_table(POLICIES)?;
+            transaction.open_table(DEBITS)?;
+            transaction.open_table(SECRETS)?;
             let mut meta = transaction.open_table(META)?;
             let format = meta.get("format")?.map(|format| format.value());
             if format.is_none() {
@@ -100,22 +110,27 @@ impl RedbStore {
         StoreError::Database { path: self.folder.join("fedra.redb"), problem }
     }
 
-    fn spec_of(&self, task: &TaskId) -> Result<Option<ModelSpec>, StoreError> {
+    fn definition_of(&self, task: &TaskId) -> Result<Option<Definition>, StoreError> {
         let read = || {
-            let table = self.database.begin_read()?.open_table(TASKS)?;
-            Ok::<_, redb::Error>(table.get(task.as_str())?.map(|v| v.value().to_vec()))
+            let transaction = self.database.begin_read()?;
+            let value = |table: TableDefinition<'_, &str, &[u8]>| {
+                let table = transaction.open_table(table)?;
+                Ok::<_, redb::Error>(table.get(task.as_str())?.map(|v| v.value().to_vec()))
+            };
+            Ok((value(TASKS)?, value(POLICIES)?))
         };
-        let bytes = read().map_err(|error| self.damaged(error.to_string()))?;
-        bytes.map(|bytes| self.parse(&bytes)).transpose()
+        let (model, privacy) = read().map_err(|e: redb::Error| self.damaged(e.to_string()))?;
+        let Some(model) = model else { return Ok(None) };
+        let privacy = privacy.map(|bytes| self.parse(&bytes)).transpose()?;
+        Ok(Some(Definition { model: self.parse(&model)?, privacy }))
     }
 
     /// The last `count` records of a task, oldest first.
     fn records(&self, task: &TaskId, count: usize) -> Result<Vec<RoundRecord>, StoreError> {
         let read = || {
             let table = self.database.begin_read()?.open_table(ROUNDS)?;
-            let range = (task.as_str(), 0)..=(task.as_str(), u64::MAX);
             let mut records = Vec::new();
-            for entry in table.range(range)?.rev().take(count) {
+            for entry in table.range(all_of(task))?.rev().take(count) {
                 records.push(entry?.1.value().to_vec());
             }
             Ok::<_, redb::Error>(records)
@@ -127,12 +142,16 @@ impl RedbStore {
     fn put(
         &self,
         task: &TaskId,
-        spec: Option<&ModelSpec>,
+        definition: Option<&Definition>,
         record: &RoundRecord,
     ) -> Result<(), StoreError> {
         self.transaction(|transaction| {
-            if let Some(spec) = spec {
-                transaction.open_table(TASKS)?.insert(task.as_str(), json(spec).as_slice())?;
+            if let Some(Definition { model, privacy }) = definition {
+                transaction.open_table(TASKS)?.insert(task.as_str(), json(model).as_slice())?;
+                if let Some(privacy) = privacy {
+                    let mut policies = transaction.open_table(POLICIES)?;
+                    policies.insert(task.as_str(), json(privacy).as_slice())?;
+                }
             }
             let mut rounds = transaction.open_table(ROUNDS)?;
             rounds.insert((task.as_str(), record.round), json(record).as_slice())?;
@@ -216,7 +235,7 @@ impl Store for RedbStore {
     fn create(
         &self,
         task: &TaskId,
-        spec: &ModelSpec,
+        definition: &Definition,
         record: &RoundRecord,
         model: &Bytes,
     ) -> Result<(), StoreError> {
@@ -228,19 +247,17 @@ impl Store for RedbStore {
         fs::create_dir_all(&folder).map_err(file_error("create", &folder))?;
         sync_folder(&self.folder.join("models"))?;
         self.write_model(task, record, model)?;
-        self.put(task, Some(spec), record)
+        self.put(task, Some(definition), record)
     }
 
     fn load(
         &self,
         task: &TaskId,
-        spec: &ModelSpec,
+        definition: &Definition,
         rounds: usize,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        let Some(stored) = self.spec_of(task)? else { return Ok(None) };
-        if stored != *spec {
-            return Err(StoreError::ModelChanged(task.clone()));
-        }
+        let Some(stored) = self.definition_of(task)? else { return Ok(None) };
+        stored.must_be(definition, task)?;
         let history = self.records(task, rounds.max(1))?;
         let Some(last) = history.last() else {
             return Err(self.damaged(format!("task {task} has no round")));
@@ -288,6 +305,47 @@ impl Store for RedbStore {
         };
         self.read_model(task, record).map(Some)
     }
+
+    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
+        self.last_record(task)?;
+        self.transaction(|transaction| {
+            let mut debits = transaction.open_table(DEBITS)?;
+            let last = debits.range(all_of(task))?.next_back().transpose()?;
+            let number = last.map_or(0, |(key, _)| key.value().1 + 1);
+            debits.insert((task.as_str(), number), json(debit).as_slice())?;
+            Ok(())
+        })
+    }
+
+    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
+        let read = || {
+            let table = self.database.begin_read()?.open_table(DEBITS)?;
+            let mut debits = Vec::new();
+            for entry in table.range(all_of(task))? {
+                debits.push(entry?.1.value().to_vec());
+            }
+            Ok::<_, redb::Error>(debits)
+        };
+        let debits = read().map_err(|error| self.damaged(error.to_string()))?;
+        debits.iter().map(|bytes| self.parse(bytes)).collect()
+    }
+
+    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.last_record(task)?;
+        self.transaction(|transaction| {
+            let mut secrets = transaction.open_table(SECRETS)?;
+            if let Some(secret) = secrets.get(task.as_str())? {
+                return Ok(*secret.value());
+            }
+            secrets.insert(task.as_str(), &fresh)?;
+            Ok(fresh)
+        })
+    }
+}
+
+/// The keys of a task in a table that numbers its entries.
+fn all_of(task: &TaskId) -> RangeInclusive<(&str, u64)> {
+    (task.as_str(), 0)..=(task.as_str(), u64::MAX)
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

@@ -64,12 +64,12 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
     server.stop().await;
 
     // A round that was stored, but not evaluated any more.
-    let spec = config(folder.path()).tasks[0].model.clone();
+    let definition = config(folder.path()).tasks[0].definition();
     let id = fedra_protocol::TaskId::new("tiny").expect("valid");
     let store_folder = folder.path().join("store");
     let record = tokio::task::spawn_blocking(move || {
         let store = RedbStore::open(&store_folder, 0).expect("opens");
-        let checkpoint = store.load(&id, &spec, 1).expect("loads").expect("is there");
+        let checkpoint = store.load(&id, &definition, 1).expect("loads").expect("is there");
         let last = checkpoint.history.last().expect("one").clone();
         let record = RoundRecord { round: 2, quality: None, ..last };
         store.commit(&id, &record, &checkpoint.model).expect("commits");

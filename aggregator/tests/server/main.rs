@@ -2,7 +2,9 @@
 //! speak the protocol with made-up updates. Nothing is trained here.
 
 mod evaluated;
+mod ledger;
 mod hostile;
+mod private;
 mod manual;
 mod restart;
 mod rounds;

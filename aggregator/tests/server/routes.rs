@@ -38,6 +38,7 @@ async fn tasks_are_listed_and_shown() {
             "latest": null,
             "history": [],
             "rounds_total": null,
+            "privacy": null,
         })
     );
     server.stop().await;

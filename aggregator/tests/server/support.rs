@@ -11,13 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_aggregator::ServeError;
 use fedra_aggregator::config::Config;
+use fedra_aggregator::storage::Store;
 use fedra_learning::safetensors;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment, RoundId,
-    RoundPhase, ServerMessage, TaskId, TaskStatus, UpdateBegin, UpdateChunk, UpdateOutcome,
+    RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, UpdateBegin, UpdateChunk, UpdateOutcome,
     UpdateVerdict, Welcome,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +46,11 @@ pub fn config(store: &Path, round: &str, rest: &str) -> Config {
 
 /// The same with TOML for the task itself.
 pub fn config_of(store: &Path, round: &str, rest: &str, task: &str) -> Config {
+    config_with(store, round, rest, task, "")
+}
+
+/// The same with more tables below the task.
+pub fn config_with(store: &Path, round: &str, rest: &str, task: &str, tables: &str) -> Config {
     let window = if round.contains("selection_window") { "" } else { "selection_window = \"0s\"" };
     let toml = format!(
         r#"
@@ -59,6 +66,7 @@ pub fn config_of(store: &Path, round: &str, rest: &str, task: &str) -> Config {
         [task.round]
         {window}
         {round}
+        {tables}
         "#,
         store.display()
     );
@@ -93,12 +101,32 @@ impl TestServer {
     }
 
     pub async fn start_config(config: Config, folder: Arc<TempDir>) -> Self {
+        Self::serve(folder, |listener, stop| fedra_aggregator::run(config, listener, stop)).await
+    }
+
+    /// Starts with a store of the test's own.
+    pub async fn start_store(config: Config, store: Arc<dyn Store>) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder"));
+        Self::serve(folder, |listener, stop| {
+            fedra_aggregator::run_with_store(config, store, listener, stop)
+        })
+        .await
+    }
+
+    async fn serve<F>(
+        folder: Arc<TempDir>,
+        run: impl FnOnce(TcpListener, BoxFuture<'static, ()>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), ServeError>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(fedra_aggregator::run(config, listener, async {
+        let stopped = async {
             let _ = stopped.await;
-        }));
+        };
+        let running = tokio::spawn(run(listener, stopped.boxed()));
         Self { address, folder, stop: Some(stop), running }
     }
 
@@ -173,7 +201,7 @@ impl TestClient {
 
     /// The next message that `pick` takes; others are passed over, but for
     /// invitations.
-    async fn find<T>(&mut self, pick: impl Fn(ServerMessage) -> Option<T>) -> T {
+    pub async fn find<T>(&mut self, pick: impl Fn(ServerMessage) -> Option<T>) -> T {
         loop {
             match self.next().await {
                 ServerMessage::RoundAssignment(assignment) => {
@@ -198,8 +226,13 @@ impl TestClient {
     }
 
     pub async fn check_in(&mut self, task: &str) -> Box<CheckedIn> {
+        self.check_in_as(task, None).await
+    }
+
+    pub async fn check_in_as(&mut self, task: &str, subject: Option<SubjectId>) -> Box<CheckedIn> {
         self.hello().await;
-        self.send(ClientMessage::CheckIn { task: TaskId::new(task).expect("valid") }).await;
+        let task = TaskId::new(task).expect("valid");
+        self.send(ClientMessage::CheckIn { task, subject }).await;
         match self.next().await {
             ServerMessage::CheckedIn(checked_in) => checked_in,
             other => panic!("not checked in: {other:?}"),

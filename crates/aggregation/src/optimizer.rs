@@ -1,26 +1,21 @@
-//! From a round's sum to the next global model.
+//! From a round's mean update to the next global model.
 //!
 //! One variant for each way to take the server's step. State of a later
 //! optimiser (momentum and the like) belongs here, not to the sum.
 
 use thiserror::Error;
 
-use crate::sum::FixedPointSum;
-
-/// Why a sum could not be applied to a model.
+/// Why there is no step from a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ApplyError {
-    /// The sum is for a model of another size.
-    #[error("the model has {expected} parameters, the sum {actual}")]
+    /// The mean is for a model of another size.
+    #[error("the model has {expected} parameters, the mean update {actual}")]
     WrongLength {
         /// Parameters of the model.
         expected: usize,
-        /// Parameters of the sum.
+        /// Parameters of the mean.
         actual: usize,
     },
-    /// Nothing was folded.
-    #[error("no update was folded")]
-    Empty,
 }
 
 /// How the server takes a step along the average update.
@@ -36,20 +31,19 @@ pub enum ServerOptimizer {
 }
 
 impl ServerOptimizer {
-    /// The next global model. Computed in `f64` and rounded once.
+    /// The next global model after the mean update `mean`. Computed in `f64` and rounded once.
     ///
     /// # Errors
     ///
-    /// [`ApplyError`] if the sum is empty or for a model of another size.
-    pub fn step(&mut self, model: &[f32], sum: &FixedPointSum) -> Result<Vec<f32>, ApplyError> {
-        if sum.len() != model.len() {
-            return Err(ApplyError::WrongLength { expected: model.len(), actual: sum.len() });
+    /// [`ApplyError::WrongLength`] if the mean is for a model of another size.
+    pub fn step(&mut self, model: &[f32], mean: &[f64]) -> Result<Vec<f32>, ApplyError> {
+        if mean.len() != model.len() {
+            return Err(ApplyError::WrongLength { expected: model.len(), actual: mean.len() });
         }
-        let means = sum.means().ok_or(ApplyError::Empty)?;
         let Self::Averaging { learning_rate } = *self;
         Ok(model
             .iter()
-            .zip(means)
+            .zip(mean)
             .map(|(&old, mean)| (f64::from(old) + learning_rate * mean) as f32)
             .collect())
     }

@@ -129,13 +129,9 @@ impl FixedPointSum {
     /// The weighted mean, one value a parameter; `None` if nothing was folded.
     #[must_use]
     pub fn mean(&self) -> Option<Vec<f64>> {
-        self.means().map(Iterator::collect)
-    }
-
-    /// The weighted mean without a vector for it; `None` if nothing was folded.
-    pub(crate) fn means(&self) -> Option<impl Iterator<Item = f64>> {
         let divisor = self.weight as f64 * SCALE;
-        (self.weight > 0).then(|| self.accumulators.iter().map(move |&sum| sum as f64 / divisor))
+        let mean = || self.accumulators.iter().map(|&sum| sum as f64 / divisor).collect();
+        (self.weight > 0).then(mean)
     }
 
     /// The total weight after adding `weight` for a model of `len` parameters.

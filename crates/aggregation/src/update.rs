@@ -87,6 +87,12 @@ impl<B: AsRef<[u8]>> CheckedUpdate<B> {
         self.values().is_empty()
     }
 
+    /// The values as numbers.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.values().iter().map(|value| f32::from_le_bytes(*value)).collect()
+    }
+
     /// The values as they lie in memory.
     pub(crate) fn values(&self) -> &[[u8; 4]] {
         self.bytes.as_ref().as_chunks().0

@@ -1,0 +1,161 @@
+//! `[task.privacy]`: the task's promise to those who take part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedra_privacy::Privacy;
+use fedra_protocol::limits::MAX_PARTICIPATIONS;
+use fedra_protocol::{Mechanism, PrivacyPolicy};
+
+use figment::value::Value;
+
+use super::section::Section;
+use super::value;
+use crate::round::{Protection, RoundPlan};
+
+/// How a task protects those who take part.
+#[derive(Debug, Clone)]
+pub struct PrivacyConfig {
+    /// The policy with everything derived from it. Its budget pays for all the
+    /// participations that it grants.
+    pub privacy: Arc<Privacy>,
+    /// What is counted against the budget.
+    pub counting: Counting,
+    /// Time to answer each request of secure aggregation.
+    pub step_deadline: Duration,
+}
+
+/// What is counted against a task's privacy budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Rounds: anybody may have been in all of them. The task ends when the
+    /// budget has no room for another.
+    Rounds,
+    /// Participations of each subject, at most `max_participations`.
+    Subjects,
+}
+
+impl PrivacyConfig {
+    /// Whether the section has a policy other than "none".
+    pub(super) fn is_wanted(section: &Section<'_>) -> bool {
+        section.peek("policy").and_then(Value::as_str) != Some("none")
+    }
+
+    /// `None` for the policy "none", and for a section that cannot be read.
+    pub(super) fn read(
+        section: Section<'_>,
+        plan: &RoundPlan,
+        parameters: usize,
+    ) -> Option<Self> {
+        let config = Self::read_keys(&section, plan, parameters);
+        section.finish();
+        config
+    }
+
+    fn read_keys(section: &Section<'_>, plan: &RoundPlan, parameters: usize) -> Option<Self> {
+        let mechanism = mechanism(section, plan);
+        let number = |key, placeholder: f64, range, holds: fn(f64) -> bool| {
+            let read = value::number(range, holds);
+            match mechanism {
+                Some(_) => section.required(key, placeholder, read),
+                None => section.or(key, placeholder, read),
+            }
+        };
+        let (is_positive, is_share) =
+            (|x: f64| x > 0.0 && x.is_finite(), |x: f64| x > 0.0 && x < 1.0);
+        let (positive, share) = ("above 0 and finite", "between 0 and 1");
+        let noise_multiplier = number("noise_multiplier", 1.0, positive, is_positive);
+        let clipping_norm = number("clipping_norm", 1.0, positive, is_positive);
+        let epsilon = number("epsilon", 8.0, positive, is_positive);
+        let delta = number("delta", 1e-5, share, is_share);
+        let target_quantile =
+            section.optional("target_quantile", value::number(share, is_share));
+        let colluders = section.or("colluders", 0, value::whole(0));
+        let participations = section.optional("max_participations", value::whole::<u32>(1));
+        let (least, most) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
+        let ten = Duration::from_secs(10);
+        let step_deadline = section.or("step_deadline", ten, value::duration(least, most));
+        let policy = PrivacyPolicy {
+            mechanism: mechanism?,
+            noise_multiplier,
+            clipping_norm,
+            target_quantile,
+            epsilon,
+            delta,
+            cohort: u32::try_from(plan.invited).unwrap_or(u32::MAX),
+            minimum_survivors: u32::try_from(plan.minimum_reports).unwrap_or(u32::MAX),
+            colluders,
+            max_participations: participations.unwrap_or(MAX_PARTICIPATIONS),
+        };
+        let tree = matches!(policy.mechanism, Mechanism::Central { tree_rounds: 1.. });
+        if tree && participations.is_none() {
+            section.mistake(
+                "max_participations",
+                "missing; tree aggregation pays off only if each subject takes part in few \
+                 rounds. Say in how many, or use noise = \"independent\"",
+            );
+            return None;
+        }
+        let (privacy, counting) = match participations {
+            Some(_) => (Privacy::new(policy, parameters), Counting::Subjects),
+            None => (Privacy::within_budget(policy, parameters), Counting::Rounds),
+        };
+        match privacy {
+            Ok(privacy) => {
+                Some(Self { privacy: Arc::new(privacy), counting, step_deadline })
+            }
+            Err(error) => {
+                section.mistake("policy", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// What the policy means for the order of events in a round.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        match self.privacy.policy().mechanism {
+            Mechanism::Distributed => Protection::Secure { step_deadline: self.step_deadline },
+            Mechanism::Local => Protection::DebitFirst,
+            Mechanism::Central { .. } => Protection::None,
+        }
+    }
+}
+
+/// `None` for "none", or what is no policy.
+fn mechanism(section: &Section<'_>, plan: &RoundPlan) -> Option<Mechanism> {
+    let policy = section.required("policy", "none".to_owned(), value::text);
+    let noise = section.optional("noise", value::text);
+    if noise.is_some() && policy != "central" {
+        section.mistake("noise", "only the policy \"central\" has a choice of noise");
+    }
+    match policy.as_str() {
+        "distributed" => Some(Mechanism::Distributed),
+        "local" => Some(Mechanism::Local),
+        "central" => Some(Mechanism::Central { tree_rounds: tree_rounds(section, plan, noise) }),
+        "none" => None,
+        other => {
+            let known = "\"distributed\", \"local\", \"central\" and \"none\"";
+            section.mistake("policy", format!("{other:?} is not known; the policies are {known}"));
+            None
+        }
+    }
+}
+
+fn tree_rounds(section: &Section<'_>, plan: &RoundPlan, noise: Option<String>) -> u32 {
+    match noise.as_deref() {
+        Some("independent") => return 0,
+        Some("tree") | None => {}
+        Some(other) => {
+            let known = "\"tree\" and \"independent\"";
+            section.mistake("noise", format!("{other:?} is not known; there are {known}"));
+        }
+    }
+    let rounds = plan.rounds.and_then(|rounds| u32::try_from(rounds).ok());
+    if rounds.is_none() {
+        let problem = "tree aggregation needs to know how many rounds there will be: set the \
+                       task's rounds, or use noise = \"independent\"";
+        section.mistake("noise", problem);
+    }
+    rounds.unwrap_or(1)
+}

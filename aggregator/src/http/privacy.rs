@@ -1,0 +1,68 @@
+//! `/v1/tasks/{id}/privacy/ledger`: what a task's privacy budget has paid for,
+//! one JSON object a line. How many took part is told, not who.
+
+use std::sync::Arc;
+
+use fedra_protocol::TaskId;
+use serde::Serialize;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use super::problem::{not_found, problem, unavailable};
+use super::uncached;
+use crate::server::Server;
+use crate::storage::{Debit, Store, StoreError};
+
+/// An entry of the ledger without its subjects.
+#[derive(Serialize)]
+struct EntryJson {
+    round: u64,
+    attempt: u32,
+    unix_seconds: u64,
+    rho: f64,
+    subjects: usize,
+}
+
+impl From<&Debit> for EntryJson {
+    fn from(debit: &Debit) -> Self {
+        let Debit { round, attempt, unix_seconds, rho, .. } = *debit;
+        Self { round, attempt, unix_seconds, rho, subjects: debit.subjects.len() }
+    }
+}
+
+pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    let server = Arc::clone(server);
+    warp::path!("v1" / "tasks" / String / "privacy" / "ledger")
+        .and(warp::get())
+        .then(move |id: String| ledger(Arc::clone(&server), id))
+        .boxed()
+}
+
+async fn ledger(server: Arc<Server>, id: String) -> Response {
+    let task = TaskId::new(id).ok().filter(|id| server.tasks.contains_key(id));
+    let Some(task) = task else { return not_found("there is no task of this name") };
+    let store = Arc::clone(&server.store);
+    let read = tokio::task::spawn_blocking(move || lines(store.as_ref(), &task)).await;
+    match read {
+        Ok(Ok(lines)) => {
+            let reply = warp::reply::with_header(lines, "content-type", "application/jsonl");
+            uncached(reply.into_response())
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the privacy ledger cannot be read");
+            problem(http::StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read")
+        }
+        // Only when the server's runtime is shutting down.
+        Err(_) => unavailable("the server is going away"),
+    }
+}
+
+fn lines(store: &dyn Store, task: &TaskId) -> Result<String, StoreError> {
+    let debits = store.debits(task)?;
+    let line = |debit: &Debit| {
+        let json = serde_json::to_string(&EntryJson::from(debit));
+        json.expect("an entry is plain numbers") + "\n"
+    };
+    Ok(debits.iter().map(line).collect())
+}

@@ -1,0 +1,146 @@
+//! Secure aggregation: those who reported exchange key shares, send masked
+//! updates, and help to take the masks off the sum.
+//!
+//! This machine counts answers and watches the clock. What the answers say, and
+//! whether they suffice, is for the aggregation thread: it prepares the requests
+//! of a stage, and strikes clients whose answers are worthless.
+
+use fedra_protocol::{RoundId, RoundPhase, UpdateFault, UpdateVerdict};
+
+use super::ended::{AbandonReason, Abandoned};
+use super::finalizing::Finalizing;
+use super::roster::Roster;
+use super::{ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Time};
+
+/// A stage of secure aggregation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Securing {
+    round: RoundId,
+    stage: Stage,
+    /// `None` while the stage's requests are being prepared.
+    deadline: Option<Time>,
+    roster: Roster,
+    /// Clients that were invited into the round.
+    invited: usize,
+    /// Masked updates in the sum, once they are counted.
+    survivors: usize,
+}
+
+impl Securing {
+    /// Starts with those who advertised keys.
+    pub(super) fn begin(
+        round: RoundId,
+        invited: usize,
+        members: impl Iterator<Item = ClientId>,
+        context: &mut Context<'_>,
+    ) -> Self {
+        context.effects.push(Effect::Advance(round, Stage::Shares));
+        let roster = Roster::new(members);
+        Self { round, stage: Stage::Shares, deadline: None, roster, invited, survivors: 0 }
+    }
+
+    pub(super) fn round(&self) -> RoundId {
+        self.round
+    }
+
+    pub(super) fn members(&self) -> Vec<ClientId> {
+        self.roster.clients().collect()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    pub(super) fn phase(&self) -> RoundPhase {
+        match self.stage {
+            Stage::MaskedInput => RoundPhase::Masking,
+            Stage::UnmaskingShares => RoundPhase::Unmasking,
+            Stage::Update | Stage::Keys | Stage::Shares => RoundPhase::Sharing,
+        }
+    }
+
+    pub(super) fn progress(&self, base: Progress) -> Progress {
+        let there = self.roster.working() + self.roster.answered();
+        let reported = match self.stage {
+            Stage::UnmaskingShares => self.survivors,
+            _ => self.roster.answered(),
+        };
+        Progress {
+            cohort: self.invited,
+            reported,
+            left: self.invited - there,
+            weight: reported as u64,
+            deadline: self.deadline,
+            ..base
+        }
+    }
+
+    pub(super) fn handle(mut self, event: Event, context: &mut Context<'_>) -> Phase {
+        match event {
+            Event::Prepared(round, stage) if (round, stage) == (self.round, self.stage) => {
+                self.deadline = Some(context.now + context.plan.step_deadline());
+            }
+            Event::NotPrepared(round, stage) if (round, stage) == (self.round, self.stage) => {
+                let reason = AbandonReason::NotPrepared;
+                return Phase::Abandoned(Abandoned::new(self.round, reason));
+            }
+            other => self.roster.follow(other, self.round),
+        }
+        Phase::Securing(self)
+    }
+
+    /// Judges an answer. One to another stage changes nothing.
+    pub(super) fn report(mut self, client: ClientId, stage: Stage) -> (Self, UpdateVerdict) {
+        let verdict = match self.roster.expects(client) {
+            Err(fault) => UpdateVerdict::Rejected(fault),
+            Ok(()) if stage != self.stage || self.deadline.is_none() => {
+                UpdateVerdict::Rejected(UpdateFault::WrongStep)
+            }
+            Ok(()) => {
+                self.roster.count(client);
+                UpdateVerdict::Accepted
+            }
+        };
+        (self, verdict)
+    }
+
+    /// Fewest answers with which the round can go on. Whether enough masks can
+    /// be taken off is seen when it is tried.
+    fn minimum(&self, plan: &RoundPlan) -> usize {
+        if self.stage == Stage::UnmaskingShares { 1 } else { plan.minimum_reports }
+    }
+
+    /// Closes the stage if it is time to.
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+        let Some(deadline) = self.deadline else { return Err(self) };
+        let (working, answered) = (self.roster.working(), self.roster.answered());
+        let minimum = self.minimum(context.plan);
+        let over = working == 0 || context.now >= deadline;
+        let hopeless = answered + working < minimum;
+        if !over && !hopeless {
+            return Err(self);
+        }
+        let dismiss = |client| Effect::Dismiss(client, self.round);
+        context.effects.extend(self.roster.late().map(dismiss));
+        if answered < minimum {
+            let reason = AbandonReason::TooFewSurvivors;
+            return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
+        }
+        self.stage = match self.stage {
+            Stage::MaskedInput => {
+                self.survivors = answered;
+                Stage::UnmaskingShares
+            }
+            Stage::UnmaskingShares => {
+                context.effects.push(Effect::Finalize(self.round));
+                let figures = (self.invited, self.survivors, self.survivors as u64);
+                return Ok(Phase::Finalizing(Finalizing::new(self.round, figures)));
+            }
+            Stage::Update | Stage::Keys | Stage::Shares => Stage::MaskedInput,
+        };
+        self.roster = Roster::new(self.roster.going_on());
+        self.deadline = None;
+        context.effects.push(Effect::Advance(self.round, self.stage));
+        Ok(Phase::Securing(self))
+    }
+}

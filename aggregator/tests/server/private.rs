@@ -1,0 +1,540 @@
+//! Rounds under a privacy policy, played by clients with real keys and real
+//! noise: what survives, what is refused, what the ledger says.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use differential_privacy::ClippingNorm;
+use fedra_aggregator::config::Config;
+use fedra_privacy::Privacy;
+use fedra_protocol::{
+    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, KeyDirectory, MaskedInputRequest,
+    RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase, ServerMessage, SubjectId,
+    TaskDescription, TaskId, UnmaskingRequest, UpdateFault, UpdateVerdict,
+};
+use fedra_secure_aggregation::client::{self, Masked, SharedKeys};
+use fedra_secure_aggregation::{self as secagg, PublicKeys, pack};
+use tempfile::TempDir;
+
+use super::support::{PARAMETERS, TestClient, TestServer, announcement, config_with, get, update};
+
+/// Noise that a mean over five hides in, and hardly more: a budget to match.
+const DISTRIBUTED: &str = r#"
+    policy = "distributed"
+    noise_multiplier = 0.05
+    clipping_norm = 4.0
+    epsilon = 1e9
+    delta = 1e-5
+    step_deadline = "5s"
+"#;
+
+const FIVE: &str = r#"
+    cohort_size = 5
+    minimum_cohort = 5
+    report_goal = 5
+    minimum_reports = 3
+    selection_window = "0s"
+"#;
+
+fn private(store: &Path, round: &str, privacy: &str, task: &str) -> Config {
+    config_with(store, round, "", task, &format!("[task.privacy]\n{privacy}"))
+}
+
+async fn server(round: &str, privacy: &str, task: &str) -> TestServer {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let config = private(&folder.path().join("store"), round, privacy, task);
+    TestServer::start_config(config, folder).await
+}
+
+fn subject(number: u8) -> SubjectId {
+    SubjectId::from_bytes([number; 16])
+}
+
+/// A client that plays its part in secure aggregation step by step.
+struct Participant {
+    client: TestClient,
+    task: TaskDescription,
+    privacy: Privacy,
+    round: Option<RoundAssignment>,
+}
+
+impl Participant {
+    async fn join(server: &TestServer, number: u8) -> Self {
+        let mut client = server.client().await;
+        let checked_in = client.check_in_as("tiny", Some(subject(number))).await;
+        let task = checked_in.task;
+        let policy = task.privacy.clone().expect("a private task");
+        let privacy = Privacy::new(policy, PARAMETERS).expect("a sound policy");
+        Self { client, task, privacy, round: None }
+    }
+
+    async fn join_all(server: &TestServer, count: u8) -> Vec<Self> {
+        let mut all = Vec::new();
+        for number in 0..count {
+            all.push(Self::join(server, number).await);
+        }
+        all
+    }
+
+    fn round(&self) -> RoundId {
+        self.round.as_ref().expect("invited").round
+    }
+
+    async fn invited(&mut self) -> RoundId {
+        self.round = Some(self.client.assignment().await);
+        self.round()
+    }
+
+    async fn advertise(&mut self) -> client::AdvertisedKeys {
+        let round = self.invited().await;
+        let numbers = self.round.as_ref().and_then(|r| r.privacy).expect("a private round");
+        let terms = self.privacy.secure_terms(&self.task.id, round, &numbers).expect("sound");
+        let (state, keys) = client::AdvertisedKeys::generate(&terms, &mut rand::rng());
+        let PublicKeys { encryption, masking } = keys;
+        let keys = AdvertisedKeys { encryption, masking };
+        self.client.send(ClientMessage::AdvertiseKeys { round, keys }).await;
+        state
+    }
+
+    async fn share(&mut self, state: client::AdvertisedKeys) -> SharedKeys {
+        let directory = self.directory().await;
+        let round = directory.round;
+        let (state, shares) = state.share(&domain(&directory), &mut rand::rng()).expect("shares");
+        let shares = shares
+            .into_iter()
+            .map(|s| EncryptedShare { peer: s.peer, ciphertext: s.ciphertext })
+            .collect();
+        self.client.send(ClientMessage::ShareKeys { round, shares }).await;
+        state
+    }
+
+    async fn directory(&mut self) -> KeyDirectory {
+        self.client
+            .find(|message| match message {
+                ServerMessage::KeyDirectory(directory) => Some(directory),
+                _ => None,
+            })
+            .await
+    }
+
+    fn encode(&self, values: &[f32]) -> Vec<u32> {
+        let numbers = self.round.as_ref().and_then(|r| r.privacy).expect("a private round");
+        let clip = ClippingNorm::new(numbers.clipping_norm).expect("positive");
+        let encoding = self.privacy.encoding().expect("an encoding");
+        encoding.encode(values, clip, &numbers.rotation, &mut rand::rng()).expect("encodes")
+    }
+
+    async fn mask(&mut self, state: SharedKeys, values: &[f32]) -> Masked {
+        let request = self.mask_request().await;
+        let shares: Vec<_> = request
+            .shares
+            .into_iter()
+            .map(|s| secagg::EncryptedShare { peer: s.peer, ciphertext: s.ciphertext })
+            .collect();
+        let (state, masked) = state.mask(&shares, self.encode(values)).expect("masks");
+        self.upload(&masked, UpdateVerdict::Accepted).await;
+        state
+    }
+
+    async fn mask_request(&mut self) -> MaskedInputRequest {
+        self.client
+            .find(|message| match message {
+                ServerMessage::MaskedInputRequest(request) => Some(request),
+                _ => None,
+            })
+            .await
+    }
+
+    async fn upload(&mut self, words: &[u32], verdict: UpdateVerdict) {
+        let bits = self.privacy.encoding().expect("an encoding").bits();
+        let packed = bytes::Bytes::from(pack(words, bits));
+        let round = self.round();
+        self.client.announce(round, &packed, 1).await;
+        self.client.chunk(round, 0, packed).await;
+        assert_eq!(self.client.outcome().await.verdict, verdict);
+    }
+
+    async fn unmask(&mut self, state: Masked) {
+        let request = self.unmask_request().await;
+        let answer = state.unmask(&request.survivors).expect("unmasks");
+        let shares = |shares: Vec<(u32, secagg::Share)>| {
+            let share = |(peer, share): (u32, secagg::Share)| RevealedShare {
+                peer,
+                share: share.to_bytes(),
+            };
+            shares.into_iter().map(share).collect()
+        };
+        let (self_masks, pairwise) = (shares(answer.self_masks), shares(answer.pairwise));
+        let round = request.round;
+        self.client.send(ClientMessage::UnmaskingShares { round, self_masks, pairwise }).await;
+    }
+
+    async fn unmask_request(&mut self) -> UnmaskingRequest {
+        self.client
+            .find(|message| match message {
+                ServerMessage::UnmaskingRequest(request) => Some(request),
+                _ => None,
+            })
+            .await
+    }
+}
+
+fn domain(directory: &KeyDirectory) -> secagg::KeyDirectory {
+    let neighbours = directory.neighbours.iter().map(|neighbour| {
+        let AdvertisedKeys { encryption, masking } = neighbour.keys;
+        (neighbour.index, PublicKeys { encryption, masking })
+    });
+    secagg::KeyDirectory {
+        own: directory.own,
+        cohort: directory.cohort,
+        threshold: directory.threshold,
+        neighbours: neighbours.collect(),
+    }
+}
+
+/// When a participant leaves without a word.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Leaves {
+    BeforeSharing,
+    BeforeMasking,
+    BeforeUnmasking,
+    Never,
+}
+
+/// Plays one round; participant i has the update [i, -i, 0.5].
+async fn play(participants: Vec<Participant>, leaves: &[Leaves]) -> Vec<Participant> {
+    let mut advertised = Vec::new();
+    for mut participant in participants {
+        let state = participant.advertise().await;
+        advertised.push((participant, state));
+    }
+    let mut shared = Vec::new();
+    for (number, (mut participant, state)) in advertised.into_iter().enumerate() {
+        if leaves[number] > Leaves::BeforeSharing {
+            let state = participant.share(state).await;
+            shared.push((number, participant, state));
+        }
+    }
+    let mut masked = Vec::new();
+    for (number, mut participant, state) in shared {
+        if leaves[number] > Leaves::BeforeMasking {
+            let value = number as f32;
+            let state = participant.mask(state, &[value / 4.0, -value / 4.0, 0.5]).await;
+            masked.push((number, participant, state));
+        }
+    }
+    let mut left = Vec::new();
+    for (number, mut participant, state) in masked {
+        if leaves[number] > Leaves::BeforeUnmasking {
+            participant.unmask(state).await;
+            left.push(participant);
+        }
+    }
+    left
+}
+
+fn close_to(actual: &[f32], expected: [f32; PARAMETERS]) {
+    for (actual, expected) in actual.iter().zip(expected) {
+        assert!((actual - expected).abs() < 1.0, "{actual:?} is not close to {expected:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_masked_sum_becomes_the_mean_of_the_survivors() {
+    use Leaves::{BeforeMasking, BeforeSharing, BeforeUnmasking, Never};
+    for leaves in [
+        [Never; 5],
+        [BeforeSharing, Never, Never, Never, Never],
+        [BeforeMasking, Never, Never, Never, Never],
+        [BeforeSharing, BeforeMasking, Never, Never, Never],
+        [BeforeUnmasking, Never, Never, Never, Never],
+    ] {
+        let server = server(FIVE, DISTRIBUTED, "rounds = 1").await;
+        let before = server.parameters().await;
+        let participants = Participant::join_all(&server, 5).await;
+        let mut left = play(participants, &leaves).await;
+        left[0].client.phase(RoundPhase::Finished).await;
+
+        let survivors: Vec<f32> = (0_u8..)
+            .zip(leaves)
+            .filter(|(_, leaves)| *leaves >= BeforeUnmasking)
+            .map(|(number, _)| f32::from(number) / 4.0)
+            .collect();
+        let mean = survivors.iter().sum::<f32>() / survivors.len() as f32;
+        let after = server.parameters().await;
+        let step: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+        close_to(&step, [mean, -mean, 0.5]);
+
+        let task = server.task().await;
+        assert_eq!(task["history"][0]["reports"], survivors.len());
+        assert_eq!(task["privacy"]["debits"], 1);
+        assert!(task["privacy"]["spent_epsilon"].as_f64().expect("a number") > 0.0);
+        let ledger = get(server.address, "/v1/tasks/tiny/privacy/ledger").await.text();
+        assert_eq!(ledger.lines().count(), 1);
+        assert!(!ledger.contains(&subject(1).to_string()), "the ledger names nobody");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_round_below_the_minimum_is_abandoned_and_reveals_nothing() {
+    // Three of five leave: before they share keys, or after they were asked for
+    // masked updates, when the round has been paid for.
+    for debits in [0, 1] {
+        let server = server(FIVE, DISTRIBUTED, "").await;
+        let before = server.parameters().await;
+        let mut advertised = Vec::new();
+        for mut participant in Participant::join_all(&server, 5).await {
+            let state = participant.advertise().await;
+            advertised.push((participant, state));
+        }
+        let mut left = Vec::new();
+        for (mut participant, state) in advertised {
+            if debits > 0 {
+                participant.share(state).await;
+            }
+            left.push(participant);
+        }
+        if debits > 0 {
+            left[4].mask_request().await;
+        }
+        let mut watcher = left.pop().expect("five");
+        left.truncate(1);
+        let status = watcher.client.status(|status| status.round.attempt == 1).await;
+        assert_eq!(status.phase, RoundPhase::Selecting);
+        assert_eq!(server.parameters().await, before);
+        assert_eq!(server.task().await["privacy"]["debits"], debits);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn answers_out_of_turn_are_refused_and_named() {
+    let server = server(FIVE, DISTRIBUTED, "").await;
+    let mut participants = Participant::join_all(&server, 5).await;
+    let (mut first, mut second) = (participants.remove(0), participants.remove(0));
+    let round = first.invited().await;
+    // An update in the clear, before anything is masked.
+    let plain = update(&[1.0; PARAMETERS]);
+    first.client.begin(announcement(round, &plain, 1)).await;
+    let outcome = first.client.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::WrongStep));
+    // Shares before there is a directory end a client's part.
+    second.invited().await;
+    second.client.send(ClientMessage::ShareKeys { round, shares: vec![] }).await;
+    let outcome = second.client.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::WrongStep));
+    let _ = second.advertise_again().await;
+    let outcome = second.client.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::Duplicate));
+    server.stop().await;
+}
+
+impl Participant {
+    /// Sends keys for the round that it is in.
+    async fn advertise_again(&mut self) {
+        let keys = AdvertisedKeys { encryption: [1; 32], masking: [2; 32] };
+        let round = self.round();
+        self.client.send(ClientMessage::AdvertiseKeys { round, keys }).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_of_low_order_and_foreign_shares_cost_only_their_sender() {
+    let server = server(FIVE, DISTRIBUTED, "rounds = 1").await;
+    let mut participants = Participant::join_all(&server, 5).await;
+    let mut bad_keys = participants.remove(0);
+    let mut bad_shares = participants.remove(0);
+    let round = bad_keys.invited().await;
+    let zero = AdvertisedKeys { encryption: [0; 32], masking: [0; 32] };
+    bad_keys.client.send(ClientMessage::AdvertiseKeys { round, keys: zero }).await;
+    let _ = bad_shares.advertise().await;
+    let mut advertised = Vec::new();
+    for mut participant in participants {
+        let state = participant.advertise().await;
+        advertised.push((participant, state));
+    }
+    let outcome = bad_keys.client.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::InvalidKeys));
+    let directory = bad_shares.directory().await;
+    assert_eq!(directory.cohort, 4, "the low-order keys are not in the cohort");
+    let shares = vec![EncryptedShare { peer: 99, ciphertext: vec![0; 80] }];
+    bad_shares.client.send(ClientMessage::ShareKeys { round, shares }).await;
+    let outcome = bad_shares.client.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::InvalidShares));
+    let mut masked = Vec::new();
+    for (mut participant, state) in advertised {
+        let state = participant.share(state).await;
+        masked.push((participant, state));
+    }
+    let mut unmasking = Vec::new();
+    for (mut participant, state) in masked {
+        let state = participant.mask(state, &[0.5, 0.5, 0.5]).await;
+        unmasking.push((participant, state));
+    }
+    for (participant, state) in &mut unmasking {
+        let request = participant.unmask_request().await;
+        assert_eq!(request.survivors.len(), 3);
+        let _ = (participant, state);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn local_noise_is_debited_before_anybody_is_invited() {
+    let privacy = r#"
+        policy = "local"
+        noise_multiplier = 0.05
+        clipping_norm = 4.0
+        epsilon = 1e9
+        delta = 1e-5
+    "#;
+    let server = server(FIVE, privacy, "rounds = 1").await;
+    let before = server.parameters().await;
+    let mut participants = Participant::join_all(&server, 5).await;
+    for (number, participant) in participants.iter_mut().enumerate() {
+        participant.invited().await;
+        assert_eq!(server.task().await["privacy"]["debits"], 1);
+        let value = number as f32 / 4.0;
+        let words = participant.encode(&[value, -value, 0.5]);
+        participant.upload(&words, UpdateVerdict::Accepted).await;
+    }
+    participants[0].client.phase(RoundPhase::Finished).await;
+    let after = server.parameters().await;
+    let step: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+    close_to(&step, [0.5, -0.5, 0.5]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_central_server_clips_and_weighs_everybody_the_same() {
+    let privacy = r#"
+        policy = "central"
+        noise = "independent"
+        noise_multiplier = 0.001
+        clipping_norm = 1.0
+        target_quantile = 0.5
+        epsilon = 1e12
+        delta = 1e-5
+    "#;
+    let server = server(FIVE, privacy, "rounds = 1").await;
+    let before = server.parameters().await;
+    let mut participants = Participant::join_all(&server, 5).await;
+    for participant in &mut participants {
+        let round = participant.invited().await;
+        let heavy = participant.client.report(round, &[30.0, 40.0, 0.0], 1).await;
+        assert_eq!(heavy.verdict, UpdateVerdict::Accepted);
+    }
+    participants[0].client.phase(RoundPhase::Finished).await;
+    let after = server.parameters().await;
+    let step: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+    for (actual, expected) in step.iter().zip([0.6, 0.8, 0.0]) {
+        assert!((actual - expected).abs() < 0.01, "{step:?}");
+    }
+    // Nobody was within the norm: it grows.
+    let clip = server.task().await["privacy"]["clipping_norm"].as_f64().expect("a number");
+    assert!((1.05..1.2).contains(&clip), "{clip}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn under_a_policy_a_weight_is_one() {
+    let privacy = r#"
+        policy = "central"
+        noise = "independent"
+        noise_multiplier = 1.0
+        clipping_norm = 1.0
+        epsilon = 100
+        delta = 1e-5
+    "#;
+    let server = server(FIVE, privacy, "").await;
+    let mut participants = Participant::join_all(&server, 5).await;
+    let round = participants[0].invited().await;
+    let plain = update(&[1.0; PARAMETERS]);
+    participants[0].client.begin(announcement(round, &plain, 2)).await;
+    let outcome = participants[0].client.outcome().await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_subject_there_is_no_way_into_a_private_task() {
+    let server = server(FIVE, DISTRIBUTED, "").await;
+    let mut client = server.client().await;
+    client.hello().await;
+    let task = TaskId::new("tiny").expect("valid");
+    client.send(ClientMessage::CheckIn { task, subject: None }).await;
+    let (refusal, _) = client.refusal().await;
+    assert_eq!(refusal.code, RefusalCode::UnexpectedMessage);
+    assert!(refusal.message.contains("subject"), "{}", refusal.message);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_later_connection_of_a_subject_replaces_the_earlier() {
+    let server = server(FIVE, DISTRIBUTED, "").await;
+    let mut earlier = Participant::join(&server, 1).await;
+    let mut later = Participant::join(&server, 1).await;
+    let (refusal, _) = earlier.client.refusal().await;
+    assert_eq!(refusal.code, RefusalCode::Replaced);
+    later.client.pong(1).await;
+    let connected = later.client.status(|status| status.clients_connected == 1).await;
+    assert_eq!(connected.phase, RoundPhase::Selecting);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_budget_ends_the_task_and_a_cap_ends_a_subjects_part() {
+    // Rounds are counted: one fits.
+    let privacy = DISTRIBUTED.replace("0.05", "1.0").replace("1e9", "6.0");
+    let one_round = server(FIVE, &privacy, "").await;
+    let mut left = play(Participant::join_all(&one_round, 5).await, &[Leaves::Never; 5]).await;
+    let finished = left[0].client.phase(RoundPhase::Finished).await;
+    assert_eq!(finished.round.round, 1);
+    let spent = finished.privacy_spent_epsilon.expect("a policy");
+    assert!((4.0..6.0).contains(&spent), "{spent}");
+    one_round.stop().await;
+
+    // Subjects are counted: new ones may go on.
+    let privacy = format!("{privacy}\nmax_participations = 1");
+    let capped = server(FIVE, &privacy, "").await;
+    let mut left = play(Participant::join_all(&capped, 5).await, &[Leaves::Never; 5]).await;
+    left[0].client.status(|status| status.round.round == 2).await;
+    let mut fresh = Vec::new();
+    for number in 10..15 {
+        fresh.push(Participant::join(&capped, number).await);
+    }
+    for participant in &mut fresh {
+        assert_eq!(participant.invited().await.round, 2);
+    }
+    let mut again = capped.client().await;
+    let spent = again.check_in_as("tiny", Some(subject(0))).await;
+    assert_eq!(spent.status.round.round, 2);
+    again.pong(1).await;
+    capped.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_that_pauses_between_steps_is_not_waited_for() {
+    // With a deadline that no test would sit out.
+    let privacy = DISTRIBUTED.replace("5s", "1h");
+    let server = server(FIVE, &privacy, "rounds = 1").await;
+    let participants = Participant::join_all(&server, 5).await;
+    let mut advertised = Vec::new();
+    for mut participant in participants {
+        let state = participant.advertise().await;
+        advertised.push((participant, state));
+    }
+    let (mut paused, _) = advertised.remove(0);
+    paused.client.send(ClientMessage::SetAvailability(Availability::Paused)).await;
+    paused.client.pong(1).await;
+    let mut shared = HashMap::new();
+    for (number, (mut participant, state)) in advertised.into_iter().enumerate() {
+        let state = participant.share(state).await;
+        shared.insert(number, (participant, state));
+    }
+    let (participant, _) = shared.get_mut(&0).expect("there");
+    assert!(!participant.mask_request().await.shares.is_empty());
+    server.stop().await;
+}
