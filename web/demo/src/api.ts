@@ -1,10 +1,26 @@
 /** The aggregator's HTTP interface, as far as the page reads it. */
+import type { PrivacyPolicy } from 'fedra';
 
 /** One completed round; accuracy and loss are null until it is evaluated. */
 export interface HistoryPoint {
   readonly round: number;
   readonly accuracy: number | null;
   readonly loss: number | null;
+}
+
+/** The terms of a private task. Every epsilon is one person's whole part, at `delta`. */
+export interface TaskPrivacy {
+  readonly policy: Exclude<PrivacyPolicy, 'none'>;
+  readonly epsilon: number;
+  readonly delta: number;
+  /** By whoever took part most. */
+  readonly spentEpsilon: number;
+  /** Of one round alone. */
+  readonly roundEpsilon: number;
+  readonly noiseMultiplier: number;
+  readonly minimumSurvivors: number;
+  readonly colluders: number;
+  readonly maxParticipations: number;
 }
 
 export interface TaskInfo {
@@ -15,6 +31,8 @@ export interface TaskInfo {
   readonly clientsConnected: number;
   readonly parameters: number | undefined;
   readonly roundsTotal: number | undefined;
+  /** Null where nothing protects what is sent. */
+  readonly privacy: TaskPrivacy | null;
   readonly history: readonly HistoryPoint[];
 }
 
@@ -27,16 +45,17 @@ export class ApiError extends Error {
   }
 }
 
-/** The given task, or the first one the aggregator has. */
-export async function fetchTask(api: string, id: string | undefined): Promise<TaskInfo> {
-  return parseTask(await getJson(`${api}/v1/tasks/${encodeURIComponent(id ?? (await firstTask(api)))}`));
-}
-
-async function firstTask(api: string): Promise<string> {
+/** Every task of the aggregator, at least one. */
+export async function fetchTasks(api: string): Promise<readonly TaskInfo[]> {
   const tasks = await getJson(`${api}/v1/tasks`);
   if (!Array.isArray(tasks)) throw badAnswer('a list of tasks');
   if (tasks.length === 0) throw new ApiError('no-task', 'The aggregator has no task.');
-  return text(record(tasks[0])['id'], 'id');
+  return tasks.map(parseTask);
+}
+
+/** One task. */
+export async function fetchTask(api: string, id: string): Promise<TaskInfo> {
+  return parseTask(await getJson(`${api}/v1/tasks/${encodeURIComponent(id)}`));
 }
 
 async function getJson(url: string): Promise<unknown> {
@@ -69,7 +88,31 @@ export function parseTask(answer: unknown): TaskInfo {
     clientsConnected: number(task['clients_connected'], 'clients_connected'),
     parameters: isRecord(model) ? optional(model['parameters']) : undefined,
     roundsTotal: optional(task['rounds_total']),
+    privacy: parsePrivacy(task['privacy']),
     history: withLatest(history.map(historyPoint), task['latest']),
+  };
+}
+
+const POLICIES: readonly unknown[] = ['distributed', 'local', 'central'];
+
+function parsePrivacy(value: unknown): TaskPrivacy | null {
+  if (value == null) return null;
+  const privacy = record(value);
+  const policy = privacy['policy'];
+  if (policy === 'none') return null;
+  if (!POLICIES.includes(policy)) throw badAnswer('a known privacy policy');
+  // Without one of these the page would promise blindly.
+  const figure = (name: string) => number(privacy[name], `privacy.${name}`);
+  return {
+    policy: policy as TaskPrivacy['policy'],
+    epsilon: figure('epsilon'),
+    delta: figure('delta'),
+    spentEpsilon: figure('spent_epsilon'),
+    roundEpsilon: figure('round_epsilon'),
+    noiseMultiplier: figure('noise_multiplier'),
+    minimumSurvivors: figure('minimum_survivors'),
+    colluders: figure('colluders'),
+    maxParticipations: figure('max_participations'),
   };
 }
 

@@ -1,4 +1,5 @@
 /** The page's entry: styles and elements. */
 import 'uplot/dist/uPlot.min.css';
 import './styles.css';
+import './privacy.css';
 import './components/fedra-demo.js';

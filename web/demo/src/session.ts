@@ -4,29 +4,37 @@
  * document.visibilityState, nor do work that a frame would notice.
  */
 import { FedraClient, FedraError } from 'fedra';
-import type { ClientEvent, ClientEventType } from 'fedra';
-import { ApiError, fetchTask } from './api.js';
+import type { ClientEvent, ClientEventType, PrivacyEvent } from 'fedra';
+import { ApiError, fetchTask, fetchTasks } from './api.js';
+import type { TaskInfo } from './api.js';
 import type { PageOptions } from './options.js';
+import { floorsOf } from './privacy.js';
 import { ShardError, fetchShard, toFeatures } from './shard.js';
 import type { Shard } from './shard.js';
-import { INITIAL, withEvent, withTask } from './state.js';
+import { INITIAL, withEvent, withTask, withTaskChosen } from './state.js';
 import type { PageState, Problem } from './state.js';
 
 const EVENTS: readonly ClientEventType[] = [
-  'status', 'backend', 'task', 'round', 'model', 'progress', 'update', 'traffic', 'error',
+  'status', 'backend', 'task', 'round', 'model', 'progress', 'update', 'privacy', 'traffic', 'error',
 ];
 const POLL_MS = 4000;
 
 /** Dispatches `change` after the state changed, and `shard` when the digits are there. */
 export class Session extends EventTarget {
   readonly #options: PageOptions;
+  /** The task to take part in; without one, the aggregator's first. */
+  #wanted: string | undefined;
   #state = INITIAL;
   #client: FedraClient | undefined;
+  /** Ends the client of the last start, whatever it is doing. */
+  #run = new AbortController();
   #shard: Shard | undefined;
+  #decide: (agreed: boolean) => void = () => {};
 
   constructor(options: PageOptions) {
     super();
     this.#options = options;
+    this.#wanted = options.task;
   }
 
   get state(): PageState {
@@ -46,30 +54,56 @@ export class Session extends EventTarget {
     }, POLL_MS);
   }
 
+  /** Leaves the task that it is in, and looks at another one. Nothing starts by itself. */
+  choose(task: string | undefined): void {
+    const byDefault = this.#state.tasks[0]?.id;
+    if ((task ?? byDefault) === (this.#wanted ?? byDefault)) return;
+    this.#stop();
+    this.#wanted = task;
+    this.#set(withTaskChosen(this.#state));
+    void this.#refresh();
+  }
+
   /** Fetches the digits, starts the client, gives it the digits. */
   async start(): Promise<void> {
     if (this.#state.stage === 'starting' || this.#state.stage === 'running') return;
-    this.#set({ ...this.#state, stage: 'starting', paused: false, problem: undefined });
+    this.#stop();
+    this.#run = new AbortController();
+    const { signal } = this.#run;
+    this.#set({ ...this.#state, stage: 'starting', paused: false, problem: undefined, notice: undefined });
     try {
-      const { url, api, backend } = this.#options;
-      const [task, shard] = await Promise.all([
-        this.#options.task ?? this.#state.task?.id ?? fetchTask(api, undefined).then(({ id }) => id),
-        this.#shard ?? fetchShard(new URL('data/', document.baseURI).href, this.#options.shard, this.#options.examples),
-      ]);
-      this.#take(shard);
-      const client = await FedraClient.connect({ url, task, backend });
-      this.#client = client;
-      for (const type of EVENTS) client.addEventListener(type, ({ detail }: CustomEvent<ClientEvent>) => this.#receive(detail));
-      this.#set({ ...this.#state, stage: 'running' });
-      const shape = [shard.count, shard.rows * shard.columns];
-      await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, { transfer: true });
+      await this.#takePart(signal);
     } catch (error) {
-      void this.#client?.close();
-      this.#client = undefined;
+      if (signal.aborted) return;
       // If the client has ended by itself it has said why: that is the problem.
-      const told = this.#state.stage === 'ended' ? this.#state.problem : undefined;
-      this.#set({ ...this.#state, stage: 'ended', problem: told ?? problemOf(error) });
+      const { stage, problem } = this.#state;
+      this.#stop();
+      if (stage === 'before') return;
+      this.#set({ ...this.#state, stage: 'ended', problem: (stage === 'ended' ? problem : undefined) ?? problemOf(error) });
     }
+  }
+
+  async #takePart(signal: AbortSignal): Promise<void> {
+    const { url, api, backend, shard: index, examples } = this.#options;
+    const [task, shard] = await Promise.all([
+      this.#wanted ?? this.#state.task?.id ?? fetchTasks(api).then(first),
+      this.#shard ?? fetchShard(new URL('data/', document.baseURI).href, index, examples),
+    ]);
+    if (signal.aborted) return;
+    this.#take(shard);
+    const floors = floorsOf(this.#state.task?.privacy ?? null);
+    const privacy = { ...(floors ? { floors } : {}), consent: (terms: PrivacyEvent) => this.#ask(terms, signal) };
+    const client = await FedraClient.connect({ url, task, backend, signal, privacy });
+    if (signal.aborted) return void client.close();
+    this.#client = client;
+    for (const type of EVENTS) {
+      client.addEventListener(type, ({ detail }: CustomEvent<ClientEvent>) => {
+        if (!signal.aborted) this.#receive(detail);
+      });
+    }
+    this.#set({ ...this.#state, stage: 'running' });
+    const shape = [shard.count, shard.rows * shard.columns];
+    await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, { transfer: true });
   }
 
   togglePause(): void {
@@ -77,6 +111,25 @@ export class Session extends EventTarget {
     if (this.#state.paused) this.#client.resume();
     else this.#client.pause();
     this.#set({ ...this.#state, paused: !this.#state.paused });
+  }
+
+  /** The visitor's answer to the terms. */
+  answer(agreed: boolean): void {
+    if (this.#state.asking) this.#set({ ...this.#state, asking: undefined });
+    this.#decide(agreed);
+  }
+
+  #ask(terms: PrivacyEvent, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return Promise.resolve(false);
+    this.#set({ ...this.#state, asking: terms });
+    return new Promise((resolve) => (this.#decide = resolve));
+  }
+
+  /** Ends the client, if there is one; its events are no longer heard. */
+  #stop(): void {
+    this.#run.abort();
+    this.#client = undefined;
+    this.#decide(false);
   }
 
   /** The newest shared model's probabilities, or null where there is none yet. */
@@ -99,18 +152,27 @@ export class Session extends EventTarget {
   #receive(event: ClientEvent): void {
     const before = this.#state.status?.state;
     this.#set(withEvent(this.#state, event));
-    const back = event.type === 'status' && event.state === 'waiting' && (before === 'reconnecting' || before === 'connecting');
+    const connecting = before === 'reconnecting' || before === 'connecting';
+    const back = event.type === 'status' && connecting && (event.state === 'waiting' || event.state === 'consent');
     // Rounds that went by without this tab are in the task's history only.
     if (back) void this.#refresh();
   }
 
   async #refresh(): Promise<void> {
+    const wanted = this.#wanted;
+    let found: TaskInfo | undefined;
     try {
-      const task = await fetchTask(this.#options.api, this.#options.task);
-      this.#set(withTask(this.#state, task));
+      if (this.#state.tasks.length === 0) {
+        const tasks = await fetchTasks(this.#options.api);
+        this.#set({ ...this.#state, tasks });
+        found = wanted === undefined ? tasks[0] : tasks.find(({ id }) => id === wanted);
+      }
+      const id = wanted ?? this.#state.tasks[0]?.id;
+      if (!found && id !== undefined) found = await fetchTask(this.#options.api, id);
+      if (found && wanted === this.#wanted) this.#set(withTask(this.#state, found));
     } catch (error) {
       // Once started, the client itself reports on the connection.
-      if (this.#state.stage === 'before') this.#set({ ...this.#state, problem: problemOf(error) });
+      if (this.#state.stage === 'before' && wanted === this.#wanted) this.#set({ ...this.#state, problem: problemOf(error) });
     }
   }
 
@@ -118,6 +180,12 @@ export class Session extends EventTarget {
     this.#state = state;
     this.dispatchEvent(new Event('change'));
   }
+}
+
+function first(tasks: readonly TaskInfo[]): string {
+  const [task] = tasks;
+  if (!task) throw new ApiError('no-task', 'The aggregator has no task.');
+  return task.id;
 }
 
 function problemOf(error: unknown): Problem {

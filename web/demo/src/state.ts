@@ -6,6 +6,7 @@ import type {
   BackendEvent,
   ClientEvent,
   ModelEvent,
+  PrivacyEvent,
   ProgressEvent,
   RoundEvent,
   StatusEvent,
@@ -29,6 +30,8 @@ export interface PageState {
   /** Examples this tab holds, and the shard they are of. */
   readonly examples: number;
   readonly shard: number | undefined;
+  /** What there is to choose from. */
+  readonly tasks: readonly TaskInfo[];
   readonly task: TaskInfo | undefined;
   readonly status: StatusEvent | undefined;
   readonly backend: BackendEvent | undefined;
@@ -38,9 +41,12 @@ export interface PageState {
   readonly traffic: TrafficEvent | undefined;
   readonly lastUpdate: UpdateEvent | undefined;
   readonly accepted: number;
+  readonly privacy: PrivacyEvent | undefined;
+  /** The visitor is asked to agree to these terms. */
+  readonly asking: PrivacyEvent | undefined;
   readonly history: readonly HistoryPoint[];
   readonly problem: Problem | undefined;
-  /** WebGPU was asked for and is not there, or was lost. Not in the way. */
+  /** Something to know that is not in the way, such as a lost WebGPU. */
   readonly notice: Problem | undefined;
 }
 
@@ -49,6 +55,7 @@ export const INITIAL: PageState = {
   paused: false,
   examples: 0,
   shard: undefined,
+  tasks: [],
   task: undefined,
   status: undefined,
   backend: undefined,
@@ -58,15 +65,21 @@ export const INITIAL: PageState = {
   traffic: undefined,
   lastUpdate: undefined,
   accepted: 0,
+  privacy: undefined,
+  asking: undefined,
   history: [],
   problem: undefined,
   notice: undefined,
 };
 
-/** Errors after which training goes on just the same. */
-const NOTICES: readonly string[] = ['no-webgpu', 'device-lost'];
+/** Errors after which nothing is wrong. */
+const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined'];
+/** States of a tab whose training for the round is done. */
+const TRAINED: readonly string[] = ['sharing', 'uploading', 'unmasking', 'reported'];
+/** States of a tab that works for the round. */
+const IN_ROUND: readonly string[] = ['downloading', 'training', ...TRAINED];
 /** States that show that the connection works. */
-const HEALTHY: readonly string[] = ['waiting', 'downloading', 'training', 'uploading', 'reported', 'paused'];
+const HEALTHY: readonly string[] = ['consent', 'waiting', 'paused', ...IN_ROUND];
 
 /** The state after an event of the client. */
 export function withEvent(state: PageState, event: ClientEvent): PageState {
@@ -89,19 +102,23 @@ export function withEvent(state: PageState, event: ClientEvent): PageState {
         lastUpdate: event,
         accepted: state.accepted + (event.outcome === 'accepted' ? 1 : 0),
       };
+    case 'privacy':
+      return { ...state, privacy: event };
     case 'model':
       return { ...state, model: event, history: withEvaluation(state.history, event) };
     case 'error':
+      if (event.code === 'privacy-declined') return { ...state, stage: 'before', asking: undefined, notice: event };
       if (NOTICES.includes(event.code)) return { ...state, notice: event };
-      return { ...state, problem: event, stage: event.fatal ? 'ended' : state.stage };
+      return { ...state, problem: event, ...(event.fatal ? { stage: 'ended', asking: undefined } : {}) };
   }
 }
 
 function withStatus(state: PageState, status: StatusEvent): PageState {
   const problem = HEALTHY.includes(status.state) ? undefined : state.problem;
   const progress = status.state === 'training' ? state.progress : undefined;
-  const stage = status.state === 'closed' ? 'ended' : state.stage;
-  return { ...state, status, problem, progress, stage };
+  // Who said no is where they were before the click.
+  const ended = status.state === 'closed' && state.stage !== 'before';
+  return { ...state, status, problem, progress, ...(ended ? { stage: 'ended', asking: undefined } : {}) };
 }
 
 /** The state after `GET /v1/tasks/{id}`. */
@@ -112,6 +129,11 @@ export function withTask(state: PageState, task: TaskInfo): PageState {
     history: merged(state.history, task.history),
     problem: state.stage === 'before' ? undefined : state.problem,
   };
+}
+
+/** The state in which another task is looked at: the digits are the same ones. */
+export function withTaskChosen({ tasks, examples, shard }: PageState): PageState {
+  return { ...INITIAL, tasks, examples, shard };
 }
 
 function withEvaluation(history: readonly HistoryPoint[], model: ModelEvent): readonly HistoryPoint[] {
@@ -138,11 +160,11 @@ export function latestEvaluated(history: readonly HistoryPoint[]): HistoryPoint 
 
 /** How far this tab's training for the round is, 0 to 1. */
 export function trainedShare({ progress, status }: PageState): number {
-  if (status?.state === 'uploading' || status?.state === 'reported') return 1;
+  if (status && TRAINED.includes(status.state)) return 1;
   return progress && progress.steps > 0 ? Math.min(1, progress.step / progress.steps) : 0;
 }
 
 /** Whether this tab works for the round that the aggregator is in. */
 export function takesPart({ status }: PageState): boolean {
-  return status !== undefined && ['downloading', 'training', 'uploading', 'reported'].includes(status.state);
+  return status !== undefined && IN_ROUND.includes(status.state);
 }

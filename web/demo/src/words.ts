@@ -1,13 +1,12 @@
 /** What the page says, so that it says it in one voice. Pure. */
 import type { RoundEvent } from 'fedra';
+import { isUsedUp } from './privacy.js';
 import { takesPart } from './state.js';
 import type { PageState, Problem } from './state.js';
 
-/** What happens to the visitor's data, in one sentence; then what is missing. */
+/** What happens to the visitor's data, in one sentence. */
 export const DATA_SENTENCE =
   'This tab downloads a few hundred digits from a public data set and trains on them right here: the digits and their gradients stay in the tab, only the change to the model is sent.';
-export const PRIVACY_SENTENCE =
-  'There is no privacy layer yet, so the server can read each tab’s change, and a change can say something about the digits behind it.';
 
 /** The session's state in a few words. */
 export function stateWords(state: PageState): string {
@@ -20,14 +19,21 @@ export function stateWords(state: PageState): string {
       return 'Choosing what to compute on';
     case 'connecting':
       return 'Connecting';
+    case 'consent':
+      return 'Waiting for your consent';
     case 'waiting':
-      return state.round?.phase === 'finished' ? 'All rounds are done' : 'Waiting for the next round';
+      if (state.round?.phase === 'finished') return 'All rounds are done';
+      return isUsedUp(state) ? 'Your part is done' : 'Waiting for the next round';
     case 'downloading':
       return 'Downloading the shared model';
     case 'training':
       return 'Training on this tab’s digits';
+    case 'sharing':
+      return 'Exchanging keys with the others';
     case 'uploading':
-      return 'Sending the change';
+      return state.privacy?.secureAggregation ? 'Sending the masked change' : 'Sending the change';
+    case 'unmasking':
+      return 'Opening the sum with the others';
     case 'reported':
       return 'Done; the others are finishing';
     case 'paused':
@@ -59,6 +65,12 @@ export function phaseWords(round: RoundEvent | undefined): string {
       return 'gathering tabs';
     case 'collecting':
       return 'clients are training';
+    case 'sharing':
+      return 'exchanging keys';
+    case 'masking':
+      return 'masked changes come in';
+    case 'unmasking':
+      return 'opening only the sum';
     case 'finalizing':
       return 'averaging the changes';
     case 'finished':
@@ -76,9 +88,34 @@ export function cohortWords(state: PageState): string {
   if (round.phase === 'finished') return `${here}; the task has finished.`;
   const others = Math.max(0, round.cohort - (own ? 1 : 0));
   const who = own ? `You and ${count(others, 'other')}` : `${count(others, 'client')}, without this tab,`;
-  const verb = own || others !== 1 ? 'train' : 'trains';
+  const one = !own && others === 1;
   const gone = round.left > 0 ? `, ${round.left} left` : '';
-  return `${who} ${verb} in this round; ${round.reported} of ${round.reportGoal} reports are in${gone}.`;
+  switch (round.phase) {
+    case 'sharing':
+      return `${who} ${one ? 'agrees' : 'agree'} on masks that cancel out in the sum${gone}.`;
+    case 'masking':
+      return `${who} ${one ? 'sends a masked change' : 'send masked changes'}; ${round.reported} of ${round.reportGoal} are in${gone}.`;
+    case 'unmasking':
+      return `${who} ${one ? 'opens' : 'open'} the sum, which is all the server can read${gone}.`;
+    default:
+      return `${who} ${one ? 'trains' : 'train'} in this round; ${round.reported} of ${round.reportGoal} reports are in${gone}.`;
+  }
+}
+
+/** The phases of a round, each in a word. */
+const STEPS = { selecting: 'Gather', collecting: 'Train', sharing: 'Keys', masking: 'Masks', unmasking: 'Unmask', finalizing: 'Average' } as const;
+const MASKED: readonly (keyof typeof STEPS)[] = ['sharing', 'masking', 'unmasking'];
+
+export interface Step {
+  readonly name: string;
+  readonly when: 'done' | 'now' | 'later';
+}
+
+/** The round's way, and how far it has come. */
+export function roundSteps(round: RoundEvent | undefined, sumsOnly: boolean): readonly Step[] {
+  const phases = (Object.keys(STEPS) as (keyof typeof STEPS)[]).filter((phase) => sumsOnly || !MASKED.includes(phase));
+  const at = round?.phase === 'finished' ? phases.length : phases.findIndex((phase) => phase === round?.phase);
+  return phases.map((phase, index) => ({ name: STEPS[phase], when: index < at ? 'done' : index === at ? 'now' : 'later' }));
 }
 
 export interface Advice {
@@ -120,6 +157,30 @@ export function advice({ code, message }: Problem, url: string): Advice {
       return {
         title: 'This page and the aggregator do not match',
         text: 'They speak different versions. Reload the page to get the newest one.',
+      };
+    case 'privacy-refused':
+      return {
+        title: 'This task protects too little',
+        text: `${sentence(message)} Nothing of your training was sent. Choose another task, or ask whoever runs the aggregator to raise its protection.`,
+      };
+    case 'privacy-declined':
+      return {
+        title: 'You did not take part',
+        text: 'Nothing of your training was sent. If you change your mind, start again; you will be asked again.',
+      };
+    case 'consent-failed':
+      return { title: 'You could not be asked', text: `${sentence(message)} Nothing of your training was sent. Start again to be asked again.` };
+    case 'secure-aggregation-failed':
+      return { title: 'This tab left a round', text: `${sentence(message)} Nothing that could be read was sent. It takes part in the next round.` };
+    case 'privacy-exhausted':
+      return {
+        title: 'Your part in this task is done',
+        text: 'This browser took part as often as the task allows, and sends no further change. The shared model goes on without it, and still reads your digits below.',
+      };
+    case 'budget-spent':
+      return {
+        title: 'This task has spent its privacy budget',
+        text: 'One more round could cost somebody more than was promised, so there is none. The model stays as it is; its results stay below.',
       };
     case 'no-webgpu':
       return {

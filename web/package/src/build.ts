@@ -10,6 +10,7 @@ import type { ClientConfig } from './messages.js';
 export interface EdgeClient {
   run(): Promise<void>;
   setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array): void;
+  consent(): void;
   pause(): void;
   resume(): void;
   close(): void;

@@ -6,8 +6,9 @@
 import { FedraError } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
+import { PrivacyKeeper } from './privacy.js';
 import { checkConfig, checkDataset, checkFeatures } from './validate.js';
-import type { CheckedDataset, TrainingData } from './validate.js';
+import type { CheckedDataset, CheckedOptions, PrivacyOptions, TrainingData } from './validate.js';
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -19,6 +20,8 @@ export interface ConnectOptions {
   readonly backend?: BackendChoice;
   /** Aborts connecting; after that, closes the client. */
   readonly signal?: AbortSignal;
+  /** What the task must promise at least, and how the person is asked. */
+  readonly privacy?: PrivacyOptions;
 }
 
 /** How to hand over a data set. */
@@ -43,10 +46,11 @@ const CLOSE_GRACE_MS = 2000;
  * the connection and its repair go on in a worker until {@link close}.
  */
 export class FedraClient extends EventTarget {
-  readonly #config: ClientConfig;
+  readonly #options: CheckedOptions;
+  readonly #privacy: PrivacyKeeper;
   #worker: Worker;
   /** Whether the WebGPU build runs: if it crashes, the CPU build takes over. */
-  #webgpu: boolean;
+  #webgpu = false;
   /** What that build would have to be given again. */
   #data: (CheckedDataset & { readonly id: number }) | undefined;
   #paused = false;
@@ -57,12 +61,18 @@ export class FedraClient extends EventTarget {
   #ended = false;
   #onEnded: () => void = () => {};
 
-  private constructor(config: ClientConfig, worker: Worker, webgpu: boolean) {
+  private constructor(options: CheckedOptions, worker: Worker) {
     super();
-    this.#config = config;
+    this.#options = options;
     this.#worker = worker;
-    this.#webgpu = webgpu;
-    this.#listen();
+    this.#privacy = new PrivacyKeeper(options, {
+      agreed: () => this.#ifOpen(() => this.#post({ type: 'consent' })),
+      refused: (error) =>
+        this.#ifOpen(() => {
+          this.#emit(error);
+          void this.close();
+        }),
+    });
   }
 
   /**
@@ -72,18 +82,18 @@ export class FedraClient extends EventTarget {
    * `wasm-load-failed`, `worker-failed` or `aborted`.
    */
   static async connect(options: ConnectOptions): Promise<FedraClient> {
-    const config = checkConfig(options, globalThis.location?.href);
+    const checked = checkConfig(options, globalThis.location?.href);
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     const worker = createWorker();
-    let webgpu: boolean;
+    const client = new FedraClient(checked, worker);
     try {
-      webgpu = await started(worker, { type: 'start', config }, signal);
+      client.#webgpu = await started(worker, { type: 'start', config: client.#config(checked.backend) }, signal);
     } catch (error) {
       worker.terminate();
       throw error;
     }
-    const client = new FedraClient(config, worker, webgpu);
+    client.#listen();
     signal?.addEventListener('abort', () => void client.close(), { once: true });
     return client;
   }
@@ -175,6 +185,16 @@ export class FedraClient extends EventTarget {
     super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
   }
 
+  /** What the module is started with, now. */
+  #config(backend: BackendChoice): ClientConfig {
+    const { url, task } = this.#options;
+    return { url, task, backend, privacy: this.#privacy.config() };
+  }
+
+  #ifOpen(act: () => void): void {
+    if (!this.#ended && !this.#closing) act();
+  }
+
   #listen(): void {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     this.#worker.onerror = (event) => this.#fail(event.message || 'the worker stopped');
@@ -228,6 +248,7 @@ export class FedraClient extends EventTarget {
       this.#data = undefined;
     }
     this.#latest.set(event.type, event);
+    this.#privacy.see(event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
@@ -253,9 +274,10 @@ export class FedraClient extends EventTarget {
       reject(error);
     }
     this.#emit({ type: 'error', code: error.code, message, fatal: false });
+    this.#privacy.crashed();
     this.#worker = createWorker();
     this.#listen();
-    this.#post({ type: 'start', config: { ...this.#config, backend: 'cpu' } });
+    this.#post({ type: 'start', config: this.#config('cpu') });
     if (this.#data) this.#post({ type: 'dataset', ...this.#data }, buffers(this.#data));
     this.#data = undefined;
     if (this.#paused) this.#post({ type: 'pause' });

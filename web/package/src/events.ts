@@ -13,17 +13,38 @@ export type BackendChoice = 'auto' | Backend;
 export type SessionState =
   | 'idle'
   | 'connecting'
+  /** The task is private, and the person has not agreed yet. */
+  | 'consent'
   | 'waiting'
   | 'downloading'
   | 'training'
+  /** Exchanging keys and shares with the cohort, before anything masked is sent. */
+  | 'sharing'
   | 'uploading'
+  /** Helping to remove the masks from the cohort's sum. */
+  | 'unmasking'
   | 'reported'
   | 'paused'
   | 'reconnecting'
   | 'closed';
 
 /** Where the round stands at the aggregator. */
-export type RoundPhase = 'selecting' | 'collecting' | 'finalizing' | 'finished';
+export type RoundPhase =
+  | 'selecting'
+  | 'collecting'
+  /** Secure aggregation, in this order: keys, masked updates, the masks' removal from the sum. */
+  | 'sharing'
+  | 'masking'
+  | 'unmasking'
+  | 'finalizing'
+  | 'finished';
+
+/**
+ * Who adds the noise. `distributed`: every client a share, and the server sees
+ * only sums; `local`: every client all of it; `central`: the server;
+ * `none`: nobody.
+ */
+export type PrivacyPolicy = 'distributed' | 'local' | 'central' | 'none';
 
 /** The session moved to another state. */
 export interface StatusEvent {
@@ -121,6 +142,43 @@ export interface UpdateEvent {
   readonly message?: string;
 }
 
+/**
+ * The task's terms and what they have cost so far. Comes at check-in, and
+ * again when it changes. Every epsilon is for one person's whole part in the
+ * task, at `delta`.
+ */
+export interface PrivacyEvent {
+  readonly type: 'privacy';
+  readonly policy: PrivacyPolicy;
+  /** Whether the server sees sums only. */
+  readonly secureAggregation: boolean;
+  /** Noise in the sum, as a multiple of what one client can change in it. */
+  readonly noiseMultiplier: number | null;
+  /** Longest change of the model that is sent, in the L2 norm. */
+  readonly clippingNorm: number | null;
+  /** Fewest clients that a sum may have; a round with fewer is thrown away. */
+  readonly minimumSurvivors: number | null;
+  /** Clients of a round that may work together with the server. */
+  readonly colluders: number | null;
+  /** The chance that is left out of the promise, 0 to 1. */
+  readonly delta: number | null;
+  /** The task ends before it costs anybody more. */
+  readonly budgetEpsilon: number | null;
+  /** What one round costs, taken alone. */
+  readonly roundEpsilon: number | null;
+  /** What this browser's rounds have cost it together. */
+  readonly spentEpsilon: number;
+  /** The same after one more round, which is less than the sum of both; null if there will be none. */
+  readonly nextEpsilon: number | null;
+  /** Rounds that this browser took part in. */
+  readonly participations: number;
+  readonly maxParticipations: number | null;
+  /** The task's ledger: what it has cost whoever took part most. */
+  readonly taskSpentEpsilon: number | null;
+  /** Where single examples are protected besides: another promise, not about the person. */
+  readonly examplePrivacy: { readonly epsilon: number; readonly delta: number } | null;
+}
+
 /** Bytes since the client started. At most a few a second. */
 export interface TrafficEvent {
   readonly type: 'traffic';
@@ -135,7 +193,11 @@ export interface ErrorEvent {
    * For programs: `no-server`, `refused-unknown-task`, `refused-task-closed`,
    * `refused-overloaded`, `refused-unsupported-version`, `bad-dataset`,
    * `no-webgpu`, `device-lost`, `training-failed`, `model-download-failed`,
-   * `worker-failed`. More may come.
+   * `worker-failed`; about privacy `privacy-refused` (the task is below a
+   * floor), `privacy-declined` (the person did not agree), `consent-failed`
+   * (the question could not be asked), `privacy-exhausted` (this browser has
+   * used up its part; not fatal), `secure-aggregation-failed` (it left a
+   * round; not fatal). More may come.
    */
   readonly code: string;
   /** For people. */
@@ -152,6 +214,7 @@ export type ClientEvent =
   | ModelEvent
   | ProgressEvent
   | UpdateEvent
+  | PrivacyEvent
   | TrafficEvent
   | ErrorEvent;
 

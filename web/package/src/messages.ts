@@ -3,11 +3,24 @@
  * transferred, never copied on the way.
  */
 import type { BackendChoice, ClientEvent } from './events.js';
+import type { PrivacyFloors } from './validate.js';
 
 export interface ClientConfig {
   readonly url: string;
   readonly task: string;
   readonly backend: BackendChoice;
+  readonly privacy: PrivacyConfig;
+}
+
+/** What the module insists on, and what it cannot know of earlier visits. */
+export interface PrivacyConfig {
+  readonly floors?: PrivacyFloors;
+  /** With `ask` it takes part in no round of a private task before `consent`. */
+  readonly consent: 'granted' | 'ask';
+  /** Rounds of the task that this browser has taken part in. */
+  readonly participations: number;
+  /** 32 hexadecimal digits that name this browser to the task's ledger. */
+  readonly subject: string;
 }
 
 export type ToWorker =
@@ -20,6 +33,7 @@ export type ToWorker =
       readonly shape: Uint32Array;
     }
   | { readonly type: 'predict'; readonly id: number; readonly features: Float32Array }
+  | { readonly type: 'consent' }
   | { readonly type: 'pause' }
   | { readonly type: 'resume' }
   | { readonly type: 'close' };

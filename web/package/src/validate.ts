@@ -3,8 +3,7 @@
  * Cheap checks only: values are looked at in the worker, off the main thread.
  */
 import { FedraError } from './errors.js';
-import type { BackendChoice } from './events.js';
-import type { ClientConfig } from './messages.js';
+import type { BackendChoice, PrivacyEvent } from './events.js';
 
 /** Class numbers, or the `n * outputs` values of a regression. */
 export type Labels = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | readonly number[];
@@ -25,21 +24,111 @@ export interface CheckedDataset {
   readonly shape: Uint32Array;
 }
 
+/**
+ * The least that a task must promise. A task below, or with no privacy at all,
+ * is refused for good.
+ */
+export interface PrivacyFloors {
+  /** Least noise in a sum, in units of what one client can change in it; above 0. */
+  readonly minNoiseMultiplier?: number;
+  /** Fewest clients that a sum may have, without those that may collude; 1 or more. */
+  readonly minCohort?: number;
+  /** Most rounds this browser takes part in; 1 or more. A task may grant more: it stops by itself. */
+  readonly maxParticipations?: number;
+  /** Most, as epsilon, that this browser's rounds may cost together; above 0. */
+  readonly maxEpsilon?: number;
+  /** Refuse a task whose server could read a single update. */
+  readonly requireSecureAggregation?: boolean;
+}
+
+/**
+ * Asked once, with the terms of a private task, before its first round. Only
+ * `true` lets the client take part.
+ */
+export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
+
+/** What a page insists on, and how the person is asked. */
+export interface PrivacyOptions {
+  readonly floors?: PrivacyFloors;
+  /** Default `granted`: the page has asked already, or need not. */
+  readonly consent?: 'granted' | ConsentQuestion;
+}
+
+/** The options of `connect` after their checks. */
+export interface CheckedOptions {
+  readonly url: string;
+  readonly task: string;
+  readonly backend: BackendChoice;
+  readonly floors: PrivacyFloors | undefined;
+  readonly consent: 'granted' | ConsentQuestion;
+}
+
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
 
 /** Checks the options of `connect`. `base` resolves a relative URL. */
-export function checkConfig(options: unknown, base?: string): ClientConfig {
+export function checkConfig(options: unknown, base?: string): CheckedOptions {
   if (!isRecord(options)) {
     throw new FedraError('invalid-options', 'connect needs an object with url and task');
   }
-  const { url, task, backend = 'auto' } = options;
+  const { url, task, backend = 'auto', privacy = {} } = options;
   if (typeof task !== 'string' || task.length === 0) {
     throw new FedraError('invalid-options', 'task must be the id of a task, for example "mnist"');
   }
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
-  return { url: checkUrl(url, base), task, backend: backend as BackendChoice };
+  return { url: checkUrl(url, base), task, backend: backend as BackendChoice, ...checkPrivacy(privacy) };
+}
+
+function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consent'> {
+  if (!isRecord(privacy)) {
+    throw new FedraError('invalid-options', 'privacy must be an object with floors, consent or both');
+  }
+  refuseUnknown('privacy', privacy, ['floors', 'consent']);
+  const { floors, consent = 'granted' } = privacy;
+  if (consent !== 'granted' && typeof consent !== 'function') {
+    throw new FedraError('invalid-options', "privacy.consent must be 'granted' or a function that answers true or false");
+  }
+  return { floors: floors === undefined ? undefined : checkFloors(floors), consent: consent as CheckedOptions['consent'] };
+}
+
+const FLOORS: { readonly [K in keyof PrivacyFloors]-?: readonly [holds: (value: unknown) => boolean, must: string] } = {
+  minNoiseMultiplier: [isPositive, 'a number above 0'],
+  minCohort: [isCount, 'a whole number, 1 or more'],
+  maxParticipations: [isCount, 'a whole number, 1 or more'],
+  maxEpsilon: [isPositive, 'a number above 0'],
+  requireSecureAggregation: [(value) => typeof value === 'boolean', 'true or false'],
+};
+
+function checkFloors(floors: unknown): PrivacyFloors {
+  if (!isRecord(floors)) {
+    throw new FedraError('invalid-options', 'privacy.floors must be an object');
+  }
+  // A floor with a typing error would protect nobody.
+  refuseUnknown('privacy.floors', floors, Object.keys(FLOORS));
+  const checked: Record<string, unknown> = {};
+  for (const [name, [holds, must]] of Object.entries(FLOORS)) {
+    const value = floors[name];
+    if (value === undefined) continue;
+    if (!holds(value)) throw new FedraError('invalid-options', `privacy.floors.${name} must be ${must}`);
+    checked[name] = value;
+  }
+  return checked;
+}
+
+function refuseUnknown(where: string, given: Record<string, unknown>, known: readonly string[]): void {
+  const unknown = Object.keys(given).find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new FedraError('invalid-options', `${where} has no ${unknown}; it may have ${known.join(', ')}`);
+  }
+}
+
+function isPositive(value: unknown): boolean {
+  return typeof value === 'number' && Number.isFinite(value) && value > 0;
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) < 2 ** 32;
 }
 
 function checkUrl(url: unknown, base: string | undefined): string {

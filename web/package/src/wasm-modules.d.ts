@@ -3,9 +3,10 @@
 
 declare module '*/fedra_cpu.js' {
   export class EdgeClient {
-    constructor(config: { url: string; task: string; backend: string }, onEvent: (event: never) => void);
+    constructor(config: object, onEvent: (event: never) => void);
     run(): Promise<void>;
     setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array): void;
+    consent(): void;
     pause(): void;
     resume(): void;
     close(): void;

@@ -40,6 +40,9 @@ async function receive(message: ToWorker): Promise<void> {
         return running.predict(message.features);
       });
       break;
+    case 'consent':
+      client?.consent();
+      break;
     case 'pause':
       client?.pause();
       break;

@@ -28,6 +28,11 @@ test('every event reaches its listeners as the detail of a CustomEvent', async (
     { type: 'model', round: 3, sha256: 'ab', bytes: 31400, accuracy: 0.9, loss: 0.3, evaluatedRound: 3 },
     { type: 'progress', round: 3, epoch: 1, epochs: 1, step: 5, steps: 60, loss: 0.4, samplesPerSecond: 8000 },
     { type: 'update', round: 3, outcome: 'accepted' },
+    {
+      type: 'privacy', policy: 'none', secureAggregation: false, noiseMultiplier: null, clippingNorm: null,
+      minimumSurvivors: null, colluders: null, delta: null, budgetEpsilon: null, roundEpsilon: null, spentEpsilon: 0,
+      nextEpsilon: null, participations: 0, maxParticipations: null, taskSpentEpsilon: null, examplePrivacy: null,
+    },
     { type: 'traffic', bytesUp: 10, bytesDown: 20 },
     { type: 'error', code: 'no-server', message: 'nobody answers', fatal: false },
   ];

@@ -27,7 +27,7 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('the tarball holds the code, its types, a readme and licences, and nothing else', () => {
-  for (const name of ['index', 'client', 'worker', 'build', 'errors', 'events', 'messages', 'validate']) {
+  for (const name of ['index', 'client', 'worker', 'build', 'errors', 'events', 'messages', 'participation', 'privacy', 'validate']) {
     assert.ok(files.includes(`dist/${name}.js`), name);
     assert.ok(files.includes(`dist/${name}.d.ts`), name);
   }
@@ -53,9 +53,19 @@ for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'n
     const consumer = join(folder, 'consumer');
     writeFileSync(
       join(consumer, 'use.ts'),
-      `import { FedraClient, FedraError, type ModelEvent } from 'fedra';
+      `import { FedraClient, FedraError, type ModelEvent, type PrivacyFloors } from 'fedra';
       const client = await FedraClient.connect({ url: 'wss://example.org/v1/connect', task: 'digits', backend: 'auto' });
       client.addEventListener('model', ({ detail }) => { const model: ModelEvent = detail; console.log(model.accuracy?.toFixed(3)); });
+      const floors: PrivacyFloors = { minCohort: 50, requireSecureAggregation: true };
+      const careful = await FedraClient.connect({
+        url: '', task: '',
+        privacy: { floors, consent: async (terms) => terms.policy !== 'central' && (terms.budgetEpsilon ?? Infinity) < 4 },
+      });
+      careful.addEventListener('privacy', ({ detail }) => console.log(detail.spentEpsilon.toFixed(2), detail.nextEpsilon?.toFixed(2)));
+      // @ts-expect-error there is no such floor
+      await FedraClient.connect({ url: '', task: '', privacy: { floors: { minimumCohort: 50 } } });
+      // @ts-expect-error an answer is a boolean
+      await FedraClient.connect({ url: '', task: '', privacy: { consent: () => 'yes' } });
       await client.train({ features: new Float32Array(784), labels: [7], shape: [1, 784] });
       const probabilities: Float32Array = await client.predict(new Float32Array(784));
       console.log(probabilities.length, new FedraError('closed', 'x').code);

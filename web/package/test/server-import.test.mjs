@@ -6,7 +6,7 @@ const entry = new URL('../dist/index.js', import.meta.url).href;
 
 test('importing on a server touches nothing of a browser', () => {
   const script = `
-    for (const name of ['Worker', 'window', 'self', 'document', 'navigator', 'location', 'WebSocket', 'fetch']) {
+    for (const name of ['Worker', 'window', 'self', 'document', 'navigator', 'location', 'WebSocket', 'fetch', 'localStorage', 'crypto']) {
       Object.defineProperty(globalThis, name, {
         configurable: true,
         get() { throw new Error('touched ' + name); },

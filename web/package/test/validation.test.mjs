@@ -22,6 +22,18 @@ for (const [name, options] of Object.entries({
   'no task': { url: good.url },
   'an empty task': { ...good, task: '' },
   'an unknown backend': { ...good, backend: 'cuda' },
+  'privacy that is no object': { ...good, privacy: 'distributed' },
+  'an unknown privacy option': { ...good, privacy: { floor: {} } },
+  'consent that is neither granted nor a function': { ...good, privacy: { consent: true } },
+  'floors that are no object': { ...good, privacy: { floors: 1 } },
+  'a floor with a typing error': { ...good, privacy: { floors: { minNoiseMultiplyer: 1 } } },
+  'no noise as the least noise': { ...good, privacy: { floors: { minNoiseMultiplier: 0 } } },
+  'noise that is no number': { ...good, privacy: { floors: { minNoiseMultiplier: Number.NaN } } },
+  'a cohort of nobody': { ...good, privacy: { floors: { minCohort: 0 } } },
+  'a fractional cohort': { ...good, privacy: { floors: { minCohort: 2.5 } } },
+  'participations as a text': { ...good, privacy: { floors: { maxParticipations: '3' } } },
+  'an endless budget': { ...good, privacy: { floors: { maxEpsilon: Infinity } } },
+  'secure aggregation as a number': { ...good, privacy: { floors: { requireSecureAggregation: 1 } } },
 })) {
   test(`connect refuses ${name} before a worker starts`, async () => {
     await assert.rejects(FedraClient.connect(options), code('invalid-options'));
@@ -31,10 +43,14 @@ for (const [name, options] of Object.entries({
 
 test('connect accepts http addresses as WebSocket addresses and defaults to auto', async () => {
   await FedraClient.connect({ ...good, url: new URL('https://example.org/v1/connect#part') });
-  assert.deepEqual(FakeWorker.last.sent[0], {
-    type: 'start',
-    config: { url: 'wss://example.org/v1/connect', task: 'mnist', backend: 'auto' },
-  });
+  const { privacy, ...config } = FakeWorker.last.sent[0].config;
+  assert.deepEqual(config, { url: 'wss://example.org/v1/connect', task: 'mnist', backend: 'auto' });
+  assert.equal(privacy.consent, 'granted');
+});
+
+test('a mistake in a floor names the floor and says what it must be', async () => {
+  const privacy = { floors: { minCohort: 0.5 } };
+  await assert.rejects(FedraClient.connect({ ...good, privacy }), /privacy\.floors\.minCohort must be a whole number/);
 });
 
 const features = new Float32Array(2 * 3);

@@ -2,14 +2,21 @@
 import { html, nothing } from 'lit';
 import type { TemplateResult } from 'lit';
 import { OptionsError, parseOptions } from '../options.js';
+import { epsilon, shortWords } from '../privacy-words.js';
+import { fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../privacy.js';
+import type { Protection } from '../privacy.js';
 import { Session } from '../session.js';
 import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
 import type { PageState, Problem } from '../state.js';
-import { DATA_SENTENCE, PRIVACY_SENTENCE, advice, bytes, cohortWords, percent, stateWords, whole } from '../words.js';
+import { DATA_SENTENCE, advice, bytes, cohortWords, percent, stateWords, whole } from '../words.js';
 import './cohort-ring.js';
+import './consent-card.js';
 import './digit-reader.js';
 import { LightElement } from './light-element.js';
 import './line-chart.js';
+import { protection } from './protection.js';
+import { roundWay } from './round-steps.js';
+import { taskSwitch } from './task-switch.js';
 
 /** The page is drawn at most this often; events may come faster. */
 const DRAW_EVERY_MS = 120;
@@ -32,11 +39,17 @@ export class FedraDemo extends LightElement {
       this.#session = new Session(options);
       this.#session.addEventListener('change', () => this.#drawSoon());
       this.#session.watch();
+      addEventListener('popstate', this.#onPopState);
       if (options.autostart) void this.#session.start();
     } catch (error) {
       if (!(error instanceof OptionsError)) throw error;
       this.#addressProblem = { code: 'bad-options', message: error.message, fatal: true };
     }
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    removeEventListener('popstate', this.#onPopState);
   }
 
   protected override render(): TemplateResult {
@@ -47,7 +60,7 @@ export class FedraDemo extends LightElement {
         <span class="connection" data-kind=${connectionKind(state)}>${stateWords(state)}</span>
       </header>
       <main>
-        ${this.#hero(state)} ${learned(state)}
+        ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
         <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256}></fedra-digit-reader>
         ${thisTab(state)}
       </main>
@@ -66,13 +79,17 @@ export class FedraDemo extends LightElement {
         <div class="pitch">
           <h1 id="title">Many tabs,<br />one model.</h1>
           <p class="lede">${DATA_SENTENCE}</p>
-          <p class="caveat"><strong>Be aware:</strong> ${PRIVACY_SENTENCE}</p>
-          <div class="actions">${this.#button(state)}${localProgress(state)}</div>
+          ${caveat(protectionOf(state))}
+          ${taskSwitch(state.tasks, state.task?.id, location.href, (href) => this.#choose(href))}
+          ${state.asking
+            ? html`<fedra-consent .terms=${fromTerms(state.asking)} @answer=${this.#answer}></fedra-consent>`
+            : html`<div class="actions">${this.#button(state)}${localProgress(state)}</div>`}
           <div role="alert" class="alerts">${problemBox(state.problem ?? finished(state), this.#url)}</div>
-          <div role="status">${problemBox(state.notice, this.#url, 'notice')}</div>
+          <div role="status">${problemBox(noticeOf(state), this.#url, 'notice')}</div>
         </div>
         <figure class="gathering">
           <fedra-cohort-ring .state=${state}></fedra-cohort-ring>
+          ${roundWay(state, protectionOf(state)?.sumsOnly ?? false)}
           <figcaption>${cohortWords(state)}</figcaption>
         </figure>
       </section>
@@ -86,12 +103,30 @@ export class FedraDemo extends LightElement {
     return html`<button
       class="primary ${running ? 'quiet' : ''}"
       id=${running ? 'pause' : 'start'}
-      ?disabled=${this.#session === undefined || finished(state) !== undefined}
+      ?disabled=${this.#session === undefined || finished(state) !== undefined || isOver(state)}
       aria-busy=${state.stage === 'starting'}
       @click=${() => (running ? this.#session?.togglePause() : void this.#session?.start())}
     >
       ${label[state.stage]}
     </button>`;
+  }
+
+  #choose(href: string): void {
+    if (href === location.href) return;
+    history.pushState(null, '', href);
+    this.#onPopState();
+  }
+
+  readonly #onPopState = (): void => {
+    this.#session?.choose(parseOptions(location.href).task);
+    this.requestUpdate();
+  };
+
+  #answer(event: CustomEvent<boolean>): void {
+    this.#session?.answer(event.detail);
+    this.requestUpdate();
+    // The question has had the focus and goes away.
+    void this.updateComplete.then(() => this.querySelector<HTMLElement>('.primary')?.focus());
   }
 
   #drawSoon(): void {
@@ -106,16 +141,42 @@ export class FedraDemo extends LightElement {
     if (latest?.accuracy == null || state.stage !== 'running') return this.#announcement;
     if (performance.now() - this.#announcedAt > ANNOUNCE_EVERY_MS) {
       this.#announcedAt = performance.now();
-      this.#announcement = `After round ${latest.round} the model reads ${percent(latest.accuracy)} of the test digits.`;
+      const spent = state.privacy && state.privacy.policy !== 'none' ? ` Your total is ε ${epsilon(state.privacy.spentEpsilon)}.` : '';
+      this.#announcement = `After round ${latest.round} the model reads ${percent(latest.accuracy)} of the test digits.${spent}`;
     }
     return this.#announcement;
   }
 }
 
 /** The visitor came too late to take part: said before the click, not after it. */
-function finished({ stage, task }: PageState): Problem | undefined {
-  if (stage !== 'before' || task?.state !== 'finished') return undefined;
-  return { code: 'refused-task-closed', message: 'the task has finished', fatal: true };
+function finished(state: PageState): Problem | undefined {
+  if (state.stage !== 'before' || state.task?.state !== 'finished') return undefined;
+  const code = isBudgetSpent(state) ? 'budget-spent' : 'refused-task-closed';
+  return { code, message: 'the task has finished', fatal: true };
+}
+
+/** Connected, but nothing is left to do for this tab: privacy is used up. */
+function isOver(state: PageState): boolean {
+  if (state.stage !== 'running' || state.status?.state !== 'waiting') return false;
+  return isBudgetSpent(state) || isUsedUp(state);
+}
+
+/** What to know while or after taking part, which is no fault. */
+function noticeOf(state: PageState): Problem | undefined {
+  if (!isOver(state)) return state.notice;
+  const code = isBudgetSpent(state) ? 'budget-spent' : 'privacy-exhausted';
+  return { code, message: 'nothing is left to spend', fatal: false };
+}
+
+/** The title of a private task that the visitor could choose instead. */
+function privateTask({ tasks, task }: PageState): string | undefined {
+  return tasks.find(({ id, privacy }) => privacy !== null && id !== task?.id)?.title;
+}
+
+function caveat(terms: Protection | undefined): TemplateResult {
+  if (!terms) return html`<p class="caveat">\u00a0</p>`;
+  const { lead, text } = shortWords(terms);
+  return html`<p class="caveat" data-policy=${terms.policy}><strong>${lead}</strong> ${text} <a href="#protection">More below</a></p>`;
 }
 
 /** What a screen reader is told: where things stand, not every step. */
@@ -127,6 +188,7 @@ function coarseWords(state: PageState): string {
     case 'paused':
     case 'closed':
     case 'connecting':
+    case 'consent':
       return stateWords(state);
     default:
       return 'Taking part';
@@ -137,7 +199,8 @@ function connectionKind(state: PageState): string {
   if (state.problem) return 'bad';
   if (state.stage === 'before' || state.stage === 'ended') return 'idle';
   if (state.status?.state === 'reconnecting') return 'bad';
-  return state.status?.state === 'paused' ? 'idle' : 'good';
+  const idle = state.status?.state === 'paused' || state.status?.state === 'consent';
+  return idle ? 'idle' : 'good';
 }
 
 function problemBox(problem: Problem | undefined, url: string, kind = 'problem'): TemplateResult | typeof nothing {
@@ -149,8 +212,9 @@ function problemBox(problem: Problem | undefined, url: string, kind = 'problem')
 function localProgress(state: PageState): TemplateResult {
   const { progress } = state;
   if (state.stage !== 'running') {
-    return html`<p class="beside">${finished(state) ? '' : 'One click. You can pause at any time.'}</p>`;
+    return html`<p class="beside">${finished(state) ? '' : invitation(state)}</p>`;
   }
+  if (isOver(state)) return html`<p class="beside">${stateWords(state)}</p>`;
   const done = trainedShare(state);
   const detail = progress
     ? `step ${whole(progress.step)} of ${whole(progress.steps)}, ${whole(progress.samplesPerSecond)} digits a second`
@@ -160,6 +224,11 @@ function localProgress(state: PageState): TemplateResult {
     <progress max="1" .value=${done} aria-label="Local training"></progress>
     <small>${detail}</small>
   </div>`;
+}
+
+function invitation(state: PageState): string {
+  const isPrivate = (protectionOf(state)?.policy ?? 'none') !== 'none';
+  return isPrivate ? 'You are asked before the first round, and can pause at any time.' : 'One click. You can pause at any time.';
 }
 
 function learned(state: PageState): TemplateResult {

@@ -1,55 +1,8 @@
 // The page in a real browser, with a fake WebAssembly module behind the real
 // package and the real worker.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
-import { servePage } from './serve.mjs';
-
-const FLAGS = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-
-let browser;
-let site;
-
-before(async () => {
-  site = await servePage();
-  browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
-});
-after(async () => {
-  await browser?.close();
-  await site?.close();
-});
-
-/** CHROME, or the first of the usual names on the PATH. */
-function findChromium() {
-  if (process.env.CHROME) return process.env.CHROME;
-  const folders = (process.env.PATH ?? '').split(delimiter);
-  const found = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name))).find(existsSync);
-  if (!found) throw new Error('no Chromium on the PATH; install it, or name one in CHROME');
-  return found;
-}
-
-/** Opens the page, runs `body`, and fails on any error the page logged. */
-async function withPage(query, body, { setUp, ...context } = {}) {
-  const opened = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...context });
-  const page = await opened.newPage();
-  const errors = [];
-  page.on('pageerror', (error) => errors.push(error.message));
-  await setUp?.(page);
-  site.requests.length = 0;
-  await page.goto(site.url + query);
-  await body(page);
-  await opened.close();
-  assert.deepEqual(errors, []);
-}
-
-const hasText = (page, selector, pattern) =>
-  page.waitForFunction(
-    ([where, source]) => new RegExp(source).test(document.querySelector(where)?.textContent ?? ''),
-    [selector, pattern.source],
-    { timeout: 15_000 },
-  );
+import { test } from 'node:test';
+import { hasText, site, withPage } from '../harness/browser.mjs';
 
 /** Draws a polyline on the pad, in shares of it. */
 async function draw(page, [first, ...rest]) {
@@ -113,6 +66,9 @@ test('pause and resume', () =>
 
 test('by keyboard alone: start, pick a digit, hear what the model reads, pause', () =>
   withPage('', async (page) => {
+    await page.locator('.caveat a').waitFor();
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'More below');
     await page.keyboard.press('Tab');
     assert.equal(await page.evaluate(() => document.activeElement.id), 'start');
     assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none');

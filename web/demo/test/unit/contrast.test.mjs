@@ -28,11 +28,14 @@ for (const [scheme, colours] of [['light', light], ['dark', dark]]) {
     ['ink-soft', 'paper', 4.5],
     ['ink-soft', 'sheet', 4.5],
     ['accent', 'paper', 4.5],
+    ['accent', 'sheet', 4.5],
+    ['ink', 'line', 4.5],
     ['accent-strong', 'paper', 4.5],
     ['on-accent', 'accent', 4.5],
     ['on-accent', 'accent-strong', 4.5],
     ['bad', 'paper', 4.5],
     ['ink-soft', 'line', 3],
+    ['accent', 'line', 3],
   ]) {
     test(`${scheme}: ${front} on ${back} has at least ${least}`, () => {
       const found = contrast(colours[front], colours[back]);

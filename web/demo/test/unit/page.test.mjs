@@ -87,7 +87,8 @@ test('every known error says what to do', () => {
   const codes = [
     'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'refused-task-closed', 'refused-overloaded',
     'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
-    'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed',
+    'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
+    'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');

@@ -11,7 +11,10 @@ const demo = fileURLToPath(new URL('../..', import.meta.url));
 const fake = fileURLToPath(new URL('../fixtures/fake-wasm.js', import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
 
-/** Resolves to `{ url, requests, close }`. */
+/**
+ * Resolves to `{ url, requests, close }`. Its list has one task, or with the
+ * cookie `choice=1` also a private one; `?task=` knows more of them.
+ */
 export async function servePage() {
   const folder = mkdtempSync(join(tmpdir(), 'fedra-page-'));
   const useFake = () => ({
@@ -33,7 +36,7 @@ export async function servePage() {
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
     requests.push(path);
-    if (path.startsWith('/v1/')) return answer(path, response);
+    if (path.startsWith('/v1/')) return answer(path, /choice=1/.test(request.headers.cookie ?? ''), response);
     const file = path === '/' ? 'index.html' : path.slice(1);
     for (const base of [folder, join(demo, 'public')]) {
       const full = join(base, file);
@@ -55,7 +58,7 @@ export async function servePage() {
   };
 }
 
-function answer(path, response) {
+function answer(path, choice, response) {
   const json = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   const history = Array.from({ length: 5 }, (_, index) => {
     const loss = 0.12 + 1.4 * Math.exp(-(index + 1) / 5);
@@ -64,10 +67,23 @@ function answer(path, response) {
   const task = {
     id: 'mnist', title: 'Handwritten digits', state: 'running', round: 5, phase: 'selecting', clients_connected: 30,
     model: { sha256: 'ab', url: '/v1/models/ab', bytes: 796900, parameters: 199210, round: 5 },
-    latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40,
+    latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40, privacy: null,
   };
-  if (path === '/v1/tasks') return json(200, [task]);
-  if (path === '/v1/tasks/done') return json(200, { ...task, state: 'finished', phase: 'finished' });
-  if (['mnist', 'closed', 'lonely', 'picky'].includes(path.slice('/v1/tasks/'.length))) return json(200, task);
+  const terms = { policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 2.78, round_epsilon: 1.24, noise_multiplier: 1.1, minimum_survivors: 20, colluders: 2, max_participations: 20 };
+  const finished = { state: 'finished', phase: 'finished' };
+  const others = {
+    private: { title: 'Handwritten digits, privately', privacy: terms },
+    worn: { privacy: { ...terms, max_participations: 1 } },
+    local: { privacy: { ...terms, policy: 'local' } },
+    central: { privacy: { ...terms, policy: 'central' } },
+    weak: { privacy: terms },
+    spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
+    done: finished,
+    closed: {}, lonely: {}, picky: {},
+  };
+  const named = (id) => ({ ...task, id, ...others[id] });
+  if (path === '/v1/tasks') return json(200, choice ? [task, named('private')] : [task]);
+  const id = path.slice('/v1/tasks/'.length);
+  if (id === task.id || others[id]) return json(200, named(id));
   return json(404, { title: 'unknown task' });
 }

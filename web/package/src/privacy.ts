@@ -1,0 +1,86 @@
+/**
+ * The page's part in privacy: asks the person before the first round, and
+ * keeps count of their rounds. What a task must promise is checked in the
+ * module, not here.
+ */
+import type { ClientEvent, ErrorEvent, PrivacyEvent, SessionState } from './events.js';
+import type { PrivacyConfig } from './messages.js';
+import { Participation } from './participation.js';
+import type { CheckedOptions, ConsentQuestion } from './validate.js';
+
+/** What follows from the person's answer. */
+export interface Answers {
+  agreed(): void;
+  refused(error: ErrorEvent): void;
+}
+
+/** States in which the last round is over for this client, if it had begun. */
+const BETWEEN_ROUNDS: readonly SessionState[] = ['waiting', 'downloading', 'training', 'paused'];
+
+/** Follows one client's events. */
+export class PrivacyKeeper {
+  readonly #options: CheckedOptions;
+  readonly #participation: Participation;
+  readonly #answers: Answers;
+  /** What is still to be asked. */
+  #question: ConsentQuestion | undefined;
+  #granted: boolean;
+
+  constructor(options: CheckedOptions, answers: Answers) {
+    this.#options = options;
+    this.#answers = answers;
+    this.#participation = new Participation(options.url, options.task);
+    this.#granted = options.consent === 'granted';
+    this.#question = options.consent === 'granted' ? undefined : options.consent;
+  }
+
+  /** What a module that starts now has to be told. */
+  config(): PrivacyConfig {
+    const { floors } = this.#options;
+    return {
+      ...(floors ? { floors } : {}),
+      consent: this.#granted ? 'granted' : 'ask',
+      participations: this.#participation.count,
+      subject: this.#participation.subject,
+    };
+  }
+
+  /** To be told of every event before the page is. */
+  see(event: ClientEvent): void {
+    if (event.type === 'status') {
+      if (event.state === 'sharing') this.#participation.begin();
+      if (BETWEEN_ROUNDS.includes(event.state)) this.#participation.abandon();
+    }
+    // Nothing is kept for a task without privacy, not even a name.
+    if (event.type !== 'privacy' || event.policy === 'none') return;
+    this.#participation.reached(event.participations);
+    const question = this.#question;
+    this.#question = undefined;
+    if (question) void this.#ask(question, event);
+  }
+
+  /** The module is gone, and another one will be started. */
+  crashed(): void {
+    this.#participation.crashed();
+  }
+
+  async #ask(question: ConsentQuestion, terms: PrivacyEvent): Promise<void> {
+    try {
+      // Not at once: the listeners of this event come first.
+      const answer: unknown = await Promise.resolve(terms).then(question);
+      if (answer === true) {
+        this.#granted = true;
+        this.#answers.agreed();
+      } else {
+        this.#answers.refused(refusal('privacy-declined', 'the terms of this private task were not agreed to, so this browser takes no part in it'));
+      }
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#answers.refused(refusal('consent-failed', `the consent callback failed, which counts as no: ${reason}`));
+    }
+  }
+}
+
+function refusal(code: string, message: string): ErrorEvent {
+  return { type: 'error', code, message, fatal: true };
+}
