@@ -1,5 +1,7 @@
 //! Speed of local training on this machine, for `cargo xtask bench`.
 
+pub mod privacy;
+
 use std::sync::Arc;
 use std::time::Duration;
 

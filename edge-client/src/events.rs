@@ -3,6 +3,8 @@
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
+use crate::privacy::PrivacyTerms;
+
 /// Something that happened, in the form that JavaScript gets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
@@ -46,6 +48,8 @@ pub enum ClientEvent {
         /// What training minimises.
         loss: fedra_protocol::Loss,
     },
+    /// How the task protects those who take part, and what that has cost.
+    Privacy(Box<PrivacyTerms>),
     /// Where the round stands.
     Round(RoundProgress),
     /// There is a new global model, or a new evaluation of one.
@@ -117,14 +121,20 @@ pub enum SessionState {
     Idle,
     /// Opens the connection.
     Connecting,
+    /// Takes no part before the person agrees to the task's privacy terms.
+    Consent,
     /// Is connected and not in a round.
     Waiting,
     /// Fetches the global model.
     Downloading,
     /// Trains.
     Training,
+    /// Exchanges keys and shares with the cohort.
+    Sharing,
     /// Sends its update.
     Uploading,
+    /// Helps to take the masks off the cohort's sum.
+    Unmasking,
     /// Its update was accepted; the round goes on.
     Reported,
     /// Takes no part at its owner's wish.

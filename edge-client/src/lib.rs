@@ -8,19 +8,27 @@
 pub mod backend;
 pub mod bench;
 pub mod client;
+mod dropouts;
 mod events;
 mod origin;
 mod platform;
+mod privacy;
+mod protect;
 mod rounds;
 pub mod session;
 mod training;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
+pub use dropouts::Dropouts;
 pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
+pub use fedra_privacy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use platform::TrainingSlots;
+pub use privacy::{
+    Consent, ExampleTerms, ParticipationLog, PolicyName, PrivacyConfig, PrivacyTerms,
+};
 
 /// Name and version of this client, as it introduces itself.
 pub const SOFTWARE: &str = concat!("fedra-edge-client/", env!("CARGO_PKG_VERSION"));

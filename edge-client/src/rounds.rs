@@ -1,35 +1,72 @@
-//! One round's work: fetch the model, train, take the difference.
+//! One round's work: fetch the model, train, take the difference, protect it.
+//!
+//! Under a privacy policy an update leaves whatever the data do: where training
+//! fails it is the zero update. A client that stayed away because of its data
+//! would tell something about them.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_learning::{Backend, Compute, Dataset, LearningError, LocalTrainer, safetensors};
-use fedra_protocol::{ModelRef, ModelSpec, RoundAssignment, Sha256Hash};
+use fedra_learning::{
+    Backend, Compute, Dataset, DatasetError, LearningError, LocalTrainer, safetensors,
+};
+use fedra_privacy::Privacy;
+use fedra_protocol::{
+    Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash, TaskId,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Probe};
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
 use crate::platform;
+use crate::protect::{Round, SecureRound};
+use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
 use crate::training::Progress;
 
-/// What a client keeps between rounds: its data, its device, the last model.
+/// What a client keeps between rounds: its data, its device, the last model;
+/// and between the steps of a round's secure aggregation, the client's secrets.
 pub(crate) struct Workshop {
     url: ServerUrl,
     preference: BackendPreference,
     data: RefCell<Option<Arc<Dataset>>>,
     compute: RefCell<Option<Compute>>,
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
+    secure: RefCell<Option<SecureRound>>,
     slots: platform::TrainingSlots,
 }
 
-/// A finished round's work.
-pub(crate) struct Trained {
-    /// Little-endian float32, local minus global.
-    pub update: Bytes,
-    /// Examples it was trained on.
-    pub examples: u64,
+/// A round's work, as it is given out.
+pub(crate) struct Job {
+    pub task: TaskId,
+    pub spec: ModelSpec,
+    pub privacy: Option<Arc<Privacy>>,
+    pub assignment: RoundAssignment,
+}
+
+/// What came out of work for a round.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// An update in the form in which it leaves.
+    Trained {
+        update: Bytes,
+        /// Examples it was trained on.
+        examples: u64,
+    },
+    /// A step of secure aggregation.
+    Secured(SecureReply),
+}
+
+/// Local minus global, and the examples behind it.
+struct Update {
+    values: Vec<f32>,
+    examples: u64,
 }
 
 /// News while the work goes on.
@@ -70,6 +107,7 @@ impl Workshop {
             data: RefCell::default(),
             compute: RefCell::default(),
             model: RefCell::default(),
+            secure: RefCell::default(),
             slots,
         }
     }
@@ -114,45 +152,128 @@ impl Workshop {
         Ok(parameters)
     }
 
-    /// Does a round's work.
+    /// Does a round's work, up to the first thing to be sent.
     pub async fn work(
         self: Rc<Self>,
-        spec: ModelSpec,
-        assignment: RoundAssignment,
+        job: Job,
         tell: impl Fn(News) + Clone + Send + 'static,
-    ) -> Result<Trained, WorkError> {
+    ) -> Result<Done, WorkError> {
+        self.forget_round();
+        let global = self.model(&job.spec, &job.assignment.model, &tell).await?;
+        tell(News::Downloaded);
+        let learned = self.learn(&job, &global, &tell).await;
+        let (privacy, terms) = match (job.privacy, job.assignment.privacy) {
+            (Some(privacy), Some(terms)) => (privacy, terms),
+            (None, None) => {
+                let Update { values, examples } = learned?;
+                return Ok(Done::Trained { update: bytes_of(&values), examples });
+            }
+            _ => return Err(WorkError::new("privacy-failed", "the round does not fit the task")),
+        };
+        let values = match learned {
+            Ok(update) => update.values,
+            Err(WorkError { code, reason }) => {
+                let told = format!("{reason}; the round goes on with an update of zeros");
+                tell(News::Tell(ClientEvent::problem(code, told)));
+                vec![0.0; global.len()]
+            }
+        };
+        self.protect(job.task, job.assignment.round, privacy, terms, values).await
+    }
+
+    /// Trains, and takes the difference.
+    async fn learn(
+        &self,
+        job: &Job,
+        global: &[f32],
+        tell: &(impl Fn(News) + Clone + Send + 'static),
+    ) -> Result<Update, WorkError> {
         let data = self.data.borrow().clone();
         let data =
             data.ok_or_else(|| WorkError::new("bad-dataset", "there is no data to train on"))?;
-        data.check_for(&spec).map_err(|error| WorkError::new("bad-dataset", error.to_string()))?;
-        let global = self.model(&spec, &assignment.model, &tell).await?;
-        tell(News::Downloaded);
-        let plan = &assignment.training;
-        let probe = Probe { spec: &spec, parameters: &global, data: &data, plan };
-        let compute = self.compute(&probe, &tell).await?;
-        match self.train(&probe, &compute, &tell).await {
+        let misfit = |error: DatasetError| WorkError::new("bad-dataset", error.to_string());
+        data.check_for(&job.spec).map_err(misfit)?;
+        let plan = &job.assignment.training;
+        let probe = Probe { spec: &job.spec, parameters: global, data: &data, plan };
+        let compute = self.compute(&probe, tell).await?;
+        match self.train(&probe, &compute, tell).await {
             // A lost GPU costs this round's time, not the round.
             Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
-                let reason = format!("the WebGPU device was lost ({message})");
-                tell(News::Tell(ClientEvent::problem(
-                    "device-lost",
-                    format!("{reason}; going on with the CPU"),
-                )));
-                tell(News::Tell(ClientEvent::Backend {
-                    backend: "cpu",
-                    adapter: None,
-                    reason,
-                    cpu_samples_per_second: None,
-                    webgpu_samples_per_second: None,
-                    gradient_error: None,
-                }));
-                let cpu = Compute::cpu();
-                *self.compute.borrow_mut() = Some(cpu.clone());
-                self.train(&probe, &cpu, &tell).await
+                let cpu = self.fall_back(&message, tell);
+                self.train(&probe, &cpu, tell).await
             }
             done => done,
         }
         .map_err(|error| WorkError::new("training-failed", error.to_string()))
+    }
+
+    /// Goes on with the CPU from now on.
+    fn fall_back(&self, message: &str, tell: &impl Fn(News)) -> Compute {
+        let reason = format!("the WebGPU device was lost ({message})");
+        let problem = format!("{reason}; going on with the CPU");
+        tell(News::Tell(ClientEvent::problem("device-lost", problem)));
+        tell(News::Tell(ClientEvent::Backend {
+            backend: "cpu",
+            adapter: None,
+            reason,
+            cpu_samples_per_second: None,
+            webgpu_samples_per_second: None,
+            gradient_error: None,
+        }));
+        let cpu = Compute::cpu();
+        *self.compute.borrow_mut() = Some(cpu.clone());
+        cpu
+    }
+
+    /// Brings an update into the form in which it may leave under a policy.
+    async fn protect(
+        &self,
+        task: TaskId,
+        round: RoundId,
+        privacy: Arc<Privacy>,
+        terms: RoundPrivacy,
+        mut values: Vec<f32>,
+    ) -> Result<Done, WorkError> {
+        let mechanism = privacy.policy().mechanism;
+        if let Mechanism::Central { .. } = mechanism {
+            // A server would turn it down, and so tell it from others.
+            if values.iter().any(|value| !value.is_finite()) {
+                values.fill(0.0);
+            }
+            return Ok(Done::Trained { update: bytes_of(&values), examples: 1 });
+        }
+        let mut rng = fresh_rng()?;
+        let protecting = self.slots.run(move || {
+            let round = Round { task: &task, round, privacy: &privacy, terms: &terms };
+            if mechanism == Mechanism::Local {
+                let update = round.noised(&values, &mut rng)?;
+                return Ok((None, Done::Trained { update, examples: 1 }));
+            }
+            let (state, reply) = SecureRound::begin(&round, &values, &mut rng)?;
+            Ok((Some(state), Done::Secured(reply)))
+        });
+        let failed = |reason: String| WorkError::new("privacy-failed", reason);
+        let (state, done) = protecting.await.and_then(|done| done).map_err(failed)?;
+        *self.secure.borrow_mut() = state;
+        Ok(done)
+    }
+
+    /// Takes the next step of the round's secure aggregation. Whatever goes
+    /// wrong, its state is gone.
+    pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
+        let failed = |reason: String| WorkError::new(SECURE_AGGREGATION_FAILED, reason);
+        let state = self.secure.borrow_mut().take();
+        let state = state.ok_or_else(|| failed("this client has left the round".into()))?;
+        let mut rng = fresh_rng()?;
+        let step = self.slots.run(move || state.step(request, &mut rng));
+        let (state, reply) = step.await.and_then(|done| done).map_err(failed)?;
+        *self.secure.borrow_mut() = state;
+        Ok(Done::Secured(reply))
+    }
+
+    /// Forgets the secrets of the round.
+    pub fn forget_round(&self) {
+        *self.secure.borrow_mut() = None;
     }
 
     /// The device to train on, chosen at the first round.
@@ -177,7 +298,7 @@ impl Workshop {
         probe: &Probe<'_>,
         compute: &Compute,
         tell: &(impl Fn(News) + Clone + Send + 'static),
-    ) -> Result<Trained, LearningError> {
+    ) -> Result<Update, LearningError> {
         let trainer = LocalTrainer::new(
             probe.spec,
             probe.parameters,
@@ -189,12 +310,8 @@ impl Workshop {
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
         let local = self.slots.train(trainer, compute.backend(), report).await?;
-        let update = local
-            .iter()
-            .zip(probe.parameters)
-            .flat_map(|(local, global)| (local - global).to_le_bytes())
-            .collect::<Vec<u8>>();
-        Ok(Trained { update: update.into(), examples })
+        let values = local.iter().zip(probe.parameters).map(|(local, global)| local - global);
+        Ok(Update { values: values.collect(), examples })
     }
 
     /// Probabilities (or values) of the model `model` for `features`.
@@ -209,4 +326,15 @@ impl Workshop {
             .await
             .map_err(|error| WorkError::new("bad-features", error.to_string()))
     }
+}
+
+/// Little-endian float32.
+fn bytes_of(values: &[f32]) -> Bytes {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A generator that nobody has used, seeded by the system.
+fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
+    let seed = platform::random_seed().map_err(|reason| WorkError::new("no-randomness", reason))?;
+    Ok(ChaCha20Rng::from_seed(seed))
 }

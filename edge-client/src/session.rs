@@ -7,96 +7,39 @@
 //! same code.
 
 mod backoff;
+mod event;
+mod names;
+mod protection;
+mod rounds;
+mod secure;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use fedra_privacy::Privacy;
 use fedra_protocol::{
-    Availability, ClientMessage, DecodeError, Hello, PROTOCOL_VERSION, Refusal, RefusalCode,
-    RoundAssignment, RoundId, RoundPhase, ServerMessage, TaskDescription, TaskId, TaskStatus,
-    UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
+    Availability, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RefusalCode, RoundPhase,
+    ServerMessage, TaskDescription, TaskId, TaskStatus,
 };
 
 use crate::SOFTWARE;
-use crate::events::{ClientEvent, SessionState, UpdateFate};
+use crate::events::{ClientEvent, SessionState};
+use crate::privacy::PrivacyConfig;
 use backoff::Backoff;
-use upload::Upload;
+pub use event::{Action, Event};
+use protection::Protection;
+use rounds::Part;
+pub(crate) use secure::FAILED as SECURE_AGGREGATION_FAILED;
+pub use secure::{SecureReply, SecureRequest};
 
 /// How long the server may take to answer the connection, hello and check-in, each.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
-
-/// Something that happened outside.
-#[derive(Debug)]
-pub enum Event {
-    /// There is data to train on: the client may connect.
-    DataReady,
-    /// The socket is open.
-    Connected,
-    /// The socket could not be opened, or is closed.
-    Disconnected {
-        /// In words.
-        reason: String,
-    },
-    /// A message arrived.
-    Received(ServerMessage),
-    /// Something arrived that is not a message.
-    Garbled(DecodeError),
-    /// The round's model is here; training begins.
-    Downloaded {
-        /// The round.
-        round: RoundId,
-    },
-    /// Training is done.
-    Trained {
-        /// The round.
-        round: RoundId,
-        /// Little-endian float32, local minus global.
-        update: Bytes,
-        /// Examples it was trained on.
-        examples: u64,
-    },
-    /// The round's work cannot be done.
-    Failed {
-        /// The round.
-        round: RoundId,
-        /// Stable name of the problem.
-        code: &'static str,
-        /// In words.
-        reason: String,
-    },
-    /// The time that [`Session::deadline`] named has come.
-    Timer,
-    /// The owner wants a break.
-    Pause,
-    /// The owner wants to go on.
-    Resume,
-    /// The owner is done.
-    Close,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Open a socket.
-    Connect,
-    /// Close the socket with this WebSocket code, or stop opening it.
-    Disconnect {
-        /// WebSocket close code.
-        code: u16,
-    },
-    /// Fetch the model and train.
-    Work(Box<RoundAssignment>),
-    /// Stop fetching or training.
-    Abort,
-    /// Tell the owner.
-    Emit(ClientEvent),
-}
 
 /// A client's session with one task of one server, across reconnects.
 #[derive(Debug)]
@@ -113,6 +56,9 @@ pub struct Session {
     pinged_at: Duration,
     task: Option<TaskDescription>,
     status: Option<TaskStatus>,
+    protection: Protection,
+    /// What the server believes.
+    availability: Availability,
 }
 
 #[derive(Debug)]
@@ -126,18 +72,9 @@ enum State {
     Closed,
 }
 
-/// What a checked-in client does.
-#[derive(Debug)]
-enum Part {
-    Between,
-    Working(RoundId),
-    Uploading(Upload),
-    Reported(RoundId),
-}
-
 impl Session {
     /// A session that waits for data.
-    pub fn new(task: TaskId) -> Self {
+    pub fn new(task: TaskId, privacy: PrivacyConfig) -> Self {
         Self {
             task_id: task,
             state: State::Idle,
@@ -151,12 +88,19 @@ impl Session {
             pinged_at: Duration::ZERO,
             task: None,
             status: None,
+            protection: Protection::new(privacy),
+            availability: Availability::Available,
         }
     }
 
     /// The task, once checked in.
     pub fn task(&self) -> Option<&TaskDescription> {
         self.task.as_ref()
+    }
+
+    /// What the task's privacy policy means, if it has one; once checked in.
+    pub fn privacy(&self) -> Option<&Arc<Privacy>> {
+        self.protection.privacy()
     }
 
     /// The newest status that the server sent.
@@ -221,21 +165,19 @@ impl Session {
                 vec![self.emit_status(SessionState::Training)]
             }
             Event::Trained { round, update, examples } if self.works_on(round) => {
-                self.announce(round, update, examples)
+                self.trained(round, update, examples)
             }
-            Event::Failed { round, code, reason } if self.works_on(round) => {
-                self.state = State::Member(Part::Between);
-                self.outbox.push_back(ClientMessage::Decline { round, reason: clip(&reason) });
-                vec![
-                    Action::Emit(ClientEvent::problem(code, reason)),
-                    self.emit_status(SessionState::Waiting),
-                ]
+            Event::Secured { round, reply } => self.secured(round, reply),
+            Event::Recorded { round } => self.recorded(round),
+            Event::Failed { round, code, reason } if self.is_busy_with(round) => {
+                self.leave(round, code, reason)
             }
             // About a round that is over.
             Event::Downloaded { .. } | Event::Trained { .. } | Event::Failed { .. } => Vec::new(),
             Event::Timer => self.timer(now),
             Event::Pause => self.pause(),
             Event::Resume => self.resume(),
+            Event::Consent => self.consent(),
             Event::Close => self.close(),
         }
     }
@@ -271,7 +213,7 @@ impl Session {
     }
 
     fn retry(&mut self, now: Duration) -> Vec<Action> {
-        let mut actions = self.abort_work();
+        let mut actions = self.abandon();
         let delay = self.backoff.next(self.jitter);
         actions.extend(self.wait(now + delay, now));
         actions
@@ -302,7 +244,10 @@ impl Session {
                 self.heartbeat = welcome.heartbeat;
                 self.max_chunk = welcome.max_chunk_bytes as usize;
                 self.state = State::CheckingIn { since: now };
-                self.outbox.push_back(ClientMessage::CheckIn { task: self.task_id.clone() });
+                self.outbox.push_back(ClientMessage::CheckIn {
+                    task: self.task_id.clone(),
+                    subject: Some(self.protection.subject()),
+                });
                 Vec::new()
             }
             (ServerMessage::CheckedIn(checked_in), State::CheckingIn { .. }) => {
@@ -310,7 +255,21 @@ impl Session {
             }
             (ServerMessage::TaskStatus(status), State::Member(_)) => self.new_status(status),
             (ServerMessage::RoundAssignment(assignment), State::Member(_)) => {
-                self.assigned(assignment)
+                if assignment.privacy.is_some() == self.protection.privacy().is_some() {
+                    self.assigned(assignment)
+                } else {
+                    let reason = "the server sent a round that does not fit the task's privacy";
+                    self.drop_connection(reason, now)
+                }
+            }
+            (ServerMessage::KeyDirectory(directory), State::Member(_)) if self.is_secure() => {
+                self.asked(directory.round, SecureRequest::Share(directory))
+            }
+            (ServerMessage::MaskedInputRequest(ask), State::Member(_)) if self.is_secure() => {
+                self.asked(ask.round, SecureRequest::Mask(ask.shares))
+            }
+            (ServerMessage::UnmaskingRequest(ask), State::Member(_)) if self.is_secure() => {
+                self.asked(ask.round, SecureRequest::Unmask(ask.survivors))
             }
             (ServerMessage::UploadReady { round, offset }, State::Member(_)) => {
                 self.upload_ready(round, offset)
@@ -322,7 +281,8 @@ impl Session {
                 Vec::new()
             }
             (message, _) => {
-                let reason = format!("the server sent an unexpected {}", name(&message));
+                let reason =
+                    format!("the server sent an unexpected {}", names::of_message(&message));
                 self.drop_connection(&reason, now)
             }
         }
@@ -330,16 +290,16 @@ impl Session {
 
     fn checked_in(&mut self, task: TaskDescription, status: TaskStatus) -> Vec<Action> {
         self.backoff.reset();
-        self.state = State::Member(Part::Between);
-        if self.paused {
-            self.outbox.push_back(ClientMessage::SetAvailability(Availability::Paused));
+        self.availability = Availability::Available;
+        let mut actions = vec![Action::Emit(ClientEvent::task(&task))];
+        if let Err(reason) = self.protection.admit(&task) {
+            actions.extend(self.give_up("privacy-refused", reason));
+            return actions;
         }
-        let mut actions = vec![
-            Action::Emit(ClientEvent::task(&task)),
-            Action::Emit(ClientEvent::round(&status)),
-            Action::Emit(ClientEvent::model(&status)),
-            self.emit_rest(),
-        ];
+        actions.extend(self.protection.news(Some(&status)).map(Action::Emit));
+        actions.push(Action::Emit(ClientEvent::round(&status)));
+        actions.push(Action::Emit(ClientEvent::model(&status)));
+        actions.extend(self.settle());
         if status.phase == RoundPhase::Finished {
             actions.push(Action::Emit(ClientEvent::problem(
                 "task-finished",
@@ -351,122 +311,53 @@ impl Session {
         actions
     }
 
-    fn new_status(&mut self, status: TaskStatus) -> Vec<Action> {
-        let mut actions = vec![Action::Emit(ClientEvent::round(&status))];
-        let news = self
-            .status
-            .as_ref()
-            .is_none_or(|old| old.model != status.model || old.evaluation != status.evaluation);
-        if news {
-            actions.push(Action::Emit(ClientEvent::model(&status)));
-        }
-        let over = |round: &RoundId| status.round > *round || status.phase == RoundPhase::Finished;
-        match &self.state {
-            State::Member(Part::Working(round)) if over(round) => {
-                let round = round.round;
-                self.state = State::Member(Part::Between);
-                actions.push(Action::Abort);
-                actions.push(Action::Emit(ClientEvent::Update {
-                    round,
-                    outcome: UpdateFate::Discarded,
-                    fault: Some(UpdateFault::RoundOver),
-                    message: Some("the round closed before training was done".into()),
-                }));
-                actions.push(self.emit_rest());
-            }
-            State::Member(Part::Reported(round)) if over(round) => {
-                self.state = State::Member(Part::Between);
-                actions.push(self.emit_rest());
-            }
-            _ => {}
-        }
-        self.status = Some(status);
-        actions
+    /// Is in no round now: tells the server and the owner what it waits for.
+    fn settle(&mut self) -> Vec<Action> {
+        self.state = State::Member(Part::Between);
+        self.tell_availability();
+        let exhaustion = self.protection.exhaustion().map(Action::Emit);
+        exhaustion.into_iter().chain([self.emit_rest()]).collect()
     }
 
-    fn assigned(&mut self, assignment: RoundAssignment) -> Vec<Action> {
-        let round = assignment.round;
-        if self.paused {
-            // Crossed with the pause on the wire.
-            let reason = "paused".to_string();
-            self.outbox.push_back(ClientMessage::Decline { round, reason });
-            return Vec::new();
+    /// Tells the server whether it may be selected, if that has changed.
+    fn tell_availability(&mut self) {
+        let stays_out =
+            self.paused || self.protection.waits_for_consent() || self.protection.is_exhausted();
+        let now = if stays_out { Availability::Paused } else { Availability::Available };
+        if std::mem::replace(&mut self.availability, now) != now {
+            self.outbox.push_back(ClientMessage::SetAvailability(now));
         }
-        let mut actions = self.abort_work();
-        self.state = State::Member(Part::Working(round));
-        actions.push(self.emit_status(SessionState::Downloading));
-        actions.push(Action::Work(Box::new(assignment)));
-        actions
     }
 
-    fn announce(&mut self, round: RoundId, update: Bytes, examples: u64) -> Vec<Action> {
-        self.outbox.push_back(ClientMessage::UpdateBegin(UpdateBegin {
-            round,
-            bytes: update.len() as u64,
-            examples,
-            crc32: crc32fast::hash(&update),
-        }));
-        self.state = State::Member(Part::Uploading(Upload::new(round, update)));
-        vec![self.emit_status(SessionState::Uploading)]
-    }
-
-    fn upload_ready(&mut self, round: RoundId, offset: u64) -> Vec<Action> {
-        if let State::Member(Part::Uploading(upload)) = &mut self.state
-            && upload.round() == round
-        {
-            upload.start(offset);
-        }
-        Vec::new()
-    }
-
-    fn outcome(&mut self, outcome: UpdateOutcome) -> Vec<Action> {
-        let (fate, fault) = match outcome.verdict {
-            UpdateVerdict::Accepted => (UpdateFate::Accepted, None),
-            UpdateVerdict::Rejected(fault) => (UpdateFate::Rejected, Some(fault)),
-            UpdateVerdict::Discarded(fault) => (UpdateFate::Discarded, Some(fault)),
-        };
-        let mut actions = vec![Action::Emit(ClientEvent::Update {
-            round: outcome.round.round,
-            outcome: fate,
-            fault,
-            message: (!outcome.message.is_empty()).then_some(outcome.message),
-        })];
-        let current = match &self.state {
-            State::Member(Part::Uploading(upload)) => upload.round() == outcome.round,
-            State::Member(Part::Working(round)) => *round == outcome.round,
-            _ => false,
-        };
-        if current {
-            actions.extend(self.abort_work());
-            if fate == UpdateFate::Accepted {
-                self.state = State::Member(Part::Reported(outcome.round));
-                actions.push(self.emit_status(SessionState::Reported));
-            } else {
-                self.state = State::Member(Part::Between);
-                actions.push(self.emit_rest());
-            }
-        }
-        actions
+    /// The task's privacy terms, if they have changed.
+    fn privacy_news(&mut self) -> Vec<Action> {
+        self.protection.news(self.status.as_ref()).map(Action::Emit).into_iter().collect()
     }
 
     fn refused(&mut self, refusal: Refusal, now: Duration) -> Vec<Action> {
-        let code = format!("refused-{}", code_name(refusal.code));
+        let code = format!("refused-{}", names::of_refusal(refusal.code));
         let again = matches!(
             refusal.code,
             RefusalCode::Overloaded | RefusalCode::Timeout | RefusalCode::ShuttingDown
         );
-        let mut actions = self.abort_work();
-        if again {
-            actions.push(Action::Emit(ClientEvent::problem(code, refusal.message)));
-            let delay = self.backoff.next(self.jitter).max(refusal.retry_after.unwrap_or_default());
-            actions.push(Action::Disconnect { code: 1000 });
-            actions.extend(self.wait(now + delay, now));
-        } else {
-            self.state = State::Closed;
-            actions.push(Action::Emit(ClientEvent::fatal(code, refusal.message)));
-            actions.push(Action::Disconnect { code: 1000 });
-            actions.push(self.emit_status(SessionState::Closed));
+        if !again {
+            return self.give_up(code, refusal.message);
         }
+        let mut actions = self.abandon();
+        actions.push(Action::Emit(ClientEvent::problem(code, refusal.message)));
+        let delay = self.backoff.next(self.jitter).max(refusal.retry_after.unwrap_or_default());
+        actions.push(Action::Disconnect { code: 1000 });
+        actions.extend(self.wait(now + delay, now));
+        actions
+    }
+
+    /// Ends the session because of a problem that will not go away.
+    fn give_up(&mut self, code: impl Into<String>, message: String) -> Vec<Action> {
+        let mut actions = self.abandon();
+        self.state = State::Closed;
+        actions.push(Action::Emit(ClientEvent::fatal(code, message)));
+        actions.push(Action::Disconnect { code: 1000 });
+        actions.push(self.emit_status(SessionState::Closed));
         actions
     }
 
@@ -495,89 +386,47 @@ impl Session {
         if std::mem::replace(&mut self.paused, true) {
             return Vec::new();
         }
-        let mut actions = Vec::new();
-        if matches!(self.state, State::Member(_)) {
-            actions = self.abort_work();
-            self.state = State::Member(Part::Between);
-            self.outbox.push_back(ClientMessage::SetAvailability(Availability::Paused));
+        let mut actions = self.abandon();
+        match self.state {
+            State::Member(_) => actions.extend(self.settle()),
+            _ => actions.push(self.emit_rest()),
         }
-        actions.push(self.emit_rest());
         actions
     }
 
     fn resume(&mut self) -> Vec<Action> {
-        if !std::mem::replace(&mut self.paused, false) {
+        if !std::mem::replace(&mut self.paused, false) || !matches!(self.state, State::Member(_)) {
             return Vec::new();
         }
-        if !matches!(self.state, State::Member(_)) {
-            return Vec::new();
-        }
-        self.outbox.push_back(ClientMessage::SetAvailability(Availability::Available));
-        vec![self.emit_rest()]
+        self.settle()
+    }
+
+    fn consent(&mut self) -> Vec<Action> {
+        let waited = self.protection.waits_for_consent();
+        self.protection.agree();
+        if waited && matches!(self.state, State::Member(_)) { self.settle() } else { Vec::new() }
     }
 
     fn close(&mut self) -> Vec<Action> {
-        let mut actions = self.abort_work();
+        let mut actions = self.abandon();
         self.state = State::Closed;
         actions.push(Action::Disconnect { code: 1000 });
         actions.push(self.emit_status(SessionState::Closed));
         actions
     }
 
-    fn abort_work(&mut self) -> Vec<Action> {
-        match self.state {
-            State::Member(Part::Working(_)) => vec![Action::Abort],
-            _ => Vec::new(),
-        }
-    }
-
-    fn works_on(&self, round: RoundId) -> bool {
-        matches!(self.state, State::Member(Part::Working(current)) if current == round)
-    }
-
-    /// What a client between two rounds is: waiting or paused.
+    /// What a client between two rounds is doing.
     fn emit_rest(&self) -> Action {
-        self.emit_status(if self.paused { SessionState::Paused } else { SessionState::Waiting })
+        self.emit_status(if self.protection.waits_for_consent() {
+            SessionState::Consent
+        } else if self.paused {
+            SessionState::Paused
+        } else {
+            SessionState::Waiting
+        })
     }
 
     fn emit_status(&self, state: SessionState) -> Action {
-        let round = match &self.state {
-            State::Member(Part::Working(round) | Part::Reported(round)) => Some(round.round),
-            State::Member(Part::Uploading(upload)) => Some(upload.round().round),
-            _ => None,
-        };
-        Action::Emit(ClientEvent::status(state, round))
-    }
-}
-
-/// A reason short enough for the wire.
-fn clip(reason: &str) -> String {
-    reason.chars().take(fedra_protocol::limits::MAX_TEXT_BYTES / 4).collect()
-}
-
-fn name(message: &ServerMessage) -> &'static str {
-    match message {
-        ServerMessage::Welcome(_) => "Welcome",
-        ServerMessage::Refusal(_) => "Refusal",
-        ServerMessage::CheckedIn(_) => "CheckedIn",
-        ServerMessage::TaskStatus(_) => "TaskStatus",
-        ServerMessage::RoundAssignment(_) => "RoundAssignment",
-        ServerMessage::UploadReady { .. } => "UploadReady",
-        ServerMessage::UpdateOutcome(_) => "UpdateOutcome",
-        ServerMessage::Pong { .. } => "Pong",
-    }
-}
-
-fn code_name(code: RefusalCode) -> &'static str {
-    match code {
-        RefusalCode::UnsupportedVersion => "unsupported-version",
-        RefusalCode::MalformedMessage => "malformed-message",
-        RefusalCode::UnexpectedMessage => "unexpected-message",
-        RefusalCode::MessageTooLarge => "message-too-large",
-        RefusalCode::UnknownTask => "unknown-task",
-        RefusalCode::TaskClosed => "task-closed",
-        RefusalCode::Overloaded => "overloaded",
-        RefusalCode::Timeout => "timeout",
-        RefusalCode::ShuttingDown => "shutting-down",
+        Action::Emit(ClientEvent::status(state, self.round().map(|round| round.round)))
     }
 }

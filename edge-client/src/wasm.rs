@@ -6,7 +6,8 @@
 use std::rc::Rc;
 
 use fedra_learning::{Compute, Dataset, Targets};
-use fedra_protocol::{Shape, TaskId};
+use fedra_privacy::PrivacyFloors;
+use fedra_protocol::{Shape, SubjectId, TaskId};
 use js_sys::{Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
@@ -16,7 +17,9 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::backend::BackendPreference;
 use crate::bench;
 use crate::client::{Client, ClientConfig};
+use crate::events::ClientEvent;
 use crate::platform::TrainingSlots;
+use crate::privacy::{Consent, ParticipationLog, PrivacyConfig};
 
 /// What the constructor takes.
 #[derive(Deserialize)]
@@ -25,6 +28,19 @@ struct Config {
     url: String,
     task: String,
     backend: String,
+    privacy: Privacy,
+}
+
+/// The part of it that privacy needs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Privacy {
+    #[serde(default)]
+    floors: PrivacyFloors,
+    consent: Consent,
+    #[serde(default)]
+    participations: u32,
+    subject: SubjectId,
 }
 
 /// Takes part in one task.
@@ -36,7 +52,8 @@ pub struct EdgeClient {
 
 #[wasm_bindgen]
 impl EdgeClient {
-    /// `config` is `{url, task, backend}`; `on_event` gets every event as an object.
+    /// `config` is `{url, task, backend, privacy: {floors?, consent, participations?,
+    /// subject}}`; `on_event` gets every event as an object.
     #[wasm_bindgen(constructor)]
     pub fn new(config: JsValue, on_event: Function) -> Result<EdgeClient, JsValue> {
         console_error_panic_hook::set_once();
@@ -46,6 +63,16 @@ impl EdgeClient {
             url: config.url.parse().map_err(|e| bad(&e))?,
             task: TaskId::new(config.task).map_err(|e| bad(&e))?,
             backend: config.backend.parse::<BackendPreference>().map_err(|e| bad(&e))?,
+            privacy: PrivacyConfig {
+                floors: config.privacy.floors,
+                consent: config.privacy.consent,
+                subject: config.privacy.subject,
+                participations: config.privacy.participations,
+            },
+            // The page listens to the `privacy` event, which is posted before
+            // anything is sent.
+            log: ParticipationLog::nowhere(),
+            dropouts: None,
         };
         Ok(Self { client: Rc::new(Client::new(config, TrainingSlots)), on_event })
     }
@@ -56,7 +83,7 @@ impl EdgeClient {
         future_to_promise(async move {
             client
                 .run(|event| {
-                    if let Ok(event) = plain(&event) {
+                    if let Ok(event) = event_object(&event) {
                         // A listener that throws is the page's own matter.
                         let _ = on_event.call1(&JsValue::NULL, &event);
                     }
@@ -101,6 +128,11 @@ impl EdgeClient {
     /// Takes part again.
     pub fn resume(&self) {
         self.client.resume();
+    }
+
+    /// The person agrees to the privacy terms of the task.
+    pub fn consent(&self) {
+        self.client.consent();
     }
 
     /// Ends `run()`.
@@ -172,6 +204,15 @@ async fn compute(backend: &str) -> Result<Compute, JsValue> {
     }
 }
 
+/// An event as JavaScript gets it. Terms say `null` for what they do not have,
+/// so that nobody takes a missing word for a missing version.
+fn event_object(event: &ClientEvent) -> Result<JsValue, serde_wasm_bindgen::Error> {
+    match event {
+        ClientEvent::Privacy(_) => event.serialize(&Serializer::json_compatible()),
+        _ => plain(event),
+    }
+}
+
 /// A value as plain objects and numbers.
 fn plain(value: &impl Serialize) -> Result<JsValue, serde_wasm_bindgen::Error> {
     value.serialize(&Serializer::json_compatible().serialize_missing_as_null(false))
@@ -183,4 +224,19 @@ fn coded(code: &str, message: &str) -> JsValue {
     // Setting a property of a fresh object does not fail.
     let _ = Reflect::set(&error, &"code".into(), &code.into());
     error
+}
+
+/// Speed of protecting an update: `{parameters, clients}`.
+#[wasm_bindgen(js_name = benchmarkPrivacy)]
+pub fn benchmark_privacy(config: JsValue) -> Result<JsValue, JsValue> {
+    #[derive(Deserialize)]
+    struct Case {
+        parameters: u32,
+        clients: u32,
+    }
+    console_error_panic_hook::set_once();
+    let case: Case = serde_wasm_bindgen::from_value(config)?;
+    let measured = bench::privacy::measure(case.parameters as usize, case.clients);
+    let measured = measured.map_err(|error| coded("bench-failed", &error))?;
+    Ok(plain(&measured)?)
 }

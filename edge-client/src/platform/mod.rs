@@ -1,5 +1,5 @@
 //! What differs between a browser's worker and a native process: sockets,
-//! HTTP, clock, dice, and where training runs. Both modules offer the same items.
+//! HTTP, clock, dice, and where training and masking run. Both modules offer the same items.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -23,4 +23,11 @@ pub(crate) enum Incoming {
     Message(Bytes),
     /// The other side closed, or the connection broke; in words.
     Closed(String),
+}
+
+/// A seed from the system's, or the browser's, generator: for secrets.
+pub(crate) fn random_seed() -> Result<[u8; 32], String> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| format!("there is no randomness: {error}"))?;
+    Ok(seed)
 }

@@ -126,6 +126,19 @@ impl TrainingSlots {
         Self(Arc::new(Semaphore::new(slots)))
     }
 
+    /// Runs something that takes long on a thread for blocking work.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let slot = self.0.clone().acquire_owned().await;
+        let running = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work()
+        });
+        running.await.map_err(|panic| panic.to_string())
+    }
+
     /// Trains on a thread for blocking work. Dropping the future stops it.
     pub(crate) async fn train(
         &self,

@@ -220,6 +220,15 @@ fn text(error: &JsValue) -> String {
 pub struct TrainingSlots;
 
 impl TrainingSlots {
+    /// Runs something that takes long here and now: there is no other thread.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        yield_now().await;
+        Ok(work())
+    }
+
     /// Trains on this thread, yielding often. Dropping the future stops it.
     pub(crate) async fn train(
         &self,

@@ -1,12 +1,17 @@
 //! The session against a scripted server, on made-up time.
 
+mod private;
+mod secure;
+
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_privacy::PrivacyFloors;
 use fedra_protocol::*;
 
 use super::{Action, Event, Session};
 use crate::events::{ClientEvent, SessionState, UpdateFate};
+use crate::privacy::{Consent, PrivacyConfig};
 
 const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -33,6 +38,7 @@ fn status(round: u64, phase: RoundPhase) -> TaskStatus {
         },
         evaluation: None,
         rounds_total: None,
+        privacy_spent_epsilon: None,
     }
 }
 
@@ -50,7 +56,26 @@ fn assignment(round: RoundId) -> ServerMessage {
             max_examples: 0,
         },
         deadline: seconds(60),
+        privacy: None,
     })
+}
+
+fn task(privacy: Option<PrivacyPolicy>) -> TaskDescription {
+    TaskDescription {
+        id: TaskId::new("digits").unwrap(),
+        title: "Digits".into(),
+        model: ModelSpec::softmax_regression(),
+        privacy,
+    }
+}
+
+fn config() -> PrivacyConfig {
+    PrivacyConfig {
+        floors: PrivacyFloors::default(),
+        consent: Consent::Granted,
+        subject: SubjectId::from_bytes([7; 16]),
+        participations: 0,
+    }
 }
 
 fn outcome(round: RoundId, verdict: UpdateVerdict) -> Event {
@@ -63,15 +88,21 @@ fn refusal(code: RefusalCode, retry_after: Option<Duration>) -> Event {
     Event::Received(ServerMessage::Refusal(Refusal { code, message, retry_after }))
 }
 
-/// A session with a clock of its own.
+/// A session with a clock of its own, and the task that its server has.
 struct Rig {
     session: Session,
     now: Duration,
+    task: TaskDescription,
 }
 
 impl Rig {
     fn new() -> Self {
-        Self { session: Session::new(TaskId::new("digits").unwrap()), now: seconds(100) }
+        Self::with(config(), None)
+    }
+
+    fn with(config: PrivacyConfig, privacy: Option<PrivacyPolicy>) -> Self {
+        let task = task(privacy);
+        Self { session: Session::new(task.id.clone(), config), now: seconds(100), task }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -86,11 +117,12 @@ impl Rig {
     fn member() -> Self {
         let mut rig = Self::new();
         assert!(rig.feed(Event::DataReady).contains(&Action::Connect));
-        rig.greet();
+        assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
         rig
     }
 
-    fn greet(&mut self) {
+    /// From the open socket to the check-in's answer.
+    fn greet(&mut self) -> Vec<Action> {
         self.feed(Event::Connected);
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
         self.feed(Event::Received(ServerMessage::Welcome(Welcome {
@@ -99,16 +131,11 @@ impl Rig {
             heartbeat: HEARTBEAT,
             max_chunk_bytes: 4,
         })));
-        assert!(matches!(self.sent()[..], [ClientMessage::CheckIn { .. }]));
-        let task = TaskDescription {
-            id: TaskId::new("digits").unwrap(),
-            title: "Digits".into(),
-            model: ModelSpec::softmax_regression(),
-        };
-        let status = status(1, RoundPhase::Selecting);
-        let actions = self
-            .feed(Event::Received(ServerMessage::CheckedIn(Box::new(CheckedIn { task, status }))));
-        assert_eq!(state(&actions), Some(SessionState::Waiting));
+        let subject = Some(SubjectId::from_bytes([7; 16]));
+        assert_eq!(self.sent(), [ClientMessage::CheckIn { task: self.task.id.clone(), subject }]);
+        let checked_in =
+            CheckedIn { task: self.task.clone(), status: status(1, RoundPhase::Selecting) };
+        self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))))
     }
 
     /// In a round, training.
@@ -226,8 +253,12 @@ fn a_server_that_never_answers_is_given_up_at_every_step() {
 
 #[test]
 fn refusals_for_good_close_and_others_wait_as_long_as_the_server_says() {
-    for code in [RefusalCode::UnknownTask, RefusalCode::TaskClosed, RefusalCode::UnsupportedVersion]
-    {
+    for code in [
+        RefusalCode::UnknownTask,
+        RefusalCode::TaskClosed,
+        RefusalCode::UnsupportedVersion,
+        RefusalCode::Replaced,
+    ] {
         let mut rig = Rig::new();
         rig.feed(Event::DataReady);
         rig.feed(Event::Connected);
@@ -264,20 +295,7 @@ fn a_pause_survives_a_reconnect() {
     let mut rig = Rig::new();
     rig.feed(Event::Pause);
     rig.feed(Event::DataReady);
-    rig.feed(Event::Connected);
-    rig.sent();
-    let welcome =
-        Welcome { version: 1, session_id: "s".into(), heartbeat: HEARTBEAT, max_chunk_bytes: 4 };
-    rig.feed(Event::Received(ServerMessage::Welcome(welcome)));
-    rig.sent();
-    let task = TaskDescription {
-        id: TaskId::new("digits").unwrap(),
-        title: String::new(),
-        model: ModelSpec::softmax_regression(),
-    };
-    let checked_in = CheckedIn { task, status: status(1, RoundPhase::Selecting) };
-    let actions = rig.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))));
-    assert_eq!(state(&actions), Some(SessionState::Paused));
+    assert_eq!(state(&rig.greet()), Some(SessionState::Paused));
     assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
 }
 

@@ -1,7 +1,9 @@
 //! `fedra-edge`: the edge client as a native process, or a swarm of them.
 
 mod data;
+mod options;
 mod report;
+mod state;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -12,14 +14,18 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use fedra_edge_client::backend::BackendPreference;
 use fedra_edge_client::client::{Client, ClientConfig};
-use fedra_edge_client::{ClientEvent, ServerUrl, TrainingSlots, UpdateFate, bench};
+use fedra_edge_client::{
+    ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, UpdateFate, bench,
+};
 use fedra_learning::Compute;
-use fedra_protocol::TaskId;
+use fedra_protocol::{SubjectId, TaskId};
 use tokio::task::{JoinSet, LocalSet};
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Partition, Shard};
+use crate::options::{Floors, Testing};
 use crate::report::Report;
+use crate::state::StateFile;
 
 /// Takes part in a federated-learning task with local data.
 #[derive(Parser)]
@@ -61,7 +67,8 @@ struct Join {
     /// Use at most so many examples a client
     #[arg(long)]
     examples: Option<usize>,
-    /// Shuffles the examples before they are shared out
+    /// Shuffles the examples before they are shared out; decides with
+    /// --drop-rate who leaves when
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Leave after so many accepted updates a client
@@ -73,6 +80,14 @@ struct Join {
     /// auto, cpu or webgpu (in builds with it)
     #[arg(long, default_value = "auto")]
     backend: BackendPreference,
+    #[command(flatten)]
+    floors: Floors,
+    /// File that keeps how often each client has taken part in private tasks,
+    /// and under which name; made if there is none. Without it a restart forgets
+    #[arg(long, value_name = "FILE", help_heading = "Privacy")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    testing: Testing,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -89,6 +104,28 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+impl Join {
+    /// The `index`-th client of this process.
+    fn client(&self, index: usize, state: &StateFile) -> ClientConfig {
+        let fresh = || SubjectId::from_bytes(rand::random());
+        let participant = state.client(&self.url, &self.task, index as u32, fresh);
+        ClientConfig {
+            url: self.url.clone(),
+            task: self.task.clone(),
+            backend: self.backend,
+            privacy: PrivacyConfig {
+                floors: self.floors.floors(),
+                // Whoever starts the program has agreed to what the floors let through.
+                consent: Consent::Granted,
+                subject: participant.subject(),
+                participations: participant.participations(),
+            },
+            log: participant.log(),
+            dropouts: self.testing.dropouts(self.seed, index as u64),
+        }
+    }
+}
+
 fn run_clients(join: &Join) -> anyhow::Result<()> {
     let shares = Partition {
         seed: join.seed,
@@ -102,15 +139,15 @@ fn run_clients(join: &Join) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gave_up = Arc::new(AtomicUsize::new(0));
     let report = Report::new(join.clients as usize);
+    let state = match &join.state {
+        Some(path) => StateFile::open(path)?,
+        None => StateFile::in_memory(),
+    };
     LocalSet::new().block_on(&runtime, async {
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
-            let config = ClientConfig {
-                url: join.url.clone(),
-                task: join.task.clone(),
-                backend: join.backend,
-            };
+            let config = join.client(index, &state);
             let client = std::rc::Rc::new(Client::new(config, slots.clone()));
             client.set_data(share)?;
             let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);

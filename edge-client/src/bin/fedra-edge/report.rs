@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use fedra_edge_client::{ClientEvent, UpdateFate};
+use fedra_edge_client::{ClientEvent, PolicyName, PrivacyTerms, UpdateFate};
 use tracing::{debug, error, info, warn};
 
 /// Shared by the clients of one process.
@@ -11,11 +11,13 @@ use tracing::{debug, error, info, warn};
 pub struct Report {
     clients: usize,
     evaluated: Rc<RefCell<Option<u64>>>,
+    /// The most participations that any client has told of, once one has.
+    participations: Rc<RefCell<Option<u32>>>,
 }
 
 impl Report {
     pub fn new(clients: usize) -> Self {
-        Self { clients, evaluated: Rc::default() }
+        Self { clients, evaluated: Rc::default(), participations: Rc::default() }
     }
 
     /// Logs an event of client `index`.
@@ -39,7 +41,38 @@ impl Report {
                     info!(round, "the global model's held-out accuracy is {accuracy:.4}");
                 }
             }
+            ClientEvent::Privacy(terms) => self.privacy(index, terms),
             other => debug!(client = index, ?other),
         }
+    }
+
+    /// The terms once, and then what they have cost whoever took part most.
+    fn privacy(&self, index: usize, terms: &PrivacyTerms) {
+        let most = *self.participations.borrow();
+        if most.is_some_and(|most| terms.participations <= most) {
+            return debug!(client = index, ?terms);
+        }
+        *self.participations.borrow_mut() = Some(terms.participations);
+        if terms.policy == PolicyName::None {
+            return info!("the task has no privacy policy: the server sees each update");
+        }
+        if most.is_none() {
+            info!(
+                policy = ?terms.policy,
+                noise_multiplier = terms.noise_multiplier,
+                minimum_survivors = terms.minimum_survivors,
+                max_participations = terms.max_participations,
+                budget_epsilon = terms.budget_epsilon,
+                delta = terms.delta,
+                "the task's privacy policy"
+            );
+        }
+        info!(
+            client = index,
+            participations = terms.participations,
+            "privacy spent so far: epsilon {:.3} of {:.3}",
+            terms.spent_epsilon,
+            terms.budget_epsilon.unwrap_or(f64::INFINITY)
+        );
     }
 }

@@ -1,0 +1,306 @@
+//! Drives a [`Session`] with a real socket, clock and trainer.
+//!
+//! One loop owns the session and waits for whatever comes first: a command of
+//! the owner, a message, room on the socket, the end of a round's work, a timer.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::pin::pin;
+
+use bytes::Bytes;
+use fedra_protocol::{RoundAssignment, RoundId, ServerMessage};
+use futures_channel::mpsc;
+use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
+use futures_util::{FutureExt, StreamExt, select_biased};
+
+use super::Client;
+use crate::events::ClientEvent;
+use crate::platform::{self, Incoming, Receiver, Sender};
+use crate::rounds::{Done, Job, News, WorkError};
+use crate::session::{Action, Event, SecureReply, Session};
+
+type WorkResult = (RoundId, Result<Done, WorkError>);
+type RoundNews = (RoundId, News);
+
+pub(super) struct Driver<'a, F> {
+    client: &'a Client,
+    session: Session,
+    emit: F,
+    news_in: mpsc::UnboundedSender<RoundNews>,
+    news: mpsc::UnboundedReceiver<RoundNews>,
+    connecting: Fuse<LocalBoxFuture<'static, Result<(Sender, Receiver), String>>>,
+    sender: Option<Sender>,
+    sending: Fuse<LocalBoxFuture<'static, (Sender, Result<(), String>)>>,
+    receiver: Option<Receiver>,
+    work: Fuse<LocalBoxFuture<'static, WorkResult>>,
+    traffic_told: (u64, u64),
+    traffic_at: std::time::Duration,
+}
+
+/// What the loop woke up for.
+enum Woken {
+    Event(Event),
+    Opened(Sender, Receiver),
+    Sent(Sender, Result<(), String>),
+    Incoming(Option<Incoming>),
+    Worked(WorkResult),
+    News(RoundNews),
+}
+
+impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
+    pub fn new(client: &'a Client, emit: F) -> Self {
+        let (news_in, news) = mpsc::unbounded();
+        let config = &client.config;
+        Self {
+            client,
+            session: Session::new(config.task.clone(), config.privacy.clone()),
+            emit,
+            news_in,
+            news,
+            connecting: Fuse::terminated(),
+            sender: None,
+            sending: Fuse::terminated(),
+            receiver: None,
+            work: Fuse::terminated(),
+            traffic_told: (0, 0),
+            traffic_at: platform::now(),
+        }
+    }
+
+    pub async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Event>) {
+        while !self.session.is_closed() {
+            self.transmit();
+            let woken = self.next(&mut commands).await;
+            self.woken(woken);
+            self.tell_traffic(false);
+        }
+        self.tell_traffic(true);
+    }
+
+    /// Waits for whatever comes first; commands and messages go before new work.
+    async fn next(&mut self, commands: &mut mpsc::UnboundedReceiver<Event>) -> Woken {
+        let deadline = self.session.deadline();
+        let timer = async move {
+            match deadline {
+                Some(at) => platform::sleep(at.saturating_sub(platform::now())).await,
+                None => future::pending().await,
+            }
+        };
+        let receiver = &mut self.receiver;
+        let receiving = async move {
+            match receiver {
+                Some(receiver) => receiver.next().await,
+                None => future::pending().await,
+            }
+        };
+        let mut timer = pin!(timer.fuse());
+        let mut receiving = pin!(receiving.fuse());
+        select_biased! {
+            command = commands.next() => Woken::Event(command.unwrap_or(Event::Close)),
+            item = self.news.select_next_some() => Woken::News(item),
+            opened = &mut self.connecting => match opened {
+                Ok((sender, receiver)) => Woken::Opened(sender, receiver),
+                Err(reason) => Woken::Event(Event::Disconnected { reason }),
+            },
+            incoming = receiving => Woken::Incoming(incoming),
+            worked = &mut self.work => Woken::Worked(worked),
+            sent = &mut self.sending => Woken::Sent(sent.0, sent.1),
+            () = timer => Woken::Event(Event::Timer),
+        }
+    }
+
+    fn woken(&mut self, woken: Woken) {
+        match woken {
+            Woken::Event(event) => self.feed(event),
+            Woken::Opened(sender, receiver) => {
+                self.sender = Some(sender);
+                self.receiver = Some(receiver);
+                self.feed(Event::Connected);
+            }
+            Woken::Sent(sender, Ok(())) => self.sender = Some(sender),
+            Woken::Sent(_, Err(reason)) => self.lost(reason),
+            Woken::Incoming(Some(Incoming::Message(bytes))) => self.incoming(bytes),
+            Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),
+            Woken::Incoming(None) => self.lost("closed".into()),
+            Woken::Worked((round, Ok(done))) => self.worked(round, done),
+            Woken::Worked((round, Err(WorkError { code, reason }))) => {
+                self.feed(Event::Failed { round, code, reason });
+            }
+            Woken::News((round, news)) => self.news(round, news),
+        }
+    }
+
+    fn worked(&mut self, round: RoundId, done: Done) {
+        let dropouts = self.client.config.dropouts.as_ref();
+        let secure = self.session.privacy().is_some_and(|privacy| privacy.is_secure_aggregation());
+        if dropouts.is_some_and(|dropouts| dropouts.leaves_at(round, secure) == Some(step(&done))) {
+            return self.vanish();
+        }
+        self.feed(match done {
+            Done::Trained { update, examples } => Event::Trained { round, update, examples },
+            Done::Secured(reply) => Event::Secured { round, reply },
+        });
+    }
+
+    /// Goes away without a word, as a device that is switched off.
+    fn vanish(&mut self) {
+        self.sending = Fuse::terminated();
+        self.sender = None;
+        self.receiver = None;
+        self.feed(Event::Disconnected { reason: "left on purpose".into() });
+    }
+
+    fn incoming(&mut self, bytes: Bytes) {
+        add(&self.client.traffic.down, bytes.len() as u64);
+        match ServerMessage::decode(bytes) {
+            Ok(message) => self.feed(Event::Received(message)),
+            Err(error) => self.feed(Event::Garbled(error)),
+        }
+    }
+
+    fn lost(&mut self, reason: String) {
+        self.hang_up(1000);
+        self.feed(Event::Disconnected { reason });
+    }
+
+    fn news(&mut self, round: RoundId, news: News) {
+        match news {
+            News::Fetched(bytes) => add(&self.client.traffic.down, bytes),
+            News::Downloaded => self.feed(Event::Downloaded { round }),
+            News::Tell(event) => (self.emit)(event),
+            News::Progress(progress) => {
+                // News of work that was aborted may still be in the channel.
+                if !self.work.is_terminated() {
+                    (self.emit)(ClientEvent::Progress {
+                        round: round.round,
+                        epoch: progress.epoch,
+                        epochs: progress.epochs,
+                        step: progress.step,
+                        steps: progress.steps,
+                        loss: progress.loss,
+                        samples_per_second: progress.samples_per_second,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives the session an event and does what it says.
+    fn feed(&mut self, event: Event) {
+        let mut actions = self.handle(event);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Connect => {
+                    let url = self.client.config.url.clone();
+                    let opening = async move { platform::connect(url.socket()).await };
+                    self.connecting = opening.boxed_local().fuse();
+                }
+                Action::Disconnect { code } => self.hang_up(code),
+                Action::Work(assignment) => self.start_work(*assignment),
+                Action::Secure(round, request) => {
+                    let step = self.client.workshop.clone().secure(request);
+                    self.work = async move { (round, step.await) }.boxed_local().fuse();
+                }
+                Action::Record { round, participations } => {
+                    let event = self.record(round, participations);
+                    actions.extend(self.handle(event));
+                }
+                Action::Abort => {
+                    self.work = Fuse::terminated();
+                    self.client.workshop.forget_round();
+                }
+                Action::Emit(event) => (self.emit)(event),
+            }
+        }
+        let known = self.session.task().zip(self.session.status());
+        *self.client.current.borrow_mut() =
+            known.map(|(task, status)| (task.model.clone(), status.model.clone()));
+    }
+
+    fn handle(&mut self, event: Event) -> VecDeque<Action> {
+        self.session.handle(event, platform::now(), platform::jitter()).into()
+    }
+
+    fn record(&self, round: RoundId, participations: u32) -> Event {
+        match self.client.config.log.keep(participations) {
+            Ok(()) => Event::Recorded { round },
+            Err(reason) => {
+                let reason = format!("taking part cannot be written down ({reason})");
+                Event::Failed { round, code: "participation-not-kept", reason }
+            }
+        }
+    }
+
+    fn start_work(&mut self, assignment: RoundAssignment) {
+        let Some(task) = self.session.task() else {
+            return;
+        };
+        let round = assignment.round;
+        let job = Job {
+            task: task.id.clone(),
+            spec: task.model.clone(),
+            privacy: self.session.privacy().cloned(),
+            assignment,
+        };
+        let news = self.news_in.clone();
+        let tell = move |item| {
+            // The driver holds the other end for as long as this future lives.
+            let _ = news.unbounded_send((round, item));
+        };
+        let work = self.client.workshop.clone().work(job, tell);
+        self.work = async move { (round, work.await) }.boxed_local().fuse();
+    }
+
+    /// Starts sending the next message if the socket has room.
+    fn transmit(&mut self) {
+        let Some(mut sender) = self.sender.take() else {
+            return;
+        };
+        let Some(message) = self.session.poll_transmit() else {
+            self.sender = Some(sender);
+            return;
+        };
+        let bytes = message.encode();
+        add(&self.client.traffic.up, bytes.len() as u64);
+        let sending = async move {
+            let result = sender.send(bytes).await;
+            (sender, result)
+        };
+        self.sending = sending.boxed_local().fuse();
+    }
+
+    fn hang_up(&mut self, code: u16) {
+        self.connecting = Fuse::terminated();
+        self.sending = Fuse::terminated();
+        if let Some(sender) = self.sender.take() {
+            sender.close(code);
+        }
+        self.receiver = None;
+    }
+
+    /// Reports traffic at most a few times a second.
+    fn tell_traffic(&mut self, last: bool) {
+        let totals = (self.client.traffic.up.get(), self.client.traffic.down.get());
+        let now = platform::now();
+        let due = last || (now - self.traffic_at).as_millis() >= 250;
+        if totals != self.traffic_told && due {
+            self.traffic_told = totals;
+            self.traffic_at = now;
+            (self.emit)(ClientEvent::Traffic { bytes_up: totals.0, bytes_down: totals.1 });
+        }
+    }
+}
+
+/// Which answer this is, counted as [`Dropouts`](crate::Dropouts) does.
+fn step(done: &Done) -> u32 {
+    match done {
+        Done::Trained { .. } | Done::Secured(SecureReply::Keys(_)) => 0,
+        Done::Secured(SecureReply::Shares(_)) => 1,
+        Done::Secured(SecureReply::Masked(_)) => 2,
+        Done::Secured(SecureReply::Unmasking { .. }) => 3,
+    }
+}
+
+fn add(counter: &Cell<u64>, bytes: u64) {
+    counter.set(counter.get() + bytes);
+}

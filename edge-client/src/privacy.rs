@@ -1,0 +1,140 @@
+//! What the owner of a client insists on before it takes part in a private
+//! task, and what the owner is told about it.
+//!
+//! Plain data: the session decides with it, `fedra-privacy` does the sums.
+
+use std::fmt;
+use std::rc::Rc;
+
+use fedra_privacy::{Privacy, PrivacyFloors};
+use fedra_protocol::{Mechanism, SubjectId};
+use serde::{Deserialize, Serialize};
+
+/// What the owner insists on, and what a client cannot know of earlier visits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrivacyConfig {
+    /// The least that a task must promise; a task below is refused for good.
+    pub floors: PrivacyFloors,
+    /// Whether the person has agreed already.
+    pub consent: Consent,
+    /// Stands for the person in the task's privacy ledger.
+    pub subject: SubjectId,
+    /// Rounds of this task that the subject has taken part in before.
+    pub participations: u32,
+}
+
+/// Whether a client may take part in a private task without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consent {
+    /// Yes, if the task is not below the floors.
+    Granted,
+    /// No: it waits for [`Client::consent`](crate::client::Client::consent).
+    Ask,
+}
+
+/// Where the number of participations is kept, so that it outlives the process.
+///
+/// It is called before anything of a round leaves the device. If it fails, the
+/// round is left and nothing is sent.
+#[derive(Clone)]
+pub struct ParticipationLog(Rc<dyn Fn(u32) -> Result<(), String>>);
+
+impl ParticipationLog {
+    /// `keep` makes the new number durable, or says in words why it could not.
+    pub fn new(keep: impl Fn(u32) -> Result<(), String> + 'static) -> Self {
+        Self(Rc::new(keep))
+    }
+
+    /// For owners without storage, or whose storage listens to
+    /// [`ClientEvent::Privacy`](crate::ClientEvent::Privacy).
+    pub fn nowhere() -> Self {
+        Self::new(|_| Ok(()))
+    }
+
+    /// Makes the number durable.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not, in words.
+    pub fn keep(&self, participations: u32) -> Result<(), String> {
+        (self.0)(participations)
+    }
+}
+
+impl fmt::Debug for ParticipationLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ParticipationLog")
+    }
+}
+
+/// A task's terms and what they have cost so far, in the form that JavaScript
+/// gets. Every epsilon is for one subject's whole part in the task, at `delta`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivacyTerms {
+    /// Who adds the noise.
+    pub policy: PolicyName,
+    /// Whether the server sees sums only.
+    pub secure_aggregation: bool,
+    /// Standard deviation of the noise in a sum, over the clipping norm.
+    pub noise_multiplier: Option<f64>,
+    /// L2 norm to which updates are clipped, of the newest round known here.
+    pub clipping_norm: Option<f64>,
+    /// Fewest clients that a sum may have.
+    pub minimum_survivors: Option<u32>,
+    /// Clients of a round that may work together with the server.
+    pub colluders: Option<u32>,
+    /// The probability that is left out of the promise.
+    pub delta: Option<f64>,
+    /// The task's budget.
+    pub budget_epsilon: Option<f64>,
+    /// Cost of one round, taken alone.
+    pub round_epsilon: Option<f64>,
+    /// Cost of this subject's rounds so far, together.
+    pub spent_epsilon: f64,
+    /// The same after one more; `None` if there will be no more.
+    pub next_epsilon: Option<f64>,
+    /// Rounds that this subject took part in.
+    pub participations: u32,
+    /// Rounds that it may take part in.
+    pub max_participations: Option<u32>,
+    /// The task's ledger: what it has cost whoever took part most.
+    pub task_spent_epsilon: Option<f64>,
+    /// What single examples are promised besides.
+    pub example_privacy: Option<ExampleTerms>,
+}
+
+/// A promise about each example of a client's data, not about its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ExampleTerms {
+    /// Its epsilon so far.
+    pub epsilon: f64,
+    /// At this delta.
+    pub delta: f64,
+}
+
+/// Who adds the noise, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyName {
+    /// Every client a share, under secure aggregation.
+    Distributed,
+    /// Every client all of it.
+    Local,
+    /// The server, which sees each update.
+    Central,
+    /// Nobody.
+    None,
+}
+
+impl PolicyName {
+    pub(crate) fn of(privacy: Option<&Privacy>) -> Self {
+        match privacy.map(|privacy| privacy.policy().mechanism) {
+            Some(Mechanism::Distributed) => Self::Distributed,
+            Some(Mechanism::Local) => Self::Local,
+            Some(Mechanism::Central { .. }) => Self::Central,
+            None => Self::None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How an update is protected before it leaves: encoded with its noise, and,
+//! under secure aggregation, masked.
+//!
+//! The state of a round's secure aggregation lives here and goes no further: a
+//! step consumes it, so that nothing can be asked twice. No I/O; randomness is
+//! an argument.
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use differential_privacy::ClippingNorm;
+use fedra_privacy::Privacy;
+use fedra_protocol::{
+    AdvertisedKeys, EncryptedShare, RevealedShare, RoundId, RoundPrivacy, TaskId,
+};
+use fedra_secure_aggregation::{self as secagg, Index, Share, client};
+use rand_chacha::rand_core::CryptoRng;
+
+use crate::session::{SecureReply, SecureRequest};
+
+/// Which round of which task an update is for, and under which privacy.
+#[derive(Clone, Copy)]
+pub(crate) struct Round<'a> {
+    pub task: &'a TaskId,
+    pub round: RoundId,
+    pub privacy: &'a Privacy,
+    pub terms: &'a RoundPrivacy,
+}
+
+impl Round<'_> {
+    /// The update with this client's noise, packed: what a local policy sends.
+    pub fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, String> {
+        let words = self.encode(update, rng)?;
+        Ok(self.pack(&words))
+    }
+
+    fn encode(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Vec<u32>, String> {
+        let encoding = self.privacy.encoding().ok_or("the policy has no encoding")?;
+        let clip =
+            ClippingNorm::new(self.terms.clipping_norm).map_err(|error| error.to_string())?;
+        encoding.encode(update, clip, &self.terms.rotation, rng).map_err(|error| error.to_string())
+    }
+
+    fn pack(&self, words: &[u32]) -> Bytes {
+        let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
+        secagg::pack(words, bits).into()
+    }
+}
+
+/// One client's part in one round of secure aggregation, between two steps.
+pub(crate) struct SecureRound {
+    bits: u32,
+    state: State,
+}
+
+enum State {
+    Advertised(client::AdvertisedKeys, Vec<u32>),
+    Shared(client::SharedKeys, Vec<u32>),
+    Masked(client::Masked),
+}
+
+impl SecureRound {
+    /// Encodes the update with this client's share of the noise, and draws the
+    /// keys of the round.
+    pub fn begin(
+        round: &Round<'_>,
+        update: &[f32],
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, SecureReply), String> {
+        let terms = round
+            .privacy
+            .secure_terms(round.task, round.round, round.terms)
+            .map_err(|error| error.to_string())?;
+        let input = round.encode(update, rng)?;
+        let (machine, keys) = client::AdvertisedKeys::generate(&terms, rng);
+        let keys = AdvertisedKeys { encryption: keys.encryption, masking: keys.masking };
+        let state = State::Advertised(machine, input);
+        Ok((Self { bits: terms.bits(), state }, SecureReply::Keys(keys)))
+    }
+
+    /// Takes the next step; the state after it is `None` after the last one.
+    pub fn step(
+        self,
+        request: SecureRequest,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Option<Self>, SecureReply), String> {
+        let (bits, refused) = (self.bits, |error: client::ClientError| error.to_string());
+        let (state, reply) = match (self.state, request) {
+            (State::Advertised(machine, input), SecureRequest::Share(directory)) => {
+                let (machine, shares) =
+                    machine.share(&directory_of(&directory), rng).map_err(refused)?;
+                let shares = shares.into_iter().map(to_wire).collect();
+                (Some(State::Shared(machine, input)), SecureReply::Shares(shares))
+            }
+            (State::Shared(machine, input), SecureRequest::Mask(shares)) => {
+                let shares: Vec<_> = shares.into_iter().map(from_wire).collect();
+                let (machine, words) = machine.mask(&shares, input).map_err(refused)?;
+                let update = secagg::pack(&words, bits).into();
+                (Some(State::Masked(machine)), SecureReply::Masked(update))
+            }
+            (State::Masked(machine), SecureRequest::Unmask(survivors)) => {
+                let answer = machine.unmask(&survivors).map_err(refused)?;
+                let self_masks = answer.self_masks.into_iter().map(revealed).collect();
+                let pairwise = answer.pairwise.into_iter().map(revealed).collect();
+                (None, SecureReply::Unmasking { self_masks, pairwise })
+            }
+            _ => return Err("a step of secure aggregation out of turn".into()),
+        };
+        Ok((state.map(|state| Self { bits, state }), reply))
+    }
+}
+
+fn directory_of(directory: &fedra_protocol::KeyDirectory) -> secagg::KeyDirectory {
+    let neighbour = |neighbour: &fedra_protocol::Neighbour| {
+        let AdvertisedKeys { encryption, masking } = neighbour.keys;
+        (neighbour.index, secagg::PublicKeys { encryption, masking })
+    };
+    secagg::KeyDirectory {
+        own: directory.own,
+        cohort: directory.cohort,
+        threshold: directory.threshold,
+        neighbours: directory.neighbours.iter().map(neighbour).collect(),
+    }
+}
+
+fn to_wire(share: secagg::EncryptedShare) -> EncryptedShare {
+    EncryptedShare { peer: share.peer, ciphertext: share.ciphertext }
+}
+
+fn from_wire(share: EncryptedShare) -> secagg::EncryptedShare {
+    secagg::EncryptedShare { peer: share.peer, ciphertext: share.ciphertext }
+}
+
+fn revealed((peer, share): (Index, Share)) -> RevealedShare {
+    RevealedShare { peer, share: share.to_bytes() }
+}

@@ -1,0 +1,225 @@
+//! A round of five real clients against the real server machine, wire types in
+//! between, and what a client refuses.
+
+use std::num::NonZeroUsize;
+
+use fedra_protocol::{KeyDirectory, Mechanism, Neighbour, PrivacyPolicy};
+use fedra_secure_aggregation::{Assumptions, server};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::*;
+
+const PARAMETERS: usize = 20;
+const CLIENTS: usize = 5;
+const TERMS: RoundPrivacy = RoundPrivacy { clipping_norm: 2.0, rotation: [5; 32] };
+
+fn privacy(mechanism: Mechanism) -> Privacy {
+    let policy = PrivacyPolicy {
+        mechanism,
+        noise_multiplier: 0.1,
+        clipping_norm: 1.0,
+        target_quantile: None,
+        epsilon: 1e4,
+        delta: 1e-5,
+        cohort: CLIENTS as u32,
+        minimum_survivors: 3,
+        colluders: 0,
+        max_participations: 1,
+    };
+    Privacy::new(policy, PARAMETERS).unwrap()
+}
+
+fn task() -> TaskId {
+    TaskId::new("digits").unwrap()
+}
+
+fn round<'a>(task: &'a TaskId, privacy: &'a Privacy, terms: &'a RoundPrivacy) -> Round<'a> {
+    Round { task, round: RoundId { round: 3, attempt: 1 }, privacy, terms }
+}
+
+/// Within the clipping norm, and different for each client.
+fn update(client: usize) -> Vec<f32> {
+    (0..PARAMETERS).map(|i| if i == client { 1.5 } else { -0.1 }).collect()
+}
+
+/// Five clients that have advertised, and the server.
+struct Cohort {
+    clients: Vec<SecureRound>,
+    directories: Vec<KeyDirectory>,
+    sharing: server::Sharing,
+    rng: ChaCha20Rng,
+}
+
+impl Cohort {
+    fn new(privacy: &Privacy) -> Self {
+        Self::told(privacy, |_| TERMS)
+    }
+
+    /// The clients are told these terms.
+    fn told(privacy: &Privacy, terms: impl Fn(usize) -> RoundPrivacy) -> Self {
+        let task = task();
+        let mut rng = ChaCha20Rng::seed_from_u64(11);
+        let servers = round(&task, privacy, &TERMS);
+        let secure = privacy.secure_terms(&task, servers.round, &TERMS).unwrap();
+        let mut server = server::Advertising::new(secure, Assumptions::default(), CLIENTS as u32);
+        let mut clients = Vec::new();
+        for client in 0..CLIENTS {
+            let terms = terms(client);
+            let round = round(&task, privacy, &terms);
+            let (state, reply) = SecureRound::begin(&round, &update(client), &mut rng).unwrap();
+            let SecureReply::Keys(AdvertisedKeys { encryption, masking }) = reply else {
+                panic!("{reply:?}");
+            };
+            server.add(secagg::PublicKeys { encryption, masking }).unwrap();
+            clients.push(state);
+        }
+        let (sharing, directories) = server.close(&mut rng).unwrap();
+        let directories = directories.iter().map(|d| on_the_wire(d, servers.round)).collect();
+        Self { clients, directories, sharing, rng }
+    }
+
+    /// Everybody shares; what the server hands to whom, by the clients' order.
+    fn share(mut self) -> (Vec<SecureRound>, Vec<Vec<EncryptedShare>>, server::Collecting) {
+        let mut states = Vec::new();
+        for (state, directory) in self.clients.into_iter().zip(&self.directories) {
+            let request = SecureRequest::Share(directory.clone());
+            let (state, reply) = state.step(request, &mut self.rng).unwrap();
+            let SecureReply::Shares(shares) = reply else { panic!("{reply:?}") };
+            let shares = shares.into_iter().map(from_wire).collect();
+            self.sharing.add(directory.own, shares).unwrap();
+            states.push(state.expect("there are more steps"));
+        }
+        let (collecting, deliveries) = self.sharing.close().unwrap();
+        let delivered = |own: u32| {
+            let (_, shares) = deliveries.iter().find(|(index, _)| *index == own).unwrap();
+            shares.iter().cloned().map(to_wire).collect()
+        };
+        let deliveries = self.directories.iter().map(|d| delivered(d.own)).collect();
+        (states, deliveries, collecting)
+    }
+}
+
+fn on_the_wire(directory: &secagg::KeyDirectory, round: RoundId) -> KeyDirectory {
+    let neighbour = |(index, keys): &(u32, secagg::PublicKeys)| Neighbour {
+        index: *index,
+        keys: AdvertisedKeys { encryption: keys.encryption, masking: keys.masking },
+    };
+    KeyDirectory {
+        round,
+        own: directory.own,
+        cohort: directory.cohort,
+        threshold: directory.threshold,
+        neighbours: directory.neighbours.iter().map(neighbour).collect(),
+        deadline: std::time::Duration::from_secs(5),
+    }
+}
+
+fn shares((peer, share): (u32, [u8; 32])) -> (u32, Share) {
+    (peer, Share::from_bytes(share).expect("a share"))
+}
+
+#[test]
+fn the_server_gets_the_mean_of_the_survivors_and_the_noise_of_all_of_them() {
+    let privacy = privacy(Mechanism::Distributed);
+    let cohort = Cohort::new(&privacy);
+    let places: Vec<u32> = cohort.directories.iter().map(|directory| directory.own).collect();
+    let mut rng = cohort.rng.clone();
+    let (states, deliveries, mut collecting) = cohort.share();
+    let mut masked = Vec::new();
+    // The first one drops out before its masked update.
+    for ((state, received), place) in states.into_iter().zip(deliveries).zip(places).skip(1) {
+        let (state, reply) = state.step(SecureRequest::Mask(received), &mut rng).unwrap();
+        let SecureReply::Masked(bytes) = reply else { panic!("{reply:?}") };
+        assert_eq!(Some(bytes.len()), privacy.update_bytes());
+        collecting.add_packed(place, &bytes).unwrap();
+        masked.push((state.expect("one more step"), place));
+    }
+    let (mut unmasking, survivors) = collecting.close().unwrap();
+    for (state, place) in masked {
+        let request = SecureRequest::Unmask(survivors.clone());
+        let (state, reply) = state.step(request, &mut rng).unwrap();
+        assert!(state.is_none(), "that was the last step");
+        let SecureReply::Unmasking { self_masks, pairwise } = reply else { panic!("{reply:?}") };
+        assert_eq!((self_masks.len(), pairwise.len()), (3, 1), "one kind for each neighbour");
+        let own = |share: RevealedShare| shares((share.peer, share.share));
+        let self_masks = self_masks.into_iter().map(own).collect();
+        let pairwise = pairwise.into_iter().map(own).collect();
+        unmasking.add(place, secagg::UnmaskingShares { self_masks, pairwise }).unwrap();
+    }
+    let sum = unmasking.close(NonZeroUsize::MIN).unwrap();
+    assert_eq!(sum.survivors, 4);
+
+    let encoding = privacy.encoding().unwrap();
+    let clip = ClippingNorm::new(TERMS.clipping_norm).unwrap();
+    let decoded = encoding.decode(&sum.sum, 4, clip, &TERMS.rotation).unwrap();
+    let noise = encoding.mean_noise(4, clip).value();
+    for (i, value) in decoded.mean.iter().enumerate() {
+        let mean = (1..CLIENTS).map(|client| f64::from(update(client)[i])).sum::<f64>() / 4.0;
+        let error = (f64::from(*value) - mean).abs();
+        assert!(error < 6.0 * noise, "{i}: {value} for {mean}, noise {noise}");
+    }
+    assert!(noise < 0.1, "or the comparison would say nothing: {noise}");
+}
+
+#[test]
+fn a_step_out_of_turn_is_refused_and_ends_the_round() {
+    let privacy = privacy(Mechanism::Distributed);
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let unmask = SecureRequest::Unmask(vec![0, 1, 2]);
+    let mask = SecureRequest::Mask(Vec::new());
+    for request in [unmask.clone(), mask] {
+        let state = Cohort::new(&privacy).clients.pop().unwrap();
+        assert!(state.step(request, &mut rng).is_err());
+    }
+    let (mut states, ..) = Cohort::new(&privacy).share();
+    assert!(states.pop().unwrap().step(unmask, &mut rng).is_err());
+}
+
+#[test]
+fn a_share_that_was_tampered_with_is_refused_with_its_senders_place() {
+    let privacy = privacy(Mechanism::Distributed);
+    let (states, mut deliveries, _) = Cohort::new(&privacy).share();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let share = &mut deliveries[0][2];
+    let sender = share.peer;
+    share.ciphertext[7] ^= 1;
+    let state = states.into_iter().next().unwrap();
+    let request = SecureRequest::Mask(deliveries.swap_remove(0));
+    let error = state.step(request, &mut rng).err().expect("it is refused");
+    assert!(error.contains(&format!("client {sender} ")), "{error}");
+}
+
+#[test]
+fn clients_that_were_told_different_things_mask_nothing() {
+    let privacy = privacy(Mechanism::Distributed);
+    let others =
+        [RoundPrivacy { rotation: [6; 32], ..TERMS }, RoundPrivacy { clipping_norm: 2.5, ..TERMS }];
+    for other in others {
+        let cohort = Cohort::told(&privacy, |client| if client == 0 { other } else { TERMS });
+        let (states, deliveries, _) = cohort.share();
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for (state, received) in states.into_iter().zip(deliveries) {
+            assert!(state.step(SecureRequest::Mask(received), &mut rng).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_local_update_has_all_of_its_noise_and_never_the_same() {
+    let (privacy, task) = (privacy(Mechanism::Local), task());
+    let round = round(&task, &privacy, &TERMS);
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
+    let (first, second) = [(); 2].map(|()| round.noised(&update(0), &mut rng).unwrap()).into();
+    assert_ne!(first, second);
+    let encoding = privacy.encoding().unwrap();
+    let words = secagg::unpack(&first, encoding.len(), encoding.bits()).unwrap();
+    let clip = ClippingNorm::new(TERMS.clipping_norm).unwrap();
+    let decoded = encoding.decode(&words, 1, clip, &TERMS.rotation).unwrap();
+    let noise = encoding.mean_noise(1, clip).value();
+    for (value, own) in decoded.mean.iter().zip(update(0)) {
+        assert!(f64::from((value - own).abs()) < 6.0 * noise, "{value} for {own}, {noise}");
+    }
+    // z = 0.1: a tenth of the clipping norm, or a little more for the rounding.
+    assert!((0.2..0.3).contains(&noise), "{noise}");
+}

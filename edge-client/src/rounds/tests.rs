@@ -1,0 +1,194 @@
+//! A round's work with real training, without a server: the model is there.
+
+use fedra_learning::{Targets, init_parameters};
+use fedra_protocol::{LocalTraining, PrivacyPolicy};
+
+use super::*;
+
+const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
+
+/// Too large a step: parameters overflow.
+const DIVERGES: f32 = 1e30;
+
+fn policy(mechanism: Mechanism) -> PrivacyPolicy {
+    PrivacyPolicy {
+        mechanism,
+        noise_multiplier: 1.0,
+        clipping_norm: 0.5,
+        target_quantile: None,
+        epsilon: 50.0,
+        delta: 1e-5,
+        cohort: 10,
+        minimum_survivors: 8,
+        colluders: 1,
+        max_participations: 1,
+    }
+}
+
+fn data(features: usize) -> Dataset {
+    let pixels = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
+    let classes = (0..20).map(|i| i % 10).collect();
+    let shape = fedra_protocol::Shape::from_dims(&[features as u32]).unwrap();
+    Dataset::new(pixels, shape, Targets::Classes(classes)).unwrap()
+}
+
+struct Bench {
+    workshop: Rc<Workshop>,
+    spec: ModelSpec,
+    model: ModelRef,
+}
+
+impl Bench {
+    /// A workshop that has the model and these examples.
+    fn new(data: Dataset) -> Self {
+        let url = "ws://127.0.0.1:1/v1/connect".parse().unwrap();
+        let slots = platform::TrainingSlots::new(1);
+        let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, slots));
+        let spec = ModelSpec::softmax_regression();
+        let sha256 = Sha256Hash::of(b"model");
+        let parameters = Arc::new(init_parameters(&spec, 1));
+        *workshop.model.borrow_mut() = Some((sha256, parameters));
+        workshop.set_data(data);
+        let model = ModelRef { round: 0, sha256, url: "/v1/models/x".into(), bytes: 8 };
+        Self { workshop, spec, model }
+    }
+
+    /// Does a round's work; also the codes of the problems that the owner hears of.
+    async fn work(
+        &self,
+        mechanism: Option<Mechanism>,
+        learning_rate: f32,
+    ) -> (Result<Done, WorkError>, Vec<String>) {
+        let privacy = mechanism.map(|mechanism| {
+            Arc::new(Privacy::new(policy(mechanism), self.spec.parameters()).unwrap())
+        });
+        let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
+        let job = Job {
+            task: TaskId::new("digits").unwrap(),
+            spec: self.spec.clone(),
+            assignment: RoundAssignment {
+                round: RoundId { round: 1, attempt: 0 },
+                model: self.model.clone(),
+                training: LocalTraining {
+                    epochs: 2,
+                    batch_size: 10,
+                    learning_rate,
+                    momentum: 0.0,
+                    weight_decay: 0.0,
+                    seed: 1,
+                    max_examples: 0,
+                },
+                deadline: std::time::Duration::from_secs(60),
+                privacy: privacy.is_some().then_some(terms),
+            },
+            privacy,
+        };
+        let (news, told) = std::sync::mpsc::channel();
+        let tell = move |item| news.send(item).expect("the test listens");
+        let done = self.workshop.clone().work(job, tell).await;
+        let problem = |item| match item {
+            News::Tell(ClientEvent::Error { code, .. }) => Some(code),
+            _ => None,
+        };
+        (done, told.try_iter().filter_map(problem).collect())
+    }
+}
+
+#[track_caller]
+fn trained(done: Result<Done, WorkError>) -> (Bytes, u64) {
+    match done {
+        Ok(Done::Trained { update, examples }) => (update, examples),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn without_a_policy_the_weight_is_the_number_of_examples() {
+    let bench = Bench::new(data(784));
+    let (update, examples) = trained(bench.work(None, 0.1).await.0);
+    assert_eq!((update.len(), examples), (4 * bench.spec.parameters(), 20));
+}
+
+#[tokio::test]
+async fn without_a_policy_training_that_fails_fails() {
+    let bench = Bench::new(data(784));
+    let error = bench.work(None, DIVERGES).await.0.expect_err("it diverges");
+    assert_eq!(error.code, "training-failed");
+    let bench = Bench::new(data(16));
+    let error = bench.work(None, 0.1).await.0.expect_err("the data do not fit");
+    assert_eq!(error.code, "bad-dataset");
+}
+
+#[tokio::test]
+async fn a_central_policy_takes_the_update_as_it_is_with_everybodys_weight() {
+    let bench = Bench::new(data(784));
+    let (plain, _) = trained(bench.work(None, 0.1).await.0);
+    let (update, examples) = trained(bench.work(Some(CENTRAL), 0.1).await.0);
+    assert_eq!((update, examples), (plain, 1));
+}
+
+#[tokio::test]
+async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
+    for (bench, rate, code) in [
+        (Bench::new(data(784)), DIVERGES, "training-failed"),
+        (Bench::new(data(16)), 0.1, "bad-dataset"),
+    ] {
+        let (done, told) = bench.work(Some(CENTRAL), rate).await;
+        let (update, examples) = trained(done);
+        assert_eq!(update.len(), 4 * bench.spec.parameters());
+        assert!(update.iter().all(|byte| *byte == 0) && examples == 1);
+        assert_eq!(told, [code], "the owner hears of it");
+        for mechanism in [Mechanism::Distributed, Mechanism::Local] {
+            assert!(bench.work(Some(mechanism), rate).await.0.is_ok(), "{mechanism:?} {code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
+    let bench = Bench::new(data(784));
+    let privacy = Arc::new(Privacy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
+    let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
+    let mut values = vec![1.0; bench.spec.parameters()];
+    values[3] = f32::INFINITY;
+    let task = TaskId::new("digits").unwrap();
+    let round = RoundId { round: 1, attempt: 0 };
+    let done = bench.workshop.protect(task, round, privacy, terms, values).await;
+    let (update, _) = trained(done);
+    assert!(update.iter().all(|byte| *byte == 0));
+}
+
+#[tokio::test]
+async fn a_local_policy_sends_the_encoded_update_with_everybodys_weight() {
+    let bench = Bench::new(data(784));
+    let (update, examples) = trained(bench.work(Some(Mechanism::Local), 0.1).await.0);
+    let privacy = Privacy::new(policy(Mechanism::Local), bench.spec.parameters()).unwrap();
+    assert_eq!((Some(update.len()), examples), (privacy.update_bytes(), 1));
+}
+
+#[tokio::test]
+async fn under_secure_aggregation_only_keys_come_out_and_each_step_works_once() {
+    let bench = Bench::new(data(784));
+    let first = bench.work(Some(Mechanism::Distributed), 0.1).await.0;
+    let Ok(Done::Secured(SecureReply::Keys(first))) = first else { panic!("{first:?}") };
+    let again = bench.work(Some(Mechanism::Distributed), 0.1).await.0;
+    let Ok(Done::Secured(SecureReply::Keys(again))) = again else { panic!("{again:?}") };
+    assert_ne!(first, again, "keys are fresh in every round");
+
+    // A request that its state cannot answer, and one when there is no state.
+    for _ in 0..2 {
+        let request = SecureRequest::Unmask(vec![0, 1, 2]);
+        let error = bench.workshop.clone().secure(request).await.expect_err("out of turn");
+        assert_eq!(error.code, "secure-aggregation-failed");
+    }
+}
+
+#[tokio::test]
+async fn a_round_that_is_forgotten_has_no_next_step() {
+    let bench = Bench::new(data(784));
+    bench.work(Some(Mechanism::Distributed), 0.1).await.0.expect("keys");
+    bench.workshop.forget_round();
+    assert!(bench.workshop.secure.borrow().is_none());
+    let error = bench.workshop.clone().secure(SecureRequest::Mask(Vec::new())).await;
+    assert_eq!(error.expect_err("nothing is left").code, "secure-aggregation-failed");
+}

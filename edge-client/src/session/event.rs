@@ -1,0 +1,99 @@
+//! What goes into the session and what comes out of it.
+
+use bytes::Bytes;
+use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage};
+
+use super::secure::{SecureReply, SecureRequest};
+use crate::events::ClientEvent;
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Event {
+    /// There is data to train on: the client may connect.
+    DataReady,
+    /// The socket is open.
+    Connected,
+    /// The socket could not be opened, or is closed.
+    Disconnected {
+        /// In words.
+        reason: String,
+    },
+    /// A message arrived.
+    Received(ServerMessage),
+    /// Something arrived that is not a message.
+    Garbled(DecodeError),
+    /// The round's model is here; training begins.
+    Downloaded {
+        /// The round.
+        round: RoundId,
+    },
+    /// Training is done, and the update is ready to leave. Under secure
+    /// aggregation it is not: see [`SecureReply::Keys`].
+    Trained {
+        /// The round.
+        round: RoundId,
+        /// The bytes that are to be sent.
+        update: Bytes,
+        /// Examples it was trained on.
+        examples: u64,
+    },
+    /// A step of secure aggregation is done.
+    Secured {
+        /// The round.
+        round: RoundId,
+        /// What came out of it.
+        reply: SecureReply,
+    },
+    /// What [`Action::Record`] asked for is durable.
+    Recorded {
+        /// The round.
+        round: RoundId,
+    },
+    /// The round's work cannot be done.
+    Failed {
+        /// The round.
+        round: RoundId,
+        /// Stable name of the problem.
+        code: &'static str,
+        /// In words.
+        reason: String,
+    },
+    /// The time that [`Session::deadline`] named has come.
+    Timer,
+    /// The owner wants a break.
+    Pause,
+    /// The owner wants to go on.
+    Resume,
+    /// The person agrees to the task's privacy terms.
+    Consent,
+    /// The owner is done.
+    Close,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Open a socket.
+    Connect,
+    /// Close the socket with this WebSocket code, or stop opening it.
+    Disconnect {
+        /// WebSocket close code.
+        code: u16,
+    },
+    /// Fetch the model and train.
+    Work(Box<RoundAssignment>),
+    /// Do a step of secure aggregation.
+    Secure(RoundId, SecureRequest),
+    /// Make the number of participations durable; [`Event::Recorded`] or
+    /// [`Event::Failed`] is the answer.
+    Record {
+        /// The round.
+        round: RoundId,
+        /// The number, this round included.
+        participations: u32,
+    },
+    /// Stop what is done for the round, and forget its secrets.
+    Abort,
+    /// Tell the owner.
+    Emit(ClientEvent),
+}

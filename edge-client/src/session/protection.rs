@@ -1,0 +1,171 @@
+//! What the session knows about privacy: the owner's floors, the task's policy,
+//! the person's consent, and how often the person has taken part.
+//!
+//! It decides whether the client may take part; it sends nothing itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fedra_privacy::Privacy;
+use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, SubjectId, TaskDescription, TaskStatus};
+
+use crate::events::ClientEvent;
+use crate::privacy::{Consent, PolicyName, PrivacyConfig, PrivacyTerms};
+
+/// One client's side of a task's privacy policy, across reconnects.
+#[derive(Debug)]
+pub(super) struct Protection {
+    config: PrivacyConfig,
+    agreed: bool,
+    /// The policy of the first check-in, once there was one.
+    promised: Option<Option<PrivacyPolicy>>,
+    privacy: Option<Arc<Privacy>>,
+    clipping_norm: Option<f64>,
+    /// Rounds that an update was made for under a policy: never a second one.
+    sent: BTreeSet<RoundId>,
+    told: Option<PrivacyTerms>,
+    exhaustion_told: bool,
+}
+
+impl Protection {
+    pub fn new(config: PrivacyConfig) -> Self {
+        let agreed = config.consent == Consent::Granted;
+        Self {
+            config,
+            agreed,
+            promised: None,
+            privacy: None,
+            clipping_norm: None,
+            sent: BTreeSet::new(),
+            told: None,
+            exhaustion_told: false,
+        }
+    }
+
+    pub fn subject(&self) -> SubjectId {
+        self.config.subject
+    }
+
+    /// The task's policy, if it has one.
+    pub fn privacy(&self) -> Option<&Arc<Privacy>> {
+        self.privacy.as_ref()
+    }
+
+    /// Who adds the noise, if anybody does.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        Some(self.privacy.as_ref()?.policy().mechanism)
+    }
+
+    /// Takes a task in, or says why this client must not take part in it.
+    pub fn admit(&mut self, task: &TaskDescription) -> Result<(), String> {
+        if self.promised.as_ref().is_some_and(|promised| *promised != task.privacy) {
+            // What was agreed to and counted was something else.
+            return Err("the task's privacy policy has changed since this client joined; \
+                        connect again to take part under the new one"
+                .into());
+        }
+        let derive = |policy: &PrivacyPolicy| {
+            Privacy::new(policy.clone(), task.model.parameters()).map_err(|error| {
+                format!("the task's privacy policy does not work for its model: {error}")
+            })
+        };
+        let privacy = task.privacy.as_ref().map(derive).transpose()?;
+        self.config.floors.check(privacy.as_ref()).map_err(|error| error.to_string())?;
+        self.promised = Some(task.privacy.clone());
+        self.clipping_norm = task.privacy.as_ref().map(|policy| policy.clipping_norm);
+        self.privacy = privacy.map(Arc::new);
+        self.told = None;
+        Ok(())
+    }
+
+    /// The person agreed.
+    pub fn agree(&mut self) {
+        self.agreed = true;
+    }
+
+    pub fn waits_for_consent(&self) -> bool {
+        self.privacy.is_some() && !self.agreed
+    }
+
+    /// Whether one more round would be more than the task or the owner allows.
+    pub fn is_exhausted(&self) -> bool {
+        // Never past a budget: the policy's participations fit into the task's,
+        // and the floors were checked with these.
+        self.most_participations().is_some_and(|most| self.config.participations >= most)
+    }
+
+    fn most_participations(&self) -> Option<u32> {
+        Some(self.config.floors.participations(self.privacy.as_ref()?))
+    }
+
+    /// What the owner is told once, when no participation is left.
+    pub fn exhaustion(&mut self) -> Option<ClientEvent> {
+        if !self.is_exhausted() || std::mem::replace(&mut self.exhaustion_told, true) {
+            return None;
+        }
+        let rounds = self.config.participations;
+        Some(ClientEvent::problem(
+            "privacy-exhausted",
+            format!(
+                "this client has taken part in {rounds} rounds, and one more would be too many for \
+                 its privacy; it stays to use the model"
+            ),
+        ))
+    }
+
+    /// What the number of participations will be after the next one.
+    pub fn next_participations(&self) -> u32 {
+        self.config.participations.saturating_add(1)
+    }
+
+    /// Counts a participation that is written down.
+    pub fn count(&mut self, round: RoundId) {
+        self.config.participations = self.next_participations();
+        self.sent.insert(round);
+    }
+
+    /// Whether an update was made for this round already.
+    pub fn has_sent(&self, round: RoundId) -> bool {
+        self.sent.contains(&round)
+    }
+
+    /// The norm to which a round clips.
+    pub fn set_clipping_norm(&mut self, norm: f64) {
+        self.clipping_norm = Some(norm);
+    }
+
+    /// The terms as they are now, if the owner has not heard of them.
+    pub fn news(&mut self, status: Option<&TaskStatus>) -> Option<ClientEvent> {
+        let terms = self.terms(status.and_then(|status| status.privacy_spent_epsilon));
+        if self.told.as_ref() == Some(&terms) {
+            return None;
+        }
+        self.told = Some(terms.clone());
+        Some(ClientEvent::Privacy(Box::new(terms)))
+    }
+
+    fn terms(&self, task_spent_epsilon: Option<f64>) -> PrivacyTerms {
+        let privacy = self.privacy.as_deref();
+        let policy = privacy.map(Privacy::policy);
+        let participations = self.config.participations;
+        let after = |rounds| privacy.map(|privacy| privacy.epsilon_after(rounds));
+        let next = (!self.is_exhausted()).then(|| self.next_participations());
+        PrivacyTerms {
+            policy: PolicyName::of(privacy),
+            secure_aggregation: self.mechanism() == Some(Mechanism::Distributed),
+            noise_multiplier: policy.map(|policy| policy.noise_multiplier),
+            clipping_norm: self.clipping_norm,
+            minimum_survivors: policy.map(|policy| policy.minimum_survivors),
+            colluders: policy.map(|policy| policy.colluders),
+            delta: policy.map(|policy| policy.delta),
+            budget_epsilon: policy.map(|policy| policy.epsilon),
+            round_epsilon: after(1),
+            spent_epsilon: after(participations).unwrap_or(0.0),
+            next_epsilon: next.and_then(after),
+            participations,
+            max_participations: self.most_participations(),
+            task_spent_epsilon,
+            example_privacy: None,
+        }
+    }
+}

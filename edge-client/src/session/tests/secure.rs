@@ -1,0 +1,304 @@
+//! The steps of secure aggregation: their order, and that a server which asks
+//! twice or out of turn learns nothing more.
+
+use super::private::{private_assignment, problems, terms};
+use super::*;
+use crate::session::{SecureReply, SecureRequest};
+
+const OTHER: RoundId = RoundId { round: 1, attempt: 1 };
+
+fn directory(round: RoundId) -> KeyDirectory {
+    KeyDirectory {
+        round,
+        own: 0,
+        cohort: 10,
+        threshold: 6,
+        neighbours: Vec::new(),
+        deadline: seconds(5),
+    }
+}
+
+fn share_request(round: RoundId) -> Event {
+    Event::Received(ServerMessage::KeyDirectory(directory(round)))
+}
+
+fn mask_request(round: RoundId) -> Event {
+    let shares = vec![EncryptedShare { peer: 1, ciphertext: vec![1] }];
+    let deadline = seconds(5);
+    Event::Received(ServerMessage::MaskedInputRequest(MaskedInputRequest {
+        round,
+        shares,
+        deadline,
+    }))
+}
+
+fn unmask_request(round: RoundId) -> Event {
+    let survivors = vec![0, 2, 5];
+    let deadline = seconds(5);
+    Event::Received(ServerMessage::UnmaskingRequest(UnmaskingRequest {
+        round,
+        survivors,
+        deadline,
+    }))
+}
+
+fn keys() -> AdvertisedKeys {
+    AdvertisedKeys { encryption: [1; 32], masking: [2; 32] }
+}
+
+fn secured(reply: SecureReply) -> Event {
+    Event::Secured { round: ROUND, reply }
+}
+
+/// A client's way through a round, in the order in which it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Training,
+    Advertised,
+    Sharing,
+    Shared,
+    Recording,
+    Masking,
+    Uploading,
+    Reported,
+    Unmasking,
+    Unmasked,
+}
+
+const STAGES: [Stage; 10] = [
+    Stage::Training,
+    Stage::Advertised,
+    Stage::Sharing,
+    Stage::Shared,
+    Stage::Recording,
+    Stage::Masking,
+    Stage::Uploading,
+    Stage::Reported,
+    Stage::Unmasking,
+    Stage::Unmasked,
+];
+
+/// What happens next at a stage.
+fn next(stage: Stage) -> Event {
+    match stage {
+        Stage::Training => secured(SecureReply::Keys(keys())),
+        Stage::Advertised => share_request(ROUND),
+        Stage::Sharing => secured(SecureReply::Shares(Vec::new())),
+        Stage::Shared => mask_request(ROUND),
+        Stage::Recording => Event::Recorded { round: ROUND },
+        Stage::Masking => secured(SecureReply::Masked(Bytes::from_static(&[1, 2, 3, 4, 5]))),
+        Stage::Uploading => outcome(ROUND, UpdateVerdict::Accepted),
+        Stage::Reported => unmask_request(ROUND),
+        Stage::Unmasking => {
+            secured(SecureReply::Unmasking { self_masks: Vec::new(), pairwise: Vec::new() })
+        }
+        Stage::Unmasked => {
+            Event::Received(ServerMessage::TaskStatus(status(2, RoundPhase::Selecting)))
+        }
+    }
+}
+
+impl Rig {
+    fn at(stage: Stage) -> Self {
+        let (mut rig, _) = Self::in_private(config(), Mechanism::Distributed);
+        rig.feed(Event::Received(private_assignment(ROUND)));
+        rig.feed(Event::Downloaded { round: ROUND });
+        for before in STAGES.into_iter().take_while(|before| *before < stage) {
+            rig.feed(next(before));
+        }
+        rig.sent();
+        rig
+    }
+
+    fn step(stage: Stage) -> (Vec<Action>, Vec<ClientMessage>) {
+        let mut rig = Self::at(stage);
+        let actions = rig.feed(next(stage));
+        let sent = rig.sent();
+        (actions, sent)
+    }
+}
+
+#[test]
+fn keys_and_shares_go_out_and_come_in() {
+    let (actions, sent) = Rig::step(Stage::Training);
+    assert_eq!(state(&actions), Some(SessionState::Sharing));
+    assert_eq!(sent, [ClientMessage::AdvertiseKeys { round: ROUND, keys: keys() }]);
+
+    let (actions, sent) = Rig::step(Stage::Advertised);
+    let request = SecureRequest::Share(directory(ROUND));
+    assert_eq!(actions, [Action::Secure(ROUND, request)]);
+    assert!(sent.is_empty());
+
+    let (_, sent) = Rig::step(Stage::Sharing);
+    assert_eq!(sent, [ClientMessage::ShareKeys { round: ROUND, shares: Vec::new() }]);
+}
+
+#[test]
+fn a_participation_is_written_down_before_anything_is_masked() {
+    let (actions, sent) = Rig::step(Stage::Shared);
+    assert_eq!(actions, [Action::Record { round: ROUND, participations: 1 }]);
+    assert!(sent.is_empty());
+
+    let (actions, sent) = Rig::step(Stage::Recording);
+    assert_eq!(terms(&actions).map(|terms| terms.participations), Some(1));
+    let shares = vec![EncryptedShare { peer: 1, ciphertext: vec![1] }];
+    assert_eq!(actions.last(), Some(&Action::Secure(ROUND, SecureRequest::Mask(shares))));
+    assert!(sent.is_empty());
+}
+
+#[test]
+fn the_masked_update_is_announced_with_the_weight_of_everybody() {
+    let (actions, sent) = Rig::step(Stage::Masking);
+    assert_eq!(state(&actions), Some(SessionState::Uploading));
+    let [ClientMessage::UpdateBegin(begin)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((begin.bytes, begin.examples), (5, 1));
+    let (actions, _) = Rig::step(Stage::Uploading);
+    assert_eq!(state(&actions), Some(SessionState::Reported));
+}
+
+#[test]
+fn masks_come_off_once_the_survivors_are_known() {
+    let (actions, sent) = Rig::step(Stage::Reported);
+    assert!(actions.contains(&Action::Secure(ROUND, SecureRequest::Unmask(vec![0, 2, 5]))));
+    assert_eq!(state(&actions), Some(SessionState::Unmasking));
+    assert!(sent.is_empty());
+
+    let (actions, sent) = Rig::step(Stage::Unmasking);
+    assert_eq!(state(&actions), Some(SessionState::Reported));
+    assert!(matches!(sent[..], [ClientMessage::UnmaskingShares { round: ROUND, .. }]));
+
+    let (actions, _) = Rig::step(Stage::Unmasked);
+    assert_eq!(state(&actions), Some(SessionState::Waiting));
+    assert!(actions.contains(&Action::Abort), "its secrets are forgotten");
+    assert!(problems(&actions).is_empty());
+}
+
+#[test]
+fn every_request_that_is_not_due_ends_the_clients_part() {
+    let due = |stage, request: usize| {
+        matches!(
+            (stage, request),
+            (Stage::Advertised, 0) | (Stage::Shared, 1) | (Stage::Reported, 2)
+        )
+    };
+    let requests = [share_request, mask_request, unmask_request];
+    for stage in STAGES {
+        for (index, request) in requests.iter().enumerate() {
+            if due(stage, index) {
+                continue;
+            }
+            let mut rig = Rig::at(stage);
+            let actions = rig.feed(request(ROUND));
+            assert!(actions.contains(&Action::Abort), "{stage:?} {index}: {actions:?}");
+            let does =
+                |action: &Action| matches!(action, Action::Secure(..) | Action::Record { .. });
+            assert!(!actions.iter().any(does), "{stage:?} {index}: {actions:?}");
+            assert_eq!(problems(&actions)[0].0, "secure-aggregation-failed");
+            assert_eq!(state(&actions), Some(SessionState::Waiting));
+            assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
+            // Whatever comes after that is about a round that it has left.
+            for request in requests {
+                assert_eq!(rig.feed(request(ROUND)), [], "{stage:?} {index}");
+            }
+            assert_eq!(rig.feed(next(stage)).iter().filter(|action| does(action)).count(), 0);
+            assert!(rig.sent().is_empty(), "{stage:?} {index}");
+        }
+    }
+}
+
+#[test]
+fn requests_about_other_rounds_are_ignored() {
+    for stage in STAGES {
+        for request in [share_request, mask_request, unmask_request] {
+            let mut rig = Rig::at(stage);
+            assert_eq!(rig.feed(request(OTHER)), [], "{stage:?}");
+            assert!(rig.sent().is_empty(), "{stage:?}");
+        }
+    }
+    let (mut rig, _) = Rig::in_private(config(), Mechanism::Distributed);
+    assert_eq!(rig.feed(unmask_request(ROUND)), []);
+}
+
+#[test]
+fn other_tasks_know_no_secure_aggregation() {
+    for request in [share_request, mask_request, unmask_request] {
+        let actions = Rig::working().feed(request(ROUND));
+        assert!(actions.contains(&Action::Disconnect { code: 1002 }), "{actions:?}");
+        let (mut rig, _) = Rig::in_private(config(), Mechanism::Local);
+        rig.feed(Event::Received(private_assignment(ROUND)));
+        let actions = rig.feed(request(ROUND));
+        assert!(actions.contains(&Action::Disconnect { code: 1002 }), "{actions:?}");
+    }
+}
+
+#[test]
+fn a_step_that_fails_ends_the_clients_part() {
+    for stage in [Stage::Sharing, Stage::Masking, Stage::Unmasking] {
+        let mut rig = Rig::at(stage);
+        let reason = "the shares from client 3 are not what it sent".to_string();
+        let code = "secure-aggregation-failed";
+        let actions = rig.feed(Event::Failed { round: ROUND, code, reason });
+        assert!(problems(&actions)[0].1.contains("client 3"), "the owner hears whose");
+        let [ClientMessage::Decline { reason, .. }] = &rig.sent()[..] else { panic!("{stage:?}") };
+        assert!(!reason.contains("client 3"), "{reason}");
+        assert_eq!(rig.feed(unmask_request(ROUND)), []);
+        assert!(rig.sent().is_empty());
+    }
+}
+
+#[test]
+fn an_update_without_a_mask_is_never_announced() {
+    let mut rig = Rig::at(Stage::Training);
+    let update = Bytes::from_static(&[0; 8]);
+    let actions = rig.feed(Event::Trained { round: ROUND, update, examples: 1 });
+    assert_eq!(problems(&actions)[0].0, "secure-aggregation-failed");
+    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }]));
+}
+
+#[test]
+fn a_round_that_ends_before_the_update_left_discards_it() {
+    for stage in STAGES {
+        let mut rig = Rig::at(stage);
+        let over = status(2, RoundPhase::Selecting);
+        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(over)));
+        let discarded = actions.iter().any(|action| {
+            matches!(
+                action,
+                Action::Emit(ClientEvent::Update { outcome: UpdateFate::Discarded, round: 1, .. })
+            )
+        });
+        assert_eq!(discarded, stage < Stage::Uploading, "{stage:?}");
+        // An update on its way waits for what the server says of it.
+        assert_eq!(actions.contains(&Action::Abort), stage != Stage::Uploading, "{stage:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_turned_down_ends_the_clients_part() {
+    for stage in [Stage::Advertised, Stage::Shared, Stage::Uploading, Stage::Unmasked] {
+        let mut rig = Rig::at(stage);
+        let verdict = UpdateVerdict::Rejected(UpdateFault::InvalidShares);
+        let actions = rig.feed(outcome(ROUND, verdict));
+        assert!(actions.contains(&Action::Abort), "{stage:?}");
+        assert_eq!(state(&actions), Some(SessionState::Waiting));
+        assert!(rig.sent().is_empty(), "the server knows");
+    }
+}
+
+#[test]
+fn a_lost_connection_forgets_the_rounds_secrets_and_never_masks_it_again() {
+    for stage in STAGES {
+        let mut rig = Rig::at(stage);
+        let actions = rig.feed(Event::Disconnected { reason: "gone".into() });
+        assert!(actions.contains(&Action::Abort), "{stage:?}");
+        rig.now = rig.session.deadline().unwrap();
+        rig.feed(Event::Timer);
+        rig.greet();
+        rig.sent();
+        let actions = rig.feed(Event::Received(private_assignment(ROUND)));
+        let works = actions.iter().any(|action| matches!(action, Action::Work(_)));
+        // Before the mask was asked for nothing of the update was ever made known.
+        assert_eq!(works, stage <= Stage::Recording, "{stage:?}");
+        assert_eq!(rig.sent().len(), usize::from(!works), "{stage:?}: it declines");
+    }
+}
