@@ -5,7 +5,7 @@ use fedra_protocol::{Loss, ModelSpec};
 use crate::LearningError;
 use crate::data::Dataset;
 use crate::device::Compute;
-use crate::network::{Mode, Network, batch_tensor, read};
+use crate::network::{BatchTensor, Mode, Network, read};
 
 /// Examples a forward pass.
 const BATCH: usize = 500;
@@ -35,7 +35,7 @@ pub async fn evaluate(
     let (mut right, mut loss) = (0usize, 0.0f64);
     let order: Vec<u32> = (0..data.len() as u32).collect();
     for indices in order.chunks(BATCH) {
-        let input = batch_tensor(data.features_of(indices), spec.input(), &device);
+        let input = BatchTensor::new(data.features_of(indices), spec.input(), &device);
         let logits = read(network.forward(input, Mode::Inference), compute.backend()).await?;
         let targets = data.dense_targets_of(indices, outputs);
         for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
@@ -68,7 +68,7 @@ pub async fn predict(
     }
     let device = compute.inference();
     let network = Network::new(spec, parameters, &device)?;
-    let input = batch_tensor(features, shape, &device);
+    let input = BatchTensor::new(features, shape, &device);
     let mut outputs = read(network.forward(input, Mode::Inference), compute.backend()).await?;
     if spec.loss() == Loss::SoftmaxCrossEntropy {
         for row in outputs.chunks_exact_mut(spec.output_len()) {

@@ -10,6 +10,8 @@
 
 mod device;
 mod evaluate;
+mod example_privacy;
+mod examples;
 mod idx;
 mod network;
 mod parameters;
@@ -25,6 +27,7 @@ pub use data::{Dataset, DatasetError, Targets};
 pub use device::WebGpuError;
 pub use device::{Backend, Compute};
 pub use evaluate::{EvaluationResult, evaluate, predict};
+pub use example_privacy::{ExampleCost, ExamplePrivacy};
 pub use idx::{IdxError, read_mnist};
 pub use parameters::init_parameters;
 pub use train::{LocalTrainer, gradient};
@@ -53,6 +56,28 @@ pub enum LearningError {
         backend: Backend,
         /// burn's words.
         message: String,
+    },
+    /// Example privacy is not to be had for this model.
+    #[error(
+        "layer {index} ({layer}): example privacy can clip the gradients of linear and conv2d \
+         layers only; leave this layer out of the model, or train without example privacy"
+    )]
+    ExamplePrivacyLayer {
+        /// Position of the layer, from 0.
+        index: usize,
+        /// Its type, as in a config file.
+        layer: &'static str,
+    },
+    /// More noise than the arithmetic of example privacy can round soundly.
+    #[error(
+        "example privacy: a noise multiplier of {noise_multiplier} is too large for a model of \
+         this size; at most {most:.3} is possible"
+    )]
+    ExamplePrivacyNoise {
+        /// The one asked for.
+        noise_multiplier: f64,
+        /// The largest one.
+        most: f64,
     },
     /// Training left the finite numbers.
     #[error(

@@ -1,17 +1,31 @@
 //! A model specification interpreted into burn modules.
+//!
+//! It must not know how a model is trained, nor where examples come from.
+
+use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
-use burn::nn::{Gelu, LayerNorm, LayerNormConfig, Linear, PaddingConfig2d, Relu, Sigmoid, Tanh};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::nn::conv::Conv2dConfig;
+use burn::nn::pool::{AvgPool2dConfig, MaxPool2dConfig};
+use burn::nn::{Gelu, LayerNormConfig, Linear, PaddingConfig2d, Relu, Sigmoid, Tanh};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use fedra_protocol::{Layer, ModelSpec, Shape, TensorInfo};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 
 use crate::LearningError;
 use crate::device::Backend;
-use crate::parameters::unit;
 use crate::safetensors::check_len;
+
+mod fixed;
+mod layer;
+mod per_example;
+mod readback;
+
+use fixed::{Abs, GaussianDerivative, Standardize};
+use layer::{Activation, Dropout, Flatten, NetworkLayer};
+
+pub(crate) use per_example::clipped_gradient_sum;
+pub(crate) use readback::read;
 
 /// The layers of a model with its parameters on a device.
 #[derive(Module, Debug)]
@@ -19,59 +33,61 @@ pub(crate) struct Network {
     layers: Vec<NetworkLayer>,
 }
 
-#[derive(Module, Debug)]
-enum NetworkLayer {
-    Linear(Linear),
-    Conv2d(Conv2d),
-    LayerNorm(LayerNorm),
-    MaxPool2d(MaxPool2d),
-    AvgPool2d(AvgPool2d),
-    Relu(Relu),
-    Tanh(Tanh),
-    Gelu(Gelu),
-    Sigmoid(Sigmoid),
-    Flatten(Flatten),
-    Dropout(Dropout),
-}
-
-#[derive(Module, Debug)]
-struct Flatten {}
-
-/// Dropout whose mask comes from a seeded generator of ours: burn's draws from
-/// one generator a process, which clients of a swarm would share.
-#[derive(Module, Debug)]
-struct Dropout {
-    probability: f32,
-}
-
-/// What flows between layers: the rank is burn's compile-time business.
-enum Activation {
-    Features(Tensor<2>),
-    Image(Tensor<4>),
-}
-
 /// Whether a forward pass drops values, and by whose dice.
 pub(crate) enum Mode<'a> {
     Inference,
-    Training(&'a mut ChaCha8Rng),
+    Training(&'a mut dyn Rng),
 }
 
-/// A batch of examples, `[batch, ...shape]`.
-pub(crate) fn batch_tensor(features: Vec<f32>, shape: Shape, device: &Device) -> BatchTensor {
-    let batch = features.len() / shape.len();
-    BatchTensor(match shape {
-        Shape::Features(width) => {
-            Activation::Features(tensor(features, &[batch, width as usize], device))
-        }
-        Shape::Image { channels, height, width } => {
-            let dims = [batch, channels as usize, height as usize, width as usize];
-            Activation::Image(tensor(features, &dims, device))
-        }
-    })
-}
-
-/// Input of a [`Network`].
+/// A batch of examples, `[batch, ...shape]`, before the first layer or between
+/// two layers.
+#[derive(Clone)]
 pub(crate) struct BatchTensor(Activation);
+
+impl BatchTensor {
+    /// Row-major values, `shape` being one example's.
+    pub fn new(values: Vec<f32>, shape: Shape, device: &Device) -> Self {
+        let batch = values.len() / shape.len();
+        Self(match shape {
+            Shape::Features(width) => {
+                Activation::Features(tensor(values, &[batch, width as usize], device))
+            }
+            Shape::Image { channels, height, width } => {
+                let dims = [batch, channels as usize, height as usize, width as usize];
+                Activation::Image(tensor(values, &dims, device))
+            }
+        })
+    }
+
+    /// The examples at `indices`, in that order.
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+        let rows = |device| Tensor::<1, Int>::from_data(indices.as_slice(), device);
+        Self(match &self.0 {
+            Activation::Features(x) => Activation::Features(x.clone().select(0, rows(&x.device()))),
+            Activation::Image(x) => Activation::Image(x.clone().select(0, rows(&x.device()))),
+        })
+    }
+
+    /// The examples of all `parts`, which have the same shape. Panics on none.
+    pub fn concatenate(parts: Vec<Self>) -> Self {
+        let image = matches!(parts.first(), Some(Self(Activation::Image(_))));
+        let parts = parts.into_iter().map(|part| part.0);
+        Self(if image {
+            Activation::Image(Tensor::cat(parts.map(Activation::image).collect(), 0))
+        } else {
+            Activation::Features(Tensor::cat(parts.map(Activation::flatten).collect(), 0))
+        })
+    }
+
+    /// Values in one example.
+    pub fn width(&self) -> usize {
+        match &self.0 {
+            Activation::Features(x) => x.dims()[1],
+            Activation::Image(x) => x.dims()[1..].iter().product(),
+        }
+    }
+}
 
 /// A tensor of rank `D` from row-major values.
 pub(crate) fn tensor<const D: usize>(
@@ -96,13 +112,25 @@ impl Network {
         Ok(Self { layers })
     }
 
+    /// How many layers there are.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
     /// Outputs before the softmax, `[batch, outputs]`.
-    pub fn forward(&self, input: BatchTensor, mut mode: Mode<'_>) -> Tensor<2> {
-        let output = self
-            .layers
-            .iter()
-            .fold(input.0, |activation, layer| layer.forward(activation, &mut mode));
-        output.flatten()
+    pub fn forward(&self, input: BatchTensor, mode: Mode<'_>) -> Tensor<2> {
+        self.run(0..self.depth(), input, mode).0.flatten()
+    }
+
+    /// The same for what the layers before `first` have made of a batch.
+    pub fn forward_from(&self, first: usize, input: BatchTensor, mode: Mode<'_>) -> Tensor<2> {
+        self.run(first..self.depth(), input, mode).0.flatten()
+    }
+
+    /// What some of the layers make of their input. Panics on a range beyond the last layer.
+    pub fn run(&self, layers: Range<usize>, input: BatchTensor, mut mode: Mode<'_>) -> BatchTensor {
+        let step = |activation, layer: &NetworkLayer| layer.forward(activation, &mut mode);
+        BatchTensor(self.layers[layers].iter().fold(input.0, step))
     }
 
     /// The flat parameter vector, read back from the device.
@@ -186,141 +214,12 @@ impl Loader<'_> {
             Layer::Sigmoid => NetworkLayer::Sigmoid(Sigmoid::new()),
             Layer::Flatten => NetworkLayer::Flatten(Flatten {}),
             Layer::Dropout { probability } => NetworkLayer::Dropout(Dropout { probability }),
+            Layer::Abs => NetworkLayer::Abs(Abs {}),
+            Layer::Standardize { epsilon } => NetworkLayer::Standardize(Standardize { epsilon }),
+            Layer::GaussianDerivative { orientations, kernel, sigma } => {
+                let [orientations, kernel] = [orientations, kernel].map(|n| n as usize);
+                NetworkLayer::GaussianDerivative(GaussianDerivative { orientations, kernel, sigma })
+            }
         }
     }
-}
-
-impl NetworkLayer {
-    fn forward(&self, input: Activation, mode: &mut Mode<'_>) -> Activation {
-        match self {
-            Self::Linear(linear) => Activation::Features(linear.forward(input.flatten())),
-            Self::LayerNorm(norm) => Activation::Features(norm.forward(input.flatten())),
-            Self::Conv2d(conv) => Activation::Image(conv.forward(input.image())),
-            Self::MaxPool2d(pool) => Activation::Image(pool.forward(input.image())),
-            Self::AvgPool2d(pool) => Activation::Image(pool.forward(input.image())),
-            Self::Relu(relu) => match input {
-                Activation::Features(x) => Activation::Features(relu.forward(x)),
-                Activation::Image(x) => Activation::Image(relu.forward(x)),
-            },
-            Self::Tanh(tanh) => match input {
-                Activation::Features(x) => Activation::Features(tanh.forward(x)),
-                Activation::Image(x) => Activation::Image(tanh.forward(x)),
-            },
-            Self::Gelu(gelu) => match input {
-                Activation::Features(x) => Activation::Features(gelu.forward(x)),
-                Activation::Image(x) => Activation::Image(gelu.forward(x)),
-            },
-            Self::Sigmoid(sigmoid) => match input {
-                Activation::Features(x) => Activation::Features(sigmoid.forward(x)),
-                Activation::Image(x) => Activation::Image(sigmoid.forward(x)),
-            },
-            Self::Flatten(_) => Activation::Features(input.flatten()),
-            Self::Dropout(dropout) => match mode {
-                Mode::Inference => input,
-                Mode::Training(rng) => dropout.apply(input, rng),
-            },
-        }
-    }
-
-    /// The trainable tensors in the order of the layout.
-    fn trained(&self) -> Vec<TrainedTensor> {
-        fn pair<const D: usize>(
-            weight: &Param<Tensor<D>>,
-            bias: &Option<Param<Tensor<1>>>,
-            wrap: fn(Tensor<D>) -> TrainedTensor,
-        ) -> Vec<TrainedTensor> {
-            let bias = bias.iter().map(|bias| TrainedTensor::Rank1(bias.val()));
-            std::iter::once(wrap(weight.val())).chain(bias).collect()
-        }
-        match self {
-            Self::Linear(linear) => pair(&linear.weight, &linear.bias, TrainedTensor::Rank2),
-            Self::Conv2d(conv) => pair(&conv.weight, &conv.bias, TrainedTensor::Rank4),
-            Self::LayerNorm(norm) => pair(&norm.gamma, &norm.beta, TrainedTensor::Rank1),
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Activation {
-    fn flatten(self) -> Tensor<2> {
-        match self {
-            Self::Features(x) => x,
-            Self::Image(x) => x.flatten(1, 3),
-        }
-    }
-
-    fn image(self) -> Tensor<4> {
-        match self {
-            Self::Image(x) => x,
-            Self::Features(_) => unreachable!("a checked specification feeds images to this layer"),
-        }
-    }
-}
-
-impl Dropout {
-    fn apply(&self, input: Activation, rng: &mut ChaCha8Rng) -> Activation {
-        match input {
-            Activation::Features(x) => Activation::Features(self.masked(x, rng)),
-            Activation::Image(x) => Activation::Image(self.masked(x, rng)),
-        }
-    }
-
-    fn masked<const D: usize>(&self, x: Tensor<D>, rng: &mut ChaCha8Rng) -> Tensor<D> {
-        let scale = 1.0 / (1.0 - self.probability);
-        let dims = x.dims();
-        let mask = (0..dims.iter().product())
-            .map(|_| if unit(rng) < self.probability { 0.0 } else { scale })
-            .collect();
-        let mask = tensor(mask, &dims, &x.device());
-        x * mask
-    }
-}
-
-enum TrainedTensor {
-    Rank1(Tensor<1>),
-    Rank2(Tensor<2>),
-    Rank4(Tensor<4>),
-}
-
-impl TrainedTensor {
-    async fn read(self, backend: Backend) -> Result<Vec<f32>, LearningError> {
-        match self {
-            Self::Rank1(x) => read(x.inner(), backend).await,
-            Self::Rank2(x) => read(x.inner(), backend).await,
-            Self::Rank4(x) => read(x.inner(), backend).await,
-        }
-    }
-
-    async fn read_gradient(
-        self,
-        gradients: &Gradients,
-        backend: Backend,
-    ) -> Result<Vec<f32>, LearningError> {
-        match self {
-            Self::Rank1(x) => read_gradient(x, gradients, backend).await,
-            Self::Rank2(x) => read_gradient(x, gradients, backend).await,
-            Self::Rank4(x) => read_gradient(x, gradients, backend).await,
-        }
-    }
-}
-
-async fn read_gradient<const D: usize>(
-    tensor: Tensor<D>,
-    gradients: &Gradients,
-    backend: Backend,
-) -> Result<Vec<f32>, LearningError> {
-    match tensor.grad(gradients) {
-        Some(gradient) => read(gradient, backend).await,
-        None => Ok(vec![0.0; tensor.dims().iter().product()]),
-    }
-}
-
-/// The values of a tensor, row-major.
-pub(crate) async fn read<const D: usize>(
-    tensor: Tensor<D>,
-    backend: Backend,
-) -> Result<Vec<f32>, LearningError> {
-    let fail = |message: String| LearningError::Device { backend, message };
-    let data = tensor.into_data_async().await.map_err(|error| fail(error.to_string()))?;
-    data.try_into_vec().map_err(|error| fail(format!("{error:?}")))
 }

@@ -27,6 +27,6 @@ pub fn init_parameters(spec: &ModelSpec, seed: u64) -> Vec<f32> {
 }
 
 /// Uniform in [0, 1) with 24 random bits.
-pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f32 {
+pub(crate) fn unit(rng: &mut (impl Rng + ?Sized)) -> f32 {
     (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
 }

@@ -1,5 +1,8 @@
 //! Known answers and properties of training, on the CPU.
 
+mod example_privacy;
+mod fixed_layers;
+
 use std::sync::Arc;
 
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
@@ -110,6 +113,20 @@ fn gradients_of_every_layer_match_finite_differences() {
         Layer::Linear { outputs: 4 },
     ];
     specs.push(ModelSpec::new(&[2, 6, 6], layers, Loss::SoftmaxCrossEntropy).unwrap());
+    let filters = || Layer::GaussianDerivative { orientations: 3, kernel: 3, sigma: 0.8 };
+    let standardize = || Layer::Standardize { epsilon: 0.1 };
+    let layers = |first: Layer| {
+        let linear = || Layer::Linear { outputs: 4 };
+        let pool = Layer::AvgPool2d { kernel: 2, stride: 2 };
+        vec![first, filters(), standardize(), Layer::Abs, pool, linear(), standardize(), linear()]
+    };
+    // Fixed layers behind a trained one, and at the start, where they are prepared.
+    let conv = Layer::Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 };
+    for first in [conv, Layer::Tanh] {
+        let mut layers = layers(first);
+        layers.insert(5, Layer::Flatten);
+        specs.push(ModelSpec::new(&[2, 6, 6], layers, Loss::SoftmaxCrossEntropy).unwrap());
+    }
     for spec in specs {
         let features = init_parameters(&ModelSpec::mnist_2nn(), 9)[..3 * 72].to_vec();
         let features = features.iter().map(|x| x * 20.0).collect();

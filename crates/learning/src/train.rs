@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::nn::loss::{MseLoss, Reduction};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -16,7 +15,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::LearningError;
 use crate::data::Dataset;
 use crate::device::Compute;
-use crate::network::{Mode, Network, batch_tensor, read, tensor};
+use crate::example_privacy::{ExampleCost, ExamplePrivacy, PrivateSteps};
+use crate::examples::Examples;
+use crate::network::{Mode, Network, clipped_gradient_sum, read};
 
 /// Trains a model on local examples, one step at a time, so that the caller
 /// can yield, report progress or stop between steps.
@@ -27,21 +28,21 @@ use crate::network::{Mode, Network, batch_tensor, read, tensor};
 pub struct LocalTrainer {
     spec: ModelSpec,
     plan: LocalTraining,
-    data: Arc<Dataset>,
     compute: Compute,
-    device: Device,
+    examples: Examples,
     network: Network,
     optimizer: ModuleOptimizer,
     rng: ChaCha8Rng,
     order: Vec<u32>,
     position: usize,
-    epoch: u32,
     step: u64,
     last_loss: Option<Tensor<1>>,
+    privacy: Option<PrivateSteps>,
 }
 
 impl LocalTrainer {
-    /// Puts the model on the device. Fails if parameters, data or plan do not fit.
+    /// Puts the model on the device, and the examples through its leading fixed
+    /// layers. Fails if parameters, data or plan do not fit.
     pub fn new(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -54,28 +55,51 @@ impl LocalTrainer {
         let device = compute.training();
         let network = Network::new(spec, parameters, &device)?;
         let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
-        let order = first_examples(data.len(), plan.max_examples, &mut rng);
+        let data = first_examples(data, plan.max_examples, &mut rng);
+        let order = (0..data.len() as u32).collect();
+        let examples = Examples::new(spec, &network, data, &device);
         Ok(Self {
             spec: spec.clone(),
             plan: plan.clone(),
-            data,
             compute: compute.clone(),
-            device,
+            examples,
             network,
             optimizer: sgd(plan),
             rng,
             order,
             position: 0,
-            epoch: 0,
             step: 0,
             last_loss: None,
+            privacy: None,
         })
+    }
+
+    /// Trains with DP-SGD: every step takes a Poisson sample of the examples with
+    /// B expected, clips each example's gradient, and adds noise to their sum.
+    ///
+    /// `secret` is what the noise and the samples are drawn from: 32 bytes from the
+    /// system's generator, for this one training. Two trainings with the same
+    /// secret protect nothing. Fails on models with a trained layer other than
+    /// linear and conv2d.
+    pub fn with_example_privacy(
+        spec: &ModelSpec,
+        parameters: &[f32],
+        data: Arc<Dataset>,
+        plan: &LocalTraining,
+        privacy: ExamplePrivacy,
+        secret: [u8; 32],
+        compute: &Compute,
+    ) -> Result<Self, LearningError> {
+        let mut trainer = Self::new(spec, parameters, data, plan, compute)?;
+        let examples = trainer.examples();
+        let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size)?;
+        trainer.privacy = Some(steps);
+        Ok(trainer)
     }
 
     /// Steps that the plan takes in all.
     pub fn steps(&self) -> u64 {
-        self.order.len().div_ceil(self.plan.batch_size as usize) as u64
-            * u64::from(self.plan.epochs)
+        self.steps_per_epoch() * u64::from(self.plan.epochs)
     }
 
     /// Steps taken.
@@ -85,7 +109,7 @@ impl LocalTrainer {
 
     /// Epochs begun, from 1 after the first step.
     pub fn epoch(&self) -> u32 {
-        self.epoch
+        self.step.div_ceil(self.steps_per_epoch()) as u32
     }
 
     /// Epochs that the plan has.
@@ -95,36 +119,32 @@ impl LocalTrainer {
 
     /// Different examples that are trained on: the client's weight.
     pub fn examples(&self) -> usize {
-        self.order.len()
+        self.examples.len()
+    }
+
+    /// What the steps taken have cost each example; `None` without example privacy.
+    pub fn example_cost(&self) -> Option<ExampleCost> {
+        self.privacy.as_ref().map(|privacy| privacy.cost(self.step))
     }
 
     /// Takes one SGD step; returns the batch's size, or `None` when the plan is done.
+    /// With example privacy the size is random and may be 0.
     pub fn step(&mut self) -> Option<usize> {
         if self.step >= self.steps() {
             return None;
         }
-        if self.position == 0 {
-            self.order.shuffle(&mut self.rng);
-            self.epoch += 1;
-        }
-        let end = (self.position + self.plan.batch_size as usize).min(self.order.len());
-        let batch = &self.order[self.position..end];
-        let size = batch.len();
-        let mode = Mode::Training(&mut self.rng);
-        let loss = batch_loss(&self.spec, &self.network, &self.data, batch, &self.device, mode);
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        let (size, gradients) =
+            if self.privacy.is_some() { self.private_gradients() } else { self.gradients() };
         let rate = f64::from(self.plan.learning_rate);
         // Measured at batch 32: updating in place (a move instead of this clone) is
         // slower on burn 0.22's CPU backend; at batch 10 there is no clear difference.
         self.network = self.optimizer.step(rate, self.network.clone(), gradients);
-        self.last_loss = Some(loss.inner());
-        self.position = if end == self.order.len() { 0 } else { end };
         self.step += 1;
         Some(size)
     }
 
     /// Loss of the last step's batch, before that step. Waits for the device.
-    /// NaN before the first step.
+    /// NaN before the first step. Never private: not for anybody else.
     pub async fn loss(&self) -> Result<f32, LearningError> {
         let Some(loss) = self.last_loss.clone() else {
             return Ok(f32::NAN);
@@ -139,6 +159,58 @@ impl LocalTrainer {
             return Err(LearningError::Diverged);
         }
         Ok(parameters)
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.examples.len().div_ceil(self.plan.batch_size as usize) as u64
+    }
+
+    /// Of the next batch of the epoch.
+    fn gradients(&mut self) -> (usize, GradientsParams) {
+        if self.position == 0 {
+            self.order.shuffle(&mut self.rng);
+        }
+        let end = (self.position + self.plan.batch_size as usize).min(self.order.len());
+        let batch = &self.order[self.position..end];
+        let mode = Mode::Training(&mut self.rng);
+        let loss = batch_loss(&self.spec, &self.network, &self.examples, batch, mode);
+        let size = batch.len();
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        self.last_loss = Some(loss.inner());
+        self.position = if end == self.order.len() { 0 } else { end };
+        (size, gradients)
+    }
+
+    /// The noised sum of clipped gradients of a Poisson sample, over B.
+    fn private_gradients(&mut self) -> (usize, GradientsParams) {
+        let privacy = self.privacy.as_mut().expect("only called with example privacy");
+        let batch = privacy.sample();
+        let mut sums = self.network.zero_sums(&self.compute.inference());
+        let mut losses: Option<Tensor<1>> = None;
+        // In parts, because a sample may be much larger than expected.
+        for part in batch.chunks(self.plan.batch_size as usize) {
+            let (inputs, targets) = (self.examples.inputs(part), self.examples.targets(part));
+            let (first, clip) = (self.examples.first_layer(), privacy.clip());
+            let mode = Mode::Training(privacy.rng());
+            let loss = |outputs| {
+                let loss = loss_sum(&self.spec, outputs, targets);
+                let value = loss.clone().inner();
+                losses = Some(losses.take().map_or(value.clone(), |sum| sum + value));
+                loss
+            };
+            let part = clipped_gradient_sum(&self.network, first, inputs, clip, mode, loss);
+            for (sum, part) in sums.iter_mut().zip(part) {
+                sum.values = sum.values.clone() + part.values;
+            }
+        }
+        let mut gradients = GradientsParams::new();
+        for mut sum in sums {
+            sum.values = privacy.noised(sum.values);
+            sum.register(&mut gradients);
+        }
+        self.last_loss =
+            losses.map(|sum| sum.div_scalar(batch.len() as f32)).or(self.last_loss.take());
+        (batch.len(), gradients)
     }
 }
 
@@ -155,7 +227,9 @@ pub async fn gradient(
     data.check_for(spec)?;
     let device = compute.training();
     let network = Network::new(spec, parameters, &device)?;
-    let loss = batch_loss(spec, &network, data, indices, &device, Mode::Inference);
+    let all: Vec<u32> = (0..indices.len() as u32).collect();
+    let examples = Examples::new(spec, &network, Arc::new(data.select(indices)), &device);
+    let loss = batch_loss(spec, &network, &examples, &all, Mode::Inference);
     let gradients = loss.backward();
     network.gradient(&gradients, compute.backend()).await
 }
@@ -163,22 +237,23 @@ pub async fn gradient(
 fn batch_loss(
     spec: &ModelSpec,
     network: &Network,
-    data: &Dataset,
+    examples: &Examples,
     indices: &[u32],
-    device: &Device,
     mode: Mode<'_>,
 ) -> Tensor<1> {
-    let outputs = spec.output_len();
-    let input = batch_tensor(data.features_of(indices), spec.input(), device);
-    let targets = data.dense_targets_of(indices, outputs);
-    let targets = tensor::<2>(targets, &[indices.len(), outputs], device);
-    let logits = network.forward(input, mode);
+    let (inputs, targets) = (examples.inputs(indices), examples.targets(indices));
+    let outputs = network.forward_from(examples.first_layer(), inputs, mode);
+    loss_sum(spec, outputs, targets).mul_scalar(1.0 / indices.len() as f32)
+}
+
+/// The sum of the examples' losses, from outputs and targets `[batch, outputs]`.
+fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     match spec.loss() {
         // With one-hot targets this is burn's cross-entropy without its gather and scatter.
-        Loss::SoftmaxCrossEntropy => {
-            (log_softmax(logits, 1) * targets).sum().mul_scalar(-1.0 / indices.len() as f32)
+        Loss::SoftmaxCrossEntropy => (log_softmax(outputs, 1) * targets).sum().neg(),
+        Loss::MeanSquaredError => {
+            (outputs - targets).square().sum().div_scalar(spec.output_len() as f32)
         }
-        Loss::MeanSquaredError => MseLoss::new().forward(logits, targets, Reduction::Mean),
     }
 }
 
@@ -196,11 +271,12 @@ fn sgd(plan: &LocalTraining) -> ModuleOptimizer {
 }
 
 /// All examples, or a random `max` of them.
-fn first_examples(len: usize, max: u32, rng: &mut ChaCha8Rng) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..len as u32).collect();
-    if max > 0 && (max as usize) < len {
-        order.shuffle(rng);
-        order.truncate(max as usize);
+fn first_examples(data: Arc<Dataset>, max: u32, rng: &mut ChaCha8Rng) -> Arc<Dataset> {
+    if max == 0 || max as usize >= data.len() {
+        return data;
     }
-    order
+    let mut order: Vec<u32> = (0..data.len() as u32).collect();
+    order.shuffle(rng);
+    order.truncate(max as usize);
+    Arc::new(data.select(&order))
 }

@@ -1,0 +1,85 @@
+//! Local examples as a trainer takes them: batches on the device.
+//!
+//! What the leading fixed layers of a model make of an example is computed once,
+//! when training begins, not in every epoch.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use fedra_protocol::{Layer, ModelSpec};
+
+use crate::data::Dataset;
+use crate::network::{BatchTensor, Mode, Network, tensor};
+
+/// Examples that go through the fixed layers together.
+const BATCH: usize = 500;
+/// Most values to keep, 256 MiB: above, the fixed layers run at every step.
+const MOST_VALUES: usize = 1 << 26;
+
+/// A data set for one model on one device.
+pub(crate) struct Examples {
+    data: Arc<Dataset>,
+    spec: ModelSpec,
+    device: Device,
+    /// What comes out of the first `first` layers, for all examples.
+    prepared: Option<BatchTensor>,
+    first: usize,
+}
+
+impl Examples {
+    pub fn new(spec: &ModelSpec, network: &Network, data: Arc<Dataset>, device: &Device) -> Self {
+        let mut examples =
+            Self { data, spec: spec.clone(), device: device.clone(), prepared: None, first: 0 };
+        examples.prepared = examples.prepare(network);
+        if examples.prepared.is_some() {
+            examples.first = spec.fixed_layers();
+        }
+        examples
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The layer that takes [`Self::inputs`].
+    pub fn first_layer(&self) -> usize {
+        self.first
+    }
+
+    /// Inputs of [`Self::first_layer`] for the examples at `indices`.
+    pub fn inputs(&self, indices: &[u32]) -> BatchTensor {
+        match &self.prepared {
+            Some(prepared) => prepared.select(indices),
+            None => self.raw(indices),
+        }
+    }
+
+    /// Targets for the examples at `indices`, `[batch, outputs]`, classes one-hot.
+    pub fn targets(&self, indices: &[u32]) -> Tensor<2> {
+        let outputs = self.spec.output_len();
+        let targets = self.data.dense_targets_of(indices, outputs);
+        tensor(targets, &[indices.len(), outputs], &self.device)
+    }
+
+    fn raw(&self, indices: &[u32]) -> BatchTensor {
+        BatchTensor::new(self.data.features_of(indices), self.spec.input(), &self.device)
+    }
+
+    fn prepare(&self, network: &Network) -> Option<BatchTensor> {
+        let fixed = self.spec.fixed_layers();
+        if self.spec.layers()[..fixed].iter().all(|layer| *layer == Layer::Flatten) {
+            return None;
+        }
+        let all: Vec<u32> = (0..self.len() as u32).collect();
+        let mut parts = Vec::new();
+        for indices in all.chunks(BATCH) {
+            let part = network.run(0..fixed, self.raw(indices), Mode::Inference);
+            if part.width().saturating_mul(self.len()) > MOST_VALUES {
+                return None;
+            }
+            parts.push(part);
+        }
+        Some(BatchTensor::concatenate(parts))
+    }
+}
