@@ -19,6 +19,25 @@ use rand_chacha::rand_core::CryptoRng;
 
 use crate::session::{SecureReply, SecureRequest};
 
+/// Longest update (L2) under a central policy. A server takes no value above it,
+/// and clips to less than that.
+const LONGEST: f64 = 64.0;
+
+/// An update that a server has no reason to turn down: one that it turned down
+/// because of the data would tell something about them. One with a value that
+/// is not finite counts as all zeros, a longer one than [`LONGEST`] is scaled down.
+pub(crate) fn acceptable(mut update: Vec<f32>) -> Vec<f32> {
+    let square = |value: &f32| f64::from(*value) * f64::from(*value);
+    let norm = update.iter().map(square).sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        update.fill(0.0);
+    } else if norm > LONGEST {
+        let factor = LONGEST / norm;
+        update.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    }
+    update
+}
+
 /// Which round of which task an update is for, and under which privacy.
 #[derive(Clone, Copy)]
 pub(crate) struct Round<'a> {

@@ -83,8 +83,6 @@ impl TaskConfig {
         task.privacy =
             privacy.and_then(|section| PrivacyConfig::read(section, &task.plan, parameters));
         if let Some(privacy) = &task.privacy {
-            // Under a privacy policy every client weighs the same.
-            task.plan.max_weight = 1;
             task.plan.protection = privacy.protection();
         }
         let update = task.update_bytes() as u64;
@@ -176,13 +174,23 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
             Duration::from_secs(60),
             value::duration(Duration::from_millis(1), day),
         ),
-        max_weight: section.or("max_weight", 100_000, value::whole(1)),
+        max_weight: max_weight(&section, is_private),
         rounds,
         protection: Protection::None,
     };
     check_plan(&section, &plan);
     section.finish();
     plan
+}
+
+/// Under a privacy policy every client weighs the same.
+fn max_weight(section: &Section<'_>, is_private: bool) -> u64 {
+    let configured = section.optional("max_weight", value::whole(1));
+    if is_private && configured.is_some() {
+        let problem = "under a privacy policy every client weighs the same; leave the key out";
+        section.mistake("max_weight", problem);
+    }
+    if is_private { 1 } else { configured.unwrap_or(100_000) }
 }
 
 /// ceil(cohort_size * (1 + over_selection)), without the last bit's error

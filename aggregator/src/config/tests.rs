@@ -186,6 +186,9 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
     let found = with("policy = \"magic\"\nepsilon = 0");
     assert!(found.iter().any(|m| m.contains("\"magic\" is not known")), "{found:?}");
     assert!(found.iter().any(|m| m.starts_with("task[tiny].privacy.epsilon: must be above 0")));
+    let weighed = format!("{SMALL}round = {{ max_weight = 5 }}\n{PRIVATE}");
+    let found = mistakes(&weighed);
+    assert!(found[0].contains("every client weighs the same"), "{found:?}");
     let found = with("policy = \"local\"");
     for key in ["noise_multiplier", "clipping_norm", "epsilon", "delta"] {
         let missing = format!("task[tiny].privacy.{key}: missing");

@@ -223,3 +223,16 @@ fn a_local_update_has_all_of_its_noise_and_never_the_same() {
     // z = 0.1: a tenth of the clipping norm, or a little more for the rounding.
     assert!((0.2..0.3).contains(&noise), "{noise}");
 }
+
+#[test]
+fn a_central_update_is_one_that_no_server_turns_down() {
+    assert_eq!(acceptable(vec![1.0, -64.0 / 2.0, 0.0]), [1.0, -32.0, 0.0], "as it is");
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(acceptable(vec![1.0, bad]), [0.0; 2]);
+    }
+    // Their squares are too large for an f32.
+    let scaled = acceptable(vec![3e38, 0.0, -4e37]);
+    assert!((scaled[0] / scaled[2] + 7.5).abs() < 1e-5, "the direction stays: {scaled:?}");
+    assert!((scaled[0].hypot(scaled[2]) - 64.0).abs() < 1e-4, "{scaled:?}");
+    assert_eq!(acceptable(vec![f32::MAX]), [64.0]);
+}

@@ -8,7 +8,10 @@ use super::*;
 const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
 
 /// Too large a step: parameters overflow.
-const DIVERGES: f32 = 1e30;
+const DIVERGES: f32 = f32::MAX;
+
+/// So large a step that the update is beyond what a server takes.
+const HUGE: f32 = 1e30;
 
 fn policy(mechanism: Mechanism) -> PrivacyPolicy {
     PrivacyPolicy {
@@ -125,6 +128,15 @@ async fn a_central_policy_takes_the_update_as_it_is_with_everybodys_weight() {
     let (plain, _) = trained(bench.work(None, 0.1).await.0);
     let (update, examples) = trained(bench.work(Some(CENTRAL), 0.1).await.0);
     assert_eq!((update, examples), (plain, 1));
+}
+
+#[tokio::test]
+async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
+    let bench = Bench::new(data(784));
+    let (update, examples) = trained(bench.work(Some(CENTRAL), HUGE).await.0);
+    let (values, _) = update.as_chunks::<4>();
+    let largest = values.iter().map(|v| f32::from_le_bytes(*v).abs()).fold(0.0, f32::max);
+    assert_eq!((largest, examples), (64.0, 1));
 }
 
 #[tokio::test]

@@ -35,6 +35,12 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     join: Option<Join>,
+    // Not within `Join`: an optional group of options that holds others is
+    // never taken for given.
+    #[command(flatten)]
+    floors: Floors,
+    #[command(flatten)]
+    testing: Testing,
 }
 
 #[derive(Subcommand)]
@@ -80,14 +86,10 @@ struct Join {
     /// auto, cpu or webgpu (in builds with it)
     #[arg(long, default_value = "auto")]
     backend: BackendPreference,
-    #[command(flatten)]
-    floors: Floors,
     /// File that keeps how often each client has taken part in private tasks,
     /// and under which name; made if there is none. Without it a restart forgets
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]
     state: Option<PathBuf>,
-    #[command(flatten)]
-    testing: Testing,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -99,14 +101,20 @@ fn main() -> anyhow::Result<()> {
         .init();
     match Cli::parse() {
         Cli { command: Some(Command::Bench { json }), .. } => run_bench(json),
-        Cli { join: Some(join), .. } => run_clients(&join),
+        Cli { join: Some(join), floors, testing, .. } => run_clients(&join, &floors, &testing),
         Cli { .. } => bail!("give --url, --task and --data, or see --help"),
     }
 }
 
 impl Join {
     /// The `index`-th client of this process.
-    fn client(&self, index: usize, state: &StateFile) -> ClientConfig {
+    fn client(
+        &self,
+        index: usize,
+        state: &StateFile,
+        floors: &Floors,
+        testing: &Testing,
+    ) -> ClientConfig {
         let fresh = || SubjectId::from_bytes(rand::random());
         let participant = state.client(&self.url, &self.task, index as u32, fresh);
         ClientConfig {
@@ -114,19 +122,19 @@ impl Join {
             task: self.task.clone(),
             backend: self.backend,
             privacy: PrivacyConfig {
-                floors: self.floors.floors(),
+                floors: floors.floors(),
                 // Whoever starts the program has agreed to what the floors let through.
                 consent: Consent::Granted,
                 subject: participant.subject(),
                 participations: participant.participations(),
             },
             log: participant.log(),
-            dropouts: self.testing.dropouts(self.seed, index as u64),
+            dropouts: testing.dropouts(self.seed, index as u64),
         }
     }
 }
 
-fn run_clients(join: &Join) -> anyhow::Result<()> {
+fn run_clients(join: &Join, floors: &Floors, testing: &Testing) -> anyhow::Result<()> {
     let shares = Partition {
         seed: join.seed,
         shard: join.shard,
@@ -147,7 +155,7 @@ fn run_clients(join: &Join) -> anyhow::Result<()> {
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
-            let config = join.client(index, &state);
+            let config = join.client(index, &state, floors, testing);
             let client = std::rc::Rc::new(Client::new(config, slots.clone()));
             client.set_data(share)?;
             let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);
@@ -224,4 +232,32 @@ fn run_bench(json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&rows)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(format!("fedra-edge {line}").split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_task_is_joined_with_and_without_further_options() {
+        let join = "--url ws://127.0.0.1:1/v1/connect --task a --data b";
+        for more in ["", "--max-epsilon 8 --require-secure-aggregation", "--drop-rate 0.2"] {
+            let cli = parsed(&format!("{join} {more}")).unwrap();
+            assert!(cli.join.is_some() && cli.command.is_none(), "{more}");
+        }
+        assert!(parsed("bench --json").unwrap().join.is_none());
+        assert!(parsed("--task a").is_err());
+        assert!(parsed(&format!("{join} bench")).is_err());
+    }
 }
