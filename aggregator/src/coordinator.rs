@@ -26,9 +26,7 @@ use crate::folding::{
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::round::{
-    AbandonReason, Budget, ClientId, Effect, Event, Progress, Rounds, Stage, Time,
-};
+use crate::round::{AbandonReason, Budget, ClientId, Effect, Event, Progress, Rounds, Stage, Time};
 use crate::storage::{Debit, Quality};
 use crate::task::{HISTORY, Spent, Task, TaskView, model_ref};
 
@@ -77,11 +75,7 @@ pub(crate) enum Order {
     /// Take part in a round.
     Invited(Invitation),
     /// Answer a request of secure aggregation.
-    Asked {
-        round: RoundId,
-        request: Arc<Request>,
-        deadline: Instant,
-    },
+    Asked { round: RoundId, request: Arc<Request>, deadline: Instant },
     /// What the client sent for a round is left out of it.
     Struck(RoundId, UpdateFault),
     /// Go: another connection stands for the same subject.
@@ -262,13 +256,7 @@ impl Coordinator {
         self.step(Event::Left(client), None, state);
     }
 
-    fn prepared(
-        &mut self,
-        round: RoundId,
-        stage: Stage,
-        prepared: Prepared,
-        state: &mut State,
-    ) {
+    fn prepared(&mut self, round: RoundId, stage: Stage, prepared: Prepared, state: &mut State) {
         if let Some(debit) = &prepared.debit {
             self.debited(debit, state);
         }
@@ -328,8 +316,9 @@ impl Coordinator {
         match effect {
             Effect::Open(round) => {
                 state.opened = Instant::now();
-                state.round_privacy = state.spent.map(|Spent { clipping_norm, .. }| {
-                    RoundPrivacy { clipping_norm, rotation: self.rng.random() }
+                state.round_privacy = state.spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
+                    clipping_norm,
+                    rotation: self.rng.random(),
                 });
                 self.folding.open(round, state.round_privacy);
             }

@@ -183,7 +183,10 @@ impl ReportArguments {
             Ok(store) => {
                 let debits = store.debits(&id)?;
                 if self.json_lines {
-                    return debits.iter().map(|debit| Ok(serde_json::to_string(debit)? + "\n")).collect();
+                    return debits
+                        .iter()
+                        .map(|debit| Ok(serde_json::to_string(debit)? + "\n"))
+                        .collect();
                 }
                 Ok(summary(privacy, &debits))
             }
@@ -207,7 +210,8 @@ impl ReportArguments {
 }
 
 fn summary(config: &PrivacyConfig, debits: &[Debit]) -> String {
-    let mut text = format!("{:>8}{:>9}{:>10}{:>12}  {}\n", "round", "attempt", "subjects", "rho", "at");
+    let mut text =
+        format!("{:>8}{:>9}{:>10}{:>12}  {}\n", "round", "attempt", "subjects", "rho", "at");
     for debit in debits {
         let at = UNIX_EPOCH + Duration::from_secs(debit.unix_seconds);
         let at = humantime::format_rfc3339_seconds(at);

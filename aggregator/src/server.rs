@@ -304,9 +304,8 @@ fn revive(
 
 /// The machine of a task with so many completed rounds.
 fn rounds_after(config: &TaskConfig, completed: u64, ledger: Option<&Ledger>) -> Rounds {
-    let (attempt, budget) = ledger.map_or((0, Budget::Left), |ledger| {
-        (ledger.next_attempt(completed + 1), ledger.budget())
-    });
+    let (attempt, budget) = ledger
+        .map_or((0, Budget::Left), |ledger| (ledger.next_attempt(completed + 1), ledger.budget()));
     Rounds::new(config.plan.clone(), completed, attempt, budget)
 }
 

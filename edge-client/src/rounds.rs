@@ -30,9 +30,6 @@ use crate::protect::{Round, SecureRound, acceptable};
 use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
 use crate::training::Progress;
 
-/// The largest magnitude that a server takes in a plain update (docs/PROTOCOL.md).
-const LARGEST_VALUE: f32 = 64.0;
-
 /// What a client keeps between rounds: its data, its device, the last model;
 /// and between the steps of a round's secure aggregation, the client's secrets.
 pub(crate) struct Workshop {
@@ -324,19 +321,6 @@ impl Workshop {
         fedra_learning::predict(spec, &parameters, features, &Compute::cpu())
             .await
             .map_err(|error| WorkError::new("bad-features", error.to_string()))
-    }
-}
-
-/// Brings an update into the range that a server takes: one that it turned down
-/// would be told from others. A server that clips to less makes the same of both.
-fn fit(values: &mut [f32]) {
-    if values.iter().any(|value| !value.is_finite()) {
-        values.fill(0.0);
-    }
-    let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    if largest > LARGEST_VALUE {
-        // Divided first: the quotient cannot overflow.
-        values.iter_mut().for_each(|value| *value = *value / largest * LARGEST_VALUE);
     }
 }
 

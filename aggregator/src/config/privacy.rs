@@ -42,11 +42,7 @@ impl PrivacyConfig {
     }
 
     /// `None` for the policy "none", and for a section that cannot be read.
-    pub(super) fn read(
-        section: Section<'_>,
-        plan: &RoundPlan,
-        parameters: usize,
-    ) -> Option<Self> {
+    pub(super) fn read(section: Section<'_>, plan: &RoundPlan, parameters: usize) -> Option<Self> {
         let config = Self::read_keys(&section, plan, parameters);
         section.finish();
         config
@@ -68,8 +64,7 @@ impl PrivacyConfig {
         let clipping_norm = number("clipping_norm", 1.0, positive, is_positive);
         let epsilon = number("epsilon", 8.0, positive, is_positive);
         let delta = number("delta", 1e-5, share, is_share);
-        let target_quantile =
-            section.optional("target_quantile", value::number(share, is_share));
+        let target_quantile = section.optional("target_quantile", value::number(share, is_share));
         let colluders = section.or("colluders", 0, value::whole(0));
         let participations = section.optional("max_participations", value::whole::<u32>(1));
         let (least, most) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
@@ -101,9 +96,7 @@ impl PrivacyConfig {
             None => (Privacy::within_budget(policy, parameters), Counting::Rounds),
         };
         match privacy {
-            Ok(privacy) => {
-                Some(Self { privacy: Arc::new(privacy), counting, step_deadline })
-            }
+            Ok(privacy) => Some(Self { privacy: Arc::new(privacy), counting, step_deadline }),
             Err(error) => {
                 section.mistake("policy", error.to_string());
                 None
@@ -132,7 +125,9 @@ fn mechanism(section: &Section<'_>, plan: &RoundPlan) -> Option<Mechanism> {
     match policy.as_str() {
         "distributed" => Some(Mechanism::Distributed),
         "local" => Some(Mechanism::Local),
-        "central" => Some(Mechanism::Central { tree_rounds: tree_rounds(section, plan, noise) }),
+        "central" => {
+            Some(Mechanism::Central { tree_rounds: tree_rounds(section, plan, noise.as_deref()) })
+        }
         "none" => None,
         other => {
             let known = "\"distributed\", \"local\", \"central\" and \"none\"";
@@ -142,8 +137,8 @@ fn mechanism(section: &Section<'_>, plan: &RoundPlan) -> Option<Mechanism> {
     }
 }
 
-fn tree_rounds(section: &Section<'_>, plan: &RoundPlan, noise: Option<String>) -> u32 {
-    match noise.as_deref() {
+fn tree_rounds(section: &Section<'_>, plan: &RoundPlan, noise: Option<&str>) -> u32 {
+    match noise {
         Some("independent") => return 0,
         Some("tree") | None => {}
         Some(other) => {

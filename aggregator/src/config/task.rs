@@ -6,8 +6,8 @@ use std::time::Duration;
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
 use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId};
 
-use super::section::Section;
 use super::privacy::PrivacyConfig;
+use super::section::Section;
 use super::{ServerConfig, value};
 use crate::round::{Protection, RoundPlan};
 use crate::storage::Definition;

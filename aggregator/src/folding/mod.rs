@@ -18,7 +18,9 @@ use differential_privacy::{AdaptiveClipping, ClippingNorm};
 use fedra_aggregation::{ApplyError, ServerOptimizer};
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_privacy::Privacy;
-use fedra_protocol::{Mechanism, ModelSpec, RoundId, RoundPrivacy, Sha256Hash, SubjectId, TaskId, UpdateFault};
+use fedra_protocol::{
+    Mechanism, ModelSpec, RoundId, RoundPrivacy, Sha256Hash, SubjectId, TaskId, UpdateFault,
+};
 use thiserror::Error;
 
 use crate::metrics::TaskMetrics;
@@ -26,8 +28,8 @@ use crate::round::{ClientId, Stage};
 use crate::storage::{Debit, RoundRecord, Store, StoreError};
 pub(crate) use noise::CentralNoise;
 pub(crate) use secure::{Request, Requests};
-use sums::{Mean, PrivateRound, RoundSum, SumError};
 pub(crate) use sums::{Contribution, Received};
+use sums::{Mean, PrivateRound, RoundSum, SumError};
 
 /// What is known of a round before its model is made.
 #[derive(Debug, Clone)]
@@ -241,9 +243,10 @@ impl Worker {
         stage: Stage,
         subjects: Vec<SubjectId>,
     ) -> Result<Prepared, FoldingError> {
-        let sum = attempt.sum.as_mut().map_err(|error| {
-            FoldingError::Sum(std::mem::replace(error, SumError::Empty))
-        })?;
+        let sum = attempt
+            .sum
+            .as_mut()
+            .map_err(|error| FoldingError::Sum(std::mem::replace(error, SumError::Empty)))?;
         let requests = sum.advance(stage)?;
         // From the answers to these two on, something is released to the server.
         let due = matches!(stage, Stage::Update | Stage::MaskedInput);
@@ -252,11 +255,7 @@ impl Worker {
     }
 
     /// Makes the attempt's debit durable, if the task has a privacy policy.
-    fn debit(
-        &self,
-        round: RoundId,
-        subjects: Vec<SubjectId>,
-    ) -> Result<Option<Debit>, StoreError> {
+    fn debit(&self, round: RoundId, subjects: Vec<SubjectId>) -> Result<Option<Debit>, StoreError> {
         let Some(privacy) = &self.privacy else { return Ok(None) };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let debit = Debit {

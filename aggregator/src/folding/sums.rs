@@ -17,8 +17,8 @@ use fedra_secure_aggregation::{PackingError, add_packed};
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::secure::{AnswerError, Requests, SecureError, SecureSum};
 use super::noise::CentralNoise;
+use super::secure::{AnswerError, Requests, SecureError, SecureSum};
 use crate::round::{ClientId, Stage};
 
 /// Bytes of an update that have been checked, and their share of the upload
@@ -39,7 +39,10 @@ pub(crate) enum Contribution {
     Encoded(Received<Bytes>),
     Keys(AdvertisedKeys),
     Shares(Vec<EncryptedShare>),
-    UnmaskingShares { self_masks: Vec<RevealedShare>, pairwise: Vec<RevealedShare> },
+    UnmaskingShares {
+        self_masks: Vec<RevealedShare>,
+        pairwise: Vec<RevealedShare>,
+    },
 }
 
 impl Contribution {
@@ -139,8 +142,7 @@ impl RoundSum {
             }
             Mechanism::Local => Self::Encoded { round, sum: vec![0; words], updates: 0 },
             Mechanism::Distributed => {
-                let terms =
-                    round.privacy.secure_terms(&round.task, round.round, &round.numbers)?;
+                let terms = round.privacy.secure_terms(&round.task, round.round, &round.numbers)?;
                 let sum = SecureSum::new(round.round, terms, policy.cohort);
                 Self::Secure(round, Box::new(sum))
             }

@@ -13,7 +13,9 @@ use super::ended::{AbandonReason, Abandoned};
 use super::finalizing::Finalizing;
 use super::roster::Roster;
 use super::securing::Securing;
-use super::{ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundPlan, Stage, Time};
+use super::{
+    ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundPlan, Stage, Time,
+};
 
 /// A round whose cohort is at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +36,7 @@ impl Collecting {
         context: &mut Context<'_>,
     ) -> Self {
         context.effects.push(Effect::Open(round));
-        let mut collecting =
-            Self { round, deadline: None, roster: Roster::new(cohort), weight: 0 };
+        let mut collecting = Self { round, deadline: None, roster: Roster::new(cohort), weight: 0 };
         if context.plan.protection == Protection::DebitFirst {
             context.effects.push(Effect::Advance(round, Stage::Update));
         } else {
@@ -119,8 +120,7 @@ impl Collecting {
     pub(super) fn review(self, context: &mut Context<'_>) -> Result<Phase, Self> {
         let Some(deadline) = self.deadline else { return Err(self) };
         let (working, reported) = (self.roster.working(), self.roster.answered());
-        let over =
-            reported >= context.plan.report_goal || working == 0 || context.now >= deadline;
+        let over = reported >= context.plan.report_goal || working == 0 || context.now >= deadline;
         let hopeless = reported + working < context.plan.minimum_reports;
         if !over && !hopeless {
             return Err(self);

@@ -298,8 +298,7 @@ impl Phase {
     ) -> Self {
         let (phase, verdict) = match self {
             Self::Collecting(collecting) if collecting.round() == round => {
-                let (collecting, verdict) =
-                    collecting.report(client, stage, weight, context.plan);
+                let (collecting, verdict) = collecting.report(client, stage, weight, context.plan);
                 (Self::Collecting(collecting), verdict)
             }
             Self::Securing(securing) if securing.round() == round => {

@@ -488,19 +488,11 @@ fn event(step: Move, current: RoundId) -> Event {
         Move::Decline(id) => Event::Declined(ClientId(id), current),
         Move::Refuse(id) => Event::Refused(ClientId(id), current),
         Move::Report(id, weight) => {
-            Event::Reported {
-                client: ClientId(id),
-                round: current,
-                stage: Stage::Update,
-                weight,
-            }
+            Event::Reported { client: ClientId(id), round: current, stage: Stage::Update, weight }
         }
-        Move::ReportOld(id) => Event::Reported {
-            client: ClientId(id),
-            round: old,
-            stage: Stage::Update,
-            weight: 1,
-        },
+        Move::ReportOld(id) => {
+            Event::Reported { client: ClientId(id), round: old, stage: Stage::Update, weight: 1 }
+        }
         Move::Store => Event::Stored(current),
         Move::Fail => Event::NotStored(current),
         Move::Wait(_) => Event::TimePassed,

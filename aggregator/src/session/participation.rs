@@ -299,9 +299,7 @@ where
         match &mut self.part {
             // What it has reported counts, unless secure aggregation needs it on.
             Some((_, Part::Judged)) if !secure => false,
-            Some((round, part))
-                if !matches!(part, Part::Left | Part::Dismissed) =>
-            {
+            Some((round, part)) if !matches!(part, Part::Left | Part::Dismissed) => {
                 *part = Part::Left;
                 self.settled = Some(*round);
                 true

@@ -180,7 +180,8 @@ async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
     let server = TestServer::start_with(DUEL, "idle_timeout = \"600ms\"").await;
     let mut dead = upgraded(&server).await;
     let hello = ClientMessage::Hello(Hello { versions: vec![1], software: String::new() });
-    let check_in = ClientMessage::CheckIn { task: TaskId::new("tiny").expect("valid"), subject: None };
+    let check_in =
+        ClientMessage::CheckIn { task: TaskId::new("tiny").expect("valid"), subject: None };
     soon(dead.write_all(&frame(&hello.encode()))).await.expect("writes");
     soon(dead.write_all(&frame(&check_in.encode()))).await.expect("writes");
     let mut honest = server.joined().await;

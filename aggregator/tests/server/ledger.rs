@@ -48,9 +48,7 @@ impl Store for Faulty {
     }
 
     fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
-        let paid = |debit: &Debit| {
-            (debit.round, debit.attempt) == (record.round, record.attempt)
-        };
+        let paid = |debit: &Debit| (debit.round, debit.attempt) == (record.round, record.attempt);
         assert!(self.inner.debits(task)?.iter().any(paid), "a release without a debit");
         if self.refuses_commits.swap(false, Ordering::Relaxed) {
             return Err(disk_full());

@@ -2,10 +2,10 @@
 //! speak the protocol with made-up updates. Nothing is trained here.
 
 mod evaluated;
-mod ledger;
 mod hostile;
-mod private;
+mod ledger;
 mod manual;
+mod private;
 mod restart;
 mod rounds;
 mod routes;

@@ -15,8 +15,8 @@ use fedra_aggregator::storage::Store;
 use fedra_learning::safetensors;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment, RoundId,
-    RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, UpdateBegin, UpdateChunk, UpdateOutcome,
-    UpdateVerdict, Welcome,
+    RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, UpdateBegin, UpdateChunk,
+    UpdateOutcome, UpdateVerdict, Welcome,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};

@@ -18,8 +18,7 @@ fn outputs_by_hand(image: &[f32], parameters: &[f32]) -> Vec<f32> {
     };
     let window = || (-2..=2).flat_map(|y| (-2..=2).map(move |x| (x, y)));
     let mut cells = vec![[0.0; 4]; 49];
-    for k in 0..4 {
-        let angle = PI * k as f64 / 4.0;
+    for (direction, angle) in (0..4).map(|k| (k, PI * f64::from(k) / 4.0)) {
         let weight = |(x, y): (i32, i32)| {
             let (x, y) = (f64::from(x), f64::from(y));
             (x * angle.cos() + y * angle.sin()) * (-(x * x + y * y) / 2.0).exp()
@@ -28,7 +27,7 @@ fn outputs_by_hand(image: &[f32], parameters: &[f32]) -> Vec<f32> {
         for (y, x) in (0..28).flat_map(|y| (0..28).map(move |x| (y, x))) {
             let slope: f64 =
                 window().map(|(i, j)| weight((i, j)) / norm * pixel(x + i, y + j)).sum();
-            cells[(y / 4 * 7 + x / 4) as usize][k] += slope.abs() / 16.0;
+            cells[(y / 4 * 7 + x / 4) as usize][direction as usize] += slope.abs() / 16.0;
         }
     }
     let standardize = |values: &mut [f64], epsilon: f64| {
