@@ -1,5 +1,6 @@
-// Speed of local training in the browser, printed as a JSON array. Each case
-// runs in a fresh dedicated worker, as in the npm package.
+// Speed of local training in the browser, printed as a JSON array; or, as
+// `run.mjs privacy PARAMETERS CLIENTS`, of protecting one update. Each case runs
+// in a fresh dedicated worker, as in the npm package.
 
 import { createReadStream, existsSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -12,9 +13,15 @@ const MODELS = ['mnist-2nn', 'mnist-cnn'];
 const BATCHES = [10, 32];
 const TYPES = { js: 'text/javascript', mjs: 'text/javascript', wasm: 'application/wasm' };
 
-const cases = ['cpu', 'webgpu'].flatMap((backend) =>
-  MODELS.flatMap((model) => BATCHES.map((batch) => ({ backend, model, batch }))),
-);
+const [what, parameters, clients] = process.argv.slice(2);
+const training = () =>
+  ['cpu', 'webgpu'].flatMap((backend) =>
+    MODELS.flatMap((model) => BATCHES.map((batch) => ({ backend, model, batch }))),
+  );
+const cases =
+  what === 'privacy'
+    ? [{ backend: 'cpu', parameters: Number(parameters), clients: Number(clients) }]
+    : training();
 
 const server = await serve();
 const browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
@@ -23,7 +30,8 @@ try {
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const results = [];
   for (const one of cases) {
-    process.stderr.write(`    ${one.backend} ${one.model} batch ${one.batch}\n`);
+    const title = one.model ? `${one.model} batch ${one.batch}` : `${one.parameters} parameters`;
+    process.stderr.write(`    ${one.backend} ${title}\n`);
     results.push({ ...(await page.evaluate(inWorker, one)), ...one });
   }
   console.log(JSON.stringify(results));

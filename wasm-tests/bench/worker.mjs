@@ -21,10 +21,14 @@ if (globalThis.GPUComputePassEncoder) {
   };
 }
 
-self.onmessage = async ({ data: { backend, model, batch } }) => {
+self.onmessage = async ({ data: { backend, model, batch, parameters, clients } }) => {
   try {
-    const { default: init, benchmark } = await import(`/fedra_${backend}.js`);
+    const { default: init, benchmark, benchmarkPrivacy } = await import(`/fedra_${backend}.js`);
     await init();
+    if (parameters) {
+      self.postMessage({ result: benchmarkPrivacy({ parameters, clients }) });
+      return;
+    }
     const result = await benchmark({ model, batch, backend });
     // The first steps set things up.
     if (backend === 'webgpu') result.dispatches = steps.at(-1);

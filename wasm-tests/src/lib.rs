@@ -5,3 +5,4 @@
 //! share. Nothing here ships.
 
 pub mod golden;
+pub mod privacy;

@@ -1,161 +1,83 @@
-//! `cargo xtask bench`: samples a second of local training, native, in WASM on
-//! the CPU and on WebGPU, and the bandwidth of the aggregator's fold.
+//! `cargo xtask bench`: local training and the fold; `bench privacy`: what
+//! protecting an update costs; `bench accuracy`: what privacy leaves of the
+//! accuracy.
 //!
 //! Measures nothing itself: it builds and runs the programs that do, and lays
-//! out their JSON.
+//! out what they print.
+
+mod accuracy;
+mod privacy;
+mod training;
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::bundle::{self, Flavour};
 use crate::{browser, prerequisites, process, project, status};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[group(id = "bench")]
 pub struct Options {
-    /// Leave out the browser.
-    #[arg(long)]
-    native_only: bool,
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    training: training::Options,
 }
 
-const CASES: [(&str, u64); 4] =
-    [("mnist-2nn", 10), ("mnist-2nn", 32), ("mnist-cnn", 10), ("mnist-cnn", 32)];
+#[derive(Subcommand)]
+enum What {
+    /// Masks and noise: seconds of a client, native and in the browser, and of
+    /// the server that takes the masks off.
+    Privacy(privacy::Options),
+    /// Accuracy and epsilon of a real aggregator and real clients, without
+    /// privacy, with the server's noise and with everybody's own.
+    Accuracy(accuracy::Options),
+}
 
 pub fn run(options: &Options) -> Result<()> {
-    let browser = if options.native_only { Vec::new() } else { in_browser()? };
-
-    status::step("Building the programs");
-    // The demo's build: its dependencies, where training happens, are optimised.
-    process::run(&mut project::build_programs())?;
-    status::step("Local training, native");
-    let mut command = Command::new(project::program("fedra-edge"));
-    let native = rows(command.args(["bench", "--json"]))?;
-
-    status::step("Folding updates");
-    let mut command = project::cargo();
-    command
-        .args(["run", "--release", "-p", "fedra-aggregation"])
-        .args(["--example", "fold_bandwidth"]);
-    let folds = rows(&mut command)?;
-
-    println!();
-    for line in training_table(&native, &browser) {
-        println!("{line}");
+    match &options.what {
+        None => training::run(&options.training),
+        Some(What::Privacy(options)) => privacy::run(options),
+        Some(What::Accuracy(options)) => accuracy::run(options),
     }
-    println!();
-    for line in fold_table(&folds) {
-        println!("{line}");
-    }
-    Ok(())
 }
 
-fn in_browser() -> Result<Vec<Value>> {
+/// Builds the modules and runs the benchmark in Chromium.
+fn in_browser(flavours: &[Flavour], arguments: &[String]) -> Result<Vec<Value>> {
     prerequisites::wasm_target()?;
     prerequisites::npm_packages(&project::web())?;
     let chromium = browser::chromium()?;
-    for flavour in [Flavour::Cpu, Flavour::Webgpu] {
+    for &flavour in flavours {
         bundle::build(flavour)?;
     }
-    status::step("Local training, in the browser");
+    status::step("In the browser");
     let mut command = Command::new("node");
     command
         .current_dir(project::root().join("wasm-tests/bench"))
         .arg("run.mjs")
+        .args(arguments)
         .env("CHROME", chromium);
     rows(&mut command)
 }
 
 /// The JSON array that `command` prints as its last line.
 fn rows(command: &mut Command) -> Result<Vec<Value>> {
-    let finished = process::run_silently(command)?;
-    if !finished.status.success() {
-        bail!("the measurement failed ({})", finished.status);
-    }
-    let last = finished.stdout.lines().last().context("it printed nothing")?;
-    let rows: Value = serde_json::from_str(last).context("its last line is not JSON")?;
-    match rows {
+    match last_line(command)? {
         Value::Array(rows) => Ok(rows),
         other => bail!("not an array: {other}"),
     }
 }
 
-fn training_table(native: &[Value], browser: &[Value]) -> Vec<String> {
-    let mut lines = vec![
-        "Local training, samples/s (WebGPU with kernels dispatched and time a step)".to_owned(),
-        format!(
-            "{:<10}{:>6}{:>10}{:>10}{:>10}{:>12}{:>10}",
-            "model", "batch", "native", "wasm cpu", "webgpu", "dispatches", "ms/step"
-        ),
-    ];
-    for (model, batch) in CASES {
-        let find = |rows: &[Value], backend: &str, key: &str, digits: usize| {
-            let found = rows.iter().find(|row| {
-                row["model"] == model
-                    && row["batch"] == batch
-                    && row["backend"]
-                        .as_str()
-                        .is_some_and(|name| name.eq_ignore_ascii_case(backend))
-            });
-            found
-                .and_then(|row| row[key].as_f64())
-                .map_or("-".to_owned(), |value| format!("{value:.digits$}"))
-        };
-        lines.push(format!(
-            "{model:<10}{batch:>6}{:>10}{:>10}{:>10}{:>12}{:>10}",
-            find(native, "cpu", "samplesPerSecond", 0),
-            find(browser, "cpu", "samplesPerSecond", 0),
-            find(browser, "webgpu", "samplesPerSecond", 1),
-            find(browser, "webgpu", "dispatches", 0),
-            find(browser, "webgpu", "millisecondsPerStep", 1),
-        ));
+/// The JSON that `command` prints as its last line.
+fn last_line(command: &mut Command) -> Result<Value> {
+    let finished = process::run_silently(command)?;
+    if !finished.status.success() {
+        bail!("the measurement failed ({})", finished.status);
     }
-    lines
-}
-
-fn fold_table(rows: &[Value]) -> Vec<String> {
-    let mut lines = vec![
-        "The fold, GB of updates a second (the plain loop adds integers in the same memory)"
-            .to_owned(),
-        format!("{:<12}{:>8}{:>8}{:>12}", "parameters", "check", "fold", "plain loop"),
-    ];
-    for row in rows {
-        let number =
-            |key: &str| row[key].as_f64().map_or("-".to_owned(), |value| format!("{value:.2}"));
-        lines.push(format!(
-            "{:<12}{:>8}{:>8}{:>12}",
-            row["parameters"].to_string(),
-            number("check"),
-            number("fold"),
-            number("plain")
-        ));
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_was_not_measured_is_a_dash() {
-        let native = [json!({
-            "model": "mnist-2nn", "batch": 10, "backend": "CPU", "samplesPerSecond": 9876.4,
-        })];
-        let table = training_table(&native, &[]);
-        assert_eq!(
-            table[2],
-            "mnist-2nn     10      9876         -         -           -         -"
-        );
-        assert_eq!(table.len(), 2 + CASES.len());
-    }
-
-    #[test]
-    fn a_fold_is_a_row() {
-        let rows = [json!({"parameters": 199_210, "check": 9.0, "fold": 1.5, "plain": 2.0})];
-        assert_eq!(fold_table(&rows)[2], "199210          9.00    1.50        2.00");
-    }
+    let last = finished.stdout.lines().last().context("it printed nothing")?;
+    serde_json::from_str(last).context("its last line is not JSON")
 }

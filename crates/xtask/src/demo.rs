@@ -1,43 +1,50 @@
 //! `cargo xtask demo`: an aggregator with the page, native clients that share
-//! MNIST between them, and a table that grows by a row a round.
+//! MNIST between them, and a table that grows by a row a round. Beside that plain
+//! task there is a private one, at a slow pace, that a visitor can switch to.
 
-mod config;
-mod table;
+mod private;
 
-use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::http::Http;
+use crate::aggregator::{self, Aggregator};
+use crate::config::{Config, Round, Task, Training};
 use crate::process::Service;
 use crate::{dist, prerequisites, process, project, status};
 
 const TASK: &str = "mnist";
 /// Rounds of a run that ends by itself.
 const ROUNDS: u64 = 10;
-const START_DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub struct Options {
     /// Native clients, each with its share of the 60,000 images.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     clients: u32,
+    /// Simulated people in the private task, which has its own small model;
+    /// 0 leaves it out.
+    #[arg(long, default_value_t = private::PEOPLE, value_parser = private::people)]
+    private_clients: u32,
     /// Port of the aggregator, on this machine only.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Stop training after so many rounds (10 with --exit, else never).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
-    /// End when the rounds are done; the page is not built.
+    /// End when the rounds are done; the page and the private task are left out.
     #[arg(long)]
     exit: bool,
+}
+
+impl Options {
+    /// Simulated people, if the private task is there.
+    fn people(&self) -> Option<u32> {
+        (!self.exit && self.private_clients > 0).then_some(self.private_clients)
+    }
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -51,34 +58,28 @@ pub fn run(options: &Options) -> Result<()> {
 
     let rounds = options.rounds.or(options.exit.then_some(ROUNDS));
     let folder = project::target().join("demo");
-    let config = prepare(&folder, options, rounds)?;
-
-    status::step("Starting the aggregator");
-    let mut serve = Command::new(project::program("fedra-aggregator"));
-    serve.current_dir(project::root()).arg("serve");
-    serve.arg("--config").arg(&config);
-    let log = folder.join("aggregator.log");
-    let mut aggregator = Service::start("the aggregator", &mut serve, &log)?;
-    let http = Http::new(format!("http://127.0.0.1:{}", options.port));
-    wait_until_ready(&mut aggregator, &http)?;
+    aggregator::prepare(&folder, &configuration(&folder, options, rounds))?;
+    let mut aggregator = Aggregator::start(&folder, options.port)?;
 
     status::step(&format!("Starting {} native clients", options.clients));
-    let mut edge = Command::new(project::program("fedra-edge"));
-    edge.current_dir(project::root())
-        .arg("--url")
-        .arg(format!("ws://127.0.0.1:{}/v1/connect", options.port))
-        .args(["--task", TASK, "--data"])
-        .arg(project::mnist())
-        .args(["--clients", &options.clients.to_string()]);
-    let log = folder.join("clients.log");
-    let mut clients = Service::start("the native clients", &mut edge, &log)?;
+    let mut edge = aggregator.native_clients(TASK, options.clients);
+    let mut clients = Service::start("the native clients", &mut edge, &folder.join("clients.log"))?;
+    let mut people = match options.people() {
+        Some(people) => Some(private::start(&aggregator, people, &folder)?),
+        None => None,
+    };
     if !options.exit {
         println!();
-        println!("Open http://127.0.0.1:{}/ and take part. Ctrl-C ends it.", options.port);
+        println!("Open {} and take part. Ctrl-C ends it.", aggregator.page());
+        if let Some(people) = options.people() {
+            println!("{}", private::explanation(people));
+        }
     }
     println!();
 
-    let accuracy = follow(&mut aggregator, &mut clients, &http, rounds)?;
+    let mut needed = vec![&mut clients];
+    needed.extend(&mut people);
+    let accuracy = aggregator.follow(TASK, rounds, &mut needed)?;
     if options.exit {
         clients.stop()?;
         aggregator.stop()?;
@@ -90,10 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     println!("The rounds are done; the page stays up until Ctrl-C.");
-    loop {
-        aggregator.expect_running()?;
-        process::pause(POLL)?;
-    }
+    aggregator.stay()
 }
 
 fn check_port(port: u16) -> Result<()> {
@@ -106,76 +104,64 @@ fn check_port(port: u16) -> Result<()> {
     }
 }
 
-/// An empty store and the configuration; returns the latter's path.
-fn prepare(folder: &Path, options: &Options, rounds: Option<u64>) -> Result<std::path::PathBuf> {
-    let store = folder.join("store");
-    match fs::remove_dir_all(&store) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", store.display()));
-        }
-        _ => {}
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+fn configuration(folder: &Path, options: &Options, rounds: Option<u64>) -> String {
     let page = project::web().join("demo/dist");
-    let text = config::text(&config::Demo {
-        task: TASK,
+    let mut tasks = vec![plain_task(options.clients, rounds)];
+    tasks.extend(options.people().map(private::task));
+    Config {
         port: options.port,
-        clients: options.clients,
-        rounds,
-        store: &store,
+        store: &aggregator::store(folder),
         page: (!options.exit).then_some(page.as_path()),
         mnist: &project::mnist(),
-    });
-    let path = folder.join("fedra.toml");
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    status::note(&format!("the configuration is {}", process::shown(&path)));
-    Ok(path)
-}
-
-fn wait_until_ready(aggregator: &mut Service, http: &Http) -> Result<()> {
-    let started = Instant::now();
-    while !http.is_ok("/readyz") {
-        aggregator.expect_running()?;
-        if started.elapsed() > START_DEADLINE {
-            bail!("the aggregator was not ready within {} s", START_DEADLINE.as_secs());
-        }
-        process::pause(POLL)?;
+        tasks: &tasks,
     }
-    Ok(())
+    .text()
 }
 
-/// Prints rounds as they are evaluated. Returns the last one's accuracy once
-/// `rounds` of them are done; without `rounds` only an interrupt ends it.
-fn follow(
-    aggregator: &mut Service,
-    clients: &mut Service,
-    http: &Http,
-    rounds: Option<u64>,
-) -> Result<Option<f64>> {
-    let path = format!("/v1/tasks/{TASK}");
-    let mut table = table::Table::new(rounds);
-    println!("{}", table::HEADER);
-    loop {
-        aggregator.expect_running()?;
-        let clients_ended = clients.has_ended()?;
-        let task = match http.json(&path) {
-            Ok(task) => task,
-            Err(error) => {
-                // Its last lines say more than that it does not answer.
-                process::pause(POLL)?;
-                aggregator.expect_running()?;
-                return Err(error);
-            }
-        };
-        for row in table.update(&task)? {
-            println!("{row}");
+/// McMahan's 2NN with E = 1 and B = 10. A cohort has room for tabs beside the
+/// native clients.
+fn plain_task(clients: u32, rounds: Option<u64>) -> Task<'static> {
+    Task {
+        id: TASK,
+        title: "Handwritten digits",
+        model: "mnist-2nn",
+        rounds,
+        server_learning_rate: 1.0,
+        training: Training { epochs: 1, batch_size: 10, learning_rate: 0.1 },
+        round: Round {
+            cohort_size: clients.max(64),
+            minimum_cohort: clients,
+            minimum_reports: 1,
+            selection_window: "500ms",
+            deadline: "120s",
+        },
+        privacy: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(exit: bool, private_clients: u32) -> Options {
+        Options { clients: 8, private_clients, port: 9000, rounds: None, exit }
+    }
+
+    #[test]
+    fn a_run_that_ends_by_itself_has_the_plain_task_alone() {
+        let text = |options| configuration(Path::new("demo"), &options, Some(10));
+        let shown = text(options(false, 200));
+        assert!(shown.contains("id = \"mnist\"") && shown.contains("[task.privacy]"), "{shown}");
+        for text in [text(options(true, 200)), text(options(false, 0))] {
+            assert_eq!(text.matches("[[task]]").count(), 1, "{text}");
+            assert!(!text.contains("[task.privacy]"), "{text}");
         }
-        if let Some(accuracy) = table.finished() {
-            return Ok(accuracy);
-        }
-        if clients_ended && !table.all_trained() {
-            clients.expect_running()?;
-        }
-        process::pause(POLL)?;
+    }
+
+    #[test]
+    fn the_cohort_of_the_plain_task_has_room_for_tabs_but_waits_for_no_more_than_the_clients() {
+        let round = plain_task(8, None).round;
+        assert_eq!((round.cohort_size, round.minimum_cohort, round.minimum_reports), (64, 8, 1));
+        assert_eq!(plain_task(500, None).round.cohort_size, 500);
     }
 }

@@ -4,9 +4,11 @@
 //! the other crates only as programs to build and run: it must not depend on
 //! them, nor on burn, so that a fresh clone has it within a minute or two.
 
+mod aggregator;
 mod bench;
 mod browser;
 mod bundle;
+mod config;
 mod demo;
 mod dist;
 mod http;
@@ -14,6 +16,7 @@ mod prerequisites;
 mod process;
 mod project;
 mod status;
+mod table;
 mod tally;
 mod test;
 mod wasm_tests;
@@ -37,7 +40,7 @@ enum Command {
     Test(test::Options),
     /// Build both WASM modules, the npm package and the demo page.
     Dist(dist::Options),
-    /// Measure local training and the aggregator's fold.
+    /// Measure local training and the fold; with a name, privacy's cost.
     Bench(bench::Options),
 }
 
@@ -62,5 +65,28 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Dist(options) => dist::run(&options),
         Command::Bench(options) => bench::run(&options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bench_measures_training_unless_it_is_told_what_else() {
+        for line in ["bench", "bench --native-only", "bench privacy --clients 50", "bench accuracy"]
+        {
+            assert!(Cli::try_parse_from(format!("xtask {line}").split(' ')).is_ok(), "{line}");
+        }
+        for line in ["bench --native-only privacy", "bench speed", "bench privacy --clients 1"] {
+            assert!(Cli::try_parse_from(format!("xtask {line}").split(' ')).is_err(), "{line}");
+        }
     }
 }

@@ -117,10 +117,10 @@ export class Aggregator {
   }
 }
 
-/** `clients` native clients in one process. */
-export function startNativeClients(aggregator, { clients, examples }) {
+/** `clients` native clients in one process; `more` are further arguments. */
+export function startNativeClients(aggregator, { clients, examples, more = [] }) {
   const args = ['--url', aggregator.socket, '--task', aggregator.task.id, '--data', needed(MNIST)];
-  args.push('--clients', String(clients), '--examples', String(examples));
+  args.push('--clients', String(clients), '--examples', String(examples), ...more);
   return new Program('fedra-edge', args, join(aggregator.folder, 'clients.log'));
 }
 
@@ -147,8 +147,10 @@ cohort_size = 16
 minimum_cohort = ${task.minimumCohort}
 selection_window = "1s"
 report_goal = 16
-minimum_reports = 1
+minimum_reports = ${task.minimumReports ?? 1}
 deadline = "120s"
+
+${task.privacy ?? ''}
 
 [task.evaluation]
 format = "idx"

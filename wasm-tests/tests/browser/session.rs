@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use fedra_edge_client::session::{Action, Event, Session};
-use fedra_edge_client::{ClientEvent, SessionState, UpdateFate};
+use fedra_edge_client::session::{Action, Event, SecureReply, SecureRequest, Session};
+use fedra_edge_client::{
+    ClientEvent, Consent, PrivacyConfig, PrivacyFloors, SessionState, UpdateFate,
+};
 use fedra_protocol::{
-    CheckedIn, ClientMessage, LocalTraining, ModelRef, ModelSpec, RoundAssignment, RoundId,
-    RoundPhase, ServerMessage, Sha256Hash, TaskDescription, TaskId, TaskStatus, UpdateOutcome,
-    UpdateVerdict, Welcome,
+    AdvertisedKeys, CheckedIn, ClientMessage, KeyDirectory, LocalTraining, Mechanism, ModelRef,
+    ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage,
+    Sha256Hash, SubjectId, TaskDescription, TaskId, TaskStatus, UpdateOutcome, UpdateVerdict,
+    Welcome,
 };
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -20,11 +23,18 @@ const CHUNK: u32 = 6;
 struct Wire {
     session: Session,
     now: Duration,
+    privacy: Option<PrivacyPolicy>,
 }
 
 impl Wire {
-    fn new() -> Self {
-        Self { session: Session::new(task_id()), now: Duration::ZERO }
+    fn new(privacy: Option<PrivacyPolicy>) -> Self {
+        let config = PrivacyConfig {
+            floors: PrivacyFloors::default(),
+            consent: Consent::Granted,
+            subject: subject(),
+            participations: 0,
+        };
+        Self { session: Session::new(task_id(), config), now: Duration::ZERO, privacy }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -52,12 +62,14 @@ impl Wire {
             heartbeat: Duration::from_secs(20),
             max_chunk_bytes: CHUNK,
         }));
-        assert_eq!(self.sent(), [ClientMessage::CheckIn { task: task_id() }]);
+        let check_in = ClientMessage::CheckIn { task: task_id(), subject: Some(subject()) };
+        assert_eq!(self.sent(), [check_in]);
         let actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: task_id(),
                 title: "Digits".into(),
                 model: ModelSpec::mnist_2nn(),
+                privacy: self.privacy.clone(),
             },
             status: status(),
         })));
@@ -67,6 +79,28 @@ impl Wire {
 
 fn task_id() -> TaskId {
     TaskId::new("digits").unwrap()
+}
+
+fn subject() -> SubjectId {
+    SubjectId::from_bytes([7; 16])
+}
+
+fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
+    ServerMessage::RoundAssignment(RoundAssignment {
+        round: ROUND,
+        model: model(),
+        training: LocalTraining {
+            epochs: 1,
+            batch_size: 10,
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+            max_examples: 0,
+        },
+        deadline: Duration::from_secs(60),
+        privacy,
+    })
 }
 
 fn model() -> ModelRef {
@@ -86,6 +120,7 @@ fn status() -> TaskStatus {
         model: model(),
         evaluation: None,
         rounds_total: None,
+        privacy_spent_epsilon: None,
     }
 }
 
@@ -97,23 +132,10 @@ fn is_now(actions: &[Action], wanted: SessionState) -> bool {
 
 #[wasm_bindgen_test]
 fn a_round_from_data_to_an_accepted_update() {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(None);
     assert!(wire.feed(Event::DataReady).contains(&Action::Connect));
     wire.greet();
-    let actions = wire.receive(ServerMessage::RoundAssignment(RoundAssignment {
-        round: ROUND,
-        model: model(),
-        training: LocalTraining {
-            epochs: 1,
-            batch_size: 10,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            seed: 1,
-            max_examples: 0,
-        },
-        deadline: Duration::from_secs(60),
-    }));
+    let actions = wire.receive(assignment(None));
     assert!(actions.iter().any(|action| matches!(action, Action::Work(_))), "{actions:?}");
     assert!(is_now(&wire.feed(Event::Downloaded { round: ROUND }), SessionState::Training));
 
@@ -151,8 +173,43 @@ fn a_round_from_data_to_an_accepted_update() {
 }
 
 #[wasm_bindgen_test]
+fn a_private_round_up_to_its_key_directory() {
+    let policy = PrivacyPolicy {
+        mechanism: Mechanism::Distributed,
+        noise_multiplier: 1.0,
+        clipping_norm: 0.5,
+        target_quantile: None,
+        epsilon: 50.0,
+        delta: 1e-5,
+        cohort: 10,
+        minimum_survivors: 8,
+        colluders: 0,
+        max_participations: 2,
+    };
+    let mut wire = Wire::new(Some(policy));
+    wire.feed(Event::DataReady);
+    wire.greet();
+    wire.receive(assignment(Some(RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] })));
+    wire.feed(Event::Downloaded { round: ROUND });
+    let keys = AdvertisedKeys { encryption: [1; 32], masking: [2; 32] };
+    let actions = wire.feed(Event::Secured { round: ROUND, reply: SecureReply::Keys(keys) });
+    assert!(is_now(&actions, SessionState::Sharing), "{actions:?}");
+    assert_eq!(wire.sent(), [ClientMessage::AdvertiseKeys { round: ROUND, keys }]);
+    let directory = KeyDirectory {
+        round: ROUND,
+        own: 1,
+        cohort: 8,
+        threshold: 5,
+        neighbours: Vec::new(),
+        deadline: Duration::from_secs(5),
+    };
+    let actions = wire.receive(ServerMessage::KeyDirectory(directory.clone()));
+    assert_eq!(actions, [Action::Secure(ROUND, SecureRequest::Share(directory))]);
+}
+
+#[wasm_bindgen_test]
 fn a_lost_connection_is_opened_again() {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(None);
     wire.feed(Event::DataReady);
     wire.greet();
     let actions = wire.feed(Event::Disconnected { reason: "gone".into() });

@@ -1,5 +1,5 @@
-//! The demo's table: what of a task's history is new, as rows of text. Reads
-//! the JSON of `GET /v1/tasks/{id}` and does no I/O.
+//! A row a round: what of a task's history is new, as text. Reads the JSON of
+//! `GET /v1/tasks/{id}` and does no I/O.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -16,19 +16,22 @@ pub struct Table {
     printed: u64,
     /// The last round that clients were trained in.
     trained: u64,
+    /// Whether the task itself says that there will be no more rounds.
+    ended: bool,
     accuracy: Option<f64>,
 }
 
 impl Table {
     /// `rounds`: after how many the task is done, if ever.
     pub fn new(rounds: Option<u64>) -> Self {
-        Self { rounds, printed: 0, trained: 0, accuracy: None }
+        Self { rounds, printed: 0, trained: 0, ended: false, accuracy: None }
     }
 
     /// The rows that `task` adds. A round waits for its evaluation, unless a
     /// later one has been evaluated already.
     pub fn update(&mut self, task: &Value) -> Result<Vec<String>> {
         let history = task["history"].as_array().context("a task without history")?;
+        self.ended = task["state"] == "finished";
         let mut rounds = Vec::new();
         for entry in history {
             let round = entry["round"].as_u64().context("a round without a number")?;
@@ -53,14 +56,16 @@ impl Table {
         Ok(rows)
     }
 
-    /// The last accuracy, once the last round was printed.
+    /// The last accuracy, once the last round was printed: that of the number
+    /// given, or the one with which the task has ended by itself.
     pub fn finished(&self) -> Option<Option<f64>> {
-        (self.printed >= self.rounds?).then_some(self.accuracy)
+        let last = if self.ended { self.trained } else { self.rounds? };
+        (self.printed >= last).then_some(self.accuracy)
     }
 
     /// Whether no client is needed any more.
     pub fn all_trained(&self) -> bool {
-        self.rounds.is_some_and(|rounds| self.trained >= rounds)
+        self.ended || self.rounds.is_some_and(|rounds| self.trained >= rounds)
     }
 }
 
@@ -117,6 +122,17 @@ mod tests {
         let both = json!({"history": [entry(1, Some(0.5)), entry(2, Some(0.75))]});
         assert_eq!(table.update(&both).unwrap().len(), 1);
         assert_eq!(table.finished(), Some(Some(0.75)));
+    }
+
+    #[test]
+    fn a_task_that_has_ended_early_is_waited_for_no_longer_than_its_last_evaluation() {
+        let mut table = Table::new(Some(5));
+        let task = |accuracy| json!({"state": "finished", "history": [entry(1, accuracy)]});
+        assert!(table.update(&task(None)).unwrap().is_empty());
+        assert!(table.all_trained());
+        assert_eq!(table.finished(), None);
+        assert_eq!(table.update(&task(Some(0.5))).unwrap().len(), 1);
+        assert_eq!(table.finished(), Some(Some(0.5)));
     }
 
     #[test]

@@ -1,0 +1,156 @@
+//! An aggregator on this machine, for the commands that show or measure
+//! training: started from a configuration, followed round by round.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::http::Http;
+use crate::process::Service;
+use crate::table::{self, Table};
+use crate::{process, project, status};
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A running aggregator.
+pub struct Aggregator {
+    service: Service,
+    http: Http,
+    port: u16,
+}
+
+impl Aggregator {
+    /// Starts one with the configuration in `folder`, which also gets its log.
+    pub fn start(folder: &Path, port: u16) -> Result<Self> {
+        status::step("Starting the aggregator");
+        let mut serve = Command::new(project::program("fedra-aggregator"));
+        serve.current_dir(project::root()).arg("serve");
+        serve.arg("--config").arg(config_file(folder));
+        let log = folder.join("aggregator.log");
+        let service = Service::start("the aggregator", &mut serve, &log)?;
+        let http = Http::new(format!("http://127.0.0.1:{port}"));
+        let mut aggregator = Self { service, http, port };
+        aggregator.wait_until_ready()?;
+        Ok(aggregator)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while !self.http.is_ok("/readyz") {
+            self.service.expect_running()?;
+            if started.elapsed() > START_DEADLINE {
+                bail!("the aggregator was not ready within {} s", START_DEADLINE.as_secs());
+            }
+            process::pause(POLL)?;
+        }
+        Ok(())
+    }
+
+    /// Where clients connect to.
+    pub fn socket(&self) -> String {
+        format!("ws://127.0.0.1:{}/v1/connect", self.port)
+    }
+
+    /// Where a browser goes.
+    pub fn page(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// Native clients for `task` that share MNIST between them; more options go
+    /// after these.
+    pub fn native_clients(&self, task: &str, clients: u32) -> Command {
+        let mut edge = Command::new(project::program("fedra-edge"));
+        edge.current_dir(project::root()).arg("--url").arg(self.socket());
+        edge.args(["--task", task, "--data"]).arg(project::mnist());
+        edge.args(["--clients", &clients.to_string()]);
+        edge
+    }
+
+    /// The JSON of a task.
+    pub fn task(&mut self, task: &str) -> Result<Value> {
+        self.http.json(&format!("/v1/tasks/{task}")).or_else(|error| {
+            // Its last lines say more than that it does not answer.
+            process::pause(POLL)?;
+            self.service.expect_running()?;
+            Err(error)
+        })
+    }
+
+    /// Prints rounds of `task` as they are evaluated. Returns the last one's
+    /// accuracy once `rounds` of them are done, or the task has ended; without
+    /// `rounds` only an interrupt ends it. `clients` are needed until then.
+    pub fn follow(
+        &mut self,
+        task: &str,
+        rounds: Option<u64>,
+        clients: &mut [&mut Service],
+    ) -> Result<Option<f64>> {
+        let mut table = Table::new(rounds);
+        println!("{}", table::HEADER);
+        loop {
+            self.service.expect_running()?;
+            let mut ended = Vec::new();
+            for (index, service) in clients.iter_mut().enumerate() {
+                if service.has_ended()? {
+                    ended.push(index);
+                }
+            }
+            for row in table.update(&self.task(task)?)? {
+                println!("{row}");
+            }
+            if let Some(accuracy) = table.finished() {
+                return Ok(accuracy);
+            }
+            if !table.all_trained() {
+                for index in ended {
+                    clients[index].expect_running()?;
+                }
+            }
+            process::pause(POLL)?;
+        }
+    }
+
+    /// Keeps it up until an interrupt.
+    pub fn stay(mut self) -> Result<()> {
+        loop {
+            self.service.expect_running()?;
+            process::pause(POLL)?;
+        }
+    }
+
+    /// Ends it.
+    pub fn stop(self) -> Result<()> {
+        self.service.stop()
+    }
+}
+
+/// Makes `folder` ready for a start: the configuration `text`, and no store left
+/// from before.
+pub fn prepare(folder: &Path, text: &str) -> Result<()> {
+    let store = store(folder);
+    match fs::remove_dir_all(&store) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", store.display()));
+        }
+        _ => {}
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = config_file(folder);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    status::note(&format!("the configuration is {}", process::shown(&path)));
+    Ok(())
+}
+
+/// The store of the aggregator in `folder`.
+pub fn store(folder: &Path) -> PathBuf {
+    folder.join("store")
+}
+
+fn config_file(folder: &Path) -> PathBuf {
+    folder.join("fedra.toml")
+}
