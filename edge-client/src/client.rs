@@ -5,7 +5,7 @@ mod driver;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use fedra_learning::{Dataset, DatasetError};
+use fedra_learning::{Dataset, DatasetError, ExamplePrivacy};
 use fedra_protocol::{ModelRef, ModelSpec, TaskId};
 use futures_channel::mpsc;
 
@@ -30,6 +30,8 @@ pub struct ClientConfig {
     pub backend: BackendPreference,
     /// What a task must promise, and whom it counts.
     pub privacy: PrivacyConfig,
+    /// Trains with DP-SGD: a promise about single examples, beside the task's.
+    pub example_privacy: Option<ExamplePrivacy>,
     /// Where participations in private tasks are written down.
     pub log: ParticipationLog,
     /// Leaves rounds on purpose, to test an aggregator.
@@ -68,7 +70,8 @@ impl Client {
     /// A client that does nothing before [`Client::run`].
     pub fn new(config: ClientConfig, slots: TrainingSlots) -> Self {
         let (commands, inbox) = mpsc::unbounded();
-        let workshop = Workshop::new(config.url.clone(), config.backend, slots);
+        let workshop =
+            Workshop::new(config.url.clone(), config.backend, config.example_privacy, slots);
         Self {
             config,
             workshop: Rc::new(workshop),

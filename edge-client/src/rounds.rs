@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fedra_learning::{
-    Backend, Compute, Dataset, DatasetError, LearningError, LocalTrainer, safetensors,
+    Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, LearningError,
+    LocalTrainer, safetensors,
 };
 use fedra_privacy::Privacy;
 use fedra_protocol::{
@@ -26,6 +27,7 @@ use crate::backend::{self, BackendPreference, Probe};
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
 use crate::platform;
+use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
 use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
 use crate::training::Progress;
@@ -39,6 +41,9 @@ pub(crate) struct Workshop {
     compute: RefCell<Option<Compute>>,
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
     secure: RefCell<Option<SecureRound>>,
+    example_privacy: Option<ExamplePrivacy>,
+    /// What training has cost the examples, in all rounds together.
+    example_cost: RefCell<Option<ExampleCost>>,
     slots: platform::TrainingSlots,
 }
 
@@ -69,6 +74,9 @@ struct Update {
     examples: u64,
 }
 
+/// A promise to single examples, and the secret of one training that keeps it.
+type Promise = (ExamplePrivacy, [u8; 32]);
+
 /// News while the work goes on.
 #[derive(Debug)]
 pub(crate) enum News {
@@ -78,6 +86,8 @@ pub(crate) enum News {
     Downloaded,
     /// Something to tell the owner.
     Tell(ClientEvent),
+    /// Training has cost the owner's examples this much so far.
+    ExamplesSpent(ExampleTerms),
     /// Training goes on.
     Progress(Progress),
 }
@@ -99,6 +109,7 @@ impl Workshop {
     pub fn new(
         url: ServerUrl,
         preference: BackendPreference,
+        example_privacy: Option<ExamplePrivacy>,
         slots: platform::TrainingSlots,
     ) -> Self {
         Self {
@@ -108,6 +119,8 @@ impl Workshop {
             compute: RefCell::default(),
             model: RefCell::default(),
             secure: RefCell::default(),
+            example_privacy,
+            example_cost: RefCell::default(),
             slots,
         }
     }
@@ -196,11 +209,11 @@ impl Workshop {
         let plan = &job.assignment.training;
         let probe = Probe { spec: &job.spec, parameters: global, data: &data, plan };
         let compute = self.compute(&probe, tell).await?;
-        match self.train(&probe, &compute, tell).await {
+        match self.train(&probe, &compute, self.promise()?, tell).await {
             // A lost GPU costs this round's time, not the round.
             Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
                 let cpu = self.fall_back(&message, tell);
-                self.train(&probe, &cpu, tell).await
+                self.train(&probe, &cpu, self.promise()?, tell).await
             }
             done => done,
         }
@@ -293,21 +306,55 @@ impl Workshop {
         &self,
         probe: &Probe<'_>,
         compute: &Compute,
+        promise: Option<Promise>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, LearningError> {
-        let trainer = LocalTrainer::new(
-            probe.spec,
-            probe.parameters,
-            probe.data.clone(),
-            probe.plan,
-            compute,
-        )?;
+        let trainer = self.trainer(probe, compute, promise, tell)?;
         let examples = trainer.examples() as u64;
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
         let local = self.slots.train(trainer, compute.backend(), report).await?;
         let values = local.iter().zip(probe.parameters).map(|(local, global)| local - global);
         Ok(Update { values: values.collect(), examples })
+    }
+
+    /// What single examples are promised, with dice for one training.
+    fn promise(&self) -> Result<Option<Promise>, WorkError> {
+        self.example_privacy.map(|privacy| Ok((privacy, random_seed()?))).transpose()
+    }
+
+    /// A trainer for the round. Where examples are promised something, its cost
+    /// is told before it takes a step.
+    fn trainer(
+        &self,
+        probe: &Probe<'_>,
+        compute: &Compute,
+        promise: Option<Promise>,
+        tell: &impl Fn(News),
+    ) -> Result<LocalTrainer, LearningError> {
+        let &Probe { spec, parameters, data, plan } = probe;
+        let Some((privacy, secret)) = promise else {
+            return LocalTrainer::new(spec, parameters, data.clone(), plan, compute);
+        };
+        let trainer = LocalTrainer::with_example_privacy(
+            spec,
+            parameters,
+            data.clone(),
+            plan,
+            privacy,
+            secret,
+            compute,
+        )?;
+        let steps = u32::try_from(trainer.steps()).unwrap_or(u32::MAX);
+        let cost = privacy.cost(trainer.examples(), plan.batch_size, steps);
+        let mut total = self.example_cost.borrow_mut();
+        let sum = total.as_ref().map_or(cost.clone(), |earlier| earlier.and(&cost));
+        tell(News::ExamplesSpent(ExampleTerms {
+            epsilon: sum.epsilon().value(),
+            delta: sum.delta().value(),
+        }));
+        *total = Some(sum);
+        Ok(trainer)
     }
 
     /// Probabilities (or values) of the model `model` for `features`.
@@ -331,6 +378,9 @@ fn bytes_of(values: &[f32]) -> Bytes {
 
 /// A generator that nobody has used, seeded by the system.
 fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
-    let seed = platform::random_seed().map_err(|reason| WorkError::new("no-randomness", reason))?;
-    Ok(ChaCha20Rng::from_seed(seed))
+    Ok(ChaCha20Rng::from_seed(random_seed()?))
+}
+
+fn random_seed() -> Result<[u8; 32], WorkError> {
+    platform::random_seed().map_err(|reason| WorkError::new("no-randomness", reason))
 }

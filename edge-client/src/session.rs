@@ -178,6 +178,10 @@ impl Session {
             Event::Pause => self.pause(),
             Event::Resume => self.resume(),
             Event::Consent => self.consent(),
+            Event::ExamplesSpent(terms) => {
+                self.protection.examples_spent(terms);
+                self.privacy_news()
+            }
             Event::Close => self.close(),
         }
     }

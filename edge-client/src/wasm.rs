@@ -5,7 +5,8 @@
 
 use std::rc::Rc;
 
-use fedra_learning::{Compute, Dataset, Targets};
+use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
+use fedra_learning::{Compute, Dataset, ExamplePrivacy, Targets};
 use fedra_privacy::PrivacyFloors;
 use fedra_protocol::{Shape, SubjectId, TaskId};
 use js_sys::{Function, Promise, Reflect};
@@ -41,6 +42,26 @@ struct Privacy {
     #[serde(default)]
     participations: u32,
     subject: SubjectId,
+    examples: Option<Examples>,
+}
+
+/// A promise about single examples, by DP-SGD.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Examples {
+    clipping_norm: f64,
+    noise_multiplier: f64,
+    delta: f64,
+}
+
+impl Examples {
+    fn privacy(&self) -> Result<ExamplePrivacy, QuantityError> {
+        Ok(ExamplePrivacy {
+            clipping_norm: ClippingNorm::new(self.clipping_norm)?,
+            noise_multiplier: NoiseMultiplier::new(self.noise_multiplier)?,
+            delta: Delta::new(self.delta)?,
+        })
+    }
 }
 
 /// Takes part in one task.
@@ -53,12 +74,13 @@ pub struct EdgeClient {
 #[wasm_bindgen]
 impl EdgeClient {
     /// `config` is `{url, task, backend, privacy: {floors?, consent, participations?,
-    /// subject}}`; `on_event` gets every event as an object.
+    /// subject, examples?}}`; `on_event` gets every event as an object.
     #[wasm_bindgen(constructor)]
     pub fn new(config: JsValue, on_event: Function) -> Result<EdgeClient, JsValue> {
         console_error_panic_hook::set_once();
         let bad = |error: &dyn ToString| coded("bad-config", &error.to_string());
         let config: Config = serde_wasm_bindgen::from_value(config).map_err(|e| bad(&e))?;
+        let examples = config.privacy.examples.as_ref().map(Examples::privacy);
         let config = ClientConfig {
             url: config.url.parse().map_err(|e| bad(&e))?,
             task: TaskId::new(config.task).map_err(|e| bad(&e))?,
@@ -69,6 +91,7 @@ impl EdgeClient {
                 subject: config.privacy.subject,
                 participations: config.privacy.participations,
             },
+            example_privacy: examples.transpose().map_err(|e| bad(&e))?,
             // The page listens to the `privacy` event, which is posted before
             // anything is sent.
             log: ParticipationLog::nowhere(),

@@ -168,6 +168,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             News::Fetched(bytes) => add(&self.client.traffic.down, bytes),
             News::Downloaded => self.feed(Event::Downloaded { round }),
             News::Tell(event) => (self.emit)(event),
+            News::ExamplesSpent(terms) => self.feed(Event::ExamplesSpent(terms)),
             News::Progress(progress) => {
                 // News of work that was aborted may still be in the channel.
                 if !self.work.is_terminated() {

@@ -27,8 +27,10 @@ use crate::training::{self, Progress, Stopped};
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// Keeps no connection: one that the server closes at the moment it is used again
+/// would cost a round.
 static HTTP: LazyLock<Client<HttpConnector, Empty<Bytes>>> =
-    LazyLock::new(|| Client::builder(TokioExecutor::new()).build_http());
+    LazyLock::new(|| Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http());
 
 /// Time since the first call.
 pub(crate) fn now() -> Duration {

@@ -1,5 +1,6 @@
 //! A round's work with real training, without a server: the model is there.
 
+use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_learning::{Targets, init_parameters};
 use fedra_protocol::{LocalTraining, PrivacyPolicy};
 
@@ -44,9 +45,14 @@ struct Bench {
 impl Bench {
     /// A workshop that has the model and these examples.
     fn new(data: Dataset) -> Self {
+        Self::with_promise(data, None)
+    }
+
+    /// The same, where single examples are promised something.
+    fn with_promise(data: Dataset, examples: Option<ExamplePrivacy>) -> Self {
         let url = "ws://127.0.0.1:1/v1/connect".parse().unwrap();
         let slots = platform::TrainingSlots::new(1);
-        let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, slots));
+        let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, examples, slots));
         let spec = ModelSpec::softmax_regression();
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
@@ -56,17 +62,12 @@ impl Bench {
         Self { workshop, spec, model }
     }
 
-    /// Does a round's work; also the codes of the problems that the owner hears of.
-    async fn work(
-        &self,
-        mechanism: Option<Mechanism>,
-        learning_rate: f32,
-    ) -> (Result<Done, WorkError>, Vec<String>) {
+    fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
         let privacy = mechanism.map(|mechanism| {
             Arc::new(Privacy::new(policy(mechanism), self.spec.parameters()).unwrap())
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
-        let job = Job {
+        Job {
             task: TaskId::new("digits").unwrap(),
             spec: self.spec.clone(),
             assignment: RoundAssignment {
@@ -85,7 +86,29 @@ impl Bench {
                 privacy: privacy.is_some().then_some(terms),
             },
             privacy,
+        }
+    }
+
+    /// What a training says that it cost the examples.
+    async fn costs(&self) -> Vec<ExampleTerms> {
+        let (news, told) = std::sync::mpsc::channel();
+        let tell = move |item| news.send(item).expect("the test listens");
+        let job = self.job(None, 0.1);
+        self.workshop.clone().work(job, tell).await.expect("trains");
+        let cost = |item| match item {
+            News::ExamplesSpent(terms) => Some(terms),
+            _ => None,
         };
+        told.try_iter().filter_map(cost).collect()
+    }
+
+    /// Does a round's work; also the codes of the problems that the owner hears of.
+    async fn work(
+        &self,
+        mechanism: Option<Mechanism>,
+        learning_rate: f32,
+    ) -> (Result<Done, WorkError>, Vec<String>) {
+        let job = self.job(mechanism, learning_rate);
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
         let done = self.workshop.clone().work(job, tell).await;
@@ -128,6 +151,26 @@ async fn a_central_policy_takes_the_update_as_it_is_with_everybodys_weight() {
     let (plain, _) = trained(bench.work(None, 0.1).await.0);
     let (update, examples) = trained(bench.work(Some(CENTRAL), 0.1).await.0);
     assert_eq!((update, examples), (plain, 1));
+}
+
+#[tokio::test]
+async fn a_promise_to_examples_is_kept_and_its_cost_adds_up() {
+    let promise = ExamplePrivacy {
+        clipping_norm: ClippingNorm::new(1.0).unwrap(),
+        noise_multiplier: NoiseMultiplier::new(2.0).unwrap(),
+        delta: Delta::new(1e-5).unwrap(),
+    };
+    let bench = Bench::with_promise(data(784), Some(promise));
+    let costs = bench.costs().await;
+    let again = bench.costs().await;
+    let ([first], [second]) = (costs.as_slice(), again.as_slice()) else {
+        panic!("told once a training: {costs:?} {again:?}");
+    };
+    assert!(first.epsilon > 0.0 && second.epsilon > first.epsilon, "{first:?} {second:?}");
+    assert_eq!(second.delta, 1e-5);
+    let (one, _) = trained(bench.work(None, 0.1).await.0);
+    let (other, _) = trained(bench.work(None, 0.1).await.0);
+    assert_ne!(one, other, "noise and samples are fresh in every training");
 }
 
 #[tokio::test]

@@ -5,12 +5,15 @@ use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage};
 
 use super::secure::{SecureReply, SecureRequest};
 use crate::events::ClientEvent;
+use crate::privacy::ExampleTerms;
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Event {
     /// There is data to train on: the client may connect.
     DataReady,
+    /// Training has cost the owner's examples this much so far.
+    ExamplesSpent(ExampleTerms),
     /// The socket is open.
     Connected,
     /// The socket could not be opened, or is closed.

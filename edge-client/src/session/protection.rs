@@ -10,7 +10,7 @@ use fedra_privacy::Privacy;
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, SubjectId, TaskDescription, TaskStatus};
 
 use crate::events::ClientEvent;
-use crate::privacy::{Consent, PolicyName, PrivacyConfig, PrivacyTerms};
+use crate::privacy::{Consent, ExampleTerms, PolicyName, PrivacyConfig, PrivacyTerms};
 
 /// One client's side of a task's privacy policy, across reconnects.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Protection {
     sent: BTreeSet<RoundId>,
     told: Option<PrivacyTerms>,
     exhaustion_told: bool,
+    /// What single examples are promised, if training promises them something.
+    examples: Option<ExampleTerms>,
 }
 
 impl Protection {
@@ -39,7 +41,13 @@ impl Protection {
             sent: BTreeSet::new(),
             told: None,
             exhaustion_told: false,
+            examples: None,
         }
+    }
+
+    /// Training has cost the examples this much so far.
+    pub fn examples_spent(&mut self, terms: ExampleTerms) {
+        self.examples = Some(terms);
     }
 
     pub fn subject(&self) -> SubjectId {
@@ -165,7 +173,7 @@ impl Protection {
             participations,
             max_participations: self.most_participations(),
             task_spent_epsilon,
-            example_privacy: None,
+            example_privacy: self.examples,
         }
     }
 }

@@ -3,7 +3,7 @@
  * transferred, never copied on the way.
  */
 import type { BackendChoice, ClientEvent } from './events.js';
-import type { PrivacyFloors } from './validate.js';
+import type { ExamplePrivacy, PrivacyFloors } from './validate.js';
 
 export interface ClientConfig {
   readonly url: string;
@@ -15,6 +15,7 @@ export interface ClientConfig {
 /** What the module insists on, and what it cannot know of earlier visits. */
 export interface PrivacyConfig {
   readonly floors?: PrivacyFloors;
+  readonly examples?: ExamplePrivacy;
   /** With `ask` it takes part in no round of a private task before `consent`. */
   readonly consent: 'granted' | 'ask';
   /** Rounds of the task that this browser has taken part in. */

@@ -36,9 +36,10 @@ export class PrivacyKeeper {
 
   /** What a module that starts now has to be told. */
   config(): PrivacyConfig {
-    const { floors } = this.#options;
+    const { floors, examples } = this.#options;
     return {
       ...(floors ? { floors } : {}),
+      ...(examples ? { examples } : {}),
       consent: this.#granted ? 'granted' : 'ask',
       participations: this.#participation.count,
       subject: this.#participation.subject,

@@ -47,9 +47,25 @@ export interface PrivacyFloors {
  */
 export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
 
-/** What a page insists on, and how the person is asked. */
+/**
+ * Example-level privacy (DP-SGD), for a site that holds the records of many
+ * people: a promise about each single example, not about this client, and
+ * beside whatever the task promises. The task's server neither sets it nor
+ * learns of it. Its cost is in the `privacy` event's `examplePrivacy`.
+ */
+export interface ExamplePrivacy {
+  /** Largest L2 norm of one example's gradient; above 0. */
+  readonly clippingNorm: number;
+  /** Noise on the sum of a step's clipped gradients, in units of `clippingNorm`; above 0. */
+  readonly noiseMultiplier: number;
+  /** The delta at which the cost is told; between 0 and 1. */
+  readonly delta: number;
+}
+
+/** What a page insists on, how the person is asked, and what examples are promised. */
 export interface PrivacyOptions {
   readonly floors?: PrivacyFloors;
+  readonly examples?: ExamplePrivacy;
   /** Default `granted`: the page has asked already, or need not. */
   readonly consent?: 'granted' | ConsentQuestion;
 }
@@ -60,6 +76,7 @@ export interface CheckedOptions {
   readonly task: string;
   readonly backend: BackendChoice;
   readonly floors: PrivacyFloors | undefined;
+  readonly examples: ExamplePrivacy | undefined;
   readonly consent: 'granted' | ConsentQuestion;
 }
 
@@ -80,16 +97,20 @@ export function checkConfig(options: unknown, base?: string): CheckedOptions {
   return { url: checkUrl(url, base), task, backend: backend as BackendChoice, ...checkPrivacy(privacy) };
 }
 
-function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consent'> {
+function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consent' | 'examples'> {
   if (!isRecord(privacy)) {
-    throw new FedraError('invalid-options', 'privacy must be an object with floors, consent or both');
+    throw new FedraError('invalid-options', 'privacy must be an object with floors, consent or examples');
   }
-  refuseUnknown('privacy', privacy, ['floors', 'consent']);
-  const { floors, consent = 'granted' } = privacy;
+  refuseUnknown('privacy', privacy, ['floors', 'consent', 'examples']);
+  const { floors, examples, consent = 'granted' } = privacy;
   if (consent !== 'granted' && typeof consent !== 'function') {
     throw new FedraError('invalid-options', "privacy.consent must be 'granted' or a function that answers true or false");
   }
-  return { floors: floors === undefined ? undefined : checkFloors(floors), consent: consent as CheckedOptions['consent'] };
+  return {
+    floors: floors === undefined ? undefined : checkFloors(floors),
+    consent: consent as CheckedOptions['consent'],
+    examples: examples === undefined ? undefined : checkExamples(examples),
+  };
 }
 
 const FLOORS: { readonly [K in keyof PrivacyFloors]-?: readonly [holds: (value: unknown) => boolean, must: string] } = {
@@ -114,6 +135,20 @@ function checkFloors(floors: unknown): PrivacyFloors {
     checked[name] = value;
   }
   return checked;
+}
+
+/** All three, or the promise would be an empty one. */
+function checkExamples(examples: unknown): ExamplePrivacy {
+  if (!isRecord(examples)) {
+    throw new FedraError('invalid-options', 'privacy.examples must be an object');
+  }
+  refuseUnknown('privacy.examples', examples, ['clippingNorm', 'noiseMultiplier', 'delta']);
+  const { clippingNorm, noiseMultiplier, delta } = examples;
+  for (const [name, value] of Object.entries({ clippingNorm, noiseMultiplier, delta })) {
+    if (!isPositive(value)) throw new FedraError('invalid-options', `privacy.examples.${name} must be a number above 0`);
+  }
+  if ((delta as number) >= 1) throw new FedraError('invalid-options', 'privacy.examples.delta must be below 1');
+  return { clippingNorm, noiseMultiplier, delta } as ExamplePrivacy;
 }
 
 function refuseUnknown(where: string, given: Record<string, unknown>, known: readonly string[]): void {

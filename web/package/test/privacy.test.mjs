@@ -49,6 +49,12 @@ test('the module is told the floors, and by default that consent is given', asyn
   });
 });
 
+test('the module is told what single examples are promised', async () => {
+  const examples = { clippingNorm: 1, noiseMultiplier: 1.1, delta: 1e-5 };
+  const { config } = await connect({ examples });
+  assert.deepEqual(config.examples, examples);
+});
+
 test('without a question nobody is asked', async () => {
   const { says, sent } = await connect();
   says(terms);

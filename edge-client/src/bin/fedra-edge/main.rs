@@ -17,13 +17,13 @@ use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
     ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, UpdateFate, bench,
 };
-use fedra_learning::Compute;
+use fedra_learning::{Compute, ExamplePrivacy};
 use fedra_protocol::{SubjectId, TaskId};
 use tokio::task::{JoinSet, LocalSet};
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Partition, Shard};
-use crate::options::{Floors, Testing};
+use crate::options::{Examples, Floors, Testing};
 use crate::report::Report;
 use crate::state::StateFile;
 
@@ -39,6 +39,8 @@ struct Cli {
     // never taken for given.
     #[command(flatten)]
     floors: Floors,
+    #[command(flatten)]
+    examples: Examples,
     #[command(flatten)]
     testing: Testing,
 }
@@ -101,7 +103,10 @@ fn main() -> anyhow::Result<()> {
         .init();
     match Cli::parse() {
         Cli { command: Some(Command::Bench { json }), .. } => run_bench(json),
-        Cli { join: Some(join), floors, testing, .. } => run_clients(&join, &floors, &testing),
+        Cli { join: Some(join), floors, examples, testing, .. } => {
+            let examples = examples.privacy()?;
+            run_clients(&join, &floors, examples, &testing)
+        }
         Cli { .. } => bail!("give --url, --task and --data, or see --help"),
     }
 }
@@ -113,6 +118,7 @@ impl Join {
         index: usize,
         state: &StateFile,
         floors: &Floors,
+        examples: Option<ExamplePrivacy>,
         testing: &Testing,
     ) -> ClientConfig {
         let fresh = || SubjectId::from_bytes(rand::random());
@@ -128,13 +134,19 @@ impl Join {
                 subject: participant.subject(),
                 participations: participant.participations(),
             },
+            example_privacy: examples,
             log: participant.log(),
             dropouts: testing.dropouts(self.seed, index as u64),
         }
     }
 }
 
-fn run_clients(join: &Join, floors: &Floors, testing: &Testing) -> anyhow::Result<()> {
+fn run_clients(
+    join: &Join,
+    floors: &Floors,
+    examples: Option<ExamplePrivacy>,
+    testing: &Testing,
+) -> anyhow::Result<()> {
     let shares = Partition {
         seed: join.seed,
         shard: join.shard,
@@ -155,7 +167,7 @@ fn run_clients(join: &Join, floors: &Floors, testing: &Testing) -> anyhow::Resul
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
-            let config = join.client(index, &state, floors, testing);
+            let config = join.client(index, &state, floors, examples, testing);
             let client = std::rc::Rc::new(Client::new(config, slots.clone()));
             client.set_data(share)?;
             let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);

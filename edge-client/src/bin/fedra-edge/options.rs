@@ -1,7 +1,9 @@
 //! Options about privacy, and for tests of an aggregator.
 
 use clap::Args;
+use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_edge_client::{Dropouts, PrivacyFloors};
+use fedra_learning::ExamplePrivacy;
 
 /// What a task must promise at least. A task below is refused.
 #[derive(Args)]
@@ -35,6 +37,38 @@ impl Floors {
             max_epsilon: self.max_epsilon,
             require_secure_aggregation: self.require_secure_aggregation,
         }
+    }
+}
+
+/// A promise about single examples, of the client's own choice.
+#[derive(Args)]
+#[command(next_help_heading = "Example-level privacy (DP-SGD)")]
+pub struct Examples {
+    /// Train with this much noise on every step's sum of clipped gradients, in
+    /// units of the clipping norm: protects single examples, not the client
+    #[arg(
+        long, value_name = "Z", value_parser = positive,
+        requires_all = ["example_clipping_norm", "example_delta"]
+    )]
+    example_noise_multiplier: Option<f64>,
+    /// The largest L2 norm of one example's gradient
+    #[arg(long, value_name = "C", value_parser = positive, requires = "example_noise_multiplier")]
+    example_clipping_norm: Option<f64>,
+    /// The delta at which the cost is told
+    #[arg(long, value_name = "DELTA", value_parser = probability, requires = "example_noise_multiplier")]
+    example_delta: Option<f64>,
+}
+
+impl Examples {
+    /// As the client takes it.
+    pub fn privacy(&self) -> anyhow::Result<Option<ExamplePrivacy>> {
+        let given = (self.example_noise_multiplier, self.example_clipping_norm, self.example_delta);
+        let (Some(noise), Some(clip), Some(delta)) = given else { return Ok(None) };
+        Ok(Some(ExamplePrivacy {
+            clipping_norm: ClippingNorm::new(clip)?,
+            noise_multiplier: NoiseMultiplier::new(noise)?,
+            delta: Delta::new(delta)?,
+        }))
     }
 }
 
