@@ -141,6 +141,10 @@ impl Join {
     }
 }
 
+/// The refusal of a client that comes back after the task's last round: the end
+/// that every task has.
+const LAST_ROUND_OVER: &str = "refused-task-closed";
+
 fn run_clients(
     join: &Join,
     floors: &Floors,
@@ -182,7 +186,9 @@ fn run_clients(
                             steer.close();
                         }
                     }
-                    if let ClientEvent::Error { fatal: true, .. } = event {
+                    if let ClientEvent::Error { code, fatal: true, .. } = &event
+                        && code != LAST_ROUND_OVER
+                    {
                         gave_up.fetch_add(1, Ordering::Relaxed);
                     }
                     report.event(index, &event);
