@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::round::ClientId;
 
 /// Threads that take masks off.
-const THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
 /// What a client is asked for in a step. The deadline is filled in when it is sent.
 #[derive(Debug, Clone)]
