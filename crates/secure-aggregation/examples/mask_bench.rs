@@ -15,11 +15,9 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use chacha20::ChaCha20;
-use chacha20::cipher::{KeyIvInit, StreamCipher};
 use fedra_secure_aggregation::client::AdvertisedKeys;
 use fedra_secure_aggregation::server::Advertising;
-use fedra_secure_aggregation::{Assumptions, Context, Graph, Terms, pack, unpack};
+use fedra_secure_aggregation::{Assumptions, Context, Graph, Terms, bare_keystream, pack, unpack};
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
@@ -79,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         round.masks_taken_off as f64 * width * gigabytes / round.reconstruct_and_unmask,
         4.0 * gigabytes / packing(&settings),
         4.0 * gigabytes / unpacking(&settings)?,
-        4.0 * gigabytes / bare_keystream(words),
+        4.0 * gigabytes / best(|| bare_keystream(4 * words)),
         4.0 * gigabytes / plain_addition(words),
     );
     Ok(())
@@ -184,17 +182,6 @@ fn unpacking(settings: &Settings) -> Result<f64, Box<dyn Error>> {
     Ok(best(|| {
         let _ = black_box(unpack(black_box(&packed), settings.words, settings.bits));
     }))
-}
-
-/// As many bytes of keystream as the vector has in memory.
-fn bare_keystream(words: usize) -> f64 {
-    let mut buffer = vec![0; 8192];
-    best(|| {
-        let mut stream = ChaCha20::new(&[1; 32].into(), &[0; 12].into());
-        for _ in 0..(4 * words).div_ceil(buffer.len()) {
-            stream.write_keystream(black_box(&mut buffer));
-        }
-    })
 }
 
 fn plain_addition(words: usize) -> f64 {
