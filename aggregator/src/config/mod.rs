@@ -52,6 +52,9 @@ pub struct ServerConfig {
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
     pub idle_timeout: Duration,
+    /// A server that is told to stop waits this long for the rounds under way.
+    /// Default 20 s.
+    pub drain_timeout: Duration,
     /// Global models kept for each task, newest first; 0 keeps all. Default 10.
     pub keep_models: usize,
 }
@@ -175,6 +178,11 @@ impl ServerConfig {
                 value::duration(tenth, HOUR),
             ),
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
+            drain_timeout: section.or(
+                "drain_timeout",
+                20 * second,
+                value::duration(Duration::ZERO, HOUR),
+            ),
             keep_models: section.or("keep_models", 10, value::whole(0)),
         };
         if config.store.exists() && !config.store.is_dir() {
@@ -184,6 +192,39 @@ impl ServerConfig {
         section.finish();
         config
     }
+}
+
+impl TaskConfig {
+    /// Reads the TOML of one task, written as in a config: `[[task]]` and the
+    /// tables below it.
+    ///
+    /// # Errors
+    ///
+    /// All [`Mistakes`] there are.
+    pub fn from_toml(text: &str, server: &ServerConfig) -> Result<Self, Mistakes> {
+        let findings = Findings::default();
+        let task = match Figment::from(Toml::string(text)).extract::<Dict>() {
+            Ok(dict) => read_one(dict, server, &findings),
+            Err(errors) => {
+                errors.into_iter().for_each(|e| findings.mistake("", e.to_string()));
+                None
+            }
+        };
+        let mistakes = findings.mistakes.into_inner();
+        task.filter(|_| mistakes.is_empty()).ok_or(Mistakes(mistakes))
+    }
+}
+
+fn read_one(dict: Dict, server: &ServerConfig, findings: &Findings) -> Option<TaskConfig> {
+    let root = Section::new(findings, "", "", dict);
+    let mut sections = root.tables("task", "task");
+    if sections.len() != 1 {
+        let problem = format!("one task is wanted, written [[task]]; there are {}", sections.len());
+        root.mistake("task", problem);
+    }
+    let task = sections.pop().and_then(|section| TaskConfig::read(section, server));
+    root.finish();
+    task
 }
 
 /// What the task promises, in a line.

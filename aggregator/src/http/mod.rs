@@ -54,7 +54,7 @@ fn health(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let healthy = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
     let server = Arc::clone(server);
     let ready = warp::path!("readyz").and(warp::get()).map(move || {
-        if server.shutdown.is_cancelled() {
+        if server.is_draining() {
             return problem::unavailable("the server is going away");
         }
         "ready\n".into_response()

@@ -1,35 +1,40 @@
 //! One client's WebSocket from the upgrade to the close.
 //!
-//! A session checks what the client sends, collects its update within the
-//! server's budget of bytes in flight, and passes events to the coordinator. It
+//! A session moves messages between the socket, the client's [`Conversation`]
+//! and the coordinator, within the server's budget of bytes in flight. It
 //! decides nothing about rounds, and whatever a client does ends at worst its
 //! own session, with a typed refusal.
 
+mod conversation;
+mod drive;
 mod handshake;
-mod participation;
+mod seat;
 mod socket;
 mod upload;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fedra_protocol::{Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tracing::Instrument;
 
-use crate::round::ClientId;
+#[cfg(test)]
+pub(crate) use conversation::{Conversation, Input, Output};
+pub(crate) use seat::Seat;
+
 use crate::server::Server;
-use handshake::Session;
 use socket::{Socket, SocketError};
-
-static NEXT_CLIENT: AtomicU64 = AtomicU64::new(1);
 
 /// How a session ends.
 #[derive(Debug)]
-pub(super) enum End {
-    /// The client closed, or its connection broke.
-    Gone,
+pub(crate) enum End {
+    /// The client said goodbye.
+    Closed,
+    /// The connection broke, or the client does not read.
+    Lost(&'static str),
     /// The server says no.
     Refused(Refusal),
     /// The bytes are not WebSocket.
@@ -44,32 +49,76 @@ impl End {
     fn refuse(code: RefusalCode, message: impl Into<String>) -> Self {
         Self::Refused(Refusal { code, message: message.into(), retry_after: None })
     }
+
+    fn replaced() -> Self {
+        Self::refuse(
+            RefusalCode::Replaced,
+            "another connection of this device has taken this one's place; close the other one, \
+             or this one",
+        )
+    }
+
+    /// Why the session ended, in a log line or a metric's label.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Lost(reason) => reason,
+            Self::Refused(refusal) => match refusal.code {
+                RefusalCode::UnsupportedVersion => "unsupported_version",
+                RefusalCode::MalformedMessage => "malformed_message",
+                RefusalCode::UnexpectedMessage => "unexpected_message",
+                RefusalCode::MessageTooLarge => "message_too_large",
+                RefusalCode::UnknownTask => "unknown_task",
+                RefusalCode::TaskClosed => "task_closed",
+                RefusalCode::Overloaded => "overloaded",
+                RefusalCode::Timeout => "timeout",
+                RefusalCode::ShuttingDown => "shutting_down",
+                RefusalCode::Replaced => "replaced",
+                RefusalCode::NotSelected => "not_selected",
+                RefusalCode::Unauthorized => "unauthorized",
+            },
+            Self::Protocol(_) => "not_websocket",
+            Self::TooBig(_) => "message_too_large",
+            Self::GoingAway => "shutting_down",
+        }
+    }
 }
 
 impl From<SocketError> for End {
     fn from(error: SocketError) -> Self {
         match error {
-            SocketError::Closed => Self::Gone,
+            SocketError::Closed => Self::Closed,
+            SocketError::Broken => Self::Lost("connection_lost"),
+            SocketError::NotReading => Self::Lost("not_reading"),
             SocketError::Protocol(problem) => Self::Protocol(problem),
             SocketError::TooBig(problem) => Self::TooBig(problem),
         }
     }
 }
 
+/// When a client of a server that stops may come back.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Serves one client over an upgraded connection that was accepted at `accepted`.
 pub(crate) async fn serve<S>(stream: S, accepted: Instant, server: Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let client = ClientId(NEXT_CLIENT.fetch_add(1, Ordering::Relaxed));
+    let id = format!("{:016x}", rand::random::<u64>());
+    let span = tracing::info_span!("session", session = id, round = tracing::field::Empty);
+    converse(stream, accepted, id, server).instrument(span).await;
+}
+
+async fn converse<S>(stream: S, accepted: Instant, id: String, server: Arc<Server>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let mut socket = Socket::new(stream, server.config.idle_timeout).await;
-    let end = match converse(&mut socket, client, accepted, &server).await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
-    tracing::debug!(client = client.0, ?end, "session ended");
+    let end = session(&mut socket, accepted, id, &server).await;
+    tracing::debug!(reason = end.reason(), ?end, "session ended");
+    server.metrics.session_ended(end.reason());
     match end {
-        End::Gone => {}
+        End::Closed | End::Lost(_) => {}
         End::Refused(refusal) => {
             server.metrics.refused(refusal.code);
             let close = CloseCode::from(refusal.code.close_code());
@@ -82,27 +131,37 @@ where
             socket.refuse(refusal, CloseCode::Size).await;
         }
         End::Protocol(problem) => socket.close(CloseCode::Protocol, &problem).await,
-        End::GoingAway => socket.close(CloseCode::Away, "the server is going away").await,
+        End::GoingAway => {
+            let refusal = Refusal {
+                code: RefusalCode::ShuttingDown,
+                message: "the server is going away; come back in a moment".to_owned(),
+                retry_after: Some(RETRY),
+            };
+            socket.refuse(refusal, CloseCode::Away).await;
+        }
     }
 }
 
 /// Talks to the client until there is a reason to stop.
-async fn converse<S>(
+async fn session<S>(
     socket: &mut Socket<S>,
-    client: ClientId,
     accepted: Instant,
+    id: String,
     server: &Arc<Server>,
-) -> Result<std::convert::Infallible, End>
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let deadline = accepted + server.config.handshake_timeout;
-    let handshake = handshake::perform(socket, client, server);
-    let session: Session = tokio::select! {
-        () = server.shutdown.cancelled() => return Err(End::GoingAway),
+    let handshake = handshake::perform(socket, id, server);
+    let admitted = tokio::select! {
+        () = server.shutdown.cancelled() => return End::GoingAway,
         done = tokio::time::timeout_at(deadline, handshake) => done.unwrap_or_else(|_| {
             Err(End::refuse(RefusalCode::Timeout, "no check-in in time"))
-        })?,
+        }),
     };
-    participation::run(socket, session, server).await
+    match admitted {
+        Ok(admitted) => drive::run(socket, admitted, server).await,
+        Err(end) => end,
+    }
 }
