@@ -28,8 +28,8 @@ use crate::http;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::round::{Budget, Rounds, Standing};
-use crate::storage::{Checkpoint, RedbStore, RoundRecord, Store, StoreError};
+use crate::round::{Budget, Rounds, Standing, Time};
+use crate::storage::{Checkpoint, Quality, RedbStore, RoundRecord, Store, StoreError};
 use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
 
 /// The upload budget is counted in units of this many bytes.
@@ -161,21 +161,8 @@ impl Server {
     /// Brings a task back, or makes it, and starts its coordinator. Blocking.
     fn start_task(&self, config: TaskConfig) -> Result<(), ServeError> {
         let capacity = self.config.max_connections + COMMANDS;
-        let revived = revive(self.store.as_ref(), config, &self.metrics, capacity)?;
-        let Revived { task, parameters, file, inbox, view, ledger, rounds } = revived;
-        let worker = Worker {
-            task: task.config.id.clone(),
-            spec: task.config.model.clone(),
-            mode: task.config.plan.mode,
-            optimizer: task.config.optimizer.clone(),
-            parameters,
-            keep: task.config.checkpoints,
-            privacy: task.config.privacy.as_ref().map(|config| Arc::clone(&config.privacy)),
-            noise: central_noise(self.store.as_ref(), &task.config)?,
-            store: Arc::clone(&self.store),
-            metrics: task.metrics.clone(),
-            attempt: None,
-        };
+        let revived = revive(&self.store, config, &self.metrics, capacity)?;
+        let Revived { task, core, worker, inbox, file } = revived;
         let commands = task.commands.clone();
         let (folding, thread) = Folding::start(worker, move |command| {
             // Without a coordinator there is nobody left to tell.
@@ -184,8 +171,6 @@ impl Server {
         let newest = task.view.borrow().model.clone();
         self.models.publish(&task.config.id, newest.sha256, file);
         evaluate_pending(self.store.as_ref(), &self.evaluator, &task)?;
-        let metrics = Arc::clone(&self.metrics);
-        let core = Core::new(Arc::clone(&task), metrics, view, rounds, ledger, task.now());
         let coordinator = Coordinator {
             core,
             task: Arc::clone(&task),
@@ -322,36 +307,88 @@ fn start(
 }
 
 /// A task as it was left, or a new one.
-struct Revived {
-    task: Arc<Task>,
-    parameters: Arc<Vec<f32>>,
-    file: Bytes,
-    inbox: mpsc::Receiver<Command>,
-    view: watch::Sender<Arc<TaskView>>,
-    ledger: Option<Ledger>,
-    rounds: Rounds,
+pub(crate) struct Revived {
+    pub task: Arc<Task>,
+    pub core: Core,
+    pub worker: Worker,
+    pub inbox: mpsc::Receiver<Command>,
+    /// The newest model.
+    pub file: Bytes,
 }
 
-fn revive(
-    store: &dyn Store,
+/// Brings a task back from the store, or makes it there. Blocking.
+pub(crate) fn revive(
+    store: &Arc<dyn Store>,
     config: TaskConfig,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     capacity: usize,
 ) -> Result<Revived, ServeError> {
     let checkpoint = match store.load(&config.id, &config.definition(), HISTORY)? {
         Some(checkpoint) => checkpoint,
-        None => create(store, &config)?,
+        None => create(store.as_ref(), &config)?,
     };
     let damaged = |source| ServeError::Model { task: config.id.clone(), source };
     let parameters = safetensors::read(&config.model, &checkpoint.model).map_err(damaged)?;
-    let history = VecDeque::from(checkpoint.history);
-    let newest = history.back().expect("a checkpoint has at least one record");
     let ledger = match &config.privacy {
         Some(privacy) => Some(Ledger::new(privacy, &store.debits(&config.id)?)),
         None => None,
     };
-    let clipping_norm = newest.clipping_norm;
-    let spent = ledger.as_ref().map(|ledger| Spent {
+    let history = VecDeque::from(checkpoint.history);
+    let newest = history.back().expect("a checkpoint has at least one record");
+    let standing = store.standing(&config.id)?;
+    let rounds = rounds_after(&config, newest.round, ledger.as_ref(), standing);
+    tracing::info!(task = %config.id, round = newest.round, model = %newest.sha256, "task ready");
+    let task_metrics = metrics.task(&config.id);
+    task_metrics.resumed(newest.round);
+    let spent = ledger.as_ref().map(|ledger| spent(&config, ledger, newest.clipping_norm));
+    if let Some(spent) = spent {
+        task_metrics.privacy_epsilon.set(spent.epsilon);
+    }
+    let (view, receiver) = watch::channel(Arc::new(TaskView {
+        progress: rounds.progress(),
+        model: model_ref(newest),
+        evaluation: last_evaluation(&history),
+        privacy: spent,
+        history: Arc::new(history),
+    }));
+    let (commands, inbox) = mpsc::channel(capacity);
+    let task = Arc::new(Task {
+        commands,
+        view: receiver,
+        traffic: Traffic::default(),
+        metrics: task_metrics,
+        epoch: Instant::now(),
+        config,
+    });
+    let worker = worker(store, &task, parameters)?;
+    let metrics = Arc::clone(metrics);
+    let core = Core::new(Arc::clone(&task), metrics, view, rounds, ledger, Time::default());
+    Ok(Revived { task, core, worker, inbox, file: checkpoint.model })
+}
+
+fn worker(
+    store: &Arc<dyn Store>,
+    task: &Task,
+    parameters: Vec<f32>,
+) -> Result<Worker, StoreError> {
+    let config = &task.config;
+    Ok(Worker {
+        task: config.id.clone(),
+        spec: config.model.clone(),
+        mode: config.plan.mode,
+        optimizer: config.optimizer.clone(),
+        parameters: Arc::new(parameters),
+        keep: config.checkpoints,
+        privacy: config.privacy.as_ref().map(|config| Arc::clone(&config.privacy)),
+        noise: central_noise(store.as_ref(), config)?,
+        store: Arc::clone(store),
+        metrics: task.metrics.clone(),
+        attempt: None,
+    })
+}
+
+fn spent(config: &TaskConfig, ledger: &Ledger, clipping_norm: Option<f64>) -> Spent {
+    Spent {
         epsilon: ledger.spent_epsilon(),
         participations: ledger.most_participations(),
         debits: ledger.debits(),
@@ -359,37 +396,14 @@ fn revive(
         clipping_norm: clipping_norm
             .or(config.policy().map(|policy| policy.clipping_norm))
             .unwrap_or(1.0),
-    });
-    let standing = store.standing(&config.id)?;
-    let rounds = rounds_after(&config, newest.round, ledger.as_ref(), standing);
-    let evaluated = history.iter().rev().find_map(|record| {
-        let quality = record.quality?;
-        Some(Evaluation { round: record.round, accuracy: quality.accuracy, loss: quality.loss })
-    });
-    tracing::info!(task = %config.id, round = newest.round, model = %newest.sha256, "task ready");
-    let task_metrics = metrics.task(&config.id);
-    task_metrics.round.set(newest.round as f64);
-    if let Some(spent) = spent {
-        task_metrics.privacy_epsilon.set(spent.epsilon);
     }
-    let (view, receiver) = watch::channel(Arc::new(TaskView {
-        progress: rounds.progress(),
-        model: model_ref(newest),
-        evaluation: evaluated,
-        privacy: spent,
-        history: Arc::new(history),
-    }));
-    let (commands, inbox) = mpsc::channel(capacity);
-    let task = Task {
-        config,
-        commands,
-        view: receiver,
-        traffic: Traffic::default(),
-        metrics: task_metrics,
-        epoch: Instant::now(),
-    };
-    let (task, parameters) = (Arc::new(task), Arc::new(parameters));
-    Ok(Revived { task, parameters, file: checkpoint.model, inbox, view, ledger, rounds })
+}
+
+fn last_evaluation(history: &VecDeque<RoundRecord>) -> Option<Evaluation> {
+    history.iter().rev().find_map(|record| {
+        let Quality { accuracy, loss } = record.quality?;
+        Some(Evaluation { round: record.round, accuracy, loss })
+    })
 }
 
 /// The machine of a task with so many completed rounds.
