@@ -99,7 +99,7 @@ pub(crate) enum CreateTaskError {
 impl Server {
     /// Blocking.
     fn start_added(&self, toml: &str) -> Result<(), CreateTaskError> {
-        let config = TaskConfig::from_toml(toml, &self.config)?;
+        let config = Config::task_from_toml(toml, &self.config)?;
         self.evaluator.add(&config).map_err(ServeError::from)?;
         Ok(self.start_task(config)?)
     }
@@ -143,7 +143,7 @@ impl Server {
 
     /// Blocking.
     fn create_task_now(&self, toml: &str) -> Result<TaskId, CreateTaskError> {
-        let config = TaskConfig::from_toml(toml, &self.config)?;
+        let config = Config::task_from_toml(toml, &self.config)?;
         let id = config.id.clone();
         if self.task(&id).is_some() {
             return Err(CreateTaskError::Taken(id));

@@ -194,39 +194,6 @@ impl ServerConfig {
     }
 }
 
-impl TaskConfig {
-    /// Reads the TOML of one task, written as in a config: `[[task]]` and the
-    /// tables below it.
-    ///
-    /// # Errors
-    ///
-    /// All [`Mistakes`] there are.
-    pub fn from_toml(text: &str, server: &ServerConfig) -> Result<Self, Mistakes> {
-        let findings = Findings::default();
-        let task = match Figment::from(Toml::string(text)).extract::<Dict>() {
-            Ok(dict) => read_one(dict, server, &findings),
-            Err(errors) => {
-                errors.into_iter().for_each(|e| findings.mistake("", e.to_string()));
-                None
-            }
-        };
-        let mistakes = findings.mistakes.into_inner();
-        task.filter(|_| mistakes.is_empty()).ok_or(Mistakes(mistakes))
-    }
-}
-
-fn read_one(dict: Dict, server: &ServerConfig, findings: &Findings) -> Option<TaskConfig> {
-    let root = Section::new(findings, "", "", dict);
-    let mut sections = root.tables("task", "task");
-    if sections.len() != 1 {
-        let problem = format!("one task is wanted, written [[task]]; there are {}", sections.len());
-        root.mistake("task", problem);
-    }
-    let task = sections.pop().and_then(|section| TaskConfig::read(section, server));
-    root.finish();
-    task
-}
-
 /// What the task promises, in a line.
 fn privacy_summary(task: &TaskConfig) -> String {
     let Some(PrivacyConfig { privacy, counting, .. }) = &task.privacy else {
