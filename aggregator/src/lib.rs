@@ -13,9 +13,12 @@ mod http;
 mod ledger;
 mod metrics;
 mod models;
+mod platform;
 pub mod round;
 mod server;
 mod session;
+#[cfg(test)]
+mod simulation;
 pub mod storage;
 mod task;
 

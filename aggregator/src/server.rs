@@ -340,6 +340,7 @@ pub(crate) fn revive(
     tracing::info!(task = %config.id, round = newest.round, model = %newest.sha256, "task ready");
     let task_metrics = metrics.task(&config.id);
     task_metrics.resumed(newest.round);
+    task_metrics.standing(standing);
     let spent = ledger.as_ref().map(|ledger| spent(&config, ledger, newest.clipping_norm));
     if let Some(spent) = spent {
         task_metrics.privacy_epsilon.set(spent.epsilon);

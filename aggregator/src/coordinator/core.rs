@@ -193,7 +193,7 @@ impl Core {
             }
         }
         self.publish_at = None;
-        self.task.metrics.clients.set(progress.clients as f64);
+        self.task.metrics.progress(&progress);
         self.view.send_replace(Arc::new(TaskView {
             progress,
             model: self.model.clone(),
@@ -359,6 +359,7 @@ impl Step<'_> {
             Effect::Invite(client, round, deadline) => {
                 let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
                 let invitation = Invitation { round, model, deadline, privacy };
+                self.core.task.metrics.invitations.increment(1);
                 self.core.members.notify(client, Order::Invited(invitation));
             }
             Effect::Advance(round, stage) => {
@@ -459,9 +460,8 @@ impl Step<'_> {
             model = %record.sha256,
             "round completed"
         );
-        let metrics = &self.core.task.metrics;
-        metrics.completed.increment(1);
-        metrics.round_seconds.record(record.seconds);
+        let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
+        self.core.task.metrics.completed(record.round, took);
         self.core.acts.push(Act::Evaluate(record.round, Arc::clone(&model.parameters)));
         self.announce(model);
     }
@@ -470,7 +470,7 @@ impl Step<'_> {
     fn announce(&mut self, model: GlobalModel) {
         let GlobalModel { record, file, .. } = model;
         let core = &mut *self.core;
-        core.task.metrics.round.set(record.round as f64);
+        core.task.metrics.resumed(record.round);
         core.model = model_ref(&record);
         if let (Some(spent), Some(clipping_norm)) = (&mut core.spent, record.clipping_norm) {
             spent.clipping_norm = clipping_norm;
@@ -499,11 +499,9 @@ impl Step<'_> {
             record.quality = Some(quality);
         }
         if core.evaluation.is_none_or(|evaluation| evaluation.round <= round) {
-            core.evaluation = Some(Evaluation { round, accuracy, loss });
-            core.task.metrics.loss.set(loss);
-            if let Some(accuracy) = accuracy {
-                core.task.metrics.accuracy.set(accuracy);
-            }
+            let evaluation = Evaluation { round, accuracy, loss };
+            core.evaluation = Some(evaluation);
+            core.task.metrics.evaluated(&evaluation);
         }
     }
 
@@ -542,6 +540,7 @@ impl Step<'_> {
             let task = &self.core.task.config.id;
             tracing::info!(%task, ?operation, "the operator has decided");
             self.step(Event::Operated(operation));
+            self.core.task.metrics.standing(self.core.rounds().standing());
         }
         let standing = self.core.rounds().standing();
         if let Some(answer) = self.core.operation.take() {

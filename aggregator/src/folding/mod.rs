@@ -258,8 +258,7 @@ impl Worker {
         attempt.discounted += weights.0;
         attempt.undiscounted += weights.1;
         if bytes > 0 {
-            self.metrics.folded.increment(bytes);
-            self.metrics.fold_seconds.increment(start.elapsed().as_secs_f64());
+            self.metrics.folded(bytes, start.elapsed());
         }
         None
     }

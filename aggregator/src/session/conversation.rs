@@ -98,6 +98,13 @@ impl Conversation {
         self.seat.part.as_ref().map(|(round, _)| *round)
     }
 
+    /// Whether this very update was accepted.
+    #[cfg(test)]
+    pub(crate) fn has_accepted(&self, begin: &UpdateBegin) -> bool {
+        let settled = self.seat.settled.as_ref();
+        settled.is_some_and(|s| s.begin == *begin && s.verdict == UpdateVerdict::Accepted)
+    }
+
     /// Takes something in and says what to do.
     pub(crate) fn handle(&mut self, input: Input, now: Time) -> Vec<Output> {
         let mut out = Vec::new();

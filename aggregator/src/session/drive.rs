@@ -74,7 +74,7 @@ where
     };
     let Session { conversation, membership, .. } = session;
     let departure = match &end {
-        End::Lost(_) => Departure::Lost,
+        End::Lost | End::NotReading => Departure::Lost,
         // It may only have lost its network.
         End::Refused(refusal) if refusal.code == RefusalCode::Timeout => Departure::Lost,
         _ => Departure::Closed,

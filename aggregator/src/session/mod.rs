@@ -25,6 +25,7 @@ use tracing::Instrument;
 pub(crate) use conversation::{Conversation, Input, Output};
 pub(crate) use seat::Seat;
 
+use crate::metrics::SessionEnd;
 use crate::server::Server;
 use socket::{Socket, SocketError};
 
@@ -33,8 +34,10 @@ use socket::{Socket, SocketError};
 pub(crate) enum End {
     /// The client said goodbye.
     Closed,
-    /// The connection broke, or the client does not read.
-    Lost(&'static str),
+    /// The connection broke.
+    Lost,
+    /// The client does not read what it is sent.
+    NotReading,
     /// The server says no.
     Refused(Refusal),
     /// The bytes are not WebSocket.
@@ -58,28 +61,21 @@ impl End {
         )
     }
 
-    /// Why the session ended, in a log line or a metric's label.
-    fn reason(&self) -> &'static str {
+    /// Why the session ended, for the metrics.
+    fn reason(&self) -> SessionEnd {
         match self {
-            Self::Closed => "closed",
-            Self::Lost(reason) => reason,
+            Self::Closed => SessionEnd::Closed,
+            Self::Lost => SessionEnd::Lost,
+            Self::NotReading => SessionEnd::Slow,
             Self::Refused(refusal) => match refusal.code {
-                RefusalCode::UnsupportedVersion => "unsupported_version",
-                RefusalCode::MalformedMessage => "malformed_message",
-                RefusalCode::UnexpectedMessage => "unexpected_message",
-                RefusalCode::MessageTooLarge => "message_too_large",
-                RefusalCode::UnknownTask => "unknown_task",
-                RefusalCode::TaskClosed => "task_closed",
-                RefusalCode::Overloaded => "overloaded",
-                RefusalCode::Timeout => "timeout",
-                RefusalCode::ShuttingDown => "shutting_down",
-                RefusalCode::Replaced => "replaced",
-                RefusalCode::NotSelected => "not_selected",
-                RefusalCode::Unauthorized => "unauthorized",
+                RefusalCode::Timeout => SessionEnd::Idle,
+                RefusalCode::Replaced => SessionEnd::Replaced,
+                RefusalCode::NotSelected => SessionEnd::SentAway,
+                _ => SessionEnd::Refused,
             },
-            Self::Protocol(_) => "not_websocket",
-            Self::TooBig(_) => "message_too_large",
-            Self::GoingAway => "shutting_down",
+            Self::Protocol(_) => SessionEnd::Protocol,
+            Self::TooBig(_) => SessionEnd::TooBig,
+            Self::GoingAway => SessionEnd::GoingAway,
         }
     }
 }
@@ -88,8 +84,8 @@ impl From<SocketError> for End {
     fn from(error: SocketError) -> Self {
         match error {
             SocketError::Closed => Self::Closed,
-            SocketError::Broken => Self::Lost("connection_lost"),
-            SocketError::NotReading => Self::Lost("not_reading"),
+            SocketError::Broken => Self::Lost,
+            SocketError::NotReading => Self::NotReading,
             SocketError::Protocol(problem) => Self::Protocol(problem),
             SocketError::TooBig(problem) => Self::TooBig(problem),
         }
@@ -106,19 +102,21 @@ where
 {
     let id = format!("{:016x}", rand::random::<u64>());
     let span = tracing::info_span!("session", session = id, round = tracing::field::Empty);
-    converse(stream, accepted, id, server).instrument(span).await;
+    server.metrics.sessions.up();
+    converse(stream, accepted, id, &server).instrument(span).await;
+    server.metrics.sessions.down();
 }
 
-async fn converse<S>(stream: S, accepted: Instant, id: String, server: Arc<Server>)
+async fn converse<S>(stream: S, accepted: Instant, id: String, server: &Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut socket = Socket::new(stream, server.config.idle_timeout).await;
-    let end = session(&mut socket, accepted, id, &server).await;
-    tracing::debug!(reason = end.reason(), ?end, "session ended");
+    let end = session(&mut socket, accepted, id, server).await;
+    tracing::debug!(?end, "session ended");
     server.metrics.session_ended(end.reason());
     match end {
-        End::Closed | End::Lost(_) => {}
+        End::Closed | End::Lost | End::NotReading => {}
         End::Refused(refusal) => {
             server.metrics.refused(refusal.code);
             let close = CloseCode::from(refusal.code.close_code());
