@@ -52,8 +52,6 @@ pub struct ServerConfig {
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
     pub idle_timeout: Duration,
-    /// Global models kept for each task, newest first; 0 keeps all. Default 10.
-    pub keep_models: usize,
 }
 
 /// Everything that is wrong with a config, at least one mistake.
@@ -175,7 +173,6 @@ impl ServerConfig {
                 value::duration(tenth, HOUR),
             ),
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
-            keep_models: section.or("keep_models", 10, value::whole(0)),
         };
         if config.store.exists() && !config.store.is_dir() {
             let problem = format!("{} is not a folder", config.store.display());
