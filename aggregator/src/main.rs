@@ -1,5 +1,6 @@
 //! The command line of the aggregator. Everything it starts is in the library.
 
+mod cli;
 mod privacy;
 
 use std::io::IsTerminal;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use cli::store::StoreCommand;
 use fedra_aggregator::config::{Config, Mistake, Mistakes};
 use fedra_aggregator::{evaluation, run};
 use privacy::{PlanArguments, ReportArguments};
@@ -38,6 +40,11 @@ enum Command {
         #[arg(long, default_value = "fedra.toml")]
         config: PathBuf,
     },
+    /// Checks, repairs or copies the store.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// What a private task would cost, and what one has cost.
     Privacy {
         #[command(subcommand)]
@@ -65,6 +72,7 @@ const BAD_CONFIG: u8 = 2;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { config } => check(&config),
+        Command::Store { command } => command.run(),
         Command::Privacy { command: PrivacyCommand::Plan(plan) } => plan.run(),
         Command::Privacy { command: PrivacyCommand::Report(report) } => report.run(),
         Command::Serve { config, log_format } => {

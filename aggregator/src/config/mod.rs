@@ -57,8 +57,6 @@ pub struct ServerConfig {
     /// A server that is told to stop waits this long for the rounds under way.
     /// Default 20 s.
     pub drain_timeout: Duration,
-    /// Global models kept for each task, newest first; 0 keeps all. Default 10.
-    pub keep_models: usize,
     /// `[server.admin]`: lets an operator in. Without it there is no admin API.
     pub admin: Option<OperatorToken>,
 }
@@ -220,7 +218,6 @@ impl ServerConfig {
                 20 * second,
                 value::duration(Duration::ZERO, HOUR),
             ),
-            keep_models: section.or("keep_models", 10, value::whole(0)),
             admin: admin::read(section.table("admin", "server.admin")),
         };
         if config.store.exists() && !config.store.is_dir() {

@@ -1,6 +1,7 @@
 //! The numbers that govern a task's rounds, what an operator has said about
 //! them, and the machine's notion of time.
 
+use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
@@ -163,6 +164,16 @@ pub enum Standing {
     Paused,
     /// The task is over.
     Stopped,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 impl Standing {

@@ -1,0 +1,3 @@
+//! The commands of `fedra-aggregator`, one file each.
+
+pub mod store;
