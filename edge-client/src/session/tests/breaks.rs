@@ -285,7 +285,8 @@ impl World {
     /// Connections hold from now on.
     fn finish(&mut self) {
         for step in 0.. {
-            if self.server.is_done() && self.accepted == 1 && self.down.is_empty() {
+            let done = self.server.is_done() && self.accepted == 1 && self.down.is_empty();
+            if done && self.rig.session.is_member() {
                 break;
             }
             assert!(step < ENOUGH, "the round does not end");
