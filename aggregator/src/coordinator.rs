@@ -26,7 +26,9 @@ use crate::folding::{
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::round::{AbandonReason, Budget, ClientId, Effect, Event, Progress, Rounds, Stage, Time};
+use crate::round::{
+    AbandonReason, Budget, ClientId, Effect, Event, Progress, Rounds, Stage, Tally, Time,
+};
 use crate::storage::{Debit, Quality};
 use crate::task::{HISTORY, Spent, Task, TaskView, model_ref};
 
@@ -80,6 +82,8 @@ pub(crate) enum Order {
     Struck(RoundId, UpdateFault),
     /// Go: another connection stands for the same subject.
     Replaced,
+    /// Go: enough others wait. Come back after this.
+    SentAway(Duration),
 }
 
 /// An invitation into a round, until it is withdrawn.
@@ -330,7 +334,11 @@ impl Coordinator {
             }
             Effect::Advance(round, stage) => self.advance(round, stage, state),
             Effect::Dismiss(client, _) => notify(state, client, Order::Rest),
-            Effect::Answer(_, _, verdict) => {
+            Effect::SendAway(client, retry_after) => {
+                notify(state, client, Order::SentAway(retry_after));
+                self.leave(client, state);
+            }
+            Effect::Answer { verdict, .. } => {
                 let Some(report) = report.take() else { return };
                 if verdict == UpdateVerdict::Accepted {
                     let subject = state.sessions.get(&report.client).and_then(|m| m.subject);
@@ -339,7 +347,9 @@ impl Coordinator {
                 // A session that is gone needs no answer.
                 let _ = report.verdict.send(verdict);
             }
-            Effect::Finalize(round) => self.finalize(round, state),
+            Effect::Finalize(round, tally) => self.finalize(round, tally, state),
+            // The sum goes on; its round is named when it is finalised.
+            Effect::Renumber { .. } => {}
             Effect::Complete(round) => self.complete(round, state),
             Effect::Abandon(round, reason) => self.abandon(round, reason),
         }
@@ -353,8 +363,8 @@ impl Coordinator {
         });
     }
 
-    fn finalize(&mut self, round: RoundId, state: &mut State) {
-        let Progress { cohort, reported, weight, .. } = self.rounds().progress();
+    fn finalize(&mut self, round: RoundId, tally: Tally, state: &mut State) {
+        let Tally { cohort, reported, weight } = tally;
         state.traffic = self.task.traffic.take();
         let figures = RoundFigures {
             round: round.round,

@@ -28,7 +28,7 @@ use crate::http;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::round::{Budget, Rounds};
+use crate::round::{Budget, Rounds, Standing};
 use crate::storage::{Checkpoint, RedbStore, RoundRecord, Store, StoreError};
 use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
 
@@ -306,7 +306,7 @@ fn revive(
 fn rounds_after(config: &TaskConfig, completed: u64, ledger: Option<&Ledger>) -> Rounds {
     let (attempt, budget) = ledger
         .map_or((0, Budget::Left), |ledger| (ledger.next_attempt(completed + 1), ledger.budget()));
-    Rounds::new(config.plan.clone(), completed, attempt, budget)
+    Rounds::new(config.plan.clone(), completed, attempt, budget, Standing::Running)
 }
 
 /// The generator of the server's own noise, for a central policy. Its secret is

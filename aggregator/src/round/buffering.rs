@@ -215,7 +215,7 @@ impl Buffering {
     }
 
     /// Closes the round and opens the next, if there is to be one.
-    fn close(self, context: &mut Context<'_>) -> Result<Phase, Self> {
+    fn close(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
         let storing = Finalizing::new(self.round, self.tally());
         context.effects.push(Effect::Finalize(self.round, self.tally()));
         let next = context.fresh(self.round.round + 1);

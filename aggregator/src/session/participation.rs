@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::{
-    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, RefusalCode,
+    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal, RefusalCode,
     RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin, UpdateChunk,
     UpdateFault, UpdateOutcome, UpdateVerdict,
 };
@@ -186,6 +186,11 @@ where
                 self.part = Some((round, Part::Left));
                 self.outcome(round, UpdateVerdict::Rejected(fault), "").await
             }
+            Order::SentAway(after) => Err(End::Refused(Refusal {
+                code: RefusalCode::NotSelected,
+                message: "enough clients wait for this round; come back later".to_owned(),
+                retry_after: Some(after),
+            })),
             Order::Replaced => {
                 let message = "another connection of this device has taken part in this one's \
                                place; close the other one, or this one";
@@ -226,7 +231,7 @@ where
             model,
             training: self.training(round),
             deadline: deadline.saturating_duration_since(Instant::now()),
-            max_staleness: 0,
+            max_staleness: self.session.task.config.plan.mode.max_staleness(),
             privacy,
         };
         Ok(self.socket.send(&ServerMessage::RoundAssignment(assignment)).await?)
