@@ -412,10 +412,14 @@ impl World {
         prop_assert_eq!((client, round), (of, wanted));
         if verdict != UpdateVerdict::Accepted {
             prop_assert_eq!(staleness, 0);
+            if verdict == UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange) {
+                self.duties.remove(&client);
+            }
             return Ok(());
         }
         prop_assert!(self.accepted.insert((client, round, stage)), "counted twice");
-        prop_assert!(self.invitations[&client].contains(&round));
+        let invitations = self.invitations.get(&client);
+        prop_assert!(invitations.is_some_and(|rounds| rounds.contains(&round)));
         prop_assert_eq!(stage, self.stage);
         prop_assert!(self.preparing.is_none());
         let open = self.open.expect("accepted into an open round");

@@ -97,6 +97,8 @@ fn who_has_answered_and_left_counts_but_is_not_waited_for() {
     script.step(Event::Left(ClientId(2)));
     script.send(3, R1, Stage::MaskedInput);
     assert_eq!(script.rounds.members(), [ClientId(3)]);
+    let progress = script.rounds.progress();
+    assert_eq!((progress.cohort, progress.reported, progress.left), (4, 2, 2));
     script.prepare(Stage::UnmaskingShares);
     let closed = script.send(3, R1, Stage::UnmaskingShares);
     // Both are in the sum.
@@ -111,6 +113,7 @@ fn nobody_is_invited_before_the_debit_is_durable() {
     assert_eq!(effects, [Effect::Open(R1), Effect::Advance(R1, Stage::Update)]);
     assert_eq!(script.rounds.members().len(), 4);
     assert_eq!(script.rounds.wake_at(), None);
+    assert_eq!(script.report(2, R1), [answer(2, R1, WRONG_STEP)]);
     script.step(Event::Left(ClientId(1)));
     let invite = |id| Effect::Invite(ClientId(id), R1, Time(PLAN.deadline));
     assert_eq!(script.prepare(Stage::Update), [invite(2), invite(3), invite(4)]);
