@@ -161,11 +161,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
         mode: mode(&section, is_private),
         invited,
         minimum_cohort,
-        selection_window: duration(
-            "selection_window",
-            Duration::from_millis(500),
-            Duration::ZERO,
-        ),
+        selection_window: duration("selection_window", Duration::from_millis(500), Duration::ZERO),
         report_goal,
         minimum_reports: section.or(
             "minimum_reports",

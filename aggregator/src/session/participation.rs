@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::{
-    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal, RefusalCode,
-    RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin, UpdateChunk,
-    UpdateFault, UpdateOutcome, UpdateVerdict,
+    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal,
+    RefusalCode, RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin,
+    UpdateChunk, UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};

@@ -126,10 +126,7 @@ fn a_staleness_of_nothing_lets_only_the_newest_model_count() {
     script.report(1, R1);
     script.report(2, R1);
     let closed = script.report(3, R1);
-    assert_eq!(
-        closed,
-        [accepted(3, R1, 0), finalize(R1, 4, 3), Effect::Open(R2), dismiss(4, R1)]
-    );
+    assert_eq!(closed, [accepted(3, R1, 0), finalize(R1, 4, 3), Effect::Open(R2), dismiss(4, R1)]);
     assert_eq!(script.report(4, R1), [answer(4, R1, STALE)]);
     assert_eq!(invited(&script.step(Event::Stored(R1))), [1, 2, 3, 4]);
 }
@@ -153,10 +150,7 @@ fn the_deadline_closes_a_buffer_with_the_fewest_reports() {
     assert_eq!(script.wait(BUFFERED.deadline - NANO), []);
     let closed = script.wait(NANO);
     // Those at work since the beginning have outlived their own deadlines too.
-    assert_eq!(
-        closed,
-        [dismiss(3, R1), dismiss(4, R1), finalize(R1, 4, 2), Effect::Open(R2)]
-    );
+    assert_eq!(closed, [dismiss(3, R1), dismiss(4, R1), finalize(R1, 4, 2), Effect::Open(R2)]);
     assert_eq!(script.report(3, R1), [answer(3, R1, LATE)]);
 }
 
@@ -201,10 +195,7 @@ fn a_buffer_that_is_full_waits_for_the_one_before() {
     script.wait(BUFFERED.deadline * 2);
     assert_eq!(script.rounds.wake_at(), None);
     let effects = script.step(Event::Stored(R1));
-    assert_eq!(
-        effects,
-        [Effect::Complete(R1), finalize(R2, 3, 3), Effect::Open(round(3, 0))]
-    );
+    assert_eq!(effects, [Effect::Complete(R1), finalize(R2, 3, 3), Effect::Open(round(3, 0))]);
     assert_eq!(invited(&script.step(Event::Stored(R2))).len(), 6);
 }
 
@@ -216,10 +207,7 @@ fn a_buffer_that_was_not_stored_gives_its_number_to_the_next() {
     let again = round(1, 1);
     assert_eq!(
         effects[..2],
-        [
-            Effect::Abandon(R1, AbandonReason::NotStored),
-            Effect::Renumber { from: R2, to: again }
-        ]
+        [Effect::Abandon(R1, AbandonReason::NotStored), Effect::Renumber { from: R2, to: again }]
     );
     // All may train again from the same model: what they did is lost.
     assert_eq!(invited(&effects), [1, 2, 3, 4]);
@@ -229,10 +217,7 @@ fn a_buffer_that_was_not_stored_gives_its_number_to_the_next() {
     assert_eq!(script.report(1, again), [accepted(1, again, 0)]);
     let closed = script.report(2, again);
     // The name that was given up is not used again.
-    assert_eq!(
-        closed,
-        [accepted(2, again, 0), finalize(again, 5, 3), Effect::Open(round(2, 1))]
-    );
+    assert_eq!(closed, [accepted(2, again, 0), finalize(again, 5, 3), Effect::Open(round(2, 1))]);
     assert_eq!(script.step(Event::Stored(again))[0], Effect::Complete(again));
 }
 
@@ -297,7 +282,8 @@ fn odd_reports_get_typed_answers() {
     assert_eq!(script.report(1, R2), [answer(1, R2, UNKNOWN)]);
     let wrong = UpdateVerdict::Rejected(UpdateFault::WrongStep);
     assert_eq!(script.send(1, R1, Stage::Keys), [answer(1, R1, wrong)]);
-    let heavy = Event::Reported { client: ClientId(1), round: R1, stage: Stage::Update, weight: 101 };
+    let heavy =
+        Event::Reported { client: ClientId(1), round: R1, stage: Stage::Update, weight: 101 };
     let range = UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange);
     assert_eq!(script.step(heavy), [answer(1, R1, range)]);
     assert_eq!(script.rounds.progress().left, 1);

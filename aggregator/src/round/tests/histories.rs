@@ -189,12 +189,8 @@ impl World {
             },
             Move::Lose(id) => Event::Lost(connected(id)?),
             Move::Leave(id) => known(id).map(|_| Event::Left(ClientId(id)))?,
-            Move::Pause(id) => {
-                Event::AvailabilityChanged(connected(id)?, Availability::Paused)
-            }
-            Move::Resume(id) => {
-                Event::AvailabilityChanged(connected(id)?, Availability::Available)
-            }
+            Move::Pause(id) => Event::AvailabilityChanged(connected(id)?, Availability::Paused),
+            Move::Resume(id) => Event::AvailabilityChanged(connected(id)?, Availability::Available),
             Move::Decline(id) => Event::Declined(connected(id)?, *invitations(id)?.last()?),
             Move::Refuse(id) => Event::Refused(ClientId(id), *invitations(id)?.last()?),
             Move::Report(id, weight) => {
@@ -202,9 +198,7 @@ impl World {
                 reported(id, *invitations(id)?.last()?, weight)
             }
             Move::ReportOld(id) => reported(id, *invitations(id)?.iter().nth_back(1)?, 1),
-            Move::ReportNonsense(id, round, attempt) => {
-                reported(id, RoundId { round, attempt }, 1)
-            }
+            Move::ReportNonsense(id, round, attempt) => reported(id, RoundId { round, attempt }, 1),
             Move::Prepare => Event::Prepared(self.open?, self.preparing.take()?),
             Move::FailToPrepare => Event::NotPrepared(self.open?, self.preparing.take()?),
             Move::Store => self.store(),
@@ -502,9 +496,7 @@ impl World {
             let rests = match self.standing {
                 _ if self.budget == Budget::Spent => rounds.is_finished(),
                 Standing::Stopped => rounds.is_finished(),
-                Standing::Paused => {
-                    rounds.is_finished() || progress.phase == RoundPhase::Paused
-                }
+                Standing::Paused => rounds.is_finished() || progress.phase == RoundPhase::Paused,
                 Standing::Running => {
                     rounds.is_finished() || progress.phase == RoundPhase::Selecting
                 }

@@ -193,9 +193,6 @@ fn a_roll_back_abandons_secure_aggregation() {
     script.join(4);
     script.all_send(&[1, 2, 3], Stage::Keys);
     let effects = script.step(Event::Restored(1));
-    assert_eq!(
-        effects[..4],
-        [dismiss(1, R1), dismiss(2, R1), dismiss(3, R1), rolled_back(R1)]
-    );
+    assert_eq!(effects[..4], [dismiss(1, R1), dismiss(2, R1), dismiss(3, R1), rolled_back(R1)]);
     assert_eq!(script.step(Event::Prepared(R1, Stage::Shares)), []);
 }

@@ -11,10 +11,7 @@ fn secure_aggregation_from_keys_to_the_model() {
     assert_eq!(script.send(1, R1, Stage::Update), [answer(1, R1, WRONG_STEP)]);
     let closed = script.all_send(&[1, 2, 3], Stage::Keys);
     let advance = |stage| Effect::Advance(R1, stage);
-    assert_eq!(
-        closed,
-        [answer(3, R1, ACCEPTED), dismiss(4, R1), advance(Stage::Shares)]
-    );
+    assert_eq!(closed, [answer(3, R1, ACCEPTED), dismiss(4, R1), advance(Stage::Shares)]);
     assert_eq!(script.phase(), RoundPhase::Sharing);
     // Nobody has been asked yet.
     assert_eq!(script.rounds.wake_at(), None);
@@ -165,4 +162,3 @@ fn a_subject_that_is_spent_is_not_invited_again() {
     let effects = script.wait(PLAN.selection_window);
     assert_eq!(effects.len(), 3, "{effects:?}");
 }
-

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// Two are invited, one may wait.
-const NARROW: RoundPlan =
-    RoundPlan { invited: 2, report_goal: 2, waiting_room: Some(1), ..PLAN };
+const NARROW: RoundPlan = RoundPlan { invited: 2, report_goal: 2, waiting_room: Some(1), ..PLAN };
 
 fn sent_away(effects: &[Effect]) -> Vec<(ClientId, Duration)> {
     let sent = |effect: &Effect| match effect {

@@ -17,10 +17,7 @@ fn a_round_from_selection_to_the_next() {
 
     assert_eq!(script.report(1, R1), [answer(1, R1, ACCEPTED)]);
     assert_eq!(script.report(2, R1), [answer(2, R1, ACCEPTED)]);
-    assert_eq!(
-        script.report(3, R1),
-        [answer(3, R1, ACCEPTED), dismiss(4, R1), finalize(R1, 4, 3)]
-    );
+    assert_eq!(script.report(3, R1), [answer(3, R1, ACCEPTED), dismiss(4, R1), finalize(R1, 4, 3)]);
     let progress = script.rounds.progress();
     assert_eq!((progress.cohort, progress.reported, progress.weight), (4, 3, 30));
     assert_eq!(script.report(4, R1), [answer(4, R1, LATE)]);
@@ -174,7 +171,8 @@ fn a_task_ends_after_its_last_round() {
     assert_eq!(script.rounds.progress().clients, 4);
     assert_eq!(script.report(4, R1), [answer(4, R1, LATE)]);
     assert_eq!(script.rounds.wake_at(), None);
-    let revived = Rounds::new(RoundPlan { rounds: Some(1), ..PLAN }, 1, 0, Budget::Left, Standing::Running);
+    let revived =
+        Rounds::new(RoundPlan { rounds: Some(1), ..PLAN }, 1, 0, Budget::Left, Standing::Running);
     assert!(revived.is_finished());
 }
 
@@ -194,7 +192,6 @@ fn selection_is_random_and_repeatable() {
     let different: BTreeSet<String> = (0..20).map(|seed| format!("{:?}", cohort(seed))).collect();
     assert!(different.len() > 10);
 }
-
 
 #[test]
 fn the_goal_does_not_close_a_round_before_its_minimum_duration() {
