@@ -164,11 +164,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
         mode: mode(&section, is_private),
         invited,
         minimum_cohort,
-        selection_window: duration(
-            "selection_window",
-            Duration::from_millis(500),
-            Duration::ZERO,
-        ),
+        selection_window: duration("selection_window", Duration::from_millis(500), Duration::ZERO),
         report_goal,
         minimum_reports: section.or(
             "minimum_reports",
@@ -284,6 +280,23 @@ fn check_weights(section: &Section<'_>, plan: &RoundPlan) {
         section.mistake(
             "max_weight",
             format!("{max_weight} examples from each of {reports} clients are more than the {MAX_TOTAL_WEIGHT} that one sum holds; use at most {most}, or lower {key}"),
+        );
+    }
+}
+
+fn check_times(section: &Section<'_>, plan: &RoundPlan) {
+    if plan.minimum_duration.is_zero() {
+        return;
+    }
+    if plan.mode != Mode::Synchronous {
+        let problem = "buffered rounds have no cohort that starts together; leave the key out";
+        section.mistake("minimum_duration", problem);
+    } else if plan.minimum_duration > plan.deadline {
+        let [minimum, deadline] =
+            [plan.minimum_duration, plan.deadline].map(humantime::format_duration);
+        section.mistake(
+            "minimum_duration",
+            format!("{minimum} is longer than the deadline ({deadline}), at which the round closes anyway; lower it, or raise the deadline"),
         );
     }
 }

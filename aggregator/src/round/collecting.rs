@@ -112,6 +112,8 @@ impl Collecting {
     ) -> (Self, UpdateVerdict) {
         let fault = match self.roster.expects(client) {
             Err(fault) => Some(fault),
+            // Before the debit is durable nothing is taken, whoever guesses the round.
+            Ok(()) if self.term.is_none() => Some(UpdateFault::WrongStep),
             Ok(()) if stage != plan.first_stage() => Some(UpdateFault::WrongStep),
             Ok(()) if !self.has_room_for(weight, plan) => {
                 self.roster.lose(client);

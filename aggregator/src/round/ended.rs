@@ -94,12 +94,7 @@ pub(super) fn next_attempt(round: RoundId) -> RoundId {
 }
 
 /// The phase between two rounds, before `next`; the end if there is to be none.
-pub(super) fn before(
-    next: RoundId,
-    plan: &RoundPlan,
-    budget: Budget,
-    standing: Standing,
-) -> Phase {
+pub(super) fn before(next: RoundId, plan: &RoundPlan, budget: Budget, standing: Standing) -> Phase {
     let finished = Finished(RoundId { round: next.round - 1, attempt: 0 });
     if budget == Budget::Spent || plan.rounds.is_some_and(|rounds| next.round > rounds) {
         return Phase::Finished(finished);

@@ -59,10 +59,10 @@ impl Securing {
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
-        let there = self.roster.working() + self.roster.answered();
-        let reported = match self.stage {
-            Stage::UnmaskingShares => self.survivors,
-            _ => self.roster.answered(),
+        // What is in the sum stays there, whoever helps to unmask it.
+        let (reported, there) = match self.stage {
+            Stage::UnmaskingShares => (self.survivors, self.survivors),
+            _ => (self.roster.answered(), self.roster.working() + self.roster.answered()),
         };
         Progress {
             cohort: self.invited,
