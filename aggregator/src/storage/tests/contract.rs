@@ -219,6 +219,32 @@ fn a_store_has_one_owner() {
 }
 
 #[test]
+fn a_store_of_an_earlier_version_is_read() {
+    let folder = TempDir::new().expect("a folder");
+    let task = id("a");
+    task_with_rounds(&RedbStore::open(folder.path()).expect("opens"), &task, 3);
+    // It had three tables less.
+    let path = folder.path().join("fedra.redb");
+    let database = redb::Database::open(path).expect("opens");
+    let transaction = database.begin_write().expect("begins");
+    let hashes = redb::TableDefinition::<(&str, u64), &[u8; 32]>::new;
+    transaction.delete_table(hashes("kept_models")).expect("deletes");
+    transaction.delete_table(hashes("models_set_aside")).expect("deletes");
+    let decisions = redb::TableDefinition::<(&str, u64), &[u8]>::new("decisions");
+    transaction.delete_table(decisions).expect("deletes");
+    transaction.commit().expect("commits");
+    drop(database);
+
+    let store = RedbStore::open(folder.path()).expect("opens");
+    assert!(store.check().expect("reads")[0].is_intact());
+    let checkpoint = store.load(&task, &definition(), 9).expect("loads").expect("is there");
+    assert_eq!(checkpoint.history.len(), 4);
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3]);
+    commit(&store, &task, 4);
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn decisions_read_well() {
     let json = |action| serde_json::to_string(&decision(9, action)).expect("plain data");
     assert_eq!(json(Action::Pause), r#"{"unix_seconds":9,"action":"pause"}"#);
