@@ -29,8 +29,8 @@ use serde::de::DeserializeOwned;
 
 use self::models::ModelFiles;
 use self::tables::{
-    ADDED, DEBITS, DECISIONS, KEPT, Numbered, OfTask, POLICIES, ROUNDS, SECRETS, TASKS, all_of,
-    json,
+    ADDED, DEBITS, DECISIONS, Hashes, KEPT, Numbered, OfTask, POLICIES, ROUNDS, SECRETS, TASKS,
+    all_of, json,
 };
 use super::disk::{Disk, System};
 use super::{
@@ -182,13 +182,17 @@ impl RedbStore {
 
     /// The rounds whose model is kept and the models' hashes, oldest first.
     fn kept(&self, task: &TaskId) -> Result<Vec<(u64, Sha256Hash)>, StoreError> {
+        self.hashes(KEPT, task)
+    }
+
+    fn hashes(&self, table: Hashes, task: &TaskId) -> Result<Vec<(u64, Sha256Hash)>, StoreError> {
         self.read(|transaction| {
-            let mut kept = Vec::new();
-            for entry in transaction.open_table(KEPT)?.range(all_of(task))? {
+            let mut hashes = Vec::new();
+            for entry in transaction.open_table(table)?.range(all_of(task))? {
                 let (key, sha256) = entry?;
-                kept.push((key.value().1, Sha256Hash::from_bytes(*sha256.value())));
+                hashes.push((key.value().1, Sha256Hash::from_bytes(*sha256.value())));
             }
-            Ok(kept)
+            Ok(hashes)
         })
     }
 

@@ -129,6 +129,9 @@ impl fmt::Display for Repair {
     }
 }
 
+/// By round: a model's hash, and whether the database has it as kept.
+type Wanted = BTreeMap<u64, (Sha256Hash, bool)>;
+
 /// A model that should be there.
 struct Found {
     check: ModelCheck,
@@ -168,21 +171,8 @@ impl RedbStore {
         task: &TaskId,
         last: &RoundRecord,
     ) -> Result<Inspection, StoreError> {
-        let mut wanted: BTreeMap<u64, (Sha256Hash, bool)> =
-            self.kept(task)?.into_iter().map(|(round, sha256)| (round, (sha256, true))).collect();
+        let (mut wanted, leftovers) = self.wanted(task)?;
         wanted.entry(last.round).or_insert((last.sha256, false));
-        let listing = self.models.list(task)?;
-        let mut leftovers = listing.temporary;
-        for file in listing.models {
-            // A file that belongs to a record is a model, whether it was put back
-            // by an operator or not yet removed when the power failed.
-            let record = self.record(task, file.round)?;
-            if record.is_some_and(|record| record.sha256 == file.sha256) {
-                wanted.entry(file.round).or_insert((file.sha256, false));
-            } else {
-                leftovers.push(file.path);
-            }
-        }
         let mut model = None;
         let mut look = |(round, (sha256, noted)): (u64, (Sha256Hash, bool))| {
             let path = self.models.path(task, round, &sha256);
@@ -199,6 +189,34 @@ impl RedbStore {
         let older = wanted.into_iter().map(&mut look).collect();
         let newest = look((last.round, newest));
         Ok(Inspection { older, newest, model, leftovers })
+    }
+
+    /// The models that should be there, by round, and whether the database has
+    /// them as kept; and the files of ours that should not.
+    fn wanted(&self, task: &TaskId) -> Result<(Wanted, Vec<PathBuf>), StoreError> {
+        let kept = self.kept(task)?;
+        // A store of an earlier version, which did not note what it kept.
+        let unnoted = kept.is_empty();
+        let set_aside = self.hashes(tables::SET_ASIDE, task)?;
+        let mut wanted: Wanted =
+            kept.iter().map(|(round, sha256)| (*round, (*sha256, true))).collect();
+        let listing = self.models.list(task)?;
+        let mut leftovers = listing.temporary;
+        for file in listing.models {
+            let model = (file.round, file.sha256);
+            if kept.contains(&model) {
+                continue;
+            }
+            // An operator has put back what was set aside.
+            let put_back = set_aside.contains(&model);
+            let record = if unnoted { self.record(task, file.round)? } else { None };
+            if put_back || record.is_some_and(|record| record.sha256 == file.sha256) {
+                wanted.insert(file.round, (file.sha256, false));
+            } else {
+                leftovers.push(file.path);
+            }
+        }
+        Ok((wanted, leftovers))
     }
 
     /// Makes files and database agree about all but the newest model: sets
@@ -221,12 +239,16 @@ impl RedbStore {
         if !damaged.is_empty() || !adopted.is_empty() {
             self.transaction(|transaction| {
                 let mut kept = transaction.open_table(tables::KEPT)?;
-                for found in adopted {
-                    let key = (task.as_str(), found.check.round);
-                    kept.insert(key, found.sha256.as_bytes())?;
+                let mut set_aside = transaction.open_table(tables::SET_ASIDE)?;
+                for Found { check, sha256, .. } in adopted {
+                    let key = (task.as_str(), check.round);
+                    kept.insert(key, sha256.as_bytes())?;
+                    set_aside.remove(key)?;
                 }
-                for found in &damaged {
-                    kept.remove((task.as_str(), found.check.round))?;
+                for Found { check, sha256, .. } in &damaged {
+                    let key = (task.as_str(), check.round);
+                    kept.remove(key)?;
+                    set_aside.insert(key, sha256.as_bytes())?;
                 }
                 Ok(())
             })?;

@@ -10,14 +10,18 @@ use serde::Serialize;
 pub(super) type OfTask = TableDefinition<'static, &'static str, &'static [u8]>;
 /// A table whose entries are numbered within each task.
 pub(super) type Numbered = TableDefinition<'static, (&'static str, u64), &'static [u8]>;
+/// A table of models' hashes by task and round.
+pub(super) type Hashes = TableDefinition<'static, (&'static str, u64), &'static [u8; 32]>;
 
 /// Task id -> its model specification, JSON.
 pub(super) const TASKS: OfTask = TableDefinition::new("tasks");
 /// (task id, round) -> [`RoundRecord`](crate::storage::RoundRecord), JSON.
 pub(super) const ROUNDS: Numbered = TableDefinition::new("rounds");
 /// (task id, round) -> the hash of its model, as long as that is kept.
-pub(super) const KEPT: TableDefinition<'static, (&'static str, u64), &'static [u8; 32]> =
-    TableDefinition::new("kept_models");
+pub(super) const KEPT: Hashes = TableDefinition::new("kept_models");
+/// (task id, round) -> the hash of its model, which should be kept, but was damaged
+/// or gone. If it is put back it is kept again.
+pub(super) const SET_ASIDE: Hashes = TableDefinition::new("models_set_aside");
 /// Task id -> its privacy policy, JSON, for tasks that have one.
 pub(super) const POLICIES: OfTask = TableDefinition::new("privacy_policies");
 /// (task id, number) -> [`Debit`](crate::storage::Debit), JSON.
@@ -41,6 +45,7 @@ pub(super) fn make(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     transaction.open_table(TASKS)?;
     transaction.open_table(ROUNDS)?;
     transaction.open_table(KEPT)?;
+    transaction.open_table(SET_ASIDE)?;
     transaction.open_table(POLICIES)?;
     transaction.open_table(DEBITS)?;
     transaction.open_table(SECRETS)?;

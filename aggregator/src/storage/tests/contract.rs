@@ -85,7 +85,7 @@ fn privacy(store: &dyn Store, a: &TaskId, b: &TaskId) {
 fn checkpoints(store: &dyn Store, task: &TaskId) {
     let keep = Keep { last: 2, every: 4, best: true };
     assert!(matches!(store.prune(task, &keep), Err(StoreError::UnknownTask(_))));
-    assert_eq!(store.checkpoints(task).expect("reads"), []);
+    assert!(store.checkpoints(task).expect("reads").is_empty());
     task_with_rounds(store, task, 6);
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
     store.prune(task, &Keep { last: 0, ..keep }).expect("prunes");
@@ -216,6 +216,32 @@ fn a_store_has_one_owner() {
     let folder = TempDir::new().expect("a folder");
     let _store = RedbStore::open(folder.path()).expect("opens");
     assert!(matches!(RedbStore::open(folder.path()), Err(StoreError::InUse(_))));
+}
+
+#[test]
+fn a_store_of_an_earlier_version_is_read() {
+    let folder = TempDir::new().expect("a folder");
+    let task = id("a");
+    task_with_rounds(&RedbStore::open(folder.path()).expect("opens"), &task, 3);
+    // It had three tables less.
+    let path = folder.path().join("fedra.redb");
+    let database = redb::Database::open(path).expect("opens");
+    let transaction = database.begin_write().expect("begins");
+    let hashes = redb::TableDefinition::<(&str, u64), &[u8; 32]>::new;
+    transaction.delete_table(hashes("kept_models")).expect("deletes");
+    transaction.delete_table(hashes("models_set_aside")).expect("deletes");
+    let decisions = redb::TableDefinition::<(&str, u64), &[u8]>::new("decisions");
+    transaction.delete_table(decisions).expect("deletes");
+    transaction.commit().expect("commits");
+    drop(database);
+
+    let store = RedbStore::open(folder.path()).expect("opens");
+    assert!(store.check().expect("reads")[0].is_intact());
+    let checkpoint = store.load(&task, &definition(), 9).expect("loads").expect("is there");
+    assert_eq!(checkpoint.history.len(), 4);
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3]);
+    commit(&store, &task, 4);
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
 }
 
 #[test]

@@ -131,10 +131,11 @@ impl Cut {
             if let Some(file) = operation.file() {
                 let synced = later.any(|o| matches!(o, Operation::SyncFile(f) if *f == file));
                 if !synced {
-                    let Some(rng) = rng.as_mut().filter(|rng| rng.random_bool(0.5)) else {
-                        continue;
-                    };
-                    image.apply(&torn(operation, rng));
+                    if let Some(rng) = &mut rng
+                        && rng.random_bool(0.5)
+                    {
+                        image.apply(&torn(operation, rng));
+                    }
                     continue;
                 }
             }
