@@ -4,6 +4,7 @@
 //! Loading reports every mistake at once, each with the path of its key and
 //! what to do. A [`Config`] that exists has passed all checks.
 
+mod admin;
 mod privacy;
 mod section;
 mod task;
@@ -21,6 +22,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::Dict;
 
+pub use admin::OperatorToken;
 pub use privacy::{Counting, PrivacyConfig};
 pub use section::Mistake;
 use section::{Findings, Section};
@@ -54,6 +56,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Global models kept for each task, newest first; 0 keeps all. Default 10.
     pub keep_models: usize,
+    /// `[server.admin]`: lets an operator in. Without it there is no admin API.
+    pub admin: Option<OperatorToken>,
 }
 
 /// Everything that is wrong with a config, at least one mistake.
@@ -70,9 +74,12 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// `FEDRA_SERVER__LISTEN` is `server.listen`. FEDRA_CONFIG_FILE is the command line's.
+/// Variables that are the command line's.
+const COMMAND_LINE: [&str; 3] = ["config_file", "server_url", "admin_token"];
+
+/// `FEDRA_SERVER__LISTEN` is `server.listen`.
 fn environment() -> Env {
-    Env::prefixed("FEDRA_").ignore(&["config_file"]).split("__")
+    Env::prefixed("FEDRA_").ignore(&COMMAND_LINE).split("__")
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -99,6 +106,24 @@ impl Config {
     /// All [`Mistakes`] there are.
     pub fn from_toml(text: &str) -> Result<Self, Mistakes> {
         Self::from_figment(&Figment::from(Toml::string(text)))
+    }
+
+    /// Reads the TOML of one `[[task]]` section, as it would stand in the file.
+    ///
+    /// # Errors
+    ///
+    /// All [`Mistakes`] there are.
+    pub fn task_from_toml(text: &str, server: &ServerConfig) -> Result<TaskConfig, Mistakes> {
+        let findings = Findings::default();
+        let task = match Figment::from(Toml::string(text)).extract::<Dict>() {
+            Ok(dict) => read_task(dict, server, &findings),
+            Err(errors) => {
+                errors.into_iter().for_each(|e| findings.mistake("", e.to_string()));
+                None
+            }
+        };
+        let mistakes = findings.mistakes.into_inner();
+        task.filter(|_| mistakes.is_empty()).ok_or(Mistakes(mistakes))
     }
 
     /// Every key there is, as `server.listen` or `task.round.deadline`, from
@@ -149,6 +174,18 @@ fn read(dict: Dict, findings: &Findings) -> Config {
     Config { server, tasks }
 }
 
+/// The one task of a text that has nothing else.
+fn read_task(dict: Dict, server: &ServerConfig, findings: &Findings) -> Option<TaskConfig> {
+    let root = Section::new(findings, "", "", dict);
+    let mut sections = root.tables("task", "task");
+    if sections.len() != 1 {
+        root.mistake("task", "there must be one [[task]] section, and no other");
+    }
+    let task = sections.pop().and_then(|section| TaskConfig::read(section, server));
+    root.finish();
+    task
+}
+
 impl ServerConfig {
     fn read(section: Section<'_>) -> Self {
         let second = Duration::from_secs(1);
@@ -176,6 +213,7 @@ impl ServerConfig {
             ),
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
             keep_models: section.or("keep_models", 10, value::whole(0)),
+            admin: admin::read(section.table("admin", "server.admin")),
         };
         if config.store.exists() && !config.store.is_dir() {
             let problem = format!("{} is not a folder", config.store.display());
@@ -220,22 +258,30 @@ impl Config {
             if self.tasks.len() == 1 { "" } else { "s" },
         );
         for task in &self.tasks {
-            let plan = &task.plan;
-            let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
-            text += &format!(
-                "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
-                 {} reports or after {}, needs {}; {}\n",
-                task.id,
-                task.model.parameters(),
-                plan.invited,
-                plan.minimum_cohort,
-                plan.report_goal,
-                humantime::format_duration(plan.deadline),
-                plan.minimum_reports,
-                if task.evaluation.is_some() { "evaluated" } else { "no evaluation" },
-            );
-            text += &privacy_summary(task);
+            text += &task.summary();
         }
         text
+    }
+}
+
+impl TaskConfig {
+    /// Two lines on what the task's section says, for a person.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let plan = &self.plan;
+        let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
+        format!(
+            "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
+             {} reports or after {}, needs {}; {}\n{}",
+            self.id,
+            self.model.parameters(),
+            plan.invited,
+            plan.minimum_cohort,
+            plan.report_goal,
+            humantime::format_duration(plan.deadline),
+            plan.minimum_reports,
+            if self.evaluation.is_some() { "evaluated" } else { "no evaluation" },
+            privacy_summary(self),
+        )
     }
 }
