@@ -7,13 +7,20 @@
 //! as [`Effect`]s for the coordinator.
 //!
 //! ```text
-//! Selecting -> Collecting -> Finalizing -> Completed -> Selecting (next round) | Finished
-//!                  |   \           ^ |
+//! Selecting -> Collecting -> Finalizing -> Completed -> Selecting (next round)
+//!                  |   \           ^ |                    | Paused | Finished
 //!                  |    Securing --+ |
 //!                  |       |         |
-//!                  +-------+---------+--> Abandoned -> Selecting (next attempt) | Finished
+//!                  +-------+---------+--> Abandoned -> Selecting (next attempt)
+//!                                                         | Paused | Finished
 //! ```
-//! Securing is secure aggregation, for tasks that have it.
+//! Securing is secure aggregation, for tasks that have it. With buffered rounds
+//! Selecting leads into Buffering, which stays while one round after the other
+//! is made.
+//!
+//! Effects name clients that have joined and neither left nor were sent away.
+//! Some may be lost for the moment: an order to such a client waits for it, and
+//! [`Effect::Dismiss`] withdraws it.
 
 mod collecting;
 mod ended;
@@ -33,12 +40,12 @@ use collecting::Collecting;
 pub use ended::AbandonReason;
 use ended::{Abandoned, Completed, Finished};
 use finalizing::Finalizing;
-pub use plan::{Protection, RoundPlan, Time};
+pub use plan::{Mode, Operation, Protection, RoundPlan, Standing, Time};
 use pool::Pool;
 use securing::Securing;
 use selecting::Selecting;
 
-/// A client's session, unique within a run of the server.
+/// A client, the same over its reconnects within a run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
 
@@ -72,7 +79,12 @@ pub enum Budget {
 pub enum Event {
     /// A client checked in; it is available.
     Joined(ClientId),
-    /// A client's connection is gone.
+    /// A client's connection broke. It may come back.
+    Lost(ClientId),
+    /// A lost client is back; like one that joins it is available. What it was
+    /// last asked for is repeated to it without an effect that says so.
+    Returned(ClientId),
+    /// A client is gone for good.
     Left(ClientId),
     /// A client paused or resumed.
     AvailabilityChanged(ClientId, Availability),
@@ -84,7 +96,7 @@ pub enum Event {
     Reported {
         /// Who.
         client: ClientId,
-        /// For which round.
+        /// For which round: that of its invitation.
         round: RoundId,
         /// What it is.
         stage: Stage,
@@ -103,6 +115,11 @@ pub enum Event {
     Stored(RoundId),
     /// The new model of a round could not be made or stored.
     NotStored(RoundId),
+    /// The operator has spoken, and it is durable.
+    Operated(Operation),
+    /// The operator went back to an earlier model, and it is durable: as the
+    /// model of this round, which counts as completed.
+    Restored(u64),
     /// Nothing but time.
     TimePassed,
 }
@@ -110,24 +127,59 @@ pub enum Event {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// A round starts to collect: empty the sum.
+    /// A round starts to collect: start a sum. In buffered rounds the one
+    /// before it may still be on its way to the store.
     Open(RoundId),
-    /// Send the client an assignment; the deadline is at this time.
+    /// Send the client an assignment with the newest stored model; the deadline
+    /// is at this time.
     Invite(ClientId, RoundId, Time),
+    /// Tell the client that enough others wait, and to come back after this
+    /// time; then close. The machine has forgotten it already.
+    SendAway(ClientId, Duration),
     /// Prepare the stage: make the privacy debit if it is due, and the requests;
     /// then send [`Event::Prepared`] or [`Event::NotPrepared`].
     Advance(RoundId, Stage),
-    /// Answer a report. An accepted one goes to the aggregation thread.
-    Answer(ClientId, RoundId, UpdateVerdict),
+    /// Answer a report. An accepted one goes to the aggregation thread, into the
+    /// sum that was opened last.
+    Answer {
+        /// Whose.
+        client: ClientId,
+        /// For which round: that of its invitation.
+        round: RoundId,
+        /// What becomes of it.
+        verdict: UpdateVerdict,
+        /// Models made since its own, when it is accepted; see
+        /// [`Mode::discount`]. 0 in synchronous rounds.
+        staleness: u32,
+    },
     /// The round goes on or ends without this client.
     Dismiss(ClientId, RoundId),
     /// Make the new model of the round, store it, and send
     /// [`Event::Stored`] or [`Event::NotStored`].
-    Finalize(RoundId),
+    Finalize(RoundId, Tally),
     /// The round's model is durable: announce it.
     Complete(RoundId),
     /// The attempt came to nothing.
     Abandon(RoundId, AbandonReason),
+    /// Buffered rounds: the sum that was opened as `from` goes on as `to`,
+    /// because the round before it was not stored. Nobody was invited to `from`.
+    Renumber {
+        /// The name that it loses.
+        from: RoundId,
+        /// The next attempt of the round that failed.
+        to: RoundId,
+    },
+}
+
+/// What there is to say about a round when its reports are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Clients that were asked.
+    pub cohort: usize,
+    /// Reports in the sum.
+    pub reported: usize,
+    /// Their weight, before any discount.
+    pub weight: u64,
 }
 
 /// How far the round is, for people and metrics.
@@ -137,13 +189,14 @@ pub struct Progress {
     pub round: RoundId,
     /// What is happening in it.
     pub phase: RoundPhase,
-    /// Clients checked in to the task, paused ones too.
+    /// Clients that are connected, paused ones too.
     pub clients: usize,
-    /// Invited clients.
+    /// Invited clients. In buffered rounds those at work now, and those that
+    /// have reported or left since the round opened.
     pub cohort: usize,
     /// Accepted reports.
     pub reported: usize,
-    /// Invited clients that left, declined or were refused.
+    /// Invited clients that left, declined, were refused or are lost.
     pub left: usize,
     /// Total weight of the accepted reports.
     pub weight: u64,
