@@ -389,9 +389,7 @@ impl Coordinator {
             model = %record.sha256,
             "round completed"
         );
-        self.task.metrics.completed.increment(1);
-        self.task.metrics.round.set(round.round as f64);
-        self.task.metrics.round_seconds.record(state.opened.elapsed().as_secs_f64());
+        self.task.metrics.completed(round.round, state.opened.elapsed());
         let history = Arc::make_mut(&mut state.history);
         history.push_back(record.clone());
         while history.len() > HISTORY {
@@ -420,11 +418,9 @@ impl Coordinator {
             record.quality = Some(quality);
         }
         if state.evaluation.is_none_or(|evaluation| evaluation.round <= round) {
-            state.evaluation = Some(Evaluation { round, accuracy, loss });
-            self.task.metrics.loss.set(loss);
-            if let Some(accuracy) = accuracy {
-                self.task.metrics.accuracy.set(accuracy);
-            }
+            let evaluation = Evaluation { round, accuracy, loss };
+            state.evaluation = Some(evaluation);
+            self.task.metrics.evaluated(&evaluation);
         }
     }
 
@@ -450,7 +446,7 @@ impl Coordinator {
             }
         }
         state.publish_at = None;
-        self.task.metrics.clients.set(progress.clients as f64);
+        self.task.metrics.progress(&progress);
         self.view.send_replace(Arc::new(TaskView {
             progress,
             deadline: progress.deadline.map(|time| state.start + time.0),

@@ -13,6 +13,7 @@ mod http;
 mod ledger;
 mod metrics;
 mod models;
+mod platform;
 pub mod round;
 mod server;
 mod session;

@@ -278,7 +278,7 @@ fn revive(
     });
     tracing::info!(task = %config.id, round = newest.round, model = %newest.sha256, "task ready");
     let task_metrics = metrics.task(&config.id);
-    task_metrics.round.set(newest.round as f64);
+    task_metrics.resumed(newest.round);
     if let Some(spent) = spent {
         task_metrics.privacy_epsilon.set(spent.epsilon);
     }

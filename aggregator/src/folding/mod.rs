@@ -232,8 +232,7 @@ impl Worker {
             return;
         }
         if bytes > 0 {
-            self.metrics.folded.increment(bytes);
-            self.metrics.fold_seconds.increment(start.elapsed().as_secs_f64());
+            self.metrics.folded(bytes, start.elapsed());
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.connections.decrement(1.0);
+        self.metrics.connections.down();
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
             }
             continue;
         };
-        server.metrics.connections.increment(1.0);
+        server.metrics.connections.up();
         let connection = Arc::new(Connection {
             accepted: Instant::now(),
             metrics: Arc::clone(&server.metrics),

@@ -1,8 +1,9 @@
 //! Everything over HTTP: the routes, and the loop that serves them.
 //!
-//! The routes only read what coordinators publish; the one way to change
-//! anything is the WebSocket.
+//! The routes only read what coordinators publish. Anything is changed over the
+//! WebSocket, by clients, or below `/v1/admin`, by operators.
 
+mod admin;
 mod connect;
 mod listen;
 mod models;
@@ -23,9 +24,14 @@ use crate::server::Server;
 
 pub(crate) use listen::serve;
 
-/// All routes. Sites that embed a task live on other origins, so every answer
-/// may be read from anywhere.
+/// All routes.
 fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    admin::route(server).or(public(server)).unify().boxed()
+}
+
+/// What everybody may ask for. Sites that embed a task live on other origins, so
+/// every answer may be read from anywhere.
+fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     connect::route(server)
         .or(tasks::routes(server))
         .unify()
@@ -68,6 +74,7 @@ fn metrics(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .map(move || {
             server.metrics.upload_bytes.set(server.budget_used() as f64);
+            server.metrics.upload_budget.set(server.config.upload_budget as f64);
             let mut response = server.metrics.render().into_response();
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, kind);

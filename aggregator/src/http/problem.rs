@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::{Value, json};
 use warp::Reply;
 use warp::reject::Rejection;
 use warp::reply::Response;
@@ -15,12 +16,19 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
+    #[serde(flatten)]
+    more: Value,
 }
 
 /// An answer with this status and one sentence for a person.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
+    problem_with(status, detail, json!({}))
+}
+
+/// The same with more fields, those of the object `more`.
+pub(super) fn problem_with(status: StatusCode, detail: &str, more: Value) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
-    let body = Problem { r#type: "about:blank", title, status: status.as_u16(), detail };
+    let body = Problem { r#type: "about:blank", title, status: status.as_u16(), detail, more };
     let mut response = warp::reply::json(&body).into_response();
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("application/problem+json");
