@@ -178,6 +178,7 @@ async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response,
     let mut response = Response::new(file.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert("fedra-round", HeaderValue::from(round));
     for (header, text) in [(CONTENT_DISPOSITION, name), (ETAG, format!("\"{sha256}\""))] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(header, value);
