@@ -309,7 +309,9 @@ fn export(
     }
     write_new(out, &file)?;
     if server.json {
-        let json = json!({ "round": round, "sha256": sha256, "bytes": file.len() });
+        let json = json!({
+            "round": round.parse::<u64>().ok(), "sha256": sha256, "bytes": file.len(),
+        });
         return Ok(format!("{json}\n"));
     }
     let size = bytes(file.len() as u64);
