@@ -23,7 +23,7 @@ fn manual() -> Vec<&'static str> {
     lines
         .filter_map(|line| line.find("fedra-aggregator ").map(|at| line.split_at(at)))
         // Not where it is the name of a package, an image or a service.
-        .filter(|(before, _)| before.is_empty() || before.ends_with(['/', '(']))
+        .filter(|(before, _)| before.is_empty() || before.ends_with('/') && !before.contains(' '))
         .map(|(_, line)| line.split(['#', '>', '|', ';', ')', '&']).next().unwrap_or(line).trim())
         .collect()
 }

@@ -1,6 +1,8 @@
 //! The real server on a port of its own, against raw WebSocket clients that
 //! speak the protocol with made-up updates. Nothing is trained here.
 
+mod admin;
+mod command_line;
 mod evaluated;
 mod hostile;
 mod ledger;
