@@ -12,6 +12,7 @@ use super::table::{bytes, table};
 #[derive(Deserialize)]
 pub struct Status {
     version: String,
+    draining: bool,
     uptime_seconds: f64,
     memory_bytes: Option<u64>,
     connections: u64,
@@ -56,8 +57,9 @@ fn describe(status: &Status) -> String {
     let (flying, budget) =
         (bytes(status.upload_bytes_in_flight), bytes(status.upload_budget_bytes));
     let Status { version, connections, sessions, .. } = status;
+    let draining = if status.draining { ", about to stop" } else { "" };
     format!(
-        "fedra-aggregator {version}, up {up}, memory {memory}, {connections} connections, \
+        "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections} connections, \
          {sessions} sessions, uploads {flying} of {budget}\n\n{}",
         tasks(&status.tasks)
     )
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn a_server_in_words() {
         let json = r#"{
-            "version": "0.1.0", "uptime_seconds": 3725.9, "memory_bytes": 88080384,
+            "version": "0.1.0", "draining": false, "uptime_seconds": 3725.9, "memory_bytes": 88080384,
             "connections": 41, "sessions": 40,
             "upload_bytes_in_flight": 1048576, "upload_budget_bytes": 268435456,
             "tasks": [

@@ -19,7 +19,7 @@ pub(super) fn task_of(server: &Server, id: &str) -> Result<Arc<Task>, AdminError
 }
 
 /// Adds a task from its section of a config.
-pub(super) async fn create(server: &Arc<Server>, toml: &str) -> Result<TaskId, AdminError> {
+pub(super) async fn create(server: &Arc<Server>, toml: String) -> Result<TaskId, AdminError> {
     Ok(server.create_task(toml).await?)
 }
 

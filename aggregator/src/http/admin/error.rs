@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use warp::reply::Response;
 
-use crate::config::Mistakes;
+use crate::config::{Mistake, Mistakes};
+use crate::coordinator::OperateError;
+use crate::folding::RollBackError;
 use crate::http::problem::problem_with;
+use crate::server::{CreateTaskError, ServeError};
 use crate::storage::StoreError;
 
 /// Why a call is refused.
@@ -54,6 +57,35 @@ impl From<StoreError> for AdminError {
             StoreError::NotKept { kept, .. } => Self::NotKept { problem, kept },
             StoreError::TaskExists(_) => Self::Conflict(problem),
             _ => Self::Failed(problem),
+        }
+    }
+}
+
+impl From<OperateError> for AdminError {
+    fn from(error: OperateError) -> Self {
+        let problem = error.to_string();
+        match error {
+            OperateError::WrongState(_) | OperateError::Busy => Self::Conflict(problem),
+            OperateError::RollBack(RollBackError::Store(error)) | OperateError::Store(error) => {
+                error.into()
+            }
+            OperateError::RollBack(RollBackError::File(_)) => Self::Failed(problem),
+            OperateError::GoingAway => Self::GoingAway,
+        }
+    }
+}
+
+impl From<CreateTaskError> for AdminError {
+    fn from(error: CreateTaskError) -> Self {
+        let problem = error.to_string();
+        match error {
+            CreateTaskError::Mistakes(mistakes) => mistakes.into(),
+            CreateTaskError::Taken(_) => Self::Conflict(problem),
+            // Nothing was created: the files that it names are no good.
+            CreateTaskError::Start(ServeError::Evaluation(_)) => {
+                Mistakes(vec![Mistake { path: "task.evaluation".to_owned(), problem }]).into()
+            }
+            CreateTaskError::Start(_) => Self::Failed(problem),
         }
     }
 }

@@ -112,7 +112,7 @@ async fn create<B: Buf>(
     }
     let toml = String::from_utf8(read(body, TASK_BYTES).await?)
         .map_err(|_| AdminError::BadRequest("the config is not UTF-8".to_owned()))?;
-    let id = actions::create(server, &toml).await?;
+    let id = actions::create(server, toml).await?;
     server.metrics.admin_action("create");
     tracing::info!(task = %id, "an operator has created a task");
     let mut response = json_response(StatusCode::CREATED, &json!({ "id": id }));

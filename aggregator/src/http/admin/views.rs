@@ -5,7 +5,6 @@ use std::sync::Arc;
 use fedra_protocol::{RoundPhase, TaskId};
 use http::StatusCode;
 use serde::Serialize;
-use tokio::time::Instant;
 use warp::reply::Response;
 
 use super::actions::{self, Stored};
@@ -24,6 +23,8 @@ const ROUNDS: usize = 100;
 #[derive(Serialize)]
 struct StatusJson<'a> {
     version: &'static str,
+    /// The server is about to stop.
+    draining: bool,
     uptime_seconds: f64,
     /// Null where the system does not tell.
     memory_bytes: Option<u64>,
@@ -62,7 +63,7 @@ struct CurrentJson {
 }
 
 impl CurrentJson {
-    fn new(view: &TaskView) -> Self {
+    fn new(task: &Task, view: &TaskView) -> Self {
         let progress = &view.progress;
         Self {
             round: progress.round.round,
@@ -73,9 +74,7 @@ impl CurrentJson {
             reported: progress.reported,
             left: progress.left,
             weight: progress.weight,
-            deadline_seconds: view
-                .deadline
-                .map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64()),
+            deadline_seconds: progress.deadline.map(|at| task.now().until(at).as_secs_f64()),
         }
     }
 }
@@ -91,11 +90,12 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
             title: &task.config.title,
             standing,
             completed: view.model.round,
-            current: CurrentJson::new(&view),
+            current: CurrentJson::new(task, &view),
         }
     });
     let status = StatusJson {
         version: env!("CARGO_PKG_VERSION"),
+        draining: server.is_draining(),
         uptime_seconds: server.metrics.uptime().as_secs_f64(),
         memory_bytes: Process::now().resident_bytes,
         connections: server.metrics.connections.count(),
@@ -154,7 +154,7 @@ pub(super) async fn task(server: &Server, task: &Arc<Task>) -> Result<Response, 
     let whole = WholeJson {
         public: json(task, &view),
         standing,
-        current: CurrentJson::new(&view),
+        current: CurrentJson::new(task, &view),
         rounds: rounds.skip(skip).map(CohortJson::from).collect(),
         checkpoints,
         decisions,
