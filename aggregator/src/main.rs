@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use fedra_aggregator::config::{Config, Mistake, Mistakes};
-use fedra_aggregator::{evaluation, run};
+use fedra_aggregator::{Signals, evaluation, run};
 use privacy::{PlanArguments, ReportArguments};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Command::Serve { config, log_format } => {
             start_logging(log_format);
             match Config::load(&config) {
-                Ok(config) => serve(config),
+                Ok(loaded) => serve(loaded, config),
                 Err(mistakes) => explain(&mistakes),
             }
         }
@@ -79,6 +79,9 @@ fn main() -> ExitCode {
 
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // At its most talkative this library logs whole messages, with tokens in them.
+    let quiet = "tungstenite=off".parse().expect("a directive");
+    let filter = filter.add_directive(quiet);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -114,7 +117,7 @@ fn check(path: &std::path::Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: Config, path: PathBuf) -> ExitCode {
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -125,7 +128,7 @@ fn serve(config: Config) -> ExitCode {
                 let listener = TcpListener::bind(address)
                     .await
                     .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
-                Ok(run(config, listener, stop_signal()).await?)
+                Ok(run(config, listener, Signals::of_process(path)).await?)
             })
         });
     match outcome {
@@ -134,26 +137,5 @@ fn serve(config: Config) -> ExitCode {
             eprintln!("fedra-aggregator: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Resolves on ctrl-c and, where there is such a thing, on SIGTERM.
-async fn stop_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "cannot wait for SIGTERM"),
-        }
-    }
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::warn!(%error, "cannot wait for ctrl-c");
     }
 }

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Bytes of the upload budget in use.
     pub upload_bytes: Gauge,
+    /// TLS handshakes that failed.
+    pub tls_failures: Counter,
 }
 
 /// The numbers of one task.
@@ -71,16 +73,17 @@ impl Metrics {
             .expect("the list of buckets is not empty")
             .build_recorder();
         let handle = recorder.handle();
-        let (connections, connections_refused, upload_bytes) =
+        let (connections, connections_refused, upload_bytes, tls_failures) =
             with_local_recorder(&recorder, || {
                 describe();
                 (
                     gauge!("fedra_connections"),
                     counter!("fedra_connections_refused_total"),
                     gauge!("fedra_upload_bytes_in_flight"),
+                    counter!("fedra_tls_failures_total"),
                 )
             });
-        Self { recorder, handle, connections, connections_refused, upload_bytes }
+        Self { recorder, handle, connections, connections_refused, upload_bytes, tls_failures }
     }
 
     /// All numbers in Prometheus' text format.
@@ -134,6 +137,13 @@ impl Metrics {
         });
     }
 
+    /// Counts somebody who was turned away.
+    pub fn denied(&self, reason: &'static str) {
+        with_local_recorder(&self.recorder, || {
+            counter!("fedra_denied_total", "reason" => reason).increment(1);
+        });
+    }
+
     /// Counts a session that was refused.
     pub fn refused(&self, code: RefusalCode) {
         let code = label(code);
@@ -180,5 +190,7 @@ fn describe() {
         "fedra_privacy_epsilon_spent",
         "Epsilon of the subject that has spent most of the task's privacy budget"
     );
+    describe_counter!("fedra_denied_total", "Connections and clients turned away by reason");
+    describe_counter!("fedra_tls_failures_total", "TLS handshakes that failed");
     describe_counter!("fedra_refusals_total", "Refusals of sessions by code");
 }

@@ -4,17 +4,20 @@
 //! anything is the WebSocket.
 
 mod connect;
+mod headers;
 mod listen;
 mod models;
 mod page;
 mod privacy;
 mod problem;
+mod stall;
 mod tasks;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -23,8 +26,7 @@ use crate::server::Server;
 
 pub(crate) use listen::serve;
 
-/// All routes. Sites that embed a task live on other origins, so every answer
-/// may be read from anywhere.
+/// All routes. The loop adds the headers that every answer has.
 fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     connect::route(server)
         .or(tasks::routes(server))
@@ -41,11 +43,6 @@ fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .unify()
         .recover(problem::recover)
         .unify()
-        .map(|mut response: Response| {
-            let any = HeaderValue::from_static("*");
-            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
-            response
-        })
         .boxed()
 }
 
