@@ -2,7 +2,6 @@
 //! coordinators, serves, and stops in an orderly way.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +10,8 @@ use bytes::Bytes;
 use fedra_learning::init_parameters;
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::{Evaluation, Mechanism, Sha256Hash, TaskId};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use thiserror::Error;
@@ -20,15 +21,17 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, FileError};
 use crate::config::{Config, ServerConfig, TaskConfig};
 use crate::coordinator::{Command, Coordinator, submit};
 use crate::evaluation::{EvaluationError, Evaluator};
 use crate::folding::{CentralNoise, Folding, Worker};
-use crate::http;
+use crate::http::{self, tls::Tls};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::round::{Budget, Rounds};
+use crate::signals::Signals;
 use crate::storage::{Checkpoint, RedbStore, RoundRecord, Store, StoreError};
 use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
 
@@ -56,6 +59,9 @@ pub enum ServeError {
         /// What is wrong with it.
         source: ModelFileError,
     },
+    /// A key or a certificate cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -71,6 +77,10 @@ pub(crate) struct Server {
     pub models: Arc<Models>,
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
+    /// Who may connect and take part.
+    pub access: Access,
+    /// If the server speaks TLS itself.
+    pub tls: Option<Tls>,
     /// Bytes of updates in flight, in units of [`BUDGET_UNIT`].
     pub budget: Arc<Semaphore>,
     pub shutdown: CancellationToken,
@@ -83,6 +93,24 @@ impl Server {
         u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
     }
 
+    /// Goes by the token keys, origins, limits and certificate of this config from
+    /// now on; whichever of them cannot be used stays as it was.
+    fn reload(&self, config: &ServerConfig) {
+        if let Err(error) = self.access.reload(config) {
+            tracing::error!(%error, "token keys, origins and limits stay as they were");
+        }
+        match (&self.tls, &config.tls) {
+            (Some(tls), Some(config)) => {
+                if let Err(error) = tls.reload(config) {
+                    tracing::error!(%error, "the certificate stays as it was");
+                }
+            }
+            (None, None) => {}
+            _ => tracing::error!("TLS cannot be turned on or off while the server runs"),
+        }
+        tracing::info!("config read again");
+    }
+
     /// Bytes of the budget in use.
     pub(crate) fn budget_used(&self) -> u64 {
         let total = self.config.upload_budget / BUDGET_UNIT;
@@ -90,7 +118,8 @@ impl Server {
     }
 }
 
-/// Serves on `listener` until `shutdown` resolves, with the store of the config.
+/// Serves on `listener` until it is told to stop, with the store of the config.
+/// In the place of [`Signals`] may be a future: the server stops when it resolves.
 ///
 /// # Errors
 ///
@@ -98,14 +127,14 @@ impl Server {
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
+    signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {
     let (folder, keep) = (config.server.store.clone(), config.server.keep_models);
     let store = tokio::task::spawn_blocking(move || RedbStore::open(&folder, keep)).await??;
-    run_with_store(config, Arc::new(store), listener, shutdown).await
+    run_with_store(config, Arc::new(store), listener, signals).await
 }
 
-/// Serves on `listener` until `shutdown` resolves, with any store.
+/// Serves on `listener` until it is told to stop, with any store.
 ///
 /// # Errors
 ///
@@ -114,8 +143,9 @@ pub async fn run_with_store(
     config: Config,
     store: Arc<dyn Store>,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
+    signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {
+    let Signals { shutdown, reload } = signals.into();
     let token = CancellationToken::new();
     // A server whose future is dropped takes its tasks with it.
     let _guard = token.clone().drop_guard();
@@ -128,6 +158,7 @@ pub async fn run_with_store(
     for (coordinator, inbox) in coordinators {
         tracker.spawn(coordinator.run(inbox, token.clone()));
     }
+    tracker.spawn(token.clone().run_until_cancelled_owned(reload_on(reload, Arc::clone(&server))));
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, tasks = server.tasks.len(), "listening");
     }
@@ -157,6 +188,13 @@ pub async fn run_with_store(
     Ok(())
 }
 
+/// Applies each config that comes, as far as that can be done.
+async fn reload_on(mut configs: BoxStream<'static, Config>, server: Arc<Server>) {
+    while let Some(config) = configs.next().await {
+        server.reload(&config.server);
+    }
+}
+
 struct Prepared {
     server: Arc<Server>,
     coordinators: Vec<(Coordinator, mpsc::Receiver<Command>)>,
@@ -171,6 +209,8 @@ fn prepare(
     runtime: Handle,
 ) -> Result<impl FnOnce(CancellationToken) -> Prepared + use<>, ServeError> {
     let metrics = Arc::new(Metrics::new());
+    let access = Access::new(&config.server, Arc::clone(&metrics))?;
+    let tls = config.server.tls.as_ref().map(Tls::new).transpose()?;
     let models = Arc::new(Models::new(Arc::clone(store)));
     let (evaluator, evaluation_ended) =
         Evaluator::start(&config.tasks, Arc::clone(store), runtime)?;
@@ -225,6 +265,8 @@ fn prepare(
             models,
             store,
             metrics,
+            access,
+            tls,
             budget,
             shutdown,
             sessions: TaskTracker::new(),

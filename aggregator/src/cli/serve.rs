@@ -1,5 +1,4 @@
-//! `fedra-aggregator serve`: logging, the listener and the signals around the
-//! library's server.
+//! `fedra-aggregator serve`: logging and the listener around the library's server.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use fedra_aggregator::config::Config;
-use fedra_aggregator::run;
+use fedra_aggregator::{Signals, run};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -39,7 +38,7 @@ pub fn serve(path: &Path, log_format: LogFormat) -> ExitCode {
                 let listener = TcpListener::bind(address)
                     .await
                     .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
-                Ok(run(config, listener, stop_signal()).await?)
+                Ok(run(config, listener, Signals::of_process(path.to_owned())).await?)
             })
         });
     match outcome {
@@ -53,6 +52,9 @@ pub fn serve(path: &Path, log_format: LogFormat) -> ExitCode {
 
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // At its most talkative this library logs whole messages, with tokens in them.
+    let quiet = "tungstenite=off".parse().expect("a directive");
+    let filter = filter.add_directive(quiet);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -60,26 +62,5 @@ fn start_logging(format: LogFormat) {
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
-    }
-}
-
-/// Resolves on ctrl-c and, where there is such a thing, on SIGTERM.
-async fn stop_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "cannot wait for SIGTERM"),
-        }
-    }
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::warn!(%error, "cannot wait for ctrl-c");
     }
 }

@@ -5,17 +5,20 @@
 
 mod admin;
 mod connect;
+mod headers;
 mod listen;
 mod models;
 mod page;
 mod privacy;
 mod problem;
+mod stall;
 mod tasks;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -24,13 +27,12 @@ use crate::server::Server;
 
 pub(crate) use listen::serve;
 
-/// All routes.
+/// All routes. The loop adds the headers that every answer has.
 fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     admin::route(server).or(public(server)).unify().boxed()
 }
 
-/// What everybody may ask for. Sites that embed a task live on other origins, so
-/// every answer may be read from anywhere.
+/// What everybody may ask for.
 fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     connect::route(server)
         .or(tasks::routes(server))
@@ -47,11 +49,6 @@ fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .unify()
         .recover(problem::recover)
         .unify()
-        .map(|mut response: Response| {
-            let any = HeaderValue::from_static("*");
-            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
-            response
-        })
         .boxed()
 }
 

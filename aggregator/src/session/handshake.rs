@@ -1,18 +1,21 @@
 //! Hello, Welcome, CheckIn, CheckedIn: who the client is and which task it
 //! wants to take part in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RefusalCode, RoundPhase,
-    ServerMessage, SubjectId, TaskId, Welcome,
+    ServerMessage, SubjectId, TaskId, Token, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
 use super::End;
 use super::socket::{Incoming, Socket};
+use crate::access::{Admission, Admitted};
 use crate::coordinator::{Command, Order};
 use crate::round::ClientId;
 use crate::server::Server;
@@ -25,6 +28,8 @@ pub(super) struct Session {
     pub(super) orders: watch::Receiver<Order>,
     /// Reserved at the check-in, so that leaving never waits.
     leave: Option<mpsc::OwnedPermit<Command>>,
+    /// Its place among the task's clients.
+    _admission: Admission,
 }
 
 impl Drop for Session {
@@ -39,6 +44,7 @@ impl Drop for Session {
 pub(super) async fn perform<S>(
     socket: &mut Socket<S>,
     client: ClientId,
+    address: IpAddr,
     server: &Server,
 ) -> Result<Session, End>
 where
@@ -50,8 +56,9 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, subject, .. } => {
-                return check_in(socket, client, (&task, subject), server).await;
+            ClientMessage::CheckIn { task, subject, token } => {
+                let who = Who { client, address, subject, token };
+                return check_in(socket, who, &task, server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,
             _ => return Err(unexpected("the message after Welcome must be CheckIn")),
@@ -80,10 +87,18 @@ where
     Ok(socket.send(&ServerMessage::Welcome(welcome)).await?)
 }
 
+/// Who wants to check in, as far as it says.
+struct Who {
+    client: ClientId,
+    address: IpAddr,
+    subject: Option<SubjectId>,
+    token: Option<Token>,
+}
+
 async fn check_in<S>(
     socket: &mut Socket<S>,
-    client: ClientId,
-    (id, subject): (&TaskId, Option<SubjectId>),
+    who: Who,
+    id: &TaskId,
     server: &Server,
 ) -> Result<Session, End>
 where
@@ -99,6 +114,10 @@ where
         let message = format!("the task {id} has had its last round");
         return Err(End::refuse(RefusalCode::TaskClosed, message));
     }
+    let Who { client, address, subject, token } = who;
+    let now = SystemTime::now();
+    let admitted = server.access.admit(&task.config, token.as_ref(), subject, address, now);
+    let Admitted { subject, guard } = admitted.map_err(|denied| End::Refused(denied.into()))?;
     if task.config.privacy.is_some() && subject.is_none() {
         let message = "this task has a privacy policy: the check-in must name a subject";
         return Err(End::refuse(RefusalCode::UnexpectedMessage, message));
@@ -112,7 +131,7 @@ where
     let (sender, orders) = watch::channel(Order::Rest);
     let join = Command::Join(client, subject, sender);
     task.commands.send(join).await.map_err(|_| End::GoingAway)?;
-    Ok(Session { client, task, orders, leave: Some(leave) })
+    Ok(Session { client, task, orders, leave: Some(leave), _admission: guard })
 }
 
 /// The next message, decoded.

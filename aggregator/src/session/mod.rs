@@ -10,6 +10,7 @@ mod participation;
 mod socket;
 mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,14 +57,15 @@ impl From<SocketError> for End {
     }
 }
 
-/// Serves one client over an upgraded connection that was accepted at `accepted`.
-pub(crate) async fn serve<S>(stream: S, accepted: Instant, server: Arc<Server>)
+/// Serves one client over an upgraded connection that was accepted at `accepted`
+/// and comes from `address`.
+pub(crate) async fn serve<S>(stream: S, accepted: Instant, address: IpAddr, server: Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let client = ClientId(NEXT_CLIENT.fetch_add(1, Ordering::Relaxed));
     let mut socket = Socket::new(stream, server.config.idle_timeout).await;
-    let end = match converse(&mut socket, client, accepted, &server).await {
+    let end = match converse(&mut socket, client, (accepted, address), &server).await {
         Ok(never) => match never {},
         Err(end) => end,
     };
@@ -90,14 +92,14 @@ where
 async fn converse<S>(
     socket: &mut Socket<S>,
     client: ClientId,
-    accepted: Instant,
+    (accepted, address): (Instant, IpAddr),
     server: &Arc<Server>,
 ) -> Result<std::convert::Infallible, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let deadline = accepted + server.config.handshake_timeout;
-    let handshake = handshake::perform(socket, client, server);
+    let handshake = handshake::perform(socket, client, address, server);
     let session: Session = tokio::select! {
         () = server.shutdown.cancelled() => return Err(End::GoingAway),
         done = tokio::time::timeout_at(deadline, handshake) => done.unwrap_or_else(|_| {
