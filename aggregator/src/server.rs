@@ -129,8 +129,8 @@ pub async fn run(
     listener: TcpListener,
     signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {
-    let (folder, keep) = (config.server.store.clone(), config.server.keep_models);
-    let store = tokio::task::spawn_blocking(move || RedbStore::open(&folder, keep)).await??;
+    let folder = config.server.store.clone();
+    let store = tokio::task::spawn_blocking(move || RedbStore::open(&folder)).await??;
     run_with_store(config, Arc::new(store), listener, signals).await
 }
 
@@ -229,6 +229,7 @@ fn prepare(
             privacy: task.config.privacy.as_ref().map(|config| Arc::clone(&config.privacy)),
             noise: central_noise(store.as_ref(), &task.config)?,
             store: Arc::clone(store),
+            keep: task.config.checkpoints,
             metrics: task.metrics.clone(),
         };
         let commands = task.commands.clone();
@@ -386,6 +387,7 @@ fn create(store: &dyn Store, config: &TaskConfig) -> Result<Checkpoint, ServeErr
         bytes_down: 0,
         quality: None,
         clipping_norm: config.policy().map(|policy| policy.clipping_norm),
+        restored: None,
     };
     store.create(&config.id, &config.definition(), &record, &model)?;
     Ok(Checkpoint { history: vec![record], model })

@@ -6,6 +6,7 @@ mod client;
 mod privacy;
 mod serve;
 mod status;
+mod store;
 mod table;
 mod task;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 use client::ServerOptions;
 use privacy::PrivacyCommand;
 use serve::LogFormat;
+use store::StoreCommand;
 use task::TaskCommand;
 
 /// The server of Fedra, federated learning in browsers and on edge devices.
@@ -62,6 +64,11 @@ enum Command {
         #[command(subcommand)]
         command: TaskCommand,
     },
+    /// Checks, repairs or copies the store.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// What a private task would cost, and what one has cost.
     Privacy {
         #[command(subcommand)]
@@ -95,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::Status { server } => finish(status::status(&server)),
         Command::Ready { server } => finish(status::ready(&server)),
         Command::Task { server, command } => finish(command.run(&server)),
+        Command::Store { command } => command.run(),
         Command::Privacy { command } => finish(command.run().map_err(Failure::from)),
     }
 }

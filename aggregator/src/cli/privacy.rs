@@ -187,7 +187,7 @@ impl ReportArguments {
         if !folder.is_dir() {
             bail!("there is no store in {}", folder.display());
         }
-        match RedbStore::open(folder, config.server.keep_models) {
+        match RedbStore::open(folder) {
             Ok(store) => {
                 let debits = store.debits(&id)?;
                 if self.json_lines {

@@ -58,8 +58,6 @@ pub struct ServerConfig {
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
     pub idle_timeout: Duration,
-    /// Global models kept for each task, newest first; 0 keeps all. Default 10.
-    pub keep_models: usize,
     /// `[server.admin]`: lets an operator in. Without it there is no admin API.
     pub admin: Option<OperatorToken>,
     /// Sites whose pages may connect. Without a list, any.
@@ -222,7 +220,6 @@ impl ServerConfig {
             upload_budget: section.or("upload_budget", 256 << 20, value::size),
             handshake_timeout,
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
-            keep_models: section.or("keep_models", 10, value::whole(0)),
             admin: admin::read(section.table("admin", "server.admin")),
             allowed_origins: section.optional("allowed_origins", value::list(access::origin)),
             tls: section.optional_table("tls", "server.tls").map(TlsConfig::read),

@@ -11,7 +11,7 @@ use super::privacy::PrivacyConfig;
 use super::section::Section;
 use super::{ServerConfig, value};
 use crate::round::{Protection, RoundPlan};
-use crate::storage::Definition;
+use crate::storage::{Definition, Keep};
 
 /// One task.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct TaskConfig {
     pub training: LocalTraining,
     /// How rounds are made.
     pub plan: RoundPlan,
+    /// Which global models are kept. Default: the last 10, and the best.
+    pub checkpoints: Keep,
     /// Held-out examples, if there are any.
     pub evaluation: Option<EvaluationConfig>,
     /// How those who take part are protected, if they are.
@@ -76,6 +78,7 @@ impl TaskConfig {
                 section.optional("rounds", value::whole(1)),
                 is_private,
             ),
+            checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
             evaluation: section
                 .optional_table("evaluation", "task.evaluation")
                 .and_then(evaluation),
@@ -238,6 +241,17 @@ fn check_plan(section: &Section<'_>, plan: &RoundPlan) {
             format!("{max_weight} examples from each of {report_goal} clients are more than the {MAX_TOTAL_WEIGHT} that one sum holds; use at most {most}, or lower report_goal"),
         );
     }
+}
+
+fn checkpoints(section: Section<'_>) -> Keep {
+    let default = Keep::default();
+    let keep = Keep {
+        last: section.or("last", default.last, value::whole(0)),
+        every: section.or("every", default.every, value::whole(0)),
+        best: section.or("best", default.best, value::yes_or_no),
+    };
+    section.finish();
+    keep
 }
 
 fn evaluation(section: Section<'_>) -> Option<EvaluationConfig> {

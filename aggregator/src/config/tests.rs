@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::round::Protection;
+use crate::storage::Keep;
 
 const SMALL: &str = r#"
 [[task]]
@@ -27,7 +28,6 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(server.upload_budget, 256 << 20);
     assert_eq!(server.handshake_timeout, Duration::from_secs(10));
     assert_eq!(server.idle_timeout, Duration::from_secs(60));
-    assert_eq!(server.keep_models, 10);
     let [task] = config.tasks.as_slice() else { panic!("one task") };
     assert_eq!(task.title, "tiny");
     assert_eq!((task.plan.invited, task.plan.minimum_cohort), (64, 8));
@@ -37,6 +37,7 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!((task.plan.max_weight, task.plan.rounds), (100_000, None));
     assert_eq!((task.training.epochs, task.training.batch_size), (1, 10));
     assert_eq!(task.evaluation, None);
+    assert_eq!(task.checkpoints, Keep { last: 10, every: 0, best: true });
 
     assert_eq!(
         mistakes("[[task]]"),

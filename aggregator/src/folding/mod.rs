@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::metrics::TaskMetrics;
 use crate::round::{ClientId, Stage};
-use crate::storage::{Debit, RoundRecord, Store, StoreError};
+use crate::storage::{Debit, Keep, RoundRecord, Store, StoreError};
 pub(crate) use noise::CentralNoise;
 pub(crate) use secure::{Request, Requests};
 pub(crate) use sums::{Contribution, Received};
@@ -160,6 +160,8 @@ pub(crate) struct Worker {
     /// The server's own noise, for a central policy.
     pub noise: Option<CentralNoise>,
     pub store: Arc<dyn Store>,
+    /// Which models the store keeps.
+    pub keep: Keep,
     pub metrics: TaskMetrics,
 }
 
@@ -303,8 +305,13 @@ impl Worker {
             bytes_down: figures.traffic.1,
             quality: None,
             clipping_norm,
+            restored: None,
         };
         self.store.commit(&self.task, &record, &file)?;
+        // The round is durable: what cannot be tidied up now is at the next one.
+        if let Err(error) = self.store.prune(&self.task, &self.keep) {
+            tracing::warn!(task = %self.task, %error, "old models are not removed");
+        }
         Ok(GlobalModel { record, file, parameters: Arc::new(parameters), debit })
     }
 
