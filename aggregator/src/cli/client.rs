@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG};
 use http::{Response, StatusCode, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio_rustls::rustls::crypto::ring;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
@@ -90,40 +91,45 @@ impl ServerOptions {
             // The token goes to this server and to nobody else.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(None)
-            .tls_config(tls(self.ca.as_deref())?)
-            .build();
+            .proxy(None);
+        let config = match scheme {
+            Some("https") => config.tls_config(tls(self.ca.as_deref())?).build(),
+            _ => config.build(),
+        };
         let agent = Agent::new_with_config(config);
         Ok(Client { agent, base, host, authorization: None })
     }
 }
 
-/// Trusts these certificates, or the system's.
+/// Trusts the certificates in this PEM file, or the system's.
 fn tls(ca: Option<&Path>) -> Result<TlsConfig, Failure> {
     let roots = match ca {
-        None => RootCerts::PlatformVerifier,
         Some(path) => {
-            let unreadable = |problem: String| usage(format!("{}: {problem}", path.display()));
-            let pem = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-            let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-                .filter_map(|item| match item {
-                    Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-                    Ok(_) => None,
-                    Err(error) => Some(Err(error)),
-                })
-                .collect::<Result<_, _>>()
-                .map_err(|error| unreadable(error.to_string()))?;
-            if certificates.is_empty() {
-                return Err(unreadable("there is no certificate in it".to_owned()));
-            }
-            RootCerts::Specific(Arc::new(certificates))
+            read_certificates(path).map_err(|error| usage(format!("{}: {error}", path.display())))?
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs().certs;
+            found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
         }
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    if roots.is_empty() {
+        let problem = "there are no certificates to trust; --ca names a PEM file with some";
+        return Err(usage(problem.to_owned()));
+    }
     Ok(TlsConfig::builder()
-        .root_certs(roots)
-        .unversioned_rustls_crypto_provider(provider)
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
         .build())
+}
+
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<Certificate<'static>>> {
+    let pem = std::fs::read(path)?;
+    let certificates = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error.into())),
+    });
+    certificates.collect()
 }
 
 fn usage(problem: String) -> Failure {
