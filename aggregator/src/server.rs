@@ -2,7 +2,6 @@
 //! coordinators, serves, and stops in an orderly way.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -12,6 +11,8 @@ use bytes::Bytes;
 use fedra_learning::init_parameters;
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::{Evaluation, Mechanism, Sha256Hash, TaskId};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -20,15 +21,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, FileError};
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
 use crate::coordinator::{Command, Coordinator, Core};
 use crate::evaluation::{EvaluationError, Evaluator, submit};
 use crate::folding::{CentralNoise, Folding, Worker, unix_seconds};
-use crate::http;
+use crate::http::{self, tls::Tls};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::round::{Budget, Rounds, Standing, Time};
+use crate::signals::Signals;
 use crate::storage::{Checkpoint, Quality, RedbStore, RoundRecord, Store, StoreError};
 use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
 
@@ -56,6 +59,9 @@ pub enum ServeError {
         /// What is wrong with it.
         source: ModelFileError,
     },
+    /// A key or a certificate cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -71,6 +77,10 @@ pub(crate) struct Server {
     pub models: Arc<Models>,
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
+    /// Who may connect and take part.
+    pub access: Access,
+    /// If the server speaks TLS itself.
+    pub tls: Option<Tls>,
     /// Bytes of updates in flight, in units of [`BUDGET_UNIT`].
     pub budget: Arc<Semaphore>,
     pub shutdown: CancellationToken,
@@ -107,6 +117,24 @@ impl Server {
     /// Units of the budget that an update takes.
     pub(crate) fn budget_share(bytes: u64) -> u32 {
         u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
+    }
+
+    /// Goes by the token keys, origins, limits and certificate of this config from
+    /// now on; whichever of them cannot be used stays as it was.
+    fn reload(&self, config: &ServerConfig) {
+        if let Err(error) = self.access.reload(config) {
+            tracing::error!(%error, "token keys, origins and limits stay as they were");
+        }
+        match (&self.tls, &config.tls) {
+            (Some(tls), Some(config)) => {
+                if let Err(error) = tls.reload(config) {
+                    tracing::error!(%error, "the certificate stays as it was");
+                }
+            }
+            (None, None) => {}
+            _ => tracing::error!("TLS cannot be turned on or off while the server runs"),
+        }
+        tracing::info!("config read again");
     }
 
     /// Bytes of the budget in use.
@@ -199,7 +227,8 @@ impl Server {
     }
 }
 
-/// Serves on `listener` until `shutdown` resolves, with the store of the config.
+/// Serves on `listener` until it is told to stop, with the store of the config.
+/// In the place of [`Signals`] may be a future: the server stops when it resolves.
 ///
 /// # Errors
 ///
@@ -207,14 +236,14 @@ impl Server {
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
+    signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {
     let folder = config.server.store.clone();
     let store = tokio::task::spawn_blocking(move || RedbStore::open(&folder)).await??;
-    run_with_store(config, Arc::new(store), listener, shutdown).await
+    run_with_store(config, Arc::new(store), listener, signals).await
 }
 
-/// Serves on `listener` until `shutdown` resolves, with any store.
+/// Serves on `listener` until it is told to stop, with any store.
 ///
 /// # Errors
 ///
@@ -223,8 +252,9 @@ pub async fn run_with_store(
     config: Config,
     store: Arc<dyn Store>,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
+    signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {
+    let Signals { shutdown, reload } = signals.into();
     let token = CancellationToken::new();
     // A server whose future is dropped takes its tasks with it.
     let _guard = token.clone().drop_guard();
@@ -234,6 +264,8 @@ pub async fn run_with_store(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, tasks = server.tasks().len(), "listening");
     }
+    let reloading = reload_on(reload, Arc::clone(&server));
+    server.coordinators.spawn(token.clone().run_until_cancelled_owned(reloading));
     let stop = async {
         shutdown.await;
         server.drain().await;
@@ -257,6 +289,13 @@ pub async fn run_with_store(
     Ok(())
 }
 
+/// Applies each config that comes, as far as that can be done.
+async fn reload_on(mut configs: BoxStream<'static, Config>, server: Arc<Server>) {
+    while let Some(config) = configs.next().await {
+        server.reload(&config.server);
+    }
+}
+
 /// Blocking.
 fn join_threads(server: &Server) {
     let mut threads = server.folding_threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,12 +316,17 @@ fn start(
     let Config { server: config, tasks } = config;
     let (evaluator, evaluation_ended) = Evaluator::start(Arc::clone(&store), runtime.clone())?;
     let units = usize::try_from(config.upload_budget / BUDGET_UNIT).unwrap_or(usize::MAX);
+    let metrics = Arc::new(Metrics::new());
+    let access = Access::new(&config, Arc::clone(&metrics))?;
+    let tls = config.tls.as_ref().map(Tls::new).transpose()?;
     let server = Arc::new(Server {
         config,
         tasks: RwLock::default(),
         models: Arc::new(Models::new(Arc::clone(&store))),
         store,
-        metrics: Arc::new(Metrics::new()),
+        metrics,
+        access,
+        tls,
         budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
         shutdown,
         sessions: TaskTracker::new(),

@@ -4,6 +4,7 @@
 //! Loading reports every mistake at once, each with the path of its key and
 //! what to do. A [`Config`] that exists has passed all checks.
 
+mod access;
 mod admin;
 mod privacy;
 mod section;
@@ -22,11 +23,14 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::Dict;
 
+pub use access::{AccessConfig, LimitsConfig, TlsConfig, TokenKeyConfig, TokenKeySource, Tokens};
 pub use admin::OperatorToken;
 pub use privacy::{Counting, PrivacyConfig};
 pub use section::Mistake;
 use section::{Findings, Section};
 pub use task::{EvaluationConfig, TaskConfig};
+
+use crate::access::Origin;
 
 /// A checked config.
 #[derive(Debug, Clone)]
@@ -59,6 +63,14 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// `[server.admin]`: lets an operator in. Without it there is no admin API.
     pub admin: Option<OperatorToken>,
+    /// Sites whose pages may connect. Without a list, any.
+    pub allowed_origins: Option<Vec<Origin>>,
+    /// Certificate and key, if the server speaks TLS itself.
+    pub tls: Option<TlsConfig>,
+    /// What one address, and all together, may do.
+    pub limits: LimitsConfig,
+    /// Keys that join tokens are checked with.
+    pub token_keys: Vec<TokenKeyConfig>,
 }
 
 /// Everything that is wrong with a config, at least one mistake.
@@ -132,7 +144,7 @@ impl Config {
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
         let findings = Findings::default();
-        let toml = Toml::string("[server]\n[[task]]\n[task.evaluation]\n[task.privacy]");
+        let toml = Toml::string("[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n[task.privacy]");
         if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
             read(dict, &findings);
         }
@@ -201,17 +213,15 @@ impl ServerConfig {
             );
             section.mistake("page", problem);
         }
+        let handshake_timeout =
+            section.or("handshake_timeout", 10 * second, value::duration(tenth, HOUR));
         let config = Self {
             listen: section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), value::address),
             store: section.or("store", "fedra-data".into(), value::path),
             page,
             max_connections: section.or("max_connections", 10_000, value::whole(1)),
             upload_budget: section.or("upload_budget", 256 << 20, value::size),
-            handshake_timeout: section.or(
-                "handshake_timeout",
-                10 * second,
-                value::duration(tenth, HOUR),
-            ),
+            handshake_timeout,
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
             drain_timeout: section.or(
                 "drain_timeout",
@@ -219,6 +229,10 @@ impl ServerConfig {
                 value::duration(Duration::ZERO, HOUR),
             ),
             admin: admin::read(section.table("admin", "server.admin")),
+            allowed_origins: section.optional("allowed_origins", value::list(access::origin)),
+            tls: section.optional_table("tls", "server.tls").map(TlsConfig::read),
+            limits: LimitsConfig::read(section.table("limits", "server.limits"), handshake_timeout),
+            token_keys: TokenKeyConfig::read_all(section.tables("token_key", "server.token_key")),
         };
         if config.store.exists() && !config.store.is_dir() {
             let problem = format!("{} is not a folder", config.store.display());

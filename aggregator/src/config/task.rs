@@ -6,6 +6,7 @@ use std::time::Duration;
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
 use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId};
 
+use super::access::AccessConfig;
 use super::privacy::PrivacyConfig;
 use super::section::Section;
 use super::{ServerConfig, value};
@@ -35,6 +36,8 @@ pub struct TaskConfig {
     pub evaluation: Option<EvaluationConfig>,
     /// How those who take part are protected, if they are.
     pub privacy: Option<PrivacyConfig>,
+    /// Who may take part.
+    pub access: AccessConfig,
 }
 
 /// `[task.evaluation]`: held-out examples on the server's disk.
@@ -80,6 +83,7 @@ impl TaskConfig {
                 .optional_table("evaluation", "task.evaluation")
                 .and_then(evaluation),
             privacy: None,
+            access: AccessConfig::read(section.table("access", "task.access"), server),
             id,
         };
         let parameters = task.model.parameters();

@@ -272,3 +272,106 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
     let found = mistakes(&format!("{SMALL}{PRIVATE}noise = \"tree\""));
     assert!(found[0].contains("only the policy \"central\""), "{found:?}");
 }
+
+#[test]
+fn access_is_open_by_default() {
+    let config = Config::from_toml(SMALL).expect("valid");
+    let Config { server, tasks } = &config;
+    assert!(server.allowed_origins.is_none() && server.tls.is_none());
+    assert!(server.token_keys.is_empty());
+    let limits = &server.limits;
+    assert_eq!((limits.connections_per_address, limits.handshakes_per_second), (0, 2000));
+    assert_eq!(limits.header_timeout, server.handshake_timeout);
+    assert_eq!(tasks[0].access.tokens, Tokens::None);
+    assert_eq!(tasks[0].access.max_token_lifetime, HOUR);
+
+    let config = Config::from_toml(&format!(
+        "[server]\nhandshake_timeout = \"3s\"\nallowed_origins = [\"https://Example.org:443\"]\n\
+         [server.limits]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{SMALL}"
+    ))
+    .expect("valid");
+    assert_eq!(config.server.limits.header_timeout, Duration::from_secs(3));
+    let networks: Vec<_> =
+        config.server.limits.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
+    let origins = config.server.allowed_origins.expect("a list");
+    assert_eq!(origins[0].to_string(), "https://example.org");
+}
+
+#[test]
+fn mistakes_about_access_are_explained() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    };
+    let short = write("short", "not thirty-two bytes");
+    let private = write("private.pem", "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n");
+    let garbage = write("garbage", "AAAA");
+    let found = mistakes(&format!(
+        r#"
+        [server]
+        allowed_origins = ["https://example.org/", "*"]
+        [server.tls]
+        certificate = "nowhere.pem"
+        private_key = "nowhere.key"
+        [server.limits]
+        handshakes_per_second_per_address = -1
+        trusted_proxies = ["everybody"]
+        client_address_header = "x-real-ip"
+        header_bytes = "1KiB"
+        connections_per_adress = 1
+        [[server.token_key]]
+        id = "a"
+        algorithm = "HS256"
+        secret_file = "{short}"
+        [[server.token_key]]
+        id = "b"
+        algorithm = "EdDSA"
+        public_key_file = "{private}"
+        [[server.token_key]]
+        id = "b"
+        algorithm = "EdDSA"
+        public_key_file = "{garbage}"
+        secret_file = "{short}"
+        [[server.token_key]]
+        id = "c"
+        algorithm = "RS256"
+        [[server.token_key]]
+        id = "d"
+        algorithm = "EdDSA"
+        [[task]]
+        id = "tiny"
+        model = "softmax-regression"
+        access = {{ tokens = "maybe", max_token_lifetime = "0s" }}
+        "#
+    ));
+    let expected = [
+        "server.allowed_origins: must be an origin such as",
+        "server.tls.certificate: nowhere.pem: ",
+        "server.limits.handshakes_per_second_per_address: must be from 0 to 1000000; it is -1",
+        "server.limits.header_bytes: must be from 8KiB to 1MiB",
+        "server.limits.trusted_proxies: must be an address or a network",
+        "server.limits.client_address_header: must be \"x-forwarded-for\" or \"forwarded\"",
+        "server.limits.connections_per_adress: unknown key; did you mean",
+        "server.token_key[0].secret_file: ",
+        "server.token_key[1].public_key_file: ",
+        "server.token_key[2].secret_file: does not go with the algorithm",
+        "server.token_key[2].public_key_file: ",
+        "server.token_key[2].id: the id \"b\" is taken",
+        "server.token_key[3].algorithm: must be \"EdDSA\" or \"HS256\"",
+        "server.token_key[4].public_key_file: missing",
+        "task[tiny].access.tokens: must be \"required\" or \"none\"",
+        "task[tiny].access.max_token_lifetime: must be from 1s",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(found[7].contains("at least 32 bytes") && found[8].contains("private key"));
+    // A task that nobody could join.
+    let closed = format!("{SMALL}access = {{ tokens = \"required\" }}");
+    let found = mistakes(&closed);
+    assert!(found[0].starts_with("task[tiny].access.tokens: there is no key"), "{found:?}");
+}

@@ -76,6 +76,14 @@ pub(super) fn number(range: &str, holds: impl Fn(f64) -> bool) -> impl Fn(&Value
     }
 }
 
+/// A list of values that `read` takes.
+pub(super) fn list<T>(read: impl Fn(&Value) -> Read<T>) -> impl Fn(&Value) -> Read<Vec<T>> {
+    move |value| {
+        let values = value.as_array().ok_or("must be a list in brackets")?;
+        values.iter().map(&read).collect()
+    }
+}
+
 /// A duration such as "500ms" or "2min", between bounds.
 pub(super) fn duration(min: Duration, max: Duration) -> impl Fn(&Value) -> Read<Duration> {
     move |value| {

@@ -14,8 +14,9 @@ use crate::config::Counting;
 use crate::server::Server;
 use crate::task::{Task, TaskView};
 
+/// A task as everybody may see it.
 #[derive(Serialize)]
-struct TaskJson<'a> {
+pub(super) struct TaskJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     state: &'static str,
@@ -106,7 +107,7 @@ fn show(server: &Server, id: String) -> Response {
     uncached(warp::reply::json(&json(&task, &view)).into_response())
 }
 
-fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
+pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
     let finished = view.progress.phase == RoundPhase::Finished;
     let history = view.history.iter().filter(|record| record.round > 0);
     TaskJson {

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub upload_bytes: Gauge,
     /// All bytes of the upload budget.
     pub upload_budget: Gauge,
+    /// TLS handshakes that failed.
+    pub tls_failures: Counter,
     /// Calls to the admin API without its token.
     pub admin_denied: Counter,
 }
@@ -114,6 +116,7 @@ impl Metrics {
                 connections_refused: counter!("fedra_connections_refused_total"),
                 upload_bytes: gauge!("fedra_upload_bytes_in_flight"),
                 upload_budget: gauge!("fedra_upload_budget_bytes"),
+                tls_failures: counter!("fedra_tls_failures_total"),
                 admin_denied: counter!("fedra_admin_denied_total"),
                 registry: registry.clone(),
             }
@@ -189,7 +192,7 @@ impl Metrics {
         self.registry.with(ends).increment(1);
     }
 
-    /// Counts a client that was not let in.
+    /// Counts somebody who was turned away.
     pub fn denied(&self, reason: &'static str) {
         self.registry.with(|| counter!("fedra_denied_total", "reason" => reason)).increment(1);
     }

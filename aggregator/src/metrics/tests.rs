@@ -178,16 +178,3 @@ fn an_unknown_accuracy_is_absent_and_not_zero() {
     assert!(text.contains("fedra_model_loss{task=\"tiny\"} 0.5"), "{text}");
     assert!(!text.contains("fedra_model_accuracy{"), "{text}");
 }
-
-#[test]
-fn samples_do_not_pile_up_while_nobody_asks() {
-    let metrics = Metrics::new();
-    let task = metrics.task(&TaskId::new("tiny").expect("valid"));
-    for _ in 0..UPKEEP_EVERY {
-        task.folded(1, Duration::from_micros(50));
-    }
-    // Without an upkeep of our own, rendering alone shows only what was put into buckets.
-    let text = metrics.registry.handle.render();
-    let count = format!("fedra_fold_duration_seconds_count{{task=\"tiny\"}} {UPKEEP_EVERY}");
-    assert!(text.contains(&count), "{text}");
-}

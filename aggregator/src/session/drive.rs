@@ -15,7 +15,7 @@ use tracing::Span;
 
 use super::End;
 use super::conversation::{Conversation, Input, Output};
-use super::handshake::{Admitted, Membership, malformed};
+use super::handshake::{CheckedInAs, Membership, malformed};
 use super::socket::{Incoming, Socket, SocketError};
 use crate::coordinator::Departure;
 use crate::server::Server;
@@ -47,13 +47,13 @@ struct Session<'a, S> {
 /// coordinator before anything else, however slow the socket is.
 pub(super) async fn run<S>(
     socket: &mut Socket<S>,
-    admitted: Admitted,
+    admitted: CheckedInAs,
     server: &Arc<Server>,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Admitted { membership, seat } = admitted;
+    let CheckedInAs { membership, seat } = admitted;
     let task = Arc::clone(membership.task());
     let metrics = Arc::clone(&server.metrics);
     let conversation = Conversation::new(membership.client(), seat, task, metrics);

@@ -1,12 +1,14 @@
 //! Hello, Welcome, CheckIn, CheckedIn: who the client is and which task it
 //! wants to take part in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, RoundPhase, ServerMessage,
-    SubjectId, TaskId, Welcome,
+    SubjectId, TaskId, Token, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::End;
 use super::seat::Seat;
 use super::socket::{Incoming, Socket};
+use crate::access::{Admission, Admitted};
 use crate::coordinator::{Command, ConnectionId, Departure, Join, Joined, Leave, Link, Order};
 use crate::round::ClientId;
 use crate::server::Server;
 use crate::task::Task;
 
 /// A client that has checked in, and where it goes on from.
-pub(super) struct Admitted {
+pub(super) struct CheckedInAs {
     pub(super) membership: Membership,
     pub(super) seat: Seat,
 }
@@ -34,6 +37,8 @@ pub(super) struct Membership {
     orders: watch::Receiver<Order>,
     cut: CancellationToken,
     exit: Exit,
+    /// Its place among those that the task lets in.
+    _admission: Admission,
 }
 
 impl Membership {
@@ -93,8 +98,9 @@ impl Drop for Exit {
 pub(super) async fn perform<S>(
     socket: &mut Socket<S>,
     session_id: String,
+    address: IpAddr,
     server: &Server,
-) -> Result<Admitted, End>
+) -> Result<CheckedInAs, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -104,8 +110,9 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, subject, .. } => {
-                return check_in(socket, (&task, subject), server).await;
+            ClientMessage::CheckIn { task, subject, token } => {
+                let who = Who { address, subject, token };
+                return check_in(socket, who, &task, server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,
             _ => return Err(unexpected("the message after Welcome must be CheckIn")),
@@ -138,11 +145,19 @@ where
     Ok(socket.send(&ServerMessage::Welcome(welcome)).await?)
 }
 
+/// Who wants to check in, as far as it says.
+struct Who {
+    address: IpAddr,
+    subject: Option<SubjectId>,
+    token: Option<Token>,
+}
+
 async fn check_in<S>(
     socket: &mut Socket<S>,
-    (id, subject): (&TaskId, Option<SubjectId>),
+    who: Who,
+    id: &TaskId,
     server: &Server,
-) -> Result<Admitted, End>
+) -> Result<CheckedInAs, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -156,6 +171,10 @@ where
         let message = format!("the task {id} has had its last round");
         return Err(End::refuse(RefusalCode::TaskClosed, message));
     }
+    let Who { address, subject, token } = who;
+    let now = SystemTime::now();
+    let admitted = server.access.admit(&task.config, token.as_ref(), subject, address, now);
+    let Admitted { subject, guard } = admitted.map_err(|denied| End::Refused(denied.into()))?;
     if task.config.privacy.is_some() && subject.is_none() {
         let message = "this task has a privacy policy: the check-in must name a subject";
         return Err(End::refuse(RefusalCode::UnexpectedMessage, message));
@@ -163,12 +182,16 @@ where
     let description = task.description();
     let checked_in = CheckedIn { task: description, status };
     socket.send(&ServerMessage::CheckedIn(Box::new(checked_in))).await?;
-    join(task, subject).await
+    join(task, subject, guard).await
 }
 
 /// Takes a place among the task's clients. The coordinator may first have to
 /// wait for an earlier connection of the same subject to give up its own.
-async fn join(task: Arc<Task>, subject: Option<SubjectId>) -> Result<Admitted, End> {
+async fn join(
+    task: Arc<Task>,
+    subject: Option<SubjectId>,
+    admission: Admission,
+) -> Result<CheckedInAs, End> {
     let permit = task.commands.clone().reserve_owned().await.map_err(|_| End::GoingAway)?;
     let (order, orders) = watch::channel(Order::Rest);
     let (connection, cut) = (ConnectionId::next(), CancellationToken::new());
@@ -183,7 +206,8 @@ async fn join(task: Arc<Task>, subject: Option<SubjectId>) -> Result<Admitted, E
         () = cut.cancelled() => return Err(End::replaced()),
     };
     tracing::debug!(client = client.0, "checked in");
-    Ok(Admitted { membership: Membership { client, task, orders, cut, exit }, seat })
+    let membership = Membership { client, task, orders, cut, exit, _admission: admission };
+    Ok(CheckedInAs { membership, seat })
 }
 
 /// The next message, decoded.

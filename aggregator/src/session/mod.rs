@@ -12,6 +12,7 @@ mod seat;
 mod socket;
 mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,24 +96,32 @@ impl From<SocketError> for End {
 /// When a client of a server that stops may come back.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Serves one client over an upgraded connection that was accepted at `accepted`.
-pub(crate) async fn serve<S>(stream: S, accepted: Instant, server: Arc<Server>)
+/// Where a connection comes from, and since when it is there.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    accepted: Instant,
+    address: IpAddr,
+}
+
+/// Serves one client over an upgraded connection.
+pub(crate) async fn serve<S>(stream: S, accepted: Instant, address: IpAddr, server: Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let id = format!("{:016x}", rand::random::<u64>());
     let span = tracing::info_span!("session", session = id, round = tracing::field::Empty);
     server.metrics.sessions.up();
-    converse(stream, accepted, id, &server).instrument(span).await;
+    let origin = Origin { accepted, address };
+    converse(stream, origin, id, &server).instrument(span).await;
     server.metrics.sessions.down();
 }
 
-async fn converse<S>(stream: S, accepted: Instant, id: String, server: &Arc<Server>)
+async fn converse<S>(stream: S, origin: Origin, id: String, server: &Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut socket = Socket::new(stream, server.config.idle_timeout).await;
-    let end = session(&mut socket, accepted, id, server).await;
+    let end = session(&mut socket, origin, id, server).await;
     tracing::debug!(?end, "session ended");
     server.metrics.session_ended(end.reason());
     match end {
@@ -143,15 +152,15 @@ where
 /// Talks to the client until there is a reason to stop.
 async fn session<S>(
     socket: &mut Socket<S>,
-    accepted: Instant,
+    origin: Origin,
     id: String,
     server: &Arc<Server>,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let deadline = accepted + server.config.handshake_timeout;
-    let handshake = handshake::perform(socket, id, server);
+    let deadline = origin.accepted + server.config.handshake_timeout;
+    let handshake = handshake::perform(socket, id, origin.address, server);
     let admitted = tokio::select! {
         () = server.shutdown.cancelled() => return End::GoingAway,
         done = tokio::time::timeout_at(deadline, handshake) => done.unwrap_or_else(|_| {
