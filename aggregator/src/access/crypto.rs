@@ -1,7 +1,7 @@
 //! The two signatures that tokens may have, checked by ring. Tokens are made
 //! elsewhere: there is nothing here to sign with.
 
-use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtSigner, JwtVerifier};
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind, new_error};
 use jsonwebtoken::signature::{Error as SignatureError, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey};
@@ -11,7 +11,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: signer,
     verifier_factory: verifier,
-    jwk_utils: JwkUtils::new_unimplemented(),
+    key_utils: KeyUtils::new_unimplemented(),
 };
 
 /// Has jsonwebtoken check signatures with this module. The choice is one for

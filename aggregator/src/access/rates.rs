@@ -130,8 +130,8 @@ mod tests {
         (0..100).take_while(|_| rates.take(limits, block, now).is_ok()).count()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_then_the_rate() {
+    #[test]
+    fn a_burst_then_the_rate() {
         let (rates, start) = (Rates::default(), Instant::now());
         let block = Block::V4(1);
         assert_eq!(allowed(&rates, &EACH, block, start), 3);
@@ -144,8 +144,8 @@ mod tests {
         assert_eq!(allowed(&rates, &EACH, block, start + Duration::from_secs(3600)), 3);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_all_together_may_not_costs_nobody_anything() {
+    #[test]
+    fn what_all_together_may_not_costs_nobody_anything() {
         let all = RateLimits { all: Some(Rate { per_second: 1.0, burst: 4.0 }), ..EACH };
         let (rates, start) = (Rates::default(), Instant::now());
         assert_eq!(allowed(&rates, &all, Block::V4(1), start), 3);
@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(allowed(&rates, &EACH, Block::V4(2), start), 2);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded_and_who_comes_often_is_remembered() {
+    #[test]
+    fn memory_is_bounded_and_who_comes_often_is_remembered() {
         let (rates, now) = (Rates::default(), Instant::now());
         let regular = Block::V4(u32::MAX);
         assert_eq!(allowed(&rates, &EACH, regular, now), 3);

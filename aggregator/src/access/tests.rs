@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::Config;
 
+#[expect(dead_code, reason = "the tests of the whole server use more of it")]
 #[path = "../../tests/server/mint.rs"]
 mod mint;
 use mint::{Mint, encode};

@@ -56,7 +56,7 @@ pub(super) fn verify(
 ) -> Result<Verified, Reason> {
     let header = decode_header(token.as_str()).map_err(|error| reason(&error))?;
     // "crit" names extensions that one has to know to use the token. We know none.
-    if header.extras.inner().contains_key("crit") {
+    if header.crit.is_some() {
         return Err(Reason::Malformed);
     }
     let id = header.kid.ok_or(Reason::UnknownKey)?;

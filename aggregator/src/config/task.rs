@@ -305,23 +305,6 @@ fn check_times(section: &Section<'_>, plan: &RoundPlan) {
     }
 }
 
-fn check_times(section: &Section<'_>, plan: &RoundPlan) {
-    if plan.minimum_duration.is_zero() {
-        return;
-    }
-    if plan.mode != Mode::Synchronous {
-        let problem = "buffered rounds have no cohort that starts together; leave the key out";
-        section.mistake("minimum_duration", problem);
-    } else if plan.minimum_duration > plan.deadline {
-        let [minimum, deadline] =
-            [plan.minimum_duration, plan.deadline].map(humantime::format_duration);
-        section.mistake(
-            "minimum_duration",
-            format!("{minimum} is longer than the deadline ({deadline}), at which the round closes anyway; lower it, or raise the deadline"),
-        );
-    }
-}
-
 fn checkpoints(section: Section<'_>) -> Keep {
     let default = Keep::default();
     let keep = Keep {
