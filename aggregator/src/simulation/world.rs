@@ -156,8 +156,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(scenario: Scenario) -> Self {
-        let mut rng = scenario.rng.clone();
+    pub(super) fn new(mut scenario: Scenario) -> Self {
+        let mut rng = scenario.rng.fork();
         let store = Arc::new(FaultyStore::new(rng.random(), scenario.faults, scenario.bug));
         let clients = (0..scenario.clients).map(Client::new).collect();
         let checks = Checks::new(&scenario.config.tasks[0], scenario.kind);
