@@ -89,7 +89,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_flood_of_wrong_tokens_is_turned_away_at_once_but_the_right_one_is_let_in() {
         let (gate, token) = (Gate::new(), OperatorToken::new(TOKEN).ok());
         let metrics = Metrics::new();
