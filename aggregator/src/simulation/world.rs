@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event as SessionEvent};
 use fedra_protocol::{ClientMessage, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand::rngs::StdRng;
 
 use super::LONGEST;
