@@ -24,7 +24,7 @@ use crate::folding::{Contribution, Job, Received, Worker};
 use crate::metrics::Metrics;
 use crate::round::{ClientId, Time};
 use crate::server::{Revived, ServeError, revive};
-use crate::session::{Conversation, Input, Output, Seat};
+use crate::session::{Conversation, End, Input, Output, Seat};
 use crate::storage::Store;
 use crate::task::{Task, TaskView};
 
@@ -242,35 +242,43 @@ impl Server {
         self.command(Some(Command::Join(Join { subject, link, answer })), now, rng, wishes);
     }
 
-    /// Looks what a session has to do: an order, a verdict, news, room.
+    /// Looks what a session has to do: an order, a verdict, news, room. Whether
+    /// there was anything.
     pub(super) fn poll(
         &mut self,
         link: LinkId,
         now: Duration,
         rng: &mut StdRng,
         wishes: &mut Vec<Wish>,
-    ) {
-        self.settle_join(link);
+    ) -> bool {
+        let mut busy = self.settle_join(link);
         while let Some(input) = self.next_input(link) {
+            busy = true;
             let Some(input) = input else {
                 self.disconnect(link, Departure::Closed, now, rng, wishes);
                 wishes.push(Wish::Hang(link));
-                return;
+                return true;
             };
             self.feed(link, input, now, rng, wishes);
         }
+        busy
     }
 
-    fn settle_join(&mut self, link: LinkId) {
-        let Some(Session::Joining { joined, .. }) = self.sessions.get_mut(&link) else { return };
-        let Ok(Joined { client, seat }) = joined.try_recv() else { return };
-        let Some(Session::Joining { connection, .. }) = self.sessions.remove(&link) else { return };
+    fn settle_join(&mut self, link: LinkId) -> bool {
+        let Some(Session::Joining { joined, .. }) = self.sessions.get_mut(&link) else {
+            return false;
+        };
+        let Ok(Joined { client, seat }) = joined.try_recv() else { return false };
+        let Some(Session::Joining { connection, .. }) = self.sessions.remove(&link) else {
+            return false;
+        };
         let task = Arc::clone(&self.task);
         let mut view = task.view.clone();
         view.mark_changed();
         let conversation =
             Box::new(Conversation::new(client, seat, task, Arc::clone(&self.metrics)));
         self.sessions.insert(link, Session::Member { connection, conversation, view });
+        true
     }
 
     /// `Some(None)`: the session is to end.
@@ -331,8 +339,11 @@ impl Server {
                     let checked = CheckedUpdate::parse(bytes, parameters);
                     self.feed(link, Input::Checked(checked), now, rng, wishes);
                 }
-                Output::End(_) => {
+                Output::End(end) => {
                     self.disconnect(link, Departure::Closed, now, rng, wishes);
+                    if let End::Refused(refusal) = end {
+                        wishes.push(Wish::Send(link, ServerMessage::Refusal(refusal)));
+                    }
                     wishes.push(Wish::Hang(link));
                     return;
                 }

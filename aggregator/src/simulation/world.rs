@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event as SessionEvent};
-use fedra_protocol::{Availability, ClientMessage, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
+use fedra_protocol::{Availability, ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
 use rand::{RngExt, SeedableRng};
 use rand::rngs::StdRng;
 
@@ -261,7 +261,7 @@ impl World {
                 if let Some(open) = self.links.get_mut(&link) {
                     open.polled();
                 }
-                self.with_server(|server, now, rng, wishes| server.poll(link, now, rng, wishes));
+                self.poll(link);
             }
             Event::ClientTimer(client, life) => {
                 self.clients[client].timer = None;
@@ -364,6 +364,16 @@ impl World {
         self.after_server();
     }
 
+    fn poll(&mut self, link: LinkId) {
+        let mut wishes = Vec::new();
+        let Some(server) = &mut self.server else { return };
+        let busy = server.poll(link, self.now, &mut self.rng, &mut wishes);
+        self.grant(wishes);
+        if busy {
+            self.after_server();
+        }
+    }
+
     fn grant(&mut self, wishes: Vec<Wish>) {
         for wish in wishes {
             match wish {
@@ -461,6 +471,11 @@ impl World {
         };
         self.store.set_faults(self.faults);
         self.calm_since = Some(self.checks.rounds());
+        // Where messages were lost or out of order, both ends may believe different
+        // things for ever. No real connection does that, and a new one mends it.
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.sever(link);
+        }
         for client in 0..self.clients.len() {
             self.clients[client].frozen_until = Duration::ZERO;
             let off = self.clients[client].session.as_ref().is_none_or(|s| s.is_closed());
@@ -497,7 +512,9 @@ impl World {
             ServerMessage::UploadReady { offset, .. } if *offset > 0 => {
                 self.figures.resumed_uploads += 1;
             }
-            ServerMessage::Refusal(_) => self.figures.sent_away += 1,
+            ServerMessage::Refusal(refusal) if refusal.code == RefusalCode::NotSelected => {
+                self.figures.sent_away += 1;
+            }
             ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
                 self.figures.accepted += 1;
                 self.figures.repeated_verdicts += u64::from(self.checks.is_repeated());
