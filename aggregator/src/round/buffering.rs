@@ -1,10 +1,11 @@
 //! Buffering: asynchronous rounds with a buffer (Nguyen et al. 2022, FedBuff).
 //!
-//! Any free client is invited by itself, from the newest stored model, and at
-//! most once to a round. Its report counts in the round that is open when it
+//! Any free client is invited by itself, from the newest stored model, and
+//! reports at most once from it. Its report counts in the round that is open when it
 //! arrives, if not too many models have been made in between. A round closes at
 //! the report goal, or at its deadline with the fewest reports; one that has
-//! not even those at its deadline goes on until it has.
+//! not even those at its deadline goes on until it has, as its next attempt:
+//! those whose invitation came to nothing are invited again.
 //!
 //! While the model of a closed round is being stored, the next round takes
 //! reports, but nobody is invited to it and it does not close: what it starts
@@ -184,27 +185,27 @@ impl Buffering {
     }
 
     /// Does what it is time to, and closes the phase when its last round is in.
-    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Phase {
         let ended = self.crew.expire(context.now);
         self.left += ended.len();
         dismiss(ended, context);
         self.deadline = self.deadline.filter(|deadline| context.now < *deadline);
         if self.storing.is_some() {
-            return Err(self);
+            return Phase::Buffering(self);
         }
         if self.is_complete(context) {
             return self.close(context);
         }
-        if context.is_to_rest() {
-            if self.crew.working() > 0 {
-                return Err(self);
-            }
-            dismiss(self.crew.disband(), context);
-            let reason = AbandonReason::TooFewReports;
-            return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
+        if !context.is_to_rest() {
+            self.renew(context);
+            self.invite(context);
+            return Phase::Buffering(self);
         }
-        self.invite(context);
-        Err(self)
+        if self.crew.working() > 0 {
+            return Phase::Buffering(self);
+        }
+        dismiss(self.crew.disband(), context);
+        Phase::Abandoned(Abandoned::new(self.round, AbandonReason::TooFewReports))
     }
 
     fn is_complete(&self, context: &Context<'_>) -> bool {
@@ -215,19 +216,37 @@ impl Buffering {
     }
 
     /// Closes the round and opens the next, if there is to be one.
-    fn close(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+    fn close(mut self, context: &mut Context<'_>) -> Phase {
         let storing = Finalizing::new(self.round, self.tally());
         context.effects.push(Effect::Finalize(self.round, self.tally()));
         let next = context.fresh(self.round.round + 1);
         let is_last = context.plan.rounds.is_some_and(|rounds| next.round > rounds);
         if is_last || context.is_to_rest() {
             dismiss(self.crew.disband(), context);
-            return Ok(Phase::Finalizing(storing));
+            return Phase::Finalizing(storing);
         }
         let mut opened = Self { crew: self.crew, ..Self::open(next, context) };
         opened.storing = Some(storing);
         dismiss(opened.crew.retire(opened.oldest(context.plan)), context);
-        Err(opened)
+        Phase::Buffering(opened)
+    }
+
+    /// Nobody works for a round that is past its deadline, and those who are there
+    /// have been invited to it, in vain: it goes on as its next attempt, with its
+    /// reports, and they are invited again.
+    fn renew(&mut self, context: &mut Context<'_>) {
+        if self.deadline.is_some() || self.crew.working() > 0 {
+            return;
+        }
+        let mut there = context.pool.available();
+        if !there.any(|client| self.crew.has_failed(client, self.round)) {
+            return;
+        }
+        let (from, to) = (self.round, next_attempt(self.round));
+        self.round = to;
+        self.deadline = Some(context.now + context.plan.deadline);
+        self.crew.renew(from, to);
+        context.effects.push(Effect::Renumber { from, to });
     }
 
     /// Invites free clients, chosen at random, as long as not too many are at

@@ -204,7 +204,7 @@ impl Server {
                 wishes.push(Wish::Send(link, ServerMessage::Pong { nonce }));
             }
             (Some(Session::Member { .. }), message) => {
-                self.fold_again(link, &message);
+                self.fold_again(link, &message, wishes);
                 self.feed(link, Input::Message(message), now, rng, wishes);
             }
             // The real server reads nothing before it has joined.
@@ -342,7 +342,7 @@ impl Server {
 
     /// The bug of a retry that counts again, put in on purpose: an update that is
     /// announced though its verdict was given is folded as if it were new.
-    fn fold_again(&mut self, link: LinkId, message: &ClientMessage) {
+    fn fold_again(&mut self, link: LinkId, message: &ClientMessage, wishes: &mut Vec<Wish>) {
         let (Some(Bug::DoubleCount), ClientMessage::UpdateBegin(begin)) = (self.bug, message)
         else {
             return;
@@ -360,6 +360,7 @@ impl Server {
             let contribution = Contribution::Update(received, begin.examples);
             let client = ClientId(0);
             self.jobs.push_front(Job::Take { client, subject: None, contribution, staleness: 0 });
+            wishes.push(Wish::Work);
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event as SessionEvent};
-use fedra_protocol::{ClientMessage, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
-use rand::RngExt;
+use fedra_protocol::{Availability, ClientMessage, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
+use rand::{RngExt, SeedableRng};
 use rand::rngs::StdRng;
 
 use super::LONGEST;
@@ -156,8 +156,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(scenario: Scenario) -> Self {
-        let mut rng = scenario.rng.clone();
+    pub(super) fn new(mut scenario: Scenario) -> Self {
+        let mut rng = scenario.rng.fork();
         let store = Arc::new(FaultyStore::new(rng.random(), scenario.faults, scenario.bug));
         let clients = (0..scenario.clients).map(Client::new).collect();
         let checks = Checks::new(&scenario.config.tasks[0], scenario.kind);
@@ -328,6 +328,9 @@ impl World {
     }
 
     fn crash_now(&mut self) {
+        if self.calm_since.is_some() {
+            return;
+        }
         self.schedule(self.faults.crash_every.unwrap_or(Duration::MAX), Event::Crash);
         if self.server.is_some() {
             self.crash();
@@ -463,6 +466,8 @@ impl World {
             let off = self.clients[client].session.as_ref().is_none_or(|s| s.is_closed());
             if off {
                 self.agenda.at(self.now, Event::Start(client));
+            } else {
+                self.feed(client, SessionEvent::Resume);
             }
         }
         self.schedule(CALM_OPERATOR, Event::Operate);
@@ -723,6 +728,9 @@ impl World {
 
     /// Something happens to somebody.
     fn disturb(&mut self) {
+        if self.calm_since.is_some() {
+            return;
+        }
         self.schedule(self.faults.disturb_every, Event::Disturb);
         let client = self.rng.random_range(0..self.clients.len());
         match self.rng.random_range(0..5) {
@@ -764,7 +772,8 @@ fn name_of_message(message: &ClientMessage) -> (&'static str, Option<RoundId>) {
     match message {
         ClientMessage::Hello(_) => ("-> Hello", None),
         ClientMessage::CheckIn { .. } => ("-> CheckIn", None),
-        ClientMessage::SetAvailability(_) => ("-> SetAvailability", None),
+        ClientMessage::SetAvailability(Availability::Paused) => ("-> pauses", None),
+        ClientMessage::SetAvailability(Availability::Available) => ("-> resumes", None),
         ClientMessage::UpdateBegin(begin) => ("-> UpdateBegin", Some(begin.round)),
         ClientMessage::UpdateChunk(chunk) => ("-> UpdateChunk", Some(chunk.round)),
         ClientMessage::Decline { round, .. } => ("-> Decline", Some(*round)),
