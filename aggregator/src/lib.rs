@@ -14,9 +14,12 @@ mod http;
 mod ledger;
 mod metrics;
 mod models;
+mod platform;
 pub mod round;
 mod server;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod signals;
 pub mod storage;
 mod task;

@@ -1,7 +1,8 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
-use crate::round::Protection;
+use crate::round::{Mode, Protection};
+use crate::storage::Keep;
 
 const SMALL: &str = r#"
 [[task]]
@@ -27,7 +28,6 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(server.upload_budget, 256 << 20);
     assert_eq!(server.handshake_timeout, Duration::from_secs(10));
     assert_eq!(server.idle_timeout, Duration::from_secs(60));
-    assert_eq!(server.keep_models, 10);
     let [task] = config.tasks.as_slice() else { panic!("one task") };
     assert_eq!(task.title, "tiny");
     assert_eq!((task.plan.invited, task.plan.minimum_cohort), (64, 8));
@@ -35,8 +35,14 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(task.plan.deadline, Duration::from_secs(60));
     assert_eq!(task.plan.selection_window, Duration::from_millis(500));
     assert_eq!((task.plan.max_weight, task.plan.rounds), (100_000, None));
+    assert_eq!(task.plan.mode, Mode::Synchronous);
+    assert_eq!(task.plan.minimum_duration, Duration::ZERO);
+    assert_eq!(task.plan.reconnect_grace, Duration::from_secs(3));
+    assert_eq!(task.plan.waiting_room, None);
+    assert_eq!(task.plan.retry_after, Duration::from_secs(30));
     assert_eq!((task.training.epochs, task.training.batch_size), (1, 10));
     assert_eq!(task.evaluation, None);
+    assert_eq!(task.checkpoints, Keep { last: 10, every: 0, best: true });
 
     assert_eq!(
         mistakes("[[task]]"),
@@ -130,6 +136,66 @@ fn every_mistake_is_found_at_once() {
         assert_eq!(hits, 1, "{expected}\n{found:#?}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+/// The small task with these keys in its table of rounds.
+fn with_round(keys: &str) -> String {
+    format!("{SMALL}[task.round]\n{keys}")
+}
+
+#[test]
+fn buffered_rounds_have_keys_of_their_own() {
+    let config = Config::from_toml(&with_round("mode = \"buffered\"")).expect("valid");
+    let mode = Mode::Buffered { max_staleness: 10, staleness_exponent: 0.5 };
+    assert_eq!(config.tasks[0].plan.mode, mode);
+    let keys = "mode = \"buffered\"\nmax_staleness = 3\nstaleness_exponent = 0";
+    let config = Config::from_toml(&with_round(keys)).expect("valid");
+    let mode = Mode::Buffered { max_staleness: 3, staleness_exponent: 0.0 };
+    assert_eq!(config.tasks[0].plan.mode, mode);
+
+    let found = mistakes(&with_round("max_staleness = 3\nstaleness_exponent = 1.0"));
+    let expected = "only for mode = \"buffered\"; set that, or leave the key out";
+    assert_eq!(
+        found,
+        [
+            format!("task[tiny].round.max_staleness: {expected}"),
+            format!("task[tiny].round.staleness_exponent: {expected}"),
+        ]
+    );
+    let found = mistakes(&with_round("mode = \"eager\""));
+    assert!(found[0].contains("\"eager\" is not known"), "{found:?}");
+    let found = mistakes(&with_round("mode = \"buffered\"\nstaleness_exponent = 11"));
+    assert!(found[0].ends_with("must be from 0 to 10; it is 11"), "{found:?}");
+    let found = mistakes(&with_round("mode = \"buffered\"\nminimum_duration = \"5s\""));
+    assert!(found[0].contains("buffered rounds have no cohort"), "{found:?}");
+    let found = mistakes(&format!("{}\n{PRIVATE}", with_round("mode = \"buffered\"")));
+    assert!(found[0].starts_with("task[tiny].round.mode: a privacy policy needs"), "{found:?}");
+}
+
+#[test]
+fn a_round_that_stays_open_beyond_its_goal_has_room_for_all_who_are_invited() {
+    // 64 reports of a million examples fit into 2^26, 100 do not.
+    let keys = "cohort_size = 100\nreport_goal = 64\nmax_weight = 1000000";
+    assert!(Config::from_toml(&with_round(keys)).is_ok());
+    for stays_open in ["minimum_duration = \"1s\"", "mode = \"buffered\""] {
+        let found = mistakes(&with_round(&format!("{keys}\n{stays_open}")));
+        let expected = "task[tiny].round.max_weight: 1000000 examples from each of 100 clients";
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    }
+}
+
+#[test]
+fn a_minimum_duration_fits_into_the_deadline() {
+    let keys = "minimum_duration = \"1min\"\nwaiting_room = 0\nretry_after = \"10s\"";
+    let config = Config::from_toml(&with_round(keys)).expect("valid");
+    let plan = &config.tasks[0].plan;
+    assert_eq!(plan.minimum_duration, plan.deadline);
+    assert_eq!((plan.waiting_room, plan.retry_after), (Some(0), Duration::from_secs(10)));
+    let found = mistakes(&with_round("minimum_duration = \"61s\""));
+    let expected = "task[tiny].round.minimum_duration: 1m 1s is longer than the deadline (1m)";
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    let found = mistakes(&with_round("retry_after = \"0s\"\nreconnect_grace = 3"));
+    assert_eq!(found.len(), 2, "{found:?}");
 }
 
 #[test]

@@ -41,6 +41,10 @@ pub(super) fn task_id(value: &Value) -> Read<TaskId> {
     TaskId::new(text(value)?).map_err(|error| error.to_string())
 }
 
+pub(super) fn yes_or_no(value: &Value) -> Read<bool> {
+    value.to_bool().ok_or_else(|| "must be true or false, without quotes".to_owned())
+}
+
 /// A whole number from `min` up.
 pub(super) fn whole<T>(min: u64) -> impl Fn(&Value) -> Read<T>
 where

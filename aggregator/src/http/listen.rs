@@ -56,7 +56,7 @@ pub(super) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.connections.decrement(1.0);
+        self.metrics.connections.down();
     }
 }
 
@@ -142,7 +142,7 @@ impl Door {
                 return None;
             }
         };
-        server.metrics.connections.increment(1.0);
+        server.metrics.connections.up();
         let connection = Connection {
             accepted: now,
             peer,

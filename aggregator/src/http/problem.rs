@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::{Value, json};
 use warp::Reply;
 use warp::reject::Rejection;
 use warp::reply::Response;
@@ -18,12 +19,14 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
+    #[serde(flatten)]
+    more: Value,
 }
 
 impl<'a> Problem<'a> {
     fn new(status: StatusCode, detail: &'a str) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { r#type: "about:blank", title, status: status.as_u16(), detail }
+        Self { r#type: "about:blank", title, status: status.as_u16(), detail, more: json!({}) }
     }
 }
 
@@ -31,7 +34,13 @@ const KIND: &str = "application/problem+json";
 
 /// An answer with this status and one sentence for a person.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
-    let mut response = warp::reply::json(&Problem::new(status, detail)).into_response();
+    problem_with(status, detail, json!({}))
+}
+
+/// The same with more fields, those of the object `more`.
+pub(super) fn problem_with(status: StatusCode, detail: &str, more: Value) -> Response {
+    let body = Problem { more, ..Problem::new(status, detail) };
+    let mut response = warp::reply::json(&body).into_response();
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
     response

@@ -2,6 +2,8 @@
 //! speak the protocol with made-up updates. Nothing is trained here.
 
 mod access;
+mod admin;
+mod command_line;
 mod evaluated;
 mod hostile;
 mod ledger;

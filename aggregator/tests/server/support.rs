@@ -411,10 +411,25 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// One request on a connection of its own; `headers` end with CRLF each.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    request_with(address, method, path, headers, b"").await
+}
+
+/// The same with a body, whose length goes into a header if there is one.
+pub async fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Answer {
     let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{length}{headers}\r\n"
+    );
     soon(stream.write_all(head.as_bytes())).await.expect("writes");
+    // A server that has heard enough may answer before it has all of it.
+    let _ = soon(stream.write_all(body)).await;
     let mut answer = Vec::new();
     soon(stream.read_to_end(&mut answer)).await.expect("reads");
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
