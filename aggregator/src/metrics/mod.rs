@@ -78,7 +78,7 @@ pub struct TaskMetrics {
 
 /// Why a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum SessionEnd {
     /// The client closed it.
     Closed,
@@ -246,8 +246,7 @@ impl TaskMetrics {
     pub fn standing(&self, standing: Standing) {
         for other in [Standing::Running, Standing::Paused, Standing::Stopped] {
             let (task, name) = (self.task.clone(), label(other));
-            let standings =
-                || gauge!("fedra_task_standing", "task" => task, "standing" => name);
+            let standings = || gauge!("fedra_task_standing", "task" => task, "standing" => name);
             self.registry.with(standings).set(f64::from(u8::from(other == standing)));
         }
     }
