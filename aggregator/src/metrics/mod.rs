@@ -175,9 +175,9 @@ impl Metrics {
             UpdateVerdict::Rejected(fault) => ("rejected", label::<UpdateFault>(fault)),
             UpdateVerdict::Discarded(fault) => ("discarded", label(fault)),
         };
-        let task = task.task.clone();
-        let updates = || counter!("fedra_updates_total", "task" => task, "verdict" => verdict, "fault" => fault);
-        self.registry.with(updates).increment(1);
+        let labels =
+            [("task", task.task.clone()), ("verdict", verdict.to_owned()), ("fault", fault)];
+        self.registry.with(|| counter!("fedra_updates_total", &labels)).increment(1);
     }
 
     /// Counts a session that was refused.
@@ -227,10 +227,9 @@ impl TaskMetrics {
 
     /// A phase has ended after this long.
     pub fn phase(&self, phase: RoundPhase, duration: Duration) {
-        let (task, phase) = (self.task.clone(), label(phase));
-        let histogram = self.registry.with(
-            || histogram!("fedra_round_phase_duration_seconds", "task" => task, "phase" => phase),
-        );
+        let labels = [("task", self.task.clone()), ("phase", label(phase))];
+        let phases = || histogram!("fedra_round_phase_duration_seconds", &labels);
+        let histogram = self.registry.with(phases);
         Distribution { registry: self.registry.clone(), histogram }.record(duration);
     }
 
