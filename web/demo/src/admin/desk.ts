@@ -6,7 +6,7 @@
 import { Refusal, cleanToken } from './api.js';
 import type { AdminApi, Operation } from './api.js';
 import type { TaskReport } from './report.js';
-import { INITIAL, problemOf, withSeen, withView, withoutAccess } from './state.js';
+import { INITIAL, problemOf, withList, withSeen, withView, withoutAccess } from './state.js';
 import type { Action, DeskState, Problem, Seen, View } from './state.js';
 import { doneWords, savedWords } from './words.js';
 
@@ -167,7 +167,7 @@ export class Desk extends EventTarget {
     const epoch = this.#epoch;
     let wait = POLL_MS;
     try {
-      const seen = await this.#see();
+      const seen = await this.#see(epoch);
       if (epoch !== this.#epoch) return;
       this.#looks += 1;
       this.#set(withSeen(this.#state, seen));
@@ -181,16 +181,17 @@ export class Desk extends EventTarget {
     if (document.visibilityState === 'visible') this.#timer = setTimeout(() => void this.#look(), wait);
   }
 
-  async #see(): Promise<Seen> {
+  async #see(epoch: number): Promise<Seen> {
     const { view, access } = this.#state;
     const operator = access === 'operator';
-    const fresh = this.#state.tasks === undefined || this.#looks % LIST_EVERY === 0;
-    const tasks = fresh ? await this.#api.tasks() : undefined;
+    const listed = this.#state.tasks === undefined || this.#looks % LIST_EVERY === 0 ? await this.#api.tasks() : undefined;
+    // The list is of use even if what is looked at is not in it.
+    if (listed && epoch === this.#epoch) this.#set(withList(this.#state, listed));
     const status = operator ? await this.#api.status() : undefined;
-    const id = view.name === 'task' ? (view.id ?? (tasks ?? this.#state.tasks)?.[0]?.id) : undefined;
+    const id = view.name === 'task' ? (view.id ?? this.#state.tasks?.[0]?.id) : undefined;
     const operated = operator && id !== undefined ? await this.#api.operated(id) : undefined;
-    const task = operator || id === undefined ? undefined : (tasks?.find((listed) => listed.id === id) ?? (await this.#api.task(id)));
-    return { ...(tasks && { tasks }), ...(status && { status }), ...(operated && { operated }), ...(task && { task }) };
+    const task = operator || id === undefined ? undefined : (listed?.find((one) => one.id === id) ?? (await this.#api.task(id)));
+    return { ...(status && { status }), ...(operated && { operated }), ...(task && { task }) };
   }
 
   #set(state: DeskState): void {

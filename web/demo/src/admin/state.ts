@@ -52,10 +52,13 @@ export const INITIAL: DeskState = {
 
 /** What one look at the server brought; what is absent was not asked for. */
 export interface Seen {
-  readonly tasks?: readonly TaskReport[];
   readonly task?: TaskReport;
   readonly operated?: OperatedTask;
   readonly status?: ServerStatus;
+}
+
+export function withList(state: DeskState, tasks: readonly TaskReport[]): DeskState {
+  return { ...state, tasks };
 }
 
 export function withSeen(state: DeskState, seen: Seen): DeskState {
@@ -63,7 +66,6 @@ export function withSeen(state: DeskState, seen: Seen): DeskState {
   const task = operated ?? (seen.task && steady(seen.task, state.task));
   return {
     ...state,
-    tasks: seen.tasks ?? state.tasks,
     task: task ?? state.task,
     operated: operated ?? (task ? undefined : state.operated),
     status: seen.status ?? state.status,

@@ -1,4 +1,7 @@
-/** Figures over the rounds, drawn by uPlot a few times a second at most. */
+/**
+ * Figures over the rounds, drawn by uPlot a few times a second at most. With the
+ * attribute `newest` the newest figures are told in its caption.
+ */
 import { html, nothing } from 'lit';
 import type { TemplateResult } from 'lit';
 import uPlot from 'uplot';
@@ -9,8 +12,9 @@ import { LightElement } from './light-element.js';
 const DRAW_EVERY_MS = 400;
 
 export class LineChart extends LightElement {
-  static override properties = { kind: {}, points: { attribute: false } };
+  static override properties = { kind: {}, newest: { type: Boolean }, points: { attribute: false } };
   declare kind: ChartKind;
+  declare newest: boolean;
   declare points: readonly ChartPoint[];
 
   #plot: uPlot | undefined;
@@ -27,6 +31,7 @@ export class LineChart extends LightElement {
   constructor() {
     super();
     this.kind = 'accuracy';
+    this.newest = false;
     this.points = [];
   }
 
@@ -48,7 +53,9 @@ export class LineChart extends LightElement {
     const chart = CHARTS[this.kind];
     const points = drawable(chart, this.points);
     return html`<figure class="chart">
-      <figcaption>${chart.title} <small>${chart.note}</small>${legend(chart)}<output aria-hidden="true"></output></figcaption>
+      <figcaption>${chart.title} <small>${chart.note}</small><output aria-hidden="true"></output>${
+        this.newest ? newest(chart, points.at(-1)) : nothing
+      }</figcaption>
       <div class="plot" role="img" aria-label=${summary(chart, points)}></div>
       ${points.length === 0 ? html`<p class="empty">${chart.empty}</p>` : ''}
     </figure>`;
@@ -99,10 +106,13 @@ export class LineChart extends LightElement {
   }
 }
 
-/** Which line is which, where there are several. */
-function legend({ lines }: Chart): TemplateResult | typeof nothing {
-  if (lines.length < 2) return nothing;
-  return html`<small class="legend">${lines.map(({ name, ink }) => html`<span data-ink=${ink}>${name}</span>`)}</small>`;
+/** The figures of the last point; where there are several lines, it also says which is which. */
+function newest(chart: Chart, point: ChartPoint | undefined): TemplateResult {
+  const several = chart.lines.length > 1;
+  return html`<span class="newest">${chart.lines.map((line) => {
+    const value = point && line.value(point);
+    return html`<span data-ink=${several ? line.ink : nothing}>${value == null ? '–' : chart.words(value)}${several ? html` <small>${line.name}</small>` : nothing}</span>`;
+  })}</span>`;
 }
 
 function options(chart: Chart, target: HTMLElement, point: (index: number | null | undefined) => void): uPlot.Options {

@@ -55,30 +55,9 @@ export async function withPage(query, body, { setUp, at = site, ...context } = {
   assert.deepEqual(errors, []);
 }
 
-const PATIENCE_MS = 15_000;
-const LOOK_EVERY_MS = 40;
-
-/**
- * Waits until `inPage` returns something true. Playwright's waitForFunction does
- * the same, but evaluates text in the page, which the page's policy forbids.
- */
-export async function eventually(page, inPage, argument) {
-  const end = performance.now() + PATIENCE_MS;
-  while (performance.now() < end) {
-    if (await page.evaluate(inPage, argument)) return;
-    await page.waitForTimeout(LOOK_EVERY_MS);
-  }
-  assert.fail(`not within ${PATIENCE_MS} ms: ${inPage}`);
-}
-
-/** Waits until the first element of this selector has a text that matches. */
-export async function hasText(page, selector, pattern) {
-  const end = performance.now() + PATIENCE_MS;
-  let text = '';
-  while (performance.now() < end) {
-    text = await page.evaluate((where) => document.querySelector(where)?.textContent ?? '', selector);
-    if (pattern.test(text)) return;
-    await page.waitForTimeout(LOOK_EVERY_MS);
-  }
-  assert.match(text, pattern, selector);
-}
+export const hasText = (page, selector, pattern) =>
+  page.waitForFunction(
+    ([where, source]) => new RegExp(source).test(document.querySelector(where)?.textContent ?? ''),
+    [selector, pattern.source],
+    { timeout: 15_000 },
+  );

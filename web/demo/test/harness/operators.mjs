@@ -28,7 +28,7 @@ function fresh() {
     target_quantile: 0.5, minimum_survivors: 26, colluders: 2, max_participations: 20, counts_subjects: true, debits: 7, subjects: 148,
   };
   const clinic = {
-    id: 'clinic', title: 'Handwritten digits, privately', standing: 'running', history: rounds(6, 30), phase: 'masking', attempt: 1,
+    id: 'clinic', title: 'Handwritten digits, privately', standing: 'running', history: rounds(6, 31), phase: 'masking', attempt: 1,
     clients: 48, cohort: { invited: 32, reported: 12, left: 3, report_goal: 32 }, rounds_total: 20, restored: new Map(), privacy: budget, decisions: [],
   };
   return [digits, clinic];
@@ -59,11 +59,11 @@ export function makeOperators() {
     const current = { round: task.history.length + 1, attempt: task.attempt, phase: task.phase, clients: task.clients, ...task.cohort };
     const past = task.history.map(({ round, reports, seconds }) => {
       const restored = task.restored.get(round);
-      return { round, attempt: round % 7 === 0 ? 1 : 0, cohort: restored === undefined ? 40 : 0, reports, weight: 1, seconds, ...(restored === undefined ? {} : { restored }) };
+      return { round, attempt: round % 7 === 0 ? 1 : 0, cohort: restored === undefined ? task.cohort.invited : 0, reports, weight: 1, seconds, ...(restored === undefined ? {} : { restored }) };
     });
     const first = Math.max(0, task.history.length - 9);
     const checkpoints = [...(first > 0 ? [0] : []), ...task.history.slice(first).map(({ round }) => round)];
-    const config = `task ${task.id}: 199210 parameters, ${task.rounds_total} rounds; invites 40, starts with 8, closes at 32 reports or after 1m, needs 26; evaluated`;
+    const config = `task ${task.id}: 199210 parameters, ${task.rounds_total} rounds; invites ${task.cohort.invited}, starts with 26, closes at 32 reports or after 1m, needs 26; evaluated`;
     return { ...report(task), standing: task.standing, current, rounds: past, checkpoints, decisions: task.decisions, config };
   }
 

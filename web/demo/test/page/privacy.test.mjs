@@ -2,7 +2,7 @@
 // the question before the first round, the gauges, and what is said at the end.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventually, hasText, site, withPage } from '../harness/browser.mjs';
+import { hasText, site, withPage } from '../harness/browser.mjs';
 
 const withChoice = { setUp: (page) => page.context().addCookies([{ name: 'choice', value: '1', url: site.url }]) };
 const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true };
@@ -104,7 +104,7 @@ for (const [how, say] of [
       await hasText(page, '.connection', /Ready when you are/);
       assert.equal(await focused(page), 'start');
       assert.equal(await page.locator('[role="alert"] .message').count(), 0, 'it is no fault');
-      await eventually(page, () => document.querySelector('#start')?.disabled === false);
+      await page.waitForFunction(() => document.querySelector('#start')?.disabled === false);
       await page.keyboard.press('Enter');
       await page.locator('#agree').waitFor();
       assert.equal(await page.locator('[data-code="privacy-declined"]').count(), 0);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { AdminApi, Refusal, baseOf, cleanToken } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
 import { parseMistakes, parseOperated, parseReport, parseStatus } from '../../../node_modules/.cache/fedra-demo/admin/report.js';
-import { INITIAL, earlier, entries, hashOf, possible, problemOf, standOf, viewOf, withSeen, withView, withoutAccess } from '../../../node_modules/.cache/fedra-demo/admin/state.js';
+import { INITIAL, earlier, entries, hashOf, possible, problemOf, standOf, viewOf, withList, withSeen, withView, withoutAccess } from '../../../node_modules/.cache/fedra-demo/admin/state.js';
 import { checkpointWords, decisionWords, doneWords, duration, failureWords, moment, phaseSentence, problemWords, refusedWords } from '../../../node_modules/.cache/fedra-demo/admin/words.js';
 import { CHARTS, drawable, pointWords, summary } from '../../../node_modules/.cache/fedra-demo/chart-kinds.js';
 import { ApiError } from '../../../node_modules/.cache/fedra-demo/json.js';
@@ -26,7 +26,7 @@ test('a task is read for everybody and for operators, and what lacks something i
   const operated = parseOperated(get('/v1/admin/tasks/clinic'));
   assert.equal(operated.standing, 'running');
   assert.equal(operated.spending.debits, 7);
-  assert.equal(operated.cohorts.get(3).invited, 40);
+  assert.equal(operated.cohorts.get(3).invited, 32);
   const whole = get('/v1/admin/tasks/digits');
   for (const [lacking, value] of [['standing', 'asleep'], ['checkpoints', null], ['decisions', {}], ['phase', 'dreaming'], ['cohort', null], ['rounds', [{}]]]) {
     assert.throws(() => parseOperated({ ...whole, [lacking]: value }), { code: 'bad-answer' }, lacking);
@@ -153,7 +153,7 @@ test('a chart is drawn anew for news only, and the operator’s part goes with t
   const get = made();
   const first = parseOperated(get('/v1/admin/tasks/digits'));
   const tasks = [parseReport(get('/v1/tasks/digits')), parseReport(get('/v1/tasks/clinic'))];
-  let state = withSeen({ ...INITIAL, access: 'operator' }, { tasks, operated: first, status: parseStatus(get('/v1/admin/status')) });
+  let state = withSeen(withList({ ...INITIAL, access: 'operator' }, tasks), { operated: first, status: parseStatus(get('/v1/admin/status')) });
   const { history } = state.task;
   state = withSeen(state, { operated: parseOperated(get('/v1/admin/tasks/digits')) });
   assert.equal(state.task.history, history);

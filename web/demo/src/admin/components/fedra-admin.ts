@@ -18,8 +18,6 @@ import { taskView } from './task-view.js';
 export class FedraAdmin extends LightElement {
   #desk: Desk | undefined;
   #base = '';
-  /** The operator has just sent a token. */
-  #signedIn = false;
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -54,7 +52,7 @@ export class FedraAdmin extends LightElement {
           ${this.#view(state)}
         </main>
       </div>
-      <fedra-sign-in .state=${state} @token=${this.#onToken} @closed=${() => this.#desk?.dismiss()}></fedra-sign-in>
+      <fedra-sign-in .state=${state} @token=${this.#onToken} @closed=${this.#onClosed}></fedra-sign-in>
       <div class="unseen" role="status">${connectionWords(state)}</div>
     `;
   }
@@ -63,11 +61,6 @@ export class FedraAdmin extends LightElement {
     const { view, task } = this.#desk?.state ?? INITIAL;
     const what = view.name === 'server' ? 'Server' : view.name === 'new' ? 'New task' : (task?.title ?? 'operator');
     document.title = `Fedra: ${what}`;
-    // What had the focus may be gone, as the button that asked for the token.
-    if (this.#desk?.state.access === 'operator' && this.#signedIn) {
-      this.#signedIn = false;
-      if (document.activeElement === document.body) this.querySelector<HTMLElement>('#access')?.focus();
-    }
   }
 
   #side(state: DeskState): TemplateResult {
@@ -113,9 +106,14 @@ export class FedraAdmin extends LightElement {
     this.querySelector<SignIn>('fedra-sign-in')?.show();
   }
 
-  readonly #onToken = ({ detail }: CustomEvent<Credentials>): void => {
-    this.#signedIn = true;
-    void this.#desk?.signIn(detail.token, detail.keep);
+  readonly #onToken = ({ detail }: CustomEvent<Credentials>): void => void this.#desk?.signIn(detail.token, detail.keep);
+
+  readonly #onClosed = (): void => {
+    this.#desk?.dismiss();
+    // The button that asked for the token may be gone, and the focus with it.
+    const holder = document.activeElement;
+    const lost = !holder || holder === document.body || holder.getClientRects().length === 0;
+    if (lost) this.querySelector<HTMLElement>('#access')?.focus();
   };
 
   readonly #onHash = (): void => this.#desk?.show(viewOf(location.hash));

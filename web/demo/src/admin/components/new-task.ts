@@ -1,6 +1,6 @@
 /** A form for a new task's section of the config. The server checks it. */
 import { html } from 'lit';
-import type { TemplateResult } from 'lit';
+import type { PropertyValues, TemplateResult } from 'lit';
 import { LightElement } from '../../components/light-element.js';
 import type { Desk } from '../desk.js';
 import { INITIAL } from '../state.js';
@@ -34,7 +34,7 @@ export class NewTask extends LightElement {
     const busy = this.state.busy === 'create';
     return html`<form class="composer" method="post" @submit=${this.#submit}>
       <label for="toml">The task’s section of the config, as TOML</label>
-      <textarea id="toml" rows="18" required spellcheck="false" autocapitalize="off" autocomplete="off" placeholder=${EXAMPLE} aria-describedby="toml-hint"></textarea>
+      <textarea id="toml" required spellcheck="false" autocapitalize="off" autocomplete="off" placeholder=${EXAMPLE} aria-describedby="toml-hint"></textarea>
       <p class="hint" id="toml-hint">
         One <code>[[task]]</code> with its tables, as in the config file. The server keeps it: the task is there again after a restart.
       </p>
@@ -44,6 +44,12 @@ export class NewTask extends LightElement {
       </div>
       ${outcome(this.state, ['create'])}
     </form>`;
+  }
+
+  protected override updated(changed: PropertyValues<this>): void {
+    const { failure } = this.state;
+    // On a phone it would be told below the keyboard.
+    if (failure && changed.get('state')?.failure !== failure) this.querySelector('.message')?.scrollIntoView({ block: 'nearest' });
   }
 
   #submit(event: SubmitEvent): void {

@@ -21,7 +21,7 @@ export class StopQuestion extends ModalDialog {
       <p>The round under way is given up and no other follows. A stopped task cannot be resumed. Its models and its history stay.</p>
       <div class="answers">
         <button class="order danger" id="stop-yes" @click=${this.#stop}>Stop for good</button>
-        <button class="order" autofocus @click=${() => this.hide()}>Leave it running</button>
+        <button class="order" autofocus @click=${() => this.hide()}>Keep the task</button>
       </div>
     `;
   }

@@ -8,9 +8,9 @@ import { decisionWords, moment, shortSeconds } from '../words.js';
 const MOST_ROWS = 12;
 
 /** A table that is scrolled by itself where the page is narrow. */
-function table(name: string, heads: readonly string[], rows: readonly TemplateResult[]): TemplateResult {
+function table(name: string, heads: readonly string[], rows: readonly TemplateResult[], kind = ''): TemplateResult {
   return html`<div class="scroll" role="region" aria-label=${name} tabindex="0">
-    <table>
+    <table class=${kind}>
       <thead><tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr></thead>
       <tbody>${rows}</tbody>
     </table>
@@ -53,8 +53,9 @@ export function decisionsTable(decisions: readonly Decision[]): TemplateResult {
     rows.map(
       (decision) => html`<tr>
         <th scope="row"><time datetime=${new Date(decision.unixSeconds * 1000).toISOString()}>${moment(decision.unixSeconds)}</time></th>
-        <td class="words">${decisionWords(decision)}</td>
+        <td>${decisionWords(decision)}</td>
       </tr>`,
     ),
+    'plain',
   );
 }

@@ -60,10 +60,10 @@ function round(task: TaskReport, stand: string | undefined): TemplateResult {
 function charts({ history, initial }: TaskReport): TemplateResult {
   const judged = initial ? [initial] : history;
   return html`<section class="grid" aria-label="Over the rounds">
-    <fedra-line-chart kind="accuracy" .points=${judged}></fedra-line-chart>
-    <fedra-line-chart kind="loss" .points=${judged}></fedra-line-chart>
-    <fedra-line-chart kind="seconds" .points=${history}></fedra-line-chart>
-    <fedra-line-chart kind="bytes" .points=${history}></fedra-line-chart>
+    <fedra-line-chart newest kind="accuracy" .points=${judged}></fedra-line-chart>
+    <fedra-line-chart newest kind="loss" .points=${judged}></fedra-line-chart>
+    <fedra-line-chart newest kind="seconds" .points=${history}></fedra-line-chart>
+    <fedra-line-chart newest kind="bytes" .points=${history}></fedra-line-chart>
   </section>`;
 }
 
