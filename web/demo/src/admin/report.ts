@@ -98,6 +98,8 @@ export interface TaskStatus {
 /** `GET /v1/admin/status`. */
 export interface ServerStatus {
   readonly version: string;
+  /** It is about to stop. */
+  readonly draining: boolean;
   readonly uptimeSeconds: number;
   /** Where the server can tell. */
   readonly memoryBytes: number | undefined;
@@ -207,6 +209,7 @@ export function parseStatus(answer: unknown): ServerStatus {
   const status = record(answer);
   return {
     version: text(status['version'], 'version'),
+    draining: status['draining'] === true,
     uptimeSeconds: number(status['uptime_seconds'], 'uptime_seconds'),
     memoryBytes: optional(status['memory_bytes']),
     connections: number(status['connections'], 'connections'),

@@ -12,6 +12,7 @@ export function serverView(status: ServerStatus | undefined): TemplateResult {
       <h1 id="title">Server</h1>
       <p class="of">${status ? `Version ${status.version}.` : '\u00a0'} What a monitoring system reads is under <a href="../metrics">metrics</a>.</p>
     </header>
+    ${status?.draining ? html`<div class="message notice"><p>The server is about to stop: no round begins any more.</p></div>` : nothing}
     ${status ? html`${facts(status)}${tasks(status)}` : nothing}
   `;
 }

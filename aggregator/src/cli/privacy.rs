@@ -3,15 +3,33 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use fedra_aggregator::config::{Config, Counting, PrivacyConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
 use fedra_privacy::Privacy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum PrivacyCommand {
+    /// Prints the parameters and the epsilon that a task would have.
+    Plan(PlanArguments),
+    /// Prints what a task's privacy budget has paid for.
+    Report(ReportArguments),
+}
+
+impl PrivacyCommand {
+    /// What there is to print.
+    pub fn run(self) -> anyhow::Result<String> {
+        match self {
+            Self::Plan(plan) => plan.plan(),
+            Self::Report(report) => report.report(),
+        }
+    }
+}
 
 /// Options of `privacy plan`.
 #[derive(Args)]
@@ -62,11 +80,6 @@ enum PolicyName {
 }
 
 impl PlanArguments {
-    /// Prints the plan.
-    pub fn run(self) -> ExitCode {
-        finish(self.plan())
-    }
-
     fn plan(self) -> anyhow::Result<String> {
         let parameters = match self.parameters {
             Some(parameters) => parameters,
@@ -163,11 +176,6 @@ pub struct ReportArguments {
 }
 
 impl ReportArguments {
-    /// Prints the report.
-    pub fn run(self) -> ExitCode {
-        finish(self.report())
-    }
-
     fn report(self) -> anyhow::Result<String> {
         let config = Config::load(&self.config)?;
         let id = TaskId::new(self.task.clone())?;
@@ -179,7 +187,7 @@ impl ReportArguments {
         if !folder.is_dir() {
             bail!("there is no store in {}", folder.display());
         }
-        match RedbStore::open(folder, config.server.keep_models) {
+        match RedbStore::open(folder) {
             Ok(store) => {
                 let debits = store.debits(&id)?;
                 if self.json_lines {
@@ -248,17 +256,4 @@ fn most_participations(counting: Counting, debits: &[Debit]) -> u32 {
         }
     };
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn finish(text: anyhow::Result<String>) -> ExitCode {
-    match text {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("fedra-aggregator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
 }
