@@ -23,8 +23,8 @@ impl Signals {
     }
 
     /// Each config that comes replaces the earlier one, as far as that can be done
-    /// while the server runs: token keys, allowed origins, limits and the TLS
-    /// certificate.
+    /// while the server runs: token keys, the operator's token, allowed origins,
+    /// limits and the TLS certificate.
     #[must_use]
     pub fn with_reload(self, reload: impl Stream<Item = Config> + Send + 'static) -> Self {
         Self { reload: reload.boxed(), ..self }

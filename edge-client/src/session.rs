@@ -157,9 +157,7 @@ impl Session {
         if let Some(message) = self.outbox.pop_front() {
             return Some(message);
         }
-        if !self.is_member() {
-            return None;
-        }
+        // It has nothing to send before a server has said so on this connection.
         let upload = self.current.as_mut()?.upload.as_mut()?;
         upload.next_chunk(self.max_chunk).map(ClientMessage::UpdateChunk)
     }

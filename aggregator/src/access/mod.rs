@@ -27,7 +27,7 @@ use http::header::ORIGIN;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::config::{ServerConfig, TaskConfig, Tokens};
+use crate::config::{OperatorToken, ServerConfig, TaskConfig, Tokens};
 use crate::metrics::Metrics;
 pub use address::ClientAddressHeader;
 use address::{Block, Proxies};
@@ -55,6 +55,8 @@ pub struct FileError {
 /// What the config says, ready for use.
 pub(crate) struct Settings {
     keys: TokenKeys,
+    /// Lets operators in; without it there is no way in for them.
+    pub operator: Option<OperatorToken>,
     pub origins: Origins,
     proxies: Proxies,
     connections_each: Option<usize>,
@@ -102,6 +104,7 @@ impl Settings {
         let all = f64::from(limits.handshakes_per_second);
         Ok(Self {
             keys: TokenKeys::load(&config.token_keys)?,
+            operator: config.admin,
             origins: Origins::of(config.allowed_origins.as_deref()),
             proxies: Proxies {
                 networks: limits.trusted_proxies.clone(),
@@ -113,6 +116,13 @@ impl Settings {
                 all: (all > 0.0).then_some(Rate { per_second: all, burst: all }),
             },
         })
+    }
+}
+
+impl Settings {
+    /// Where a request came from, behind whatever proxies.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.proxies.client(peer, headers)
     }
 }
 

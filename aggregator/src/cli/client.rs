@@ -50,6 +50,11 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
+    /// The server at this address.
+    pub fn at(server: String, ca: Option<PathBuf>) -> Self {
+        Self { server, token_file: None, ca, json: false }
+    }
+
     /// A client that shows the token.
     pub fn operator(&self) -> Result<Client, Failure> {
         let mut client = self.visitor()?;
@@ -280,7 +285,7 @@ mod tests {
     use super::*;
 
     fn options(server: &str) -> ServerOptions {
-        ServerOptions { server: server.to_owned(), token_file: None, ca: None, json: false }
+        ServerOptions::at(server.to_owned(), None)
     }
 
     #[test]

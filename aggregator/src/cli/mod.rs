@@ -103,7 +103,7 @@ pub fn run() -> ExitCode {
         Command::Ready { server } => finish(status::ready(&server)),
         Command::Task { server, command } => finish(command.run(&server)),
         Command::Store { command } => command.run(),
-        Command::Privacy { command } => finish(command.run().map_err(Failure::from)),
+        Command::Privacy { command } => finish(command.run()),
     }
 }
 

@@ -197,7 +197,7 @@ fn settle(seat: &mut Seat, order: &Order) {
         Order::Invited(invitation) => Some(invitation.round),
         Order::Asked { round, .. } => Some(*round),
         Order::Struck(..) => return,
-        Order::Rest | Order::Away(_) | Order::Replaced => None,
+        Order::Rest | Order::Away(_) => None,
     };
     seat.dismiss(current);
 }

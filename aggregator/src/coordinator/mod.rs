@@ -145,8 +145,6 @@ pub(crate) enum Order {
     Struck(RoundId, UpdateFault),
     /// Go, and come back after a while: there are enough others.
     Away(Duration),
-    /// Go: another connection stands for the same subject.
-    Replaced,
 }
 
 /// An invitation into a round, until it is withdrawn.

@@ -184,27 +184,26 @@ impl Buffering {
     }
 
     /// Does what it is time to, and closes the phase when its last round is in.
-    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Phase {
         let ended = self.crew.expire(context.now);
         self.left += ended.len();
         dismiss(ended, context);
         self.deadline = self.deadline.filter(|deadline| context.now < *deadline);
         if self.storing.is_some() {
-            return Err(self);
+            return Phase::Buffering(self);
         }
         if self.is_complete(context) {
             return self.close(context);
         }
-        if context.is_to_rest() {
-            if self.crew.working() > 0 {
-                return Err(self);
-            }
-            dismiss(self.crew.disband(), context);
-            let reason = AbandonReason::TooFewReports;
-            return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
+        if !context.is_to_rest() {
+            self.invite(context);
+            return Phase::Buffering(self);
         }
-        self.invite(context);
-        Err(self)
+        if self.crew.working() > 0 {
+            return Phase::Buffering(self);
+        }
+        dismiss(self.crew.disband(), context);
+        Phase::Abandoned(Abandoned::new(self.round, AbandonReason::TooFewReports))
     }
 
     fn is_complete(&self, context: &Context<'_>) -> bool {
@@ -215,19 +214,19 @@ impl Buffering {
     }
 
     /// Closes the round and opens the next, if there is to be one.
-    fn close(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+    fn close(mut self, context: &mut Context<'_>) -> Phase {
         let storing = Finalizing::new(self.round, self.tally());
         context.effects.push(Effect::Finalize(self.round, self.tally()));
         let next = context.fresh(self.round.round + 1);
         let is_last = context.plan.rounds.is_some_and(|rounds| next.round > rounds);
         if is_last || context.is_to_rest() {
             dismiss(self.crew.disband(), context);
-            return Ok(Phase::Finalizing(storing));
+            return Phase::Finalizing(storing);
         }
         let mut opened = Self { crew: self.crew, ..Self::open(next, context) };
         opened.storing = Some(storing);
         dismiss(opened.crew.retire(opened.oldest(context.plan)), context);
-        Err(opened)
+        Phase::Buffering(opened)
     }
 
     /// Invites free clients, chosen at random, as long as not too many are at

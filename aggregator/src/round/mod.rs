@@ -24,11 +24,13 @@
 
 mod buffering;
 mod collecting;
+mod context;
 mod crew;
 mod ended;
 mod finalizing;
 mod pacing;
 mod paused;
+mod phase;
 mod plan;
 mod pool;
 mod roster;
@@ -39,19 +41,14 @@ mod tests;
 
 use std::time::Duration;
 
-use fedra_protocol::{Availability, RoundId, RoundPhase, UpdateFault, UpdateVerdict};
+use fedra_protocol::{Availability, RoundId, RoundPhase, UpdateVerdict};
 use rand::Rng;
 
-use buffering::Buffering;
-use collecting::Collecting;
+use context::Context;
 pub use ended::AbandonReason;
-use ended::{Abandoned, Completed, Finished};
-use finalizing::Finalizing;
-use paused::Paused;
+use phase::Phase;
 pub use plan::{Mode, Operation, Protection, RoundPlan, Standing, Time};
 use pool::Pool;
-use securing::Securing;
-use selecting::Selecting;
 
 /// A client, the same over its reconnects within a run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -212,33 +209,6 @@ pub struct Progress {
     pub deadline: Option<Time>,
 }
 
-/// The phase a task is in, with what only that phase knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    Selecting(Selecting),
-    Collecting(Collecting),
-    Securing(Securing),
-    Buffering(Buffering),
-    Finalizing(Finalizing),
-    Completed(Completed),
-    Abandoned(Abandoned),
-    Paused(Paused),
-    Finished(Finished),
-}
-
-/// What every phase may look at, and where it leaves its effects.
-struct Context<'a> {
-    plan: &'a RoundPlan,
-    pool: &'a mut Pool,
-    budget: Budget,
-    standing: Standing,
-    /// The highest attempt that was opened in this run.
-    opened: Option<RoundId>,
-    now: Time,
-    rng: &'a mut dyn Rng,
-    effects: &'a mut Vec<Effect>,
-}
-
 /// The state of a task's rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rounds {
@@ -295,13 +265,7 @@ impl Rounds {
     /// it lies in the future.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
-        match &self.phase {
-            Phase::Selecting(selecting) => selecting.wake_at(&self.plan),
-            Phase::Collecting(collecting) => collecting.wake_at(&self.plan),
-            Phase::Securing(securing) => securing.wake_at(),
-            Phase::Buffering(buffering) => buffering.wake_at(),
-            _ => None,
-        }
+        self.phase.wake_at(&self.plan)
     }
 
     /// The operator's last word, as far as the machine has heard. A paused task
@@ -321,245 +285,12 @@ impl Rounds {
     /// buffered rounds; nobody between rounds.
     #[must_use]
     pub fn members(&self) -> Vec<ClientId> {
-        match &self.phase {
-            Phase::Collecting(collecting) => collecting.members(),
-            Phase::Securing(securing) => securing.members(),
-            Phase::Buffering(buffering) => buffering.members(),
-            _ => Vec::new(),
-        }
+        self.phase.members()
     }
 
     /// How far the round is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let empty = |round, phase| Progress {
-            round,
-            phase,
-            clients: self.pool.connected(),
-            cohort: 0,
-            reported: 0,
-            left: 0,
-            weight: 0,
-            deadline: None,
-        };
-        match &self.phase {
-            Phase::Selecting(selecting) => empty(selecting.round(), RoundPhase::Selecting),
-            Phase::Collecting(collecting) => {
-                collecting.progress(empty(collecting.round(), RoundPhase::Collecting))
-            }
-            Phase::Securing(securing) => {
-                securing.progress(empty(securing.round(), securing.phase()))
-            }
-            Phase::Buffering(buffering) => {
-                buffering.progress(empty(buffering.round(), RoundPhase::Collecting))
-            }
-            Phase::Finalizing(finalizing) => {
-                finalizing.progress(empty(finalizing.round(), RoundPhase::Finalizing))
-            }
-            Phase::Completed(completed) => empty(completed.round(), RoundPhase::Finalizing),
-            Phase::Abandoned(abandoned) => empty(abandoned.round(), RoundPhase::Selecting),
-            Phase::Paused(paused) => empty(paused.round(), RoundPhase::Paused),
-            Phase::Finished(finished) => empty(finished.round(), RoundPhase::Finished),
-        }
-    }
-}
-
-impl Context<'_> {
-    /// Notes what an event means whatever the phase.
-    fn follow(&mut self, event: Event) {
-        self.pool.apply(event);
-        match event {
-            Event::BudgetSpent => self.budget = Budget::Spent,
-            Event::Operated(operation) => self.standing = self.standing.after(operation),
-            _ => {}
-        }
-    }
-
-    fn open(&mut self, round: RoundId) {
-        self.opened = self.opened.max(Some(round));
-        self.effects.push(Effect::Open(round));
-    }
-
-    fn dismiss(&mut self, clients: impl Iterator<Item = ClientId>, round: RoundId) {
-        self.effects.extend(clients.map(|client| Effect::Dismiss(client, round)));
-    }
-
-    /// When the grace of a client ends whose connection breaks now.
-    fn grace(&self) -> Time {
-        self.now + self.plan.reconnect_grace
-    }
-
-    /// Whether no round is to be begun.
-    fn is_to_rest(&self) -> bool {
-        self.standing != Standing::Running || self.budget == Budget::Spent
-    }
-
-    /// The first attempt of a round that was not opened in this run.
-    fn fresh(&self, round: u64) -> RoundId {
-        match self.opened.filter(|opened| opened.round == round) {
-            Some(opened) => ended::next_attempt(opened),
-            None => RoundId { round, attempt: 0 },
-        }
-    }
-
-    /// The phase between two rounds, before `next`; the end if there is to be
-    /// none.
-    fn go_on_with(&self, next: RoundId) -> Phase {
-        ended::before(next, self.plan, self.budget, self.standing)
-    }
-
-    /// The verdict on a report for a round other than the `current` one, or for
-    /// that one when it does not take reports.
-    fn misplaced(&self, current: RoundId, round: RoundId) -> UpdateVerdict {
-        let was_open = self.opened.is_some_and(|opened| round <= opened);
-        if round < current || was_open {
-            UpdateVerdict::Discarded(UpdateFault::RoundOver)
-        } else {
-            UpdateVerdict::Rejected(UpdateFault::UnknownRound)
-        }
-    }
-}
-
-impl Phase {
-    /// What an event means to this phase, before anybody looks whether it ends.
-    fn handle(self, event: Event, context: &mut Context<'_>) -> Self {
-        match event {
-            Event::Reported { client, round, stage, weight } => {
-                self.report(client, round, (stage, weight), context)
-            }
-            Event::Operated(Operation::Stop) => self.stop(context),
-            Event::Restored(round) => self.restored(round, context),
-            _ => match self {
-                Self::Collecting(collecting) => collecting.handle(event, context),
-                Self::Securing(securing) => securing.handle(event, context),
-                Self::Buffering(buffering) => buffering.handle(event, context),
-                Self::Finalizing(finalizing) => finalizing.handle(event),
-                other => other,
-            },
-        }
-    }
-
-    /// Every report gets exactly one answer, whatever the phase.
-    fn report(
-        self,
-        client: ClientId,
-        round: RoundId,
-        (stage, weight): (Stage, u64),
-        context: &mut Context<'_>,
-    ) -> Self {
-        let (phase, (verdict, staleness)) = match self {
-            Self::Collecting(collecting) if collecting.round() == round => {
-                let (collecting, verdict) = collecting.report(client, stage, weight, context.plan);
-                (Self::Collecting(collecting), (verdict, 0))
-            }
-            Self::Securing(securing) if securing.round() == round => {
-                let (securing, verdict) = securing.report(client, stage);
-                (Self::Securing(securing), (verdict, 0))
-            }
-            Self::Buffering(mut buffering) => {
-                let judged = buffering.report(client, round, (stage, weight), context);
-                (Self::Buffering(buffering), judged)
-            }
-            other => {
-                let verdict = context.misplaced(other.current(), round);
-                (other, (verdict, 0))
-            }
-        };
-        context.effects.push(Effect::Answer { client, round, verdict, staleness });
-        phase
-    }
-
-    /// The round that is being made, or would be next.
-    fn current(&self) -> RoundId {
-        match self {
-            Self::Selecting(selecting) => selecting.round(),
-            Self::Collecting(collecting) => collecting.round(),
-            Self::Securing(securing) => securing.round(),
-            Self::Buffering(buffering) => buffering.round(),
-            Self::Finalizing(finalizing) => finalizing.round(),
-            Self::Completed(completed) => completed.round(),
-            Self::Abandoned(abandoned) => abandoned.round(),
-            Self::Paused(paused) => paused.round(),
-            Self::Finished(finished) => RoundId { round: finished.round().round + 1, attempt: 0 },
-        }
-    }
-
-    /// Rounds whose model is stored, as far as the machine has heard.
-    fn completed(&self) -> u64 {
-        match self {
-            Self::Buffering(buffering) => buffering.completed(),
-            other => other.current().round - 1,
-        }
-    }
-
-    /// The operator stops the task. What is being stored is stored; between
-    /// rounds the end comes when things settle.
-    fn stop(self, context: &mut Context<'_>) -> Self {
-        let reason = AbandonReason::Stopped;
-        match self {
-            Self::Collecting(collecting) => {
-                collecting.dismiss(context);
-                Self::Abandoned(Abandoned::new(collecting.round(), reason))
-            }
-            Self::Securing(securing) => {
-                securing.dismiss(context);
-                Self::Abandoned(Abandoned::new(securing.round(), reason))
-            }
-            Self::Buffering(buffering) => buffering.stop(context),
-            other => other,
-        }
-    }
-
-    /// The operator's roll-back is completed round number `round`: whatever is
-    /// under way starts from another model, and comes to nothing.
-    fn restored(self, round: u64, context: &mut Context<'_>) -> Self {
-        if round <= self.completed() {
-            return self;
-        }
-        let under_way = match self {
-            Self::Collecting(collecting) => {
-                collecting.dismiss(context);
-                vec![collecting.round()]
-            }
-            Self::Securing(securing) => {
-                securing.dismiss(context);
-                vec![securing.round()]
-            }
-            Self::Buffering(buffering) => buffering.give_up(context),
-            Self::Finalizing(finalizing) => vec![finalizing.round()],
-            _ => Vec::new(),
-        };
-        let abandon = |round| Effect::Abandon(round, AbandonReason::RolledBack);
-        context.effects.extend(under_way.into_iter().map(abandon));
-        context.go_on_with(context.fresh(round + 1))
-    }
-
-    /// Moves on as long as the phase it is in has come to its end.
-    fn settle(self, context: &mut Context<'_>) -> Self {
-        let mut phase = self;
-        loop {
-            let reviewed = match phase {
-                Self::Selecting(selecting) if context.is_to_rest() => {
-                    Ok(context.go_on_with(selecting.round()))
-                }
-                Self::Selecting(selecting) => selecting.review(context).map_err(Self::Selecting),
-                Self::Collecting(collecting) => {
-                    collecting.review(context).map_err(Self::Collecting)
-                }
-                Self::Securing(securing) => securing.review(context).map_err(Self::Securing),
-                Self::Buffering(buffering) => buffering.review(context).map_err(Self::Buffering),
-                Self::Completed(completed) => Ok(completed.next(context)),
-                Self::Abandoned(abandoned) => Ok(abandoned.next(context)),
-                Self::Paused(paused) => match context.go_on_with(paused.round()) {
-                    still @ Self::Paused(_) => Err(still),
-                    next => Ok(next),
-                },
-                Self::Finalizing(_) | Self::Finished(_) => Err(phase),
-            };
-            phase = match reviewed {
-                Ok(next) => next,
-                Err(same) => return same,
-            };
-        }
+        self.phase.progress(self.pool.connected())
     }
 }

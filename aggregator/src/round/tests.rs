@@ -8,6 +8,7 @@ mod reconnects;
 mod steering;
 mod synchronous;
 
+use fedra_protocol::UpdateFault;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

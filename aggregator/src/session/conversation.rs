@@ -182,7 +182,6 @@ impl Conversation {
                 message: "enough clients wait for the next round; come back later".to_owned(),
                 retry_after: Some(retry_after),
             }))),
-            Order::Replaced => out.push(Output::End(End::replaced())),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event as SessionEvent};
 use fedra_protocol::{ClientMessage, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand::rngs::StdRng;
 
 use super::LONGEST;
@@ -156,8 +156,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(scenario: Scenario) -> Self {
-        let mut rng = scenario.rng.clone();
+    pub(super) fn new(mut scenario: Scenario) -> Self {
+        let mut rng = scenario.rng.fork();
         let store = Arc::new(FaultyStore::new(rng.random(), scenario.faults, scenario.bug));
         let clients = (0..scenario.clients).map(Client::new).collect();
         let checks = Checks::new(&scenario.config.tasks[0], scenario.kind);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{Answer, TestClient, TestServer, config, get, request, request_with};
+use crate::support::{Answer, TestClient, TestServer, config, get, request, request_with, soon};
 
 /// 32 characters.
 pub const TOKEN: &str = "0123456789abcdef-operator-token-";
@@ -427,5 +427,26 @@ async fn a_token_may_be_in_a_file() {
     let config = config(&folder.path().join("store"), "cohort_size = 1", &rest);
     let server = TestServer::start_config(config, folder).await;
     assert_eq!(operator(&server, "GET", "/v1/admin/status").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_replaced_while_the_server_runs() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let store = folder.path().join("store");
+    let with = |token: &str| {
+        config(&store, "cohort_size = 1", &format!("admin = {{ token = \"{token}\" }}"))
+    };
+    let (server, reload) = TestServer::start_reloading(with(TOKEN), Arc::clone(&folder)).await;
+    let status = "/v1/admin/status";
+    assert_eq!(operator(&server, "GET", status).await.status, 200);
+    let other = TOKEN.to_uppercase();
+    reload.send(with(&other)).expect("the server runs");
+    // It takes a moment; until then the new one is wrong.
+    soon(async {
+        while request(server.address, "GET", status, &bearer(&other)).await.status != 200 {}
+    })
+    .await;
+    assert_eq!(operator(&server, "GET", status).await.status, 401);
     server.stop().await;
 }

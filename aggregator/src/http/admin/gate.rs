@@ -3,6 +3,7 @@
 //! A call without it is answered late and counted, and neither the answer nor
 //! the log says anything of what was presented.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -22,22 +23,24 @@ const HELD_BACK: usize = 16;
 
 /// Lets operators through.
 pub(super) struct Gate {
-    token: Option<OperatorToken>,
     held_back: Semaphore,
 }
 
 impl Gate {
-    pub(super) fn new(token: Option<OperatorToken>) -> Self {
-        Self { token, held_back: Semaphore::new(HELD_BACK) }
+    pub(super) fn new() -> Self {
+        Self { held_back: Semaphore::new(HELD_BACK) }
     }
 
-    /// Whether the call may go on. Whoever has the token never waits.
+    /// Whether a call from this address may go on. Whoever has the token never
+    /// waits.
     pub(super) async fn admit(
         &self,
+        token: Option<OperatorToken>,
         headers: &HeaderMap,
+        address: Option<IpAddr>,
         metrics: &Metrics,
     ) -> Result<(), AdminError> {
-        let Some(token) = &self.token else { return Err(AdminError::NotEnabled) };
+        let Some(token) = token else { return Err(AdminError::NotEnabled) };
         let presented = bearer(headers);
         if presented.is_some_and(|presented| token.matches(presented)) {
             return Ok(());
@@ -45,7 +48,8 @@ impl Gate {
         metrics.admin_denied.increment(1);
         let Ok(_place) = self.held_back.try_acquire() else { return Err(AdminError::TooMany) };
         let reason = if presented.is_some() { "wrong token" } else { "no token" };
-        tracing::warn!(reason, "admin call refused");
+        let address = address.map(tracing::field::display);
+        tracing::warn!(reason, address, "admin call refused");
         sleep(DELAY).await;
         Err(AdminError::Unauthorized)
     }
@@ -85,19 +89,19 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_flood_of_wrong_tokens_is_turned_away_at_once_but_the_right_one_is_let_in() {
-        let gate = Gate::new(OperatorToken::new(TOKEN).ok());
+        let (gate, token) = (Gate::new(), OperatorToken::new(TOKEN).ok());
         let metrics = Metrics::new();
         let wrong = headers(&["Bearer x"]);
         let right = HeaderMap::from_iter([(
             AUTHORIZATION,
             HeaderValue::from_str(&format!("Bearer {TOKEN}")).expect("visible"),
         )]);
-        let flood = futures_util::future::join_all((0..40).map(|_| gate.admit(&wrong, &metrics)));
+        let flood = futures_util::future::join_all((0..40).map(|_| gate.admit(token, &wrong, None, &metrics)));
         let operator = async {
             tokio::task::yield_now().await;
-            gate.admit(&right, &metrics).await
+            gate.admit(token, &right, None, &metrics).await
         };
         let (refused, let_in) = tokio::join!(flood, operator);
         assert!(let_in.is_ok());
@@ -109,8 +113,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_token_in_the_config_nobody_is_let_in() {
-        let gate = Gate::new(None);
-        let answer = gate.admit(&headers(&["Bearer "]), &Metrics::new()).await;
+        let (headers, metrics) = (headers(&["Bearer "]), Metrics::new());
+        let answer = Gate::new().admit(None, &headers, None, &metrics).await;
         assert!(matches!(answer, Err(AdminError::NotEnabled)));
     }
 }

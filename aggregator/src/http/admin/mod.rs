@@ -23,6 +23,7 @@ use warp::path::{Tail, tail};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use super::listen::Connection;
 use super::uncached;
 use crate::round::Operation;
 use crate::server::Server;
@@ -40,7 +41,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// The admin API, whatever the path below it and the method.
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
-    let gate = Arc::new(Gate::new(server.config.admin));
+    let gate = Arc::new(Gate::new());
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::path("v1")
         .and(warp::path("admin"))
@@ -48,19 +49,34 @@ pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .and(query)
         .and(warp::method())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Arc<Connection>>())
         .and(warp::body::stream())
-        .then(move |path: Tail, query: String, method: Method, headers: HeaderMap, body| {
-            let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
-            async move {
-                let call = Call { method, path: path.as_str(), query: &query, headers: &headers };
-                let answer = match gate.admit(&headers, &server.metrics).await {
-                    Ok(()) => answer(&server, call, body).await,
-                    Err(error) => Err(error),
-                };
-                uncached(answer.unwrap_or_else(|error| error.response()))
-            }
-        })
+        .then(
+            move |path: Tail, query: String, method, headers: HeaderMap, connection, body| {
+                let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
+                async move {
+                    let path = path.as_str();
+                    let call = Call { method, path, query: &query, headers: &headers };
+                    let answer = match admit(&server, &gate, connection, &headers).await {
+                        Ok(()) => answer(&server, call, body).await,
+                        Err(error) => Err(error),
+                    };
+                    uncached(answer.unwrap_or_else(|error| error.response()))
+                }
+            },
+        )
         .boxed()
+}
+
+async fn admit(
+    server: &Server,
+    gate: &Gate,
+    connection: Option<Arc<Connection>>,
+    headers: &HeaderMap,
+) -> Result<(), AdminError> {
+    let settings = server.access.settings();
+    let address = connection.map(|connection| settings.client(connection.peer, headers));
+    gate.admit(settings.operator, headers, address, &server.metrics).await
 }
 
 /// A request without its body.

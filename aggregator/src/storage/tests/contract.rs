@@ -225,12 +225,12 @@ fn a_store_of_an_earlier_version_is_read() {
     task_with_rounds(&RedbStore::open(folder.path()).expect("opens"), &task, 3);
     // It had three tables less.
     let path = folder.path().join("fedra.redb");
-    let database = redb::Database::open(path).expect("opens");
+    let database = ::redb::Database::open(path).expect("opens");
     let transaction = database.begin_write().expect("begins");
-    let hashes = redb::TableDefinition::<(&str, u64), &[u8; 32]>::new;
+    let hashes = ::redb::TableDefinition::<(&str, u64), &[u8; 32]>::new;
     transaction.delete_table(hashes("kept_models")).expect("deletes");
     transaction.delete_table(hashes("models_set_aside")).expect("deletes");
-    let decisions = redb::TableDefinition::<(&str, u64), &[u8]>::new("decisions");
+    let decisions = ::redb::TableDefinition::<(&str, u64), &[u8]>::new("decisions");
     transaction.delete_table(decisions).expect("deletes");
     transaction.commit().expect("commits");
     drop(database);
