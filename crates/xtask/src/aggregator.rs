@@ -22,19 +22,37 @@ pub struct Aggregator {
     service: Service,
     http: Http,
     port: u16,
+    programs: Programs,
 }
 
 impl Aggregator {
     /// Starts one with the configuration in `folder`, which also gets its log.
     pub fn start(folder: &Path, port: u16) -> Result<Self> {
         status::step("Starting the aggregator");
-        let mut serve = Command::new(project::program("fedra-aggregator"));
-        serve.current_dir(project::root()).arg("serve");
-        serve.arg("--config").arg(config_file(folder));
+        let programs = Programs::built();
+        let mut serve = programs.serve(folder);
         let log = folder.join("aggregator.log");
         let service = Service::start("the aggregator", &mut serve, &log)?;
+        Self::ready(service, port, programs)
+    }
+
+    /// The same, its log in JSON with every session's doings, for whoever reads
+    /// it: in the new file `log`.
+    pub fn start_for_inspection(
+        folder: &Path,
+        port: u16,
+        programs: &Programs,
+        log: &Path,
+    ) -> Result<Self> {
+        let mut serve = programs.serve(folder);
+        serve.args(["--log-format", "json"]).env("RUST_LOG", "warn,fedra_aggregator=debug");
+        let service = Service::start("the aggregator", &mut serve, log)?;
+        Self::ready(service, port, programs.clone())
+    }
+
+    fn ready(service: Service, port: u16, programs: Programs) -> Result<Self> {
         let http = Http::new(format!("http://127.0.0.1:{port}"));
-        let mut aggregator = Self { service, http, port };
+        let mut aggregator = Self { service, http, port, programs };
         aggregator.wait_until_ready()?;
         Ok(aggregator)
     }
@@ -64,7 +82,7 @@ impl Aggregator {
     /// Native clients for `task` that share MNIST between them; more options go
     /// after these.
     pub fn native_clients(&self, task: &str, clients: u32) -> Command {
-        let mut edge = Command::new(project::program("fedra-edge"));
+        let mut edge = self.programs.command("fedra-edge");
         edge.current_dir(project::root()).arg("--url").arg(self.socket());
         edge.args(["--task", task, "--data"]).arg(project::mnist());
         edge.args(["--clients", &clients.to_string()]);
@@ -126,6 +144,77 @@ impl Aggregator {
     /// Ends it.
     pub fn stop(self) -> Result<()> {
         self.service.stop()
+    }
+
+    /// Ends it without a warning, as a crash would.
+    pub fn kill(self) {
+        self.service.kill();
+    }
+
+    /// An error when it is no longer there.
+    pub fn expect_running(&mut self) -> Result<()> {
+        self.service.expect_running()
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.service.id()
+    }
+
+    /// Asks it.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+}
+
+/// The aggregator and the clients as programs.
+#[derive(Clone)]
+pub struct Programs {
+    /// Where they lie, unless it is where they were built.
+    folder: Option<PathBuf>,
+}
+
+impl Programs {
+    /// As they were built last.
+    pub fn built() -> Self {
+        Self { folder: None }
+    }
+
+    /// Copies in `folder`, for a run that starts them again and again: they stay
+    /// what they are if somebody builds meanwhile.
+    pub fn set_aside(folder: &Path, names: &[&str]) -> Result<Self> {
+        let folder = folder.join("programs");
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let copies = Self { folder: Some(folder) };
+        for name in names {
+            let (from, to) = (project::program(name), copies.path(name));
+            // A program that still runs cannot be written to, but can be replaced.
+            let _ = fs::remove_file(&to);
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        Ok(copies)
+    }
+
+    /// One of them.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.path(name));
+        command.current_dir(project::root());
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let built = project::program(name);
+        match (&self.folder, built.file_name()) {
+            (Some(folder), Some(file)) => folder.join(file),
+            _ => built,
+        }
+    }
+
+    fn serve(&self, folder: &Path) -> Command {
+        let mut serve = self.command("fedra-aggregator");
+        serve.arg("serve").arg("--config").arg(config_file(folder));
+        serve
     }
 }
 
