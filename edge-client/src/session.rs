@@ -251,6 +251,7 @@ impl Session {
                 self.outbox.push_back(ClientMessage::CheckIn {
                     task: self.task_id.clone(),
                     subject: Some(self.protection.subject()),
+                    token: None,
                 });
                 Vec::new()
             }

@@ -83,6 +83,7 @@ impl Bench {
                     max_examples: 0,
                 },
                 deadline: std::time::Duration::from_secs(60),
+                max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
             },
             privacy,

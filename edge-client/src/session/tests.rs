@@ -56,6 +56,7 @@ fn assignment(round: RoundId) -> ServerMessage {
             max_examples: 0,
         },
         deadline: seconds(60),
+        max_staleness: 0,
         privacy: None,
     })
 }
@@ -132,7 +133,8 @@ impl Rig {
             max_chunk_bytes: 4,
         })));
         let subject = Some(SubjectId::from_bytes([7; 16]));
-        assert_eq!(self.sent(), [ClientMessage::CheckIn { task: self.task.id.clone(), subject }]);
+        let task = self.task.id.clone();
+        assert_eq!(self.sent(), [ClientMessage::CheckIn { task, subject, token: None }]);
         let checked_in =
             CheckedIn { task: self.task.clone(), status: status(1, RoundPhase::Selecting) };
         self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))))

@@ -62,7 +62,8 @@ impl Wire {
             heartbeat: Duration::from_secs(20),
             max_chunk_bytes: CHUNK,
         }));
-        let check_in = ClientMessage::CheckIn { task: task_id(), subject: Some(subject()) };
+        let check_in =
+            ClientMessage::CheckIn { task: task_id(), subject: Some(subject()), token: None };
         assert_eq!(self.sent(), [check_in]);
         let actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
@@ -99,6 +100,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
             max_examples: 0,
         },
         deadline: Duration::from_secs(60),
+        max_staleness: 0,
         privacy,
     })
 }
