@@ -1,6 +1,7 @@
 //! An aggregator on this machine, for the commands that show or measure
 //! training: started from a configuration, followed round by round.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -36,16 +37,19 @@ impl Aggregator {
         Self::ready(service, port, programs)
     }
 
-    /// The same, its log in JSON with every session's doings, for whoever reads
-    /// it: in the new file `log`.
-    pub fn start_for_inspection(
+    /// Starts these programs, the log going to the new file `log`. `port` is where
+    /// the aggregator is reached.
+    pub fn start_with(
         folder: &Path,
         port: u16,
         programs: &Programs,
         log: &Path,
+        logging: Logging,
     ) -> Result<Self> {
         let mut serve = programs.serve(folder);
-        serve.args(["--log-format", "json"]).env("RUST_LOG", "warn,fedra_aggregator=debug");
+        if logging == Logging::Everything {
+            serve.args(["--log-format", "json"]).env("RUST_LOG", "warn,fedra_aggregator=debug");
+        }
         let service = Service::start("the aggregator", &mut serve, log)?;
         Self::ready(service, port, programs.clone())
     }
@@ -82,11 +86,7 @@ impl Aggregator {
     /// Native clients for `task` that share MNIST between them; more options go
     /// after these.
     pub fn native_clients(&self, task: &str, clients: u32) -> Command {
-        let mut edge = self.programs.command("fedra-edge");
-        edge.current_dir(project::root()).arg("--url").arg(self.socket());
-        edge.args(["--task", task, "--data"]).arg(project::mnist());
-        edge.args(["--clients", &clients.to_string()]);
-        edge
+        self.programs.native_clients(&self.socket(), task, clients)
     }
 
     /// The JSON of a task.
@@ -147,7 +147,7 @@ impl Aggregator {
     }
 
     /// Ends it without a warning, as a crash would.
-    pub fn kill(self) {
+    pub fn kill(&mut self) {
         self.service.kill();
     }
 
@@ -165,6 +165,15 @@ impl Aggregator {
     pub fn http(&self) -> &Http {
         &self.http
     }
+}
+
+/// How much an aggregator writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Logging {
+    /// As it does by default.
+    Text,
+    /// Every session's doings, in JSON, for a program that reads it.
+    Everything,
 }
 
 /// The aggregator and the clients as programs.
@@ -211,11 +220,31 @@ impl Programs {
         }
     }
 
+    /// Native clients of the aggregator at `socket`: see [`Aggregator::native_clients`].
+    pub fn native_clients(&self, socket: &str, task: &str, clients: u32) -> Command {
+        let mut edge = self.command("fedra-edge");
+        edge.args(["--url", socket, "--task", task, "--data"]).arg(project::mnist());
+        edge.args(["--clients", &clients.to_string()]);
+        edge
+    }
+
     fn serve(&self, folder: &Path) -> Command {
         let mut serve = self.command("fedra-aggregator");
         serve.arg("serve").arg("--config").arg(config_file(folder));
         serve
     }
+}
+
+/// A free port below those that the system gives to outgoing connections. Between
+/// two lives of an aggregator none of its clients may come to sit on its port.
+pub fn lasting_port() -> Result<u16> {
+    lasting_port_above(20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0))
+}
+
+/// The next such port above another one.
+pub fn lasting_port_above(port: u16) -> Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    (port.saturating_add(1)..32_000).find(is_free).context("there is no port to listen on")
 }
 
 /// Makes `folder` ready for a start: the configuration `text`, and no store left

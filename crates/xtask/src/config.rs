@@ -15,7 +15,22 @@ pub struct Config<'a> {
     pub page: Option<&'a Path>,
     /// The folder of the MNIST files: every task is evaluated with them.
     pub mnist: &'a Path,
+    pub server: Server<'a>,
     pub tasks: &'a [Task<'a>],
+}
+
+/// What of the server is not left at its default.
+#[derive(Clone, Copy, Default)]
+pub struct Server<'a> {
+    /// Connections that are open at the same time.
+    pub max_connections: Option<u32>,
+    pub upload_budget: Option<&'static str>,
+    pub handshake_timeout: Option<&'static str>,
+    pub idle_timeout: Option<&'static str>,
+    /// No global model is ever removed.
+    pub keep_all_models: bool,
+    /// Certificate and private key, as PEM files.
+    pub tls: Option<(&'a Path, &'a Path)>,
 }
 
 /// One task.
@@ -89,10 +104,37 @@ impl Config<'_> {
         if let Some(page) = self.page {
             line(&mut text, "page", quoted(page));
         }
+        self.server.write(&mut text);
         for task in self.tasks {
             task.write(&mut text, self.mnist);
         }
         text
+    }
+}
+
+impl Server<'_> {
+    fn write(&self, text: &mut String) {
+        if let Some(most) = self.max_connections {
+            line(text, "max_connections", most);
+        }
+        let times = [
+            ("upload_budget", self.upload_budget),
+            ("handshake_timeout", self.handshake_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ];
+        for (key, value) in times {
+            if let Some(value) = value {
+                line(text, key, format!("{value:?}"));
+            }
+        }
+        if self.keep_all_models {
+            line(text, "keep_models", 0);
+        }
+        if let Some((certificate, private_key)) = self.tls {
+            table(text, "[server.tls]");
+            line(text, "certificate", quoted(certificate));
+            line(text, "private_key", quoted(private_key));
+        }
     }
 }
 
@@ -197,7 +239,7 @@ mod tests {
 
     fn text(tasks: &[Task<'_>], page: Option<&Path>) -> String {
         let (store, mnist) = (Path::new("a \"b\"\\c"), Path::new("data"));
-        Config { port: 9000, store, page, mnist, tasks }.text()
+        Config { port: 9000, store, page, mnist, server: Server::default(), tasks }.text()
     }
 
     #[test]

@@ -173,8 +173,13 @@ impl Service {
 
     /// Kills the child by force, as a crash or an impatient user would, and
     /// waits until it is gone.
-    pub fn kill(self) {
-        drop(self);
+    pub fn kill(&mut self) {
+        if self.ended.is_none() {
+            signal_group(self.child.id(), true);
+            // Nothing is left to be done about a failure here.
+            self.ended = self.child.wait().ok();
+            groups().retain(|&group| group != self.child.id());
+        }
     }
 
     /// Stops the child where it stands, without a word to whoever it talks to,
@@ -250,12 +255,7 @@ impl Drop for Service {
             }
             thread::sleep(POLL);
         }
-        if self.ended.is_none() {
-            signal_group(self.child.id(), true);
-            // Nothing is left to be done about a failure here.
-            let _ = self.child.wait();
-            groups().retain(|&group| group != self.child.id());
-        }
+        self.kill();
     }
 }
 
@@ -466,8 +466,9 @@ mod tests {
         let log = std::env::temp_dir().join(format!("xtask-freeze-{}.log", std::process::id()));
         let mut command = Command::new("sh");
         command.args(["-c", "echo first; while :; do sleep 0.01; done"]);
-        let service = Service::start_quietly("the service", &mut command, &log).unwrap();
-        let state = || fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
+        let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();
+        let stat = format!("/proc/{}/stat", service.id());
+        let state = || fs::read_to_string(&stat).unwrap();
         let stands = || state().rsplit(')').next().unwrap().trim().starts_with('T');
         service.freeze(Freeze::Stop).unwrap();
         while cfg!(target_os = "linux") && !stands() {
@@ -481,6 +482,7 @@ mod tests {
             thread::yield_now();
         }
         service.kill();
+        assert!(service.has_ended().is_err());
         // A second one writes after the first.
         let mut command = Command::new("sh");
         command.args(["-c", "echo second"]);
