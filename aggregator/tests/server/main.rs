@@ -3,6 +3,7 @@
 
 mod evaluated;
 mod hostile;
+mod hostile_load;
 mod ledger;
 mod manual;
 mod private;

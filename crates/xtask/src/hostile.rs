@@ -243,10 +243,11 @@ fn task() -> Task<'static> {
         server_learning_rate: 1.0,
         training: Training { epochs: 1, batch_size: 10, learning_rate: 0.1 },
         round: Round {
-            // Places for attackers that check in: they report nothing.
-            cohort_size: HONEST,
+            // Attackers that check in are invited like everybody, and report
+            // nothing: each round waits for them until its deadline.
+            cohort_size: 1_100,
             minimum_cohort: HONEST,
-            minimum_reports: 1,
+            minimum_reports: HONEST / 2,
             selection_window: "500ms",
             deadline: "5s",
         },
