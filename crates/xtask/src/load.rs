@@ -57,7 +57,8 @@ pub fn run(options: &Options) -> Result<()> {
     resources::allow_open_files(u64::from(options.idle + 3 * options.active) + OTHER_FILES)?;
     prerequisites::npm_packages(&project::web())?;
     status::step("Building the aggregator, the native edge client and the load generator");
-    process::run(project::build_programs().args(["-p", "fedra-load"]))?;
+    process::run(&mut project::build_programs())?;
+    process::run(&mut project::build_load())?;
 
     let mut bench = Bench::start(options)?;
     status::step(&format!("Starting {} native clients", options.active));
