@@ -14,8 +14,9 @@ use crate::config::Counting;
 use crate::server::Server;
 use crate::task::{Task, TaskView};
 
+/// A task as everybody may see it.
 #[derive(Serialize)]
-struct TaskJson<'a> {
+pub(super) struct TaskJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     state: &'static str,
@@ -93,20 +94,20 @@ pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
 }
 
 fn list(server: &Server) -> Response {
-    let tasks = server.tasks.values();
-    let views: Vec<_> = tasks.map(|task| (task, task.view.borrow().clone())).collect();
+    let tasks = server.tasks();
+    let views: Vec<_> = tasks.iter().map(|task| (task, task.view.borrow().clone())).collect();
     let json: Vec<_> = views.iter().map(|(task, view)| json(task, view)).collect();
     uncached(warp::reply::json(&json).into_response())
 }
 
 fn show(server: &Server, id: String) -> Response {
-    let task = TaskId::new(id).ok().and_then(|id| server.tasks.get(&id));
+    let task = TaskId::new(id).ok().and_then(|id| server.task(&id));
     let Some(task) = task else { return not_found("there is no task of this name") };
     let view = task.view.borrow().clone();
-    uncached(warp::reply::json(&json(task, &view)).into_response())
+    uncached(warp::reply::json(&json(&task, &view)).into_response())
 }
 
-fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
+pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
     let finished = view.progress.phase == RoundPhase::Finished;
     let history = view.history.iter().filter(|record| record.round > 0);
     TaskJson {

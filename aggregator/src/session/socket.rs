@@ -31,8 +31,12 @@ const REASON_BYTES: usize = 120;
 /// Why nothing more can be read or written.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
-    #[error("the connection is closed")]
+    #[error("the client has closed the connection")]
     Closed,
+    #[error("the connection is broken")]
+    Broken,
+    #[error("the client does not read")]
+    NotReading,
     #[error("not WebSocket: {0}")]
     Protocol(String),
     #[error("too big: {0}")]
@@ -77,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
     /// The next frame that means something. Safe to cancel.
     pub(super) async fn receive(&mut self) -> Result<Incoming, SocketError> {
         match self.stream.next().await {
-            None => Err(SocketError::Closed),
+            None => Err(SocketError::Broken),
             Some(Err(error)) => Err(sort(error)),
             Some(Ok(message)) => {
                 if let Some(task) = &self.task {
@@ -109,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
         }
         match timeout(self.write_timeout, self.stream.send(message)).await {
             Ok(sent) => sent.map_err(sort),
-            Err(_) => Err(SocketError::Closed),
+            Err(_) => Err(SocketError::NotReading),
         }
     }
 
@@ -153,6 +157,6 @@ fn sort(error: WsError) -> SocketError {
         WsError::Capacity(error) => SocketError::TooBig(error.to_string()),
         WsError::Protocol(error) => SocketError::Protocol(error.to_string()),
         WsError::Utf8(_) => SocketError::Protocol("a text is not UTF-8".to_owned()),
-        _ => SocketError::Closed,
+        _ => SocketError::Broken,
     }
 }

@@ -108,7 +108,7 @@ async fn health_metrics_and_the_built_in_page() {
     client.status(|status| status.model.round == 1).await;
     let metrics = get(server.address, "/metrics").await.text();
     for line in [
-        "fedra_rounds_total{task=\"tiny\",outcome=\"completed\"} 1",
+        "fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"} 1",
         "fedra_updates_total{task=\"tiny\",verdict=\"accepted\",fault=\"\"} 1",
         "fedra_folded_bytes_total{task=\"tiny\"} 12",
         "fedra_clients{task=\"tiny\"} 1",

@@ -16,6 +16,8 @@ pub struct Config<'a> {
     /// The folder of the MNIST files: every task is evaluated with them.
     pub mnist: &'a Path,
     pub server: Server<'a>,
+    /// No global model is ever removed.
+    pub keep_all_models: bool,
     pub tasks: &'a [Task<'a>],
 }
 
@@ -27,8 +29,6 @@ pub struct Server<'a> {
     pub upload_budget: Option<&'static str>,
     pub handshake_timeout: Option<&'static str>,
     pub idle_timeout: Option<&'static str>,
-    /// No global model is ever removed.
-    pub keep_all_models: bool,
     /// Certificate and private key, as PEM files.
     pub tls: Option<(&'a Path, &'a Path)>,
 }
@@ -107,6 +107,10 @@ impl Config<'_> {
         self.server.write(&mut text);
         for task in self.tasks {
             task.write(&mut text, self.mnist);
+            if self.keep_all_models {
+                table(&mut text, "[task.checkpoints]");
+                line(&mut text, "last", 0);
+            }
         }
         text
     }
@@ -126,9 +130,6 @@ impl Server<'_> {
             if let Some(value) = value {
                 line(text, key, format!("{value:?}"));
             }
-        }
-        if self.keep_all_models {
-            line(text, "keep_models", 0);
         }
         if let Some((certificate, private_key)) = self.tls {
             table(text, "[server.tls]");
@@ -239,7 +240,16 @@ mod tests {
 
     fn text(tasks: &[Task<'_>], page: Option<&Path>) -> String {
         let (store, mnist) = (Path::new("a \"b\"\\c"), Path::new("data"));
-        Config { port: 9000, store, page, mnist, server: Server::default(), tasks }.text()
+        Config {
+            port: 9000,
+            store,
+            page,
+            mnist,
+            server: Server::default(),
+            keep_all_models: false,
+            tasks,
+        }
+        .text()
     }
 
     #[test]
@@ -251,6 +261,29 @@ mod tests {
         let full = text(&[Task { rounds: Some(3), ..task("mnist") }], Some(Path::new("dist")));
         assert!(full.contains("\nrounds = 3\n"), "{full}");
         assert!(full.contains("\npage = \"dist\"\n"), "{full}");
+    }
+
+    #[test]
+    fn what_is_not_left_at_its_default_is_written() {
+        let (store, certificate, key) = (Path::new("a"), Path::new("b.pem"), Path::new("c.pem"));
+        let server = Server {
+            max_connections: Some(12),
+            upload_budget: Some("64MiB"),
+            handshake_timeout: Some("3s"),
+            idle_timeout: None,
+            tls: Some((certificate, key)),
+        };
+        let tasks = [task("mnist"), task("other")];
+        let (mnist, page) = (Path::new("data"), None);
+        let config =
+            Config { port: 1, store, page, mnist, server, keep_all_models: true, tasks: &tasks };
+        let text = config.text();
+        let server = text.split("[[task]]").next().unwrap();
+        for line in ["max_connections = 12", "upload_budget = \"64MiB\"", "[server.tls]"] {
+            assert!(server.contains(line), "{server}");
+        }
+        assert!(!text.contains("idle_timeout"), "{text}");
+        assert_eq!(text.matches("[task.checkpoints]\nlast = 0\n").count(), 2);
     }
 
     #[test]

@@ -114,6 +114,7 @@ fn configuration(folder: &Path, options: &Options, rounds: Option<u64>) -> Strin
         page: (!options.exit).then_some(page.as_path()),
         mnist: &project::mnist(),
         server: Server::default(),
+        keep_all_models: false,
         tasks: &tasks,
     }
     .text()

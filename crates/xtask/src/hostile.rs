@@ -141,6 +141,7 @@ impl Siege {
                 idle_timeout: Some("6s"),
                 ..Server::default()
             },
+            keep_all_models: false,
             tasks: &[task()],
         };
         aggregator::prepare(&folder, &config.text())?;

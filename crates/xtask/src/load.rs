@@ -129,6 +129,7 @@ impl Bench {
                 tls: certificate.as_deref().map(|certificate| (certificate, key.as_path())),
                 ..Server::default()
             },
+            keep_all_models: false,
             tasks: &[task(options.active)],
         };
         aggregator::prepare(&folder, &config.text())?;

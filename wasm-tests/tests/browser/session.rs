@@ -54,7 +54,7 @@ impl Wire {
     }
 
     fn greet(&mut self) {
-        self.feed(Event::Connected);
+        self.feed(Event::Connected { token: None });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
         self.receive(ServerMessage::Welcome(Welcome {
             version: 1,

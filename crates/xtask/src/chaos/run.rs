@@ -104,7 +104,8 @@ impl<'a> Run<'a> {
             store: &aggregator::store(&folder),
             page: None,
             mnist: &project::mnist(),
-            server: Server { keep_all_models: true, ..Server::default() },
+            server: Server::default(),
+            keep_all_models: true,
             tasks: std::slice::from_ref(&setting.task),
         };
         aggregator::prepare(&folder, &config.text())?;

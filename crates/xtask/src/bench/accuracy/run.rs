@@ -65,6 +65,7 @@ pub fn run(run: &Run<'_>) -> Result<Outcome> {
         page: run.tabs.map(|_| page.as_path()),
         mnist: &project::mnist(),
         server: Server::default(),
+        keep_all_models: false,
         tasks: std::slice::from_ref(&run.task),
     };
     aggregator::prepare(&folder, &config.text())?;
