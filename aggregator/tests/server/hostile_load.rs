@@ -4,7 +4,7 @@
 
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, TaskId};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, interval};
@@ -139,6 +139,39 @@ async fn a_message_in_more_pieces_than_it_may_have_is_refused() {
         opcode = 0x00;
     }
     assert_eq!(close_code(&rest(stream).await), Some(1009));
+    assert_alive(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_never_ends_is_given_up_whatever_signs_of_life_come_with_it() {
+    let server = TestServer::start_with(PAIR, "idle_timeout = \"2s\"").await;
+    let mut stream = checked_in(&server).await;
+    // The first piece of a message, and pongs for ever.
+    let piece = [&[0x02, 0x80 | 100, 0, 0, 0, 0], [0; 100].as_slice()].concat();
+    soon(stream.write_all(&piece)).await.expect("writes");
+    let pongs = std::iter::repeat([0x8a, 0x80, 0, 0, 0, 0]).flatten();
+    let said = soon(drip(stream, pongs)).await;
+    assert_eq!(close_code(&said), Some(RefusalCode::Timeout.close_code()));
+    assert_alive(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn there_is_room_for_a_few_large_messages_that_nobody_asked_for_and_no_more() {
+    // An eighth of the budget: three times this much is too much.
+    let server = TestServer::start_with(PAIR, "upload_budget = \"1MiB\"").await;
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        let mut stream = checked_in(&server).await;
+        let piece = [large(0x02, PIECE), vec![0; PIECE]].concat();
+        // Whoever is refused may find the connection closed.
+        let _ = soon(stream.write_all(&piece)).await;
+        said.push(Box::pin(rest(stream)));
+    }
+    let (first, _, others) = soon(select_all(said)).await;
+    assert_eq!(close_code(&first), Some(RefusalCode::Overloaded.close_code()));
+    drop(others);
     assert_alive(&server).await;
     server.stop().await;
 }
