@@ -1,4 +1,4 @@
-//! The developer's one door: `cargo xtask demo | test | dist | bench`.
+//! The developer's one door: `cargo xtask demo | test | dist | bench | fuzz`.
 //!
 //! Parses the command line and hands over to one module a command. It knows
 //! the other crates only as programs to build and run: it must not depend on
@@ -11,6 +11,7 @@ mod bundle;
 mod config;
 mod demo;
 mod dist;
+mod fuzz;
 mod http;
 mod prerequisites;
 mod process;
@@ -42,6 +43,8 @@ enum Command {
     Dist(dist::Options),
     /// Measure local training and the fold; with a name, privacy's cost.
     Bench(bench::Options),
+    /// Feed every decoder and machine what nobody sane would send.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Dist(options) => dist::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     }
 }
 
