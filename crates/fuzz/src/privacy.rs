@@ -116,7 +116,7 @@ fn policy(input: &mut Unstructured<'_>) -> Result<PrivacyPolicy> {
 
 /// Mostly small, now and then anything.
 fn whole(input: &mut Unstructured<'_>, most: u32) -> Result<u32> {
-    Ok(match input.arbitrary()? {
+    Ok(match input.arbitrary::<u8>()? {
         255 => input.arbitrary()?,
         254 => most,
         253 => input.int_in_range(0..=most)?,
