@@ -57,8 +57,7 @@ fn encoded(input: &mut Unstructured<'_>) -> Result<()> {
     if let Some(central) = privacy.central() {
         let contribution = central.encode(&update, clip).expect("of the right length");
         assert!(central.admits(&contribution), "more than one client may add");
-        let sum: Vec<i64> =
-            (0..central.len()).map(|_| input.arbitrary()).collect::<Result<_>>()?;
+        let sum: Vec<i64> = (0..central.len()).map(|_| input.arbitrary()).collect::<Result<_>>()?;
         let mean = central.decode(&sum, input.arbitrary()?, clip).expect("of the right length");
         assert_eq!(mean.mean.len(), parameters);
     }

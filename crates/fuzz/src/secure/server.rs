@@ -78,9 +78,9 @@ impl Round {
                 (None, PublicKeys { encryption, masking })
             };
             let shown = known.iter().any(|other| {
-                [other.encryption, other.masking].iter().any(|key| {
-                    *key == keys.encryption || *key == keys.masking
-                })
+                [other.encryption, other.masking]
+                    .iter()
+                    .any(|key| *key == keys.encryption || *key == keys.masking)
             });
             if advertising.add(keys).is_ok() {
                 assert!(!shown, "a key under two names");
@@ -109,8 +109,9 @@ impl Round {
                 continue; // It drops out.
             }
             let largest = self.terms.largest_word();
-            let words: Vec<u32> =
-                (0..WORDS).map(|_| Ok(input.arbitrary::<u32>()? & largest)).collect::<Result<_>>()?;
+            let words: Vec<u32> = (0..WORDS)
+                .map(|_| Ok(input.arbitrary::<u32>()? & largest))
+                .collect::<Result<_>>()?;
             // Refused if somebody sent it worthless shares.
             let Ok((client, masked)) = client.mask(&mail, words.clone()) else { continue };
             let taken = match input.arbitrary()? {
@@ -227,8 +228,7 @@ fn forged_answer(
     mut answer: UnmaskingShares,
 ) -> Result<(Index, UnmaskingShares)> {
     let from = if input.arbitrary()? { own } else { index(input)? };
-    let list =
-        if input.arbitrary()? { &mut answer.self_masks } else { &mut answer.pairwise };
+    let list = if input.arbitrary()? { &mut answer.self_masks } else { &mut answer.pairwise };
     match input.int_in_range(0..=3)? {
         0 => list.push((index(input)?, share(input)?)),
         1 => drop(list.pop()),
