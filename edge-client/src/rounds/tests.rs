@@ -109,7 +109,7 @@ impl Bench {
                     seed: 1,
                     max_examples: 0,
                 },
-                deadline: std::time::Duration::from_secs(60),
+                deadline: Duration::from_secs(60),
                 max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
             },
