@@ -68,7 +68,15 @@ fn describe(status: &Status) -> String {
 /// The tasks as a table.
 pub fn tasks(tasks: &[TaskLine]) -> String {
     let header = [
-        "TASK", "STANDING", "COMPLETED", "ROUND", "PHASE", "CLIENTS", "COHORT", "REPORTED", "LEFT",
+        "TASK",
+        "STANDING",
+        "COMPLETED",
+        "ROUND",
+        "PHASE",
+        "CLIENTS",
+        "COHORT",
+        "REPORTED",
+        "LEFT",
     ];
     let row = |task: &TaskLine| {
         vec![

@@ -9,8 +9,7 @@ use clap::{Args, Subcommand};
 use fedra_aggregator::config::{Config, Mistakes};
 use fedra_aggregator::storage::{RedbStore, Repair, Store, StoreError, TaskCheck, back_up};
 
-/// Exit status for a config with mistakes.
-const BAD_CONFIG: u8 = 2;
+use super::USAGE;
 
 /// What can be done with a store.
 #[derive(Subcommand)]
@@ -70,7 +69,7 @@ impl StoreCommand {
             }
             Err(StoreCommandError::Config(mistakes)) => {
                 eprintln!("{mistakes}");
-                ExitCode::from(BAD_CONFIG)
+                ExitCode::from(USAGE)
             }
             Err(error) => {
                 eprintln!("fedra-aggregator: {error}");

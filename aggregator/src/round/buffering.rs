@@ -1,10 +1,11 @@
 //! Buffering: asynchronous rounds with a buffer (Nguyen et al. 2022, FedBuff).
 //!
-//! Any free client is invited by itself, from the newest stored model, and at
-//! most once to a round. Its report counts in the round that is open when it
+//! Any free client is invited by itself, from the newest stored model, and
+//! reports at most once from it. Its report counts in the round that is open when it
 //! arrives, if not too many models have been made in between. A round closes at
 //! the report goal, or at its deadline with the fewest reports; one that has
-//! not even those at its deadline goes on until it has.
+//! not even those at its deadline goes on until it has, as its next attempt:
+//! those whose invitation came to nothing are invited again.
 //!
 //! While the model of a closed round is being stored, the next round takes
 //! reports, but nobody is invited to it and it does not close: what it starts
@@ -196,6 +197,7 @@ impl Buffering {
             return self.close(context);
         }
         if !context.is_to_rest() {
+            self.renew(context);
             self.invite(context);
             return Phase::Buffering(self);
         }
@@ -227,6 +229,24 @@ impl Buffering {
         opened.storing = Some(storing);
         dismiss(opened.crew.retire(opened.oldest(context.plan)), context);
         Phase::Buffering(opened)
+    }
+
+    /// Nobody works for a round that is past its deadline, and those who are there
+    /// have been invited to it, in vain: it goes on as its next attempt, with its
+    /// reports, and they are invited again.
+    fn renew(&mut self, context: &mut Context<'_>) {
+        if self.deadline.is_some() || self.crew.working() > 0 {
+            return;
+        }
+        let mut there = context.pool.available();
+        if !there.any(|client| self.crew.has_failed(client, self.round)) {
+            return;
+        }
+        let (from, to) = (self.round, next_attempt(self.round));
+        self.round = to;
+        self.deadline = Some(context.now + context.plan.deadline);
+        self.crew.renew(from, to);
+        context.effects.push(Effect::Renumber { from, to });
     }
 
     /// Invites free clients, chosen at random, as long as not too many are at

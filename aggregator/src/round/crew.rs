@@ -92,6 +92,22 @@ impl Crew {
         !self.contains(client) && self.past.get(&client).is_none_or(|(last, _)| *last < round)
     }
 
+    /// Whether the client's invitation to `round` came to nothing.
+    pub(super) fn has_failed(&self, client: ClientId, round: RoundId) -> bool {
+        let past = self.past.get(&client).filter(|(last, _)| *last == round);
+        past.is_some_and(|(_, end)| *end != End::Reported)
+    }
+
+    /// The round `from` is called `to` now: those who have reported in it are not
+    /// free for it, whatever its name.
+    pub(super) fn renew(&mut self, from: RoundId, to: RoundId) {
+        for (round, end) in self.past.values_mut() {
+            if *round == from && *end == End::Reported {
+                *round = to;
+            }
+        }
+    }
+
     pub(super) fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time) {
         self.past.remove(&client);
         self.set(client, Some(Work { round, deadline, link: Link::Here }));

@@ -166,8 +166,9 @@ pub enum Effect {
     Complete(RoundId),
     /// The attempt came to nothing.
     Abandon(RoundId, AbandonReason),
-    /// Buffered rounds: the sum that was opened as `from` goes on as `to`,
-    /// because the round before it was not stored. Nobody was invited to `from`.
+    /// Buffered rounds: the sum that was opened as `from` goes on as `to`: because
+    /// the round before it was not stored (then nobody was invited to `from`), or
+    /// because all who were invited to `from` have failed.
     Renumber {
         /// The name that it loses.
         from: RoundId,

@@ -11,7 +11,6 @@ use fedra_protocol::{RoundId, SubjectId, TaskId};
 use super::network::LinkId;
 
 pub(super) struct Client {
-    pub number: usize,
     pub subject: SubjectId,
     /// `None` while the device is off.
     pub session: Option<Session>,
@@ -30,7 +29,6 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(number: usize) -> Self {
         Self {
-            number,
             subject: subject(number, 0),
             session: None,
             lives: 0,

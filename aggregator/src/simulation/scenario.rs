@@ -59,7 +59,6 @@ pub(super) struct Faults {
 }
 
 pub(super) struct Scenario {
-    pub seed: u64,
     pub bug: Option<Bug>,
     pub kind: Kind,
     pub clients: usize,
@@ -82,7 +81,7 @@ impl Scenario {
         let faults = faults(&mut rng);
         let config = config(&mut rng, kind, clients);
         let calm_after = Duration::from_secs(rng.random_range(30..90));
-        Self { seed, bug, kind, clients, faults, config, calm_after, rng }
+        Self { bug, kind, clients, faults, config, calm_after, rng }
     }
 }
 
@@ -90,7 +89,9 @@ fn faults(rng: &mut StdRng) -> Faults {
     // Half of all networks keep the order, as TCP does: then a message is lost
     // only with its connection.
     let wild = rng.random_bool(0.5);
-    let chance = |rng: &mut StdRng, most: f64| if rng.random_bool(0.6) { rng.random_range(0.0..most) } else { 0.0 };
+    let chance = |rng: &mut StdRng, most: f64| {
+        if rng.random_bool(0.6) { rng.random_range(0.0..most) } else { 0.0 }
+    };
     let every = |rng: &mut StdRng, least: u64, most: u64| {
         rng.random_bool(0.6).then(|| Duration::from_millis(rng.random_range(least..most)))
     };
@@ -117,7 +118,7 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     let reports = rng.random_range(1..=minimum);
     let goal = rng.random_range(reports..=cohort);
     let deadline = rng.random_range(2_000..12_000);
-    let shortest = if rng.random_bool(0.2) { deadline / 2 } else { 0 };
+    let shortest = if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
     let grace = rng.random_range(0..3_000);
     let window = rng.random_range(0..500);
     let waiting = if rng.random_bool(0.2) { "waiting_room = 1\nretry_after = \"2s\"" } else { "" };
@@ -127,8 +128,8 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     };
     let privacy = match kind {
         Kind::Private => {
-            "[task.privacy]\npolicy = \"central\"\nnoise = \"independent\"\nepsilon = 1000.0\n\
-             delta = 1e-5\nclipping_norm = 10.0\nmax_participations = 1000\n"
+            "[task.privacy]\npolicy = \"central\"\nnoise = \"independent\"\n\
+             noise_multiplier = 1.0\nclipping_norm = 10.0\nepsilon = 200000.0\ndelta = 1e-5\n"
         }
         Kind::Synchronous | Kind::Buffered => "",
     };

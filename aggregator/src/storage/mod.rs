@@ -23,9 +23,7 @@ use crate::round::Standing;
 pub use self::error::StoreError;
 pub use self::keep::Keep;
 pub use self::memory::MemoryStore;
-pub use self::records::{
-    Action, Checkpoint, Debit, Decision, Definition, Quality, RoundRecord,
-};
+pub use self::records::{Action, Checkpoint, Debit, Decision, Definition, Quality, RoundRecord};
 pub use self::redb::{ModelCheck, RedbStore, Repair, TaskCheck, back_up};
 
 /// Durable state of all tasks.

@@ -5,7 +5,7 @@ use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::round::Standing;
+use crate::round::{Operation, Standing};
 
 /// A completed round and the model it made. Round 0 stands for the initial model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,13 +151,13 @@ pub enum Action {
     Create,
 }
 
-/// What a task's decisions, oldest first, make of it. To stop is for good.
+/// What a task's decisions, oldest first, make of it.
 pub(super) fn standing_after(decisions: &[Decision]) -> Standing {
-    decisions.iter().fold(Standing::Running, |standing, decision| match decision.action {
-        _ if standing == Standing::Stopped => standing,
-        Action::Pause => Standing::Paused,
-        Action::Resume => Standing::Running,
-        Action::Stop => Standing::Stopped,
-        Action::RollBack { .. } | Action::Create => standing,
-    })
+    let operations = decisions.iter().filter_map(|decision| match decision.action {
+        Action::Pause => Some(Operation::Pause),
+        Action::Resume => Some(Operation::Resume),
+        Action::Stop => Some(Operation::Stop),
+        Action::RollBack { .. } | Action::Create => None,
+    });
+    operations.fold(Standing::Running, Standing::after)
 }

@@ -66,7 +66,8 @@ async fn an_operator_follows_and_changes_a_task() {
     assert!(status.contains("tiny  running"), "{status}");
     let list = run(&server, "task list").await.done();
     assert_eq!(list.lines().count(), 2, "{list}");
-    let json: Value = serde_json::from_str(&run(&server, "status --json").await.done()).expect("JSON");
+    let json: Value =
+        serde_json::from_str(&run(&server, "status --json").await.done()).expect("JSON");
     assert_eq!(json["tasks"][0]["id"], "tiny");
 
     assert_eq!(run(&server, "task pause tiny").await.done(), "the task tiny is paused\n");
@@ -74,7 +75,9 @@ async fn an_operator_follows_and_changes_a_task() {
     let back = run(&server, "task rollback tiny --to 0").await.done();
     assert_eq!(back, "the task tiny goes on from the model of round 0, now round 2\n");
     let show = run(&server, "task show tiny").await.done();
-    for text in ["tiny: A tiny task\n", "models of rounds 0-2\n", "back to 0", "roll-back to 0, as 2"] {
+    for text in
+        ["tiny: A tiny task\n", "models of rounds 0-2\n", "back to 0", "roll-back to 0, as 2"]
+    {
         assert!(show.contains(text), "{text}\n{show}");
     }
     assert_eq!(run(&server, "task stop tiny --yes").await.done(), "the task tiny is stopped\n");
@@ -110,7 +113,8 @@ async fn tasks_are_created_from_files() {
     };
     let good = "[[task]]\nid = \"second\"\nmodel = \"softmax-regression\"\n";
     assert_eq!(create("good", good).await.done(), "the task second is created\n");
-    let bad = create("bad", "[[task]]\nid = \"third\"\n[task.round]\ncohort = 3\n").await.refused(1);
+    let bad =
+        create("bad", "[[task]]\nid = \"third\"\n[task.round]\ncohort = 3\n").await.refused(1);
     for text in ["2 mistakes in the task's config", "task[third].model: missing", "unknown key"] {
         assert!(bad.contains(text), "{bad}");
     }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::{RedbStore, tables};
-use crate::storage::error::rounds;
 use crate::round::Standing;
+use crate::storage::error::rounds;
 use crate::storage::{RoundRecord, Store, StoreError};
 
 /// What was found of one model that should be there.
@@ -227,7 +227,7 @@ impl RedbStore {
         task: &TaskId,
         inspection: Inspection,
     ) -> Result<Vec<ModelCheck>, StoreError> {
-        let Inspection { older, leftovers, .. } = inspection;
+        let Inspection { older, newest, leftovers, .. } = inspection;
         let (intact, damaged): (Vec<_>, Vec<_>) =
             older.into_iter().partition(|found| found.check.problem.is_none());
         for Found { check, .. } in &damaged {
@@ -235,7 +235,8 @@ impl RedbStore {
             tracing::warn!(%task, round, problem, "a kept model is damaged; it is set aside");
             self.models.set_aside(&check.path)?;
         }
-        let adopted: Vec<_> = intact.iter().filter(|found| !found.noted).collect();
+        let newest = Some(&newest).filter(|newest| newest.check.problem.is_none());
+        let adopted: Vec<_> = intact.iter().chain(newest).filter(|found| !found.noted).collect();
         if !damaged.is_empty() || !adopted.is_empty() {
             self.transaction(|transaction| {
                 let mut kept = transaction.open_table(tables::KEPT)?;
