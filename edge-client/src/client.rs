@@ -17,6 +17,7 @@ use crate::platform::TrainingSlots;
 use crate::privacy::{ParticipationLog, PrivacyConfig};
 use crate::rounds::Workshop;
 use crate::session::Event;
+use crate::token::TokenSource;
 use driver::Driver;
 
 /// Where to take part, and on what device.
@@ -26,6 +27,8 @@ pub struct ClientConfig {
     pub url: ServerUrl,
     /// The task.
     pub task: TaskId,
+    /// What to check in with.
+    pub token: TokenSource,
     /// The device to train on.
     pub backend: BackendPreference,
     /// What a task must promise, and whom it counts.

@@ -1,5 +1,5 @@
 //! Leaving rounds on purpose, so that an operator can see how an aggregator
-//! copes with clients that go away. Decided by a seed: runs can be repeated.
+//! copes with clients that go away and come back with nothing left of the round. Decided by a seed: runs can be repeated.
 
 use fedra_protocol::RoundId;
 use rand_chacha::ChaCha8Rng;

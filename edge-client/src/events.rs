@@ -15,7 +15,8 @@ pub enum ClientEvent {
         state: SessionState,
         /// The round it does it for.
         round: Option<u64>,
-        /// Time until the next attempt to connect, ms.
+        /// Time until the next attempt to connect, ms: while it is reconnecting, or
+        /// was told to come back later.
         retry_in_ms: Option<u64>,
     },
     /// The device that training runs on was chosen.

@@ -16,6 +16,7 @@ mod privacy;
 mod protect;
 mod rounds;
 pub mod session;
+mod token;
 mod training;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
@@ -29,6 +30,7 @@ pub use platform::TrainingSlots;
 pub use privacy::{
     Consent, ExampleTerms, ParticipationLog, PolicyName, PrivacyConfig, PrivacyTerms,
 };
+pub use token::TokenSource;
 
 /// Name and version of this client, as it introduces itself.
 pub const SOFTWARE: &str = concat!("fedra-edge-client/", env!("CARGO_PKG_VERSION"));

@@ -10,6 +10,7 @@ mod tests;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_learning::{
@@ -31,6 +32,10 @@ use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
 use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
 use crate::training::Progress;
+
+/// Longest waits between the tries to fetch a round's model.
+const FETCH_AGAIN: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// What a client keeps between rounds: its data, its device, the last model;
 /// and between the steps of a round's secure aggregation, the client's secrets.
@@ -165,6 +170,23 @@ impl Workshop {
         Ok(parameters)
     }
 
+    /// The model that a round starts from. A server that is away for a moment does
+    /// not cost the client the round.
+    async fn starting_model(
+        &self,
+        job: &Job,
+        tell: &impl Fn(News),
+    ) -> Result<Arc<Vec<f32>>, WorkError> {
+        let model = &job.assignment.model;
+        for wait in FETCH_AGAIN {
+            match self.model(&job.spec, model, tell).await {
+                Ok(parameters) => return Ok(parameters),
+                Err(_) => platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await,
+            }
+        }
+        self.model(&job.spec, model, tell).await
+    }
+
     /// Does a round's work, up to the first thing to be sent.
     pub async fn work(
         self: Rc<Self>,
@@ -172,7 +194,7 @@ impl Workshop {
         tell: impl Fn(News) + Clone + Send + 'static,
     ) -> Result<Done, WorkError> {
         self.forget_round();
-        let global = self.model(&job.spec, &job.assignment.model, &tell).await?;
+        let global = self.starting_model(&job, &tell).await?;
         tell(News::Downloaded);
         let learned = self.learn(&job, &global, &tell).await;
         let (privacy, terms) = match (job.privacy, job.assignment.privacy) {

@@ -5,11 +5,17 @@
 //! (times are arguments: time since any fixed moment) and draws no random number
 //! (`jitter` is one). A browser, a native process and a simulation drive the
 //! same code.
+//!
+//! The connection and the work for a round are apart: a connection that is lost
+//! does not end the work, and the next one takes it up.
 
 mod backoff;
+mod connection;
 mod event;
+mod in_round;
 mod names;
 mod protection;
+mod refusals;
 mod rounds;
 mod secure;
 #[cfg(test)]
@@ -22,17 +28,18 @@ use std::time::Duration;
 
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    Availability, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RefusalCode, RoundPhase,
-    ServerMessage, TaskDescription, TaskId, TaskStatus,
+    Availability, ClientMessage, RoundId, RoundPhase, ServerMessage, TaskDescription, TaskId,
+    TaskStatus,
 };
 
-use crate::SOFTWARE;
 use crate::events::{ClientEvent, SessionState};
 use crate::privacy::PrivacyConfig;
 use backoff::Backoff;
 pub use event::{Action, Event};
+use in_round::InRound;
 use protection::Protection;
-use rounds::Part;
+use refusals::Tokens;
+use rounds::Declined;
 pub(crate) use secure::FAILED as SECURE_AGGREGATION_FAILED;
 pub use secure::{SecureReply, SecureRequest};
 
@@ -40,6 +47,12 @@ pub use secure::{SecureReply, SecureRequest};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
+/// WebSocket close code of a client that is done here, for now or for good.
+const GOODBYE: u16 = 1000;
+/// Of one that will be back, and means to go on with its round.
+pub(crate) const COMING_BACK: u16 = 4000;
+/// Of one that cannot make sense of what the server sends.
+const PROTOCOL_ERROR: u16 = 1002;
 
 /// A client's session with one task of one server, across reconnects.
 #[derive(Debug)]
@@ -57,8 +70,15 @@ pub struct Session {
     task: Option<TaskDescription>,
     status: Option<TaskStatus>,
     protection: Protection,
+    tokens: Tokens,
     /// What the server believes.
     availability: Availability,
+    /// The round that the client is in, connected or not.
+    current: Option<InRound>,
+    /// The last round that it gave up.
+    declined: Option<Declined>,
+    /// The last round of whose update the owner has been told what became of it.
+    judged: Option<RoundId>,
 }
 
 #[derive(Debug)]
@@ -67,7 +87,7 @@ enum State {
     Connecting { since: Duration },
     Greeting { since: Duration },
     CheckingIn { since: Duration },
-    Member(Part),
+    Member,
     Waiting { until: Duration },
     Closed,
 }
@@ -89,7 +109,11 @@ impl Session {
             task: None,
             status: None,
             protection: Protection::new(privacy),
+            tokens: Tokens::default(),
             availability: Availability::Available,
+            current: None,
+            declined: None,
+            judged: None,
         }
     }
 
@@ -121,7 +145,7 @@ impl Session {
             State::Connecting { since }
             | State::Greeting { since }
             | State::CheckingIn { since } => Some(*since + HANDSHAKE_TIMEOUT),
-            State::Member(_) => {
+            State::Member => {
                 let ping = self.heard_at.max(self.pinged_at) + self.heartbeat;
                 Some(ping.min(self.heard_at + self.heartbeat * MISSED_HEARTBEATS))
             }
@@ -133,12 +157,9 @@ impl Session {
         if let Some(message) = self.outbox.pop_front() {
             return Some(message);
         }
-        match &mut self.state {
-            State::Member(Part::Uploading(upload)) => {
-                upload.next_chunk(self.max_chunk).map(ClientMessage::UpdateChunk)
-            }
-            _ => None,
-        }
+        // It has nothing to send before a server has said so on this connection.
+        let upload = self.current.as_mut()?.upload.as_mut()?;
+        upload.next_chunk(self.max_chunk).map(ClientMessage::UpdateChunk)
     }
 
     /// Takes an event in and says what to do, in this order.
@@ -154,16 +175,16 @@ impl Session {
                 State::Idle => self.connect(now),
                 _ => Vec::new(),
             },
-            Event::Connected => self.connected(now),
+            Event::Connected { token } => self.connected(token, now),
+            Event::NoToken { reason } => self.no_token(&reason, now),
             Event::Disconnected { reason } => self.disconnected(&reason, now),
+            Event::Vanished => self.vanished(now),
             Event::Received(message) => {
                 self.heard_at = now;
                 self.received(message, now)
             }
             Event::Garbled(error) => self.drop_connection(&format!("the server sent {error}"), now),
-            Event::Downloaded { round } if self.works_on(round) => {
-                vec![self.emit_status(SessionState::Training)]
-            }
+            Event::Downloaded { round } if self.works_on(round) => self.downloaded(),
             Event::Trained { round, update, examples } if self.works_on(round) => {
                 self.trained(round, update, examples)
             }
@@ -186,79 +207,33 @@ impl Session {
         }
     }
 
-    fn connect(&mut self, now: Duration) -> Vec<Action> {
-        self.state = State::Connecting { since: now };
-        self.outbox.clear();
-        vec![Action::Connect, self.emit_status(SessionState::Connecting)]
+    fn is_member(&self) -> bool {
+        matches!(self.state, State::Member)
     }
 
-    fn connected(&mut self, now: Duration) -> Vec<Action> {
-        if matches!(self.state, State::Connecting { .. }) {
-            self.heard_at = now;
-            self.pinged_at = now;
-            self.state = State::Greeting { since: now };
-            self.outbox.push_back(ClientMessage::Hello(Hello {
-                versions: vec![PROTOCOL_VERSION],
-                software: SOFTWARE.to_string(),
-            }));
+    /// Sends a message if the client is checked in; after a reconnect the server
+    /// asks again for what it has missed.
+    fn tell(&mut self, message: ClientMessage) {
+        if self.is_member() {
+            self.outbox.push_back(message);
         }
-        Vec::new()
-    }
-
-    fn disconnected(&mut self, reason: &str, now: Duration) -> Vec<Action> {
-        let problem = match self.state {
-            State::Idle | State::Waiting { .. } | State::Closed => return Vec::new(),
-            State::Connecting { .. } => format!("cannot reach the server ({reason}); trying again"),
-            _ => format!("the connection was lost ({reason}); trying again"),
-        };
-        let mut actions = vec![Action::Emit(ClientEvent::problem("no-server", problem))];
-        actions.extend(self.retry(now));
-        actions
-    }
-
-    fn retry(&mut self, now: Duration) -> Vec<Action> {
-        let mut actions = self.abandon();
-        let delay = self.backoff.next(self.jitter);
-        actions.extend(self.wait(now + delay, now));
-        actions
-    }
-
-    fn wait(&mut self, until: Duration, now: Duration) -> Vec<Action> {
-        self.state = State::Waiting { until };
-        self.outbox.clear();
-        vec![Action::Emit(ClientEvent::Status {
-            state: SessionState::Reconnecting,
-            round: None,
-            retry_in_ms: Some(until.saturating_sub(now).as_millis() as u64),
-        })]
-    }
-
-    /// Gives the socket up because the server misbehaves.
-    fn drop_connection(&mut self, reason: &str, now: Duration) -> Vec<Action> {
-        let problem = ClientEvent::problem("no-server", format!("{reason}; trying again"));
-        let mut actions = vec![Action::Emit(problem), Action::Disconnect { code: 1002 }];
-        actions.extend(self.retry(now));
-        actions
     }
 
     fn received(&mut self, message: ServerMessage, now: Duration) -> Vec<Action> {
         match (message, &self.state) {
-            (ServerMessage::Refusal(refusal), _) => self.refused(refusal, now),
+            (
+                ServerMessage::Refusal(refusal),
+                State::Greeting { .. } | State::CheckingIn { .. } | State::Member,
+            ) => self.refused(refusal, now),
             (ServerMessage::Welcome(welcome), State::Greeting { .. }) => {
-                self.heartbeat = welcome.heartbeat;
-                self.max_chunk = welcome.max_chunk_bytes as usize;
-                self.state = State::CheckingIn { since: now };
-                self.outbox.push_back(ClientMessage::CheckIn {
-                    task: self.task_id.clone(),
-                    subject: Some(self.protection.subject()),
-                });
+                self.welcomed(&welcome, now);
                 Vec::new()
             }
             (ServerMessage::CheckedIn(checked_in), State::CheckingIn { .. }) => {
                 self.checked_in(checked_in.task, checked_in.status)
             }
-            (ServerMessage::TaskStatus(status), State::Member(_)) => self.new_status(status),
-            (ServerMessage::RoundAssignment(assignment), State::Member(_)) => {
+            (ServerMessage::TaskStatus(status), State::Member) => self.new_status(status),
+            (ServerMessage::RoundAssignment(assignment), State::Member) => {
                 if assignment.privacy.is_some() == self.protection.privacy().is_some() {
                     self.assigned(assignment)
                 } else {
@@ -266,19 +241,20 @@ impl Session {
                     self.drop_connection(reason, now)
                 }
             }
-            (ServerMessage::KeyDirectory(directory), State::Member(_)) if self.is_secure() => {
+            (ServerMessage::KeyDirectory(directory), State::Member) if self.is_secure() => {
                 self.asked(directory.round, SecureRequest::Share(directory))
             }
-            (ServerMessage::MaskedInputRequest(ask), State::Member(_)) if self.is_secure() => {
+            (ServerMessage::MaskedInputRequest(ask), State::Member) if self.is_secure() => {
                 self.asked(ask.round, SecureRequest::Mask(ask.shares))
             }
-            (ServerMessage::UnmaskingRequest(ask), State::Member(_)) if self.is_secure() => {
+            (ServerMessage::UnmaskingRequest(ask), State::Member) if self.is_secure() => {
                 self.asked(ask.round, SecureRequest::Unmask(ask.survivors))
             }
-            (ServerMessage::UploadReady { round, offset }, State::Member(_)) => {
-                self.upload_ready(round, offset)
+            (ServerMessage::UploadReady { round, offset }, State::Member) => {
+                self.upload_ready(round, offset);
+                Vec::new()
             }
-            (ServerMessage::UpdateOutcome(outcome), State::Member(_)) => self.outcome(outcome),
+            (ServerMessage::UpdateOutcome(outcome), State::Member) => self.outcome(outcome),
             (ServerMessage::Pong { .. }, _) => Vec::new(),
             // Left over from a connection that this session has given up.
             (_, State::Waiting { .. } | State::Connecting { .. } | State::Idle | State::Closed) => {
@@ -294,16 +270,21 @@ impl Session {
 
     fn checked_in(&mut self, task: TaskDescription, status: TaskStatus) -> Vec<Action> {
         self.backoff.reset();
+        self.tokens.accepted();
         self.availability = Availability::Available;
         let mut actions = vec![Action::Emit(ClientEvent::task(&task))];
         if let Err(reason) = self.protection.admit(&task) {
             actions.extend(self.give_up("privacy-refused", reason));
             return actions;
         }
+        if let Some(norm) = self.current.as_ref().and_then(InRound::clipping_norm) {
+            self.protection.set_clipping_norm(norm);
+        }
         actions.extend(self.protection.news(Some(&status)).map(Action::Emit));
         actions.push(Action::Emit(ClientEvent::round(&status)));
         actions.push(Action::Emit(ClientEvent::model(&status)));
-        actions.extend(self.settle());
+        self.state = State::Member;
+        actions.extend(self.take_up(&status));
         if status.phase == RoundPhase::Finished {
             actions.push(Action::Emit(ClientEvent::problem(
                 "task-finished",
@@ -315,9 +296,12 @@ impl Session {
         actions
     }
 
-    /// Is in no round now: tells the server and the owner what it waits for.
+    /// Is in no round now: tells the server and the owner what it waits for, if it
+    /// is connected.
     fn settle(&mut self) -> Vec<Action> {
-        self.state = State::Member(Part::Between);
+        if !self.is_member() {
+            return Vec::new();
+        }
         self.tell_availability();
         let exhaustion = self.protection.exhaustion().map(Action::Emit);
         exhaustion.into_iter().chain([self.emit_rest()]).collect()
@@ -338,83 +322,42 @@ impl Session {
         self.protection.news(self.status.as_ref()).map(Action::Emit).into_iter().collect()
     }
 
-    fn refused(&mut self, refusal: Refusal, now: Duration) -> Vec<Action> {
-        let code = format!("refused-{}", names::of_refusal(refusal.code));
-        let again = matches!(
-            refusal.code,
-            RefusalCode::Overloaded | RefusalCode::Timeout | RefusalCode::ShuttingDown
-        );
-        if !again {
-            return self.give_up(code, refusal.message);
-        }
-        let mut actions = self.abandon();
-        actions.push(Action::Emit(ClientEvent::problem(code, refusal.message)));
-        let delay = self.backoff.next(self.jitter).max(refusal.retry_after.unwrap_or_default());
-        actions.push(Action::Disconnect { code: 1000 });
-        actions.extend(self.wait(now + delay, now));
-        actions
-    }
-
     /// Ends the session because of a problem that will not go away.
     fn give_up(&mut self, code: impl Into<String>, message: String) -> Vec<Action> {
-        let mut actions = self.abandon();
+        let mut actions = self.end_work();
         self.state = State::Closed;
         actions.push(Action::Emit(ClientEvent::fatal(code, message)));
-        actions.push(Action::Disconnect { code: 1000 });
+        actions.push(Action::Disconnect { code: GOODBYE });
         actions.push(self.emit_status(SessionState::Closed));
         actions
-    }
-
-    fn timer(&mut self, now: Duration) -> Vec<Action> {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return Vec::new();
-        }
-        match self.state {
-            State::Waiting { .. } => self.connect(now),
-            State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
-                self.drop_connection("the server does not answer", now)
-            }
-            State::Member(_) if now >= self.heard_at + self.heartbeat * MISSED_HEARTBEATS => {
-                self.drop_connection("the server has fallen silent", now)
-            }
-            State::Member(_) => {
-                self.pinged_at = now;
-                self.outbox.push_back(ClientMessage::Ping { nonce: now.as_millis() as u64 });
-                Vec::new()
-            }
-            State::Idle | State::Closed => Vec::new(),
-        }
     }
 
     fn pause(&mut self) -> Vec<Action> {
         if std::mem::replace(&mut self.paused, true) {
             return Vec::new();
         }
-        let mut actions = self.abandon();
+        let mut actions = self.end_work();
         match self.state {
-            State::Member(_) => actions.extend(self.settle()),
+            State::Member => actions.extend(self.settle()),
             _ => actions.push(self.emit_rest()),
         }
         actions
     }
 
     fn resume(&mut self) -> Vec<Action> {
-        if !std::mem::replace(&mut self.paused, false) || !matches!(self.state, State::Member(_)) {
-            return Vec::new();
-        }
-        self.settle()
+        if std::mem::replace(&mut self.paused, false) { self.settle() } else { Vec::new() }
     }
 
     fn consent(&mut self) -> Vec<Action> {
         let waited = self.protection.waits_for_consent();
         self.protection.agree();
-        if waited && matches!(self.state, State::Member(_)) { self.settle() } else { Vec::new() }
+        if waited { self.settle() } else { Vec::new() }
     }
 
     fn close(&mut self) -> Vec<Action> {
-        let mut actions = self.abandon();
+        let mut actions = self.end_work();
         self.state = State::Closed;
-        actions.push(Action::Disconnect { code: 1000 });
+        actions.push(Action::Disconnect { code: GOODBYE });
         actions.push(self.emit_status(SessionState::Closed));
         actions
     }

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
 use fedra_learning::{Compute, Dataset, ExamplePrivacy, Targets};
 use fedra_privacy::PrivacyFloors;
-use fedra_protocol::{Shape, SubjectId, TaskId};
+use fedra_protocol::{Shape, SubjectId, TaskId, Token};
 use js_sys::{Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
-use wasm_bindgen::prelude::{JsError, JsValue, wasm_bindgen};
-use wasm_bindgen_futures::future_to_promise;
+use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use crate::backend::BackendPreference;
 use crate::bench;
@@ -21,6 +21,7 @@ use crate::client::{Client, ClientConfig};
 use crate::events::ClientEvent;
 use crate::platform::TrainingSlots;
 use crate::privacy::{Consent, ParticipationLog, PrivacyConfig};
+use crate::token::TokenSource;
 
 /// What the constructor takes.
 #[derive(Deserialize)]
@@ -74,9 +75,14 @@ pub struct EdgeClient {
 #[wasm_bindgen]
 impl EdgeClient {
     /// `config` is `{url, task, backend, privacy: {floors?, consent, participations?,
-    /// subject, examples?}}`; `on_event` gets every event as an object.
+    /// subject, examples?}}`; `on_event` gets every event as an object; `token` is
+    /// called before every connection and gives a promise of what to check in with.
     #[wasm_bindgen(constructor)]
-    pub fn new(config: JsValue, on_event: Function) -> Result<EdgeClient, JsValue> {
+    pub fn new(
+        config: JsValue,
+        on_event: Function,
+        token: Option<Function>,
+    ) -> Result<EdgeClient, JsValue> {
         console_error_panic_hook::set_once();
         let bad = |error: &dyn ToString| coded("bad-config", &error.to_string());
         let config: Config = serde_wasm_bindgen::from_value(config).map_err(|e| bad(&e))?;
@@ -84,6 +90,7 @@ impl EdgeClient {
         let config = ClientConfig {
             url: config.url.parse().map_err(|e| bad(&e))?,
             task: TaskId::new(config.task).map_err(|e| bad(&e))?,
+            token: token_source(token),
             backend: config.backend.parse::<BackendPreference>().map_err(|e| bad(&e))?,
             privacy: PrivacyConfig {
                 floors: config.privacy.floors,
@@ -173,6 +180,30 @@ impl EdgeClient {
                 Err(error) => Err(coded(error.code, &error.message)),
             }
         })
+    }
+}
+
+/// Asks the page.
+fn token_source(ask: Option<Function>) -> TokenSource {
+    let Some(ask) = ask else {
+        return TokenSource::none();
+    };
+    TokenSource::new(move || {
+        let asked = ask.call0(&JsValue::NULL);
+        async move {
+            let answer = JsFuture::from(Promise::resolve(&asked.map_err(|e| words(&e))?)).await;
+            let token = answer.map_err(|e| words(&e))?.as_string();
+            let token = token.ok_or("the page's answer is not a string")?;
+            Token::new(token).map_err(|error| error.to_string())
+        }
+    })
+}
+
+/// What a thrown value says.
+fn words(error: &JsValue) -> String {
+    match error.dyn_ref::<js_sys::Error>() {
+        Some(error) => String::from(error.message()),
+        None => "the page could not be asked".into(),
     }
 }
 

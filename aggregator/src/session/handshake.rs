@@ -50,7 +50,7 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, subject } => {
+            ClientMessage::CheckIn { task, subject, .. } => {
                 return check_in(socket, client, (&task, subject), server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,

@@ -226,6 +226,7 @@ where
             model,
             training: self.training(round),
             deadline: deadline.saturating_duration_since(Instant::now()),
+            max_staleness: 0,
             privacy,
         };
         Ok(self.socket.send(&ServerMessage::RoundAssignment(assignment)).await?)
@@ -539,6 +540,7 @@ fn sentence(fault: UpdateFault) -> &'static str {
         UpdateFault::NotFinite => "the update has a value that is not finite",
         UpdateFault::OutOfRange => "the update has a value that is too large",
         UpdateFault::WeightOutOfRange => "the weight is outside what the task takes",
+        UpdateFault::TooStale => "there are more newer models than the assignment allowed for",
         UpdateFault::InvalidKeys => "the keys are not ones that an honest client makes",
         UpdateFault::InvalidShares => "the shares are not the ones that were asked for",
         UpdateFault::WrongStep => "the round does not wait for this now",

@@ -78,7 +78,11 @@ async fn wrong_version_task_and_order_are_refused() {
     client.send(ClientMessage::Hello(hello.clone())).await;
     assert_eq!(refused(&mut client).await, (RefusalCode::UnsupportedVersion, 4001));
 
-    let task = |id| ClientMessage::CheckIn { task: TaskId::new(id).expect("valid"), subject: None };
+    let task = |id| ClientMessage::CheckIn {
+        task: TaskId::new(id).expect("valid"),
+        subject: None,
+        token: None,
+    };
     let mut client = server.client().await;
     client.hello().await;
     client.send(task("elsewhere")).await;
@@ -180,8 +184,11 @@ async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
     let server = TestServer::start_with(DUEL, "idle_timeout = \"600ms\"").await;
     let mut dead = upgraded(&server).await;
     let hello = ClientMessage::Hello(Hello { versions: vec![1], software: String::new() });
-    let check_in =
-        ClientMessage::CheckIn { task: TaskId::new("tiny").expect("valid"), subject: None };
+    let check_in = ClientMessage::CheckIn {
+        task: TaskId::new("tiny").expect("valid"),
+        subject: None,
+        token: None,
+    };
     soon(dead.write_all(&frame(&hello.encode()))).await.expect("writes");
     soon(dead.write_all(&frame(&check_in.encode()))).await.expect("writes");
     let mut honest = server.joined().await;

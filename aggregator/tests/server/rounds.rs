@@ -163,7 +163,7 @@ async fn after_its_last_round_a_task_is_closed() {
     let mut other = server.client().await;
     other.hello().await;
     let task = fedra_protocol::TaskId::new("tiny").expect("valid");
-    other.send(ClientMessage::CheckIn { task, subject: None }).await;
+    other.send(ClientMessage::CheckIn { task, subject: None, token: None }).await;
     let (refusal, close) = other.refusal().await;
     assert_eq!(refusal.code, fedra_protocol::RefusalCode::TaskClosed);
     assert_eq!(u16::from(close.code), 4006);

@@ -232,7 +232,7 @@ impl TestClient {
     pub async fn check_in_as(&mut self, task: &str, subject: Option<SubjectId>) -> Box<CheckedIn> {
         self.hello().await;
         let task = TaskId::new(task).expect("valid");
-        self.send(ClientMessage::CheckIn { task, subject }).await;
+        self.send(ClientMessage::CheckIn { task, subject, token: None }).await;
         match self.next().await {
             ServerMessage::CheckedIn(checked_in) => checked_in,
             other => panic!("not checked in: {other:?}"),

@@ -13,6 +13,7 @@ mod message;
 mod model;
 mod privacy;
 mod task;
+mod token;
 
 /// The generated protobuf messages. Use the checked types of the crate's root.
 #[allow(missing_docs, clippy::all)]
@@ -38,6 +39,7 @@ pub use task::{
     Evaluation, LocalTraining, LocalTrainingError, ModelRef, RoundPhase, TaskDescription,
     TaskStatus,
 };
+pub use token::{Token, TokenError};
 
 /// The protocol version that this crate speaks.
 pub const PROTOCOL_VERSION: u32 = 1;

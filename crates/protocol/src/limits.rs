@@ -11,6 +11,8 @@ pub const MAX_CHUNK_BYTES: usize = 256 << 10;
 pub const MAX_TASK_ID_BYTES: usize = 64;
 /// Longest title, software name or sentence for a person, bytes.
 pub const MAX_TEXT_BYTES: usize = 512;
+/// Longest token of a check-in, bytes.
+pub const MAX_TOKEN_BYTES: usize = 4 << 10;
 /// Longest URL path of a model, bytes.
 pub const MAX_URL_BYTES: usize = 256;
 /// Most protocol versions that a [`Hello`](crate::Hello) may list.

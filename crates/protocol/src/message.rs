@@ -14,6 +14,7 @@ use crate::privacy::{
     SubjectId, UnmaskingRequest,
 };
 use crate::task::{LocalTraining, ModelRef, TaskDescription, TaskStatus};
+use crate::token::Token;
 use crate::{CLOSE_CODE_BASE, wire};
 
 /// A message from an edge client.
@@ -27,6 +28,8 @@ pub enum ClientMessage {
         task: TaskId,
         /// Whom the client stands for; a task with a privacy policy insists on it.
         subject: Option<SubjectId>,
+        /// Says who it is to the task's site; a task that is not open insists on it.
+        token: Option<Token>,
     },
     /// Pauses or resumes taking part.
     SetAvailability(Availability),
@@ -163,6 +166,10 @@ pub enum RefusalCode {
     ShuttingDown,
     /// Another connection of the same subject has taken this one's place.
     Replaced,
+    /// Enough clients wait already; come back later.
+    NotSelected,
+    /// The token is missing or not good for this task, now.
+    Unauthorized,
 }
 
 impl RefusalCode {
@@ -201,6 +208,9 @@ pub struct RoundAssignment {
     pub training: LocalTraining,
     /// Time until the deadline.
     pub deadline: Duration,
+    /// How many newer models there may be when the update arrives; 0 if it counts
+    /// for this round only.
+    pub max_staleness: u32,
     /// Present if and only if the task has a privacy policy.
     pub privacy: Option<RoundPrivacy>,
 }
@@ -292,6 +302,8 @@ pub enum UpdateFault {
     OutOfRange,
     /// No examples, or more than the task allows.
     WeightOutOfRange,
+    /// More newer models than the assignment allowed for.
+    TooStale,
     /// Keys that no honest client makes.
     InvalidKeys,
     /// Shares that are not the ones that were asked for.

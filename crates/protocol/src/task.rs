@@ -69,6 +69,8 @@ pub enum RoundPhase {
     Finalizing,
     /// The task has had its last round.
     Finished,
+    /// The operator has paused the task: no round begins.
+    Paused,
 }
 
 /// A global model by content.

@@ -76,6 +76,13 @@ fn every_refusal_code_and_fault_has_a_wire_value() {
         assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
         assert_eq!(code.close_code(), 4001 + index as u16);
     }
+    for (code, close) in [
+        (RefusalCode::Replaced, 4050),
+        (RefusalCode::NotSelected, 4051),
+        (RefusalCode::Unauthorized, 4052),
+    ] {
+        assert_eq!(code.close_code(), close);
+    }
 }
 
 fn client(body: wire::client_message::Body) -> Result<ClientMessage, DecodeError> {
@@ -104,7 +111,7 @@ fn what_a_client_may_not_say_is_refused_by_name() {
     let software = "x".repeat(limits::MAX_TEXT_BYTES + 1);
     assert!(client(Body::Hello(wire::Hello { versions: vec![], software })).is_err());
     for task_id in ["", "Upper", "a b", "-a", "../x", &"a".repeat(65)] {
-        let check_in = wire::CheckIn { task_id: task_id.to_string(), subject: None };
+        let check_in = wire::CheckIn { task_id: task_id.to_string(), ..Default::default() };
         assert!(client(Body::CheckIn(check_in)).is_err(), "{task_id:?}");
     }
     let begin = wire::UpdateBegin { round: None, ..Default::default() };
@@ -152,6 +159,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             model: Some(common::model_ref().into()),
             training: Some(training),
             deadline_ms: 1,
+            max_staleness: 0,
             privacy: None,
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
@@ -207,12 +215,51 @@ fn what_secure_aggregation_may_not_say_is_refused() {
     let shares = vec![share(1); limits::MAX_NEIGHBOURS + 1];
     assert!(client(C::ShareKeys(wire::ShareKeys { round: round(), shares })).is_err());
     let subject = Some(key(15));
-    let check_in = wire::CheckIn { task_id: "mnist".into(), subject };
+    let check_in = wire::CheckIn { task_id: "mnist".into(), subject, token: None };
     assert!(client(C::CheckIn(check_in)).is_err());
     for survivors in [vec![2, 1], vec![1, 1]] {
         let request = wire::UnmaskingRequest { round: round(), survivors, deadline_ms: 1 };
         assert!(server(S::UnmaskingRequest(request)).is_err());
     }
+}
+
+#[test]
+fn a_token_has_a_length_and_characters_that_can_be_seen() {
+    let check_in = |token: &str| wire::CheckIn {
+        task_id: "mnist".into(),
+        subject: None,
+        token: Some(token.to_string()),
+    };
+    let longest = "~".repeat(limits::MAX_TOKEN_BYTES);
+    for good in ["!", "e30.e30.c2ln", &longest] {
+        let message = client(wire::client_message::Body::CheckIn(check_in(good))).unwrap();
+        let ClientMessage::CheckIn { token: Some(token), .. } = message else { panic!("{good}") };
+        assert_eq!(token.as_str(), good);
+    }
+    for bad in ["", "a b", "a\n", "caf\u{e9}", "\u{7f}", &format!("{longest}~")] {
+        let error = client(wire::client_message::Body::CheckIn(check_in(bad))).unwrap_err();
+        let DecodeError::Invalid { field: "check_in.token", problem } = error else {
+            panic!("{bad:?}: {error}")
+        };
+        assert!(bad.is_empty() || !problem.contains(bad), "{problem}");
+    }
+}
+
+#[test]
+fn nothing_prints_a_token() {
+    let secret = "s3cr3t";
+    let message = ClientMessage::CheckIn {
+        task: TaskId::new("mnist").unwrap(),
+        subject: None,
+        token: Some(Token::new(secret).unwrap()),
+    };
+    let sent = wire::ClientMessage::from(message.clone());
+    for shown in [format!("{message:?}"), format!("{message:#?}"), format!("{sent:?}")] {
+        assert!(shown.contains("CheckIn") && shown.contains("mnist"), "{shown}");
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    let error = Token::new(format!("{secret} ")).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(secret));
 }
 
 #[test]

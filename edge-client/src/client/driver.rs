@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::pin::pin;
 
 use bytes::Bytes;
-use fedra_protocol::{RoundAssignment, RoundId, ServerMessage};
+use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, Token};
 use futures_channel::mpsc;
 use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
@@ -17,10 +17,11 @@ use super::Client;
 use crate::events::ClientEvent;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::rounds::{Done, Job, News, WorkError};
-use crate::session::{Action, Event, SecureReply, Session};
+use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
 
 type WorkResult = (RoundId, Result<Done, WorkError>);
 type RoundNews = (RoundId, News);
+type Opened = Result<(Sender, Receiver, Option<Token>), NotOpened>;
 
 pub(super) struct Driver<'a, F> {
     client: &'a Client,
@@ -28,7 +29,7 @@ pub(super) struct Driver<'a, F> {
     emit: F,
     news_in: mpsc::UnboundedSender<RoundNews>,
     news: mpsc::UnboundedReceiver<RoundNews>,
-    connecting: Fuse<LocalBoxFuture<'static, Result<(Sender, Receiver), String>>>,
+    connecting: Fuse<LocalBoxFuture<'static, Opened>>,
     sender: Option<Sender>,
     sending: Fuse<LocalBoxFuture<'static, (Sender, Result<(), String>)>>,
     receiver: Option<Receiver>,
@@ -37,10 +38,18 @@ pub(super) struct Driver<'a, F> {
     traffic_at: std::time::Duration,
 }
 
+/// Why there is no connection, in words.
+enum NotOpened {
+    /// There is no token to check in with.
+    Token(String),
+    /// Nobody answers.
+    Socket(String),
+}
+
 /// What the loop woke up for.
 enum Woken {
     Event(Event),
-    Opened(Sender, Receiver),
+    Opened(Sender, Receiver, Option<Token>),
     Sent(Sender, Result<(), String>),
     Incoming(Option<Incoming>),
     Worked(WorkResult),
@@ -99,8 +108,9 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             command = commands.next() => Woken::Event(command.unwrap_or(Event::Close)),
             item = self.news.select_next_some() => Woken::News(item),
             opened = &mut self.connecting => match opened {
-                Ok((sender, receiver)) => Woken::Opened(sender, receiver),
-                Err(reason) => Woken::Event(Event::Disconnected { reason }),
+                Ok((sender, receiver, token)) => Woken::Opened(sender, receiver, token),
+                Err(NotOpened::Token(reason)) => Woken::Event(Event::NoToken { reason }),
+                Err(NotOpened::Socket(reason)) => Woken::Event(Event::Disconnected { reason }),
             },
             incoming = receiving => Woken::Incoming(incoming),
             worked = &mut self.work => Woken::Worked(worked),
@@ -112,10 +122,10 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     fn woken(&mut self, woken: Woken) {
         match woken {
             Woken::Event(event) => self.feed(event),
-            Woken::Opened(sender, receiver) => {
+            Woken::Opened(sender, receiver, token) => {
                 self.sender = Some(sender);
                 self.receiver = Some(receiver);
-                self.feed(Event::Connected);
+                self.feed(Event::Connected { token });
             }
             Woken::Sent(sender, Ok(())) => self.sender = Some(sender),
             Woken::Sent(_, Err(reason)) => self.lost(reason),
@@ -147,7 +157,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         self.sending = Fuse::terminated();
         self.sender = None;
         self.receiver = None;
-        self.feed(Event::Disconnected { reason: "left on purpose".into() });
+        self.feed(Event::Vanished);
     }
 
     fn incoming(&mut self, bytes: Bytes) {
@@ -159,7 +169,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     }
 
     fn lost(&mut self, reason: String) {
-        self.hang_up(1000);
+        self.hang_up(COMING_BACK);
         self.feed(Event::Disconnected { reason });
     }
 
@@ -191,11 +201,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         let mut actions = self.handle(event);
         while let Some(action) = actions.pop_front() {
             match action {
-                Action::Connect => {
-                    let url = self.client.config.url.clone();
-                    let opening = async move { platform::connect(url.socket()).await };
-                    self.connecting = opening.boxed_local().fuse();
-                }
+                Action::Connect => self.open(),
                 Action::Disconnect { code } => self.hang_up(code),
                 Action::Work(assignment) => self.start_work(*assignment),
                 Action::Secure(round, request) => {
@@ -216,6 +222,19 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         let known = self.session.task().zip(self.session.status());
         *self.client.current.borrow_mut() =
             known.map(|(task, status)| (task.model.clone(), status.model.clone()));
+    }
+
+    /// Asks for a token and opens a socket.
+    fn open(&mut self) {
+        let config = &self.client.config;
+        let (url, token) = (config.url.clone(), config.token.get());
+        let opening = async move {
+            let token = token.await.map_err(NotOpened::Token)?;
+            let socket = platform::connect(url.socket()).await;
+            let (sender, receiver) = socket.map_err(NotOpened::Socket)?;
+            Ok((sender, receiver, token))
+        };
+        self.connecting = opening.boxed_local().fuse();
     }
 
     fn handle(&mut self, event: Event) -> VecDeque<Action> {

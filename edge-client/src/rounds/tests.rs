@@ -1,5 +1,8 @@
 //! A round's work with real training, without a server: the model is there.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_learning::{Targets, init_parameters};
 use fedra_protocol::{LocalTraining, PrivacyPolicy};
@@ -62,6 +65,30 @@ impl Bench {
         Self { workshop, spec, model }
     }
 
+    /// A workshop that has to fetch the model, from a server that hangs up on its
+    /// first visitors.
+    fn with_server(data: Dataset, hang_ups: usize) -> Self {
+        let spec = ModelSpec::softmax_regression();
+        let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
+        let (sha256, bytes) = (Sha256Hash::of(&file), file.len() as u64);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/v1/connect", listener.local_addr().unwrap()).parse().unwrap();
+        std::thread::spawn(move || {
+            let mut visits = listener.incoming().skip(hang_ups);
+            let Some(Ok(mut visitor)) = visits.next() else { return };
+            // The head of a request fits into one read.
+            visitor.read(&mut [0; 4096]).expect("asks");
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            visitor.write_all(head.as_bytes()).expect("listens");
+            visitor.write_all(&file).expect("listens");
+        });
+        let slots = platform::TrainingSlots::new(1);
+        let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, None, slots));
+        workshop.set_data(data);
+        let model = ModelRef { round: 0, sha256, url: "/v1/models/x".into(), bytes };
+        Self { workshop, spec, model }
+    }
+
     fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
         let privacy = mechanism.map(|mechanism| {
             Arc::new(Privacy::new(policy(mechanism), self.spec.parameters()).unwrap())
@@ -83,6 +110,7 @@ impl Bench {
                     max_examples: 0,
                 },
                 deadline: std::time::Duration::from_secs(60),
+                max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
             },
             privacy,
@@ -133,6 +161,23 @@ async fn without_a_policy_the_weight_is_the_number_of_examples() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(None, 0.1).await.0);
     assert_eq!((update.len(), examples), (4 * bench.spec.parameters(), 20));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_a_moment_does_not_cost_the_round() {
+    let there = Bench::new(data(784));
+    let away = Bench::with_server(data(784), 2);
+    let expected = trained(there.work(None, 0.1).await.0);
+    assert_eq!(trained(away.work(None, 0.1).await.0), expected);
+}
+
+#[tokio::test]
+async fn a_server_that_stays_away_does() {
+    let mut bench = Bench::new(data(784));
+    // Another one than the workshop has, and nobody is there.
+    bench.model.sha256 = Sha256Hash::of(b"another");
+    let error = bench.work(None, 0.1).await.0.expect_err("there is no model");
+    assert_eq!(error.code, "model-download-failed");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What goes into the session and what comes out of it.
 
 use bytes::Bytes;
-use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage};
+use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage, Token};
 
 use super::secure::{SecureReply, SecureRequest};
 use crate::events::ClientEvent;
@@ -15,7 +15,18 @@ pub enum Event {
     /// Training has cost the owner's examples this much so far.
     ExamplesSpent(ExampleTerms),
     /// The socket is open.
-    Connected,
+    Connected {
+        /// What to check in with, if anything; asked for before every connection.
+        token: Option<Token>,
+    },
+    /// There is nothing to check in with, though there should be.
+    NoToken {
+        /// In words.
+        reason: String,
+    },
+    /// The client went away as a device does that is switched off: without a word,
+    /// and with nothing left of its round. For tests of an aggregator.
+    Vanished,
     /// The socket could not be opened, or is closed.
     Disconnected {
         /// In words.
@@ -76,7 +87,7 @@ pub enum Event {
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Open a socket.
+    /// Get a token if the task needs one, and open a socket.
     Connect,
     /// Close the socket with this WebSocket code, or stop opening it.
     Disconnect {

@@ -32,5 +32,7 @@ pub(super) fn of_refusal(code: RefusalCode) -> &'static str {
         RefusalCode::Timeout => "timeout",
         RefusalCode::ShuttingDown => "shutting-down",
         RefusalCode::Replaced => "replaced",
+        RefusalCode::NotSelected => "not-selected",
+        RefusalCode::Unauthorized => "unauthorized",
     }
 }

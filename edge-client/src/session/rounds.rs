@@ -1,72 +1,33 @@
 //! A round's way through the session: assigned, trained, written down, sent,
 //! judged. What differs under a privacy policy is decided here; the steps of
 //! secure aggregation are in `secure`.
+//!
+//! None of it waits for a connection. What is to be said while there is none is
+//! not queued: after the next check-in the update in hand is announced again,
+//! and the server repeats whatever else it waits for.
 
 use bytes::Bytes;
 use fedra_protocol::{
-    ClientMessage, EncryptedShare, Mechanism, RoundAssignment, RoundId, RoundPhase, TaskStatus,
-    UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
+    ClientMessage, Mechanism, RoundAssignment, RoundId, RoundPhase, TaskStatus, UpdateFault,
+    UpdateOutcome, UpdateVerdict,
 };
 
-use super::secure::{FAILED, Step};
+use super::in_round::{InRound, Next, Part};
+use super::secure::FAILED;
 use super::upload::Upload;
-use super::{Action, Session, State};
-use crate::events::{ClientEvent, SessionState, UpdateFate};
+use super::{Action, Session};
+use crate::events::{ClientEvent, UpdateFate};
 
 /// What a server hears of a client that leaves a round of a private task: no
 /// word about why, since why may depend on the data.
-const LEFT: &str = "the client cannot go on with this round";
+pub(super) const LEFT: &str = "the client cannot go on with this round";
 
-/// What a checked-in client does.
-#[derive(Debug)]
-pub(super) enum Part {
-    Between,
-    /// Fetches, trains, encodes.
-    Working(RoundId),
-    /// Takes part in secure aggregation.
-    Secure {
-        round: RoundId,
-        step: Step,
-    },
-    /// Waits until its participation is written down.
-    Recording {
-        round: RoundId,
-        next: Next,
-    },
-    Uploading(Upload),
-    Reported(RoundId),
-}
-
-/// What follows once the participation is written down.
-#[derive(Debug)]
-pub(super) enum Next {
-    Announce(Bytes),
-    Mask(Vec<EncryptedShare>),
-}
-
-impl Part {
-    pub fn round(&self) -> Option<RoundId> {
-        match self {
-            Self::Between => None,
-            Self::Working(round)
-            | Self::Secure { round, .. }
-            | Self::Recording { round, .. }
-            | Self::Reported(round) => Some(*round),
-            Self::Uploading(upload) => Some(upload.round()),
-        }
-    }
-
-    pub fn step(&self) -> Option<Step> {
-        match self {
-            Self::Secure { step, .. } => Some(*step),
-            _ => None,
-        }
-    }
-
-    /// Whether the server has accepted the update.
-    fn is_reported(&self) -> bool {
-        matches!(self, Self::Reported(_)) || self.step().is_some_and(Step::is_reported)
-    }
+/// A round that the client has given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Declined {
+    pub round: RoundId,
+    /// Whether the server was told on this connection.
+    pub told: bool,
 }
 
 impl Session {
@@ -79,43 +40,96 @@ impl Session {
         if news {
             actions.push(Action::Emit(ClientEvent::model(&status)));
         }
-        let over = |round: RoundId| status.round > round || status.phase == RoundPhase::Finished;
-        if let State::Member(part) = &self.state
-            && let Some(round) = part.round().filter(|round| over(*round))
-            // The server has yet to say what became of it.
-            && !matches!(part, Part::Uploading(_))
-        {
-            if !part.is_reported() {
-                actions.push(Action::Emit(ClientEvent::Update {
-                    round: round.round,
-                    outcome: UpdateFate::Discarded,
-                    fault: Some(UpdateFault::RoundOver),
-                    message: Some("the round closed before the update was sent".into()),
-                }));
-            }
-            actions.extend(self.abandon());
-            actions.extend(self.settle());
+        // The server has yet to say what became of an update that it knows of.
+        let uploading =
+            self.current.as_ref().is_some_and(|current| matches!(current.part, Part::Uploading));
+        if self.is_over(&status) && !uploading {
+            actions.extend(self.outlived("the round closed before the update was sent"));
         }
         self.status = Some(status);
         actions.extend(self.privacy_news());
         actions
     }
 
+    /// Whether the round that it is in is over.
+    fn is_over(&self, status: &TaskStatus) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            current.is_outlived(status.round) || status.phase == RoundPhase::Finished
+        })
+    }
+
+    /// Checked in again: goes on with the round that it is in, if there is one.
+    pub(super) fn take_up(&mut self, status: &TaskStatus) -> Vec<Action> {
+        let Some(current) = &self.current else {
+            return self.settle();
+        };
+        let uploading = matches!(current.part, Part::Uploading);
+        if self.is_over(status) {
+            return self.outlived(if uploading {
+                "the round ended while the connection was lost; whether the update counts is not \
+                 known"
+            } else {
+                "the round ended while the connection was lost"
+            });
+        }
+        if uploading {
+            self.announce();
+        }
+        self.show()
+    }
+
+    /// The round went by without this client's update.
+    fn outlived(&mut self, message: &str) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(current) = self.current.as_ref().filter(|now| !now.part.is_reported()) {
+            let round = current.id();
+            let fault = match current.max_staleness() {
+                0 => UpdateFault::RoundOver,
+                _ => UpdateFault::TooStale,
+            };
+            self.judged = Some(round);
+            actions.push(Action::Emit(ClientEvent::Update {
+                round: round.round,
+                outcome: UpdateFate::Discarded,
+                fault: Some(fault),
+                message: Some(message.into()),
+            }));
+        }
+        actions.extend(self.drop_round());
+        actions
+    }
+
     pub(super) fn assigned(&mut self, assignment: RoundAssignment) -> Vec<Action> {
         let round = assignment.round;
+        if self.current.as_ref().is_some_and(|current| current.is_for(&assignment)) {
+            self.assigned_again();
+            return Vec::new();
+        }
         if let Some(reason) = self.reason_to_decline(round) {
-            self.outbox.push_back(ClientMessage::Decline { round, reason: reason.to_string() });
+            self.decline(round, reason.into());
             return if self.round() == Some(round) { self.drop_round() } else { Vec::new() };
         }
-        let mut actions = self.abandon();
+        let mut actions = self.end_work();
         if let Some(privacy) = &assignment.privacy {
             self.protection.set_clipping_norm(privacy.clipping_norm);
             actions.extend(self.privacy_news());
         }
-        self.state = State::Member(Part::Working(round));
-        actions.push(self.emit_status(SessionState::Downloading));
+        if self.judged == Some(round) {
+            self.judged = None;
+        }
+        self.current = Some(InRound::new(assignment.clone()));
+        actions.extend(self.show());
         actions.push(Action::Work(Box::new(assignment)));
         actions
+    }
+
+    /// The invitation again: the answer again, if there is one already.
+    fn assigned_again(&mut self) {
+        let keys = self.current.as_ref().and_then(|current| current.exchange.keys().cloned());
+        match keys {
+            Some(keys) => self.tell(keys),
+            None => self.announce(),
+        }
     }
 
     fn reason_to_decline(&self, round: RoundId) -> Option<&'static str> {
@@ -124,22 +138,30 @@ impl Session {
             Some("paused")
         } else if self.protection.waits_for_consent() {
             Some("waits for consent")
-        } else if self.protection.is_exhausted() {
-            Some("has taken part as often as it may")
         } else if self.protection.has_sent(round) {
             // Another answer would be the same update under other noise.
             Some("has sent its update for this round")
+        } else if self.protection.is_exhausted() {
+            Some("has taken part as often as it may")
+        } else if self.declined.is_some_and(|declined| declined.round == round) {
+            Some(LEFT)
         } else {
             None
         }
     }
 
+    /// The model is here.
+    pub(super) fn downloaded(&mut self) -> Vec<Action> {
+        self.be(Part::Training);
+        self.show()
+    }
+
     /// An update in the form in which it leaves.
     pub(super) fn trained(&mut self, round: RoundId, update: Bytes, examples: u64) -> Vec<Action> {
         match self.protection.mechanism() {
-            None => self.announce(round, update, examples),
+            None => self.send_update(update, examples),
             Some(Mechanism::Local | Mechanism::Central { .. }) => {
-                self.record(round, Next::Announce(update))
+                self.record(Next::Announce(update))
             }
             // It has no mask.
             Some(Mechanism::Distributed) => {
@@ -150,49 +172,62 @@ impl Session {
     }
 
     /// Has the participation written down, before anything of the update leaves.
-    pub(super) fn record(&mut self, round: RoundId, next: Next) -> Vec<Action> {
-        self.state = State::Member(Part::Recording { round, next });
-        vec![Action::Record { round, participations: self.protection.next_participations() }]
+    pub(super) fn record(&mut self, next: Next) -> Vec<Action> {
+        let Some(current) = &mut self.current else {
+            return Vec::new();
+        };
+        current.part = Part::Recording(next);
+        let participations = self.protection.next_participations();
+        vec![Action::Record { round: current.id(), participations }]
     }
 
     pub(super) fn recorded(&mut self, round: RoundId) -> Vec<Action> {
-        if !matches!(self.state, State::Member(Part::Recording { round: now, .. }) if now == round)
-        {
+        let Some(current) = self.current.as_mut().filter(|current| current.id() == round) else {
             return Vec::new();
-        }
-        let between = State::Member(Part::Between);
-        let State::Member(Part::Recording { next, .. }) =
-            std::mem::replace(&mut self.state, between)
-        else {
-            return Vec::new();
+        };
+        let next = match std::mem::replace(&mut current.part, Part::Uploading) {
+            Part::Recording(next) => next,
+            other => {
+                current.part = other;
+                return Vec::new();
+            }
         };
         self.protection.count(round);
         let mut actions = self.privacy_news();
         actions.extend(match next {
-            Next::Announce(update) => self.announce(round, update, 1),
+            Next::Announce(update) => self.send_update(update, 1),
             Next::Mask(shares) => self.mask(round, shares),
         });
         actions
     }
 
-    pub(super) fn announce(&mut self, round: RoundId, update: Bytes, examples: u64) -> Vec<Action> {
-        self.outbox.push_back(ClientMessage::UpdateBegin(UpdateBegin {
-            round,
-            bytes: update.len() as u64,
-            examples,
-            crc32: crc32fast::hash(&update),
-        }));
-        self.state = State::Member(Part::Uploading(Upload::new(round, update)));
-        vec![self.emit_status(SessionState::Uploading)]
+    /// An update is made: the only one for this round and attempt.
+    pub(super) fn send_update(&mut self, update: Bytes, examples: u64) -> Vec<Action> {
+        if let Some(current) = &mut self.current {
+            current.upload = Some(Upload::new(current.id(), update, examples));
+            current.part = Part::Uploading;
+        }
+        self.announce();
+        self.show()
     }
 
-    pub(super) fn upload_ready(&mut self, round: RoundId, offset: u64) -> Vec<Action> {
-        if let State::Member(Part::Uploading(upload)) = &mut self.state
-            && upload.round() == round
+    /// Announces the update in hand, once a connection.
+    pub(super) fn announce(&mut self) {
+        if !self.is_member() {
+            return;
+        }
+        let upload = self.current.as_mut().and_then(|current| current.upload.as_mut());
+        if let Some(begin) = upload.and_then(Upload::announce) {
+            self.tell(ClientMessage::UpdateBegin(begin));
+        }
+    }
+
+    pub(super) fn upload_ready(&mut self, round: RoundId, offset: u64) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.id() == round)
+            && let Some(upload) = &mut current.upload
         {
             upload.start(offset);
         }
-        Vec::new()
     }
 
     pub(super) fn outcome(&mut self, outcome: UpdateOutcome) -> Vec<Action> {
@@ -202,26 +237,35 @@ impl Session {
             UpdateVerdict::Rejected(fault) => (UpdateFate::Rejected, Some(fault)),
             UpdateVerdict::Discarded(fault) => (UpdateFate::Discarded, Some(fault)),
         };
-        let mut actions = vec![Action::Emit(ClientEvent::Update {
-            round: round.round,
-            outcome: fate,
-            fault,
-            message: (!outcome.message.is_empty()).then_some(outcome.message),
-        })];
-        let part = match &self.state {
-            State::Member(part) if part.round() == Some(round) => part,
-            _ => return actions,
-        };
-        if fate != UpdateFate::Accepted {
-            if !matches!(part, Part::Reported(_)) {
-                actions.extend(self.drop_round());
+        let secure = self.is_secure();
+        let part = self.current.as_mut().filter(|now| now.id() == round).map(|now| &mut now.part);
+        let told = self.judged == Some(round);
+        let (news, ends, reported) = match part {
+            // The answer to an announcement that came twice.
+            Some(Part::Reported) if !secure => (false, false, false),
+            Some(part @ Part::Uploading) if fate == UpdateFate::Accepted => {
+                *part = Part::Reported;
+                (!told, false, true)
             }
-        } else if matches!(part, Part::Uploading(_)) {
-            let step = Step::Reported;
-            let secure = self.is_secure();
-            let part = if secure { Part::Secure { round, step } } else { Part::Reported(round) };
-            self.state = State::Member(part);
-            actions.push(self.emit_status(SessionState::Reported));
+            // Late: what followed from it has begun.
+            Some(_) if fate == UpdateFate::Accepted => (!told, false, false),
+            Some(_) => (true, true, false),
+            None => (!told, false, false),
+        };
+        let mut actions = Vec::new();
+        if news {
+            self.judged = Some(round);
+            actions.push(Action::Emit(ClientEvent::Update {
+                round: round.round,
+                outcome: fate,
+                fault,
+                message: (!outcome.message.is_empty()).then_some(outcome.message),
+            }));
+        }
+        if ends {
+            actions.extend(self.drop_round());
+        } else if reported {
+            actions.extend(self.show());
         }
         actions
     }
@@ -235,50 +279,70 @@ impl Session {
     ) -> Vec<Action> {
         let private = self.protection.privacy().is_some();
         let told = if private { LEFT.to_string() } else { clip(&reason) };
-        self.outbox.push_back(ClientMessage::Decline { round, reason: told });
+        self.declined = Some(Declined { round, told: false });
+        self.decline(round, told);
         let mut actions = vec![Action::Emit(ClientEvent::problem(code, reason))];
         actions.extend(self.drop_round());
         actions
     }
 
+    /// Says that it is not in a round, if there is somebody to say it to.
+    pub(super) fn decline(&mut self, round: RoundId, reason: String) {
+        let member = self.is_member();
+        if let Some(declined) = self.declined.as_mut().filter(|declined| declined.round == round) {
+            declined.told = member;
+        }
+        self.tell(ClientMessage::Decline { round, reason });
+    }
+
     /// Stops what it does for the round and waits for the next one.
     fn drop_round(&mut self) -> Vec<Action> {
-        let mut actions = self.abandon();
+        let mut actions = self.end_work();
         actions.extend(self.settle());
         actions
     }
 
-    /// Stops the work for the round, if there is any.
-    pub(super) fn abandon(&self) -> Vec<Action> {
-        match self.state {
-            State::Member(Part::Between | Part::Reported(_)) => Vec::new(),
-            State::Member(_) => vec![Action::Abort],
-            _ => Vec::new(),
+    /// Is in no round from now on: stops the work, if there is any.
+    pub(super) fn end_work(&mut self) -> Vec<Action> {
+        let secure = self.is_secure();
+        match self.current.take() {
+            None => Vec::new(),
+            Some(current) if !secure && current.part.is_reported() => Vec::new(),
+            Some(_) => vec![Action::Abort],
         }
     }
 
     /// The round that the client is in.
     pub(super) fn round(&self) -> Option<RoundId> {
-        match &self.state {
-            State::Member(part) => part.round(),
-            _ => None,
+        self.current.as_ref().map(InRound::id)
+    }
+
+    pub(super) fn be(&mut self, part: Part) {
+        if let Some(current) = &mut self.current {
+            current.part = part;
         }
     }
 
     /// Whether it fetches or trains for this round.
     pub(super) fn works_on(&self, round: RoundId) -> bool {
-        matches!(self.state, State::Member(Part::Working(current)) if current == round)
+        self.current.as_ref().is_some_and(|current| {
+            current.id() == round && matches!(current.part, Part::Downloading | Part::Training)
+        })
     }
 
     /// Whether something is being done for this round that may fail.
     pub(super) fn is_busy_with(&self, round: RoundId) -> bool {
-        match &self.state {
-            State::Member(part) => {
-                part.round() == Some(round)
-                    && !matches!(part, Part::Uploading(_) | Part::Reported(_))
-            }
-            _ => false,
-        }
+        self.current.as_ref().is_some_and(|current| current.id() == round && current.part.is_busy())
+    }
+
+    /// What it does in its round, for the owner; while it is connected.
+    pub(super) fn show(&self) -> Vec<Action> {
+        let state = self.current.as_ref().map(|current| current.part.state());
+        state
+            .filter(|_| self.is_member())
+            .map(|state| self.emit_status(state))
+            .into_iter()
+            .collect()
     }
 }
 

@@ -6,17 +6,21 @@
 //! ```
 //!
 //! Only the order is kept here; the cryptography is done outside, as
-//! [`Action::Secure`] asks. Each step happens once in a round: a server that
-//! asks twice, or out of turn, learns nothing more of this client in the round.
+//! [`Action::Secure`] asks. Each step is worked out once in a round. A request
+//! that comes again, as after a reconnect, gets the same answer again; a server
+//! that asks for something else, or out of turn, learns nothing more of this
+//! client in the round.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_protocol::{
     AdvertisedKeys, ClientMessage, EncryptedShare, KeyDirectory, Mechanism, RevealedShare, RoundId,
 };
 
-use super::rounds::{Next, Part};
-use super::{Action, Session, State};
-use crate::events::SessionState;
+use super::in_round::{Next, Part};
+use super::rounds::LEFT;
+use super::{Action, Session};
 
 /// Stable name of everything that goes wrong in secure aggregation.
 pub(crate) const FAILED: &str = "secure-aggregation-failed";
@@ -30,6 +34,18 @@ pub enum SecureRequest {
     Mask(Vec<EncryptedShare>),
     /// Shares that take the masks off; these clients survived.
     Unmask(Vec<u32>),
+}
+
+impl SecureRequest {
+    /// What is asked, whatever time is left for it.
+    fn content(&self) -> Self {
+        match self {
+            Self::Share(directory) => {
+                Self::Share(KeyDirectory { deadline: Duration::ZERO, ..directory.clone() })
+            }
+            Self::Mask(_) | Self::Unmask(_) => self.clone(),
+        }
+    }
 }
 
 /// What came out of a step.
@@ -50,29 +66,34 @@ pub enum SecureReply {
     },
 }
 
-/// Where a client is in a round's secure aggregation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Waits for the key directory.
-    Advertised,
-    /// Makes its shares.
-    Sharing,
-    /// Waits for its neighbours' shares.
-    Shared,
-    /// Masks its update.
-    Masking,
-    /// Its masked update was accepted; waits for the survivors.
-    Reported,
-    /// Collects its answer for the last step.
-    Unmasking,
-    /// Has done its part.
-    Unmasked,
+/// What a server has asked in a round, and the answers: small, all but the
+/// masked update, which is kept with the round.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    keys: Option<ClientMessage>,
+    steps: Vec<(SecureRequest, Option<ClientMessage>)>,
 }
 
-impl Step {
-    /// Whether the masked update is in the server's hands.
-    pub fn is_reported(self) -> bool {
-        matches!(self, Self::Reported | Self::Unmasking | Self::Unmasked)
+impl Exchange {
+    /// The answer to the invitation, once there is one.
+    pub fn keys(&self) -> Option<&ClientMessage> {
+        self.keys.as_ref()
+    }
+
+    /// The answer to a request that came before, as far as there is one.
+    fn answer(&self, request: &SecureRequest) -> Option<&Option<ClientMessage>> {
+        let (_, answer) = self.steps.iter().find(|(asked, _)| asked == request)?;
+        Some(answer)
+    }
+
+    fn asked(&mut self, request: SecureRequest) {
+        self.steps.push((request, None));
+    }
+
+    fn answered(&mut self, message: &ClientMessage) {
+        if let Some((_, answer)) = self.steps.last_mut() {
+            *answer = Some(message.clone());
+        }
     }
 }
 
@@ -84,21 +105,37 @@ impl Session {
 
     /// The server asks for a step.
     pub(super) fn asked(&mut self, round: RoundId, request: SecureRequest) -> Vec<Action> {
-        let step = match &self.state {
-            State::Member(part) if part.round() == Some(round) => part.step(),
-            // Crossed with our leaving on the wire.
-            _ => return Vec::new(),
+        let Some(current) = self.current.as_mut().filter(|current| current.id() == round) else {
+            self.decline_again(round);
+            return Vec::new();
         };
-        match (step, request) {
-            (Some(Step::Advertised), request @ SecureRequest::Share(_)) => {
-                self.step(round, Step::Sharing, request)
+        let content = request.content();
+        if let Some(answer) = current.exchange.answer(&content) {
+            let answer = answer.clone();
+            self.answer_again(&request, answer);
+            return Vec::new();
+        }
+        // The acceptance may have been lost with a connection.
+        let reported = match current.part {
+            Part::Reported => true,
+            Part::Uploading => current.upload.as_ref().is_some_and(|upload| upload.is_sent()),
+            _ => false,
+        };
+        match (&current.part, request) {
+            (Part::Advertised, request @ SecureRequest::Share(_)) => {
+                current.exchange.asked(content);
+                current.part = Part::Sharing;
+                vec![Action::Secure(round, request)]
             }
-            (Some(Step::Shared), SecureRequest::Mask(shares)) => {
-                self.record(round, Next::Mask(shares))
+            (Part::Shared, SecureRequest::Mask(shares)) => {
+                current.exchange.asked(content);
+                self.record(Next::Mask(shares))
             }
-            (Some(Step::Reported), request @ SecureRequest::Unmask(_)) => {
-                let mut actions = self.step(round, Step::Unmasking, request);
-                actions.push(self.emit_status(SessionState::Unmasking));
+            (_, request @ SecureRequest::Unmask(_)) if reported => {
+                current.exchange.asked(content);
+                current.part = Part::Unmasking;
+                let mut actions = vec![Action::Secure(round, request)];
+                actions.extend(self.show());
                 actions
             }
             _ => {
@@ -109,43 +146,57 @@ impl Session {
         }
     }
 
-    /// The participation is written down: the update may be masked.
-    pub(super) fn mask(&mut self, round: RoundId, shares: Vec<EncryptedShare>) -> Vec<Action> {
-        self.step(round, Step::Masking, SecureRequest::Mask(shares))
+    /// The same request again: the same answer, unless it is still being worked out.
+    fn answer_again(&mut self, request: &SecureRequest, answer: Option<ClientMessage>) {
+        match (request, answer) {
+            (SecureRequest::Mask(_), _) => self.announce(),
+            (_, Some(answer)) => self.tell(answer),
+            (_, None) => {}
+        }
     }
 
-    fn step(&mut self, round: RoundId, step: Step, request: SecureRequest) -> Vec<Action> {
-        self.state = State::Member(Part::Secure { round, step });
-        vec![Action::Secure(round, request)]
+    /// A request for a round that this client has left: the server may not know.
+    fn decline_again(&mut self, round: RoundId) {
+        if self.declined.is_some_and(|declined| declined.round == round && !declined.told) {
+            self.decline(round, LEFT.into());
+        }
+    }
+
+    /// The participation is written down: the update may be masked.
+    pub(super) fn mask(&mut self, round: RoundId, shares: Vec<EncryptedShare>) -> Vec<Action> {
+        self.be(Part::Masking);
+        vec![Action::Secure(round, SecureRequest::Mask(shares))]
     }
 
     /// A step is done.
     pub(super) fn secured(&mut self, round: RoundId, reply: SecureReply) -> Vec<Action> {
-        let step = match &self.state {
-            State::Member(part) if part.round() == Some(round) => part.step(),
+        let secure = self.is_secure();
+        let Some(current) = self.current.as_mut().filter(|current| current.id() == round) else {
             // About a round that is over.
-            _ => return Vec::new(),
+            return Vec::new();
         };
-        match (step, reply) {
-            (None, SecureReply::Keys(keys)) if self.works_on(round) => {
-                self.outbox.push_back(ClientMessage::AdvertiseKeys { round, keys });
-                self.state = State::Member(Part::Secure { round, step: Step::Advertised });
-                vec![self.emit_status(SessionState::Sharing)]
+        match (&current.part, reply) {
+            (Part::Downloading | Part::Training, SecureReply::Keys(keys)) if secure => {
+                let message = ClientMessage::AdvertiseKeys { round, keys };
+                current.exchange.keys = Some(message.clone());
+                current.part = Part::Advertised;
+                self.tell(message);
+                self.show()
             }
-            (Some(Step::Sharing), SecureReply::Shares(shares)) => {
-                self.outbox.push_back(ClientMessage::ShareKeys { round, shares });
-                self.state = State::Member(Part::Secure { round, step: Step::Shared });
+            (Part::Sharing, SecureReply::Shares(shares)) => {
+                let message = ClientMessage::ShareKeys { round, shares };
+                current.exchange.answered(&message);
+                current.part = Part::Shared;
+                self.tell(message);
                 Vec::new()
             }
-            (Some(Step::Masking), SecureReply::Masked(update)) => self.announce(round, update, 1),
-            (Some(Step::Unmasking), SecureReply::Unmasking { self_masks, pairwise }) => {
-                self.outbox.push_back(ClientMessage::UnmaskingShares {
-                    round,
-                    self_masks,
-                    pairwise,
-                });
-                self.state = State::Member(Part::Secure { round, step: Step::Unmasked });
-                vec![self.emit_status(SessionState::Reported)]
+            (Part::Masking, SecureReply::Masked(update)) => self.send_update(update, 1),
+            (Part::Unmasking, SecureReply::Unmasking { self_masks, pairwise }) => {
+                let message = ClientMessage::UnmaskingShares { round, self_masks, pairwise };
+                current.exchange.answered(&message);
+                current.part = Part::Unmasked;
+                self.tell(message);
+                self.show()
             }
             _ => Vec::new(),
         }

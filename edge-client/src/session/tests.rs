@@ -1,6 +1,9 @@
 //! The session against a scripted server, on made-up time.
 
+mod breaks;
 mod private;
+mod reconnects;
+mod refusals;
 mod secure;
 
 use std::time::Duration;
@@ -56,6 +59,7 @@ fn assignment(round: RoundId) -> ServerMessage {
             max_examples: 0,
         },
         deadline: seconds(60),
+        max_staleness: 0,
         privacy: None,
     })
 }
@@ -83,16 +87,12 @@ fn outcome(round: RoundId, verdict: UpdateVerdict) -> Event {
     Event::Received(ServerMessage::UpdateOutcome(UpdateOutcome { round, verdict, message }))
 }
 
-fn refusal(code: RefusalCode, retry_after: Option<Duration>) -> Event {
-    let message = "no".into();
-    Event::Received(ServerMessage::Refusal(Refusal { code, message, retry_after }))
-}
-
 /// A session with a clock of its own, and the task that its server has.
 struct Rig {
     session: Session,
     now: Duration,
     task: TaskDescription,
+    token: Option<Token>,
 }
 
 impl Rig {
@@ -102,7 +102,8 @@ impl Rig {
 
     fn with(config: PrivacyConfig, privacy: Option<PrivacyPolicy>) -> Self {
         let task = task(privacy);
-        Self { session: Session::new(task.id.clone(), config), now: seconds(100), task }
+        let session = Session::new(task.id.clone(), config);
+        Self { session, now: seconds(100), task, token: None }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -123,7 +124,12 @@ impl Rig {
 
     /// From the open socket to the check-in's answer.
     fn greet(&mut self) -> Vec<Action> {
-        self.feed(Event::Connected);
+        self.greet_at(status(1, RoundPhase::Selecting))
+    }
+
+    /// The same, with a server that is there.
+    fn greet_at(&mut self, status: TaskStatus) -> Vec<Action> {
+        self.feed(Event::Connected { token: self.token.clone() });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
         self.feed(Event::Received(ServerMessage::Welcome(Welcome {
             version: 1,
@@ -132,10 +138,25 @@ impl Rig {
             max_chunk_bytes: 4,
         })));
         let subject = Some(SubjectId::from_bytes([7; 16]));
-        assert_eq!(self.sent(), [ClientMessage::CheckIn { task: self.task.id.clone(), subject }]);
-        let checked_in =
-            CheckedIn { task: self.task.clone(), status: status(1, RoundPhase::Selecting) };
+        let (task, token) = (self.task.id.clone(), self.token.clone());
+        assert_eq!(self.sent(), [ClientMessage::CheckIn { task, subject, token }]);
+        let checked_in = CheckedIn { task: self.task.clone(), status };
         self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))))
+    }
+
+    /// Loses the connection, and waits until it is opened again.
+    fn lose(&mut self) -> Vec<Action> {
+        let mut actions = self.feed(Event::Disconnected { reason: "gone".into() });
+        assert!(self.sent().is_empty());
+        self.now = self.session.deadline().expect("it tries again");
+        actions.extend(self.feed(Event::Timer));
+        actions
+    }
+
+    /// Loses the connection and checks in again; says what came of checking in.
+    fn reconnect(&mut self) -> Vec<Action> {
+        self.lose();
+        self.greet()
     }
 
     /// In a round, training.
@@ -195,10 +216,11 @@ fn an_upload_resumes_where_the_server_wants() {
 }
 
 #[test]
-fn a_lost_connection_aborts_work_and_comes_back_with_growing_waits() {
+fn a_lost_connection_keeps_the_work_and_comes_back_with_growing_waits() {
     let mut rig = Rig::working();
     let actions = rig.feed(Event::Disconnected { reason: "gone".into() });
-    assert!(actions.contains(&Action::Abort));
+    assert!(!actions.contains(&Action::Abort));
+    assert_eq!(state(&actions), Some(SessionState::Reconnecting));
     let mut waits = Vec::new();
     for _ in 0..10 {
         let until = rig.session.deadline().expect("a retry is planned");
@@ -234,7 +256,7 @@ fn a_server_that_never_answers_is_given_up_at_every_step() {
         let mut rig = Rig::new();
         rig.feed(Event::DataReady);
         if step >= 1 {
-            rig.feed(Event::Connected);
+            rig.feed(Event::Connected { token: None });
         }
         if step >= 2 {
             rig.feed(Event::Received(ServerMessage::Welcome(Welcome {
@@ -249,31 +271,6 @@ fn a_server_that_never_answers_is_given_up_at_every_step() {
         assert!(actions.iter().any(|action| matches!(action, Action::Disconnect { .. })), "{step}");
         assert_eq!(state(&actions), Some(SessionState::Reconnecting));
     }
-}
-
-#[test]
-fn refusals_for_good_close_and_others_wait_as_long_as_the_server_says() {
-    for code in [
-        RefusalCode::UnknownTask,
-        RefusalCode::TaskClosed,
-        RefusalCode::UnsupportedVersion,
-        RefusalCode::Replaced,
-    ] {
-        let mut rig = Rig::new();
-        rig.feed(Event::DataReady);
-        rig.feed(Event::Connected);
-        let actions = rig.feed(refusal(code, None));
-        let fatal = |action: &Action| {
-            matches!(action, Action::Emit(ClientEvent::Error { fatal: true, .. }))
-        };
-        assert!(actions.iter().any(fatal), "{code:?}");
-        assert!(rig.session.is_closed());
-    }
-    let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
-    rig.feed(Event::Connected);
-    rig.feed(refusal(RefusalCode::Overloaded, Some(seconds(90))));
-    assert!(rig.session.deadline().unwrap() >= rig.now + seconds(90));
 }
 
 #[test]
@@ -328,7 +325,7 @@ fn failed_training_declines_the_round_and_stays() {
 fn an_unexpected_message_drops_the_connection() {
     let mut rig = Rig::new();
     rig.feed(Event::DataReady);
-    rig.feed(Event::Connected);
+    rig.feed(Event::Connected { token: None });
     let actions = rig.feed(Event::Received(assignment(ROUND)));
     assert!(actions.contains(&Action::Disconnect { code: 1002 }));
     assert!(rig.session.deadline().is_some(), "and tries again");
@@ -341,5 +338,5 @@ fn close_ends_everything() {
     assert!(actions.contains(&Action::Abort));
     assert!(actions.contains(&Action::Disconnect { code: 1000 }));
     assert!(rig.session.is_closed());
-    assert!(rig.feed(Event::Connected).is_empty());
+    assert!(rig.feed(Event::Connected { token: None }).is_empty(), "it is over");
 }

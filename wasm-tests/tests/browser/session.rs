@@ -54,7 +54,7 @@ impl Wire {
     }
 
     fn greet(&mut self) {
-        self.feed(Event::Connected);
+        self.feed(Event::Connected { token: None });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
         self.receive(ServerMessage::Welcome(Welcome {
             version: 1,
@@ -62,7 +62,8 @@ impl Wire {
             heartbeat: Duration::from_secs(20),
             max_chunk_bytes: CHUNK,
         }));
-        let check_in = ClientMessage::CheckIn { task: task_id(), subject: Some(subject()) };
+        let check_in =
+            ClientMessage::CheckIn { task: task_id(), subject: Some(subject()), token: None };
         assert_eq!(self.sent(), [check_in]);
         let actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
@@ -99,6 +100,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
             max_examples: 0,
         },
         deadline: Duration::from_secs(60),
+        max_staleness: 0,
         privacy,
     })
 }

@@ -153,7 +153,8 @@ export class Session extends EventTarget {
     const before = this.#state.status?.state;
     this.#set(withEvent(this.#state, event));
     const connecting = before === 'reconnecting' || before === 'connecting';
-    const back = event.type === 'status' && connecting && (event.state === 'waiting' || event.state === 'consent');
+    const away = ['idle', 'connecting', 'reconnecting', 'closed'];
+    const back = event.type === 'status' && connecting && !away.includes(event.state);
     // Rounds that went by without this tab are in the task's history only.
     if (back) void this.#refresh();
   }

@@ -22,8 +22,10 @@ export function stateWords(state: PageState): string {
     case 'consent':
       return 'Waiting for your consent';
     case 'waiting':
+      if (status.retryInMs !== undefined) return enoughWords(status.retryInMs);
       if (state.round?.phase === 'finished') return 'All rounds are done';
-      return isUsedUp(state) ? 'Your part is done' : 'Waiting for the next round';
+      if (isUsedUp(state)) return 'Your part is done';
+      return state.round?.phase === 'paused' ? 'The operator has paused the task' : 'Waiting for the next round';
     case 'downloading':
       return 'Downloading the shared model';
     case 'training':
@@ -52,8 +54,15 @@ function beforeWords({ problem, task }: PageState): string {
 
 function retryWords(retryInMs: number | undefined): string {
   if (retryInMs === undefined) return 'No connection; trying again';
-  const seconds = Math.max(1, Math.round(retryInMs / 1000));
-  return `No connection; trying again in ${seconds} s`;
+  return `No connection; trying again in ${seconds(retryInMs)}`;
+}
+
+function enoughWords(retryInMs: number): string {
+  return `Enough others take part right now; asking again in ${seconds(retryInMs)}`;
+}
+
+function seconds(ms: number): string {
+  return `${Math.max(1, Math.round(ms / 1000))} s`;
 }
 
 /** The round's phase in a few words. */
@@ -73,6 +82,8 @@ export function phaseWords(round: RoundEvent | undefined): string {
       return 'opening only the sum';
     case 'finalizing':
       return 'averaging the changes';
+    case 'paused':
+      return 'paused by the operator';
     case 'finished':
       return 'all rounds done';
   }
@@ -85,6 +96,7 @@ export function cohortWords(state: PageState): string {
   if (!round) return task ? `${count(task.clientsConnected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
   const here = `${count(round.clientsConnected, 'client')} connected`;
   if (round.phase === 'selecting') return `${here}; the next round starts when enough are ready.`;
+  if (round.phase === 'paused') return `${here}; the operator has paused the task.`;
   if (round.phase === 'finished') return `${here}; the task has finished.`;
   const others = Math.max(0, round.cohort - (own ? 1 : 0));
   const who = own ? `You and ${count(others, 'other')}` : `${count(others, 'client')}, without this tab,`;
@@ -152,6 +164,31 @@ export function advice({ code, message }: Problem, url: string): Advice {
       return {
         title: 'The aggregator is full',
         text: 'It takes no more clients right now. Leave this page open: it tries again by itself.',
+      };
+    case 'refused-not-selected':
+      return {
+        title: 'Enough others take part right now',
+        text: 'Leave this page open: it asks again by itself, and takes part in a later round.',
+      };
+    case 'refused-unauthorized':
+      return {
+        title: 'This task is not open to everybody',
+        text: `${sentence(message)} Whoever runs the site that you came from decides who may take part; sign in there again, and come back.`,
+      };
+    case 'token-failed':
+      return {
+        title: 'This page could not sign you in',
+        text: `${sentence(message)} Check that you are online and signed in; this page keeps trying by itself.`,
+      };
+    case 'refused-shutting-down':
+      return {
+        title: 'The aggregator starts again',
+        text: 'Leave this page open: what this tab has trained is kept, and it goes on when the aggregator is back.',
+      };
+    case 'refused-replaced':
+      return {
+        title: 'Another tab has taken over',
+        text: 'This browser takes part once. Go on in the other tab, or close it and start again here.',
       };
     case 'refused-unsupported-version':
       return {

@@ -19,7 +19,11 @@ export interface EdgeClient {
 
 interface WasmBuild {
   default(): Promise<unknown>;
-  EdgeClient: new (config: ClientConfig, onEvent: (event: ClientEvent) => void) => EdgeClient;
+  EdgeClient: new (
+    config: Omit<ClientConfig, 'token'>,
+    onEvent: (event: ClientEvent) => void,
+    askToken?: () => Promise<string>,
+  ) => EdgeClient;
 }
 
 /** A loaded build, and what it should be asked for. */

@@ -7,6 +7,8 @@ import { FedraError } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import { PrivacyKeeper } from './privacy.js';
+import { askForToken } from './token.js';
+import type { TokenSource } from './token.js';
 import { checkConfig, checkDataset, checkFeatures } from './validate.js';
 import type { CheckedDataset, CheckedOptions, PrivacyOptions, TrainingData } from './validate.js';
 
@@ -22,6 +24,12 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** What the task must promise at least, and how the person is asked. */
   readonly privacy?: PrivacyOptions;
+  /**
+   * For tasks that are not open: a token from the site's server, or a function
+   * that fetches one. It is called before every connection; if it fails, it is
+   * called again later.
+   */
+  readonly token?: TokenSource;
 }
 
 /** How to hand over a data set. */
@@ -187,8 +195,8 @@ export class FedraClient extends EventTarget {
 
   /** What the module is started with, now. */
   #config(backend: BackendChoice): ClientConfig {
-    const { url, task } = this.#options;
-    return { url, task, backend, privacy: this.#privacy.config() };
+    const { url, task, token } = this.#options;
+    return { url, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
   }
 
   #ifOpen(act: () => void): void {
@@ -225,6 +233,9 @@ export class FedraClient extends EventTarget {
       case 'refused':
         this.#take(message.id)?.reject(new FedraError(message.code, message.message));
         break;
+      case 'ask-token':
+        void this.#answerToken(message.id, this.#worker);
+        break;
       case 'closed':
         this.#end();
         break;
@@ -234,6 +245,21 @@ export class FedraClient extends EventTarget {
       case 'started':
         break;
     }
+  }
+
+  /** `worker` is the one that asked: another may have taken its place by then. */
+  async #answerToken(id: number, worker: Worker): Promise<void> {
+    let answer: ToWorker;
+    try {
+      const { token } = this.#options;
+      if (token === undefined) throw new Error('the page gave none');
+      answer = { type: 'token', id, token: await askForToken(token) };
+    } catch (error) {
+      answer = { type: 'no-token', id, message: error instanceof Error ? error.message : String(error) };
+    }
+    this.#ifOpen(() => {
+      if (worker === this.#worker) this.#post(answer);
+    });
   }
 
   #take(id: number): Request | undefined {

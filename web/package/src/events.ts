@@ -37,6 +37,8 @@ export type RoundPhase =
   | 'masking'
   | 'unmasking'
   | 'finalizing'
+  /** The operator has paused the task; it goes on later. */
+  | 'paused'
   | 'finished';
 
 /**
@@ -52,7 +54,7 @@ export interface StatusEvent {
   readonly state: SessionState;
   /** The round this client works for, if it was selected. */
   readonly round?: number;
-  /** While reconnecting: milliseconds to the next attempt. */
+  /** While reconnecting, or waiting because enough others take part: milliseconds to the next attempt. */
   readonly retryInMs?: number;
 }
 
@@ -191,7 +193,10 @@ export interface ErrorEvent {
   readonly type: 'error';
   /**
    * For programs: `no-server`, `refused-unknown-task`, `refused-task-closed`,
-   * `refused-overloaded`, `refused-unsupported-version`, `bad-dataset`,
+   * `refused-overloaded`, `refused-unsupported-version`,
+   * `refused-shutting-down` (not fatal), `refused-unauthorized` (fatal once no
+   * fresh token helps), `token-failed` (the page's token function failed; not
+   * fatal), `bad-dataset`,
    * `no-webgpu`, `device-lost`, `training-failed`, `model-download-failed`,
    * `worker-failed`; about privacy `privacy-refused` (the task is below a
    * floor), `privacy-declined` (the person did not agree), `consent-failed`

@@ -4,4 +4,5 @@ export type { ConnectOptions, TrainOptions } from './client.js';
 export { FedraError } from './errors.js';
 export type { FedraErrorCode } from './errors.js';
 export type * from './events.js';
+export type { TokenSource } from './token.js';
 export type { ConsentQuestion, ExamplePrivacy, Labels, PrivacyFloors, PrivacyOptions, TrainingData } from './validate.js';

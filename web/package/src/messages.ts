@@ -10,6 +10,8 @@ export interface ClientConfig {
   readonly task: string;
   readonly backend: BackendChoice;
   readonly privacy: PrivacyConfig;
+  /** With `ask` the worker asks the page for a token before every connection. */
+  readonly token: 'none' | 'ask';
 }
 
 /** What the module insists on, and what it cannot know of earlier visits. */
@@ -34,6 +36,9 @@ export type ToWorker =
       readonly shape: Uint32Array;
     }
   | { readonly type: 'predict'; readonly id: number; readonly features: Float32Array }
+  /** The answer to the worker's question with this number. */
+  | { readonly type: 'token'; readonly id: number; readonly token: string }
+  | { readonly type: 'no-token'; readonly id: number; readonly message: string }
   | { readonly type: 'consent' }
   | { readonly type: 'pause' }
   | { readonly type: 'resume' }
@@ -45,6 +50,8 @@ export type FromWorker =
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }
+  /** A connection is to be opened: which token does it check in with? */
+  | { readonly type: 'ask-token'; readonly id: number }
   /** The answer to the request with this number. */
   | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array }
   | { readonly type: 'refused'; readonly id: number; readonly code: string; readonly message: string }

@@ -4,6 +4,8 @@
  */
 import { FedraError } from './errors.js';
 import type { BackendChoice, PrivacyEvent } from './events.js';
+import { checkTokenSource } from './token.js';
+import type { TokenSource } from './token.js';
 
 /** Class numbers, or the `n * outputs` values of a regression. */
 export type Labels = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | readonly number[];
@@ -78,6 +80,7 @@ export interface CheckedOptions {
   readonly floors: PrivacyFloors | undefined;
   readonly examples: ExamplePrivacy | undefined;
   readonly consent: 'granted' | ConsentQuestion;
+  readonly token: TokenSource | undefined;
 }
 
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
@@ -87,14 +90,20 @@ export function checkConfig(options: unknown, base?: string): CheckedOptions {
   if (!isRecord(options)) {
     throw new FedraError('invalid-options', 'connect needs an object with url and task');
   }
-  const { url, task, backend = 'auto', privacy = {} } = options;
+  const { url, task, backend = 'auto', privacy = {}, token } = options;
   if (typeof task !== 'string' || task.length === 0) {
     throw new FedraError('invalid-options', 'task must be the id of a task, for example "mnist"');
   }
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
-  return { url: checkUrl(url, base), task, backend: backend as BackendChoice, ...checkPrivacy(privacy) };
+  return {
+    url: checkUrl(url, base),
+    task,
+    backend: backend as BackendChoice,
+    token: checkTokenSource(token),
+    ...checkPrivacy(privacy),
+  };
 }
 
 function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consent' | 'examples'> {

@@ -12,6 +12,9 @@ import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 declare const self: DedicatedWorkerGlobalScope;
 
 let client: EdgeClient | undefined;
+/** What the page has been asked, and not answered yet. */
+const tokens = new Map<number, { resolve(token: string): void; reject(error: Error): void }>();
+let nextToken = 1;
 /** Settles when the client is there, or cannot be: everything else waits for it. */
 let ready: Promise<void> | undefined;
 
@@ -23,6 +26,10 @@ self.onunhandledrejection = (event) => post({ type: 'failed', ...coded(event.rea
 async function receive(message: ToWorker): Promise<void> {
   if (message.type === 'start') {
     ready = start(message.config);
+    return;
+  }
+  if (message.type === 'token' || message.type === 'no-token') {
+    takeToken(message);
     return;
   }
   await ready;
@@ -55,18 +62,35 @@ async function receive(message: ToWorker): Promise<void> {
   }
 }
 
-async function start(config: ClientConfig): Promise<void> {
+async function start({ token, ...config }: ClientConfig): Promise<void> {
   try {
     const { EdgeClient, backend, webgpu, adapter, reason, notice } = await loadBuild(config.backend);
-    client = new EdgeClient({ ...config, backend }, (event) => {
+    const listen = (event: ClientEvent) => {
       report(event.type === 'backend' ? withTheBrowsersWords(event, adapter, reason) : event);
-    });
+    };
+    client = new EdgeClient({ ...config, backend }, listen, token === 'ask' ? askToken : undefined);
     post({ type: 'started', webgpu });
     if (notice) report(notice);
     void run(client);
   } catch (error) {
     post({ type: 'failed', ...coded(error, 'worker-failed') });
   }
+}
+
+/** Asks the page for the token of the next connection. */
+function askToken(): Promise<string> {
+  const id = nextToken++;
+  return new Promise((resolve, reject) => {
+    tokens.set(id, { resolve, reject });
+    post({ type: 'ask-token', id });
+  });
+}
+
+function takeToken(message: Extract<ToWorker, { type: 'token' | 'no-token' }>): void {
+  const asked = tokens.get(message.id);
+  tokens.delete(message.id);
+  if (message.type === 'token') asked?.resolve(message.token);
+  else asked?.reject(new Error(message.message));
 }
 
 /** The module cannot know why it was given this build, nor the adapter's name. */

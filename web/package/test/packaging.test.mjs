@@ -27,7 +27,7 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('the tarball holds the code, its types, a readme and licences, and nothing else', () => {
-  for (const name of ['index', 'client', 'worker', 'build', 'errors', 'events', 'messages', 'participation', 'privacy', 'validate']) {
+  for (const name of ['index', 'client', 'worker', 'build', 'errors', 'events', 'messages', 'participation', 'privacy', 'token', 'validate']) {
     assert.ok(files.includes(`dist/${name}.js`), name);
     assert.ok(files.includes(`dist/${name}.d.ts`), name);
   }
@@ -62,6 +62,10 @@ for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'n
         privacy: { floors, consent: async (terms) => terms.policy !== 'central' && (terms.budgetEpsilon ?? Infinity) < 4 },
       });
       careful.addEventListener('privacy', ({ detail }) => console.log(detail.spentEpsilon.toFixed(2), detail.nextEpsilon?.toFixed(2)));
+      await FedraClient.connect({ url: '', task: '', token: 'e30.e30.c2ln' });
+      await FedraClient.connect({ url: '', task: '', token: async () => (await fetch('/token')).text() });
+      // @ts-expect-error a token is a text
+      await FedraClient.connect({ url: '', task: '', token: () => 7 });
       // @ts-expect-error there is no such floor
       await FedraClient.connect({ url: '', task: '', privacy: { floors: { minimumCohort: 50 } } });
       // @ts-expect-error an answer is a boolean

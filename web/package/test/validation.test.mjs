@@ -36,6 +36,10 @@ for (const [name, options] of Object.entries({
   'a fractional cohort': { ...good, privacy: { floors: { minCohort: 2.5 } } },
   'participations as a text': { ...good, privacy: { floors: { maxParticipations: '3' } } },
   'an endless budget': { ...good, privacy: { floors: { maxEpsilon: Infinity } } },
+  'a token that is no text': { ...good, token: 7 },
+  'an empty token': { ...good, token: '' },
+  'a token with a space': { ...good, token: 'a b' },
+  'a token that is too long': { ...good, token: 'x'.repeat(4097) },
   'secure aggregation as a number': { ...good, privacy: { floors: { requireSecureAggregation: 1 } } },
 })) {
   test(`connect refuses ${name} before a worker starts`, async () => {
@@ -47,7 +51,7 @@ for (const [name, options] of Object.entries({
 test('connect accepts http addresses as WebSocket addresses and defaults to auto', async () => {
   await FedraClient.connect({ ...good, url: new URL('https://example.org/v1/connect#part') });
   const { privacy, ...config } = FakeWorker.last.sent[0].config;
-  assert.deepEqual(config, { url: 'wss://example.org/v1/connect', task: 'mnist', backend: 'auto' });
+  assert.deepEqual(config, { url: 'wss://example.org/v1/connect', task: 'mnist', backend: 'auto', token: 'none' });
   assert.equal(privacy.consent, 'granted');
 });
 

@@ -10,7 +10,7 @@ use fedra_edge_client::session::{Action, Event, SecureReply, SecureRequest, Sess
 use fedra_edge_client::{ClientEvent, Consent, PrivacyConfig, PrivacyFloors};
 use fedra_protocol::{
     AdvertisedKeys, ClientMessage, EncryptedShare, Mechanism, RevealedShare, RoundId,
-    ServerMessage, SubjectId, TaskDescription, UpdateBegin, UpdateChunk,
+    ServerMessage, SubjectId, TaskDescription, Token, UpdateBegin, UpdateChunk,
 };
 
 use super::wire;
@@ -220,19 +220,27 @@ impl Device {
     /// The socket opens, or breaks.
     pub fn network(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         match self.socket {
-            Socket::Opening if input.int_in_range(0..=3)? > 0 => self.open(),
+            Socket::Opening => match input.int_in_range(0..=7)? {
+                0 => self.lost(Event::Disconnected { reason: "no route".into() }),
+                1 => self.lost(Event::NoToken { reason: "signed out".into() }),
+                2..=3 => self.open(None),
+                some => self.open(Some(Token::new(format!("token-{some}")).expect("visible"))),
+            },
             Socket::None => {}
-            Socket::Opening | Socket::Open => {
-                self.hang_up();
-                self.feed(Event::Disconnected { reason: "gone".into() });
-            }
+            Socket::Open if input.int_in_range(0..=7)? == 0 => self.lost(Event::Vanished),
+            Socket::Open => self.lost(Event::Disconnected { reason: "gone".into() }),
         }
         Ok(())
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, token: Option<Token>) {
         self.socket = Socket::Open;
-        self.feed(Event::Connected);
+        self.feed(Event::Connected { token });
+    }
+
+    fn lost(&mut self, event: Event) {
+        self.hang_up();
+        self.feed(event);
     }
 
     pub fn receive(&mut self, message: ServerMessage) {
@@ -253,7 +261,7 @@ impl Device {
             self.timer();
         }
         if self.socket == Socket::Opening {
-            self.open();
+            self.open(None);
         }
         if self.is_open() && self.connection.messages == 0 {
             let mut plain = Unstructured::new(&[]);

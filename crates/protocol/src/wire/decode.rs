@@ -155,6 +155,11 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
                     .map(|subject| bytes("check_in.subject", &subject))
                     .transpose()?
                     .map(fedra::SubjectId::from_bytes),
+                token: check_in
+                    .token
+                    .map(fedra::Token::new)
+                    .transpose()
+                    .map_err(|error| invalid("check_in.token", error.to_string()))?,
             },
             Body::SetAvailability(set) => Self::SetAvailability(if set.available {
                 fedra::Availability::Available
@@ -227,6 +232,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     model: model.try_into()?,
                     training: training.try_into()?,
                     deadline: millis(assignment.deadline_ms),
+                    max_staleness: assignment.max_staleness,
                     privacy: assignment.privacy.map(TryInto::try_into).transpose()?,
                 })
             }

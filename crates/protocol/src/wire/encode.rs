@@ -18,9 +18,10 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
             M::Hello(hello) => {
                 Body::Hello(wire::Hello { versions: hello.versions, software: hello.software })
             }
-            M::CheckIn { task, subject } => Body::CheckIn(wire::CheckIn {
+            M::CheckIn { task, subject, token } => Body::CheckIn(wire::CheckIn {
                 task_id: task.into(),
                 subject: subject.map(|subject| subject.as_bytes().to_vec().into()),
+                token: token.map(Into::into),
             }),
             M::SetAvailability(availability) => Body::SetAvailability(wire::SetAvailability {
                 available: availability == fedra::Availability::Available,
@@ -88,6 +89,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 model: Some(assignment.model.into()),
                 training: Some(assignment.training.into()),
                 deadline_ms: millis(assignment.deadline),
+                max_staleness: assignment.max_staleness,
                 privacy: assignment.privacy.map(|privacy| wire::RoundPrivacy {
                     clipping_norm: privacy.clipping_norm,
                     rotation: privacy.rotation.to_vec().into(),
@@ -315,11 +317,11 @@ macro_rules! same_values {
 }
 
 same_values!(RoundPhase: Selecting, Collecting, Sharing, Masking, Unmasking, Finalizing,
-    Finished);
+    Finished, Paused);
 same_values!(Loss: SoftmaxCrossEntropy, MeanSquaredError);
 same_values!(RefusalCode: UnsupportedVersion, MalformedMessage, UnexpectedMessage,
     MessageTooLarge, UnknownTask, TaskClosed, Overloaded, Timeout, ShuttingDown,
-    Replaced);
+    Replaced, NotSelected, Unauthorized);
 same_values!(UpdateFault: RoundOver, UnknownRound, NotInCohort, Duplicate, WrongLength,
     WrongOffset, ChecksumMismatch, NotFinite, OutOfRange, WeightOutOfRange,
-    InvalidKeys, InvalidShares, WrongStep);
+    TooStale, InvalidKeys, InvalidShares, WrongStep);

@@ -66,7 +66,7 @@ pub fn training() -> LocalTraining {
 pub fn client_messages() -> Vec<ClientMessage> {
     vec![
         ClientMessage::Hello(Hello { versions: vec![1, 2], software: "x/1".into() }),
-        ClientMessage::CheckIn { task: TaskId::new("mnist").unwrap(), subject: None },
+        ClientMessage::CheckIn { task: TaskId::new("mnist").unwrap(), subject: None, token: None },
         ClientMessage::SetAvailability(Availability::Available),
         ClientMessage::SetAvailability(Availability::Paused),
         ClientMessage::UpdateBegin(UpdateBegin { round: ROUND, bytes: 8, examples: 5, crc32: 9 }),
@@ -76,6 +76,7 @@ pub fn client_messages() -> Vec<ClientMessage> {
         ClientMessage::CheckIn {
             task: TaskId::new("mnist").unwrap(),
             subject: Some(SubjectId::from_bytes([0x5a; 16])),
+            token: None,
         },
         ClientMessage::AdvertiseKeys { round: ROUND, keys: keys(1) },
         ClientMessage::ShareKeys { round: ROUND, shares: encrypted_shares() },
@@ -83,6 +84,11 @@ pub fn client_messages() -> Vec<ClientMessage> {
             round: ROUND,
             self_masks: vec![RevealedShare { peer: 2, share: [3; 32] }],
             pairwise: vec![RevealedShare { peer: 4, share: [5; 32] }],
+        },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            subject: None,
+            token: Some(Token::new("e30.e30.c2ln").unwrap()),
         },
     ]
 }
@@ -131,8 +137,10 @@ pub fn server_messages() -> Vec<ServerMessage> {
         model: model_ref(),
         training: training(),
         deadline: Duration::from_secs(60),
+        max_staleness: 0,
         privacy: None,
     };
+    let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
     let deadline = Duration::from_secs(10);
     let outcome = |verdict, message: &str| {
         ServerMessage::UpdateOutcome(UpdateOutcome {
@@ -189,5 +197,18 @@ pub fn server_messages() -> Vec<ServerMessage> {
             survivors: vec![0, 2, 300],
             deadline,
         }),
+        ServerMessage::Refusal(Refusal {
+            code: RefusalCode::NotSelected,
+            message: "enough".into(),
+            retry_after: Some(Duration::from_secs(30)),
+        }),
+        ServerMessage::Refusal(Refusal {
+            code: RefusalCode::Unauthorized,
+            message: "expired".into(),
+            retry_after: None,
+        }),
+        ServerMessage::TaskStatus(TaskStatus { phase: RoundPhase::Paused, ..status() }),
+        ServerMessage::RoundAssignment(buffered),
+        outcome(UpdateVerdict::Discarded(UpdateFault::TooStale), "6 newer"),
     ]
 }

@@ -4,6 +4,7 @@ mod data;
 mod options;
 mod report;
 mod state;
+mod token;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::data::{Partition, Shard};
 use crate::options::{Examples, Floors, Testing};
 use crate::report::Report;
 use crate::state::StateFile;
+use crate::token::Tokens;
 
 /// Takes part in a federated-learning task with local data.
 #[derive(Parser)]
@@ -92,6 +94,10 @@ struct Join {
     /// and under which name; made if there is none. Without it a restart forgets
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]
     state: Option<PathBuf>,
+    /// File with the token to check in with, read anew before every connection;
+    /// with --clients, a line for each. Without it, FEDRA_TOKEN
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -116,6 +122,7 @@ impl Join {
     fn client(
         &self,
         index: usize,
+        tokens: &Tokens,
         state: &StateFile,
         floors: &Floors,
         examples: Option<ExamplePrivacy>,
@@ -126,6 +133,7 @@ impl Join {
         ClientConfig {
             url: self.url.clone(),
             task: self.task.clone(),
+            token: tokens.source(index),
             backend: self.backend,
             privacy: PrivacyConfig {
                 floors: floors.floors(),
@@ -163,6 +171,8 @@ fn run_clients(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gave_up = Arc::new(AtomicUsize::new(0));
     let report = Report::new(join.clients as usize);
+    let variable = std::env::var_os(token::VARIABLE);
+    let tokens = Tokens::of(join.token_file.as_deref(), variable, join.clients as usize)?;
     let state = match &join.state {
         Some(path) => StateFile::open(path)?,
         None => StateFile::in_memory(),
@@ -171,7 +181,7 @@ fn run_clients(
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
-            let config = join.client(index, &state, floors, examples, testing);
+            let config = join.client(index, &tokens, &state, floors, examples, testing);
             let client = std::rc::Rc::new(Client::new(config, slots.clone()));
             client.set_data(share)?;
             let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);

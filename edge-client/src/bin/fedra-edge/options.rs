@@ -77,7 +77,7 @@ impl Examples {
 #[command(next_help_heading = "Testing")]
 pub struct Testing {
     /// Leave a round with this probability (0 to 1), at a random step of it: the
-    /// client hangs up without a word and comes back later
+    /// client hangs up without a word, forgets the round and comes back later
     #[arg(long, value_name = "P", value_parser = probability)]
     drop_rate: Option<f64>,
 }

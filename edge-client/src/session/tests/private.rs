@@ -39,7 +39,7 @@ impl Rig {
     }
 
     /// Has trained and waits until its participation is written down.
-    fn recording(mechanism: Mechanism) -> Self {
+    pub(super) fn recording(mechanism: Mechanism) -> Self {
         let (mut rig, _) = Self::in_private(config(), mechanism);
         rig.feed(Event::Received(private_assignment(ROUND)));
         let actions = rig.train(ROUND);
@@ -47,18 +47,10 @@ impl Rig {
         rig
     }
 
-    fn train(&mut self, round: RoundId) -> Vec<Action> {
+    pub(super) fn train(&mut self, round: RoundId) -> Vec<Action> {
         self.feed(Event::Downloaded { round });
         let update = Bytes::from_static(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         self.feed(Event::Trained { round, update, examples: 60 })
-    }
-
-    /// Lost the connection and checked in again.
-    pub(super) fn reconnect(&mut self) -> Vec<Action> {
-        self.feed(Event::Disconnected { reason: "gone".into() });
-        self.now = self.session.deadline().expect("it tries again");
-        self.feed(Event::Timer);
-        self.greet()
     }
 }
 
@@ -298,30 +290,47 @@ fn an_upload_that_starts_over_sends_the_same_bytes() {
 }
 
 #[test]
-fn a_round_that_was_answered_is_not_answered_again() {
-    let mut rig = Rig::recording(Mechanism::Local);
-    rig.feed(Event::Recorded { round: ROUND });
-    rig.reconnect();
-    rig.sent();
-    let actions = rig.feed(Event::Received(private_assignment(ROUND)));
-    assert!(actions.is_empty(), "{actions:?}");
-    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
-    let next = RoundId { round: 1, attempt: 1 };
-    let actions = rig.feed(Event::Received(private_assignment(next)));
-    assert!(actions.iter().any(|action| matches!(action, Action::Work(_))), "another attempt is");
+fn a_round_that_is_given_out_again_gets_the_same_update_again() {
+    for mechanism in [Mechanism::Local, CENTRAL] {
+        let mut rig = Rig::recording(mechanism);
+        rig.feed(Event::Recorded { round: ROUND });
+        let first = rig.sent();
+        assert!(matches!(first[..], [ClientMessage::UpdateBegin(_)]));
+        // On this connection it was announced already.
+        assert_eq!(rig.feed(Event::Received(private_assignment(ROUND))), []);
+        assert!(rig.sent().is_empty());
+        let actions = rig.reconnect();
+        assert_eq!(state(&actions), Some(SessionState::Uploading));
+        assert_eq!(rig.sent(), first, "the same length and checksum");
+        assert_eq!(rig.feed(Event::Received(private_assignment(ROUND))), []);
+        assert!(rig.sent().is_empty(), "neither counted nor encoded once more");
+    }
 }
 
 #[test]
-fn a_round_that_is_given_out_again_during_its_upload_is_left() {
-    let mut rig = Rig::recording(Mechanism::Local);
-    rig.feed(Event::Recorded { round: ROUND });
-    rig.sent();
-    let actions = rig.feed(Event::Received(private_assignment(ROUND)));
-    assert!(actions.contains(&Action::Abort));
-    assert_eq!(state(&actions), Some(SessionState::Waiting));
-    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
-    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
-    assert!(rig.sent().is_empty());
+fn another_update_for_a_round_that_one_was_made_for_never_leaves() {
+    let ServerMessage::RoundAssignment(plain) = private_assignment(ROUND) else { unreachable!() };
+    let privacy = Some(RoundPrivacy { clipping_norm: 0.25, rotation: [4; 32] });
+    let other = ServerMessage::RoundAssignment(RoundAssignment { privacy, ..plain });
+    // While its update is on the way, and when it is in no round any more.
+    for over in [false, true] {
+        let mut rig = Rig::recording(Mechanism::Local);
+        rig.feed(Event::Recorded { round: ROUND });
+        if over {
+            rig.feed(outcome(ROUND, UpdateVerdict::Rejected(UpdateFault::ChecksumMismatch)));
+        }
+        rig.sent();
+        let actions = rig.feed(Event::Received(other.clone()));
+        assert_eq!(actions.contains(&Action::Abort), !over, "{actions:?}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Work(_))));
+        assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
+        rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
+        assert!(rig.sent().is_empty());
+        let next = RoundId { round: 1, attempt: 1 };
+        let actions = rig.feed(Event::Received(private_assignment(next)));
+        let works = actions.iter().any(|action| matches!(action, Action::Work(_)));
+        assert!(works, "another attempt is another update");
+    }
 }
 
 #[test]

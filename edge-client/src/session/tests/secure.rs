@@ -1,5 +1,6 @@
-//! The steps of secure aggregation: their order, and that a server which asks
-//! twice or out of turn learns nothing more.
+//! The steps of secure aggregation: their order, that a server which asks for
+//! something else or out of turn learns nothing more, and that a lost connection
+//! changes nothing.
 
 use super::private::{private_assignment, problems, terms};
 use super::*;
@@ -100,14 +101,19 @@ fn next(stage: Stage) -> Event {
 
 impl Rig {
     fn at(stage: Stage) -> Self {
+        Self::at_having_said(stage).0
+    }
+
+    /// With what the client has sent in the round so far.
+    fn at_having_said(stage: Stage) -> (Self, Vec<ClientMessage>) {
         let (mut rig, _) = Self::in_private(config(), Mechanism::Distributed);
         rig.feed(Event::Received(private_assignment(ROUND)));
         rig.feed(Event::Downloaded { round: ROUND });
         for before in STAGES.into_iter().take_while(|before| *before < stage) {
             rig.feed(next(before));
         }
-        rig.sent();
-        rig
+        let said = rig.sent();
+        (rig, said)
     }
 
     fn step(stage: Stage) -> (Vec<Action>, Vec<ClientMessage>) {
@@ -173,6 +179,18 @@ fn masks_come_off_once_the_survivors_are_known() {
     assert!(problems(&actions).is_empty());
 }
 
+/// What was asked at a stage already: how many of the three requests.
+fn asked(stage: Stage) -> usize {
+    match stage {
+        Stage::Training | Stage::Advertised => 0,
+        Stage::Sharing | Stage::Shared => 1,
+        Stage::Recording | Stage::Masking | Stage::Uploading | Stage::Reported => 2,
+        Stage::Unmasking | Stage::Unmasked => 3,
+    }
+}
+
+const REQUESTS: [fn(RoundId) -> Event; 3] = [share_request, mask_request, unmask_request];
+
 #[test]
 fn every_request_that_is_not_due_ends_the_clients_part() {
     let due = |stage, request: usize| {
@@ -181,29 +199,49 @@ fn every_request_that_is_not_due_ends_the_clients_part() {
             (Stage::Advertised, 0) | (Stage::Shared, 1) | (Stage::Reported, 2)
         )
     };
-    let requests = [share_request, mask_request, unmask_request];
     for stage in STAGES {
-        for (index, request) in requests.iter().enumerate() {
-            if due(stage, index) {
+        for (index, request) in REQUESTS.iter().enumerate() {
+            if due(stage, index) || index < asked(stage) {
                 continue;
             }
-            let mut rig = Rig::at(stage);
-            let actions = rig.feed(request(ROUND));
-            assert!(actions.contains(&Action::Abort), "{stage:?} {index}: {actions:?}");
-            let does =
-                |action: &Action| matches!(action, Action::Secure(..) | Action::Record { .. });
-            assert!(!actions.iter().any(does), "{stage:?} {index}: {actions:?}");
-            assert_eq!(problems(&actions)[0].0, "secure-aggregation-failed");
-            assert_eq!(state(&actions), Some(SessionState::Waiting));
-            assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
-            // Whatever comes after that is about a round that it has left.
-            for request in requests {
-                assert_eq!(rig.feed(request(ROUND)), [], "{stage:?} {index}");
-            }
-            assert_eq!(rig.feed(next(stage)).iter().filter(|action| does(action)).count(), 0);
-            assert!(rig.sent().is_empty(), "{stage:?} {index}");
+            leaves(stage, request(ROUND));
         }
     }
+}
+
+#[test]
+fn a_request_that_comes_again_with_another_content_ends_the_clients_part() {
+    let shares = vec![EncryptedShare { peer: 1, ciphertext: vec![2] }];
+    let (survivors, deadline) = (vec![0, 2], seconds(5));
+    let others = [
+        ServerMessage::KeyDirectory(KeyDirectory { cohort: 11, ..directory(ROUND) }),
+        ServerMessage::MaskedInputRequest(MaskedInputRequest { round: ROUND, shares, deadline }),
+        ServerMessage::UnmaskingRequest(UnmaskingRequest { round: ROUND, survivors, deadline }),
+    ];
+    for stage in STAGES {
+        for other in &others[..asked(stage)] {
+            leaves(stage, Event::Received(other.clone()));
+        }
+    }
+}
+
+/// The client leaves its round when it is at `stage` and this happens.
+#[track_caller]
+fn leaves(stage: Stage, event: Event) {
+    let mut rig = Rig::at(stage);
+    let actions = rig.feed(event);
+    assert!(actions.contains(&Action::Abort), "{stage:?}: {actions:?}");
+    let does = |action: &Action| matches!(action, Action::Secure(..) | Action::Record { .. });
+    assert!(!actions.iter().any(does), "{stage:?}: {actions:?}");
+    assert_eq!(problems(&actions)[0].0, "secure-aggregation-failed");
+    assert_eq!(state(&actions), Some(SessionState::Waiting));
+    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
+    // Whatever comes after that is about a round that it has left.
+    for request in REQUESTS {
+        assert_eq!(rig.feed(request(ROUND)), [], "{stage:?}");
+    }
+    assert_eq!(rig.feed(next(stage)).iter().filter(|action| does(action)).count(), 0);
+    assert!(rig.sent().is_empty(), "{stage:?}");
 }
 
 #[test]
@@ -285,20 +323,130 @@ fn an_answer_that_is_turned_down_ends_the_clients_part() {
     }
 }
 
+/// The order that the server gave last.
+fn order(stage: Stage) -> Event {
+    match asked(stage) {
+        0 => Event::Received(private_assignment(ROUND)),
+        n => REQUESTS[n - 1](ROUND),
+    }
+}
+
+/// What the client says again when the order comes again.
+fn said_again(stage: Stage, said: &[ClientMessage]) -> Vec<ClientMessage> {
+    let is_it = |message: &&ClientMessage| match stage {
+        Stage::Advertised => matches!(message, ClientMessage::AdvertiseKeys { .. }),
+        Stage::Shared => matches!(message, ClientMessage::ShareKeys { .. }),
+        Stage::Uploading | Stage::Reported => matches!(message, ClientMessage::UpdateBegin(_)),
+        Stage::Unmasked => matches!(message, ClientMessage::UnmaskingShares { .. }),
+        // It is at work on it.
+        _ => false,
+    };
+    said.iter().filter(is_it).cloned().collect()
+}
+
 #[test]
-fn a_lost_connection_forgets_the_rounds_secrets_and_never_masks_it_again() {
+fn an_order_that_comes_again_after_a_lost_connection_gets_the_same_answer() {
     for stage in STAGES {
+        let (mut rig, said) = Rig::at_having_said(stage);
+        let actions = rig.lose();
+        assert!(!actions.contains(&Action::Abort), "{stage:?}: the secrets are kept");
+        let actions = rig.greet();
+        assert!(!actions.contains(&Action::Abort), "{stage:?}");
+        assert_ne!(state(&actions), Some(SessionState::Waiting), "{stage:?}");
+        for _ in 0..2 {
+            let again = rig.feed(order(stage));
+            let does = |action: &Action| {
+                matches!(action, Action::Secure(..) | Action::Record { .. } | Action::Work(_))
+            };
+            assert!(!again.iter().any(does), "{stage:?}: nothing is done twice");
+        }
+        let mut again = rig.sent();
+        again.dedup();
+        assert_eq!(again, said_again(stage, &said), "{stage:?}");
+    }
+}
+
+#[test]
+fn a_step_that_is_done_while_there_is_no_connection_is_answered_after_the_next() {
+    for stage in
+        [Stage::Training, Stage::Sharing, Stage::Recording, Stage::Masking, Stage::Unmasking]
+    {
         let mut rig = Rig::at(stage);
-        let actions = rig.feed(Event::Disconnected { reason: "gone".into() });
-        assert!(actions.contains(&Action::Abort), "{stage:?}");
-        rig.now = rig.session.deadline().unwrap();
-        rig.feed(Event::Timer);
+        rig.lose();
+        let actions = rig.feed(next(stage));
+        assert!(state(&actions).is_none(), "{stage:?}: it is reconnecting, the owner knows");
+        assert!(rig.sent().is_empty(), "{stage:?}");
+        if stage == Stage::Recording {
+            let shares = vec![EncryptedShare { peer: 1, ciphertext: vec![1] }];
+            let mask = Action::Secure(ROUND, SecureRequest::Mask(shares));
+            assert_eq!(actions.last(), Some(&mask));
+            continue;
+        }
         rig.greet();
-        rig.sent();
-        let actions = rig.feed(Event::Received(private_assignment(ROUND)));
-        let works = actions.iter().any(|action| matches!(action, Action::Work(_)));
-        // Before the mask was asked for nothing of the update was ever made known.
-        assert_eq!(works, stage <= Stage::Recording, "{stage:?}");
-        assert_eq!(rig.sent().len(), usize::from(!works), "{stage:?}: it declines");
+        rig.feed(order(stage));
+        assert_eq!(rig.sent().len(), 1, "{stage:?}");
+    }
+}
+
+#[test]
+fn a_round_goes_on_to_its_end_wherever_connections_were_lost() {
+    for lost in STAGES {
+        let mut rig = Rig::at(lost);
+        rig.reconnect();
+        rig.feed(order(lost));
+        let mut actions = Vec::new();
+        for stage in STAGES.into_iter().filter(|stage| *stage >= lost) {
+            actions = rig.feed(next(stage));
+            assert!(problems(&actions).is_empty(), "{lost:?} {stage:?}: {actions:?}");
+        }
+        assert_eq!(state(&actions), Some(SessionState::Waiting), "{lost:?}");
+    }
+}
+
+#[test]
+fn an_acceptance_that_was_lost_does_not_keep_the_masks_on() {
+    let mut rig = Rig::at(Stage::Uploading);
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
+    assert_eq!(rig.sent().len(), 2, "all of it is sent");
+    rig.reconnect();
+    assert!(matches!(rig.sent()[..], [ClientMessage::UpdateBegin(_)]));
+    // The server has counted it, and is a step further.
+    let actions = rig.feed(unmask_request(ROUND));
+    assert!(actions.contains(&Action::Secure(ROUND, SecureRequest::Unmask(vec![0, 2, 5]))));
+    for told in [true, false] {
+        let actions = rig.feed(outcome(ROUND, UpdateVerdict::Accepted));
+        let news = |action: &Action| matches!(action, Action::Emit(ClientEvent::Update { .. }));
+        assert_eq!(actions.iter().any(news), told, "once");
+    }
+    rig.feed(next(Stage::Unmasking));
+    assert!(matches!(rig.sent()[..], [ClientMessage::UnmaskingShares { .. }]));
+}
+
+#[test]
+fn a_round_that_was_left_is_declined_again_after_a_lost_connection() {
+    // The message may have been lost, or there was nobody to send it to.
+    for connected in [true, false] {
+        let mut rig = Rig::at(Stage::Sharing);
+        if !connected {
+            rig.lose();
+        }
+        let reason = "the shares do not fit".into();
+        let code = "secure-aggregation-failed";
+        let actions = rig.feed(Event::Failed { round: ROUND, code, reason });
+        assert!(actions.contains(&Action::Abort));
+        assert_eq!(rig.sent().len(), usize::from(connected));
+        if connected {
+            rig.lose();
+        }
+        assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
+        assert!(rig.sent().is_empty(), "the server may have forgotten the round");
+        for orders in [[Stage::Sharing, Stage::Sharing].as_slice(), &[Stage::Training]] {
+            for stage in orders {
+                assert_eq!(rig.feed(order(*stage)), []);
+            }
+            let sent = rig.sent();
+            let [ClientMessage::Decline { reason, .. }] = &sent[..] else { panic!("{sent:?}") };
+            assert!(!reason.contains("shares"), "{reason}");
+        }
     }
 }

@@ -65,7 +65,7 @@ function dots(state: PageState): SVGTemplateResult[] {
 /** What each dot shows; more participants than dots are shown in proportion. */
 function dotKinds(state: PageState): DotKind[] {
   const { round } = state;
-  const gathering = !round || round.phase === 'selecting' || round.phase === 'finished' || round.cohort === 0;
+  const gathering = !round || ['selecting', 'paused', 'finished'].includes(round.phase) || round.cohort === 0;
   const all = gathering ? (round?.clientsConnected ?? state.task?.clientsConnected ?? 0) : round.cohort;
   const count = Math.min(all, MOST_DOTS);
   const kinds: DotKind[] = Array.from({ length: count }, () => (gathering ? 'idle' : 'training'));

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
 import { OptionsError, parseOptions } from '../../../node_modules/.cache/fedra-demo/options.js';
 import { INITIAL, latestEvaluated, withEvent, withTask } from '../../../node_modules/.cache/fedra-demo/state.js';
-import { advice, bytes, cohortWords, percent, stateWords, whole } from '../../../node_modules/.cache/fedra-demo/words.js';
+import { advice, bytes, cohortWords, percent, phaseWords, roundSteps, stateWords, whole } from '../../../node_modules/.cache/fedra-demo/words.js';
 
 test('without parameters the page takes its own server, its first task, any shard', () => {
   assert.deepEqual(parseOptions('https://example.org/demo/?x=1'), {
@@ -83,12 +83,29 @@ test('the cohort is told in a sentence', () => {
   assert.equal(cohortWords({ ...state, round: { ...round, phase: 'selecting' } }), '9 clients connected; the next round starts when enough are ready.');
 });
 
+test('a task that its operator has paused says so, and is no problem', () => {
+  const round = { type: 'round', round: 4, attempt: 0, phase: 'paused', cohort: 0, reported: 0, left: 0, reportGoal: 7, clientsConnected: 9 };
+  const state = { ...INITIAL, stage: 'running', round, status: { type: 'status', state: 'waiting' } };
+  assert.equal(phaseWords(round), 'paused by the operator');
+  assert.equal(stateWords(state), 'The operator has paused the task');
+  assert.equal(cohortWords(state), '9 clients connected; the operator has paused the task.');
+  assert.ok(roundSteps(round, true).every(({ when }) => when === 'later'));
+});
+
+test('who is sent away for a while is told when it goes on', () => {
+  const status = { type: 'status', state: 'waiting', retryInMs: 31_400 };
+  const state = withEvent({ ...INITIAL, stage: 'running' }, status);
+  assert.equal(state.problem, undefined);
+  assert.equal(stateWords(state), 'Enough others take part right now; asking again in 31 s');
+});
+
 test('every known error says what to do', () => {
   const codes = [
     'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'refused-task-closed', 'refused-overloaded',
     'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
     'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
-    'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed',
+    'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
+    'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');

@@ -1,0 +1,124 @@
+//! Coming and going of connections. None of it touches the work for a round,
+//! but that it forgets what was announced on a connection that is gone.
+
+use std::time::Duration;
+
+use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
+
+use super::rounds::Declined;
+use super::{Action, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
+use crate::SOFTWARE;
+use crate::events::{ClientEvent, SessionState};
+
+impl Session {
+    pub(super) fn connect(&mut self, now: Duration) -> Vec<Action> {
+        self.state = State::Connecting { since: now };
+        vec![Action::Connect, self.emit_status(SessionState::Connecting)]
+    }
+
+    pub(super) fn connected(&mut self, token: Option<Token>, now: Duration) -> Vec<Action> {
+        if !matches!(self.state, State::Connecting { .. }) {
+            return Vec::new();
+        }
+        if let Err(message) = self.tokens.take(token) {
+            return self.give_up("refused-unauthorized", message);
+        }
+        self.heard_at = now;
+        self.pinged_at = now;
+        self.state = State::Greeting { since: now };
+        self.outbox.push_back(ClientMessage::Hello(Hello {
+            versions: vec![PROTOCOL_VERSION],
+            software: SOFTWARE.to_string(),
+        }));
+        Vec::new()
+    }
+
+    pub(super) fn no_token(&mut self, reason: &str, now: Duration) -> Vec<Action> {
+        if !matches!(self.state, State::Connecting { .. }) {
+            return Vec::new();
+        }
+        let problem = format!("there is no token to check in with ({reason}); trying again");
+        vec![Action::Emit(ClientEvent::problem("token-failed", problem)), self.retry(now)]
+    }
+
+    pub(super) fn disconnected(&mut self, reason: &str, now: Duration) -> Vec<Action> {
+        let problem = match self.state {
+            State::Idle | State::Waiting { .. } | State::Closed => return Vec::new(),
+            State::Connecting { .. } => format!("cannot reach the server ({reason}); trying again"),
+            _ => format!("the connection was lost ({reason}); trying again"),
+        };
+        vec![Action::Emit(ClientEvent::problem("no-server", problem)), self.retry(now)]
+    }
+
+    /// As a device that was switched off: the connection is gone, and when the
+    /// client is back it knows nothing of the round.
+    pub(super) fn vanished(&mut self, now: Duration) -> Vec<Action> {
+        if let Some(round) = self.round() {
+            self.declined = Some(Declined { round, told: false });
+        }
+        let mut actions = self.end_work();
+        actions.extend(self.disconnected("left on purpose", now));
+        actions
+    }
+
+    fn retry(&mut self, now: Duration) -> Action {
+        let delay = self.backoff.next(self.jitter);
+        self.wait(delay, SessionState::Reconnecting, now)
+    }
+
+    /// Has no connection for a while. The work for a round goes on.
+    pub(super) fn wait(&mut self, delay: Duration, state: SessionState, now: Duration) -> Action {
+        self.state = State::Waiting { until: now + delay };
+        self.outbox.clear();
+        if let Some(current) = &mut self.current {
+            current.disconnected();
+        }
+        if let Some(declined) = &mut self.declined {
+            declined.told = false;
+        }
+        Action::Emit(ClientEvent::Status {
+            state,
+            round: self.round().map(|round| round.round),
+            retry_in_ms: Some(delay.as_millis() as u64),
+        })
+    }
+
+    /// Gives the socket up because the server misbehaves.
+    pub(super) fn drop_connection(&mut self, reason: &str, now: Duration) -> Vec<Action> {
+        let problem = ClientEvent::problem("no-server", format!("{reason}; trying again"));
+        let hang_up = Action::Disconnect { code: PROTOCOL_ERROR };
+        vec![Action::Emit(problem), hang_up, self.retry(now)]
+    }
+
+    pub(super) fn welcomed(&mut self, welcome: &Welcome, now: Duration) {
+        self.heartbeat = welcome.heartbeat;
+        self.max_chunk = welcome.max_chunk_bytes as usize;
+        self.state = State::CheckingIn { since: now };
+        self.outbox.push_back(ClientMessage::CheckIn {
+            task: self.task_id.clone(),
+            subject: Some(self.protection.subject()),
+            token: self.tokens.current.clone(),
+        });
+    }
+
+    pub(super) fn timer(&mut self, now: Duration) -> Vec<Action> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Vec::new();
+        }
+        match self.state {
+            State::Waiting { .. } => self.connect(now),
+            State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
+                self.drop_connection("the server does not answer", now)
+            }
+            State::Member if now >= self.heard_at + self.heartbeat * MISSED_HEARTBEATS => {
+                self.drop_connection("the server has fallen silent", now)
+            }
+            State::Member => {
+                self.pinged_at = now;
+                self.outbox.push_back(ClientMessage::Ping { nonce: now.as_millis() as u64 });
+                Vec::new()
+            }
+            State::Idle | State::Closed => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! When the server says no: for good, for now, or to this token.
+
+use std::time::Duration;
+
+use fedra_protocol::{Refusal, RefusalCode, Token};
+
+use super::{Action, COMING_BACK, GOODBYE, Session, names};
+use crate::events::{ClientEvent, SessionState};
+
+/// Fresh tokens that are tried after one that was refused.
+const TOKEN_TRIES: u32 = 3;
+/// The largest share of a wait that chance adds to it.
+const SPREAD: f64 = 0.1;
+
+/// What became of the tokens so far.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    /// Of the connection that there is now.
+    pub current: Option<Token>,
+    /// The last one that was refused, and the server's words.
+    refused: Option<(Token, String)>,
+    tries: u32,
+}
+
+impl Tokens {
+    /// The server has let the client in.
+    pub fn accepted(&mut self) {
+        self.refused = None;
+        self.tries = 0;
+    }
+
+    /// Takes the token for a new connection. If it is one that was refused, says
+    /// how: it would be refused again.
+    pub fn take(&mut self, token: Option<Token>) -> Result<(), String> {
+        match (&token, &self.refused) {
+            (Some(token), Some((refused, message))) if token == refused => Err(message.clone()),
+            _ => {
+                self.current = token;
+                Ok(())
+            }
+        }
+    }
+
+    /// The current one was refused. Whether another may do.
+    fn refused(&mut self, message: &str) -> bool {
+        let Some(token) = self.current.take() else {
+            return false;
+        };
+        self.refused = Some((token, message.to_string()));
+        self.tries += 1;
+        self.tries <= TOKEN_TRIES
+    }
+}
+
+impl Session {
+    pub(super) fn refused(&mut self, refusal: Refusal, now: Duration) -> Vec<Action> {
+        let Refusal { code, message, retry_after } = refusal;
+        let name = format!("refused-{}", names::of_refusal(code));
+        match code {
+            RefusalCode::NotSelected => self.sent_away(retry_after, now),
+            RefusalCode::Unauthorized if self.tokens.refused(&message) => {
+                self.come_back(name, message, retry_after, now)
+            }
+            RefusalCode::Overloaded | RefusalCode::Timeout | RefusalCode::ShuttingDown => {
+                self.come_back(name, message, retry_after, now)
+            }
+            _ => self.give_up(name, message),
+        }
+    }
+
+    /// Keeps its work, and tries again later.
+    fn come_back(
+        &mut self,
+        code: String,
+        message: String,
+        retry_after: Option<Duration>,
+        now: Duration,
+    ) -> Vec<Action> {
+        let delay =
+            self.backoff.next(self.jitter).max(self.spread(retry_after.unwrap_or_default()));
+        vec![
+            Action::Emit(ClientEvent::problem(code, message)),
+            Action::Disconnect { code: COMING_BACK },
+            self.wait(delay, SessionState::Reconnecting, now),
+        ]
+    }
+
+    /// Is not wanted for now, which is no problem.
+    fn sent_away(&mut self, retry_after: Option<Duration>, now: Duration) -> Vec<Action> {
+        let delay = match retry_after {
+            Some(after) => self.spread(after),
+            None => self.backoff.next(self.jitter),
+        };
+        let mut actions = self.end_work();
+        actions.push(Action::Disconnect { code: GOODBYE });
+        actions.push(self.wait(delay, SessionState::Waiting, now));
+        actions
+    }
+
+    /// A little more, so that those who were sent away together come back apart.
+    fn spread(&self, delay: Duration) -> Duration {
+        delay.mul_f64(1.0 + SPREAD * self.jitter.clamp(0.0, 1.0))
+    }
+}

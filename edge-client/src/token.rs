@@ -1,0 +1,61 @@
+//! Where a client gets its token from: asked before every connection, since a
+//! token should not live long. Nothing here prints one.
+
+use std::fmt;
+use std::future::{self, Future};
+use std::rc::Rc;
+
+use fedra_protocol::Token;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+type Answer = Result<Option<Token>, String>;
+
+/// A source of tokens.
+#[derive(Clone)]
+pub struct TokenSource(Rc<dyn Fn() -> LocalBoxFuture<'static, Answer>>);
+
+impl TokenSource {
+    /// For tasks that are open to everybody.
+    pub fn none() -> Self {
+        Self(Rc::new(|| future::ready(Ok(None)).boxed_local()))
+    }
+
+    /// Always the same one.
+    pub fn fixed(token: Token) -> Self {
+        Self(Rc::new(move || future::ready(Ok(Some(token.clone()))).boxed_local()))
+    }
+
+    /// Asks `ask` each time. Its error says in words why there is none; the client
+    /// asks again later.
+    pub fn new<F>(ask: impl Fn() -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<Token, String>> + 'static,
+    {
+        Self(Rc::new(move || {
+            let asking = ask();
+            async move { asking.await.map(Some) }.boxed_local()
+        }))
+    }
+
+    /// A token for the next connection; `None` if the task needs none.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none though there should be, in words.
+    pub(crate) fn get(&self) -> LocalBoxFuture<'static, Answer> {
+        (self.0)()
+    }
+}
+
+impl Default for TokenSource {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource")
+    }
+}
