@@ -173,8 +173,9 @@ impl Device {
             Action::Emit(event) => {
                 let json = serde_json::to_string(&event);
                 assert!(json.is_ok(), "{event:?} cannot be told");
-                if let ClientEvent::Error { message, .. } = event {
-                    assert!(!message.is_empty());
+                if let ClientEvent::Error { code, fatal, .. } = event {
+                    assert!(!code.is_empty());
+                    assert!(!fatal || self.session.is_closed());
                 }
             }
         }
@@ -401,9 +402,9 @@ impl Device {
         match message {
             ClientMessage::UpdateBegin(begin) => self.announces(begin),
             ClientMessage::UpdateChunk(chunk) => self.sends(&chunk),
-            ClientMessage::AdvertiseKeys { round, .. } => self.answers(round, 0, message),
-            ClientMessage::ShareKeys { round, .. } => self.answers(round, 1, message),
-            ClientMessage::UnmaskingShares { round, .. } => self.answers(round, 2, message),
+            ClientMessage::AdvertiseKeys { round, .. } => self.answers(round, 0, &message),
+            ClientMessage::ShareKeys { round, .. } => self.answers(round, 1, &message),
+            ClientMessage::UnmaskingShares { round, .. } => self.answers(round, 2, &message),
             _ => {}
         }
     }
@@ -432,11 +433,11 @@ impl Device {
         assert_eq!(update.get(from..from + chunk.data.len()), Some(&chunk.data[..]));
     }
 
-    fn answers(&mut self, round: RoundId, step: u8, message: ClientMessage) {
+    fn answers(&mut self, round: RoundId, step: u8, message: &ClientMessage) {
         let earlier = self.answers.insert((round, step), message.clone());
         // A client that has left a round may begin it anew until it is counted.
         if let Some(earlier) = earlier.filter(|_| self.recorded.contains(&round)) {
-            assert_eq!(earlier, message, "a second answer to one step");
+            assert_eq!(earlier, *message, "a second answer to one step");
         }
     }
 }
