@@ -5,6 +5,7 @@
 //! [`run`] is the whole server; `bin` only reads the command line. The logic of
 //! rounds is in [`round`] and does no I/O.
 
+mod access;
 pub mod config;
 mod coordinator;
 pub mod evaluation;
@@ -13,10 +14,16 @@ mod http;
 mod ledger;
 mod metrics;
 mod models;
+mod platform;
 pub mod round;
 mod server;
 mod session;
+#[cfg(test)]
+mod simulation;
+mod signals;
 pub mod storage;
 mod task;
 
+pub use access::{ClientAddressHeader, FileError, Origin};
 pub use server::{ServeError, run, run_with_store};
+pub use signals::Signals;

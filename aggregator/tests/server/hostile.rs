@@ -27,7 +27,7 @@ fn binary(bytes: impl Into<Bytes>) -> Message {
 }
 
 /// The server still makes rounds.
-async fn assert_alive(server: &TestServer) {
+pub(crate) async fn assert_alive(server: &TestServer) {
     let before = server.task().await["round"].as_u64().expect("a number");
     let (mut a, mut b) = (server.joined().await, server.joined().await);
     a.take_part(&[1.0; 3], 1).await;
@@ -102,7 +102,7 @@ async fn wrong_version_task_and_order_are_refused() {
 }
 
 /// A connection on which the WebSocket handshake is done and nothing else.
-async fn upgraded(server: &TestServer) -> TcpStream {
+pub(crate) async fn upgraded(server: &TestServer) -> TcpStream {
     let mut stream = soon(TcpStream::connect(server.address)).await.expect("connects");
     let request = "GET /v1/connect HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\n\
         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -117,20 +117,20 @@ async fn upgraded(server: &TestServer) -> TcpStream {
 }
 
 /// A short binary frame as a client sends it, with a mask of zeros.
-fn frame(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).ok().filter(|l| *l < 126).expect("short");
     [&[0x82, 0x80 | length, 0, 0, 0, 0], payload].concat()
 }
 
 /// Everything that the server still has to say.
-async fn rest(mut stream: TcpStream) -> Vec<u8> {
+pub(crate) async fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     // A reset is an end as well.
     let _ = soon(stream.read_to_end(&mut rest)).await;
     rest
 }
 
-fn close_code(rest: &[u8]) -> Option<u16> {
+pub(crate) fn close_code(rest: &[u8]) -> Option<u16> {
     let at = rest.windows(2).position(|two| two[0] == 0x88 && two[1] >= 2)?;
     Some(u16::from_be_bytes([*rest.get(at + 2)?, *rest.get(at + 3)?]))
 }

@@ -46,8 +46,8 @@ impl Job {
 struct Connection {
     messages: usize,
     announced: Option<UpdateBegin>,
-    /// Where the next chunk may begin, once the server has room.
-    room: bool,
+    /// Rounds for which the server has said that it has room.
+    room: BTreeSet<RoundId>,
 }
 
 pub struct Device {
@@ -248,10 +248,8 @@ impl Device {
         if !self.is_open() {
             return;
         }
-        if let ServerMessage::UploadReady { round, .. } = message
-            && self.connection.announced.as_ref().is_some_and(|begin| begin.round == round)
-        {
-            self.connection.room = true;
+        if let ServerMessage::UploadReady { round, .. } = message {
+            self.connection.room.insert(round);
         }
         self.feed(Event::Received(message));
     }
@@ -419,13 +417,12 @@ impl Device {
             assert_eq!(*first, begin, "one round's update under other noise");
         }
         self.connection.announced = Some(begin);
-        self.connection.room = false;
     }
 
     fn sends(&self, chunk: &UpdateChunk) {
         assert!(chunk.is_intact());
         assert!((1..=wire::CHUNK as usize).contains(&chunk.data.len()));
-        assert!(self.connection.room, "a chunk before the server has room");
+        assert!(self.connection.room.contains(&chunk.round), "before the server has room");
         let Some(begin) = &self.connection.announced else { panic!("a chunk of nothing") };
         assert_eq!(chunk.round, begin.round);
         let update = &self.updates[&(begin.round, begin.crc32)];

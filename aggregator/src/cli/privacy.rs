@@ -3,15 +3,36 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow, bail};
-use clap::{Args, ValueEnum};
-use fedra_aggregator::config::{Config, Counting, PrivacyConfig};
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand, ValueEnum};
+use fedra_aggregator::config::{Config, Counting, PrivacyConfig, ServerConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
 use fedra_privacy::Privacy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
+
+use super::Failure;
+use super::client::{ServerOptions, parse};
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum PrivacyCommand {
+    /// Prints the parameters and the epsilon that a task would have.
+    Plan(PlanArguments),
+    /// Prints what a task's privacy budget has paid for.
+    Report(ReportArguments),
+}
+
+impl PrivacyCommand {
+    /// What there is to print.
+    pub fn run(self) -> Result<String, Failure> {
+        match self {
+            Self::Plan(plan) => Ok(plan.plan()?),
+            Self::Report(report) => report.report(),
+        }
+    }
+}
 
 /// Options of `privacy plan`.
 #[derive(Args)]
@@ -62,11 +83,6 @@ enum PolicyName {
 }
 
 impl PlanArguments {
-    /// Prints the plan.
-    pub fn run(self) -> ExitCode {
-        finish(self.plan())
-    }
-
     fn plan(self) -> anyhow::Result<String> {
         let parameters = match self.parameters {
             Some(parameters) => parameters,
@@ -152,7 +168,7 @@ fn noise_norm(privacy: &Privacy, parameters: usize) -> f64 {
 pub struct ReportArguments {
     /// The task.
     #[arg(long)]
-    task: String,
+    task: TaskId,
     /// The config file of the server.
     #[arg(long, env = "FEDRA_CONFIG_FILE", default_value = "fedra.toml")]
     config: PathBuf,
@@ -160,52 +176,61 @@ pub struct ReportArguments {
     /// the server is not running.
     #[arg(long)]
     json_lines: bool,
+    /// Where the server answers, if it runs. Default: where the config says that
+    /// it listens.
+    #[arg(long, value_name = "URL", env = "FEDRA_SERVER_URL")]
+    server: Option<String>,
+    /// PEM file with the certificates to trust, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl ReportArguments {
-    /// Prints the report.
-    pub fn run(self) -> ExitCode {
-        finish(self.report())
-    }
-
-    fn report(self) -> anyhow::Result<String> {
-        let config = Config::load(&self.config)?;
-        let id = TaskId::new(self.task.clone())?;
-        let task = config.tasks.iter().find(|task| task.id == id);
-        let task = task.with_context(|| format!("the config has no task {id}"))?;
-        let privacy = task.privacy.as_ref();
-        let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
+    fn report(self) -> Result<String, Failure> {
+        let config = Config::load(&self.config).map_err(anyhow::Error::from)?;
         let folder = &config.server.store;
         if !folder.is_dir() {
-            bail!("there is no store in {}", folder.display());
+            return Err(anyhow!("there is no store in {}", folder.display()).into());
         }
-        match RedbStore::open(folder, config.server.keep_models) {
-            Ok(store) => {
-                let debits = store.debits(&id)?;
-                if self.json_lines {
-                    return debits
-                        .iter()
-                        .map(|debit| Ok(serde_json::to_string(debit)? + "\n"))
-                        .collect();
-                }
-                Ok(summary(privacy, &debits))
-            }
+        match RedbStore::open(folder) {
+            Ok(store) => Ok(self.read(&config, &store)?),
             // A running server has the store: it tells the rest.
-            Err(StoreError::InUse(_)) => self.ask(&config, &id),
-            Err(other) => Err(other.into()),
+            Err(StoreError::InUse(_)) => self.ask(config),
+            Err(other) => Err(anyhow::Error::from(other).into()),
         }
     }
 
-    fn ask(&self, config: &Config, id: &TaskId) -> anyhow::Result<String> {
-        let server = format!("http://{}/v1/tasks/{id}", config.server.listen);
-        let url = if self.json_lines { format!("{server}/privacy/ledger") } else { server };
-        let get = || ureq::get(&url).call()?.body_mut().read_to_string();
-        let body = get().map_err(|error| anyhow!("{url} does not answer: {error}"))?;
-        if self.json_lines {
-            return Ok(body);
+    fn read(&self, config: &Config, store: &RedbStore) -> anyhow::Result<String> {
+        let id = &self.task;
+        let mut tasks = config.tasks.clone();
+        for (_, toml) in store.added_tasks()? {
+            tasks.push(Config::task_from_toml(&toml, &config.server)?);
         }
-        let task: serde_json::Value = serde_json::from_str(&body)?;
-        Ok(serde_json::to_string_pretty(&task["privacy"])? + "\n")
+        let task = tasks.iter().find(|task| task.id == *id);
+        let task = task.with_context(|| format!("there is no task {id}"))?;
+        let privacy = task.privacy.as_ref();
+        let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
+        let debits = store.debits(id)?;
+        if self.json_lines {
+            return debits.iter().map(|debit| Ok(serde_json::to_string(debit)? + "\n")).collect();
+        }
+        Ok(summary(privacy, &debits))
+    }
+
+    fn ask(self, config: Config) -> Result<String, Failure> {
+        let ServerConfig { listen, tls, .. } = config.server;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let server = self.server.unwrap_or_else(|| format!("{scheme}://{listen}"));
+        let client = ServerOptions::at(server, self.ca).visitor()?;
+        let path = format!("/v1/tasks/{}", self.task);
+        if self.json_lines {
+            return client.get(&format!("{path}/privacy/ledger"));
+        }
+        let task: serde_json::Value = parse(&client.get(&path)?)?;
+        if task["privacy"].is_null() {
+            return Err(anyhow!("the task {} has no privacy policy", self.task).into());
+        }
+        Ok(format!("{:#}\n", task["privacy"]))
     }
 }
 
@@ -248,17 +273,4 @@ fn most_participations(counting: Counting, debits: &[Debit]) -> u32 {
         }
     };
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn finish(text: anyhow::Result<String>) -> ExitCode {
-    match text {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("fedra-aggregator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
 }
