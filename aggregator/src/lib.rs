@@ -18,9 +18,9 @@ mod platform;
 pub mod round;
 mod server;
 mod session;
+mod signals;
 #[cfg(test)]
 mod simulation;
-mod signals;
 pub mod storage;
 mod task;
 

@@ -37,8 +37,15 @@ const BUDGET_UNITS: usize = 3;
 enum Session {
     Greeting,
     CheckingIn,
-    Joining { connection: Held, joined: oneshot::Receiver<Joined> },
-    Member { connection: Held, conversation: Box<Conversation>, view: watch::Receiver<Arc<TaskView>> },
+    Joining {
+        connection: Held,
+        joined: oneshot::Receiver<Joined>,
+    },
+    Member {
+        connection: Held,
+        conversation: Box<Conversation>,
+        view: watch::Receiver<Arc<TaskView>>,
+    },
 }
 
 /// The server's end of the way between a session and the coordinator.
@@ -190,17 +197,23 @@ impl Server {
             (None, _) => {}
             (Some(session @ Session::Greeting), ClientMessage::Hello(_)) => {
                 *session = Session::CheckingIn;
-                wishes.push(Wish::Send(link, ServerMessage::Welcome(Welcome {
-                    version: PROTOCOL_VERSION,
-                    session_id: "simulated".to_owned(),
-                    heartbeat: HEARTBEAT,
-                    max_chunk_bytes: CHUNK,
-                })));
+                wishes.push(Wish::Send(
+                    link,
+                    ServerMessage::Welcome(Welcome {
+                        version: PROTOCOL_VERSION,
+                        session_id: "simulated".to_owned(),
+                        heartbeat: HEARTBEAT,
+                        max_chunk_bytes: CHUNK,
+                    }),
+                ));
             }
             (Some(Session::CheckingIn), ClientMessage::CheckIn { subject, .. }) => {
                 self.check_in(link, subject, now, rng, wishes);
             }
-            (Some(Session::CheckingIn | Session::Joining { .. }), ClientMessage::Ping { nonce }) => {
+            (
+                Some(Session::CheckingIn | Session::Joining { .. }),
+                ClientMessage::Ping { nonce },
+            ) => {
                 wishes.push(Wish::Send(link, ServerMessage::Pong { nonce }));
             }
             (Some(Session::Member { .. }), message) => {
@@ -284,9 +297,7 @@ impl Server {
     /// `Some(None)`: the session is to end.
     fn next_input(&mut self, link: LinkId) -> Option<Option<Input>> {
         match self.sessions.get_mut(&link)? {
-            Session::Joining { connection, .. } => {
-                connection.cut.is_cancelled().then_some(None)
-            }
+            Session::Joining { connection, .. } => connection.cut.is_cancelled().then_some(None),
             Session::Member { connection, conversation, view } => {
                 if connection.cut.is_cancelled() {
                     return Some(None);

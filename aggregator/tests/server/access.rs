@@ -256,7 +256,8 @@ async fn pages_of_other_sites_may_not_connect() {
     let mut native = server.joined().await;
     native.pong(1).await;
 
-    let listed = request(server.address, "GET", "/v1/tasks", "origin: https://example.org\r\n").await;
+    let listed =
+        request(server.address, "GET", "/v1/tasks", "origin: https://example.org\r\n").await;
     assert_eq!(listed.status, 200);
     assert_eq!(listed.header("access-control-allow-origin"), Some("https://example.org"));
     assert_eq!(listed.header("vary"), Some("origin"));

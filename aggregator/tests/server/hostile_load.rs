@@ -32,7 +32,7 @@ async fn drip(mut stream: TcpStream, bytes: impl Iterator<Item = u8>) -> Vec<u8>
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = slowly => {}

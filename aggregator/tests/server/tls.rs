@@ -81,10 +81,9 @@ async fn a_session_over_tls() {
         soon(client_async("wss://localhost/v1/connect", stream)).await.expect("upgrades");
     let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
     let task = TaskId::new("tiny").expect("valid");
-    for message in [
-        ClientMessage::Hello(hello),
-        ClientMessage::CheckIn { task, subject: None, token: None },
-    ] {
+    for message in
+        [ClientMessage::Hello(hello), ClientMessage::CheckIn { task, subject: None, token: None }]
+    {
         soon(socket.send(Message::Binary(message.encode()))).await.expect("sends");
     }
     let invited = async {
@@ -111,8 +110,7 @@ async fn a_new_certificate_replaces_the_old_one_and_a_bad_one_does_not() {
     let folder = Arc::new(TempDir::new().expect("a folder"));
     let first = certify(folder.path());
     let config = tls_config(folder.path(), "");
-    let (server, reload) =
-        TestServer::start_reloading(config.clone(), Arc::clone(&folder)).await;
+    let (server, reload) = TestServer::start_reloading(config.clone(), Arc::clone(&folder)).await;
     let mut open = connect(server.address, &first).await.expect("trusted");
 
     let second = certify(folder.path());
@@ -120,7 +118,9 @@ async fn a_new_certificate_replaces_the_old_one_and_a_bad_one_does_not() {
     soon(async { while connect(server.address, &second).await.is_err() {} }).await;
     assert!(connect(server.address, &first).await.is_err());
     // What was open stays open.
-    soon(open.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")).await.expect("writes");
+    soon(open.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+        .await
+        .expect("writes");
     let mut status = [0; 12];
     soon(open.read_exact(&mut status)).await.expect("reads");
     assert_eq!(&status, b"HTTP/1.1 200");

@@ -1,5 +1,5 @@
 //! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile |
-//! fuzz`.
+//! fuzz | simulate-faults`.
 //!
 //! Parses the command line and hands over to one module a command. It knows
 //! the other crates only as programs to build and run: it must not depend on
@@ -20,7 +20,9 @@ mod load;
 mod prerequisites;
 mod process;
 mod project;
+
 mod resources;
+mod simulate;
 mod status;
 mod table;
 mod tally;
@@ -56,6 +58,8 @@ enum Command {
     Hostile(hostile::Options),
     /// Feed every decoder and machine what nobody sane would send.
     Fuzz(fuzz::Options),
+    /// Replay one simulated history of faults, or run thousands of them.
+    SimulateFaults(simulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +87,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Load(options) => load::run(&options),
         Command::Hostile(options) => hostile::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::SimulateFaults(options) => simulate::run(&options),
     }
 }
 

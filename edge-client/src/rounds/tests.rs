@@ -77,7 +77,7 @@ impl Bench {
             let mut visits = listener.incoming().skip(hang_ups);
             let Some(Ok(mut visitor)) = visits.next() else { return };
             // The head of a request fits into one read.
-            visitor.read(&mut [0; 4096]).expect("asks");
+            assert!(visitor.read(&mut [0; 4096]).expect("asks") > 0);
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             visitor.write_all(head.as_bytes()).expect("listens");
             visitor.write_all(&file).expect("listens");
@@ -109,7 +109,7 @@ impl Bench {
                     seed: 1,
                     max_examples: 0,
                 },
-                deadline: std::time::Duration::from_secs(60),
+                deadline: Duration::from_secs(60),
                 max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
             },

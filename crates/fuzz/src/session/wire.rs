@@ -167,7 +167,7 @@ fn assignment(
             max_examples: 0,
         },
         deadline,
-        max_staleness: *input.choose(&[0, 0, 1])?,
+        max_staleness: input.int_in_range(0..=2)?,
         privacy: private.then_some(RoundPrivacy { clipping_norm: 0.25, rotation: [3; 32] }),
     })
 }
