@@ -19,7 +19,7 @@ pub mod round;
 mod server;
 mod session;
 mod signals;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod simulation;
 pub mod storage;
 mod task;
@@ -27,3 +27,9 @@ mod task;
 pub use access::{ClientAddressHeader, FileError, Origin};
 pub use server::{ServeError, run, run_with_store};
 pub use signals::Signals;
+
+/// For `crates/fuzz`, which compiles this crate with `--cfg fuzzing`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::simulation::strangers::strangers;
+}

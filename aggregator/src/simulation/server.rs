@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
 use super::client::Client;
 use super::network::LinkId;
 use super::scenario::Bug;
@@ -217,6 +218,7 @@ impl Server {
                 wishes.push(Wish::Send(link, ServerMessage::Pong { nonce }));
             }
             (Some(Session::Member { .. }), message) => {
+                #[cfg(test)]
                 self.fold_again(link, &message, wishes);
                 self.feed(link, Input::Message(message), now, rng, wishes);
             }
@@ -364,6 +366,7 @@ impl Server {
 
     /// The bug of a retry that counts again, put in on purpose: an update that is
     /// announced though its verdict was given is folded as if it were new.
+    #[cfg(test)]
     fn fold_again(&mut self, link: LinkId, message: &ClientMessage, wishes: &mut Vec<Wish>) {
         let (Some(Bug::DoubleCount), ClientMessage::UpdateBegin(begin)) = (self.bug, message)
         else {

@@ -117,7 +117,7 @@ fn status(input: &mut Unstructured<'_>) -> Result<TaskStatus> {
         RoundPhase::Masking,
         RoundPhase::Unmasking,
         RoundPhase::Finalizing,
-        RoundPhase::Selecting,
+        RoundPhase::Paused,
         RoundPhase::Finished,
     ];
     let round = round(input)?;
@@ -214,7 +214,8 @@ fn refusal(input: &mut Unstructured<'_>) -> Result<ServerMessage> {
         RefusalCode::Overloaded,
         RefusalCode::ShuttingDown,
         RefusalCode::Timeout,
-        RefusalCode::Overloaded,
+        RefusalCode::NotSelected,
+        RefusalCode::Unauthorized,
         RefusalCode::Replaced,
         RefusalCode::TaskClosed,
         RefusalCode::MalformedMessage,
