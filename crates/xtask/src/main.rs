@@ -1,4 +1,5 @@
-//! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile`.
+//! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile |
+//! fuzz | simulate-faults`.
 //!
 //! Parses the command line and hands over to one module a command. It knows
 //! the other crates only as programs to build and run: it must not depend on
@@ -12,13 +13,16 @@ mod chaos;
 mod config;
 mod demo;
 mod dist;
+mod fuzz;
 mod hostile;
 mod http;
 mod load;
 mod prerequisites;
 mod process;
 mod project;
+
 mod resources;
+mod simulate;
 mod status;
 mod table;
 mod tally;
@@ -52,6 +56,10 @@ enum Command {
     Load(load::Options),
     /// Attack the aggregator: does its memory stay bounded, do rounds go on?
     Hostile(hostile::Options),
+    /// Feed every decoder and machine what nobody sane would send.
+    Fuzz(fuzz::Options),
+    /// Replay one simulated history of faults, or run thousands of them.
+    SimulateFaults(simulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +86,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Chaos(options) => chaos::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Hostile(options) => hostile::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::SimulateFaults(options) => simulate::run(&options),
     }
 }
 
