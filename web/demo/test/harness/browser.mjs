@@ -55,6 +55,24 @@ export async function withPage(query, body, { setUp, at = site, ...context } = {
   assert.deepEqual(errors, []);
 }
 
+/**
+ * Milliseconds of processor time of each task on the page's main thread while `act`
+ * runs: what the page itself costs, however busy the machine is.
+ */
+export async function mainThreadTasks(page, act) {
+  await browser.startTracing(page, { categories: ['toplevel', 'disabled-by-default-devtools.timeline'] });
+  await act();
+  const { traceEvents } = JSON.parse(await browser.stopTracing());
+  const thread = ({ pid, tid }) => `${pid}/${tid}`;
+  const isMain = ({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain';
+  const main = new Set(traceEvents.filter(isMain).map(thread));
+  const isTask = (event) => event.ph === 'X' && event.name === 'RunTask' && main.has(thread(event));
+  const tasks = traceEvents.filter(isTask);
+  assert.ok(tasks.some(({ tdur }) => tdur > 0), `${tasks.length} tasks in the trace`);
+  // The shortest have no processor time of their own in it.
+  return tasks.map(({ tdur, dur }) => (tdur ?? dur) / 1000);
+}
+
 export const hasText = (page, selector, pattern) =>
   page.waitForFunction(
     ([where, source]) => new RegExp(source).test(document.querySelector(where)?.textContent ?? ''),

@@ -2,7 +2,7 @@
 // package and the real worker.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasText, site, withPage } from '../harness/browser.mjs';
+import { hasText, mainThreadTasks, site, withPage } from '../harness/browser.mjs';
 
 /** Draws a polyline on the pad, in shares of it. */
 async function draw(page, [first, ...rest]) {
@@ -27,22 +27,20 @@ test('before the click the page shows the task’s history and downloads no modu
 test('one click starts; rounds, progress, charts and traffic follow; nothing holds up the page', () =>
   withPage('?shard=3', async (page) => {
     await hasText(page, '#accuracy', /84\.8 %/);
-    await page.evaluate(() => {
-      window.longTasks = [];
-      new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+    const tasks = await mainThreadTasks(page, async () => {
+      await page.click('#start');
+      await hasText(page, '#backend', /CPU/);
+      await hasText(page, '#backend + .why', /This browser offers no WebGPU adapter/);
+      await hasText(page, '.local small', /step \d+ of 60, 7.840 digits a second/);
+      await hasText(page, '#phase', /clients are training/);
+      await hasText(page, '.gathering figcaption', /You and 23 others train/);
+      await hasText(page, '#phase', /averaging/);
+      await hasText(page, '#accuracy', /87\.0 %/);
+      await hasText(page, '#sent', /797 kB/);
+      await draw(page, [[0.3, 0.25], [0.7, 0.25], [0.45, 0.8]]);
+      await hasText(page, '.answer .read', /^7$/);
     });
-    await page.click('#start');
-    await hasText(page, '#backend', /CPU/);
-    await hasText(page, '#backend + .why', /This browser offers no WebGPU adapter/);
-    await hasText(page, '.local small', /step \d+ of 60, 7.840 digits a second/);
-    await hasText(page, '#phase', /clients are training/);
-    await hasText(page, '.gathering figcaption', /You and 23 others train/);
-    await hasText(page, '#phase', /averaging/);
-    await hasText(page, '#accuracy', /87\.0 %/);
-    await hasText(page, '#sent', /797 kB/);
-    await draw(page, [[0.3, 0.25], [0.7, 0.25], [0.45, 0.8]]);
-    await hasText(page, '.answer .read', /^7$/);
-    assert.deepEqual(await page.evaluate(() => window.longTasks.filter((duration) => duration > 50)), []);
+    assert.deepEqual(tasks.filter((milliseconds) => milliseconds > 50), []);
     assert.ok(site.requests.includes('/data/shard-003.bin'));
   }));
 
