@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fedra_learning::{
     Compute, Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist,
@@ -17,7 +17,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
+use crate::coordinator::Command;
 use crate::storage::{Quality, Store, StoreError};
+use crate::task::Task;
 
 /// Models that may wait, all tasks together.
 const WAITING: usize = 64;
@@ -100,25 +102,20 @@ impl Shared {
 /// Sends models to the evaluator's thread, which ends when this is dropped.
 pub(crate) struct Evaluator {
     shared: Arc<Shared>,
-    tasks: Arc<HashMap<TaskId, (ModelSpec, Dataset)>>,
+    tasks: Arc<HeldOut>,
 }
 
+/// The model and the held-out examples of each task that has some.
+type HeldOut = RwLock<HashMap<TaskId, Arc<(ModelSpec, Dataset)>>>;
+
 impl Evaluator {
-    /// Loads the held-out examples of all tasks and starts the thread. Blocking.
-    /// The receiver fails once the thread has ended and let go of the store.
+    /// Starts the thread. The receiver fails once it has ended and let go of the
+    /// store.
     pub(crate) fn start(
-        tasks: &[TaskConfig],
         store: Arc<dyn Store>,
         runtime: Handle,
     ) -> Result<(Self, oneshot::Receiver<()>), EvaluationError> {
-        let mut data = HashMap::new();
-        for task in tasks {
-            if let Some(config) = &task.evaluation {
-                let dataset = load(config, &task.model)?;
-                data.insert(task.id.clone(), (task.model.clone(), dataset));
-            }
-        }
-        let (shared, tasks) = (Arc::<Shared>::default(), Arc::new(data));
+        let (shared, tasks) = (Arc::<Shared>::default(), Arc::<HeldOut>::default());
         let worker =
             Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks), store, runtime };
         let (alive, ended) = oneshot::channel();
@@ -132,9 +129,18 @@ impl Evaluator {
         Ok((Self { shared, tasks }, ended))
     }
 
+    /// Loads the held-out examples of a task, if it has some. Blocking.
+    pub(crate) fn add(&self, task: &TaskConfig) -> Result<(), EvaluationError> {
+        let Some(config) = &task.evaluation else { return Ok(()) };
+        let held_out = (task.model.clone(), load(config, &task.model)?);
+        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        tasks.insert(task.id.clone(), Arc::new(held_out));
+        Ok(())
+    }
+
     /// Whether the task has held-out examples.
     pub(crate) fn covers(&self, task: &TaskId) -> bool {
-        self.tasks.contains_key(task)
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner).contains_key(task)
     }
 
     /// Has a model evaluated, if its task has held-out examples.
@@ -160,9 +166,23 @@ impl Drop for Evaluator {
     }
 }
 
+/// Has a model evaluated; the result comes back as a command.
+pub(crate) fn submit(evaluator: &Evaluator, task: &Task, round: u64, parameters: Arc<Vec<f32>>) {
+    let commands = task.commands.clone();
+    evaluator.submit(Job {
+        task: task.config.id.clone(),
+        round,
+        parameters,
+        done: Box::new(move |quality| {
+            // Without a coordinator there is nobody left to tell.
+            let _ = commands.blocking_send(Command::Evaluated(round, quality));
+        }),
+    });
+}
+
 struct Worker {
     shared: Arc<Shared>,
-    tasks: Arc<HashMap<TaskId, (ModelSpec, Dataset)>>,
+    tasks: Arc<HeldOut>,
     store: Arc<dyn Store>,
     runtime: Handle,
 }
@@ -195,7 +215,11 @@ impl Worker {
     }
 
     fn evaluate(&self, job: &Job, compute: &Compute) -> Result<Quality, EvaluationError> {
-        let (spec, data) = self.tasks.get(&job.task).expect("only covered tasks are submitted");
+        let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
+        let held_out = tasks.get(&job.task).cloned();
+        drop(tasks);
+        let held_out = held_out.expect("only covered tasks are submitted");
+        let (spec, data) = &*held_out;
         let result = self.runtime.block_on(evaluate(spec, &job.parameters, data, compute))?;
         let quality = Quality { accuracy: result.accuracy, loss: result.loss };
         self.store.set_quality(&job.task, job.round, quality)?;

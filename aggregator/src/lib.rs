@@ -5,6 +5,7 @@
 //! [`run`] is the whole server; `bin` only reads the command line. The logic of
 //! rounds is in [`round`] and does no I/O.
 
+mod access;
 pub mod config;
 mod coordinator;
 pub mod evaluation;
@@ -13,10 +14,22 @@ mod http;
 mod ledger;
 mod metrics;
 mod models;
+mod platform;
 pub mod round;
 mod server;
 mod session;
+mod signals;
+#[cfg(any(test, fuzzing))]
+mod simulation;
 pub mod storage;
 mod task;
 
+pub use access::{ClientAddressHeader, FileError, Origin};
 pub use server::{ServeError, run, run_with_store};
+pub use signals::Signals;
+
+/// For `crates/fuzz`, which compiles this crate with `--cfg fuzzing`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::simulation::strangers::strangers;
+}

@@ -4,16 +4,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::TaskConfig;
-use crate::coordinator::Command;
+use crate::coordinator::{Command, OperateError};
 use crate::metrics::TaskMetrics;
-use crate::round::Progress;
+use crate::round::{Operation, Progress, Standing, Time};
 use crate::storage::RoundRecord;
+
+/// Longer than any process lives.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Completed rounds that a task remembers in memory and shows over HTTP.
 pub(crate) const HISTORY: usize = 1_000;
@@ -25,9 +29,47 @@ pub(crate) struct Task {
     pub view: watch::Receiver<Arc<TaskView>>,
     pub traffic: Traffic,
     pub metrics: TaskMetrics,
+    /// From when on the task's time is counted.
+    pub epoch: Instant,
 }
 
 impl Task {
+    /// The time, as its coordinator and its sessions tell it.
+    pub(crate) fn now(&self) -> Time {
+        Time(self.epoch.elapsed())
+    }
+
+    /// The same moment by the system's clock.
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        // Saturates: a moment that far off never comes.
+        self.epoch.checked_add(time.0).unwrap_or_else(|| self.epoch + FOREVER)
+    }
+
+    /// What the operator wants, durable when it returns.
+    pub(crate) async fn operate(&self, operation: Operation) -> Result<Standing, OperateError> {
+        self.ask(|answer| Command::Operate(operation, answer)).await?
+    }
+
+    /// Makes the model of an earlier round the newest, as a new round.
+    pub(crate) async fn roll_back(&self, to: u64) -> Result<u64, OperateError> {
+        self.ask(|answer| Command::RollBack(to, answer)).await?
+    }
+
+    /// Begins nothing new; returns when nothing is under way.
+    pub(crate) async fn drain(&self) -> Result<(), OperateError> {
+        self.ask(Command::Drain).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, OperateError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.commands.send(command(answer)).await;
+        sent.map_err(|_| OperateError::GoingAway)?;
+        answered.await.map_err(|_| OperateError::GoingAway)
+    }
+
     pub(crate) fn description(&self) -> TaskDescription {
         TaskDescription {
             id: self.config.id.clone(),
@@ -50,7 +92,7 @@ impl Task {
     }
 
     /// The task's status for a message that is sent now.
-    pub(crate) fn status(&self, view: &TaskView) -> TaskStatus {
+    pub(crate) fn status(&self, view: &TaskView, now: Time) -> TaskStatus {
         let Progress { round, phase, clients, cohort, reported, left, .. } = view.progress;
         TaskStatus {
             round,
@@ -60,7 +102,7 @@ impl Task {
             reported: narrow(reported),
             left: narrow(left),
             report_goal: narrow(self.config.plan.report_goal.min(cohort.max(1))),
-            deadline: view.deadline.map(|at| at.saturating_duration_since(Instant::now())),
+            deadline: view.progress.deadline.map(|at| now.until(at)),
             model: view.model.clone(),
             evaluation: view.evaluation,
             rounds_total: self.config.plan.rounds,
@@ -77,7 +119,6 @@ fn narrow(count: usize) -> u32 {
 #[derive(Debug, Clone)]
 pub(crate) struct TaskView {
     pub progress: Progress,
-    pub deadline: Option<Instant>,
     /// The newest global model.
     pub model: ModelRef,
     /// The newest evaluation there is, of this model or an earlier one.

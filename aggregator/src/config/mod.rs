@@ -4,6 +4,8 @@
 //! Loading reports every mistake at once, each with the path of its key and
 //! what to do. A [`Config`] that exists has passed all checks.
 
+mod access;
+mod admin;
 mod privacy;
 mod section;
 mod task;
@@ -21,10 +23,14 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::Dict;
 
+pub use access::{AccessConfig, LimitsConfig, TlsConfig, TokenKeyConfig, TokenKeySource, Tokens};
+pub use admin::OperatorToken;
 pub use privacy::{Counting, PrivacyConfig};
 pub use section::Mistake;
 use section::{Findings, Section};
 pub use task::{EvaluationConfig, TaskConfig};
+
+use crate::access::Origin;
 
 /// A checked config.
 #[derive(Debug, Clone)]
@@ -52,8 +58,19 @@ pub struct ServerConfig {
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
     pub idle_timeout: Duration,
-    /// Global models kept for each task, newest first; 0 keeps all. Default 10.
-    pub keep_models: usize,
+    /// A server that is told to stop waits this long for the rounds under way.
+    /// Default 20 s.
+    pub drain_timeout: Duration,
+    /// `[server.admin]`: lets an operator in. Without it there is no admin API.
+    pub admin: Option<OperatorToken>,
+    /// Sites whose pages may connect. Without a list, any.
+    pub allowed_origins: Option<Vec<Origin>>,
+    /// Certificate and key, if the server speaks TLS itself.
+    pub tls: Option<TlsConfig>,
+    /// What one address, and all together, may do.
+    pub limits: LimitsConfig,
+    /// Keys that join tokens are checked with.
+    pub token_keys: Vec<TokenKeyConfig>,
 }
 
 /// Everything that is wrong with a config, at least one mistake.
@@ -70,9 +87,12 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// `FEDRA_SERVER__LISTEN` is `server.listen`. FEDRA_CONFIG_FILE is the command line's.
+/// Variables that are the command line's.
+const COMMAND_LINE: [&str; 3] = ["config_file", "server_url", "admin_token"];
+
+/// `FEDRA_SERVER__LISTEN` is `server.listen`.
 fn environment() -> Env {
-    Env::prefixed("FEDRA_").ignore(&["config_file"]).split("__")
+    Env::prefixed("FEDRA_").ignore(&COMMAND_LINE).split("__")
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -101,12 +121,32 @@ impl Config {
         Self::from_figment(&Figment::from(Toml::string(text)))
     }
 
+    /// Reads the TOML of one `[[task]]` section, as it would stand in the file.
+    ///
+    /// # Errors
+    ///
+    /// All [`Mistakes`] there are.
+    pub fn task_from_toml(text: &str, server: &ServerConfig) -> Result<TaskConfig, Mistakes> {
+        let findings = Findings::default();
+        let task = match Figment::from(Toml::string(text)).extract::<Dict>() {
+            Ok(dict) => read_task(dict, server, &findings),
+            Err(errors) => {
+                errors.into_iter().for_each(|e| findings.mistake("", e.to_string()));
+                None
+            }
+        };
+        let mistakes = findings.mistakes.into_inner();
+        task.filter(|_| mistakes.is_empty()).ok_or(Mistakes(mistakes))
+    }
+
     /// Every key there is, as `server.listen` or `task.round.deadline`, from
     /// what the loader asks for.
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
         let findings = Findings::default();
-        let toml = Toml::string("[server]\n[[task]]\n[task.evaluation]\n[task.privacy]");
+        let toml = Toml::string(
+            "[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n[task.privacy]",
+        );
         if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
             read(dict, &findings);
         }
@@ -149,6 +189,18 @@ fn read(dict: Dict, findings: &Findings) -> Config {
     Config { server, tasks }
 }
 
+/// The one task of a text that has nothing else.
+fn read_task(dict: Dict, server: &ServerConfig, findings: &Findings) -> Option<TaskConfig> {
+    let root = Section::new(findings, "", "", dict);
+    let mut sections = root.tables("task", "task");
+    if sections.len() != 1 {
+        root.mistake("task", "there must be one [[task]] section, and no other");
+    }
+    let task = sections.pop().and_then(|section| TaskConfig::read(section, server));
+    root.finish();
+    task
+}
+
 impl ServerConfig {
     fn read(section: Section<'_>) -> Self {
         let second = Duration::from_secs(1);
@@ -163,19 +215,26 @@ impl ServerConfig {
             );
             section.mistake("page", problem);
         }
+        let handshake_timeout =
+            section.or("handshake_timeout", 10 * second, value::duration(tenth, HOUR));
         let config = Self {
             listen: section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), value::address),
             store: section.or("store", "fedra-data".into(), value::path),
             page,
             max_connections: section.or("max_connections", 10_000, value::whole(1)),
             upload_budget: section.or("upload_budget", 256 << 20, value::size),
-            handshake_timeout: section.or(
-                "handshake_timeout",
-                10 * second,
-                value::duration(tenth, HOUR),
-            ),
+            handshake_timeout,
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
-            keep_models: section.or("keep_models", 10, value::whole(0)),
+            drain_timeout: section.or(
+                "drain_timeout",
+                20 * second,
+                value::duration(Duration::ZERO, HOUR),
+            ),
+            admin: admin::read(section.table("admin", "server.admin")),
+            allowed_origins: section.optional("allowed_origins", value::list(access::origin)),
+            tls: section.optional_table("tls", "server.tls").map(TlsConfig::read),
+            limits: LimitsConfig::read(section.table("limits", "server.limits"), handshake_timeout),
+            token_keys: TokenKeyConfig::read_all(section.tables("token_key", "server.token_key")),
         };
         if config.store.exists() && !config.store.is_dir() {
             let problem = format!("{} is not a folder", config.store.display());
@@ -220,22 +279,30 @@ impl Config {
             if self.tasks.len() == 1 { "" } else { "s" },
         );
         for task in &self.tasks {
-            let plan = &task.plan;
-            let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
-            text += &format!(
-                "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
-                 {} reports or after {}, needs {}; {}\n",
-                task.id,
-                task.model.parameters(),
-                plan.invited,
-                plan.minimum_cohort,
-                plan.report_goal,
-                humantime::format_duration(plan.deadline),
-                plan.minimum_reports,
-                if task.evaluation.is_some() { "evaluated" } else { "no evaluation" },
-            );
-            text += &privacy_summary(task);
+            text += &task.summary();
         }
         text
+    }
+}
+
+impl TaskConfig {
+    /// Two lines on what the task's section says, for a person.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let plan = &self.plan;
+        let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
+        format!(
+            "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
+             {} reports or after {}, needs {}; {}\n{}",
+            self.id,
+            self.model.parameters(),
+            plan.invited,
+            plan.minimum_cohort,
+            plan.report_goal,
+            humantime::format_duration(plan.deadline),
+            plan.minimum_reports,
+            if self.evaluation.is_some() { "evaluated" } else { "no evaluation" },
+            privacy_summary(self),
+        )
     }
 }

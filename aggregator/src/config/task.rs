@@ -6,11 +6,12 @@ use std::time::Duration;
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
 use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId};
 
+use super::access::AccessConfig;
 use super::privacy::PrivacyConfig;
 use super::section::Section;
 use super::{ServerConfig, value};
-use crate::round::{Protection, RoundPlan};
-use crate::storage::Definition;
+use crate::round::{Mode, Protection, RoundPlan};
+use crate::storage::{Definition, Keep};
 
 /// One task.
 #[derive(Debug, Clone)]
@@ -29,10 +30,14 @@ pub struct TaskConfig {
     pub training: LocalTraining,
     /// How rounds are made.
     pub plan: RoundPlan,
+    /// Which global models are kept. Default: the last 10, and the best.
+    pub checkpoints: Keep,
     /// Held-out examples, if there are any.
     pub evaluation: Option<EvaluationConfig>,
     /// How those who take part are protected, if they are.
     pub privacy: Option<PrivacyConfig>,
+    /// Who may take part.
+    pub access: AccessConfig,
 }
 
 /// `[task.evaluation]`: held-out examples on the server's disk.
@@ -73,10 +78,12 @@ impl TaskConfig {
                 section.optional("rounds", value::whole(1)),
                 is_private,
             ),
+            checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
             evaluation: section
                 .optional_table("evaluation", "task.evaluation")
                 .and_then(evaluation),
             privacy: None,
+            access: AccessConfig::read(section.table("access", "task.access"), server),
             id,
         };
         let parameters = task.model.parameters();
@@ -155,32 +162,67 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
     let fewest = minimum_cohort.min(report_goal);
     // Noise is made for the fewest survivors: a low default would drown the rest.
     let default_reports = if is_private { fewest.div_ceil(5) * 4 } else { fewest.min(4) };
+    let duration = |key, default, least| section.or(key, default, value::duration(least, day));
+    let instant = Duration::from_millis(1);
     let plan = RoundPlan {
+        mode: mode(&section, is_private),
         invited,
         minimum_cohort,
-        selection_window: section.or(
-            "selection_window",
-            Duration::from_millis(500),
-            value::duration(Duration::ZERO, day),
-        ),
+        selection_window: duration("selection_window", Duration::from_millis(500), Duration::ZERO),
         report_goal,
         minimum_reports: section.or(
             "minimum_reports",
             default_reports.clamp(1, fewest.max(1)),
             value::whole(1),
         ),
-        deadline: section.or(
-            "deadline",
-            Duration::from_secs(60),
-            value::duration(Duration::from_millis(1), day),
-        ),
+        deadline: duration("deadline", Duration::from_secs(60), instant),
+        minimum_duration: duration("minimum_duration", Duration::ZERO, Duration::ZERO),
+        reconnect_grace: duration("reconnect_grace", Duration::from_secs(3), Duration::ZERO),
+        waiting_room: section.optional("waiting_room", value::whole(0)),
+        retry_after: duration("retry_after", Duration::from_secs(30), instant),
         max_weight: max_weight(&section, is_private),
         rounds,
         protection: Protection::None,
     };
     check_plan(&section, &plan);
+    check_times(&section, &plan);
     section.finish();
     plan
+}
+
+/// What `mode` says, with the keys that only buffered rounds have.
+fn mode(section: &Section<'_>, is_private: bool) -> Mode {
+    let mode = section.or("mode", "synchronous".to_owned(), value::text);
+    let max_staleness = section.optional("max_staleness", value::whole(0));
+    let staleness_exponent = section.optional(
+        "staleness_exponent",
+        value::number("from 0 to 10", |x| (0.0..=10.0).contains(&x)),
+    );
+    if mode == "buffered" {
+        if is_private {
+            let problem = "a privacy policy needs synchronous rounds: what it promises is about \
+                           cohorts that start together. Leave the key out, or the policy";
+            section.mistake("mode", problem);
+        }
+        return Mode::Buffered {
+            max_staleness: max_staleness.unwrap_or(10),
+            staleness_exponent: staleness_exponent.unwrap_or(0.5),
+        };
+    }
+    if mode != "synchronous" {
+        let known = "\"synchronous\" and \"buffered\"";
+        section.mistake("mode", format!("{mode:?} is not known; the modes are {known}"));
+        return Mode::Synchronous;
+    }
+    for (key, is_there) in [
+        ("max_staleness", max_staleness.is_some()),
+        ("staleness_exponent", staleness_exponent.is_some()),
+    ] {
+        if is_there {
+            section.mistake(key, "only for mode = \"buffered\"; set that, or leave the key out");
+        }
+    }
+    Mode::Synchronous
 }
 
 /// Under a privacy policy every client weighs the same.
@@ -202,7 +244,7 @@ fn invited(cohort_size: u32, over_selection: f64) -> usize {
 
 /// The relations that [`RoundPlan`] promises.
 fn check_plan(section: &Section<'_>, plan: &RoundPlan) {
-    let RoundPlan { invited, minimum_cohort, report_goal, minimum_reports, max_weight, .. } = *plan;
+    let RoundPlan { invited, minimum_cohort, report_goal, minimum_reports, .. } = *plan;
     if minimum_cohort > invited {
         section.mistake(
             "minimum_cohort",
@@ -227,13 +269,51 @@ fn check_plan(section: &Section<'_>, plan: &RoundPlan) {
             format!("{minimum_reports} is more than minimum_cohort ({minimum_cohort}); a round of that size could not complete. Lower it, or raise minimum_cohort"),
         );
     }
-    if max_weight.saturating_mul(report_goal as u64) > MAX_TOTAL_WEIGHT {
-        let most = MAX_TOTAL_WEIGHT / report_goal as u64;
+    check_weights(section, plan);
+}
+
+/// All the reports that one round can take fit into a sum: up to the report
+/// goal, or all that are invited if the round stays open beyond it.
+fn check_weights(section: &Section<'_>, plan: &RoundPlan) {
+    let RoundPlan { invited, report_goal, max_weight, .. } = *plan;
+    let stays_open = plan.mode != Mode::Synchronous || !plan.minimum_duration.is_zero();
+    let (reports, key) =
+        if stays_open { (invited, "cohort_size") } else { (report_goal, "report_goal") };
+    if max_weight.saturating_mul(reports as u64) > MAX_TOTAL_WEIGHT {
+        let most = MAX_TOTAL_WEIGHT / reports as u64;
         section.mistake(
             "max_weight",
-            format!("{max_weight} examples from each of {report_goal} clients are more than the {MAX_TOTAL_WEIGHT} that one sum holds; use at most {most}, or lower report_goal"),
+            format!("{max_weight} examples from each of {reports} clients are more than the {MAX_TOTAL_WEIGHT} that one sum holds; use at most {most}, or lower {key}"),
         );
     }
+}
+
+fn check_times(section: &Section<'_>, plan: &RoundPlan) {
+    if plan.minimum_duration.is_zero() {
+        return;
+    }
+    if plan.mode != Mode::Synchronous {
+        let problem = "buffered rounds have no cohort that starts together; leave the key out";
+        section.mistake("minimum_duration", problem);
+    } else if plan.minimum_duration > plan.deadline {
+        let [minimum, deadline] =
+            [plan.minimum_duration, plan.deadline].map(humantime::format_duration);
+        section.mistake(
+            "minimum_duration",
+            format!("{minimum} is longer than the deadline ({deadline}), at which the round closes anyway; lower it, or raise the deadline"),
+        );
+    }
+}
+
+fn checkpoints(section: Section<'_>) -> Keep {
+    let default = Keep::default();
+    let keep = Keep {
+        last: section.or("last", default.last, value::whole(0)),
+        every: section.or("every", default.every, value::whole(0)),
+        best: section.or("best", default.best, value::yes_or_no),
+    };
+    section.finish();
+    keep
 }
 
 fn evaluation(section: Section<'_>) -> Option<EvaluationConfig> {

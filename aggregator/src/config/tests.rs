@@ -1,7 +1,8 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
-use crate::round::Protection;
+use crate::round::{Mode, Protection};
+use crate::storage::Keep;
 
 const SMALL: &str = r#"
 [[task]]
@@ -27,7 +28,6 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(server.upload_budget, 256 << 20);
     assert_eq!(server.handshake_timeout, Duration::from_secs(10));
     assert_eq!(server.idle_timeout, Duration::from_secs(60));
-    assert_eq!(server.keep_models, 10);
     let [task] = config.tasks.as_slice() else { panic!("one task") };
     assert_eq!(task.title, "tiny");
     assert_eq!((task.plan.invited, task.plan.minimum_cohort), (64, 8));
@@ -35,8 +35,14 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(task.plan.deadline, Duration::from_secs(60));
     assert_eq!(task.plan.selection_window, Duration::from_millis(500));
     assert_eq!((task.plan.max_weight, task.plan.rounds), (100_000, None));
+    assert_eq!(task.plan.mode, Mode::Synchronous);
+    assert_eq!(task.plan.minimum_duration, Duration::ZERO);
+    assert_eq!(task.plan.reconnect_grace, Duration::from_secs(3));
+    assert_eq!(task.plan.waiting_room, None);
+    assert_eq!(task.plan.retry_after, Duration::from_secs(30));
     assert_eq!((task.training.epochs, task.training.batch_size), (1, 10));
     assert_eq!(task.evaluation, None);
+    assert_eq!(task.checkpoints, Keep { last: 10, every: 0, best: true });
 
     assert_eq!(
         mistakes("[[task]]"),
@@ -132,6 +138,66 @@ fn every_mistake_is_found_at_once() {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
+/// The small task with these keys in its table of rounds.
+fn with_round(keys: &str) -> String {
+    format!("{SMALL}[task.round]\n{keys}")
+}
+
+#[test]
+fn buffered_rounds_have_keys_of_their_own() {
+    let config = Config::from_toml(&with_round("mode = \"buffered\"")).expect("valid");
+    let mode = Mode::Buffered { max_staleness: 10, staleness_exponent: 0.5 };
+    assert_eq!(config.tasks[0].plan.mode, mode);
+    let keys = "mode = \"buffered\"\nmax_staleness = 3\nstaleness_exponent = 0";
+    let config = Config::from_toml(&with_round(keys)).expect("valid");
+    let mode = Mode::Buffered { max_staleness: 3, staleness_exponent: 0.0 };
+    assert_eq!(config.tasks[0].plan.mode, mode);
+
+    let found = mistakes(&with_round("max_staleness = 3\nstaleness_exponent = 1.0"));
+    let expected = "only for mode = \"buffered\"; set that, or leave the key out";
+    assert_eq!(
+        found,
+        [
+            format!("task[tiny].round.max_staleness: {expected}"),
+            format!("task[tiny].round.staleness_exponent: {expected}"),
+        ]
+    );
+    let found = mistakes(&with_round("mode = \"eager\""));
+    assert!(found[0].contains("\"eager\" is not known"), "{found:?}");
+    let found = mistakes(&with_round("mode = \"buffered\"\nstaleness_exponent = 11"));
+    assert!(found[0].ends_with("must be from 0 to 10; it is 11"), "{found:?}");
+    let found = mistakes(&with_round("mode = \"buffered\"\nminimum_duration = \"5s\""));
+    assert!(found[0].contains("buffered rounds have no cohort"), "{found:?}");
+    let found = mistakes(&format!("{}\n{PRIVATE}", with_round("mode = \"buffered\"")));
+    assert!(found[0].starts_with("task[tiny].round.mode: a privacy policy needs"), "{found:?}");
+}
+
+#[test]
+fn a_round_that_stays_open_beyond_its_goal_has_room_for_all_who_are_invited() {
+    // 64 reports of a million examples fit into 2^26, 100 do not.
+    let keys = "cohort_size = 100\nreport_goal = 64\nmax_weight = 1000000";
+    assert!(Config::from_toml(&with_round(keys)).is_ok());
+    for stays_open in ["minimum_duration = \"1s\"", "mode = \"buffered\""] {
+        let found = mistakes(&with_round(&format!("{keys}\n{stays_open}")));
+        let expected = "task[tiny].round.max_weight: 1000000 examples from each of 100 clients";
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    }
+}
+
+#[test]
+fn a_minimum_duration_fits_into_the_deadline() {
+    let keys = "minimum_duration = \"1min\"\nwaiting_room = 0\nretry_after = \"10s\"";
+    let config = Config::from_toml(&with_round(keys)).expect("valid");
+    let plan = &config.tasks[0].plan;
+    assert_eq!(plan.minimum_duration, plan.deadline);
+    assert_eq!((plan.waiting_room, plan.retry_after), (Some(0), Duration::from_secs(10)));
+    let found = mistakes(&with_round("minimum_duration = \"61s\""));
+    let expected = "task[tiny].round.minimum_duration: 1m 1s is longer than the deadline (1m)";
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    let found = mistakes(&with_round("retry_after = \"0s\"\nreconnect_grace = 3"));
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
 #[test]
 fn broken_toml_is_one_clear_mistake() {
     let found = mistakes("[server\nlisten = 3");
@@ -205,4 +271,107 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
     assert!(found[0].starts_with("task[tiny].privacy.max_participations: missing"), "{found:?}");
     let found = mistakes(&format!("{SMALL}{PRIVATE}noise = \"tree\""));
     assert!(found[0].contains("only the policy \"central\""), "{found:?}");
+}
+
+#[test]
+fn access_is_open_by_default() {
+    let config = Config::from_toml(SMALL).expect("valid");
+    let Config { server, tasks } = &config;
+    assert!(server.allowed_origins.is_none() && server.tls.is_none());
+    assert!(server.token_keys.is_empty());
+    let limits = &server.limits;
+    assert_eq!((limits.connections_per_address, limits.handshakes_per_second), (0, 2000));
+    assert_eq!(limits.header_timeout, server.handshake_timeout);
+    assert_eq!(tasks[0].access.tokens, Tokens::None);
+    assert_eq!(tasks[0].access.max_token_lifetime, HOUR);
+
+    let config = Config::from_toml(&format!(
+        "[server]\nhandshake_timeout = \"3s\"\nallowed_origins = [\"https://Example.org:443\"]\n\
+         [server.limits]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{SMALL}"
+    ))
+    .expect("valid");
+    assert_eq!(config.server.limits.header_timeout, Duration::from_secs(3));
+    let networks: Vec<_> =
+        config.server.limits.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
+    let origins = config.server.allowed_origins.expect("a list");
+    assert_eq!(origins[0].to_string(), "https://example.org");
+}
+
+#[test]
+fn mistakes_about_access_are_explained() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    };
+    let short = write("short", "not thirty-two bytes");
+    let private = write("private.pem", "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n");
+    let garbage = write("garbage", "AAAA");
+    let found = mistakes(&format!(
+        r#"
+        [server]
+        allowed_origins = ["https://example.org/", "*"]
+        [server.tls]
+        certificate = "nowhere.pem"
+        private_key = "nowhere.key"
+        [server.limits]
+        handshakes_per_second_per_address = -1
+        trusted_proxies = ["everybody"]
+        client_address_header = "x-real-ip"
+        header_bytes = "1KiB"
+        connections_per_adress = 1
+        [[server.token_key]]
+        id = "a"
+        algorithm = "HS256"
+        secret_file = "{short}"
+        [[server.token_key]]
+        id = "b"
+        algorithm = "EdDSA"
+        public_key_file = "{private}"
+        [[server.token_key]]
+        id = "b"
+        algorithm = "EdDSA"
+        public_key_file = "{garbage}"
+        secret_file = "{short}"
+        [[server.token_key]]
+        id = "c"
+        algorithm = "RS256"
+        [[server.token_key]]
+        id = "d"
+        algorithm = "EdDSA"
+        [[task]]
+        id = "tiny"
+        model = "softmax-regression"
+        access = {{ tokens = "maybe", max_token_lifetime = "0s" }}
+        "#
+    ));
+    let expected = [
+        "server.allowed_origins: must be an origin such as",
+        "server.tls.certificate: nowhere.pem: ",
+        "server.limits.handshakes_per_second_per_address: must be from 0 to 1000000; it is -1",
+        "server.limits.header_bytes: must be from 8KiB to 1MiB",
+        "server.limits.trusted_proxies: must be an address or a network",
+        "server.limits.client_address_header: must be \"x-forwarded-for\" or \"forwarded\"",
+        "server.limits.connections_per_adress: unknown key; did you mean",
+        "server.token_key[0].secret_file: ",
+        "server.token_key[1].public_key_file: ",
+        "server.token_key[2].secret_file: does not go with the algorithm",
+        "server.token_key[2].public_key_file: ",
+        "server.token_key[2].id: the id \"b\" is taken",
+        "server.token_key[3].algorithm: must be \"EdDSA\" or \"HS256\"",
+        "server.token_key[4].public_key_file: missing",
+        "task[tiny].access.tokens: must be \"required\" or \"none\"",
+        "task[tiny].access.max_token_lifetime: must be from 1s",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(found[7].contains("at least 32 bytes") && found[8].contains("private key"));
+    // A task that nobody could join.
+    let closed = format!("{SMALL}access = {{ tokens = \"required\" }}");
+    let found = mistakes(&closed);
+    assert!(found[0].starts_with("task[tiny].access.tokens: there is no key"), "{found:?}");
 }

@@ -41,6 +41,10 @@ pub(super) fn task_id(value: &Value) -> Read<TaskId> {
     TaskId::new(text(value)?).map_err(|error| error.to_string())
 }
 
+pub(super) fn yes_or_no(value: &Value) -> Read<bool> {
+    value.to_bool().ok_or_else(|| "must be true or false, without quotes".to_owned())
+}
+
 /// A whole number from `min` up.
 pub(super) fn whole<T>(min: u64) -> impl Fn(&Value) -> Read<T>
 where
@@ -69,6 +73,14 @@ pub(super) fn number(range: &str, holds: impl Fn(f64) -> bool) -> impl Fn(&Value
             Some(number) => Err(format!("must be {range}; it is {number}")),
             None => Err(format!("must be a number, {range}")),
         }
+    }
+}
+
+/// A list of values that `read` takes.
+pub(super) fn list<T>(read: impl Fn(&Value) -> Read<T>) -> impl Fn(&Value) -> Read<Vec<T>> {
+    move |value| {
+        let values = value.as_array().ok_or("must be a list in brackets")?;
+        values.iter().map(&read).collect()
     }
 }
 

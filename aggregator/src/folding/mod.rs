@@ -23,9 +23,10 @@ use fedra_protocol::{
 };
 use thiserror::Error;
 
+use crate::coordinator::Command;
 use crate::metrics::TaskMetrics;
-use crate::round::{ClientId, Stage};
-use crate::storage::{Debit, RoundRecord, Store, StoreError};
+use crate::round::{ClientId, Mode, Operation, Stage};
+use crate::storage::{Action, Debit, Decision, Keep, RoundRecord, Store, StoreError};
 pub(crate) use noise::CentralNoise;
 pub(crate) use secure::{Request, Requests};
 pub(crate) use sums::{Contribution, Received};
@@ -76,16 +77,38 @@ pub(crate) enum FoldingError {
     Store(#[from] StoreError),
 }
 
-/// Hears of clients whose contribution turned out to be worthless, and why.
-type Faulty = dyn Fn(ClientId, RoundId, UpdateFault);
+/// Why there was no way back to an earlier model.
+#[derive(Debug, Error)]
+pub(crate) enum RollBackError {
+    #[error(transparent)]
+    File(#[from] ModelFileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
-type Finished<T> = Box<dyn FnOnce(Result<T, FoldingError>) + Send>;
-
-enum Job {
+/// Work for the thread, done in the order in which it comes.
+pub(crate) enum Job {
+    /// Start the sum of a new attempt.
     Open(RoundId, Option<RoundPrivacy>),
-    Take(ClientId, Option<SubjectId>, Contribution),
-    Advance(RoundId, Stage, Vec<SubjectId>, Finished<Prepared>),
-    Finalize(RoundFigures, Finished<GlobalModel>),
+    /// Take what a client has sent, after it was accepted.
+    Take {
+        client: ClientId,
+        subject: Option<SubjectId>,
+        contribution: Contribution,
+        /// Models made since the one that it started from.
+        staleness: u32,
+    },
+    /// The attempt under way has another name.
+    Renumber { from: RoundId, to: RoundId },
+    /// Prepare a stage that asks these subjects for something. A debit that is
+    /// due is durable by the answer.
+    Advance(RoundId, Stage, Vec<SubjectId>),
+    /// Make the new model and store it.
+    Finalize(RoundFigures),
+    /// Make the operator's decision durable.
+    Decide(Operation),
+    /// Go back to the model of this round, as a new round.
+    RollBack(u64),
 }
 
 /// Sends jobs to the thread, which ends when this is dropped.
@@ -94,56 +117,22 @@ pub(crate) struct Folding {
 }
 
 impl Folding {
-    /// Starts the thread at the given model. `faulty` hears of clients whose
-    /// contribution turned out to be worthless, and why.
+    /// Starts the thread at the given model. `tell` hears what came of the jobs.
     pub(crate) fn start(
-        worker: Worker,
-        faulty: impl Fn(ClientId, RoundId, UpdateFault) + Send + 'static,
+        mut worker: Worker,
+        tell: impl Fn(Command) + Send + 'static,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (jobs, inbox) = mpsc::channel();
         let name = format!("fold-{}", worker.task);
-        let thread =
-            std::thread::Builder::new().name(name).spawn(move || worker.run(&inbox, &faulty))?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            for job in inbox {
+                worker.work(job).into_iter().for_each(&tell);
+            }
+        })?;
         Ok((Self { jobs }, thread))
     }
 
-    /// Starts the sum of a new attempt.
-    pub(crate) fn open(&self, round: RoundId, privacy: Option<RoundPrivacy>) {
-        self.send(Job::Open(round, privacy));
-    }
-
-    /// Takes what a client has sent, after it was accepted.
-    pub(crate) fn take(
-        &self,
-        client: ClientId,
-        subject: Option<SubjectId>,
-        contribution: Contribution,
-    ) {
-        self.send(Job::Take(client, subject, contribution));
-    }
-
-    /// Prepares a stage that asks `subjects` for something, then calls
-    /// `prepared` on the thread. A debit that is due is durable by then.
-    pub(crate) fn advance(
-        &self,
-        round: RoundId,
-        stage: Stage,
-        subjects: Vec<SubjectId>,
-        prepared: impl FnOnce(Result<Prepared, FoldingError>) + Send + 'static,
-    ) {
-        self.send(Job::Advance(round, stage, subjects, Box::new(prepared)));
-    }
-
-    /// Makes the new model and stores it, then calls `finished` on the thread.
-    pub(crate) fn finalize(
-        &self,
-        figures: RoundFigures,
-        finished: impl FnOnce(Result<GlobalModel, FoldingError>) + Send + 'static,
-    ) {
-        self.send(Job::Finalize(figures, Box::new(finished)));
-    }
-
-    fn send(&self, job: Job) {
+    pub(crate) fn send(&self, job: Job) {
         if self.jobs.send(job).is_err() {
             tracing::error!("the folding thread is gone");
         }
@@ -154,51 +143,76 @@ impl Folding {
 pub(crate) struct Worker {
     pub task: TaskId,
     pub spec: ModelSpec,
+    pub mode: Mode,
     pub optimizer: ServerOptimizer,
     pub parameters: Arc<Vec<f32>>,
+    pub keep: Keep,
     pub privacy: Option<Arc<Privacy>>,
     /// The server's own noise, for a central policy.
     pub noise: Option<CentralNoise>,
     pub store: Arc<dyn Store>,
     pub metrics: TaskMetrics,
+    pub attempt: Option<Attempt>,
 }
 
 /// An attempt that is under way.
-struct Attempt {
+pub(crate) struct Attempt {
     round: RoundId,
     sum: Result<RoundSum, SumError>,
     clipping_norm: Option<f64>,
     /// Who has contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
+    /// Of buffered rounds: the weight of what is in the sum, and what it would
+    /// be if nothing were stale, both in steps of [`WEIGHT_STEPS`].
+    discounted: u64,
+    undiscounted: u64,
 }
 
+/// A weight that is discounted for its staleness is rounded to this part of an
+/// example.
+const WEIGHT_STEPS: u64 = 16;
+
 impl Worker {
-    fn run(mut self, inbox: &mpsc::Receiver<Job>, faulty: &Faulty) {
-        let mut attempt = self.open(RoundId { round: 0, attempt: 0 }, None);
-        for job in inbox {
-            match job {
-                Job::Open(round, privacy) => attempt = self.open(round, privacy),
-                Job::Take(client, subject, contribution) => {
-                    attempt.subjects.extend(subject);
-                    self.take(&mut attempt, client, contribution, faulty);
-                }
-                Job::Advance(round, stage, subjects, prepared) => {
-                    let result = self.advance(&mut attempt, stage, subjects);
-                    if let Ok(Prepared { requests, .. }) = &result {
-                        // Too few of their neighbours are left.
-                        let fault = UpdateFault::NotInCohort;
-                        requests.excluded.iter().for_each(|client| faulty(*client, round, fault));
-                    }
-                    prepared(result);
-                }
-                Job::Finalize(figures, finished) => {
-                    let made = self.make_model(&figures, &mut attempt);
-                    if let Ok(model) = &made {
-                        self.parameters = Arc::clone(&model.parameters);
-                    }
-                    finished(made);
-                }
+    /// Does a job; what comes of it is for the coordinator.
+    pub(crate) fn work(&mut self, job: Job) -> Vec<Command> {
+        match job {
+            Job::Open(round, privacy) => {
+                self.attempt = Some(self.open(round, privacy));
+                Vec::new()
             }
+            Job::Take { client, subject, contribution, staleness } => {
+                self.take(client, subject, contribution, staleness).into_iter().collect()
+            }
+            Job::Renumber { from, to } => {
+                if let Some(attempt) = self.attempt.as_mut().filter(|a| a.round == from) {
+                    attempt.round = to;
+                }
+                Vec::new()
+            }
+            Job::Advance(round, stage, subjects) => {
+                let result = self.advance(stage, subjects);
+                let excluded = result.as_ref().map_or(&[][..], |p| &p.requests.excluded);
+                // Too few of their neighbours are left.
+                let fault = UpdateFault::NotInCohort;
+                let strike = |client: &ClientId| Command::Strike(*client, round, fault);
+                let mut commands: Vec<_> = excluded.iter().map(strike).collect();
+                commands.push(Command::Prepared(round, stage, result));
+                commands
+            }
+            Job::Finalize(figures) => {
+                let round = RoundId { round: figures.round, attempt: figures.attempt };
+                vec![Command::Finalized(round, self.make_model(&figures))]
+            }
+            Job::Decide(operation) => {
+                let action = match operation {
+                    Operation::Pause => Action::Pause,
+                    Operation::Resume => Action::Resume,
+                    Operation::Stop => Action::Stop,
+                };
+                let decision = Decision { unix_seconds: unix_seconds(), action };
+                vec![Command::Decided(operation, self.store.decide(&self.task, &decision))]
+            }
+            Job::RollBack(to) => vec![Command::RolledBack(self.roll_back(to))],
         }
     }
 
@@ -212,56 +226,68 @@ impl Worker {
             }
             _ => Ok(RoundSum::plain(parameters)),
         };
-        Attempt { round, sum, clipping_norm, subjects: BTreeSet::new() }
+        let (subjects, discounted, undiscounted) = (BTreeSet::new(), 0, 0);
+        Attempt { round, sum, clipping_norm, subjects, discounted, undiscounted }
     }
 
     fn take(
-        &self,
-        attempt: &mut Attempt,
+        &mut self,
         client: ClientId,
+        subject: Option<SubjectId>,
         contribution: Contribution,
-        faulty: &Faulty,
-    ) {
-        let (bytes, fault) = (contribution.bytes(), contribution.fault());
+        staleness: u32,
+    ) -> Option<Command> {
+        let attempt = self.attempt.as_mut()?;
         let start = Instant::now();
-        let Ok(sum) = &mut attempt.sum else { return };
+        let (bytes, fault) = (contribution.bytes(), contribution.fault());
+        let (contribution, weights) = match contribution {
+            Contribution::Update(update, weight) if self.mode != Mode::Synchronous => {
+                let whole = weight.saturating_mul(WEIGHT_STEPS);
+                let part = (whole as f64 * self.mode.discount(staleness)).round().max(1.0) as u64;
+                (Contribution::Update(update, part), (part, whole))
+            }
+            other => (other, (0, 0)),
+        };
+        let sum = attempt.sum.as_mut().ok()?;
         if let Err(error) = sum.take(client, contribution) {
             let (task, round) = (&self.task, attempt.round);
             tracing::warn!(%task, %round, client = client.0, %error, "a contribution was left out");
-            faulty(client, round, fault);
-            return;
+            return Some(Command::Strike(client, round, fault));
         }
+        attempt.subjects.extend(subject.filter(|_| self.privacy.is_some()));
+        attempt.discounted += weights.0;
+        attempt.undiscounted += weights.1;
         if bytes > 0 {
-            self.metrics.folded.increment(bytes);
-            self.metrics.fold_seconds.increment(start.elapsed().as_secs_f64());
+            self.metrics.folded(bytes, start.elapsed());
         }
+        None
     }
 
     fn advance(
-        &self,
-        attempt: &mut Attempt,
+        &mut self,
         stage: Stage,
         subjects: Vec<SubjectId>,
     ) -> Result<Prepared, FoldingError> {
+        let attempt = self.attempt.as_mut().ok_or(SumError::Empty)?;
         let sum = attempt
             .sum
             .as_mut()
             .map_err(|error| FoldingError::Sum(std::mem::replace(error, SumError::Empty)))?;
         let requests = sum.advance(stage)?;
+        let round = attempt.round;
         // From the answers to these two on, something is released to the server.
         let due = matches!(stage, Stage::Update | Stage::MaskedInput);
-        let debit = due.then(|| self.debit(attempt.round, subjects)).transpose()?.flatten();
+        let debit = due.then(|| self.debit(round, subjects)).transpose()?.flatten();
         Ok(Prepared { requests, debit })
     }
 
     /// Makes the attempt's debit durable, if the task has a privacy policy.
     fn debit(&self, round: RoundId, subjects: Vec<SubjectId>) -> Result<Option<Debit>, StoreError> {
         let Some(privacy) = &self.privacy else { return Ok(None) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let debit = Debit {
             round: round.round,
             attempt: round.attempt,
-            unix_seconds: now.as_secs(),
+            unix_seconds: unix_seconds(),
             rho: privacy.cost(1).value(),
             subjects,
         };
@@ -271,24 +297,22 @@ impl Worker {
     }
 
     /// Durable when it returns.
-    fn make_model(
-        &mut self,
-        figures: &RoundFigures,
-        attempt: &mut Attempt,
-    ) -> Result<GlobalModel, FoldingError> {
+    fn make_model(&mut self, figures: &RoundFigures) -> Result<GlobalModel, FoldingError> {
         let start = Instant::now();
+        let mut attempt = self.attempt.take().ok_or(SumError::Empty)?;
         let debit = if self.releases_at_the_end() {
             let subjects = attempt.subjects.iter().copied().collect();
             self.debit(attempt.round, subjects)?
         } else {
             None
         };
-        let sum = match &mut attempt.sum {
-            Ok(sum) => sum,
-            Err(error) => return Err(std::mem::replace(error, SumError::Empty).into()),
-        };
-        let Mean { delta, within_clip } = sum.mean(self.noise.as_ref())?;
-        let clipping_norm = self.next_clipping_norm(attempt.clipping_norm, within_clip);
+        let Mean { mut delta, within_clip } = attempt.sum?.mean(self.noise.as_ref())?;
+        if attempt.undiscounted > 0 {
+            // Stale updates count less, and the others no more for it.
+            let share = attempt.discounted as f64 / attempt.undiscounted as f64;
+            delta.iter_mut().for_each(|value| *value *= share);
+        }
+        let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
         let parameters = self.optimizer.step(&self.parameters, &delta)?;
         let file = Bytes::from(safetensors::write(&self.spec, &parameters)?);
         let record = RoundRecord {
@@ -304,9 +328,28 @@ impl Worker {
             bytes_down: figures.traffic.1,
             quality: None,
             clipping_norm,
+            restored: None,
         };
         self.store.commit(&self.task, &record, &file)?;
-        Ok(GlobalModel { record, file, parameters: Arc::new(parameters), debit })
+        let parameters = Arc::new(parameters);
+        self.go_on_from(&parameters);
+        Ok(GlobalModel { record, file, parameters, debit })
+    }
+
+    /// Goes on from a model that is durable.
+    fn go_on_from(&mut self, parameters: &Arc<Vec<f32>>) {
+        self.parameters = Arc::clone(parameters);
+        if let Err(error) = self.store.prune(&self.task, &self.keep) {
+            tracing::warn!(task = %self.task, %error, "old models cannot be removed");
+        }
+    }
+
+    /// Durable when it returns.
+    fn roll_back(&mut self, to: u64) -> Result<GlobalModel, RollBackError> {
+        let (record, file) = self.store.roll_back(&self.task, to, unix_seconds())?;
+        let parameters = Arc::new(safetensors::read(&self.spec, &file)?);
+        self.go_on_from(&parameters);
+        Ok(GlobalModel { record, file, parameters, debit: None })
     }
 
     /// Whether the model is the first that anybody but the server sees of the
@@ -325,4 +368,9 @@ impl Worker {
         };
         Some(adapted().unwrap_or(clip))
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -6,13 +6,14 @@ use http::header::UPGRADE;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::listen::Connection;
-use super::problem::{problem, unavailable};
+use super::problem::{denied, problem, unavailable};
 use crate::server::Server;
 use crate::session;
 
@@ -47,17 +48,22 @@ fn connect(
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         return response;
     };
+    let entrance = match server.access.upgrade(connection.peer, request.headers(), Instant::now()) {
+        Ok(entrance) => entrance,
+        Err(refusal) => return denied(refusal),
+    };
     let shared = Arc::clone(server);
     server.sessions.spawn(async move {
         match upgrade.await {
             Ok(stream) => {
-                let accepted = connection.accepted;
-                session::serve(TokioIo::new(stream), accepted, shared).await;
+                let (accepted, address) = (connection.accepted, entrance.address);
+                session::serve(TokioIo::new(stream), accepted, address, shared).await;
             }
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }
-        // The place among the server's connections is kept until here.
-        drop(connection);
+        // The places among the server's and the address's connections are kept
+        // until here.
+        drop((connection, entrance.place));
     });
     response.map(|()| Default::default())
 }

@@ -1,38 +1,45 @@
-//! The loop that accepts connections: a cap on their number, a time limit on
-//! their headers, and an orderly end.
+//! The loop that accepts connections: limits on their number, in all and from
+//! one address, TLS, limits on their headers and on what they leave unread, and
+//! an orderly end.
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use warp::reply::Response;
 
+use super::headers::Asked;
 use super::routes;
+use super::stall::Impatient;
+use crate::access::{Denied, Place};
 use crate::metrics::Metrics;
 use crate::server::Server;
 
-/// Most bytes of a request's head.
-const HEAD_BYTES: usize = 16 << 10;
 /// How long requests in progress may take once the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// After a failed accept, for example for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What a connection beyond the cap gets.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\n\
-    content-length: 0\r\nconnection: close\r\n\r\n";
+/// How long those beyond the cap are asked to stay away.
+const FULL: Duration = Duration::from_secs(10);
+/// How much longer than a session a connection waits for its peer to take what it
+/// is sent: the session can say why it ends.
+const MARGIN: Duration = Duration::from_secs(5);
 
-/// Connections beyond the cap that get an answer at the same time, and how long
+/// Connections that are turned away with an answer at the same time, and how long
 /// they may take.
 const ANTECHAMBER: usize = 32;
 const NO: Duration = Duration::from_secs(1);
@@ -40,13 +47,16 @@ const NO: Duration = Duration::from_secs(1);
 /// A connection's place among those that are open.
 pub(super) struct Connection {
     pub(super) accepted: Instant,
+    /// The other end: a client, or a proxy.
+    pub(super) peer: IpAddr,
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
+    _place: Option<Place>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.connections.decrement(1.0);
+        self.metrics.connections.down();
     }
 }
 
@@ -57,55 +67,30 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(server.config.max_connections));
-    let antechamber = Arc::new(Semaphore::new(ANTECHAMBER));
-    let service = TowerToHyperService::new(warp::service(routes(server)));
+    let door = Door::new(server);
+    let routes = TowerToHyperService::new(warp::service(routes(server)));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
-            server.metrics.connections_refused.increment(1);
-            // Beyond these few a connection is just dropped.
-            if let Ok(place) = Arc::clone(&antechamber).try_acquire_owned() {
-                tokio::spawn(async move {
-                    // Whoever is slow to take no for an answer is dropped.
-                    let _ = timeout(NO, turn_away(stream)).await;
-                    drop(place);
-                });
-            }
-            continue;
-        };
-        server.metrics.connections.increment(1.0);
-        let connection = Arc::new(Connection {
-            accepted: Instant::now(),
-            metrics: Arc::clone(&server.metrics),
-            _permit: permit,
-        });
-        let service = service.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&connection));
-            service.call(request)
-        });
-        // Small messages must not wait for acknowledgements of earlier ones.
-        let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(server.config.handshake_timeout)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        connections.spawn(until_closed(connection, server.shutdown.clone()));
+        let Some((stream, connection)) = door.admit(stream, peer.ip()) else { continue };
+        let (routes, server) = (routes.clone(), Arc::clone(server));
+        // Two tasks of different sizes: without TLS there is nothing to keep for it.
+        if server.tls.is_some() {
+            connections.spawn(encrypted(stream, connection, routes, server));
+        } else {
+            connections.spawn(conversation(stream, connection, routes, server));
+        }
     }
     drop(listener);
     server.shutdown.cancel();
@@ -115,11 +100,137 @@ pub(crate) async fn serve(
     }
 }
 
+/// Decides which connections may stay.
+struct Door {
+    server: Arc<Server>,
+    places: Arc<Semaphore>,
+    antechamber: Arc<Semaphore>,
+}
+
+impl Door {
+    fn new(server: &Arc<Server>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            places: Arc::new(Semaphore::new(server.config.max_connections)),
+            antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
+        }
+    }
+
+    /// The connection with its places, unless it is turned away.
+    fn admit(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+    ) -> Option<(Impatient<TcpStream>, Arc<Connection>)> {
+        let (server, peer) = (&self.server, peer.to_canonical());
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+            server.metrics.connections_refused.increment(1);
+            let problem = "the server has as many connections as it takes";
+            self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
+            return None;
+        };
+        let now = Instant::now();
+        let handshake = match server.tls {
+            Some(_) => server.access.tls_handshake(peer, now),
+            None => Ok(()),
+        };
+        let place = match handshake.and_then(|()| server.access.connection(peer)) {
+            Ok(place) => place,
+            Err(Denied { reason, retry_after }) => {
+                let wait = retry_after.unwrap_or(FULL);
+                self.turn_away(stream, reason.status(), reason.sentence(), wait);
+                return None;
+            }
+        };
+        server.metrics.connections.up();
+        let connection = Connection {
+            accepted: now,
+            peer,
+            metrics: Arc::clone(&server.metrics),
+            _permit: permit,
+            _place: place,
+        };
+        // Small messages must not wait for acknowledgements of earlier ones.
+        let _ = stream.set_nodelay(true);
+        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN);
+        Some((stream, Arc::new(connection)))
+    }
+
+    /// Says no in the background, to a few at a time. Beyond these few, and where
+    /// TLS is spoken, a connection is just dropped.
+    fn turn_away(&self, stream: TcpStream, status: StatusCode, problem: &str, wait: Duration) {
+        if self.server.tls.is_some() {
+            return;
+        }
+        if let Ok(place) = Arc::clone(&self.antechamber).try_acquire_owned() {
+            let answer = super::problem::raw(status, problem, wait);
+            tokio::spawn(async move {
+                // Whoever is slow to take no for an answer is dropped.
+                let _ = timeout(NO, turn_away(stream, &answer)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Serves one connection after its TLS handshake.
+async fn encrypted<R>(
+    stream: Impatient<TcpStream>,
+    connection: Arc<Connection>,
+    routes: R,
+    server: Arc<Server>,
+) where
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    let Some(tls) = &server.tls else { return };
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        () = server.shutdown.cancelled() => return,
+    };
+    match accepted {
+        Ok(stream) => conversation(stream, connection, routes, Arc::clone(&server)).await,
+        Err(error) => {
+            server.metrics.tls_failures.increment(1);
+            tracing::debug!(peer = %connection.peer, %error, "the TLS handshake failed");
+        }
+    }
+}
+
+/// Serves one connection's requests.
+async fn conversation<S, R>(stream: S, connection: Arc<Connection>, routes: R, server: Arc<Server>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    let (limits, shutdown) = (&server.config.limits, server.shutdown.clone());
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes);
+    let shared = Arc::clone(&server);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let server = Arc::clone(&shared);
+        let secure = server.tls.is_some();
+        let asked = Asked::new(request.uri().path(), request.headers(), secure);
+        request.extensions_mut().insert(Arc::clone(&connection));
+        let answer = routes.call(request);
+        async move {
+            let mut response = answer.await?;
+            asked.dress(&server.access.settings().origins, response.headers_mut());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    until_closed(connection, shutdown).await;
+}
+
 /// Serves one connection; once the server stops, only the request in progress.
-async fn until_closed<S>(
-    connection: http1::UpgradeableConnection<TokioIo<TcpStream>, S>,
+async fn until_closed<I, S>(
+    connection: http1::UpgradeableConnection<I, S>,
     shutdown: CancellationToken,
 ) where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     S: HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::ResBody: 'static,
@@ -138,13 +249,13 @@ async fn until_closed<S>(
     }
 }
 
-/// Says that the server is full. The request is read first, as far as it is
-/// short: a socket that is dropped with unread bytes is reset, and the answer
-/// would be lost.
-async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
+/// Gives a connection an answer and ends it. The request is read first, as far as
+/// it is short: a socket that is dropped with unread bytes is reset, and the
+/// answer would be lost.
+async fn turn_away(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
     let mut request = [0; 4096];
     if stream.read(&mut request).await? > 0 {
-        stream.write_all(FULL).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         while stream.read(&mut request).await? > 0 {}
     }

@@ -1,20 +1,24 @@
 //! Everything over HTTP: the routes, and the loop that serves them.
 //!
-//! The routes only read what coordinators publish; the one way to change
-//! anything is the WebSocket.
+//! The routes only read what coordinators publish. Anything is changed over the
+//! WebSocket, by clients, or below `/v1/admin`, by operators.
 
+mod admin;
 mod connect;
+mod headers;
 mod listen;
 mod models;
 mod page;
 mod privacy;
 mod problem;
+mod stall;
 mod tasks;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -23,9 +27,13 @@ use crate::server::Server;
 
 pub(crate) use listen::serve;
 
-/// All routes. Sites that embed a task live on other origins, so every answer
-/// may be read from anywhere.
+/// All routes. The loop adds the headers that every answer has.
 fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    admin::route(server).or(public(server)).unify().boxed()
+}
+
+/// What everybody may ask for.
+fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     connect::route(server)
         .or(tasks::routes(server))
         .unify()
@@ -41,11 +49,6 @@ fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .unify()
         .recover(problem::recover)
         .unify()
-        .map(|mut response: Response| {
-            let any = HeaderValue::from_static("*");
-            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
-            response
-        })
         .boxed()
 }
 
@@ -54,7 +57,7 @@ fn health(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let healthy = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
     let server = Arc::clone(server);
     let ready = warp::path!("readyz").and(warp::get()).map(move || {
-        if server.shutdown.is_cancelled() {
+        if server.is_draining() {
             return problem::unavailable("the server is going away");
         }
         "ready\n".into_response()
@@ -68,6 +71,7 @@ fn metrics(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .map(move || {
             server.metrics.upload_bytes.set(server.budget_used() as f64);
+            server.metrics.upload_budget.set(server.config.upload_budget as f64);
             let mut response = server.metrics.render().into_response();
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, kind);

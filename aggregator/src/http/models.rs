@@ -43,20 +43,20 @@ async fn find(
     server: &Server,
     sha256: &Sha256Hash,
 ) -> Result<Option<(Arc<Task>, Bytes)>, Response> {
-    for task in server.tasks.values() {
+    let tasks = server.tasks();
+    for task in &tasks {
         if let Some(file) = server.models.in_memory(&task.config.id, sha256) {
             return Ok(Some((Arc::clone(task), file)));
         }
     }
-    let owner = server
-        .tasks
-        .values()
+    let owner = tasks
+        .into_iter()
         .find(|task| task.view.borrow().history.iter().any(|record| record.sha256 == *sha256));
     let Some(task) = owner else { return Ok(None) };
     let (models, id, hash) = (Arc::clone(&server.models), task.config.id.clone(), *sha256);
     let read = tokio::task::spawn_blocking(move || models.stored(&id, &hash)).await;
     match read {
-        Ok(Ok(file)) => Ok(file.map(|file| (Arc::clone(task), file))),
+        Ok(Ok(file)) => Ok(file.map(|file| (task, file))),
         Ok(Err(error)) => {
             tracing::error!(task = %task.config.id, %error, "cannot read a model");
             Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read"))

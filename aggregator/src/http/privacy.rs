@@ -40,7 +40,7 @@ pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
 }
 
 async fn ledger(server: Arc<Server>, id: String) -> Response {
-    let task = TaskId::new(id).ok().filter(|id| server.tasks.contains_key(id));
+    let task = TaskId::new(id).ok().filter(|id| server.task(id).is_some());
     let Some(task) = task else { return not_found("there is no task of this name") };
     let store = Arc::clone(&server.store);
     let read = tokio::task::spawn_blocking(move || lines(store.as_ref(), &task)).await;

@@ -1,5 +1,6 @@
 //! Collecting: the cohort trains and reports. The stage closes at the report
-//! goal, when nobody is left to wait for, or at the deadline.
+//! goal, but not before the minimum duration; when nobody is left to wait for;
+//! or at the deadline.
 //!
 //! A report is an update or, under secure aggregation, the keys with which a
 //! client that has trained takes part in it.
@@ -14,7 +15,7 @@ use super::finalizing::Finalizing;
 use super::roster::Roster;
 use super::securing::Securing;
 use super::{
-    ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundPlan, Stage, Time,
+    ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundPlan, Stage, Tally, Time,
 };
 
 /// A round whose cohort is at work.
@@ -23,9 +24,17 @@ pub(super) struct Collecting {
     round: RoundId,
     /// `None` until the round's privacy debit is durable: nobody is invited
     /// before that.
-    deadline: Option<Time>,
+    term: Option<Term>,
     roster: Roster,
     weight: u64,
+}
+
+/// When the stage may close, and when it has to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Term {
+    /// From here on the report goal closes it.
+    goal_from: Time,
+    deadline: Time,
 }
 
 impl Collecting {
@@ -35,8 +44,8 @@ impl Collecting {
         cohort: BTreeSet<ClientId>,
         context: &mut Context<'_>,
     ) -> Self {
-        context.effects.push(Effect::Open(round));
-        let mut collecting = Self { round, deadline: None, roster: Roster::new(cohort), weight: 0 };
+        context.open(round);
+        let mut collecting = Self { round, term: None, roster: Roster::new(cohort), weight: 0 };
         if context.plan.protection == Protection::DebitFirst {
             context.effects.push(Effect::Advance(round, Stage::Update));
         } else {
@@ -46,8 +55,9 @@ impl Collecting {
     }
 
     fn invite(&mut self, context: &mut Context<'_>) {
+        let goal_from = context.now + context.plan.minimum_duration;
         let deadline = context.now + context.plan.deadline;
-        self.deadline = Some(deadline);
+        self.term = Some(Term { goal_from, deadline });
         let invite = |client| Effect::Invite(client, self.round, deadline);
         context.effects.extend(self.roster.late().map(invite));
     }
@@ -60,8 +70,13 @@ impl Collecting {
         self.roster.clients().collect()
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadline
+    pub(super) fn wake_at(&self, plan: &RoundPlan) -> Option<Time> {
+        let goal = self.term.filter(|_| self.roster.answered() >= plan.report_goal);
+        let deadline = self.term.map(|term| term.deadline);
+        [goal.map(|term| term.goal_from), deadline, self.roster.wake_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
@@ -70,7 +85,7 @@ impl Collecting {
             reported: self.roster.answered(),
             left: self.roster.len() - self.roster.working() - self.roster.answered(),
             weight: self.weight,
-            deadline: self.deadline,
+            deadline: self.term.map(|term| term.deadline),
             ..base
         }
     }
@@ -82,7 +97,7 @@ impl Collecting {
                 let reason = AbandonReason::NotPrepared;
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
-            other => self.roster.follow(other, self.round),
+            other => self.roster.follow(other, self.round, context.grace()),
         }
         Phase::Collecting(self)
     }
@@ -97,6 +112,8 @@ impl Collecting {
     ) -> (Self, UpdateVerdict) {
         let fault = match self.roster.expects(client) {
             Err(fault) => Some(fault),
+            // Before the debit is durable nothing is taken, whoever guesses the round.
+            Ok(()) if self.term.is_none() => Some(UpdateFault::WrongStep),
             Ok(()) if stage != plan.first_stage() => Some(UpdateFault::WrongStep),
             Ok(()) if !self.has_room_for(weight, plan) => {
                 self.roster.lose(client);
@@ -116,28 +133,40 @@ impl Collecting {
         (1..=plan.max_weight).contains(&weight) && weight <= MAX_TOTAL_WEIGHT - self.weight
     }
 
+    /// Dismisses those who have not answered.
+    pub(super) fn dismiss(&self, context: &mut Context<'_>) {
+        context.dismiss(self.roster.late(), self.round);
+    }
+
     /// Closes the stage if it is time to.
-    pub(super) fn review(self, context: &mut Context<'_>) -> Result<Phase, Self> {
-        let Some(deadline) = self.deadline else { return Err(self) };
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+        self.roster.expire(context.now);
+        let Some(Term { goal_from, deadline }) = self.term else { return Err(self) };
         let (working, reported) = (self.roster.working(), self.roster.answered());
-        let over = reported >= context.plan.report_goal || working == 0 || context.now >= deadline;
+        let enough = reported >= context.plan.report_goal && context.now >= goal_from;
+        let over = enough || working == 0 || context.now >= deadline;
         let hopeless = reported + working < context.plan.minimum_reports;
         if !over && !hopeless {
             return Err(self);
         }
-        let dismiss = |client| Effect::Dismiss(client, self.round);
-        context.effects.extend(self.roster.late().map(dismiss));
         if reported < context.plan.minimum_reports {
+            self.dismiss(context);
             let reason = AbandonReason::TooFewReports;
             return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
         }
         if let Protection::Secure { .. } = context.plan.protection {
-            let members = self.roster.going_on();
-            let securing = Securing::begin(self.round, self.roster.len(), members, context);
-            return Ok(Phase::Securing(securing));
+            let members = self.roster.going_on(context.now);
+            context.dismiss(self.roster.left_behind(&members), self.round);
+            return Ok(Phase::Securing(Securing::begin(
+                self.round,
+                self.roster.len(),
+                members,
+                context,
+            )));
         }
-        context.effects.push(Effect::Finalize(self.round));
-        let figures = (self.roster.len(), reported, self.weight);
-        Ok(Phase::Finalizing(Finalizing::new(self.round, figures)))
+        self.dismiss(context);
+        let tally = Tally { cohort: self.roster.len(), reported, weight: self.weight };
+        context.effects.push(Effect::Finalize(self.round, tally));
+        Ok(Phase::Finalizing(Finalizing::new(self.round, tally)))
     }
 }

@@ -2,8 +2,9 @@
 
 use fedra_protocol::RoundId;
 
+use super::paused::Paused;
 use super::selecting::Selecting;
-use super::{Budget, Context, Effect, Phase, RoundPlan};
+use super::{Budget, Context, Effect, Phase, RoundPlan, Standing};
 
 /// Why an attempt came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub enum AbandonReason {
     NotPrepared,
     /// The new model could not be made or stored.
     NotStored,
+    /// The operator stopped the task.
+    Stopped,
+    /// The operator went back to an earlier model.
+    RolledBack,
 }
 
 impl AbandonReason {
@@ -28,6 +33,8 @@ impl AbandonReason {
             Self::TooFewSurvivors => "too_few_survivors",
             Self::NotPrepared => "not_prepared",
             Self::NotStored => "not_stored",
+            Self::Stopped => "stopped",
+            Self::RolledBack => "rolled_back",
         }
     }
 }
@@ -55,7 +62,7 @@ impl Completed {
 
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         context.effects.push(Effect::Complete(self.0));
-        after(context.plan, self.0.round, 0, context.budget)
+        context.go_on_with(context.fresh(self.0.round + 1))
     }
 }
 
@@ -71,25 +78,30 @@ impl Abandoned {
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         let Self(round, reason) = self;
         context.effects.push(Effect::Abandon(round, reason));
-        if context.budget == Budget::Spent {
-            return after(context.plan, round.round - 1, 0, Budget::Spent);
-        }
-        let attempt = round.attempt.saturating_add(1);
-        Phase::Selecting(Selecting::new(RoundId { attempt, ..round }))
+        context.go_on_with(next_attempt(round))
     }
 }
 
 impl Finished {
+    /// The last round, as its first attempt.
     pub(super) fn round(&self) -> RoundId {
         self.0
     }
 }
 
-/// The phase of a task with so many completed rounds; the next one begins with
-/// this attempt.
-pub(super) fn after(plan: &RoundPlan, completed: u64, attempt: u32, budget: Budget) -> Phase {
-    if budget == Budget::Spent || plan.rounds.is_some_and(|rounds| completed >= rounds) {
-        return Phase::Finished(Finished(RoundId { round: completed, attempt: 0 }));
+pub(super) fn next_attempt(round: RoundId) -> RoundId {
+    RoundId { attempt: round.attempt.saturating_add(1), ..round }
+}
+
+/// The phase between two rounds, before `next`; the end if there is to be none.
+pub(super) fn before(next: RoundId, plan: &RoundPlan, budget: Budget, standing: Standing) -> Phase {
+    let finished = Finished(RoundId { round: next.round - 1, attempt: 0 });
+    if budget == Budget::Spent || plan.rounds.is_some_and(|rounds| next.round > rounds) {
+        return Phase::Finished(finished);
     }
-    Phase::Selecting(Selecting::new(RoundId { round: completed + 1, attempt }))
+    match standing {
+        Standing::Running => Phase::Selecting(Selecting::new(next)),
+        Standing::Paused => Phase::Paused(Paused::new(next)),
+        Standing::Stopped => Phase::Finished(finished),
+    }
 }

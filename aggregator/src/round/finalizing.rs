@@ -4,20 +4,18 @@
 use fedra_protocol::RoundId;
 
 use super::ended::{AbandonReason, Abandoned, Completed};
-use super::{Event, Phase, Progress};
+use super::{Event, Phase, Progress, Tally};
 
 /// A round whose reports are all in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finalizing {
     round: RoundId,
-    cohort: usize,
-    reported: usize,
-    weight: u64,
+    tally: Tally,
 }
 
 impl Finalizing {
-    pub(super) fn new(round: RoundId, (cohort, reported, weight): (usize, usize, u64)) -> Self {
-        Self { round, cohort, reported, weight }
+    pub(super) fn new(round: RoundId, tally: Tally) -> Self {
+        Self { round, tally }
     }
 
     pub(super) fn round(&self) -> RoundId {
@@ -25,13 +23,8 @@ impl Finalizing {
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
-        Progress {
-            cohort: self.cohort,
-            reported: self.reported,
-            left: self.cohort - self.reported,
-            weight: self.weight,
-            ..base
-        }
+        let Tally { cohort, reported, weight } = self.tally;
+        Progress { cohort, reported, left: cohort - reported, weight, ..base }
     }
 
     pub(super) fn handle(self, event: Event) -> Phase {

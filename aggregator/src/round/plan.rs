@@ -1,7 +1,11 @@
-//! The numbers that govern a task's rounds, and the machine's notion of time.
+//! The numbers that govern a task's rounds, what an operator has said about
+//! them, and the machine's notion of time.
 
+use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::Stage;
 
@@ -26,11 +30,15 @@ impl Add<Duration> for Time {
 }
 
 /// How rounds are made. The config's validation guarantees
-/// 1 <= minimum_reports <= minimum_cohort <= invited and
-/// minimum_reports <= report_goal <= invited.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// 1 <= minimum_reports <= minimum_cohort <= invited,
+/// minimum_reports <= report_goal <= invited,
+/// minimum_duration <= deadline, and that buffered rounds have no protection.
+#[derive(Debug, Clone, PartialEq)]
 pub struct RoundPlan {
-    /// Clients invited into a round if there are so many.
+    /// When a round begins and ends for its clients.
+    pub mode: Mode,
+    /// Clients invited into a round if there are so many; in buffered rounds,
+    /// most clients at work at a time.
     pub invited: usize,
     /// Fewest clients to start a round with.
     pub minimum_cohort: usize,
@@ -42,12 +50,60 @@ pub struct RoundPlan {
     pub minimum_reports: usize,
     /// From the invitation to the end of collecting.
     pub deadline: Duration,
+    /// From the invitation, so long the report goal closes no synchronous
+    /// round: reports beyond it count too.
+    pub minimum_duration: Duration,
+    /// How long a client whose connection broke is still waited for.
+    pub reconnect_grace: Duration,
+    /// Clients that may stay although they are not invited; without it, all.
+    pub waiting_room: Option<usize>,
+    /// The others are to come back after this, or up to twice as long.
+    pub retry_after: Duration,
     /// Largest weight of one report.
     pub max_weight: u64,
     /// Rounds that the task has, if limited.
     pub rounds: Option<u64>,
     /// What a round does besides collecting updates.
     pub protection: Protection,
+}
+
+/// When a round begins and ends for its clients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mode {
+    /// A cohort starts together, from the same model (McMahan et al. 2017).
+    Synchronous,
+    /// Every client starts by itself, from the newest model, and what it
+    /// reports counts in the round that is open by then (Nguyen et al. 2022,
+    /// FedBuff).
+    Buffered {
+        /// Most models that may have been made since a report's own.
+        max_staleness: u32,
+        /// `a` in the factor `(1 + staleness)^-a` on a report's weight, 0 to 10.
+        staleness_exponent: f64,
+    },
+}
+
+impl Mode {
+    /// Models that may be made while a report is on its way.
+    #[must_use]
+    pub fn max_staleness(self) -> u32 {
+        match self {
+            Self::Synchronous => 0,
+            Self::Buffered { max_staleness, .. } => max_staleness,
+        }
+    }
+
+    /// The factor on a report's weight: `(1 + staleness)^-a`, above 0 and at
+    /// most 1 (Nguyen et al. 2022, section 5).
+    #[must_use]
+    pub fn discount(self, staleness: u32) -> f64 {
+        match self {
+            Self::Synchronous => 1.0,
+            Self::Buffered { staleness_exponent, .. } => {
+                (1.0 + f64::from(staleness)).powf(-staleness_exponent)
+            }
+        }
+    }
 }
 
 /// How a round protects its updates, as far as its order of events goes.
@@ -81,6 +137,53 @@ impl RoundPlan {
         match self.protection {
             Protection::Secure { step_deadline } => step_deadline,
             Protection::None | Protection::DebitFirst => self.deadline,
+        }
+    }
+}
+
+/// What an operator does to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// No new round after the one under way.
+    Pause,
+    /// Rounds go on.
+    Resume,
+    /// The task ends; it never goes on.
+    Stop,
+}
+
+/// What an operator's last word about a task was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Rounds are made.
+    #[default]
+    Running,
+    /// No new round is begun.
+    Paused,
+    /// The task is over.
+    Stopped,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+impl Standing {
+    /// What holds after an operation. Nothing brings a stopped task back.
+    #[must_use]
+    pub fn after(self, operation: Operation) -> Self {
+        match (self, operation) {
+            (Self::Stopped, _) | (_, Operation::Stop) => Self::Stopped,
+            (_, Operation::Pause) => Self::Paused,
+            (_, Operation::Resume) => Self::Running,
         }
     }
 }

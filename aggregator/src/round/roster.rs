@@ -1,37 +1,94 @@
 //! Who is expected to answer, and who has: the bookkeeping that every stage of
-//! a round shares.
+//! a synchronous round shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedra_protocol::{Availability, RoundId, UpdateFault};
 
-use super::{ClientId, Event};
+use super::{ClientId, Event, Time};
+
+/// Whether a client can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    Here,
+    /// Its connection broke; it is waited for until then.
+    Away(Time),
+    /// Its connection broke too long ago to be waited for.
+    Missing,
+}
+
+impl Link {
+    /// The connection broke; the grace ends at `until`.
+    pub(super) fn lost(self, until: Time) -> Self {
+        match self {
+            Self::Here => Self::Away(until),
+            other => other,
+        }
+    }
+}
 
 /// Where a client stands in a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Expected to answer.
-    Working,
+    /// Has not answered.
+    Expected(Link),
     /// Its answer was accepted.
-    Answered,
+    Answered(Link),
     /// Its answer counts, but it has left since: nothing more is expected.
     AnsweredAndLeft,
     /// Left, declined, paused or was refused: nothing more is expected.
     Gone,
 }
 
+impl Part {
+    fn is_waited_for(self) -> bool {
+        matches!(self, Self::Expected(Link::Here | Link::Away(_)))
+    }
+
+    fn counts(self) -> bool {
+        matches!(self, Self::Answered(_) | Self::AnsweredAndLeft)
+    }
+
+    /// When the stage stops to wait for it, if its connection is broken.
+    fn grace(self) -> Option<Time> {
+        match self {
+            Self::Expected(Link::Away(until)) => Some(until),
+            _ => None,
+        }
+    }
+}
+
 /// The clients of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Roster {
     parts: BTreeMap<ClientId, Part>,
+    /// The ends of the graces that run.
+    graces: BTreeSet<(Time, ClientId)>,
     working: usize,
     answered: usize,
 }
 
 impl Roster {
     pub(super) fn new(clients: impl IntoIterator<Item = ClientId>) -> Self {
-        let parts: BTreeMap<_, _> = clients.into_iter().map(|c| (c, Part::Working)).collect();
-        Self { working: parts.len(), parts, answered: 0 }
+        Self::with(clients.into_iter().map(|client| (client, Link::Here)))
+    }
+
+    fn with(clients: impl Iterator<Item = (ClientId, Link)>) -> Self {
+        let parts: BTreeMap<_, _> = clients.map(|(c, link)| (c, Part::Expected(link))).collect();
+        let grace = |(client, part): (&ClientId, &Part)| Some((part.grace()?, *client));
+        let graces = parts.iter().filter_map(grace).collect();
+        let working = parts.values().filter(|part| part.is_waited_for()).count();
+        Self { parts, graces, working, answered: 0 }
+    }
+
+    /// The next stage, with those who have answered and can still be asked: the
+    /// connected ones, and those whose grace runs.
+    pub(super) fn going_on(&self, now: Time) -> Self {
+        Self::with(self.parts.iter().filter_map(|(client, part)| match part {
+            Part::Answered(link @ Link::Here) => Some((*client, *link)),
+            Part::Answered(link @ Link::Away(until)) if *until > now => Some((*client, *link)),
+            _ => None,
+        }))
     }
 
     /// Clients there were at the start of the stage.
@@ -39,7 +96,7 @@ impl Roster {
         self.parts.len()
     }
 
-    /// Clients at work.
+    /// Clients at work, those in their grace too.
     pub(super) fn working(&self) -> usize {
         self.working
     }
@@ -49,73 +106,110 @@ impl Roster {
         self.answered
     }
 
+    /// When the next grace ends.
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        self.graces.first().map(|(until, _)| *until)
+    }
+
     /// Everybody of the stage.
     pub(super) fn clients(&self) -> impl Iterator<Item = ClientId> {
         self.parts.keys().copied()
     }
 
-    /// Those who are expected to answer.
+    /// Those who have not answered and may still try to, the missing ones too.
     pub(super) fn late(&self) -> impl Iterator<Item = ClientId> {
-        self.with(Part::Working)
+        self.parts
+            .iter()
+            .filter(|(_, part)| matches!(part, Part::Expected(_)))
+            .map(|(client, _)| *client)
     }
 
-    /// Those who have answered and are still there: who can be asked again.
-    pub(super) fn going_on(&self) -> impl Iterator<Item = ClientId> {
-        self.with(Part::Answered)
-    }
-
-    fn with(&self, part: Part) -> impl Iterator<Item = ClientId> {
-        self.parts.iter().filter(move |(_, is)| **is == part).map(|(client, _)| *client)
+    /// Those who are not in the next stage and may still try to answer in it.
+    pub(super) fn left_behind(&self, next: &Self) -> impl Iterator<Item = ClientId> {
+        self.parts
+            .iter()
+            .filter(|(client, part)| {
+                matches!(part, Part::Expected(_) | Part::Answered(_))
+                    && !next.parts.contains_key(client)
+            })
+            .map(|(client, _)| *client)
     }
 
     /// Whether the client's answer may count now; why not otherwise.
     pub(super) fn expects(&self, client: ClientId) -> Result<(), UpdateFault> {
         match self.parts.get(&client) {
             None | Some(Part::Gone) => Err(UpdateFault::NotInCohort),
-            Some(Part::Answered | Part::AnsweredAndLeft) => Err(UpdateFault::Duplicate),
-            Some(Part::Working) => Ok(()),
+            Some(Part::Answered(_) | Part::AnsweredAndLeft) => Err(UpdateFault::Duplicate),
+            Some(Part::Expected(_)) => Ok(()),
         }
     }
 
     /// Counts the answer of a client that was expected.
     pub(super) fn count(&mut self, client: ClientId) {
-        if let Some(part @ Part::Working) = self.parts.get_mut(&client) {
-            *part = Part::Answered;
-            self.working -= 1;
-            self.answered += 1;
-        }
+        self.turn(client, |part| match part {
+            Part::Expected(link) => Part::Answered(link),
+            other => other,
+        });
     }
 
     /// Nothing more is expected from the client. What it has answered counts.
     pub(super) fn lose(&mut self, client: ClientId) {
-        match self.parts.get_mut(&client) {
-            Some(part @ Part::Working) => {
-                *part = Part::Gone;
-                self.working -= 1;
-            }
-            Some(part @ Part::Answered) => *part = Part::AnsweredAndLeft,
-            _ => {}
-        }
+        self.turn(client, |part| match part {
+            Part::Expected(_) | Part::Gone => Part::Gone,
+            Part::Answered(_) | Part::AnsweredAndLeft => Part::AnsweredAndLeft,
+        });
     }
 
     /// The client's answer turned out to be worthless.
     pub(super) fn strike(&mut self, client: ClientId) {
-        self.lose(client);
-        if let Some(part @ Part::AnsweredAndLeft) = self.parts.get_mut(&client) {
-            *part = Part::Gone;
-            self.answered -= 1;
+        self.turn(client, |_| Part::Gone);
+    }
+
+    /// Stops to wait for those whose grace is over.
+    pub(super) fn expire(&mut self, now: Time) {
+        while let Some((until, client)) = self.graces.first().copied()
+            && until <= now
+        {
+            self.relink(client, |_| Link::Missing);
         }
     }
 
-    /// Follows an event that ends a client's part in `round`.
-    pub(super) fn follow(&mut self, event: Event, round: RoundId) {
+    /// Follows what happens to the clients of `round`; a grace that starts now
+    /// ends at `grace`.
+    pub(super) fn follow(&mut self, event: Event, round: RoundId, grace: Time) {
         match event {
+            Event::Lost(client) => self.relink(client, |link| link.lost(grace)),
+            Event::Returned(client) => self.relink(client, |_| Link::Here),
             Event::Left(client) | Event::AvailabilityChanged(client, Availability::Paused) => {
                 self.lose(client);
             }
             Event::Declined(client, of) if of == round => self.lose(client),
             Event::Refused(client, of) if of == round => self.strike(client),
             _ => {}
+        }
+    }
+
+    fn relink(&mut self, client: ClientId, into: impl FnOnce(Link) -> Link) {
+        self.turn(client, |part| match part {
+            Part::Expected(link) => Part::Expected(into(link)),
+            Part::Answered(link) => Part::Answered(into(link)),
+            other => other,
+        });
+    }
+
+    /// Changes a client's part, and the counts with it.
+    fn turn(&mut self, client: ClientId, into: impl FnOnce(Part) -> Part) {
+        let Some(part) = self.parts.get_mut(&client) else { return };
+        let (old, new) = (*part, into(*part));
+        *part = new;
+        self.working =
+            self.working - usize::from(old.is_waited_for()) + usize::from(new.is_waited_for());
+        self.answered = self.answered - usize::from(old.counts()) + usize::from(new.counts());
+        if let Some(until) = old.grace() {
+            self.graces.remove(&(until, client));
+        }
+        if let Some(until) = new.grace() {
+            self.graces.insert((until, client));
         }
     }
 }

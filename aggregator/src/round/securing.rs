@@ -10,7 +10,7 @@ use fedra_protocol::{RoundId, RoundPhase, UpdateFault, UpdateVerdict};
 use super::ended::{AbandonReason, Abandoned};
 use super::finalizing::Finalizing;
 use super::roster::Roster;
-use super::{ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Time};
+use super::{ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Tally, Time};
 
 /// A stage of secure aggregation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,10 @@ impl Securing {
     pub(super) fn begin(
         round: RoundId,
         invited: usize,
-        members: impl Iterator<Item = ClientId>,
+        roster: Roster,
         context: &mut Context<'_>,
     ) -> Self {
         context.effects.push(Effect::Advance(round, Stage::Shares));
-        let roster = Roster::new(members);
         Self { round, stage: Stage::Shares, deadline: None, roster, invited, survivors: 0 }
     }
 
@@ -47,8 +46,8 @@ impl Securing {
         self.roster.clients().collect()
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadline
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        self.deadline.into_iter().chain(self.roster.wake_at()).min()
     }
 
     pub(super) fn phase(&self) -> RoundPhase {
@@ -60,10 +59,10 @@ impl Securing {
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
-        let there = self.roster.working() + self.roster.answered();
-        let reported = match self.stage {
-            Stage::UnmaskingShares => self.survivors,
-            _ => self.roster.answered(),
+        // What is in the sum stays there, whoever helps to unmask it.
+        let (reported, there) = match self.stage {
+            Stage::UnmaskingShares => (self.survivors, self.survivors),
+            _ => (self.roster.answered(), self.roster.working() + self.roster.answered()),
         };
         Progress {
             cohort: self.invited,
@@ -84,7 +83,7 @@ impl Securing {
                 let reason = AbandonReason::NotPrepared;
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
-            other => self.roster.follow(other, self.round),
+            other => self.roster.follow(other, self.round, context.grace()),
         }
         Phase::Securing(self)
     }
@@ -110,8 +109,14 @@ impl Securing {
         if self.stage == Stage::UnmaskingShares { 1 } else { plan.minimum_reports }
     }
 
+    /// Dismisses those who have not answered.
+    pub(super) fn dismiss(&self, context: &mut Context<'_>) {
+        context.dismiss(self.roster.late(), self.round);
+    }
+
     /// Closes the stage if it is time to.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+        self.roster.expire(context.now);
         let Some(deadline) = self.deadline else { return Err(self) };
         let (working, answered) = (self.roster.working(), self.roster.answered());
         let minimum = self.minimum(context.plan);
@@ -120,9 +125,8 @@ impl Securing {
         if !over && !hopeless {
             return Err(self);
         }
-        let dismiss = |client| Effect::Dismiss(client, self.round);
-        context.effects.extend(self.roster.late().map(dismiss));
         if answered < minimum {
+            self.dismiss(context);
             let reason = AbandonReason::TooFewSurvivors;
             return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
         }
@@ -131,16 +135,22 @@ impl Securing {
                 self.survivors = answered;
                 Stage::UnmaskingShares
             }
-            Stage::UnmaskingShares => {
-                context.effects.push(Effect::Finalize(self.round));
-                let figures = (self.invited, self.survivors, self.survivors as u64);
-                return Ok(Phase::Finalizing(Finalizing::new(self.round, figures)));
-            }
+            Stage::UnmaskingShares => return Ok(self.finalize(context)),
             Stage::Update | Stage::Keys | Stage::Shares => Stage::MaskedInput,
         };
-        self.roster = Roster::new(self.roster.going_on());
+        let members = self.roster.going_on(context.now);
+        context.dismiss(self.roster.left_behind(&members), self.round);
+        self.roster = members;
         self.deadline = None;
         context.effects.push(Effect::Advance(self.round, self.stage));
         Ok(Phase::Securing(self))
+    }
+
+    fn finalize(self, context: &mut Context<'_>) -> Phase {
+        self.dismiss(context);
+        let (cohort, reported) = (self.invited, self.survivors);
+        let tally = Tally { cohort, reported, weight: reported as u64 };
+        context.effects.push(Effect::Finalize(self.round, tally));
+        Phase::Finalizing(Finalizing::new(self.round, tally))
     }
 }

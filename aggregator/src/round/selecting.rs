@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use fedra_protocol::RoundId;
-use rand::seq::index;
 
+use super::buffering::Buffering;
 use super::collecting::Collecting;
-use super::{ClientId, Context, RoundPlan, Time};
+use super::pool::sample;
+use super::{ClientId, Context, Mode, Phase, RoundPlan, Time, pacing};
 
 /// A round that has not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Selecting {
     /// invited are there, after the selection window when the minimum is. A
     /// second attempt always waits for the window, so that clients which
     /// decline at once do not make rounds spin.
-    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Collecting, Self> {
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
         let available = context.pool.available().count();
         if available < context.plan.minimum_cohort {
             self.quorum_since = None;
@@ -46,16 +47,20 @@ impl Selecting {
         if !waited && !complete {
             return Err(self);
         }
-        Ok(self.start(context))
+        Ok(match context.plan.mode {
+            Mode::Synchronous => Phase::Collecting(self.start(context)),
+            Mode::Buffered { .. } => Phase::Buffering(Buffering::open(self.round, context)),
+        })
     }
 
     fn start(self, context: &mut Context<'_>) -> Collecting {
         let available: Vec<ClientId> = context.pool.available().collect();
-        let amount = available.len().min(context.plan.invited);
-        let cohort: BTreeSet<ClientId> = index::sample(context.rng, available.len(), amount)
-            .into_iter()
-            .map(|i| available[i])
-            .collect();
-        Collecting::open(self.round, cohort, context)
+        let cohort: BTreeSet<ClientId> =
+            sample(&available, context.plan.invited, context.rng).into_iter().collect();
+        let waiting: Vec<ClientId> =
+            available.into_iter().filter(|client| !cohort.contains(client)).collect();
+        let collecting = Collecting::open(self.round, cohort, context);
+        pacing::steer(&waiting, context);
+        collecting
     }
 }

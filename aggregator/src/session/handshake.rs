@@ -1,57 +1,118 @@
 //! Hello, Welcome, CheckIn, CheckedIn: who the client is and which task it
 //! wants to take part in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RefusalCode, RoundPhase,
-    ServerMessage, SubjectId, TaskId, Welcome,
+    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, RoundPhase, ServerMessage,
+    SubjectId, TaskId, Token, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::End;
+use super::seat::Seat;
 use super::socket::{Incoming, Socket};
-use crate::coordinator::{Command, Order};
+use crate::access::{Admission, Admitted};
+use crate::coordinator::{Command, ConnectionId, Departure, Join, Joined, Leave, Link, Order};
 use crate::round::ClientId;
 use crate::server::Server;
 use crate::task::Task;
 
-/// A client that has checked in. Dropping it tells the coordinator.
-pub(super) struct Session {
-    pub(super) client: ClientId,
-    pub(super) task: Arc<Task>,
-    pub(super) orders: watch::Receiver<Order>,
-    /// Reserved at the check-in, so that leaving never waits.
-    leave: Option<mpsc::OwnedPermit<Command>>,
+/// A client that has checked in, and where it goes on from.
+pub(super) struct CheckedInAs {
+    pub(super) membership: Membership,
+    pub(super) seat: Seat,
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(permit) = self.leave.take() {
-            permit.send(Command::Leave(self.client));
+/// A connection's place among its task's clients. Dropping it tells the
+/// coordinator.
+pub(super) struct Membership {
+    client: ClientId,
+    task: Arc<Task>,
+    orders: watch::Receiver<Order>,
+    cut: CancellationToken,
+    exit: Exit,
+    /// Its place among those that the task lets in.
+    _admission: Admission,
+}
+
+impl Membership {
+    pub(super) fn client(&self) -> ClientId {
+        self.client
+    }
+
+    pub(super) fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    /// Cancelled when another connection takes this one's place.
+    pub(super) fn cut(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+
+    /// The newest order, once there is a new one; `None` without a coordinator.
+    /// Safe to cancel.
+    pub(super) async fn order(&mut self) -> Option<Order> {
+        self.orders.changed().await.ok()?;
+        Some(self.orders.borrow_and_update().clone())
+    }
+
+    pub(super) async fn tell(&self, command: Command) -> Result<(), End> {
+        self.task.commands.send(command).await.map_err(|_| End::GoingAway)
+    }
+
+    /// Gives the seat back.
+    pub(super) fn leave(mut self, departure: Departure, seat: Seat) {
+        self.exit.take(departure, seat);
+    }
+}
+
+/// The way out: it is taken once, at the latest when this is dropped.
+struct Exit {
+    connection: ConnectionId,
+    /// Reserved at the check-in, so that leaving never waits.
+    permit: Option<mpsc::OwnedPermit<Command>>,
+}
+
+impl Exit {
+    fn take(&mut self, departure: Departure, seat: Seat) {
+        if let Some(permit) = self.permit.take() {
+            let connection = self.connection;
+            permit.send(Command::Leave(Leave { connection, departure, seat }));
         }
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        self.take(Departure::Lost, Seat::default());
     }
 }
 
 /// Takes the client up to its check-in.
 pub(super) async fn perform<S>(
     socket: &mut Socket<S>,
-    client: ClientId,
+    session_id: String,
+    address: IpAddr,
     server: &Server,
-) -> Result<Session, End>
+) -> Result<CheckedInAs, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     match next(socket).await? {
-        ClientMessage::Hello(hello) => greet(socket, hello, server).await?,
+        ClientMessage::Hello(hello) => greet(socket, hello, session_id, server).await?,
         _ => return Err(unexpected("the first message must be Hello")),
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, subject, .. } => {
-                return check_in(socket, client, (&task, subject), server).await;
+            ClientMessage::CheckIn { task, subject, token } => {
+                let who = Who { address, subject, token };
+                return check_in(socket, who, &task, server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,
             _ => return Err(unexpected("the message after Welcome must be CheckIn")),
@@ -59,7 +120,12 @@ where
     }
 }
 
-async fn greet<S>(socket: &mut Socket<S>, hello: Hello, server: &Server) -> Result<(), End>
+async fn greet<S>(
+    socket: &mut Socket<S>,
+    hello: Hello,
+    session_id: String,
+    server: &Server,
+) -> Result<(), End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -69,8 +135,7 @@ where
             format!("this server speaks version {PROTOCOL_VERSION} of the protocol"),
         ));
     }
-    let session_id = format!("{:016x}", rand::random::<u64>());
-    tracing::debug!(session = session_id, software = hello.software, "hello");
+    tracing::debug!(software = hello.software, "hello");
     let welcome = Welcome {
         version: PROTOCOL_VERSION,
         session_id,
@@ -80,25 +145,36 @@ where
     Ok(socket.send(&ServerMessage::Welcome(welcome)).await?)
 }
 
+/// Who wants to check in, as far as it says.
+struct Who {
+    address: IpAddr,
+    subject: Option<SubjectId>,
+    token: Option<Token>,
+}
+
 async fn check_in<S>(
     socket: &mut Socket<S>,
-    client: ClientId,
-    (id, subject): (&TaskId, Option<SubjectId>),
+    who: Who,
+    id: &TaskId,
     server: &Server,
-) -> Result<Session, End>
+) -> Result<CheckedInAs, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Some(task) = server.tasks.get(id).cloned() else {
+    let Some(task) = server.task(id) else {
         let message = format!("there is no task {id} on this server");
         return Err(End::refuse(RefusalCode::UnknownTask, message));
     };
     socket.count_for(Arc::clone(&task));
-    let status = task.status(&task.view.borrow().clone());
+    let status = task.status(&task.view.borrow().clone(), task.now());
     if status.phase == RoundPhase::Finished {
         let message = format!("the task {id} has had its last round");
         return Err(End::refuse(RefusalCode::TaskClosed, message));
     }
+    let Who { address, subject, token } = who;
+    let now = SystemTime::now();
+    let admitted = server.access.admit(&task.config, token.as_ref(), subject, address, now);
+    let Admitted { subject, guard } = admitted.map_err(|denied| End::Refused(denied.into()))?;
     if task.config.privacy.is_some() && subject.is_none() {
         let message = "this task has a privacy policy: the check-in must name a subject";
         return Err(End::refuse(RefusalCode::UnexpectedMessage, message));
@@ -106,13 +182,32 @@ where
     let description = task.description();
     let checked_in = CheckedIn { task: description, status };
     socket.send(&ServerMessage::CheckedIn(Box::new(checked_in))).await?;
+    join(task, subject, guard).await
+}
 
-    let gone = |_| End::GoingAway;
-    let leave = task.commands.clone().reserve_owned().await.map_err(gone)?;
-    let (sender, orders) = watch::channel(Order::Rest);
-    let join = Command::Join(client, subject, sender);
-    task.commands.send(join).await.map_err(|_| End::GoingAway)?;
-    Ok(Session { client, task, orders, leave: Some(leave) })
+/// Takes a place among the task's clients. The coordinator may first have to
+/// wait for an earlier connection of the same subject to give up its own.
+async fn join(
+    task: Arc<Task>,
+    subject: Option<SubjectId>,
+    admission: Admission,
+) -> Result<CheckedInAs, End> {
+    let permit = task.commands.clone().reserve_owned().await.map_err(|_| End::GoingAway)?;
+    let (order, orders) = watch::channel(Order::Rest);
+    let (connection, cut) = (ConnectionId::next(), CancellationToken::new());
+    let exit = Exit { connection, permit: Some(permit) };
+    let (answer, joined) = oneshot::channel();
+    let link = Link { connection, order, cut: cut.clone() };
+    let command = Command::Join(Join { subject, link, answer });
+    task.commands.send(command).await.map_err(|_| End::GoingAway)?;
+    let Joined { client, seat } = tokio::select! {
+        joined = joined => joined.map_err(|_| End::GoingAway)?,
+        // Yet another connection has come for the same place.
+        () = cut.cancelled() => return Err(End::replaced()),
+    };
+    tracing::debug!(client = client.0, "checked in");
+    let membership = Membership { client, task, orders, cut, exit, _admission: admission };
+    Ok(CheckedInAs { membership, seat })
 }
 
 /// The next message, decoded.
@@ -137,9 +232,5 @@ pub(super) fn malformed(problem: &str) -> End {
 }
 
 pub(super) fn unexpected(problem: &str) -> End {
-    End::Refused(Refusal {
-        code: RefusalCode::UnexpectedMessage,
-        message: problem.to_owned(),
-        retry_after: None,
-    })
+    End::refuse(RefusalCode::UnexpectedMessage, problem)
 }

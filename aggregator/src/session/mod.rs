@@ -1,35 +1,47 @@
 //! One client's WebSocket from the upgrade to the close.
 //!
-//! A session checks what the client sends, collects its update within the
-//! server's budget of bytes in flight, and passes events to the coordinator. It
+//! A session moves messages between the socket, the client's [`Conversation`]
+//! and the coordinator, within the server's budget of bytes in flight. It
 //! decides nothing about rounds, and whatever a client does ends at worst its
 //! own session, with a typed refusal.
 
+mod conversation;
+mod drive;
 mod handshake;
-mod participation;
+mod inflow;
+mod seat;
 mod socket;
 mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fedra_protocol::{Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tracing::Instrument;
 
-use crate::round::ClientId;
+#[cfg(test)]
+pub(crate) use conversation::{Conversation, Input, Output};
+pub(crate) use inflow::UNIT as RESERVE_UNIT;
+pub(crate) use seat::Seat;
+
+use crate::metrics::SessionEnd;
 use crate::server::Server;
-use handshake::Session;
+use inflow::Excess;
 use socket::{Socket, SocketError};
-
-static NEXT_CLIENT: AtomicU64 = AtomicU64::new(1);
 
 /// How a session ends.
 #[derive(Debug)]
-pub(super) enum End {
-    /// The client closed, or its connection broke.
-    Gone,
+pub(crate) enum End {
+    /// The client said goodbye.
+    Closed,
+    /// The connection broke.
+    Lost,
+    /// The client does not read what it is sent.
+    NotReading,
     /// The server says no.
     Refused(Refusal),
     /// The bytes are not WebSocket.
@@ -44,32 +56,87 @@ impl End {
     fn refuse(code: RefusalCode, message: impl Into<String>) -> Self {
         Self::Refused(Refusal { code, message: message.into(), retry_after: None })
     }
+
+    fn replaced() -> Self {
+        Self::refuse(
+            RefusalCode::Replaced,
+            "another connection of this device has taken this one's place; close the other one, \
+             or this one",
+        )
+    }
+
+    /// Why the session ended, for the metrics.
+    fn reason(&self) -> SessionEnd {
+        match self {
+            Self::Closed => SessionEnd::Closed,
+            Self::Lost => SessionEnd::Lost,
+            Self::NotReading => SessionEnd::Slow,
+            Self::Refused(refusal) => match refusal.code {
+                RefusalCode::Timeout => SessionEnd::Idle,
+                RefusalCode::Replaced => SessionEnd::Replaced,
+                RefusalCode::NotSelected => SessionEnd::SentAway,
+                _ => SessionEnd::Refused,
+            },
+            Self::Protocol(_) => SessionEnd::Protocol,
+            Self::TooBig(_) => SessionEnd::TooBig,
+            Self::GoingAway => SessionEnd::GoingAway,
+        }
+    }
 }
 
 impl From<SocketError> for End {
     fn from(error: SocketError) -> Self {
         match error {
-            SocketError::Closed => Self::Gone,
+            SocketError::Closed => Self::Closed,
+            SocketError::Broken => Self::Lost,
+            SocketError::NotReading => Self::NotReading,
             SocketError::Protocol(problem) => Self::Protocol(problem),
             SocketError::TooBig(problem) => Self::TooBig(problem),
+            SocketError::Excess(excess) => {
+                let (code, retry_after) = match excess {
+                    Excess::TooSlow => (RefusalCode::Timeout, None),
+                    Excess::NoRoom => (RefusalCode::Overloaded, Some(RETRY)),
+                };
+                Self::Refused(Refusal { code, message: excess.to_string(), retry_after })
+            }
         }
     }
 }
 
-/// Serves one client over an upgraded connection that was accepted at `accepted`.
-pub(crate) async fn serve<S>(stream: S, accepted: Instant, server: Arc<Server>)
+/// When a client may come back to a server that stops, or has no room.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Where a connection comes from, and since when it is there.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    accepted: Instant,
+    address: IpAddr,
+}
+
+/// Serves one client over an upgraded connection.
+pub(crate) async fn serve<S>(stream: S, accepted: Instant, address: IpAddr, server: Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let client = ClientId(NEXT_CLIENT.fetch_add(1, Ordering::Relaxed));
-    let mut socket = Socket::new(stream, server.config.idle_timeout).await;
-    let end = match converse(&mut socket, client, accepted, &server).await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
-    tracing::debug!(client = client.0, ?end, "session ended");
+    let id = format!("{:016x}", rand::random::<u64>());
+    let span = tracing::info_span!("session", session = id, round = tracing::field::Empty);
+    server.metrics.sessions.up();
+    let origin = Origin { accepted, address };
+    converse(stream, origin, id, &server).instrument(span).await;
+    server.metrics.sessions.down();
+}
+
+async fn converse<S>(stream: S, origin: Origin, id: String, server: &Arc<Server>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let (patience, reserve) = (server.config.idle_timeout, Arc::clone(&server.reserve));
+    let mut socket = Socket::new(stream, patience, reserve).await;
+    let end = session(&mut socket, origin, id, server).await;
+    tracing::debug!(?end, "session ended");
+    server.metrics.session_ended(end.reason());
     match end {
-        End::Gone => {}
+        End::Closed | End::Lost | End::NotReading => {}
         End::Refused(refusal) => {
             server.metrics.refused(refusal.code);
             let close = CloseCode::from(refusal.code.close_code());
@@ -82,27 +149,32 @@ where
             socket.refuse(refusal, CloseCode::Size).await;
         }
         End::Protocol(problem) => socket.close(CloseCode::Protocol, &problem).await,
-        End::GoingAway => socket.close(CloseCode::Away, "the server is going away").await,
+        End::GoingAway => {
+            let refusal = Refusal {
+                code: RefusalCode::ShuttingDown,
+                message: "the server is going away; come back in a moment".to_owned(),
+                retry_after: Some(RETRY),
+            };
+            socket.refuse(refusal, CloseCode::Away).await;
+        }
     }
 }
 
 /// Talks to the client until there is a reason to stop.
-async fn converse<S>(
-    socket: &mut Socket<S>,
-    client: ClientId,
-    accepted: Instant,
-    server: &Arc<Server>,
-) -> Result<std::convert::Infallible, End>
+async fn session<S>(socket: &mut Socket<S>, origin: Origin, id: String, server: &Arc<Server>) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let deadline = accepted + server.config.handshake_timeout;
-    let handshake = handshake::perform(socket, client, server);
-    let session: Session = tokio::select! {
-        () = server.shutdown.cancelled() => return Err(End::GoingAway),
+    let deadline = origin.accepted + server.config.handshake_timeout;
+    let handshake = handshake::perform(socket, id, origin.address, server);
+    let admitted = tokio::select! {
+        () = server.shutdown.cancelled() => return End::GoingAway,
         done = tokio::time::timeout_at(deadline, handshake) => done.unwrap_or_else(|_| {
             Err(End::refuse(RefusalCode::Timeout, "no check-in in time"))
-        })?,
+        }),
     };
-    participation::run(socket, session, server).await
+    match admitted {
+        Ok(admitted) => drive::run(socket, admitted, server).await,
+        Err(end) => end,
+    }
 }

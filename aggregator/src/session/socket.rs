@@ -10,6 +10,7 @@ use fedra_protocol::{Refusal, ServerMessage};
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::error::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use super::inflow::{self, Excess, Inflow};
 use crate::task::Task;
 
 const READ_BUFFER: usize = 4 << 10;
@@ -31,12 +33,18 @@ const REASON_BYTES: usize = 120;
 /// Why nothing more can be read or written.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
-    #[error("the connection is closed")]
+    #[error("the client has closed the connection")]
     Closed,
+    #[error("the connection is broken")]
+    Broken,
+    #[error("the client does not read")]
+    NotReading,
     #[error("not WebSocket: {0}")]
     Protocol(String),
     #[error("too big: {0}")]
     TooBig(String),
+    #[error(transparent)]
+    Excess(#[from] Excess),
 }
 
 /// What came in.
@@ -51,22 +59,25 @@ pub(super) enum Incoming {
 }
 
 pub(super) struct Socket<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Inflow<S>>,
     write_timeout: Duration,
     /// Counts the bytes, once the client has checked in.
     task: Option<Arc<Task>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
-    pub(super) async fn new(stream: S, write_timeout: Duration) -> Self {
+    /// A write, and the arrival of one message, may take `patience`. What is held of
+    /// unfinished messages beyond the ordinary comes out of `reserve`.
+    pub(super) async fn new(stream: S, patience: Duration, reserve: Arc<Semaphore>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        let stream = Inflow::new(stream, patience, reserve);
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        Self { stream, write_timeout, task: None }
+        Self { stream, write_timeout: patience, task: None }
     }
 
     /// Counts bytes for this task from now on.
@@ -74,14 +85,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
         self.task = Some(task);
     }
 
+    /// The client has been asked for a message of so many bytes, for which there is
+    /// room.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        self.stream.get_mut().expect(bytes);
+    }
+
     /// The next frame that means something. Safe to cancel.
     pub(super) async fn receive(&mut self) -> Result<Incoming, SocketError> {
         match self.stream.next().await {
-            None => Err(SocketError::Closed),
+            None => Err(SocketError::Broken),
             Some(Err(error)) => Err(sort(error)),
             Some(Ok(message)) => {
                 if let Some(task) = &self.task {
                     task.received(message.len());
+                }
+                let inflow = self.stream.get_mut();
+                match &message {
+                    Message::Ping(payload) | Message::Pong(payload) => {
+                        inflow.control(payload.len());
+                    }
+                    _ => inflow.finished(),
                 }
                 match message {
                     Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
@@ -109,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
         }
         match timeout(self.write_timeout, self.stream.send(message)).await {
             Ok(sent) => sent.map_err(sort),
-            Err(_) => Err(SocketError::Closed),
+            Err(_) => Err(SocketError::NotReading),
         }
     }
 
@@ -142,6 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
             }
         }
         // No more frames can be told apart; whatever comes is thrown away.
+        self.stream.get_mut().discard();
         let mut rest = self.stream.get_mut().take(LINGER_BYTES);
         let mut buffer = [0; 4096];
         while rest.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
@@ -153,6 +178,7 @@ fn sort(error: WsError) -> SocketError {
         WsError::Capacity(error) => SocketError::TooBig(error.to_string()),
         WsError::Protocol(error) => SocketError::Protocol(error.to_string()),
         WsError::Utf8(_) => SocketError::Protocol("a text is not UTF-8".to_owned()),
-        _ => SocketError::Closed,
+        WsError::Io(error) => inflow::excess(&error).map_or(SocketError::Broken, Into::into),
+        _ => SocketError::Broken,
     }
 }

@@ -6,7 +6,7 @@ use crc32fast::Hasher;
 use fedra_protocol::{UpdateBegin, UpdateChunk, UpdateFault};
 
 /// An update that is being received.
-pub(super) struct Upload {
+pub(crate) struct Upload {
     begin: UpdateBegin,
     buffer: BytesMut,
     crc: Hasher,
@@ -26,6 +26,16 @@ impl Upload {
     pub(super) fn new(begin: UpdateBegin) -> Self {
         let length = usize::try_from(begin.bytes).unwrap_or(0);
         Self { begin, buffer: BytesMut::with_capacity(length), crc: Hasher::new() }
+    }
+
+    /// What was announced.
+    pub(super) fn begin(&self) -> &UpdateBegin {
+        &self.begin
+    }
+
+    /// Bytes that have arrived: the offset of the next chunk.
+    pub(super) fn received(&self) -> u64 {
+        self.buffer.len() as u64
     }
 
     /// Takes the next chunk.

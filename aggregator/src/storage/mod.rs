@@ -1,170 +1,30 @@
-//! What survives the process: tasks, their completed rounds, their models.
+//! What survives the process: tasks, their completed rounds, their models, what
+//! their privacy budgets have paid for, and what operators decided.
 //!
 //! A [`Store`] is blocking; call it from a thread that may wait for a disk. When
-//! a call returns, what it was given is durable. It knows nothing of clients or
-//! of rounds in the making.
+//! a call returns, what it was given is durable; after a crash in the middle of
+//! one, the store is as before it or as after it. It reads no clock, and knows
+//! nothing of clients or of rounds in the making.
 
-#[cfg(test)]
-mod contract;
+mod disk;
+mod error;
+mod keep;
 mod memory;
+mod records;
 mod redb;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
-use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use thiserror::Error;
+use fedra_protocol::{Sha256Hash, TaskId};
 
+use crate::round::Standing;
+
+pub use self::error::StoreError;
+pub use self::keep::Keep;
 pub use self::memory::MemoryStore;
-pub use self::redb::RedbStore;
-
-/// A completed round and the model it made. Round 0 stands for the initial model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RoundRecord {
-    /// Completed rounds behind the model.
-    pub round: u64,
-    /// Attempts that were abandoned before.
-    pub attempt: u32,
-    /// Hash of the model's file.
-    pub sha256: Sha256Hash,
-    /// Size of the model's file.
-    pub model_bytes: u64,
-    /// Clients that were invited.
-    pub cohort: u32,
-    /// Updates that are in the average.
-    pub reports: u32,
-    /// Total weight of these updates.
-    pub weight: u64,
-    /// From the invitation to the last report.
-    pub seconds: f64,
-    /// Received from clients since the round before.
-    pub bytes_up: u64,
-    /// Sent to clients since the round before, models included.
-    pub bytes_down: u64,
-    /// What the model is worth, once that is known.
-    pub quality: Option<Quality>,
-    /// Under a privacy policy: the clipping norm of the round after this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clipping_norm: Option<f64>,
-}
-
-/// A task as it was made. It cannot become another one under the same name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Definition {
-    /// The model.
-    pub model: ModelSpec,
-    /// The privacy policy, if there is one.
-    pub privacy: Option<PrivacyPolicy>,
-}
-
-impl Definition {
-    /// Whether a task that was made as this may go on as `other`.
-    fn must_be(&self, other: &Self, task: &TaskId) -> Result<(), StoreError> {
-        if self.model != other.model {
-            return Err(StoreError::ModelChanged(task.clone()));
-        }
-        if self.privacy != other.privacy {
-            return Err(StoreError::PrivacyChanged(task.clone()));
-        }
-        Ok(())
-    }
-}
-
-/// An entry of the privacy ledger: made durable before the release that it
-/// pays for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Debit {
-    /// The round.
-    pub round: u64,
-    /// Its attempt. Each attempt that gets so far is debited.
-    pub attempt: u32,
-    /// When, seconds since 1970.
-    pub unix_seconds: u64,
-    /// What it costs each of the subjects, zero-concentrated. (With tree
-    /// aggregation: if it is the only one. The policy says what several cost.)
-    pub rho: f64,
-    /// Who was asked for a contribution.
-    pub subjects: Vec<SubjectId>,
-}
-
-/// Held-out evaluation of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Quality {
-    /// Share classified right, 0 to 1; absent for a regression.
-    pub accuracy: Option<f64>,
-    /// Mean loss.
-    pub loss: f64,
-}
-
-/// Where a task goes on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
-    /// The last completed rounds that were asked for, oldest first. At least one.
-    pub history: Vec<RoundRecord>,
-    /// The model file of the last of them; its hash was checked.
-    pub model: Bytes,
-}
-
-/// What went wrong in a store.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// Another process has the store.
-    #[error("the store {0} is in use by another process")]
-    InUse(PathBuf),
-    /// The database cannot be read.
-    #[error("the store's database {path} is damaged or not Fedra's: {problem}")]
-    Database {
-        /// The database file.
-        path: PathBuf,
-        /// In the database's words.
-        problem: String,
-    },
-    /// A file cannot be read or written.
-    #[error("cannot {action} {path}: {source}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A model's file is gone or not what was written.
-    #[error("task {task}: the model of round {round} is damaged: {problem}")]
-    Model {
-        /// The task.
-        task: TaskId,
-        /// The model's round.
-        round: u64,
-        /// What is wrong with it, and where.
-        problem: String,
-    },
-    /// The task was made with another model.
-    #[error(
-        "task {0}: the store has this task with another model; \
-         give the task another id, or the server another store"
-    )]
-    ModelChanged(TaskId),
-    /// The task was made with another privacy policy.
-    #[error(
-        "task {0}: the store has this task with another privacy policy, and a promise that was \
-         made is kept; give the task another id, or the server another store"
-    )]
-    PrivacyChanged(TaskId),
-    /// The task is not in the store.
-    #[error("task {0} is not in the store")]
-    UnknownTask(TaskId),
-    /// A round that does not follow the last one.
-    #[error("task {task}: round {round} does not follow round {last}")]
-    OutOfOrder {
-        /// The task.
-        task: TaskId,
-        /// The round that was to be added.
-        round: u64,
-        /// The last round in the store.
-        last: u64,
-    },
-}
+pub use self::records::{Action, Checkpoint, Debit, Decision, Definition, Quality, RoundRecord};
+pub use self::redb::{ModelCheck, RedbStore, Repair, TaskCheck, back_up};
 
 /// Durable state of all tasks.
 pub trait Store: Send + Sync + 'static {
@@ -182,11 +42,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 
     /// Where the task goes on, with at most `rounds` (at least 1) of its last
-    /// records; `None` if the task is new.
+    /// records; `None` if the task is new. Every model that is kept is checked:
+    /// a damaged one is set aside, with a warning, and is not kept any more.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it was made with another definition, or is damaged.
+    /// [`StoreError`] if it was made with another definition, or its newest
+    /// model is damaged; then nothing was touched.
     fn load(
         &self,
         task: &TaskId,
@@ -199,8 +61,25 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError`] if the round does not follow the last one or cannot be
-    /// written; then the store is as it was.
+    /// written; then the store is as it was. If it is the database that could
+    /// not write, nothing else can be written either until the store is opened
+    /// again, and it may turn out then that the round was added after all.
     fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError>;
+
+    /// Makes the model of round `to` the newest again, as one more round, and
+    /// notes the operator's decision with it. Returns the new round's record,
+    /// and the model.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if that model is not kept, is damaged, or cannot be
+    /// written; then the store is as it was.
+    fn roll_back(
+        &self,
+        task: &TaskId,
+        to: u64,
+        unix_seconds: u64,
+    ) -> Result<(RoundRecord, Bytes), StoreError>;
 
     /// Notes what a round's model is worth.
     ///
@@ -216,6 +95,29 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// [`StoreError`] if it is damaged.
     fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError>;
+
+    /// The record and the model of a round whose model is kept; its hash is
+    /// checked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it is not kept, or is damaged.
+    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError>;
+
+    /// The rounds whose model is kept, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be read.
+    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError>;
+
+    /// Removes the models that need not be kept.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be noted that they are gone. (A file that
+    /// cannot be removed is only worth a warning.)
+    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError>;
 
     /// Adds an entry to the task's privacy ledger.
     ///
@@ -238,4 +140,44 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// [`StoreError`] if it cannot be read or written.
     fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
+
+    /// Adds to what operators decided about the task. (A roll-back is noted by
+    /// [`roll_back`](Self::roll_back), a new task by [`add_task`](Self::add_task).)
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if there is no such task or it cannot be written.
+    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError>;
+
+    /// What operators decided about the task, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be read.
+    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError>;
+
+    /// What these decisions make of the task.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be read.
+    fn standing(&self, task: &TaskId) -> Result<Standing, StoreError> {
+        Ok(records::standing_after(&self.decisions(task)?))
+    }
+
+    /// Adds a task that an operator has made while the server runs: `toml` is
+    /// its section of a config. Its model comes with [`create`](Self::create).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store has had a task of this name, or it cannot be
+    /// written.
+    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError>;
+
+    /// The tasks that were added so, by name, with their section of a config.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be read.
+    fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError>;
 }

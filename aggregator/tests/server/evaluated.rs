@@ -68,7 +68,7 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
     let id = fedra_protocol::TaskId::new("tiny").expect("valid");
     let store_folder = folder.path().join("store");
     let record = tokio::task::spawn_blocking(move || {
-        let store = RedbStore::open(&store_folder, 0).expect("opens");
+        let store = RedbStore::open(&store_folder).expect("opens");
         let checkpoint = store.load(&id, &definition, 1).expect("loads").expect("is there");
         let last = checkpoint.history.last().expect("one").clone();
         let record = RoundRecord { round: 2, quality: None, ..last };

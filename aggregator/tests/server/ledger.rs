@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fedra_aggregator::config::Config;
 use fedra_aggregator::storage::{
-    Checkpoint, Debit, Definition, MemoryStore, Quality, RoundRecord, Store, StoreError,
+    Checkpoint, Debit, Decision, Definition, Keep, MemoryStore, Quality, RoundRecord, Store,
+    StoreError,
 };
 use fedra_protocol::{RoundPhase, Sha256Hash, SubjectId, TaskId, UpdateVerdict};
 use std::path::Path;
@@ -77,6 +78,43 @@ impl Store for Faulty {
 
     fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         self.inner.secret(task, fresh)
+    }
+
+    fn roll_back(
+        &self,
+        task: &TaskId,
+        to: u64,
+        unix_seconds: u64,
+    ) -> Result<(RoundRecord, Bytes), StoreError> {
+        self.inner.roll_back(task, to, unix_seconds)
+    }
+
+    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+        self.inner.checkpoint(task, round)
+    }
+
+    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError> {
+        self.inner.checkpoints(task)
+    }
+
+    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError> {
+        self.inner.prune(task, keep)
+    }
+
+    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError> {
+        self.inner.decide(task, decision)
+    }
+
+    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
+        self.inner.decisions(task)
+    }
+
+    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
+        self.inner.add_task(task, toml, unix_seconds)
+    }
+
+    fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError> {
+        self.inner.added_tasks()
     }
 }
 

@@ -1,12 +1,19 @@
 //! The real server on a port of its own, against raw WebSocket clients that
 //! speak the protocol with made-up updates. Nothing is trained here.
 
+mod access;
+mod admin;
+mod command_line;
 mod evaluated;
 mod hostile;
+mod hostile_load;
 mod ledger;
+mod limits;
 mod manual;
+mod mint;
 mod private;
 mod restart;
 mod rounds;
 mod routes;
 mod support;
+mod tls;

@@ -9,21 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_aggregator::ServeError;
 use fedra_aggregator::config::Config;
 use fedra_aggregator::storage::Store;
+use fedra_aggregator::{ServeError, Signals};
 use fedra_learning::safetensors;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment, RoundId,
-    RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, UpdateBegin, UpdateChunk,
+    RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, Token, UpdateBegin, UpdateChunk,
     UpdateOutcome, UpdateVerdict, Welcome,
 };
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt, stream};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -57,6 +57,7 @@ pub fn config_with(store: &Path, round: &str, rest: &str, task: &str, tables: &s
         [server]
         listen = "127.0.0.1:0"
         store = "{}"
+        drain_timeout = "0s"
         {rest}
         [[task]]
         id = "tiny"
@@ -102,6 +103,20 @@ impl TestServer {
 
     pub async fn start_config(config: Config, folder: Arc<TempDir>) -> Self {
         Self::serve(folder, |listener, stop| fedra_aggregator::run(config, listener, stop)).await
+    }
+
+    /// Starts and goes by each config that is sent.
+    pub async fn start_reloading(
+        config: Config,
+        folder: Arc<TempDir>,
+    ) -> (Self, mpsc::UnboundedSender<Config>) {
+        let (reload, mut configs) = mpsc::unbounded_channel();
+        let configs = stream::poll_fn(move |context| configs.poll_recv(context));
+        let server = Self::serve(folder, |listener, stop| {
+            let signals = Signals::new(stop).with_reload(configs);
+            fedra_aggregator::run(config, listener, signals)
+        });
+        (server.await, reload)
     }
 
     /// Starts with a store of the test's own.
@@ -227,6 +242,14 @@ impl TestClient {
 
     pub async fn check_in(&mut self, task: &str) -> Box<CheckedIn> {
         self.check_in_as(task, None).await
+    }
+
+    /// Asks to be let in with a token; the answer may be a refusal.
+    pub async fn ask_with_token(&mut self, token: &str) {
+        self.hello().await;
+        let task = TaskId::new("tiny").expect("valid");
+        let token = Some(Token::new(token).expect("visible ASCII"));
+        self.send(ClientMessage::CheckIn { task, subject: None, token }).await;
     }
 
     pub async fn check_in_as(&mut self, task: &str, subject: Option<SubjectId>) -> Box<CheckedIn> {
@@ -389,14 +412,49 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// One request on a connection of its own; `headers` end with CRLF each.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    request_with(address, method, path, headers, b"").await
+}
+
+/// The same with a body, whose length goes into a header if there is one.
+pub async fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Answer {
     let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
+    let length =
+        if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{length}{headers}\r\n"
+    );
     soon(stream.write_all(head.as_bytes())).await.expect("writes");
+    // A server that has heard enough may answer before it has all of it.
+    let _ = soon(stream.write_all(body)).await;
     let mut answer = Vec::new();
     soon(stream.read_to_end(&mut answer)).await.expect("reads");
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8(answer[..end].to_vec()).expect("text");
     let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
     Answer { status, head, body: answer[end + 4..].to_vec() }
+}
+
+/// Asks for a WebSocket and returns the head of the answer; the connection is
+/// given up then.
+pub async fn upgrade(address: SocketAddr, headers: &str) -> Answer {
+    let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
+    let request = format!(
+        "GET /v1/connect HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\n\
+         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    soon(stream.write_all(request.as_bytes())).await.expect("writes");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("a head"));
+    }
+    let head = String::from_utf8(head).expect("text");
+    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    Answer { status, head: head.trim_end().to_owned(), body: Vec::new() }
 }

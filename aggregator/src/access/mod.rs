@@ -1,0 +1,295 @@
+//! Who may connect and check in: tokens, origins, and limits for each address.
+//!
+//! What may change while the server runs is in [`Settings`] and replaced as a
+//! whole. Everything that is remembered about strangers has a bound.
+
+mod address;
+mod crowd;
+mod crypto;
+mod denied;
+mod keys;
+mod origin;
+mod rates;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod used;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fedra_protocol::{SubjectId, TaskId, Token};
+use http::HeaderMap;
+use http::header::ORIGIN;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::config::{OperatorToken, ServerConfig, TaskConfig, Tokens};
+use crate::metrics::Metrics;
+pub use address::ClientAddressHeader;
+use address::{Block, Proxies};
+use crowd::{Crowd, CrowdLimits, Full, Seat};
+pub(crate) use denied::{Denied, Reason};
+pub(crate) use keys::{TokenKey, TokenKeys};
+pub use origin::Origin;
+pub(crate) use origin::Origins;
+use rates::{Bucket, Rate, RateLimits, Rates};
+pub(crate) use tally::Place;
+use tally::Tally;
+use tokens::SingleUse;
+use used::{NotNew, UsedTokens};
+
+/// A file that cannot be used: a key or a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}: {problem}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it. Nothing of its content.
+    pub problem: String,
+}
+
+/// What the config says, ready for use.
+pub(crate) struct Settings {
+    keys: TokenKeys,
+    /// Lets operators in; without it there is no way in for them.
+    pub operator: Option<OperatorToken>,
+    pub origins: Origins,
+    proxies: Proxies,
+    connections_each: Option<usize>,
+    handshakes: RateLimits,
+}
+
+/// Decides who is let in, and counts and logs who is not.
+pub(crate) struct Access {
+    settings: RwLock<Arc<Settings>>,
+    connections: Arc<Tally>,
+    tls_handshakes: Rates,
+    upgrades: Rates,
+    crowd: Arc<Crowd>,
+    used: Mutex<UsedTokens>,
+    log: Mutex<Log>,
+    metrics: Arc<Metrics>,
+}
+
+/// A WebSocket that may be opened.
+pub(crate) struct Entrance {
+    /// Where it comes from, behind whatever proxies.
+    pub address: IpAddr,
+    /// Its place among the connections of that address.
+    pub place: Option<Place>,
+}
+
+/// A client that may take part, for as long as this is kept.
+pub(crate) struct Admitted {
+    /// Who it is: by its token if the task asks for one, else as it says.
+    pub subject: Option<SubjectId>,
+    /// Its place among the task's clients.
+    pub guard: Admission,
+}
+
+/// The place of a client that was let in.
+pub(crate) struct Admission {
+    _seat: Seat,
+}
+
+impl Settings {
+    fn load(config: &ServerConfig) -> Result<Self, FileError> {
+        let limits = &config.limits;
+        let per_second = limits.handshakes_per_second_per_address;
+        let burst = f64::from(limits.handshake_burst_per_address);
+        let all = f64::from(limits.handshakes_per_second);
+        Ok(Self {
+            keys: TokenKeys::load(&config.token_keys)?,
+            operator: config.admin,
+            origins: Origins::of(config.allowed_origins.as_deref()),
+            proxies: Proxies {
+                networks: limits.trusted_proxies.clone(),
+                header: limits.client_address_header,
+            },
+            connections_each: Some(limits.connections_per_address).filter(|most| *most > 0),
+            handshakes: RateLimits {
+                each: (per_second > 0.0).then_some(Rate { per_second, burst }),
+                all: (all > 0.0).then_some(Rate { per_second: all, burst: all }),
+            },
+        })
+    }
+}
+
+impl Settings {
+    /// Where a request came from, behind whatever proxies.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.proxies.client(peer, headers)
+    }
+}
+
+impl Access {
+    /// Reads the files that the config names.
+    pub(crate) fn new(config: &ServerConfig, metrics: Arc<Metrics>) -> Result<Self, FileError> {
+        crypto::install();
+        Ok(Self {
+            settings: RwLock::new(Arc::new(Settings::load(config)?)),
+            connections: Arc::default(),
+            tls_handshakes: Rates::default(),
+            upgrades: Rates::default(),
+            crowd: Arc::default(),
+            used: Mutex::default(),
+            log: Mutex::new(Log::new(Instant::now())),
+            metrics,
+        })
+    }
+
+    /// Goes by this config from now on; if a file of it cannot be used, by the
+    /// earlier one.
+    pub(crate) fn reload(&self, config: &ServerConfig) -> Result<(), FileError> {
+        let settings = Arc::new(Settings::load(config)?);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        Ok(())
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a new TCP connection may stay. That of a trusted proxy may:
+    /// whoever is behind it is known only when a request has come.
+    pub(crate) fn connection(&self, peer: IpAddr) -> Result<Option<Place>, Denied> {
+        let settings = self.settings();
+        if settings.proxies.trusts(peer) {
+            return Ok(None);
+        }
+        self.place(&settings, peer)
+    }
+
+    /// Whether a new TCP connection may have its TLS handshake.
+    pub(crate) fn tls_handshake(&self, peer: IpAddr, now: Instant) -> Result<(), Denied> {
+        let settings = self.settings();
+        let mut limits = settings.handshakes;
+        if settings.proxies.trusts(peer) {
+            limits.each = None;
+        }
+        let taken = self.tls_handshakes.take(&limits, Block::from(peer), now);
+        taken.map_err(|too_fast| self.turn_away(too_fast, None, peer))
+    }
+
+    /// Whether a request on a connection from `peer` may become a WebSocket.
+    pub(crate) fn upgrade(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+        now: Instant,
+    ) -> Result<Entrance, Denied> {
+        let settings = self.settings();
+        let address = settings.proxies.client(peer, headers);
+        if !headers.get_all(ORIGIN).iter().all(|origin| settings.origins.allow(origin)) {
+            return Err(self.turn_away(Reason::ForeignOrigin, None, address));
+        }
+        let taken = self.upgrades.take(&settings.handshakes, Block::from(address), now);
+        taken.map_err(|too_fast| self.turn_away(too_fast, None, address))?;
+        // A connection that does not come through a proxy has its place already.
+        let proxied = settings.proxies.trusts(peer);
+        let place = if proxied { self.place(&settings, address)? } else { None };
+        Ok(Entrance { address, place })
+    }
+
+    fn place(&self, settings: &Settings, address: IpAddr) -> Result<Option<Place>, Denied> {
+        let Some(most) = settings.connections_each else { return Ok(None) };
+        match self.connections.enter(Block::from(address), most) {
+            Some(place) => Ok(Some(place)),
+            None => Err(self.turn_away(Reason::TooManyConnections, None, address)),
+        }
+    }
+
+    /// Whether a client may check in to a task, and as whom.
+    pub(crate) fn admit(
+        &self,
+        task: &TaskConfig,
+        token: Option<&Token>,
+        claimed: Option<SubjectId>,
+        address: IpAddr,
+        now: SystemTime,
+    ) -> Result<Admitted, Denied> {
+        let deny = |reason: Reason| self.turn_away(reason, Some(&task.id), address);
+        let (subject, single_use) = match task.access.tokens {
+            Tokens::None => (claimed, None),
+            Tokens::Required => {
+                let token = token.ok_or_else(|| deny(Reason::Missing))?;
+                let settings = self.settings();
+                let lifetime = task.access.max_token_lifetime;
+                let verified = tokens::verify(token, &task.id, &settings.keys, lifetime, now);
+                let verified = verified.map_err(deny)?;
+                (Some(verified.subject), verified.single_use)
+            }
+        };
+        let most = |limit: usize| Some(limit).filter(|most| *most > 0);
+        let limits = CrowdLimits {
+            all: most(task.access.max_clients),
+            each: most(task.access.max_clients_per_address),
+        };
+        let entered = self.crowd.enter(&task.id, subject, Block::from(address), limits);
+        let seat = entered.map_err(|full| {
+            deny(match full {
+                Full::All => Reason::TooManyClients,
+                Full::Block => Reason::TooManyFromAddress,
+            })
+        })?;
+        // Last, so that a token is not used up by being turned away.
+        if let Some(SingleUse { name, until }) = single_use {
+            let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let taken =
+                self.used.lock().unwrap_or_else(PoisonError::into_inner).take(name, until, now);
+            taken.map_err(|not_new| {
+                deny(match not_new {
+                    NotNew::Used => Reason::Replayed,
+                    NotNew::NoRoom => Reason::TooManyTokens,
+                })
+            })?;
+        }
+        Ok(Admitted { subject, guard: Admission { _seat: seat } })
+    }
+
+    fn turn_away(
+        &self,
+        denied: impl Into<Denied>,
+        task: Option<&TaskId>,
+        address: IpAddr,
+    ) -> Denied {
+        let denied = denied.into();
+        let reason = denied.reason.label();
+        self.metrics.denied(reason);
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unlogged) = log.line(Instant::now()) {
+            let task = task.map(TaskId::as_str);
+            tracing::info!(reason, task, %address, unlogged, "turned away");
+        }
+        denied
+    }
+}
+
+/// Keeps strangers from filling the disk: so many lines a second, and how many
+/// there would have been besides.
+struct Log {
+    bucket: Bucket,
+    unlogged: u64,
+}
+
+impl Log {
+    const RATE: Rate = Rate { per_second: 5.0, burst: 50.0 };
+
+    fn new(now: Instant) -> Self {
+        Self { bucket: Bucket::full(Self::RATE, now), unlogged: 0 }
+    }
+
+    /// Whether there may be a line, and how many there have not been since the
+    /// last one.
+    fn line(&mut self, now: Instant) -> Option<u64> {
+        if self.bucket.take(Self::RATE, now).is_err() {
+            self.unlogged += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}

@@ -1,0 +1,131 @@
+//! `fedra-aggregator status` and `ready`: how a running server is doing.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Failure;
+use super::client::{ServerOptions, parse};
+use super::table::{bytes, table};
+
+/// What there is to say about a server.
+#[derive(Deserialize)]
+pub struct Status {
+    version: String,
+    draining: bool,
+    uptime_seconds: f64,
+    memory_bytes: Option<u64>,
+    connections: u64,
+    sessions: u64,
+    upload_bytes_in_flight: u64,
+    upload_budget_bytes: u64,
+    pub tasks: Vec<TaskLine>,
+}
+
+/// A task in a line.
+#[derive(Deserialize)]
+pub struct TaskLine {
+    id: String,
+    standing: String,
+    phase: String,
+    completed: u64,
+    round: u64,
+    attempt: u32,
+    clients: u64,
+    cohort: u64,
+    reported: u64,
+    left: u64,
+}
+
+/// The server in a line, and its tasks.
+pub fn status(server: &ServerOptions) -> Result<String, Failure> {
+    let json = server.operator()?.get("/v1/admin/status")?;
+    if server.json {
+        return Ok(json + "\n");
+    }
+    Ok(describe(&parse(&json)?))
+}
+
+/// Nothing, if the server takes clients.
+pub fn ready(server: &ServerOptions) -> Result<String, Failure> {
+    server.visitor()?.get("/readyz").map(|_| String::new())
+}
+
+fn describe(status: &Status) -> String {
+    let up = humantime::format_duration(Duration::from_secs(status.uptime_seconds as u64));
+    let memory = status.memory_bytes.map_or_else(|| "unknown".to_owned(), bytes);
+    let (flying, budget) =
+        (bytes(status.upload_bytes_in_flight), bytes(status.upload_budget_bytes));
+    let version = &status.version;
+    let connections = count(status.connections, "connection");
+    let sessions = count(status.sessions, "session");
+    let draining = if status.draining { ", about to stop" } else { "" };
+    format!(
+        "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections}, \
+         {sessions}, uploads {flying} of {budget}\n\n{}",
+        tasks(&status.tasks)
+    )
+}
+
+/// "1 session", "2 sessions".
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The tasks as a table.
+pub fn tasks(tasks: &[TaskLine]) -> String {
+    let header = [
+        "TASK",
+        "STANDING",
+        "COMPLETED",
+        "ROUND",
+        "PHASE",
+        "CLIENTS",
+        "COHORT",
+        "REPORTED",
+        "LEFT",
+    ];
+    let row = |task: &TaskLine| {
+        vec![
+            task.id.clone(),
+            task.standing.clone(),
+            task.completed.to_string(),
+            format!("{}.{}", task.round, task.attempt),
+            task.phase.clone(),
+            task.clients.to_string(),
+            task.cohort.to_string(),
+            task.reported.to_string(),
+            task.left.to_string(),
+        ]
+    };
+    table(&header, &tasks.iter().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_in_words() {
+        let json = r#"{
+            "version": "0.1.0", "draining": false, "uptime_seconds": 3725.9, "memory_bytes": 88080384,
+            "connections": 41, "sessions": 1,
+            "upload_bytes_in_flight": 1048576, "upload_budget_bytes": 268435456,
+            "tasks": [
+                {"id": "digits", "title": "Digits", "standing": "running", "phase": "collecting",
+                 "completed": 11, "round": 12, "attempt": 1, "clients": 40, "cohort": 20,
+                 "reported": 7, "left": 1, "weight": 700, "deadline_seconds": 3.5},
+                {"id": "old", "title": "Old", "standing": "stopped", "phase": "finished",
+                 "completed": 3, "round": 3, "attempt": 0, "clients": 0, "cohort": 0,
+                 "reported": 0, "left": 0, "weight": 0, "deadline_seconds": null}]
+        }"#;
+        assert_eq!(
+            describe(&parse(json).expect("sound")),
+            "fedra-aggregator 0.1.0, up 1h 2m 5s, memory 84.0 MiB, 41 connections, 1 session, \
+             uploads 1.0 MiB of 256.0 MiB\n\n\
+             TASK    STANDING  COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT\n\
+             digits  running          11   12.1  collecting       40      20         7     1\n\
+             old     stopped           3    3.0  finished          0       0         0     0\n"
+        );
+    }
+}

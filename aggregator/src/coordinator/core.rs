@@ -1,0 +1,607 @@
+//! What the coordinator decides, without I/O: `(command, now) -> acts`.
+//!
+//! It reads no clock and touches no disk; folding, publishing and evaluating
+//! come out as [`Act`]s. Sessions hear of their orders through channels that
+//! never block. A simulation drives it with a clock of its own.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_protocol::{
+    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault,
+    UpdateVerdict,
+};
+use rand::{Rng, RngExt};
+use tokio::sync::{oneshot, watch};
+
+use super::members::{Change, Members};
+use super::{Command, Invitation, OperateError, Order, Report};
+use crate::folding::{GlobalModel, Job, Prepared, RollBackError, RoundFigures};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::round::{
+    AbandonReason, Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing,
+    Tally, Time,
+};
+use crate::storage::{Debit, Quality, RoundRecord};
+use crate::task::{HISTORY, Spent, Task, TaskView, model_ref};
+
+/// Changes that are only counts are published at most this often, and less often
+/// the more clients there are to hear of them.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+const CLIENTS_AT_ONCE: usize = 200;
+const PUBLISH_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Something for the threads that work for a task.
+pub(crate) enum Act {
+    /// For the folding thread.
+    Fold(Box<Job>),
+    /// Serve this model: it is durable.
+    Publish(Sha256Hash, Bytes),
+    /// Have the model of a round evaluated.
+    Evaluate(u64, Arc<Vec<f32>>),
+}
+
+/// A wish of the operator that is being made durable.
+type Wish<T> = Option<oneshot::Sender<Result<T, OperateError>>>;
+
+/// The state of one task.
+pub(crate) struct Core {
+    task: Arc<Task>,
+    metrics: Arc<Metrics>,
+    view: watch::Sender<Arc<TaskView>>,
+    /// Always there, but for the moment in which a step consumes it.
+    rounds: Option<Rounds>,
+    members: Members,
+    /// Under a privacy policy.
+    ledger: Option<Ledger>,
+    model: ModelRef,
+    /// What the round under way has of its own, under a privacy policy.
+    round_privacy: Option<RoundPrivacy>,
+    spent: Option<Spent>,
+    evaluation: Option<Evaluation>,
+    history: Arc<VecDeque<RoundRecord>>,
+    /// When the current attempt opened.
+    opened: Time,
+    /// The phase the task is in, and since when.
+    phase: (RoundPhase, Time),
+    /// Bytes that the round being finalised has taken.
+    traffic: (u64, u64),
+    /// A durable model that is not announced yet.
+    ready: Option<GlobalModel>,
+    /// When a change of counts is to be published.
+    publish_at: Option<Time>,
+    /// Clients that were away when the last round opened.
+    were_absent: Vec<ClientId>,
+    operation: Wish<Standing>,
+    roll_back: Wish<u64>,
+    drained: Option<oneshot::Sender<()>>,
+    acts: Vec<Act>,
+}
+
+impl Core {
+    /// Goes on from what the view shows, with nobody connected.
+    pub(crate) fn new(
+        task: Arc<Task>,
+        metrics: Arc<Metrics>,
+        view: watch::Sender<Arc<TaskView>>,
+        rounds: Rounds,
+        ledger: Option<Ledger>,
+        now: Time,
+    ) -> Self {
+        let TaskView { model, evaluation, privacy, history, progress, .. } =
+            (**view.borrow()).clone();
+        Self {
+            task,
+            metrics,
+            view,
+            rounds: Some(rounds),
+            members: Members::default(),
+            ledger,
+            model,
+            round_privacy: None,
+            spent: privacy,
+            evaluation,
+            history,
+            opened: now,
+            phase: (progress.phase, now),
+            traffic: (0, 0),
+            ready: None,
+            publish_at: None,
+            were_absent: Vec::new(),
+            operation: None,
+            roll_back: None,
+            drained: None,
+            acts: Vec::new(),
+        }
+    }
+
+    /// When [`Core::take`] is to be called though nobody has anything to say.
+    pub(crate) fn wake_at(&self) -> Option<Time> {
+        [self.rounds().wake_at(), self.publish_at].into_iter().flatten().min()
+    }
+
+    /// Takes a command, or the time alone. `now` never goes back.
+    pub(crate) fn take(
+        &mut self,
+        command: Option<Command>,
+        now: Time,
+        rng: &mut dyn Rng,
+    ) -> Vec<Act> {
+        let mut step = Step { core: self, now, rng };
+        match command {
+            Some(command) => step.take(command),
+            None => step.step(Event::TimePassed),
+        }
+        self.note_phase(now);
+        self.publish(now);
+        if self.is_at_rest()
+            && let Some(drained) = self.drained.take()
+        {
+            // A server that is stopped twice no longer listens to the first.
+            let _ = drained.send(());
+        }
+        mem::take(&mut self.acts)
+    }
+
+    /// The state of the rounds, for a simulation to look at.
+    #[cfg(test)]
+    pub(crate) fn progress(&self) -> Progress {
+        self.rounds().progress()
+    }
+
+    fn rounds(&self) -> &Rounds {
+        self.rounds.as_ref().expect("every step puts it back")
+    }
+
+    /// Whether no attempt is under way.
+    fn is_at_rest(&self) -> bool {
+        let phase = self.rounds().progress().phase;
+        matches!(phase, RoundPhase::Selecting | RoundPhase::Paused | RoundPhase::Finished)
+    }
+
+    /// The phase's time goes into its histogram when the next one begins.
+    fn note_phase(&mut self, now: Time) {
+        let Progress { phase, .. } = self.rounds().progress();
+        let (known, since) = self.phase;
+        if phase != known {
+            self.task.metrics.phase(known, since.until(now));
+            self.phase = (phase, now);
+        }
+    }
+
+    /// Publishes a change of phase, model or evaluation at once, and a change of
+    /// counts after a short while together with what else has changed by then.
+    fn publish(&mut self, now: Time) {
+        let progress = self.rounds().progress();
+        let old = self.view.borrow().clone();
+        let same_stage = (progress.round, progress.phase)
+            == (old.progress.round, old.progress.phase)
+            && self.model == old.model
+            && self.spent == old.privacy
+            && Arc::ptr_eq(&self.history, &old.history);
+        if same_stage {
+            if progress == old.progress {
+                self.publish_at = None;
+                return;
+            }
+            let due = *self.publish_at.get_or_insert(now + publish_every(progress.clients));
+            if now < due {
+                return;
+            }
+        }
+        self.publish_at = None;
+        self.task.metrics.progress(&progress);
+        self.view.send_replace(Arc::new(TaskView {
+            progress,
+            model: self.model.clone(),
+            evaluation: self.evaluation,
+            privacy: self.spent,
+            history: Arc::clone(&self.history),
+        }));
+    }
+}
+
+fn publish_every(clients: usize) -> Duration {
+    let crowds = u32::try_from(clients / CLIENTS_AT_ONCE).unwrap_or(u32::MAX).max(1);
+    PUBLISH_EVERY.saturating_mul(crowds).min(PUBLISH_AT_LEAST_EVERY)
+}
+
+/// One command's way through the core.
+struct Step<'a> {
+    core: &'a mut Core,
+    now: Time,
+    rng: &'a mut dyn Rng,
+}
+
+impl Step<'_> {
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Join(join) => {
+                let change = self.core.members.join(join);
+                self.follow(change);
+            }
+            Command::Leave(leave) => {
+                let change = self.core.members.leave(leave);
+                self.follow(change);
+                let change = self.core.members.forget_one_of_many();
+                self.follow(change);
+            }
+            Command::Availability(client, availability) => {
+                self.step(Event::AvailabilityChanged(client, availability));
+            }
+            Command::Decline(client, round) => self.step(Event::Declined(client, round)),
+            Command::Refuse(client, round) => self.step(Event::Refused(client, round)),
+            Command::Strike(client, round, fault) => {
+                self.step(Event::Refused(client, round));
+                self.core.members.notify(client, Order::Struck(round, fault));
+            }
+            Command::Report(report) => self.report(report),
+            Command::Prepared(round, stage, Ok(prepared)) => {
+                self.prepared(round, stage, prepared);
+            }
+            Command::Prepared(round, stage, Err(error)) => {
+                let task = &self.core.task.config.id;
+                tracing::warn!(%task, %round, ?stage, %error, "the round cannot go on");
+                self.step(Event::NotPrepared(round, stage));
+            }
+            Command::Finalized(round, Ok(mut model)) => {
+                if let Some(debit) = model.debit.take() {
+                    self.debited(&debit);
+                }
+                self.core.ready = Some(model);
+                self.step(Event::Stored(round));
+            }
+            Command::Finalized(round, Err(error)) => {
+                let task = &self.core.task.config.id;
+                tracing::error!(%task, %round, %error, "the round's model was not stored");
+                self.core.task.traffic.give_back(self.core.traffic);
+                self.step(Event::NotStored(round));
+            }
+            Command::Evaluated(round, quality) => self.evaluated(round, quality),
+            Command::Operate(operation, answer) => self.operate(operation, answer),
+            Command::Decided(operation, done) => self.decided(operation, done.map_err(Into::into)),
+            Command::RollBack(to, answer) => self.roll_back(to, answer),
+            Command::RolledBack(done) => self.rolled_back(done),
+            Command::Drain(drained) => {
+                self.core.drained = Some(drained);
+                // Not the operator's decision: it does not outlive the process.
+                self.step(Event::Operated(Operation::Pause));
+            }
+        }
+    }
+
+    /// Tells the rounds who has come or gone.
+    fn follow(&mut self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        match change {
+            Change::Joined(client) => self.joined(client, Event::Joined(client)),
+            Change::Returned(client) => self.joined(client, Event::Returned(client)),
+            Change::Lost(client) => self.step(Event::Lost(client)),
+            Change::Left(client) => self.step(Event::Left(client)),
+        }
+    }
+
+    fn joined(&mut self, client: ClientId, event: Event) {
+        self.step(event);
+        let spent = |subject| self.core.ledger.as_ref().is_some_and(|l| l.is_spent(&subject));
+        if self.core.members.subject(client).is_some_and(spent) {
+            self.step(Event::ParticipationsSpent(client));
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let Report { client, round, stage, weight, .. } = report;
+        let event = Event::Reported { client, round, stage, weight };
+        let mut report = Some(report);
+        self.step_with(event, &mut report);
+    }
+
+    fn prepared(&mut self, round: RoundId, stage: Stage, prepared: Prepared) {
+        if let Some(debit) = &prepared.debit {
+            self.debited(debit);
+        }
+        self.step(Event::Prepared(round, stage));
+        let progress = self.core.rounds().progress();
+        let Some(deadline) = progress.deadline.filter(|_| progress.round == round) else { return };
+        let deadline_ms = self.now.until(deadline).as_millis() as u64;
+        let task = &self.core.task.config.id;
+        tracing::info!(%task, %round, ?stage, deadline_ms, "round advanced");
+        for (client, request) in prepared.requests.requests {
+            let order = Order::Asked { round, request: Arc::new(request), deadline };
+            self.core.members.notify(client, order);
+        }
+    }
+
+    /// A debit is durable: what it leaves of the budget is known from here on.
+    fn debited(&mut self, debit: &Debit) {
+        let core = &mut *self.core;
+        let Some(ledger) = &mut core.ledger else { return };
+        ledger.record(debit);
+        if let Some(spent) = &mut core.spent {
+            *spent = Spent {
+                epsilon: ledger.spent_epsilon(),
+                participations: ledger.most_participations(),
+                debits: ledger.debits(),
+                subjects: ledger.subjects(),
+                ..*spent
+            };
+            core.task.metrics.privacy_epsilon.set(spent.epsilon);
+        }
+        let budget = ledger.budget();
+        let done = debit.subjects.iter().filter(|subject| ledger.is_spent(subject));
+        let done: Vec<ClientId> = done.filter_map(|s| core.members.of_subject(s)).collect();
+        for client in done {
+            self.step(Event::ParticipationsSpent(client));
+        }
+        if budget == Budget::Spent {
+            let task = &self.core.task.config.id;
+            tracing::info!(%task, "the privacy budget has no room for another round");
+            self.step(Event::BudgetSpent);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.step_with(event, &mut None);
+    }
+
+    fn step_with(&mut self, event: Event, report: &mut Option<Report>) {
+        let rounds = self.core.rounds.take().expect("every step puts it back");
+        let (rounds, effects) = rounds.step(event, self.now, self.rng);
+        self.core.rounds = Some(rounds);
+        for effect in effects {
+            self.execute(effect, report);
+        }
+    }
+
+    fn execute(&mut self, effect: Effect, report: &mut Option<Report>) {
+        match effect {
+            Effect::Open(round) => self.open(round),
+            Effect::Invite(client, round, deadline) => {
+                let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
+                let invitation = Invitation { round, model, deadline, privacy };
+                self.core.task.metrics.invitations.increment(1);
+                self.core.members.notify(client, Order::Invited(invitation));
+            }
+            Effect::Advance(round, stage) => {
+                let subjects = self.asked();
+                self.fold(Job::Advance(round, stage, subjects));
+            }
+            Effect::Dismiss(client, _) => self.core.members.notify(client, Order::Rest),
+            Effect::SendAway(client, retry_after) => {
+                self.core.members.dismiss(client, Order::Away(retry_after));
+            }
+            Effect::Answer { round, verdict, staleness, .. } => {
+                if let Some(report) = report.take() {
+                    self.answer(round, report, verdict, staleness);
+                }
+            }
+            Effect::Finalize(round, tally) => self.finalize(round, tally),
+            Effect::Renumber { from, to } => self.fold(Job::Renumber { from, to }),
+            Effect::Complete(round) => self.complete(round),
+            Effect::Abandon(round, reason) => self.abandon(round, reason),
+        }
+    }
+
+    /// The subjects of a stage's clients.
+    fn asked(&self) -> Vec<SubjectId> {
+        let members = self.core.rounds().members();
+        members.into_iter().filter_map(|client| self.core.members.subject(client)).collect()
+    }
+
+    fn fold(&mut self, job: Job) {
+        self.core.acts.push(Act::Fold(Box::new(job)));
+    }
+
+    fn open(&mut self, round: RoundId) {
+        let Progress { cohort, deadline, .. } = self.core.rounds().progress();
+        let deadline_ms = deadline.map(|deadline| self.now.until(deadline).as_millis() as u64);
+        let task = &self.core.task.config.id;
+        tracing::info!(%task, %round, cohort, deadline_ms, "round opened");
+        self.core.opened = self.now;
+        let spent = self.core.spent;
+        self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
+            clipping_norm,
+            rotation: self.rng.random(),
+        });
+        let privacy = self.core.round_privacy;
+        self.fold(Job::Open(round, privacy));
+        let absent = self.core.members.absent();
+        let were_absent = mem::replace(&mut self.core.were_absent, absent.clone());
+        for client in were_absent.into_iter().filter(|client| absent.contains(client)) {
+            let change = self.core.members.forget(client);
+            self.follow(change);
+        }
+    }
+
+    /// A session that is gone needs no answer, but what it sent counts.
+    fn answer(&mut self, round: RoundId, report: Report, verdict: UpdateVerdict, staleness: u32) {
+        let Report { client, stage, contribution, verdict: answer, .. } = report;
+        if verdict == UpdateVerdict::Accepted {
+            let subject = self.core.members.subject(client);
+            if matches!(stage, Stage::Update | Stage::MaskedInput) {
+                let task = &self.core.task.config.id;
+                let subject = subject.map(|subject| subject.to_string());
+                tracing::debug!(%task, %round, client = client.0, subject, "update accepted");
+            }
+            self.fold(Job::Take { client, subject, contribution, staleness });
+        }
+        // A session that is gone needs no answer.
+        let _ = answer.send(verdict);
+    }
+
+    fn finalize(&mut self, round: RoundId, tally: Tally) {
+        let Tally { cohort, reported, weight } = tally;
+        self.core.traffic = self.core.task.traffic.take();
+        let figures = RoundFigures {
+            round: round.round,
+            attempt: round.attempt,
+            cohort: cohort as u32,
+            reports: reported as u32,
+            weight,
+            elapsed: self.core.opened.until(self.now),
+            traffic: self.core.traffic,
+        };
+        self.fold(Job::Finalize(figures));
+    }
+
+    /// The model is durable: from here on it may be seen.
+    fn complete(&mut self, round: RoundId) {
+        let Some(model) = self.core.ready.take() else { return };
+        let record = &model.record;
+        tracing::info!(
+            task = %self.core.task.config.id,
+            %round,
+            reports = record.reports,
+            cohort = record.cohort,
+            weight = record.weight,
+            seconds = record.seconds,
+            bytes_up = record.bytes_up,
+            bytes_down = record.bytes_down,
+            model = %record.sha256,
+            "round completed"
+        );
+        let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
+        self.core.task.metrics.completed(record.round, took);
+        self.core.acts.push(Act::Evaluate(record.round, Arc::clone(&model.parameters)));
+        self.announce(model);
+    }
+
+    /// Makes a durable model the newest.
+    fn announce(&mut self, model: GlobalModel) {
+        let GlobalModel { record, file, .. } = model;
+        let core = &mut *self.core;
+        core.task.metrics.resumed(record.round);
+        core.model = model_ref(&record);
+        if let (Some(spent), Some(clipping_norm)) = (&mut core.spent, record.clipping_norm) {
+            spent.clipping_norm = clipping_norm;
+        }
+        core.acts.push(Act::Publish(record.sha256, file));
+        let history = Arc::make_mut(&mut core.history);
+        history.push_back(record);
+        while history.len() > HISTORY {
+            history.pop_front();
+        }
+    }
+
+    fn abandon(&mut self, round: RoundId, reason: AbandonReason) {
+        let task = &self.core.task.config.id;
+        tracing::warn!(%task, %round, reason = reason.as_str(), "round abandoned");
+        self.core.metrics.abandoned(&self.core.task.metrics, reason);
+    }
+
+    fn evaluated(&mut self, round: u64, quality: Quality) {
+        let Quality { accuracy, loss } = quality;
+        let core = &mut *self.core;
+        let task = &core.task.config.id;
+        tracing::info!(%task, round, accuracy, loss, "model evaluated");
+        let history = Arc::make_mut(&mut core.history);
+        if let Some(record) = history.iter_mut().rev().find(|record| record.round == round) {
+            record.quality = Some(quality);
+        }
+        if core.evaluation.is_none_or(|evaluation| evaluation.round <= round) {
+            let evaluation = Evaluation { round, accuracy, loss };
+            core.evaluation = Some(evaluation);
+            core.task.metrics.evaluated(&evaluation);
+        }
+    }
+
+    /// Has the operator's decision made durable, if it makes sense now.
+    fn operate(
+        &mut self,
+        operation: Operation,
+        answer: oneshot::Sender<Result<Standing, OperateError>>,
+    ) {
+        let standing = self.core.rounds().standing();
+        let refusal = if self.core.operation.is_some() || self.core.drained.is_some() {
+            Some(OperateError::Busy)
+        } else {
+            let finished = self.core.rounds().is_finished();
+            let sensible = match (operation, standing) {
+                (_, Standing::Stopped) => false,
+                (Operation::Pause, Standing::Running) | (Operation::Stop, _) => !finished,
+                (Operation::Resume, Standing::Paused) => true,
+                (Operation::Pause, Standing::Paused) | (Operation::Resume, Standing::Running) => {
+                    false
+                }
+            };
+            (!sensible).then_some(OperateError::WrongState(standing))
+        };
+        if let Some(refusal) = refusal {
+            // Whoever asked is gone.
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        self.core.operation = Some(answer);
+        self.fold(Job::Decide(operation));
+    }
+
+    fn decided(&mut self, operation: Operation, done: Result<(), OperateError>) {
+        if done.is_ok() {
+            let task = &self.core.task.config.id;
+            tracing::info!(%task, ?operation, "the operator has decided");
+            self.step(Event::Operated(operation));
+            self.core.task.metrics.standing(self.core.rounds().standing());
+        }
+        let standing = self.core.rounds().standing();
+        if let Some(answer) = self.core.operation.take() {
+            // Whoever asked is gone.
+            let _ = answer.send(done.map(|()| standing));
+        }
+    }
+
+    fn roll_back(&mut self, to: u64, answer: oneshot::Sender<Result<u64, OperateError>>) {
+        let standing = self.core.rounds().standing();
+        let refusal = if standing == Standing::Stopped {
+            Some(OperateError::WrongState(standing))
+        } else {
+            let busy = self.core.roll_back.is_some() || self.core.drained.is_some();
+            busy.then_some(OperateError::Busy)
+        };
+        if let Some(refusal) = refusal {
+            // Whoever asked is gone.
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        self.core.roll_back = Some(answer);
+        self.fold(Job::RollBack(to));
+    }
+
+    fn rolled_back(&mut self, done: Result<GlobalModel, RollBackError>) {
+        let done = done.map(|model| {
+            let round = model.record.round;
+            let (task, to) = (&self.core.task.config.id, model.record.restored);
+            tracing::info!(%task, round, to, "the operator has rolled the model back");
+            if let Some(Quality { accuracy, loss }) = model.record.quality {
+                self.core.evaluation = Some(Evaluation { round, accuracy, loss });
+            }
+            self.announce(model);
+            self.step(Event::Restored(round));
+            round
+        });
+        if let Some(answer) = self.core.roll_back.take() {
+            // Whoever asked is gone.
+            let _ = answer.send(done.map_err(Into::into));
+        }
+    }
+}
+
+/// What a session says to an update for a round that it is not invited to.
+pub(crate) fn misplaced(progress: &Progress, round: RoundId) -> UpdateVerdict {
+    let current = progress.round;
+    match round.cmp(&current) {
+        std::cmp::Ordering::Less => UpdateVerdict::Discarded(UpdateFault::RoundOver),
+        std::cmp::Ordering::Equal if progress.phase == RoundPhase::Finished => {
+            UpdateVerdict::Discarded(UpdateFault::RoundOver)
+        }
+        std::cmp::Ordering::Equal
+            if !matches!(progress.phase, RoundPhase::Selecting | RoundPhase::Paused) =>
+        {
+            UpdateVerdict::Rejected(UpdateFault::NotInCohort)
+        }
+        _ => UpdateVerdict::Rejected(UpdateFault::UnknownRound),
+    }
+}

@@ -1,0 +1,89 @@
+//! What calls of operators ask of the tasks and of the store. HTTP ends before
+//! this file.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fedra_protocol::TaskId;
+
+use super::error::AdminError;
+use crate::round::{Operation, Standing};
+use crate::server::Server;
+use crate::storage::{Decision, RoundRecord, Store, StoreError};
+use crate::task::Task;
+
+/// The task of this name.
+pub(super) fn task_of(server: &Server, id: &str) -> Result<Arc<Task>, AdminError> {
+    let task = TaskId::new(id).ok().and_then(|id| server.task(&id));
+    task.ok_or(AdminError::NoSuchTask)
+}
+
+/// Adds a task from its section of a config.
+pub(super) async fn create(server: &Arc<Server>, toml: String) -> Result<TaskId, AdminError> {
+    Ok(server.create_task(toml).await?)
+}
+
+/// Pauses, resumes or stops a task; returns what holds then.
+pub(super) async fn operate(task: &Task, operation: Operation) -> Result<Standing, AdminError> {
+    Ok(task.operate(operation).await?)
+}
+
+/// Makes the model of round `to` the newest again; returns the new round.
+pub(super) async fn roll_back(task: &Task, to: u64) -> Result<u64, AdminError> {
+    Ok(task.roll_back(to).await?)
+}
+
+/// What the store knows of a task.
+pub(super) struct Stored {
+    pub(super) standing: Standing,
+    /// Rounds whose model is kept, oldest first.
+    pub(super) checkpoints: Vec<u64>,
+    /// Oldest first.
+    pub(super) decisions: Vec<Decision>,
+}
+
+/// Asks the store about a task.
+pub(super) async fn stored(server: &Server, task: &Task) -> Result<Stored, AdminError> {
+    let id = task.config.id.clone();
+    ask(server, move |store| {
+        Ok(Stored {
+            standing: store.standing(&id)?,
+            checkpoints: store.checkpoints(&id)?,
+            decisions: store.decisions(&id)?,
+        })
+    })
+    .await
+}
+
+/// What operators have made of these tasks.
+pub(super) async fn standings(
+    server: &Server,
+    tasks: &[Arc<Task>],
+) -> Result<Vec<Standing>, AdminError> {
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.config.id.clone()).collect();
+    ask(server, move |store| ids.iter().map(|id| store.standing(id)).collect()).await
+}
+
+/// The model of a round, or the newest, and its record.
+pub(super) async fn model(
+    server: &Server,
+    task: &Task,
+    round: Option<u64>,
+) -> Result<(RoundRecord, Bytes), AdminError> {
+    let round = round.unwrap_or_else(|| task.view.borrow().model.round);
+    let id = task.config.id.clone();
+    ask(server, move |store| store.checkpoint(&id, round)).await
+}
+
+/// Runs a question to the store where it may wait for a disk.
+async fn ask<T: Send + 'static>(
+    server: &Server,
+    question: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, AdminError> {
+    let store = Arc::clone(&server.store);
+    match tokio::task::spawn_blocking(move || question(store.as_ref())).await {
+        Ok(answer) => Ok(answer?),
+        // Only when the server's runtime is shutting down.
+        Err(_) => Err(AdminError::GoingAway),
+    }
+}

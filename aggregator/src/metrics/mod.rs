@@ -1,0 +1,362 @@
+//! The numbers for Prometheus: what is counted and under which names.
+//!
+//! Each server has a recorder of its own, nothing is global. docs/OPERATIONS.md
+//! lists the names. No label has values that a client can make up.
+
+mod described;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fedra_protocol::{Evaluation, RefusalCode, RoundPhase, TaskId, UpdateFault, UpdateVerdict};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use serde::Serialize;
+
+use crate::platform::Process;
+use crate::round::{AbandonReason, Progress, Standing};
+
+/// Buckets of durations, seconds.
+const SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+/// Buckets of the time to fold an update, seconds.
+const FOLD_SECONDS: [f64; 8] = [0.0001, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0];
+/// Samples of distributions after which they are put into their buckets, even
+/// if nobody asks for them: until then each takes memory.
+const UPKEEP_EVERY: u32 = 4096;
+
+/// The numbers of a whole server.
+pub struct Metrics {
+    registry: Registry,
+    started: (Instant, SystemTime),
+    /// Open TCP connections.
+    pub connections: Level,
+    /// Open WebSocket sessions.
+    pub sessions: Level,
+    /// Connections turned away at the cap.
+    pub connections_refused: Counter,
+    /// Bytes of the upload budget in use.
+    pub upload_bytes: Gauge,
+    /// All bytes of the upload budget.
+    pub upload_budget: Gauge,
+    /// TLS handshakes that failed.
+    pub tls_failures: Counter,
+    /// Calls to the admin API without its token.
+    pub admin_denied: Counter,
+}
+
+/// The numbers of one task.
+#[derive(Clone)]
+pub struct TaskMetrics {
+    registry: Registry,
+    task: String,
+    /// Bytes received in messages.
+    pub received: Counter,
+    /// Bytes sent in messages and models.
+    pub sent: Counter,
+    /// Model downloads.
+    pub downloads: Counter,
+    /// Clients invited into rounds.
+    pub invitations: Counter,
+    /// Epsilon of the subject that has spent most of the privacy budget.
+    pub privacy_epsilon: Gauge,
+    folded: Counter,
+    fold_seconds: Distribution,
+    round: Gauge,
+    completed: Counter,
+    round_seconds: Distribution,
+    clients: Gauge,
+    cohort: Gauge,
+    reported: Gauge,
+    left: Gauge,
+}
+
+/// Why a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionEnd {
+    /// The client closed it.
+    Closed,
+    /// The connection broke.
+    Lost,
+    /// The client said nothing for too long.
+    Idle,
+    /// The client did not read what it was sent.
+    Slow,
+    /// It was refused; `fedra_refusals_total` says why.
+    Refused,
+    /// Its bytes were not WebSocket.
+    Protocol,
+    /// A message was too big.
+    TooBig,
+    /// A later session of the same subject took its place.
+    Replaced,
+    /// It was not selected, and is to come back later.
+    SentAway,
+    /// The server stops.
+    GoingAway,
+}
+
+impl Metrics {
+    /// Numbers that start at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        registry.with(|| {
+            gauge!("fedra_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            Self {
+                started: (Instant::now(), SystemTime::now()),
+                connections: Level::new(gauge!("fedra_connections")),
+                sessions: Level::new(gauge!("fedra_sessions")),
+                connections_refused: counter!("fedra_connections_refused_total"),
+                upload_bytes: gauge!("fedra_upload_bytes_in_flight"),
+                upload_budget: gauge!("fedra_upload_budget_bytes"),
+                tls_failures: counter!("fedra_tls_failures_total"),
+                admin_denied: counter!("fedra_admin_denied_total"),
+                registry: registry.clone(),
+            }
+        })
+    }
+
+    /// All numbers in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.registry.handle.run_upkeep();
+        self.registry.handle.render() + &process::render(&Process::now(), self.started.1)
+    }
+
+    /// Since the server started.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.0.elapsed()
+    }
+
+    /// The numbers of a task.
+    #[must_use]
+    pub fn task(&self, task: &TaskId) -> TaskMetrics {
+        let id = task.to_string();
+        let label = || ("task", id.clone());
+        let distribution = |histogram| Distribution { registry: self.registry.clone(), histogram };
+        self.registry.with(|| TaskMetrics {
+            registry: self.registry.clone(),
+            received: counter!("fedra_received_bytes_total", &[label()]),
+            sent: counter!("fedra_sent_bytes_total", &[label()]),
+            downloads: counter!("fedra_model_downloads_total", &[label()]),
+            invitations: counter!("fedra_invitations_total", &[label()]),
+            privacy_epsilon: gauge!("fedra_privacy_epsilon_spent", &[label()]),
+            folded: counter!("fedra_folded_bytes_total", &[label()]),
+            fold_seconds: distribution(histogram!("fedra_fold_duration_seconds", &[label()])),
+            round: gauge!("fedra_round", &[label()]),
+            completed: rounds_total(&id, "completed", ""),
+            round_seconds: distribution(histogram!("fedra_round_duration_seconds", &[label()])),
+            clients: gauge!("fedra_clients", &[label()]),
+            cohort: gauge!("fedra_round_cohort", &[label()]),
+            reported: gauge!("fedra_round_reported", &[label()]),
+            left: gauge!("fedra_round_left", &[label()]),
+            task: id.clone(),
+        })
+    }
+
+    /// Counts an attempt that came to nothing.
+    pub fn abandoned(&self, task: &TaskMetrics, reason: AbandonReason) {
+        let rounds = || rounds_total(&task.task, "abandoned", reason.as_str());
+        self.registry.with(rounds).increment(1);
+    }
+
+    /// Counts an update by what became of it.
+    pub fn update(&self, task: &TaskMetrics, verdict: UpdateVerdict) {
+        let (verdict, fault) = match verdict {
+            UpdateVerdict::Accepted => ("accepted", String::new()),
+            UpdateVerdict::Rejected(fault) => ("rejected", label::<UpdateFault>(fault)),
+            UpdateVerdict::Discarded(fault) => ("discarded", label(fault)),
+        };
+        let labels =
+            [("task", task.task.clone()), ("verdict", verdict.to_owned()), ("fault", fault)];
+        self.registry.with(|| counter!("fedra_updates_total", &labels)).increment(1);
+    }
+
+    /// Counts a session that was refused.
+    pub fn refused(&self, code: RefusalCode) {
+        let refusals = || counter!("fedra_refusals_total", "code" => label(code));
+        self.registry.with(refusals).increment(1);
+    }
+
+    /// Counts a session that has ended.
+    pub fn session_ended(&self, reason: SessionEnd) {
+        let ends = || counter!("fedra_session_ends_total", "reason" => label(reason));
+        self.registry.with(ends).increment(1);
+    }
+
+    /// Counts somebody who was turned away.
+    pub fn denied(&self, reason: &'static str) {
+        self.registry.with(|| counter!("fedra_denied_total", "reason" => reason)).increment(1);
+    }
+
+    /// Counts what an operator did.
+    pub fn admin_action(&self, action: &'static str) {
+        let actions = || counter!("fedra_admin_actions_total", "action" => action);
+        self.registry.with(actions).increment(1);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TaskMetrics {
+    /// A round is completed and durable, after this long.
+    pub fn completed(&self, round: u64, duration: Duration) {
+        self.completed.increment(1);
+        self.round.set(round as f64);
+        self.round_seconds.record(duration);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.gauge("fedra_round_completed_timestamp_seconds").set(now.as_secs_f64());
+    }
+
+    /// The task starts with so many completed rounds.
+    pub fn resumed(&self, round: u64) {
+        self.round.set(round as f64);
+    }
+
+    /// A phase has ended after this long.
+    pub fn phase(&self, phase: RoundPhase, duration: Duration) {
+        let labels = [("task", self.task.clone()), ("phase", label(phase))];
+        let phases = || histogram!("fedra_round_phase_duration_seconds", &labels);
+        let histogram = self.registry.with(phases);
+        Distribution { registry: self.registry.clone(), histogram }.record(duration);
+    }
+
+    /// How far the round under way is.
+    pub fn progress(&self, progress: &Progress) {
+        self.clients.set(progress.clients as f64);
+        self.cohort.set(progress.cohort as f64);
+        self.reported.set(progress.reported as f64);
+        self.left.set(progress.left as f64);
+    }
+
+    /// What the operator has made of the task.
+    pub fn standing(&self, standing: Standing) {
+        for other in [Standing::Running, Standing::Paused, Standing::Stopped] {
+            let (task, name) = (self.task.clone(), label(other));
+            let standings = || gauge!("fedra_task_standing", "task" => task, "standing" => name);
+            self.registry.with(standings).set(f64::from(u8::from(other == standing)));
+        }
+    }
+
+    /// So many bytes of an update were folded in this time.
+    pub fn folded(&self, bytes: u64, duration: Duration) {
+        self.folded.increment(bytes);
+        self.fold_seconds.record(duration);
+    }
+
+    /// What the newest evaluated model is worth.
+    pub fn evaluated(&self, evaluation: &Evaluation) {
+        self.gauge("fedra_model_loss").set(evaluation.loss);
+        if let Some(accuracy) = evaluation.accuracy {
+            self.gauge("fedra_model_accuracy").set(accuracy);
+        }
+    }
+
+    /// A gauge that is not shown before it has a value.
+    fn gauge(&self, name: &'static str) -> Gauge {
+        self.registry.with(|| gauge!(name, &[("task", self.task.clone())]))
+    }
+}
+
+/// A gauge that the server itself reads too.
+#[derive(Debug)]
+pub struct Level {
+    gauge: Gauge,
+    count: AtomicI64,
+}
+
+impl Level {
+    fn new(gauge: Gauge) -> Self {
+        Self { gauge, count: AtomicI64::new(0) }
+    }
+
+    /// One more.
+    pub fn up(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.gauge.increment(1.0);
+    }
+
+    /// One less.
+    pub fn down(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.decrement(1.0);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.count.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+}
+
+/// Where numbers are registered, shared by all that count.
+#[derive(Clone)]
+struct Registry {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+    /// Samples of distributions since the last upkeep.
+    samples: Arc<AtomicU32>,
+}
+
+impl Registry {
+    fn new() -> Self {
+        let constant = "the list of buckets is a constant and not empty";
+        let fold = Matcher::Full("fedra_fold_duration_seconds".to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .expect(constant)
+            .set_buckets_for_metric(fold, &FOLD_SECONDS)
+            .expect(constant)
+            .build_recorder();
+        with_local_recorder(&recorder, described::describe);
+        let handle = recorder.handle();
+        Self { recorder: Arc::new(recorder), handle, samples: Arc::default() }
+    }
+
+    /// Runs with this registry's recorder in place.
+    fn with<T>(&self, register: impl FnOnce() -> T) -> T {
+        with_local_recorder(self.recorder.as_ref(), register)
+    }
+}
+
+/// A histogram whose samples do not pile up while nobody asks for them.
+#[derive(Clone)]
+struct Distribution {
+    registry: Registry,
+    histogram: Histogram,
+}
+
+impl Distribution {
+    fn record(&self, duration: Duration) {
+        self.histogram.record(duration.as_secs_f64());
+        let samples = self.registry.samples.fetch_add(1, Ordering::Relaxed) + 1;
+        if samples.is_multiple_of(UPKEEP_EVERY) {
+            self.registry.handle.run_upkeep();
+        }
+    }
+}
+
+fn rounds_total(task: &str, outcome: &'static str, reason: &'static str) -> Counter {
+    let task = task.to_owned();
+    counter!("fedra_rounds_total", "task" => task, "outcome" => outcome, "reason" => reason)
+}
+
+/// The name under which an enum goes into JSON.
+fn label<T: Serialize>(value: T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}

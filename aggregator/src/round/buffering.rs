@@ -1,0 +1,299 @@
+//! Buffering: asynchronous rounds with a buffer (Nguyen et al. 2022, FedBuff).
+//!
+//! Any free client is invited by itself, from the newest stored model, and
+//! reports at most once from it. Its report counts in the round that is open when it
+//! arrives, if not too many models have been made in between. A round closes at
+//! the report goal, or at its deadline with the fewest reports; one that has
+//! not even those at its deadline goes on until it has, as its next attempt:
+//! those whose invitation came to nothing are invited again.
+//!
+//! While the model of a closed round is being stored, the next round takes
+//! reports, but nobody is invited to it and it does not close: what it starts
+//! from is not known yet. So the round of an invitation says which model it
+//! starts from, and staleness is a difference of rounds. If the model is not
+//! stored, the reports of that round are lost; the open round takes its number,
+//! as the next attempt, and keeps its reports.
+
+use std::collections::BTreeMap;
+
+use fedra_aggregation::MAX_TOTAL_WEIGHT;
+use fedra_protocol::{Availability, RoundId, UpdateFault, UpdateVerdict};
+
+use super::crew::{Crew, End};
+use super::ended::{AbandonReason, Abandoned, next_attempt};
+use super::finalizing::Finalizing;
+use super::pool::sample;
+use super::roster::Link;
+use super::{
+    ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Tally, Time, pacing,
+};
+
+/// A round that fills, and perhaps the one before it on its way to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Buffering {
+    round: RoundId,
+    /// From here on the fewest reports close the round; `None` once it is past.
+    deadline: Option<Time>,
+    /// The reports in the sum by the invitations that they answer: their weights.
+    counted: BTreeMap<(ClientId, RoundId), u64>,
+    weight: u64,
+    /// Invitations that came to nothing since the round opened.
+    left: usize,
+    crew: Crew,
+    /// The round before, until it is stored.
+    storing: Option<Finalizing>,
+    /// Whether clients have been invited since the round opened.
+    has_invited: bool,
+    /// Nobody is invited to the round once more before this.
+    renew_at: Option<Time>,
+}
+
+impl Buffering {
+    pub(super) fn open(round: RoundId, context: &mut Context<'_>) -> Self {
+        context.open(round);
+        let deadline = context.now + context.plan.deadline;
+        Self {
+            round,
+            deadline: Some(deadline),
+            renew_at: Some(deadline),
+            counted: BTreeMap::new(),
+            weight: 0,
+            left: 0,
+            crew: Crew::default(),
+            storing: None,
+            has_invited: false,
+        }
+    }
+
+    pub(super) fn round(&self) -> RoundId {
+        self.round
+    }
+
+    /// Rounds whose model is stored.
+    pub(super) fn completed(&self) -> u64 {
+        self.storing.map_or(self.round, |storing| storing.round()).round - 1
+    }
+
+    pub(super) fn members(&self) -> Vec<ClientId> {
+        self.crew.clients().collect()
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        self.deadline.into_iter().chain(self.renew_at).chain(self.crew.wake_at()).min()
+    }
+
+    pub(super) fn progress(&self, base: Progress) -> Progress {
+        let Tally { cohort, reported, weight } = self.tally();
+        let left = cohort - reported - self.crew.working();
+        Progress { cohort, reported, left, weight, deadline: self.deadline, ..base }
+    }
+
+    fn tally(&self) -> Tally {
+        let reported = self.counted.len();
+        Tally { cohort: reported + self.left + self.crew.len(), reported, weight: self.weight }
+    }
+
+    pub(super) fn handle(mut self, event: Event, context: &mut Context<'_>) -> Phase {
+        match event {
+            Event::Stored(round) if self.is_storing(round) => {
+                self.storing = None;
+                context.effects.push(Effect::Complete(round));
+            }
+            Event::NotStored(round) if self.is_storing(round) => self.renumber(round, context),
+            Event::Lost(client) => {
+                let grace = context.grace();
+                self.crew.relink(client, |link| link.lost(grace));
+            }
+            Event::Returned(client) => self.crew.relink(client, |_| Link::Here),
+            Event::Left(client) | Event::AvailabilityChanged(client, Availability::Paused) => {
+                self.left += usize::from(self.crew.lose(client));
+            }
+            Event::Declined(client, round) => {
+                self.left += usize::from(self.crew.end(client, round, End::Gone));
+            }
+            Event::Refused(client, round) => self.refused(client, round),
+            _ => {}
+        }
+        Phase::Buffering(self)
+    }
+
+    fn is_storing(&self, round: RoundId) -> bool {
+        self.storing.is_some_and(|storing| storing.round() == round)
+    }
+
+    /// The round before was not stored: this one takes its number.
+    fn renumber(&mut self, failed: RoundId, context: &mut Context<'_>) {
+        self.storing = None;
+        context.effects.push(Effect::Abandon(failed, AbandonReason::NotStored));
+        let (from, to) = (self.round, next_attempt(failed));
+        self.round = to;
+        context.effects.push(Effect::Renumber { from, to });
+    }
+
+    /// What the client sent, or has sent, for an invitation is worthless. If the
+    /// round in which it counted has closed, it is too late to say so.
+    fn refused(&mut self, client: ClientId, round: RoundId) {
+        if self.crew.end(client, round, End::Gone) {
+            self.left += 1;
+        } else if let Some(weight) = self.counted.remove(&(client, round)) {
+            self.weight -= weight;
+            self.left += 1;
+            self.crew.strike(client, round);
+        }
+    }
+
+    /// Judges a report for any round; with its staleness.
+    pub(super) fn report(
+        &mut self,
+        client: ClientId,
+        round: RoundId,
+        (stage, weight): (Stage, u64),
+        context: &Context<'_>,
+    ) -> (UpdateVerdict, u32) {
+        if let Err(known) = self.crew.expects(client, round) {
+            return (known.unwrap_or_else(|| self.misplaced(round, context)), 0);
+        }
+        if stage != Stage::Update {
+            return (UpdateVerdict::Rejected(UpdateFault::WrongStep), 0);
+        }
+        if !self.has_room_for(weight, context.plan) {
+            self.left += usize::from(self.crew.end(client, round, End::Gone));
+            return (UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange), 0);
+        }
+        self.crew.end(client, round, End::Reported);
+        self.counted.insert((client, round), weight);
+        self.weight += weight;
+        // A client at work is never staler than the plan allows.
+        let staleness = self.round.round.saturating_sub(round.round);
+        (UpdateVerdict::Accepted, u32::try_from(staleness).unwrap_or(u32::MAX))
+    }
+
+    fn has_room_for(&self, weight: u64, plan: &RoundPlan) -> bool {
+        (1..=plan.max_weight).contains(&weight) && weight <= MAX_TOTAL_WEIGHT - self.weight
+    }
+
+    /// The verdict on a report for an invitation that is not, or not any more.
+    fn misplaced(&self, round: RoundId, context: &Context<'_>) -> UpdateVerdict {
+        if round.round < self.oldest(context.plan) {
+            UpdateVerdict::Discarded(UpdateFault::TooStale)
+        } else if round == self.round {
+            UpdateVerdict::Rejected(UpdateFault::NotInCohort)
+        } else {
+            context.misplaced(self.round, round)
+        }
+    }
+
+    /// The first round whose invitations can still count in this one.
+    fn oldest(&self, plan: &RoundPlan) -> u64 {
+        self.round.round.saturating_sub(u64::from(plan.mode.max_staleness()))
+    }
+
+    /// Does what it is time to, and closes the phase when its last round is in.
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Phase {
+        let ended = self.crew.expire(context.now);
+        self.left += ended.len();
+        dismiss(ended, context);
+        self.deadline = self.deadline.filter(|deadline| context.now < *deadline);
+        self.renew_at = self.renew_at.filter(|at| context.now < *at);
+        if self.storing.is_some() {
+            return Phase::Buffering(self);
+        }
+        if self.is_complete(context) {
+            return self.close(context);
+        }
+        if !context.is_to_rest() {
+            self.renew(context);
+            self.invite(context);
+            return Phase::Buffering(self);
+        }
+        if self.crew.working() > 0 {
+            return Phase::Buffering(self);
+        }
+        dismiss(self.crew.disband(), context);
+        Phase::Abandoned(Abandoned::new(self.round, AbandonReason::TooFewReports))
+    }
+
+    fn is_complete(&self, context: &Context<'_>) -> bool {
+        let (reported, plan) = (self.counted.len(), context.plan);
+        let is_last_call = context.is_to_rest() && self.crew.working() == 0;
+        reported >= plan.report_goal
+            || reported >= plan.minimum_reports && (self.deadline.is_none() || is_last_call)
+    }
+
+    /// Closes the round and opens the next, if there is to be one.
+    fn close(mut self, context: &mut Context<'_>) -> Phase {
+        let storing = Finalizing::new(self.round, self.tally());
+        context.effects.push(Effect::Finalize(self.round, self.tally()));
+        let next = context.fresh(self.round.round + 1);
+        let is_last = context.plan.rounds.is_some_and(|rounds| next.round > rounds);
+        if is_last || context.is_to_rest() {
+            dismiss(self.crew.disband(), context);
+            return Phase::Finalizing(storing);
+        }
+        let mut opened = Self { crew: self.crew, ..Self::open(next, context) };
+        opened.storing = Some(storing);
+        dismiss(opened.crew.retire(opened.oldest(context.plan)), context);
+        Phase::Buffering(opened)
+    }
+
+    /// Nobody works for a round that is past its deadline, and those who are there
+    /// have been invited to it, in vain: it goes on as its next attempt, with its
+    /// reports, and they are invited again.
+    fn renew(&mut self, context: &mut Context<'_>) {
+        if self.renew_at.is_some() || self.crew.working() > 0 {
+            return;
+        }
+        let mut there = context.pool.available();
+        if !there.any(|client| self.crew.has_failed(client, self.round)) {
+            return;
+        }
+        let (from, to) = (self.round, next_attempt(self.round));
+        self.round = to;
+        self.renew_at = Some(context.now + context.plan.deadline);
+        self.crew.renew(from, to);
+        context.effects.push(Effect::Renumber { from, to });
+    }
+
+    /// Invites free clients, chosen at random, as long as not too many are at
+    /// work. Those who wait beyond the waiting room are sent away once a round.
+    fn invite(&mut self, context: &mut Context<'_>) {
+        let places = context.plan.invited.saturating_sub(self.crew.working());
+        if places > 0 {
+            let free = context.pool.available().filter(|c| self.crew.is_free(*c, self.round));
+            let free: Vec<ClientId> = free.collect();
+            let deadline = context.now + context.plan.deadline;
+            for client in sample(&free, places, context.rng) {
+                self.crew.invite(client, self.round, deadline);
+                context.effects.push(Effect::Invite(client, self.round, deadline));
+            }
+        }
+        if !self.has_invited {
+            self.has_invited = true;
+            let waiting = context.pool.available().filter(|c| !self.crew.contains(*c));
+            pacing::steer(&waiting.collect::<Vec<ClientId>>(), context);
+        }
+    }
+
+    /// The operator stops the task: the open round comes to nothing, the one
+    /// before it ends as it would have.
+    pub(super) fn stop(mut self, context: &mut Context<'_>) -> Phase {
+        dismiss(self.crew.disband(), context);
+        let reason = AbandonReason::Stopped;
+        let Some(storing) = self.storing else {
+            return Phase::Abandoned(Abandoned::new(self.round, reason));
+        };
+        context.effects.push(Effect::Abandon(self.round, reason));
+        Phase::Finalizing(storing)
+    }
+
+    /// Dismisses everybody; the attempts that were under way.
+    pub(super) fn give_up(mut self, context: &mut Context<'_>) -> Vec<RoundId> {
+        dismiss(self.crew.disband(), context);
+        self.storing.map(|storing| storing.round()).into_iter().chain([self.round]).collect()
+    }
+}
+
+fn dismiss(ended: Vec<(ClientId, RoundId)>, context: &mut Context<'_>) {
+    let dismiss = |(client, round)| Effect::Dismiss(client, round);
+    context.effects.extend(ended.into_iter().map(dismiss));
+}

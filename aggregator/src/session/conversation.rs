@@ -1,0 +1,594 @@
+//! From the check-in on: what a client's messages mean, and what it is told.
+//!
+//! A machine without I/O, `(input, now) -> outputs`: it reads no socket and no
+//! clock, and it decides nothing about rounds. The session drives it with a
+//! real connection, a simulation with a made-up one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_aggregation::{CheckedUpdate, UpdateError};
+use fedra_protocol::limits::MAX_MESSAGE_BYTES;
+use fedra_protocol::{
+    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal,
+    RefusalCode, RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin,
+    UpdateChunk, UpdateFault, UpdateOutcome, UpdateVerdict,
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::End;
+use super::handshake::unexpected;
+use super::seat::{Part, Seat, Settled};
+use super::upload::{Received as Chunked, Upload};
+use crate::coordinator::{Command, Invitation, Order, Report, misplaced};
+use crate::folding::{Contribution, Received, Request};
+use crate::metrics::Metrics;
+use crate::round::{ClientId, Mode, Stage, Time};
+use crate::task::Task;
+
+/// More than a message and its frames have beside their data.
+const MESSAGE_HEAD: u64 = 1 << 10;
+
+/// What a conversation takes in.
+pub(crate) enum Input {
+    /// A message from the client.
+    Message(ClientMessage),
+    /// The coordinator's newest order.
+    Order(Order),
+    /// The task has changed.
+    News,
+    /// There is room for the update that was announced.
+    Room(OwnedSemaphorePermit),
+    /// The update has been checked.
+    Checked(Result<CheckedUpdate<Bytes>, UpdateError>),
+    /// The coordinator has judged what the client sent.
+    Verdict(UpdateVerdict),
+}
+
+/// What is to be done, in this order.
+pub(crate) enum Output {
+    /// Send this to the client.
+    Send(ServerMessage),
+    /// Pass this on to the coordinator.
+    Tell(Command),
+    /// Check an update of so many parameters; [`Input::Checked`] is the answer.
+    Check(Bytes, usize),
+    /// End the session.
+    End(End),
+}
+
+/// One connection of a client that has checked in.
+pub(crate) struct Conversation {
+    client: ClientId,
+    task: Arc<Task>,
+    metrics: Arc<Metrics>,
+    seat: Seat,
+    /// No order was taken on this connection: the last one may be a repetition.
+    fresh: bool,
+    /// An update was announced on this connection.
+    announced: Option<RoundId>,
+}
+
+impl Conversation {
+    /// Goes on from where the client's last connection left its seat.
+    pub(crate) fn new(
+        client: ClientId,
+        seat: Seat,
+        task: Arc<Task>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { client, task, metrics, seat, fresh: true, announced: None }
+    }
+
+    /// What the next connection of this client goes on from.
+    pub(crate) fn into_seat(self) -> Seat {
+        self.seat
+    }
+
+    /// Bytes of an update that wait for room in the budget.
+    pub(crate) fn wants_room(&self) -> Option<u64> {
+        match &self.seat.part {
+            Some((_, Part::Queued(begin))) => Some(begin.bytes),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the largest message that the client has been asked for: a piece of
+    /// an update that has its room in the budget, or an answer to the whole cohort.
+    pub(crate) fn expects(&self) -> u64 {
+        match &self.seat.part {
+            Some((_, Part::Sending(upload, _))) => upload.begin().bytes + MESSAGE_HEAD,
+            Some((_, Part::Working(Stage::Shares | Stage::UnmaskingShares))) => {
+                MAX_MESSAGE_BYTES as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// Where the verdict comes from that [`Input::Verdict`] is to tell.
+    pub(crate) fn verdict(&mut self) -> Option<&mut oneshot::Receiver<UpdateVerdict>> {
+        match &mut self.seat.part {
+            Some((_, Part::Judging(_, verdict))) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// The round that the client is in, for the log.
+    pub(crate) fn round(&self) -> Option<RoundId> {
+        self.seat.part.as_ref().map(|(round, _)| *round)
+    }
+
+    /// Whether this very update was accepted.
+    #[cfg(test)]
+    pub(crate) fn has_accepted(&self, begin: &UpdateBegin) -> bool {
+        let settled = self.seat.settled.as_ref();
+        settled.is_some_and(|s| s.begin == *begin && s.verdict == UpdateVerdict::Accepted)
+    }
+
+    /// Takes something in and says what to do.
+    pub(crate) fn handle(&mut self, input: Input, now: Time) -> Vec<Output> {
+        let mut out = Vec::new();
+        // What comes next may be a consequence of a verdict that is already there.
+        if let Some(Ok(verdict)) = self.verdict().map(oneshot::Receiver::try_recv) {
+            self.judged(verdict, &mut out);
+        }
+        match input {
+            Input::Message(message) => self.message(message, &mut out),
+            Input::Order(order) => self.ordered(order, now, &mut out),
+            Input::News => {
+                let status = self.task.status(&self.task.view.borrow().clone(), now);
+                out.push(Output::Send(ServerMessage::TaskStatus(status)));
+            }
+            Input::Room(permit) => self.start_upload(permit, &mut out),
+            Input::Checked(result) => self.checked(result, &mut out),
+            Input::Verdict(verdict) => self.judged(verdict, &mut out),
+        }
+        out
+    }
+
+    fn message(&mut self, message: ClientMessage, out: &mut Vec<Output>) {
+        match message {
+            ClientMessage::Hello(_) | ClientMessage::CheckIn { .. } => {
+                out.push(Output::End(unexpected("this session has checked in already")));
+            }
+            ClientMessage::Ping { nonce } => {
+                out.push(Output::Send(ServerMessage::Pong { nonce }));
+            }
+            ClientMessage::SetAvailability(availability) => {
+                self.set_availability(availability, out);
+            }
+            ClientMessage::Decline { round, reason } => self.decline(round, &reason, out),
+            ClientMessage::AdvertiseKeys { round, keys } => {
+                self.answer(round, Stage::Keys, Contribution::Keys(keys), out);
+            }
+            ClientMessage::ShareKeys { round, shares } => {
+                self.answer(round, Stage::Shares, Contribution::Shares(shares), out);
+            }
+            ClientMessage::UnmaskingShares { round, self_masks, pairwise } => {
+                let contribution = Contribution::UnmaskingShares { self_masks, pairwise };
+                self.answer(round, Stage::UnmaskingShares, contribution, out);
+            }
+            ClientMessage::UpdateBegin(begin) => self.begin(begin, out),
+            ClientMessage::UpdateChunk(chunk) => self.chunk(&chunk, out),
+        }
+    }
+
+    /// The coordinator has something for the client to do, or nothing more.
+    fn ordered(&mut self, order: Order, now: Time, out: &mut Vec<Output>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        match order {
+            Order::Rest => self.dismiss(None, out),
+            Order::Invited(invitation) => {
+                self.dismiss(Some(invitation.round), out);
+                self.invited(invitation, fresh, now, out);
+            }
+            Order::Asked { round, request, deadline } => {
+                self.dismiss(Some(round), out);
+                self.asked(round, &request, deadline, fresh, now, out);
+            }
+            Order::Struck(round, fault) => {
+                if self.seat.part.as_ref().is_some_and(|(known, _)| *known == round) {
+                    self.seat.part = Some((round, Part::Left));
+                    if let Some(settled) = self.seat.settled.as_mut()
+                        && settled.begin.round == round
+                    {
+                        settled.verdict = UpdateVerdict::Rejected(fault);
+                    }
+                    self.outcome(round, UpdateVerdict::Rejected(fault), "", out);
+                }
+            }
+            Order::Away(retry_after) => out.push(Output::End(End::Refused(Refusal {
+                code: RefusalCode::NotSelected,
+                message: "enough clients wait for the next round; come back later".to_owned(),
+                retry_after: Some(retry_after),
+            }))),
+        }
+    }
+
+    /// Ends the client's part in a round that is not `current`.
+    fn dismiss(&mut self, current: Option<RoundId>, out: &mut Vec<Output>) {
+        if let Some(round) = self.seat.dismiss(current) {
+            let verdict = UpdateVerdict::Discarded(UpdateFault::RoundOver);
+            self.outcome(round, verdict, "", out);
+        }
+    }
+
+    fn invited(&mut self, invitation: Invitation, fresh: bool, now: Time, out: &mut Vec<Output>) {
+        let Invitation { round, model, deadline, privacy } = invitation;
+        if let Some((known, part)) = &self.seat.part
+            && *known == round
+        {
+            let in_work = matches!(part, Part::Working(_) | Part::Queued(_) | Part::Sending(..));
+            if !(fresh && in_work) {
+                return;
+            }
+        } else {
+            let first = self.task.config.plan.first_stage();
+            self.seat.part = Some((round, Part::Working(first)));
+            self.seat.asked = Some((round, first));
+        }
+        let max_staleness = match self.task.config.plan.mode {
+            Mode::Synchronous => 0,
+            Mode::Buffered { max_staleness, .. } => max_staleness,
+        };
+        let training = self.training(round);
+        let deadline = now.until(deadline);
+        let assignment =
+            RoundAssignment { round, model, training, deadline, max_staleness, privacy };
+        out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));
+    }
+
+    /// Secure aggregation goes on: the client is asked for the next thing.
+    fn asked(
+        &mut self,
+        round: RoundId,
+        request: &Request,
+        deadline: Time,
+        fresh: bool,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let (stage, message) = request_message(request, now.until(deadline));
+        let repeated = self.seat.asked == Some((round, stage));
+        match &self.seat.part {
+            Some((known, Part::Judged)) if *known == round && !repeated => {}
+            Some((known, Part::Working(_))) if *known == round && repeated && fresh => {}
+            // It has left after its last answer: nobody need wait for the next.
+            Some((known, Part::Left)) if *known == round && !repeated => {
+                out.push(Output::Tell(Command::Decline(self.client, round)));
+                return;
+            }
+            _ => return,
+        }
+        self.seat.part = Some((round, Part::Working(stage)));
+        self.seat.asked = Some((round, stage));
+        self.seat.over = None;
+        out.push(Output::Send(message));
+    }
+
+    /// The task's plan with this round's seed, the same for the whole cohort.
+    fn training(&self, round: RoundId) -> LocalTraining {
+        let config = &self.task.config;
+        let spread = 0x9e37_79b9_7f4a_7c15_u64;
+        let seed = config.seed.wrapping_add(round.round.wrapping_mul(spread));
+        LocalTraining { seed, ..config.training.clone() }
+    }
+
+    fn set_availability(&mut self, availability: Availability, out: &mut Vec<Output>) {
+        if availability == self.seat.availability {
+            return;
+        }
+        self.seat.availability = availability;
+        if availability == Availability::Paused {
+            self.leave_round();
+        }
+        out.push(Output::Tell(Command::Availability(self.client, availability)));
+    }
+
+    fn decline(&mut self, round: RoundId, reason: &str, out: &mut Vec<Output>) {
+        let known = self.seat.part.as_ref().is_some_and(|(known, _)| *known == round);
+        if !known || !self.leave_round() {
+            return;
+        }
+        tracing::debug!(%round, reason, "declined");
+        out.push(Output::Tell(Command::Decline(self.client, round)));
+    }
+
+    /// Ends the client's part in its round, if it has not ended yet.
+    fn leave_round(&mut self) -> bool {
+        let secure = self.task.config.plan.first_stage() == Stage::Keys;
+        match &mut self.seat.part {
+            // What it has reported counts, unless secure aggregation needs it on.
+            Some((_, Part::Judged | Part::Judging(..))) if !secure => false,
+            Some((round, part)) if !matches!(part, Part::Left | Part::Dismissed) => {
+                *part = Part::Left;
+                self.seat.over = Some(*round);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn begin(&mut self, begin: UpdateBegin, out: &mut Vec<Output>) {
+        let round = begin.round;
+        if let Some(Settled { begin: known, verdict }) = &self.seat.settled
+            && *known == begin
+        {
+            // It never heard: the verdict stands, and nothing counts twice.
+            let verdict = *verdict;
+            self.seat.over = Some(round);
+            out.push(Output::Send(outcome(round, verdict, "")));
+            return;
+        }
+        let again = self.announced.replace(round) == Some(round);
+        let part = match &self.seat.part {
+            Some((known, part)) if *known == round => part,
+            _ => return self.misplaced(round, out),
+        };
+        let verdict = match part {
+            Part::Working(Stage::Update | Stage::MaskedInput) => return self.queue(begin, out),
+            Part::Sending(upload, _) if *upload.begin() == begin => {
+                let offset = upload.received();
+                self.seat.over = None;
+                out.push(Output::Send(ServerMessage::UploadReady { round, offset }));
+                return;
+            }
+            Part::Queued(known) | Part::Checking(known, _) | Part::Judging(Some(known), _)
+                if *known == begin =>
+            {
+                return;
+            }
+            // The client has started over, for example in a new process.
+            Part::Sending(..) if !again => return self.queue(begin, out),
+            Part::Working(_) => UpdateVerdict::Rejected(UpdateFault::WrongStep),
+            Part::Queued(_)
+            | Part::Sending(..)
+            | Part::Checking(..)
+            | Part::Judging(..)
+            | Part::Judged => UpdateVerdict::Rejected(UpdateFault::Duplicate),
+            Part::Left => UpdateVerdict::Rejected(UpdateFault::NotInCohort),
+            Part::Dismissed => UpdateVerdict::Discarded(UpdateFault::RoundOver),
+        };
+        self.outcome(round, verdict, "", out);
+    }
+
+    /// The update waits for room, if what was announced is what the task takes:
+    /// that is found out before a byte is allocated.
+    fn queue(&mut self, begin: UpdateBegin, out: &mut Vec<Output>) {
+        let (round, config) = (begin.round, &self.task.config);
+        let (expected, most) = (config.update_bytes() as u64, config.plan.max_weight);
+        if begin.bytes != expected {
+            let message = format!("{} bytes announced, the model needs {expected}", begin.bytes);
+            return self.refuse(round, UpdateFault::WrongLength, &message, out);
+        }
+        if !(1..=most).contains(&begin.examples) {
+            let message = format!("{} examples, the task takes 1 to {most}", begin.examples);
+            return self.refuse(round, UpdateFault::WeightOutOfRange, &message, out);
+        }
+        self.seat.part = Some((round, Part::Queued(begin)));
+    }
+
+    fn start_upload(&mut self, permit: OwnedSemaphorePermit, out: &mut Vec<Output>) {
+        let Some((round, Part::Queued(begin))) = &self.seat.part else { return };
+        let (round, upload) = (*round, Upload::new(begin.clone()));
+        self.seat.part = Some((round, Part::Sending(upload, permit)));
+        self.seat.over = None;
+        out.push(Output::Send(ServerMessage::UploadReady { round, offset: 0 }));
+    }
+
+    fn chunk(&mut self, chunk: &UpdateChunk, out: &mut Vec<Output>) {
+        let round = chunk.round;
+        if self.seat.over == Some(round) {
+            return;
+        }
+        match &mut self.seat.part {
+            // A connection that has not announced the update has no business here.
+            Some((known, Part::Sending(upload, _)))
+                if *known == round && self.announced == Some(round) =>
+            {
+                match upload.take(chunk) {
+                    Ok(Chunked::Partly) => {}
+                    Ok(Chunked::Whole(bytes)) => self.whole(bytes, out),
+                    Err(fault) => self.refuse(round, fault, "", out),
+                }
+            }
+            Some((known, Part::Working(_) | Part::Queued(_) | Part::Sending(..)))
+                if *known == round =>
+            {
+                let message = "a chunk before UpdateBegin was answered by UploadReady";
+                self.refuse(round, UpdateFault::WrongOffset, message, out);
+            }
+            Some((known, Part::Checking(..) | Part::Judging(..))) if *known == round => {
+                self.refuse_duplicate(round, out);
+            }
+            _ => self.misplaced(round, out),
+        }
+    }
+
+    fn refuse_duplicate(&mut self, round: RoundId, out: &mut Vec<Output>) {
+        self.seat.over = Some(round);
+        let verdict = UpdateVerdict::Rejected(UpdateFault::Duplicate);
+        self.outcome(round, verdict, "", out);
+    }
+
+    /// The update is complete: has it checked, and then the coordinator judge it.
+    fn whole(&mut self, bytes: Bytes, out: &mut Vec<Output>) {
+        let Some((round, Part::Sending(upload, permit))) = self.seat.part.take() else { return };
+        let begin = upload.begin().clone();
+        let config = &self.task.config;
+        let encoded = config.privacy.as_ref().is_some_and(|p| p.privacy.encoding().is_some());
+        if encoded {
+            let stage = match config.plan.first_stage() {
+                Stage::Update => Stage::Update,
+                _ => Stage::MaskedInput,
+            };
+            let contribution = Contribution::Encoded(Received { update: bytes, _permit: permit });
+            self.judge(round, stage, Some(begin), contribution, out);
+            return;
+        }
+        let parameters = config.model.parameters();
+        self.seat.part = Some((round, Part::Checking(begin, permit)));
+        out.push(Output::Check(bytes, parameters));
+    }
+
+    fn checked(
+        &mut self,
+        result: Result<CheckedUpdate<Bytes>, UpdateError>,
+        out: &mut Vec<Output>,
+    ) {
+        let checking = matches!(&self.seat.part, Some((_, Part::Checking(..))));
+        // It may have left, or the round may be over.
+        let Some((round, Part::Checking(begin, permit))) = self.seat.part.take_if(|_| checking)
+        else {
+            return;
+        };
+        match result {
+            Ok(update) => {
+                let received = Received { update, _permit: permit };
+                let contribution = Contribution::Update(received, begin.examples);
+                self.judge(round, Stage::Update, Some(begin), contribution, out);
+            }
+            Err(error) => {
+                self.seat.part = Some((round, Part::Working(Stage::Update)));
+                self.refuse(round, fault_of(&error), &error.to_string(), out);
+            }
+        }
+    }
+
+    /// An answer of secure aggregation that is not an upload.
+    fn answer(
+        &mut self,
+        round: RoundId,
+        stage: Stage,
+        contribution: Contribution,
+        out: &mut Vec<Output>,
+    ) {
+        match &self.seat.part {
+            Some((known, Part::Working(expected))) if *known == round => {
+                if *expected == stage {
+                    self.judge(round, stage, None, contribution, out);
+                } else {
+                    self.refuse(round, UpdateFault::WrongStep, "", out);
+                }
+            }
+            // It has declined or paused, and this crossed with it.
+            Some((known, Part::Left | Part::Dismissed)) if *known == round => {}
+            Some((known, _)) if *known == round => self.refuse_duplicate(round, out),
+            _ => self.misplaced(round, out),
+        }
+    }
+
+    /// Has the coordinator judge what the client sent.
+    fn judge(
+        &mut self,
+        round: RoundId,
+        stage: Stage,
+        begin: Option<UpdateBegin>,
+        contribution: Contribution,
+        out: &mut Vec<Output>,
+    ) {
+        let (sender, verdict) = oneshot::channel();
+        let weight = begin.as_ref().map_or(1, |begin| begin.examples);
+        self.seat.part = Some((round, Part::Judging(begin, verdict)));
+        let client = self.client;
+        let report = Report { client, round, stage, weight, contribution, verdict: sender };
+        out.push(Output::Tell(Command::Report(report)));
+    }
+
+    /// An accepted answer that is not an update needs no word.
+    fn judged(&mut self, verdict: UpdateVerdict, out: &mut Vec<Output>) {
+        let judging = matches!(&self.seat.part, Some((_, Part::Judging(..))));
+        let Some((round, Part::Judging(begin, _))) = self.seat.part.take_if(|_| judging) else {
+            return;
+        };
+        self.seat.part = Some((round, Part::Judged));
+        let update = begin.is_some();
+        self.seat.settled =
+            begin.map(|begin| Settled { begin, verdict }).or(self.seat.settled.take());
+        if update || verdict != UpdateVerdict::Accepted {
+            self.outcome(round, verdict, "", out);
+        }
+    }
+
+    /// Turns the client's update down and ends its part in the round.
+    fn refuse(&mut self, round: RoundId, fault: UpdateFault, message: &str, out: &mut Vec<Output>) {
+        self.seat.part = Some((round, Part::Judged));
+        out.push(Output::Tell(Command::Refuse(self.client, round)));
+        self.outcome(round, UpdateVerdict::Rejected(fault), message, out);
+    }
+
+    /// An update for a round that the client is not invited to.
+    fn misplaced(&mut self, round: RoundId, out: &mut Vec<Output>) {
+        let verdict = misplaced(&self.task.view.borrow().progress, round);
+        self.outcome(round, verdict, "", out);
+    }
+
+    /// Tells the client what became of its update, and counts it.
+    fn outcome(
+        &mut self,
+        round: RoundId,
+        verdict: UpdateVerdict,
+        message: &str,
+        out: &mut Vec<Output>,
+    ) {
+        self.seat.over = Some(round);
+        self.metrics.update(&self.task.metrics, verdict);
+        out.push(Output::Send(outcome(round, verdict, message)));
+    }
+}
+
+/// Without a message of its own an outcome that is not good gets the fault's.
+fn outcome(round: RoundId, verdict: UpdateVerdict, message: &str) -> ServerMessage {
+    let message = match verdict {
+        UpdateVerdict::Rejected(fault) | UpdateVerdict::Discarded(fault) if message.is_empty() => {
+            sentence(fault).to_owned()
+        }
+        _ => message.to_owned(),
+    };
+    ServerMessage::UpdateOutcome(UpdateOutcome { round, verdict, message })
+}
+
+fn request_message(request: &Request, deadline: Duration) -> (Stage, ServerMessage) {
+    match request {
+        Request::Shares(directory) => {
+            let directory = KeyDirectory { deadline, ..directory.clone() };
+            (Stage::Shares, ServerMessage::KeyDirectory(directory))
+        }
+        Request::MaskedInput(request) => {
+            let request = MaskedInputRequest { deadline, ..request.clone() };
+            (Stage::MaskedInput, ServerMessage::MaskedInputRequest(request))
+        }
+        Request::Unmasking(request) => {
+            let request = UnmaskingRequest { deadline, ..request.clone() };
+            (Stage::UnmaskingShares, ServerMessage::UnmaskingRequest(request))
+        }
+    }
+}
+
+fn fault_of(error: &UpdateError) -> UpdateFault {
+    match error {
+        UpdateError::WrongLength { .. } => UpdateFault::WrongLength,
+        UpdateError::NotFinite { .. } => UpdateFault::NotFinite,
+        UpdateError::OutOfRange { .. } => UpdateFault::OutOfRange,
+    }
+}
+
+fn sentence(fault: UpdateFault) -> &'static str {
+    match fault {
+        UpdateFault::RoundOver => "the round closed before the update was complete",
+        UpdateFault::UnknownRound => "there is no such round",
+        UpdateFault::NotInCohort => "the client is not in the cohort of this round",
+        UpdateFault::Duplicate => "the client's update for this round has been dealt with",
+        UpdateFault::WrongLength => "the update has another length than announced",
+        UpdateFault::WrongOffset => "the chunk does not continue where the last one ended",
+        UpdateFault::ChecksumMismatch => "the bytes do not match their checksum",
+        UpdateFault::NotFinite => "the update has a value that is not finite",
+        UpdateFault::OutOfRange => "the update has a value that is too large",
+        UpdateFault::WeightOutOfRange => "the weight is outside what the task takes",
+        UpdateFault::TooStale => "too many newer models exist for this update to count",
+        UpdateFault::InvalidKeys => "the keys are not ones that an honest client makes",
+        UpdateFault::InvalidShares => "the shares are not the ones that were asked for",
+        UpdateFault::WrongStep => "the round does not wait for this now",
+    }
+}

@@ -1,0 +1,76 @@
+//! A simulated device: the production session, with made-up training.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_edge_client::PrivacyFloors;
+use fedra_edge_client::session::Session;
+use fedra_edge_client::{Consent, PrivacyConfig};
+use fedra_protocol::{RoundId, SubjectId, TaskId};
+
+use super::network::LinkId;
+
+pub(super) struct Client {
+    pub subject: SubjectId,
+    /// `None` while the device is off.
+    pub session: Option<Session>,
+    /// How often the device was switched on.
+    pub lives: u64,
+    pub link: Option<LinkId>,
+    /// The training under way, and its number.
+    pub work: Option<(RoundId, u64)>,
+    pub works: u64,
+    pub frozen_until: Duration,
+    pub timer: Option<Duration>,
+    /// Survives the device's death, as what is on a disk does.
+    pub participations: u32,
+}
+
+impl Client {
+    pub(super) fn new(number: usize) -> Self {
+        Self {
+            subject: subject(number, 0),
+            session: None,
+            lives: 0,
+            link: None,
+            work: None,
+            works: 0,
+            frozen_until: Duration::ZERO,
+            timer: None,
+            participations: 0,
+        }
+    }
+
+    /// Switches the device on.
+    pub(super) fn start(&mut self, task: TaskId) {
+        let privacy = PrivacyConfig {
+            floors: PrivacyFloors::default(),
+            consent: Consent::Granted,
+            subject: self.subject,
+            participations: self.participations,
+        };
+        self.session = Some(Session::new(task, privacy));
+        self.lives += 1;
+        self.link = None;
+        self.work = None;
+        self.timer = None;
+    }
+
+    /// Examples that the client has: its weight in the average.
+    pub(super) fn weight(number: usize) -> u64 {
+        1 + 3 * number as u64
+    }
+
+    /// What it learns in any round: one at its own place.
+    pub(super) fn update(number: usize, clients: usize) -> Bytes {
+        let value = |place| if place == number { 1.0_f32 } else { 0.0 };
+        (0..clients).flat_map(|place| value(place).to_le_bytes()).collect()
+    }
+}
+
+fn subject(number: usize, life: u64) -> SubjectId {
+    let mut bytes = [0; 16];
+    bytes[0] = number as u8;
+    bytes[8..].copy_from_slice(&life.to_le_bytes());
+    SubjectId::from_bytes(bytes)
+}

@@ -1,0 +1,158 @@
+//! What a seed stands for: how many clients, which rounds, which faults and how
+//! many of them.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::config::Config;
+
+/// A bug put in on purpose, to see that it is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    /// An update that is announced again after its verdict is folded again.
+    DoubleCount,
+    /// A commit is acknowledged before it is durable.
+    EarlyAnnouncement,
+}
+
+impl FromStr for Bug {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "double-count" => Ok(Self::DoubleCount),
+            "early-announcement" => Ok(Self::EarlyAnnouncement),
+            other => Err(format!("{other} is not a bug of the simulation")),
+        }
+    }
+}
+
+/// How rounds are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Synchronous,
+    Buffered,
+    /// Under central differential privacy: with a ledger.
+    Private,
+}
+
+/// How often things go wrong: probabilities a message, a step, a write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Faults {
+    pub lose: f64,
+    pub double: f64,
+    /// Messages may overtake each other.
+    pub reorder: bool,
+    pub longest_delay: Duration,
+    /// A connection breaks at a message.
+    pub sever: f64,
+    /// Every so often something happens to some client.
+    pub disturb_every: Duration,
+    /// At a write: the server crashes before or after it, or the write fails.
+    pub crash_at_write: f64,
+    pub fail_write: f64,
+    pub crash_every: Option<Duration>,
+    pub operator_every: Option<Duration>,
+}
+
+pub(super) struct Scenario {
+    pub bug: Option<Bug>,
+    pub kind: Kind,
+    pub clients: usize,
+    pub faults: Faults,
+    pub config: Config,
+    /// When faults end: after that everything has to come to rest.
+    pub calm_after: Duration,
+    pub rng: StdRng,
+}
+
+impl Scenario {
+    pub(super) fn of(seed: u64, bug: Option<Bug>) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let kind = match rng.random_range(0..10) {
+            0..6 => Kind::Synchronous,
+            6..8 => Kind::Buffered,
+            _ => Kind::Private,
+        };
+        let clients = rng.random_range(2..=7);
+        let faults = faults(&mut rng);
+        let config = config(&mut rng, kind, clients);
+        let calm_after = Duration::from_secs(rng.random_range(30..90));
+        Self { bug, kind, clients, faults, config, calm_after, rng }
+    }
+}
+
+fn faults(rng: &mut StdRng) -> Faults {
+    // Half of all networks keep the order, as TCP does: then a message is lost
+    // only with its connection.
+    let wild = rng.random_bool(0.5);
+    let chance = |rng: &mut StdRng, most: f64| {
+        if rng.random_bool(0.6) { rng.random_range(0.0..most) } else { 0.0 }
+    };
+    let every = |rng: &mut StdRng, least: u64, most: u64| {
+        rng.random_bool(0.6).then(|| Duration::from_millis(rng.random_range(least..most)))
+    };
+    Faults {
+        lose: if wild { chance(rng, 0.05) } else { 0.0 },
+        double: if wild { chance(rng, 0.1) } else { 0.0 },
+        reorder: wild,
+        longest_delay: Duration::from_millis(rng.random_range(2..400)),
+        sever: chance(rng, 0.03),
+        disturb_every: every(rng, 500, 8_000).unwrap_or(Duration::MAX),
+        crash_at_write: chance(rng, 0.1),
+        fail_write: chance(rng, 0.05),
+        crash_every: every(rng, 5_000, 40_000),
+        operator_every: every(rng, 5_000, 30_000),
+    }
+}
+
+/// The model has a parameter a client: client i's update is 1 at place i and 0
+/// elsewhere, so that the new model tells who is in the average.
+fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
+    let inputs = clients - 1;
+    let cohort = rng.random_range(1..=clients);
+    let minimum = rng.random_range(1..=cohort);
+    let reports = rng.random_range(1..=minimum);
+    let goal = rng.random_range(reports..=cohort);
+    let deadline = rng.random_range(2_000..12_000);
+    let shortest = if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
+    let grace = rng.random_range(0..3_000);
+    let window = rng.random_range(0..500);
+    let waiting = if rng.random_bool(0.2) { "waiting_room = 1\nretry_after = \"2s\"" } else { "" };
+    let mode = match kind {
+        Kind::Buffered => "mode = \"buffered\"\nmax_staleness = 2\nstaleness_exponent = 0.0",
+        Kind::Synchronous | Kind::Private => "",
+    };
+    let privacy = match kind {
+        Kind::Private => {
+            "[task.privacy]\npolicy = \"central\"\nnoise = \"independent\"\n\
+             noise_multiplier = 1.0\nclipping_norm = 10.0\nepsilon = 200000.0\ndelta = 1e-5\n"
+        }
+        Kind::Synchronous | Kind::Buffered => "",
+    };
+    let toml = format!(
+        r#"
+        [server]
+        store = "simulated"
+        [[task]]
+        id = "sim"
+        model = {{ input = [{inputs}], layers = [{{ type = "linear", outputs = 1 }}], loss = "mean_squared_error" }}
+        [task.round]
+        cohort_size = {cohort}
+        minimum_cohort = {minimum}
+        minimum_reports = {reports}
+        report_goal = {goal}
+        deadline = "{deadline}ms"
+        minimum_duration = "{shortest}ms"
+        reconnect_grace = "{grace}ms"
+        selection_window = "{window}ms"
+        {waiting}
+        {mode}
+        {privacy}
+        "#
+    );
+    Config::from_toml(&toml).unwrap_or_else(|mistakes| panic!("{mistakes}\n{toml}"))
+}

@@ -1,0 +1,822 @@
+//! The loop of a simulation: takes the next event, lets the production code
+//! react, schedules what follows, and has every promise checked after each step.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_edge_client::session::{Action, Event as SessionEvent};
+use fedra_protocol::{
+    Availability, ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::LONGEST;
+use super::checks::Checks;
+use super::client::Client;
+use super::network::{Agenda, Link, LinkId, Way, delay};
+use super::scenario::{Faults, Kind, Scenario};
+use super::server::{Server, Wish};
+use super::store::FaultyStore;
+use crate::coordinator::{Command, Departure};
+use crate::round::{Operation, Standing};
+use crate::storage::Store;
+
+/// Rounds that have to be completed once the faults are over.
+const CALM_ROUNDS: u64 = 2;
+/// How often an operator looks after the task once the faults are over.
+const CALM_OPERATOR: Duration = Duration::from_secs(2);
+/// Lines of the trace that are kept.
+const TRACE: usize = 400;
+
+/// Something that happens.
+enum Event {
+    ToServer(LinkId, Bytes),
+    ToClient(LinkId, Bytes),
+    Opened(LinkId),
+    NoServer(usize, u64),
+    /// The server notices that a connection is gone.
+    ServerNotices(LinkId, Departure),
+    /// The client does.
+    ClientNotices(LinkId),
+    Poll(LinkId),
+    ClientTimer(usize, u64),
+    ServerTimer(u64),
+    Work(u64),
+    Trained(usize, u64, RoundId, u64),
+    Start(usize),
+    Thaw(usize),
+    Disturb,
+    Crash,
+    Restart,
+    Operate,
+    Calm,
+}
+
+/// What happened in a history, so that nobody takes an empty one for a good one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Figures {
+    steps: u64,
+    rounds: u64,
+    accepted: u64,
+    reconnects: u64,
+    resumed_uploads: u64,
+    repeated_verdicts: u64,
+    deaths: u64,
+    freezes: u64,
+    crashes: u64,
+    crashes_at_writes: u64,
+    lost_messages: u64,
+    operations: u64,
+    roll_backs: u64,
+    sent_away: u64,
+}
+
+impl Figures {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.steps.add_assign(other.steps);
+        self.rounds.add_assign(other.rounds);
+        self.accepted.add_assign(other.accepted);
+        self.reconnects.add_assign(other.reconnects);
+        self.resumed_uploads.add_assign(other.resumed_uploads);
+        self.repeated_verdicts.add_assign(other.repeated_verdicts);
+        self.deaths.add_assign(other.deaths);
+        self.freezes.add_assign(other.freezes);
+        self.crashes.add_assign(other.crashes);
+        self.crashes_at_writes.add_assign(other.crashes_at_writes);
+        self.lost_messages.add_assign(other.lost_messages);
+        self.operations.add_assign(other.operations);
+        self.roll_backs.add_assign(other.roll_backs);
+        self.sent_away.add_assign(other.sent_away);
+    }
+
+    fn all(&self) -> [(&'static str, u64); 14] {
+        [
+            ("steps", self.steps),
+            ("rounds completed", self.rounds),
+            ("updates accepted", self.accepted),
+            ("reconnects", self.reconnects),
+            ("uploads resumed", self.resumed_uploads),
+            ("verdicts repeated", self.repeated_verdicts),
+            ("clients killed", self.deaths),
+            ("clients frozen", self.freezes),
+            ("server crashes", self.crashes),
+            ("of these at a write", self.crashes_at_writes),
+            ("messages lost", self.lost_messages),
+            ("operations", self.operations),
+            ("roll-backs", self.roll_backs),
+            ("clients sent away", self.sent_away),
+        ]
+    }
+
+    /// Whether everything that can happen did.
+    pub(super) fn covers_everything(&self) -> bool {
+        self.all().iter().all(|(_, count)| *count > 0)
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, count)) in self.all().into_iter().enumerate() {
+            write!(f, "{}{count} {name}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// A line of the trace; it is put into words only if somebody reads it.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    at: Duration,
+    what: &'static str,
+    client: Option<usize>,
+    round: Option<RoundId>,
+}
+
+pub(super) struct World {
+    scenario: Scenario,
+    faults: Faults,
+    rng: StdRng,
+    now: Duration,
+    agenda: Agenda<Event>,
+    store: Arc<FaultyStore>,
+    server: Option<Server>,
+    server_timer: Option<Duration>,
+    lives: u64,
+    clients: Vec<Client>,
+    links: BTreeMap<LinkId, Link>,
+    next_link: u64,
+    checks: Checks,
+    figures: Figures,
+    trace: VecDeque<Line>,
+    /// Rounds that were complete when the faults ended.
+    calm_since: Option<u64>,
+}
+
+impl World {
+    pub(super) fn new(mut scenario: Scenario) -> Self {
+        let mut rng = scenario.rng.fork();
+        let store = Arc::new(FaultyStore::new(rng.random(), scenario.faults, scenario.bug));
+        let clients = (0..scenario.clients).map(Client::new).collect();
+        let checks = Checks::new(&scenario.config.tasks[0], scenario.kind);
+        Self {
+            faults: scenario.faults,
+            rng,
+            now: Duration::ZERO,
+            agenda: Agenda::default(),
+            store,
+            server: None,
+            server_timer: None,
+            lives: 0,
+            clients,
+            links: BTreeMap::new(),
+            next_link: 0,
+            checks,
+            figures: Figures::default(),
+            trace: VecDeque::new(),
+            calm_since: None,
+            scenario,
+        }
+    }
+
+    pub(super) fn trace(&self) -> String {
+        let line = |line: &Line| {
+            let client = line.client.map(|client| format!(" client {client}"));
+            let round = line.round.map(|round| format!(" round {round}"));
+            format!(
+                "{:10.4} {}{}{}\n",
+                line.at.as_secs_f64(),
+                line.what,
+                client.unwrap_or_default(),
+                round.unwrap_or_default()
+            )
+        };
+        self.trace.iter().map(line).collect()
+    }
+
+    fn note(&mut self, what: &'static str, client: Option<usize>, round: Option<RoundId>) {
+        if self.trace.len() == TRACE {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(Line { at: self.now, what, client, round });
+    }
+
+    /// Runs the whole history.
+    pub(super) fn run(&mut self) -> Result<Figures, String> {
+        self.agenda.at(Duration::ZERO, Event::Restart);
+        for client in 0..self.clients.len() {
+            let at = delay(&mut self.rng, Duration::from_secs(3));
+            self.agenda.at(at, Event::Start(client));
+        }
+        self.schedule(self.faults.disturb_every, Event::Disturb);
+        self.schedule(self.faults.crash_every.unwrap_or(Duration::MAX), Event::Crash);
+        self.schedule(self.faults.operator_every.unwrap_or(Duration::MAX), Event::Operate);
+        self.agenda.at(self.scenario.calm_after, Event::Calm);
+        while let Some((at, event)) = self.agenda.pop() {
+            self.now = at;
+            self.figures.steps += 1;
+            self.happen(event)?;
+            self.check()?;
+            if self.is_done() {
+                self.figures.rounds = self.checks.rounds();
+                return Ok(self.figures.clone());
+            }
+            if self.now > LONGEST {
+                let phase = self.server.as_ref().map(Server::progress);
+                return Err(format!("no round is completed though nothing is wrong: {phase:?}"));
+            }
+        }
+        Err("nothing happens any more".to_owned())
+    }
+
+    fn schedule(&mut self, about_every: Duration, event: Event) {
+        if about_every != Duration::MAX {
+            let share = self.rng.random_range(0.5..1.5);
+            self.agenda.at(self.now + about_every.mul_f64(share), event);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let Some(calm_since) = self.calm_since else { return false };
+        let finished = |server: &Server| server.progress().phase == RoundPhase::Finished;
+        self.checks.rounds() >= calm_since + CALM_ROUNDS
+            || self.server.as_ref().is_some_and(finished)
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::ToServer(link, bytes) => self.arrives_up(link, bytes),
+            Event::ToClient(link, bytes) => self.arrives_down(link, bytes),
+            Event::Opened(link) => self.opened(link),
+            Event::NoServer(client, life) => {
+                if self.clients[client].lives == life {
+                    self.feed(client, SessionEvent::Disconnected { reason: "no server".into() });
+                }
+            }
+            Event::ServerNotices(link, departure) => self.server_notices(link, departure),
+            Event::ClientNotices(link) => self.client_notices(link),
+            Event::Poll(link) => {
+                if let Some(open) = self.links.get_mut(&link) {
+                    open.polled();
+                }
+                self.poll(link);
+            }
+            Event::ClientTimer(client, life) => {
+                self.clients[client].timer = None;
+                if self.clients[client].lives == life
+                    && !self.defer(client, Event::ClientTimer(client, life))
+                {
+                    self.feed(client, SessionEvent::Timer);
+                }
+            }
+            Event::ServerTimer(life) => {
+                if self.server.as_ref().is_some_and(|server| server.life == life) {
+                    self.server_timer = None;
+                    self.with_server(|server, now, rng, wishes| {
+                        server.command(None, now, rng, wishes);
+                    });
+                }
+            }
+            Event::Work(life) => self.work(life),
+            Event::Trained(client, life, round, work) => self.trained(client, life, round, work),
+            Event::Start(client) => self.start(client),
+            Event::Thaw(client) => self.clients[client].frozen_until = Duration::ZERO,
+            Event::Disturb => self.disturb(),
+            Event::Crash => self.crash_now(),
+            Event::Restart => return self.restart(),
+            Event::Operate => self.operate(),
+            Event::Calm => self.calm(),
+        }
+        if self.store.take_crash() {
+            self.figures.crashes_at_writes += 1;
+            self.crash();
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        if let Some(server) = &self.server
+            && let Some(over) = server.overrun(self.now)
+        {
+            return Err(format!("{:?} outlasts its deadline by {over:?}", server.progress()));
+        }
+        self.checks.verdict(self.store.durable())
+    }
+
+    // ------------------------------------------------------------ the server
+
+    fn restart(&mut self) -> Result<(), String> {
+        self.lives += 1;
+        let store: Arc<dyn Store> = self.store.clone();
+        let (life, bug) = (self.lives, self.scenario.bug);
+        match Server::start(&store, &self.scenario.config, life, self.now, bug) {
+            Ok(server) => {
+                self.note("the server starts", None, None);
+                self.server = Some(server);
+                self.server_timer = None;
+                self.after_server();
+                Ok(())
+            }
+            // It may crash while it creates the task.
+            Err(_) if self.store.take_crash() | self.store.take_failure() => {
+                let at = self.now + Duration::from_millis(500);
+                self.agenda.at(at, Event::Restart);
+                Ok(())
+            }
+            Err(error) => Err(format!("the server cannot start: {error}")),
+        }
+    }
+
+    fn crash_now(&mut self) {
+        if self.calm_since.is_some() {
+            return;
+        }
+        self.schedule(self.faults.crash_every.unwrap_or(Duration::MAX), Event::Crash);
+        if self.server.is_some() {
+            self.crash();
+        }
+    }
+
+    fn crash(&mut self) {
+        if self.server.take().is_none() {
+            return;
+        }
+        self.note("the server crashes", None, None);
+        self.figures.crashes += 1;
+        self.store.lose_what_is_pending();
+        self.checks.server_crashed();
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.sever(link);
+        }
+        let pause = delay(&mut self.rng, Duration::from_secs(8));
+        self.agenda.at(self.now + pause, Event::Restart);
+    }
+
+    fn with_server(
+        &mut self,
+        act: impl FnOnce(&mut Server, Duration, &mut StdRng, &mut Vec<Wish>),
+    ) {
+        let mut wishes = Vec::new();
+        if let Some(server) = &mut self.server {
+            act(server, self.now, &mut self.rng, &mut wishes);
+        }
+        self.grant(wishes);
+        self.after_server();
+    }
+
+    fn poll(&mut self, link: LinkId) {
+        let mut wishes = Vec::new();
+        let Some(server) = &mut self.server else { return };
+        let busy = server.poll(link, self.now, &mut self.rng, &mut wishes);
+        self.grant(wishes);
+        if busy {
+            self.after_server();
+        }
+    }
+
+    fn grant(&mut self, wishes: Vec<Wish>) {
+        for wish in wishes {
+            match wish {
+                Wish::Send(link, message) => self.send_down(link, &message),
+                Wish::Hang(link) => {
+                    let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
+                    self.agenda.at(at, Event::ClientNotices(link));
+                }
+                Wish::Publish(sha256) => self.checks.published(sha256, self.store.durable()),
+                Wish::Work => {
+                    let Some(life) = self.server.as_ref().map(|server| server.life) else { return };
+                    let at = self.now + delay(&mut self.rng, Duration::from_millis(50));
+                    self.agenda.at(at, Event::Work(life));
+                }
+            }
+        }
+    }
+
+    /// Whatever the server was told may have made work for any of its sessions.
+    fn after_server(&mut self) {
+        let Some(server) = &self.server else { return };
+        let life = server.life;
+        let wake = server.wake_at();
+        for link in server.links() {
+            let at = self.now + delay(&mut self.rng, Duration::from_millis(3));
+            if self.links.get_mut(&link).is_some_and(Link::wants_poll) {
+                self.agenda.at(at, Event::Poll(link));
+            }
+        }
+        if let Some(wake) = wake
+            && self.server_timer.is_none_or(|timer| wake < timer)
+        {
+            self.server_timer = Some(wake);
+            self.agenda.at(wake.max(self.now), Event::ServerTimer(life));
+        }
+    }
+
+    fn work(&mut self, life: u64) {
+        let Some(server) = self.server.as_mut().filter(|server| server.life == life) else {
+            return;
+        };
+        let commands = server.work();
+        if self.store.is_crashed() {
+            return;
+        }
+        for command in commands {
+            if let Command::RolledBack(Ok(_)) = &command {
+                self.figures.roll_backs += 1;
+            }
+            self.with_server(|server, now, rng, wishes| {
+                server.command(Some(command), now, rng, wishes);
+            });
+        }
+    }
+
+    fn operate(&mut self) {
+        if self.calm_since.is_some() {
+            self.schedule(CALM_OPERATOR, Event::Operate);
+            self.resume_if_paused();
+            return;
+        }
+        self.schedule(self.faults.operator_every.unwrap_or(Duration::MAX), Event::Operate);
+        let (answer, _) = tokio::sync::oneshot::channel();
+        let command = match self.rng.random_range(0..8) {
+            0..3 => Command::Operate(Operation::Pause, answer),
+            3..6 => Command::Operate(Operation::Resume, answer),
+            6 if self.rng.random_bool(0.1) => Command::Operate(Operation::Stop, answer),
+            _ => {
+                let (answer, _) = tokio::sync::oneshot::channel();
+                let newest = self.checks.rounds();
+                Command::RollBack(self.rng.random_range(0..=newest), answer)
+            }
+        };
+        self.note("the operator acts", None, None);
+        self.figures.operations += 1;
+        self.with_server(|server, now, rng, wishes| {
+            server.command(Some(command), now, rng, wishes);
+        });
+    }
+
+    /// From now on nothing goes wrong any more.
+    fn calm(&mut self) {
+        self.note("all faults are over", None, None);
+        self.faults = Faults {
+            lose: 0.0,
+            double: 0.0,
+            reorder: false,
+            longest_delay: Duration::from_millis(5),
+            sever: 0.0,
+            disturb_every: Duration::MAX,
+            crash_at_write: 0.0,
+            fail_write: 0.0,
+            crash_every: None,
+            operator_every: None,
+        };
+        self.store.set_faults(self.faults);
+        self.calm_since = Some(self.checks.rounds());
+        // Where messages were lost or out of order, both ends may believe different
+        // things for ever. No real connection does that, and a new one mends it.
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.sever(link);
+        }
+        for client in 0..self.clients.len() {
+            self.clients[client].frozen_until = Duration::ZERO;
+            let off = self.clients[client].session.as_ref().is_none_or(|s| s.is_closed());
+            if off {
+                self.agenda.at(self.now, Event::Start(client));
+            } else {
+                self.feed(client, SessionEvent::Resume);
+            }
+        }
+        self.schedule(CALM_OPERATOR, Event::Operate);
+    }
+
+    /// In the calm an operator lets a paused task go on.
+    fn resume_if_paused(&mut self) {
+        if self.store.standing(&self.scenario.config.tasks[0].id) != Standing::Paused {
+            return;
+        }
+        let (answer, _) = tokio::sync::oneshot::channel();
+        self.with_server(|server, now, rng, wishes| {
+            let resume = Command::Operate(Operation::Resume, answer);
+            server.command(Some(resume), now, rng, wishes);
+        });
+    }
+
+    // ----------------------------------------------------------- the network
+
+    fn send_down(&mut self, link: LinkId, message: &ServerMessage) {
+        let Some(open) = self.links.get_mut(&link) else { return };
+        let client = open.client;
+        let arrivals = open.arrivals(Way::Down, self.now, &self.faults, &mut self.rng);
+        self.checks.sent(client, message, self.store.durable());
+        let (what, round) = name_of_answer(message);
+        match message {
+            ServerMessage::UploadReady { offset, .. } if *offset > 0 => {
+                self.figures.resumed_uploads += 1;
+            }
+            ServerMessage::Refusal(refusal) if refusal.code == RefusalCode::NotSelected => {
+                self.figures.sent_away += 1;
+            }
+            ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
+                self.figures.accepted += 1;
+                self.figures.repeated_verdicts += u64::from(self.checks.is_repeated());
+            }
+            _ => {}
+        }
+        if !matches!(message, ServerMessage::TaskStatus(_) | ServerMessage::Pong { .. }) {
+            self.note(what, Some(client), round);
+        }
+        if arrivals.is_empty() {
+            self.figures.lost_messages += 1;
+        }
+        let bytes = message.encode();
+        for at in arrivals {
+            self.agenda.at(at, Event::ToClient(link, bytes.clone()));
+        }
+        self.maybe_sever(link);
+    }
+
+    fn maybe_sever(&mut self, link: LinkId) {
+        if self.rng.random_bool(self.faults.sever) {
+            self.sever(link);
+        }
+    }
+
+    /// Breaks a connection: both ends notice in their time.
+    fn sever(&mut self, link: LinkId) {
+        let Some(open) = self.links.remove(&link) else { return };
+        self.note("the connection breaks", Some(open.client), None);
+        let (up, down) = (
+            delay(&mut self.rng, Duration::from_secs(4)),
+            delay(&mut self.rng, Duration::from_secs(4)),
+        );
+        self.agenda.at(self.now + up, Event::ServerNotices(link, Departure::Lost));
+        self.agenda.at(self.now + down, Event::ClientNotices(link));
+    }
+
+    fn opened(&mut self, link: LinkId) {
+        let Some(client) = self.links.get(&link).map(|open| open.client) else { return };
+        if let Some(server) = &mut self.server {
+            server.connect(link, client);
+        }
+        if self.clients[client].link == Some(link) {
+            self.feed(client, SessionEvent::Connected { token: None });
+        }
+    }
+
+    fn arrives_up(&mut self, link: LinkId, bytes: Bytes) {
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        let message = ClientMessage::decode(bytes).expect("a session sends valid messages");
+        self.with_server(|server, now, rng, wishes| {
+            server.receive(link, message, now, rng, wishes);
+        });
+    }
+
+    fn arrives_down(&mut self, link: LinkId, bytes: Bytes) {
+        let Some(client) = self.links.get(&link).map(|open| open.client) else { return };
+        if self.clients[client].link != Some(link)
+            || self.defer(client, Event::ToClient(link, bytes.clone()))
+        {
+            return;
+        }
+        let message = ServerMessage::decode(bytes).expect("a server sends valid messages");
+        self.feed(client, SessionEvent::Received(message));
+    }
+
+    fn server_notices(&mut self, link: LinkId, departure: Departure) {
+        self.links.remove(&link);
+        self.with_server(|server, now, rng, wishes| {
+            server.disconnect(link, departure, now, rng, wishes);
+        });
+    }
+
+    fn client_notices(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        let Some(client) = self.clients.iter().position(|client| client.link == Some(link)) else {
+            return;
+        };
+        if !self.defer(client, Event::ClientNotices(link)) {
+            self.clients[client].link = None;
+            self.feed(client, SessionEvent::Disconnected { reason: "broken".into() });
+        }
+    }
+
+    // ----------------------------------------------------------- the clients
+
+    /// Puts an event off while the client is frozen.
+    fn defer(&mut self, client: usize, event: Event) -> bool {
+        let until = self.clients[client].frozen_until;
+        let frozen = until > self.now;
+        if frozen {
+            self.agenda.at(until, event);
+        }
+        frozen
+    }
+
+    fn start(&mut self, client: usize) {
+        let alive = self.clients[client].session.as_ref().is_some_and(|s| !s.is_closed());
+        if alive {
+            return;
+        }
+        self.note("switched on", Some(client), None);
+        self.clients[client].start(self.scenario.config.tasks[0].id.clone());
+        self.feed(client, SessionEvent::DataReady);
+    }
+
+    /// Gives a client's session an event and does what it says.
+    fn feed(&mut self, client: usize, event: SessionEvent) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let (now, jitter) = (self.now, self.rng.random());
+            let Some(session) = &mut self.clients[client].session else { return };
+            for action in session.handle(event, now, jitter) {
+                events.extend(self.act(client, action));
+            }
+        }
+        self.transmit(client);
+        self.set_timer(client);
+        let closed = self.clients[client].session.as_ref().is_some_and(|s| s.is_closed());
+        if closed {
+            // Somebody opens the page again.
+            self.clients[client].session = None;
+            let pause = delay(&mut self.rng, Duration::from_secs(10));
+            self.agenda.at(self.now + pause, Event::Start(client));
+        }
+    }
+
+    fn act(&mut self, client: usize, action: Action) -> Option<SessionEvent> {
+        match action {
+            Action::Connect => self.connect(client),
+            Action::Disconnect { .. } => self.hang_up(client),
+            Action::Work(assignment) => self.train(client, assignment.round),
+            Action::Abort => self.clients[client].work = None,
+            Action::Record { round, participations } => {
+                self.clients[client].participations = participations;
+                return Some(SessionEvent::Recorded { round });
+            }
+            // No scenario has secure aggregation, and nobody reads the events.
+            Action::Secure(..) | Action::Emit(_) => {}
+        }
+        None
+    }
+
+    fn connect(&mut self, client: usize) {
+        let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
+        if self.server.is_none() {
+            let life = self.clients[client].lives;
+            self.agenda.at(at, Event::NoServer(client, life));
+            return;
+        }
+        self.figures.reconnects += u64::from(self.next_link >= self.clients.len() as u64);
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        self.links.insert(link, Link::new(client));
+        self.clients[client].link = Some(link);
+        self.agenda.at(at, Event::Opened(link));
+    }
+
+    fn hang_up(&mut self, client: usize) {
+        if let Some(link) = self.clients[client].link.take() {
+            self.links.remove(&link);
+            let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
+            self.agenda.at(at, Event::ServerNotices(link, Departure::Closed));
+        }
+    }
+
+    fn train(&mut self, client: usize, round: RoundId) {
+        let longest = if self.calm_since.is_some() { 500 } else { 15_000 };
+        let takes = delay(&mut self.rng, Duration::from_millis(longest));
+        let device = &mut self.clients[client];
+        device.works += 1;
+        device.work = Some((round, device.works));
+        let event = Event::Trained(client, device.lives, round, device.works);
+        self.agenda.at(self.now + takes, event);
+    }
+
+    fn trained(&mut self, client: usize, life: u64, round: RoundId, work: u64) {
+        if self.clients[client].lives != life || self.clients[client].work != Some((round, work)) {
+            return;
+        }
+        if self.defer(client, Event::Trained(client, life, round, work)) {
+            return;
+        }
+        self.clients[client].work = None;
+        let update = Client::update(client, self.clients.len());
+        let examples = match self.scenario.kind {
+            Kind::Private => 1,
+            Kind::Synchronous | Kind::Buffered => Client::weight(client),
+        };
+        self.feed(client, SessionEvent::Trained { round, update, examples });
+    }
+
+    fn transmit(&mut self, client: usize) {
+        let Some(link) = self.clients[client].link else { return };
+        loop {
+            let Some(session) = &mut self.clients[client].session else { return };
+            let Some(message) = session.poll_transmit() else { return };
+            let (what, round) = name_of_message(&message);
+            if !matches!(message, ClientMessage::Ping { .. }) {
+                self.note(what, Some(client), round);
+            }
+            let Some(open) = self.links.get_mut(&link) else { continue };
+            let arrivals = open.arrivals(Way::Up, self.now, &self.faults, &mut self.rng);
+            if arrivals.is_empty() {
+                self.figures.lost_messages += 1;
+            }
+            let bytes = message.encode();
+            for at in arrivals {
+                self.agenda.at(at, Event::ToServer(link, bytes.clone()));
+            }
+            self.maybe_sever(link);
+        }
+    }
+
+    fn set_timer(&mut self, client: usize) {
+        let device = &mut self.clients[client];
+        let Some(at) = device.session.as_ref().and_then(|session| session.deadline()) else {
+            return;
+        };
+        if device.timer.is_none_or(|timer| at < timer) {
+            device.timer = Some(at);
+            let life = device.lives;
+            self.agenda.at(at.max(self.now), Event::ClientTimer(client, life));
+        }
+    }
+
+    /// Something happens to somebody.
+    fn disturb(&mut self) {
+        if self.calm_since.is_some() {
+            return;
+        }
+        self.schedule(self.faults.disturb_every, Event::Disturb);
+        let client = self.rng.random_range(0..self.clients.len());
+        match self.rng.random_range(0..5) {
+            0 => self.kill(client),
+            1 => {
+                let pause = delay(&mut self.rng, Duration::from_secs(40));
+                self.note("frozen", Some(client), None);
+                self.figures.freezes += 1;
+                self.clients[client].frozen_until = self.now + pause;
+                self.agenda.at(self.now + pause, Event::Thaw(client));
+            }
+            2 => {
+                if let Some(link) = self.clients[client].link {
+                    self.sever(link);
+                }
+            }
+            3 => self.feed(client, SessionEvent::Pause),
+            _ => self.feed(client, SessionEvent::Resume),
+        }
+    }
+
+    /// The device dies without a word, and is switched on again later.
+    fn kill(&mut self, client: usize) {
+        if self.clients[client].session.take().is_none() {
+            return;
+        }
+        self.note("killed", Some(client), None);
+        self.figures.deaths += 1;
+        self.clients[client].work = None;
+        if let Some(link) = self.clients[client].link.take() {
+            self.sever(link);
+        }
+        let pause = delay(&mut self.rng, Duration::from_secs(15));
+        self.agenda.at(self.now + pause, Event::Start(client));
+    }
+}
+
+fn name_of_message(message: &ClientMessage) -> (&'static str, Option<RoundId>) {
+    match message {
+        ClientMessage::Hello(_) => ("-> Hello", None),
+        ClientMessage::CheckIn { .. } => ("-> CheckIn", None),
+        ClientMessage::SetAvailability(Availability::Paused) => ("-> pauses", None),
+        ClientMessage::SetAvailability(Availability::Available) => ("-> resumes", None),
+        ClientMessage::UpdateBegin(begin) => ("-> UpdateBegin", Some(begin.round)),
+        ClientMessage::UpdateChunk(chunk) => ("-> UpdateChunk", Some(chunk.round)),
+        ClientMessage::Decline { round, .. } => ("-> Decline", Some(*round)),
+        ClientMessage::Ping { .. } => ("-> Ping", None),
+        _ => ("-> an answer of secure aggregation", None),
+    }
+}
+
+fn name_of_answer(message: &ServerMessage) -> (&'static str, Option<RoundId>) {
+    match message {
+        ServerMessage::Welcome(_) => ("<- Welcome", None),
+        ServerMessage::Refusal(_) => ("<- Refusal", None),
+        ServerMessage::CheckedIn(_) => ("<- CheckedIn", None),
+        ServerMessage::TaskStatus(status) => ("<- TaskStatus", Some(status.round)),
+        ServerMessage::RoundAssignment(order) => ("<- RoundAssignment", Some(order.round)),
+        ServerMessage::UploadReady { round, .. } => ("<- UploadReady", Some(*round)),
+        ServerMessage::UpdateOutcome(outcome) => match outcome.verdict {
+            UpdateVerdict::Accepted => ("<- accepted", Some(outcome.round)),
+            UpdateVerdict::Rejected(_) => ("<- rejected", Some(outcome.round)),
+            UpdateVerdict::Discarded(_) => ("<- discarded", Some(outcome.round)),
+        },
+        ServerMessage::Pong { .. } => ("<- Pong", None),
+        _ => ("<- a request of secure aggregation", None),
+    }
+}

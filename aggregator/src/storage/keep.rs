@@ -1,0 +1,128 @@
+//! Which global models of a task stay on disk: a pure choice.
+
+use std::collections::BTreeSet;
+
+use super::RoundRecord;
+
+/// `[task.checkpoints]`: the checkpoints of a task that are kept. The initial
+/// model and the newest always are: a task can go back to its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// So many of the newest rounds; 0 keeps every round.
+    pub last: usize,
+    /// Besides, every round whose number is a multiple of this; 0 for none.
+    pub every: u64,
+    /// Besides, the round that did best on held-out examples, of those that
+    /// are still there: by accuracy, or by loss where there is none.
+    pub best: bool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { last: 10, every: 0, best: true }
+    }
+}
+
+impl Keep {
+    /// Whether nothing is ever removed.
+    #[must_use]
+    pub fn everything(&self) -> bool {
+        self.last == 0 || self.every == 1
+    }
+
+    /// The rounds whose models stay. `kept` are the records of those that are
+    /// there, oldest first.
+    #[must_use]
+    pub fn rounds(&self, kept: &[RoundRecord]) -> BTreeSet<u64> {
+        let all = kept.iter().map(|record| record.round);
+        let Some(newest) = kept.last().map(|record| record.round) else { return BTreeSet::new() };
+        if self.everything() {
+            return all.collect();
+        }
+        let first = (newest + 1).saturating_sub(self.last as u64);
+        let best = if self.best { best(kept) } else { None };
+        all.filter(|&round| {
+            let multiple = self.every > 0 && round.is_multiple_of(self.every);
+            round == 0 || round >= first || multiple || best == Some(round)
+        })
+        .collect()
+    }
+}
+
+/// The round of the best model that was evaluated; of equals, the newest.
+fn best(kept: &[RoundRecord]) -> Option<u64> {
+    // Greater is better. What has an accuracy is better than what has none.
+    let worth = |record: &RoundRecord| {
+        let quality = record.quality?;
+        let accuracy = quality.accuracy.filter(|accuracy| accuracy.is_finite());
+        let loss = if quality.loss.is_nan() { f64::INFINITY } else { quality.loss };
+        Some((accuracy.unwrap_or(f64::NEG_INFINITY), -loss))
+    };
+    let rated = kept.iter().filter_map(|record| Some((worth(record)?, record.round)));
+    rated
+        .max_by(|((accuracy, loss), _), ((other, other_loss), _)| {
+            accuracy.total_cmp(other).then_with(|| loss.total_cmp(other_loss))
+        })
+        .map(|(_, round)| round)
+}
+
+#[cfg(test)]
+mod tests {
+    use fedra_protocol::Sha256Hash;
+
+    use super::*;
+    use crate::storage::Quality;
+
+    fn record(round: u64, quality: Option<(Option<f64>, f64)>) -> RoundRecord {
+        RoundRecord {
+            round,
+            attempt: 0,
+            sha256: Sha256Hash::of(&round.to_le_bytes()),
+            model_bytes: 8,
+            cohort: 1,
+            reports: 1,
+            weight: 1,
+            seconds: 1.0,
+            bytes_up: 0,
+            bytes_down: 0,
+            quality: quality.map(|(accuracy, loss)| Quality { accuracy, loss }),
+            clipping_norm: None,
+            restored: None,
+        }
+    }
+
+    fn kept(keep: Keep, records: &[RoundRecord]) -> Vec<u64> {
+        keep.rounds(records).into_iter().collect()
+    }
+
+    #[test]
+    fn the_last_and_every_so_many() {
+        let records: Vec<_> = (0..=10).map(|round| record(round, None)).collect();
+        let keep = Keep { last: 2, every: 0, best: true };
+        assert_eq!(kept(keep, &records), [0, 9, 10]);
+        assert_eq!(kept(Keep { every: 4, ..keep }, &records), [0, 4, 8, 9, 10]);
+        assert_eq!(kept(Keep { last: 0, ..keep }, &records).len(), 11);
+        assert_eq!(kept(Keep { every: 1, ..keep }, &records).len(), 11);
+        assert_eq!(kept(Keep { last: 50, ..keep }, &records).len(), 11);
+        assert_eq!(kept(keep, &records[..1]), [0]);
+        assert!(kept(keep, &[]).is_empty());
+    }
+
+    #[test]
+    fn the_best_is_by_accuracy_then_loss_then_age() {
+        let keep = Keep { last: 1, every: 0, best: true };
+        let of = |qualities: &[Option<(Option<f64>, f64)>]| {
+            let records: Vec<_> =
+                (1..).zip(qualities).map(|(round, quality)| record(round, *quality)).collect();
+            kept(keep, &records)
+        };
+        let (good, bad) = (Some((Some(0.9), 2.0)), Some((Some(0.5), 1.0)));
+        assert_eq!(of(&[bad, good, bad, None]), [2, 4]);
+        assert_eq!(of(&[good, good, bad, None]), [2, 4]);
+        assert_eq!(of(&[good, Some((Some(0.9), 3.0)), None, None]), [1, 4]);
+        assert_eq!(of(&[Some((None, 0.1)), Some((None, 0.2)), None]), [1, 3]);
+        assert_eq!(of(&[Some((None, f64::NAN)), Some((None, 7.0)), None]), [2, 3]);
+        assert_eq!(of(&[Some((Some(f64::NAN), 0.0)), bad, None]), [2, 3]);
+        assert_eq!(of(&[None, None, None]), [3]);
+    }
+}

@@ -1,0 +1,167 @@
+//! The models' files: `models/{task}/{round:010}-{sha256}.safetensors`. Which of
+//! them there should be is the database's business.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fedra_protocol::{Sha256Hash, TaskId};
+
+use super::file_error;
+use crate::storage::StoreError;
+use crate::storage::disk::Disk;
+
+const MODEL: &str = "safetensors";
+/// A file that is being written.
+const TEMPORARY: &str = "tmp";
+/// A damaged file that was set aside.
+const DAMAGED: &str = "damaged";
+
+/// A file whose name is that of a model.
+pub(super) struct ModelFile {
+    pub round: u64,
+    pub sha256: Sha256Hash,
+    pub path: PathBuf,
+}
+
+/// What is in a task's folder.
+#[derive(Default)]
+pub(super) struct Listing {
+    pub models: Vec<ModelFile>,
+    /// Files that were not written to their end.
+    pub temporary: Vec<PathBuf>,
+}
+
+/// The folder of all models.
+pub(super) struct ModelFiles {
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+}
+
+impl ModelFiles {
+    pub(super) fn new(folder: PathBuf, disk: Arc<dyn Disk>) -> Self {
+        Self { folder, disk }
+    }
+
+    pub(super) fn path(&self, task: &TaskId, round: u64, sha256: &Sha256Hash) -> PathBuf {
+        self.folder.join(task.as_str()).join(format!("{round:010}-{sha256}.{MODEL}"))
+    }
+
+    /// Makes the folder of a task.
+    pub(super) fn add_task(&self, task: &TaskId) -> Result<(), StoreError> {
+        let folder = self.folder.join(task.as_str());
+        self.disk.create_folder(&folder).map_err(file_error("create", &folder))?;
+        self.sync(&self.folder)
+    }
+
+    /// Writes a model. When this returns, the file is durable.
+    pub(super) fn write(
+        &self,
+        task: &TaskId,
+        round: u64,
+        sha256: &Sha256Hash,
+        model: &[u8],
+    ) -> Result<(), StoreError> {
+        let path = self.path(task, round, sha256);
+        let temporary = path.with_extension(TEMPORARY);
+        self.disk.write(&temporary, model).map_err(file_error("write", &temporary))?;
+        self.disk.rename(&temporary, &path).map_err(file_error("write", &path))?;
+        self.sync(&self.folder.join(task.as_str()))
+    }
+
+    /// Reads a model and holds it against its hash; or what is wrong with it.
+    pub(super) fn read(&self, path: &Path, sha256: &Sha256Hash) -> Result<Bytes, String> {
+        let bytes = self.disk.read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("{} is gone", path.display()),
+            _ => format!("{}: {error}", path.display()),
+        })?;
+        if Sha256Hash::of(&bytes) != *sha256 {
+            return Err(format!("{} does not have the hash in its name", path.display()));
+        }
+        Ok(bytes.into())
+    }
+
+    /// What is in a task's folder. Files with other names are none of ours.
+    pub(super) fn list(&self, task: &TaskId) -> Result<Listing, StoreError> {
+        let folder = self.folder.join(task.as_str());
+        let mut listing = Listing::default();
+        for path in self.disk.list(&folder).map_err(file_error("list", &folder))? {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some(TEMPORARY) => listing.temporary.push(path),
+                Some(MODEL) => {
+                    let Some((round, sha256)) = parse(&path) else { continue };
+                    listing.models.push(ModelFile { round, sha256, path });
+                }
+                _ => {}
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Gives a damaged file, if it is there, a name that is not a model's.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".");
+        name.push(DAMAGED);
+        match self.disk.rename(path, Path::new(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => {
+                result.map_err(file_error("set aside", path))?;
+                self.sync(path.parent().unwrap_or(&self.folder))
+            }
+        }
+    }
+
+    /// Removes a file that nothing names any more. If it cannot be removed,
+    /// that is only worth a warning.
+    pub(super) fn remove(&self, path: &Path) {
+        if let Err(error) = self.disk.remove(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an old model");
+        }
+    }
+
+    /// Whether there is any model of any task.
+    pub(super) fn any(&self) -> bool {
+        self.tasks().iter().any(|(_, rounds)| !rounds.is_empty())
+    }
+
+    /// The models that are there, in a sentence, for a store whose database
+    /// cannot say.
+    pub(super) fn describe(&self) -> String {
+        let task = |(name, rounds): (String, Vec<u64>)| {
+            let newest = rounds.iter().max()?;
+            Some(format!("{name} ({}, the newest of round {newest})", rounds.len()))
+        };
+        let tasks: Vec<String> = self.tasks().into_iter().filter_map(task).collect();
+        match tasks.as_slice() {
+            [] => "There are no models beside it.".to_owned(),
+            tasks => format!("The models beside it are as they were: {}.", tasks.join(", ")),
+        }
+    }
+
+    /// The folders that there are, and the rounds of the models in them.
+    fn tasks(&self) -> Vec<(String, Vec<u64>)> {
+        let mut folders = self.disk.list(&self.folder).unwrap_or_default();
+        folders.sort();
+        let task = |folder: PathBuf| {
+            let name = folder.file_name()?.to_str()?.to_owned();
+            let files = self.disk.list(&folder).unwrap_or_default();
+            let models = files.iter().filter(|path| path.extension().is_some_and(|e| e == MODEL));
+            Some((name, models.filter_map(|path| Some(parse(path)?.0)).collect()))
+        };
+        folders.into_iter().filter_map(task).collect()
+    }
+
+    fn sync(&self, folder: &Path) -> Result<(), StoreError> {
+        self.disk.sync_folder(folder).map_err(file_error("sync", folder))
+    }
+}
+
+/// The round and the hash in a model's name.
+fn parse(path: &Path) -> Option<(u64, Sha256Hash)> {
+    let (round, sha256) = path.file_stem()?.to_str()?.split_once('-')?;
+    Some((round.parse().ok()?, sha256.parse().ok()?))
+}

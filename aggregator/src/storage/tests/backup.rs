@@ -1,0 +1,107 @@
+//! Copies of a store: of one that is in use, and of one that nobody has.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempDir;
+
+use super::sample::{commit, debit, definition, id, round, task_with_rounds};
+use crate::storage::*;
+
+#[test]
+fn a_backup_of_a_store_that_is_written_to_is_whole() {
+    let folder = TempDir::new().expect("a folder");
+    let live = folder.path().join("live");
+    let (task, store) = (id("a"), RedbStore::open(&live).expect("opens"));
+    task_with_rounds(&store, &task, 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                number += 1;
+                store.debit(&task, &debit(number, 0)).expect("debits");
+                commit(&store, &task, number);
+                store.prune(&task, &Keep { last: 3, every: 0, best: false }).expect("prunes");
+            }
+            number
+        });
+        let mut rounds = 0;
+        for copy in 0..5 {
+            let to = folder.path().join(format!("copy-{copy}"));
+            let checks = back_up(&live, &to);
+            // Whatever happens, the writer is to end.
+            done.store(copy == 4 || checks.is_err(), Ordering::Relaxed);
+            let checks = checks.expect("backs up");
+            assert_eq!(checks.len(), 1);
+            assert!(checks[0].is_intact(), "{checks:?}");
+            let twin = RedbStore::open(&to).expect("opens");
+            let found = twin.load(&task, &definition(), usize::MAX).expect("loads");
+            let Checkpoint { history, model } = found.expect("is there");
+            let last = history.len() as u64 - 1;
+            assert!(history.iter().map(|record| record.round).eq(0..=last));
+            assert_eq!(model, round(last, &last.to_string()).1);
+            // The debit of a round comes before it.
+            let debits = twin.debits(&task).expect("reads").len() as u64;
+            assert!(debits == last || debits == last + 1, "{debits} for {last} rounds");
+            assert!(last >= rounds);
+            rounds = last;
+            commit(&twin, &task, last + 1);
+        }
+        assert!(writer.join().expect("no panic") >= rounds);
+    });
+    // The store itself has noticed nothing.
+    drop(store);
+    let store = RedbStore::open(&live).expect("opens");
+    assert!(store.check().expect("reads")[0].is_intact());
+}
+
+#[test]
+fn a_backup_has_everything() {
+    let folder = TempDir::new().expect("a folder");
+    let (live, copy) = (folder.path().join("live"), folder.path().join("deep/copy"));
+    let store = RedbStore::open(&live).expect("opens");
+    task_with_rounds(&store, &id("a"), 3);
+    task_with_rounds(&store, &id("b"), 0);
+    store.secret(&id("a"), [7; 32]).expect("makes");
+    store.roll_back(&id("a"), 1, 5).expect("goes back");
+    store.add_task(&id("c"), "id = \"c\"", 6).expect("adds");
+    let before = store.check().expect("reads");
+    drop(store);
+
+    let checks = back_up(&live, &copy).expect("backs up");
+    assert_eq!(checks.len(), before.len());
+    let twin = RedbStore::open(&copy).expect("opens");
+    let store = RedbStore::open(&live).expect("opens");
+    for task in [id("a"), id("b")] {
+        let load = |store: &RedbStore| store.load(&task, &definition(), 9).expect("loads");
+        assert_eq!(load(&twin), load(&store));
+        assert_eq!(
+            twin.checkpoints(&task).expect("reads"),
+            store.checkpoints(&task).expect("reads")
+        );
+        assert_eq!(twin.decisions(&task).expect("reads"), store.decisions(&task).expect("reads"));
+    }
+    assert_eq!(twin.secret(&id("a"), [8; 32]).expect("keeps"), [7; 32]);
+    assert_eq!(twin.added_tasks().expect("reads"), store.added_tasks().expect("reads"));
+}
+
+#[test]
+fn a_backup_is_made_of_a_sound_store_into_an_empty_folder() {
+    let folder = TempDir::new().expect("a folder");
+    let (live, copy) = (folder.path().join("live"), folder.path().join("copy"));
+    assert!(matches!(back_up(&live, &copy), Err(StoreError::File { .. })));
+    assert!(!live.exists() && !copy.exists());
+    let store = RedbStore::open(&live).expect("opens");
+    task_with_rounds(&store, &id("a"), 1);
+    drop(store);
+    assert!(matches!(back_up(&live, &live), Err(StoreError::NotEmpty(_))));
+
+    let (newest, _) = round(1, "1");
+    let file = live.join(format!("models/a/0000000001-{}.safetensors", newest.sha256));
+    fs::write(&file, "model 9").expect("writes");
+    let error = back_up(&live, &copy).expect_err("damaged");
+    assert!(matches!(&error, StoreError::Model { round: 1, .. }), "{error}");
+    // What there is of it is not taken for a store.
+    assert!(matches!(RedbStore::open(&copy), Err(StoreError::Unreadable { .. })));
+}

@@ -1,0 +1,219 @@
+//! The embedded store when it is killed, when the power fails and when a disk
+//! operation fails: after any of its operations, what is found at the next start
+//! is what was there before the call or after it, never anything between.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::power::{Cut, Image, Operation, TestDisk};
+use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
+use fedra_protocol::TaskId;
+
+use crate::storage::disk::Disk;
+use crate::storage::*;
+
+const FOLDER: &str = "/data/store";
+
+fn open(disk: &TestDisk) -> Result<RedbStore, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    RedbStore::open_on(&disk, Path::new(FOLDER))
+}
+
+/// Something that is written.
+type Write = fn(&dyn Store) -> Result<(), StoreError>;
+
+/// One call of each kind that changes a store.
+const STEPS: [Write; 14] = [
+    |store| {
+        let (record, model) = round(0, "0");
+        store.create(&id("a"), &definition(), &record, &model)
+    },
+    |store| {
+        let (record, model) = round(1, "1");
+        store.commit(&id("a"), &record, &model)
+    },
+    |store| store.set_quality(&id("a"), 1, quality(0.5)),
+    |store| store.secret(&id("a"), [1; 32]).map(drop),
+    |store| store.debit(&id("a"), &debit(2, 0)),
+    |store| {
+        let (record, model) = round(2, "2");
+        store.commit(&id("a"), &record, &model)
+    },
+    |store| store.roll_back(&id("a"), 1, 7).map(drop),
+    |store| store.debit(&id("a"), &debit(4, 0)),
+    |store| store.prune(&id("a"), &Keep { last: 1, every: 0, best: false }),
+    |store| store.decide(&id("a"), &decision(8, Action::Pause)),
+    |store| store.add_task(&id("b"), "id = \"b\"", 9),
+    |store| {
+        let (record, model) = round(0, "b");
+        store.create(&id("b"), &definition(), &record, &model)
+    },
+    |store| store.decide(&id("a"), &decision(10, Action::Resume)),
+    |store| {
+        let (record, model) = round(4, "4");
+        store.commit(&id("a"), &record, &model)
+    },
+];
+
+/// The step that makes the secret.
+const SECRET: usize = 3;
+
+/// Everything that a store has, but the secret, which cannot be only looked at.
+#[derive(Debug, PartialEq)]
+struct Content {
+    tasks: Vec<Task>,
+    added: Vec<(TaskId, String)>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Task {
+    loaded: Option<Checkpoint>,
+    kept: Vec<u64>,
+    debits: Vec<Debit>,
+    decisions: Vec<Decision>,
+}
+
+fn content(store: &dyn Store) -> Result<Content, StoreError> {
+    let task = |name: &str| {
+        let task = id(name);
+        let loaded = store.load(&task, &definition(), usize::MAX)?;
+        let kept = store.checkpoints(&task)?;
+        for round in &kept {
+            store.checkpoint(&task, *round)?;
+        }
+        let (debits, decisions) = (store.debits(&task)?, store.decisions(&task)?);
+        Ok::<_, StoreError>(Task { loaded, kept, debits, decisions })
+    };
+    Ok(Content { tasks: vec![task("a")?, task("b")?], added: store.added_tasks()? })
+}
+
+/// What there is before the first step and after each.
+fn expected() -> Vec<Content> {
+    let store = MemoryStore::default();
+    let mut expected = vec![content(&store).expect("reads")];
+    for step in STEPS {
+        step(&store).expect("works");
+        expected.push(content(&store).expect("reads"));
+    }
+    expected
+}
+
+/// Opens what is left after `done` steps and part of the next, and goes on with
+/// it. Returns the disk.
+fn check(image: Image, done: usize, expected: &[Content], at: &str) -> TestDisk {
+    let disk = TestDisk::new(image);
+    let store = open(&disk).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let found = content(&store).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let next = (done + 1).min(STEPS.len());
+    assert!(found == expected[done] || found == expected[next], "{at}: {found:#?}");
+    if let Some(Checkpoint { history, .. }) = &found.tasks[0].loaded {
+        let secret = store.secret(&id("a"), [9; 32]).expect("there is one");
+        assert!(secret == [1; 32] || (secret == [9; 32] && done <= SECRET), "{at}");
+        commit(&store, &id("a"), history.len() as u64);
+    } else {
+        task_with_rounds(&store, &id("a"), 1);
+    }
+    let store = open(&disk).unwrap_or_else(|error| panic!("{at}, later: {error}"));
+    content(&store).unwrap_or_else(|error| panic!("{at}, later: {error}"));
+    disk
+}
+
+/// Does all steps, and returns what the disk has been asked to do.
+fn history() -> Vec<Operation> {
+    let disk = TestDisk::default();
+    let store = open(&disk).expect("opens");
+    for step in STEPS {
+        step(&store).expect("works");
+        disk.returned();
+    }
+    drop(store);
+    disk.log()
+}
+
+fn returned(log: &[Operation]) -> usize {
+    log.iter().filter(|operation| matches!(operation, Operation::Returned)).count()
+}
+
+#[test]
+fn a_crash_after_any_operation_leaves_the_old_or_the_new_state() {
+    let (log, expected) = (history(), expected());
+    assert!(log.len() > 100, "{}", log.len());
+    for at in 0..=log.len() {
+        let log = &log[..at];
+        let seed = at as u64;
+        for cut in [Cut::Killed, Cut::Lost, Cut::Chance(2 * seed), Cut::Chance(2 * seed + 1)] {
+            let image = cut.after(&Image::default(), log);
+            check(image, returned(log), &expected, &format!("{cut:?} after {at} operations"));
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_it_recovers_from_a_crash_loses_nothing_either() {
+    let (log, expected) = (history(), expected());
+    for at in (5..log.len()).step_by(23) {
+        let (log, done) = (&log[..at], returned(&log[..at]));
+        let first = Cut::Chance(at as u64).after(&Image::default(), log);
+        let disk = TestDisk::new(first.clone());
+        content(&open(&disk).expect("opens")).expect("reads");
+        let recovery = disk.log();
+        for again in 0..recovery.len() {
+            let cut = Cut::Chance(again as u64);
+            let image = cut.after(&first, &recovery[..again]);
+            check(image, done, &expected, &format!("{at} operations, then {again} of recovery"));
+        }
+    }
+}
+
+#[test]
+fn a_failing_operation_is_an_error_and_changes_nothing_else() {
+    let expected = expected();
+    let operations = history().len();
+    let mut failures = 0;
+    for at in 0..operations {
+        let disk = TestDisk::default();
+        disk.fail_after(at);
+        let mut done = 0;
+        // The first attempt meets the fault, the second must not need to know.
+        for attempt in 0..2 {
+            if attempt > 0 {
+                disk.mend();
+            }
+            let Ok(store) = open(&disk) else {
+                assert_eq!(attempt, 0, "operation {at}");
+                failures += 1;
+                continue;
+            };
+            let found = content(&store).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+            // The call that failed may have been done all the same.
+            done += usize::from(found != expected[done]);
+            assert_eq!(found, expected[done], "operation {at}");
+            let steps = &STEPS[done..];
+            let failed = steps.iter().position(|step| step(&store).is_err());
+            assert!(failed.is_none() || attempt == 0, "operation {at}");
+            failures += usize::from(failed.is_some());
+            done += failed.unwrap_or(steps.len());
+        }
+        let found = content(&open(&disk).expect("opens")).expect("reads");
+        assert_eq!(found, expected[STEPS.len()], "operation {at}");
+    }
+    assert!(failures > operations / 2, "{failures} of {operations}");
+}
+
+#[test]
+fn a_full_disk_does_not_end_the_store() {
+    let disk = TestDisk::default();
+    let store = open(&disk).expect("opens");
+    task_with_rounds(&store, &id("a"), 1);
+    let before = content(&store).expect("reads");
+    // Its file is made, written, synced, renamed, and the folder synced.
+    let (record, model) = round(2, "2");
+    for operation in 0..5 {
+        disk.fail_after(operation);
+        let error = store.commit(&id("a"), &record, &model).expect_err("no room");
+        assert!(matches!(&error, StoreError::File { .. }), "{error}");
+        assert!(error.to_string().contains("/data/store/models/a"), "{error}");
+        assert_eq!(content(&store).expect("reads"), before);
+    }
+    store.commit(&id("a"), &record, &model).expect("there is room again");
+}

@@ -1,0 +1,315 @@
+//! The embedded store when files were cut short, changed or removed: it opens as
+//! it was, or says what is damaged and what is left. It never panics, and never
+//! takes something else for what was written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fedra_protocol::TaskId;
+use tempfile::TempDir;
+
+use super::power::{Image, TestDisk};
+use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
+use crate::storage::disk::Disk;
+use crate::storage::*;
+
+/// The file of a round's model.
+fn model_file(folder: &Path, number: u64) -> PathBuf {
+    let (record, _) = round(number, &number.to_string());
+    folder.join(format!("models/a/{number:010}-{}.safetensors", record.sha256))
+}
+
+fn set_aside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".damaged");
+    name.into()
+}
+
+/// A store with rounds 0 to 4 of a task.
+fn sample() -> (TempDir, TaskId, RedbStore) {
+    let folder = TempDir::new().expect("a folder");
+    let store = RedbStore::open(folder.path()).expect("opens");
+    task_with_rounds(&store, &id("a"), 4);
+    (folder, id("a"), store)
+}
+
+#[test]
+fn a_damaged_newest_model_stops_the_task_and_says_what_to_do() {
+    let (folder, task, store) = sample();
+    let file = model_file(folder.path(), 4);
+    fs::write(model_file(folder.path(), 2), "model 9").expect("writes");
+    for damage in ["", "model 9", "model 4 "] {
+        fs::write(&file, damage).expect("writes");
+        let error = store.load(&task, &definition(), 1).expect_err("damaged").to_string();
+        assert!(error.starts_with("task a: the newest model, that of round 4, is damaged: "));
+        assert!(error.contains(&file.display().to_string()), "{error}");
+        assert!(error.contains("Intact are the models of rounds 0, 1, 3."), "{error}");
+        assert!(error.contains("go on from round 3 with `fedra-aggregator store repair`"));
+    }
+    fs::remove_file(&file).expect("removes");
+    let error = store.load(&task, &definition(), 1).expect_err("gone");
+    assert!(matches!(&error, StoreError::NewestModel { round: 4, .. }), "{error}");
+    assert!(error.to_string().contains("is gone"), "{error}");
+    // Nothing was touched, so that a backup can still be put in its place.
+    assert!(model_file(folder.path(), 2).exists());
+    fs::write(&file, "model 4").expect("writes");
+    assert!(store.load(&task, &definition(), 1).expect("loads").is_some());
+}
+
+#[test]
+fn older_models_that_are_damaged_are_set_aside() {
+    let (folder, task, store) = sample();
+    let (changed, gone) = (model_file(folder.path(), 1), model_file(folder.path(), 3));
+    fs::write(&changed, "model 9").expect("writes");
+    fs::remove_file(&gone).expect("removes");
+    let checkpoint = store.load(&task, &definition(), 9).expect("loads").expect("is there");
+    assert_eq!(checkpoint.history.len(), 5);
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 2, 4]);
+    let (record, _) = round(1, "1");
+    assert_eq!(store.model(&task, &record.sha256).expect("reads"), None);
+    assert!(store.roll_back(&task, 3, 1).is_err());
+    assert!(set_aside(&changed).exists() && !changed.exists());
+    drop(store);
+    // One that is put back from a backup is there again.
+    fs::write(&gone, "model 3").expect("writes");
+    let store = RedbStore::open(folder.path()).expect("opens");
+    store.load(&task, &definition(), 1).expect("loads");
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 2, 3, 4]);
+    assert_eq!(store.roll_back(&task, 3, 1).expect("goes back").0.round, 5);
+}
+
+#[test]
+fn a_model_that_is_damaged_while_the_server_runs_is_not_handed_out() {
+    let (folder, task, store) = sample();
+    fs::write(model_file(folder.path(), 2), "model 9").expect("writes");
+    let (record, _) = round(2, "2");
+    let error = store.model(&task, &record.sha256).expect_err("damaged");
+    assert!(matches!(error, StoreError::Model { round: 2, .. }), "{error}");
+    assert!(matches!(store.checkpoint(&task, 2), Err(StoreError::Model { .. })));
+    assert!(matches!(store.roll_back(&task, 2, 1), Err(StoreError::Model { .. })));
+    assert_eq!(store.decisions(&task).expect("reads"), []);
+}
+
+#[test]
+fn leftovers_of_a_crash_go_and_other_files_stay() {
+    let (folder, task, store) = sample();
+    let models = folder.path().join("models/a");
+    let (never_named, _) = round(5, "never named");
+    let never_named = models.join(format!("0000000005-{}.safetensors", never_named.sha256));
+    let half = models.join("0000000005-x.tmp");
+    let notes = models.join("notes.txt");
+    for file in [&never_named, &half, &notes] {
+        fs::write(file, "something").expect("writes");
+    }
+    assert_eq!(store.check().expect("reads")[0].leftovers, 2);
+    store.load(&task, &definition(), 1).expect("loads");
+    assert!(notes.exists() && !half.exists() && !never_named.exists());
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
+    store.prune(&task, &Keep { last: 1, every: 0, best: false }).expect("prunes");
+    assert_eq!(fs::read_dir(&models).expect("lists").count(), 3);
+}
+
+#[test]
+fn a_repair_goes_on_from_the_newest_intact_model() {
+    let (folder, task, store) = sample();
+    store.debit(&task, &debit(5, 0)).expect("debits");
+    let damaged = [2, 3, 4].map(|number| model_file(folder.path(), number));
+    for file in &damaged {
+        fs::write(file, "model 9").expect("writes");
+    }
+    let before = store.check().expect("reads");
+    assert!(!before[0].is_intact());
+    assert_eq!(before[0].models.iter().filter(|model| model.problem.is_some()).count(), 3);
+
+    let repairs = store.repair(99).expect("repairs");
+    assert_eq!(repairs.len(), 3);
+    assert!(matches!(&repairs[0], Repair::SetAside(_, check) if check.round == 2));
+    assert!(matches!(&repairs[1], Repair::SetAside(_, check) if check.round == 3));
+    assert!(matches!(
+        &repairs[2],
+        Repair::WentBack { damaged, to: 1, round: 5, .. } if damaged.round == 4
+    ));
+    let checkpoint = store.load(&task, &definition(), 9).expect("loads").expect("is there");
+    assert_eq!(checkpoint.model, round(1, "1").1);
+    // Nothing that was is forgotten.
+    let history = checkpoint.history;
+    assert_eq!(history.len(), 6);
+    assert_eq!(history[4].sha256, round(4, "4").0.sha256);
+    assert_eq!(history[5].restored, Some(1));
+    assert_eq!(store.debits(&task).expect("reads").len(), 1);
+    let made = decision(99, Action::RollBack { to: 1, round: 5 });
+    assert_eq!(store.decisions(&task).expect("reads"), [made]);
+    assert!(damaged.iter().all(|file| set_aside(file).exists() && !file.exists()));
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 5]);
+    assert!(store.check().expect("reads")[0].is_intact());
+    assert_eq!(store.repair(100).expect("repairs"), []);
+    commit(&store, &task, 6);
+}
+
+#[test]
+fn what_cannot_be_repaired_is_left_as_it_is() {
+    let folder = TempDir::new().expect("a folder");
+    let store = RedbStore::open(folder.path()).expect("opens");
+    task_with_rounds(&store, &id("a"), 0);
+    let file = model_file(folder.path(), 0);
+    fs::write(&file, "model 9").expect("writes");
+    let error = store.load(&id("a"), &definition(), 1).expect_err("damaged").to_string();
+    assert!(error.contains("No other model of the task is intact"), "{error}");
+    let repairs = store.repair(1).expect("looks");
+    assert!(matches!(repairs.as_slice(), [Repair::Lost(_, check)] if check.round == 0));
+    assert!(file.exists());
+}
+
+#[test]
+fn a_database_that_is_gone_is_not_made_anew() {
+    let (folder, _, store) = sample();
+    drop(store);
+    let database = folder.path().join("fedra.redb");
+    let intact = fs::read(&database).expect("reads");
+    let error = |folder: &Path| {
+        let error = RedbStore::open(folder).err().expect("damaged");
+        assert!(matches!(&error, StoreError::Unreadable { .. }), "{error}");
+        error.to_string()
+    };
+    for content in
+        [&b""[..], b"x", b"this is no database, and long enough to be one", &[0; 100_000]]
+    {
+        fs::write(&database, content).expect("writes");
+        let error = error(folder.path());
+        assert!(error.contains("fedra.redb is damaged or not Fedra's"), "{error}");
+        assert!(error.contains("as they were: a (5, the newest of round 4)."), "{error}");
+        assert_eq!(fs::read(&database).expect("reads"), content);
+    }
+    fs::remove_file(&database).expect("removes");
+    assert!(error(folder.path()).contains("it is gone"));
+    assert!(!database.exists());
+    fs::write(&database, intact).expect("writes");
+    RedbStore::open(folder.path()).expect("opens again");
+}
+
+/// Everything but models, which a task's name, rounds and ledger are in.
+fn look(store: &RedbStore) -> Result<String, StoreError> {
+    let task = id("a");
+    let loaded = store.load(&task, &definition(), usize::MAX)?;
+    let (kept, debits) = (store.checkpoints(&task)?, store.debits(&task)?);
+    let (decisions, added) = (store.decisions(&task)?, store.added_tasks()?);
+    let checked = store.check()?;
+    Ok(format!("{loaded:?} {kept:?} {debits:?} {decisions:?} {added:?} {checked:?}"))
+}
+
+const STORE: &str = "/store";
+const DATABASE: &str = "/store/fedra.redb";
+
+fn open_on(disk: TestDisk) -> Result<RedbStore, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    RedbStore::open_on(&disk, Path::new(STORE))
+}
+
+fn open(image: Image) -> Result<RedbStore, StoreError> {
+    open_on(TestDisk::new(image))
+}
+
+/// A store after an orderly stop, and as a kill leaves it; and what is in it.
+fn images() -> ([Image; 2], String) {
+    let disk = TestDisk::default();
+    let store = open_on(disk.clone()).expect("opens");
+    let task = id("a");
+    task_with_rounds(&store, &task, 30);
+    for attempt in 0..40 {
+        store.debit(&task, &debit(31, attempt)).expect("debits");
+    }
+    store.set_quality(&task, 30, quality(0.5)).expect("notes");
+    store.decide(&task, &decision(5, Action::Pause)).expect("notes");
+    store.add_task(&id("b"), "id = \"b\"", 6).expect("adds");
+    store.prune(&task, &Keep { last: 2, every: 0, best: true }).expect("prunes");
+    let content = look(&store).expect("reads");
+    let killed = disk.image();
+    drop(store);
+    ([disk.image(), killed], content)
+}
+
+/// Opens a damaged store. Returns whether it was as before.
+fn survives(image: Image, content: &str, damage: &str) -> bool {
+    match open(image).and_then(|store| look(&store)) {
+        Ok(found) => {
+            assert_eq!(found, content, "{damage}");
+            true
+        }
+        Err(error) => {
+            assert!(error.to_string().contains(DATABASE), "{damage}: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_database_with_a_changed_byte_is_as_before_or_refused() {
+    let (images, content) = images();
+    let (mut intact, mut refused) = (0, 0);
+    for (kind, image) in images.into_iter().enumerate() {
+        assert!(survives(image.clone(), &content, "no damage"));
+        let length = image.clone().content(Path::new(DATABASE)).len();
+        // All of the header, and some of every page.
+        for at in (0..320).chain((320..length).step_by(83)) {
+            let mut damaged = image.clone();
+            damaged.content(Path::new(DATABASE))[at] ^= 1 << (at % 8);
+            let damage = format!("byte {at} of {length}, image {kind}");
+            *if survives(damaged, &content, &damage) { &mut intact } else { &mut refused } += 1;
+        }
+    }
+    assert!(intact > 0 && refused > 0, "{intact} were as before, {refused} refused");
+}
+
+#[test]
+fn a_database_that_was_cut_short_is_as_before_or_refused() {
+    let (images, content) = images();
+    let mut refused = 0;
+    for (kind, image) in images.into_iter().enumerate() {
+        let length = image.clone().content(Path::new(DATABASE)).len();
+        for cut in (0..length).step_by(509).chain([1, 8, 320, length - 1]) {
+            let mut damaged = image.clone();
+            damaged.content(Path::new(DATABASE)).truncate(cut);
+            let damage = format!("{cut} of {length} bytes, image {kind}");
+            refused += usize::from(!survives(damaged, &content, &damage));
+        }
+        for more in [1, 4096, length] {
+            let mut damaged = image.clone();
+            damaged.content(Path::new(DATABASE)).resize(length + more, 0xa5);
+            survives(damaged, &content, &format!("{more} bytes more, image {kind}"));
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
+fn no_change_of_a_model_goes_unseen() {
+    let disk = TestDisk::default();
+    let store = open_on(disk.clone()).expect("opens");
+    task_with_rounds(&store, &id("a"), 2);
+    drop(store);
+    for (round, path) in disk.files("/store/models/a").into_iter().enumerate() {
+        let length = disk.image().content(&path).len();
+        for at in 0..2 * length {
+            let mut image = disk.image();
+            let content = image.content(&path);
+            if at < length {
+                content[at] ^= 0x10;
+            } else {
+                content.truncate(at - length);
+            }
+            let store = open(image).expect("opens");
+            match store.load(&id("a"), &definition(), 1) {
+                Ok(_) => {
+                    assert!(round < 2);
+                    let kept = store.checkpoints(&id("a")).expect("reads");
+                    assert!(kept.len() == 2 && !kept.contains(&(round as u64)));
+                }
+                Err(error) => {
+                    assert_eq!(round, 2);
+                    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Limits on connections and handshakes, and the headers that every answer has.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Answer, TestServer, config, get, request, soon, upgrade};
+
+async fn start(limits: &str) -> TestServer {
+    let limits = format!("[server.limits]\n{limits}");
+    TestServer::start_with("cohort_size = 1", &limits).await
+}
+
+#[track_caller]
+fn assert_told_to_wait(answer: &Answer, status: u16, seconds: std::ops::RangeInclusive<u64>) {
+    assert_eq!(answer.status, status);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    let wait = answer.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!(seconds.contains(&wait), "{wait} s");
+}
+
+async fn assert_counted(server: &TestServer, reason: &str, headers: &str) {
+    let metrics = request(server.address, "GET", "/metrics", headers).await.text();
+    let line = format!("fedra_denied_total{{reason=\"{reason}\"}} 1");
+    assert!(metrics.contains(&line), "{line}\n{metrics}");
+}
+
+#[tokio::test]
+async fn one_address_may_not_connect_too_often() {
+    let server =
+        start("handshakes_per_second_per_address = 0.001\nhandshake_burst_per_address = 2").await;
+    for _ in 0..2 {
+        assert_eq!(upgrade(server.address, "").await.status, 101);
+    }
+    assert_told_to_wait(&upgrade(server.address, "").await, 429, 900..=1000);
+    assert_counted(&server, "too-fast-from-address", "").await;
+    // It is handshakes that are counted, not requests.
+    assert_eq!(get(server.address, "/healthz").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nor_may_all_together() {
+    let proxies = "trusted_proxies = [\"127.0.0.0/8\"]\nhandshakes_per_second = 1";
+    let server = start(proxies).await;
+    let mut refused = None;
+    // From a different address each; one a second gets through, and 1,000 in less
+    // than 1,000 seconds are too many.
+    for client in 0..1000 {
+        let from = format!("x-forwarded-for: 10.0.{}.{}\r\n", client / 256, client % 256);
+        let answer = upgrade(server.address, &from).await;
+        if answer.status != 101 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    assert_told_to_wait(&refused.expect("too many"), 503, 1..=1);
+    assert_counted(&server, "too-fast", "").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_may_not_have_too_many_connections() {
+    let server = start("connections_per_address = 2").await;
+    let (first, mut second) = (server.joined().await, server.joined().await);
+    assert_told_to_wait(&get(server.address, "/healthz").await, 429, 30..=30);
+    second.pong(1).await;
+    drop(first);
+    let freed = async { while get(server.address, "/healthz").await.status != 200 {} };
+    soon(freed).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn behind_a_proxy_it_is_the_client_s_address_that_counts() {
+    let server = start("connections_per_address = 1\ntrusted_proxies = [\"127.0.0.1\"]").await;
+    let hold = |client: &str| {
+        let (address, headers) =
+            (server.address, format!("x-forwarded-for: 6.6.6.6, {client}\r\n"));
+        async move {
+            let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
+            let request = format!(
+                "GET /v1/connect HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\n\
+                 upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+            );
+            soon(stream.write_all(request.as_bytes())).await.expect("writes");
+            let mut head = [0; 12];
+            soon(stream.read_exact(&mut head)).await.expect("reads");
+            (String::from_utf8_lossy(&head[9..]).into_owned(), stream)
+        }
+    };
+    let (first, held) = hold("192.0.2.1").await;
+    assert_eq!(first, "101");
+    // What the client itself has put in front changes nothing.
+    assert_eq!(hold("192.0.2.1").await.0, "429");
+    let (neighbour, _held) = hold("2001:db8::1").await;
+    assert_eq!(neighbour, "101");
+    assert_eq!(hold("2001:db8::2").await.0, "429", "the same /64");
+    drop(held);
+    let freed = async { while hold("192.0.2.1").await.0 != "101" {} };
+    soon(freed).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn heads_are_limited_in_size_and_time() {
+    let server = start("header_timeout = \"200ms\"\nheader_bytes = \"8KiB\"").await;
+    let long = format!("x-long: {}\r\n", "x".repeat(9000));
+    assert_eq!(request(server.address, "GET", "/healthz", &long).await.status, 431);
+    // A head that never ends, a byte at a time.
+    let mut slow = soon(TcpStream::connect(server.address)).await.expect("connects");
+    let ended = async {
+        let mut answer = [0; 64];
+        loop {
+            let written = slow.write_all(b"x").await;
+            let read = tokio::time::timeout(std::time::Duration::from_millis(1), async {
+                slow.read(&mut answer).await
+            });
+            if written.is_err() || matches!(read.await, Ok(Ok(0) | Err(_))) {
+                break;
+            }
+        }
+    };
+    soon(ended).await;
+    assert_eq!(get(server.address, "/healthz").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_and_the_data_tell_browsers_what_they_may_do() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let page = folder.path().join("page");
+    std::fs::create_dir_all(page.join("admin")).expect("creates");
+    for file in ["index.html", "admin/index.html", "worker.js"] {
+        std::fs::write(page.join(file), "x").expect("writes");
+    }
+    let rest = format!("page = \"{}\"", page.display());
+    let config = config(&folder.path().join("store"), "cohort_size = 1", &rest);
+    let server = TestServer::start_config(config, folder).await;
+    for path in ["/", "/admin/", "/worker.js", "/v1connect"] {
+        let answer = get(server.address, path).await;
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(policy.contains("script-src 'self' 'wasm-unsafe-eval';"), "{policy}");
+        assert!(policy.contains("default-src 'none'") && policy.contains("connect-src 'self'"));
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe-inline") && !policy.contains("unsafe-eval' "));
+        assert_eq!(answer.header("cross-origin-opener-policy"), Some("same-origin"), "{path}");
+        assert!(answer.header("permissions-policy").is_some());
+    }
+    for path in ["/", "/v1/tasks", "/v1/connect", "/metrics", "/none"] {
+        let answer = get(server.address, path).await;
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
+        // Only TLS can promise TLS.
+        assert_eq!(answer.header("strict-transport-security"), None, "{path}");
+    }
+    let data = get(server.address, "/v1/tasks").await;
+    let policy = data.header("content-security-policy");
+    assert_eq!(policy, Some("default-src 'none'; frame-ancestors 'none'"));
+    // Nobody else's page reads what is for the operator.
+    let operator = get(server.address, "/v1/admin/status").await;
+    assert_eq!(operator.header("access-control-allow-origin"), None);
+    server.stop().await;
+}
