@@ -1,6 +1,8 @@
 //! A client as its owner sees it: what it is told, and how it is steered.
 
 mod driver;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -110,7 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
                 match message {
                     Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
                     Message::Text(_) => Ok(Incoming::Text),
-                    Message::Close(_) => Err(SocketError::Closed),
+                    Message::Close(frame) if is_goodbye(frame.as_ref()) => Err(SocketError::Closed),
+                    Message::Close(_) => Err(SocketError::Broken),
                     _ => Ok(Incoming::Control),
                 }
             }
@@ -173,6 +174,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
     }
 }
 
+/// Whether a client that closes like this has gone, and will not go on with its
+/// round on another connection.
+fn is_goodbye(frame: Option<&CloseFrame>) -> bool {
+    frame.is_none_or(|frame| matches!(frame.code, CloseCode::Normal | CloseCode::Away))
+}
+
 fn sort(error: WsError) -> SocketError {
     match error {
         WsError::Capacity(error) => SocketError::TooBig(error.to_string()),
@@ -180,5 +187,24 @@ fn sort(error: WsError) -> SocketError {
         WsError::Utf8(_) => SocketError::Protocol("a text is not UTF-8".to_owned()),
         WsError::Io(error) => inflow::excess(&error).map_or(SocketError::Broken, Into::into),
         _ => SocketError::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_means_to_come_back_does_not_say_goodbye() {
+        let with = |code: u16| Some(CloseFrame { code: code.into(), reason: "".into() });
+        for (frame, goodbye) in [
+            (None, true),
+            (with(1000), true),
+            (with(1001), true),
+            (with(1002), false),
+            (with(4000), false),
+        ] {
+            assert_eq!(is_goodbye(frame.as_ref()), goodbye, "{frame:?}");
+        }
     }
 }

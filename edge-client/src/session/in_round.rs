@@ -95,6 +95,7 @@ impl InRound {
 
     /// The connection is gone, and what was announced on it.
     pub fn disconnected(&mut self) {
+        self.exchange.disconnected();
         if let Some(upload) = &mut self.upload {
             upload.disconnected();
         }

@@ -13,7 +13,7 @@ use fedra_protocol::{
 };
 
 use super::in_round::{InRound, Next, Part};
-use super::secure::FAILED;
+use super::secure::{Exchange, FAILED};
 use super::upload::Upload;
 use super::{Action, Session};
 use crate::events::{ClientEvent, UpdateFate};
@@ -125,10 +125,10 @@ impl Session {
 
     /// The invitation again: the answer again, if there is one already.
     fn assigned_again(&mut self) {
-        let keys = self.current.as_ref().and_then(|current| current.exchange.keys().cloned());
-        match keys {
-            Some(keys) => self.tell(keys),
-            None => self.announce(),
+        if self.is_secure() {
+            self.give(Exchange::keys);
+        } else {
+            self.announce();
         }
     }
 

@@ -7,9 +7,9 @@
 //!
 //! Only the order is kept here; the cryptography is done outside, as
 //! [`Action::Secure`] asks. Each step is worked out once in a round. A request
-//! that comes again, as after a reconnect, gets the same answer again; a server
-//! that asks for something else, or out of turn, learns nothing more of this
-//! client in the round.
+//! that comes again after a reconnect gets the same answer again; a server that
+//! asks for something else, or out of turn, learns nothing more of this client in
+//! the round.
 
 use std::time::Duration;
 
@@ -70,29 +70,53 @@ pub enum SecureReply {
 /// masked update, which is kept with the round.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    keys: Option<ClientMessage>,
-    steps: Vec<(SecureRequest, Option<ClientMessage>)>,
+    keys: Option<Answer>,
+    steps: Vec<(SecureRequest, Option<Answer>)>,
+}
+
+/// An answer that goes out once a connection.
+#[derive(Debug)]
+pub(super) struct Answer {
+    message: ClientMessage,
+    /// Given on the connection that there is now.
+    given: bool,
 }
 
 impl Exchange {
     /// The answer to the invitation, once there is one.
-    pub fn keys(&self) -> Option<&ClientMessage> {
-        self.keys.as_ref()
+    pub fn keys(&mut self) -> Option<&mut Answer> {
+        self.keys.as_mut()
     }
 
-    /// The answer to a request that came before, as far as there is one.
-    fn answer(&self, request: &SecureRequest) -> Option<&Option<ClientMessage>> {
-        let (_, answer) = self.steps.iter().find(|(asked, _)| asked == request)?;
-        Some(answer)
+    fn knows(&self, request: &SecureRequest) -> bool {
+        self.steps.iter().any(|(asked, _)| asked == request)
+    }
+
+    /// The answer to a request, once it is worked out.
+    fn answer(&mut self, request: &SecureRequest) -> Option<&mut Answer> {
+        self.steps.iter_mut().find(|(asked, _)| asked == request)?.1.as_mut()
+    }
+
+    /// The answer to the newest request, once it is worked out.
+    fn newest(&mut self) -> Option<&mut Answer> {
+        self.steps.last_mut()?.1.as_mut()
     }
 
     fn asked(&mut self, request: SecureRequest) {
         self.steps.push((request, None));
     }
 
-    fn answered(&mut self, message: &ClientMessage) {
+    fn answered(&mut self, message: ClientMessage) {
         if let Some((_, answer)) = self.steps.last_mut() {
-            *answer = Some(message.clone());
+            *answer = Some(Answer { message, given: false });
+        }
+    }
+
+    /// The connection is gone, and nobody knows what has arrived.
+    pub fn disconnected(&mut self) {
+        let steps = self.steps.iter_mut().filter_map(|(_, answer)| answer.as_mut());
+        for answer in steps.chain(&mut self.keys) {
+            answer.given = false;
         }
     }
 }
@@ -110,9 +134,13 @@ impl Session {
             return Vec::new();
         };
         let content = request.content();
-        if let Some(answer) = current.exchange.answer(&content) {
-            let answer = answer.clone();
-            self.answer_again(&request, answer);
+        if current.exchange.knows(&content) {
+            match content {
+                SecureRequest::Mask(_) => self.announce(),
+                SecureRequest::Share(_) | SecureRequest::Unmask(_) => {
+                    self.give(|exchange| exchange.answer(&content));
+                }
+            }
             return Vec::new();
         }
         // The acceptance may have been lost with a connection.
@@ -146,12 +174,16 @@ impl Session {
         }
     }
 
-    /// The same request again: the same answer, unless it is still being worked out.
-    fn answer_again(&mut self, request: &SecureRequest, answer: Option<ClientMessage>) {
-        match (request, answer) {
-            (SecureRequest::Mask(_), _) => self.announce(),
-            (_, Some(answer)) => self.tell(answer),
-            (_, None) => {}
+    /// Gives an answer if there is one, at most once a connection: to the server a
+    /// second one would be a second answer.
+    pub(super) fn give(&mut self, which: impl FnOnce(&mut Exchange) -> Option<&mut Answer>) {
+        if !self.is_member() {
+            return;
+        }
+        let answer = self.current.as_mut().and_then(|current| which(&mut current.exchange));
+        if let Some(answer) = answer.filter(|answer| !answer.given) {
+            answer.given = true;
+            self.outbox.push_back(answer.message.clone());
         }
     }
 
@@ -178,24 +210,24 @@ impl Session {
         match (&current.part, reply) {
             (Part::Downloading | Part::Training, SecureReply::Keys(keys)) if secure => {
                 let message = ClientMessage::AdvertiseKeys { round, keys };
-                current.exchange.keys = Some(message.clone());
+                current.exchange.keys = Some(Answer { message, given: false });
                 current.part = Part::Advertised;
-                self.tell(message);
+                self.give(Exchange::keys);
                 self.show()
             }
             (Part::Sharing, SecureReply::Shares(shares)) => {
                 let message = ClientMessage::ShareKeys { round, shares };
-                current.exchange.answered(&message);
+                current.exchange.answered(message);
                 current.part = Part::Shared;
-                self.tell(message);
+                self.give(Exchange::newest);
                 Vec::new()
             }
             (Part::Masking, SecureReply::Masked(update)) => self.send_update(update, 1),
             (Part::Unmasking, SecureReply::Unmasking { self_masks, pairwise }) => {
                 let message = ClientMessage::UnmaskingShares { round, self_masks, pairwise };
-                current.exchange.answered(&message);
+                current.exchange.answered(message);
                 current.part = Part::Unmasked;
-                self.tell(message);
+                self.give(Exchange::newest);
                 self.show()
             }
             _ => Vec::new(),

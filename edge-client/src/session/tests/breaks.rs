@@ -15,6 +15,8 @@ const ENOUGH: usize = 400;
 /// A server with one client in one round, as the protocol says it should be.
 struct Server {
     secure: bool,
+    /// What came on this connection: nothing is said twice there.
+    said: Vec<ClientMessage>,
     order: ServerMessage,
     keys: Option<ClientMessage>,
     shares: Option<ClientMessage>,
@@ -34,6 +36,11 @@ impl Server {
 
     /// What it says to a message.
     fn answer(&mut self, message: ClientMessage, task: &TaskDescription) -> Vec<ServerMessage> {
+        if matches!(message, ClientMessage::Hello(_)) {
+            self.said.clear();
+        }
+        assert!(!self.said.contains(&message), "twice: {message:?}");
+        self.said.push(message.clone());
         match message {
             ClientMessage::Hello(_) => vec![ServerMessage::Welcome(Welcome {
                 version: 1,
@@ -154,6 +161,7 @@ impl World {
             Some(_) => private::private_assignment(ROUND),
         };
         let server = Server {
+            said: Vec::new(),
             secure: mechanism == Some(Mechanism::Distributed),
             order,
             keys: None,

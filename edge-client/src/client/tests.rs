@@ -1,0 +1,279 @@
+//! A client with a real socket and real training, against a server of few words.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_learning::{Targets, init_parameters, safetensors};
+use fedra_privacy::PrivacyFloors;
+use fedra_protocol::{
+    CheckedIn, ClientMessage, LocalTraining, RoundAssignment, RoundId, RoundPhase, ServerMessage,
+    Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk,
+    UpdateOutcome, UpdateVerdict, Welcome,
+};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+use crate::events::UpdateFate;
+use crate::privacy::Consent;
+
+const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
+const CHUNK: u32 = 4096;
+
+/// A server with one model; sockets are the test's business.
+struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    spec: ModelSpec,
+    file: Vec<u8>,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let spec = ModelSpec::softmax_regression();
+        let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
+        Self { listener, address, spec, file }
+    }
+
+    fn model(&self) -> ModelRef {
+        let sha256 = Sha256Hash::of(&self.file);
+        ModelRef { round: 0, sha256, url: "/v1/models/x".into(), bytes: self.file.len() as u64 }
+    }
+
+    /// The next socket, up to the invitation. Whoever asks for the model gets it.
+    async fn session(&self) -> (Peer, Option<Token>) {
+        let mut peer = Peer(self.socket().await);
+        assert!(matches!(peer.next().await, ClientMessage::Hello(_)));
+        peer.send(ServerMessage::Welcome(Welcome {
+            version: 1,
+            session_id: "s".into(),
+            heartbeat: Duration::from_secs(60),
+            max_chunk_bytes: CHUNK,
+        }))
+        .await;
+        let ClientMessage::CheckIn { token, .. } = peer.next().await else { panic!("checks in") };
+        peer.send(ServerMessage::CheckedIn(Box::new(CheckedIn {
+            task: TaskDescription {
+                id: TaskId::new("digits").unwrap(),
+                title: "Digits".into(),
+                model: self.spec.clone(),
+                privacy: None,
+            },
+            status: self.status(),
+        })))
+        .await;
+        peer.send(self.invitation()).await;
+        (peer, token)
+    }
+
+    async fn socket(&self) -> WebSocketStream<TcpStream> {
+        loop {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            let mut start = [0; 14];
+            while stream.peek(&mut start).await.unwrap() < start.len() {}
+            if &start == b"GET /v1/models" {
+                self.serve_model(stream).await;
+            } else {
+                return tokio_tungstenite::accept_async(stream).await.unwrap();
+            }
+        }
+    }
+
+    /// Answers the next visitor, who wants the model.
+    async fn hand_out_the_model(&self) {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        self.serve_model(stream).await;
+    }
+
+    async fn serve_model(&self, mut stream: TcpStream) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let length = self.file.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&self.file).await.unwrap();
+    }
+
+    fn status(&self) -> TaskStatus {
+        TaskStatus {
+            round: ROUND,
+            phase: RoundPhase::Collecting,
+            clients_connected: 1,
+            cohort: 1,
+            reported: 0,
+            left: 0,
+            report_goal: 1,
+            deadline: None,
+            model: self.model(),
+            evaluation: None,
+            rounds_total: None,
+            privacy_spent_epsilon: None,
+        }
+    }
+
+    fn invitation(&self) -> ServerMessage {
+        ServerMessage::RoundAssignment(RoundAssignment {
+            round: ROUND,
+            model: self.model(),
+            training: LocalTraining {
+                epochs: 1,
+                batch_size: 10,
+                learning_rate: 0.1,
+                momentum: 0.0,
+                weight_decay: 0.0,
+                seed: 1,
+                max_examples: 0,
+            },
+            deadline: Duration::from_secs(60),
+            max_staleness: 0,
+            privacy: None,
+        })
+    }
+}
+
+/// The server's end of a socket.
+struct Peer(WebSocketStream<TcpStream>);
+
+impl Peer {
+    async fn next(&mut self) -> ClientMessage {
+        match self.0.next().await.expect("it is open").unwrap() {
+            Message::Binary(bytes) => ClientMessage::decode(bytes).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn send(&mut self, message: ServerMessage) {
+        self.0.send(Message::Binary(message.encode())).await.unwrap();
+    }
+
+    async fn begin(&mut self) -> UpdateBegin {
+        match self.next().await {
+            ClientMessage::UpdateBegin(begin) => begin,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes the update from `received` on, up to `end` bytes.
+    async fn take(&mut self, received: &mut Vec<u8>, end: usize) {
+        let offset = received.len() as u64;
+        self.send(ServerMessage::UploadReady { round: ROUND, offset }).await;
+        while received.len() < end {
+            let ClientMessage::UpdateChunk(chunk) = self.next().await else { panic!("a chunk") };
+            assert_eq!(chunk, UpdateChunk::new(ROUND, received.len() as u64, chunk.data.clone()));
+            received.extend_from_slice(&chunk.data);
+        }
+    }
+}
+
+fn data() -> Dataset {
+    let pixels = (0..20 * 784).map(|i| (i % 7) as f32 / 7.0).collect();
+    let classes = Targets::Classes((0..20).map(|i| i % 10).collect());
+    Dataset::new(pixels, Shape::from_dims(&[784]).unwrap(), classes).unwrap()
+}
+
+/// A client whose tokens are numbered.
+fn client(address: SocketAddr) -> Rc<Client> {
+    let asked = Cell::new(0);
+    let config = ClientConfig {
+        url: format!("ws://{address}/v1/connect").parse().unwrap(),
+        task: TaskId::new("digits").unwrap(),
+        token: TokenSource::new(move || {
+            asked.set(asked.get() + 1);
+            std::future::ready(Ok(token(asked.get())))
+        }),
+        backend: BackendPreference::Cpu,
+        privacy: PrivacyConfig {
+            floors: PrivacyFloors::default(),
+            consent: Consent::Granted,
+            subject: SubjectId::from_bytes([7; 16]),
+            participations: 0,
+        },
+        example_privacy: None,
+        log: ParticipationLog::nowhere(),
+        dropouts: None,
+    };
+    let client = Client::new(config, TrainingSlots::new(1));
+    client.set_data(data()).unwrap();
+    Rc::new(client)
+}
+
+fn token(number: u32) -> Token {
+    Token::new(format!("token-{number}")).unwrap()
+}
+
+/// Runs the client until its update is accepted; says how often it was told so.
+async fn take_part(client: Rc<Client>) -> u32 {
+    let mut accepted = 0;
+    let steer = client.clone();
+    client
+        .run(|event| {
+            if let ClientEvent::Update { outcome, .. } = event {
+                assert_eq!(outcome, UpdateFate::Accepted);
+                accepted += 1;
+                steer.close();
+            }
+        })
+        .await;
+    accepted
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
+    let server = Server::new().await;
+    let client = client(server.address);
+    let serve = async {
+        let (mut peer, first) = server.session().await;
+        server.hand_out_the_model().await;
+        let begin = peer.begin().await;
+        let mut received = Vec::new();
+        peer.take(&mut received, 2 * CHUNK as usize).await;
+        drop(peer);
+
+        let (mut peer, second) = server.session().await;
+        assert_eq!((first, second), (Some(token(1)), Some(token(2))));
+        assert_eq!(peer.begin().await, begin, "the same update");
+        peer.take(&mut received, begin.bytes as usize).await;
+        assert_eq!(crc32fast::hash(&Bytes::from(received)), begin.crc32);
+        let (verdict, message) = (UpdateVerdict::Accepted, String::new());
+        let outcome = UpdateOutcome { round: ROUND, verdict, message };
+        peer.send(ServerMessage::UpdateOutcome(outcome)).await;
+        match peer.0.next().await {
+            Some(Ok(Message::Close(Some(frame)))) => assert_eq!(u16::from(frame.code), 1000),
+            other => panic!("says goodbye: {other:?}"),
+        }
+    };
+    let ((), accepted) = futures_util::join!(serve, take_part(client));
+    assert_eq!(accepted, 1);
+}
+
+#[tokio::test]
+async fn training_that_ends_without_a_connection_is_not_lost() {
+    let server = Server::new().await;
+    let client = client(server.address);
+    let serve = async {
+        let (peer, _) = server.session().await;
+        // Nothing can be trained before the model is here.
+        drop(peer);
+        server.hand_out_the_model().await;
+        let (mut peer, _) = server.session().await;
+        let begin = peer.begin().await;
+        let mut received = Vec::new();
+        peer.take(&mut received, begin.bytes as usize).await;
+        let (verdict, message) = (UpdateVerdict::Accepted, String::new());
+        let outcome = UpdateOutcome { round: ROUND, verdict, message };
+        peer.send(ServerMessage::UpdateOutcome(outcome)).await;
+        // Held until the client has gone.
+        while peer.0.next().await.is_some_and(|item| item.is_ok()) {}
+    };
+    let ((), accepted) = futures_util::join!(serve, take_part(client));
+    assert_eq!(accepted, 1);
+}
