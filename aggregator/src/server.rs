@@ -31,10 +31,14 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::round::{Budget, Rounds, Standing, Time};
+use crate::session::RESERVE_UNIT;
 use crate::signals::Signals;
 use crate::storage::{Checkpoint, Quality, RedbStore, RoundRecord, Store, StoreError};
 use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
 
+/// So large a part of the upload budget there is besides, for messages that come
+/// late or unasked.
+const RESERVE_SHARE: u64 = 8;
 /// The upload budget is counted in units of this many bytes.
 const BUDGET_UNIT: u64 = 1 << 10;
 /// Commands that may wait, besides one for every client that leaves.
@@ -83,6 +87,9 @@ pub(crate) struct Server {
     pub tls: Option<Tls>,
     /// Bytes of updates in flight, in units of [`BUDGET_UNIT`].
     pub budget: Arc<Semaphore>,
+    /// Bytes of large messages that nobody has asked for and that are not whole
+    /// yet, in units of [`RESERVE_UNIT`].
+    pub reserve: Arc<Semaphore>,
     pub shutdown: CancellationToken,
     pub sessions: TaskTracker,
     evaluator: Arc<Evaluator>,
@@ -316,6 +323,8 @@ fn start(
     let Config { server: config, tasks } = config;
     let (evaluator, evaluation_ended) = Evaluator::start(Arc::clone(&store), runtime.clone())?;
     let units = usize::try_from(config.upload_budget / BUDGET_UNIT).unwrap_or(usize::MAX);
+    let reserve = config.upload_budget / RESERVE_SHARE / RESERVE_UNIT;
+    let reserve = usize::try_from(reserve).unwrap_or(usize::MAX);
     let metrics = Arc::new(Metrics::new());
     let access = Access::new(&config, Arc::clone(&metrics))?;
     let tls = config.tls.as_ref().map(Tls::new).transpose()?;
@@ -328,6 +337,7 @@ fn start(
         access,
         tls,
         budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+        reserve: Arc::new(Semaphore::new(reserve.min(Semaphore::MAX_PERMITS))),
         shutdown,
         sessions: TaskTracker::new(),
         evaluator: Arc::new(evaluator),
@@ -411,11 +421,7 @@ pub(crate) fn revive(
     Ok(Revived { task, core, worker, inbox, file: checkpoint.model })
 }
 
-fn worker(
-    store: &Arc<dyn Store>,
-    task: &Task,
-    parameters: Vec<f32>,
-) -> Result<Worker, StoreError> {
+fn worker(store: &Arc<dyn Store>, task: &Task, parameters: Vec<f32>) -> Result<Worker, StoreError> {
     let config = &task.config;
     Ok(Worker {
         task: config.id.clone(),

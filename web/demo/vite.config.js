@@ -1,14 +1,15 @@
-// Builds the page into dist/. In development, requests for /v1 go to an
+// Builds the pages into dist/. In development, requests for /v1 go to an
 // aggregator on this machine.
 import { existsSync } from 'node:fs';
 import { defineConfig } from 'vite';
+import { pages } from './pages.js';
 
 const modules = ['fedra_cpu.js', 'fedra_webgpu.js'];
 const missing = () => modules.some((name) => !existsSync(new URL(`../package/wasm/${name}`, import.meta.url)));
 
 export default defineConfig({
   base: './',
-  build: { target: 'es2022', assetsInlineLimit: 0, chunkSizeWarningLimit: 800 },
+  build: { target: 'es2022', assetsInlineLimit: 0, chunkSizeWarningLimit: 800, rolldownOptions: { input: pages } },
   worker: { format: 'es' },
   optimizeDeps: { exclude: ['fedra'] },
   server: { proxy: { '/v1': { target: 'http://127.0.0.1:8080', ws: true } } },

@@ -109,9 +109,8 @@ impl ServerOptions {
 /// Trusts the certificates in this PEM file, or the system's.
 fn tls(ca: Option<&Path>) -> Result<TlsConfig, Failure> {
     let roots = match ca {
-        Some(path) => {
-            read_certificates(path).map_err(|error| usage(format!("{}: {error}", path.display())))?
-        }
+        Some(path) => read_certificates(path)
+            .map_err(|error| usage(format!("{}: {error}", path.display())))?,
         None => {
             let found = rustls_native_certs::load_native_certs().certs;
             found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()

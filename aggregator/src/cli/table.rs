@@ -16,9 +16,11 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let cells: Vec<String> = cells
             .zip(&columns)
-            .map(|(cell, &(width, is_number))| {
-                if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            })
+            .map(
+                |(cell, &(width, is_number))| {
+                    if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
     };

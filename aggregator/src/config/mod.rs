@@ -144,7 +144,9 @@ impl Config {
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
         let findings = Findings::default();
-        let toml = Toml::string("[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n[task.privacy]");
+        let toml = Toml::string(
+            "[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n[task.privacy]",
+        );
         if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
             read(dict, &findings);
         }

@@ -92,7 +92,8 @@ impl Core {
         ledger: Option<Ledger>,
         now: Time,
     ) -> Self {
-        let TaskView { model, evaluation, privacy, history, progress, .. } = (**view.borrow()).clone();
+        let TaskView { model, evaluation, privacy, history, progress, .. } =
+            (**view.borrow()).clone();
         Self {
             task,
             metrics,
@@ -306,6 +307,9 @@ impl Step<'_> {
         self.step(Event::Prepared(round, stage));
         let progress = self.core.rounds().progress();
         let Some(deadline) = progress.deadline.filter(|_| progress.round == round) else { return };
+        let deadline_ms = self.now.until(deadline).as_millis() as u64;
+        let task = &self.core.task.config.id;
+        tracing::info!(%task, %round, ?stage, deadline_ms, "round advanced");
         for (client, request) in prepared.requests.requests {
             let order = Order::Asked { round, request: Arc::new(request), deadline };
             self.core.members.notify(client, order);

@@ -25,6 +25,8 @@ struct Member {
     seat: Seat,
     /// A connection that waits for the earlier one to go.
     successor: Option<Join>,
+    /// It has gone in words: for the rounds it is not there.
+    left: bool,
 }
 
 /// What a join or a departure means to the rounds.
@@ -84,6 +86,7 @@ impl Members {
             order: Order::Rest,
             seat: Seat::default(),
             successor: None,
+            left: false,
         };
         self.clients.insert(client, member);
         self.attach(client, join);
@@ -103,7 +106,8 @@ impl Members {
             member.seat = seat;
         }
         member.link = Some(link);
-        Some(Change::Returned(client))
+        let left = std::mem::take(&mut member.left);
+        Some(if left { Change::Joined(client) } else { Change::Returned(client) })
     }
 
     /// Ends a connection. The client stays for a while if it may come back.
@@ -122,14 +126,21 @@ impl Members {
         if let Some(join) = member.successor.take() {
             return self.attach(client, join);
         }
-        let may_return = member.subject.is_some() && member.seat.is_worth_keeping();
-        if departure == Departure::Closed || !may_return {
+        if member.subject.is_none() || !member.seat.is_worth_keeping() {
             return self.forget(client);
+        }
+        self.absent.push_back(client);
+        if departure == Departure::Closed {
+            // It is remembered all the same: who has reported and comes back at once
+            // must not count again.
+            member.left = true;
+            member.order = Order::Rest;
+            member.seat.close();
+            return Some(Change::Left(client));
         }
         // What the round has ordered meanwhile is news to its next connection.
         let order = member.order.clone();
         settle(&mut member.seat, &order);
-        self.absent.push_back(client);
         Some(Change::Lost(client))
     }
 

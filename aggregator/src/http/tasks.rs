@@ -23,12 +23,28 @@ pub(super) struct TaskJson<'a> {
     /// Completed rounds.
     round: u64,
     phase: RoundPhase,
+    /// Of the round that is being made.
+    attempt: u32,
+    cohort: CohortJson,
+    /// Until the phase ends at the latest, where it has a deadline.
+    seconds_left: Option<f64>,
     clients_connected: usize,
     model: ModelJson<'a>,
     latest: Option<LatestJson>,
     history: Vec<RoundJson>,
     rounds_total: Option<u64>,
     privacy: Option<PrivacyJson>,
+}
+
+/// How many take part in the round that is being made: all of it is what its
+/// clients are told as well.
+#[derive(Serialize)]
+struct CohortJson {
+    invited: u32,
+    reported: u32,
+    /// Invited, but left, declined or was refused.
+    left: u32,
+    report_goal: u32,
 }
 
 /// The policy, and what has been spent of its budget.
@@ -110,12 +126,21 @@ fn show(server: &Server, id: String) -> Response {
 pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
     let finished = view.progress.phase == RoundPhase::Finished;
     let history = view.history.iter().filter(|record| record.round > 0);
+    let status = task.status(view, task.now());
     TaskJson {
         id: &task.config.id,
         title: &task.config.title,
         state: if finished { "finished" } else { "running" },
         round: view.model.round,
         phase: view.progress.phase,
+        attempt: status.round.attempt,
+        cohort: CohortJson {
+            invited: status.cohort,
+            reported: status.reported,
+            left: status.left,
+            report_goal: status.report_goal,
+        },
+        seconds_left: status.deadline.map(|left| left.as_secs_f64()),
         clients_connected: view.progress.clients,
         model: ModelJson {
             sha256: view.model.sha256,

@@ -78,7 +78,7 @@ pub struct TaskMetrics {
 
 /// Why a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum SessionEnd {
     /// The client closed it.
     Closed,
@@ -175,9 +175,9 @@ impl Metrics {
             UpdateVerdict::Rejected(fault) => ("rejected", label::<UpdateFault>(fault)),
             UpdateVerdict::Discarded(fault) => ("discarded", label(fault)),
         };
-        let task = task.task.clone();
-        let updates = || counter!("fedra_updates_total", "task" => task, "verdict" => verdict, "fault" => fault);
-        self.registry.with(updates).increment(1);
+        let labels =
+            [("task", task.task.clone()), ("verdict", verdict.to_owned()), ("fault", fault)];
+        self.registry.with(|| counter!("fedra_updates_total", &labels)).increment(1);
     }
 
     /// Counts a session that was refused.
@@ -227,10 +227,9 @@ impl TaskMetrics {
 
     /// A phase has ended after this long.
     pub fn phase(&self, phase: RoundPhase, duration: Duration) {
-        let (task, phase) = (self.task.clone(), label(phase));
-        let histogram = self.registry.with(
-            || histogram!("fedra_round_phase_duration_seconds", "task" => task, "phase" => phase),
-        );
+        let labels = [("task", self.task.clone()), ("phase", label(phase))];
+        let phases = || histogram!("fedra_round_phase_duration_seconds", &labels);
+        let histogram = self.registry.with(phases);
         Distribution { registry: self.registry.clone(), histogram }.record(duration);
     }
 
@@ -246,8 +245,7 @@ impl TaskMetrics {
     pub fn standing(&self, standing: Standing) {
         for other in [Standing::Running, Standing::Paused, Standing::Stopped] {
             let (task, name) = (self.task.clone(), label(other));
-            let standings =
-                || gauge!("fedra_task_standing", "task" => task, "standing" => name);
+            let standings = || gauge!("fedra_task_standing", "task" => task, "standing" => name);
             self.registry.with(standings).set(f64::from(u8::from(other == standing)));
         }
     }

@@ -50,9 +50,7 @@ fn names_follow_the_conventions() {
 
 /// The metrics in a query.
 fn metrics_of(query: &str) -> impl Iterator<Item = &str> {
-    query
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| is_metric(word))
+    query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| is_metric(word))
 }
 
 #[test]
@@ -129,12 +127,12 @@ fn what_is_counted_is_shown() {
         "fedra_connections 1",
         "fedra_sessions 1",
         "fedra_refusals_total{code=\"timeout\"} 1",
-        "fedra_session_ends_total{reason=\"going_away\"} 1",
+        "fedra_session_ends_total{reason=\"going-away\"} 1",
         "fedra_denied_total{reason=\"expired\"} 1",
         "fedra_admin_actions_total{action=\"pause\"} 1",
         "fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"} 1",
         "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"too_few_reports\"} 1",
-        "fedra_updates_total{task=\"tiny\",verdict=\"discarded\",fault=\"round_over\"} 1",
+        "fedra_updates_total{task=\"tiny\",verdict=\"discarded\",fault=\"round-over\"} 1",
         "fedra_round{task=\"tiny\"} 3",
         "fedra_round_duration_seconds_bucket{task=\"tiny\",le=\"0.5\"} 0",
         "fedra_round_duration_seconds_bucket{task=\"tiny\",le=\"1\"} 1",

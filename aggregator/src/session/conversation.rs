@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
+use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
     Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal,
     RefusalCode, RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin,
@@ -25,6 +26,9 @@ use crate::folding::{Contribution, Received, Request};
 use crate::metrics::Metrics;
 use crate::round::{ClientId, Mode, Stage, Time};
 use crate::task::Task;
+
+/// More than a message and its frames have beside their data.
+const MESSAGE_HEAD: u64 = 1 << 10;
 
 /// What a conversation takes in.
 pub(crate) enum Input {
@@ -68,7 +72,12 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     /// Goes on from where the client's last connection left its seat.
-    pub(crate) fn new(client: ClientId, seat: Seat, task: Arc<Task>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        client: ClientId,
+        seat: Seat,
+        task: Arc<Task>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self { client, task, metrics, seat, fresh: true, announced: None }
     }
 
@@ -82,6 +91,18 @@ impl Conversation {
         match &self.seat.part {
             Some((_, Part::Queued(begin))) => Some(begin.bytes),
             _ => None,
+        }
+    }
+
+    /// Bytes of the largest message that the client has been asked for: a piece of
+    /// an update that has its room in the budget, or an answer to the whole cohort.
+    pub(crate) fn expects(&self) -> u64 {
+        match &self.seat.part {
+            Some((_, Part::Sending(upload, _))) => upload.begin().bytes + MESSAGE_HEAD,
+            Some((_, Part::Working(Stage::Shares | Stage::UnmaskingShares))) => {
+                MAX_MESSAGE_BYTES as u64
+            }
+            _ => 0,
         }
     }
 
@@ -193,19 +214,12 @@ impl Conversation {
         }
     }
 
-    fn invited(
-        &mut self,
-        invitation: Invitation,
-        fresh: bool,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    fn invited(&mut self, invitation: Invitation, fresh: bool, now: Time, out: &mut Vec<Output>) {
         let Invitation { round, model, deadline, privacy } = invitation;
         if let Some((known, part)) = &self.seat.part
             && *known == round
         {
-            let in_work =
-                matches!(part, Part::Working(_) | Part::Queued(_) | Part::Sending(..));
+            let in_work = matches!(part, Part::Working(_) | Part::Queued(_) | Part::Sending(..));
             if !(fresh && in_work) {
                 return;
             }
@@ -490,7 +504,8 @@ impl Conversation {
         };
         self.seat.part = Some((round, Part::Judged));
         let update = begin.is_some();
-        self.seat.settled = begin.map(|begin| Settled { begin, verdict }).or(self.seat.settled.take());
+        self.seat.settled =
+            begin.map(|begin| Settled { begin, verdict }).or(self.seat.settled.take());
         if update || verdict != UpdateVerdict::Accepted {
             self.outcome(round, verdict, "", out);
         }

@@ -5,9 +5,9 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::{ClientMessage, RefusalCode, RoundId, UpdateVerdict};
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -58,15 +58,8 @@ where
     let metrics = Arc::clone(&server.metrics);
     let conversation = Conversation::new(membership.client(), seat, task, metrics);
     let cut = membership.cut();
-    let mut session = Session {
-        socket,
-        conversation,
-        membership,
-        server,
-        room: None,
-        check: None,
-        round: None,
-    };
+    let mut session =
+        Session { socket, conversation, membership, server, room: None, check: None, round: None };
     let end = tokio::select! {
         // A client may be replaced while the server waits for it to read.
         () = cut.cancelled() => End::replaced(),
@@ -76,7 +69,11 @@ where
     let departure = match &end {
         End::Lost | End::NotReading => Departure::Lost,
         // It may only have lost its network.
-        End::Refused(refusal) if refusal.code == RefusalCode::Timeout => Departure::Lost,
+        End::Refused(refusal)
+            if matches!(refusal.code, RefusalCode::Timeout | RefusalCode::Overloaded) =>
+        {
+            Departure::Lost
+        }
         _ => Departure::Closed,
     };
     membership.leave(departure, conversation.into_seat());
@@ -175,6 +172,7 @@ where
             }
         }
         self.queue();
+        self.socket.expect(self.conversation.expects());
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 mod conversation;
 mod drive;
 mod handshake;
+mod inflow;
 mod seat;
 mod socket;
 mod upload;
@@ -24,10 +25,12 @@ use tracing::Instrument;
 
 #[cfg(test)]
 pub(crate) use conversation::{Conversation, Input, Output};
+pub(crate) use inflow::UNIT as RESERVE_UNIT;
 pub(crate) use seat::Seat;
 
 use crate::metrics::SessionEnd;
 use crate::server::Server;
+use inflow::Excess;
 use socket::{Socket, SocketError};
 
 /// How a session ends.
@@ -89,11 +92,18 @@ impl From<SocketError> for End {
             SocketError::NotReading => Self::NotReading,
             SocketError::Protocol(problem) => Self::Protocol(problem),
             SocketError::TooBig(problem) => Self::TooBig(problem),
+            SocketError::Excess(excess) => {
+                let (code, retry_after) = match excess {
+                    Excess::TooSlow => (RefusalCode::Timeout, None),
+                    Excess::NoRoom => (RefusalCode::Overloaded, Some(RETRY)),
+                };
+                Self::Refused(Refusal { code, message: excess.to_string(), retry_after })
+            }
         }
     }
 }
 
-/// When a client of a server that stops may come back.
+/// When a client may come back to a server that stops, or has no room.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Where a connection comes from, and since when it is there.
@@ -120,7 +130,8 @@ async fn converse<S>(stream: S, origin: Origin, id: String, server: &Arc<Server>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut socket = Socket::new(stream, server.config.idle_timeout).await;
+    let (patience, reserve) = (server.config.idle_timeout, Arc::clone(&server.reserve));
+    let mut socket = Socket::new(stream, patience, reserve).await;
     let end = session(&mut socket, origin, id, server).await;
     tracing::debug!(?end, "session ended");
     server.metrics.session_ended(end.reason());
@@ -150,12 +161,7 @@ where
 }
 
 /// Talks to the client until there is a reason to stop.
-async fn session<S>(
-    socket: &mut Socket<S>,
-    origin: Origin,
-    id: String,
-    server: &Arc<Server>,
-) -> End
+async fn session<S>(socket: &mut Socket<S>, origin: Origin, id: String, server: &Arc<Server>) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {

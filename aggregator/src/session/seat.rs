@@ -86,6 +86,14 @@ impl Seat {
         self
     }
 
+    /// The client has gone in words: it has left its round, as far as it has not
+    /// answered.
+    pub(crate) fn close(&mut self) {
+        if let Some((_, part @ (Part::Working(_) | Part::Sending(..)))) = &mut self.part {
+            *part = Part::Left;
+        }
+    }
+
     /// The round that it is in is over, unless that is `current`: an upload in
     /// progress gives its share of the budget back. Whether there was one.
     pub(crate) fn dismiss(&mut self, current: Option<RoundId>) -> Option<RoundId> {

@@ -10,6 +10,7 @@ use fedra_protocol::{Refusal, ServerMessage};
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::error::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use super::inflow::{self, Excess, Inflow};
 use crate::task::Task;
 
 const READ_BUFFER: usize = 4 << 10;
@@ -41,6 +43,8 @@ pub(super) enum SocketError {
     Protocol(String),
     #[error("too big: {0}")]
     TooBig(String),
+    #[error(transparent)]
+    Excess(#[from] Excess),
 }
 
 /// What came in.
@@ -55,27 +59,36 @@ pub(super) enum Incoming {
 }
 
 pub(super) struct Socket<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Inflow<S>>,
     write_timeout: Duration,
     /// Counts the bytes, once the client has checked in.
     task: Option<Arc<Task>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
-    pub(super) async fn new(stream: S, write_timeout: Duration) -> Self {
+    /// A write, and the arrival of one message, may take `patience`. What is held of
+    /// unfinished messages beyond the ordinary comes out of `reserve`.
+    pub(super) async fn new(stream: S, patience: Duration, reserve: Arc<Semaphore>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        let stream = Inflow::new(stream, patience, reserve);
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        Self { stream, write_timeout, task: None }
+        Self { stream, write_timeout: patience, task: None }
     }
 
     /// Counts bytes for this task from now on.
     pub(super) fn count_for(&mut self, task: Arc<Task>) {
         self.task = Some(task);
+    }
+
+    /// The client has been asked for a message of so many bytes, for which there is
+    /// room.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        self.stream.get_mut().expect(bytes);
     }
 
     /// The next frame that means something. Safe to cancel.
@@ -86,6 +99,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
             Some(Ok(message)) => {
                 if let Some(task) = &self.task {
                     task.received(message.len());
+                }
+                let inflow = self.stream.get_mut();
+                match &message {
+                    Message::Ping(payload) | Message::Pong(payload) => {
+                        inflow.control(payload.len());
+                    }
+                    _ => inflow.finished(),
                 }
                 match message {
                     Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
@@ -146,6 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
             }
         }
         // No more frames can be told apart; whatever comes is thrown away.
+        self.stream.get_mut().discard();
         let mut rest = self.stream.get_mut().take(LINGER_BYTES);
         let mut buffer = [0; 4096];
         while rest.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
@@ -157,6 +178,7 @@ fn sort(error: WsError) -> SocketError {
         WsError::Capacity(error) => SocketError::TooBig(error.to_string()),
         WsError::Protocol(error) => SocketError::Protocol(error.to_string()),
         WsError::Utf8(_) => SocketError::Protocol("a text is not UTF-8".to_owned()),
+        WsError::Io(error) => inflow::excess(&error).map_or(SocketError::Broken, Into::into),
         _ => SocketError::Broken,
     }
 }

@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
 use super::client::Client;
 use super::network::LinkId;
 use super::scenario::Bug;
@@ -24,7 +25,7 @@ use crate::folding::{Contribution, Job, Received, Worker};
 use crate::metrics::Metrics;
 use crate::round::{ClientId, Time};
 use crate::server::{Revived, ServeError, revive};
-use crate::session::{Conversation, Input, Output, Seat};
+use crate::session::{Conversation, End, Input, Output, Seat};
 use crate::storage::Store;
 use crate::task::{Task, TaskView};
 
@@ -37,8 +38,15 @@ const BUDGET_UNITS: usize = 3;
 enum Session {
     Greeting,
     CheckingIn,
-    Joining { connection: Held, joined: oneshot::Receiver<Joined> },
-    Member { connection: Held, conversation: Box<Conversation>, view: watch::Receiver<Arc<TaskView>> },
+    Joining {
+        connection: Held,
+        joined: oneshot::Receiver<Joined>,
+    },
+    Member {
+        connection: Held,
+        conversation: Box<Conversation>,
+        view: watch::Receiver<Arc<TaskView>>,
+    },
 }
 
 /// The server's end of the way between a session and the coordinator.
@@ -190,20 +198,27 @@ impl Server {
             (None, _) => {}
             (Some(session @ Session::Greeting), ClientMessage::Hello(_)) => {
                 *session = Session::CheckingIn;
-                wishes.push(Wish::Send(link, ServerMessage::Welcome(Welcome {
-                    version: PROTOCOL_VERSION,
-                    session_id: "simulated".to_owned(),
-                    heartbeat: HEARTBEAT,
-                    max_chunk_bytes: CHUNK,
-                })));
+                wishes.push(Wish::Send(
+                    link,
+                    ServerMessage::Welcome(Welcome {
+                        version: PROTOCOL_VERSION,
+                        session_id: "simulated".to_owned(),
+                        heartbeat: HEARTBEAT,
+                        max_chunk_bytes: CHUNK,
+                    }),
+                ));
             }
             (Some(Session::CheckingIn), ClientMessage::CheckIn { subject, .. }) => {
                 self.check_in(link, subject, now, rng, wishes);
             }
-            (Some(Session::CheckingIn | Session::Joining { .. }), ClientMessage::Ping { nonce }) => {
+            (
+                Some(Session::CheckingIn | Session::Joining { .. }),
+                ClientMessage::Ping { nonce },
+            ) => {
                 wishes.push(Wish::Send(link, ServerMessage::Pong { nonce }));
             }
             (Some(Session::Member { .. }), message) => {
+                #[cfg(test)]
                 self.fold_again(link, &message, wishes);
                 self.feed(link, Input::Message(message), now, rng, wishes);
             }
@@ -242,43 +257,49 @@ impl Server {
         self.command(Some(Command::Join(Join { subject, link, answer })), now, rng, wishes);
     }
 
-    /// Looks what a session has to do: an order, a verdict, news, room.
+    /// Looks what a session has to do: an order, a verdict, news, room. Whether
+    /// there was anything.
     pub(super) fn poll(
         &mut self,
         link: LinkId,
         now: Duration,
         rng: &mut StdRng,
         wishes: &mut Vec<Wish>,
-    ) {
-        self.settle_join(link);
+    ) -> bool {
+        let mut busy = self.settle_join(link);
         while let Some(input) = self.next_input(link) {
+            busy = true;
             let Some(input) = input else {
                 self.disconnect(link, Departure::Closed, now, rng, wishes);
                 wishes.push(Wish::Hang(link));
-                return;
+                return true;
             };
             self.feed(link, input, now, rng, wishes);
         }
+        busy
     }
 
-    fn settle_join(&mut self, link: LinkId) {
-        let Some(Session::Joining { joined, .. }) = self.sessions.get_mut(&link) else { return };
-        let Ok(Joined { client, seat }) = joined.try_recv() else { return };
-        let Some(Session::Joining { connection, .. }) = self.sessions.remove(&link) else { return };
+    fn settle_join(&mut self, link: LinkId) -> bool {
+        let Some(Session::Joining { joined, .. }) = self.sessions.get_mut(&link) else {
+            return false;
+        };
+        let Ok(Joined { client, seat }) = joined.try_recv() else { return false };
+        let Some(Session::Joining { connection, .. }) = self.sessions.remove(&link) else {
+            return false;
+        };
         let task = Arc::clone(&self.task);
         let mut view = task.view.clone();
         view.mark_changed();
         let conversation =
             Box::new(Conversation::new(client, seat, task, Arc::clone(&self.metrics)));
         self.sessions.insert(link, Session::Member { connection, conversation, view });
+        true
     }
 
     /// `Some(None)`: the session is to end.
     fn next_input(&mut self, link: LinkId) -> Option<Option<Input>> {
         match self.sessions.get_mut(&link)? {
-            Session::Joining { connection, .. } => {
-                connection.cut.is_cancelled().then_some(None)
-            }
+            Session::Joining { connection, .. } => connection.cut.is_cancelled().then_some(None),
             Session::Member { connection, conversation, view } => {
                 if connection.cut.is_cancelled() {
                     return Some(None);
@@ -331,8 +352,11 @@ impl Server {
                     let checked = CheckedUpdate::parse(bytes, parameters);
                     self.feed(link, Input::Checked(checked), now, rng, wishes);
                 }
-                Output::End(_) => {
+                Output::End(end) => {
                     self.disconnect(link, Departure::Closed, now, rng, wishes);
+                    if let End::Refused(refusal) = end {
+                        wishes.push(Wish::Send(link, ServerMessage::Refusal(refusal)));
+                    }
                     wishes.push(Wish::Hang(link));
                     return;
                 }
@@ -342,6 +366,7 @@ impl Server {
 
     /// The bug of a retry that counts again, put in on purpose: an update that is
     /// announced though its verdict was given is folded as if it were new.
+    #[cfg(test)]
     fn fold_again(&mut self, link: LinkId, message: &ClientMessage, wishes: &mut Vec<Wish>) {
         let (Some(Bug::DoubleCount), ClientMessage::UpdateBegin(begin)) = (self.bug, message)
         else {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event as SessionEvent};
-use fedra_protocol::{Availability, ClientMessage, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
-use rand::{RngExt, SeedableRng};
+use fedra_protocol::{
+    Availability, ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict,
+};
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::LONGEST;
 use super::checks::Checks;
@@ -247,8 +249,8 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::ToServer(link, bytes) => self.to_server(link, bytes),
-            Event::ToClient(link, bytes) => self.to_client(link, bytes),
+            Event::ToServer(link, bytes) => self.arrives_up(link, bytes),
+            Event::ToClient(link, bytes) => self.arrives_down(link, bytes),
             Event::Opened(link) => self.opened(link),
             Event::NoServer(client, life) => {
                 if self.clients[client].lives == life {
@@ -261,11 +263,13 @@ impl World {
                 if let Some(open) = self.links.get_mut(&link) {
                     open.polled();
                 }
-                self.with_server(|server, now, rng, wishes| server.poll(link, now, rng, wishes));
+                self.poll(link);
             }
             Event::ClientTimer(client, life) => {
                 self.clients[client].timer = None;
-                if self.clients[client].lives == life && !self.defer(client, Event::ClientTimer(client, life)) {
+                if self.clients[client].lives == life
+                    && !self.defer(client, Event::ClientTimer(client, life))
+                {
                     self.feed(client, SessionEvent::Timer);
                 }
             }
@@ -362,6 +366,16 @@ impl World {
         }
         self.grant(wishes);
         self.after_server();
+    }
+
+    fn poll(&mut self, link: LinkId) {
+        let mut wishes = Vec::new();
+        let Some(server) = &mut self.server else { return };
+        let busy = server.poll(link, self.now, &mut self.rng, &mut wishes);
+        self.grant(wishes);
+        if busy {
+            self.after_server();
+        }
     }
 
     fn grant(&mut self, wishes: Vec<Wish>) {
@@ -461,6 +475,11 @@ impl World {
         };
         self.store.set_faults(self.faults);
         self.calm_since = Some(self.checks.rounds());
+        // Where messages were lost or out of order, both ends may believe different
+        // things for ever. No real connection does that, and a new one mends it.
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.sever(link);
+        }
         for client in 0..self.clients.len() {
             self.clients[client].frozen_until = Duration::ZERO;
             let off = self.clients[client].session.as_ref().is_none_or(|s| s.is_closed());
@@ -497,7 +516,9 @@ impl World {
             ServerMessage::UploadReady { offset, .. } if *offset > 0 => {
                 self.figures.resumed_uploads += 1;
             }
-            ServerMessage::Refusal(_) => self.figures.sent_away += 1,
+            ServerMessage::Refusal(refusal) if refusal.code == RefusalCode::NotSelected => {
+                self.figures.sent_away += 1;
+            }
             ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
                 self.figures.accepted += 1;
                 self.figures.repeated_verdicts += u64::from(self.checks.is_repeated());
@@ -545,7 +566,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, link: LinkId, bytes: Bytes) {
+    fn arrives_up(&mut self, link: LinkId, bytes: Bytes) {
         if !self.links.contains_key(&link) {
             return;
         }
@@ -555,7 +576,7 @@ impl World {
         });
     }
 
-    fn to_client(&mut self, link: LinkId, bytes: Bytes) {
+    fn arrives_down(&mut self, link: LinkId, bytes: Bytes) {
         let Some(client) = self.links.get(&link).map(|open| open.client) else { return };
         if self.clients[client].link != Some(link)
             || self.defer(client, Event::ToClient(link, bytes.clone()))

@@ -1,11 +1,14 @@
 //! The program's own command line against a running server.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::admin::{TOKEN, server};
 use crate::support::TestServer;
+use crate::tls::{certify, tls_config};
 
 /// Runs the program with the operator's token, and `line` behind the server's address.
 async fn run(server: &TestServer, line: &str) -> Ran {
@@ -66,7 +69,8 @@ async fn an_operator_follows_and_changes_a_task() {
     assert!(status.contains("tiny  running"), "{status}");
     let list = run(&server, "task list").await.done();
     assert_eq!(list.lines().count(), 2, "{list}");
-    let json: Value = serde_json::from_str(&run(&server, "status --json").await.done()).expect("JSON");
+    let json: Value =
+        serde_json::from_str(&run(&server, "status --json").await.done()).expect("JSON");
     assert_eq!(json["tasks"][0]["id"], "tiny");
 
     assert_eq!(run(&server, "task pause tiny").await.done(), "the task tiny is paused\n");
@@ -74,7 +78,9 @@ async fn an_operator_follows_and_changes_a_task() {
     let back = run(&server, "task rollback tiny --to 0").await.done();
     assert_eq!(back, "the task tiny goes on from the model of round 0, now round 2\n");
     let show = run(&server, "task show tiny").await.done();
-    for text in ["tiny: A tiny task\n", "models of rounds 0-2\n", "back to 0", "roll-back to 0, as 2"] {
+    for text in
+        ["tiny: A tiny task\n", "models of rounds 0-2\n", "back to 0", "roll-back to 0, as 2"]
+    {
         assert!(show.contains(text), "{text}\n{show}");
     }
     assert_eq!(run(&server, "task stop tiny --yes").await.done(), "the task tiny is stopped\n");
@@ -110,7 +116,8 @@ async fn tasks_are_created_from_files() {
     };
     let good = "[[task]]\nid = \"second\"\nmodel = \"softmax-regression\"\n";
     assert_eq!(create("good", good).await.done(), "the task second is created\n");
-    let bad = create("bad", "[[task]]\nid = \"third\"\n[task.round]\ncohort = 3\n").await.refused(1);
+    let bad =
+        create("bad", "[[task]]\nid = \"third\"\n[task.round]\ncohort = 3\n").await.refused(1);
     for text in ["2 mistakes in the task's config", "task[third].model: missing", "unknown key"] {
         assert!(bad.contains(text), "{bad}");
     }
@@ -139,6 +146,26 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     let gone = run_at(&nobody, Some(TOKEN), "status").await.refused(1);
     assert!(gone.contains("Is the server running there?"), "{gone}");
     assert_eq!(run_at(&nobody, None, "ready").await.status, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn over_tls_the_certificate_has_to_be_trusted() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    certify(folder.path());
+    let admin = format!("[server.admin]\ntoken = \"{TOKEN}\"");
+    let config = tls_config(folder.path(), &admin);
+    let server = TestServer::start_config(config, Arc::clone(&folder)).await;
+    let url = format!("https://localhost:{}", server.address.port());
+    let trusting = format!("status --ca {}/certificate.pem", folder.path().display());
+    assert!(run_at(&url, Some(TOKEN), &trusting).await.done().contains("tiny  running"));
+    // The system does not know who signed it.
+    let distrusting = run_at(&url, Some(TOKEN), "status").await;
+    assert_ne!(distrusting.status, 0);
+    assert_eq!(distrusting.out, "");
+    let wrong = format!("status --ca {}/key.pem", folder.path().display());
+    let wrong = run_at(&url, Some(TOKEN), &wrong).await.refused(2);
+    assert!(wrong.contains("no certificates to trust"), "{wrong}");
     server.stop().await;
 }
 

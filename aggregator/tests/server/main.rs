@@ -6,6 +6,7 @@ mod admin;
 mod command_line;
 mod evaluated;
 mod hostile;
+mod hostile_load;
 mod ledger;
 mod limits;
 mod manual;

@@ -3,9 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
+use fedra_protocol::RoundId;
 use tempfile::TempDir;
 
-use crate::support::{TestServer, config, get, request};
+use crate::support::{PARAMETERS, TestServer, config, get, request};
 
 #[tokio::test]
 async fn tasks_are_listed_and_shown() {
@@ -27,6 +28,9 @@ async fn tasks_are_listed_and_shown() {
             "state": "running",
             "round": 0,
             "phase": "selecting",
+            "attempt": 0,
+            "cohort": { "invited": 0, "reported": 0, "left": 0, "report_goal": 1 },
+            "seconds_left": null,
             "clients_connected": 0,
             "model": {
                 "sha256": sha256,
@@ -41,6 +45,25 @@ async fn tasks_are_listed_and_shown() {
             "privacy": null,
         })
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_shows_the_cohort_of_the_round_under_way() {
+    let server = TestServer::start("cohort_size = 3\nreport_goal = 2").await;
+    let mut clients = [server.joined().await, server.joined().await, server.joined().await];
+    for client in &mut clients {
+        client.assignment().await;
+    }
+    let round = RoundId { round: 1, attempt: 0 };
+    clients[0].report(round, &[1.0; PARAMETERS], 1).await;
+    clients[1].status(|status| status.reported == 1).await;
+    let task = server.task().await;
+    assert_eq!(task["phase"], "collecting");
+    let cohort = serde_json::json!({ "invited": 3, "reported": 1, "left": 0, "report_goal": 2 });
+    assert_eq!(task["cohort"], cohort);
+    let left = task["seconds_left"].as_f64().expect("a deadline");
+    assert!(left > 0.0 && left <= 60.0, "{left}");
     server.stop().await;
 }
 
@@ -127,10 +150,15 @@ async fn a_page_folder_is_served_beside_the_api() {
     fs::create_dir(&page).expect("creates");
     fs::write(page.join("index.html"), "<p>hello</p>").expect("writes");
     fs::write(page.join("code.wasm"), "wasm").expect("writes");
+    fs::create_dir(page.join("admin")).expect("creates");
+    fs::write(page.join("admin/index.html"), "<p>operator</p>").expect("writes");
     let rest = format!("page = \"{}\"", page.display());
     let config = config(&folder.path().join("store"), "cohort_size = 1", &rest);
     let server = TestServer::start_config(config, folder).await;
     assert_eq!(get(server.address, "/").await.text(), "<p>hello</p>");
+    for path in ["/admin", "/admin/"] {
+        assert_eq!(get(server.address, path).await.text(), "<p>operator</p>", "{path}");
+    }
     let wasm = get(server.address, "/code.wasm").await;
     assert_eq!(wasm.header("content-type"), Some("application/wasm"));
     assert_eq!(get(server.address, "/v1/tasks").await.status, 200);

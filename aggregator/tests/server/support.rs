@@ -57,6 +57,7 @@ pub fn config_with(store: &Path, round: &str, rest: &str, task: &str, tables: &s
         [server]
         listen = "127.0.0.1:0"
         store = "{}"
+        drain_timeout = "0s"
         {rest}
         [[task]]
         id = "tiny"
@@ -423,7 +424,8 @@ pub async fn request_with(
     body: &[u8],
 ) -> Answer {
     let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
-    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let length =
+        if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{length}{headers}\r\n"
     );

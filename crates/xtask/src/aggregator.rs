@@ -1,6 +1,7 @@
 //! An aggregator on this machine, for the commands that show or measure
 //! training: started from a configuration, followed round by round.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,19 +23,40 @@ pub struct Aggregator {
     service: Service,
     http: Http,
     port: u16,
+    programs: Programs,
 }
 
 impl Aggregator {
     /// Starts one with the configuration in `folder`, which also gets its log.
     pub fn start(folder: &Path, port: u16) -> Result<Self> {
         status::step("Starting the aggregator");
-        let mut serve = Command::new(project::program("fedra-aggregator"));
-        serve.current_dir(project::root()).arg("serve");
-        serve.arg("--config").arg(config_file(folder));
+        let programs = Programs::built();
+        let mut serve = programs.serve(folder);
         let log = folder.join("aggregator.log");
         let service = Service::start("the aggregator", &mut serve, &log)?;
+        Self::ready(service, port, programs)
+    }
+
+    /// Starts these programs, the log going to the new file `log`. `port` is where
+    /// the aggregator is reached.
+    pub fn start_with(
+        folder: &Path,
+        port: u16,
+        programs: &Programs,
+        log: &Path,
+        logging: Logging,
+    ) -> Result<Self> {
+        let mut serve = programs.serve(folder);
+        if logging == Logging::Everything {
+            serve.args(["--log-format", "json"]).env("RUST_LOG", "warn,fedra_aggregator=debug");
+        }
+        let service = Service::start("the aggregator", &mut serve, log)?;
+        Self::ready(service, port, programs.clone())
+    }
+
+    fn ready(service: Service, port: u16, programs: Programs) -> Result<Self> {
         let http = Http::new(format!("http://127.0.0.1:{port}"));
-        let mut aggregator = Self { service, http, port };
+        let mut aggregator = Self { service, http, port, programs };
         aggregator.wait_until_ready()?;
         Ok(aggregator)
     }
@@ -64,11 +86,7 @@ impl Aggregator {
     /// Native clients for `task` that share MNIST between them; more options go
     /// after these.
     pub fn native_clients(&self, task: &str, clients: u32) -> Command {
-        let mut edge = Command::new(project::program("fedra-edge"));
-        edge.current_dir(project::root()).arg("--url").arg(self.socket());
-        edge.args(["--task", task, "--data"]).arg(project::mnist());
-        edge.args(["--clients", &clients.to_string()]);
-        edge
+        self.programs.native_clients(&self.socket(), task, clients)
     }
 
     /// The JSON of a task.
@@ -127,6 +145,106 @@ impl Aggregator {
     pub fn stop(self) -> Result<()> {
         self.service.stop()
     }
+
+    /// Ends it without a warning, as a crash would.
+    pub fn kill(&mut self) {
+        self.service.kill();
+    }
+
+    /// An error when it is no longer there.
+    pub fn expect_running(&mut self) -> Result<()> {
+        self.service.expect_running()
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.service.id()
+    }
+
+    /// Asks it.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+}
+
+/// How much an aggregator writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Logging {
+    /// As it does by default.
+    Text,
+    /// Every session's doings, in JSON, for a program that reads it.
+    Everything,
+}
+
+/// The aggregator and the clients as programs.
+#[derive(Clone)]
+pub struct Programs {
+    /// Where they lie, unless it is where they were built.
+    folder: Option<PathBuf>,
+}
+
+impl Programs {
+    /// As they were built last.
+    pub fn built() -> Self {
+        Self { folder: None }
+    }
+
+    /// Copies in `folder`, for a run that starts them again and again: they stay
+    /// what they are if somebody builds meanwhile.
+    pub fn set_aside(folder: &Path, names: &[&str]) -> Result<Self> {
+        let folder = folder.join("programs");
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let copies = Self { folder: Some(folder) };
+        for name in names {
+            let (from, to) = (project::program(name), copies.path(name));
+            // A program that still runs cannot be written to, but can be replaced.
+            let _ = fs::remove_file(&to);
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        Ok(copies)
+    }
+
+    /// One of them.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.path(name));
+        command.current_dir(project::root());
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let built = project::program(name);
+        match (&self.folder, built.file_name()) {
+            (Some(folder), Some(file)) => folder.join(file),
+            _ => built,
+        }
+    }
+
+    /// Native clients of the aggregator at `socket`: see [`Aggregator::native_clients`].
+    pub fn native_clients(&self, socket: &str, task: &str, clients: u32) -> Command {
+        let mut edge = self.command("fedra-edge");
+        edge.args(["--url", socket, "--task", task, "--data"]).arg(project::mnist());
+        edge.args(["--clients", &clients.to_string()]);
+        edge
+    }
+
+    fn serve(&self, folder: &Path) -> Command {
+        let mut serve = self.command("fedra-aggregator");
+        serve.arg("serve").arg("--config").arg(config_file(folder));
+        serve
+    }
+}
+
+/// A free port below those that the system gives to outgoing connections. Between
+/// two lives of an aggregator none of its clients may come to sit on its port.
+pub fn lasting_port() -> Result<u16> {
+    lasting_port_above(20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0))
+}
+
+/// The next such port above another one.
+pub fn lasting_port_above(port: u16) -> Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    (port.saturating_add(1)..32_000).find(is_free).context("there is no port to listen on")
 }
 
 /// Makes `folder` ready for a start: the configuration `text`, and no store left

@@ -15,7 +15,22 @@ pub struct Config<'a> {
     pub page: Option<&'a Path>,
     /// The folder of the MNIST files: every task is evaluated with them.
     pub mnist: &'a Path,
+    pub server: Server<'a>,
+    /// No global model is ever removed.
+    pub keep_all_models: bool,
     pub tasks: &'a [Task<'a>],
+}
+
+/// What of the server is not left at its default.
+#[derive(Clone, Copy, Default)]
+pub struct Server<'a> {
+    /// Connections that are open at the same time.
+    pub max_connections: Option<u32>,
+    pub upload_budget: Option<&'static str>,
+    pub handshake_timeout: Option<&'static str>,
+    pub idle_timeout: Option<&'static str>,
+    /// Certificate and private key, as PEM files.
+    pub tls: Option<(&'a Path, &'a Path)>,
 }
 
 /// One task.
@@ -89,10 +104,38 @@ impl Config<'_> {
         if let Some(page) = self.page {
             line(&mut text, "page", quoted(page));
         }
+        self.server.write(&mut text);
         for task in self.tasks {
             task.write(&mut text, self.mnist);
+            if self.keep_all_models {
+                table(&mut text, "[task.checkpoints]");
+                line(&mut text, "last", 0);
+            }
         }
         text
+    }
+}
+
+impl Server<'_> {
+    fn write(&self, text: &mut String) {
+        if let Some(most) = self.max_connections {
+            line(text, "max_connections", most);
+        }
+        let times = [
+            ("upload_budget", self.upload_budget),
+            ("handshake_timeout", self.handshake_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ];
+        for (key, value) in times {
+            if let Some(value) = value {
+                line(text, key, format!("{value:?}"));
+            }
+        }
+        if let Some((certificate, private_key)) = self.tls {
+            table(text, "[server.tls]");
+            line(text, "certificate", quoted(certificate));
+            line(text, "private_key", quoted(private_key));
+        }
     }
 }
 
@@ -197,7 +240,16 @@ mod tests {
 
     fn text(tasks: &[Task<'_>], page: Option<&Path>) -> String {
         let (store, mnist) = (Path::new("a \"b\"\\c"), Path::new("data"));
-        Config { port: 9000, store, page, mnist, tasks }.text()
+        Config {
+            port: 9000,
+            store,
+            page,
+            mnist,
+            server: Server::default(),
+            keep_all_models: false,
+            tasks,
+        }
+        .text()
     }
 
     #[test]
@@ -209,6 +261,29 @@ mod tests {
         let full = text(&[Task { rounds: Some(3), ..task("mnist") }], Some(Path::new("dist")));
         assert!(full.contains("\nrounds = 3\n"), "{full}");
         assert!(full.contains("\npage = \"dist\"\n"), "{full}");
+    }
+
+    #[test]
+    fn what_is_not_left_at_its_default_is_written() {
+        let (store, certificate, key) = (Path::new("a"), Path::new("b.pem"), Path::new("c.pem"));
+        let server = Server {
+            max_connections: Some(12),
+            upload_budget: Some("64MiB"),
+            handshake_timeout: Some("3s"),
+            idle_timeout: None,
+            tls: Some((certificate, key)),
+        };
+        let tasks = [task("mnist"), task("other")];
+        let (mnist, page) = (Path::new("data"), None);
+        let config =
+            Config { port: 1, store, page, mnist, server, keep_all_models: true, tasks: &tasks };
+        let text = config.text();
+        let server = text.split("[[task]]").next().unwrap();
+        for line in ["max_connections = 12", "upload_budget = \"64MiB\"", "[server.tls]"] {
+            assert!(server.contains(line), "{server}");
+        }
+        assert!(!text.contains("idle_timeout"), "{text}");
+        assert_eq!(text.matches("[task.checkpoints]\nlast = 0\n").count(), 2);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::aggregator::{self, Aggregator};
-use crate::config::{Config, Round, Task, Training};
+use crate::config::{Config, Round, Server, Task, Training};
 use crate::process::Service;
 use crate::{dist, prerequisites, process, project, status};
 
@@ -113,6 +113,8 @@ fn configuration(folder: &Path, options: &Options, rounds: Option<u64>) -> Strin
         store: &aggregator::store(folder),
         page: (!options.exit).then_some(page.as_path()),
         mnist: &project::mnist(),
+        server: Server::default(),
+        keep_all_models: false,
         tasks: &tasks,
     }
     .text()

@@ -1,4 +1,4 @@
-//! The two requests that xtask makes, to an aggregator on this machine.
+//! The requests that xtask makes, to an aggregator on this machine.
 
 use std::time::Duration;
 
@@ -29,12 +29,15 @@ impl Http {
 
     /// The JSON at `path`.
     pub fn json(&self, path: &str) -> Result<Value> {
-        let text = self
-            .agent
+        let text = self.text(path)?;
+        serde_json::from_str(&text).with_context(|| format!("GET {path} is not JSON"))
+    }
+    /// The text at `path`.
+    pub fn text(&self, path: &str) -> Result<String> {
+        self.agent
             .get(format!("{}{path}", self.base))
             .call()
             .and_then(|mut answer| answer.body_mut().read_to_string())
-            .with_context(|| format!("the aggregator did not answer GET {path}"))?;
-        serde_json::from_str(&text).with_context(|| format!("GET {path} is not JSON"))
+            .with_context(|| format!("the aggregator did not answer GET {path}"))
     }
 }

@@ -1,4 +1,5 @@
-//! The developer's one door: `cargo xtask demo | test | dist | bench`.
+//! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile |
+//! fuzz | simulate-faults`.
 //!
 //! Parses the command line and hands over to one module a command. It knows
 //! the other crates only as programs to build and run: it must not depend on
@@ -8,13 +9,20 @@ mod aggregator;
 mod bench;
 mod browser;
 mod bundle;
+mod chaos;
 mod config;
 mod demo;
 mod dist;
+mod fuzz;
+mod hostile;
 mod http;
+mod load;
 mod prerequisites;
 mod process;
 mod project;
+
+mod resources;
+mod simulate;
 mod status;
 mod table;
 mod tally;
@@ -42,6 +50,16 @@ enum Command {
     Dist(dist::Options),
     /// Measure local training and the fold; with a name, privacy's cost.
     Bench(bench::Options),
+    /// Kill and freeze clients and aggregator: is anything lost or counted twice?
+    Chaos(chaos::Options),
+    /// Hold thousands of idle connections beside clients that train.
+    Load(load::Options),
+    /// Attack the aggregator: does its memory stay bounded, do rounds go on?
+    Hostile(hostile::Options),
+    /// Feed every decoder and machine what nobody sane would send.
+    Fuzz(fuzz::Options),
+    /// Replay one simulated history of faults, or run thousands of them.
+    SimulateFaults(simulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +83,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Dist(options) => dist::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
+        Command::Load(options) => load::run(&options),
+        Command::Hostile(options) => hostile::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::SimulateFaults(options) => simulate::run(&options),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the commands need beside cargo: the WASM target, Node's packages, a
 //! browser. Installs what can be installed; for the rest one clear line.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -66,6 +67,18 @@ pub fn wasm_target() -> Result<()> {
             "the target {WASM_TARGET} is missing: `rustup target add {WASM_TARGET}` has to work"
         )
     })
+}
+
+/// What compiles libFuzzer.
+pub fn cpp_compiler() -> Result<()> {
+    if cfg!(not(unix)) {
+        bail!("fuzzing needs Linux or macOS");
+    }
+    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    if process::probe(Command::new(&compiler).arg("--version")).is_none() {
+        bail!("a C++ compiler is missing: install g++ or clang, or name it in CXX");
+    }
+    Ok(())
 }
 
 /// rustfmt and clippy.

@@ -123,6 +123,15 @@ pub fn probe(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// What becomes of a child that goes on living.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freeze {
+    /// It stands still.
+    Stop,
+    /// It goes on.
+    Continue,
+}
+
 /// A child that runs beside xtask, with its output in a file.
 pub struct Service {
     name: &'static str,
@@ -136,8 +145,47 @@ impl Service {
     pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Result<Self> {
         show(command);
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        Self::start_into(name, command, log, file)
+    }
+
+    /// Starts `command` without a word, its output going to the end of `log`:
+    /// for one of many that come and go.
+    pub fn start_quietly(name: &'static str, command: &mut Command, log: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(log);
+        let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+        Self::start_into(name, command, log, file)
+    }
+
+    fn start_into(
+        name: &'static str,
+        command: &mut Command,
+        log: &Path,
+        file: File,
+    ) -> Result<Self> {
         let child = start(command.stdout(file.try_clone()?).stderr(file))?;
         Ok(Self { name, child, log: log.to_path_buf(), ended: None })
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the child by force, as a crash or an impatient user would, and
+    /// waits until it is gone.
+    pub fn kill(&mut self) {
+        if self.ended.is_none() {
+            signal_group(self.child.id(), true);
+            // Nothing is left to be done about a failure here.
+            self.ended = self.child.wait().ok();
+            groups().retain(|&group| group != self.child.id());
+        }
+    }
+
+    /// Stops the child where it stands, without a word to whoever it talks to,
+    /// or lets it go on.
+    pub fn freeze(&self, freeze: Freeze) -> Result<()> {
+        freeze_group(self.child.id(), freeze)
     }
 
     /// Whether the child ended well; an error that quotes its last lines when
@@ -207,12 +255,7 @@ impl Drop for Service {
             }
             thread::sleep(POLL);
         }
-        if self.ended.is_none() {
-            signal_group(self.child.id(), true);
-            // Nothing is left to be done about a failure here.
-            let _ = self.child.wait();
-            groups().retain(|&group| group != self.child.id());
-        }
+        self.kill();
     }
 }
 
@@ -339,6 +382,23 @@ fn signal_group(group: u32, by_force: bool) {
     }
 }
 
+#[cfg(unix)]
+fn freeze_group(group: u32, freeze: Freeze) -> Result<()> {
+    use rustix::process::{Pid, Signal, kill_process_group};
+
+    let signal = match freeze {
+        Freeze::Stop => Signal::STOP,
+        Freeze::Continue => Signal::CONT,
+    };
+    let pid = i32::try_from(group).ok().and_then(Pid::from_raw).context("no such process")?;
+    kill_process_group(pid, signal).with_context(|| format!("cannot signal process group {group}"))
+}
+
+#[cfg(not(unix))]
+fn freeze_group(_group: u32, _freeze: Freeze) -> Result<()> {
+    bail!("processes can be frozen only on Unix")
+}
+
 #[cfg(not(unix))]
 fn signal_group(group: u32, _by_force: bool) {
     let killed = Command::new("taskkill").args(["/F", "/T", "/PID", &group.to_string()]).status();
@@ -398,6 +458,39 @@ mod tests {
         service.stop().unwrap();
         let log_text = fs::read_to_string(&log).unwrap();
         assert!(log_text.ends_with("asked\n"), "{log_text}");
+        fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_frozen_service_goes_on_where_it_stood_and_dies_when_it_is_killed() {
+        let log = std::env::temp_dir().join(format!("xtask-freeze-{}.log", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first; while :; do sleep 0.01; done"]);
+        let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();
+        let stat = format!("/proc/{}/stat", service.id());
+        let state = || fs::read_to_string(&stat).unwrap();
+        let stands = || state().rsplit(')').next().unwrap().trim().starts_with('T');
+        service.freeze(Freeze::Stop).unwrap();
+        while cfg!(target_os = "linux") && !stands() {
+            thread::yield_now();
+        }
+        service.freeze(Freeze::Continue).unwrap();
+        while cfg!(target_os = "linux") && stands() {
+            thread::yield_now();
+        }
+        while fs::read_to_string(&log).unwrap() != "first\n" {
+            thread::yield_now();
+        }
+        service.kill();
+        assert!(service.has_ended().is_err());
+        // A second one writes after the first.
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo second"]);
+        let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();
+        while !service.has_ended().unwrap() {
+            thread::yield_now();
+        }
+        assert_eq!(fs::read_to_string(&log).unwrap(), "first\nsecond\n");
         fs::remove_file(log).unwrap();
     }
 }

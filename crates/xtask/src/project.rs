@@ -58,6 +58,14 @@ pub fn build_programs() -> Command {
     command
 }
 
+/// Builds the load generator. By itself: what a build with the others would make
+/// of their common dependencies is more than burn is worth waiting for.
+pub fn build_load() -> Command {
+    let mut command = cargo();
+    command.args(["build", "-p", "fedra-load", "--bins"]);
+    command
+}
+
 /// `npm` in `folder`.
 pub fn npm(folder: &Path) -> Command {
     let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });

@@ -15,7 +15,7 @@ use crate::{dist, prerequisites, process, project, status, wasm_tests};
 const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
 /// xtask switches on features of dependencies that burn shares. With it in the
 /// selection, burn would be built once for the tests and once for the demo.
-const NO_TOOLS: [&str; 4] = ["--exclude", wasm_tests::RUNNER, "--exclude", "xtask"];
+pub const NO_TOOLS: [&str; 4] = ["--exclude", wasm_tests::RUNNER, "--exclude", "xtask"];
 
 #[derive(Args)]
 pub struct Options {

@@ -131,6 +131,8 @@ listen = "127.0.0.1:${port}"
 store = ${text(join(folder, 'store'))}
 page = ${text(needed(PAGE))}
 
+${task.server ?? ''}
+
 [[task]]
 id = ${text(task.id)}
 title = "End to end"

@@ -1,5 +1,8 @@
 /** The aggregator's HTTP interface, as far as the page reads it. */
 import type { PrivacyPolicy } from 'fedra';
+import { ApiError, badAnswer, isRecord, list, number, optional, record, text } from './json.js';
+
+export { ApiError };
 
 /** One completed round; accuracy and loss are null until it is evaluated. */
 export interface HistoryPoint {
@@ -36,15 +39,6 @@ export interface TaskInfo {
   readonly history: readonly HistoryPoint[];
 }
 
-export class ApiError extends Error {
-  constructor(
-    readonly code: 'no-server' | 'no-task' | 'unknown-task' | 'bad-answer',
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
 /** Every task of the aggregator, at least one. */
 export async function fetchTasks(api: string): Promise<readonly TaskInfo[]> {
   const tasks = await getJson(`${api}/v1/tasks`);
@@ -77,8 +71,7 @@ async function getJson(url: string): Promise<unknown> {
 /** Reads the JSON of `GET /v1/tasks/{id}`. */
 export function parseTask(answer: unknown): TaskInfo {
   const task = record(answer);
-  const history = task['history'];
-  if (!Array.isArray(history)) throw badAnswer('a history');
+  const history = list(task['history'], 'history');
   const model = task['model'];
   return {
     id: text(task['id'], 'id'),
@@ -128,31 +121,4 @@ function historyPoint(entry: unknown): HistoryPoint {
 /** Before the first round the initial model's evaluation is in `latest` only. */
 function withLatest(history: HistoryPoint[], latest: unknown): HistoryPoint[] {
   return history.length === 0 && isRecord(latest) ? [historyPoint(latest)] : history;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
-function record(value: unknown): Record<string, unknown> {
-  if (!isRecord(value)) throw badAnswer('an object');
-  return value;
-}
-
-function text(value: unknown, name: string): string {
-  if (typeof value !== 'string') throw badAnswer(`a text for ${name}`);
-  return value;
-}
-
-function number(value: unknown, name: string): number {
-  if (typeof value !== 'number') throw badAnswer(`a number for ${name}`);
-  return value;
-}
-
-function optional(value: unknown): number | undefined {
-  return typeof value === 'number' ? value : undefined;
-}
-
-function badAnswer(expected: string): ApiError {
-  return new ApiError('bad-answer', `The aggregator's answer lacks ${expected}.`);
 }

@@ -124,7 +124,7 @@ export interface Step {
 }
 
 /** The round's way, and how far it has come. */
-export function roundSteps(round: RoundEvent | undefined, sumsOnly: boolean): readonly Step[] {
+export function roundSteps(round: { readonly phase: string } | undefined, sumsOnly: boolean): readonly Step[] {
   const phases = (Object.keys(STEPS) as (keyof typeof STEPS)[]).filter((phase) => sumsOnly || !MASKED.includes(phase));
   const at = round?.phase === 'finished' ? phases.length : phases.findIndex((phase) => phase === round?.phase);
   return phases.map((phase, index) => ({ name: STEPS[phase], when: index < at ? 'done' : index === at ? 'now' : 'later' }));

@@ -16,9 +16,7 @@ use crate::storage::StoreError;
 /// Why a call is refused.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
-    #[error(
-        "the admin API is not enabled; set server.admin.token_file in the config, and restart"
-    )]
+    #[error("the admin API is not enabled; set server.admin.token_file in the config, and restart")]
     NotEnabled,
     #[error("this address needs the operator's token, as `Authorization: Bearer ...`")]
     Unauthorized,

@@ -98,7 +98,9 @@ mod tests {
             AUTHORIZATION,
             HeaderValue::from_str(&format!("Bearer {TOKEN}")).expect("visible"),
         )]);
-        let flood = futures_util::future::join_all((0..40).map(|_| gate.admit(token, &wrong, None, &metrics)));
+        let flood = futures_util::future::join_all(
+            (0..40).map(|_| gate.admit(token, &wrong, None, &metrics)),
+        );
         let operator = async {
             tokio::task::yield_now().await;
             gate.admit(token, &right, None, &metrics).await

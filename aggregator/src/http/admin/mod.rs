@@ -51,20 +51,18 @@ pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Arc<Connection>>())
         .and(warp::body::stream())
-        .then(
-            move |path: Tail, query: String, method, headers: HeaderMap, connection, body| {
-                let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
-                async move {
-                    let path = path.as_str();
-                    let call = Call { method, path, query: &query, headers: &headers };
-                    let answer = match admit(&server, &gate, connection, &headers).await {
-                        Ok(()) => answer(&server, call, body).await,
-                        Err(error) => Err(error),
-                    };
-                    uncached(answer.unwrap_or_else(|error| error.response()))
-                }
-            },
-        )
+        .then(move |path: Tail, query: String, method, headers: HeaderMap, connection, body| {
+            let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
+            async move {
+                let path = path.as_str();
+                let call = Call { method, path, query: &query, headers: &headers };
+                let answer = match admit(&server, &gate, connection, &headers).await {
+                    Ok(()) => answer(&server, call, body).await,
+                    Err(error) => Err(error),
+                };
+                uncached(answer.unwrap_or_else(|error| error.response()))
+            }
+        })
         .boxed()
 }
 
@@ -150,7 +148,6 @@ async fn operate(
         Operation::Resume => "resume",
         Operation::Stop => "stop",
     });
-    tracing::info!(task = %task.config.id, ?operation, ?standing, "an operator has decided");
     Ok(json_response(StatusCode::OK, &json!({ "standing": standing })))
 }
 
@@ -173,7 +170,6 @@ async fn roll_back<B: Buf>(
     })?;
     let round = actions::roll_back(&task, to).await?;
     server.metrics.admin_action("rollback");
-    tracing::info!(task = %task.config.id, to, round, "an operator has rolled the task back");
     Ok(json_response(StatusCode::OK, &json!({ "round": round })))
 }
 

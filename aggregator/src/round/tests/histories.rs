@@ -447,7 +447,8 @@ impl World {
             prop_assert_eq!(tally.reported, self.in_sum.len());
             let weight: u64 = self.in_sum.values().sum();
             prop_assert!(self.is_buffered() && tally.weight == weight || tally.weight >= weight);
-            let minimum = self.opened_at + self.plan.minimum_duration;
+        }
+        if let Some(minimum) = self.minimum_end() {
             prop_assert!(self.script.now >= minimum || !self.has_cut_off);
         }
         if self.plan.minimum_duration.is_zero() && !self.is_buffered() {
@@ -481,6 +482,12 @@ impl World {
         Ok(())
     }
 
+    /// From when on the goal closes an unprotected synchronous round.
+    fn minimum_end(&self) -> Option<Time> {
+        let is_plain = !self.is_buffered() && self.plan.first_stage() == Stage::Update;
+        self.invited_at.filter(|_| is_plain).map(|invited| invited + self.plan.minimum_duration)
+    }
+
     /// What holds whenever the machine rests.
     fn check_state(&mut self) -> Result<(), TestCaseError> {
         let (now, rounds) = (self.script.now, &self.script.rounds);
@@ -495,8 +502,17 @@ impl World {
             prop_assert!(deadline > now && wake.is_some_and(|wake| wake <= deadline));
             let first = *self.deadlines.entry((progress.round, progress.phase)).or_insert(deadline);
             prop_assert!(first == deadline || self.is_buffered());
+            if let Some(minimum) = self.minimum_end()
+                && progress.reported >= self.plan.report_goal
+            {
+                prop_assert!(wake.is_some_and(|wake| wake <= minimum), "the goal is reached");
+            }
             let waits = progress.reported + progress.left < progress.cohort;
             prop_assert!(waits || self.is_buffered() || self.stage == Stage::UnmaskingShares);
+        }
+        let grace = |client| Some((*self.known.get(client)?)? + self.plan.reconnect_grace);
+        if let Some(grace) = self.duties.keys().filter_map(grace).filter(|at| *at > now).min() {
+            prop_assert!(wake.is_some_and(|wake| wake <= grace), "a grace ends unseen");
         }
         if self.open.is_none() && self.finalizing.is_none() {
             prop_assert!(self.duties.is_empty() || self.plan.first_stage() == Stage::Keys);

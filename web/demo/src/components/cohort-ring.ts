@@ -55,7 +55,7 @@ function dots(state: PageState): SVGTemplateResult[] {
     const orbit = kind === 'reported' ? INNER : kind === 'left' ? OUTSIDE : ORBIT;
     const [x, y] = [Math.cos(angle) * orbit, Math.sin(angle) * orbit];
     const you = mine && index === 0;
-    return svg`<g class="dot ${kind} ${you ? 'you' : ''}" style="transform: translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)">
+    return svg`<g class="dot ${kind} ${you ? 'you' : ''}" .style="transform: translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)">
       <circle r=${you ? radius + 2.5 : radius} />
       ${you ? svg`<text y="27">you</text>` : ''}
     </g>`;

@@ -123,7 +123,7 @@ export class DigitReader extends LightElement {
     const share = this.#probabilities?.[digit] ?? 0;
     const best = this.#best() === digit;
     return html`<li class=${best ? 'best' : ''}>
-      <span class="column" aria-hidden="true"><span style="transform: scaleY(${share.toFixed(3)})"></span></span>
+      <span class="column" aria-hidden="true"><span .style="transform: scaleY(${share.toFixed(3)})"></span></span>
       <span class="name">${digit}<span class="unseen">: ${percent(share, 0)}</span></span>
     </li>`;
   }

@@ -1,22 +1,24 @@
-/** Accuracy or loss over the rounds, drawn by uPlot a few times a second at most. */
-import { html } from 'lit';
+/**
+ * Figures over the rounds, drawn by uPlot a few times a second at most. With the
+ * attribute `newest` the newest figures are told in its caption.
+ */
+import { html, nothing } from 'lit';
 import type { TemplateResult } from 'lit';
 import uPlot from 'uplot';
-import type { HistoryPoint } from '../api.js';
-import { percent } from '../words.js';
+import { CHARTS, drawable, pointWords, summary } from '../chart-kinds.js';
+import type { Chart, ChartKind, ChartPoint } from '../chart-kinds.js';
 import { LightElement } from './light-element.js';
-
-export type ChartKind = 'accuracy' | 'loss';
 
 const DRAW_EVERY_MS = 400;
 
 export class LineChart extends LightElement {
-  static override properties = { kind: {}, points: { attribute: false } };
+  static override properties = { kind: {}, newest: { type: Boolean }, points: { attribute: false } };
   declare kind: ChartKind;
-  declare points: readonly HistoryPoint[];
+  declare newest: boolean;
+  declare points: readonly ChartPoint[];
 
   #plot: uPlot | undefined;
-  #drawn: readonly HistoryPoint[] | undefined;
+  #drawn: readonly ChartPoint[] | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #resize = new ResizeObserver(() => this.#fit());
   readonly #scheme = matchMedia('(prefers-color-scheme: dark)');
@@ -29,6 +31,7 @@ export class LineChart extends LightElement {
   constructor() {
     super();
     this.kind = 'accuracy';
+    this.newest = false;
     this.points = [];
   }
 
@@ -47,11 +50,14 @@ export class LineChart extends LightElement {
   }
 
   protected override render(): TemplateResult {
-    const points = this.#points();
+    const chart = CHARTS[this.kind];
+    const points = drawable(chart, this.points);
     return html`<figure class="chart">
-      <figcaption>${this.kind === 'accuracy' ? 'Accuracy' : 'Loss'} <small>over rounds, on held-out digits</small><output aria-hidden="true"></output></figcaption>
-      <div class="plot" role="img" aria-label=${summary(this.kind, points)}></div>
-      ${points.length === 0 ? html`<p class="empty">The line begins with the first judged round.</p>` : ''}
+      <figcaption>${chart.title} <small>${chart.note}</small><output aria-hidden="true"></output>${
+        this.newest ? newest(chart, points.at(-1)) : nothing
+      }</figcaption>
+      <div class="plot" role="img" aria-label=${summary(chart, points)}></div>
+      ${points.length === 0 ? html`<p class="empty">${chart.empty}</p>` : ''}
     </figure>`;
   }
 
@@ -67,28 +73,31 @@ export class LineChart extends LightElement {
     }, this.#plot ? DRAW_EVERY_MS : 0);
   }
 
-  #points(): HistoryPoint[] {
-    return this.points.filter((point) => point[this.kind] !== null);
-  }
-
   #target(): HTMLElement {
     return this.querySelector<HTMLElement>('.plot') as HTMLElement;
   }
 
   #draw(): void {
-    const points = this.#points();
+    const chart = CHARTS[this.kind];
+    const points = drawable(chart, this.points);
     this.#drawn = this.points;
-    if (points.length === 0) return;
-    const data: uPlot.AlignedData = [points.map(({ round }) => round), points.map((point) => point[this.kind])];
+    if (points.length === 0) {
+      this.#plot?.destroy();
+      this.#plot = undefined;
+      return;
+    }
+    const lines = chart.lines.map((line) => points.map((point) => line.value(point)));
+    const data: uPlot.AlignedData = [points.map(({ round }) => round), ...lines];
     if (this.#plot) this.#plot.setData(data);
-    else this.#plot = new uPlot(options(this.kind, this.#target(), (index) => this.#point(index)), data, this.#target());
+    else this.#plot = new uPlot(options(chart, this.#target(), (index) => this.#point(index)), data, this.#target());
   }
 
   /** Says what the pointer is over. */
   #point(index: number | null | undefined): void {
-    const point = index == null ? undefined : this.#points()[index];
+    const chart = CHARTS[this.kind];
+    const point = index == null ? undefined : drawable(chart, this.points)[index];
     const output = this.querySelector('output');
-    if (output) output.textContent = point ? `Round ${point.round}: ${valueWords(this.kind, point)}` : '';
+    if (output) output.textContent = point ? `Round ${point.round}: ${pointWords(chart, point)}` : '';
   }
 
   #fit(): void {
@@ -97,26 +106,33 @@ export class LineChart extends LightElement {
   }
 }
 
-function summary(kind: ChartKind, points: readonly HistoryPoint[]): string {
-  const [first, last] = [points[0], points.at(-1)];
-  if (!first || !last) return `No ${kind} yet`;
-  return `${kind} from ${valueWords(kind, first)} in round ${first.round} to ${valueWords(kind, last)} in round ${last.round}`;
+/** The figures of the last point; where there are several lines, it also says which is which. */
+function newest(chart: Chart, point: ChartPoint | undefined): TemplateResult {
+  const several = chart.lines.length > 1;
+  return html`<span class="newest">${chart.lines.map((line) => {
+    const value = point && line.value(point);
+    return html`<span data-ink=${several ? line.ink : nothing}>${value == null ? '–' : chart.words(value)}${several ? html` <small>${line.name}</small>` : nothing}</span>`;
+  })}</span>`;
 }
 
-function valueWords(kind: ChartKind, point: HistoryPoint): string {
-  return kind === 'accuracy' ? percent(point.accuracy ?? 0) : (point.loss ?? 0).toFixed(3);
-}
-
-function options(kind: ChartKind, target: HTMLElement, point: (index: number | null | undefined) => void): uPlot.Options {
+function options(chart: Chart, target: HTMLElement, point: (index: number | null | undefined) => void): uPlot.Options {
   const style = getComputedStyle(target);
   const colour = (name: string) => style.getPropertyValue(name).trim();
-  const ink = kind === 'accuracy' ? colour('--accent') : colour('--ink');
   const axis: uPlot.Axis = {
     stroke: colour('--ink-soft'),
     font: '12px -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
     grid: { stroke: colour('--line'), width: 1 },
     ticks: { show: false },
   };
+  const series = chart.lines.map(({ ink, width, filled }): uPlot.Series => {
+    const stroke = colour(`--${ink}`);
+    return {
+      stroke,
+      width,
+      points: { show: (_plot, _series, from, to) => to - from < 25, size: width > 2 ? 6 : 4, fill: stroke },
+      ...(filled ? { fill: fade(colour('--accent-fade'), colour('--accent-none')) } : {}),
+    };
+  });
   return {
     width: Math.max(target.clientWidth, 100),
     height: target.clientHeight,
@@ -124,23 +140,15 @@ function options(kind: ChartKind, target: HTMLElement, point: (index: number | n
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     hooks: { setCursor: [({ cursor }) => point(cursor.idx)] },
     padding: [12, 8, 0, 0],
-    scales: { x: { time: false, range: roundRange }, y: { range: kind === 'accuracy' ? accuracyRange : lossRange } },
-    series: [
-      {},
-      {
-        stroke: ink,
-        width: kind === 'accuracy' ? 2.5 : 1.75,
-        points: { show: (_plot, _series, from, to) => to - from < 25, size: kind === 'accuracy' ? 6 : 4, fill: ink },
-        ...(kind === 'accuracy' ? { fill: fade(colour('--accent-fade'), colour('--accent-none')) } : {}),
-      },
-    ],
+    scales: { x: { time: false, range: roundRange }, y: { range: (_plot, least, most) => chart.range(least, most) } },
+    series: [{}, ...series],
     axes: [
       { ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000], size: 28, gap: 6 },
       {
         ...axis,
-        size: 46,
+        size: 54,
         gap: 8,
-        values: (_plot, splits) => splits.map((value) => (kind === 'accuracy' ? `${+(value * 100).toFixed(1)} %` : `${+value.toFixed(3)}`)),
+        values: (_plot, splits) => splits.map((value) => chart.short(value)),
       },
     ],
   };
@@ -149,14 +157,6 @@ function options(kind: ChartKind, target: HTMLElement, point: (index: number | n
 /** One point would make a range of nothing. */
 function roundRange(_plot: uPlot, least: number, most: number): uPlot.Range.MinMax {
   return most > least ? [least, most] : [least - 1, least + 1];
-}
-
-function accuracyRange(_plot: uPlot, least: number): uPlot.Range.MinMax {
-  return [Math.max(0, Math.floor(least * 10 - 0.5) / 10), 1];
-}
-
-function lossRange(_plot: uPlot, _least: number, most: number): uPlot.Range.MinMax {
-  return [0, Math.max(most * 1.15, 0.01)];
 }
 
 function fade(from: string, to: string): uPlot.Series.Fill {

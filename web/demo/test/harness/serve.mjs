@@ -1,21 +1,26 @@
-// Builds the page with the fake module in the place of the real one, and
-// serves it beside a made-up aggregator's HTTP answers. For tests only.
+// Builds the pages with the fake module in the place of the real one, and
+// serves them beside a made-up aggregator's HTTP answers, under the policy that
+// an aggregator sends with its pages. For tests only.
 import { createReadStream, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
+import { pages } from '../../pages.js';
 
 const demo = fileURLToPath(new URL('../..', import.meta.url));
 const fake = fileURLToPath(new URL('../fixtures/fake-wasm.js', import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
 
-/**
- * Resolves to `{ url, requests, close }`. Its list has one task, or with the
- * cookie `choice=1` also a private one; `?task=` knows more of them.
- */
-export async function servePage() {
+/** No inline script and no inline style; WebAssembly may be compiled. */
+const POLICY = [
+  "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "worker-src 'self'", "style-src 'self'", "img-src 'self'", "font-src 'self'", "manifest-src 'self'",
+  "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+].join('; ');
+
+/** Resolves to `{ folder, remove }`: the built pages. */
+export async function buildPages() {
   const folder = mkdtempSync(join(tmpdir(), 'fedra-page-'));
   const useFake = () => ({
     name: 'fake-wasm',
@@ -28,20 +33,35 @@ export async function servePage() {
     logLevel: 'warn',
     base: './',
     publicDir: join(demo, 'public'),
-    build: { outDir: folder, emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0, copyPublicDir: false },
+    build: { outDir: folder, emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0, copyPublicDir: false, rolldownOptions: { input: pages } },
     worker: { format: 'es', plugins: () => [useFake()] },
     plugins: [useFake()],
   });
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/**
+ * Resolves to `{ url, requests, close }`. `respond` is given what is asked for
+ * below `/v1/`: the method, the path, the query, the body, the headers; and
+ * returns `[status, body, type]`.
+ */
+export async function servePages(folder, respond) {
   const requests = [];
-  const server = createServer((request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
+  const server = createServer(async (request, response) => {
+    const { pathname, searchParams } = new URL(request.url, 'http://localhost');
+    const path = normalize(decodeURIComponent(pathname));
     requests.push(path);
-    if (path.startsWith('/v1/')) return answer(path, /choice=1/.test(request.headers.cookie ?? ''), response);
-    const file = path === '/' ? 'index.html' : path.slice(1);
+    if (path.startsWith('/v1/')) {
+      let sent = '';
+      for await (const chunk of request) sent += chunk;
+      const [status, body, type = 'application/json'] = respond(request.method, path, searchParams, sent, request.headers);
+      return response.writeHead(status, { 'content-type': type }).end(typeof body === 'string' ? body : JSON.stringify(body));
+    }
     for (const base of [folder, join(demo, 'public')]) {
-      const full = join(base, file);
+      let full = join(base, path);
+      if (statSync(full, { throwIfNoEntry: false })?.isDirectory()) full = join(full, 'index.html');
       if (!full.startsWith(base) || !statSync(full, { throwIfNoEntry: false })?.isFile()) continue;
-      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream' });
+      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'content-security-policy': POLICY });
       return createReadStream(full).pipe(response);
     }
     response.writeHead(404).end();
@@ -53,13 +73,16 @@ export async function servePage() {
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
-      rmSync(folder, { recursive: true, force: true });
     },
   };
 }
 
-function answer(path, choice, response) {
-  const json = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+/**
+ * What the visitors' page is answered. Its list has one task, or with the cookie
+ * `choice=1` also a private one; `?task=` knows more of them.
+ */
+export function visitors(_method, path, _query, _body, { cookie = '' }) {
+  const choice = /choice=1/.test(cookie);
   const history = Array.from({ length: 5 }, (_, index) => {
     const loss = 0.12 + 1.4 * Math.exp(-(index + 1) / 5);
     return { round: index + 1, accuracy: 1 - loss * 0.24, loss, reports: 22, seconds: 4, bytes_up: 1, bytes_down: 1 };
@@ -82,8 +105,8 @@ function answer(path, choice, response) {
     closed: {}, lonely: {}, picky: {},
   };
   const named = (id) => ({ ...task, id, ...others[id] });
-  if (path === '/v1/tasks') return json(200, choice ? [task, named('private')] : [task]);
+  if (path === '/v1/tasks') return [200, choice ? [task, named('private')] : [task]];
   const id = path.slice('/v1/tasks/'.length);
-  if (id === task.id || others[id]) return json(200, named(id));
-  return json(404, { title: 'unknown task' });
+  if (id === task.id || others[id]) return [200, named(id)];
+  return [404, { title: 'unknown task' }];
 }

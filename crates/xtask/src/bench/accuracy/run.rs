@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::aggregator::{self, Aggregator};
-use crate::config::{Config, Task};
+use crate::config::{Config, Server, Task};
 use crate::process::Service;
 use crate::{project, status};
 
@@ -64,6 +64,8 @@ pub fn run(run: &Run<'_>) -> Result<Outcome> {
         store: &aggregator::store(&folder),
         page: run.tabs.map(|_| page.as_path()),
         mnist: &project::mnist(),
+        server: Server::default(),
+        keep_all_models: false,
         tasks: std::slice::from_ref(&run.task),
     };
     aggregator::prepare(&folder, &config.text())?;

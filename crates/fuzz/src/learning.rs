@@ -1,0 +1,58 @@
+//! Files from elsewhere: models that a server hands out, data sets on a disk.
+
+use arbitrary::{Result, Unstructured};
+use fedra_learning::{read_mnist, safetensors as file};
+use fedra_protocol::{Layer, Loss, ModelSpec};
+
+/// A model file: [model, bytes...].
+pub fn safetensors(data: &[u8]) {
+    let Some((which, bytes)) = data.split_first() else { return };
+    let spec = model(*which);
+    match file::read(&spec, bytes) {
+        Ok(parameters) => {
+            assert_eq!(parameters.len(), spec.parameters());
+            assert!(parameters.iter().all(|value| value.is_finite()));
+            let written = file::write(&spec, &parameters).expect("as many as the model has");
+            let again = file::read(&spec, &written).expect("what was written can be read");
+            // Bits, since -0 equals 0.
+            assert!(parameters.iter().map(|v| v.to_bits()).eq(again.iter().map(|v| v.to_bits())));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// An image file and a label file: [length of the first, bytes...].
+pub fn idx(data: &[u8]) {
+    // Bytes that are too short for a case are none.
+    let _ = both(&mut Unstructured::new(data));
+}
+
+fn both(input: &mut Unstructured<'_>) -> Result<()> {
+    let length: u16 = input.arbitrary()?;
+    let images = input.bytes(usize::from(length).min(input.len()))?;
+    let labels = input.bytes(input.len())?;
+    if let Ok(data) = read_mnist(images, labels) {
+        assert!(!data.is_empty() && data.len() == labels.len() - 8);
+        assert_eq!(data.len() * data.shape().len(), images.len() - 16);
+        let all: Vec<u32> = (0..data.len() as u32).collect();
+        assert_eq!(data.select(&all), data);
+    }
+    Ok(())
+}
+
+/// One of a few small models, with tensors of one to four dimensions.
+fn model(which: u8) -> ModelSpec {
+    let (input, layers): (&[u32], _) = match which % 3 {
+        0 => (&[1], vec![Layer::Linear { outputs: 2 }]),
+        1 => (&[2], vec![Layer::LayerNorm { epsilon: 1e-5 }, Layer::Linear { outputs: 2 }]),
+        _ => (
+            &[1, 2, 2],
+            vec![
+                Layer::Conv2d { channels: 1, kernel: 2, stride: 1, padding: 0 },
+                Layer::Flatten,
+                Layer::Linear { outputs: 2 },
+            ],
+        ),
+    };
+    ModelSpec::new(input, layers, Loss::SoftmaxCrossEntropy).expect("a small model")
+}

@@ -1,0 +1,27 @@
+//! The decoders of both directions: what decodes is within every bound, so it
+//! encodes and decodes to the same message.
+
+use bytes::Bytes;
+use fedra_protocol::limits::MAX_MESSAGE_BYTES;
+use fedra_protocol::{ClientMessage, ServerMessage};
+
+/// One WebSocket message as the aggregator gets it.
+pub fn client_message(data: &[u8]) {
+    if let Ok(message) = ClientMessage::decode(Bytes::copy_from_slice(data)) {
+        let encoded = message.encode();
+        assert!(encoded.len() <= MAX_MESSAGE_BYTES, "a message that could not be sent");
+        assert_eq!(ClientMessage::decode(encoded), Ok(message));
+    }
+}
+
+/// One WebSocket message as a client gets it.
+pub fn server_message(data: &[u8]) {
+    match ServerMessage::decode(Bytes::copy_from_slice(data)) {
+        Ok(message) => {
+            let encoded = message.encode();
+            assert!(encoded.len() <= MAX_MESSAGE_BYTES, "a message that could not be sent");
+            assert_eq!(ServerMessage::decode(encoded), Ok(message));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}

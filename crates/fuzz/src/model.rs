@@ -1,0 +1,22 @@
+//! A model specification as JSON, as it stands in a model file and comes from
+//! the HTTP API.
+
+use fedra_protocol::limits::MAX_PARAMETERS;
+use fedra_protocol::{ModelSpec, TensorInfo};
+
+/// JSON that may be a model specification.
+pub fn model_spec(data: &[u8]) {
+    let Ok(spec) = serde_json::from_slice::<ModelSpec>(data) else { return };
+    let parameters = spec.parameters();
+    assert!((1..=MAX_PARAMETERS).contains(&(parameters as u64)));
+    assert_eq!(spec.layout().iter().map(TensorInfo::len).sum::<usize>(), parameters);
+    // Initialisation divides by it, but for the tensors of a norm.
+    let is_norm =
+        |tensor: &TensorInfo| [".gamma", ".beta"].iter().any(|end| tensor.name.ends_with(end));
+    assert!(spec.layout().iter().all(|tensor| tensor.fan_in > 0 || is_norm(tensor)));
+    assert!(spec.fixed_layers() <= spec.layers().len());
+    assert!(spec.output_len() > 0 && !spec.input().is_empty());
+    let json = serde_json::to_vec(&spec).expect("a checked model is plain data");
+    let again: ModelSpec = serde_json::from_slice(&json).expect("what was written can be read");
+    assert_eq!(again, spec);
+}

@@ -1,0 +1,74 @@
+//! Plain updates: checked, then folded in any order.
+
+use arbitrary::{Result, Unstructured};
+use fedra_aggregation::{CheckedUpdate, FixedPointSum, MAX_MAGNITUDE, MAX_TOTAL_WEIGHT};
+
+/// Updates and weights: [parameters, (weight, bytes)...].
+pub fn update(data: &[u8]) {
+    // Bytes that are too short for a case are none.
+    let _ = several(&mut Unstructured::new(data));
+}
+
+fn several(input: &mut Unstructured<'_>) -> Result<()> {
+    let parameters: usize = input.int_in_range(0..=40)?;
+    let mut taken = Vec::new();
+    let mut sum = FixedPointSum::new(parameters);
+    while !input.is_empty() {
+        let weight = weight(input)?;
+        // Mostly the right length.
+        let length = match input.int_in_range(0..=7)? {
+            0 => input.int_in_range(0..=200)?,
+            _ => 4 * parameters,
+        };
+        let bytes = input.bytes(length.min(input.len()))?;
+        let Some(update) = checked(bytes, parameters) else { continue };
+        let before = sum.clone();
+        match sum.fold(&update, weight) {
+            Ok(()) => taken.push((update, weight)),
+            Err(_) => assert_eq!(sum, before, "a refused update leaves no trace"),
+        }
+    }
+    order_does_not_matter(&taken, &sum);
+    Ok(())
+}
+
+fn weight(input: &mut Unstructured<'_>) -> Result<u64> {
+    Ok(match input.int_in_range(0..=3)? {
+        0 => input.arbitrary()?,
+        1 => MAX_TOTAL_WEIGHT - input.arbitrary::<u8>()? as u64,
+        _ => input.arbitrary::<u8>()?.into(),
+    })
+}
+
+fn checked(bytes: &[u8], parameters: usize) -> Option<CheckedUpdate<&[u8]>> {
+    let values: Vec<f32> =
+        bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+    // NaN is in no range.
+    let sound = bytes.len() == 4 * parameters
+        && values.iter().all(|value| (-MAX_MAGNITUDE..=MAX_MAGNITUDE).contains(value));
+    let update = CheckedUpdate::parse(bytes, parameters);
+    assert_eq!(update.is_ok(), sound, "{values:?}");
+    update.ok()
+}
+
+fn order_does_not_matter(taken: &[(CheckedUpdate<&[u8]>, u64)], sum: &FixedPointSum) {
+    let fold = |updates: &mut dyn Iterator<Item = &(CheckedUpdate<&[u8]>, u64)>| {
+        let mut sum = FixedPointSum::new(sum.len());
+        for (update, weight) in updates {
+            sum.fold(update, *weight).expect("it was folded before, and the total is the same");
+        }
+        sum
+    };
+    assert_eq!(fold(&mut taken.iter().rev()), *sum);
+    let (first, second) = taken.split_at(taken.len() / 2);
+    let mut merged = fold(&mut second.iter());
+    merged.merge(&fold(&mut first.iter())).expect("the total is the same");
+    assert_eq!(merged, *sum);
+    let Some(mean) = sum.mean() else { return assert!(taken.is_empty()) };
+    for (index, mean) in mean.iter().enumerate() {
+        let terms = taken.iter().map(|(update, w)| f64::from(update.to_vec()[index]) * *w as f64);
+        let exact = terms.sum::<f64>() / sum.weight() as f64;
+        // Half a unit of 2^-30, and what the doubles here lose.
+        assert!((mean - exact).abs() < 1e-9, "{mean} for {exact}");
+    }
+}

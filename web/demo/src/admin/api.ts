@@ -1,0 +1,151 @@
+/**
+ * The aggregator's HTTP interface for operators. It holds the token, sends it
+ * in a header to its own origin only, and never puts it into an address.
+ */
+import { ApiError, badAnswer, isRecord, list } from '../json.js';
+import { parseCreated, parseMistakes, parseOperated, parseReport, parseRolledBack, parseStanding, parseStatus } from './report.js';
+import type { Mistake, OperatedTask, ServerStatus, Standing, TaskReport } from './report.js';
+
+export type Operation = 'pause' | 'resume' | 'stop';
+
+/** A server that hangs is as bad as none. */
+const TIMEOUT_MS = 10_000;
+/** A large model takes its time. */
+const EXPORT_TIMEOUT_MS = 600_000;
+
+export type RefusalCode = 'unauthorized' | 'no-admin' | 'unknown-task' | 'mistakes' | 'too-large' | 'busy' | 'refused';
+
+/** The server answered, and its answer is no. */
+export class Refusal extends Error {
+  constructor(
+    readonly code: RefusalCode,
+    /** The server's own sentence, or empty. */
+    message: string,
+    readonly mistakes: readonly Mistake[],
+    /** How long the server wants to be left alone, if it says so. */
+    readonly retryAfterMs: number | undefined,
+  ) {
+    super(message);
+  }
+}
+
+/** Where the HTTP interface begins, without a trailing slash: beside the page's folder. */
+export function baseOf(address: string): string {
+  const { origin, pathname } = new URL(address);
+  return origin + pathname.replace(/\/admin(\/(index\.html)?)?$/, '').replace(/\/$/, '');
+}
+
+/** A token as it can travel in a header; undefined if it cannot be one. */
+export function cleanToken(typed: string): string | undefined {
+  const token = typed.trim();
+  return /^[\x21-\x7e]+$/.test(token) ? token : undefined;
+}
+
+export class AdminApi {
+  readonly #base: string;
+  #token: string | undefined;
+
+  constructor(base: string) {
+    this.#base = base;
+  }
+
+  /** From now on, what operators may do is asked for with this token. */
+  authorize(token: string | undefined): void {
+    this.#token = token;
+  }
+
+  async tasks(): Promise<readonly TaskReport[]> {
+    return list(await this.#json('/v1/tasks'), 'tasks').map(parseReport);
+  }
+
+  async task(id: string): Promise<TaskReport> {
+    return parseReport(await this.#json(`/v1/tasks/${encodeURIComponent(id)}`));
+  }
+
+  async status(): Promise<ServerStatus> {
+    return parseStatus(await this.#json('/v1/admin/status'));
+  }
+
+  async operated(id: string): Promise<OperatedTask> {
+    return parseOperated(await this.#json(own(id)));
+  }
+
+  async operate(id: string, operation: Operation): Promise<Standing> {
+    return parseStanding(await this.#json(own(id, operation), { method: 'POST' }));
+  }
+
+  /** Resolves to the round that has the old model now. */
+  async rollBack(id: string, round: number): Promise<number> {
+    const body = JSON.stringify({ round });
+    return parseRolledBack(await this.#json(own(id, 'rollback'), { method: 'POST', body, headers: { 'content-type': 'application/json' } }));
+  }
+
+  /** Resolves to the new task's name. */
+  async create(toml: string): Promise<string> {
+    return parseCreated(await this.#json('/v1/admin/tasks', { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } }));
+  }
+
+  /** The model after this round, as a safetensors file. */
+  async model(id: string, round: number): Promise<Blob> {
+    const response = await this.#send(`${own(id, 'export')}?round=${round}`, {}, EXPORT_TIMEOUT_MS);
+    try {
+      return await response.blob();
+    } catch {
+      throw new ApiError('no-server', 'The download broke off.');
+    }
+  }
+
+  async #json(path: string, request: RequestInit = {}): Promise<unknown> {
+    const response = await this.#send(path, request, TIMEOUT_MS);
+    try {
+      return await response.json();
+    } catch (error) {
+      throw error instanceof SyntaxError ? badAnswer('JSON') : new ApiError('no-server', 'The answer broke off.');
+    }
+  }
+
+  async #send(path: string, request: RequestInit, timeout: number): Promise<Response> {
+    const headers = new Headers(request.headers);
+    if (path.startsWith('/v1/admin/') && this.#token !== undefined) headers.set('authorization', `Bearer ${this.#token}`);
+    const safe: RequestInit = { cache: 'no-store', credentials: 'omit', redirect: 'error', referrerPolicy: 'no-referrer' };
+    let response: Response;
+    try {
+      response = await fetch(this.#base + path, { ...request, ...safe, headers, signal: AbortSignal.timeout(timeout) });
+    } catch {
+      throw new ApiError('no-server', `Nobody answers at ${this.#base}.`);
+    }
+    if (!response.ok) throw await refusal(path, response);
+    return response;
+  }
+}
+
+/** The operator's address of a task. */
+function own(id: string, what?: string): string {
+  return `/v1/admin/tasks/${encodeURIComponent(id)}${what === undefined ? '' : `/${what}`}`;
+}
+
+async function refusal(path: string, response: Response): Promise<Refusal> {
+  // A proxy in between may answer with something else than problem details.
+  const problem: unknown = await response.json().catch(() => undefined);
+  const detail = isRecord(problem) && typeof problem['detail'] === 'string' ? problem['detail'] : '';
+  const seconds = Number(response.headers.get('retry-after') ?? NaN);
+  return new Refusal(codeOf(path, response.status), detail, parseMistakes(problem), seconds >= 0 ? seconds * 1000 : undefined);
+}
+
+function codeOf(path: string, status: number): RefusalCode {
+  switch (status) {
+    case 401:
+      return 'unauthorized';
+    case 404:
+      return path === '/v1/admin/status' || path === '/v1/admin/tasks' ? 'no-admin' : 'unknown-task';
+    case 413:
+      return 'too-large';
+    case 422:
+      return 'mistakes';
+    case 429:
+    case 503:
+      return 'busy';
+    default:
+      return 'refused';
+  }
+}

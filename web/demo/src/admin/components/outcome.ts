@@ -1,0 +1,28 @@
+/** What became of the operator's last order. */
+import { html, nothing } from 'lit';
+import type { TemplateResult } from 'lit';
+import type { Action, DeskState } from '../state.js';
+import { failureWords } from '../words.js';
+
+/** Only of these orders: each kind is told where it was given. */
+export function outcome({ failure, notice }: DeskState, actions: readonly Action[]): TemplateResult {
+  const told = failure && actions.includes(failure.action) ? failure : undefined;
+  const { title, text } = told ? failureWords(told) : { title: '', text: '' };
+  const mistakes = told?.mistakes ?? [];
+  return html`
+    <div role="alert">
+      ${told
+        ? html`<div class="message problem" data-code=${told.code}>
+            <strong>${title}</strong>
+            <p>${text}</p>
+            ${mistakes.length > 0
+              ? html`<ul class="mistakes">
+                  ${mistakes.map(({ path, problem }) => html`<li>${path === '' ? nothing : html`<code>${path}</code> `}${problem}</li>`)}
+                </ul>`
+              : nothing}
+          </div>`
+        : nothing}
+    </div>
+    <div role="status">${notice === undefined ? nothing : html`<div class="message notice"><p>${notice}</p></div>`}</div>
+  `;
+}

@@ -1,0 +1,106 @@
+/** One task: how it stands, its round, what it has learned, what it costs. */
+import { html, nothing } from 'lit';
+import type { TemplateResult } from 'lit';
+import { gauge } from '../../components/gauge.js';
+import { limit, oneIn, policyLabel } from '../../privacy-words.js';
+import { bytes, roundSteps, whole } from '../../words.js';
+import type { Desk } from '../desk.js';
+import type { OperatedTask, TaskReport } from '../report.js';
+import { standOf } from '../state.js';
+import type { DeskState } from '../state.js';
+import { STANDS, phaseSentence, standSentence } from '../words.js';
+import { funnel } from './funnel.js';
+import './operate.js';
+import { decisionsTable, roundsTable } from './tables.js';
+
+export function taskView(task: TaskReport, state: DeskState, desk: Desk | undefined, signIn: () => void): TemplateResult {
+  const { operated } = state;
+  const stand = standOf(task, operated?.standing);
+  return html`
+    <header class="title">
+      <h1 id="title">${task.title}</h1>
+      <span class="stand" id="stand" data-stand=${stand}>${STANDS[stand]}</span>
+      <p class="of"><code>${task.id}</code>${sizeWords(task)} ${policyLabel(task.privacy?.policy)}.</p>
+      <fedra-operate .state=${state} .desk=${desk} @sign-in=${signIn}></fedra-operate>
+    </header>
+    ${round(task, standSentence(stand))} ${charts(task)} ${privacy(task)}
+    <section aria-labelledby="rounds">
+      <h2 id="rounds">Rounds</h2>
+      ${roundsTable(task.history, operated?.cohorts)}
+    </section>
+    ${operated ? confidential(operated) : nothing}
+  `;
+}
+
+function sizeWords({ parameters, modelBytes }: TaskReport): string {
+  return parameters === undefined ? ` · ${bytes(modelBytes)}.` : ` · ${whole(parameters)} numbers, ${bytes(modelBytes)}.`;
+}
+
+/** The round that is being made. */
+function round(task: TaskReport, stand: string | undefined): TemplateResult {
+  const finished = task.phase === 'finished';
+  const total = task.roundsTotal === undefined ? '' : `of ${whole(task.roundsTotal)}`;
+  const attempt = task.attempt > 0 && !finished ? `attempt ${whole(task.attempt + 1)}` : '';
+  return html`<section class="now" aria-labelledby="now">
+    <div>
+      <h2 id="now">${finished ? 'Rounds done' : 'Round'}</h2>
+      <p class="figure" id="round">${whole(finished ? task.round : task.round + 1)}</p>
+      <p class="of">${[total, attempt].filter((part) => part !== '').join(', ') || '\u00a0'}</p>
+    </div>
+    <div class="course">
+      <ol class="steps" aria-label="Steps of a round">
+        ${roundSteps(task, task.privacy?.policy === 'distributed').map(({ name, when }) => html`<li data-when=${when} aria-current=${when === 'now' ? 'step' : nothing}>${name}</li>`)}
+      </ol>
+      <p class="phase" id="phase">${stand === undefined ? nothing : html`<strong>${stand}</strong> `}${phaseSentence(task)}</p>
+      ${funnel(task)}
+    </div>
+  </section>`;
+}
+
+function charts({ history, initial }: TaskReport): TemplateResult {
+  const judged = initial ? [initial] : history;
+  return html`<section class="grid" aria-label="Over the rounds">
+    <fedra-line-chart newest kind="accuracy" .points=${judged}></fedra-line-chart>
+    <fedra-line-chart newest kind="loss" .points=${judged}></fedra-line-chart>
+    <fedra-line-chart newest kind="seconds" .points=${history}></fedra-line-chart>
+    <fedra-line-chart newest kind="bytes" .points=${history}></fedra-line-chart>
+  </section>`;
+}
+
+function privacy({ privacy: terms, spending }: TaskReport): TemplateResult | typeof nothing {
+  if (!terms || !spending) return nothing;
+  const { spentEpsilon: value, epsilon: most } = terms;
+  const note = spending.countsSubjects ? 'Of the subject that took part most.' : 'Every round counts against everybody.';
+  return html`<section class="budget" aria-labelledby="budget">
+    <h2 id="budget">Privacy budget</h2>
+    ${gauge({ id: 'epsilon', name: 'Spent', value, next: undefined, most, note })}
+    <dl class="facts">
+      ${fact('Debits', whole(spending.debits), spending.countsSubjects ? `Of ${whole(spending.subjects)} subjects.` : 'Attempts that asked for noised updates.')}
+      ${fact('Noise', `${limit(terms.noiseMultiplier)} ×`, 'In units of what one client can change at most.')}
+      ${fact('In every sum', `at least ${whole(terms.minimumSurvivors)}`, terms.colluders > 0 ? `Of them ${whole(terms.colluders)} may collude.` : 'With fewer a round is thrown away.')}
+      ${fact('Chance left out', oneIn(terms.delta), 'The promise may fail that rarely; its δ (delta).')}
+    </dl>
+  </section>`;
+}
+
+function fact(name: string, value: string, why: string): TemplateResult {
+  return html`<div>
+    <dt>${name}</dt>
+    <dd>${value}</dd>
+    <dd class="why">${why}</dd>
+  </div>`;
+}
+
+/** What only the operator is told. */
+function confidential({ decisions, config }: OperatedTask): TemplateResult {
+  return html`
+    <section aria-labelledby="decisions">
+      <h2 id="decisions">Decisions</h2>
+      ${decisionsTable(decisions)}
+    </section>
+    <section aria-labelledby="config">
+      <h2 id="config">Configuration</h2>
+      <p class="settings">${config}</p>
+    </section>
+  `;
+}

@@ -1,0 +1,230 @@
+/**
+ * The operator's session: looks at the aggregator every other second while the
+ * tab can be seen, holds the token, and does what the operator asks for. It
+ * must not touch the DOM beyond document.visibilityState.
+ */
+import { Refusal, cleanToken } from './api.js';
+import type { AdminApi, Operation } from './api.js';
+import type { TaskReport } from './report.js';
+import { INITIAL, problemOf, withList, withSeen, withView, withoutAccess } from './state.js';
+import type { Action, DeskState, Problem, Seen, View } from './state.js';
+import { doneWords, savedWords } from './words.js';
+
+const POLL_MS = 2000;
+/** The whole list has every task's history in it, so it is read less often. */
+const LIST_EVERY = 5;
+/** Where the token is kept, if the operator asks for it. */
+const KEPT = 'fedra:operator-token';
+
+/** Dispatches `change` after the state changed. */
+export class Desk extends EventTarget {
+  readonly #api: AdminApi;
+  #state: DeskState = INITIAL;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** A look that began before something was done, or seen, is out of date. */
+  #epoch = 0;
+  #looks = 0;
+
+  constructor(api: AdminApi) {
+    super();
+    this.#api = api;
+  }
+
+  get state(): DeskState {
+    return this.#state;
+  }
+
+  /** Looks at the server from now on. */
+  open(view: View): void {
+    this.#set(withView(this.#state, view));
+    document.addEventListener('visibilitychange', this.#onVisibility);
+    const token = kept();
+    if (token === undefined) void this.#look();
+    else void this.signIn(token, true);
+  }
+
+  close(): void {
+    document.removeEventListener('visibilitychange', this.#onVisibility);
+    this.#rest();
+  }
+
+  show(view: View): void {
+    this.#set(withView(this.#state, view));
+    void this.#look();
+  }
+
+  /** Tries the token. With `keep` it is kept until the tab is closed, otherwise only in memory. */
+  async signIn(typed: string, keep: boolean): Promise<void> {
+    const token = cleanToken(typed);
+    if (token === undefined) {
+      this.#set({ ...this.#state, refused: { code: 'bad-token', message: '', mistakes: [] } });
+      return;
+    }
+    this.#set({ ...this.#state, access: 'checking', refused: undefined });
+    this.#api.authorize(token);
+    try {
+      const status = await this.#api.status();
+      if (keep) keepToken(token);
+      this.#set({ ...this.#state, access: 'operator', status });
+    } catch (error) {
+      const problem = problemOf(error);
+      // No answer says nothing about a token that was kept because it was good.
+      if (lost(problem)) this.#lose(problem);
+      else this.#leave(problem);
+    }
+    void this.#look();
+  }
+
+  signOut(): void {
+    forgetToken();
+    this.#leave(undefined);
+    void this.#look();
+  }
+
+  /** The operator has read why the token was refused. */
+  dismiss(): void {
+    if (this.#state.refused) this.#set({ ...this.#state, refused: undefined });
+  }
+
+  operate(operation: Operation): Promise<boolean> {
+    return this.#act(operation, async ({ id, phase }) => doneWords(await this.#api.operate(id, operation), phase));
+  }
+
+  rollBack(round: number): Promise<boolean> {
+    return this.#act('roll-back', async ({ id }) => `Round ${await this.#api.rollBack(id, round)} has the model of round ${round} now.`);
+  }
+
+  /** Downloads the model after this round, and gives it to `save` with a file name. */
+  exportModel(round: number, save: (model: Blob, name: string) => void): Promise<boolean> {
+    return this.#act('export', async ({ id }) => {
+      const model = await this.#api.model(id, round);
+      const name = `${id}-${round}.safetensors`;
+      save(model, name);
+      return savedWords(name, model.size);
+    });
+  }
+
+  /** Resolves to the new task's name; undefined if the server has something against it. */
+  async create(toml: string): Promise<string | undefined> {
+    let made: string | undefined;
+    const done = await this.#do('create', async () => {
+      made = await this.#api.create(toml);
+      this.#looks = 0;
+      return `The task “${made}” is there.`;
+    });
+    return done ? made : undefined;
+  }
+
+  #act(action: Action, work: (task: TaskReport) => Promise<string>): Promise<boolean> {
+    const { task } = this.#state;
+    return task ? this.#do(action, () => work(task)) : Promise.resolve(false);
+  }
+
+  /** One thing at a time; what was seen before it is forgotten after it. */
+  async #do(action: Action, work: () => Promise<string>): Promise<boolean> {
+    if (this.#state.busy !== undefined) return false;
+    const { view } = this.#state;
+    this.#set({ ...this.#state, busy: action, failure: undefined, notice: undefined });
+    let done = false;
+    try {
+      const notice = await work();
+      done = true;
+      this.#set({ ...this.#state, busy: undefined, notice });
+    } catch (error) {
+      const problem = problemOf(error);
+      if (lost(problem)) this.#lose(problem);
+      // Somebody who looks at another task would take it for that one's.
+      else this.#set({ ...this.#state, busy: undefined, ...(view === this.#state.view ? { failure: { ...problem, action } } : {}) });
+    }
+    await this.#look();
+    return done;
+  }
+
+  #lose(problem: Problem): void {
+    forgetToken();
+    this.#leave(problem);
+  }
+
+  /** Forgets the token here, and all that it had shown. */
+  #leave(problem: Problem | undefined): void {
+    this.#api.authorize(undefined);
+    this.#set(withoutAccess(this.#state, problem));
+  }
+
+  readonly #onVisibility = (): void => {
+    if (document.visibilityState === 'visible') void this.#look();
+    else this.#rest();
+  };
+
+  #rest(): void {
+    clearTimeout(this.#timer);
+    this.#epoch += 1;
+  }
+
+  /** One look at the server, and another one soon. */
+  async #look(): Promise<void> {
+    this.#rest();
+    const epoch = this.#epoch;
+    let wait = POLL_MS;
+    try {
+      const seen = await this.#see(epoch);
+      if (epoch !== this.#epoch) return;
+      this.#looks += 1;
+      this.#set(withSeen(this.#state, seen));
+    } catch (error) {
+      if (epoch !== this.#epoch) return;
+      const problem = problemOf(error);
+      if (lost(problem)) this.#lose(problem);
+      else this.#set({ ...this.#state, problem });
+      if (error instanceof Refusal) wait = Math.max(wait, error.retryAfterMs ?? 0);
+    }
+    if (document.visibilityState === 'visible') this.#timer = setTimeout(() => void this.#look(), wait);
+  }
+
+  async #see(epoch: number): Promise<Seen> {
+    const { view, access } = this.#state;
+    const operator = access === 'operator';
+    const listed = this.#state.tasks === undefined || this.#looks % LIST_EVERY === 0 ? await this.#api.tasks() : undefined;
+    // The list is of use even if what is looked at is not in it.
+    if (listed && epoch === this.#epoch) this.#set(withList(this.#state, listed));
+    const status = operator ? await this.#api.status() : undefined;
+    const id = view.name === 'task' ? (view.id ?? this.#state.tasks?.[0]?.id) : undefined;
+    const operated = operator && id !== undefined ? await this.#api.operated(id) : undefined;
+    const task = operator || id === undefined ? undefined : (listed?.find((one) => one.id === id) ?? (await this.#api.task(id)));
+    return { ...(status && { status }), ...(operated && { operated }), ...(task && { task }) };
+  }
+
+  #set(state: DeskState): void {
+    this.#state = state;
+    this.dispatchEvent(new Event('change'));
+  }
+}
+
+/** Whether the server no longer takes the token. */
+function lost({ code }: Problem): boolean {
+  return code === 'unauthorized' || code === 'no-admin';
+}
+
+function kept(): string | undefined {
+  try {
+    return sessionStorage.getItem(KEPT) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function keepToken(token: string): void {
+  try {
+    sessionStorage.setItem(KEPT, token);
+  } catch {
+    // A browser that keeps nothing asks again after a reload.
+  }
+}
+
+function forgetToken(): void {
+  try {
+    sessionStorage.removeItem(KEPT);
+  } catch {
+    // Then there is nothing to forget either.
+  }
+}

@@ -1,0 +1,257 @@
+/** What the aggregator tells of its tasks and of itself, read from JSON. Pure. */
+import { parseTask } from '../api.js';
+import type { HistoryPoint, TaskInfo } from '../api.js';
+import { badAnswer, isRecord, list, number, optional, record, text, word } from '../json.js';
+
+export const PHASES = ['selecting', 'collecting', 'sharing', 'masking', 'unmasking', 'finalizing', 'finished', 'paused'] as const;
+export type Phase = (typeof PHASES)[number];
+
+const STANDINGS = ['running', 'paused', 'stopped'] as const;
+/** What the operator wants of a task. */
+export type Standing = (typeof STANDINGS)[number];
+
+/** One completed round. */
+export interface RoundReport extends HistoryPoint {
+  /** Accepted updates. */
+  readonly reports: number;
+  /** From the invitation to the last update. */
+  readonly seconds: number;
+  /** What came and went since the round before. */
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+/** Who takes part in the round that is being made. */
+export interface Cohort {
+  readonly invited: number;
+  readonly reported: number;
+  /** Invited, but left, declined or was refused. */
+  readonly left: number;
+  readonly reportGoal: number;
+}
+
+/** What a privacy budget has paid for, beside what every visitor is told. */
+export interface Spending {
+  readonly debits: number;
+  readonly subjects: number;
+  readonly countsSubjects: boolean;
+}
+
+/** `GET /v1/tasks/{id}`: what everybody may know of a task. */
+export interface TaskReport extends TaskInfo {
+  readonly phase: Phase;
+  /** Of the round that is being made; 0 is the first. */
+  readonly attempt: number;
+  /** Until the phase ends at the latest, where it has a deadline. */
+  readonly secondsLeft: number | undefined;
+  readonly cohort: Cohort;
+  readonly modelBytes: number;
+  readonly spending: Spending | null;
+  readonly history: readonly RoundReport[];
+  /** The evaluated model before the first round. */
+  readonly initial: HistoryPoint | undefined;
+}
+
+export interface Decision {
+  readonly unixSeconds: number;
+  readonly action: string;
+  /** Of a roll-back: the round whose model came back, and as which round. */
+  readonly to: number | undefined;
+  readonly round: number | undefined;
+}
+
+/** Who was asked for a completed round. */
+export interface PastCohort {
+  readonly round: number;
+  /** 0 is the first. */
+  readonly attempt: number;
+  readonly invited: number;
+  /** The round whose model it took over, where the operator rolled back. */
+  readonly restored: number | undefined;
+}
+
+/** `GET /v1/admin/tasks/{id}`: what the operator may know of a task. */
+export interface OperatedTask extends TaskReport {
+  readonly standing: Standing;
+  /** Rounds whose model is kept. */
+  readonly checkpoints: readonly number[];
+  readonly decisions: readonly Decision[];
+  /** By round, the last ones only. */
+  readonly cohorts: ReadonlyMap<number, PastCohort>;
+  /** A few lines for a person. */
+  readonly config: string;
+}
+
+/** A task in the list of `GET /v1/admin/status`. */
+export interface TaskStatus {
+  readonly id: string;
+  readonly standing: Standing;
+  readonly phase: Phase;
+  /** Completed rounds. */
+  readonly round: number;
+  readonly clients: number;
+  readonly cohort: number;
+  readonly reported: number;
+  readonly left: number;
+}
+
+/** `GET /v1/admin/status`. */
+export interface ServerStatus {
+  readonly version: string;
+  /** It is about to stop. */
+  readonly draining: boolean;
+  readonly uptimeSeconds: number;
+  /** Where the server can tell. */
+  readonly memoryBytes: number | undefined;
+  readonly connections: number;
+  /** Clients that are checked in. */
+  readonly sessions: number;
+  /** Of updates that are on their way, and how many there may be. */
+  readonly uploadBytes: number;
+  readonly uploadBudget: number;
+  readonly tasks: readonly TaskStatus[];
+}
+
+/** A mistake in a task's config: where, and what to do about it. */
+export interface Mistake {
+  readonly path: string;
+  readonly problem: string;
+}
+
+export function parseReport(answer: unknown): TaskReport {
+  const task = record(answer);
+  const { history, ...info } = parseTask(task);
+  const rounds = list(task['history'], 'history').map(roundReport);
+  const model = record(task['model']);
+  return {
+    ...info,
+    phase: word(task['phase'], PHASES, 'phase'),
+    attempt: number(task['attempt'], 'attempt'),
+    secondsLeft: optional(task['seconds_left']),
+    cohort: cohort(task['cohort']),
+    modelBytes: number(model['bytes'], 'model.bytes'),
+    spending: spending(task['privacy']),
+    history: rounds,
+    initial: rounds.length === 0 ? history[0] : undefined,
+  };
+}
+
+function roundReport(entry: unknown): RoundReport {
+  const round = record(entry);
+  return {
+    round: number(round['round'], 'round'),
+    accuracy: optional(round['accuracy']) ?? null,
+    loss: optional(round['loss']) ?? null,
+    reports: number(round['reports'], 'reports'),
+    seconds: number(round['seconds'], 'seconds'),
+    bytesUp: number(round['bytes_up'], 'bytes_up'),
+    bytesDown: number(round['bytes_down'], 'bytes_down'),
+  };
+}
+
+function cohort(value: unknown): Cohort {
+  const numbers = record(value);
+  return {
+    invited: number(numbers['invited'], 'cohort.invited'),
+    reported: number(numbers['reported'], 'cohort.reported'),
+    left: number(numbers['left'], 'cohort.left'),
+    reportGoal: number(numbers['report_goal'], 'cohort.report_goal'),
+  };
+}
+
+function spending(value: unknown): Spending | null {
+  if (value == null) return null;
+  const privacy = record(value);
+  return {
+    debits: number(privacy['debits'], 'privacy.debits'),
+    subjects: number(privacy['subjects'], 'privacy.subjects'),
+    countsSubjects: privacy['counts_subjects'] === true,
+  };
+}
+
+export function parseOperated(answer: unknown): OperatedTask {
+  const task = record(answer);
+  return {
+    ...parseReport(task),
+    standing: parseStanding(task),
+    checkpoints: list(task['checkpoints'], 'checkpoints').map((round) => number(round, 'checkpoints')),
+    decisions: list(task['decisions'], 'decisions').map(decision),
+    cohorts: new Map(list(task['rounds'], 'rounds').map(pastCohort).map((past) => [past.round, past])),
+    config: text(task['config'], 'config'),
+  };
+}
+
+export function parseStanding(answer: unknown): Standing {
+  return word(record(answer)['standing'], STANDINGS, 'standing');
+}
+
+function decision(entry: unknown): Decision {
+  const made = record(entry);
+  return {
+    unixSeconds: number(made['unix_seconds'], 'unix_seconds'),
+    action: text(made['action'], 'action'),
+    to: optional(made['to']),
+    round: optional(made['round']),
+  };
+}
+
+function pastCohort(entry: unknown): PastCohort {
+  const past = record(entry);
+  return {
+    round: number(past['round'], 'rounds.round'),
+    attempt: number(past['attempt'], 'rounds.attempt'),
+    invited: number(past['cohort'], 'rounds.cohort'),
+    restored: optional(past['restored']),
+  };
+}
+
+export function parseStatus(answer: unknown): ServerStatus {
+  const status = record(answer);
+  return {
+    version: text(status['version'], 'version'),
+    draining: status['draining'] === true,
+    uptimeSeconds: number(status['uptime_seconds'], 'uptime_seconds'),
+    memoryBytes: optional(status['memory_bytes']),
+    connections: number(status['connections'], 'connections'),
+    sessions: number(status['sessions'], 'sessions'),
+    uploadBytes: number(status['upload_bytes_in_flight'], 'upload_bytes_in_flight'),
+    uploadBudget: number(status['upload_budget_bytes'], 'upload_budget_bytes'),
+    tasks: list(status['tasks'], 'tasks').map(taskStatus),
+  };
+}
+
+function taskStatus(entry: unknown): TaskStatus {
+  const task = record(entry);
+  const count = (name: string) => number(task[name], `tasks.${name}`);
+  return {
+    id: text(task['id'], 'tasks.id'),
+    standing: parseStanding(task),
+    phase: word(task['phase'], PHASES, 'phase'),
+    round: count('completed'),
+    clients: count('clients'),
+    cohort: count('cohort'),
+    reported: count('reported'),
+    left: count('left'),
+  };
+}
+
+/** The mistakes in a problem body; none where it has no list of them. */
+export function parseMistakes(problem: unknown): readonly Mistake[] {
+  if (!isRecord(problem) || !Array.isArray(problem['mistakes'])) return [];
+  return problem['mistakes'].map((entry) => {
+    const mistake = record(entry);
+    return { path: text(mistake['path'], 'path'), problem: text(mistake['problem'], 'problem') };
+  });
+}
+
+/** The name of the task that was made. */
+export function parseCreated(answer: unknown): string {
+  return text(record(answer)['id'], 'id');
+}
+
+/** The round that a roll-back made. */
+export function parseRolledBack(answer: unknown): number {
+  const round = number(record(answer)['round'], 'round');
+  if (!Number.isSafeInteger(round)) throw badAnswer('a whole number for round');
+  return round;
+}

@@ -1,0 +1,169 @@
+/** What the operator's page knows, and how answers change it. Pure. */
+import { ApiError } from '../json.js';
+import { Refusal } from './api.js';
+import type { Operation } from './api.js';
+import type { Mistake, OperatedTask, RoundReport, ServerStatus, Standing, TaskReport } from './report.js';
+
+/** What is looked at: a task (without a name the first), the server, or the form for a new task. */
+export type View = { readonly name: 'task'; readonly id: string | undefined } | { readonly name: 'server' } | { readonly name: 'new' };
+
+export type Action = Operation | 'roll-back' | 'export' | 'create';
+
+/** Something that went wrong. */
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly mistakes: readonly Mistake[];
+}
+
+export interface DeskState {
+  readonly view: View;
+  readonly access: 'visitor' | 'checking' | 'operator';
+  /** Undefined until the server has answered. */
+  readonly tasks: readonly TaskReport[] | undefined;
+  /** The task that is looked at. */
+  readonly task: TaskReport | undefined;
+  /** The same with what only the operator is told. */
+  readonly operated: OperatedTask | undefined;
+  readonly status: ServerStatus | undefined;
+  /** Why what is shown may be old. */
+  readonly problem: Problem | undefined;
+  /** Why the operator is not, or no longer, let in. */
+  readonly refused: Problem | undefined;
+  /** The last thing the operator did, under way or failed or done. */
+  readonly busy: Action | undefined;
+  readonly failure: (Problem & { readonly action: Action }) | undefined;
+  readonly notice: string | undefined;
+}
+
+export const INITIAL: DeskState = {
+  view: { name: 'task', id: undefined },
+  access: 'visitor',
+  tasks: undefined,
+  task: undefined,
+  operated: undefined,
+  status: undefined,
+  problem: undefined,
+  refused: undefined,
+  busy: undefined,
+  failure: undefined,
+  notice: undefined,
+};
+
+/** What one look at the server brought; what is absent was not asked for. */
+export interface Seen {
+  readonly task?: TaskReport;
+  readonly operated?: OperatedTask;
+  readonly status?: ServerStatus;
+}
+
+export function withList(state: DeskState, tasks: readonly TaskReport[]): DeskState {
+  return { ...state, tasks };
+}
+
+export function withSeen(state: DeskState, seen: Seen): DeskState {
+  const operated = seen.operated && steady(seen.operated, state.task);
+  const task = operated ?? (seen.task && steady(seen.task, state.task));
+  return {
+    ...state,
+    task: task ?? state.task,
+    operated: operated ?? (task ? undefined : state.operated),
+    status: seen.status ?? state.status,
+    problem: undefined,
+  };
+}
+
+/** Keeps the old history where nothing in it has changed: a chart is drawn anew only for news. */
+function steady<Report extends TaskReport>(report: Report, before: TaskReport | undefined): Report {
+  if (before?.id !== report.id || !sameRounds(before.history, report.history)) return report;
+  return { ...report, history: before.history };
+}
+
+function sameRounds(before: readonly RoundReport[], now: readonly RoundReport[]): boolean {
+  const same = (a: RoundReport, b: RoundReport | undefined) => a.round === b?.round && a.accuracy === b.accuracy && a.loss === b.loss;
+  return before.length === now.length && before.every((round, index) => same(round, now[index]));
+}
+
+/** Another view; what was said about the last one goes. */
+export function withView(state: DeskState, view: View): DeskState {
+  const id = view.name === 'task' ? (view.id ?? state.tasks?.[0]?.id) : undefined;
+  const stays = id !== undefined && state.task?.id === id;
+  return {
+    ...state,
+    view,
+    task: stays ? state.task : state.tasks?.find((task) => task.id === id),
+    operated: stays ? state.operated : undefined,
+    problem: state.problem?.code === 'unknown-task' ? undefined : state.problem,
+    failure: undefined,
+    notice: undefined,
+  };
+}
+
+/** Without what only the operator is told. */
+export function withoutAccess(state: DeskState, refused: Problem | undefined): DeskState {
+  return { ...state, access: 'visitor', operated: undefined, status: undefined, busy: undefined, failure: undefined, notice: undefined, refused };
+}
+
+export function problemOf(error: unknown): Problem {
+  if (error instanceof Refusal) return { code: error.code, message: error.message, mistakes: error.mistakes };
+  const message = error instanceof Error ? error.message : String(error);
+  return { code: error instanceof ApiError ? error.code : 'unexpected', message, mistakes: [] };
+}
+
+/** Parses `#/tasks/{id}`, `#/server` and `#/new`; anything else is the first task. */
+export function viewOf(hash: string): View {
+  const [, name, id] = hash.split('/');
+  if (name === 'server' || name === 'new') return { name };
+  if (name !== 'tasks' || !id) return { name: 'task', id: undefined };
+  try {
+    return { name: 'task', id: decodeURIComponent(id) };
+  } catch {
+    return { name: 'task', id };
+  }
+}
+
+export function hashOf(task: string): string {
+  return `#/tasks/${encodeURIComponent(task)}`;
+}
+
+/** How a task stands. `finished`: it has had its last round, or spent its budget. */
+export type Stand = Standing | 'pausing' | 'finished';
+
+export function standOf(task: Pick<TaskReport, 'phase'>, standing: Standing | undefined): Stand {
+  if (standing === 'stopped') return 'stopped';
+  if (task.phase === 'finished') return 'finished';
+  if (task.phase === 'paused') return 'paused';
+  return standing === 'paused' ? 'pausing' : 'running';
+}
+
+/** A task in the list at the side. */
+export interface Entry {
+  readonly id: string;
+  readonly title: string;
+  readonly stand: Stand;
+  readonly round: number;
+}
+
+/** The tasks there are, as new as known. */
+export function entries({ tasks, task, operated, status }: DeskState): readonly Entry[] {
+  return (tasks ?? []).map((listed) => {
+    const known = listed.id === task?.id ? task : listed;
+    const told = status?.tasks.find(({ id }) => id === listed.id);
+    const standing = listed.id === operated?.id ? operated.standing : told?.standing;
+    const newest = told && listed.id !== operated?.id ? told : known;
+    return { id: listed.id, title: listed.title, stand: standOf(newest, standing), round: newest.round };
+  });
+}
+
+/** What the operator can do with the task now. */
+export function possible(operated: OperatedTask): readonly Action[] {
+  const stand = standOf(operated, operated.standing);
+  const always: readonly Action[] = ['export'];
+  if (stand === 'stopped' || stand === 'finished') return always;
+  return [operated.standing === 'paused' ? 'resume' : 'pause', 'roll-back', ...always, 'stop'];
+}
+
+/** Kept rounds that can be rolled back to, newest first: the newest is what there is. */
+export function earlier({ checkpoints, round }: OperatedTask): readonly number[] {
+  return checkpoints.filter((kept) => kept < round).sort((a, b) => b - a);
+}

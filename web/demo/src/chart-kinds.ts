@@ -1,0 +1,101 @@
+/** What can be drawn over rounds: its lines, its words, its scale. Pure. */
+import type { HistoryPoint } from './api.js';
+import { bytes, percent } from './words.js';
+
+export type ChartKind = 'accuracy' | 'loss' | 'seconds' | 'bytes';
+
+/** A round in a chart; what it does not know is not drawn. */
+export interface ChartPoint extends HistoryPoint {
+  readonly seconds?: number;
+  readonly bytesUp?: number;
+  readonly bytesDown?: number;
+}
+
+export interface ChartLine {
+  /** Said beside the chart where there are several. */
+  readonly name: string;
+  readonly ink: 'accent' | 'ink';
+  readonly width: number;
+  readonly filled: boolean;
+  value(point: ChartPoint): number | null;
+}
+
+export interface Chart {
+  readonly title: string;
+  readonly note: string;
+  /** Shown as long as there is no point. */
+  readonly empty: string;
+  readonly lines: readonly ChartLine[];
+  /** A value for a person. */
+  words(value: number): string;
+  /** A value at the axis, where there is little room. */
+  short(value: number): string;
+  range(least: number, most: number): [number, number];
+}
+
+const fromZero = (_least: number, most: number): [number, number] => [0, Math.max(most * 1.15, 0.01)];
+const strong = { ink: 'accent', width: 2.5, filled: true } as const;
+const plain = { ink: 'ink', width: 1.75, filled: false } as const;
+
+export const CHARTS: Record<ChartKind, Chart> = {
+  accuracy: {
+    title: 'Accuracy',
+    note: 'over rounds, on held-out examples',
+    empty: 'The line begins with the first judged round.',
+    lines: [{ name: 'accuracy', ...strong, value: ({ accuracy }) => accuracy }],
+    words: percent,
+    short: (value) => `${+(value * 100).toFixed(1)} %`,
+    range: (least) => [Math.max(0, Math.floor(least * 10 - 0.5) / 10), 1],
+  },
+  loss: {
+    title: 'Loss',
+    note: 'over rounds, on held-out examples',
+    empty: 'The line begins with the first judged round.',
+    lines: [{ name: 'loss', ...plain, value: ({ loss }) => loss }],
+    words: (value) => value.toFixed(3),
+    short: (value) => `${+value.toFixed(3)}`,
+    range: fromZero,
+  },
+  seconds: {
+    title: 'Seconds a round',
+    note: 'from the invitation to the last update',
+    empty: 'The line begins with the first completed round.',
+    lines: [{ name: 'seconds', ...plain, value: ({ seconds }) => seconds ?? null }],
+    words: (value) => `${value.toFixed(1)} s`,
+    short: (value) => `${+value.toFixed(2)} s`,
+    range: fromZero,
+  },
+  bytes: {
+    title: 'Bytes a round',
+    note: 'all clients together',
+    empty: 'The lines begin with the first completed round.',
+    lines: [
+      { name: 'from clients', ...strong, filled: false, value: ({ bytesUp }) => bytesUp ?? null },
+      { name: 'to clients', ...plain, value: ({ bytesDown }) => bytesDown ?? null },
+    ],
+    words: bytes,
+    short: bytes,
+    range: fromZero,
+  },
+};
+
+/** The points that have something to draw. */
+export function drawable(chart: Chart, points: readonly ChartPoint[]): readonly ChartPoint[] {
+  return points.filter((point) => chart.lines.some((line) => line.value(point) !== null));
+}
+
+/** A point's values for a person: “3.2 MB from clients, 4.1 MB to clients”. */
+export function pointWords(chart: Chart, point: ChartPoint): string {
+  const values = chart.lines.map((line) => {
+    const value = line.value(point) ?? 0;
+    return chart.lines.length === 1 ? chart.words(value) : `${chart.words(value)} ${line.name}`;
+  });
+  return values.join(', ');
+}
+
+/** The chart for who cannot see it. */
+export function summary(chart: Chart, points: readonly ChartPoint[]): string {
+  const [first, last] = [points[0], points.at(-1)];
+  if (!first || !last) return `No ${chart.title.toLowerCase()} yet`;
+  return `${chart.title} from ${pointWords(chart, first)} in round ${first.round} to ${pointWords(chart, last)} in round ${last.round}`;
+}
