@@ -140,7 +140,11 @@ fn way_out(intact: &[u64]) -> String {
     }
 }
 
-/// `[3]` is "round 3", `[1, 2, 3, 7]` is "rounds 1 to 3, 7".
+/// So many runs of rounds are listed.
+const LISTED: usize = 6;
+
+/// `[3]` is "round 3", `[1, 2, 3, 7]` is "rounds 1 to 3, 7". Of many, the newest
+/// are listed.
 pub(super) fn rounds(rounds: &[u64]) -> String {
     if rounds.is_empty() {
         return "no round".to_owned();
@@ -151,9 +155,15 @@ pub(super) fn rounds(rounds: &[u64]) -> String {
         [first, .., last] => format!("{first} to {last}"),
         [] => String::new(),
     };
-    let runs: Vec<String> = rounds.chunk_by(|a, b| a + 1 == *b).map(run).collect();
+    let runs: Vec<&[u64]> = rounds.chunk_by(|a, b| a + 1 == *b).collect();
+    let (earlier, listed) = runs.split_at(runs.len().saturating_sub(LISTED));
+    let listed: Vec<String> = listed.iter().copied().map(run).collect();
     let plural = if rounds.len() == 1 { "" } else { "s" };
-    format!("round{plural} {}", runs.join(", "))
+    let earlier = match earlier.iter().copied().map(<[u64]>::len).sum::<usize>() {
+        0 => String::new(),
+        count => format!(" and {count} earlier"),
+    };
+    format!("round{plural} {}{earlier}", listed.join(", "))
 }
 
 #[cfg(test)]
@@ -165,5 +175,7 @@ mod tests {
         assert_eq!(rounds(&[]), "no round");
         assert_eq!(rounds(&[4]), "round 4");
         assert_eq!(rounds(&[0, 1, 5, 6, 7, 9]), "rounds 0, 1, 5 to 7, 9");
+        let many: Vec<u64> = (0..100).step_by(10).chain(100..120).collect();
+        assert_eq!(rounds(&many), "rounds 50, 60, 70, 80, 90, 100 to 119 and 5 earlier");
     }
 }
