@@ -266,6 +266,23 @@ impl AccessConfig {
         section.finish();
         config
     }
+
+    /// Who may take part, in a line.
+    pub(super) fn summary(&self) -> String {
+        let who = match self.tokens {
+            Tokens::Required => {
+                let lifetime = humantime::format_duration(self.max_token_lifetime);
+                format!("with a token that lives {lifetime} at most")
+            }
+            Tokens::None => "anybody".to_owned(),
+        };
+        let most = |count: usize, whence| match count {
+            0 => String::new(),
+            count => format!(", at most {count} at a time{whence}"),
+        };
+        let (all, each) = (self.max_clients, self.max_clients_per_address);
+        format!("  takes part: {who}{}{}\n", most(all, ""), most(each, " from one address"))
+    }
 }
 
 fn tokens(value: &Value) -> Result<Tokens, String> {

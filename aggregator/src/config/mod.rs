@@ -272,8 +272,9 @@ impl Config {
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = format!(
-            "listens on {}, store {}, {} task{}\n",
+            "listens on {}{}, store {}, {} task{}\n",
             self.server.listen,
+            if self.server.tls.is_some() { " with TLS" } else { "" },
             self.server.store.display(),
             self.tasks.len(),
             if self.tasks.len() == 1 { "" } else { "s" },
@@ -286,14 +287,14 @@ impl Config {
 }
 
 impl TaskConfig {
-    /// Two lines on what the task's section says, for a person.
+    /// A few lines on what the task's section says, for a person.
     #[must_use]
     pub fn summary(&self) -> String {
         let plan = &self.plan;
         let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
         format!(
             "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
-             {} reports or after {}, needs {}; {}\n{}",
+             {} reports or after {}, needs {}; {}\n{}{}",
             self.id,
             self.model.parameters(),
             plan.invited,
@@ -303,6 +304,7 @@ impl TaskConfig {
             plan.minimum_reports,
             if self.evaluation.is_some() { "evaluated" } else { "no evaluation" },
             privacy_summary(self),
+            self.access.summary(),
         )
     }
 }

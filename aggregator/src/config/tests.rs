@@ -291,6 +291,10 @@ fn access_is_open_by_default() {
     ))
     .expect("valid");
     assert_eq!(config.server.limits.header_timeout, Duration::from_secs(3));
+    let crowd = "access = { max_clients = 9, max_clients_per_address = 2 }";
+    let summary = Config::from_toml(&format!("{SMALL}{crowd}")).expect("valid").summary();
+    let line = "  takes part: anybody, at most 9 at a time, at most 2 at a time from one address\n";
+    assert!(summary.contains(line), "{summary}");
     let networks: Vec<_> =
         config.server.limits.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
