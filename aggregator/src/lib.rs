@@ -18,12 +18,18 @@ mod platform;
 pub mod round;
 mod server;
 mod session;
-#[cfg(test)]
-mod simulation;
 mod signals;
+#[cfg(any(test, fuzzing))]
+mod simulation;
 pub mod storage;
 mod task;
 
 pub use access::{ClientAddressHeader, FileError, Origin};
 pub use server::{ServeError, run, run_with_store};
 pub use signals::Signals;
+
+/// For `crates/fuzz`, which compiles this crate with `--cfg fuzzing`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::simulation::strangers::strangers;
+}

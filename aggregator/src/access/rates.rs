@@ -113,9 +113,9 @@ impl State {
             self.old = std::mem::take(&mut self.young);
         }
         let old = &mut self.old;
-        self.young.entry(block).or_insert_with(|| {
-            old.remove(&block).unwrap_or_else(|| Bucket::full(rate, now))
-        })
+        self.young
+            .entry(block)
+            .or_insert_with(|| old.remove(&block).unwrap_or_else(|| Bucket::full(rate, now)))
     }
 }
 

@@ -165,10 +165,7 @@ fn signatures_have_to_be_right() {
     // Another key under the same name, and a key that nobody knows.
     site.assert_denied(&Mint::ed25519("k1", 2).token(&good), Reason::BadSignature);
     site.assert_denied(&Mint::ed25519("k3", 1).token(&good), Reason::UnknownKey);
-    site.assert_denied(
-        &public.token_with(&json!({ "kid": null }), &good),
-        Reason::UnknownKey,
-    );
+    site.assert_denied(&public.token_with(&json!({ "kid": null }), &good), Reason::UnknownKey);
     // The public key, which everybody has, taken for a shared secret.
     for secret in [public.public(), public.public_pem().into_bytes()] {
         site.assert_denied(&Mint::hs256("k1", &secret).token(&good), Reason::BadSignature);
@@ -205,7 +202,10 @@ fn without_a_token_there_is_no_way_in_but_to_an_open_task() {
         panic!("let in")
     };
     assert_eq!((denied.reason, denied.retry_after), (Reason::Missing, None));
-    assert_eq!(fedra_protocol::Refusal::from(denied).code, fedra_protocol::RefusalCode::Unauthorized);
+    assert_eq!(
+        fedra_protocol::Refusal::from(denied).code,
+        fedra_protocol::RefusalCode::Unauthorized
+    );
     let open = Site::new("");
     let admitted = open.access.admit(&open.task, None, claimed, address, now()).expect("open");
     assert_eq!(admitted.subject, claimed);

@@ -92,7 +92,8 @@ impl Core {
         ledger: Option<Ledger>,
         now: Time,
     ) -> Self {
-        let TaskView { model, evaluation, privacy, history, progress, .. } = (**view.borrow()).clone();
+        let TaskView { model, evaluation, privacy, history, progress, .. } =
+            (**view.borrow()).clone();
         Self {
             task,
             metrics,

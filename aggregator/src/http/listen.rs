@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 use warp::reply::Response;
 
 use super::headers::Asked;
-use super::stall::Impatient;
 use super::routes;
+use super::stall::Impatient;
 use crate::access::{Denied, Place};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -197,12 +197,8 @@ async fn encrypted<R>(
 }
 
 /// Serves one connection's requests.
-async fn conversation<S, R>(
-    stream: S,
-    connection: Arc<Connection>,
-    routes: R,
-    server: Arc<Server>,
-) where
+async fn conversation<S, R>(stream: S, connection: Arc<Connection>, routes: R, server: Arc<Server>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {

@@ -126,7 +126,7 @@ fn show(server: &Server, id: String) -> Response {
 pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
     let finished = view.progress.phase == RoundPhase::Finished;
     let history = view.history.iter().filter(|record| record.round > 0);
-    let status = task.status(view);
+    let status = task.status(view, task.now());
     TaskJson {
         id: &task.config.id,
         title: &task.config.title,

@@ -71,8 +71,7 @@ pub(crate) fn load(config: &TlsConfig) -> Result<Arc<RustlsConfig>, FileError> {
     })?;
     tls.alpn_protocols = vec![HTTP.to_vec()];
     // Clients that come back do so without the certificate, and without memory here.
-    tls.ticketer =
-        ring::Ticketer::new().map_err(|error| fail(&config.private_key, &error))?;
+    tls.ticketer = ring::Ticketer::new().map_err(|error| fail(&config.private_key, &error))?;
     Ok(Arc::new(tls))
 }
 
@@ -96,6 +95,5 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path)
-        .map_err(|error| FileError { path: path.to_owned(), problem: error.to_string() })
+    fs::read(path).map_err(|error| FileError { path: path.to_owned(), problem: error.to_string() })
 }

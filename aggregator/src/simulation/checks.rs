@@ -93,9 +93,7 @@ impl Checks {
                 self.told_of(&assignment.model, store);
                 self.invited.insert((assignment.round, client));
             }
-            ServerMessage::UpdateOutcome(outcome)
-                if outcome.verdict == UpdateVerdict::Accepted =>
-            {
+            ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
                 self.repeated = !self.accepted.insert((outcome.round, client));
             }
             _ => {}
@@ -190,7 +188,10 @@ impl Checks {
         let times = times_counted(change, record.weight)?;
         let reports: u64 = times.values().sum();
         if reports != u64::from(record.reports) {
-            return Err(format!("{reports} updates are counted, and {} were reported", record.reports));
+            return Err(format!(
+                "{reports} updates are counted, and {} were reported",
+                record.reports
+            ));
         }
         let weight: u64 = times.iter().map(|(c, times)| times * Client::weight(*c)).sum();
         if weight != record.weight {

@@ -9,18 +9,28 @@
 //! one history: it can be replayed.
 //!
 //! `cargo xtask simulate-faults --seed S` replays one.
+//!
+//! Fuzzing has the simulated server alone, with [`strangers`] for clients.
 
+#![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "fuzzing needs a part only"))]
+
+#[cfg(test)]
 mod checks;
+#[cfg(test)]
 mod client;
 mod network;
 mod scenario;
 mod server;
+#[cfg(test)]
 mod store;
+pub(crate) mod strangers;
+#[cfg(test)]
 mod world;
 
 use std::time::{Duration, Instant};
 
 use scenario::{Bug, Scenario};
+#[cfg(test)]
 use world::World;
 
 /// Seeds that the test suite runs, unless it is told otherwise.
@@ -33,6 +43,7 @@ struct Broken {
     trace: String,
 }
 
+#[cfg(test)]
 fn run(seed: u64, bug: Option<Bug>) -> Result<world::Figures, Broken> {
     let scenario = Scenario::of(seed, bug);
     let mut world = World::new(scenario);
@@ -94,6 +105,7 @@ fn one_seed_is_one_history() {
 }
 
 /// The first seed under which a bug is noticed, and what is said of it.
+#[cfg(test)]
 fn first_noticed(bug: Bug) -> Option<Broken> {
     (0..500).find_map(|seed| run(seed, Some(bug)).err())
 }

@@ -89,7 +89,9 @@ fn faults(rng: &mut StdRng) -> Faults {
     // Half of all networks keep the order, as TCP does: then a message is lost
     // only with its connection.
     let wild = rng.random_bool(0.5);
-    let chance = |rng: &mut StdRng, most: f64| if rng.random_bool(0.6) { rng.random_range(0.0..most) } else { 0.0 };
+    let chance = |rng: &mut StdRng, most: f64| {
+        if rng.random_bool(0.6) { rng.random_range(0.0..most) } else { 0.0 }
+    };
     let every = |rng: &mut StdRng, least: u64, most: u64| {
         rng.random_bool(0.6).then(|| Duration::from_millis(rng.random_range(least..most)))
     };
@@ -116,8 +118,7 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     let reports = rng.random_range(1..=minimum);
     let goal = rng.random_range(reports..=cohort);
     let deadline = rng.random_range(2_000..12_000);
-    let shortest =
-        if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
+    let shortest = if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
     let grace = rng.random_range(0..3_000);
     let window = rng.random_range(0..500);
     let waiting = if rng.random_bool(0.2) { "waiting_room = 1\nretry_after = \"2s\"" } else { "" };

@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
 use super::client::Client;
 use super::network::LinkId;
 use super::scenario::Bug;
@@ -37,8 +38,15 @@ const BUDGET_UNITS: usize = 3;
 enum Session {
     Greeting,
     CheckingIn,
-    Joining { connection: Held, joined: oneshot::Receiver<Joined> },
-    Member { connection: Held, conversation: Box<Conversation>, view: watch::Receiver<Arc<TaskView>> },
+    Joining {
+        connection: Held,
+        joined: oneshot::Receiver<Joined>,
+    },
+    Member {
+        connection: Held,
+        conversation: Box<Conversation>,
+        view: watch::Receiver<Arc<TaskView>>,
+    },
 }
 
 /// The server's end of the way between a session and the coordinator.
@@ -190,20 +198,27 @@ impl Server {
             (None, _) => {}
             (Some(session @ Session::Greeting), ClientMessage::Hello(_)) => {
                 *session = Session::CheckingIn;
-                wishes.push(Wish::Send(link, ServerMessage::Welcome(Welcome {
-                    version: PROTOCOL_VERSION,
-                    session_id: "simulated".to_owned(),
-                    heartbeat: HEARTBEAT,
-                    max_chunk_bytes: CHUNK,
-                })));
+                wishes.push(Wish::Send(
+                    link,
+                    ServerMessage::Welcome(Welcome {
+                        version: PROTOCOL_VERSION,
+                        session_id: "simulated".to_owned(),
+                        heartbeat: HEARTBEAT,
+                        max_chunk_bytes: CHUNK,
+                    }),
+                ));
             }
             (Some(Session::CheckingIn), ClientMessage::CheckIn { subject, .. }) => {
                 self.check_in(link, subject, now, rng, wishes);
             }
-            (Some(Session::CheckingIn | Session::Joining { .. }), ClientMessage::Ping { nonce }) => {
+            (
+                Some(Session::CheckingIn | Session::Joining { .. }),
+                ClientMessage::Ping { nonce },
+            ) => {
                 wishes.push(Wish::Send(link, ServerMessage::Pong { nonce }));
             }
             (Some(Session::Member { .. }), message) => {
+                #[cfg(test)]
                 self.fold_again(link, &message, wishes);
                 self.feed(link, Input::Message(message), now, rng, wishes);
             }
@@ -284,9 +299,7 @@ impl Server {
     /// `Some(None)`: the session is to end.
     fn next_input(&mut self, link: LinkId) -> Option<Option<Input>> {
         match self.sessions.get_mut(&link)? {
-            Session::Joining { connection, .. } => {
-                connection.cut.is_cancelled().then_some(None)
-            }
+            Session::Joining { connection, .. } => connection.cut.is_cancelled().then_some(None),
             Session::Member { connection, conversation, view } => {
                 if connection.cut.is_cancelled() {
                     return Some(None);
@@ -353,6 +366,7 @@ impl Server {
 
     /// The bug of a retry that counts again, put in on purpose: an update that is
     /// announced though its verdict was given is folded as if it were new.
+    #[cfg(test)]
     fn fold_again(&mut self, link: LinkId, message: &ClientMessage, wishes: &mut Vec<Wish>) {
         let (Some(Bug::DoubleCount), ClientMessage::UpdateBegin(begin)) = (self.bug, message)
         else {

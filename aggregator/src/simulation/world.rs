@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event as SessionEvent};
-use fedra_protocol::{Availability, ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict};
-use rand::{RngExt, SeedableRng};
+use fedra_protocol::{
+    Availability, ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict,
+};
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::LONGEST;
 use super::checks::Checks;
@@ -247,8 +249,8 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::ToServer(link, bytes) => self.to_server(link, bytes),
-            Event::ToClient(link, bytes) => self.to_client(link, bytes),
+            Event::ToServer(link, bytes) => self.arrives_up(link, bytes),
+            Event::ToClient(link, bytes) => self.arrives_down(link, bytes),
             Event::Opened(link) => self.opened(link),
             Event::NoServer(client, life) => {
                 if self.clients[client].lives == life {
@@ -265,7 +267,9 @@ impl World {
             }
             Event::ClientTimer(client, life) => {
                 self.clients[client].timer = None;
-                if self.clients[client].lives == life && !self.defer(client, Event::ClientTimer(client, life)) {
+                if self.clients[client].lives == life
+                    && !self.defer(client, Event::ClientTimer(client, life))
+                {
                     self.feed(client, SessionEvent::Timer);
                 }
             }
@@ -562,7 +566,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, link: LinkId, bytes: Bytes) {
+    fn arrives_up(&mut self, link: LinkId, bytes: Bytes) {
         if !self.links.contains_key(&link) {
             return;
         }
@@ -572,7 +576,7 @@ impl World {
         });
     }
 
-    fn to_client(&mut self, link: LinkId, bytes: Bytes) {
+    fn arrives_down(&mut self, link: LinkId, bytes: Bytes) {
         let Some(client) = self.links.get(&link).map(|open| open.client) else { return };
         if self.clients[client].link != Some(link)
             || self.defer(client, Event::ToClient(link, bytes.clone()))

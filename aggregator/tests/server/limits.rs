@@ -29,10 +29,8 @@ async fn assert_counted(server: &TestServer, reason: &str, headers: &str) {
 
 #[tokio::test]
 async fn one_address_may_not_connect_too_often() {
-    let server = start(
-        "handshakes_per_second_per_address = 0.001\nhandshake_burst_per_address = 2",
-    )
-    .await;
+    let server =
+        start("handshakes_per_second_per_address = 0.001\nhandshake_burst_per_address = 2").await;
     for _ in 0..2 {
         assert_eq!(upgrade(server.address, "").await.status, 101);
     }
@@ -70,9 +68,7 @@ async fn one_address_may_not_have_too_many_connections() {
     assert_told_to_wait(&get(server.address, "/healthz").await, 429, 30..=30);
     second.pong(1).await;
     drop(first);
-    let freed = async {
-        while get(server.address, "/healthz").await.status != 200 {}
-    };
+    let freed = async { while get(server.address, "/healthz").await.status != 200 {} };
     soon(freed).await;
     server.stop().await;
 }

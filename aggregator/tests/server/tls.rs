@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{TestServer, config, soon};
 
 /// Writes a fresh certificate and its key into the folder.
-fn certify(folder: &Path) -> CertificateDer<'static> {
+pub fn certify(folder: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(folder.join("certificate.pem"), cert.pem()).expect("writes");
@@ -31,7 +31,8 @@ fn certify(folder: &Path) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-fn tls_config(folder: &Path, rest: &str) -> Config {
+/// A config with the certificate in the folder.
+pub fn tls_config(folder: &Path, rest: &str) -> Config {
     let tls = format!(
         "[server.tls]\ncertificate = \"{0}/certificate.pem\"\nprivate_key = \"{0}/key.pem\"\n{rest}",
         folder.display()
@@ -81,10 +82,9 @@ async fn a_session_over_tls() {
         soon(client_async("wss://localhost/v1/connect", stream)).await.expect("upgrades");
     let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
     let task = TaskId::new("tiny").expect("valid");
-    for message in [
-        ClientMessage::Hello(hello),
-        ClientMessage::CheckIn { task, subject: None, token: None },
-    ] {
+    for message in
+        [ClientMessage::Hello(hello), ClientMessage::CheckIn { task, subject: None, token: None }]
+    {
         soon(socket.send(Message::Binary(message.encode()))).await.expect("sends");
     }
     let invited = async {
@@ -111,8 +111,7 @@ async fn a_new_certificate_replaces_the_old_one_and_a_bad_one_does_not() {
     let folder = Arc::new(TempDir::new().expect("a folder"));
     let first = certify(folder.path());
     let config = tls_config(folder.path(), "");
-    let (server, reload) =
-        TestServer::start_reloading(config.clone(), Arc::clone(&folder)).await;
+    let (server, reload) = TestServer::start_reloading(config.clone(), Arc::clone(&folder)).await;
     let mut open = connect(server.address, &first).await.expect("trusted");
 
     let second = certify(folder.path());
@@ -120,7 +119,9 @@ async fn a_new_certificate_replaces_the_old_one_and_a_bad_one_does_not() {
     soon(async { while connect(server.address, &second).await.is_err() {} }).await;
     assert!(connect(server.address, &first).await.is_err());
     // What was open stays open.
-    soon(open.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")).await.expect("writes");
+    soon(open.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+        .await
+        .expect("writes");
     let mut status = [0; 12];
     soon(open.read_exact(&mut status)).await.expect("reads");
     assert_eq!(&status, b"HTTP/1.1 200");

@@ -32,7 +32,7 @@ fn both(input: &mut Unstructured<'_>) -> Result<()> {
     let images = input.bytes(usize::from(length).min(input.len()))?;
     let labels = input.bytes(input.len())?;
     if let Ok(data) = read_mnist(images, labels) {
-        assert!(data.len() > 0 && data.len() == labels.len() - 8);
+        assert!(!data.is_empty() && data.len() == labels.len() - 8);
         assert_eq!(data.len() * data.shape().len(), images.len() - 16);
         let all: Vec<u32> = (0..data.len() as u32).collect();
         assert_eq!(data.select(&all), data);

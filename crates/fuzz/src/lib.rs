@@ -9,6 +9,10 @@
 //! over `corpus/` and `crashers/`. A new target needs a line in [`TARGETS`] and a
 //! folder in `corpus/`.
 
+// The aggregator shows its insides to a fuzzer only, and replays this corpus itself.
+#[cfg(all(feature = "full", fuzzing))]
+use fedra_aggregator::fuzzing as aggregator;
+
 #[cfg(feature = "full")]
 mod config;
 #[cfg(feature = "full")]
@@ -53,6 +57,7 @@ targets! {
     #[cfg(feature = "full")] learning::idx,
     #[cfg(feature = "full")] learning::safetensors,
     #[cfg(feature = "full")] session::client_session,
+    #[cfg(all(feature = "full", fuzzing))] aggregator::strangers,
 }
 
 /// The target of this name.

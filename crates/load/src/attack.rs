@@ -269,7 +269,7 @@ async fn report(counts: &Counts) {
 fn line(counts: &Counts) -> String {
     let Counts { opened, closed, refused } = counts;
     let [opened, closed, refused] = [opened, closed, refused].map(|n| n.load(Ordering::Relaxed));
-    format!("opened {opened} closed {} refused {refused}", closed)
+    format!("opened {opened} closed {closed} refused {refused}")
 }
 
 #[cfg(test)]

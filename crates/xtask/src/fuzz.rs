@@ -168,14 +168,14 @@ impl Run {
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-timeout={SLOWEST_SECONDS}"))
             .arg(format!("-rss_limit_mb={MOST_MEGABYTES}"))
-            .arg(format!("-artifact_prefix={}/", crashers.display()))
+            .arg(format!("-artifact_prefix={}/", process::shown(&crashers)))
             .arg("-print_final_stats=1");
         let dictionary = folder("dictionaries").join(target);
         if dictionary.is_file() {
-            command.arg(format!("-dict={}", dictionary.display()));
+            command.arg(format!("-dict={}", process::shown(&dictionary)));
         }
         // The first folder is where new inputs go.
-        command.arg(found).arg(folder("corpus").join(target)).arg(&crashers);
+        command.args([found, folder("corpus").join(target), crashers].map(|f| process::shown(&f)));
         let service = Service::start("the target", &mut command, &log)?;
         Ok(Self { target: target.to_owned(), service, log, started: Instant::now() })
     }
@@ -214,7 +214,7 @@ fn keep(engine: &Path, target: &str) -> Result<()> {
     let mut command = libfuzzer(engine, target);
     // Each edge once, however often it is passed: the corpus stays small.
     command.args(["-set_cover_merge=1", "-use_counters=0"]);
-    command.arg(folder("corpus").join(target)).arg(found(target)?);
+    command.args([folder("corpus").join(target), found(target)?].map(|f| process::shown(&f)));
     let log = cache().join(format!("{target}.keep.log"));
     let mut service = Service::start("the merge", &mut command, &log)?;
     while !service.has_ended()? {

@@ -60,13 +60,14 @@ impl RedbStore {
     ///
     /// [`StoreError`] if another process has it, or it is damaged.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(System), folder)
+        let disk: Arc<dyn Disk> = Arc::new(System);
+        Self::open_on(&disk, folder)
     }
 
-    pub(super) fn open_on(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open_on(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Self, StoreError> {
         let models = folder.join(MODELS);
         make_folders(disk.as_ref(), &models)?;
-        let models = ModelFiles::new(models, Arc::clone(&disk));
+        let models = ModelFiles::new(models, Arc::clone(disk));
         let database = open::open(disk.as_ref(), folder, &models)?;
         let path = folder.join(open::DATABASE);
         Ok(Self { path, database, models, writing: Mutex::default() })

@@ -9,16 +9,21 @@ use super::power::{Cut, Image, Operation, TestDisk};
 use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
 use fedra_protocol::TaskId;
 
+use crate::storage::disk::Disk;
 use crate::storage::*;
 
 const FOLDER: &str = "/data/store";
 
 fn open(disk: &TestDisk) -> Result<RedbStore, StoreError> {
-    RedbStore::open_on(Arc::new(disk.clone()), Path::new(FOLDER))
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    RedbStore::open_on(&disk, Path::new(FOLDER))
 }
 
+/// Something that is written.
+type Write = fn(&dyn Store) -> Result<(), StoreError>;
+
 /// One call of each kind that changes a store.
-const STEPS: [fn(&dyn Store) -> Result<(), StoreError>; 14] = [
+const STEPS: [Write; 14] = [
     |store| {
         let (record, model) = round(0, "0");
         store.create(&id("a"), &definition(), &record, &model)

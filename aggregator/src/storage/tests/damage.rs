@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::power::{Image, TestDisk};
 use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
+use crate::storage::disk::Disk;
 use crate::storage::*;
 
 /// The file of a round's model.
@@ -200,14 +201,19 @@ fn look(store: &RedbStore) -> Result<String, StoreError> {
 const STORE: &str = "/store";
 const DATABASE: &str = "/store/fedra.redb";
 
+fn open_on(disk: TestDisk) -> Result<RedbStore, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    RedbStore::open_on(&disk, Path::new(STORE))
+}
+
 fn open(image: Image) -> Result<RedbStore, StoreError> {
-    RedbStore::open_on(Arc::new(TestDisk::new(image)), Path::new(STORE))
+    open_on(TestDisk::new(image))
 }
 
 /// A store after an orderly stop, and as a kill leaves it; and what is in it.
 fn images() -> ([Image; 2], String) {
     let disk = TestDisk::default();
-    let store = RedbStore::open_on(Arc::new(disk.clone()), Path::new(STORE)).expect("opens");
+    let store = open_on(disk.clone()).expect("opens");
     let task = id("a");
     task_with_rounds(&store, &task, 30);
     for attempt in 0..40 {
@@ -279,7 +285,7 @@ fn a_database_that_was_cut_short_is_as_before_or_refused() {
 #[test]
 fn no_change_of_a_model_goes_unseen() {
     let disk = TestDisk::default();
-    let store = RedbStore::open_on(Arc::new(disk.clone()), Path::new(STORE)).expect("opens");
+    let store = open_on(disk.clone()).expect("opens");
     task_with_rounds(&store, &id("a"), 2);
     drop(store);
     for (round, path) in disk.files("/store/models/a").into_iter().enumerate() {
@@ -288,9 +294,9 @@ fn no_change_of_a_model_goes_unseen() {
             let mut image = disk.image();
             let content = image.content(&path);
             if at < length {
-                content[at] ^= 0x10
+                content[at] ^= 0x10;
             } else {
-                content.truncate(at - length)
+                content.truncate(at - length);
             }
             let store = open(image).expect("opens");
             match store.load(&id("a"), &definition(), 1) {

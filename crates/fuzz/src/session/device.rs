@@ -10,7 +10,7 @@ use fedra_edge_client::session::{Action, Event, SecureReply, SecureRequest, Sess
 use fedra_edge_client::{ClientEvent, Consent, PrivacyConfig, PrivacyFloors};
 use fedra_protocol::{
     AdvertisedKeys, ClientMessage, EncryptedShare, Mechanism, RevealedShare, RoundId,
-    ServerMessage, SubjectId, TaskDescription, UpdateBegin, UpdateChunk,
+    ServerMessage, SubjectId, TaskDescription, Token, UpdateBegin, UpdateChunk,
 };
 
 use super::wire;
@@ -46,8 +46,8 @@ impl Job {
 struct Connection {
     messages: usize,
     announced: Option<UpdateBegin>,
-    /// Where the next chunk may begin, once the server has room.
-    room: bool,
+    /// Rounds for which the server has said that it has room.
+    room: BTreeSet<RoundId>,
 }
 
 pub struct Device {
@@ -173,8 +173,9 @@ impl Device {
             Action::Emit(event) => {
                 let json = serde_json::to_string(&event);
                 assert!(json.is_ok(), "{event:?} cannot be told");
-                if let ClientEvent::Error { message, .. } = event {
-                    assert!(!message.is_empty());
+                if let ClientEvent::Error { code, fatal, .. } = event {
+                    assert!(!code.is_empty());
+                    assert!(!fatal || self.session.is_closed());
                 }
             }
         }
@@ -220,29 +221,35 @@ impl Device {
     /// The socket opens, or breaks.
     pub fn network(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         match self.socket {
-            Socket::Opening if input.int_in_range(0..=3)? > 0 => self.open(),
+            Socket::Opening => match input.int_in_range(0..=7)? {
+                0 => self.lost(Event::Disconnected { reason: "no route".into() }),
+                1 => self.lost(Event::NoToken { reason: "signed out".into() }),
+                2..=3 => self.open(None),
+                some => self.open(Some(Token::new(format!("token-{some}")).expect("visible"))),
+            },
             Socket::None => {}
-            Socket::Opening | Socket::Open => {
-                self.hang_up();
-                self.feed(Event::Disconnected { reason: "gone".into() });
-            }
+            Socket::Open if input.int_in_range(0..=7)? == 0 => self.lost(Event::Vanished),
+            Socket::Open => self.lost(Event::Disconnected { reason: "gone".into() }),
         }
         Ok(())
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, token: Option<Token>) {
         self.socket = Socket::Open;
-        self.feed(Event::Connected);
+        self.feed(Event::Connected { token });
+    }
+
+    fn lost(&mut self, event: Event) {
+        self.hang_up();
+        self.feed(event);
     }
 
     pub fn receive(&mut self, message: ServerMessage) {
         if !self.is_open() {
             return;
         }
-        if let ServerMessage::UploadReady { round, .. } = message
-            && self.connection.announced.as_ref().is_some_and(|begin| begin.round == round)
-        {
-            self.connection.room = true;
+        if let ServerMessage::UploadReady { round, .. } = message {
+            self.connection.room.insert(round);
         }
         self.feed(Event::Received(message));
     }
@@ -253,7 +260,7 @@ impl Device {
             self.timer();
         }
         if self.socket == Socket::Opening {
-            self.open();
+            self.open(None);
         }
         if self.is_open() && self.connection.messages == 0 {
             let mut plain = Unstructured::new(&[]);
@@ -393,9 +400,9 @@ impl Device {
         match message {
             ClientMessage::UpdateBegin(begin) => self.announces(begin),
             ClientMessage::UpdateChunk(chunk) => self.sends(&chunk),
-            ClientMessage::AdvertiseKeys { round, .. } => self.answers(round, 0, message),
-            ClientMessage::ShareKeys { round, .. } => self.answers(round, 1, message),
-            ClientMessage::UnmaskingShares { round, .. } => self.answers(round, 2, message),
+            ClientMessage::AdvertiseKeys { round, .. } => self.answers(round, 0, &message),
+            ClientMessage::ShareKeys { round, .. } => self.answers(round, 1, &message),
+            ClientMessage::UnmaskingShares { round, .. } => self.answers(round, 2, &message),
             _ => {}
         }
     }
@@ -410,13 +417,12 @@ impl Device {
             assert_eq!(*first, begin, "one round's update under other noise");
         }
         self.connection.announced = Some(begin);
-        self.connection.room = false;
     }
 
     fn sends(&self, chunk: &UpdateChunk) {
         assert!(chunk.is_intact());
         assert!((1..=wire::CHUNK as usize).contains(&chunk.data.len()));
-        assert!(self.connection.room, "a chunk before the server has room");
+        assert!(self.connection.room.contains(&chunk.round), "before the server has room");
         let Some(begin) = &self.connection.announced else { panic!("a chunk of nothing") };
         assert_eq!(chunk.round, begin.round);
         let update = &self.updates[&(begin.round, begin.crc32)];
@@ -424,11 +430,11 @@ impl Device {
         assert_eq!(update.get(from..from + chunk.data.len()), Some(&chunk.data[..]));
     }
 
-    fn answers(&mut self, round: RoundId, step: u8, message: ClientMessage) {
+    fn answers(&mut self, round: RoundId, step: u8, message: &ClientMessage) {
         let earlier = self.answers.insert((round, step), message.clone());
         // A client that has left a round may begin it anew until it is counted.
         if let Some(earlier) = earlier.filter(|_| self.recorded.contains(&round)) {
-            assert_eq!(earlier, message, "a second answer to one step");
+            assert_eq!(earlier, *message, "a second answer to one step");
         }
     }
 }

@@ -117,7 +117,7 @@ fn status(input: &mut Unstructured<'_>) -> Result<TaskStatus> {
         RoundPhase::Masking,
         RoundPhase::Unmasking,
         RoundPhase::Finalizing,
-        RoundPhase::Selecting,
+        RoundPhase::Paused,
         RoundPhase::Finished,
     ];
     let round = round(input)?;
@@ -167,6 +167,7 @@ fn assignment(
             max_examples: 0,
         },
         deadline,
+        max_staleness: input.int_in_range(0..=2)?,
         privacy: private.then_some(RoundPrivacy { clipping_norm: 0.25, rotation: [3; 32] }),
     })
 }
@@ -213,7 +214,8 @@ fn refusal(input: &mut Unstructured<'_>) -> Result<ServerMessage> {
         RefusalCode::Overloaded,
         RefusalCode::ShuttingDown,
         RefusalCode::Timeout,
-        RefusalCode::Overloaded,
+        RefusalCode::NotSelected,
+        RefusalCode::Unauthorized,
         RefusalCode::Replaced,
         RefusalCode::TaskClosed,
         RefusalCode::MalformedMessage,

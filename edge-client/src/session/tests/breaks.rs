@@ -151,7 +151,7 @@ impl World {
         let rig = Rig::with(config(), mechanism.map(policy));
         let order = match mechanism {
             None => assignment(ROUND),
-            Some(_) => super::private::private_assignment(ROUND),
+            Some(_) => private::private_assignment(ROUND),
         };
         let server = Server {
             secure: mechanism == Some(Mechanism::Distributed),
