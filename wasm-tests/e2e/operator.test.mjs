@@ -116,8 +116,8 @@ describe('an operator', { concurrency: false }, () => {
     await page.click('.side a:has-text("New task")');
     await page.fill('#toml', '[[task]]\nid = "second"\nmodel = "no-such-model"\nround = { cohort_size = 0 }\n');
     await page.click('#create');
-    await shows('.mistakes', /task\[second\]\.model/);
-    await shows('.mistakes', /task\[second\]\.round\.cohort_size/);
+    await shows('.mistakes', /task\[second\]\.model: no built-in model "no-such-model"/);
+    await shows('.mistakes', /task\[second\]\.round\.cohort_size: must be/);
     await page.fill('#toml', '[[task]]\nid = "second"\ntitle = "A second task"\nmodel = "softmax-regression"\n');
     await page.click('#create');
     await shows('#title', /^A second task$/);

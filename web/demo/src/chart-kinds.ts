@@ -6,6 +6,8 @@ export type ChartKind = 'accuracy' | 'loss' | 'seconds' | 'bytes';
 
 /** A round in a chart; what it does not know is not drawn. */
 export interface ChartPoint extends HistoryPoint {
+  /** A roll-back is a round without any, and without time and traffic of its own. */
+  readonly reports?: number;
   readonly seconds?: number;
   readonly bytesUp?: number;
   readonly bytesDown?: number;
@@ -33,6 +35,7 @@ export interface Chart {
   range(least: number, most: number): [number, number];
 }
 
+const worked = ({ reports }: ChartPoint) => reports !== 0;
 const fromZero = (_least: number, most: number): [number, number] => [0, Math.max(most * 1.15, 0.01)];
 const strong = { ink: 'accent', width: 2.5, filled: true } as const;
 const plain = { ink: 'ink', width: 1.75, filled: false } as const;
@@ -60,7 +63,7 @@ export const CHARTS: Record<ChartKind, Chart> = {
     title: 'Seconds a round',
     note: 'from the invitation to the last update',
     empty: 'The line begins with the first completed round.',
-    lines: [{ name: 'seconds', ...plain, value: ({ seconds }) => seconds ?? null }],
+    lines: [{ name: 'seconds', ...plain, value: (point) => (worked(point) ? (point.seconds ?? null) : null) }],
     words: (value) => `${value.toFixed(1)} s`,
     short: (value) => `${+value.toFixed(2)} s`,
     range: fromZero,
@@ -70,8 +73,8 @@ export const CHARTS: Record<ChartKind, Chart> = {
     note: 'all clients together',
     empty: 'The lines begin with the first completed round.',
     lines: [
-      { name: 'from clients', ...strong, filled: false, value: ({ bytesUp }) => bytesUp ?? null },
-      { name: 'to clients', ...plain, value: ({ bytesDown }) => bytesDown ?? null },
+      { name: 'from clients', ...strong, filled: false, value: (point) => (worked(point) ? (point.bytesUp ?? null) : null) },
+      { name: 'to clients', ...plain, value: (point) => (worked(point) ? (point.bytesDown ?? null) : null) },
     ],
     words: bytes,
     short: bytes,

@@ -113,7 +113,7 @@ export function makeOperators() {
 
   function rollBack(task, to) {
     const kept = whole(task).checkpoints;
-    if (!kept.includes(to) || task.id === 'clinic') return problem(409, `the model of round ${to} is not kept; kept are ${kept.join(', ')}`);
+    if (!kept.includes(to) || task.id === 'clinic') return problem(409, `task ${task.id}: the model of round ${to} is not kept; kept are those of round ${kept.join(', ')}`);
     const round = task.history.length + 1;
     task.history.push({ ...task.history[to - 1], round, reports: 0, seconds: 0, bytes_up: 0, bytes_down: 0 });
     task.restored.set(round, to);
@@ -126,8 +126,9 @@ export function makeOperators() {
     if (headers['content-type'] !== 'application/toml') return problem(415, 'send the task’s config as application/toml');
     const id = /^id = "(.+)"$/m.exec(toml)?.[1];
     const mistakes = [];
-    if (!id) mistakes.push({ path: 'task.id', problem: 'is missing; give the task a name' });
-    if (/cohort_size = 0/.test(toml)) mistakes.push({ path: 'task.round.cohort_size', problem: 'is 0; it must be at least 1' });
+    if (!toml.startsWith('[[task]]')) mistakes.push({ path: '', problem: 'TOML parse error at line 1, column 8\n  |\n1 | rubbish\n  |        ^\nexpected `.`, `=`' });
+    else if (!id) mistakes.push({ path: 'task[0].id', problem: 'is missing' });
+    if (/cohort_size = 0/.test(toml)) mistakes.push({ path: 'task[0].round.cohort_size', problem: 'must be a whole number of at least 1' });
     if (mistakes.length > 0) return [422, { title: 'Unprocessable Entity', status: 422, detail: 'mistakes in the config', mistakes }, 'application/problem+json'];
     if (tasks.some((task) => task.id === id)) return problem(409, `there is a task ${id} already`);
     tasks.push({ ...fresh()[0], id, title: /^title = "(.+)"$/m.exec(toml)?.[1] ?? id, history: [], phase: 'selecting', clients: 0, decisions: [] });

@@ -183,13 +183,27 @@ test('roll back: a kept round is chosen, the new round has its model, the histor
     await hasText(page, '[aria-labelledby="decisions"] tbody tr', /Rolled back to round 18, as round 25/);
   }));
 
+test('rounds that go by while the question is open move no choice', () =>
+  withAdmin(async (page) => {
+    await signedIn(page);
+    await page.click('#roll-back');
+    await hasText(page, '#fedra-roll-back-question-yes', /Go back to round 23/);
+    const { history } = operators.task('digits');
+    history.push({ ...history.at(-1), round: 25 });
+    await hasText(page, '#round', /^26$/);
+    assert.match(await page.textContent('#fedra-roll-back-question-yes'), /Go back to round 23/);
+    await page.keyboard.press('Escape');
+    await page.click('#roll-back');
+    await hasText(page, '#fedra-roll-back-question-yes', /Go back to round 24/);
+  }));
+
 test('a roll-back that is refused says why in the server’s words', () =>
   withAdmin(async (page) => {
     await signedIn(page);
     await page.click('#roll-back');
     await hasText(page, 'dialog[open] form', /Privacy that was spent stays spent/);
     await page.click('#fedra-roll-back-question-yes');
-    await hasText(page, '[role="alert"] [data-code="refused"]', /There was no roll-back\s*The model of round 5 is not kept; kept are 1, 2/);
+    await hasText(page, '[role="alert"] [data-code="refused"]', /There was no roll-back\s*Task clinic: the model of round 5 is not kept; kept are those of round 1, 2/);
   }, { address: 'admin/#/tasks/clinic' }));
 
 test('a model is exported as a file', () =>
@@ -210,8 +224,11 @@ test('a new task: mistakes are shown where they are, then it is there', () =>
     await page.fill('#toml', '[[task]]\n[task.round]\ncohort_size = 0\n');
     await page.click('#create');
     await hasText(page, '[role="alert"] [data-code="mistakes"]', /There are 2 mistakes/);
-    assert.deepEqual(await page.locator('.mistakes code').allTextContents(), ['task.id', 'task.round.cohort_size']);
+    assert.deepEqual(await page.locator('.mistakes code').allTextContents(), ['task[0].id', 'task[0].round.cohort_size']);
     assert.match(await page.inputValue('#toml'), /cohort_size = 0/, 'what was typed is still there');
+    await page.fill('#toml', 'rubbish');
+    await page.click('#create');
+    await hasText(page, '.mistakes pre', /line 1, column 8\n {2}\|\n1 \| rubbish\n {2}\| {8}\^/);
     await page.fill('#toml', '');
     await page.click('#example');
     await page.click('#create');

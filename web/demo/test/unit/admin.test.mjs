@@ -208,6 +208,9 @@ test('every chart says what it shows', () => {
   assert.equal(summary(CHARTS.accuracy, []), 'No accuracy yet');
   assert.match(summary(CHARTS.loss, history), /^Loss from \d\.\d{3} in round 1 to \d\.\d{3} in round 24$/);
   assert.match(pointWords(CHARTS.bytes, history[0]), /^24\.7 MB from clients, 32\.7 MB to clients$/);
+  const back = { ...history[0], round: 25, reports: 0, seconds: 0 };
+  assert.deepEqual(drawable(CHARTS.seconds, [back]), [], 'a roll-back took no time');
+  assert.deepEqual(drawable(CHARTS.accuracy, [back]), [back], 'but has a model');
   assert.deepEqual(drawable(CHARTS.accuracy, [{ round: 1, accuracy: null, loss: 1 }]), []);
   for (const chart of Object.values(CHARTS)) {
     const [least, most] = chart.range(0.9, 0.9);

@@ -1,6 +1,7 @@
 /** What became of the operator's last order. */
 import { html, nothing } from 'lit';
 import type { TemplateResult } from 'lit';
+import type { Mistake } from '../report.js';
 import type { Action, DeskState } from '../state.js';
 import { failureWords } from '../words.js';
 
@@ -17,7 +18,7 @@ export function outcome({ failure, notice }: DeskState, actions: readonly Action
             <p>${text}</p>
             ${mistakes.length > 0
               ? html`<ul class="mistakes">
-                  ${mistakes.map(({ path, problem }) => html`<li>${path === '' ? nothing : html`<code>${path}</code> `}${problem}</li>`)}
+                  ${mistakes.map(mistakeLine)}
                 </ul>`
               : nothing}
           </div>`
@@ -25,4 +26,10 @@ export function outcome({ failure, notice }: DeskState, actions: readonly Action
     </div>
     <div role="status">${notice === undefined ? nothing : html`<div class="message notice"><p>${notice}</p></div>`}</div>
   `;
+}
+
+/** What is wrong with TOML itself is several lines, with a mark below the place. */
+function mistakeLine({ path, problem }: Mistake): TemplateResult {
+  if (problem.includes('\n')) return html`<li><pre>${problem}</pre></li>`;
+  return html`<li>${path === '' ? nothing : html`<code>${path}</code>: `}${problem}</li>`;
 }

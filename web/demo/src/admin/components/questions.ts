@@ -41,9 +41,16 @@ export abstract class RoundQuestion extends ModalDialog {
   protected abstract rounds(task: OperatedTask): readonly number[];
   protected abstract label(round: number): string;
   #chosen: number | undefined;
+  /** The task as it was when the question was asked: rounds that go by move no choice. */
+  #asked: OperatedTask | undefined;
+
+  override show(): void {
+    this.#asked = this.task;
+    super.show();
+  }
 
   protected content(): TemplateResult {
-    const { task } = this;
+    const task = this.#asked ?? this.task;
     const rounds = task ? this.rounds(task) : [];
     const [first] = rounds;
     if (!task || first === undefined) {
@@ -75,6 +82,7 @@ export abstract class RoundQuestion extends ModalDialog {
 
   protected override closed(): void {
     this.#chosen = undefined;
+    this.#asked = undefined;
   }
 
   #choose(round: number): void {

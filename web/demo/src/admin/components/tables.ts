@@ -31,16 +31,18 @@ export function roundsTable(history: readonly RoundReport[], cohorts: ReadonlyMa
 
 function roundRow(round: RoundReport, cohorts: ReadonlyMap<number, PastCohort> | undefined): TemplateResult {
   const past = cohorts?.get(round.round);
-  const asked = cohorts ? html`<td>${past ? whole(past.invited) : '–'}</td><td>${past ? whole(past.attempt + 1) : '–'}</td>` : nothing;
+  // A roll-back is a round that nobody worked for.
+  const worked = round.reports > 0;
+  const asked = cohorts ? html`<td>${past && worked ? whole(past.invited) : '–'}</td><td>${past && worked ? whole(past.attempt + 1) : '–'}</td>` : nothing;
   return html`<tr>
     <th scope="row">${whole(round.round)}${past?.restored === undefined ? nothing : html` <small>back to ${whole(past.restored)}</small>`}</th>
     <td>${round.accuracy === null ? '–' : percent(round.accuracy)}</td>
     <td>${round.loss === null ? '–' : round.loss.toFixed(3)}</td>
-    <td>${whole(round.reports)}</td>
+    <td>${worked ? whole(round.reports) : '–'}</td>
     ${asked}
-    <td>${shortSeconds(round.seconds)}</td>
-    <td>${bytes(round.bytesUp)}</td>
-    <td>${bytes(round.bytesDown)}</td>
+    <td>${worked ? shortSeconds(round.seconds) : '–'}</td>
+    <td>${worked ? bytes(round.bytesUp) : '–'}</td>
+    <td>${worked ? bytes(round.bytesDown) : '–'}</td>
   </tr>`;
 }
 
@@ -56,6 +58,6 @@ export function decisionsTable(decisions: readonly Decision[]): TemplateResult {
         <td>${decisionWords(decision)}</td>
       </tr>`,
     ),
-    'plain',
+    'narrow',
   );
 }
