@@ -166,7 +166,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let deadline = origin.accepted + server.config.handshake_timeout;
-    let handshake = handshake::perform(socket, id, origin.address, server);
+    // In memory of its own, which is given back: sessions are many and stay long.
+    let handshake = Box::pin(handshake::perform(socket, id, origin.address, server));
     let admitted = tokio::select! {
         () = server.shutdown.cancelled() => return End::GoingAway,
         done = tokio::time::timeout_at(deadline, handshake) => done.unwrap_or_else(|_| {

@@ -21,7 +21,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::inflow::{self, Excess, Inflow};
 use crate::task::Task;
 
-const READ_BUFFER: usize = 4 << 10;
+/// Every connection keeps one, so it is small: most messages fit, and the pieces of
+/// an update are read in many.
+const READ_BUFFER: usize = 1 << 10;
 /// Room for the largest server message several times over.
 const WRITE_BUFFER: usize = 256 << 10;
 /// How long a closing peer may take, and what it may still send meanwhile.
@@ -154,8 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
         if self.write(Message::Close(Some(frame))).await.is_err() {
             return;
         }
-        // A client that is slow to answer is dropped all the same.
-        let _ = timeout(LINGER, self.drain()).await;
+        // A client that is slow to answer is dropped all the same. The buffer for
+        // it must not be part of every session's future.
+        let _ = timeout(LINGER, Box::pin(self.drain())).await;
     }
 
     async fn drain(&mut self) {
