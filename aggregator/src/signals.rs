@@ -34,8 +34,15 @@ impl Signals {
     /// with mistakes is logged and passed over. To be called in a runtime.
     #[must_use]
     pub fn of_process(config: PathBuf) -> Self {
-        let reload = hang_ups().filter_map(move |()| std::future::ready(read_again(&config)));
-        Self::new(stop()).with_reload(reload)
+        // Working out what a privacy policy costs can take a moment.
+        let reload = hang_ups().then(move |()| {
+            let read = tokio::task::spawn_blocking({
+                let config = config.clone();
+                move || read_again(&config)
+            });
+            async { read.await.ok().flatten() }
+        });
+        Self::new(stop()).with_reload(reload.filter_map(std::future::ready))
     }
 }
 

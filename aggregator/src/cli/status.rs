@@ -56,13 +56,20 @@ fn describe(status: &Status) -> String {
     let memory = status.memory_bytes.map_or_else(|| "unknown".to_owned(), bytes);
     let (flying, budget) =
         (bytes(status.upload_bytes_in_flight), bytes(status.upload_budget_bytes));
-    let Status { version, connections, sessions, .. } = status;
+    let version = &status.version;
+    let connections = count(status.connections, "connection");
+    let sessions = count(status.sessions, "session");
     let draining = if status.draining { ", about to stop" } else { "" };
     format!(
-        "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections} connections, \
-         {sessions} sessions, uploads {flying} of {budget}\n\n{}",
+        "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections}, \
+         {sessions}, uploads {flying} of {budget}\n\n{}",
         tasks(&status.tasks)
     )
+}
+
+/// "1 session", "2 sessions".
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The tasks as a table.
@@ -102,7 +109,7 @@ mod tests {
     fn a_server_in_words() {
         let json = r#"{
             "version": "0.1.0", "draining": false, "uptime_seconds": 3725.9, "memory_bytes": 88080384,
-            "connections": 41, "sessions": 40,
+            "connections": 41, "sessions": 1,
             "upload_bytes_in_flight": 1048576, "upload_budget_bytes": 268435456,
             "tasks": [
                 {"id": "digits", "title": "Digits", "standing": "running", "phase": "collecting",
@@ -114,7 +121,7 @@ mod tests {
         }"#;
         assert_eq!(
             describe(&parse(json).expect("sound")),
-            "fedra-aggregator 0.1.0, up 1h 2m 5s, memory 84.0 MiB, 41 connections, 40 sessions, \
+            "fedra-aggregator 0.1.0, up 1h 2m 5s, memory 84.0 MiB, 41 connections, 1 session, \
              uploads 1.0 MiB of 256.0 MiB\n\n\
              TASK    STANDING  COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT\n\
              digits  running          11   12.1  collecting       40      20         7     1\n\

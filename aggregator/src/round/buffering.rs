@@ -44,14 +44,18 @@ pub(super) struct Buffering {
     storing: Option<Finalizing>,
     /// Whether clients have been invited since the round opened.
     has_invited: bool,
+    /// Nobody is invited to the round once more before this.
+    renew_at: Option<Time>,
 }
 
 impl Buffering {
     pub(super) fn open(round: RoundId, context: &mut Context<'_>) -> Self {
         context.open(round);
+        let deadline = context.now + context.plan.deadline;
         Self {
             round,
-            deadline: Some(context.now + context.plan.deadline),
+            deadline: Some(deadline),
+            renew_at: Some(deadline),
             counted: BTreeMap::new(),
             weight: 0,
             left: 0,
@@ -75,7 +79,7 @@ impl Buffering {
     }
 
     pub(super) fn wake_at(&self) -> Option<Time> {
-        self.deadline.into_iter().chain(self.crew.wake_at()).min()
+        self.deadline.into_iter().chain(self.renew_at).chain(self.crew.wake_at()).min()
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
@@ -190,6 +194,7 @@ impl Buffering {
         self.left += ended.len();
         dismiss(ended, context);
         self.deadline = self.deadline.filter(|deadline| context.now < *deadline);
+        self.renew_at = self.renew_at.filter(|at| context.now < *at);
         if self.storing.is_some() {
             return Phase::Buffering(self);
         }
@@ -235,7 +240,7 @@ impl Buffering {
     /// have been invited to it, in vain: it goes on as its next attempt, with its
     /// reports, and they are invited again.
     fn renew(&mut self, context: &mut Context<'_>) {
-        if self.deadline.is_some() || self.crew.working() > 0 {
+        if self.renew_at.is_some() || self.crew.working() > 0 {
             return;
         }
         let mut there = context.pool.available();
@@ -244,7 +249,7 @@ impl Buffering {
         }
         let (from, to) = (self.round, next_attempt(self.round));
         self.round = to;
-        self.deadline = Some(context.now + context.plan.deadline);
+        self.renew_at = Some(context.now + context.plan.deadline);
         self.crew.renew(from, to);
         context.effects.push(Effect::Renumber { from, to });
     }

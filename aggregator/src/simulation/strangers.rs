@@ -251,7 +251,7 @@ impl Street {
 
     fn hang_up(&mut self, who: usize, how: u8) {
         let Some(link) = self.strangers[who].link.take() else { return };
-        let departure = if how % 2 == 0 { Departure::Lost } else { Departure::Closed };
+        let departure = if how.is_multiple_of(2) { Departure::Lost } else { Departure::Closed };
         let mut wishes = Vec::new();
         self.server.disconnect(link, departure, self.now, &mut self.rng, &mut wishes);
         self.grant(wishes);
@@ -322,7 +322,7 @@ impl Street {
         let stranger = &self.strangers[who];
         let choice = input.byte();
         let made_up = RoundId { round: u64::from(choice % 3), attempt: u32::from(choice >> 7) };
-        let round = stranger.round.filter(|_| choice % 4 > 0).unwrap_or(made_up);
+        let round = stranger.round.filter(|_| !choice.is_multiple_of(4)).unwrap_or(made_up);
         let right = self.server.task.config.update_bytes();
         let length = if choice % 8 == 7 { input.byte().into() } else { right };
         match input.below(12) {

@@ -24,6 +24,19 @@ pub enum StoreError {
         /// What is left beside it, in a sentence.
         kept: String,
     },
+    /// A later version has made the store.
+    #[error(
+        "the store's database {path} has format {format}, and this version knows {known} only; use \
+         the version that made it"
+    )]
+    Format {
+        /// The database file.
+        path: PathBuf,
+        /// The format it has.
+        format: u64,
+        /// The format this version knows.
+        known: u64,
+    },
     /// The database has failed, or has an entry that makes no sense.
     #[error("the store's database {path} has failed: {problem}")]
     Database {

@@ -1,11 +1,14 @@
 //! The program's own command line against a running server.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::admin::{TOKEN, server};
 use crate::support::TestServer;
+use crate::tls::{certify, tls_config};
 
 /// Runs the program with the operator's token, and `line` behind the server's address.
 async fn run(server: &TestServer, line: &str) -> Ran {
@@ -143,6 +146,26 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     let gone = run_at(&nobody, Some(TOKEN), "status").await.refused(1);
     assert!(gone.contains("Is the server running there?"), "{gone}");
     assert_eq!(run_at(&nobody, None, "ready").await.status, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn over_tls_the_certificate_has_to_be_trusted() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    certify(folder.path());
+    let admin = format!("[server.admin]\ntoken = \"{TOKEN}\"");
+    let config = tls_config(folder.path(), &admin);
+    let server = TestServer::start_config(config, Arc::clone(&folder)).await;
+    let url = format!("https://localhost:{}", server.address.port());
+    let trusting = format!("status --ca {}/certificate.pem", folder.path().display());
+    assert!(run_at(&url, Some(TOKEN), &trusting).await.done().contains("tiny  running"));
+    // The system does not know who signed it.
+    let distrusting = run_at(&url, Some(TOKEN), "status").await;
+    assert_ne!(distrusting.status, 0);
+    assert_eq!(distrusting.out, "");
+    let wrong = format!("status --ca {}/key.pem", folder.path().display());
+    let wrong = run_at(&url, Some(TOKEN), &wrong).await.refused(2);
+    assert!(wrong.contains("no certificates to trust"), "{wrong}");
     server.stop().await;
 }
 

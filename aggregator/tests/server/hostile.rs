@@ -130,9 +130,21 @@ pub(crate) async fn rest(mut stream: TcpStream) -> Vec<u8> {
     rest
 }
 
-pub(crate) fn close_code(rest: &[u8]) -> Option<u16> {
-    let at = rest.windows(2).position(|two| two[0] == 0x88 && two[1] >= 2)?;
-    Some(u16::from_be_bytes([*rest.get(at + 2)?, *rest.get(at + 3)?]))
+pub(crate) fn close_code(mut rest: &[u8]) -> Option<u16> {
+    loop {
+        let (head, body) = rest.split_at_checked(2)?;
+        let (length, body) = match head[1] {
+            126 => {
+                let (length, body) = body.split_at_checked(2)?;
+                (u16::from_be_bytes(length.try_into().ok()?).into(), body)
+            }
+            short => (usize::from(short), body),
+        };
+        if head[0] == 0x88 {
+            return Some(u16::from_be_bytes(body.get(..2)?.try_into().ok()?));
+        }
+        rest = body.get(length..)?;
+    }
 }
 
 #[tokio::test]
@@ -299,13 +311,17 @@ async fn misplaced_updates_get_typed_outcomes() {
     let mut other = server.joined().await;
     let first = other.take_part(&[1.0; 3], 1).await;
     let duplicate = UpdateVerdict::Rejected(UpdateFault::Duplicate);
-    assert_eq!(other.stream_begin(first).await, duplicate);
+    // The same update once more hears the same again; another one is refused.
+    assert_eq!(other.stream_begin(first).await, UpdateVerdict::Accepted);
+    other.begin(announcement(first, &update(&[2.0; 3]), 1)).await;
+    assert_eq!(other.outcome().await.verdict, duplicate);
     lonely.take_part(&[1.0; 3], 1).await;
 
     let second = lonely.assignment().await.round;
     assert_eq!(second, round(2));
     let over = UpdateVerdict::Discarded(UpdateFault::RoundOver);
-    assert_eq!(lonely.stream_begin(first).await, over);
+    lonely.begin(announcement(first, &update(&[2.0; 3]), 1)).await;
+    assert_eq!(lonely.outcome().await.verdict, over);
     // One who came after the invitations.
     let mut late = server.joined().await;
     let outsider = UpdateVerdict::Rejected(UpdateFault::NotInCohort);

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
-use fedra_protocol::RoundId;
 use tempfile::TempDir;
 
 use crate::support::{TestClient, TestServer, config, get};
@@ -19,7 +18,8 @@ async fn make_rounds(address: SocketAddr, first: u64, count: u64) {
     let mut client = TestClient::connect(address).await;
     client.check_in("tiny").await;
     for round in first..first + count {
-        assert_eq!(client.take_part(&[1.0; 3], 1).await, RoundId { round, attempt: 0 });
+        // A client that has just gone may have cost an attempt.
+        assert_eq!(client.take_part(&[1.0; 3], 1).await.round, round);
         client.status(|status| status.model.round == round).await;
     }
 }

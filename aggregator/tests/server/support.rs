@@ -57,6 +57,7 @@ pub fn config_with(store: &Path, round: &str, rest: &str, task: &str, tables: &s
         [server]
         listen = "127.0.0.1:0"
         store = "{}"
+        drain_timeout = "0s"
         {rest}
         [[task]]
         id = "tiny"

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{TestServer, config, soon};
 
 /// Writes a fresh certificate and its key into the folder.
-fn certify(folder: &Path) -> CertificateDer<'static> {
+pub fn certify(folder: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(folder.join("certificate.pem"), cert.pem()).expect("writes");
@@ -31,7 +31,8 @@ fn certify(folder: &Path) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-fn tls_config(folder: &Path, rest: &str) -> Config {
+/// A config with the certificate in the folder.
+pub fn tls_config(folder: &Path, rest: &str) -> Config {
     let tls = format!(
         "[server.tls]\ncertificate = \"{0}/certificate.pem\"\nprivate_key = \"{0}/key.pem\"\n{rest}",
         folder.display()

@@ -148,7 +148,6 @@ async fn operate(
         Operation::Resume => "resume",
         Operation::Stop => "stop",
     });
-    tracing::info!(task = %task.config.id, ?operation, ?standing, "an operator has decided");
     Ok(json_response(StatusCode::OK, &json!({ "standing": standing })))
 }
 
@@ -171,7 +170,6 @@ async fn roll_back<B: Buf>(
     })?;
     let round = actions::roll_back(&task, to).await?;
     server.metrics.admin_action("rollback");
-    tracing::info!(task = %task.config.id, to, round, "an operator has rolled the task back");
     Ok(json_response(StatusCode::OK, &json!({ "round": round })))
 }
 

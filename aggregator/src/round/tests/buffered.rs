@@ -160,16 +160,33 @@ fn a_buffer_without_the_fewest_reports_goes_on_beyond_its_deadline() {
     assert_eq!(script.rounds.progress().deadline, Some(Time(BUFFERED.deadline)));
     script.report(1, R1);
     let over = script.wait(BUFFERED.deadline);
-    assert_eq!(over, [dismiss(2, R1), dismiss(3, R1), dismiss(4, R1)]);
+    assert_eq!(over[..3], [dismiss(2, R1), dismiss(3, R1), dismiss(4, R1)]);
+    // Those who came to nothing are invited again; who has reported is not.
+    let again = round(1, 1);
+    assert_eq!(over[3], Effect::Renumber { from: R1, to: again });
+    assert_eq!(invited(&over), [2, 3, 4]);
     assert_eq!(script.rounds.progress().deadline, None);
-    assert_eq!(script.rounds.wake_at(), None);
     let progress = script.rounds.progress();
-    assert_eq!((progress.cohort, progress.reported, progress.left), (4, 1, 3));
+    assert_eq!((progress.round, progress.reported), (again, 1));
+    assert_eq!(
+        script.report(1, again),
+        [answer(1, again, UpdateVerdict::Rejected(UpdateFault::Duplicate))]
+    );
     // The next report is the last that was missing.
+    let closed = script.report(3, again);
+    assert_eq!(closed, [accepted(3, again, 0), finalize(again, 7, 2), Effect::Open(R2)]);
+}
+
+#[test]
+fn those_who_decline_at_once_do_not_make_a_buffer_spin() {
+    let mut script = started(BUFFERED);
     script.wait(BUFFERED.deadline);
-    assert_eq!(script.step(Event::Joined(ClientId(5))), [invite(5, R1, script.now)]);
-    let closed = script.report(5, R1);
-    assert_eq!(closed, [accepted(5, R1, 0), finalize(R1, 5, 2), Effect::Open(R2)]);
+    for client in 1..=4 {
+        assert_eq!(script.step(Event::Declined(ClientId(client), round(1, 1))), []);
+    }
+    assert_eq!(script.wait(BUFFERED.deadline - NANO), []);
+    assert_eq!(invited(&script.wait(NANO)).len(), 4);
+    assert_eq!(script.rounds.progress().round, round(1, 2));
 }
 
 #[test]
@@ -182,7 +199,8 @@ fn each_has_its_own_deadline() {
     script.wait(Duration::from_secs(50));
     assert_eq!(script.rounds.members(), [ClientId(5)]);
     assert_eq!(script.rounds.wake_at(), Some(Time(Duration::from_secs(70))));
-    assert_eq!(script.wait(Duration::from_secs(10)), [dismiss(5, R1)]);
+    let over = script.wait(Duration::from_secs(10));
+    assert_eq!(over[..2], [dismiss(5, R1), Effect::Renumber { from: R1, to: round(1, 1) }]);
 }
 
 #[test]

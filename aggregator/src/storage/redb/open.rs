@@ -56,8 +56,7 @@ pub(super) fn open(
     let format =
         initialise(&database, &|_| Ok(())).map_err(|error| unreadable(error.to_string()))?;
     if format != tables::FORMAT {
-        let known = tables::FORMAT;
-        return Err(unreadable(format!("it has format {format}; this version reads {known}")));
+        return Err(StoreError::Format { path, format, known: tables::FORMAT });
     }
     Ok(database)
 }

@@ -245,6 +245,20 @@ fn a_store_of_an_earlier_version_is_read() {
 }
 
 #[test]
+fn a_store_of_a_later_version_is_left_alone() {
+    let folder = TempDir::new().expect("a folder");
+    drop(RedbStore::open(folder.path()).expect("opens"));
+    let database = ::redb::Database::open(folder.path().join("fedra.redb")).expect("opens");
+    let transaction = database.begin_write().expect("begins");
+    let meta = ::redb::TableDefinition::<&str, u64>::new("meta");
+    transaction.open_table(meta).expect("opens").insert("format", 2).expect("inserts");
+    transaction.commit().expect("commits");
+    drop(database);
+    let error = RedbStore::open(folder.path()).err().expect("too new");
+    assert!(matches!(error, StoreError::Format { format: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
 fn decisions_read_well() {
     let json = |action| serde_json::to_string(&decision(9, action)).expect("plain data");
     assert_eq!(json(Action::Pause), r#"{"unix_seconds":9,"action":"pause"}"#);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::private::{policy, private_assignment};
+use super::private::policy;
 use super::*;
 use crate::session::{SecureReply, SecureRequest};
 
@@ -151,7 +151,7 @@ impl World {
         let rig = Rig::with(config(), mechanism.map(policy));
         let order = match mechanism {
             None => assignment(ROUND),
-            Some(_) => private_assignment(ROUND),
+            Some(_) => private::private_assignment(ROUND),
         };
         let server = Server {
             secure: mechanism == Some(Mechanism::Distributed),
