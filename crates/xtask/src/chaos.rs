@@ -82,11 +82,12 @@ pub fn run(options: &Options) -> Result<()> {
     println!("seed {seed}: --seed {seed} draws the same faults again");
 
     let calm = run::run(&plain("without-faults", options, seed, Faults::NONE))?;
-    let faults = Faults { killed: KILLED, frozen: FROZEN, server_kills: options.kills };
+    let pace = calm.pace;
+    let faults = Faults { killed: KILLED, frozen: FROZEN, server_kills: options.kills, pace };
     let rough = run::run(&plain("with-faults", options, seed, faults))?;
     let private = match options.private_clients {
         0 => None,
-        _ => Some(run::run(&private(options, seed))?),
+        _ => Some(run::run(&private(options, seed, pace))?),
     };
 
     println!();
@@ -131,7 +132,7 @@ fn plain(name: &'static str, options: &Options, seed: u64, faults: Faults) -> Se
 }
 
 /// The noise does not matter here, only that each release of it is paid for.
-fn private(options: &Options, seed: u64) -> Setting {
+fn private(options: &Options, seed: u64, pace: Duration) -> Setting {
     let clients = options.private_clients;
     let swarm =
         Swarm { task: TASK, processes: clients as usize, each: 1, examples: EXAMPLES, seed };
@@ -157,7 +158,12 @@ fn private(options: &Options, seed: u64) -> Setting {
         rounds: options.private_rounds,
         patience: 2 * PATIENCE,
         swarm,
-        faults: Faults { killed: KILLED, frozen: FROZEN, server_kills: options.private_kills },
+        faults: Faults {
+            killed: KILLED,
+            frozen: FROZEN,
+            server_kills: options.private_kills,
+            pace,
+        },
         seed,
     }
 }
@@ -169,7 +175,7 @@ fn task(rounds: u64, round: Round, privacy: Option<Privacy>) -> Task<'static> {
         model: "softmax-regression",
         rounds: Some(rounds),
         server_learning_rate: 1.0,
-        training: Training { epochs: 1, batch_size: 10, learning_rate: 0.1 },
+        training: Training { epochs: 5, batch_size: 10, learning_rate: 0.1 },
         round,
         privacy,
     }
@@ -289,6 +295,7 @@ mod tests {
         Outcome {
             book: Book::default(),
             accuracy,
+            pace: Duration::ZERO,
             lost: vec![],
             task: json!({"privacy": {"minimum_survivors": 12}}),
             ledger: vec![],
@@ -358,7 +365,8 @@ mod tests {
             private_kills: 3,
             seed: None,
         };
-        for setting in [plain("a", &options, 1, Faults::NONE), private(&options, 1)] {
+        for setting in [plain("a", &options, 1, Faults::NONE), private(&options, 1, Duration::ZERO)]
+        {
             let round = setting.task.round;
             let left = f64::from(setting.swarm.clients()) * (1.0 - KILLED - FROZEN);
             assert!(f64::from(round.minimum_reports) < left);

@@ -17,11 +17,14 @@ pub struct Faults {
     pub frozen: f64,
     /// How often the aggregator is killed in the whole run.
     pub server_kills: u32,
+    /// How long a round takes in which nothing goes wrong: most of it happens in
+    /// this time, however fast the machine is.
+    pub pace: Duration,
 }
 
 impl Faults {
     /// Nothing goes wrong.
-    pub const NONE: Self = Self { killed: 0.0, frozen: 0.0, server_kills: 0 };
+    pub const NONE: Self = Self { killed: 0.0, frozen: 0.0, server_kills: 0, pace: Duration::ZERO };
 }
 
 /// One thing that goes wrong. Clients are the processes' numbers.
@@ -68,11 +71,14 @@ impl Plan {
         let share = |share: f64| (self.clients as f64 * share).round() as usize;
         let (killed, frozen) = (share(self.faults.killed), share(self.faults.frozen));
         let mut faults = Vec::new();
+        let pace = self.faults.pace.min(deadline);
         for &client in clients.iter().take(killed) {
-            faults.push((self.within(deadline), Fault::KillClient(client)));
+            // While it works, or while the round waits for others.
+            let time = if self.dice.random() { pace } else { deadline };
+            faults.push((self.within(time), Fault::KillClient(client)));
         }
         for &client in clients.iter().skip(killed).take(frozen) {
-            let from = self.within(deadline);
+            let from = self.within(pace);
             // Some wake up in time to report, some in a later round.
             let to = from + deadline / 4 + self.within(deadline);
             faults.push((from, Fault::FreezeClient(client)));
@@ -101,13 +107,13 @@ impl Plan {
         true
     }
 
-    /// Half of them fall anywhere; the other half where most is at stake: when
-    /// the sum is made, stored and announced.
+    /// Some fall while the clients work, some anywhere, and some where most is at
+    /// stake: when the sum is made, stored and announced.
     fn server_kill(&mut self, deadline: Duration) -> Duration {
-        if self.dice.random() {
-            self.within(deadline)
-        } else {
-            deadline.saturating_sub(AIM) + self.within(2 * AIM)
+        match self.dice.random_range(0..3) {
+            0 => self.within(self.faults.pace.min(deadline)),
+            1 => self.within(deadline),
+            _ => deadline.saturating_sub(AIM) + self.within(2 * AIM),
         }
     }
 
@@ -121,7 +127,8 @@ mod tests {
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(8);
-    const FAULTS: Faults = Faults { killed: 0.2, frozen: 0.1, server_kills: 10 };
+    const PACE: Duration = Duration::from_secs(2);
+    const FAULTS: Faults = Faults { killed: 0.2, frozen: 0.1, server_kills: 10, pace: PACE };
 
     fn all(seed: u64) -> Vec<Vec<(Duration, Fault)>> {
         let mut plan = Plan::new(seed, 30, 40, FAULTS);
@@ -151,7 +158,8 @@ mod tests {
         for faults in all(3) {
             for (at, fault) in &faults {
                 match fault {
-                    Fault::KillClient(_) | Fault::FreezeClient(_) => assert!(*at <= DEADLINE),
+                    Fault::KillClient(_) => assert!(*at <= DEADLINE),
+                    Fault::FreezeClient(_) => assert!(*at <= PACE),
                     Fault::KillServer => assert!(*at <= DEADLINE + AIM),
                     Fault::ThawClient(client) => {
                         let frozen =

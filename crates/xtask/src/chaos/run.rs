@@ -45,6 +45,8 @@ pub struct Outcome {
     pub book: Book,
     /// Of the last round's model.
     pub accuracy: f64,
+    /// How long a round took on average.
+    pub pace: Duration,
     /// Rounds that were announced and are not there any more.
     pub lost: Vec<u64>,
     /// The task as it says itself, after the last start.
@@ -232,6 +234,7 @@ impl<'a> Run<'a> {
         drop(self.fleet);
         self.aggregator.stop()?;
         Ok(Outcome {
+            pace: pace(&task),
             book: self.book,
             accuracy,
             lost,
@@ -253,6 +256,15 @@ impl<'a> Run<'a> {
 
 fn life_log(folder: &Path, life: u32) -> PathBuf {
     folder.join(format!("aggregator-{life}.log"))
+}
+
+/// The mean length of the rounds in a task's history, from the invitation to the
+/// model.
+fn pace(task: &Value) -> Duration {
+    let history = task["history"].as_array().map_or(&[][..], Vec::as_slice);
+    let seconds: Vec<f64> = history.iter().filter_map(|entry| entry["seconds"].as_f64()).collect();
+    let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+    Duration::try_from_secs_f64(mean).unwrap_or_default()
 }
 
 /// The models in the store by round: those that the task's history knows, and
@@ -287,6 +299,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_pace_is_the_mean_of_the_rounds() {
+        let task = json!({"history": [{"seconds": 1.0}, {"seconds": 2.0}, {"seconds": null}]});
+        assert_eq!(pace(&task), Duration::from_millis(1500));
+        assert_eq!(pace(&json!({})), Duration::ZERO);
+    }
 
     #[test]
     fn a_model_is_kept_if_history_knows_its_round_and_its_file_is_whole() {
