@@ -10,6 +10,8 @@ pub mod config;
 mod coordinator;
 pub mod evaluation;
 mod folding;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod ledger;
 mod metrics;
@@ -27,9 +29,3 @@ mod task;
 pub use access::{ClientAddressHeader, FileError, Origin};
 pub use server::{ServeError, run, run_with_store};
 pub use signals::Signals;
-
-/// For `crates/fuzz`, which compiles this crate with `--cfg fuzzing`.
-#[cfg(fuzzing)]
-pub mod fuzzing {
-    pub use crate::simulation::strangers::strangers;
-}

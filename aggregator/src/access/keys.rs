@@ -37,6 +37,12 @@ impl TokenKeys {
         configs.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
+    /// These keys by their ids.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of<const N: usize>(keys: [(&str, TokenKey); N]) -> Self {
+        Self(keys.into_iter().map(|(id, key)| (id.to_owned(), key)).collect())
+    }
+
     pub(crate) fn find(&self, id: &str) -> Option<&TokenKey> {
         self.0.get(id)
     }

@@ -7,6 +7,8 @@ mod address;
 mod crowd;
 mod crypto;
 mod denied;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod forged;
 mod keys;
 mod origin;
 mod rates;

@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// The state of the rounds, for a simulation to look at.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn progress(&self) -> Progress {
         self.rounds().progress()
     }

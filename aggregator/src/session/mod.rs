@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::Instrument;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use conversation::{Conversation, Input, Output};
 pub(crate) use inflow::UNIT as RESERVE_UNIT;
 pub(crate) use seat::Seat;

@@ -4,9 +4,6 @@
 //! The server is the production core, worker and conversations. The same bytes
 //! are always the same history.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -57,6 +57,8 @@ targets! {
     #[cfg(feature = "full")] learning::idx,
     #[cfg(feature = "full")] learning::safetensors,
     #[cfg(feature = "full")] session::client_session,
+    #[cfg(all(feature = "full", fuzzing))] aggregator::forwarded,
+    #[cfg(all(feature = "full", fuzzing))] aggregator::join_token,
     #[cfg(all(feature = "full", fuzzing))] aggregator::strangers,
 }
 

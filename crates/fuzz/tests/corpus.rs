@@ -67,8 +67,8 @@ replays! {
     #[cfg(feature = "full")] client_session,
 }
 
-/// The tests of the crates that have these targets replay them.
-const ELSEWHERE: [&str; 1] = ["strangers"];
+/// The aggregator's tests replay these.
+const ELSEWHERE: [&str; 3] = ["forwarded", "join_token", "strangers"];
 
 #[test]
 fn every_target_is_replayed_and_every_folder_is_a_targets() {
