@@ -116,19 +116,20 @@ where
                 },
                 () = sleep_until(quiet_at) => Happening::Quiet,
             };
+            // What is done takes memory only while it is done: most sessions wait.
             let done = match happening {
                 Happening::Incoming(incoming) => {
                     (heard, pinged) = (Instant::now(), false);
-                    self.receive(incoming).await
+                    Box::pin(self.receive(incoming)).await
                 }
-                Happening::Input(input) => self.feed(input).await,
+                Happening::Input(input) => Box::pin(self.feed(input)).await,
                 Happening::Quiet if pinged => {
                     let message = format!("nothing heard for {} s", idle.as_secs_f64());
                     Err(End::refuse(RefusalCode::Timeout, message))
                 }
                 Happening::Quiet => {
                     pinged = true;
-                    self.socket.ping().await.map_err(End::from)
+                    Box::pin(self.socket.ping()).await.map_err(End::from)
                 }
                 Happening::End(end) => Err(end),
             };

@@ -135,6 +135,14 @@ where
     let end = session(&mut socket, origin, id, server).await;
     tracing::debug!(?end, "session ended");
     server.metrics.session_ended(end.reason());
+    Box::pin(farewell(&mut socket, end, server)).await;
+}
+
+/// Says why the session ends, as far as there is somebody to say it to.
+async fn farewell<S>(socket: &mut Socket<S>, end: End, server: &Server)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     match end {
         End::Closed | End::Lost | End::NotReading => {}
         End::Refused(refusal) => {
