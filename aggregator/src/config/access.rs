@@ -42,6 +42,12 @@ pub struct LimitsConfig {
     pub header_timeout: Duration,
     /// Most bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
+    /// An update that has its room may be slower than `min_upload_rate` for so
+    /// long. Default 10 s.
+    pub upload_grace: Duration,
+    /// Bytes a second that an update has to arrive with, on average, to keep its
+    /// room. Default 4 KiB.
+    pub min_upload_rate: u64,
     /// Proxies that are believed about where a request comes from. Default none.
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which they say it.
@@ -142,6 +148,12 @@ impl LimitsConfig {
                 value::duration(tenth, HOUR),
             ),
             header_bytes: section.or("header_bytes", 16 << 10, header_bytes),
+            upload_grace: section.or(
+                "upload_grace",
+                Duration::from_secs(10),
+                value::duration(tenth, HOUR),
+            ),
+            min_upload_rate: section.or("min_upload_rate", 4 << 10, value::size),
             trusted_proxies: section.or("trusted_proxies", vec![], value::list(network)),
             client_address_header: section.or(
                 "client_address_header",

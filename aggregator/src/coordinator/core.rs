@@ -121,7 +121,8 @@ impl Core {
 
     /// When [`Core::take`] is to be called though nobody has anything to say.
     pub(crate) fn wake_at(&self) -> Option<Time> {
-        [self.rounds().wake_at(), self.publish_at].into_iter().flatten().min()
+        let times = [self.rounds().wake_at(), self.publish_at, self.members.wake_at()];
+        times.into_iter().flatten().min()
     }
 
     /// Takes a command, or the time alone. `now` never goes back.
@@ -136,6 +137,7 @@ impl Core {
             Some(command) => step.take(command),
             None => step.step(Event::TimePassed),
         }
+        self.members.drop_slow_uploads(now);
         self.note_phase(now);
         self.publish(now);
         if self.is_at_rest()

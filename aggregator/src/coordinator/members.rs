@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use fedra_protocol::SubjectId;
 
 use super::{ConnectionId, Departure, Join, Joined, Leave, Link, Order};
-use crate::round::ClientId;
+use crate::round::{ClientId, Time};
 use crate::session::Seat;
 
 /// Clients without a connection that are remembered.
@@ -162,6 +162,22 @@ impl Members {
     /// Those without a connection, longest first.
     pub(super) fn absent(&self) -> Vec<ClientId> {
         self.absent.iter().copied().collect()
+    }
+
+    /// When the next client without a connection loses what it has uploaded.
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        let seat = |client| Some(&self.clients.get(client)?.seat);
+        self.absent.iter().filter_map(seat).filter_map(Seat::upload_due).min()
+    }
+
+    /// Those who were cut off in an upload keep its room as long as those who are
+    /// slow, and no longer.
+    pub(super) fn drop_slow_uploads(&mut self, now: Time) {
+        for client in &self.absent {
+            if let Some(member) = self.clients.get_mut(client) {
+                member.seat.drop_slow_upload(now);
+            }
+        }
     }
 
     /// Forgets a client. A connection of it that is still there is no longer heard.

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::End;
 use super::handshake::unexpected;
 use super::seat::{Part, Seat, Settled};
-use super::upload::{Received as Chunked, Upload};
+use super::upload::{Pace, Received as Chunked, Upload};
 use crate::coordinator::{Command, Invitation, Order, Report, misplaced};
 use crate::folding::{Contribution, Received, Request};
 use crate::metrics::Metrics;
@@ -44,6 +44,8 @@ pub(crate) enum Input {
     Checked(Result<CheckedUpdate<Bytes>, UpdateError>),
     /// The coordinator has judged what the client sent.
     Verdict(UpdateVerdict),
+    /// It is the time that [`Conversation::wake_at`] told, or later.
+    TimePassed,
 }
 
 /// What is to be done, in this order.
@@ -63,6 +65,7 @@ pub(crate) struct Conversation {
     client: ClientId,
     task: Arc<Task>,
     metrics: Arc<Metrics>,
+    pace: Pace,
     seat: Seat,
     /// No order was taken on this connection: the last one may be a repetition.
     fresh: bool,
@@ -77,8 +80,14 @@ impl Conversation {
         seat: Seat,
         task: Arc<Task>,
         metrics: Arc<Metrics>,
+        pace: Pace,
     ) -> Self {
-        Self { client, task, metrics, seat, fresh: true, announced: None }
+        Self { client, task, metrics, pace, seat, fresh: true, announced: None }
+    }
+
+    /// When [`Input::TimePassed`] is to be handled, if nothing else comes.
+    pub(crate) fn wake_at(&self) -> Option<Time> {
+        self.seat.upload_due()
     }
 
     /// What the next connection of this client goes on from.
@@ -140,9 +149,10 @@ impl Conversation {
                 let status = self.task.status(&self.task.view.borrow().clone(), now);
                 out.push(Output::Send(ServerMessage::TaskStatus(status)));
             }
-            Input::Room(permit) => self.start_upload(permit, &mut out),
+            Input::Room(permit) => self.start_upload(permit, now, &mut out),
             Input::Checked(result) => self.checked(result, &mut out),
             Input::Verdict(verdict) => self.judged(verdict, &mut out),
+            Input::TimePassed => self.time_passed(now, &mut out),
         }
         out
     }
@@ -369,12 +379,20 @@ impl Conversation {
         self.seat.part = Some((round, Part::Queued(begin)));
     }
 
-    fn start_upload(&mut self, permit: OwnedSemaphorePermit, out: &mut Vec<Output>) {
+    fn start_upload(&mut self, permit: OwnedSemaphorePermit, now: Time, out: &mut Vec<Output>) {
         let Some((round, Part::Queued(begin))) = &self.seat.part else { return };
-        let (round, upload) = (*round, Upload::new(begin.clone()));
+        let (round, upload) = (*round, Upload::new(begin.clone(), self.pace, now));
         self.seat.part = Some((round, Part::Sending(upload, permit)));
         self.seat.over = None;
         out.push(Output::Send(ServerMessage::UploadReady { round, offset: 0 }));
+    }
+
+    /// An upload that is too slow ends its connection: the next may begin again.
+    fn time_passed(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.seat.drop_slow_upload(now) {
+            let message = "the update arrives too slowly; connect again and begin it anew";
+            out.push(Output::End(End::refuse(RefusalCode::Timeout, message)));
+        }
     }
 
     fn chunk(&mut self, chunk: &UpdateChunk, out: &mut Vec<Output>) {

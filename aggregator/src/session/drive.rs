@@ -17,7 +17,7 @@ use super::End;
 use super::conversation::{Conversation, Input, Output};
 use super::handshake::{CheckedInAs, Membership, malformed};
 use super::socket::{Incoming, Socket, SocketError};
-use crate::coordinator::Departure;
+use super::upload::Pace;
 use crate::server::Server;
 
 type Room = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
@@ -56,7 +56,8 @@ where
     let CheckedInAs { membership, seat } = admitted;
     let task = Arc::clone(membership.task());
     let metrics = Arc::clone(&server.metrics);
-    let conversation = Conversation::new(membership.client(), seat, task, metrics);
+    let pace = Pace::new(&server.config.limits);
+    let conversation = Conversation::new(membership.client(), seat, task, metrics, pace);
     let cut = membership.cut();
     let mut session =
         Session { socket, conversation, membership, server, room: None, check: None, round: None };
@@ -66,17 +67,7 @@ where
         end = session.run() => end,
     };
     let Session { conversation, membership, .. } = session;
-    let departure = match &end {
-        End::Lost | End::NotReading => Departure::Lost,
-        // It may only have lost its network.
-        End::Refused(refusal)
-            if matches!(refusal.code, RefusalCode::Timeout | RefusalCode::Overloaded) =>
-        {
-            Departure::Lost
-        }
-        _ => Departure::Closed,
-    };
-    membership.leave(departure, conversation.into_seat());
+    membership.leave(end.departure(), conversation.into_seat());
     end
 }
 
@@ -93,6 +84,8 @@ where
         let mut pinged = false;
         loop {
             let quiet_at = heard + if pinged { idle } else { idle / 2 };
+            let task = self.membership.task();
+            let wake_at = self.conversation.wake_at().map(|time| task.instant(time));
             let happening = tokio::select! {
                 () = self.server.shutdown.cancelled() => Happening::End(End::GoingAway),
                 incoming = self.socket.receive() => Happening::Incoming(incoming),
@@ -114,7 +107,13 @@ where
                     // Only when the server's runtime is shutting down.
                     None => Happening::End(End::GoingAway),
                 },
-                () = sleep_until(quiet_at) => Happening::Quiet,
+                // One timer for both: most sessions wait, and each has one.
+                () = sleep_until(wake_at.map_or(quiet_at, |wake| wake.min(quiet_at))) => {
+                    match wake_at {
+                        Some(wake) if wake <= quiet_at => Happening::Input(Input::TimePassed),
+                        _ => Happening::Quiet,
+                    }
+                }
             };
             // What is done takes memory only while it is done: most sessions wait.
             let done = match happening {

@@ -27,7 +27,10 @@ use tracing::Instrument;
 pub(crate) use conversation::{Conversation, Input, Output};
 pub(crate) use inflow::UNIT as RESERVE_UNIT;
 pub(crate) use seat::Seat;
+#[cfg(any(test, fuzzing))]
+pub(crate) use upload::Pace;
 
+use crate::coordinator::Departure;
 use crate::metrics::SessionEnd;
 use crate::server::Server;
 use inflow::Excess;
@@ -63,6 +66,20 @@ impl End {
             "another connection of this device has taken this one's place; close the other one, \
              or this one",
         )
+    }
+
+    /// Whether the client may come back to where it was.
+    pub(crate) fn departure(&self) -> Departure {
+        match self {
+            Self::Lost | Self::NotReading => Departure::Lost,
+            // It may only have lost its network.
+            Self::Refused(refusal)
+                if matches!(refusal.code, RefusalCode::Timeout | RefusalCode::Overloaded) =>
+            {
+                Departure::Lost
+            }
+            _ => Departure::Closed,
+        }
     }
 
     /// Why the session ended, for the metrics.

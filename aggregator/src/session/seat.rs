@@ -7,7 +7,7 @@ use fedra_protocol::{Availability, RoundId, UpdateBegin, UpdateVerdict};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::upload::Upload;
-use crate::round::Stage;
+use crate::round::{Stage, Time};
 
 /// What the client does in a round.
 pub(crate) enum Part {
@@ -73,17 +73,37 @@ impl Seat {
     /// new connection starts as available.
     pub(crate) fn detached(mut self) -> Self {
         self.availability = Availability::Available;
-        self.part = self.part.map(|(round, part)| {
-            let part = match part {
-                Part::Queued(_) | Part::Checking(..) => match self.asked {
-                    Some((asked, stage)) if asked == round => Part::Working(stage),
-                    _ => Part::Left,
-                },
-                other => other,
-            };
-            (round, part)
-        });
+        if let Some((_, Part::Queued(_) | Part::Checking(..))) = self.part {
+            self.start_over();
+        }
         self
+    }
+
+    /// When an upload gives its room back, unless more of it has come by then.
+    pub(crate) fn upload_due(&self) -> Option<Time> {
+        match &self.part {
+            Some((_, Part::Sending(upload, _))) => upload.due(),
+            _ => None,
+        }
+    }
+
+    /// An upload that is too slow for the room it takes is dropped; the client may
+    /// begin it again. Whether there was one.
+    pub(crate) fn drop_slow_upload(&mut self, now: Time) -> bool {
+        let slow = self.upload_due().is_some_and(|due| due <= now);
+        if slow {
+            self.start_over();
+        }
+        slow
+    }
+
+    /// What was asked for last is still to come, all of it.
+    fn start_over(&mut self) {
+        let Some((round, part)) = &mut self.part else { return };
+        *part = match self.asked {
+            Some((asked, stage)) if asked == *round => Part::Working(stage),
+            _ => Part::Left,
+        };
     }
 
     /// The client has gone in words: it has left its round, as far as it has not

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
@@ -186,6 +186,7 @@ fn is_goodbye(frame: Option<&CloseFrame>) -> bool {
 fn sort(error: WsError) -> SocketError {
     match error {
         WsError::Capacity(error) => SocketError::TooBig(error.to_string()),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => SocketError::Broken,
         WsError::Protocol(error) => SocketError::Protocol(error.to_string()),
         WsError::Utf8(_) => SocketError::Protocol("a text is not UTF-8".to_owned()),
         WsError::Io(error) => inflow::excess(&error).map_or(SocketError::Broken, Into::into),

@@ -1,15 +1,43 @@
 //! The bytes of one update as they arrive: in order, intact, no more than
-//! announced. No I/O.
+//! announced, and not too slowly for the room that they are kept in. No I/O.
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use crc32fast::Hasher;
 use fedra_protocol::{UpdateBegin, UpdateChunk, UpdateFault};
+
+use crate::config::LimitsConfig;
+use crate::round::Time;
+
+/// How fast an update has to arrive to keep its room, on average since it was
+/// given the room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    grace: Duration,
+    /// Bytes a second; 0 is as slow as it likes.
+    least: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(limits: &LimitsConfig) -> Self {
+        Self { grace: limits.upload_grace, least: limits.min_upload_rate }
+    }
+
+    /// Time that so many bytes may take.
+    fn allows(self, bytes: u64) -> Option<Duration> {
+        let seconds = (self.least > 0).then(|| bytes as f64 / self.least as f64)?;
+        Some(self.grace.saturating_add(Duration::try_from_secs_f64(seconds).ok()?))
+    }
+}
 
 /// An update that is being received.
 pub(crate) struct Upload {
     begin: UpdateBegin,
     buffer: BytesMut,
     crc: Hasher,
+    pace: Pace,
+    since: Time,
 }
 
 /// After a chunk.
@@ -23,9 +51,10 @@ pub(super) enum Received {
 
 impl Upload {
     /// The announced length must have been checked: it is allocated here.
-    pub(super) fn new(begin: UpdateBegin) -> Self {
+    pub(super) fn new(begin: UpdateBegin, pace: Pace, since: Time) -> Self {
         let length = usize::try_from(begin.bytes).unwrap_or(0);
-        Self { begin, buffer: BytesMut::with_capacity(length), crc: Hasher::new() }
+        let buffer = BytesMut::with_capacity(length);
+        Self { begin, buffer, crc: Hasher::new(), pace, since }
     }
 
     /// What was announced.
@@ -36,6 +65,11 @@ impl Upload {
     /// Bytes that have arrived: the offset of the next chunk.
     pub(super) fn received(&self) -> u64 {
         self.buffer.len() as u64
+    }
+
+    /// When it is too slow, unless more of it has come by then.
+    pub(super) fn due(&self) -> Option<Time> {
+        Some(self.since + self.pace.allows(self.received())?)
     }
 
     /// Takes the next chunk.
@@ -71,10 +105,16 @@ mod tests {
     use super::*;
 
     const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
+    const PACE: Pace = Pace { grace: Duration::from_secs(10), least: 2 };
 
     fn upload(bytes: &[u8]) -> Upload {
-        let crc32 = crc32fast::hash(bytes);
-        Upload::new(UpdateBegin { round: ROUND, bytes: bytes.len() as u64, examples: 1, crc32 })
+        upload_at(bytes, PACE)
+    }
+
+    fn upload_at(bytes: &[u8], pace: Pace) -> Upload {
+        let (length, crc32) = (bytes.len() as u64, crc32fast::hash(bytes));
+        let begin = UpdateBegin { round: ROUND, bytes: length, examples: 1, crc32 };
+        Upload::new(begin, pace, Time(Duration::from_secs(100)))
     }
 
     fn chunk(offset: u64, data: &'static [u8]) -> UpdateChunk {
@@ -88,6 +128,17 @@ mod tests {
         assert_eq!(upload.take(&chunk(3, b"")), Ok(Received::Partly));
         let whole = Bytes::from_static(b"abcdefgh");
         assert_eq!(upload.take(&chunk(3, b"defgh")), Ok(Received::Whole(whole)));
+    }
+
+    #[test]
+    fn what_arrives_buys_time() {
+        let due = |upload: &Upload| upload.due().map(|time| time.0.as_secs());
+        let mut steady = upload(b"abcdefgh");
+        assert_eq!(due(&steady), Some(110));
+        steady.take(&chunk(0, b"abcdef")).expect("in order");
+        assert_eq!(due(&steady), Some(113));
+        let any = Pace { least: 0, ..PACE };
+        assert_eq!(due(&upload_at(b"abcd", any)), None);
     }
 
     #[test]

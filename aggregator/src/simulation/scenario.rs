@@ -121,6 +121,7 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     let shortest = if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
     let grace = rng.random_range(0..3_000);
     let window = rng.random_range(0..500);
+    let pause = rng.random_range(500..4_000);
     let waiting = if rng.random_bool(0.2) { "waiting_room = 1\nretry_after = \"2s\"" } else { "" };
     let mode = match kind {
         Kind::Buffered => "mode = \"buffered\"\nmax_staleness = 2\nstaleness_exponent = 0.0",
@@ -137,6 +138,9 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
         r#"
         [server]
         store = "simulated"
+        [server.limits]
+        upload_grace = "{pause}ms"
+        min_upload_rate = "8B"
         [[task]]
         id = "sim"
         model = {{ input = [{inputs}], layers = [{{ type = "linear", outputs = 1 }}], loss = "mean_squared_error" }}

@@ -25,7 +25,7 @@ use crate::folding::{Contribution, Job, Received, Worker};
 use crate::metrics::Metrics;
 use crate::round::{ClientId, Time};
 use crate::server::{Revived, ServeError, revive};
-use crate::session::{Conversation, End, Input, Output, Seat};
+use crate::session::{Conversation, End, Input, Output, Pace, Seat};
 use crate::storage::Store;
 use crate::task::{Task, TaskView};
 
@@ -77,6 +77,7 @@ pub(super) struct Server {
     sessions: BTreeMap<LinkId, Session>,
     budget: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    pace: Pace,
     started: Duration,
     /// Kept open: sessions of a simulation talk to the core directly.
     _inbox: mpsc::Receiver<Command>,
@@ -104,6 +105,7 @@ impl Server {
             sessions: BTreeMap::new(),
             budget: Arc::new(Semaphore::new(BUDGET_UNITS)),
             metrics,
+            pace: Pace::new(&config.server.limits),
             started: now,
             _inbox: inbox,
             numbers: BTreeMap::new(),
@@ -126,9 +128,13 @@ impl Server {
         (over > Duration::ZERO).then_some(over)
     }
 
-    /// When the core wants to be woken.
+    /// When the core or a conversation wants to be woken.
     pub(super) fn wake_at(&self) -> Option<Duration> {
-        self.core.wake_at().map(|time| self.started + time.0)
+        let conversations = self.sessions.values().filter_map(|session| match session {
+            Session::Member { conversation, .. } => conversation.wake_at(),
+            _ => None,
+        });
+        conversations.chain(self.core.wake_at()).min().map(|time| self.started + time.0)
     }
 
     pub(super) fn links(&self) -> Vec<LinkId> {
@@ -157,11 +163,36 @@ impl Server {
             }
         };
         let leave = Leave { connection, departure, seat };
-        self.command(Some(Command::Leave(leave)), now, rng, wishes);
+        self.command(Command::Leave(leave), now, rng, wishes);
+    }
+
+    /// The core and the conversations that want it are told the time.
+    pub(super) fn time_passed(&mut self, now: Duration, rng: &mut StdRng, wishes: &mut Vec<Wish>) {
+        let time = self.time(now);
+        for link in self.links() {
+            let due = match self.sessions.get(&link) {
+                Some(Session::Member { conversation, .. }) => conversation.wake_at(),
+                _ => None,
+            };
+            if due.is_some_and(|due| due <= time) {
+                self.feed(link, Input::TimePassed, now, rng, wishes);
+            }
+        }
+        self.take(None, now, rng, wishes);
+    }
+
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        now: Duration,
+        rng: &mut StdRng,
+        wishes: &mut Vec<Wish>,
+    ) {
+        self.take(Some(command), now, rng, wishes);
     }
 
     /// Gives the core a command, or the time.
-    pub(super) fn command(
+    fn take(
         &mut self,
         command: Option<Command>,
         now: Duration,
@@ -254,7 +285,7 @@ impl Server {
         let connection = Held { id, orders, cut: cut.clone() };
         self.sessions.insert(link, Session::Joining { connection, joined });
         let link = Link { connection: id, order, cut };
-        self.command(Some(Command::Join(Join { subject, link, answer })), now, rng, wishes);
+        self.command(Command::Join(Join { subject, link, answer }), now, rng, wishes);
     }
 
     /// Looks what a session has to do: an order, a verdict, news, room. Whether
@@ -290,8 +321,8 @@ impl Server {
         let task = Arc::clone(&self.task);
         let mut view = task.view.clone();
         view.mark_changed();
-        let conversation =
-            Box::new(Conversation::new(client, seat, task, Arc::clone(&self.metrics)));
+        let metrics = Arc::clone(&self.metrics);
+        let conversation = Box::new(Conversation::new(client, seat, task, metrics, self.pace));
         self.sessions.insert(link, Session::Member { connection, conversation, view });
         true
     }
@@ -347,13 +378,13 @@ impl Server {
         for output in conversation.handle(input, time) {
             match output {
                 Output::Send(message) => wishes.push(Wish::Send(link, message)),
-                Output::Tell(command) => self.command(Some(command), now, rng, wishes),
+                Output::Tell(command) => self.command(command, now, rng, wishes),
                 Output::Check(bytes, parameters) => {
                     let checked = CheckedUpdate::parse(bytes, parameters);
                     self.feed(link, Input::Checked(checked), now, rng, wishes);
                 }
                 Output::End(end) => {
-                    self.disconnect(link, Departure::Closed, now, rng, wishes);
+                    self.disconnect(link, end.departure(), now, rng, wishes);
                     if let End::Refused(refusal) = end {
                         wishes.push(Wish::Send(link, ServerMessage::Refusal(refusal)));
                     }

@@ -277,7 +277,7 @@ impl World {
                 if self.server.as_ref().is_some_and(|server| server.life == life) {
                     self.server_timer = None;
                     self.with_server(|server, now, rng, wishes| {
-                        server.command(None, now, rng, wishes);
+                        server.time_passed(now, rng, wishes);
                     });
                 }
             }
@@ -428,7 +428,7 @@ impl World {
                 self.figures.roll_backs += 1;
             }
             self.with_server(|server, now, rng, wishes| {
-                server.command(Some(command), now, rng, wishes);
+                server.command(command, now, rng, wishes);
             });
         }
     }
@@ -454,7 +454,7 @@ impl World {
         self.note("the operator acts", None, None);
         self.figures.operations += 1;
         self.with_server(|server, now, rng, wishes| {
-            server.command(Some(command), now, rng, wishes);
+            server.command(command, now, rng, wishes);
         });
     }
 
@@ -500,7 +500,7 @@ impl World {
         let (answer, _) = tokio::sync::oneshot::channel();
         self.with_server(|server, now, rng, wishes| {
             let resume = Command::Operate(Operation::Resume, answer);
-            server.command(Some(resume), now, rng, wishes);
+            server.command(resume, now, rng, wishes);
         });
     }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use fedra_protocol::{RefusalCode, SubjectId};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, TestServer, config, get, request, soon, upgrade};
+use crate::support::{Answer, PARAMETERS, TestServer, config, get, request, soon, update, upgrade};
 
 async fn start(limits: &str) -> TestServer {
     let limits = format!("[server.limits]\n{limits}");
@@ -38,6 +39,37 @@ async fn one_address_may_not_connect_too_often() {
     assert_counted(&server, "too-fast-from-address", "").await;
     // It is handshakes that are counted, not requests.
     assert_eq!(get(server.address, "/healthz").await.status, 200);
+    server.stop().await;
+}
+
+/// With room for one update at a time, three clients hold it up: one that is
+/// silent, one that is cut off, and one that begins anew and is silent again.
+#[tokio::test]
+async fn an_upload_that_stops_gives_its_room_back() {
+    let limits = "upload_budget = \"1KiB\"\n[server.limits]\nupload_grace = \"100ms\"";
+    let round = "cohort_size = 4\nreconnect_grace = \"10m\"";
+    let server = TestServer::start_with(round, limits).await;
+    let update = update(&[1.0; PARAMETERS]);
+    let subjects = [1, 2, 3, 4].map(|byte| SubjectId::from_bytes([byte; 16]));
+    let mut clients = Vec::new();
+    for subject in subjects {
+        let mut client = server.client().await;
+        client.check_in_as("tiny", Some(subject)).await;
+        clients.push(client);
+    }
+    let [mut silent, mut cut_off, mut next, mut last] = clients.try_into().ok().expect("four");
+    let round = silent.assignment().await.round;
+    silent.announce(round, &update, 1).await;
+    assert_eq!(silent.refusal().await.0.code, RefusalCode::Timeout);
+    cut_off.announce(round, &update, 1).await;
+    drop(cut_off);
+    next.announce(round, &update, 1).await;
+
+    let mut again = server.client().await;
+    again.check_in_as("tiny", Some(subjects[0])).await;
+    assert_eq!(again.assignment().await.round, round);
+    again.announce(round, &update, 1).await;
+    last.announce(round, &update, 1).await;
     server.stop().await;
 }
 

@@ -2,10 +2,11 @@
 //! over-selection, and what clients see of it.
 
 use fedra_protocol::{
-    Availability, ClientMessage, RoundId, RoundPhase, TaskStatus, UpdateFault, UpdateVerdict,
+    Availability, ClientMessage, RoundId, RoundPhase, SubjectId, TaskStatus, UpdateFault,
+    UpdateVerdict,
 };
 
-use crate::support::{PARAMETERS, TestServer, get, parameters};
+use crate::support::{PARAMETERS, TestServer, announcement, get, parameters, update};
 
 const R1: RoundId = RoundId { round: 1, attempt: 0 };
 
@@ -134,7 +135,7 @@ async fn over_selection_discards_the_late() {
     }
     let mut late = clients.pop().expect("three");
     // The late one is in the middle of its upload when the goal is reached.
-    let update = crate::support::update(&[1.0; 3]);
+    let update = update(&[1.0; 3]);
     late.assignment().await;
     late.announce(R1, &update, 1).await;
     late.chunk(R1, 0, update.slice(..4)).await;
@@ -181,16 +182,52 @@ async fn a_stopping_server_says_goodbye() {
     stopped.await.expect("stops");
 }
 
+/// The connection breaks twice: in the upload, and before the verdict was heard.
+#[tokio::test]
+async fn an_upload_goes_on_where_its_connection_broke() {
+    let server = TestServer::start("cohort_size = 2\nreconnect_grace = \"10m\"").await;
+    let start = server.parameters().await;
+    let subject = Some(SubjectId::from_bytes([7; 16]));
+    let update = update(&[1.0, -2.0, 0.5]);
+    let mut other = server.joined().await;
+    let mut client = server.client().await;
+    client.check_in_as("tiny", subject).await;
+    client.assignment().await;
+    client.announce(R1, &update, 1).await;
+    client.chunk(R1, 0, update.slice(..4)).await;
+    client.pong(1).await;
+    drop(client);
+
+    let mut client = server.client().await;
+    client.check_in_as("tiny", subject).await;
+    assert_eq!(client.assignment().await.round, R1);
+    client.begin(announcement(R1, &update, 1)).await;
+    assert_eq!(client.upload_ready().await, (R1, 4));
+    client.chunk(R1, 4, update.slice(4..)).await;
+    other.status(|status| status.reported == 1).await;
+    drop(client);
+
+    let mut client = server.client().await;
+    client.check_in_as("tiny", subject).await;
+    client.begin(announcement(R1, &update, 1)).await;
+    assert_eq!(client.outcome().await.verdict, UpdateVerdict::Accepted);
+    other.take_part(&[3.0, 0.0, 0.5], 1).await;
+    other.status(|status| status.model.round == 1).await;
+    let moved = start.iter().zip([2.0, -1.0, 0.5]).map(|(start, by)| start + by);
+    assert_eq!(server.parameters().await, moved.collect::<Vec<_>>());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn updates_wait_for_room_in_the_budget() {
     // Room for one tiny update at a time.
     let server = TestServer::start_with("cohort_size = 2", "upload_budget = \"1KiB\"").await;
     let (mut a, mut b) = (server.joined().await, server.joined().await);
-    let update = crate::support::update(&[1.0; 3]);
+    let update = update(&[1.0; 3]);
     a.assignment().await;
     b.assignment().await;
     a.announce(R1, &update, 1).await;
-    b.begin(crate::support::announcement(R1, &update, 1)).await;
+    b.begin(announcement(R1, &update, 1)).await;
     // No room: the ping is answered, the announcement is not.
     b.pong(1).await;
     a.chunk(R1, 0, update.clone()).await;
