@@ -13,7 +13,7 @@ mod events;
 mod origin;
 mod platform;
 mod privacy;
-mod protect;
+pub mod protect;
 mod rounds;
 pub mod session;
 mod token;

@@ -39,17 +39,21 @@ pub(crate) fn acceptable(mut update: Vec<f32>) -> Vec<f32> {
 }
 
 /// Which round of which task an update is for, and under which privacy.
-#[derive(Clone, Copy)]
-pub(crate) struct Round<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Round<'a> {
+    /// The task.
     pub task: &'a TaskId,
+    /// The round in it.
     pub round: RoundId,
+    /// The task's policy, with what is derived from it.
     pub privacy: &'a Privacy,
+    /// What the round has of its own.
     pub terms: &'a RoundPrivacy,
 }
 
 impl Round<'_> {
     /// The update with this client's noise, packed: what a local policy sends.
-    pub fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, String> {
+    pub(crate) fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, String> {
         let words = self.encode(update, rng)?;
         Ok(self.pack(&words))
     }
@@ -68,7 +72,7 @@ impl Round<'_> {
 }
 
 /// One client's part in one round of secure aggregation, between two steps.
-pub(crate) struct SecureRound {
+pub struct SecureRound {
     bits: u32,
     state: State,
 }
@@ -81,7 +85,12 @@ enum State {
 
 impl SecureRound {
     /// Encodes the update with this client's share of the noise, and draws the
-    /// keys of the round.
+    /// keys of the round. `update` has a value for each of the model's parameters;
+    /// it is clipped.
+    ///
+    /// # Errors
+    ///
+    /// In words, if the policy has no secure aggregation, or the terms are not valid.
     pub fn begin(
         round: &Round<'_>,
         update: &[f32],
@@ -99,6 +108,11 @@ impl SecureRound {
     }
 
     /// Takes the next step; the state after it is `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// In words, if a request comes out of turn or what is in it is not valid. The
+    /// round's secrets are gone then.
     pub fn step(
         self,
         request: SecureRequest,

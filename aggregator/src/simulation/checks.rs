@@ -16,12 +16,15 @@ use crate::task::HISTORY;
 
 /// Room for rounding in a sum of 32-bit parameters.
 const TOLERANCE: f64 = 0.05;
+/// The same under secure aggregation, where there is some noise besides.
+const NOISE: f64 = 0.3;
 
 pub(super) struct Checks {
     task: TaskId,
     definition: Definition,
     spec: ModelSpec,
     kind: Kind,
+    minimum_reports: usize,
     /// Durable rounds that were looked at; the initial model is the first.
     records: Vec<(RoundRecord, Vec<f32>)>,
     invited: BTreeSet<(RoundId, usize)>,
@@ -40,6 +43,7 @@ impl Checks {
             definition: task.definition(),
             spec: task.model.clone(),
             kind,
+            minimum_reports: task.plan.minimum_reports,
             records: Vec::new(),
             invited: BTreeSet::new(),
             accepted: BTreeSet::new(),
@@ -173,19 +177,27 @@ impl Checks {
             let same = restored.is_some_and(|(earlier, _)| earlier.sha256 == record.sha256);
             return if same { Ok(()) } else { Err(format!("it is not the model of round {to}")) };
         }
-        if self.kind == Kind::Private {
+        if matches!(self.kind, Kind::Private | Kind::Masked) {
             let debits = store.debits(&self.task).map_err(|error| error.to_string())?;
             let paid = |debit: &crate::storage::Debit| {
                 (debit.round, debit.attempt) == (record.round, record.attempt)
             };
-            return if debits.iter().any(paid) {
-                Ok(())
-            } else {
-                Err("it was released, and the ledger has no debit for it".to_owned())
-            };
+            if !debits.iter().any(paid) {
+                return Err("it was released, and the ledger has no debit for it".to_owned());
+            }
+        }
+        // Buffered rounds go on with what they have when all who were invited failed.
+        if self.kind != Kind::Buffered && (record.reports as usize) < self.minimum_reports {
+            let minimum = self.minimum_reports;
+            return Err(format!("it has {} reports and needs {minimum}", record.reports));
+        }
+        if self.kind == Kind::Private {
+            return Ok(());
         }
         let change = parameters.iter().zip(start).map(|(new, old)| f64::from(new - old));
-        let times = times_counted(change, record.weight)?;
+        let weight = |client| if self.kind == Kind::Masked { 1 } else { Client::weight(client) };
+        let tolerance = if self.kind == Kind::Masked { NOISE } else { TOLERANCE };
+        let times = times_counted(change, record.weight, weight, tolerance)?;
         let reports: u64 = times.values().sum();
         if reports != u64::from(record.reports) {
             return Err(format!(
@@ -193,12 +205,12 @@ impl Checks {
                 record.reports
             ));
         }
-        let weight: u64 = times.iter().map(|(c, times)| times * Client::weight(*c)).sum();
+        let weight: u64 = times.iter().map(|(client, times)| times * weight(*client)).sum();
         if weight != record.weight {
             return Err(format!("a weight of {weight} is counted, not {}", record.weight));
         }
         let round = RoundId { round: record.round, attempt: record.attempt };
-        if self.kind == Kind::Synchronous {
+        if matches!(self.kind, Kind::Synchronous | Kind::Masked) {
             self.counted_once(round, &times)
         } else {
             self.counted_at_most_once_an_invitation(&times)
@@ -245,11 +257,13 @@ impl Checks {
 fn times_counted(
     change: impl Iterator<Item = f64>,
     weight: u64,
+    weight_of: impl Fn(usize) -> u64,
+    tolerance: f64,
 ) -> Result<BTreeMap<usize, u64>, String> {
     let mut counted = BTreeMap::new();
     for (client, change) in change.enumerate() {
-        let times = change * weight as f64 / Client::weight(client) as f64;
-        if (times - times.round()).abs() > TOLERANCE || times < -TOLERANCE {
+        let times = change * weight as f64 / weight_of(client) as f64;
+        if (times - times.round()).abs() > tolerance || times < -tolerance {
             return Err(format!("client {client} is counted {times} times"));
         }
         if times.round() > 0.0 {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_edge_client::PrivacyFloors;
+use fedra_edge_client::protect::SecureRound;
 use fedra_edge_client::session::Session;
 use fedra_edge_client::{Consent, PrivacyConfig};
-use fedra_protocol::{RoundId, SubjectId, TaskId};
+use fedra_protocol::{RoundAssignment, SubjectId, TaskId};
 
 use super::network::LinkId;
 
@@ -18,8 +19,10 @@ pub(super) struct Client {
     pub lives: u64,
     pub link: Option<LinkId>,
     /// The training under way, and its number.
-    pub work: Option<(RoundId, u64)>,
+    pub work: Option<(RoundAssignment, u64)>,
     pub works: u64,
+    /// Of the round's secure aggregation.
+    pub secret: Option<SecureRound>,
     pub frozen_until: Duration,
     pub timer: Option<Duration>,
     /// Survives the device's death, as what is on a disk does.
@@ -35,6 +38,7 @@ impl Client {
             link: None,
             work: None,
             works: 0,
+            secret: None,
             frozen_until: Duration::ZERO,
             timer: None,
             participations: 0,
@@ -53,6 +57,7 @@ impl Client {
         self.lives += 1;
         self.link = None;
         self.work = None;
+        self.secret = None;
         self.timer = None;
     }
 
@@ -63,8 +68,11 @@ impl Client {
 
     /// What it learns in any round: one at its own place.
     pub(super) fn update(number: usize, clients: usize) -> Bytes {
-        let value = |place| if place == number { 1.0_f32 } else { 0.0 };
-        (0..clients).flat_map(|place| value(place).to_le_bytes()).collect()
+        Self::values(number, clients).into_iter().flat_map(f32::to_le_bytes).collect()
+    }
+
+    pub(super) fn values(number: usize, clients: usize) -> Vec<f32> {
+        (0..clients).map(|place| if place == number { 1.0 } else { 0.0 }).collect()
     }
 }
 

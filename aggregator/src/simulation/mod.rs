@@ -4,7 +4,8 @@
 //! server that crashes at any of its writes.
 //!
 //! What runs is the production code: the coordinator's core, the rounds, the
-//! folding worker, the server's conversations and the clients' sessions. Only
+//! folding worker, the server's conversations, the clients' sessions and both ends
+//! of secure aggregation. Only
 //! the network, the clock, the disk and the training are made up. One seed is
 //! one history: it can be replayed.
 //!
@@ -18,6 +19,8 @@
 mod checks;
 #[cfg(test)]
 mod client;
+#[cfg(test)]
+mod figures;
 mod network;
 mod scenario;
 mod server;
@@ -29,6 +32,8 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+use figures::Figures;
 use scenario::{Bug, Scenario};
 #[cfg(test)]
 use world::World;
@@ -44,7 +49,7 @@ struct Broken {
 }
 
 #[cfg(test)]
-fn run(seed: u64, bug: Option<Bug>) -> Result<world::Figures, Broken> {
+fn run(seed: u64, bug: Option<Bug>) -> Result<Figures, Broken> {
     let scenario = Scenario::of(seed, bug);
     let mut world = World::new(scenario);
     world.run().map_err(|problem| Broken { seed, problem, trace: world.trace() })
@@ -68,7 +73,7 @@ fn no_history_breaks_a_promise() {
     let start = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let work = |thread: u64| {
-        let mut sum = world::Figures::default();
+        let mut sum = Figures::default();
         for seed in (first + thread..first + seeds).step_by(threads as usize) {
             match run(seed, None) {
                 Ok(figures) => sum.add(&figures),
@@ -77,7 +82,7 @@ fn no_history_breaks_a_promise() {
         }
         sum
     };
-    let mut sum = world::Figures::default();
+    let mut sum = Figures::default();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|t| scope.spawn(move || work(t))).collect();
         for thread in threads {

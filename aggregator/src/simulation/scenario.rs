@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Buffered,
     /// Under central differential privacy: with a ledger.
     Private,
+    /// Under secure aggregation, with a share of the noise from every client.
+    Masked,
 }
 
 /// How often things go wrong: probabilities a message, a step, a write.
@@ -75,9 +77,10 @@ impl Scenario {
         let kind = match rng.random_range(0..10) {
             0..6 => Kind::Synchronous,
             6..8 => Kind::Buffered,
-            _ => Kind::Private,
+            8 => Kind::Private,
+            _ => Kind::Masked,
         };
-        let clients = rng.random_range(2..=7);
+        let clients = rng.random_range(if kind == Kind::Masked { 4..=7 } else { 2..=7 });
         let faults = faults(&mut rng);
         let config = config(&mut rng, kind, clients);
         let calm_after = Duration::from_secs(rng.random_range(30..90));
@@ -113,9 +116,10 @@ fn faults(rng: &mut StdRng) -> Faults {
 /// elsewhere, so that the new model tells who is in the average.
 fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     let inputs = clients - 1;
-    let cohort = rng.random_range(1..=clients);
-    let minimum = rng.random_range(1..=cohort);
-    let reports = rng.random_range(1..=minimum);
+    let least = if kind == Kind::Masked { 3 } else { 1 };
+    let cohort = rng.random_range(least..=clients);
+    let minimum = rng.random_range(least..=cohort);
+    let reports = rng.random_range(least..=minimum);
     let goal = rng.random_range(reports..=cohort);
     let deadline = rng.random_range(2_000..12_000);
     let shortest = if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
@@ -125,12 +129,17 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     let waiting = if rng.random_bool(0.2) { "waiting_room = 1\nretry_after = \"2s\"" } else { "" };
     let mode = match kind {
         Kind::Buffered => "mode = \"buffered\"\nmax_staleness = 2\nstaleness_exponent = 0.0",
-        Kind::Synchronous | Kind::Private => "",
+        Kind::Synchronous | Kind::Private | Kind::Masked => "",
     };
     let privacy = match kind {
         Kind::Private => {
             "[task.privacy]\npolicy = \"central\"\nnoise = \"independent\"\n\
              noise_multiplier = 1.0\nclipping_norm = 10.0\nepsilon = 200000.0\ndelta = 1e-5\n"
+        }
+        // So little noise that the sum tells who is in it.
+        Kind::Masked => {
+            "[task.privacy]\npolicy = \"distributed\"\nnoise_multiplier = 0.01\n\
+             clipping_norm = 2.0\nepsilon = 1e9\ndelta = 1e-5\nstep_deadline = \"2s\"\n"
         }
         Kind::Synchronous | Kind::Buffered => "",
     };

@@ -1,16 +1,17 @@
 //! The loop of a simulation: takes the next event, lets the production code
 //! react, schedules what follows, and has every promise checked after each step.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::ops::AddAssign;
+mod devices;
+mod trace;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_edge_client::session::{Action, Event as SessionEvent};
+use fedra_edge_client::session::{Event as SessionEvent, SecureReply};
 use fedra_protocol::{
-    Availability, ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict,
+    ClientMessage, RefusalCode, RoundId, RoundPhase, ServerMessage, UpdateVerdict,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,20 +19,20 @@ use rand::{RngExt, SeedableRng};
 use super::LONGEST;
 use super::checks::Checks;
 use super::client::Client;
+use super::figures::{Figure, Figures};
 use super::network::{Agenda, Link, LinkId, Way, delay};
-use super::scenario::{Faults, Kind, Scenario};
+use super::scenario::{Faults, Scenario};
 use super::server::{Server, Wish};
 use super::store::FaultyStore;
 use crate::coordinator::{Command, Departure};
 use crate::round::{Operation, Standing};
 use crate::storage::Store;
+use trace::{Note, Trace};
 
 /// Rounds that have to be completed once the faults are over.
 const CALM_ROUNDS: u64 = 2;
 /// How often an operator looks after the task once the faults are over.
 const CALM_OPERATOR: Duration = Duration::from_secs(2);
-/// Lines of the trace that are kept.
-const TRACE: usize = 400;
 
 /// Something that happens.
 enum Event {
@@ -48,6 +49,8 @@ enum Event {
     ServerTimer(u64),
     Work(u64),
     Trained(usize, u64, RoundId, u64),
+    /// A step of secure aggregation is worked out.
+    Secured(usize, u64, RoundId, Box<SecureReply>),
     Start(usize),
     Thaw(usize),
     Disturb,
@@ -55,86 +58,6 @@ enum Event {
     Restart,
     Operate,
     Calm,
-}
-
-/// What happened in a history, so that nobody takes an empty one for a good one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Figures {
-    steps: u64,
-    rounds: u64,
-    accepted: u64,
-    reconnects: u64,
-    resumed_uploads: u64,
-    repeated_verdicts: u64,
-    deaths: u64,
-    freezes: u64,
-    crashes: u64,
-    crashes_at_writes: u64,
-    lost_messages: u64,
-    operations: u64,
-    roll_backs: u64,
-    sent_away: u64,
-}
-
-impl Figures {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.steps.add_assign(other.steps);
-        self.rounds.add_assign(other.rounds);
-        self.accepted.add_assign(other.accepted);
-        self.reconnects.add_assign(other.reconnects);
-        self.resumed_uploads.add_assign(other.resumed_uploads);
-        self.repeated_verdicts.add_assign(other.repeated_verdicts);
-        self.deaths.add_assign(other.deaths);
-        self.freezes.add_assign(other.freezes);
-        self.crashes.add_assign(other.crashes);
-        self.crashes_at_writes.add_assign(other.crashes_at_writes);
-        self.lost_messages.add_assign(other.lost_messages);
-        self.operations.add_assign(other.operations);
-        self.roll_backs.add_assign(other.roll_backs);
-        self.sent_away.add_assign(other.sent_away);
-    }
-
-    fn all(&self) -> [(&'static str, u64); 14] {
-        [
-            ("steps", self.steps),
-            ("rounds completed", self.rounds),
-            ("updates accepted", self.accepted),
-            ("reconnects", self.reconnects),
-            ("uploads resumed", self.resumed_uploads),
-            ("verdicts repeated", self.repeated_verdicts),
-            ("clients killed", self.deaths),
-            ("clients frozen", self.freezes),
-            ("server crashes", self.crashes),
-            ("of these at a write", self.crashes_at_writes),
-            ("messages lost", self.lost_messages),
-            ("operations", self.operations),
-            ("roll-backs", self.roll_backs),
-            ("clients sent away", self.sent_away),
-        ]
-    }
-
-    /// Whether everything that can happen did.
-    pub(super) fn covers_everything(&self) -> bool {
-        self.all().iter().all(|(_, count)| *count > 0)
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (name, count)) in self.all().into_iter().enumerate() {
-            write!(f, "{}{count} {name}", if index == 0 { "" } else { ", " })?;
-        }
-        Ok(())
-    }
-}
-
-/// A line of the trace; it is put into words only if somebody reads it.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    at: Duration,
-    what: &'static str,
-    client: Option<usize>,
-    round: Option<RoundId>,
 }
 
 pub(super) struct World {
@@ -152,7 +75,7 @@ pub(super) struct World {
     next_link: u64,
     checks: Checks,
     figures: Figures,
-    trace: VecDeque<Line>,
+    trace: Trace,
     /// Rounds that were complete when the faults ended.
     calm_since: Option<u64>,
 }
@@ -177,32 +100,18 @@ impl World {
             next_link: 0,
             checks,
             figures: Figures::default(),
-            trace: VecDeque::new(),
+            trace: Trace::default(),
             calm_since: None,
             scenario,
         }
     }
 
     pub(super) fn trace(&self) -> String {
-        let line = |line: &Line| {
-            let client = line.client.map(|client| format!(" client {client}"));
-            let round = line.round.map(|round| format!(" round {round}"));
-            format!(
-                "{:10.4} {}{}{}\n",
-                line.at.as_secs_f64(),
-                line.what,
-                client.unwrap_or_default(),
-                round.unwrap_or_default()
-            )
-        };
-        self.trace.iter().map(line).collect()
+        self.trace.to_string()
     }
 
     fn note(&mut self, what: &'static str, client: Option<usize>, round: Option<RoundId>) {
-        if self.trace.len() == TRACE {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(Line { at: self.now, what, client, round });
+        self.trace.add(self.now, Note { what, client, round });
     }
 
     /// Runs the whole history.
@@ -218,11 +127,11 @@ impl World {
         self.agenda.at(self.scenario.calm_after, Event::Calm);
         while let Some((at, event)) = self.agenda.pop() {
             self.now = at;
-            self.figures.steps += 1;
+            self.figures.count(Figure::Steps);
             self.happen(event)?;
             self.check()?;
             if self.is_done() {
-                self.figures.rounds = self.checks.rounds();
+                self.figures.count_many(Figure::Rounds, self.checks.rounds());
                 return Ok(self.figures.clone());
             }
             if self.now > LONGEST {
@@ -283,6 +192,7 @@ impl World {
             }
             Event::Work(life) => self.work(life),
             Event::Trained(client, life, round, work) => self.trained(client, life, round, work),
+            Event::Secured(client, life, round, reply) => self.secured(client, life, round, reply),
             Event::Start(client) => self.start(client),
             Event::Thaw(client) => self.clients[client].frozen_until = Duration::ZERO,
             Event::Disturb => self.disturb(),
@@ -292,7 +202,7 @@ impl World {
             Event::Calm => self.calm(),
         }
         if self.store.take_crash() {
-            self.figures.crashes_at_writes += 1;
+            self.figures.count(Figure::CrashesAtWrites);
             self.crash();
         }
         Ok(())
@@ -346,7 +256,7 @@ impl World {
             return;
         }
         self.note("the server crashes", None, None);
-        self.figures.crashes += 1;
+        self.figures.count(Figure::Crashes);
         self.store.lose_what_is_pending();
         self.checks.server_crashed();
         for link in self.links.keys().copied().collect::<Vec<_>>() {
@@ -425,7 +335,7 @@ impl World {
         }
         for command in commands {
             if let Command::RolledBack(Ok(_)) = &command {
-                self.figures.roll_backs += 1;
+                self.figures.count(Figure::RollBacks);
             }
             self.with_server(|server, now, rng, wishes| {
                 server.command(command, now, rng, wishes);
@@ -452,7 +362,7 @@ impl World {
             }
         };
         self.note("the operator acts", None, None);
-        self.figures.operations += 1;
+        self.figures.count(Figure::Operations);
         self.with_server(|server, now, rng, wishes| {
             server.command(command, now, rng, wishes);
         });
@@ -511,25 +421,27 @@ impl World {
         let client = open.client;
         let arrivals = open.arrivals(Way::Down, self.now, &self.faults, &mut self.rng);
         self.checks.sent(client, message, self.store.durable());
-        let (what, round) = name_of_answer(message);
         match message {
             ServerMessage::UploadReady { offset, .. } if *offset > 0 => {
-                self.figures.resumed_uploads += 1;
+                self.figures.count(Figure::ResumedUploads);
             }
-            ServerMessage::Refusal(refusal) if refusal.code == RefusalCode::NotSelected => {
-                self.figures.sent_away += 1;
-            }
+            ServerMessage::Refusal(refusal) => match refusal.code {
+                RefusalCode::NotSelected => self.figures.count(Figure::SentAway),
+                RefusalCode::Timeout => self.figures.count(Figure::SlowUploads),
+                _ => {}
+            },
             ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
-                self.figures.accepted += 1;
-                self.figures.repeated_verdicts += u64::from(self.checks.is_repeated());
+                self.figures.count(Figure::Accepted);
+                let repeated = u64::from(self.checks.is_repeated());
+                self.figures.count_many(Figure::RepeatedVerdicts, repeated);
             }
             _ => {}
         }
-        if !matches!(message, ServerMessage::TaskStatus(_) | ServerMessage::Pong { .. }) {
-            self.note(what, Some(client), round);
+        if let Some(note) = trace::of_server(message, client) {
+            self.trace.add(self.now, note);
         }
         if arrivals.is_empty() {
-            self.figures.lost_messages += 1;
+            self.figures.count(Figure::LostMessages);
         }
         let bytes = message.encode();
         for at in arrivals {
@@ -603,220 +515,5 @@ impl World {
             self.clients[client].link = None;
             self.feed(client, SessionEvent::Disconnected { reason: "broken".into() });
         }
-    }
-
-    // ----------------------------------------------------------- the clients
-
-    /// Puts an event off while the client is frozen.
-    fn defer(&mut self, client: usize, event: Event) -> bool {
-        let until = self.clients[client].frozen_until;
-        let frozen = until > self.now;
-        if frozen {
-            self.agenda.at(until, event);
-        }
-        frozen
-    }
-
-    fn start(&mut self, client: usize) {
-        let alive = self.clients[client].session.as_ref().is_some_and(|s| !s.is_closed());
-        if alive {
-            return;
-        }
-        self.note("switched on", Some(client), None);
-        self.clients[client].start(self.scenario.config.tasks[0].id.clone());
-        self.feed(client, SessionEvent::DataReady);
-    }
-
-    /// Gives a client's session an event and does what it says.
-    fn feed(&mut self, client: usize, event: SessionEvent) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let (now, jitter) = (self.now, self.rng.random());
-            let Some(session) = &mut self.clients[client].session else { return };
-            for action in session.handle(event, now, jitter) {
-                events.extend(self.act(client, action));
-            }
-        }
-        self.transmit(client);
-        self.set_timer(client);
-        let closed = self.clients[client].session.as_ref().is_some_and(|s| s.is_closed());
-        if closed {
-            // Somebody opens the page again.
-            self.clients[client].session = None;
-            let pause = delay(&mut self.rng, Duration::from_secs(10));
-            self.agenda.at(self.now + pause, Event::Start(client));
-        }
-    }
-
-    fn act(&mut self, client: usize, action: Action) -> Option<SessionEvent> {
-        match action {
-            Action::Connect => self.connect(client),
-            Action::Disconnect { .. } => self.hang_up(client),
-            Action::Work(assignment) => self.train(client, assignment.round),
-            Action::Abort => self.clients[client].work = None,
-            Action::Record { round, participations } => {
-                self.clients[client].participations = participations;
-                return Some(SessionEvent::Recorded { round });
-            }
-            // No scenario has secure aggregation, and nobody reads the events.
-            Action::Secure(..) | Action::Emit(_) => {}
-        }
-        None
-    }
-
-    fn connect(&mut self, client: usize) {
-        let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
-        if self.server.is_none() {
-            let life = self.clients[client].lives;
-            self.agenda.at(at, Event::NoServer(client, life));
-            return;
-        }
-        self.figures.reconnects += u64::from(self.next_link >= self.clients.len() as u64);
-        self.next_link += 1;
-        let link = LinkId(self.next_link);
-        self.links.insert(link, Link::new(client));
-        self.clients[client].link = Some(link);
-        self.agenda.at(at, Event::Opened(link));
-    }
-
-    fn hang_up(&mut self, client: usize) {
-        if let Some(link) = self.clients[client].link.take() {
-            self.links.remove(&link);
-            let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
-            self.agenda.at(at, Event::ServerNotices(link, Departure::Closed));
-        }
-    }
-
-    fn train(&mut self, client: usize, round: RoundId) {
-        let longest = if self.calm_since.is_some() { 500 } else { 15_000 };
-        let takes = delay(&mut self.rng, Duration::from_millis(longest));
-        let device = &mut self.clients[client];
-        device.works += 1;
-        device.work = Some((round, device.works));
-        let event = Event::Trained(client, device.lives, round, device.works);
-        self.agenda.at(self.now + takes, event);
-    }
-
-    fn trained(&mut self, client: usize, life: u64, round: RoundId, work: u64) {
-        if self.clients[client].lives != life || self.clients[client].work != Some((round, work)) {
-            return;
-        }
-        if self.defer(client, Event::Trained(client, life, round, work)) {
-            return;
-        }
-        self.clients[client].work = None;
-        let update = Client::update(client, self.clients.len());
-        let examples = match self.scenario.kind {
-            Kind::Private => 1,
-            Kind::Synchronous | Kind::Buffered => Client::weight(client),
-        };
-        self.feed(client, SessionEvent::Trained { round, update, examples });
-    }
-
-    fn transmit(&mut self, client: usize) {
-        let Some(link) = self.clients[client].link else { return };
-        loop {
-            let Some(session) = &mut self.clients[client].session else { return };
-            let Some(message) = session.poll_transmit() else { return };
-            let (what, round) = name_of_message(&message);
-            if !matches!(message, ClientMessage::Ping { .. }) {
-                self.note(what, Some(client), round);
-            }
-            let Some(open) = self.links.get_mut(&link) else { continue };
-            let arrivals = open.arrivals(Way::Up, self.now, &self.faults, &mut self.rng);
-            if arrivals.is_empty() {
-                self.figures.lost_messages += 1;
-            }
-            let bytes = message.encode();
-            for at in arrivals {
-                self.agenda.at(at, Event::ToServer(link, bytes.clone()));
-            }
-            self.maybe_sever(link);
-        }
-    }
-
-    fn set_timer(&mut self, client: usize) {
-        let device = &mut self.clients[client];
-        let Some(at) = device.session.as_ref().and_then(|session| session.deadline()) else {
-            return;
-        };
-        if device.timer.is_none_or(|timer| at < timer) {
-            device.timer = Some(at);
-            let life = device.lives;
-            self.agenda.at(at.max(self.now), Event::ClientTimer(client, life));
-        }
-    }
-
-    /// Something happens to somebody.
-    fn disturb(&mut self) {
-        if self.calm_since.is_some() {
-            return;
-        }
-        self.schedule(self.faults.disturb_every, Event::Disturb);
-        let client = self.rng.random_range(0..self.clients.len());
-        match self.rng.random_range(0..5) {
-            0 => self.kill(client),
-            1 => {
-                let pause = delay(&mut self.rng, Duration::from_secs(40));
-                self.note("frozen", Some(client), None);
-                self.figures.freezes += 1;
-                self.clients[client].frozen_until = self.now + pause;
-                self.agenda.at(self.now + pause, Event::Thaw(client));
-            }
-            2 => {
-                if let Some(link) = self.clients[client].link {
-                    self.sever(link);
-                }
-            }
-            3 => self.feed(client, SessionEvent::Pause),
-            _ => self.feed(client, SessionEvent::Resume),
-        }
-    }
-
-    /// The device dies without a word, and is switched on again later.
-    fn kill(&mut self, client: usize) {
-        if self.clients[client].session.take().is_none() {
-            return;
-        }
-        self.note("killed", Some(client), None);
-        self.figures.deaths += 1;
-        self.clients[client].work = None;
-        if let Some(link) = self.clients[client].link.take() {
-            self.sever(link);
-        }
-        let pause = delay(&mut self.rng, Duration::from_secs(15));
-        self.agenda.at(self.now + pause, Event::Start(client));
-    }
-}
-
-fn name_of_message(message: &ClientMessage) -> (&'static str, Option<RoundId>) {
-    match message {
-        ClientMessage::Hello(_) => ("-> Hello", None),
-        ClientMessage::CheckIn { .. } => ("-> CheckIn", None),
-        ClientMessage::SetAvailability(Availability::Paused) => ("-> pauses", None),
-        ClientMessage::SetAvailability(Availability::Available) => ("-> resumes", None),
-        ClientMessage::UpdateBegin(begin) => ("-> UpdateBegin", Some(begin.round)),
-        ClientMessage::UpdateChunk(chunk) => ("-> UpdateChunk", Some(chunk.round)),
-        ClientMessage::Decline { round, .. } => ("-> Decline", Some(*round)),
-        ClientMessage::Ping { .. } => ("-> Ping", None),
-        _ => ("-> an answer of secure aggregation", None),
-    }
-}
-
-fn name_of_answer(message: &ServerMessage) -> (&'static str, Option<RoundId>) {
-    match message {
-        ServerMessage::Welcome(_) => ("<- Welcome", None),
-        ServerMessage::Refusal(_) => ("<- Refusal", None),
-        ServerMessage::CheckedIn(_) => ("<- CheckedIn", None),
-        ServerMessage::TaskStatus(status) => ("<- TaskStatus", Some(status.round)),
-        ServerMessage::RoundAssignment(order) => ("<- RoundAssignment", Some(order.round)),
-        ServerMessage::UploadReady { round, .. } => ("<- UploadReady", Some(*round)),
-        ServerMessage::UpdateOutcome(outcome) => match outcome.verdict {
-            UpdateVerdict::Accepted => ("<- accepted", Some(outcome.round)),
-            UpdateVerdict::Rejected(_) => ("<- rejected", Some(outcome.round)),
-            UpdateVerdict::Discarded(_) => ("<- discarded", Some(outcome.round)),
-        },
-        ServerMessage::Pong { .. } => ("<- Pong", None),
-        _ => ("<- a request of secure aggregation", None),
     }
 }
