@@ -5,8 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { SWITCHES, chromium } from './harness/paths.mjs';
-import { Aggregator, newFolder, removeFolder, startNativeClients } from './harness/programs.mjs';
+import { Scene } from './harness/scene.mjs';
 import { openTab } from './harness/tab.mjs';
 
 const NATIVE = 3;
@@ -21,32 +20,23 @@ const accepted = (event) => event.type === 'update' && event.outcome === 'accept
 const evaluated = ({ history }) => history.filter(({ accuracy }) => accuracy !== null);
 
 describe('a cohort of tabs and native clients', { concurrency: false }, () => {
-  let folder;
+  const scene = new Scene();
   let aggregator;
-  let clients;
   let browser;
   let cpu;
   let webgpu;
 
   before(async () => {
-    folder = newFolder();
-    aggregator = await Aggregator.start(folder, TASK);
-    browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
+    ({ aggregator, browser } = await scene.start(TASK));
   });
 
-  after(async () => {
-    await browser?.close();
-    await clients?.end();
-    const ended = await aggregator?.end();
-    if (folder) removeFolder(folder);
-    assert.equal(ended, 0, 'the aggregator ends well when asked to');
-  });
+  after(() => scene.end());
 
   test('one click, and a tab is in the next round', async () => {
     cpu = await openTab(browser, aggregator.page({ backend: 'cpu', examples: SOME }));
     await cpu.page.getByRole('button', { name: /start/i }).click();
     await cpu.sees('the CPU tab waits', ({ type, state }) => type === 'status' && state === 'waiting');
-    clients = startNativeClients(aggregator, { clients: NATIVE, examples: 600 });
+    scene.startNativeClients({ clients: NATIVE, examples: 600 });
     const { round } = await cpu.sees('the first update is accepted', accepted);
     assert.equal(round, 1);
     assert.ok((await cpu.events('backend')).every(({ backend }) => backend === 'cpu'));

@@ -8,18 +8,15 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { SWITCHES, chromium } from './harness/paths.mjs';
-import { Aggregator, newFolder, removeFolder, startNativeClients } from './harness/programs.mjs';
+import { Scene } from './harness/scene.mjs';
 import { until } from './harness/until.mjs';
 
 const TOKEN = randomBytes(24).toString('hex');
 const sha256 = (file) => createHash('sha256').update(file).digest('hex');
 
 describe('an operator', { concurrency: false }, () => {
-  let folder;
+  const scene = new Scene();
   let aggregator;
-  let clients;
-  let browser;
   let page;
   const complaints = [];
 
@@ -29,27 +26,20 @@ describe('an operator', { concurrency: false }, () => {
   const shown = async () => Number(await text('#round')) - 1;
 
   before(async () => {
-    folder = newFolder();
-    const token = join(folder, 'operator-token');
+    const token = join(scene.folder, 'operator-token');
     writeFileSync(token, TOKEN);
     const server = `[server.admin]\ntoken_file = ${JSON.stringify(token)}`;
-    aggregator = await Aggregator.start(folder, { id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 2, server });
-    clients = startNativeClients(aggregator, { clients: 3, examples: 200 });
-    browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
-    page = await browser.newPage();
+    await scene.start({ id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 2, server });
+    aggregator = scene.aggregator;
+    scene.startNativeClients({ clients: 3, examples: 200 });
+    page = await scene.browser.newPage();
     page.on('pageerror', (error) => complaints.push(String(error)));
     page.on('console', (message) => {
       if (/Content Security Policy/i.test(message.text())) complaints.push(message.text());
     });
   });
 
-  after(async () => {
-    await browser?.close();
-    await clients?.end();
-    const ended = await aggregator?.end();
-    if (folder) removeFolder(folder);
-    assert.equal(ended, 0, 'the aggregator ends well when asked to');
-  });
+  after(() => scene.end());
 
   test('sees rounds go by without a token', async () => {
     await page.goto(`${aggregator.http}/admin/`);

@@ -7,8 +7,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 
-import { SWITCHES, chromium, program } from './harness/paths.mjs';
-import { Aggregator, newFolder, removeFolder, startNativeClients } from './harness/programs.mjs';
+import { program } from './harness/paths.mjs';
+import { Scene } from './harness/scene.mjs';
 import { openTab } from './harness/tab.mjs';
 
 const NATIVE = 10;
@@ -33,26 +33,17 @@ const accepted = (event) => event.type === 'update' && event.outcome === 'accept
 const isState = (name) => ({ type, state }) => type === 'status' && state === name;
 
 describe('a private task', { concurrency: false }, () => {
-  let folder;
+  const scene = new Scene();
   let aggregator;
-  let clients;
   let browser;
   let first;
   let second;
 
   before(async () => {
-    folder = newFolder();
-    aggregator = await Aggregator.start(folder, TASK);
-    browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
+    ({ aggregator, browser } = await scene.start(TASK));
   });
 
-  after(async () => {
-    await browser?.close();
-    await clients?.end();
-    const ended = await aggregator?.end();
-    if (folder) removeFolder(folder);
-    assert.equal(ended, 0, 'the aggregator ends well when asked to');
-  });
+  after(() => scene.end());
 
   test('nobody takes part before agreeing to the terms', async () => {
     first = await openTab(browser, aggregator.page({ backend: 'cpu', examples: 100 }));
@@ -63,7 +54,7 @@ describe('a private task', { concurrency: false }, () => {
     assert.equal(terms.minimumSurvivors, TASK.minimumReports);
     assert.ok(terms.roundEpsilon > 0 && terms.nextEpsilon >= terms.roundEpsilon);
     await first.sees('the tab waits for consent', isState('consent'));
-    clients = startNativeClients(aggregator, { clients: NATIVE, examples: 200, more: ['--drop-rate', '0.2', '--seed', '7'] });
+    scene.startNativeClients({ clients: NATIVE, examples: 200, more: ['--drop-rate', '0.2', '--seed', '7'] });
     await aggregator.reaches('a round without the tab', ({ round }) => round >= 1);
     assert.deepEqual(await first.acceptedRounds(), []);
     await first.page.getByRole('button', { name: /agree/i }).click();

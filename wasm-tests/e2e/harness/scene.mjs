@@ -1,0 +1,31 @@
+// What the tests of a file share: a folder, an aggregator, a browser, and native
+// clients from the moment on that a test wants some.
+
+import assert from 'node:assert/strict';
+
+import { SWITCHES, chromium } from './paths.mjs';
+import { Aggregator, newFolder, removeFolder, startNativeClients } from './programs.mjs';
+
+export class Scene {
+  folder = newFolder();
+
+  async start(task) {
+    this.aggregator = await Aggregator.start(this.folder, task);
+    this.browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });
+    return this;
+  }
+
+  /** They are ended with the rest. */
+  startNativeClients(options) {
+    this.clients = startNativeClients(this.aggregator, options);
+    return this.clients;
+  }
+
+  async end() {
+    await this.browser?.close();
+    await this.clients?.end();
+    const ended = await this.aggregator?.end();
+    removeFolder(this.folder);
+    assert.equal(ended ?? 0, 0, 'the aggregator ends well when asked to');
+  }
+}
