@@ -2,7 +2,7 @@
 //! memory, older ones from the store as long as it keeps them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
@@ -17,11 +17,23 @@ const IN_MEMORY: usize = 2;
 pub(crate) struct Models {
     store: Arc<dyn Store>,
     newest: RwLock<HashMap<TaskId, Vec<(Sha256Hash, Bytes)>>>,
+    /// Older ones, as long as somebody is being sent them: however many that are,
+    /// each is in memory once.
+    shared: Mutex<HashMap<Sha256Hash, Weak<Bytes>>>,
+}
+
+/// A file that others are sent too.
+struct Shared(Arc<Bytes>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Models {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, newest: RwLock::default() }
+        Self { store, newest: RwLock::default(), shared: Mutex::default() }
     }
 
     /// Makes a durable model the newest of its task.
@@ -45,6 +57,14 @@ impl Models {
         task: &TaskId,
         sha256: &Sha256Hash,
     ) -> Result<Option<Bytes>, StoreError> {
-        self.store.model(task, sha256)
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = shared.get(sha256).and_then(Weak::upgrade) {
+            return Ok(Some(Bytes::from_owner(Shared(file))));
+        }
+        let Some(file) = self.store.model(task, sha256)? else { return Ok(None) };
+        let file = Arc::new(file);
+        shared.retain(|_, file| file.strong_count() > 0);
+        shared.insert(*sha256, Arc::downgrade(&file));
+        Ok(Some(Bytes::from_owner(Shared(file))))
     }
 }

@@ -108,9 +108,14 @@ pub(crate) enum CreateTaskError {
     /// There is, or was, a task of this name.
     #[error("the name {0} is taken by a task that there is or was")]
     Taken(TaskId),
-    /// It could not be started.
+    /// It could not be made.
     #[error(transparent)]
     Start(#[from] ServeError),
+    /// It is in the store already.
+    #[error(
+        "the task {0} is made, but could not be started; it starts with the server's next start"
+    )]
+    NotStarted(TaskId, #[source] ServeError),
 }
 
 impl Server {
@@ -141,7 +146,10 @@ impl Server {
             (None, None) => {}
             _ => tracing::error!("TLS cannot be turned on or off while the server runs"),
         }
-        tracing::info!("config read again");
+        tracing::info!(
+            "config read again: tokens, keys, origins, limits and certificate; whatever else has \
+             changed waits for a restart"
+        );
     }
 
     /// Bytes of the budget in use.
@@ -189,7 +197,7 @@ impl Server {
             Err(StoreError::TaskExists(id)) => return Err(CreateTaskError::Taken(id)),
             added => added.map_err(ServeError::from)?,
         }
-        self.start_task(config)?;
+        self.start_task(config).map_err(|error| CreateTaskError::NotStarted(id.clone(), error))?;
         Ok(id)
     }
 

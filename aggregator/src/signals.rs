@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 
@@ -62,22 +64,21 @@ fn read_again(path: &std::path::Path) -> Option<Config> {
     }
 }
 
-/// Resolves on ctrl-c and, where there is such a thing, on SIGTERM.
-async fn stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "cannot wait for SIGTERM"),
-        }
+/// Resolves on ctrl-c and, where there is such a thing, on SIGTERM: from the call
+/// on, however long the server takes to start.
+#[cfg(unix)]
+fn stop() -> impl Future<Output = ()> + Send + 'static {
+    let mut signals = stream::select(
+        of_kind(SignalKind::terminate(), "SIGTERM"),
+        of_kind(SignalKind::interrupt(), "ctrl-c"),
+    );
+    async move {
+        signals.next().await;
     }
+}
+
+#[cfg(not(unix))]
+async fn stop() {
     if let Err(error) = tokio::signal::ctrl_c().await {
         tracing::warn!(%error, "cannot wait for ctrl-c");
     }
@@ -86,17 +87,21 @@ async fn stop() {
 /// Every SIGHUP, where there is such a thing.
 #[cfg(unix)]
 fn hang_ups() -> BoxStream<'static, ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::hangup()) {
-        Ok(mut hangup) => stream::poll_fn(move |context| hangup.poll_recv(context)).boxed(),
-        Err(error) => {
-            tracing::warn!(%error, "cannot wait for SIGHUP");
-            stream::pending().boxed()
-        }
-    }
+    of_kind(SignalKind::hangup(), "SIGHUP")
 }
 
 #[cfg(not(unix))]
 fn hang_ups() -> BoxStream<'static, ()> {
     stream::pending().boxed()
+}
+
+#[cfg(unix)]
+fn of_kind(kind: SignalKind, name: &str) -> BoxStream<'static, ()> {
+    match signal(kind) {
+        Ok(mut signal) => stream::poll_fn(move |context| signal.poll_recv(context)).boxed(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot wait for {name}");
+            stream::pending().boxed()
+        }
+    }
 }

@@ -226,11 +226,12 @@ impl Client {
         answer: Result<Response<Body>, ureq::Error>,
     ) -> Result<Response<Body>, Failure> {
         let mut answer = answer.map_err(|error| {
-            anyhow!(
-                "no answer from {}: {error}. Is the server running there? \
-                 --server or FEDRA_SERVER_URL says where",
-                self.base
-            )
+            let error = error.to_string();
+            let hint = match error.contains("certificate") {
+                true => "--ca names the certificate to trust",
+                false => "Is the server running there? --server or FEDRA_SERVER_URL says where",
+            };
+            anyhow!("no answer from {}: {error}. {hint}", self.base)
         })?;
         let status = answer.status();
         if status.is_success() {

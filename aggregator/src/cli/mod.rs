@@ -44,7 +44,7 @@ enum Command {
     /// Explains every mistake in a config; exits with 2 if there is one.
     Check {
         /// The config file.
-        #[arg(long, default_value = "fedra.toml")]
+        #[arg(long, env = "FEDRA_CONFIG_FILE", default_value = "fedra.toml")]
         config: PathBuf,
     },
     /// Says how a running server and its tasks are doing.

@@ -187,7 +187,8 @@ pub struct ReportArguments {
 
 impl ReportArguments {
     fn report(self) -> Result<String, Failure> {
-        let config = Config::load(&self.config).map_err(anyhow::Error::from)?;
+        let config =
+            Config::load(&self.config).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
         let folder = &config.server.store;
         if !folder.is_dir() {
             return Err(anyhow!("there is no store in {}", folder.display()).into());

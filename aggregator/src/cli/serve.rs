@@ -51,7 +51,12 @@ pub fn serve(path: &Path, log_format: LogFormat) -> ExitCode {
 }
 
 fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
+        eprintln!("fedra-aggregator: RUST_LOG is {wanted:?}: {error}; the log is at info");
+        EnvFilter::new("info")
+    });
     // At its most talkative this library logs whole messages, with tokens in them.
     let quiet = "tungstenite=off".parse().expect("a directive");
     let filter = filter.add_directive(quiet);

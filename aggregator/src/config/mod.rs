@@ -87,8 +87,8 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Variables that are the command line's.
-const COMMAND_LINE: [&str; 3] = ["config_file", "server_url", "admin_token"];
+/// Variables that are the command line's, or those of `fedra-edge`.
+const COMMAND_LINE: [&str; 4] = ["config_file", "server_url", "admin_token", "token"];
 
 /// `FEDRA_SERVER__LISTEN` is `server.listen`.
 fn environment() -> Env {

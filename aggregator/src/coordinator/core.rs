@@ -4,7 +4,7 @@
 //! come out as [`Act`]s. Sessions hear of their orders through channels that
 //! never block. A simulation drives it with a clock of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
-use crate::folding::{GlobalModel, Job, Prepared, RollBackError, RoundFigures};
+use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RollBackError, RoundFigures};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::round::{
@@ -75,9 +75,11 @@ pub(crate) struct Core {
     /// When a change of counts is to be published.
     publish_at: Option<Time>,
     /// Clients that were away when the last round opened.
-    were_absent: Vec<ClientId>,
+    were_absent: BTreeSet<ClientId>,
     operation: Wish<Standing>,
     roll_back: Wish<u64>,
+    /// No round begins any more, whatever an operator says.
+    is_draining: bool,
     drained: Option<oneshot::Sender<()>>,
     acts: Vec<Act>,
 }
@@ -111,9 +113,10 @@ impl Core {
             traffic: (0, 0),
             ready: None,
             publish_at: None,
-            were_absent: Vec::new(),
+            were_absent: BTreeSet::new(),
             operation: None,
             roll_back: None,
+            is_draining: false,
             drained: None,
             acts: Vec::new(),
         }
@@ -229,8 +232,11 @@ impl Step<'_> {
             Command::Leave(leave) => {
                 let change = self.core.members.leave(leave);
                 self.follow(change);
-                let change = self.core.members.forget_one_of_many();
-                self.follow(change);
+                if self.core.members.are_too_many_absent() {
+                    let busy = self.core.rounds().members().into_iter().collect();
+                    let change = self.core.members.forget_one_of_many(&busy);
+                    self.follow(change);
+                }
             }
             Command::Availability(client, availability) => {
                 self.step(Event::AvailabilityChanged(client, availability));
@@ -250,18 +256,11 @@ impl Step<'_> {
                 tracing::warn!(%task, %round, ?stage, %error, "the round cannot go on");
                 self.step(Event::NotPrepared(round, stage));
             }
-            Command::Finalized(round, Ok(mut model)) => {
-                if let Some(debit) = model.debit.take() {
+            Command::Finalized(round, debit, done) => {
+                if let Some(debit) = debit {
                     self.debited(&debit);
                 }
-                self.core.ready = Some(model);
-                self.step(Event::Stored(round));
-            }
-            Command::Finalized(round, Err(error)) => {
-                let task = &self.core.task.config.id;
-                tracing::error!(%task, %round, %error, "the round's model was not stored");
-                self.core.task.traffic.give_back(self.core.traffic);
-                self.step(Event::NotStored(round));
+                self.finalized(round, done);
             }
             Command::Evaluated(round, quality) => self.evaluated(round, quality),
             Command::Operate(operation, answer) => self.operate(operation, answer),
@@ -269,6 +268,7 @@ impl Step<'_> {
             Command::RollBack(to, answer) => self.roll_back(to, answer),
             Command::RolledBack(done) => self.rolled_back(done),
             Command::Drain(drained) => {
+                self.core.is_draining = true;
                 self.core.drained = Some(drained);
                 // Not the operator's decision: it does not outlive the process.
                 self.step(Event::Operated(Operation::Pause));
@@ -315,6 +315,21 @@ impl Step<'_> {
         for (client, request) in prepared.requests.requests {
             let order = Order::Asked { round, request: Arc::new(request), deadline };
             self.core.members.notify(client, order);
+        }
+    }
+
+    fn finalized(&mut self, round: RoundId, done: Result<GlobalModel, FoldingError>) {
+        match done {
+            Ok(model) => {
+                self.core.ready = Some(model);
+                self.step(Event::Stored(round));
+            }
+            Err(error) => {
+                let task = &self.core.task.config.id;
+                tracing::error!(%task, %round, %error, "the round's model was not stored");
+                self.core.task.traffic.give_back(self.core.traffic);
+                self.step(Event::NotStored(round));
+            }
         }
     }
 
@@ -413,7 +428,10 @@ impl Step<'_> {
         self.fold(Job::Open(round, privacy));
         let absent = self.core.members.absent();
         let were_absent = mem::replace(&mut self.core.were_absent, absent.clone());
-        for client in were_absent.into_iter().filter(|client| absent.contains(client)) {
+        // In buffered rounds many may open while a client is away for a moment.
+        let busy: BTreeSet<_> = self.core.rounds().members().into_iter().collect();
+        let gone = |client: &ClientId| absent.contains(client) && !busy.contains(client);
+        for client in were_absent.into_iter().filter(gone) {
             let change = self.core.members.forget(client);
             self.follow(change);
         }
@@ -518,17 +536,18 @@ impl Step<'_> {
         answer: oneshot::Sender<Result<Standing, OperateError>>,
     ) {
         let standing = self.core.rounds().standing();
-        let refusal = if self.core.operation.is_some() || self.core.drained.is_some() {
+        let refusal = if self.core.is_draining {
+            Some(OperateError::GoingAway)
+        } else if self.core.operation.is_some() {
             Some(OperateError::Busy)
+        } else if self.core.rounds().is_finished() && standing != Standing::Stopped {
+            Some(OperateError::Finished)
         } else {
-            let finished = self.core.rounds().is_finished();
             let sensible = match (operation, standing) {
                 (_, Standing::Stopped) => false,
-                (Operation::Pause, Standing::Running) | (Operation::Stop, _) => !finished,
-                (Operation::Resume, Standing::Paused) => true,
-                (Operation::Pause, Standing::Paused) | (Operation::Resume, Standing::Running) => {
-                    false
-                }
+                (Operation::Pause, standing) => standing == Standing::Running,
+                (Operation::Resume, standing) => standing == Standing::Paused,
+                (Operation::Stop, _) => true,
             };
             (!sensible).then_some(OperateError::WrongState(standing))
         };
@@ -545,7 +564,10 @@ impl Step<'_> {
         if done.is_ok() {
             let task = &self.core.task.config.id;
             tracing::info!(%task, ?operation, "the operator has decided");
-            self.step(Event::Operated(operation));
+            // In a server that stops, what is resumed begins after the next start.
+            if !self.core.is_draining || operation != Operation::Resume {
+                self.step(Event::Operated(operation));
+            }
             self.core.task.metrics.standing(self.core.rounds().standing());
         }
         let standing = self.core.rounds().standing();
@@ -559,9 +581,10 @@ impl Step<'_> {
         let standing = self.core.rounds().standing();
         let refusal = if standing == Standing::Stopped {
             Some(OperateError::WrongState(standing))
+        } else if self.core.is_draining {
+            Some(OperateError::GoingAway)
         } else {
-            let busy = self.core.roll_back.is_some() || self.core.drained.is_some();
-            busy.then_some(OperateError::Busy)
+            self.core.roll_back.is_some().then_some(OperateError::Busy)
         };
         if let Some(refusal) = refusal {
             // Whoever asked is gone.

@@ -4,7 +4,7 @@
 //! its place. It is known again by its subject; a client without one is new each
 //! time. Nothing here knows of rounds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fedra_protocol::SubjectId;
 
@@ -12,8 +12,9 @@ use super::{ConnectionId, Departure, Join, Joined, Leave, Link, Order};
 use crate::round::{ClientId, Time};
 use crate::session::Seat;
 
-/// Clients without a connection that are remembered.
-const MOST_ABSENT: usize = 1 << 10;
+/// Clients without a connection that are remembered: as many as connections may
+/// break at once, with a few hundred bytes each.
+const MOST_ABSENT: usize = 1 << 16;
 
 /// A client of the task.
 struct Member {
@@ -27,6 +28,8 @@ struct Member {
     successor: Option<Join>,
     /// It has gone in words: for the rounds it is not there.
     left: bool,
+    /// Its place among those without a connection.
+    absent: Option<u64>,
 }
 
 /// What a join or a departure means to the rounds.
@@ -50,8 +53,11 @@ pub(super) struct Members {
     /// The one client that stands for a subject now.
     live: HashMap<SubjectId, ClientId>,
     /// Clients without a connection, those that lost it first in front.
-    absent: VecDeque<ClientId>,
+    absent: BTreeMap<u64, ClientId>,
+    /// When those who were cut off in an upload lose it. Some may be back.
+    uploads: BTreeSet<(Time, ClientId)>,
     next: u64,
+    departures: u64,
 }
 
 impl Members {
@@ -87,6 +93,7 @@ impl Members {
             seat: Seat::default(),
             successor: None,
             left: false,
+            absent: None,
         };
         self.clients.insert(client, member);
         self.attach(client, join);
@@ -98,7 +105,9 @@ impl Members {
     fn attach(&mut self, client: ClientId, join: Join) -> Option<Change> {
         let member = self.clients.get_mut(&client)?;
         let Join { link, answer, .. } = join;
-        self.absent.retain(|absent| *absent != client);
+        if let Some(place) = member.absent.take() {
+            self.absent.remove(&place);
+        }
         self.connections.insert(link.connection, client);
         link.order.send_replace(member.order.clone());
         let seat = std::mem::take(&mut member.seat);
@@ -129,7 +138,9 @@ impl Members {
         if member.subject.is_none() || !member.seat.is_worth_keeping() {
             return self.forget(client);
         }
-        self.absent.push_back(client);
+        self.departures += 1;
+        member.absent = Some(self.departures);
+        self.absent.insert(self.departures, client);
         if departure == Departure::Closed {
             // It is remembered all the same: who has reported and comes back at once
             // must not count again.
@@ -141,40 +152,51 @@ impl Members {
         // What the round has ordered meanwhile is news to its next connection.
         let order = member.order.clone();
         settle(&mut member.seat, &order);
+        self.uploads.extend(member.seat.upload_due().map(|due| (due, client)));
         Some(Change::Lost(client))
     }
 
     /// Sends a client away: it is gone as far as rounds are concerned.
     pub(super) fn dismiss(&mut self, client: ClientId, order: Order) {
+        let successor = self.clients.get_mut(&client).and_then(|member| member.successor.take());
         self.notify(client, order);
+        if let Some(join) = successor {
+            // It would wait in vain for the earlier connection to go.
+            self.attach(client, join);
+        }
         self.forget(client);
     }
 
-    /// Forgets those who have been away for too long, or are too many.
-    pub(super) fn forget_one_of_many(&mut self) -> Option<Change> {
-        if self.absent.len() <= MOST_ABSENT {
-            return None;
-        }
-        let client = self.absent.front().copied()?;
+    /// Whether more clients are without a connection than are remembered.
+    pub(super) fn are_too_many_absent(&self) -> bool {
+        self.absent.len() > MOST_ABSENT
+    }
+
+    /// Forgets the client that has been away for longest, and rather one that no
+    /// round waits for.
+    pub(super) fn forget_one_of_many(&mut self, busy: &BTreeSet<ClientId>) -> Option<Change> {
+        let idle = self.absent.values().find(|client| !busy.contains(client));
+        let client = *idle.or_else(|| self.absent.values().next())?;
         self.forget(client)
     }
 
-    /// Those without a connection, longest first.
-    pub(super) fn absent(&self) -> Vec<ClientId> {
-        self.absent.iter().copied().collect()
+    /// Those without a connection.
+    pub(super) fn absent(&self) -> BTreeSet<ClientId> {
+        self.absent.values().copied().collect()
     }
 
     /// When the next client without a connection loses what it has uploaded.
     pub(super) fn wake_at(&self) -> Option<Time> {
-        let seat = |client| Some(&self.clients.get(client)?.seat);
-        self.absent.iter().filter_map(seat).filter_map(Seat::upload_due).min()
+        self.uploads.first().map(|(due, _)| *due)
     }
 
     /// Those who were cut off in an upload keep its room as long as those who are
     /// slow, and no longer.
     pub(super) fn drop_slow_uploads(&mut self, now: Time) {
-        for client in &self.absent {
-            if let Some(member) = self.clients.get_mut(client) {
+        while let Some((_, client)) = self.uploads.first().filter(|(due, _)| *due <= now).copied() {
+            self.uploads.pop_first();
+            if let Some(member) = self.clients.get_mut(&client) {
+                // One that is back has left its seat to the connection.
                 member.seat.drop_slow_upload(now);
             }
         }
@@ -183,7 +205,9 @@ impl Members {
     /// Forgets a client. A connection of it that is still there is no longer heard.
     pub(super) fn forget(&mut self, client: ClientId) -> Option<Change> {
         let member = self.clients.remove(&client)?;
-        self.absent.retain(|absent| *absent != client);
+        if let Some(place) = member.absent {
+            self.absent.remove(&place);
+        }
         if let Some(subject) = member.subject
             && self.live.get(&subject) == Some(&client)
         {

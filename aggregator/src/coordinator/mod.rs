@@ -30,7 +30,7 @@ use crate::folding::{
 use crate::models::Models;
 use crate::round::{ClientId, Operation, Stage, Standing, Time};
 use crate::session::Seat;
-use crate::storage::{Quality, StoreError};
+use crate::storage::{Debit, Quality, StoreError};
 use crate::task::Task;
 
 pub(crate) use self::core::{Act, Core, misplaced};
@@ -53,8 +53,9 @@ pub(crate) enum Command {
     Report(Report),
     /// The folding thread has prepared a stage.
     Prepared(RoundId, Stage, Result<Prepared, FoldingError>),
-    /// The folding thread is done with a round.
-    Finalized(RoundId, Result<GlobalModel, FoldingError>),
+    /// The folding thread is done with a round; the debit that it has made for it
+    /// stands, whatever the outcome.
+    Finalized(RoundId, Option<Debit>, Result<GlobalModel, FoldingError>),
     /// A model has been evaluated.
     Evaluated(u64, Quality),
     /// The operator wants something; the answer comes when it is durable.
@@ -162,6 +163,9 @@ pub(crate) enum OperateError {
     /// It makes no sense in the state that the task is in.
     #[error("the task is {0}")]
     WrongState(Standing),
+    /// The task has had its last round.
+    #[error("the task is finished: it has had its last round")]
+    Finished,
     /// Another wish is being carried out.
     #[error("another operation on this task is under way; try again")]
     Busy,

@@ -50,8 +50,6 @@ pub(crate) struct GlobalModel {
     pub record: RoundRecord,
     pub file: Bytes,
     pub parameters: Arc<Vec<f32>>,
-    /// The debit that paid for it, if it was made now.
-    pub debit: Option<Debit>,
 }
 
 /// A stage that may begin.
@@ -201,7 +199,8 @@ impl Worker {
             }
             Job::Finalize(figures) => {
                 let round = RoundId { round: figures.round, attempt: figures.attempt };
-                vec![Command::Finalized(round, self.make_model(&figures))]
+                let (debit, model) = self.finalize(&figures);
+                vec![Command::Finalized(round, debit, model)]
             }
             Job::Decide(operation) => {
                 let action = match operation {
@@ -296,16 +295,33 @@ impl Worker {
         Ok(Some(debit))
     }
 
-    /// Durable when it returns.
-    fn make_model(&mut self, figures: &RoundFigures) -> Result<GlobalModel, FoldingError> {
-        let start = Instant::now();
-        let mut attempt = self.attempt.take().ok_or(SumError::Empty)?;
-        let debit = if self.releases_at_the_end() {
-            let subjects = attempt.subjects.iter().copied().collect();
-            self.debit(attempt.round, subjects)?
-        } else {
-            None
+    /// Pays for the model, if that is due now, and makes it. What is paid is paid,
+    /// whatever becomes of the model.
+    fn finalize(
+        &mut self,
+        figures: &RoundFigures,
+    ) -> (Option<Debit>, Result<GlobalModel, FoldingError>) {
+        let Some(attempt) = self.attempt.take() else {
+            return (None, Err(SumError::Empty.into()));
         };
+        let subjects = attempt.subjects.iter().copied().collect();
+        let paid = match self.releases_at_the_end() {
+            true => self.debit(attempt.round, subjects),
+            false => Ok(None),
+        };
+        match paid {
+            Ok(debit) => (debit, self.make_model(attempt, figures)),
+            Err(error) => (None, Err(error.into())),
+        }
+    }
+
+    /// Durable when it returns.
+    fn make_model(
+        &mut self,
+        mut attempt: Attempt,
+        figures: &RoundFigures,
+    ) -> Result<GlobalModel, FoldingError> {
+        let start = Instant::now();
         let Mean { mut delta, within_clip } = attempt.sum?.mean(self.noise.as_ref())?;
         if attempt.undiscounted > 0 {
             // Stale updates count less, and the others no more for it.
@@ -333,7 +349,7 @@ impl Worker {
         self.store.commit(&self.task, &record, &file)?;
         let parameters = Arc::new(parameters);
         self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters, debit })
+        Ok(GlobalModel { record, file, parameters })
     }
 
     /// Goes on from a model that is durable.
@@ -349,7 +365,7 @@ impl Worker {
         let (record, file) = self.store.roll_back(&self.task, to, unix_seconds())?;
         let parameters = Arc::new(safetensors::read(&self.spec, &file)?);
         self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters, debit: None })
+        Ok(GlobalModel { record, file, parameters })
     }
 
     /// Whether the model is the first that anybody but the server sees of the

@@ -53,11 +53,12 @@ fn connect(
         Err(refusal) => return denied(refusal),
     };
     let shared = Arc::clone(server);
+    // Not since the connection: a proxy may have kept it for a while.
+    let opened = Instant::now();
     server.sessions.spawn(async move {
         match upgrade.await {
             Ok(stream) => {
-                let (accepted, address) = (connection.accepted, entrance.address);
-                session::serve(TokioIo::new(stream), accepted, address, shared).await;
+                session::serve(TokioIo::new(stream), opened, entrance.address, shared).await;
             }
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }

@@ -46,7 +46,6 @@ const NO: Duration = Duration::from_secs(1);
 
 /// A connection's place among those that are open.
 pub(super) struct Connection {
-    pub(super) accepted: Instant,
     /// The other end: a client, or a proxy.
     pub(super) peer: IpAddr,
     metrics: Arc<Metrics>,
@@ -144,7 +143,6 @@ impl Door {
         };
         server.metrics.connections.up();
         let connection = Connection {
-            accepted: now,
             peer,
             metrics: Arc::clone(&server.metrics),
             _permit: permit,

@@ -109,6 +109,10 @@ impl Metrics {
         let registry = Registry::new();
         registry.with(|| {
             gauge!("fedra_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            // A counter that begins with its first event hides it from increase().
+            for action in ADMIN_ACTIONS {
+                counter!("fedra_admin_actions_total", "action" => action).absolute(0);
+            }
             Self {
                 started: (Instant::now(), SystemTime::now()),
                 connections: Level::new(gauge!("fedra_connections")),
@@ -142,6 +146,11 @@ impl Metrics {
         let id = task.to_string();
         let label = || ("task", id.clone());
         let distribution = |histogram| Distribution { registry: self.registry.clone(), histogram };
+        self.registry.with(|| {
+            for reason in AbandonReason::ALL {
+                rounds_total(&id, "abandoned", reason.as_str()).absolute(0);
+            }
+        });
         self.registry.with(|| TaskMetrics {
             registry: self.registry.clone(),
             received: counter!("fedra_received_bytes_total", &[label()]),
@@ -203,6 +212,9 @@ impl Metrics {
         self.registry.with(actions).increment(1);
     }
 }
+
+/// What an operator can do.
+const ADMIN_ACTIONS: [&str; 5] = ["create", "pause", "resume", "stop", "rollback"];
 
 impl Default for Metrics {
     fn default() -> Self {

@@ -25,6 +25,16 @@ pub enum AbandonReason {
 }
 
 impl AbandonReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::TooFewReports,
+        Self::TooFewSurvivors,
+        Self::NotPrepared,
+        Self::NotStored,
+        Self::Stopped,
+        Self::RolledBack,
+    ];
+
     /// The reason in a log line or a metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

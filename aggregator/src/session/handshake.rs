@@ -201,6 +201,8 @@ async fn join(
     let command = Command::Join(Join { subject, link, answer });
     task.commands.send(command).await.map_err(|_| End::GoingAway)?;
     let Joined { client, seat } = tokio::select! {
+        // A seat that is already given must be given back.
+        biased;
         joined = joined => joined.map_err(|_| End::GoingAway)?,
         // Yet another connection has come for the same place.
         () = cut.cancelled() => return Err(End::replaced()),

@@ -72,9 +72,12 @@ impl End {
     pub(crate) fn departure(&self) -> Departure {
         match self {
             Self::Lost | Self::NotReading => Departure::Lost,
-            // It may only have lost its network.
+            // It may only have lost its network, or have come back already.
             Self::Refused(refusal)
-                if matches!(refusal.code, RefusalCode::Timeout | RefusalCode::Overloaded) =>
+                if matches!(
+                    refusal.code,
+                    RefusalCode::Timeout | RefusalCode::Overloaded | RefusalCode::Replaced
+                ) =>
             {
                 Departure::Lost
             }
@@ -123,22 +126,22 @@ impl From<SocketError> for End {
 /// When a client may come back to a server that stops, or has no room.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Where a connection comes from, and since when it is there.
+/// Where a WebSocket comes from, and since when it is open.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
-    accepted: Instant,
+    opened: Instant,
     address: IpAddr,
 }
 
 /// Serves one client over an upgraded connection.
-pub(crate) async fn serve<S>(stream: S, accepted: Instant, address: IpAddr, server: Arc<Server>)
+pub(crate) async fn serve<S>(stream: S, opened: Instant, address: IpAddr, server: Arc<Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let id = format!("{:016x}", rand::random::<u64>());
     let span = tracing::info_span!("session", session = id, round = tracing::field::Empty);
     server.metrics.sessions.up();
-    let origin = Origin { accepted, address };
+    let origin = Origin { opened, address };
     converse(stream, origin, id, &server).instrument(span).await;
     server.metrics.sessions.down();
 }
@@ -190,7 +193,7 @@ async fn session<S>(socket: &mut Socket<S>, origin: Origin, id: String, server: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let deadline = origin.accepted + server.config.handshake_timeout;
+    let deadline = origin.opened + server.config.handshake_timeout;
     // In memory of its own, which is given back: sessions are many and stay long.
     let handshake = Box::pin(handshake::perform(socket, id, origin.address, server));
     let admitted = tokio::select! {

@@ -4,6 +4,7 @@
 //! It holds state and decides nothing.
 
 use fedra_protocol::{Availability, RoundId, UpdateBegin, UpdateVerdict};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::upload::Upload;
@@ -73,7 +74,22 @@ impl Seat {
     /// new connection starts as available.
     pub(crate) fn detached(mut self) -> Self {
         self.availability = Availability::Available;
-        if let Some((_, Part::Queued(_) | Part::Checking(..))) = self.part {
+        let is_lost = match &mut self.part {
+            Some((_, Part::Queued(_) | Part::Checking(..))) => true,
+            // What it sent never came to the coordinator.
+            Some((_, Part::Judging(_, verdict))) => match verdict.try_recv() {
+                Err(error) => error == TryRecvError::Closed,
+                Ok(known) => {
+                    let (sender, receiver) = oneshot::channel();
+                    // The receiver is right here.
+                    let _ = sender.send(known);
+                    *verdict = receiver;
+                    false
+                }
+            },
+            _ => false,
+        };
+        if is_lost {
             self.start_over();
         }
         self

@@ -63,6 +63,8 @@ pub(super) enum Incoming {
 pub(super) struct Socket<S> {
     stream: WebSocketStream<Inflow<S>>,
     write_timeout: Duration,
+    /// Nothing more that was sent can be told apart; the stream says it has ended.
+    is_garbled: bool,
     /// Counts the bytes, once the client has checked in.
     task: Option<Arc<Task>>,
 }
@@ -79,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let stream = Inflow::new(stream, patience, reserve);
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        Self { stream, write_timeout: patience, task: None }
+        Self { stream, write_timeout: patience, is_garbled: false, task: None }
     }
 
     /// Counts bytes for this task from now on.
@@ -97,7 +99,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
     pub(super) async fn receive(&mut self) -> Result<Incoming, SocketError> {
         match self.stream.next().await {
             None => Err(SocketError::Broken),
-            Some(Err(error)) => Err(sort(error)),
+            Some(Err(error)) => {
+                self.is_garbled = true;
+                Err(sort(error))
+            }
             Some(Ok(message)) => {
                 if let Some(task) = &self.task {
                     task.received(message.len());
@@ -162,14 +167,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
     }
 
     async fn drain(&mut self) {
-        loop {
+        while !self.is_garbled {
             match self.stream.next().await {
                 Some(Ok(_)) => {}
-                Some(Err(WsError::ConnectionClosed)) | None => return,
-                Some(Err(_)) => break,
+                Some(Err(_)) => self.is_garbled = true,
+                None => return,
             }
         }
-        // No more frames can be told apart; whatever comes is thrown away.
+        // Whatever comes is thrown away.
         self.stream.get_mut().discard();
         let mut rest = self.stream.get_mut().take(LINGER_BYTES);
         let mut buffer = [0; 4096];

@@ -156,6 +156,9 @@ async fn a_release_that_fails_after_its_debit_costs_budget_and_is_paid_again() {
     let paid: Vec<_> = debits.iter().map(|debit| (debit.round, debit.attempt)).collect();
     assert_eq!(paid, [(1, 0), (1, 1)]);
     assert!(debits.iter().all(|debit| debit.subjects.len() == 2));
+    // What a failed attempt has cost is told at once, not after a restart.
+    let told = &server.task().await["privacy"];
+    assert_eq!(told["debits"], 2, "{told}");
     server.stop().await;
 }
 

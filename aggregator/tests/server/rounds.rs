@@ -218,6 +218,28 @@ async fn an_upload_goes_on_where_its_connection_broke() {
     server.stop().await;
 }
 
+/// In buffered rounds others may complete many while a client is away for a moment.
+#[tokio::test]
+async fn in_buffered_rounds_a_client_comes_back_to_its_invitation() {
+    let round = "cohort_size = 2\nreport_goal = 1\nminimum_cohort = 1\nminimum_reports = 1\n\
+                 mode = \"buffered\"\nmax_staleness = 10\nreconnect_grace = \"10m\"";
+    let server = TestServer::start(round).await;
+    let subject = Some(SubjectId::from_bytes([7; 16]));
+    let mut client = server.client().await;
+    client.check_in_as("tiny", subject).await;
+    let invited = client.assignment().await.round;
+    drop(client);
+    let mut other = server.joined().await;
+    for _ in 0..4 {
+        other.take_part(&[1.0; PARAMETERS], 1).await;
+    }
+    let mut client = server.client().await;
+    client.check_in_as("tiny", subject).await;
+    let outcome = client.report(invited, &[1.0; PARAMETERS], 1).await;
+    assert_eq!(outcome.verdict, UpdateVerdict::Accepted, "{outcome:?}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn updates_wait_for_room_in_the_budget() {
     // Room for one tiny update at a time.

@@ -16,7 +16,10 @@ use crate::storage::StoreError;
 /// Why a call is refused.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
-    #[error("the admin API is not enabled; set server.admin.token_file in the config, and restart")]
+    #[error(
+        "the admin API is not enabled; set server.admin.token_file in the config, and send the \
+             server SIGHUP"
+    )]
     NotEnabled,
     #[error("this address needs the operator's token, as `Authorization: Bearer ...`")]
     Unauthorized,
@@ -46,6 +49,8 @@ pub(super) enum AdminError {
     GoingAway,
     #[error("the server failed at this; its log says more")]
     Failed(String),
+    #[error("{0}")]
+    NotStarted(String),
 }
 
 impl From<StoreError> for AdminError {
@@ -63,7 +68,9 @@ impl From<OperateError> for AdminError {
     fn from(error: OperateError) -> Self {
         let problem = error.to_string();
         match error {
-            OperateError::WrongState(_) | OperateError::Busy => Self::Conflict(problem),
+            OperateError::WrongState(_) | OperateError::Finished | OperateError::Busy => {
+                Self::Conflict(problem)
+            }
             OperateError::RollBack(RollBackError::Store(error)) | OperateError::Store(error) => {
                 error.into()
             }
@@ -84,6 +91,10 @@ impl From<CreateTaskError> for AdminError {
                 Mistakes(vec![Mistake { path: "task.evaluation".to_owned(), problem }]).into()
             }
             CreateTaskError::Start(_) => Self::Failed(problem),
+            CreateTaskError::NotStarted(_, error) => {
+                tracing::error!(%error, "{problem}");
+                Self::NotStarted(problem)
+            }
         }
     }
 }
@@ -102,7 +113,7 @@ impl AdminError {
             Self::Mistakes(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict(_) | Self::NotKept { .. } => StatusCode::CONFLICT,
             Self::GoingAway => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Failed(_) | Self::NotStarted(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
