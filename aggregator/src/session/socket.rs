@@ -201,7 +201,35 @@ fn sort(error: WsError) -> SocketError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+
+    /// A socket that is dropped with unread bytes is reset, and what it has said
+    /// may be lost.
+    #[tokio::test]
+    async fn the_rest_of_a_message_that_is_too_big_is_read_and_thrown_away() {
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        let reserve = Arc::new(Semaphore::new(0));
+        let mut socket = Socket::new(server, Duration::from_secs(60), reserve).await;
+        let length = (MAX_MESSAGE_BYTES as u64 + 1).to_be_bytes();
+        let head = [&[0x82, 0xff][..], &length, &[0; 4]].concat();
+        let peer = async {
+            client.write_all(&head).await?;
+            client.write_all(&vec![0; MAX_MESSAGE_BYTES + 1]).await?;
+            client.shutdown().await?;
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.map(|_| said)
+        };
+        let server = async {
+            assert!(matches!(socket.receive().await, Err(SocketError::TooBig(_))));
+            socket.close(CloseCode::Size, "too big").await;
+            drop(socket);
+        };
+        let (said, ()) = tokio::join!(peer, server);
+        let said = said.expect("all of it was read");
+        assert_eq!(said[..4], [0x88, 9, 0x03, 0xf1], "a close with code 1009");
+    }
 
     #[test]
     fn a_client_that_means_to_come_back_does_not_say_goodbye() {

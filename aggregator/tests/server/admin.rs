@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{Answer, TestClient, TestServer, config, get, request, request_with, soon};
+use crate::support::{
+    Answer, PARAMETERS, TestClient, TestServer, config, get, request, request_with, soon,
+};
 
 /// 32 characters.
 pub const TOKEN: &str = "0123456789abcdef-operator-token-";
@@ -258,6 +260,24 @@ async fn a_paused_task_begins_no_round_until_it_is_resumed() {
 /// The config that a server of [`server`] was started with.
 fn config_of(server: &TestServer) -> fedra_aggregator::config::Config {
     config(&server.folder.path().join("store"), "cohort_size = 1", &admin())
+}
+
+#[tokio::test]
+async fn a_finished_task_says_that_it_is_finished() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let store = folder.path().join("store");
+    let config = crate::support::config_of(&store, "cohort_size = 1", &admin(), "rounds = 1");
+    let server = TestServer::start_config(config, folder).await;
+    let mut client = server.joined().await;
+    client.take_part(&[0.0; PARAMETERS], 1).await;
+    client.phase(RoundPhase::Finished).await;
+    for order in ["pause", "resume", "stop"] {
+        let path = format!("/v1/admin/tasks/tiny/{order}");
+        let answer = operator(&server, "POST", &path).await;
+        assert_eq!(answer.status, 409, "{}", answer.text());
+        assert!(answer.text().contains("finished"), "{}", answer.text());
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

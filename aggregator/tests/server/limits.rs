@@ -1,12 +1,16 @@
 //! Limits on connections and handshakes, and the headers that every answer has.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use fedra_protocol::{RefusalCode, SubjectId};
+use fedra_protocol::{
+    ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, ServerMessage, SubjectId,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::hostile::frame;
 use crate::support::{Answer, PARAMETERS, TestServer, config, get, request, soon, update, upgrade};
 
 async fn start(limits: &str) -> TestServer {
@@ -71,6 +75,50 @@ async fn an_upload_that_stops_gives_its_room_back() {
     again.announce(round, &update, 1).await;
     last.announce(round, &update, 1).await;
     server.stop().await;
+}
+
+/// A proxy opens WebSockets on connections that it has had for a while.
+#[tokio::test]
+async fn the_time_for_a_check_in_begins_with_its_websocket() {
+    let limits = "handshake_timeout = \"2s\"";
+    let server = TestServer::start_with("cohort_size = 1", limits).await;
+    let mut stream = soon(TcpStream::connect(server.address)).await.expect("connects");
+    let connected = Instant::now();
+    while connected.elapsed() < Duration::from_secs(2) {
+        let answer = ask(&mut stream, "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+    }
+    let upgrade = "GET /v1/connect HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let answer = ask(&mut stream, upgrade).await;
+    assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+    let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
+    let hello = frame(&ClientMessage::Hello(hello).encode());
+    soon(stream.write_all(&hello)).await.expect("writes");
+    // A short binary frame.
+    let mut head = [0; 2];
+    soon(stream.read_exact(&mut head)).await.expect("reads");
+    let mut message = vec![0; usize::from(head[1])];
+    soon(stream.read_exact(&mut message)).await.expect("reads");
+    let message = ServerMessage::decode(message.into()).expect("sound");
+    assert!(matches!(message, ServerMessage::Welcome(_)), "{message:?}");
+    server.stop().await;
+}
+
+/// One request on a connection that is kept, and the head of the answer in lower
+/// case.
+async fn ask(stream: &mut TcpStream, request: &str) -> String {
+    soon(stream.write_all(request.as_bytes())).await.expect("writes");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("an answer"));
+    }
+    let head = String::from_utf8(head).expect("text").to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a length"))];
+    soon(stream.read_exact(&mut body)).await.expect("a body");
+    head
 }
 
 #[tokio::test]
@@ -148,7 +196,7 @@ async fn heads_are_limited_in_size_and_time() {
         let mut answer = [0; 64];
         loop {
             let written = slow.write_all(b"x").await;
-            let read = tokio::time::timeout(std::time::Duration::from_millis(1), async {
+            let read = tokio::time::timeout(Duration::from_millis(1), async {
                 slow.read(&mut answer).await
             });
             if written.is_err() || matches!(read.await, Ok(Ok(0) | Err(_))) {
