@@ -155,11 +155,12 @@ where
     let end = session(&mut socket, origin, id, server).await;
     tracing::debug!(?end, "session ended");
     server.metrics.session_ended(end.reason());
-    Box::pin(farewell(&mut socket, end, server)).await;
+    // Its buffers must not be part of every session's future.
+    Box::pin(farewell(socket, end, server)).await;
 }
 
 /// Says why the session ends, as far as there is somebody to say it to.
-async fn farewell<S>(socket: &mut Socket<S>, end: End, server: &Server)
+async fn farewell<S>(socket: Socket<S>, end: End, server: &Server)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {

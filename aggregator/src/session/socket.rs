@@ -146,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
     }
 
     /// Sends the refusal, then closes.
-    pub(super) async fn refuse(&mut self, refusal: Refusal, code: CloseCode) {
+    pub(super) async fn refuse(mut self, refusal: Refusal, code: CloseCode) {
         let reason = refusal.message.clone();
         if self.send(&ServerMessage::Refusal(refusal)).await.is_ok() {
             self.close(code, &reason).await;
@@ -155,18 +155,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
 
     /// Closes and gives the client a moment to take note: a socket that is
     /// dropped with unread bytes is reset, and the reason would be lost.
-    pub(super) async fn close(&mut self, code: CloseCode, reason: &str) {
+    pub(super) async fn close(mut self, code: CloseCode, reason: &str) {
         let end = reason.floor_char_boundary(REASON_BYTES);
         let frame = CloseFrame { code, reason: reason[..end].into() };
         if self.write(Message::Close(Some(frame))).await.is_err() {
             return;
         }
-        // A client that is slow to answer is dropped all the same. The buffer for
-        // it must not be part of every session's future.
-        let _ = timeout(LINGER, Box::pin(self.drain())).await;
+        // A client that is slow to answer is dropped all the same.
+        let _ = timeout(LINGER, self.drain()).await;
     }
 
-    async fn drain(&mut self) {
+    async fn drain(mut self) {
         while !self.is_garbled {
             match self.stream.next().await {
                 Some(Ok(_)) => {}
@@ -174,9 +173,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
                 None => return,
             }
         }
-        // Whatever comes is thrown away.
-        self.stream.get_mut().discard();
-        let mut rest = self.stream.get_mut().take(LINGER_BYTES);
+        // Whatever comes is thrown away, and so is the beginning of a message.
+        let mut stream = self.stream.into_inner();
+        stream.discard();
+        let mut rest = stream.take(LINGER_BYTES);
         let mut buffer = [0; 4096];
         while rest.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     }
@@ -224,7 +224,6 @@ mod tests {
         let server = async {
             assert!(matches!(socket.receive().await, Err(SocketError::TooBig(_))));
             socket.close(CloseCode::Size, "too big").await;
-            drop(socket);
         };
         let (said, ()) = tokio::join!(peer, server);
         let said = said.expect("all of it was read");
