@@ -47,6 +47,9 @@ pub use secure::{SecureReply, SecureRequest};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
+/// The largest piece of an update that is sent at once, bytes, whatever the server
+/// would take: what else there is to say, and the news that it has left, wait for it.
+const MAX_CHUNK: usize = 64 << 10;
 /// WebSocket close code of a client that is done here, for now or for good.
 const GOODBYE: u16 = 1000;
 /// Of one that will be back, and means to go on with its round.
@@ -65,6 +68,9 @@ pub struct Session {
     outbox: VecDeque<ClientMessage>,
     heartbeat: Duration,
     max_chunk: usize,
+    /// Whether the message on its way is a piece of an update.
+    sending_chunk: bool,
+    /// The server's last sign of life.
     heard_at: Duration,
     pinged_at: Duration,
     task: Option<TaskDescription>,
@@ -104,6 +110,7 @@ impl Session {
             outbox: VecDeque::new(),
             heartbeat: HANDSHAKE_TIMEOUT,
             max_chunk: 0,
+            sending_chunk: false,
             heard_at: Duration::ZERO,
             pinged_at: Duration::ZERO,
             task: None,
@@ -153,13 +160,18 @@ impl Session {
     }
 
     /// The next message to send, if there is one. Ask again when the socket has room.
+    ///
+    /// [`Event::Sent`] says that the socket has taken it.
     pub fn poll_transmit(&mut self) -> Option<ClientMessage> {
+        self.sending_chunk = false;
         if let Some(message) = self.outbox.pop_front() {
             return Some(message);
         }
         // It has nothing to send before a server has said so on this connection.
         let upload = self.current.as_mut()?.upload.as_mut()?;
-        upload.next_chunk(self.max_chunk).map(ClientMessage::UpdateChunk)
+        let chunk = upload.next_chunk(self.max_chunk)?;
+        self.sending_chunk = true;
+        Some(ClientMessage::UpdateChunk(chunk))
     }
 
     /// Takes an event in and says what to do, in this order.
@@ -182,6 +194,10 @@ impl Session {
             Event::Received(message) => {
                 self.heard_at = now;
                 self.received(message, now)
+            }
+            Event::Sent => {
+                self.sent(now);
+                Vec::new()
             }
             Event::Garbled(error) => self.drop_connection(&format!("the server sent {error}"), now),
             Event::Downloaded { round } if self.works_on(round) => self.downloaded(),

@@ -141,7 +141,10 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 self.receiver = Some(receiver);
                 self.feed(Event::Connected { token });
             }
-            Woken::Sent(Ok(())) => self.sending = false,
+            Woken::Sent(Ok(())) => {
+                self.sending = false;
+                self.feed(Event::Sent);
+            }
             Woken::Sent(Err(reason)) => self.lost(reason),
             Woken::Incoming(Some(Incoming::Message(bytes))) => self.incoming(bytes),
             Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),

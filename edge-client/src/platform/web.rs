@@ -23,9 +23,10 @@ use web_sys::{
 use super::Incoming;
 use crate::training::{self, Progress, Stopped};
 
-/// Bytes in the browser's send buffer above which the next message waits. There
-/// is no event for room in it, so it is looked at again after [`LOOK_AGAIN`].
-const SEND_BUFFER: u32 = 1 << 20;
+/// Bytes in the browser's send buffer above which the next message waits: whatever
+/// is sent, a ping too, comes after them. There is no event for room in the buffer,
+/// so it is looked at again after [`LOOK_AGAIN`].
+const SEND_BUFFER: u32 = 128 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Close code where there is no better one. A close without a code is a goodbye.
 const NO_GOODBYE: u16 = 4000;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
 
 use super::rounds::Declined;
-use super::{Action, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
+use super::{Action, MAX_CHUNK, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
 use crate::SOFTWARE;
 use crate::events::{ClientEvent, SessionState};
 
@@ -92,13 +92,22 @@ impl Session {
 
     pub(super) fn welcomed(&mut self, welcome: &Welcome, now: Duration) {
         self.heartbeat = welcome.heartbeat;
-        self.max_chunk = welcome.max_chunk_bytes as usize;
+        self.max_chunk = (welcome.max_chunk_bytes as usize).min(MAX_CHUNK);
         self.state = State::CheckingIn { since: now };
         self.outbox.push_back(ClientMessage::CheckIn {
             task: self.task_id.clone(),
             subject: Some(self.protection.subject()),
             token: self.tokens.current.clone(),
         });
+    }
+
+    /// A server that takes an update in is there, though it has nothing to say
+    /// meanwhile and a ping waits behind what is on its way. The end of an update
+    /// bounds how long buffers on the way can pretend so; of pings there is no end.
+    pub(super) fn sent(&mut self, now: Duration) {
+        if std::mem::take(&mut self.sending_chunk) {
+            self.heard_at = now;
+        }
     }
 
     pub(super) fn timer(&mut self, now: Duration) -> Vec<Action> {

@@ -93,6 +93,7 @@ struct Rig {
     now: Duration,
     task: TaskDescription,
     token: Option<Token>,
+    max_chunk_bytes: u32,
 }
 
 impl Rig {
@@ -103,7 +104,7 @@ impl Rig {
     fn with(config: PrivacyConfig, privacy: Option<PrivacyPolicy>) -> Self {
         let task = task(privacy);
         let session = Session::new(task.id.clone(), config);
-        Self { session, now: seconds(100), task, token: None }
+        Self { session, now: seconds(100), task, token: None, max_chunk_bytes: 4 }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -135,7 +136,7 @@ impl Rig {
             version: 1,
             session_id: "s".into(),
             heartbeat: HEARTBEAT,
-            max_chunk_bytes: 4,
+            max_chunk_bytes: self.max_chunk_bytes,
         })));
         let subject = Some(SubjectId::from_bytes([7; 16]));
         let (task, token) = (self.task.id.clone(), self.token.clone());
@@ -248,6 +249,55 @@ fn a_silent_server_is_pinged_and_then_given_up() {
     let actions = rig.feed(Event::Timer);
     assert!(actions.iter().any(|action| matches!(action, Action::Disconnect { .. })));
     assert_eq!(state(&actions), Some(SessionState::Reconnecting));
+}
+
+/// The server says nothing during an upload, and a ping waits behind what is on its way.
+#[test]
+fn an_upload_however_slow_is_no_silence_but_one_that_stops_is() {
+    let mut rig = Rig::uploading();
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
+    let is_given_up = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Disconnect { .. }))
+    };
+    for _ in 0..3 {
+        let chunk = rig.session.poll_transmit();
+        assert!(matches!(chunk, Some(ClientMessage::UpdateChunk(_))), "{chunk:?}");
+        rig.now += HEARTBEAT * 2;
+        // The timer was late, too.
+        rig.feed(Event::Sent);
+        assert!(!is_given_up(&rig.feed(Event::Timer)));
+    }
+    // A socket takes pings for as long as it has room, whoever is behind it.
+    let sent = rig.now;
+    while !is_given_up(&rig.feed(Event::Timer)) {
+        assert!(rig.now < sent + HEARTBEAT * 3, "a server that is gone is noticed");
+        while rig.session.poll_transmit().is_some() {
+            rig.feed(Event::Sent);
+        }
+        rig.now = rig.session.deadline().unwrap();
+    }
+    assert_eq!(rig.now, sent + HEARTBEAT * 3);
+}
+
+/// A chunk is the least that shows on a slow connection that it is not a dead one.
+#[test]
+fn chunks_are_no_larger_than_a_slow_connection_can_take_between_two_heartbeats() {
+    let mut rig = Rig::new();
+    rig.max_chunk_bytes = 256 << 10;
+    rig.feed(Event::DataReady);
+    rig.greet();
+    rig.feed(Event::Received(assignment(ROUND)));
+    rig.feed(Event::Downloaded { round: ROUND });
+    let update = vec![1; 200_000].into();
+    rig.feed(Event::Trained { round: ROUND, update, examples: 3 });
+    rig.sent();
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
+    let length = |message: &ClientMessage| match message {
+        ClientMessage::UpdateChunk(chunk) => chunk.data.len(),
+        other => panic!("{other:?}"),
+    };
+    let lengths: Vec<usize> = rig.sent().iter().map(length).collect();
+    assert_eq!(lengths, [65_536, 65_536, 65_536, 3_392]);
 }
 
 #[test]
