@@ -94,8 +94,16 @@ enum State {
     Greeting { since: Duration },
     CheckingIn { since: Duration },
     Member,
-    Waiting { until: Duration },
+    Waiting(Break),
     Closed,
+}
+
+/// A while without a connection.
+#[derive(Clone, Copy, Debug)]
+struct Break {
+    until: Duration,
+    /// What the owner was told that it is.
+    shown: SessionState,
 }
 
 impl Session {
@@ -148,7 +156,7 @@ impl Session {
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Idle | State::Closed => None,
-            State::Waiting { until } => Some(*until),
+            State::Waiting(Break { until, .. }) => Some(*until),
             State::Connecting { since }
             | State::Greeting { since }
             | State::CheckingIn { since } => Some(*since + HANDSHAKE_TIMEOUT),
@@ -213,7 +221,7 @@ impl Session {
             Event::Downloaded { .. } | Event::Trained { .. } | Event::Failed { .. } => Vec::new(),
             Event::Timer => self.timer(now),
             Event::Pause => self.pause(),
-            Event::Resume => self.resume(),
+            Event::Resume => self.resume(now),
             Event::Consent => self.consent(),
             Event::ExamplesSpent(terms) => {
                 self.protection.examples_spent(terms);
@@ -273,7 +281,7 @@ impl Session {
             (ServerMessage::UpdateOutcome(outcome), State::Member) => self.outcome(outcome),
             (ServerMessage::Pong { .. }, _) => Vec::new(),
             // Left over from a connection that this session has given up.
-            (_, State::Waiting { .. } | State::Connecting { .. } | State::Idle | State::Closed) => {
+            (_, State::Waiting(..) | State::Connecting { .. } | State::Idle | State::Closed) => {
                 Vec::new()
             }
             (message, _) => {
@@ -360,8 +368,21 @@ impl Session {
         actions
     }
 
-    fn resume(&mut self) -> Vec<Action> {
-        if std::mem::replace(&mut self.paused, false) { self.settle() } else { Vec::new() }
+    fn resume(&mut self, now: Duration) -> Vec<Action> {
+        if !std::mem::replace(&mut self.paused, false) {
+            return Vec::new();
+        }
+        match self.state {
+            State::Member => self.settle(),
+            State::Idle => vec![self.emit_status(SessionState::Idle)],
+            State::Waiting(Break { until, shown }) => {
+                vec![self.emit_wait(shown, until.saturating_sub(now))]
+            }
+            State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
+                vec![self.emit_status(SessionState::Connecting)]
+            }
+            State::Closed => Vec::new(),
+        }
     }
 
     fn consent(&mut self) -> Vec<Action> {
@@ -386,6 +407,15 @@ impl Session {
             SessionState::Paused
         } else {
             SessionState::Waiting
+        })
+    }
+
+    /// Without a connection, for so long.
+    fn emit_wait(&self, state: SessionState, left: Duration) -> Action {
+        Action::Emit(ClientEvent::Status {
+            state,
+            round: self.round().map(|round| round.round),
+            retry_in_ms: Some(left.as_millis() as u64),
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
 
 use super::rounds::Declined;
-use super::{Action, MAX_CHUNK, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
+use super::{Action, Break, MAX_CHUNK, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
 use crate::SOFTWARE;
 use crate::events::{ClientEvent, SessionState};
 
@@ -43,7 +43,7 @@ impl Session {
 
     pub(super) fn disconnected(&mut self, reason: &str, now: Duration) -> Vec<Action> {
         let problem = match self.state {
-            State::Idle | State::Waiting { .. } | State::Closed => return Vec::new(),
+            State::Idle | State::Waiting(..) | State::Closed => return Vec::new(),
             State::Connecting { .. } => format!("cannot reach the server ({reason}); trying again"),
             _ => format!("the connection was lost ({reason}); trying again"),
         };
@@ -67,8 +67,8 @@ impl Session {
     }
 
     /// Has no connection for a while. The work for a round goes on.
-    pub(super) fn wait(&mut self, delay: Duration, state: SessionState, now: Duration) -> Action {
-        self.state = State::Waiting { until: now + delay };
+    pub(super) fn wait(&mut self, delay: Duration, shown: SessionState, now: Duration) -> Action {
+        self.state = State::Waiting(Break { until: now + delay, shown });
         self.outbox.clear();
         if let Some(current) = &mut self.current {
             current.disconnected();
@@ -76,11 +76,7 @@ impl Session {
         if let Some(declined) = &mut self.declined {
             declined.told = false;
         }
-        Action::Emit(ClientEvent::Status {
-            state,
-            round: self.round().map(|round| round.round),
-            retry_in_ms: Some(delay.as_millis() as u64),
-        })
+        self.emit_wait(shown, delay)
     }
 
     /// Gives the socket up because the server misbehaves.
@@ -115,7 +111,7 @@ impl Session {
             return Vec::new();
         }
         match self.state {
-            State::Waiting { .. } => self.connect(now),
+            State::Waiting(..) => self.connect(now),
             State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
                 self.drop_connection("the server does not answer", now)
             }

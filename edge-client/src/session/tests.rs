@@ -338,6 +338,41 @@ fn a_pause_leaves_the_round_and_declines_what_crosses_it_on_the_wire() {
 }
 
 #[test]
+fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
+    let resumed = |rig: &mut Rig| {
+        assert_eq!(state(&rig.feed(Event::Pause)), Some(SessionState::Paused));
+        rig.now += Duration::from_millis(100);
+        let actions = rig.feed(Event::Resume);
+        assert_eq!(rig.feed(Event::Resume), [], "once");
+        match &actions[..] {
+            [Action::Emit(ClientEvent::Status { state, round: None, retry_in_ms })] => {
+                (*state, *retry_in_ms)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut rig = Rig::new();
+    assert_eq!(resumed(&mut rig), (SessionState::Idle, None));
+    rig.feed(Event::DataReady);
+    assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
+    rig.feed(Event::Connected { token: None });
+    assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
+
+    // The first wait is 375 ms at this jitter.
+    rig.feed(Event::Disconnected { reason: "gone".into() });
+    assert_eq!(resumed(&mut rig), (SessionState::Reconnecting, Some(275)));
+
+    let mut rig = Rig::working();
+    rig.feed(Event::Received(ServerMessage::Refusal(Refusal {
+        code: RefusalCode::NotSelected,
+        message: "enough for now".into(),
+        retry_after: Some(seconds(40)),
+    })));
+    // Chance adds 5 % to it.
+    assert_eq!(resumed(&mut rig), (SessionState::Waiting, Some(41_900)));
+}
+
+#[test]
 fn a_pause_survives_a_reconnect() {
     let mut rig = Rig::new();
     rig.feed(Event::Pause);
