@@ -360,6 +360,13 @@ impl Session {
         if std::mem::replace(&mut self.paused, true) {
             return Vec::new();
         }
+        // A cohort waits for whoever owes it a step, and the server may not hear of the
+        // pause. Any other round is trained anew if it is asked for after the pause.
+        if self.is_secure()
+            && let Some(round) = self.round()
+        {
+            self.declined = Some(Declined { round, told: self.is_member() });
+        }
         let mut actions = self.end_work();
         match self.state {
             State::Member => actions.extend(self.settle()),
