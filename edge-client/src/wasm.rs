@@ -84,7 +84,7 @@ impl EdgeClient {
         token: Option<Function>,
     ) -> Result<EdgeClient, JsValue> {
         console_error_panic_hook::set_once();
-        let bad = |error: &dyn ToString| coded("bad-config", &error.to_string());
+        let bad = |error: &dyn ToString| coded("invalid-options", &error.to_string());
         let config: Config = serde_wasm_bindgen::from_value(config).map_err(|e| bad(&e))?;
         let examples = config.privacy.examples.as_ref().map(Examples::privacy);
         let config = ClientConfig {
