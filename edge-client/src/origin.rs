@@ -5,7 +5,9 @@
 
 use std::str::FromStr;
 
-/// A `ws://` or `wss://` address.
+use crate::platform;
+
+/// A `ws://` address, or in a browser a `wss://` address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     socket: String,
@@ -14,8 +16,17 @@ pub struct ServerUrl {
 
 /// Why text is not a server's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a server address looks like ws://host:port/v1/connect (or wss://); not {0:?}")]
-pub struct ServerUrlError(String);
+pub enum ServerUrlError {
+    /// It is something else.
+    #[error("a server address looks like ws://host:port/v1/connect (or wss://); not {0:?}")]
+    Form(String),
+    /// It is one that this build cannot reach.
+    #[error(
+        "this build has no TLS and cannot reach {0:?}; let a proxy that speaks TLS (stunnel, for \
+         instance) run beside it, and give the ws:// address of that"
+    )]
+    NoTls(String),
+}
 
 impl ServerUrl {
     /// The WebSocket address.
@@ -33,7 +44,8 @@ impl FromStr for ServerUrl {
     type Err = ServerUrlError;
 
     fn from_str(url: &str) -> Result<Self, ServerUrlError> {
-        let fail = || ServerUrlError(url.chars().take(200).collect());
+        let start = || url.chars().take(200).collect();
+        let fail = || ServerUrlError::Form(start());
         let (scheme, rest) = url.split_once("://").ok_or_else(fail)?;
         let http = match scheme {
             "ws" => "http",
@@ -45,20 +57,31 @@ impl FromStr for ServerUrl {
         if authority.is_empty() || !rest.chars().all(plain) {
             return Err(fail());
         }
+        if scheme == "wss" && !platform::HAS_TLS {
+            return Err(ServerUrlError::NoTls(start()));
+        }
         Ok(Self { socket: url.to_string(), origin: format!("{http}://{authority}") })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ServerUrl;
+    use super::{ServerUrl, ServerUrlError};
 
     #[test]
     fn models_come_from_the_host_of_the_socket() {
         let url: ServerUrl = "ws://127.0.0.1:8080/v1/connect".parse().unwrap();
         assert_eq!(url.http("/v1/models/ab"), "http://127.0.0.1:8080/v1/models/ab");
-        let url: ServerUrl = "wss://fedra.example".parse().unwrap();
-        assert_eq!(url.http("/x"), "https://fedra.example/x");
+        let url: ServerUrl = "ws://fedra.example".parse().unwrap();
+        assert_eq!(url.http("/x"), "http://fedra.example/x");
+    }
+
+    #[test]
+    fn a_server_that_only_tls_reaches_is_refused_at_once_and_not_tried_for_ever() {
+        let url = "wss://fedra.example/v1/connect";
+        let error = url.parse::<ServerUrl>().unwrap_err();
+        assert_eq!(error, ServerUrlError::NoTls(url.into()));
+        assert!(error.to_string().contains("this build has no TLS"), "{error}");
     }
 
     #[test]

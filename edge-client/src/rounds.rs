@@ -8,6 +8,7 @@
 mod tests;
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use fedra_privacy::Privacy;
 use fedra_protocol::{
     Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash, TaskId,
 };
+use futures_util::future::{self, Either};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -36,6 +38,12 @@ use crate::training::Progress;
 /// Longest waits between the tries to fetch a round's model.
 const FETCH_AGAIN: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// How long fetching a model for a prediction may take, beside the time for its
+/// bytes at [`SLOWEST_FETCH`]. In a round the round's end is the limit.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes a second.
+const SLOWEST_FETCH: u64 = 64 << 10;
 
 /// What a client keeps between rounds: its data, its device, the last model;
 /// and between the steps of a round's secure aggregation, the client's secrets.
@@ -379,6 +387,26 @@ impl Workshop {
         Ok(trainer)
     }
 
+    /// The model, unless that takes too long: a network that is dead and does not say
+    /// so would keep whoever asked waiting for ever.
+    async fn model_within(
+        &self,
+        limit: Duration,
+        spec: &ModelSpec,
+        model: &ModelRef,
+    ) -> Result<Arc<Vec<f32>>, WorkError> {
+        let tell = |_| {};
+        let fetching = pin!(self.model(spec, model, &tell));
+        match future::select(fetching, pin!(platform::sleep(limit))).await {
+            Either::Left((fetched, _)) => fetched,
+            Either::Right(_) => {
+                let seconds = limit.as_secs();
+                let reason = format!("cannot fetch the global model: not here after {seconds} s");
+                Err(WorkError::new("model-download-failed", reason))
+            }
+        }
+    }
+
     /// Probabilities (or values) of the model `model` for `features`.
     pub async fn predict(
         &self,
@@ -386,7 +414,10 @@ impl Workshop {
         model: &ModelRef,
         features: Vec<f32>,
     ) -> Result<Vec<f32>, WorkError> {
-        let parameters = self.model(spec, model, &|_| {}).await?;
+        // 4 bytes a parameter: the length that the server names has no bound.
+        let seconds = 4 * spec.parameters() as u64 / SLOWEST_FETCH;
+        let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
+        let parameters = self.model_within(limit, spec, model).await?;
         fedra_learning::predict(spec, &parameters, features, &Compute::cpu())
             .await
             .map_err(|error| WorkError::new("bad-features", error.to_string()))

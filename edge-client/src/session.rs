@@ -47,6 +47,9 @@ pub use secure::{SecureReply, SecureRequest};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
+/// The largest piece of an update that is sent at once, bytes, whatever the server
+/// would take: what else there is to say, and the news that it has left, wait for it.
+const MAX_CHUNK: usize = 64 << 10;
 /// WebSocket close code of a client that is done here, for now or for good.
 const GOODBYE: u16 = 1000;
 /// Of one that will be back, and means to go on with its round.
@@ -65,6 +68,9 @@ pub struct Session {
     outbox: VecDeque<ClientMessage>,
     heartbeat: Duration,
     max_chunk: usize,
+    /// Whether the message on its way is a piece of an update.
+    sending_chunk: bool,
+    /// The server's last sign of life.
     heard_at: Duration,
     pinged_at: Duration,
     task: Option<TaskDescription>,
@@ -88,8 +94,16 @@ enum State {
     Greeting { since: Duration },
     CheckingIn { since: Duration },
     Member,
-    Waiting { until: Duration },
+    Waiting(Break),
     Closed,
+}
+
+/// A while without a connection.
+#[derive(Clone, Copy, Debug)]
+struct Break {
+    until: Duration,
+    /// What the owner was told that it is.
+    shown: SessionState,
 }
 
 impl Session {
@@ -104,6 +118,7 @@ impl Session {
             outbox: VecDeque::new(),
             heartbeat: HANDSHAKE_TIMEOUT,
             max_chunk: 0,
+            sending_chunk: false,
             heard_at: Duration::ZERO,
             pinged_at: Duration::ZERO,
             task: None,
@@ -141,7 +156,7 @@ impl Session {
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Idle | State::Closed => None,
-            State::Waiting { until } => Some(*until),
+            State::Waiting(Break { until, .. }) => Some(*until),
             State::Connecting { since }
             | State::Greeting { since }
             | State::CheckingIn { since } => Some(*since + HANDSHAKE_TIMEOUT),
@@ -153,13 +168,18 @@ impl Session {
     }
 
     /// The next message to send, if there is one. Ask again when the socket has room.
+    ///
+    /// [`Event::Sent`] says that the socket has taken it.
     pub fn poll_transmit(&mut self) -> Option<ClientMessage> {
+        self.sending_chunk = false;
         if let Some(message) = self.outbox.pop_front() {
             return Some(message);
         }
         // It has nothing to send before a server has said so on this connection.
         let upload = self.current.as_mut()?.upload.as_mut()?;
-        upload.next_chunk(self.max_chunk).map(ClientMessage::UpdateChunk)
+        let chunk = upload.next_chunk(self.max_chunk)?;
+        self.sending_chunk = true;
+        Some(ClientMessage::UpdateChunk(chunk))
     }
 
     /// Takes an event in and says what to do, in this order.
@@ -183,6 +203,10 @@ impl Session {
                 self.heard_at = now;
                 self.received(message, now)
             }
+            Event::Sent => {
+                self.sent(now);
+                Vec::new()
+            }
             Event::Garbled(error) => self.drop_connection(&format!("the server sent {error}"), now),
             Event::Downloaded { round } if self.works_on(round) => self.downloaded(),
             Event::Trained { round, update, examples } if self.works_on(round) => {
@@ -197,7 +221,7 @@ impl Session {
             Event::Downloaded { .. } | Event::Trained { .. } | Event::Failed { .. } => Vec::new(),
             Event::Timer => self.timer(now),
             Event::Pause => self.pause(),
-            Event::Resume => self.resume(),
+            Event::Resume => self.resume(now),
             Event::Consent => self.consent(),
             Event::ExamplesSpent(terms) => {
                 self.protection.examples_spent(terms);
@@ -257,7 +281,7 @@ impl Session {
             (ServerMessage::UpdateOutcome(outcome), State::Member) => self.outcome(outcome),
             (ServerMessage::Pong { .. }, _) => Vec::new(),
             // Left over from a connection that this session has given up.
-            (_, State::Waiting { .. } | State::Connecting { .. } | State::Idle | State::Closed) => {
+            (_, State::Waiting(..) | State::Connecting { .. } | State::Idle | State::Closed) => {
                 Vec::new()
             }
             (message, _) => {
@@ -336,6 +360,13 @@ impl Session {
         if std::mem::replace(&mut self.paused, true) {
             return Vec::new();
         }
+        // A cohort waits for whoever owes it a step, and the server may not hear of the
+        // pause. Any other round is trained anew if it is asked for after the pause.
+        if self.is_secure()
+            && let Some(round) = self.round()
+        {
+            self.declined = Some(Declined { round, told: self.is_member() });
+        }
         let mut actions = self.end_work();
         match self.state {
             State::Member => actions.extend(self.settle()),
@@ -344,8 +375,21 @@ impl Session {
         actions
     }
 
-    fn resume(&mut self) -> Vec<Action> {
-        if std::mem::replace(&mut self.paused, false) { self.settle() } else { Vec::new() }
+    fn resume(&mut self, now: Duration) -> Vec<Action> {
+        if !std::mem::replace(&mut self.paused, false) {
+            return Vec::new();
+        }
+        match self.state {
+            State::Member => self.settle(),
+            State::Idle => vec![self.emit_status(SessionState::Idle)],
+            State::Waiting(Break { until, shown }) => {
+                vec![self.emit_wait(shown, until.saturating_sub(now))]
+            }
+            State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
+                vec![self.emit_status(SessionState::Connecting)]
+            }
+            State::Closed => Vec::new(),
+        }
     }
 
     fn consent(&mut self) -> Vec<Action> {
@@ -370,6 +414,15 @@ impl Session {
             SessionState::Paused
         } else {
             SessionState::Waiting
+        })
+    }
+
+    /// Without a connection, for so long.
+    fn emit_wait(&self, state: SessionState, left: Duration) -> Action {
+        Action::Emit(ClientEvent::Status {
+            state,
+            round: self.round().map(|round| round.round),
+            retry_in_ms: Some(left.as_millis() as u64),
         })
     }
 

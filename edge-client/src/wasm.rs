@@ -84,7 +84,7 @@ impl EdgeClient {
         token: Option<Function>,
     ) -> Result<EdgeClient, JsValue> {
         console_error_panic_hook::set_once();
-        let bad = |error: &dyn ToString| coded("bad-config", &error.to_string());
+        let bad = |error: &dyn ToString| coded("invalid-options", &error.to_string());
         let config: Config = serde_wasm_bindgen::from_value(config).map_err(|e| bad(&e))?;
         let examples = config.privacy.examples.as_ref().map(Examples::privacy);
         let config = ClientConfig {
@@ -145,7 +145,8 @@ impl EdgeClient {
                 features.len()
             )));
         }
-        let targets = targets(labels, examples as usize).map_err(|error| bad(&error))?;
+        let targets = Targets::from_labels(labels, examples as usize);
+        let targets = targets.map_err(|error| bad(&error))?;
         let data = Dataset::new(features, shape, targets).map_err(|error| bad(&error))?;
         self.client.set_data(data).map_err(|error| bad(&error))
     }
@@ -205,19 +206,6 @@ fn words(error: &JsValue) -> String {
         Some(error) => String::from(error.message()),
         None => "the page could not be asked".into(),
     }
-}
-
-/// As many labels as examples are classes; a multiple of them are values.
-fn targets(labels: Vec<f32>, examples: usize) -> Result<Targets, String> {
-    if labels.len() == examples && labels.iter().all(|&label| label >= 0.0 && label.fract() == 0.0)
-    {
-        return Ok(Targets::Classes(labels.into_iter().map(|label| label as u32).collect()));
-    }
-    if examples == 0 || labels.is_empty() || labels.len() % examples != 0 {
-        return Err(format!("{} labels do not divide among {examples} examples", labels.len()));
-    }
-    let width = labels.len() / examples;
-    Ok(Targets::Values { values: labels, width })
 }
 
 /// Version and abilities of this build.

@@ -7,7 +7,7 @@ use fedra_protocol::{Loss, ModelSpec, Shape};
 /// What an example should come out as.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
-    /// One class number an example.
+    /// One class number an example; to a model with one output a value.
     Classes(Vec<u32>),
     /// `width` values an example, row-major.
     Values {
@@ -16,6 +16,23 @@ pub enum Targets {
         /// Values an example.
         width: usize,
     },
+}
+
+impl Targets {
+    /// From `labels` row by row: one whole number from 0 an example is taken for a
+    /// class, anything else for `labels / examples` values each.
+    pub fn from_labels(labels: Vec<f32>, examples: usize) -> Result<Self, DatasetError> {
+        // What a u32 does not hold is not a class.
+        let is_class = |label: f32| (label as u32) as f32 == label;
+        if labels.len() == examples && labels.iter().all(|&label| is_class(label)) {
+            return Ok(Self::Classes(labels.into_iter().map(|label| label as u32).collect()));
+        }
+        if examples == 0 || labels.is_empty() || !labels.len().is_multiple_of(examples) {
+            return Err(DatasetError::Targets { targets: labels.len(), examples });
+        }
+        let width = labels.len() / examples;
+        Ok(Self::Values { values: labels, width })
+    }
 }
 
 /// Examples with their targets. Non-empty, finite, consistent.
@@ -170,6 +187,8 @@ impl Dataset {
                 Err(DatasetError::TargetKind { needed: "one class number an example".into() })
             }
             (Loss::MeanSquaredError, Targets::Values { width, .. }) if *width == outputs => Ok(()),
+            // Ages, counts: nobody can tell by the numbers that they are not classes.
+            (Loss::MeanSquaredError, Targets::Classes(_)) if outputs == 1 => Ok(()),
             (Loss::MeanSquaredError, _) => {
                 Err(DatasetError::TargetKind { needed: format!("{outputs} values an example") })
             }
@@ -181,10 +200,14 @@ impl Dataset {
         rows(&self.features, self.shape.len(), indices)
     }
 
-    /// Targets of the examples at `indices`, one row of `outputs` values each;
-    /// classes become one-hot rows.
+    /// Targets of the examples at `indices`, one row of `outputs` values each.
+    /// Classes become one-hot rows, or the value of a single output: a classifier has
+    /// at least two.
     pub(crate) fn dense_targets_of(&self, indices: &[u32], outputs: usize) -> Vec<f32> {
         match &self.targets {
+            Targets::Classes(classes) if outputs == 1 => {
+                indices.iter().map(|&i| classes[i as usize] as f32).collect()
+            }
             Targets::Classes(classes) => {
                 let mut dense = vec![0.0; indices.len() * outputs];
                 for (row, &i) in dense.chunks_exact_mut(outputs).zip(indices) {

@@ -63,6 +63,37 @@ fn one_step_of_gradient_descent_by_hand() {
 }
 
 #[test]
+fn whole_numbers_are_values_to_a_model_with_one_output() {
+    let features = vec![2.0, 3.0, 1.0, 0.0];
+    let targets = Targets::from_labels(vec![40.0, 7.0], 2).unwrap();
+    assert_eq!(targets, Targets::Classes(vec![40, 7]));
+    let whole = Dataset::new(features.clone(), Shape::Features(2), targets).unwrap();
+    assert_eq!(whole.check_for(&line()), Ok(()));
+    let same = values(&features, 2, &[40.0, 7.0]);
+    let start = [1.0, -1.0, 0.5];
+    let plan = plan(3, 1, 0.01);
+    assert_eq!(train(&line(), &start, &whole, &plan), train(&line(), &start, &same, &plan));
+    let evaluated = |data| block_on(evaluate(&line(), &start, data, &Compute::cpu())).unwrap();
+    assert_eq!(evaluated(&whole), evaluated(&same));
+    assert_eq!(evaluated(&whole).accuracy, None);
+}
+
+#[test]
+fn labels_that_no_class_can_have_are_values() {
+    for labels in [[40.0, 6.5], [40.0, -1.0], [40.0, 5e9]] {
+        let targets = Targets::from_labels(labels.to_vec(), 2);
+        assert_eq!(targets, Ok(Targets::Values { values: labels.to_vec(), width: 1 }));
+    }
+    let pairs = vec![1.0, 0.0, 2.0, 3.0];
+    let targets = Targets::from_labels(pairs.clone(), 2);
+    assert_eq!(targets, Ok(Targets::Values { values: pairs, width: 2 }));
+    for (labels, examples) in [(3, 2), (0, 2), (2, 0)] {
+        let targets = Targets::from_labels(vec![1.0; labels], examples);
+        assert_eq!(targets, Err(DatasetError::Targets { targets: labels, examples }));
+    }
+}
+
+#[test]
 fn momentum_is_classical_and_weight_decay_is_in_the_gradient() {
     let data = values(&[1.0, 0.0], 2, &[0.0]);
     let plan = LocalTraining { momentum: 0.5, weight_decay: 0.1, ..plan(2, 1, 0.1) };
@@ -295,7 +326,9 @@ fn data_that_does_not_fit_is_refused_with_the_reason() {
         .unwrap();
     let data = Dataset::new(vec![1.0, 2.0], flat, classes(&[2])).unwrap();
     assert!(matches!(data.check_for(&spec), Err(DatasetError::Class { class: 2, index: 0, .. })));
-    assert!(matches!(data.check_for(&line()), Err(DatasetError::TargetKind { .. })));
+    let plane = ModelSpec::new(&[2], vec![Layer::Linear { outputs: 2 }], Loss::MeanSquaredError);
+    let kind = data.check_for(&plane.unwrap());
+    assert!(matches!(kind, Err(DatasetError::TargetKind { .. })), "{kind:?}");
     let wide = Dataset::new(vec![1.0; 3], Shape::Features(3), classes(&[0])).unwrap();
     assert!(matches!(wide.check_for(&spec), Err(DatasetError::Shape { .. })));
     let parameters = vec![0.0; 5];

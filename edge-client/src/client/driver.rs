@@ -31,8 +31,11 @@ pub(super) struct Driver<'a, F> {
     news: mpsc::UnboundedReceiver<RoundNews>,
     connecting: Fuse<LocalBoxFuture<'static, Opened>>,
     sender: Option<Sender>,
-    sending: Fuse<LocalBoxFuture<'static, (Sender, Result<(), String>)>>,
+    /// Whether the sender has a message that the socket has not taken yet.
+    sending: bool,
     receiver: Option<Receiver>,
+    /// The end of the last connection.
+    closing: LocalBoxFuture<'static, ()>,
     work: Fuse<LocalBoxFuture<'static, WorkResult>>,
     traffic_told: (u64, u64),
     traffic_at: std::time::Duration,
@@ -50,7 +53,7 @@ enum NotOpened {
 enum Woken {
     Event(Event),
     Opened(Sender, Receiver, Option<Token>),
-    Sent(Sender, Result<(), String>),
+    Sent(Result<(), String>),
     Incoming(Option<Incoming>),
     Worked(WorkResult),
     News(RoundNews),
@@ -68,8 +71,9 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             news,
             connecting: Fuse::terminated(),
             sender: None,
-            sending: Fuse::terminated(),
+            sending: false,
             receiver: None,
+            closing: future::ready(()).boxed_local(),
             work: Fuse::terminated(),
             traffic_told: (0, 0),
             traffic_at: platform::now(),
@@ -84,6 +88,8 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             self.tell_traffic(false);
         }
         self.tell_traffic(true);
+        // A process that ends now would take the goodbye with it.
+        (&mut self.closing).await;
     }
 
     /// Waits for whatever comes first; commands and messages go before new work.
@@ -95,6 +101,13 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 None => future::pending().await,
             }
         };
+        let sender = self.sender.as_mut().filter(|_| self.sending);
+        let sending = async move {
+            match sender {
+                Some(sender) => sender.sent().await,
+                None => future::pending().await,
+            }
+        };
         let receiver = &mut self.receiver;
         let receiving = async move {
             match receiver {
@@ -103,6 +116,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             }
         };
         let mut timer = pin!(timer.fuse());
+        let mut sending = pin!(sending.fuse());
         let mut receiving = pin!(receiving.fuse());
         select_biased! {
             command = commands.next() => Woken::Event(command.unwrap_or(Event::Close)),
@@ -114,7 +128,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             },
             incoming = receiving => Woken::Incoming(incoming),
             worked = &mut self.work => Woken::Worked(worked),
-            sent = &mut self.sending => Woken::Sent(sent.0, sent.1),
+            sent = sending => Woken::Sent(sent),
             () = timer => Woken::Event(Event::Timer),
         }
     }
@@ -127,8 +141,11 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 self.receiver = Some(receiver);
                 self.feed(Event::Connected { token });
             }
-            Woken::Sent(sender, Ok(())) => self.sender = Some(sender),
-            Woken::Sent(_, Err(reason)) => self.lost(reason),
+            Woken::Sent(Ok(())) => {
+                self.sending = false;
+                self.feed(Event::Sent);
+            }
+            Woken::Sent(Err(reason)) => self.lost(reason),
             Woken::Incoming(Some(Incoming::Message(bytes))) => self.incoming(bytes),
             Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),
             Woken::Incoming(None) => self.lost("closed".into()),
@@ -154,7 +171,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
 
     /// Goes away without a word, as a device that is switched off.
     fn vanish(&mut self) {
-        self.sending = Fuse::terminated();
+        self.sending = false;
         self.sender = None;
         self.receiver = None;
         self.feed(Event::Vanished);
@@ -273,27 +290,23 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
 
     /// Starts sending the next message if the socket has room.
     fn transmit(&mut self) {
-        let Some(mut sender) = self.sender.take() else {
+        let Some(sender) = self.sender.as_mut().filter(|_| !self.sending) else {
             return;
         };
         let Some(message) = self.session.poll_transmit() else {
-            self.sender = Some(sender);
             return;
         };
         let bytes = message.encode();
         add(&self.client.traffic.up, bytes.len() as u64);
-        let sending = async move {
-            let result = sender.send(bytes).await;
-            (sender, result)
-        };
-        self.sending = sending.boxed_local().fuse();
+        sender.start(bytes);
+        self.sending = true;
     }
 
     fn hang_up(&mut self, code: u16) {
         self.connecting = Fuse::terminated();
-        self.sending = Fuse::terminated();
+        self.sending = false;
         if let Some(sender) = self.sender.take() {
-            sender.close(code);
+            self.closing = sender.close(code).boxed_local();
         }
         self.receiver = None;
     }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use fedra_learning::{Targets, init_parameters, safetensors};
 use fedra_privacy::PrivacyFloors;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, LocalTraining, RoundAssignment, RoundId, RoundPhase, ServerMessage,
-    Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk,
-    UpdateOutcome, UpdateVerdict, Welcome,
+    CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId, RoundPhase,
+    ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin,
+    UpdateChunk, UpdateOutcome, UpdateVerdict, Welcome,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,9 +35,12 @@ struct Server {
 
 impl Server {
     async fn new() -> Self {
+        Self::of(ModelSpec::softmax_regression()).await
+    }
+
+    async fn of(spec: ModelSpec) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let spec = ModelSpec::softmax_regression();
         let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
         Self { listener, address, spec, file }
     }
@@ -253,6 +256,37 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
     };
     let ((), accepted) = futures_util::join!(serve, take_part(client));
     assert_eq!(accepted, 1);
+}
+
+#[tokio::test]
+async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
+    // More than sockets hold, so that a chunk is on its way when the client closes.
+    let layers = vec![Layer::Linear { outputs: 5000 }];
+    let spec = ModelSpec::new(&[784], layers, Loss::SoftmaxCrossEntropy).unwrap();
+    let server = Server::of(spec).await;
+    let client = client(server.address);
+    let serve = async {
+        let (mut peer, _) = server.session().await;
+        server.hand_out_the_model().await;
+        let begin = peer.begin().await;
+        peer.send(ServerMessage::UploadReady { round: ROUND, offset: 0 }).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        client.close();
+        let mut received = 0;
+        loop {
+            match peer.0.next().await {
+                Some(Ok(Message::Binary(bytes))) => received += bytes.len() as u64,
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    assert_eq!(u16::from(frame.code), 1000);
+                    break;
+                }
+                other => panic!("says goodbye: {other:?}"),
+            }
+        }
+        assert!(received < begin.bytes, "it was in the middle: {received} of {}", begin.bytes);
+    };
+    let ((), accepted) = futures_util::join!(serve, take_part(client.clone()));
+    assert_eq!(accepted, 0);
 }
 
 #[tokio::test]

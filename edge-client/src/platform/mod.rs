@@ -16,6 +16,9 @@ pub use web::TrainingSlots;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use web::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
 
+/// Whether `wss://` and `https://` can be reached: browsers bring their TLS along.
+pub(crate) const HAS_TLS: bool = cfg!(target_arch = "wasm32");
+
 /// What comes out of a socket.
 #[derive(Debug)]
 pub(crate) enum Incoming {

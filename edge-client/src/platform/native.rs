@@ -1,9 +1,10 @@
 //! A native process: tokio, tokio-tungstenite, hyper.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ use super::Incoming;
 use crate::training::{self, Progress, Stopped};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// How long the other side may take to make room for a goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Keeps no connection: one that the server closes at the moment it is used again
@@ -59,25 +63,49 @@ pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
         .await
         .map_err(|error| error.to_string())?;
     let (sink, stream) = socket.split();
-    Ok((Sender(sink), Receiver(stream)))
+    Ok((Sender { sink, waiting: None }, Receiver(stream)))
 }
 
 /// The sending half of a socket.
-pub(crate) struct Sender(SplitSink<Socket, Message>);
+pub(crate) struct Sender {
+    sink: SplitSink<Socket, Message>,
+    /// Does not go into the socket before the last message is out.
+    waiting: Option<Message>,
+}
 
 impl Sender {
-    /// Sends one binary message; waits while the socket is full.
-    pub async fn send(&mut self, message: Bytes) -> Result<(), String> {
-        self.0.send(Message::Binary(message)).await.map_err(|error| error.to_string())
+    /// Takes one binary message; the next one when this is [`Self::sent`].
+    pub fn start(&mut self, message: Bytes) {
+        self.waiting = Some(Message::Binary(message));
     }
 
-    /// Says goodbye in the background.
-    pub fn close(mut self, code: u16) {
-        let frame = CloseFrame { code: code.into(), reason: "".into() };
-        tokio::spawn(async move {
-            // A peer that is gone already needs no goodbye.
-            let _ = self.0.send(Message::Close(Some(frame))).await;
+    /// Waits until the message is sent. Nothing is lost if it is dropped on the way.
+    pub async fn sent(&mut self) -> Result<(), String> {
+        let sent = poll_fn(|context| {
+            if self.waiting.is_some() {
+                ready!(self.sink.poll_ready_unpin(context))?;
+            }
+            if let Some(message) = self.waiting.take() {
+                self.sink.start_send_unpin(message)?;
+            }
+            self.sink.poll_flush_unpin(context)
         });
+        sent.await.map_err(|error| error.to_string())
+    }
+
+    /// Says goodbye in the background, after what of a message is on its way.
+    /// What comes out is done when that is.
+    pub fn close(mut self, code: u16) -> impl Future<Output = ()> + 'static {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        let closing = tokio::spawn(async move {
+            // A peer that is gone, or takes nothing, needs no goodbye.
+            let goodbye = self.sink.send(Message::Close(Some(frame)));
+            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
+        });
+        async move {
+            // Fails only with the runtime, when nobody waits any more.
+            let _ = closing.await;
+        }
     }
 }
 
@@ -89,7 +117,7 @@ impl Stream for Receiver {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Incoming>> {
         loop {
-            let Some(item) = std::task::ready!(self.0.poll_next_unpin(context)) else {
+            let Some(item) = ready!(self.0.poll_next_unpin(context)) else {
                 return Poll::Ready(None);
             };
             return Poll::Ready(Some(match item {

@@ -1,6 +1,7 @@
 //! A browser's dedicated worker: WebSocket, fetch, performance.now.
 
 use std::cell::RefCell;
+use std::future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -22,10 +23,13 @@ use web_sys::{
 use super::Incoming;
 use crate::training::{self, Progress, Stopped};
 
-/// Bytes in the browser's send buffer above which the next message waits. There
-/// is no event for room in it, so it is looked at again after [`LOOK_AGAIN`].
-const SEND_BUFFER: u32 = 1 << 20;
+/// Bytes in the browser's send buffer above which the next message waits: whatever
+/// is sent, a ping too, comes after them. There is no event for room in the buffer,
+/// so it is looked at again after [`LOOK_AGAIN`].
+const SEND_BUFFER: u32 = 128 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Close code where there is no better one. A close without a code is a goodbye.
+const NO_GOODBYE: u16 = 4000;
 
 thread_local! {
     static SCOPE: WorkerGlobalScope = js_sys::global().unchecked_into();
@@ -96,7 +100,10 @@ pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
     let (opened, open) = oneshot::channel();
     let socket = Socket::listen(socket, incoming, opened);
     match open.await {
-        Ok(()) => Ok((Sender(socket.clone()), Receiver { queue, _socket: socket })),
+        Ok(()) => {
+            let sender = Sender { socket: socket.clone(), waiting: None };
+            Ok((sender, Receiver { queue, _socket: socket }))
+        }
         // The browser tells a page nothing about why.
         Err(_) => Err("no server answers there, or it refused".into()),
     }
@@ -151,31 +158,45 @@ impl Drop for Socket {
         self.socket.set_onmessage(None);
         self.socket.set_onclose(None);
         // Closing a closed socket is allowed and does nothing.
-        let _ = self.socket.close();
+        let _ = self.socket.close_with_code(NO_GOODBYE);
     }
 }
 
 /// The sending half of a socket.
-pub(crate) struct Sender(Rc<Socket>);
+pub(crate) struct Sender {
+    socket: Rc<Socket>,
+    /// Waits until the browser's buffer has room.
+    waiting: Option<Bytes>,
+}
 
 impl Sender {
-    /// Sends one binary message; waits while the browser's buffer is full.
-    pub async fn send(&mut self, message: Bytes) -> Result<(), String> {
-        let socket = &self.0.socket;
+    /// Takes one binary message; the next one when this is [`Self::sent`].
+    pub fn start(&mut self, message: Bytes) {
+        self.waiting = Some(message);
+    }
+
+    /// Waits until the browser has the message. Nothing is lost if it is dropped on
+    /// the way.
+    pub async fn sent(&mut self) -> Result<(), String> {
+        let socket = &self.socket.socket;
         while socket.buffered_amount() > SEND_BUFFER {
             sleep(LOOK_AGAIN).await;
         }
         if socket.ready_state() != WebSocket::OPEN {
             return Err("the connection is closed".into());
         }
-        socket.send_with_u8_array(&message).map_err(|error| text(&error))
+        match self.waiting.take() {
+            Some(message) => socket.send_with_u8_array(&message).map_err(|error| text(&error)),
+            None => Ok(()),
+        }
     }
 
-    /// Says goodbye.
-    pub fn close(self, code: u16) {
+    /// Says goodbye. The browser sends what it has first, and needs nobody to wait.
+    pub fn close(self, code: u16) -> future::Ready<()> {
         // Pages may send 1000 and 3000 to 4999 only.
-        let code = if code == 1000 || code >= 3000 { code } else { 4000 };
-        let _ = self.0.socket.close_with_code(code);
+        let code = if code == 1000 || code >= 3000 { code } else { NO_GOODBYE };
+        let _ = self.socket.socket.close_with_code(code);
+        future::ready(())
     }
 }
 

@@ -220,6 +220,20 @@ async fn a_promise_to_examples_is_kept_and_its_cost_adds_up() {
 }
 
 #[tokio::test]
+async fn a_prediction_does_not_wait_for_ever_for_its_model() {
+    // Takes connections and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/v1/connect", silent.local_addr().unwrap()).parse().unwrap();
+    let slots = platform::TrainingSlots::new(1);
+    let workshop = Workshop::new(url, BackendPreference::Cpu, None, slots);
+    let Bench { spec, model, .. } = Bench::new(data(784));
+    let limit = Duration::from_millis(50);
+    let error = workshop.model_within(limit, &spec, &model).await.expect_err("it is silent");
+    assert_eq!(error.code, "model-download-failed");
+    assert!(error.reason.contains("not here after"), "{}", error.reason);
+}
+
+#[tokio::test]
 async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(Some(CENTRAL), HUGE).await.0);

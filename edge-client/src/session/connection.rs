@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
 
 use super::rounds::Declined;
-use super::{Action, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
+use super::{Action, Break, MAX_CHUNK, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
 use crate::SOFTWARE;
 use crate::events::{ClientEvent, SessionState};
 
@@ -43,7 +43,7 @@ impl Session {
 
     pub(super) fn disconnected(&mut self, reason: &str, now: Duration) -> Vec<Action> {
         let problem = match self.state {
-            State::Idle | State::Waiting { .. } | State::Closed => return Vec::new(),
+            State::Idle | State::Waiting(..) | State::Closed => return Vec::new(),
             State::Connecting { .. } => format!("cannot reach the server ({reason}); trying again"),
             _ => format!("the connection was lost ({reason}); trying again"),
         };
@@ -67,8 +67,8 @@ impl Session {
     }
 
     /// Has no connection for a while. The work for a round goes on.
-    pub(super) fn wait(&mut self, delay: Duration, state: SessionState, now: Duration) -> Action {
-        self.state = State::Waiting { until: now + delay };
+    pub(super) fn wait(&mut self, delay: Duration, shown: SessionState, now: Duration) -> Action {
+        self.state = State::Waiting(Break { until: now + delay, shown });
         self.outbox.clear();
         if let Some(current) = &mut self.current {
             current.disconnected();
@@ -76,11 +76,7 @@ impl Session {
         if let Some(declined) = &mut self.declined {
             declined.told = false;
         }
-        Action::Emit(ClientEvent::Status {
-            state,
-            round: self.round().map(|round| round.round),
-            retry_in_ms: Some(delay.as_millis() as u64),
-        })
+        self.emit_wait(shown, delay)
     }
 
     /// Gives the socket up because the server misbehaves.
@@ -92,7 +88,7 @@ impl Session {
 
     pub(super) fn welcomed(&mut self, welcome: &Welcome, now: Duration) {
         self.heartbeat = welcome.heartbeat;
-        self.max_chunk = welcome.max_chunk_bytes as usize;
+        self.max_chunk = (welcome.max_chunk_bytes as usize).min(MAX_CHUNK);
         self.state = State::CheckingIn { since: now };
         self.outbox.push_back(ClientMessage::CheckIn {
             task: self.task_id.clone(),
@@ -101,12 +97,21 @@ impl Session {
         });
     }
 
+    /// A server that takes an update in is there, though it has nothing to say
+    /// meanwhile and a ping waits behind what is on its way. The end of an update
+    /// bounds how long buffers on the way can pretend so; of pings there is no end.
+    pub(super) fn sent(&mut self, now: Duration) {
+        if std::mem::take(&mut self.sending_chunk) {
+            self.heard_at = now;
+        }
+    }
+
     pub(super) fn timer(&mut self, now: Duration) -> Vec<Action> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
         match self.state {
-            State::Waiting { .. } => self.connect(now),
+            State::Waiting(..) => self.connect(now),
             State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
                 self.drop_connection("the server does not answer", now)
             }

@@ -34,6 +34,10 @@ pub enum Event {
     },
     /// A message arrived.
     Received(ServerMessage),
+    /// The socket has taken the message that [`Session::poll_transmit`] gave last.
+    ///
+    /// [`Session::poll_transmit`]: super::Session::poll_transmit
+    Sent,
     /// Something arrived that is not a message.
     Garbled(DecodeError),
     /// The round's model is here; training begins.

@@ -93,6 +93,7 @@ struct Rig {
     now: Duration,
     task: TaskDescription,
     token: Option<Token>,
+    max_chunk_bytes: u32,
 }
 
 impl Rig {
@@ -103,7 +104,7 @@ impl Rig {
     fn with(config: PrivacyConfig, privacy: Option<PrivacyPolicy>) -> Self {
         let task = task(privacy);
         let session = Session::new(task.id.clone(), config);
-        Self { session, now: seconds(100), task, token: None }
+        Self { session, now: seconds(100), task, token: None, max_chunk_bytes: 4 }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -135,7 +136,7 @@ impl Rig {
             version: 1,
             session_id: "s".into(),
             heartbeat: HEARTBEAT,
-            max_chunk_bytes: 4,
+            max_chunk_bytes: self.max_chunk_bytes,
         })));
         let subject = Some(SubjectId::from_bytes([7; 16]));
         let (task, token) = (self.task.id.clone(), self.token.clone());
@@ -250,6 +251,55 @@ fn a_silent_server_is_pinged_and_then_given_up() {
     assert_eq!(state(&actions), Some(SessionState::Reconnecting));
 }
 
+/// The server says nothing during an upload, and a ping waits behind what is on its way.
+#[test]
+fn an_upload_however_slow_is_no_silence_but_one_that_stops_is() {
+    let mut rig = Rig::uploading();
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
+    let is_given_up = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Disconnect { .. }))
+    };
+    for _ in 0..3 {
+        let chunk = rig.session.poll_transmit();
+        assert!(matches!(chunk, Some(ClientMessage::UpdateChunk(_))), "{chunk:?}");
+        rig.now += HEARTBEAT * 2;
+        // The timer was late, too.
+        rig.feed(Event::Sent);
+        assert!(!is_given_up(&rig.feed(Event::Timer)));
+    }
+    // A socket takes pings for as long as it has room, whoever is behind it.
+    let sent = rig.now;
+    while !is_given_up(&rig.feed(Event::Timer)) {
+        assert!(rig.now < sent + HEARTBEAT * 3, "a server that is gone is noticed");
+        while rig.session.poll_transmit().is_some() {
+            rig.feed(Event::Sent);
+        }
+        rig.now = rig.session.deadline().unwrap();
+    }
+    assert_eq!(rig.now, sent + HEARTBEAT * 3);
+}
+
+/// A chunk is the least that shows on a slow connection that it is not a dead one.
+#[test]
+fn chunks_are_no_larger_than_a_slow_connection_can_take_between_two_heartbeats() {
+    let mut rig = Rig::new();
+    rig.max_chunk_bytes = 256 << 10;
+    rig.feed(Event::DataReady);
+    rig.greet();
+    rig.feed(Event::Received(assignment(ROUND)));
+    rig.feed(Event::Downloaded { round: ROUND });
+    let update = vec![1; 200_000].into();
+    rig.feed(Event::Trained { round: ROUND, update, examples: 3 });
+    rig.sent();
+    rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
+    let length = |message: &ClientMessage| match message {
+        ClientMessage::UpdateChunk(chunk) => chunk.data.len(),
+        other => panic!("{other:?}"),
+    };
+    let lengths: Vec<usize> = rig.sent().iter().map(length).collect();
+    assert_eq!(lengths, [65_536, 65_536, 65_536, 3_392]);
+}
+
 #[test]
 fn a_server_that_never_answers_is_given_up_at_every_step() {
     for step in 0..3 {
@@ -285,6 +335,41 @@ fn a_pause_leaves_the_round_and_declines_what_crosses_it_on_the_wire() {
     assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round, .. }] if round == second));
     assert_eq!(state(&rig.feed(Event::Resume)), Some(SessionState::Waiting));
     assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Available)]);
+}
+
+#[test]
+fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
+    let resumed = |rig: &mut Rig| {
+        assert_eq!(state(&rig.feed(Event::Pause)), Some(SessionState::Paused));
+        rig.now += Duration::from_millis(100);
+        let actions = rig.feed(Event::Resume);
+        assert_eq!(rig.feed(Event::Resume), [], "once");
+        match &actions[..] {
+            [Action::Emit(ClientEvent::Status { state, round: None, retry_in_ms })] => {
+                (*state, *retry_in_ms)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut rig = Rig::new();
+    assert_eq!(resumed(&mut rig), (SessionState::Idle, None));
+    rig.feed(Event::DataReady);
+    assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
+    rig.feed(Event::Connected { token: None });
+    assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
+
+    // The first wait is 375 ms at this jitter.
+    rig.feed(Event::Disconnected { reason: "gone".into() });
+    assert_eq!(resumed(&mut rig), (SessionState::Reconnecting, Some(275)));
+
+    let mut rig = Rig::working();
+    rig.feed(Event::Received(ServerMessage::Refusal(Refusal {
+        code: RefusalCode::NotSelected,
+        message: "enough for now".into(),
+        retry_after: Some(seconds(40)),
+    })));
+    // Chance adds 5 % to it.
+    assert_eq!(resumed(&mut rig), (SessionState::Waiting, Some(41_900)));
 }
 
 #[test]

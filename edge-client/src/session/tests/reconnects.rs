@@ -219,6 +219,18 @@ fn a_pause_without_a_connection_leaves_the_round() {
 }
 
 #[test]
+fn a_round_that_a_pause_left_is_trained_anew_if_the_server_still_wants_it() {
+    let mut rig = Rig::working();
+    rig.lose();
+    rig.feed(Event::Pause);
+    rig.feed(Event::Resume);
+    assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
+    assert!(works(&rig.feed(Event::Received(assignment(ROUND)))));
+    rig.feed(trained());
+    assert_eq!(rig.sent(), [begin()]);
+}
+
+#[test]
 fn work_that_fails_without_a_connection_is_declined_when_it_is_asked_for_again() {
     let mut rig = Rig::working();
     rig.lose();

@@ -434,6 +434,45 @@ fn an_acceptance_that_was_lost_does_not_keep_the_masks_on() {
 }
 
 #[test]
+fn a_round_that_a_pause_left_is_declined_where_the_server_has_not_heard_of_the_pause() {
+    for stage in STAGES {
+        // There is no connection, or it breaks with the news still to be sent.
+        for connected in [true, false] {
+            let mut rig = Rig::at(stage);
+            if !connected {
+                rig.lose();
+            }
+            assert!(rig.feed(Event::Pause).contains(&Action::Abort), "{stage:?}");
+            rig.feed(Event::Resume);
+            if connected {
+                rig.feed(Event::Disconnected { reason: "gone".into() });
+                rig.now = rig.session.deadline().unwrap();
+                rig.feed(Event::Timer);
+            }
+            assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
+            assert!(rig.sent().is_empty(), "{stage:?}");
+            assert_eq!(rig.feed(order(stage)), [], "{stage:?}");
+            let sent = rig.sent();
+            assert!(
+                matches!(sent[..], [ClientMessage::Decline { round: ROUND, .. }]),
+                "{stage:?}: the cohort would wait for it: {sent:?}"
+            );
+        }
+        // A server that has heard of it needs no second word.
+        let mut rig = Rig::at(stage);
+        rig.feed(Event::Pause);
+        rig.feed(Event::Resume);
+        let [paused, available] = &rig.sent()[..] else { panic!("{stage:?}") };
+        assert_eq!(*paused, ClientMessage::SetAvailability(Availability::Paused));
+        assert_eq!(*available, ClientMessage::SetAvailability(Availability::Available));
+        for request in REQUESTS {
+            assert_eq!(rig.feed(request(ROUND)), [], "crossed on the wire");
+        }
+        assert!(rig.sent().is_empty(), "{stage:?}");
+    }
+}
+
+#[test]
 fn a_round_that_was_left_is_declined_again_after_a_lost_connection() {
     // The message may have been lost, or there was nobody to send it to.
     for connected in [true, false] {
