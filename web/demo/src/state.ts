@@ -74,6 +74,10 @@ export const INITIAL: PageState = {
 
 /** Errors after which nothing is wrong. */
 const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined'];
+/** Errors for which this tab left one round: told until a change of it is accepted. */
+const OF_A_ROUND: readonly string[] = [
+  'bad-dataset', 'training-failed', 'model-download-failed', 'secure-aggregation-failed', 'privacy-failed', 'no-randomness',
+];
 /** States of a tab whose training for the round is done. */
 const TRAINED: readonly string[] = ['sharing', 'uploading', 'unmasking', 'reported'];
 /** States of a tab that works for the round. */
@@ -97,20 +101,23 @@ export function withEvent(state: PageState, event: ClientEvent): PageState {
     case 'traffic':
       return { ...state, traffic: event };
     case 'update':
-      return {
-        ...state,
-        lastUpdate: event,
-        accepted: state.accepted + (event.outcome === 'accepted' ? 1 : 0),
-      };
+      return withUpdate(state, event);
     case 'privacy':
       return { ...state, privacy: event };
     case 'model':
       return { ...state, model: event, history: withEvaluation(state.history, event) };
     case 'error':
       if (event.code === 'privacy-declined') return { ...state, stage: 'before', asking: undefined, notice: event };
-      if (NOTICES.includes(event.code)) return { ...state, notice: event };
+      if (NOTICES.includes(event.code) || (!event.fatal && OF_A_ROUND.includes(event.code))) return { ...state, notice: event };
       return { ...state, problem: event, ...(event.fatal ? { stage: 'ended', asking: undefined } : {}) };
   }
+}
+
+function withUpdate(state: PageState, event: UpdateEvent): PageState {
+  const lastUpdate = event;
+  if (event.outcome !== 'accepted') return { ...state, lastUpdate };
+  const notice = state.notice && OF_A_ROUND.includes(state.notice.code) ? undefined : state.notice;
+  return { ...state, lastUpdate, notice, accepted: state.accepted + 1 };
 }
 
 function withStatus(state: PageState, status: StatusEvent): PageState {

@@ -165,6 +165,11 @@ export function advice({ code, message }: Problem, url: string): Advice {
         title: 'The aggregator is full',
         text: 'It takes no more clients right now. Leave this page open: it tries again by itself.',
       };
+    case 'refused-timeout':
+      return {
+        title: 'The connection is too slow',
+        text: `${sentence(message)} Leave this page open: it tries again by itself. If that goes on, a faster network helps.`,
+      };
     case 'refused-not-selected':
       return {
         title: 'Enough others take part right now',
@@ -209,6 +214,8 @@ export function advice({ code, message }: Problem, url: string): Advice {
       return { title: 'You could not be asked', text: `${sentence(message)} Nothing of your training was sent. Start again to be asked again.` };
     case 'secure-aggregation-failed':
       return { title: 'This tab left a round', text: `${sentence(message)} Nothing that could be read was sent. It takes part in the next round.` };
+    case 'privacy-failed':
+      return { title: 'This tab left a round', text: `${sentence(message)} What cannot be protected is not sent. It takes part in the next round.` };
     case 'privacy-exhausted':
       return {
         title: 'Your part in this task is done',

@@ -59,8 +59,8 @@ export class FedraClient extends EventTarget {
   #worker: Worker;
   /** Whether the WebGPU build runs: if it crashes, the CPU build takes over. */
   #webgpu = false;
-  /** What that build would have to be given again. */
-  #data: (CheckedDataset & { readonly id: number }) | undefined;
+  /** What that build would have to be given again: the data set it has, then those it has not answered. */
+  #data: (CheckedDataset & { readonly id: number })[] = [];
   #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
   readonly #requests = new Map<number, Request>();
@@ -122,7 +122,7 @@ export class FedraClient extends EventTarget {
     const message = { features: own(features), labels: own(labels), shape };
     await this.#request((id) => {
       if (this.#webgpu) {
-        this.#data = { id, features: copy(message.features), labels: copy(message.labels), shape: shape.slice() };
+        this.#data.push({ id, features: copy(message.features), labels: copy(message.labels), shape: shape.slice() });
       }
       return { type: 'dataset', id, ...message };
     }, buffers(message));
@@ -131,7 +131,7 @@ export class FedraClient extends EventTarget {
   /**
    * Probabilities that the newest global model gives to one or more examples,
    * `outputs` values for each. Rejects with `bad-input` or `closed`, or as the
-   * module says: `no-model` while there is none, `bad-features`.
+   * module says: `no-model` before the first `model` event, `bad-features`.
    */
   async predict(features: Float32Array): Promise<Float32Array> {
     const own = copy(checkFeatures(features));
@@ -228,9 +228,11 @@ export class FedraClient extends EventTarget {
         this.#emit(message.event);
         break;
       case 'done':
+        this.#keep(message.id, true);
         this.#take(message.id)?.resolve(message.probabilities);
         break;
       case 'refused':
+        this.#keep(message.id, false);
         this.#take(message.id)?.reject(new FedraError(message.code, message.message));
         break;
       case 'ask-token':
@@ -268,10 +270,16 @@ export class FedraClient extends EventTarget {
     return request;
   }
 
+  /** A data set that was accepted takes the place of those before it; one that was refused, of none. */
+  #keep(id: number, accepted: boolean): void {
+    const at = this.#data.findIndex((data) => data.id === id);
+    if (at >= 0) this.#data.splice(accepted ? 0 : at, accepted ? at : 1);
+  }
+
   #emit(event: ClientEvent): void {
     if (event.type === 'backend' && event.backend === 'cpu') {
       this.#webgpu = false;
-      this.#data = undefined;
+      this.#data = [];
     }
     this.#latest.set(event.type, event);
     this.#privacy.see(event);
@@ -295,17 +303,19 @@ export class FedraClient extends EventTarget {
     const message = `WebGPU failed (${reason}); going on with the CPU`;
     const error = new FedraError('device-lost', message);
     for (const [id, { reject }] of this.#requests) {
-      if (id === this.#data?.id) continue;
+      if (this.#data.some((data) => data.id === id)) continue;
       this.#requests.delete(id);
       reject(error);
     }
     this.#emit({ type: 'error', code: error.code, message, fatal: false });
     this.#privacy.crashed();
+    // A listener may have closed the client, and the worker that would say so is gone.
+    if (this.#closing || this.#ended) return this.#end();
     this.#worker = createWorker();
     this.#listen();
     this.#post({ type: 'start', config: this.#config('cpu') });
-    if (this.#data) this.#post({ type: 'dataset', ...this.#data }, buffers(this.#data));
-    this.#data = undefined;
+    for (const data of this.#data) this.#post({ type: 'dataset', ...data }, buffers(data));
+    this.#data = [];
     if (this.#paused) this.#post({ type: 'pause' });
   }
 

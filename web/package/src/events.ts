@@ -177,7 +177,10 @@ export interface PrivacyEvent {
   readonly maxParticipations: number | null;
   /** The task's ledger: what it has cost whoever took part most. */
   readonly taskSpentEpsilon: number | null;
-  /** Where single examples are protected besides: another promise, not about the person. */
+  /**
+   * Where single examples are protected besides: another promise, not about the
+   * person. What they have cost since the module was started: a reload forgets it.
+   */
   readonly examplePrivacy: { readonly epsilon: number; readonly delta: number } | null;
 }
 
@@ -194,15 +197,19 @@ export interface ErrorEvent {
   /**
    * For programs: `no-server`, `refused-unknown-task`, `refused-task-closed`,
    * `refused-overloaded`, `refused-unsupported-version`,
-   * `refused-shutting-down` (not fatal), `refused-unauthorized` (fatal once no
-   * fresh token helps), `token-failed` (the page's token function failed; not
-   * fatal), `bad-dataset`,
-   * `no-webgpu`, `device-lost`, `training-failed`, `model-download-failed`,
-   * `worker-failed`; about privacy `privacy-refused` (the task is below a
-   * floor), `privacy-declined` (the person did not agree), `consent-failed`
-   * (the question could not be asked), `privacy-exhausted` (this browser has
-   * used up its part; not fatal), `secure-aggregation-failed` (it left a
-   * round; not fatal). More may come.
+   * `refused-shutting-down` (not fatal), `refused-timeout` (an upload was too
+   * slow, or the connection silent; not fatal), `refused-replaced` (another tab
+   * of this browser takes part in this private task), `refused-unauthorized`
+   * (fatal once no fresh token helps), `token-failed` (the page's token function
+   * failed; not fatal), `task-finished` (the task had its last round; not
+   * fatal), `bad-dataset`, `no-webgpu`, `device-lost`, `training-failed`,
+   * `model-download-failed`, `participation-not-kept` (the round could not be
+   * counted; not fatal), `worker-failed`; about privacy `privacy-refused` (the
+   * task is below a floor), `privacy-declined` (the person did not agree),
+   * `consent-failed` (the question could not be asked), `privacy-exhausted`
+   * (this browser has used up its part; not fatal), `privacy-failed` (an update
+   * could not be protected, so it was not sent; not fatal),
+   * `secure-aggregation-failed` (it left a round; not fatal). More may come.
    */
   readonly code: string;
   /** For people. */

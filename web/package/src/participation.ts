@@ -7,6 +7,10 @@
  * are exchanged, as taken part in when the update goes out. A page that went
  * away in between leaves it open, and the next visit counts it. So a crash can
  * waste a round, never forget one.
+ *
+ * Clients that are made before any of them has written the entry have a subject
+ * each, and would each count from nothing. Whose entry is there goes on; the others
+ * have been replaced.
  */
 
 interface Entry {
@@ -26,6 +30,7 @@ export class Participation {
   readonly #key: string;
   readonly #mark = randomHex(8);
   #open = false;
+  #replaced = false;
   /** What the module counted last. */
   #counted: number;
 
@@ -39,6 +44,11 @@ export class Participation {
   /** What a module that starts now has to know. */
   get count(): number {
     return this.#counted;
+  }
+
+  /** Whether the entry was seen to be another subject's. */
+  get replaced(): boolean {
+    return this.#replaced;
   }
 
   /** A round has come so far that its update may leave. */
@@ -88,8 +98,11 @@ export class Participation {
   }
 
   #current(): Entry {
+    const entry = this.#read();
     // Not written yet, or cleared in the meantime: this client goes on as it was.
-    return this.#read() ?? { subject: this.subject, participations: this.#counted, open: this.#open ? [this.#mark] : [] };
+    if (!entry) return { subject: this.subject, participations: this.#counted, open: this.#open ? [this.#mark] : [] };
+    if (entry.subject !== this.subject) this.#replaced = true;
+    return entry;
   }
 
   #read(): Entry | undefined {

@@ -53,11 +53,20 @@ export class PrivacyKeeper {
       if (BETWEEN_ROUNDS.includes(event.state)) this.#participation.abandon();
     }
     // Nothing is kept for a task without privacy, not even a name.
-    if (event.type !== 'privacy' || event.policy === 'none') return;
-    this.#participation.reached(event.participations);
+    const terms = event.type === 'privacy' && event.policy !== 'none' ? event : undefined;
+    if (terms) this.#participation.reached(terms.participations);
+    if (this.#participation.replaced) return this.#giveWay();
     const question = this.#question;
+    if (!terms || !question) return;
     this.#question = undefined;
-    if (question) void this.#ask(question, event);
+    void this.#ask(question, terms);
+  }
+
+  /** As the server would end it, if it could know that both are one browser. */
+  #giveWay(): void {
+    const error = refusal('refused-replaced', 'another tab of this browser takes part in this task, and together they would count as two');
+    // Not at once: the listeners of this event come first.
+    queueMicrotask(() => this.#answers.refused(error));
   }
 
   /** The module is gone, and another one will be started. */

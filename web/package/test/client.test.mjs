@@ -186,3 +186,35 @@ test('when the WebGPU module crashes, the CPU takes over with the same data', as
   next.onerror({ message: 'again' });
   assert.deepEqual(errors.at(-1).fatal, true, 'the CPU has nobody to take over');
 });
+
+test('a data set that was refused does not take the place of the one before it, not after a crash either', async () => {
+  FakeWorker.onStart = [{ type: 'started', webgpu: true }];
+  const { client, worker } = await connect();
+  const train = (value) => client.train({ features: Float32Array.of(value), labels: [0], shape: [1, 1] });
+  const answer = (reply) => worker.say({ ...reply, id: worker.sent.at(-1).id });
+  for (const value of [1, 2]) {
+    const trained = train(value);
+    answer({ type: 'done' });
+    await trained;
+  }
+  const refused = train(3);
+  answer({ type: 'refused', code: 'bad-dataset', message: 'label 11' });
+  await rejectsWith(refused, 'bad-dataset');
+  const open = train(4);
+  worker.onerror({ message: 'unreachable' });
+  const again = FakeWorker.last.sent.filter(({ type }) => type === 'dataset');
+  assert.deepEqual(again.map(({ features }) => features[0]), [2, 4]);
+  for (const { id } of again) FakeWorker.last.say({ type: 'done', id });
+  await open;
+});
+
+test('a client that is closed when the GPU is lost starts no other worker', async () => {
+  FakeWorker.onStart = [{ type: 'started', webgpu: true }];
+  const { client, worker } = await connect();
+  let closing;
+  client.addEventListener('error', () => (closing = client.close()));
+  worker.onerror({ message: 'unreachable' });
+  await closing;
+  assert.equal(FakeWorker.all.length, 1);
+  assert.equal(client.latest('status').state, 'closed');
+});

@@ -208,6 +208,35 @@ test('two tabs of a site add to one count, and take no round of the other for tw
   assert.equal(kept().participations, 3);
 });
 
+test('of two tabs that were opened before the first entry, one goes on: the other has been replaced', async () => {
+  const asked = [];
+  const first = await connect();
+  const second = await connect({ consent: (given) => (asked.push(given), true) });
+  assert.notEqual(first.config.subject, second.config.subject);
+  first.counts(0);
+  second.counts(0);
+  await settled();
+  assert.deepEqual(asked, []);
+  assert.deepEqual(second.errors.map(({ code, fatal }) => [code, fatal]), [['refused-replaced', true]]);
+  assert.deepEqual(second.worker.sent.slice(1), [{ type: 'close' }]);
+  // What it had sent before it heard of it counts.
+  second.counts(1);
+  first.counts(1);
+  await settled();
+  assert.deepEqual([kept().participations, kept().subject], [2, first.config.subject]);
+  assert.deepEqual(first.errors, []);
+  assert.equal((await connect()).config.subject, first.config.subject);
+});
+
+test('a tab whose entry was written over has been replaced, too', async () => {
+  const { counts, is, errors } = await connect();
+  counts(0);
+  storage.entries.set(KEY, JSON.stringify({ subject: 'a'.repeat(32), participations: 0, open: [] }));
+  is('sharing');
+  await settled();
+  assert.deepEqual(errors.map(({ code }) => code), ['refused-replaced']);
+});
+
 test('a storage that refuses keeps the count as long as the page', async () => {
   const url = 'ws://127.0.0.1:8080/refusing/v1/connect';
   storage.refuses = true;

@@ -143,7 +143,6 @@ function codeOf(path: string, status: number): RefusalCode {
     case 422:
       return 'mistakes';
     case 429:
-    case 503:
       return 'busy';
     default:
       return 'refused';

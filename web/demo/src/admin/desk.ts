@@ -6,7 +6,7 @@
 import { Refusal, cleanToken } from './api.js';
 import type { AdminApi, Operation } from './api.js';
 import type { TaskReport } from './report.js';
-import { INITIAL, problemOf, withList, withSeen, withView, withoutAccess } from './state.js';
+import { INITIAL, hasToWait, problemOf, withList, withSeen, withUnderWay, withView, withoutAccess } from './state.js';
 import type { Action, DeskState, Problem, Seen, View } from './state.js';
 import { doneWords, savedWords } from './words.js';
 
@@ -24,6 +24,10 @@ export class Desk extends EventTarget {
   /** A look that began before something was done, or seen, is out of date. */
   #epoch = 0;
   #looks = 0;
+  /** What was begun before the operator left is told to nobody who comes after. */
+  #stay = 0;
+  /** The new task as it was typed so far: it outlives its form, which goes with the view or the token. */
+  draft = '';
 
   constructor(api: AdminApi) {
     super();
@@ -64,7 +68,9 @@ export class Desk extends EventTarget {
     this.#api.authorize(token);
     try {
       const status = await this.#api.status();
+      // One that was kept before is not what the operator asks for now.
       if (keep) keepToken(token);
+      else forgetToken();
       this.#set({ ...this.#state, access: 'operator', status });
     } catch (error) {
       const problem = problemOf(error);
@@ -76,6 +82,7 @@ export class Desk extends EventTarget {
   }
 
   signOut(): void {
+    this.draft = '';
     forgetToken();
     this.#leave(undefined);
     void this.#look();
@@ -86,17 +93,17 @@ export class Desk extends EventTarget {
     if (this.#state.refused) this.#set({ ...this.#state, refused: undefined });
   }
 
-  operate(operation: Operation): Promise<boolean> {
-    return this.#act(operation, async ({ id, phase }) => doneWords(await this.#api.operate(id, operation), phase));
+  operate(id: string, operation: Operation): Promise<boolean> {
+    return this.#act(id, operation, async ({ phase }) => doneWords(await this.#api.operate(id, operation), phase));
   }
 
-  rollBack(round: number): Promise<boolean> {
-    return this.#act('roll-back', async ({ id }) => `Round ${await this.#api.rollBack(id, round)} has the model of round ${round} now.`);
+  rollBack(id: string, round: number): Promise<boolean> {
+    return this.#act(id, 'roll-back', async () => `Round ${await this.#api.rollBack(id, round)} has the model of round ${round} now.`);
   }
 
   /** Downloads the model after this round, and gives it to `save` with a file name. */
-  exportModel(round: number, save: (model: Blob, name: string) => void): Promise<boolean> {
-    return this.#act('export', async ({ id }) => {
+  exportModel(id: string, round: number, save: (model: Blob, name: string) => void): Promise<boolean> {
+    return this.#act(id, 'export', async () => {
       const model = await this.#api.model(id, round);
       const name = `${id}-${round}.safetensors`;
       save(model, name);
@@ -115,28 +122,35 @@ export class Desk extends EventTarget {
     return done ? made : undefined;
   }
 
-  #act(action: Action, work: (task: TaskReport) => Promise<string>): Promise<boolean> {
+  /** An order is for the task that the operator saw, or for none. */
+  #act(id: string, action: Action, work: (task: TaskReport) => Promise<string>): Promise<boolean> {
     const { task } = this.#state;
-    return task ? this.#do(action, () => work(task)) : Promise.resolve(false);
+    return task?.id === id ? this.#do(action, () => work(task)) : Promise.resolve(false);
   }
 
-  /** One thing at a time; what was seen before it is forgotten after it. */
+  /** What was seen before it is forgotten after it. */
   async #do(action: Action, work: () => Promise<string>): Promise<boolean> {
-    if (this.#state.busy !== undefined) return false;
+    if (hasToWait(this.#state, action)) return false;
     const { view } = this.#state;
-    this.#set({ ...this.#state, busy: action, failure: undefined, notice: undefined });
+    const stay = this.#stay;
+    this.#set({ ...withUnderWay(this.#state, action, true), failure: undefined, notice: undefined });
+    // Somebody who looks at another task would take it for that one's.
+    const tell = (outcome: Partial<DeskState>) => {
+      if (stay === this.#stay && view === this.#state.view) this.#set({ ...this.#state, ...outcome });
+    };
     let done = false;
     try {
       const notice = await work();
       done = true;
-      this.#set({ ...this.#state, busy: undefined, notice });
+      tell({ notice });
     } catch (error) {
       const problem = problemOf(error);
-      if (lost(problem)) this.#lose(problem);
-      // Somebody who looks at another task would take it for that one's.
-      else this.#set({ ...this.#state, busy: undefined, ...(view === this.#state.view ? { failure: { ...problem, action } } : {}) });
+      if (!lost(problem)) tell({ failure: { ...problem, action } });
+      else if (stay === this.#stay) this.#lose(problem);
     }
+    // Until the task is seen as it is now, a second press would be an order about how it was.
     await this.#look();
+    if (stay === this.#stay) this.#set(withUnderWay(this.#state, action, false));
     return done;
   }
 
@@ -147,6 +161,7 @@ export class Desk extends EventTarget {
 
   /** Forgets the token here, and all that it had shown. */
   #leave(problem: Problem | undefined): void {
+    this.#stay += 1;
     this.#api.authorize(undefined);
     this.#set(withoutAccess(this.#state, problem));
   }
@@ -188,7 +203,8 @@ export class Desk extends EventTarget {
     // The list is of use even if what is looked at is not in it.
     if (listed && epoch === this.#epoch) this.#set(withList(this.#state, listed));
     const status = operator ? await this.#api.status() : undefined;
-    const id = view.name === 'task' ? (view.id ?? this.#state.tasks?.[0]?.id) : undefined;
+    // Without a name it is the first task, and stays it when another comes before it in the list.
+    const id = view.name === 'task' ? (view.id ?? this.#state.task?.id ?? this.#state.tasks?.[0]?.id) : undefined;
     const operated = operator && id !== undefined ? await this.#api.operated(id) : undefined;
     const task = operator || id === undefined ? undefined : (listed?.find((one) => one.id === id) ?? (await this.#api.task(id)));
     return { ...(status && { status }), ...(operated && { operated }), ...(task && { task }) };

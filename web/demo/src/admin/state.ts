@@ -32,6 +32,8 @@ export interface DeskState {
   readonly refused: Problem | undefined;
   /** The last thing the operator did, under way or failed or done. */
   readonly busy: Action | undefined;
+  /** A large model takes minutes, in which a task can still be paused or stopped. */
+  readonly exporting: boolean;
   readonly failure: (Problem & { readonly action: Action }) | undefined;
   readonly notice: string | undefined;
 }
@@ -46,6 +48,7 @@ export const INITIAL: DeskState = {
   problem: undefined,
   refused: undefined,
   busy: undefined,
+  exporting: false,
   failure: undefined,
   notice: undefined,
 };
@@ -101,7 +104,16 @@ export function withView(state: DeskState, view: View): DeskState {
 
 /** Without what only the operator is told. */
 export function withoutAccess(state: DeskState, refused: Problem | undefined): DeskState {
-  return { ...state, access: 'visitor', operated: undefined, status: undefined, busy: undefined, failure: undefined, notice: undefined, refused };
+  return { ...state, access: 'visitor', operated: undefined, status: undefined, busy: undefined, exporting: false, failure: undefined, notice: undefined, refused };
+}
+
+/** Whether something of its kind is under way: one order at a time, and one download beside it. */
+export function hasToWait({ busy, exporting }: DeskState, action: Action): boolean {
+  return action === 'export' ? exporting : busy !== undefined;
+}
+
+export function withUnderWay(state: DeskState, action: Action, underWay: boolean): DeskState {
+  return action === 'export' ? { ...state, exporting: underWay } : { ...state, busy: underWay ? action : undefined };
 }
 
 export function problemOf(error: unknown): Problem {

@@ -146,6 +146,36 @@ test('pause and resume: the server is told, the focus stays, the decision is in 
     assert.equal(operators.orders.at(-1).path, 'tasks/digits/resume');
   }));
 
+test('the second of a double click is no order', () =>
+  withAdmin(async (page) => {
+    await signedIn(page);
+    await page.click('#toggle');
+    await hasText(page, '#toggle', /Resume/);
+    await page.locator('#toggle:not([aria-disabled])').waitFor();
+    await page.evaluate(() => document.querySelector('#toggle').dispatchEvent(new MouseEvent('click', { bubbles: true, detail: 2 })));
+    assert.equal(await page.getAttribute('#toggle', 'aria-disabled'), null);
+    await page.keyboard.press('Enter');
+    await hasText(page, '#toggle', /Pause/);
+    assert.deepEqual(operators.orders.map(({ path }) => path), ['tasks/digits/pause', 'tasks/digits/resume']);
+  }));
+
+test('a question goes with the task that it was about', () =>
+  withAdmin(async (page) => {
+    await signedIn(page);
+    await page.click('.side a:has-text("privately")');
+    await hasText(page, '#title', /privately/);
+    for (const question of ['roll-back', 'stop']) {
+      await page.locator(`#${question}:not([aria-disabled])`).click();
+      await hasText(page, 'dialog[open] h2', /“Handwritten digits, privately”/);
+      await page.goBack();
+      await hasText(page, '#title', /^Handwritten digits$/);
+      assert.equal(await page.locator('dialog[open]').count(), 0);
+      await page.goForward();
+      await hasText(page, '#title', /privately/);
+    }
+    assert.deepEqual(operators.orders, []);
+  }));
+
 test('stop asks once more, and leaves only what can still be done', () =>
   withAdmin(async (page) => {
     await signedIn(page);
@@ -240,6 +270,38 @@ test('a new task: mistakes are shown where they are, then it is there', () =>
     await hasText(page, '.now #phase', /Waiting for clients/);
     assert.equal(await page.locator('.side a[aria-current]').textContent().then((text) => /again/.test(text)), true);
     await hasText(page, '[aria-labelledby="rounds"]', /The first completed round will be here/);
+  }));
+
+test('while an order is under way the form for a new task says that it has to wait', () =>
+  withAdmin(async (page) => {
+    await signedIn(page);
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    await page.route('**/pause', (route) => held.then(() => route.continue()));
+    await page.click('#toggle');
+    await page.click('.side a:has-text("New task")');
+    assert.equal(await page.getAttribute('#create', 'aria-disabled'), 'true');
+    release();
+    await page.locator('#create:not([aria-disabled])').waitFor();
+  }));
+
+test('what was typed of a new task outlives a look at the server and a token that is taken back', () =>
+  withAdmin(async (page) => {
+    await signedIn(page);
+    await page.click('.side a:has-text("New task")');
+    await page.fill('#toml', '[[task]]\nid = "long"');
+    await page.click('.side a:has-text("Server")');
+    await hasText(page, '#title', /^Server$/);
+    await page.goBack();
+    assert.equal(await page.inputValue('#toml'), '[[task]]\nid = "long"');
+    await page.route('**/v1/admin/**', (route) => route.fulfill({ status: 401, json: { detail: 'no' } }));
+    await hasText(page, '.orders .beside', /does not take this token/);
+    await page.unroute('**/v1/admin/**');
+    await signIn(page);
+    assert.equal(await page.inputValue('#toml'), '[[task]]\nid = "long"');
+    await page.click('#access');
+    await signIn(page);
+    assert.equal(await page.inputValue('#toml'), '', 'who signs out leaves nothing');
   }));
 
 test('the server: how long, how much, and every task in a line', () =>

@@ -104,7 +104,7 @@ for (const [status, path, code] of [
   [413, 'task', 'too-large'],
   [422, 'task', 'mistakes'],
   [429, 'status', 'busy'],
-  [503, 'status', 'busy'],
+  [503, 'status', 'refused'],
   [500, 'task', 'refused'],
 ]) {
   test(`${status} for ${path} is ${code}`, async () => {

@@ -75,6 +75,19 @@ test('a lost server is a problem until the client is back; no WebGPU is only a n
   assert.equal(state.stage, 'ended');
 });
 
+test('why a round was left is told until a change is accepted, and takes no other notice along', () => {
+  const error = (code, fatal = false) => ({ type: 'error', code, message: 'm', fatal });
+  const update = (outcome) => ({ type: 'update', round: 3, outcome });
+  let state = withEvent({ ...INITIAL, stage: 'running' }, error('bad-dataset'));
+  for (const event of [{ type: 'status', state: 'waiting' }, { type: 'status', state: 'training' }, update('discarded')]) state = withEvent(state, event);
+  assert.deepEqual([state.notice.code, state.problem], ['bad-dataset', undefined]);
+  state = withEvent(state, update('accepted'));
+  assert.deepEqual([state.notice, state.accepted], [undefined, 1]);
+  state = withEvent(withEvent(state, error('device-lost')), update('accepted'));
+  assert.equal(state.notice.code, 'device-lost');
+  assert.equal(withEvent(state, error('training-failed', true)).problem.code, 'training-failed');
+});
+
 test('the cohort is told in a sentence', () => {
   const round = { type: 'round', round: 1, attempt: 0, phase: 'collecting', cohort: 8, reported: 3, left: 1, reportGoal: 7, clientsConnected: 9 };
   const state = { ...INITIAL, round, status: { type: 'status', state: 'training', round: 1 } };
@@ -105,7 +118,7 @@ test('every known error says what to do', () => {
     'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
     'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
     'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
-    'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced',
+    'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');

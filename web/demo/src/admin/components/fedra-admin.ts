@@ -8,7 +8,7 @@ import { AdminApi, baseOf } from '../api.js';
 import { Desk } from '../desk.js';
 import { INITIAL, entries, hashOf, viewOf } from '../state.js';
 import type { DeskState, Entry } from '../state.js';
-import { STANDS, problemWords } from '../words.js';
+import { STANDS, problemWords, refusedWords } from '../words.js';
 import './new-task.js';
 import { serverView } from './server-view.js';
 import './sign-in.js';
@@ -84,7 +84,7 @@ export class FedraAdmin extends LightElement {
       if (task) return taskView(task, state, this.#desk, () => this.#signIn());
       return state.tasks?.length === 0 ? html`<p class="none">The aggregator has no task yet.</p>` : nothing;
     }
-    if (access !== 'operator') return this.#closed();
+    if (access !== 'operator') return this.#closed(state);
     if (view.name === 'server') return serverView(status);
     return html`
       <header class="title"><h1 id="title">New task</h1></header>
@@ -92,12 +92,13 @@ export class FedraAdmin extends LightElement {
     `;
   }
 
-  #closed(): TemplateResult {
+  #closed({ refused }: DeskState): TemplateResult {
+    const why = refused ? refusedWords(refused) : 'This part of the page takes the operator’s token.';
     return html`<header class="title">
       <h1 id="title">For operators</h1>
       <div class="orders">
         <button class="order strong" id="ask-token" @click=${() => this.#signIn()}>Sign in</button>
-        <p class="beside">This part of the page takes the operator’s token.</p>
+        <p class="beside">${why}</p>
       </div>
     </header>`;
   }

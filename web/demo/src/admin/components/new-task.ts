@@ -1,9 +1,9 @@
 /** A form for a new task's section of the config. The server checks it. */
-import { html } from 'lit';
+import { html, nothing } from 'lit';
 import type { PropertyValues, TemplateResult } from 'lit';
 import { LightElement } from '../../components/light-element.js';
 import type { Desk } from '../desk.js';
-import { INITIAL } from '../state.js';
+import { INITIAL, hasToWait } from '../state.js';
 import type { DeskState } from '../state.js';
 import { outcome } from './outcome.js';
 
@@ -32,14 +32,25 @@ export class NewTask extends LightElement {
 
   protected override render(): TemplateResult {
     const busy = this.state.busy === 'create';
+    const waits = hasToWait(this.state, 'create');
     return html`<form class="composer" method="post" @submit=${this.#submit}>
       <label for="toml">The task’s section of the config, as TOML</label>
-      <textarea id="toml" required spellcheck="false" autocapitalize="off" autocomplete="off" placeholder=${EXAMPLE} aria-describedby="toml-hint"></textarea>
+      <textarea
+        id="toml"
+        required
+        spellcheck="false"
+        autocapitalize="off"
+        autocomplete="off"
+        placeholder=${EXAMPLE}
+        aria-describedby="toml-hint"
+        .value=${this.desk?.draft ?? ''}
+        @input=${this.#keep}
+      ></textarea>
       <p class="hint" id="toml-hint">
         One <code>[[task]]</code> with its tables, as in the config file. The server keeps it: the task is there again after a restart.
       </p>
       <div class="answers">
-        <button class="order strong" id="create" aria-busy=${busy}>${busy ? 'Checking' : 'Check and create'}</button>
+        <button class="order strong" id="create" aria-busy=${busy} aria-disabled=${waits ? 'true' : nothing}>${busy ? 'Checking' : 'Check and create'}</button>
         <button class="order" type="button" id="example" @click=${this.#fill}>Begin with an example</button>
       </div>
       ${outcome(this.state, ['create'])}
@@ -63,6 +74,7 @@ export class NewTask extends LightElement {
     if (made === undefined) return;
     const field = this.#field();
     if (field) field.value = '';
+    this.#keep();
     this.dispatchEvent(new CustomEvent('created', { detail: made }));
   }
 
@@ -70,7 +82,12 @@ export class NewTask extends LightElement {
     const field = this.#field();
     if (!field) return;
     if (field.value.trim() === '') field.value = EXAMPLE;
+    this.#keep();
     field.focus();
+  };
+
+  readonly #keep = (): void => {
+    if (this.desk) this.desk.draft = this.#field()?.value ?? '';
   };
 
   #field(): HTMLTextAreaElement | null {

@@ -1,17 +1,22 @@
 /** The orders that an operator can give to a task, each behind a button. */
 import { html, nothing } from 'lit';
-import type { TemplateResult } from 'lit';
+import type { PropertyValues, TemplateResult } from 'lit';
 import { LightElement } from '../../components/light-element.js';
+import type { Operation } from '../api.js';
 import type { Desk } from '../desk.js';
-import { INITIAL, possible } from '../state.js';
+import type { OperatedTask } from '../report.js';
+import { INITIAL, hasToWait, possible } from '../state.js';
 import type { Action, DeskState } from '../state.js';
 import { refusedWords } from '../words.js';
 import type { ModalDialog } from './modal-dialog.js';
 import { outcome } from './outcome.js';
 import './questions.js';
+import type { TaskRound } from './questions.js';
 import { save } from './save.js';
 
 const LABELS: Partial<Record<Action, string>> = { 'roll-back': 'Roll back', export: 'Export model', stop: 'Stop' };
+
+const QUESTIONS = 'fedra-stop-question, fedra-roll-back-question, fedra-export-question';
 
 /** Dispatches `sign-in` if a visitor wants to. */
 export class Operate extends LightElement {
@@ -23,6 +28,13 @@ export class Operate extends LightElement {
     super();
     this.state = INITIAL;
     this.desk = undefined;
+  }
+
+  /** The way back in the browser is open under a question, too, and the answer would be another task's. */
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    const before = changed.get('state');
+    if (!before || before.task?.id === this.state.task?.id) return;
+    for (const question of this.querySelectorAll<ModalDialog>(QUESTIONS)) question.hide();
   }
 
   protected override render(): TemplateResult {
@@ -38,32 +50,39 @@ export class Operate extends LightElement {
     const pauses = can.includes('resume') ? 'resume' : 'pause';
     return html`
       <div class="orders" role="group" aria-label="Orders">
-        ${this.#button(pauses, pauses === 'pause' ? 'Pause' : 'Resume', can, () => void this.desk?.operate(pauses))}
+        ${this.#button(pauses, pauses === 'pause' ? 'Pause' : 'Resume', can, () => this.#order(operated, pauses))}
         ${this.#button('roll-back', LABELS['roll-back'], can, () => this.#ask('fedra-roll-back-question'))}
         ${this.#button('export', LABELS.export, can, () => this.#ask('fedra-export-question'))}
         ${this.#button('stop', LABELS.stop, can, () => this.#ask('fedra-stop-question'))}
       </div>
       ${outcome(this.state, ['pause', 'resume', 'roll-back', 'export', 'stop'])}
-      <fedra-stop-question .task=${operated} @stop=${() => void this.desk?.operate('stop')}></fedra-stop-question>
-      <fedra-roll-back-question .task=${operated} @round=${({ detail }: CustomEvent<number>) => void this.desk?.rollBack(detail)}></fedra-roll-back-question>
-      <fedra-export-question .task=${operated} @round=${({ detail }: CustomEvent<number>) => void this.desk?.exportModel(detail, save)}></fedra-export-question>
+      <fedra-stop-question .task=${operated} @stop=${({ detail }: CustomEvent<string>) => void this.desk?.operate(detail, 'stop')}></fedra-stop-question>
+      <fedra-roll-back-question .task=${operated} @round=${({ detail }: CustomEvent<TaskRound>) => void this.desk?.rollBack(detail.id, detail.round)}></fedra-roll-back-question>
+      <fedra-export-question .task=${operated} @round=${({ detail }: CustomEvent<TaskRound>) => void this.desk?.exportModel(detail.id, detail.round, save)}></fedra-export-question>
     `;
   }
 
   /** Stays where it is while it works, so that the keyboard's focus stays on it. */
   #button(action: Action, label: string | undefined, can: readonly Action[], press: () => void): TemplateResult {
-    const { busy } = this.state;
+    const { busy, exporting } = this.state;
     const toggles = action === 'pause' || action === 'resume';
-    const ready = busy === undefined && can.includes(action);
+    const ready = !hasToWait(this.state, action) && can.includes(action);
     return html`<button
       class="order ${action === 'stop' ? 'danger' : toggles ? 'strong' : ''}"
       id=${toggles ? 'toggle' : action}
       aria-disabled=${ready ? nothing : 'true'}
-      aria-busy=${busy === action}
-      @click=${() => ready && press()}
+      aria-busy=${action === 'export' ? exporting : busy === action}
+      @click=${({ detail }: MouseEvent) => {
+        // The second of a double click would find Resume where Pause was.
+        if (ready && detail < 2) press();
+      }}
     >
       ${label}
     </button>`;
+  }
+
+  #order(operated: OperatedTask | undefined, operation: Operation): void {
+    if (operated) void this.desk?.operate(operated.id, operation);
   }
 
   #ask(question: string): void {

@@ -7,7 +7,7 @@ import { earlier } from '../state.js';
 import { checkpointWords } from '../words.js';
 import { ModalDialog } from './modal-dialog.js';
 
-/** Dispatches `stop` if the operator means it. */
+/** Dispatches `stop`, a CustomEvent with the task's name, if the operator means it. */
 export class StopQuestion extends ModalDialog {
   static override properties = { task: { attribute: false } };
   declare task: OperatedTask | undefined;
@@ -20,16 +20,22 @@ export class StopQuestion extends ModalDialog {
     return html`
       <p>The round under way is given up and no other follows. A stopped task cannot be resumed. Its models and its history stay.</p>
       <div class="answers">
-        <button class="order danger" id="stop-yes" @click=${this.#stop}>Stop for good</button>
+        <button class="order danger" id="stop-yes" @click=${() => this.#stop(this.task?.id)}>Stop for good</button>
         <button class="order" autofocus @click=${() => this.hide()}>Keep the task</button>
       </div>
     `;
   }
 
-  #stop(): void {
+  #stop(id: string | undefined): void {
     this.hide();
-    this.dispatchEvent(new CustomEvent('stop'));
+    if (id !== undefined) this.dispatchEvent(new CustomEvent('stop', { detail: id }));
   }
+}
+
+/** A round of the task that was asked about. */
+export interface TaskRound {
+  readonly id: string;
+  readonly round: number;
 }
 
 /** Dispatches `round`, a CustomEvent with the round that was chosen. */
@@ -58,7 +64,7 @@ export abstract class RoundQuestion extends ModalDialog {
         <div class="answers"><button class="order" @click=${() => this.hide()}>Close</button></div>`;
     }
     const chosen = this.#chosen !== undefined && rounds.includes(this.#chosen) ? this.#chosen : first;
-    return html`<form method="post" @submit=${(event: SubmitEvent) => this.#submit(event, chosen)}>
+    return html`<form method="post" @submit=${(event: SubmitEvent) => this.#submit(event, { id: task.id, round: chosen })}>
       <p>${this.lead}</p>
       <div class="rounds" role="radiogroup" aria-label="Round">
         ${rounds.map(
@@ -90,16 +96,19 @@ export abstract class RoundQuestion extends ModalDialog {
     this.requestUpdate();
   }
 
-  #submit(event: SubmitEvent, round: number): void {
+  #submit(event: SubmitEvent, detail: TaskRound): void {
     event.preventDefault();
     this.hide();
-    this.dispatchEvent(new CustomEvent('round', { detail: round }));
+    this.dispatchEvent(new CustomEvent<TaskRound>('round', { detail }));
   }
 }
 
 export class RollBackQuestion extends RoundQuestion {
-  protected readonly heading = 'Go back to which round?';
   protected readonly none = 'No earlier model is kept. What is kept is said by [task.checkpoints] in the config.';
+
+  protected get heading(): string {
+    return `Go back to which round of “${this.task?.title ?? ''}”?`;
+  }
 
   protected get lead(): string {
     const priced = this.task?.privacy ? ' Privacy that was spent stays spent.' : '';
