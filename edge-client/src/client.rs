@@ -128,7 +128,9 @@ impl Client {
         let current = self.current.borrow().clone();
         let (spec, model) = current.ok_or_else(|| PredictError {
             code: "no-model",
-            message: "there is no global model yet; connect first".into(),
+            message: "there is no global model yet: it comes after the check-in, with the first \
+                          model event"
+                .into(),
         })?;
         self.workshop
             .predict(&spec, &model, features)
