@@ -28,7 +28,7 @@ impl PrivacyCommand {
     /// What there is to print.
     pub fn run(self) -> Result<String, Failure> {
         match self {
-            Self::Plan(plan) => Ok(plan.plan()?),
+            Self::Plan(plan) => plan.plan().map_err(|error| Failure::Usage(format!("{error:#}"))),
             Self::Report(report) => report.report(),
         }
     }

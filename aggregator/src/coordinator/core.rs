@@ -4,6 +4,8 @@
 //! come out as [`Act`]s. Sessions hear of their orders through channels that
 //! never block. A simulation drives it with a clock of its own.
 
+mod operating;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
-use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RollBackError, RoundFigures};
+use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RoundFigures};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::round::{
@@ -526,90 +528,6 @@ impl Step<'_> {
             let evaluation = Evaluation { round, accuracy, loss };
             core.evaluation = Some(evaluation);
             core.task.metrics.evaluated(&evaluation);
-        }
-    }
-
-    /// Has the operator's decision made durable, if it makes sense now.
-    fn operate(
-        &mut self,
-        operation: Operation,
-        answer: oneshot::Sender<Result<Standing, OperateError>>,
-    ) {
-        let standing = self.core.rounds().standing();
-        let refusal = if self.core.is_draining {
-            Some(OperateError::GoingAway)
-        } else if self.core.operation.is_some() {
-            Some(OperateError::Busy)
-        } else if self.core.rounds().is_finished() && standing != Standing::Stopped {
-            Some(OperateError::Finished)
-        } else {
-            let sensible = match (operation, standing) {
-                (_, Standing::Stopped) => false,
-                (Operation::Pause, standing) => standing == Standing::Running,
-                (Operation::Resume, standing) => standing == Standing::Paused,
-                (Operation::Stop, _) => true,
-            };
-            (!sensible).then_some(OperateError::WrongState(standing))
-        };
-        if let Some(refusal) = refusal {
-            // Whoever asked is gone.
-            let _ = answer.send(Err(refusal));
-            return;
-        }
-        self.core.operation = Some(answer);
-        self.fold(Job::Decide(operation));
-    }
-
-    fn decided(&mut self, operation: Operation, done: Result<(), OperateError>) {
-        if done.is_ok() {
-            let task = &self.core.task.config.id;
-            tracing::info!(%task, ?operation, "the operator has decided");
-            // In a server that stops, what is resumed begins after the next start.
-            if !self.core.is_draining || operation != Operation::Resume {
-                self.step(Event::Operated(operation));
-            }
-            self.core.task.metrics.standing(self.core.rounds().standing());
-        }
-        let standing = self.core.rounds().standing();
-        if let Some(answer) = self.core.operation.take() {
-            // Whoever asked is gone.
-            let _ = answer.send(done.map(|()| standing));
-        }
-    }
-
-    fn roll_back(&mut self, to: u64, answer: oneshot::Sender<Result<u64, OperateError>>) {
-        let standing = self.core.rounds().standing();
-        let refusal = if standing == Standing::Stopped {
-            Some(OperateError::WrongState(standing))
-        } else if self.core.is_draining {
-            Some(OperateError::GoingAway)
-        } else {
-            self.core.roll_back.is_some().then_some(OperateError::Busy)
-        };
-        if let Some(refusal) = refusal {
-            // Whoever asked is gone.
-            let _ = answer.send(Err(refusal));
-            return;
-        }
-        self.core.roll_back = Some(answer);
-        self.fold(Job::RollBack(to));
-    }
-
-    fn rolled_back(&mut self, done: Result<GlobalModel, RollBackError>) {
-        let done = done.map(|model| {
-            let round = model.record.round;
-            let (task, to) = (&self.core.task.config.id, model.record.restored);
-            tracing::info!(%task, round, to, "the operator has rolled the model back");
-            if let Some(Quality { accuracy, loss }) = model.record.quality {
-                self.core.evaluation = Some(Evaluation { round, accuracy, loss });
-            }
-            self.announce(model);
-            self.step(Event::Restored(round));
-            round
-        });
-        if let Some(answer) = self.core.roll_back.take() {
-            // Whoever asked is gone.
-            let _ = answer.send(done.map_err(Into::into));
         }
     }
 }

@@ -12,8 +12,8 @@ use super::{ConnectionId, Departure, Join, Joined, Leave, Link, Order};
 use crate::round::{ClientId, Time};
 use crate::session::Seat;
 
-/// Clients without a connection that are remembered: as many as connections may
-/// break at once, with a few hundred bytes each.
+/// Clients without a connection that are remembered, with a few hundred bytes each.
+/// Those that no round waits for are forgotten first.
 const MOST_ABSENT: usize = 1 << 16;
 
 /// A client of the task.

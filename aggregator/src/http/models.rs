@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fedra_protocol::Sha256Hash;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
+use tokio::sync::Semaphore;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -14,6 +15,9 @@ use warp::{Filter, Reply};
 use super::problem::{not_found, problem};
 use crate::server::Server;
 use crate::task::Task;
+
+/// Older models that are read from the disk at a time.
+static READS: Semaphore = Semaphore::const_new(2);
 
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
@@ -54,7 +58,12 @@ async fn find(
         .find(|task| task.view.borrow().history.iter().any(|record| record.sha256 == *sha256));
     let Some(task) = owner else { return Ok(None) };
     let (models, id, hash) = (Arc::clone(&server.models), task.config.id.clone(), *sha256);
-    let read = tokio::task::spawn_blocking(move || models.stored(&id, &hash)).await;
+    let turn = READS.acquire().await;
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        models.stored(&id, &hash)
+    })
+    .await;
     match read {
         Ok(Ok(file)) => Ok(file.map(|file| (task, file))),
         Ok(Err(error)) => {

@@ -47,9 +47,14 @@ async fn ledger(server: Arc<Server>, id: String) -> Response {
     let task = TaskId::new(id).ok().filter(|id| server.task(id).is_some());
     let Some(task) = task else { return not_found("there is no task of this name") };
     let store = Arc::clone(&server.store);
-    // Reading takes memory, with the subjects that are not told.
-    let _turn = READS.acquire().await;
-    let read = tokio::task::spawn_blocking(move || lines(store.as_ref(), &task)).await;
+    // Reading takes memory, with the subjects that are not told; it goes on when
+    // whoever asked is gone.
+    let turn = READS.acquire().await;
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        lines(store.as_ref(), &task)
+    })
+    .await;
     match read {
         Ok(Ok(lines)) => {
             let reply = warp::reply::with_header(lines, "content-type", "application/jsonl");

@@ -77,6 +77,28 @@ async fn an_upload_that_stops_gives_its_room_back() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn an_upload_that_an_earlier_connection_left_costs_the_next_one_nothing() {
+    let limits = "upload_budget = \"1KiB\"\n[server.limits]\nupload_grace = \"2s\"";
+    let round = "cohort_size = 2\nreconnect_grace = \"10m\"";
+    let server = TestServer::start_with(round, limits).await;
+    let update = update(&[1.0; PARAMETERS]);
+    let [one, two] = [1, 2].map(|byte| Some(SubjectId::from_bytes([byte; 16])));
+    let mut other = server.client().await;
+    other.check_in_as("tiny", two).await;
+    let mut client = server.client().await;
+    client.check_in_as("tiny", one).await;
+    let round = client.assignment().await.round;
+    client.announce(round, &update, 1).await;
+    drop(client);
+    let mut client = server.client().await;
+    client.check_in_as("tiny", one).await;
+    client.assignment().await;
+    other.announce(round, &update, 1).await;
+    client.pong(1).await;
+    server.stop().await;
+}
+
 /// A proxy opens WebSockets on connections that it has had for a while.
 #[tokio::test]
 async fn the_time_for_a_check_in_begins_with_its_websocket() {

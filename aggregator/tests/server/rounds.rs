@@ -185,7 +185,9 @@ async fn a_stopping_server_says_goodbye() {
 /// The connection breaks twice: in the upload, and before the verdict was heard.
 #[tokio::test]
 async fn an_upload_goes_on_where_its_connection_broke() {
-    let server = TestServer::start("cohort_size = 2\nreconnect_grace = \"10m\"").await;
+    let limits = "[server.limits]\nupload_grace = \"10m\"";
+    let round = "cohort_size = 2\nreconnect_grace = \"10m\"";
+    let server = TestServer::start_with(round, limits).await;
     let start = server.parameters().await;
     let subject = Some(SubjectId::from_bytes([7; 16]));
     let update = update(&[1.0, -2.0, 0.5]);

@@ -13,26 +13,31 @@ use crate::{process, project, status};
 
 /// The target of the two browser builds.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
-/// Node's built-in test runner and `import.meta` as the tests use them.
-const OLDEST_NODE: u32 = 20;
+/// What the page's build (Vite) and the tests need.
+const NODE: &str = "Node.js 20.19, 22.12 or later";
 
 /// Node and npm.
 pub fn node() -> Result<()> {
     let Some(version) = process::probe(Command::new("node").arg("--version")) else {
-        bail!("Node.js is missing: install Node.js {OLDEST_NODE} or later, with npm");
+        bail!("Node.js is missing: install {NODE}, with npm");
     };
-    let major = version
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < OLDEST_NODE) {
-        bail!("Node.js {version} is too old: install {OLDEST_NODE} or later");
+    if !is_recent(&version) {
+        bail!("Node.js {version} is too old: install {NODE}");
     }
     if process::probe(project::npm(&project::root()).arg("--version")).is_none() {
         bail!("npm is missing: install it beside Node.js");
     }
     Ok(())
+}
+
+fn is_recent(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches('v').split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(20)), Some(Ok(minor))) => minor >= 19,
+        (Some(Ok(22)), Some(Ok(minor))) => minor >= 12,
+        (Some(Ok(major)), Some(Ok(_))) => major > 22,
+        _ => false,
+    }
 }
 
 /// The packages of the npm project in `folder`, exactly as its lock file says.
@@ -89,4 +94,25 @@ pub fn components() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_node() {
+        for (version, recent) in [
+            ("v20.19.0", true),
+            ("v20.18.3", false),
+            ("v21.7.0", false),
+            ("v22.11.0", false),
+            ("v22.12.0", true),
+            ("v24.0.0", true),
+            ("v18.20.0", false),
+            ("none", false),
+        ] {
+            assert_eq!(is_recent(version), recent, "{version}");
+        }
+    }
 }
