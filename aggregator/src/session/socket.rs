@@ -23,7 +23,7 @@ use crate::task::Task;
 
 /// Every connection keeps one, so it is small: most messages fit, and the pieces of
 /// an update are read in many.
-const READ_BUFFER: usize = 1 << 10;
+const READ_BUFFER: usize = 512;
 /// Room for the largest server message several times over.
 const WRITE_BUFFER: usize = 256 << 10;
 /// How long a closing peer may take, and what it may still send meanwhile.
