@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -50,6 +52,22 @@ fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .recover(problem::recover)
         .unify()
         .boxed()
+}
+
+/// What strangers may have read from the store at a time, models and ledgers.
+static READS: Semaphore = Semaphore::const_new(2);
+
+/// Reads from the store for somebody who need not be known, in turn. A read that has
+/// begun goes on, and keeps its turn, when whoever asked is gone.
+async fn from_store<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let turn = READS.acquire().await;
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        read()
+    });
+    read.await
 }
 
 /// `/healthz`: the process answers. `/readyz`: it takes clients.

@@ -7,17 +7,14 @@ use bytes::Bytes;
 use fedra_protocol::Sha256Hash;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
-use tokio::sync::Semaphore;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use super::from_store;
 use super::problem::{not_found, problem};
 use crate::server::Server;
 use crate::task::Task;
-
-/// Older models that are read from the disk at a time.
-static READS: Semaphore = Semaphore::const_new(2);
 
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
@@ -58,13 +55,7 @@ async fn find(
         .find(|task| task.view.borrow().history.iter().any(|record| record.sha256 == *sha256));
     let Some(task) = owner else { return Ok(None) };
     let (models, id, hash) = (Arc::clone(&server.models), task.config.id.clone(), *sha256);
-    let turn = READS.acquire().await;
-    let read = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        models.stored(&id, &hash)
-    })
-    .await;
-    match read {
+    match from_store(move || models.stored(&id, &hash)).await {
         Ok(Ok(file)) => Ok(file.map(|file| (task, file))),
         Ok(Err(error)) => {
             tracing::error!(task = %task.config.id, %error, "cannot read a model");

@@ -5,18 +5,14 @@ use std::sync::Arc;
 
 use fedra_protocol::TaskId;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::problem::{not_found, problem, unavailable};
-use super::uncached;
+use super::{from_store, uncached};
 use crate::server::Server;
 use crate::storage::{Debit, Store, StoreError};
-
-/// Ledgers that are read at a time.
-static READS: Semaphore = Semaphore::const_new(2);
 
 /// An entry of the ledger without its subjects.
 #[derive(Serialize)]
@@ -47,15 +43,7 @@ async fn ledger(server: Arc<Server>, id: String) -> Response {
     let task = TaskId::new(id).ok().filter(|id| server.task(id).is_some());
     let Some(task) = task else { return not_found("there is no task of this name") };
     let store = Arc::clone(&server.store);
-    // Reading takes memory, with the subjects that are not told; it goes on when
-    // whoever asked is gone.
-    let turn = READS.acquire().await;
-    let read = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        lines(store.as_ref(), &task)
-    })
-    .await;
-    match read {
+    match from_store(move || lines(store.as_ref(), &task)).await {
         Ok(Ok(lines)) => {
             let reply = warp::reply::with_header(lines, "content-type", "application/jsonl");
             uncached(reply.into_response())

@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::{
 use serde::Serialize;
 
 use crate::platform::Process;
-use crate::round::{AbandonReason, Progress, Standing};
+use crate::round::{AbandonReason, Operation, Progress, Standing};
 
 /// Buckets of durations, seconds.
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
@@ -110,8 +110,8 @@ impl Metrics {
         registry.with(|| {
             gauge!("fedra_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             // A counter that begins with its first event hides it from increase().
-            for action in ADMIN_ACTIONS {
-                counter!("fedra_admin_actions_total", "action" => action).absolute(0);
+            for action in AdminAction::ALL {
+                admin_actions_total(action).absolute(0);
             }
             Self {
                 started: (Instant::now(), SystemTime::now()),
@@ -207,14 +207,41 @@ impl Metrics {
     }
 
     /// Counts what an operator did.
-    pub fn admin_action(&self, action: &'static str) {
-        let actions = || counter!("fedra_admin_actions_total", "action" => action);
-        self.registry.with(actions).increment(1);
+    pub fn admin_action(&self, action: AdminAction) {
+        self.registry.with(|| admin_actions_total(action)).increment(1);
     }
 }
 
 /// What an operator can do.
-const ADMIN_ACTIONS: [&str; 5] = ["create", "pause", "resume", "stop", "rollback"];
+#[derive(Debug, Clone, Copy)]
+pub enum AdminAction {
+    /// A new task.
+    Create,
+    /// What becomes of its rounds.
+    Operate(Operation),
+    /// Back to an earlier model.
+    RollBack,
+}
+
+impl AdminAction {
+    const ALL: [Self; 5] = [
+        Self::Create,
+        Self::Operate(Operation::Pause),
+        Self::Operate(Operation::Resume),
+        Self::Operate(Operation::Stop),
+        Self::RollBack,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Operate(Operation::Pause) => "pause",
+            Self::Operate(Operation::Resume) => "resume",
+            Self::Operate(Operation::Stop) => "stop",
+            Self::RollBack => "rollback",
+        }
+    }
+}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -358,6 +385,10 @@ impl Distribution {
             self.registry.handle.run_upkeep();
         }
     }
+}
+
+fn admin_actions_total(action: AdminAction) -> Counter {
+    counter!("fedra_admin_actions_total", "action" => action.as_str())
 }
 
 fn rounds_total(task: &str, outcome: &'static str, reason: &'static str) -> Counter {

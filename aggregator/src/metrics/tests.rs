@@ -106,7 +106,7 @@ fn filled() -> (Metrics, TaskMetrics) {
     metrics.refused(RefusalCode::Timeout);
     metrics.session_ended(SessionEnd::GoingAway);
     metrics.denied("expired");
-    metrics.admin_action("pause");
+    metrics.admin_action(AdminAction::Operate(Operation::Pause));
     metrics.abandoned(&task, AbandonReason::TooFewReports);
     metrics.update(&task, UpdateVerdict::Accepted);
     metrics.update(&task, UpdateVerdict::Discarded(UpdateFault::RoundOver));

@@ -4,7 +4,6 @@
 //! It holds state and decides nothing.
 
 use fedra_protocol::{Availability, RoundId, UpdateBegin, UpdateVerdict};
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::upload::Upload;
@@ -74,19 +73,11 @@ impl Seat {
     /// new connection starts as available.
     pub(crate) fn detached(mut self) -> Self {
         self.availability = Availability::Available;
-        let is_lost = match &mut self.part {
+        let is_lost = match &self.part {
             Some((_, Part::Queued(_) | Part::Checking(..))) => true,
-            // What it sent never came to the coordinator.
-            Some((_, Part::Judging(_, verdict))) => match verdict.try_recv() {
-                Err(error) => error == TryRecvError::Closed,
-                Ok(known) => {
-                    let (sender, receiver) = oneshot::channel();
-                    // The receiver is right here.
-                    let _ = sender.send(known);
-                    *verdict = receiver;
-                    false
-                }
-            },
+            // A report has its verdict before its sender's departure is heard of: this
+            // one never came to the coordinator.
+            Some((_, Part::Judging(_, verdict))) => verdict.is_empty(),
             _ => false,
         };
         if is_lost {

@@ -25,6 +25,7 @@ use warp::{Filter, Reply};
 
 use super::listen::Connection;
 use super::uncached;
+use crate::metrics::AdminAction;
 use crate::round::Operation;
 use crate::server::Server;
 use actions::task_of;
@@ -127,7 +128,7 @@ async fn create<B: Buf>(
     let toml = String::from_utf8(read(body, TASK_BYTES).await?)
         .map_err(|_| AdminError::BadRequest("the config is not UTF-8".to_owned()))?;
     let id = actions::create(server, toml).await?;
-    server.metrics.admin_action("create");
+    server.metrics.admin_action(AdminAction::Create);
     tracing::info!(task = %id, "an operator has created a task");
     let mut response = json_response(StatusCode::CREATED, &json!({ "id": id }));
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/admin/tasks/{id}")) {
@@ -143,11 +144,7 @@ async fn operate(
 ) -> Result<Response, AdminError> {
     let task = task_of(server, id)?;
     let standing = actions::operate(&task, operation).await?;
-    server.metrics.admin_action(match operation {
-        Operation::Pause => "pause",
-        Operation::Resume => "resume",
-        Operation::Stop => "stop",
-    });
+    server.metrics.admin_action(AdminAction::Operate(operation));
     Ok(json_response(StatusCode::OK, &json!({ "standing": standing })))
 }
 
@@ -169,7 +166,7 @@ async fn roll_back<B: Buf>(
         AdminError::BadRequest(format!("the body must be {{\"round\": n}}: {error}"))
     })?;
     let round = actions::roll_back(&task, to).await?;
-    server.metrics.admin_action("rollback");
+    server.metrics.admin_action(AdminAction::RollBack);
     Ok(json_response(StatusCode::OK, &json!({ "round": round })))
 }
 
