@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus};
+use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus, UpdateRange};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -75,6 +75,7 @@ impl Task {
             id: self.config.id.clone(),
             title: self.config.title.clone(),
             model: self.config.model.clone(),
+            update_range: UpdateRange::default_for(self.config.model.loss()),
             privacy: self.config.policy().cloned(),
         }
     }
@@ -175,5 +176,5 @@ pub(crate) fn model_ref(record: &RoundRecord) -> ModelRef {
 }
 
 fn model_url(sha256: &Sha256Hash) -> String {
-    format!("/v1/models/{sha256}")
+    format!("models/{sha256}")
 }

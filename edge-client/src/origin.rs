@@ -11,7 +11,8 @@ use crate::platform;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     socket: String,
-    origin: String,
+    /// The HTTP address beside the socket, with a slash at its end.
+    base: String,
 }
 
 /// Why text is not a server's address.
@@ -34,9 +35,10 @@ impl ServerUrl {
         &self.socket
     }
 
-    /// The HTTP address of `path` (which starts with `/`) on the same server.
+    /// The HTTP address of `path`, which is relative to the socket's address without
+    /// its last segment.
     pub fn http(&self, path: &str) -> String {
-        format!("{}{path}", self.origin)
+        format!("{}{path}", self.base)
     }
 }
 
@@ -52,7 +54,10 @@ impl FromStr for ServerUrl {
             "wss" => "https",
             _ => return Err(fail()),
         };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let address = rest.split(['?', '#']).next().unwrap_or_default();
+        let (authority, path) = address.split_once('/').unwrap_or((address, ""));
+        let folder =
+            path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '@' | '\\' | '"' | '<' | '>');
         if authority.is_empty() || !rest.chars().all(plain) {
             return Err(fail());
@@ -60,7 +65,7 @@ impl FromStr for ServerUrl {
         if scheme == "wss" && !platform::HAS_TLS {
             return Err(ServerUrlError::NoTls(start()));
         }
-        Ok(Self { socket: url.to_string(), origin: format!("{http}://{authority}") })
+        Ok(Self { socket: url.to_string(), base: format!("{http}://{authority}/{folder}") })
     }
 }
 
@@ -69,11 +74,13 @@ mod tests {
     use super::{ServerUrl, ServerUrlError};
 
     #[test]
-    fn models_come_from_the_host_of_the_socket() {
+    fn models_lie_beside_the_socket() {
         let url: ServerUrl = "ws://127.0.0.1:8080/v1/connect".parse().unwrap();
-        assert_eq!(url.http("/v1/models/ab"), "http://127.0.0.1:8080/v1/models/ab");
+        assert_eq!(url.http("models/ab"), "http://127.0.0.1:8080/v1/models/ab");
+        let url: ServerUrl = "ws://fedra.example/fed/v1/connect?x=/y".parse().unwrap();
+        assert_eq!(url.http("models/ab"), "http://fedra.example/fed/v1/models/ab");
         let url: ServerUrl = "ws://fedra.example".parse().unwrap();
-        assert_eq!(url.http("/x"), "http://fedra.example/x");
+        assert_eq!(url.http("x"), "http://fedra.example/x");
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Conversation {
             ClientMessage::SetAvailability(availability) => {
                 self.set_availability(availability, out);
             }
-            ClientMessage::Decline { round, reason } => self.decline(round, &reason, out),
+            ClientMessage::Decline { round, reason, .. } => self.decline(round, &reason, out),
             ClientMessage::AdvertiseKeys { round, keys } => {
                 self.answer(round, Stage::Keys, Contribution::Keys(keys), out);
             }

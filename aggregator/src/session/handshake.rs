@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, RoundPhase, ServerMessage,
-    SubjectId, TaskId, Token, Welcome,
+    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, ServerMessage, SubjectId,
+    TaskId, Token, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -110,7 +110,7 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, subject, token } => {
+            ClientMessage::CheckIn { task, subject, token, .. } => {
                 let who = Who { address, subject, token };
                 return check_in(socket, who, &task, server).await;
             }
@@ -167,10 +167,6 @@ where
     };
     socket.count_for(Arc::clone(&task));
     let status = task.status(&task.view.borrow().clone(), task.now());
-    if status.phase == RoundPhase::Finished {
-        let message = format!("the task {id} has had its last round");
-        return Err(End::refuse(RefusalCode::TaskClosed, message));
-    }
     let Who { address, subject, token } = who;
     let now = SystemTime::now();
     let admitted = server.access.admit(&task.config, token.as_ref(), subject, address, now);

@@ -332,7 +332,7 @@ impl Street {
         match input.below(12) {
             0..=1 => stranger.begin(round, length),
             2..=3 => stranger.chunk(round, u64::from(input.byte() % 4) * 8, length),
-            4 => ClientMessage::Decline { round, reason: "no".into() },
+            4 => ClientMessage::Decline { round, reason: "no".into(), cause: None },
             5 => ClientMessage::SetAvailability(Availability::Paused),
             6 => ClientMessage::SetAvailability(Availability::Available),
             7 => stranger.keys(round),
@@ -345,7 +345,12 @@ impl Street {
 
     fn check_in(&self, who: usize) -> ClientMessage {
         let task = self.server.task.config.id.clone();
-        ClientMessage::CheckIn { task, subject: Some(Stranger::subject(who)), token: None }
+        ClientMessage::CheckIn {
+            task,
+            availability: Availability::Available,
+            subject: Some(Stranger::subject(who)),
+            token: None,
+        }
     }
 
     fn grant(&mut self, wishes: Vec<Wish>) {

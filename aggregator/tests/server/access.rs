@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fedra_aggregator::config::Config;
-use fedra_protocol::{RefusalCode, ServerMessage};
+use fedra_protocol::{Availability, RefusalCode, ServerMessage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
@@ -158,7 +158,12 @@ async fn bad_tokens_are_refused_counted_and_logged_without_the_token() {
 
 fn without_token() -> fedra_protocol::ClientMessage {
     let task = fedra_protocol::TaskId::new("tiny").expect("valid");
-    fedra_protocol::ClientMessage::CheckIn { task, subject: None, token: None }
+    fedra_protocol::ClientMessage::CheckIn {
+        task,
+        availability: Availability::Available,
+        subject: None,
+        token: None,
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use fedra_protocol::{ClientMessage, RefusalCode, RoundPhase, Sha256Hash, TaskId};
+use fedra_protocol::{Availability, ClientMessage, RefusalCode, RoundPhase, Sha256Hash, TaskId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
@@ -293,7 +293,13 @@ async fn a_stopped_task_is_over_for_good() {
     let mut late = server.client().await;
     late.hello().await;
     let task = TaskId::new("tiny").expect("valid");
-    late.send(ClientMessage::CheckIn { task, subject: None, token: None }).await;
+    late.send(ClientMessage::CheckIn {
+        task,
+        availability: Availability::Available,
+        subject: None,
+        token: None,
+    })
+    .await;
     assert_eq!(late.refusal().await.0.code, RefusalCode::TaskClosed);
     let metrics = get(server.address, "/metrics").await.text();
     for line in [

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use fedra_protocol::limits::{MAX_MESSAGE_BYTES, MAX_PARAMETERS};
 use fedra_protocol::{
-    ClientMessage, Hello, RefusalCode, RoundId, TaskId, UpdateBegin, UpdateChunk, UpdateFault,
-    UpdateVerdict,
+    Availability, ClientMessage, Hello, RefusalCode, RoundId, TaskId, UpdateBegin, UpdateChunk,
+    UpdateFault, UpdateVerdict,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -80,6 +80,7 @@ async fn wrong_version_task_and_order_are_refused() {
 
     let task = |id| ClientMessage::CheckIn {
         task: TaskId::new(id).expect("valid"),
+        availability: Availability::Available,
         subject: None,
         token: None,
     };
@@ -198,6 +199,7 @@ async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
     let hello = ClientMessage::Hello(Hello { versions: vec![1], software: String::new() });
     let check_in = ClientMessage::CheckIn {
         task: TaskId::new("tiny").expect("valid"),
+        availability: Availability::Available,
         subject: None,
         token: None,
     };

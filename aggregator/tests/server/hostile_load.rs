@@ -3,7 +3,7 @@
 //! the server.
 
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
-use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, TaskId};
+use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, TaskId};
 use futures_util::future::{join_all, select_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,7 +46,12 @@ async fn drip(mut stream: TcpStream, bytes: impl Iterator<Item = u8>) -> Vec<u8>
 fn introduction() -> Vec<u8> {
     let hello = Hello { versions: vec![PROTOCOL_VERSION], software: String::new() };
     let task = TaskId::new("tiny").expect("valid");
-    let check_in = ClientMessage::CheckIn { task, subject: None, token: None };
+    let check_in = ClientMessage::CheckIn {
+        task,
+        availability: Availability::Available,
+        subject: None,
+        token: None,
+    };
     [frame(&ClientMessage::Hello(hello).encode()), frame(&check_in.encode())].concat()
 }
 

@@ -464,7 +464,14 @@ async fn without_a_subject_there_is_no_way_into_a_private_task() {
     let mut client = server.client().await;
     client.hello().await;
     let task = TaskId::new("tiny").expect("valid");
-    client.send(ClientMessage::CheckIn { task, subject: None, token: None }).await;
+    client
+        .send(ClientMessage::CheckIn {
+            task,
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+        })
+        .await;
     let (refusal, _) = client.refusal().await;
     assert_eq!(refusal.code, RefusalCode::UnexpectedMessage);
     assert!(refusal.message.contains("subject"), "{}", refusal.message);

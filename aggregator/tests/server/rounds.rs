@@ -24,7 +24,7 @@ async fn a_round_makes_the_weighted_average() {
         let assignment = client.assignment().await;
         assert_eq!(assignment.round, R1);
         assert_eq!(assignment.model.round, 0);
-        let file = get(server.address, &assignment.model.url).await.body;
+        let file = get(server.address, &format!("/v1/{}", assignment.model.url)).await.body;
         assert_eq!(file.len() as u64, assignment.model.bytes);
         assert_eq!(fedra_protocol::Sha256Hash::of(&file), assignment.model.sha256);
         assert_eq!(parameters(&file), start);
@@ -72,7 +72,7 @@ async fn a_client_can_pause_resume_and_decline() {
     let (mut a, mut b) = (server.joined().await, server.joined().await);
     a.assignment().await;
     b.assignment().await;
-    a.send(ClientMessage::Decline { round: R1, reason: "test".to_owned() }).await;
+    a.send(ClientMessage::Decline { round: R1, reason: "test".to_owned(), cause: None }).await;
     let refused = a.stream_begin(R1).await;
     assert_eq!(refused, UpdateVerdict::Rejected(UpdateFault::NotInCohort));
     b.report(R1, &[1.0; 3], 1).await;
@@ -164,7 +164,14 @@ async fn after_its_last_round_a_task_is_closed() {
     let mut other = server.client().await;
     other.hello().await;
     let task = fedra_protocol::TaskId::new("tiny").expect("valid");
-    other.send(ClientMessage::CheckIn { task, subject: None, token: None }).await;
+    other
+        .send(ClientMessage::CheckIn {
+            task,
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+        })
+        .await;
     let (refusal, close) = other.refusal().await;
     assert_eq!(refusal.code, fedra_protocol::RefusalCode::TaskClosed);
     assert_eq!(u16::from(close.code), 4006);

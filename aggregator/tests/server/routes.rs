@@ -34,7 +34,7 @@ async fn tasks_are_listed_and_shown() {
             "clients_connected": 0,
             "model": {
                 "sha256": sha256,
-                "url": format!("/v1/models/{sha256}"),
+                "url": format!("models/{sha256}"),
                 "bytes": task["model"]["bytes"],
                 "parameters": 3,
                 "round": 0,

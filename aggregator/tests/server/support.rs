@@ -14,9 +14,9 @@ use fedra_aggregator::storage::Store;
 use fedra_aggregator::{ServeError, Signals};
 use fedra_learning::safetensors;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment, RoundId,
-    RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, Token, UpdateBegin, UpdateChunk,
-    UpdateOutcome, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment,
+    RoundId, RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, Token, UpdateBegin,
+    UpdateChunk, UpdateOutcome, UpdateVerdict, Welcome,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt, stream};
@@ -249,13 +249,25 @@ impl TestClient {
         self.hello().await;
         let task = TaskId::new("tiny").expect("valid");
         let token = Some(Token::new(token).expect("visible ASCII"));
-        self.send(ClientMessage::CheckIn { task, subject: None, token }).await;
+        self.send(ClientMessage::CheckIn {
+            task,
+            availability: Availability::Available,
+            subject: None,
+            token,
+        })
+        .await;
     }
 
     pub async fn check_in_as(&mut self, task: &str, subject: Option<SubjectId>) -> Box<CheckedIn> {
         self.hello().await;
         let task = TaskId::new(task).expect("valid");
-        self.send(ClientMessage::CheckIn { task, subject, token: None }).await;
+        self.send(ClientMessage::CheckIn {
+            task,
+            availability: Availability::Available,
+            subject,
+            token: None,
+        })
+        .await;
         match self.next().await {
             ServerMessage::CheckedIn(checked_in) => checked_in,
             other => panic!("not checked in: {other:?}"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedra_aggregator::config::Config;
-use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, TaskId};
+use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, TaskId};
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -82,9 +82,15 @@ async fn a_session_over_tls() {
         soon(client_async("wss://localhost/v1/connect", stream)).await.expect("upgrades");
     let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
     let task = TaskId::new("tiny").expect("valid");
-    for message in
-        [ClientMessage::Hello(hello), ClientMessage::CheckIn { task, subject: None, token: None }]
-    {
+    for message in [
+        ClientMessage::Hello(hello),
+        ClientMessage::CheckIn {
+            task,
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+        },
+    ] {
         soon(socket.send(Message::Binary(message.encode()))).await.expect("sends");
     }
     let invited = async {

@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use anyhow::Context;
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
-use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, SubjectId, TaskId};
+use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, SubjectId, TaskId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -125,7 +125,12 @@ impl Visitors {
         let mut subject = [0xff; 16];
         subject[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let subject = Some(SubjectId::from_bytes(subject));
-        ClientMessage::CheckIn { task: self.task.clone(), subject, token: None }
+        ClientMessage::CheckIn {
+            task: self.task.clone(),
+            availability: Availability::Available,
+            subject,
+            token: None,
+        }
     }
 }
 

@@ -37,6 +37,12 @@ pub enum DecodeError {
         /// What is wrong.
         problem: String,
     },
+    /// Something that a later version may know: a layer, a loss, a mechanism.
+    #[error("{field} has a kind that this version does not know; a newer version may")]
+    Unknown {
+        /// The field's path.
+        field: &'static str,
+    },
     /// A model that does not fit together.
     #[error("model: {0}")]
     Model(#[from] ModelSpecError),

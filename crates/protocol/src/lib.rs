@@ -27,8 +27,9 @@ pub mod wire {
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
-    Availability, CheckedIn, ClientMessage, Hello, Refusal, RefusalCode, RoundAssignment,
-    ServerMessage, UpdateBegin, UpdateChunk, UpdateFault, UpdateOutcome, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, DeclineCause, Hello, Refusal, RefusalCode,
+    RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk, UpdateFault,
+    UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::{Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
 pub use privacy::{
@@ -37,7 +38,7 @@ pub use privacy::{
 };
 pub use task::{
     Evaluation, LocalTraining, LocalTrainingError, ModelRef, RoundPhase, TaskDescription,
-    TaskStatus,
+    TaskStatus, UpdateRange, UpdateRangeError,
 };
 pub use token::{Token, TokenError};
 

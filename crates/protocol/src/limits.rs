@@ -27,6 +27,13 @@ pub const MAX_ACTIVATIONS: u64 = 1 << 26;
 pub const MAX_ORIENTATIONS: u32 = 64;
 /// Largest side of a fixed filter, pixels.
 pub const MAX_FIXED_KERNEL: u32 = 31;
+/// Default of a task's [`UpdateRange`](crate::UpdateRange).
+pub const DEFAULT_UPDATE_RANGE: u32 = 64;
+/// The same for a task whose loss is the mean squared error: a bias has to reach its
+/// targets.
+pub const DEFAULT_REGRESSION_UPDATE_RANGE: u32 = 1 << 20;
+/// Largest [`UpdateRange`](crate::UpdateRange).
+pub const MAX_UPDATE_RANGE: u32 = 1 << 24;
 /// Most epochs of local training in a round.
 pub const MAX_EPOCHS: u32 = 1_000;
 /// Largest local batch, examples.

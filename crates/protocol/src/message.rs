@@ -22,10 +22,12 @@ use crate::{CLOSE_CODE_BASE, wire};
 pub enum ClientMessage {
     /// The first message of a session.
     Hello(Hello),
-    /// Asks to take part in a task.
+    /// Opens a session with a task.
     CheckIn {
         /// The task.
         task: TaskId,
+        /// Whether the client may be invited, or only observes for now.
+        availability: Availability,
         /// Whom the client stands for; a task with a privacy policy insists on it.
         subject: Option<SubjectId>,
         /// Says who it is to the task's site; a task that is not open insists on it.
@@ -43,6 +45,8 @@ pub enum ClientMessage {
         round: RoundId,
         /// One sentence for the operator.
         reason: String,
+        /// For programs; `None` where a cause would tell about the data.
+        cause: Option<DeclineCause>,
     },
     /// Secure aggregation: the client has trained and takes part.
     AdvertiseKeys {
@@ -81,7 +85,7 @@ pub enum ServerMessage {
     Welcome(Welcome),
     /// Says no.
     Refusal(Refusal),
-    /// The client takes part.
+    /// Answers a check-in.
     CheckedIn(Box<CheckedIn>),
     /// Where the task stands.
     TaskStatus(TaskStatus),
@@ -96,6 +100,8 @@ pub enum ServerMessage {
     },
     /// What became of an update.
     UpdateOutcome(UpdateOutcome),
+    /// The client is left out of rounds for a while.
+    Standby(Standby),
     /// Secure aggregation: whom to share keys with.
     KeyDirectory(KeyDirectory),
     /// Secure aggregation: send the masked update.
@@ -125,7 +131,7 @@ pub struct Welcome {
     pub version: u32,
     /// Random name in the server's logs.
     pub session_id: String,
-    /// A client silent for this long sends a Ping.
+    /// A client that has sent nothing for this long sends a Ping.
     pub heartbeat: Duration,
     /// Largest payload of a chunk, bytes.
     pub max_chunk_bytes: u32,
@@ -156,8 +162,6 @@ pub enum RefusalCode {
     MessageTooLarge,
     /// No task of this name here.
     UnknownTask,
-    /// The task has had its last round.
-    TaskClosed,
     /// No room; try again later.
     Overloaded,
     /// The client was silent for too long.
@@ -195,6 +199,50 @@ pub enum Availability {
     Available,
     /// It may not, and leaves the round it is in.
     Paused,
+}
+
+/// Why a client gave a round up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeclineCause {
+    /// Paused, waits for consent, has had its part, or has sent its update already.
+    NotNow,
+    /// The data do not fit the task.
+    BadDataset,
+    /// Training gave values that are not finite.
+    TrainingDiverged,
+    /// Training failed in another way.
+    TrainingFailed,
+    /// A value of the update is beyond the task's update range.
+    OutOfRange,
+    /// The model could not be fetched, or is not the one that was named.
+    ModelUnavailable,
+}
+
+/// Notice that a client is left out of rounds, because its last invitations came
+/// to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// How the last of them ended.
+    pub cause: StandbyCause,
+    /// How long the client is left out.
+    pub retry_after: Duration,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// How an invitation came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StandbyCause {
+    /// The deadline passed without an answer.
+    MissedDeadline,
+    /// The client declined.
+    Declined,
+    /// What the client sent was rejected.
+    Rejected,
+    /// The client's connection broke and did not come back in time.
+    Lost,
 }
 
 /// An invitation into a round.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{RoundId, Sha256Hash, TaskId};
-use crate::limits::{MAX_BATCH, MAX_EPOCHS};
-use crate::model::ModelSpec;
+use crate::limits::{
+    DEFAULT_REGRESSION_UPDATE_RANGE, DEFAULT_UPDATE_RANGE, MAX_BATCH, MAX_EPOCHS, MAX_UPDATE_RANGE,
+};
+use crate::model::{Loss, ModelSpec};
 use crate::privacy::PrivacyPolicy;
 
 /// What a client is told about a task when it checks in.
@@ -18,8 +20,67 @@ pub struct TaskDescription {
     pub title: String,
     /// The model to train.
     pub model: ModelSpec,
+    /// The largest magnitude of a value of an update.
+    pub update_range: UpdateRange,
     /// How those who take part are protected; `None` if they are not.
     pub privacy: Option<PrivacyPolicy>,
+}
+
+/// Largest magnitude of a value of an update: a power of two, 1 to
+/// [`MAX_UPDATE_RANGE`].
+///
+/// The server adds updates up in fixed point, with as many fraction bits as the range
+/// leaves room for: a larger range is a coarser grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct UpdateRange(u32);
+
+/// A number that is no [`UpdateRange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("update_range must be a power of two, 1 to {MAX_UPDATE_RANGE}; it is {0}")]
+pub struct UpdateRangeError(u32);
+
+impl UpdateRange {
+    /// Checks the value.
+    pub fn new(range: u32) -> Result<Self, UpdateRangeError> {
+        if range.is_power_of_two() && range <= MAX_UPDATE_RANGE {
+            Ok(Self(range))
+        } else {
+            Err(UpdateRangeError(range))
+        }
+    }
+
+    /// The range of a task that states none.
+    pub fn default_for(loss: Loss) -> Self {
+        Self(match loss {
+            Loss::SoftmaxCrossEntropy => DEFAULT_UPDATE_RANGE,
+            Loss::MeanSquaredError => DEFAULT_REGRESSION_UPDATE_RANGE,
+        })
+    }
+
+    /// The largest magnitude; exact as float32.
+    pub fn magnitude(self) -> f32 {
+        self.0 as f32
+    }
+
+    /// The exponent of the power of two, 0 to 24.
+    pub fn log2(self) -> u32 {
+        self.0.ilog2()
+    }
+}
+
+impl TryFrom<u32> for UpdateRange {
+    type Error = UpdateRangeError;
+
+    fn try_from(range: u32) -> Result<Self, UpdateRangeError> {
+        Self::new(range)
+    }
+}
+
+impl From<UpdateRange> for u32 {
+    fn from(range: UpdateRange) -> Self {
+        range.0
+    }
 }
 
 /// Where a task stands. Only the newest counts.
@@ -80,7 +141,7 @@ pub struct ModelRef {
     pub round: u64,
     /// Hash of the safetensors file.
     pub sha256: Sha256Hash,
-    /// Path on the server, starting with `/`.
+    /// Address relative to the socket's: `models/{sha256}`.
     pub url: String,
     /// Size of the file.
     pub bytes: u64,

@@ -10,7 +10,7 @@ use fedra_privacy::PrivacyFloors;
 use fedra_protocol::{
     CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId, RoundPhase,
     ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin,
-    UpdateChunk, UpdateOutcome, UpdateVerdict, Welcome,
+    UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +47,7 @@ impl Server {
 
     fn model(&self) -> ModelRef {
         let sha256 = Sha256Hash::of(&self.file);
-        ModelRef { round: 0, sha256, url: "/v1/models/x".into(), bytes: self.file.len() as u64 }
+        ModelRef { round: 0, sha256, url: "models/x".into(), bytes: self.file.len() as u64 }
     }
 
     /// The next socket, up to the invitation. Whoever asks for the model gets it.
@@ -67,6 +67,7 @@ impl Server {
                 id: TaskId::new("digits").unwrap(),
                 title: "Digits".into(),
                 model: self.spec.clone(),
+                update_range: UpdateRange::default_for(self.spec.loss()),
                 privacy: None,
             },
             status: self.status(),

@@ -61,7 +61,7 @@ impl Bench {
         let parameters = Arc::new(init_parameters(&spec, 1));
         *workshop.model.borrow_mut() = Some((sha256, parameters));
         workshop.set_data(data);
-        let model = ModelRef { round: 0, sha256, url: "/v1/models/x".into(), bytes: 8 };
+        let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes: 8 };
         Self { workshop, spec, model }
     }
 
@@ -86,7 +86,7 @@ impl Bench {
         let slots = platform::TrainingSlots::new(1);
         let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, None, slots));
         workshop.set_data(data);
-        let model = ModelRef { round: 0, sha256, url: "/v1/models/x".into(), bytes };
+        let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes };
         Self { workshop, spec, model }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
+use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
 
 use super::rounds::Declined;
 use super::{Action, Break, MAX_CHUNK, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
@@ -92,6 +92,7 @@ impl Session {
         self.state = State::CheckingIn { since: now };
         self.outbox.push_back(ClientMessage::CheckIn {
             task: self.task_id.clone(),
+            availability: Availability::Available,
             subject: Some(self.protection.subject()),
             token: self.tokens.current.clone(),
         });

@@ -15,6 +15,7 @@ pub(super) fn of_message(message: &ServerMessage) -> &'static str {
         ServerMessage::KeyDirectory(_) => "KeyDirectory",
         ServerMessage::MaskedInputRequest(_) => "MaskedInputRequest",
         ServerMessage::UnmaskingRequest(_) => "UnmaskingRequest",
+        ServerMessage::Standby(_) => "Standby",
         ServerMessage::Pong { .. } => "Pong",
     }
 }
@@ -27,7 +28,6 @@ pub(super) fn of_refusal(code: RefusalCode) -> &'static str {
         RefusalCode::UnexpectedMessage => "unexpected-message",
         RefusalCode::MessageTooLarge => "message-too-large",
         RefusalCode::UnknownTask => "unknown-task",
-        RefusalCode::TaskClosed => "task-closed",
         RefusalCode::Overloaded => "overloaded",
         RefusalCode::Timeout => "timeout",
         RefusalCode::ShuttingDown => "shutting-down",

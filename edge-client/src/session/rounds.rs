@@ -292,7 +292,7 @@ impl Session {
         if let Some(declined) = self.declined.as_mut().filter(|declined| declined.round == round) {
             declined.told = member;
         }
-        self.tell(ClientMessage::Decline { round, reason });
+        self.tell(ClientMessage::Decline { round, reason, cause: None });
     }
 
     /// Stops what it does for the round and waits for the next one.

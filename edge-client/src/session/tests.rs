@@ -36,7 +36,7 @@ fn status(round: u64, phase: RoundPhase) -> TaskStatus {
         model: ModelRef {
             round: round - 1,
             sha256: Sha256Hash::of(&round.to_le_bytes()),
-            url: "/v1/models/x".into(),
+            url: "models/x".into(),
             bytes: 8,
         },
         evaluation: None,
@@ -69,6 +69,7 @@ fn task(privacy: Option<PrivacyPolicy>) -> TaskDescription {
         id: TaskId::new("digits").unwrap(),
         title: "Digits".into(),
         model: ModelSpec::softmax_regression(),
+        update_range: UpdateRange::new(64).unwrap(),
         privacy,
     }
 }
@@ -140,7 +141,15 @@ impl Rig {
         })));
         let subject = Some(SubjectId::from_bytes([7; 16]));
         let (task, token) = (self.task.id.clone(), self.token.clone());
-        assert_eq!(self.sent(), [ClientMessage::CheckIn { task, subject, token }]);
+        assert_eq!(
+            self.sent(),
+            [ClientMessage::CheckIn {
+                task,
+                availability: Availability::Available,
+                subject,
+                token
+            }]
+        );
         let checked_in = CheckedIn { task: self.task.clone(), status };
         self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))))
     }

@@ -9,10 +9,10 @@ use fedra_edge_client::{
     ClientEvent, Consent, PrivacyConfig, PrivacyFloors, SessionState, UpdateFate,
 };
 use fedra_protocol::{
-    AdvertisedKeys, CheckedIn, ClientMessage, KeyDirectory, LocalTraining, Mechanism, ModelRef,
-    ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage,
-    Sha256Hash, SubjectId, TaskDescription, TaskId, TaskStatus, UpdateOutcome, UpdateVerdict,
-    Welcome,
+    AdvertisedKeys, Availability, CheckedIn, ClientMessage, KeyDirectory, LocalTraining, Mechanism,
+    ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy,
+    ServerMessage, Sha256Hash, SubjectId, TaskDescription, TaskId, TaskStatus, UpdateOutcome,
+    UpdateRange, UpdateVerdict, Welcome,
 };
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -62,14 +62,19 @@ impl Wire {
             heartbeat: Duration::from_secs(20),
             max_chunk_bytes: CHUNK,
         }));
-        let check_in =
-            ClientMessage::CheckIn { task: task_id(), subject: Some(subject()), token: None };
+        let check_in = ClientMessage::CheckIn {
+            task: task_id(),
+            availability: Availability::Available,
+            subject: Some(subject()),
+            token: None,
+        };
         assert_eq!(self.sent(), [check_in]);
         let actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: task_id(),
                 title: "Digits".into(),
                 model: ModelSpec::mnist_2nn(),
+                update_range: UpdateRange::new(64).expect("a power of two"),
                 privacy: self.privacy.clone(),
             },
             status: status(),
@@ -106,7 +111,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
 }
 
 fn model() -> ModelRef {
-    ModelRef { round: 0, sha256: Sha256Hash::of(b"model"), url: "/v1/models/x".into(), bytes: 8 }
+    ModelRef { round: 0, sha256: Sha256Hash::of(b"model"), url: "models/x".into(), bytes: 8 }
 }
 
 fn status() -> TaskStatus {

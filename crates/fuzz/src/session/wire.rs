@@ -8,7 +8,7 @@ use fedra_protocol::{
     AdvertisedKeys, CheckedIn, EncryptedShare, KeyDirectory, Layer, LocalTraining, Loss,
     MaskedInputRequest, Mechanism, ModelRef, ModelSpec, Neighbour, PrivacyPolicy, Refusal,
     RefusalCode, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash,
-    TaskDescription, TaskId, TaskStatus, UnmaskingRequest, UpdateFault, UpdateOutcome,
+    TaskDescription, TaskId, TaskStatus, UnmaskingRequest, UpdateFault, UpdateOutcome, UpdateRange,
     UpdateVerdict, Welcome,
 };
 
@@ -30,6 +30,7 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
     Ok(TaskDescription {
         id: TaskId::new("digits").expect("a valid id"),
         title: "Digits".into(),
+        update_range: UpdateRange::default_for(model.loss()),
         model,
         privacy: mechanism.map(policy),
     })
@@ -141,7 +142,7 @@ fn model(round: RoundId) -> ModelRef {
     ModelRef {
         round: round.round - 1,
         sha256: Sha256Hash::from_bytes([round.round as u8; 32]),
-        url: "/v1/models/x".into(),
+        url: "models/x".into(),
         bytes: 8,
     }
 }
@@ -217,7 +218,6 @@ fn refusal(input: &mut Unstructured<'_>) -> Result<ServerMessage> {
         RefusalCode::NotSelected,
         RefusalCode::Unauthorized,
         RefusalCode::Replaced,
-        RefusalCode::TaskClosed,
         RefusalCode::MalformedMessage,
     ];
     let code = *input.choose(&codes)?;

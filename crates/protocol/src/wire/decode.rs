@@ -110,9 +110,8 @@ impl TryFrom<wire::PrivacyPolicy> for fedra::PrivacyPolicy {
 
     fn try_from(policy: wire::PrivacyPolicy) -> Result<Self, DecodeError> {
         use privacy_policy::Mechanism as M;
-        let mechanism = policy.mechanism.ok_or_else(|| {
-            invalid("privacy.mechanism", "a mechanism that this version does not know")
-        })?;
+        let unknown = DecodeError::Unknown { field: "privacy.mechanism" };
+        let mechanism = policy.mechanism.ok_or(unknown)?;
         let policy = Self {
             mechanism: match mechanism {
                 M::Distributed(_) => fedra::Mechanism::Distributed,
@@ -150,6 +149,11 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
             Body::CheckIn(check_in) => Self::CheckIn {
                 task: fedra::TaskId::new(check_in.task_id)
                     .map_err(|error| invalid("check_in.task_id", error.to_string()))?,
+                availability: if check_in.observe {
+                    fedra::Availability::Paused
+                } else {
+                    fedra::Availability::Available
+                },
                 subject: check_in
                     .subject
                     .map(|subject| bytes("check_in.subject", &subject))
@@ -188,6 +192,8 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
             Body::Decline(decline) => Self::Decline {
                 round: round(decline.round)?,
                 reason: text("decline.reason", decline.reason, MAX_TEXT_BYTES)?,
+                // A cause of a later version is as good as none.
+                cause: wire::DeclineCause::known(decline.cause),
             },
             Body::Ping(ping) => Self::Ping { nonce: ping.nonce },
             Body::AdvertiseKeys(keys) => Self::AdvertiseKeys {
@@ -240,6 +246,12 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                 Self::UploadReady { round: round(ready.round)?, offset: ready.offset }
             }
             Body::UpdateOutcome(outcome) => Self::UpdateOutcome(outcome.try_into()?),
+            Body::Standby(standby) => Self::Standby(fedra::Standby {
+                cause: wire::StandbyCause::known(standby.cause)
+                    .ok_or_else(|| invalid("standby.cause", "unknown cause"))?,
+                retry_after: millis(standby.retry_after_ms),
+                message: text("standby.message", standby.message, MAX_TEXT_BYTES)?,
+            }),
             Body::Pong(pong) => Self::Pong { nonce: pong.nonce },
             Body::KeyDirectory(directory) => Self::KeyDirectory(directory.try_into()?),
             Body::MaskedInputRequest(request) => {
@@ -331,8 +343,10 @@ impl TryFrom<wire::ModelRef> for fedra::ModelRef {
             .as_ref()
             .try_into()
             .map_err(|_| invalid("model.sha256", "must have 32 bytes"))?;
-        if !model.url.starts_with('/') || model.url.starts_with("//") {
-            return Err(invalid("model.url", "must be a path on the same server"));
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, ':' | '\\' | '?' | '#' | '"');
+        let segment = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(plain);
+        if !model.url.split('/').all(segment) {
+            return Err(invalid("model.url", "must be a path below the socket's address"));
         }
         Ok(Self {
             round: model.round,
@@ -352,6 +366,8 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
                 .map_err(|error| invalid("task.id", error.to_string()))?,
             title: text("task.title", task.title, MAX_TEXT_BYTES)?,
             model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
+            update_range: fedra::UpdateRange::new(task.update_range)
+                .map_err(|error| invalid("task.update_range", error.to_string()))?,
             privacy: task.privacy.map(TryInto::try_into).transpose()?,
         })
     }
@@ -420,8 +436,8 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
         within("model.input", spec.input.len() as u64, 3)?;
         let layers = spec.layers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        let loss =
-            wire::Loss::known(spec.loss).ok_or_else(|| invalid("model.loss", "unknown loss"))?;
+        let unknown = DecodeError::Unknown { field: "model.loss" };
+        let loss = wire::Loss::known(spec.loss).ok_or(unknown)?;
         Ok(Self::new(&spec.input, layers, loss)?)
     }
 }
@@ -431,9 +447,7 @@ impl TryFrom<wire::Layer> for fedra::Layer {
 
     fn try_from(layer: wire::Layer) -> Result<Self, DecodeError> {
         use layer::Kind;
-        let kind = layer.kind.ok_or_else(|| {
-            invalid("model.layers", "a layer of a kind that this version does not know")
-        })?;
+        let kind = layer.kind.ok_or(DecodeError::Unknown { field: "a layer of the model" })?;
         Ok(match kind {
             Kind::Linear(linear) => Self::Linear { outputs: linear.outputs },
             Kind::Conv2d(conv) => Self::Conv2d {

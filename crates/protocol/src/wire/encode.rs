@@ -18,8 +18,9 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
             M::Hello(hello) => {
                 Body::Hello(wire::Hello { versions: hello.versions, software: hello.software })
             }
-            M::CheckIn { task, subject, token } => Body::CheckIn(wire::CheckIn {
+            M::CheckIn { task, availability, subject, token } => Body::CheckIn(wire::CheckIn {
                 task_id: task.into(),
+                observe: availability == fedra::Availability::Paused,
                 subject: subject.map(|subject| subject.as_bytes().to_vec().into()),
                 token: token.map(Into::into),
             }),
@@ -38,9 +39,11 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
                 data: chunk.data,
                 crc32: chunk.crc32,
             }),
-            M::Decline { round, reason } => {
-                Body::Decline(wire::Decline { round: Some(round.into()), reason })
-            }
+            M::Decline { round, reason, cause } => Body::Decline(wire::Decline {
+                round: Some(round.into()),
+                reason,
+                cause: cause.map_or(wire::DeclineCause::Unspecified, Into::into).into(),
+            }),
             M::Ping { nonce } => Body::Ping(wire::Ping { nonce }),
             M::AdvertiseKeys { round, keys } => Body::AdvertiseKeys(wire::AdvertiseKeys {
                 round: Some(round.into()),
@@ -99,6 +102,11 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
             }
             M::UpdateOutcome(outcome) => Body::UpdateOutcome(outcome.into()),
+            M::Standby(standby) => Body::Standby(wire::Standby {
+                cause: wire::StandbyCause::from(standby.cause).into(),
+                retry_after_ms: millis(standby.retry_after),
+                message: standby.message,
+            }),
             M::Pong { nonce } => Body::Pong(wire::Pong { nonce }),
             M::KeyDirectory(directory) => Body::KeyDirectory(directory.into()),
             M::MaskedInputRequest(request) => Body::MaskedInputRequest(wire::MaskedInputRequest {
@@ -157,6 +165,7 @@ impl From<fedra::TaskDescription> for wire::TaskDescription {
             id: task.id.into(),
             title: task.title,
             model: Some(task.model.into()),
+            update_range: task.update_range.into(),
             privacy: task.privacy.map(Into::into),
         }
     }
@@ -320,8 +329,11 @@ same_values!(RoundPhase: Selecting, Collecting, Sharing, Masking, Unmasking, Fin
     Finished, Paused);
 same_values!(Loss: SoftmaxCrossEntropy, MeanSquaredError);
 same_values!(RefusalCode: UnsupportedVersion, MalformedMessage, UnexpectedMessage,
-    MessageTooLarge, UnknownTask, TaskClosed, Overloaded, Timeout, ShuttingDown,
-    Replaced, NotSelected, Unauthorized);
+    MessageTooLarge, UnknownTask, Overloaded, Timeout, ShuttingDown, Replaced, NotSelected,
+    Unauthorized);
+same_values!(DeclineCause: NotNow, BadDataset, TrainingDiverged, TrainingFailed, OutOfRange,
+    ModelUnavailable);
+same_values!(StandbyCause: MissedDeadline, Declined, Rejected, Lost);
 same_values!(UpdateFault: RoundOver, UnknownRound, NotInCohort, Duplicate, WrongLength,
     WrongOffset, ChecksumMismatch, NotFinite, OutOfRange, WeightOutOfRange,
     TooStale, InvalidKeys, InvalidShares, WrongStep);

@@ -12,7 +12,7 @@ pub fn model_ref() -> ModelRef {
     ModelRef {
         round: 2,
         sha256: Sha256Hash::from_bytes([0xab; 32]),
-        url: "/v1/models/ab".into(),
+        url: "models/ab".into(),
         bytes: 800,
     }
 }
@@ -66,15 +66,21 @@ pub fn training() -> LocalTraining {
 pub fn client_messages() -> Vec<ClientMessage> {
     vec![
         ClientMessage::Hello(Hello { versions: vec![1, 2], software: "x/1".into() }),
-        ClientMessage::CheckIn { task: TaskId::new("mnist").unwrap(), subject: None, token: None },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+        },
         ClientMessage::SetAvailability(Availability::Available),
         ClientMessage::SetAvailability(Availability::Paused),
         ClientMessage::UpdateBegin(UpdateBegin { round: ROUND, bytes: 8, examples: 5, crc32: 9 }),
         ClientMessage::UpdateChunk(UpdateChunk::new(ROUND, 4, Bytes::from_static(&[1, 2, 3, 4]))),
-        ClientMessage::Decline { round: ROUND, reason: "busy".into() },
+        ClientMessage::Decline { round: ROUND, reason: "busy".into(), cause: None },
         ClientMessage::Ping { nonce: 300 },
         ClientMessage::CheckIn {
             task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
             subject: Some(SubjectId::from_bytes([0x5a; 16])),
             token: None,
         },
@@ -87,8 +93,14 @@ pub fn client_messages() -> Vec<ClientMessage> {
         },
         ClientMessage::CheckIn {
             task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Paused,
             subject: None,
             token: Some(Token::new("e30.e30.c2ln").unwrap()),
+        },
+        ClientMessage::Decline {
+            round: ROUND,
+            reason: "diverged".into(),
+            cause: Some(DeclineCause::TrainingDiverged),
         },
     ]
 }
@@ -121,6 +133,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         id: TaskId::new("mnist").unwrap(),
         title: "Digits".into(),
         model: every_layer(),
+        update_range: UpdateRange::new(64).unwrap(),
         privacy: None,
     };
     let private = TaskDescription { privacy: Some(policy(Mechanism::Distributed)), ..task.clone() };
@@ -210,5 +223,10 @@ pub fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::TaskStatus(TaskStatus { phase: RoundPhase::Paused, ..status() }),
         ServerMessage::RoundAssignment(buffered),
         outcome(UpdateVerdict::Discarded(UpdateFault::TooStale), "6 newer"),
+        ServerMessage::Standby(Standby {
+            cause: StandbyCause::MissedDeadline,
+            retry_after: Duration::from_secs(30),
+            message: "left out".into(),
+        }),
     ]
 }

@@ -166,14 +166,14 @@ fn a_task_that_finished_meanwhile_ends_the_client() {
     rig.lose();
     rig.feed(Event::Connected { token: None });
     let actions = rig.feed(Event::Received(ServerMessage::Refusal(Refusal {
-        code: RefusalCode::TaskClosed,
+        code: RefusalCode::UnknownTask,
         message: "the task is finished".into(),
         retry_after: None,
     })));
     assert!(actions.contains(&Action::Abort));
     assert_eq!(
         problems(&actions).last(),
-        Some(&("refused-task-closed", "the task is finished", true))
+        Some(&("refused-unknown-task", "the task is finished", true))
     );
 }
 
