@@ -330,7 +330,10 @@ impl Step<'_> {
                 let task = &self.core.task.config.id;
                 tracing::error!(%task, %round, %error, "the round's model was not stored");
                 self.core.task.traffic.give_back(self.core.traffic);
-                self.step(Event::NotStored(round));
+                self.step(match error {
+                    FoldingError::NotFinite(_) => Event::NotFinite(round),
+                    _ => Event::NotStored(round),
+                });
             }
         }
     }
