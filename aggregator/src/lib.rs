@@ -8,6 +8,7 @@
 mod access;
 pub mod config;
 mod coordinator;
+mod descriptors;
 pub mod evaluation;
 mod folding;
 #[cfg(any(test, fuzzing))]

@@ -11,6 +11,7 @@ mod models;
 mod page;
 mod privacy;
 mod problem;
+mod silent;
 mod stall;
 mod tasks;
 pub(crate) mod tls;

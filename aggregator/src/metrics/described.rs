@@ -19,6 +19,7 @@ use Kind::{Counter, Gauge, Histogram};
 pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Gauge, "fedra_build_info", "Always 1; the label says which version runs"),
     (Gauge, "fedra_connections", "Open TCP connections"),
+    (Gauge, "fedra_max_connections", "Most TCP connections at a time"),
     (Counter, "fedra_connections_refused_total", "Connections refused at the cap"),
     (Gauge, "fedra_sessions", "Open WebSocket sessions"),
     (Counter, "fedra_session_ends_total", "Ended WebSocket sessions by reason"),

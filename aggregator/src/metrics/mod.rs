@@ -36,6 +36,8 @@ pub struct Metrics {
     started: (Instant, SystemTime),
     /// Open TCP connections.
     pub connections: Level,
+    /// Most TCP connections at a time.
+    pub max_connections: Gauge,
     /// Open WebSocket sessions.
     pub sessions: Level,
     /// Connections turned away at the cap.
@@ -119,6 +121,7 @@ impl Metrics {
                 sessions: Level::new(gauge!("fedra_sessions")),
                 connections_refused: counter!("fedra_connections_refused_total"),
                 upload_bytes: gauge!("fedra_upload_bytes_in_flight"),
+                max_connections: gauge!("fedra_max_connections"),
                 upload_budget: gauge!("fedra_upload_budget_bytes"),
                 tls_failures: counter!("fedra_tls_failures_total"),
                 admin_denied: counter!("fedra_admin_denied_total"),
