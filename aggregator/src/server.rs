@@ -2,7 +2,7 @@
 //! coordinators, serves, and stops in an orderly way.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -439,6 +439,7 @@ fn worker(store: &Arc<dyn Store>, task: &Task, parameters: Vec<f32>) -> Result<W
         parameters: Arc::new(parameters),
         keep: config.checkpoints,
         privacy: config.privacy.as_ref().map(|config| Arc::clone(&config.privacy)),
+        contested: AtomicU64::default(),
         noise: central_noise(store.as_ref(), config)?,
         store: Arc::clone(store),
         metrics: task.metrics.clone(),

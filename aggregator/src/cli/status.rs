@@ -37,6 +37,7 @@ pub struct TaskLine {
     left: u64,
 }
 
+    contested: u64,
 /// The server in a line, and its tasks.
 pub fn status(server: &ServerOptions) -> Result<String, Failure> {
     let json = server.operator()?.get("/v1/admin/status")?;
@@ -64,7 +65,18 @@ fn describe(status: &Status) -> String {
         "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections}, \
          {sessions}, uploads {flying} of {budget}\n\n{}",
         tasks(&status.tasks)
-    )
+    );
+    for task in status.tasks.iter().filter(|task| task.contested > 0) {
+        let TaskLine { id, contested, .. } = task;
+        text += &format!(
+            "\ntask {id}: {contested} check-ins were turned away; two devices may have the same \
+             token or state file\n"
+        );
+    }
+    for SetAside { id, reason } in &status.set_aside {
+        text += &format!("\ntask {id} is set aside: {reason}\n");
+    }
+    text
 }
 
 /// "1 session", "2 sessions".
@@ -113,11 +125,12 @@ mod tests {
             "upload_bytes_in_flight": 1048576, "upload_budget_bytes": 268435456,
             "tasks": [
                 {"id": "digits", "title": "Digits", "standing": "running", "phase": "collecting",
-                 "completed": 11, "round": 12, "attempt": 1, "clients": 40, "cohort": 20,
+                 "completed": 11, "contested": 3, "round": 12, "attempt": 1, "clients": 40, "cohort": 20,
                  "reported": 7, "left": 1, "weight": 700, "deadline_seconds": 3.5},
                 {"id": "old", "title": "Old", "standing": "stopped", "phase": "finished",
-                 "completed": 3, "round": 3, "attempt": 0, "clients": 0, "cohort": 0,
-                 "reported": 0, "left": 0, "weight": 0, "deadline_seconds": null}]
+                 "completed": 3, "contested": 0, "round": 3, "attempt": 0, "clients": 0, "cohort": 0,
+                 "reported": 0, "left": 0, "weight": 0, "deadline_seconds": null}],
+            "set_aside": [{"id": "lost", "reason": "its newest model is damaged"}]
         }"#;
         assert_eq!(
             describe(&parse(json).expect("sound")),

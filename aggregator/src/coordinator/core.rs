@@ -4,6 +4,7 @@
 //! come out as [`Act`]s. Sessions hear of their orders through channels that
 //! never block. A simulation drives it with a clock of its own.
 
+mod contested;
 mod operating;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,6 +19,8 @@ use fedra_protocol::{
 };
 use rand::{Rng, RngExt};
 use tokio::sync::{oneshot, watch};
+
+use contested::Contested;
 
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
@@ -58,6 +61,7 @@ pub(crate) struct Core {
     /// Always there, but for the moment in which a step consumes it.
     rounds: Option<Rounds>,
     members: Members,
+    contested: Contested,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
@@ -104,6 +108,7 @@ impl Core {
             view,
             rounds: Some(rounds),
             members: Members::default(),
+            contested: Contested::default(),
             ledger,
             model,
             round_privacy: None,
@@ -228,6 +233,9 @@ impl Step<'_> {
     fn take(&mut self, command: Command) {
         match command {
             Command::Join(join) => {
+                if self.turn_away(&join) {
+                    return;
+                }
                 let change = self.core.members.join(join);
                 self.follow(change);
             }

@@ -39,6 +39,11 @@ pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Counter, "fedra_rounds_total", "Attempts at a round by outcome"),
     (Counter, "fedra_invitations_total", "Clients invited into rounds"),
     (Histogram, "fedra_round_duration_seconds", "From the invitation to the durable model"),
+    (
+        Counter,
+        "fedra_contested_check_ins_total",
+        "Check-ins turned away because connections of their subject replace each other too often",
+    ),
     (Histogram, "fedra_round_phase_duration_seconds", "Time that rounds spent in a phase"),
     (Gauge, "fedra_round_completed_timestamp_seconds", "When the last round was completed"),
     (Counter, "fedra_updates_total", "Updates by verdict and fault"),

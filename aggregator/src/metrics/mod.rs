@@ -65,6 +65,9 @@ pub struct TaskMetrics {
     pub downloads: Counter,
     /// Clients invited into rounds.
     pub invitations: Counter,
+    /// Check-ins turned away because connections of their subject replace each
+    /// other too often.
+    pub contested: Counter,
     /// Epsilon of the subject that has spent most of the privacy budget.
     pub privacy_epsilon: Gauge,
     folded: Counter,
@@ -160,6 +163,7 @@ impl Metrics {
             sent: counter!("fedra_sent_bytes_total", &[label()]),
             downloads: counter!("fedra_model_downloads_total", &[label()]),
             invitations: counter!("fedra_invitations_total", &[label()]),
+            contested: counter!("fedra_contested_check_ins_total", &[label()]),
             privacy_epsilon: gauge!("fedra_privacy_epsilon_spent", &[label()]),
             folded: counter!("fedra_folded_bytes_total", &[label()]),
             fold_seconds: distribution(histogram!("fedra_fold_duration_seconds", &[label()])),

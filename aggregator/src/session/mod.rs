@@ -82,6 +82,18 @@ impl End {
                 Departure::Lost
             }
             _ => Departure::Closed,
+    /// Connections of one subject replace each other too often: the one that is
+    /// there stays for now.
+    fn contested(retry_after: Duration) -> Self {
+        Self::Refused(Refusal {
+            code: RefusalCode::Replaced,
+            message: "connections with this device's token or name replace each other again and \
+                      again; is it in use on two devices?"
+                .to_owned(),
+            retry_after: Some(retry_after),
+        })
+    }
+
         }
     }
 

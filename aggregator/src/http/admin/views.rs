@@ -1,6 +1,7 @@
 //! What operators see, as JSON.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fedra_protocol::{RoundPhase, TaskId};
 use http::StatusCode;
@@ -46,6 +47,9 @@ struct LineJson<'a> {
     #[serde(flatten)]
     current: CurrentJson,
 }
+    /// Check-ins turned away since the start, because connections of their subject
+    /// replace each other too often.
+    contested: u64,
 
 /// The round under way, and its cohort.
 #[derive(Serialize)]
@@ -93,6 +97,7 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
             current: CurrentJson::new(task, &view),
         }
     });
+            contested: task.contested.load(Ordering::Relaxed),
     let status = StatusJson {
         version: env!("CARGO_PKG_VERSION"),
         draining: server.is_draining(),
