@@ -21,6 +21,7 @@ mod platform;
 pub mod round;
 mod server;
 mod session;
+mod set_aside;
 mod signals;
 #[cfg(any(test, fuzzing))]
 mod simulation;

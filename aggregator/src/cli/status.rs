@@ -20,6 +20,14 @@ pub struct Status {
     upload_bytes_in_flight: u64,
     upload_budget_bytes: u64,
     pub tasks: Vec<TaskLine>,
+    set_aside: Vec<SetAside>,
+}
+
+/// A task that could not start.
+#[derive(Deserialize)]
+struct SetAside {
+    id: String,
+    reason: String,
 }
 
 /// A task in a line.
@@ -29,6 +37,7 @@ pub struct TaskLine {
     standing: String,
     phase: String,
     completed: u64,
+    contested: u64,
     round: u64,
     attempt: u32,
     clients: u64,
@@ -37,7 +46,6 @@ pub struct TaskLine {
     left: u64,
 }
 
-    contested: u64,
 /// The server in a line, and its tasks.
 pub fn status(server: &ServerOptions) -> Result<String, Failure> {
     let json = server.operator()?.get("/v1/admin/status")?;
@@ -61,7 +69,7 @@ fn describe(status: &Status) -> String {
     let connections = count(status.connections, "connection");
     let sessions = count(status.sessions, "session");
     let draining = if status.draining { ", about to stop" } else { "" };
-    format!(
+    let mut text = format!(
         "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections}, \
          {sessions}, uploads {flying} of {budget}\n\n{}",
         tasks(&status.tasks)
@@ -138,7 +146,10 @@ mod tests {
              uploads 1.0 MiB of 256.0 MiB\n\n\
              TASK    STANDING  COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT\n\
              digits  running          11   12.1  collecting       40      20         7     1\n\
-             old     stopped           3    3.0  finished          0       0         0     0\n"
+             old     stopped           3    3.0  finished          0       0         0     0\n\n\
+             task digits: 3 check-ins were turned away; two devices may have the same token or \
+             state file\n\n\
+             task lost is set aside: its newest model is damaged\n"
         );
     }
 }

@@ -121,10 +121,10 @@ impl Metrics {
             Self {
                 started: (Instant::now(), SystemTime::now()),
                 connections: Level::new(gauge!("fedra_connections")),
+                max_connections: gauge!("fedra_max_connections"),
                 sessions: Level::new(gauge!("fedra_sessions")),
                 connections_refused: counter!("fedra_connections_refused_total"),
                 upload_bytes: gauge!("fedra_upload_bytes_in_flight"),
-                max_connections: gauge!("fedra_max_connections"),
                 upload_budget: gauge!("fedra_upload_budget_bytes"),
                 tls_failures: counter!("fedra_tls_failures_total"),
                 admin_denied: counter!("fedra_admin_denied_total"),
@@ -176,6 +176,12 @@ impl Metrics {
             left: gauge!("fedra_round_left", &[label()]),
             task: id.clone(),
         })
+    }
+
+    /// Whether a task is set aside, because it could not start.
+    pub fn set_aside(&self, task: &TaskId, is_set_aside: bool) {
+        let gauge = || gauge!("fedra_task_set_aside", "task" => task.to_string());
+        self.registry.with(gauge).set(f64::from(u8::from(is_set_aside)));
     }
 
     /// Counts an attempt that came to nothing.

@@ -15,6 +15,7 @@ use crate::http::tasks::{TaskJson, json};
 use crate::platform::Process;
 use crate::round::Standing;
 use crate::server::Server;
+use crate::set_aside::SetAsideTask;
 use crate::storage::{Decision, RoundRecord};
 use crate::task::{Task, TaskView};
 
@@ -34,6 +35,8 @@ struct StatusJson<'a> {
     upload_bytes_in_flight: u64,
     upload_budget_bytes: u64,
     tasks: Vec<LineJson<'a>>,
+    /// Tasks that could not start.
+    set_aside: Vec<SetAsideTask>,
 }
 
 /// A task in a line.
@@ -44,12 +47,12 @@ struct LineJson<'a> {
     standing: Standing,
     /// Completed rounds.
     completed: u64,
-    #[serde(flatten)]
-    current: CurrentJson,
-}
     /// Check-ins turned away since the start, because connections of their subject
     /// replace each other too often.
     contested: u64,
+    #[serde(flatten)]
+    current: CurrentJson,
+}
 
 /// The round under way, and its cohort.
 #[derive(Serialize)]
@@ -94,10 +97,10 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
             title: &task.config.title,
             standing,
             completed: view.model.round,
+            contested: task.contested.load(Ordering::Relaxed),
             current: CurrentJson::new(task, &view),
         }
     });
-            contested: task.contested.load(Ordering::Relaxed),
     let status = StatusJson {
         version: env!("CARGO_PKG_VERSION"),
         draining: server.is_draining(),
@@ -108,6 +111,7 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
         upload_bytes_in_flight: server.budget_used(),
         upload_budget_bytes: server.config.upload_budget,
         tasks: lines.collect(),
+        set_aside: server.set_aside.list(),
     };
     Ok(json_response(StatusCode::OK, &status))
 }
