@@ -92,7 +92,18 @@ fn the_dashboard_asks_only_for_what_there_is() {
 fn progress(clients: usize, cohort: usize, reported: usize, left: usize) -> Progress {
     let round = fedra_protocol::RoundId { round: 3, attempt: 0 };
     let phase = RoundPhase::Collecting;
-    Progress { round, phase, clients, cohort, reported, left, weight: 0, deadline: None }
+    Progress {
+        round,
+        phase,
+        clients,
+        cohort,
+        reported,
+        left,
+        available: clients,
+        left_out: 0,
+        weight: 0,
+        deadline: None,
+    }
 }
 
 /// Everything that can be counted, once.
