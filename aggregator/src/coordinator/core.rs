@@ -4,6 +4,7 @@
 //! come out as [`Act`]s. Sessions hear of their orders through channels that
 //! never block. A simulation drives it with a clock of its own.
 
+mod contested;
 mod operating;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,6 +19,8 @@ use fedra_protocol::{
 };
 use rand::{Rng, RngExt};
 use tokio::sync::{oneshot, watch};
+
+use contested::Contested;
 
 use super::archive::Archive;
 use super::members::{Change, Members};
@@ -60,6 +63,7 @@ pub(crate) struct Core {
     rounds: Option<Rounds>,
     members: Members,
     archive: Archive,
+    contested: Contested,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
@@ -107,6 +111,7 @@ impl Core {
             rounds: Some(rounds),
             members: Members::default(),
             archive: Archive::default(),
+            contested: Contested::default(),
             ledger,
             model,
             round_privacy: None,
@@ -233,6 +238,9 @@ impl Step<'_> {
     fn take(&mut self, command: Command) {
         match command {
             Command::Join(join) => {
+                if self.turn_away(&join) {
+                    return;
+                }
                 let change = self.core.members.join(join);
                 self.follow(change);
             }
@@ -346,7 +354,10 @@ impl Step<'_> {
                 let task = &self.core.task.config.id;
                 tracing::error!(%task, %round, %error, "the round's model was not stored");
                 self.core.task.traffic.give_back(self.core.traffic);
-                self.step(Event::NotStored(round));
+                self.step(match error {
+                    FoldingError::NotFinite(_) => Event::NotFinite(round),
+                    _ => Event::NotStored(round),
+                });
             }
         }
     }

@@ -240,6 +240,12 @@ impl Members {
         self.clients.get(&client)?.subject
     }
 
+    /// Whether a client of this subject has a connection.
+    pub(super) fn is_connected(&self, subject: &SubjectId) -> bool {
+        let client = self.of_subject(subject).and_then(|client| self.clients.get(&client));
+        client.is_some_and(|member| member.link.is_some())
+    }
+
     pub(super) fn of_subject(&self, subject: &SubjectId) -> Option<ClientId> {
         self.live.get(subject).copied()
     }

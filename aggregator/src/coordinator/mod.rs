@@ -150,7 +150,8 @@ pub(crate) enum Order {
     Asked { round: RoundId, request: Arc<Request>, deadline: Time },
     /// What the client sent for a round is left out of it.
     Struck(RoundId, UpdateFault),
-    /// Go, and come back after a while: there are enough others.
+    /// Go, and come back after a while: there are enough others, or another
+    /// connection of the same subject stays.
     Away(Duration),
 }
 

@@ -118,6 +118,7 @@ fn filled() -> (Metrics, TaskMetrics) {
     metrics.session_ended(SessionEnd::GoingAway);
     metrics.denied("expired");
     metrics.admin_action(AdminAction::Operate(Operation::Pause));
+    metrics.set_aside(&TaskId::new("damaged").expect("valid"), true);
     metrics.abandoned(&task, AbandonReason::TooFewReports);
     metrics.update(&task, UpdateVerdict::Accepted);
     metrics.update(&task, UpdateVerdict::Discarded(UpdateFault::RoundOver));
@@ -157,6 +158,7 @@ fn what_is_counted_is_shown() {
         "fedra_task_standing{task=\"tiny\",standing=\"paused\"} 1",
         "fedra_task_standing{task=\"tiny\",standing=\"running\"} 0",
         "fedra_model_accuracy{task=\"tiny\"} 0.75",
+        "fedra_task_set_aside{task=\"damaged\"} 1",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
     }

@@ -100,7 +100,12 @@ impl Buffering {
                 self.storing = None;
                 context.effects.push(Effect::Complete(round));
             }
-            Event::NotStored(round) if self.is_storing(round) => self.renumber(round, context),
+            Event::NotStored(round) if self.is_storing(round) => {
+                self.renumber(round, AbandonReason::NotStored, context);
+            }
+            Event::NotFinite(round) if self.is_storing(round) => {
+                self.renumber(round, AbandonReason::NotFinite, context);
+            }
             Event::Lost(client) => {
                 let grace = context.grace();
                 self.crew.relink(client, |link| link.lost(grace));
@@ -145,9 +150,9 @@ impl Buffering {
     }
 
     /// The round before was not stored: this one takes its number.
-    fn renumber(&mut self, failed: RoundId, context: &mut Context<'_>) {
+    fn renumber(&mut self, failed: RoundId, reason: AbandonReason, context: &mut Context<'_>) {
         self.storing = None;
-        context.effects.push(Effect::Abandon(failed, AbandonReason::NotStored));
+        context.effects.push(Effect::Abandon(failed, reason));
         let (from, to) = (self.round, next_attempt(failed));
         self.round = to;
         context.effects.push(Effect::Renumber { from, to });

@@ -18,6 +18,8 @@ pub enum AbandonReason {
     NotPrepared,
     /// The new model could not be made or stored.
     NotStored,
+    /// The new model would have had a value that is not finite.
+    NotFinite,
     /// The operator stopped the task.
     Stopped,
     /// The operator went back to an earlier model.
@@ -26,11 +28,12 @@ pub enum AbandonReason {
 
 impl AbandonReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TooFewReports,
         Self::TooFewSurvivors,
         Self::NotPrepared,
         Self::NotStored,
+        Self::NotFinite,
         Self::Stopped,
         Self::RolledBack,
     ];
@@ -48,6 +51,7 @@ impl AbandonReason {
             Self::TooFewSurvivors => "too_few_survivors",
             Self::NotPrepared => "not_prepared",
             Self::NotStored => "not_stored",
+            Self::NotFinite => "not_finite",
             Self::Stopped => "stopped",
             Self::RolledBack => "rolled_back",
         }

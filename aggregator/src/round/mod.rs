@@ -130,6 +130,9 @@ pub enum Event {
     Stored(RoundId),
     /// The new model of a round could not be made or stored.
     NotStored(RoundId),
+    /// The new model of a round would have a value that is not finite: it was not
+    /// stored.
+    NotFinite(RoundId),
     /// The operator has spoken, and it is durable.
     Operated(Operation),
     /// The operator went back to an earlier model, and it is durable: as the
@@ -179,7 +182,7 @@ pub enum Effect {
     /// The round goes on or ends without this client.
     Dismiss(ClientId, RoundId),
     /// Make the new model of the round, store it, and send
-    /// [`Event::Stored`] or [`Event::NotStored`].
+    /// [`Event::Stored`], [`Event::NotStored`] or [`Event::NotFinite`].
     Finalize(RoundId, Tally),
     /// The round's model is durable: announce it.
     Complete(RoundId),

@@ -167,6 +167,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Some(task) = server.task(id) else {
+        if server.set_aside.reason(id).is_some() {
+            return Err(End::set_aside());
+        }
         let message = format!("there is no task {id} on this server");
         return Err(End::refuse(RefusalCode::UnknownTask, message));
     };
@@ -202,12 +205,14 @@ async fn join(
     let link = Link { connection, order, cut: cut.clone() };
     let command = Command::Join(Join { subject, availability, link, answer });
     task.commands.send(command).await.map_err(|_| End::GoingAway)?;
-    let Joined { client, seat } = tokio::select! {
-        // A seat that is already given must be given back.
-        biased;
-        joined = joined => joined.map_err(|_| End::GoingAway)?,
-        // Yet another connection has come for the same place.
-        () = cut.cancelled() => return Err(End::replaced()),
+    let Ok(Joined { client, seat }) = joined.await else {
+        return Err(match &*orders.borrow() {
+            // The earlier connection stays.
+            Order::Away(wait) => End::contested(*wait),
+            // Yet another connection has come for the same place.
+            _ if cut.is_cancelled() => End::replaced(),
+            _ => End::GoingAway,
+        });
     };
     tracing::debug!(client = client.0, "checked in");
     let participant = Participant { client, has_subject: subject.is_some() };

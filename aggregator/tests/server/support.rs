@@ -194,6 +194,13 @@ impl TestClient {
         Self { stream, invitations: VecDeque::new() }
     }
 
+    /// Connects, unless the server has no room.
+    pub async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let url = format!("ws://{address}/v1/connect");
+        let (stream, _) = soon(connect_async(url)).await.ok()?;
+        Some(Self { stream, invitations: VecDeque::new() })
+    }
+
     pub async fn send(&mut self, message: ClientMessage) {
         self.send_raw(Message::Binary(message.encode())).await;
     }

@@ -238,13 +238,18 @@ fn a_buffer_that_is_full_waits_for_the_one_before() {
 
 #[test]
 fn a_buffer_that_was_not_stored_gives_its_number_to_the_next() {
+    not_stored(Event::NotStored(R1), AbandonReason::NotStored);
+    not_stored(Event::NotFinite(R1), AbandonReason::NotFinite);
+}
+
+fn not_stored(event: Event, reason: AbandonReason) {
     let mut script = storing(BUFFERED);
     assert_eq!(script.report(4, R1), [accepted(4, R1, 1)]);
-    let effects = script.step(Event::NotStored(R1));
+    let effects = script.step(event);
     let again = round(1, 1);
     assert_eq!(
         effects[..2],
-        [Effect::Abandon(R1, AbandonReason::NotStored), Effect::Renumber { from: R2, to: again }]
+        [Effect::Abandon(R1, reason), Effect::Renumber { from: R2, to: again }]
     );
     // All may train again from the same model: what they did is lost.
     assert_eq!(invited(&effects), [1, 2, 3, 4]);

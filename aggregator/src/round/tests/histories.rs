@@ -26,6 +26,7 @@ enum Move {
     FailToPrepare,
     Store,
     FailToStore,
+    Overflow,
     Wait(u64),
     Operate(Operation),
     RollBack,
@@ -55,6 +56,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::FailToPrepare),
         8 => Just(Move::Store),
         2 => Just(Move::FailToStore),
+        1 => Just(Move::Overflow),
         8 => (0_u64..4_000).prop_map(Move::Wait),
         2 => (0_u64..70_000).prop_map(Move::Wait),
         2 => operation.prop_map(Move::Operate),
@@ -219,6 +221,7 @@ impl World {
             Move::FailToPrepare => Event::NotPrepared(self.open?, self.preparing.take()?),
             Move::Store => self.store(),
             Move::FailToStore => Event::NotStored(self.jobs.pop_front()?),
+            Move::Overflow => Event::NotFinite(self.jobs.pop_front()?),
             Move::Wait(_) => Event::TimePassed,
             Move::Operate(operation) => {
                 self.standing = self.standing.after(operation);
@@ -526,6 +529,7 @@ impl World {
             AbandonReason::TooFewSurvivors => was_open && self.stage > Stage::Keys,
             AbandonReason::NotPrepared => was_open && matches!(event, Event::NotPrepared(..)),
             AbandonReason::NotStored => !was_open && event == Event::NotStored(round),
+            AbandonReason::NotFinite => !was_open && event == Event::NotFinite(round),
             AbandonReason::Stopped => was_open && event == Event::Operated(Operation::Stop),
             AbandonReason::RolledBack => matches!(event, Event::Restored(_)),
         };

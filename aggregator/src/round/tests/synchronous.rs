@@ -131,13 +131,17 @@ fn an_abandoned_attempt_waits_for_the_window() {
 
 #[test]
 fn a_model_that_was_not_stored_is_made_again() {
-    let mut script = Script::new(PLAN);
-    script.join(4);
-    (1..=3).for_each(|id| drop(script.report(id, R1)));
-    assert_eq!(script.step(Event::Stored(round(9, 0))), []);
-    let effects = script.step(Event::NotStored(R1));
-    assert_eq!(effects, [Effect::Abandon(R1, AbandonReason::NotStored)]);
-    assert_eq!(script.rounds.progress().round, round(1, 1));
+    for (event, reason) in [
+        (Event::NotStored(R1), AbandonReason::NotStored),
+        (Event::NotFinite(R1), AbandonReason::NotFinite),
+    ] {
+        let mut script = Script::new(PLAN);
+        script.join(4);
+        (1..=3).for_each(|id| drop(script.report(id, R1)));
+        assert_eq!(script.step(Event::Stored(round(9, 0))), []);
+        assert_eq!(script.step(event), [Effect::Abandon(R1, reason)]);
+        assert_eq!(script.rounds.progress().round, round(1, 1));
+    }
 }
 
 #[test]
