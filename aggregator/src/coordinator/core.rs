@@ -5,6 +5,7 @@
 //! never block. A simulation drives it with a clock of its own.
 
 mod operating;
+mod outcomes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -13,20 +14,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_protocol::{
-    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault,
-    UpdateVerdict,
+    Availability, Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, SubjectId,
+    UpdateFault, UpdateVerdict,
 };
 use rand::{Rng, RngExt};
 use tokio::sync::{oneshot, watch};
 
+use super::health::{Assessment, Attempts};
+use super::invitations::Invitations;
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
 use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RoundFigures};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::round::{
-    AbandonReason, Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing,
-    Tally, Time,
+    Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing, Tally, Time,
 };
 use crate::storage::{Debit, Quality, RoundRecord};
 use crate::task::{HISTORY, Spent, Task, TaskView, model_ref};
@@ -58,6 +60,10 @@ pub(crate) struct Core {
     /// Always there, but for the moment in which a step consumes it.
     rounds: Option<Rounds>,
     members: Members,
+    invitations: Invitations,
+    attempts: Attempts,
+    /// As it was published last.
+    assessment: Option<Assessment>,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
@@ -98,12 +104,16 @@ impl Core {
     ) -> Self {
         let TaskView { model, evaluation, privacy, history, progress, .. } =
             (**view.borrow()).clone();
-        Self {
+        let invitations = Invitations::new(task.config.plan.reconnect_grace);
+        let mut core = Self {
             task,
             metrics,
             view,
             rounds: Some(rounds),
             members: Members::default(),
+            invitations,
+            attempts: Attempts::default(),
+            assessment: None,
             ledger,
             model,
             round_privacy: None,
@@ -121,7 +131,9 @@ impl Core {
             is_draining: false,
             drained: None,
             acts: Vec::new(),
-        }
+        };
+        core.publish(now);
+        core
     }
 
     /// When [`Core::take`] is to be called though nobody has anything to say.
@@ -180,18 +192,20 @@ impl Core {
         }
     }
 
-    /// Publishes a change of phase, model or evaluation at once, and a change of
+    /// Publishes a change of phase, health, model or evaluation at once, and a change of
     /// counts after a short while together with what else has changed by then.
     fn publish(&mut self, now: Time) {
         let progress = self.rounds().progress();
+        let assessment = self.assess(&progress, now);
         let old = self.view.borrow().clone();
         let same_stage = (progress.round, progress.phase)
             == (old.progress.round, old.progress.phase)
             && self.model == old.model
             && self.spent == old.privacy
+            && self.assessment.is_some_and(|known| known.is_like(&assessment))
             && Arc::ptr_eq(&self.history, &old.history);
         if same_stage {
-            if progress == old.progress {
+            if progress == old.progress && self.assessment == Some(assessment) {
                 self.publish_at = None;
                 return;
             }
@@ -201,9 +215,13 @@ impl Core {
             }
         }
         self.publish_at = None;
+        self.assessment = Some(assessment);
+        let health = self.attempts.health(assessment);
         self.task.metrics.progress(&progress);
+        self.task.metrics.failing_attempts(health.attempts);
         self.view.send_replace(Arc::new(TaskView {
             progress,
+            health,
             model: self.model.clone(),
             evaluation: self.evaluation,
             privacy: self.spent,
@@ -241,11 +259,21 @@ impl Step<'_> {
                 }
             }
             Command::Availability(client, availability) => {
+                if availability == Availability::Paused {
+                    self.core.invitations.pause(client);
+                }
                 self.step(Event::AvailabilityChanged(client, availability));
             }
-            Command::Decline(client, round) => self.step(Event::Declined(client, round)),
-            Command::Refuse(client, round) => self.step(Event::Refused(client, round)),
+            Command::Decline(client, round, cause) => {
+                self.declined(client, round, cause);
+                self.step(Event::Declined(client, round));
+            }
+            Command::Refuse(client, round, fault) => {
+                self.rejected(client, round, fault);
+                self.step(Event::Refused(client, round));
+            }
             Command::Strike(client, round, fault) => {
+                self.rejected(client, round, fault);
                 self.step(Event::Refused(client, round));
                 self.core.members.notify(client, Order::Struck(round, fault));
             }
@@ -284,12 +312,19 @@ impl Step<'_> {
         match change {
             Change::Joined(client) => self.joined(client, Event::Joined(client)),
             Change::Returned(client) => self.joined(client, Event::Returned(client)),
-            Change::Lost(client) => self.step(Event::Lost(client)),
-            Change::Left(client) => self.step(Event::Left(client)),
+            Change::Lost(client) => {
+                self.core.invitations.lose(client, self.now);
+                self.step(Event::Lost(client));
+            }
+            Change::Left(client) => {
+                self.gone(client);
+                self.step(Event::Left(client));
+            }
         }
     }
 
     fn joined(&mut self, client: ClientId, event: Event) {
+        self.core.invitations.find_again(client);
         self.step(event);
         let spent = |subject| self.core.ledger.as_ref().is_some_and(|l| l.is_spent(&subject));
         if self.core.members.subject(client).is_some_and(spent) {
@@ -315,6 +350,7 @@ impl Step<'_> {
         let task = &self.core.task.config.id;
         tracing::info!(%task, %round, ?stage, deadline_ms, "round advanced");
         for (client, request) in prepared.requests.requests {
+            self.core.invitations.ask(client, round, Some(deadline));
             let order = Order::Asked { round, request: Arc::new(request), deadline };
             self.core.members.notify(client, order);
         }
@@ -382,24 +418,35 @@ impl Step<'_> {
             Effect::Invite(client, round, deadline) => {
                 let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
                 let invitation = Invitation { round, model, deadline, privacy };
-                self.core.task.metrics.invitations.increment(1);
+                self.invited(client, round, deadline);
                 self.core.members.notify(client, Order::Invited(invitation));
             }
             Effect::Advance(round, stage) => {
+                self.next_stage(round);
                 let subjects = self.asked();
                 self.fold(Job::Advance(round, stage, subjects));
             }
-            Effect::Dismiss(client, _) => self.core.members.notify(client, Order::Rest),
+            Effect::Dismiss(client, round) => {
+                self.dismissed(client, round);
+                self.core.members.notify(client, Order::Rest);
+            }
             Effect::SendAway(client, retry_after) => {
+                self.core.invitations.leave(client);
                 self.core.members.dismiss(client, Order::Away(retry_after));
             }
-            Effect::Answer { round, verdict, staleness, .. } => {
+            Effect::Answer { client, round, verdict, staleness } => {
+                self.judged(client, round, verdict);
                 if let Some(report) = report.take() {
                     self.answer(round, report, verdict, staleness);
                 }
             }
             Effect::Finalize(round, tally) => self.finalize(round, tally),
-            Effect::Renumber { from, to } => self.fold(Job::Renumber { from, to }),
+            Effect::Renumber { from, to } => {
+                if from.round == to.round {
+                    self.renew(from);
+                }
+                self.fold(Job::Renumber { from, to });
+            }
             Effect::Complete(round) => self.complete(round),
             Effect::Abandon(round, reason) => self.abandon(round, reason),
         }
@@ -421,6 +468,8 @@ impl Step<'_> {
         let task = &self.core.task.config.id;
         tracing::info!(%task, %round, cohort, deadline_ms, "round opened");
         self.core.opened = self.now;
+        let members = self.core.rounds().members();
+        self.core.attempts.open(members);
         let spent = self.core.spent;
         self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
             clipping_norm,
@@ -456,6 +505,7 @@ impl Step<'_> {
     }
 
     fn finalize(&mut self, round: RoundId, tally: Tally) {
+        self.core.attempts.close(round);
         let Tally { cohort, reported, weight } = tally;
         self.core.traffic = self.core.task.traffic.take();
         let figures = RoundFigures {
@@ -474,6 +524,7 @@ impl Step<'_> {
     fn complete(&mut self, round: RoundId) {
         let Some(model) = self.core.ready.take() else { return };
         let record = &model.record;
+        let failed = self.core.attempts.complete(round);
         tracing::info!(
             task = %self.core.task.config.id,
             %round,
@@ -484,6 +535,7 @@ impl Step<'_> {
             bytes_up = record.bytes_up,
             bytes_down = record.bytes_down,
             model = %record.sha256,
+            failed,
             "round completed"
         );
         let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
@@ -507,12 +559,6 @@ impl Step<'_> {
         while history.len() > HISTORY {
             history.pop_front();
         }
-    }
-
-    fn abandon(&mut self, round: RoundId, reason: AbandonReason) {
-        let task = &self.core.task.config.id;
-        tracing::warn!(%task, %round, reason = reason.as_str(), "round abandoned");
-        self.core.metrics.abandoned(&self.core.task.metrics, reason);
     }
 
     fn evaluated(&mut self, round: u64, quality: Quality) {

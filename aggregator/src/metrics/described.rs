@@ -37,6 +37,8 @@ pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Gauge, "fedra_round_left", "Invited clients that are lost to the round under way"),
     (Counter, "fedra_rounds_total", "Attempts at a round by outcome"),
     (Counter, "fedra_invitations_total", "Clients invited into rounds"),
+    (Counter, "fedra_invitations_failed_total", "Invitations that came to nothing by cause"),
+    (Gauge, "fedra_failing_attempts", "Attempts in a row that came to nothing"),
     (Histogram, "fedra_round_duration_seconds", "From the invitation to the durable model"),
     (Histogram, "fedra_round_phase_duration_seconds", "Time that rounds spent in a phase"),
     (Gauge, "fedra_round_completed_timestamp_seconds", "When the last round was completed"),

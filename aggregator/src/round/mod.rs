@@ -289,6 +289,12 @@ impl Rounds {
         self.phase.members()
     }
 
+    /// Number of clients that may be invited now.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.pool.available().count()
+    }
+
     /// How far the round is.
     #[must_use]
     pub fn progress(&self) -> Progress {

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod command_line;
 mod evaluated;
+mod health;
 mod hostile;
 mod hostile_load;
 mod ledger;

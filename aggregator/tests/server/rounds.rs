@@ -154,7 +154,7 @@ async fn over_selection_discards_the_late() {
 }
 
 #[tokio::test]
-async fn after_its_last_round_a_task_is_closed() {
+async fn a_finished_task_still_takes_check_ins_and_shows_its_model() {
     let server = TestServer::start_rounds("cohort_size = 1", 1).await;
     let mut client = server.joined().await;
     client.take_part(&[1.0; 3], 1).await;
@@ -162,19 +162,9 @@ async fn after_its_last_round_a_task_is_closed() {
     assert_eq!((status.model.round, status.rounds_total), (1, Some(1)));
     client.pong(1).await;
     let mut other = server.client().await;
-    other.hello().await;
-    let task = fedra_protocol::TaskId::new("tiny").expect("valid");
-    other
-        .send(ClientMessage::CheckIn {
-            task,
-            availability: Availability::Available,
-            subject: None,
-            token: None,
-        })
-        .await;
-    let (refusal, close) = other.refusal().await;
-    assert_eq!(refusal.code, fedra_protocol::RefusalCode::TaskClosed);
-    assert_eq!(u16::from(close.code), 4006);
+    let checked_in = other.check_in("tiny").await;
+    assert_eq!(checked_in.status.phase, RoundPhase::Finished);
+    assert_eq!(checked_in.status.model, status.model);
     assert_eq!(server.task().await["state"], "finished");
     server.stop().await;
 }

@@ -10,6 +10,7 @@ use warp::reply::Response;
 use super::actions::{self, Stored};
 use super::error::AdminError;
 use super::json_response;
+use crate::http::health::HealthJson;
 use crate::http::tasks::{TaskJson, json};
 use crate::platform::Process;
 use crate::round::Standing;
@@ -41,6 +42,7 @@ struct LineJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     standing: Standing,
+    health: HealthJson,
     /// Completed rounds.
     completed: u64,
     #[serde(flatten)]
@@ -89,6 +91,7 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
             id: &task.config.id,
             title: &task.config.title,
             standing,
+            health: HealthJson::new(task, &view),
             completed: view.model.round,
             current: CurrentJson::new(task, &view),
         }
