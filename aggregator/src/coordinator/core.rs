@@ -6,6 +6,7 @@
 
 mod contested;
 mod operating;
+mod outcomes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -23,14 +24,15 @@ use tokio::sync::{oneshot, watch};
 use contested::Contested;
 
 use super::archive::Archive;
+use super::failure::InvitationFailure;
+use super::health::{Assessment, Attempts};
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
 use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RoundFigures};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::round::{
-    AbandonReason, Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing,
-    Tally, Time,
+    Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing, Tally, Time,
 };
 use crate::storage::{Debit, Quality, RoundRecord};
 use crate::task::{HISTORY, Spent, Task, TaskView, model_ref};
@@ -64,6 +66,9 @@ pub(crate) struct Core {
     members: Members,
     archive: Archive,
     contested: Contested,
+    attempts: Attempts,
+    /// As it was published last.
+    assessment: Option<Assessment>,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
@@ -104,7 +109,7 @@ impl Core {
     ) -> Self {
         let TaskView { model, evaluation, privacy, history, progress, .. } =
             (**view.borrow()).clone();
-        Self {
+        let mut core = Self {
             task,
             metrics,
             view,
@@ -112,6 +117,8 @@ impl Core {
             members: Members::default(),
             archive: Archive::default(),
             contested: Contested::default(),
+            attempts: Attempts::default(),
+            assessment: None,
             ledger,
             model,
             round_privacy: None,
@@ -129,7 +136,9 @@ impl Core {
             is_draining: false,
             drained: None,
             acts: Vec::new(),
-        }
+        };
+        core.publish(now);
+        core
     }
 
     /// When [`Core::take`] is to be called though nobody has anything to say.
@@ -145,7 +154,7 @@ impl Core {
         now: Time,
         rng: &mut dyn Rng,
     ) -> Vec<Act> {
-        let mut step = Step { core: self, now, rng, leaving: None };
+        let mut step = Step { core: self, now, rng, leaving: None, detail: None };
         match command {
             Some(command) => step.take(command),
             None => step.step(Event::TimePassed),
@@ -188,18 +197,20 @@ impl Core {
         }
     }
 
-    /// Publishes a change of phase, model or evaluation at once, and a change of
+    /// Publishes a change of phase, health, model or evaluation at once, and a change of
     /// counts after a short while together with what else has changed by then.
     fn publish(&mut self, now: Time) {
         let progress = self.rounds().progress();
+        let assessment = self.assess(&progress, now);
         let old = self.view.borrow().clone();
         let same_stage = (progress.round, progress.phase)
             == (old.progress.round, old.progress.phase)
             && self.model == old.model
             && self.spent == old.privacy
+            && self.assessment.is_some_and(|known| known.is_like(&assessment))
             && Arc::ptr_eq(&self.history, &old.history);
         if same_stage {
-            if progress == old.progress {
+            if progress == old.progress && self.assessment == Some(assessment) {
                 self.publish_at = None;
                 return;
             }
@@ -209,9 +220,13 @@ impl Core {
             }
         }
         self.publish_at = None;
+        self.assessment = Some(assessment);
+        let health = self.attempts.health(assessment);
         self.task.metrics.progress(&progress);
+        self.task.metrics.failing_attempts(health.attempts);
         self.view.send_replace(Arc::new(TaskView {
             progress,
+            health,
             model: self.model.clone(),
             evaluation: self.evaluation,
             privacy: self.spent,
@@ -232,6 +247,8 @@ struct Step<'a> {
     rng: &'a mut dyn Rng,
     /// The subject of a client that is being forgotten.
     leaving: Option<SubjectId>,
+    /// What the command says of a failure that the rounds may find in it.
+    detail: Option<InvitationFailure>,
 }
 
 impl Step<'_> {
@@ -256,9 +273,16 @@ impl Step<'_> {
             Command::Availability(client, availability) => {
                 self.step(Event::AvailabilityChanged(client, availability));
             }
-            Command::Decline(client, round) => self.step(Event::Declined(client, round)),
-            Command::Refuse(client, round) => self.step(Event::Refused(client, round)),
+            Command::Decline(client, round, cause) => {
+                self.detail = Some(InvitationFailure::Declined(cause));
+                self.step(Event::Declined(client, round));
+            }
+            Command::Refuse(client, round, fault) => {
+                self.detail = Some(InvitationFailure::Rejected(fault));
+                self.step(Event::Refused(client, round));
+            }
             Command::Strike(client, round, fault) => {
+                self.detail = Some(InvitationFailure::Rejected(fault));
                 self.step(Event::Refused(client, round));
                 self.core.members.notify(client, Order::Struck(round, fault));
             }
@@ -425,17 +449,26 @@ impl Step<'_> {
                 let subjects = self.asked();
                 self.fold(Job::Advance(round, stage, subjects));
             }
+            Effect::Failed(client, cause) => self.failed(client, cause),
             Effect::Dismiss(client, _) => self.core.members.notify(client, Order::Rest),
             Effect::SendAway(client, retry_after) => {
                 self.core.members.dismiss(client, Order::Away(retry_after));
             }
             Effect::Answer { round, verdict, staleness, .. } => {
+                if let UpdateVerdict::Rejected(fault) = verdict {
+                    self.detail = Some(InvitationFailure::Rejected(fault));
+                }
                 if let Some(report) = report.take() {
                     self.answer(round, report, verdict, staleness);
                 }
             }
             Effect::Finalize(round, tally) => self.finalize(round, tally),
-            Effect::Renumber { from, to } => self.fold(Job::Renumber { from, to }),
+            Effect::Renumber { from, to } => {
+                if from.round == to.round {
+                    self.renew(from);
+                }
+                self.fold(Job::Renumber { from, to });
+            }
             Effect::Complete(round) => self.complete(round),
             Effect::Abandon(round, reason) => self.abandon(round, reason),
         }
@@ -445,6 +478,7 @@ impl Step<'_> {
         let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
         let invitation = Invitation { round, model, deadline, max_staleness, privacy };
         self.core.task.metrics.invitations.increment(1);
+        self.core.attempts.invite(client);
         self.core.members.notify(client, Order::Invited(invitation));
     }
 
@@ -473,6 +507,8 @@ impl Step<'_> {
         let task = &self.core.task.config.id;
         tracing::info!(%task, %round, cohort, deadline_ms, "round opened");
         self.core.opened = self.now;
+        let members = self.core.rounds().members();
+        self.core.attempts.open(members);
         let spent = self.core.spent;
         self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
             clipping_norm,
@@ -508,6 +544,7 @@ impl Step<'_> {
     }
 
     fn finalize(&mut self, round: RoundId, tally: Tally) {
+        self.core.attempts.close(round);
         let Tally { cohort, reported, weight } = tally;
         self.core.traffic = self.core.task.traffic.take();
         let figures = RoundFigures {
@@ -526,6 +563,7 @@ impl Step<'_> {
     fn complete(&mut self, round: RoundId) {
         let Some(model) = self.core.ready.take() else { return };
         let record = &model.record;
+        let failed = self.core.attempts.complete(round);
         tracing::info!(
             task = %self.core.task.config.id,
             %round,
@@ -536,6 +574,7 @@ impl Step<'_> {
             bytes_up = record.bytes_up,
             bytes_down = record.bytes_down,
             model = %record.sha256,
+            failed,
             "round completed"
         );
         let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
@@ -559,12 +598,6 @@ impl Step<'_> {
         while history.len() > HISTORY {
             history.pop_front();
         }
-    }
-
-    fn abandon(&mut self, round: RoundId, reason: AbandonReason) {
-        let task = &self.core.task.config.id;
-        tracing::warn!(%task, %round, reason = reason.as_str(), "round abandoned");
-        self.core.metrics.abandoned(&self.core.task.metrics, reason);
     }
 
     fn evaluated(&mut self, round: u64, quality: Quality) {

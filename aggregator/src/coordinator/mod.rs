@@ -8,6 +8,8 @@
 
 mod archive;
 mod core;
+mod failure;
+mod health;
 mod members;
 
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fedra_protocol::{
-    Availability, ModelRef, RoundId, RoundPrivacy, StandbyCause, SubjectId, UpdateFault,
-    UpdateVerdict,
+    Availability, DeclineCause, ModelRef, RoundId, RoundPrivacy, StandbyCause, SubjectId,
+    UpdateFault, UpdateVerdict,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -36,6 +38,8 @@ use crate::storage::{Debit, Quality, StoreError};
 use crate::task::Task;
 
 pub(crate) use self::core::{Act, Core, misplaced};
+pub use self::failure::{FailureCause, InvitationFailure};
+pub(crate) use self::health::{Health, HealthState};
 
 /// What a session, a folding thread, the evaluator or an operator has to say.
 pub(crate) enum Command {
@@ -45,10 +49,10 @@ pub(crate) enum Command {
     Leave(Leave),
     /// A client paused or resumed.
     Availability(ClientId, Availability),
-    /// A client gives a round up.
-    Decline(ClientId, RoundId),
+    /// A client gives a round up, with the cause if it may be known.
+    Decline(ClientId, RoundId, Option<DeclineCause>),
     /// What a client sent did not pass the checks.
-    Refuse(ClientId, RoundId),
+    Refuse(ClientId, RoundId, UpdateFault),
     /// What a client sent did, but turned out to be worthless.
     Strike(ClientId, RoundId, UpdateFault),
     /// What a client sent did.

@@ -79,6 +79,9 @@ impl Context<'_> {
 
     /// Notes how an invitation ended.
     pub(super) fn note(&mut self, client: ClientId, ending: Ending) {
+        if let Ending::Failed(cause) = ending {
+            self.effects.push(Effect::Failed(client, cause));
+        }
         let exclusion = self.pool.note(client, ending, self.now);
         if let Some((cause, until)) = exclusion.filter(|_| self.leaving != Some(client)) {
             self.effects.push(Effect::StandBy(client, cause, until));

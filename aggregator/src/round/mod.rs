@@ -154,6 +154,8 @@ pub enum Effect {
     /// The same for a client on trial. The round does not wait for it: its update may
     /// come until the deadline, whatever rounds there are by then.
     InviteOnTrial(ClientId, RoundId, Time),
+    /// The client's invitation has come to nothing.
+    Failed(ClientId, StandbyCause),
     /// Tell the client that it is left out until this time, and how its last
     /// invitation came to nothing.
     StandBy(ClientId, StandbyCause, Time),

@@ -59,14 +59,14 @@ impl Script {
         Self { rounds, now: Time::default(), rng: StdRng::seed_from_u64(7) }
     }
 
-    /// The effects of an event, but for what is to be remembered.
+    /// What is done about an event, without what is noted.
     fn step(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects = self.step_with_records(event);
-        effects.retain(|effect| !matches!(effect, Effect::Remember(..)));
+        let mut effects = self.step_with_notes(event);
+        effects.retain(|effect| !matches!(effect, Effect::Remember(..) | Effect::Failed(..)));
         effects
     }
 
-    fn step_with_records(&mut self, event: Event) -> Vec<Effect> {
+    fn step_with_notes(&mut self, event: Event) -> Vec<Effect> {
         let (rounds, effects) = self.rounds.clone().step(event, self.now, &mut self.rng);
         self.rounds = rounds;
         effects

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
-    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal,
-    RefusalCode, RoundAssignment, RoundId, ServerMessage, Standby, StandbyCause, UnmaskingRequest,
-    UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
+    Availability, ClientMessage, DeclineCause, KeyDirectory, LocalTraining, MaskedInputRequest,
+    Refusal, RefusalCode, RoundAssignment, RoundId, ServerMessage, Standby, StandbyCause,
+    UnmaskingRequest, UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -194,7 +194,9 @@ impl Conversation {
             ClientMessage::SetAvailability(availability) => {
                 self.set_availability(availability, out);
             }
-            ClientMessage::Decline { round, reason, .. } => self.decline(round, &reason, out),
+            ClientMessage::Decline { round, reason, cause } => {
+                self.decline(round, &reason, cause, out);
+            }
             ClientMessage::AdvertiseKeys { round, keys } => {
                 self.answer(round, Stage::Keys, Contribution::Keys(keys), out);
             }
@@ -297,7 +299,7 @@ impl Conversation {
             Some((known, Part::Working(_))) if *known == round && repeated && fresh => {}
             // It has left after its last answer: nobody need wait for the next.
             Some((known, Part::Left)) if *known == round && !repeated => {
-                out.push(Output::Tell(Command::Decline(self.client, round)));
+                out.push(Output::Tell(Command::Decline(self.client, round, None)));
                 return;
             }
             _ => return,
@@ -332,13 +334,24 @@ impl Conversation {
         out.push(Output::Tell(Command::Availability(self.client, availability)));
     }
 
-    fn decline(&mut self, round: RoundId, reason: &str, out: &mut Vec<Output>) {
+    /// Under a privacy policy a client says nothing about its data: what another
+    /// program says all the same is dropped.
+    fn decline(
+        &mut self,
+        round: RoundId,
+        reason: &str,
+        cause: Option<DeclineCause>,
+        out: &mut Vec<Output>,
+    ) {
         let known = self.seat.part.as_ref().is_some_and(|(known, _)| *known == round);
         if !known || !self.leave_round() {
             return;
         }
-        tracing::debug!(%round, reason, "declined");
-        out.push(Output::Tell(Command::Decline(self.client, round)));
+        let is_private = self.task.config.policy().is_some();
+        let cause = cause.filter(|cause| !is_private || *cause == DeclineCause::NotNow);
+        let reason = (!is_private).then_some(reason);
+        tracing::debug!(%round, reason, ?cause, "declined");
+        out.push(Output::Tell(Command::Decline(self.client, round, cause)));
     }
 
     /// Ends the client's part in its round, if it has not ended yet.
@@ -414,7 +427,7 @@ impl Conversation {
     /// Turns the client's update down and ends its part in the round.
     fn refuse(&mut self, round: RoundId, fault: UpdateFault, message: &str, out: &mut Vec<Output>) {
         self.seat.part = Some((round, Part::Judged));
-        out.push(Output::Tell(Command::Refuse(self.client, round)));
+        out.push(Output::Tell(Command::Refuse(self.client, round, fault)));
         self.outcome(round, UpdateVerdict::Rejected(fault), message, out);
     }
 

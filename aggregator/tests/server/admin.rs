@@ -29,7 +29,7 @@ fn bearer(token: &str) -> String {
     format!("authorization: Bearer {token}\r\n")
 }
 
-async fn operator(server: &TestServer, method: &str, path: &str) -> Answer {
+pub async fn operator(server: &TestServer, method: &str, path: &str) -> Answer {
     request(server.address, method, path, &bearer(TOKEN)).await
 }
 
@@ -60,10 +60,10 @@ async fn train(client: &mut TestClient, rounds: std::ops::RangeInclusive<u64>) {
 
 /// What is logged on this thread.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("whole").clone()).expect("text")
     }
 }

@@ -173,7 +173,7 @@ fn a_record_outlives_its_client_and_a_clean_one_is_not_kept() {
     let mut script = Script::new(PATIENT);
     script.join(4);
     (1..=3).for_each(|id| drop(script.report(id, R1)));
-    let left = script.step_with_records(Event::Left(ClientId(4)));
+    let left = script.step_with_notes(Event::Left(ClientId(4)));
     let Some(Effect::Remember(ClientId(4), record)) =
         left.into_iter().find(|effect| matches!(effect, Effect::Remember(..)))
     else {

@@ -273,7 +273,7 @@ impl World {
 
     fn step(&mut self, event: Event) -> Result<(), TestCaseError> {
         self.follow(event);
-        let effects = self.script.step_with_records(event);
+        let effects = self.script.step_with_notes(event);
         let answers = effects.iter().filter(|e| matches!(e, Effect::Answer { .. })).count();
         prop_assert_eq!(answers, usize::from(matches!(event, Event::Reported { .. })));
         self.has_cut_off = false;
@@ -350,6 +350,10 @@ impl World {
                 prop_assert!(self.known.contains_key(&client) && until > self.script.now);
                 prop_assert!(!self.duties.contains_key(&client));
                 self.excluded.insert(client, until);
+                Ok(())
+            }
+            Effect::Failed(client, _) => {
+                prop_assert!(self.invitations.contains_key(&client), "it was not invited");
                 Ok(())
             }
             Effect::Remember(client, record) => {
