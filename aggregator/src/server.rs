@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedra_learning::init_parameters;
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, FileError};
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
-use crate::coordinator::{Command, Coordinator, Core};
+use crate::coordinator::{Command, Coordinator, Core, Health};
 use crate::evaluation::{EvaluationError, Evaluator, submit};
 use crate::folding::{CentralNoise, Folding, Worker, unix_seconds};
 use crate::http::{self, tls::Tls};
@@ -428,6 +428,7 @@ pub(crate) fn revive(
     }
     let (view, receiver) = watch::channel(Arc::new(TaskView {
         progress: rounds.progress(),
+        health: Health::default(),
         model: model_ref(newest),
         evaluation: last_evaluation(&history),
         privacy: spent,
@@ -441,6 +442,7 @@ pub(crate) fn revive(
         metrics: task_metrics,
         contested: AtomicU64::default(),
         epoch: Instant::now(),
+        epoch_date: SystemTime::now(),
         config,
     });
     let worker = worker(store, &task, parameters)?;

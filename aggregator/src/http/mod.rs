@@ -6,6 +6,7 @@
 mod admin;
 mod connect;
 mod headers;
+mod health;
 mod listen;
 mod models;
 mod page;

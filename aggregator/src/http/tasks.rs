@@ -8,6 +8,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use super::health::HealthJson;
 use super::problem::{not_found, unavailable};
 use super::uncached;
 use crate::config::Counting;
@@ -20,6 +21,7 @@ pub(super) struct TaskJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     state: &'static str,
+    health: HealthJson,
     /// Completed rounds.
     round: u64,
     phase: RoundPhase,
@@ -136,6 +138,7 @@ pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
         id: &task.config.id,
         title: &task.config.title,
         state: if finished { "finished" } else { "running" },
+        health: HealthJson::new(task, view),
         round: view.model.round,
         phase: view.progress.phase,
         attempt: status.round.attempt,

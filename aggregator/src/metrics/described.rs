@@ -44,6 +44,8 @@ pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
         "fedra_contested_check_ins_total",
         "Check-ins turned away because connections of their subject replace each other too often",
     ),
+    (Counter, "fedra_invitations_failed_total", "Invitations that came to nothing by cause"),
+    (Gauge, "fedra_failing_attempts", "Attempts in a row that came to nothing"),
     (Histogram, "fedra_round_duration_seconds", "From the invitation to the durable model"),
     (Histogram, "fedra_round_phase_duration_seconds", "Time that rounds spent in a phase"),
     (Gauge, "fedra_round_completed_timestamp_seconds", "When the last round was completed"),

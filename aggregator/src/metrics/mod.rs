@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::{
 };
 use serde::Serialize;
 
+use crate::coordinator::InvitationFailure;
 use crate::platform::Process;
 use crate::round::{AbandonReason, Operation, Progress, Standing};
 
@@ -79,6 +80,7 @@ pub struct TaskMetrics {
     cohort: Gauge,
     reported: Gauge,
     left: Gauge,
+    failing_attempts: Gauge,
 }
 
 /// Why a session has ended.
@@ -156,6 +158,9 @@ impl Metrics {
             for reason in AbandonReason::ALL {
                 rounds_total(&id, "abandoned", reason.as_str()).absolute(0);
             }
+            for failure in InvitationFailure::ALL {
+                invitations_failed_total(&id, failure).absolute(0);
+            }
         });
         self.registry.with(|| TaskMetrics {
             registry: self.registry.clone(),
@@ -174,6 +179,7 @@ impl Metrics {
             cohort: gauge!("fedra_round_cohort", &[label()]),
             reported: gauge!("fedra_round_reported", &[label()]),
             left: gauge!("fedra_round_left", &[label()]),
+            failing_attempts: gauge!("fedra_failing_attempts", &[label()]),
             task: id.clone(),
         })
     }
@@ -293,6 +299,17 @@ impl TaskMetrics {
         self.left.set(progress.left as f64);
     }
 
+    /// An invitation has come to nothing.
+    pub fn invitation_failed(&self, failure: InvitationFailure) {
+        let failures = || invitations_failed_total(&self.task, failure);
+        self.registry.with(failures).increment(1);
+    }
+
+    /// Attempts in a row that came to nothing.
+    pub fn failing_attempts(&self, attempts: u32) {
+        self.failing_attempts.set(f64::from(attempts));
+    }
+
     /// What the operator has made of the task.
     pub fn standing(&self, standing: Standing) {
         for other in [Standing::Running, Standing::Paused, Standing::Stopped] {
@@ -407,6 +424,15 @@ fn admin_actions_total(action: AdminAction) -> Counter {
 fn rounds_total(task: &str, outcome: &'static str, reason: &'static str) -> Counter {
     let task = task.to_owned();
     counter!("fedra_rounds_total", "task" => task, "outcome" => outcome, "reason" => reason)
+}
+
+fn invitations_failed_total(task: &str, failure: InvitationFailure) -> Counter {
+    let labels = [
+        ("task", task.to_owned()),
+        ("kind", label(failure.kind())),
+        ("cause", failure.cause().map(label).unwrap_or_default()),
+    ];
+    counter!("fedra_invitations_failed_total", &labels)
 }
 
 /// The name under which an enum goes into JSON.

@@ -38,6 +38,11 @@ impl AbandonReason {
         Self::RolledBack,
     ];
 
+    /// Whether the attempt failed by itself, and the next one may too.
+    pub(super) fn is_failure(self) -> bool {
+        !matches!(self, Self::Stopped | Self::RolledBack)
+    }
+
     /// The reason in a log line or a metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -76,6 +81,7 @@ impl Completed {
 
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         context.effects.push(Effect::Complete(self.0));
+        context.hold.completed();
         context.go_on_with(context.fresh(self.0.round + 1))
     }
 }
@@ -92,6 +98,10 @@ impl Abandoned {
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         let Self(round, reason) = self;
         context.effects.push(Effect::Abandon(round, reason));
+        if reason.is_failure() {
+            let arrivals = context.pool.arrivals();
+            context.hold.failed(context.plan.selection_window, context.now, arrivals);
+        }
         context.go_on_with(next_attempt(round))
     }
 }

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::Instrument;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use conversation::{Conversation, Input, Output};
+pub(crate) use conversation::{Conversation, Input, Output, Participant};
 pub(crate) use inflow::UNIT as RESERVE_UNIT;
 pub(crate) use seat::Seat;
 #[cfg(any(test, fuzzing))]

@@ -6,6 +6,7 @@ mod admin;
 mod command_line;
 mod deployed;
 mod evaluated;
+mod health;
 mod hostile;
 mod hostile_load;
 mod ledger;

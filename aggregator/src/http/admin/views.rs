@@ -11,6 +11,7 @@ use warp::reply::Response;
 use super::actions::{self, Stored};
 use super::error::AdminError;
 use super::json_response;
+use crate::http::health::HealthJson;
 use crate::http::tasks::{TaskJson, json};
 use crate::platform::Process;
 use crate::round::Standing;
@@ -45,6 +46,7 @@ struct LineJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     standing: Standing,
+    health: HealthJson,
     /// Completed rounds.
     completed: u64,
     /// Check-ins turned away since the start, because connections of their subject
@@ -96,6 +98,7 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
             id: &task.config.id,
             title: &task.config.title,
             standing,
+            health: HealthJson::new(task, &view),
             completed: view.model.round,
             contested: task.contested.load(Ordering::Relaxed),
             current: CurrentJson::new(task, &view),

@@ -10,7 +10,7 @@ fn a_round_from_selection_to_the_next() {
     assert_eq!(script.join(3), []);
     assert_eq!(script.rounds.wake_at(), Some(Time(PLAN.selection_window)));
     let deadline = Time(PLAN.deadline);
-    let started = script.step(Event::Joined(ClientId(4)));
+    let started = script.step(joined(4));
     let invite = |id| Effect::Invite(ClientId(id), R1, deadline);
     assert_eq!(started, [Effect::Open(R1), invite(1), invite(2), invite(3), invite(4)]);
     assert_eq!(script.rounds.wake_at(), Some(deadline));
@@ -42,7 +42,7 @@ fn the_selection_window_starts_anew_when_the_minimum_is_lost() {
     script.step(Event::Left(ClientId(1)));
     assert_eq!(script.rounds.wake_at(), None);
     script.wait(Duration::from_millis(400));
-    script.step(Event::Joined(ClientId(3)));
+    script.step(joined(3));
     assert_eq!(script.wait(Duration::from_millis(499)), []);
     assert_eq!(script.wait(Duration::from_millis(1)).len(), 3);
 }
@@ -188,7 +188,7 @@ fn selection_is_random_and_repeatable() {
         script.join(1);
         // All others at once, so that there are more than can be invited.
         script.rounds.pool = Pool::default();
-        (1..=20).for_each(|id| script.rounds.pool.apply(Event::Joined(ClientId(id))));
+        (1..=20).for_each(|id| script.rounds.pool.apply(joined(id), Time::default()));
         script.step(Event::TimePassed)
     };
     assert_eq!(cohort(1).len(), 5);
