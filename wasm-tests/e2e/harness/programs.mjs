@@ -1,7 +1,7 @@
 // The real aggregator and the real native clients, as child processes.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,19 +13,22 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** A child process with its output in a file. */
-class Program {
-  constructor(name, args, log) {
-    this.name = name;
+export class Program {
+  constructor(path, args, log) {
     this.log = log;
     const output = openSync(log, 'a');
-    this.child = spawn(program(name), args, { stdio: ['ignore', output, output] });
+    this.child = spawn(path, args, { stdio: ['ignore', output, output] });
     running.add(this.child);
     this.ended = new Promise((resolve) => {
       this.child.on('exit', (code, signal) => {
         running.delete(this.child);
         resolve(signal ?? code);
       });
-      this.child.on('error', resolve);
+      this.child.on('error', (error) => {
+        running.delete(this.child);
+        appendFileSync(log, `${error}\n`);
+        resolve(error);
+      });
     });
   }
 
@@ -85,7 +88,7 @@ export class Aggregator {
 
   async start() {
     const args = ['serve', '--config', this.config];
-    this.program = new Program('fedra-aggregator', args, join(this.folder, 'aggregator.log'));
+    this.program = new Program(program('fedra-aggregator'), args, join(this.folder, 'aggregator.log'));
     await until('the aggregator is ready', async () => {
       if (!this.program.isRunning) throw new Error(`the aggregator ended:\n${this.program.lastLines()}`);
       return await fetch(`${this.http}/readyz`).then((answer) => answer.ok, () => false);
@@ -121,7 +124,7 @@ export class Aggregator {
 export function startNativeClients(aggregator, { clients, examples, more = [] }) {
   const args = ['--url', aggregator.socket, '--task', aggregator.task.id, '--data', needed(MNIST)];
   args.push('--clients', String(clients), '--examples', String(examples), ...more);
-  return new Program('fedra-edge', args, join(aggregator.folder, 'clients.log'));
+  return new Program(program('fedra-edge'), args, join(aggregator.folder, 'clients.log'));
 }
 
 function configuration(folder, port, task) {
@@ -161,7 +164,8 @@ labels = ${text(join(MNIST, 't10k-labels-idx1-ubyte'))}
 `;
 }
 
-function freePort() {
+/** A port of loopback that is free now. */
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);
