@@ -29,6 +29,9 @@ pub(crate) struct Task {
     pub view: watch::Receiver<Arc<TaskView>>,
     pub traffic: Traffic,
     pub metrics: TaskMetrics,
+    /// Check-ins turned away because connections of their subject replace each
+    /// other too often.
+    pub contested: AtomicU64,
     /// From when on the task's time is counted.
     pub epoch: Instant,
 }

@@ -20,6 +20,14 @@ pub struct Status {
     upload_bytes_in_flight: u64,
     upload_budget_bytes: u64,
     pub tasks: Vec<TaskLine>,
+    set_aside: Vec<SetAside>,
+}
+
+/// A task that could not start.
+#[derive(Deserialize)]
+struct SetAside {
+    id: String,
+    reason: String,
 }
 
 /// A task in a line.
@@ -29,6 +37,7 @@ pub struct TaskLine {
     standing: String,
     phase: String,
     completed: u64,
+    contested: u64,
     round: u64,
     attempt: u32,
     clients: u64,
@@ -60,11 +69,22 @@ fn describe(status: &Status) -> String {
     let connections = count(status.connections, "connection");
     let sessions = count(status.sessions, "session");
     let draining = if status.draining { ", about to stop" } else { "" };
-    format!(
+    let mut text = format!(
         "fedra-aggregator {version}{draining}, up {up}, memory {memory}, {connections}, \
          {sessions}, uploads {flying} of {budget}\n\n{}",
         tasks(&status.tasks)
-    )
+    );
+    for task in status.tasks.iter().filter(|task| task.contested > 0) {
+        let TaskLine { id, contested, .. } = task;
+        text += &format!(
+            "\ntask {id}: {contested} check-ins were turned away; two devices may have the same \
+             token or state file\n"
+        );
+    }
+    for SetAside { id, reason } in &status.set_aside {
+        text += &format!("\ntask {id} is set aside: {reason}\n");
+    }
+    text
 }
 
 /// "1 session", "2 sessions".
@@ -113,11 +133,12 @@ mod tests {
             "upload_bytes_in_flight": 1048576, "upload_budget_bytes": 268435456,
             "tasks": [
                 {"id": "digits", "title": "Digits", "standing": "running", "phase": "collecting",
-                 "completed": 11, "round": 12, "attempt": 1, "clients": 40, "cohort": 20,
+                 "completed": 11, "contested": 3, "round": 12, "attempt": 1, "clients": 40, "cohort": 20,
                  "reported": 7, "left": 1, "weight": 700, "deadline_seconds": 3.5},
                 {"id": "old", "title": "Old", "standing": "stopped", "phase": "finished",
-                 "completed": 3, "round": 3, "attempt": 0, "clients": 0, "cohort": 0,
-                 "reported": 0, "left": 0, "weight": 0, "deadline_seconds": null}]
+                 "completed": 3, "contested": 0, "round": 3, "attempt": 0, "clients": 0, "cohort": 0,
+                 "reported": 0, "left": 0, "weight": 0, "deadline_seconds": null}],
+            "set_aside": [{"id": "lost", "reason": "its newest model is damaged"}]
         }"#;
         assert_eq!(
             describe(&parse(json).expect("sound")),
@@ -125,7 +146,10 @@ mod tests {
              uploads 1.0 MiB of 256.0 MiB\n\n\
              TASK    STANDING  COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT\n\
              digits  running          11   12.1  collecting       40      20         7     1\n\
-             old     stopped           3    3.0  finished          0       0         0     0\n"
+             old     stopped           3    3.0  finished          0       0         0     0\n\n\
+             task digits: 3 check-ins were turned away; two devices may have the same token or \
+             state file\n\n\
+             task lost is set aside: its newest model is damaged\n"
         );
     }
 }

@@ -4,6 +4,7 @@
 //! come out as [`Act`]s. Sessions hear of their orders through channels that
 //! never block. A simulation drives it with a clock of its own.
 
+mod contested;
 mod operating;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -13,12 +14,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_protocol::{
-    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault,
-    UpdateVerdict,
+    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, StandbyCause, SubjectId,
+    UpdateFault, UpdateVerdict,
 };
 use rand::{Rng, RngExt};
 use tokio::sync::{oneshot, watch};
 
+use contested::Contested;
+
+use super::archive::Archive;
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
 use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RoundFigures};
@@ -58,6 +62,8 @@ pub(crate) struct Core {
     /// Always there, but for the moment in which a step consumes it.
     rounds: Option<Rounds>,
     members: Members,
+    archive: Archive,
+    contested: Contested,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
@@ -104,6 +110,8 @@ impl Core {
             view,
             rounds: Some(rounds),
             members: Members::default(),
+            archive: Archive::default(),
+            contested: Contested::default(),
             ledger,
             model,
             round_privacy: None,
@@ -137,7 +145,7 @@ impl Core {
         now: Time,
         rng: &mut dyn Rng,
     ) -> Vec<Act> {
-        let mut step = Step { core: self, now, rng };
+        let mut step = Step { core: self, now, rng, leaving: None };
         match command {
             Some(command) => step.take(command),
             None => step.step(Event::TimePassed),
@@ -222,12 +230,17 @@ struct Step<'a> {
     core: &'a mut Core,
     now: Time,
     rng: &'a mut dyn Rng,
+    /// The subject of a client that is being forgotten.
+    leaving: Option<SubjectId>,
 }
 
 impl Step<'_> {
     fn take(&mut self, command: Command) {
         match command {
             Command::Join(join) => {
+                if self.turn_away(&join) {
+                    return;
+                }
                 let change = self.core.members.join(join);
                 self.follow(change);
             }
@@ -282,10 +295,21 @@ impl Step<'_> {
     fn follow(&mut self, change: Option<Change>) {
         let Some(change) = change else { return };
         match change {
-            Change::Joined(client) => self.joined(client, Event::Joined(client)),
-            Change::Returned(client) => self.joined(client, Event::Returned(client)),
+            Change::Joined(client, availability) => {
+                let subject = self.core.members.subject(client);
+                let record = subject.map(|subject| self.core.archive.take(&subject));
+                let record = record.unwrap_or_default();
+                self.joined(client, Event::Joined { client, availability, record });
+            }
+            Change::Returned(client, availability) => {
+                self.joined(client, Event::Returned(client, availability));
+            }
             Change::Lost(client) => self.step(Event::Lost(client)),
-            Change::Left(client) => self.step(Event::Left(client)),
+            Change::Left(client, subject) => {
+                self.leaving = subject;
+                self.step(Event::Left(client));
+                self.leaving = None;
+            }
         }
     }
 
@@ -330,7 +354,10 @@ impl Step<'_> {
                 let task = &self.core.task.config.id;
                 tracing::error!(%task, %round, %error, "the round's model was not stored");
                 self.core.task.traffic.give_back(self.core.traffic);
-                self.step(Event::NotStored(round));
+                self.step(match error {
+                    FoldingError::NotFinite(_) => Event::NotFinite(round),
+                    _ => Event::NotStored(round),
+                });
             }
         }
     }
@@ -380,10 +407,19 @@ impl Step<'_> {
         match effect {
             Effect::Open(round) => self.open(round),
             Effect::Invite(client, round, deadline) => {
-                let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
-                let invitation = Invitation { round, model, deadline, privacy };
-                self.core.task.metrics.invitations.increment(1);
-                self.core.members.notify(client, Order::Invited(invitation));
+                let max_staleness = self.core.task.config.plan.mode.max_staleness();
+                self.invite(client, round, deadline, max_staleness);
+            }
+            Effect::InviteOnTrial(client, round, deadline) => {
+                // The client goes on whatever rounds there are meanwhile.
+                self.invite(client, round, deadline, u32::MAX);
+            }
+            Effect::StandBy(client, cause, until) => self.stand_by(client, cause, until),
+            Effect::Remember(client, record) => {
+                let subject = self.core.members.subject(client).or(self.leaving);
+                if let Some(subject) = subject {
+                    self.core.archive.put(subject, record);
+                }
             }
             Effect::Advance(round, stage) => {
                 let subjects = self.asked();
@@ -403,6 +439,22 @@ impl Step<'_> {
             Effect::Complete(round) => self.complete(round),
             Effect::Abandon(round, reason) => self.abandon(round, reason),
         }
+    }
+
+    fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time, max_staleness: u32) {
+        let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
+        let invitation = Invitation { round, model, deadline, max_staleness, privacy };
+        self.core.task.metrics.invitations.increment(1);
+        self.core.members.notify(client, Order::Invited(invitation));
+    }
+
+    /// Leaves a client out of rounds for a while.
+    fn stand_by(&mut self, client: ClientId, cause: StandbyCause, until: Time) {
+        let task = &self.core.task.config.id;
+        let subject = self.core.members.subject(client).map(|subject| subject.to_string());
+        let seconds = self.now.until(until).as_secs();
+        tracing::info!(%task, client = client.0, subject, ?cause, seconds, "client left out");
+        self.core.members.notify(client, Order::StandBy(cause, until));
     }
 
     /// The subjects of a stage's clients.

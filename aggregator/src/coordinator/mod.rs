@@ -6,6 +6,7 @@
 //! threads and report back as commands. What it decides is in [`Core`], which
 //! does no I/O.
 
+mod archive;
 mod core;
 mod members;
 
@@ -14,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fedra_protocol::{
-    Availability, ModelRef, RoundId, RoundPrivacy, SubjectId, UpdateFault, UpdateVerdict,
+    Availability, ModelRef, RoundId, RoundPrivacy, StandbyCause, SubjectId, UpdateFault,
+    UpdateVerdict,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -96,6 +98,8 @@ pub(crate) struct Link {
 /// A check-in.
 pub(crate) struct Join {
     pub subject: Option<SubjectId>,
+    /// Whether the client may be invited, or only observes for now.
+    pub availability: Availability,
     pub link: Link,
     pub answer: oneshot::Sender<Joined>,
 }
@@ -140,11 +144,14 @@ pub(crate) enum Order {
     Rest,
     /// Take part in a round.
     Invited(Invitation),
+    /// Nothing until this time, because of how the last invitation came to nothing.
+    StandBy(StandbyCause, Time),
     /// Answer a request of secure aggregation.
     Asked { round: RoundId, request: Arc<Request>, deadline: Time },
     /// What the client sent for a round is left out of it.
     Struck(RoundId, UpdateFault),
-    /// Go, and come back after a while: there are enough others.
+    /// Go, and come back after a while: there are enough others, or another
+    /// connection of the same subject stays.
     Away(Duration),
 }
 
@@ -154,6 +161,8 @@ pub(crate) struct Invitation {
     pub round: RoundId,
     pub model: ModelRef,
     pub deadline: Time,
+    /// Newer models that there may be when the update arrives.
+    pub max_staleness: u32,
     pub privacy: Option<RoundPrivacy>,
 }
 

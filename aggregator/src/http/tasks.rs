@@ -8,7 +8,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::problem::not_found;
+use super::problem::{not_found, unavailable};
 use super::uncached;
 use crate::config::Counting;
 use crate::server::Server;
@@ -117,8 +117,13 @@ fn list(server: &Server) -> Response {
 }
 
 fn show(server: &Server, id: String) -> Response {
-    let task = TaskId::new(id).ok().and_then(|id| server.task(&id));
-    let Some(task) = task else { return not_found("there is no task of this name") };
+    let id = TaskId::new(id).ok();
+    let Some(task) = id.as_ref().and_then(|id| server.task(id)) else {
+        if id.is_some_and(|id| server.set_aside.reason(&id).is_some()) {
+            return unavailable("the server could not start this task; /readyz says why");
+        }
+        return not_found("there is no task of this name");
+    };
     let view = task.view.borrow().clone();
     uncached(warp::reply::json(&json(&task, &view)).into_response())
 }

@@ -36,6 +36,8 @@ pub struct Metrics {
     started: (Instant, SystemTime),
     /// Open TCP connections.
     pub connections: Level,
+    /// Most TCP connections at a time.
+    pub max_connections: Gauge,
     /// Open WebSocket sessions.
     pub sessions: Level,
     /// Connections turned away at the cap.
@@ -63,6 +65,9 @@ pub struct TaskMetrics {
     pub downloads: Counter,
     /// Clients invited into rounds.
     pub invitations: Counter,
+    /// Check-ins turned away because connections of their subject replace each
+    /// other too often.
+    pub contested: Counter,
     /// Epsilon of the subject that has spent most of the privacy budget.
     pub privacy_epsilon: Gauge,
     folded: Counter,
@@ -116,6 +121,7 @@ impl Metrics {
             Self {
                 started: (Instant::now(), SystemTime::now()),
                 connections: Level::new(gauge!("fedra_connections")),
+                max_connections: gauge!("fedra_max_connections"),
                 sessions: Level::new(gauge!("fedra_sessions")),
                 connections_refused: counter!("fedra_connections_refused_total"),
                 upload_bytes: gauge!("fedra_upload_bytes_in_flight"),
@@ -157,6 +163,7 @@ impl Metrics {
             sent: counter!("fedra_sent_bytes_total", &[label()]),
             downloads: counter!("fedra_model_downloads_total", &[label()]),
             invitations: counter!("fedra_invitations_total", &[label()]),
+            contested: counter!("fedra_contested_check_ins_total", &[label()]),
             privacy_epsilon: gauge!("fedra_privacy_epsilon_spent", &[label()]),
             folded: counter!("fedra_folded_bytes_total", &[label()]),
             fold_seconds: distribution(histogram!("fedra_fold_duration_seconds", &[label()])),
@@ -169,6 +176,12 @@ impl Metrics {
             left: gauge!("fedra_round_left", &[label()]),
             task: id.clone(),
         })
+    }
+
+    /// Whether a task is set aside, because it could not start.
+    pub fn set_aside(&self, task: &TaskId, is_set_aside: bool) {
+        let gauge = || gauge!("fedra_task_set_aside", "task" => task.to_string());
+        self.registry.with(gauge).set(f64::from(u8::from(is_set_aside)));
     }
 
     /// Counts an attempt that came to nothing.

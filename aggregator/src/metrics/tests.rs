@@ -92,7 +92,18 @@ fn the_dashboard_asks_only_for_what_there_is() {
 fn progress(clients: usize, cohort: usize, reported: usize, left: usize) -> Progress {
     let round = fedra_protocol::RoundId { round: 3, attempt: 0 };
     let phase = RoundPhase::Collecting;
-    Progress { round, phase, clients, cohort, reported, left, weight: 0, deadline: None }
+    Progress {
+        round,
+        phase,
+        clients,
+        cohort,
+        reported,
+        left,
+        available: clients,
+        left_out: 0,
+        weight: 0,
+        deadline: None,
+    }
 }
 
 /// Everything that can be counted, once.
@@ -107,6 +118,7 @@ fn filled() -> (Metrics, TaskMetrics) {
     metrics.session_ended(SessionEnd::GoingAway);
     metrics.denied("expired");
     metrics.admin_action(AdminAction::Operate(Operation::Pause));
+    metrics.set_aside(&TaskId::new("damaged").expect("valid"), true);
     metrics.abandoned(&task, AbandonReason::TooFewReports);
     metrics.update(&task, UpdateVerdict::Accepted);
     metrics.update(&task, UpdateVerdict::Discarded(UpdateFault::RoundOver));
@@ -146,6 +158,7 @@ fn what_is_counted_is_shown() {
         "fedra_task_standing{task=\"tiny\",standing=\"paused\"} 1",
         "fedra_task_standing{task=\"tiny\",standing=\"running\"} 0",
         "fedra_model_accuracy{task=\"tiny\"} 0.75",
+        "fedra_task_set_aside{task=\"damaged\"} 1",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
     }

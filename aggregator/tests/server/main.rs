@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod command_line;
+mod deployed;
 mod evaluated;
 mod hostile;
 mod hostile_load;
@@ -15,5 +16,6 @@ mod private;
 mod restart;
 mod rounds;
 mod routes;
+mod startup;
 mod support;
 mod tls;

@@ -25,25 +25,39 @@ pub enum ModelFileError {
         /// What is wrong.
         problem: String,
     },
+    /// A value of the model is infinite or not a number.
+    #[error("tensor {name}: value {index} is not finite")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// The value's place in it, from 0, in row-major order.
+        index: usize,
+    },
     /// The vector does not belong to the model.
     #[error(transparent)]
     Parameters(#[from] LearningError),
 }
 
-/// A model file from the flat parameter vector.
+/// A model file from the flat parameter vector, whose values must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError::Parameters`] if the vector is not as long as the model's,
+/// [`ModelFileError::NotFinite`] for the first value that is not finite.
 pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileError> {
     check_len(spec, parameters)?;
     let mut rest = parameters;
-    let tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = spec
+    let tensors = spec
         .layout()
         .iter()
         .map(|info| {
             let (values, tail) = rest.split_at(info.len());
             rest = tail;
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (info.name.as_str(), info.shape.clone(), bytes)
+            check_finite(&info.name, values.iter().copied())?;
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Ok((info.name.as_str(), info.shape.clone(), bytes))
         })
-        .collect();
+        .collect::<Result<Vec<_>, ModelFileError>>()?;
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
@@ -55,6 +69,10 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
 
 /// The flat parameter vector from a model file; names, shapes and types must
 /// be the model's. Values must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
 pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     let tensors = SafeTensors::deserialize(file)?;
     let mut parameters = Vec::with_capacity(spec.parameters());
@@ -68,16 +86,39 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
                 info.shape
             )));
         }
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-        parameters.extend(values);
-    }
-    if parameters.iter().any(|value| !value.is_finite()) {
-        return Err(ModelFileError::Parameters(LearningError::Diverged));
+        let first = parameters.len();
+        parameters.extend(floats(view.data()));
+        check_finite(&info.name, parameters[first..].iter().copied())?;
     }
     Ok(parameters)
+}
+
+/// Whether bytes are a file of float32 tensors with finite values, of whatever
+/// model.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
+pub fn check(file: &[u8]) -> Result<(), ModelFileError> {
+    for (name, view) in SafeTensors::deserialize(file)?.iter() {
+        if view.dtype() != Dtype::F32 {
+            let problem = format!("it is {:?}; a model has F32", view.dtype());
+            return Err(ModelFileError::Tensor { name: name.to_owned(), problem });
+        }
+        check_finite(name, floats(view.data()))?;
+    }
+    Ok(())
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
+}
+
+fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), ModelFileError> {
+    match values.position(|value| !value.is_finite()) {
+        Some(index) => Err(ModelFileError::NotFinite { name: name.to_owned(), index }),
+        None => Ok(()),
+    }
 }
 
 /// Fails unless `parameters` is as long as the model's flat vector.

@@ -110,6 +110,14 @@ export interface ServerStatus {
   readonly uploadBytes: number;
   readonly uploadBudget: number;
   readonly tasks: readonly TaskStatus[];
+  /** Tasks that could not start. */
+  readonly setAside: readonly SetAsideTask[];
+}
+
+/** A task that could not start, and why. */
+export interface SetAsideTask {
+  readonly id: string;
+  readonly reason: string;
 }
 
 /** A mistake in a task's config: where, and what to do about it. */
@@ -217,7 +225,13 @@ export function parseStatus(answer: unknown): ServerStatus {
     uploadBytes: number(status['upload_bytes_in_flight'], 'upload_bytes_in_flight'),
     uploadBudget: number(status['upload_budget_bytes'], 'upload_budget_bytes'),
     tasks: list(status['tasks'], 'tasks').map(taskStatus),
+    setAside: list(status['set_aside'], 'set_aside').map(setAsideTask),
   };
+}
+
+function setAsideTask(entry: unknown): SetAsideTask {
+  const task = record(entry);
+  return { id: text(task['id'], 'set_aside.id'), reason: text(task['reason'], 'set_aside.reason') };
 }
 
 function taskStatus(entry: unknown): TaskStatus {

@@ -74,7 +74,7 @@ export function makeOperators() {
     });
     return {
       version: '0.1.0', draining: false, uptime_seconds: 273_845.2, memory_bytes: 74_600_000, connections: 263, sessions: 260,
-      upload_bytes_in_flight: 4_780_000, upload_budget_bytes: 268_435_456, tasks: lines,
+      upload_bytes_in_flight: 4_780_000, upload_budget_bytes: 268_435_456, tasks: lines, set_aside: [],
     };
   }
 

@@ -46,6 +46,9 @@ test('the server is read, with memory only where it can tell', () => {
   assert.equal(parseStatus({ ...answer, memory_bytes: null }).memoryBytes, undefined);
   assert.deepEqual(parseStatus(answer).tasks.map(({ id, round }) => [id, round]), [['digits', 24], ['clinic', 6]]);
   assert.throws(() => parseStatus({ ...answer, tasks: [{}] }), { code: 'bad-answer' });
+  const lost = { id: 'lost', reason: 'its newest model is damaged' };
+  assert.deepEqual(parseStatus({ ...answer, set_aside: [lost] }).setAside, [lost]);
+  assert.throws(() => parseStatus({ ...answer, set_aside: [{ id: 'lost' }] }), { code: 'bad-answer' });
 });
 
 test('mistakes are read from a problem, and only from there', () => {
