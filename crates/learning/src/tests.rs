@@ -2,16 +2,17 @@
 
 mod example_privacy;
 mod fixed_layers;
+mod model_files;
+mod predict;
 
 use std::sync::Arc;
 
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
 use pollster::block_on;
 
-use crate::safetensors::ModelFileError;
 use crate::{
     Compute, Dataset, DatasetError, IdxError, LearningError, LocalTrainer, Targets, evaluate,
-    gradient, init_parameters, predict, read_mnist, safetensors,
+    gradient, init_parameters, read_mnist,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -184,7 +185,7 @@ fn dropout_drops_in_training_only_and_repeats_with_its_seed() {
     assert_eq!(first, train(&spec, &start, &data, &plan(1, 1, 0.001)));
     let dropped = first[..64].iter().filter(|&&w| w == 1.0).count();
     assert!((16..=48).contains(&dropped), "{dropped} of 64 weights untouched");
-    let outputs = block_on(predict(&spec, &start, vec![1.0; 64], &Compute::cpu())).unwrap();
+    let outputs = predict::outputs(&spec, &start, vec![1.0; 64]);
     close(&outputs, &[65.0]);
 }
 
@@ -232,7 +233,7 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
     let spec = ModelSpec::softmax_regression();
     let parameters = init_parameters(&spec, 5);
     let features: Vec<f32> = (0..3 * 784).map(|i| (i % 17) as f32 / 17.0).collect();
-    let outputs = block_on(predict(&spec, &parameters, features.clone(), &Compute::cpu())).unwrap();
+    let outputs = predict::outputs(&spec, &parameters, features.clone());
     for row in outputs.chunks(10) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     }
@@ -255,34 +256,6 @@ fn initial_parameters_are_bounded_and_the_same_for_a_seed() {
     assert!(parameters[..784 * 200].iter().all(|p| p.abs() <= bound));
     let mean = parameters[..784 * 200].iter().sum::<f32>() / (784.0 * 200.0);
     assert!(mean.abs() < 0.01 * bound, "{mean}");
-}
-
-#[test]
-fn model_files_hold_named_tensors_and_come_back_to_the_bit() {
-    let spec = ModelSpec::mnist_cnn();
-    let parameters = init_parameters(&spec, 1);
-    let file = safetensors::write(&spec, &parameters).unwrap();
-    assert_eq!(file, safetensors::write(&spec, &parameters).unwrap(), "the same bytes each time");
-    assert_eq!(safetensors::read(&spec, &file).unwrap(), parameters);
-    let tensors = ::safetensors::SafeTensors::deserialize(&file).unwrap();
-    assert_eq!(tensors.tensor("layers.0.weight").unwrap().shape(), [32, 1, 5, 5]);
-    assert_eq!(tensors.tensor("layers.7.weight").unwrap().shape(), [3136, 512]);
-}
-
-#[test]
-fn files_of_other_models_and_damaged_files_are_refused() {
-    let spec = ModelSpec::softmax_regression();
-    let parameters = init_parameters(&spec, 1);
-    let file = safetensors::write(&spec, &parameters).unwrap();
-    let other = ModelSpec::mnist_2nn();
-    assert!(matches!(safetensors::read(&other, &file), Err(ModelFileError::Tensor { .. })));
-    let cut = &file[..file.len() - 1];
-    assert!(matches!(safetensors::read(&spec, cut), Err(ModelFileError::Format(_))));
-    let mut bad = parameters.clone();
-    bad[3] = f32::NAN;
-    let bad = safetensors::write(&spec, &bad).unwrap();
-    assert!(matches!(safetensors::read(&spec, &bad), Err(ModelFileError::Parameters(_))));
-    assert!(safetensors::write(&spec, &parameters[1..]).is_err());
 }
 
 #[test]

@@ -10,11 +10,11 @@ use bytes::Bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::TrainingSlots;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
+pub(crate) use native::{Receiver, Sender, Turn, connect, fetch, jitter, now, sleep, yield_now};
 #[cfg(target_arch = "wasm32")]
 pub use web::TrainingSlots;
 #[cfg(target_arch = "wasm32")]
-pub(crate) use web::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
+pub(crate) use web::{Receiver, Sender, Turn, connect, fetch, jitter, now, sleep, yield_now};
 
 /// Whether `wss://` and `https://` can be reached: browsers bring their TLS along.
 pub(crate) const HAS_TLS: bool = cfg!(target_arch = "wasm32");
