@@ -25,6 +25,7 @@ pub(crate) use measuring::{Pace, Trial, speed};
 /// Largest relative difference of a right gradient: norm of the difference
 /// over the norm of the CPU's.
 pub const GRADIENT_TOLERANCE: f64 = 1e-3;
+
 /// What the owner asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BackendPreference {
