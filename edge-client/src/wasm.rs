@@ -132,7 +132,7 @@ impl EdgeClient {
         &self,
         features: &Float32Array,
         labels: &Float32Array,
-        shape: Vec<u32>,
+        shape: &[u32],
     ) -> Result<(), JsValue> {
         let (features, labels) = (predictor::copied(features)?, predictor::copied(labels)?);
         let bad = |error: &dyn ToString| coded("bad-dataset", &error.to_string());

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use fedra_learning::memory::with_room;
-use js_sys::{Array, Float32Array, Promise, Reflect, Uint8Array, global};
+use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array, global};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
@@ -110,8 +110,9 @@ impl Outputs for JsOutputs {
         // Unlike `Float32Array::new_with_length`, this hands on what the browser throws.
         let constructor = Reflect::get(&global(), &"Float32Array".into());
         let length = Array::of1(&JsValue::from_f64(values as f64));
-        let array = constructor
-            .and_then(|constructor| Reflect::construct(constructor.unchecked_ref(), &length));
+        let array = constructor.and_then(|constructor| {
+            Reflect::construct(constructor.unchecked_ref::<Function>(), &length)
+        });
         self.array = array.map(JsCast::unchecked_into).map_err(|_| {
             let message = format!(
                 "the browser has no memory for {values} outputs; ask for fewer examples at a time"
