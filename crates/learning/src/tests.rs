@@ -10,9 +10,10 @@ use std::sync::Arc;
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
 use pollster::block_on;
 
+use crate::safetensors::ModelFileError;
 use crate::{
     Compute, Dataset, DatasetError, IdxError, LearningError, LocalTrainer, Targets, evaluate,
-    gradient, init_parameters, read_mnist,
+    gradient, init_parameters, read_mnist, safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -256,6 +257,36 @@ fn initial_parameters_are_bounded_and_the_same_for_a_seed() {
     assert!(parameters[..784 * 200].iter().all(|p| p.abs() <= bound));
     let mean = parameters[..784 * 200].iter().sum::<f32>() / (784.0 * 200.0);
     assert!(mean.abs() < 0.01 * bound, "{mean}");
+}
+
+#[test]
+fn model_files_hold_named_tensors_and_come_back_to_the_bit() {
+    let spec = ModelSpec::mnist_cnn();
+    let parameters = init_parameters(&spec, 1);
+    let file = safetensors::write(&spec, &parameters).unwrap();
+    assert_eq!(file, safetensors::write(&spec, &parameters).unwrap(), "the same bytes each time");
+    assert_eq!(safetensors::read(&spec, &file).unwrap(), parameters);
+    let tensors = ::safetensors::SafeTensors::deserialize(&file).unwrap();
+    assert_eq!(tensors.tensor("layers.0.weight").unwrap().shape(), [32, 1, 5, 5]);
+    assert_eq!(tensors.tensor("layers.7.weight").unwrap().shape(), [3136, 512]);
+}
+
+#[test]
+fn files_of_other_models_and_damaged_files_are_refused() {
+    let spec = ModelSpec::softmax_regression();
+    let parameters = init_parameters(&spec, 1);
+    let file = safetensors::write(&spec, &parameters).unwrap();
+    let other = ModelSpec::mnist_2nn();
+    assert!(matches!(safetensors::read(&other, &file), Err(ModelFileError::Tensor { .. })));
+    let cut = &file[..file.len() - 1];
+    assert!(matches!(safetensors::read(&spec, cut), Err(ModelFileError::Format(_))));
+    // The last value of the weights, which are the last in the file.
+    let mut bad = file.clone();
+    let last = bad.len() - 4;
+    bad[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let error = safetensors::read(&spec, &bad);
+    assert!(matches!(error, Err(ModelFileError::NotFinite { index: 7839, .. })), "{error:?}");
+    assert!(safetensors::write(&spec, &parameters[1..]).is_err());
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! Model files: what is written comes back, what is damaged or of another version is
-//! refused with its reason.
+//! Model files that say which model they hold, and files that are refused for it.
 
 use std::collections::HashMap;
 
@@ -8,37 +7,6 @@ use fedra_protocol::ModelSpec;
 
 use crate::init_parameters;
 use crate::safetensors::{self, ModelFileError};
-
-#[test]
-fn model_files_hold_named_tensors_and_come_back_to_the_bit() {
-    let spec = ModelSpec::mnist_cnn();
-    let parameters = init_parameters(&spec, 1);
-    let file = safetensors::write(&spec, &parameters).unwrap();
-    assert_eq!(file, safetensors::write(&spec, &parameters).unwrap(), "the same bytes each time");
-    assert_eq!(safetensors::read(&spec, &file).unwrap(), parameters);
-    let tensors = ::safetensors::SafeTensors::deserialize(&file).unwrap();
-    assert_eq!(tensors.tensor("layers.0.weight").unwrap().shape(), [32, 1, 5, 5]);
-    assert_eq!(tensors.tensor("layers.7.weight").unwrap().shape(), [3136, 512]);
-}
-
-#[test]
-fn files_of_other_models_and_damaged_files_are_refused() {
-    let spec = ModelSpec::softmax_regression();
-    let parameters = init_parameters(&spec, 1);
-    let file = safetensors::write(&spec, &parameters).unwrap();
-    let other = ModelSpec::mnist_2nn();
-    assert!(matches!(safetensors::read(&other, &file), Err(ModelFileError::Tensor { .. })));
-    let cut = &file[..file.len() - 1];
-    assert!(matches!(safetensors::read(&spec, cut), Err(ModelFileError::Format(_))));
-    let mut bad = parameters.clone();
-    bad[3] = f32::NAN;
-    let bad = safetensors::write(&spec, &bad).unwrap();
-    assert!(matches!(
-        safetensors::read(&spec, &bad),
-        Err(ModelFileError::NotFinite { index: 3, .. })
-    ));
-    assert!(safetensors::write(&spec, &parameters[1..]).is_err());
-}
 
 /// A file with one tensor and this metadata.
 fn file_with(metadata: Option<(&str, &str)>) -> Vec<u8> {
