@@ -11,6 +11,7 @@ export type BackendChoice = 'auto' | Backend;
 
 /** Where the session stands. */
 export type SessionState =
+  /** Without data: not connected yet, or observing. */
   | 'idle'
   /** Connected, but takes no part: an `error` event said why. New data or another task may mend it. */
   | 'unavailable'

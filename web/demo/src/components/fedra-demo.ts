@@ -61,7 +61,7 @@ export class FedraDemo extends LightElement {
       </header>
       <main>
         ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
-        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256}></fedra-digit-reader>
+        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model}></fedra-digit-reader>
         ${thisTab(state)}
       </main>
       <footer>
@@ -151,7 +151,7 @@ export class FedraDemo extends LightElement {
 /** The visitor came too late to take part: said before the click, not after it. */
 function finished(state: PageState): Problem | undefined {
   if (state.stage !== 'before' || state.task?.state !== 'finished') return undefined;
-  const code = isBudgetSpent(state) ? 'budget-spent' : 'refused-task-closed';
+  const code = isBudgetSpent(state) ? 'budget-spent' : 'task-finished';
   return { code, message: 'the task has finished', fatal: true };
 }
 
