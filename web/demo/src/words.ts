@@ -12,6 +12,7 @@ export const DATA_SENTENCE =
 export function stateWords(state: PageState): string {
   const { status } = state;
   if (state.stage === 'before') return beforeWords(state);
+  if (state.stage === 'ended') return 'Disconnected';
   if (state.stage === 'starting') return 'Downloading this tab’s digits';
   switch (status?.state) {
     case undefined:
@@ -238,6 +239,10 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
     case 'device-lost':
       return { title: 'The GPU went away', text: 'Training goes on with the CPU. Reload the page to try the GPU again.' };
     case 'bad-dataset':
+      return {
+        title: 'These digits do not fit the task',
+        text: `${sentence(message)} Nothing was sent. Choose a task for pictures of digits, or ask whoever runs the aggregator for one.`,
+      };
     case 'no-digits':
       return {
         title: 'This tab has no digits to train on',

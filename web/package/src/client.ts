@@ -105,8 +105,7 @@ export class FedraClient extends EventTarget {
    * Starts a worker and a session in it. Resolves once both run. The session connects
    * at once and observes: the task, its rounds and its newest model. `status` events
    * report on the connection. It takes part once {@link train} has given it data.
-   * Rejects with a
-   * {@link FedraError}: `invalid-options`, `not-in-a-browser`,
+   * Rejects with a {@link FedraError}: `invalid-options`, `not-in-a-browser`,
    * `wasm-load-failed`, `worker-failed` or `aborted`.
    */
   static async connect(options: ConnectOptions): Promise<FedraClient> {
@@ -337,12 +336,12 @@ export class FedraClient extends EventTarget {
    */
   #startAgain(reason: string): void {
     this.#worker.terminate();
-    const error = this.#webgpu
-      ? new FedraError('device-lost', `WebGPU failed (${reason}); going on with the CPU`)
-      : crashed(reason);
+    const [code, message] = this.#webgpu
+      ? ['device-lost', `WebGPU failed (${reason}); going on with the CPU`]
+      : ['worker-failed', `the worker failed (${reason}) and is started again, with the data`];
+    this.#requests.rejectAll(this.#webgpu ? new FedraError(code, message) : crashed(reason), 'predict');
     this.#webgpu = false;
-    this.#requests.rejectAll(error, 'predict');
-    this.#emit({ type: 'error', code: error.code, message: error.message, fatal: false });
+    this.#emit({ type: 'error', code, message, fatal: false });
     this.#privacy.crashed();
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();

@@ -130,7 +130,7 @@ export class DigitReader extends LightElement {
   }
 
   #sampleStrip(): TemplateResult {
-    if (this.#samples.length === 0) return html`<p class="later">This tab’s own digits appear here once you have started.</p>`;
+    if (this.#samples.length === 0) return html`<p class="later">This tab’s own digits appear here while it takes part.</p>`;
     return html`<div class="samples" role="group" aria-label="Digits of this tab">
       ${this.#samples.map(
         (index, position) => html`<button

@@ -128,10 +128,9 @@ test('with reduced motion nothing moves by itself', () =>
   }, { reducedMotion: 'reduce' }));
 
 for (const [query, code, words] of [
-  ['?task=done', 'task-finished', /This task has finished.*draw a digit/],
   ['?task=lonely&start=1', 'no-server', /No answer from the aggregator.*keeps trying/],
   ['?task=nope', 'unknown-task', /There is no such task/],
-  ['?task=picky&start=1', 'bad-dataset', /Class 11 of 10/],
+  ['?task=picky&start=1', 'bad-dataset', /do not fit.*Class 11 of 10/],
   ['?shard=1000&start=1', 'no-digits', /There is no shard 1000/],
   ['?backend=gpu', 'bad-options', /it must be auto, webgpu or cpu/],
 ]) {
@@ -142,6 +141,7 @@ for (const [query, code, words] of [
 }
 
 for (const [query, code, words] of [
+  ['?task=done', 'task-finished', /This task has finished.*draw a digit/],
   ['?task=late&start=1', 'task-finished', /This task has finished.*draw a digit/],
   ['?task=diverging&start=1', 'training-diverged', /Training went astray.*smaller learning rate/],
 ]) {
