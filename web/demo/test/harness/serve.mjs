@@ -62,7 +62,7 @@ export async function servePages(folder, respond) {
       let full = join(base, path);
       if (statSync(full, { throwIfNoEntry: false })?.isDirectory()) full = join(full, 'index.html');
       if (!full.startsWith(base) || !statSync(full, { throwIfNoEntry: false })?.isFile()) continue;
-      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'content-security-policy': POLICY });
+      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'content-security-policy': POLICY, 'access-control-allow-origin': '*' });
       return createReadStream(full).pipe(response);
     }
     response.writeHead(404).end();

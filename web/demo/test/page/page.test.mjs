@@ -2,7 +2,7 @@
 // package and the real worker.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasText, mainThreadTasks, site, withPage } from '../harness/browser.mjs';
+import { desk, hasText, mainThreadTasks, site, withPage } from '../harness/browser.mjs';
 
 /** Draws a polyline on the pad, in shares of it. */
 async function draw(page, [first, ...rest]) {
@@ -67,6 +67,22 @@ test('a model that is gone is explained, and the next digit tries again', () =>
     await draw(page, [[0.3, 0.5], [0.7, 0.5]]);
     await page.waitForResponse(/\/v1\/models\//);
     assert.ok(site.requests.length > before);
+  }));
+
+test('the bundle may come from another origin: its worker is found there', () =>
+  withPage('', async (page) => {
+    desk.requests.length = 0;
+    await page.click('#start');
+    await hasText(page, '#phase', /clients are training/);
+    assert.ok(desk.requests.some((path) => /worker/.test(path)), desk.requests.join(' '));
+    assert.ok(!site.requests.some((path) => /assets/.test(path)), site.requests.join(' '));
+  }, {
+    // What a test answers in place of a server counts as the public internet's.
+    permissions: ['local-network-access'],
+    setUp: (page) => page.route(site.url, async (route) => {
+      const html = await route.fetch().then((answer) => answer.text());
+      await route.fulfill({ contentType: 'text/html', body: html.replaceAll('./assets/', `${desk.url}assets/`) });
+    }),
   }));
 
 test('without an adapter the webgpu build is never downloaded, and asking for it says so', () =>
