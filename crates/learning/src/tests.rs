@@ -2,6 +2,8 @@
 
 mod example_privacy;
 mod fixed_layers;
+mod model_files;
+mod predict;
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use pollster::block_on;
 use crate::safetensors::ModelFileError;
 use crate::{
     Compute, Dataset, DatasetError, IdxError, LearningError, LocalTrainer, Targets, evaluate,
-    gradient, init_parameters, predict, read_mnist, safetensors,
+    gradient, init_parameters, read_mnist, safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -184,7 +186,7 @@ fn dropout_drops_in_training_only_and_repeats_with_its_seed() {
     assert_eq!(first, train(&spec, &start, &data, &plan(1, 1, 0.001)));
     let dropped = first[..64].iter().filter(|&&w| w == 1.0).count();
     assert!((16..=48).contains(&dropped), "{dropped} of 64 weights untouched");
-    let outputs = block_on(predict(&spec, &start, vec![1.0; 64], &Compute::cpu())).unwrap();
+    let outputs = predict::outputs(&spec, &start, vec![1.0; 64]);
     close(&outputs, &[65.0]);
 }
 
@@ -232,7 +234,7 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
     let spec = ModelSpec::softmax_regression();
     let parameters = init_parameters(&spec, 5);
     let features: Vec<f32> = (0..3 * 784).map(|i| (i % 17) as f32 / 17.0).collect();
-    let outputs = block_on(predict(&spec, &parameters, features.clone(), &Compute::cpu())).unwrap();
+    let outputs = predict::outputs(&spec, &parameters, features.clone());
     for row in outputs.chunks(10) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     }
