@@ -49,12 +49,12 @@ pub enum ModelFileError {
         /// What is wrong.
         problem: String,
     },
-    /// A NaN or an infinity.
-    #[error("tensor {name}: the value at position {index} is not a finite number")]
+    /// A value of the model is infinite or not a number.
+    #[error("tensor {name}: value {index} is not finite")]
     NotFinite {
-        /// Name of the tensor.
+        /// The tensor.
         name: String,
-        /// Position in the tensor, row-major.
+        /// The value's place in it, from 0, in row-major order.
         index: usize,
     },
     /// The vector does not belong to the model.
@@ -65,20 +65,26 @@ pub enum ModelFileError {
     Memory(#[from] OutOfMemory),
 }
 
-/// A model file from the flat parameter vector.
+/// A model file from the flat parameter vector, whose values must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError::Parameters`] if the vector is not as long as the model's,
+/// [`ModelFileError::NotFinite`] for the first value that is not finite.
 pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileError> {
     check_len(spec, parameters)?;
     let mut rest = parameters;
-    let tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = spec
+    let tensors = spec
         .layout()
         .iter()
         .map(|info| {
             let (values, tail) = rest.split_at(info.len());
             rest = tail;
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (info.name.as_str(), info.shape.clone(), bytes)
+            check_finite(&info.name, values.iter().copied())?;
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Ok((info.name.as_str(), info.shape.clone(), bytes))
         })
-        .collect();
+        .collect::<Result<Vec<_>, ModelFileError>>()?;
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
@@ -90,6 +96,10 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
 
 /// The flat parameter vector from a model file; names, shapes and types must
 /// be the model's. Values must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
 pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     let tensors = SafeTensors::deserialize(file)?;
     let views = spec
@@ -100,14 +110,9 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     // Only now: before, a short file could ask for the memory of a large model.
     let mut parameters = with_room(spec.parameters())?;
     for (info, view) in views {
-        let (values, _) = view.data().as_chunks::<4>();
-        for (index, bytes) in values.iter().enumerate() {
-            let value = f32::from_le_bytes(*bytes);
-            if !value.is_finite() {
-                return Err(ModelFileError::NotFinite { name: info.name.clone(), index });
-            }
-            parameters.push(value);
-        }
+        let first = parameters.len();
+        parameters.extend(floats(view.data()));
+        check_finite(&info.name, parameters[first..].iter().copied())?;
     }
     Ok(parameters)
 }
@@ -147,6 +152,34 @@ fn view<'a>(
         return Err(fail(format!("it is {dtype:?} {shape:?}, the model has F32 {:?}", info.shape)));
     }
     Ok(view)
+}
+
+/// Whether bytes are a file of float32 tensors with finite values, of whatever
+/// model.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
+pub fn check(file: &[u8]) -> Result<(), ModelFileError> {
+    for (name, view) in SafeTensors::deserialize(file)?.iter() {
+        if view.dtype() != Dtype::F32 {
+            let problem = format!("it is {:?}; a model has F32", view.dtype());
+            return Err(ModelFileError::Tensor { name: name.to_owned(), problem });
+        }
+        check_finite(name, floats(view.data()))?;
+    }
+    Ok(())
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
+}
+
+fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), ModelFileError> {
+    match values.position(|value| !value.is_finite()) {
+        Some(index) => Err(ModelFileError::NotFinite { name: name.to_owned(), index }),
+        None => Ok(()),
+    }
 }
 
 /// Fails unless `parameters` is as long as the model's flat vector.

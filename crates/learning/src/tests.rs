@@ -280,13 +280,32 @@ fn files_of_other_models_and_damaged_files_are_refused() {
     assert!(matches!(safetensors::read(&other, &file), Err(ModelFileError::Tensor { .. })));
     let cut = &file[..file.len() - 1];
     assert!(matches!(safetensors::read(&spec, cut), Err(ModelFileError::Format(_))));
-    // The last value of the weights, which are the last in the file.
-    let mut bad = file.clone();
-    let last = bad.len() - 4;
-    bad[last..].copy_from_slice(&f32::NAN.to_le_bytes());
-    let error = safetensors::read(&spec, &bad);
-    assert!(matches!(error, Err(ModelFileError::NotFinite { index: 7839, .. })), "{error:?}");
     assert!(safetensors::write(&spec, &parameters[1..]).is_err());
+    assert!(matches!(safetensors::check(cut), Err(ModelFileError::Format(_))));
+    safetensors::check(&file).unwrap();
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_neither_written_nor_read() {
+    let spec = ModelSpec::softmax_regression();
+    let parameters = init_parameters(&spec, 1);
+    let file = safetensors::write(&spec, &parameters).unwrap();
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut changed = parameters.clone();
+        changed[3] = bad;
+        let error = safetensors::write(&spec, &changed).unwrap_err();
+        assert_eq!(error.to_string(), "tensor layers.0.weight: value 3 is not finite");
+        // The weight is the last tensor of the file.
+        let mut changed = file.clone();
+        let last = changed.len() - 4;
+        changed[last..].copy_from_slice(&bad.to_le_bytes());
+        for error in [
+            safetensors::read(&spec, &changed).unwrap_err(),
+            safetensors::check(&changed).unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), "tensor layers.0.weight: value 7839 is not finite");
+        }
+    }
 }
 
 #[test]
