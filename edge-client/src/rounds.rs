@@ -31,7 +31,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::backend::{self, BackendPreference, Chooser};
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
-use crate::platform;
+use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
@@ -52,6 +52,7 @@ const SLOWEST_FETCH: u64 = 64 << 10;
 /// and between the steps of a round's secure aggregation, the client's secrets.
 pub(crate) struct Workshop {
     url: ServerUrl,
+    trust: Trust,
     data: RefCell<Option<Arc<Dataset>>>,
     chooser: Chooser,
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
@@ -132,12 +133,14 @@ impl WorkError {
 impl Workshop {
     pub fn new(
         url: ServerUrl,
+        trust: Trust,
         preference: BackendPreference,
         example_privacy: Option<ExamplePrivacy>,
         slots: platform::TrainingSlots,
     ) -> Self {
         Self {
             url,
+            trust,
             data: RefCell::default(),
             chooser: Chooser::new(preference),
             model: RefCell::default(),
@@ -177,7 +180,8 @@ impl Workshop {
             )
         };
         let url = self.url.http(&model.url);
-        let file = platform::fetch(&url, model.bytes).await.map_err(fail)?;
+        let file = platform::fetch(&url, model.bytes, &self.trust).await;
+        let file = file.map_err(|error| fail(format!("{url}: {error}")))?;
         tell(News::Fetched(file.len() as u64));
         let hash = Sha256Hash::of(&file);
         if hash != model.sha256 {

@@ -110,11 +110,38 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     // Only now: before, a short file could ask for the memory of a large model.
     let mut parameters = with_room(spec.parameters())?;
     for (info, view) in views {
-        let first = parameters.len();
+        check_finite(&info.name, floats(view.data()))?;
         parameters.extend(floats(view.data()));
-        check_finite(&info.name, parameters[first..].iter().copied())?;
     }
     Ok(parameters)
+}
+
+/// Whether bytes are a file of float32 tensors with finite values, of whatever
+/// model.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
+pub fn check(file: &[u8]) -> Result<(), ModelFileError> {
+    for (name, view) in SafeTensors::deserialize(file)?.iter() {
+        if view.dtype() != Dtype::F32 {
+            let problem = format!("it is {:?}; a model has F32", view.dtype());
+            return Err(ModelFileError::Tensor { name: name.to_owned(), problem });
+        }
+        check_finite(name, floats(view.data()))?;
+    }
+    Ok(())
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
+}
+
+fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), ModelFileError> {
+    match values.position(|value| !value.is_finite()) {
+        Some(index) => Err(ModelFileError::NotFinite { name: name.to_owned(), index }),
+        None => Ok(()),
+    }
 }
 
 /// The model that a file describes in its metadata, and its flat parameter vector.
@@ -152,34 +179,6 @@ fn view<'a>(
         return Err(fail(format!("it is {dtype:?} {shape:?}, the model has F32 {:?}", info.shape)));
     }
     Ok(view)
-}
-
-/// Whether bytes are a file of float32 tensors with finite values, of whatever
-/// model.
-///
-/// # Errors
-///
-/// [`ModelFileError`] for the first thing that is wrong with the file.
-pub fn check(file: &[u8]) -> Result<(), ModelFileError> {
-    for (name, view) in SafeTensors::deserialize(file)?.iter() {
-        if view.dtype() != Dtype::F32 {
-            let problem = format!("it is {:?}; a model has F32", view.dtype());
-            return Err(ModelFileError::Tensor { name: name.to_owned(), problem });
-        }
-        check_finite(name, floats(view.data()))?;
-    }
-    Ok(())
-}
-
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
-}
-
-fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), ModelFileError> {
-    match values.position(|value| !value.is_finite()) {
-        Some(index) => Err(ModelFileError::NotFinite { name: name.to_owned(), index }),
-        None => Ok(()),
-    }
 }
 
 /// Fails unless `parameters` is as long as the model's flat vector.
