@@ -80,8 +80,8 @@ export class Model {
   /**
    * What the model makes of one or more examples, `outputs` values for each:
    * probabilities of a classifier, values of a regression. Rejects with
-   * `bad-input`, `bad-features`, `out-of-memory`, `prediction-failed`, `closed`, or
-   * `worker-failed` if the worker crashed, which costs the calls that were open.
+   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
+   * crashed, which costs the calls that were open.
    */
   async predict(features: Float32Array): Promise<Float32Array> {
     const own = new Float32Array(checkFeatures(features));
