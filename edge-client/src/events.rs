@@ -103,7 +103,7 @@ pub enum ClientEvent {
         /// From the server.
         bytes_down: u64,
     },
-    /// Something went wrong.
+    /// Something went wrong; or `task-finished`, which is never fatal.
     Error {
         /// Stable name.
         code: String,
@@ -118,7 +118,7 @@ pub enum ClientEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
-    /// Has no data yet.
+    /// Has no data: it is not connected yet, or observes.
     Idle,
     /// Opens the connection.
     Connecting,

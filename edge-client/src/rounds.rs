@@ -20,7 +20,8 @@ use fedra_learning::{
 };
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash, TaskId,
+    Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash,
+    TaskDescription, TaskId,
 };
 use futures_util::future::{self, Either};
 use rand_chacha::ChaCha20Rng;
@@ -62,8 +63,7 @@ pub(crate) struct Workshop {
 
 /// A round's work, as it is given out.
 pub(crate) struct Job {
-    pub task: TaskId,
-    pub spec: ModelSpec,
+    pub task: TaskDescription,
     pub privacy: Option<Arc<Privacy>>,
     pub assignment: RoundAssignment,
 }
@@ -143,8 +143,9 @@ impl Workshop {
         *self.data.borrow_mut() = Some(Arc::new(data));
     }
 
-    pub fn has_data(&self) -> bool {
-        self.data.borrow().is_some()
+    /// The local examples, once there are some.
+    pub fn data(&self) -> Option<Arc<Dataset>> {
+        self.data.borrow().clone()
     }
 
     /// The flat parameters of `model`, fetched unless it is the last one used.
@@ -187,12 +188,12 @@ impl Workshop {
     ) -> Result<Arc<Vec<f32>>, WorkError> {
         let model = &job.assignment.model;
         for wait in FETCH_AGAIN {
-            match self.model(&job.spec, model, tell).await {
+            match self.model(&job.task.model, model, tell).await {
                 Ok(parameters) => return Ok(parameters),
                 Err(_) => platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await,
             }
         }
-        self.model(&job.spec, model, tell).await
+        self.model(&job.task.model, model, tell).await
     }
 
     /// Does a round's work, up to the first thing to be sent.
@@ -221,7 +222,7 @@ impl Workshop {
                 vec![0.0; global.len()]
             }
         };
-        self.protect(job.task, job.assignment.round, privacy, terms, values).await
+        self.protect(job.task.id, job.assignment.round, privacy, terms, values).await
     }
 
     /// Trains, and takes the difference.
@@ -231,13 +232,13 @@ impl Workshop {
         global: &[f32],
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, WorkError> {
-        let data = self.data.borrow().clone();
-        let data =
-            data.ok_or_else(|| WorkError::new("bad-dataset", "there is no data to train on"))?;
+        let data = self
+            .data()
+            .ok_or_else(|| WorkError::new("bad-dataset", "there is no data to train on"))?;
         let misfit = |error: DatasetError| WorkError::new("bad-dataset", error.to_string());
-        data.check_for(&job.spec).map_err(misfit)?;
+        check_data(&data, &job.task).map_err(misfit)?;
         let plan = &job.assignment.training;
-        let probe = Probe { spec: &job.spec, parameters: global, data: &data, plan };
+        let probe = Probe { spec: &job.task.model, parameters: global, data: &data, plan };
         let compute = self.compute(&probe, tell).await?;
         match self.train(&probe, &compute, self.promise()?, tell).await {
             // A lost GPU costs this round's time, not the round.
@@ -422,6 +423,11 @@ impl Workshop {
             .await
             .map_err(|error| WorkError::new("bad-features", error.to_string()))
     }
+}
+
+/// Whether a task's model can be trained on these examples.
+pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
+    data.check_for(&task.model)
 }
 
 /// Little-endian float32.

@@ -28,8 +28,7 @@ use std::time::Duration;
 
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    Availability, ClientMessage, RoundId, RoundPhase, ServerMessage, TaskDescription, TaskId,
-    TaskStatus,
+    Availability, ClientMessage, RoundId, ServerMessage, TaskDescription, TaskId, TaskStatus,
 };
 
 use crate::events::{ClientEvent, SessionState};
@@ -63,6 +62,8 @@ pub struct Session {
     task_id: TaskId,
     state: State,
     paused: bool,
+    /// Whether there are examples that fit the task.
+    has_data: bool,
     backoff: Backoff,
     jitter: f64,
     outbox: VecDeque<ClientMessage>,
@@ -107,12 +108,13 @@ struct Break {
 }
 
 impl Session {
-    /// A session that waits for data.
+    /// A session that waits for [`Event::Start`].
     pub fn new(task: TaskId, privacy: PrivacyConfig) -> Self {
         Self {
             task_id: task,
             state: State::Idle,
             paused: false,
+            has_data: false,
             backoff: Backoff::default(),
             jitter: 0.0,
             outbox: VecDeque::new(),
@@ -125,7 +127,7 @@ impl Session {
             status: None,
             protection: Protection::new(privacy),
             tokens: Tokens::default(),
-            availability: Availability::Available,
+            availability: Availability::Paused,
             current: None,
             declined: None,
             judged: None,
@@ -191,10 +193,15 @@ impl Session {
         }
         self.jitter = jitter;
         match event {
-            Event::DataReady => match self.state {
+            Event::Start => match self.state {
                 State::Idle => self.connect(now),
                 _ => Vec::new(),
             },
+            // Without a task there is nothing to hold them against.
+            Event::DataGiven if self.task.is_none() => Vec::new(),
+            Event::DataGiven => vec![Action::Judge],
+            Event::DataReady => self.has_data(true),
+            Event::Misfit { reason } => self.misfit(reason),
             Event::Connected { token } => self.connected(token, now),
             Event::NoToken { reason } => self.no_token(&reason, now),
             Event::Disconnected { reason } => self.disconnected(&reason, now),
@@ -295,7 +302,6 @@ impl Session {
     fn checked_in(&mut self, task: TaskDescription, status: TaskStatus) -> Vec<Action> {
         self.backoff.reset();
         self.tokens.accepted();
-        self.availability = Availability::Available;
         let mut actions = vec![Action::Emit(ClientEvent::task(&task))];
         if let Err(reason) = self.protection.admit(&task) {
             actions.extend(self.give_up("privacy-refused", reason));
@@ -309,15 +315,37 @@ impl Session {
         actions.push(Action::Emit(ClientEvent::model(&status)));
         self.state = State::Member;
         actions.extend(self.take_up(&status));
-        if status.phase == RoundPhase::Finished {
-            actions.push(Action::Emit(ClientEvent::problem(
-                "task-finished",
-                "the task has had its last round; its model can still be used",
-            )));
+        actions.extend(self.end_of_task(&status));
+        if self.task.as_ref() != Some(&task) {
+            actions.push(Action::Judge);
         }
         self.task = Some(task);
         self.status = Some(status);
         actions
+    }
+
+    /// There are examples that fit the task, or none any more.
+    fn has_data(&mut self, has_data: bool) -> Vec<Action> {
+        if std::mem::replace(&mut self.has_data, has_data) == has_data || self.current.is_some() {
+            return Vec::new();
+        }
+        self.settle()
+    }
+
+    /// The task has another description than the one that the examples fitted.
+    fn misfit(&mut self, reason: String) -> Vec<Action> {
+        let mut actions = vec![Action::Emit(ClientEvent::problem("bad-dataset", reason))];
+        actions.extend(self.end_work());
+        actions.extend(self.has_data(false));
+        actions
+    }
+
+    /// Whether it would accept an invitation.
+    fn takes_part(&self) -> bool {
+        self.has_data
+            && !self.paused
+            && !self.protection.waits_for_consent()
+            && !self.protection.is_exhausted()
     }
 
     /// Is in no round now: tells the server and the owner what it waits for, if it
@@ -333,9 +361,7 @@ impl Session {
 
     /// Tells the server whether it may be selected, if that has changed.
     fn tell_availability(&mut self) {
-        let stays_out =
-            self.paused || self.protection.waits_for_consent() || self.protection.is_exhausted();
-        let now = if stays_out { Availability::Paused } else { Availability::Available };
+        let now = if self.takes_part() { Availability::Available } else { Availability::Paused };
         if std::mem::replace(&mut self.availability, now) != now {
             self.outbox.push_back(ClientMessage::SetAvailability(now));
         }
@@ -412,6 +438,8 @@ impl Session {
             SessionState::Consent
         } else if self.paused {
             SessionState::Paused
+        } else if !self.has_data {
+            SessionState::Idle
         } else {
             SessionState::Waiting
         })

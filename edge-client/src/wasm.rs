@@ -107,7 +107,7 @@ impl EdgeClient {
         Ok(Self { client: Rc::new(Client::new(config, TrainingSlots)), on_event })
     }
 
-    /// Connects and takes part until `close()` or a refusal for good.
+    /// Connects, takes part once there are data, until `close()` or a refusal for good.
     pub fn run(&self) -> Promise {
         let (client, on_event) = (self.client.clone(), self.on_event.clone());
         future_to_promise(async move {
@@ -124,33 +124,36 @@ impl EdgeClient {
     }
 
     /// Gives the local examples. `shape` is `[n, ...example]`; `labels` has one
-    /// class number an example, or the values of a regression row by row.
+    /// class number an example, or the values of a regression row by row; `layout` is
+    /// `channels-first`.
+    ///
+    /// The promise is resolved once the data were held against the task and taken. It is
+    /// rejected with `bad-dataset`, `aborted`, `closed`, or the code of the event that was
+    /// fatal.
     #[wasm_bindgen(js_name = setDataset)]
     pub fn set_dataset(
         &self,
         features: Vec<f32>,
         labels: Vec<f32>,
         shape: Vec<u32>,
-    ) -> Result<(), JsValue> {
-        let bad = |error: &dyn ToString| coded("bad-dataset", &error.to_string());
-        let (&examples, example) = shape
-            .split_first()
-            .ok_or_else(|| bad(&"shape must be [examples, ...shape of one example]"))?;
-        let shape = Shape::from_dims(example)
-            .ok_or_else(|| bad(&"one example must be [features] or [channels, height, width]"))?;
-        if features.len() != examples as usize * shape.len() {
-            return Err(bad(&format!(
-                "{examples} examples of shape {example:?} are {} values; {} were given",
-                examples as usize * shape.len(),
-                features.len()
-            )));
-        }
-        let targets = Targets::from_labels(labels, examples as usize);
-        let targets = targets.map_err(|error| bad(&error))?;
-        let data = Dataset::new(features, shape, targets).map_err(|error| bad(&error))?;
-        self.client.set_data(data).map_err(|error| bad(&error))
+        layout: &str,
+    ) -> Promise {
+        let judged = dataset(features, labels, &shape, layout)
+            .map(|data| self.client.set_data(data))
+            .map_err(|error| coded("bad-dataset", &error));
+        future_to_promise(async move {
+            match judged?.await {
+                Ok(()) => Ok(JsValue::UNDEFINED),
+                Err(error) => Err(coded(&error.code, &error.message)),
+            }
+        })
     }
 
+    /// Takes back data that still wait for the task's description.
+    #[wasm_bindgen(js_name = withdrawDataset)]
+    pub fn withdraw_dataset(&self) {
+        self.client.withdraw_data();
+    }
     /// Takes no part until `resume()`.
     pub fn pause(&self) {
         self.client.pause();
@@ -182,6 +185,30 @@ impl EdgeClient {
             }
         })
     }
+}
+
+fn dataset(
+    features: Vec<f32>,
+    labels: Vec<f32>,
+    shape: &[u32],
+    layout: &str,
+) -> Result<Dataset, String> {
+    if layout != "channels-first" {
+        return Err(format!("the layout {layout:?} is not known"));
+    }
+    let (&examples, example) =
+        shape.split_first().ok_or("shape must be [examples, ...shape of one example]")?;
+    let shape = Shape::from_dims(example)
+        .ok_or("one example must be [features] or [channels, height, width]")?;
+    if features.len() != examples as usize * shape.len() {
+        return Err(format!(
+            "{examples} examples of shape {example:?} are {} values; {} were given",
+            examples as usize * shape.len(),
+            features.len()
+        ));
+    }
+    let targets = Targets::from_labels(labels, examples as usize).map_err(|e| e.to_string())?;
+    Dataset::new(features, shape, targets).map_err(|error| error.to_string())
 }
 
 /// Asks the page.

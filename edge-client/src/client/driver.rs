@@ -13,10 +13,10 @@ use futures_channel::mpsc;
 use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
-use super::Client;
+use super::{Client, DataRefused, GivenData};
 use crate::events::ClientEvent;
 use crate::platform::{self, Incoming, Receiver, Sender};
-use crate::rounds::{Done, Job, News, WorkError};
+use crate::rounds::{self, Done, Job, News, WorkError};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
 
 type WorkResult = (RoundId, Result<Done, WorkError>);
@@ -37,6 +37,8 @@ pub(super) struct Driver<'a, F> {
     /// The end of the last connection.
     closing: LocalBoxFuture<'static, ()>,
     work: Fuse<LocalBoxFuture<'static, WorkResult>>,
+    /// The event that ended the session, if one did.
+    fatal: Option<DataRefused>,
     traffic_told: (u64, u64),
     traffic_at: std::time::Duration,
 }
@@ -75,12 +77,15 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             receiver: None,
             closing: future::ready(()).boxed_local(),
             work: Fuse::terminated(),
+            fatal: None,
             traffic_told: (0, 0),
             traffic_at: platform::now(),
         }
     }
 
-    pub async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Event>) {
+    /// Runs to the session's end, and says why it ended.
+    pub async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Event>) -> DataRefused {
+        self.feed(Event::Start);
         while !self.session.is_closed() {
             self.transmit();
             let woken = self.next(&mut commands).await;
@@ -90,6 +95,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         self.tell_traffic(true);
         // A process that ends now would take the goodbye with it.
         (&mut self.closing).await;
+        self.fatal.take().unwrap_or_else(DataRefused::closed)
     }
 
     /// Waits for whatever comes first; commands and messages go before new work.
@@ -233,12 +239,44 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                     self.work = Fuse::terminated();
                     self.client.workshop.forget_round();
                 }
-                Action::Emit(event) => (self.emit)(event),
+                Action::Judge => {
+                    let verdict = self.judge();
+                    actions.extend(verdict.into_iter().flat_map(|event| self.handle(event)));
+                }
+                Action::Emit(event) => self.tell(event),
             }
         }
         let known = self.session.task().zip(self.session.status());
         *self.client.current.borrow_mut() =
             known.map(|(task, status)| (task.model.clone(), status.model.clone()));
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        if let ClientEvent::Error { code, message, fatal: true } = &event {
+            self.fatal = Some(DataRefused::new(code, message));
+        }
+        (self.emit)(event);
+    }
+
+    /// Holds examples against the task: those that were given since, or those that
+    /// were taken when it had another description.
+    fn judge(&self) -> Option<Event> {
+        let task = self.session.task()?;
+        let workshop = &self.client.workshop;
+        if let Some(GivenData { data, verdict }) = self.client.given.take() {
+            let checked = rounds::check_data(&data, task);
+            if checked.is_ok() {
+                workshop.set_data(data);
+            }
+            // Fails only when the owner has stopped listening.
+            let _ = verdict
+                .send(checked.map_err(|error| DataRefused::new("bad-dataset", error.to_string())));
+        }
+        let data = workshop.data()?;
+        Some(match rounds::check_data(&data, task) {
+            Ok(()) => Event::DataReady,
+            Err(error) => Event::Misfit { reason: error.to_string() },
+        })
     }
 
     /// Asks for a token and opens a socket.
@@ -273,12 +311,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             return;
         };
         let round = assignment.round;
-        let job = Job {
-            task: task.id.clone(),
-            spec: task.model.clone(),
-            privacy: self.session.privacy().cloned(),
-            assignment,
-        };
+        let job = Job { task: task.clone(), privacy: self.session.privacy().cloned(), assignment };
         let news = self.news_in.clone();
         let tell = move |item| {
             // The driver holds the other end for as long as this future lives.

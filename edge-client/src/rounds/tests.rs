@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{LocalTraining, PrivacyPolicy};
+use fedra_protocol::{LocalTraining, PrivacyPolicy, UpdateRange};
 
 use super::*;
 
@@ -96,8 +96,13 @@ impl Bench {
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
         Job {
-            task: TaskId::new("digits").unwrap(),
-            spec: self.spec.clone(),
+            task: TaskDescription {
+                id: TaskId::new("digits").unwrap(),
+                title: "Digits".into(),
+                model: self.spec.clone(),
+                update_range: UpdateRange::default_for(self.spec.loss()),
+                privacy: mechanism.map(policy),
+            },
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),

@@ -90,9 +90,16 @@ impl Session {
         self.heartbeat = welcome.heartbeat;
         self.max_chunk = (welcome.max_chunk_bytes as usize).min(MAX_CHUNK);
         self.state = State::CheckingIn { since: now };
+        // An observer until the task is known. A round in hand goes on.
+        let known = self.task.is_some();
+        self.availability = if known && (self.current.is_some() || self.takes_part()) {
+            Availability::Available
+        } else {
+            Availability::Paused
+        };
         self.outbox.push_back(ClientMessage::CheckIn {
             task: self.task_id.clone(),
-            availability: Availability::Available,
+            availability: self.availability,
             subject: Some(self.protection.subject()),
             token: self.tokens.current.clone(),
         });

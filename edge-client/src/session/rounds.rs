@@ -8,8 +8,8 @@
 
 use bytes::Bytes;
 use fedra_protocol::{
-    ClientMessage, Mechanism, RoundAssignment, RoundId, RoundPhase, TaskStatus, UpdateFault,
-    UpdateOutcome, UpdateVerdict,
+    ClientMessage, DeclineCause, Mechanism, RoundAssignment, RoundId, RoundPhase, TaskStatus,
+    UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 
 use super::in_round::{InRound, Next, Part};
@@ -46,9 +46,20 @@ impl Session {
         if self.is_over(&status) && !uploading {
             actions.extend(self.outlived("the round closed before the update was sent"));
         }
+        actions.extend(self.end_of_task(&status));
         self.status = Some(status);
         actions.extend(self.privacy_news());
         actions
+    }
+
+    /// The news that the task has ended, once.
+    pub(super) fn end_of_task(&self, status: &TaskStatus) -> Option<Action> {
+        let finished = |status: &TaskStatus| status.phase == RoundPhase::Finished;
+        let is_news = finished(status) && !self.status.as_ref().is_some_and(finished);
+        is_news.then(|| {
+            let message = "the task has had its last round; its model can still be used";
+            Action::Emit(ClientEvent::problem("task-finished", message))
+        })
     }
 
     /// Whether the round that it is in is over.
@@ -105,8 +116,8 @@ impl Session {
             self.assigned_again();
             return Vec::new();
         }
-        if let Some(reason) = self.reason_to_decline(round) {
-            self.decline(round, reason.into());
+        if let Some((reason, cause)) = self.reason_to_decline(round) {
+            self.decline(round, reason.into(), cause);
             return if self.round() == Some(round) { self.drop_round() } else { Vec::new() };
         }
         let mut actions = self.end_work();
@@ -132,19 +143,23 @@ impl Session {
         }
     }
 
-    fn reason_to_decline(&self, round: RoundId) -> Option<&'static str> {
+    /// Why an invitation is turned down: words and cause.
+    fn reason_to_decline(&self, round: RoundId) -> Option<(&'static str, Option<DeclineCause>)> {
+        let not_now = |reason| Some((reason, Some(DeclineCause::NotNow)));
         if self.paused {
             // Crossed with the pause on the wire.
-            Some("paused")
+            not_now("paused")
+        } else if !self.has_data {
+            not_now("observes")
         } else if self.protection.waits_for_consent() {
-            Some("waits for consent")
+            not_now("waits for consent")
         } else if self.protection.has_sent(round) {
             // Another answer would be the same update under other noise.
-            Some("has sent its update for this round")
+            not_now("has sent its update for this round")
         } else if self.protection.is_exhausted() {
-            Some("has taken part as often as it may")
+            not_now("has taken part as often as it may")
         } else if self.declined.is_some_and(|declined| declined.round == round) {
-            Some(LEFT)
+            Some((LEFT, None))
         } else {
             None
         }
@@ -280,19 +295,19 @@ impl Session {
         let private = self.protection.privacy().is_some();
         let told = if private { LEFT.to_string() } else { clip(&reason) };
         self.declined = Some(Declined { round, told: false });
-        self.decline(round, told);
+        self.decline(round, told, None);
         let mut actions = vec![Action::Emit(ClientEvent::problem(code, reason))];
         actions.extend(self.drop_round());
         actions
     }
 
     /// Says that it is not in a round, if there is somebody to say it to.
-    pub(super) fn decline(&mut self, round: RoundId, reason: String) {
+    pub(super) fn decline(&mut self, round: RoundId, reason: String, cause: Option<DeclineCause>) {
         let member = self.is_member();
         if let Some(declined) = self.declined.as_mut().filter(|declined| declined.round == round) {
             declined.told = member;
         }
-        self.tell(ClientMessage::Decline { round, reason, cause: None });
+        self.tell(ClientMessage::Decline { round, reason, cause });
     }
 
     /// Stops what it does for the round and waits for the next one.

@@ -190,7 +190,7 @@ impl Session {
     /// A request for a round that this client has left: the server may not know.
     fn decline_again(&mut self, round: RoundId) {
         if self.declined.is_some_and(|declined| declined.round == round && !declined.told) {
-            self.decline(round, LEFT.into());
+            self.decline(round, LEFT.into(), None);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The session against a scripted server, on made-up time.
 
 mod breaks;
+mod observers;
 mod private;
 mod reconnects;
 mod refusals;
@@ -95,6 +96,10 @@ struct Rig {
     task: TaskDescription,
     token: Option<Token>,
     max_chunk_bytes: u32,
+    /// Whether there are data, which fit whatever task.
+    has_data: bool,
+    /// The availability of the last check-in.
+    checked_in_as: Availability,
 }
 
 impl Rig {
@@ -105,7 +110,15 @@ impl Rig {
     fn with(config: PrivacyConfig, privacy: Option<PrivacyPolicy>) -> Self {
         let task = task(privacy);
         let session = Session::new(task.id.clone(), config);
-        Self { session, now: seconds(100), task, token: None, max_chunk_bytes: 4 }
+        Self {
+            session,
+            now: seconds(100),
+            task,
+            token: None,
+            max_chunk_bytes: 4,
+            has_data: false,
+            checked_in_as: Availability::Paused,
+        }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -119,9 +132,15 @@ impl Rig {
     /// Connected, checked in, between rounds.
     fn member() -> Self {
         let mut rig = Self::new();
-        assert!(rig.feed(Event::DataReady).contains(&Action::Connect));
+        rig.start();
         assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
         rig
+    }
+
+    /// Opens a socket, with data.
+    fn start(&mut self) {
+        self.has_data = true;
+        assert!(self.feed(Event::Start).contains(&Action::Connect));
     }
 
     /// From the open socket to the check-in's answer.
@@ -139,19 +158,25 @@ impl Rig {
             heartbeat: HEARTBEAT,
             max_chunk_bytes: self.max_chunk_bytes,
         })));
-        let subject = Some(SubjectId::from_bytes([7; 16]));
-        let (task, token) = (self.task.id.clone(), self.token.clone());
-        assert_eq!(
-            self.sent(),
-            [ClientMessage::CheckIn {
-                task,
-                availability: Availability::Available,
-                subject,
-                token
-            }]
-        );
+        let [ClientMessage::CheckIn { task, availability, subject, token }] = &self.sent()[..]
+        else {
+            panic!("one check-in")
+        };
+        assert_eq!((task, token), (&self.task.id, &self.token));
+        assert_eq!(*subject, Some(SubjectId::from_bytes([7; 16])));
+        self.checked_in_as = *availability;
         let checked_in = CheckedIn { task: self.task.clone(), status };
-        self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))))
+        let mut actions =
+            self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))));
+        if self.has_data && actions.contains(&Action::Judge) {
+            actions.extend(self.feed(Event::DataReady));
+            // What makes a participant of an observer.
+            let first = self.session.outbox.front();
+            if first == Some(&ClientMessage::SetAvailability(Availability::Available)) {
+                self.session.outbox.pop_front();
+            }
+        }
+        actions
     }
 
     /// Loses the connection, and waits until it is opened again.
@@ -293,7 +318,7 @@ fn an_upload_however_slow_is_no_silence_but_one_that_stops_is() {
 fn chunks_are_no_larger_than_a_slow_connection_can_take_between_two_heartbeats() {
     let mut rig = Rig::new();
     rig.max_chunk_bytes = 256 << 10;
-    rig.feed(Event::DataReady);
+    rig.start();
     rig.greet();
     rig.feed(Event::Received(assignment(ROUND)));
     rig.feed(Event::Downloaded { round: ROUND });
@@ -313,7 +338,7 @@ fn chunks_are_no_larger_than_a_slow_connection_can_take_between_two_heartbeats()
 fn a_server_that_never_answers_is_given_up_at_every_step() {
     for step in 0..3 {
         let mut rig = Rig::new();
-        rig.feed(Event::DataReady);
+        rig.start();
         if step >= 1 {
             rig.feed(Event::Connected { token: None });
         }
@@ -362,7 +387,7 @@ fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
     };
     let mut rig = Rig::new();
     assert_eq!(resumed(&mut rig), (SessionState::Idle, None));
-    rig.feed(Event::DataReady);
+    rig.start();
     assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
     rig.feed(Event::Connected { token: None });
     assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
@@ -385,7 +410,7 @@ fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
 fn a_pause_survives_a_reconnect() {
     let mut rig = Rig::new();
     rig.feed(Event::Pause);
-    rig.feed(Event::DataReady);
+    rig.start();
     assert_eq!(state(&rig.greet()), Some(SessionState::Paused));
     assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
 }
@@ -418,7 +443,7 @@ fn failed_training_declines_the_round_and_stays() {
 #[test]
 fn an_unexpected_message_drops_the_connection() {
     let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
+    rig.start();
     rig.feed(Event::Connected { token: None });
     let actions = rig.feed(Event::Received(assignment(ROUND)));
     assert!(actions.contains(&Action::Disconnect { code: 1002 }));

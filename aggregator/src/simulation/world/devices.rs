@@ -34,7 +34,7 @@ impl World {
         }
         self.note("switched on", Some(client), None);
         self.clients[client].start(self.scenario.config.tasks[0].id.clone());
-        self.feed(client, SessionEvent::DataReady);
+        self.feed(client, SessionEvent::Start);
     }
 
     /// Gives a client's session an event and does what it says.
@@ -72,6 +72,8 @@ impl World {
                 self.clients[client].participations = participations;
                 return Some(SessionEvent::Recorded { round });
             }
+            // What a device has fits the task.
+            Action::Judge => return Some(SessionEvent::DataReady),
             // Nobody reads them.
             Action::Emit(_) => {}
         }
