@@ -190,10 +190,7 @@ impl Client {
                           model event"
                 .into(),
         })?;
-        self.workshop
-            .predict(&spec, &model, features)
-            .await
-            .map_err(|error| PredictError { code: error.code, message: error.reason })
+        self.workshop.predict(&spec, &model, features).await
     }
 
     /// Connects, and takes part once there are data, until [`Client::close`] or a

@@ -21,19 +21,21 @@ use fedra_learning::{
 use fedra_privacy::Privacy;
 use fedra_protocol::{
     Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash,
-    TaskDescription, TaskId,
+    TaskDescription, TaskId, UpdateRange,
 };
 use futures_util::future::{self, Either};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Probe};
+use crate::client::PredictError;
 use crate::events::ClientEvent;
+use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform;
 use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
-use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
+use crate::session::{SecureReply, SecureRequest};
 use crate::training::Progress;
 
 /// Longest waits between the tries to fetch a round's model.
@@ -105,16 +107,28 @@ pub(crate) enum News {
     Progress(Progress),
 }
 
-/// Why a round's work failed: a stable name and words.
+/// Why a round's work failed.
 #[derive(Debug)]
 pub(crate) struct WorkError {
-    pub code: &'static str,
+    pub failure: Failure,
     pub reason: String,
 }
 
 impl WorkError {
-    fn new(code: &'static str, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+    fn new(failure: Failure, reason: impl Into<String>) -> Self {
+        Self { failure, reason: reason.into() }
+    }
+}
+
+impl From<LearningError> for WorkError {
+    fn from(error: LearningError) -> Self {
+        Self::new(Failure::from(&error), error.to_string())
+    }
+}
+
+impl From<WorkError> for PredictError {
+    fn from(WorkError { failure, reason }: WorkError) -> Self {
+        Self { code: failure.code(), message: reason }
     }
 }
 
@@ -160,20 +174,19 @@ impl Workshop {
         {
             return Ok(parameters.clone());
         }
-        let fail = |reason: String| {
-            WorkError::new(
-                "model-download-failed",
-                format!("cannot fetch the global model: {reason}"),
-            )
+        let fail = |failure, reason: String| {
+            WorkError::new(failure, format!("cannot fetch the global model: {reason}"))
         };
+        let unavailable = |reason| fail(Failure::ModelUnavailable, reason);
         let url = self.url.http(&model.url);
-        let file = platform::fetch(&url, model.bytes).await.map_err(fail)?;
+        let file = platform::fetch(&url, model.bytes).await.map_err(unavailable)?;
         tell(News::Fetched(file.len() as u64));
         let hash = Sha256Hash::of(&file);
         if hash != model.sha256 {
-            return Err(fail(format!("its hash is {hash}, not {}", model.sha256)));
+            return Err(unavailable(format!("its hash is {hash}, not {}", model.sha256)));
         }
-        let parameters = safetensors::read(spec, &file).map_err(|error| fail(error.to_string()))?;
+        let parameters = safetensors::read(spec, &file)
+            .map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
         let parameters = Arc::new(parameters);
         *self.model.borrow_mut() = Some((hash, parameters.clone()));
         Ok(parameters)
@@ -189,8 +202,10 @@ impl Workshop {
         let model = &job.assignment.model;
         for wait in FETCH_AGAIN {
             match self.model(&job.task.model, model, tell).await {
-                Ok(parameters) => return Ok(parameters),
-                Err(_) => platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await,
+                Err(WorkError { failure: Failure::ModelUnavailable, .. }) => {
+                    platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await
+                }
+                done => return done,
             }
         }
         self.model(&job.task.model, model, tell).await
@@ -210,15 +225,21 @@ impl Workshop {
             (Some(privacy), Some(terms)) => (privacy, terms),
             (None, None) => {
                 let Update { values, examples } = learned?;
+                check_range(&values, job.task.update_range)?;
                 return Ok(Done::Trained { update: bytes_of(&values), examples });
             }
-            _ => return Err(WorkError::new("privacy-failed", "the round does not fit the task")),
+            _ => {
+                return Err(WorkError::new(
+                    Failure::PrivacyFailed,
+                    "the round does not fit the task",
+                ));
+            }
         };
         let values = match learned {
             Ok(update) => update.values,
-            Err(WorkError { code, reason }) => {
+            Err(WorkError { failure, reason }) => {
                 let told = format!("{reason}; the round goes on with an update of zeros");
-                tell(News::Tell(ClientEvent::problem(code, told)));
+                tell(News::Tell(ClientEvent::problem(failure, told)));
                 vec![0.0; global.len()]
             }
         };
@@ -232,30 +253,27 @@ impl Workshop {
         global: &[f32],
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, WorkError> {
-        let data = self
-            .data()
-            .ok_or_else(|| WorkError::new("bad-dataset", "there is no data to train on"))?;
-        let misfit = |error: DatasetError| WorkError::new("bad-dataset", error.to_string());
-        check_data(&data, &job.task).map_err(misfit)?;
+        let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
+        let data = self.data().ok_or_else(|| misfit("there is no data to train on".into()))?;
+        check_data(&data, &job.task).map_err(|error| misfit(error.to_string()))?;
         let plan = &job.assignment.training;
         let probe = Probe { spec: &job.task.model, parameters: global, data: &data, plan };
         let compute = self.compute(&probe, tell).await?;
-        match self.train(&probe, &compute, self.promise()?, tell).await {
+        Ok(match self.train(&probe, &compute, self.promise()?, tell).await {
             // A lost GPU costs this round's time, not the round.
             Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
                 let cpu = self.fall_back(&message, tell);
                 self.train(&probe, &cpu, self.promise()?, tell).await
             }
             done => done,
-        }
-        .map_err(|error| WorkError::new("training-failed", error.to_string()))
+        }?)
     }
 
     /// Goes on with the CPU from now on.
     fn fall_back(&self, message: &str, tell: &impl Fn(News)) -> Compute {
         let reason = format!("the WebGPU device was lost ({message})");
         let problem = format!("{reason}; going on with the CPU");
-        tell(News::Tell(ClientEvent::problem("device-lost", problem)));
+        tell(News::Tell(ClientEvent::warning("device-lost", problem)));
         tell(News::Tell(ClientEvent::Backend {
             backend: "cpu",
             adapter: None,
@@ -292,7 +310,7 @@ impl Workshop {
             let (state, reply) = SecureRound::begin(&round, &values, &mut rng)?;
             Ok((Some(state), Done::Secured(reply)))
         });
-        let failed = |reason: String| WorkError::new("privacy-failed", reason);
+        let failed = |reason: String| WorkError::new(Failure::PrivacyFailed, reason);
         let (state, done) = protecting.await.and_then(|done| done).map_err(failed)?;
         *self.secure.borrow_mut() = state;
         Ok(done)
@@ -301,7 +319,7 @@ impl Workshop {
     /// Takes the next step of the round's secure aggregation. Whatever goes
     /// wrong, its state is gone.
     pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
-        let failed = |reason: String| WorkError::new(SECURE_AGGREGATION_FAILED, reason);
+        let failed = |reason: String| WorkError::new(Failure::SecureAggregationFailed, reason);
         let state = self.secure.borrow_mut().take();
         let state = state.ok_or_else(|| failed("this client has left the round".into()))?;
         let mut rng = fresh_rng()?;
@@ -323,10 +341,10 @@ impl Workshop {
         }
         let (compute, choice, event) = backend::choose(self.preference, probe)
             .await
-            .map_err(|error| WorkError::new("training-failed", error.to_string()))?;
+            .map_err(|error| WorkError::new(Failure::TrainingFailed, error.to_string()))?;
         if let Some(problem) = choice.problem {
             let message = format!("{problem}; training on the CPU");
-            tell(News::Tell(ClientEvent::problem("no-webgpu", message)));
+            tell(News::Tell(ClientEvent::warning("no-webgpu", message)));
         }
         tell(News::Tell(event));
         *self.compute.borrow_mut() = Some(compute.clone());
@@ -403,7 +421,7 @@ impl Workshop {
             Either::Right(_) => {
                 let seconds = limit.as_secs();
                 let reason = format!("cannot fetch the global model: not here after {seconds} s");
-                Err(WorkError::new("model-download-failed", reason))
+                Err(WorkError::new(Failure::ModelUnavailable, reason))
             }
         }
     }
@@ -414,20 +432,33 @@ impl Workshop {
         spec: &ModelSpec,
         model: &ModelRef,
         features: Vec<f32>,
-    ) -> Result<Vec<f32>, WorkError> {
+    ) -> Result<Vec<f32>, PredictError> {
         // 4 bytes a parameter: the length that the server names has no bound.
         let seconds = 4 * spec.parameters() as u64 / SLOWEST_FETCH;
         let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
         let parameters = self.model_within(limit, spec, model).await?;
         fedra_learning::predict(spec, &parameters, features, &Compute::cpu())
             .await
-            .map_err(|error| WorkError::new("bad-features", error.to_string()))
+            .map_err(|error| PredictError { code: "bad-features", message: error.to_string() })
     }
 }
 
 /// Whether a task's model can be trained on these examples.
 pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
     data.check_for(&task.model)
+}
+
+/// Whether a server takes these values in an update.
+fn check_range(values: &[f32], range: UpdateRange) -> Result<(), WorkError> {
+    let most = range.magnitude();
+    match values.iter().find(|value| !(value.abs() <= most)) {
+        None => Ok(()),
+        Some(value) if value.is_finite() => Err(WorkError::new(
+            Failure::OutOfRange,
+            format!("a value of the update is {value}, beyond the {most} of this task"),
+        )),
+        Some(_) => Err(LearningError::Diverged.into()),
+    }
 }
 
 /// Little-endian float32.
@@ -441,5 +472,5 @@ fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
 }
 
 fn random_seed() -> Result<[u8; 32], WorkError> {
-    platform::random_seed().map_err(|reason| WorkError::new("no-randomness", reason))
+    platform::random_seed().map_err(|reason| WorkError::new(Failure::NoRandomness, reason))
 }

@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::pin::pin;
 
 use bytes::Bytes;
-use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, Token};
+use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, TaskDescription, Token};
 use futures_channel::mpsc;
 use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::{Client, DataRefused, GivenData};
 use crate::events::ClientEvent;
+use crate::failure::Failure;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::rounds::{self, Done, Job, News, WorkError};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
@@ -37,6 +38,8 @@ pub(super) struct Driver<'a, F> {
     /// The end of the last connection.
     closing: LocalBoxFuture<'static, ()>,
     work: Fuse<LocalBoxFuture<'static, WorkResult>>,
+    /// The description that the examples were held against last.
+    judged_for: Option<TaskDescription>,
     /// The event that ended the session, if one did.
     fatal: Option<DataRefused>,
     traffic_told: (u64, u64),
@@ -77,6 +80,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             receiver: None,
             closing: future::ready(()).boxed_local(),
             work: Fuse::terminated(),
+            judged_for: None,
             fatal: None,
             traffic_told: (0, 0),
             traffic_at: platform::now(),
@@ -156,8 +160,8 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),
             Woken::Incoming(None) => self.lost("closed".into()),
             Woken::Worked((round, Ok(done))) => self.worked(round, done),
-            Woken::Worked((round, Err(WorkError { code, reason }))) => {
-                self.feed(Event::Failed { round, code, reason });
+            Woken::Worked((round, Err(WorkError { failure, reason }))) => {
+                self.feed(Event::Failed { round, failure, reason });
             }
             Woken::News((round, news)) => self.news(round, news),
         }
@@ -260,18 +264,25 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
 
     /// Holds examples against the task: those that were given since, or those that
     /// were taken when it had another description.
-    fn judge(&self) -> Option<Event> {
+    fn judge(&mut self) -> Option<Event> {
         let task = self.session.task()?;
+        let is_new = self.judged_for.as_ref() != Some(task);
         let workshop = &self.client.workshop;
+        let mut taken = false;
         if let Some(GivenData { data, verdict }) = self.client.given.take() {
             let checked = rounds::check_data(&data, task);
             if checked.is_ok() {
                 workshop.set_data(data);
+                taken = true;
             }
+            let answer = checked.map_err(|e| DataRefused::new("bad-dataset", e.to_string()));
             // Fails only when the owner has stopped listening.
-            let _ = verdict
-                .send(checked.map_err(|error| DataRefused::new("bad-dataset", error.to_string())));
+            let _ = verdict.send(answer);
         }
+        if !taken && !is_new {
+            return None;
+        }
+        self.judged_for = Some(task.clone());
         let data = workshop.data()?;
         Some(match rounds::check_data(&data, task) {
             Ok(()) => Event::DataReady,
@@ -301,7 +312,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             Ok(()) => Event::Recorded { round },
             Err(reason) => {
                 let reason = format!("taking part cannot be written down ({reason})");
-                Event::Failed { round, code: "participation-not-kept", reason }
+                Event::Failed { round, failure: Failure::ParticipationNotKept, reason }
             }
         }
     }

@@ -5,6 +5,7 @@ use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage, Token
 
 use super::secure::{SecureReply, SecureRequest};
 use crate::events::ClientEvent;
+use crate::failure::Failure;
 use crate::privacy::ExampleTerms;
 
 /// Something that happened outside.
@@ -80,8 +81,8 @@ pub enum Event {
     Failed {
         /// The round.
         round: RoundId,
-        /// Stable name of the problem.
-        code: &'static str,
+        /// Its kind.
+        failure: Failure,
         /// In words.
         reason: String,
     },

@@ -119,7 +119,7 @@ impl Protection {
             return None;
         }
         let rounds = self.config.participations;
-        Some(ClientEvent::problem(
+        Some(ClientEvent::warning(
             "privacy-exhausted",
             format!(
                 "this client has taken part in {rounds} rounds, and one more would be too many for \

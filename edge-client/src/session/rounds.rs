@@ -13,10 +13,11 @@ use fedra_protocol::{
 };
 
 use super::in_round::{InRound, Next, Part};
-use super::secure::{Exchange, FAILED};
+use super::secure::Exchange;
 use super::upload::Upload;
 use super::{Action, Session};
 use crate::events::{ClientEvent, UpdateFate};
+use crate::failure::{Course, Failure};
 
 /// What a server hears of a client that leaves a round of a private task: no
 /// word about why, since why may depend on the data.
@@ -28,6 +29,7 @@ pub(super) struct Declined {
     pub round: RoundId,
     /// Whether the server was told on this connection.
     pub told: bool,
+    pub cause: Option<DeclineCause>,
 }
 
 impl Session {
@@ -47,8 +49,12 @@ impl Session {
             actions.extend(self.outlived("the round closed before the update was sent"));
         }
         actions.extend(self.end_of_task(&status));
+        let has_mended = self.absence.newest_model(status.model.sha256);
         self.status = Some(status);
         actions.extend(self.privacy_news());
+        if has_mended && self.current.is_none() {
+            actions.extend(self.settle());
+        }
         actions
     }
 
@@ -58,7 +64,7 @@ impl Session {
         let is_news = finished(status) && !self.status.as_ref().is_some_and(finished);
         is_news.then(|| {
             let message = "the task has had its last round; its model can still be used";
-            Action::Emit(ClientEvent::problem("task-finished", message))
+            Action::Emit(ClientEvent::task_finished(message))
         })
     }
 
@@ -120,6 +126,7 @@ impl Session {
             self.decline(round, reason.into(), cause);
             return if self.round() == Some(round) { self.drop_round() } else { Vec::new() };
         }
+        self.absence.invited();
         let mut actions = self.end_work();
         if let Some(privacy) = &assignment.privacy {
             self.protection.set_clipping_norm(privacy.clipping_norm);
@@ -158,8 +165,10 @@ impl Session {
             not_now("has sent its update for this round")
         } else if self.protection.is_exhausted() {
             not_now("has taken part as often as it may")
-        } else if self.declined.is_some_and(|declined| declined.round == round) {
-            Some((LEFT, None))
+        } else if let Some(declined) = self.declined.filter(|declined| declined.round == round) {
+            Some((LEFT, declined.cause))
+        } else if self.absence.outage().is_some() {
+            not_now("stays out of rounds for a while")
         } else {
             None
         }
@@ -181,7 +190,7 @@ impl Session {
             // It has no mask.
             Some(Mechanism::Distributed) => {
                 let reason = "an update without a mask was about to be sent";
-                self.leave(round, FAILED, reason.into())
+                self.leave(round, Failure::SecureAggregationFailed, reason.into())
             }
         }
     }
@@ -260,6 +269,8 @@ impl Session {
             Some(Part::Reported) if !secure => (false, false, false),
             Some(part @ Part::Uploading) if fate == UpdateFate::Accepted => {
                 *part = Part::Reported;
+                self.backoff.reset();
+                self.absence.succeeded();
                 (!told, false, true)
             }
             // Late: what followed from it has begun.
@@ -274,10 +285,17 @@ impl Session {
                 round: round.round,
                 outcome: fate,
                 fault,
-                message: (!outcome.message.is_empty()).then_some(outcome.message),
+                message: (!outcome.message.is_empty()).then(|| outcome.message.clone()),
             }));
         }
         if ends {
+            if let Some(failure) = fault.and_then(Failure::of_fault) {
+                self.fails(failure);
+                if failure.course() != Course::BackOff {
+                    let reason = format!("the server rejected the update: {}", outcome.message);
+                    actions.push(Action::Emit(ClientEvent::problem(failure, reason)));
+                }
+            }
             actions.extend(self.drop_round());
         } else if reported {
             actions.extend(self.show());
@@ -289,14 +307,16 @@ impl Session {
     pub(super) fn leave(
         &mut self,
         round: RoundId,
-        code: &'static str,
+        failure: Failure,
         reason: String,
     ) -> Vec<Action> {
         let private = self.protection.privacy().is_some();
-        let told = if private { LEFT.to_string() } else { clip(&reason) };
-        self.declined = Some(Declined { round, told: false });
-        self.decline(round, told, None);
-        let mut actions = vec![Action::Emit(ClientEvent::problem(code, reason))];
+        let (told, cause) =
+            if private { (LEFT.to_string(), None) } else { (clip(&reason), failure.cause()) };
+        self.declined = Some(Declined { round, told: false, cause });
+        self.decline(round, told, cause);
+        let mut actions = vec![Action::Emit(ClientEvent::problem(failure, reason))];
+        self.fails(failure);
         actions.extend(self.drop_round());
         actions
     }
@@ -311,7 +331,7 @@ impl Session {
     }
 
     /// Stops what it does for the round and waits for the next one.
-    fn drop_round(&mut self) -> Vec<Action> {
+    pub(super) fn drop_round(&mut self) -> Vec<Action> {
         let mut actions = self.end_work();
         actions.extend(self.settle());
         actions

@@ -15,6 +15,7 @@ use fedra_protocol::*;
 
 use super::{Action, Event, Session};
 use crate::events::{ClientEvent, SessionState, UpdateFate};
+use crate::failure::Failure;
 use crate::privacy::{Consent, PrivacyConfig};
 
 const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
@@ -379,9 +380,9 @@ fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
         let actions = rig.feed(Event::Resume);
         assert_eq!(rig.feed(Event::Resume), [], "once");
         match &actions[..] {
-            [Action::Emit(ClientEvent::Status { state, round: None, retry_in_ms })] => {
-                (*state, *retry_in_ms)
-            }
+            [
+                Action::Emit(ClientEvent::Status { state, round: None, retry_in_ms, reason: None }),
+            ] => (*state, *retry_in_ms),
             other => panic!("{other:?}"),
         }
     };
@@ -434,7 +435,7 @@ fn a_round_that_ends_during_training_is_given_up() {
 fn failed_training_declines_the_round_and_stays() {
     let mut rig = Rig::working();
     let reason = "diverged".repeat(1000);
-    rig.feed(Event::Failed { round: ROUND, code: "training-failed", reason });
+    rig.feed(Event::Failed { round: ROUND, failure: Failure::TrainingFailed, reason });
     let [message] = &rig.sent()[..] else { panic!("one message") };
     assert!(ClientMessage::decode(message.encode()).is_ok(), "the reason fits the limits");
     assert!(matches!(message, ClientMessage::Decline { .. }));

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use fedra_edge_client::Failure;
 use fedra_edge_client::protect::{Round, SecureRound};
 use fedra_edge_client::session::{Action, Event as SessionEvent, SecureReply, SecureRequest};
 use fedra_protocol::{ClientMessage, RoundAssignment, RoundId};
@@ -166,10 +167,18 @@ impl World {
                 self.later(client, round, reply);
                 None
             }
-            Some(Err(reason)) => Some(SessionEvent::Failed { round, code: "failed", reason }),
+            Some(Err(reason)) => Some(SessionEvent::Failed {
+                round,
+                failure: Failure::SecureAggregationFailed,
+                reason,
+            }),
             None => {
                 let reason = "no secrets of this round".to_owned();
-                Some(SessionEvent::Failed { round, code: "failed", reason })
+                Some(SessionEvent::Failed {
+                    round,
+                    failure: Failure::SecureAggregationFailed,
+                    reason,
+                })
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event, SecureReply, SecureRequest, Session};
-use fedra_edge_client::{ClientEvent, Consent, PrivacyConfig, PrivacyFloors};
+use fedra_edge_client::{ClientEvent, Consent, Failure, PrivacyConfig, PrivacyFloors};
 use fedra_protocol::{
     AdvertisedKeys, Availability, ClientMessage, EncryptedShare, Mechanism, RevealedShare, RoundId,
     ServerMessage, SubjectId, TaskDescription, Token, UpdateBegin, UpdateChunk,
@@ -213,7 +213,7 @@ impl Device {
         assert!(self.most.is_none_or(|most| participations <= most), "too often");
         if self.disk_is_full {
             let reason = "the disk is full".into();
-            return Event::Failed { round, code: "participation-not-kept", reason };
+            return Event::Failed { round, failure: Failure::ParticipationNotKept, reason };
         }
         assert!(self.recorded.insert(round), "one participation counted twice");
         self.participations += 1;
@@ -341,7 +341,7 @@ impl Device {
             0 => {
                 self.job = None;
                 let reason = "x".repeat(input.arbitrary::<u16>()?.into());
-                self.feed(Event::Failed { round, code: "training-failed", reason });
+                self.feed(Event::Failed { round, failure: Failure::TrainingFailed, reason });
             }
             1..=3 if matches!(job, Job::Train(_)) => self.feed(Event::Downloaded { round }),
             _ => {
@@ -405,7 +405,7 @@ impl Device {
             3 => self.feed(Event::Recorded { round }),
             _ => {
                 let reason = "late".into();
-                self.feed(Event::Failed { round, code: "training-failed", reason });
+                self.feed(Event::Failed { round, failure: Failure::TrainingFailed, reason });
             }
         }
         Ok(())

@@ -244,7 +244,7 @@ fn what_cannot_be_written_down_is_not_sent() {
     let mut rig = Rig::recording(Mechanism::Local);
     let failed = Event::Failed {
         round: ROUND,
-        code: "participation-not-kept",
+        failure: Failure::ParticipationNotKept,
         reason: "the disk is full".into(),
     };
     let actions = rig.feed(failed);
@@ -259,7 +259,8 @@ fn a_server_does_not_hear_why_a_private_round_is_left() {
     let (mut rig, _) = Rig::in_private(config(), Mechanism::Distributed);
     rig.feed(Event::Received(private_assignment(ROUND)));
     let reason = "example 17 is not finite".to_string();
-    let actions = rig.feed(Event::Failed { round: ROUND, code: "training-failed", reason });
+    let actions =
+        rig.feed(Event::Failed { round: ROUND, failure: Failure::TrainingFailed, reason });
     assert!(problems(&actions)[0].1.contains("example 17"), "the owner does");
     let [ClientMessage::Decline { reason, .. }] = &rig.sent()[..] else { panic!("one message") };
     assert!(!reason.contains("17"), "{reason}");

@@ -81,6 +81,7 @@ fn not_being_selected_is_no_problem() {
         let told = Action::Emit(ClientEvent::Status {
             state: SessionState::Waiting,
             round: None,
+            reason: None,
             retry_in_ms: Some(wait.as_millis() as u64),
         });
         assert_eq!(actions.last(), Some(&told));
