@@ -3,13 +3,15 @@
 //! Configuration and events cross by serde-wasm-bindgen, tensors as typed
 //! arrays. Nothing is decided here.
 
+mod predictor;
+
 use std::rc::Rc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
 use fedra_learning::{Compute, Dataset, ExamplePrivacy, Targets};
 use fedra_privacy::PrivacyFloors;
 use fedra_protocol::{Shape, SubjectId, TaskId, Token};
-use js_sys::{Function, Promise, Reflect};
+use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
@@ -19,7 +21,7 @@ use crate::backend::BackendPreference;
 use crate::bench;
 use crate::client::{Client, ClientConfig};
 use crate::events::ClientEvent;
-use crate::platform::TrainingSlots;
+use crate::platform::{TrainingSlots, Trust};
 use crate::privacy::{Consent, ParticipationLog, PrivacyConfig};
 use crate::token::TokenSource;
 
@@ -89,6 +91,7 @@ impl EdgeClient {
         let examples = config.privacy.examples.as_ref().map(Examples::privacy);
         let config = ClientConfig {
             url: config.url.parse().map_err(|e| bad(&e))?,
+            trust: Trust,
             task: TaskId::new(config.task).map_err(|e| bad(&e))?,
             token: token_source(token),
             backend: config.backend.parse::<BackendPreference>().map_err(|e| bad(&e))?,
@@ -104,7 +107,7 @@ impl EdgeClient {
             log: ParticipationLog::nowhere(),
             dropouts: None,
         };
-        Ok(Self { client: Rc::new(Client::new(config, TrainingSlots)), on_event })
+        Ok(Self { client: Rc::new(Client::new(config, TrainingSlots::default())), on_event })
     }
 
     /// Connects, takes part once there are data, until `close()` or a refusal for good.
@@ -125,7 +128,7 @@ impl EdgeClient {
 
     /// Gives the local examples. `shape` is `[n, ...example]`; `labels` has one
     /// class number an example, or the values of a regression row by row; `layout` is
-    /// `channels-first`.
+    /// `channels-first` or `channels-last`.
     ///
     /// The promise is resolved once the data were held against the task and taken. It is
     /// rejected with `bad-dataset`, `aborted`, `closed`, or the code of the event that was
@@ -133,14 +136,13 @@ impl EdgeClient {
     #[wasm_bindgen(js_name = setDataset)]
     pub fn set_dataset(
         &self,
-        features: Vec<f32>,
-        labels: Vec<f32>,
-        shape: Vec<u32>,
+        features: &Float32Array,
+        labels: &Float32Array,
+        shape: &[u32],
         layout: &str,
     ) -> Promise {
-        let judged = dataset(features, labels, &shape, layout)
-            .map(|data| self.client.set_data(data))
-            .map_err(|error| coded("bad-dataset", &error));
+        let judged =
+            dataset(features, labels, shape, layout).map(|data| self.client.set_data(data));
         future_to_promise(async move {
             match judged?.await {
                 Ok(()) => Ok(JsValue::UNDEFINED),
@@ -154,6 +156,7 @@ impl EdgeClient {
     pub fn withdraw_dataset(&self) {
         self.client.withdraw_data();
     }
+
     /// Takes no part until `resume()`.
     pub fn pause(&self) {
         self.client.pause();
@@ -175,40 +178,24 @@ impl EdgeClient {
     }
 
     /// Outputs of the newest global model: probabilities of a classifier,
-    /// values of a regression, row by row.
-    pub fn predict(&self, features: Vec<f32>) -> Promise {
+    /// values of a regression, row by row. `features` must not change before the answer.
+    pub fn predict(&self, features: Float32Array) -> Promise {
         let client = self.client.clone();
-        future_to_promise(async move {
-            match client.predict(features).await {
-                Ok(outputs) => Ok(js_sys::Float32Array::from(outputs.as_slice()).into()),
-                Err(error) => Err(coded(error.code, &error.message)),
-            }
-        })
+        predictor::answer(async move |outputs| client.predict_into(&features, outputs).await)
     }
 }
 
 fn dataset(
-    features: Vec<f32>,
-    labels: Vec<f32>,
+    features: &Float32Array,
+    labels: &Float32Array,
     shape: &[u32],
     layout: &str,
-) -> Result<Dataset, String> {
-    if layout != "channels-first" {
-        return Err(format!("the layout {layout:?} is not known"));
-    }
-    let (&examples, example) =
-        shape.split_first().ok_or("shape must be [examples, ...shape of one example]")?;
-    let shape = Shape::from_dims(example)
-        .ok_or("one example must be [features] or [channels, height, width]")?;
-    if features.len() != examples as usize * shape.len() {
-        return Err(format!(
-            "{examples} examples of shape {example:?} are {} values; {} were given",
-            examples as usize * shape.len(),
-            features.len()
-        ));
-    }
-    let targets = Targets::from_labels(labels, examples as usize).map_err(|e| e.to_string())?;
-    Dataset::new(features, shape, targets).map_err(|error| error.to_string())
+) -> Result<Dataset, JsValue> {
+    let (features, labels) = (predictor::copied(features)?, predictor::copied(labels)?);
+    let layout = layout.parse::<Layout>();
+    layout
+        .and_then(|layout| Dataset::from_arrays(features, labels, shape, layout))
+        .map_err(|error| coded("bad-dataset", &error.to_string()))
 }
 
 /// Asks the page.
