@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
-use fedra_learning::{Compute, Dataset, ExamplePrivacy, Targets};
+use fedra_learning::{Compute, Dataset, ExamplePrivacy, Layout};
 use fedra_privacy::PrivacyFloors;
-use fedra_protocol::{Shape, SubjectId, TaskId, Token};
+use fedra_protocol::{SubjectId, TaskId, Token};
 use js_sys::{Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
@@ -133,21 +133,8 @@ impl EdgeClient {
         shape: Vec<u32>,
     ) -> Result<(), JsValue> {
         let bad = |error: &dyn ToString| coded("bad-dataset", &error.to_string());
-        let (&examples, example) = shape
-            .split_first()
-            .ok_or_else(|| bad(&"shape must be [examples, ...shape of one example]"))?;
-        let shape = Shape::from_dims(example)
-            .ok_or_else(|| bad(&"one example must be [features] or [channels, height, width]"))?;
-        if features.len() != examples as usize * shape.len() {
-            return Err(bad(&format!(
-                "{examples} examples of shape {example:?} are {} values; {} were given",
-                examples as usize * shape.len(),
-                features.len()
-            )));
-        }
-        let targets = Targets::from_labels(labels, examples as usize);
-        let targets = targets.map_err(|error| bad(&error))?;
-        let data = Dataset::new(features, shape, targets).map_err(|error| bad(&error))?;
+        let data = Dataset::from_arrays(features, labels, &shape, Layout::ChannelsFirst);
+        let data = data.map_err(|error| bad(&error))?;
         self.client.set_data(data).map_err(|error| bad(&error))
     }
 

@@ -68,14 +68,15 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
                 info.shape
             )));
         }
+        let start = parameters.len();
         let values = view
             .data()
             .chunks_exact(4)
             .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         parameters.extend(values);
-    }
-    if parameters.iter().any(|value| !value.is_finite()) {
-        return Err(ModelFileError::Parameters(LearningError::Diverged));
+        if let Some(index) = parameters[start..].iter().position(|value| !value.is_finite()) {
+            return Err(fail(format!("value {index} is not a finite number")));
+        }
     }
     Ok(parameters)
 }
