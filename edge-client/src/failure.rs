@@ -167,6 +167,7 @@ impl From<&LearningError> for Failure {
         match error {
             LearningError::Dataset(_) => Self::BadDataset,
             LearningError::Diverged => Self::TrainingDiverged,
+            LearningError::OutOfRange { .. } => Self::OutOfRange,
             _ => Self::TrainingFailed,
         }
     }

@@ -16,12 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_learning::{
     Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
-    LocalTrainer, examples_in, safetensors,
+    LocalTrainer, check_update, examples_in, safetensors,
 };
 use fedra_privacy::Privacy;
 use fedra_protocol::{
     LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
-    Sha256Hash, TaskDescription, TaskId, UpdateRange,
+    Sha256Hash, TaskDescription, TaskId,
 };
 use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
@@ -232,7 +232,7 @@ impl Workshop {
             (Some(privacy), Some(terms)) => (privacy, terms),
             (None, None) => {
                 let Update { values, examples } = learned?;
-                check_range(&values, job.task.update_range)?;
+                check_update(&values, job.task.update_range)?;
                 return Ok(Done::Trained { update: bytes_of(&values), examples });
             }
             _ => {
@@ -450,20 +450,7 @@ impl From<WorkError> for PredictError {
 
 /// Whether a task's model can be trained on these examples.
 pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
-    data.check_for(&task.model)
-}
-
-/// Whether a server takes these values in an update.
-fn check_range(values: &[f32], range: UpdateRange) -> Result<(), WorkError> {
-    let most = range.magnitude();
-    match values.iter().find(|value| !(value.abs() <= most)) {
-        None => Ok(()),
-        Some(value) if value.is_finite() => Err(WorkError::new(
-            Failure::OutOfRange,
-            format!("a value of the update is {value}, beyond the {most} of this task"),
-        )),
-        Some(_) => Err(LearningError::Diverged.into()),
-    }
+    data.check_for_task(task)
 }
 
 /// Little-endian float32.

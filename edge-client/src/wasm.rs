@@ -8,9 +8,9 @@ mod predictor;
 use std::rc::Rc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
-use fedra_learning::{Compute, Dataset, ExamplePrivacy, Targets};
+use fedra_learning::{Compute, Dataset, ExamplePrivacy, Layout};
 use fedra_privacy::PrivacyFloors;
-use fedra_protocol::{Shape, SubjectId, TaskId, Token};
+use fedra_protocol::{SubjectId, TaskId, Token};
 use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
