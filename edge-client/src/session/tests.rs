@@ -1,6 +1,7 @@
 //! The session against a scripted server, on made-up time.
 
 mod breaks;
+mod failures;
 mod observers;
 mod private;
 mod reconnects;
@@ -149,8 +150,8 @@ impl Rig {
         self.greet_at(status(1, RoundPhase::Selecting))
     }
 
-    /// The same, with a server that is there.
-    fn greet_at(&mut self, status: TaskStatus) -> Vec<Action> {
+    /// From the open socket to the check-in.
+    fn greet_up_to_the_check_in(&mut self) {
         self.feed(Event::Connected { token: self.token.clone() });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
         self.feed(Event::Received(ServerMessage::Welcome(Welcome {
@@ -159,6 +160,11 @@ impl Rig {
             heartbeat: HEARTBEAT,
             max_chunk_bytes: self.max_chunk_bytes,
         })));
+    }
+
+    /// The same up to its answer, with a server that is there.
+    fn greet_at(&mut self, status: TaskStatus) -> Vec<Action> {
+        self.greet_up_to_the_check_in();
         let [ClientMessage::CheckIn { task, availability, subject, token }] = &self.sent()[..]
         else {
             panic!("one check-in")
