@@ -11,6 +11,7 @@ pub mod bench;
 pub mod client;
 mod dropouts;
 mod events;
+mod failure;
 mod origin;
 mod platform;
 pub mod predict;
@@ -26,6 +27,7 @@ mod wasm;
 
 pub use dropouts::Dropouts;
 pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
+pub use failure::{Course, Failure};
 pub use fedra_privacy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
