@@ -1,8 +1,17 @@
-//! Local examples in memory, checked once against themselves and against a model.
+//! Local examples in memory, checked once against themselves.
+
+mod arrays;
+mod error;
+mod fit;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
-use fedra_protocol::{Loss, ModelSpec, Shape};
+use fedra_protocol::Shape;
+
+pub use arrays::Layout;
+pub use error::DatasetError;
 
 /// What an example should come out as.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +31,6 @@ impl Targets {
     /// From `labels` row by row: one whole number from 0 an example is taken for a
     /// class, anything else for `labels / examples` values each.
     pub fn from_labels(labels: Vec<f32>, examples: usize) -> Result<Self, DatasetError> {
-        // What a u32 does not hold is not a class.
-        let is_class = |label: f32| (label as u32) as f32 == label;
         if labels.len() == examples && labels.iter().all(|&label| is_class(label)) {
             return Ok(Self::Classes(labels.into_iter().map(|label| label as u32).collect()));
         }
@@ -43,73 +50,11 @@ pub struct Dataset {
     targets: Targets,
 }
 
-/// Why numbers are not a data set, or not one for this model.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum DatasetError {
-    /// Nothing to train on.
-    #[error("the data set is empty; give at least one example")]
-    Empty,
-    /// The features do not divide into examples.
-    #[error("{features} feature values are not a whole number of examples of shape {shape:?}")]
-    Features {
-        /// Values given.
-        features: usize,
-        /// Shape of one example.
-        shape: Vec<u32>,
-    },
-    /// As many targets as examples are needed.
-    #[error("{targets} targets for {examples} examples")]
-    Targets {
-        /// Targets given.
-        targets: usize,
-        /// Examples given.
-        examples: usize,
-    },
-    /// A NaN or an infinity.
-    #[error("the {what} at position {index} is not a finite number")]
-    NotFinite {
-        /// Feature or target.
-        what: &'static str,
-        /// Its position.
-        index: usize,
-    },
-    /// The model takes other examples.
-    #[error("the model takes examples of shape {model:?}, the data set has {data:?}")]
-    Shape {
-        /// What the model takes.
-        model: Vec<u32>,
-        /// What the data set has.
-        data: Vec<u32>,
-    },
-    /// A class that the model has no output for.
-    #[error("the model tells classes 0 to {max} apart; example {index} has class {class}", max = .classes - 1)]
-    Class {
-        /// Classes of the model.
-        classes: usize,
-        /// The example.
-        index: usize,
-        /// Its class.
-        class: u32,
-    },
-    /// Classes for a regression, values for a classifier, or values of another width.
-    #[error("the model needs {needed} as targets")]
-    TargetKind {
-        /// In words.
-        needed: String,
-    },
-}
-
 impl Dataset {
-    /// Checks lengths and finiteness. `shape` is one example's.
+    /// Checks lengths and finiteness. `shape` is one example's; images have their
+    /// channels first.
     pub fn new(features: Vec<f32>, shape: Shape, targets: Targets) -> Result<Self, DatasetError> {
-        if features.is_empty() {
-            return Err(DatasetError::Empty);
-        }
-        if !features.len().is_multiple_of(shape.len()) {
-            let features = features.len();
-            return Err(DatasetError::Features { features, shape: shape.dims() });
-        }
-        let examples = features.len() / shape.len();
+        let examples = examples(features.len(), shape)? as usize;
         let count = match &targets {
             Targets::Classes(classes) => classes.len(),
             Targets::Values { width: 0, .. } => 0,
@@ -163,38 +108,6 @@ impl Dataset {
         Self { features: self.features_of(indices), shape: self.shape, targets }
     }
 
-    /// Whether a model can train on this, and if not, why.
-    ///
-    /// An image model also takes flat examples of the same length, and the
-    /// other way round.
-    pub fn check_for(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
-        if self.shape.len() != spec.input().len() {
-            let (model, data) = (spec.input().dims(), self.shape.dims());
-            return Err(DatasetError::Shape { model, data });
-        }
-        let outputs = spec.output_len();
-        match (spec.loss(), &self.targets) {
-            (Loss::SoftmaxCrossEntropy, Targets::Classes(labels)) => {
-                match labels.iter().position(|&class| class as usize >= outputs) {
-                    None => Ok(()),
-                    Some(index) => {
-                        let class = labels[index];
-                        Err(DatasetError::Class { classes: outputs, index, class })
-                    }
-                }
-            }
-            (Loss::SoftmaxCrossEntropy, Targets::Values { .. }) => {
-                Err(DatasetError::TargetKind { needed: "one class number an example".into() })
-            }
-            (Loss::MeanSquaredError, Targets::Values { width, .. }) if *width == outputs => Ok(()),
-            // Ages, counts: nobody can tell by the numbers that they are not classes.
-            (Loss::MeanSquaredError, Targets::Classes(_)) if outputs == 1 => Ok(()),
-            (Loss::MeanSquaredError, _) => {
-                Err(DatasetError::TargetKind { needed: format!("{outputs} values an example") })
-            }
-        }
-    }
-
     /// Features of the examples at `indices`, row by row.
     pub(crate) fn features_of(&self, indices: &[u32]) -> Vec<f32> {
         rows(&self.features, self.shape.len(), indices)
@@ -218,6 +131,23 @@ impl Dataset {
             Targets::Values { values, width } => rows(values, *width, indices),
         }
     }
+}
+
+/// Whether a label is a whole number from 0 that a `u32` holds.
+fn is_class(label: f32) -> bool {
+    (label as u32) as f32 == label
+}
+
+/// Whole examples of `shape` in `features` values; their indices are `u32`.
+fn examples(features: usize, shape: Shape) -> Result<u32, DatasetError> {
+    if features == 0 {
+        return Err(DatasetError::Empty);
+    }
+    if !features.is_multiple_of(shape.len()) {
+        return Err(DatasetError::Features { features, shape: shape.dims() });
+    }
+    let examples = features / shape.len();
+    u32::try_from(examples).map_err(|_| DatasetError::TooMany { examples })
 }
 
 fn rows(values: &[f32], width: usize, indices: &[u32]) -> Vec<f32> {

@@ -19,12 +19,13 @@ mod parameters;
 mod predict;
 pub mod safetensors;
 mod train;
+mod update;
 
 mod data;
 #[cfg(test)]
 mod tests;
 
-pub use data::{Dataset, DatasetError, Targets};
+pub use data::{Dataset, DatasetError, Layout, Targets};
 #[cfg(feature = "webgpu")]
 pub use device::WebGpuError;
 pub use device::{Backend, Compute};
@@ -34,6 +35,9 @@ pub use idx::{IdxError, read_mnist};
 pub use parameters::init_parameters;
 pub use predict::{Inference, examples_a_piece, examples_in};
 pub use train::{LocalTrainer, gradient};
+pub use update::check_update;
+
+use fedra_protocol::UpdateRange;
 
 /// Why training or evaluation stopped.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -90,4 +94,18 @@ pub enum LearningError {
         "training diverged: the loss or a parameter is not finite; a smaller learning rate may help"
     )]
     Diverged,
+    /// A value of the update is finite, but beyond the task's range.
+    #[error(
+        "value {index} of the update is {value}, beyond the ±{range} of this task: scale features \
+         and targets to about 1, or have the operator lower the learning rate or raise update_range",
+        range = u32::from(*.range)
+    )]
+    OutOfRange {
+        /// Position of the first such value in the flat parameter vector.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// The task's range.
+        range: UpdateRange,
+    },
 }

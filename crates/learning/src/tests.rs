@@ -7,12 +7,12 @@ mod predict;
 
 use std::sync::Arc;
 
-use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
+use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape, UpdateRange};
 use pollster::block_on;
 
 use crate::safetensors::ModelFileError;
 use crate::{
-    Compute, Dataset, DatasetError, IdxError, LearningError, LocalTrainer, Targets, evaluate,
+    Compute, Dataset, IdxError, LearningError, LocalTrainer, Targets, check_update, evaluate,
     gradient, init_parameters, read_mnist, safetensors,
 };
 
@@ -78,21 +78,6 @@ fn whole_numbers_are_values_to_a_model_with_one_output() {
     let evaluated = |data| block_on(evaluate(&line(), &start, data, &Compute::cpu())).unwrap();
     assert_eq!(evaluated(&whole), evaluated(&same));
     assert_eq!(evaluated(&whole).accuracy, None);
-}
-
-#[test]
-fn labels_that_no_class_can_have_are_values() {
-    for labels in [[40.0, 6.5], [40.0, -1.0], [40.0, 5e9]] {
-        let targets = Targets::from_labels(labels.to_vec(), 2);
-        assert_eq!(targets, Ok(Targets::Values { values: labels.to_vec(), width: 1 }));
-    }
-    let pairs = vec![1.0, 0.0, 2.0, 3.0];
-    let targets = Targets::from_labels(pairs.clone(), 2);
-    assert_eq!(targets, Ok(Targets::Values { values: pairs, width: 2 }));
-    for (labels, examples) in [(3, 2), (0, 2), (2, 0)] {
-        let targets = Targets::from_labels(vec![1.0; labels], examples);
-        assert_eq!(targets, Err(DatasetError::Targets { targets: labels, examples }));
-    }
 }
 
 #[test]
@@ -294,7 +279,7 @@ fn a_value_that_is_not_finite_is_neither_written_nor_read() {
         let mut changed = parameters.clone();
         changed[3] = bad;
         let error = safetensors::write(&spec, &changed).unwrap_err();
-        assert_eq!(error.to_string(), "tensor layers.1.weight: value 3 is not finite");
+        assert_eq!(error.to_string(), "tensor layers.0.weight: value 3 is not finite");
         // The weight is the last tensor of the file.
         let mut changed = file.clone();
         let last = changed.len() - 4;
@@ -303,7 +288,7 @@ fn a_value_that_is_not_finite_is_neither_written_nor_read() {
             safetensors::read(&spec, &changed).unwrap_err(),
             safetensors::check(&changed).unwrap_err(),
         ] {
-            assert_eq!(error.to_string(), "tensor layers.1.weight: value 7839 is not finite");
+            assert_eq!(error.to_string(), "tensor layers.0.weight: value 7839 is not finite");
         }
     }
 }
@@ -329,33 +314,27 @@ fn idx_files_become_images_and_damage_is_named() {
 }
 
 #[test]
-fn data_that_does_not_fit_is_refused_with_the_reason() {
-    let flat = Shape::Features(2);
-    let classes = |c: &[u32]| Targets::Classes(c.to_vec());
-    assert_eq!(Dataset::new(vec![], flat, classes(&[])), Err(DatasetError::Empty));
-    assert!(matches!(
-        Dataset::new(vec![1.0; 3], flat, classes(&[0])),
-        Err(DatasetError::Features { .. })
-    ));
-    assert!(matches!(
-        Dataset::new(vec![1.0; 4], flat, classes(&[0])),
-        Err(DatasetError::Targets { .. })
-    ));
-    assert_eq!(
-        Dataset::new(vec![1.0, f32::NAN], flat, classes(&[0])),
-        Err(DatasetError::NotFinite { what: "feature", index: 1 })
-    );
+fn parameters_of_another_model_are_refused() {
     let spec = ModelSpec::new(&[2], vec![Layer::Linear { outputs: 2 }], Loss::SoftmaxCrossEntropy)
         .unwrap();
-    let data = Dataset::new(vec![1.0, 2.0], flat, classes(&[2])).unwrap();
-    assert!(matches!(data.check_for(&spec), Err(DatasetError::Class { class: 2, index: 0, .. })));
-    let plane = ModelSpec::new(&[2], vec![Layer::Linear { outputs: 2 }], Loss::MeanSquaredError);
-    let kind = data.check_for(&plane.unwrap());
-    assert!(matches!(kind, Err(DatasetError::TargetKind { .. })), "{kind:?}");
-    let wide = Dataset::new(vec![1.0; 3], Shape::Features(3), classes(&[0])).unwrap();
-    assert!(matches!(wide.check_for(&spec), Err(DatasetError::Shape { .. })));
-    let parameters = vec![0.0; 5];
-    let data = Arc::new(Dataset::new(vec![1.0, 2.0], flat, classes(&[1])).unwrap());
-    let wrong = LocalTrainer::new(&spec, &parameters, data, &plan(1, 1, 0.1), &Compute::cpu());
+    let data = Dataset::new(vec![1.0, 2.0], Shape::Features(2), Targets::Classes(vec![1])).unwrap();
+    let plan = plan(1, 1, 0.1);
+    let wrong = LocalTrainer::new(&spec, &[0.0; 5], Arc::new(data), &plan, &Compute::cpu());
     assert!(matches!(wrong.err(), Some(LearningError::ParameterCount { expected: 6, actual: 5 })));
+}
+
+#[test]
+fn an_update_that_no_aggregator_takes_is_named() {
+    let range = UpdateRange::new(64).unwrap();
+    assert_eq!(check_update(&[64.0, -64.0, -0.0, f32::MIN_POSITIVE], range), Ok(()));
+    let over = 64f32.next_up();
+    let beyond = |index, value| Err(LearningError::OutOfRange { index, value, range });
+    assert_eq!(check_update(&[1.0, -over, f32::NAN], range), beyond(1, -over));
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(check_update(&[1.0, bad, over], range), Err(LearningError::Diverged));
+    }
+    let message = check_update(&[over], range).unwrap_err().to_string();
+    for advice in ["64.00001", "±64", "scale", "learning rate", "update_range"] {
+        assert!(message.contains(advice), "{message}");
+    }
 }

@@ -147,9 +147,10 @@ pub(crate) struct RawModelSpec {
 /// Why a model specification does not describe a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelSpecError {
-    /// Neither `[features]` nor `[channels, height, width]`.
+    /// Neither features nor an image.
     #[error(
-        "the input shape must be [features] or [channels, height, width], each at least 1; it is {0:?}"
+        "the input shape must be [features], [height, width] or [channels, height, width], each at \
+         least 1; it is {0:?}"
     )]
     InputShape(Vec<u32>),
     /// A layer that does not fit what comes before it.
@@ -182,8 +183,8 @@ pub enum ModelSpecError {
 impl ModelSpec {
     /// Checks that the layers fit each other and the limits.
     ///
-    /// `input` is the shape of one example: `[features]` or
-    /// `[channels, height, width]`.
+    /// `input` is the shape of one example: `[features]`, `[channels, height, width]`, or
+    /// `[height, width]` for one channel.
     pub fn new(input: &[u32], layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
         let shape =
             Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;

@@ -132,7 +132,7 @@ fn mistakes_in_a_specification_are_explained() {
     let cases: Vec<(&[u32], Vec<Layer>, Loss, &str)> = vec![
         (&[], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
         (&[0], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
-        (&[28, 28], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
+        (&[1, 1, 28, 28], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
         (&[4], vec![], SoftmaxCrossEntropy, "1 to 128 layers"),
         (&[4], vec![Layer::Relu; 129], SoftmaxCrossEntropy, "1 to 128 layers"),
         (&[4], vec![linear(0)], MeanSquaredError, "outputs must be at least 1"),

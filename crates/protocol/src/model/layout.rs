@@ -22,10 +22,12 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// `[features]` or `[channels, height, width]`, each at least 1 and within the limits.
+    /// `[features]`, `[channels, height, width]`, or `[height, width]` for one channel;
+    /// each at least 1 and within the limits.
     pub fn from_dims(dims: &[u32]) -> Option<Self> {
         let shape = match *dims {
             [features] => Self::Features(features),
+            [height, width] => Self::Image { channels: 1, height, width },
             [channels, height, width] => Self::Image { channels, height, width },
             _ => return None,
         };

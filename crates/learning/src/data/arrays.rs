@@ -1,0 +1,84 @@
+//! Data sets from flat arrays and a shape, as callers of other languages have them.
+
+use std::str::FromStr;
+
+use fedra_protocol::Shape;
+
+use super::{Dataset, DatasetError, Targets};
+
+/// Order of an image's values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[channels, height, width]`, as models take them.
+    #[default]
+    ChannelsFirst,
+    /// `[height, width, channels]`, as canvases and image files have them.
+    ChannelsLast,
+}
+
+impl FromStr for Layout {
+    type Err = DatasetError;
+
+    fn from_str(name: &str) -> Result<Self, DatasetError> {
+        match name {
+            "channels-first" => Ok(Self::ChannelsFirst),
+            "channels-last" => Ok(Self::ChannelsLast),
+            _ => Err(DatasetError::Layout(name.to_owned())),
+        }
+    }
+}
+
+impl Dataset {
+    /// From row-major features of `shape`, `[examples, ...example]`, and labels: one an
+    /// example, or as many values for each, row by row (see [`Targets::from_labels`]).
+    ///
+    /// An example is `[features]`, `[height, width]` (one channel), or an image in
+    /// `layout`. [`Layout::ChannelsLast`] reorders the values in place.
+    pub fn from_arrays(
+        features: Vec<f32>,
+        labels: Vec<f32>,
+        shape: &[u32],
+        layout: Layout,
+    ) -> Result<Self, DatasetError> {
+        let dimensions = || DatasetError::Dimensions(shape.to_vec());
+        let (&examples, example) = shape.split_first().ok_or_else(dimensions)?;
+        let example = match (layout, example) {
+            (Layout::ChannelsLast, &[height, width, channels]) => {
+                Shape::from_dims(&[channels, height, width])
+            }
+            (Layout::ChannelsLast, [_]) => return Err(DatasetError::FlatLayout(shape.to_vec())),
+            _ => Shape::from_dims(example),
+        };
+        let example = example.ok_or_else(dimensions)?;
+        // At most 2^32 * 2^26.
+        let expected = u64::from(examples) * example.len() as u64;
+        if features.len() as u64 != expected {
+            let (shape, actual) = (shape.to_vec(), features.len());
+            return Err(DatasetError::FeatureCount { shape, expected, actual });
+        }
+        if examples == 0 {
+            return Err(DatasetError::Empty);
+        }
+        let targets = Targets::from_labels(labels, examples as usize)?;
+        let mut data = Self::new(features, example, targets)?;
+        if layout == Layout::ChannelsLast {
+            put_channels_first(&mut data.features, example);
+        }
+        Ok(data)
+    }
+}
+
+/// Reorders each image from `[height, width, channels]`, with room for one of them.
+fn put_channels_first(features: &mut [f32], shape: Shape) {
+    let Shape::Image { channels: channels @ 2.., .. } = shape else { return };
+    let channels = channels as usize;
+    let pixels = shape.len() / channels;
+    let mut source = vec![0.0; shape.len()];
+    for image in features.chunks_exact_mut(shape.len()) {
+        source.copy_from_slice(image);
+        for (channel, plane) in image.chunks_exact_mut(pixels).enumerate() {
+            let values = source[channel..].iter().step_by(channels);
+            plane.iter_mut().zip(values).for_each(|(value, &source)| *value = source);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Reasons why arrays are no data set, or none for a task. Each says what to do.
+
+use fedra_protocol::UpdateRange;
+
+/// Why numbers are not a data set, or not one for this model.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DatasetError {
+    /// Nothing to train on.
+    #[error("the data set is empty; give at least one example")]
+    Empty,
+    /// More examples than a data set counts.
+    #[error("{examples} examples are too many; give at most {max}", max = u32::MAX)]
+    TooMany {
+        /// Examples given.
+        examples: usize,
+    },
+    /// No shape of a data set.
+    #[error(
+        "the shape must be [examples, features], [examples, height, width] or [examples, channels, \
+         height, width] in whole numbers from 1, with at most 2^26 values an example; it is {0:?}"
+    )]
+    Dimensions(Vec<u32>),
+    /// A layout of images for examples that are none.
+    #[error(
+        "the layout \"channels-last\" needs images: give the shape [examples, height, width, \
+         channels], not {0:?}"
+    )]
+    FlatLayout(Vec<u32>),
+    /// No name of a layout.
+    #[error("the layout is \"channels-first\" or \"channels-last\", not {0:?}")]
+    Layout(String),
+    /// The features do not divide into examples.
+    #[error("{features} feature values are not a whole number of examples of shape {shape:?}")]
+    Features {
+        /// Values given.
+        features: usize,
+        /// Shape of one example.
+        shape: Vec<u32>,
+    },
+    /// The features are not as many as the shape says.
+    #[error("the shape {shape:?} has {expected} values, the features have {actual}")]
+    FeatureCount {
+        /// `[examples, ...example]`.
+        shape: Vec<u32>,
+        /// Product of the shape.
+        expected: u64,
+        /// Values given.
+        actual: usize,
+    },
+    /// As many targets as examples are needed.
+    #[error("{targets} targets for {examples} examples; give each example as many")]
+    Targets {
+        /// Targets given.
+        targets: usize,
+        /// Examples given.
+        examples: usize,
+    },
+    /// A NaN or an infinity.
+    #[error("the {what} at position {index} is not a finite number")]
+    NotFinite {
+        /// Feature or target.
+        what: &'static str,
+        /// Its position.
+        index: usize,
+    },
+    /// The model takes other examples.
+    #[error(
+        "the model takes examples of shape {model:?}, the data set has {data:?}; give them in the \
+         model's shape, or flat in its order (an image's channels come first)"
+    )]
+    Shape {
+        /// What the model takes.
+        model: Vec<u32>,
+        /// What the data set has.
+        data: Vec<u32>,
+    },
+    /// Images that seem to have their channels last.
+    #[error(
+        "the model takes images [channels, height, width] of {model:?}, the data set has {data:?}; \
+         if its channels come last, say so with the layout \"channels-last\""
+    )]
+    ChannelsLast {
+        /// What the model takes.
+        model: Vec<u32>,
+        /// What the data set has.
+        data: Vec<u32>,
+    },
+    /// A class that the model has no output for.
+    #[error("the model tells classes 0 to {max} apart; example {index} has class {class}", max = .classes - 1)]
+    Class {
+        /// Classes of the model.
+        classes: usize,
+        /// The example.
+        index: usize,
+        /// Its class.
+        class: u32,
+    },
+    /// A label that is no class number, for a classifier.
+    #[error(
+        "the model tells classes 0 to {max} apart; example {index} has the label {label}: give \
+         whole numbers from 0",
+        max = .classes - 1
+    )]
+    NotAClass {
+        /// Classes of the model.
+        classes: usize,
+        /// The example.
+        index: usize,
+        /// Its label.
+        label: f32,
+    },
+    /// Targets of another width.
+    #[error("the model needs {needed} as targets; the data set has {given}")]
+    TargetKind {
+        /// Targets that the model takes.
+        needed: String,
+        /// Targets of the data set.
+        given: String,
+    },
+    /// A target of a regression that an update cannot reach.
+    #[error(
+        "example {index} has the target {target}; updates of this task reach ±{range}: scale the \
+         targets, best to about 1, or ask the operator for a larger update_range",
+        range = u32::from(*.range)
+    )]
+    TargetRange {
+        /// The example.
+        index: usize,
+        /// Its target.
+        target: f32,
+        /// The task's range.
+        range: UpdateRange,
+    },
+}

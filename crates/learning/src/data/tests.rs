@@ -1,0 +1,277 @@
+//! What is a data set, and what fits a model and a task.
+
+use fedra_protocol::{
+    Layer, Loss, ModelSpec, Shape, TaskDescription, TaskId, UpdateRange, limits::MAX_ACTIVATIONS,
+};
+
+use super::{Dataset, DatasetError, Layout, Targets, examples};
+
+fn classes(classes: &[u32]) -> Targets {
+    Targets::Classes(classes.to_vec())
+}
+
+/// A model of `input` with one linear layer.
+fn model(input: &[u32], outputs: u32, loss: Loss) -> ModelSpec {
+    ModelSpec::new(input, vec![Layer::Flatten, Layer::Linear { outputs }], loss).unwrap()
+}
+
+fn classifier(input: &[u32]) -> ModelSpec {
+    model(input, 3, Loss::SoftmaxCrossEntropy)
+}
+
+fn regression(outputs: u32, update_range: u32) -> TaskDescription {
+    TaskDescription {
+        id: TaskId::new("values").unwrap(),
+        title: String::new(),
+        model: model(&[2], outputs, Loss::MeanSquaredError),
+        update_range: UpdateRange::new(update_range).unwrap(),
+        privacy: None,
+    }
+}
+
+/// Two examples, counted up from 0.
+fn arrays(example: &[u32], layout: Layout) -> Result<Dataset, DatasetError> {
+    let shape = [&[2], example].concat();
+    let values = shape.iter().product();
+    Dataset::from_arrays((0..values).map(|i| i as f32).collect(), vec![0.0, 2.0], &shape, layout)
+}
+
+/// Two examples of two zeros for a regression.
+fn labelled(labels: &[f32]) -> Dataset {
+    let labels = labels.to_vec();
+    Dataset::from_arrays(vec![0.0; 4], labels, &[2, 2], Layout::ChannelsFirst).unwrap()
+}
+
+#[test]
+fn what_is_no_data_set_is_refused_with_the_reason() {
+    let flat = Shape::Features(2);
+    assert_eq!(Dataset::new(vec![], flat, classes(&[])), Err(DatasetError::Empty));
+    assert_eq!(
+        Dataset::new(vec![1.0; 3], flat, classes(&[0])),
+        Err(DatasetError::Features { features: 3, shape: vec![2] })
+    );
+    for targets in [classes(&[0]), classes(&[0, 1, 2])] {
+        let refused = Dataset::new(vec![1.0; 4], flat, targets);
+        assert!(matches!(refused, Err(DatasetError::Targets { examples: 2, .. })), "{refused:?}");
+    }
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(
+            Dataset::new(vec![1.0, bad], flat, classes(&[0])),
+            Err(DatasetError::NotFinite { what: "feature", index: 1 })
+        );
+        assert_eq!(
+            Dataset::from_arrays(vec![1.0; 4], vec![1.0, bad], &[2, 2], Layout::ChannelsFirst),
+            Err(DatasetError::NotFinite { what: "target", index: 1 })
+        );
+    }
+    let ragged = Targets::Values { values: vec![1.0; 3], width: 2 };
+    assert!(Dataset::new(vec![1.0; 4], flat, ragged).is_err());
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn examples_are_counted_in_32_bits() {
+    let most = u32::MAX as usize;
+    assert_eq!(examples(2 * most, Shape::Features(2)), Ok(u32::MAX));
+    let examples = examples(2 * most + 2, Shape::Features(2));
+    assert_eq!(examples, Err(DatasetError::TooMany { examples: most + 1 }));
+}
+
+#[test]
+fn shapes_are_multiplied_without_overflow() {
+    let from = |features: usize, shape: &[u32]| {
+        Dataset::from_arrays(vec![0.0; features], vec![0.0; 2], shape, Layout::ChannelsFirst)
+    };
+    // In 32 bits each of these products is 0.
+    for shape in [&[1 << 31, 2][..], &[1 << 31, 2, 2], &[1 << 30, 4, 1, 1]] {
+        let expected = shape.iter().map(|&side| u64::from(side)).product();
+        let (actual, shape) = (0, shape.to_vec());
+        assert_eq!(from(0, &shape), Err(DatasetError::FeatureCount { shape, expected, actual }));
+    }
+    let largest = MAX_ACTIVATIONS as u32;
+    let all = u32::MAX;
+    let no_shapes: [&[u32]; 9] = [
+        &[],
+        &[2],
+        &[2, 0],
+        &[2, 4, 0],
+        &[2, largest + 1],
+        &[2, 1 << 13, (1 << 13) + 1],
+        &[2, all, all],
+        &[2, all, all, all],
+        &[2, 1, 1, 2, 2],
+    ];
+    for shape in no_shapes {
+        assert_eq!(from(8, shape), Err(DatasetError::Dimensions(shape.to_vec())));
+    }
+    assert_eq!(from(0, &[0, 4]), Err(DatasetError::Empty));
+    assert_eq!(from(0, &[0, largest]), Err(DatasetError::Empty));
+    let (shape, expected, actual) = (vec![2, 4], 8, 7);
+    assert_eq!(from(7, &[2, 4]), Err(DatasetError::FeatureCount { shape, expected, actual }));
+}
+
+#[test]
+fn labels_that_no_class_can_have_are_values() {
+    for labels in [[40.0, 6.5], [40.0, -1.0], [40.0, 5e9]] {
+        let targets = Targets::from_labels(labels.to_vec(), 2);
+        assert_eq!(targets, Ok(Targets::Values { values: labels.to_vec(), width: 1 }));
+    }
+    let pairs = vec![1.0, 0.0, 2.0, 3.0];
+    let targets = Targets::from_labels(pairs.clone(), 2);
+    assert_eq!(targets, Ok(Targets::Values { values: pairs, width: 2 }));
+    for (labels, examples) in [(3, 2), (0, 2), (2, 0)] {
+        let targets = Targets::from_labels(vec![1.0; labels], examples);
+        assert_eq!(targets, Err(DatasetError::Targets { targets: labels, examples }));
+    }
+}
+
+#[test]
+fn examples_have_the_models_shape_or_are_flat() {
+    use Layout::{ChannelsFirst, ChannelsLast};
+    let fits: [(&[u32], &[u32], Layout); 12] = [
+        (&[3, 32, 32], &[3, 32, 32], ChannelsFirst),
+        (&[3, 32, 32], &[3 * 32 * 32], ChannelsFirst),
+        (&[3, 32, 32], &[32, 32, 3], ChannelsLast),
+        // Square in every direction: the dimensions are the model's.
+        (&[3, 3, 3], &[3, 3, 3], ChannelsFirst),
+        (&[1, 28, 28], &[28, 28], ChannelsFirst),
+        (&[1, 28, 28], &[28, 28], ChannelsLast),
+        (&[1, 28, 28], &[28, 28, 1], ChannelsLast),
+        (&[1, 28, 28], &[784], ChannelsFirst),
+        (&[28, 28], &[1, 28, 28], ChannelsFirst),
+        (&[784], &[784], ChannelsFirst),
+        (&[784], &[28, 28], ChannelsFirst),
+        (&[784], &[1, 28, 28], ChannelsFirst),
+    ];
+    for (input, example, layout) in fits {
+        let data = arrays(example, layout).unwrap();
+        assert_eq!(data.check_for(&classifier(input)), Ok(()), "{example:?} for {input:?}");
+    }
+    let misfits: [(&[u32], &[u32]); 11] = [
+        (&[784], &[100]),
+        (&[784], &[28, 27]),
+        (&[1, 28, 28], &[783]),
+        (&[1, 28, 28], &[28, 1, 28]),
+        (&[1, 28, 28], &[14, 56]),
+        (&[3, 32, 32], &[32, 3, 32]),
+        (&[3, 32, 32], &[32, 96]),
+        (&[3, 16, 32], &[3, 32, 16]),
+        // Nothing says in which order the model's features are.
+        (&[3072], &[3, 32, 32]),
+        (&[3072], &[32, 32, 3]),
+        (&[1, 28, 28], &[3, 28, 28]),
+    ];
+    for (input, example) in misfits {
+        let data = arrays(example, Layout::ChannelsFirst).unwrap();
+        let shape = |dims| Shape::from_dims(dims).unwrap().dims();
+        let (model, named) = (shape(input), shape(example));
+        let error = data.check_for(&classifier(input));
+        assert_eq!(error, Err(DatasetError::Shape { model, data: named }));
+    }
+}
+
+#[test]
+fn images_with_their_channels_last_are_refused_with_a_hint() {
+    let cases: [(&[u32], [u32; 3]); 3] =
+        [(&[3, 32, 32], [32, 32, 3]), (&[3, 16, 32], [16, 32, 3]), (&[1, 28, 28], [28, 28, 1])];
+    for (input, example) in cases {
+        let data = arrays(&example, Layout::ChannelsFirst).unwrap();
+        let error = data.check_for(&classifier(input)).unwrap_err();
+        let (model, example) = (input.to_vec(), example.to_vec());
+        let message = error.to_string();
+        assert_eq!(error, DatasetError::ChannelsLast { model, data: example.clone() });
+        for named in ["\"channels-last\"", &format!("{input:?}"), &format!("{example:?}")] {
+            assert!(message.contains(named), "{message}");
+        }
+    }
+}
+
+#[test]
+fn channels_that_come_last_are_put_first() {
+    // Two images of 2 x 3 pixels and two channels.
+    let data = arrays(&[2, 3, 2], Layout::ChannelsLast).unwrap();
+    assert_eq!(data.shape().dims(), [2, 2, 3]);
+    let first = [0., 2., 4., 6., 8., 10., 1., 3., 5., 7., 9., 11.];
+    let second = first.map(|value| value + 12.0);
+    assert_eq!(data.features_of(&[0, 1]), [first, second].concat());
+    let same = arrays(&[2, 2, 3], Layout::ChannelsFirst).unwrap();
+    assert_eq!(same.features_of(&[0])[..3], [0.0, 1.0, 2.0]);
+    let flat = arrays(&[12], Layout::ChannelsLast);
+    assert_eq!(flat, Err(DatasetError::FlatLayout(vec![2, 12])));
+    // A position is the caller's.
+    let mut features = vec![0.0; 12];
+    features[1] = f32::NAN;
+    let data = Dataset::from_arrays(features, vec![0.0], &[1, 2, 3, 2], Layout::ChannelsLast);
+    assert_eq!(data, Err(DatasetError::NotFinite { what: "feature", index: 1 }));
+}
+
+#[test]
+fn layouts_have_names() {
+    assert_eq!("channels-first".parse(), Ok(Layout::ChannelsFirst));
+    assert_eq!("channels-last".parse(), Ok(Layout::ChannelsLast));
+    for name in ["", "NHWC", "Channels-Last"] {
+        assert_eq!(name.parse::<Layout>(), Err(DatasetError::Layout(name.into())));
+    }
+}
+
+#[test]
+fn a_classifier_takes_the_numbers_of_its_classes() {
+    let spec = classifier(&[2]);
+    assert_eq!(labelled(&[0.0, 2.0]).check_for(&spec), Ok(()));
+    assert_eq!(labelled(&[1.0, 1.0]).check_for(&spec), Ok(()), "a device may know one class only");
+    let beyond = DatasetError::Class { classes: 3, index: 1, class: 3 };
+    assert_eq!(labelled(&[0.0, 3.0]).check_for(&spec), Err(beyond));
+    for bad in [0.5, -1.0, 5e9] {
+        let error = DatasetError::NotAClass { classes: 3, index: 1, label: bad };
+        assert_eq!(labelled(&[1.0, bad]).check_for(&spec), Err(error));
+    }
+    let one_hot = labelled(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]).check_for(&spec);
+    let message = one_hot.unwrap_err().to_string();
+    assert!(message.contains("one class number an example"), "{message}");
+    assert!(message.contains("has 3 values an example"), "{message}");
+}
+
+#[test]
+fn a_regression_takes_as_many_values_as_it_has_outputs() {
+    let one = regression(1, 64);
+    // Whole numbers may be values, and targets may all be alike.
+    for labels in [[40.0, 6.5], [40.0, 6.0], [0.5, 0.5], [-64.0, 64.0]] {
+        assert_eq!(labelled(&labels).check_for_task(&one), Ok(()), "{labels:?}");
+    }
+    let two = regression(2, 64);
+    assert_eq!(labelled(&[1.0, 2.0, 3.0, 4.5]).check_for_task(&two), Ok(()));
+    let needed = "2 values an example";
+    for (labels, given) in [
+        (&[40.0, 6.0][..], "one whole number an example"),
+        (&[40.0, 6.5], "1 values an example"),
+        (&[0.5; 6], "3 values an example"),
+    ] {
+        let error = DatasetError::TargetKind { needed: needed.into(), given: given.into() };
+        assert_eq!(labelled(labels).check_for_task(&two), Err(error));
+    }
+}
+
+#[test]
+fn targets_that_an_update_cannot_reach_are_refused_with_advice() {
+    let beyond = |labels: &[f32], outputs, update_range| {
+        let task = regression(outputs, update_range);
+        labelled(labels).check_for_task(&task)
+    };
+    let refused = |index, target, range| {
+        let range = UpdateRange::new(range).unwrap();
+        Err(DatasetError::TargetRange { index, target, range })
+    };
+    assert_eq!(beyond(&[1.0, 300_000.0], 1, 64), refused(1, 300_000.0, 64));
+    assert_eq!(beyond(&[0.5, -64.5], 1, 64), refused(1, -64.5, 64));
+    assert_eq!(beyond(&[0.5, 1.5, 2.5, 64.5], 2, 64), refused(1, 64.5, 64));
+    assert_eq!(beyond(&[1.0, 300_000.0], 1, 1 << 20), Ok(()));
+    assert_eq!(beyond(&[1.0, -1e6], 1, 1 << 19), refused(1, -1e6, 1 << 19));
+    let message = beyond(&[1.0, 300_000.0], 1, 64).unwrap_err().to_string();
+    for advice in ["300000", "±64", "scale the targets", "update_range"] {
+        assert!(message.contains(advice), "{message}");
+    }
+    // A class is no value.
+    let spec = model(&[2], 100, Loss::SoftmaxCrossEntropy);
+    let task = TaskDescription { model: spec, ..regression(1, 1) };
+    assert_eq!(labelled(&[0.0, 99.0]).check_for_task(&task), Ok(()));
+}
