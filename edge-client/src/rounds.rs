@@ -16,11 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_learning::{
     Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, LearningError,
-    LocalTrainer, safetensors,
+    LocalTrainer, check_update, safetensors,
 };
 use fedra_privacy::Privacy;
 use fedra_protocol::{
     Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash, TaskId,
+    UpdateRange,
 };
 use futures_util::future::{self, Either};
 use rand_chacha::ChaCha20Rng;
@@ -64,6 +65,7 @@ pub(crate) struct Workshop {
 pub(crate) struct Job {
     pub task: TaskId,
     pub spec: ModelSpec,
+    pub update_range: UpdateRange,
     pub privacy: Option<Arc<Privacy>>,
     pub assignment: RoundAssignment,
 }
@@ -209,6 +211,8 @@ impl Workshop {
             (Some(privacy), Some(terms)) => (privacy, terms),
             (None, None) => {
                 let Update { values, examples } = learned?;
+                check_update(&values, job.update_range)
+                    .map_err(|error| WorkError::new("training-failed", error.to_string()))?;
                 return Ok(Done::Trained { update: bytes_of(&values), examples });
             }
             _ => return Err(WorkError::new("privacy-failed", "the round does not fit the task")),
@@ -221,7 +225,8 @@ impl Workshop {
                 vec![0.0; global.len()]
             }
         };
-        self.protect(job.task, job.assignment.round, privacy, terms, values).await
+        let round = job.assignment.round;
+        self.protect(job.task, round, privacy, terms, job.update_range, values).await
     }
 
     /// Trains, and takes the difference.
@@ -275,11 +280,13 @@ impl Workshop {
         round: RoundId,
         privacy: Arc<Privacy>,
         terms: RoundPrivacy,
+        range: UpdateRange,
         values: Vec<f32>,
     ) -> Result<Done, WorkError> {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
-            return Ok(Done::Trained { update: bytes_of(&acceptable(values)), examples: 1 });
+            let update = bytes_of(&acceptable(values, range));
+            return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;
         let protecting = self.slots.run(move || {

@@ -276,6 +276,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         let job = Job {
             task: task.id.clone(),
             spec: task.model.clone(),
+            update_range: task.update_range,
             privacy: self.session.privacy().cloned(),
             assignment,
         };

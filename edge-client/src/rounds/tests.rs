@@ -98,6 +98,7 @@ impl Bench {
         Job {
             task: TaskId::new("digits").unwrap(),
             spec: self.spec.clone(),
+            update_range: UpdateRange::default_for(self.spec.loss()),
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),
@@ -243,6 +244,17 @@ async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
 }
 
 #[tokio::test]
+async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
+    let bench = Bench::new(data(784));
+    let mut job = bench.job(None, 1e4);
+    let error = bench.workshop.clone().work(job, |_| {}).await.expect_err("no server takes it");
+    assert!(error.reason.contains("beyond the ±64 of this task"), "{}", error.reason);
+    job = bench.job(None, 1e4);
+    job.update_range = UpdateRange::new(1 << 24).unwrap();
+    assert!(bench.workshop.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
+}
+
+#[tokio::test]
 async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
     for (bench, rate, code) in [
         (Bench::new(data(784)), DIVERGES, "training-failed"),
@@ -268,7 +280,8 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     values[3] = f32::INFINITY;
     let task = TaskId::new("digits").unwrap();
     let round = RoundId { round: 1, attempt: 0 };
-    let done = bench.workshop.protect(task, round, privacy, terms, values).await;
+    let range = UpdateRange::default_for(bench.spec.loss());
+    let done = bench.workshop.protect(task, round, privacy, terms, range, values).await;
     let (update, _) = trained(done);
     assert!(update.iter().all(|byte| *byte == 0));
 }
