@@ -28,6 +28,14 @@ impl Process {
     }
 }
 
+/// Raises the limit on open file descriptors as far as this process may, and
+/// returns it; `None` if there is none, or the system does not tell.
+pub(crate) fn raise_file_limit() -> Option<u64> {
+    #[cfg(unix)]
+    unix::raise_file_limit();
+    Process::now().most_files
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
@@ -54,10 +62,20 @@ mod linux {
 
 #[cfg(unix)]
 mod unix {
-    use rustix::process::{Resource, getrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use rustix::time::{ClockId, clock_gettime};
 
     use super::Process;
+
+    pub(super) fn raise_file_limit() {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        if limit.current != limit.maximum
+            && let Err(error) = setrlimit(Resource::Nofile, raised)
+        {
+            tracing::warn!(%error, "cannot raise the limit on file descriptors");
+        }
+    }
 
     pub(super) fn read(process: &mut Process) {
         process.most_files = getrlimit(Resource::Nofile).current;

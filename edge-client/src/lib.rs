@@ -12,12 +12,14 @@ mod dropouts;
 mod events;
 mod origin;
 mod platform;
+pub mod predict;
 mod privacy;
 pub mod protect;
 mod rounds;
 pub mod session;
 mod token;
 mod training;
+mod transport;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
@@ -26,11 +28,12 @@ pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use fedra_privacy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
-pub use platform::TrainingSlots;
+pub use platform::{TrainingSlots, Trust};
 pub use privacy::{
     Consent, ExampleTerms, ParticipationLog, PolicyName, PrivacyConfig, PrivacyTerms,
 };
 pub use token::TokenSource;
+pub use transport::{TlsError, TransportError, TrustError};
 
 /// Name and version of this client, as it introduces itself.
 pub const SOFTWARE: &str = concat!("fedra-edge-client/", env!("CARGO_PKG_VERSION"));

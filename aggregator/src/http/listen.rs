@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,9 +24,12 @@ use warp::reply::Response;
 
 use super::headers::Asked;
 use super::routes;
+use super::silent::{Silence, Silent};
 use super::stall::Impatient;
 use crate::access::{Denied, Place};
+use crate::descriptors::{Demand, Share};
 use crate::metrics::Metrics;
+use crate::platform::{self, Process};
 use crate::server::Server;
 
 /// How long requests in progress may take once the server stops.
@@ -49,6 +52,8 @@ pub(super) struct Connection {
     /// The other end: a client, or a proxy.
     pub(super) peer: IpAddr,
     metrics: Arc<Metrics>,
+    /// Until its first request.
+    silence: Silence,
     _permit: OwnedSemaphorePermit,
     _place: Option<Place>,
 }
@@ -66,9 +71,23 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
-    let door = Door::new(server);
+    let door = Arc::new(Door::new(server));
     let routes = TowerToHyperService::new(warp::service(routes(server)));
+    let open = {
+        let (connections, server) = (connections.clone(), Arc::clone(server));
+        move |(stream, connection, is_cut)| {
+            let (routes, server) = (routes.clone(), Arc::clone(&server));
+            // Two tasks of different sizes: without TLS there is nothing to keep for it.
+            if server.tls.is_some() {
+                connections.spawn(unless_cut(is_cut, encrypted(stream, connection, routes, server)))
+            } else {
+                let conversation = conversation(stream, connection, routes, server);
+                connections.spawn(unless_cut(is_cut, conversation))
+            };
+        }
+    };
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut is_failing = false;
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -77,18 +96,29 @@ pub(crate) async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                // Once until a connection is accepted again.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        let Some((stream, connection)) = door.admit(stream, peer.ip()) else { continue };
-        let (routes, server) = (routes.clone(), Arc::clone(server));
-        // Two tasks of different sizes: without TLS there is nothing to keep for it.
-        if server.tls.is_some() {
-            connections.spawn(encrypted(stream, connection, routes, server));
+        is_failing = false;
+        let Some(visitor) = door.admit(stream, peer.ip()) else { continue };
+        if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
+            open(door.enter(visitor, permit));
+        } else if let Some(place) = door.make_room() {
+            let (door, open) = (Arc::clone(&door), open.clone());
+            connections.spawn(async move {
+                let permit = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
+                drop(place);
+                if let Ok(Ok(permit)) = permit {
+                    open(door.enter(visitor, permit));
+                }
+            });
         } else {
-            connections.spawn(conversation(stream, connection, routes, server));
+            door.refuse(visitor);
         }
     }
     drop(listener);
@@ -99,59 +129,112 @@ pub(crate) async fn serve(
     }
 }
 
+/// Most connections at a time: those of the config, as far as there are file
+/// descriptors for them beside what the store needs.
+fn most_connections(server: &Server) -> usize {
+    let limit = platform::raise_file_limit();
+    let max_connections = server.config.max_connections;
+    let demand = Demand {
+        max_connections,
+        turned_away: ANTECHAMBER,
+        open: Process::now().open_files,
+        tasks: server.tasks().len(),
+    };
+    let Share { connections, needed } = demand.share(limit);
+    if connections < max_connections {
+        tracing::warn!(
+            limit,
+            needed,
+            max_connections,
+            connections,
+            "the limit on file descriptors is too low for server.max_connections: fewer \
+             connections are taken. Raise it (ulimit -n, LimitNOFILE=, --ulimit nofile=), or \
+             lower the key"
+        );
+    }
+    server.metrics.max_connections.set(connections as f64);
+    connections
+}
+
 /// Decides which connections may stay.
 struct Door {
     server: Arc<Server>,
     places: Arc<Semaphore>,
     antechamber: Arc<Semaphore>,
+    silent: Arc<Silent>,
 }
+
+/// A new connection within the limits of its address.
+struct Visitor {
+    stream: TcpStream,
+    peer: IpAddr,
+    place: Option<Place>,
+}
+
+/// A connection that stays, until it is cut.
+type Open = (Impatient<TcpStream>, Arc<Connection>, oneshot::Receiver<()>);
 
 impl Door {
     fn new(server: &Arc<Server>) -> Self {
         Self {
             server: Arc::clone(server),
-            places: Arc::new(Semaphore::new(server.config.max_connections)),
+            places: Arc::new(Semaphore::new(most_connections(server))),
             antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
+            silent: Arc::default(),
         }
     }
 
-    /// The connection with its places, unless it is turned away.
-    fn admit(
-        &self,
-        stream: TcpStream,
-        peer: IpAddr,
-    ) -> Option<(Impatient<TcpStream>, Arc<Connection>)> {
+    /// The connection, unless its address has had enough.
+    fn admit(&self, stream: TcpStream, peer: IpAddr) -> Option<Visitor> {
         let (server, peer) = (&self.server, peer.to_canonical());
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-            server.metrics.connections_refused.increment(1);
-            let problem = "the server has as many connections as it takes";
-            self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
-            return None;
-        };
         let now = Instant::now();
         let handshake = match server.tls {
             Some(_) => server.access.tls_handshake(peer, now),
             None => Ok(()),
         };
-        let place = match handshake.and_then(|()| server.access.connection(peer)) {
-            Ok(place) => place,
+        match handshake.and_then(|()| server.access.connection(peer)) {
+            Ok(place) => Some(Visitor { stream, peer, place }),
             Err(Denied { reason, retry_after }) => {
                 let wait = retry_after.unwrap_or(FULL);
                 self.turn_away(stream, reason.status(), reason.sentence(), wait);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// Has the connection that has been silent for longest end. The answer is a
+    /// place to wait at until it has.
+    fn make_room(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.antechamber).try_acquire_owned().ok()?;
+        self.silent.make_room().then(|| {
+            self.server.metrics.connections_refused.increment(1);
+            place
+        })
+    }
+
+    fn enter(&self, visitor: Visitor, permit: OwnedSemaphorePermit) -> Open {
+        let Visitor { stream, peer, place } = visitor;
+        let server = &self.server;
         server.metrics.connections.up();
+        let (silence, is_cut) = self.silent.enter();
         let connection = Connection {
             peer,
             metrics: Arc::clone(&server.metrics),
+            silence,
             _permit: permit,
             _place: place,
         };
         // Small messages must not wait for acknowledgements of earlier ones.
         let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN);
-        Some((stream, Arc::new(connection)))
+        (stream, Arc::new(connection), is_cut)
+    }
+
+    /// Turns a connection away because there are as many as there may be.
+    fn refuse(&self, visitor: Visitor) {
+        self.server.metrics.connections_refused.increment(1);
+        let problem = "the server has as many connections as it takes";
+        self.turn_away(visitor.stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
     }
 
     /// Says no in the background, to a few at a time. Beyond these few, and where
@@ -168,6 +251,14 @@ impl Door {
                 drop(place);
             });
         }
+    }
+}
+
+/// Serves a connection until it ends, or has to make room.
+async fn unless_cut(is_cut: oneshot::Receiver<()>, serving: impl Future<Output = ()>) {
+    tokio::select! {
+        Ok(()) = is_cut => {}
+        () = serving => {}
     }
 }
 
@@ -211,6 +302,7 @@ where
         let server = Arc::clone(&shared);
         let secure = server.tls.is_some();
         let asked = Asked::new(request.uri().path(), request.headers(), secure);
+        connection.silence.end();
         request.extensions_mut().insert(Arc::clone(&connection));
         let answer = routes.call(request);
         async move {

@@ -11,6 +11,7 @@ mod browser;
 mod bundle;
 mod chaos;
 mod config;
+mod debian;
 mod demo;
 mod dist;
 mod fuzz;

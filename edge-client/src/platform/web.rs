@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_learning::memory::with_room;
 use fedra_learning::{Backend, LearningError, LocalTrainer};
 use futures_channel::{mpsc, oneshot};
+use futures_util::lock::{Mutex, OwnedMutexGuard};
 use futures_util::{Stream, StreamExt};
 use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
@@ -22,6 +25,7 @@ use web_sys::{
 
 use super::Incoming;
 use crate::training::{self, Progress, Stopped};
+use crate::transport::TransportError;
 
 /// Bytes in the browser's send buffer above which the next message waits: whatever
 /// is sent, a ping too, comes after them. There is no event for room in the buffer,
@@ -92,9 +96,16 @@ impl Yielder {
     }
 }
 
+/// The browser decides by itself which authorities it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Trust;
+
 /// Opens a WebSocket.
-pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
-    let socket = WebSocket::new(url).map_err(|error| text(&error))?;
+pub(crate) async fn connect(
+    url: &str,
+    _trust: &Trust,
+) -> Result<(Sender, Receiver), TransportError> {
+    let socket = WebSocket::new(url).map_err(|error| failed(&error))?;
     socket.set_binary_type(BinaryType::Arraybuffer);
     let (incoming, queue) = mpsc::unbounded();
     let (opened, open) = oneshot::channel();
@@ -105,7 +116,7 @@ pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
             Ok((sender, Receiver { queue, _socket: socket }))
         }
         // The browser tells a page nothing about why.
-        Err(_) => Err("no server answers there, or it refused".into()),
+        Err(_) => Err(TransportError::Network("no server answers there, or it refused".into())),
     }
 }
 
@@ -215,18 +226,31 @@ impl Stream for Receiver {
 }
 
 /// GETs at most `limit` bytes.
-pub(crate) async fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
+pub(crate) async fn fetch(
+    url: &str,
+    limit: u64,
+    _trust: &Trust,
+) -> Result<Vec<u8>, TransportError> {
     let promise = SCOPE.with(|scope| scope.fetch_with_str(url));
-    let response: Response = JsFuture::from(promise).await.map_err(|e| text(&e))?.unchecked_into();
+    let response = JsFuture::from(promise).await.map_err(|error| failed(&error))?;
+    let response: Response = response.unchecked_into();
     if !response.ok() {
-        return Err(format!("the server answered {}", response.status()));
+        return Err(TransportError::Status { status: response.status(), hint: String::new() });
     }
-    let body = response.array_buffer().map_err(|error| text(&error))?;
-    let body = Uint8Array::new(&JsFuture::from(body).await.map_err(|error| text(&error))?);
+    let body = response.array_buffer().map_err(|error| failed(&error))?;
+    let body = Uint8Array::new(&JsFuture::from(body).await.map_err(|error| failed(&error))?);
     if u64::from(body.length()) > limit {
-        return Err(format!("{} bytes came, {limit} were announced", body.length()));
+        return Err(TransportError::TooLong(limit));
     }
-    Ok(body.to_vec())
+    let length = body.length() as usize;
+    let mut bytes = with_room(length).map_err(|error| error.to_string())?;
+    bytes.resize(length, 0);
+    body.copy_to(&mut bytes);
+    Ok(bytes)
+}
+
+fn failed(error: &JsValue) -> TransportError {
+    TransportError::Network(text(error))
 }
 
 fn text(error: &JsValue) -> String {
@@ -236,11 +260,18 @@ fn text(error: &JsValue) -> String {
     }
 }
 
-/// A worker has one thread, so there is nothing to share out.
+/// A turn on the worker's one thread, of training or of measuring devices.
+pub(crate) type Turn = OwnedMutexGuard<()>;
+
+/// A worker has one thread, for which training and measuring take turns.
 #[derive(Clone, Debug, Default)]
-pub struct TrainingSlots;
+pub struct TrainingSlots(Arc<Mutex<()>>);
 
 impl TrainingSlots {
+    pub(crate) async fn turn(&self) -> Turn {
+        self.0.clone().lock_owned().await
+    }
+
     /// Runs something that takes long here and now: there is no other thread.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -258,7 +289,13 @@ impl TrainingSlots {
         report: impl FnMut(Progress) + Send + 'static,
     ) -> Result<Vec<f32>, LearningError> {
         let never = AtomicBool::new(false);
-        match training::run(&mut trainer, backend, &never, report).await {
+        let mut turn = Some(self.turn().await);
+        let pause = async || {
+            turn = None;
+            yield_now().await;
+            turn = Some(self.turn().await);
+        };
+        match training::run(&mut trainer, backend, &never, report, pause).await {
             Ok(parameters) => Ok(parameters),
             Err(Stopped::Failed(error)) => Err(error),
             Err(Stopped::Cancelled) => unreachable!("nobody sets this flag"),

@@ -82,6 +82,7 @@ pub(super) fn of_server(message: &ServerMessage, client: usize) -> Option<Note> 
             ("<- MaskedInputRequest", Some(request.round))
         }
         ServerMessage::UnmaskingRequest(request) => ("<- UnmaskingRequest", Some(request.round)),
+        ServerMessage::Standby(_) => ("<- Standby", None),
         ServerMessage::TaskStatus(_) | ServerMessage::Pong { .. } => return None,
     };
     Some(Note { what, client: Some(client), round })
