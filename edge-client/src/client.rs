@@ -8,10 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 
-use fedra_learning::{Dataset, DatasetError, ExamplePrivacy};
+use fedra_learning::{Dataset, ExamplePrivacy};
 use fedra_protocol::{ModelRef, ModelSpec, TaskId};
-use futures_channel::mpsc;
-use futures_util::future;
+use futures_channel::{mpsc, oneshot};
+use futures_util::future::{self, Either};
 
 use crate::backend::BackendPreference;
 use crate::dropouts::Dropouts;
@@ -57,7 +57,45 @@ pub struct Client {
     commands: mpsc::UnboundedSender<Event>,
     inbox: RefCell<Option<mpsc::UnboundedReceiver<Event>>>,
     current: RefCell<Option<(ModelSpec, ModelRef)>>,
+    /// Examples that wait for the task's description.
+    given: RefCell<Option<GivenData>>,
+    /// Why [`Client::run`] has ended, once it has.
+    ended: RefCell<Option<DataRefused>>,
     traffic: Rc<Traffic>,
+}
+
+/// Why examples were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct DataRefused {
+    /// `bad-dataset`; `aborted`; or why the client has ended: `closed`, or the code of
+    /// the event that was fatal.
+    pub code: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl DataRefused {
+    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
+
+    fn closed() -> Self {
+        Self::new("closed", "the client was closed")
+    }
+}
+
+/// Examples on their way to the trainer.
+struct GivenData {
+    data: Dataset,
+    verdict: oneshot::Sender<Result<(), DataRefused>>,
+}
+
+impl GivenData {
+    fn refuse(self, why: DataRefused) {
+        // Fails only when the owner has stopped listening.
+        let _ = self.verdict.send(Err(why));
+    }
 }
 
 #[derive(Default)]
@@ -83,18 +121,38 @@ impl Client {
             commands,
             inbox: RefCell::new(Some(inbox)),
             current: RefCell::new(None),
+            given: RefCell::new(None),
+            ended: RefCell::new(None),
             traffic: Rc::default(),
         }
     }
 
     /// Gives the local examples, or replaces them from the next round on.
-    pub fn set_data(&self, data: Dataset) -> Result<(), DatasetError> {
-        if let Some((spec, _)) = &*self.current.borrow() {
-            data.check_for(spec)?;
+    ///
+    /// What comes out is ready once they were held against the task, which may not be
+    /// known yet. Examples that do not fit leave those that were taken before.
+    pub fn set_data(
+        &self,
+        data: Dataset,
+    ) -> impl Future<Output = Result<(), DataRefused>> + 'static {
+        let (verdict, judged) = oneshot::channel();
+        let given = GivenData { data, verdict };
+        if let Some(ended) = &*self.ended.borrow() {
+            given.refuse(ended.clone());
+        } else {
+            self.withdraw_data();
+            *self.given.borrow_mut() = Some(given);
+            self.command(Event::DataGiven);
         }
-        self.workshop.set_data(data);
-        self.command(Event::DataReady);
-        Ok(())
+        async move { judged.await.unwrap_or_else(|_| Err(DataRefused::closed())) }
+    }
+
+    /// Takes back examples that were not judged yet.
+    pub fn withdraw_data(&self) {
+        if let Some(given) = self.given.take() {
+            let message = "the data were taken back, or others given, before the task was known";
+            given.refuse(DataRefused::new("aborted", message));
+        }
     }
 
     /// Leaves the current round and takes part in no other until [`Client::resume`].
@@ -144,16 +202,22 @@ impl Client {
         self.workshop.predict(&spec, &model, features, outputs).await
     }
 
-    /// Takes part until [`Client::close`] or a refusal for good; reports on the way.
+    /// Connects, and takes part once there are data, until [`Client::close`] or a
+    /// refusal for good; reports on the way.
     pub async fn run(&self, emit: impl FnMut(ClientEvent)) {
         let Some(inbox) = self.inbox.borrow_mut().take() else {
             return;
         };
-        if self.workshop.has_data() {
-            self.command(Event::DataReady);
-        }
         let mut driver = Driver::new(self, emit);
         let running = pin!(driver.run(inbox));
-        future::select(running, pin!(self.workshop.measure_devices())).await;
+        let ended = match future::select(running, pin!(self.workshop.measure_devices())).await {
+            Either::Left((ended, _)) => ended,
+            // Measuring does not end.
+            Either::Right(_) => DataRefused::closed(),
+        };
+        if let Some(given) = self.given.take() {
+            given.refuse(ended.clone());
+        }
+        *self.ended.borrow_mut() = Some(ended);
     }
 }

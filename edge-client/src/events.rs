@@ -3,6 +3,7 @@
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::privacy::PrivacyTerms;
 
 /// Something that happened, in the form that JavaScript gets.
@@ -15,8 +16,11 @@ pub enum ClientEvent {
         state: SessionState,
         /// The round it does it for.
         round: Option<u64>,
-        /// Time until the next attempt to connect, ms: while it is reconnecting, or
-        /// was told to come back later.
+        /// Why it is unavailable; or why it waits longer than for the next round: the
+        /// code of a failure, or `missed-deadline`, `declined`, `rejected` or `lost`, by
+        /// which the server tells how the last invitations ended.
+        reason: Option<&'static str>,
+        /// Time until the next attempt to connect, or until it may be invited again, ms.
         retry_in_ms: Option<u64>,
     },
     /// The device that training runs on was chosen.
@@ -103,7 +107,7 @@ pub enum ClientEvent {
         /// From the server.
         bytes_down: u64,
     },
-    /// Something went wrong.
+    /// Something went wrong; or `task-finished`, which is never fatal.
     Error {
         /// Stable name.
         code: String,
@@ -118,7 +122,7 @@ pub enum ClientEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
-    /// Has no data yet.
+    /// Has no data: it is not connected yet, or observes.
     Idle,
     /// Opens the connection.
     Connecting,
@@ -126,6 +130,8 @@ pub enum SessionState {
     Consent,
     /// Is connected and not in a round.
     Waiting,
+    /// Is connected and takes no part, because of a failure that time does not mend.
+    Unavailable,
     /// Fetches the global model.
     Downloading,
     /// Trains.
@@ -187,17 +193,27 @@ pub struct RoundProgress {
 impl ClientEvent {
     /// A change of state.
     pub(crate) fn status(state: SessionState, round: Option<u64>) -> Self {
-        Self::Status { state, round, retry_in_ms: None }
+        Self::Status { state, round, reason: None, retry_in_ms: None }
     }
 
-    /// A problem that the client lives with.
-    pub(crate) fn problem(code: impl Into<String>, message: impl Into<String>) -> Self {
+    /// A failure that the client lives with.
+    pub(crate) fn problem(failure: Failure, message: impl Into<String>) -> Self {
+        Self::warning(failure.code(), message)
+    }
+
+    /// A failure that ends the client.
+    pub(crate) fn fatal(failure: Failure, message: impl Into<String>) -> Self {
+        Self::Error { code: failure.code().into(), message: message.into(), fatal: true }
+    }
+
+    /// The task has had its last round.
+    pub(crate) fn task_finished(message: impl Into<String>) -> Self {
+        Self::warning("task-finished", message)
+    }
+
+    /// Something that the owner should know.
+    pub(crate) fn warning(code: &str, message: impl Into<String>) -> Self {
         Self::Error { code: code.into(), message: message.into(), fatal: false }
-    }
-
-    /// A problem that ends the client.
-    pub(crate) fn fatal(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Error { code: code.into(), message: message.into(), fatal: true }
     }
 
     pub(crate) fn task(task: &TaskDescription) -> Self {

@@ -1,7 +1,8 @@
 //! The device side of Fedra: takes part in a task with local data.
 //!
 //! [`session`] is a machine without I/O that decides what happens next;
-//! [`client`] drives it with a real socket, a real clock and a trainer. The
+//! [`client`] drives it with a real socket, a real clock and a trainer;
+//! [`predict`] asks a model, with a session or without one. The
 //! platform (browser or native) is known to `platform` alone; `wasm` is the
 //! thin binding that JavaScript sees.
 
@@ -10,6 +11,7 @@ pub mod bench;
 pub mod client;
 mod dropouts;
 mod events;
+mod failure;
 mod origin;
 mod platform;
 pub mod predict;
@@ -25,6 +27,7 @@ mod wasm;
 
 pub use dropouts::Dropouts;
 pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
+pub use failure::{Course, Failure};
 pub use fedra_privacy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]

@@ -21,7 +21,7 @@ use fedra_learning::{
 use fedra_privacy::Privacy;
 use fedra_protocol::{
     LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
-    Sha256Hash, TaskId, UpdateRange,
+    Sha256Hash, TaskDescription,
 };
 use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
@@ -30,12 +30,13 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Chooser};
 use crate::events::ClientEvent;
+use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
-use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
+use crate::session::{SecureReply, SecureRequest};
 use crate::training::Progress;
 
 /// Longest waits between the tries to fetch a round's model.
@@ -66,9 +67,7 @@ pub(crate) struct Workshop {
 
 /// A round's work, as it is given out.
 pub(crate) struct Job {
-    pub task: TaskId,
-    pub spec: ModelSpec,
-    pub update_range: UpdateRange,
+    pub task: TaskDescription,
     pub privacy: Option<Arc<Privacy>>,
     pub assignment: RoundAssignment,
 }
@@ -118,16 +117,22 @@ pub(crate) enum News {
     Progress(Progress),
 }
 
-/// Why a round's work failed: a stable name and words.
+/// Why a round's work failed.
 #[derive(Debug)]
 pub(crate) struct WorkError {
-    pub code: &'static str,
+    pub failure: Failure,
     pub reason: String,
 }
 
 impl WorkError {
-    fn new(code: &'static str, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+    fn new(failure: Failure, reason: impl Into<String>) -> Self {
+        Self { failure, reason: reason.into() }
+    }
+}
+
+impl From<LearningError> for WorkError {
+    fn from(error: LearningError) -> Self {
+        Self::new(Failure::from(&error), error.to_string())
     }
 }
 
@@ -158,8 +163,9 @@ impl Workshop {
         *self.data.borrow_mut() = Some(Arc::new(data));
     }
 
-    pub fn has_data(&self) -> bool {
-        self.data.borrow().is_some()
+    /// The local examples, once there are some.
+    pub fn data(&self) -> Option<Arc<Dataset>> {
+        self.data.borrow().clone()
     }
 
     /// The flat parameters of `model`, fetched unless it is the last one used.
@@ -174,21 +180,20 @@ impl Workshop {
         {
             return Ok(parameters.clone());
         }
-        let fail = |reason: String| {
-            WorkError::new(
-                "model-download-failed",
-                format!("cannot fetch the global model: {reason}"),
-            )
+        let fail = |failure, reason: String| {
+            WorkError::new(failure, format!("cannot fetch the global model: {reason}"))
         };
+        let unavailable = |reason| fail(Failure::ModelUnavailable, reason);
         let url = self.url.http(&model.url);
         let file = platform::fetch(&url, model.bytes, &self.trust).await;
-        let file = file.map_err(|error| fail(format!("{url}: {error}")))?;
+        let file = file.map_err(|error| unavailable(format!("{url}: {error}")))?;
         tell(News::Fetched(file.len() as u64));
         let hash = Sha256Hash::of(&file);
         if hash != model.sha256 {
-            return Err(fail(format!("its hash is {hash}, not {}", model.sha256)));
+            return Err(unavailable(format!("its hash is {hash}, not {}", model.sha256)));
         }
-        let parameters = safetensors::read(spec, &file).map_err(|error| fail(error.to_string()))?;
+        let parameters = safetensors::read(spec, &file)
+            .map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
         let parameters = Arc::new(parameters);
         *self.model.borrow_mut() = Some((hash, parameters.clone()));
         Ok(parameters)
@@ -203,12 +208,14 @@ impl Workshop {
     ) -> Result<Arc<Vec<f32>>, WorkError> {
         let model = &job.assignment.model;
         for wait in FETCH_AGAIN {
-            match self.model(&job.spec, model, tell).await {
-                Ok(parameters) => return Ok(parameters),
-                Err(_) => platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await,
+            match self.model(&job.task.model, model, tell).await {
+                Err(WorkError { failure: Failure::ModelUnavailable, .. }) => {
+                    platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await
+                }
+                done => return done,
             }
         }
-        self.model(&job.spec, model, tell).await
+        self.model(&job.task.model, model, tell).await
     }
 
     /// Does a round's work, up to the first thing to be sent.
@@ -225,22 +232,25 @@ impl Workshop {
             (Some(privacy), Some(terms)) => (privacy, terms),
             (None, None) => {
                 let Update { values, examples } = learned?;
-                check_update(&values, job.update_range)
-                    .map_err(|error| WorkError::new("training-failed", error.to_string()))?;
+                check_update(&values, job.task.update_range)?;
                 return Ok(Done::Trained { update: bytes_of(&values), examples });
             }
-            _ => return Err(WorkError::new("privacy-failed", "the round does not fit the task")),
+            _ => {
+                return Err(WorkError::new(
+                    Failure::PrivacyFailed,
+                    "the round does not fit the task",
+                ));
+            }
         };
         let values = match learned {
             Ok(update) => update.values,
-            Err(WorkError { code, reason }) => {
+            Err(WorkError { failure, reason }) => {
                 let told = format!("{reason}; the round goes on with an update of zeros");
-                tell(News::Tell(ClientEvent::problem(code, told)));
+                tell(News::Tell(ClientEvent::problem(failure, told)));
                 vec![0.0; global.len()]
             }
         };
-        let round = job.assignment.round;
-        self.protect(job.task, round, privacy, terms, job.update_range, values).await
+        self.protect(job.task, job.assignment.round, privacy, terms, values).await
     }
 
     /// Trains, and takes the difference.
@@ -250,32 +260,29 @@ impl Workshop {
         global: &Arc<Vec<f32>>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, WorkError> {
-        let data = self.data.borrow().clone();
-        let data =
-            data.ok_or_else(|| WorkError::new("bad-dataset", "there is no data to train on"))?;
-        let misfit = |error: DatasetError| WorkError::new("bad-dataset", error.to_string());
-        data.check_for(&job.spec).map_err(misfit)?;
+        let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
+        let data = self.data().ok_or_else(|| misfit("there is no data to train on".into()))?;
+        check_data(&data, &job.task).map_err(|error| misfit(error.to_string()))?;
         let plan = &job.assignment.training;
-        let job = Training { spec: &job.spec, parameters: global, data: &data, plan };
+        let job = Training { spec: &job.task.model, parameters: global, data: &data, plan };
         let measured = || backend::Job::new(job.spec, global, &data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
-        match self.train(&job, &compute, self.promise()?, tell).await {
+        Ok(match self.train(&job, &compute, self.promise()?, tell).await {
             // A lost GPU costs this round's time, not the round.
             Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
                 let cpu = self.fall_back(&message, tell);
                 self.train(&job, &cpu, self.promise()?, tell).await
             }
             done => done,
-        }
-        .map_err(|error| WorkError::new("training-failed", error.to_string()))
+        }?)
     }
 
     /// Goes on with the CPU from now on.
     fn fall_back(&self, message: &str, tell: &impl Fn(News)) -> Compute {
         let reason = format!("the WebGPU device was lost ({message})");
         let problem = format!("{reason}; going on with the CPU");
-        tell(News::Tell(ClientEvent::problem("device-lost", problem)));
+        tell(News::Tell(ClientEvent::warning("device-lost", problem)));
         tell(News::Tell(ClientEvent::Backend {
             backend: "cpu",
             adapter: None,
@@ -290,21 +297,20 @@ impl Workshop {
     /// Brings an update into the form in which it may leave under a policy.
     async fn protect(
         &self,
-        task: TaskId,
+        task: TaskDescription,
         round: RoundId,
         privacy: Arc<Privacy>,
         terms: RoundPrivacy,
-        range: UpdateRange,
         values: Vec<f32>,
     ) -> Result<Done, WorkError> {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
-            let update = bytes_of(&acceptable(values, range));
+            let update = bytes_of(&acceptable(values, task.update_range));
             return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;
         let protecting = self.slots.run(move || {
-            let round = Round { task: &task, round, privacy: &privacy, terms: &terms };
+            let round = Round { task: &task.id, round, privacy: &privacy, terms: &terms };
             if mechanism == Mechanism::Local {
                 let update = round.noised(&values, &mut rng)?;
                 return Ok((None, Done::Trained { update, examples: 1 }));
@@ -312,7 +318,7 @@ impl Workshop {
             let (state, reply) = SecureRound::begin(&round, &values, &mut rng)?;
             Ok((Some(state), Done::Secured(reply)))
         });
-        let failed = |reason: String| WorkError::new("privacy-failed", reason);
+        let failed = |reason: String| WorkError::new(Failure::PrivacyFailed, reason);
         let (state, done) = protecting.await.and_then(|done| done).map_err(failed)?;
         *self.secure.borrow_mut() = state;
         Ok(done)
@@ -321,7 +327,7 @@ impl Workshop {
     /// Takes the next step of the round's secure aggregation. Whatever goes
     /// wrong, its state is gone.
     pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
-        let failed = |reason: String| WorkError::new(SECURE_AGGREGATION_FAILED, reason);
+        let failed = |reason: String| WorkError::new(Failure::SecureAggregationFailed, reason);
         let state = self.secure.borrow_mut().take();
         let state = state.ok_or_else(|| failed("this client has left the round".into()))?;
         let mut rng = fresh_rng()?;
@@ -411,7 +417,7 @@ impl Workshop {
             Either::Right(_) => {
                 let seconds = limit.as_secs();
                 let reason = format!("cannot fetch the global model: not here after {seconds} s");
-                Err(WorkError::new("model-download-failed", reason))
+                Err(WorkError::new(Failure::ModelUnavailable, reason))
             }
         }
     }
@@ -438,9 +444,14 @@ impl Workshop {
 }
 
 impl From<WorkError> for PredictError {
-    fn from(WorkError { code, reason }: WorkError) -> Self {
-        Self::new(code, reason)
+    fn from(WorkError { failure, reason }: WorkError) -> Self {
+        Self::new(failure.code(), reason)
     }
+}
+
+/// Whether a task's model can be trained on these examples.
+pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
+    data.check_for_task(task)
 }
 
 /// Little-endian float32.
@@ -454,5 +465,5 @@ fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
 }
 
 fn random_seed() -> Result<[u8; 32], WorkError> {
-    platform::random_seed().map_err(|reason| WorkError::new("no-randomness", reason))
+    platform::random_seed().map_err(|reason| WorkError::new(Failure::NoRandomness, reason))
 }

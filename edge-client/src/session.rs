@@ -9,6 +9,7 @@
 //! The connection and the work for a round are apart: a connection that is lost
 //! does not end the work, and the next one takes it up.
 
+mod absence;
 mod backoff;
 mod connection;
 mod event;
@@ -28,21 +29,27 @@ use std::time::Duration;
 
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    Availability, ClientMessage, RoundId, RoundPhase, ServerMessage, TaskDescription, TaskId,
+    Availability, ClientMessage, DecodeError, RoundId, ServerMessage, TaskDescription, TaskId,
     TaskStatus,
 };
 
 use crate::events::{ClientEvent, SessionState};
+use crate::failure::Failure;
 use crate::privacy::PrivacyConfig;
+use absence::{Absence, Reason};
 use backoff::Backoff;
 pub use event::{Action, Event};
 use in_round::InRound;
 use protection::Protection;
 use refusals::Tokens;
 use rounds::Declined;
-pub(crate) use secure::FAILED as SECURE_AGGREGATION_FAILED;
 pub use secure::{SecureReply, SecureRequest};
 
+/// Waits before the next connection.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a client was checked in when the connection was of use.
+const USEFUL: Duration = LONGEST_WAIT;
 /// How long the server may take to answer the connection, hello and check-in, each.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
@@ -63,8 +70,14 @@ pub struct Session {
     task_id: TaskId,
     state: State,
     paused: bool,
+    /// Whether there are examples that fit the task.
+    has_data: bool,
     backoff: Backoff,
     jitter: f64,
+    now: Duration,
+    /// When the client checked in.
+    member_since: Duration,
+    absence: Absence,
     outbox: VecDeque<ClientMessage>,
     heartbeat: Duration,
     max_chunk: usize,
@@ -72,6 +85,8 @@ pub struct Session {
     sending_chunk: bool,
     /// The server's last sign of life.
     heard_at: Duration,
+    /// When the socket took the last message.
+    sent_at: Duration,
     pinged_at: Duration,
     task: Option<TaskDescription>,
     status: Option<TaskStatus>,
@@ -107,25 +122,30 @@ struct Break {
 }
 
 impl Session {
-    /// A session that waits for data.
+    /// A session that waits for [`Event::Start`].
     pub fn new(task: TaskId, privacy: PrivacyConfig) -> Self {
         Self {
             task_id: task,
             state: State::Idle,
             paused: false,
-            backoff: Backoff::default(),
+            has_data: false,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             jitter: 0.0,
+            now: Duration::ZERO,
+            member_since: Duration::ZERO,
+            absence: Absence::new(),
             outbox: VecDeque::new(),
             heartbeat: HANDSHAKE_TIMEOUT,
             max_chunk: 0,
             sending_chunk: false,
             heard_at: Duration::ZERO,
+            sent_at: Duration::ZERO,
             pinged_at: Duration::ZERO,
             task: None,
             status: None,
             protection: Protection::new(privacy),
             tokens: Tokens::default(),
-            availability: Availability::Available,
+            availability: Availability::Paused,
             current: None,
             declined: None,
             judged: None,
@@ -161,10 +181,21 @@ impl Session {
             | State::Greeting { since }
             | State::CheckingIn { since } => Some(*since + HANDSHAKE_TIMEOUT),
             State::Member => {
-                let ping = self.heard_at.max(self.pinged_at) + self.heartbeat;
-                Some(ping.min(self.heard_at + self.heartbeat * MISSED_HEARTBEATS))
+                let own = self.ping_at().min(self.silent_at());
+                Some(self.absence.deadline().map_or(own, |ends| ends.min(own)))
             }
         }
+    }
+
+    /// When a ping is due: the server knows a client by what it sends, and the client
+    /// the server by its answers.
+    fn ping_at(&self) -> Duration {
+        self.heard_at.min(self.sent_at).max(self.pinged_at) + self.heartbeat
+    }
+
+    /// When a server that has said nothing more is given up.
+    fn silent_at(&self) -> Duration {
+        self.heard_at + self.heartbeat * MISSED_HEARTBEATS
     }
 
     /// The next message to send, if there is one. Ask again when the socket has room.
@@ -190,11 +221,17 @@ impl Session {
             return Vec::new();
         }
         self.jitter = jitter;
+        self.now = now;
         match event {
-            Event::DataReady => match self.state {
+            Event::Start => match self.state {
                 State::Idle => self.connect(now),
                 _ => Vec::new(),
             },
+            // Without a task there is nothing to hold them against.
+            Event::DataGiven if self.task.is_none() => Vec::new(),
+            Event::DataGiven => vec![Action::Judge],
+            Event::DataReady => self.data_ready(),
+            Event::Misfit { reason } => self.misfit(reason),
             Event::Connected { token } => self.connected(token, now),
             Event::NoToken { reason } => self.no_token(&reason, now),
             Event::Disconnected { reason } => self.disconnected(&reason, now),
@@ -207,6 +244,15 @@ impl Session {
                 self.sent(now);
                 Vec::new()
             }
+            Event::Garbled(DecodeError::Unknown { field })
+                if matches!(self.state, State::CheckingIn { .. }) =>
+            {
+                let message = format!(
+                    "this client is too old for the task: {field} is of a kind that it does not \
+                     know; update this client"
+                );
+                self.give_up(Failure::UnsupportedTask, message)
+            }
             Event::Garbled(error) => self.drop_connection(&format!("the server sent {error}"), now),
             Event::Downloaded { round } if self.works_on(round) => self.downloaded(),
             Event::Trained { round, update, examples } if self.works_on(round) => {
@@ -214,8 +260,8 @@ impl Session {
             }
             Event::Secured { round, reply } => self.secured(round, reply),
             Event::Recorded { round } => self.recorded(round),
-            Event::Failed { round, code, reason } if self.is_busy_with(round) => {
-                self.leave(round, code, reason)
+            Event::Failed { round, failure, reason } if self.is_busy_with(round) => {
+                self.leave(round, failure, reason)
             }
             // About a round that is over.
             Event::Downloaded { .. } | Event::Trained { .. } | Event::Failed { .. } => Vec::new(),
@@ -279,6 +325,10 @@ impl Session {
                 Vec::new()
             }
             (ServerMessage::UpdateOutcome(outcome), State::Member) => self.outcome(outcome),
+            (ServerMessage::Standby(standby), State::Member) => {
+                self.absence.stand_by(&standby, now);
+                if self.current.is_none() { vec![self.emit_rest()] } else { Vec::new() }
+            }
             (ServerMessage::Pong { .. }, _) => Vec::new(),
             // Left over from a connection that this session has given up.
             (_, State::Waiting(..) | State::Connecting { .. } | State::Idle | State::Closed) => {
@@ -293,12 +343,10 @@ impl Session {
     }
 
     fn checked_in(&mut self, task: TaskDescription, status: TaskStatus) -> Vec<Action> {
-        self.backoff.reset();
         self.tokens.accepted();
-        self.availability = Availability::Available;
         let mut actions = vec![Action::Emit(ClientEvent::task(&task))];
         if let Err(reason) = self.protection.admit(&task) {
-            actions.extend(self.give_up("privacy-refused", reason));
+            actions.extend(self.give_up(Failure::PrivacyRefused, reason));
             return actions;
         }
         if let Some(norm) = self.current.as_ref().and_then(InRound::clipping_norm) {
@@ -308,16 +356,63 @@ impl Session {
         actions.push(Action::Emit(ClientEvent::round(&status)));
         actions.push(Action::Emit(ClientEvent::model(&status)));
         self.state = State::Member;
+        self.member_since = self.now;
+        self.absence.newest_model(status.model.sha256);
         actions.extend(self.take_up(&status));
-        if status.phase == RoundPhase::Finished {
-            actions.push(Action::Emit(ClientEvent::problem(
-                "task-finished",
-                "the task has had its last round; its model can still be used",
-            )));
+        actions.extend(self.end_of_task(&status));
+        if self.task.as_ref() != Some(&task) {
+            actions.push(Action::Judge);
         }
         self.task = Some(task);
         self.status = Some(status);
         actions
+    }
+
+    /// There are examples that fit the task, or others than before.
+    fn data_ready(&mut self) -> Vec<Action> {
+        let had_data = std::mem::replace(&mut self.has_data, true);
+        let was_out = self.absence.new_data();
+        if (had_data && !was_out) || self.current.is_some() {
+            return Vec::new();
+        }
+        self.settle()
+    }
+
+    /// The task has another description than the one that the examples fitted.
+    fn misfit(&mut self, reason: String) -> Vec<Action> {
+        self.has_data = false;
+        match self.current.as_ref().filter(|current| !current.part.is_reported()) {
+            Some(current) => self.leave(current.id(), Failure::BadDataset, reason),
+            None => {
+                let mut actions =
+                    vec![Action::Emit(ClientEvent::problem(Failure::BadDataset, reason))];
+                self.fails(Failure::BadDataset);
+                actions.extend(self.drop_round());
+                actions
+            }
+        }
+    }
+
+    /// Stays out of rounds as long as a failure of its own asks for.
+    fn fails(&mut self, failure: Failure) {
+        // A private client that stayed away would tell something about its data.
+        if failure.is_of_data() && self.protection.privacy().is_some() {
+            return;
+        }
+        let model = self.current.as_ref().map(InRound::model);
+        let newest = || self.status.as_ref().map(|status| status.model.sha256);
+        if let Some(model) = model.or_else(newest) {
+            self.absence.failed(failure, model, self.now, self.jitter);
+        }
+    }
+
+    /// Whether it would accept an invitation.
+    fn takes_part(&self) -> bool {
+        self.has_data
+            && !self.paused
+            && self.absence.outage().is_none()
+            && !self.protection.waits_for_consent()
+            && !self.protection.is_exhausted()
     }
 
     /// Is in no round now: tells the server and the owner what it waits for, if it
@@ -333,9 +428,7 @@ impl Session {
 
     /// Tells the server whether it may be selected, if that has changed.
     fn tell_availability(&mut self) {
-        let stays_out =
-            self.paused || self.protection.waits_for_consent() || self.protection.is_exhausted();
-        let now = if stays_out { Availability::Paused } else { Availability::Available };
+        let now = if self.takes_part() { Availability::Available } else { Availability::Paused };
         if std::mem::replace(&mut self.availability, now) != now {
             self.outbox.push_back(ClientMessage::SetAvailability(now));
         }
@@ -347,10 +440,10 @@ impl Session {
     }
 
     /// Ends the session because of a problem that will not go away.
-    fn give_up(&mut self, code: impl Into<String>, message: String) -> Vec<Action> {
+    fn give_up(&mut self, failure: Failure, message: String) -> Vec<Action> {
         let mut actions = self.end_work();
         self.state = State::Closed;
-        actions.push(Action::Emit(ClientEvent::fatal(code, message)));
+        actions.push(Action::Emit(ClientEvent::fatal(failure, message)));
         actions.push(Action::Disconnect { code: GOODBYE });
         actions.push(self.emit_status(SessionState::Closed));
         actions
@@ -365,7 +458,7 @@ impl Session {
         if self.is_secure()
             && let Some(round) = self.round()
         {
-            self.declined = Some(Declined { round, told: self.is_member() });
+            self.declined = Some(Declined { round, told: self.is_member(), cause: None });
         }
         let mut actions = self.end_work();
         match self.state {
@@ -408,12 +501,28 @@ impl Session {
 
     /// What a client between two rounds is doing.
     fn emit_rest(&self) -> Action {
-        self.emit_status(if self.protection.waits_for_consent() {
-            SessionState::Consent
+        if self.protection.waits_for_consent() {
+            self.emit_status(SessionState::Consent)
         } else if self.paused {
-            SessionState::Paused
+            self.emit_status(SessionState::Paused)
+        } else if let Some(reason) = self.absence.outage() {
+            self.emit_absence(reason)
+        } else if !self.has_data {
+            self.emit_status(SessionState::Idle)
+        } else if let Some(reason) = self.absence.standby() {
+            self.emit_absence(reason)
         } else {
-            SessionState::Waiting
+            self.emit_status(SessionState::Waiting)
+        }
+    }
+
+    fn emit_absence(&self, reason: Reason) -> Action {
+        let left = reason.until.map(|until| until.saturating_sub(self.now));
+        Action::Emit(ClientEvent::Status {
+            state: if left.is_some() { SessionState::Waiting } else { SessionState::Unavailable },
+            round: None,
+            reason: Some(reason.code),
+            retry_in_ms: left.map(|left| left.as_millis() as u64),
         })
     }
 
@@ -422,6 +531,7 @@ impl Session {
         Action::Emit(ClientEvent::Status {
             state,
             round: self.round().map(|round| round.round),
+            reason: None,
             retry_in_ms: Some(left.as_millis() as u64),
         })
     }

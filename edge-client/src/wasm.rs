@@ -110,7 +110,7 @@ impl EdgeClient {
         Ok(Self { client: Rc::new(Client::new(config, TrainingSlots::default())), on_event })
     }
 
-    /// Connects and takes part until `close()` or a refusal for good.
+    /// Connects, takes part once there are data, until `close()` or a refusal for good.
     pub fn run(&self) -> Promise {
         let (client, on_event) = (self.client.clone(), self.on_event.clone());
         future_to_promise(async move {
@@ -127,19 +127,34 @@ impl EdgeClient {
     }
 
     /// Gives the local examples. `shape` is `[n, ...example]`; `labels` has one
-    /// class number an example, or the values of a regression row by row.
+    /// class number an example, or the values of a regression row by row; `layout` is
+    /// `channels-first` or `channels-last`.
+    ///
+    /// The promise is resolved once the data were held against the task and taken. It is
+    /// rejected with `bad-dataset`, `aborted`, `closed`, or the code of the event that was
+    /// fatal.
     #[wasm_bindgen(js_name = setDataset)]
     pub fn set_dataset(
         &self,
         features: &Float32Array,
         labels: &Float32Array,
         shape: &[u32],
-    ) -> Result<(), JsValue> {
-        let (features, labels) = (predictor::copied(features)?, predictor::copied(labels)?);
-        let bad = |error: &dyn ToString| coded("bad-dataset", &error.to_string());
-        let data = Dataset::from_arrays(features, labels, shape, Layout::ChannelsFirst);
-        let data = data.map_err(|error| bad(&error))?;
-        self.client.set_data(data).map_err(|error| bad(&error))
+        layout: &str,
+    ) -> Promise {
+        let judged =
+            dataset(features, labels, shape, layout).map(|data| self.client.set_data(data));
+        future_to_promise(async move {
+            match judged?.await {
+                Ok(()) => Ok(JsValue::UNDEFINED),
+                Err(error) => Err(coded(&error.code, &error.message)),
+            }
+        })
+    }
+
+    /// Takes back data that still wait for the task's description.
+    #[wasm_bindgen(js_name = withdrawDataset)]
+    pub fn withdraw_dataset(&self) {
+        self.client.withdraw_data();
     }
 
     /// Takes no part until `resume()`.
@@ -168,6 +183,19 @@ impl EdgeClient {
         let client = self.client.clone();
         predictor::answer(async move |outputs| client.predict_into(&features, outputs).await)
     }
+}
+
+fn dataset(
+    features: &Float32Array,
+    labels: &Float32Array,
+    shape: &[u32],
+    layout: &str,
+) -> Result<Dataset, JsValue> {
+    let (features, labels) = (predictor::copied(features)?, predictor::copied(labels)?);
+    let layout = layout.parse::<Layout>();
+    layout
+        .and_then(|layout| Dataset::from_arrays(features, labels, shape, layout))
+        .map_err(|error| coded("bad-dataset", &error.to_string()))
 }
 
 /// Asks the page.

@@ -71,21 +71,8 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
-    let door = Arc::new(Door::new(server));
     let routes = TowerToHyperService::new(warp::service(routes(server)));
-    let open = {
-        let (connections, server) = (connections.clone(), Arc::clone(server));
-        move |(stream, connection, is_cut)| {
-            let (routes, server) = (routes.clone(), Arc::clone(&server));
-            // Two tasks of different sizes: without TLS there is nothing to keep for it.
-            if server.tls.is_some() {
-                connections.spawn(unless_cut(is_cut, encrypted(stream, connection, routes, server)))
-            } else {
-                let conversation = conversation(stream, connection, routes, server);
-                connections.spawn(unless_cut(is_cut, conversation))
-            };
-        }
-    };
+    let door = Arc::new(Door::new(server, connections.clone(), routes));
     let mut shutdown = std::pin::pin!(shutdown);
     let mut is_failing = false;
     loop {
@@ -105,21 +92,7 @@ pub(crate) async fn serve(
             }
         };
         is_failing = false;
-        let Some(visitor) = door.admit(stream, peer.ip()) else { continue };
-        if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
-            open(door.enter(visitor, permit));
-        } else if let Some(place) = door.make_room() {
-            let (door, open) = (Arc::clone(&door), open.clone());
-            connections.spawn(async move {
-                let permit = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
-                drop(place);
-                if let Ok(Ok(permit)) = permit {
-                    open(door.enter(visitor, permit));
-                }
-            });
-        } else {
-            door.refuse(visitor);
-        }
+        door.receive(stream, peer.ip());
     }
     drop(listener);
     server.shutdown.cancel();
@@ -156,85 +129,100 @@ fn most_connections(server: &Server) -> usize {
     connections
 }
 
-/// Decides which connections may stay.
-struct Door {
+/// Decides which connections may stay, and has them served.
+struct Door<R> {
     server: Arc<Server>,
     places: Arc<Semaphore>,
     antechamber: Arc<Semaphore>,
     silent: Arc<Silent>,
+    connections: TaskTracker,
+    routes: R,
 }
 
-/// A new connection within the limits of its address.
-struct Visitor {
-    stream: TcpStream,
-    peer: IpAddr,
-    place: Option<Place>,
-}
-
-/// A connection that stays, until it is cut.
-type Open = (Impatient<TcpStream>, Arc<Connection>, oneshot::Receiver<()>);
-
-impl Door {
-    fn new(server: &Arc<Server>) -> Self {
+impl<R> Door<R>
+where
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    R: Clone + Send + Sync + 'static,
+    R::Future: Send,
+{
+    fn new(server: &Arc<Server>, connections: TaskTracker, routes: R) -> Self {
         Self {
             server: Arc::clone(server),
             places: Arc::new(Semaphore::new(most_connections(server))),
             antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
             silent: Arc::default(),
+            connections,
+            routes,
         }
     }
 
-    /// The connection, unless its address has had enough.
-    fn admit(&self, stream: TcpStream, peer: IpAddr) -> Option<Visitor> {
+    /// Serves a connection if there is a place for it. A silent one makes room.
+    fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return self.admit(stream, peer, place);
+        }
+        let Ok(turn) = Arc::clone(&self.antechamber).try_acquire_owned() else {
+            return self.full(stream);
+        };
+        if !self.silent.make_room() {
+            drop(turn);
+            return self.full(stream);
+        }
+        self.server.metrics.connections_refused.increment(1);
+        let door = Arc::clone(self);
+        self.connections.spawn(async move {
+            let place = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
+            drop(turn);
+            match place {
+                Ok(Ok(place)) => door.admit(stream, peer, place),
+                Ok(Err(_)) | Err(_) => door.full(stream),
+            }
+        });
+    }
+
+    /// Turns a connection away because all places are taken.
+    fn full(&self, stream: TcpStream) {
+        self.server.metrics.connections_refused.increment(1);
+        let problem = "the server has as many connections as it takes";
+        self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
+    }
+
+    /// Serves a connection that has a place, unless its address has had enough.
+    fn admit(&self, stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit) {
         let (server, peer) = (&self.server, peer.to_canonical());
         let now = Instant::now();
         let handshake = match server.tls {
             Some(_) => server.access.tls_handshake(peer, now),
             None => Ok(()),
         };
-        match handshake.and_then(|()| server.access.connection(peer)) {
-            Ok(place) => Some(Visitor { stream, peer, place }),
+        let place = match handshake.and_then(|()| server.access.connection(peer)) {
+            Ok(place) => place,
             Err(Denied { reason, retry_after }) => {
                 let wait = retry_after.unwrap_or(FULL);
-                self.turn_away(stream, reason.status(), reason.sentence(), wait);
-                None
+                return self.turn_away(stream, reason.status(), reason.sentence(), wait);
             }
-        }
-    }
-
-    /// Has the connection that has been silent for longest end. The answer is a
-    /// place to wait at until it has.
-    fn make_room(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.antechamber).try_acquire_owned().ok()?;
-        self.silent.make_room().then(|| {
-            self.server.metrics.connections_refused.increment(1);
-            place
-        })
-    }
-
-    fn enter(&self, visitor: Visitor, permit: OwnedSemaphorePermit) -> Open {
-        let Visitor { stream, peer, place } = visitor;
-        let server = &self.server;
+        };
         server.metrics.connections.up();
         let (silence, is_cut) = self.silent.enter();
-        let connection = Connection {
+        let connection = Arc::new(Connection {
             peer,
             metrics: Arc::clone(&server.metrics),
             silence,
             _permit: permit,
             _place: place,
-        };
+        });
         // Small messages must not wait for acknowledgements of earlier ones.
         let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN);
-        (stream, Arc::new(connection), is_cut)
-    }
-
-    /// Turns a connection away because there are as many as there may be.
-    fn refuse(&self, visitor: Visitor) {
-        self.server.metrics.connections_refused.increment(1);
-        let problem = "the server has as many connections as it takes";
-        self.turn_away(visitor.stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
+        let (routes, server) = (self.routes.clone(), Arc::clone(server));
+        // Two tasks of different sizes: without TLS there is nothing to keep for it.
+        if server.tls.is_some() {
+            let serving = encrypted(stream, connection, routes, server);
+            self.connections.spawn(unless_cut(is_cut, serving));
+        } else {
+            let serving = conversation(stream, connection, routes, server);
+            self.connections.spawn(unless_cut(is_cut, serving));
+        }
     }
 
     /// Says no in the background, to a few at a time. Beyond these few, and where

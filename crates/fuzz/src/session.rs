@@ -21,7 +21,7 @@ pub fn client_session(data: &[u8]) {
 
 fn life(input: &mut Unstructured<'_>) -> Result<()> {
     let mut device = Device::new(input)?;
-    device.feed(Event::DataReady);
+    device.feed(Event::Start);
     while !input.is_empty() {
         step(input, &mut device)?;
         device.check();
@@ -55,6 +55,7 @@ fn step(input: &mut Unstructured<'_>, device: &mut Device) -> Result<()> {
         29 => device.consent(),
         30 => device.greet(),
         31 if input.arbitrary()? => device.toggle_disk(),
+        31 => device.gets_data(input.arbitrary()?),
         _ if input.int_in_range(0..=15)? == 0 => device.feed(Event::Close),
         _ => {}
     }

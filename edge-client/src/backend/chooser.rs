@@ -142,7 +142,7 @@ impl<D: Devices> Chooser<D> {
         };
         if let Some(problem) = &outcome.choice.problem {
             let message = format!("{problem}; training on the CPU");
-            tell(ClientEvent::problem("no-webgpu", message));
+            tell(ClientEvent::warning("no-webgpu", message));
         }
         tell(event(&outcome));
         self.state.replace(State::Chosen(outcome.compute.clone()));

@@ -8,16 +8,17 @@ use std::collections::VecDeque;
 use std::pin::pin;
 
 use bytes::Bytes;
-use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, Token};
+use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, TaskDescription, Token};
 use futures_channel::mpsc;
 use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
-use super::Client;
+use super::{Client, DataRefused, GivenData};
 use crate::events::ClientEvent;
+use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Incoming, Receiver, Sender};
-use crate::rounds::{Done, Job, News, WorkError};
+use crate::rounds::{self, Done, Job, News, WorkError};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
 use crate::transport::TransportError;
 
@@ -39,6 +40,10 @@ pub(super) struct Driver<'a, F> {
     /// The end of the last connection.
     closing: LocalBoxFuture<'static, ()>,
     work: Fuse<LocalBoxFuture<'static, WorkResult>>,
+    /// The description that the examples were held against last.
+    judged_for: Option<TaskDescription>,
+    /// The event that ended the session, if one did.
+    fatal: Option<DataRefused>,
     traffic_told: (u64, u64),
     traffic_at: std::time::Duration,
 }
@@ -77,12 +82,16 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             receiver: None,
             closing: future::ready(()).boxed_local(),
             work: Fuse::terminated(),
+            judged_for: None,
+            fatal: None,
             traffic_told: (0, 0),
             traffic_at: platform::now(),
         }
     }
 
-    pub async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Event>) {
+    /// Runs to the session's end, and says why it ended.
+    pub async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Event>) -> DataRefused {
+        self.feed(Event::Start);
         while !self.session.is_closed() {
             self.transmit();
             let woken = self.next(&mut commands).await;
@@ -92,6 +101,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         self.tell_traffic(true);
         // A process that ends now would take the goodbye with it.
         (&mut self.closing).await;
+        self.fatal.take().unwrap_or_else(DataRefused::closed)
     }
 
     /// Waits for whatever comes first; commands and messages go before new work.
@@ -154,8 +164,8 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),
             Woken::Incoming(None) => self.lost("closed".into()),
             Woken::Worked((round, Ok(done))) => self.worked(round, done),
-            Woken::Worked((round, Err(WorkError { code, reason }))) => {
-                self.feed(Event::Failed { round, code, reason });
+            Woken::Worked((round, Err(WorkError { failure, reason }))) => {
+                self.feed(Event::Failed { round, failure, reason });
             }
             Woken::News((round, news)) => self.news(round, news),
         }
@@ -237,12 +247,51 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                     self.work = Fuse::terminated();
                     self.client.workshop.forget_round();
                 }
-                Action::Emit(event) => (self.emit)(event),
+                Action::Judge => {
+                    let verdict = self.judge();
+                    actions.extend(verdict.into_iter().flat_map(|event| self.handle(event)));
+                }
+                Action::Emit(event) => self.tell(event),
             }
         }
         let known = self.session.task().zip(self.session.status());
         *self.client.current.borrow_mut() =
             known.map(|(task, status)| (task.model.clone(), status.model.clone()));
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        if let ClientEvent::Error { code, message, fatal: true } = &event {
+            self.fatal = Some(DataRefused::new(code, message));
+        }
+        (self.emit)(event);
+    }
+
+    /// Holds examples against the task: those that were given since, or those that
+    /// were taken when it had another description.
+    fn judge(&mut self) -> Option<Event> {
+        let task = self.session.task()?;
+        let is_new = self.judged_for.as_ref() != Some(task);
+        let workshop = &self.client.workshop;
+        let mut taken = false;
+        if let Some(GivenData { data, verdict }) = self.client.given.take() {
+            let checked = rounds::check_data(&data, task);
+            if checked.is_ok() {
+                workshop.set_data(data);
+                taken = true;
+            }
+            let answer = checked.map_err(|e| DataRefused::new("bad-dataset", e.to_string()));
+            // Fails only when the owner has stopped listening.
+            let _ = verdict.send(answer);
+        }
+        if !taken && !is_new {
+            return None;
+        }
+        self.judged_for = Some(task.clone());
+        let data = workshop.data()?;
+        Some(match rounds::check_data(&data, task) {
+            Ok(()) => Event::DataReady,
+            Err(error) => Event::Misfit { reason: error.to_string() },
+        })
     }
 
     /// Asks for a token and opens a socket.
@@ -268,7 +317,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             Ok(()) => Event::Recorded { round },
             Err(reason) => {
                 let reason = format!("taking part cannot be written down ({reason})");
-                Event::Failed { round, code: "participation-not-kept", reason }
+                Event::Failed { round, failure: Failure::ParticipationNotKept, reason }
             }
         }
     }
@@ -278,13 +327,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             return;
         };
         let round = assignment.round;
-        let job = Job {
-            task: task.id.clone(),
-            spec: task.model.clone(),
-            update_range: task.update_range,
-            privacy: self.session.privacy().cloned(),
-            assignment,
-        };
+        let job = Job { task: task.clone(), privacy: self.session.privacy().cloned(), assignment };
         let news = self.news_in.clone();
         let tell = move |item| {
             // The driver holds the other end for as long as this future lives.

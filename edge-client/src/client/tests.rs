@@ -8,9 +8,9 @@ use bytes::Bytes;
 use fedra_learning::{Targets, init_parameters, safetensors};
 use fedra_privacy::PrivacyFloors;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId, RoundPhase,
-    ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin,
-    UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId,
+    RoundPhase, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token,
+    UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,7 +61,9 @@ impl Server {
             max_chunk_bytes: CHUNK,
         }))
         .await;
-        let ClientMessage::CheckIn { token, .. } = peer.next().await else { panic!("checks in") };
+        let ClientMessage::CheckIn { token, availability, .. } = peer.next().await else {
+            panic!("checks in")
+        };
         peer.send(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: TaskId::new("digits").unwrap(),
@@ -73,6 +75,10 @@ impl Server {
             status: self.status(),
         })))
         .await;
+        if availability == Availability::Paused {
+            let available = ClientMessage::SetAvailability(Availability::Available);
+            assert_eq!(peer.next().await, available, "its data fit");
+        }
         peer.send(self.invitation()).await;
         (peer, token)
     }
@@ -207,7 +213,7 @@ fn client(address: SocketAddr) -> Rc<Client> {
         dropouts: None,
     };
     let client = Client::new(config, TrainingSlots::new(1));
-    client.set_data(data()).unwrap();
+    drop(client.set_data(data()));
     Rc::new(client)
 }
 

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{LocalTraining, PrivacyPolicy};
+use fedra_protocol::{LocalTraining, PrivacyPolicy, TaskId, UpdateRange};
 
 use super::*;
 
@@ -98,9 +98,13 @@ impl Bench {
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
         Job {
-            task: TaskId::new("digits").unwrap(),
-            spec: self.spec.clone(),
-            update_range: UpdateRange::default_for(self.spec.loss()),
+            task: TaskDescription {
+                id: TaskId::new("digits").unwrap(),
+                title: "Digits".into(),
+                model: self.spec.clone(),
+                update_range: UpdateRange::default_for(self.spec.loss()),
+                privacy: mechanism.map(policy),
+            },
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),
@@ -181,17 +185,19 @@ async fn a_server_that_stays_away_does() {
     // Another one than the workshop has, and nobody is there.
     bench.model.sha256 = Sha256Hash::of(b"another");
     let error = bench.work(None, 0.1).await.0.expect_err("there is no model");
-    assert_eq!(error.code, "model-download-failed");
+    assert_eq!(error.failure, Failure::ModelUnavailable);
 }
 
 #[tokio::test]
 async fn without_a_policy_training_that_fails_fails() {
     let bench = Bench::new(data(784));
     let error = bench.work(None, DIVERGES).await.0.expect_err("it diverges");
-    assert_eq!(error.code, "training-failed");
+    assert_eq!(error.failure, Failure::TrainingDiverged);
+    let error = bench.work(None, HUGE).await.0.expect_err("it is beyond the task's range");
+    assert_eq!(error.failure, Failure::OutOfRange);
     let bench = Bench::new(data(16));
     let error = bench.work(None, 0.1).await.0.expect_err("the data do not fit");
-    assert_eq!(error.code, "bad-dataset");
+    assert_eq!(error.failure, Failure::BadDataset);
 }
 
 #[tokio::test]
@@ -232,7 +238,7 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
     let Bench { spec, model, .. } = Bench::new(data(784));
     let limit = Duration::from_millis(50);
     let error = workshop.model_within(limit, &spec, &model).await.expect_err("it is silent");
-    assert_eq!(error.code, "model-download-failed");
+    assert_eq!(error.failure, Failure::ModelUnavailable);
     assert!(error.reason.contains("not here after"), "{}", error.reason);
 }
 
@@ -299,16 +305,17 @@ async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
     let bench = Bench::new(data(784));
     let mut job = bench.job(None, 1e4);
     let error = bench.workshop.clone().work(job, |_| {}).await.expect_err("no server takes it");
+    assert_eq!(error.failure, Failure::OutOfRange);
     assert!(error.reason.contains("beyond the ±64 of this task"), "{}", error.reason);
     job = bench.job(None, 1e4);
-    job.update_range = UpdateRange::new(1 << 24).unwrap();
+    job.task.update_range = UpdateRange::new(1 << 24).unwrap();
     assert!(bench.workshop.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
 }
 
 #[tokio::test]
 async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
     for (bench, rate, code) in [
-        (Bench::new(data(784)), DIVERGES, "training-failed"),
+        (Bench::new(data(784)), DIVERGES, "training-diverged"),
         (Bench::new(data(16)), 0.1, "bad-dataset"),
     ] {
         let (done, told) = bench.work(Some(CENTRAL), rate).await;
@@ -329,10 +336,9 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;
-    let task = TaskId::new("digits").unwrap();
+    let task = bench.job(Some(CENTRAL), 0.1).task;
     let round = RoundId { round: 1, attempt: 0 };
-    let range = UpdateRange::default_for(bench.spec.loss());
-    let done = bench.workshop.protect(task, round, privacy, terms, range, values).await;
+    let done = bench.workshop.protect(task, round, privacy, terms, values).await;
     let (update, _) = trained(done);
     assert!(update.iter().all(|byte| *byte == 0));
 }
@@ -358,7 +364,7 @@ async fn under_secure_aggregation_only_keys_come_out_and_each_step_works_once() 
     for _ in 0..2 {
         let request = SecureRequest::Unmask(vec![0, 1, 2]);
         let error = bench.workshop.clone().secure(request).await.expect_err("out of turn");
-        assert_eq!(error.code, "secure-aggregation-failed");
+        assert_eq!(error.failure, Failure::SecureAggregationFailed);
     }
 }
 
@@ -369,5 +375,5 @@ async fn a_round_that_is_forgotten_has_no_next_step() {
     bench.workshop.forget_round();
     assert!(bench.workshop.secure.borrow().is_none());
     let error = bench.workshop.clone().secure(SecureRequest::Mask(Vec::new())).await;
-    assert_eq!(error.expect_err("nothing is left").code, "secure-aggregation-failed");
+    assert_eq!(error.expect_err("nothing is left").failure, Failure::SecureAggregationFailed);
 }

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, Token, Welcome};
+use fedra_protocol::{
+    Availability, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, Token, Welcome,
+};
 
 use super::rounds::Declined;
-use super::{Action, Break, MAX_CHUNK, MISSED_HEARTBEATS, PROTOCOL_ERROR, Session, State};
+use super::{Action, Break, MAX_CHUNK, PROTOCOL_ERROR, Session, State, USEFUL};
 use crate::SOFTWARE;
 use crate::events::{ClientEvent, SessionState};
+use crate::failure::Failure;
 
 impl Session {
     pub(super) fn connect(&mut self, now: Duration) -> Vec<Action> {
@@ -21,9 +24,10 @@ impl Session {
             return Vec::new();
         }
         if let Err(message) = self.tokens.take(token) {
-            return self.give_up("refused-unauthorized", message);
+            return self.give_up(Failure::Refused(RefusalCode::Unauthorized), message);
         }
         self.heard_at = now;
+        self.sent_at = now;
         self.pinged_at = now;
         self.state = State::Greeting { since: now };
         self.outbox.push_back(ClientMessage::Hello(Hello {
@@ -38,7 +42,7 @@ impl Session {
             return Vec::new();
         }
         let problem = format!("there is no token to check in with ({reason}); trying again");
-        vec![Action::Emit(ClientEvent::problem("token-failed", problem)), self.retry(now)]
+        vec![Action::Emit(ClientEvent::problem(Failure::TokenFailed, problem)), self.retry(now)]
     }
 
     pub(super) fn disconnected(&mut self, reason: &str, now: Duration) -> Vec<Action> {
@@ -47,14 +51,14 @@ impl Session {
             State::Connecting { .. } => format!("cannot reach the server ({reason}); trying again"),
             _ => format!("the connection was lost ({reason}); trying again"),
         };
-        vec![Action::Emit(ClientEvent::problem("no-server", problem)), self.retry(now)]
+        vec![Action::Emit(ClientEvent::problem(Failure::NoServer, problem)), self.retry(now)]
     }
 
     /// As a device that was switched off: the connection is gone, and when the
     /// client is back it knows nothing of the round.
     pub(super) fn vanished(&mut self, now: Duration) -> Vec<Action> {
         if let Some(round) = self.round() {
-            self.declined = Some(Declined { round, told: false });
+            self.declined = Some(Declined { round, told: false, cause: None });
         }
         let mut actions = self.end_work();
         actions.extend(self.disconnected("left on purpose", now));
@@ -62,14 +66,24 @@ impl Session {
     }
 
     fn retry(&mut self, now: Duration) -> Action {
-        let delay = self.backoff.next(self.jitter);
+        let delay = self.next_delay(now);
         self.wait(delay, SessionState::Reconnecting, now)
+    }
+
+    /// The wait before the next connection. It begins anew once a connection was of
+    /// use: a server that fails after each check-in is tried ever less often.
+    pub(super) fn next_delay(&mut self, now: Duration) -> Duration {
+        if self.is_member() && now >= self.member_since + USEFUL {
+            self.backoff.reset();
+        }
+        self.backoff.next(self.jitter)
     }
 
     /// Has no connection for a while. The work for a round goes on.
     pub(super) fn wait(&mut self, delay: Duration, shown: SessionState, now: Duration) -> Action {
         self.state = State::Waiting(Break { until: now + delay, shown });
         self.outbox.clear();
+        self.absence.disconnected();
         if let Some(current) = &mut self.current {
             current.disconnected();
         }
@@ -81,7 +95,7 @@ impl Session {
 
     /// Gives the socket up because the server misbehaves.
     pub(super) fn drop_connection(&mut self, reason: &str, now: Duration) -> Vec<Action> {
-        let problem = ClientEvent::problem("no-server", format!("{reason}; trying again"));
+        let problem = ClientEvent::problem(Failure::NoServer, format!("{reason}; trying again"));
         let hang_up = Action::Disconnect { code: PROTOCOL_ERROR };
         vec![Action::Emit(problem), hang_up, self.retry(now)]
     }
@@ -90,9 +104,17 @@ impl Session {
         self.heartbeat = welcome.heartbeat;
         self.max_chunk = (welcome.max_chunk_bytes as usize).min(MAX_CHUNK);
         self.state = State::CheckingIn { since: now };
+        self.absence.pass(now);
+        // An observer until the task is known. A round in hand goes on.
+        let known = self.task.is_some();
+        self.availability = if known && (self.current.is_some() || self.takes_part()) {
+            Availability::Available
+        } else {
+            Availability::Paused
+        };
         self.outbox.push_back(ClientMessage::CheckIn {
             task: self.task_id.clone(),
-            availability: Availability::Available,
+            availability: self.availability,
             subject: Some(self.protection.subject()),
             token: self.tokens.current.clone(),
         });
@@ -102,6 +124,7 @@ impl Session {
     /// meanwhile and a ping waits behind what is on its way. The end of an update
     /// bounds how long buffers on the way can pretend so; of pings there is no end.
     pub(super) fn sent(&mut self, now: Duration) {
+        self.sent_at = now;
         if std::mem::take(&mut self.sending_chunk) {
             self.heard_at = now;
         }
@@ -116,13 +139,20 @@ impl Session {
             State::Connecting { .. } | State::Greeting { .. } | State::CheckingIn { .. } => {
                 self.drop_connection("the server does not answer", now)
             }
-            State::Member if now >= self.heard_at + self.heartbeat * MISSED_HEARTBEATS => {
+            State::Member if now >= self.silent_at() => {
                 self.drop_connection("the server has fallen silent", now)
             }
             State::Member => {
-                self.pinged_at = now;
-                self.outbox.push_back(ClientMessage::Ping { nonce: now.as_millis() as u64 });
-                Vec::new()
+                if now >= self.ping_at() {
+                    self.pinged_at = now;
+                    self.outbox.push_back(ClientMessage::Ping { nonce: now.as_millis() as u64 });
+                }
+                // In a round there is nothing to come back to.
+                if self.absence.pass(now) && self.current.is_none() {
+                    self.settle()
+                } else {
+                    Vec::new()
+                }
             }
             State::Idle | State::Closed => Vec::new(),
         }

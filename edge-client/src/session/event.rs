@@ -5,13 +5,23 @@ use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage, Token
 
 use super::secure::{SecureReply, SecureRequest};
 use crate::events::ClientEvent;
+use crate::failure::Failure;
 use crate::privacy::ExampleTerms;
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Event {
-    /// There is data to train on: the client may connect.
+    /// The owner wants a connection.
+    Start,
+    /// There are examples that have not been judged.
+    DataGiven,
+    /// There are examples that fit the task as it was described last.
     DataReady,
+    /// The examples that there were do not fit the task as it is described now.
+    Misfit {
+        /// What does not fit, and what to do.
+        reason: String,
+    },
     /// Training has cost the owner's examples this much so far.
     ExamplesSpent(ExampleTerms),
     /// The socket is open.
@@ -71,8 +81,8 @@ pub enum Event {
     Failed {
         /// The round.
         round: RoundId,
-        /// Stable name of the problem.
-        code: &'static str,
+        /// Its kind.
+        failure: Failure,
         /// In words.
         reason: String,
     },
@@ -98,6 +108,9 @@ pub enum Action {
         /// WebSocket close code.
         code: u16,
     },
+    /// Hold the examples, if there are any, against the task's description. The
+    /// answer is [`Event::DataReady`] or [`Event::Misfit`]; none if nothing is new.
+    Judge,
     /// Fetch the model and train.
     Work(Box<RoundAssignment>),
     /// Do a step of secure aggregation.

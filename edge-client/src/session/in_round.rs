@@ -2,7 +2,7 @@
 //! connection had sent or announced is forgotten with it, the work is not.
 
 use bytes::Bytes;
-use fedra_protocol::{EncryptedShare, RoundAssignment, RoundId};
+use fedra_protocol::{EncryptedShare, RoundAssignment, RoundId, Sha256Hash};
 
 use super::secure::Exchange;
 use super::upload::Upload;
@@ -65,6 +65,11 @@ impl InRound {
 
     pub fn id(&self) -> RoundId {
         self.order.round
+    }
+
+    /// The model that it starts from.
+    pub fn model(&self) -> Sha256Hash {
+        self.order.model.sha256
     }
 
     pub fn clipping_norm(&self) -> Option<f64> {

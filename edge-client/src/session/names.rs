@@ -1,6 +1,6 @@
-//! Names of messages and refusals, for people and programs.
+//! Names of messages, for people.
 
-use fedra_protocol::{RefusalCode, ServerMessage};
+use fedra_protocol::ServerMessage;
 
 /// A message's name in the protocol.
 pub(super) fn of_message(message: &ServerMessage) -> &'static str {
@@ -17,22 +17,5 @@ pub(super) fn of_message(message: &ServerMessage) -> &'static str {
         ServerMessage::UnmaskingRequest(_) => "UnmaskingRequest",
         ServerMessage::Standby(_) => "Standby",
         ServerMessage::Pong { .. } => "Pong",
-    }
-}
-
-/// A refusal's stable name, without the `refused-` in front.
-pub(super) fn of_refusal(code: RefusalCode) -> &'static str {
-    match code {
-        RefusalCode::UnsupportedVersion => "unsupported-version",
-        RefusalCode::MalformedMessage => "malformed-message",
-        RefusalCode::UnexpectedMessage => "unexpected-message",
-        RefusalCode::MessageTooLarge => "message-too-large",
-        RefusalCode::UnknownTask => "unknown-task",
-        RefusalCode::Overloaded => "overloaded",
-        RefusalCode::Timeout => "timeout",
-        RefusalCode::ShuttingDown => "shutting-down",
-        RefusalCode::Replaced => "replaced",
-        RefusalCode::NotSelected => "not-selected",
-        RefusalCode::Unauthorized => "unauthorized",
     }
 }

@@ -17,8 +17,8 @@ use crate::privacy::{Consent, ExampleTerms, PolicyName, PrivacyConfig, PrivacyTe
 pub(super) struct Protection {
     config: PrivacyConfig,
     agreed: bool,
-    /// The policy of the first check-in, once there was one.
-    promised: Option<Option<PrivacyPolicy>>,
+    /// The task of the first check-in, once there was one.
+    promised: Option<TaskDescription>,
     privacy: Option<Arc<Privacy>>,
     clipping_norm: Option<f64>,
     /// Rounds that an update was made for under a policy: never a second one.
@@ -66,10 +66,17 @@ impl Protection {
 
     /// Takes a task in, or says why this client must not take part in it.
     pub fn admit(&mut self, task: &TaskDescription) -> Result<(), String> {
-        if self.promised.as_ref().is_some_and(|promised| *promised != task.privacy) {
+        if self.promised.as_ref().is_some_and(|promised| promised.privacy != task.privacy) {
             // What was agreed to and counted was something else.
             return Err("the task's privacy policy has changed since this client joined; \
                         connect again to take part under the new one"
+                .into());
+        }
+        if self.promised.as_ref().is_some_and(|promised| demands_other_data(promised, task)) {
+            // A client that went on, or stayed away, would tell by it whether its
+            // data fit.
+            return Err("the task's model has changed since this client joined; connect again to \
+                        take part in the new one"
                 .into());
         }
         let derive = |policy: &PrivacyPolicy| {
@@ -79,7 +86,7 @@ impl Protection {
         };
         let privacy = task.privacy.as_ref().map(derive).transpose()?;
         self.config.floors.check(privacy.as_ref()).map_err(|error| error.to_string())?;
-        self.promised = Some(task.privacy.clone());
+        self.promised = Some(task.clone());
         self.clipping_norm = task.privacy.as_ref().map(|policy| policy.clipping_norm);
         self.privacy = privacy.map(Arc::new);
         self.told = None;
@@ -112,7 +119,7 @@ impl Protection {
             return None;
         }
         let rounds = self.config.participations;
-        Some(ClientEvent::problem(
+        Some(ClientEvent::warning(
             "privacy-exhausted",
             format!(
                 "this client has taken part in {rounds} rounds, and one more would be too many for \
@@ -176,4 +183,10 @@ impl Protection {
             example_privacy: self.examples,
         }
     }
+}
+
+/// Whether a private task takes other data now.
+fn demands_other_data(before: &TaskDescription, now: &TaskDescription) -> bool {
+    let same = before.model == now.model && before.update_range == now.update_range;
+    now.privacy.is_some() && !same
 }

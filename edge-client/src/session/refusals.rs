@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use fedra_protocol::{Refusal, RefusalCode, Token};
 
-use super::{Action, COMING_BACK, GOODBYE, Session, names};
+use super::{Action, COMING_BACK, GOODBYE, Session};
 use crate::events::{ClientEvent, SessionState};
+use crate::failure::{Course, Failure};
 
 /// Fresh tokens that are tried after one that was refused.
 const TOKEN_TRIES: u32 = 3;
@@ -55,31 +56,34 @@ impl Tokens {
 impl Session {
     pub(super) fn refused(&mut self, refusal: Refusal, now: Duration) -> Vec<Action> {
         let Refusal { code, message, retry_after } = refusal;
-        let name = format!("refused-{}", names::of_refusal(code));
-        match code {
-            RefusalCode::NotSelected => self.sent_away(retry_after, now),
-            RefusalCode::Unauthorized if self.tokens.refused(&message) => {
-                self.come_back(name, message, retry_after, now)
-            }
-            RefusalCode::Overloaded | RefusalCode::Timeout | RefusalCode::ShuttingDown => {
-                self.come_back(name, message, retry_after, now)
-            }
-            _ => self.give_up(name, message),
+        if code == RefusalCode::NotSelected {
+            return self.sent_away(retry_after, now);
+        }
+        let failure = Failure::Refused(code);
+        let comes_back = match failure.course() {
+            Course::BackOff => true,
+            Course::BackOffIfTold => retry_after.is_some(),
+            Course::FreshToken => self.tokens.refused(&message),
+            Course::UntilNewData | Course::UntilNewModel | Course::End => false,
+        };
+        if comes_back {
+            self.come_back(failure, message, retry_after, now)
+        } else {
+            self.give_up(failure, message)
         }
     }
 
     /// Keeps its work, and tries again later.
     fn come_back(
         &mut self,
-        code: String,
+        failure: Failure,
         message: String,
         retry_after: Option<Duration>,
         now: Duration,
     ) -> Vec<Action> {
-        let delay =
-            self.backoff.next(self.jitter).max(self.spread(retry_after.unwrap_or_default()));
+        let delay = self.next_delay(now).max(self.spread(retry_after.unwrap_or_default()));
         vec![
-            Action::Emit(ClientEvent::problem(code, message)),
+            Action::Emit(ClientEvent::problem(failure, message)),
             Action::Disconnect { code: COMING_BACK },
             self.wait(delay, SessionState::Reconnecting, now),
         ]
@@ -89,7 +93,7 @@ impl Session {
     fn sent_away(&mut self, retry_after: Option<Duration>, now: Duration) -> Vec<Action> {
         let delay = match retry_after {
             Some(after) => self.spread(after),
-            None => self.backoff.next(self.jitter),
+            None => self.next_delay(now),
         };
         let mut actions = self.end_work();
         actions.push(Action::Disconnect { code: GOODBYE });

@@ -8,15 +8,16 @@
 
 use bytes::Bytes;
 use fedra_protocol::{
-    ClientMessage, Mechanism, RoundAssignment, RoundId, RoundPhase, TaskStatus, UpdateFault,
-    UpdateOutcome, UpdateVerdict,
+    ClientMessage, DeclineCause, Mechanism, RoundAssignment, RoundId, RoundPhase, TaskStatus,
+    UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 
 use super::in_round::{InRound, Next, Part};
-use super::secure::{Exchange, FAILED};
+use super::secure::Exchange;
 use super::upload::Upload;
 use super::{Action, Session};
 use crate::events::{ClientEvent, UpdateFate};
+use crate::failure::{Course, Failure};
 
 /// What a server hears of a client that leaves a round of a private task: no
 /// word about why, since why may depend on the data.
@@ -28,6 +29,7 @@ pub(super) struct Declined {
     pub round: RoundId,
     /// Whether the server was told on this connection.
     pub told: bool,
+    pub cause: Option<DeclineCause>,
 }
 
 impl Session {
@@ -46,9 +48,24 @@ impl Session {
         if self.is_over(&status) && !uploading {
             actions.extend(self.outlived("the round closed before the update was sent"));
         }
+        actions.extend(self.end_of_task(&status));
+        let has_mended = self.absence.newest_model(status.model.sha256);
         self.status = Some(status);
         actions.extend(self.privacy_news());
+        if has_mended && self.current.is_none() {
+            actions.extend(self.settle());
+        }
         actions
+    }
+
+    /// The news that the task has ended, once.
+    pub(super) fn end_of_task(&self, status: &TaskStatus) -> Option<Action> {
+        let finished = |status: &TaskStatus| status.phase == RoundPhase::Finished;
+        let is_news = finished(status) && !self.status.as_ref().is_some_and(finished);
+        is_news.then(|| {
+            let message = "the task has had its last round; its model can still be used";
+            Action::Emit(ClientEvent::task_finished(message))
+        })
     }
 
     /// Whether the round that it is in is over.
@@ -105,10 +122,11 @@ impl Session {
             self.assigned_again();
             return Vec::new();
         }
-        if let Some(reason) = self.reason_to_decline(round) {
-            self.decline(round, reason.into());
+        if let Some((reason, cause)) = self.reason_to_decline(round) {
+            self.decline(round, reason.into(), cause);
             return if self.round() == Some(round) { self.drop_round() } else { Vec::new() };
         }
+        self.absence.invited();
         let mut actions = self.end_work();
         if let Some(privacy) = &assignment.privacy {
             self.protection.set_clipping_norm(privacy.clipping_norm);
@@ -132,19 +150,25 @@ impl Session {
         }
     }
 
-    fn reason_to_decline(&self, round: RoundId) -> Option<&'static str> {
+    /// Why an invitation is turned down: words and cause.
+    fn reason_to_decline(&self, round: RoundId) -> Option<(&'static str, Option<DeclineCause>)> {
+        let not_now = |reason| Some((reason, Some(DeclineCause::NotNow)));
         if self.paused {
             // Crossed with the pause on the wire.
-            Some("paused")
+            not_now("paused")
+        } else if !self.has_data {
+            not_now("observes")
         } else if self.protection.waits_for_consent() {
-            Some("waits for consent")
+            not_now("waits for consent")
         } else if self.protection.has_sent(round) {
             // Another answer would be the same update under other noise.
-            Some("has sent its update for this round")
+            not_now("has sent its update for this round")
         } else if self.protection.is_exhausted() {
-            Some("has taken part as often as it may")
-        } else if self.declined.is_some_and(|declined| declined.round == round) {
-            Some(LEFT)
+            not_now("has taken part as often as it may")
+        } else if let Some(declined) = self.declined.filter(|declined| declined.round == round) {
+            Some((LEFT, declined.cause))
+        } else if self.absence.outage().is_some() {
+            not_now("stays out of rounds for a while")
         } else {
             None
         }
@@ -166,7 +190,7 @@ impl Session {
             // It has no mask.
             Some(Mechanism::Distributed) => {
                 let reason = "an update without a mask was about to be sent";
-                self.leave(round, FAILED, reason.into())
+                self.leave(round, Failure::SecureAggregationFailed, reason.into())
             }
         }
     }
@@ -245,6 +269,8 @@ impl Session {
             Some(Part::Reported) if !secure => (false, false, false),
             Some(part @ Part::Uploading) if fate == UpdateFate::Accepted => {
                 *part = Part::Reported;
+                self.backoff.reset();
+                self.absence.succeeded();
                 (!told, false, true)
             }
             // Late: what followed from it has begun.
@@ -259,10 +285,17 @@ impl Session {
                 round: round.round,
                 outcome: fate,
                 fault,
-                message: (!outcome.message.is_empty()).then_some(outcome.message),
+                message: (!outcome.message.is_empty()).then(|| outcome.message.clone()),
             }));
         }
         if ends {
+            if let Some(failure) = fault.and_then(Failure::of_fault) {
+                self.fails(failure);
+                if failure.course() != Course::BackOff {
+                    let reason = format!("the server rejected the update: {}", outcome.message);
+                    actions.push(Action::Emit(ClientEvent::problem(failure, reason)));
+                }
+            }
             actions.extend(self.drop_round());
         } else if reported {
             actions.extend(self.show());
@@ -274,29 +307,31 @@ impl Session {
     pub(super) fn leave(
         &mut self,
         round: RoundId,
-        code: &'static str,
+        failure: Failure,
         reason: String,
     ) -> Vec<Action> {
         let private = self.protection.privacy().is_some();
-        let told = if private { LEFT.to_string() } else { clip(&reason) };
-        self.declined = Some(Declined { round, told: false });
-        self.decline(round, told);
-        let mut actions = vec![Action::Emit(ClientEvent::problem(code, reason))];
+        let (told, cause) =
+            if private { (LEFT.to_string(), None) } else { (clip(&reason), failure.cause()) };
+        self.declined = Some(Declined { round, told: false, cause });
+        self.decline(round, told, cause);
+        let mut actions = vec![Action::Emit(ClientEvent::problem(failure, reason))];
+        self.fails(failure);
         actions.extend(self.drop_round());
         actions
     }
 
     /// Says that it is not in a round, if there is somebody to say it to.
-    pub(super) fn decline(&mut self, round: RoundId, reason: String) {
+    pub(super) fn decline(&mut self, round: RoundId, reason: String, cause: Option<DeclineCause>) {
         let member = self.is_member();
         if let Some(declined) = self.declined.as_mut().filter(|declined| declined.round == round) {
             declined.told = member;
         }
-        self.tell(ClientMessage::Decline { round, reason, cause: None });
+        self.tell(ClientMessage::Decline { round, reason, cause });
     }
 
     /// Stops what it does for the round and waits for the next one.
-    fn drop_round(&mut self) -> Vec<Action> {
+    pub(super) fn drop_round(&mut self) -> Vec<Action> {
         let mut actions = self.end_work();
         actions.extend(self.settle());
         actions

@@ -21,9 +21,7 @@ use fedra_protocol::{
 use super::in_round::{Next, Part};
 use super::rounds::LEFT;
 use super::{Action, Session};
-
-/// Stable name of everything that goes wrong in secure aggregation.
-pub(crate) const FAILED: &str = "secure-aggregation-failed";
+use crate::failure::Failure;
 
 /// What the server wants next.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,7 +167,7 @@ impl Session {
             _ => {
                 let reason = "the server asked for a step of secure aggregation twice, or out of \
                               turn; this client leaves the round";
-                self.leave(round, FAILED, reason.into())
+                self.leave(round, Failure::SecureAggregationFailed, reason.into())
             }
         }
     }
@@ -189,8 +187,8 @@ impl Session {
 
     /// A request for a round that this client has left: the server may not know.
     fn decline_again(&mut self, round: RoundId) {
-        if self.declined.is_some_and(|declined| declined.round == round && !declined.told) {
-            self.decline(round, LEFT.into());
+        if let Some(declined) = self.declined.filter(|d| d.round == round && !d.told) {
+            self.decline(round, LEFT.into(), declined.cause);
         }
     }
 

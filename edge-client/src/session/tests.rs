@@ -1,6 +1,8 @@
 //! The session against a scripted server, on made-up time.
 
 mod breaks;
+mod failures;
+mod observers;
 mod private;
 mod reconnects;
 mod refusals;
@@ -14,6 +16,7 @@ use fedra_protocol::*;
 
 use super::{Action, Event, Session};
 use crate::events::{ClientEvent, SessionState, UpdateFate};
+use crate::failure::Failure;
 use crate::privacy::{Consent, PrivacyConfig};
 
 const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
@@ -95,6 +98,10 @@ struct Rig {
     task: TaskDescription,
     token: Option<Token>,
     max_chunk_bytes: u32,
+    /// Whether there are data, which fit whatever task.
+    has_data: bool,
+    /// The availability of the last check-in.
+    checked_in_as: Availability,
 }
 
 impl Rig {
@@ -105,7 +112,15 @@ impl Rig {
     fn with(config: PrivacyConfig, privacy: Option<PrivacyPolicy>) -> Self {
         let task = task(privacy);
         let session = Session::new(task.id.clone(), config);
-        Self { session, now: seconds(100), task, token: None, max_chunk_bytes: 4 }
+        Self {
+            session,
+            now: seconds(100),
+            task,
+            token: None,
+            max_chunk_bytes: 4,
+            has_data: false,
+            checked_in_as: Availability::Paused,
+        }
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
@@ -119,9 +134,15 @@ impl Rig {
     /// Connected, checked in, between rounds.
     fn member() -> Self {
         let mut rig = Self::new();
-        assert!(rig.feed(Event::DataReady).contains(&Action::Connect));
+        rig.start();
         assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
         rig
+    }
+
+    /// Opens a socket, with data.
+    fn start(&mut self) {
+        self.has_data = true;
+        assert!(self.feed(Event::Start).contains(&Action::Connect));
     }
 
     /// From the open socket to the check-in's answer.
@@ -129,8 +150,8 @@ impl Rig {
         self.greet_at(status(1, RoundPhase::Selecting))
     }
 
-    /// The same, with a server that is there.
-    fn greet_at(&mut self, status: TaskStatus) -> Vec<Action> {
+    /// From the open socket to the check-in.
+    fn greet_up_to_the_check_in(&mut self) {
         self.feed(Event::Connected { token: self.token.clone() });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
         self.feed(Event::Received(ServerMessage::Welcome(Welcome {
@@ -139,19 +160,30 @@ impl Rig {
             heartbeat: HEARTBEAT,
             max_chunk_bytes: self.max_chunk_bytes,
         })));
-        let subject = Some(SubjectId::from_bytes([7; 16]));
-        let (task, token) = (self.task.id.clone(), self.token.clone());
-        assert_eq!(
-            self.sent(),
-            [ClientMessage::CheckIn {
-                task,
-                availability: Availability::Available,
-                subject,
-                token
-            }]
-        );
+    }
+
+    /// The same up to its answer, with a server that is there.
+    fn greet_at(&mut self, status: TaskStatus) -> Vec<Action> {
+        self.greet_up_to_the_check_in();
+        let [ClientMessage::CheckIn { task, availability, subject, token }] = &self.sent()[..]
+        else {
+            panic!("one check-in")
+        };
+        assert_eq!((task, token), (&self.task.id, &self.token));
+        assert_eq!(*subject, Some(SubjectId::from_bytes([7; 16])));
+        self.checked_in_as = *availability;
         let checked_in = CheckedIn { task: self.task.clone(), status };
-        self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))))
+        let mut actions =
+            self.feed(Event::Received(ServerMessage::CheckedIn(Box::new(checked_in))));
+        if self.has_data && actions.contains(&Action::Judge) {
+            actions.extend(self.feed(Event::DataReady));
+            // What makes a participant of an observer.
+            let first = self.session.outbox.front();
+            if first == Some(&ClientMessage::SetAvailability(Availability::Available)) {
+                self.session.outbox.pop_front();
+            }
+        }
+        actions
     }
 
     /// Loses the connection, and waits until it is opened again.
@@ -293,7 +325,7 @@ fn an_upload_however_slow_is_no_silence_but_one_that_stops_is() {
 fn chunks_are_no_larger_than_a_slow_connection_can_take_between_two_heartbeats() {
     let mut rig = Rig::new();
     rig.max_chunk_bytes = 256 << 10;
-    rig.feed(Event::DataReady);
+    rig.start();
     rig.greet();
     rig.feed(Event::Received(assignment(ROUND)));
     rig.feed(Event::Downloaded { round: ROUND });
@@ -313,7 +345,7 @@ fn chunks_are_no_larger_than_a_slow_connection_can_take_between_two_heartbeats()
 fn a_server_that_never_answers_is_given_up_at_every_step() {
     for step in 0..3 {
         let mut rig = Rig::new();
-        rig.feed(Event::DataReady);
+        rig.start();
         if step >= 1 {
             rig.feed(Event::Connected { token: None });
         }
@@ -354,15 +386,15 @@ fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
         let actions = rig.feed(Event::Resume);
         assert_eq!(rig.feed(Event::Resume), [], "once");
         match &actions[..] {
-            [Action::Emit(ClientEvent::Status { state, round: None, retry_in_ms })] => {
-                (*state, *retry_in_ms)
-            }
+            [
+                Action::Emit(ClientEvent::Status { state, round: None, retry_in_ms, reason: None }),
+            ] => (*state, *retry_in_ms),
             other => panic!("{other:?}"),
         }
     };
     let mut rig = Rig::new();
     assert_eq!(resumed(&mut rig), (SessionState::Idle, None));
-    rig.feed(Event::DataReady);
+    rig.start();
     assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
     rig.feed(Event::Connected { token: None });
     assert_eq!(resumed(&mut rig), (SessionState::Connecting, None));
@@ -385,7 +417,7 @@ fn a_pause_that_ends_without_a_connection_leaves_what_there_was() {
 fn a_pause_survives_a_reconnect() {
     let mut rig = Rig::new();
     rig.feed(Event::Pause);
-    rig.feed(Event::DataReady);
+    rig.start();
     assert_eq!(state(&rig.greet()), Some(SessionState::Paused));
     assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
 }
@@ -409,7 +441,7 @@ fn a_round_that_ends_during_training_is_given_up() {
 fn failed_training_declines_the_round_and_stays() {
     let mut rig = Rig::working();
     let reason = "diverged".repeat(1000);
-    rig.feed(Event::Failed { round: ROUND, code: "training-failed", reason });
+    rig.feed(Event::Failed { round: ROUND, failure: Failure::TrainingFailed, reason });
     let [message] = &rig.sent()[..] else { panic!("one message") };
     assert!(ClientMessage::decode(message.encode()).is_ok(), "the reason fits the limits");
     assert!(matches!(message, ClientMessage::Decline { .. }));
@@ -418,7 +450,7 @@ fn failed_training_declines_the_round_and_stays() {
 #[test]
 fn an_unexpected_message_drops_the_connection() {
     let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
+    rig.start();
     rig.feed(Event::Connected { token: None });
     let actions = rig.feed(Event::Received(assignment(ROUND)));
     assert!(actions.contains(&Action::Disconnect { code: 1002 }));

@@ -62,14 +62,15 @@ impl Wire {
             heartbeat: Duration::from_secs(20),
             max_chunk_bytes: CHUNK,
         }));
+        let observes = self.session.task().is_none();
         let check_in = ClientMessage::CheckIn {
             task: task_id(),
-            availability: Availability::Available,
+            availability: if observes { Availability::Paused } else { Availability::Available },
             subject: Some(subject()),
             token: None,
         };
         assert_eq!(self.sent(), [check_in]);
-        let actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
+        let mut actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: task_id(),
                 title: "Digits".into(),
@@ -79,6 +80,12 @@ impl Wire {
             },
             status: status(),
         })));
+        if observes {
+            assert!(actions.contains(&Action::Judge), "{actions:?}");
+            actions = self.feed(Event::DataReady);
+            let available = ClientMessage::SetAvailability(Availability::Available);
+            assert_eq!(self.sent(), [available]);
+        }
         assert!(is_now(&actions, SessionState::Waiting), "{actions:?}");
     }
 }
@@ -140,7 +147,7 @@ fn is_now(actions: &[Action], wanted: SessionState) -> bool {
 #[wasm_bindgen_test]
 fn a_round_from_data_to_an_accepted_update() {
     let mut wire = Wire::new(None);
-    assert!(wire.feed(Event::DataReady).contains(&Action::Connect));
+    assert!(wire.feed(Event::Start).contains(&Action::Connect));
     wire.greet();
     let actions = wire.receive(assignment(None));
     assert!(actions.iter().any(|action| matches!(action, Action::Work(_))), "{actions:?}");
@@ -194,7 +201,7 @@ fn a_private_round_up_to_its_key_directory() {
         max_participations: 2,
     };
     let mut wire = Wire::new(Some(policy));
-    wire.feed(Event::DataReady);
+    wire.feed(Event::Start);
     wire.greet();
     wire.receive(assignment(Some(RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] })));
     wire.feed(Event::Downloaded { round: ROUND });
@@ -217,7 +224,7 @@ fn a_private_round_up_to_its_key_directory() {
 #[wasm_bindgen_test]
 fn a_lost_connection_is_opened_again() {
     let mut wire = Wire::new(None);
-    wire.feed(Event::DataReady);
+    wire.feed(Event::Start);
     wire.greet();
     let actions = wire.feed(Event::Disconnected { reason: "gone".into() });
     assert!(is_now(&actions, SessionState::Reconnecting), "{actions:?}");

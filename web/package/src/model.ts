@@ -80,7 +80,7 @@ export class Model {
   /**
    * What the model makes of one or more examples, `outputs` values for each:
    * probabilities of a classifier, values of a regression. Rejects with
-   * `bad-input`, `bad-features`, `closed`, or `worker-failed` if the worker
+   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
    * crashed, which costs the calls that were open.
    */
   async predict(features: Float32Array): Promise<Float32Array> {

@@ -89,8 +89,8 @@ for (const [name, respond, code, message] of [
 }
 
 test('a model that the module does not know rejects with the module’s code', async () => {
-  FakeWorker.onStart = [{ type: 'failed', code: 'unsupported-task', message: 'layer 3 is new' }];
-  await rejects(FedraClient.load(options), 'unsupported-task', /layer 3 is new/);
+  FakeWorker.onStart = [{ type: 'failed', code: 'bad-model', message: 'layer 3 is new' }];
+  await rejects(FedraClient.load(options), 'bad-model', /layer 3 is new/);
   assert.ok(FakeWorker.last.terminated);
 });
 

@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use fedra_edge_client::Failure;
 use fedra_edge_client::protect::{Round, SecureRound};
 use fedra_edge_client::session::{Action, Event as SessionEvent, SecureReply, SecureRequest};
-use fedra_protocol::{ClientMessage, DeclineCause, RoundAssignment, RoundId};
+use fedra_protocol::{AdvertisedKeys, ClientMessage, DeclineCause, RoundAssignment, RoundId};
 use rand::{RngExt, SeedableRng};
 
 use super::super::client::{Client, Manner};
@@ -34,7 +35,7 @@ impl World {
         }
         self.note("switched on", Some(client), None);
         self.clients[client].start(self.scenario.config.tasks[0].id.clone());
-        self.feed(client, SessionEvent::DataReady);
+        self.feed(client, SessionEvent::Start);
     }
 
     /// Gives a client's session an event and does what it says.
@@ -72,6 +73,8 @@ impl World {
                 self.clients[client].participations = participations;
                 return Some(SessionEvent::Recorded { round });
             }
+            // What a device has fits the task.
+            Action::Judge => return Some(SessionEvent::DataReady),
             // Nobody reads them.
             Action::Emit(_) => {}
         }
@@ -159,6 +162,11 @@ impl World {
         let update = Client::values(client, self.clients.len());
         let rng = &mut self.rng.fork();
         let (secret, reply) = SecureRound::begin(&round, &update, rng).expect("a sound task");
+        if self.clients[client].manner == Manner::Invalid {
+            // The point at infinity, which shares no secret.
+            let none = AdvertisedKeys { encryption: [0; 32], masking: [0; 32] };
+            return self.later(client, assignment.round, SecureReply::Keys(none));
+        }
         self.clients[client].secret = Some(secret);
         self.later(client, assignment.round, reply);
     }
@@ -178,10 +186,18 @@ impl World {
                 self.later(client, round, reply);
                 None
             }
-            Some(Err(reason)) => Some(SessionEvent::Failed { round, code: "failed", reason }),
+            Some(Err(reason)) => Some(SessionEvent::Failed {
+                round,
+                failure: Failure::SecureAggregationFailed,
+                reason,
+            }),
             None => {
                 let reason = "no secrets of this round".to_owned();
-                Some(SessionEvent::Failed { round, code: "failed", reason })
+                Some(SessionEvent::Failed {
+                    round,
+                    failure: Failure::SecureAggregationFailed,
+                    reason,
+                })
             }
         }
     }

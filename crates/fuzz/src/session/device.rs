@@ -7,9 +7,9 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use fedra_edge_client::session::{Action, Event, SecureReply, SecureRequest, Session};
-use fedra_edge_client::{ClientEvent, Consent, PrivacyConfig, PrivacyFloors};
+use fedra_edge_client::{ClientEvent, Consent, Failure, PrivacyConfig, PrivacyFloors};
 use fedra_protocol::{
-    AdvertisedKeys, ClientMessage, EncryptedShare, Mechanism, RevealedShare, RoundId,
+    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, Mechanism, RevealedShare, RoundId,
     ServerMessage, SubjectId, TaskDescription, Token, UpdateBegin, UpdateChunk,
 };
 
@@ -66,6 +66,12 @@ pub struct Device {
     most: Option<u32>,
     paused: bool,
     agreed: bool,
+    /// Whether the examples fit the task, once there are some.
+    fits: Option<bool>,
+    /// Whether the session was told last that they do.
+    ready: bool,
+    /// Whether it was ever told so.
+    was_ready: bool,
     /// Every update that came out of work, by its announcement.
     updates: BTreeMap<(RoundId, u32), Bytes>,
     /// The announcement that left under a policy, by round.
@@ -100,6 +106,9 @@ impl Device {
             most,
             paused: false,
             agreed,
+            fits: Some(true),
+            ready: false,
+            was_ready: false,
             updates: BTreeMap::new(),
             sent: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -114,11 +123,16 @@ impl Device {
     pub fn feed(&mut self, event: Event) {
         let mut actions = self.handle(event);
         while let Some(action) = actions.pop_front() {
-            if let Action::Record { round, participations } = action {
-                let event = self.record(round, participations);
-                actions.extend(self.handle(event));
-            } else {
-                self.act(action);
+            match action {
+                Action::Record { round, participations } => {
+                    let event = self.record(round, participations);
+                    actions.extend(self.handle(event));
+                }
+                Action::Judge => {
+                    let verdict = self.judge();
+                    actions.extend(verdict.into_iter().flat_map(|event| self.handle(event)));
+                }
+                action => self.act(action),
             }
         }
     }
@@ -153,6 +167,7 @@ impl Device {
             Action::Disconnect { .. } => self.hang_up(),
             Action::Work(assignment) => {
                 assert!(!self.paused, "work for a client that is paused");
+                assert!(self.ready, "work for a client without data");
                 assert!(self.agreed || !self.is_private(), "work without consent");
                 assert_eq!(assignment.privacy.is_some(), self.is_private());
                 self.start(Job::Train(assignment.round));
@@ -168,7 +183,7 @@ impl Device {
                     SecureRequest::Unmask(_) => Job::Unmask(round),
                 });
             }
-            Action::Record { .. } => unreachable!("`feed` has seen to it"),
+            Action::Record { .. } | Action::Judge => unreachable!("`feed` has seen to it"),
             Action::Abort => self.job = None,
             Action::Emit(event) => {
                 let json = serde_json::to_string(&event);
@@ -181,6 +196,16 @@ impl Device {
         }
     }
 
+    /// Holds the examples against the task, as the real driver does.
+    fn judge(&mut self) -> Option<Event> {
+        assert!(self.session.task().is_some(), "nothing to hold them against");
+        let fits = self.fits?;
+        self.ready = fits;
+        self.was_ready |= fits;
+        let reason = "they do not fit".into();
+        Some(if fits { Event::DataReady } else { Event::Misfit { reason } })
+    }
+
     /// Writes a participation down, as the real driver does: before anything else.
     fn record(&mut self, round: RoundId, participations: u32) -> Event {
         assert!(self.is_private());
@@ -188,7 +213,7 @@ impl Device {
         assert!(self.most.is_none_or(|most| participations <= most), "too often");
         if self.disk_is_full {
             let reason = "the disk is full".into();
-            return Event::Failed { round, code: "participation-not-kept", reason };
+            return Event::Failed { round, failure: Failure::ParticipationNotKept, reason };
         }
         assert!(self.recorded.insert(round), "one participation counted twice");
         self.participations += 1;
@@ -281,6 +306,12 @@ impl Device {
         assert!(next.is_none_or(|next| next > self.now), "a timer that is due again at once");
     }
 
+    /// The owner gives other examples.
+    pub fn gets_data(&mut self, fits: bool) {
+        self.fits = Some(fits);
+        self.feed(Event::DataGiven);
+    }
+
     pub fn pause(&mut self) {
         self.paused = true;
         self.feed(Event::Pause);
@@ -310,7 +341,7 @@ impl Device {
             0 => {
                 self.job = None;
                 let reason = "x".repeat(input.arbitrary::<u16>()?.into());
-                self.feed(Event::Failed { round, code: "training-failed", reason });
+                self.feed(Event::Failed { round, failure: Failure::TrainingFailed, reason });
             }
             1..=3 if matches!(job, Job::Train(_)) => self.feed(Event::Downloaded { round }),
             _ => {
@@ -374,7 +405,7 @@ impl Device {
             3 => self.feed(Event::Recorded { round }),
             _ => {
                 let reason = "late".into();
-                self.feed(Event::Failed { round, code: "training-failed", reason });
+                self.feed(Event::Failed { round, failure: Failure::TrainingFailed, reason });
             }
         }
         Ok(())
@@ -398,6 +429,11 @@ impl Device {
         assert_eq!(place == 1, matches!(message, ClientMessage::Hello(_)), "{message:?}");
         assert_eq!(place == 2, matches!(message, ClientMessage::CheckIn { .. }), "{message:?}");
         match message {
+            ClientMessage::CheckIn { availability, .. }
+            | ClientMessage::SetAvailability(availability) => {
+                let available = availability == Availability::Available;
+                assert!(self.was_ready || !available, "takes part without data");
+            }
             ClientMessage::UpdateBegin(begin) => self.announces(begin),
             ClientMessage::UpdateChunk(chunk) => self.sends(&chunk),
             ClientMessage::AdvertiseKeys { round, .. } => self.answers(round, 0, &message),

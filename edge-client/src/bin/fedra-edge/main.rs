@@ -1,6 +1,7 @@
 //! `fedra-edge`: the edge client as a native process, or a swarm of them.
 
 mod data;
+mod ends;
 mod options;
 mod report;
 mod state;
@@ -8,8 +9,7 @@ mod token;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +25,7 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Partition, Shard};
+use crate::ends::Ends;
 use crate::options::{Examples, Floors, Testing};
 use crate::report::Report;
 use crate::state::StateFile;
@@ -173,10 +174,6 @@ impl Join {
     }
 }
 
-/// The refusal of a client that comes back after the task's last round: the end
-/// that every task has.
-const LAST_ROUND_OVER: &str = "refused-task-closed";
-
 fn run_clients(
     join: &Join,
     floors: &Floors,
@@ -198,7 +195,7 @@ fn run_clients(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = TrainingSlots::new(join.concurrency.unwrap_or(cores).max(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let gave_up = Arc::new(AtomicUsize::new(0));
+    let ends = Ends::default();
     let report = Report::new(join.clients as usize);
     let state = match &join.state {
         Some(path) => StateFile::open(path)?,
@@ -210,9 +207,10 @@ fn run_clients(
         let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
             let config = join.client(index, &access, &state, floors, examples, testing);
-            let client = std::rc::Rc::new(Client::new(config, slots.clone()));
-            client.set_data(share)?;
-            let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);
+            let client = Rc::new(Client::new(config, slots.clone()));
+            let (judged, judging) = (client.set_data(share), ends.clone());
+            running.spawn_local(async move { judging.judged(judged.await) });
+            let (ends, report, limit) = (ends.clone(), report.clone(), join.rounds);
             let task = client.clone();
             running.spawn_local(async move {
                 let mut accepted = 0;
@@ -224,31 +222,25 @@ fn run_clients(
                             steer.close();
                         }
                     }
-                    if let ClientEvent::Error { code, fatal: true, .. } = &event
-                        && code != LAST_ROUND_OVER
-                    {
-                        gave_up.fetch_add(1, Ordering::Relaxed);
-                    }
                     report.event(index, &event);
+                    if ends.event(&event) {
+                        steer.close();
+                    }
                 })
                 .await;
             });
             clients.push(client);
         }
         tokio::select! {
-            () = all_ended(&mut running) => {}
-            stopped = stop_signal() => {
-                stopped.context("waiting for a signal")?;
-                clients.iter().for_each(|client| client.close());
-                all_ended(&mut running).await;
-            }
+            () = all_ended(&mut running) => return Ok(()),
+            () = ends.misfit() => {}
+            stopped = stop_signal() => stopped.context("waiting for a signal")?,
         }
+        clients.iter().for_each(|client| client.close());
+        all_ended(&mut running).await;
         anyhow::Ok(())
     })?;
-    match gave_up.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        failed => bail!("{failed} of {} clients were refused; see above", join.clients),
-    }
+    ends.result(join.clients)
 }
 
 async fn all_ended(running: &mut JoinSet<()>) {

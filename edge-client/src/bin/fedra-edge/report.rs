@@ -1,6 +1,6 @@
 //! What a process with many clients says: problems of any, rounds once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use fedra_edge_client::{ClientEvent, PolicyName, PrivacyTerms, UpdateFate};
@@ -13,16 +13,30 @@ pub struct Report {
     evaluated: Rc<RefCell<Option<u64>>>,
     /// The most participations that any client has told of, once one has.
     participations: Rc<RefCell<Option<u32>>>,
+    /// Whether a client has told of the task's end.
+    finished: Rc<Cell<bool>>,
 }
 
 impl Report {
     pub fn new(clients: usize) -> Self {
-        Self { clients, evaluated: Rc::default(), participations: Rc::default() }
+        Self {
+            clients,
+            evaluated: Rc::default(),
+            participations: Rc::default(),
+            finished: Rc::default(),
+        }
     }
 
     /// Logs an event of client `index`.
     pub fn event(&self, index: usize, event: &ClientEvent) {
         match event {
+            // The last words of the process.
+            ClientEvent::Error { code, .. } if code == "bad-dataset" => {}
+            ClientEvent::Error { code, message, .. } if code == "task-finished" => {
+                if !self.finished.replace(true) {
+                    info!("{message}");
+                }
+            }
             ClientEvent::Error { message, fatal: true, .. } => error!(client = index, "{message}"),
             ClientEvent::Error { message, .. } => warn!(client = index, "{message}"),
             ClientEvent::Update { round, outcome: UpdateFate::Accepted, .. } => {

@@ -183,11 +183,13 @@ impl World {
             records: 0,
             dice: 0,
         };
-        world.feed(Event::DataReady);
+        world.rig.has_data = true;
+        world.feed(Event::Start);
         world
     }
 
     fn feed(&mut self, event: Event) {
+        let mut ready = false;
         for action in self.rig.feed(event) {
             match action {
                 Action::Connect => self.tasks.push_front(Task::Open),
@@ -207,8 +209,12 @@ impl World {
                     assert_eq!(outcome, UpdateFate::Accepted);
                     self.accepted += 1;
                 }
+                Action::Judge => ready = true,
                 Action::Emit(_) => {}
             }
+        }
+        if ready {
+            self.feed(Event::DataReady);
         }
     }
 

@@ -33,7 +33,7 @@ impl Rig {
     /// Checked in to a task with a policy.
     pub(super) fn in_private(config: PrivacyConfig, mechanism: Mechanism) -> (Self, Vec<Action>) {
         let mut rig = Self::with(config, Some(policy(mechanism)));
-        rig.feed(Event::DataReady);
+        rig.start();
         let actions = rig.greet();
         (rig, actions)
     }
@@ -96,7 +96,7 @@ fn a_task_below_any_floor_is_refused_for_good() {
 fn a_plain_task_is_refused_by_whoever_insists_on_protection() {
     let floors = PrivacyFloors { max_epsilon: Some(100.0), ..PrivacyFloors::default() };
     let mut rig = Rig::with(PrivacyConfig { floors, ..config() }, None);
-    rig.feed(Event::DataReady);
+    rig.start();
     let actions = rig.greet();
     assert_eq!(problems(&actions)[0].0, "privacy-refused");
     assert!(rig.session.is_closed());
@@ -106,7 +106,7 @@ fn a_plain_task_is_refused_by_whoever_insists_on_protection() {
 fn a_policy_that_does_not_add_up_is_refused() {
     let policy = PrivacyPolicy { epsilon: 0.01, ..policy(Mechanism::Distributed) };
     let mut rig = Rig::with(config(), Some(policy));
-    rig.feed(Event::DataReady);
+    rig.start();
     let actions = rig.greet();
     assert_eq!(problems(&actions)[0].0, "privacy-refused");
     assert!(rig.session.is_closed());
@@ -153,7 +153,7 @@ fn the_owner_hears_the_terms_at_check_in() {
 #[test]
 fn a_plain_task_has_terms_too() {
     let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
+    rig.start();
     let actions = rig.greet();
     let terms = terms(&actions).unwrap();
     assert_eq!(terms.policy, PolicyName::None);
@@ -210,7 +210,7 @@ fn agreeing_does_not_end_a_pause() {
 #[test]
 fn a_plain_task_asks_nobody() {
     let mut rig = Rig::with(PrivacyConfig { consent: Consent::Ask, ..config() }, None);
-    rig.feed(Event::DataReady);
+    rig.start();
     assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
     assert!(rig.sent().is_empty());
 }
@@ -244,7 +244,7 @@ fn what_cannot_be_written_down_is_not_sent() {
     let mut rig = Rig::recording(Mechanism::Local);
     let failed = Event::Failed {
         round: ROUND,
-        code: "participation-not-kept",
+        failure: Failure::ParticipationNotKept,
         reason: "the disk is full".into(),
     };
     let actions = rig.feed(failed);
@@ -259,7 +259,8 @@ fn a_server_does_not_hear_why_a_private_round_is_left() {
     let (mut rig, _) = Rig::in_private(config(), Mechanism::Distributed);
     rig.feed(Event::Received(private_assignment(ROUND)));
     let reason = "example 17 is not finite".to_string();
-    let actions = rig.feed(Event::Failed { round: ROUND, code: "training-failed", reason });
+    let actions =
+        rig.feed(Event::Failed { round: ROUND, failure: Failure::TrainingFailed, reason });
     assert!(problems(&actions)[0].1.contains("example 17"), "the owner does");
     let [ClientMessage::Decline { reason, .. }] = &rig.sent()[..] else { panic!("one message") };
     assert!(!reason.contains("17"), "{reason}");

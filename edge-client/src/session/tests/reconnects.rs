@@ -235,7 +235,8 @@ fn work_that_fails_without_a_connection_is_declined_when_it_is_asked_for_again()
     let mut rig = Rig::working();
     rig.lose();
     let reason = "diverged".into();
-    let actions = rig.feed(Event::Failed { round: ROUND, code: "training-failed", reason });
+    let actions =
+        rig.feed(Event::Failed { round: ROUND, failure: Failure::TrainingFailed, reason });
     assert_eq!(problems(&actions)[0].0, "training-failed");
     assert_eq!(state(&rig.greet()), Some(SessionState::Waiting));
     assert!(rig.sent().is_empty());

@@ -17,7 +17,7 @@ impl Rig {
     /// With an open socket and this token.
     fn connected(token: Option<Token>) -> Self {
         let mut rig = Self::new();
-        rig.feed(Event::DataReady);
+        rig.start();
         rig.feed(Event::Connected { token });
         rig
     }
@@ -81,6 +81,7 @@ fn not_being_selected_is_no_problem() {
         let told = Action::Emit(ClientEvent::Status {
             state: SessionState::Waiting,
             round: None,
+            reason: None,
             retry_in_ms: Some(wait.as_millis() as u64),
         });
         assert_eq!(actions.last(), Some(&told));
@@ -98,7 +99,7 @@ fn not_being_selected_is_no_problem() {
 #[test]
 fn the_token_of_the_connection_is_the_one_that_is_checked_in_with() {
     let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
+    rig.start();
     for text in ["first", "second"] {
         rig.token = token(text);
         // The rig compares what is sent.
@@ -150,7 +151,7 @@ fn fresh_tokens_are_not_tried_for_ever() {
 #[test]
 fn a_check_in_forgets_refused_tokens() {
     let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
+    rig.start();
     for round in 0..10 {
         rig.feed(Event::Connected { token: token("late") });
         rig.feed(refusal(RefusalCode::Unauthorized, None));
@@ -180,7 +181,7 @@ fn a_token_that_expires_in_a_round_does_not_cost_the_round() {
 #[test]
 fn a_source_without_a_token_is_asked_again() {
     let mut rig = Rig::new();
-    rig.feed(Event::DataReady);
+    rig.start();
     let actions = rig.feed(Event::NoToken { reason: "the page is offline".into() });
     let [(code, message, fatal)] = problems(&actions)[..] else { panic!("{actions:?}") };
     assert_eq!((code, fatal), ("token-failed", false));

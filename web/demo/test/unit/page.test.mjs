@@ -116,8 +116,9 @@ test('who is sent away for a while is told when it goes on', () => {
 
 test('a tab that sits out says why, and a finished task is told apart', () => {
   const running = { ...INITIAL, stage: 'running' };
-  const left = withEvent(running, { type: 'status', state: 'waiting', retryInMs: 31_400, reason: 'three deadlines were missed' });
-  assert.equal(stateWords(left), 'Sitting out for 31 s: three deadlines were missed');
+  const left = withEvent(running, { type: 'status', state: 'waiting', retryInMs: 31_400, reason: 'missed-deadline' });
+  assert.equal(stateWords(left), 'Sitting out for 31 s: this tab was too slow for the last rounds');
+  assert.equal(stateWords({ ...left, status: { ...left.status, reason: 'training-failed' } }), 'Sitting out for 31 s');
   const unavailable = withEvent(running, { type: 'status', state: 'unavailable' });
   assert.equal(stateWords(unavailable), 'Sitting out, for the reason below');
   const finished = { ...unavailable, round: { type: 'round', phase: 'finished' } };
@@ -132,6 +133,7 @@ test('every known error says what to do', () => {
     'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
     'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',
     'unsupported-task', 'training-diverged', 'out-of-range', 'model-unavailable', 'blocked-by-policy', 'invalid-options',
+    'bad-model', 'out-of-memory', 'prediction-failed',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');
