@@ -139,6 +139,31 @@ fn every_mistake_is_found_at_once() {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
+#[test]
+fn the_range_of_updates_is_a_power_of_two_and_goes_by_the_loss() {
+    let task = |loss: &str, keys: &str| {
+        format!(
+            "[[task]]\nid = \"a\"\n{keys}\nmodel = {{ input = [2], layers = [{{ type = \"linear\", \
+             outputs = 2 }}], loss = \"{loss}\" }}"
+        )
+    };
+    let cases = [
+        ("softmax_cross_entropy", "", 64),
+        ("mean_squared_error", "", 1 << 20),
+        ("softmax_cross_entropy", "update_range = 1", 1),
+        ("mean_squared_error", "update_range = 16777216", 1 << 24),
+    ];
+    for (loss, keys, range) in cases {
+        let config = Config::from_toml(&task(loss, keys)).expect("valid");
+        assert_eq!(u32::from(config.tasks[0].update_range), range, "{loss} {keys}");
+    }
+    for bad in ["0", "3", "-64", "64.5", "\"64\"", "33554432", "4294967296"] {
+        let found = mistakes(&task("mean_squared_error", &format!("update_range = {bad}")));
+        let expected = "task[a].update_range: must be a power of two, 1 to 16777216";
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{bad}: {found:?}");
+    }
+}
+
 /// The small task with these keys in its table of rounds.
 fn with_round(keys: &str) -> String {
     format!("{SMALL}[task.round]\n{keys}")

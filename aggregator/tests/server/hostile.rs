@@ -265,7 +265,7 @@ async fn bad_updates_are_rejected_with_their_fault() {
         (UpdateFault::WrongLength, too_much),
         (UpdateFault::NotFinite, |round| with_values(round, &[1.0, f32::NAN, 1.0])),
         (UpdateFault::NotFinite, |round| with_values(round, &[1.0, 1.0, f32::NEG_INFINITY])),
-        (UpdateFault::OutOfRange, |round| with_values(round, &[1.0, 1.0, 65.0])),
+        (UpdateFault::OutOfRange, |round| with_values(round, &[1.0, 1.0, 1_048_577.0])),
         (UpdateFault::WeightOutOfRange, |round| with_weight(round, 0)),
         (UpdateFault::WeightOutOfRange, |round| with_weight(round, 1001)),
         (UpdateFault::WrongOffset, wrong_offset),

@@ -1,5 +1,5 @@
 //! The real server on a port of its own, against raw WebSocket clients that
-//! speak the protocol with made-up updates. Nothing is trained here.
+//! speak the protocol with made-up updates. Only `regression` trains.
 
 mod access;
 mod admin;
@@ -14,6 +14,7 @@ mod limits;
 mod manual;
 mod mint;
 mod private;
+mod regression;
 mod restart;
 mod rounds;
 mod routes;

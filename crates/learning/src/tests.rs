@@ -309,6 +309,9 @@ fn idx_files_become_images_and_damage_is_named() {
         Err(IdxError::Length { promised: 4, actual: 3 })
     );
     assert!(matches!(read_mnist(&[], &labels), Err(IdxError::Magic { .. })));
+    let flat = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2];
+    let error = read_mnist(&flat, &labels).unwrap_err();
+    assert!(error.to_string().ends_with("it is [2, 0, 2]"), "{error}");
     let three = [&[0u8, 0, 8, 1, 0, 0, 0, 3][..], &[7, 1, 2]].concat();
     assert!(matches!(read_mnist(&images, &three), Err(IdxError::Dataset(_))));
 }
