@@ -1,6 +1,6 @@
 //! The loop that accepts connections: limits on their number, in all and from
-//! one address, TLS, limits on their headers and on what they leave unread, and
-//! an orderly end.
+//! one address, TLS, limits on their headers, on their idle time and on what they
+//! leave unread, and an orderly end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use warp::reply::Response;
 
 use super::headers::Asked;
+use super::keep_alive::{IdleConnections, RequestTimer, Signals};
 use super::routes;
 use super::stall::Impatient;
 use crate::access::{Denied, Place};
@@ -39,8 +40,8 @@ const FULL: Duration = Duration::from_secs(10);
 /// is sent: the session can say why it ends.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Connections that are turned away with an answer at the same time, and how long
-/// they may take.
+/// Connections that are turned away with an answer, or wait for an idle one to close,
+/// at the same time, and how long they may take.
 const ANTECHAMBER: usize = 32;
 const NO: Duration = Duration::from_secs(1);
 
@@ -48,6 +49,7 @@ const NO: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     /// The other end: a client, or a proxy.
     pub(super) peer: IpAddr,
+    signals: Arc<Signals>,
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
     _place: Option<Place>,
@@ -66,8 +68,8 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
-    let door = Door::new(server);
     let routes = TowerToHyperService::new(warp::service(routes(server)));
+    let door = Arc::new(Door::new(server, connections.clone(), routes));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -82,14 +84,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let Some((stream, connection)) = door.admit(stream, peer.ip()) else { continue };
-        let (routes, server) = (routes.clone(), Arc::clone(server));
-        // Two tasks of different sizes: without TLS there is nothing to keep for it.
-        if server.tls.is_some() {
-            connections.spawn(encrypted(stream, connection, routes, server));
-        } else {
-            connections.spawn(conversation(stream, connection, routes, server));
-        }
+        door.receive(stream, peer.ip());
     }
     drop(listener);
     server.shutdown.cancel();
@@ -99,35 +94,66 @@ pub(crate) async fn serve(
     }
 }
 
-/// Decides which connections may stay.
-struct Door {
+/// Decides which connections may stay, and has them served.
+struct Door<R> {
     server: Arc<Server>,
     places: Arc<Semaphore>,
     antechamber: Arc<Semaphore>,
+    idle: Arc<IdleConnections>,
+    connections: TaskTracker,
+    routes: R,
 }
 
-impl Door {
-    fn new(server: &Arc<Server>) -> Self {
+impl<R> Door<R>
+where
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    R: Clone + Send + Sync + 'static,
+    R::Future: Send,
+{
+    fn new(server: &Arc<Server>, connections: TaskTracker, routes: R) -> Self {
         Self {
             server: Arc::clone(server),
             places: Arc::new(Semaphore::new(server.config.max_connections)),
             antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
+            idle: Arc::default(),
+            connections,
+            routes,
         }
     }
 
-    /// The connection with its places, unless it is turned away.
-    fn admit(
-        &self,
-        stream: TcpStream,
-        peer: IpAddr,
-    ) -> Option<(Impatient<TcpStream>, Arc<Connection>)> {
-        let (server, peer) = (&self.server, peer.to_canonical());
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-            server.metrics.connections_refused.increment(1);
-            let problem = "the server has as many connections as it takes";
-            self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
-            return None;
+    /// Serves a connection if there is a place for it. An idle one makes room.
+    fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return self.admit(stream, peer, place);
+        }
+        let Ok(turn) = Arc::clone(&self.antechamber).try_acquire_owned() else {
+            return self.full(stream);
         };
+        if !self.idle.dismiss_oldest() {
+            drop(turn);
+            return self.full(stream);
+        }
+        let door = Arc::clone(self);
+        self.connections.spawn(async move {
+            let place = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
+            drop(turn);
+            match place {
+                Ok(Ok(place)) => door.admit(stream, peer, place),
+                Ok(Err(_)) | Err(_) => door.full(stream),
+            }
+        });
+    }
+
+    /// Turns a connection away because all places are taken.
+    fn full(&self, stream: TcpStream) {
+        self.server.metrics.connections_refused.increment(1);
+        let problem = "the server has as many connections as it takes";
+        self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
+    }
+
+    /// Serves a connection that has a place, unless its address has had enough.
+    fn admit(&self, stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit) {
+        let (server, peer) = (&self.server, peer.to_canonical());
         let now = Instant::now();
         let handshake = match server.tls {
             Some(_) => server.access.tls_handshake(peer, now),
@@ -137,21 +163,35 @@ impl Door {
             Ok(place) => place,
             Err(Denied { reason, retry_after }) => {
                 let wait = retry_after.unwrap_or(FULL);
-                self.turn_away(stream, reason.status(), reason.sentence(), wait);
-                return None;
+                return self.turn_away(stream, reason.status(), reason.sentence(), wait);
             }
         };
         server.metrics.connections.up();
-        let connection = Connection {
+        let signals = Arc::<Signals>::default();
+        let connection = Arc::new(Connection {
             peer,
+            signals: Arc::clone(&signals),
             metrics: Arc::clone(&server.metrics),
             _permit: permit,
             _place: place,
-        };
+        });
+        let limits = &server.config.limits;
+        let timer = RequestTimer::new(
+            Arc::clone(&signals),
+            Arc::clone(&self.idle),
+            limits.header_timeout,
+            limits.keep_alive_timeout,
+        );
         // Small messages must not wait for acknowledgements of earlier ones.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN);
-        Some((stream, Arc::new(connection)))
+        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN, signals);
+        let (routes, server) = (self.routes.clone(), Arc::clone(server));
+        // Two tasks of different sizes: without TLS there is nothing to keep for it.
+        if server.tls.is_some() {
+            self.connections.spawn(encrypted(stream, connection, timer, routes, server));
+        } else {
+            self.connections.spawn(conversation(stream, connection, timer, routes, server));
+        }
     }
 
     /// Says no in the background, to a few at a time. Beyond these few, and where
@@ -175,6 +215,7 @@ impl Door {
 async fn encrypted<R>(
     stream: Impatient<TcpStream>,
     connection: Arc<Connection>,
+    timer: RequestTimer,
     routes: R,
     server: Arc<Server>,
 ) where
@@ -186,7 +227,7 @@ async fn encrypted<R>(
         () = server.shutdown.cancelled() => return,
     };
     match accepted {
-        Ok(stream) => conversation(stream, connection, routes, Arc::clone(&server)).await,
+        Ok(stream) => conversation(stream, connection, timer, routes, Arc::clone(&server)).await,
         Err(error) => {
             server.metrics.tls_failures.increment(1);
             tracing::debug!(peer = %connection.peer, %error, "the TLS handshake failed");
@@ -195,18 +236,23 @@ async fn encrypted<R>(
 }
 
 /// Serves one connection's requests.
-async fn conversation<S, R>(stream: S, connection: Arc<Connection>, routes: R, server: Arc<Server>)
-where
+async fn conversation<S, R>(
+    stream: S,
+    connection: Arc<Connection>,
+    timer: RequestTimer,
+    routes: R,
+    server: Arc<Server>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let (limits, shutdown) = (&server.config.limits, server.shutdown.clone());
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes);
-    let shared = Arc::clone(&server);
+    let (shared, signals) = (Arc::clone(&server), Arc::clone(&connection.signals));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let server = Arc::clone(&shared);
         let secure = server.tls.is_some();
@@ -220,12 +266,14 @@ where
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    until_closed(connection, shutdown).await;
+    until_closed(connection, &signals, shutdown).await;
 }
 
-/// Serves one connection; once the server stops, only the request in progress.
+/// Serves one connection; once it is dismissed, or the server stops, only the request
+/// in progress.
 async fn until_closed<I, S>(
     connection: http1::UpgradeableConnection<I, S>,
+    signals: &Signals,
     shutdown: CancellationToken,
 ) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
@@ -236,8 +284,13 @@ async fn until_closed<I, S>(
 {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        ended = connection.as_mut() => Some(ended),
+        () = shutdown.cancelled() => None,
+        () = signals.dismissed() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -11,6 +11,7 @@ mod ledger;
 mod limits;
 mod manual;
 mod mint;
+mod page;
 mod private;
 mod restart;
 mod rounds;

@@ -89,7 +89,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   });
   const task = {
     id: 'mnist', title: 'Handwritten digits', state: 'running', round: 5, phase: 'selecting', clients_connected: 30,
-    model: { sha256: 'ab', url: '/v1/models/ab', bytes: 796900, parameters: 199210, round: 5 },
+    model: { sha256: 'ab', url: '../models/ab', bytes: 796900, parameters: 199210, round: 5 },
     latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40, privacy: null,
   };
   const terms = { policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 2.78, round_epsilon: 1.24, noise_multiplier: 1.1, minimum_survivors: 20, colluders: 2, max_participations: 20 };
