@@ -15,7 +15,7 @@ use crate::backend::BackendPreference;
 use crate::dropouts::Dropouts;
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
-use crate::platform::TrainingSlots;
+use crate::platform::{TrainingSlots, Trust};
 use crate::privacy::{ParticipationLog, PrivacyConfig};
 use crate::rounds::Workshop;
 use crate::session::Event;
@@ -27,6 +27,8 @@ use driver::Driver;
 pub struct ClientConfig {
     /// The server's socket.
     pub url: ServerUrl,
+    /// Whose certificates the server may show.
+    pub trust: Trust,
     /// The task.
     pub task: TaskId,
     /// What to check in with.
@@ -75,8 +77,13 @@ impl Client {
     /// A client that does nothing before [`Client::run`].
     pub fn new(config: ClientConfig, slots: TrainingSlots) -> Self {
         let (commands, inbox) = mpsc::unbounded();
-        let workshop =
-            Workshop::new(config.url.clone(), config.backend, config.example_privacy, slots);
+        let workshop = Workshop::new(
+            config.url.clone(),
+            config.trust.clone(),
+            config.backend,
+            config.example_privacy,
+            slots,
+        );
         Self {
             config,
             workshop: Rc::new(workshop),

@@ -18,6 +18,7 @@ mod rounds;
 pub mod session;
 mod token;
 mod training;
+mod transport;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
@@ -26,11 +27,12 @@ pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use fedra_privacy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
-pub use platform::TrainingSlots;
+pub use platform::{TrainingSlots, Trust};
 pub use privacy::{
     Consent, ExampleTerms, ParticipationLog, PolicyName, PrivacyConfig, PrivacyTerms,
 };
 pub use token::TokenSource;
+pub use transport::{TlsError, TransportError, TrustError};
 
 /// Name and version of this client, as it introduces itself.
 pub const SOFTWARE: &str = concat!("fedra-edge-client/", env!("CARGO_PKG_VERSION"));

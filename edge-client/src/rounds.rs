@@ -29,7 +29,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::backend::{self, BackendPreference, Probe};
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
-use crate::platform;
+use crate::platform::{self, Trust};
 use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
 use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
@@ -49,6 +49,7 @@ const SLOWEST_FETCH: u64 = 64 << 10;
 /// and between the steps of a round's secure aggregation, the client's secrets.
 pub(crate) struct Workshop {
     url: ServerUrl,
+    trust: Trust,
     preference: BackendPreference,
     data: RefCell<Option<Arc<Dataset>>>,
     compute: RefCell<Option<Compute>>,
@@ -121,12 +122,14 @@ impl WorkError {
 impl Workshop {
     pub fn new(
         url: ServerUrl,
+        trust: Trust,
         preference: BackendPreference,
         example_privacy: Option<ExamplePrivacy>,
         slots: platform::TrainingSlots,
     ) -> Self {
         Self {
             url,
+            trust,
             preference,
             data: RefCell::default(),
             compute: RefCell::default(),
@@ -166,7 +169,8 @@ impl Workshop {
             )
         };
         let url = self.url.http(&model.url);
-        let file = platform::fetch(&url, model.bytes).await.map_err(fail)?;
+        let file = platform::fetch(&url, model.bytes, &self.trust).await;
+        let file = file.map_err(|error| fail(format!("{url}: {error}")))?;
         tell(News::Fetched(file.len() as u64));
         let hash = Sha256Hash::of(&file);
         if hash != model.sha256 {

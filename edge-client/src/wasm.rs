@@ -19,7 +19,7 @@ use crate::backend::BackendPreference;
 use crate::bench;
 use crate::client::{Client, ClientConfig};
 use crate::events::ClientEvent;
-use crate::platform::TrainingSlots;
+use crate::platform::{TrainingSlots, Trust};
 use crate::privacy::{Consent, ParticipationLog, PrivacyConfig};
 use crate::token::TokenSource;
 
@@ -89,6 +89,7 @@ impl EdgeClient {
         let examples = config.privacy.examples.as_ref().map(Examples::privacy);
         let config = ClientConfig {
             url: config.url.parse().map_err(|e| bad(&e))?,
+            trust: Trust,
             task: TaskId::new(config.task).map_err(|e| bad(&e))?,
             token: token_source(token),
             backend: config.backend.parse::<BackendPreference>().map_err(|e| bad(&e))?,

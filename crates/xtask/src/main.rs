@@ -12,6 +12,7 @@ mod bundle;
 mod chaos;
 mod compress;
 mod config;
+mod debian;
 mod demo;
 mod dist;
 mod fuzz;

@@ -1,15 +1,15 @@
-//! What the commands need beside cargo: the WASM target, Node's packages, a
-//! browser. Installs what can be installed; for the rest one clear line.
+//! What the commands need beside cargo: the WASM target, Node's packages, nginx;
+//! the browser is in `browser`. Installs what can be installed; for the rest one clear line.
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::{process, project, status};
+use crate::{debian, process, project, status};
 
 /// The target of the two browser builds.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
@@ -72,6 +72,25 @@ pub fn wasm_target() -> Result<()> {
             "the target {WASM_TARGET} is missing: `rustup target add {WASM_TARGET}` has to work"
         )
     })
+}
+
+/// The nginx named by `NGINX`, or the one on the path, or one that is installed now:
+/// the end-to-end tests go through it.
+pub fn nginx() -> Result<PathBuf> {
+    // Debian keeps it where only root's path leads.
+    let find = || debian::program("NGINX", &["nginx", "/usr/sbin/nginx"]);
+    if let Some(nginx) = find()? {
+        return Ok(nginx);
+    }
+    if !debian::can_install() {
+        bail!(
+            "the end-to-end tests need nginx: install it (on Debian `apt-get install nginx`) or \
+             set NGINX"
+        );
+    }
+    status::step("Installing nginx");
+    debian::install(&["nginx"])?;
+    find()?.context("nginx was installed but is not on the path")
 }
 
 /// What compiles libFuzzer.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all that is checked before a change lands, in the order
 //! of what it costs. Goes on after a failure, so that one run shows them all.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -66,6 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// What the steps work with.
 struct Bench {
     browser: Option<Browser>,
+    nginx: Option<PathBuf>,
 }
 
 impl Bench {
@@ -88,7 +90,8 @@ impl Bench {
         } else {
             None
         };
-        Ok(Self { browser })
+        let nginx = needs(&[Step::EndToEnd]).then(prerequisites::nginx).transpose()?;
+        Ok(Self { browser, nginx })
     }
 
     fn browser(&self) -> Result<&Browser> {
@@ -153,9 +156,11 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
         report.failed("end-to-end", &error);
         return Ok(());
     }
+    let nginx = bench.nginx.as_ref().context("no nginx was looked for")?;
     let mut command = Command::new("node");
     command
         .current_dir(project::root().join("wasm-tests/e2e"))
+        .env("NGINX", nginx)
         .args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
         .env("E2E_PROGRAMS", project::target().join("debug"));
     report.tests("end-to-end", bench.with_browser(&mut command)?)

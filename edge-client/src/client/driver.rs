@@ -15,9 +15,11 @@ use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::Client;
 use crate::events::ClientEvent;
+use crate::origin::ServerUrl;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::rounds::{Done, Job, News, WorkError};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
+use crate::transport::TransportError;
 
 type WorkResult = (RoundId, Result<Done, WorkError>);
 type RoundNews = (RoundId, News);
@@ -45,8 +47,8 @@ pub(super) struct Driver<'a, F> {
 enum NotOpened {
     /// There is no token to check in with.
     Token(String),
-    /// Nobody answers.
-    Socket(String),
+    /// The server's socket did not open.
+    Socket(ServerUrl, TransportError),
 }
 
 /// What the loop woke up for.
@@ -124,7 +126,9 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             opened = &mut self.connecting => match opened {
                 Ok((sender, receiver, token)) => Woken::Opened(sender, receiver, token),
                 Err(NotOpened::Token(reason)) => Woken::Event(Event::NoToken { reason }),
-                Err(NotOpened::Socket(reason)) => Woken::Event(Event::Disconnected { reason }),
+                Err(NotOpened::Socket(url, error)) => {
+                    Woken::Event(Event::Disconnected { reason: format!("{url}: {error}") })
+                }
             },
             incoming = receiving => Woken::Incoming(incoming),
             worked = &mut self.work => Woken::Worked(worked),
@@ -244,11 +248,12 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     /// Asks for a token and opens a socket.
     fn open(&mut self) {
         let config = &self.client.config;
-        let (url, token) = (config.url.clone(), config.token.get());
+        let (url, trust) = (config.url.clone(), config.trust.clone());
+        let token = config.token.get();
         let opening = async move {
             let token = token.await.map_err(NotOpened::Token)?;
-            let socket = platform::connect(url.socket()).await;
-            let (sender, receiver) = socket.map_err(NotOpened::Socket)?;
+            let socket = platform::connect(url.socket(), &trust).await;
+            let (sender, receiver) = socket.map_err(|error| NotOpened::Socket(url, error))?;
             Ok((sender, receiver, token))
         };
         self.connecting = opening.boxed_local().fuse();

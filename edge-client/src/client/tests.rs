@@ -189,6 +189,7 @@ fn client(address: SocketAddr) -> Rc<Client> {
     let asked = Cell::new(0);
     let config = ClientConfig {
         url: format!("ws://{address}/v1/connect").parse().unwrap(),
+        trust: Trust::default(),
         task: TaskId::new("digits").unwrap(),
         token: TokenSource::new(move || {
             asked.set(asked.get() + 1);

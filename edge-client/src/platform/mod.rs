@@ -8,16 +8,13 @@ mod web;
 
 use bytes::Bytes;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::TrainingSlots;
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use native::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
-#[cfg(target_arch = "wasm32")]
-pub use web::TrainingSlots;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::{TrainingSlots, Trust};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use web::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
-
-/// Whether `wss://` and `https://` can be reached: browsers bring their TLS along.
-pub(crate) const HAS_TLS: bool = cfg!(target_arch = "wasm32");
+#[cfg(target_arch = "wasm32")]
+pub use web::{TrainingSlots, Trust};
 
 /// What comes out of a socket.
 #[derive(Debug)]

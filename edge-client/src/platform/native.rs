@@ -1,4 +1,8 @@
-//! A native process: tokio, tokio-tungstenite, hyper.
+//! A native process: tokio, tokio-tungstenite, hyper, rustls.
+
+mod dial;
+#[cfg(test)]
+mod tests;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,29 +16,31 @@ use fedra_learning::{Backend, LearningError, LocalTrainer};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, Stream, StreamExt};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpStream;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderMap, LOCATION};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
-use tokio_tungstenite::tungstenite::Message;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use self::dial::{Connection, dial, is_encrypted};
 use super::Incoming;
 use crate::training::{self, Progress, Stopped};
+use crate::transport::TransportError;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub use self::dial::Trust;
+
+type Socket = WebSocketStream<Connection>;
 
 /// How long the other side may take to make room for a goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// Keeps no connection: one that the server closes at the moment it is used again
-/// would cost a round.
-static HTTP: LazyLock<Client<HttpConnector, Empty<Bytes>>> =
-    LazyLock::new(|| Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http());
 
 /// Time since the first call.
 pub(crate) fn now() -> Duration {
@@ -54,16 +60,31 @@ pub(crate) async fn sleep(duration: Duration) {
 pub(crate) async fn yield_now() {}
 
 /// Opens a WebSocket.
-pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
+pub(crate) async fn connect(
+    url: &str,
+    trust: &Trust,
+) -> Result<(Sender, Receiver), TransportError> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES))
         .read_buffer_size(16 << 10);
-    let (socket, _) = connect_async_with_config(url, Some(config), true)
+    let address = address(url)?;
+    let connection = dial(&address, trust).await?;
+    let (socket, _) = client_async_with_config(url, connection, Some(config))
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| not_opened(error, &address))?;
     let (sink, stream) = socket.split();
     Ok((Sender { sink, waiting: None }, Receiver(stream)))
+}
+
+fn not_opened(error: SocketError, address: &Uri) -> TransportError {
+    match error {
+        SocketError::Http(answer) => refused(answer.status(), answer.headers(), address),
+        SocketError::Protocol(
+            ProtocolError::HttparseError(_) | ProtocolError::HandshakeIncomplete,
+        ) => not_http(&error, address),
+        error => TransportError::Network(error.to_string()),
+    }
 }
 
 /// The sending half of a socket.
@@ -134,16 +155,63 @@ impl Stream for Receiver {
     }
 }
 
-/// GETs at most `limit` bytes.
-pub(crate) async fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
-    let uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-    let response = HTTP.get(uri).await.map_err(|error| error.to_string())?;
-    if !response.status().is_success() {
-        return Err(format!("the server answered {}", response.status()));
+/// GETs at most `limit` bytes. Follows no redirect. Keeps no connection: one that the
+/// server closes at the moment it is used again would cost a round.
+pub(crate) async fn fetch(url: &str, limit: u64, trust: &Trust) -> Result<Vec<u8>, TransportError> {
+    let address = address(url)?;
+    let connection = dial(&address, trust).await?;
+    let broken = |error: hyper::Error| {
+        if error.is_parse() || error.is_incomplete_message() {
+            return not_http(&error, &address);
+        }
+        TransportError::Network(error.to_string())
+    };
+    let (mut requests, connection) =
+        http1::handshake(TokioIo::new(connection)).await.map_err(broken)?;
+    // Ends with this function.
+    let mut driving = JoinSet::new();
+    driving.spawn(connection);
+    let path = address.path_and_query().map_or("/", |path| path.as_str());
+    let host = address.authority().map_or("", |authority| authority.as_str());
+    let request = Request::get(path).header(HOST, host).body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| TransportError::Network(error.to_string()))?;
+    let answer = requests.send_request(request).await.map_err(broken)?;
+    if answer.status() != StatusCode::OK {
+        return Err(refused(answer.status(), answer.headers(), &address));
     }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = Limited::new(response.into_body(), limit).collect().await;
-    Ok(body.map_err(|error| error.to_string())?.to_bytes().to_vec())
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    match Limited::new(answer.into_body(), most).collect().await {
+        Ok(body) => Ok(body.to_bytes().to_vec()),
+        Err(error) if error.is::<LengthLimitError>() => Err(TransportError::TooLong(limit)),
+        Err(error) => Err(TransportError::Network(error.to_string())),
+    }
+}
+
+fn address(url: &str) -> Result<Uri, TransportError> {
+    url.parse().map_err(|error| TransportError::Network(format!("{url}: {error}")))
+}
+
+/// What an answer means that is not the one that was asked for.
+fn refused(status: StatusCode, headers: &HeaderMap, address: &Uri) -> TransportError {
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let hint = match location {
+        Some(location) if status.is_redirection() => {
+            format!(" and points to {location}, which is not followed; give that address instead")
+        }
+        _ if status == StatusCode::BAD_REQUEST && !is_encrypted(address) => {
+            "; if it speaks TLS on this port, the address begins with https:// or wss://".to_owned()
+        }
+        _ => String::new(),
+    };
+    TransportError::Status { status: status.as_u16(), hint }
+}
+
+/// Under TLS an answer that is not HTTP is just a broken one.
+fn not_http(error: &dyn std::error::Error, address: &Uri) -> TransportError {
+    match is_encrypted(address) {
+        true => TransportError::Network(error.to_string()),
+        false => TransportError::NotHttp,
+    }
 }
 
 /// How many clients of this process may train at the same time.

@@ -22,6 +22,7 @@ use web_sys::{
 
 use super::Incoming;
 use crate::training::{self, Progress, Stopped};
+use crate::transport::TransportError;
 
 /// Bytes in the browser's send buffer above which the next message waits: whatever
 /// is sent, a ping too, comes after them. There is no event for room in the buffer,
@@ -92,9 +93,16 @@ impl Yielder {
     }
 }
 
+/// The browser decides by itself which authorities it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Trust;
+
 /// Opens a WebSocket.
-pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
-    let socket = WebSocket::new(url).map_err(|error| text(&error))?;
+pub(crate) async fn connect(
+    url: &str,
+    _trust: &Trust,
+) -> Result<(Sender, Receiver), TransportError> {
+    let socket = WebSocket::new(url).map_err(|error| failed(&error))?;
     socket.set_binary_type(BinaryType::Arraybuffer);
     let (incoming, queue) = mpsc::unbounded();
     let (opened, open) = oneshot::channel();
@@ -105,7 +113,7 @@ pub(crate) async fn connect(url: &str) -> Result<(Sender, Receiver), String> {
             Ok((sender, Receiver { queue, _socket: socket }))
         }
         // The browser tells a page nothing about why.
-        Err(_) => Err("no server answers there, or it refused".into()),
+        Err(_) => Err(TransportError::Network("no server answers there, or it refused".into())),
     }
 }
 
@@ -215,18 +223,27 @@ impl Stream for Receiver {
 }
 
 /// GETs at most `limit` bytes.
-pub(crate) async fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
+pub(crate) async fn fetch(
+    url: &str,
+    limit: u64,
+    _trust: &Trust,
+) -> Result<Vec<u8>, TransportError> {
     let promise = SCOPE.with(|scope| scope.fetch_with_str(url));
-    let response: Response = JsFuture::from(promise).await.map_err(|e| text(&e))?.unchecked_into();
+    let response = JsFuture::from(promise).await.map_err(|error| failed(&error))?;
+    let response: Response = response.unchecked_into();
     if !response.ok() {
-        return Err(format!("the server answered {}", response.status()));
+        return Err(TransportError::Status { status: response.status(), hint: String::new() });
     }
-    let body = response.array_buffer().map_err(|error| text(&error))?;
-    let body = Uint8Array::new(&JsFuture::from(body).await.map_err(|error| text(&error))?);
+    let body = response.array_buffer().map_err(|error| failed(&error))?;
+    let body = Uint8Array::new(&JsFuture::from(body).await.map_err(|error| failed(&error))?);
     if u64::from(body.length()) > limit {
-        return Err(format!("{} bytes came, {limit} were announced", body.length()));
+        return Err(TransportError::TooLong(limit));
     }
     Ok(body.to_vec())
+}
+
+fn failed(error: &JsValue) -> TransportError {
+    TransportError::Network(text(error))
 }
 
 fn text(error: &JsValue) -> String {

@@ -55,7 +55,8 @@ impl Bench {
     fn with_promise(data: Dataset, examples: Option<ExamplePrivacy>) -> Self {
         let url = "ws://127.0.0.1:1/v1/connect".parse().unwrap();
         let slots = platform::TrainingSlots::new(1);
-        let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, examples, slots));
+        let workshop =
+            Rc::new(Workshop::new(url, Trust::default(), BackendPreference::Cpu, examples, slots));
         let spec = ModelSpec::softmax_regression();
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
@@ -84,7 +85,8 @@ impl Bench {
             visitor.write_all(&file).expect("listens");
         });
         let slots = platform::TrainingSlots::new(1);
-        let workshop = Rc::new(Workshop::new(url, BackendPreference::Cpu, None, slots));
+        let workshop =
+            Rc::new(Workshop::new(url, Trust::default(), BackendPreference::Cpu, None, slots));
         workshop.set_data(data);
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes };
         Self { workshop, spec, model }
@@ -225,7 +227,7 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/v1/connect", silent.local_addr().unwrap()).parse().unwrap();
     let slots = platform::TrainingSlots::new(1);
-    let workshop = Workshop::new(url, BackendPreference::Cpu, None, slots);
+    let workshop = Workshop::new(url, Trust::default(), BackendPreference::Cpu, None, slots);
     let Bench { spec, model, .. } = Bench::new(data(784));
     let limit = Duration::from_millis(50);
     let error = workshop.model_within(limit, &spec, &model).await.expect_err("it is silent");

@@ -1,11 +1,12 @@
 // The real aggregator and the real native clients, as child processes.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { get } from './https.mjs';
 import { MNIST, PAGE, needed, program } from './paths.mjs';
 import { until } from './until.mjs';
 
@@ -13,19 +14,22 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** A child process with its output in a file. */
-class Program {
-  constructor(name, args, log) {
-    this.name = name;
+export class Program {
+  constructor(path, args, log) {
     this.log = log;
     const output = openSync(log, 'a');
-    this.child = spawn(program(name), args, { stdio: ['ignore', output, output] });
+    this.child = spawn(path, args, { stdio: ['ignore', output, output] });
     running.add(this.child);
     this.ended = new Promise((resolve) => {
       this.child.on('exit', (code, signal) => {
         running.delete(this.child);
         resolve(signal ?? code);
       });
-      this.child.on('error', resolve);
+      this.child.on('error', (error) => {
+        running.delete(this.child);
+        appendFileSync(log, `${error}\n`);
+        resolve(error);
+      });
     });
   }
 
@@ -39,8 +43,13 @@ class Program {
     return await this.ended;
   }
 
+  /** All that it has written so far. */
+  output() {
+    return readFileSync(this.log, 'utf8');
+  }
+
   lastLines() {
-    return readFileSync(this.log, 'utf8').split('\n').slice(-30).join('\n');
+    return this.output().split('\n').slice(-30).join('\n');
   }
 }
 
@@ -55,27 +64,36 @@ export function removeFolder(folder) {
 
 /** An aggregator on a port of its own; it can be killed and started again. */
 export class Aggregator {
-  constructor(folder, port, task) {
+  constructor(folder, port, task, tls) {
     this.folder = folder;
     this.port = port;
     this.task = task;
+    this.tls = tls;
     this.config = join(folder, 'fedra.toml');
-    writeFileSync(this.config, configuration(folder, port, task));
+    writeFileSync(this.config, configuration(folder, port, task, tls));
   }
 
-  /** Starts one with the task's settings, once it is ready. */
-  static async start(folder, task) {
-    const aggregator = new Aggregator(folder, await freePort(), task);
+  /**
+   * Starts one with the task's settings, once it is ready. With `{ certificate, key }`
+   * it speaks TLS.
+   */
+  static async start(folder, task, tls) {
+    const aggregator = new Aggregator(folder, await freePort(), task, tls);
     await aggregator.start();
     return aggregator;
   }
 
   get http() {
-    return `http://127.0.0.1:${this.port}`;
+    return `http${this.tls ? 's' : ''}://127.0.0.1:${this.port}`;
   }
 
   get socket() {
-    return `ws://127.0.0.1:${this.port}/v1/connect`;
+    return `${this.http.replace('http', 'ws')}/v1/connect`;
+  }
+
+  /** GETs a path: `{ status, headers, body }`. */
+  async get(path) {
+    return await get(`${this.http}${path}`, { ca: this.tls?.certificate });
   }
 
   /** The page's address, with query parameters. */
@@ -85,10 +103,10 @@ export class Aggregator {
 
   async start() {
     const args = ['serve', '--config', this.config];
-    this.program = new Program('fedra-aggregator', args, join(this.folder, 'aggregator.log'));
+    this.program = new Program(program('fedra-aggregator'), args, join(this.folder, 'aggregator.log'));
     await until('the aggregator is ready', async () => {
       if (!this.program.isRunning) throw new Error(`the aggregator ended:\n${this.program.lastLines()}`);
-      return await fetch(`${this.http}/readyz`).then((answer) => answer.ok, () => false);
+      return await this.get('/readyz').then(({ status }) => status === 200, () => false);
     });
   }
 
@@ -98,9 +116,9 @@ export class Aggregator {
 
   /** The task's JSON. */
   async state() {
-    const answer = await fetch(`${this.http}/v1/tasks/${this.task.id}`);
-    if (!answer.ok) throw new Error(`GET /v1/tasks/${this.task.id}: ${answer.status}`);
-    return await answer.json();
+    const { status, body } = await this.get(`/v1/tasks/${this.task.id}`);
+    if (status !== 200) throw new Error(`GET /v1/tasks/${this.task.id}: ${status}`);
+    return JSON.parse(body);
   }
 
   /** Waits until the task's state satisfies `condition`; returns the state. */
@@ -117,14 +135,17 @@ export class Aggregator {
   }
 }
 
-/** `clients` native clients in one process; `more` are further arguments. */
-export function startNativeClients(aggregator, { clients, examples, more = [] }) {
-  const args = ['--url', aggregator.socket, '--task', aggregator.task.id, '--data', needed(MNIST)];
+/**
+ * `clients` native clients in one process; `url` is for those who take another way to
+ * the aggregator, `more` are further arguments.
+ */
+export function startNativeClients(aggregator, { clients, examples, url = aggregator.socket, more = [] }) {
+  const args = ['--url', url, '--task', aggregator.task.id, '--data', needed(MNIST)];
   args.push('--clients', String(clients), '--examples', String(examples), ...more);
-  return new Program('fedra-edge', args, join(aggregator.folder, 'clients.log'));
+  return new Program(program('fedra-edge'), args, join(aggregator.folder, 'clients.log'));
 }
 
-function configuration(folder, port, task) {
+function configuration(folder, port, task, tls) {
   const text = (value) => JSON.stringify(value);
   return `[server]
 listen = "127.0.0.1:${port}"
@@ -132,7 +153,7 @@ store = ${text(join(folder, 'store'))}
 page = ${text(needed(PAGE))}
 
 ${task.server ?? ''}
-
+${tls ? `[server.tls]\ncertificate = ${text(tls.certificate)}\nprivate_key = ${text(tls.key)}\n` : ''}
 [[task]]
 id = ${text(task.id)}
 title = "End to end"
@@ -161,7 +182,8 @@ labels = ${text(join(MNIST, 't10k-labels-idx1-ubyte'))}
 `;
 }
 
-function freePort() {
+/** A port of loopback that is free now. */
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);

@@ -16,11 +16,12 @@ use clap::{Args, Parser, Subcommand};
 use fedra_edge_client::backend::BackendPreference;
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
-    ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, UpdateFate, bench,
+    ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, Trust, UpdateFate, bench,
 };
 use fedra_learning::{Compute, ExamplePrivacy};
 use fedra_protocol::{SubjectId, TaskId};
 use tokio::task::{JoinSet, LocalSet};
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Partition, Shard};
@@ -59,9 +60,13 @@ enum Command {
 
 #[derive(Args)]
 struct Join {
-    /// The aggregator's socket, e.g. ws://127.0.0.1:8080/v1/connect
+    /// The aggregator's address, e.g. https://example.org/fed or
+    /// http://127.0.0.1:8080; that of its socket will do as well
     #[arg(long)]
     url: ServerUrl,
+    /// PEM file with the certificates to trust, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The task to take part in
     #[arg(long)]
     task: TaskId,
@@ -117,12 +122,30 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// Whom to trust, and what to be let in with.
+struct Access {
+    trust: Trust,
+    tokens: Tokens,
+}
+
 impl Join {
+    /// Whose certificates the server may show.
+    fn trust(&self) -> anyhow::Result<Trust> {
+        match &self.ca {
+            Some(_) if !self.url.is_encrypted() => {
+                bail!("--ca is for servers with TLS: --url has to begin with https:// or wss://")
+            }
+            Some(path) => Ok(Trust::file(path)?),
+            None if self.url.is_encrypted() => Ok(Trust::system()?),
+            None => Ok(Trust::default()),
+        }
+    }
+
     /// The `index`-th client of this process.
     fn client(
         &self,
         index: usize,
-        tokens: &Tokens,
+        access: &Access,
         state: &StateFile,
         floors: &Floors,
         examples: Option<ExamplePrivacy>,
@@ -132,8 +155,9 @@ impl Join {
         let participant = state.client(&self.url, &self.task, index as u32, fresh);
         ClientConfig {
             url: self.url.clone(),
+            trust: access.trust.clone(),
             task: self.task.clone(),
-            token: tokens.source(index),
+            token: access.tokens.source(index),
             backend: self.backend,
             privacy: PrivacyConfig {
                 floors: floors.floors(),
@@ -159,6 +183,11 @@ fn run_clients(
     examples: Option<ExamplePrivacy>,
     testing: &Testing,
 ) -> anyhow::Result<()> {
+    let variable = std::env::var_os(token::VARIABLE);
+    let access = Access {
+        trust: join.trust()?,
+        tokens: Tokens::of(join.token_file.as_deref(), variable, join.clients as usize)?,
+    };
     let shares = Partition {
         seed: join.seed,
         shard: join.shard,
@@ -171,17 +200,16 @@ fn run_clients(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gave_up = Arc::new(AtomicUsize::new(0));
     let report = Report::new(join.clients as usize);
-    let variable = std::env::var_os(token::VARIABLE);
-    let tokens = Tokens::of(join.token_file.as_deref(), variable, join.clients as usize)?;
     let state = match &join.state {
         Some(path) => StateFile::open(path)?,
         None => StateFile::in_memory(),
     };
+    info!("joining task {} at {}", join.task, join.url);
     LocalSet::new().block_on(&runtime, async {
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
         for (index, share) in shares.into_iter().enumerate() {
-            let config = join.client(index, &tokens, &state, floors, examples, testing);
+            let config = join.client(index, &access, &state, floors, examples, testing);
             let client = std::rc::Rc::new(Client::new(config, slots.clone()));
             client.set_data(share)?;
             let (gave_up, report, limit) = (gave_up.clone(), report.clone(), join.rounds);
@@ -275,6 +303,22 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whom_to_trust_is_a_question_of_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none.pem");
+        let trust = |url: &str, ca: &str| {
+            let line = format!("--url {url} --task a --data b {ca}");
+            parsed(&line).unwrap().join.unwrap().trust().map(|_| ()).map_err(|e| e.to_string())
+        };
+        assert_eq!(trust("http://127.0.0.1:1", ""), Ok(()));
+        let ca = format!("--ca {}", missing.display());
+        let error = trust("http://127.0.0.1:1", &ca).unwrap_err();
+        assert!(error.contains("--url has to begin with https://"), "{error}");
+        let error = trust("https://127.0.0.1:1", &ca).unwrap_err();
+        assert!(error.contains(missing.to_str().unwrap()), "{error}");
     }
 
     #[test]

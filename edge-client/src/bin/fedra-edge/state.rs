@@ -97,8 +97,10 @@ impl StateFile {
         fresh: impl FnOnce() -> SubjectId,
     ) -> Participant {
         let mut inner = self.0.borrow_mut();
+        // The same server may have been written in another way.
+        let is_server = |written: &str| written.parse().as_ref() == Ok(server);
         let is_it = |entry: &Entry| {
-            entry.server == server.socket() && entry.task == *task && entry.client == client
+            entry.client == client && entry.task == *task && is_server(&entry.server)
         };
         let place = inner.entries.iter().position(is_it).unwrap_or_else(|| {
             inner.entries.push(Entry {
@@ -184,6 +186,29 @@ mod tests {
     fn client(file: &StateFile, name: &str, client: u32) -> Participant {
         let task = TaskId::new(name).unwrap();
         file.client(&server(), &task, client, || SubjectId::from_bytes(rand::random()))
+    }
+
+    #[test]
+    fn a_server_is_the_same_however_its_address_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        // As versions before wrote it, which kept what they were given.
+        let subject = SubjectId::from_bytes([7; 16]);
+        let entry = serde_json::json!({
+            "server": "ws://Example.org:80/fed/v1/connect", "task": "digits", "client": 0,
+            "subject": subject, "participations": 5,
+        });
+        let content = serde_json::json!({ "version": VERSION, "clients": [entry] });
+        fs::write(&path, content.to_string()).unwrap();
+        let file = StateFile::open(&path).unwrap();
+        let task = TaskId::new("digits").unwrap();
+        for same in ["http://example.org/fed", "ws://example.org/fed/v1/connect"] {
+            let known = file.client(&same.parse().unwrap(), &task, 0, || panic!("{same} is new"));
+            assert_eq!((known.subject(), known.participations()), (subject, 5));
+        }
+        let other = "https://example.org/fed".parse().unwrap();
+        let fresh = SubjectId::from_bytes([8; 16]);
+        assert_eq!(file.client(&other, &task, 0, || fresh).subject(), fresh);
     }
 
     #[test]
