@@ -11,6 +11,8 @@ const SHORT_HASH: usize = 8;
 /// The value of `Content-Type`.
 pub(super) fn media_type(file: &Path) -> HeaderValue {
     let kind = mime_guess::from_path(file).first_raw().unwrap_or("application/octet-stream");
+    // Obsolete (RFC 9239).
+    let kind = if kind == "application/javascript" { "text/javascript" } else { kind };
     if kind.starts_with("text/") {
         let with_charset = format!("{kind}; charset=utf-8");
         return HeaderValue::from_str(&with_charset).expect("a media type is visible ASCII");
