@@ -8,6 +8,7 @@
 mod access;
 pub mod config;
 mod coordinator;
+mod descriptors;
 pub mod evaluation;
 mod folding;
 #[cfg(any(test, fuzzing))]
@@ -20,6 +21,7 @@ mod platform;
 pub mod round;
 mod server;
 mod session;
+mod set_aside;
 mod signals;
 #[cfg(any(test, fuzzing))]
 mod simulation;

@@ -61,6 +61,14 @@ impl FileState {
     }
 }
 
+/// Raises the limit on open file descriptors as far as this process may, and
+/// returns it; `None` if there is none, or the system does not tell.
+pub(crate) fn raise_file_limit() -> Option<u64> {
+    #[cfg(unix)]
+    unix::raise_file_limit();
+    Process::now().most_files
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
@@ -92,7 +100,7 @@ mod unix {
     use std::os::unix::fs::MetadataExt;
     use std::time::{Duration, SystemTime};
 
-    use rustix::process::{Resource, getrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use rustix::time::{ClockId, clock_gettime};
 
     use super::{FileState, Process};
@@ -112,6 +120,16 @@ mod unix {
         }))
     }
 
+    pub(super) fn raise_file_limit() {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        if limit.current != limit.maximum
+            && let Err(error) = setrlimit(Resource::Nofile, raised)
+        {
+            tracing::warn!(%error, "cannot raise the limit on file descriptors");
+        }
+    }
+
     pub(super) fn read(process: &mut Process) {
         process.most_files = getrlimit(Resource::Nofile).current;
         let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -126,7 +144,7 @@ mod tests {
     #[test]
     fn the_numbers_follow_what_the_process_does() {
         let before = Process::now();
-        let files: Vec<_> = (0..10).map(|_| std::fs::File::open("/proc/self/status")).collect();
+        let files: Vec<_> = (0..10).map(|_| File::open("/proc/self/status")).collect();
         let after = Process::now();
         assert!(files.iter().all(Result::is_ok));
         // Other tests of this process open and close files too, but not hundreds.

@@ -2,10 +2,10 @@
 //! coordinators, serves, and stops in an orderly way.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedra_learning::init_parameters;
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, FileError};
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
-use crate::coordinator::{Command, Coordinator, Core};
+use crate::coordinator::{Command, Coordinator, Core, Health};
 use crate::evaluation::{EvaluationError, Evaluator, submit};
 use crate::folding::{CentralNoise, Folding, Worker, unix_seconds};
 use crate::http::{self, tls::Tls};
@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::round::{Budget, Rounds, Standing, Time};
 use crate::session::RESERVE_UNIT;
+use crate::set_aside::SetAside;
 use crate::signals::Signals;
 use crate::storage::{Checkpoint, Quality, RedbStore, RoundRecord, Store, StoreError};
 use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
@@ -72,12 +73,17 @@ pub enum ServeError {
     /// A thread that prepares the start has failed.
     #[error("the start failed: {0}")]
     Start(#[from] tokio::task::JoinError),
+    /// Every task is set aside, for the reasons given.
+    #[error("no task can start: {}", .0.join("; "))]
+    NoTask(Vec<String>),
 }
 
 /// What connections and sessions share.
 pub(crate) struct Server {
     pub config: ServerConfig,
     tasks: RwLock<BTreeMap<TaskId, Arc<Task>>>,
+    /// Tasks that could not start.
+    pub set_aside: SetAside,
     pub models: Arc<Models>,
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
@@ -119,11 +125,16 @@ pub(crate) enum CreateTaskError {
 }
 
 impl Server {
-    /// Blocking.
+    /// Starts a task of the config. Blocking.
+    fn start_configured(&self, config: TaskConfig) -> Result<(), ServeError> {
+        self.evaluator.add(&config)?;
+        self.start_task(config)
+    }
+
+    /// Starts a task that an operator has added. Blocking.
     fn start_added(&self, toml: &str) -> Result<(), CreateTaskError> {
         let config = Config::task_from_toml(toml, &self.config)?;
-        self.evaluator.add(&config).map_err(ServeError::from)?;
-        Ok(self.start_task(config)?)
+        Ok(self.start_configured(config)?)
     }
 
     /// Units of the budget that an update takes.
@@ -188,7 +199,7 @@ impl Server {
     fn create_task_now(&self, toml: &str) -> Result<TaskId, CreateTaskError> {
         let config = Config::task_from_toml(toml, &self.config)?;
         let id = config.id.clone();
-        if self.task(&id).is_some() {
+        if self.task(&id).is_some() || self.set_aside.reason(&id).is_some() {
             return Err(CreateTaskError::Taken(id));
         }
         // What cannot be evaluated must not be in the store at the next start.
@@ -213,7 +224,7 @@ impl Server {
         })?;
         let newest = task.view.borrow().model.clone();
         self.models.publish(&task.config.id, newest.sha256, file);
-        evaluate_pending(self.store.as_ref(), &self.evaluator, &task)?;
+        evaluate_pending(self.store.as_ref(), &self.evaluator, &task);
         let coordinator = Coordinator {
             core,
             task: Arc::clone(&task),
@@ -226,6 +237,7 @@ impl Server {
         let mut threads = self.folding_threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(thread);
         let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.set_aside(&task.config.id, false);
         tasks.insert(task.config.id.clone(), task);
         Ok(())
     }
@@ -339,6 +351,7 @@ fn start(
     let server = Arc::new(Server {
         config,
         tasks: RwLock::default(),
+        set_aside: SetAside::default(),
         models: Arc::new(Models::new(Arc::clone(&store))),
         store,
         metrics,
@@ -355,15 +368,21 @@ fn start(
         runtime,
     });
     for task in tasks {
-        server.evaluator.add(&task)?;
-        server.start_task(task)?;
+        let id = task.id.clone();
+        if let Err(error) = server.start_configured(task) {
+            server.set_aside.add(id, &error, &server.metrics);
+        }
     }
     for (id, toml) in server.store.added_tasks()? {
-        if server.task(&id).is_some() {
+        if server.task(&id).is_some() || server.set_aside.reason(&id).is_some() {
             tracing::warn!(task = %id, "the config's task hides one that an operator has added");
         } else if let Err(error) = server.start_added(&toml) {
-            tracing::error!(task = %id, %error, "a task that an operator has added cannot start");
+            server.set_aside.add(id, &error, &server.metrics);
         }
+    }
+    if server.tasks().is_empty() {
+        let reasons = server.set_aside.list();
+        return Err(ServeError::NoTask(reasons.into_iter().map(|task| task.reason).collect()));
     }
     Ok((server, evaluation_ended))
 }
@@ -409,6 +428,7 @@ pub(crate) fn revive(
     }
     let (view, receiver) = watch::channel(Arc::new(TaskView {
         progress: rounds.progress(),
+        health: Health::default(),
         model: model_ref(newest),
         evaluation: last_evaluation(&history),
         privacy: spent,
@@ -420,7 +440,9 @@ pub(crate) fn revive(
         view: receiver,
         traffic: Traffic::default(),
         metrics: task_metrics,
+        contested: AtomicU64::default(),
         epoch: Instant::now(),
+        epoch_date: SystemTime::now(),
         config,
     });
     let worker = worker(store, &task, parameters)?;
@@ -519,20 +541,23 @@ fn create(store: &dyn Store, config: &TaskConfig) -> Result<Checkpoint, ServeErr
 }
 
 /// Evaluates what a stop has left unevaluated, as far as the models are kept.
-fn evaluate_pending(
-    store: &dyn Store,
-    evaluator: &Evaluator,
-    task: &Arc<Task>,
-) -> Result<(), ServeError> {
-    if !evaluator.covers(&task.config.id) {
-        return Ok(());
+fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) {
+    let id = &task.config.id;
+    if !evaluator.covers(id) {
+        return;
     }
+    let parameters = |record: &RoundRecord| {
+        let Some(file) = store.model(id, &record.sha256)? else { return Ok(None) };
+        let damaged = |source| ServeError::Model { task: id.clone(), source };
+        Ok::<_, ServeError>(Some(safetensors::read(&task.config.model, &file).map_err(damaged)?))
+    };
     let history = Arc::clone(&task.view.borrow().history);
     for record in history.iter().filter(|record| record.quality.is_none()) {
-        let Some(file) = store.model(&task.config.id, &record.sha256)? else { continue };
-        let parameters = safetensors::read(&task.config.model, &file)
-            .map_err(|source| ServeError::Model { task: task.config.id.clone(), source })?;
-        submit(evaluator, task, record.round, Arc::new(parameters));
+        let round = record.round;
+        match parameters(record) {
+            Ok(None) => {}
+            Ok(Some(parameters)) => submit(evaluator, task, round, Arc::new(parameters)),
+            Err(error) => tracing::warn!(task = %id, round, %error, "the model is not evaluated"),
+        }
     }
-    Ok(())
 }

@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus, UpdateRange};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::TaskConfig;
-use crate::coordinator::{Command, OperateError};
+use crate::coordinator::{Command, Health, OperateError};
 use crate::metrics::TaskMetrics;
 use crate::round::{Operation, Progress, Standing, Time};
 use crate::storage::RoundRecord;
@@ -29,14 +29,24 @@ pub(crate) struct Task {
     pub view: watch::Receiver<Arc<TaskView>>,
     pub traffic: Traffic,
     pub metrics: TaskMetrics,
+    /// Check-ins turned away because connections of their subject replace each
+    /// other too often.
+    pub contested: AtomicU64,
     /// From when on the task's time is counted.
     pub epoch: Instant,
+    /// The epoch by the calendar.
+    pub epoch_date: SystemTime,
 }
 
 impl Task {
     /// The time, as its coordinator and its sessions tell it.
     pub(crate) fn now(&self) -> Time {
         Time(self.epoch.elapsed())
+    }
+
+    /// The same moment by the calendar.
+    pub(crate) fn date(&self, time: Time) -> SystemTime {
+        self.epoch_date + time.0
     }
 
     /// The same moment by the system's clock.
@@ -120,6 +130,7 @@ fn narrow(count: usize) -> u32 {
 #[derive(Debug, Clone)]
 pub(crate) struct TaskView {
     pub progress: Progress,
+    pub health: Health,
     /// The newest global model.
     pub model: ModelRef,
     /// The newest evaluation there is, of this model or an earlier one.

@@ -7,12 +7,39 @@ use std::time::Duration;
 
 use fedra_learning::{Compute, Dataset, DatasetError, LearningError, Targets, init_parameters};
 use fedra_protocol::{LocalTraining, ModelSpec, Shape};
+use futures_util::future;
 use serde::Serialize;
 
-use crate::backend::{Probe, Trial};
+use crate::backend::{Job, Pace, Trial, speed};
+use crate::platform;
 
 /// Long enough for a browser to have compiled its fastest code.
-const TRIAL: Trial = Trial { warm_up: Duration::from_secs(2), timed: Duration::from_secs(2) };
+const TRIAL: Trial = Trial {
+    warm_up: Duration::from_secs(2),
+    timed: Duration::from_secs(2),
+    slice: Duration::from_millis(100),
+    rest: 0,
+};
+
+/// Nothing else runs: limits do not apply, and there is no training to take turns with.
+struct Alone;
+
+impl Pace for Alone {
+    type Turn = ();
+
+    fn now(&self) -> Duration {
+        platform::now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        if duration > Duration::ZERO {
+            future::pending::<()>().await;
+        }
+        platform::yield_now().await;
+    }
+
+    async fn turn(&self) {}
+}
 
 /// One measured case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,8 +80,10 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
         seed: 1,
         max_examples: 0,
     };
-    let probe = Probe { spec: &spec, parameters: &parameters, data: &data, plan: &plan };
-    let samples_per_second = probe.speed(compute, TRIAL).await?;
+    let job = Job::new(&spec, &Arc::new(parameters), &data, &plan);
+    let measured = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await;
+    let failed = |message| LearningError::Device { backend: compute.backend(), message };
+    let samples_per_second = measured.map_err(failed)?;
     Ok(Measured {
         model: name.to_string(),
         batch,

@@ -5,17 +5,20 @@ mod driver;
 mod tests;
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 
 use fedra_learning::{Dataset, DatasetError, ExamplePrivacy};
 use fedra_protocol::{ModelRef, ModelSpec, TaskId};
 use futures_channel::mpsc;
+use futures_util::future;
 
 use crate::backend::BackendPreference;
 use crate::dropouts::Dropouts;
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
 use crate::platform::{TrainingSlots, Trust};
+use crate::predict::{Features, Outputs, PredictError};
 use crate::privacy::{ParticipationLog, PrivacyConfig};
 use crate::rounds::Workshop;
 use crate::session::Event;
@@ -55,16 +58,6 @@ pub struct Client {
     inbox: RefCell<Option<mpsc::UnboundedReceiver<Event>>>,
     current: RefCell<Option<(ModelSpec, ModelRef)>>,
     traffic: Rc<Traffic>,
-}
-
-/// Why a client cannot predict yet.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct PredictError {
-    /// Stable name.
-    pub code: &'static str,
-    /// In words.
-    pub message: String,
 }
 
 #[derive(Default)]
@@ -131,18 +124,24 @@ impl Client {
     }
 
     /// Outputs of the newest global model for one or more examples, row-major.
-    pub async fn predict(&self, features: Vec<f32>) -> Result<Vec<f32>, PredictError> {
+    pub async fn predict(&self, features: &[f32]) -> Result<Vec<f32>, PredictError> {
+        let mut outputs = Vec::new();
+        self.predict_into(features, &mut outputs).await?;
+        Ok(outputs)
+    }
+
+    pub(crate) async fn predict_into(
+        &self,
+        features: &(impl Features + ?Sized),
+        outputs: &mut impl Outputs,
+    ) -> Result<(), PredictError> {
         let current = self.current.borrow().clone();
-        let (spec, model) = current.ok_or_else(|| PredictError {
-            code: "no-model",
-            message: "there is no global model yet: it comes after the check-in, with the first \
-                          model event"
-                .into(),
+        let (spec, model) = current.ok_or_else(|| {
+            let message = "there is no global model yet: it comes after the check-in, with the \
+                           first model event";
+            PredictError::new("no-model", message)
         })?;
-        self.workshop
-            .predict(&spec, &model, features)
-            .await
-            .map_err(|error| PredictError { code: error.code, message: error.reason })
+        self.workshop.predict(&spec, &model, features, outputs).await
     }
 
     /// Takes part until [`Client::close`] or a refusal for good; reports on the way.
@@ -153,6 +152,8 @@ impl Client {
         if self.workshop.has_data() {
             self.command(Event::DataReady);
         }
-        Driver::new(self, emit).run(inbox).await;
+        let mut driver = Driver::new(self, emit);
+        let running = pin!(driver.run(inbox));
+        future::select(running, pin!(self.workshop.measure_devices())).await;
     }
 }

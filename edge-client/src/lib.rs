@@ -12,6 +12,7 @@ mod dropouts;
 mod events;
 mod origin;
 mod platform;
+pub mod predict;
 mod privacy;
 pub mod protect;
 mod rounds;

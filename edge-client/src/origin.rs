@@ -165,7 +165,6 @@ fn checked_authority(authority: &str, default_port: u16) -> Result<String, Serve
     let wrong = || ServerUrlError::Port(port.chars().skip(1).take(20).collect());
     match port.strip_prefix(':') {
         None if port.is_empty() => Ok(host),
-        Some("") => Ok(host),
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             match digits.parse::<u16>().map_err(|_| wrong())? {
                 0 => Err(wrong()),

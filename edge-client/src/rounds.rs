@@ -15,21 +15,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_learning::{
-    Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, LearningError,
-    LocalTrainer, safetensors,
+    Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
+    LocalTrainer, examples_in, safetensors,
 };
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Sha256Hash, TaskId,
+    LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
+    Sha256Hash, TaskId,
 };
 use futures_util::future::{self, Either};
+use futures_util::lock::Mutex;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backend::{self, BackendPreference, Probe};
+use crate::backend::{self, BackendPreference, Chooser};
 use crate::events::ClientEvent;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
+use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
 use crate::protect::{Round, SecureRound, acceptable};
 use crate::session::{SECURE_AGGREGATION_FAILED, SecureReply, SecureRequest};
@@ -50,15 +53,15 @@ const SLOWEST_FETCH: u64 = 64 << 10;
 pub(crate) struct Workshop {
     url: ServerUrl,
     trust: Trust,
-    preference: BackendPreference,
     data: RefCell<Option<Arc<Dataset>>>,
-    compute: RefCell<Option<Compute>>,
+    chooser: Chooser,
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
     secure: RefCell<Option<SecureRound>>,
     example_privacy: Option<ExamplePrivacy>,
     /// What training has cost the examples, in all rounds together.
     example_cost: RefCell<Option<ExampleCost>>,
     slots: platform::TrainingSlots,
+    predicting: Mutex<()>,
 }
 
 /// A round's work, as it is given out.
@@ -86,6 +89,14 @@ pub(crate) enum Done {
 struct Update {
     values: Vec<f32>,
     examples: u64,
+}
+
+/// Local training of a round.
+struct Training<'a> {
+    spec: &'a ModelSpec,
+    parameters: &'a [f32],
+    data: &'a Arc<Dataset>,
+    plan: &'a LocalTraining,
 }
 
 /// A promise to single examples, and the secret of one training that keeps it.
@@ -130,14 +141,14 @@ impl Workshop {
         Self {
             url,
             trust,
-            preference,
             data: RefCell::default(),
-            compute: RefCell::default(),
+            chooser: Chooser::new(preference),
             model: RefCell::default(),
             secure: RefCell::default(),
             example_privacy,
             example_cost: RefCell::default(),
             slots,
+            predicting: Mutex::default(),
         }
     }
 
@@ -232,7 +243,7 @@ impl Workshop {
     async fn learn(
         &self,
         job: &Job,
-        global: &[f32],
+        global: &Arc<Vec<f32>>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, WorkError> {
         let data = self.data.borrow().clone();
@@ -241,13 +252,15 @@ impl Workshop {
         let misfit = |error: DatasetError| WorkError::new("bad-dataset", error.to_string());
         data.check_for(&job.spec).map_err(misfit)?;
         let plan = &job.assignment.training;
-        let probe = Probe { spec: &job.spec, parameters: global, data: &data, plan };
-        let compute = self.compute(&probe, tell).await?;
-        match self.train(&probe, &compute, self.promise()?, tell).await {
+        let job = Training { spec: &job.spec, parameters: global, data: &data, plan };
+        let measured = || backend::Job::new(job.spec, global, &data, plan);
+        let told = |event| tell(News::Tell(event));
+        let compute = self.chooser.for_round(measured, told).await;
+        match self.train(&job, &compute, self.promise()?, tell).await {
             // A lost GPU costs this round's time, not the round.
             Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
                 let cpu = self.fall_back(&message, tell);
-                self.train(&probe, &cpu, self.promise()?, tell).await
+                self.train(&job, &cpu, self.promise()?, tell).await
             }
             done => done,
         }
@@ -267,9 +280,7 @@ impl Workshop {
             webgpu_samples_per_second: None,
             gradient_error: None,
         }));
-        let cpu = Compute::cpu();
-        *self.compute.borrow_mut() = Some(cpu.clone());
-        cpu
+        self.chooser.fall_back()
     }
 
     /// Brings an update into the form in which it may leave under a policy.
@@ -319,36 +330,24 @@ impl Workshop {
         *self.secure.borrow_mut() = None;
     }
 
-    /// The device to train on, chosen at the first round.
-    async fn compute(&self, probe: &Probe<'_>, tell: &impl Fn(News)) -> Result<Compute, WorkError> {
-        if let Some(compute) = self.compute.borrow().clone() {
-            return Ok(compute);
-        }
-        let (compute, choice, event) = backend::choose(self.preference, probe)
-            .await
-            .map_err(|error| WorkError::new("training-failed", error.to_string()))?;
-        if let Some(problem) = choice.problem {
-            let message = format!("{problem}; training on the CPU");
-            tell(News::Tell(ClientEvent::problem("no-webgpu", message)));
-        }
-        tell(News::Tell(event));
-        *self.compute.borrow_mut() = Some(compute.clone());
-        Ok(compute)
+    /// Measures the devices beside the rounds. Never ends.
+    pub async fn measure_devices(&self) {
+        self.chooser.measure(&self.slots).await;
     }
 
     async fn train(
         &self,
-        probe: &Probe<'_>,
+        job: &Training<'_>,
         compute: &Compute,
         promise: Option<Promise>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, LearningError> {
-        let trainer = self.trainer(probe, compute, promise, tell)?;
+        let trainer = self.trainer(job, compute, promise, tell)?;
         let examples = trainer.examples() as u64;
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
         let local = self.slots.train(trainer, compute.backend(), report).await?;
-        let values = local.iter().zip(probe.parameters).map(|(local, global)| local - global);
+        let values = local.iter().zip(job.parameters).map(|(local, global)| local - global);
         Ok(Update { values: values.collect(), examples })
     }
 
@@ -361,12 +360,12 @@ impl Workshop {
     /// is told before it takes a step.
     fn trainer(
         &self,
-        probe: &Probe<'_>,
+        job: &Training<'_>,
         compute: &Compute,
         promise: Option<Promise>,
         tell: &impl Fn(News),
     ) -> Result<LocalTrainer, LearningError> {
-        let &Probe { spec, parameters, data, plan } = probe;
+        let &Training { spec, parameters, data, plan } = job;
         let Some((privacy, secret)) = promise else {
             return LocalTrainer::new(spec, parameters, data.clone(), plan, compute);
         };
@@ -411,20 +410,30 @@ impl Workshop {
         }
     }
 
-    /// Probabilities (or values) of the model `model` for `features`.
+    /// Hands on the probabilities (or values) of the model `model` for `features`.
+    ///
+    /// One call is worked on at a time, so that memory does not grow with their number.
     pub async fn predict(
         &self,
         spec: &ModelSpec,
         model: &ModelRef,
-        features: Vec<f32>,
-    ) -> Result<Vec<f32>, WorkError> {
+        features: &(impl Features + ?Sized),
+        outputs: &mut impl Outputs,
+    ) -> Result<(), PredictError> {
+        examples_in(spec, features.len())?;
+        let _turn = self.predicting.lock().await;
         // 4 bytes a parameter: the length that the server names has no bound.
         let seconds = 4 * spec.parameters() as u64 / SLOWEST_FETCH;
         let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
         let parameters = self.model_within(limit, spec, model).await?;
-        fedra_learning::predict(spec, &parameters, features, &Compute::cpu())
-            .await
-            .map_err(|error| WorkError::new("bad-features", error.to_string()))
+        let inference = Inference::new(spec, &parameters, &Compute::cpu())?;
+        in_pieces(&inference, features, outputs).await
+    }
+}
+
+impl From<WorkError> for PredictError {
+    fn from(WorkError { code, reason }: WorkError) -> Self {
+        Self::new(code, reason)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The loop around a [`LocalTrainer`]: yields, reports progress, stops when told.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fedra_learning::{Backend, LearningError, LocalTrainer};
+use futures_util::future::{self, Either};
 
 use crate::platform;
 
@@ -13,6 +15,8 @@ const STRETCH: Duration = Duration::from_millis(30);
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// Steps that may be queued on a GPU before its result is waited for.
 const GPU_QUEUE: u64 = 8;
+/// Time for a GPU to work off its queue. Training goes on with the CPU after it.
+const GPU_LIMIT: Duration = Duration::from_secs(30);
 
 /// How far local training is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,12 +42,14 @@ impl From<LearningError> for Stopped {
     }
 }
 
-/// Runs the whole plan and returns the trained parameters.
+/// Runs the whole plan and returns the trained parameters. `pause` lets other work of
+/// this thread run.
 pub(crate) async fn run(
     trainer: &mut LocalTrainer,
     backend: Backend,
     cancelled: &AtomicBool,
     mut report: impl FnMut(Progress),
+    mut pause: impl AsyncFnMut(),
 ) -> Result<Vec<f32>, Stopped> {
     let start = platform::now();
     let (mut yielded, mut reported) = (start, start);
@@ -60,7 +66,7 @@ pub(crate) async fn run(
         let now = platform::now();
         let last = trainer.step_count() == trainer.steps();
         if full || last || now - reported >= REPORT_EVERY {
-            let loss = trainer.loss().await?;
+            let loss = answered(backend, GPU_LIMIT, trainer.loss()).await?;
             if !promised && !loss.is_finite() {
                 return Err(LearningError::Diverged.into());
             }
@@ -77,9 +83,42 @@ pub(crate) async fn run(
             }
         }
         if platform::now() - yielded >= STRETCH {
-            platform::yield_now().await;
+            pause().await;
             yielded = platform::now();
         }
     }
-    Ok(trainer.parameters().await?)
+    Ok(answered(backend, GPU_LIMIT, trainer.parameters()).await?)
+}
+
+/// What a device answers. A GPU that does not within `limit` has failed; the CPU does not
+/// wait for anything.
+async fn answered<T>(
+    backend: Backend,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, LearningError>>,
+) -> Result<T, LearningError> {
+    if backend == Backend::Cpu {
+        return answer.await;
+    }
+    match future::select(pin!(answer), pin!(platform::sleep(limit))).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(_) => {
+            let message = format!("it did not answer within {} s", limit.as_secs());
+            Err(LearningError::Device { backend, message })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gpu_that_never_answers_has_failed() {
+        let silent = future::pending::<Result<(), LearningError>>();
+        let error = answered(Backend::WebGpu, Duration::ZERO, silent).await.expect_err("silent");
+        assert!(matches!(error, LearningError::Device { backend: Backend::WebGpu, .. }), "{error}");
+        let answer = answered(Backend::WebGpu, GPU_LIMIT, future::ready(Ok(1))).await;
+        assert_eq!(answer, Ok(1));
+    }
 }

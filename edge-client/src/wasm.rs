@@ -3,13 +3,15 @@
 //! Configuration and events cross by serde-wasm-bindgen, tensors as typed
 //! arrays. Nothing is decided here.
 
+mod predictor;
+
 use std::rc::Rc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
 use fedra_learning::{Compute, Dataset, ExamplePrivacy, Targets};
 use fedra_privacy::PrivacyFloors;
 use fedra_protocol::{Shape, SubjectId, TaskId, Token};
-use js_sys::{Function, Promise, Reflect};
+use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
@@ -105,7 +107,7 @@ impl EdgeClient {
             log: ParticipationLog::nowhere(),
             dropouts: None,
         };
-        Ok(Self { client: Rc::new(Client::new(config, TrainingSlots)), on_event })
+        Ok(Self { client: Rc::new(Client::new(config, TrainingSlots::default())), on_event })
     }
 
     /// Connects and takes part until `close()` or a refusal for good.
@@ -129,10 +131,11 @@ impl EdgeClient {
     #[wasm_bindgen(js_name = setDataset)]
     pub fn set_dataset(
         &self,
-        features: Vec<f32>,
-        labels: Vec<f32>,
-        shape: Vec<u32>,
+        features: &Float32Array,
+        labels: &Float32Array,
+        shape: &[u32],
     ) -> Result<(), JsValue> {
+        let (features, labels) = (predictor::copied(features)?, predictor::copied(labels)?);
         let bad = |error: &dyn ToString| coded("bad-dataset", &error.to_string());
         let (&examples, example) = shape
             .split_first()
@@ -173,15 +176,10 @@ impl EdgeClient {
     }
 
     /// Outputs of the newest global model: probabilities of a classifier,
-    /// values of a regression, row by row.
-    pub fn predict(&self, features: Vec<f32>) -> Promise {
+    /// values of a regression, row by row. `features` must not change before the answer.
+    pub fn predict(&self, features: Float32Array) -> Promise {
         let client = self.client.clone();
-        future_to_promise(async move {
-            match client.predict(features).await {
-                Ok(outputs) => Ok(js_sys::Float32Array::from(outputs.as_slice()).into()),
-                Err(error) => Err(coded(error.code, &error.message)),
-            }
-        })
+        predictor::answer(async move |outputs| client.predict_into(&features, outputs).await)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fedra_protocol::{Refusal, RefusalCode};
 use http::StatusCode;
 
+use super::claims::ClaimFault;
 use super::rates::TooFast;
 
 /// Why somebody is turned away.
@@ -16,6 +17,10 @@ pub(crate) enum Reason {
     Missing,
     Malformed,
     UnknownKey,
+    /// It names no key, and several may have signed it.
+    NoKeyId,
+    /// One claim of it, though its signature is good.
+    Claim(ClaimFault),
     BadSignature,
     WrongAudience,
     Expired,
@@ -45,6 +50,8 @@ impl Reason {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
             Self::UnknownKey => "unknown-key",
+            Self::NoKeyId => "missing-kid",
+            Self::Claim(fault) => fault.label(),
             Self::BadSignature => "bad-signature",
             Self::WrongAudience => "wrong-audience",
             Self::Expired => "expired",
@@ -65,9 +72,13 @@ impl Reason {
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::Missing => "this task needs a token, and the check-in has none",
-            Self::Malformed => "the token is not a JSON Web Token with what this server asks for",
-            Self::UnknownKey => "the token names no key that this server knows",
-            Self::BadSignature => "the token's signature is not valid",
+            Self::Malformed => "the token is not a JSON Web Token of a kind that this server takes",
+            // One sentence for both: a forger is not told which keys there are.
+            Self::UnknownKey | Self::BadSignature => {
+                "the token is not signed with a key that this server knows"
+            }
+            Self::NoKeyId => "the token's header has no `kid`, which must say what key signed it",
+            Self::Claim(fault) => fault.sentence(),
             Self::WrongAudience => "the token is not for this task",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
@@ -120,6 +131,12 @@ const CROWDED: Duration = Duration::from_secs(30);
 pub(crate) struct Denied {
     pub reason: Reason,
     pub retry_after: Option<Duration>,
+}
+
+impl From<ClaimFault> for Reason {
+    fn from(fault: ClaimFault) -> Self {
+        Self::Claim(fault)
+    }
 }
 
 impl From<Reason> for Denied {

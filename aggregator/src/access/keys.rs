@@ -9,6 +9,7 @@ use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::FileError;
+use super::denied::Reason;
 use crate::config::{TokenKeyConfig, TokenKeySource};
 
 /// Fewest bytes of a shared secret (RFC 7518, section 3.2).
@@ -43,8 +44,19 @@ impl TokenKeys {
         Self(keys.into_iter().map(|(id, key)| (id.to_owned(), key)).collect())
     }
 
-    pub(crate) fn find(&self, id: &str) -> Option<&TokenKey> {
-        self.0.get(id)
+    /// A key and its id.
+    pub(super) fn find(&self, id: &str) -> Option<(&str, &TokenKey)> {
+        self.0.get_key_value(id).map(|(id, key)| (id.as_str(), key))
+    }
+
+    /// The key for a token that names none, if there is no choice of one.
+    pub(super) fn only_one_of(&self, algorithm: Algorithm) -> Result<(&str, &TokenKey), Reason> {
+        let mut keys = self.0.iter().filter(|(_, key)| key.algorithm == algorithm);
+        match (keys.next(), keys.next()) {
+            (None, _) => Err(Reason::UnknownKey),
+            (Some((id, key)), None) => Ok((id, key)),
+            _ => Err(Reason::NoKeyId),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! whole. Everything that is remembered about strangers has a bound.
 
 mod address;
+mod claims;
 mod crowd;
 mod crypto;
 mod denied;
@@ -265,7 +266,8 @@ impl Access {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(unlogged) = log.line(Instant::now()) {
             let task = task.map(TaskId::as_str);
-            tracing::info!(reason, task, %address, unlogged, "turned away");
+            let why = denied.reason.sentence();
+            tracing::info!(reason, why, task, %address, unlogged, "turned away");
         }
         denied
     }

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use fedra_aggregator::config::{Config, Mistake, Mistakes};
+use fedra_aggregator::config::{Config, Mistake, Mistakes, stray_variables};
 use fedra_aggregator::evaluation;
 
 use super::USAGE;
 
 /// Explains the mistakes, or sums the config up.
 pub fn check(path: &Path) -> ExitCode {
+    for warning in stray_variables() {
+        eprintln!("warning: {warning}");
+    }
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(mistakes) => return explain(&mistakes),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use fedra_aggregator::config::Config;
+use fedra_aggregator::config::{Config, stray_variables};
 use fedra_aggregator::{Signals, run};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -24,6 +24,9 @@ pub enum LogFormat {
 /// Runs the server until it is told to stop.
 pub fn serve(path: &Path, log_format: LogFormat) -> ExitCode {
     start_logging(log_format);
+    for warning in stray_variables() {
+        tracing::warn!("{warning}");
+    }
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(mistakes) => return explain(&mistakes),

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::client::{Export, ServerOptions, parse};
-use super::status::{self, Status};
+use super::status::{self, HealthLine, Status};
 use super::table::{bytes, number, table};
 
 /// Completed rounds that `show` prints.
@@ -127,6 +127,7 @@ struct Task {
     id: String,
     title: String,
     standing: String,
+    health: HealthLine,
     round: u64,
     rounds_total: Option<u64>,
     model: Model,
@@ -203,10 +204,14 @@ fn describe(task: &Task) -> String {
     if let Some(seconds) = task.current.deadline_seconds {
         text += &format!("; at most {seconds:.0} s more");
     }
+    text += &format!("\n{}", task.health.line());
     let Model { sha256, bytes: size, parameters } = &task.model;
     text += &format!("\nmodel {sha256}, {parameters} parameters, {}\n", bytes(*size));
     text += &format!("kept are the models of rounds {}\n", runs(&task.checkpoints));
     text += &format!("\n{}", task.config);
+    if task.health.has_failures() {
+        text += &format!("\n{}", task.health.failures());
+    }
     if !task.rounds.is_empty() {
         text += &format!("\n{}", rounds(task));
     }

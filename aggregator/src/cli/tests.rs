@@ -110,7 +110,25 @@ fn the_image_starts_what_there_is() {
     );
 }
 
-/// A variable that is no key of the config stops the server.
+#[test]
+fn the_manifest_sets_what_there_is() {
+    let manifest = include_str!("../../../deploy/kubernetes/fedra.yaml");
+    let lines: Vec<&str> = manifest.lines().map(str::trim).collect();
+    let variables = lines.windows(2).filter_map(|pair| {
+        let name = pair[0].strip_prefix("- name: ").filter(|name| name.starts_with("FEDRA_"))?;
+        Some((name, pair[1].strip_prefix("value: ")?))
+    });
+    let set: Vec<_> = variables.collect();
+    assert_eq!(set, [("FEDRA_SERVER__ADMIN__TOKEN_FILE", "/run/secrets/fedra/operator-token")]);
+    assert!(fedra_aggregator::config::Config::keys().contains("server.admin.token_file"));
+    let config =
+        manifest.split_once("fedra.toml: |\n").and_then(|(_, rest)| rest.split_once("---"));
+    let config: String = config.expect("a config").0.replace("\n    ", "\n");
+    fedra_aggregator::config::Config::from_toml(config.trim_start())
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+}
+
+/// A variable that is no key of the config is not read.
 fn environment_is_known<'a>(lines: impl Iterator<Item = &'a str>) {
     let keys = fedra_aggregator::config::Config::keys();
     let mut seen = 0;

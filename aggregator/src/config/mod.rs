@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod environment;
 mod privacy;
 mod section;
 mod task;
@@ -20,11 +21,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
-use figment::providers::{Env, Format, Toml};
+use figment::providers::{Format, Toml};
 use figment::value::Dict;
 
 pub use access::{AccessConfig, LimitsConfig, TlsConfig, TokenKeyConfig, TokenKeySource, Tokens};
 pub use admin::OperatorToken;
+use environment::environment;
+pub use environment::stray_variables;
 pub use privacy::{Counting, PrivacyConfig};
 pub use section::Mistake;
 use section::{Findings, Section};
@@ -86,14 +89,6 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
-
-/// Variables that are the command line's, or those of `fedra-edge`.
-const COMMAND_LINE: [&str; 4] = ["config_file", "server_url", "admin_token", "token"];
-
-/// `FEDRA_SERVER__LISTEN` is `server.listen`.
-fn environment() -> Env {
-    Env::prefixed("FEDRA_").ignore(&COMMAND_LINE).split("__")
-}
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -57,12 +57,12 @@ impl PrivacyConfig {
                 None => section.or(key, placeholder, read),
             }
         };
-        let (is_positive, is_share) =
-            (|x: f64| x > 0.0 && x.is_finite(), |x: f64| x > 0.0 && x < 1.0);
-        let (positive, share) = ("above 0 and finite", "between 0 and 1");
-        let noise_multiplier = number("noise_multiplier", 1.0, positive, is_positive);
-        let clipping_norm = number("clipping_norm", 1.0, positive, is_positive);
-        let epsilon = number("epsilon", 8.0, positive, is_positive);
+        let (is_share, share) = (|x: f64| x > 0.0 && x < 1.0, "between 0 and 1");
+        let noise_multiplier =
+            number("noise_multiplier", 1.0, "above 0 and at most 1e6", |x| x > 0.0 && x <= 1e6);
+        let clipping_norm =
+            number("clipping_norm", 1.0, "from 1e-6 to 1e6", |x| (1e-6..=1e6).contains(&x));
+        let epsilon = number("epsilon", 8.0, "above 0 and at most 1e15", |x| x > 0.0 && x <= 1e15);
         let delta = number("delta", 1e-5, share, is_share);
         let target_quantile = section.optional("target_quantile", value::number(share, is_share));
         let colluders = section.or("colluders", 0, value::whole(0));

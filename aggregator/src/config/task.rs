@@ -62,7 +62,6 @@ impl TaskConfig {
         }
         let placeholder = ModelSpec::softmax_regression();
         let seed = section.or("seed", 1, value::whole(0));
-        let positive = || value::number("above 0 and finite", |x| x > 0.0 && x.is_finite());
         let privacy = section.optional_table("privacy", "task.privacy");
         let is_private = privacy.as_ref().is_some_and(PrivacyConfig::is_wanted);
         let mut task = Self {
@@ -70,7 +69,11 @@ impl TaskConfig {
             model: section.required("model", placeholder, value::model),
             seed,
             optimizer: ServerOptimizer::Averaging {
-                learning_rate: section.or("server_learning_rate", 1.0, positive()),
+                learning_rate: section.or(
+                    "server_learning_rate",
+                    1.0,
+                    value::number("from 0.000001 to 1000", |x| (1e-6..=1e3).contains(&x)),
+                ),
             },
             training: training(section.table("training", "task.training"), seed),
             plan: plan(
@@ -127,13 +130,15 @@ impl TaskConfig {
 }
 
 fn training(section: Section<'_>, seed: u64) -> LocalTraining {
-    let any = || value::number("a number", |_| true);
+    let step = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
+    let share = value::number("at least 0 and below 1", |x| (0.0..1.0).contains(&x));
+    let penalty = value::number("from 0 to 1000", |x| (0.0..=1e3).contains(&x));
     let training = LocalTraining {
         epochs: section.or("epochs", 1, value::whole(1)),
         batch_size: section.or("batch_size", 10, value::whole(1)),
-        learning_rate: section.or("learning_rate", 0.1, any()) as f32,
-        momentum: section.or("momentum", 0.0, any()) as f32,
-        weight_decay: section.or("weight_decay", 0.0, any()) as f32,
+        learning_rate: section.or("learning_rate", 0.1, step) as f32,
+        momentum: section.or("momentum", 0.0, share) as f32,
+        weight_decay: section.or("weight_decay", 0.0, penalty) as f32,
         seed,
         max_examples: section.or("max_examples", 0, value::whole(0)),
     };

@@ -273,6 +273,59 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
     assert!(found[0].contains("only the policy \"central\""), "{found:?}");
 }
 
+/// Every key that takes a fraction, and a config that has it.
+fn fractions() -> [(&'static str, String); 12] {
+    let task = |line: &str| format!("{SMALL}{line}");
+    let private = |key: &str| {
+        let central = PRIVATE.replace("distributed", "central") + "noise = \"independent\"\n";
+        let central =
+            if central.contains(key) { central } else { format!("{central}{key} = 0.5\n") };
+        let line = central.lines().find(|line| line.starts_with(key)).expect("a line").to_owned();
+        format!("{SMALL}{}", central.replace(&line, &format!("{key} = $")))
+    };
+    [
+        ("server_learning_rate", task("server_learning_rate = $")),
+        ("training.learning_rate", task("training = { learning_rate = $ }")),
+        ("training.momentum", task("training = { momentum = $ }")),
+        ("training.weight_decay", task("training = { weight_decay = $ }")),
+        ("round.over_selection", task("round = { over_selection = $ }")),
+        (
+            "round.staleness_exponent",
+            task("round = { mode = \"buffered\", staleness_exponent = $ }"),
+        ),
+        ("privacy.noise_multiplier", private("noise_multiplier")),
+        ("privacy.clipping_norm", private("clipping_norm")),
+        ("privacy.epsilon", private("epsilon")),
+        ("privacy.delta", private("delta")),
+        ("privacy.target_quantile", private("target_quantile")),
+        (
+            "handshakes_per_second_per_address",
+            format!("[server.limits]\nhandshakes_per_second_per_address = $\n{SMALL}"),
+        ),
+    ]
+}
+
+#[test]
+fn a_number_that_is_none_or_absurd_is_a_mistake_with_its_range() {
+    for (key, toml) in fractions() {
+        for bad in ["nan", "inf", "-inf", "-1.0", "-1e300"] {
+            let found = mistakes(&toml.replace('$', bad));
+            assert_eq!(found.len(), 1, "{key} = {bad}: {found:?}");
+            assert!(found[0].contains(key) && found[0].contains("must be "), "{bad}: {found:?}");
+        }
+    }
+    // What is in the range of f64, and not in that of what is done with it.
+    for (key, toml) in fractions() {
+        for absurd in ["1e300", "1e40"] {
+            let Err(found) = Config::from_toml(&toml.replace('$', absurd)) else {
+                panic!("{key} = {absurd} is taken");
+            };
+            assert!(!found.0.is_empty());
+        }
+        drop(Config::from_toml(&toml.replace('$', "1e-300")));
+    }
+}
+
 #[test]
 fn access_is_open_by_default() {
     let config = Config::from_toml(SMALL).expect("valid");

@@ -4,7 +4,9 @@
 //! come out as [`Act`]s. Sessions hear of their orders through channels that
 //! never block. A simulation drives it with a clock of its own.
 
+mod contested;
 mod operating;
+mod outcomes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -13,20 +15,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_protocol::{
-    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault,
-    UpdateVerdict,
+    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, Sha256Hash, StandbyCause, SubjectId,
+    UpdateFault, UpdateVerdict,
 };
 use rand::{Rng, RngExt};
 use tokio::sync::{oneshot, watch};
 
+use contested::Contested;
+
+use super::archive::Archive;
+use super::failure::InvitationFailure;
+use super::health::{Assessment, Attempts};
 use super::members::{Change, Members};
 use super::{Command, Invitation, OperateError, Order, Report};
 use crate::folding::{FoldingError, GlobalModel, Job, Prepared, RoundFigures};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::round::{
-    AbandonReason, Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing,
-    Tally, Time,
+    Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Standing, Tally, Time,
 };
 use crate::storage::{Debit, Quality, RoundRecord};
 use crate::task::{HISTORY, Spent, Task, TaskView, model_ref};
@@ -58,6 +64,11 @@ pub(crate) struct Core {
     /// Always there, but for the moment in which a step consumes it.
     rounds: Option<Rounds>,
     members: Members,
+    archive: Archive,
+    contested: Contested,
+    attempts: Attempts,
+    /// As it was published last.
+    assessment: Option<Assessment>,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
@@ -98,12 +109,16 @@ impl Core {
     ) -> Self {
         let TaskView { model, evaluation, privacy, history, progress, .. } =
             (**view.borrow()).clone();
-        Self {
+        let mut core = Self {
             task,
             metrics,
             view,
             rounds: Some(rounds),
             members: Members::default(),
+            archive: Archive::default(),
+            contested: Contested::default(),
+            attempts: Attempts::default(),
+            assessment: None,
             ledger,
             model,
             round_privacy: None,
@@ -121,7 +136,9 @@ impl Core {
             is_draining: false,
             drained: None,
             acts: Vec::new(),
-        }
+        };
+        core.publish(now);
+        core
     }
 
     /// When [`Core::take`] is to be called though nobody has anything to say.
@@ -137,7 +154,7 @@ impl Core {
         now: Time,
         rng: &mut dyn Rng,
     ) -> Vec<Act> {
-        let mut step = Step { core: self, now, rng };
+        let mut step = Step { core: self, now, rng, leaving: None, detail: None };
         match command {
             Some(command) => step.take(command),
             None => step.step(Event::TimePassed),
@@ -180,18 +197,20 @@ impl Core {
         }
     }
 
-    /// Publishes a change of phase, model or evaluation at once, and a change of
+    /// Publishes a change of phase, health, model or evaluation at once, and a change of
     /// counts after a short while together with what else has changed by then.
     fn publish(&mut self, now: Time) {
         let progress = self.rounds().progress();
+        let assessment = self.assess(&progress, now);
         let old = self.view.borrow().clone();
         let same_stage = (progress.round, progress.phase)
             == (old.progress.round, old.progress.phase)
             && self.model == old.model
             && self.spent == old.privacy
+            && self.assessment.is_some_and(|known| known.is_like(&assessment))
             && Arc::ptr_eq(&self.history, &old.history);
         if same_stage {
-            if progress == old.progress {
+            if progress == old.progress && self.assessment == Some(assessment) {
                 self.publish_at = None;
                 return;
             }
@@ -201,9 +220,13 @@ impl Core {
             }
         }
         self.publish_at = None;
+        self.assessment = Some(assessment);
+        let health = self.attempts.health(assessment);
         self.task.metrics.progress(&progress);
+        self.task.metrics.failing_attempts(health.attempts);
         self.view.send_replace(Arc::new(TaskView {
             progress,
+            health,
             model: self.model.clone(),
             evaluation: self.evaluation,
             privacy: self.spent,
@@ -222,12 +245,19 @@ struct Step<'a> {
     core: &'a mut Core,
     now: Time,
     rng: &'a mut dyn Rng,
+    /// The subject of a client that is being forgotten.
+    leaving: Option<SubjectId>,
+    /// What the command says of a failure that the rounds may find in it.
+    detail: Option<InvitationFailure>,
 }
 
 impl Step<'_> {
     fn take(&mut self, command: Command) {
         match command {
             Command::Join(join) => {
+                if self.turn_away(&join) {
+                    return;
+                }
                 let change = self.core.members.join(join);
                 self.follow(change);
             }
@@ -243,9 +273,16 @@ impl Step<'_> {
             Command::Availability(client, availability) => {
                 self.step(Event::AvailabilityChanged(client, availability));
             }
-            Command::Decline(client, round) => self.step(Event::Declined(client, round)),
-            Command::Refuse(client, round) => self.step(Event::Refused(client, round)),
+            Command::Decline(client, round, cause) => {
+                self.detail = Some(InvitationFailure::Declined(cause));
+                self.step(Event::Declined(client, round));
+            }
+            Command::Refuse(client, round, fault) => {
+                self.detail = Some(InvitationFailure::Rejected(fault));
+                self.step(Event::Refused(client, round));
+            }
             Command::Strike(client, round, fault) => {
+                self.detail = Some(InvitationFailure::Rejected(fault));
                 self.step(Event::Refused(client, round));
                 self.core.members.notify(client, Order::Struck(round, fault));
             }
@@ -282,10 +319,21 @@ impl Step<'_> {
     fn follow(&mut self, change: Option<Change>) {
         let Some(change) = change else { return };
         match change {
-            Change::Joined(client) => self.joined(client, Event::Joined(client)),
-            Change::Returned(client) => self.joined(client, Event::Returned(client)),
+            Change::Joined(client, availability) => {
+                let subject = self.core.members.subject(client);
+                let record = subject.map(|subject| self.core.archive.take(&subject));
+                let record = record.unwrap_or_default();
+                self.joined(client, Event::Joined { client, availability, record });
+            }
+            Change::Returned(client, availability) => {
+                self.joined(client, Event::Returned(client, availability));
+            }
             Change::Lost(client) => self.step(Event::Lost(client)),
-            Change::Left(client) => self.step(Event::Left(client)),
+            Change::Left(client, subject) => {
+                self.leaving = subject;
+                self.step(Event::Left(client));
+                self.leaving = None;
+            }
         }
     }
 
@@ -330,7 +378,10 @@ impl Step<'_> {
                 let task = &self.core.task.config.id;
                 tracing::error!(%task, %round, %error, "the round's model was not stored");
                 self.core.task.traffic.give_back(self.core.traffic);
-                self.step(Event::NotStored(round));
+                self.step(match error {
+                    FoldingError::NotFinite(_) => Event::NotFinite(round),
+                    _ => Event::NotStored(round),
+                });
             }
         }
     }
@@ -380,29 +431,64 @@ impl Step<'_> {
         match effect {
             Effect::Open(round) => self.open(round),
             Effect::Invite(client, round, deadline) => {
-                let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
-                let invitation = Invitation { round, model, deadline, privacy };
-                self.core.task.metrics.invitations.increment(1);
-                self.core.members.notify(client, Order::Invited(invitation));
+                let max_staleness = self.core.task.config.plan.mode.max_staleness();
+                self.invite(client, round, deadline, max_staleness);
+            }
+            Effect::InviteOnTrial(client, round, deadline) => {
+                // The client goes on whatever rounds there are meanwhile.
+                self.invite(client, round, deadline, u32::MAX);
+            }
+            Effect::StandBy(client, cause, until) => self.stand_by(client, cause, until),
+            Effect::Remember(client, record) => {
+                let subject = self.core.members.subject(client).or(self.leaving);
+                if let Some(subject) = subject {
+                    self.core.archive.put(subject, record);
+                }
             }
             Effect::Advance(round, stage) => {
                 let subjects = self.asked();
                 self.fold(Job::Advance(round, stage, subjects));
             }
+            Effect::Failed(client, cause) => self.failed(client, cause),
             Effect::Dismiss(client, _) => self.core.members.notify(client, Order::Rest),
             Effect::SendAway(client, retry_after) => {
                 self.core.members.dismiss(client, Order::Away(retry_after));
             }
             Effect::Answer { round, verdict, staleness, .. } => {
+                if let UpdateVerdict::Rejected(fault) = verdict {
+                    self.detail = Some(InvitationFailure::Rejected(fault));
+                }
                 if let Some(report) = report.take() {
                     self.answer(round, report, verdict, staleness);
                 }
             }
             Effect::Finalize(round, tally) => self.finalize(round, tally),
-            Effect::Renumber { from, to } => self.fold(Job::Renumber { from, to }),
+            Effect::Renumber { from, to } => {
+                if from.round == to.round {
+                    self.renew(from);
+                }
+                self.fold(Job::Renumber { from, to });
+            }
             Effect::Complete(round) => self.complete(round),
             Effect::Abandon(round, reason) => self.abandon(round, reason),
         }
+    }
+
+    fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time, max_staleness: u32) {
+        let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
+        let invitation = Invitation { round, model, deadline, max_staleness, privacy };
+        self.core.task.metrics.invitations.increment(1);
+        self.core.attempts.invite(client);
+        self.core.members.notify(client, Order::Invited(invitation));
+    }
+
+    /// Leaves a client out of rounds for a while.
+    fn stand_by(&mut self, client: ClientId, cause: StandbyCause, until: Time) {
+        let task = &self.core.task.config.id;
+        let subject = self.core.members.subject(client).map(|subject| subject.to_string());
+        let seconds = self.now.until(until).as_secs();
+        tracing::info!(%task, client = client.0, subject, ?cause, seconds, "client left out");
+        self.core.members.notify(client, Order::StandBy(cause, until));
     }
 
     /// The subjects of a stage's clients.
@@ -421,6 +507,8 @@ impl Step<'_> {
         let task = &self.core.task.config.id;
         tracing::info!(%task, %round, cohort, deadline_ms, "round opened");
         self.core.opened = self.now;
+        let members = self.core.rounds().members();
+        self.core.attempts.open(members);
         let spent = self.core.spent;
         self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
             clipping_norm,
@@ -456,6 +544,7 @@ impl Step<'_> {
     }
 
     fn finalize(&mut self, round: RoundId, tally: Tally) {
+        self.core.attempts.close(round);
         let Tally { cohort, reported, weight } = tally;
         self.core.traffic = self.core.task.traffic.take();
         let figures = RoundFigures {
@@ -474,6 +563,7 @@ impl Step<'_> {
     fn complete(&mut self, round: RoundId) {
         let Some(model) = self.core.ready.take() else { return };
         let record = &model.record;
+        let failed = self.core.attempts.complete(round);
         tracing::info!(
             task = %self.core.task.config.id,
             %round,
@@ -484,6 +574,7 @@ impl Step<'_> {
             bytes_up = record.bytes_up,
             bytes_down = record.bytes_down,
             model = %record.sha256,
+            failed,
             "round completed"
         );
         let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
@@ -507,12 +598,6 @@ impl Step<'_> {
         while history.len() > HISTORY {
             history.pop_front();
         }
-    }
-
-    fn abandon(&mut self, round: RoundId, reason: AbandonReason) {
-        let task = &self.core.task.config.id;
-        tracing::warn!(%task, %round, reason = reason.as_str(), "round abandoned");
-        self.core.metrics.abandoned(&self.core.task.metrics, reason);
     }
 
     fn evaluated(&mut self, round: u64, quality: Quality) {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fedra_protocol::SubjectId;
+use fedra_protocol::{Availability, SubjectId};
 
 use super::{ConnectionId, Departure, Join, Joined, Leave, Link, Order};
 use crate::round::{ClientId, Time};
@@ -36,13 +36,13 @@ struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// A client that was not there.
-    Joined(ClientId),
+    Joined(ClientId, Availability),
     /// A client is there again.
-    Returned(ClientId),
+    Returned(ClientId, Availability),
     /// A client has lost its connection.
     Lost(ClientId),
-    /// A client is gone for good.
-    Left(ClientId),
+    /// A client is gone for good; the subject that it stood for.
+    Left(ClientId, Option<SubjectId>),
 }
 
 /// All clients of a task.
@@ -96,27 +96,31 @@ impl Members {
             absent: None,
         };
         self.clients.insert(client, member);
+        let availability = join.availability;
         self.attach(client, join);
-        Some(Change::Joined(client))
+        Some(Change::Joined(client, availability))
     }
 
     /// The connection stands for the client from now on. If its session is gone
     /// already, its departure is on the way.
     fn attach(&mut self, client: ClientId, join: Join) -> Option<Change> {
         let member = self.clients.get_mut(&client)?;
-        let Join { link, answer, .. } = join;
+        let Join { link, answer, availability, .. } = join;
         if let Some(place) = member.absent.take() {
             self.absent.remove(&place);
         }
         self.connections.insert(link.connection, client);
         link.order.send_replace(member.order.clone());
-        let seat = std::mem::take(&mut member.seat);
+        let seat = std::mem::take(&mut member.seat).attached(availability);
         if let Err(Joined { seat, .. }) = answer.send(Joined { client, seat }) {
             member.seat = seat;
         }
         member.link = Some(link);
         let left = std::mem::take(&mut member.left);
-        Some(if left { Change::Joined(client) } else { Change::Returned(client) })
+        Some(match left {
+            true => Change::Joined(client, availability),
+            false => Change::Returned(client, availability),
+        })
     }
 
     /// Ends a connection. The client stays for a while if it may come back.
@@ -147,7 +151,7 @@ impl Members {
             member.left = true;
             member.order = Order::Rest;
             member.seat.close();
-            return Some(Change::Left(client));
+            return Some(Change::Left(client, member.subject));
         }
         // What the round has ordered meanwhile is news to its next connection.
         let order = member.order.clone();
@@ -217,7 +221,7 @@ impl Members {
         for connection in member.link.map(|link| link.connection).into_iter().chain(joins) {
             self.connections.remove(&connection);
         }
-        Some(Change::Left(client))
+        Some(Change::Left(client, member.subject))
     }
 
     /// Tells a client its newest order, now or when it is there again.
@@ -236,6 +240,12 @@ impl Members {
         self.clients.get(&client)?.subject
     }
 
+    /// Whether a client of this subject has a connection.
+    pub(super) fn is_connected(&self, subject: &SubjectId) -> bool {
+        let client = self.of_subject(subject).and_then(|client| self.clients.get(&client));
+        client.is_some_and(|member| member.link.is_some())
+    }
+
     pub(super) fn of_subject(&self, subject: &SubjectId) -> Option<ClientId> {
         self.live.get(subject).copied()
     }
@@ -248,7 +258,7 @@ fn settle(seat: &mut Seat, order: &Order) {
         Order::Invited(invitation) => Some(invitation.round),
         Order::Asked { round, .. } => Some(*round),
         Order::Struck(..) => return,
-        Order::Rest | Order::Away(_) => None,
+        Order::Rest | Order::StandBy(..) | Order::Away(_) => None,
     };
     seat.dismiss(current);
 }

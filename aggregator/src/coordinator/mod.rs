@@ -6,7 +6,10 @@
 //! threads and report back as commands. What it decides is in [`Core`], which
 //! does no I/O.
 
+mod archive;
 mod core;
+mod failure;
+mod health;
 mod members;
 
 use std::sync::Arc;
@@ -14,7 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fedra_protocol::{
-    Availability, ModelRef, RoundId, RoundPrivacy, SubjectId, UpdateFault, UpdateVerdict,
+    Availability, DeclineCause, ModelRef, RoundId, RoundPrivacy, StandbyCause, SubjectId,
+    UpdateFault, UpdateVerdict,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -34,6 +38,8 @@ use crate::storage::{Debit, Quality, StoreError};
 use crate::task::Task;
 
 pub(crate) use self::core::{Act, Core, misplaced};
+pub use self::failure::{FailureCause, InvitationFailure};
+pub(crate) use self::health::{Health, HealthState};
 
 /// What a session, a folding thread, the evaluator or an operator has to say.
 pub(crate) enum Command {
@@ -43,10 +49,10 @@ pub(crate) enum Command {
     Leave(Leave),
     /// A client paused or resumed.
     Availability(ClientId, Availability),
-    /// A client gives a round up.
-    Decline(ClientId, RoundId),
+    /// A client gives a round up, with the cause if it may be known.
+    Decline(ClientId, RoundId, Option<DeclineCause>),
     /// What a client sent did not pass the checks.
-    Refuse(ClientId, RoundId),
+    Refuse(ClientId, RoundId, UpdateFault),
     /// What a client sent did, but turned out to be worthless.
     Strike(ClientId, RoundId, UpdateFault),
     /// What a client sent did.
@@ -96,6 +102,8 @@ pub(crate) struct Link {
 /// A check-in.
 pub(crate) struct Join {
     pub subject: Option<SubjectId>,
+    /// Whether the client may be invited, or only observes for now.
+    pub availability: Availability,
     pub link: Link,
     pub answer: oneshot::Sender<Joined>,
 }
@@ -140,11 +148,14 @@ pub(crate) enum Order {
     Rest,
     /// Take part in a round.
     Invited(Invitation),
+    /// Nothing until this time, because of how the last invitation came to nothing.
+    StandBy(StandbyCause, Time),
     /// Answer a request of secure aggregation.
     Asked { round: RoundId, request: Arc<Request>, deadline: Time },
     /// What the client sent for a round is left out of it.
     Struck(RoundId, UpdateFault),
-    /// Go, and come back after a while: there are enough others.
+    /// Go, and come back after a while: there are enough others, or another
+    /// connection of the same subject stays.
     Away(Duration),
 }
 
@@ -154,6 +165,8 @@ pub(crate) struct Invitation {
     pub round: RoundId,
     pub model: ModelRef,
     pub deadline: Time,
+    /// Newer models that there may be when the update arrives.
+    pub max_staleness: u32,
     pub privacy: Option<RoundPrivacy>,
 }
 

@@ -69,10 +69,25 @@ pub(crate) enum FoldingError {
     Secure(#[from] secure::SecureError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The step along the mean update leaves the range of float32.
+    #[error(
+        "the new model would have a value that is not finite ({0}); a smaller \
+         server_learning_rate or training.learning_rate may help"
+    )]
+    NotFinite(ModelFileError),
     #[error(transparent)]
-    File(#[from] ModelFileError),
+    File(ModelFileError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ModelFileError> for FoldingError {
+    fn from(error: ModelFileError) -> Self {
+        match error {
+            ModelFileError::NotFinite { .. } => Self::NotFinite(error),
+            other => Self::File(other),
+        }
+    }
 }
 
 /// Why there was no way back to an earlier model.

@@ -1,6 +1,6 @@
 //! The loop that accepts connections: limits on their number, in all and from
-//! one address, TLS, limits on their headers, on their idle time and on what they
-//! leave unread, and an orderly end.
+//! one address, TLS, limits on their headers and on what they leave unread, and
+//! an orderly end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,9 +25,12 @@ use warp::reply::Response;
 use super::headers::Asked;
 use super::keep_alive::{IdleConnections, RequestTimer, Signals};
 use super::routes;
+use super::silent::{Silence, Silent};
 use super::stall::Impatient;
 use crate::access::{Denied, Place};
+use crate::descriptors::{Demand, Share};
 use crate::metrics::Metrics;
+use crate::platform::{self, Process};
 use crate::server::Server;
 
 /// How long requests in progress may take once the server stops.
@@ -40,8 +43,8 @@ const FULL: Duration = Duration::from_secs(10);
 /// is sent: the session can say why it ends.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Connections that are turned away with an answer, or wait for an idle one to close,
-/// at the same time, and how long they may take.
+/// Connections that are turned away with an answer at the same time, and how long
+/// they may take.
 const ANTECHAMBER: usize = 32;
 const NO: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,8 @@ pub(super) struct Connection {
     pub(super) peer: IpAddr,
     signals: Arc<Signals>,
     metrics: Arc<Metrics>,
+    /// Until its first request.
+    silence: Silence,
     _permit: OwnedSemaphorePermit,
     _place: Option<Place>,
 }
@@ -68,9 +73,24 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
+    let door = Arc::new(Door::new(server));
     let routes = TowerToHyperService::new(warp::service(routes(server)));
-    let door = Arc::new(Door::new(server, connections.clone(), routes));
+    let open = {
+        let (connections, server) = (connections.clone(), Arc::clone(server));
+        move |(stream, connection, timer, is_cut)| {
+            let (routes, server) = (routes.clone(), Arc::clone(&server));
+            // Two tasks of different sizes: without TLS there is nothing to keep for it.
+            if server.tls.is_some() {
+                let encrypted = encrypted(stream, connection, timer, routes, server);
+                connections.spawn(unless_cut(is_cut, encrypted))
+            } else {
+                let conversation = conversation(stream, connection, timer, routes, server);
+                connections.spawn(unless_cut(is_cut, conversation))
+            };
+        }
+    };
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut is_failing = false;
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -79,12 +99,30 @@ pub(crate) async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                // Once until a connection is accepted again.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        door.receive(stream, peer.ip());
+        is_failing = false;
+        let Some(visitor) = door.admit(stream, peer.ip()) else { continue };
+        if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
+            open(door.enter(visitor, permit));
+        } else if let Some(place) = door.make_room() {
+            let (door, open) = (Arc::clone(&door), open.clone());
+            connections.spawn(async move {
+                let permit = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
+                drop(place);
+                if let Ok(Ok(permit)) = permit {
+                    open(door.enter(visitor, permit));
+                }
+            });
+        } else {
+            door.refuse(visitor);
+        }
     }
     drop(listener);
     server.shutdown.cancel();
@@ -94,87 +132,110 @@ pub(crate) async fn serve(
     }
 }
 
-/// Decides which connections may stay, and has them served.
-struct Door<R> {
+/// Most connections at a time: those of the config, as far as there are file
+/// descriptors for them beside what the store needs.
+fn most_connections(server: &Server) -> usize {
+    let limit = platform::raise_file_limit();
+    let max_connections = server.config.max_connections;
+    let demand = Demand {
+        max_connections,
+        turned_away: ANTECHAMBER,
+        open: Process::now().open_files,
+        tasks: server.tasks().len(),
+    };
+    let Share { connections, needed } = demand.share(limit);
+    if connections < max_connections {
+        tracing::warn!(
+            limit,
+            needed,
+            max_connections,
+            connections,
+            "the limit on file descriptors is too low for server.max_connections: fewer \
+             connections are taken. Raise it (ulimit -n, LimitNOFILE=, --ulimit nofile=), or \
+             lower the key"
+        );
+    }
+    server.metrics.max_connections.set(connections as f64);
+    connections
+}
+
+/// Decides which connections may stay.
+struct Door {
     server: Arc<Server>,
     places: Arc<Semaphore>,
     antechamber: Arc<Semaphore>,
+    silent: Arc<Silent>,
     idle: Arc<IdleConnections>,
-    connections: TaskTracker,
-    routes: R,
 }
 
-impl<R> Door<R>
-where
-    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
-    R: Clone + Send + Sync + 'static,
-    R::Future: Send,
-{
-    fn new(server: &Arc<Server>, connections: TaskTracker, routes: R) -> Self {
+/// A new connection within the limits of its address.
+struct Visitor {
+    stream: TcpStream,
+    peer: IpAddr,
+    place: Option<Place>,
+}
+
+/// A connection that stays, until it is cut.
+type Open = (Impatient<TcpStream>, Arc<Connection>, RequestTimer, oneshot::Receiver<()>);
+
+impl Door {
+    fn new(server: &Arc<Server>) -> Self {
         Self {
             server: Arc::clone(server),
-            places: Arc::new(Semaphore::new(server.config.max_connections)),
+            places: Arc::new(Semaphore::new(most_connections(server))),
             antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
+            silent: Arc::default(),
             idle: Arc::default(),
-            connections,
-            routes,
         }
     }
 
-    /// Serves a connection if there is a place for it. An idle one makes room.
-    fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return self.admit(stream, peer, place);
-        }
-        let Ok(turn) = Arc::clone(&self.antechamber).try_acquire_owned() else {
-            return self.full(stream);
-        };
-        if !self.idle.dismiss_oldest() {
-            drop(turn);
-            return self.full(stream);
-        }
-        let door = Arc::clone(self);
-        self.connections.spawn(async move {
-            let place = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
-            drop(turn);
-            match place {
-                Ok(Ok(place)) => door.admit(stream, peer, place),
-                Ok(Err(_)) | Err(_) => door.full(stream),
-            }
-        });
-    }
-
-    /// Turns a connection away because all places are taken.
-    fn full(&self, stream: TcpStream) {
-        self.server.metrics.connections_refused.increment(1);
-        let problem = "the server has as many connections as it takes";
-        self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
-    }
-
-    /// Serves a connection that has a place, unless its address has had enough.
-    fn admit(&self, stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit) {
+    /// The connection, unless its address has had enough.
+    fn admit(&self, stream: TcpStream, peer: IpAddr) -> Option<Visitor> {
         let (server, peer) = (&self.server, peer.to_canonical());
         let now = Instant::now();
         let handshake = match server.tls {
             Some(_) => server.access.tls_handshake(peer, now),
             None => Ok(()),
         };
-        let place = match handshake.and_then(|()| server.access.connection(peer)) {
-            Ok(place) => place,
+        match handshake.and_then(|()| server.access.connection(peer)) {
+            Ok(place) => Some(Visitor { stream, peer, place }),
             Err(Denied { reason, retry_after }) => {
                 let wait = retry_after.unwrap_or(FULL);
-                return self.turn_away(stream, reason.status(), reason.sentence(), wait);
+                self.turn_away(stream, reason.status(), reason.sentence(), wait);
+                None
             }
-        };
+        }
+    }
+
+    /// Has the connection that has been idle for longest end, or else the one that has
+    /// been silent for longest. The answer is a place to wait at until it has.
+    fn make_room(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.antechamber).try_acquire_owned().ok()?;
+        if self.idle.dismiss_oldest() {
+            return Some(place);
+        }
+        self.silent.make_room().then(|| {
+            self.server.metrics.connections_refused.increment(1);
+            place
+        })
+    }
+
+    fn enter(&self, visitor: Visitor, permit: OwnedSemaphorePermit) -> Open {
+        let Visitor { stream, peer, place } = visitor;
+        let server = &self.server;
         server.metrics.connections.up();
+        let (silence, is_cut) = self.silent.enter();
         let signals = Arc::<Signals>::default();
-        let connection = Arc::new(Connection {
+        let connection = Connection {
             peer,
             signals: Arc::clone(&signals),
             metrics: Arc::clone(&server.metrics),
+            silence,
             _permit: permit,
             _place: place,
-        });
+        };
+        // Small messages must not wait for acknowledgements of earlier ones.
+        let _ = stream.set_nodelay(true);
         let limits = &server.config.limits;
         let timer = RequestTimer::new(
             Arc::clone(&signals),
@@ -182,16 +243,15 @@ where
             limits.header_timeout,
             limits.keep_alive_timeout,
         );
-        // Small messages must not wait for acknowledgements of earlier ones.
-        let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN, signals);
-        let (routes, server) = (self.routes.clone(), Arc::clone(server));
-        // Two tasks of different sizes: without TLS there is nothing to keep for it.
-        if server.tls.is_some() {
-            self.connections.spawn(encrypted(stream, connection, timer, routes, server));
-        } else {
-            self.connections.spawn(conversation(stream, connection, timer, routes, server));
-        }
+        (stream, Arc::new(connection), timer, is_cut)
+    }
+
+    /// Turns a connection away because there are as many as there may be.
+    fn refuse(&self, visitor: Visitor) {
+        self.server.metrics.connections_refused.increment(1);
+        let problem = "the server has as many connections as it takes";
+        self.turn_away(visitor.stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
     }
 
     /// Says no in the background, to a few at a time. Beyond these few, and where
@@ -208,6 +268,14 @@ where
                 drop(place);
             });
         }
+    }
+}
+
+/// Serves a connection until it ends, or has to make room.
+async fn unless_cut(is_cut: oneshot::Receiver<()>, serving: impl Future<Output = ()>) {
+    tokio::select! {
+        Ok(()) = is_cut => {}
+        () = serving => {}
     }
 }
 
@@ -257,6 +325,7 @@ async fn conversation<S, R>(
         let server = Arc::clone(&shared);
         let secure = server.tls.is_some();
         let asked = Asked::new(request.uri().path(), request.headers(), secure);
+        connection.silence.end();
         request.extensions_mut().insert(Arc::clone(&connection));
         let answer = routes.call(request);
         async move {

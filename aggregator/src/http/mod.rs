@@ -8,6 +8,7 @@ mod conditions;
 mod connect;
 mod encoding;
 mod headers;
+mod health;
 mod keep_alive;
 mod listen;
 mod models;
@@ -15,6 +16,7 @@ mod page;
 mod privacy;
 mod problem;
 mod reading;
+mod silent;
 mod stall;
 mod tasks;
 pub(crate) mod tls;
@@ -83,9 +85,16 @@ fn health(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         if server.is_draining() {
             return problem::unavailable("the server is going away");
         }
-        uncached("ready\n".into_response())
+        uncached(ready(&server).into_response())
     });
     healthy.or(ready).unify().boxed()
+}
+
+/// `ready`, and a line for each task that could not start.
+fn ready(server: &Server) -> String {
+    let set_aside = server.set_aside.list().into_iter();
+    let lines = set_aside.map(|task| format!("task {} is set aside: {}\n", task.id, task.reason));
+    std::iter::once("ready\n".to_owned()).chain(lines).collect()
 }
 
 fn metrics(server: &Arc<Server>) -> BoxedFilter<(Response,)> {

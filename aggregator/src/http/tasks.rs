@@ -9,7 +9,8 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::problem::not_found;
+use super::health::HealthJson;
+use super::problem::{not_found, unavailable};
 use super::reading::read;
 use super::uncached;
 use crate::config::Counting;
@@ -22,6 +23,7 @@ pub(super) struct TaskJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     state: &'static str,
+    health: HealthJson,
     /// Completed rounds.
     round: u64,
     phase: RoundPhase,
@@ -119,8 +121,13 @@ fn list(server: &Server) -> Response {
 }
 
 fn show(server: &Server, id: String) -> Response {
-    let task = TaskId::new(id).ok().and_then(|id| server.task(&id));
-    let Some(task) = task else { return not_found("there is no task of this name") };
+    let id = TaskId::new(id).ok();
+    let Some(task) = id.as_ref().and_then(|id| server.task(id)) else {
+        if id.is_some_and(|id| server.set_aside.reason(&id).is_some()) {
+            return unavailable("the server could not start this task; /readyz says why");
+        }
+        return not_found("there is no task of this name");
+    };
     let view = task.view.borrow().clone();
     uncached(warp::reply::json(&json(&task, &view, "../")).into_response())
 }
@@ -134,6 +141,7 @@ pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView, up: &str) -> TaskJson
         id: &task.config.id,
         title: &task.config.title,
         state: if finished { "finished" } else { "running" },
+        health: HealthJson::new(task, view),
         round: view.model.round,
         phase: view.progress.phase,
         attempt: status.round.attempt,

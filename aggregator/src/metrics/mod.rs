@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::{
 };
 use serde::Serialize;
 
+use crate::coordinator::InvitationFailure;
 use crate::platform::Process;
 use crate::round::{AbandonReason, Operation, Progress, Standing};
 
@@ -36,6 +37,8 @@ pub struct Metrics {
     started: (Instant, SystemTime),
     /// Open TCP connections.
     pub connections: Level,
+    /// Most TCP connections at a time.
+    pub max_connections: Gauge,
     /// Open WebSocket sessions.
     pub sessions: Level,
     /// Connections turned away at the cap.
@@ -63,6 +66,9 @@ pub struct TaskMetrics {
     pub downloads: Counter,
     /// Clients invited into rounds.
     pub invitations: Counter,
+    /// Check-ins turned away because connections of their subject replace each
+    /// other too often.
+    pub contested: Counter,
     /// Epsilon of the subject that has spent most of the privacy budget.
     pub privacy_epsilon: Gauge,
     folded: Counter,
@@ -74,6 +80,7 @@ pub struct TaskMetrics {
     cohort: Gauge,
     reported: Gauge,
     left: Gauge,
+    failing_attempts: Gauge,
 }
 
 /// Why a session has ended.
@@ -116,6 +123,7 @@ impl Metrics {
             Self {
                 started: (Instant::now(), SystemTime::now()),
                 connections: Level::new(gauge!("fedra_connections")),
+                max_connections: gauge!("fedra_max_connections"),
                 sessions: Level::new(gauge!("fedra_sessions")),
                 connections_refused: counter!("fedra_connections_refused_total"),
                 upload_bytes: gauge!("fedra_upload_bytes_in_flight"),
@@ -150,6 +158,9 @@ impl Metrics {
             for reason in AbandonReason::ALL {
                 rounds_total(&id, "abandoned", reason.as_str()).absolute(0);
             }
+            for failure in InvitationFailure::ALL {
+                invitations_failed_total(&id, failure).absolute(0);
+            }
         });
         self.registry.with(|| TaskMetrics {
             registry: self.registry.clone(),
@@ -157,6 +168,7 @@ impl Metrics {
             sent: counter!("fedra_sent_bytes_total", &[label()]),
             downloads: counter!("fedra_model_downloads_total", &[label()]),
             invitations: counter!("fedra_invitations_total", &[label()]),
+            contested: counter!("fedra_contested_check_ins_total", &[label()]),
             privacy_epsilon: gauge!("fedra_privacy_epsilon_spent", &[label()]),
             folded: counter!("fedra_folded_bytes_total", &[label()]),
             fold_seconds: distribution(histogram!("fedra_fold_duration_seconds", &[label()])),
@@ -167,8 +179,15 @@ impl Metrics {
             cohort: gauge!("fedra_round_cohort", &[label()]),
             reported: gauge!("fedra_round_reported", &[label()]),
             left: gauge!("fedra_round_left", &[label()]),
+            failing_attempts: gauge!("fedra_failing_attempts", &[label()]),
             task: id.clone(),
         })
+    }
+
+    /// Whether a task is set aside, because it could not start.
+    pub fn set_aside(&self, task: &TaskId, is_set_aside: bool) {
+        let gauge = || gauge!("fedra_task_set_aside", "task" => task.to_string());
+        self.registry.with(gauge).set(f64::from(u8::from(is_set_aside)));
     }
 
     /// Counts an attempt that came to nothing.
@@ -278,6 +297,17 @@ impl TaskMetrics {
         self.cohort.set(progress.cohort as f64);
         self.reported.set(progress.reported as f64);
         self.left.set(progress.left as f64);
+    }
+
+    /// An invitation has come to nothing.
+    pub fn invitation_failed(&self, failure: InvitationFailure) {
+        let failures = || invitations_failed_total(&self.task, failure);
+        self.registry.with(failures).increment(1);
+    }
+
+    /// Attempts in a row that came to nothing.
+    pub fn failing_attempts(&self, attempts: u32) {
+        self.failing_attempts.set(f64::from(attempts));
     }
 
     /// What the operator has made of the task.
@@ -394,6 +424,15 @@ fn admin_actions_total(action: AdminAction) -> Counter {
 fn rounds_total(task: &str, outcome: &'static str, reason: &'static str) -> Counter {
     let task = task.to_owned();
     counter!("fedra_rounds_total", "task" => task, "outcome" => outcome, "reason" => reason)
+}
+
+fn invitations_failed_total(task: &str, failure: InvitationFailure) -> Counter {
+    let labels = [
+        ("task", task.to_owned()),
+        ("kind", label(failure.kind())),
+        ("cause", failure.cause().map(label).unwrap_or_default()),
+    ];
+    counter!("fedra_invitations_failed_total", &labels)
 }
 
 /// The name under which an enum goes into JSON.

@@ -89,10 +89,33 @@ fn the_dashboard_asks_only_for_what_there_is() {
     }
 }
 
+#[test]
+fn the_alerts_ask_only_for_what_there_is() {
+    let (_, alerts) = MANUAL.split_once("Worth an alert:").expect("the manual has alerts");
+    let described = described();
+    let queries = alerts.split('`').skip(1).step_by(2);
+    let asked: BTreeSet<&str> = queries.flat_map(metrics_of).collect();
+    assert!(asked.contains("fedra_failing_attempts") && asked.len() > 5, "{asked:?}");
+    for metric in asked {
+        assert!(described.contains_key(metric), "{metric}");
+    }
+}
+
 fn progress(clients: usize, cohort: usize, reported: usize, left: usize) -> Progress {
     let round = fedra_protocol::RoundId { round: 3, attempt: 0 };
     let phase = RoundPhase::Collecting;
-    Progress { round, phase, clients, cohort, reported, left, weight: 0, deadline: None }
+    Progress {
+        round,
+        phase,
+        clients,
+        cohort,
+        reported,
+        left,
+        available: clients,
+        left_out: 0,
+        weight: 0,
+        deadline: None,
+    }
 }
 
 /// Everything that can be counted, once.
@@ -107,9 +130,15 @@ fn filled() -> (Metrics, TaskMetrics) {
     metrics.session_ended(SessionEnd::GoingAway);
     metrics.denied("expired");
     metrics.admin_action(AdminAction::Operate(Operation::Pause));
+    metrics.set_aside(&TaskId::new("damaged").expect("valid"), true);
     metrics.abandoned(&task, AbandonReason::TooFewReports);
     metrics.update(&task, UpdateVerdict::Accepted);
     metrics.update(&task, UpdateVerdict::Discarded(UpdateFault::RoundOver));
+    task.invitation_failed(InvitationFailure::Declined(Some(
+        fedra_protocol::DeclineCause::TrainingDiverged,
+    )));
+    task.invitation_failed(InvitationFailure::MissedDeadline);
+    task.failing_attempts(2);
     task.completed(3, Duration::from_millis(700));
     task.phase(RoundPhase::Collecting, Duration::from_millis(600));
     task.progress(&progress(9, 4, 2, 1));
@@ -133,6 +162,10 @@ fn what_is_counted_is_shown() {
         "fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"} 1",
         "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"too_few_reports\"} 1",
         "fedra_updates_total{task=\"tiny\",verdict=\"discarded\",fault=\"round-over\"} 1",
+        "fedra_invitations_failed_total{task=\"tiny\",kind=\"declined\",cause=\"training-diverged\"} 1",
+        "fedra_invitations_failed_total{task=\"tiny\",kind=\"declined\",cause=\"bad-dataset\"} 0",
+        "fedra_invitations_failed_total{task=\"tiny\",kind=\"missed-deadline\",cause=\"\"} 1",
+        "fedra_failing_attempts{task=\"tiny\"} 2",
         "fedra_round{task=\"tiny\"} 3",
         "fedra_round_duration_seconds_bucket{task=\"tiny\",le=\"0.5\"} 0",
         "fedra_round_duration_seconds_bucket{task=\"tiny\",le=\"1\"} 1",
@@ -146,6 +179,7 @@ fn what_is_counted_is_shown() {
         "fedra_task_standing{task=\"tiny\",standing=\"paused\"} 1",
         "fedra_task_standing{task=\"tiny\",standing=\"running\"} 0",
         "fedra_model_accuracy{task=\"tiny\"} 0.75",
+        "fedra_task_set_aside{task=\"damaged\"} 1",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
     }

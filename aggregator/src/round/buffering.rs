@@ -17,12 +17,13 @@
 use std::collections::BTreeMap;
 
 use fedra_aggregation::MAX_TOTAL_WEIGHT;
-use fedra_protocol::{Availability, RoundId, UpdateFault, UpdateVerdict};
+use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
 use super::crew::{Crew, End};
 use super::ended::{AbandonReason, Abandoned, next_attempt};
 use super::finalizing::Finalizing;
 use super::pool::sample;
+use super::record::Ending;
 use super::roster::Link;
 use super::{
     ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Tally, Time, pacing,
@@ -99,22 +100,49 @@ impl Buffering {
                 self.storing = None;
                 context.effects.push(Effect::Complete(round));
             }
-            Event::NotStored(round) if self.is_storing(round) => self.renumber(round, context),
+            Event::NotStored(round) if self.is_storing(round) => {
+                self.renumber(round, AbandonReason::NotStored, context);
+            }
+            Event::NotFinite(round) if self.is_storing(round) => {
+                self.renumber(round, AbandonReason::NotFinite, context);
+            }
             Event::Lost(client) => {
                 let grace = context.grace();
                 self.crew.relink(client, |link| link.lost(grace));
             }
-            Event::Returned(client) => self.crew.relink(client, |_| Link::Here),
-            Event::Left(client) | Event::AvailabilityChanged(client, Availability::Paused) => {
+            Event::Returned(client, Availability::Available) => {
+                self.crew.relink(client, Link::returned);
+            }
+            Event::Left(client) => {
+                let ended = self.crew.lose(client);
+                self.failed(ended, client, StandbyCause::Lost, context);
+            }
+            Event::Returned(client, Availability::Paused)
+            | Event::AvailabilityChanged(client, Availability::Paused) => {
                 self.left += usize::from(self.crew.lose(client));
             }
             Event::Declined(client, round) => {
-                self.left += usize::from(self.crew.end(client, round, End::Gone));
+                let ended = self.crew.end(client, round, End::Gone);
+                self.failed(ended, client, StandbyCause::Declined, context);
             }
-            Event::Refused(client, round) => self.refused(client, round),
+            Event::Refused(client, round) => self.refused(client, round, context),
             _ => {}
         }
         Phase::Buffering(self)
+    }
+
+    /// Counts an invitation that came to nothing, if it `ended` now.
+    fn failed(
+        &mut self,
+        ended: bool,
+        client: ClientId,
+        cause: StandbyCause,
+        context: &mut Context<'_>,
+    ) {
+        if ended {
+            self.left += 1;
+            context.note(client, Ending::Failed(cause));
+        }
     }
 
     fn is_storing(&self, round: RoundId) -> bool {
@@ -122,9 +150,9 @@ impl Buffering {
     }
 
     /// The round before was not stored: this one takes its number.
-    fn renumber(&mut self, failed: RoundId, context: &mut Context<'_>) {
+    fn renumber(&mut self, failed: RoundId, reason: AbandonReason, context: &mut Context<'_>) {
         self.storing = None;
-        context.effects.push(Effect::Abandon(failed, AbandonReason::NotStored));
+        context.effects.push(Effect::Abandon(failed, reason));
         let (from, to) = (self.round, next_attempt(failed));
         self.round = to;
         context.effects.push(Effect::Renumber { from, to });
@@ -132,13 +160,18 @@ impl Buffering {
 
     /// What the client sent, or has sent, for an invitation is worthless. If the
     /// round in which it counted has closed, it is too late to say so.
-    fn refused(&mut self, client: ClientId, round: RoundId) {
-        if self.crew.end(client, round, End::Gone) {
-            self.left += 1;
-        } else if let Some(weight) = self.counted.remove(&(client, round)) {
+    fn refused(&mut self, client: ClientId, round: RoundId, context: &mut Context<'_>) {
+        let mut ended = self.crew.end(client, round, End::Gone);
+        if !ended && let Some(weight) = self.counted.remove(&(client, round)) {
             self.weight -= weight;
-            self.left += 1;
             self.crew.strike(client, round);
+            ended = true;
+        }
+        if self.crew.contains(client) {
+            // It works on another invitation, which is not to be taken from it.
+            self.left += usize::from(ended);
+        } else {
+            self.failed(ended, client, StandbyCause::Rejected, context);
         }
     }
 
@@ -148,7 +181,7 @@ impl Buffering {
         client: ClientId,
         round: RoundId,
         (stage, weight): (Stage, u64),
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> (UpdateVerdict, u32) {
         if let Err(known) = self.crew.expects(client, round) {
             return (known.unwrap_or_else(|| self.misplaced(round, context)), 0);
@@ -161,6 +194,7 @@ impl Buffering {
             return (UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange), 0);
         }
         self.crew.end(client, round, End::Reported);
+        context.note(client, Ending::Reported);
         self.counted.insert((client, round), weight);
         self.weight += weight;
         // A client at work is never staler than the plan allows.
@@ -191,8 +225,10 @@ impl Buffering {
     /// Does what it is time to, and closes the phase when its last round is in.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Phase {
         let ended = self.crew.expire(context.now);
-        self.left += ended.len();
-        dismiss(ended, context);
+        for (client, round, cause) in ended {
+            context.effects.push(Effect::Dismiss(client, round));
+            self.failed(true, client, cause, context);
+        }
         self.deadline = self.deadline.filter(|deadline| context.now < *deadline);
         self.renew_at = self.renew_at.filter(|at| context.now < *at);
         if self.storing.is_some() {
@@ -243,7 +279,7 @@ impl Buffering {
         if self.renew_at.is_some() || self.crew.working() > 0 {
             return;
         }
-        let mut there = context.pool.available();
+        let mut there = context.pool.available().chain(context.pool.on_trial());
         if !there.any(|client| self.crew.has_failed(client, self.round)) {
             return;
         }
@@ -255,15 +291,20 @@ impl Buffering {
     }
 
     /// Invites free clients, chosen at random, as long as not too many are at
-    /// work. Those who wait beyond the waiting room are sent away once a round.
+    /// work: full members first, then clients on trial. Those who wait beyond the waiting room are sent away once a round.
     fn invite(&mut self, context: &mut Context<'_>) {
         let places = context.plan.invited.saturating_sub(self.crew.working());
         if places > 0 {
-            let free = context.pool.available().filter(|c| self.crew.is_free(*c, self.round));
-            let free: Vec<ClientId> = free.collect();
+            let is_free = |client: &ClientId| self.crew.is_free(*client, self.round);
+            let members: Vec<ClientId> = context.pool.available().filter(is_free).collect();
+            let members = sample(&members, places, context.rng);
+            let on_trial: Vec<ClientId> = context.pool.on_trial().filter(is_free).collect();
+            let trials = sample(&on_trial, places - members.len(), context.rng);
             let deadline = context.now + context.plan.deadline;
-            for client in sample(&free, places, context.rng) {
-                self.crew.invite(client, self.round, deadline);
+            let members = members.into_iter().map(|client| (client, Link::Here));
+            let trials = trials.into_iter().map(|client| (client, Link::OnTrial));
+            for (client, link) in members.chain(trials) {
+                self.crew.invite(client, self.round, deadline, link);
                 context.effects.push(Effect::Invite(client, self.round, deadline));
             }
         }

@@ -12,6 +12,7 @@ use fedra_protocol::{RoundId, UpdateFault, UpdateVerdict};
 
 use super::ended::{AbandonReason, Abandoned};
 use super::finalizing::Finalizing;
+use super::record::Ending;
 use super::roster::Roster;
 use super::securing::Securing;
 use super::{
@@ -38,14 +39,17 @@ struct Term {
 }
 
 impl Collecting {
-    /// Invites the cohort, or has the debit made that must come before that.
+    /// Invites the cohort and the clients on trial, or has the debit made that must
+    /// come before that.
     pub(super) fn open(
         round: RoundId,
         cohort: BTreeSet<ClientId>,
+        trials: BTreeSet<ClientId>,
         context: &mut Context<'_>,
     ) -> Self {
         context.open(round);
-        let mut collecting = Self { round, term: None, roster: Roster::new(cohort), weight: 0 };
+        let roster = Roster::new(cohort, trials);
+        let mut collecting = Self { round, term: None, roster, weight: 0 };
         if context.plan.protection == Protection::DebitFirst {
             context.effects.push(Effect::Advance(round, Stage::Update));
         } else {
@@ -58,7 +62,11 @@ impl Collecting {
         let goal_from = context.now + context.plan.minimum_duration;
         let deadline = context.now + context.plan.deadline;
         self.term = Some(Term { goal_from, deadline });
-        let invite = |client| Effect::Invite(client, self.round, deadline);
+        let trials: BTreeSet<ClientId> = self.roster.stragglers().collect();
+        let invite = |client| match trials.contains(&client) {
+            true => Effect::InviteOnTrial(client, self.round, deadline),
+            false => Effect::Invite(client, self.round, deadline),
+        };
         context.effects.extend(self.roster.late().map(invite));
     }
 
@@ -97,7 +105,10 @@ impl Collecting {
                 let reason = AbandonReason::NotPrepared;
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
-            other => self.roster.follow(other, self.round, context.grace()),
+            other => {
+                let failed = self.roster.follow(other, self.round, context.grace());
+                context.note_failure(failed);
+            }
         }
         Phase::Collecting(self)
     }
@@ -138,6 +149,25 @@ impl Collecting {
         context.dismiss(self.roster.late(), self.round);
     }
 
+    /// Ends the invitations of those who are not in the `next` stage. Those on trial
+    /// go on until their deadline: what they answer does not count, but shows that they
+    /// can.
+    fn end_invitations(&self, deadline: Time, next: Option<&Roster>, context: &mut Context<'_>) {
+        let is_over = context.now >= deadline;
+        let stragglers: BTreeSet<ClientId> =
+            if is_over { BTreeSet::new() } else { self.roster.stragglers().collect() };
+        let ends = |client: &ClientId| !stragglers.contains(client);
+        match next {
+            None => context.dismiss(self.roster.late().filter(ends), self.round),
+            Some(next) => context.dismiss(self.roster.left_behind(next).filter(ends), self.round),
+        }
+        for client in stragglers {
+            context.pool.straggles(client, self.round, deadline);
+        }
+        let goes_on = |ending| next.is_some() && ending == Ending::Reported;
+        context.note_all(self.roster.endings(is_over).filter(|(_, ending)| !goes_on(*ending)));
+    }
+
     /// Closes the stage if it is time to.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
         self.roster.expire(context.now);
@@ -150,13 +180,13 @@ impl Collecting {
             return Err(self);
         }
         if reported < context.plan.minimum_reports {
-            self.dismiss(context);
+            self.end_invitations(deadline, None, context);
             let reason = AbandonReason::TooFewReports;
             return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
         }
         if let Protection::Secure { .. } = context.plan.protection {
             let members = self.roster.going_on(context.now);
-            context.dismiss(self.roster.left_behind(&members), self.round);
+            self.end_invitations(deadline, Some(&members), context);
             return Ok(Phase::Securing(Securing::begin(
                 self.round,
                 self.roster.len(),
@@ -164,7 +194,7 @@ impl Collecting {
                 context,
             )));
         }
-        self.dismiss(context);
+        self.end_invitations(deadline, None, context);
         let tally = Tally { cohort: self.roster.len(), reported, weight: self.weight };
         context.effects.push(Effect::Finalize(self.round, tally));
         Ok(Phase::Finalizing(Finalizing::new(self.round, tally)))

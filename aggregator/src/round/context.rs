@@ -1,10 +1,12 @@
 //! What every phase may look at, and where it leaves its effects.
 
-use fedra_protocol::{RoundId, UpdateFault, UpdateVerdict};
+use fedra_protocol::{RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 use rand::Rng;
 
+use super::pacing::Hold;
 use super::phase::Phase;
 use super::pool::Pool;
+use super::record::Ending;
 use super::{Budget, ClientId, Effect, Event, RoundPlan, Standing, Time, ended};
 
 /// The surroundings of a phase in one step.
@@ -15,6 +17,10 @@ pub(super) struct Context<'a> {
     pub(super) standing: Standing,
     /// The highest attempt that was opened in this run.
     pub(super) opened: Option<RoundId>,
+    /// Holds the next attempt back, after one that failed.
+    pub(super) hold: &'a mut Hold,
+    /// The client that this step removes from the task.
+    pub(super) leaving: Option<ClientId>,
     pub(super) now: Time,
     pub(super) rng: &'a mut dyn Rng,
     pub(super) effects: &'a mut Vec<Effect>,
@@ -23,11 +29,72 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     /// Notes what an event means whatever the phase.
     pub(super) fn follow(&mut self, event: Event) {
-        self.pool.apply(event);
+        self.pool.apply(event, self.now);
         match event {
             Event::BudgetSpent => self.budget = Budget::Spent,
             Event::Operated(operation) => self.standing = self.standing.after(operation),
+            Event::Joined { client, .. } => {
+                if let Some((cause, until)) = self.pool.exclusion(client) {
+                    self.effects.push(Effect::StandBy(client, cause, until));
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Notes what an event means that its phase has handled: the end of a straggler's
+    /// invitation, and of a client's stay.
+    pub(super) fn conclude(&mut self, event: Event) {
+        match event {
+            Event::Declined(client, round) if self.pool.awaits(client, round) => {
+                self.note(client, Ending::Failed(StandbyCause::Declined));
+            }
+            Event::Refused(client, round) if self.pool.awaits(client, round) => {
+                self.note(client, Ending::Failed(StandbyCause::Rejected));
+            }
+            Event::Left(client) => {
+                if self.pool.is_straggler(client) {
+                    self.note(client, Ending::Failed(StandbyCause::Lost));
+                }
+                self.forget(client);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends what is over by now for clients that no phase waits for.
+    pub(super) fn expire(&mut self) {
+        for (client, round, cause) in self.pool.expire(self.now) {
+            self.effects.push(Effect::Dismiss(client, round));
+            self.note(client, Ending::Failed(cause));
+        }
+    }
+
+    /// Removes a client from the task.
+    pub(super) fn forget(&mut self, client: ClientId) {
+        if let Some(record) = self.pool.forget(client) {
+            self.effects.push(Effect::Remember(client, record));
+        }
+    }
+
+    /// Notes how an invitation ended.
+    pub(super) fn note(&mut self, client: ClientId, ending: Ending) {
+        if let Ending::Failed(cause) = ending {
+            self.effects.push(Effect::Failed(client, cause));
+        }
+        let exclusion = self.pool.note(client, ending, self.now);
+        if let Some((cause, until)) = exclusion.filter(|_| self.leaving != Some(client)) {
+            self.effects.push(Effect::StandBy(client, cause, until));
+        }
+    }
+
+    pub(super) fn note_all(&mut self, endings: impl Iterator<Item = (ClientId, Ending)>) {
+        endings.for_each(|(client, ending)| self.note(client, ending));
+    }
+
+    pub(super) fn note_failure(&mut self, failed: Option<(ClientId, StandbyCause)>) {
+        if let Some((client, cause)) = failed {
+            self.note(client, Ending::Failed(cause));
         }
     }
 

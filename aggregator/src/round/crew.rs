@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fedra_protocol::{RoundId, UpdateFault, UpdateVerdict};
+use fedra_protocol::{RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
 use super::roster::Link;
 use super::{ClientId, Time};
@@ -43,12 +43,12 @@ impl Work {
     fn timer(&self) -> Time {
         match self.link {
             Link::Away(until) => until.min(self.deadline),
-            Link::Here | Link::Missing => self.deadline,
+            Link::Here | Link::Missing | Link::OnTrial => self.deadline,
         }
     }
 
     fn is_waited_for(&self) -> bool {
-        self.link != Link::Missing
+        !matches!(self.link, Link::Missing | Link::OnTrial)
     }
 }
 
@@ -108,9 +108,10 @@ impl Crew {
         }
     }
 
-    pub(super) fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time) {
+    /// Invites a connected client; `link` says whether it is on trial.
+    pub(super) fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time, link: Link) {
         self.past.remove(&client);
-        self.set(client, Some(Work { round, deadline, link: Link::Here }));
+        self.set(client, Some(Work { round, deadline, link }));
     }
 
     /// Whether a report of the client may count. If not, the verdict; `None` if
@@ -158,8 +159,8 @@ impl Crew {
     }
 
     /// Stops to wait for those whose grace is over, and ends the invitations
-    /// whose deadline has passed: those are returned.
-    pub(super) fn expire(&mut self, now: Time) -> Vec<(ClientId, RoundId)> {
+    /// whose deadline has passed: those are returned, with how they failed.
+    pub(super) fn expire(&mut self, now: Time) -> Vec<(ClientId, RoundId, StandbyCause)> {
         let mut ended = Vec::new();
         while let Some((at, client)) = self.timers.first().copied()
             && at <= now
@@ -167,7 +168,7 @@ impl Crew {
             let Some(work) = self.at_work.get(&client).copied() else { break };
             if work.deadline <= now {
                 self.end(client, work.round, End::TimedOut);
-                ended.push((client, work.round));
+                ended.push((client, work.round, work.link.missed()));
             } else {
                 self.relink(client, |_| Link::Missing);
             }

@@ -18,6 +18,8 @@ pub enum AbandonReason {
     NotPrepared,
     /// The new model could not be made or stored.
     NotStored,
+    /// The new model would have had a value that is not finite.
+    NotFinite,
     /// The operator stopped the task.
     Stopped,
     /// The operator went back to an earlier model.
@@ -26,14 +28,20 @@ pub enum AbandonReason {
 
 impl AbandonReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TooFewReports,
         Self::TooFewSurvivors,
         Self::NotPrepared,
         Self::NotStored,
+        Self::NotFinite,
         Self::Stopped,
         Self::RolledBack,
     ];
+
+    /// Whether the attempt failed by itself, and the next one may too.
+    pub(super) fn is_failure(self) -> bool {
+        !matches!(self, Self::Stopped | Self::RolledBack)
+    }
 
     /// The reason in a log line or a metric's label.
     #[must_use]
@@ -43,6 +51,7 @@ impl AbandonReason {
             Self::TooFewSurvivors => "too_few_survivors",
             Self::NotPrepared => "not_prepared",
             Self::NotStored => "not_stored",
+            Self::NotFinite => "not_finite",
             Self::Stopped => "stopped",
             Self::RolledBack => "rolled_back",
         }
@@ -72,6 +81,7 @@ impl Completed {
 
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         context.effects.push(Effect::Complete(self.0));
+        context.hold.completed();
         context.go_on_with(context.fresh(self.0.round + 1))
     }
 }
@@ -88,6 +98,10 @@ impl Abandoned {
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         let Self(round, reason) = self;
         context.effects.push(Effect::Abandon(round, reason));
+        if reason.is_failure() {
+            let arrivals = context.pool.arrivals();
+            context.hold.failed(context.plan.selection_window, context.now, arrivals);
+        }
         context.go_on_with(next_attempt(round))
     }
 }

@@ -33,6 +33,9 @@ impl Finalizing {
             Event::NotStored(round) if round == self.round => {
                 Phase::Abandoned(Abandoned::new(round, AbandonReason::NotStored))
             }
+            Event::NotFinite(round) if round == self.round => {
+                Phase::Abandoned(Abandoned::new(round, AbandonReason::NotFinite))
+            }
             _ => Phase::Finalizing(self),
         }
     }

@@ -33,6 +33,7 @@ mod paused;
 mod phase;
 mod plan;
 mod pool;
+mod record;
 mod roster;
 mod securing;
 mod selecting;
@@ -41,14 +42,16 @@ mod tests;
 
 use std::time::Duration;
 
-use fedra_protocol::{Availability, RoundId, RoundPhase, UpdateVerdict};
+use fedra_protocol::{Availability, RoundId, RoundPhase, StandbyCause, UpdateVerdict};
 use rand::Rng;
 
 use context::Context;
 pub use ended::AbandonReason;
+use pacing::Hold;
 use phase::Phase;
 pub use plan::{Mode, Operation, Protection, RoundPlan, Standing, Time};
 use pool::Pool;
+pub use record::{Ending, Record, Trust};
 
 /// A client, the same over its reconnects within a run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,13 +85,20 @@ pub enum Budget {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A client checked in; it is available.
-    Joined(ClientId),
+    /// A client checked in that was not there.
+    Joined {
+        /// The client.
+        client: ClientId,
+        /// Whether it may be invited.
+        availability: Availability,
+        /// What is remembered of it.
+        record: Record,
+    },
     /// A client's connection broke. It may come back.
     Lost(ClientId),
-    /// A lost client is back; like one that joins it is available. What it was
-    /// last asked for is repeated to it without an effect that says so.
-    Returned(ClientId),
+    /// A lost client is back. What it was last asked for is repeated to it without an
+    /// effect that says so.
+    Returned(ClientId, Availability),
     /// A client is gone for good.
     Left(ClientId),
     /// A client paused or resumed.
@@ -120,6 +130,9 @@ pub enum Event {
     Stored(RoundId),
     /// The new model of a round could not be made or stored.
     NotStored(RoundId),
+    /// The new model of a round would have a value that is not finite: it was not
+    /// stored.
+    NotFinite(RoundId),
     /// The operator has spoken, and it is durable.
     Operated(Operation),
     /// The operator went back to an earlier model, and it is durable: as the
@@ -138,6 +151,17 @@ pub enum Effect {
     /// Send the client an assignment with the newest stored model; the deadline
     /// is at this time.
     Invite(ClientId, RoundId, Time),
+    /// The same for a client on trial. The round does not wait for it: its update may
+    /// come until the deadline, whatever rounds there are by then.
+    InviteOnTrial(ClientId, RoundId, Time),
+    /// The client's invitation has come to nothing.
+    Failed(ClientId, StandbyCause),
+    /// Tell the client that it is left out until this time, and how its last
+    /// invitation came to nothing.
+    StandBy(ClientId, StandbyCause, Time),
+    /// The machine has forgotten the client: keep its record for the case that it
+    /// comes back.
+    Remember(ClientId, Record),
     /// Tell the client that enough others wait, and to come back after this
     /// time; then close. The machine has forgotten it already.
     SendAway(ClientId, Duration),
@@ -160,7 +184,7 @@ pub enum Effect {
     /// The round goes on or ends without this client.
     Dismiss(ClientId, RoundId),
     /// Make the new model of the round, store it, and send
-    /// [`Event::Stored`] or [`Event::NotStored`].
+    /// [`Event::Stored`], [`Event::NotStored`] or [`Event::NotFinite`].
     Finalize(RoundId, Tally),
     /// The round's model is durable: announce it.
     Complete(RoundId),
@@ -202,8 +226,13 @@ pub struct Progress {
     pub cohort: usize,
     /// Accepted reports.
     pub reported: usize,
-    /// Invited clients that left, declined, were refused or are lost.
+    /// Invited clients that left, declined, were refused or are lost, and those on
+    /// trial that have not reported.
     pub left: usize,
+    /// Clients that may be invited, those on trial too.
+    pub available: usize,
+    /// Connected clients that are left out because their invitations came to nothing.
+    pub left_out: usize,
     /// Total weight of the accepted reports.
     pub weight: u64,
     /// When the round closes at the latest, while collecting.
@@ -218,6 +247,7 @@ pub struct Rounds {
     budget: Budget,
     standing: Standing,
     opened: Option<RoundId>,
+    hold: Hold,
     phase: Phase,
 }
 
@@ -234,7 +264,8 @@ impl Rounds {
     ) -> Self {
         let next = RoundId { round: completed + 1, attempt };
         let phase = ended::before(next, &plan, budget, standing);
-        Self { plan, pool: Pool::default(), budget, standing, opened: None, phase }
+        let (pool, hold) = (Pool::default(), Hold::default());
+        Self { plan, pool, budget, standing, opened: None, hold, phase }
     }
 
     /// Takes one event. `now` never goes back from call to call.
@@ -243,7 +274,7 @@ impl Rounds {
     /// the deadline is late.
     #[must_use]
     pub fn step(self, event: Event, now: Time, rng: &mut dyn Rng) -> (Self, Vec<Effect>) {
-        let Self { plan, mut pool, budget, standing, opened, phase } = self;
+        let Self { plan, mut pool, budget, standing, opened, mut hold, phase } = self;
         let mut effects = Vec::new();
         let mut context = Context {
             plan: &plan,
@@ -251,22 +282,33 @@ impl Rounds {
             budget,
             standing,
             opened,
+            hold: &mut hold,
+            leaving: None,
             now,
             rng,
             effects: &mut effects,
         };
+        context.expire();
         let phase = phase.settle(&mut context);
+        context.leaving = match event {
+            Event::Left(client) => Some(client),
+            _ => None,
+        };
         context.follow(event);
-        let phase = phase.handle(event, &mut context).settle(&mut context);
+        let phase = phase.handle(event, &mut context);
+        context.conclude(event);
+        let phase = phase.settle(&mut context);
         let Context { budget, standing, opened, .. } = context;
-        (Self { plan, pool, budget, standing, opened, phase }, effects)
+        (Self { plan, pool, budget, standing, opened, hold, phase }, effects)
     }
 
     /// When [`Event::TimePassed`] is due if nothing else happens. After a step
     /// it lies in the future.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
-        self.phase.wake_at(&self.plan)
+        let held_until = self.hold.until(self.pool.arrivals());
+        let phase = self.phase.wake_at(&self.plan, held_until);
+        phase.into_iter().chain(self.pool.wake_at()).min()
     }
 
     /// The operator's last word, as far as the machine has heard. A paused task
@@ -292,6 +334,11 @@ impl Rounds {
     /// How far the round is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.phase.progress(self.pool.connected())
+        let pool = &self.pool;
+        Progress {
+            available: pool.available().chain(pool.on_trial()).count(),
+            left_out: pool.left_out(),
+            ..self.phase.progress(pool.connected())
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The phase a task is in, what an event means to it, and how it moves on.
 
-use fedra_protocol::{RoundId, RoundPhase};
+use fedra_protocol::{RoundId, RoundPhase, StandbyCause, UpdateFault, UpdateVerdict};
 
 use super::buffering::Buffering;
 use super::collecting::Collecting;
@@ -8,6 +8,7 @@ use super::context::Context;
 use super::ended::{AbandonReason, Abandoned, Completed, Finished};
 use super::finalizing::Finalizing;
 use super::paused::Paused;
+use super::record::Ending;
 use super::securing::Securing;
 use super::selecting::Selecting;
 use super::{ClientId, Effect, Event, Operation, Progress, RoundPlan, Stage, Time};
@@ -54,6 +55,11 @@ impl Phase {
         context: &mut Context<'_>,
     ) -> Self {
         let (phase, (verdict, staleness)) = match self {
+            // Too late to count, but the client on trial has shown that it can answer.
+            phase if context.pool.awaits(client, round) => {
+                context.note(client, Ending::Reported);
+                (phase, (UpdateVerdict::Discarded(UpdateFault::RoundOver), 0))
+            }
             Self::Collecting(collecting) if collecting.round() == round => {
                 let (collecting, verdict) = collecting.report(client, stage, weight, context.plan);
                 (Self::Collecting(collecting), (verdict, 0))
@@ -72,6 +78,9 @@ impl Phase {
             }
         };
         context.effects.push(Effect::Answer { client, round, verdict, staleness });
+        if verdict == UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange) {
+            context.note(client, Ending::Failed(StandbyCause::Rejected));
+        }
         phase
     }
 
@@ -173,9 +182,9 @@ impl Phase {
     }
 
     /// When time alone changes something.
-    pub(super) fn wake_at(&self, plan: &RoundPlan) -> Option<Time> {
+    pub(super) fn wake_at(&self, plan: &RoundPlan, held_until: Option<Time>) -> Option<Time> {
         match self {
-            Self::Selecting(selecting) => selecting.wake_at(plan),
+            Self::Selecting(selecting) => selecting.wake_at(plan, held_until),
             Self::Collecting(collecting) => collecting.wake_at(plan),
             Self::Securing(securing) => securing.wake_at(),
             Self::Buffering(buffering) => buffering.wake_at(),
@@ -201,6 +210,8 @@ impl Phase {
             cohort: 0,
             reported: 0,
             left: 0,
+            available: 0,
+            left_out: 0,
             weight: 0,
             deadline: None,
         };

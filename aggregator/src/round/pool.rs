@@ -1,17 +1,22 @@
-//! Who is connected to a task and who of them may be invited.
+//! The clients of a task: who is connected, who may be invited, and who is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fedra_protocol::Availability;
+use fedra_protocol::{Availability, RoundId, StandbyCause};
 use rand::Rng;
 use rand::seq::index;
 
-use super::{ClientId, Event};
+use super::record::{Ending, Record, Trust, missed};
+use super::{ClientId, Event, Time};
 
 /// The clients of a task. Ordered, so that a replay selects the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Pool {
     clients: BTreeMap<ClientId, Member>,
+    /// Ends of exclusions and of invitations of stragglers.
+    timers: BTreeSet<(Time, ClientId)>,
+    /// Times at which a client became available that was not before.
+    arrivals: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,26 +26,66 @@ struct Member {
     is_lost: bool,
     /// Its subject has taken part as often as the task allows.
     is_spent: bool,
+    record: Record,
+    /// An invitation on trial whose round has ended: the answer is still awaited.
+    straggles: Option<(RoundId, Time)>,
+}
+
+impl Member {
+    /// Whether it may be invited as far as it depends on the client.
+    fn is_available(&self) -> bool {
+        self.availability == Availability::Available
+            && !self.is_lost
+            && !self.is_spent
+            && self.straggles.is_none()
+    }
+
+    fn has(&self, trust: Trust) -> bool {
+        self.is_available() && self.record.trust() == trust
+    }
+
+    fn is_left_out(&self) -> bool {
+        matches!(self.record.trust(), Trust::LeftOut(_))
+    }
+
+    fn timer(&self) -> Option<Time> {
+        let exclusion = match self.record.trust() {
+            Trust::LeftOut(until) => Some(until),
+            Trust::Full | Trust::OnTrial => None,
+        };
+        exclusion.or(self.straggles.map(|(_, deadline)| deadline))
+    }
 }
 
 impl Pool {
-    /// Follows an event.
-    pub(super) fn apply(&mut self, event: Event) {
+    /// Follows an event. A client that leaves is forgotten by [`Pool::forget`].
+    pub(super) fn apply(&mut self, event: Event, now: Time) {
         match event {
-            Event::Joined(client) => {
-                let availability = Availability::Available;
-                let member = Member { availability, is_lost: false, is_spent: false };
+            Event::Joined { client, availability, mut record } => {
+                record.expire(now);
+                let member = Member {
+                    availability,
+                    is_lost: false,
+                    is_spent: false,
+                    record,
+                    straggles: None,
+                };
+                self.forget(client);
+                self.timers.extend(member.timer().map(|at| (at, client)));
+                self.arrivals += u64::from(member.is_available() && !member.is_left_out());
                 self.clients.insert(client, member);
             }
-            Event::Left(client) => self.forget(client),
             Event::Lost(client) => self.change(client, |member| member.is_lost = true),
-            Event::Returned(client) => self.change(client, |member| {
+            Event::Returned(client, availability) => self.change(client, |member| {
                 member.is_lost = false;
-                member.availability = Availability::Available;
+                member.availability = availability;
             }),
-            Event::AvailabilityChanged(client, availability) => {
-                self.change(client, |member| member.availability = availability);
-            }
+            Event::AvailabilityChanged(client, availability) => self.change(client, |member| {
+                member.availability = availability;
+                if availability == Availability::Paused {
+                    member.straggles = None;
+                }
+            }),
             Event::ParticipationsSpent(client) => {
                 self.change(client, |member| member.is_spent = true);
             }
@@ -48,9 +93,13 @@ impl Pool {
         }
     }
 
-    /// The client is no part of the task any more.
-    pub(super) fn forget(&mut self, client: ClientId) {
-        self.clients.remove(&client);
+    /// Removes a client from the task; what is to be remembered of it.
+    pub(super) fn forget(&mut self, client: ClientId) -> Option<Record> {
+        let member = self.clients.remove(&client)?;
+        if let Some(at) = member.timer() {
+            self.timers.remove(&(at, client));
+        }
+        member.record.is_notable().then_some(member.record)
     }
 
     /// Clients connected, paused ones too.
@@ -58,21 +107,113 @@ impl Pool {
         self.clients.values().filter(|member| !member.is_lost).count()
     }
 
-    /// Clients that may be invited, in the order of their ids.
-    pub(super) fn available(&self) -> impl Iterator<Item = ClientId> {
-        self.clients.iter().filter(|(_, member)| member.is_available()).map(|(client, _)| *client)
+    /// Connected clients that are left out for now.
+    pub(super) fn left_out(&self) -> usize {
+        self.clients.values().filter(|member| !member.is_lost && member.is_left_out()).count()
     }
 
-    fn change(&mut self, client: ClientId, change: impl FnOnce(&mut Member)) {
-        if let Some(known) = self.clients.get_mut(&client) {
-            change(known);
+    /// Full members that may be invited, in the order of their ids.
+    pub(super) fn available(&self) -> impl Iterator<Item = ClientId> {
+        self.with(Trust::Full)
+    }
+
+    /// Clients on trial that may be invited, in the order of their ids.
+    pub(super) fn on_trial(&self) -> impl Iterator<Item = ClientId> {
+        self.with(Trust::OnTrial)
+    }
+
+    fn with(&self, trust: Trust) -> impl Iterator<Item = ClientId> {
+        self.clients.iter().filter(move |(_, member)| member.has(trust)).map(|(client, _)| *client)
+    }
+
+    /// Number of times so far that a client became available.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// Notes how an invitation ended. The cause and the end of an exclusion that
+    /// follows from it.
+    pub(super) fn note(
+        &mut self,
+        client: ClientId,
+        ending: Ending,
+        now: Time,
+    ) -> Option<(StandbyCause, Time)> {
+        let mut until = None;
+        self.change(client, |member| {
+            member.straggles = None;
+            until = member.record.note(ending, now);
+        });
+        match (ending, until) {
+            (Ending::Failed(cause), Some(until)) => Some((cause, until)),
+            _ => None,
         }
     }
-}
 
-impl Member {
-    fn is_available(self) -> bool {
-        self.availability == Availability::Available && !self.is_lost && !self.is_spent
+    /// Goes on waiting for a client on trial whose round ends without it.
+    pub(super) fn straggles(&mut self, client: ClientId, round: RoundId, deadline: Time) {
+        self.change(client, |member| member.straggles = Some((round, deadline)));
+    }
+
+    /// Whether the answer of a straggler to `round` is awaited.
+    pub(super) fn awaits(&self, client: ClientId, round: RoundId) -> bool {
+        let straggles = self.clients.get(&client).and_then(|member| member.straggles);
+        straggles.is_some_and(|(of, _)| of == round)
+    }
+
+    /// Whether an answer of the client to a round that has ended is awaited.
+    pub(super) fn is_straggler(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|member| member.straggles.is_some())
+    }
+
+    /// The standing of a client that joins with a record: until when it is left out,
+    /// and why.
+    pub(super) fn exclusion(&self, client: ClientId) -> Option<(StandbyCause, Time)> {
+        let record = self.clients.get(&client)?.record;
+        match record.trust() {
+            Trust::LeftOut(until) => Some((record.last_failure()?, until)),
+            Trust::Full | Trust::OnTrial => None,
+        }
+    }
+
+    /// When time alone changes something here.
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Ends what is over by `now`: exclusions, and invitations of stragglers, which
+    /// are returned with how they failed.
+    pub(super) fn expire(&mut self, now: Time) -> Vec<(ClientId, RoundId, StandbyCause)> {
+        let mut failed = Vec::new();
+        while let Some((at, client)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.change(client, |member| {
+                member.record.expire(now);
+                if let Some((round, _)) = member.straggles.take_if(|(_, deadline)| *deadline <= now)
+                {
+                    let lost = member.is_lost;
+                    failed.push((client, round, missed(lost)));
+                }
+            });
+        }
+        failed
+    }
+
+    /// Changes a client, and keeps its timer and the arrivals right.
+    fn change(&mut self, client: ClientId, change: impl FnOnce(&mut Member)) {
+        let Some(member) = self.clients.get_mut(&client) else { return };
+        let before = *member;
+        change(member);
+        let after = *member;
+        if before.timer() != after.timer() {
+            before.timer().map(|at| self.timers.remove(&(at, client)));
+            self.timers.extend(after.timer().map(|at| (at, client)));
+        }
+        let was = (before.availability, before.is_lost, before.is_spent);
+        let is = (after.availability, after.is_lost, after.is_spent);
+        let arrived = was != is && after.is_available() && !after.is_left_out();
+        self.arrivals += u64::from(arrived);
     }
 }
 

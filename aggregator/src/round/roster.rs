@@ -1,10 +1,11 @@
-//! Who is expected to answer, and who has: the bookkeeping that every stage of
-//! a synchronous round shares.
+//! The clients of a stage of a synchronous round: which are expected to answer, and
+//! which have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fedra_protocol::{Availability, RoundId, UpdateFault};
+use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault};
 
+use super::record::{Ending, missed};
 use super::{ClientId, Event, Time};
 
 /// Whether a client can be reached.
@@ -15,6 +16,8 @@ pub(super) enum Link {
     Away(Time),
     /// Its connection broke too long ago to be waited for.
     Missing,
+    /// It is invited on trial: it is not waited for, connected or not.
+    OnTrial,
 }
 
 impl Link {
@@ -24,6 +27,19 @@ impl Link {
             Self::Here => Self::Away(until),
             other => other,
         }
+    }
+
+    /// The client is back.
+    pub(super) fn returned(self) -> Self {
+        match self {
+            Self::OnTrial => Self::OnTrial,
+            Self::Here | Self::Away(_) | Self::Missing => Self::Here,
+        }
+    }
+
+    /// How an invitation failed whose time is over.
+    pub(super) fn missed(self) -> StandbyCause {
+        missed(matches!(self, Self::Away(_) | Self::Missing))
     }
 }
 
@@ -69,8 +85,13 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    pub(super) fn new(clients: impl IntoIterator<Item = ClientId>) -> Self {
-        Self::with(clients.into_iter().map(|client| (client, Link::Here)))
+    /// A cohort, and clients on trial beside it.
+    pub(super) fn new(
+        cohort: impl IntoIterator<Item = ClientId>,
+        trials: impl IntoIterator<Item = ClientId>,
+    ) -> Self {
+        let cohort = cohort.into_iter().map(|client| (client, Link::Here));
+        Self::with(cohort.chain(trials.into_iter().map(|client| (client, Link::OnTrial))))
     }
 
     fn with(clients: impl Iterator<Item = (ClientId, Link)>) -> Self {
@@ -82,10 +103,11 @@ impl Roster {
     }
 
     /// The next stage, with those who have answered and can still be asked: the
-    /// connected ones, and those whose grace runs.
+    /// connected ones, and those whose grace runs. A client on trial that has
+    /// answered is a full member from here on.
     pub(super) fn going_on(&self, now: Time) -> Self {
         Self::with(self.parts.iter().filter_map(|(client, part)| match part {
-            Part::Answered(link @ Link::Here) => Some((*client, *link)),
+            Part::Answered(Link::Here | Link::OnTrial) => Some((*client, Link::Here)),
             Part::Answered(link @ Link::Away(until)) if *until > now => Some((*client, *link)),
             _ => None,
         }))
@@ -122,6 +144,29 @@ impl Roster {
             .iter()
             .filter(|(_, part)| matches!(part, Part::Expected(_)))
             .map(|(client, _)| *client)
+    }
+
+    /// Those who are on trial and have not answered.
+    pub(super) fn stragglers(&self) -> impl Iterator<Item = ClientId> {
+        self.parts
+            .iter()
+            .filter(|(_, part)| matches!(part, Part::Expected(Link::OnTrial)))
+            .map(|(client, _)| *client)
+    }
+
+    /// How the invitations end with the round of this stage, as far as that is known:
+    /// a client that still works has not failed before the deadline, which `is_over`
+    /// says has passed.
+    pub(super) fn endings(&self, is_over: bool) -> impl Iterator<Item = (ClientId, Ending)> {
+        self.parts.iter().filter_map(move |(client, part)| {
+            let ending = match part {
+                Part::Answered(_) | Part::AnsweredAndLeft => Ending::Reported,
+                Part::Expected(link @ Link::Missing) => Ending::Failed(link.missed()),
+                Part::Expected(link) if is_over => Ending::Failed(link.missed()),
+                Part::Expected(_) | Part::Gone => return None,
+            };
+            Some((*client, ending))
+        })
     }
 
     /// Those who are not in the next stage and may still try to answer in it.
@@ -175,11 +220,32 @@ impl Roster {
     }
 
     /// Follows what happens to the clients of `round`; a grace that starts now
-    /// ends at `grace`.
-    pub(super) fn follow(&mut self, event: Event, round: RoundId, grace: Time) {
+    /// ends at `grace`. The failure that ends an invitation, if one does.
+    pub(super) fn follow(
+        &mut self,
+        event: Event,
+        round: RoundId,
+        grace: Time,
+    ) -> Option<(ClientId, StandbyCause)> {
+        let expected = |client| matches!(self.parts.get(&client), Some(Part::Expected(_)));
+        let failed = match event {
+            Event::Left(client) if expected(client) => Some((client, StandbyCause::Lost)),
+            Event::Declined(client, of) if of == round && expected(client) => {
+                Some((client, StandbyCause::Declined))
+            }
+            Event::Refused(client, of) if of == round && self.parts.contains_key(&client) => {
+                Some((client, StandbyCause::Rejected))
+            }
+            _ => None,
+        };
         match event {
             Event::Lost(client) => self.relink(client, |link| link.lost(grace)),
-            Event::Returned(client) => self.relink(client, |_| Link::Here),
+            Event::Returned(client, availability) => {
+                self.relink(client, Link::returned);
+                if availability == Availability::Paused {
+                    self.lose(client);
+                }
+            }
             Event::Left(client) | Event::AvailabilityChanged(client, Availability::Paused) => {
                 self.lose(client);
             }
@@ -187,6 +253,7 @@ impl Roster {
             Event::Refused(client, of) if of == round => self.strike(client),
             _ => {}
         }
+        failed
     }
 
     fn relink(&mut self, client: ClientId, into: impl FnOnce(Link) -> Link) {

@@ -9,6 +9,7 @@ use fedra_protocol::{RoundId, RoundPhase, UpdateFault, UpdateVerdict};
 
 use super::ended::{AbandonReason, Abandoned};
 use super::finalizing::Finalizing;
+use super::record::Ending;
 use super::roster::Roster;
 use super::{ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Tally, Time};
 
@@ -83,7 +84,10 @@ impl Securing {
                 let reason = AbandonReason::NotPrepared;
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
-            other => self.roster.follow(other, self.round, context.grace()),
+            other => {
+                let failed = self.roster.follow(other, self.round, context.grace());
+                context.note_failure(failed);
+            }
         }
         Phase::Securing(self)
     }
@@ -125,8 +129,10 @@ impl Securing {
         if !over && !hopeless {
             return Err(self);
         }
+        let is_over = context.now >= deadline;
         if answered < minimum {
             self.dismiss(context);
+            context.note_all(self.roster.endings(is_over));
             let reason = AbandonReason::TooFewSurvivors;
             return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
         }
@@ -135,19 +141,22 @@ impl Securing {
                 self.survivors = answered;
                 Stage::UnmaskingShares
             }
-            Stage::UnmaskingShares => return Ok(self.finalize(context)),
+            Stage::UnmaskingShares => return Ok(self.finalize(is_over, context)),
             Stage::Update | Stage::Keys | Stage::Shares => Stage::MaskedInput,
         };
         let members = self.roster.going_on(context.now);
         context.dismiss(self.roster.left_behind(&members), self.round);
+        let failed = |(_, ending): &(ClientId, Ending)| *ending != Ending::Reported;
+        context.note_all(self.roster.endings(is_over).filter(failed));
         self.roster = members;
         self.deadline = None;
         context.effects.push(Effect::Advance(self.round, self.stage));
         Ok(Phase::Securing(self))
     }
 
-    fn finalize(self, context: &mut Context<'_>) -> Phase {
+    fn finalize(self, is_over: bool, context: &mut Context<'_>) -> Phase {
         self.dismiss(context);
+        context.note_all(self.roster.endings(is_over));
         let (cohort, reported) = (self.invited, self.survivors);
         let tally = Tally { cohort, reported, weight: reported as u64 };
         context.effects.push(Effect::Finalize(self.round, tally));

@@ -1,6 +1,7 @@
 //! The machine's histories, told event by event, and properties of random ones.
 
 mod buffered;
+mod exclusions;
 mod histories;
 mod operators;
 mod protected;
@@ -58,7 +59,14 @@ impl Script {
         Self { rounds, now: Time::default(), rng: StdRng::seed_from_u64(7) }
     }
 
+    /// What is done about an event, without what is noted.
     fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = self.step_with_notes(event);
+        effects.retain(|effect| !matches!(effect, Effect::Remember(..) | Effect::Failed(..)));
+        effects
+    }
+
+    fn step_with_notes(&mut self, event: Event) -> Vec<Effect> {
         let (rounds, effects) = self.rounds.clone().step(event, self.now, &mut self.rng);
         self.rounds = rounds;
         effects
@@ -71,7 +79,7 @@ impl Script {
 
     /// Joins clients 1 to `count`; the effects of the last one.
     fn join(&mut self, count: u64) -> Vec<Effect> {
-        (1..=count).map(|id| self.step(Event::Joined(ClientId(id)))).last().unwrap_or_default()
+        (1..=count).map(|id| self.step(joined(id))).last().unwrap_or_default()
     }
 
     fn report(&mut self, id: u64, round: RoundId) -> Vec<Effect> {
@@ -103,6 +111,12 @@ impl Script {
     fn round(&self) -> RoundId {
         self.rounds.progress().round
     }
+}
+
+/// A newcomer checks in.
+fn joined(id: u64) -> Event {
+    let (client, record) = (ClientId(id), Record::default());
+    Event::Joined { client, availability: Availability::Available, record }
 }
 
 const fn round(round: u64, attempt: u32) -> RoundId {

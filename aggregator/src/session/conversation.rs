@@ -13,24 +13,38 @@ use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
-    Availability, ClientMessage, KeyDirectory, LocalTraining, MaskedInputRequest, Refusal,
-    RefusalCode, RoundAssignment, RoundId, ServerMessage, UnmaskingRequest, UpdateBegin,
-    UpdateFault, UpdateOutcome, UpdateVerdict,
+    Availability, ClientMessage, DeclineCause, KeyDirectory, LocalTraining, MaskedInputRequest,
+    Refusal, RefusalCode, RoundAssignment, RoundId, ServerMessage, Standby, StandbyCause,
+    UnmaskingRequest, UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::End;
-use super::handshake::unexpected;
+use super::handshake::{NO_SUBJECT, unexpected};
 use super::seat::{Part, Seat, Settled};
 use super::upload::Pace;
 use crate::coordinator::{Command, Invitation, Order, Report, misplaced};
 use crate::folding::{Contribution, Request};
 use crate::metrics::Metrics;
-use crate::round::{ClientId, Mode, Stage, Time};
+use crate::round::{ClientId, Stage, Time};
 use crate::task::Task;
 
 /// More than a message and its frames have beside their data.
 const MESSAGE_HEAD: u64 = 1 << 10;
+
+/// Sentence for the person behind a client that is left out.
+fn standby_message(cause: StandbyCause) -> &'static str {
+    match cause {
+        StandbyCause::MissedDeadline => {
+            "left out for a while: no answer to the last invitations came in time"
+        }
+        StandbyCause::Declined => "left out for a while: the last invitations were declined",
+        StandbyCause::Rejected => "left out for a while: the last updates were rejected",
+        StandbyCause::Lost => {
+            "left out for a while: the connection was lost during the last invitations"
+        }
+    }
+}
 
 /// What a conversation takes in.
 pub(crate) enum Input {
@@ -62,9 +76,18 @@ pub(crate) enum Output {
     End(End),
 }
 
+/// A client that has checked in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Participant {
+    pub client: ClientId,
+    /// Whether it named the subject that a privacy ledger counts for.
+    pub has_subject: bool,
+}
+
 /// One connection of a client that has checked in.
 pub(crate) struct Conversation {
     client: ClientId,
+    has_subject: bool,
     task: Arc<Task>,
     metrics: Arc<Metrics>,
     pace: Pace,
@@ -78,13 +101,14 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Goes on from where the client's last connection left its seat.
     pub(crate) fn new(
-        client: ClientId,
+        participant: Participant,
         seat: Seat,
         task: Arc<Task>,
         metrics: Arc<Metrics>,
         pace: Pace,
     ) -> Self {
-        Self { client, task, metrics, pace, seat, fresh: true, announced: None }
+        let Participant { client, has_subject } = participant;
+        Self { client, has_subject, task, metrics, pace, seat, fresh: true, announced: None }
     }
 
     /// When [`Input::TimePassed`] is to be handled, if nothing else comes.
@@ -170,7 +194,9 @@ impl Conversation {
             ClientMessage::SetAvailability(availability) => {
                 self.set_availability(availability, out);
             }
-            ClientMessage::Decline { round, reason, .. } => self.decline(round, &reason, out),
+            ClientMessage::Decline { round, reason, cause } => {
+                self.decline(round, &reason, cause, out);
+            }
             ClientMessage::AdvertiseKeys { round, keys } => {
                 self.answer(round, Stage::Keys, Contribution::Keys(keys), out);
             }
@@ -210,6 +236,15 @@ impl Conversation {
                     self.outcome(round, UpdateVerdict::Rejected(fault), "", out);
                 }
             }
+            Order::StandBy(cause, until) => {
+                self.dismiss(None, out);
+                let retry_after = now.until(until);
+                if !retry_after.is_zero() {
+                    let message = standby_message(cause).to_owned();
+                    let standby = Standby { cause, retry_after, message };
+                    out.push(Output::Send(ServerMessage::Standby(standby)));
+                }
+            }
             Order::Away(retry_after) => out.push(Output::End(End::Refused(Refusal {
                 code: RefusalCode::NotSelected,
                 message: "enough clients wait for the next round; come back later".to_owned(),
@@ -227,7 +262,7 @@ impl Conversation {
     }
 
     fn invited(&mut self, invitation: Invitation, fresh: bool, now: Time, out: &mut Vec<Output>) {
-        let Invitation { round, model, deadline, privacy } = invitation;
+        let Invitation { round, model, deadline, max_staleness, privacy } = invitation;
         if let Some((known, part)) = &self.seat.part
             && *known == round
         {
@@ -240,10 +275,6 @@ impl Conversation {
             self.seat.part = Some((round, Part::Working(first)));
             self.seat.asked = Some((round, first));
         }
-        let max_staleness = match self.task.config.plan.mode {
-            Mode::Synchronous => 0,
-            Mode::Buffered { max_staleness, .. } => max_staleness,
-        };
         let training = self.training(round);
         let deadline = now.until(deadline);
         let assignment =
@@ -268,7 +299,7 @@ impl Conversation {
             Some((known, Part::Working(_))) if *known == round && repeated && fresh => {}
             // It has left after its last answer: nobody need wait for the next.
             Some((known, Part::Left)) if *known == round && !repeated => {
-                out.push(Output::Tell(Command::Decline(self.client, round)));
+                out.push(Output::Tell(Command::Decline(self.client, round, None)));
                 return;
             }
             _ => return,
@@ -291,6 +322,11 @@ impl Conversation {
         if availability == self.seat.availability {
             return;
         }
+        let takes_part = availability == Availability::Available;
+        if takes_part && !self.has_subject && self.task.config.privacy.is_some() {
+            out.push(Output::End(unexpected(NO_SUBJECT)));
+            return;
+        }
         self.seat.availability = availability;
         if availability == Availability::Paused {
             self.leave_round();
@@ -298,13 +334,24 @@ impl Conversation {
         out.push(Output::Tell(Command::Availability(self.client, availability)));
     }
 
-    fn decline(&mut self, round: RoundId, reason: &str, out: &mut Vec<Output>) {
+    /// Under a privacy policy a client says nothing about its data: what another
+    /// program says all the same is dropped.
+    fn decline(
+        &mut self,
+        round: RoundId,
+        reason: &str,
+        cause: Option<DeclineCause>,
+        out: &mut Vec<Output>,
+    ) {
         let known = self.seat.part.as_ref().is_some_and(|(known, _)| *known == round);
         if !known || !self.leave_round() {
             return;
         }
-        tracing::debug!(%round, reason, "declined");
-        out.push(Output::Tell(Command::Decline(self.client, round)));
+        let is_private = self.task.config.policy().is_some();
+        let cause = cause.filter(|cause| !is_private || *cause == DeclineCause::NotNow);
+        let reason = (!is_private).then_some(reason);
+        tracing::debug!(%round, reason, ?cause, "declined");
+        out.push(Output::Tell(Command::Decline(self.client, round, cause)));
     }
 
     /// Ends the client's part in its round, if it has not ended yet.
@@ -380,7 +427,7 @@ impl Conversation {
     /// Turns the client's update down and ends its part in the round.
     fn refuse(&mut self, round: RoundId, fault: UpdateFault, message: &str, out: &mut Vec<Output>) {
         self.seat.part = Some((round, Part::Judged));
-        out.push(Output::Tell(Command::Refuse(self.client, round)));
+        out.push(Output::Tell(Command::Refuse(self.client, round, fault)));
         self.outcome(round, UpdateVerdict::Rejected(fault), message, out);
     }
 

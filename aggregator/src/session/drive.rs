@@ -57,7 +57,7 @@ where
     let task = Arc::clone(membership.task());
     let metrics = Arc::clone(&server.metrics);
     let pace = Pace::new(&server.config.limits);
-    let conversation = Conversation::new(membership.client(), seat, task, metrics, pace);
+    let conversation = Conversation::new(membership.participant(), seat, task, metrics, pace);
     let cut = membership.cut();
     let mut session =
         Session { socket, conversation, membership, server, room: None, check: None, round: None };
@@ -76,14 +76,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     async fn run(&mut self) -> End {
+        // Only messages of the client's program count: its network stack answers for one
+        // that is frozen, too.
         let idle = self.server.config.idle_timeout;
         let mut view = self.membership.task().view.clone();
         // Whatever was published since the check-in's answer is news.
         view.mark_changed();
         let mut heard = Instant::now();
-        let mut pinged = false;
         loop {
-            let quiet_at = heard + if pinged { idle } else { idle / 2 };
+            let quiet_at = heard + idle;
             let task = self.membership.task();
             let wake_at = self.conversation.wake_at().map(|time| task.instant(time));
             let happening = tokio::select! {
@@ -118,17 +119,15 @@ where
             // What is done takes memory only while it is done: most sessions wait.
             let done = match happening {
                 Happening::Incoming(incoming) => {
-                    (heard, pinged) = (Instant::now(), false);
+                    if matches!(incoming, Ok(Incoming::Message(_))) {
+                        heard = Instant::now();
+                    }
                     Box::pin(self.receive(incoming)).await
                 }
                 Happening::Input(input) => Box::pin(self.feed(input)).await,
-                Happening::Quiet if pinged => {
+                Happening::Quiet => {
                     let message = format!("nothing heard for {} s", idle.as_secs_f64());
                     Err(End::refuse(RefusalCode::Timeout, message))
-                }
-                Happening::Quiet => {
-                    pinged = true;
-                    Box::pin(self.socket.ping()).await.map_err(End::from)
                 }
                 Happening::End(end) => Err(end),
             };

@@ -7,19 +7,19 @@ use std::time::SystemTime;
 
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, ServerMessage, SubjectId,
-    TaskId, Token, Welcome,
+    Availability, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, ServerMessage,
+    SubjectId, TaskId, Token, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::End;
+use super::conversation::Participant;
 use super::seat::Seat;
 use super::socket::{Incoming, Socket};
 use crate::access::{Admission, Admitted};
 use crate::coordinator::{Command, ConnectionId, Departure, Join, Joined, Leave, Link, Order};
-use crate::round::ClientId;
 use crate::server::Server;
 use crate::task::Task;
 
@@ -32,7 +32,7 @@ pub(super) struct CheckedInAs {
 /// A connection's place among its task's clients. Dropping it tells the
 /// coordinator.
 pub(super) struct Membership {
-    client: ClientId,
+    participant: Participant,
     task: Arc<Task>,
     orders: watch::Receiver<Order>,
     cut: CancellationToken,
@@ -42,8 +42,8 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn client(&self) -> ClientId {
-        self.client
+    pub(super) fn participant(&self) -> Participant {
+        self.participant
     }
 
     pub(super) fn task(&self) -> &Arc<Task> {
@@ -110,8 +110,8 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, subject, token, .. } => {
-                let who = Who { address, subject, token };
+            ClientMessage::CheckIn { task, availability, subject, token } => {
+                let who = Who { address, availability, subject, token };
                 return check_in(socket, who, &task, server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,
@@ -145,9 +145,14 @@ where
     Ok(socket.send(&ServerMessage::Welcome(welcome)).await?)
 }
 
-/// Who wants to check in, as far as it says.
+/// Refusal of a participant that no ledger could count.
+pub(super) const NO_SUBJECT: &str =
+    "this task has a privacy policy: the check-in of a participant must name a subject";
+
+/// What a check-in says of itself.
 struct Who {
     address: IpAddr,
+    availability: Availability,
     subject: Option<SubjectId>,
     token: Option<Token>,
 }
@@ -162,23 +167,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Some(task) = server.task(id) else {
+        if server.set_aside.reason(id).is_some() {
+            return Err(End::set_aside());
+        }
         let message = format!("there is no task {id} on this server");
         return Err(End::refuse(RefusalCode::UnknownTask, message));
     };
     socket.count_for(Arc::clone(&task));
     let status = task.status(&task.view.borrow().clone(), task.now());
-    let Who { address, subject, token } = who;
+    let Who { address, availability, subject, token } = who;
     let now = SystemTime::now();
     let admitted = server.access.admit(&task.config, token.as_ref(), subject, address, now);
     let Admitted { subject, guard } = admitted.map_err(|denied| End::Refused(denied.into()))?;
-    if task.config.privacy.is_some() && subject.is_none() {
-        let message = "this task has a privacy policy: the check-in must name a subject";
-        return Err(End::refuse(RefusalCode::UnexpectedMessage, message));
+    let observes = availability == Availability::Paused;
+    if task.config.privacy.is_some() && subject.is_none() && !observes {
+        return Err(unexpected(NO_SUBJECT));
     }
     let description = task.description();
     let checked_in = CheckedIn { task: description, status };
     socket.send(&ServerMessage::CheckedIn(Box::new(checked_in))).await?;
-    join(task, subject, guard).await
+    join(task, subject, availability, guard).await
 }
 
 /// Takes a place among the task's clients. The coordinator may first have to
@@ -186,6 +194,7 @@ where
 async fn join(
     task: Arc<Task>,
     subject: Option<SubjectId>,
+    availability: Availability,
     admission: Admission,
 ) -> Result<CheckedInAs, End> {
     let permit = task.commands.clone().reserve_owned().await.map_err(|_| End::GoingAway)?;
@@ -194,17 +203,20 @@ async fn join(
     let exit = Exit { connection, permit: Some(permit) };
     let (answer, joined) = oneshot::channel();
     let link = Link { connection, order, cut: cut.clone() };
-    let command = Command::Join(Join { subject, link, answer });
+    let command = Command::Join(Join { subject, availability, link, answer });
     task.commands.send(command).await.map_err(|_| End::GoingAway)?;
-    let Joined { client, seat } = tokio::select! {
-        // A seat that is already given must be given back.
-        biased;
-        joined = joined => joined.map_err(|_| End::GoingAway)?,
-        // Yet another connection has come for the same place.
-        () = cut.cancelled() => return Err(End::replaced()),
+    let Ok(Joined { client, seat }) = joined.await else {
+        return Err(match &*orders.borrow() {
+            // The earlier connection stays.
+            Order::Away(wait) => End::contested(*wait),
+            // Yet another connection has come for the same place.
+            _ if cut.is_cancelled() => End::replaced(),
+            _ => End::GoingAway,
+        });
     };
     tracing::debug!(client = client.0, "checked in");
-    let membership = Membership { client, task, orders, cut, exit, _admission: admission };
+    let participant = Participant { client, has_subject: subject.is_some() };
+    let membership = Membership { participant, task, orders, cut, exit, _admission: admission };
     Ok(CheckedInAs { membership, seat })
 }
 

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::Instrument;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use conversation::{Conversation, Input, Output};
+pub(crate) use conversation::{Conversation, Input, Output, Participant};
 pub(crate) use inflow::UNIT as RESERVE_UNIT;
 pub(crate) use seat::Seat;
 #[cfg(any(test, fuzzing))]
@@ -35,6 +35,9 @@ use crate::metrics::SessionEnd;
 use crate::server::Server;
 use inflow::Excess;
 use socket::{Socket, SocketError};
+
+/// How long a client stays away from a task that could not start.
+const SET_ASIDE: Duration = Duration::from_secs(300);
 
 /// How a session ends.
 #[derive(Debug)]
@@ -60,12 +63,35 @@ impl End {
         Self::Refused(Refusal { code, message: message.into(), retry_after: None })
     }
 
+    /// The task could not start. It may after the server's next start.
+    fn set_aside() -> Self {
+        Self::Refused(Refusal {
+            code: RefusalCode::Overloaded,
+            message: "the server could not start this task; its operator has been told. Try again \
+                      later"
+                .to_owned(),
+            retry_after: Some(SET_ASIDE),
+        })
+    }
+
     fn replaced() -> Self {
         Self::refuse(
             RefusalCode::Replaced,
             "another connection of this device has taken this one's place; close the other one, \
              or this one",
         )
+    }
+
+    /// Connections of one subject replace each other too often: the one that is
+    /// there stays for now.
+    fn contested(retry_after: Duration) -> Self {
+        Self::Refused(Refusal {
+            code: RefusalCode::Replaced,
+            message: "connections with this device's token or name replace each other again and \
+                      again; is it in use on two devices?"
+                .to_owned(),
+            retry_after: Some(retry_after),
+        })
     }
 
     /// Whether the client may come back to where it was.

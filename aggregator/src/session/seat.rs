@@ -69,10 +69,13 @@ impl Seat {
         self.part.is_some()
     }
 
-    /// The connection is gone: what was only begun on it will be begun again. A
-    /// new connection starts as available.
+    /// Goes on with what the next connection says of itself.
+    pub(crate) fn attached(self, availability: Availability) -> Self {
+        Self { availability, ..self }
+    }
+
+    /// The connection is gone: what was only begun on it will be begun again.
     pub(crate) fn detached(mut self) -> Self {
-        self.availability = Availability::Available;
         let is_lost = match &self.part {
             Some((_, Part::Queued(_) | Part::Checking(..))) => true,
             // A report has its verdict before its sender's departure is heard of: this

@@ -130,11 +130,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
         self.write(Message::Binary(message.encode())).await
     }
 
-    /// Asks the client's WebSocket for a sign of life.
-    pub(super) async fn ping(&mut self) -> Result<(), SocketError> {
-        self.write(Message::Ping(Bytes::new())).await
-    }
-
     async fn write(&mut self, message: Message) -> Result<(), SocketError> {
         if let Some(task) = &self.task {
             task.sent(message.len());

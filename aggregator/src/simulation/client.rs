@@ -11,7 +11,21 @@ use fedra_protocol::{RoundAssignment, SubjectId, TaskId};
 
 use super::network::LinkId;
 
+/// How a device answers invitations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It trains and reports.
+    Sound,
+    /// From its first invitation on its program does nothing, and its connection stays.
+    Frozen,
+    /// It declines each invitation.
+    Declines,
+    /// Its updates are not valid.
+    Invalid,
+}
+
 pub(super) struct Client {
+    pub manner: Manner,
     pub subject: SubjectId,
     /// `None` while the device is off.
     pub session: Option<Session>,
@@ -30,8 +44,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize, manner: Manner) -> Self {
         Self {
+            manner,
             subject: subject(number, 0),
             session: None,
             lives: 0,

@@ -21,10 +21,11 @@ pub(super) enum Figure {
     Operations,
     RollBacks,
     SentAway,
+    LeftOut,
 }
 
 /// In the order of [`Figure`].
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "steps",
     "rounds completed",
     "updates accepted",
@@ -41,6 +42,7 @@ const NAMES: [&str; 16] = [
     "operations",
     "roll-backs",
     "clients sent away",
+    "clients left out",
 ];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -33,6 +33,8 @@ mod world;
 use std::time::{Duration, Instant};
 
 #[cfg(test)]
+use client::Manner;
+#[cfg(test)]
 use figures::Figures;
 use scenario::{Bug, Scenario};
 #[cfg(test)]
@@ -127,6 +129,30 @@ fn an_announcement_before_durability_is_noticed() {
     let broken = first_noticed(Bug::EarlyAnnouncement).expect("noticed");
     assert!(broken.problem.contains("durable"), "{}", explain(&broken));
     run(broken.seed, None).map_err(|b| explain(&b)).expect("the seed is fine without the bug");
+}
+
+/// Rounds in the second minute and the third, with clients of these manners beside
+/// sound ones.
+#[cfg(test)]
+fn rounds_beside(seed: u64, manners: Vec<Manner>) -> u64 {
+    let mut world = World::new(Scenario::patient(seed, manners));
+    let rounds = world.rounds_within(Duration::from_secs(60), Duration::from_secs(180));
+    rounds.unwrap_or_else(|problem| panic!("seed {seed}: {problem}\n{}", world.trace()))
+}
+
+#[test]
+fn clients_that_never_report_do_not_slow_the_others_down() {
+    for seed in 0..10 {
+        let alone = rounds_beside(seed, Vec::new());
+        assert!(alone > 20, "seed {seed}: {alone} rounds");
+        for manner in [Manner::Frozen, Manner::Declines, Manner::Invalid] {
+            for count in [1, 3] {
+                let beside = rounds_beside(seed, vec![manner; count]);
+                let ratio = alone as f64 / beside as f64;
+                assert!(ratio <= 1.2, "seed {seed}, {count} {manner:?}: {beside} of {alone}");
+            }
+        }
+    }
 }
 
 /// For `cargo xtask simulate-faults`: one seed, told step by step.

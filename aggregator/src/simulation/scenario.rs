@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+#[cfg(test)]
+use super::client::Manner;
 use crate::config::Config;
 
 /// A bug put in on purpose, to see that it is noticed.
@@ -60,10 +62,29 @@ pub(super) struct Faults {
     pub operator_every: Option<Duration>,
 }
 
+impl Faults {
+    /// Nothing goes wrong.
+    pub(super) const NONE: Self = Self {
+        lose: 0.0,
+        double: 0.0,
+        reorder: false,
+        longest_delay: Duration::from_millis(5),
+        sever: 0.0,
+        disturb_every: Duration::MAX,
+        crash_at_write: 0.0,
+        fail_write: 0.0,
+        crash_every: None,
+        operator_every: None,
+    };
+}
+
 pub(super) struct Scenario {
     pub bug: Option<Bug>,
     pub kind: Kind,
     pub clients: usize,
+    /// How the first clients answer; the others are sound.
+    #[cfg(test)]
+    pub manners: Vec<Manner>,
     pub faults: Faults,
     pub config: Config,
     /// When faults end: after that everything has to come to rest.
@@ -84,7 +105,36 @@ impl Scenario {
         let faults = faults(&mut rng);
         let config = config(&mut rng, kind, clients);
         let calm_after = Duration::from_secs(rng.random_range(30..90));
-        Self { bug, kind, clients, faults, config, calm_after, rng }
+        Self {
+            bug,
+            kind,
+            clients,
+            #[cfg(test)]
+            manners: Vec::new(),
+            faults,
+            config,
+            calm_after,
+            rng,
+        }
+    }
+
+    /// A task without faults that would take one client more than it has, and waits for
+    /// each: `manners` are those of the first, and 3 to 5 sound ones follow.
+    #[cfg(test)]
+    pub(super) fn patient(seed: u64, manners: Vec<Manner>) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let kind = [Kind::Synchronous, Kind::Private, Kind::Masked][rng.random_range(0..3)];
+        let sound = rng.random_range(3..=5);
+        let clients = manners.len() + sound;
+        let deadline = rng.random_range(4_000..10_000);
+        let cohort = clients + 1;
+        let rounds = format!(
+            "cohort_size = {cohort}\nminimum_cohort = 3\nminimum_reports = 3\n\
+             report_goal = {cohort}\ndeadline = \"{deadline}ms\"\nselection_window = \"100ms\""
+        );
+        let config = config_with(kind, clients, 4_000, &rounds);
+        let faults = Faults::NONE;
+        Self { bug: None, kind, clients, manners, faults, config, calm_after: Duration::MAX, rng }
     }
 }
 
@@ -115,7 +165,6 @@ fn faults(rng: &mut StdRng) -> Faults {
 /// The model has a parameter a client: client i's update is 1 at place i and 0
 /// elsewhere, so that the new model tells who is in the average.
 fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
-    let inputs = clients - 1;
     let least = if kind == Kind::Masked { 3 } else { 1 };
     let cohort = rng.random_range(least..=clients);
     let minimum = rng.random_range(least..=cohort);
@@ -127,6 +176,25 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
     let window = rng.random_range(0..500);
     let pause = rng.random_range(500..4_000);
     let waiting = if rng.random_bool(0.2) { "waiting_room = 1\nretry_after = \"2s\"" } else { "" };
+    let rounds = format!(
+        r#"
+        cohort_size = {cohort}
+        minimum_cohort = {minimum}
+        minimum_reports = {reports}
+        report_goal = {goal}
+        deadline = "{deadline}ms"
+        minimum_duration = "{shortest}ms"
+        reconnect_grace = "{grace}ms"
+        selection_window = "{window}ms"
+        {waiting}
+        "#
+    );
+    config_with(kind, clients, pause, &rounds)
+}
+
+/// A config with these keys of the rounds. An upload may pause for `pause` milliseconds.
+fn config_with(kind: Kind, clients: usize, pause: u64, rounds: &str) -> Config {
+    let inputs = clients - 1;
     let mode = match kind {
         Kind::Buffered => "mode = \"buffered\"\nmax_staleness = 2\nstaleness_exponent = 0.0",
         Kind::Synchronous | Kind::Private | Kind::Masked => "",
@@ -154,15 +222,7 @@ fn config(rng: &mut StdRng, kind: Kind, clients: usize) -> Config {
         id = "sim"
         model = {{ input = [{inputs}], layers = [{{ type = "linear", outputs = 1 }}], loss = "mean_squared_error" }}
         [task.round]
-        cohort_size = {cohort}
-        minimum_cohort = {minimum}
-        minimum_reports = {reports}
-        report_goal = {goal}
-        deadline = "{deadline}ms"
-        minimum_duration = "{shortest}ms"
-        reconnect_grace = "{grace}ms"
-        selection_window = "{window}ms"
-        {waiting}
+        {rounds}
         {mode}
         {privacy}
         "#

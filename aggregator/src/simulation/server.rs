@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fedra_aggregation::CheckedUpdate;
 use fedra_protocol::{
-    CheckedIn, ClientMessage, PROTOCOL_VERSION, RoundPhase, ServerMessage, SubjectId, Welcome,
+    Availability, CheckedIn, ClientMessage, PROTOCOL_VERSION, ServerMessage, SubjectId, Welcome,
 };
 use rand::rngs::StdRng;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -25,7 +25,7 @@ use crate::folding::{Contribution, Job, Received, Worker};
 use crate::metrics::Metrics;
 use crate::round::{ClientId, Time};
 use crate::server::{Revived, ServeError, revive};
-use crate::session::{Conversation, End, Input, Output, Pace, Seat};
+use crate::session::{Conversation, End, Input, Output, Pace, Participant, Seat};
 use crate::storage::Store;
 use crate::task::{Task, TaskView};
 
@@ -239,8 +239,8 @@ impl Server {
                     }),
                 ));
             }
-            (Some(Session::CheckingIn), ClientMessage::CheckIn { subject, .. }) => {
-                self.check_in(link, subject, now, rng, wishes);
+            (Some(Session::CheckingIn), ClientMessage::CheckIn { subject, availability, .. }) => {
+                self.check_in(link, (subject, availability), now, rng, wishes);
             }
             (
                 Some(Session::CheckingIn | Session::Joining { .. }),
@@ -265,18 +265,13 @@ impl Server {
     fn check_in(
         &mut self,
         link: LinkId,
-        subject: Option<SubjectId>,
+        (subject, availability): (Option<SubjectId>, Availability),
         now: Duration,
         rng: &mut StdRng,
         wishes: &mut Vec<Wish>,
     ) {
         let view = self.task.view.borrow().clone();
         let status = self.task.status(&view, self.time(now));
-        if status.phase == RoundPhase::Finished {
-            self.sessions.remove(&link);
-            wishes.push(Wish::Hang(link));
-            return;
-        }
         let checked_in = CheckedIn { task: self.task.description(), status };
         wishes.push(Wish::Send(link, ServerMessage::CheckedIn(Box::new(checked_in))));
         let (order, orders) = watch::channel(Order::Rest);
@@ -285,7 +280,7 @@ impl Server {
         let connection = Held { id, orders, cut: cut.clone() };
         self.sessions.insert(link, Session::Joining { connection, joined });
         let link = Link { connection: id, order, cut };
-        self.command(Command::Join(Join { subject, link, answer }), now, rng, wishes);
+        self.command(Command::Join(Join { subject, availability, link, answer }), now, rng, wishes);
     }
 
     /// Looks what a session has to do: an order, a verdict, news, room. Whether
@@ -318,11 +313,12 @@ impl Server {
         let Some(Session::Joining { connection, .. }) = self.sessions.remove(&link) else {
             return false;
         };
+        let participant = Participant { client, has_subject: true };
         let task = Arc::clone(&self.task);
         let mut view = task.view.clone();
         view.mark_changed();
         let metrics = Arc::clone(&self.metrics);
-        let conversation = Box::new(Conversation::new(client, seat, task, metrics, self.pace));
+        let conversation = Box::new(Conversation::new(participant, seat, task, metrics, self.pace));
         self.sessions.insert(link, Session::Member { connection, conversation, view });
         true
     }

@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::LONGEST;
 use super::checks::Checks;
-use super::client::Client;
+use super::client::{Client, Manner};
 use super::figures::{Figure, Figures};
 use super::network::{Agenda, Link, LinkId, Way, delay};
 use super::scenario::{Faults, Scenario};
@@ -84,7 +84,8 @@ impl World {
     pub(super) fn new(mut scenario: Scenario) -> Self {
         let mut rng = scenario.rng.fork();
         let store = Arc::new(FaultyStore::new(rng.random(), scenario.faults, scenario.bug));
-        let clients = (0..scenario.clients).map(Client::new).collect();
+        let manner = |number| scenario.manners.get(number).copied().unwrap_or(Manner::Sound);
+        let clients = (0..scenario.clients).map(|n| Client::new(n, manner(n))).collect();
         let checks = Checks::new(&scenario.config.tasks[0], scenario.kind);
         Self {
             faults: scenario.faults,
@@ -114,13 +115,36 @@ impl World {
         self.trace.add(self.now, Note { what, client, round });
     }
 
-    /// Runs the whole history.
-    pub(super) fn run(&mut self) -> Result<Figures, String> {
+    /// Runs a history without faults, and counts the rounds completed between two times.
+    pub(super) fn rounds_within(&mut self, from: Duration, to: Duration) -> Result<u64, String> {
+        self.start_all();
+        self.happen(Event::Calm)?;
+        let mut before = None;
+        while let Some((at, event)) = self.agenda.pop() {
+            self.now = at;
+            if at >= from {
+                before.get_or_insert(self.checks.rounds());
+            }
+            if at >= to {
+                return Ok(self.checks.rounds() - before.unwrap_or_default());
+            }
+            self.happen(event)?;
+            self.check()?;
+        }
+        Err("nothing happens any more".to_owned())
+    }
+
+    fn start_all(&mut self) {
         self.agenda.at(Duration::ZERO, Event::Restart);
         for client in 0..self.clients.len() {
             let at = delay(&mut self.rng, Duration::from_secs(3));
             self.agenda.at(at, Event::Start(client));
         }
+    }
+
+    /// Runs the whole history.
+    pub(super) fn run(&mut self) -> Result<Figures, String> {
+        self.start_all();
         self.schedule(self.faults.disturb_every, Event::Disturb);
         self.schedule(self.faults.crash_every.unwrap_or(Duration::MAX), Event::Crash);
         self.schedule(self.faults.operator_every.unwrap_or(Duration::MAX), Event::Operate);
@@ -371,18 +395,7 @@ impl World {
     /// From now on nothing goes wrong any more.
     fn calm(&mut self) {
         self.note("all faults are over", None, None);
-        self.faults = Faults {
-            lose: 0.0,
-            double: 0.0,
-            reorder: false,
-            longest_delay: Duration::from_millis(5),
-            sever: 0.0,
-            disturb_every: Duration::MAX,
-            crash_at_write: 0.0,
-            fail_write: 0.0,
-            crash_every: None,
-            operator_every: None,
-        };
+        self.faults = Faults::NONE;
         self.store.set_faults(self.faults);
         self.calm_since = Some(self.checks.rounds());
         // Where messages were lost or out of order, both ends may believe different
@@ -430,6 +443,7 @@ impl World {
                 RefusalCode::Timeout => self.figures.count(Figure::SlowUploads),
                 _ => {}
             },
+            ServerMessage::Standby(_) => self.figures.count(Figure::LeftOut),
             ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
                 self.figures.count(Figure::Accepted);
                 let repeated = u64::from(self.checks.is_repeated());

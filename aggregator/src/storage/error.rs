@@ -9,7 +9,10 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Another process has the store.
-    #[error("the store {0} is in use by another process")]
+    #[error(
+        "the store {0} is in use by another process: a store has one server at a time. Stop the \
+         other one first; a Deployment needs one replica and the strategy Recreate"
+    )]
     InUse(PathBuf),
     /// The database cannot be opened as it is.
     #[error(

@@ -11,7 +11,7 @@ use crate::support::TestServer;
 use crate::tls::{certify, tls_config};
 
 /// Runs the program with the operator's token, and `line` behind the server's address.
-async fn run(server: &TestServer, line: &str) -> Ran {
+pub async fn run(server: &TestServer, line: &str) -> Ran {
     run_at(&format!("http://{}", server.address), Some(TOKEN), line).await
 }
 
@@ -26,7 +26,7 @@ async fn run_at(url: &str, token: Option<&str>, line: &str) -> Ran {
     Ran::from(output.await.expect("no panic").expect("runs"))
 }
 
-struct Ran {
+pub struct Ran {
     status: i32,
     out: String,
     error: String,
@@ -42,7 +42,7 @@ impl From<Output> for Ran {
 
 impl Ran {
     /// What was printed by a command that must have worked.
-    fn done(self) -> String {
+    pub fn done(self) -> String {
         assert_eq!((self.status, self.error.as_str()), (0, ""));
         self.out
     }

@@ -207,7 +207,7 @@ async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
     soon(dead.write_all(&frame(&check_in.encode()))).await.expect("writes");
     let mut honest = server.joined().await;
     honest.take_part(&[1.0; 3], 1).await;
-    // The dead one has its invitation and answers no ping.
+    // The dead one has its invitation and says nothing more.
     honest.status(|status| status.model.round == 1).await;
     assert_eq!(close_code(&rest(dead).await), Some(4008));
     let metrics = get(server.address, "/metrics").await.text();

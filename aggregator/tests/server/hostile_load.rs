@@ -174,6 +174,17 @@ async fn a_message_that_never_ends_is_given_up_whatever_signs_of_life_come_with_
 }
 
 #[tokio::test]
+async fn answers_of_a_network_stack_do_not_keep_a_session_alive() {
+    let server = TestServer::start_with(PAIR, "idle_timeout = \"2s\"").await;
+    let mut stream = checked_in(&server).await;
+    let mut said = until_told(&mut stream, b"A tiny task").await;
+    let pongs = std::iter::repeat([0x8a, 0x80, 0, 0, 0, 0]).flatten();
+    said.extend(soon(drip(stream, pongs)).await);
+    assert_eq!(close_code(&said), Some(RefusalCode::Timeout.close_code()));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn there_is_room_for_a_few_large_messages_that_nobody_asked_for_and_no_more() {
     // An eighth of the budget: three times this much is too much.
     let server = TestServer::start_with(PAIR, "upload_budget = \"1MiB\"").await;

@@ -311,3 +311,31 @@ async fn the_page_and_the_data_tell_browsers_what_they_may_do() {
     assert_eq!(operator.header("access-control-allow-origin"), None);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn two_devices_of_one_name_do_not_replace_each_other_for_ever() {
+    let server = TestServer::start("cohort_size = 9").await;
+    let subject = Some(SubjectId::from_bytes([7; 16]));
+    let mut there = server.client().await;
+    there.check_in_as("tiny", subject).await;
+    for _ in 0..6 {
+        let mut later = server.client().await;
+        later.check_in_as("tiny", subject).await;
+        let (refusal, _) = there.refusal().await;
+        assert_eq!((refusal.code, refusal.retry_after), (RefusalCode::Replaced, None));
+        there = later;
+    }
+    // From now on the one that is there stays for a while.
+    let mut later = server.client().await;
+    later.check_in_as("tiny", subject).await;
+    let (refusal, _) = later.refusal().await;
+    assert_eq!(refusal.code, RefusalCode::Replaced);
+    let wait = refusal.retry_after.expect("a time to come back at");
+    assert!(!wait.is_zero() && wait <= Duration::from_secs(30), "{wait:?}");
+    assert!(refusal.message.contains("two devices"), "{}", refusal.message);
+    there.pong(1).await;
+    let metrics = get(server.address, "/metrics").await.text();
+    let counted = "fedra_contested_check_ins_total{task=\"tiny\"} 1";
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    server.stop().await;
+}

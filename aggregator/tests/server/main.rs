@@ -4,7 +4,9 @@
 mod access;
 mod admin;
 mod command_line;
+mod deployed;
 mod evaluated;
+mod health;
 mod hostile;
 mod hostile_load;
 mod ledger;
@@ -16,5 +18,6 @@ mod private;
 mod restart;
 mod rounds;
 mod routes;
+mod startup;
 mod support;
 mod tls;

@@ -479,6 +479,20 @@ async fn without_a_subject_there_is_no_way_into_a_private_task() {
 }
 
 #[tokio::test]
+async fn an_observer_of_a_private_task_needs_no_subject_until_it_takes_part() {
+    let server = server(FIVE, DISTRIBUTED, "").await;
+    let mut client = server.client().await;
+    let checked_in = client.observe("tiny").await;
+    assert!(checked_in.task.privacy.is_some());
+    client.pong(1).await;
+    client.send(ClientMessage::SetAvailability(Availability::Available)).await;
+    let (refusal, _) = client.refusal().await;
+    assert_eq!(refusal.code, RefusalCode::UnexpectedMessage);
+    assert!(refusal.message.contains("subject"), "{}", refusal.message);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_later_connection_of_a_subject_replaces_the_earlier() {
     let server = server(FIVE, DISTRIBUTED, "").await;
     let mut earlier = Participant::join(&server, 1).await;

@@ -1,9 +1,11 @@
 //! Rounds from invitation to the next model: averages, stragglers, deadlines,
 //! over-selection, and what clients see of it.
 
+use std::time::Duration;
+
 use fedra_protocol::{
-    Availability, ClientMessage, RoundId, RoundPhase, SubjectId, TaskStatus, UpdateFault,
-    UpdateVerdict,
+    Availability, ClientMessage, DeclineCause, RoundId, RoundPhase, StandbyCause, SubjectId,
+    TaskStatus, UpdateFault, UpdateVerdict,
 };
 
 use crate::support::{PARAMETERS, TestServer, announcement, get, parameters, update};
@@ -92,6 +94,56 @@ async fn a_client_can_pause_resume_and_decline() {
 }
 
 #[tokio::test]
+async fn an_observer_follows_rounds_and_is_invited_once_it_is_available() {
+    let server = TestServer::start("cohort_size = 2\nminimum_cohort = 1").await;
+    let mut observer = server.client().await;
+    observer.observe("tiny").await;
+    let mut participant = server.joined().await;
+    participant.take_part(&[1.0; 3], 1).await;
+    let status = observer.status(|status| status.model.round == 1).await;
+    assert_eq!(status.clients_connected, 2);
+    observer.send(ClientMessage::SetAvailability(Availability::Available)).await;
+    observer.assignment().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_declines_again_and_again_is_left_out_and_told_so() {
+    let rounds = "cohort_size = 3\nminimum_cohort = 2\nminimum_reports = 1";
+    let server = TestServer::start(rounds).await;
+    let others = [server.joined().await, server.joined().await].map(|mut client| {
+        tokio::spawn(async move {
+            loop {
+                client.take_part(&[1.0; 3], 1).await;
+            }
+        })
+    });
+    let subject = Some(SubjectId::from_bytes([7; 16]));
+    let mut a = server.client().await;
+    a.check_in_as("tiny", subject).await;
+    let standby = loop {
+        match a.find_standby_or_invitation().await {
+            Ok(standby) => break standby,
+            Err(round) => {
+                let (reason, cause) = ("no".to_owned(), Some(DeclineCause::TrainingFailed));
+                a.send(ClientMessage::Decline { round, reason, cause }).await;
+            }
+        }
+    };
+    assert_eq!(standby.cause, StandbyCause::Declined);
+    assert!(standby.retry_after <= Duration::from_secs(30), "{standby:?}");
+    assert!(standby.message.contains("declined"), "{standby:?}");
+    // A return does not shorten the time.
+    drop(a);
+    let mut again = server.client().await;
+    again.check_in_as("tiny", subject).await;
+    let told = again.find_standby_or_invitation().await.expect("still left out");
+    assert!(told.retry_after <= standby.retry_after, "{told:?}");
+    others.iter().for_each(tokio::task::JoinHandle::abort);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_deadline_with_enough_reports_completes() {
     let server = TestServer::start("cohort_size = 2\nminimum_reports = 1\ndeadline = \"1s\"").await;
     let (mut a, mut b) = (server.joined().await, server.joined().await);
@@ -154,7 +206,7 @@ async fn over_selection_discards_the_late() {
 }
 
 #[tokio::test]
-async fn after_its_last_round_a_task_is_closed() {
+async fn a_finished_task_still_takes_check_ins_and_shows_its_model() {
     let server = TestServer::start_rounds("cohort_size = 1", 1).await;
     let mut client = server.joined().await;
     client.take_part(&[1.0; 3], 1).await;
@@ -162,19 +214,9 @@ async fn after_its_last_round_a_task_is_closed() {
     assert_eq!((status.model.round, status.rounds_total), (1, Some(1)));
     client.pong(1).await;
     let mut other = server.client().await;
-    other.hello().await;
-    let task = fedra_protocol::TaskId::new("tiny").expect("valid");
-    other
-        .send(ClientMessage::CheckIn {
-            task,
-            availability: Availability::Available,
-            subject: None,
-            token: None,
-        })
-        .await;
-    let (refusal, close) = other.refusal().await;
-    assert_eq!(refusal.code, fedra_protocol::RefusalCode::TaskClosed);
-    assert_eq!(u16::from(close.code), 4006);
+    let checked_in = other.check_in("tiny").await;
+    assert_eq!(checked_in.status.phase, RoundPhase::Finished);
+    assert_eq!(checked_in.status.model, status.model);
     assert_eq!(server.task().await["state"], "finished");
     server.stop().await;
 }

@@ -15,7 +15,7 @@ use fedra_aggregator::{ServeError, Signals};
 use fedra_learning::safetensors;
 use fedra_protocol::{
     Availability, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment,
-    RoundId, RoundPhase, ServerMessage, SubjectId, TaskId, TaskStatus, Token, UpdateBegin,
+    RoundId, RoundPhase, ServerMessage, Standby, SubjectId, TaskId, TaskStatus, Token, UpdateBegin,
     UpdateChunk, UpdateOutcome, UpdateVerdict, Welcome,
 };
 use futures_util::future::BoxFuture;
@@ -203,6 +203,13 @@ impl TestClient {
         Self { stream, invitations: VecDeque::new() }
     }
 
+    /// Connects, unless the server has no room.
+    pub async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let url = format!("ws://{address}/v1/connect");
+        let (stream, _) = soon(connect_async(url)).await.ok()?;
+        Some(Self { stream, invitations: VecDeque::new() })
+    }
+
     pub async fn send(&mut self, message: ClientMessage) {
         self.send_raw(Message::Binary(message.encode())).await;
     }
@@ -240,6 +247,20 @@ impl TestClient {
         }
     }
 
+    /// The next notice that it is left out; the round, if an invitation comes first.
+    pub async fn find_standby_or_invitation(&mut self) -> Result<Standby, RoundId> {
+        if let Some(assignment) = self.invitations.pop_front() {
+            return Err(assignment.round);
+        }
+        loop {
+            match self.next().await {
+                ServerMessage::RoundAssignment(assignment) => return Err(assignment.round),
+                ServerMessage::Standby(standby) => return Ok(standby),
+                _ => {}
+            }
+        }
+    }
+
     pub async fn hello(&mut self) -> Welcome {
         let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
         self.send(ClientMessage::Hello(hello)).await;
@@ -268,15 +289,23 @@ impl TestClient {
     }
 
     pub async fn check_in_as(&mut self, task: &str, subject: Option<SubjectId>) -> Box<CheckedIn> {
+        self.check_in_with(task, subject, Availability::Available).await
+    }
+
+    /// Checks in without taking part.
+    pub async fn observe(&mut self, task: &str) -> Box<CheckedIn> {
+        self.check_in_with(task, None, Availability::Paused).await
+    }
+
+    async fn check_in_with(
+        &mut self,
+        task: &str,
+        subject: Option<SubjectId>,
+        availability: Availability,
+    ) -> Box<CheckedIn> {
         self.hello().await;
         let task = TaskId::new(task).expect("valid");
-        self.send(ClientMessage::CheckIn {
-            task,
-            availability: Availability::Available,
-            subject,
-            token: None,
-        })
-        .await;
+        self.send(ClientMessage::CheckIn { task, availability, subject, token: None }).await;
         match self.next().await {
             ServerMessage::CheckedIn(checked_in) => checked_in,
             other => panic!("not checked in: {other:?}"),

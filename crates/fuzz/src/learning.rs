@@ -19,6 +19,15 @@ pub fn safetensors(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+    match file::read_model(bytes) {
+        Ok((spec, parameters)) => {
+            assert_eq!(parameters.len(), spec.parameters());
+            let written = file::write(&spec, &parameters).expect("as many as the model has");
+            let (again, _) = file::read_model(&written).expect("what was written can be read");
+            assert_eq!(again, spec);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }
 
 /// An image file and a label file: [length of the first, bytes...].

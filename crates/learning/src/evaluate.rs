@@ -53,32 +53,6 @@ pub async fn evaluate(
     Ok(EvaluationResult { accuracy, loss, examples })
 }
 
-/// Outputs for each example of `features` (row-major, the model's input
-/// shape): class probabilities for a classifier, values for a regression.
-pub async fn predict(
-    spec: &ModelSpec,
-    parameters: &[f32],
-    features: Vec<f32>,
-    compute: &Compute,
-) -> Result<Vec<f32>, LearningError> {
-    let shape = spec.input();
-    if features.is_empty() || !features.len().is_multiple_of(shape.len()) {
-        let features = features.len();
-        return Err(crate::DatasetError::Features { features, shape: shape.dims() }.into());
-    }
-    let device = compute.inference();
-    let network = Network::new(spec, parameters, &device)?;
-    let input = BatchTensor::new(features, shape, &device);
-    let mut outputs = read(network.forward(input, Mode::Inference), compute.backend()).await?;
-    if spec.loss() == Loss::SoftmaxCrossEntropy {
-        for row in outputs.chunks_exact_mut(spec.output_len()) {
-            let log_sum = log_sum_exp(row);
-            row.iter_mut().for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
-        }
-    }
-    Ok(outputs)
-}
-
 fn example_loss(loss: Loss, logits: &[f32], targets: &[f32]) -> f64 {
     match loss {
         Loss::SoftmaxCrossEntropy => log_sum_exp(logits) - f64::from(logits[argmax(targets)]),
@@ -89,7 +63,7 @@ fn example_loss(loss: Loss, logits: &[f32], targets: &[f32]) -> f64 {
     }
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
     f64::from(max) + sum.ln()

@@ -13,8 +13,10 @@ mod evaluate;
 mod example_privacy;
 mod examples;
 mod idx;
+pub mod memory;
 mod network;
 mod parameters;
+mod predict;
 pub mod safetensors;
 mod train;
 
@@ -26,10 +28,11 @@ pub use data::{Dataset, DatasetError, Targets};
 #[cfg(feature = "webgpu")]
 pub use device::WebGpuError;
 pub use device::{Backend, Compute};
-pub use evaluate::{EvaluationResult, evaluate, predict};
+pub use evaluate::{EvaluationResult, evaluate};
 pub use example_privacy::{ExampleCost, ExamplePrivacy};
 pub use idx::{IdxError, read_mnist};
 pub use parameters::init_parameters;
+pub use predict::{Inference, examples_a_piece, examples_in};
 pub use train::{LocalTrainer, gradient};
 
 /// Why training or evaluation stopped.
@@ -49,6 +52,9 @@ pub enum LearningError {
     /// The plan is outside its ranges.
     #[error(transparent)]
     Plan(#[from] fedra_protocol::LocalTrainingError),
+    /// There is too little memory.
+    #[error(transparent)]
+    Memory(#[from] memory::OutOfMemory),
     /// The device failed; on WebGPU it may be lost.
     #[error("the {backend} device failed: {message}")]
     Device {

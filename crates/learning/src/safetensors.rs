@@ -6,17 +6,41 @@
 
 use std::collections::HashMap;
 
-use fedra_protocol::ModelSpec;
+use fedra_protocol::{Layer, Loss, ModelSpec, TensorInfo};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::LearningError;
+use crate::memory::{OutOfMemory, with_room};
+
+/// Key of the metadata under which the model specification stands.
+const METADATA: &str = "fedra";
 
 /// Why bytes are not this model's file.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
     /// Not safetensors.
-    #[error("not a safetensors file: {0}")]
+    #[error("not a safetensors file, or not all of it: {0}")]
     Format(#[from] SafeTensorError),
+    /// A safetensors file of another program.
+    #[error(
+        "the file has no metadata `{METADATA}`, so it does not say what its model is; take a \
+         model file of a Fedra task"
+    )]
+    NoDescription,
+    /// The metadata is not a model specification.
+    #[error("the file's metadata `{METADATA}` does not describe a model: {0}")]
+    Description(String),
+    /// The metadata names a layer or a loss that this version does not have.
+    #[error(
+        "the file's model has {what} {name:?}, which this version of Fedra does not know; a \
+         newer version may"
+    )]
+    Unknown {
+        /// A layer, or a loss.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// A tensor of the model is missing or different.
     #[error("tensor {name}: {problem}")]
     Tensor {
@@ -25,59 +49,136 @@ pub enum ModelFileError {
         /// What is wrong.
         problem: String,
     },
+    /// A value of the model is infinite or not a number.
+    #[error("tensor {name}: value {index} is not finite")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// The value's place in it, from 0, in row-major order.
+        index: usize,
+    },
     /// The vector does not belong to the model.
     #[error(transparent)]
     Parameters(#[from] LearningError),
+    /// There is too little memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
 }
 
-/// A model file from the flat parameter vector.
+/// A model file from the flat parameter vector, whose values must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError::Parameters`] if the vector is not as long as the model's,
+/// [`ModelFileError::NotFinite`] for the first value that is not finite.
 pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileError> {
     check_len(spec, parameters)?;
     let mut rest = parameters;
-    let tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = spec
+    let tensors = spec
         .layout()
         .iter()
         .map(|info| {
             let (values, tail) = rest.split_at(info.len());
             rest = tail;
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (info.name.as_str(), info.shape.clone(), bytes)
+            check_finite(&info.name, values.iter().copied())?;
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Ok((info.name.as_str(), info.shape.clone(), bytes))
         })
-        .collect();
+        .collect::<Result<Vec<_>, ModelFileError>>()?;
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, SafeTensorError>>()?;
     let json = serde_json::to_string(spec).expect("a model specification is plain data");
-    let metadata = HashMap::from([("fedra".to_string(), json)]);
+    let metadata = HashMap::from([(METADATA.to_string(), json)]);
     Ok(safetensors::serialize(views, Some(metadata))?)
 }
 
 /// The flat parameter vector from a model file; names, shapes and types must
 /// be the model's. Values must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
 pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     let tensors = SafeTensors::deserialize(file)?;
-    let mut parameters = Vec::with_capacity(spec.parameters());
-    for info in spec.layout() {
-        let fail = |problem: String| ModelFileError::Tensor { name: info.name.clone(), problem };
-        let view = tensors.tensor(&info.name).map_err(|error| fail(error.to_string()))?;
-        if view.dtype() != Dtype::F32 || view.shape() != info.shape {
-            let (dtype, shape) = (view.dtype(), view.shape());
-            return Err(fail(format!(
-                "it is {dtype:?} {shape:?}, the model has F32 {:?}",
-                info.shape
-            )));
-        }
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-        parameters.extend(values);
-    }
-    if parameters.iter().any(|value| !value.is_finite()) {
-        return Err(ModelFileError::Parameters(LearningError::Diverged));
+    let views = spec
+        .layout()
+        .iter()
+        .map(|info| Ok((info, view(&tensors, info)?)))
+        .collect::<Result<Vec<_>, ModelFileError>>()?;
+    // Only now: before, a short file could ask for the memory of a large model.
+    let mut parameters = with_room(spec.parameters())?;
+    for (info, view) in views {
+        check_finite(&info.name, floats(view.data()))?;
+        parameters.extend(floats(view.data()));
     }
     Ok(parameters)
+}
+
+/// Whether bytes are a file of float32 tensors with finite values, of whatever
+/// model.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
+pub fn check(file: &[u8]) -> Result<(), ModelFileError> {
+    for (name, view) in SafeTensors::deserialize(file)?.iter() {
+        if view.dtype() != Dtype::F32 {
+            let problem = format!("it is {:?}; a model has F32", view.dtype());
+            return Err(ModelFileError::Tensor { name: name.to_owned(), problem });
+        }
+        check_finite(name, floats(view.data()))?;
+    }
+    Ok(())
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
+}
+
+fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), ModelFileError> {
+    match values.position(|value| !value.is_finite()) {
+        Some(index) => Err(ModelFileError::NotFinite { name: name.to_owned(), index }),
+        None => Ok(()),
+    }
+}
+
+/// The model that a file describes in its metadata, and its flat parameter vector.
+pub fn read_model(file: &[u8]) -> Result<(ModelSpec, Vec<f32>), ModelFileError> {
+    let (_, header) = SafeTensors::read_metadata(file)?;
+    let json = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
+    let spec = description(json.ok_or(ModelFileError::NoDescription)?)?;
+    let parameters = read(&spec, file)?;
+    Ok((spec, parameters))
+}
+
+fn description(json: &str) -> Result<ModelSpec, ModelFileError> {
+    let fail = |error: serde_json::Error| ModelFileError::Description(error.to_string());
+    let value: serde_json::Value = serde_json::from_str(json).map_err(fail)?;
+    let layers = value["layers"].as_array().into_iter().flatten();
+    let mut layers = layers.filter_map(|layer| layer["type"].as_str());
+    let unknown = |what, name: &str| ModelFileError::Unknown { what, name: name.into() };
+    if let Some(name) = layers.find(|name| !Layer::TYPE_NAMES.contains(name)) {
+        return Err(unknown("a layer", name));
+    }
+    if let Some(name) = value["loss"].as_str().filter(|name| !Loss::NAMES.contains(name)) {
+        return Err(unknown("the loss", name));
+    }
+    serde_json::from_value(value).map_err(fail)
+}
+
+fn view<'a>(
+    tensors: &SafeTensors<'a>,
+    info: &TensorInfo,
+) -> Result<TensorView<'a>, ModelFileError> {
+    let fail = |problem: String| ModelFileError::Tensor { name: info.name.clone(), problem };
+    let view = tensors.tensor(&info.name).map_err(|error| fail(error.to_string()))?;
+    if view.dtype() != Dtype::F32 || view.shape() != info.shape {
+        let (dtype, shape) = (view.dtype(), view.shape());
+        return Err(fail(format!("it is {dtype:?} {shape:?}, the model has F32 {:?}", info.shape)));
+    }
+    Ok(view)
 }
 
 /// Fails unless `parameters` is as long as the model's flat vector.

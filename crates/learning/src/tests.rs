@@ -2,6 +2,8 @@
 
 mod example_privacy;
 mod fixed_layers;
+mod model_files;
+mod predict;
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use pollster::block_on;
 use crate::safetensors::ModelFileError;
 use crate::{
     Compute, Dataset, DatasetError, IdxError, LearningError, LocalTrainer, Targets, evaluate,
-    gradient, init_parameters, predict, read_mnist, safetensors,
+    gradient, init_parameters, read_mnist, safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -184,7 +186,7 @@ fn dropout_drops_in_training_only_and_repeats_with_its_seed() {
     assert_eq!(first, train(&spec, &start, &data, &plan(1, 1, 0.001)));
     let dropped = first[..64].iter().filter(|&&w| w == 1.0).count();
     assert!((16..=48).contains(&dropped), "{dropped} of 64 weights untouched");
-    let outputs = block_on(predict(&spec, &start, vec![1.0; 64], &Compute::cpu())).unwrap();
+    let outputs = predict::outputs(&spec, &start, vec![1.0; 64]);
     close(&outputs, &[65.0]);
 }
 
@@ -232,7 +234,7 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
     let spec = ModelSpec::softmax_regression();
     let parameters = init_parameters(&spec, 5);
     let features: Vec<f32> = (0..3 * 784).map(|i| (i % 17) as f32 / 17.0).collect();
-    let outputs = block_on(predict(&spec, &parameters, features.clone(), &Compute::cpu())).unwrap();
+    let outputs = predict::outputs(&spec, &parameters, features.clone());
     for row in outputs.chunks(10) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     }
@@ -278,11 +280,32 @@ fn files_of_other_models_and_damaged_files_are_refused() {
     assert!(matches!(safetensors::read(&other, &file), Err(ModelFileError::Tensor { .. })));
     let cut = &file[..file.len() - 1];
     assert!(matches!(safetensors::read(&spec, cut), Err(ModelFileError::Format(_))));
-    let mut bad = parameters.clone();
-    bad[3] = f32::NAN;
-    let bad = safetensors::write(&spec, &bad).unwrap();
-    assert!(matches!(safetensors::read(&spec, &bad), Err(ModelFileError::Parameters(_))));
     assert!(safetensors::write(&spec, &parameters[1..]).is_err());
+    assert!(matches!(safetensors::check(cut), Err(ModelFileError::Format(_))));
+    safetensors::check(&file).unwrap();
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_neither_written_nor_read() {
+    let spec = ModelSpec::softmax_regression();
+    let parameters = init_parameters(&spec, 1);
+    let file = safetensors::write(&spec, &parameters).unwrap();
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut changed = parameters.clone();
+        changed[3] = bad;
+        let error = safetensors::write(&spec, &changed).unwrap_err();
+        assert_eq!(error.to_string(), "tensor layers.1.weight: value 3 is not finite");
+        // The weight is the last tensor of the file.
+        let mut changed = file.clone();
+        let last = changed.len() - 4;
+        changed[last..].copy_from_slice(&bad.to_le_bytes());
+        for error in [
+            safetensors::read(&spec, &changed).unwrap_err(),
+            safetensors::check(&changed).unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), "tensor layers.1.weight: value 7839 is not finite");
+        }
+    }
 }
 
 #[test]

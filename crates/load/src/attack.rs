@@ -139,7 +139,9 @@ impl Attack<'_> {
 
     async fn checked_in(&self, receive_buffer: Option<u32>) -> io::Result<Stream> {
         let mut stream = self.upgraded(receive_buffer).await?;
-        for message in [self.visitors.hello(), self.visitors.check_in(self.number)] {
+        for message in
+            [self.visitors.hello(), self.visitors.check_in(self.number, Availability::Available)]
+        {
             stream.write_all(&frame(FINAL | BINARY, &message.encode())).await?;
         }
         Ok(stream)

@@ -1,5 +1,5 @@
-//! Clients that check in, set themselves paused, and stay. They answer the
-//! server's pings and read what it tells them; they are never selected.
+//! Observers: clients that check in and stay. They send a ping at each heartbeat and
+//! read what the server tells them; they are never selected.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -66,35 +66,51 @@ async fn stay(
     handshake: OwnedSemaphorePermit,
     counts: &Counts,
 ) -> anyhow::Result<std::convert::Infallible> {
-    let mut socket = Box::pin(check_in(visitors, number)).await?;
+    let (mut socket, heartbeat) = Box::pin(check_in(visitors, number)).await?;
     drop(handshake);
+    let mut pings = interval(heartbeat);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counts.connected.fetch_add(1, Ordering::Relaxed);
-    loop {
-        // Pings are answered by the library, everything else is news.
-        let end = match socket.next().await {
-            Some(Ok(Message::Close(frame))) => {
-                frame.map_or_else(|| "closed".to_owned(), |frame| frame.to_string())
+    let end = loop {
+        let ended = tokio::select! {
+            received = socket.next() => match received {
+                Some(Ok(Message::Close(frame))) => {
+                    frame.map_or_else(|| "closed".to_owned(), |frame| frame.to_string())
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => error.to_string(),
+                None => "closed without a close frame".to_owned(),
+            },
+            _ = pings.tick() => {
+                let ping = ClientMessage::Ping { nonce: 0 }.encode();
+                match socket.send(Message::Binary(ping)).await {
+                    Ok(()) => continue,
+                    Err(error) => error.to_string(),
+                }
             }
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => error.to_string(),
-            None => "closed without a word".to_owned(),
         };
-        counts.connected.fetch_sub(1, Ordering::Relaxed);
-        bail!(end);
-    }
+        break ended;
+    };
+    counts.connected.fetch_sub(1, Ordering::Relaxed);
+    bail!(end);
 }
 
-async fn check_in(visitors: &Visitors, number: usize) -> anyhow::Result<WebSocketStream<Stream>> {
+/// A checked-in observer, and the longest time for which it may send nothing.
+async fn check_in(
+    visitors: &Visitors,
+    number: usize,
+) -> anyhow::Result<(WebSocketStream<Stream>, Duration)> {
     let mut socket = visitors.websocket(number).await.context("cannot connect")?;
     let mut send = async |message: ClientMessage| {
         socket.send(Message::Binary(message.encode())).await.context("cannot send")
     };
     send(visitors.hello()).await?;
-    send(visitors.check_in(number)).await?;
+    send(visitors.check_in(number, Availability::Paused)).await?;
+    let mut heartbeat = None;
     loop {
         match socket.next().await.context("closed before the check-in")?? {
             Message::Binary(bytes) => match ServerMessage::decode(bytes)? {
-                ServerMessage::Welcome(_) => {}
+                ServerMessage::Welcome(welcome) => heartbeat = Some(welcome.heartbeat),
                 ServerMessage::CheckedIn(_) => break,
                 other => bail!("not checked in: {other:?}"),
             },
@@ -102,9 +118,7 @@ async fn check_in(visitors: &Visitors, number: usize) -> anyhow::Result<WebSocke
             other => bail!("not checked in: {other:?}"),
         }
     }
-    let paused = ClientMessage::SetAvailability(Availability::Paused);
-    socket.send(Message::Binary(paused.encode())).await?;
-    Ok(socket)
+    Ok((socket, heartbeat.context("checked in without a welcome")?))
 }
 
 /// A line a second, for ever.

@@ -120,17 +120,12 @@ impl Visitors {
         ClientMessage::Hello(Hello { versions: vec![PROTOCOL_VERSION], software })
     }
 
-    /// The second, of somebody whom only this `number` stands for.
-    pub fn check_in(&self, number: usize) -> ClientMessage {
+    /// The second, with a subject of this `number` alone.
+    pub fn check_in(&self, number: usize, availability: Availability) -> ClientMessage {
         let mut subject = [0xff; 16];
         subject[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let subject = Some(SubjectId::from_bytes(subject));
-        ClientMessage::CheckIn {
-            task: self.task.clone(),
-            availability: Availability::Available,
-            subject,
-            token: None,
-        }
+        ClientMessage::CheckIn { task: self.task.clone(), availability, subject, token: None }
     }
 }
 

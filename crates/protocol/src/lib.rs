@@ -31,7 +31,7 @@ pub use message::{
     RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk, UpdateFault,
     UpdateOutcome, UpdateVerdict, Welcome,
 };
-pub use model::{Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::{ForwardCost, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,

@@ -327,7 +327,7 @@ pub enum UpdateVerdict {
 }
 
 /// Why an update was not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateFault {
     /// The round closed before the update was complete.

@@ -8,9 +8,10 @@ mod layout;
 
 use serde::{Deserialize, Serialize};
 
-pub use layout::{Shape, TensorInfo};
+pub use layout::{ForwardCost, Shape, TensorInfo};
 
 use crate::limits;
+use layout::Inferred;
 
 /// One step of a model, applied to a batch.
 ///
@@ -117,6 +118,11 @@ pub enum Loss {
     MeanSquaredError,
 }
 
+impl Loss {
+    /// The losses as they are written in a config file.
+    pub const NAMES: [&str; 2] = ["softmax_cross_entropy", "mean_squared_error"];
+}
+
 /// A checked model: input shape, layers, loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawModelSpec", into = "RawModelSpec")]
@@ -126,6 +132,7 @@ pub struct ModelSpec {
     loss: Loss,
     layout: Vec<TensorInfo>,
     outputs: usize,
+    forward: ForwardCost,
 }
 
 /// A model specification as somebody wrote it.
@@ -183,7 +190,7 @@ impl ModelSpec {
         if layers.is_empty() || layers.len() > limits::MAX_LAYERS {
             return Err(ModelSpecError::LayerCount(layers.len()));
         }
-        let (layout, output) = layout::infer(shape, &layers)?;
+        let Inferred { layout, output, forward } = layout::infer(shape, &layers)?;
         let Shape::Features(outputs) = output else {
             return Err(ModelSpecError::OutputShape(output.dims()));
         };
@@ -193,7 +200,7 @@ impl ModelSpec {
         if loss == Loss::SoftmaxCrossEntropy && outputs < 2 {
             return Err(ModelSpecError::TooFewClasses(outputs as usize));
         }
-        Ok(Self { input: shape, layers, loss, layout, outputs: outputs as usize })
+        Ok(Self { input: shape, layers, loss, layout, outputs: outputs as usize, forward })
     }
 
     /// Softmax regression on MNIST, 7,850 parameters.
@@ -314,6 +321,11 @@ impl ModelSpec {
     /// Outputs for one example: classes, or values of a regression.
     pub fn output_len(&self) -> usize {
         self.outputs
+    }
+
+    /// Memory and work of one example in a forward pass.
+    pub fn forward_cost(&self) -> ForwardCost {
+        self.forward
     }
 }
 

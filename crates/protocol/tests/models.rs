@@ -20,6 +20,22 @@ fn the_built_in_models_have_the_published_sizes() {
 }
 
 #[test]
+fn a_forward_pass_costs_its_widest_layer_and_the_work_of_all() {
+    let cost = |spec: ModelSpec| (spec.forward_cost().activations, spec.forward_cost().operations);
+    assert_eq!(cost(ModelSpec::softmax_regression()), (794, 7_840));
+    // 784-200-200-10; each ReLU looks at 200 values.
+    let work = 784 * 200 + 200 * 200 + 200 * 10 + 2 * 200;
+    assert_eq!(cost(ModelSpec::mnist_2nn()), (984, work));
+    // The first ReLU has 32 channels of 28 x 28 on both sides.
+    let convolutions = 28 * 28 * 32 * 25 + 14 * 14 * 64 * 32 * 25;
+    let elementwise = 28 * 28 * 32 + 14 * 14 * 64 + 7 * 7 * 64 + 512;
+    let pools = 4 * (14 * 14 * 32 + 7 * 7 * 64);
+    let linear = 7 * 7 * 64 * 512 + 512 * 10;
+    let work = convolutions + elementwise + pools + linear;
+    assert_eq!(cost(ModelSpec::mnist_cnn()), (2 * 28 * 28 * 32, work));
+}
+
+#[test]
 fn a_specification_reads_like_a_config_file() {
     let json = r#"{"input":[1,28,28],"layers":[
         {"type":"conv2d","channels":4,"kernel":3},{"type":"relu"},{"type":"max_pool2d","kernel":2,"stride":2},
@@ -41,6 +57,17 @@ fn a_specification_reads_like_a_config_file() {
     assert_eq!(spec.layout()[4].shape, [4 * 13 * 13, 10]);
     let again: ModelSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
     assert_eq!(again, spec);
+}
+
+#[test]
+fn the_names_of_layers_and_losses_are_those_that_are_read() {
+    // serde lists the names that it expects between backquotes, after the one it got.
+    fn expected<T: serde::de::DeserializeOwned>(json: &str) -> Vec<String> {
+        let Err(error) = serde_json::from_str::<T>(json) else { panic!("{json} is known") };
+        error.to_string().split('`').skip(3).step_by(2).map(str::to_string).collect()
+    }
+    assert_eq!(expected::<Layer>(r#"{"type":"none such"}"#), Layer::TYPE_NAMES);
+    assert_eq!(expected::<Loss>(r#""none such""#), Loss::NAMES);
 }
 
 /// A convolution of nothing but fixed filters, then two linear layers.

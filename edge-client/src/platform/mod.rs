@@ -8,11 +8,11 @@ mod web;
 
 use bytes::Bytes;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
+pub(crate) use native::{Receiver, Sender, Turn, connect, fetch, jitter, now, sleep, yield_now};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{TrainingSlots, Trust};
 #[cfg(target_arch = "wasm32")]
-pub(crate) use web::{Receiver, Sender, connect, fetch, jitter, now, sleep, yield_now};
+pub(crate) use web::{Receiver, Sender, Turn, connect, fetch, jitter, now, sleep, yield_now};
 #[cfg(target_arch = "wasm32")]
 pub use web::{TrainingSlots, Trust};
 

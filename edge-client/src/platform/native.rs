@@ -56,8 +56,10 @@ pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// Training has a thread of its own here, so nobody waits.
-pub(crate) async fn yield_now() {}
+/// Lets other tasks of this thread run.
+pub(crate) async fn yield_now() {
+    tokio::task::yield_now().await;
+}
 
 /// Opens a WebSocket.
 pub(crate) async fn connect(
@@ -214,6 +216,9 @@ fn not_http(error: &dyn std::error::Error, address: &Uri) -> TransportError {
     }
 }
 
+/// A turn to measure devices. Training has threads of its own here, so it need not wait.
+pub(crate) struct Turn;
+
 /// How many clients of this process may train at the same time.
 #[derive(Clone, Debug)]
 pub struct TrainingSlots(Arc<Semaphore>);
@@ -222,6 +227,10 @@ impl TrainingSlots {
     /// `slots` threads' worth.
     pub fn new(slots: usize) -> Self {
         Self(Arc::new(Semaphore::new(slots)))
+    }
+
+    pub(crate) async fn turn(&self) -> Turn {
+        Turn
     }
 
     /// Runs something that takes long on a thread for blocking work.
@@ -255,7 +264,9 @@ impl TrainingSlots {
         let _stop = StopOnDrop(cancelled.clone());
         let training = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            pollster::block_on(training::run(&mut trainer, backend, &cancelled, report))
+            // Nothing else waits for this thread.
+            let pause = async || {};
+            pollster::block_on(training::run(&mut trainer, backend, &cancelled, report, pause))
         });
         let failed = |message: String| LearningError::Device { backend, message };
         match training.await {

@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_learning::memory::with_room;
 use fedra_learning::{Backend, LearningError, LocalTrainer};
 use futures_channel::{mpsc, oneshot};
+use futures_util::lock::{Mutex, OwnedMutexGuard};
 use futures_util::{Stream, StreamExt};
 use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
@@ -239,7 +242,11 @@ pub(crate) async fn fetch(
     if u64::from(body.length()) > limit {
         return Err(TransportError::TooLong(limit));
     }
-    Ok(body.to_vec())
+    let length = body.length() as usize;
+    let mut bytes = with_room(length).map_err(|error| error.to_string())?;
+    bytes.resize(length, 0);
+    body.copy_to(&mut bytes);
+    Ok(bytes)
 }
 
 fn failed(error: &JsValue) -> TransportError {
@@ -253,11 +260,18 @@ fn text(error: &JsValue) -> String {
     }
 }
 
-/// A worker has one thread, so there is nothing to share out.
+/// A turn on the worker's one thread, of training or of measuring devices.
+pub(crate) type Turn = OwnedMutexGuard<()>;
+
+/// A worker has one thread, for which training and measuring take turns.
 #[derive(Clone, Debug, Default)]
-pub struct TrainingSlots;
+pub struct TrainingSlots(Arc<Mutex<()>>);
 
 impl TrainingSlots {
+    pub(crate) async fn turn(&self) -> Turn {
+        self.0.clone().lock_owned().await
+    }
+
     /// Runs something that takes long here and now: there is no other thread.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -275,7 +289,13 @@ impl TrainingSlots {
         report: impl FnMut(Progress) + Send + 'static,
     ) -> Result<Vec<f32>, LearningError> {
         let never = AtomicBool::new(false);
-        match training::run(&mut trainer, backend, &never, report).await {
+        let mut turn = Some(self.turn().await);
+        let pause = async || {
+            turn = None;
+            yield_now().await;
+            turn = Some(self.turn().await);
+        };
+        match training::run(&mut trainer, backend, &never, report, pause).await {
             Ok(parameters) => Ok(parameters),
             Err(Stopped::Failed(error)) => Err(error),
             Err(Stopped::Cancelled) => unreachable!("nobody sets this flag"),

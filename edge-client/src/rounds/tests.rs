@@ -236,6 +236,55 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
 }
 
 #[tokio::test]
+async fn a_round_trains_before_the_devices_are_measured() {
+    let mut bench = Bench::new(data(784));
+    let workshop = Rc::get_mut(&mut bench.workshop).expect("nothing else has it");
+    workshop.chooser = Chooser::undecided(BackendPreference::Auto);
+    let backends = |events: std::sync::mpsc::Receiver<News>| -> Vec<String> {
+        let reason = |item| match item {
+            News::Tell(ClientEvent::Backend { backend: "cpu", reason, .. }) => Some(reason),
+            _ => None,
+        };
+        events.try_iter().filter_map(reason).collect()
+    };
+    let round = async || {
+        let (news, told) = std::sync::mpsc::channel();
+        let tell = move |item| news.send(item).expect("the test listens");
+        let job = bench.job(None, 0.1);
+        bench.workshop.clone().work(job, tell).await.expect("trains");
+        backends(told)
+    };
+    // Nothing measures.
+    assert_eq!(round().await, ["measuring WebGPU beside it"]);
+    assert_eq!(round().await, [""; 0]);
+    // It does now.
+    let measuring = pin!(bench.workshop.measure_devices());
+    let a_moment = pin!(platform::yield_now());
+    assert!(matches!(future::select(measuring, a_moment).await, Either::Right(_)));
+    // Builds for other programs than a browser have none.
+    assert_eq!(round().await, ["WebGPU cannot be used: this build has no WebGPU"]);
+    assert_eq!(round().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
+    let Bench { workshop, spec, model } = Bench::new(data(784));
+    let mut outputs = Vec::new();
+    for length in [0, 783, 785] {
+        let features = vec![0.5; length];
+        let refused = workshop.predict(&spec, &model, &features[..], &mut outputs).await;
+        assert_eq!(refused.map_err(|error| error.code), Err("bad-features"));
+    }
+    // A model that nobody has: the next call does not wait for it.
+    let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
+    let features = vec![0.5; 2 * 784];
+    let refused = workshop.predict(&spec, &absent, &features[..], &mut outputs).await;
+    assert_eq!(refused.map_err(|error| error.code), Err("model-download-failed"));
+    workshop.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
+    assert_eq!(outputs.len(), 20);
+}
+
+#[tokio::test]
 async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(Some(CENTRAL), HUGE).await.0);

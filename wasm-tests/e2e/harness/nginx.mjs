@@ -23,7 +23,7 @@ export class Nginx {
   /**
    * Starts one on a free port of loopback, once it answers. It passes what is under
    * `prefix`, `/` or `/fed/`, to the aggregator's port without TLS. `certificate`
-   * and `key` are PEM files for `localhost`; without them it makes its own.
+   * and `key` are PEM files for `localhost`, signed by itself; without them it makes its own.
    */
   static async start(folder, { upstream, prefix = PREFIX, certificate, key }) {
     if (!certificate) ({ certificate, key } = certify(folder, 'nginx'));

@@ -4,6 +4,7 @@
 
 mod codec;
 mod platform;
+mod predict;
 mod privacy;
 mod session;
 mod training;

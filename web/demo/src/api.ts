@@ -33,6 +33,8 @@ export interface TaskInfo {
   readonly round: number;
   readonly clientsConnected: number;
   readonly parameters: number | undefined;
+  /** The hash of the newest model. */
+  readonly model: string | undefined;
   readonly roundsTotal: number | undefined;
   /** Null where nothing protects what is sent. */
   readonly privacy: TaskPrivacy | null;
@@ -72,14 +74,15 @@ async function getJson(url: string): Promise<unknown> {
 export function parseTask(answer: unknown): TaskInfo {
   const task = record(answer);
   const history = list(task['history'], 'history');
-  const model = task['model'];
+  const model = isRecord(task['model']) ? task['model'] : {};
   return {
     id: text(task['id'], 'id'),
     title: text(task['title'], 'title'),
     state: text(task['state'], 'state'),
     round: number(task['round'], 'round'),
     clientsConnected: number(task['clients_connected'], 'clients_connected'),
-    parameters: isRecord(model) ? optional(model['parameters']) : undefined,
+    parameters: optional(model['parameters']),
+    model: typeof model['sha256'] === 'string' ? model['sha256'] : undefined,
     roundsTotal: optional(task['rounds_total']),
     privacy: parsePrivacy(task['privacy']),
     history: withLatest(history.map(historyPoint), task['latest']),

@@ -4,7 +4,7 @@
  * document.visibilityState, nor do work that a frame would notice.
  */
 import { FedraClient, FedraError } from 'fedra';
-import type { ClientEvent, ClientEventType, PrivacyEvent } from 'fedra';
+import type { ClientEvent, ClientEventType, Model, PrivacyEvent } from 'fedra';
 import { ApiError, fetchTask, fetchTasks } from './api.js';
 import type { TaskInfo } from './api.js';
 import type { PageOptions } from './options.js';
@@ -26,6 +26,8 @@ export class Session extends EventTarget {
   #wanted: string | undefined;
   #state = INITIAL;
   #client: FedraClient | undefined;
+  /** What reads digits while no client does, and which model it is. */
+  #loaded: { readonly hash: string; readonly model: Promise<Model> } | undefined;
   /** Ends the client of the last start, whatever it is doing. */
   #run = new AbortController();
   #shard: Shard | undefined;
@@ -59,6 +61,7 @@ export class Session extends EventTarget {
     const byDefault = this.#state.tasks[0]?.id;
     if ((task ?? byDefault) === (this.#wanted ?? byDefault)) return;
     this.#stop();
+    this.#forgetModel();
     this.#wanted = task;
     this.#set(withTaskChosen(this.#state));
     void this.#refresh();
@@ -103,7 +106,9 @@ export class Session extends EventTarget {
     }
     this.#set({ ...this.#state, stage: 'running' });
     const shape = [shard.count, shard.rows * shard.columns];
-    await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, { transfer: true });
+    // However long the aggregator is away: the page says so meanwhile.
+    const options = { transfer: true, timeout: Infinity, signal };
+    await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, options);
   }
 
   togglePause(): void {
@@ -132,15 +137,42 @@ export class Session extends EventTarget {
     this.#decide(false);
   }
 
-  /** The newest shared model's probabilities, or null where there is none yet. */
+  /** The newest shared model's probabilities, or null where there is none. */
   async read(digit: Float32Array): Promise<Float32Array | null> {
-    if (!this.#client || !this.#state.model) return null;
     try {
-      return await this.#client.predict(digit);
+      if (this.#client && this.#state.model && this.#state.stage === 'running') {
+        this.#forgetModel();
+        return await this.#client.predict(digit);
+      }
+      const model = await this.#newestModel();
+      return model ? await model.predict(digit) : null;
     } catch (error) {
-      if (error instanceof FedraError) return null;
+      if (!(error instanceof FedraError)) throw error;
+      if (error.code !== 'closed') this.#set({ ...this.#state, notice: { code: error.code, message: error.message, fatal: false } });
+      return null;
+    }
+  }
+
+  /** The model for who has not started: nothing is fetched before it is asked for the first time. */
+  async #newestModel(): Promise<Model | undefined> {
+    const { task } = this.#state;
+    if (task?.model === undefined) return undefined;
+    if (this.#loaded?.hash !== task.model) {
+      this.#forgetModel();
+      this.#loaded = { hash: task.model, model: FedraClient.load({ url: this.#options.url, task: task.id }) };
+    }
+    const loaded = this.#loaded;
+    try {
+      return await loaded.model;
+    } catch (error) {
+      if (this.#loaded === loaded) this.#loaded = undefined;
       throw error;
     }
+  }
+
+  #forgetModel(): void {
+    void this.#loaded?.model.then((model) => model.close(), () => {});
+    this.#loaded = undefined;
   }
 
   #take(shard: Shard): void {

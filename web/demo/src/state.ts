@@ -73,17 +73,18 @@ export const INITIAL: PageState = {
 };
 
 /** Errors after which nothing is wrong. */
-const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined'];
-/** Errors for which this tab left one round: told until a change of it is accepted. */
+const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
+/** Errors for which this tab left one round, or sits out: told until a change of it is accepted. */
 const OF_A_ROUND: readonly string[] = [
-  'bad-dataset', 'training-failed', 'model-download-failed', 'secure-aggregation-failed', 'privacy-failed', 'no-randomness',
+  'bad-dataset', 'unsupported-task', 'training-diverged', 'training-failed', 'out-of-range', 'model-unavailable', 'model-download-failed',
+  'secure-aggregation-failed', 'privacy-failed', 'no-randomness', 'worker-failed',
 ];
 /** States of a tab whose training for the round is done. */
 const TRAINED: readonly string[] = ['sharing', 'uploading', 'unmasking', 'reported'];
 /** States of a tab that works for the round. */
 const IN_ROUND: readonly string[] = ['downloading', 'training', ...TRAINED];
 /** States that show that the connection works. */
-const HEALTHY: readonly string[] = ['consent', 'waiting', 'paused', ...IN_ROUND];
+const HEALTHY: readonly string[] = ['consent', 'unavailable', 'waiting', 'paused', ...IN_ROUND];
 
 /** The state after an event of the client. */
 export function withEvent(state: PageState, event: ClientEvent): PageState {

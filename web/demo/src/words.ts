@@ -12,20 +12,23 @@ export const DATA_SENTENCE =
 export function stateWords(state: PageState): string {
   const { status } = state;
   if (state.stage === 'before') return beforeWords(state);
+  if (state.stage === 'ended') return 'Disconnected';
   if (state.stage === 'starting') return 'Downloading this tab’s digits';
   switch (status?.state) {
     case undefined:
     case 'idle':
-      return 'Choosing what to compute on';
+      return state.round?.phase === 'finished' ? 'All rounds are done' : 'Getting ready';
     case 'connecting':
       return 'Connecting';
     case 'consent':
       return 'Waiting for your consent';
     case 'waiting':
-      if (status.retryInMs !== undefined) return enoughWords(status.retryInMs);
+      if (status.retryInMs !== undefined) return outWords(status.retryInMs, status.reason);
       if (state.round?.phase === 'finished') return 'All rounds are done';
       if (isUsedUp(state)) return 'Your part is done';
       return state.round?.phase === 'paused' ? 'The operator has paused the task' : 'Waiting for the next round';
+    case 'unavailable':
+      return state.round?.phase === 'finished' ? 'All rounds are done' : 'Sitting out, for the reason below';
     case 'downloading':
       return 'Downloading the shared model';
     case 'training':
@@ -57,7 +60,9 @@ function retryWords(retryInMs: number | undefined): string {
   return `No connection; trying again in ${seconds(retryInMs)}`;
 }
 
-function enoughWords(retryInMs: number): string {
+/** Sent away for a while: because of this tab, or because enough others are there. */
+function outWords(retryInMs: number, reason: string | undefined): string {
+  if (reason !== undefined) return `Sitting out for ${seconds(retryInMs)}: ${reason}`;
   return `Enough others take part right now; asking again in ${seconds(retryInMs)}`;
 }
 
@@ -136,7 +141,7 @@ export interface Advice {
 }
 
 /** An error in words that say what to do. */
-export function advice({ code, message }: Problem, url: string): Advice {
+export function advice({ code, message, fatal }: Problem, url: string): Advice {
   const server = address(url);
   switch (code) {
     case 'no-server':
@@ -144,10 +149,10 @@ export function advice({ code, message }: Problem, url: string): Advice {
         title: 'No answer from the aggregator',
         text: `Nobody answers at ${server}. Check that the aggregator runs there and that you are online; this page keeps trying by itself.`,
       };
-    case 'refused-task-closed':
+    case 'task-finished':
       return {
         title: 'This task has finished',
-        text: 'It takes no more updates. Its results stay below; to train again, ask whoever runs the aggregator for another task.',
+        text: 'It takes no more updates, and its model is there for you: draw a digit below, and it is read. To train again, ask whoever runs the aggregator for another task.',
       };
     case 'refused-unknown-task':
     case 'unknown-task':
@@ -234,24 +239,52 @@ export function advice({ code, message }: Problem, url: string): Advice {
     case 'device-lost':
       return { title: 'The GPU went away', text: 'Training goes on with the CPU. Reload the page to try the GPU again.' };
     case 'bad-dataset':
+      return {
+        title: 'These digits do not fit the task',
+        text: `${sentence(message)} Nothing was sent. Choose a task for pictures of digits, or ask whoever runs the aggregator for one.`,
+      };
     case 'no-digits':
       return {
         title: 'This tab has no digits to train on',
         text: `${sentence(message)} Whoever runs this page makes the files with “cargo xtask dist”; a wrong ?shard= in the address does this too.`,
       };
     case 'bad-options':
+    case 'invalid-options':
       return { title: 'The page’s address has a mistake', text: `${sentence(message)} Correct it and load the page again.` };
     case 'wasm-load-failed':
       return {
         title: 'The training module did not load',
         text: `${sentence(message)} Check your connection and reload; the browser must allow WebAssembly.`,
       };
+    case 'blocked-by-policy':
+      return {
+        title: 'This page may not reach the aggregator',
+        text: `${sentence(message)} Whoever runs this page adds it to its content security policy; leave ?url= out of the address to take the page’s own aggregator.`,
+      };
+    case 'unsupported-task':
+      return {
+        title: 'This page is too old for this task',
+        text: `${sentence(message)} Reload the page to get the newest one. If that does not help, whoever runs the aggregator updates the page.`,
+      };
     case 'model-download-failed':
-      return { title: 'The shared model did not arrive', text: `${sentence(message)} This tab sits this round out and takes part in the next.` };
+    case 'model-unavailable':
+      return { title: 'The shared model did not arrive', text: `${sentence(message)} This tab goes on with the next model; leave it open.` };
+    case 'training-diverged':
+      return {
+        title: 'Training went astray',
+        text: `${sentence(message)} This tab sends nothing and waits for another model. Whoever runs the task can give it a smaller learning rate.`,
+      };
+    case 'out-of-range':
+      return {
+        title: 'This tab’s change is too large',
+        text: `${sentence(message)} This tab waits for another model. Whoever runs the task can give it a smaller learning rate or a larger update range.`,
+      };
     case 'training-failed':
       return { title: 'Training failed in this tab', text: `${sentence(message)} Reload the page; with ?backend=cpu in the address it trains on the CPU.` };
     case 'worker-failed':
-      return { title: 'Training stopped in this tab', text: `${sentence(message)} Start again, or reload the page.` };
+      return fatal
+        ? { title: 'Training stopped in this tab', text: `${sentence(message)} Start again, or reload the page.` }
+        : { title: 'The training module was started again', text: `${sentence(message)} This tab goes on by itself.` };
     default:
       return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
   }

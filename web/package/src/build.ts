@@ -2,14 +2,19 @@
  * Picks and loads one of the two WebAssembly builds. Only the picked one is
  * ever downloaded: a visitor who trains on the CPU never pays for WebGPU.
  */
-import { FedraError } from './errors.js';
+import { FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ErrorEvent } from './events.js';
 import type { ClientConfig } from './messages.js';
+import type { PolicyWatch } from './policy.js';
+import type { Layout } from './validate.js';
 
 /** The client inside the module. Its run ends after `close`. */
 export interface EdgeClient {
   run(): Promise<void>;
-  setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array): void;
+  /** Settles when the task is known, and with it whether the data fit. */
+  setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array, layout: Layout): Promise<void>;
+  /** Gives up data that wait for the task. */
+  withdrawDataset(): void;
   consent(): void;
   pause(): void;
   resume(): void;
@@ -17,8 +22,16 @@ export interface EdgeClient {
   predict(features: Float32Array): Promise<Float32Array>;
 }
 
+/** A model without a session. */
+export interface Predictor {
+  readonly inputShape: Uint32Array;
+  readonly outputs: number;
+  predict(features: Float32Array): Promise<Float32Array>;
+}
+
 interface WasmBuild {
   default(): Promise<unknown>;
+  Predictor: new (file: Uint8Array) => Predictor;
   EdgeClient: new (
     config: Omit<ClientConfig, 'token'>,
     onEvent: (event: ClientEvent) => void,
@@ -28,7 +41,7 @@ interface WasmBuild {
 
 /** A loaded build, and what it should be asked for. */
 export interface LoadedBuild {
-  readonly EdgeClient: WasmBuild['EdgeClient'];
+  readonly module: WasmBuild;
   readonly backend: BackendChoice;
   readonly webgpu: boolean;
   /** What the browser tells of the graphics adapter, if anything. */
@@ -39,20 +52,27 @@ export interface LoadedBuild {
   readonly notice?: ErrorEvent;
 }
 
+/** Longest wait for an adapter, in milliseconds. Where nobody asked for WebGPU, training must not wait for it. */
+const ADAPTER_MS = { auto: 1000, webgpu: 5000 } as const;
+
 /** Loads the build that fits the choice and this browser. */
-export async function loadBuild(choice: BackendChoice): Promise<LoadedBuild> {
-  const adapter = choice === 'cpu' ? undefined : await findAdapter();
-  if (adapter) {
-    const EdgeClient = await load(() => import('../wasm/fedra_webgpu.js'));
-    return { EdgeClient, backend: choice, webgpu: true, adapter: nameOf(adapter.info) };
+export async function loadBuild(choice: BackendChoice, policy: PolicyWatch): Promise<LoadedBuild> {
+  if (choice === 'cpu') return { module: await loadCpu(policy), backend: 'cpu', webgpu: false };
+  const found = await findAdapter(ADAPTER_MS[choice]);
+  if (typeof found !== 'string') {
+    const module = await load(() => import('../wasm/fedra_webgpu.js'), policy);
+    return { module, backend: choice, webgpu: true, adapter: nameOf(found.info) };
   }
-  const EdgeClient = await load(() => import('../wasm/fedra_cpu.js'));
-  if (choice === 'cpu') return { EdgeClient, backend: 'cpu', webgpu: false };
-  const reason = 'this browser offers no WebGPU adapter';
-  if (choice === 'auto') return { EdgeClient, backend: 'cpu', webgpu: false, reason };
-  const message = `WebGPU was asked for, but ${reason}; training runs on the CPU`;
+  const module = await loadCpu(policy);
+  if (choice === 'auto') return { module, backend: 'cpu', webgpu: false, reason: found };
+  const message = `WebGPU was asked for, but ${found}; training runs on the CPU`;
   const notice: ErrorEvent = { type: 'error', code: 'no-webgpu', message, fatal: false };
-  return { EdgeClient, backend: 'cpu', webgpu: false, reason, notice };
+  return { module, backend: 'cpu', webgpu: false, reason: found, notice };
+}
+
+/** Loads the smaller build. */
+export function loadCpu(policy: PolicyWatch): Promise<WasmBuild> {
+  return load(() => import('../wasm/fedra_cpu.js'), policy);
 }
 
 /** The parts of a WebGPU adapter that matter here. */
@@ -65,13 +85,21 @@ interface Adapter {
   };
 }
 
-async function findAdapter(): Promise<Adapter | undefined> {
+/** The adapter, or why there is none. A browser with a broken driver may never answer. */
+async function findAdapter(limit: number): Promise<Adapter | string> {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
+  const none = 'this browser offers no WebGPU adapter';
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<string>((resolve) => {
+    timer = setTimeout(resolve, limit, `this browser named no WebGPU adapter within ${limit / 1000} s`);
+  });
   try {
-    return (await gpu?.requestAdapter()) ?? undefined;
+    return (await Promise.race([gpu?.requestAdapter(), late])) ?? none;
   } catch {
     // A browser may refuse instead of answering null; both mean the CPU.
-    return undefined;
+    return none;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -81,13 +109,15 @@ function nameOf(info: Adapter['info']): string | undefined {
   return info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(' ') || undefined;
 }
 
-async function load(importBuild: () => Promise<WasmBuild>): Promise<WasmBuild['EdgeClient']> {
+async function load(importBuild: () => Promise<WasmBuild>, policy: PolicyWatch): Promise<WasmBuild> {
   try {
     const build = await importBuild();
     await build.default();
-    return build.EdgeClient;
+    return build;
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FedraError('wasm-load-failed', `the WebAssembly module could not be loaded: ${reason}`, { cause });
+    // A violation may be told after the error that it causes.
+    await new Promise((resolve) => setTimeout(resolve));
+    const message = `the WebAssembly module beside ${import.meta.url} could not be loaded: ${wordsOf(cause)}`;
+    throw new FedraError('wasm-load-failed', policy.explain(message), { cause });
   }
 }

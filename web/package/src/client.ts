@@ -3,18 +3,27 @@
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
-import { FedraError } from './errors.js';
+import { FedraError, aborted, closed, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import { KeptData, copied, takenOver } from './kept-data.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
+import { Model, crashed } from './model.js';
+import type { LoadOptions } from './model.js';
 import { PrivacyKeeper } from './privacy.js';
+import { Requests } from './requests.js';
+import { spawn, started } from './spawn.js';
+import type { WorkerSource } from './spawn.js';
 import { askForToken } from './token.js';
 import type { TokenSource } from './token.js';
-import { checkConfig, checkDataset, checkFeatures } from './validate.js';
-import type { CheckedDataset, CheckedOptions, PrivacyOptions, TrainingData } from './validate.js';
+import { LONGEST_MS, checkConfig, checkDataset, checkFeatures, checkTraining } from './validate.js';
+import type { CheckedOptions, Layout, PrivacyOptions, TrainingData } from './validate.js';
 
 /** How to connect. */
 export interface ConnectOptions {
-  /** The aggregator's WebSocket, for example `wss://example.org/v1/connect`. */
+  /**
+   * The aggregator, for example `wss://example.org/v1/connect` or `https://example.org`.
+   * A page that came over https reaches `ws://` and `http://` on this machine only.
+   */
   readonly url: string | URL;
   /** The id of the task to take part in. */
   readonly task: string;
@@ -30,24 +39,30 @@ export interface ConnectOptions {
    * called again later.
    */
   readonly token?: TokenSource;
+  /**
+   * A worker in place of the package's own, where a bundler or a policy does not let
+   * the browser find that one. A script of another origin is imported by a small
+   * worker that the package makes (a `blob:`).
+   */
+  readonly worker?: WorkerSource;
 }
 
 /** How to hand over a data set. */
 export interface TrainOptions {
-  /**
-   * Hand the arrays' buffers over to the worker instead of copying them. They
-   * are empty afterwards.
-   */
+  /** Take the arrays' buffers over instead of copying them. They are empty afterwards. */
   readonly transfer?: boolean;
-}
-
-interface Request {
-  readonly resolve: (probabilities: Float32Array | undefined) => void;
-  readonly reject: (error: FedraError) => void;
+  /** Default `channels-first`. With `channels-last` images are transposed as they are taken. */
+  readonly layout?: Layout;
+  /** Longest wait for the task, in milliseconds. Default 30,000; `Infinity` waits for ever. */
+  readonly timeout?: number;
+  /** Gives the data up, unless they have been taken. */
+  readonly signal?: AbortSignal;
 }
 
 /** How long `close` waits for the worker to end by itself, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
+/** A worker that crashes so often, with nothing done in between, is not started again. */
+const MOST_CRASHES = 3;
 
 /**
  * One participant in one task. Made by {@link FedraClient.connect}; training,
@@ -59,12 +74,15 @@ export class FedraClient extends EventTarget {
   #worker: Worker;
   /** Whether the WebGPU build runs: if it crashes, the CPU build takes over. */
   #webgpu = false;
-  /** What that build would have to be given again: the data set it has, then those it has not answered. */
-  #data: (CheckedDataset & { readonly id: number })[] = [];
+  /** Whether the worker has loaded its module. */
+  #running = true;
+  #crashes = 0;
+  readonly #data = new KeptData();
+  /** Data sets that are to be given up unless they have been taken. */
+  readonly #withdrawn = new Set<number>();
   #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
-  readonly #requests = new Map<number, Request>();
-  #nextRequest = 1;
+  readonly #requests = new Requests();
   #closing: Promise<void> | undefined;
   #ended = false;
   #onEnded: () => void = () => {};
@@ -84,26 +102,41 @@ export class FedraClient extends EventTarget {
   }
 
   /**
-   * Starts a worker and a session in it. Resolves once both run; the
-   * connection itself is reported by `status` events. Rejects with a
-   * {@link FedraError}: `invalid-options`, `not-in-a-browser`,
+   * Starts a worker and a session in it. Resolves once both run. The session connects
+   * at once and observes: the task, its rounds and its newest model. `status` events
+   * report on the connection. It takes part once {@link train} has given it data.
+   * Rejects with a {@link FedraError}: `invalid-options`, `not-in-a-browser`,
    * `wasm-load-failed`, `worker-failed` or `aborted`.
    */
   static async connect(options: ConnectOptions): Promise<FedraClient> {
     const checked = checkConfig(options, globalThis.location?.href);
-    const { signal } = options;
+    const { signal } = checked;
     if (signal?.aborted) throw aborted(signal);
-    const worker = createWorker();
-    const client = new FedraClient(checked, worker);
+    const spawned = spawn(checked.worker);
+    const client = new FedraClient(checked, spawned.worker);
     try {
-      client.#webgpu = await started(worker, { type: 'start', config: client.#config(checked.backend) }, signal);
+      const ready = await started(spawned, { type: 'start', config: client.#config(checked.backend) }, signal);
+      client.#webgpu = ready.type === 'started' && ready.webgpu;
     } catch (error) {
-      worker.terminate();
+      spawned.worker.terminate();
       throw error;
     }
     client.#listen();
     signal?.addEventListener('abort', () => void client.close(), { once: true });
     return client;
+  }
+
+  /**
+   * Fetches the newest model of a task for a page that only predicts: there is no
+   * session, no token, and no part in any round. Works for every task that the
+   * aggregator lists, finished and stopped ones included. Rejects with a
+   * {@link FedraError}: `invalid-options`, `not-in-a-browser`, `no-server`,
+   * `unknown-task`, `model-unavailable` (it is gone, or is not the one named),
+   * `unsupported-task` (a newer version of this package may know its layers),
+   * `wasm-load-failed`, `worker-failed` or `aborted`.
+   */
+  static load(options: LoadOptions): Promise<Model> {
+    return Model.load(options);
   }
 
   /** The newest event of a kind, for listeners that come late. */
@@ -112,31 +145,55 @@ export class FedraClient extends EventTarget {
   }
 
   /**
-   * Gives the client its examples, in place of any earlier ones. It checks in
-   * once it has some. Resolves when the worker has taken them; rejects with
-   * `bad-dataset` or `closed`.
+   * Gives the client its examples, in place of any earlier ones, and with them a part
+   * in the rounds that follow. Resolves when the task is known and the data fit it.
+   * Rejects with `bad-dataset` if they do not, `timeout` if the task did not become
+   * known in time, `aborted`, `closed`, `invalid-options`, or the code of the error
+   * that ended the session. After a rejection the client goes on with what it had.
    */
   async train(data: TrainingData, options: TrainOptions = {}): Promise<void> {
-    const { features, labels, shape } = checkDataset(data);
-    const own = options.transfer ? ownBuffer : copy;
-    const message = { features: own(features), labels: own(labels), shape };
-    await this.#request((id) => {
-      if (this.#webgpu) {
-        this.#data.push({ id, features: copy(message.features), labels: copy(message.labels), shape: shape.slice() });
-      }
-      return { type: 'dataset', id, ...message };
-    }, buffers(message));
+    const { transfer, layout, timeout, signal } = checkTraining(options);
+    const checked = checkDataset(data, layout);
+    if (signal?.aborted) throw aborted(signal);
+    if (this.#ended || this.#closing) throw closed('the client');
+    const own = transfer ? takenOver(checked) : copied(checked);
+    let id = 0;
+    let given: FedraError | undefined;
+    const giveUp = (why: FedraError) => {
+      given = why;
+      this.#withdrawn.add(id);
+      this.#ifOpen(() => this.#post({ type: 'withdraw', id }));
+    };
+    const settled = new AbortController();
+    const timer = timeout > LONGEST_MS ? undefined : setTimeout(() => giveUp(this.#tooLate(timeout)), timeout);
+    signal?.addEventListener('abort', () => giveUp(aborted(signal)), { signal: settled.signal });
+    try {
+      await this.#requests.ask('dataset', (number) => {
+        id = number;
+        this.#data.give({ id, ...own });
+        this.#post({ type: 'dataset', id, ...own });
+      });
+    } catch (error) {
+      const withdrawn = error instanceof FedraError && error.code === 'aborted';
+      throw (withdrawn && given) || error;
+    } finally {
+      clearTimeout(timer);
+      settled.abort();
+      this.#withdrawn.delete(id);
+    }
   }
 
   /**
-   * Probabilities that the newest global model gives to one or more examples,
-   * `outputs` values for each. Rejects with `bad-input` or `closed`, or as the
-   * module says: `no-model` before the first `model` event, `bad-features`.
+   * What the newest global model makes of one or more examples, `outputs` values for
+   * each: probabilities of a classifier, values of a regression. Needs no data, and
+   * works in a finished task. Rejects with `bad-input` or `closed`, or as the module
+   * says: `no-model` before the first `model` event, `bad-features`. A call whose
+   * worker crashes rejects with `worker-failed` or `device-lost`; the client goes on.
    */
   async predict(features: Float32Array): Promise<Float32Array> {
-    const own = copy(checkFeatures(features));
-    const probabilities = await this.#request((id) => ({ type: 'predict', id, features: own }), [own.buffer]);
-    return probabilities ?? new Float32Array();
+    const own = new Float32Array(checkFeatures(features));
+    const answer = await this.#requests.ask('predict', (id) => this.#post({ type: 'predict', id, features: own }, [own.buffer]));
+    return answer ?? new Float32Array();
   }
 
   /** Takes no part in further rounds until {@link resume}. */
@@ -195,8 +252,8 @@ export class FedraClient extends EventTarget {
 
   /** What the module is started with, now. */
   #config(backend: BackendChoice): ClientConfig {
-    const { url, task, token } = this.#options;
-    return { url, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
+    const { address, task, token } = this.#options;
+    return { url: address.socket, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
   }
 
   #ifOpen(act: () => void): void {
@@ -210,16 +267,8 @@ export class FedraClient extends EventTarget {
   }
 
   #post(message: ToWorker, transfer: Transferable[] = []): void {
-    if (this.#ended || this.#closing) throw closed();
+    if (this.#ended || this.#closing) throw closed('the client');
     this.#worker.postMessage(message, transfer);
-  }
-
-  #request(message: (id: number) => ToWorker, transfer: Transferable[]): Promise<Float32Array | undefined> {
-    return new Promise((resolve, reject) => {
-      const id = this.#nextRequest++;
-      this.#post(message(id), transfer);
-      this.#requests.set(id, { resolve, reject });
-    });
   }
 
   #receive(message: FromWorker): void {
@@ -228,12 +277,10 @@ export class FedraClient extends EventTarget {
         this.#emit(message.event);
         break;
       case 'done':
-        this.#keep(message.id, true);
-        this.#take(message.id)?.resolve(message.probabilities);
-        break;
       case 'refused':
-        this.#keep(message.id, false);
-        this.#take(message.id)?.reject(new FedraError(message.code, message.message));
+        this.#crashes = 0;
+        this.#data.answered(message.id, message.type === 'done');
+        this.#requests.answer(message);
         break;
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
@@ -242,9 +289,12 @@ export class FedraClient extends EventTarget {
         this.#end();
         break;
       case 'failed':
-        this.#fail(message.message);
+        this.#fail(message.message, message.code);
         break;
       case 'started':
+        this.#running = true;
+        break;
+      case 'loaded':
         break;
     }
   }
@@ -257,66 +307,64 @@ export class FedraClient extends EventTarget {
       if (token === undefined) throw new Error('the page gave none');
       answer = { type: 'token', id, token: await askForToken(token) };
     } catch (error) {
-      answer = { type: 'no-token', id, message: error instanceof Error ? error.message : String(error) };
+      answer = { type: 'no-token', id, message: wordsOf(error) };
     }
     this.#ifOpen(() => {
       if (worker === this.#worker) this.#post(answer);
     });
   }
 
-  #take(id: number): Request | undefined {
-    const request = this.#requests.get(id);
-    this.#requests.delete(id);
-    return request;
-  }
-
-  /** A data set that was accepted takes the place of those before it; one that was refused, of none. */
-  #keep(id: number, accepted: boolean): void {
-    const at = this.#data.findIndex((data) => data.id === id);
-    if (at >= 0) this.#data.splice(accepted ? 0 : at, accepted ? at : 1);
-  }
-
   #emit(event: ClientEvent): void {
-    if (event.type === 'backend' && event.backend === 'cpu') {
-      this.#webgpu = false;
-      this.#data = [];
-    }
+    if (event.type === 'update' && event.outcome === 'accepted') this.#crashes = 0;
     this.#latest.set(event.type, event);
     this.#privacy.see(event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
-  #fail(message: string): void {
+  /** The worker is of no use any more. Another takes its place where that may help. */
+  #fail(message: string, code = 'worker-failed'): void {
     if (this.#ended) return;
-    if (this.#webgpu && !this.#closing) {
-      this.#goOnWithTheCpu(message);
-      return;
-    }
-    this.#emit({ type: 'error', code: 'worker-failed', message, fatal: true });
+    const again = this.#running && (this.#webgpu || this.#requests.size > 0) && ++this.#crashes < MOST_CRASHES;
+    if (again && !this.#closing) return this.#startAgain(message);
+    this.#emit({ type: 'error', code, message, fatal: true });
     this.#end();
   }
 
-  /** A graphics driver can take the whole module down. The CPU build starts over. */
-  #goOnWithTheCpu(reason: string): void {
+  /**
+   * A graphics driver can take the whole module down, and so can a call for which there
+   * is no memory. The CPU build starts over, with the data.
+   */
+  #startAgain(reason: string): void {
     this.#worker.terminate();
+    const [code, message] = this.#webgpu
+      ? ['device-lost', `WebGPU failed (${reason}); going on with the CPU`]
+      : ['worker-failed', `the worker failed (${reason}) and is started again, with the data`];
+    this.#requests.rejectAll(this.#webgpu ? new FedraError(code, message) : crashed(reason), 'predict');
     this.#webgpu = false;
-    const message = `WebGPU failed (${reason}); going on with the CPU`;
-    const error = new FedraError('device-lost', message);
-    for (const [id, { reject }] of this.#requests) {
-      if (this.#data.some((data) => data.id === id)) continue;
-      this.#requests.delete(id);
-      reject(error);
-    }
-    this.#emit({ type: 'error', code: error.code, message, fatal: false });
+    this.#emit({ type: 'error', code, message, fatal: false });
     this.#privacy.crashed();
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
-    this.#worker = createWorker();
+    this.#running = false;
+    try {
+      this.#worker = spawn(this.#options.worker).worker;
+    } catch (cause) {
+      return this.#fail(wordsOf(cause));
+    }
     this.#listen();
     this.#post({ type: 'start', config: this.#config('cpu') });
-    for (const data of this.#data) this.#post({ type: 'dataset', ...data }, buffers(data));
-    this.#data = [];
+    for (const data of this.#data.all) this.#post({ type: 'dataset', ...data });
+    for (const id of this.#withdrawn) this.#post({ type: 'withdraw', id });
     if (this.#paused) this.#post({ type: 'pause' });
+  }
+
+  /** Why the task is not known yet, as far as the client was told. */
+  #tooLate(timeout: number): FedraError {
+    const state = this.latest('status')?.state;
+    const problem = state === 'connecting' || state === 'reconnecting' ? this.latest('error') : undefined;
+    const message = `the task ${this.#options.task} was not known within ${timeout / 1000} s`;
+    if (!problem) return new FedraError('timeout', message);
+    return new FedraError('timeout', `${message}: ${problem.message}`, { cause: new FedraError(problem.code, problem.message) });
   }
 
   #leave(): Promise<void> {
@@ -334,64 +382,9 @@ export class FedraClient extends EventTarget {
     if (this.#ended) return;
     this.#ended = true;
     this.#worker.terminate();
-    for (const { reject } of this.#requests.values()) reject(closed());
-    this.#requests.clear();
+    this.#requests.rejectAll(closed('the client'));
+    this.#data.clear();
     if (this.latest('status')?.state !== 'closed') this.#emit({ type: 'status', state: 'closed' });
     this.#onEnded();
   }
-}
-
-function createWorker(): Worker {
-  if (typeof Worker === 'undefined') {
-    throw new FedraError('not-in-a-browser', 'a client needs a browser: there is no Worker here');
-  }
-  try {
-    // In exactly this form bundlers find the worker.
-    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-  } catch (cause) {
-    throw new FedraError('worker-failed', 'the browser refused to start the worker', { cause });
-  }
-}
-
-/** Resolves when the worker has loaded its module and runs, with whether that is the WebGPU build. */
-function started(worker: Worker, start: ToWorker, signal: AbortSignal | undefined): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(aborted(signal));
-    const settled = () => signal?.removeEventListener('abort', stop);
-    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-      settled();
-      if (data.type === 'failed') reject(new FedraError(data.code, data.message));
-      else resolve(data.type === 'started' && data.webgpu);
-    };
-    worker.onerror = (event) => {
-      settled();
-      reject(new FedraError('worker-failed', event.message || 'the worker could not be loaded'));
-    };
-    signal?.addEventListener('abort', stop, { once: true });
-    worker.postMessage(start);
-  });
-}
-
-/** The buffers to hand over with a data set, each once. */
-function buffers({ features, labels, shape }: CheckedDataset): Transferable[] {
-  return [...new Set([features.buffer, labels.buffer, shape.buffer])] as Transferable[];
-}
-
-function copy(values: Float32Array): Float32Array<ArrayBuffer> {
-  return new Float32Array(values);
-}
-
-/** The array itself where it is alone in a buffer that can be transferred. */
-function ownBuffer(values: Float32Array): Float32Array<ArrayBuffer> {
-  const { buffer } = values;
-  const alone = buffer instanceof ArrayBuffer && buffer.byteLength === values.byteLength;
-  return alone ? (values as Float32Array<ArrayBuffer>) : copy(values);
-}
-
-function aborted(signal: AbortSignal | undefined): FedraError {
-  return new FedraError('aborted', 'connecting was aborted', { cause: signal?.reason });
-}
-
-function closed(): FedraError {
-  return new FedraError('closed', 'the client is closed');
 }

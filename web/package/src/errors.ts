@@ -10,7 +10,11 @@ export type FedraErrorCode =
   | 'bad-input'
   | 'closed'
   | 'invalid-options'
+  | 'model-unavailable'
+  | 'no-server'
   | 'not-in-a-browser'
+  | 'timeout'
+  | 'unknown-task'
   | 'wasm-load-failed'
   | 'worker-failed';
 
@@ -23,4 +27,19 @@ export class FedraError extends Error {
     this.name = 'FedraError';
     this.code = code;
   }
+}
+
+/** What was thrown, for people. */
+export function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The error of a call whose signal was aborted. */
+export function aborted(signal: AbortSignal): FedraError {
+  return new FedraError('aborted', 'the call was aborted', { cause: signal.reason });
+}
+
+/** The error of a call to something that is closed. */
+export function closed(what: string): FedraError {
+  return new FedraError('closed', `${what} is closed`);
 }

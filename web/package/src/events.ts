@@ -11,7 +11,10 @@ export type BackendChoice = 'auto' | Backend;
 
 /** Where the session stands. */
 export type SessionState =
+  /** Without data: not connected yet, or observing. */
   | 'idle'
+  /** Connected, but takes no part: an `error` event said why. New data or another task may mend it. */
+  | 'unavailable'
   | 'connecting'
   /** The task is private, and the person has not agreed yet. */
   | 'consent'
@@ -54,8 +57,13 @@ export interface StatusEvent {
   readonly state: SessionState;
   /** The round this client works for, if it was selected. */
   readonly round?: number;
-  /** While reconnecting, or waiting because enough others take part: milliseconds to the next attempt. */
+  /**
+   * While reconnecting: milliseconds to the next attempt. While waiting: milliseconds
+   * in which the aggregator leaves this client out.
+   */
   readonly retryInMs?: number;
+  /** While waiting: why the aggregator leaves this client out, for people. */
+  readonly reason?: string;
 }
 
 /** The backend was chosen, at the start or after a lost device. */
@@ -64,7 +72,7 @@ export interface BackendEvent {
   readonly backend: Backend;
   /** The GPU's name, as far as the browser tells it. */
   readonly adapter?: string;
-  /** Why this backend, in words. */
+  /** Why this backend, for people. */
   readonly reason: string;
   readonly cpuSamplesPerSecond?: number;
   readonly webgpuSamplesPerSecond?: number;
@@ -195,21 +203,29 @@ export interface TrafficEvent {
 export interface ErrorEvent {
   readonly type: 'error';
   /**
-   * For programs: `no-server`, `refused-unknown-task`, `refused-task-closed`,
-   * `refused-overloaded`, `refused-unsupported-version`,
-   * `refused-shutting-down` (not fatal), `refused-timeout` (an upload was too
-   * slow, or the connection silent; not fatal), `refused-replaced` (another tab
-   * of this browser takes part in this private task), `refused-unauthorized`
-   * (fatal once no fresh token helps), `token-failed` (the page's token function
-   * failed; not fatal), `task-finished` (the task had its last round; not
-   * fatal), `bad-dataset`, `no-webgpu`, `device-lost`, `training-failed`,
-   * `model-download-failed`, `participation-not-kept` (the round could not be
-   * counted; not fatal), `worker-failed`; about privacy `privacy-refused` (the
-   * task is below a floor), `privacy-declined` (the person did not agree),
-   * `consent-failed` (the question could not be asked), `privacy-exhausted`
-   * (this browser has used up its part; not fatal), `privacy-failed` (an update
-   * could not be protected, so it was not sent; not fatal),
-   * `secure-aggregation-failed` (it left a round; not fatal). More may come.
+   * For programs. About the connection: `no-server`, `refused-unknown-task`,
+   * `refused-overloaded`, `refused-unsupported-version`, `refused-shutting-down`,
+   * `refused-timeout` (an upload was too slow, or the connection silent),
+   * `refused-replaced` (another tab of this browser takes part in this private
+   * task), `refused-unauthorized` (fatal once no fresh token helps), `token-failed`
+   * (the page's token function failed), `blocked-by-policy` (the page's
+   * Content-Security-Policy does not allow the aggregator).
+   *
+   * About taking part, none of them fatal: `bad-dataset` (the data do not fit the
+   * task), `unsupported-task` (this version does not know its model),
+   * `training-diverged`, `training-failed`, `out-of-range` (an update was too large to
+   * be added up), `model-unavailable`, `task-finished` (the task had its last round).
+   * After these the state is `unavailable` where trying again cannot mend it.
+   *
+   * About this browser: `no-webgpu`, `device-lost`, `wasm-load-failed`,
+   * `worker-failed` (fatal unless the worker was started again).
+   *
+   * About privacy: `privacy-refused` (the task is below a floor), `privacy-declined`
+   * (the person did not agree), `consent-failed` (the question could not be asked),
+   * `privacy-exhausted` (this browser has used up its part), `privacy-failed` (an
+   * update could not be protected, so it was not sent), `participation-not-kept` (the
+   * round could not be counted), `secure-aggregation-failed` (it left a round). More
+   * may come.
    */
   readonly code: string;
   /** For people. */

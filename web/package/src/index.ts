@@ -4,5 +4,7 @@ export type { ConnectOptions, TrainOptions } from './client.js';
 export { FedraError } from './errors.js';
 export type { FedraErrorCode } from './errors.js';
 export type * from './events.js';
+export type { LoadOptions, Model } from './model.js';
+export type { WorkerSource } from './spawn.js';
 export type { TokenSource } from './token.js';
-export type { ConsentQuestion, ExamplePrivacy, Labels, PrivacyFloors, PrivacyOptions, TrainingData } from './validate.js';
+export type { ConsentQuestion, ExamplePrivacy, Labels, Layout, PrivacyFloors, PrivacyOptions, TrainingData } from './validate.js';

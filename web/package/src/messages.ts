@@ -3,7 +3,7 @@
  * transferred, never copied on the way.
  */
 import type { BackendChoice, ClientEvent } from './events.js';
-import type { ExamplePrivacy, PrivacyFloors } from './validate.js';
+import type { CheckedDataset, ExamplePrivacy, PrivacyFloors } from './validate.js';
 
 export interface ClientConfig {
   readonly url: string;
@@ -28,13 +28,11 @@ export interface PrivacyConfig {
 
 export type ToWorker =
   | { readonly type: 'start'; readonly config: ClientConfig }
-  | {
-      readonly type: 'dataset';
-      readonly id: number;
-      readonly features: Float32Array;
-      readonly labels: Float32Array;
-      readonly shape: Uint32Array;
-    }
+  /** In place of `start`: no session, only this model's file. */
+  | { readonly type: 'load'; readonly file: Uint8Array }
+  | ({ readonly type: 'dataset'; readonly id: number } & CheckedDataset)
+  /** The data set of this request is no longer to be taken, unless it has been. */
+  | { readonly type: 'withdraw'; readonly id: number }
   | { readonly type: 'predict'; readonly id: number; readonly features: Float32Array }
   /** The answer to the worker's question with this number. */
   | { readonly type: 'token'; readonly id: number; readonly token: string }
@@ -47,6 +45,8 @@ export type ToWorker =
 export type FromWorker =
   /** The module is loaded and the session runs; `webgpu` says which of the two builds. */
   | { readonly type: 'started'; readonly webgpu: boolean }
+  /** The model is there, and can be asked. */
+  | { readonly type: 'loaded'; readonly inputShape: readonly number[]; readonly outputs: number }
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }

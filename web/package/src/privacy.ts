@@ -3,6 +3,7 @@
  * keeps count of their rounds. What a task must promise is checked in the
  * module, not here.
  */
+import { wordsOf } from './errors.js';
 import type { ClientEvent, ErrorEvent, PrivacyEvent, SessionState } from './events.js';
 import type { PrivacyConfig } from './messages.js';
 import { Participation } from './participation.js';
@@ -29,7 +30,7 @@ export class PrivacyKeeper {
   constructor(options: CheckedOptions, answers: Answers) {
     this.#options = options;
     this.#answers = answers;
-    this.#participation = new Participation(options.url, options.task);
+    this.#participation = new Participation(options.address.socket, options.task);
     this.#granted = options.consent === 'granted';
     this.#question = options.consent === 'granted' ? undefined : options.consent;
   }
@@ -85,8 +86,7 @@ export class PrivacyKeeper {
         this.#answers.refused(refusal('privacy-declined', 'the terms of this private task were not agreed to, so this browser takes no part in it'));
       }
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#answers.refused(refusal('consent-failed', `the consent callback failed, which counts as no: ${reason}`));
+      this.#answers.refused(refusal('consent-failed', `the consent callback failed, which counts as no: ${wordsOf(error)}`));
     }
   }
 }

@@ -2,8 +2,13 @@
  * Checks on what a page hands in, before anything is sent to the worker.
  * Cheap checks only: values are looked at in the worker, off the main thread.
  */
+import { checkAddress } from './address.js';
+import type { Address } from './address.js';
 import { FedraError } from './errors.js';
+import type { FedraErrorCode } from './errors.js';
 import type { BackendChoice, PrivacyEvent } from './events.js';
+import { checkWorkerSource } from './spawn.js';
+import type { WorkerSource } from './spawn.js';
 import { checkTokenSource } from './token.js';
 import type { TokenSource } from './token.js';
 
@@ -19,11 +24,15 @@ export interface TrainingData {
   readonly shape: readonly number[] | Uint32Array;
 }
 
+/** Where an image's channels are in `shape`: `[n, channels, height, width]` or `[n, height, width, channels]`. */
+export type Layout = 'channels-first' | 'channels-last';
+
 /** A data set that has passed the checks, in the worker's types. */
 export interface CheckedDataset {
   readonly features: Float32Array;
   readonly labels: Float32Array;
   readonly shape: Uint32Array;
+  readonly layout: Layout;
 }
 
 /**
@@ -72,10 +81,16 @@ export interface PrivacyOptions {
   readonly consent?: 'granted' | ConsentQuestion;
 }
 
-/** The options of `connect` after their checks. */
-export interface CheckedOptions {
-  readonly url: string;
+/** What `connect` and `load` have in common, after its checks. */
+export interface CheckedPlace {
+  readonly address: Address;
   readonly task: string;
+  readonly signal: AbortSignal | undefined;
+  readonly worker: WorkerSource | undefined;
+}
+
+/** The options of `connect` after their checks. */
+export interface CheckedOptions extends CheckedPlace {
   readonly backend: BackendChoice;
   readonly floors: PrivacyFloors | undefined;
   readonly examples: ExamplePrivacy | undefined;
@@ -85,25 +100,74 @@ export interface CheckedOptions {
 
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
 
-/** Checks the options of `connect`. `base` resolves a relative URL. */
-export function checkConfig(options: unknown, base?: string): CheckedOptions {
-  if (!isRecord(options)) {
-    throw new FedraError('invalid-options', 'connect needs an object with url and task');
-  }
-  const { url, task, backend = 'auto', privacy = {}, token } = options;
-  if (typeof task !== 'string' || task.length === 0) {
-    throw new FedraError('invalid-options', 'task must be the id of a task, for example "mnist"');
-  }
+const PLACE = ['url', 'task', 'signal', 'worker'];
+
+/** Checks the options of `connect`. `page` is the page's address, which relative ones begin from. */
+export function checkConfig(options: unknown, page?: string): CheckedOptions {
+  const given = optionsOf('connect', options, [...PLACE, 'backend', 'privacy', 'token']);
+  const { backend = 'auto', privacy = {}, token } = given;
+  const place = checkPlace(given, page);
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
+  return { ...place, backend: backend as BackendChoice, token: checkTokenSource(token), ...checkPrivacy(privacy) };
+}
+
+/** Checks the options of `load`. */
+export function checkLoad(options: unknown, page?: string): CheckedPlace {
+  return checkPlace(optionsOf('load', options, PLACE), page);
+}
+
+function checkPlace({ url, task, signal, worker }: Record<string, unknown>, page: string | undefined): CheckedPlace {
+  if (typeof task !== 'string' || task.length === 0) {
+    throw new FedraError('invalid-options', 'task must be the id of a task, for example "mnist"');
+  }
   return {
-    url: checkUrl(url, base),
+    address: checkAddress(url, page),
     task,
-    backend: backend as BackendChoice,
-    token: checkTokenSource(token),
-    ...checkPrivacy(privacy),
+    signal: checkSignal(signal),
+    worker: checkWorkerSource(worker, page),
   };
+}
+
+/** The options of `train` after their checks. */
+export interface CheckedTraining {
+  readonly transfer: boolean;
+  readonly layout: Layout;
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+const LAYOUTS: readonly Layout[] = ['channels-first', 'channels-last'];
+/** How long `train` waits for the task by default, in milliseconds. */
+const TRAIN_MS = 30_000;
+/** The longest time that a browser's timer knows, in milliseconds; beyond it there is no limit. */
+export const LONGEST_MS = 2 ** 31 - 1;
+
+/** Checks the options of `train`. */
+export function checkTraining(options: unknown): CheckedTraining {
+  const given = optionsOf('train', options, ['transfer', 'layout', 'timeout', 'signal']);
+  const { transfer = false, layout = 'channels-first', timeout = TRAIN_MS, signal } = given;
+  if (typeof transfer !== 'boolean') throw new FedraError('invalid-options', 'transfer must be true or false');
+  if (!LAYOUTS.includes(layout as Layout)) {
+    throw new FedraError('invalid-options', `layout must be one of ${LAYOUTS.join(', ')}`);
+  }
+  if (typeof timeout !== 'number' || !(timeout > 0)) {
+    throw new FedraError('invalid-options', 'timeout must be milliseconds above 0, or Infinity');
+  }
+  return { transfer, layout: layout as Layout, timeout, signal: checkSignal(signal) };
+}
+
+function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  throw new FedraError('invalid-options', 'signal must be an AbortSignal');
+}
+
+/** `options`, which have no other names than these. */
+function optionsOf(call: string, options: unknown, known: readonly string[]): Record<string, unknown> {
+  if (!isRecord(options)) throw new FedraError('invalid-options', `${call} needs an object with ${known.join(', ')}`);
+  refuseUnknown(call, options, known);
+  return options;
 }
 
 function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consent' | 'examples'> {
@@ -160,10 +224,10 @@ function checkExamples(examples: unknown): ExamplePrivacy {
   return { clippingNorm, noiseMultiplier, delta } as ExamplePrivacy;
 }
 
-function refuseUnknown(where: string, given: Record<string, unknown>, known: readonly string[]): void {
+function refuseUnknown(where: string, given: Record<string, unknown>, known: readonly string[], code: FedraErrorCode = 'invalid-options'): void {
   const unknown = Object.keys(given).find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new FedraError('invalid-options', `${where} has no ${unknown}; it may have ${known.join(', ')}`);
+    throw new FedraError(code, `${where} has no ${unknown}; it may have ${known.join(', ')}`);
   }
 }
 
@@ -175,31 +239,13 @@ function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) < 2 ** 32;
 }
 
-function checkUrl(url: unknown, base: string | undefined): string {
-  const problem = 'url must be the address of an aggregator, for example wss://example.org/v1/connect';
-  if (typeof url !== 'string' && !(url instanceof URL)) {
-    throw new FedraError('invalid-options', problem);
-  }
-  let parsed: URL;
-  try {
-    parsed = new URL(url, base);
-  } catch (cause) {
-    throw new FedraError('invalid-options', problem, { cause });
-  }
-  if (parsed.protocol === 'http:') parsed.protocol = 'ws:';
-  if (parsed.protocol === 'https:') parsed.protocol = 'wss:';
-  if (parsed.protocol !== 'ws:' && parsed.protocol !== 'wss:') {
-    throw new FedraError('invalid-options', `${problem}; ${parsed.protocol} is not a WebSocket address`);
-  }
-  parsed.hash = '';
-  return parsed.href;
-}
-
 /** Checks a data set's types and lengths; converts labels and shape. */
-export function checkDataset(data: unknown): CheckedDataset {
+export function checkDataset(data: unknown, layout: Layout): CheckedDataset {
   if (!isRecord(data)) {
     throw new FedraError('bad-dataset', 'train needs an object with features, labels and shape');
   }
+  // A misplaced option would train on something else than what was meant.
+  refuseUnknown('the data set', data, ['features', 'labels', 'shape'], 'bad-dataset');
   const { features, labels, shape } = data;
   if (!(features instanceof Float32Array)) {
     throw new FedraError('bad-dataset', 'features must be a Float32Array');
@@ -226,6 +272,7 @@ export function checkDataset(data: unknown): CheckedDataset {
     features,
     labels: labels instanceof Float32Array ? labels : Float32Array.from(labels),
     shape: Uint32Array.from(dimensions),
+    layout,
   };
 }
 

@@ -5,16 +5,23 @@ declare module '*/fedra_cpu.js' {
   export class EdgeClient {
     constructor(config: object, onEvent: (event: never) => void);
     run(): Promise<void>;
-    setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array): void;
+    setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array, layout: string): Promise<void>;
+    withdrawDataset(): void;
     consent(): void;
     pause(): void;
     resume(): void;
     close(): void;
     predict(features: Float32Array): Promise<Float32Array>;
   }
+  export class Predictor {
+    constructor(file: Uint8Array);
+    readonly inputShape: Uint32Array;
+    readonly outputs: number;
+    predict(features: Float32Array): Promise<Float32Array>;
+  }
   export default function init(): Promise<unknown>;
 }
 
 declare module '*/fedra_webgpu.js' {
-  export { EdgeClient, default } from '*/fedra_cpu.js';
+  export { EdgeClient, Predictor, default } from '*/fedra_cpu.js';
 }

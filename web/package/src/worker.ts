@@ -1,22 +1,32 @@
 /**
- * The worker's side of a client: holds the WebAssembly client and passes
- * messages between it and the page. It must not know what a page does with
- * them.
+ * The worker's side of a client, or of a model without one: holds what the
+ * WebAssembly module made and passes messages between it and the page. It must
+ * not know what a page does with them.
  */
-import { loadBuild } from './build.js';
-import type { EdgeClient } from './build.js';
+import { loadBuild, loadCpu } from './build.js';
+import type { EdgeClient, Predictor } from './build.js';
 import { FedraError } from './errors.js';
 import type { BackendEvent, ClientEvent } from './events.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
+import { PolicyWatch, policyWords } from './policy.js';
+import type { Violation } from './policy.js';
 
 declare const self: DedicatedWorkerGlobalScope;
 
 let client: EdgeClient | undefined;
+/** What answers `predict`. */
+let model: Pick<EdgeClient | Predictor, 'predict'> | undefined;
+/** The request that gave the newest data set. */
+let newest: number | undefined;
+/** The aggregator's host, once the client connects to it. */
+let aggregator: string | undefined;
 /** What the page has been asked, and not answered yet. */
 const tokens = new Map<number, { resolve(token: string): void; reject(error: Error): void }>();
 let nextToken = 1;
 /** Settles when the client is there, or cannot be: everything else waits for it. */
 let ready: Promise<void> | undefined;
+
+const policy = new PolicyWatch(self, blocked);
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => void receive(data);
 
@@ -28,6 +38,10 @@ async function receive(message: ToWorker): Promise<void> {
     ready = start(message.config);
     return;
   }
+  if (message.type === 'load') {
+    ready = load(message.file);
+    return;
+  }
   if (message.type === 'token' || message.type === 'no-token') {
     takeToken(message);
     return;
@@ -35,14 +49,18 @@ async function receive(message: ToWorker): Promise<void> {
   await ready;
   switch (message.type) {
     case 'dataset':
-      await answer(message.id, 'bad-dataset', (running) => {
+      await answer(message.id, 'bad-dataset', client, (running) => {
         checkFinite('features', message.features);
         checkFinite('labels', message.labels);
-        running.setDataset(message.features, message.labels, message.shape);
+        newest = message.id;
+        return running.setDataset(message.features, message.labels, message.shape, message.layout);
       });
       break;
+    case 'withdraw':
+      if (message.id === newest) client?.withdrawDataset();
+      break;
     case 'predict':
-      await answer(message.id, 'bad-input', (running) => {
+      await answer(message.id, 'bad-input', model, (running) => {
         checkFinite('features', message.features);
         return running.predict(message.features);
       });
@@ -64,17 +82,39 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function start({ token, ...config }: ClientConfig): Promise<void> {
   try {
-    const { EdgeClient, backend, webgpu, adapter, reason, notice } = await loadBuild(config.backend);
+    const { module, backend, webgpu, adapter, reason, notice } = await loadBuild(config.backend, policy);
     const listen = (event: ClientEvent) => {
       report(event.type === 'backend' ? withTheBrowsersWords(event, adapter, reason) : event);
     };
-    client = new EdgeClient({ ...config, backend }, listen, token === 'ask' ? askToken : undefined);
+    client = new module.EdgeClient({ ...config, backend }, listen, token === 'ask' ? askToken : undefined);
+    model = client;
+    aggregator = new URL(config.url).host;
     post({ type: 'started', webgpu });
     if (notice) report(notice);
     void run(client);
   } catch (error) {
     post({ type: 'failed', ...coded(error, 'worker-failed') });
   }
+}
+
+async function load(file: Uint8Array): Promise<void> {
+  try {
+    const { Predictor } = await loadCpu(policy);
+    const loaded = new Predictor(file);
+    model = loaded;
+    post({ type: 'loaded', inputShape: [...loaded.inputShape], outputs: loaded.outputs });
+  } catch (error) {
+    post({ type: 'failed', ...coded(error, 'unsupported-task') });
+  }
+}
+
+/** A policy without the aggregator in it will not change: trying again would be for nothing. */
+function blocked(violation: Violation): void {
+  const [, , host] = violation.blockedURI.split('/');
+  if (!client || host !== aggregator) return;
+  const message = `the aggregator at ${aggregator} cannot be reached: ${policyWords(violation)}`;
+  report({ type: 'error', code: 'blocked-by-policy', message, fatal: true });
+  client.close();
 }
 
 /** Asks the page for the token of the next connection. */
@@ -109,21 +149,24 @@ async function run(running: EdgeClient): Promise<void> {
 }
 
 /** Runs one request of the page and posts its result or its fault. */
-async function answer(
+async function answer<On>(
   id: number,
   defaultCode: string,
-  work: (running: EdgeClient) => Promise<Float32Array> | void,
+  on: On | undefined,
+  work: (on: On) => Promise<Float32Array | void>,
 ): Promise<void> {
   try {
-    if (!client) throw new FedraError('worker-failed', 'the session has not started');
-    const probabilities = await work(client);
+    if (!on) throw new FedraError('worker-failed', 'the module has not started');
+    const probabilities = await work(on);
     if (probabilities) {
       post({ type: 'done', id, probabilities }, [probabilities.buffer as ArrayBuffer]);
     } else {
       post({ type: 'done', id });
     }
   } catch (error) {
-    post({ type: 'refused', id, ...coded(error, defaultCode) });
+    // What a module is good for after that is not known.
+    if (error instanceof WebAssembly.RuntimeError) post({ type: 'failed', ...coded(error, 'worker-failed') });
+    else post({ type: 'refused', id, ...coded(error, defaultCode) });
   }
 }
 

@@ -93,11 +93,12 @@ test('train copies by default and converts labels and shape', async () => {
   assert.deepEqual(message.features, features);
   assert.deepEqual(message.labels, Float32Array.of(0, 1));
   assert.deepEqual(message.shape, Uint32Array.of(2, 2));
+  assert.equal(message.layout, 'channels-first');
   worker.say({ type: 'done', id: message.id });
   await training;
 });
 
-test('train hands buffers over when told to, but only whole ones', async () => {
+test('train takes buffers over when told to, but only whole ones', async () => {
   const { client, worker } = await connect();
   const features = Float32Array.of(1, 2, 3, 4);
   const labels = new Float32Array(8).subarray(2, 4);
@@ -149,16 +150,68 @@ test('close waits for the worker, rejects what is open, and is final', async () 
   assert.ok(worker.terminated);
 });
 
-test('a worker that dies is a fatal error and the end', async () => {
+test('a worker that dies by itself is a fatal error and the end', async () => {
   const { client, worker } = await connect();
   const seen = [];
   client.addEventListener('error', ({ detail }) => seen.push(detail));
-  const open = client.predict(Float32Array.of(1));
   worker.onerror({ message: 'unreachable' });
   assert.deepEqual(seen, [{ type: 'error', code: 'worker-failed', message: 'unreachable', fatal: true }]);
-  await rejectsWith(open, 'closed');
+  await rejectsWith(client.predict(Float32Array.of(1)), 'closed');
   assert.equal(client.latest('status').state, 'closed');
   await client.close();
+});
+
+for (const [name, crash] of Object.entries({
+  'as an uncaught error': (worker) => worker.onerror({ message: 'memory access out of bounds' }),
+  'as a message of the worker': (worker) => worker.say({ type: 'failed', code: 'worker-failed', message: 'memory access out of bounds' }),
+})) {
+  test(`a call whose worker crashes rejects, and the client lives with its data: ${name}`, async () => {
+    const { client, worker } = await connect();
+    const trained = client.train({ features: Float32Array.of(1, 2), labels: [0], shape: [1, 2] }, { layout: 'channels-last' });
+    worker.say({ type: 'done', id: worker.sent.at(-1).id });
+    await trained;
+    client.pause();
+    const [one, other] = [client.predict(Float32Array.of(1)), client.predict(Float32Array.of(2))];
+    crash(worker);
+    await assert.rejects(one, { code: 'worker-failed', message: /memory access out of bounds.*fewer examples/ });
+    await rejectsWith(other, 'worker-failed');
+    assert.ok(worker.terminated);
+    assert.equal(client.latest('error').fatal, false);
+    const next = FakeWorker.last;
+    assert.deepEqual(next.sent.map(({ type }) => type), ['start', 'dataset', 'pause']);
+    assert.equal(next.sent[0].config.backend, 'cpu');
+    assert.deepEqual([...next.sent[1].features], [1, 2]);
+    assert.equal(next.sent[1].layout, 'channels-last');
+    const asked = client.predict(Float32Array.of(3));
+    next.say({ type: 'done', id: next.sent.at(-1).id, probabilities: Float32Array.of(1) });
+    assert.deepEqual(await asked, Float32Array.of(1));
+  });
+}
+
+test('a worker that crashes in every call is given up at the third crash, and counted anew after an answer', async () => {
+  const { client } = await connect();
+  const crash = async () => {
+    const asked = client.predict(Float32Array.of(1));
+    const rejected = assert.rejects(asked);
+    FakeWorker.last.onerror({ message: 'unreachable' });
+    await rejected;
+    return client.latest('error').fatal;
+  };
+  assert.deepEqual([await crash(), await crash()], [false, false]);
+  const asked = client.predict(Float32Array.of(1));
+  FakeWorker.last.say({ type: 'done', id: FakeWorker.last.sent.at(-1).id, probabilities: Float32Array.of(1) });
+  await asked;
+  assert.deepEqual([await crash(), await crash(), await crash()], [false, false, true]);
+  await rejectsWith(client.predict(Float32Array.of(1)), 'closed');
+});
+
+test('a worker that cannot be started again ends the client with the reason', async () => {
+  const { client, worker } = await connect();
+  const asked = client.predict(Float32Array.of(1));
+  FakeWorker.onStart = [{ type: 'failed', code: 'wasm-load-failed', message: 'offline' }];
+  worker.onerror({ message: 'unreachable' });
+  await rejectsWith(asked, 'worker-failed');
+  assert.deepEqual(client.latest('error'), { type: 'error', code: 'wasm-load-failed', message: 'offline', fatal: true });
 });
 
 test('when the WebGPU module crashes, the CPU takes over with the same data', async () => {

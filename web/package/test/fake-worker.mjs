@@ -2,7 +2,7 @@
 
 export class FakeWorker {
   static all = [];
-  /** What a worker answers to `start`, in order; none means silence. */
+  /** What a worker answers to `start` or `load`, in order; none means silence. */
   static onStart = [{ type: 'started' }];
 
   sent = [];
@@ -17,7 +17,7 @@ export class FakeWorker {
   postMessage(message, transfer = []) {
     // As in a browser: what is transferred is gone on this side.
     this.sent.push(structuredClone(message, { transfer }));
-    if (message.type === 'start') {
+    if (message.type === 'start' || message.type === 'load') {
       for (const answer of FakeWorker.onStart) this.say(answer);
     }
   }

@@ -27,7 +27,10 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('the tarball holds the code, its types, a readme and licences, and nothing else', () => {
-  for (const name of ['index', 'client', 'worker', 'build', 'errors', 'events', 'messages', 'participation', 'privacy', 'token', 'validate']) {
+  for (const name of [
+    'index', 'client', 'model', 'worker', 'address', 'build', 'errors', 'events', 'kept-data', 'messages', 'participation', 'policy', 'privacy',
+    'requests', 'spawn', 'token', 'validate',
+  ]) {
     assert.ok(files.includes(`dist/${name}.js`), name);
     assert.ok(files.includes(`dist/${name}.d.ts`), name);
   }
@@ -53,7 +56,7 @@ for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'n
     const consumer = join(folder, 'consumer');
     writeFileSync(
       join(consumer, 'use.ts'),
-      `import { FedraClient, FedraError, type ModelEvent, type PrivacyFloors } from 'fedra';
+      `import { FedraClient, FedraError, type Model, type ModelEvent, type PrivacyFloors } from 'fedra';
       const client = await FedraClient.connect({ url: 'wss://example.org/v1/connect', task: 'digits', backend: 'auto' });
       client.addEventListener('model', ({ detail }) => { const model: ModelEvent = detail; console.log(model.accuracy?.toFixed(3)); });
       const floors: PrivacyFloors = { minCohort: 50, requireSecureAggregation: true };
@@ -71,6 +74,17 @@ for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'n
       // @ts-expect-error an answer is a boolean
       await FedraClient.connect({ url: '', task: '', privacy: { consent: () => 'yes' } });
       await client.train({ features: new Float32Array(784), labels: [7], shape: [1, 784] });
+      await client.train(
+        { features: new Float32Array(3072), labels: [7], shape: [1, 32, 32, 3] },
+        { layout: 'channels-last', timeout: 5000, signal: AbortSignal.timeout(9000), transfer: true },
+      );
+      // @ts-expect-error there is no such layout
+      await client.train({ features: new Float32Array(784), labels: [7], shape: [1, 784] }, { layout: 'NHWC' });
+      await FedraClient.connect({ url: '', task: '', worker: () => new Worker('/fedra-worker.js', { type: 'module' }) });
+      const model: Model = await FedraClient.load({ url: new URL('https://example.org'), task: 'digits', worker: '/fedra-worker.js' });
+      const outputs: Float32Array = await model.predict(new Float32Array(784));
+      console.log(outputs.length === model.outputs, model.inputShape.join(), model.round.toFixed(), model.sha256.length);
+      model.close();
       const probabilities: Float32Array = await client.predict(new Float32Array(784));
       console.log(probabilities.length, new FedraError('closed', 'x').code);
       // @ts-expect-error there is no such backend

@@ -21,11 +21,13 @@ test('importing on a server touches nothing of a browser', () => {
   assert.equal(output.trim(), 'FedraClient FedraError');
 });
 
-test('connecting on a server is a typed error', async () => {
-  const { FedraClient, FedraError } = await import(entry);
-  await assert.rejects(FedraClient.connect({ url: 'ws://localhost/v1/connect', task: 'mnist' }), (error) => {
-    assert.ok(error instanceof FedraError);
-    assert.equal(error.code, 'not-in-a-browser');
-    return true;
+for (const call of ['connect', 'load']) {
+  test(`${call} on a server is a typed error`, async () => {
+    const { FedraClient, FedraError } = await import(entry);
+    await assert.rejects(FedraClient[call]({ url: 'ws://localhost/v1/connect', task: 'mnist' }), (error) => {
+      assert.ok(error instanceof FedraError);
+      assert.equal(error.code, 'not-in-a-browser');
+      return true;
+    });
   });
-});
+}

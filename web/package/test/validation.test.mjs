@@ -19,6 +19,12 @@ for (const [name, options] of Object.entries({
   'no url': { task: 'mnist' },
   'a url that is none': { ...good, url: 'not a url' },
   'a url of another kind': { ...good, url: 'ftp://example.org/' },
+  'a url with a password': { ...good, url: 'wss://user:secret@example.org/v1/connect' },
+  'an option with a typing error': { ...good, backends: 'cpu' },
+  'a signal that is none': { ...good, signal: { aborted: false } },
+  'a worker that is neither an address nor a function': { ...good, worker: 7 },
+  'a worker at an address that is none': { ...good, worker: 'https://[' },
+  'a worker function that makes none': { ...good, worker: () => ({}) },
   'no task': { url: good.url },
   'an empty task': { ...good, task: '' },
   'an unknown backend': { ...good, backend: 'cuda' },
@@ -61,7 +67,23 @@ test('a mistake in a floor names the floor and says what it must be', async () =
 });
 
 const features = new Float32Array(2 * 3);
+for (const [name, options] of Object.entries({
+  'an option with a typing error': { timeOut: 1000 },
+  'an unknown layout': { layout: 'NHWC' },
+  'a transfer that is no boolean': { transfer: 1 },
+  'a timeout of nothing': { timeout: 0 },
+  'a timeout that is no number': { timeout: '5s' },
+  'a signal that is none': { signal: {} },
+})) {
+  test(`train refuses ${name} before anything is posted`, async () => {
+    const client = await FedraClient.connect(good);
+    await assert.rejects(client.train({ features, labels: [0, 1], shape: [2, 3] }, options), code('invalid-options'));
+    assert.equal(FakeWorker.last.sent.length, 1);
+  });
+}
+
 for (const [name, data] of Object.entries({
+  'an option among the data': { features, labels: [0, 1], shape: [2, 3], layout: 'channels-last' },
   'no data': undefined,
   'features of another type': { features: [0, 0, 0, 0, 0, 0], labels: [0, 1], shape: [2, 3] },
   'too few values': { features: new Float32Array(5), labels: [0, 1], shape: [2, 3] },

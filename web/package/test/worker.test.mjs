@@ -2,46 +2,76 @@
 // what it is started with.
 import assert from 'node:assert/strict';
 import { register } from 'node:module';
-import { afterEach, test } from 'node:test';
+import { afterEach, beforeEach, mock, test } from 'node:test';
 
 const script = (text) => `data:text/javascript,${encodeURIComponent(text)}`;
-const fake = script(`
-  export default async () => {};
+const fake = (build) => script(`
+  export default async () => globalThis.module.init?.();
   export class EdgeClient {
-    constructor(...given) { globalThis.given = given; }
-    run() { return new Promise(() => {}); }
+    constructor(...given) {
+      globalThis.module.build = '${build}';
+      Object.assign(this, globalThis.module.client?.(...given));
+      globalThis.module.given = given;
+      globalThis.module.made = this;
+    }
+    run() { return new Promise((resolve) => (this.close = () => { this.isClosed = true; resolve(); })); }
+  }
+  export class Predictor {
+    inputShape = Uint32Array.of(2);
+    outputs = 1;
+    constructor(file) {
+      globalThis.module.build = '${build}';
+      if (file.length === 0) throw Object.assign(new Error('a layer that only a newer version knows'), { code: 'unsupported-task' });
+    }
+    async predict(features) { return features.map((value) => -value); }
   }
 `);
 register(script(`
-  export const resolve = (specifier, context, next) =>
-    specifier.endsWith('wasm/fedra_cpu.js') ? { url: ${JSON.stringify(fake)}, shortCircuit: true } : next(specifier, context);
+  const fakes = ${JSON.stringify({ cpu: fake('cpu'), webgpu: fake('webgpu') })};
+  export const resolve = (specifier, context, next) => {
+    const [, build] = /wasm\\/fedra_(cpu|webgpu)\\.js$/.exec(specifier) ?? [];
+    return build ? { url: fakes[build], shortCircuit: true } : next(specifier, context);
+  };
 `));
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 let workers = 0;
 
-/** A started worker: what it posts, a way to tell it something, and what the module was given. */
-async function start(token) {
+/** A worker: what it posts, and a way to tell it something. */
+async function open() {
   const posted = [];
-  let started;
-  const ready = new Promise((resolve) => (started = resolve));
-  globalThis.self = {
-    postMessage: (message) => {
+  const self = new EventTarget();
+  const ready = new Promise((resolve) => {
+    self.postMessage = (message) => {
       posted.push(structuredClone(message));
-      if (message.type === 'started' || message.type === 'failed') started(message);
-    },
-  };
+      if (['started', 'loaded', 'failed'].includes(message.type)) resolve(message);
+    };
+  });
+  globalThis.self = self;
   await import(`../dist/worker.js?${++workers}`);
-  const tell = (data) => globalThis.self.onmessage({ data });
-  tell({ type: 'start', config: { url: 'ws://x/', task: 'mnist', backend: 'cpu', privacy: {}, token } });
-  assert.equal((await ready).type, 'started');
-  const [config, , ask] = globalThis.given;
-  return { posted, tell, config, ask };
+  const violate = (effectiveDirective, blockedURI) =>
+    self.dispatchEvent(Object.assign(new Event('securitypolicyviolation'), { effectiveDirective, blockedURI, disposition: 'enforce' }));
+  return { posted, ready, violate, tell: (data) => self.onmessage({ data }) };
 }
 
+/** A started worker, and what the module was given. `client` makes the members of the module's client. */
+async function start(token, { backend = 'cpu', client } = {}) {
+  globalThis.module.client = client;
+  const worker = await open();
+  worker.tell({ type: 'start', config: { url: 'ws://x:1/', task: 'mnist', backend, privacy: {}, token } });
+  assert.equal((await worker.ready).type, 'started');
+  const [config, listen, ask] = globalThis.module.given;
+  return { ...worker, config, listen, ask };
+}
+
+beforeEach(() => {
+  globalThis.module = {};
+  Object.defineProperty(globalThis, 'navigator', { configurable: true, value: {} });
+});
 afterEach(() => {
-  delete globalThis.self;
-  delete globalThis.given;
+  for (const name of ['self', 'module']) delete globalThis[name];
+  delete globalThis.navigator;
+  mock.timers.reset();
 });
 
 test('without tokens the module has nobody to ask, and is told nothing of them', async () => {
@@ -70,4 +100,124 @@ test('what keeps the page from answering is the reason that the module hears', a
   tell({ type: 'token', id: 99, token: 'c' });
   await settled();
   assert.ok(posted.every(({ type }) => type !== 'failed'));
+});
+
+const data = { type: 'dataset', id: 5, features: Float32Array.of(1), labels: Float32Array.of(0), shape: Uint32Array.of(1, 1), layout: 'channels-last' };
+
+test('data are judged by the module, which may take its time', async () => {
+  const given = [];
+  const { posted, tell } = await start('none', { client: () => ({ setDataset: (...all) => new Promise((resolve, reject) => given.push([all, resolve, reject])) }) });
+  tell(data);
+  tell({ ...data, id: 6 });
+  await settled();
+  assert.deepEqual(given[0][0], [data.features, data.labels, data.shape, 'channels-last']);
+  given[0][2](Object.assign(new Error('the model takes 784 values'), { code: 'bad-dataset' }));
+  given[1][1]();
+  await settled();
+  assert.deepEqual(posted.slice(-2), [
+    { type: 'refused', id: 5, code: 'bad-dataset', message: 'the model takes 784 values' },
+    { type: 'done', id: 6 },
+  ]);
+});
+
+test('only the newest data can be withdrawn', async () => {
+  let withdrawals = 0;
+  const client = () => ({ setDataset: () => new Promise(() => {}), withdrawDataset: () => withdrawals++ });
+  const { tell } = await start('none', { client });
+  tell(data);
+  tell({ ...data, id: 6 });
+  tell({ type: 'withdraw', id: 5 });
+  await settled();
+  assert.equal(withdrawals, 0);
+  tell({ type: 'withdraw', id: 6 });
+  await settled();
+  assert.equal(withdrawals, 1);
+});
+
+test('a call in which the module crashes is the end of this worker, not an answer', async () => {
+  const { posted, tell } = await start('none', { client: () => ({ predict: async () => { throw new WebAssembly.RuntimeError('unreachable'); } }) });
+  tell({ type: 'predict', id: 7, features: Float32Array.of(1) });
+  await settled();
+  assert.deepEqual(posted.at(-1), { type: 'failed', code: 'worker-failed', message: 'unreachable' });
+  assert.ok(posted.every(({ type }) => type !== 'refused'));
+});
+
+test('a model without a session answers predictions and nothing else', async () => {
+  const { posted, ready, tell } = await open();
+  tell({ type: 'load', file: Uint8Array.of(1) });
+  assert.deepEqual(await ready, { type: 'loaded', inputShape: [2], outputs: 1 });
+  assert.equal(globalThis.module.build, 'cpu');
+  tell({ type: 'predict', id: 1, features: Float32Array.of(1, 2) });
+  tell(data);
+  await settled();
+  assert.deepEqual(posted.find(({ id }) => id === 1), { type: 'done', id: 1, probabilities: Float32Array.of(-1, -2) });
+  assert.equal(posted.find(({ id }) => id === 5).type, 'refused');
+});
+
+test('a model that this version does not know is refused with the module’s code', async () => {
+  const { ready, tell } = await open();
+  tell({ type: 'load', file: new Uint8Array() });
+  assert.deepEqual(await ready, { type: 'failed', code: 'unsupported-task', message: 'a layer that only a newer version knows' });
+});
+
+for (const [backend, limit] of [['auto', 1000], ['webgpu', 5000]]) {
+  test(`an adapter that never comes means the CPU after ${limit / 1000} s, with the reason: ${backend}`, async () => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    let asked;
+    const requested = new Promise((resolve) => (asked = resolve));
+    navigator.gpu = { requestAdapter: () => (asked(), new Promise(() => {})) };
+    const starting = start('none', { backend });
+    await requested;
+    mock.timers.tick(limit - 1);
+    await settled();
+    assert.equal(globalThis.module.build, undefined);
+    mock.timers.tick(1);
+    const { posted, listen, config } = await starting;
+    assert.deepEqual([globalThis.module.build, config.backend], ['cpu', 'cpu']);
+    const reason = `this browser named no WebGPU adapter within ${limit / 1000} s`;
+    const notices = posted.filter(({ type }) => type === 'event').map(({ event }) => [event.code, event.message.includes(reason)]);
+    assert.deepEqual(notices, backend === 'webgpu' ? [['no-webgpu', true]] : []);
+    listen({ type: 'backend', backend: 'cpu', reason: 'asked for' });
+    assert.equal(posted.at(-1).event.reason, reason);
+  });
+}
+
+for (const [name, requestAdapter, build] of [
+  ['comes', async () => ({}), 'webgpu'],
+  ['is null', async () => null, 'cpu'],
+  ['is refused', () => Promise.reject(new Error('no')), 'cpu'],
+  ['throws', () => { throw new Error('no'); }, 'cpu'],
+]) {
+  test(`an adapter that ${name} picks the build ${build}`, async () => {
+    navigator.gpu = { requestAdapter };
+    const { posted } = await start('none', { backend: 'auto' });
+    assert.equal(globalThis.module.build, build);
+    assert.equal(posted.find(({ type }) => type === 'started').webgpu, build === 'webgpu');
+  });
+}
+
+test('a module that a policy blocks is an error that names the directive', async () => {
+  const { ready, tell, violate } = await open();
+  globalThis.module.init = () => {
+    // The order of a browser that reports late.
+    setTimeout(() => violate('script-src', 'wasm-eval'));
+    throw new Error('refused to compile');
+  };
+  tell({ type: 'load', file: Uint8Array.of(1) });
+  const { code, message } = await ready;
+  assert.equal(code, 'wasm-load-failed');
+  assert.match(message, /build\.js.*refused to compile.*script-src must have 'wasm-unsafe-eval'/);
+});
+
+test('a policy that blocks the aggregator ends the client, and one that blocks another address does not', async () => {
+  const { posted, violate } = await start('none');
+  violate('connect-src', 'ws://x:2/');
+  violate('connect-src', 'https://elsewhere.example/');
+  assert.ok(!globalThis.module.made.isClosed);
+  violate('connect-src', 'ws://x:1/v1/connect');
+  const { event } = posted.at(-1);
+  assert.deepEqual([event.code, event.fatal], ['blocked-by-policy', true]);
+  assert.match(event.message, /connect-src must have ws:\/\/x:1$/);
+  await settled();
+  assert.equal(posted.at(-1).type, 'closed');
 });

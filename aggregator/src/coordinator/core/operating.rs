@@ -94,6 +94,7 @@ impl Step<'_> {
                 self.core.evaluation = Some(Evaluation { round, accuracy, loss });
             }
             self.announce(model);
+            self.core.attempts.restart();
             self.step(Event::Restored(round));
             round
         });

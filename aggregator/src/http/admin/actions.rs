@@ -14,8 +14,14 @@ use crate::task::Task;
 
 /// The task of this name.
 pub(super) fn task_of(server: &Server, id: &str) -> Result<Arc<Task>, AdminError> {
-    let task = TaskId::new(id).ok().and_then(|id| server.task(&id));
-    task.ok_or(AdminError::NoSuchTask)
+    let id = TaskId::new(id).map_err(|_| AdminError::NoSuchTask)?;
+    server.task(&id).ok_or_else(|| match server.set_aside.reason(&id) {
+        Some(reason) => AdminError::Conflict(format!(
+            "the task could not start and is set aside: {reason}. Mend that, and start the server \
+             again"
+        )),
+        None => AdminError::NoSuchTask,
+    })
 }
 
 /// Adds a task from its section of a config.

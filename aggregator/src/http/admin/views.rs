@@ -1,6 +1,7 @@
 //! What operators see, as JSON.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fedra_protocol::{RoundPhase, TaskId};
 use http::StatusCode;
@@ -10,10 +11,12 @@ use warp::reply::Response;
 use super::actions::{self, Stored};
 use super::error::AdminError;
 use super::json_response;
+use crate::http::health::HealthJson;
 use crate::http::tasks::{TaskJson, json};
 use crate::platform::Process;
 use crate::round::Standing;
 use crate::server::Server;
+use crate::set_aside::SetAsideTask;
 use crate::storage::{Decision, RoundRecord};
 use crate::task::{Task, TaskView};
 
@@ -33,6 +36,8 @@ struct StatusJson<'a> {
     upload_bytes_in_flight: u64,
     upload_budget_bytes: u64,
     tasks: Vec<LineJson<'a>>,
+    /// Tasks that could not start.
+    set_aside: Vec<SetAsideTask>,
 }
 
 /// A task in a line.
@@ -41,8 +46,12 @@ struct LineJson<'a> {
     id: &'a TaskId,
     title: &'a str,
     standing: Standing,
+    health: HealthJson,
     /// Completed rounds.
     completed: u64,
+    /// Check-ins turned away since the start, because connections of their subject
+    /// replace each other too often.
+    contested: u64,
     #[serde(flatten)]
     current: CurrentJson,
 }
@@ -89,7 +98,9 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
             id: &task.config.id,
             title: &task.config.title,
             standing,
+            health: HealthJson::new(task, &view),
             completed: view.model.round,
+            contested: task.contested.load(Ordering::Relaxed),
             current: CurrentJson::new(task, &view),
         }
     });
@@ -103,6 +114,7 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
         upload_bytes_in_flight: server.budget_used(),
         upload_budget_bytes: server.config.upload_budget,
         tasks: lines.collect(),
+        set_aside: server.set_aside.list(),
     };
     Ok(json_response(StatusCode::OK, &status))
 }

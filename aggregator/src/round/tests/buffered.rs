@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::round::record::{EXCLUSION, SEVERAL};
 
 const STALE: UpdateVerdict = UpdateVerdict::Discarded(UpdateFault::TooStale);
 const NANO: Duration = Duration::from_nanos(1);
@@ -46,7 +47,7 @@ fn a_buffer_fills_is_stored_and_the_next_is_open_meanwhile() {
     assert_eq!(closed, [accepted(3, R1, 0), finalize(R1, 4, 3), Effect::Open(R2)]);
     assert_eq!((script.phase(), script.round()), (RoundPhase::Collecting, R2));
     // Reports count in the next one, a model staler; nobody is invited yet.
-    assert_eq!(script.step(Event::Joined(ClientId(5))), []);
+    assert_eq!(script.step(joined(5)), []);
     assert_eq!(script.report(4, R1), [accepted(4, R1, 1)]);
 
     let effects = script.step(Event::Stored(R1));
@@ -63,7 +64,7 @@ fn a_client_trains_once_for_a_round_and_at_once_for_the_next() {
     assert_eq!(script.report(1, R1), [accepted(1, R1, 0)]);
     assert_eq!(script.report(1, R1), [answer(1, R1, TWICE)]);
     // Its place goes to another client, not to itself.
-    let joined = script.step(Event::Joined(ClientId(5)));
+    let joined = script.step(joined(5));
     assert_eq!(joined, [invite(5, R1, script.now)]);
     script.report(2, R1);
     script.report(3, R1);
@@ -76,12 +77,12 @@ fn a_client_trains_once_for_a_round_and_at_once_for_the_next() {
 #[test]
 fn at_most_so_many_are_at_work_and_the_choice_is_random() {
     let mut script = started(BUFFERED);
-    (5..=20).for_each(|id| assert_eq!(script.step(Event::Joined(ClientId(id))), []));
+    (5..=20).for_each(|id| assert_eq!(script.step(joined(id)), []));
     let effects = script.report(1, R1);
     assert_eq!(effects.len(), 2, "{effects:?}");
     let replacement = |seed| {
         let mut other = Script { rng: StdRng::seed_from_u64(seed), ..started(BUFFERED) };
-        (5..=20).for_each(|id| drop(other.step(Event::Joined(ClientId(id)))));
+        (5..=20).for_each(|id| drop(other.step(joined(id))));
         invited(&other.report(1, R1))
     };
     assert_eq!(replacement(1), replacement(1));
@@ -91,7 +92,7 @@ fn at_most_so_many_are_at_work_and_the_choice_is_random() {
 
 /// Ends the open round with reports of two clients that join for it.
 fn another_round(script: &mut Script, round: RoundId, ids: [u64; 3]) -> Vec<Effect> {
-    ids.iter().for_each(|id| drop(script.step(Event::Joined(ClientId(*id)))));
+    ids.iter().for_each(|id| drop(script.step(joined(*id))));
     ids.iter().for_each(|id| drop(script.report(*id, round)));
     script.step(Event::Stored(round))
 }
@@ -111,7 +112,7 @@ fn staleness_counts_models_and_too_stale_a_report_is_discarded() {
     assert_eq!(in_time.report(4, R1), [accepted(4, R1, 2), invite(4, round(3, 0), script.now)]);
 
     // One more: it is told at once that it works in vain.
-    [8, 9, 10].iter().for_each(|id| drop(script.step(Event::Joined(ClientId(*id)))));
+    [8, 9, 10].iter().for_each(|id| drop(script.step(joined(*id))));
     script.report(8, round(3, 0));
     script.report(9, round(3, 0));
     let closed = script.report(10, round(3, 0));
@@ -190,11 +191,29 @@ fn those_who_decline_at_once_do_not_make_a_buffer_spin() {
 }
 
 #[test]
+fn a_buffer_invites_clients_on_trial_and_counts_what_they_report() {
+    let mut script = started(BUFFERED);
+    script.step(Event::Declined(ClientId(1), R1));
+    for attempt in 1..SEVERAL {
+        script.wait(BUFFERED.deadline);
+        // The others miss their deadlines, but not so often in a row.
+        script.step(Event::Declined(ClientId(1), round(1, attempt)));
+    }
+    let last = round(1, SEVERAL - 1);
+    assert!(invited(&script.wait(EXCLUSION - NANO)).is_empty());
+    script.report(2, last);
+    script.report(3, last);
+    assert_eq!(invited(&script.step(Event::Stored(last))), [2, 3]);
+    assert_eq!(invited(&script.wait(NANO)), [1]);
+    assert_eq!(script.report(1, R2)[0], accepted(1, R2, 0));
+}
+
+#[test]
 fn each_has_its_own_deadline() {
     let mut script = started(BUFFERED);
     script.report(1, R1);
     script.wait(Duration::from_secs(10));
-    script.step(Event::Joined(ClientId(5)));
+    script.step(joined(5));
     assert_eq!(script.rounds.wake_at(), Some(Time(BUFFERED.deadline)));
     script.wait(Duration::from_secs(50));
     assert_eq!(script.rounds.members(), [ClientId(5)]);
@@ -219,13 +238,18 @@ fn a_buffer_that_is_full_waits_for_the_one_before() {
 
 #[test]
 fn a_buffer_that_was_not_stored_gives_its_number_to_the_next() {
+    not_stored(Event::NotStored(R1), AbandonReason::NotStored);
+    not_stored(Event::NotFinite(R1), AbandonReason::NotFinite);
+}
+
+fn not_stored(event: Event, reason: AbandonReason) {
     let mut script = storing(BUFFERED);
     assert_eq!(script.report(4, R1), [accepted(4, R1, 1)]);
-    let effects = script.step(Event::NotStored(R1));
+    let effects = script.step(event);
     let again = round(1, 1);
     assert_eq!(
         effects[..2],
-        [Effect::Abandon(R1, AbandonReason::NotStored), Effect::Renumber { from: R2, to: again }]
+        [Effect::Abandon(R1, reason), Effect::Renumber { from: R2, to: again }]
     );
     // All may train again from the same model: what they did is lost.
     assert_eq!(invited(&effects), [1, 2, 3, 4]);
@@ -248,12 +272,12 @@ fn who_leaves_makes_room_and_its_report_is_not_wanted() {
         Event::AvailabilityChanged(ClientId(4), Availability::Paused),
     ] {
         let mut script = started(BUFFERED);
-        script.step(Event::Joined(ClientId(5)));
+        script.step(joined(5));
         assert_eq!(script.step(event), [invite(5, R1, script.now)], "{event:?}");
         assert_eq!(script.report(4, R1), [answer(4, R1, NOT_INVITED)], "{event:?}");
         assert_eq!(script.rounds.progress().left, 1);
         // Back again, it has had its chance in this round.
-        assert_eq!(script.step(Event::Joined(ClientId(4))), []);
+        assert_eq!(script.step(joined(4)), []);
         script.step(Event::Left(ClientId(5)));
         assert_eq!(script.rounds.members(), [1, 2, 3].map(ClientId));
     }
@@ -277,18 +301,18 @@ fn a_report_that_turns_out_to_be_worthless_is_taken_out() {
 #[test]
 fn a_lost_client_keeps_its_place_for_its_grace() {
     let mut script = started(BUFFERED);
-    script.step(Event::Joined(ClientId(5)));
+    script.step(joined(5));
     assert_eq!(script.step(Event::Lost(ClientId(4))), []);
     assert_eq!(script.rounds.wake_at(), Some(Time(GRACE)));
     assert_eq!(script.wait(GRACE), [invite(5, R1, script.now)]);
     assert_eq!(script.rounds.progress().left, 1);
     // It comes back with its work done: that counts.
-    assert_eq!(script.step(Event::Returned(ClientId(4))), []);
+    assert_eq!(script.step(Event::Returned(ClientId(4), Availability::Available)), []);
     assert_eq!(script.report(4, R1), [accepted(4, R1, 0)]);
 
     let mut script = started(BUFFERED);
     script.step(Event::Lost(ClientId(4)));
-    script.step(Event::Returned(ClientId(4)));
+    script.step(Event::Returned(ClientId(4), Availability::Available));
     assert_eq!(script.wait(GRACE), []);
     assert_eq!(script.rounds.members().len(), 4);
 }
@@ -310,7 +334,7 @@ fn odd_reports_get_typed_answers() {
 #[test]
 fn a_pause_invites_nobody_and_ends_when_the_buffer_closes_or_all_are_done() {
     let mut script = started(BUFFERED);
-    script.step(Event::Joined(ClientId(5)));
+    script.step(joined(5));
     script.operate(Operation::Pause);
     assert_eq!(script.report(1, R1), [accepted(1, R1, 0)]);
     let mut few = Script { rounds: script.rounds.clone(), ..Script::new(PLAN) };
@@ -344,7 +368,7 @@ fn a_pause_is_bounded_by_the_deadlines_of_those_at_work() {
     // A resume in time takes it back.
     let mut script = started(BUFFERED);
     script.operate(Operation::Pause);
-    assert_eq!(script.step(Event::Joined(ClientId(5))), []);
+    assert_eq!(script.step(joined(5)), []);
     script.report(1, R1);
     assert_eq!(invited(&script.operate(Operation::Resume)), [5]);
 }

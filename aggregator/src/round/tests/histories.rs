@@ -26,6 +26,7 @@ enum Move {
     FailToPrepare,
     Store,
     FailToStore,
+    Overflow,
     Wait(u64),
     Operate(Operation),
     RollBack,
@@ -55,6 +56,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::FailToPrepare),
         8 => Just(Move::Store),
         2 => Just(Move::FailToStore),
+        1 => Just(Move::Overflow),
         8 => (0_u64..4_000).prop_map(Move::Wait),
         2 => (0_u64..70_000).prop_map(Move::Wait),
         2 => operation.prop_map(Move::Operate),
@@ -115,6 +117,12 @@ struct World {
     invitations: BTreeMap<ClientId, Vec<RoundId>>,
     spent: BTreeSet<ClientId>,
     duties: BTreeMap<ClientId, Duty>,
+    /// The same for those on trial, for whom no round waits.
+    trials: BTreeMap<ClientId, Duty>,
+    /// Those left out, until when.
+    excluded: BTreeMap<ClientId, Time>,
+    /// What is remembered of those who have gone.
+    records: BTreeMap<ClientId, Record>,
     /// Whether this step has dismissed somebody who was waited for.
     has_cut_off: bool,
     /// Accepted answers: nobody's counts twice.
@@ -151,6 +159,9 @@ impl World {
             invitations: BTreeMap::new(),
             spent: BTreeSet::new(),
             duties: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            excluded: BTreeMap::new(),
+            records: BTreeMap::new(),
             has_cut_off: false,
             accepted: BTreeSet::new(),
             in_sum: BTreeMap::new(),
@@ -186,8 +197,12 @@ impl World {
         let invitations = |id: u64| self.invitations.get(&ClientId(id));
         Some(match step {
             Move::Join(id) => match known(id) {
-                None => Event::Joined(ClientId(id)),
-                Some(Some(_)) => Event::Returned(ClientId(id)),
+                None => Event::Joined {
+                    client: ClientId(id),
+                    availability: Availability::Available,
+                    record: self.records.remove(&ClientId(id)).unwrap_or_default(),
+                },
+                Some(Some(_)) => Event::Returned(ClientId(id), Availability::Available),
                 Some(None) => return None,
             },
             Move::Lose(id) => Event::Lost(connected(id)?),
@@ -206,6 +221,7 @@ impl World {
             Move::FailToPrepare => Event::NotPrepared(self.open?, self.preparing.take()?),
             Move::Store => self.store(),
             Move::FailToStore => Event::NotStored(self.jobs.pop_front()?),
+            Move::Overflow => Event::NotFinite(self.jobs.pop_front()?),
             Move::Wait(_) => Event::TimePassed,
             Move::Operate(operation) => {
                 self.standing = self.standing.after(operation);
@@ -257,7 +273,7 @@ impl World {
 
     fn step(&mut self, event: Event) -> Result<(), TestCaseError> {
         self.follow(event);
-        let effects = self.script.step(event);
+        let effects = self.script.step_with_notes(event);
         let answers = effects.iter().filter(|e| matches!(e, Effect::Answer { .. })).count();
         prop_assert_eq!(answers, usize::from(matches!(event, Event::Reported { .. })));
         self.has_cut_off = false;
@@ -274,11 +290,11 @@ impl World {
     /// What an event does to clients, whatever the machine makes of it.
     fn follow(&mut self, event: Event) {
         match event {
-            Event::Joined(client) => {
+            Event::Joined { client, .. } => {
                 self.known.insert(client, None);
                 self.spent.remove(&client);
             }
-            Event::Returned(client) => {
+            Event::Returned(client, _) => {
                 self.known.insert(client, None);
             }
             Event::Lost(client) => {
@@ -286,14 +302,15 @@ impl World {
             }
             Event::Left(client) => {
                 self.known.remove(&client);
-                self.duties.remove(&client);
+                self.excuse(client);
             }
             Event::AvailabilityChanged(client, Availability::Paused) => {
-                self.duties.remove(&client);
+                self.excuse(client);
             }
             Event::Declined(client, round) | Event::Refused(client, round) => {
-                if self.duties.get(&client).is_some_and(|duty| duty.round == round) {
-                    self.duties.remove(&client);
+                let duty = self.duties.get(&client).or(self.trials.get(&client));
+                if duty.is_some_and(|duty| duty.round == round) {
+                    self.excuse(client);
                 }
                 if matches!(event, Event::Refused(..)) {
                     self.in_sum.remove(&(client, round));
@@ -303,10 +320,47 @@ impl World {
         }
     }
 
+    /// Nothing more is expected from the client.
+    fn excuse(&mut self, client: ClientId) {
+        self.duties.remove(&client);
+        self.trials.remove(&client);
+    }
+
     fn check(&mut self, event: Event, effect: Effect) -> Result<(), TestCaseError> {
         match effect {
             Effect::Open(round) => self.check_open(round),
-            Effect::Invite(client, round, deadline) => self.check_invite(client, round, deadline),
+            Effect::Invite(client, round, deadline) => {
+                self.check_invite(client, round, deadline)?;
+                let duty = self.duties.insert(client, Duty { round, deadline });
+                prop_assert!(duty.is_none());
+                prop_assert!(self.waited_for() <= self.plan.invited);
+                Ok(())
+            }
+            Effect::InviteOnTrial(client, round, deadline) => {
+                self.check_invite(client, round, deadline)?;
+                prop_assert!(self.excluded.contains_key(&client), "on trial without a reason");
+                let trial = self.trials.insert(client, Duty { round, deadline });
+                prop_assert!(trial.is_none());
+                let invited = |duty: &&Duty| duty.round == round;
+                let invited = self.duties.values().chain(self.trials.values()).filter(invited);
+                prop_assert!(invited.count() <= self.plan.invited);
+                Ok(())
+            }
+            Effect::StandBy(client, _, until) => {
+                prop_assert!(self.known.contains_key(&client) && until > self.script.now);
+                prop_assert!(!self.duties.contains_key(&client));
+                self.excluded.insert(client, until);
+                Ok(())
+            }
+            Effect::Failed(client, _) => {
+                prop_assert!(self.invitations.contains_key(&client), "it was not invited");
+                Ok(())
+            }
+            Effect::Remember(client, record) => {
+                prop_assert!(record.is_notable());
+                self.records.insert(client, record);
+                Ok(())
+            }
             Effect::SendAway(client, after) => {
                 prop_assert_eq!(self.known.remove(&client), Some(None));
                 prop_assert!(!self.duties.contains_key(&client));
@@ -329,7 +383,7 @@ impl World {
             Effect::Dismiss(client, _) => {
                 prop_assert!(self.known.contains_key(&client));
                 let before = self.waited_for();
-                self.duties.remove(&client);
+                self.excuse(client);
                 self.has_cut_off |= self.waited_for() < before;
                 Ok(())
             }
@@ -385,12 +439,11 @@ impl World {
         prop_assert!(invitations.last().is_none_or(|last| *last < round), "invited twice");
         invitations.push(round);
         self.invited_at = Some(self.script.now);
-        let duty = self.duties.insert(client, Duty { round, deadline });
-        prop_assert!(duty.is_none());
+        let until = self.excluded.get(&client);
+        prop_assert!(until.is_none_or(|until| *until <= self.script.now || is_late), "left out");
         if self.is_buffered() {
             prop_assert_eq!(self.standing, Standing::Running);
         }
-        prop_assert!(self.waited_for() <= self.plan.invited);
         Ok(())
     }
 
@@ -414,7 +467,12 @@ impl World {
         if verdict != UpdateVerdict::Accepted {
             prop_assert_eq!(staleness, 0);
             if verdict == UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange) {
-                self.duties.remove(&client);
+                self.excuse(client);
+            }
+            if verdict == UpdateVerdict::Discarded(UpdateFault::RoundOver)
+                && self.trials.get(&client).is_some_and(|duty| duty.round == round)
+            {
+                self.trials.remove(&client);
             }
             return Ok(());
         }
@@ -428,7 +486,7 @@ impl World {
         prop_assert!(staleness <= self.plan.mode.max_staleness());
         prop_assert!(self.is_buffered() || round == open);
         if stage == self.plan.first_stage() {
-            let duty = self.duties.remove(&client);
+            let duty = self.duties.remove(&client).or(self.trials.remove(&client));
             prop_assert!(duty.is_some_and(|duty| duty.round == round));
         }
         if stage != Stage::UnmaskingShares {
@@ -475,6 +533,7 @@ impl World {
             AbandonReason::TooFewSurvivors => was_open && self.stage > Stage::Keys,
             AbandonReason::NotPrepared => was_open && matches!(event, Event::NotPrepared(..)),
             AbandonReason::NotStored => !was_open && event == Event::NotStored(round),
+            AbandonReason::NotFinite => !was_open && event == Event::NotFinite(round),
             AbandonReason::Stopped => was_open && event == Event::Operated(Operation::Stop),
             AbandonReason::RolledBack => matches!(event, Event::Restored(_)),
         };

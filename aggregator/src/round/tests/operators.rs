@@ -53,7 +53,7 @@ fn a_pause_lets_the_round_under_way_complete() {
     // Nothing begins, however long it takes and whoever comes.
     assert_eq!(script.rounds.wake_at(), None);
     assert_eq!(script.wait(PLAN.deadline), []);
-    assert_eq!(script.step(Event::Joined(ClientId(5))), []);
+    assert_eq!(script.step(joined(5)), []);
     assert_eq!(script.report(4, R1), [answer(4, R1, LATE)]);
     assert_eq!(script.report(4, R2), [answer(4, R2, UNKNOWN)]);
     assert_eq!(script.operate(Operation::Resume)[0], Effect::Open(R2));

@@ -158,7 +158,7 @@ fn a_subject_that_is_spent_is_not_invited_again() {
     assert_eq!(script.wait(PLAN.selection_window), []);
     script.step(Event::AvailabilityChanged(ClientId(1), Availability::Available));
     assert_eq!(script.wait(PLAN.selection_window), []);
-    script.step(Event::Joined(ClientId(3)));
+    script.step(joined(3));
     let effects = script.wait(PLAN.selection_window);
     assert_eq!(effects.len(), 3, "{effects:?}");
 }

@@ -9,7 +9,7 @@ fn lost(id: u64) -> Event {
 }
 
 fn returned(id: u64) -> Event {
-    Event::Returned(ClientId(id))
+    Event::Returned(ClientId(id), Availability::Available)
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_client_that_has_left_for_good_is_not_expected_again() {
     script.step(lost(1));
     script.step(Event::Left(ClientId(1)));
     assert_eq!(script.rounds.wake_at(), Some(Time(PLAN.deadline)), "its grace is over");
-    script.step(Event::Joined(ClientId(1)));
+    script.step(joined(1));
     assert_eq!(script.report(1, R1), [answer(1, R1, NOT_INVITED)]);
 }
 

@@ -21,7 +21,7 @@ fn second_round(plan: RoundPlan, count: u64, seed: u64) -> (Script, Vec<Effect>)
     let mut script = Script::new(plan);
     script.rng = StdRng::seed_from_u64(seed);
     script.join(2);
-    (3..=count).for_each(|id| drop(script.step(Event::Joined(ClientId(id)))));
+    (3..=count).for_each(|id| drop(script.step(joined(id))));
     let first = script.rounds.members();
     first.iter().for_each(|client| drop(script.report(client.0, R1)));
     let effects = script.step(Event::Stored(R1));
@@ -42,7 +42,7 @@ fn those_beyond_the_waiting_room_are_sent_away_and_forgotten() {
     assert_eq!(script.rounds.progress().clients, 3);
     // The coordinator closes them: nothing more happens. One that comes back waits.
     assert_eq!(script.step(Event::Left(sent[0].0)), []);
-    assert_eq!(script.step(Event::Joined(sent[0].0)), []);
+    assert_eq!(script.step(joined(sent[0].0.0)), []);
     assert_eq!(script.rounds.progress().clients, 4);
 }
 
@@ -91,5 +91,5 @@ fn buffered_rounds_send_away_once_a_round() {
     // One is still at work, from the model before.
     assert_eq!((invited(&effects).len(), sent_away(&effects).len()), (1, 7));
     // Who comes now waits until the next round opens.
-    (11..=13).for_each(|id| assert_eq!(script.step(Event::Joined(ClientId(id))), []));
+    (11..=13).for_each(|id| assert_eq!(script.step(joined(id)), []));
 }

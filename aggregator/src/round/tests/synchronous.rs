@@ -10,7 +10,7 @@ fn a_round_from_selection_to_the_next() {
     assert_eq!(script.join(3), []);
     assert_eq!(script.rounds.wake_at(), Some(Time(PLAN.selection_window)));
     let deadline = Time(PLAN.deadline);
-    let started = script.step(Event::Joined(ClientId(4)));
+    let started = script.step(joined(4));
     let invite = |id| Effect::Invite(ClientId(id), R1, deadline);
     assert_eq!(started, [Effect::Open(R1), invite(1), invite(2), invite(3), invite(4)]);
     assert_eq!(script.rounds.wake_at(), Some(deadline));
@@ -42,7 +42,7 @@ fn the_selection_window_starts_anew_when_the_minimum_is_lost() {
     script.step(Event::Left(ClientId(1)));
     assert_eq!(script.rounds.wake_at(), None);
     script.wait(Duration::from_millis(400));
-    script.step(Event::Joined(ClientId(3)));
+    script.step(joined(3));
     assert_eq!(script.wait(Duration::from_millis(499)), []);
     assert_eq!(script.wait(Duration::from_millis(1)).len(), 3);
 }
@@ -131,13 +131,17 @@ fn an_abandoned_attempt_waits_for_the_window() {
 
 #[test]
 fn a_model_that_was_not_stored_is_made_again() {
-    let mut script = Script::new(PLAN);
-    script.join(4);
-    (1..=3).for_each(|id| drop(script.report(id, R1)));
-    assert_eq!(script.step(Event::Stored(round(9, 0))), []);
-    let effects = script.step(Event::NotStored(R1));
-    assert_eq!(effects, [Effect::Abandon(R1, AbandonReason::NotStored)]);
-    assert_eq!(script.rounds.progress().round, round(1, 1));
+    for (event, reason) in [
+        (Event::NotStored(R1), AbandonReason::NotStored),
+        (Event::NotFinite(R1), AbandonReason::NotFinite),
+    ] {
+        let mut script = Script::new(PLAN);
+        script.join(4);
+        (1..=3).for_each(|id| drop(script.report(id, R1)));
+        assert_eq!(script.step(Event::Stored(round(9, 0))), []);
+        assert_eq!(script.step(event), [Effect::Abandon(R1, reason)]);
+        assert_eq!(script.rounds.progress().round, round(1, 1));
+    }
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn selection_is_random_and_repeatable() {
         script.join(1);
         // All others at once, so that there are more than can be invited.
         script.rounds.pool = Pool::default();
-        (1..=20).for_each(|id| script.rounds.pool.apply(Event::Joined(ClientId(id))));
+        (1..=20).for_each(|id| script.rounds.pool.apply(joined(id), Time::default()));
         script.step(Event::TimePassed)
     };
     assert_eq!(cohort(1).len(), 5);

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use fedra_edge_client::protect::{Round, SecureRound};
 use fedra_edge_client::session::{Action, Event as SessionEvent, SecureReply, SecureRequest};
-use fedra_protocol::{ClientMessage, RoundAssignment, RoundId};
+use fedra_protocol::{ClientMessage, DeclineCause, RoundAssignment, RoundId};
 use rand::{RngExt, SeedableRng};
 
-use super::super::client::Client;
+use super::super::client::{Client, Manner};
 use super::super::figures::Figure;
 use super::super::network::{Link, LinkId, Way, delay};
 use super::super::scenario::Kind;
@@ -21,7 +21,7 @@ impl World {
     pub(super) fn defer(&mut self, client: usize, event: Event) -> bool {
         let until = self.clients[client].frozen_until;
         let frozen = until > self.now;
-        if frozen {
+        if frozen && until < Duration::MAX {
             self.agenda.at(until, event);
         }
         frozen
@@ -103,6 +103,18 @@ impl World {
     }
 
     fn train(&mut self, client: usize, assignment: RoundAssignment) {
+        match self.clients[client].manner {
+            Manner::Frozen => {
+                self.clients[client].frozen_until = Duration::MAX;
+                return;
+            }
+            Manner::Declines => {
+                let (round, cause) = (assignment.round, Some(DeclineCause::TrainingFailed));
+                let reason = "this device never trains".to_owned();
+                return self.send(client, &ClientMessage::Decline { round, reason, cause });
+            }
+            Manner::Sound | Manner::Invalid => {}
+        }
         let longest = if self.calm_since.is_some() { 500 } else { 15_000 };
         let takes = delay(&mut self.rng, Duration::from_millis(longest));
         let round = assignment.round;
@@ -125,6 +137,7 @@ impl World {
         }
         let Some((assignment, _)) = self.clients[client].work.take() else { return };
         let clients = self.clients.len();
+        let invalid = self.clients[client].manner == Manner::Invalid;
         let (update, examples) = match self.scenario.kind {
             Kind::Masked => return self.keys(client, &assignment),
             Kind::Private => (Client::update(client, clients), 1),
@@ -132,6 +145,7 @@ impl World {
                 (Client::update(client, clients), Client::weight(client))
             }
         };
+        let update = if invalid { vec![0xff; update.len()].into() } else { update };
         self.feed(client, SessionEvent::Trained { round, update, examples });
     }
 
@@ -196,27 +210,31 @@ impl World {
     }
 
     fn transmit(&mut self, client: usize) {
-        let Some(link) = self.clients[client].link else { return };
-        loop {
+        while self.clients[client].link.is_some() {
             let Some(session) = &mut self.clients[client].session else { return };
             let Some(message) = session.poll_transmit() else { return };
-            if let Some(note) = trace::of_client(&message, client) {
-                self.trace.add(self.now, note);
-            }
-            if matches!(message, ClientMessage::UnmaskingShares { .. }) {
-                self.figures.count(Figure::Unmasked);
-            }
-            let Some(open) = self.links.get_mut(&link) else { continue };
-            let arrivals = open.arrivals(Way::Up, self.now, &self.faults, &mut self.rng);
-            if arrivals.is_empty() {
-                self.figures.count(Figure::LostMessages);
-            }
-            let bytes = message.encode();
-            for at in arrivals {
-                self.agenda.at(at, Event::ToServer(link, bytes.clone()));
-            }
-            self.maybe_sever(link);
+            self.send(client, &message);
         }
+    }
+
+    fn send(&mut self, client: usize, message: &ClientMessage) {
+        let Some(link) = self.clients[client].link else { return };
+        if let Some(note) = trace::of_client(message, client) {
+            self.trace.add(self.now, note);
+        }
+        if matches!(message, ClientMessage::UnmaskingShares { .. }) {
+            self.figures.count(Figure::Unmasked);
+        }
+        let Some(open) = self.links.get_mut(&link) else { return };
+        let arrivals = open.arrivals(Way::Up, self.now, &self.faults, &mut self.rng);
+        if arrivals.is_empty() {
+            self.figures.count(Figure::LostMessages);
+        }
+        let bytes = message.encode();
+        for at in arrivals {
+            self.agenda.at(at, Event::ToServer(link, bytes.clone()));
+        }
+        self.maybe_sever(link);
     }
 
     fn set_timer(&mut self, client: usize) {

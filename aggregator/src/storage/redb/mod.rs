@@ -113,8 +113,10 @@ impl RedbStore {
         StoreError::Database { path: self.path.clone(), problem }
     }
 
-    fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, StoreError> {
-        serde_json::from_slice(bytes).map_err(|error| self.failed(error.to_string()))
+    /// Reads an entry of a task.
+    fn parse<T: DeserializeOwned>(&self, task: &TaskId, bytes: &[u8]) -> Result<T, StoreError> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| self.failed(format!("an entry of task {task} is damaged: {error}")))
     }
 
     fn definition_of(&self, task: &TaskId) -> Result<Option<Definition>, StoreError> {
@@ -126,8 +128,8 @@ impl RedbStore {
             Ok((value(TASKS)?, value(POLICIES)?))
         })?;
         let Some(model) = model else { return Ok(None) };
-        let privacy = privacy.map(|bytes| self.parse(&bytes)).transpose()?;
-        Ok(Some(Definition { model: self.parse(&model)?, privacy }))
+        let privacy = privacy.map(|bytes| self.parse(task, &bytes)).transpose()?;
+        Ok(Some(Definition { model: self.parse(task, &model)?, privacy }))
     }
 
     /// The last `count` entries of a task, oldest first.
@@ -145,7 +147,7 @@ impl RedbStore {
             }
             Ok(entries)
         })?;
-        entries.iter().rev().map(|bytes| self.parse(bytes)).collect()
+        entries.iter().rev().map(|bytes| self.parse(task, bytes)).collect()
     }
 
     fn records(&self, task: &TaskId, count: usize) -> Result<Vec<RoundRecord>, StoreError> {
@@ -157,7 +159,7 @@ impl RedbStore {
             let table = transaction.open_table(ROUNDS)?;
             Ok(table.get((task.as_str(), round))?.map(|value| value.value().to_vec()))
         })?;
-        bytes.map(|bytes| self.parse(&bytes)).transpose()
+        bytes.map(|bytes| self.parse(task, &bytes)).transpose()
     }
 
     fn last_record(&self, task: &TaskId) -> Result<RoundRecord, StoreError> {

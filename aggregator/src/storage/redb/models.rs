@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fedra_learning::safetensors;
 use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::file_error;
@@ -70,7 +71,8 @@ impl ModelFiles {
         self.sync(&self.folder.join(task.as_str()))
     }
 
-    /// Reads a model and holds it against its hash; or what is wrong with it.
+    /// Reads a model, holds it against its hash, and looks at its values; or what is
+    /// wrong with it.
     pub(super) fn read(&self, path: &Path, sha256: &Sha256Hash) -> Result<Bytes, String> {
         let bytes = self.disk.read(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!("{} is gone", path.display()),
@@ -79,6 +81,7 @@ impl ModelFiles {
         if Sha256Hash::of(&bytes) != *sha256 {
             return Err(format!("{} does not have the hash in its name", path.display()));
         }
+        safetensors::check(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(bytes.into())
     }
 

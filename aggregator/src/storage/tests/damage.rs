@@ -6,11 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fedra_protocol::TaskId;
 use tempfile::TempDir;
 
 use super::power::{Image, TestDisk};
-use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
+use super::sample::{
+    commit, debit, decision, definition, id, model, quality, round, round_with, task_with_rounds,
+};
 use crate::storage::disk::Disk;
 use crate::storage::*;
 
@@ -39,7 +42,8 @@ fn a_damaged_newest_model_stops_the_task_and_says_what_to_do() {
     let (folder, task, store) = sample();
     let file = model_file(folder.path(), 4);
     fs::write(model_file(folder.path(), 2), "model 9").expect("writes");
-    for damage in ["", "model 9", "model 4 "] {
+    let longer = [&model("4")[..], b" "].concat();
+    for damage in [&b""[..], &model("9"), &longer] {
         fs::write(&file, damage).expect("writes");
         let error = store.load(&task, &definition(), 1).expect_err("damaged").to_string();
         assert!(error.starts_with("task a: the newest model, that of round 4, is damaged: "));
@@ -53,7 +57,7 @@ fn a_damaged_newest_model_stops_the_task_and_says_what_to_do() {
     assert!(error.to_string().contains("is gone"), "{error}");
     // Nothing was touched, so that a backup can still be put in its place.
     assert!(model_file(folder.path(), 2).exists());
-    fs::write(&file, "model 4").expect("writes");
+    fs::write(&file, model("4")).expect("writes");
     assert!(store.load(&task, &definition(), 1).expect("loads").is_some());
 }
 
@@ -72,7 +76,7 @@ fn older_models_that_are_damaged_are_set_aside() {
     assert!(set_aside(&changed).exists() && !changed.exists());
     drop(store);
     // One that is put back from a backup is there again.
-    fs::write(&gone, "model 3").expect("writes");
+    fs::write(&gone, model("3")).expect("writes");
     let store = RedbStore::open(folder.path()).expect("opens");
     store.load(&task, &definition(), 1).expect("loads");
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 2, 3, 4]);
@@ -89,6 +93,37 @@ fn a_model_that_is_damaged_while_the_server_runs_is_not_handed_out() {
     assert!(matches!(store.checkpoint(&task, 2), Err(StoreError::Model { .. })));
     assert!(matches!(store.roll_back(&task, 2, 1), Err(StoreError::Model { .. })));
     assert_eq!(store.decisions(&task).expect("reads"), []);
+}
+
+/// A model with an infinite value, under the hash that it has.
+fn infinite() -> Bytes {
+    let mut file = model("x").to_vec();
+    let last = file.len() - 4;
+    file[last..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    file.into()
+}
+
+#[test]
+fn a_model_with_a_value_that_is_not_finite_is_damaged_though_it_has_its_hash() {
+    let (_folder, task, store) = sample();
+    let (record, file) = round_with(5, infinite());
+    store.commit(&task, &record, &file).expect("commits");
+    let checks = store.check().expect("reads");
+    let shown = checks[0].to_string();
+    assert!(!checks[0].is_intact());
+    assert!(shown.contains("damaged: the model of round 5: "), "{shown}");
+    assert!(shown.contains(": tensor layers.0.weight: value 0 is not finite"), "{shown}");
+    assert!(store.model(&task, &record.sha256).is_err());
+    assert!(store.roll_back(&task, 5, 1).is_err());
+    let error = store.load(&task, &definition(), 1).expect_err("damaged").to_string();
+    assert!(error.contains("value 0 is not finite. Intact are the models of rounds 0 to 4"));
+
+    let repairs = store.repair(9).expect("repairs");
+    assert!(matches!(repairs.as_slice(), [Repair::WentBack { to: 4, round: 6, .. }]));
+    let checkpoint = store.load(&task, &definition(), 1).expect("loads").expect("is there");
+    assert_eq!(checkpoint.model, model("4"));
+    // Nor is an older one of this kind offered for a roll-back.
+    assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4, 6]);
 }
 
 #[test]

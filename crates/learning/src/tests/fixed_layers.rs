@@ -4,10 +4,10 @@
 use std::f64::consts::PI;
 
 use fedra_protocol::{Layer, Loss, ModelSpec, Shape};
-use pollster::block_on;
 
+use super::predict::outputs;
 use super::{close, plan, train};
-use crate::{Compute, Dataset, Targets, init_parameters, predict};
+use crate::{Dataset, Targets, init_parameters};
 
 /// The built-in model written out as loops over one 28x28 image, in double
 /// precision: a second opinion, from the words of the specification.
@@ -65,7 +65,7 @@ fn oriented_gradients_are_what_the_specification_says() {
     let spec =
         ModelSpec::new(&[1, 28, 28], builtin.layers().to_vec(), Loss::MeanSquaredError).unwrap();
     let parameters = init_parameters(&spec, 2);
-    let outputs = block_on(predict(&spec, &parameters, images(), &Compute::cpu())).unwrap();
+    let outputs = outputs(&spec, &parameters, images());
     let expected: Vec<f32> =
         images().chunks(784).flat_map(|image| outputs_by_hand(image, &parameters)).collect();
     close(&outputs, &expected);
@@ -87,7 +87,7 @@ fn each_channel_is_filtered_by_itself() {
     (0..36).for_each(|i| identity[i * 37] = 1.0);
     let features: Vec<f32> =
         (0..9).map(|i| (i % 3) as f32).chain((0..9).map(|i| (i / 3) as f32)).collect();
-    let outputs = block_on(predict(&spec, &identity, features, &Compute::cpu())).unwrap();
+    let outputs = outputs(&spec, &identity, features);
     let middles: Vec<f32> = outputs.chunks(9).map(|channel| channel[4]).collect();
     assert!(middles[0] > 1.0 && middles[0] == middles[3], "{middles:?}");
     assert!(middles[1].abs() < 1e-6 && middles[2].abs() < 1e-6, "{middles:?}");

@@ -79,7 +79,62 @@ impl TensorInfo {
     }
 }
 
+/// Memory and work of one example in a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ForwardCost {
+    /// Values that go into and come out of one layer, of the layer with the most.
+    pub activations: u64,
+    /// Multiply-adds of all layers. A layer that looks at each value by itself counts
+    /// one for each.
+    pub operations: u64,
+}
+
+/// The result of shape inference.
+pub(super) struct Inferred {
+    /// The trainable tensors.
+    pub layout: Vec<TensorInfo>,
+    /// Shape after the last layer.
+    pub output: Shape,
+    pub forward: ForwardCost,
+}
+
 impl Layer {
+    /// The types of layers as they are written in a config file.
+    pub const TYPE_NAMES: [&str; 14] = [
+        "linear",
+        "conv2d",
+        "max_pool2d",
+        "avg_pool2d",
+        "relu",
+        "tanh",
+        "gelu",
+        "sigmoid",
+        "flatten",
+        "dropout",
+        "layer_norm",
+        "abs",
+        "standardize",
+        "gaussian_derivative",
+    ];
+
+    /// Inputs that one output of the layer sums over.
+    fn window(&self, input: Shape) -> u64 {
+        let square = |side: u32| u64::from(side) * u64::from(side);
+        match (self, input) {
+            (Self::Linear { .. }, shape) => shape.len() as u64,
+            (&Self::Conv2d { kernel, .. }, Shape::Image { channels, .. }) => {
+                u64::from(channels).saturating_mul(square(kernel))
+            }
+            (
+                &(Self::MaxPool2d { kernel, .. }
+                | Self::AvgPool2d { kernel, .. }
+                | Self::GaussianDerivative { kernel, .. }),
+                _,
+            ) => square(kernel),
+            _ => 1,
+        }
+    }
+
     /// The layer's type as it is written in a config file.
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -122,12 +177,11 @@ impl Layer {
     }
 }
 
-/// The trainable tensors of `layers` on `input`, and the shape that comes out.
-pub(super) fn infer(
-    input: Shape,
-    layers: &[Layer],
-) -> Result<(Vec<TensorInfo>, Shape), ModelSpecError> {
+/// The trainable tensors of `layers` on `input`, the shape that comes out, and what
+/// an example costs.
+pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpecError> {
     let mut shape = input;
+    let mut forward = ForwardCost::default();
     let mut tensors = Vec::new();
     let mut parameters = 0u64;
     for (index, layer) in layers.iter().enumerate() {
@@ -150,9 +204,13 @@ pub(super) fn infer(
                 fan_in: fan_in as usize,
             });
         }
+        let (inputs, outputs) = (shape.len() as u64, next.len() as u64);
+        forward.activations = forward.activations.max(inputs + outputs);
+        let operations = outputs.saturating_mul(layer.window(shape));
+        forward.operations = forward.operations.saturating_add(operations);
         shape = next;
     }
-    Ok((tensors, shape))
+    Ok(Inferred { layout: tensors, output: shape, forward })
 }
 
 type Trained = Vec<(&'static str, Vec<u32>, u64)>;

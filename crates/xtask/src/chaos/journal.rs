@@ -99,7 +99,7 @@ fn event(fields: &Value) -> Option<Option<Event>> {
             Some(Event::Completed { attempt: attempt?, model: text("model")?, reports })
         })(),
         "round abandoned" => {
-            (|| Some(Event::Abandoned { attempt: attempt?, reason: text("reason")? }))()
+            (|| Some(Event::Abandoned { attempt: attempt?, reason: text("kind")? }))()
         }
         _ => return None,
     })
@@ -166,7 +166,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("xtask-journal-{}.log", std::process::id()));
         let mut log = File::create(&path).unwrap();
         let mut journal = Journal::open(&path).unwrap();
-        let text = line(r#""message":"round abandoned","round":"2.0","reason":"too_few_reports""#);
+        let text = line(r#""message":"round abandoned","round":"2.0","kind":"too_few_reports""#);
         let (start, end) = text.split_at(60);
         log.write_all(start.as_bytes()).unwrap();
         assert_eq!(journal.read().unwrap(), []);

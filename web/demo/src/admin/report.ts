@@ -37,8 +37,30 @@ export interface Spending {
   readonly countsSubjects: boolean;
 }
 
+const HEALTH_STATES = ['ok', 'waiting', 'failing'] as const;
+
+/** Invitations that came to nothing in one way. */
+export interface Failures {
+  readonly count: number;
+  /** A phrase, without a capital and a full stop. */
+  readonly text: string;
+}
+
+/** Whether a task makes rounds, and if not, why. */
+export interface Health {
+  readonly state: (typeof HEALTH_STATES)[number];
+  /** A sentence without a capital and a full stop, where there is something to say. */
+  readonly reason: string | undefined;
+  readonly sinceUnixSeconds: number;
+  /** Attempts in a row that came to nothing, while the task is failing. */
+  readonly attempts: number;
+  /** Since the server started, the most frequent first. */
+  readonly failures: readonly Failures[];
+}
+
 /** `GET /v1/tasks/{id}`: what everybody may know of a task. */
 export interface TaskReport extends TaskInfo {
+  readonly health: Health;
   readonly phase: Phase;
   /** Of the round that is being made; 0 is the first. */
   readonly attempt: number;
@@ -86,6 +108,7 @@ export interface OperatedTask extends TaskReport {
 export interface TaskStatus {
   readonly id: string;
   readonly standing: Standing;
+  readonly health: Health;
   readonly phase: Phase;
   /** Completed rounds. */
   readonly round: number;
@@ -110,6 +133,14 @@ export interface ServerStatus {
   readonly uploadBytes: number;
   readonly uploadBudget: number;
   readonly tasks: readonly TaskStatus[];
+  /** Tasks that could not start. */
+  readonly setAside: readonly SetAsideTask[];
+}
+
+/** A task that could not start, and why. */
+export interface SetAsideTask {
+  readonly id: string;
+  readonly reason: string;
 }
 
 /** A mistake in a task's config: where, and what to do about it. */
@@ -125,6 +156,7 @@ export function parseReport(answer: unknown): TaskReport {
   const model = record(task['model']);
   return {
     ...info,
+    health: health(task['health']),
     phase: word(task['phase'], PHASES, 'phase'),
     attempt: number(task['attempt'], 'attempt'),
     secondsLeft: optional(task['seconds_left']),
@@ -134,6 +166,24 @@ export function parseReport(answer: unknown): TaskReport {
     history: rounds,
     initial: rounds.length === 0 ? history[0] : undefined,
   };
+}
+
+function health(value: unknown): Health {
+  const told = record(value);
+  const since = Date.parse(text(told['since'], 'health.since'));
+  if (Number.isNaN(since)) throw badAnswer('a time for health.since');
+  return {
+    state: word(told['state'], HEALTH_STATES, 'health.state'),
+    reason: told['reason'] == null ? undefined : text(told['reason'], 'health.reason'),
+    sinceUnixSeconds: since / 1000,
+    attempts: number(told['attempts'], 'health.attempts'),
+    failures: list(told['failures'], 'health.failures').map(failures),
+  };
+}
+
+function failures(entry: unknown): Failures {
+  const failed = record(entry);
+  return { count: number(failed['count'], 'failures.count'), text: text(failed['text'], 'failures.text') };
 }
 
 function roundReport(entry: unknown): RoundReport {
@@ -217,7 +267,13 @@ export function parseStatus(answer: unknown): ServerStatus {
     uploadBytes: number(status['upload_bytes_in_flight'], 'upload_bytes_in_flight'),
     uploadBudget: number(status['upload_budget_bytes'], 'upload_budget_bytes'),
     tasks: list(status['tasks'], 'tasks').map(taskStatus),
+    setAside: list(status['set_aside'], 'set_aside').map(setAsideTask),
   };
+}
+
+function setAsideTask(entry: unknown): SetAsideTask {
+  const task = record(entry);
+  return { id: text(task['id'], 'set_aside.id'), reason: text(task['reason'], 'set_aside.reason') };
 }
 
 function taskStatus(entry: unknown): TaskStatus {
@@ -226,6 +282,7 @@ function taskStatus(entry: unknown): TaskStatus {
   return {
     id: text(task['id'], 'tasks.id'),
     standing: parseStanding(task),
+    health: health(task['health']),
     phase: word(task['phase'], PHASES, 'phase'),
     round: count('completed'),
     clients: count('clients'),

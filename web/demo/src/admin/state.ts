@@ -138,14 +138,15 @@ export function hashOf(task: string): string {
   return `#/tasks/${encodeURIComponent(task)}`;
 }
 
-/** How a task stands. `finished`: it has had its last round, or spent its budget. */
-export type Stand = Standing | 'pausing' | 'finished';
+/** How a task stands. `finished`: it has had its last round, or spent its budget. `waiting` and `failing`: it runs and makes no rounds. */
+export type Stand = Standing | 'pausing' | 'finished' | 'waiting' | 'failing';
 
-export function standOf(task: Pick<TaskReport, 'phase'>, standing: Standing | undefined): Stand {
+export function standOf(task: Pick<TaskReport, 'phase' | 'health'>, standing: Standing | undefined): Stand {
   if (standing === 'stopped') return 'stopped';
   if (task.phase === 'finished') return 'finished';
   if (task.phase === 'paused') return 'paused';
-  return standing === 'paused' ? 'pausing' : 'running';
+  if (standing === 'paused') return 'pausing';
+  return task.health.state === 'ok' ? 'running' : task.health.state;
 }
 
 /** A task in the list at the side. */

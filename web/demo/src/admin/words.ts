@@ -2,7 +2,7 @@
 import { bytes, percent, whole } from '../words.js';
 import type { Action } from './state.js';
 import type { Problem, Stand } from './state.js';
-import type { Decision, Phase, RoundReport, Standing, TaskReport } from './report.js';
+import type { Decision, Health, Phase, RoundReport, Standing, TaskReport } from './report.js';
 
 export const STANDS: Record<Stand, string> = {
   running: 'Running',
@@ -10,6 +10,8 @@ export const STANDS: Record<Stand, string> = {
   paused: 'Paused',
   stopped: 'Stopped',
   finished: 'Finished',
+  waiting: 'Waiting for clients',
+  failing: 'Failing',
 };
 
 /** What happens in the round right now, in a sentence. */
@@ -36,15 +38,23 @@ export function phaseSentence({ phase, cohort, clientsConnected, secondsLeft }: 
 }
 
 /** How a task stands, in a sentence, where its phase does not say it. */
-export function standSentence(stand: Stand): string | undefined {
+export function standSentence(stand: Stand, { reason }: Health): string | undefined {
   switch (stand) {
     case 'pausing':
       return 'Pausing: the round under way is completed first.';
     case 'stopped':
       return 'Stopped for good by the operator.';
+    case 'waiting':
+      return reason === undefined ? undefined : sentence(reason);
     default:
       return undefined;
   }
+}
+
+/** What is wrong with a task that is failing. */
+export function failingWords({ reason, sinceUnixSeconds, attempts }: Health): Advice {
+  const title = attempts === 1 ? 'The last attempt came to nothing' : `The last ${whole(attempts)} attempts came to nothing`;
+  return { title, text: `${sentence(reason ?? 'The aggregator does not say why')} Failing since ${moment(sinceUnixSeconds)}.` };
 }
 
 /** What an order to the task has done. */

@@ -112,7 +112,8 @@ export class DigitReader extends LightElement {
   #verdict(): TemplateResult | string {
     const best = this.#best();
     if (best === undefined) {
-      if (this.#digit && !this.modelHash) return 'The model arrives once this tab is connected; then it reads your digit.';
+      if (this.#digit && !this.modelHash) return 'The model arrives once the aggregator answers; then it reads your digit.';
+      if (this.#digit && this.#reading) return 'The model is on its way; then it reads your digit.';
       return 'Draw on the left, or pick one of this tab’s digits. The model you train together reads it as you go.';
     }
     const truth = this.#sample === undefined ? '' : html` <small>Its label says ${this.session?.shard?.labels[this.#sample]}.</small>`;
@@ -129,7 +130,7 @@ export class DigitReader extends LightElement {
   }
 
   #sampleStrip(): TemplateResult {
-    if (this.#samples.length === 0) return html`<p class="later">This tab’s own digits appear here once you have started.</p>`;
+    if (this.#samples.length === 0) return html`<p class="later">This tab’s own digits appear here while it takes part.</p>`;
     return html`<div class="samples" role="group" aria-label="Digits of this tab">
       ${this.#samples.map(
         (index, position) => html`<button
@@ -223,6 +224,7 @@ export class DigitReader extends LightElement {
     const digit = this.#digit;
     if (!digit || !this.session) return;
     this.#reading = true;
+    this.requestUpdate();
     void this.session.read(digit).then((probabilities) => {
       this.#reading = false;
       if (this.#digit) this.#show(probabilities);

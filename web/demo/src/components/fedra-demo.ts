@@ -1,5 +1,6 @@
 /** The page: what is where. It draws the session's state and passes clicks on. */
 import { html, nothing } from 'lit';
+import type { SessionState } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { OptionsError, parseOptions } from '../options.js';
 import { epsilon, shortWords } from '../privacy-words.js';
@@ -20,6 +21,8 @@ import { taskSwitch } from './task-switch.js';
 
 /** The page is drawn at most this often; events may come faster. */
 const DRAW_EVERY_MS = 120;
+/** States of a client that is in no round. */
+const SITTING: readonly (SessionState | undefined)[] = ['idle', 'waiting', 'unavailable'];
 /** A screen reader hears of the accuracy at most this often. */
 const ANNOUNCE_EVERY_MS = 20_000;
 
@@ -61,7 +64,7 @@ export class FedraDemo extends LightElement {
       </header>
       <main>
         ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
-        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256}></fedra-digit-reader>
+        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model}></fedra-digit-reader>
         ${thisTab(state)}
       </main>
       <footer>
@@ -84,7 +87,7 @@ export class FedraDemo extends LightElement {
           ${state.asking
             ? html`<fedra-consent .terms=${fromTerms(state.asking)} @answer=${this.#answer}></fedra-consent>`
             : html`<div class="actions">${this.#button(state)}${localProgress(state)}</div>`}
-          <div role="alert" class="alerts">${problemBox(state.problem ?? finished(state), this.#url)}</div>
+          <div role="alert" class="alerts">${problemBox(state.problem, this.#url)}</div>
           <div role="status">${problemBox(noticeOf(state), this.#url, 'notice')}</div>
         </div>
         <figure class="gathering">
@@ -151,21 +154,21 @@ export class FedraDemo extends LightElement {
 /** The visitor came too late to take part: said before the click, not after it. */
 function finished(state: PageState): Problem | undefined {
   if (state.stage !== 'before' || state.task?.state !== 'finished') return undefined;
-  const code = isBudgetSpent(state) ? 'budget-spent' : 'refused-task-closed';
-  return { code, message: 'the task has finished', fatal: true };
+  const code = isBudgetSpent(state) ? 'budget-spent' : 'task-finished';
+  return { code, message: 'the task has finished', fatal: false };
 }
 
-/** Connected, but nothing is left to do for this tab: privacy is used up. */
+/** Connected, but nothing is left to do for this tab: the task is done, or privacy is used up. */
 function isOver(state: PageState): boolean {
-  if (state.stage !== 'running' || state.status?.state !== 'waiting') return false;
-  return isBudgetSpent(state) || isUsedUp(state);
+  if (state.stage !== 'running' || !SITTING.includes(state.status?.state)) return false;
+  return state.round?.phase === 'finished' || isBudgetSpent(state) || isUsedUp(state);
 }
 
-/** What to know while or after taking part, which is no fault. */
+/** What to know before, while or after taking part, which is no fault. */
 function noticeOf(state: PageState): Problem | undefined {
-  if (!isOver(state)) return state.notice;
-  const code = isBudgetSpent(state) ? 'budget-spent' : 'privacy-exhausted';
-  return { code, message: 'nothing is left to spend', fatal: false };
+  if (isOver(state) && isBudgetSpent(state)) return { code: 'budget-spent', message: 'nothing is left to spend', fatal: false };
+  if (isOver(state) && isUsedUp(state)) return { code: 'privacy-exhausted', message: 'nothing is left to spend', fatal: false };
+  return state.notice ?? finished(state);
 }
 
 /** The title of a private task that the visitor could choose instead. */
@@ -199,7 +202,8 @@ function connectionKind(state: PageState): string {
   if (state.problem) return 'bad';
   if (state.stage === 'before' || state.stage === 'ended') return 'idle';
   if (state.status?.state === 'reconnecting') return 'bad';
-  const idle = state.status?.state === 'paused' || state.status?.state === 'consent';
+  const { state: doing, reason } = state.status ?? {};
+  const idle = doing === 'paused' || doing === 'consent' || doing === 'unavailable' || reason !== undefined;
   return idle ? 'idle' : 'good';
 }
 

@@ -1,13 +1,9 @@
 // The pages in a real Chromium, for tests: a browser, a site, pages in it.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { after, before } from 'node:test';
-import { chromium } from 'playwright-core';
+import { launch } from './chromium.mjs';
 import { makeOperators } from './operators.mjs';
 import { buildPages, servePages, visitors } from './serve.mjs';
-
-const FLAGS = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 let browser;
 let built;
@@ -20,7 +16,7 @@ before(async () => {
   built = await buildPages();
   site = await servePages(built.folder, visitors);
   desk = await servePages(built.folder, operators.answer);
-  browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  browser = await launch();
 });
 after(async () => {
   await browser?.close();
@@ -28,15 +24,6 @@ after(async () => {
   await desk?.close();
   built?.remove();
 });
-
-/** CHROME, or the first of the usual names on the PATH. */
-function findChromium() {
-  if (process.env.CHROME) return process.env.CHROME;
-  const folders = (process.env.PATH ?? '').split(delimiter);
-  const found = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name))).find(existsSync);
-  if (!found) throw new Error('no Chromium on the PATH; install it, or name one in CHROME');
-  return found;
-}
 
 /** Opens the page, runs `body`, and fails on any error that the page had, or breach of its policy. */
 export async function withPage(query, body, { setUp, at = site, ...context } = {}) {

@@ -16,10 +16,12 @@ function completed(round, clients) {
 
 const rounds = (count, clients) => Array.from({ length: count }, (_, index) => completed(index + 1, clients));
 
+const WELL = { state: 'ok', reason: null, since: '2026-01-01T09:00:00Z', attempts: 0, failures: [] };
+
 /** The state of the two tasks as a test begins. */
 function fresh() {
   const digits = {
-    id: 'digits', title: 'Handwritten digits', standing: 'running', history: rounds(24, 32), phase: 'collecting', attempt: 0,
+    id: 'digits', title: 'Handwritten digits', standing: 'running', health: WELL, history: rounds(24, 32), phase: 'collecting', attempt: 0,
     clients: 212, cohort: { invited: 40, reported: 21, left: 2, report_goal: 32 }, rounds_total: 60, restored: new Map(), privacy: null,
     decisions: [{ unix_seconds: 1_767_000_000, action: 'create' }, { unix_seconds: 1_767_003_600, action: 'pause' }, { unix_seconds: 1_767_007_200, action: 'resume' }],
   };
@@ -28,7 +30,7 @@ function fresh() {
     target_quantile: 0.5, minimum_survivors: 26, colluders: 2, max_participations: 20, counts_subjects: true, debits: 7, subjects: 148,
   };
   const clinic = {
-    id: 'clinic', title: 'Handwritten digits, privately', standing: 'running', history: rounds(6, 31), phase: 'masking', attempt: 1,
+    id: 'clinic', title: 'Handwritten digits, privately', standing: 'running', health: WELL, history: rounds(6, 31), phase: 'masking', attempt: 1,
     clients: 48, cohort: { invited: 32, reported: 12, left: 3, report_goal: 32 }, rounds_total: 20, restored: new Map(), privacy: budget, decisions: [],
   };
   return [digits, clinic];
@@ -42,12 +44,12 @@ export function makeOperators() {
   const presented = [];
 
   function report(task) {
-    const { id, title, history, phase, attempt, cohort, clients, rounds_total, privacy } = task;
+    const { id, title, health, history, phase, attempt, cohort, clients, rounds_total, privacy } = task;
     const round = history.length;
     const idle = phase === 'paused' || phase === 'finished' || phase === 'selecting';
     const last = history.at(-1);
     return {
-      id, title, state: phase === 'finished' ? 'finished' : 'running', round, phase, attempt, rounds_total, privacy, history,
+      id, title, health, state: phase === 'finished' ? 'finished' : 'running', round, phase, attempt, rounds_total, privacy, history,
       cohort: idle ? { invited: 0, reported: 0, left: 0, report_goal: 1 } : cohort,
       seconds_left: idle || phase === 'finalizing' ? null : 38.4, clients_connected: clients,
       model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round },
@@ -68,13 +70,13 @@ export function makeOperators() {
   }
 
   function status() {
-    const lines = tasks.map(({ id, title, standing, history, phase, clients, cohort: { invited, reported, left } }) => {
+    const lines = tasks.map(({ id, title, standing, health, history, phase, clients, cohort: { invited, reported, left } }) => {
       const current = { round: history.length + 1, attempt: 0, phase, clients, cohort: invited, reported, left, weight: 0, deadline_seconds: null };
-      return { id, title, standing, completed: history.length, ...current };
+      return { id, title, standing, health, completed: history.length, ...current };
     });
     return {
       version: '0.1.0', draining: false, uptime_seconds: 273_845.2, memory_bytes: 74_600_000, connections: 263, sessions: 260,
-      upload_bytes_in_flight: 4_780_000, upload_budget_bytes: 268_435_456, tasks: lines,
+      upload_bytes_in_flight: 4_780_000, upload_budget_bytes: 268_435_456, tasks: lines, set_aside: [],
     };
   }
 

@@ -1,6 +1,7 @@
 // Builds the pages with the fake module in the place of the real one, and
 // serves them beside a made-up aggregator's HTTP answers, under the policy that
 // an aggregator sends with its pages. For tests only.
+import { createHash } from 'node:crypto';
 import { createReadStream, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -61,7 +62,7 @@ export async function servePages(folder, respond) {
       let full = join(base, path);
       if (statSync(full, { throwIfNoEntry: false })?.isDirectory()) full = join(full, 'index.html');
       if (!full.startsWith(base) || !statSync(full, { throwIfNoEntry: false })?.isFile()) continue;
-      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'content-security-policy': POLICY });
+      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'content-security-policy': POLICY, 'access-control-allow-origin': '*' });
       return createReadStream(full).pipe(response);
     }
     response.writeHead(404).end();
@@ -77,6 +78,9 @@ export async function servePages(folder, respond) {
   };
 }
 
+const MODEL = 'a model';
+const HASH = createHash('sha256').update(MODEL).digest('hex');
+
 /**
  * What the visitors' page is answered. Its list has one task, or with the cookie
  * `choice=1` also a private one; `?task=` knows more of them.
@@ -89,7 +93,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   });
   const task = {
     id: 'mnist', title: 'Handwritten digits', state: 'running', round: 5, phase: 'selecting', clients_connected: 30,
-    model: { sha256: 'ab', url: '../models/ab', bytes: 796900, parameters: 199210, round: 5 },
+    model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
     latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40, privacy: null,
   };
   const terms = { policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 2.78, round_epsilon: 1.24, noise_multiplier: 1.1, minimum_survivors: 20, colluders: 2, max_participations: 20 };
@@ -102,9 +106,11 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     weak: { privacy: terms },
     spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
     done: finished,
-    closed: {}, lonely: {}, picky: {},
+    late: {}, lonely: {}, picky: {}, diverging: {}, outpaced: {},
+    pruned: { model: { ...task.model, sha256: 'cd'.repeat(32), url: `../models/${'cd'.repeat(32)}` } },
   };
   const named = (id) => ({ ...task, id, ...others[id] });
+  if (path === `/v1/models/${HASH}`) return [200, MODEL, 'application/octet-stream'];
   if (path === '/v1/tasks') return [200, choice ? [task, named('private')] : [task]];
   const id = path.slice('/v1/tasks/'.length);
   if (id === task.id || others[id]) return [200, named(id)];

@@ -66,6 +66,39 @@ test('a private task shows its budget, each task has an address, and Back goes b
     await hasText(page, '#title', /^Handwritten digits$/);
   }));
 
+const FAILING = {
+  state: 'failing', reason: '3 of 4: training diverged; a smaller learning rate may help', since: '2026-01-01T09:30:00Z', attempts: 12,
+  failures: [{ kind: 'declined', cause: 'training-diverged', count: 36, text: 'training diverged' }, { kind: 'lost', cause: null, count: 2, text: 'disconnected' }],
+};
+
+test('a task that makes no rounds says so, why, and since when, and is well again by itself', () =>
+  withAdmin(async (page) => {
+    await hasText(page, '#stand', /^Failing$/);
+    await hasText(page, '#failing', /The last 12 attempts came to nothing.*3 of 4: training diverged; a smaller learning rate may help\. Failing since 2026-01-01/);
+    await hasText(page, '.side a', /Failing, 24 rounds done/);
+    await hasText(page, '[aria-labelledby="failures"] tbody tr', /Training diverged\.\s*36/);
+    await signedIn(page);
+    await page.click('.side a:has-text("Server")');
+    await hasText(page, '[aria-labelledby="all"] tbody tr', /digits\s*Failing/);
+    await page.click('.side a');
+    operators.task('digits').health = { ...FAILING, state: 'ok', reason: null, attempts: 0 };
+    await hasText(page, '#stand', /^Running$/);
+    assert.equal(await page.locator('#failing').count(), 0);
+    assert.equal(await page.locator('#failures').count(), 1, 'what has happened stays');
+  }, { setUp: () => (operators.task('digits').health = FAILING) }));
+
+test('a task without clients says how many it needs', () =>
+  withAdmin(async (page) => {
+    await hasText(page, '#stand', /^Waiting for clients$/);
+    await hasText(page, '#phase', /^1 client is available, 4 are needed\./);
+    assert.equal(await page.locator('#failing').count(), 0);
+  }, {
+    setUp: () => Object.assign(operators.task('digits'), {
+      phase: 'selecting',
+      health: { state: 'waiting', reason: '1 client is available, 4 are needed', since: '2026-01-01T09:30:00Z', attempts: 0, failures: [] },
+    }),
+  }));
+
 test('a task that is not there is told, and the way back is open', () =>
   withAdmin(async (page) => {
     await hasText(page, '[data-code="unknown-task"]', /There is no such task/);

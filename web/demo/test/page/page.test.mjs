@@ -2,7 +2,7 @@
 // package and the real worker.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasText, mainThreadTasks, site, withPage } from '../harness/browser.mjs';
+import { desk, hasText, mainThreadTasks, site, withPage } from '../harness/browser.mjs';
 
 /** Draws a polyline on the pad, in shares of it. */
 async function draw(page, [first, ...rest]) {
@@ -42,6 +42,47 @@ test('one click starts; rounds, progress, charts and traffic follow; nothing hol
     });
     assert.deepEqual(tasks.filter((milliseconds) => milliseconds > 50), []);
     assert.ok(site.requests.includes('/data/shard-003.bin'));
+  }));
+
+for (const [query, where] of [['', 'before the click'], ['?task=done', 'in a finished task'], ['?task=late&start=1', 'in a task that has finished meanwhile']]) {
+  test(`a digit is read ${where}, and only then is the module fetched`, () =>
+    withPage(query, async (page) => {
+      await hasText(page, '#accuracy', /84\.8 %/);
+      if (!query.includes('start')) assert.ok(!site.requests.some((path) => /wasm|worker|models/.test(path)), site.requests.join(' '));
+      else await page.locator('[data-code="task-finished"]').waitFor();
+      await draw(page, [[0.3, 0.25], [0.7, 0.25], [0.45, 0.8]]);
+      await hasText(page, '.answer .read', /^7$/);
+      await hasText(page, '.ask [aria-live]', /The model reads 7, 89 % sure/);
+      assert.ok(site.requests.filter((path) => path.startsWith('/v1/models/')).length <= 1, 'the model is fetched once');
+    }));
+}
+
+test('a model that is gone is explained, and the next digit tries again', () =>
+  withPage('?task=pruned', async (page) => {
+    await hasText(page, '#accuracy', /84\.8 %/);
+    await draw(page, [[0.3, 0.25], [0.7, 0.25]]);
+    await hasText(page, '[data-code="model-unavailable"]', /The shared model did not arrive/);
+    assert.equal(await page.locator('.answer .read').count(), 0);
+    const before = site.requests.length;
+    await draw(page, [[0.3, 0.5], [0.7, 0.5]]);
+    await page.waitForResponse(/\/v1\/models\//);
+    assert.ok(site.requests.length > before);
+  }));
+
+test('the bundle may come from another origin: its worker is found there', () =>
+  withPage('', async (page) => {
+    desk.requests.length = 0;
+    await page.click('#start');
+    await hasText(page, '#phase', /clients are training/);
+    assert.ok(desk.requests.some((path) => /worker/.test(path)), desk.requests.join(' '));
+    assert.ok(!site.requests.some((path) => /assets/.test(path)), site.requests.join(' '));
+  }, {
+    // What a test answers in place of a server counts as the public internet's.
+    permissions: ['local-network-access'],
+    setUp: (page) => page.route(site.url, async (route) => {
+      const html = await route.fetch().then((answer) => answer.text());
+      await route.fulfill({ contentType: 'text/html', body: html.replaceAll('./assets/', `${desk.url}assets/`) });
+    }),
   }));
 
 test('without an adapter the webgpu build is never downloaded, and asking for it says so', () =>
@@ -103,11 +144,9 @@ test('with reduced motion nothing moves by itself', () =>
   }, { reducedMotion: 'reduce' }));
 
 for (const [query, code, words] of [
-  ['?task=done', 'refused-task-closed', /This task has finished/],
-  ['?task=closed&start=1', 'refused-task-closed', /This task has finished/],
   ['?task=lonely&start=1', 'no-server', /No answer from the aggregator.*keeps trying/],
   ['?task=nope', 'unknown-task', /There is no such task/],
-  ['?task=picky&start=1', 'bad-dataset', /Class 11 of 10/],
+  ['?task=picky&start=1', 'bad-dataset', /do not fit.*Class 11 of 10/],
   ['?shard=1000&start=1', 'no-digits', /There is no shard 1000/],
   ['?backend=gpu', 'bad-options', /it must be auto, webgpu or cpu/],
 ]) {
@@ -116,6 +155,21 @@ for (const [query, code, words] of [
       await hasText(page, `[role="alert"] [data-code="${code}"]`, words);
     }));
 }
+
+for (const [query, code, words] of [
+  ['?task=done', 'task-finished', /This task has finished.*draw a digit/],
+  ['?task=late&start=1', 'task-finished', /This task has finished.*draw a digit/],
+  ['?task=diverging&start=1', 'training-diverged', /Training went astray.*smaller learning rate/],
+]) {
+  test(`${query} is told, and is no fault of the tab`, () =>
+    withPage(query, async (page) => {
+      await hasText(page, `[role="status"] [data-code="${code}"]`, words);
+      assert.equal(await page.locator('[role="alert"] .message').count(), 0);
+    }));
+}
+
+test('a tab that is left out for a while says for how long and why', () =>
+  withPage('?task=outpaced&start=1', (page) => hasText(page, '.connection', /^Sitting out for 31 s: this client missed the deadline three times in a row$/)));
 
 test('without a server the page says so, and goes on when it is back', () =>
   withPage('', async (page) => {

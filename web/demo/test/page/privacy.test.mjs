@@ -197,7 +197,7 @@ for (const [query, code, words] of [
   ['?task=weak&start=1', 'privacy-refused', /protects too little.*at least 0\.5 is asked for.*Nothing of your training was sent/],
 ]) {
   test(`${query} is explained`, () =>
-    withPage(query, (page) => hasText(page, `[role="alert"] [data-code="${code}"]`, words)));
+    withPage(query, (page) => hasText(page, `.message[data-code="${code}"]`, words)));
 }
 
 test('a private task fits a phone of 360 pixels, with the question and in a round', () =>

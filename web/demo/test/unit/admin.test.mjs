@@ -5,7 +5,7 @@ import { afterEach, test } from 'node:test';
 import { AdminApi, Refusal, baseOf, cleanToken } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
 import { parseMistakes, parseOperated, parseReport, parseStatus } from '../../../node_modules/.cache/fedra-demo/admin/report.js';
 import { INITIAL, earlier, entries, hashOf, possible, problemOf, standOf, viewOf, withList, withSeen, withView, withoutAccess } from '../../../node_modules/.cache/fedra-demo/admin/state.js';
-import { checkpointWords, decisionWords, doneWords, duration, failureWords, moment, phaseSentence, problemWords, refusedWords } from '../../../node_modules/.cache/fedra-demo/admin/words.js';
+import { checkpointWords, decisionWords, doneWords, duration, failingWords, failureWords, moment, phaseSentence, problemWords, refusedWords, standSentence } from '../../../node_modules/.cache/fedra-demo/admin/words.js';
 import { CHARTS, drawable, pointWords, summary } from '../../../node_modules/.cache/fedra-demo/chart-kinds.js';
 import { ApiError } from '../../../node_modules/.cache/fedra-demo/json.js';
 import { TOKEN, makeOperators } from '../harness/operators.mjs';
@@ -28,7 +28,7 @@ test('a task is read for everybody and for operators, and what lacks something i
   assert.equal(operated.spending.debits, 7);
   assert.equal(operated.cohorts.get(3).invited, 32);
   const whole = get('/v1/admin/tasks/digits');
-  for (const [lacking, value] of [['standing', 'asleep'], ['checkpoints', null], ['decisions', {}], ['phase', 'dreaming'], ['cohort', null], ['rounds', [{}]]]) {
+  for (const [lacking, value] of [['health', null], ['health', { ...whole.health, state: 'ill' }], ['health', { ...whole.health, since: 'once' }], ['standing', 'asleep'], ['checkpoints', null], ['decisions', {}], ['phase', 'dreaming'], ['cohort', null], ['rounds', [{}]]]) {
     assert.throws(() => parseOperated({ ...whole, [lacking]: value }), { code: 'bad-answer' }, lacking);
   }
 });
@@ -46,6 +46,9 @@ test('the server is read, with memory only where it can tell', () => {
   assert.equal(parseStatus({ ...answer, memory_bytes: null }).memoryBytes, undefined);
   assert.deepEqual(parseStatus(answer).tasks.map(({ id, round }) => [id, round]), [['digits', 24], ['clinic', 6]]);
   assert.throws(() => parseStatus({ ...answer, tasks: [{}] }), { code: 'bad-answer' });
+  const lost = { id: 'lost', reason: 'its newest model is damaged' };
+  assert.deepEqual(parseStatus({ ...answer, set_aside: [lost] }).setAside, [lost]);
+  assert.throws(() => parseStatus({ ...answer, set_aside: [{ id: 'lost' }] }), { code: 'bad-answer' });
 });
 
 test('mistakes are read from a problem, and only from there', () => {
@@ -137,12 +140,15 @@ test('an address names a view', () => {
 });
 
 test('how a task stands, and what can be done with it', () => {
-  assert.equal(standOf({ phase: 'collecting' }, 'running'), 'running');
-  assert.equal(standOf({ phase: 'collecting' }, 'paused'), 'pausing');
-  assert.equal(standOf({ phase: 'paused' }, undefined), 'paused');
-  assert.equal(standOf({ phase: 'finished' }, 'running'), 'finished');
-  assert.equal(standOf({ phase: 'finished' }, 'stopped'), 'stopped');
-  const operated = (phase, standing) => ({ phase, standing });
+  const stand = (phase, standing, state = 'ok') => standOf({ phase, health: { state } }, standing);
+  assert.equal(stand('collecting', 'running'), 'running');
+  assert.equal(stand('collecting', 'paused', 'failing'), 'pausing');
+  assert.equal(stand('paused', undefined), 'paused');
+  assert.equal(stand('finished', 'running'), 'finished');
+  assert.equal(stand('finished', 'stopped'), 'stopped');
+  assert.equal(stand('selecting', undefined, 'waiting'), 'waiting');
+  assert.equal(stand('collecting', 'running', 'failing'), 'failing');
+  const operated = (phase, standing) => ({ phase, standing, health: { state: 'ok' } });
   assert.deepEqual(possible(operated('collecting', 'running')), ['pause', 'roll-back', 'export', 'stop']);
   assert.deepEqual(possible(operated('collecting', 'paused')), ['resume', 'roll-back', 'export', 'stop']);
   assert.deepEqual(possible(operated('finished', 'stopped')), ['export']);
@@ -184,6 +190,18 @@ test('what goes wrong is said in words that help', () => {
   assert.match(failureWords({ ...problem('mistakes', '', [{ path: 'a', problem: 'b' }]), action: 'create' }).text, /There is a mistake/);
   assert.match(failureWords({ ...problem('no-server'), action: 'stop' }).text, /may have heard you/);
   assert.deepEqual(problemOf(new ApiError('no-server', 'm')), problem('no-server', 'm'));
+});
+
+test('a failing task says how often, why and since when, and a waiting one what it lacks', () => {
+  const health = { state: 'failing', reason: '3 of 4: training diverged; a smaller learning rate may help', sinceUnixSeconds: 0, attempts: 1, failures: [] };
+  assert.deepEqual(failingWords(health), {
+    title: 'The last attempt came to nothing',
+    text: `3 of 4: training diverged; a smaller learning rate may help. Failing since ${moment(0)}.`,
+  });
+  assert.equal(failingWords({ ...health, attempts: 12 }).title, 'The last 12 attempts came to nothing');
+  const waiting = { ...health, state: 'waiting', reason: '1 client is available, 4 are needed' };
+  assert.equal(standSentence('waiting', waiting), '1 client is available, 4 are needed.');
+  assert.equal(standSentence('running', health), undefined);
 });
 
 test('rounds, decisions and times are written for people', () => {

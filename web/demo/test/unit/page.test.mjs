@@ -78,7 +78,9 @@ test('a lost server is a problem until the client is back; no WebGPU is only a n
   state = withEvent(state, error('no-webgpu', false));
   assert.equal(state.problem, undefined);
   assert.equal(state.notice.code, 'no-webgpu');
-  state = withEvent(state, error('refused-task-closed', true));
+  state = withEvent(state, error('task-finished', false));
+  assert.deepEqual([state.stage, state.notice.code], ['running', 'task-finished']);
+  state = withEvent(state, error('worker-failed', true));
   assert.equal(state.stage, 'ended');
 });
 
@@ -119,19 +121,31 @@ test('who is sent away for a while is told when it goes on', () => {
   assert.equal(stateWords(state), 'Enough others take part right now; asking again in 31 s');
 });
 
+test('a tab that sits out says why, and a finished task is told apart', () => {
+  const running = { ...INITIAL, stage: 'running' };
+  const left = withEvent(running, { type: 'status', state: 'waiting', retryInMs: 31_400, reason: 'three deadlines were missed' });
+  assert.equal(stateWords(left), 'Sitting out for 31 s: three deadlines were missed');
+  const unavailable = withEvent(running, { type: 'status', state: 'unavailable' });
+  assert.equal(stateWords(unavailable), 'Sitting out, for the reason below');
+  const finished = { ...unavailable, round: { type: 'round', phase: 'finished' } };
+  assert.equal(stateWords(finished), 'All rounds are done');
+});
+
 test('every known error says what to do', () => {
   const codes = [
-    'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'refused-task-closed', 'refused-overloaded',
+    'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'task-finished', 'refused-overloaded',
     'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
     'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
     'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
     'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',
+    'unsupported-task', 'training-diverged', 'out-of-range', 'model-unavailable', 'blocked-by-policy', 'invalid-options',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');
     assert.notEqual(title, 'Something went wrong', code);
     assert.match(text, /\.$/, code);
   }
+  assert.match(advice({ code: 'worker-failed', message: 'x', fatal: false }, '').text, /goes on by itself/);
   assert.match(advice({ code: 'new-one', message: 'x', fatal: true }, '').text, /new-one/);
 });
 

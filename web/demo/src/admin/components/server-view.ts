@@ -13,8 +13,15 @@ export function serverView(status: ServerStatus | undefined): TemplateResult {
       <p class="of">${status ? `Version ${status.version}.` : '\u00a0'} What a monitoring system reads is under <a href="../metrics">metrics</a>.</p>
     </header>
     ${status?.draining ? html`<div class="message notice"><p>The server is about to stop: no round begins any more.</p></div>` : nothing}
-    ${status ? html`${facts(status)}${tasks(status)}` : nothing}
+    ${status ? html`${setAside(status)}${facts(status)}${tasks(status)}` : nothing}
   `;
+}
+
+function setAside({ setAside: all }: ServerStatus): TemplateResult | typeof nothing {
+  if (all.length === 0) return nothing;
+  return html`<div class="message notice" id="set-aside">
+    ${all.map(({ id, reason }) => html`<p>The task ${id} could not start: ${reason}</p>`)}
+  </div>`;
 }
 
 function facts({ uptimeSeconds, memoryBytes, connections, sessions, uploadBytes, uploadBudget }: ServerStatus): TemplateResult {

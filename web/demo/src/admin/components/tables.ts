@@ -2,8 +2,8 @@
 import { html, nothing } from 'lit';
 import type { TemplateResult } from 'lit';
 import { bytes, percent, whole } from '../../words.js';
-import type { Decision, PastCohort, RoundReport } from '../report.js';
-import { decisionWords, moment, shortSeconds } from '../words.js';
+import type { Decision, Failures, PastCohort, RoundReport } from '../report.js';
+import { decisionWords, moment, sentence, shortSeconds } from '../words.js';
 
 const MOST_ROWS = 12;
 
@@ -44,6 +44,21 @@ function roundRow(round: RoundReport, cohorts: ReadonlyMap<number, PastCohort> |
     <td>${worked ? bytes(round.bytesUp) : '–'}</td>
     <td>${worked ? bytes(round.bytesDown) : '–'}</td>
   </tr>`;
+}
+
+/** Since the server started, the most frequent first. */
+export function failuresTable(failures: readonly Failures[]): TemplateResult {
+  return table(
+    'Invitations that came to nothing',
+    ['Why', 'Invitations'],
+    failures.map(
+      ({ text, count }) => html`<tr>
+        <th scope="row">${sentence(text)}</th>
+        <td>${whole(count)}</td>
+      </tr>`,
+    ),
+    'narrow',
+  );
 }
 
 export function decisionsTable(decisions: readonly Decision[]): TemplateResult {

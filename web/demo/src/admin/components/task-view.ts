@@ -8,10 +8,10 @@ import type { Desk } from '../desk.js';
 import type { OperatedTask, TaskReport } from '../report.js';
 import { standOf } from '../state.js';
 import type { DeskState } from '../state.js';
-import { STANDS, phaseSentence, standSentence } from '../words.js';
+import { STANDS, failingWords, phaseSentence, standSentence } from '../words.js';
 import { funnel } from './funnel.js';
 import './operate.js';
-import { decisionsTable, roundsTable } from './tables.js';
+import { decisionsTable, failuresTable, roundsTable } from './tables.js';
 
 export function taskView(task: TaskReport, state: DeskState, desk: Desk | undefined, signIn: () => void): TemplateResult {
   const { operated } = state;
@@ -23,17 +23,30 @@ export function taskView(task: TaskReport, state: DeskState, desk: Desk | undefi
       <p class="of"><code>${task.id}</code>${sizeWords(task)} ${policyLabel(task.privacy?.policy)}.</p>
       <fedra-operate .state=${state} .desk=${desk} @sign-in=${signIn}></fedra-operate>
     </header>
-    ${round(task, standSentence(stand))} ${charts(task)} ${privacy(task)}
+    ${stand === 'failing' ? failing(task) : nothing} ${round(task, standSentence(stand, task.health))} ${charts(task)} ${privacy(task)}
     <section aria-labelledby="rounds">
       <h2 id="rounds">Rounds</h2>
       ${roundsTable(task.history, operated?.cohorts)}
     </section>
-    ${operated ? confidential(operated) : nothing}
+    ${failures(task)} ${operated ? confidential(operated) : nothing}
   `;
 }
 
 function sizeWords({ parameters, modelBytes }: TaskReport): string {
   return parameters === undefined ? ` · ${bytes(modelBytes)}.` : ` · ${whole(parameters)} numbers, ${bytes(modelBytes)}.`;
+}
+
+function failing({ health }: TaskReport): TemplateResult {
+  const { title, text } = failingWords(health);
+  return html`<div class="message problem" id="failing" role="status"><strong>${title}</strong><p>${text}</p></div>`;
+}
+
+function failures({ health }: TaskReport): TemplateResult | typeof nothing {
+  if (health.failures.length === 0) return nothing;
+  return html`<section aria-labelledby="failures">
+    <h2 id="failures">Invitations that came to nothing</h2>
+    ${failuresTable(health.failures)}
+  </section>`;
 }
 
 /** The round that is being made. */

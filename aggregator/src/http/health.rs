@@ -1,0 +1,50 @@
+//! `health` of a task in the JSON for operators and visitors.
+
+use fedra_protocol::StandbyCause;
+use serde::Serialize;
+
+use crate::coordinator::{FailureCause, HealthState};
+use crate::task::{Task, TaskView};
+
+/// Whether a task makes rounds, and if not, why.
+#[derive(Serialize)]
+pub(super) struct HealthJson {
+    state: HealthState,
+    reason: Option<String>,
+    /// When the state began, RFC 3339.
+    since: String,
+    /// Attempts in a row that came to nothing, while the task is failing.
+    attempts: u32,
+    /// Invitations that came to nothing since the server started.
+    failures: Vec<FailureJson>,
+}
+
+#[derive(Serialize)]
+struct FailureJson {
+    kind: StandbyCause,
+    cause: Option<FailureCause>,
+    count: u64,
+    /// The same for a person.
+    text: &'static str,
+}
+
+impl HealthJson {
+    pub(super) fn new(task: &Task, view: &TaskView) -> Self {
+        let health = &view.health;
+        let failures = health.failures.by_count().into_iter();
+        Self {
+            state: health.state,
+            reason: health.reason.clone(),
+            since: humantime::format_rfc3339_seconds(task.date(health.since)).to_string(),
+            attempts: health.attempts,
+            failures: failures
+                .map(|(failure, count)| FailureJson {
+                    kind: failure.kind(),
+                    cause: failure.cause(),
+                    count,
+                    text: failure.words(),
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The health of a task: what operators are told about rounds that come to nothing.
+
+use std::sync::Arc;
+
+use fedra_protocol::{ClientMessage, DeclineCause, RoundId, SubjectId};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tracing::subscriber::DefaultGuard;
+
+use crate::admin::{Log, admin, operator};
+use crate::command_line::run;
+use crate::support::{PARAMETERS, TestClient, TestServer, config_with, get};
+
+const WHY: &str = "3 of 4: training diverged; a smaller learning rate may help";
+
+/// The log of the server's tasks, which run on this thread, while the guard lives.
+fn log() -> (Log, tracing::Dispatch, DefaultGuard) {
+    let log = Log::default();
+    // With only one subscriber there is, places in the code that another test's
+    // thread comes by first are taken for places that nobody listens to.
+    let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(log.clone());
+    let guard = tracing::subscriber::set_default(subscriber.finish());
+    (log, second, guard)
+}
+
+async fn decline(client: &mut TestClient, cause: Option<DeclineCause>) -> RoundId {
+    let round = client.assignment().await.round;
+    let reason = "the secret of this device".to_owned();
+    client.send(ClientMessage::Decline { round, reason, cause }).await;
+    round
+}
+
+async fn health(server: &TestServer) -> Value {
+    server.task().await["health"].clone()
+}
+
+fn failed(kind: &str, cause: &str, count: u64) -> String {
+    format!(
+        "fedra_invitations_failed_total{{task=\"tiny\",kind=\"{kind}\",cause=\"{cause}\"}} {count}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_task_whose_clients_diverge_is_failing_and_says_why_wherever_operators_look() {
+    let (log, _second, _guard) = log();
+    let round = "cohort_size = 4\nminimum_reports = 2";
+    let server = TestServer::start_with(round, &admin()).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(server.joined().await);
+    }
+    let mut steady = clients.pop().expect("four");
+    for client in &mut clients {
+        decline(client, Some(DeclineCause::TrainingDiverged)).await;
+    }
+    steady.status(|status| status.round.attempt == 1).await;
+
+    let health = health(&server).await;
+    for (field, value) in [
+        ("state", json!("failing")),
+        ("reason", json!(WHY)),
+        ("attempts", json!(1)),
+        (
+            "failures",
+            json!([{
+                "kind": "declined", "cause": "training-diverged", "count": 3,
+                "text": "training diverged",
+            }]),
+        ),
+    ] {
+        assert_eq!(health[field], value, "{health}");
+    }
+    let since = health["since"].as_str().expect("a time");
+    assert!(humantime::parse_rfc3339(since).is_ok(), "{since}");
+    let status = operator(&server, "GET", "/v1/admin/status").await.json();
+    assert_eq!(status["tasks"][0]["health"], health);
+    let task = operator(&server, "GET", "/v1/admin/tasks/tiny").await.json();
+    assert_eq!(task["health"], health);
+
+    let metrics = get(server.address, "/metrics").await.text();
+    for line in [
+        failed("declined", "training-diverged", 3),
+        failed("declined", "bad-dataset", 0),
+        failed("lost", "", 0),
+        "fedra_failing_attempts{task=\"tiny\"} 1\n".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("round abandoned")).expect("a line");
+    for part in [" WARN ", "task=tiny", "kind=\"too_few_reports\"", &format!("reason=\"{WHY}\"")] {
+        assert!(line.contains(part), "{part}\n{line}");
+    }
+    let line = format!("tiny: failing since {since}, 1 attempt in a row: {WHY}\n");
+    let status = run(&server, "status").await.done();
+    assert!(status.ends_with(&line), "{status}");
+    let show = run(&server, "task show tiny").await.done();
+    assert!(show.contains(&line[6..]) && show.contains("3  training diverged\n"), "{show}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_completed_round_makes_a_failing_task_well_and_its_own_failures_are_told() {
+    let (log, _second, _guard) = log();
+    let server = TestServer::start("cohort_size = 2\nminimum_reports = 1\ndeadline = \"1s\"").await;
+    let (mut a, mut b) = (server.joined().await, server.joined().await);
+    let round = a.assignment().await.round;
+    b.assignment().await;
+    for client in [&mut a, &mut b] {
+        let outcome = client.report(round, &[f32::NAN; PARAMETERS], 1).await;
+        assert!(outcome.message.contains("finite"), "{outcome:?}");
+    }
+    a.status(|status| status.round.attempt == 1).await;
+    let why = "2 of 2: rejected, the update has a value that is not finite; a smaller learning \
+               rate may help";
+    assert_eq!(health(&server).await["reason"], why);
+
+    a.take_part(&[1.0; PARAMETERS], 1).await;
+    a.status(|status| status.model.round == 1).await;
+    let health = health(&server).await;
+    assert_eq!((&health["state"], &health["attempts"]), (&json!("ok"), &json!(0)), "{health}");
+    let metrics = get(server.address, "/metrics").await.text();
+    for line in [failed("rejected", "not-finite", 2), failed("missed-deadline", "", 1)] {
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("round completed")).expect("a line");
+    let told =
+        "failed=\"1 of 2: the deadline passed without an answer; a longer deadline may help\"";
+    assert!(line.contains(told), "{line}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_without_clients_waits_and_one_that_is_paused_is_in_order() {
+    let server = TestServer::start_with("cohort_size = 2", &admin()).await;
+    let waiting = health(&server).await;
+    assert_eq!(waiting["state"], "waiting");
+    assert_eq!(waiting["reason"], "no client is available, 2 are needed");
+    let _client = server.joined().await;
+    let status = run(&server, "status").await.done();
+    assert!(status.contains(": 1 client is available, 2 are needed\n"), "{status}");
+    operator(&server, "POST", "/v1/admin/tasks/tiny/pause").await;
+    let paused = health(&server).await;
+    assert_eq!((&paused["state"], &paused["reason"]), (&json!("ok"), &json!("the task is paused")));
+    server.stop().await;
+}
+
+/// Honest clients of a private task send no such cause; another program may.
+#[tokio::test]
+async fn what_a_client_of_a_private_task_says_about_its_data_is_neither_told_nor_counted() {
+    let (log, _second, _guard) = log();
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let round = "cohort_size = 5\nminimum_cohort = 5\nreport_goal = 5\nminimum_reports = 3";
+    let privacy = "[task.privacy]\npolicy = \"distributed\"\nnoise_multiplier = 0.05\n\
+                   clipping_norm = 4.0\nepsilon = 1e9\ndelta = 1e-5";
+    let config = config_with(&folder.path().join("store"), round, "", "", privacy);
+    let server = TestServer::start_config(config, folder).await;
+    let mut clients = Vec::new();
+    for number in 0..5 {
+        let mut client = server.client().await;
+        client.check_in_as("tiny", Some(SubjectId::from_bytes([number; 16]))).await;
+        clients.push(client);
+    }
+    let causes = [DeclineCause::TrainingDiverged, DeclineCause::BadDataset, DeclineCause::NotNow];
+    for (client, cause) in clients.iter_mut().zip(causes) {
+        decline(client, Some(cause)).await;
+    }
+    clients[4].status(|status| status.round.attempt == 1).await;
+    let health = health(&server).await;
+    assert_eq!(health["reason"], "2 of 5: declined without a cause. 1 of 5: not available now");
+    let metrics = get(server.address, "/metrics").await.text();
+    for line in [
+        failed("declined", "", 2),
+        failed("declined", "not-now", 1),
+        failed("declined", "training-diverged", 0),
+        failed("declined", "bad-dataset", 0),
+    ] {
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
+    let log = log.text();
+    assert!(log.contains("round abandoned"), "{log}");
+    for secret in ["diverged", "dataset", "data do not fit", "the secret of this device"] {
+        assert!(!log.to_lowercase().contains(secret), "{secret}\n{log}");
+        assert!(!health.to_string().contains(secret), "{health}");
+    }
+    server.stop().await;
+}

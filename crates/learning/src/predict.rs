@@ -1,0 +1,95 @@
+//! Outputs of a model for examples without targets, a piece at a time.
+//!
+//! It bounds a piece; asking for the pieces one after the other is the caller's part.
+
+use fedra_protocol::{Loss, ModelSpec};
+
+use crate::LearningError;
+use crate::data::DatasetError;
+use crate::device::Compute;
+use crate::evaluate::log_sum_exp;
+use crate::memory::ensure_free;
+use crate::network::{BatchTensor, Mode, Network, read};
+
+/// Most bytes that the examples of a piece take in the widest layer, its input and its
+/// output together.
+const PIECE_BYTES: u64 = 16 << 20;
+/// Most multiply-adds of a piece: some tens of milliseconds in a browser.
+const PIECE_OPERATIONS: u64 = 1 << 28;
+/// Working memory of a layer, in units of its input and output: padded and rearranged
+/// copies of them.
+const WORKING_COPIES: u64 = 2;
+
+/// A model on a device, ready to be asked.
+pub struct Inference {
+    spec: ModelSpec,
+    network: Network,
+    compute: Compute,
+}
+
+impl Inference {
+    /// Copies the flat vector, which must be as long as the model's, to the device.
+    pub fn new(
+        spec: &ModelSpec,
+        parameters: &[f32],
+        compute: &Compute,
+    ) -> Result<Self, LearningError> {
+        ensure_free(size_of_val(parameters) as u64)?;
+        let network = Network::new(spec, parameters, &compute.inference())?;
+        Ok(Self { spec: spec.clone(), network, compute: compute.clone() })
+    }
+
+    /// The model.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Outputs for each example of `features` (row-major, the model's input shape):
+    /// class probabilities for a classifier, values for a regression.
+    ///
+    /// Takes one or more examples; memory and time grow with their number, so a caller
+    /// gives at most [`examples_a_piece`] at a time.
+    pub async fn outputs(&self, features: Vec<f32>) -> Result<Vec<f32>, LearningError> {
+        let examples = examples_in(&self.spec, features.len())? as u64;
+        let bytes = examples.saturating_mul(working_bytes(&self.spec));
+        ensure_free(bytes)?;
+        let device = self.compute.inference();
+        let input = BatchTensor::new(features, self.spec.input(), &device);
+        let forward = self.network.forward(input, Mode::Inference);
+        let mut outputs = read(forward, self.compute.backend()).await?;
+        if self.spec.loss() == Loss::SoftmaxCrossEntropy {
+            for row in outputs.chunks_exact_mut(self.spec.output_len()) {
+                let log_sum = log_sum_exp(row);
+                row.iter_mut()
+                    .for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+/// Most examples of a piece, at least 1. A function of the model alone, so the same
+/// examples are always divided in the same way.
+pub fn examples_a_piece(spec: &ModelSpec) -> usize {
+    let cost = spec.forward_cost();
+    let by_memory = PIECE_BYTES / (4 * cost.activations);
+    let by_time = PIECE_OPERATIONS / cost.operations.max(1);
+    by_memory.min(by_time).max(1) as usize
+}
+
+/// Number of examples that `values` feature values are: a whole number, at least 1.
+pub fn examples_in(spec: &ModelSpec, values: usize) -> Result<usize, DatasetError> {
+    let shape = spec.input();
+    if values == 0 {
+        return Err(DatasetError::Empty);
+    }
+    if !values.is_multiple_of(shape.len()) {
+        return Err(DatasetError::Features { features: values, shape: shape.dims() });
+    }
+    Ok(values / shape.len())
+}
+
+/// Memory that one example needs in a forward pass, at most.
+fn working_bytes(spec: &ModelSpec) -> u64 {
+    4 * WORKING_COPIES * spec.forward_cost().activations
+}

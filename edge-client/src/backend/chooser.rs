@@ -1,0 +1,166 @@
+//! The device of the next round: the CPU at once, and WebGPU from the start of a round
+//! on when it was found to be right and faster.
+
+use std::cell::{Cell, RefCell};
+
+use fedra_learning::{Backend, Compute};
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::{self, Shared};
+
+use super::measuring::{Devices, Outcome, Pace, compare};
+use super::{BackendPreference, Choice, Job};
+use crate::events::ClientEvent;
+
+/// Why a build for the CPU does not use WebGPU.
+pub(super) const NO_WEBGPU: &str = "this build has no WebGPU";
+
+/// Chooses the device once. [`Chooser::measure`] does the measuring and has to be polled
+/// beside the rounds.
+pub(crate) struct Chooser<D = Job> {
+    preference: BackendPreference,
+    state: RefCell<State>,
+    begin: Cell<Option<oneshot::Sender<Order<D>>>>,
+    orders: Cell<Option<oneshot::Receiver<Order<D>>>>,
+}
+
+/// What to measure with, and where to say what came out.
+type Order<D> = (D, oneshot::Sender<Outcome>);
+
+enum State {
+    /// No round has begun.
+    Undecided,
+    Measuring(Shared<oneshot::Receiver<Outcome>>),
+    /// The owner has not been told.
+    Decided(Box<Outcome>),
+    Chosen(Compute),
+}
+
+impl<D: Devices> Chooser<D> {
+    /// The owner's preference, as far as this build can follow it.
+    pub fn new(preference: BackendPreference) -> Self {
+        let chooser = Self::undecided(preference);
+        let choice = match preference {
+            BackendPreference::Cpu => Choice::cpu("asked for"),
+            _ if cfg!(feature = "webgpu") => return chooser,
+            BackendPreference::Auto => Choice::cpu(NO_WEBGPU),
+            BackendPreference::WebGpu => {
+                Choice { problem: Some(NO_WEBGPU.into()), ..Choice::cpu(NO_WEBGPU) }
+            }
+        };
+        *chooser.state.borrow_mut() = State::Decided(Box::new(Outcome::cpu(choice)));
+        chooser
+    }
+
+    /// Measures, whatever the build has.
+    pub(crate) fn undecided(preference: BackendPreference) -> Self {
+        let (begin, orders) = oneshot::channel();
+        Self {
+            preference,
+            state: RefCell::new(State::Undecided),
+            begin: Cell::new(Some(begin)),
+            orders: Cell::new(Some(orders)),
+        }
+    }
+
+    /// The device of a round that begins now. The first call has the devices measured
+    /// with `devices`. With [`BackendPreference::WebGpu`] the round waits for the result.
+    pub async fn for_round(
+        &self,
+        devices: impl FnOnce() -> D,
+        tell: impl Fn(ClientEvent),
+    ) -> Compute {
+        if let Some(compute) = self.chosen() {
+            return compute;
+        }
+        let outcome = match (self.measuring(devices, &tell), self.preference) {
+            (Some(measuring), BackendPreference::WebGpu) => measuring.await.ok(),
+            (Some(measuring), _) => measuring.now_or_never().and_then(Result::ok),
+            (None, _) => None,
+        };
+        if let Some(outcome) = outcome {
+            self.state.replace(State::Decided(Box::new(outcome)));
+        }
+        self.settle(&tell)
+    }
+
+    /// Goes on with the CPU from now on.
+    pub fn fall_back(&self) -> Compute {
+        let cpu = Compute::cpu();
+        self.state.replace(State::Chosen(cpu.clone()));
+        cpu
+    }
+
+    /// Measures when the first round begins. Never ends.
+    pub async fn measure(&self, pace: &impl Pace) {
+        if let Some(orders) = self.orders.take()
+            && let Ok((devices, done)) = orders.await
+        {
+            // Fails only when there is no round any more that could use it.
+            let _ = done.send(compare(self.preference, &devices, pace).await);
+        }
+        future::pending::<()>().await;
+    }
+
+    fn chosen(&self) -> Option<Compute> {
+        match &*self.state.borrow() {
+            State::Chosen(compute) => Some(compute.clone()),
+            _ => None,
+        }
+    }
+
+    /// The measurement under way; begins it if this is the first round.
+    fn measuring(
+        &self,
+        devices: impl FnOnce() -> D,
+        tell: &impl Fn(ClientEvent),
+    ) -> Option<Shared<oneshot::Receiver<Outcome>>> {
+        match &*self.state.borrow() {
+            State::Undecided => {}
+            State::Measuring(measuring) => return Some(measuring.clone()),
+            State::Decided(_) | State::Chosen(_) => return None,
+        }
+        let (done, measuring) = oneshot::channel();
+        if let Some(begin) = self.begin.take() {
+            // Fails only when nothing measures; then the rounds stay on the CPU.
+            let _ = begin.send((devices(), done));
+        }
+        let measuring = measuring.shared();
+        self.state.replace(State::Measuring(measuring.clone()));
+        if self.preference == BackendPreference::Auto {
+            tell(event(&Outcome::cpu(Choice::cpu("measuring WebGPU beside it"))));
+        }
+        Some(measuring)
+    }
+
+    /// The device that is decided on, which the owner is told once; until then the CPU.
+    fn settle(&self, tell: &impl Fn(ClientEvent)) -> Compute {
+        let outcome = match &*self.state.borrow() {
+            State::Decided(outcome) => outcome.clone(),
+            State::Chosen(compute) => return compute.clone(),
+            State::Undecided | State::Measuring(_) => return Compute::cpu(),
+        };
+        if let Some(problem) = &outcome.choice.problem {
+            let message = format!("{problem}; training on the CPU");
+            tell(ClientEvent::problem("no-webgpu", message));
+        }
+        tell(event(&outcome));
+        self.state.replace(State::Chosen(outcome.compute.clone()));
+        outcome.compute
+    }
+}
+
+fn event(outcome: &Outcome) -> ClientEvent {
+    let Outcome { choice, compute, cpu_speed, webgpu_speed } = outcome;
+    ClientEvent::Backend {
+        backend: match choice.backend {
+            Backend::Cpu => "cpu",
+            Backend::WebGpu => "webgpu",
+        },
+        adapter: compute.adapter().map(str::to_string),
+        reason: choice.reason.clone(),
+        cpu_samples_per_second: *cpu_speed,
+        webgpu_samples_per_second: *webgpu_speed,
+        gradient_error: choice.gradient_error,
+    }
+}

@@ -1,0 +1,97 @@
+//! A round's training as a job to measure the devices with.
+
+use std::sync::Arc;
+
+use fedra_learning::{Compute, Dataset, LocalTrainer, gradient};
+use fedra_protocol::limits::MAX_EPOCHS;
+use fedra_protocol::{LocalTraining, ModelSpec};
+
+use super::measuring::{Candidate, Devices};
+
+/// Examples that the gradients are compared on.
+const CHECK_EXAMPLES: usize = 10;
+/// Examples that the speed is measured on: one batch, and at least these.
+const FEWEST_EXAMPLES: usize = 500;
+
+/// What devices are compared on.
+#[derive(Clone)]
+pub(crate) struct Job {
+    spec: ModelSpec,
+    parameters: Arc<Vec<f32>>,
+    data: Arc<Dataset>,
+    plan: LocalTraining,
+}
+
+impl Job {
+    /// Training from `parameters` on some of the examples of `data`: their number does
+    /// not change the time of a step.
+    pub fn new(
+        spec: &ModelSpec,
+        parameters: &Arc<Vec<f32>>,
+        data: &Arc<Dataset>,
+        plan: &LocalTraining,
+    ) -> Self {
+        let enough = (plan.batch_size as usize).max(FEWEST_EXAMPLES);
+        let first: Vec<u32> = (0..data.len().min(enough) as u32).collect();
+        let data =
+            if first.len() < data.len() { Arc::new(data.select(&first)) } else { data.clone() };
+        let plan = LocalTraining { epochs: MAX_EPOCHS, max_examples: 0, ..plan.clone() };
+        Self { spec: spec.clone(), parameters: parameters.clone(), data, plan }
+    }
+
+    /// The job on a device.
+    pub fn on(&self, compute: Compute) -> Worker {
+        Worker { job: self.clone(), compute, trainer: None }
+    }
+}
+
+impl Devices for Job {
+    type Candidate = Worker;
+
+    fn cpu(&self) -> Worker {
+        self.on(Compute::cpu())
+    }
+
+    #[cfg(feature = "webgpu")]
+    async fn webgpu(&self) -> Result<(Compute, Worker), String> {
+        let compute = Compute::webgpu().await.map_err(|error| error.to_string())?;
+        Ok((compute.clone(), self.on(compute)))
+    }
+
+    #[cfg(not(feature = "webgpu"))]
+    async fn webgpu(&self) -> Result<(Compute, Worker), String> {
+        Err(super::chooser::NO_WEBGPU.into())
+    }
+}
+
+/// A job on a device.
+pub(crate) struct Worker {
+    job: Job,
+    compute: Compute,
+    /// Set up at the first step.
+    trainer: Option<LocalTrainer>,
+}
+
+impl Candidate for Worker {
+    async fn gradient(&mut self) -> Result<Vec<f32>, String> {
+        let Job { spec, parameters, data, .. } = &self.job;
+        let indices: Vec<u32> = (0..data.len().min(CHECK_EXAMPLES) as u32).collect();
+        let gradient = gradient(spec, parameters, data, &indices, &self.compute).await;
+        gradient.map_err(|error| error.to_string())
+    }
+
+    async fn step(&mut self) -> Result<Option<usize>, String> {
+        let trainer = match &mut self.trainer {
+            Some(trainer) => trainer,
+            None => {
+                let Job { spec, parameters, data, plan } = &self.job;
+                let trainer =
+                    LocalTrainer::new(spec, parameters, data.clone(), plan, &self.compute);
+                self.trainer.insert(trainer.map_err(|error| error.to_string())?)
+            }
+        };
+        let samples = trainer.step();
+        trainer.loss().await.map_err(|error| error.to_string())?;
+        Ok(samples)
+    }
+}

@@ -1,0 +1,202 @@
+//! Measures the two devices beside training: every call has a time limit, and work is
+//! done in slices with rests between them.
+//!
+//! It must not know what is measured: devices, clock and turns are arguments.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use fedra_learning::{Backend, Compute};
+use futures_util::future::{self, Either};
+
+use super::{BackendPreference, Choice, Measurement, decide};
+
+/// Time for a WebGPU adapter and its device to appear.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// Time for the first gradient, for which kernels are compiled.
+const GRADIENT_LIMIT: Duration = Duration::from_secs(30);
+/// Time for a slice of steps.
+const SLICE_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time that training on this thread waits for a slice.
+pub(super) const LONGEST_TURN: Duration = Duration::from_millis(250);
+/// The measurement of a device beside training: a quarter of the thread's time at most,
+/// and little more than half a second altogether.
+///
+/// Untimed at first because kernels compile, and a browser's first code is slow.
+const BESIDE_TRAINING: Trial = Trial {
+    warm_up: Duration::from_millis(300),
+    timed: Duration::from_millis(300),
+    slice: Duration::from_millis(50),
+    rest: 3,
+};
+
+/// How long a speed is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trial {
+    /// Training before the timed part.
+    pub warm_up: Duration,
+    pub timed: Duration,
+    /// Training without a rest. At least one step.
+    pub slice: Duration,
+    /// Rest after a slice, in units of the time that it took.
+    pub rest: u32,
+}
+
+/// A device with a training job.
+pub(crate) trait Candidate {
+    /// The gradient of the check batch, flat.
+    async fn gradient(&mut self) -> Result<Vec<f32>, String>;
+    /// Trains on one batch and waits for its result: the number of its examples, or
+    /// `None` when the job is done.
+    async fn step(&mut self) -> Result<Option<usize>, String>;
+}
+
+/// The devices of this machine.
+pub(crate) trait Devices {
+    type Candidate: Candidate;
+    fn cpu(&self) -> Self::Candidate;
+    async fn webgpu(&self) -> Result<(Compute, Self::Candidate), String>;
+}
+
+/// Time, and turns on a thread that may have to be shared with training.
+pub(crate) trait Pace {
+    /// Ends when it is dropped.
+    type Turn;
+    fn now(&self) -> Duration;
+    async fn sleep(&self, duration: Duration);
+    /// Waits until training on this thread makes room, and keeps it from going on.
+    async fn turn(&self) -> Self::Turn;
+}
+
+/// The decision, and what it was made from.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub choice: Choice,
+    pub compute: Compute,
+    pub cpu_speed: Option<f64>,
+    pub webgpu_speed: Option<f64>,
+}
+
+impl Outcome {
+    pub fn cpu(choice: Choice) -> Self {
+        Self { choice, compute: Compute::cpu(), cpu_speed: None, webgpu_speed: None }
+    }
+}
+
+/// Finds the device to train on. Ends in bounded time, whatever the devices do.
+pub(super) async fn compare(
+    preference: BackendPreference,
+    devices: &impl Devices,
+    pace: &impl Pace,
+) -> Outcome {
+    match measure(preference, devices, pace).await {
+        Ok(outcome) => outcome,
+        Err(problem) => Outcome::cpu(Choice::without_webgpu(preference, &problem)),
+    }
+}
+
+async fn measure(
+    preference: BackendPreference,
+    devices: &impl Devices,
+    pace: &impl Pace,
+) -> Result<Outcome, String> {
+    let opening = within(pace, OPEN_LIMIT, "the adapter", devices.webgpu());
+    let (compute, mut webgpu) = opening.await?;
+    let mut cpu = devices.cpu();
+    let on_webgpu = within(pace, GRADIENT_LIMIT, "the first gradient", webgpu.gradient()).await?;
+    let gradient_of = |gradient| Measurement { gradient, samples_per_second: None };
+    let mut on_webgpu = gradient_of(on_webgpu);
+    let mut on_cpu = gradient_of(cpu.gradient().await?);
+    if preference == BackendPreference::Auto {
+        on_webgpu.samples_per_second = Some(speed(&mut webgpu, BESIDE_TRAINING, pace).await?);
+        on_cpu.samples_per_second = Some(speed(&mut cpu, BESIDE_TRAINING, pace).await?);
+    }
+    let (cpu_speed, webgpu_speed) = (on_cpu.samples_per_second, on_webgpu.samples_per_second);
+    let choice = decide(preference, &on_cpu, &Ok(on_webgpu));
+    let compute = match choice.backend {
+        Backend::WebGpu => compute,
+        Backend::Cpu => Compute::cpu(),
+    };
+    Ok(Outcome { choice, compute, cpu_speed, webgpu_speed })
+}
+
+/// Examples that a device trains on in a second of work, rests not counted.
+pub(crate) async fn speed(
+    candidate: &mut impl Candidate,
+    trial: Trial,
+    pace: &impl Pace,
+) -> Result<f64, String> {
+    let warming_up = train_for(candidate, trial.warm_up, trial, pace).await?;
+    let timed = train_for(candidate, trial.timed, trial, pace).await?;
+    // A handful of examples may be used up before the clock starts.
+    Ok(if timed > 0.0 { timed } else { warming_up })
+}
+
+async fn train_for(
+    candidate: &mut impl Candidate,
+    duration: Duration,
+    trial: Trial,
+    pace: &impl Pace,
+) -> Result<f64, String> {
+    let (mut samples, mut busy) = (0, Duration::ZERO);
+    loop {
+        let turn = pace.turn().await;
+        let start = pace.now();
+        let steps = train_slice(candidate, trial.slice, pace);
+        let steps = pin!(within(pace, SLICE_LIMIT, "a step of training", steps));
+        let slice = match future::select(steps, pin!(pace.sleep(LONGEST_TURN))).await {
+            Either::Left((slice, _)) => {
+                drop(turn);
+                slice?
+            }
+            Either::Right(((), steps)) => {
+                drop(turn);
+                steps.await?
+            }
+        };
+        let took = pace.now() - start;
+        samples += slice.samples;
+        busy += took;
+        if busy >= duration || slice.is_last {
+            return Ok(samples as f64 / busy.as_secs_f64().max(1e-9));
+        }
+        pace.sleep(took * trial.rest).await;
+    }
+}
+
+struct Slice {
+    samples: usize,
+    /// Whether the job is done.
+    is_last: bool,
+}
+
+async fn train_slice(
+    candidate: &mut impl Candidate,
+    duration: Duration,
+    pace: &impl Pace,
+) -> Result<Slice, String> {
+    let start = pace.now();
+    let mut samples = 0;
+    loop {
+        match candidate.step().await? {
+            Some(batch) => samples += batch,
+            None => return Ok(Slice { samples, is_last: true }),
+        }
+        if pace.now() - start >= duration {
+            return Ok(Slice { samples, is_last: false });
+        }
+    }
+}
+
+/// What comes out of `work`, or an error if it takes longer than `limit`.
+pub(crate) async fn within<T>(
+    pace: &impl Pace,
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    match future::select(pin!(work), pin!(pace.sleep(limit))).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(format!("{what} did not come within {} s", limit.as_secs())),
+    }
+}

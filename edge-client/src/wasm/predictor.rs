@@ -1,0 +1,130 @@
+//! Predictions as JavaScript asks for them: examples are read from the page's array and
+//! outputs are written to one, so a long call takes no more of this module's memory than
+//! a short one.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use fedra_learning::memory::with_room;
+use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array, global};
+use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
+use wasm_bindgen_futures::future_to_promise;
+
+use super::coded;
+use crate::predict::{self, Features, Outputs, PredictError};
+
+/// A model from a file, for a page that only predicts.
+#[wasm_bindgen]
+pub struct Predictor(Rc<predict::Predictor>);
+
+#[wasm_bindgen]
+impl Predictor {
+    /// `file` is a model file as the aggregator serves and exports it. Throws an `Error`
+    /// with the code `bad-model` or `out-of-memory`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(file: &Uint8Array) -> Result<Predictor, JsValue> {
+        console_error_panic_hook::set_once();
+        let read = || {
+            let length = file.length() as usize;
+            let mut bytes = with_room(length)?;
+            bytes.resize(length, 0);
+            file.copy_to(&mut bytes);
+            predict::Predictor::new(&bytes)
+        };
+        read().map(|predictor| Self(Rc::new(predictor))).map_err(|error| thrown(&error))
+    }
+
+    /// Outputs of the model: probabilities of a classifier, values of a regression, row
+    /// by row. `features` must not change before the answer.
+    pub fn predict(&self, features: Float32Array) -> Promise {
+        let predictor = self.0.clone();
+        answer(async move |outputs| predictor.predict_into(&features, outputs).await)
+    }
+
+    /// Shape of one example: `[features]` or `[channels, height, width]`.
+    #[wasm_bindgen(getter, js_name = inputShape)]
+    pub fn input_shape(&self) -> Vec<u32> {
+        self.0.input_shape()
+    }
+
+    /// Outputs for one example.
+    #[wasm_bindgen(getter)]
+    pub fn outputs(&self) -> usize {
+        self.0.outputs()
+    }
+}
+
+/// Promises what `ask` puts out.
+pub(super) fn answer(
+    ask: impl AsyncFnOnce(&mut JsOutputs) -> Result<(), PredictError> + 'static,
+) -> Promise {
+    future_to_promise(async move {
+        let mut outputs = JsOutputs::default();
+        match ask(&mut outputs).await {
+            Ok(()) => Ok(outputs.array.into()),
+            Err(error) => Err(thrown(&error)),
+        }
+    })
+}
+
+/// The values of an array of the page, or `out-of-memory`.
+pub(super) fn copied(array: &Float32Array) -> Result<Vec<f32>, JsValue> {
+    let mut values = with_room(Features::len(array)).map_err(|error| thrown(&error.into()))?;
+    array.read(0..Features::len(array), &mut values).map_err(|error| thrown(&error))?;
+    Ok(values)
+}
+
+fn thrown(error: &PredictError) -> JsValue {
+    coded(error.code, &error.message)
+}
+
+/// An array of the page may shrink to nothing: by a transfer to another worker.
+impl Features for Float32Array {
+    fn len(&self) -> usize {
+        self.length() as usize
+    }
+
+    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
+        if range.end > Features::len(self) {
+            let message = "the array of features was transferred or changed while it was in use; \
+                           wait for the answer first";
+            return Err(PredictError::new("bad-features", message));
+        }
+        let start = values.len();
+        values.resize(start + range.len(), 0.0);
+        // Array lengths fit 32 bits here, as all addresses do.
+        self.subarray(range.start as u32, range.end as u32).copy_to(&mut values[start..]);
+        Ok(())
+    }
+}
+
+/// An array of the page that fills up.
+#[derive(Default)]
+pub(super) struct JsOutputs {
+    array: Float32Array,
+    filled: u32,
+}
+
+impl Outputs for JsOutputs {
+    fn reserve(&mut self, values: usize) -> Result<(), PredictError> {
+        // Unlike `Float32Array::new_with_length`, this hands on what the browser throws.
+        let constructor = Reflect::get(&global(), &"Float32Array".into());
+        let length = Array::of1(&JsValue::from_f64(values as f64));
+        let array = constructor.and_then(|constructor| {
+            Reflect::construct(constructor.unchecked_ref::<Function>(), &length)
+        });
+        self.array = array.map(JsCast::unchecked_into).map_err(|_| {
+            let message = format!(
+                "the browser has no memory for {values} outputs; ask for fewer examples at a time"
+            );
+            PredictError::new("out-of-memory", message)
+        })?;
+        Ok(())
+    }
+
+    fn extend(&mut self, values: &[f32]) {
+        let end = self.filled + values.len() as u32;
+        self.array.subarray(self.filled, end).copy_from(values);
+        self.filled = end;
+    }
+}

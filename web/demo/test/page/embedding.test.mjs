@@ -1,0 +1,162 @@
+// The package in pages without a bundler, with a fake WebAssembly module: from
+// another origin, under policies, over https, beside a graphics driver that hangs.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { launch } from '../harness/chromium.mjs';
+import { Sites } from '../harness/sites.mjs';
+
+let browser;
+let sites;
+let place;
+
+before(async () => {
+  sites = await Sites.start('fake');
+  browser = await launch();
+  place = { url: sites.page.origin, task: 'mnist' };
+});
+after(async () => {
+  await browser?.close();
+  await sites?.end();
+});
+
+/** Connects, trains, and returns the first update's outcome. */
+const takesPart = (page, options = {}) =>
+  page.evaluate(async ([where, more]) => {
+    const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more });
+    const { features, labels } = window.examples(20);
+    await client.train({ features, labels, shape: [20, 784] });
+    const { outcome } = await window.sees(client, 'update');
+    await client.close();
+    return outcome;
+  }, [place, options]);
+
+const connectFails = (page, options = {}) =>
+  page.evaluate(([where, more]) => window.failure(window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more })), [place, options]);
+
+const policy = (directives) => Object.entries({
+  'default-src': "'none'", 'script-src': "'self' 'wasm-unsafe-eval'", 'worker-src': "'self'", 'connect-src': "'self'", ...directives,
+}).map((directive) => directive.join(' ')).join('; ');
+
+test('a page that imports the package from another origin takes part', async () => {
+  const page = await sites.open(browser, sites.foreign);
+  assert.equal(await takesPart(page), 'accepted');
+  await page.close();
+});
+
+test('the same under a policy that names what the readme says', async () => {
+  const cdn = sites.cdn.origin;
+  const page = await sites.open(browser, sites.foreign, {
+    policy: policy({ 'script-src': `${cdn} 'wasm-unsafe-eval'`, 'worker-src': 'blob:', 'connect-src': `'self' ${cdn}` }),
+  });
+  assert.equal(await takesPart(page), 'accepted');
+  await page.close();
+});
+
+for (const [name, worker] of [
+  ['an address of the page’s origin', () => `${sites.page.origin}/fedra/dist/worker.js`],
+  ['an address of another origin', () => `${sites.cdn.origin}/fedra/dist/worker.js`],
+]) {
+  test(`the option worker takes ${name}`, async () => {
+    const page = await sites.open(browser, sites.foreign);
+    assert.equal(await takesPart(page, { worker: worker() }), 'accepted');
+    await page.close();
+  });
+}
+
+test('the option worker takes a function', async () => {
+  const page = await sites.open(browser, sites.own);
+  const state = await page.evaluate(async (where) => {
+    const worker = () => new Worker('/fedra/dist/worker.js', { type: 'module', name: 'made by the page' });
+    const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu', worker });
+    const { id } = await window.sees(client, 'task');
+    await client.close();
+    return id;
+  }, place);
+  assert.equal(state, place.task);
+  await page.close();
+});
+
+for (const [name, from, directives, code, words] of [
+  ['the worker', 'own', { 'worker-src': "'none'" }, 'worker-failed', /\/fedra\/dist\/worker\.js.*worker-src must have http:\/\/127/],
+  ['the worker that imports', 'foreign', { 'script-src': "http://127.0.0.1:* 'wasm-unsafe-eval'" }, 'worker-failed', /\/fedra\/dist\/worker\.js.*worker-src must have blob:/],
+  ['the WebAssembly', 'own', { 'script-src': "'self'" }, 'wasm-load-failed', /script-src must have 'wasm-unsafe-eval'/],
+  ['the download of the WebAssembly', 'own', { 'connect-src': "'none'" }, 'wasm-load-failed', /connect-src must have http:\/\/127/],
+]) {
+  test(`a policy that blocks ${name} is named with its directive`, async () => {
+    const page = await sites.open(browser, sites[from], { policy: policy(directives) });
+    // The page's policy is its worker's, too, if the worker is served with it.
+    const failure = await connectFails(page);
+    assert.equal(failure?.code, code, JSON.stringify(failure));
+    assert.match(failure.message, words);
+    await page.close();
+  });
+}
+
+test('a policy without the other origin is named by the worker that imports', async () => {
+  const page = await sites.open(browser, sites.own, { policy: policy({ 'worker-src': 'blob:' }) });
+  const failure = await connectFails(page, { worker: `${sites.cdn.origin}/fedra/dist/worker.js` });
+  assert.equal(failure?.code, 'worker-failed');
+  assert.match(failure.message, /worker\.js could not be imported.*script-src must have http:\/\/127/);
+  await page.close();
+});
+
+test('a worker that is not there is named', async () => {
+  const page = await sites.open(browser, sites.own);
+  for (const worker of [`${sites.page.origin}/nowhere.js`, `${sites.cdn.origin}/nowhere.js`]) {
+    const { code, message } = await connectFails(page, { worker });
+    assert.equal(code, 'worker-failed');
+    assert.ok(message.includes(worker), message);
+  }
+  await page.close();
+});
+
+test('a policy without the aggregator ends the client and says what it needs', async () => {
+  const page = await sites.open(browser, sites.own, { policy: policy({}) });
+  const [error, loading] = await page.evaluate(async (where) => {
+    const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
+    const fatal = await window.sees(client, 'error', (event) => event.fatal);
+    return [fatal, await window.failure(window.fedra.FedraClient.load(where))];
+  }, { ...place, url: sites.cdn.origin });
+  assert.equal(error.code, 'blocked-by-policy');
+  assert.match(error.message, /connect-src must have ws:\/\/127/);
+  assert.equal(loading.code, 'no-server');
+  assert.match(loading.message, /connect-src must have http:\/\/127/);
+  await page.close();
+});
+
+test('a browser that never names its adapter gets the CPU build', async () => {
+  const page = await sites.open(browser, sites.own);
+  for (const backend of ['auto', 'webgpu']) {
+    const chosen = await page.evaluate(async ([where, asked]) => {
+      const client = await window.fedra.FedraClient.connect({ ...where, backend: asked, worker: '/hanging.js' });
+      const { features, labels } = window.examples(20);
+      await client.train({ features, labels, shape: [20, 784] });
+      const event = await window.sees(client, 'backend');
+      await window.sees(client, 'update');
+      await client.close();
+      return event;
+    }, [place, backend]);
+    assert.equal(chosen.backend, 'cpu');
+    assert.match(chosen.reason, /named no WebGPU adapter within/);
+  }
+  await page.close();
+});
+
+test('a page over https is refused an address without encryption at once, and may use this machine’s', async () => {
+  const page = await sites.openSecure(browser);
+  const refused = await connectFails(page, { url: 'ws://fedra.example/v1/connect' });
+  assert.equal(refused?.code, 'invalid-options');
+  assert.match(refused.message, /wss:\/\//);
+  // The browser itself draws the line in the same place.
+  const blocked = await page.evaluate(() => {
+    try {
+      new WebSocket('ws://fedra.example/');
+      return '';
+    } catch ({ name }) {
+      return name;
+    }
+  });
+  assert.equal(blocked, 'SecurityError');
+  assert.equal(await takesPart(page), 'accepted');
+  await page.close();
+});

@@ -1,0 +1,50 @@
+/**
+ * The page's copy of the data that a client trains on: a worker that takes its
+ * place after a crash is given them again. It must not be asked during a round.
+ */
+import type { CheckedDataset } from './validate.js';
+
+/** A data set, and the number of the request that gives it. */
+export type GivenDataset = CheckedDataset & { readonly id: number };
+
+export class KeptData {
+  /** What the worker has taken, then what it has not answered. */
+  #sets: GivenDataset[] = [];
+
+  /** What a new worker has to be given, in this order. */
+  get all(): readonly GivenDataset[] {
+    return this.#sets;
+  }
+
+  give(data: GivenDataset): void {
+    this.#sets.push(data);
+  }
+
+  /** What is taken is in place of everything given before it; what is not leaves that as it was. */
+  answered(id: number, isTaken: boolean): void {
+    const at = this.#sets.findIndex((data) => data.id === id);
+    if (at >= 0) this.#sets.splice(isTaken ? 0 : at, isTaken ? at : 1);
+  }
+
+  clear(): void {
+    this.#sets = [];
+  }
+}
+
+/** An own copy of each array. */
+export function copied({ features, labels, shape, layout }: CheckedDataset): CheckedDataset {
+  return { features: new Float32Array(features), labels: new Float32Array(labels), shape, layout };
+}
+
+/** The arrays themselves where each fills a buffer that can be taken over: the page's are empty afterwards. */
+export function takenOver({ features, labels, shape, layout }: CheckedDataset): CheckedDataset {
+  const own = { features: alone(features), labels: alone(labels) };
+  const transfer = new Set([own.features.buffer, own.labels.buffer]);
+  return { ...structuredClone(own, { transfer: [...transfer] }), shape, layout };
+}
+
+function alone(values: Float32Array): Float32Array<ArrayBuffer> {
+  const { buffer } = values;
+  const whole = buffer instanceof ArrayBuffer && buffer.byteLength === values.byteLength;
+  return whole ? (values as Float32Array<ArrayBuffer>) : new Float32Array(values);
+}

@@ -1,0 +1,201 @@
+/**
+ * A task's model for a page that only predicts: fetched over HTTP, run in a
+ * worker, without a session, a token or a part in any round.
+ */
+import type { Address } from './address.js';
+import { FedraError, aborted, closed, wordsOf } from './errors.js';
+import type { FromWorker } from './messages.js';
+import { watchPage } from './policy.js';
+import { Requests } from './requests.js';
+import { expectBrowser, spawn, started } from './spawn.js';
+import type { Ready, WorkerSource } from './spawn.js';
+import { checkFeatures, checkLoad } from './validate.js';
+
+/** Where to get a model. */
+export interface LoadOptions {
+  /** The aggregator, as for `connect`. */
+  readonly url: string | URL;
+  /** The id of the task: open, paused, stopped or finished. */
+  readonly task: string;
+  /** Aborts loading; after that, closes the model. */
+  readonly signal?: AbortSignal;
+  /** As for `connect`. */
+  readonly worker?: WorkerSource;
+}
+
+/** What the aggregator says of the task's newest model. */
+interface Description {
+  readonly round: number;
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly url: string;
+}
+
+/** A model may be replaced between its description and its download, so often at most. */
+const ATTEMPTS = 3;
+
+/** The newest model of a task at the time of {@link FedraClient.load}. It does not change. */
+export class Model {
+  /** Rounds that it was trained for. */
+  readonly round: number;
+  /** The hash of its file, in hexadecimal digits. */
+  readonly sha256: string;
+  /** Shape of one example. */
+  readonly inputShape: readonly number[];
+  /** Values that `predict` gives for one example. */
+  readonly outputs: number;
+  readonly #file: Uint8Array<ArrayBuffer>;
+  readonly #source: WorkerSource | undefined;
+  readonly #requests = new Requests();
+  /** The worker, or a promise of the one in place of one that crashed. */
+  #worker: Promise<Worker> | undefined;
+  #closed = false;
+
+  private constructor(
+    { round, sha256 }: Description,
+    file: Uint8Array<ArrayBuffer>,
+    source: WorkerSource | undefined,
+    [worker, { inputShape, outputs }]: readonly [Worker, Extract<Ready, { type: 'loaded' }>],
+  ) {
+    this.round = round;
+    this.sha256 = sha256;
+    this.inputShape = inputShape;
+    this.outputs = outputs;
+    this.#file = file;
+    this.#source = source;
+    this.#worker = Promise.resolve(this.#listen(worker));
+  }
+
+  /** See {@link FedraClient.load}. */
+  static async load(options: LoadOptions): Promise<Model> {
+    const { address, task, signal, worker } = checkLoad(options, globalThis.location?.href);
+    if (signal?.aborted) throw aborted(signal);
+    expectBrowser();
+    const [description, file] = await download(address, task, signal);
+    const model = new Model(description, file, worker, await run(worker, file, signal));
+    signal?.addEventListener('abort', () => model.close(), { once: true });
+    return model;
+  }
+
+  /**
+   * What the model makes of one or more examples, `outputs` values for each:
+   * probabilities of a classifier, values of a regression. Rejects with
+   * `bad-input`, `bad-features`, `closed`, or `worker-failed` if the worker
+   * crashed, which costs the calls that were open.
+   */
+  async predict(features: Float32Array): Promise<Float32Array> {
+    const own = new Float32Array(checkFeatures(features));
+    if (this.#closed) throw closed('the model');
+    this.#worker ??= this.#restart();
+    const worker = await this.#worker;
+    if (this.#closed) throw closed('the model');
+    const answer = await this.#requests.ask('predict', (id) => worker.postMessage({ type: 'predict', id, features: own }, [own.buffer]));
+    return answer ?? new Float32Array();
+  }
+
+  /** Frees what it holds. Calls that are open reject with `closed`. */
+  close(): void {
+    this.#closed = true;
+    this.#requests.rejectAll(closed('the model'));
+    void this.#worker?.then((worker) => worker.terminate(), () => {});
+    this.#worker = undefined;
+  }
+
+  async #restart(): Promise<Worker> {
+    try {
+      const [worker] = await run(this.#source, this.#file, undefined);
+      return this.#listen(worker);
+    } catch (error) {
+      this.#worker = undefined;
+      throw error;
+    }
+  }
+
+  #listen(worker: Worker): Worker {
+    const fail = (message: string) => {
+      worker.terminate();
+      this.#worker = undefined;
+      this.#requests.rejectAll(crashed(message));
+    };
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      if (data.type === 'done' || data.type === 'refused') this.#requests.answer(data);
+      if (data.type === 'failed') fail(data.message);
+    };
+    worker.onerror = ({ message }) => fail(message || 'the worker stopped');
+    return worker;
+  }
+}
+
+/** What a call hears that was open when its worker crashed. */
+export function crashed(reason: string): FedraError {
+  return new FedraError('worker-failed', `the worker failed (${reason}) during this call, most likely for lack of memory: ask about fewer examples at once`);
+}
+
+/** A worker with the model in it. */
+async function run(source: WorkerSource | undefined, file: Uint8Array, signal: AbortSignal | undefined) {
+  const spawned = spawn(source);
+  try {
+    const ready = await started(spawned, { type: 'load', file }, signal);
+    if (ready.type !== 'loaded') throw new FedraError('worker-failed', `${spawned.name} is not the one of this version of fedra`);
+    return [spawned.worker, ready] as const;
+  } catch (error) {
+    spawned.worker.terminate();
+    throw error;
+  }
+}
+
+async function download(address: Address, task: string, signal: AbortSignal | undefined): Promise<[Description, Uint8Array<ArrayBuffer>]> {
+  let gone: string | undefined;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const document = new URL(`tasks/${encodeURIComponent(task)}`, address.http);
+    const description = await describe(document, signal);
+    if (description.sha256 === gone) break;
+    const file = await get(new URL(description.url, document), signal, (answer) => answer.arrayBuffer());
+    if (file) return [description, await verified(new Uint8Array(file), description)];
+    gone = description.sha256;
+  }
+  throw new FedraError('model-unavailable', `the aggregator no longer has the model ${gone} of the task ${task}; a later try may find a newer one`);
+}
+
+async function describe(url: URL, signal: AbortSignal | undefined): Promise<Description> {
+  const answer: unknown = await get(url, signal, (response) => response.json());
+  if (answer === undefined) throw new FedraError('unknown-task', `the aggregator at ${url.origin} has no task at ${url.pathname}`);
+  const model = (answer as { readonly model?: Partial<Description> } | null)?.model;
+  if (!model || typeof model.sha256 !== 'string' || typeof model.url !== 'string' || !Number.isSafeInteger(model.bytes) || !Number.isSafeInteger(model.round)) {
+    throw new FedraError('no-server', `what answers at ${url.href} is not an aggregator of this version`);
+  }
+  return model as Description;
+}
+
+/** The body of an answer; undefined where there is nothing of that name. */
+async function get<Body>(url: URL, signal: AbortSignal | undefined, read: (answer: Response) => Promise<Body>): Promise<Body | undefined> {
+  const policy = watchPage();
+  let answer: Response | undefined;
+  try {
+    answer = await fetch(url, { signal: signal ?? null, credentials: 'omit' });
+    if (answer.status === 404 || answer.status === 410) return undefined;
+    if (answer.ok) return await read(answer);
+  } catch (cause) {
+    if (signal?.aborted) throw aborted(signal);
+    // A violation may be told after the error that it causes.
+    await new Promise((resolve) => setTimeout(resolve));
+    const hint = 'check the address and the connection, and that the aggregator lets pages of this origin read its answers';
+    const message = answer ? `the answer from ${url.href} broke off or is not what an aggregator sends` : `no answer from ${url.href}`;
+    throw new FedraError('no-server', policy.explain(`${message} (${wordsOf(cause)})`, answer ? undefined : hint), { cause });
+  } finally {
+    policy.end();
+  }
+  throw new FedraError('no-server', `${url.href} answered ${answer.status}`);
+}
+
+/**
+ * `file`, if it is the one described. Without TLS a browser has no `crypto.subtle`
+ * (except on this machine itself): then only its length is checked, and whoever
+ * could change the file on its way could have changed the hash as well.
+ */
+async function verified(file: Uint8Array<ArrayBuffer>, { sha256, bytes }: Description): Promise<Uint8Array<ArrayBuffer>> {
+  const digest = globalThis.crypto?.subtle ? new Uint8Array(await crypto.subtle.digest('SHA-256', file)) : undefined;
+  const hash = digest && Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  if (file.byteLength === bytes && (hash ?? sha256) === sha256) return file;
+  throw new FedraError('model-unavailable', `the model that came is not ${sha256}, which the aggregator names: it was damaged on its way, or a cache has another one`);
+}

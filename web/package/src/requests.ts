@@ -1,0 +1,46 @@
+/** Requests to a worker that it has not answered yet, by number. It must not post anything. */
+import { FedraError } from './errors.js';
+import type { FromWorker } from './messages.js';
+
+/** What may be asked of a worker. */
+export type RequestKind = 'dataset' | 'predict';
+
+interface Request {
+  readonly kind: RequestKind;
+  readonly resolve: (probabilities: Float32Array | undefined) => void;
+  readonly reject: (error: FedraError) => void;
+}
+
+export class Requests {
+  readonly #open = new Map<number, Request>();
+  #next = 1;
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Settles with the worker's answer to what `send` posts. If that throws, there is no request. */
+  ask(kind: RequestKind, send: (id: number) => void): Promise<Float32Array | undefined> {
+    return new Promise((resolve, reject) => {
+      const id = this.#next++;
+      send(id);
+      this.#open.set(id, { kind, resolve, reject });
+    });
+  }
+
+  answer(message: Extract<FromWorker, { type: 'done' | 'refused' }>): void {
+    const request = this.#open.get(message.id);
+    this.#open.delete(message.id);
+    if (message.type === 'done') request?.resolve(message.probabilities);
+    else request?.reject(new FedraError(message.code, message.message));
+  }
+
+  /** Ends those of a kind, or all, without an answer. */
+  rejectAll(error: FedraError, kind?: RequestKind): void {
+    for (const [id, request] of this.#open) {
+      if (kind !== undefined && request.kind !== kind) continue;
+      this.#open.delete(id);
+      request.reject(error);
+    }
+  }
+}
