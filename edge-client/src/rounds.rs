@@ -210,7 +210,7 @@ impl Workshop {
         for wait in FETCH_AGAIN {
             match self.model(&job.task.model, model, tell).await {
                 Err(WorkError { failure: Failure::ModelUnavailable, .. }) => {
-                    platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await
+                    platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await;
                 }
                 done => return done,
             }

@@ -361,6 +361,7 @@ fn access_is_open_by_default() {
     let limits = &server.limits;
     assert_eq!((limits.connections_per_address, limits.handshakes_per_second), (0, 2000));
     assert_eq!(limits.header_timeout, server.handshake_timeout);
+    assert!(limits.keep_alive_timeout > Duration::from_secs(60), "longer than balancers keep");
     assert_eq!(tasks[0].access.tokens, Tokens::None);
     assert_eq!(tasks[0].access.max_token_lifetime, HOUR);
 

@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use warp::reply::Response;
 
 use super::headers::Asked;
+use super::keep_alive::{IdleConnections, RequestTimer, Signals};
 use super::routes;
 use super::silent::{Silence, Silent};
 use super::stall::Impatient;
@@ -51,6 +52,7 @@ const NO: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     /// The other end: a client, or a proxy.
     pub(super) peer: IpAddr,
+    signals: Arc<Signals>,
     metrics: Arc<Metrics>,
     /// Until its first request.
     silence: Silence,
@@ -135,6 +137,7 @@ struct Door<R> {
     places: Arc<Semaphore>,
     antechamber: Arc<Semaphore>,
     silent: Arc<Silent>,
+    idle: Arc<IdleConnections>,
     connections: TaskTracker,
     routes: R,
 }
@@ -151,12 +154,14 @@ where
             places: Arc::new(Semaphore::new(most_connections(server))),
             antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
             silent: Arc::default(),
+            idle: Arc::default(),
             connections,
             routes,
         }
     }
 
-    /// Serves a connection if there is a place for it. A silent one makes room.
+    /// Serves a connection if there is a place for it. The one that has been idle for
+    /// longest makes room, or else the one that has been silent for longest.
     fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return self.admit(stream, peer, place);
@@ -164,11 +169,13 @@ where
         let Ok(turn) = Arc::clone(&self.antechamber).try_acquire_owned() else {
             return self.full(stream);
         };
-        if !self.silent.make_room() {
-            drop(turn);
-            return self.full(stream);
+        if !self.idle.dismiss_oldest() {
+            if !self.silent.make_room() {
+                drop(turn);
+                return self.full(stream);
+            }
+            self.server.metrics.connections_refused.increment(1);
         }
-        self.server.metrics.connections_refused.increment(1);
         let door = Arc::clone(self);
         self.connections.spawn(async move {
             let place = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
@@ -204,8 +211,10 @@ where
         };
         server.metrics.connections.up();
         let (silence, is_cut) = self.silent.enter();
+        let signals = Arc::<Signals>::default();
         let connection = Arc::new(Connection {
             peer,
+            signals: Arc::clone(&signals),
             metrics: Arc::clone(&server.metrics),
             silence,
             _permit: permit,
@@ -213,14 +222,21 @@ where
         });
         // Small messages must not wait for acknowledgements of earlier ones.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN);
+        let limits = &server.config.limits;
+        let timer = RequestTimer::new(
+            Arc::clone(&signals),
+            Arc::clone(&self.idle),
+            limits.header_timeout,
+            limits.keep_alive_timeout,
+        );
+        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN, signals);
         let (routes, server) = (self.routes.clone(), Arc::clone(server));
         // Two tasks of different sizes: without TLS there is nothing to keep for it.
         if server.tls.is_some() {
-            let serving = encrypted(stream, connection, routes, server);
+            let serving = encrypted(stream, connection, timer, routes, server);
             self.connections.spawn(unless_cut(is_cut, serving));
         } else {
-            let serving = conversation(stream, connection, routes, server);
+            let serving = conversation(stream, connection, timer, routes, server);
             self.connections.spawn(unless_cut(is_cut, serving));
         }
     }
@@ -254,6 +270,7 @@ async fn unless_cut(is_cut: oneshot::Receiver<()>, serving: impl Future<Output =
 async fn encrypted<R>(
     stream: Impatient<TcpStream>,
     connection: Arc<Connection>,
+    timer: RequestTimer,
     routes: R,
     server: Arc<Server>,
 ) where
@@ -265,7 +282,7 @@ async fn encrypted<R>(
         () = server.shutdown.cancelled() => return,
     };
     match accepted {
-        Ok(stream) => conversation(stream, connection, routes, Arc::clone(&server)).await,
+        Ok(stream) => conversation(stream, connection, timer, routes, Arc::clone(&server)).await,
         Err(error) => {
             server.metrics.tls_failures.increment(1);
             tracing::debug!(peer = %connection.peer, %error, "the TLS handshake failed");
@@ -274,18 +291,23 @@ async fn encrypted<R>(
 }
 
 /// Serves one connection's requests.
-async fn conversation<S, R>(stream: S, connection: Arc<Connection>, routes: R, server: Arc<Server>)
-where
+async fn conversation<S, R>(
+    stream: S,
+    connection: Arc<Connection>,
+    timer: RequestTimer,
+    routes: R,
+    server: Arc<Server>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let (limits, shutdown) = (&server.config.limits, server.shutdown.clone());
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes);
-    let shared = Arc::clone(&server);
+    let (shared, signals) = (Arc::clone(&server), Arc::clone(&connection.signals));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let server = Arc::clone(&shared);
         let secure = server.tls.is_some();
@@ -300,12 +322,14 @@ where
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    until_closed(connection, shutdown).await;
+    until_closed(connection, &signals, shutdown).await;
 }
 
-/// Serves one connection; once the server stops, only the request in progress.
+/// Serves one connection; once it is dismissed, or the server stops, only the request
+/// in progress.
 async fn until_closed<I, S>(
     connection: http1::UpgradeableConnection<I, S>,
+    signals: &Signals,
     shutdown: CancellationToken,
 ) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
@@ -316,8 +340,13 @@ async fn until_closed<I, S>(
 {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        ended = connection.as_mut() => Some(ended),
+        () = shutdown.cancelled() => None,
+        () = signals.dismissed() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

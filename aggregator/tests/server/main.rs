@@ -13,6 +13,7 @@ mod ledger;
 mod limits;
 mod manual;
 mod mint;
+mod page;
 mod private;
 mod regression;
 mod restart;

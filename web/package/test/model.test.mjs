@@ -29,7 +29,7 @@ afterEach(() => {
   globalThis.fetch = realFetch;
 });
 
-const description = (file, more) => ({ state: 'finished', model: { sha256: hashOf(file), url: `models/${hashOf(file)}`, bytes: file.length, round: 12, parameters: 7, ...more } });
+const description = (file, more) => ({ state: 'finished', model: { sha256: hashOf(file), url: `../models/${hashOf(file)}`, bytes: file.length, round: 12, parameters: 7, ...more } });
 /** An aggregator with one task, whose model is `file`. */
 const describing = (file, more) => (url) => (/\/tasks\//.test(url) ? Response.json(description(file, more)) : new Response(file));
 const rejects = (promise, code, message = /./) => assert.rejects(promise, { name: 'FedraError', code, message });
