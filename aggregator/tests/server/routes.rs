@@ -31,6 +31,13 @@ async fn tasks_are_listed_and_shown() {
             "attempt": 0,
             "cohort": { "invited": 0, "reported": 0, "left": 0, "report_goal": 1 },
             "seconds_left": null,
+            "health": {
+                "state": "waiting",
+                "reason": "no client is available, 1 is needed",
+                "since": task["health"]["since"],
+                "attempts": 0,
+                "failures": [],
+            },
             "clients_connected": 0,
             "model": {
                 "sha256": sha256,
