@@ -261,6 +261,12 @@ impl TestClient {
         }
     }
 
+    /// Says goodbye, and returns once the server has heard it.
+    pub async fn leave(mut self) {
+        soon(self.stream.close(None)).await.expect("closes");
+        while soon(self.stream.next()).await.is_some() {}
+    }
+
     pub async fn hello(&mut self) -> Welcome {
         let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
         self.send(ClientMessage::Hello(hello)).await;
