@@ -41,6 +41,8 @@ enum Session {
     Joining {
         connection: Held,
         joined: oneshot::Receiver<Joined>,
+        /// Messages that came before there was a place.
+        unread: Vec<ClientMessage>,
     },
     Member {
         connection: Held,
@@ -242,10 +244,7 @@ impl Server {
             (Some(Session::CheckingIn), ClientMessage::CheckIn { subject, availability, .. }) => {
                 self.check_in(link, (subject, availability), now, rng, wishes);
             }
-            (
-                Some(Session::CheckingIn | Session::Joining { .. }),
-                ClientMessage::Ping { nonce },
-            ) => {
+            (Some(Session::CheckingIn), ClientMessage::Ping { nonce }) => {
                 wishes.push(Wish::Send(link, ServerMessage::Pong { nonce }));
             }
             (Some(Session::Member { .. }), message) => {
@@ -254,7 +253,7 @@ impl Server {
                 self.feed(link, Input::Message(message), now, rng, wishes);
             }
             // The real server reads nothing before it has joined.
-            (Some(Session::Joining { .. }), _) => {}
+            (Some(Session::Joining { unread, .. }), message) => unread.push(message),
             (Some(Session::Greeting | Session::CheckingIn), _) => {
                 self.disconnect(link, Departure::Closed, now, rng, wishes);
                 wishes.push(Wish::Hang(link));
@@ -278,7 +277,8 @@ impl Server {
         let (id, cut) = (ConnectionId::next(), CancellationToken::new());
         let (answer, joined) = oneshot::channel();
         let connection = Held { id, orders, cut: cut.clone() };
-        self.sessions.insert(link, Session::Joining { connection, joined });
+        let unread = Vec::new();
+        self.sessions.insert(link, Session::Joining { connection, joined, unread });
         let link = Link { connection: id, order, cut };
         self.command(Command::Join(Join { subject, availability, link, answer }), now, rng, wishes);
     }
@@ -292,7 +292,11 @@ impl Server {
         rng: &mut StdRng,
         wishes: &mut Vec<Wish>,
     ) -> bool {
-        let mut busy = self.settle_join(link);
+        let unread = self.settle_join(link);
+        let mut busy = unread.is_some();
+        for message in unread.into_iter().flatten() {
+            self.receive(link, message, now, rng, wishes);
+        }
         while let Some(input) = self.next_input(link) {
             busy = true;
             let Some(input) = input else {
@@ -305,13 +309,14 @@ impl Server {
         busy
     }
 
-    fn settle_join(&mut self, link: LinkId) -> bool {
+    /// Makes a member of a session whose place is there; what it has sent meanwhile.
+    fn settle_join(&mut self, link: LinkId) -> Option<Vec<ClientMessage>> {
         let Some(Session::Joining { joined, .. }) = self.sessions.get_mut(&link) else {
-            return false;
+            return None;
         };
-        let Ok(Joined { client, seat }) = joined.try_recv() else { return false };
-        let Some(Session::Joining { connection, .. }) = self.sessions.remove(&link) else {
-            return false;
+        let Joined { client, seat } = joined.try_recv().ok()?;
+        let Some(Session::Joining { connection, unread, .. }) = self.sessions.remove(&link) else {
+            return None;
         };
         let participant = Participant { client, has_subject: true };
         let task = Arc::clone(&self.task);
@@ -320,7 +325,7 @@ impl Server {
         let metrics = Arc::clone(&self.metrics);
         let conversation = Box::new(Conversation::new(participant, seat, task, metrics, self.pace));
         self.sessions.insert(link, Session::Member { connection, conversation, view });
-        true
+        Some(unread)
     }
 
     /// `Some(None)`: the session is to end.

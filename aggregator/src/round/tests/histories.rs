@@ -331,7 +331,10 @@ impl World {
             Effect::Open(round) => self.check_open(round),
             Effect::Invite(client, round, deadline) => {
                 self.check_invite(client, round, deadline)?;
-                let duty = self.duties.insert(client, Duty { round, deadline });
+                // In buffered rounds those on trial are invited like the others.
+                let on_trial = self.excluded.contains_key(&client) && self.is_buffered();
+                let kept = if on_trial { &mut self.trials } else { &mut self.duties };
+                let duty = kept.insert(client, Duty { round, deadline });
                 prop_assert!(duty.is_none());
                 prop_assert!(self.waited_for() <= self.plan.invited);
                 Ok(())
@@ -485,6 +488,9 @@ impl World {
         prop_assert_eq!(u64::from(staleness), open.round - round.round);
         prop_assert!(staleness <= self.plan.mode.max_staleness());
         prop_assert!(self.is_buffered() || round == open);
+        if self.is_buffered() {
+            self.excluded.remove(&client);
+        }
         if stage == self.plan.first_stage() {
             let duty = self.duties.remove(&client).or(self.trials.remove(&client));
             prop_assert!(duty.is_some_and(|duty| duty.round == round));
