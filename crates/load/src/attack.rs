@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use fedra_protocol::{Availability, ClientMessage};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
+use fedra_protocol::{Availability, ClientMessage};
 use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
