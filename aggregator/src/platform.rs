@@ -1,5 +1,9 @@
-//! What the operating system tells about this process. What a system does not
-//! tell is absent, not zero.
+//! What the operating system tells about this process and about files. What a system
+//! does not tell is absent, not zero.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, SystemTime};
 
 /// Numbers of this process, as of now.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -25,6 +29,35 @@ impl Process {
         #[cfg(unix)]
         unix::read(&mut process);
         process
+    }
+}
+
+/// State of a file, which another content would change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileState {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Of the content, and of the inode, which nobody can set back.
+    modified: SystemTime,
+    changed: SystemTime,
+}
+
+impl FileState {
+    /// Changes that follow each other faster may have the same time.
+    const SETTLED: Duration = Duration::from_secs(2);
+
+    /// The state of an open file; `None` if a later change might not show, because the
+    /// last one was just before `now`, or because the system does not tell.
+    pub(crate) fn of(file: &File, now: SystemTime) -> io::Result<Option<Self>> {
+        let metadata = file.metadata()?;
+        #[cfg(unix)]
+        let state = unix::state(&metadata)?;
+        #[cfg(not(unix))]
+        let state = None::<Self>.filter(|_| metadata.is_file());
+        let is_settled =
+            |state: &Self| now.duration_since(state.changed).is_ok_and(|age| age >= Self::SETTLED);
+        Ok(state.filter(is_settled))
     }
 }
 
@@ -62,10 +95,30 @@ mod linux {
 
 #[cfg(unix)]
 mod unix {
+    use std::fs::Metadata;
+    use std::io;
+    use std::os::unix::fs::MetadataExt;
+    use std::time::{Duration, SystemTime};
+
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use rustix::time::{ClockId, clock_gettime};
 
-    use super::Process;
+    use super::{FileState, Process};
+
+    pub(super) fn state(metadata: &Metadata) -> io::Result<Option<FileState>> {
+        let nanoseconds = u32::try_from(metadata.ctime_nsec()).unwrap_or_default();
+        let changed = u64::try_from(metadata.ctime()).ok().and_then(|seconds| {
+            SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
+        });
+        let Some(changed) = changed else { return Ok(None) };
+        Ok(Some(FileState {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: metadata.modified()?,
+            changed,
+        }))
+    }
 
     pub(super) fn raise_file_limit() {
         let limit = getrlimit(Resource::Nofile);
@@ -91,7 +144,7 @@ mod tests {
     #[test]
     fn the_numbers_follow_what_the_process_does() {
         let before = Process::now();
-        let files: Vec<_> = (0..10).map(|_| std::fs::File::open("/proc/self/status")).collect();
+        let files: Vec<_> = (0..10).map(|_| File::open("/proc/self/status")).collect();
         let after = Process::now();
         assert!(files.iter().all(Result::is_ok));
         // Other tests of this process open and close files too, but not hundreds.

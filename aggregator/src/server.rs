@@ -456,6 +456,7 @@ fn worker(store: &Arc<dyn Store>, task: &Task, parameters: Vec<f32>) -> Result<W
     Ok(Worker {
         task: config.id.clone(),
         spec: config.model.clone(),
+        update_range: config.update_range,
         mode: config.plan.mode,
         optimizer: config.optimizer.clone(),
         parameters: Arc::new(parameters),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus, UpdateRange};
+use fedra_protocol::{Evaluation, ModelRef, Sha256Hash, TaskDescription, TaskStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -85,7 +85,7 @@ impl Task {
             id: self.config.id.clone(),
             title: self.config.title.clone(),
             model: self.config.model.clone(),
-            update_range: UpdateRange::default_for(self.config.model.loss()),
+            update_range: self.config.update_range,
             privacy: self.config.policy().cloned(),
         }
     }

@@ -1,7 +1,8 @@
 //! The device side of Fedra: takes part in a task with local data.
 //!
 //! [`session`] is a machine without I/O that decides what happens next;
-//! [`client`] drives it with a real socket, a real clock and a trainer. The
+//! [`client`] drives it with a real socket, a real clock and a trainer;
+//! [`predict`] asks a model, with a session or without one. The
 //! platform (browser or native) is known to `platform` alone; `wasm` is the
 //! thin binding that JavaScript sees.
 

@@ -12,27 +12,25 @@ use bytes::Bytes;
 use differential_privacy::ClippingNorm;
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    AdvertisedKeys, EncryptedShare, RevealedShare, RoundId, RoundPrivacy, TaskId,
+    AdvertisedKeys, EncryptedShare, RevealedShare, RoundId, RoundPrivacy, TaskId, UpdateRange,
 };
 use fedra_secure_aggregation::{self as secagg, Index, Share, client};
 use rand_chacha::rand_core::CryptoRng;
 
 use crate::session::{SecureReply, SecureRequest};
 
-/// Longest update (L2) under a central policy. A server takes no value above it,
-/// and clips to less than that.
-const LONGEST: f64 = 64.0;
-
 /// An update that a server has no reason to turn down: one that it turned down
 /// because of the data would tell something about them. One with a value that
-/// is not finite counts as all zeros, a longer one than [`LONGEST`] is scaled down.
-pub(crate) fn acceptable(mut update: Vec<f32>) -> Vec<f32> {
+/// is not finite counts as all zeros. One whose L2 norm is above the range is scaled
+/// down to it, so that no value is.
+pub(crate) fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
+    let longest = f64::from(range.magnitude());
     let square = |value: &f32| f64::from(*value) * f64::from(*value);
     let norm = update.iter().map(square).sum::<f64>().sqrt();
     if !norm.is_finite() {
         update.fill(0.0);
-    } else if norm > LONGEST {
-        let factor = LONGEST / norm;
+    } else if norm > longest {
+        let factor = longest / norm;
         update.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
     }
     update

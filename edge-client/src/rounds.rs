@@ -21,7 +21,7 @@ use fedra_learning::{
 use fedra_privacy::Privacy;
 use fedra_protocol::{
     LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
-    Sha256Hash, TaskDescription, TaskId,
+    Sha256Hash, TaskDescription,
 };
 use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
@@ -210,7 +210,7 @@ impl Workshop {
         for wait in FETCH_AGAIN {
             match self.model(&job.task.model, model, tell).await {
                 Err(WorkError { failure: Failure::ModelUnavailable, .. }) => {
-                    platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await
+                    platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await;
                 }
                 done => return done,
             }
@@ -250,7 +250,7 @@ impl Workshop {
                 vec![0.0; global.len()]
             }
         };
-        self.protect(job.task.id, job.assignment.round, privacy, terms, values).await
+        self.protect(job.task, job.assignment.round, privacy, terms, values).await
     }
 
     /// Trains, and takes the difference.
@@ -297,7 +297,7 @@ impl Workshop {
     /// Brings an update into the form in which it may leave under a policy.
     async fn protect(
         &self,
-        task: TaskId,
+        task: TaskDescription,
         round: RoundId,
         privacy: Arc<Privacy>,
         terms: RoundPrivacy,
@@ -305,11 +305,12 @@ impl Workshop {
     ) -> Result<Done, WorkError> {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
-            return Ok(Done::Trained { update: bytes_of(&acceptable(values)), examples: 1 });
+            let update = bytes_of(&acceptable(values, task.update_range));
+            return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;
         let protecting = self.slots.run(move || {
-            let round = Round { task: &task, round, privacy: &privacy, terms: &terms };
+            let round = Round { task: &task.id, round, privacy: &privacy, terms: &terms };
             if mechanism == Mechanism::Local {
                 let update = round.noised(&values, &mut rng)?;
                 return Ok((None, Done::Trained { update, examples: 1 }));

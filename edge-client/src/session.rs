@@ -324,7 +324,7 @@ impl Session {
                 self.upload_ready(round, offset);
                 Vec::new()
             }
-            (ServerMessage::UpdateOutcome(outcome), State::Member) => self.outcome(outcome),
+            (ServerMessage::UpdateOutcome(outcome), State::Member) => self.outcome(&outcome),
             (ServerMessage::Standby(standby), State::Member) => {
                 self.absence.stand_by(&standby, now);
                 if self.current.is_none() { vec![self.emit_rest()] } else { Vec::new() }

@@ -7,10 +7,19 @@ import { pages } from './pages.js';
 const modules = ['fedra_cpu.js', 'fedra_webgpu.js'];
 const missing = () => modules.some((name) => !existsSync(new URL(`../package/wasm/${name}`, import.meta.url)));
 
+// Names that change with the content, in digits that cannot be taken for a word: the
+// aggregator lets them be cached for ever (aggregator/src/http/page/kind.rs).
+const output = {
+  hashCharacters: 'hex',
+  entryFileNames: 'assets/[name]-[hash:16].js',
+  chunkFileNames: 'assets/[name]-[hash:16].js',
+  assetFileNames: 'assets/[name]-[hash:16][extname]',
+};
+
 export default defineConfig({
   base: './',
-  build: { target: 'es2022', assetsInlineLimit: 0, chunkSizeWarningLimit: 800, rolldownOptions: { input: pages } },
-  worker: { format: 'es' },
+  build: { target: 'es2022', assetsInlineLimit: 0, chunkSizeWarningLimit: 800, rolldownOptions: { input: pages, output } },
+  worker: { format: 'es', rolldownOptions: { output } },
   optimizeDeps: { exclude: ['fedra'] },
   server: { proxy: { '/v1': { target: 'http://127.0.0.1:8080', ws: true } } },
   plugins: [

@@ -37,9 +37,11 @@ pub struct LimitsConfig {
     pub handshake_burst_per_address: u32,
     /// The same from everywhere. Default 2,000.
     pub handshakes_per_second: u32,
-    /// From the connection, or the end of the last answer, to the whole head of a
-    /// request. Default: the handshake timeout.
+    /// From the connection, or the first byte of a later request, to the whole head of
+    /// the request. Default: the handshake timeout.
     pub header_timeout: Duration,
+    /// From an answer to the first byte of the next request. Default 75 s.
+    pub keep_alive_timeout: Duration,
     /// Most bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
     /// An update that has its room may be slower than `min_upload_rate` for so
@@ -145,6 +147,11 @@ impl LimitsConfig {
             header_timeout: section.or(
                 "header_timeout",
                 handshake_timeout,
+                value::duration(tenth, HOUR),
+            ),
+            keep_alive_timeout: section.or(
+                "keep_alive_timeout",
+                Duration::from_secs(75),
                 value::duration(tenth, HOUR),
             ),
             header_bytes: section.or("header_bytes", 16 << 10, header_bytes),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
-use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId};
+use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId, UpdateRange};
 
 use super::access::AccessConfig;
 use super::privacy::PrivacyConfig;
@@ -22,6 +22,8 @@ pub struct TaskConfig {
     pub title: String,
     /// The model.
     pub model: ModelSpec,
+    /// The largest magnitude of a value of an update. Default by the model's loss.
+    pub update_range: UpdateRange,
     /// Seed of the initial model and of local training. Default 1.
     pub seed: u64,
     /// How the server takes its step.
@@ -64,9 +66,12 @@ impl TaskConfig {
         let seed = section.or("seed", 1, value::whole(0));
         let privacy = section.optional_table("privacy", "task.privacy");
         let is_private = privacy.as_ref().is_some_and(PrivacyConfig::is_wanted);
+        let model: ModelSpec = section.required("model", placeholder, value::model);
+        let default_range = UpdateRange::default_for(model.loss());
         let mut task = Self {
             title: section.or("title", id.to_string(), value::title),
-            model: section.required("model", placeholder, value::model),
+            update_range: section.or("update_range", default_range, value::update_range),
+            model,
             seed,
             optimizer: ServerOptimizer::Averaging {
                 learning_rate: section.or(

@@ -115,13 +115,14 @@ fn every_mistake_is_found_at_once() {
         "server.page: there is no index.html in no/such/folder",
         "task[a].model: no built-in model \"resnet\"; use \"softmax-regression\"",
         "task[a].rounds: must be a whole number of at least 1",
-        "task[a].server_learning_rate: must be above 0 and finite; it is -1",
+        "task[a].server_learning_rate: must be from 0.000001 to 1000; it is -1",
         "task[a].round.minimum_cohort: 5 is more than the 4 that are invited",
         "task[a].round.report_goal: 6 is more than the 4 that are invited",
         "task[a].round.minimum_reports: 7 is more than report_goal (6)",
         "task[a].round.minimum_reports: 7 is more than minimum_cohort (5)",
         "task[a].round.max_weight: 100000000 examples from each of 6 clients",
         "task[a].round.deadline: must be from 1ms to 1day; it is 0s",
+        "task[a].training.momentum: must be at least 0 and below 1; it is 1.5",
         "task[a].training.batch_size: must be 1 to 65536; it is 70000",
         "task[a].evaluation.format: \"csv\" is not known",
         "task[a].evaluation.images: there is no file nowhere",
@@ -136,6 +137,31 @@ fn every_mistake_is_found_at_once() {
         assert_eq!(hits, 1, "{expected}\n{found:#?}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn the_range_of_updates_is_a_power_of_two_and_goes_by_the_loss() {
+    let task = |loss: &str, keys: &str| {
+        format!(
+            "[[task]]\nid = \"a\"\n{keys}\nmodel = {{ input = [2], layers = [{{ type = \"linear\", \
+             outputs = 2 }}], loss = \"{loss}\" }}"
+        )
+    };
+    let cases = [
+        ("softmax_cross_entropy", "", 64),
+        ("mean_squared_error", "", 1 << 20),
+        ("softmax_cross_entropy", "update_range = 1", 1),
+        ("mean_squared_error", "update_range = 16777216", 1 << 24),
+    ];
+    for (loss, keys, range) in cases {
+        let config = Config::from_toml(&task(loss, keys)).expect("valid");
+        assert_eq!(u32::from(config.tasks[0].update_range), range, "{loss} {keys}");
+    }
+    for bad in ["0", "3", "-64", "64.5", "\"64\"", "33554432", "4294967296"] {
+        let found = mistakes(&task("mean_squared_error", &format!("update_range = {bad}")));
+        let expected = "task[a].update_range: must be a power of two, 1 to 16777216";
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{bad}: {found:?}");
+    }
 }
 
 /// The small task with these keys in its table of rounds.
@@ -335,6 +361,7 @@ fn access_is_open_by_default() {
     let limits = &server.limits;
     assert_eq!((limits.connections_per_address, limits.handshakes_per_second), (0, 2000));
     assert_eq!(limits.header_timeout, server.handshake_timeout);
+    assert!(limits.keep_alive_timeout > Duration::from_secs(60), "longer than balancers keep");
     assert_eq!(tasks[0].access.tokens, Tokens::None);
     assert_eq!(tasks[0].access.max_token_lifetime, HOUR);
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_protocol::{ModelSpec, TaskId};
+use fedra_protocol::{ModelSpec, TaskId, UpdateRange};
 use figment::value::Value;
 
 type Read<T> = Result<T, String>;
@@ -59,6 +59,13 @@ where
             .ok_or_else(|| format!("must be a whole number of at least {min}"))?;
         T::try_from(number).map_err(|_| format!("{number} is too large here"))
     }
+}
+
+/// A power of two up to the largest range.
+pub(super) fn update_range(value: &Value) -> Read<UpdateRange> {
+    let must = format!("must be a power of two, 1 to {}", fedra_protocol::limits::MAX_UPDATE_RANGE);
+    let range = whole::<u32>(0)(value).map_err(|_| must.clone())?;
+    UpdateRange::new(range).map_err(|_| format!("{must}; it is {range}"))
 }
 
 /// A number that satisfies `holds`, which `range` puts in words.

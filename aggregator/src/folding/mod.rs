@@ -20,6 +20,7 @@ use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_privacy::Privacy;
 use fedra_protocol::{
     Mechanism, ModelSpec, RoundId, RoundPrivacy, Sha256Hash, SubjectId, TaskId, UpdateFault,
+    UpdateRange,
 };
 use thiserror::Error;
 
@@ -156,6 +157,7 @@ impl Folding {
 pub(crate) struct Worker {
     pub task: TaskId,
     pub spec: ModelSpec,
+    pub update_range: UpdateRange,
     pub mode: Mode,
     pub optimizer: ServerOptimizer,
     pub parameters: Arc<Vec<f32>>,
@@ -238,7 +240,7 @@ impl Worker {
                 let (task, privacy) = (self.task.clone(), Arc::clone(privacy));
                 RoundSum::private(PrivateRound { task, round, privacy, numbers })
             }
-            _ => Ok(RoundSum::plain(parameters)),
+            _ => Ok(RoundSum::plain(parameters, self.update_range)),
         };
         let (subjects, discounted, undiscounted) = (BTreeSet::new(), 0, 0);
         Attempt { round, sum, clipping_norm, subjects, discounted, undiscounted }

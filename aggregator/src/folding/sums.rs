@@ -11,7 +11,7 @@ use fedra_aggregation::{CheckedUpdate, FixedPointSum, FoldError};
 use fedra_privacy::{Privacy, PrivacyError};
 use fedra_protocol::{
     AdvertisedKeys, EncryptedShare, Mechanism, RevealedShare, RoundId, RoundPrivacy, TaskId,
-    UpdateFault,
+    UpdateFault, UpdateRange,
 };
 use fedra_secure_aggregation::{PackingError, add_packed};
 use thiserror::Error;
@@ -128,8 +128,8 @@ pub(super) enum RoundSum {
 }
 
 impl RoundSum {
-    pub(super) fn plain(parameters: usize) -> Self {
-        Self::Plain(FixedPointSum::new(parameters))
+    pub(super) fn plain(parameters: usize, range: UpdateRange) -> Self {
+        Self::Plain(FixedPointSum::new(parameters, range))
     }
 
     pub(super) fn private(round: PrivateRound) -> Result<Self, SumError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::UPGRADE;
+use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -14,22 +14,27 @@ use warp::reply::Response;
 
 use super::listen::Connection;
 use super::problem::{denied, problem, unavailable};
+use super::reading::read;
 use crate::server::Server;
 use crate::session;
 
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     warp::path!("v1" / "connect")
-        .and(warp::get())
+        .and(read())
+        .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Arc<Connection>>())
-        .map(move |headers, upgrade, connection| connect(&server, headers, upgrade, connection))
+        .map(move |method, headers, upgrade, connection| {
+            connect(&server, method, headers, upgrade, connection)
+        })
         .boxed()
 }
 
 fn connect(
     server: &Arc<Server>,
+    method: Method,
     headers: HeaderMap,
     upgrade: Option<OnUpgrade>,
     connection: Option<Arc<Connection>>,
@@ -38,14 +43,17 @@ fn connect(
         return unavailable("the server is going away");
     }
     let mut request = Request::new(());
-    *request.method_mut() = Method::GET;
+    *request.method_mut() = method;
     *request.headers_mut() = headers;
     let (Ok(response), Some(upgrade), Some(connection)) =
         (create_response(&request), upgrade, connection)
     else {
         let mut response =
             problem(StatusCode::UPGRADE_REQUIRED, "connect to this address by WebSocket");
-        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let headers = response.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return response;
     };
     let entrance = match server.access.upgrade(connection.peer, request.headers(), Instant::now()) {

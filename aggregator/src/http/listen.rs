@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use warp::reply::Response;
 
 use super::headers::Asked;
+use super::keep_alive::{IdleConnections, RequestTimer, Signals};
 use super::routes;
 use super::silent::{Silence, Silent};
 use super::stall::Impatient;
@@ -51,6 +52,7 @@ const NO: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     /// The other end: a client, or a proxy.
     pub(super) peer: IpAddr,
+    signals: Arc<Signals>,
     metrics: Arc<Metrics>,
     /// Until its first request.
     silence: Silence,
@@ -71,21 +73,8 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
-    let door = Arc::new(Door::new(server));
     let routes = TowerToHyperService::new(warp::service(routes(server)));
-    let open = {
-        let (connections, server) = (connections.clone(), Arc::clone(server));
-        move |(stream, connection, is_cut)| {
-            let (routes, server) = (routes.clone(), Arc::clone(&server));
-            // Two tasks of different sizes: without TLS there is nothing to keep for it.
-            if server.tls.is_some() {
-                connections.spawn(unless_cut(is_cut, encrypted(stream, connection, routes, server)))
-            } else {
-                let conversation = conversation(stream, connection, routes, server);
-                connections.spawn(unless_cut(is_cut, conversation))
-            };
-        }
-    };
+    let door = Arc::new(Door::new(server, connections.clone(), routes));
     let mut shutdown = std::pin::pin!(shutdown);
     let mut is_failing = false;
     loop {
@@ -105,21 +94,7 @@ pub(crate) async fn serve(
             }
         };
         is_failing = false;
-        let Some(visitor) = door.admit(stream, peer.ip()) else { continue };
-        if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
-            open(door.enter(visitor, permit));
-        } else if let Some(place) = door.make_room() {
-            let (door, open) = (Arc::clone(&door), open.clone());
-            connections.spawn(async move {
-                let permit = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
-                drop(place);
-                if let Ok(Ok(permit)) = permit {
-                    open(door.enter(visitor, permit));
-                }
-            });
-        } else {
-            door.refuse(visitor);
-        }
+        door.receive(stream, peer.ip());
     }
     drop(listener);
     server.shutdown.cancel();
@@ -156,85 +131,114 @@ fn most_connections(server: &Server) -> usize {
     connections
 }
 
-/// Decides which connections may stay.
-struct Door {
+/// Decides which connections may stay, and has them served.
+struct Door<R> {
     server: Arc<Server>,
     places: Arc<Semaphore>,
     antechamber: Arc<Semaphore>,
     silent: Arc<Silent>,
+    idle: Arc<IdleConnections>,
+    connections: TaskTracker,
+    routes: R,
 }
 
-/// A new connection within the limits of its address.
-struct Visitor {
-    stream: TcpStream,
-    peer: IpAddr,
-    place: Option<Place>,
-}
-
-/// A connection that stays, until it is cut.
-type Open = (Impatient<TcpStream>, Arc<Connection>, oneshot::Receiver<()>);
-
-impl Door {
-    fn new(server: &Arc<Server>) -> Self {
+impl<R> Door<R>
+where
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    R: Clone + Send + Sync + 'static,
+    R::Future: Send,
+{
+    fn new(server: &Arc<Server>, connections: TaskTracker, routes: R) -> Self {
         Self {
             server: Arc::clone(server),
             places: Arc::new(Semaphore::new(most_connections(server))),
             antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
             silent: Arc::default(),
+            idle: Arc::default(),
+            connections,
+            routes,
         }
     }
 
-    /// The connection, unless its address has had enough.
-    fn admit(&self, stream: TcpStream, peer: IpAddr) -> Option<Visitor> {
+    /// Serves a connection if there is a place for it. The one that has been idle for
+    /// longest makes room, or else the one that has been silent for longest.
+    fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return self.admit(stream, peer, place);
+        }
+        let Ok(turn) = Arc::clone(&self.antechamber).try_acquire_owned() else {
+            return self.full(stream);
+        };
+        if !self.idle.dismiss_oldest() {
+            if !self.silent.make_room() {
+                drop(turn);
+                return self.full(stream);
+            }
+            self.server.metrics.connections_refused.increment(1);
+        }
+        let door = Arc::clone(self);
+        self.connections.spawn(async move {
+            let place = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
+            drop(turn);
+            match place {
+                Ok(Ok(place)) => door.admit(stream, peer, place),
+                Ok(Err(_)) | Err(_) => door.full(stream),
+            }
+        });
+    }
+
+    /// Turns a connection away because all places are taken.
+    fn full(&self, stream: TcpStream) {
+        self.server.metrics.connections_refused.increment(1);
+        let problem = "the server has as many connections as it takes";
+        self.turn_away(stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
+    }
+
+    /// Serves a connection that has a place, unless its address has had enough.
+    fn admit(&self, stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit) {
         let (server, peer) = (&self.server, peer.to_canonical());
         let now = Instant::now();
         let handshake = match server.tls {
             Some(_) => server.access.tls_handshake(peer, now),
             None => Ok(()),
         };
-        match handshake.and_then(|()| server.access.connection(peer)) {
-            Ok(place) => Some(Visitor { stream, peer, place }),
+        let place = match handshake.and_then(|()| server.access.connection(peer)) {
+            Ok(place) => place,
             Err(Denied { reason, retry_after }) => {
                 let wait = retry_after.unwrap_or(FULL);
-                self.turn_away(stream, reason.status(), reason.sentence(), wait);
-                None
+                return self.turn_away(stream, reason.status(), reason.sentence(), wait);
             }
-        }
-    }
-
-    /// Has the connection that has been silent for longest end. The answer is a
-    /// place to wait at until it has.
-    fn make_room(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.antechamber).try_acquire_owned().ok()?;
-        self.silent.make_room().then(|| {
-            self.server.metrics.connections_refused.increment(1);
-            place
-        })
-    }
-
-    fn enter(&self, visitor: Visitor, permit: OwnedSemaphorePermit) -> Open {
-        let Visitor { stream, peer, place } = visitor;
-        let server = &self.server;
+        };
         server.metrics.connections.up();
         let (silence, is_cut) = self.silent.enter();
-        let connection = Connection {
+        let signals = Arc::<Signals>::default();
+        let connection = Arc::new(Connection {
             peer,
+            signals: Arc::clone(&signals),
             metrics: Arc::clone(&server.metrics),
             silence,
             _permit: permit,
             _place: place,
-        };
+        });
         // Small messages must not wait for acknowledgements of earlier ones.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN);
-        (stream, Arc::new(connection), is_cut)
-    }
-
-    /// Turns a connection away because there are as many as there may be.
-    fn refuse(&self, visitor: Visitor) {
-        self.server.metrics.connections_refused.increment(1);
-        let problem = "the server has as many connections as it takes";
-        self.turn_away(visitor.stream, StatusCode::SERVICE_UNAVAILABLE, problem, FULL);
+        let limits = &server.config.limits;
+        let timer = RequestTimer::new(
+            Arc::clone(&signals),
+            Arc::clone(&self.idle),
+            limits.header_timeout,
+            limits.keep_alive_timeout,
+        );
+        let stream = Impatient::new(stream, server.config.idle_timeout + MARGIN, signals);
+        let (routes, server) = (self.routes.clone(), Arc::clone(server));
+        // Two tasks of different sizes: without TLS there is nothing to keep for it.
+        if server.tls.is_some() {
+            let serving = encrypted(stream, connection, timer, routes, server);
+            self.connections.spawn(unless_cut(is_cut, serving));
+        } else {
+            let serving = conversation(stream, connection, timer, routes, server);
+            self.connections.spawn(unless_cut(is_cut, serving));
+        }
     }
 
     /// Says no in the background, to a few at a time. Beyond these few, and where
@@ -266,6 +270,7 @@ async fn unless_cut(is_cut: oneshot::Receiver<()>, serving: impl Future<Output =
 async fn encrypted<R>(
     stream: Impatient<TcpStream>,
     connection: Arc<Connection>,
+    timer: RequestTimer,
     routes: R,
     server: Arc<Server>,
 ) where
@@ -277,7 +282,7 @@ async fn encrypted<R>(
         () = server.shutdown.cancelled() => return,
     };
     match accepted {
-        Ok(stream) => conversation(stream, connection, routes, Arc::clone(&server)).await,
+        Ok(stream) => conversation(stream, connection, timer, routes, Arc::clone(&server)).await,
         Err(error) => {
             server.metrics.tls_failures.increment(1);
             tracing::debug!(peer = %connection.peer, %error, "the TLS handshake failed");
@@ -286,18 +291,23 @@ async fn encrypted<R>(
 }
 
 /// Serves one connection's requests.
-async fn conversation<S, R>(stream: S, connection: Arc<Connection>, routes: R, server: Arc<Server>)
-where
+async fn conversation<S, R>(
+    stream: S,
+    connection: Arc<Connection>,
+    timer: RequestTimer,
+    routes: R,
+    server: Arc<Server>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let (limits, shutdown) = (&server.config.limits, server.shutdown.clone());
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes);
-    let shared = Arc::clone(&server);
+    let (shared, signals) = (Arc::clone(&server), Arc::clone(&connection.signals));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let server = Arc::clone(&shared);
         let secure = server.tls.is_some();
@@ -312,12 +322,14 @@ where
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    until_closed(connection, shutdown).await;
+    until_closed(connection, &signals, shutdown).await;
 }
 
-/// Serves one connection; once the server stops, only the request in progress.
+/// Serves one connection; once it is dismissed, or the server stops, only the request
+/// in progress.
 async fn until_closed<I, S>(
     connection: http1::UpgradeableConnection<I, S>,
+    signals: &Signals,
     shutdown: CancellationToken,
 ) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
@@ -328,8 +340,13 @@ async fn until_closed<I, S>(
 {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        ended = connection.as_mut() => Some(ended),
+        () = shutdown.cancelled() => None,
+        () = signals.dismissed() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -4,14 +4,18 @@
 //! WebSocket, by clients, or below `/v1/admin`, by operators.
 
 mod admin;
+mod conditions;
 mod connect;
+mod encoding;
 mod headers;
 mod health;
+mod keep_alive;
 mod listen;
 mod models;
 mod page;
 mod privacy;
 mod problem;
+mod reading;
 mod silent;
 mod stall;
 mod tasks;
@@ -28,6 +32,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::server::Server;
+use reading::read;
 
 pub(crate) use listen::serve;
 
@@ -51,17 +56,17 @@ fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(page::route(server))
         .unify()
-        .recover(problem::recover)
+        .recover(reading::recover)
         .unify()
         .boxed()
 }
 
-/// What strangers may have read from the store at a time, models and ledgers.
+/// What strangers may have read from disk at a time: models, ledgers, the page.
 static READS: Semaphore = Semaphore::const_new(2);
 
-/// Reads from the store for somebody who need not be known, in turn. A read that has
+/// Reads from disk for somebody who need not be known, in turn. A read that has
 /// begun goes on, and keeps its turn, when whoever asked is gone.
-async fn from_store<T: Send + 'static>(
+async fn from_disk<T: Send + 'static>(
     read: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
     let turn = READS.acquire().await;
@@ -74,13 +79,13 @@ async fn from_store<T: Send + 'static>(
 
 /// `/healthz`: the process answers. `/readyz`: it takes clients.
 fn health(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
-    let healthy = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
+    let healthy = warp::path!("healthz").and(read()).map(|| uncached("ok\n".into_response()));
     let server = Arc::clone(server);
-    let ready = warp::path!("readyz").and(warp::get()).map(move || {
+    let ready = warp::path!("readyz").and(read()).map(move || {
         if server.is_draining() {
             return problem::unavailable("the server is going away");
         }
-        ready(&server).into_response()
+        uncached(ready(&server).into_response())
     });
     healthy.or(ready).unify().boxed()
 }
@@ -95,7 +100,7 @@ fn ready(server: &Server) -> String {
 fn metrics(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     warp::path!("metrics")
-        .and(warp::get())
+        .and(read())
         .map(move || {
             server.metrics.upload_bytes.set(server.budget_used() as f64);
             server.metrics.upload_budget.set(server.config.upload_budget as f64);

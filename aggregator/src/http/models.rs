@@ -1,39 +1,41 @@
-//! `/v1/models/{sha256}`: global models by content, safetensors. An answer never
-//! changes, so anything between here and the client may keep it.
+//! `/v1/models/{sha256}`: global models by content, safetensors, whole or a range. An
+//! answer never changes, so anything between here and the client may keep it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fedra_protocol::Sha256Hash;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
-use super::from_store;
+use super::conditions::{Representation, Verdict};
+use super::from_disk;
 use super::problem::{not_found, problem};
+use super::reading::read;
 use crate::server::Server;
 use crate::task::Task;
 
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     warp::path!("v1" / "models" / String)
-        .and(warp::get())
-        .and(warp::header::optional::<String>(IF_NONE_MATCH.as_str()))
-        .then(move |name: String, known: Option<String>| {
+        .and(read())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .then(move |name: String, method, headers| {
             let server = Arc::clone(&server);
-            async move { answer(&server, &name, known).await }
+            async move { answer(&server, &name, &method, &headers).await }
         })
         .boxed()
 }
 
-async fn answer(server: &Server, name: &str, known: Option<String>) -> Response {
+async fn answer(server: &Server, name: &str, method: &Method, headers: &HeaderMap) -> Response {
     let Ok(sha256) = name.parse::<Sha256Hash>() else {
         return not_found("a model is named by its SHA-256, 64 lower-case hexadecimal digits");
     };
     match find(server, &sha256).await {
-        Ok(Some((task, file))) => model(&task, &sha256, file, known.as_deref()),
+        Ok(Some((task, file))) => model(&task, &sha256, file, method, headers),
         Ok(None) => not_found("there is no such model, or it is no longer kept"),
         Err(problem) => problem,
     }
@@ -55,7 +57,7 @@ async fn find(
         .find(|task| task.view.borrow().history.iter().any(|record| record.sha256 == *sha256));
     let Some(task) = owner else { return Ok(None) };
     let (models, id, hash) = (Arc::clone(&server.models), task.config.id.clone(), *sha256);
-    match from_store(move || models.stored(&id, &hash)).await {
+    match from_disk(move || models.stored(&id, &hash)).await {
         Ok(Ok(file)) => Ok(file.map(|file| (task, file))),
         Ok(Err(error)) => {
             tracing::error!(task = %task.config.id, %error, "cannot read a model");
@@ -65,26 +67,30 @@ async fn find(
     }
 }
 
-fn model(task: &Task, sha256: &Sha256Hash, file: Bytes, known: Option<&str>) -> Response {
-    let tag = format!("\"{sha256}\"");
-    let unchanged = known.is_some_and(|known| {
-        known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
-    });
-    let mut response = if unchanged {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        task.metrics.downloads.increment(1);
-        task.sent(file.len());
-        let mut response = Response::new(file.into());
-        let kind = HeaderValue::from_static("application/octet-stream");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+fn model(
+    task: &Task,
+    sha256: &Sha256Hash,
+    file: Bytes,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response {
+    let representation = Representation {
+        tag: HeaderValue::from_str(&format!("\"{sha256}\""))
+            .expect("hexadecimal digits are visible ASCII"),
+        length: file.len(),
+        kind: HeaderValue::from_static("application/octet-stream"),
+        cache: HeaderValue::from_static("public, max-age=31536000, immutable"),
     };
-    let headers = response.headers_mut();
-    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-    headers.insert(CACHE_CONTROL, forever);
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        headers.insert(ETAG, tag);
+    let verdict = representation.judge(method, headers);
+    let sent = match &verdict {
+        _ if *method != Method::GET => None,
+        Verdict::Whole => Some(file.len()),
+        Verdict::Part(range) => Some(range.len()),
+        Verdict::NotModified | Verdict::Failed | Verdict::Unsatisfiable => None,
+    };
+    if let Some(bytes) = sent {
+        task.metrics.downloads.increment(1);
+        task.sent(bytes);
     }
-    response
+    representation.answer(verdict, sent.map(|_| file))
 }

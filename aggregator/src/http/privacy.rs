@@ -10,7 +10,8 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::problem::{not_found, problem, unavailable};
-use super::{from_store, uncached};
+use super::reading::read;
+use super::{from_disk, uncached};
 use crate::server::Server;
 use crate::storage::{Debit, Store, StoreError};
 
@@ -34,7 +35,7 @@ impl From<&Debit> for EntryJson {
 pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     warp::path!("v1" / "tasks" / String / "privacy" / "ledger")
-        .and(warp::get())
+        .and(read())
         .then(move |id: String| ledger(Arc::clone(&server), id))
         .boxed()
 }
@@ -43,7 +44,7 @@ async fn ledger(server: Arc<Server>, id: String) -> Response {
     let task = TaskId::new(id).ok().filter(|id| server.task(id).is_some());
     let Some(task) = task else { return not_found("there is no task of this name") };
     let store = Arc::clone(&server.store);
-    match from_store(move || lines(store.as_ref(), &task)).await {
+    match from_disk(move || lines(store.as_ref(), &task)).await {
         Ok(Ok(lines)) => {
             let reply = warp::reply::with_header(lines, "content-type", "application/jsonl");
             uncached(reply.into_response())

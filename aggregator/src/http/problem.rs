@@ -1,16 +1,15 @@
 //! Errors over HTTP: every one is a problem details body (RFC 9457).
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 use warp::Reply;
-use warp::reject::Rejection;
 use warp::reply::Response;
 
+use super::uncached;
 use crate::access::Denied;
 
 #[derive(Serialize)]
@@ -43,7 +42,8 @@ pub(super) fn problem_with(status: StatusCode, detail: &str, more: Value) -> Res
     let mut response = warp::reply::json(&body).into_response();
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
-    response
+    // Some errors may be kept by a cache unless they say no.
+    uncached(response)
 }
 
 pub(super) fn not_found(detail: &str) -> Response {
@@ -60,7 +60,7 @@ pub(super) fn raw(status: StatusCode, detail: &str, retry_after: Duration) -> Ve
     let body = body.expect("a problem is plain text and a number");
     let (code, seconds, length) = (status, seconds(retry_after), body.len());
     let head = format!(
-        "HTTP/1.1 {code}\r\ncontent-type: {KIND}\r\nretry-after: {seconds}\r\n\
+        "HTTP/1.1 {code}\r\ncontent-type: {KIND}\r\ncache-control: no-store\r\nretry-after: {seconds}\r\n\
          content-length: {length}\r\nconnection: close\r\n\r\n"
     );
     (head + &body).into_bytes()
@@ -78,18 +78,4 @@ pub(super) fn denied(denied: Denied) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
     }
     response
-}
-
-/// What no route took.
-pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
-    if rejection.is_not_found() {
-        return Ok(not_found("there is nothing at this address"));
-    }
-    if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this address answers GET");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-        return Ok(response);
-    }
-    tracing::debug!(?rejection, "bad request");
-    Ok(problem(StatusCode::BAD_REQUEST, "the request cannot be understood"))
 }

@@ -4,11 +4,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use super::keep_alive::Signals;
 
 /// A stream with a limit on the time that a write may wait. The timer is there
 /// only while one waits, so that an idle connection takes no more memory.
@@ -16,11 +19,13 @@ pub(super) struct Impatient<S> {
     stream: S,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Are told of what comes in.
+    signals: Arc<Signals>,
 }
 
 impl<S> Impatient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+    pub(super) fn new(stream: S, patience: Duration, signals: Arc<Signals>) -> Self {
+        Self { stream, patience, waiting: None, signals }
     }
 
     /// Passes on what came of a write, unless it has waited for too long.
@@ -46,7 +51,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.signals.hear();
+        }
+        read
     }
 }
 
@@ -93,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_broken_off() {
         let (here, _there) = duplex(4);
-        let mut stream = Impatient::new(here, Duration::from_millis(20));
+        let mut stream = Impatient::new(here, Duration::from_millis(20), Arc::default());
         let error = stream.write_all(b"too much").await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -101,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_something_gets_its_time_again() {
         let (here, mut there) = duplex(1);
-        let mut stream = Impatient::new(here, Duration::from_secs(3600));
+        let mut stream = Impatient::new(here, Duration::from_secs(3600), Arc::default());
         for byte in *b"slow" {
             stream.write_all(&[byte]).await.expect("there is room for one");
             assert!(stream.waiting.is_none());

@@ -1,4 +1,5 @@
-//! `/v1/tasks` and `/v1/tasks/{id}`: where tasks stand, as JSON.
+//! `/v1/tasks` and `/v1/tasks/{id}`: where tasks stand, as JSON. Addresses in a
+//! document are relative to the document's own.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use warp::{Filter, Reply};
 
 use super::health::HealthJson;
 use super::problem::{not_found, unavailable};
+use super::reading::read;
 use super::uncached;
 use crate::config::Counting;
 use crate::server::Server;
@@ -31,7 +33,7 @@ pub(super) struct TaskJson<'a> {
     /// Until the phase ends at the latest, where it has a deadline.
     seconds_left: Option<f64>,
     clients_connected: usize,
-    model: ModelJson<'a>,
+    model: ModelJson,
     latest: Option<LatestJson>,
     history: Vec<RoundJson>,
     rounds_total: Option<u64>,
@@ -73,9 +75,10 @@ struct PrivacyJson {
 }
 
 #[derive(Serialize)]
-struct ModelJson<'a> {
+struct ModelJson {
     sha256: Sha256Hash,
-    url: &'a str,
+    /// Relative to the document that it is in.
+    url: String,
     bytes: u64,
     parameters: usize,
     round: u64,
@@ -102,19 +105,18 @@ struct RoundJson {
 pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let all = {
         let server = Arc::clone(server);
-        warp::path!("v1" / "tasks").and(warp::get()).map(move || list(&server))
+        warp::path!("v1" / "tasks").and(read()).map(move || list(&server))
     };
     let server = Arc::clone(server);
-    let one = warp::path!("v1" / "tasks" / String)
-        .and(warp::get())
-        .map(move |id: String| show(&server, id));
+    let one =
+        warp::path!("v1" / "tasks" / String).and(read()).map(move |id: String| show(&server, id));
     all.or(one).unify().boxed()
 }
 
 fn list(server: &Server) -> Response {
     let tasks = server.tasks();
     let views: Vec<_> = tasks.iter().map(|task| (task, task.view.borrow().clone())).collect();
-    let json: Vec<_> = views.iter().map(|(task, view)| json(task, view)).collect();
+    let json: Vec<_> = views.iter().map(|(task, view)| json(task, view, "")).collect();
     uncached(warp::reply::json(&json).into_response())
 }
 
@@ -127,10 +129,11 @@ fn show(server: &Server, id: String) -> Response {
         return not_found("there is no task of this name");
     };
     let view = task.view.borrow().clone();
-    uncached(warp::reply::json(&json(&task, &view)).into_response())
+    uncached(warp::reply::json(&json(&task, &view, "../")).into_response())
 }
 
-pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
+/// The task, for a document from which `up` leads to `/v1/`.
+pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView, up: &str) -> TaskJson<'a> {
     let finished = view.progress.phase == RoundPhase::Finished;
     let history = view.history.iter().filter(|record| record.round > 0);
     let status = task.status(view, task.now());
@@ -152,7 +155,7 @@ pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView) -> TaskJson<'a> {
         clients_connected: view.progress.clients,
         model: ModelJson {
             sha256: view.model.sha256,
-            url: &view.model.url,
+            url: format!("{up}{}", view.model.url),
             bytes: view.model.bytes,
             parameters: task.config.model.parameters(),
             round: view.model.round,

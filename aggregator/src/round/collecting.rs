@@ -107,7 +107,8 @@ impl Collecting {
             }
             other => {
                 let failed = self.roster.follow(other, self.round, context.grace());
-                context.note_failure(failed);
+                // Before its invitation a client cannot fail.
+                context.note_failure(failed.filter(|_| self.term.is_some()));
             }
         }
         Phase::Collecting(self)

@@ -15,7 +15,7 @@ use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
     Availability, ClientMessage, DeclineCause, KeyDirectory, LocalTraining, MaskedInputRequest,
     Refusal, RefusalCode, RoundAssignment, RoundId, ServerMessage, Standby, StandbyCause,
-    UnmaskingRequest, UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
+    UnmaskingRequest, UpdateBegin, UpdateFault, UpdateOutcome, UpdateRange, UpdateVerdict,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -70,8 +70,9 @@ pub(crate) enum Output {
     Send(ServerMessage),
     /// Pass this on to the coordinator.
     Tell(Command),
-    /// Check an update of so many parameters; [`Input::Checked`] is the answer.
-    Check(Bytes, usize),
+    /// Check an update of so many parameters within the range; [`Input::Checked`] is
+    /// the answer.
+    Check(Bytes, usize, UpdateRange),
     /// End the session.
     End(End),
 }

@@ -162,8 +162,8 @@ where
             match output {
                 Output::Send(message) => self.socket.send(&message).await?,
                 Output::Tell(command) => self.membership.tell(command).await?,
-                Output::Check(bytes, parameters) => {
-                    let parse = move || CheckedUpdate::parse(bytes, parameters);
+                Output::Check(bytes, parameters, range) => {
+                    let parse = move || CheckedUpdate::parse(bytes, parameters, range);
                     let parsed = tokio::task::spawn_blocking(parse);
                     self.check = Some(Box::pin(async { parsed.await.ok() }));
                 }

@@ -375,8 +375,8 @@ impl Server {
             match output {
                 Output::Send(message) => wishes.push(Wish::Send(link, message)),
                 Output::Tell(command) => self.command(command, now, rng, wishes),
-                Output::Check(bytes, parameters) => {
-                    let checked = CheckedUpdate::parse(bytes, parameters);
+                Output::Check(bytes, parameters, range) => {
+                    let checked = CheckedUpdate::parse(bytes, parameters, range);
                     self.feed(link, Input::Checked(checked), now, rng, wishes);
                 }
                 Output::End(end) => {
@@ -404,10 +404,11 @@ impl Server {
         else {
             return;
         };
-        let parameters = self.task.config.model.parameters();
+        let config = &self.task.config;
+        let (parameters, range) = (config.model.parameters(), config.update_range);
         let bytes = Client::update(*number, parameters);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
-        if let (Ok(update), Ok(permit)) = (CheckedUpdate::parse(bytes, parameters), permit) {
+        if let (Ok(update), Ok(permit)) = (CheckedUpdate::parse(bytes, parameters, range), permit) {
             let received = Received { update, _permit: permit };
             let contribution = Contribution::Update(received, begin.examples);
             let client = ClientId(0);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{
-    Answer, PARAMETERS, TestClient, TestServer, config, get, request, request_with, soon,
+    Answer, PARAMETERS, TestClient, TestServer, config, get, model_of, request, request_with, soon,
 };
 
 /// 32 characters.
@@ -140,10 +140,11 @@ async fn without_a_token_in_the_config_there_is_no_admin_api() {
 async fn an_address_says_what_it_answers() {
     let server = server().await;
     for (method, path, status, allow) in [
-        ("POST", "/v1/admin/status", 405, Some("GET")),
-        ("GET", "/v1/admin/tasks", 405, Some("POST")),
-        ("GET", "/v1/admin/tasks/tiny/pause", 405, Some("POST")),
-        ("POST", "/v1/admin/tasks/tiny/export", 405, Some("GET")),
+        ("POST", "/v1/admin/status", 405, Some("GET, HEAD, OPTIONS")),
+        ("HEAD", "/v1/admin/tasks", 405, Some("POST, OPTIONS")),
+        ("GET", "/v1/admin/tasks", 405, Some("POST, OPTIONS")),
+        ("GET", "/v1/admin/tasks/tiny/pause", 405, Some("POST, OPTIONS")),
+        ("POST", "/v1/admin/tasks/tiny/export", 405, Some("GET, HEAD, OPTIONS")),
         ("GET", "/v1/admin", 404, None),
         ("GET", "/v1/admin/", 404, None),
         ("GET", "/v1/admin/tasks/tiny/", 404, None),
@@ -159,6 +160,36 @@ async fn an_address_says_what_it_answers() {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_tells_its_methods_and_the_head_of_what_it_has() {
+    let server = server().await;
+    for (path, allow) in [
+        ("/v1/admin/status", "GET, HEAD, OPTIONS"),
+        ("/v1/admin/tasks/tiny/export", "GET, HEAD, OPTIONS"),
+        ("/v1/admin/tasks", "POST, OPTIONS"),
+    ] {
+        let options = operator(&server, "OPTIONS", path).await;
+        assert_eq!((options.status, options.header("allow")), (204, Some(allow)), "{path}");
+        assert_eq!(request(server.address, "OPTIONS", path, "").await.status, 401, "{path}");
+    }
+    let whole = operator(&server, "GET", "/v1/admin/tasks/tiny/export").await;
+    let head = operator(&server, "HEAD", "/v1/admin/tasks/tiny/export").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    for name in ["content-length", "etag", "fedra-round"] {
+        assert!(whole.header(name).is_some(), "{name}");
+        assert_eq!(head.header(name), whole.header(name), "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_document_of_a_task_leads_to_its_model() {
+    let server = server().await;
+    let model = model_of("/v1/admin/tasks/tiny", &task(&server).await);
+    assert_eq!(get(server.address, &model).await.status, 200);
     server.stop().await;
 }
 
@@ -207,9 +238,10 @@ async fn a_task_is_shown_with_what_only_operators_see() {
     train(&mut client, 1..=2).await;
     let public = server.task().await;
     let task = task(&server).await;
-    for field in ["id", "title", "state", "round", "model", "history", "privacy"] {
+    for field in ["id", "title", "state", "round", "history", "privacy"] {
         assert_eq!(task[field], public[field], "{field}");
     }
+    assert_eq!(task["model"]["sha256"], public["model"]["sha256"]);
     assert_eq!(task["standing"], "running");
     assert_eq!(task["current"]["round"], 3);
     assert_eq!(task["checkpoints"], json!([0, 1, 2]));
@@ -385,7 +417,8 @@ async fn a_task_is_created_while_the_server_runs() {
     let server = server().await;
     let answer = post(&server, "/v1/admin/tasks", "application/toml", SECOND.as_bytes()).await;
     assert_eq!((answer.status, answer.json()), (201, json!({ "id": "second" })));
-    assert_eq!(answer.header("location"), Some("/v1/admin/tasks/second"));
+    // Beside the address that was asked.
+    assert_eq!(answer.header("location"), Some("tasks/second"));
     let mut client = server.client().await;
     client.check_in("second").await;
     train(&mut client, 1..=1).await;

@@ -141,7 +141,8 @@ async fn a_task_without_clients_waits_and_one_that_is_paused_is_in_order() {
     let waiting = health(&server).await;
     assert_eq!(waiting["state"], "waiting");
     assert_eq!(waiting["reason"], "no client is available, 2 are needed");
-    let _client = server.joined().await;
+    let mut client = server.joined().await;
+    client.status(|status| status.clients_connected == 1).await;
     let status = run(&server, "status").await.done();
     assert!(status.contains(": 1 client is available, 2 are needed\n"), "{status}");
     operator(&server, "POST", "/v1/admin/tasks/tiny/pause").await;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::hostile::frame;
+use crate::hostile::{frame, rest};
 use crate::support::{Answer, PARAMETERS, TestServer, config, get, request, soon, update, upgrade};
 
 async fn start(limits: &str) -> TestServer {
@@ -231,6 +231,50 @@ async fn heads_are_limited_in_size_and_time() {
     server.stop().await;
 }
 
+const ASK: &str = "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n";
+
+/// A connection that has had an answer.
+async fn answered(server: &TestServer) -> TcpStream {
+    let mut stream = soon(TcpStream::connect(server.address)).await.expect("connects");
+    assert!(ask(&mut stream, ASK).await.starts_with("http/1.1 200 "));
+    stream
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_longer_than_a_head_may_take() {
+    let server = start("header_timeout = \"200ms\"\nkeep_alive_timeout = \"1h\"").await;
+    let mut kept = answered(&server).await;
+    // It was closed by now if it had only as long as this one, which is newer.
+    let silent = soon(TcpStream::connect(server.address)).await.expect("connects");
+    assert!(rest(silent).await.is_empty(), "nothing was asked");
+    assert!(ask(&mut kept, ASK).await.starts_with("http/1.1 200 "));
+    // Once a head has begun it has the shorter time.
+    soon(kept.write_all(b"GET /healthz HTTP/1.1\r\nho")).await.expect("writes");
+    rest(kept).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_no_more_is_closed() {
+    let server = start("header_timeout = \"1h\"\nkeep_alive_timeout = \"200ms\"").await;
+    assert!(rest(answered(&server).await).await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_and_others_are_left_alone() {
+    let limits = "max_connections = 3\n[server.limits]\nkeep_alive_timeout = \"1h\"";
+    let server = TestServer::start_with("cohort_size = 1", limits).await;
+    let mut client = server.joined().await;
+    let longest = answered(&server).await;
+    let mut idle = answered(&server).await;
+    assert_eq!(get(server.address, "/healthz").await.status, 200);
+    assert!(rest(longest).await.is_empty(), "it was closed");
+    client.pong(1).await;
+    assert!(ask(&mut idle, ASK).await.starts_with("http/1.1 200 "));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn the_page_and_the_data_tell_browsers_what_they_may_do() {
     let folder = Arc::new(TempDir::new().expect("a folder"));
@@ -242,7 +286,7 @@ async fn the_page_and_the_data_tell_browsers_what_they_may_do() {
     let rest = format!("page = \"{}\"", page.display());
     let config = config(&folder.path().join("store"), "cohort_size = 1", &rest);
     let server = TestServer::start_config(config, folder).await;
-    for path in ["/", "/admin/", "/worker.js", "/v1connect"] {
+    for path in ["/", "/admin/", "/admin", "/worker.js", "/v1connect"] {
         let answer = get(server.address, path).await;
         let policy = answer.header("content-security-policy").expect("a policy");
         assert!(policy.contains("script-src 'self' 'wasm-unsafe-eval';"), "{policy}");

@@ -1,5 +1,5 @@
 //! The real server on a port of its own, against raw WebSocket clients that
-//! speak the protocol with made-up updates. Nothing is trained here.
+//! speak the protocol with made-up updates. Only `regression` trains.
 
 mod access;
 mod admin;
@@ -13,7 +13,9 @@ mod ledger;
 mod limits;
 mod manual;
 mod mint;
+mod page;
 mod private;
+mod regression;
 mod restart;
 mod rounds;
 mod routes;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::support::{TestClient, TestServer, config, get};
+use crate::support::{TestClient, TestServer, config, get, model_of};
 
 const ALONE: &str = "cohort_size = 1";
 
@@ -143,7 +143,7 @@ async fn a_killed_program_goes_on_at_the_last_announced_round() {
     let task = get(program.address, "/v1/tasks/tiny").await.json();
     assert_eq!(task["model"], announced["model"]);
     assert_eq!(task["history"], announced["history"]);
-    let model = get(program.address, task["model"]["url"].as_str().expect("text")).await;
+    let model = get(program.address, &model_of("/v1/tasks/tiny", &task)).await;
     assert_eq!(model.status, 200);
     make_rounds(program.address, 3, 1).await;
 }

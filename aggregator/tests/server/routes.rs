@@ -1,12 +1,8 @@
-//! The HTTP routes: bodies, caching, errors, the page.
-
-use std::fs;
-use std::sync::Arc;
+//! The HTTP routes: bodies, methods, caching, errors, the built-in page.
 
 use fedra_protocol::RoundId;
-use tempfile::TempDir;
 
-use crate::support::{PARAMETERS, TestServer, config, get, request};
+use crate::support::{PARAMETERS, TestServer, get, model_of, request};
 
 #[tokio::test]
 async fn tasks_are_listed_and_shown() {
@@ -16,10 +12,14 @@ async fn tasks_are_listed_and_shown() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let tasks = answer.json();
-    let task = server.task().await;
-    assert_eq!(tasks, serde_json::json!([task]));
+    let (tasks, mut task) = (answer.json(), server.task().await);
     let sha256 = task["model"]["sha256"].as_str().expect("text").to_owned();
+    // Each document leads to the same model from where it is.
+    let model = format!("/v1/models/{sha256}");
+    assert_eq!(model_of("/v1/tasks", &tasks[0]), model);
+    assert_eq!(model_of("/v1/tasks/tiny", &task), model);
+    task["model"]["url"] = tasks[0]["model"]["url"].clone();
+    assert_eq!(tasks, serde_json::json!([task]));
     assert_eq!(
         task,
         serde_json::json!({
@@ -31,6 +31,13 @@ async fn tasks_are_listed_and_shown() {
             "attempt": 0,
             "cohort": { "invited": 0, "reported": 0, "left": 0, "report_goal": 1 },
             "seconds_left": null,
+            "health": {
+                "state": "waiting",
+                "reason": "no client is available, 1 is needed",
+                "since": task["health"]["since"],
+                "attempts": 0,
+                "failures": [],
+            },
             "clients_connected": 0,
             "model": {
                 "sha256": sha256,
@@ -70,7 +77,7 @@ async fn a_task_shows_the_cohort_of_the_round_under_way() {
 #[tokio::test]
 async fn models_may_be_kept_for_ever() {
     let server = TestServer::start("cohort_size = 1").await;
-    let first = server.task().await["model"]["url"].as_str().expect("text").to_owned();
+    let first = model_of("/v1/tasks/tiny", &server.task().await);
     let mut client = server.joined().await;
     for round in 1..=4 {
         client.take_part(&[1.0; 3], 1).await;
@@ -94,6 +101,107 @@ async fn models_may_be_kept_for_ever() {
 }
 
 #[tokio::test]
+async fn a_model_can_be_fetched_in_parts_and_what_is_sent_is_counted() {
+    let server = TestServer::start("cohort_size = 1").await;
+    let path = model_of("/v1/tasks/tiny", &server.task().await);
+    let whole = get(server.address, &path).await;
+    let (length, tag) = (whole.body.len(), whole.header("etag").expect("a tag"));
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    let mut sent = length;
+    for (headers, status, body) in [
+        ("range: bytes=2-9\r\n".to_owned(), 206, &whole.body[2..10]),
+        (format!("range: bytes=-4\r\nif-range: {tag}\r\n"), 206, &whole.body[length - 4..]),
+        ("range: bytes=2-9\r\nif-range: \"other\"\r\n".to_owned(), 200, &whole.body[..]),
+        ("range: bytes=0-1,4-5\r\n".to_owned(), 200, &whole.body[..]),
+    ] {
+        let answer = request(server.address, "GET", &path, &headers).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (status, body), "{headers}");
+        assert_eq!(answer.header("etag"), Some(tag));
+        sent += body.len();
+    }
+    let beyond = request(server.address, "GET", &path, "range: bytes=1000000-\r\n").await;
+    let length_alone = format!("bytes */{length}");
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some(&*length_alone)));
+    let head = request(server.address, "HEAD", &path, "").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), whole.header("content-length"));
+    let metrics = get(server.address, "/metrics").await.text();
+    for line in [
+        format!("fedra_sent_bytes_total{{task=\"tiny\"}} {sent}\n"),
+        "fedra_model_downloads_total{task=\"tiny\"} 5\n".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whatever_can_be_read_has_a_head_and_names_its_methods() {
+    let server = TestServer::start("cohort_size = 1").await;
+    let model = model_of("/v1/tasks/tiny", &server.task().await);
+    for path in [
+        "/",
+        "/v1/tasks",
+        "/v1/tasks/tiny",
+        "/v1/tasks/tiny/privacy/ledger",
+        &model,
+        "/v1/connect",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    ] {
+        let answer = get(server.address, path).await;
+        let head = request(server.address, "HEAD", path, "").await;
+        assert_eq!((head.status, head.body.len()), (answer.status, 0), "{path}");
+        assert_eq!(head.header("content-type"), answer.header("content-type"), "{path}");
+        assert!(answer.header("content-length").is_some(), "{path}");
+        // hyper leaves the length out where it is 0.
+        if !answer.body.is_empty() {
+            assert_eq!(head.header("content-length"), answer.header("content-length"), "{path}");
+        }
+        for name in ["date", "cache-control"] {
+            assert!(answer.header(name).is_some() && head.header(name).is_some(), "{path} {name}");
+        }
+        for (method, status) in [("OPTIONS", 204), ("POST", 405), ("DELETE", 405), ("X", 405)] {
+            let answer = request(server.address, method, path, "").await;
+            assert_eq!(answer.status, status, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"), "{method} {path}");
+        }
+        // Nothing is negotiated, so nothing is refused.
+        let picky = "accept: image/png\r\naccept-encoding: identity;q=0\r\n";
+        let same = request(server.address, "GET", path, picky).await;
+        assert_eq!(same.status, get(server.address, path).await.status, "{path}");
+    }
+    // Other addresses: relative ones in an answer would mean something else there.
+    for path in ["/v1/tasks/", "/v1/tasks/tiny/", "/metrics/", "/v1/nothing"] {
+        for method in ["GET", "HEAD", "POST"] {
+            let answer = request(server.address, method, path, "").await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_get_opens_a_websocket() {
+    let server = TestServer::start("cohort_size = 1").await;
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (method, headers) in [
+        ("HEAD", upgrade.to_owned()),
+        ("GET", upgrade.replace("version: 13", "version: 8")),
+        ("GET", String::new()),
+    ] {
+        // `request` says `connection: close` besides.
+        let answer = request(server.address, method, "/v1/connect", &headers).await;
+        assert_eq!(answer.status, 426, "{method} {headers}");
+        assert_eq!(answer.header("upgrade"), Some("websocket"));
+        assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn errors_are_problem_details() {
     let server = TestServer::start("cohort_size = 1").await;
     let unknown = format!("/v1/models/{}", "0".repeat(64));
@@ -113,6 +221,7 @@ async fn errors_are_problem_details() {
         let problem = answer.json();
         assert_eq!(problem["status"], status, "{path}");
         assert_eq!(problem["type"], "about:blank");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
         assert!(problem["title"].is_string() && problem["detail"].is_string());
     }
     server.stop().await;
@@ -126,6 +235,8 @@ async fn health_metrics_and_the_built_in_page() {
     let page = get(server.address, "/").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.text().contains("Fedra"));
+    // Its links are right behind a proxy that puts a prefix before them.
+    assert!(!page.text().contains("href=\"/"));
     let mut client = server.joined().await;
     client.take_part(&[1.0; 3], 1).await;
     client.status(|status| status.model.round == 1).await;
@@ -140,28 +251,5 @@ async fn health_metrics_and_the_built_in_page() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_page_folder_is_served_beside_the_api() {
-    let folder = Arc::new(TempDir::new().expect("a folder"));
-    let page = folder.path().join("page");
-    fs::create_dir(&page).expect("creates");
-    fs::write(page.join("index.html"), "<p>hello</p>").expect("writes");
-    fs::write(page.join("code.wasm"), "wasm").expect("writes");
-    fs::create_dir(page.join("admin")).expect("creates");
-    fs::write(page.join("admin/index.html"), "<p>operator</p>").expect("writes");
-    let rest = format!("page = \"{}\"", page.display());
-    let config = config(&folder.path().join("store"), "cohort_size = 1", &rest);
-    let server = TestServer::start_config(config, folder).await;
-    assert_eq!(get(server.address, "/").await.text(), "<p>hello</p>");
-    for path in ["/admin", "/admin/"] {
-        assert_eq!(get(server.address, path).await.text(), "<p>operator</p>", "{path}");
-    }
-    let wasm = get(server.address, "/code.wasm").await;
-    assert_eq!(wasm.header("content-type"), Some("application/wasm"));
-    assert_eq!(get(server.address, "/v1/tasks").await.status, 200);
-    assert_eq!(get(server.address, "/none.js").await.status, 404);
     server.stop().await;
 }

@@ -168,10 +168,19 @@ impl TestServer {
 
     /// The parameters of the newest model.
     pub async fn parameters(&self) -> Vec<f32> {
-        let task = self.task().await;
-        let sha256 = task["model"]["sha256"].as_str().expect("text");
-        parameters(&get(self.address, &format!("/v1/models/{sha256}")).await.body)
+        parameters(&get(self.address, &model_of("/v1/tasks/tiny", &self.task().await)).await.body)
     }
+}
+
+/// Where the newest model of a task is, which was read from `document`.
+pub fn model_of(document: &str, task: &serde_json::Value) -> String {
+    let mut address = task["model"]["url"].as_str().expect("text");
+    let (mut folder, _) = document.rsplit_once('/').expect("a path");
+    while let Some(rest) = address.strip_prefix("../") {
+        (folder, _) = folder.rsplit_once('/').expect("a folder above");
+        address = rest;
+    }
+    format!("{folder}/{address}")
 }
 
 pub fn parameters(file: &[u8]) -> Vec<f32> {
@@ -250,6 +259,12 @@ impl TestClient {
                 _ => {}
             }
         }
+    }
+
+    /// Says goodbye, and returns once the server has heard it.
+    pub async fn leave(mut self) {
+        soon(self.stream.close(None)).await.expect("closes");
+        while soon(self.stream.next()).await.is_some() {}
     }
 
     pub async fn hello(&mut self) -> Welcome {

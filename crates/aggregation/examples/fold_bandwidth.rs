@@ -2,16 +2,18 @@
 //! memory. Prints a JSON array; `cargo xtask bench` shows it as a table.
 //!
 //! The plain loop adds each `i32` of one array to an `i64` of another, which
-//! is the least work that touches what a fold touches. Both are stated in
+//! is the least work that touches what a fold touches. All are stated in
 //! bytes of updates a second; each of these moves five bytes of memory (4
-//! read, 8 read and 8 written a parameter). Three kinds of run take turns, and
-//! the best of each counts: the machine may have other things to do.
+//! read, 8 read and 8 written a parameter), and nine where the range of the
+//! task needs sums of 128 bits ("wide"). The kinds of run take turns, and the
+//! best of each counts: the machine may have other things to do.
 
 use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
 use fedra_aggregation::{CheckedUpdate, FixedPointSum};
+use fedra_protocol::{Loss, UpdateRange};
 
 /// The 2NN, the CNN, and a model beyond any cache.
 const PARAMETERS: [usize; 3] = [199_210, 1_663_370, 32_000_000];
@@ -32,24 +34,29 @@ fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
     let update: Vec<u8> =
         (0..parameters).flat_map(|i| ((i % 1000) as f32 / 1000.0 - 0.5).to_le_bytes()).collect();
     let integers: Vec<i32> = (0..parameters).map(|i| (i % 1000) as i32 - 500).collect();
-    let mut sum = FixedPointSum::new(parameters);
+    let narrow = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
+    let wide = UpdateRange::default_for(Loss::MeanSquaredError);
     let mut plain = vec![0_i64; parameters];
     let times = (VOLUME / update.len()).max(1);
     let bytes = (times * update.len()) as f64;
 
-    let (mut folding, mut checking, mut adding) = (f64::MAX, f64::MAX, f64::MAX);
+    let [mut folding, mut folding_wide, mut checking, mut adding] = [f64::MAX; 4];
     for _ in 0..REPEATS {
-        let checked = CheckedUpdate::parse(&update, parameters)?;
-        let started = Instant::now();
-        for _ in 0..times {
-            sum.fold(black_box(&checked), 600)?;
+        for (range, best) in [(narrow, &mut folding), (wide, &mut folding_wide)] {
+            let mut sum = FixedPointSum::new(parameters, range);
+            let checked = CheckedUpdate::parse(&update, parameters, range)?;
+            // The first one touches the memory.
+            sum.fold(&checked, 600)?;
+            let started = Instant::now();
+            for _ in 0..times {
+                sum.fold(black_box(&checked), 600)?;
+            }
+            *best = best.min(started.elapsed().as_secs_f64());
         }
-        folding = folding.min(started.elapsed().as_secs_f64());
-        sum.clear();
 
         let started = Instant::now();
         for _ in 0..times {
-            black_box(CheckedUpdate::parse(black_box(&update), parameters)?);
+            black_box(CheckedUpdate::parse(black_box(&update), parameters, narrow)?);
         }
         checking = checking.min(started.elapsed().as_secs_f64());
 
@@ -64,9 +71,10 @@ fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
     }
     let rate = |seconds: f64| bytes / seconds / 1e9;
     Ok(format!(
-        "{{\"parameters\":{parameters},\"check\":{:.3},\"fold\":{:.3},\"plain\":{:.3}}}",
+        "{{\"parameters\":{parameters},\"check\":{:.3},\"fold\":{:.3},\"wide\":{:.3},\"plain\":{:.3}}}",
         rate(checking),
         rate(folding),
+        rate(folding_wide),
         rate(adding)
     ))
 }

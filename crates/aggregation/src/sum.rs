@@ -1,19 +1,28 @@
 //! The running weighted sum of a round, as integers.
 //!
-//! A value of magnitude at most 2^6 becomes an integer of at most 2^36, times a
-//! weight; the weights of one sum add up to at most 2^26, so that no
-//! accumulator passes 2^62 and nothing can overflow. Both bounds are checked
-//! before any accumulator is touched.
+//! A value x becomes the integer round(x * 2^30), whatever the range of the task: a
+//! coarser grid for large ranges would lose the small updates of a network whose
+//! targets are large.
+//!
+//! Nothing can overflow. |x| <= 2^r, the range, and 2^r * 2^30 is an integer, so no
+//! rounding passes it: the integer is at most 2^(30 + r). The weights of one sum add up
+//! to at most 2^26, so the sum is at most 2^(56 + r): 2^62 in 64 bits for r <= 6, and
+//! 2^80 in 128 bits for the largest range, r = 24. Both bounds are checked before any
+//! accumulator is touched.
 
+use fedra_protocol::UpdateRange;
 use thiserror::Error;
 
-use crate::update::{CheckedUpdate, FRACTION_BITS};
+use crate::update::CheckedUpdate;
 
 /// Largest total weight of one sum.
 pub const MAX_TOTAL_WEIGHT: u64 = 1 << 26;
 
 /// One fixed-point unit is 1 / SCALE.
-const SCALE: f64 = (1_u64 << FRACTION_BITS) as f64;
+const SCALE: f64 = (1_u64 << 30) as f64;
+
+/// Largest exponent of a range whose sums fit into 64 bits.
+const NARROW: u32 = 6;
 
 /// Adding 1.5 * 2^52 to a double of magnitude below 2^51 rounds it to the
 /// nearest integer (ties to even) and leaves that integer in the low bits. It
@@ -31,6 +40,18 @@ pub enum FoldError {
         /// Parameters of what was to be added.
         actual: usize,
     },
+    /// The update or the other sum is for a task of another range.
+    #[error(
+        "the sum is for an update_range of {}, this is for {}",
+        u32::from(*.expected),
+        u32::from(*.actual)
+    )]
+    Range {
+        /// Range of this sum.
+        expected: UpdateRange,
+        /// Range of what was to be added.
+        actual: UpdateRange,
+    },
     /// A weight of zero counts for nothing.
     #[error("an update of weight zero cannot be folded")]
     ZeroWeight,
@@ -42,32 +63,47 @@ pub enum FoldError {
     },
 }
 
-/// A weighted sum of updates: one `i64` a parameter, whatever the number of
-/// updates folded.
+/// A weighted sum of updates: one integer a parameter, whatever the number of
+/// updates folded. It takes 8 bytes for ranges up to 64, otherwise 16.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FixedPointSum {
-    accumulators: Vec<i64>,
+    accumulators: Accumulators,
+    range: UpdateRange,
     weight: u64,
     updates: u64,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Accumulators {
+    Narrow(Vec<i64>),
+    Wide(Vec<i128>),
+}
+
 impl FixedPointSum {
-    /// An empty sum for a model of `len` parameters.
+    /// An empty sum for a model of `len` parameters, of updates within `range`.
     #[must_use]
-    pub fn new(len: usize) -> Self {
-        Self { accumulators: vec![0; len], weight: 0, updates: 0 }
+    pub fn new(len: usize, range: UpdateRange) -> Self {
+        let accumulators = if range.log2() <= NARROW {
+            Accumulators::Narrow(vec![0; len])
+        } else {
+            Accumulators::Wide(vec![0; len])
+        };
+        Self { accumulators, range, weight: 0, updates: 0 }
     }
 
     /// Number of parameters.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.accumulators.len()
+        match &self.accumulators {
+            Accumulators::Narrow(sums) => sums.len(),
+            Accumulators::Wide(sums) => sums.len(),
+        }
     }
 
     /// Whether the model has no parameters at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.accumulators.is_empty()
+        self.len() == 0
     }
 
     /// Total weight folded so far.
@@ -86,18 +122,21 @@ impl FixedPointSum {
     ///
     /// # Errors
     ///
-    /// [`FoldError`] for another length, a weight of zero or a total weight
+    /// [`FoldError`] for another length or range, a weight of zero or a total weight
     /// beyond [`MAX_TOTAL_WEIGHT`].
     pub fn fold<B>(&mut self, update: &CheckedUpdate<B>, weight: u64) -> Result<(), FoldError>
     where
         B: AsRef<[u8]>,
     {
-        let total = self.total_with(update.len(), weight)?;
+        let total = self.total_with(update.len(), update.range(), weight)?;
         if weight == 0 {
             return Err(FoldError::ZeroWeight);
         }
         let weight = u32::try_from(weight).expect("at most MAX_TOTAL_WEIGHT");
-        fold_into(&mut self.accumulators, update.values(), weight);
+        match &mut self.accumulators {
+            Accumulators::Narrow(sums) => fold_narrow(sums, update.values(), weight),
+            Accumulators::Wide(sums) => fold_wide(sums, update.values(), weight),
+        }
         self.weight = total;
         self.updates += 1;
         Ok(())
@@ -107,12 +146,18 @@ impl FixedPointSum {
     ///
     /// # Errors
     ///
-    /// [`FoldError`] for another length or a total weight beyond
+    /// [`FoldError`] for another length or range, or a total weight beyond
     /// [`MAX_TOTAL_WEIGHT`].
     pub fn merge(&mut self, other: &Self) -> Result<(), FoldError> {
-        let total = self.total_with(other.len(), other.weight)?;
-        for (sum, value) in self.accumulators.iter_mut().zip(&other.accumulators) {
-            *sum = sum.wrapping_add(*value);
+        let total = self.total_with(other.len(), other.range, other.weight)?;
+        match (&mut self.accumulators, &other.accumulators) {
+            (Accumulators::Narrow(sums), Accumulators::Narrow(others)) => {
+                sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+            }
+            (Accumulators::Wide(sums), Accumulators::Wide(others)) => {
+                sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+            }
+            _ => unreachable!("the width follows from the range, which is the same"),
         }
         self.weight = total;
         self.updates += other.updates;
@@ -121,7 +166,10 @@ impl FixedPointSum {
 
     /// Empties the sum for the next round and keeps its memory.
     pub fn clear(&mut self) {
-        self.accumulators.fill(0);
+        match &mut self.accumulators {
+            Accumulators::Narrow(sums) => sums.fill(0),
+            Accumulators::Wide(sums) => sums.fill(0),
+        }
         self.weight = 0;
         self.updates = 0;
     }
@@ -130,14 +178,19 @@ impl FixedPointSum {
     #[must_use]
     pub fn mean(&self) -> Option<Vec<f64>> {
         let divisor = self.weight as f64 * SCALE;
-        let mean = || self.accumulators.iter().map(|&sum| sum as f64 / divisor).collect();
-        (self.weight > 0).then(mean)
+        (self.weight > 0).then(|| match &self.accumulators {
+            Accumulators::Narrow(sums) => sums.iter().map(|&sum| sum as f64 / divisor).collect(),
+            Accumulators::Wide(sums) => sums.iter().map(|&sum| sum as f64 / divisor).collect(),
+        })
     }
 
     /// The total weight after adding `weight` for a model of `len` parameters.
-    fn total_with(&self, len: usize, weight: u64) -> Result<u64, FoldError> {
+    fn total_with(&self, len: usize, range: UpdateRange, weight: u64) -> Result<u64, FoldError> {
         if len != self.len() {
             return Err(FoldError::WrongLength { expected: self.len(), actual: len });
+        }
+        if range != self.range {
+            return Err(FoldError::Range { expected: self.range, actual: range });
         }
         let total = self.weight.saturating_add(weight);
         if total > MAX_TOTAL_WEIGHT {
@@ -147,7 +200,7 @@ impl FixedPointSum {
     }
 }
 
-/// round(x * 2^30) for a finite x of magnitude at most 64.
+/// round(x * 2^30) for a finite x of magnitude at most 2^20, ties to even.
 #[inline(always)]
 fn quantise(x: f32) -> i64 {
     let rounded = f64::from(x) * SCALE + ROUND;
@@ -158,11 +211,22 @@ fn quantise(x: f32) -> i64 {
 /// weight is 32 bits wide so that the product needs two vector multiplications
 /// and not three. `wrapping` because overflow is excluded by the bounds above.
 #[inline(never)]
-fn fold_into(accumulators: &mut [i64], values: &[[u8; 4]], weight: u32) {
+fn fold_narrow(accumulators: &mut [i64], values: &[[u8; 4]], weight: u32) {
     let weight = i64::from(weight);
     for (sum, value) in accumulators.iter_mut().zip(values) {
         let value = quantise(f32::from_le_bytes(*value));
         *sum = sum.wrapping_add(value.wrapping_mul(weight));
+    }
+}
+
+/// The same in 128 bits. An x of any range times 2^30 is exact as a double, and
+/// rounded less than 2^63.
+#[inline(never)]
+fn fold_wide(accumulators: &mut [i128], values: &[[u8; 4]], weight: u32) {
+    let weight = i128::from(weight);
+    for (sum, value) in accumulators.iter_mut().zip(values) {
+        let value = (f64::from(f32::from_le_bytes(*value)) * SCALE).round_ties_even() as i64;
+        *sum = sum.wrapping_add(i128::from(value).wrapping_mul(weight));
     }
 }
 

@@ -3,13 +3,8 @@
 //! Every check on an update's numbers happens here, before anything is folded:
 //! a refused update leaves no trace in any sum.
 
+use fedra_protocol::UpdateRange;
 use thiserror::Error;
-
-/// Fraction bits of the fixed-point form: a value x becomes round(x * 2^30).
-pub const FRACTION_BITS: u32 = 30;
-
-/// Largest magnitude of one value of an update.
-pub const MAX_MAGNITUDE: f32 = 64.0;
 
 /// Values looked at together: long enough for the compiler to vectorise, short
 /// enough that finding the culprit in a bad block costs nothing.
@@ -32,34 +27,38 @@ pub enum UpdateError {
         /// Position of the first such value.
         index: usize,
     },
-    /// A finite value beyond [`MAX_MAGNITUDE`].
+    /// A finite value beyond the task's range.
     #[error(
-        "value {index} of the update is {value}, the largest magnitude allowed is {MAX_MAGNITUDE}"
+        "value {index} of the update is {value}, beyond the task's update_range of {range}",
+        range = u32::from(*.range)
     )]
     OutOfRange {
         /// Position of the first such value.
         index: usize,
         /// The value.
         value: f32,
+        /// The task's range.
+        range: UpdateRange,
     },
 }
 
 /// A model delta that may be folded: the right length, every value finite and
-/// at most [`MAX_MAGNITUDE`] in magnitude. Holds the received bytes as they
-/// came, borrowed (`&[u8]`) or owned.
+/// within the task's range. Holds the received bytes as they came, borrowed
+/// (`&[u8]`) or owned.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckedUpdate<B> {
     bytes: B,
+    range: UpdateRange,
 }
 
 impl<B: AsRef<[u8]>> CheckedUpdate<B> {
     /// Checks `bytes`, little-endian `f32` values, against a model of `len`
-    /// parameters. Copies nothing.
+    /// parameters and the range of its task. Copies nothing.
     ///
     /// # Errors
     ///
     /// The first fault found, with its position.
-    pub fn parse(bytes: B, len: usize) -> Result<Self, UpdateError> {
+    pub fn parse(bytes: B, len: usize, range: UpdateRange) -> Result<Self, UpdateError> {
         let (values, rest) = bytes.as_ref().as_chunks::<4>();
         if values.len() != len || !rest.is_empty() {
             return Err(UpdateError::WrongLength {
@@ -68,11 +67,11 @@ impl<B: AsRef<[u8]>> CheckedUpdate<B> {
             });
         }
         for (block, at) in values.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
-            if !all_in_range(block) {
-                return Err(first_fault(block, at));
+            if !all_in_range(block, range) {
+                return Err(first_fault(block, at, range));
             }
         }
-        Ok(Self { bytes })
+        Ok(Self { bytes, range })
     }
 
     /// Number of values.
@@ -93,6 +92,12 @@ impl<B: AsRef<[u8]>> CheckedUpdate<B> {
         self.values().iter().map(|value| f32::from_le_bytes(*value)).collect()
     }
 
+    /// The range that every value is within.
+    #[must_use]
+    pub fn range(&self) -> UpdateRange {
+        self.range
+    }
+
     /// The values as they lie in memory.
     pub(crate) fn values(&self) -> &[[u8; 4]] {
         self.bytes.as_ref().as_chunks().0
@@ -102,17 +107,17 @@ impl<B: AsRef<[u8]>> CheckedUpdate<B> {
 /// Without an early exit, so that it vectorises. For the bits of an `f32`
 /// without its sign, the order of the integers is the order of the magnitudes,
 /// and infinities and NaNs lie above every number.
-fn all_in_range(block: &[[u8; 4]]) -> bool {
-    const LIMIT: u32 = MAX_MAGNITUDE.to_bits();
+fn all_in_range(block: &[[u8; 4]], range: UpdateRange) -> bool {
+    let limit = range.magnitude().to_bits();
     let beyond = block.iter().fold(0, |beyond, value| {
         let magnitude = u32::from_le_bytes(*value) & 0x7fff_ffff;
-        beyond | u32::from(magnitude > LIMIT)
+        beyond | u32::from(magnitude > limit)
     });
     beyond == 0
 }
 
 /// The error for a block that has at least one value out of range.
-fn first_fault(block: &[[u8; 4]], offset: usize) -> UpdateError {
+fn first_fault(block: &[[u8; 4]], offset: usize, range: UpdateRange) -> UpdateError {
     block
         .iter()
         .map(|value| f32::from_le_bytes(*value))
@@ -120,8 +125,8 @@ fn first_fault(block: &[[u8; 4]], offset: usize) -> UpdateError {
         .find_map(|(value, index)| {
             if !value.is_finite() {
                 Some(UpdateError::NotFinite { index })
-            } else if value.abs() > MAX_MAGNITUDE {
-                Some(UpdateError::OutOfRange { index, value })
+            } else if value.abs() > range.magnitude() {
+                Some(UpdateError::OutOfRange { index, value, range })
             } else {
                 None
             }

@@ -1,9 +1,10 @@
 //! Plain updates: checked, then folded in any order.
 
 use arbitrary::{Result, Unstructured};
-use fedra_aggregation::{CheckedUpdate, FixedPointSum, MAX_MAGNITUDE, MAX_TOTAL_WEIGHT};
+use fedra_aggregation::{CheckedUpdate, FixedPointSum, MAX_TOTAL_WEIGHT};
+use fedra_protocol::UpdateRange;
 
-/// Updates and weights: [parameters, (weight, bytes)...].
+/// Updates and weights: [parameters, range, (weight, bytes)...].
 pub fn update(data: &[u8]) {
     // Bytes that are too short for a case are none.
     let _ = several(&mut Unstructured::new(data));
@@ -11,8 +12,9 @@ pub fn update(data: &[u8]) {
 
 fn several(input: &mut Unstructured<'_>) -> Result<()> {
     let parameters: usize = input.int_in_range(0..=40)?;
+    let range = UpdateRange::new(1 << input.int_in_range(0..=24)?).expect("at most 2^24");
     let mut taken = Vec::new();
-    let mut sum = FixedPointSum::new(parameters);
+    let mut sum = FixedPointSum::new(parameters, range);
     while !input.is_empty() {
         let weight = weight(input)?;
         // Mostly the right length.
@@ -21,14 +23,14 @@ fn several(input: &mut Unstructured<'_>) -> Result<()> {
             _ => 4 * parameters,
         };
         let bytes = input.bytes(length.min(input.len()))?;
-        let Some(update) = checked(bytes, parameters) else { continue };
+        let Some(update) = checked(bytes, parameters, range) else { continue };
         let before = sum.clone();
         match sum.fold(&update, weight) {
             Ok(()) => taken.push((update, weight)),
             Err(_) => assert_eq!(sum, before, "a refused update leaves no trace"),
         }
     }
-    order_does_not_matter(&taken, &sum);
+    order_does_not_matter(&taken, &sum, range);
     Ok(())
 }
 
@@ -40,20 +42,24 @@ fn weight(input: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
-fn checked(bytes: &[u8], parameters: usize) -> Option<CheckedUpdate<&[u8]>> {
+fn checked(bytes: &[u8], parameters: usize, range: UpdateRange) -> Option<CheckedUpdate<&[u8]>> {
     let values: Vec<f32> =
         bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
     // NaN is in no range.
     let sound = bytes.len() == 4 * parameters
-        && values.iter().all(|value| (-MAX_MAGNITUDE..=MAX_MAGNITUDE).contains(value));
-    let update = CheckedUpdate::parse(bytes, parameters);
+        && values.iter().all(|value| value.abs() <= range.magnitude());
+    let update = CheckedUpdate::parse(bytes, parameters, range);
     assert_eq!(update.is_ok(), sound, "{values:?}");
     update.ok()
 }
 
-fn order_does_not_matter(taken: &[(CheckedUpdate<&[u8]>, u64)], sum: &FixedPointSum) {
+fn order_does_not_matter(
+    taken: &[(CheckedUpdate<&[u8]>, u64)],
+    sum: &FixedPointSum,
+    range: UpdateRange,
+) {
     let fold = |updates: &mut dyn Iterator<Item = &(CheckedUpdate<&[u8]>, u64)>| {
-        let mut sum = FixedPointSum::new(sum.len());
+        let mut sum = FixedPointSum::new(sum.len(), range);
         for (update, weight) in updates {
             sum.fold(update, *weight).expect("it was folded before, and the total is the same");
         }
@@ -68,7 +74,8 @@ fn order_does_not_matter(taken: &[(CheckedUpdate<&[u8]>, u64)], sum: &FixedPoint
     for (index, mean) in mean.iter().enumerate() {
         let terms = taken.iter().map(|(update, w)| f64::from(update.to_vec()[index]) * *w as f64);
         let exact = terms.sum::<f64>() / sum.weight() as f64;
-        // Half a unit of 2^-30, and what the doubles here lose.
-        assert!((mean - exact).abs() < 1e-9, "{mean} for {exact}");
+        // Half a unit of 2^-30, and what the doubles here lose of values up to the range.
+        let error = 1e-9 + f64::from(range.magnitude()) * taken.len() as f64 * 1e-15;
+        assert!((mean - exact).abs() < error, "{mean} for {exact}");
     }
 }

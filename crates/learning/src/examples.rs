@@ -10,8 +10,9 @@ use fedra_protocol::{Layer, ModelSpec};
 
 use crate::data::Dataset;
 use crate::network::{BatchTensor, Mode, Network, tensor};
+use crate::predict::examples_a_piece;
 
-/// Examples that go through the fixed layers together.
+/// Most examples that go through the fixed layers together.
 const BATCH: usize = 500;
 /// Most values to keep, 256 MiB: above, the fixed layers run at every step.
 const MOST_VALUES: usize = 1 << 26;
@@ -73,7 +74,7 @@ impl Examples {
         }
         let all: Vec<u32> = (0..self.len() as u32).collect();
         let mut parts = Vec::new();
-        for indices in all.chunks(BATCH) {
+        for indices in all.chunks(BATCH.min(examples_a_piece(&self.spec))) {
             let part = network.run(0..fixed, self.raw(indices), Mode::Inference);
             if part.width().saturating_mul(self.len()) > MOST_VALUES {
                 return None;

@@ -32,9 +32,9 @@ pub enum IdxError {
 ///
 /// Images become `[1, height, width]` with pixels divided by 255.
 pub fn read_mnist(images: &[u8], labels: &[u8]) -> Result<Dataset, IdxError> {
-    let ([_, height, width], pixels) = parse::<3>(images)?;
+    let (dims, pixels) = parse::<3>(images)?;
     let ([_], classes) = parse::<1>(labels)?;
-    let shape = Shape::from_dims(&[1, height, width]).ok_or(DatasetError::Empty)?;
+    let shape = Shape::from_dims(&dims[1..]).ok_or(DatasetError::Dimensions(dims.into()))?;
     let features = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
     let targets = Targets::Classes(classes.iter().map(|&class| u32::from(class)).collect());
     Ok(Dataset::new(features, shape, targets)?)

@@ -29,8 +29,8 @@ pub struct TaskDescription {
 /// Largest magnitude of a value of an update: a power of two, 1 to
 /// [`MAX_UPDATE_RANGE`].
 ///
-/// The server adds updates up in fixed point, with as many fraction bits as the range
-/// leaves room for: a larger range is a coarser grid.
+/// It is also how far a single client can move a parameter. The grid on which updates
+/// are added up is 2^-30 for every range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct UpdateRange(u32);

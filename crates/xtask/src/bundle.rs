@@ -10,14 +10,10 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::prerequisites::WASM_TARGET;
-use crate::{process, project, status};
+use crate::{compress, process, project, status};
 
 /// The two builds of the edge client.
 #[derive(Clone, Copy)]
@@ -93,7 +89,7 @@ pub fn build(flavour: Flavour) -> Result<Built> {
         .with_context(|| format!("cannot generate bindings for {}", compiled.display()))?;
 
     let module = folder.join(format!("{name}_bg.wasm"));
-    let sizes = sizes(&module, &folder.join("sizes.json"))?;
+    let sizes = sizes(&module)?;
     let package = project::web().join("package/wasm");
     fs::create_dir_all(&package).with_context(|| format!("cannot create {}", package.display()))?;
     for (from, to) in [
@@ -141,46 +137,15 @@ pub fn check_sizes(modules: &[Built]) -> Result<()> {
     Ok(())
 }
 
-/// The module's sizes, measured again only if it has changed: brotli takes half
-/// a minute on the WebGPU build.
-fn sizes(module: &Path, record: &Path) -> Result<Sizes> {
+/// The module's sizes.
+fn sizes(module: &Path) -> Result<Sizes> {
     let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    let key = hex::encode(Sha256::digest(&bytes));
-    if let Some(sizes) = recorded(record, &key) {
-        return Ok(sizes);
-    }
-    status::note("measuring its size compressed");
-    let sizes = measure(&bytes)?;
-    let text = json!({
-        "key": key, "raw": sizes.raw, "gzip": sizes.gzip, "brotli": sizes.brotli,
-    });
-    fs::write(record, text.to_string())
-        .with_context(|| format!("cannot write {}", record.display()))?;
-    Ok(sizes)
-}
-
-fn recorded(record: &Path, key: &str) -> Option<Sizes> {
-    let record: Value = serde_json::from_str(&fs::read_to_string(record).ok()?).ok()?;
-    (record["key"].as_str()? == key).then_some(())?;
-    Some(Sizes {
-        raw: record["raw"].as_u64()?,
-        gzip: record["gzip"].as_u64()?,
-        brotli: record["brotli"].as_u64()?,
+    let compressed = compress::compress(&bytes)?;
+    Ok(Sizes {
+        raw: bytes.len() as u64,
+        gzip: compressed.gzip.len() as u64,
+        brotli: compressed.brotli.len() as u64,
     })
-}
-
-fn measure(bytes: &[u8]) -> Result<Sizes> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(bytes)?;
-    let gzip = gzip.finish()?;
-    let mut brotli = Vec::new();
-    let parameters = brotli::enc::BrotliEncoderParams {
-        quality: 11,
-        size_hint: bytes.len(),
-        ..Default::default()
-    };
-    brotli::BrotliCompress(&mut &bytes[..], &mut brotli, &parameters)?;
-    Ok(Sizes { raw: bytes.len() as u64, gzip: gzip.len() as u64, brotli: brotli.len() as u64 })
 }
 
 /// Puts a copy of `from` in the place of `to` in one step, and only if it
@@ -210,21 +175,5 @@ mod tests {
         assert!(check_sizes(&[built(600_000)]).is_ok());
         let error = check_sizes(&[built(600_001)]).unwrap_err().to_string();
         assert!(error.contains("fedra_cpu has 600001 bytes"), "{error}");
-    }
-
-    #[test]
-    fn repetitive_bytes_compress_and_raw_is_their_number() {
-        let sizes = measure(&[7; 10_000]).unwrap();
-        assert_eq!(sizes.raw, 10_000);
-        assert!(sizes.gzip < 100 && sizes.brotli < 100, "{sizes:?}");
-    }
-
-    #[test]
-    fn a_record_counts_for_its_key_only() {
-        let record = std::env::temp_dir().join(format!("xtask-record-{}.json", std::process::id()));
-        fs::write(&record, r#"{"key":"a","raw":3,"gzip":2,"brotli":1}"#).unwrap();
-        assert_eq!(recorded(&record, "a").unwrap().brotli, 1);
-        assert_eq!(recorded(&record, "b"), None);
-        fs::remove_file(record).unwrap();
     }
 }

@@ -1,10 +1,10 @@
-//! `cargo xtask dist`: both WASM modules, the npm package and the demo page.
+//! `cargo xtask dist`: both WASM modules, the npm package and the demo page, compressed.
 
 use anyhow::Result;
 use clap::Args;
 
 use crate::bundle::{self, Flavour};
-use crate::{prerequisites, process, project, status};
+use crate::{compress, prerequisites, process, project, status};
 
 #[derive(Args, Clone, Default)]
 pub struct Options {
@@ -27,6 +27,8 @@ pub fn run(options: &Options) -> Result<()> {
     process::run(project::npm(&project::web()).args(["run", "data", "-w", "demo"]))?;
     status::step("Building the npm package and the demo page");
     process::run(project::npm(&project::web()).args(["run", "build"]))?;
+    status::step("Compressing the page");
+    compress::folder(&project::web().join("demo/dist"))?;
 
     status::step("Sizes of the WASM modules");
     bundle::print_sizes(&built);

@@ -10,6 +10,7 @@ mod bench;
 mod browser;
 mod bundle;
 mod chaos;
+mod compress;
 mod config;
 mod debian;
 mod demo;

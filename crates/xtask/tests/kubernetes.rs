@@ -37,7 +37,7 @@ fn every_object_is_as_the_api_describes_it() {
 
 #[test]
 fn one_server_at_a_time_has_the_store_and_ends_in_its_own_time() {
-    let spec = typed::<Deployment>("Deployment").spec.expect("a spec");
+    let spec = typed::<Deployment>("Deployment").spec;
     assert_eq!(spec.replicas, Some(1));
     assert_eq!(spec.strategy.and_then(|strategy| strategy.type_).as_deref(), Some("Recreate"));
     let config = typed::<ConfigMap>("ConfigMap").data.expect("data").remove("fedra.toml");
@@ -52,7 +52,7 @@ fn one_server_at_a_time_has_the_store_and_ends_in_its_own_time() {
 
 #[test]
 fn probes_ask_what_the_server_answers() {
-    let spec = typed::<Deployment>("Deployment").spec.expect("a spec");
+    let spec = typed::<Deployment>("Deployment").spec;
     let pod = spec.template.spec.expect("a pod");
     let [container] = pod.containers.as_slice() else { panic!("one container") };
     let path = |probe: &Option<Probe>| {

@@ -162,7 +162,7 @@ fn what_is_no_model_file_is_bad_model() {
         (file[..file.len() - 1].to_vec(), "not all of it"),
         (Vec::new(), "not a safetensors file"),
         (b"<!doctype html><title>404</title>".to_vec(), "not a safetensors file"),
-        (not_finite, "not a finite number"),
+        (not_finite, "is not finite"),
         (patched("linear", "kernel"), "newer version"),
         (patched("fedra", "other"), "no metadata `fedra`"),
     ] {

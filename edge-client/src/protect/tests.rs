@@ -226,13 +226,20 @@ fn a_local_update_has_all_of_its_noise_and_never_the_same() {
 
 #[test]
 fn a_central_update_is_one_that_no_server_turns_down() {
-    assert_eq!(acceptable(vec![1.0, -64.0 / 2.0, 0.0]), [1.0, -32.0, 0.0], "as it is");
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        assert_eq!(acceptable(vec![1.0, bad]), [0.0; 2]);
+    for log2 in [0, 6, 20, 24] {
+        let range = UpdateRange::new(1 << log2).unwrap();
+        let most = range.magnitude();
+        let within = vec![0.25, -most / 2.0, 0.0];
+        assert_eq!(acceptable(within.clone(), range), within, "as it is");
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(acceptable(vec![1.0, bad], range), [0.0; 2]);
+        }
+        // Their squares are too large for an f32.
+        let scaled = acceptable(vec![3e38, 0.0, -4e37], range);
+        assert!((scaled[0] / scaled[2] + 7.5).abs() < 1e-5, "the direction stays: {scaled:?}");
+        assert!((scaled[0].hypot(scaled[2]) / most - 1.0).abs() < 2e-6, "{scaled:?}");
+        for largest in [f32::MAX, f32::MIN, most.next_up()] {
+            assert_eq!(acceptable(vec![largest], range), [most.copysign(largest)]);
+        }
     }
-    // Their squares are too large for an f32.
-    let scaled = acceptable(vec![3e38, 0.0, -4e37]);
-    assert!((scaled[0] / scaled[2] + 7.5).abs() < 1e-5, "the direction stays: {scaled:?}");
-    assert!((scaled[0].hypot(scaled[2]) - 64.0).abs() < 1e-4, "{scaled:?}");
-    assert_eq!(acceptable(vec![f32::MAX]), [64.0]);
 }

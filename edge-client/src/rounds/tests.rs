@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{LocalTraining, PrivacyPolicy, UpdateRange};
+use fedra_protocol::{LocalTraining, PrivacyPolicy, TaskId, UpdateRange};
 
 use super::*;
 
@@ -301,6 +301,18 @@ async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
 }
 
 #[tokio::test]
+async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
+    let bench = Bench::new(data(784));
+    let mut job = bench.job(None, 1e4);
+    let error = bench.workshop.clone().work(job, |_| {}).await.expect_err("no server takes it");
+    assert_eq!(error.failure, Failure::OutOfRange);
+    assert!(error.reason.contains("beyond the ±64 of this task"), "{}", error.reason);
+    job = bench.job(None, 1e4);
+    job.task.update_range = UpdateRange::new(1 << 24).unwrap();
+    assert!(bench.workshop.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
+}
+
+#[tokio::test]
 async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
     for (bench, rate, code) in [
         (Bench::new(data(784)), DIVERGES, "training-diverged"),
@@ -324,7 +336,7 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;
-    let task = TaskId::new("digits").unwrap();
+    let task = bench.job(Some(CENTRAL), 0.1).task;
     let round = RoundId { round: 1, attempt: 0 };
     let done = bench.workshop.protect(task, round, privacy, terms, values).await;
     let (update, _) = trained(done);

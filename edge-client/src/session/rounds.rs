@@ -254,7 +254,7 @@ impl Session {
         }
     }
 
-    pub(super) fn outcome(&mut self, outcome: UpdateOutcome) -> Vec<Action> {
+    pub(super) fn outcome(&mut self, outcome: &UpdateOutcome) -> Vec<Action> {
         let round = outcome.round;
         let (fate, fault) = match outcome.verdict {
             UpdateVerdict::Accepted => (UpdateFate::Accepted, None),

@@ -17,7 +17,8 @@ export function certify(folder, name) {
 }
 
 /**
- * GETs `url`: `{ status, headers, body }`, the body as a Buffer, just as it comes.
+ * GETs `url`: `{ status, headers, head, body }`, the body as a Buffer, just as it comes,
+ * and `head` the bytes of what comes before it.
  * `ca` is the PEM file of the one certificate to trust.
  */
 export function get(url, { ca, headers } = {}) {
@@ -28,7 +29,10 @@ export function get(url, { ca, headers } = {}) {
       answer.on('data', (part) => parts.push(part));
       answer.on('error', reject);
       answer.on('end', () => {
-        resolve({ status: answer.statusCode, headers: answer.headers, body: Buffer.concat(parts) });
+        const lines = [`HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}`, ''];
+        for (let i = 0; i < answer.rawHeaders.length; i += 2) lines.push(`${answer.rawHeaders[i]}: ${answer.rawHeaders[i + 1]}`);
+        const head = lines.join('\r\n').length + 2;
+        resolve({ status: answer.statusCode, headers: answer.headers, head, body: Buffer.concat(parts) });
       });
     });
     sent.on('error', reject);

@@ -114,6 +114,12 @@ export class Aggregator {
     return await this.program.end(signal);
   }
 
+  /** Ends it as an operator would, and starts it again on the same store. */
+  async restart() {
+    await this.end();
+    await this.start();
+  }
+
   /** The task's JSON. */
   async state() {
     const { status, body } = await this.get(`/v1/tasks/${this.task.id}`);
@@ -145,6 +151,13 @@ export function startNativeClients(aggregator, { clients, examples, url = aggreg
   return new Program(program('fedra-edge'), args, join(aggregator.folder, 'clients.log'));
 }
 
+/** Every task here is evaluated on MNIST. */
+const EVALUATION = `[task.evaluation]
+format = "idx"
+images = ${JSON.stringify(join(MNIST, 't10k-images-idx3-ubyte'))}
+labels = ${JSON.stringify(join(MNIST, 't10k-labels-idx1-ubyte'))}
+`;
+
 function configuration(folder, port, task, tls) {
   const text = (value) => JSON.stringify(value);
   return `[server]
@@ -159,6 +172,7 @@ id = ${text(task.id)}
 title = "End to end"
 model = ${text(task.model)}
 seed = 1
+${task.rounds ? `rounds = ${task.rounds}` : ''}
 
 [task.training]
 epochs = 1
@@ -166,20 +180,17 @@ batch_size = 10
 learning_rate = ${task.learningRate}
 
 [task.round]
-cohort_size = 16
+cohort_size = ${task.cohort ?? 16}
 minimum_cohort = ${task.minimumCohort}
 selection_window = "1s"
-report_goal = 16
+report_goal = ${task.cohort ?? 16}
 minimum_reports = ${task.minimumReports ?? 1}
-deadline = "120s"
+deadline = ${text(task.deadline ?? '120s')}
 
 ${task.privacy ?? ''}
 
-[task.evaluation]
-format = "idx"
-images = ${text(join(MNIST, 't10k-images-idx3-ubyte'))}
-labels = ${text(join(MNIST, 't10k-labels-idx1-ubyte'))}
-`;
+${EVALUATION}
+${task.more ?? ''}`;
 }
 
 /** A port of loopback that is free now. */

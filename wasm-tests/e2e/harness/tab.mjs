@@ -3,12 +3,15 @@
 
 import { until } from './until.mjs';
 
-/** Opens `address` in a profile of its own. */
-export async function openTab(browser, address) {
-  const context = await browser.newContext();
+/** Opens `address` in a profile of its own, with `options` of Playwright's. */
+export async function openTab(browser, address, options) {
+  const context = await browser.newContext(options);
   const page = await context.newPage();
   const tab = new Tab(context, page);
-  page.on('request', (request) => tab.requests.push(request.url()));
+  page.on('request', (request) => {
+    tab.requests.push(request.url());
+    tab.network.push(request);
+  });
   page.on('pageerror', (error) => tab.errors.push(String(error)));
   await page.addInitScript(watch);
   await page.goto(address);
@@ -17,6 +20,8 @@ export async function openTab(browser, address) {
 
 export class Tab {
   requests = [];
+  /** The same, as Playwright has them. */
+  network = [];
   errors = [];
 
   constructor(context, page) {

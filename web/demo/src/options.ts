@@ -44,7 +44,8 @@ export function parseOptions(address: string): PageOptions {
 function socketUrl(given: string | null, page: URL): string {
   let url: URL;
   try {
-    url = new URL(given ?? '/v1/connect', page);
+    // Beside the page, which a proxy may have put below a prefix.
+    url = new URL(given ?? './v1/connect', page);
   } catch {
     throw new OptionsError(`url=${given}: it must be an address such as ws://127.0.0.1:8080/v1/connect.`);
   }

@@ -60,9 +60,17 @@ function retryWords(retryInMs: number | undefined): string {
   return `No connection; trying again in ${seconds(retryInMs)}`;
 }
 
+/** How this tab's last invitations ended, by which the aggregator leaves it out. */
+const ENDINGS: Readonly<Record<string, string>> = {
+  'missed-deadline': 'this tab was too slow for the last rounds',
+  declined: 'this tab could not train in the last rounds',
+  rejected: 'the last changes of this tab were refused',
+  lost: 'this tab was gone in the last rounds',
+};
+
 /** Sent away for a while: because of this tab, or because enough others are there. */
 function outWords(retryInMs: number, reason: string | undefined): string {
-  if (reason !== undefined) return `Sitting out for ${seconds(retryInMs)}: ${reason}`;
+  if (reason !== undefined) return `Sitting out for ${seconds(retryInMs)}${ENDINGS[reason] ? `: ${ENDINGS[reason]}` : ''}`;
   return `Enough others take part right now; asking again in ${seconds(retryInMs)}`;
 }
 
@@ -236,6 +244,14 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         title: 'No WebGPU in this browser',
         text: 'Training runs on the CPU instead, and you need not do anything. A current Chrome, Edge, Firefox or Safari with hardware acceleration switched on may offer it.',
       };
+    case 'bad-model':
+      return {
+        title: 'This page cannot read the shared model',
+        text: `${sentence(message)} Reload the page to get the newest one, and draw again.`,
+      };
+    case 'out-of-memory':
+    case 'prediction-failed':
+      return { title: 'Your digit was not read', text: `${sentence(message)} Close other tabs, and draw again.` };
     case 'device-lost':
       return { title: 'The GPU went away', text: 'Training goes on with the CPU. Reload the page to try the GPU again.' };
     case 'bad-dataset':

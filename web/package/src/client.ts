@@ -27,7 +27,7 @@ export interface ConnectOptions {
   readonly url: string | URL;
   /** The id of the task to take part in. */
   readonly task: string;
-  /** Default `auto`: measure, and keep the faster one. */
+  /** Default `auto`: begin on the CPU, and change over to WebGPU if it is found faster. */
   readonly backend?: BackendChoice;
   /** Aborts connecting; after that, closes the client. */
   readonly signal?: AbortSignal;
@@ -132,8 +132,8 @@ export class FedraClient extends EventTarget {
    * aggregator lists, finished and stopped ones included. Rejects with a
    * {@link FedraError}: `invalid-options`, `not-in-a-browser`, `no-server`,
    * `unknown-task`, `model-unavailable` (it is gone, or is not the one named),
-   * `unsupported-task` (a newer version of this package may know its layers),
-   * `wasm-load-failed`, `worker-failed` or `aborted`.
+   * `bad-model` (it is damaged, or a newer version of this package may know its
+   * layers), `out-of-memory`, `wasm-load-failed`, `worker-failed` or `aborted`.
    */
   static load(options: LoadOptions): Promise<Model> {
     return Model.load(options);
@@ -187,7 +187,7 @@ export class FedraClient extends EventTarget {
    * What the newest global model makes of one or more examples, `outputs` values for
    * each: probabilities of a classifier, values of a regression. Needs no data, and
    * works in a finished task. Rejects with `bad-input` or `closed`, or as the module
-   * says: `no-model` before the first `model` event, `bad-features`. A call whose
+   * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
    * worker crashes rejects with `worker-failed` or `device-lost`; the client goes on.
    */
   async predict(features: Float32Array): Promise<Float32Array> {

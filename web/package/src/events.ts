@@ -6,7 +6,7 @@
 /** What computes: a GPU through WebGPU, or the CPU. */
 export type Backend = 'webgpu' | 'cpu';
 
-/** What a page may ask for; `auto` measures both and keeps the faster one. */
+/** What a page may ask for; `auto` begins on the CPU and changes over to WebGPU if it is found faster. */
 export type BackendChoice = 'auto' | Backend;
 
 /** Where the session stands. */
@@ -58,12 +58,14 @@ export interface StatusEvent {
   /** The round this client works for, if it was selected. */
   readonly round?: number;
   /**
-   * While reconnecting: milliseconds to the next attempt. While waiting: milliseconds
-   * in which the aggregator leaves this client out.
+   * Why the client is unavailable, as the code of an `error` event; or why it waits
+   * longer than for the next round: such a code, or how its last invitations ended,
+   * by which the aggregator leaves it out for a while (`missed-deadline`, `declined`,
+   * `rejected`, `lost`).
    */
-  readonly retryInMs?: number;
-  /** While waiting: why the aggregator leaves this client out, for people. */
   readonly reason?: string;
+  /** Milliseconds to the next attempt to connect, or until the client may be invited again. */
+  readonly retryInMs?: number;
 }
 
 /** The backend was chosen, at the start or after a lost device. */

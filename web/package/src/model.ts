@@ -80,7 +80,7 @@ export class Model {
   /**
    * What the model makes of one or more examples, `outputs` values for each:
    * probabilities of a classifier, values of a regression. Rejects with
-   * `bad-input`, `bad-features`, `closed`, or `worker-failed` if the worker
+   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
    * crashed, which costs the calls that were open.
    */
   async predict(features: Float32Array): Promise<Float32Array> {
@@ -147,9 +147,10 @@ async function run(source: WorkerSource | undefined, file: Uint8Array, signal: A
 async function download(address: Address, task: string, signal: AbortSignal | undefined): Promise<[Description, Uint8Array<ArrayBuffer>]> {
   let gone: string | undefined;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const description = await describe(new URL(`tasks/${encodeURIComponent(task)}`, address.http), signal);
+    const document = new URL(`tasks/${encodeURIComponent(task)}`, address.http);
+    const description = await describe(document, signal);
     if (description.sha256 === gone) break;
-    const file = await get(new URL(description.url, address.http), signal, (answer) => answer.arrayBuffer());
+    const file = await get(new URL(description.url, document), signal, (answer) => answer.arrayBuffer());
     if (file) return [description, await verified(new Uint8Array(file), description)];
     gone = description.sha256;
   }

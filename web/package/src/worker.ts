@@ -104,7 +104,7 @@ async function load(file: Uint8Array): Promise<void> {
     model = loaded;
     post({ type: 'loaded', inputShape: [...loaded.inputShape], outputs: loaded.outputs });
   } catch (error) {
-    post({ type: 'failed', ...coded(error, 'unsupported-task') });
+    post({ type: 'failed', ...coded(error, 'bad-model') });
   }
 }
 

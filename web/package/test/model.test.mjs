@@ -29,7 +29,7 @@ afterEach(() => {
   globalThis.fetch = realFetch;
 });
 
-const description = (file, more) => ({ state: 'finished', model: { sha256: hashOf(file), url: `models/${hashOf(file)}`, bytes: file.length, round: 12, parameters: 7, ...more } });
+const description = (file, more) => ({ state: 'finished', model: { sha256: hashOf(file), url: `../models/${hashOf(file)}`, bytes: file.length, round: 12, parameters: 7, ...more } });
 /** An aggregator with one task, whose model is `file`. */
 const describing = (file, more) => (url) => (/\/tasks\//.test(url) ? Response.json(description(file, more)) : new Response(file));
 const rejects = (promise, code, message = /./) => assert.rejects(promise, { name: 'FedraError', code, message });
@@ -89,8 +89,8 @@ for (const [name, respond, code, message] of [
 }
 
 test('a model that the module does not know rejects with the module’s code', async () => {
-  FakeWorker.onStart = [{ type: 'failed', code: 'unsupported-task', message: 'layer 3 is new' }];
-  await rejects(FedraClient.load(options), 'unsupported-task', /layer 3 is new/);
+  FakeWorker.onStart = [{ type: 'failed', code: 'bad-model', message: 'layer 3 is new' }];
+  await rejects(FedraClient.load(options), 'bad-model', /layer 3 is new/);
   assert.ok(FakeWorker.last.terminated);
 });
 

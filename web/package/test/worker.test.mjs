@@ -21,7 +21,7 @@ const fake = (build) => script(`
     outputs = 1;
     constructor(file) {
       globalThis.module.build = '${build}';
-      if (file.length === 0) throw Object.assign(new Error('a layer that only a newer version knows'), { code: 'unsupported-task' });
+      if (file.length === 0) throw Object.assign(new Error('a layer that only a newer version knows'), { code: 'bad-model' });
     }
     async predict(features) { return features.map((value) => -value); }
   }
@@ -157,7 +157,7 @@ test('a model without a session answers predictions and nothing else', async () 
 test('a model that this version does not know is refused with the module’s code', async () => {
   const { ready, tell } = await open();
   tell({ type: 'load', file: new Uint8Array() });
-  assert.deepEqual(await ready, { type: 'failed', code: 'unsupported-task', message: 'a layer that only a newer version knows' });
+  assert.deepEqual(await ready, { type: 'failed', code: 'bad-model', message: 'a layer that only a newer version knows' });
 });
 
 for (const [backend, limit] of [['auto', 1000], ['webgpu', 5000]]) {

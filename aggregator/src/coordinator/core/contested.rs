@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut contested = Contested::default();
-        for number in 0..2 * SUBJECTS as u64 {
+        for number in 0..SUBJECTS as u64 + 64 {
             assert_eq!(contested.replace(subject(number), at(number / 1000)), Ok(()));
         }
         assert!(contested.subjects.len() <= SUBJECTS);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -93,7 +93,9 @@ async fn answer<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, AdminError> {
     let path: Vec<&str> = call.path.split('/').collect();
-    match (&call.method, path.as_slice()) {
+    // The head of an answer to GET; its body is not sent.
+    let method = if call.method == Method::HEAD { &Method::GET } else { &call.method };
+    match (method, path.as_slice()) {
         (&Method::GET, ["status"]) => views::status(server).await,
         (&Method::POST, ["tasks"]) => create(server, call.headers, body).await,
         (&Method::GET, ["tasks", id]) => views::task(server, &task_of(server, id)?).await,
@@ -102,17 +104,27 @@ async fn answer<B: Buf>(
         (&Method::POST, ["tasks", id, "resume"]) => operate(server, id, Operation::Resume).await,
         (&Method::POST, ["tasks", id, "stop"]) => operate(server, id, Operation::Stop).await,
         (&Method::POST, ["tasks", id, "rollback"]) => roll_back(server, id, body).await,
-        (_, path) => Err(allowed(path).map_or(AdminError::NoSuchPath, AdminError::Method)),
+        (method, path) => match allowed(path) {
+            Some(methods) if *method == Method::OPTIONS => Ok(options(methods)),
+            Some(methods) => Err(AdminError::Method(methods)),
+            None => Err(AdminError::NoSuchPath),
+        },
     }
 }
 
-/// The method of a path that there is.
+/// The methods of a path that there is.
 fn allowed(path: &[&str]) -> Option<&'static str> {
     match path {
-        ["status"] | ["tasks", _] | ["tasks", _, "export"] => Some("GET"),
-        ["tasks"] | ["tasks", _, "pause" | "resume" | "stop" | "rollback"] => Some("POST"),
+        ["status"] | ["tasks", _] | ["tasks", _, "export"] => Some("GET, HEAD, OPTIONS"),
+        ["tasks"] | ["tasks", _, "pause" | "resume" | "stop" | "rollback"] => Some("POST, OPTIONS"),
         _ => None,
     }
+}
+
+fn options(methods: &'static str) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
 }
 
 async fn create<B: Buf>(
@@ -131,7 +143,8 @@ async fn create<B: Buf>(
     server.metrics.admin_action(AdminAction::Create);
     tracing::info!(task = %id, "an operator has created a task");
     let mut response = json_response(StatusCode::CREATED, &json!({ "id": id }));
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/admin/tasks/{id}")) {
+    // Relative, so that it is right behind a proxy that puts a prefix before it.
+    if let Ok(location) = HeaderValue::from_str(&format!("tasks/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)

@@ -164,7 +164,7 @@ pub(super) async fn task(server: &Server, task: &Arc<Task>) -> Result<Response, 
     let rounds = view.history.iter().filter(|record| record.round > 0);
     let skip = rounds.clone().count().saturating_sub(ROUNDS);
     let whole = WholeJson {
-        public: json(task, &view),
+        public: json(task, &view, "../../"),
         standing,
         current: CurrentJson::new(task, &view),
         rounds: rounds.skip(skip).map(CohortJson::from).collect(),

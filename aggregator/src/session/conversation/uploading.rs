@@ -149,7 +149,7 @@ impl Conversation {
         }
         let parameters = config.model.parameters();
         self.seat.part = Some((round, Part::Checking(begin, permit)));
-        out.push(Output::Check(bytes, parameters));
+        out.push(Output::Check(bytes, parameters, config.update_range));
     }
 
     pub(super) fn checked(

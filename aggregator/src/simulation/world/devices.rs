@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedra_edge_client::Failure;
 use fedra_edge_client::protect::{Round, SecureRound};
 use fedra_edge_client::session::{Action, Event as SessionEvent, SecureReply, SecureRequest};
-use fedra_protocol::{ClientMessage, DeclineCause, RoundAssignment, RoundId};
+use fedra_protocol::{AdvertisedKeys, ClientMessage, DeclineCause, RoundAssignment, RoundId};
 use rand::{RngExt, SeedableRng};
 
 use super::super::client::{Client, Manner};
@@ -162,6 +162,11 @@ impl World {
         let update = Client::values(client, self.clients.len());
         let rng = &mut self.rng.fork();
         let (secret, reply) = SecureRound::begin(&round, &update, rng).expect("a sound task");
+        if self.clients[client].manner == Manner::Invalid {
+            // The point at infinity, which shares no secret.
+            let none = AdvertisedKeys { encryption: [0; 32], masking: [0; 32] };
+            return self.later(client, assignment.round, SecureReply::Keys(none));
+        }
         self.clients[client].secret = Some(secret);
         self.later(client, assignment.round, reply);
     }

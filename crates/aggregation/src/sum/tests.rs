@@ -3,20 +3,41 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ApplyError, MAX_MAGNITUDE, ServerOptimizer, UpdateError};
+use crate::{ApplyError, ServerOptimizer, UpdateError};
+
+/// The default of a classifier.
+fn narrow() -> UpdateRange {
+    range(6)
+}
+
+fn range(log2: u32) -> UpdateRange {
+    UpdateRange::new(1 << log2).expect("at most 2^24")
+}
 
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
 fn sum_of(len: usize, updates: &[(Vec<f32>, u64)]) -> FixedPointSum {
-    let mut sum = FixedPointSum::new(len);
+    sum_within(narrow(), len, updates)
+}
+
+fn sum_within(range: UpdateRange, len: usize, updates: &[(Vec<f32>, u64)]) -> FixedPointSum {
+    let mut sum = FixedPointSum::new(len, range);
     for (values, weight) in updates {
         let bytes = bytes(values);
-        let update = CheckedUpdate::parse(&bytes, len).expect("valid");
+        let update = CheckedUpdate::parse(&bytes, len, range).expect("valid");
         sum.fold(&update, *weight).expect("fits");
     }
     sum
+}
+
+/// What a sum holds.
+fn integers(sum: &FixedPointSum) -> Vec<i128> {
+    match &sum.accumulators {
+        Accumulators::Narrow(sums) => sums.iter().map(|&sum| sum.into()).collect(),
+        Accumulators::Wide(sums) => sums.clone(),
+    }
 }
 
 #[test]
@@ -34,29 +55,39 @@ fn known_answer() {
 #[test]
 fn quantises_to_the_nearest_unit() {
     let unit = 2.0_f32.powi(-30);
-    for (x, expected) in [
-        (0.0, 0),
-        (-0.0, 0),
-        (unit, 1),
-        (-unit, -1),
-        (0.4 * unit, 0),
-        (0.6 * unit, 1),
-        (-0.6 * unit, -1),
-        (1.0, 1 << 30),
-        (MAX_MAGNITUDE, 1 << 36),
-        (-MAX_MAGNITUDE, -(1 << 36)),
-        (f32::MIN_POSITIVE / 2.0, 0),
-    ] {
-        assert_eq!(quantise(x), expected, "{x}");
+    for log2 in [0, 6, 7, 20, 24] {
+        for (x, expected) in [
+            (0.0, 0),
+            (-0.0, 0),
+            (unit, 1),
+            (-unit, -1),
+            (0.4 * unit, 0),
+            (0.6 * unit, 1),
+            (-0.6 * unit, -1),
+            (1.5 * unit, 2),
+            (2.5 * unit, 2),
+            (1.0, 1 << 30),
+            (f32::MIN_POSITIVE / 2.0, 0),
+        ] {
+            let sum = sum_within(range(log2), 1, &[(vec![x], 1)]);
+            assert_eq!(integers(&sum), [expected], "{x} within 2^{log2}");
+        }
     }
 }
 
 #[test]
-fn the_largest_sum_does_not_overflow() {
-    for sign in [1.0, -1.0] {
-        let value = sign * MAX_MAGNITUDE;
-        let sum = sum_of(1, &vec![(vec![value], MAX_TOTAL_WEIGHT / 2); 2]);
-        assert_eq!(sum.mean(), Some(vec![f64::from(value)]));
+fn the_largest_sum_of_every_range_does_not_overflow() {
+    for log2 in 0..=24 {
+        let range = range(log2);
+        for sign in [1, -1] {
+            let value = sign as f32 * range.magnitude();
+            let sum = sum_within(range, 1, &vec![(vec![value], MAX_TOTAL_WEIGHT / 2); 2]);
+            assert_eq!(integers(&sum), [sign << (30 + log2 + 26)], "2^{log2}");
+            assert_eq!(sum.mean(), Some(vec![f64::from(value)]));
+            let mut half = sum_within(range, 1, &[(vec![value], MAX_TOTAL_WEIGHT / 2)]);
+            half.merge(&half.clone()).expect("fits");
+            assert_eq!(half, sum);
+        }
     }
 }
 
@@ -65,9 +96,10 @@ fn refuses_and_leaves_no_trace() {
     let before = sum_of(2, &[(vec![1.0, 2.0], 5)]);
     let mut sum = before.clone();
     let good = bytes(&[1.0, 1.0]);
-    let good = CheckedUpdate::parse(&good, 2).expect("valid");
+    let foreign = CheckedUpdate::parse(&good, 2, range(7)).expect("valid");
+    let good = CheckedUpdate::parse(&good, 2, narrow()).expect("valid");
     let other = bytes(&[1.0]);
-    let other = CheckedUpdate::parse(&other, 1).expect("valid");
+    let other = CheckedUpdate::parse(&other, 1, narrow()).expect("valid");
 
     assert_eq!(sum.fold(&good, 0), Err(FoldError::ZeroWeight));
     assert_eq!(
@@ -76,21 +108,29 @@ fn refuses_and_leaves_no_trace() {
     );
     assert_eq!(sum.fold(&good, u64::MAX), Err(FoldError::TotalWeight { total: u64::MAX }));
     assert_eq!(sum.fold(&other, 1), Err(FoldError::WrongLength { expected: 2, actual: 1 }));
+    let fault = FoldError::Range { expected: narrow(), actual: range(7) };
+    assert_eq!(sum.fold(&foreign, 1), Err(fault));
+    assert_eq!(sum.merge(&FixedPointSum::new(2, range(7))), Err(fault));
     assert_eq!(
-        sum.merge(&FixedPointSum::new(3)),
+        sum.merge(&FixedPointSum::new(3, narrow())),
         Err(FoldError::WrongLength { expected: 2, actual: 3 })
     );
     assert_eq!(sum, before);
-    sum.clear();
-    assert_eq!(sum, FixedPointSum::new(2));
+    for range in [narrow(), range(20)] {
+        let mut sum = sum_within(range, 2, &[(vec![1.0, 2.0], 5)]);
+        sum.clear();
+        assert_eq!(sum, FixedPointSum::new(2, range));
+    }
 }
 
 #[test]
 fn parse_names_the_first_fault() {
-    let parse = |values: &[f32], len| CheckedUpdate::parse(bytes(values), len).map(|u| u.len());
+    let parse = |values: &[f32], len| {
+        CheckedUpdate::parse(bytes(values), len, narrow()).map(|update| update.len())
+    };
     assert_eq!(parse(&[1.0; 3], 4), Err(UpdateError::WrongLength { expected: 16, actual: 12 }));
     assert_eq!(
-        CheckedUpdate::parse([0; 13], 3).map(|u| u.len()),
+        CheckedUpdate::parse([0; 13], 3, narrow()).map(|u| u.len()),
         Err(UpdateError::WrongLength { expected: 12, actual: 13 })
     );
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -99,19 +139,29 @@ fn parse_names_the_first_fault() {
         values[900] = 1e9;
         assert_eq!(parse(&values, 1000), Err(UpdateError::NotFinite { index: 700 }));
     }
-    let over = MAX_MAGNITUDE.next_up();
-    assert_eq!(
-        parse(&[MAX_MAGNITUDE, -over, f32::NAN], 3),
-        Err(UpdateError::OutOfRange { index: 1, value: -over })
-    );
-    assert_eq!(parse(&[-MAX_MAGNITUDE, MAX_MAGNITUDE], 2), Ok(2));
     assert_eq!(parse(&[], 0), Ok(0));
+}
+
+#[test]
+fn a_value_beyond_the_range_of_its_task_is_named() {
+    for log2 in 0..=24 {
+        let range = range(log2);
+        let parse = |values: &[f32]| {
+            CheckedUpdate::parse(bytes(values), values.len(), range).map(|update| update.range())
+        };
+        let most = range.magnitude();
+        assert_eq!(parse(&[-most, most]), Ok(range));
+        let value = -most.next_up();
+        let fault = UpdateError::OutOfRange { index: 1, value, range };
+        assert_eq!(parse(&[most, value, f32::NAN]), Err(fault));
+        assert!(fault.to_string().ends_with(&format!("update_range of {}", 1 << log2)), "{fault}");
+    }
 }
 
 #[test]
 fn an_empty_sum_has_no_mean_and_a_foreign_one_is_not_applied() {
     let mut averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
-    assert_eq!(FixedPointSum::new(1).mean(), None);
+    assert_eq!(FixedPointSum::new(1, narrow()).mean(), None);
     assert_eq!(
         averaging.step(&[1.0], &[0.5, 0.5]),
         Err(ApplyError::WrongLength { expected: 1, actual: 2 })
@@ -120,40 +170,65 @@ fn an_empty_sum_has_no_mean_and_a_foreign_one_is_not_applied() {
 
 const LEN: usize = 67;
 
-fn updates() -> impl Strategy<Value = Vec<(Vec<f32>, u64)>> {
-    let value = prop_oneof![-64.0_f32..=64.0, -1e-3_f32..1e-3, Just(0.0_f32)];
-    let update = (prop::collection::vec(value, LEN), 1_u64..=1_000_000);
-    prop::collection::vec(update, 1..20)
+/// A range, and updates within it.
+fn updates() -> impl Strategy<Value = (UpdateRange, Vec<(Vec<f32>, u64)>)> {
+    (0_u32..=24).prop_flat_map(|log2| {
+        let range = range(log2);
+        let most = range.magnitude();
+        let value = prop_oneof![-most..=most, -1e-3_f32..1e-3, Just(0.0_f32), Just(most)];
+        let update = (prop::collection::vec(value, LEN), 1_u64..=1_000_000);
+        (Just(range), prop::collection::vec(update, 1..20))
+    })
 }
 
 proptest! {
     #[test]
     fn order_and_partition_do_not_matter(
-        (updates, shuffled) in updates().prop_flat_map(|u| (Just(u.clone()), Just(u).prop_shuffle())),
+        (range, updates, shuffled) in updates().prop_flat_map(|(range, updates)| {
+            (Just(range), Just(updates.clone()), Just(updates).prop_shuffle())
+        }),
         cut in any::<prop::sample::Index>(),
     ) {
-        let whole = sum_of(LEN, &updates);
-        prop_assert_eq!(&sum_of(LEN, &shuffled), &whole);
+        let whole = sum_within(range, LEN, &updates);
+        prop_assert_eq!(&sum_within(range, LEN, &shuffled), &whole);
         let (left, right) = shuffled.split_at(cut.index(shuffled.len()));
-        let mut merged = sum_of(LEN, left);
-        merged.merge(&sum_of(LEN, right)).expect("fits");
+        let mut merged = sum_within(range, LEN, left);
+        merged.merge(&sum_within(range, LEN, right)).expect("fits");
         prop_assert_eq!(merged, whole);
     }
 
     #[test]
-    fn equals_the_weighted_mean(updates in updates()) {
-        let total: f64 = updates.iter().map(|(_, w)| *w as f64).sum();
-        let mean = sum_of(LEN, &updates).mean().expect("not empty");
-        for (i, mean) in mean.into_iter().enumerate() {
-            let expected = updates.iter().map(|(v, w)| f64::from(v[i]) * *w as f64).sum::<f64>() / total;
-            prop_assert!((mean - expected).abs() <= 2.0_f64.powi(-30), "{mean} {expected}");
+    fn holds_exactly_the_weighted_sum_of_rounded_values((range, updates) in updates()) {
+        let sum = integers(&sum_within(range, LEN, &updates));
+        // Exact as doubles: 24 bits, moved by 30.
+        let unit = |x: f32| (f64::from(x) * 2.0_f64.powi(30)).round_ties_even() as i128;
+        for (i, sum) in sum.into_iter().enumerate() {
+            let expected: i128 = updates.iter().map(|(v, w)| unit(v[i]) * i128::from(*w)).sum();
+            prop_assert_eq!(sum, expected);
         }
     }
 
     #[test]
-    fn any_bytes_are_judged_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), len in 0..16_usize) {
+    fn equals_the_weighted_mean((range, updates) in updates()) {
+        let total: f64 = updates.iter().map(|(_, w)| *w as f64).sum();
+        let mean = sum_within(range, LEN, &updates).mean().expect("not empty");
+        // Half a unit, and what the doubles here lose of values up to the range.
+        let error = 2.0_f64.powi(-30) + f64::from(range.magnitude()) * 2.0_f64.powi(-47);
+        for (i, mean) in mean.into_iter().enumerate() {
+            let expected = updates.iter().map(|(v, w)| f64::from(v[i]) * *w as f64).sum::<f64>() / total;
+            prop_assert!((mean - expected).abs() <= error, "{mean} {expected}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_judged_without_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..64),
+        len in 0..16_usize,
+        log2 in 0_u32..=24,
+    ) {
+        let most = range(log2).magnitude();
         let all_good = bytes.len() == 4 * len
-            && bytes.chunks(4).all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).abs() <= 64.0);
-        prop_assert_eq!(CheckedUpdate::parse(&bytes, len).is_ok(), all_good);
+            && bytes.chunks(4).all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).abs() <= most);
+        prop_assert_eq!(CheckedUpdate::parse(&bytes, len, range(log2)).is_ok(), all_good);
     }
 }

@@ -162,7 +162,7 @@ fn examples_have_the_models_shape_or_are_flat() {
         (&[1, 28, 28], &[3, 28, 28]),
     ];
     for (input, example) in misfits {
-        let data = arrays(example, Layout::ChannelsFirst).unwrap();
+        let data = arrays(example, ChannelsFirst).unwrap();
         let shape = |dims| Shape::from_dims(dims).unwrap().dims();
         let (model, named) = (shape(input), shape(example));
         let error = data.check_for(&classifier(input));

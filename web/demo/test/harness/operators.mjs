@@ -52,7 +52,7 @@ export function makeOperators() {
       id, title, health, state: phase === 'finished' ? 'finished' : 'running', round, phase, attempt, rounds_total, privacy, history,
       cohort: idle ? { invited: 0, reported: 0, left: 0, report_goal: 1 } : cohort,
       seconds_left: idle || phase === 'finalizing' ? null : 38.4, clients_connected: clients,
-      model: { sha256: 'ab', url: '/v1/models/ab', bytes: 796_900, parameters: 199_210, round },
+      model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round },
       latest: last ? { round, accuracy: last.accuracy, loss: last.loss } : null,
     };
   }

@@ -93,7 +93,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   });
   const task = {
     id: 'mnist', title: 'Handwritten digits', state: 'running', round: 5, phase: 'selecting', clients_connected: 30,
-    model: { sha256: HASH, url: `models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
+    model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
     latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40, privacy: null,
   };
   const terms = { policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 2.78, round_epsilon: 1.24, noise_multiplier: 1.1, minimum_survivors: 20, colluders: 2, max_participations: 20 };
@@ -107,7 +107,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
     done: finished,
     late: {}, lonely: {}, picky: {}, diverging: {}, outpaced: {},
-    pruned: { model: { ...task.model, sha256: 'cd'.repeat(32), url: `models/${'cd'.repeat(32)}` } },
+    pruned: { model: { ...task.model, sha256: 'cd'.repeat(32), url: `../models/${'cd'.repeat(32)}` } },
   };
   const named = (id) => ({ ...task, id, ...others[id] });
   if (path === `/v1/models/${HASH}`) return [200, MODEL, 'application/octet-stream'];

@@ -169,7 +169,7 @@ for (const [query, code, words] of [
 }
 
 test('a tab that is left out for a while says for how long and why', () =>
-  withPage('?task=outpaced&start=1', (page) => hasText(page, '.connection', /^Sitting out for 31 s: this client missed the deadline three times in a row$/)));
+  withPage('?task=outpaced&start=1', (page) => hasText(page, '.connection', /^Sitting out for 31 s: this tab was too slow for the last rounds$/)));
 
 test('without a server the page says so, and goes on when it is back', () =>
   withPage('', async (page) => {

@@ -6,10 +6,17 @@ import { INITIAL, latestEvaluated, withEvent, withTask } from '../../../node_mod
 import { advice, bytes, cohortWords, percent, phaseWords, roundSteps, stateWords, whole } from '../../../node_modules/.cache/fedra-demo/words.js';
 
 test('without parameters the page takes its own server, its first task, any shard', () => {
-  assert.deepEqual(parseOptions('https://example.org/demo/?x=1'), {
+  assert.deepEqual(parseOptions('https://example.org/?x=1'), {
     url: 'wss://example.org/v1/connect', api: 'https://example.org', task: undefined,
     backend: 'auto', shard: undefined, examples: undefined, autostart: false,
   });
+});
+
+test('its own server lies beside the page, below the same path', () => {
+  for (const page of ['', 'index.html', '?task=t', '#top']) {
+    const { url, api } = parseOptions(`http://example.org/fed/${page}`);
+    assert.deepEqual([url, api], ['ws://example.org/fed/v1/connect', 'http://example.org/fed']);
+  }
 });
 
 test('every parameter is read', () => {
@@ -28,7 +35,7 @@ for (const query of ['backend=gpu', 'shard=-1', 'shard=1.5', 'examples=0', 'exam
 
 const answer = {
   id: 'mnist', title: 'Digits', state: 'running', round: 2, phase: 'selecting', clients_connected: 3,
-  model: { sha256: 'ab', url: '/v1/models/ab', bytes: 10, parameters: 7, round: 2 }, latest: null, rounds_total: null,
+  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 }, latest: null, rounds_total: null,
   history: [
     { round: 1, accuracy: 0.5, loss: 1.5, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
     { round: 2, accuracy: null, loss: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
@@ -116,8 +123,9 @@ test('who is sent away for a while is told when it goes on', () => {
 
 test('a tab that sits out says why, and a finished task is told apart', () => {
   const running = { ...INITIAL, stage: 'running' };
-  const left = withEvent(running, { type: 'status', state: 'waiting', retryInMs: 31_400, reason: 'three deadlines were missed' });
-  assert.equal(stateWords(left), 'Sitting out for 31 s: three deadlines were missed');
+  const left = withEvent(running, { type: 'status', state: 'waiting', retryInMs: 31_400, reason: 'missed-deadline' });
+  assert.equal(stateWords(left), 'Sitting out for 31 s: this tab was too slow for the last rounds');
+  assert.equal(stateWords({ ...left, status: { ...left.status, reason: 'training-failed' } }), 'Sitting out for 31 s');
   const unavailable = withEvent(running, { type: 'status', state: 'unavailable' });
   assert.equal(stateWords(unavailable), 'Sitting out, for the reason below');
   const finished = { ...unavailable, round: { type: 'round', phase: 'finished' } };
@@ -132,6 +140,7 @@ test('every known error says what to do', () => {
     'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
     'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',
     'unsupported-task', 'training-diverged', 'out-of-range', 'model-unavailable', 'blocked-by-policy', 'invalid-options',
+    'bad-model', 'out-of-memory', 'prediction-failed',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');
