@@ -31,6 +31,7 @@ struct Server {
     address: SocketAddr,
     spec: ModelSpec,
     file: Vec<u8>,
+    phase: RoundPhase,
 }
 
 impl Server {
@@ -42,7 +43,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
-        Self { listener, address, spec, file }
+        Self { listener, address, spec, file, phase: RoundPhase::Collecting }
     }
 
     fn model(&self) -> ModelRef {
@@ -52,6 +53,17 @@ impl Server {
 
     /// The next socket, up to the invitation. Whoever asks for the model gets it.
     async fn session(&self) -> (Peer, Option<Token>) {
+        let (mut peer, token, availability) = self.greet().await;
+        if availability == Availability::Paused {
+            let available = ClientMessage::SetAvailability(Availability::Available);
+            assert_eq!(peer.next().await, available, "its data fit");
+        }
+        peer.send(self.invitation()).await;
+        (peer, token)
+    }
+
+    /// The next socket, up to the check-in.
+    async fn greet(&self) -> (Peer, Option<Token>, Availability) {
         let mut peer = Peer(self.socket().await);
         assert!(matches!(peer.next().await, ClientMessage::Hello(_)));
         peer.send(ServerMessage::Welcome(Welcome {
@@ -75,12 +87,7 @@ impl Server {
             status: self.status(),
         })))
         .await;
-        if availability == Availability::Paused {
-            let available = ClientMessage::SetAvailability(Availability::Available);
-            assert_eq!(peer.next().await, available, "its data fit");
-        }
-        peer.send(self.invitation()).await;
-        (peer, token)
+        (peer, token, availability)
     }
 
     async fn socket(&self) -> WebSocketStream<TcpStream> {
@@ -116,7 +123,7 @@ impl Server {
     fn status(&self) -> TaskStatus {
         TaskStatus {
             round: ROUND,
-            phase: RoundPhase::Collecting,
+            phase: self.phase,
             clients_connected: 1,
             cohort: 1,
             reported: 0,
@@ -318,4 +325,83 @@ async fn training_that_ends_without_a_connection_is_not_lost() {
     };
     let ((), accepted) = futures_util::join!(serve, take_part(client));
     assert_eq!(accepted, 1);
+}
+
+/// A client without data.
+fn observer(address: SocketAddr) -> Rc<Client> {
+    let client = client(address);
+    client.withdraw_data();
+    client
+}
+
+fn code(verdict: Result<(), DataRefused>) -> String {
+    verdict.expect_err("they are refused").code
+}
+
+fn other_data() -> Dataset {
+    let classes = Targets::Classes(vec![0; 3]);
+    Dataset::new(vec![0.5; 3 * 16], Shape::from_dims(&[16]).unwrap(), classes).unwrap()
+}
+
+#[tokio::test]
+async fn data_that_do_not_fit_are_refused_when_they_are_given() {
+    let server = Server::new().await;
+    let client = observer(server.address);
+    let refused = client.set_data(other_data());
+    let serve = async {
+        let mut peer = server.greet().await.0;
+        assert_eq!(code(refused.await), "bad-dataset");
+        // Later ones are judged at once, and the first ones are not announced.
+        assert_eq!(code(client.set_data(other_data()).await), "bad-dataset");
+        assert_eq!(client.set_data(data()).await, Ok(()));
+        let available = ClientMessage::SetAvailability(Availability::Available);
+        assert_eq!(peer.next().await, available);
+        // They stay where others do not fit.
+        assert_eq!(code(client.set_data(other_data()).await), "bad-dataset");
+        peer.send(server.invitation()).await;
+        server.hand_out_the_model().await;
+        peer.begin().await;
+        client.close();
+    };
+    futures_util::join!(serve, client.run(|_| {}));
+    assert_eq!(code(client.set_data(data()).await), "closed");
+}
+
+#[tokio::test]
+async fn an_observer_predicts_in_a_task_that_has_ended() {
+    let mut server = Server::new().await;
+    server.phase = RoundPhase::Finished;
+    let client = observer(server.address);
+    let mut problems = Vec::new();
+    let is_known = tokio::sync::Notify::new();
+    let serve = async {
+        let _peer = server.greet().await;
+        is_known.notified().await;
+        let features = vec![0.5; 784];
+        let (outputs, ()) =
+            futures_util::join!(client.predict(&features), server.hand_out_the_model());
+        assert_eq!(outputs.expect("the model is there").len(), 10);
+        client.close();
+    };
+    let run = client.run(|event| match event {
+        ClientEvent::Model { .. } => is_known.notify_one(),
+        ClientEvent::Error { code, fatal, .. } => problems.push((code, fatal)),
+        _ => {}
+    });
+    futures_util::join!(serve, run);
+    assert_eq!(problems, [("task-finished".to_owned(), false)]);
+}
+
+#[tokio::test]
+async fn data_that_wait_for_the_task_can_be_taken_back() {
+    let client = observer("127.0.0.1:1".parse().unwrap());
+    let first = client.set_data(data());
+    let second = client.set_data(data());
+    assert_eq!(code(first.await), "aborted");
+    client.withdraw_data();
+    assert_eq!(code(second.await), "aborted");
+    let third = client.set_data(data());
+    client.close();
+    client.run(|_| {}).await;
+    assert_eq!(code(third.await), "closed");
 }

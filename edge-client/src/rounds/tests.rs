@@ -286,7 +286,7 @@ async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
     let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
     let features = vec![0.5; 2 * 784];
     let refused = workshop.predict(&spec, &absent, &features[..], &mut outputs).await;
-    assert_eq!(refused.map_err(|error| error.code), Err("model-download-failed"));
+    assert_eq!(refused.map_err(|error| error.code), Err("model-unavailable"));
     workshop.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
     assert_eq!(outputs.len(), 20);
 }

@@ -48,10 +48,12 @@ impl Server {
                 heartbeat: HEARTBEAT,
                 max_chunk_bytes: 4,
             })],
-            ClientMessage::CheckIn { .. } => {
+            ClientMessage::CheckIn { availability, .. } => {
                 let status = status(1, RoundPhase::Collecting);
                 let checked_in = CheckedIn { task: task.clone(), status };
-                vec![ServerMessage::CheckedIn(Box::new(checked_in)), self.order.clone()]
+                let order = (availability == Availability::Available).then(|| self.order.clone());
+                let checked_in = ServerMessage::CheckedIn(Box::new(checked_in));
+                [checked_in].into_iter().chain(order).collect()
             }
             ClientMessage::AdvertiseKeys { .. } => {
                 let deadline = seconds(5);
@@ -92,6 +94,7 @@ impl Server {
                 self.received.extend_from_slice(&chunk.data);
                 if self.is_judged() { self.judge() } else { Vec::new() }
             }
+            ClientMessage::SetAvailability(Availability::Available) => vec![self.order.clone()],
             ClientMessage::Ping { nonce } => vec![ServerMessage::Pong { nonce }],
             other => panic!("{other:?}"),
         }

@@ -180,13 +180,15 @@ fn nobody_takes_part_before_agreeing() {
     let (mut rig, actions) = Rig::in_private(ask, Mechanism::Local);
     assert_eq!(state(&actions), Some(SessionState::Consent));
     assert!(terms(&actions).is_some(), "what to agree to");
-    assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
+    assert_eq!(rig.checked_in_as, Availability::Paused);
+    assert!(rig.sent().is_empty());
     // Crossed with it on the wire.
     let actions = rig.feed(Event::Received(private_assignment(ROUND)));
     assert!(actions.is_empty(), "{actions:?}");
     assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }]));
     assert_eq!(state(&rig.reconnect()), Some(SessionState::Consent));
-    assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Paused)]);
+    assert_eq!(rig.checked_in_as, Availability::Paused);
+    assert!(rig.sent().is_empty());
 
     assert_eq!(state(&rig.feed(Event::Consent)), Some(SessionState::Waiting));
     assert_eq!(rig.sent(), [ClientMessage::SetAvailability(Availability::Available)]);
@@ -249,7 +251,7 @@ fn what_cannot_be_written_down_is_not_sent() {
     };
     let actions = rig.feed(failed);
     assert_eq!(problems(&actions)[0].0, "participation-not-kept");
-    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }]));
+    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }, _]));
     assert!(rig.feed(Event::Recorded { round: ROUND }).is_empty(), "too late");
     assert!(rig.sent().is_empty());
 }
@@ -324,9 +326,12 @@ fn another_update_for_a_round_that_one_was_made_for_never_leaves() {
         let actions = rig.feed(Event::Received(other.clone()));
         assert_eq!(actions.contains(&Action::Abort), !over, "{actions:?}");
         assert!(!actions.iter().any(|action| matches!(action, Action::Work(_))));
-        assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
+        assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }, ..]));
         rig.feed(Event::Received(ServerMessage::UploadReady { round: ROUND, offset: 0 }));
         assert!(rig.sent().is_empty());
+        // A rejection is followed by a wait.
+        rig.now += seconds(1);
+        rig.feed(Event::Timer);
         let next = RoundId { round: 1, attempt: 1 };
         let actions = rig.feed(Event::Received(private_assignment(next)));
         let works = actions.iter().any(|action| matches!(action, Action::Work(_)));
@@ -380,8 +385,10 @@ fn participations_of_earlier_visits_count_and_the_owners_limit_does() {
         let (mut rig, actions) = Rig::in_private(config.clone(), CENTRAL);
         let told = problems(&actions).iter().any(|(code, ..)| *code == "privacy-exhausted");
         assert_eq!(told, exhausted, "{config:?}");
-        assert_eq!(rig.sent().len(), usize::from(exhausted));
+        assert!(rig.sent().is_empty(), "it observes");
         let again = rig.reconnect();
+        let available = rig.checked_in_as == Availability::Available;
+        assert_eq!(available, !exhausted, "{config:?}");
         let again = problems(&again).iter().any(|(code, ..)| *code == "privacy-exhausted");
         assert!(!again, "told once");
     }

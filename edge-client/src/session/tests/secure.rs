@@ -235,7 +235,10 @@ fn leaves(stage: Stage, event: Event) {
     assert!(!actions.iter().any(does), "{stage:?}: {actions:?}");
     assert_eq!(problems(&actions)[0].0, "secure-aggregation-failed");
     assert_eq!(state(&actions), Some(SessionState::Waiting));
-    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { round: ROUND, .. }]));
+    let paused = ClientMessage::SetAvailability(Availability::Paused);
+    let sent = rig.sent();
+    let [ClientMessage::Decline { round: ROUND, .. }, last] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(*last, paused);
     // Whatever comes after that is about a round that it has left.
     for request in REQUESTS {
         assert_eq!(rig.feed(request(ROUND)), [], "{stage:?}");
@@ -274,10 +277,13 @@ fn a_step_that_fails_ends_the_clients_part() {
     for stage in [Stage::Sharing, Stage::Masking, Stage::Unmasking] {
         let mut rig = Rig::at(stage);
         let reason = "the shares from client 3 are not what it sent".to_string();
-        let code = "secure-aggregation-failed";
-        let actions = rig.feed(Event::Failed { round: ROUND, code, reason });
+        let failure = Failure::SecureAggregationFailed;
+        let actions = rig.feed(Event::Failed { round: ROUND, failure, reason });
         assert!(problems(&actions)[0].1.contains("client 3"), "the owner hears whose");
-        let [ClientMessage::Decline { reason, .. }] = &rig.sent()[..] else { panic!("{stage:?}") };
+        let [ClientMessage::Decline { reason, .. }, paused] = &rig.sent()[..] else {
+            panic!("{stage:?}")
+        };
+        assert_eq!(*paused, ClientMessage::SetAvailability(Availability::Paused));
         assert!(!reason.contains("client 3"), "{reason}");
         assert_eq!(rig.feed(unmask_request(ROUND)), []);
         assert!(rig.sent().is_empty());
@@ -290,7 +296,7 @@ fn an_update_without_a_mask_is_never_announced() {
     let update = Bytes::from_static(&[0; 8]);
     let actions = rig.feed(Event::Trained { round: ROUND, update, examples: 1 });
     assert_eq!(problems(&actions)[0].0, "secure-aggregation-failed");
-    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }]));
+    assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }, _]));
 }
 
 #[test]
@@ -319,7 +325,8 @@ fn an_answer_that_is_turned_down_ends_the_clients_part() {
         let actions = rig.feed(outcome(ROUND, verdict));
         assert!(actions.contains(&Action::Abort), "{stage:?}");
         assert_eq!(state(&actions), Some(SessionState::Waiting));
-        assert!(rig.sent().is_empty(), "the server knows");
+        let paused = ClientMessage::SetAvailability(Availability::Paused);
+        assert_eq!(rig.sent(), [paused], "the server knows the rest");
     }
 }
 
@@ -481,10 +488,10 @@ fn a_round_that_was_left_is_declined_again_after_a_lost_connection() {
             rig.lose();
         }
         let reason = "the shares do not fit".into();
-        let code = "secure-aggregation-failed";
-        let actions = rig.feed(Event::Failed { round: ROUND, code, reason });
+        let failure = Failure::SecureAggregationFailed;
+        let actions = rig.feed(Event::Failed { round: ROUND, failure, reason });
         assert!(actions.contains(&Action::Abort));
-        assert_eq!(rig.sent().len(), usize::from(connected));
+        assert_eq!(rig.sent().len(), 2 * usize::from(connected), "that, and that it stays out");
         if connected {
             rig.lose();
         }
