@@ -53,7 +53,7 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
         (ClientMessage::CheckIn { .. }, Task::Then(phase, _)) => {
             let model = ModelSpec::softmax_regression();
             let task = TaskDescription {
-                id: TaskId::new("digits").unwrap(),
+                id: TaskId::new("digits").expect("an id"),
                 title: "Digits".into(),
                 update_range: UpdateRange::default_for(model.loss()),
                 model,
@@ -73,11 +73,11 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
 
 /// Answers one client to its end; says what it sent after the check-in.
 async fn serve(stream: TcpStream, task: Task) -> Vec<ClientMessage> {
-    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.expect("a WebSocket");
     let mut heard = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
         let Message::Binary(bytes) = message else { continue };
-        let message = ClientMessage::decode(bytes).unwrap();
+        let message = ClientMessage::decode(bytes).expect("a message");
         if let Some(answer) = answer(&message, task) {
             // Fails when the client has gone meanwhile.
             let _ = socket.send(Message::Binary(answer.encode())).await;
@@ -95,29 +95,30 @@ fn write_images(folder: &Path, side: u32) {
     images.resize(images.len() + (count * side * side) as usize, 7);
     let mut labels = header(&[0x801, count]);
     labels.extend((0..count).map(|i| (i % 10) as u8));
-    std::fs::write(folder.join("train-images-idx3-ubyte"), images).unwrap();
-    std::fs::write(folder.join("train-labels-idx1-ubyte"), labels).unwrap();
+    std::fs::write(folder.join("train-images-idx3-ubyte"), images).expect("there is room");
+    std::fs::write(folder.join("train-labels-idx1-ubyte"), labels).expect("there is room");
 }
 
 /// Two clients of a task; also what they sent after their check-ins.
 async fn run(task: Task, side: u32) -> (Output, Vec<ClientMessage>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     write_images(folder.path(), side);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/v1/connect", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let url = format!("ws://{address}/v1/connect");
     let data = folder.path().to_owned();
     let program = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fedra-edge"));
         command.args(["--task", "digits", "--clients", "2", "--url", &url, "--data"]).arg(data);
-        command.output().unwrap()
+        command.output().expect("the program starts")
     });
     let mut sessions = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, _) = listener.accept().await.expect("a client");
         sessions.spawn(serve(stream, task));
     }
     let heard = sessions.join_all().await.concat();
-    (program.await.unwrap(), heard)
+    (program.await.expect("it ends"), heard)
 }
 
 fn said(output: &Output, words: &str) -> usize {
