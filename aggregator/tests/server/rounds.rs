@@ -103,7 +103,14 @@ async fn an_observer_follows_rounds_and_is_invited_once_it_is_available() {
     let status = observer.status(|status| status.model.round == 1).await;
     assert_eq!(status.clients_connected, 2);
     observer.send(ClientMessage::SetAvailability(Availability::Available)).await;
+    // The round under way may have begun without it.
+    let going_on = tokio::spawn(async move {
+        loop {
+            participant.take_part(&[1.0; 3], 1).await;
+        }
+    });
     observer.assignment().await;
+    going_on.abort();
     server.stop().await;
 }
 

@@ -155,8 +155,8 @@ async fn whatever_can_be_read_has_a_head_and_names_its_methods() {
         assert_eq!((head.status, head.body.len()), (answer.status, 0), "{path}");
         assert_eq!(head.header("content-type"), answer.header("content-type"), "{path}");
         assert!(answer.header("content-length").is_some(), "{path}");
-        // hyper leaves the length out where it is 0.
-        if !answer.body.is_empty() {
+        // hyper leaves the length out where it is 0, and metrics change all the time.
+        if !answer.body.is_empty() && path != "/metrics" {
             assert_eq!(head.header("content-length"), answer.header("content-length"), "{path}");
         }
         for name in ["date", "cache-control"] {

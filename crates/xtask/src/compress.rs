@@ -153,7 +153,7 @@ fn one(file: &Path, store: &Path) -> Result<(String, (u64, u64, u64))> {
     let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let quality = Quality::of(file);
     let compressed = kept(&content, quality, store)?;
-    let mut smallest = |ending: &str, bytes: &[u8]| -> Result<u64> {
+    let smallest = |ending: &str, bytes: &[u8]| -> Result<u64> {
         let mut name = file.as_os_str().to_owned();
         name.push(ending);
         let beside = PathBuf::from(name);
