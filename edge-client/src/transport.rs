@@ -1,6 +1,8 @@
 //! Failures between client and server, below the messages: told apart, because some
 //! mend by themselves and others only once something is changed.
 
+use fedra_learning::memory::OutOfMemory;
+
 use crate::origin::ServerUrlError;
 
 /// Why a connection or a file did not come about.
@@ -30,6 +32,9 @@ pub enum TransportError {
     /// The answer has more bytes than were announced.
     #[error("more bytes came than the {0} that were announced")]
     TooLong(u64),
+    /// There is too little memory for the answer.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// The address of a file is none.
     #[error(transparent)]
     Address(#[from] ServerUrlError),

@@ -74,8 +74,10 @@ impl InvitationFailure {
     /// The phrase, and advice where there is some.
     fn explained(self) -> (&'static str, Option<&'static str>) {
         const DIVERGES: Option<&str> = Some("a smaller learning rate may help");
-        const RANGE: Option<&str> =
-            Some("targets scaled to values near 1, or a larger update range of the task, may help");
+        const RANGE: Option<&str> = Some(
+            "a smaller learning rate, targets scaled to values near 1, or a larger update \
+             range of the task may help",
+        );
         match self {
             Self::Declined(None) => ("declined without a cause", None),
             Self::Declined(Some(cause)) => match cause {

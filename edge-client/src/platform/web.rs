@@ -243,7 +243,7 @@ pub(crate) async fn fetch(
         return Err(TransportError::TooLong(limit));
     }
     let length = body.length() as usize;
-    let mut bytes = with_room(length).map_err(|error| error.to_string())?;
+    let mut bytes = with_room(length)?;
     bytes.resize(length, 0);
     body.copy_to(&mut bytes);
     Ok(bytes)
