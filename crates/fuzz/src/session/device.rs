@@ -72,6 +72,8 @@ pub struct Device {
     ready: bool,
     /// Whether it was ever told so.
     was_ready: bool,
+    /// Whether training found that they do not, after all.
+    is_unfit: bool,
     /// Every update that came out of work, by its announcement.
     updates: BTreeMap<(RoundId, u32), Bytes>,
     /// The announcement that left under a policy, by round.
@@ -108,6 +110,7 @@ impl Device {
             agreed,
             fits: Some(true),
             ready: false,
+            is_unfit: false,
             was_ready: false,
             updates: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -168,6 +171,7 @@ impl Device {
             Action::Work(assignment) => {
                 assert!(!self.paused, "work for a client that is paused");
                 assert!(self.ready, "work for a client without data");
+                assert!(!self.is_unfit, "work that failed for good");
                 assert!(self.agreed || !self.is_private(), "work without consent");
                 assert_eq!(assignment.privacy.is_some(), self.is_private());
                 self.start(Job::Train(assignment.round));
@@ -202,6 +206,7 @@ impl Device {
         let fits = self.fits?;
         self.ready = fits;
         self.was_ready |= fits;
+        self.is_unfit &= !fits;
         let reason = "they do not fit".into();
         Some(if fits { Event::DataReady } else { Event::Misfit { reason } })
     }
@@ -341,7 +346,14 @@ impl Device {
             0 => {
                 self.job = None;
                 let reason = "x".repeat(input.arbitrary::<u16>()?.into());
-                self.feed(Event::Failed { round, failure: Failure::TrainingFailed, reason });
+                let failure = *input.choose(&[
+                    Failure::TrainingFailed,
+                    Failure::TrainingDiverged,
+                    Failure::BadDataset,
+                    Failure::ModelUnavailable,
+                ])?;
+                self.is_unfit |= failure == Failure::BadDataset && self.session.privacy().is_none();
+                self.feed(Event::Failed { round, failure, reason });
             }
             1..=3 if matches!(job, Job::Train(_)) => self.feed(Event::Downloaded { round }),
             _ => {

@@ -8,8 +8,8 @@ use fedra_protocol::{
     AdvertisedKeys, CheckedIn, EncryptedShare, KeyDirectory, Layer, LocalTraining, Loss,
     MaskedInputRequest, Mechanism, ModelRef, ModelSpec, Neighbour, PrivacyPolicy, Refusal,
     RefusalCode, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash,
-    TaskDescription, TaskId, TaskStatus, UnmaskingRequest, UpdateFault, UpdateOutcome, UpdateRange,
-    UpdateVerdict, Welcome,
+    Standby, StandbyCause, TaskDescription, TaskId, TaskStatus, UnmaskingRequest, UpdateFault,
+    UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 
 use super::device::Device;
@@ -69,7 +69,7 @@ fn likely_round(input: &mut Unstructured<'_>, device: &Device) -> Result<RoundId
 pub fn message(input: &mut Unstructured<'_>, device: &Device) -> Result<ServerMessage> {
     let round = likely_round(input, device)?;
     let deadline = Duration::from_millis(input.arbitrary::<u16>()?.into());
-    Ok(match input.int_in_range(0..=15)? {
+    Ok(match input.int_in_range(0..=16)? {
         0 => welcome(input)?,
         1 => checked_in(input, device)?,
         2 => ServerMessage::TaskStatus(status(input)?),
@@ -87,6 +87,11 @@ pub fn message(input: &mut Unstructured<'_>, device: &Device) -> Result<ServerMe
         }
         13 => ServerMessage::Pong { nonce: input.arbitrary()? },
         14 => refusal(input)?,
+        15 => ServerMessage::Standby(Standby {
+            cause: StandbyCause::Declined,
+            retry_after: deadline,
+            message: "left out".into(),
+        }),
         _ => ServerMessage::TaskStatus(TaskStatus { round, ..status(input)? }),
     })
 }
