@@ -29,6 +29,10 @@ const NARROW: u32 = 6;
 /// vectorises where the conversion from `f64` to `i64` does not.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
+/// From this magnitude on an `f32` times 2^30 is an integer as it is: one of 24 bits,
+/// moved.
+const WHOLE: f32 = (1 << 21) as f32;
+
 /// Why an update was not folded, or two sums not merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FoldError {
@@ -200,7 +204,7 @@ impl FixedPointSum {
     }
 }
 
-/// round(x * 2^30) for a finite x of magnitude at most 2^20, ties to even.
+/// round(x * 2^30) for an x of magnitude below [`WHOLE`], ties to even.
 #[inline(always)]
 fn quantise(x: f32) -> i64 {
     let rounded = f64::from(x) * SCALE + ROUND;
@@ -219,13 +223,14 @@ fn fold_narrow(accumulators: &mut [i64], values: &[[u8; 4]], weight: u32) {
     }
 }
 
-/// The same in 128 bits. An x of any range times 2^30 is exact as a double, and
-/// rounded less than 2^63.
+/// The same in 128 bits, for values of any range.
 #[inline(never)]
 fn fold_wide(accumulators: &mut [i128], values: &[[u8; 4]], weight: u32) {
     let weight = i128::from(weight);
     for (sum, value) in accumulators.iter_mut().zip(values) {
-        let value = (f64::from(f32::from_le_bytes(*value)) * SCALE).round_ties_even() as i64;
+        let value = f32::from_le_bytes(*value);
+        let value =
+            if value.abs() < WHOLE { quantise(value) } else { (f64::from(value) * SCALE) as i64 };
         *sum = sum.wrapping_add(i128::from(value).wrapping_mul(weight));
     }
 }

@@ -76,6 +76,16 @@ fn quantises_to_the_nearest_unit() {
 }
 
 #[test]
+fn values_about_the_size_from_which_they_are_whole_units_are_exact() {
+    for x in [WHOLE.next_down(), WHOLE, WHOLE.next_up(), 3.5 * WHOLE] {
+        let sum = sum_within(range(24), 2, &[(vec![x, -x], 1)]);
+        let units = (f64::from(x) * SCALE) as i128;
+        assert_eq!(units as f64, f64::from(x) * SCALE, "a whole number");
+        assert_eq!(integers(&sum), [units, -units], "{x}");
+    }
+}
+
+#[test]
 fn the_largest_sum_of_every_range_does_not_overflow() {
     for log2 in 0..=24 {
         let range = range(log2);
