@@ -283,6 +283,7 @@ describe('a finished task', { concurrency: false }, () => {
   test('the demo page reads a visitor’s digit without a start', async () => {
     const tab = await openTab(set.scene.browser, set.aggregator.page());
     await tab.page.locator('[data-code="task-finished"]').waitFor();
+    await tab.page.locator('.paper canvas').scrollIntoViewIfNeeded();
     const pad = await tab.page.locator('.paper canvas').boundingBox();
     await tab.page.mouse.move(pad.x + 60, pad.y + 60);
     await tab.page.mouse.down();

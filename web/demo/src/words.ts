@@ -282,7 +282,6 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         title: 'This page is too old for this task',
         text: `${sentence(message)} Reload the page to get the newest one. If that does not help, whoever runs the aggregator updates the page.`,
       };
-    case 'model-download-failed':
     case 'model-unavailable':
       return { title: 'The shared model did not arrive', text: `${sentence(message)} This tab goes on with the next model; leave it open.` };
     case 'training-diverged':

@@ -136,7 +136,7 @@ test('every known error says what to do', () => {
   const codes = [
     'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'task-finished', 'refused-overloaded',
     'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
-    'wasm-load-failed', 'model-download-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
+    'wasm-load-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
     'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
     'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',
     'unsupported-task', 'training-diverged', 'out-of-range', 'model-unavailable', 'blocked-by-policy', 'invalid-options',
