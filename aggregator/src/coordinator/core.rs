@@ -247,7 +247,7 @@ struct Step<'a> {
     rng: &'a mut dyn Rng,
     /// The subject of a client that is being forgotten.
     leaving: Option<SubjectId>,
-    /// What the command says of a failure that the rounds may find in it.
+    /// Cause that the command gives of a failure that the rounds may find in it.
     detail: Option<InvitationFailure>,
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fedra_protocol::{DeclineCause, StandbyCause, UpdateFault};
 use serde::Serialize;
 
-/// How an invitation came to nothing, with the cause as far as it is known.
+/// Failure of an invitation, with the cause as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InvitationFailure {
     /// The client declined; under a privacy policy mostly without a cause.

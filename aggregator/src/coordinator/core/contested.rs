@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Most subjects remembered, with some sixty bytes each.
 const SUBJECTS: usize = 4096;
 
-/// How the connections of one subject have replaced each other.
+/// Record of how the connections of one subject have replaced each other.
 #[derive(Debug, Clone, Copy)]
 struct Contest {
     replacements: u32,

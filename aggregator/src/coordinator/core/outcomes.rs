@@ -1,4 +1,4 @@
-//! What becomes of invitations and attempts, for the task's health, its metrics and
+//! Outcomes of invitations and attempts, for the task's health, its metrics and
 //! its log. Nothing here changes what the rounds do.
 
 use fedra_protocol::{RoundId, RoundPhase, StandbyCause, UpdateFault};
