@@ -25,7 +25,7 @@ use crate::access::{Access, FileError};
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
 use crate::coordinator::{Command, Coordinator, Core, Health};
 use crate::evaluation::{EvaluationError, Evaluator, submit};
-use crate::folding::{CentralNoise, Folding, Worker, unix_seconds};
+use crate::folding::{CentralNoise, Folding, Worker, unix_seconds, weight_steps};
 use crate::http::{self, tls::Tls};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -458,6 +458,7 @@ fn worker(store: &Arc<dyn Store>, task: &Task, parameters: Vec<f32>) -> Result<W
         spec: config.model.clone(),
         update_range: config.update_range,
         mode: config.plan.mode,
+        weight_steps: weight_steps(&config.plan),
         optimizer: config.optimizer.clone(),
         parameters: Arc::new(parameters),
         keep: config.checkpoints,

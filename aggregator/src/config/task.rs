@@ -282,13 +282,11 @@ fn check_plan(section: &Section<'_>, plan: &RoundPlan) {
     check_weights(section, plan);
 }
 
-/// All the reports that one round can take fit into a sum: up to the report
-/// goal, or all that are invited if the round stays open beyond it.
+/// All the reports that one round can take fit into a sum.
 fn check_weights(section: &Section<'_>, plan: &RoundPlan) {
-    let RoundPlan { invited, report_goal, max_weight, .. } = *plan;
-    let stays_open = plan.mode != Mode::Synchronous || !plan.minimum_duration.is_zero();
-    let (reports, key) =
-        if stays_open { (invited, "cohort_size") } else { (report_goal, "report_goal") };
+    let RoundPlan { report_goal, max_weight, .. } = *plan;
+    let reports = plan.most_reports();
+    let key = if reports == report_goal { "report_goal" } else { "cohort_size" };
     if max_weight.saturating_mul(reports as u64) > MAX_TOTAL_WEIGHT {
         let most = MAX_TOTAL_WEIGHT / reports as u64;
         section.mistake(

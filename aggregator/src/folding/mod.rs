@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use differential_privacy::{AdaptiveClipping, ClippingNorm};
-use fedra_aggregation::{ApplyError, ServerOptimizer};
+use fedra_aggregation::{ApplyError, MAX_TOTAL_WEIGHT, ServerOptimizer};
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_privacy::Privacy;
 use fedra_protocol::{
@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::coordinator::Command;
 use crate::metrics::TaskMetrics;
-use crate::round::{ClientId, Mode, Operation, Stage};
+use crate::round::{ClientId, Mode, Operation, RoundPlan, Stage};
 use crate::storage::{Action, Debit, Decision, Keep, RoundRecord, Store, StoreError};
 pub(crate) use noise::CentralNoise;
 pub(crate) use secure::{Request, Requests};
@@ -159,6 +159,9 @@ pub(crate) struct Worker {
     pub spec: ModelSpec,
     pub update_range: UpdateRange,
     pub mode: Mode,
+    /// Parts of an example that the weights of buffered rounds are counted in: see
+    /// [`weight_steps`].
+    pub weight_steps: u64,
     pub optimizer: ServerOptimizer,
     pub parameters: Arc<Vec<f32>>,
     pub keep: Keep,
@@ -178,14 +181,17 @@ pub(crate) struct Attempt {
     /// Who has contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
     /// Of buffered rounds: the weight of what is in the sum, and what it would
-    /// be if nothing were stale, both in steps of [`WEIGHT_STEPS`].
+    /// be if nothing were stale, both in parts of [`Worker::weight_steps`].
     discounted: u64,
     undiscounted: u64,
 }
 
-/// A weight that is discounted for its staleness is rounded to this part of an
-/// example.
-const WEIGHT_STEPS: u64 = 16;
+/// Parts of an example to which a discounted weight is rounded: sixteenths, or as many
+/// as the largest weights of a whole round leave room for in a sum.
+pub(crate) fn weight_steps(plan: &RoundPlan) -> u64 {
+    let largest = plan.max_weight.saturating_mul(plan.most_reports() as u64);
+    (MAX_TOTAL_WEIGHT / largest.max(1)).clamp(1, 16)
+}
 
 impl Worker {
     /// Does a job; what comes of it is for the coordinator.
@@ -258,7 +264,7 @@ impl Worker {
         let (bytes, fault) = (contribution.bytes(), contribution.fault());
         let (contribution, weights) = match contribution {
             Contribution::Update(update, weight) if self.mode != Mode::Synchronous => {
-                let whole = weight.saturating_mul(WEIGHT_STEPS);
+                let whole = weight.saturating_mul(self.weight_steps);
                 let part = (whole as f64 * self.mode.discount(staleness)).round().max(1.0) as u64;
                 (Contribution::Update(update, part), (part, whole))
             }
@@ -407,3 +413,6 @@ impl Worker {
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,14 @@ impl RoundPlan {
         }
     }
 
+    /// Most reports in one sum: the report goal, or all that are invited if the round
+    /// stays open beyond it.
+    #[must_use]
+    pub fn most_reports(&self) -> usize {
+        let stays_open = self.mode != Mode::Synchronous || !self.minimum_duration.is_zero();
+        if stays_open { self.invited } else { self.report_goal }
+    }
+
     /// Time to answer a request of secure aggregation.
     #[must_use]
     pub fn step_deadline(&self) -> Duration {

@@ -79,19 +79,35 @@ impl Fleet {
                 self.running[place] = self.process(place)?;
                 self.killed += self.swarm.each;
             }
-            Fault::FreezeClient(place) => {
+            // Clients that have had the last round cannot be frozen.
+            Fault::FreezeClient(place) if !self.running[place].has_ended()? => {
                 self.running[place].freeze(Freeze::Stop)?;
                 self.frozen += self.swarm.each;
             }
-            Fault::ThawClient(place) => self.running[place].freeze(Freeze::Continue)?,
+            Fault::ThawClient(place) if !self.running[place].has_ended()? => {
+                self.running[place].freeze(Freeze::Continue)?;
+            }
+            Fault::FreezeClient(_) | Fault::ThawClient(_) => {}
             Fault::KillServer => {}
         }
         Ok(())
     }
 
-    /// An error if one of them has ended by itself: none has a reason to.
-    pub fn expect_running(&mut self) -> Result<()> {
-        self.running.iter_mut().try_for_each(Service::expect_running)
+    /// Places of the processes that have ended by themselves; an error if one has failed.
+    pub fn ended(&mut self) -> Result<Vec<usize>> {
+        let mut ended = Vec::new();
+        for (place, service) in self.running.iter_mut().enumerate() {
+            if service.has_ended()? {
+                ended.push(place);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// An error if a process of these places has ended: before the last round none has a
+    /// reason to.
+    pub fn expect_running(&mut self, places: &[usize]) -> Result<()> {
+        places.iter().try_for_each(|&place| self.running[place].expect_running())
     }
 }
 

@@ -197,9 +197,8 @@ impl<'a> Run<'a> {
         }
         self.looked = Instant::now();
         self.aggregator.expect_running()?;
-        if !self.table.all_trained() {
-            self.fleet.expect_running()?;
-        }
+        // Asked before the task is read: a client ends by itself after the last round.
+        let ended = self.fleet.ended()?;
         let task = self.aggregator.task(self.setting.task.id)?;
         let model = &task["model"];
         if let (Some(round @ 1..), Some(hash)) = (model["round"].as_u64(), model["sha256"].as_str())
@@ -208,6 +207,9 @@ impl<'a> Run<'a> {
         }
         for row in self.table.update(&task)? {
             println!("{row}");
+        }
+        if !self.table.all_trained() {
+            self.fleet.expect_running(&ended)?;
         }
         Ok(self.table.finished())
     }
