@@ -17,9 +17,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
-use crate::coordinator::Command;
-use crate::storage::{Quality, Store, StoreError};
-use crate::task::Task;
+use crate::task::{Message, Task};
+use fedra_coordinator::messages::Command;
+use fedra_coordinator::storage::{Quality, Store, StoreError};
 
 /// Models that may wait, all tasks together.
 const WAITING: usize = 64;
@@ -132,9 +132,9 @@ impl Evaluator {
     /// Loads the held-out examples of a task, if it has some. Blocking.
     pub(crate) fn add(&self, task: &TaskConfig) -> Result<(), EvaluationError> {
         let Some(config) = &task.evaluation else { return Ok(()) };
-        let held_out = (task.model.clone(), load(config, &task.model)?);
+        let held_out = (task.settings.model.clone(), load(config, &task.settings.model)?);
         let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
-        tasks.insert(task.id.clone(), Arc::new(held_out));
+        tasks.insert(task.settings.id.clone(), Arc::new(held_out));
         Ok(())
     }
 
@@ -168,14 +168,14 @@ impl Drop for Evaluator {
 
 /// Has a model evaluated; the result comes back as a command.
 pub(crate) fn submit(evaluator: &Evaluator, task: &Task, round: u64, parameters: Arc<Vec<f32>>) {
-    let commands = task.commands.clone();
+    let messages = task.messages.clone();
     evaluator.submit(Job {
-        task: task.config.id.clone(),
+        task: task.settings.id.clone(),
         round,
         parameters,
         done: Box::new(move |quality| {
             // Without a coordinator there is nobody left to tell.
-            let _ = commands.blocking_send(Command::Evaluated(round, quality));
+            let _ = messages.blocking_send(Message::Command(Command::Evaluated(round, quality)));
         }),
     });
 }

@@ -7,24 +7,18 @@
 
 mod access;
 pub mod config;
-mod coordinator;
 mod descriptors;
 pub mod evaluation;
-mod folding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http;
-mod ledger;
 mod metrics;
 mod models;
 mod platform;
-pub mod round;
 mod server;
 mod session;
 mod set_aside;
 mod signals;
-#[cfg(any(test, fuzzing))]
-mod simulation;
 pub mod storage;
 mod task;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
 
-use crate::storage::{Store, StoreError};
+use fedra_coordinator::storage::{Store, StoreError};
 
 /// Models of a task that stay in memory: the newest, and the one before it for
 /// clients that are still fetching it.

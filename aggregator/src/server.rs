@@ -1,16 +1,18 @@
 //! The server as a whole: opens the store, brings back every task, starts the
-//! coordinators, serves, and stops in an orderly way.
+//! drivers, serves, and stops in an orderly way.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use fedra_learning::init_parameters;
-use fedra_learning::safetensors::{self, ModelFileError};
-use fedra_protocol::{Evaluation, Mechanism, Sha256Hash, TaskId};
+use fedra_coordinator::messages::Command;
+use fedra_coordinator::status::Counters;
+use fedra_coordinator::storage::{RoundRecord, Store, StoreError};
+use fedra_coordinator::task::{self, StartError, Started};
+use fedra_learning::safetensors;
+use fedra_protocol::TaskId;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
@@ -23,19 +25,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, FileError};
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
-use crate::coordinator::{Command, Coordinator, Core, Health};
 use crate::evaluation::{EvaluationError, Evaluator, submit};
-use crate::folding::{CentralNoise, Folding, Worker, unix_seconds, weight_steps};
 use crate::http::{self, tls::Tls};
-use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::round::{Budget, Rounds, Standing, Time};
 use crate::session::RESERVE_UNIT;
 use crate::set_aside::SetAside;
 use crate::signals::Signals;
-use crate::storage::{Checkpoint, Quality, RedbStore, RoundRecord, Store, StoreError};
-use crate::task::{HISTORY, Spent, Task, TaskView, Traffic, model_ref};
+use crate::storage::RedbStore;
+use crate::task::{Message, Task, TaskDriver, WriterThread, unix_seconds};
 
 /// So large a part of the upload budget there is besides, for messages that come
 /// late or unasked.
@@ -56,14 +54,9 @@ pub enum ServeError {
     /// Held-out examples cannot be used.
     #[error("held-out evaluation: {0}")]
     Evaluation(#[from] EvaluationError),
-    /// A stored model cannot be read.
-    #[error("task {task}: the stored model is damaged: {source}")]
-    Model {
-        /// The task.
-        task: TaskId,
-        /// What is wrong with it.
-        source: ModelFileError,
-    },
+    /// A task cannot start.
+    #[error(transparent)]
+    Task(#[from] StartError),
     /// A key or a certificate cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -99,8 +92,8 @@ pub(crate) struct Server {
     pub shutdown: CancellationToken,
     pub sessions: TaskTracker,
     evaluator: Arc<Evaluator>,
-    coordinators: TaskTracker,
-    folding_threads: Mutex<Vec<JoinHandle<()>>>,
+    drivers: TaskTracker,
+    writer_threads: Mutex<Vec<JoinHandle<()>>>,
     draining: AtomicBool,
     runtime: Handle,
 }
@@ -198,7 +191,7 @@ impl Server {
     /// Blocking.
     fn create_task_now(&self, toml: &str) -> Result<TaskId, CreateTaskError> {
         let config = Config::task_from_toml(toml, &self.config)?;
-        let id = config.id.clone();
+        let id = config.settings.id.clone();
         if self.task(&id).is_some() || self.set_aside.reason(&id).is_some() {
             return Err(CreateTaskError::Taken(id));
         }
@@ -212,33 +205,58 @@ impl Server {
         Ok(id)
     }
 
-    /// Brings a task back, or makes it, and starts its coordinator. Blocking.
+    /// Brings a task back, or makes it, and starts its driver. Blocking.
     fn start_task(&self, config: TaskConfig) -> Result<(), ServeError> {
-        let capacity = self.config.max_connections + COMMANDS;
-        let revived = revive(&self.store, config, &self.metrics, capacity)?;
-        let Revived { task, core, worker, inbox, file } = revived;
-        let commands = task.commands.clone();
-        let (folding, thread) = Folding::start(worker, move |command| {
-            // Without a coordinator there is nobody left to tell.
-            let _ = commands.blocking_send(command);
+        let summary = config.summary();
+        let TaskConfig { settings, access, .. } = config;
+        let settings = Arc::new(settings);
+        let metrics = self.metrics.task(&settings.id);
+        let counters = Arc::<Counters>::default();
+        let started = task::start(
+            &settings,
+            &self.store,
+            Arc::new(metrics.clone()),
+            Arc::clone(&counters),
+            rand::random(),
+        )?;
+        let Started { core, writer, model } = started;
+        let (view, receiver) = watch::channel(Arc::clone(core.view()));
+        let (messages, inbox) = mpsc::channel(self.config.max_connections + COMMANDS);
+        let name = format!("write-{}", settings.id);
+        let results = messages.clone();
+        let (writer, thread) = WriterThread::start(writer, name, metrics.clone(), move |event| {
+            // Fails only when the driver has ended.
+            let _ = results.blocking_send(Message::Command(Command::Writer(event)));
         })?;
-        let newest = task.view.borrow().model.clone();
-        self.models.publish(&task.config.id, newest.sha256, file);
+        let task = Arc::new(Task {
+            settings,
+            summary,
+            access,
+            messages,
+            view: receiver,
+            counters,
+            metrics,
+            epoch: Instant::now(),
+            epoch_date: SystemTime::now(),
+        });
+        let newest = core.view().model.sha256;
+        self.models.publish(&task.settings.id, newest, model);
         evaluate_pending(self.store.as_ref(), &self.evaluator, &task);
-        let coordinator = Coordinator {
+        let driver = TaskDriver {
             core,
             task: Arc::clone(&task),
-            folding,
+            view,
+            writer,
             evaluator: Arc::clone(&self.evaluator),
             models: Arc::clone(&self.models),
         };
-        let running = coordinator.run(inbox, self.shutdown.clone());
-        self.coordinators.spawn_on(running, &self.runtime);
-        let mut threads = self.folding_threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = driver.run(inbox, self.shutdown.clone());
+        self.drivers.spawn_on(running, &self.runtime);
+        let mut threads = self.writer_threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(thread);
         let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
-        self.metrics.set_aside(&task.config.id, false);
-        tasks.insert(task.config.id.clone(), task);
+        self.metrics.set_aside(&task.settings.id, false);
+        tasks.insert(task.settings.id.clone(), task);
         Ok(())
     }
 
@@ -292,7 +310,7 @@ pub async fn run_with_store(
         tracing::info!(%address, tasks = server.tasks().len(), "listening");
     }
     let reloading = reload_on(reload, Arc::clone(&server));
-    server.coordinators.spawn(token.clone().run_until_cancelled_owned(reloading));
+    server.drivers.spawn(token.clone().run_until_cancelled_owned(reloading));
     let stop = async {
         shutdown.await;
         server.drain().await;
@@ -302,11 +320,11 @@ pub async fn run_with_store(
     tracing::info!("stopping");
     token.cancel();
     server.sessions.close();
-    server.coordinators.close();
+    server.drivers.close();
     if tokio::time::timeout(DRAIN, server.sessions.wait()).await.is_err() {
         tracing::warn!(sessions = server.sessions.len(), "sessions did not close in time");
     }
-    server.coordinators.wait().await;
+    server.drivers.wait().await;
     // A round that is being stored is stored.
     tokio::task::spawn_blocking(move || join_threads(&server)).await?;
     // An evaluation in progress may be cut off: it is redone at the next start.
@@ -325,10 +343,10 @@ async fn reload_on(mut configs: BoxStream<'static, Config>, server: Arc<Server>)
 
 /// Blocking.
 fn join_threads(server: &Server) {
-    let mut threads = server.folding_threads.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut threads = server.writer_threads.lock().unwrap_or_else(PoisonError::into_inner);
     for thread in threads.drain(..) {
         if thread.join().is_err() {
-            tracing::error!("a folding thread has panicked");
+            tracing::error!("a writer's thread has panicked");
         }
     }
 }
@@ -362,13 +380,13 @@ fn start(
         shutdown,
         sessions: TaskTracker::new(),
         evaluator: Arc::new(evaluator),
-        coordinators: TaskTracker::new(),
-        folding_threads: Mutex::default(),
+        drivers: TaskTracker::new(),
+        writer_threads: Mutex::default(),
         draining: AtomicBool::new(false),
         runtime,
     });
     for task in tasks {
-        let id = task.id.clone();
+        let id = task.settings.id.clone();
         if let Err(error) = server.start_configured(task) {
             server.set_aside.add(id, &error, &server.metrics);
         }
@@ -387,171 +405,16 @@ fn start(
     Ok((server, evaluation_ended))
 }
 
-/// A task as it was left, or a new one.
-pub(crate) struct Revived {
-    pub task: Arc<Task>,
-    pub core: Core,
-    pub worker: Worker,
-    pub inbox: mpsc::Receiver<Command>,
-    /// The newest model.
-    pub file: Bytes,
-}
-
-/// Brings a task back from the store, or makes it there. Blocking.
-pub(crate) fn revive(
-    store: &Arc<dyn Store>,
-    config: TaskConfig,
-    metrics: &Arc<Metrics>,
-    capacity: usize,
-) -> Result<Revived, ServeError> {
-    let checkpoint = match store.load(&config.id, &config.definition(), HISTORY)? {
-        Some(checkpoint) => checkpoint,
-        None => create(store.as_ref(), &config)?,
-    };
-    let damaged = |source| ServeError::Model { task: config.id.clone(), source };
-    let parameters = safetensors::read(&config.model, &checkpoint.model).map_err(damaged)?;
-    let ledger = match &config.privacy {
-        Some(privacy) => Some(Ledger::new(privacy, &store.debits(&config.id)?)),
-        None => None,
-    };
-    let history = VecDeque::from(checkpoint.history);
-    let newest = history.back().expect("a checkpoint has at least one record");
-    let standing = store.standing(&config.id)?;
-    let rounds = rounds_after(&config, newest.round, ledger.as_ref(), standing);
-    tracing::info!(task = %config.id, round = newest.round, model = %newest.sha256, "task ready");
-    let task_metrics = metrics.task(&config.id);
-    task_metrics.resumed(newest.round);
-    task_metrics.standing(standing);
-    let spent = ledger.as_ref().map(|ledger| spent(&config, ledger, newest.clipping_norm));
-    if let Some(spent) = spent {
-        task_metrics.privacy_epsilon.set(spent.epsilon);
-    }
-    let (view, receiver) = watch::channel(Arc::new(TaskView {
-        progress: rounds.progress(),
-        health: Health::default(),
-        model: model_ref(newest),
-        evaluation: last_evaluation(&history),
-        privacy: spent,
-        history: Arc::new(history),
-    }));
-    let (commands, inbox) = mpsc::channel(capacity);
-    let task = Arc::new(Task {
-        commands,
-        view: receiver,
-        traffic: Traffic::default(),
-        metrics: task_metrics,
-        contested: AtomicU64::default(),
-        epoch: Instant::now(),
-        epoch_date: SystemTime::now(),
-        config,
-    });
-    let worker = worker(store, &task, parameters)?;
-    let metrics = Arc::clone(metrics);
-    let core = Core::new(Arc::clone(&task), metrics, view, rounds, ledger, Time::default());
-    Ok(Revived { task, core, worker, inbox, file: checkpoint.model })
-}
-
-fn worker(store: &Arc<dyn Store>, task: &Task, parameters: Vec<f32>) -> Result<Worker, StoreError> {
-    let config = &task.config;
-    Ok(Worker {
-        task: config.id.clone(),
-        spec: config.model.clone(),
-        update_range: config.update_range,
-        mode: config.plan.mode,
-        weight_steps: weight_steps(&config.plan),
-        optimizer: config.optimizer.clone(),
-        parameters: Arc::new(parameters),
-        keep: config.checkpoints,
-        privacy: config.privacy.as_ref().map(|config| Arc::clone(&config.privacy)),
-        noise: central_noise(store.as_ref(), config)?,
-        store: Arc::clone(store),
-        metrics: task.metrics.clone(),
-        attempt: None,
-    })
-}
-
-fn spent(config: &TaskConfig, ledger: &Ledger, clipping_norm: Option<f64>) -> Spent {
-    Spent {
-        epsilon: ledger.spent_epsilon(),
-        participations: ledger.most_participations(),
-        debits: ledger.debits(),
-        subjects: ledger.subjects(),
-        clipping_norm: clipping_norm
-            .or(config.policy().map(|policy| policy.clipping_norm))
-            .unwrap_or(1.0),
-    }
-}
-
-fn last_evaluation(history: &VecDeque<RoundRecord>) -> Option<Evaluation> {
-    history.iter().rev().find_map(|record| {
-        let Quality { accuracy, loss } = record.quality?;
-        Some(Evaluation { round: record.round, accuracy, loss })
-    })
-}
-
-/// The machine of a task with so many completed rounds.
-fn rounds_after(
-    config: &TaskConfig,
-    completed: u64,
-    ledger: Option<&Ledger>,
-    standing: Standing,
-) -> Rounds {
-    let (attempt, budget) = ledger
-        .map_or((0, Budget::Left), |ledger| (ledger.next_attempt(completed + 1), ledger.budget()));
-    Rounds::new(config.plan.clone(), completed, attempt, budget, standing)
-}
-
-/// The generator of the server's own noise, for a central policy. Its secret is
-/// in the store: the noise of a tree's nodes must be the same after a restart.
-fn central_noise(
-    store: &dyn Store,
-    config: &TaskConfig,
-) -> Result<Option<CentralNoise>, StoreError> {
-    let Some(privacy) = &config.privacy else { return Ok(None) };
-    let mechanism = privacy.privacy.policy().mechanism;
-    let (Some(central), Mechanism::Central { tree_rounds }) =
-        (privacy.privacy.central(), mechanism)
-    else {
-        return Ok(None);
-    };
-    let secret = store.secret(&config.id, rand::random())?;
-    Ok(Some(CentralNoise::new(central.clone(), secret, tree_rounds)))
-}
-
-/// A new task with its initial model, durable.
-fn create(store: &dyn Store, config: &TaskConfig) -> Result<Checkpoint, ServeError> {
-    let parameters = init_parameters(&config.model, config.seed);
-    let damaged = |source| ServeError::Model { task: config.id.clone(), source };
-    let model = Bytes::from(safetensors::write(&config.model, &parameters).map_err(damaged)?);
-    let record = RoundRecord {
-        round: 0,
-        attempt: 0,
-        sha256: Sha256Hash::of(&model),
-        model_bytes: model.len() as u64,
-        cohort: 0,
-        reports: 0,
-        weight: 0,
-        seconds: 0.0,
-        bytes_up: 0,
-        bytes_down: 0,
-        quality: None,
-        clipping_norm: config.policy().map(|policy| policy.clipping_norm),
-        restored: None,
-    };
-    store.create(&config.id, &config.definition(), &record, &model)?;
-    Ok(Checkpoint { history: vec![record], model })
-}
-
 /// Evaluates what a stop has left unevaluated, as far as the models are kept.
 fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) {
-    let id = &task.config.id;
+    let id = &task.settings.id;
     if !evaluator.covers(id) {
         return;
     }
     let parameters = |record: &RoundRecord| {
         let Some(file) = store.model(id, &record.sha256)? else { return Ok(None) };
-        let damaged = |source| ServeError::Model { task: id.clone(), source };
-        Ok::<_, ServeError>(Some(safetensors::read(&task.config.model, &file).map_err(damaged)?))
+        let damaged = |source| StartError::Model { task: id.clone(), source };
+        Ok::<_, StartError>(Some(safetensors::read(&task.settings.model, &file).map_err(damaged)?))
     };
     let history = Arc::clone(&task.view.borrow().history);
     for record in history.iter().filter(|record| record.quality.is_none()) {

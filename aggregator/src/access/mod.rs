@@ -30,7 +30,7 @@ use http::header::ORIGIN;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::config::{OperatorToken, ServerConfig, TaskConfig, Tokens};
+use crate::config::{AccessConfig, OperatorToken, ServerConfig, Tokens};
 use crate::metrics::Metrics;
 pub use address::ClientAddressHeader;
 use address::{Block, Proxies};
@@ -209,30 +209,29 @@ impl Access {
     /// Whether a client may check in to a task, and as whom.
     pub(crate) fn admit(
         &self,
-        task: &TaskConfig,
+        task: &TaskId,
+        rules: &AccessConfig,
         token: Option<&Token>,
         claimed: Option<SubjectId>,
         address: IpAddr,
         now: SystemTime,
     ) -> Result<Admitted, Denied> {
-        let deny = |reason: Reason| self.turn_away(reason, Some(&task.id), address);
-        let (subject, single_use) = match task.access.tokens {
+        let deny = |reason: Reason| self.turn_away(reason, Some(task), address);
+        let (subject, single_use) = match rules.tokens {
             Tokens::None => (claimed, None),
             Tokens::Required => {
                 let token = token.ok_or_else(|| deny(Reason::Missing))?;
                 let settings = self.settings();
-                let lifetime = task.access.max_token_lifetime;
-                let verified = tokens::verify(token, &task.id, &settings.keys, lifetime, now);
+                let lifetime = rules.max_token_lifetime;
+                let verified = tokens::verify(token, task, &settings.keys, lifetime, now);
                 let verified = verified.map_err(deny)?;
                 (Some(verified.subject), verified.single_use)
             }
         };
         let most = |limit: usize| Some(limit).filter(|most| *most > 0);
-        let limits = CrowdLimits {
-            all: most(task.access.max_clients),
-            each: most(task.access.max_clients_per_address),
-        };
-        let entered = self.crowd.enter(&task.id, subject, Block::from(address), limits);
+        let limits =
+            CrowdLimits { all: most(rules.max_clients), each: most(rules.max_clients_per_address) };
+        let entered = self.crowd.enter(task, subject, Block::from(address), limits);
         let seat = entered.map_err(|full| {
             deny(match full {
                 Full::All => Reason::TooManyClients,

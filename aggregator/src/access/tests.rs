@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::claims::ClaimFault;
 use super::*;
 use crate::config::Config;
+use crate::config::TaskConfig;
 
 #[expect(dead_code, reason = "the tests of the whole server use more of it")]
 #[path = "../../tests/server/mint.rs"]
@@ -72,7 +73,14 @@ impl Site {
         let token = Token::new(token).expect("visible ASCII");
         let claimed = Some(SubjectId::from_bytes([9; 16]));
         let address = "192.0.2.1".parse().expect("an address");
-        self.access.admit(&self.task, Some(&token), claimed, address, now())
+        self.access.admit(
+            &self.task.settings.id,
+            &self.task.access,
+            Some(&token),
+            claimed,
+            address,
+            now(),
+        )
     }
 
     #[track_caller]
@@ -247,7 +255,9 @@ fn without_a_token_there_is_no_way_in_but_to_an_open_task() {
     let address = "192.0.2.1".parse().expect("an address");
     let claimed = Some(SubjectId::from_bytes([9; 16]));
     let site = Site::new(REQUIRED);
-    let Err(denied) = site.access.admit(&site.task, None, claimed, address, now()) else {
+    let Err(denied) =
+        site.access.admit(&site.task.settings.id, &site.task.access, None, claimed, address, now())
+    else {
         panic!("let in")
     };
     assert_eq!((denied.reason, denied.retry_after), (Reason::Missing, None));
@@ -256,7 +266,10 @@ fn without_a_token_there_is_no_way_in_but_to_an_open_task() {
         fedra_protocol::RefusalCode::Unauthorized
     );
     let open = Site::new("");
-    let admitted = open.access.admit(&open.task, None, claimed, address, now()).expect("open");
+    let admitted = open
+        .access
+        .admit(&open.task.settings.id, &open.task.access, None, claimed, address, now())
+        .expect("open");
     assert_eq!(admitted.subject, claimed);
 }
 

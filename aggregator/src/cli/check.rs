@@ -20,8 +20,8 @@ pub fn check(path: &Path) -> ExitCode {
     let mut mistakes = Vec::new();
     for task in &config.tasks {
         let Some(held_out) = &task.evaluation else { continue };
-        if let Err(error) = evaluation::load(held_out, &task.model) {
-            let path = format!("task[{}].evaluation", task.id);
+        if let Err(error) = evaluation::load(held_out, &task.settings.model) {
+            let path = format!("task[{}].evaluation", task.settings.id);
             mistakes.push(Mistake { path, problem: error.to_string() });
         }
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use fedra_aggregator::config::{Config, Counting, PrivacyConfig, ServerConfig};
+use fedra_aggregator::config::{Config, ServerConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
+use fedra_coordinator::settings::{Counting, PrivacySettings};
 use fedra_privacy::Privacy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 
@@ -207,9 +208,9 @@ impl ReportArguments {
         for (_, toml) in store.added_tasks()? {
             tasks.push(Config::task_from_toml(&toml, &config.server)?);
         }
-        let task = tasks.iter().find(|task| task.id == *id);
+        let task = tasks.iter().find(|task| task.settings.id == *id);
         let task = task.with_context(|| format!("there is no task {id}"))?;
-        let privacy = task.privacy.as_ref();
+        let privacy = task.settings.privacy.as_ref();
         let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
         let debits = store.debits(id)?;
         if self.json_lines {
@@ -235,7 +236,7 @@ impl ReportArguments {
     }
 }
 
-fn summary(config: &PrivacyConfig, debits: &[Debit]) -> String {
+fn summary(config: &PrivacySettings, debits: &[Debit]) -> String {
     let mut text =
         format!("{:>8}{:>9}{:>10}{:>12}  {}\n", "round", "attempt", "subjects", "rho", "at");
     for debit in debits {
@@ -246,7 +247,7 @@ fn summary(config: &PrivacyConfig, debits: &[Debit]) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(text, "{round:>8}{attempt:>9}{subjects:>10}{rho:>12.6}  {at}");
     }
-    let policy = config.privacy.policy();
+    let policy = config.derived.policy();
     let most = most_participations(config.counting, debits);
     let whose = match config.counting {
         Counting::Rounds => "rounds count against everybody",
@@ -257,7 +258,7 @@ fn summary(config: &PrivacyConfig, debits: &[Debit]) -> String {
         "{} debits; {most} of {} participations ({whose}): epsilon {:.4} of {} at delta {}",
         debits.len(),
         policy.max_participations,
-        config.privacy.epsilon_after(most),
+        config.derived.epsilon_after(most),
         policy.epsilon,
         policy.delta,
     );

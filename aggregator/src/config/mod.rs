@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Dict;
@@ -28,7 +29,6 @@ pub use access::{AccessConfig, LimitsConfig, TlsConfig, TokenKeyConfig, TokenKey
 pub use admin::OperatorToken;
 use environment::environment;
 pub use environment::stray_variables;
-pub use privacy::{Counting, PrivacyConfig};
 pub use section::Mistake;
 use section::{Findings, Section};
 pub use task::{EvaluationConfig, TaskConfig};
@@ -174,8 +174,9 @@ fn read(dict: Dict, findings: &Findings) -> Config {
     let mut tasks: Vec<TaskConfig> = Vec::new();
     for (index, section) in sections.into_iter().enumerate() {
         let Some(task) = TaskConfig::read(section, &server) else { continue };
-        if tasks.iter().any(|other| other.id == task.id) {
-            let problem = format!("the id {:?} is taken by an earlier task", task.id.as_str());
+        if tasks.iter().any(|other| other.settings.id == task.settings.id) {
+            let problem =
+                format!("the id {:?} is taken by an earlier task", task.settings.id.as_str());
             findings.mistake(format!("task[{index}].id"), problem);
         }
         tasks.push(task);
@@ -242,10 +243,10 @@ impl ServerConfig {
 
 /// What the task promises, in a line.
 fn privacy_summary(task: &TaskConfig) -> String {
-    let Some(PrivacyConfig { privacy, counting, .. }) = &task.privacy else {
+    let Some(PrivacySettings { derived, counting }) = &task.settings.privacy else {
         return "  no privacy policy: the server sees each update\n".to_owned();
     };
-    let policy = privacy.policy();
+    let policy = derived.policy();
     let who = match counting {
         Counting::Rounds => "rounds, then the task ends",
         Counting::Subjects => "rounds a subject",
@@ -255,7 +256,7 @@ fn privacy_summary(task: &TaskConfig) -> String {
          for {} {who}\n",
         policy.mechanism,
         policy.noise_multiplier,
-        privacy.epsilon_after(1),
+        derived.epsilon_after(1),
         policy.epsilon,
         policy.delta,
         policy.max_participations,
@@ -285,13 +286,13 @@ impl TaskConfig {
     /// A few lines on what the task's section says, for a person.
     #[must_use]
     pub fn summary(&self) -> String {
-        let plan = &self.plan;
+        let TaskSettings { id, model, plan, .. } = &self.settings;
         let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
         format!(
             "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
              {} reports or after {}, needs {}; {}\n{}{}",
-            self.id,
-            self.model.parameters(),
+            id,
+            model.parameters(),
             plan.invited,
             plan.minimum_cohort,
             plan.report_goal,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedra_coordinator::round::{Protection, RoundPlan};
+use fedra_coordinator::settings::{Counting, PrivacySettings};
 use fedra_privacy::Privacy;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{Mechanism, PrivacyPolicy};
@@ -11,106 +13,90 @@ use figment::value::Value;
 
 use super::section::Section;
 use super::value;
-use crate::round::{Protection, RoundPlan};
 
-/// How a task protects those who take part.
-#[derive(Debug, Clone)]
-pub struct PrivacyConfig {
-    /// The policy with everything derived from it. Its budget pays for all the
-    /// participations that it grants.
-    pub privacy: Arc<Privacy>,
-    /// What is counted against the budget.
-    pub counting: Counting,
-    /// Time to answer each request of secure aggregation.
-    pub step_deadline: Duration,
+/// Whether the section has a policy other than "none".
+pub(super) fn is_wanted(section: &Section<'_>) -> bool {
+    section.peek("policy").and_then(Value::as_str) != Some("none")
 }
 
-/// What is counted against a task's privacy budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counting {
-    /// Rounds: anybody may have been in all of them. The task ends when the
-    /// budget has no room for another.
-    Rounds,
-    /// Participations of each subject, at most `max_participations`.
-    Subjects,
+/// Reads the section, and notes in the plan what the policy means for the order of
+/// events in a round. `None` for the policy "none", and for a section that cannot be
+/// read.
+pub(super) fn read(
+    section: Section<'_>,
+    plan: &mut RoundPlan,
+    parameters: usize,
+) -> Option<PrivacySettings> {
+    let read = read_keys(&section, plan, parameters);
+    section.finish();
+    let (settings, step_deadline) = read?;
+    plan.protection = match settings.derived.policy().mechanism {
+        Mechanism::Distributed => Protection::Secure { step_deadline },
+        Mechanism::Local => Protection::DebitFirst,
+        Mechanism::Central { .. } => Protection::None,
+    };
+    Some(settings)
 }
 
-impl PrivacyConfig {
-    /// Whether the section has a policy other than "none".
-    pub(super) fn is_wanted(section: &Section<'_>) -> bool {
-        section.peek("policy").and_then(Value::as_str) != Some("none")
-    }
-
-    /// `None` for the policy "none", and for a section that cannot be read.
-    pub(super) fn read(section: Section<'_>, plan: &RoundPlan, parameters: usize) -> Option<Self> {
-        let config = Self::read_keys(&section, plan, parameters);
-        section.finish();
-        config
-    }
-
-    fn read_keys(section: &Section<'_>, plan: &RoundPlan, parameters: usize) -> Option<Self> {
-        let mechanism = mechanism(section, plan);
-        let number = |key, placeholder: f64, range, holds: fn(f64) -> bool| {
-            let read = value::number(range, holds);
-            match mechanism {
-                Some(_) => section.required(key, placeholder, read),
-                None => section.or(key, placeholder, read),
-            }
-        };
-        let (is_share, share) = (|x: f64| x > 0.0 && x < 1.0, "between 0 and 1");
-        let noise_multiplier =
-            number("noise_multiplier", 1.0, "above 0 and at most 1e6", |x| x > 0.0 && x <= 1e6);
-        let clipping_norm =
-            number("clipping_norm", 1.0, "from 1e-6 to 1e6", |x| (1e-6..=1e6).contains(&x));
-        let epsilon = number("epsilon", 8.0, "above 0 and at most 1e15", |x| x > 0.0 && x <= 1e15);
-        let delta = number("delta", 1e-5, share, is_share);
-        let target_quantile = section.optional("target_quantile", value::number(share, is_share));
-        let colluders = section.or("colluders", 0, value::whole(0));
-        let participations = section.optional("max_participations", value::whole::<u32>(1));
-        let (least, most) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
-        let ten = Duration::from_secs(10);
-        let step_deadline = section.or("step_deadline", ten, value::duration(least, most));
-        let policy = PrivacyPolicy {
-            mechanism: mechanism?,
-            noise_multiplier,
-            clipping_norm,
-            target_quantile,
-            epsilon,
-            delta,
-            cohort: u32::try_from(plan.invited).unwrap_or(u32::MAX),
-            minimum_survivors: u32::try_from(plan.minimum_reports).unwrap_or(u32::MAX),
-            colluders,
-            max_participations: participations.unwrap_or(MAX_PARTICIPATIONS),
-        };
-        let tree = matches!(policy.mechanism, Mechanism::Central { tree_rounds: 1.. });
-        if tree && participations.is_none() {
-            section.mistake(
-                "max_participations",
-                "missing; tree aggregation pays off only if each subject takes part in few \
+/// The settings, and the time to answer each request of secure aggregation.
+fn read_keys(
+    section: &Section<'_>,
+    plan: &RoundPlan,
+    parameters: usize,
+) -> Option<(PrivacySettings, Duration)> {
+    let mechanism = mechanism(section, plan);
+    let number = |key, placeholder: f64, range, holds: fn(f64) -> bool| {
+        let read = value::number(range, holds);
+        match mechanism {
+            Some(_) => section.required(key, placeholder, read),
+            None => section.or(key, placeholder, read),
+        }
+    };
+    let (is_share, share) = (|x: f64| x > 0.0 && x < 1.0, "between 0 and 1");
+    let noise_multiplier =
+        number("noise_multiplier", 1.0, "above 0 and at most 1e6", |x| x > 0.0 && x <= 1e6);
+    let clipping_norm =
+        number("clipping_norm", 1.0, "from 1e-6 to 1e6", |x| (1e-6..=1e6).contains(&x));
+    let epsilon = number("epsilon", 8.0, "above 0 and at most 1e15", |x| x > 0.0 && x <= 1e15);
+    let delta = number("delta", 1e-5, share, is_share);
+    let target_quantile = section.optional("target_quantile", value::number(share, is_share));
+    let colluders = section.or("colluders", 0, value::whole(0));
+    let participations = section.optional("max_participations", value::whole::<u32>(1));
+    let (least, most) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
+    let ten = Duration::from_secs(10);
+    let step_deadline = section.or("step_deadline", ten, value::duration(least, most));
+    let policy = PrivacyPolicy {
+        mechanism: mechanism?,
+        noise_multiplier,
+        clipping_norm,
+        target_quantile,
+        epsilon,
+        delta,
+        cohort: u32::try_from(plan.invited).unwrap_or(u32::MAX),
+        minimum_survivors: u32::try_from(plan.minimum_reports).unwrap_or(u32::MAX),
+        colluders,
+        max_participations: participations.unwrap_or(MAX_PARTICIPATIONS),
+    };
+    let tree = matches!(policy.mechanism, Mechanism::Central { tree_rounds: 1.. });
+    if tree && participations.is_none() {
+        section.mistake(
+            "max_participations",
+            "missing; tree aggregation pays off only if each subject takes part in few \
                  rounds. Say in how many, or use noise = \"independent\"",
-            );
-            return None;
-        }
-        let (privacy, counting) = match participations {
-            Some(_) => (Privacy::new(policy, parameters), Counting::Subjects),
-            None => (Privacy::within_budget(policy, parameters), Counting::Rounds),
-        };
-        match privacy {
-            Ok(privacy) => Some(Self { privacy: Arc::new(privacy), counting, step_deadline }),
-            Err(error) => {
-                section.mistake("policy", error.to_string());
-                None
-            }
-        }
+        );
+        return None;
     }
-
-    /// What the policy means for the order of events in a round.
-    #[must_use]
-    pub fn protection(&self) -> Protection {
-        match self.privacy.policy().mechanism {
-            Mechanism::Distributed => Protection::Secure { step_deadline: self.step_deadline },
-            Mechanism::Local => Protection::DebitFirst,
-            Mechanism::Central { .. } => Protection::None,
+    let (privacy, counting) = match participations {
+        Some(_) => (Privacy::new(policy, parameters), Counting::Subjects),
+        None => (Privacy::within_budget(policy, parameters), Counting::Rounds),
+    };
+    match privacy {
+        Ok(privacy) => {
+            Some((PrivacySettings { derived: Arc::new(privacy), counting }, step_deadline))
+        }
+        Err(error) => {
+            section.mistake("policy", error.to_string());
+            None
         }
     }
 }

@@ -4,40 +4,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
-use fedra_protocol::{LocalTraining, ModelSpec, PrivacyPolicy, TaskId, UpdateRange};
+use fedra_coordinator::round::{Mode, Protection, RoundPlan};
+use fedra_coordinator::settings::TaskSettings;
+use fedra_coordinator::storage::Keep;
+use fedra_protocol::{LocalTraining, ModelSpec, TaskId, UpdateRange};
 
 use super::access::AccessConfig;
-use super::privacy::PrivacyConfig;
+use super::privacy;
 use super::section::Section;
 use super::{ServerConfig, value};
-use crate::round::{Mode, Protection, RoundPlan};
-use crate::storage::{Definition, Keep};
 
-/// One task.
+/// `[[task]]`: one task.
 #[derive(Debug, Clone)]
 pub struct TaskConfig {
-    /// Name in URLs and messages.
-    pub id: TaskId,
-    /// Name for people. Default: the id.
-    pub title: String,
-    /// The model.
-    pub model: ModelSpec,
-    /// The largest magnitude of a value of an update. Default by the model's loss.
-    pub update_range: UpdateRange,
-    /// Seed of the initial model and of local training. Default 1.
-    pub seed: u64,
-    /// How the server takes its step.
-    pub optimizer: ServerOptimizer,
-    /// How clients train. Its seed is replaced in every round.
-    pub training: LocalTraining,
-    /// How rounds are made.
-    pub plan: RoundPlan,
-    /// Which global models are kept. Default: the last 10, and the best.
-    pub checkpoints: Keep,
+    /// Settings of the task itself.
+    pub settings: TaskSettings,
     /// Held-out examples, if there are any.
     pub evaluation: Option<EvaluationConfig>,
-    /// How those who take part are protected, if they are.
-    pub privacy: Option<PrivacyConfig>,
     /// Who may take part.
     pub access: AccessConfig,
 }
@@ -65,10 +48,17 @@ impl TaskConfig {
         let placeholder = ModelSpec::softmax_regression();
         let seed = section.or("seed", 1, value::whole(0));
         let privacy = section.optional_table("privacy", "task.privacy");
-        let is_private = privacy.as_ref().is_some_and(PrivacyConfig::is_wanted);
+        let is_private = privacy.as_ref().is_some_and(privacy::is_wanted);
         let model: ModelSpec = section.required("model", placeholder, value::model);
         let default_range = UpdateRange::default_for(model.loss());
-        let mut task = Self {
+        let parameters = model.parameters();
+        let mut plan = plan(
+            section.table("round", "task.round"),
+            section.optional("rounds", value::whole(1)),
+            is_private,
+        );
+        let privacy = privacy.and_then(|section| privacy::read(section, &mut plan, parameters));
+        let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
             update_range: section.or("update_range", default_range, value::update_range),
             model,
@@ -81,26 +71,19 @@ impl TaskConfig {
                 ),
             },
             training: training(section.table("training", "task.training"), seed),
-            plan: plan(
-                section.table("round", "task.round"),
-                section.optional("rounds", value::whole(1)),
-                is_private,
-            ),
+            plan,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
+            privacy,
+            id,
+        };
+        let task = Self {
             evaluation: section
                 .optional_table("evaluation", "task.evaluation")
                 .and_then(evaluation),
-            privacy: None,
             access: AccessConfig::read(section.table("access", "task.access"), server),
-            id,
+            settings,
         };
-        let parameters = task.model.parameters();
-        task.privacy =
-            privacy.and_then(|section| PrivacyConfig::read(section, &task.plan, parameters));
-        if let Some(privacy) = &task.privacy {
-            task.plan.protection = privacy.protection();
-        }
-        let update = task.update_bytes() as u64;
+        let update = task.settings.update_bytes() as u64;
         if update > server.upload_budget {
             let problem = format!(
                 "one update of this model takes {update} bytes, more than server.upload_budget \
@@ -111,26 +94,6 @@ impl TaskConfig {
         }
         section.finish();
         Some(task)
-    }
-
-    /// Bytes of one update: a little-endian `f32` a parameter, or the encoded
-    /// values of a privacy policy.
-    #[must_use]
-    pub fn update_bytes(&self) -> usize {
-        let encoded = self.privacy.as_ref().and_then(|privacy| privacy.privacy.update_bytes());
-        encoded.unwrap_or(4 * self.model.parameters())
-    }
-
-    /// The privacy policy, if there is one.
-    #[must_use]
-    pub fn policy(&self) -> Option<&PrivacyPolicy> {
-        self.privacy.as_ref().map(|privacy| privacy.privacy.policy())
-    }
-
-    /// What the store keeps the task to.
-    #[must_use]
-    pub fn definition(&self) -> Definition {
-        Definition { model: self.model.clone(), privacy: self.policy().cloned() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
-use crate::round::{Mode, Protection};
-use crate::storage::Keep;
+use fedra_coordinator::round::{Mode, Protection};
+use fedra_coordinator::storage::Keep;
 
 const SMALL: &str = r#"
 [[task]]
@@ -29,20 +29,20 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(server.handshake_timeout, Duration::from_secs(10));
     assert_eq!(server.idle_timeout, Duration::from_secs(60));
     let [task] = config.tasks.as_slice() else { panic!("one task") };
-    assert_eq!(task.title, "tiny");
-    assert_eq!((task.plan.invited, task.plan.minimum_cohort), (64, 8));
-    assert_eq!((task.plan.report_goal, task.plan.minimum_reports), (64, 4));
-    assert_eq!(task.plan.deadline, Duration::from_secs(60));
-    assert_eq!(task.plan.selection_window, Duration::from_millis(500));
-    assert_eq!((task.plan.max_weight, task.plan.rounds), (100_000, None));
-    assert_eq!(task.plan.mode, Mode::Synchronous);
-    assert_eq!(task.plan.minimum_duration, Duration::ZERO);
-    assert_eq!(task.plan.reconnect_grace, Duration::from_secs(3));
-    assert_eq!(task.plan.waiting_room, None);
-    assert_eq!(task.plan.retry_after, Duration::from_secs(30));
-    assert_eq!((task.training.epochs, task.training.batch_size), (1, 10));
+    assert_eq!(task.settings.title, "tiny");
+    assert_eq!((task.settings.plan.invited, task.settings.plan.minimum_cohort), (64, 8));
+    assert_eq!((task.settings.plan.report_goal, task.settings.plan.minimum_reports), (64, 4));
+    assert_eq!(task.settings.plan.deadline, Duration::from_secs(60));
+    assert_eq!(task.settings.plan.selection_window, Duration::from_millis(500));
+    assert_eq!((task.settings.plan.max_weight, task.settings.plan.rounds), (100_000, None));
+    assert_eq!(task.settings.plan.mode, Mode::Synchronous);
+    assert_eq!(task.settings.plan.minimum_duration, Duration::ZERO);
+    assert_eq!(task.settings.plan.reconnect_grace, Duration::from_secs(3));
+    assert_eq!(task.settings.plan.waiting_room, None);
+    assert_eq!(task.settings.plan.retry_after, Duration::from_secs(30));
+    assert_eq!((task.settings.training.epochs, task.settings.training.batch_size), (1, 10));
     assert_eq!(task.evaluation, None);
-    assert_eq!(task.checkpoints, Keep { last: 10, every: 0, best: true });
+    assert_eq!(task.settings.checkpoints, Keep { last: 10, every: 0, best: true });
 
     assert_eq!(
         mistakes("[[task]]"),
@@ -58,7 +58,7 @@ fn a_task_needs_an_id_and_a_model() {
 fn small_cohorts_have_small_defaults() {
     let config =
         Config::from_toml(&format!("{SMALL}round = {{ cohort_size = 3 }}")).expect("valid");
-    let plan = &config.tasks[0].plan;
+    let plan = &config.tasks[0].settings.plan;
     assert_eq!((plan.invited, plan.minimum_cohort), (3, 3));
     assert_eq!((plan.report_goal, plan.minimum_reports), (3, 3));
 }
@@ -70,7 +70,7 @@ fn over_selection_rounds_up() {
             "{SMALL}round = {{ cohort_size = {size}, over_selection = {over}, minimum_cohort = 1 }}"
         );
         let config = Config::from_toml(&toml).expect("valid");
-        assert_eq!(config.tasks[0].plan.invited, expected, "{size} {over}");
+        assert_eq!(config.tasks[0].settings.plan.invited, expected, "{size} {over}");
     }
 }
 
@@ -155,7 +155,7 @@ fn the_range_of_updates_is_a_power_of_two_and_goes_by_the_loss() {
     ];
     for (loss, keys, range) in cases {
         let config = Config::from_toml(&task(loss, keys)).expect("valid");
-        assert_eq!(u32::from(config.tasks[0].update_range), range, "{loss} {keys}");
+        assert_eq!(u32::from(config.tasks[0].settings.update_range), range, "{loss} {keys}");
     }
     for bad in ["0", "3", "-64", "64.5", "\"64\"", "33554432", "4294967296"] {
         let found = mistakes(&task("mean_squared_error", &format!("update_range = {bad}")));
@@ -173,11 +173,11 @@ fn with_round(keys: &str) -> String {
 fn buffered_rounds_have_keys_of_their_own() {
     let config = Config::from_toml(&with_round("mode = \"buffered\"")).expect("valid");
     let mode = Mode::Buffered { max_staleness: 10, staleness_exponent: 0.5 };
-    assert_eq!(config.tasks[0].plan.mode, mode);
+    assert_eq!(config.tasks[0].settings.plan.mode, mode);
     let keys = "mode = \"buffered\"\nmax_staleness = 3\nstaleness_exponent = 0";
     let config = Config::from_toml(&with_round(keys)).expect("valid");
     let mode = Mode::Buffered { max_staleness: 3, staleness_exponent: 0.0 };
-    assert_eq!(config.tasks[0].plan.mode, mode);
+    assert_eq!(config.tasks[0].settings.plan.mode, mode);
 
     let found = mistakes(&with_round("max_staleness = 3\nstaleness_exponent = 1.0"));
     let expected = "only for mode = \"buffered\"; set that, or leave the key out";
@@ -214,7 +214,7 @@ fn a_round_that_stays_open_beyond_its_goal_has_room_for_all_who_are_invited() {
 fn a_minimum_duration_fits_into_the_deadline() {
     let keys = "minimum_duration = \"1min\"\nwaiting_room = 0\nretry_after = \"10s\"";
     let config = Config::from_toml(&with_round(keys)).expect("valid");
-    let plan = &config.tasks[0].plan;
+    let plan = &config.tasks[0].settings.plan;
     assert_eq!(plan.minimum_duration, plan.deadline);
     assert_eq!((plan.waiting_room, plan.retry_after), (Some(0), Duration::from_secs(10)));
     let found = mistakes(&with_round("minimum_duration = \"61s\""));
@@ -249,27 +249,27 @@ delta = 1e-5
 fn a_privacy_policy_decides_about_weights_survivors_and_rounds() {
     let config = Config::from_toml(&format!("{SMALL}{PRIVATE}")).expect("valid");
     let task = &config.tasks[0];
-    let privacy = task.privacy.as_ref().expect("a policy");
-    assert_eq!((task.plan.max_weight, task.plan.minimum_reports), (1, 8));
+    let privacy = task.settings.privacy.as_ref().expect("a policy");
+    assert_eq!((task.settings.plan.max_weight, task.settings.plan.minimum_reports), (1, 8));
     let step_deadline = Duration::from_secs(10);
-    assert_eq!(task.plan.protection, Protection::Secure { step_deadline });
+    assert_eq!(task.settings.plan.protection, Protection::Secure { step_deadline });
     assert_eq!(privacy.counting, Counting::Rounds);
     // As many rounds as the budget pays for, and no more.
-    let granted = privacy.privacy.policy().max_participations;
-    assert!(privacy.privacy.epsilon_after(granted) <= 8.0);
-    assert!(privacy.privacy.epsilon_after(granted + 1) > 8.0);
+    let granted = privacy.derived.policy().max_participations;
+    assert!(privacy.derived.epsilon_after(granted) <= 8.0);
+    assert!(privacy.derived.epsilon_after(granted + 1) > 8.0);
     // A power of two of coordinates, bit-packed, instead of 7,850 floats.
-    assert!(task.update_bytes() < 4 * 7_850, "{}", task.update_bytes());
+    assert!(task.settings.update_bytes() < 4 * 7_850, "{}", task.settings.update_bytes());
 
     let capped = PRIVATE.replace("1.0", "20.0") + "max_participations = 3\n";
     let config = Config::from_toml(&format!("{SMALL}{capped}")).expect("valid");
-    let privacy = config.tasks[0].privacy.as_ref().expect("a policy");
+    let privacy = config.tasks[0].settings.privacy.as_ref().expect("a policy");
     assert_eq!(privacy.counting, Counting::Subjects);
-    assert_eq!(privacy.privacy.policy().max_participations, 3);
+    assert_eq!(privacy.derived.policy().max_participations, 3);
 
     let none = PRIVATE.replace("distributed", "none");
     let config = Config::from_toml(&format!("{SMALL}{none}")).expect("valid");
-    assert!(config.tasks[0].privacy.is_none());
+    assert!(config.tasks[0].settings.privacy.is_none());
 }
 
 #[test]

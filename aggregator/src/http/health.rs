@@ -3,8 +3,10 @@
 use fedra_protocol::StandbyCause;
 use serde::Serialize;
 
-use crate::coordinator::{FailureCause, HealthState};
-use crate::task::{Task, TaskView};
+use fedra_coordinator::status::TaskView;
+use fedra_coordinator::status::{FailureCause, HealthState};
+
+use crate::task::Task;
 
 /// Whether a task makes rounds, and if not, why.
 #[derive(Serialize)]

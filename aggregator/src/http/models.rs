@@ -48,7 +48,7 @@ async fn find(
 ) -> Result<Option<(Arc<Task>, Bytes)>, Response> {
     let tasks = server.tasks();
     for task in &tasks {
-        if let Some(file) = server.models.in_memory(&task.config.id, sha256) {
+        if let Some(file) = server.models.in_memory(&task.settings.id, sha256) {
             return Ok(Some((Arc::clone(task), file)));
         }
     }
@@ -56,11 +56,11 @@ async fn find(
         .into_iter()
         .find(|task| task.view.borrow().history.iter().any(|record| record.sha256 == *sha256));
     let Some(task) = owner else { return Ok(None) };
-    let (models, id, hash) = (Arc::clone(&server.models), task.config.id.clone(), *sha256);
+    let (models, id, hash) = (Arc::clone(&server.models), task.settings.id.clone(), *sha256);
     match from_disk(move || models.stored(&id, &hash)).await {
         Ok(Ok(file)) => Ok(file.map(|file| (task, file))),
         Ok(Err(error)) => {
-            tracing::error!(task = %task.config.id, %error, "cannot read a model");
+            tracing::error!(task = %task.settings.id, %error, "cannot read a model");
             Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read"))
         }
         Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read")),

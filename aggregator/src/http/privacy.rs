@@ -13,7 +13,7 @@ use super::problem::{not_found, problem, unavailable};
 use super::reading::read;
 use super::{from_disk, uncached};
 use crate::server::Server;
-use crate::storage::{Debit, Store, StoreError};
+use fedra_coordinator::storage::{Debit, Store, StoreError};
 
 /// An entry of the ledger without its subjects.
 #[derive(Serialize)]

@@ -13,9 +13,11 @@ use super::health::HealthJson;
 use super::problem::{not_found, unavailable};
 use super::reading::read;
 use super::uncached;
-use crate::config::Counting;
 use crate::server::Server;
-use crate::task::{Task, TaskView};
+use fedra_coordinator::settings::Counting;
+use fedra_coordinator::status::TaskView;
+
+use crate::task::Task;
 
 /// A task as everybody may see it.
 #[derive(Serialize)]
@@ -136,10 +138,10 @@ fn show(server: &Server, id: String) -> Response {
 pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView, up: &str) -> TaskJson<'a> {
     let finished = view.progress.phase == RoundPhase::Finished;
     let history = view.history.iter().filter(|record| record.round > 0);
-    let status = task.status(view, task.now());
+    let status = view.status(&task.settings, task.now());
     TaskJson {
-        id: &task.config.id,
-        title: &task.config.title,
+        id: &task.settings.id,
+        title: &task.settings.title,
         state: if finished { "finished" } else { "running" },
         health: HealthJson::new(task, view),
         round: view.model.round,
@@ -157,7 +159,7 @@ pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView, up: &str) -> TaskJson
             sha256: view.model.sha256,
             url: format!("{up}{}", view.model.url),
             bytes: view.model.bytes,
-            parameters: task.config.model.parameters(),
+            parameters: task.settings.model.parameters(),
             round: view.model.round,
         },
         latest: view.evaluation.map(|evaluation| LatestJson {
@@ -176,14 +178,14 @@ pub(super) fn json<'a>(task: &'a Task, view: &'a TaskView, up: &str) -> TaskJson
                 bytes_down: record.bytes_down,
             })
             .collect(),
-        rounds_total: task.config.plan.rounds,
+        rounds_total: task.settings.plan.rounds,
         privacy: privacy(task, view),
     }
 }
 
 fn privacy(task: &Task, view: &TaskView) -> Option<PrivacyJson> {
-    let (config, spent) = (task.config.privacy.as_ref()?, view.privacy?);
-    let policy = config.privacy.policy();
+    let (config, spent) = (task.settings.privacy.as_ref()?, view.privacy?);
+    let policy = config.derived.policy();
     Some(PrivacyJson {
         policy: match policy.mechanism {
             Mechanism::Distributed => "distributed",
@@ -193,7 +195,7 @@ fn privacy(task: &Task, view: &TaskView) -> Option<PrivacyJson> {
         epsilon: policy.epsilon,
         delta: policy.delta,
         spent_epsilon: spent.epsilon,
-        round_epsilon: config.privacy.epsilon_after(1),
+        round_epsilon: config.derived.epsilon_after(1),
         noise_multiplier: policy.noise_multiplier,
         clipping_norm: spent.clipping_norm,
         target_quantile: policy.target_quantile,

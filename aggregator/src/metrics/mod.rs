@@ -19,9 +19,9 @@ use metrics_exporter_prometheus::{
 };
 use serde::Serialize;
 
-use crate::coordinator::InvitationFailure;
 use crate::platform::Process;
-use crate::round::{AbandonReason, Operation, Progress, Standing};
+use fedra_coordinator::round::{AbandonReason, Operation, Progress, Standing};
+use fedra_coordinator::status::{InvitationFailure, TaskMetrics};
 
 /// Buckets of durations, seconds.
 const SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
@@ -55,7 +55,7 @@ pub struct Metrics {
 
 /// The numbers of one task.
 #[derive(Clone)]
-pub struct TaskMetrics {
+pub struct TaskMeters {
     registry: Registry,
     task: String,
     /// Bytes received in messages.
@@ -64,13 +64,9 @@ pub struct TaskMetrics {
     pub sent: Counter,
     /// Model downloads.
     pub downloads: Counter,
-    /// Clients invited into rounds.
-    pub invitations: Counter,
-    /// Check-ins turned away because connections of their subject replace each
-    /// other too often.
-    pub contested: Counter,
-    /// Epsilon of the subject that has spent most of the privacy budget.
-    pub privacy_epsilon: Gauge,
+    invitations: Counter,
+    contested: Counter,
+    privacy_epsilon: Gauge,
     folded: Counter,
     fold_seconds: Distribution,
     round: Gauge,
@@ -150,7 +146,7 @@ impl Metrics {
 
     /// The numbers of a task.
     #[must_use]
-    pub fn task(&self, task: &TaskId) -> TaskMetrics {
+    pub fn task(&self, task: &TaskId) -> TaskMeters {
         let id = task.to_string();
         let label = || ("task", id.clone());
         let distribution = |histogram| Distribution { registry: self.registry.clone(), histogram };
@@ -162,7 +158,7 @@ impl Metrics {
                 invitations_failed_total(&id, failure).absolute(0);
             }
         });
-        self.registry.with(|| TaskMetrics {
+        self.registry.with(|| TaskMeters {
             registry: self.registry.clone(),
             received: counter!("fedra_received_bytes_total", &[label()]),
             sent: counter!("fedra_sent_bytes_total", &[label()]),
@@ -188,24 +184,6 @@ impl Metrics {
     pub fn set_aside(&self, task: &TaskId, is_set_aside: bool) {
         let gauge = || gauge!("fedra_task_set_aside", "task" => task.to_string());
         self.registry.with(gauge).set(f64::from(u8::from(is_set_aside)));
-    }
-
-    /// Counts an attempt that came to nothing.
-    pub fn abandoned(&self, task: &TaskMetrics, reason: AbandonReason) {
-        let rounds = || rounds_total(&task.task, "abandoned", reason.as_str());
-        self.registry.with(rounds).increment(1);
-    }
-
-    /// Counts an update by what became of it.
-    pub fn update(&self, task: &TaskMetrics, verdict: UpdateVerdict) {
-        let (verdict, fault) = match verdict {
-            UpdateVerdict::Accepted => ("accepted", String::new()),
-            UpdateVerdict::Rejected(fault) => ("rejected", label::<UpdateFault>(fault)),
-            UpdateVerdict::Discarded(fault) => ("discarded", label(fault)),
-        };
-        let labels =
-            [("task", task.task.clone()), ("verdict", verdict.to_owned()), ("fault", fault)];
-        self.registry.with(|| counter!("fedra_updates_total", &labels)).increment(1);
     }
 
     /// Counts a session that was refused.
@@ -268,9 +246,65 @@ impl Default for Metrics {
     }
 }
 
-impl TaskMetrics {
-    /// A round is completed and durable, after this long.
-    pub fn completed(&self, round: u64, duration: Duration) {
+impl TaskMeters {
+    /// Counts the bytes of an update that were folded in this time.
+    pub fn folded(&self, bytes: u64, duration: Duration) {
+        self.folded.increment(bytes);
+        self.fold_seconds.record(duration);
+    }
+
+    /// A gauge that is not shown before it has a value.
+    fn gauge(&self, name: &'static str) -> Gauge {
+        self.registry.with(|| gauge!(name, &[("task", self.task.clone())]))
+    }
+}
+
+impl TaskMetrics for TaskMeters {
+    fn phase(&self, phase: RoundPhase, duration: Duration) {
+        let labels = [("task", self.task.clone()), ("phase", label(phase))];
+        let phases = || histogram!("fedra_round_phase_duration_seconds", &labels);
+        let histogram = self.registry.with(phases);
+        Distribution { registry: self.registry.clone(), histogram }.record(duration);
+    }
+
+    fn progress(&self, progress: &Progress, failing_attempts: u32) {
+        self.clients.set(progress.clients as f64);
+        self.cohort.set(progress.cohort as f64);
+        self.reported.set(progress.reported as f64);
+        self.left.set(progress.left as f64);
+        self.failing_attempts.set(f64::from(failing_attempts));
+    }
+
+    fn invited(&self) {
+        self.invitations.increment(1);
+    }
+
+    fn invitation_failed(&self, failure: InvitationFailure) {
+        let failures = || invitations_failed_total(&self.task, failure);
+        self.registry.with(failures).increment(1);
+    }
+
+    fn contested(&self) {
+        self.contested.increment(1);
+    }
+
+    fn judged(&self, verdict: UpdateVerdict) {
+        let (verdict, fault) = match verdict {
+            UpdateVerdict::Accepted => ("accepted", String::new()),
+            UpdateVerdict::Rejected(fault) => ("rejected", label::<UpdateFault>(fault)),
+            UpdateVerdict::Discarded(fault) => ("discarded", label(fault)),
+        };
+        let labels =
+            [("task", self.task.clone()), ("verdict", verdict.to_owned()), ("fault", fault)];
+        self.registry.with(|| counter!("fedra_updates_total", &labels)).increment(1);
+    }
+
+    fn abandoned(&self, reason: AbandonReason) {
+        let rounds = || rounds_total(&self.task, "abandoned", reason.as_str());
+        self.registry.with(rounds).increment(1);
+    }
+
+    fn completed(&self, round: u64, duration: Duration) {
         self.completed.increment(1);
         self.round.set(round as f64);
         self.round_seconds.record(duration);
@@ -278,40 +312,18 @@ impl TaskMetrics {
         self.gauge("fedra_round_completed_timestamp_seconds").set(now.as_secs_f64());
     }
 
-    /// The task starts with so many completed rounds.
-    pub fn resumed(&self, round: u64) {
+    fn newest(&self, round: u64) {
         self.round.set(round as f64);
     }
 
-    /// A phase has ended after this long.
-    pub fn phase(&self, phase: RoundPhase, duration: Duration) {
-        let labels = [("task", self.task.clone()), ("phase", label(phase))];
-        let phases = || histogram!("fedra_round_phase_duration_seconds", &labels);
-        let histogram = self.registry.with(phases);
-        Distribution { registry: self.registry.clone(), histogram }.record(duration);
+    fn evaluated(&self, evaluation: &Evaluation) {
+        self.gauge("fedra_model_loss").set(evaluation.loss);
+        if let Some(accuracy) = evaluation.accuracy {
+            self.gauge("fedra_model_accuracy").set(accuracy);
+        }
     }
 
-    /// How far the round under way is.
-    pub fn progress(&self, progress: &Progress) {
-        self.clients.set(progress.clients as f64);
-        self.cohort.set(progress.cohort as f64);
-        self.reported.set(progress.reported as f64);
-        self.left.set(progress.left as f64);
-    }
-
-    /// An invitation has come to nothing.
-    pub fn invitation_failed(&self, failure: InvitationFailure) {
-        let failures = || invitations_failed_total(&self.task, failure);
-        self.registry.with(failures).increment(1);
-    }
-
-    /// Attempts in a row that came to nothing.
-    pub fn failing_attempts(&self, attempts: u32) {
-        self.failing_attempts.set(f64::from(attempts));
-    }
-
-    /// What the operator has made of the task.
-    pub fn standing(&self, standing: Standing) {
+    fn standing(&self, standing: Standing) {
         for other in [Standing::Running, Standing::Paused, Standing::Stopped] {
             let (task, name) = (self.task.clone(), label(other));
             let standings = || gauge!("fedra_task_standing", "task" => task, "standing" => name);
@@ -319,23 +331,8 @@ impl TaskMetrics {
         }
     }
 
-    /// So many bytes of an update were folded in this time.
-    pub fn folded(&self, bytes: u64, duration: Duration) {
-        self.folded.increment(bytes);
-        self.fold_seconds.record(duration);
-    }
-
-    /// What the newest evaluated model is worth.
-    pub fn evaluated(&self, evaluation: &Evaluation) {
-        self.gauge("fedra_model_loss").set(evaluation.loss);
-        if let Some(accuracy) = evaluation.accuracy {
-            self.gauge("fedra_model_accuracy").set(accuracy);
-        }
-    }
-
-    /// A gauge that is not shown before it has a value.
-    fn gauge(&self, name: &'static str) -> Gauge {
-        self.registry.with(|| gauge!(name, &[("task", self.task.clone())]))
+    fn spent(&self, epsilon: f64) {
+        self.privacy_epsilon.set(epsilon);
     }
 }
 

@@ -119,7 +119,7 @@ fn progress(clients: usize, cohort: usize, reported: usize, left: usize) -> Prog
 }
 
 /// Everything that can be counted, once.
-fn filled() -> (Metrics, TaskMetrics) {
+fn filled() -> (Metrics, TaskMeters) {
     let metrics = Metrics::new();
     let task = metrics.task(&TaskId::new("tiny").expect("valid"));
     metrics.connections.up();
@@ -131,17 +131,16 @@ fn filled() -> (Metrics, TaskMetrics) {
     metrics.denied("expired");
     metrics.admin_action(AdminAction::Operate(Operation::Pause));
     metrics.set_aside(&TaskId::new("damaged").expect("valid"), true);
-    metrics.abandoned(&task, AbandonReason::TooFewReports);
-    metrics.update(&task, UpdateVerdict::Accepted);
-    metrics.update(&task, UpdateVerdict::Discarded(UpdateFault::RoundOver));
+    task.abandoned(AbandonReason::TooFewReports);
+    task.judged(UpdateVerdict::Accepted);
+    task.judged(UpdateVerdict::Discarded(UpdateFault::RoundOver));
     task.invitation_failed(InvitationFailure::Declined(Some(
         fedra_protocol::DeclineCause::TrainingDiverged,
     )));
     task.invitation_failed(InvitationFailure::MissedDeadline);
-    task.failing_attempts(2);
     task.completed(3, Duration::from_millis(700));
     task.phase(RoundPhase::Collecting, Duration::from_millis(600));
-    task.progress(&progress(9, 4, 2, 1));
+    task.progress(&progress(9, 4, 2, 1), 2);
     task.standing(Standing::Paused);
     task.folded(1000, Duration::from_micros(700));
     task.evaluated(&Evaluation { round: 3, accuracy: Some(0.75), loss: 0.5 });

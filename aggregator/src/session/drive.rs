@@ -1,5 +1,5 @@
-//! Drives a checked-in client's conversation with its socket, the clock, the
-//! coordinator and the budget of bytes in flight.
+//! Driver of a client's session: moves messages between the socket, the session and
+//! the task's core, within the server's budget of bytes in flight.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -7,71 +7,99 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
-use fedra_protocol::{ClientMessage, RefusalCode, RoundId, UpdateVerdict};
+use fedra_coordinator::messages::{Command, Notice};
+use fedra_coordinator::participation::Pace;
+use fedra_coordinator::round::Time;
+use fedra_coordinator::session::{Input, Output, Session, SessionSettings, malformed};
+use fedra_coordinator::status::TaskView;
+use fedra_coordinator::writer::Room;
+use fedra_protocol::limits::MAX_CHUNK_BYTES;
+use fedra_protocol::{ClientMessage, RefusalCode, RoundId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::End;
-use super::conversation::{Conversation, Input, Output};
-use super::handshake::{CheckedInAs, Membership, malformed};
+use super::admission::{Membership, admit};
 use super::socket::{Incoming, Socket, SocketError};
-use super::upload::Pace;
+use super::{End, Origin};
 use crate::server::Server;
+use crate::task::Message;
 
-type Room = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
+type RoomWait = Pin<Box<dyn Future<Output = Room> + Send>>;
 type Check = Pin<Box<dyn Future<Output = Option<Checked>> + Send>>;
 type Checked = Result<CheckedUpdate<Bytes>, UpdateError>;
 
-/// What a session wakes up for.
+/// Reasons to wake up.
 enum Happening {
     Incoming(Result<Incoming, SocketError>),
     Input(Input),
+    News,
     Quiet,
     End(End),
 }
 
-struct Session<'a, S> {
+struct SessionDriver<'a, S> {
     socket: &'a mut Socket<S>,
-    conversation: Conversation,
-    membership: Membership,
-    server: &'a Server,
-    room: Option<Room>,
+    session: Box<Session>,
+    /// Once it is admitted.
+    membership: Option<Membership>,
+    view: Option<watch::Receiver<Arc<TaskView>>>,
+    origin: Origin,
+    server: &'a Arc<Server>,
+    cut: CancellationToken,
+    room: Option<RoomWait>,
     check: Option<Check>,
-    /// Of the last log line that named it.
+    /// Round in the last log line that named one.
     round: Option<RoundId>,
 }
 
-/// Serves a client until there is a reason to stop. Its seat goes back to the
-/// coordinator before anything else, however slow the socket is.
+/// Serves a client until there is a reason to stop. Its participation goes back to the
+/// task's core before anything else, however slow the socket is.
 pub(super) async fn run<S>(
     socket: &mut Socket<S>,
-    admitted: CheckedInAs,
+    origin: Origin,
+    id: String,
     server: &Arc<Server>,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let CheckedInAs { membership, seat } = admitted;
-    let task = Arc::clone(membership.task());
-    let metrics = Arc::clone(&server.metrics);
-    let pace = Pace::new(&server.config.limits);
-    let conversation = Conversation::new(membership.participant(), seat, task, metrics, pace);
-    let cut = membership.cut();
-    let mut session =
-        Session { socket, conversation, membership, server, room: None, check: None, round: None };
+    let limits = &server.config.limits;
+    let settings = SessionSettings {
+        heartbeat: server.config.idle_timeout / 3,
+        max_chunk_bytes: MAX_CHUNK_BYTES as u32,
+        pace: Pace::new(limits.upload_grace, limits.min_upload_rate),
+    };
+    let cut = CancellationToken::new();
+    let mut driver = SessionDriver {
+        socket,
+        session: Box::new(Session::new(id, settings)),
+        membership: None,
+        view: None,
+        origin,
+        server,
+        cut: cut.clone(),
+        room: None,
+        check: None,
+        round: None,
+    };
     let end = tokio::select! {
         // A client may be replaced while the server waits for it to read.
-        () = cut.cancelled() => End::replaced(),
-        end = session.run() => end,
+        () = cut.cancelled() => driver.cut(),
+        end = driver.run() => end,
     };
-    let Session { conversation, membership, .. } = session;
-    membership.leave(end.departure(), conversation.into_seat());
+    let SessionDriver { session, membership, .. } = driver;
+    if let Some(membership) = membership
+        && let Some((_, participation)) = session.leave()
+    {
+        membership.leave(end.departure(), participation);
+    }
     end
 }
 
-impl<S> Session<'_, S>
+impl<S> SessionDriver<'_, S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -79,30 +107,26 @@ where
         // Only messages of the client's program count: its network stack answers for one
         // that is frozen, too.
         let idle = self.server.config.idle_timeout;
-        let mut view = self.membership.task().view.clone();
-        // Whatever was published since the check-in's answer is news.
-        view.mark_changed();
+        let check_in_due = self.origin.opened + self.server.config.handshake_timeout;
         let mut heard = Instant::now();
         loop {
-            let quiet_at = heard + idle;
-            let task = self.membership.task();
-            let wake_at = self.conversation.wake_at().map(|time| task.instant(time));
+            let is_member = self.session.is_member();
+            let quiet_at = if is_member { heard + idle } else { check_in_due };
+            let wake_at = self.wake_at();
             let happening = tokio::select! {
                 () = self.server.shutdown.cancelled() => Happening::End(End::GoingAway),
-                incoming = self.socket.receive() => Happening::Incoming(incoming),
-                order = self.membership.order() => match order {
-                    Some(order) => Happening::Input(Input::Order(order)),
+                incoming = self.socket.receive(), if self.session.reads() => {
+                    Happening::Incoming(incoming)
+                }
+                notice = notice(self.membership.as_ref()) => match notice {
+                    Some(notice) => Happening::Input(Input::Notice(notice)),
                     None => Happening::End(End::GoingAway),
                 },
-                changed = view.changed() => match changed {
-                    Ok(()) => Happening::Input(Input::News),
-                    Err(_) => Happening::End(End::GoingAway),
+                changed = changed(self.view.as_mut()), if is_member => match changed {
+                    true => Happening::News,
+                    false => Happening::End(End::GoingAway),
                 },
-                verdict = judged(self.conversation.verdict()) => match verdict {
-                    Ok(verdict) => Happening::Input(Input::Verdict(verdict)),
-                    Err(_) => Happening::End(End::GoingAway),
-                },
-                permit = ready(&mut self.room) => Happening::Input(Input::Room(permit)),
+                room = ready(&mut self.room) => Happening::Input(Input::Room(room)),
                 checked = ready(&mut self.check) => match checked {
                     Some(checked) => Happening::Input(Input::Checked(checked)),
                     // Only when the server's runtime is shutting down.
@@ -116,7 +140,7 @@ where
                     }
                 }
             };
-            // What is done takes memory only while it is done: most sessions wait.
+            // Boxed so that an idle session's future stays small.
             let done = match happening {
                 Happening::Incoming(incoming) => {
                     if matches!(incoming, Ok(Incoming::Message(_))) {
@@ -125,8 +149,13 @@ where
                     Box::pin(self.receive(incoming)).await
                 }
                 Happening::Input(input) => Box::pin(self.feed(input)).await,
+                Happening::News => Box::pin(self.feed(Input::News)).await,
                 Happening::Quiet => {
-                    let message = format!("nothing heard for {} s", idle.as_secs_f64());
+                    let message = if is_member {
+                        format!("nothing heard for {} s", idle.as_secs_f64())
+                    } else {
+                        "no check-in in time".to_owned()
+                    };
                     Err(End::refuse(RefusalCode::Timeout, message))
                 }
                 Happening::End(end) => Err(end),
@@ -134,61 +163,134 @@ where
             if let Err(end) = done {
                 return end;
             }
+            if !is_member && self.session.is_member() {
+                heard = Instant::now();
+            }
         }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let time = self.session.wake_at()?;
+        self.membership.as_ref().map(|membership| membership.task.instant(time))
+    }
+
+    /// The end that the task's core has in mind for the session.
+    fn cut(&mut self) -> End {
+        let notice = self.membership.as_ref().and_then(|m| m.mailbox.take_end());
+        let outputs =
+            self.session.handle(Input::Notice(notice.unwrap_or(Notice::Replaced)), self.now());
+        let end = outputs.into_iter().find_map(|output| match output {
+            Output::End(refusal) => Some(End::Refused(refusal)),
+            _ => None,
+        });
+        end.unwrap_or(End::GoingAway)
+    }
+
+    /// The time of the task; there is none before the check-in.
+    fn now(&self) -> Time {
+        self.membership.as_ref().map(|membership| membership.task.now()).unwrap_or_default()
     }
 
     async fn receive(&mut self, incoming: Result<Incoming, SocketError>) -> Result<(), End> {
         let bytes = match incoming? {
             Incoming::Message(bytes) => bytes,
-            Incoming::Text => return Err(malformed("messages are binary")),
+            Incoming::Text => return Err(End::Refused(malformed("messages are binary"))),
             Incoming::Control => return Ok(()),
         };
-        let message =
-            ClientMessage::decode(bytes).map_err(|error| malformed(&error.to_string()))?;
+        let message = ClientMessage::decode(bytes)
+            .map_err(|error| End::Refused(malformed(&error.to_string())))?;
         self.feed(Input::Message(message)).await
     }
 
-    /// Gives the conversation an input and does what it says.
+    /// Gives the session an input and carries out its outputs.
     async fn feed(&mut self, input: Input) -> Result<(), End> {
-        let now = self.membership.task().now();
-        let outputs = self.conversation.handle(input, now);
-        if self.conversation.round() != self.round {
-            self.round = self.conversation.round();
+        let now = self.now();
+        if let Some(view) = &mut self.view {
+            let view = match input {
+                Input::News => view.borrow_and_update().clone(),
+                _ => view.borrow().clone(),
+            };
+            self.session.refresh(&view);
+        }
+        let mut outputs = self.session.handle(input, now);
+        if self.session.round() != self.round {
+            self.round = self.session.round();
             if let Some(round) = self.round {
                 Span::current().record("round", tracing::field::display(round));
             }
         }
-        for output in outputs {
-            match output {
-                Output::Send(message) => self.socket.send(&message).await?,
-                Output::Tell(command) => self.membership.tell(command).await?,
-                Output::Check(bytes, parameters, range) => {
-                    let parse = move || CheckedUpdate::parse(bytes, parameters, range);
-                    let parsed = tokio::task::spawn_blocking(parse);
-                    self.check = Some(Box::pin(async { parsed.await.ok() }));
+        while !outputs.is_empty() {
+            for output in std::mem::take(&mut outputs) {
+                match output {
+                    Output::Send(message) => self.socket.send(&message).await?,
+                    Output::Tell(command) => tell(self.membership.as_ref(), command).await?,
+                    Output::Admit(check_in) => {
+                        let address = self.origin.address;
+                        let (membership, admitted) =
+                            admit(check_in, address, self.cut.clone(), self.server).await?;
+                        self.socket.count_for(Arc::clone(&membership.task));
+                        let mut view = membership.task.view.clone();
+                        // Whatever was published since the check-in's answer is news.
+                        view.mark_changed();
+                        self.view = Some(view);
+                        self.membership = Some(membership);
+                        let admitted = Input::Admitted(Box::new(admitted));
+                        outputs.extend(self.session.handle(admitted, self.now()));
+                    }
+                    Output::Check(bytes, parameters, range) => {
+                        let parse = move || CheckedUpdate::parse(bytes, parameters, range);
+                        let parsed = tokio::task::spawn_blocking(parse);
+                        self.check = Some(Box::pin(async { parsed.await.ok() }));
+                    }
+                    Output::End(refusal) => return Err(End::Refused(refusal)),
                 }
-                Output::End(end) => return Err(end),
             }
         }
         self.queue();
-        self.socket.expect(self.conversation.expects());
+        self.socket.expect(self.session.expects());
         Ok(())
     }
 
-    /// Waits for room exactly as long as the conversation wants some.
+    /// Waits for room exactly as long as the session wants some.
     fn queue(&mut self) {
-        match self.conversation.wants_room() {
+        match self.session.wants_room() {
             None => self.room = None,
             Some(bytes) if self.room.is_none() => {
                 let budget = Arc::clone(&self.server.budget);
                 let share = Server::budget_share(bytes);
                 self.room = Some(Box::pin(async move {
                     let permit = budget.acquire_many_owned(share).await;
-                    permit.expect("the budget's semaphore is never closed")
+                    Room::held_by(permit.expect("the budget's semaphore is never closed"))
                 }));
             }
             Some(_) => {}
         }
+    }
+}
+
+/// Passes a command on to the task's core.
+async fn tell(membership: Option<&Membership>, command: Command) -> Result<(), End> {
+    let Some(Membership { task, mailbox, .. }) = membership else { return Ok(()) };
+    let message = match command {
+        Command::Join(join) => Message::Join(join, Arc::clone(mailbox)),
+        command => Message::Command(command),
+    };
+    task.messages.send(message).await.map_err(|_| End::GoingAway)
+}
+
+/// The next notice of the task's core; none before the check-in.
+async fn notice(membership: Option<&Membership>) -> Option<Notice> {
+    match membership {
+        Some(membership) => membership.mailbox.next().await,
+        None => pending().await,
+    }
+}
+
+/// Resolves when the task's view changes; `false` when the task is gone.
+async fn changed(view: Option<&mut watch::Receiver<Arc<TaskView>>>) -> bool {
+    match view {
+        Some(view) => view.changed().await.is_ok(),
+        None => pending().await,
     }
 }
 
@@ -198,13 +300,4 @@ async fn ready<T>(slot: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) ->
     let value = future.await;
     *slot = None;
     value
-}
-
-async fn judged(
-    verdict: Option<&mut oneshot::Receiver<UpdateVerdict>>,
-) -> Result<UpdateVerdict, oneshot::error::RecvError> {
-    match verdict {
-        Some(verdict) => verdict.await,
-        None => pending().await,
-    }
 }

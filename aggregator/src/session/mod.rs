@@ -1,17 +1,12 @@
 //! One client's WebSocket from the upgrade to the close.
 //!
-//! A session moves messages between the socket, the client's [`Conversation`]
-//! and the coordinator, within the server's budget of bytes in flight. It
-//! decides nothing about rounds, and whatever a client does ends at worst its
-//! own session, with a typed refusal.
+//! The session itself is a machine of `fedra-coordinator`; here are its socket, its
+//! driver, and the end of the connection.
 
-mod conversation;
+mod admission;
 mod drive;
-mod handshake;
 mod inflow;
-mod seat;
 mod socket;
-mod upload;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,21 +18,13 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::Instrument;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use conversation::{Conversation, Input, Output, Participant};
+use fedra_coordinator::messages::Departure;
 pub(crate) use inflow::UNIT as RESERVE_UNIT;
-pub(crate) use seat::Seat;
-#[cfg(any(test, fuzzing))]
-pub(crate) use upload::Pace;
 
-use crate::coordinator::Departure;
 use crate::metrics::SessionEnd;
 use crate::server::Server;
 use inflow::Excess;
 use socket::{Socket, SocketError};
-
-/// How long a client stays away from a task that could not start.
-const SET_ASIDE: Duration = Duration::from_secs(300);
 
 /// How a session ends.
 #[derive(Debug)]
@@ -63,50 +50,11 @@ impl End {
         Self::Refused(Refusal { code, message: message.into(), retry_after: None })
     }
 
-    /// The task could not start. It may after the server's next start.
-    fn set_aside() -> Self {
-        Self::Refused(Refusal {
-            code: RefusalCode::Overloaded,
-            message: "the server could not start this task; its operator has been told. Try again \
-                      later"
-                .to_owned(),
-            retry_after: Some(SET_ASIDE),
-        })
-    }
-
-    fn replaced() -> Self {
-        Self::refuse(
-            RefusalCode::Replaced,
-            "another connection of this device has taken this one's place; close the other one, \
-             or this one",
-        )
-    }
-
-    /// Connections of one subject replace each other too often: the one that is
-    /// there stays for now.
-    fn contested(retry_after: Duration) -> Self {
-        Self::Refused(Refusal {
-            code: RefusalCode::Replaced,
-            message: "connections with this device's token or name replace each other again and \
-                      again; is it in use on two devices?"
-                .to_owned(),
-            retry_after: Some(retry_after),
-        })
-    }
-
     /// Whether the client may come back to where it was.
     pub(crate) fn departure(&self) -> Departure {
         match self {
             Self::Lost | Self::NotReading => Departure::Lost,
-            // It may only have lost its network, or have come back already.
-            Self::Refused(refusal)
-                if matches!(
-                    refusal.code,
-                    RefusalCode::Timeout | RefusalCode::Overloaded | RefusalCode::Replaced
-                ) =>
-            {
-                Departure::Lost
-            }
+            Self::Refused(refusal) => Departure::after(refusal),
             _ => Departure::Closed,
         }
     }
@@ -178,7 +126,7 @@ where
 {
     let (patience, reserve) = (server.config.idle_timeout, Arc::clone(&server.reserve));
     let mut socket = Socket::new(stream, patience, reserve).await;
-    let end = session(&mut socket, origin, id, server).await;
+    let end = drive::run(&mut socket, origin, id, server).await;
     tracing::debug!(?end, "session ended");
     server.metrics.session_ended(end.reason());
     // Its buffers must not be part of every session's future.
@@ -212,25 +160,5 @@ where
             };
             socket.refuse(refusal, CloseCode::Away).await;
         }
-    }
-}
-
-/// Talks to the client until there is a reason to stop.
-async fn session<S>(socket: &mut Socket<S>, origin: Origin, id: String, server: &Arc<Server>) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let deadline = origin.opened + server.config.handshake_timeout;
-    // In memory of its own, which is given back: sessions are many and stay long.
-    let handshake = Box::pin(handshake::perform(socket, id, origin.address, server));
-    let admitted = tokio::select! {
-        () = server.shutdown.cancelled() => return End::GoingAway,
-        done = tokio::time::timeout_at(deadline, handshake) => done.unwrap_or_else(|_| {
-            Err(End::refuse(RefusalCode::Timeout, "no check-in in time"))
-        }),
-    };
-    match admitted {
-        Ok(admitted) => drive::run(socket, admitted, server).await,
-        Err(end) => end,
     }
 }

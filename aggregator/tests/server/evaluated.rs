@@ -64,7 +64,7 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
     server.stop().await;
 
     // A round that was stored, but not evaluated any more.
-    let definition = config(folder.path()).tasks[0].definition();
+    let definition = config(folder.path()).tasks[0].settings.definition();
     let id = fedra_protocol::TaskId::new("tiny").expect("valid");
     let store_folder = folder.path().join("store");
     let record = tokio::task::spawn_blocking(move || {

@@ -197,12 +197,12 @@ async fn a_spent_budget_survives_a_restart() {
     let config = || {
         let mut config = config(CENTRAL);
         let task = &mut config.tasks[0];
-        let mut privacy = task.privacy.clone().expect("a policy");
-        let mut policy = privacy.privacy.policy().clone();
+        let mut privacy = task.settings.privacy.clone().expect("a policy");
+        let mut policy = privacy.derived.policy().clone();
         policy.max_participations = 1;
-        let derived = fedra_privacy::Privacy::new(policy, task.model.parameters());
-        privacy.privacy = Arc::new(derived.expect("sound"));
-        task.privacy = Some(privacy);
+        let derived = fedra_privacy::Privacy::new(policy, task.settings.model.parameters());
+        privacy.derived = Arc::new(derived.expect("sound"));
+        task.settings.privacy = Some(privacy);
         config
     };
     let server = TestServer::start_store(config(), Arc::clone(&store)).await;

@@ -20,7 +20,7 @@ async fn a_model_that_would_not_be_finite_is_never_stored() {
     let folder = Arc::new(TempDir::new().expect("a folder"));
     let store = folder.path().join("store");
     let mut steep = config(&store, ALONE, "");
-    steep.tasks[0].optimizer = ServerOptimizer::Averaging { learning_rate: 1e40 };
+    steep.tasks[0].settings.optimizer = ServerOptimizer::Averaging { learning_rate: 1e40 };
     let server = TestServer::start_config(steep, Arc::clone(&folder)).await;
     let before = server.parameters().await;
     let mut client = server.joined().await;

@@ -185,7 +185,7 @@ pub fn model_of(document: &str, task: &serde_json::Value) -> String {
 
 pub fn parameters(file: &[u8]) -> Vec<f32> {
     let config = config(Path::new("unused"), "cohort_size = 1", "");
-    safetensors::read(&config.tasks[0].model, file).expect("a model of the task")
+    safetensors::read(&config.tasks[0].settings.model, file).expect("a model of the task")
 }
 
 pub type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;

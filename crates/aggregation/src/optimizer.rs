@@ -36,7 +36,7 @@ impl ServerOptimizer {
     /// # Errors
     ///
     /// [`ApplyError::WrongLength`] if the mean is for a model of another size.
-    pub fn step(&mut self, model: &[f32], mean: &[f64]) -> Result<Vec<f32>, ApplyError> {
+    pub fn step(&self, model: &[f32], mean: &[f64]) -> Result<Vec<f32>, ApplyError> {
         if mean.len() != model.len() {
             return Err(ApplyError::WrongLength { expected: model.len(), actual: mean.len() });
         }

@@ -14,6 +14,9 @@
 use fedra_aggregator::fuzzing as aggregator;
 
 #[cfg(feature = "full")]
+use fedra_simulation::strangers;
+
+#[cfg(feature = "full")]
 mod config;
 #[cfg(feature = "full")]
 mod learning;
@@ -59,7 +62,7 @@ targets! {
     #[cfg(feature = "full")] session::client_session,
     #[cfg(all(feature = "full", fuzzing))] aggregator::forwarded,
     #[cfg(all(feature = "full", fuzzing))] aggregator::join_token,
-    #[cfg(all(feature = "full", fuzzing))] aggregator::strangers,
+    #[cfg(feature = "full")] strangers::strangers,
 }
 
 /// The target of this name.

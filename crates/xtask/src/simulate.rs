@@ -1,8 +1,7 @@
-//! `cargo xtask simulate-faults`: one history of the aggregator's simulation told
+//! `cargo xtask simulate-faults`: one history of the simulation told
 //! step by step, or thousands of them.
 //!
-//! The simulation is a test of the aggregator; this only says which seed it is to
-//! run. `--bug` puts a bug in on purpose: then the run has to fail.
+//! The histories are tests of `fedra-simulation`; this only says which seed is to run. `--bug` puts a bug in on purpose: then the run has to fail.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -51,7 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
     match options.seed {
         Some(seed) => {
             status::step(&format!("Replaying the history of seed {seed}"));
-            command.args(["--ignored", "simulation::replay"]);
+            command.args(["--ignored", "histories::replay"]);
             command.env("FEDRA_SIMULATION_SEED", seed.to_string());
             if let Some(bug) = options.bug {
                 command.env("FEDRA_SIMULATION_BUG", bug.name());
@@ -60,7 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
         None => {
             let Options { seeds, first, .. } = options;
             status::step(&format!("{seeds} histories from seed {first} on"));
-            command.arg("simulation::no_history_breaks_a_promise");
+            command.arg("histories::no_history_breaks_a_promise");
             command.env("FEDRA_SIMULATION_SEEDS", seeds.to_string());
             command.env("FEDRA_SIMULATION_FIRST", first.to_string());
         }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use fedra_protocol::TaskId;
 
 use super::error::AdminError;
-use crate::round::{Operation, Standing};
 use crate::server::Server;
-use crate::storage::{Decision, RoundRecord, Store, StoreError};
 use crate::task::Task;
+use fedra_coordinator::round::{Operation, Standing};
+use fedra_coordinator::storage::{Decision, RoundRecord, Store, StoreError};
 
 /// The task of this name.
 pub(super) fn task_of(server: &Server, id: &str) -> Result<Arc<Task>, AdminError> {
@@ -50,7 +50,7 @@ pub(super) struct Stored {
 
 /// Asks the store about a task.
 pub(super) async fn stored(server: &Server, task: &Task) -> Result<Stored, AdminError> {
-    let id = task.config.id.clone();
+    let id = task.settings.id.clone();
     ask(server, move |store| {
         Ok(Stored {
             standing: store.standing(&id)?,
@@ -66,7 +66,7 @@ pub(super) async fn standings(
     server: &Server,
     tasks: &[Arc<Task>],
 ) -> Result<Vec<Standing>, AdminError> {
-    let ids: Vec<TaskId> = tasks.iter().map(|task| task.config.id.clone()).collect();
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.settings.id.clone()).collect();
     ask(server, move |store| ids.iter().map(|id| store.standing(id)).collect()).await
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn model(
     round: Option<u64>,
 ) -> Result<(RoundRecord, Bytes), AdminError> {
     let round = round.unwrap_or_else(|| task.view.borrow().model.round);
-    let id = task.config.id.clone();
+    let id = task.settings.id.clone();
     ask(server, move |store| store.checkpoint(&id, round)).await
 }
 

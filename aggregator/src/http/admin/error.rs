@@ -7,11 +7,11 @@ use thiserror::Error;
 use warp::reply::Response;
 
 use crate::config::{Mistake, Mistakes};
-use crate::coordinator::OperateError;
-use crate::folding::RollBackError;
 use crate::http::problem::problem_with;
 use crate::server::{CreateTaskError, ServeError};
-use crate::storage::StoreError;
+use fedra_coordinator::messages::OperateError;
+use fedra_coordinator::storage::StoreError;
+use fedra_coordinator::writer::RollBackError;
 
 /// Why a call is refused.
 #[derive(Debug, Error)]

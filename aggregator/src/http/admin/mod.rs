@@ -26,10 +26,10 @@ use warp::{Filter, Reply};
 use super::listen::Connection;
 use super::uncached;
 use crate::metrics::AdminAction;
-use crate::round::Operation;
 use crate::server::Server;
 use actions::task_of;
 use error::AdminError;
+use fedra_coordinator::round::Operation;
 use gate::Gate;
 
 /// Most bytes of a task's config.
@@ -195,8 +195,8 @@ async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response,
     };
     let (record, file) = actions::model(server, &task, round).await?;
     let (round, bytes, sha256) = (record.round, file.len(), record.sha256);
-    tracing::info!(task = %task.config.id, round, bytes, "an operator exports a model");
-    let name = format!("attachment; filename=\"{}-{round}.safetensors\"", task.config.id);
+    tracing::info!(task = %task.settings.id, round, bytes, "an operator exports a model");
+    let name = format!("attachment; filename=\"{}-{round}.safetensors\"", task.settings.id);
     let mut response = Response::new(file.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

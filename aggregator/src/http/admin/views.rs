@@ -1,7 +1,6 @@
 //! What operators see, as JSON.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use fedra_protocol::{RoundPhase, TaskId};
 use http::StatusCode;
@@ -14,11 +13,13 @@ use super::json_response;
 use crate::http::health::HealthJson;
 use crate::http::tasks::{TaskJson, json};
 use crate::platform::Process;
-use crate::round::Standing;
 use crate::server::Server;
 use crate::set_aside::SetAsideTask;
-use crate::storage::{Decision, RoundRecord};
-use crate::task::{Task, TaskView};
+use fedra_coordinator::round::Standing;
+use fedra_coordinator::status::TaskView;
+use fedra_coordinator::storage::{Decision, RoundRecord};
+
+use crate::task::Task;
 
 /// Completed rounds whose cohorts are shown.
 const ROUNDS: usize = 100;
@@ -95,12 +96,12 @@ pub(super) async fn status(server: &Server) -> Result<Response, AdminError> {
     let lines = tasks.iter().zip(standings).map(|(task, standing)| {
         let view = task.view.borrow();
         LineJson {
-            id: &task.config.id,
-            title: &task.config.title,
+            id: &task.settings.id,
+            title: &task.settings.title,
             standing,
             health: HealthJson::new(task, &view),
             completed: view.model.round,
-            contested: task.contested.load(Ordering::Relaxed),
+            contested: task.counters.contested(),
             current: CurrentJson::new(task, &view),
         }
     });
@@ -170,7 +171,7 @@ pub(super) async fn task(server: &Server, task: &Arc<Task>) -> Result<Response, 
         rounds: rounds.skip(skip).map(CohortJson::from).collect(),
         checkpoints,
         decisions,
-        config: task.config.summary(),
+        config: task.summary.clone(),
     };
     Ok(json_response(StatusCode::OK, &whole))
 }

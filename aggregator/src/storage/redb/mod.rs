@@ -34,7 +34,8 @@ use self::tables::{
 };
 use super::disk::{Disk, System};
 use super::{
-    Action, Checkpoint, Debit, Decision, Definition, Keep, Quality, RoundRecord, Store, StoreError,
+    Checkpoint, Debit, Decision, Definition, Keep, OperatorAction, Quality, RoundRecord, Store,
+    StoreError,
 };
 
 pub use self::backup::back_up;
@@ -304,7 +305,7 @@ impl Store for RedbStore {
         let _writing = self.writing();
         let (target, model) = self.checkpoint(task, to)?;
         let record = target.restored_as(self.last_record(task)?.round + 1);
-        let action = Action::RollBack { to, round: record.round };
+        let action = OperatorAction::RollBack { to, round: record.round };
         self.append(task, &record, &model, Some(&Decision { unix_seconds, action }))?;
         Ok((record, model))
     }
@@ -419,7 +420,7 @@ impl Store for RedbStore {
     }
 
     fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
-        let decision = Decision { unix_seconds, action: Action::Create };
+        let decision = Decision { unix_seconds, action: OperatorAction::Create };
         let known = self.transaction(|transaction| {
             let known = is_known(transaction, task)?;
             if !known {

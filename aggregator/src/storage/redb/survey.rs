@@ -10,9 +10,9 @@ use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::{RedbStore, tables};
-use crate::round::Standing;
-use crate::storage::error::rounds;
 use crate::storage::{RoundRecord, Store, StoreError};
+use fedra_coordinator::round::Standing;
+use fedra_coordinator::storage::rounds;
 
 /// What was found of one model that should be there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::slice;
 
+use fedra_coordinator::round::Standing;
 use fedra_protocol::{Mechanism, ModelSpec, TaskId};
 use tempfile::TempDir;
 
@@ -124,7 +125,7 @@ fn going_back(store: &dyn Store, task: &TaskId) {
     assert_eq!(record.quality, Some(quality(0.7)));
     assert_eq!(record.clipping_norm, Some(0.75));
     assert_eq!(model, round(1, "1").1);
-    let made = decision(77, Action::RollBack { to: 1, round: 4 });
+    let made = decision(77, OperatorAction::RollBack { to: 1, round: 4 });
     assert_eq!(store.decisions(task).expect("reads"), slice::from_ref(&made));
     assert_eq!(store.standing(task).expect("reads"), Standing::Running);
 
@@ -150,11 +151,11 @@ fn decisions(store: &dyn Store, task: &TaskId) {
     assert_eq!(store.decisions(task).expect("reads"), []);
     assert_eq!(store.standing(task).expect("reads"), Standing::Running);
     let made = [
-        (Action::Pause, Standing::Paused),
-        (Action::Resume, Standing::Running),
-        (Action::Stop, Standing::Stopped),
+        (OperatorAction::Pause, Standing::Paused),
+        (OperatorAction::Resume, Standing::Running),
+        (OperatorAction::Stop, Standing::Stopped),
         // Not even this makes it run again.
-        (Action::Resume, Standing::Stopped),
+        (OperatorAction::Resume, Standing::Stopped),
     ];
     for (at, (action, standing)) in (1..).zip(made) {
         store.decide(task, &decision(at, action)).expect("notes");
@@ -162,8 +163,8 @@ fn decisions(store: &dyn Store, task: &TaskId) {
     }
     let seen: Vec<_> = store.decisions(task).expect("reads");
     assert_eq!(seen.len(), made.len());
-    assert_eq!(seen[1], decision(2, Action::Resume));
-    let stranger = store.decide(&id("none"), &decision(1, Action::Stop));
+    assert_eq!(seen[1], decision(2, OperatorAction::Resume));
+    let stranger = store.decide(&id("none"), &decision(1, OperatorAction::Stop));
     assert!(matches!(stranger, Err(StoreError::UnknownTask(_))));
     assert_eq!(store.standing(&id("none")).expect("reads"), Standing::Running);
 }
@@ -175,12 +176,12 @@ fn added_tasks(store: &dyn Store, there: &TaskId) {
     store.add_task(&x, "id = \"x\"", 6).expect("adds");
     let added = [(x.clone(), "id = \"x\"".to_owned()), (y.clone(), "id = \"y\"".to_owned())];
     assert_eq!(store.added_tasks().expect("reads"), added);
-    assert_eq!(store.decisions(&y).expect("reads"), [decision(5, Action::Create)]);
+    assert_eq!(store.decisions(&y).expect("reads"), [decision(5, OperatorAction::Create)]);
     for taken in [&x, there] {
         assert!(matches!(store.add_task(taken, "", 7), Err(StoreError::TaskExists(_))));
     }
     // It may be paused before it has its model, which then comes as usual.
-    store.decide(&x, &decision(8, Action::Pause)).expect("notes");
+    store.decide(&x, &decision(8, OperatorAction::Pause)).expect("notes");
     assert_eq!(store.load(&x, &definition(), 1).expect("loads"), None);
     task_with_rounds(store, &x, 1);
     assert_eq!(store.standing(&x).expect("reads"), Standing::Paused);
@@ -261,9 +262,9 @@ fn a_store_of_a_later_version_is_left_alone() {
 #[test]
 fn decisions_read_well() {
     let json = |action| serde_json::to_string(&decision(9, action)).expect("plain data");
-    assert_eq!(json(Action::Pause), r#"{"unix_seconds":9,"action":"pause"}"#);
+    assert_eq!(json(OperatorAction::Pause), r#"{"unix_seconds":9,"action":"pause"}"#);
     assert_eq!(
-        json(Action::RollBack { to: 3, round: 8 }),
+        json(OperatorAction::RollBack { to: 3, round: 8 }),
         r#"{"unix_seconds":9,"action":"roll-back","to":3,"round":8}"#
     );
     assert_eq!(serde_json::to_string(&Standing::Paused).expect("plain data"), r#""paused""#);

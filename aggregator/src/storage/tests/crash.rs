@@ -42,13 +42,13 @@ const STEPS: [Write; 14] = [
     |store| store.roll_back(&id("a"), 1, 7).map(drop),
     |store| store.debit(&id("a"), &debit(4, 0)),
     |store| store.prune(&id("a"), &Keep { last: 1, every: 0, best: false }),
-    |store| store.decide(&id("a"), &decision(8, Action::Pause)),
+    |store| store.decide(&id("a"), &decision(8, OperatorAction::Pause)),
     |store| store.add_task(&id("b"), "id = \"b\"", 9),
     |store| {
         let (record, model) = round(0, "b");
         store.create(&id("b"), &definition(), &record, &model)
     },
-    |store| store.decide(&id("a"), &decision(10, Action::Resume)),
+    |store| store.decide(&id("a"), &decision(10, OperatorAction::Resume)),
     |store| {
         let (record, model) = round(4, "4");
         store.commit(&id("a"), &record, &model)

@@ -173,7 +173,7 @@ fn a_repair_goes_on_from_the_newest_intact_model() {
     assert_eq!(history[4].sha256, round(4, "4").0.sha256);
     assert_eq!(history[5].restored, Some(1));
     assert_eq!(store.debits(&task).expect("reads").len(), 1);
-    let made = decision(99, Action::RollBack { to: 1, round: 5 });
+    let made = decision(99, OperatorAction::RollBack { to: 1, round: 5 });
     assert_eq!(store.decisions(&task).expect("reads"), [made]);
     assert!(damaged.iter().all(|file| set_aside(file).exists() && !file.exists()));
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 5]);
@@ -255,7 +255,7 @@ fn images() -> ([Image; 2], String) {
         store.debit(&task, &debit(31, attempt)).expect("debits");
     }
     store.set_quality(&task, 30, quality(0.5)).expect("notes");
-    store.decide(&task, &decision(5, Action::Pause)).expect("notes");
+    store.decide(&task, &decision(5, OperatorAction::Pause)).expect("notes");
     store.add_task(&id("b"), "id = \"b\"", 6).expect("adds");
     store.prune(&task, &Keep { last: 2, every: 0, best: true }).expect("prunes");
     let content = look(&store).expect("reads");

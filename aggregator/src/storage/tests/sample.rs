@@ -6,7 +6,7 @@ use fedra_protocol::{
     Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId,
 };
 
-use crate::storage::{Action, Debit, Decision, Definition, Quality, RoundRecord, Store};
+use crate::storage::{Debit, Decision, Definition, OperatorAction, Quality, RoundRecord, Store};
 
 pub fn id(name: &str) -> TaskId {
     TaskId::new(name).expect("valid")
@@ -82,7 +82,7 @@ pub fn debit(round: u64, attempt: u32) -> Debit {
     Debit { round, attempt, unix_seconds: 1_700_000_000, rho: 0.125, subjects }
 }
 
-pub fn decision(unix_seconds: u64, action: Action) -> Decision {
+pub fn decision(unix_seconds: u64, action: OperatorAction) -> Decision {
     Decision { unix_seconds, action }
 }
 

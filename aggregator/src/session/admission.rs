@@ -1,0 +1,113 @@
+//! Admission of a check-in: the task, whether the client may take part in it, and its
+//! place among the task's clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use fedra_coordinator::messages::{Command, ConnectionId, Departure, Leave};
+use fedra_coordinator::participation::Participation;
+use fedra_coordinator::session::{Admitted, CheckIn};
+use fedra_protocol::{Refusal, RefusalCode};
+use std::net::IpAddr;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::End;
+use crate::access::{self, Admission};
+use crate::server::Server;
+use crate::task::{Mailbox, Message, Task};
+
+/// How long a client stays away from a task that could not start.
+const SET_ASIDE: Duration = Duration::from_secs(300);
+
+/// A connection's place among its task's clients. Dropping it tells the task's core.
+pub(super) struct Membership {
+    pub(super) task: Arc<Task>,
+    pub(super) mailbox: Arc<Mailbox>,
+    exit: Exit,
+    /// Its place among those that the task lets in.
+    _admission: Admission,
+}
+
+impl Membership {
+    /// Gives the participation back.
+    pub(super) fn leave(mut self, departure: Departure, participation: Participation) {
+        self.exit.take(departure, participation);
+    }
+}
+
+/// The way out: it is taken once, at the latest when this is dropped.
+struct Exit {
+    connection: ConnectionId,
+    /// Reserved at the check-in, so that leaving never waits.
+    permit: Option<mpsc::OwnedPermit<Message>>,
+}
+
+impl Exit {
+    fn take(&mut self, departure: Departure, participation: Participation) {
+        if let Some(permit) = self.permit.take() {
+            let leave = Leave { connection: self.connection, departure, participation };
+            permit.send(Message::Command(Command::Leave(leave)));
+        }
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        self.take(Departure::Lost, Participation::default());
+    }
+}
+
+/// Admits a check-in, or says why not.
+pub(super) async fn admit(
+    check_in: CheckIn,
+    address: IpAddr,
+    cut: CancellationToken,
+    server: &Server,
+) -> Result<(Membership, Admitted), End> {
+    let CheckIn { task: id, subject, token, .. } = check_in;
+    let Some(task) = server.task(&id) else {
+        let refusal = if server.set_aside.reason(&id).is_some() {
+            set_aside()
+        } else {
+            let message = format!("there is no task {id} on this server");
+            Refusal { code: RefusalCode::UnknownTask, message, retry_after: None }
+        };
+        return Err(End::Refused(refusal));
+    };
+    let now = SystemTime::now();
+    let admitted =
+        server.access.admit(&task.settings.id, &task.access, token.as_ref(), subject, address, now);
+    let access::Admitted { subject, guard } =
+        admitted.map_err(|denied| End::Refused(denied.into()))?;
+    let permit = task.messages.clone().reserve_owned().await.map_err(|_| End::GoingAway)?;
+    let connection = next_connection();
+    let admitted = Admitted {
+        connection,
+        subject,
+        settings: Arc::clone(&task.settings),
+        metrics: Arc::new(task.metrics.clone()),
+        view: task.view.borrow().clone(),
+        now: task.now(),
+    };
+    let exit = Exit { connection, permit: Some(permit) };
+    let mailbox = Arc::new(Mailbox::new(cut));
+    Ok((Membership { task, mailbox, exit, _admission: guard }, admitted))
+}
+
+fn next_connection() -> ConnectionId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Refusal of a task that could not start. It may after the server's next start.
+fn set_aside() -> Refusal {
+    Refusal {
+        code: RefusalCode::Overloaded,
+        message: "the server could not start this task; its operator has been told. Try again \
+                  later"
+            .to_owned(),
+        retry_after: Some(SET_ASIDE),
+    }
+}

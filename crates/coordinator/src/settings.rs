@@ -1,0 +1,100 @@
+//! Settings of a task: its model, how its rounds are made, how its clients train and
+//! how they are protected. Checked where they are read; constant while the server runs.
+
+use std::sync::Arc;
+
+use fedra_aggregation::ServerOptimizer;
+use fedra_privacy::Privacy;
+use fedra_protocol::{
+    LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription, TaskId, UpdateRange,
+};
+
+use crate::round::RoundPlan;
+use crate::storage::{Definition, Keep};
+
+/// Settings of one task.
+#[derive(Debug, Clone)]
+pub struct TaskSettings {
+    /// Name in URLs and messages.
+    pub id: TaskId,
+    /// Name for people.
+    pub title: String,
+    /// The model.
+    pub model: ModelSpec,
+    /// Largest magnitude of a value of an update.
+    pub update_range: UpdateRange,
+    /// Seed of the initial model and of local training.
+    pub seed: u64,
+    /// Server optimizer: the step along the mean update.
+    pub optimizer: ServerOptimizer,
+    /// Local training. Its seed is replaced in every round.
+    pub training: LocalTraining,
+    /// How rounds are made.
+    pub plan: RoundPlan,
+    /// Global models that are kept.
+    pub checkpoints: Keep,
+    /// Protection of the participants, if there is a privacy policy.
+    pub privacy: Option<PrivacySettings>,
+}
+
+/// Privacy policy of a task with what is derived from it.
+#[derive(Debug, Clone)]
+pub struct PrivacySettings {
+    /// The policy and everything derived from it. Its budget pays for all the
+    /// participations that it grants.
+    pub derived: Arc<Privacy>,
+    /// Unit that is counted against the budget.
+    pub counting: Counting,
+}
+
+/// Unit that is counted against a task's privacy budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Rounds: any client may have been in all of them. The task ends when the
+    /// budget has no room for another.
+    Rounds,
+    /// Participations of each subject, at most `max_participations`.
+    Subjects,
+}
+
+impl TaskSettings {
+    /// Bytes of one update: a little-endian `f32` a parameter, or the encoded
+    /// values of a privacy policy.
+    #[must_use]
+    pub fn update_bytes(&self) -> usize {
+        let encoded = self.privacy.as_ref().and_then(|privacy| privacy.derived.update_bytes());
+        encoded.unwrap_or(4 * self.model.parameters())
+    }
+
+    /// The privacy policy, if there is one.
+    #[must_use]
+    pub fn policy(&self) -> Option<&PrivacyPolicy> {
+        self.privacy.as_ref().map(|privacy| privacy.derived.policy())
+    }
+
+    /// Properties of the task that a store holds it to.
+    #[must_use]
+    pub fn definition(&self) -> Definition {
+        Definition { model: self.model.clone(), privacy: self.policy().cloned() }
+    }
+
+    /// Description of the task for its clients.
+    #[must_use]
+    pub fn description(&self) -> TaskDescription {
+        TaskDescription {
+            id: self.id.clone(),
+            title: self.title.clone(),
+            model: self.model.clone(),
+            update_range: self.update_range,
+            privacy: self.policy().cloned(),
+        }
+    }
+
+    /// Local training with the seed of a round, the same for the whole cohort.
+    #[must_use]
+    pub fn training(&self, round: RoundId) -> LocalTraining {
+        let spread = 0x9e37_79b9_7f4a_7c15_u64;
+        let seed = self.seed.wrapping_add(round.round.wrapping_mul(spread));
+        LocalTraining { seed, ..self.training.clone() }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a store keeps, as plain data. Nothing here touches a disk.
+
+use bytes::Bytes;
+use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::round::{Operation, Standing};
+
+/// A completed round and the model it made. Round 0 stands for the initial model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundRecord {
+    /// Completed rounds behind the model.
+    pub round: u64,
+    /// Attempts that were abandoned before.
+    pub attempt: u32,
+    /// Hash of the model's file.
+    pub sha256: Sha256Hash,
+    /// Size of the model's file.
+    pub model_bytes: u64,
+    /// Clients that were invited.
+    pub cohort: u32,
+    /// Updates that are in the average.
+    pub reports: u32,
+    /// Total weight of these updates.
+    pub weight: u64,
+    /// From the invitation to the last report.
+    pub seconds: f64,
+    /// Received from clients since the round before.
+    pub bytes_up: u64,
+    /// Sent to clients since the round before, models included.
+    pub bytes_down: u64,
+    /// What the model is worth, once that is known.
+    pub quality: Option<Quality>,
+    /// Under a privacy policy: the clipping norm of the round after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipping_norm: Option<f64>,
+    /// The operator went back: no client had part in this round, its model is
+    /// that of this earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<u64>,
+}
+
+impl RoundRecord {
+    /// The record of a roll-back to this round, as round `round`.
+    #[must_use]
+    pub fn restored_as(&self, round: u64) -> Self {
+        Self {
+            round,
+            attempt: 0,
+            sha256: self.sha256,
+            model_bytes: self.model_bytes,
+            cohort: 0,
+            reports: 0,
+            weight: 0,
+            seconds: 0.0,
+            bytes_up: 0,
+            bytes_down: 0,
+            quality: self.quality,
+            clipping_norm: self.clipping_norm,
+            restored: Some(self.round),
+        }
+    }
+}
+
+/// A task as it was made. It cannot become another one under the same name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// The model.
+    pub model: ModelSpec,
+    /// The privacy policy, if there is one.
+    pub privacy: Option<PrivacyPolicy>,
+}
+
+impl Definition {
+    /// Whether a task that was made as this may go on as `other`.
+    pub fn must_be(&self, other: &Self, task: &TaskId) -> Result<(), StoreError> {
+        if self.model != other.model {
+            return Err(StoreError::ModelChanged(task.clone()));
+        }
+        if self.privacy != other.privacy {
+            return Err(StoreError::PrivacyChanged(task.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// An entry of the privacy ledger: made durable before the release that it
+/// pays for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Debit {
+    /// The round.
+    pub round: u64,
+    /// Its attempt. Each attempt that gets so far is debited.
+    pub attempt: u32,
+    /// When, seconds since 1970.
+    pub unix_seconds: u64,
+    /// What it costs each of the subjects, zero-concentrated. (With tree
+    /// aggregation: if it is the only one. The policy says what several cost.)
+    pub rho: f64,
+    /// Who was asked for a contribution.
+    pub subjects: Vec<SubjectId>,
+}
+
+/// Held-out evaluation of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Share classified right, 0 to 1; absent for a regression.
+    pub accuracy: Option<f64>,
+    /// Mean loss.
+    pub loss: f64,
+}
+
+/// Where a task goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// The last completed rounds that were asked for, oldest first. At least one.
+    pub history: Vec<RoundRecord>,
+    /// The model file of the last of them; its hash was checked.
+    pub model: Bytes,
+}
+
+/// What an operator has decided about a task. As JSON an object such as
+/// `{"unix_seconds": 1, "action": "roll-back", "to": 3, "round": 8}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When, seconds since 1970.
+    pub unix_seconds: u64,
+    /// What.
+    #[serde(flatten)]
+    pub action: OperatorAction,
+}
+
+/// See [`Decision`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum OperatorAction {
+    /// No new round is to begin.
+    Pause,
+    /// Rounds may begin again.
+    Resume,
+    /// The task has ended, for good.
+    Stop,
+    /// The model of round `to` is the newest again, as round `round`.
+    RollBack {
+        /// The earlier round.
+        to: u64,
+        /// The new round.
+        round: u64,
+    },
+    /// The task was added while the server ran.
+    Create,
+}
+
+/// What a task's decisions, oldest first, make of it.
+pub(super) fn standing_after(decisions: &[Decision]) -> Standing {
+    let operations = decisions.iter().filter_map(|decision| match decision.action {
+        OperatorAction::Pause => Some(Operation::Pause),
+        OperatorAction::Resume => Some(Operation::Resume),
+        OperatorAction::Stop => Some(Operation::Stop),
+        OperatorAction::RollBack { .. } | OperatorAction::Create => None,
+    });
+    operations.fold(Standing::Running, Standing::after)
+}

@@ -1,0 +1,649 @@
+//! Core of a task, without I/O: `(command, now) -> actions`.
+//!
+//! It owns the rounds, the clients, the privacy ledger and what is published of
+//! them. It reads no clock and touches no disk: writing, serving, evaluating and
+//! notifying sessions come out as [`Action`]s.
+
+mod contested;
+mod operating;
+mod outcomes;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedra_protocol::{
+    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateVerdict,
+};
+use rand::{Rng, RngExt};
+
+use contested::Contested;
+
+use super::archive::Archive;
+use super::clients::{Change, Clients};
+use super::health::{Assessment, Attempts};
+use super::ledger::Ledger;
+use crate::messages::{Action, Command, Invitation, Order, Reply, Report, RequestId};
+use crate::round::{
+    Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Tally, Time,
+};
+use crate::settings::TaskSettings;
+use crate::status::{
+    Counters, HISTORY, Health, InvitationFailure, Spent, TaskMetrics, TaskView, model_ref,
+};
+use crate::storage::{Debit, Quality, RoundRecord};
+use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterEvent, WriterJob};
+
+/// Changes that are only counts are published at most this often, and less often
+/// the more clients there are to hear of them.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+const CLIENTS_AT_ONCE: usize = 200;
+const PUBLISH_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// State of one task.
+pub struct TaskCore {
+    settings: Arc<TaskSettings>,
+    metrics: Arc<dyn TaskMetrics>,
+    counters: Arc<Counters>,
+    /// As it was published last.
+    view: Arc<TaskView>,
+    rounds: Rounds,
+    clients: Clients,
+    archive: Archive,
+    contested: Contested,
+    attempts: Attempts,
+    /// As it was published last.
+    assessment: Option<Assessment>,
+    /// Under a privacy policy.
+    ledger: Option<Ledger>,
+    model: ModelRef,
+    /// Numbers of the round under way, under a privacy policy.
+    round_privacy: Option<RoundPrivacy>,
+    spent: Option<Spent>,
+    evaluation: Option<Evaluation>,
+    history: Arc<VecDeque<RoundRecord>>,
+    /// When the current attempt opened.
+    opened: Time,
+    /// The phase the task is in, and since when.
+    phase: (RoundPhase, Time),
+    /// Bytes that the round being finalised has taken.
+    traffic: (u64, u64),
+    /// A durable model that is not announced yet.
+    ready: Option<GlobalModel>,
+    /// When a change of counts is to be published.
+    publish_at: Option<Time>,
+    /// Clients that were away when the last round opened.
+    were_absent: BTreeSet<ClientId>,
+    /// Operators' requests that are being made durable.
+    operation: Option<RequestId>,
+    roll_back: Option<RequestId>,
+    /// No round begins any more, whatever an operator says.
+    is_draining: bool,
+    drained: Option<RequestId>,
+    actions: Vec<Action>,
+}
+
+/// Parts that a task's core starts with.
+pub(super) struct Parts {
+    pub(super) settings: Arc<TaskSettings>,
+    pub(super) metrics: Arc<dyn TaskMetrics>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) rounds: Rounds,
+    pub(super) ledger: Option<Ledger>,
+    /// Completed rounds, at least the initial model.
+    pub(super) history: VecDeque<RoundRecord>,
+    pub(super) model: ModelRef,
+    pub(super) spent: Option<Spent>,
+}
+
+impl TaskCore {
+    /// Goes on with no client connected.
+    pub(super) fn new(parts: Parts, now: Time) -> Self {
+        let Parts { settings, metrics, counters, rounds, ledger, history, model, spent } = parts;
+        let history = Arc::new(history);
+        let evaluation = last_evaluation(&history);
+        let progress = rounds.progress();
+        let view = TaskView {
+            progress,
+            health: Health::default(),
+            model: model.clone(),
+            evaluation,
+            privacy: spent,
+            history: Arc::clone(&history),
+        };
+        let mut core = Self {
+            settings,
+            metrics,
+            counters,
+            view: Arc::new(view),
+            rounds,
+            clients: Clients::default(),
+            archive: Archive::default(),
+            contested: Contested::default(),
+            attempts: Attempts::default(),
+            assessment: None,
+            ledger,
+            model,
+            round_privacy: None,
+            spent,
+            evaluation,
+            history,
+            opened: now,
+            phase: (progress.phase, now),
+            traffic: (0, 0),
+            ready: None,
+            publish_at: None,
+            were_absent: BTreeSet::new(),
+            operation: None,
+            roll_back: None,
+            is_draining: false,
+            drained: None,
+            actions: Vec::new(),
+        };
+        core.publish(now);
+        // The view is there from the start.
+        core.actions.clear();
+        core
+    }
+
+    /// The view as it was published last.
+    #[must_use]
+    pub fn view(&self) -> &Arc<TaskView> {
+        &self.view
+    }
+
+    /// When [`TaskCore::handle`] is to be called without a command.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        let times = [self.rounds.wake_at(), self.publish_at, self.clients.wake_at()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Handles a command, or the time alone. `now` never goes back.
+    pub fn handle(
+        &mut self,
+        command: Option<Command>,
+        now: Time,
+        rng: &mut dyn Rng,
+    ) -> Vec<Action> {
+        let mut step = Step { core: self, now, rng, leaving: None, detail: None };
+        match command {
+            Some(command) => step.handle(command),
+            None => step.step(Event::TimePassed),
+        }
+        self.clients.drop_slow_uploads(now);
+        self.note_phase(now);
+        self.publish(now);
+        if self.is_at_rest()
+            && let Some(request) = self.drained.take()
+        {
+            self.actions.push(Action::Reply(request, Reply::Drained));
+        }
+        self.deliver();
+        mem::take(&mut self.actions)
+    }
+
+    /// Progress of the rounds, which the view shows a little later.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.rounds.progress()
+    }
+
+    /// Passes on what the clients' sessions are to be told.
+    fn deliver(&mut self) {
+        let notices = self.clients.take_notices();
+        self.actions.extend(notices.into_iter().map(|(to, notice)| Action::Notify(to, notice)));
+    }
+
+    /// Whether no attempt is under way.
+    fn is_at_rest(&self) -> bool {
+        let phase = self.rounds.progress().phase;
+        matches!(phase, RoundPhase::Selecting | RoundPhase::Paused | RoundPhase::Finished)
+    }
+
+    /// The phase's time goes into its histogram when the next one begins.
+    fn note_phase(&mut self, now: Time) {
+        let Progress { phase, .. } = self.rounds.progress();
+        let (known, since) = self.phase;
+        if phase != known {
+            self.metrics.phase(known, since.until(now));
+            self.phase = (phase, now);
+        }
+    }
+
+    /// Publishes a change of phase, health, model or evaluation at once, and a change of
+    /// counts after a short while together with what else has changed by then.
+    fn publish(&mut self, now: Time) {
+        let progress = self.rounds.progress();
+        let assessment = self.assess(&progress, now);
+        let old = Arc::clone(&self.view);
+        let same_stage = (progress.round, progress.phase)
+            == (old.progress.round, old.progress.phase)
+            && self.model == old.model
+            && self.spent == old.privacy
+            && self.assessment.is_some_and(|known| known.is_like(&assessment))
+            && Arc::ptr_eq(&self.history, &old.history);
+        if same_stage {
+            if progress == old.progress && self.assessment == Some(assessment) {
+                self.publish_at = None;
+                return;
+            }
+            let due = *self.publish_at.get_or_insert(now + publish_every(progress.clients));
+            if now < due {
+                return;
+            }
+        }
+        self.publish_at = None;
+        self.assessment = Some(assessment);
+        let health = self.attempts.health(assessment);
+        self.metrics.progress(&progress, health.attempts);
+        self.view = Arc::new(TaskView {
+            progress,
+            health,
+            model: self.model.clone(),
+            evaluation: self.evaluation,
+            privacy: self.spent,
+            history: Arc::clone(&self.history),
+        });
+        self.actions.push(Action::Publish(Arc::clone(&self.view)));
+    }
+}
+
+fn last_evaluation(history: &VecDeque<RoundRecord>) -> Option<Evaluation> {
+    history.iter().rev().find_map(|record| {
+        let Quality { accuracy, loss } = record.quality?;
+        Some(Evaluation { round: record.round, accuracy, loss })
+    })
+}
+
+fn publish_every(clients: usize) -> Duration {
+    let crowds = u32::try_from(clients / CLIENTS_AT_ONCE).unwrap_or(u32::MAX).max(1);
+    PUBLISH_EVERY.saturating_mul(crowds).min(PUBLISH_AT_LEAST_EVERY)
+}
+
+/// One command's way through the core.
+struct Step<'a> {
+    core: &'a mut TaskCore,
+    now: Time,
+    rng: &'a mut dyn Rng,
+    /// The subject of a client that is being forgotten.
+    leaving: Option<SubjectId>,
+    /// Cause that the command gives of a failure that the rounds may find in it.
+    detail: Option<InvitationFailure>,
+}
+
+impl Step<'_> {
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Join(join) => {
+                if self.turn_away(&join) {
+                    return;
+                }
+                let change = self.core.clients.join(join);
+                self.follow(change);
+            }
+            Command::Leave(leave) => {
+                let change = self.core.clients.leave(leave);
+                self.follow(change);
+                if self.core.clients.are_too_many_absent() {
+                    let busy = self.core.rounds.members().into_iter().collect();
+                    let change = self.core.clients.forget_one_of_many(&busy);
+                    self.follow(change);
+                }
+            }
+            Command::Availability(client, availability) => {
+                self.step(Event::AvailabilityChanged(client, availability));
+            }
+            Command::Decline(client, round, cause) => {
+                self.detail = Some(InvitationFailure::Declined(cause));
+                self.step(Event::Declined(client, round));
+            }
+            Command::Refuse(client, round, fault) => {
+                self.detail = Some(InvitationFailure::Rejected(fault));
+                self.step(Event::Refused(client, round));
+            }
+            Command::Report(report) => self.report(report),
+            Command::Writer(event) => self.written(event),
+            Command::Evaluated(round, quality) => self.evaluated(round, quality),
+            Command::Operate(operation, request) => self.operate(operation, request),
+            Command::RollBack(to, request) => self.roll_back(to, request),
+            Command::Drain(request) => {
+                self.core.is_draining = true;
+                self.core.drained = Some(request);
+                // Not the operator's decision: it does not outlive the process.
+                self.step(Event::Operated(Operation::Pause));
+            }
+        }
+    }
+
+    /// The writer has done a job.
+    fn written(&mut self, event: WriterEvent) {
+        match event {
+            WriterEvent::LeftOut(client, round, fault) => {
+                self.detail = Some(InvitationFailure::Rejected(fault));
+                self.step(Event::Refused(client, round));
+                self.core.clients.notify(client, Order::LeftOut(round, fault));
+            }
+            WriterEvent::Prepared(round, stage, Ok(prepared)) => {
+                self.prepared(round, stage, prepared);
+            }
+            WriterEvent::Prepared(round, stage, Err(error)) => {
+                let task = &self.core.settings.id;
+                tracing::warn!(%task, %round, ?stage, %error, "the round cannot go on");
+                self.step(Event::NotPrepared(round, stage));
+            }
+            WriterEvent::Finalized(round, debit, done) => {
+                if let Some(debit) = debit {
+                    self.debited(&debit);
+                }
+                self.finalized(round, done);
+            }
+            WriterEvent::Decided(operation, done) => {
+                self.decided(operation, done.map_err(Into::into));
+            }
+            WriterEvent::RolledBack(done) => self.rolled_back(done),
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.core.actions.push(Action::Reply(request, reply));
+    }
+
+    /// Tells the rounds who has come or gone.
+    fn follow(&mut self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        match change {
+            Change::Joined(client, availability) => {
+                let subject = self.core.clients.subject(client);
+                let record = subject.map(|subject| self.core.archive.take(&subject));
+                let record = record.unwrap_or_default();
+                self.joined(client, Event::Joined { client, availability, record });
+            }
+            Change::Returned(client, availability) => {
+                self.joined(client, Event::Returned(client, availability));
+            }
+            Change::Lost(client) => self.step(Event::Lost(client)),
+            Change::Left(client, subject) => {
+                self.leaving = subject;
+                self.step(Event::Left(client));
+                self.leaving = None;
+            }
+        }
+    }
+
+    fn joined(&mut self, client: ClientId, event: Event) {
+        self.step(event);
+        let spent = |subject| self.core.ledger.as_ref().is_some_and(|l| l.is_spent(&subject));
+        if self.core.clients.subject(client).is_some_and(spent) {
+            self.step(Event::ParticipationsSpent(client));
+        }
+    }
+
+    /// Has the rounds judge a report, and passes an accepted one on to the writer.
+    fn report(&mut self, report: Report) {
+        let Report { client, round, stage, weight, contribution } = report;
+        let event = Event::Reported { client, round, stage, weight };
+        let mut contribution = Some(contribution);
+        for effect in self.advance(event) {
+            let Effect::Answer { round, verdict, staleness, .. } = effect else {
+                self.execute(effect);
+                continue;
+            };
+            if let UpdateVerdict::Rejected(fault) = verdict {
+                self.detail = Some(InvitationFailure::Rejected(fault));
+            }
+            if verdict == UpdateVerdict::Accepted
+                && let Some(contribution) = contribution.take()
+            {
+                let subject = self.core.clients.subject(client);
+                if matches!(stage, Stage::Update | Stage::MaskedInput) {
+                    let task = &self.core.settings.id;
+                    let subject = subject.map(|subject| subject.to_string());
+                    tracing::debug!(%task, %round, client = client.0, subject, "update accepted");
+                }
+                self.write(WriterJob::Fold { client, subject, contribution, staleness });
+            }
+            self.core.clients.judge(client, round, stage, verdict);
+        }
+    }
+
+    fn prepared(&mut self, round: RoundId, stage: Stage, prepared: Prepared) {
+        if let Some(debit) = &prepared.debit {
+            self.debited(debit);
+        }
+        self.step(Event::Prepared(round, stage));
+        let progress = self.core.rounds.progress();
+        let Some(deadline) = progress.deadline.filter(|_| progress.round == round) else { return };
+        let deadline_ms = self.now.until(deadline).as_millis() as u64;
+        let task = &self.core.settings.id;
+        tracing::info!(%task, %round, ?stage, deadline_ms, "round advanced");
+        for (client, request) in prepared.requests.requests {
+            let order = Order::Asked { round, request: Arc::new(request), deadline };
+            self.core.clients.notify(client, order);
+        }
+    }
+
+    fn finalized(&mut self, round: RoundId, done: Result<GlobalModel, WriterError>) {
+        match done {
+            Ok(model) => {
+                self.core.ready = Some(model);
+                self.step(Event::Stored(round));
+            }
+            Err(error) => {
+                let task = &self.core.settings.id;
+                tracing::error!(%task, %round, %error, "the round's model was not stored");
+                self.core.counters.give_back(self.core.traffic);
+                self.step(match error {
+                    WriterError::NotFinite(_) => Event::NotFinite(round),
+                    _ => Event::NotStored(round),
+                });
+            }
+        }
+    }
+
+    /// A debit is durable: what it leaves of the budget is known from here on.
+    fn debited(&mut self, debit: &Debit) {
+        let core = &mut *self.core;
+        let Some(ledger) = &mut core.ledger else { return };
+        ledger.record(debit);
+        if let Some(spent) = &mut core.spent {
+            *spent = Spent {
+                epsilon: ledger.spent_epsilon(),
+                participations: ledger.most_participations(),
+                debits: ledger.debits(),
+                subjects: ledger.subjects(),
+                ..*spent
+            };
+            core.metrics.spent(spent.epsilon);
+        }
+        let budget = ledger.budget();
+        let done = debit.subjects.iter().filter(|subject| ledger.is_spent(subject));
+        let done: Vec<ClientId> = done.filter_map(|s| core.clients.of_subject(s)).collect();
+        for client in done {
+            self.step(Event::ParticipationsSpent(client));
+        }
+        if budget == Budget::Spent {
+            let task = &self.core.settings.id;
+            tracing::info!(%task, "the privacy budget has no room for another round");
+            self.step(Event::BudgetSpent);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        for effect in self.advance(event) {
+            self.execute(effect);
+        }
+    }
+
+    fn advance(&mut self, event: Event) -> Vec<Effect> {
+        self.core.rounds.step(event, self.now, self.rng)
+    }
+
+    fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Open(round) => self.open(round),
+            Effect::Invite(client, round, deadline) => {
+                let max_staleness = self.core.settings.plan.mode.max_staleness();
+                self.invite(client, round, deadline, max_staleness);
+            }
+            Effect::InviteOnTrial(client, round, deadline) => {
+                // The client goes on whatever rounds there are meanwhile.
+                self.invite(client, round, deadline, u32::MAX);
+            }
+            Effect::StandBy(client, cause, until) => self.stand_by(client, cause, until),
+            Effect::Remember(client, record) => {
+                let subject = self.core.clients.subject(client).or(self.leaving);
+                if let Some(subject) = subject {
+                    self.core.archive.put(subject, record);
+                }
+            }
+            Effect::Advance(round, stage) => {
+                let subjects = self.asked();
+                self.write(WriterJob::Advance(round, stage, subjects));
+            }
+            Effect::Failed(client, cause) => self.failed(client, cause),
+            Effect::Dismiss(client, _) => self.core.clients.notify(client, Order::Rest),
+            Effect::SendAway(client, retry_after) => {
+                self.core.clients.dismiss(client, Order::Away(retry_after));
+            }
+            // Only reports are answered: see `report`.
+            Effect::Answer { .. } => {}
+            Effect::Finalize(round, tally) => self.finalize(round, tally),
+            Effect::Renumber { from, to } => {
+                if from.round == to.round {
+                    self.renew(from);
+                }
+                self.write(WriterJob::Renumber { from, to });
+            }
+            Effect::Complete(round) => self.complete(round),
+            Effect::Abandon(round, reason) => self.abandon(round, reason),
+        }
+    }
+
+    fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time, max_staleness: u32) {
+        let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
+        let invitation = Invitation { round, model, deadline, max_staleness, privacy };
+        self.core.metrics.invited();
+        self.core.attempts.invite(client);
+        self.core.clients.notify(client, Order::Invited(invitation));
+    }
+
+    /// Leaves a client out of rounds for a while.
+    fn stand_by(&mut self, client: ClientId, cause: StandbyCause, until: Time) {
+        let task = &self.core.settings.id;
+        let subject = self.core.clients.subject(client).map(|subject| subject.to_string());
+        let seconds = self.now.until(until).as_secs();
+        tracing::info!(%task, client = client.0, subject, ?cause, seconds, "client left out");
+        self.core.clients.notify(client, Order::StandBy(cause, until));
+    }
+
+    /// The subjects of a stage's clients.
+    fn asked(&self) -> Vec<SubjectId> {
+        let members = self.core.rounds.members();
+        members.into_iter().filter_map(|client| self.core.clients.subject(client)).collect()
+    }
+
+    fn write(&mut self, job: WriterJob) {
+        self.core.actions.push(Action::Write(Box::new(job)));
+    }
+
+    fn open(&mut self, round: RoundId) {
+        let Progress { cohort, deadline, .. } = self.core.rounds.progress();
+        let deadline_ms = deadline.map(|deadline| self.now.until(deadline).as_millis() as u64);
+        let task = &self.core.settings.id;
+        tracing::info!(%task, %round, cohort, deadline_ms, "round opened");
+        self.core.opened = self.now;
+        let members = self.core.rounds.members();
+        self.core.attempts.open(members);
+        let spent = self.core.spent;
+        self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
+            clipping_norm,
+            rotation: self.rng.random(),
+        });
+        let privacy = self.core.round_privacy;
+        self.write(WriterJob::Open(round, privacy));
+        let absent = self.core.clients.absent();
+        let were_absent = mem::replace(&mut self.core.were_absent, absent.clone());
+        // In buffered rounds many may open while a client is away for a moment.
+        let busy: BTreeSet<_> = self.core.rounds.members().into_iter().collect();
+        let gone = |client: &ClientId| absent.contains(client) && !busy.contains(client);
+        for client in were_absent.into_iter().filter(gone) {
+            let change = self.core.clients.forget(client);
+            self.follow(change);
+        }
+    }
+
+    fn finalize(&mut self, round: RoundId, tally: Tally) {
+        self.core.attempts.close(round);
+        let Tally { cohort, reported, weight } = tally;
+        self.core.traffic = self.core.counters.take_traffic();
+        let figures = RoundFigures {
+            round: round.round,
+            attempt: round.attempt,
+            cohort: cohort as u32,
+            reports: reported as u32,
+            weight,
+            elapsed: self.core.opened.until(self.now),
+            traffic: self.core.traffic,
+        };
+        self.write(WriterJob::Finalize(figures));
+    }
+
+    /// The model is durable: from here on it may be seen.
+    fn complete(&mut self, round: RoundId) {
+        let Some(model) = self.core.ready.take() else { return };
+        let record = &model.record;
+        let failed = self.core.attempts.complete(round);
+        tracing::info!(
+            task = %self.core.settings.id,
+            %round,
+            reports = record.reports,
+            cohort = record.cohort,
+            weight = record.weight,
+            seconds = record.seconds,
+            bytes_up = record.bytes_up,
+            bytes_down = record.bytes_down,
+            model = %record.sha256,
+            failed,
+            "round completed"
+        );
+        let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
+        self.core.metrics.completed(record.round, took);
+        self.core.actions.push(Action::Evaluate(record.round, Arc::clone(&model.parameters)));
+        self.announce(model);
+    }
+
+    /// Makes a durable model the newest.
+    fn announce(&mut self, model: GlobalModel) {
+        let GlobalModel { record, file, .. } = model;
+        let core = &mut *self.core;
+        core.metrics.newest(record.round);
+        core.model = model_ref(&record);
+        if let (Some(spent), Some(clipping_norm)) = (&mut core.spent, record.clipping_norm) {
+            spent.clipping_norm = clipping_norm;
+        }
+        core.actions.push(Action::Serve(record.sha256, file));
+        let history = Arc::make_mut(&mut core.history);
+        history.push_back(record);
+        while history.len() > HISTORY {
+            history.pop_front();
+        }
+    }
+
+    fn evaluated(&mut self, round: u64, quality: Quality) {
+        let Quality { accuracy, loss } = quality;
+        let core = &mut *self.core;
+        let task = &core.settings.id;
+        tracing::info!(%task, round, accuracy, loss, "model evaluated");
+        let history = Arc::make_mut(&mut core.history);
+        if let Some(record) = history.iter_mut().rev().find(|record| record.round == round) {
+            record.quality = Some(quality);
+        }
+        if core.evaluation.is_none_or(|evaluation| evaluation.round <= round) {
+            let evaluation = Evaluation { round, accuracy, loss };
+            core.evaluation = Some(evaluation);
+            core.metrics.evaluated(&evaluation);
+        }
+    }
+}

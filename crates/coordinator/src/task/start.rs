@@ -1,0 +1,135 @@
+//! Start of a task: from what the store has of it, or as a new one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fedra_learning::init_parameters;
+use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_protocol::{Sha256Hash, TaskId};
+use thiserror::Error;
+
+use super::core::{Parts, TaskCore};
+use super::ledger::Ledger;
+use crate::round::{Budget, Rounds, Standing, Time};
+use crate::settings::TaskSettings;
+use crate::status::{Counters, HISTORY, Spent, TaskMetrics, model_ref};
+use crate::storage::{Checkpoint, RoundRecord, Store, StoreError};
+use crate::writer::Writer;
+
+/// Reason why a task cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored model cannot be read.
+    #[error("task {task}: the stored model is damaged: {source}")]
+    Model {
+        /// The task.
+        task: TaskId,
+        /// The damage.
+        source: ModelFileError,
+    },
+}
+
+/// Task that is ready to run.
+pub struct Started {
+    /// The core.
+    pub core: TaskCore,
+    /// The writer.
+    pub writer: Writer,
+    /// File of the newest model.
+    pub model: Bytes,
+}
+
+/// Starts a task from the store, or makes it there. Blocking. `secret` is kept in the
+/// store if the task needs one and has none.
+///
+/// # Errors
+///
+/// [`StartError`] if the store or the newest model cannot be used.
+pub fn start(
+    settings: &Arc<TaskSettings>,
+    store: &Arc<dyn Store>,
+    metrics: Arc<dyn TaskMetrics>,
+    counters: Arc<Counters>,
+    secret: [u8; 32],
+) -> Result<Started, StartError> {
+    let id = &settings.id;
+    let checkpoint = match store.load(id, &settings.definition(), HISTORY)? {
+        Some(checkpoint) => checkpoint,
+        None => create(store.as_ref(), settings)?,
+    };
+    let damaged = |source| StartError::Model { task: id.clone(), source };
+    let parameters = safetensors::read(&settings.model, &checkpoint.model).map_err(damaged)?;
+    let ledger = match &settings.privacy {
+        Some(privacy) => Some(Ledger::new(privacy, &store.debits(id)?)),
+        None => None,
+    };
+    let history = VecDeque::from(checkpoint.history);
+    let newest = history.back().expect("a checkpoint has at least one record");
+    let standing = store.standing(id)?;
+    let rounds = rounds_after(settings, newest.round, ledger.as_ref(), standing);
+    tracing::info!(task = %id, round = newest.round, model = %newest.sha256, "task ready");
+    metrics.newest(newest.round);
+    metrics.standing(standing);
+    let spent = ledger.as_ref().map(|ledger| spent(settings, ledger, newest.clipping_norm));
+    if let Some(spent) = spent {
+        metrics.spent(spent.epsilon);
+    }
+    let model = model_ref(newest);
+    let writer = Writer::new(Arc::clone(settings), Arc::clone(store), parameters, secret)?;
+    let settings = Arc::clone(settings);
+    let parts = Parts { settings, metrics, counters, rounds, ledger, history, model, spent };
+    let core = TaskCore::new(parts, Time::default());
+    Ok(Started { core, writer, model: checkpoint.model })
+}
+
+fn spent(settings: &TaskSettings, ledger: &Ledger, clipping_norm: Option<f64>) -> Spent {
+    Spent {
+        epsilon: ledger.spent_epsilon(),
+        participations: ledger.most_participations(),
+        debits: ledger.debits(),
+        subjects: ledger.subjects(),
+        clipping_norm: clipping_norm
+            .or(settings.policy().map(|policy| policy.clipping_norm))
+            .unwrap_or(1.0),
+    }
+}
+
+/// The machine of a task with this many completed rounds.
+fn rounds_after(
+    settings: &TaskSettings,
+    completed: u64,
+    ledger: Option<&Ledger>,
+    standing: Standing,
+) -> Rounds {
+    let (attempt, budget) = ledger
+        .map_or((0, Budget::Left), |ledger| (ledger.next_attempt(completed + 1), ledger.budget()));
+    Rounds::new(settings.plan.clone(), completed, attempt, budget, standing)
+}
+
+/// A new task with its initial model, durable.
+fn create(store: &dyn Store, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
+    let parameters = init_parameters(&settings.model, settings.seed);
+    let damaged = |source| StartError::Model { task: settings.id.clone(), source };
+    let model = Bytes::from(safetensors::write(&settings.model, &parameters).map_err(damaged)?);
+    let record = RoundRecord {
+        round: 0,
+        attempt: 0,
+        sha256: Sha256Hash::of(&model),
+        model_bytes: model.len() as u64,
+        cohort: 0,
+        reports: 0,
+        weight: 0,
+        seconds: 0.0,
+        bytes_up: 0,
+        bytes_down: 0,
+        quality: None,
+        clipping_norm: settings.policy().map(|policy| policy.clipping_norm),
+        restored: None,
+    };
+    store.create(&settings.id, &settings.definition(), &record, &model)?;
+    Ok(Checkpoint { history: vec![record], model })
+}

@@ -1,0 +1,457 @@
+//! Writer of a task: adds up what clients send, makes the new model and stores it.
+//!
+//! Jobs run in the order in which they come, so a round is finalised after
+//! everything that was accepted into it. The writer alone holds the sum and writes
+//! rounds, privacy debits and operators' decisions to the store; it decides nothing
+//! about rounds. It blocks on the store: give it a thread of its own.
+
+mod noise;
+mod secure;
+mod sums;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use differential_privacy::{AdaptiveClipping, ClippingNorm};
+use fedra_aggregation::{ApplyError, MAX_TOTAL_WEIGHT};
+use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_protocol::{Mechanism, RoundId, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault};
+use rand::CryptoRng;
+use thiserror::Error;
+
+use crate::round::{ClientId, Mode, Operation, RoundPlan, Stage};
+use crate::settings::TaskSettings;
+use crate::storage::{Debit, Decision, OperatorAction, RoundRecord, Store, StoreError};
+use noise::CentralNoise;
+pub use secure::{AnswerError, Request, Requests, SecureError};
+pub use sums::{Contribution, Received, Room, SumError};
+use sums::{Mean, PrivateRound, RoundSum};
+
+/// Figures of a round whose reports are in.
+#[derive(Debug, Clone)]
+pub struct RoundFigures {
+    /// Number of the round.
+    pub round: u64,
+    /// Attempts that were abandoned before.
+    pub attempt: u32,
+    /// Clients that were invited.
+    pub cohort: u32,
+    /// Reports in the sum.
+    pub reports: u32,
+    /// Their weight, before any discount.
+    pub weight: u64,
+    /// From the invitation to the last report.
+    pub elapsed: Duration,
+    /// Bytes up and down since the round before.
+    pub traffic: (u64, u64),
+}
+
+/// A global model, durable.
+#[derive(Debug, Clone)]
+pub struct GlobalModel {
+    /// Record of its round.
+    pub record: RoundRecord,
+    /// The file, as safetensors.
+    pub file: Bytes,
+    /// The parameters, in the order of the model.
+    pub parameters: Arc<Vec<f32>>,
+}
+
+/// A stage that may begin.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Requests for the clients.
+    pub requests: Requests,
+    /// The debit that pays for the answers, if it was made now.
+    pub debit: Option<Debit>,
+}
+
+/// Reason why a stage or a round's model was not made.
+#[derive(Debug, Error)]
+pub enum WriterError {
+    /// There is no sum.
+    #[error(transparent)]
+    Sum(#[from] SumError),
+    /// Secure aggregation failed.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
+    /// The server optimizer has no step from the mean.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The step along the mean update leaves the range of float32.
+    #[error(
+        "the new model would have a value that is not finite ({0}); a smaller \
+         server_learning_rate or training.learning_rate may help"
+    )]
+    NotFinite(ModelFileError),
+    /// The model does not make a file.
+    #[error(transparent)]
+    File(ModelFileError),
+    /// The store could not write.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<ModelFileError> for WriterError {
+    fn from(error: ModelFileError) -> Self {
+        match error {
+            ModelFileError::NotFinite { .. } => Self::NotFinite(error),
+            other => Self::File(other),
+        }
+    }
+}
+
+/// Reason why an earlier model was not restored.
+#[derive(Debug, Error)]
+pub enum RollBackError {
+    /// Its file is not one of this model.
+    #[error(transparent)]
+    File(#[from] ModelFileError),
+    /// The store does not have it, or could not write.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Work for the writer, done in the order in which it comes.
+#[derive(Debug)]
+pub enum WriterJob {
+    /// Start the sum of a new attempt.
+    Open(RoundId, Option<RoundPrivacy>),
+    /// Add what a client has sent, after it was accepted.
+    Fold {
+        /// The client.
+        client: ClientId,
+        /// Its subject.
+        subject: Option<SubjectId>,
+        /// The contribution.
+        contribution: Contribution,
+        /// Models made since the one that it started from.
+        staleness: u32,
+    },
+    /// The attempt under way has another name.
+    Renumber {
+        /// The old name.
+        from: RoundId,
+        /// The new one.
+        to: RoundId,
+    },
+    /// Prepare a stage that asks these subjects for something. A debit that is
+    /// due is durable by the answer.
+    Advance(RoundId, Stage, Vec<SubjectId>),
+    /// Make the new model and store it.
+    Finalize(RoundFigures),
+    /// Make the operator's decision durable.
+    Decide(Operation),
+    /// Go back to the model of this round, as a new round.
+    RollBack(u64),
+}
+
+impl WriterJob {
+    /// Bytes of an update that the job adds to the sum; 0 for any other job.
+    #[must_use]
+    pub fn folded_bytes(&self) -> u64 {
+        match self {
+            Self::Fold { contribution, .. } => contribution.bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// Result of a job, for the task's core.
+#[derive(Debug)]
+pub enum WriterEvent {
+    /// A contribution that was accepted turned out to be worthless, or its client
+    /// cannot go on in secure aggregation: it is left out of the round.
+    LeftOut(ClientId, RoundId, UpdateFault),
+    /// A stage is prepared, or cannot be.
+    Prepared(RoundId, Stage, Result<Prepared, WriterError>),
+    /// The round's model is durable, or could not be made. A debit made for it stands,
+    /// whatever the outcome.
+    Finalized(RoundId, Option<Debit>, Result<GlobalModel, WriterError>),
+    /// The operator's decision is durable, or could not be made so.
+    Decided(Operation, Result<(), StoreError>),
+    /// The roll-back is durable, or was not made.
+    RolledBack(Result<GlobalModel, RollBackError>),
+}
+
+/// Writer of one task.
+pub struct Writer {
+    settings: Arc<TaskSettings>,
+    store: Arc<dyn Store>,
+    /// Parameters of the newest model.
+    parameters: Arc<Vec<f32>>,
+    /// Noise of the server, for a central policy.
+    noise: Option<CentralNoise>,
+    attempt: Option<Attempt>,
+}
+
+/// An attempt that is under way.
+pub struct Attempt {
+    round: RoundId,
+    sum: Result<RoundSum, SumError>,
+    clipping_norm: Option<f64>,
+    /// Who has contributed, under a privacy policy.
+    subjects: BTreeSet<SubjectId>,
+    /// Of buffered rounds: the weight of what is in the sum, and what it would
+    /// be if nothing were stale, both in parts of an example: see [`weight_steps`].
+    discounted: u64,
+    undiscounted: u64,
+}
+
+/// Parts of an example to which a discounted weight is rounded: sixteenths, or as many
+/// as the largest weights of a whole round leave room for in a sum.
+fn weight_steps(plan: &RoundPlan) -> u64 {
+    let largest = plan.max_weight.saturating_mul(plan.most_reports() as u64);
+    (MAX_TOTAL_WEIGHT / largest.max(1)).clamp(1, 16)
+}
+
+impl Writer {
+    /// Goes on from the newest model's `parameters`. `secret` seeds the noise of a
+    /// central policy if the store has no secret yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the secret cannot be read or written.
+    pub fn new(
+        settings: Arc<TaskSettings>,
+        store: Arc<dyn Store>,
+        parameters: Vec<f32>,
+        secret: [u8; 32],
+    ) -> Result<Self, StoreError> {
+        let noise = CentralNoise::of(&settings, store.as_ref(), secret)?;
+        Ok(Self { settings, store, parameters: Arc::new(parameters), noise, attempt: None })
+    }
+
+    /// Does a job. `unix_seconds` is the date of what is noted in the store; `rng`
+    /// seats the clients of secure aggregation.
+    pub fn work(
+        &mut self,
+        job: WriterJob,
+        unix_seconds: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<WriterEvent> {
+        match job {
+            WriterJob::Open(round, privacy) => {
+                self.attempt = Some(self.open(round, privacy));
+                Vec::new()
+            }
+            WriterJob::Fold { client, subject, contribution, staleness } => {
+                self.fold(client, subject, contribution, staleness).into_iter().collect()
+            }
+            WriterJob::Renumber { from, to } => {
+                if let Some(attempt) = self.attempt.as_mut().filter(|a| a.round == from) {
+                    attempt.round = to;
+                }
+                Vec::new()
+            }
+            WriterJob::Advance(round, stage, subjects) => {
+                let result = self.advance(stage, subjects, unix_seconds, rng);
+                let excluded = result.as_ref().map_or(&[][..], |p| &p.requests.excluded);
+                // Too few of their neighbours are left.
+                let fault = UpdateFault::NotInCohort;
+                let left_out = |client: &ClientId| WriterEvent::LeftOut(*client, round, fault);
+                let mut events: Vec<_> = excluded.iter().map(left_out).collect();
+                events.push(WriterEvent::Prepared(round, stage, result));
+                events
+            }
+            WriterJob::Finalize(figures) => {
+                let round = RoundId { round: figures.round, attempt: figures.attempt };
+                let (debit, model) = self.finalize(&figures, unix_seconds);
+                vec![WriterEvent::Finalized(round, debit, model)]
+            }
+            WriterJob::Decide(operation) => {
+                let action = match operation {
+                    Operation::Pause => OperatorAction::Pause,
+                    Operation::Resume => OperatorAction::Resume,
+                    Operation::Stop => OperatorAction::Stop,
+                };
+                let decision = Decision { unix_seconds, action };
+                let done = self.store.decide(&self.settings.id, &decision);
+                vec![WriterEvent::Decided(operation, done)]
+            }
+            WriterJob::RollBack(to) => {
+                vec![WriterEvent::RolledBack(self.roll_back(to, unix_seconds))]
+            }
+        }
+    }
+
+    fn open(&self, round: RoundId, numbers: Option<RoundPrivacy>) -> Attempt {
+        let parameters = self.parameters.len();
+        let clipping_norm = numbers.map(|numbers| numbers.clipping_norm);
+        let sum = match (&self.settings.privacy, numbers) {
+            (Some(privacy), Some(numbers)) => {
+                let (task, privacy) = (self.settings.id.clone(), Arc::clone(&privacy.derived));
+                RoundSum::private(PrivateRound { task, round, privacy, numbers })
+            }
+            _ => Ok(RoundSum::plain(parameters, self.settings.update_range)),
+        };
+        let (subjects, discounted, undiscounted) = (BTreeSet::new(), 0, 0);
+        Attempt { round, sum, clipping_norm, subjects, discounted, undiscounted }
+    }
+
+    fn fold(
+        &mut self,
+        client: ClientId,
+        subject: Option<SubjectId>,
+        contribution: Contribution,
+        staleness: u32,
+    ) -> Option<WriterEvent> {
+        let attempt = self.attempt.as_mut()?;
+        let (mode, fault) = (self.settings.plan.mode, contribution.fault());
+        let (contribution, weights) = match contribution {
+            Contribution::Update(update, weight) if mode != Mode::Synchronous => {
+                let whole = weight.saturating_mul(weight_steps(&self.settings.plan));
+                let part = (whole as f64 * mode.discount(staleness)).round().max(1.0) as u64;
+                (Contribution::Update(update, part), (part, whole))
+            }
+            other => (other, (0, 0)),
+        };
+        let sum = attempt.sum.as_mut().ok()?;
+        if let Err(error) = sum.take(client, contribution) {
+            let (task, round) = (&self.settings.id, attempt.round);
+            tracing::warn!(%task, %round, client = client.0, %error, "a contribution was left out");
+            return Some(WriterEvent::LeftOut(client, round, fault));
+        }
+        attempt.subjects.extend(subject.filter(|_| self.settings.privacy.is_some()));
+        attempt.discounted += weights.0;
+        attempt.undiscounted += weights.1;
+        None
+    }
+
+    fn advance(
+        &mut self,
+        stage: Stage,
+        subjects: Vec<SubjectId>,
+        unix_seconds: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Prepared, WriterError> {
+        let attempt = self.attempt.as_mut().ok_or(SumError::Empty)?;
+        let sum = attempt
+            .sum
+            .as_mut()
+            .map_err(|error| WriterError::Sum(std::mem::replace(error, SumError::Empty)))?;
+        let requests = sum.advance(stage, rng)?;
+        let round = attempt.round;
+        // From the answers to these two on, something is released to the server.
+        let due = matches!(stage, Stage::Update | Stage::MaskedInput);
+        let debit = due.then(|| self.debit(round, subjects, unix_seconds)).transpose()?.flatten();
+        Ok(Prepared { requests, debit })
+    }
+
+    /// Makes the attempt's debit durable, if the task has a privacy policy.
+    fn debit(
+        &self,
+        round: RoundId,
+        subjects: Vec<SubjectId>,
+        unix_seconds: u64,
+    ) -> Result<Option<Debit>, StoreError> {
+        let TaskSettings { id: task, privacy: Some(privacy), .. } = &*self.settings else {
+            return Ok(None);
+        };
+        let debit = Debit {
+            round: round.round,
+            attempt: round.attempt,
+            unix_seconds,
+            rho: privacy.derived.cost(1).value(),
+            subjects,
+        };
+        self.store.debit(task, &debit)?;
+        tracing::info!(%task, %round, subjects = debit.subjects.len(), "privacy debited");
+        Ok(Some(debit))
+    }
+
+    /// Pays for the model, if that is due now, and makes it. What is paid is paid,
+    /// whatever becomes of the model.
+    fn finalize(
+        &mut self,
+        figures: &RoundFigures,
+        unix_seconds: u64,
+    ) -> (Option<Debit>, Result<GlobalModel, WriterError>) {
+        let Some(attempt) = self.attempt.take() else {
+            return (None, Err(SumError::Empty.into()));
+        };
+        let subjects = attempt.subjects.iter().copied().collect();
+        let paid = match self.releases_at_the_end() {
+            true => self.debit(attempt.round, subjects, unix_seconds),
+            false => Ok(None),
+        };
+        match paid {
+            Ok(debit) => (debit, self.make_model(attempt, figures)),
+            Err(error) => (None, Err(error.into())),
+        }
+    }
+
+    /// Durable when it returns.
+    fn make_model(
+        &mut self,
+        mut attempt: Attempt,
+        figures: &RoundFigures,
+    ) -> Result<GlobalModel, WriterError> {
+        let Mean { mut delta, within_clip } = attempt.sum?.mean(self.noise.as_ref())?;
+        if attempt.undiscounted > 0 {
+            // Stale updates count less, and the others no more for it.
+            let share = attempt.discounted as f64 / attempt.undiscounted as f64;
+            delta.iter_mut().for_each(|value| *value *= share);
+        }
+        let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
+        let parameters = self.settings.optimizer.step(&self.parameters, &delta)?;
+        let file = Bytes::from(safetensors::write(&self.settings.model, &parameters)?);
+        let record = RoundRecord {
+            round: figures.round,
+            attempt: figures.attempt,
+            sha256: Sha256Hash::of(&file),
+            model_bytes: file.len() as u64,
+            cohort: figures.cohort,
+            reports: figures.reports,
+            weight: figures.weight,
+            seconds: figures.elapsed.as_secs_f64(),
+            bytes_up: figures.traffic.0,
+            bytes_down: figures.traffic.1,
+            quality: None,
+            clipping_norm,
+            restored: None,
+        };
+        self.store.commit(&self.settings.id, &record, &file)?;
+        let parameters = Arc::new(parameters);
+        self.go_on_from(&parameters);
+        Ok(GlobalModel { record, file, parameters })
+    }
+
+    /// Goes on from a model that is durable.
+    fn go_on_from(&mut self, parameters: &Arc<Vec<f32>>) {
+        self.parameters = Arc::clone(parameters);
+        if let Err(error) = self.store.prune(&self.settings.id, &self.settings.checkpoints) {
+            tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
+        }
+    }
+
+    /// Durable when it returns.
+    fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
+        let (record, file) = self.store.roll_back(&self.settings.id, to, unix_seconds)?;
+        let parameters = Arc::new(safetensors::read(&self.settings.model, &file)?);
+        self.go_on_from(&parameters);
+        Ok(GlobalModel { record, file, parameters })
+    }
+
+    /// Whether the model is the first that anybody but the server sees of the
+    /// round: under a central policy.
+    fn releases_at_the_end(&self) -> bool {
+        let mechanism = self.settings.policy().map(|policy| policy.mechanism);
+        matches!(mechanism, Some(Mechanism::Central { .. }))
+    }
+
+    fn next_clipping_norm(&self, now: Option<f64>, within_clip: Option<f64>) -> Option<f64> {
+        let (clip, policy) = (now?, self.settings.policy()?);
+        let adapted = || {
+            let clipping = AdaptiveClipping::new(policy.target_quantile?).ok()?;
+            let next = clipping.next(ClippingNorm::new(clip).ok()?, within_clip?);
+            Some(next.value())
+        };
+        Some(adapted().unwrap_or(clip))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Tests of the writer on a store in memory.

@@ -1,0 +1,274 @@
+//! What must hold after every step, seen from outside: in the store, in the
+//! models, and in what clients are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fedra_learning::safetensors;
+use fedra_protocol::{
+    ModelRef, ModelSpec, RoundId, ServerMessage, Sha256Hash, TaskId, UpdateVerdict,
+};
+
+use crate::client::Client;
+use crate::scenario::Kind;
+use fedra_coordinator::settings::TaskSettings;
+use fedra_coordinator::status::HISTORY;
+use fedra_coordinator::storage::{Definition, MemoryStore, RoundRecord, Store};
+
+/// Room for rounding in a sum of 32-bit parameters.
+const TOLERANCE: f64 = 0.05;
+/// The same under secure aggregation, where there is some noise besides.
+const NOISE: f64 = 0.3;
+
+pub(crate) struct Checks {
+    task: TaskId,
+    definition: Definition,
+    spec: ModelSpec,
+    kind: Kind,
+    minimum_reports: usize,
+    /// Durable rounds that were looked at; the initial model is the first.
+    records: Vec<(RoundRecord, Vec<f32>)>,
+    invited: BTreeSet<(RoundId, usize)>,
+    accepted: BTreeSet<(RoundId, usize)>,
+    /// How often each client is in a model.
+    counted: BTreeMap<usize, u64>,
+    /// Whether the last verdict that was sent had been sent before.
+    repeated: bool,
+    problem: Option<String>,
+}
+
+impl Checks {
+    pub(crate) fn new(task: &TaskSettings, kind: Kind) -> Self {
+        Self {
+            task: task.id.clone(),
+            definition: task.definition(),
+            spec: task.model.clone(),
+            kind,
+            minimum_reports: task.plan.minimum_reports,
+            records: Vec::new(),
+            invited: BTreeSet::new(),
+            accepted: BTreeSet::new(),
+            counted: BTreeMap::new(),
+            repeated: false,
+            problem: None,
+        }
+    }
+
+    /// Completed rounds in the store.
+    pub(crate) fn rounds(&self) -> u64 {
+        (self.records.len() as u64).saturating_sub(1)
+    }
+
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.repeated
+    }
+
+    fn complain(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+
+    /// What has been found so far, after a look at the store.
+    pub(crate) fn verdict(&mut self, store: &MemoryStore) -> Result<(), String> {
+        self.look_at(store);
+        self.problem.clone().map_or(Ok(()), Err)
+    }
+
+    /// What clients were told of rounds that are not durable is void.
+    pub(crate) fn server_crashed(&mut self) {
+        let rounds = self.rounds();
+        self.accepted.retain(|(round, _)| round.round <= rounds);
+    }
+
+    /// A model is announced: it has to be the newest that is durable.
+    pub(crate) fn published(&mut self, sha256: Sha256Hash, store: &MemoryStore) {
+        self.look_at(store);
+        if self.records.last().is_none_or(|(record, _)| record.sha256 != sha256) {
+            self.complain(format!("the model {sha256} is announced before it is durable"));
+        }
+    }
+
+    /// A client is told something.
+    pub(crate) fn sent(&mut self, client: usize, message: &ServerMessage, store: &MemoryStore) {
+        match message {
+            ServerMessage::CheckedIn(checked_in) => {
+                self.told_of(&checked_in.status.model, store);
+            }
+            ServerMessage::TaskStatus(status) => self.told_of(&status.model, store),
+            ServerMessage::RoundAssignment(assignment) => {
+                self.told_of(&assignment.model, store);
+                self.invited.insert((assignment.round, client));
+            }
+            ServerMessage::UpdateOutcome(outcome) if outcome.verdict == UpdateVerdict::Accepted => {
+                self.repeated = !self.accepted.insert((outcome.round, client));
+            }
+            _ => {}
+        }
+    }
+
+    fn told_of(&mut self, model: &ModelRef, store: &MemoryStore) {
+        self.look_at(store);
+        let round = usize::try_from(model.round).unwrap_or(usize::MAX);
+        match self.records.get(round) {
+            Some((record, _)) if record.sha256 == model.sha256 => {}
+            Some((record, _)) => {
+                let known = record.sha256;
+                let told = model.sha256;
+                self.complain(format!(
+                    "a client is told of {told} as the model of round {round}, and durable is {known}"
+                ));
+            }
+            None => {
+                self.complain(format!("a client is told of round {round} before it is durable"));
+            }
+        }
+    }
+
+    /// Verifies the rounds that are new in the store, and that none is missing.
+    fn look_at(&mut self, store: &MemoryStore) {
+        let Ok(Some(checkpoint)) = store.load(&self.task, &self.definition, HISTORY) else {
+            return;
+        };
+        let history = checkpoint.history;
+        let known = self.records.len();
+        if history.len() < known {
+            self.complain(format!("of {known} durable rounds {} are left", history.len()));
+            return;
+        }
+        for (record, (seen, _)) in history.iter().zip(&self.records) {
+            if record.sha256 != seen.sha256 {
+                let problem = format!("the model of round {} has changed", record.round);
+                self.problem.get_or_insert(problem);
+            }
+        }
+        for record in history.into_iter().skip(known) {
+            match self.model_of(&record, store) {
+                Ok(parameters) => {
+                    if let Err(problem) = self.verify(&record, &parameters, store) {
+                        let (round, attempt) = (record.round, record.attempt);
+                        self.complain(format!("round {round}.{attempt}: {problem}"));
+                    }
+                    self.records.push((record, parameters));
+                }
+                Err(problem) => self.complain(problem),
+            }
+        }
+    }
+
+    fn model_of(&self, record: &RoundRecord, store: &MemoryStore) -> Result<Vec<f32>, String> {
+        let file = store.model(&self.task, &record.sha256).map_err(|error| error.to_string())?;
+        let file = file.ok_or_else(|| format!("round {} has no model", record.round))?;
+        if Sha256Hash::of(&file) != record.sha256 {
+            return Err(format!("the model of round {} is not what its hash says", record.round));
+        }
+        safetensors::read(&self.spec, &file).map_err(|error| error.to_string())
+    }
+
+    fn verify(
+        &mut self,
+        record: &RoundRecord,
+        parameters: &[f32],
+        store: &MemoryStore,
+    ) -> Result<(), String> {
+        let Some((before, start)) = self.records.last() else { return Ok(()) };
+        if record.round != before.round + 1 {
+            return Err(format!("it follows round {}", before.round));
+        }
+        if let Some(to) = record.restored {
+            let restored = self.records.get(usize::try_from(to).unwrap_or(usize::MAX));
+            let same = restored.is_some_and(|(earlier, _)| earlier.sha256 == record.sha256);
+            return if same { Ok(()) } else { Err(format!("it is not the model of round {to}")) };
+        }
+        if matches!(self.kind, Kind::Private | Kind::Masked) {
+            let debits = store.debits(&self.task).map_err(|error| error.to_string())?;
+            let paid = |debit: &fedra_coordinator::storage::Debit| {
+                (debit.round, debit.attempt) == (record.round, record.attempt)
+            };
+            if !debits.iter().any(paid) {
+                return Err("it was released, and the ledger has no debit for it".to_owned());
+            }
+        }
+        // Buffered rounds go on with what they have when all who were invited failed.
+        if self.kind != Kind::Buffered && (record.reports as usize) < self.minimum_reports {
+            let minimum = self.minimum_reports;
+            return Err(format!("it has {} reports and needs {minimum}", record.reports));
+        }
+        if self.kind == Kind::Private {
+            return Ok(());
+        }
+        let change = parameters.iter().zip(start).map(|(new, old)| f64::from(new - old));
+        let weight = |client| if self.kind == Kind::Masked { 1 } else { Client::weight(client) };
+        let tolerance = if self.kind == Kind::Masked { NOISE } else { TOLERANCE };
+        let times = times_counted(change, record.weight, weight, tolerance)?;
+        let reports: u64 = times.values().sum();
+        if reports != u64::from(record.reports) {
+            return Err(format!(
+                "{reports} updates are counted, and {} were reported",
+                record.reports
+            ));
+        }
+        let weight: u64 = times.iter().map(|(client, times)| times * weight(*client)).sum();
+        if weight != record.weight {
+            return Err(format!("a weight of {weight} is counted, not {}", record.weight));
+        }
+        let round = RoundId { round: record.round, attempt: record.attempt };
+        if matches!(self.kind, Kind::Synchronous | Kind::Masked) {
+            self.counted_once(round, &times)
+        } else {
+            self.counted_at_most_once_an_invitation(&times)
+        }
+    }
+
+    fn counted_once(&self, round: RoundId, times: &BTreeMap<usize, u64>) -> Result<(), String> {
+        for (client, times) in times {
+            if *times > 1 {
+                return Err(format!("client {client} is counted {times} times"));
+            }
+            if !self.invited.contains(&(round, *client)) {
+                return Err(format!("client {client} is counted though it was not invited"));
+            }
+        }
+        for (_, client) in self.accepted.iter().filter(|(accepted, _)| *accepted == round) {
+            if !times.contains_key(client) {
+                return Err(format!("client {client} was accepted and is not counted"));
+            }
+        }
+        Ok(())
+    }
+
+    fn counted_at_most_once_an_invitation(
+        &mut self,
+        times: &BTreeMap<usize, u64>,
+    ) -> Result<(), String> {
+        for (client, times) in times {
+            let counted = self.counted.entry(*client).or_default();
+            *counted += times;
+            let invitations = self.invited.iter().filter(|(_, c)| c == client).count() as u64;
+            if *counted > invitations {
+                return Err(format!(
+                    "client {client} is counted {counted} times after {invitations} invitations"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often each client is in a mean: its place in the model has changed by its
+/// share of the weight.
+fn times_counted(
+    change: impl Iterator<Item = f64>,
+    weight: u64,
+    weight_of: impl Fn(usize) -> u64,
+    tolerance: f64,
+) -> Result<BTreeMap<usize, u64>, String> {
+    let mut counted = BTreeMap::new();
+    for (client, change) in change.enumerate() {
+        let times = change * weight as f64 / weight_of(client) as f64;
+        if (times - times.round()).abs() > tolerance || times < -tolerance {
+            return Err(format!("client {client} is counted {times} times"));
+        }
+        if times.round() > 0.0 {
+            counted.insert(client, times.round() as u64);
+        }
+    }
+    Ok(counted)
+}
