@@ -17,8 +17,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
-use crate::task::{Message, Task};
-use fedra_coordinator::messages::Command;
 use fedra_coordinator::storage::{Quality, Store, StoreError};
 
 /// Models that may wait, all tasks together.
@@ -164,20 +162,6 @@ impl Drop for Evaluator {
         self.shared.queue().closed = true;
         self.shared.signal.notify_one();
     }
-}
-
-/// Has a model evaluated; the result comes back as a command.
-pub(crate) fn submit(evaluator: &Evaluator, task: &Task, round: u64, parameters: Arc<Vec<f32>>) {
-    let messages = task.messages.clone();
-    evaluator.submit(Job {
-        task: task.settings.id.clone(),
-        round,
-        parameters,
-        done: Box::new(move |quality| {
-            // Without a coordinator there is nobody left to tell.
-            let _ = messages.blocking_send(Message::Command(Command::Evaluated(round, quality)));
-        }),
-    });
 }
 
 struct Worker {

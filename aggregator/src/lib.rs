@@ -7,6 +7,7 @@
 
 mod access;
 pub mod config;
+mod credentials;
 mod descriptors;
 pub mod evaluation;
 #[cfg(any(test, fuzzing))]
@@ -16,12 +17,16 @@ mod metrics;
 mod models;
 mod platform;
 mod server;
+mod serving;
 mod session;
 mod set_aside;
 mod signals;
 pub mod storage;
 mod task;
+mod tls;
 
-pub use access::{ClientAddressHeader, FileError, Origin};
-pub use server::{ServeError, run, run_with_store};
+pub use config::{ClientAddressHeader, Origin};
+pub use credentials::{FileError, TokenKeySource};
+pub use server::ServeError;
+pub use serving::{run, run_with_store};
 pub use signals::Signals;

@@ -1,11 +1,11 @@
-//! The server as a whole: opens the store, brings back every task, starts the
-//! drivers, serves, and stops in an orderly way.
+//! State that connections and sessions share: the tasks that run, their models, the
+//! store, and the limits on memory.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fedra_coordinator::messages::Command;
 use fedra_coordinator::status::Counters;
@@ -13,37 +13,31 @@ use fedra_coordinator::storage::{RoundRecord, Store, StoreError};
 use fedra_coordinator::task::{self, StartError, Started};
 use fedra_learning::safetensors;
 use fedra_protocol::TaskId;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Access, FileError};
+use crate::access::Access;
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
-use crate::evaluation::{EvaluationError, Evaluator, submit};
-use crate::http::{self, tls::Tls};
+use crate::credentials::FileError;
+use crate::evaluation::{EvaluationError, Evaluator};
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::session::RESERVE_UNIT;
 use crate::set_aside::SetAside;
-use crate::signals::Signals;
-use crate::storage::RedbStore;
 use crate::task::{Message, Task, TaskDriver, WriterThread, unix_seconds};
+use crate::tls::Tls;
 
-/// So large a part of the upload budget there is besides, for messages that come
-/// late or unasked.
+/// Extra memory for unsolicited messages, as a fraction (1/8) of the upload budget.
 const RESERVE_SHARE: u64 = 8;
+/// Bytes in one unit of that memory.
+pub(crate) const RESERVE_UNIT: u64 = 1 << 10;
 /// The upload budget is counted in units of this many bytes.
 const BUDGET_UNIT: u64 = 1 << 10;
 /// Commands that may wait, besides one for every client that leaves.
 const COMMANDS: usize = 1 << 10;
-/// How long sessions may take to close.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the server could not start.
 #[derive(Debug, Error)]
@@ -92,7 +86,7 @@ pub(crate) struct Server {
     pub shutdown: CancellationToken,
     pub sessions: TaskTracker,
     evaluator: Arc<Evaluator>,
-    drivers: TaskTracker,
+    pub drivers: TaskTracker,
     writer_threads: Mutex<Vec<JoinHandle<()>>>,
     draining: AtomicBool,
     runtime: Handle,
@@ -137,7 +131,7 @@ impl Server {
 
     /// Goes by the token keys, origins, limits and certificate of this config from
     /// now on; whichever of them cannot be used stays as it was.
-    fn reload(&self, config: &ServerConfig) {
+    pub(crate) fn reload(&self, config: &ServerConfig) {
         if let Err(error) = self.access.reload(config) {
             tracing::error!(%error, "token keys, origins and limits stay as they were");
         }
@@ -260,8 +254,18 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until the writers have stored what is under way. Blocking.
+    pub(crate) fn join_writers(&self) {
+        let mut threads = self.writer_threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a writer's thread has panicked");
+            }
+        }
+    }
+
     /// Lets the rounds under way end, but not for ever; begins no other.
-    async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         tracing::info!("draining: rounds under way may end, no other begins");
         let tasks = self.tasks();
@@ -272,87 +276,30 @@ impl Server {
     }
 }
 
-/// Serves on `listener` until it is told to stop, with the store of the config.
-/// In the place of [`Signals`] may be a future: the server stops when it resolves.
-///
-/// # Errors
-///
-/// [`ServeError`] if the server could not start.
-pub async fn run(
-    config: Config,
-    listener: TcpListener,
-    signals: impl Into<Signals>,
-) -> Result<(), ServeError> {
-    let folder = config.server.store.clone();
-    let store = tokio::task::spawn_blocking(move || RedbStore::open(&folder)).await??;
-    run_with_store(config, Arc::new(store), listener, signals).await
-}
-
-/// Serves on `listener` until it is told to stop, with any store.
-///
-/// # Errors
-///
-/// [`ServeError`] if the server could not start.
-pub async fn run_with_store(
-    config: Config,
-    store: Arc<dyn Store>,
-    listener: TcpListener,
-    signals: impl Into<Signals>,
-) -> Result<(), ServeError> {
-    let Signals { shutdown, reload } = signals.into();
-    let token = CancellationToken::new();
-    // A server whose future is dropped takes its tasks with it.
-    let _guard = token.clone().drop_guard();
-    let (runtime, cancelled) = (Handle::current(), token.clone());
-    let (server, evaluation_ended) =
-        tokio::task::spawn_blocking(move || start(config, store, cancelled, runtime)).await??;
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, tasks = server.tasks().len(), "listening");
+/// Evaluates what a stop has left unevaluated, as far as the models are kept.
+fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) {
+    let id = &task.settings.id;
+    if !evaluator.covers(id) {
+        return;
     }
-    let reloading = reload_on(reload, Arc::clone(&server));
-    server.drivers.spawn(token.clone().run_until_cancelled_owned(reloading));
-    let stop = async {
-        shutdown.await;
-        server.drain().await;
+    let parameters = |record: &RoundRecord| {
+        let Some(file) = store.model(id, &record.sha256)? else { return Ok(None) };
+        let damaged = |source| StartError::Model { task: id.clone(), source };
+        Ok::<_, StartError>(Some(safetensors::read(&task.settings.model, &file).map_err(damaged)?))
     };
-    http::serve(listener, &server, stop).await;
-
-    tracing::info!("stopping");
-    token.cancel();
-    server.sessions.close();
-    server.drivers.close();
-    if tokio::time::timeout(DRAIN, server.sessions.wait()).await.is_err() {
-        tracing::warn!(sessions = server.sessions.len(), "sessions did not close in time");
-    }
-    server.drivers.wait().await;
-    // A round that is being stored is stored.
-    tokio::task::spawn_blocking(move || join_threads(&server)).await?;
-    // An evaluation in progress may be cut off: it is redone at the next start.
-    if tokio::time::timeout(DRAIN, evaluation_ended).await.is_err() {
-        tracing::info!("an evaluation is cut off");
-    }
-    Ok(())
-}
-
-/// Applies each config that comes, as far as that can be done.
-async fn reload_on(mut configs: BoxStream<'static, Config>, server: Arc<Server>) {
-    while let Some(config) = configs.next().await {
-        server.reload(&config.server);
-    }
-}
-
-/// Blocking.
-fn join_threads(server: &Server) {
-    let mut threads = server.writer_threads.lock().unwrap_or_else(PoisonError::into_inner);
-    for thread in threads.drain(..) {
-        if thread.join().is_err() {
-            tracing::error!("a writer's thread has panicked");
+    let history = Arc::clone(&task.view.borrow().history);
+    for record in history.iter().filter(|record| record.quality.is_none()) {
+        let round = record.round;
+        match parameters(record) {
+            Ok(None) => {}
+            Ok(Some(parameters)) => task.evaluate(evaluator, round, Arc::new(parameters)),
+            Err(error) => tracing::warn!(task = %id, round, %error, "the model is not evaluated"),
         }
     }
 }
 
 /// Everything that waits for disks: brings back all tasks. Blocking.
-fn start(
+pub(crate) fn start(
     config: Config,
     store: Arc<dyn Store>,
     shutdown: CancellationToken,
@@ -403,26 +350,4 @@ fn start(
         return Err(ServeError::NoTask(reasons.into_iter().map(|task| task.reason).collect()));
     }
     Ok((server, evaluation_ended))
-}
-
-/// Evaluates what a stop has left unevaluated, as far as the models are kept.
-fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) {
-    let id = &task.settings.id;
-    if !evaluator.covers(id) {
-        return;
-    }
-    let parameters = |record: &RoundRecord| {
-        let Some(file) = store.model(id, &record.sha256)? else { return Ok(None) };
-        let damaged = |source| StartError::Model { task: id.clone(), source };
-        Ok::<_, StartError>(Some(safetensors::read(&task.settings.model, &file).map_err(damaged)?))
-    };
-    let history = Arc::clone(&task.view.borrow().history);
-    for record in history.iter().filter(|record| record.quality.is_none()) {
-        let round = record.round;
-        match parameters(record) {
-            Ok(None) => {}
-            Ok(Some(parameters)) => submit(evaluator, task, round, Arc::new(parameters)),
-            Err(error) => tracing::warn!(task = %id, round, %error, "the model is not evaluated"),
-        }
-    }
 }

@@ -8,6 +8,8 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use crate::config::ClientAddressHeader;
+
 /// The addresses that one subscriber has: a single IPv4 address, or the /64 of
 /// an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,16 +25,6 @@ impl From<IpAddr> for Block {
             IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
         }
     }
-}
-
-/// Which header tells where a proxied request came from. One is believed, since
-/// a proxy that writes one of them passes the other on as the client sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAddressHeader {
-    /// `X-Forwarded-For`.
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
 }
 
 /// The proxies whose word on the client's address is taken.

@@ -11,10 +11,12 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use ring::hmac;
 use serde_json::Value;
 
-use super::address::{ClientAddressHeader, Proxies};
-use super::keys::{TokenKey, TokenKeys};
+use super::address::Proxies;
+use super::keys::TokenKeys;
 use super::tokens::verify;
 use super::{Origins, crypto};
+use crate::config::ClientAddressHeader;
+use crate::credentials::TokenKey;
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes for HS256";
 /// The made-up time, Unix seconds.

@@ -11,7 +11,6 @@ mod denied;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod forged;
 mod keys;
-mod origin;
 mod rates;
 mod tally;
 #[cfg(test)]
@@ -20,40 +19,26 @@ mod tokens;
 mod used;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fedra_protocol::{SubjectId, TaskId, Token};
 use http::HeaderMap;
 use http::header::ORIGIN;
-use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::config::{AccessConfig, OperatorToken, ServerConfig, Tokens};
+use crate::config::{AccessConfig, OperatorToken, Origins, ServerConfig, Tokens};
+use crate::credentials::FileError;
 use crate::metrics::Metrics;
-pub use address::ClientAddressHeader;
 use address::{Block, Proxies};
 use crowd::{Crowd, CrowdLimits, Full, Seat};
 pub(crate) use denied::{Denied, Reason};
-pub(crate) use keys::{TokenKey, TokenKeys};
-pub use origin::Origin;
-pub(crate) use origin::Origins;
+pub(crate) use keys::TokenKeys;
 use rates::{Bucket, Rate, RateLimits, Rates};
 pub(crate) use tally::Place;
 use tally::Tally;
 use tokens::SingleUse;
 use used::{NotNew, UsedTokens};
-
-/// A file that cannot be used: a key or a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}: {problem}", path.display())]
-pub struct FileError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it. Nothing of its content.
-    pub problem: String,
-}
 
 /// What the config says, ready for use.
 pub(crate) struct Settings {

@@ -305,7 +305,7 @@ fn keys_are_replaced_while_it_runs() {
     drop(site.admit(&new.token(&good)).expect("let in"));
     // A key that cannot be read changes nothing.
     site.server.token_keys[0].source =
-        crate::config::TokenKeySource::Hs256 { secret_file: "nowhere".into() };
+        crate::credentials::TokenKeySource::Hs256 { secret_file: "nowhere".into() };
     let error = site.access.reload(&site.server).expect_err("no file");
     assert!(error.to_string().starts_with("nowhere: "), "{error}");
     drop(site.admit(&new.token(&good)).expect("let in"));

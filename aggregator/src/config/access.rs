@@ -10,10 +10,10 @@ use std::time::Duration;
 use figment::value::Value;
 use ipnet::IpNet;
 
+use super::origin::Origin;
 use super::section::Section;
 use super::{HOUR, ServerConfig, value};
-use crate::access::{ClientAddressHeader, Origin, TokenKey};
-use crate::http::tls;
+use crate::credentials::{self, TokenKey, TokenKeySource};
 
 /// `[server.tls]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,21 +65,6 @@ pub struct TokenKeyConfig {
     pub source: TokenKeySource,
 }
 
-/// The algorithm of a key, and the file that it is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenKeySource {
-    /// Ed25519 signatures.
-    EdDsa {
-        /// PEM, or 32 bytes in base64url.
-        public_key_file: PathBuf,
-    },
-    /// HMAC with SHA-256.
-    Hs256 {
-        /// At least 32 bytes, without a line break at the end.
-        secret_file: PathBuf,
-    },
-}
-
 /// `[task.access]`: who may take part in a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessConfig {
@@ -117,7 +102,7 @@ impl TlsConfig {
         let (certificate, private_key) = (&config.certificate, &config.private_key);
         if !certificate.as_os_str().is_empty()
             && !private_key.as_os_str().is_empty()
-            && let Err(error) = tls::load(&config)
+            && let Err(error) = credentials::tls(certificate, private_key)
         {
             let key = if error.path == *certificate { "certificate" } else { "private_key" };
             section.mistake(key, error.to_string());
@@ -251,7 +236,7 @@ impl TokenKeyConfig {
             return None;
         };
         let key = Self { id, source };
-        if let Err(error) = TokenKey::load(&key) {
+        if let Err(error) = TokenKey::load(&key.source) {
             section.mistake(file, error.to_string());
         }
         Some(key)
@@ -310,4 +295,14 @@ fn tokens(value: &Value) -> Result<Tokens, String> {
         "none" => Ok(Tokens::None),
         other => Err(format!("must be \"required\" or \"none\"; it is {other:?}")),
     }
+}
+
+/// Which header tells where a proxied request came from. One is believed, since
+/// a proxy that writes one of them passes the other on as the client sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAddressHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }

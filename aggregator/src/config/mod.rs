@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod environment;
+mod origin;
 mod privacy;
 mod section;
 mod task;
@@ -25,15 +26,17 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Dict;
 
-pub use access::{AccessConfig, LimitsConfig, TlsConfig, TokenKeyConfig, TokenKeySource, Tokens};
+pub use access::{
+    AccessConfig, ClientAddressHeader, LimitsConfig, TlsConfig, TokenKeyConfig, Tokens,
+};
 pub use admin::OperatorToken;
 use environment::environment;
 pub use environment::stray_variables;
+pub use origin::Origin;
+pub(crate) use origin::Origins;
 pub use section::Mistake;
 use section::{Findings, Section};
 pub use task::{EvaluationConfig, TaskConfig};
-
-use crate::access::Origin;
 
 /// A checked config.
 #[derive(Debug, Clone)]

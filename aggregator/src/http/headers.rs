@@ -6,7 +6,7 @@ use http::header::{
     REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
-use crate::access::Origins;
+use crate::config::Origins;
 
 /// For the page and all its files; a worker goes by that of its own script. The
 /// page has no inline scripts or styles, talks to its own server only, and is in

@@ -19,7 +19,6 @@ mod reading;
 mod silent;
 mod stall;
 mod tasks;
-pub(crate) mod tls;
 
 use std::sync::Arc;
 

@@ -17,11 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::server::RESERVE_UNIT as UNIT;
+
 /// Bytes of an unfinished message that need no room: more than any message has
 /// that a client may send without being asked.
 pub(super) const FREE: u64 = 16 << 10;
-/// The reserve is counted in units of this many bytes.
-pub(crate) const UNIT: u64 = 1 << 10;
 /// Header and mask of a control frame from a client (RFC 6455, 5.2).
 const CONTROL_FRAME: u64 = 6;
 

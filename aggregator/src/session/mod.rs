@@ -19,7 +19,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::Instrument;
 
 use fedra_coordinator::messages::Departure;
-pub(crate) use inflow::UNIT as RESERVE_UNIT;
 
 use crate::metrics::SessionEnd;
 use crate::server::Server;

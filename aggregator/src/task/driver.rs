@@ -20,7 +20,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::{Mailbox, Message, Task};
-use crate::evaluation::{Evaluator, submit};
+use crate::evaluation::Evaluator;
 use crate::metrics::TaskMeters;
 use crate::models::Models;
 
@@ -131,7 +131,7 @@ impl TaskDriver {
             }
             Action::Serve(sha256, file) => self.models.publish(id, sha256, file),
             Action::Evaluate(round, parameters) => {
-                submit(&self.evaluator, &self.task, round, parameters);
+                self.task.evaluate(&self.evaluator, round, parameters);
             }
             Action::Reply(request, reply) => recipients.reply(request, reply),
         }

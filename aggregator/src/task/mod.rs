@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub(crate) use self::driver::{TaskDriver, WriterThread, unix_seconds};
 pub(crate) use self::mailbox::Mailbox;
 use crate::config::AccessConfig;
+use crate::evaluation::{self, Evaluator};
 use crate::metrics::TaskMeters;
 
 /// Longer than any process lives.
@@ -112,6 +113,21 @@ impl Task {
         let sent = self.messages.send(Message::Request(request, answer)).await;
         sent.map_err(|_| OperateError::GoingAway)?;
         answered.await.map_err(|_| OperateError::GoingAway)
+    }
+
+    /// Has the model of a round evaluated; the result comes back as a command.
+    pub(crate) fn evaluate(&self, evaluator: &Evaluator, round: u64, parameters: Arc<Vec<f32>>) {
+        let messages = self.messages.clone();
+        evaluator.submit(evaluation::Job {
+            task: self.settings.id.clone(),
+            round,
+            parameters,
+            done: Box::new(move |quality| {
+                // Fails only when the driver has ended.
+                let evaluated = Command::Evaluated(round, quality);
+                let _ = messages.blocking_send(Message::Command(evaluated));
+            }),
+        });
     }
 
     /// Counts a message from a client.
