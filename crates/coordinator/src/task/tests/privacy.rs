@@ -1,0 +1,100 @@
+//! The privacy ledger of a task, and what it does to rounds.
+
+use fedra_protocol::{Mechanism, PrivacyPolicy, RoundPhase};
+
+use super::*;
+use crate::fixtures::{PLAN, R1, Write, policy, private_settings};
+use crate::round::RoundPlan;
+use crate::settings::Counting;
+
+const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
+const TWO: RoundPlan = RoundPlan { invited: 2, report_goal: 2, ..PLAN };
+
+fn central(max_participations: u32, counting: Counting) -> TaskSettings {
+    let policy =
+        PrivacyPolicy { cohort: 2, minimum_survivors: 2, max_participations, ..policy(CENTRAL) };
+    private_settings(TWO, policy, counting)
+}
+
+fn report_both(bench: &mut Bench, round: RoundId, clients: [u64; 2]) {
+    for client in clients {
+        let contribution = contribution(&bench.settings, &[0.5; 4], 1);
+        let (client, stage) = (ClientId(client), Stage::Update);
+        let report = Report { client, round, stage, weight: 1, contribution };
+        bench.handle(Command::Report(report));
+    }
+}
+
+#[test]
+fn a_round_is_debited_before_its_model_is_announced() {
+    let mut bench = Bench::new(central(5, Counting::Subjects));
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.write();
+    let debits = bench.store.debits(&bench.settings.id).expect("reads");
+    assert_eq!(debits.len(), 1);
+    assert_eq!((debits[0].round, debits[0].subjects.len()), (1, 2));
+    let spent = bench.core.view().privacy.expect("a budget");
+    assert_eq!((spent.participations, spent.debits, spent.subjects), (1, 1, 2));
+    assert!(spent.epsilon > 0.0);
+}
+
+#[test]
+fn without_a_debit_there_is_no_model() {
+    let mut bench = Bench::new(central(5, Counting::Subjects));
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.store.refuse(Write::Debit);
+    bench.write();
+    assert_eq!(bench.core.view().model.round, 0);
+    assert_eq!(bench.core.view().privacy.map(|spent| spent.debits), Some(0));
+}
+
+#[test]
+fn a_debit_stands_though_its_model_could_not_be_stored() {
+    let mut bench = Bench::new(central(5, Counting::Subjects));
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.store.refuse(Write::Commit);
+    bench.write();
+    assert_eq!(bench.core.view().model.round, 0);
+    assert_eq!(bench.core.view().privacy.map(|spent| spent.debits), Some(1));
+    // The next attempt has another number, after a restart too.
+    let bench = Bench::on(central(5, Counting::Subjects), bench.store.clone());
+    assert_eq!(bench.core.progress().round, RoundId { round: 1, attempt: 1 });
+}
+
+#[test]
+fn a_subject_takes_part_as_often_as_the_policy_grants() {
+    let mut bench = Bench::new(central(1, Counting::Subjects));
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.write();
+    bench.wait(Duration::from_secs(60));
+    assert_eq!(bench.core.progress().cohort, 0, "both have had their participation");
+    bench.join(3, Some(subject(3)));
+    let opened = bench.join(4, Some(subject(4)));
+    assert!(invitation(&opened, 4).is_some());
+    assert!(invitation(&opened, 1).is_none());
+    // One that comes back is not new.
+    bench.leave(1, Departure::Closed);
+    let back = bench.join(9, Some(subject(1)));
+    assert!(invitation(&back, 9).is_none());
+}
+
+#[test]
+fn a_task_whose_budget_counts_rounds_ends_with_it() {
+    let policy = PrivacyPolicy { cohort: 2, minimum_survivors: 2, epsilon: 1e5, ..policy(CENTRAL) };
+    let settings = private_settings(TWO, policy, Counting::Rounds);
+    let granted = settings.policy().expect("a policy").max_participations;
+    let mut bench = Bench::new(settings);
+    bench.join_all(2);
+    for number in 1..=u64::from(granted) {
+        let round = RoundId { round: number, attempt: 0 };
+        assert_eq!(bench.core.progress().round, round);
+        report_both(&mut bench, round, [1, 2]);
+        bench.write();
+    }
+    assert_eq!(bench.core.view().progress.phase, RoundPhase::Finished);
+    assert_eq!(bench.core.view().privacy.map(|spent| spent.debits), Some(granted));
+}
