@@ -316,7 +316,7 @@ impl Conversation {
         let config = &self.task.config;
         let spread = 0x9e37_79b9_7f4a_7c15_u64;
         let seed = config.seed.wrapping_add(round.round.wrapping_mul(spread));
-        LocalTraining { seed, ..config.training.clone() }
+        config.training.with_seed(seed)
     }
 
     fn set_availability(&mut self, availability: Availability, out: &mut Vec<Output>) {

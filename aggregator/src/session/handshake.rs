@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use fedra_protocol::limits::MAX_CHUNK_BYTES;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, ServerMessage,
-    SubjectId, TaskId, Token, Welcome,
+    Availability, Capabilities, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode,
+    ServerMessage, SubjectId, TaskId, Token, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -110,8 +110,8 @@ where
     }
     loop {
         match next(socket).await? {
-            ClientMessage::CheckIn { task, availability, subject, token } => {
-                let who = Who { address, availability, subject, token };
+            ClientMessage::CheckIn { task, availability, subject, token, capabilities } => {
+                let who = Who { address, availability, subject, token, capabilities };
                 return check_in(socket, who, &task, server).await;
             }
             ClientMessage::Ping { nonce } => socket.send(&ServerMessage::Pong { nonce }).await?,
@@ -155,6 +155,7 @@ struct Who {
     availability: Availability,
     subject: Option<SubjectId>,
     token: Option<Token>,
+    capabilities: Capabilities,
 }
 
 async fn check_in<S>(
@@ -175,7 +176,12 @@ where
     };
     socket.count_for(Arc::clone(&task));
     let status = task.status(&task.view.borrow().clone(), task.now());
-    let Who { address, availability, subject, token } = who;
+    let Who { address, availability, subject, token, capabilities } = who;
+    if let Some(missing) = capabilities.missing(&task.config.needs()) {
+        // Before admission, so that no token is used up.
+        let message = format!("this client does not know {missing}; update this client");
+        return Err(End::refuse(RefusalCode::UnsupportedClient, message));
+    }
     let now = SystemTime::now();
     let admitted = server.access.admit(&task.config, token.as_ref(), subject, address, now);
     let Admitted { subject, guard } = admitted.map_err(|denied| End::Refused(denied.into()))?;

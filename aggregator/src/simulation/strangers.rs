@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_learning::safetensors;
 use fedra_protocol::{
-    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, Hello, PROTOCOL_VERSION,
-    RevealedShare, RoundId, ServerMessage, SubjectId, UpdateBegin, UpdateChunk,
+    AdvertisedKeys, Availability, Capabilities, ClientMessage, EncryptedShare, Hello,
+    PROTOCOL_VERSION, RevealedShare, RoundId, ServerMessage, SubjectId, UpdateBegin, UpdateChunk,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -350,6 +350,7 @@ impl Street {
             availability: Availability::Available,
             subject: Some(Stranger::subject(who)),
             token: None,
+            capabilities: Capabilities::all(),
         }
     }
 

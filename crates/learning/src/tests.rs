@@ -7,7 +7,7 @@ mod predict;
 
 use std::sync::Arc;
 
-use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape, UpdateRange};
+use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining, Shape, UpdateRange};
 use pollster::block_on;
 
 use crate::safetensors::ModelFileError;
@@ -17,15 +17,25 @@ use crate::{
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
-    LocalTraining {
+    changed(epochs, batch_size, learning_rate, |_| {})
+}
+
+/// A plan with more set than that.
+fn changed(
+    epochs: u32,
+    batch_size: u32,
+    learning_rate: f32,
+    change: impl FnOnce(&mut RawLocalTraining),
+) -> LocalTraining {
+    let mut raw = RawLocalTraining {
         epochs,
         batch_size,
         learning_rate,
-        momentum: 0.0,
-        weight_decay: 0.0,
         seed: 3,
-        max_examples: 0,
-    }
+        ..RawLocalTraining::default()
+    };
+    change(&mut raw);
+    LocalTraining::new(raw).unwrap()
 }
 
 /// y = W x + b on two features with a squared error, small enough for paper.
@@ -83,7 +93,10 @@ fn whole_numbers_are_values_to_a_model_with_one_output() {
 #[test]
 fn momentum_is_classical_and_weight_decay_is_in_the_gradient() {
     let data = values(&[1.0, 0.0], 2, &[0.0]);
-    let plan = LocalTraining { momentum: 0.5, weight_decay: 0.1, ..plan(2, 1, 0.1) };
+    let plan = changed(2, 1, 0.1, |raw| {
+        raw.momentum = 0.5;
+        raw.weight_decay = 0.1;
+    });
     // One parameter of interest: w0, with b. v <- 0.5 v + g, p <- p - 0.1 v,
     // g = 2 (w0 + b) + 0.1 p.
     let (mut w, mut b, mut vw, mut vb) = (1.0f64, 1.0f64, 0.0, 0.0);
@@ -199,7 +212,7 @@ fn an_epoch_sees_every_example_once_and_the_last_batch_may_be_short() {
             .unwrap();
     let sizes: Vec<usize> = std::iter::from_fn(|| trainer.step()).collect();
     assert_eq!(sizes, [10, 10, 5, 10, 10, 5]);
-    let few = LocalTraining { max_examples: 7, ..plan(1, 10, 0.1) };
+    let few = changed(1, 10, 0.1, |raw| raw.max_examples = 7);
     let trainer = LocalTrainer::new(&line(), &start, data, &few, &Compute::cpu()).unwrap();
     assert_eq!((trainer.examples(), trainer.steps()), (7, 1));
 }

@@ -7,7 +7,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
-use fedra_protocol::{LocalTraining, Loss, ModelSpec};
+use fedra_protocol::{ClientAlgorithm, LocalTraining, Loss, ModelSpec};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -42,7 +42,7 @@ pub struct LocalTrainer {
 
 impl LocalTrainer {
     /// Puts the model on the device, and the examples through its leading fixed
-    /// layers. Fails if parameters, data or plan do not fit.
+    /// layers. Fails if parameters or data do not fit.
     pub fn new(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -50,12 +50,11 @@ impl LocalTrainer {
         plan: &LocalTraining,
         compute: &Compute,
     ) -> Result<Self, LearningError> {
-        plan.validate()?;
         data.check_for(spec)?;
         let device = compute.training();
         let network = Network::new(spec, parameters, &device)?;
-        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
-        let data = first_examples(data, plan.max_examples, &mut rng);
+        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed());
+        let data = first_examples(data, plan.max_examples(), &mut rng);
         let order = (0..data.len() as u32).collect();
         let examples = Examples::new(spec, &network, data, &device);
         Ok(Self {
@@ -64,7 +63,9 @@ impl LocalTrainer {
             compute: compute.clone(),
             examples,
             network,
-            optimizer: sgd(plan),
+            optimizer: match plan.algorithm() {
+                ClientAlgorithm::Sgd => sgd(plan),
+            },
             rng,
             order,
             position: 0,
@@ -92,14 +93,14 @@ impl LocalTrainer {
     ) -> Result<Self, LearningError> {
         let mut trainer = Self::new(spec, parameters, data, plan, compute)?;
         let examples = trainer.examples();
-        let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size)?;
+        let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size())?;
         trainer.privacy = Some(steps);
         Ok(trainer)
     }
 
     /// Steps that the plan takes in all.
     pub fn steps(&self) -> u64 {
-        self.steps_per_epoch() * u64::from(self.plan.epochs)
+        self.steps_per_epoch() * u64::from(self.plan.epochs())
     }
 
     /// Steps taken.
@@ -114,7 +115,7 @@ impl LocalTrainer {
 
     /// Epochs that the plan has.
     pub fn epochs(&self) -> u32 {
-        self.plan.epochs
+        self.plan.epochs()
     }
 
     /// Different examples that are trained on: the client's weight.
@@ -135,7 +136,7 @@ impl LocalTrainer {
         }
         let (size, gradients) =
             if self.privacy.is_some() { self.private_gradients() } else { self.gradients() };
-        let rate = f64::from(self.plan.learning_rate);
+        let rate = f64::from(self.plan.learning_rate());
         // Measured at batch 32: updating in place (a move instead of this clone) is
         // slower on burn 0.22's CPU backend; at batch 10 there is no clear difference.
         self.network = self.optimizer.step(rate, self.network.clone(), gradients);
@@ -162,7 +163,7 @@ impl LocalTrainer {
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.examples.len().div_ceil(self.plan.batch_size as usize) as u64
+        self.examples.len().div_ceil(self.plan.batch_size() as usize) as u64
     }
 
     /// Of the next batch of the epoch.
@@ -170,7 +171,7 @@ impl LocalTrainer {
         if self.position == 0 {
             self.order.shuffle(&mut self.rng);
         }
-        let end = (self.position + self.plan.batch_size as usize).min(self.order.len());
+        let end = (self.position + self.plan.batch_size() as usize).min(self.order.len());
         let batch = &self.order[self.position..end];
         let mode = Mode::Training(&mut self.rng);
         let loss = batch_loss(&self.spec, &self.network, &self.examples, batch, mode);
@@ -188,7 +189,7 @@ impl LocalTrainer {
         let mut sums = self.network.zero_sums(&self.compute.inference());
         let mut losses: Option<Tensor<1>> = None;
         // In parts, because a sample may be much larger than expected.
-        for part in batch.chunks(self.plan.batch_size as usize) {
+        for part in batch.chunks(self.plan.batch_size() as usize) {
             let (inputs, targets) = (self.examples.inputs(part), self.examples.targets(part));
             let (first, clip) = (self.examples.first_layer(), privacy.clip());
             let mode = Mode::Training(privacy.rng());
@@ -259,13 +260,13 @@ fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<
 
 fn sgd(plan: &LocalTraining) -> ModuleOptimizer {
     let mut config = SgdConfig::new();
-    if plan.momentum > 0.0 {
+    if plan.momentum() > 0.0 {
         let momentum =
-            MomentumConfig::new().with_momentum(f64::from(plan.momentum)).with_dampening(0.0);
+            MomentumConfig::new().with_momentum(f64::from(plan.momentum())).with_dampening(0.0);
         config = config.with_momentum(Some(momentum));
     }
-    if plan.weight_decay > 0.0 {
-        config = config.with_weight_decay(Some(WeightDecayConfig::new(plan.weight_decay)));
+    if plan.weight_decay() > 0.0 {
+        config = config.with_weight_decay(Some(WeightDecayConfig::new(plan.weight_decay())));
     }
     config.init()
 }

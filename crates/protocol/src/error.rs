@@ -13,9 +13,6 @@ pub enum DecodeError {
     /// Not protobuf, or cut short.
     #[error("not a Fedra message: {0}")]
     Protobuf(#[from] prost::DecodeError),
-    /// An envelope without a body that this version knows.
-    #[error("the message has no body that this protocol version knows")]
-    EmptyBody,
     /// A field that every message of the kind has is absent.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -37,11 +34,12 @@ pub enum DecodeError {
         /// What is wrong.
         problem: String,
     },
-    /// Something that a later version may know: a layer, a loss, a mechanism.
-    #[error("{field} has a kind that this version does not know; a newer version may")]
-    Unknown {
-        /// The field's path.
-        field: &'static str,
+    /// Something that a later version may know: a message, a layer, an algorithm, a loss, a
+    /// mechanism, a code. Bytes that leave it out read the same.
+    #[error("{what} is of a kind that this version does not know; a newer version may")]
+    Unsupported {
+        /// The thing, with its article.
+        what: &'static str,
     },
     /// A model that does not fit together.
     #[error("model: {0}")]

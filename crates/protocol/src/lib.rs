@@ -6,6 +6,7 @@
 //! bound of [`limits`]. This crate does no I/O, reads no clock and draws no
 //! random number.
 
+mod capabilities;
 mod error;
 mod id;
 pub mod limits;
@@ -24,6 +25,7 @@ pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
 }
 
+pub use capabilities::Capabilities;
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
@@ -37,8 +39,8 @@ pub use privacy::{
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
-    Evaluation, LocalTraining, LocalTrainingError, ModelRef, RoundPhase, TaskDescription,
-    TaskStatus, UpdateRange, UpdateRangeError,
+    ClientAlgorithm, Evaluation, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining,
+    RoundPhase, TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
 };
 pub use token::{Token, TokenError};
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::capabilities::Capabilities;
 use crate::error::DecodeError;
 use crate::id::{RoundId, TaskId};
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -32,6 +33,8 @@ pub enum ClientMessage {
         subject: Option<SubjectId>,
         /// Says who it is to the task's site; a task that is not open insists on it.
         token: Option<Token>,
+        /// The layers and algorithms that the client knows.
+        capabilities: Capabilities,
     },
     /// Pauses or resumes taking part.
     SetAvailability(Availability),
@@ -174,6 +177,8 @@ pub enum RefusalCode {
     NotSelected,
     /// The token is missing or not good for this task, now.
     Unauthorized,
+    /// The client does not know a layer or an algorithm of the task.
+    UnsupportedClient,
 }
 
 impl RefusalCode {

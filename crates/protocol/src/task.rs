@@ -158,25 +158,73 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-/// How a client trains in a round: plain SGD on its own examples.
+/// The steps of local training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAlgorithm {
+    /// Plain SGD with classical momentum, as in FedAvg (McMahan et al. 2017, algorithm 1).
+    #[default]
+    Sgd,
+}
+
+impl ClientAlgorithm {
+    /// The algorithms as they are named in a client's capabilities.
+    pub const NAMES: [&str; 1] = ["sgd"];
+
+    /// The algorithm's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+        }
+    }
+}
+
+/// A training plan as written, unchecked. [`LocalTraining`] is the checked form.
+///
+/// The default is that of a task's configuration: one epoch of SGD in batches of 10 at
+/// a rate of 0.1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LocalTraining {
-    /// Passes over the local examples, E in McMahan et al. 2017.
+pub struct RawLocalTraining {
+    /// The steps.
+    #[serde(default)]
+    pub algorithm: ClientAlgorithm,
+    /// Passes over the local examples, E in McMahan et al. 2017; 1 to [`MAX_EPOCHS`].
     pub epochs: u32,
-    /// Examples a step, B in McMahan et al. 2017.
+    /// Examples a step, B in McMahan et al. 2017; 1 to [`MAX_BATCH`].
     pub batch_size: u32,
-    /// Step size.
+    /// Step size, above 0.
     pub learning_rate: f32,
     /// Classical momentum, 0 to below 1.
     pub momentum: f32,
-    /// L2 penalty, added to the gradient.
+    /// L2 penalty, added to the gradient; at least 0.
     pub weight_decay: f32,
     /// Seeds shuffling and dropout.
     pub seed: u64,
     /// At most this many local examples are used; 0 is no limit.
     pub max_examples: u32,
 }
+
+impl Default for RawLocalTraining {
+    fn default() -> Self {
+        Self {
+            algorithm: ClientAlgorithm::Sgd,
+            epochs: 1,
+            batch_size: 10,
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+            max_examples: 0,
+        }
+    }
+}
+
+/// Training plan of a round, the same for the whole cohort. One that exists is within
+/// its ranges.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "RawLocalTraining", into = "RawLocalTraining")]
+pub struct LocalTraining(RawLocalTraining);
 
 /// Why a training plan cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -200,22 +248,90 @@ pub enum LocalTrainingError {
 
 impl LocalTraining {
     /// Checks every range.
-    pub fn validate(&self) -> Result<(), LocalTrainingError> {
-        if !(1..=MAX_EPOCHS).contains(&self.epochs) {
-            return Err(LocalTrainingError::Epochs(self.epochs));
+    ///
+    /// # Errors
+    ///
+    /// [`LocalTrainingError`] for the first field that is outside its range.
+    pub fn new(raw: RawLocalTraining) -> Result<Self, LocalTrainingError> {
+        if !(1..=MAX_EPOCHS).contains(&raw.epochs) {
+            return Err(LocalTrainingError::Epochs(raw.epochs));
         }
-        if !(1..=MAX_BATCH).contains(&self.batch_size) {
-            return Err(LocalTrainingError::BatchSize(self.batch_size));
+        if !(1..=MAX_BATCH).contains(&raw.batch_size) {
+            return Err(LocalTrainingError::BatchSize(raw.batch_size));
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(LocalTrainingError::LearningRate(self.learning_rate));
+        if !(raw.learning_rate > 0.0 && raw.learning_rate.is_finite()) {
+            return Err(LocalTrainingError::LearningRate(raw.learning_rate));
         }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(LocalTrainingError::Momentum(self.momentum));
+        if !(0.0..1.0).contains(&raw.momentum) {
+            return Err(LocalTrainingError::Momentum(raw.momentum));
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(LocalTrainingError::WeightDecay(self.weight_decay));
+        if !(raw.weight_decay >= 0.0 && raw.weight_decay.is_finite()) {
+            return Err(LocalTrainingError::WeightDecay(raw.weight_decay));
         }
-        Ok(())
+        Ok(Self(raw))
+    }
+
+    /// The same plan with another seed.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self(RawLocalTraining { seed, ..self.0.clone() })
+    }
+
+    /// The same plan with as many epochs as there may be, over all examples.
+    pub fn longest(&self) -> Self {
+        Self(RawLocalTraining { epochs: MAX_EPOCHS, max_examples: 0, ..self.0.clone() })
+    }
+
+    /// The steps.
+    pub fn algorithm(&self) -> ClientAlgorithm {
+        self.0.algorithm
+    }
+
+    /// Passes over the local examples, 1 to [`MAX_EPOCHS`].
+    pub fn epochs(&self) -> u32 {
+        self.0.epochs
+    }
+
+    /// Examples a step, 1 to [`MAX_BATCH`].
+    pub fn batch_size(&self) -> u32 {
+        self.0.batch_size
+    }
+
+    /// Step size, above 0 and finite.
+    pub fn learning_rate(&self) -> f32 {
+        self.0.learning_rate
+    }
+
+    /// Classical momentum, 0 to below 1.
+    pub fn momentum(&self) -> f32 {
+        self.0.momentum
+    }
+
+    /// L2 penalty, at least 0 and finite.
+    pub fn weight_decay(&self) -> f32 {
+        self.0.weight_decay
+    }
+
+    /// The seed of shuffling and dropout.
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// Most local examples that are used; 0 is no limit.
+    pub fn max_examples(&self) -> u32 {
+        self.0.max_examples
+    }
+}
+
+impl TryFrom<RawLocalTraining> for LocalTraining {
+    type Error = LocalTrainingError;
+
+    fn try_from(raw: RawLocalTraining) -> Result<Self, LocalTrainingError> {
+        Self::new(raw)
+    }
+}
+
+impl From<LocalTraining> for RawLocalTraining {
+    fn from(training: LocalTraining) -> Self {
+        training.0
     }
 }

@@ -65,6 +65,7 @@ impl fmt::Debug for wire::CheckIn {
             .field("task_id", &self.task_id)
             .field("subject", &self.subject)
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("capabilities", &self.capabilities)
             .finish()
     }
 }

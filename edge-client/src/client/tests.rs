@@ -141,15 +141,7 @@ impl Server {
         ServerMessage::RoundAssignment(RoundAssignment {
             round: ROUND,
             model: self.model(),
-            training: LocalTraining {
-                epochs: 1,
-                batch_size: 10,
-                learning_rate: 0.1,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                seed: 1,
-                max_examples: 0,
-            },
+            training: LocalTraining::default(),
             deadline: Duration::from_secs(60),
             max_staleness: 0,
             privacy: None,

@@ -7,7 +7,7 @@ use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
 use pollster::block_on;
 
-use super::plan;
+use super::{changed, plan};
 use crate::example_privacy::PrivateSteps;
 use crate::{
     Compute, Dataset, ExamplePrivacy, LearningError, LocalTrainer, Targets, evaluate, gradient,
@@ -186,7 +186,7 @@ fn the_noise_has_the_promised_deviation_and_comes_from_the_secret() {
     let data = noise_data(&spec, 8);
     let start = vec![0.0; spec.parameters()];
     let after = |noise, secret, seed| {
-        let plan = LocalTraining { seed, ..plan(1, 8, 1.0) };
+        let plan = plan(1, 8, 1.0).with_seed(seed);
         let trainer = private_training(&spec, &start, &data, &plan, privacy(0.5, noise), secret);
         block_on(trainer.parameters()).unwrap()
     };
@@ -282,7 +282,7 @@ fn a_trainer_pays_for_the_steps_it_took_and_rounds_add_up() {
     let start = init_parameters(spec, 1);
     let privacy = privacy(1.0, 2.0);
     let new = || {
-        let plan = LocalTraining { max_examples: 10, ..plan(3, 5, 0.1) };
+        let plan = changed(3, 5, 0.1, |raw| raw.max_examples = 10);
         let (data, compute) = (data.clone(), Compute::cpu());
         LocalTrainer::with_example_privacy(spec, &start, data, &plan, privacy, [1; 32], &compute)
             .unwrap()
@@ -339,7 +339,10 @@ fn private_training_learns() {
     let features: Vec<f32> = (0..1200).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     let classes = features.chunks(2).map(|x| u32::from(x[0] + x[1] > 0.2)).collect();
     let data = Dataset::new(features, Shape::Features(2), Targets::Classes(classes)).unwrap();
-    let plan = LocalTraining { momentum: 0.5, weight_decay: 1e-4, ..plan(10, 60, 0.5) };
+    let plan = changed(10, 60, 0.5, |raw| {
+        raw.momentum = 0.5;
+        raw.weight_decay = 1e-4;
+    });
     let start = init_parameters(&spec, 1);
     let trainer = private_training(&spec, &start, &data, &plan, privacy(1.0, 1.0), 4);
     let trained = block_on(trainer.parameters()).unwrap();

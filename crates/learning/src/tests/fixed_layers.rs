@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use fedra_protocol::{Layer, Loss, ModelSpec, Shape};
 
 use super::predict::outputs;
-use super::{close, plan, train};
+use super::{changed, close, train};
 use crate::{Dataset, Targets, init_parameters};
 
 /// The built-in model written out as loops over one 28x28 image, in double
@@ -116,7 +116,7 @@ fn training_on_prepared_examples_is_training_on_examples() {
     let fixed = ModelSpec::new(&[6], layers, Loss::MeanSquaredError).unwrap();
     let start = init_parameters(&plain, 1);
     for max_examples in [0, 700] {
-        let plan = fedra_protocol::LocalTraining { max_examples, ..plan(2, 32, 0.05) };
+        let plan = changed(2, 32, 0.05, |raw| raw.max_examples = max_examples);
         let expected = train(&plain, &start, &data(standardized.clone().collect()), &plan);
         assert_ne!(expected, start);
         close(&train(&fixed, &start, &data(features.clone()), &plan), &expected);

@@ -52,7 +52,8 @@ pub fn status() -> TaskStatus {
 }
 
 pub fn training() -> LocalTraining {
-    LocalTraining {
+    let raw = RawLocalTraining {
+        algorithm: ClientAlgorithm::Sgd,
         epochs: 1,
         batch_size: 10,
         learning_rate: 0.5,
@@ -60,7 +61,8 @@ pub fn training() -> LocalTraining {
         weight_decay: 0.125,
         seed: 7,
         max_examples: 100,
-    }
+    };
+    LocalTraining::new(raw).unwrap()
 }
 
 pub fn client_messages() -> Vec<ClientMessage> {
@@ -71,6 +73,7 @@ pub fn client_messages() -> Vec<ClientMessage> {
             availability: Availability::Available,
             subject: None,
             token: None,
+            capabilities: Capabilities::version_1(),
         },
         ClientMessage::SetAvailability(Availability::Available),
         ClientMessage::SetAvailability(Availability::Paused),
@@ -83,6 +86,7 @@ pub fn client_messages() -> Vec<ClientMessage> {
             availability: Availability::Available,
             subject: Some(SubjectId::from_bytes([0x5a; 16])),
             token: None,
+            capabilities: Capabilities::version_1(),
         },
         ClientMessage::AdvertiseKeys { round: ROUND, keys: keys(1) },
         ClientMessage::ShareKeys { round: ROUND, shares: encrypted_shares() },
@@ -96,11 +100,22 @@ pub fn client_messages() -> Vec<ClientMessage> {
             availability: Availability::Paused,
             subject: None,
             token: Some(Token::new("e30.e30.c2ln").unwrap()),
+            capabilities: Capabilities::version_1(),
         },
         ClientMessage::Decline {
             round: ROUND,
             reason: "diverged".into(),
             cause: Some(DeclineCause::TrainingDiverged),
+        },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+            capabilities: Capabilities {
+                layers: ["linear", "relu"].map(String::from).into(),
+                algorithms: ["sgd"].map(String::from).into(),
+            },
         },
     ]
 }
@@ -227,6 +242,11 @@ pub fn server_messages() -> Vec<ServerMessage> {
             cause: StandbyCause::MissedDeadline,
             retry_after: Duration::from_secs(30),
             message: "left out".into(),
+        }),
+        ServerMessage::Refusal(Refusal {
+            code: RefusalCode::UnsupportedClient,
+            message: "old".into(),
+            retry_after: None,
         }),
     ]
 }
