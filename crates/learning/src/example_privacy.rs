@@ -9,12 +9,12 @@ use burn::tensor::Tensor;
 use differential_privacy::accounting::RdpCurve;
 use differential_privacy::sampler::{DiscreteGaussian, Ratio};
 use differential_privacy::{ClippingNorm, Delta, Epsilon, NoiseMultiplier, SamplingRate};
-use fedra_protocol::{Layer, ModelSpec};
+use fedra_protocol::ModelSpec;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::LearningError;
-use crate::network::tensor;
+use crate::layers::{can_be_clipped, tensor};
 
 /// Steps of the noise's grid in one standard deviation. Fine enough that
 /// rounding costs little, coarse enough that single precision holds 16 standard
@@ -181,11 +181,7 @@ impl PrivateSteps {
 
 /// Every trained layer must be one whose per-example gradients are known.
 fn check_layers(spec: &ModelSpec) -> Result<(), LearningError> {
-    let refused = |layer: &Layer| {
-        !layer.is_fixed()
-            && !matches!(layer, Layer::Linear { .. } | Layer::Conv2d { .. } | Layer::Dropout { .. })
-    };
-    match spec.layers().iter().position(refused) {
+    match spec.layers().iter().position(|layer| !can_be_clipped(layer)) {
         None => Ok(()),
         Some(index) => {
             let layer = spec.layers()[index].type_name();

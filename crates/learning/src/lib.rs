@@ -13,6 +13,7 @@ mod evaluate;
 mod example_privacy;
 mod examples;
 mod idx;
+mod layers;
 pub mod memory;
 mod network;
 mod parameters;

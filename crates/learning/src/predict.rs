@@ -8,8 +8,9 @@ use crate::LearningError;
 use crate::data::DatasetError;
 use crate::device::Compute;
 use crate::evaluate::log_sum_exp;
+use crate::layers::{Activation, Mode};
 use crate::memory::ensure_free;
-use crate::network::{BatchTensor, Mode, Network, read};
+use crate::network::{Network, read};
 
 /// Most bytes that the examples of a piece take in the widest layer, its input and its
 /// output together.
@@ -54,7 +55,7 @@ impl Inference {
         let bytes = examples.saturating_mul(working_bytes(&self.spec));
         ensure_free(bytes)?;
         let device = self.compute.inference();
-        let input = BatchTensor::new(features, self.spec.input(), &device);
+        let input = Activation::new(features, self.spec.input(), &device);
         let forward = self.network.forward(input, Mode::Inference);
         let mut outputs = read(forward, self.compute.backend()).await?;
         if self.spec.loss() == Loss::SoftmaxCrossEntropy {

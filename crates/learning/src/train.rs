@@ -17,7 +17,8 @@ use crate::data::Dataset;
 use crate::device::Compute;
 use crate::example_privacy::{ExampleCost, ExamplePrivacy, PrivateSteps};
 use crate::examples::Examples;
-use crate::network::{Mode, Network, clipped_gradient_sum, read};
+use crate::layers::Mode;
+use crate::network::{Network, clipped_gradient_sum, read};
 
 /// Trains a model on local examples, one step at a time, so that the caller
 /// can yield, report progress or stop between steps.

@@ -40,7 +40,7 @@ pub struct Capabilities {
 impl Capabilities {
     /// Everything that this version of the software knows.
     pub fn all() -> Self {
-        Self::named(&Layer::TYPE_NAMES, &ClientAlgorithm::NAMES)
+        Self::named(Layer::TYPE_NAMES, &ClientAlgorithm::NAMES)
     }
 
     /// Those of a client that names none.

@@ -33,7 +33,8 @@ pub use message::{
     RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk, UpdateFault,
     UpdateOutcome, UpdateVerdict, Welcome,
 };
-pub use model::{ForwardCost, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::layers;
+pub use model::{ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,

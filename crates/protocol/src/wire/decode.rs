@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client_message, layer, local_training, privacy_policy, server_message};
+use super::{client_message, local_training, privacy_policy, server_message};
 use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
     MAX_LAYERS, MAX_NEIGHBOURS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
@@ -462,39 +462,5 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         let layers = spec.layers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         let loss = wire::Loss::known(spec.loss).ok_or_else(unsupported("the model's loss"))?;
         Ok(Self::new(&spec.input, layers, loss)?)
-    }
-}
-
-impl TryFrom<wire::Layer> for fedra::Layer {
-    type Error = DecodeError;
-
-    fn try_from(layer: wire::Layer) -> Result<Self, DecodeError> {
-        use layer::Kind;
-        let kind = layer.kind.ok_or_else(unsupported("a layer of the model"))?;
-        Ok(match kind {
-            Kind::Linear(linear) => Self::Linear { outputs: linear.outputs },
-            Kind::Conv2d(conv) => Self::Conv2d {
-                channels: conv.channels,
-                kernel: conv.kernel,
-                stride: conv.stride,
-                padding: conv.padding,
-            },
-            Kind::MaxPool2d(pool) => Self::MaxPool2d { kernel: pool.kernel, stride: pool.stride },
-            Kind::AvgPool2d(pool) => Self::AvgPool2d { kernel: pool.kernel, stride: pool.stride },
-            Kind::Relu(_) => Self::Relu,
-            Kind::Tanh(_) => Self::Tanh,
-            Kind::Gelu(_) => Self::Gelu,
-            Kind::Sigmoid(_) => Self::Sigmoid,
-            Kind::Flatten(_) => Self::Flatten,
-            Kind::Dropout(dropout) => Self::Dropout { probability: dropout.probability },
-            Kind::LayerNorm(norm) => Self::LayerNorm { epsilon: norm.epsilon },
-            Kind::Abs(_) => Self::Abs,
-            Kind::Standardize(standardize) => Self::Standardize { epsilon: standardize.epsilon },
-            Kind::GaussianDerivative(filters) => Self::GaussianDerivative {
-                orientations: filters.orientations,
-                kernel: filters.kernel,
-                sigma: filters.sigma,
-            },
-        })
     }
 }

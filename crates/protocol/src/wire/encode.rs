@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client_message, layer, local_training, privacy_policy, server_message};
+use super::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, wire};
 
 /// Whole milliseconds, saturating at 49 days.
@@ -288,38 +288,9 @@ impl From<fedra::ModelSpec> for wire::ModelSpec {
     fn from(spec: fedra::ModelSpec) -> Self {
         Self {
             input: spec.input().dims(),
-            layers: spec.layers().iter().map(wire::Layer::from).collect(),
+            layers: spec.layers().iter().copied().map(wire::Layer::from).collect(),
             loss: wire::Loss::from(spec.loss()).into(),
         }
-    }
-}
-
-impl From<&fedra::Layer> for wire::Layer {
-    fn from(layer: &fedra::Layer) -> Self {
-        use fedra::Layer as L;
-        use layer::Kind;
-        let unit = wire::Unit {};
-        let kind = match *layer {
-            L::Linear { outputs } => Kind::Linear(wire::Linear { outputs }),
-            L::Conv2d { channels, kernel, stride, padding } => {
-                Kind::Conv2d(wire::Conv2d { channels, kernel, stride, padding })
-            }
-            L::MaxPool2d { kernel, stride } => Kind::MaxPool2d(wire::Pool2d { kernel, stride }),
-            L::AvgPool2d { kernel, stride } => Kind::AvgPool2d(wire::Pool2d { kernel, stride }),
-            L::Relu => Kind::Relu(unit),
-            L::Tanh => Kind::Tanh(unit),
-            L::Gelu => Kind::Gelu(unit),
-            L::Sigmoid => Kind::Sigmoid(unit),
-            L::Flatten => Kind::Flatten(unit),
-            L::Dropout { probability } => Kind::Dropout(wire::Dropout { probability }),
-            L::LayerNorm { epsilon } => Kind::LayerNorm(wire::LayerNorm { epsilon }),
-            L::Abs => Kind::Abs(unit),
-            L::Standardize { epsilon } => Kind::Standardize(wire::Standardize { epsilon }),
-            L::GaussianDerivative { orientations, kernel, sigma } => {
-                Kind::GaussianDerivative(wire::GaussianDerivative { orientations, kernel, sigma })
-            }
-        };
-        Self { kind: Some(kind) }
     }
 }
 

@@ -4,6 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_protocol::layers::{
+    AvgPool2d, Conv2d, Dropout, Flatten, Gelu, LayerNorm, Linear, MaxPool2d, Relu, Sigmoid, Tanh,
+};
 use fedra_protocol::*;
 
 pub const ROUND: RoundId = RoundId { round: 3, attempt: 1 };
@@ -19,17 +22,17 @@ pub fn model_ref() -> ModelRef {
 
 pub fn every_layer() -> ModelSpec {
     let layers = vec![
-        Layer::Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 },
-        Layer::Relu,
-        Layer::MaxPool2d { kernel: 2, stride: 2 },
-        Layer::AvgPool2d { kernel: 2, stride: 2 },
-        Layer::Flatten,
-        Layer::LayerNorm { epsilon: 1e-5 },
-        Layer::Tanh,
-        Layer::Gelu,
-        Layer::Sigmoid,
-        Layer::Dropout { probability: 0.5 },
-        Layer::Linear { outputs: 3 },
+        Layer::Conv2d(Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 }),
+        Layer::Relu(Relu),
+        Layer::MaxPool2d(MaxPool2d { kernel: 2, stride: 2 }),
+        Layer::AvgPool2d(AvgPool2d { kernel: 2, stride: 2 }),
+        Layer::Flatten(Flatten),
+        Layer::LayerNorm(LayerNorm { epsilon: 1e-5 }),
+        Layer::Tanh(Tanh),
+        Layer::Gelu(Gelu),
+        Layer::Sigmoid(Sigmoid),
+        Layer::Dropout(Dropout { probability: 0.5 }),
+        Layer::Linear(Linear { outputs: 3 }),
     ];
     ModelSpec::new(&[1, 8, 8], layers, Loss::MeanSquaredError).unwrap()
 }
