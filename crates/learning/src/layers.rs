@@ -11,6 +11,7 @@ mod abs;
 mod avg_pool2d;
 mod conv2d;
 mod dropout;
+mod elu;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
@@ -31,6 +32,7 @@ use rand::Rng;
 
 use abs::Abs;
 use dropout::Dropout;
+use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
 use standardize::Standardize;
@@ -133,4 +135,5 @@ layers! {
     Abs,
     Standardize,
     GaussianDerivative,
+    Elu,
 }

@@ -10,6 +10,7 @@ mod abs;
 mod avg_pool2d;
 mod conv2d;
 mod dropout;
+mod elu;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
@@ -133,6 +134,7 @@ layers! {
     abs::Abs,
     standardize::Standardize,
     gaussian_derivative::GaussianDerivative,
+    elu::Elu,
 }
 
 impl Layer {
