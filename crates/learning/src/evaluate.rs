@@ -1,4 +1,4 @@
-//! What a model is worth on examples it did not train on.
+//! Quality of a model on examples that it did not train on.
 
 use fedra_protocol::{Loss, ModelSpec};
 
@@ -23,6 +23,10 @@ pub struct EvaluationResult {
 }
 
 /// Evaluates the flat parameter vector on every example of `data`.
+///
+/// # Errors
+///
+/// [`LearningError`] if the data or the vector do not fit the model, or the device fails.
 pub async fn evaluate(
     spec: &ModelSpec,
     parameters: &[f32],

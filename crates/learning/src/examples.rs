@@ -1,7 +1,7 @@
 //! Local examples as a trainer takes them: batches on the device.
 //!
-//! What the leading fixed layers of a model make of an example is computed once,
-//! when training begins, not in every epoch.
+//! The leading fixed layers of a model see an example once, when training begins, not in
+//! every epoch.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) struct Examples {
     data: Arc<Dataset>,
     spec: ModelSpec,
     device: Device,
-    /// What comes out of the first `first` layers, for all examples.
+    /// Output of the first `first` layers, for all examples.
     prepared: Option<Activation>,
     first: usize,
 }

@@ -1,7 +1,7 @@
 //! Layers as burn modules, one file each: how a layer is built, what it makes of a batch,
 //! the tensors that it trains and, if it can be clipped, its gradient of each example.
 //!
-//! What a layer is, its shapes and its initialisation stand in `fedra_protocol::layers`.
+//! Numbers, shapes and initialisation of a layer stand in `fedra_protocol::layers`.
 
 mod activation;
 mod example_gradient;
@@ -41,7 +41,7 @@ pub(crate) use activation::{Activation, tensor};
 pub(crate) use example_gradient::Tap;
 pub(crate) use parameters::{ParameterSum, Parameters, TrainedTensor};
 
-/// Whether a forward pass drops values, and by whose dice.
+/// Purpose of a forward pass: dropout is for training, with the dice of its caller.
 pub(crate) enum Mode<'a> {
     Inference,
     Training(&'a mut dyn Rng),
@@ -52,7 +52,7 @@ trait LayerModule: Sized {
     /// Its specification.
     type Spec;
 
-    /// Whether a layer that is not fixed has a gradient of each example that can be
+    /// True if a layer that is not fixed has a gradient of each example that can be
     /// clipped. If it trains tensors, [`Self::tap`] then has a tap.
     const EXAMPLE_GRADIENT: bool = false;
 
@@ -109,7 +109,7 @@ macro_rules! layers {
             }
         }
 
-        /// Whether training with example privacy can have the layer.
+        /// True for a layer that training with example privacy can have.
         pub(crate) fn can_be_clipped(layer: &Layer) -> bool {
             let has_gradient = match layer {
                 $(Layer::$Kind(_) => <$Kind as LayerModule>::EXAMPLE_GRADIENT,)+

@@ -40,7 +40,7 @@ pub use update::check_update;
 
 use fedra_protocol::UpdateRange;
 
-/// Why training or evaluation stopped.
+/// Failure of training or evaluation.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LearningError {
     /// The flat parameter vector does not belong to the model.
@@ -63,9 +63,9 @@ pub enum LearningError {
     /// The device failed; on WebGPU it may be lost.
     #[error("the {backend} device failed: {message}")]
     Device {
-        /// Where it happened.
+        /// The device's kind.
         backend: Backend,
-        /// burn's words.
+        /// The message of burn.
         message: String,
     },
     /// Example privacy is not to be had for this model.

@@ -39,7 +39,7 @@ impl Network {
         Ok(Self { layers: spec.layers().iter().map(build).collect() })
     }
 
-    /// How many layers there are.
+    /// Number of layers.
     pub fn depth(&self) -> usize {
         self.layers.len()
     }
@@ -54,7 +54,7 @@ impl Network {
         self.run(first..self.depth(), input, mode).flatten()
     }
 
-    /// What some of the layers make of their input. Panics on a range beyond the last layer.
+    /// Output of some of the layers on their input. Panics on a range beyond the last layer.
     pub fn run(&self, layers: Range<usize>, input: Activation, mut mode: Mode<'_>) -> Activation {
         let step = |activation, layer: &NetworkLayer| layer.apply(activation, &mut mode);
         self.layers[layers].iter().fold(input, step)

@@ -43,7 +43,11 @@ pub struct LocalTrainer {
 
 impl LocalTrainer {
     /// Puts the model on the device, and the examples through its leading fixed
-    /// layers. Fails if parameters or data do not fit.
+    /// layers.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError`] if the parameters or the data do not fit the model.
     pub fn new(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -81,8 +85,13 @@ impl LocalTrainer {
     ///
     /// `secret` is what the noise and the samples are drawn from: 32 bytes from the
     /// system's generator, for this one training. Two trainings with the same
-    /// secret protect nothing. Fails on models with a trained layer other than
-    /// linear and conv2d.
+    /// secret protect nothing.
+    ///
+    /// # Errors
+    ///
+    /// The same, and [`LearningError::ExamplePrivacyLayer`] or
+    /// [`LearningError::ExamplePrivacyNoise`] where the method does not cover the model or
+    /// the noise.
     pub fn with_example_privacy(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -124,7 +133,7 @@ impl LocalTrainer {
         self.examples.len()
     }
 
-    /// What the steps taken have cost each example; `None` without example privacy.
+    /// Cost of the steps taken to each example; `None` without example privacy.
     pub fn example_cost(&self) -> Option<ExampleCost> {
         self.privacy.as_ref().map(|privacy| privacy.cost(self.step))
     }
@@ -146,7 +155,11 @@ impl LocalTrainer {
     }
 
     /// Loss of the last step's batch, before that step. Waits for the device.
-    /// NaN before the first step. Never private: not for anybody else.
+    /// NaN before the first step. Never private: it must not leave the device.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::Device`] if the device fails.
     pub async fn loss(&self) -> Result<f32, LearningError> {
         let Some(loss) = self.last_loss.clone() else {
             return Ok(f32::NAN);
@@ -155,6 +168,11 @@ impl LocalTrainer {
     }
 
     /// The trained flat parameter vector. Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::Diverged`] if a value is not finite, [`LearningError::Device`] if
+    /// the device fails.
     pub async fn parameters(&self) -> Result<Vec<f32>, LearningError> {
         let parameters = self.network.parameters(self.compute.backend()).await?;
         if parameters.iter().any(|value| !value.is_finite()) {
@@ -219,6 +237,10 @@ impl LocalTrainer {
 /// The flat gradient of the mean loss over the examples `indices`, without dropout.
 ///
 /// Serves to compare devices: see `fedra-edge-client`'s backend choice.
+///
+/// # Errors
+///
+/// [`LearningError`] if the data or the vector do not fit the model, or the device fails.
 pub async fn gradient(
     spec: &ModelSpec,
     parameters: &[f32],

@@ -54,7 +54,7 @@ impl Capabilities {
         Self::named(&layers, &[training.algorithm().name()])
     }
 
-    /// What `needed` has and this has not, as part of a sentence: `the layer elu`.
+    /// Names in `needed` that are not in here, as part of a sentence: `the layer elu`.
     pub fn missing(&self, needed: &Self) -> Option<String> {
         let layers = needed.layers.difference(&self.layers).map(|name| format!("the layer {name}"));
         let algorithms = needed

@@ -1,10 +1,10 @@
-//! Why a message could not be decoded.
+//! Failures to decode a message.
 
 use crate::model::ModelSpecError;
 use crate::privacy::PrivacyPolicyError;
 use crate::task::LocalTrainingError;
 
-/// Why bytes are not a valid message. The peer gets the text in a refusal.
+/// Bytes that are not a valid message. The peer gets the text in a refusal.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// Longer than any message may be.
@@ -21,9 +21,9 @@ pub enum DecodeError {
     OverLimit {
         /// The field's path.
         field: &'static str,
-        /// What came.
+        /// The value.
         actual: u64,
-        /// What may come.
+        /// The largest allowed value.
         max: u64,
     },
     /// A field has a value outside its range.
@@ -31,7 +31,7 @@ pub enum DecodeError {
     Invalid {
         /// The field's path.
         field: &'static str,
-        /// What is wrong.
+        /// The mistake.
         problem: String,
     },
     /// Something that a later version may know: a message, a layer, an algorithm, a loss, a

@@ -1,4 +1,4 @@
-//! What travels between an edge client and the aggregator, and the task types both share.
+//! Messages between an edge client and the aggregator, and the task types both share.
 //!
 //! Messages are protobuf over WebSocket ([`wire`], generated from
 //! `proto/fedra.proto`); the types here are their checked forms. A value that

@@ -18,7 +18,7 @@ use layers::{
 };
 use layout::Inferred;
 
-/// What training minimises, as a mean over the batch.
+/// Objective of training, as a mean over the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -54,7 +54,7 @@ pub(crate) struct RawModelSpec {
     pub loss: Loss,
 }
 
-/// Why a model specification does not describe a model.
+/// Model specification that does not describe a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelSpecError {
     /// Neither features nor an image.
@@ -70,7 +70,7 @@ pub enum ModelSpecError {
         index: usize,
         /// The layer's type, as in a config file.
         layer: &'static str,
-        /// What is wrong and what would be right.
+        /// The mistake, and its remedy.
         problem: String,
     },
     /// No layer, or too many.
@@ -95,6 +95,10 @@ impl ModelSpec {
     ///
     /// `input` is the shape of one example: `[features]`, `[channels, height, width]`, or
     /// `[height, width]` for one channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelSpecError`] for the first layer that does not fit, or a limit that is passed.
     pub fn new(input: &[u32], layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
         let shape =
             Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;
@@ -212,13 +216,13 @@ impl ModelSpec {
         &self.layers
     }
 
-    /// How many layers at the start are [fixed](Layer::is_fixed): what they make of
+    /// Number of [fixed](Layer::is_fixed) layers at the start: what they make of
     /// an example never changes, so it need be computed only once.
     pub fn fixed_layers(&self) -> usize {
         self.layers.iter().take_while(|layer| layer.is_fixed()).count()
     }
 
-    /// What training minimises.
+    /// Objective of training.
     pub fn loss(&self) -> Loss {
         self.loss
     }

@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::model::{Loss, ModelSpec};
 use crate::privacy::PrivacyPolicy;
 
-/// What a client is told about a task when it checks in.
+/// Description of a task in the answer to a check-in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskDescription {
     /// Name in URLs and messages.
@@ -22,7 +22,7 @@ pub struct TaskDescription {
     pub model: ModelSpec,
     /// The largest magnitude of a value of an update.
     pub update_range: UpdateRange,
-    /// How those who take part are protected; `None` if they are not.
+    /// Protection of those who take part; `None` without any.
     pub privacy: Option<PrivacyPolicy>,
 }
 
@@ -42,6 +42,10 @@ pub struct UpdateRangeError(u32);
 
 impl UpdateRange {
     /// Checks the value.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateRangeError`] for a value that is no power of two, or too large.
     pub fn new(range: u32) -> Result<Self, UpdateRangeError> {
         if range.is_power_of_two() && range <= MAX_UPDATE_RANGE {
             Ok(Self(range))
@@ -83,12 +87,12 @@ impl From<UpdateRange> for u32 {
     }
 }
 
-/// Where a task stands. Only the newest counts.
+/// State of a task. Only the newest counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskStatus {
     /// The round that is being made, or the last one of a finished task.
     pub round: RoundId,
-    /// What is happening in it.
+    /// Its phase.
     pub phase: RoundPhase,
     /// Clients that are connected to the task.
     pub clients_connected: u32,
@@ -112,7 +116,7 @@ pub struct TaskStatus {
     pub privacy_spent_epsilon: Option<f64>,
 }
 
-/// What a round is doing.
+/// Phase of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundPhase {
@@ -226,7 +230,7 @@ impl Default for RawLocalTraining {
 #[serde(try_from = "RawLocalTraining", into = "RawLocalTraining")]
 pub struct LocalTraining(RawLocalTraining);
 
-/// Why a training plan cannot be followed.
+/// Training plan that cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LocalTrainingError {
     /// Epochs outside their range.

@@ -1,4 +1,4 @@
-//! What is a data set, and what fits a model and a task.
+//! Data sets that are accepted or refused, alone and for a model and a task.
 
 use fedra_protocol::layers::{Flatten, Linear};
 use fedra_protocol::{

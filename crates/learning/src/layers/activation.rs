@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fedra_protocol::Shape;
 
-/// What flows between layers: the rank is burn's compile-time business.
+/// Batch of values between two layers: the rank is burn's compile-time business.
 #[derive(Clone)]
 pub(crate) enum Activation {
     /// `[batch, features]`.

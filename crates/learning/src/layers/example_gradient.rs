@@ -12,7 +12,7 @@ use burn::tensor::{Bool, Gradients, Tensor};
 
 use super::parameters::ParameterSum;
 
-/// Why a probe has a gradient.
+/// Reason for which a probe has a gradient.
 pub(super) const GRADIENT: &str = "every output of a layer leads to the loss";
 
 /// A trained layer's input, and the probe at its output.

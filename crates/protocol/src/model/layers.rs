@@ -38,7 +38,7 @@ pub(super) trait LayerRule {
         1
     }
 
-    /// Whether the layer has nothing to train and nothing random: the same input
+    /// True if the layer has nothing to train and nothing random: the same input
     /// always comes out the same.
     fn is_fixed(&self) -> bool {
         true
@@ -138,7 +138,7 @@ layers! {
 }
 
 impl Layer {
-    /// Whether the layer has nothing to train and nothing random: the same input
+    /// True if the layer has nothing to train and nothing random: the same input
     /// always comes out the same.
     pub fn is_fixed(&self) -> bool {
         self.rule().is_fixed()

@@ -82,7 +82,7 @@ pub struct TensorInfo {
     pub name: String,
     /// Dimensions; row-major in the flat vector.
     pub shape: Vec<usize>,
-    /// What it starts from.
+    /// Values that it starts from.
     pub init: Init,
 }
 
@@ -92,7 +92,7 @@ impl TensorInfo {
         self.shape.iter().product()
     }
 
-    /// Whether the tensor has no value; a checked model has none such.
+    /// Never for a checked model: a tensor has at least one value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
