@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_learning::{Compute, Dataset, DatasetError, LearningError, Targets, init_parameters};
-use fedra_protocol::{LocalTraining, ModelSpec, Shape};
+use fedra_protocol::{LocalTraining, ModelSpec, RawLocalTraining, Shape};
 use futures_util::future;
 use serde::Serialize;
 
@@ -71,15 +71,11 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
     let spec = ModelSpec::builtin(name).unwrap_or_else(ModelSpec::mnist_2nn);
     let parameters = init_parameters(&spec, 1);
     let data = Arc::new(synthetic(&spec, 20 * batch as usize)?);
-    let plan = LocalTraining {
-        epochs: 1,
+    let plan = LocalTraining::new(RawLocalTraining {
         batch_size: batch,
         learning_rate: 0.01,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        seed: 1,
-        max_examples: 0,
-    };
+        ..RawLocalTraining::default()
+    })?;
     let job = Job::new(&spec, &Arc::new(parameters), &data, &plan);
     let measured = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await;
     let failed = |message| LearningError::Device { backend: compute.backend(), message };

@@ -36,7 +36,8 @@ pub enum Failure {
     NoServer,
     /// The owner has no token to check in with.
     TokenFailed,
-    /// The task has a layer, a loss or a mechanism that only a later version knows.
+    /// The server sends what only a later version knows: a layer, an algorithm, a loss, a
+    /// mechanism, a message.
     UnsupportedTask,
     /// The task promises less privacy than the owner asks for, or something else than
     /// before.
@@ -116,7 +117,8 @@ impl Failure {
                 | RefusalCode::MalformedMessage
                 | RefusalCode::UnexpectedMessage
                 | RefusalCode::MessageTooLarge
-                | RefusalCode::UnknownTask => Course::End,
+                | RefusalCode::UnknownTask
+                | RefusalCode::UnsupportedClient => Course::End,
             },
         }
     }
@@ -187,5 +189,6 @@ fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::Replaced => "refused-replaced",
         RefusalCode::NotSelected => "refused-not-selected",
         RefusalCode::Unauthorized => "refused-unauthorized",
+        RefusalCode::UnsupportedClient => "refused-unsupported-client",
     }
 }

@@ -391,7 +391,7 @@ impl Workshop {
             compute,
         )?;
         let steps = u32::try_from(trainer.steps()).unwrap_or(u32::MAX);
-        let cost = privacy.cost(trainer.examples(), plan.batch_size, steps);
+        let cost = privacy.cost(trainer.examples(), plan.batch_size(), steps);
         let mut total = self.example_cost.borrow_mut();
         let sum = total.as_ref().map_or(cost.clone(), |earlier| earlier.and(&cost));
         tell(News::ExamplesSpent(ExampleTerms {

@@ -244,11 +244,9 @@ impl Session {
                 self.sent(now);
                 Vec::new()
             }
-            Event::Garbled(DecodeError::Unknown { field })
-                if matches!(self.state, State::CheckingIn { .. }) =>
-            {
+            Event::Garbled(DecodeError::Unsupported { what }) if self.is_connected() => {
                 let message = format!(
-                    "this client is too old for the task: {field} is of a kind that it does not \
+                    "this client is too old for the task: {what} is of a kind that it does not \
                      know; update this client"
                 );
                 self.give_up(Failure::UnsupportedTask, message)
@@ -275,6 +273,11 @@ impl Session {
             }
             Event::Close => self.close(),
         }
+    }
+
+    /// Whether there is a connection that the server can be heard on.
+    fn is_connected(&self) -> bool {
+        matches!(self.state, State::Greeting { .. } | State::CheckingIn { .. } | State::Member)
     }
 
     fn is_member(&self) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fedra_edge_client::backend::relative_error;
 use fedra_edge_client::bench::synthetic;
 use fedra_learning::{Compute, Dataset, LearningError, LocalTrainer, gradient, init_parameters};
-use fedra_protocol::{LocalTraining, ModelSpec};
+use fedra_protocol::{LocalTraining, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
 
 /// The models that are compared.
@@ -95,15 +95,13 @@ impl Fixture {
 
     /// What three steps of SGD change, on a device.
     pub async fn delta(&self, compute: &Compute) -> Result<Vec<f32>, LearningError> {
-        let plan = LocalTraining {
-            epochs: 1,
+        let plan = LocalTraining::new(RawLocalTraining {
             batch_size: BATCH,
-            learning_rate: 0.1,
             momentum: 0.5,
             weight_decay: 0.001,
             seed: SEED,
-            max_examples: 0,
-        };
+            ..RawLocalTraining::default()
+        })?;
         let data = Arc::clone(&self.data);
         let mut trainer = LocalTrainer::new(&self.spec, &self.parameters, data, &plan, compute)?;
         while trainer.step().is_some() {}

@@ -7,7 +7,9 @@ use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::storage::Keep;
-use fedra_protocol::{LocalTraining, ModelSpec, TaskId, UpdateRange};
+use fedra_protocol::{
+    ClientAlgorithm, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
+};
 
 use super::access::AccessConfig;
 use super::privacy;
@@ -101,7 +103,8 @@ fn training(section: Section<'_>, seed: u64) -> LocalTraining {
     let step = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
     let share = value::number("at least 0 and below 1", |x| (0.0..1.0).contains(&x));
     let penalty = value::number("from 0 to 1000", |x| (0.0..=1e3).contains(&x));
-    let training = LocalTraining {
+    let raw = RawLocalTraining {
+        algorithm: ClientAlgorithm::Sgd,
         epochs: section.or("epochs", 1, value::whole(1)),
         batch_size: section.or("batch_size", 10, value::whole(1)),
         learning_rate: section.or("learning_rate", 0.1, step) as f32,
@@ -110,12 +113,13 @@ fn training(section: Section<'_>, seed: u64) -> LocalTraining {
         seed,
         max_examples: section.or("max_examples", 0, value::whole(0)),
     };
-    if let Err(error) = training.validate() {
+    let training = LocalTraining::new(raw).unwrap_or_else(|error| {
         let text = error.to_string();
         let key = text.split(' ').next().unwrap_or_default().to_owned();
         let problem = text[key.len()..].trim_start().to_owned();
         section.mistake(&key, problem);
-    }
+        LocalTraining::default()
+    });
     section.finish();
     training
 }

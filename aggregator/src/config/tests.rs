@@ -40,7 +40,7 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(task.settings.plan.reconnect_grace, Duration::from_secs(3));
     assert_eq!(task.settings.plan.waiting_room, None);
     assert_eq!(task.settings.plan.retry_after, Duration::from_secs(30));
-    assert_eq!((task.settings.training.epochs, task.settings.training.batch_size), (1, 10));
+    assert_eq!((task.settings.training.epochs(), task.settings.training.batch_size()), (1, 10));
     assert_eq!(task.evaluation, None);
     assert_eq!(task.settings.checkpoints, Keep { last: 10, every: 0, best: true });
 

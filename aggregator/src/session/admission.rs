@@ -66,9 +66,9 @@ pub(super) async fn admit(
     cut: CancellationToken,
     server: &Server,
 ) -> Result<(Membership, Admitted), End> {
-    let CheckIn { task: id, subject, token, .. } = check_in;
-    let Some(task) = server.task(&id) else {
-        let refusal = if server.set_aside.reason(&id).is_some() {
+    let id = &check_in.task;
+    let Some(task) = server.task(id) else {
+        let refusal = if server.set_aside.reason(id).is_some() {
             set_aside()
         } else {
             let message = format!("there is no task {id} on this server");
@@ -76,6 +76,8 @@ pub(super) async fn admit(
         };
         return Err(End::Refused(refusal));
     };
+    check_in.check_capabilities(&task.settings).map_err(End::Refused)?;
+    let CheckIn { subject, token, .. } = check_in;
     let now = SystemTime::now();
     let admitted =
         server.access.admit(&task.settings.id, &task.access, token.as_ref(), subject, address, now);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fedra_aggregator::config::Config;
-use fedra_protocol::{Availability, RefusalCode, ServerMessage};
+use fedra_protocol::{Availability, Capabilities, RefusalCode, ServerMessage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
@@ -163,6 +163,7 @@ fn without_token() -> fedra_protocol::ClientMessage {
         availability: Availability::Available,
         subject: None,
         token: None,
+        capabilities: Capabilities::all(),
     }
 }
 

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use fedra_protocol::limits::{MAX_MESSAGE_BYTES, MAX_PARAMETERS};
 use fedra_protocol::{
-    Availability, ClientMessage, Hello, RefusalCode, RoundId, TaskId, UpdateBegin, UpdateChunk,
-    UpdateFault, UpdateVerdict,
+    Availability, Capabilities, ClientMessage, Hello, RefusalCode, RoundId, TaskId, UpdateBegin,
+    UpdateChunk, UpdateFault, UpdateVerdict,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -83,6 +83,7 @@ async fn wrong_version_task_and_order_are_refused() {
         availability: Availability::Available,
         subject: None,
         token: None,
+        capabilities: Capabilities::all(),
     };
     let mut client = server.client().await;
     client.hello().await;
@@ -193,6 +194,55 @@ async fn silence_before_the_check_in_times_out() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_know_a_layer_is_refused_before_anything_else() {
+    let server = TestServer::start(DUEL).await;
+    for (layers, algorithms, missing) in [
+        (vec!["relu", "elu"], vec!["sgd"], "the layer linear"),
+        (vec!["linear"], vec!["adam"], "the training algorithm sgd"),
+    ] {
+        let named = |names: Vec<&str>| names.into_iter().map(String::from).collect();
+        for availability in [Availability::Available, Availability::Paused] {
+            let mut client = server.client().await;
+            client.hello().await;
+            let capabilities = Capabilities {
+                layers: named(layers.clone()),
+                algorithms: named(algorithms.clone()),
+            };
+            let check_in = ClientMessage::CheckIn {
+                task: TaskId::new("tiny").expect("valid"),
+                availability,
+                subject: None,
+                token: None,
+                capabilities,
+            };
+            client.send(check_in).await;
+            let (refusal, close) = client.refusal().await;
+            assert_eq!(
+                (refusal.code, close.code.into()),
+                (RefusalCode::UnsupportedClient, 4053_u16)
+            );
+            let expected = format!("this client does not know {missing}; update this client");
+            assert_eq!((refusal.message, refusal.retry_after), (expected, None));
+        }
+    }
+    // One that names none knows what the first version knows, and is in the round.
+    let mut first = server.joined().await;
+    let mut client = server.client().await;
+    client.hello().await;
+    let check_in = ClientMessage::CheckIn {
+        task: TaskId::new("tiny").expect("valid"),
+        availability: Availability::Available,
+        subject: None,
+        token: None,
+        capabilities: Capabilities::version_1(),
+    };
+    client.send(check_in).await;
+    first.assignment().await;
+    client.assignment().await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
     let server = TestServer::start_with(DUEL, "idle_timeout = \"600ms\"").await;
     let mut dead = upgraded(&server).await;
@@ -202,6 +252,7 @@ async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
         availability: Availability::Available,
         subject: None,
         token: None,
+        capabilities: Capabilities::all(),
     };
     soon(dead.write_all(&frame(&hello.encode()))).await.expect("writes");
     soon(dead.write_all(&frame(&check_in.encode()))).await.expect("writes");

@@ -3,7 +3,9 @@
 //! the server.
 
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
-use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, TaskId};
+use fedra_protocol::{
+    Availability, Capabilities, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, TaskId,
+};
 use futures_util::future::{join_all, select_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -51,6 +53,7 @@ fn introduction() -> Vec<u8> {
         availability: Availability::Available,
         subject: None,
         token: None,
+        capabilities: Capabilities::all(),
     };
     [frame(&ClientMessage::Hello(hello).encode()), frame(&check_in.encode())].concat()
 }

@@ -9,9 +9,10 @@ use differential_privacy::ClippingNorm;
 use fedra_aggregator::config::Config;
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, KeyDirectory, MaskedInputRequest,
-    RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase, ServerMessage, SubjectId,
-    TaskDescription, TaskId, UnmaskingRequest, UpdateFault, UpdateVerdict,
+    AdvertisedKeys, Availability, Capabilities, ClientMessage, EncryptedShare, KeyDirectory,
+    MaskedInputRequest, RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase,
+    ServerMessage, SubjectId, TaskDescription, TaskId, UnmaskingRequest, UpdateFault,
+    UpdateVerdict,
 };
 use fedra_secure_aggregation::client::{self, Masked, SharedKeys};
 use fedra_secure_aggregation::{self as secagg, PublicKeys, pack};
@@ -470,6 +471,7 @@ async fn without_a_subject_there_is_no_way_into_a_private_task() {
             availability: Availability::Available,
             subject: None,
             token: None,
+            capabilities: Capabilities::all(),
         })
         .await;
     let (refusal, _) = client.refusal().await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fedra_aggregation::ServerOptimizer;
 use fedra_aggregator::config::{Config, TaskConfig};
-use fedra_protocol::{Availability, ClientMessage, RefusalCode, RoundId, TaskId};
+use fedra_protocol::{Availability, Capabilities, ClientMessage, RefusalCode, RoundId, TaskId};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -177,6 +177,7 @@ async fn a_task_that_is_set_aside_is_shown_to_whom_it_concerns() {
             availability: Availability::Available,
             subject: None,
             token: None,
+            capabilities: Capabilities::all(),
         })
         .await;
     let (refusal, _) = client.refusal().await;

@@ -14,9 +14,9 @@ use fedra_aggregator::storage::Store;
 use fedra_aggregator::{ServeError, Signals};
 use fedra_learning::safetensors;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RoundAssignment,
-    RoundId, RoundPhase, ServerMessage, Standby, SubjectId, TaskId, TaskStatus, Token, UpdateBegin,
-    UpdateChunk, UpdateOutcome, UpdateVerdict, Welcome,
+    Availability, Capabilities, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal,
+    RoundAssignment, RoundId, RoundPhase, ServerMessage, Standby, SubjectId, TaskId, TaskStatus,
+    Token, UpdateBegin, UpdateChunk, UpdateOutcome, UpdateVerdict, Welcome,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt, stream};
@@ -290,6 +290,7 @@ impl TestClient {
             availability: Availability::Available,
             subject: None,
             token,
+            capabilities: Capabilities::all(),
         })
         .await;
     }
@@ -311,7 +312,14 @@ impl TestClient {
     ) -> Box<CheckedIn> {
         self.hello().await;
         let task = TaskId::new(task).expect("valid");
-        self.send(ClientMessage::CheckIn { task, availability, subject, token: None }).await;
+        self.send(ClientMessage::CheckIn {
+            task,
+            availability,
+            subject,
+            token: None,
+            capabilities: Capabilities::all(),
+        })
+        .await;
         match self.next().await {
             ServerMessage::CheckedIn(checked_in) => checked_in,
             other => panic!("not checked in: {other:?}"),

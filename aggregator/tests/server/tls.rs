@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedra_aggregator::config::Config;
-use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, TaskId};
+use fedra_protocol::{
+    Availability, Capabilities, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, TaskId,
+};
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -89,6 +91,7 @@ async fn a_session_over_tls() {
             availability: Availability::Available,
             subject: None,
             token: None,
+            capabilities: Capabilities::all(),
         },
     ] {
         soon(socket.send(Message::Binary(message.encode()))).await.expect("sends");

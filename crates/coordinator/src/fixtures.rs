@@ -9,10 +9,11 @@ use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
 use fedra_learning::safetensors;
 use fedra_privacy::Privacy;
+use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    Layer, LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase,
-    Sha256Hash, SubjectId, TaskId, UpdateBegin, UpdateRange,
+    LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase, Sha256Hash,
+    SubjectId, TaskId, UpdateBegin, UpdateRange,
 };
 
 use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
@@ -67,7 +68,7 @@ pub(crate) fn subject(number: u8) -> SubjectId {
 /// Settings of a task without a privacy policy. The new model is the old one plus the
 /// mean update.
 pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
-    let layers = vec![Layer::Linear { outputs: 1 }];
+    let layers = vec![Linear { outputs: 1 }.into()];
     let inputs = PARAMETERS as u32 - 1;
     let model = ModelSpec::new(&[inputs], layers, Loss::MeanSquaredError).expect("a sound model");
     TaskSettings {
@@ -77,15 +78,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
-        training: LocalTraining {
-            epochs: 1,
-            batch_size: 10,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            seed: 1,
-            max_examples: 0,
-        },
+        training: LocalTraining::default(),
         plan,
         checkpoints: Keep::default(),
         privacy: None,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use fedra_aggregation::ServerOptimizer;
 use fedra_privacy::Privacy;
 use fedra_protocol::{
-    LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription, TaskId, UpdateRange,
+    Capabilities, LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription, TaskId,
+    UpdateRange,
 };
 
 use crate::round::RoundPlan;
@@ -90,11 +91,17 @@ impl TaskSettings {
         }
     }
 
+    /// Layers and algorithms that a client must know to take part.
+    #[must_use]
+    pub fn needs(&self) -> Capabilities {
+        Capabilities::needed(&self.model, &self.training)
+    }
+
     /// Local training with the seed of a round, the same for the whole cohort.
     #[must_use]
     pub fn training(&self, round: RoundId) -> LocalTraining {
         let spread = 0x9e37_79b9_7f4a_7c15_u64;
         let seed = self.seed.wrapping_add(round.round.wrapping_mul(spread));
-        LocalTraining { seed, ..self.training.clone() }
+        self.training.with_seed(seed)
     }
 }

@@ -2,6 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use fedra_learning::{read_mnist, safetensors as file};
+use fedra_protocol::layers::{Conv2d, Flatten, LayerNorm, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 
 /// A model file: [model, bytes...].
@@ -52,14 +53,20 @@ fn both(input: &mut Unstructured<'_>) -> Result<()> {
 /// One of a few small models, with tensors of one to four dimensions.
 fn model(which: u8) -> ModelSpec {
     let (input, layers): (&[u32], _) = match which % 3 {
-        0 => (&[1], vec![Layer::Linear { outputs: 2 }]),
-        1 => (&[2], vec![Layer::LayerNorm { epsilon: 1e-5 }, Layer::Linear { outputs: 2 }]),
+        0 => (&[1], vec![Layer::Linear(Linear { outputs: 2 })]),
+        1 => (
+            &[2],
+            vec![
+                Layer::LayerNorm(LayerNorm { epsilon: 1e-5 }),
+                Layer::Linear(Linear { outputs: 2 }),
+            ],
+        ),
         _ => (
             &[1, 2, 2],
             vec![
-                Layer::Conv2d { channels: 1, kernel: 2, stride: 1, padding: 0 },
-                Layer::Flatten,
-                Layer::Linear { outputs: 2 },
+                Layer::Conv2d(Conv2d { channels: 1, kernel: 2, stride: 1, padding: 0 }),
+                Layer::Flatten(Flatten),
+                Layer::Linear(Linear { outputs: 2 }),
             ],
         ),
     };

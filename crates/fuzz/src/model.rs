@@ -2,7 +2,7 @@
 //! the HTTP API.
 
 use fedra_protocol::limits::MAX_PARAMETERS;
-use fedra_protocol::{ModelSpec, TensorInfo};
+use fedra_protocol::{Init, ModelSpec, TensorInfo};
 
 /// JSON that may be a model specification.
 pub fn model_spec(data: &[u8]) {
@@ -10,10 +10,8 @@ pub fn model_spec(data: &[u8]) {
     let parameters = spec.parameters();
     assert!((1..=MAX_PARAMETERS).contains(&(parameters as u64)));
     assert_eq!(spec.layout().iter().map(TensorInfo::len).sum::<usize>(), parameters);
-    // Initialisation divides by it, but for the tensors of a norm.
-    let is_norm =
-        |tensor: &TensorInfo| [".gamma", ".beta"].iter().any(|end| tensor.name.ends_with(end));
-    assert!(spec.layout().iter().all(|tensor| tensor.fan_in > 0 || is_norm(tensor)));
+    // Initialisation divides by it.
+    assert!(spec.layout().iter().all(|tensor| tensor.init != Init::Uniform { fan_in: 0 }));
     assert!(spec.fixed_layers() <= spec.layers().len());
     assert!(spec.output_len() > 0 && !spec.input().is_empty());
     let json = serde_json::to_vec(&spec).expect("a checked model is plain data");

@@ -13,7 +13,7 @@ use fedra_protocol::Shape;
 pub use arrays::Layout;
 pub use error::DatasetError;
 
-/// What an example should come out as.
+/// Desired outputs of the examples.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
     /// One class number an example; to a model with one output a value.
@@ -30,6 +30,10 @@ pub enum Targets {
 impl Targets {
     /// From `labels` row by row: one whole number from 0 an example is taken for a
     /// class, anything else for `labels / examples` values each.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Targets`] if the labels do not divide among the examples.
     pub fn from_labels(labels: Vec<f32>, examples: usize) -> Result<Self, DatasetError> {
         if labels.len() == examples && labels.iter().all(|&label| is_class(label)) {
             return Ok(Self::Classes(labels.into_iter().map(|label| label as u32).collect()));
@@ -53,6 +57,11 @@ pub struct Dataset {
 impl Dataset {
     /// Checks lengths and finiteness. `shape` is one example's; images have their
     /// channels first.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] for lengths that do not agree, and for the first value that is not
+    /// finite.
     pub fn new(features: Vec<f32>, shape: Shape, targets: Targets) -> Result<Self, DatasetError> {
         let examples = examples(features.len(), shape)? as usize;
         let count = match &targets {
@@ -86,7 +95,11 @@ impl Dataset {
         self.shape
     }
 
-    /// The examples `range`, copied. The range must lie within the data set and not be empty.
+    /// The examples `range`, copied.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Empty`] for a range that is empty or goes beyond the data set.
     pub fn slice(&self, range: Range<usize>) -> Result<Self, DatasetError> {
         let indices: Vec<u32> = (range.start as u32..range.end as u32).collect();
         if indices.is_empty() || range.end > self.len() {
@@ -133,7 +146,7 @@ impl Dataset {
     }
 }
 
-/// Whether a label is a whole number from 0 that a `u32` holds.
+/// True for a whole number from 0 that a `u32` holds.
 fn is_class(label: f32) -> bool {
     (label as u32) as f32 == label
 }

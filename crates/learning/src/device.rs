@@ -1,4 +1,4 @@
-//! Where tensors live: the CPU, or WebGPU where it was built in.
+//! Devices of tensors: the CPU, or WebGPU where it was built in.
 //!
 //! The only place of this crate that knows which backends exist.
 
@@ -43,7 +43,7 @@ impl Compute {
         self.backend
     }
 
-    /// What the graphics adapter calls itself, if it says.
+    /// Name of the graphics adapter, if it says.
     pub fn adapter(&self) -> Option<&str> {
         self.adapter.as_deref()
     }
@@ -70,7 +70,7 @@ mod webgpu {
 
     use super::{Backend, Compute};
 
-    /// Why there is no WebGPU device.
+    /// No WebGPU device, with the reason.
     #[derive(Clone, Debug, PartialEq, thiserror::Error)]
     #[error("no WebGPU device: {0}")]
     pub struct WebGpuError(String);
@@ -80,6 +80,10 @@ mod webgpu {
 
     impl Compute {
         /// The WebGPU device of this process, set up at the first call.
+        ///
+        /// # Errors
+        ///
+        /// [`WebGpuError`] if the system or the browser gives none.
         pub async fn webgpu() -> Result<Self, WebGpuError> {
             let ready = || READY.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(compute) = ready().clone() {

@@ -1,11 +1,12 @@
-//! What a model is worth on examples it did not train on.
+//! Quality of a model on examples that it did not train on.
 
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
 use crate::data::Dataset;
 use crate::device::Compute;
-use crate::network::{BatchTensor, Mode, Network, read};
+use crate::layers::{Activation, Mode};
+use crate::network::{Network, read};
 
 /// Examples a forward pass.
 const BATCH: usize = 500;
@@ -22,6 +23,10 @@ pub struct EvaluationResult {
 }
 
 /// Evaluates the flat parameter vector on every example of `data`.
+///
+/// # Errors
+///
+/// [`LearningError`] if the data or the vector do not fit the model, or the device fails.
 pub async fn evaluate(
     spec: &ModelSpec,
     parameters: &[f32],
@@ -35,7 +40,7 @@ pub async fn evaluate(
     let (mut right, mut loss) = (0usize, 0.0f64);
     let order: Vec<u32> = (0..data.len() as u32).collect();
     for indices in order.chunks(BATCH) {
-        let input = BatchTensor::new(data.features_of(indices), spec.input(), &device);
+        let input = Activation::new(data.features_of(indices), spec.input(), &device);
         let logits = read(network.forward(input, Mode::Inference), compute.backend()).await?;
         let targets = data.dense_targets_of(indices, outputs);
         for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {

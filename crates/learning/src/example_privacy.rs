@@ -9,12 +9,12 @@ use burn::tensor::Tensor;
 use differential_privacy::accounting::RdpCurve;
 use differential_privacy::sampler::{DiscreteGaussian, Ratio};
 use differential_privacy::{ClippingNorm, Delta, Epsilon, NoiseMultiplier, SamplingRate};
-use fedra_protocol::{Layer, ModelSpec};
+use fedra_protocol::ModelSpec;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::LearningError;
-use crate::network::tensor;
+use crate::layers::{can_be_clipped, tensor};
 
 /// Steps of the noise's grid in one standard deviation. Fine enough that
 /// rounding costs little, coarse enough that single precision holds 16 standard
@@ -26,7 +26,7 @@ const ARITHMETIC_MARGIN: f64 = 1.0 / 1024.0;
 /// The most of the clipping norm that rounding to the grid may cost.
 const MOST_ROUNDING: f64 = 1.0 / 16.0;
 
-/// What an organisation promises the people whose records it trains on, by its
+/// Promise of an organisation to the people whose records it trains on, by its
 /// own choice: the server neither sets nor learns it.
 ///
 /// Protected is one example against everybody who sees the trained model, the
@@ -44,7 +44,7 @@ pub struct ExamplePrivacy {
     pub delta: Delta,
 }
 
-/// What training has cost every example. Costs of several rounds add up.
+/// Cost of training to every example. Costs of several rounds add up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExampleCost {
     curve: RdpCurve,
@@ -100,7 +100,7 @@ pub(crate) struct PrivateSteps {
     noise: DiscreteGaussian,
     /// Distance of two values of a noised sum.
     grid: f64,
-    /// What gradients are clipped to, a little below C.
+    /// Norm that gradients are clipped to, a little below C.
     clip: f32,
     /// Examples in all, and expected in a batch.
     examples: u32,
@@ -140,7 +140,7 @@ impl PrivateSteps {
         })
     }
 
-    /// What each example's gradient is clipped to.
+    /// Norm that each example's gradient is clipped to.
     pub fn clip(&self) -> f32 {
         self.clip
     }
@@ -172,7 +172,7 @@ impl PrivateSteps {
         (rounded + noise).mul_scalar(self.grid / f64::from(self.expected))
     }
 
-    /// What `steps` steps have cost.
+    /// Cost of `steps` steps.
     pub fn cost(&self, steps: u64) -> ExampleCost {
         let steps = u32::try_from(steps).expect("four billion steps are never taken");
         self.privacy.cost(self.examples as usize, self.expected, steps)
@@ -181,11 +181,7 @@ impl PrivateSteps {
 
 /// Every trained layer must be one whose per-example gradients are known.
 fn check_layers(spec: &ModelSpec) -> Result<(), LearningError> {
-    let refused = |layer: &Layer| {
-        !layer.is_fixed()
-            && !matches!(layer, Layer::Linear { .. } | Layer::Conv2d { .. } | Layer::Dropout { .. })
-    };
-    match spec.layers().iter().position(refused) {
+    match spec.layers().iter().position(|layer| !can_be_clipped(layer)) {
         None => Ok(()),
         Some(index) => {
             let layer = spec.layers()[index].type_name();

@@ -1,7 +1,7 @@
 //! Local examples as a trainer takes them: batches on the device.
 //!
-//! What the leading fixed layers of a model make of an example is computed once,
-//! when training begins, not in every epoch.
+//! The leading fixed layers of a model see an example once, when training begins, not in
+//! every epoch.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor};
 use fedra_protocol::{Layer, ModelSpec};
 
 use crate::data::Dataset;
-use crate::network::{BatchTensor, Mode, Network, tensor};
+use crate::layers::{Activation, Mode, tensor};
+use crate::network::Network;
 use crate::predict::examples_a_piece;
 
 /// Most examples that go through the fixed layers together.
@@ -22,8 +23,8 @@ pub(crate) struct Examples {
     data: Arc<Dataset>,
     spec: ModelSpec,
     device: Device,
-    /// What comes out of the first `first` layers, for all examples.
-    prepared: Option<BatchTensor>,
+    /// Output of the first `first` layers, for all examples.
+    prepared: Option<Activation>,
     first: usize,
 }
 
@@ -49,7 +50,7 @@ impl Examples {
     }
 
     /// Inputs of [`Self::first_layer`] for the examples at `indices`.
-    pub fn inputs(&self, indices: &[u32]) -> BatchTensor {
+    pub fn inputs(&self, indices: &[u32]) -> Activation {
         match &self.prepared {
             Some(prepared) => prepared.select(indices),
             None => self.raw(indices),
@@ -63,13 +64,13 @@ impl Examples {
         tensor(targets, &[indices.len(), outputs], &self.device)
     }
 
-    fn raw(&self, indices: &[u32]) -> BatchTensor {
-        BatchTensor::new(self.data.features_of(indices), self.spec.input(), &self.device)
+    fn raw(&self, indices: &[u32]) -> Activation {
+        Activation::new(self.data.features_of(indices), self.spec.input(), &self.device)
     }
 
-    fn prepare(&self, network: &Network) -> Option<BatchTensor> {
+    fn prepare(&self, network: &Network) -> Option<Activation> {
         let fixed = self.spec.fixed_layers();
-        if self.spec.layers()[..fixed].iter().all(|layer| *layer == Layer::Flatten) {
+        if self.spec.layers()[..fixed].iter().all(|layer| matches!(layer, Layer::Flatten(_))) {
             return None;
         }
         let all: Vec<u32> = (0..self.len() as u32).collect();
@@ -81,6 +82,6 @@ impl Examples {
             }
             parts.push(part);
         }
-        Some(BatchTensor::concatenate(parts))
+        Some(Activation::concatenate(parts))
     }
 }

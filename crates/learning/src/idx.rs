@@ -6,7 +6,7 @@ use fedra_protocol::Shape;
 
 use crate::data::{Dataset, DatasetError, Targets};
 
-/// Why bytes are not the IDX file they should be.
+/// Bytes that are not the IDX file they should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum IdxError {
     /// Another magic number.
@@ -31,6 +31,10 @@ pub enum IdxError {
 /// A classification data set from an image file and a label file.
 ///
 /// Images become `[1, height, width]` with pixels divided by 255.
+///
+/// # Errors
+///
+/// [`IdxError`] if a file is not of the format, or the two do not belong together.
 pub fn read_mnist(images: &[u8], labels: &[u8]) -> Result<Dataset, IdxError> {
     let (dims, pixels) = parse::<3>(images)?;
     let ([_], classes) = parse::<1>(labels)?;

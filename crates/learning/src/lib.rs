@@ -13,6 +13,7 @@ mod evaluate;
 mod example_privacy;
 mod examples;
 mod idx;
+mod layers;
 pub mod memory;
 mod network;
 mod parameters;
@@ -39,7 +40,7 @@ pub use update::check_update;
 
 use fedra_protocol::UpdateRange;
 
-/// Why training or evaluation stopped.
+/// Failure of training or evaluation.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LearningError {
     /// The flat parameter vector does not belong to the model.
@@ -62,9 +63,9 @@ pub enum LearningError {
     /// The device failed; on WebGPU it may be lost.
     #[error("the {backend} device failed: {message}")]
     Device {
-        /// Where it happened.
+        /// The device's kind.
         backend: Backend,
-        /// burn's words.
+        /// The message of burn.
         message: String,
     },
     /// Example privacy is not to be had for this model.

@@ -14,6 +14,10 @@ pub struct OutOfMemory {
 }
 
 /// An empty vector with room for `len` values.
+///
+/// # Errors
+///
+/// [`OutOfMemory`] with the bytes that the system does not give.
 pub fn with_room<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
     let mut values = Vec::new();
@@ -23,6 +27,10 @@ pub fn with_room<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
 
 /// Fails unless `bytes` of memory can be allocated now: a look ahead for allocations
 /// inside of burn, which end the program where they fail.
+///
+/// # Errors
+///
+/// [`OutOfMemory`] with the bytes that the system does not give.
 pub fn ensure_free(bytes: u64) -> Result<(), OutOfMemory> {
     let len = usize::try_from(bytes).map_err(|_| OutOfMemory { bytes })?;
     with_room::<u8>(len).map(drop)

@@ -1,26 +1,25 @@
 //! Initial parameters of a model, drawn without burn so that every platform
 //! starts from the same bits.
 
-use fedra_protocol::ModelSpec;
+use fedra_protocol::{Init, ModelSpec};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A fresh flat parameter vector.
 ///
-/// Weights and biases are uniform in `[-1/sqrt(fan_in), 1/sqrt(fan_in))`, as
-/// PyTorch does for linear and convolution layers; a layer norm starts as the
-/// identity. The same seed gives the same bits everywhere.
+/// Each tensor starts as its [`Init`] says. The same seed gives the same bits everywhere.
 pub fn init_parameters(spec: &ModelSpec, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = Vec::with_capacity(spec.parameters());
     for tensor in spec.layout() {
-        if tensor.name.ends_with(".gamma") {
-            parameters.extend(std::iter::repeat_n(1.0, tensor.len()));
-        } else if tensor.name.ends_with(".beta") {
-            parameters.extend(std::iter::repeat_n(0.0, tensor.len()));
-        } else {
-            let bound = 1.0 / (tensor.fan_in as f32).sqrt();
-            parameters.extend((0..tensor.len()).map(|_| (2.0 * unit(&mut rng) - 1.0) * bound));
+        let len = tensor.len();
+        match tensor.init {
+            Init::Ones => parameters.extend(std::iter::repeat_n(1.0, len)),
+            Init::Zeros => parameters.extend(std::iter::repeat_n(0.0, len)),
+            Init::Uniform { fan_in } => {
+                let bound = 1.0 / (fan_in as f32).sqrt();
+                parameters.extend((0..len).map(|_| (2.0 * unit(&mut rng) - 1.0) * bound));
+            }
         }
     }
     parameters

@@ -8,8 +8,9 @@ use crate::LearningError;
 use crate::data::DatasetError;
 use crate::device::Compute;
 use crate::evaluate::log_sum_exp;
+use crate::layers::{Activation, Mode};
 use crate::memory::ensure_free;
-use crate::network::{BatchTensor, Mode, Network, read};
+use crate::network::{Network, read};
 
 /// Most bytes that the examples of a piece take in the widest layer, its input and its
 /// output together.
@@ -28,7 +29,12 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Copies the flat vector, which must be as long as the model's, to the device.
+    /// Copies the flat vector to the device.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::ParameterCount`] if the vector is not as long as the model's,
+    /// [`LearningError::Memory`] without room for it.
     pub fn new(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -49,12 +55,17 @@ impl Inference {
     ///
     /// Takes one or more examples; memory and time grow with their number, so a caller
     /// gives at most [`examples_a_piece`] at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError`] if the features are not a whole number of examples, memory is
+    /// short or the device fails.
     pub async fn outputs(&self, features: Vec<f32>) -> Result<Vec<f32>, LearningError> {
         let examples = examples_in(&self.spec, features.len())? as u64;
         let bytes = examples.saturating_mul(working_bytes(&self.spec));
         ensure_free(bytes)?;
         let device = self.compute.inference();
-        let input = BatchTensor::new(features, self.spec.input(), &device);
+        let input = Activation::new(features, self.spec.input(), &device);
         let forward = self.network.forward(input, Mode::Inference);
         let mut outputs = read(forward, self.compute.backend()).await?;
         if self.spec.loss() == Loss::SoftmaxCrossEntropy {
@@ -78,6 +89,10 @@ pub fn examples_a_piece(spec: &ModelSpec) -> usize {
 }
 
 /// Number of examples that `values` feature values are: a whole number, at least 1.
+///
+/// # Errors
+///
+/// [`DatasetError::Empty`] for none, [`DatasetError::Features`] for part of an example.
 pub fn examples_in(spec: &ModelSpec, values: usize) -> Result<usize, DatasetError> {
     let shape = spec.input();
     if values == 0 {

@@ -15,7 +15,7 @@ use crate::memory::{OutOfMemory, with_room};
 /// Key of the metadata under which the model specification stands.
 const METADATA: &str = "fedra";
 
-/// Why bytes are not this model's file.
+/// Bytes that are not this model's file.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
     /// Not safetensors.
@@ -46,7 +46,7 @@ pub enum ModelFileError {
     Tensor {
         /// Its name.
         name: String,
-        /// What is wrong.
+        /// The mistake.
         problem: String,
     },
     /// A value of the model is infinite or not a number.
@@ -116,8 +116,7 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     Ok(parameters)
 }
 
-/// Whether bytes are a file of float32 tensors with finite values, of whatever
-/// model.
+/// Checks that bytes are a file of float32 tensors with finite values, of any model.
 ///
 /// # Errors
 ///
@@ -145,6 +144,11 @@ fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(),
 }
 
 /// The model that a file describes in its metadata, and its flat parameter vector.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file, or that only a
+/// later version knows.
 pub fn read_model(file: &[u8]) -> Result<(ModelSpec, Vec<f32>), ModelFileError> {
     let (_, header) = SafeTensors::read_metadata(file)?;
     let json = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));

@@ -3,11 +3,15 @@
 mod example_privacy;
 mod fixed_layers;
 mod model_files;
-mod predict;
+pub(crate) mod predict;
 
 use std::sync::Arc;
 
-use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape, UpdateRange};
+use fedra_protocol::layers::{
+    Abs, AvgPool2d, Conv2d, Dropout, Flatten, GaussianDerivative, Gelu, LayerNorm, Linear,
+    MaxPool2d, Relu, Sigmoid, Standardize, Tanh,
+};
+use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining, Shape, UpdateRange};
 use pollster::block_on;
 
 use crate::safetensors::ModelFileError;
@@ -17,20 +21,31 @@ use crate::{
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
-    LocalTraining {
+    changed(epochs, batch_size, learning_rate, |_| {})
+}
+
+/// A plan with more set than that.
+fn changed(
+    epochs: u32,
+    batch_size: u32,
+    learning_rate: f32,
+    change: impl FnOnce(&mut RawLocalTraining),
+) -> LocalTraining {
+    let mut raw = RawLocalTraining {
         epochs,
         batch_size,
         learning_rate,
-        momentum: 0.0,
-        weight_decay: 0.0,
         seed: 3,
-        max_examples: 0,
-    }
+        ..RawLocalTraining::default()
+    };
+    change(&mut raw);
+    LocalTraining::new(raw).unwrap()
 }
 
 /// y = W x + b on two features with a squared error, small enough for paper.
 fn line() -> ModelSpec {
-    ModelSpec::new(&[2], vec![Layer::Linear { outputs: 1 }], Loss::MeanSquaredError).unwrap()
+    ModelSpec::new(&[2], vec![Layer::Linear(Linear { outputs: 1 })], Loss::MeanSquaredError)
+        .unwrap()
 }
 
 fn values(features: &[f32], width: u32, targets: &[f32]) -> Dataset {
@@ -46,7 +61,7 @@ fn train(spec: &ModelSpec, start: &[f32], data: &Dataset, plan: &LocalTraining) 
     block_on(trainer.parameters()).unwrap()
 }
 
-fn close(actual: &[f32], expected: &[f32]) {
+pub(crate) fn close(actual: &[f32], expected: &[f32]) {
     assert_eq!(actual.len(), expected.len());
     for (a, e) in actual.iter().zip(expected) {
         assert!((a - e).abs() <= 1e-5 * e.abs().max(1.0), "{actual:?} is not {expected:?}");
@@ -83,7 +98,10 @@ fn whole_numbers_are_values_to_a_model_with_one_output() {
 #[test]
 fn momentum_is_classical_and_weight_decay_is_in_the_gradient() {
     let data = values(&[1.0, 0.0], 2, &[0.0]);
-    let plan = LocalTraining { momentum: 0.5, weight_decay: 0.1, ..plan(2, 1, 0.1) };
+    let plan = changed(2, 1, 0.1, |raw| {
+        raw.momentum = 0.5;
+        raw.weight_decay = 0.1;
+    });
     // One parameter of interest: w0, with b. v <- 0.5 v + g, p <- p - 0.1 v,
     // g = 2 (w0 + b) + 0.1 p.
     let (mut w, mut b, mut vw, mut vb) = (1.0f64, 1.0f64, 0.0, 0.0);
@@ -107,63 +125,79 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
 }
 
+/// Holds the gradient of a model, of three examples of four classes, to finite differences.
+pub(crate) fn check_gradient(spec: &ModelSpec) {
+    let features = init_parameters(&ModelSpec::mnist_2nn(), 9);
+    let features = features.iter().take(3 * spec.input().len()).map(|x| x * 20.0).collect();
+    let targets = Targets::Classes(vec![0, 3, 1]);
+    let data = Dataset::new(features, spec.input(), targets).unwrap();
+    let at = init_parameters(spec, 4);
+    let flat = block_on(gradient(spec, &at, &data, &[0, 1, 2], &Compute::cpu())).unwrap();
+    let norm = flat.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+    for index in (0..at.len()).step_by(7) {
+        let numeric = numeric_gradient(spec, &at, &data, index);
+        let difference = (numeric - f64::from(flat[index])).abs();
+        assert!(difference <= 5e-3 * norm, "{spec:?} at {index}: {numeric} {}", flat[index]);
+    }
+}
+
 #[test]
 fn gradients_of_every_layer_match_finite_differences() {
-    let smooth = [Layer::Tanh, Layer::Gelu, Layer::Sigmoid];
+    let smooth = [Layer::Tanh(Tanh), Layer::Gelu(Gelu), Layer::Sigmoid(Sigmoid)];
     let mut specs = Vec::new();
     for activation in smooth {
         let layers = vec![
-            Layer::Conv2d { channels: 3, kernel: 3, stride: 1, padding: 1 },
+            Layer::Conv2d(Conv2d { channels: 3, kernel: 3, stride: 1, padding: 1 }),
             activation,
-            Layer::AvgPool2d { kernel: 2, stride: 2 },
-            Layer::Conv2d { channels: 2, kernel: 2, stride: 1, padding: 0 },
-            Layer::Flatten,
-            Layer::LayerNorm { epsilon: 1e-5 },
-            Layer::Linear { outputs: 4 },
+            Layer::AvgPool2d(AvgPool2d { kernel: 2, stride: 2 }),
+            Layer::Conv2d(Conv2d { channels: 2, kernel: 2, stride: 1, padding: 0 }),
+            Layer::Flatten(Flatten),
+            Layer::LayerNorm(LayerNorm { epsilon: 1e-5 }),
+            Layer::Linear(Linear { outputs: 4 }),
         ];
         specs.push(ModelSpec::new(&[2, 6, 6], layers, Loss::SoftmaxCrossEntropy).unwrap());
     }
     let layers = vec![
-        Layer::Conv2d { channels: 2, kernel: 3, stride: 2, padding: 1 },
-        Layer::Relu,
-        Layer::MaxPool2d { kernel: 2, stride: 1 },
-        Layer::Flatten,
-        Layer::Linear { outputs: 4 },
+        Layer::Conv2d(Conv2d { channels: 2, kernel: 3, stride: 2, padding: 1 }),
+        Layer::Relu(Relu),
+        Layer::MaxPool2d(MaxPool2d { kernel: 2, stride: 1 }),
+        Layer::Flatten(Flatten),
+        Layer::Linear(Linear { outputs: 4 }),
     ];
     specs.push(ModelSpec::new(&[2, 6, 6], layers, Loss::SoftmaxCrossEntropy).unwrap());
-    let filters = || Layer::GaussianDerivative { orientations: 3, kernel: 3, sigma: 0.8 };
-    let standardize = || Layer::Standardize { epsilon: 0.1 };
+    let filters =
+        || Layer::GaussianDerivative(GaussianDerivative { orientations: 3, kernel: 3, sigma: 0.8 });
+    let standardize = || Layer::Standardize(Standardize { epsilon: 0.1 });
     let layers = |first: Layer| {
-        let linear = || Layer::Linear { outputs: 4 };
-        let pool = Layer::AvgPool2d { kernel: 2, stride: 2 };
-        vec![first, filters(), standardize(), Layer::Abs, pool, linear(), standardize(), linear()]
+        let linear = || Layer::Linear(Linear { outputs: 4 });
+        let pool = Layer::AvgPool2d(AvgPool2d { kernel: 2, stride: 2 });
+        vec![
+            first,
+            filters(),
+            standardize(),
+            Layer::Abs(Abs),
+            pool,
+            linear(),
+            standardize(),
+            linear(),
+        ]
     };
     // Fixed layers behind a trained one, and at the start, where they are prepared.
-    let conv = Layer::Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 };
-    for first in [conv, Layer::Tanh] {
+    let conv = Layer::Conv2d(Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 });
+    for first in [conv, Layer::Tanh(Tanh)] {
         let mut layers = layers(first);
-        layers.insert(5, Layer::Flatten);
+        layers.insert(5, Layer::Flatten(Flatten));
         specs.push(ModelSpec::new(&[2, 6, 6], layers, Loss::SoftmaxCrossEntropy).unwrap());
     }
     for spec in specs {
-        let features = init_parameters(&ModelSpec::mnist_2nn(), 9)[..3 * 72].to_vec();
-        let features = features.iter().map(|x| x * 20.0).collect();
-        let targets = Targets::Classes(vec![0, 3, 1]);
-        let data = Dataset::new(features, spec.input(), targets).unwrap();
-        let at = init_parameters(&spec, 4);
-        let flat = block_on(gradient(&spec, &at, &data, &[0, 1, 2], &Compute::cpu())).unwrap();
-        let norm = flat.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
-        for index in (0..at.len()).step_by(7) {
-            let numeric = numeric_gradient(&spec, &at, &data, index);
-            let difference = (numeric - f64::from(flat[index])).abs();
-            assert!(difference <= 5e-3 * norm, "{spec:?} at {index}: {numeric} {}", flat[index]);
-        }
+        check_gradient(&spec);
     }
 }
 
 #[test]
 fn dropout_drops_in_training_only_and_repeats_with_its_seed() {
-    let layers = vec![Layer::Dropout { probability: 0.5 }, Layer::Linear { outputs: 1 }];
+    let layers =
+        vec![Layer::Dropout(Dropout { probability: 0.5 }), Layer::Linear(Linear { outputs: 1 })];
     let spec = ModelSpec::new(&[64], layers, Loss::MeanSquaredError).unwrap();
     let data = values(&[1.0; 64], 64, &[0.0]);
     let start = vec![1.0; spec.parameters()];
@@ -177,7 +211,11 @@ fn dropout_drops_in_training_only_and_repeats_with_its_seed() {
 
 #[test]
 fn training_separates_two_classes() {
-    let layers = vec![Layer::Linear { outputs: 8 }, Layer::Relu, Layer::Linear { outputs: 2 }];
+    let layers = vec![
+        Layer::Linear(Linear { outputs: 8 }),
+        Layer::Relu(Relu),
+        Layer::Linear(Linear { outputs: 2 }),
+    ];
     let spec = ModelSpec::new(&[2], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let features: Vec<f32> = (0..200).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     let classes = features.chunks(2).map(|x| u32::from(x[0] * x[1] > 0.0)).collect();
@@ -199,7 +237,7 @@ fn an_epoch_sees_every_example_once_and_the_last_batch_may_be_short() {
             .unwrap();
     let sizes: Vec<usize> = std::iter::from_fn(|| trainer.step()).collect();
     assert_eq!(sizes, [10, 10, 5, 10, 10, 5]);
-    let few = LocalTraining { max_examples: 7, ..plan(1, 10, 0.1) };
+    let few = changed(1, 10, 0.1, |raw| raw.max_examples = 7);
     let trainer = LocalTrainer::new(&line(), &start, data, &few, &Compute::cpu()).unwrap();
     assert_eq!((trainer.examples(), trainer.steps()), (7, 1));
 }
@@ -318,8 +356,9 @@ fn idx_files_become_images_and_damage_is_named() {
 
 #[test]
 fn parameters_of_another_model_are_refused() {
-    let spec = ModelSpec::new(&[2], vec![Layer::Linear { outputs: 2 }], Loss::SoftmaxCrossEntropy)
-        .unwrap();
+    let spec =
+        ModelSpec::new(&[2], vec![Layer::Linear(Linear { outputs: 2 })], Loss::SoftmaxCrossEntropy)
+            .unwrap();
     let data = Dataset::new(vec![1.0, 2.0], Shape::Features(2), Targets::Classes(vec![1])).unwrap();
     let plan = plan(1, 1, 0.1);
     let wrong = LocalTrainer::new(&spec, &[0.0; 5], Arc::new(data), &plan, &Compute::cpu());

@@ -7,7 +7,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
-use fedra_protocol::{LocalTraining, Loss, ModelSpec};
+use fedra_protocol::{ClientAlgorithm, LocalTraining, Loss, ModelSpec};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -17,7 +17,8 @@ use crate::data::Dataset;
 use crate::device::Compute;
 use crate::example_privacy::{ExampleCost, ExamplePrivacy, PrivateSteps};
 use crate::examples::Examples;
-use crate::network::{Mode, Network, clipped_gradient_sum, read};
+use crate::layers::Mode;
+use crate::network::{Network, clipped_gradient_sum, read};
 
 /// Trains a model on local examples, one step at a time, so that the caller
 /// can yield, report progress or stop between steps.
@@ -42,7 +43,11 @@ pub struct LocalTrainer {
 
 impl LocalTrainer {
     /// Puts the model on the device, and the examples through its leading fixed
-    /// layers. Fails if parameters, data or plan do not fit.
+    /// layers.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError`] if the parameters or the data do not fit the model.
     pub fn new(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -50,12 +55,11 @@ impl LocalTrainer {
         plan: &LocalTraining,
         compute: &Compute,
     ) -> Result<Self, LearningError> {
-        plan.validate()?;
         data.check_for(spec)?;
         let device = compute.training();
         let network = Network::new(spec, parameters, &device)?;
-        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
-        let data = first_examples(data, plan.max_examples, &mut rng);
+        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed());
+        let data = first_examples(data, plan.max_examples(), &mut rng);
         let order = (0..data.len() as u32).collect();
         let examples = Examples::new(spec, &network, data, &device);
         Ok(Self {
@@ -64,7 +68,9 @@ impl LocalTrainer {
             compute: compute.clone(),
             examples,
             network,
-            optimizer: sgd(plan),
+            optimizer: match plan.algorithm() {
+                ClientAlgorithm::Sgd => sgd(plan),
+            },
             rng,
             order,
             position: 0,
@@ -79,8 +85,13 @@ impl LocalTrainer {
     ///
     /// `secret` is what the noise and the samples are drawn from: 32 bytes from the
     /// system's generator, for this one training. Two trainings with the same
-    /// secret protect nothing. Fails on models with a trained layer other than
-    /// linear and conv2d.
+    /// secret protect nothing.
+    ///
+    /// # Errors
+    ///
+    /// The same, and [`LearningError::ExamplePrivacyLayer`] or
+    /// [`LearningError::ExamplePrivacyNoise`] where the method does not cover the model or
+    /// the noise.
     pub fn with_example_privacy(
         spec: &ModelSpec,
         parameters: &[f32],
@@ -92,14 +103,14 @@ impl LocalTrainer {
     ) -> Result<Self, LearningError> {
         let mut trainer = Self::new(spec, parameters, data, plan, compute)?;
         let examples = trainer.examples();
-        let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size)?;
+        let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size())?;
         trainer.privacy = Some(steps);
         Ok(trainer)
     }
 
     /// Steps that the plan takes in all.
     pub fn steps(&self) -> u64 {
-        self.steps_per_epoch() * u64::from(self.plan.epochs)
+        self.steps_per_epoch() * u64::from(self.plan.epochs())
     }
 
     /// Steps taken.
@@ -114,7 +125,7 @@ impl LocalTrainer {
 
     /// Epochs that the plan has.
     pub fn epochs(&self) -> u32 {
-        self.plan.epochs
+        self.plan.epochs()
     }
 
     /// Different examples that are trained on: the client's weight.
@@ -122,7 +133,7 @@ impl LocalTrainer {
         self.examples.len()
     }
 
-    /// What the steps taken have cost each example; `None` without example privacy.
+    /// Cost of the steps taken to each example; `None` without example privacy.
     pub fn example_cost(&self) -> Option<ExampleCost> {
         self.privacy.as_ref().map(|privacy| privacy.cost(self.step))
     }
@@ -135,7 +146,7 @@ impl LocalTrainer {
         }
         let (size, gradients) =
             if self.privacy.is_some() { self.private_gradients() } else { self.gradients() };
-        let rate = f64::from(self.plan.learning_rate);
+        let rate = f64::from(self.plan.learning_rate());
         // Measured at batch 32: updating in place (a move instead of this clone) is
         // slower on burn 0.22's CPU backend; at batch 10 there is no clear difference.
         self.network = self.optimizer.step(rate, self.network.clone(), gradients);
@@ -144,7 +155,11 @@ impl LocalTrainer {
     }
 
     /// Loss of the last step's batch, before that step. Waits for the device.
-    /// NaN before the first step. Never private: not for anybody else.
+    /// NaN before the first step. Never private: it must not leave the device.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::Device`] if the device fails.
     pub async fn loss(&self) -> Result<f32, LearningError> {
         let Some(loss) = self.last_loss.clone() else {
             return Ok(f32::NAN);
@@ -153,6 +168,11 @@ impl LocalTrainer {
     }
 
     /// The trained flat parameter vector. Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::Diverged`] if a value is not finite, [`LearningError::Device`] if
+    /// the device fails.
     pub async fn parameters(&self) -> Result<Vec<f32>, LearningError> {
         let parameters = self.network.parameters(self.compute.backend()).await?;
         if parameters.iter().any(|value| !value.is_finite()) {
@@ -162,7 +182,7 @@ impl LocalTrainer {
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.examples.len().div_ceil(self.plan.batch_size as usize) as u64
+        self.examples.len().div_ceil(self.plan.batch_size() as usize) as u64
     }
 
     /// Of the next batch of the epoch.
@@ -170,7 +190,7 @@ impl LocalTrainer {
         if self.position == 0 {
             self.order.shuffle(&mut self.rng);
         }
-        let end = (self.position + self.plan.batch_size as usize).min(self.order.len());
+        let end = (self.position + self.plan.batch_size() as usize).min(self.order.len());
         let batch = &self.order[self.position..end];
         let mode = Mode::Training(&mut self.rng);
         let loss = batch_loss(&self.spec, &self.network, &self.examples, batch, mode);
@@ -188,7 +208,7 @@ impl LocalTrainer {
         let mut sums = self.network.zero_sums(&self.compute.inference());
         let mut losses: Option<Tensor<1>> = None;
         // In parts, because a sample may be much larger than expected.
-        for part in batch.chunks(self.plan.batch_size as usize) {
+        for part in batch.chunks(self.plan.batch_size() as usize) {
             let (inputs, targets) = (self.examples.inputs(part), self.examples.targets(part));
             let (first, clip) = (self.examples.first_layer(), privacy.clip());
             let mode = Mode::Training(privacy.rng());
@@ -217,6 +237,10 @@ impl LocalTrainer {
 /// The flat gradient of the mean loss over the examples `indices`, without dropout.
 ///
 /// Serves to compare devices: see `fedra-edge-client`'s backend choice.
+///
+/// # Errors
+///
+/// [`LearningError`] if the data or the vector do not fit the model, or the device fails.
 pub async fn gradient(
     spec: &ModelSpec,
     parameters: &[f32],
@@ -259,13 +283,13 @@ fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<
 
 fn sgd(plan: &LocalTraining) -> ModuleOptimizer {
     let mut config = SgdConfig::new();
-    if plan.momentum > 0.0 {
+    if plan.momentum() > 0.0 {
         let momentum =
-            MomentumConfig::new().with_momentum(f64::from(plan.momentum)).with_dampening(0.0);
+            MomentumConfig::new().with_momentum(f64::from(plan.momentum())).with_dampening(0.0);
         config = config.with_momentum(Some(momentum));
     }
-    if plan.weight_decay > 0.0 {
-        config = config.with_weight_decay(Some(WeightDecayConfig::new(plan.weight_decay)));
+    if plan.weight_decay() > 0.0 {
+        config = config.with_weight_decay(Some(WeightDecayConfig::new(plan.weight_decay())));
     }
     config.init()
 }

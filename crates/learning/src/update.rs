@@ -4,7 +4,7 @@ use fedra_protocol::UpdateRange;
 
 use crate::LearningError;
 
-/// Whether an aggregator takes `update`, local minus global: every value finite and
+/// Checks that an aggregator takes `update`, local minus global: every value finite and
 /// within `range`.
 ///
 /// # Errors

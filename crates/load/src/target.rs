@@ -8,7 +8,9 @@ use std::{fs, io};
 
 use anyhow::Context;
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
-use fedra_protocol::{Availability, ClientMessage, Hello, PROTOCOL_VERSION, SubjectId, TaskId};
+use fedra_protocol::{
+    Availability, Capabilities, ClientMessage, Hello, PROTOCOL_VERSION, SubjectId, TaskId,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -125,7 +127,13 @@ impl Visitors {
         let mut subject = [0xff; 16];
         subject[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let subject = Some(SubjectId::from_bytes(subject));
-        ClientMessage::CheckIn { task: self.task.clone(), availability, subject, token: None }
+        ClientMessage::CheckIn {
+            task: self.task.clone(),
+            availability,
+            subject,
+            token: None,
+            capabilities: Capabilities::all(),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Why a message could not be decoded.
+//! Failures to decode a message.
 
 use crate::model::ModelSpecError;
 use crate::privacy::PrivacyPolicyError;
 use crate::task::LocalTrainingError;
 
-/// Why bytes are not a valid message. The peer gets the text in a refusal.
+/// Bytes that are not a valid message. The peer gets the text in a refusal.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// Longer than any message may be.
@@ -13,9 +13,6 @@ pub enum DecodeError {
     /// Not protobuf, or cut short.
     #[error("not a Fedra message: {0}")]
     Protobuf(#[from] prost::DecodeError),
-    /// An envelope without a body that this version knows.
-    #[error("the message has no body that this protocol version knows")]
-    EmptyBody,
     /// A field that every message of the kind has is absent.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -24,9 +21,9 @@ pub enum DecodeError {
     OverLimit {
         /// The field's path.
         field: &'static str,
-        /// What came.
+        /// The value.
         actual: u64,
-        /// What may come.
+        /// The largest allowed value.
         max: u64,
     },
     /// A field has a value outside its range.
@@ -34,14 +31,15 @@ pub enum DecodeError {
     Invalid {
         /// The field's path.
         field: &'static str,
-        /// What is wrong.
+        /// The mistake.
         problem: String,
     },
-    /// Something that a later version may know: a layer, a loss, a mechanism.
-    #[error("{field} has a kind that this version does not know; a newer version may")]
-    Unknown {
-        /// The field's path.
-        field: &'static str,
+    /// Something that a later version may know: a message, a layer, an algorithm, a loss, a
+    /// mechanism, a code. Bytes that leave it out read the same.
+    #[error("{what} is of a kind that this version does not know; a newer version may")]
+    Unsupported {
+        /// The thing, with its article.
+        what: &'static str,
     },
     /// A model that does not fit together.
     #[error("model: {0}")]

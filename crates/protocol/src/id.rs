@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::MAX_TASK_ID_BYTES;
 
-/// Why text is not an identifier.
+/// Text that is not an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not a task id.
@@ -31,6 +31,10 @@ pub struct TaskId(String);
 
 impl TaskId {
     /// Checks length and characters.
+    ///
+    /// # Errors
+    ///
+    /// [`IdError::Task`] if one of them is wrong.
     pub fn new(id: impl Into<String>) -> Result<Self, IdError> {
         let id = id.into();
         let valid = (1..=MAX_TASK_ID_BYTES).contains(&id.len())

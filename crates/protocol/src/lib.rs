@@ -1,4 +1,4 @@
-//! What travels between an edge client and the aggregator, and the task types both share.
+//! Messages between an edge client and the aggregator, and the task types both share.
 //!
 //! Messages are protobuf over WebSocket ([`wire`], generated from
 //! `proto/fedra.proto`); the types here are their checked forms. A value that
@@ -6,6 +6,7 @@
 //! bound of [`limits`]. This crate does no I/O, reads no clock and draws no
 //! random number.
 
+mod capabilities;
 mod error;
 mod id;
 pub mod limits;
@@ -24,6 +25,7 @@ pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
 }
 
+pub use capabilities::Capabilities;
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
@@ -31,14 +33,15 @@ pub use message::{
     RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk, UpdateFault,
     UpdateOutcome, UpdateVerdict, Welcome,
 };
-pub use model::{ForwardCost, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::layers;
+pub use model::{ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
-    Evaluation, LocalTraining, LocalTrainingError, ModelRef, RoundPhase, TaskDescription,
-    TaskStatus, UpdateRange, UpdateRangeError,
+    ClientAlgorithm, Evaluation, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining,
+    RoundPhase, TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
 };
 pub use token::{Token, TokenError};
 

@@ -17,6 +17,10 @@ pub const MAX_TOKEN_BYTES: usize = 4 << 10;
 pub const MAX_URL_BYTES: usize = 256;
 /// Most protocol versions that a [`Hello`](crate::Hello) may list.
 pub const MAX_VERSIONS: usize = 16;
+/// Most names in one list of a client's [`Capabilities`](crate::Capabilities).
+pub const MAX_CAPABILITIES: usize = 256;
+/// Longest such name, bytes.
+pub const MAX_CAPABILITY_BYTES: usize = 64;
 /// Most layers of a model.
 pub const MAX_LAYERS: usize = 128;
 /// Most trainable parameters of a model: 2^26, 256 MiB as float32.

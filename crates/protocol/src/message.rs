@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::capabilities::Capabilities;
 use crate::error::DecodeError;
 use crate::id::{RoundId, TaskId};
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -26,12 +27,14 @@ pub enum ClientMessage {
     CheckIn {
         /// The task.
         task: TaskId,
-        /// Whether the client may be invited, or only observes for now.
+        /// A participant that may be invited, or an observer for now.
         availability: Availability,
         /// Whom the client stands for; a task with a privacy policy insists on it.
         subject: Option<SubjectId>,
         /// Says who it is to the task's site; a task that is not open insists on it.
         token: Option<Token>,
+        /// The layers and algorithms that the client knows.
+        capabilities: Capabilities,
     },
     /// Pauses or resumes taking part.
     SetAvailability(Availability),
@@ -87,7 +90,7 @@ pub enum ServerMessage {
     Refusal(Refusal),
     /// Answers a check-in.
     CheckedIn(Box<CheckedIn>),
-    /// Where the task stands.
+    /// State of the task.
     TaskStatus(TaskStatus),
     /// The client is in the cohort of a round.
     RoundAssignment(RoundAssignment),
@@ -98,7 +101,7 @@ pub enum ServerMessage {
         /// First byte that the server wants.
         offset: u64,
     },
-    /// What became of an update.
+    /// Verdict on an update.
     UpdateOutcome(UpdateOutcome),
     /// The client is left out of rounds for a while.
     Standby(Standby),
@@ -115,7 +118,7 @@ pub enum ServerMessage {
     },
 }
 
-/// Who the client is.
+/// Introduction of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// Protocol versions it speaks.
@@ -140,15 +143,15 @@ pub struct Welcome {
 /// The server's no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// The reason, for programs.
     pub code: RefusalCode,
     /// One sentence for a person.
     pub message: String,
-    /// When another try makes sense, if ever.
+    /// Time until another try makes sense, if it ever does.
     pub retry_after: Option<Duration>,
 }
 
-/// Why a session or a message was refused.
+/// Reason for refusing a session or a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalCode {
@@ -174,6 +177,8 @@ pub enum RefusalCode {
     NotSelected,
     /// The token is missing or not good for this task, now.
     Unauthorized,
+    /// The client does not know a layer or an algorithm of the task.
+    UnsupportedClient,
 }
 
 impl RefusalCode {
@@ -188,11 +193,11 @@ impl RefusalCode {
 pub struct CheckedIn {
     /// The task.
     pub task: TaskDescription,
-    /// Where it stands.
+    /// State of the task.
     pub status: TaskStatus,
 }
 
-/// Whether a client may be selected.
+/// Permission to select a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
     /// It may be selected.
@@ -201,7 +206,7 @@ pub enum Availability {
     Paused,
 }
 
-/// Why a client gave a round up.
+/// Reason for which a client gave a round up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeclineCause {
@@ -223,15 +228,15 @@ pub enum DeclineCause {
 /// to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standby {
-    /// How the last of them ended.
+    /// End of the last of them.
     pub cause: StandbyCause,
-    /// How long the client is left out.
+    /// Time for which the client is left out.
     pub retry_after: Duration,
     /// One sentence for a person.
     pub message: String,
 }
 
-/// How an invitation came to nothing.
+/// End of an invitation that came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StandbyCause {
@@ -239,7 +244,7 @@ pub enum StandbyCause {
     MissedDeadline,
     /// The client declined.
     Declined,
-    /// What the client sent was rejected.
+    /// The server rejected the client's answer.
     Rejected,
     /// The client's connection broke and did not come back in time.
     Lost,
@@ -252,11 +257,11 @@ pub struct RoundAssignment {
     pub round: RoundId,
     /// The model to start from.
     pub model: ModelRef,
-    /// How to train.
+    /// The training plan.
     pub training: LocalTraining,
     /// Time until the deadline.
     pub deadline: Duration,
-    /// How many newer models there may be when the update arrives; 0 if it counts
+    /// Most newer models that there may be when the update arrives; 0 if it counts
     /// for this round only.
     pub max_staleness: u32,
     /// Present if and only if the task has a privacy policy.
@@ -298,13 +303,13 @@ impl UpdateChunk {
         Self { round, offset, data, crc32 }
     }
 
-    /// Whether the bytes arrived as they were sent.
+    /// Compares the bytes with their checksum.
     pub fn is_intact(&self) -> bool {
         crc32fast::hash(&self.data) == self.crc32
     }
 }
 
-/// What became of an update.
+/// Verdict on an update, with a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateOutcome {
     /// The round that the update was for.
@@ -326,7 +331,7 @@ pub enum UpdateVerdict {
     Discarded(UpdateFault),
 }
 
-/// Why an update was not counted.
+/// Reason for which an update was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateFault {
@@ -367,6 +372,11 @@ impl ClientMessage {
     }
 
     /// Parses and checks one WebSocket message.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for the first thing that is wrong, or that only a later version
+    /// knows.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         wire::ClientMessage::decode(capped(bytes)?)?.try_into()
     }
@@ -379,6 +389,11 @@ impl ServerMessage {
     }
 
     /// Parses and checks one WebSocket message.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for the first thing that is wrong, or that only a later version
+    /// knows.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         wire::ServerMessage::decode(capped(bytes)?)?.try_into()
     }

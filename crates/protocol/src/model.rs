@@ -4,111 +4,21 @@
 //! computed. A [`ModelSpec`] that exists is valid: shapes fit, sizes are within
 //! [`limits`](crate::limits).
 
+pub mod layers;
 mod layout;
 
 use serde::{Deserialize, Serialize};
 
-pub use layout::{ForwardCost, Shape, TensorInfo};
+pub use layers::Layer;
+pub use layout::{ForwardCost, Init, Shape, TensorInfo};
 
 use crate::limits;
+use layers::{
+    Abs, AvgPool2d, Conv2d, Flatten, GaussianDerivative, Linear, MaxPool2d, Relu, Standardize,
+};
 use layout::Inferred;
 
-/// One step of a model, applied to a batch.
-///
-/// Images are `[channels, height, width]`, everything else is `[features]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Layer {
-    /// `y = x W + b` with `W: [inputs, outputs]`.
-    Linear {
-        /// Features that come out.
-        outputs: u32,
-    },
-    /// 2-D cross-correlation with a square kernel, `W: [channels, in, kernel, kernel]`.
-    Conv2d {
-        /// Channels that come out.
-        channels: u32,
-        /// Height and width of the kernel.
-        kernel: u32,
-        /// Step between windows.
-        #[serde(default = "one")]
-        stride: u32,
-        /// Zeros added on each side.
-        #[serde(default)]
-        padding: u32,
-    },
-    /// Maximum over square windows.
-    MaxPool2d {
-        /// Height and width of a window.
-        kernel: u32,
-        /// Step between windows.
-        stride: u32,
-    },
-    /// Mean over square windows.
-    AvgPool2d {
-        /// Height and width of a window.
-        kernel: u32,
-        /// Step between windows.
-        stride: u32,
-    },
-    /// `max(x, 0)`.
-    Relu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// Gaussian error linear unit, exact form.
-    Gelu,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// An image to its features, channels first.
-    Flatten,
-    /// In training, zeroes each value with this probability and scales the rest up.
-    Dropout {
-        /// Probability of zeroing, in [0, 1).
-        probability: f32,
-    },
-    /// Normalises features to mean 0 and variance 1, then scales and shifts.
-    LayerNorm {
-        /// Added to the variance.
-        #[serde(default = "layer_norm_epsilon")]
-        epsilon: f32,
-    },
-    /// `|x|`.
-    Abs,
-    /// Makes values mean 0 and variance 1 without parameters: of an image across
-    /// the channels at each pixel, of features across all of them.
-    Standardize {
-        /// Added to the variance; where values barely differ, they stay small.
-        #[serde(default = "layer_norm_epsilon")]
-        epsilon: f32,
-    },
-    /// Fixed edge filters, nothing to train: each channel's slope in evenly
-    /// spaced directions of half a turn. The image keeps its size, with zeros
-    /// around it.
-    ///
-    /// The filter for direction `t = k pi / orientations`, `k` from 0, is
-    /// `(x cos t + y sin t) exp(-(x^2 + y^2) / (2 sigma^2))` at the pixels around
-    /// its middle, `x` to the right, `y` down, divided by its L2 norm. Channel
-    /// `c orientations + k` of the output is channel `c` of the input,
-    /// cross-correlated with filter `k`.
-    GaussianDerivative {
-        /// Directions, 1 to 64.
-        orientations: u32,
-        /// Height and width of a filter, odd, 3 to 31.
-        kernel: u32,
-        /// Standard deviation of the Gaussian in pixels, 0.25 to 16.
-        sigma: f32,
-    },
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn layer_norm_epsilon() -> f32 {
-    1e-5
-}
-
-/// What training minimises, as a mean over the batch.
+/// Objective of training, as a mean over the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -144,7 +54,7 @@ pub(crate) struct RawModelSpec {
     pub loss: Loss,
 }
 
-/// Why a model specification does not describe a model.
+/// Model specification that does not describe a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelSpecError {
     /// Neither features nor an image.
@@ -160,7 +70,7 @@ pub enum ModelSpecError {
         index: usize,
         /// The layer's type, as in a config file.
         layer: &'static str,
-        /// What is wrong and what would be right.
+        /// The mistake, and its remedy.
         problem: String,
     },
     /// No layer, or too many.
@@ -185,6 +95,10 @@ impl ModelSpec {
     ///
     /// `input` is the shape of one example: `[features]`, `[channels, height, width]`, or
     /// `[height, width]` for one channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelSpecError`] for the first layer that does not fit, or a limit that is passed.
     pub fn new(input: &[u32], layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
         let shape =
             Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;
@@ -206,7 +120,7 @@ impl ModelSpec {
 
     /// Softmax regression on MNIST, 7,850 parameters.
     pub fn softmax_regression() -> Self {
-        Self::known(&[784], vec![Layer::Linear { outputs: 10 }])
+        Self::known(&[784], vec![Layer::Linear(Linear { outputs: 10 })])
     }
 
     /// The "2NN" of McMahan et al. 2017: 784-200-200-10 with ReLU, 199,210 parameters.
@@ -214,11 +128,11 @@ impl ModelSpec {
         Self::known(
             &[784],
             vec![
-                Layer::Linear { outputs: 200 },
-                Layer::Relu,
-                Layer::Linear { outputs: 200 },
-                Layer::Relu,
-                Layer::Linear { outputs: 10 },
+                Layer::Linear(Linear { outputs: 200 }),
+                Layer::Relu(Relu),
+                Layer::Linear(Linear { outputs: 200 }),
+                Layer::Relu(Relu),
+                Layer::Linear(Linear { outputs: 10 }),
             ],
         )
     }
@@ -226,21 +140,21 @@ impl ModelSpec {
     /// The CNN of McMahan et al. 2017: two 5x5 convolutions (32, 64 channels),
     /// each with 2x2 max pooling, then 512 ReLU units, 1,663,370 parameters.
     pub fn mnist_cnn() -> Self {
-        let conv = |channels| Layer::Conv2d { channels, kernel: 5, stride: 1, padding: 2 };
-        let pool = || Layer::MaxPool2d { kernel: 2, stride: 2 };
+        let conv = |channels| Layer::Conv2d(Conv2d { channels, kernel: 5, stride: 1, padding: 2 });
+        let pool = || Layer::MaxPool2d(MaxPool2d { kernel: 2, stride: 2 });
         Self::known(
             &[1, 28, 28],
             vec![
                 conv(32),
-                Layer::Relu,
+                Layer::Relu(Relu),
                 pool(),
                 conv(64),
-                Layer::Relu,
+                Layer::Relu(Relu),
                 pool(),
-                Layer::Flatten,
-                Layer::Linear { outputs: 512 },
-                Layer::Relu,
-                Layer::Linear { outputs: 10 },
+                Layer::Flatten(Flatten),
+                Layer::Linear(Linear { outputs: 512 }),
+                Layer::Relu(Relu),
+                Layer::Linear(Linear { outputs: 10 }),
             ],
         )
     }
@@ -256,14 +170,18 @@ impl ModelSpec {
         Self::known(
             &[1, 28, 28],
             vec![
-                Layer::GaussianDerivative { orientations: 4, kernel: 5, sigma: 1.0 },
-                Layer::Abs,
-                Layer::AvgPool2d { kernel: 4, stride: 4 },
+                Layer::GaussianDerivative(GaussianDerivative {
+                    orientations: 4,
+                    kernel: 5,
+                    sigma: 1.0,
+                }),
+                Layer::Abs(Abs),
+                Layer::AvgPool2d(AvgPool2d { kernel: 4, stride: 4 }),
                 // Without this, the part that all digits share slows training down.
-                Layer::Standardize { epsilon: 0.02 },
-                Layer::Flatten,
-                Layer::Standardize { epsilon: 1e-5 },
-                Layer::Linear { outputs: 10 },
+                Layer::Standardize(Standardize { epsilon: 0.02 }),
+                Layer::Flatten(Flatten),
+                Layer::Standardize(Standardize { epsilon: 1e-5 }),
+                Layer::Linear(Linear { outputs: 10 }),
             ],
         )
     }
@@ -298,13 +216,13 @@ impl ModelSpec {
         &self.layers
     }
 
-    /// How many layers at the start are [fixed](Layer::is_fixed): what they make of
+    /// Number of [fixed](Layer::is_fixed) layers at the start: what they make of
     /// an example never changes, so it need be computed only once.
     pub fn fixed_layers(&self) -> usize {
         self.layers.iter().take_while(|layer| layer.is_fixed()).count()
     }
 
-    /// What training minimises.
+    /// Objective of training.
     pub fn loss(&self) -> Loss {
         self.loss
     }

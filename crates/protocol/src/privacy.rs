@@ -14,12 +14,12 @@ use crate::id::{IdError, RoundId};
 use crate::limits::{MAX_COHORT, MAX_PARTICIPATIONS};
 use crate::wire;
 
-/// How a task protects those who take part. The unit is a subject: everything
+/// Protection of those who take part in a task. The unit is a subject: everything
 /// that one participant ever contributes to the task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivacyPolicy {
-    /// Who adds the noise.
+    /// The source of the noise.
     pub mechanism: Mechanism,
     /// Standard deviation of the noise on the sum over the clipping norm.
     pub noise_multiplier: f64,
@@ -42,7 +42,7 @@ pub struct PrivacyPolicy {
     pub max_participations: u32,
 }
 
-/// Who adds the noise, and so who must be trusted.
+/// Source of the noise, and so the party that must be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mechanism {
@@ -57,17 +57,17 @@ pub enum Mechanism {
     },
 }
 
-/// Why a privacy policy is not one.
+/// Privacy policy outside its ranges.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PrivacyPolicyError {
     /// A number outside its range.
     #[error("{field} must be {range}; it is {value}")]
     Number {
-        /// Which.
+        /// The field.
         field: &'static str,
-        /// What it may be.
+        /// Its range.
         range: &'static str,
-        /// What it is.
+        /// Its value.
         value: f64,
     },
     /// More survivors than a cohort has, or none that are honest.
@@ -136,7 +136,7 @@ fn check(
     if sound { Ok(()) } else { Err(PrivacyPolicyError::Number { field, range, value }) }
 }
 
-/// What a policy's round has of its own.
+/// Parameters of one round under a policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RoundPrivacy {
     /// Clipping norm of this round.

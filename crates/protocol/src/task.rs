@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::model::{Loss, ModelSpec};
 use crate::privacy::PrivacyPolicy;
 
-/// What a client is told about a task when it checks in.
+/// Description of a task in the answer to a check-in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskDescription {
     /// Name in URLs and messages.
@@ -22,7 +22,7 @@ pub struct TaskDescription {
     pub model: ModelSpec,
     /// The largest magnitude of a value of an update.
     pub update_range: UpdateRange,
-    /// How those who take part are protected; `None` if they are not.
+    /// Protection of those who take part; `None` without any.
     pub privacy: Option<PrivacyPolicy>,
 }
 
@@ -42,6 +42,10 @@ pub struct UpdateRangeError(u32);
 
 impl UpdateRange {
     /// Checks the value.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateRangeError`] for a value that is no power of two, or too large.
     pub fn new(range: u32) -> Result<Self, UpdateRangeError> {
         if range.is_power_of_two() && range <= MAX_UPDATE_RANGE {
             Ok(Self(range))
@@ -83,12 +87,12 @@ impl From<UpdateRange> for u32 {
     }
 }
 
-/// Where a task stands. Only the newest counts.
+/// State of a task. Only the newest counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskStatus {
     /// The round that is being made, or the last one of a finished task.
     pub round: RoundId,
-    /// What is happening in it.
+    /// Its phase.
     pub phase: RoundPhase,
     /// Clients that are connected to the task.
     pub clients_connected: u32,
@@ -112,7 +116,7 @@ pub struct TaskStatus {
     pub privacy_spent_epsilon: Option<f64>,
 }
 
-/// What a round is doing.
+/// Phase of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundPhase {
@@ -158,19 +162,46 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-/// How a client trains in a round: plain SGD on its own examples.
+/// The steps of local training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAlgorithm {
+    /// Plain SGD with classical momentum, as in FedAvg (McMahan et al. 2017, algorithm 1).
+    #[default]
+    Sgd,
+}
+
+impl ClientAlgorithm {
+    /// The algorithms as they are named in a client's capabilities.
+    pub const NAMES: [&str; 1] = ["sgd"];
+
+    /// The algorithm's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+        }
+    }
+}
+
+/// A training plan as written, unchecked. [`LocalTraining`] is the checked form.
+///
+/// The default is that of a task's configuration: one epoch of SGD in batches of 10 at
+/// a rate of 0.1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LocalTraining {
-    /// Passes over the local examples, E in McMahan et al. 2017.
+pub struct RawLocalTraining {
+    /// The steps.
+    #[serde(default)]
+    pub algorithm: ClientAlgorithm,
+    /// Passes over the local examples, E in McMahan et al. 2017; 1 to [`MAX_EPOCHS`].
     pub epochs: u32,
-    /// Examples a step, B in McMahan et al. 2017.
+    /// Examples a step, B in McMahan et al. 2017; 1 to [`MAX_BATCH`].
     pub batch_size: u32,
-    /// Step size.
+    /// Step size, above 0.
     pub learning_rate: f32,
     /// Classical momentum, 0 to below 1.
     pub momentum: f32,
-    /// L2 penalty, added to the gradient.
+    /// L2 penalty, added to the gradient; at least 0.
     pub weight_decay: f32,
     /// Seeds shuffling and dropout.
     pub seed: u64,
@@ -178,7 +209,28 @@ pub struct LocalTraining {
     pub max_examples: u32,
 }
 
-/// Why a training plan cannot be followed.
+impl Default for RawLocalTraining {
+    fn default() -> Self {
+        Self {
+            algorithm: ClientAlgorithm::Sgd,
+            epochs: 1,
+            batch_size: 10,
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+            max_examples: 0,
+        }
+    }
+}
+
+/// Training plan of a round, the same for the whole cohort. One that exists is within
+/// its ranges.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "RawLocalTraining", into = "RawLocalTraining")]
+pub struct LocalTraining(RawLocalTraining);
+
+/// Training plan that cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LocalTrainingError {
     /// Epochs outside their range.
@@ -200,22 +252,90 @@ pub enum LocalTrainingError {
 
 impl LocalTraining {
     /// Checks every range.
-    pub fn validate(&self) -> Result<(), LocalTrainingError> {
-        if !(1..=MAX_EPOCHS).contains(&self.epochs) {
-            return Err(LocalTrainingError::Epochs(self.epochs));
+    ///
+    /// # Errors
+    ///
+    /// [`LocalTrainingError`] for the first field that is outside its range.
+    pub fn new(raw: RawLocalTraining) -> Result<Self, LocalTrainingError> {
+        if !(1..=MAX_EPOCHS).contains(&raw.epochs) {
+            return Err(LocalTrainingError::Epochs(raw.epochs));
         }
-        if !(1..=MAX_BATCH).contains(&self.batch_size) {
-            return Err(LocalTrainingError::BatchSize(self.batch_size));
+        if !(1..=MAX_BATCH).contains(&raw.batch_size) {
+            return Err(LocalTrainingError::BatchSize(raw.batch_size));
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(LocalTrainingError::LearningRate(self.learning_rate));
+        if !(raw.learning_rate > 0.0 && raw.learning_rate.is_finite()) {
+            return Err(LocalTrainingError::LearningRate(raw.learning_rate));
         }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(LocalTrainingError::Momentum(self.momentum));
+        if !(0.0..1.0).contains(&raw.momentum) {
+            return Err(LocalTrainingError::Momentum(raw.momentum));
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(LocalTrainingError::WeightDecay(self.weight_decay));
+        if !(raw.weight_decay >= 0.0 && raw.weight_decay.is_finite()) {
+            return Err(LocalTrainingError::WeightDecay(raw.weight_decay));
         }
-        Ok(())
+        Ok(Self(raw))
+    }
+
+    /// The same plan with another seed.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self(RawLocalTraining { seed, ..self.0.clone() })
+    }
+
+    /// The same plan with as many epochs as there may be, over all examples.
+    pub fn longest(&self) -> Self {
+        Self(RawLocalTraining { epochs: MAX_EPOCHS, max_examples: 0, ..self.0.clone() })
+    }
+
+    /// The steps.
+    pub fn algorithm(&self) -> ClientAlgorithm {
+        self.0.algorithm
+    }
+
+    /// Passes over the local examples, 1 to [`MAX_EPOCHS`].
+    pub fn epochs(&self) -> u32 {
+        self.0.epochs
+    }
+
+    /// Examples a step, 1 to [`MAX_BATCH`].
+    pub fn batch_size(&self) -> u32 {
+        self.0.batch_size
+    }
+
+    /// Step size, above 0 and finite.
+    pub fn learning_rate(&self) -> f32 {
+        self.0.learning_rate
+    }
+
+    /// Classical momentum, 0 to below 1.
+    pub fn momentum(&self) -> f32 {
+        self.0.momentum
+    }
+
+    /// L2 penalty, at least 0 and finite.
+    pub fn weight_decay(&self) -> f32 {
+        self.0.weight_decay
+    }
+
+    /// The seed of shuffling and dropout.
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// Most local examples that are used; 0 is no limit.
+    pub fn max_examples(&self) -> u32 {
+        self.0.max_examples
+    }
+}
+
+impl TryFrom<RawLocalTraining> for LocalTraining {
+    type Error = LocalTrainingError;
+
+    fn try_from(raw: RawLocalTraining) -> Result<Self, LocalTrainingError> {
+        Self::new(raw)
+    }
+}
+
+impl From<LocalTraining> for RawLocalTraining {
+    fn from(training: LocalTraining) -> Self {
+        training.0
     }
 }

@@ -1,6 +1,6 @@
 //! The token of a check-in: a secret that is carried, never shown.
 //!
-//! What is in it is between the site that issues it and the aggregator. Neither
+//! Its content is between the site that issues it and the aggregator. Neither
 //! [`Debug`](fmt::Debug) nor an error repeats any of it.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 use crate::limits::MAX_TOKEN_BYTES;
 use crate::wire;
 
-/// Why text is not a token. Says nothing of the text but its length.
+/// Text that is not a token. Says nothing of the text but its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Empty, or too long.
@@ -65,6 +65,7 @@ impl fmt::Debug for wire::CheckIn {
             .field("task_id", &self.task_id)
             .field("subject", &self.subject)
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("capabilities", &self.capabilities)
             .finish()
     }
 }

@@ -80,6 +80,7 @@ fn every_refusal_code_and_fault_has_a_wire_value() {
         (RefusalCode::Replaced, 4050),
         (RefusalCode::NotSelected, 4051),
         (RefusalCode::Unauthorized, 4052),
+        (RefusalCode::UnsupportedClient, 4053),
     ] {
         assert_eq!(code.close_code(), close);
     }
@@ -96,7 +97,10 @@ fn server(body: wire::server_message::Body) -> Result<ServerMessage, DecodeError
 #[test]
 fn what_a_client_may_not_say_is_refused_by_name() {
     use wire::client_message::Body;
-    assert_eq!(ClientMessage::decode(Bytes::new()), Err(DecodeError::EmptyBody));
+    assert_eq!(
+        ClientMessage::decode(Bytes::new()),
+        Err(DecodeError::Unsupported { what: "the message" })
+    );
     let huge = Bytes::from(vec![0; limits::MAX_MESSAGE_BYTES + 1]);
     assert!(matches!(ClientMessage::decode(huge), Err(DecodeError::TooLarge(_))));
     assert!(matches!(
@@ -166,6 +170,84 @@ fn what_a_server_may_not_say_is_refused_by_name() {
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
+}
+
+#[test]
+fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
+    use wire::server_message::Body;
+    let unsupported = |body, what| {
+        assert_eq!(server(body), Err(DecodeError::Unsupported { what }));
+    };
+    assert_eq!(
+        ServerMessage::decode(Bytes::new()),
+        Err(DecodeError::Unsupported { what: "the message" })
+    );
+    let assignment = |spoil: fn(&mut wire::RoundAssignment)| {
+        let mut assignment = wire::RoundAssignment {
+            round: Some(common::ROUND.into()),
+            model: Some(common::model_ref().into()),
+            training: Some(common::training().into()),
+            deadline_ms: 1,
+            max_staleness: 0,
+            privacy: None,
+        };
+        spoil(&mut assignment);
+        Body::RoundAssignment(assignment)
+    };
+    assert!(server(assignment(|_| {})).is_ok());
+    let no_algorithm = assignment(|a| a.training.as_mut().unwrap().algorithm = None);
+    unsupported(no_algorithm, "the training algorithm");
+    let checked_in = |spoil: fn(&mut wire::TaskDescription)| {
+        let mut task = wire::TaskDescription {
+            id: "mnist".into(),
+            title: String::new(),
+            model: Some(common::every_layer().into()),
+            update_range: 64,
+            privacy: Some(common::policy(Mechanism::Local).into()),
+        };
+        spoil(&mut task);
+        Body::CheckedIn(wire::CheckedIn { task: Some(task), status: Some(status().into()) })
+    };
+    assert!(server(checked_in(|_| {})).is_ok());
+    let layer = checked_in(|task| task.model.as_mut().unwrap().layers[1].kind = None);
+    unsupported(layer, "a layer of the model");
+    let loss = checked_in(|task| task.model.as_mut().unwrap().loss = 99);
+    unsupported(loss, "the model's loss");
+    let mechanism = checked_in(|task| task.privacy.as_mut().unwrap().mechanism = None);
+    unsupported(mechanism, "the privacy mechanism");
+    let refusal = wire::Refusal { code: 99, ..Default::default() };
+    unsupported(Body::Refusal(refusal), "the code of a refusal");
+}
+
+#[test]
+fn a_check_in_that_names_no_capabilities_has_those_of_the_first_version() {
+    use wire::client_message::Body;
+    let check_in = |capabilities| wire::CheckIn {
+        task_id: "mnist".into(),
+        capabilities,
+        ..Default::default()
+    };
+    let decoded = |wire| match client(Body::CheckIn(check_in(wire))) {
+        Ok(ClientMessage::CheckIn { capabilities, .. }) => Ok(capabilities),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error),
+    };
+    let needed = Capabilities::needed(&common::every_layer(), &common::training());
+    assert_eq!(decoded(None), Ok(Capabilities::version_1()));
+    assert_eq!(Capabilities::version_1().missing(&needed), None);
+    assert_eq!(Capabilities::all().missing(&Capabilities::version_1()), None);
+    // Empty lists are not the same as none.
+    let nothing = decoded(Some(wire::Capabilities::default())).unwrap();
+    let missing = nothing.missing(&needed).unwrap();
+    assert!(missing.contains("the layer linear, the layer max_pool2d"), "{missing}");
+    assert!(missing.ends_with("the training algorithm sgd"), "{missing}");
+    let names = |count: usize, length: usize| wire::Capabilities {
+        layers: vec!["x".repeat(length); count],
+        algorithms: Vec::new(),
+    };
+    assert!(decoded(Some(names(limits::MAX_CAPABILITIES, limits::MAX_CAPABILITY_BYTES))).is_ok());
+    assert!(decoded(Some(names(limits::MAX_CAPABILITIES + 1, 1))).is_err());
+    assert!(decoded(Some(names(1, limits::MAX_CAPABILITY_BYTES + 1))).is_err());
 }
 
 #[test]
@@ -256,6 +338,7 @@ fn nothing_prints_a_token() {
         availability: Availability::Available,
         subject: None,
         token: Some(Token::new(secret).unwrap()),
+        capabilities: Capabilities::version_1(),
     };
     let sent = wire::ClientMessage::from(message.clone());
     for shown in [format!("{message:?}"), format!("{message:#?}"), format!("{sent:?}")] {

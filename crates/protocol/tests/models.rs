@@ -1,6 +1,9 @@
 //! Model specifications: sizes from the literature, and what is not a model.
 
-use fedra_protocol::{Layer, Loss, ModelSpec, ModelSpecError, wire};
+use fedra_protocol::layers::{
+    Abs, Conv2d, Dropout, GaussianDerivative, LayerNorm, Linear, MaxPool2d, Relu, Standardize,
+};
+use fedra_protocol::{Capabilities, Layer, Loss, ModelSpec, ModelSpecError, wire};
 use prost::Message;
 
 #[test]
@@ -70,6 +73,35 @@ fn the_names_of_layers_and_losses_are_those_that_are_read() {
     assert_eq!(expected::<Loss>(r#""none such""#), Loss::NAMES);
 }
 
+#[test]
+fn the_manual_has_every_layer_and_the_first_version_no_other() {
+    let manual = include_str!("../../../docs/OPERATIONS.md");
+    let (_, section) = manual.split_once("\n### The layers of a model\n").unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let row = |line: &'static str| Some(line.strip_prefix("| `")?.split_once('`')?.0);
+    assert_eq!(section.lines().filter_map(row).collect::<Vec<_>>(), Layer::TYPE_NAMES);
+    let known: Vec<String> = Layer::TYPE_NAMES.iter().map(|&name| name.to_owned()).collect();
+    assert!(Capabilities::version_1().layers.iter().all(|name| known.contains(name)));
+    assert_eq!(Capabilities::all().layers, known.into_iter().collect());
+}
+
+#[test]
+fn a_layer_is_read_with_its_fields_and_no_others() {
+    let read = |json: &str| serde_json::from_str::<Layer>(json);
+    let conv = Conv2d { channels: 2, kernel: 3, stride: 1, padding: 0 };
+    assert_eq!(read(r#"{"type":"conv2d","channels":2,"kernel":3}"#).unwrap(), conv.into());
+    assert_eq!(read(r#"{"type":"relu"}"#).unwrap(), Relu.into());
+    assert_eq!(serde_json::to_string(&Layer::from(Relu)).unwrap(), r#"{"type":"relu"}"#);
+    for (wrong, named) in [
+        (r#"{"type":"linear","outputs":1,"bias":true}"#, "unknown field `bias`"),
+        (r#"{"type":"linear"}"#, "missing field `outputs`"),
+        (r#"{"type":"relu","slope":1}"#, "Relu"),
+    ] {
+        let error = read(wrong).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
 /// A convolution of nothing but fixed filters, then two linear layers.
 const FIXED: &str = r#"{"input":[2,5,4],"layers":[
     {"type":"gaussian_derivative","orientations":3,"kernel":5,"sigma":0.75},{"type":"abs"},
@@ -82,12 +114,13 @@ fn fixed_layers_keep_the_size_and_add_no_parameters() {
     let spec: ModelSpec = serde_json::from_str(FIXED).unwrap();
     let shapes: Vec<_> = spec.layout().iter().map(|tensor| tensor.shape.clone()).collect();
     assert_eq!(shapes, [vec![2 * 3 * 5 * 4, 4], vec![4], vec![4, 2], vec![2]]);
-    assert_eq!(spec.layers()[6], Layer::Standardize { epsilon: 1e-5 });
+    assert_eq!(spec.layers()[6], Layer::Standardize(Standardize { epsilon: 1e-5 }));
     // The fixed layers after the first trained one are not counted.
     assert_eq!(spec.fixed_layers(), 4);
     assert_eq!(ModelSpec::mnist_oriented_gradients().fixed_layers(), 6);
     assert_eq!(ModelSpec::mnist_2nn().fixed_layers(), 0);
-    let dropout = vec![Layer::Dropout { probability: 0.5 }, Layer::Linear { outputs: 2 }];
+    let dropout =
+        vec![Layer::Dropout(Dropout { probability: 0.5 }), Layer::Linear(Linear { outputs: 2 })];
     let dropout = ModelSpec::new(&[4], dropout, Loss::MeanSquaredError).unwrap();
     assert_eq!(dropout.fixed_layers(), 0, "dropout is random");
 }
@@ -123,29 +156,30 @@ fn the_wire_form_of_fixed_layers_is_what_it_was() {
 #[test]
 fn mistakes_in_a_specification_are_explained() {
     use Loss::{MeanSquaredError, SoftmaxCrossEntropy};
-    let linear = |outputs| Layer::Linear { outputs };
-    let pool = |kernel, stride| Layer::MaxPool2d { kernel, stride };
-    let conv = |padding| Layer::Conv2d { channels: 1, kernel: 3, stride: 1, padding };
-    let filters =
-        |orientations, kernel, sigma| Layer::GaussianDerivative { orientations, kernel, sigma };
-    let standardize = |epsilon| Layer::Standardize { epsilon };
+    let linear = |outputs| Layer::Linear(Linear { outputs });
+    let pool = |kernel, stride| Layer::MaxPool2d(MaxPool2d { kernel, stride });
+    let conv = |padding| Layer::Conv2d(Conv2d { channels: 1, kernel: 3, stride: 1, padding });
+    let filters = |orientations, kernel, sigma| {
+        Layer::GaussianDerivative(GaussianDerivative { orientations, kernel, sigma })
+    };
+    let standardize = |epsilon| Layer::Standardize(Standardize { epsilon });
     let cases: Vec<(&[u32], Vec<Layer>, Loss, &str)> = vec![
         (&[], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
         (&[0], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
         (&[1, 1, 28, 28], vec![linear(2)], SoftmaxCrossEntropy, "input shape"),
         (&[4], vec![], SoftmaxCrossEntropy, "1 to 128 layers"),
-        (&[4], vec![Layer::Relu; 129], SoftmaxCrossEntropy, "1 to 128 layers"),
+        (&[4], vec![Layer::Relu(Relu); 129], SoftmaxCrossEntropy, "1 to 128 layers"),
         (&[4], vec![linear(0)], MeanSquaredError, "outputs must be at least 1"),
         (&[4], vec![linear(1)], SoftmaxCrossEntropy, "at least 2 outputs"),
-        (&[4], vec![Layer::Relu], MeanSquaredError, "no trainable parameter"),
+        (&[4], vec![Layer::Relu(Relu)], MeanSquaredError, "no trainable parameter"),
         (&[1, 8, 8], vec![linear(2)], MeanSquaredError, "flatten"),
         (&[4], vec![conv(0)], MeanSquaredError, "takes an image"),
         (&[1, 8, 8], vec![conv(1)], MeanSquaredError, "ends in an image"),
         (&[1, 8, 8], vec![conv(3)], MeanSquaredError, "padding 3 must be smaller"),
         (&[1, 8, 8], vec![pool(9, 1)], MeanSquaredError, "larger than the image"),
         (&[1, 8, 8], vec![pool(2, 0)], MeanSquaredError, "stride must be at least 1"),
-        (&[4], vec![Layer::Dropout { probability: 1.0 }], MeanSquaredError, "below 1"),
-        (&[4], vec![Layer::LayerNorm { epsilon: 0.0 }], MeanSquaredError, "epsilon"),
+        (&[4], vec![Layer::Dropout(Dropout { probability: 1.0 })], MeanSquaredError, "below 1"),
+        (&[4], vec![Layer::LayerNorm(LayerNorm { epsilon: 0.0 })], MeanSquaredError, "epsilon"),
         (&[1, 8, 8], vec![filters(0, 3, 1.0)], MeanSquaredError, "orientations must be 1 to 64"),
         (&[1, 8, 8], vec![filters(65, 3, 1.0)], MeanSquaredError, "it is 65"),
         (&[1, 8, 8], vec![filters(4, 4, 1.0)], MeanSquaredError, "kernel must be odd"),
@@ -157,7 +191,7 @@ fn mistakes_in_a_specification_are_explained() {
         (&[1 << 20, 8, 8], vec![filters(64, 3, 1.0)], MeanSquaredError, "too large"),
         (&[4], vec![standardize(0.0)], MeanSquaredError, "epsilon must be above 0"),
         (&[4], vec![standardize(f32::INFINITY)], MeanSquaredError, "epsilon must be above 0"),
-        (&[4], vec![standardize(1.0), Layer::Abs], MeanSquaredError, "no trainable parameter"),
+        (&[4], vec![standardize(1.0), Layer::Abs(Abs)], MeanSquaredError, "no trainable parameter"),
         (&[60_000_000], vec![linear(2)], MeanSquaredError, "more than 67108864 parameters"),
         (&[4], vec![linear(u32::MAX), linear(u32::MAX)], MeanSquaredError, "too large"),
     ];
@@ -165,7 +199,7 @@ fn mistakes_in_a_specification_are_explained() {
         let error = ModelSpec::new(input, layers, loss).unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?} should say {expected:?}");
     }
-    let third = ModelSpec::new(&[4], vec![linear(3), Layer::Relu, conv(0)], MeanSquaredError);
+    let third = ModelSpec::new(&[4], vec![linear(3), Layer::Relu(Relu), conv(0)], MeanSquaredError);
     assert!(matches!(third, Err(ModelSpecError::Layer { index: 2, layer: "conv2d", .. })));
     let unknown =
         r#"{"input":[4],"layers":[{"type":"lineal","outputs":2}],"loss":"mean_squared_error"}"#;

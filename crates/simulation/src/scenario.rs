@@ -11,9 +11,10 @@ use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
 use fedra_coordinator::storage::Keep;
 use fedra_privacy::Privacy;
+use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    Layer, LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, TaskId, UpdateRange,
+    LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, TaskId, UpdateRange,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -262,7 +263,7 @@ pub(crate) fn settings(
     policy: Option<PrivacyPolicy>,
     counting: Counting,
 ) -> TaskSettings {
-    let layers = vec![Layer::Linear { outputs: 1 }];
+    let layers = vec![Linear { outputs: 1 }.into()];
     let model = ModelSpec::new(&[inputs], layers, Loss::MeanSquaredError).expect("a sound model");
     if let Some(policy) = &policy {
         plan.max_weight = 1;
@@ -286,15 +287,7 @@ pub(crate) fn settings(
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
-        training: LocalTraining {
-            epochs: 1,
-            batch_size: 10,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            seed: 1,
-            max_examples: 0,
-        },
+        training: LocalTraining::default(),
         plan,
         checkpoints: Keep::default(),
         privacy,

@@ -291,6 +291,7 @@ impl Server {
                 Output::Send(message) => wishes.push(Wish::Send(link, message)),
                 Output::Tell(command) => self.command(command, now, rng, wishes),
                 Output::Admit(check_in) => {
+                    check_in.check_capabilities(&self.settings).expect("knows the model");
                     let admitted = Admitted {
                         connection: id,
                         subject: check_in.subject,

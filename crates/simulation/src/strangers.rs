@@ -17,7 +17,7 @@ use fedra_coordinator::storage::{MemoryStore, Store};
 use fedra_learning::safetensors;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, Hello, Mechanism,
+    AdvertisedKeys, Availability, Capabilities, ClientMessage, EncryptedShare, Hello, Mechanism,
     PROTOCOL_VERSION, PrivacyPolicy, RevealedShare, RoundId, ServerMessage, SubjectId, UpdateBegin,
     UpdateChunk,
 };
@@ -359,6 +359,7 @@ impl Street {
             availability: Availability::Available,
             subject: Some(Stranger::subject(who)),
             token: None,
+            capabilities: Capabilities::all(),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use fedra_learning::{Compute, Dataset, LocalTrainer, gradient};
-use fedra_protocol::limits::MAX_EPOCHS;
 use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::measuring::{Candidate, Devices};
@@ -31,12 +30,11 @@ impl Job {
         data: &Arc<Dataset>,
         plan: &LocalTraining,
     ) -> Self {
-        let enough = (plan.batch_size as usize).max(FEWEST_EXAMPLES);
+        let enough = (plan.batch_size() as usize).max(FEWEST_EXAMPLES);
         let first: Vec<u32> = (0..data.len().min(enough) as u32).collect();
         let data =
             if first.len() < data.len() { Arc::new(data.select(&first)) } else { data.clone() };
-        let plan = LocalTraining { epochs: MAX_EPOCHS, max_examples: 0, ..plan.clone() };
-        Self { spec: spec.clone(), parameters: parameters.clone(), data, plan }
+        Self { spec: spec.clone(), parameters: parameters.clone(), data, plan: plan.longest() }
     }
 
     /// The job on a device.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_learning::{Targets, init_parameters, safetensors};
 use fedra_privacy::PrivacyFloors;
+use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId,
     RoundPhase, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token,
@@ -141,15 +142,7 @@ impl Server {
         ServerMessage::RoundAssignment(RoundAssignment {
             round: ROUND,
             model: self.model(),
-            training: LocalTraining {
-                epochs: 1,
-                batch_size: 10,
-                learning_rate: 0.1,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                seed: 1,
-                max_examples: 0,
-            },
+            training: LocalTraining::default(),
             deadline: Duration::from_secs(60),
             max_staleness: 0,
             privacy: None,
@@ -276,7 +269,7 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
 #[tokio::test]
 async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
     // More than sockets hold, so that a chunk is on its way when the client closes.
-    let layers = vec![Layer::Linear { outputs: 5000 }];
+    let layers = vec![Layer::Linear(Linear { outputs: 5000 })];
     let spec = ModelSpec::new(&[784], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let server = Server::of(spec).await;
     let client = client(server.address);

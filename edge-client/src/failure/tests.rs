@@ -2,7 +2,7 @@ use fedra_protocol::{DeclineCause, RefusalCode};
 
 use super::{Course, Failure};
 
-const ALL: [Failure; 25] = [
+const ALL: [Failure; 26] = [
     Failure::BadDataset,
     Failure::TrainingDiverged,
     Failure::OutOfRange,
@@ -25,6 +25,7 @@ const ALL: [Failure; 25] = [
     Failure::Refused(RefusalCode::ShuttingDown),
     Failure::Refused(RefusalCode::UnknownTask),
     Failure::Refused(RefusalCode::UnsupportedVersion),
+    Failure::Refused(RefusalCode::UnsupportedClient),
     Failure::Refused(RefusalCode::MalformedMessage),
     Failure::Refused(RefusalCode::UnexpectedMessage),
     Failure::Refused(RefusalCode::MessageTooLarge),

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 
 use fedra_learning::init_parameters;
+use fedra_protocol::layers::{AvgPool2d, Conv2d, Flatten, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 use futures_util::future::{Either, join, select};
 
@@ -11,9 +12,9 @@ use super::*;
 
 /// A model whose pieces are small, so that a call has several: 4 MiB an example.
 fn wide() -> ModelSpec {
-    let conv = Layer::Conv2d { channels: 1023, kernel: 1, stride: 1, padding: 0 };
-    let pool = Layer::AvgPool2d { kernel: 32, stride: 32 };
-    let layers = vec![conv, pool, Layer::Flatten, Layer::Linear { outputs: 2 }];
+    let conv = Layer::Conv2d(Conv2d { channels: 1023, kernel: 1, stride: 1, padding: 0 });
+    let pool = Layer::AvgPool2d(AvgPool2d { kernel: 32, stride: 32 });
+    let layers = vec![conv, pool, Layer::Flatten(Flatten), Layer::Linear(Linear { outputs: 2 })];
     ModelSpec::new(&[1, 32, 32], layers, Loss::SoftmaxCrossEntropy).unwrap()
 }
 

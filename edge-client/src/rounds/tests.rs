@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{LocalTraining, PrivacyPolicy, TaskId, UpdateRange};
+use fedra_protocol::{LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange};
 
 use super::*;
 
@@ -108,15 +108,12 @@ impl Bench {
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),
-                training: LocalTraining {
+                training: LocalTraining::new(RawLocalTraining {
                     epochs: 2,
-                    batch_size: 10,
                     learning_rate,
-                    momentum: 0.0,
-                    weight_decay: 0.0,
-                    seed: 1,
-                    max_examples: 0,
-                },
+                    ..RawLocalTraining::default()
+                })
+                .unwrap(),
                 deadline: Duration::from_secs(60),
                 max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fedra_protocol::{
-    Availability, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, Token, Welcome,
+    Availability, Capabilities, ClientMessage, Hello, PROTOCOL_VERSION, RefusalCode, Token, Welcome,
 };
 
 use super::rounds::Declined;
@@ -117,6 +117,7 @@ impl Session {
             availability: self.availability,
             subject: Some(self.protection.subject()),
             token: self.tokens.current.clone(),
+            capabilities: Capabilities::all(),
         });
     }
 

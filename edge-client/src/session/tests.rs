@@ -52,15 +52,7 @@ fn assignment(round: RoundId) -> ServerMessage {
     ServerMessage::RoundAssignment(RoundAssignment {
         round,
         model: status(round.round, RoundPhase::Collecting).model,
-        training: LocalTraining {
-            epochs: 1,
-            batch_size: 10,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            seed: 1,
-            max_examples: 0,
-        },
+        training: LocalTraining::default(),
         deadline: seconds(60),
         max_staleness: 0,
         privacy: None,
@@ -165,7 +157,7 @@ impl Rig {
     /// The same up to its answer, with a server that is there.
     fn greet_at(&mut self, status: TaskStatus) -> Vec<Action> {
         self.greet_up_to_the_check_in();
-        let [ClientMessage::CheckIn { task, availability, subject, token }] = &self.sent()[..]
+        let [ClientMessage::CheckIn { task, availability, subject, token, .. }] = &self.sent()[..]
         else {
             panic!("one check-in")
         };

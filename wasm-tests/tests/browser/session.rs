@@ -9,10 +9,10 @@ use fedra_edge_client::{
     ClientEvent, Consent, PrivacyConfig, PrivacyFloors, SessionState, UpdateFate,
 };
 use fedra_protocol::{
-    AdvertisedKeys, Availability, CheckedIn, ClientMessage, KeyDirectory, LocalTraining, Mechanism,
-    ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy,
-    ServerMessage, Sha256Hash, SubjectId, TaskDescription, TaskId, TaskStatus, UpdateOutcome,
-    UpdateRange, UpdateVerdict, Welcome,
+    AdvertisedKeys, Availability, Capabilities, CheckedIn, ClientMessage, KeyDirectory,
+    LocalTraining, Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId,
+    RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, SubjectId, TaskDescription, TaskId,
+    TaskStatus, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -68,6 +68,7 @@ impl Wire {
             availability: if observes { Availability::Paused } else { Availability::Available },
             subject: Some(subject()),
             token: None,
+            capabilities: Capabilities::all(),
         };
         assert_eq!(self.sent(), [check_in]);
         let mut actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
@@ -102,15 +103,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
     ServerMessage::RoundAssignment(RoundAssignment {
         round: ROUND,
         model: model(),
-        training: LocalTraining {
-            epochs: 1,
-            batch_size: 10,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            seed: 1,
-            max_examples: 0,
-        },
+        training: LocalTraining::default(),
         deadline: Duration::from_secs(60),
         max_staleness: 0,
         privacy,

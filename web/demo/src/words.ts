@@ -278,6 +278,7 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         text: `${sentence(message)} Whoever runs this page adds it to its content security policy; leave ?url= out of the address to take the page’s own aggregator.`,
       };
     case 'unsupported-task':
+    case 'refused-unsupported-client':
       return {
         title: 'This page is too old for this task',
         text: `${sentence(message)} Reload the page to get the newest one. If that does not help, whoever runs the aggregator updates the page.`,

@@ -206,15 +206,18 @@ export interface ErrorEvent {
   readonly type: 'error';
   /**
    * For programs. About the connection: `no-server`, `refused-unknown-task`,
-   * `refused-overloaded`, `refused-unsupported-version`, `refused-shutting-down`,
+   * `refused-overloaded`, `refused-unsupported-version`, `refused-unsupported-client`
+   * (this version does not know a layer or an algorithm of the task), `refused-shutting-down`,
    * `refused-timeout` (an upload was too slow, or the connection silent),
    * `refused-replaced` (another tab of this browser takes part in this private
    * task), `refused-unauthorized` (fatal once no fresh token helps), `token-failed`
    * (the page's token function failed), `blocked-by-policy` (the page's
    * Content-Security-Policy does not allow the aggregator).
    *
-   * About taking part, none of them fatal: `bad-dataset` (the data do not fit the
-   * task), `unsupported-task` (this version does not know its model),
+   * About the task: `unsupported-task` (this version does not know its model, its
+   * algorithm or a message of the aggregator; fatal).
+   *
+   * About taking part, none of them fatal: `bad-dataset` (the data do not fit the task),
    * `training-diverged`, `training-failed`, `out-of-range` (an update was too large to
    * be added up), `model-unavailable`, `task-finished` (the task had its last round).
    * After these the state is `unavailable` where trying again cannot mend it.

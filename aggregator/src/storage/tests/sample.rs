@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fedra_learning::safetensors;
+use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId,
 };
@@ -57,7 +58,7 @@ pub fn task_with_rounds(store: &dyn Store, task: &TaskId, last: u64) {
 }
 
 pub fn definition() -> Definition {
-    let layers = vec![Layer::Linear { outputs: 1 }];
+    let layers = vec![Layer::Linear(Linear { outputs: 1 })];
     let model = ModelSpec::new(&[1], layers, Loss::MeanSquaredError).expect("a sound model");
     Definition { model, privacy: Some(policy(Mechanism::Local)) }
 }

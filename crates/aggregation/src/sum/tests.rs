@@ -47,7 +47,7 @@ fn known_answer() {
     assert_eq!(sum.updates(), 2);
     assert_eq!(sum.mean(), Some(vec![3.25, 1.0, 0.3125]));
 
-    let mut averaging = ServerOptimizer::Averaging { learning_rate: 0.5 };
+    let averaging = ServerOptimizer::Averaging { learning_rate: 0.5 };
     let next = averaging.step(&[1.0, 1.0, 1.0], &sum.mean().unwrap());
     assert_eq!(next, Ok(vec![2.625, 1.5, 1.15625]));
 }
@@ -170,7 +170,7 @@ fn a_value_beyond_the_range_of_its_task_is_named() {
 
 #[test]
 fn an_empty_sum_has_no_mean_and_a_foreign_one_is_not_applied() {
-    let mut averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
+    let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
     assert_eq!(FixedPointSum::new(1, narrow()).mean(), None);
     assert_eq!(
         averaging.step(&[1.0], &[0.5, 0.5]),

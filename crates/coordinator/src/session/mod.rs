@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal, RefusalCode, RoundId,
-    ServerMessage, SubjectId, TaskId, Token, UpdateRange, Welcome,
+    Availability, Capabilities, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal,
+    RefusalCode, RoundId, ServerMessage, SubjectId, TaskId, Token, UpdateRange, Welcome,
 };
 
 use self::member::Member;
@@ -80,6 +80,26 @@ pub struct CheckIn {
     pub subject: Option<SubjectId>,
     /// Its token.
     pub token: Option<Token>,
+    /// Layers and algorithms that it knows.
+    pub capabilities: Capabilities,
+}
+
+impl CheckIn {
+    /// Refuses a client that does not know what the task needs. Before admission, so that
+    /// no token is used up.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`], which names what the client does not know.
+    pub fn check_capabilities(&self, settings: &TaskSettings) -> Result<(), Refusal> {
+        match self.capabilities.missing(&settings.needs()) {
+            Some(missing) => Err(refusal(
+                RefusalCode::UnsupportedClient,
+                format!("this client does not know {missing}; update this client"),
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Check-in that was admitted.
@@ -251,9 +271,18 @@ impl Session {
             (State::Greeting, _) => {
                 out.push(Output::End(unexpected("the first message must be Hello")));
             }
-            (State::CheckingIn, ClientMessage::CheckIn { task, availability, subject, token }) => {
+            (
+                State::CheckingIn,
+                ClientMessage::CheckIn { task, availability, subject, token, capabilities },
+            ) => {
                 self.state = State::Admitting(availability);
-                out.push(Output::Admit(CheckIn { task, availability, subject, token }));
+                out.push(Output::Admit(CheckIn {
+                    task,
+                    availability,
+                    subject,
+                    token,
+                    capabilities,
+                }));
             }
             (State::CheckingIn, ClientMessage::Ping { nonce }) => {
                 out.push(Output::Send(ServerMessage::Pong { nonce }));

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
+use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     AdvertisedKeys, CheckedIn, EncryptedShare, KeyDirectory, Layer, LocalTraining, Loss,
     MaskedInputRequest, Mechanism, ModelRef, ModelSpec, Neighbour, PrivacyPolicy, Refusal,
@@ -25,8 +26,9 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
         2 => Some(Mechanism::Central { tree_rounds: 0 }),
         _ => Some(Mechanism::Distributed),
     };
-    let model = ModelSpec::new(&[2], vec![Layer::Linear { outputs: 2 }], Loss::SoftmaxCrossEntropy)
-        .expect("a small model");
+    let model =
+        ModelSpec::new(&[2], vec![Layer::Linear(Linear { outputs: 2 })], Loss::SoftmaxCrossEntropy)
+            .expect("a small model");
     Ok(TaskDescription {
         id: TaskId::new("digits").expect("a valid id"),
         title: "Digits".into(),
@@ -163,15 +165,7 @@ fn assignment(
     Ok(RoundAssignment {
         round,
         model: model(round),
-        training: LocalTraining {
-            epochs: 1,
-            batch_size: 10,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            seed: 1,
-            max_examples: 0,
-        },
+        training: LocalTraining::default(),
         deadline,
         max_staleness: input.int_in_range(0..=2)?,
         privacy: private.then_some(RoundPrivacy { clipping_norm: 0.25, rotation: [3; 32] }),

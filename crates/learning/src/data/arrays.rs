@@ -34,6 +34,10 @@ impl Dataset {
     ///
     /// An example is `[features]`, `[height, width]` (one channel), or an image in
     /// `layout`. [`Layout::ChannelsLast`] reorders the values in place.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] for a shape that is none, and for arrays that do not have it.
     pub fn from_arrays(
         features: Vec<f32>,
         labels: Vec<f32>,

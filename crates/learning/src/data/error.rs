@@ -2,7 +2,7 @@
 
 use fedra_protocol::UpdateRange;
 
-/// Why numbers are not a data set, or not one for this model.
+/// Numbers that are not a data set, or not one for this model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DatasetError {
     /// Nothing to train on.
@@ -69,9 +69,9 @@ pub enum DatasetError {
          model's shape, or flat in its order (an image's channels come first)"
     )]
     Shape {
-        /// What the model takes.
+        /// Shape that the model takes.
         model: Vec<u32>,
-        /// What the data set has.
+        /// Shape that the data set has.
         data: Vec<u32>,
     },
     /// Images that seem to have their channels last.
@@ -80,9 +80,9 @@ pub enum DatasetError {
          if its channels come last, say so with the layout \"channels-last\""
     )]
     ChannelsLast {
-        /// What the model takes.
+        /// Shape that the model takes.
         model: Vec<u32>,
-        /// What the data set has.
+        /// Shape that the data set has.
         data: Vec<u32>,
     },
     /// A class that the model has no output for.

@@ -5,9 +5,13 @@ use fedra_protocol::{Loss, ModelSpec, Shape, TaskDescription, UpdateRange};
 use super::{Dataset, DatasetError, Targets, is_class};
 
 impl Dataset {
-    /// Whether this can be trained on for `task`, and if not, why: that it
-    /// [fits the model](Self::check_for), and that the targets of a regression are within
-    /// what updates can reach.
+    /// Checks that this can be trained on for `task`: that it [fits the
+    /// model](Self::check_for), and that the targets of a regression are within what
+    /// updates can reach.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] says what does not fit, and what to do.
     pub fn check_for_task(&self, task: &TaskDescription) -> Result<(), DatasetError> {
         self.check_for(&task.model)?;
         match task.model.loss() {
@@ -16,12 +20,16 @@ impl Dataset {
         }
     }
 
-    /// Whether a model can train on this, and if not, why.
+    /// Checks that a model can train on this.
     ///
     /// The examples have the model's shape, or are flat with as many values. A model of
     /// flat features also takes images of one channel: their rows are in that order.
     ///
     /// All targets of a data set may be alike: a device may have seen only one class.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] says what does not fit, and what to do.
     pub fn check_for(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
         self.check_shape(spec.input())?;
         let outputs = spec.output_len();

@@ -1,5 +1,6 @@
-//! What is a data set, and what fits a model and a task.
+//! Data sets that are accepted or refused, alone and for a model and a task.
 
+use fedra_protocol::layers::{Flatten, Linear};
 use fedra_protocol::{
     Layer, Loss, ModelSpec, Shape, TaskDescription, TaskId, UpdateRange, limits::MAX_ACTIVATIONS,
 };
@@ -12,7 +13,8 @@ fn classes(classes: &[u32]) -> Targets {
 
 /// A model of `input` with one linear layer.
 fn model(input: &[u32], outputs: u32, loss: Loss) -> ModelSpec {
-    ModelSpec::new(input, vec![Layer::Flatten, Layer::Linear { outputs }], loss).unwrap()
+    ModelSpec::new(input, vec![Layer::Flatten(Flatten), Layer::Linear(Linear { outputs })], loss)
+        .unwrap()
 }
 
 fn classifier(input: &[u32]) -> ModelSpec {

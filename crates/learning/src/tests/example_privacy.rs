@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
+use fedra_protocol::layers::{
+    Abs, Conv2d, Dropout, Flatten, GaussianDerivative, LayerNorm, Linear, MaxPool2d, Relu,
+    Standardize, Tanh,
+};
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
 use pollster::block_on;
 
-use super::plan;
+use super::{changed, plan};
 use crate::example_privacy::PrivateSteps;
 use crate::{
     Compute, Dataset, ExamplePrivacy, LearningError, LocalTrainer, Targets, evaluate, gradient,
@@ -61,26 +65,27 @@ fn noise_data(spec: &ModelSpec, count: usize) -> Dataset {
 
 /// The 2NN's shape, a CNN with strides and padding, and one behind fixed layers.
 fn covered_models() -> Vec<ModelSpec> {
-    let linear = |outputs| Layer::Linear { outputs };
-    let conv =
-        |channels, kernel, stride, padding| Layer::Conv2d { channels, kernel, stride, padding };
-    let dense = vec![linear(9), Layer::Relu, linear(7), Layer::Relu, linear(3)];
+    let linear = |outputs| Layer::Linear(Linear { outputs });
+    let conv = |channels, kernel, stride, padding| {
+        Layer::Conv2d(Conv2d { channels, kernel, stride, padding })
+    };
+    let dense = vec![linear(9), Layer::Relu(Relu), linear(7), Layer::Relu(Relu), linear(3)];
     let convolutions = vec![
         conv(4, 3, 1, 1),
-        Layer::Relu,
-        Layer::MaxPool2d { kernel: 2, stride: 2 },
+        Layer::Relu(Relu),
+        Layer::MaxPool2d(MaxPool2d { kernel: 2, stride: 2 }),
         conv(5, 2, 2, 1),
-        Layer::Tanh,
-        Layer::Flatten,
+        Layer::Tanh(Tanh),
+        Layer::Flatten(Flatten),
         linear(3),
     ];
     let fixed = vec![
-        Layer::GaussianDerivative { orientations: 3, kernel: 3, sigma: 0.8 },
-        Layer::Abs,
-        Layer::Standardize { epsilon: 0.1 },
+        Layer::GaussianDerivative(GaussianDerivative { orientations: 3, kernel: 3, sigma: 0.8 }),
+        Layer::Abs(Abs),
+        Layer::Standardize(Standardize { epsilon: 0.1 }),
         conv(2, 3, 2, 0),
-        Layer::Standardize { epsilon: 0.1 },
-        Layer::Flatten,
+        Layer::Standardize(Standardize { epsilon: 0.1 }),
+        Layer::Flatten(Flatten),
         linear(3),
     ];
     [(vec![10], dense), (vec![2, 7, 6], convolutions), (vec![1, 8, 9], fixed)]
@@ -160,7 +165,9 @@ fn no_example_moves_the_sum_by_more_than_the_clipping_norm() {
 fn an_example_that_overflows_counts_as_zero() {
     for spec in covered_models().into_iter().take(2) {
         // Tanh would hide the overflow.
-        let relu = |layer: &Layer| if *layer == Layer::Tanh { Layer::Relu } else { layer.clone() };
+        let relu = |layer: &Layer| {
+            if *layer == Layer::Tanh(Tanh) { Layer::Relu(Relu) } else { *layer }
+        };
         let layers = spec.layers().iter().map(relu).collect();
         let spec = ModelSpec::new(&spec.input().dims(), layers, spec.loss()).unwrap();
         let data = noise_data(&spec, 4);
@@ -181,12 +188,12 @@ fn an_example_that_overflows_counts_as_zero() {
 
 #[test]
 fn the_noise_has_the_promised_deviation_and_comes_from_the_secret() {
-    let layers = vec![Layer::Linear { outputs: 200 }, Layer::Linear { outputs: 3 }];
+    let layers = vec![Layer::Linear(Linear { outputs: 200 }), Layer::Linear(Linear { outputs: 3 })];
     let spec = ModelSpec::new(&[100], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let data = noise_data(&spec, 8);
     let start = vec![0.0; spec.parameters()];
     let after = |noise, secret, seed| {
-        let plan = LocalTraining { seed, ..plan(1, 8, 1.0) };
+        let plan = plan(1, 8, 1.0).with_seed(seed);
         let trainer = private_training(&spec, &start, &data, &plan, privacy(0.5, noise), secret);
         block_on(trainer.parameters()).unwrap()
     };
@@ -282,7 +289,7 @@ fn a_trainer_pays_for_the_steps_it_took_and_rounds_add_up() {
     let start = init_parameters(spec, 1);
     let privacy = privacy(1.0, 2.0);
     let new = || {
-        let plan = LocalTraining { max_examples: 10, ..plan(3, 5, 0.1) };
+        let plan = changed(3, 5, 0.1, |raw| raw.max_examples = 10);
         let (data, compute) = (data.clone(), Compute::cpu());
         LocalTrainer::with_example_privacy(spec, &start, data, &plan, privacy, [1; 32], &compute)
             .unwrap()
@@ -312,9 +319,9 @@ fn what_the_method_does_not_cover_is_refused() {
             .err()
     };
     let layers = vec![
-        Layer::Linear { outputs: 4 },
-        Layer::LayerNorm { epsilon: 1e-5 },
-        Layer::Linear { outputs: 3 },
+        Layer::Linear(Linear { outputs: 4 }),
+        Layer::LayerNorm(LayerNorm { epsilon: 1e-5 }),
+        Layer::Linear(Linear { outputs: 3 }),
     ];
     let normed = ModelSpec::new(&[5], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let refused = LearningError::ExamplePrivacyLayer { index: 1, layer: "layer_norm" };
@@ -330,16 +337,19 @@ fn what_the_method_does_not_cover_is_refused() {
 #[test]
 fn private_training_learns() {
     let layers = vec![
-        Layer::Linear { outputs: 8 },
-        Layer::Tanh,
-        Layer::Dropout { probability: 0.1 },
-        Layer::Linear { outputs: 2 },
+        Layer::Linear(Linear { outputs: 8 }),
+        Layer::Tanh(Tanh),
+        Layer::Dropout(Dropout { probability: 0.1 }),
+        Layer::Linear(Linear { outputs: 2 }),
     ];
     let spec = ModelSpec::new(&[2], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let features: Vec<f32> = (0..1200).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     let classes = features.chunks(2).map(|x| u32::from(x[0] + x[1] > 0.2)).collect();
     let data = Dataset::new(features, Shape::Features(2), Targets::Classes(classes)).unwrap();
-    let plan = LocalTraining { momentum: 0.5, weight_decay: 1e-4, ..plan(10, 60, 0.5) };
+    let plan = changed(10, 60, 0.5, |raw| {
+        raw.momentum = 0.5;
+        raw.weight_decay = 1e-4;
+    });
     let start = init_parameters(&spec, 1);
     let trainer = private_training(&spec, &start, &data, &plan, privacy(1.0, 1.0), 4);
     let trained = block_on(trainer.parameters()).unwrap();

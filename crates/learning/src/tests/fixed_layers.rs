@@ -3,10 +3,11 @@
 
 use std::f64::consts::PI;
 
+use fedra_protocol::layers::{Abs, Flatten, GaussianDerivative, Linear, Standardize};
 use fedra_protocol::{Layer, Loss, ModelSpec, Shape};
 
 use super::predict::outputs;
-use super::{close, plan, train};
+use super::{changed, close, train};
 use crate::{Dataset, Targets, init_parameters};
 
 /// The built-in model written out as loops over one 28x28 image, in double
@@ -78,9 +79,9 @@ fn each_channel_is_filtered_by_itself() {
     // Channel 0 rises to the right, channel 1 downwards: in the middle, the first
     // has slope in direction 0 only, the second in direction 1 (downwards) only.
     let layers = vec![
-        Layer::GaussianDerivative { orientations: 2, kernel: 3, sigma: 1.0 },
-        Layer::Flatten,
-        Layer::Linear { outputs: 36 },
+        Layer::GaussianDerivative(GaussianDerivative { orientations: 2, kernel: 3, sigma: 1.0 }),
+        Layer::Flatten(Flatten),
+        Layer::Linear(Linear { outputs: 36 }),
     ];
     let spec = ModelSpec::new(&[2, 3, 3], layers, Loss::MeanSquaredError).unwrap();
     let mut identity = vec![0.0; 36 * 36 + 36];
@@ -110,13 +111,13 @@ fn training_on_prepared_examples_is_training_on_examples() {
         let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / width as f32;
         row.iter().map(move |x| ((x - mean) / (variance + epsilon).sqrt()).abs())
     });
-    let linear = || Layer::Linear { outputs: 1 };
+    let linear = || Layer::Linear(Linear { outputs: 1 });
     let plain = ModelSpec::new(&[6], vec![linear()], Loss::MeanSquaredError).unwrap();
-    let layers = vec![Layer::Standardize { epsilon }, Layer::Abs, linear()];
+    let layers = vec![Layer::Standardize(Standardize { epsilon }), Layer::Abs(Abs), linear()];
     let fixed = ModelSpec::new(&[6], layers, Loss::MeanSquaredError).unwrap();
     let start = init_parameters(&plain, 1);
     for max_examples in [0, 700] {
-        let plan = fedra_protocol::LocalTraining { max_examples, ..plan(2, 32, 0.05) };
+        let plan = changed(2, 32, 0.05, |raw| raw.max_examples = max_examples);
         let expected = train(&plain, &start, &data(standardized.clone().collect()), &plan);
         assert_ne!(expected, start);
         close(&train(&fixed, &start, &data(features.clone()), &plan), &expected);

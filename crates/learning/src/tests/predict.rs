@@ -1,5 +1,6 @@
 //! Predictions in pieces: bounded, and what they are in one.
 
+use fedra_protocol::layers::{Conv2d, Flatten, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 use pollster::block_on;
 
@@ -25,10 +26,13 @@ fn a_piece_is_bounded_in_memory_and_in_work() {
     }
     // One example is beyond both bounds, and there is no smaller piece.
     let large = |layers| ModelSpec::new(&[1 << 13], layers, Loss::MeanSquaredError).unwrap();
-    let spec = large(vec![Layer::Linear { outputs: 1 << 12 }, Layer::Linear { outputs: 1 << 12 }]);
+    let spec = large(vec![
+        Layer::Linear(Linear { outputs: 1 << 12 }),
+        Layer::Linear(Linear { outputs: 1 << 12 }),
+    ]);
     assert_eq!(examples_a_piece(&spec), 5);
-    let conv = Layer::Conv2d { channels: 64, kernel: 3, stride: 1, padding: 1 };
-    let layers = vec![conv, Layer::Flatten, Layer::Linear { outputs: 1 }];
+    let conv = Layer::Conv2d(Conv2d { channels: 64, kernel: 3, stride: 1, padding: 1 });
+    let layers = vec![conv, Layer::Flatten(Flatten), Layer::Linear(Linear { outputs: 1 })];
     let spec = ModelSpec::new(&[1, 512, 512], layers, Loss::MeanSquaredError).unwrap();
     assert_eq!(examples_a_piece(&spec), 1);
 }

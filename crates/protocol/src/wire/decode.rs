@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{client_message, layer, privacy_policy, server_message};
+use super::{client_message, local_training, privacy_policy, server_message};
 use crate::limits::{
-    MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT, MAX_LAYERS, MAX_NEIGHBOURS, MAX_PARAMETERS,
-    MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
+    MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
+    MAX_LAYERS, MAX_NEIGHBOURS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
 use crate::{self as fedra, DecodeError, wire};
 
@@ -19,6 +19,10 @@ fn missing(field: &'static str) -> impl FnOnce() -> DecodeError {
 
 fn invalid(field: &'static str, problem: impl Into<String>) -> DecodeError {
     DecodeError::Invalid { field, problem: problem.into() }
+}
+
+fn unsupported(what: &'static str) -> impl FnOnce() -> DecodeError {
+    move || DecodeError::Unsupported { what }
 }
 
 fn within(field: &'static str, actual: u64, max: u64) -> Result<(), DecodeError> {
@@ -110,8 +114,7 @@ impl TryFrom<wire::PrivacyPolicy> for fedra::PrivacyPolicy {
 
     fn try_from(policy: wire::PrivacyPolicy) -> Result<Self, DecodeError> {
         use privacy_policy::Mechanism as M;
-        let unknown = DecodeError::Unknown { field: "privacy.mechanism" };
-        let mechanism = policy.mechanism.ok_or(unknown)?;
+        let mechanism = policy.mechanism.ok_or_else(unsupported("the privacy mechanism"))?;
         let policy = Self {
             mechanism: match mechanism {
                 M::Distributed(_) => fedra::Mechanism::Distributed,
@@ -138,7 +141,7 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
 
     fn try_from(message: wire::ClientMessage) -> Result<Self, DecodeError> {
         use client_message::Body;
-        Ok(match message.body.ok_or(DecodeError::EmptyBody)? {
+        Ok(match message.body.ok_or_else(unsupported("the message"))? {
             Body::Hello(hello) => {
                 within("hello.versions", hello.versions.len() as u64, MAX_VERSIONS as u64)?;
                 Self::Hello(fedra::Hello {
@@ -164,6 +167,9 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
                     .map(fedra::Token::new)
                     .transpose()
                     .map_err(|error| invalid("check_in.token", error.to_string()))?,
+                capabilities: check_in
+                    .capabilities
+                    .map_or_else(|| Ok(fedra::Capabilities::version_1()), TryInto::try_into)?,
             },
             Body::SetAvailability(set) => Self::SetAvailability(if set.available {
                 fedra::Availability::Available
@@ -212,12 +218,27 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
     }
 }
 
+impl TryFrom<wire::Capabilities> for fedra::Capabilities {
+    type Error = DecodeError;
+
+    fn try_from(capabilities: wire::Capabilities) -> Result<Self, DecodeError> {
+        let names = |field, names: Vec<String>| -> Result<_, DecodeError> {
+            within(field, names.len() as u64, MAX_CAPABILITIES as u64)?;
+            names.into_iter().map(|name| text(field, name, MAX_CAPABILITY_BYTES)).collect()
+        };
+        Ok(Self {
+            layers: names("capabilities.layers", capabilities.layers)?,
+            algorithms: names("capabilities.algorithms", capabilities.algorithms)?,
+        })
+    }
+}
+
 impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
     type Error = DecodeError;
 
     fn try_from(message: wire::ServerMessage) -> Result<Self, DecodeError> {
         use server_message::Body;
-        Ok(match message.body.ok_or(DecodeError::EmptyBody)? {
+        Ok(match message.body.ok_or_else(unsupported("the message"))? {
             Body::Welcome(welcome) => Self::Welcome(welcome.try_into()?),
             Body::Refusal(refusal) => Self::Refusal(refusal.try_into()?),
             Body::CheckedIn(checked_in) => {
@@ -248,7 +269,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
             Body::UpdateOutcome(outcome) => Self::UpdateOutcome(outcome.try_into()?),
             Body::Standby(standby) => Self::Standby(fedra::Standby {
                 cause: wire::StandbyCause::known(standby.cause)
-                    .ok_or_else(|| invalid("standby.cause", "unknown cause"))?,
+                    .ok_or_else(unsupported("the cause of a standby"))?,
                 retry_after: millis(standby.retry_after_ms),
                 message: text("standby.message", standby.message, MAX_TEXT_BYTES)?,
             }),
@@ -303,7 +324,7 @@ impl TryFrom<wire::Refusal> for fedra::Refusal {
     fn try_from(refusal: wire::Refusal) -> Result<Self, DecodeError> {
         Ok(Self {
             code: wire::RefusalCode::known(refusal.code)
-                .ok_or_else(|| invalid("refusal.code", "unknown code"))?,
+                .ok_or_else(unsupported("the code of a refusal"))?,
             message: text("refusal.message", refusal.message, MAX_TEXT_BYTES)?,
             retry_after: (refusal.retry_after_ms > 0).then(|| millis(refusal.retry_after_ms)),
         })
@@ -317,13 +338,13 @@ impl TryFrom<wire::UpdateOutcome> for fedra::UpdateOutcome {
         use fedra::UpdateVerdict as V;
         use wire::UpdateVerdict as W;
         let fault = wire::UpdateFault::known(outcome.fault)
-            .ok_or_else(|| invalid("update_outcome.fault", "unknown fault"));
+            .ok_or_else(unsupported("the fault of an update"));
         let verdict = match W::try_from(outcome.verdict) {
             Ok(W::Accepted) => V::Accepted,
             Ok(W::Rejected) => V::Rejected(fault?),
             Ok(W::Discarded) => V::Discarded(fault?),
             Ok(W::Unspecified) | Err(_) => {
-                return Err(invalid("update_outcome.verdict", "unknown verdict"));
+                return Err(unsupported("the verdict on an update")());
             }
         };
         Ok(Self {
@@ -380,7 +401,7 @@ impl TryFrom<wire::TaskStatus> for fedra::TaskStatus {
         Ok(Self {
             round: round(status.round)?,
             phase: wire::RoundPhase::known(status.phase)
-                .ok_or_else(|| invalid("task_status.phase", "unknown phase"))?,
+                .ok_or_else(unsupported("the phase of the task"))?,
             clients_connected: status.clients_connected,
             cohort: status.cohort,
             reported: status.reported,
@@ -415,7 +436,12 @@ impl TryFrom<wire::LocalTraining> for fedra::LocalTraining {
     type Error = DecodeError;
 
     fn try_from(training: wire::LocalTraining) -> Result<Self, DecodeError> {
-        let training = Self {
+        use local_training::Algorithm;
+        let algorithm = training.algorithm.ok_or_else(unsupported("the training algorithm"))?;
+        Ok(Self::new(fedra::RawLocalTraining {
+            algorithm: match algorithm {
+                Algorithm::Sgd(_) => fedra::ClientAlgorithm::Sgd,
+            },
             epochs: training.epochs,
             batch_size: training.batch_size,
             learning_rate: training.learning_rate,
@@ -423,9 +449,7 @@ impl TryFrom<wire::LocalTraining> for fedra::LocalTraining {
             weight_decay: training.weight_decay,
             seed: training.seed,
             max_examples: training.max_examples,
-        };
-        training.validate()?;
-        Ok(training)
+        })?)
     }
 }
 
@@ -436,42 +460,7 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
         within("model.input", spec.input.len() as u64, 3)?;
         let layers = spec.layers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        let unknown = DecodeError::Unknown { field: "model.loss" };
-        let loss = wire::Loss::known(spec.loss).ok_or(unknown)?;
+        let loss = wire::Loss::known(spec.loss).ok_or_else(unsupported("the model's loss"))?;
         Ok(Self::new(&spec.input, layers, loss)?)
-    }
-}
-
-impl TryFrom<wire::Layer> for fedra::Layer {
-    type Error = DecodeError;
-
-    fn try_from(layer: wire::Layer) -> Result<Self, DecodeError> {
-        use layer::Kind;
-        let kind = layer.kind.ok_or(DecodeError::Unknown { field: "a layer of the model" })?;
-        Ok(match kind {
-            Kind::Linear(linear) => Self::Linear { outputs: linear.outputs },
-            Kind::Conv2d(conv) => Self::Conv2d {
-                channels: conv.channels,
-                kernel: conv.kernel,
-                stride: conv.stride,
-                padding: conv.padding,
-            },
-            Kind::MaxPool2d(pool) => Self::MaxPool2d { kernel: pool.kernel, stride: pool.stride },
-            Kind::AvgPool2d(pool) => Self::AvgPool2d { kernel: pool.kernel, stride: pool.stride },
-            Kind::Relu(_) => Self::Relu,
-            Kind::Tanh(_) => Self::Tanh,
-            Kind::Gelu(_) => Self::Gelu,
-            Kind::Sigmoid(_) => Self::Sigmoid,
-            Kind::Flatten(_) => Self::Flatten,
-            Kind::Dropout(dropout) => Self::Dropout { probability: dropout.probability },
-            Kind::LayerNorm(norm) => Self::LayerNorm { epsilon: norm.epsilon },
-            Kind::Abs(_) => Self::Abs,
-            Kind::Standardize(standardize) => Self::Standardize { epsilon: standardize.epsilon },
-            Kind::GaussianDerivative(filters) => Self::GaussianDerivative {
-                orientations: filters.orientations,
-                kernel: filters.kernel,
-                sigma: filters.sigma,
-            },
-        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client_message, layer, privacy_policy, server_message};
+use super::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, wire};
 
 /// Whole milliseconds, saturating at 49 days.
@@ -18,12 +18,17 @@ impl From<fedra::ClientMessage> for wire::ClientMessage {
             M::Hello(hello) => {
                 Body::Hello(wire::Hello { versions: hello.versions, software: hello.software })
             }
-            M::CheckIn { task, availability, subject, token } => Body::CheckIn(wire::CheckIn {
-                task_id: task.into(),
-                observe: availability == fedra::Availability::Paused,
-                subject: subject.map(|subject| subject.as_bytes().to_vec().into()),
-                token: token.map(Into::into),
-            }),
+            M::CheckIn { task, availability, subject, token, capabilities } => {
+                // Absent says the same as the first version's.
+                let first = capabilities == fedra::Capabilities::version_1();
+                Body::CheckIn(wire::CheckIn {
+                    task_id: task.into(),
+                    observe: availability == fedra::Availability::Paused,
+                    capabilities: (!first).then(|| capabilities.into()),
+                    subject: subject.map(|subject| subject.as_bytes().to_vec().into()),
+                    token: token.map(Into::into),
+                })
+            }
             M::SetAvailability(availability) => Body::SetAvailability(wire::SetAvailability {
                 available: availability == fedra::Availability::Available,
             }),
@@ -251,9 +256,23 @@ impl From<fedra::PrivacyPolicy> for wire::PrivacyPolicy {
     }
 }
 
+impl From<fedra::Capabilities> for wire::Capabilities {
+    fn from(capabilities: fedra::Capabilities) -> Self {
+        Self {
+            layers: capabilities.layers.into_iter().collect(),
+            algorithms: capabilities.algorithms.into_iter().collect(),
+        }
+    }
+}
+
 impl From<fedra::LocalTraining> for wire::LocalTraining {
     fn from(training: fedra::LocalTraining) -> Self {
+        use local_training::Algorithm;
+        let training = fedra::RawLocalTraining::from(training);
         Self {
+            algorithm: Some(match training.algorithm {
+                fedra::ClientAlgorithm::Sgd => Algorithm::Sgd(wire::Unit {}),
+            }),
             epochs: training.epochs,
             batch_size: training.batch_size,
             learning_rate: training.learning_rate,
@@ -269,38 +288,9 @@ impl From<fedra::ModelSpec> for wire::ModelSpec {
     fn from(spec: fedra::ModelSpec) -> Self {
         Self {
             input: spec.input().dims(),
-            layers: spec.layers().iter().map(wire::Layer::from).collect(),
+            layers: spec.layers().iter().copied().map(wire::Layer::from).collect(),
             loss: wire::Loss::from(spec.loss()).into(),
         }
-    }
-}
-
-impl From<&fedra::Layer> for wire::Layer {
-    fn from(layer: &fedra::Layer) -> Self {
-        use fedra::Layer as L;
-        use layer::Kind;
-        let unit = wire::Unit {};
-        let kind = match *layer {
-            L::Linear { outputs } => Kind::Linear(wire::Linear { outputs }),
-            L::Conv2d { channels, kernel, stride, padding } => {
-                Kind::Conv2d(wire::Conv2d { channels, kernel, stride, padding })
-            }
-            L::MaxPool2d { kernel, stride } => Kind::MaxPool2d(wire::Pool2d { kernel, stride }),
-            L::AvgPool2d { kernel, stride } => Kind::AvgPool2d(wire::Pool2d { kernel, stride }),
-            L::Relu => Kind::Relu(unit),
-            L::Tanh => Kind::Tanh(unit),
-            L::Gelu => Kind::Gelu(unit),
-            L::Sigmoid => Kind::Sigmoid(unit),
-            L::Flatten => Kind::Flatten(unit),
-            L::Dropout { probability } => Kind::Dropout(wire::Dropout { probability }),
-            L::LayerNorm { epsilon } => Kind::LayerNorm(wire::LayerNorm { epsilon }),
-            L::Abs => Kind::Abs(unit),
-            L::Standardize { epsilon } => Kind::Standardize(wire::Standardize { epsilon }),
-            L::GaussianDerivative { orientations, kernel, sigma } => {
-                Kind::GaussianDerivative(wire::GaussianDerivative { orientations, kernel, sigma })
-            }
-        };
-        Self { kind: Some(kind) }
     }
 }
 
@@ -330,7 +320,7 @@ same_values!(RoundPhase: Selecting, Collecting, Sharing, Masking, Unmasking, Fin
 same_values!(Loss: SoftmaxCrossEntropy, MeanSquaredError);
 same_values!(RefusalCode: UnsupportedVersion, MalformedMessage, UnexpectedMessage,
     MessageTooLarge, UnknownTask, Overloaded, Timeout, ShuttingDown, Replaced, NotSelected,
-    Unauthorized);
+    Unauthorized, UnsupportedClient);
 same_values!(DeclineCause: NotNow, BadDataset, TrainingDiverged, TrainingFailed, OutOfRange,
     ModelUnavailable);
 same_values!(StandbyCause: MissedDeadline, Declined, Rejected, Lost);

@@ -4,6 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_protocol::layers::{
+    AvgPool2d, Conv2d, Dropout, Flatten, Gelu, LayerNorm, Linear, MaxPool2d, Relu, Sigmoid, Tanh,
+};
 use fedra_protocol::*;
 
 pub const ROUND: RoundId = RoundId { round: 3, attempt: 1 };
@@ -19,17 +22,17 @@ pub fn model_ref() -> ModelRef {
 
 pub fn every_layer() -> ModelSpec {
     let layers = vec![
-        Layer::Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 },
-        Layer::Relu,
-        Layer::MaxPool2d { kernel: 2, stride: 2 },
-        Layer::AvgPool2d { kernel: 2, stride: 2 },
-        Layer::Flatten,
-        Layer::LayerNorm { epsilon: 1e-5 },
-        Layer::Tanh,
-        Layer::Gelu,
-        Layer::Sigmoid,
-        Layer::Dropout { probability: 0.5 },
-        Layer::Linear { outputs: 3 },
+        Layer::Conv2d(Conv2d { channels: 2, kernel: 3, stride: 1, padding: 1 }),
+        Layer::Relu(Relu),
+        Layer::MaxPool2d(MaxPool2d { kernel: 2, stride: 2 }),
+        Layer::AvgPool2d(AvgPool2d { kernel: 2, stride: 2 }),
+        Layer::Flatten(Flatten),
+        Layer::LayerNorm(LayerNorm { epsilon: 1e-5 }),
+        Layer::Tanh(Tanh),
+        Layer::Gelu(Gelu),
+        Layer::Sigmoid(Sigmoid),
+        Layer::Dropout(Dropout { probability: 0.5 }),
+        Layer::Linear(Linear { outputs: 3 }),
     ];
     ModelSpec::new(&[1, 8, 8], layers, Loss::MeanSquaredError).unwrap()
 }
@@ -52,7 +55,8 @@ pub fn status() -> TaskStatus {
 }
 
 pub fn training() -> LocalTraining {
-    LocalTraining {
+    let raw = RawLocalTraining {
+        algorithm: ClientAlgorithm::Sgd,
         epochs: 1,
         batch_size: 10,
         learning_rate: 0.5,
@@ -60,7 +64,8 @@ pub fn training() -> LocalTraining {
         weight_decay: 0.125,
         seed: 7,
         max_examples: 100,
-    }
+    };
+    LocalTraining::new(raw).unwrap()
 }
 
 pub fn client_messages() -> Vec<ClientMessage> {
@@ -71,6 +76,7 @@ pub fn client_messages() -> Vec<ClientMessage> {
             availability: Availability::Available,
             subject: None,
             token: None,
+            capabilities: Capabilities::version_1(),
         },
         ClientMessage::SetAvailability(Availability::Available),
         ClientMessage::SetAvailability(Availability::Paused),
@@ -83,6 +89,7 @@ pub fn client_messages() -> Vec<ClientMessage> {
             availability: Availability::Available,
             subject: Some(SubjectId::from_bytes([0x5a; 16])),
             token: None,
+            capabilities: Capabilities::version_1(),
         },
         ClientMessage::AdvertiseKeys { round: ROUND, keys: keys(1) },
         ClientMessage::ShareKeys { round: ROUND, shares: encrypted_shares() },
@@ -96,11 +103,22 @@ pub fn client_messages() -> Vec<ClientMessage> {
             availability: Availability::Paused,
             subject: None,
             token: Some(Token::new("e30.e30.c2ln").unwrap()),
+            capabilities: Capabilities::version_1(),
         },
         ClientMessage::Decline {
             round: ROUND,
             reason: "diverged".into(),
             cause: Some(DeclineCause::TrainingDiverged),
+        },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+            capabilities: Capabilities {
+                layers: ["linear", "relu"].map(String::from).into(),
+                algorithms: ["sgd"].map(String::from).into(),
+            },
         },
     ]
 }
@@ -227,6 +245,11 @@ pub fn server_messages() -> Vec<ServerMessage> {
             cause: StandbyCause::MissedDeadline,
             retry_after: Duration::from_secs(30),
             message: "left out".into(),
+        }),
+        ServerMessage::Refusal(Refusal {
+            code: RefusalCode::UnsupportedClient,
+            message: "old".into(),
+            retry_after: None,
         }),
     ]
 }

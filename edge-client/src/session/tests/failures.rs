@@ -1,6 +1,8 @@
 //! Failures: what cannot mend is told once and not tried again, what can is tried ever
 //! more slowly.
 
+use bytes::Bytes;
+
 use super::private::{private_assignment, problems};
 use super::*;
 
@@ -137,14 +139,40 @@ fn a_private_client_stays_available_whatever_its_data_do() {
 
 #[test]
 fn a_kind_that_only_a_later_version_knows_ends_the_session() {
-    let mut rig = Rig::new();
-    rig.start();
-    rig.greet_up_to_the_check_in();
-    let actions = rig.feed(Event::Garbled(DecodeError::Unknown { field: "a layer" }));
-    let [(code, message, fatal)] = problems(&actions)[..] else { panic!("{actions:?}") };
-    assert_eq!((code, fatal), ("unsupported-task", true));
-    assert!(message.contains("a layer") && message.contains("update this client"), "{message}");
-    assert!(rig.session.is_closed());
+    // As on the wire: the number of the kind is one that this version does not have.
+    let checked_in = CheckedIn { task: task(None), status: status(1, RoundPhase::Selecting) };
+    let checked_in = ServerMessage::CheckedIn(Box::new(checked_in));
+    let layer = replaced(&checked_in, b"\x12\x04\x0a\x02\x08\x0a", b"\x12\x04\xa2\x06\x01\x00");
+    let algorithm = replaced(&assignment(ROUND), b"\x42\x00", b"\x7a\x00");
+    let message = Bytes::from_static(b"\xa2\x06\x00");
+    for (bytes, what, member) in [
+        (layer, "a layer of the model", false),
+        (algorithm, "the training algorithm", true),
+        (message.clone(), "the message", false),
+        (message, "the message", true),
+    ] {
+        let mut rig = if member { Rig::member() } else { Rig::new() };
+        if !member {
+            rig.start();
+            rig.greet_up_to_the_check_in();
+        }
+        let error = ServerMessage::decode(bytes).unwrap_err();
+        let actions = rig.feed(Event::Garbled(error));
+        let [(code, message, fatal)] = problems(&actions)[..] else { panic!("{actions:?}") };
+        assert_eq!((code, fatal), ("unsupported-task", true));
+        assert!(message.contains(what) && message.contains("update this client"), "{message}");
+        assert!(rig.session.is_closed());
+        assert_eq!(rig.session.deadline(), None);
+    }
+}
+
+/// A message's bytes with the one place `from` replaced.
+fn replaced(message: &ServerMessage, from: &[u8], to: &[u8]) -> Bytes {
+    let mut bytes = message.encode().to_vec();
+    let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(from)).collect();
+    let [place] = places[..] else { panic!("{places:?}") };
+    bytes[place..place + from.len()].copy_from_slice(to);
+    bytes.into()
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Rig {
 fn refusals_for_good_close_and_others_wait_as_long_as_the_server_says() {
     for code in [
         RefusalCode::UnknownTask,
-        RefusalCode::UnknownTask,
+        RefusalCode::UnsupportedClient,
         RefusalCode::UnsupportedVersion,
         RefusalCode::Replaced,
     ] {

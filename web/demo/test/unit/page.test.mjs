@@ -135,7 +135,7 @@ test('a tab that sits out says why, and a finished task is told apart', () => {
 test('every known error says what to do', () => {
   const codes = [
     'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'task-finished', 'refused-overloaded',
-    'refused-unsupported-version', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
+    'refused-unsupported-version', 'refused-unsupported-client', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
     'wasm-load-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
     'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
     'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',

@@ -1,4 +1,4 @@
-//! Layers that nobody trains. See `fedra_protocol::Layer` for what they compute.
+//! Fixed edge filters.
 
 use std::f64::consts::PI;
 
@@ -6,38 +6,35 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
+use fedra_protocol::layers as spec;
 
-use super::tensor;
+use super::activation::{Activation, tensor};
+use super::parameters::Parameters;
+use super::{LayerModule, Mode};
 
 #[derive(Module, Debug)]
-pub(super) struct Abs {}
-
-#[derive(Module, Debug)]
-pub(super) struct Standardize {
-    pub epsilon: f32,
+pub(crate) struct GaussianDerivative {
+    orientations: usize,
+    kernel: usize,
+    sigma: f32,
 }
 
-impl Standardize {
-    /// Over dimension 1: the channels of `[batch, channels, height, width]`, the
-    /// features of `[batch, features]`.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let mean = x.clone().mean_dim(1);
-        let centred = x - mean;
-        let variance = centred.clone().square().mean_dim(1);
-        centred / variance.add_scalar(self.epsilon).sqrt()
+impl LayerModule for GaussianDerivative {
+    type Spec = spec::GaussianDerivative;
+
+    fn build(spec: &spec::GaussianDerivative, _parameters: &mut Parameters<'_>) -> Self {
+        let [orientations, kernel] = [spec.orientations, spec.kernel].map(|n| n as usize);
+        Self { orientations, kernel, sigma: spec.sigma }
     }
-}
 
-#[derive(Module, Debug)]
-pub(super) struct GaussianDerivative {
-    pub orientations: usize,
-    pub kernel: usize,
-    pub sigma: f32,
+    fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
+        Activation::Image(self.filtered(input.image()))
+    }
 }
 
 impl GaussianDerivative {
     /// `[batch, channels, height, width]` to `[batch, channels * orientations, height, width]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    fn filtered(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let filters = filters(self.orientations, self.kernel, f64::from(self.sigma));
         let dims = [self.orientations, 1, self.kernel, self.kernel];

@@ -1,0 +1,24 @@
+//! Magnitude.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use fedra_protocol::layers as spec;
+
+use super::activation::Activation;
+use super::parameters::Parameters;
+use super::{LayerModule, Mode};
+
+#[derive(Module, Debug)]
+pub(crate) struct Abs {}
+
+impl LayerModule for Abs {
+    type Spec = spec::Abs;
+
+    fn build(_spec: &spec::Abs, _parameters: &mut Parameters<'_>) -> Self {
+        Self {}
+    }
+
+    fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
+        input.map(Tensor::abs, Tensor::abs)
+    }
+}

@@ -1,0 +1,22 @@
+//! Mean pooling.
+
+use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
+use fedra_protocol::layers as spec;
+
+use super::activation::Activation;
+use super::parameters::Parameters;
+use super::{LayerModule, Mode};
+
+impl LayerModule for AvgPool2d {
+    type Spec = spec::AvgPool2d;
+
+    fn build(spec: &spec::AvgPool2d, _parameters: &mut Parameters<'_>) -> Self {
+        AvgPool2dConfig::new([spec.kernel as usize; 2])
+            .with_strides([spec.stride as usize; 2])
+            .init()
+    }
+
+    fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
+        Activation::Image(self.forward(input.image()))
+    }
+}

@@ -1,0 +1,20 @@
+//! Rectified linear unit.
+
+use burn::nn::Relu;
+use fedra_protocol::layers as spec;
+
+use super::activation::Activation;
+use super::parameters::Parameters;
+use super::{LayerModule, Mode};
+
+impl LayerModule for Relu {
+    type Spec = spec::Relu;
+
+    fn build(_spec: &spec::Relu, _parameters: &mut Parameters<'_>) -> Self {
+        Self::new()
+    }
+
+    fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
+        input.map(|x| self.forward(x), |x| self.forward(x))
+    }
+}

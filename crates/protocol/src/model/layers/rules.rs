@@ -1,0 +1,88 @@
+//! Rules that several layers share.
+
+use super::Output;
+use crate::model::Shape;
+
+/// A layer and its wire message with the same fields, converted both ways.
+macro_rules! same_fields {
+    ($layer:ident = $wire:ident { $($field:ident),* }) => {
+        impl From<$layer> for crate::wire::$wire {
+            fn from(layer: $layer) -> Self {
+                let $layer { $($field),* } = layer;
+                Self { $($field),* }
+            }
+        }
+
+        impl From<crate::wire::$wire> for $layer {
+            fn from(wire: crate::wire::$wire) -> Self {
+                let crate::wire::$wire { $($field),* } = wire;
+                Self { $($field),* }
+            }
+        }
+    };
+}
+pub(super) use same_fields;
+
+/// Default of what a normalisation adds to the variance.
+pub(super) fn norm_epsilon() -> f32 {
+    1e-5
+}
+
+pub(super) fn positive(name: &str, value: u32) -> Result<(), String> {
+    if value == 0 { Err(format!("{name} must be at least 1")) } else { Ok(()) }
+}
+
+pub(super) fn positive_real(name: &str, value: f32) -> Result<(), String> {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(format!("{name} must be above 0; it is {value}"))
+    }
+}
+
+pub(super) fn within(name: &str, value: u32, least: u32, most: u32) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{name} must be {least} to {most}; it is {value}"))
+    }
+}
+
+pub(super) fn square(side: u32) -> u64 {
+    u64::from(side) * u64::from(side)
+}
+
+/// `[channels, height, width]` of an image.
+pub(super) fn image(input: Shape) -> Result<[u32; 3], String> {
+    match input {
+        Shape::Image { channels, height, width } => Ok([channels, height, width]),
+        Shape::Features(_) => Err("it takes an image, but features come in; give the model an \
+                                   input [channels, height, width]"
+            .into()),
+    }
+}
+
+/// The output of a layer that makes one value of each window, channel by channel.
+pub(super) fn pooled(input: Shape, kernel: u32, stride: u32) -> Result<Output, String> {
+    let [channels, height, width] = image(input)?;
+    Ok(Output::of(Shape::Image {
+        channels,
+        height: windows(height, kernel, stride, 0)?,
+        width: windows(width, kernel, stride, 0)?,
+    }))
+}
+
+/// Number of windows along one side: floor((size + 2 padding - kernel) / stride) + 1.
+pub(super) fn windows(size: u32, kernel: u32, stride: u32, padding: u32) -> Result<u32, String> {
+    positive("kernel", kernel)?;
+    positive("stride", stride)?;
+    if padding >= kernel {
+        return Err(format!("padding {padding} must be smaller than the kernel {kernel}"));
+    }
+    let padded = u64::from(size) + 2 * u64::from(padding);
+    if u64::from(kernel) > padded {
+        return Err(format!("the kernel {kernel} is larger than the image side {padded}"));
+    }
+    u32::try_from((padded - u64::from(kernel)) / u64::from(stride) + 1)
+        .map_err(|_| "the image is too large".to_string())
+}
