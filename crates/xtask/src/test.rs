@@ -7,16 +7,26 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use fedra_harness::browser::{self, Browser};
+use fedra_harness::{npm, process, project, status};
 
-use crate::browser::{self, Browser};
 use crate::tally::Tally;
-use crate::{dist, prerequisites, process, project, status, wasm_tests};
+use crate::{dist, prerequisites, wasm_tests};
 
 /// A wrapper with many dependencies and no code of ours.
 const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
-/// xtask switches on features of dependencies that burn shares. With it in the
+/// The tools switch on features of dependencies that burn shares. With them in the
 /// selection, burn would be built once for the tests and once for the demo.
-pub const NO_TOOLS: [&str; 4] = ["--exclude", wasm_tests::RUNNER, "--exclude", "xtask"];
+pub const NO_TOOLS: [&str; 8] = [
+    "--exclude",
+    wasm_tests::RUNNER,
+    "--exclude",
+    "xtask",
+    "--exclude",
+    "fedra-harness",
+    "--exclude",
+    "fedra-system-tests",
+];
 
 #[derive(Args)]
 pub struct Options {
@@ -78,7 +88,7 @@ impl Bench {
             prerequisites::components()?;
         }
         if needs(&[Step::Web, Step::EndToEnd]) {
-            prerequisites::npm_packages(&project::web())?;
+            npm::packages(&project::web())?;
         }
         if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
             prerequisites::wasm_target()?;
@@ -119,7 +129,11 @@ fn lint(report: &mut Report) -> Result<()> {
 }
 
 fn host(report: &mut Report) -> Result<()> {
-    report.tests("tools", project::cargo().args(["test", "-p", "xtask"]))?;
+    // Two selections, so that each shares the build of its command.
+    let tools = ["-p", "xtask", "-p", "fedra-harness"];
+    report.tests("tools", project::cargo().arg("test").args(tools))?;
+    let system_tests = ["-p", "fedra-system-tests"];
+    report.tests("system tests", project::cargo().arg("test").args(system_tests))?;
     let mut command = project::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(NO_TOOLS);
     report.tests("host", &mut command)
@@ -152,7 +166,9 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
     let mut build = project::cargo();
     build.args(["build", "--workspace", "--bins", "--tests"]).args(NO_TOOLS);
     status::step("end-to-end: building the programs");
-    if let Err(error) = process::run(&mut build) {
+    let built = process::run(&mut build);
+    // The certificates are the load generator's.
+    if let Err(error) = built.and_then(|()| process::run(&mut project::build_system_tests())) {
         report.failed("end-to-end", &error);
         return Ok(());
     }

@@ -16,13 +16,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use fedra_harness::config::{Policy, Privacy, Round, Task, Training};
+use fedra_harness::{npm, process, project, status};
 use serde_json::Value;
 
 use self::fleet::Swarm;
 use self::plan::Faults;
 use self::run::{Outcome, Setting};
-use crate::config::{Policy, Privacy, Round, Task, Training};
-use crate::{prerequisites, process, project, status};
 
 const TASK: &str = "chaos";
 /// Clients in one process: they are killed and frozen together.
@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(now.as_secs());
-    prerequisites::npm_packages(&project::web())?;
+    npm::packages(&project::web())?;
     status::step("Building the aggregator and the native edge client");
     process::run(&mut project::build_programs())?;
     println!("seed {seed}: --seed {seed} draws the same faults again");

@@ -5,8 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use crate::process;
+use fedra_harness::process;
 
 /// Pause between two looks at a process's memory.
 const SAMPLE: Duration = Duration::from_millis(200);

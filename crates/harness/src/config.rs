@@ -1,4 +1,4 @@
-//! The aggregator's configuration for a run of xtask, as text. No file is
+//! The aggregator's configuration for a run on this machine, as text. No file is
 //! touched.
 
 use std::fmt::{Display, Write};
@@ -9,25 +9,32 @@ const IMAGES: u32 = 60_000;
 
 /// A configuration file.
 pub struct Config<'a> {
+    /// On 127.0.0.1.
     pub port: u16,
+    /// The folder of the store.
     pub store: &'a Path,
     /// The built page, if it is to be served.
     pub page: Option<&'a Path>,
     /// The folder of the MNIST files: every task is evaluated with them.
     pub mnist: &'a Path,
+    /// Settings of the server.
     pub server: Server<'a>,
     /// No global model is ever removed.
     pub keep_all_models: bool,
+    /// All tasks.
     pub tasks: &'a [Task<'a>],
 }
 
-/// What of the server is not left at its default.
+/// Settings of the server that are not left at their default.
 #[derive(Clone, Copy, Default)]
 pub struct Server<'a> {
     /// Connections that are open at the same time.
     pub max_connections: Option<u32>,
+    /// Memory for messages that are not whole yet, such as `64MiB`.
     pub upload_budget: Option<&'static str>,
+    /// Time from a connection to its check-in.
     pub handshake_timeout: Option<&'static str>,
+    /// Time without a sign of life.
     pub idle_timeout: Option<&'static str>,
     /// Certificate and private key, as PEM files.
     pub tls: Option<(&'a Path, &'a Path)>,
@@ -36,52 +43,75 @@ pub struct Server<'a> {
 /// One task.
 #[derive(Clone)]
 pub struct Task<'a> {
+    /// Its name in the API.
     pub id: &'a str,
+    /// Its name for people.
     pub title: &'a str,
+    /// One of the built-in models.
     pub model: &'a str,
+    /// Rounds after which it is finished, if ever.
     pub rounds: Option<u64>,
+    /// Factor of the mean update.
     pub server_learning_rate: f64,
+    /// Training on a client.
     pub training: Training,
+    /// Settings of its rounds.
     pub round: Round,
+    /// Its privacy policy, if it has one.
     pub privacy: Option<Privacy>,
 }
 
-/// How clients train.
+/// Local training of a client.
 #[derive(Clone, Copy)]
 pub struct Training {
+    /// Passes over the local examples.
     pub epochs: u32,
+    /// Examples of one step.
     pub batch_size: u32,
+    /// Step size of SGD.
     pub learning_rate: f64,
 }
 
-/// How rounds are made. A round ends when everybody who can has reported.
+/// Settings of rounds. A round ends when everybody who can has reported.
 #[derive(Clone, Copy)]
 pub struct Round {
+    /// Most clients of a round.
     pub cohort_size: u32,
+    /// Clients that a round begins with at least.
     pub minimum_cohort: u32,
+    /// Updates that a round ends with at least.
     pub minimum_reports: u32,
     /// How long to wait for more than the minimum.
     pub selection_window: &'static str,
+    /// Longest time for all reports.
     pub deadline: &'static str,
 }
 
 /// A privacy policy; its clipping norm follows the median.
 #[derive(Clone, Copy)]
 pub struct Privacy {
+    /// The source of the noise.
     pub policy: Policy,
+    /// Standard deviation of the noise in the sum, in clipping norms.
     pub noise_multiplier: f64,
+    /// Initial bound on the L2 norm of an update.
     pub clipping_norm: f64,
+    /// Budget of one participant, ε.
     pub epsilon: f64,
+    /// Budget of one participant, δ.
     pub delta: f64,
     /// Rounds of one participant; without it, rounds count against everybody.
     pub max_participations: Option<u32>,
+    /// Longest time for a step of secure aggregation.
     pub step_deadline: &'static str,
 }
 
-/// Who adds the noise.
+/// The source of the noise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
+    /// The server.
     Central,
+    /// Every client a share, under secure aggregation.
     Distributed,
 }
 
@@ -96,6 +126,7 @@ impl Policy {
 }
 
 impl Config<'_> {
+    /// The file's contents.
     pub fn text(&self) -> String {
         let mut text = String::new();
         table(&mut text, "[server]");

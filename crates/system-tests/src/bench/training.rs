@@ -5,11 +5,10 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
+use fedra_harness::{process, project, status};
 use serde_json::Value;
 
 use super::{in_browser, rows};
-use crate::bundle::Flavour;
-use crate::{process, project, status};
 
 #[derive(Args)]
 pub struct Options {
@@ -22,11 +21,8 @@ const CASES: [(&str, u64); 4] =
     [("mnist-2nn", 10), ("mnist-2nn", 32), ("mnist-cnn", 10), ("mnist-cnn", 32)];
 
 pub fn run(options: &Options) -> Result<()> {
-    let browser = if options.native_only {
-        Vec::new()
-    } else {
-        in_browser(&[Flavour::Cpu, Flavour::Webgpu], &[])?
-    };
+    let browser =
+        if options.native_only { Vec::new() } else { in_browser(&["--modules-only"], &[])? };
 
     status::step("Building the programs");
     // The demo's build: its dependencies, where training happens, are optimised.

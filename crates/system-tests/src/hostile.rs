@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fedra_harness::aggregator::{self, Aggregator, Logging, Programs};
+use fedra_harness::config::{Config, Round, Server, Task, Training};
+use fedra_harness::process::Service;
+use fedra_harness::{npm, process, project, status};
 
-use crate::aggregator::{self, Aggregator, Logging, Programs};
-use crate::config::{Config, Round, Server, Task, Training};
-use crate::process::Service;
-use crate::{prerequisites, process, project, resources, status};
+use crate::resources;
 
 const TASK: &str = "hostile";
 /// Honest clients.
@@ -72,10 +73,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let most = ATTACKS.iter().map(|attack| attack.connections).max().unwrap_or(0);
     resources::allow_open_files(u64::from(most + CONNECTIONS) + OTHER_FILES)?;
-    prerequisites::npm_packages(&project::web())?;
-    status::step("Building the aggregator, the native edge client and the load generator");
+    npm::packages(&project::web())?;
+    status::step("Building the aggregator and the native edge client");
     process::run(&mut project::build_programs())?;
-    process::run(&mut project::build_load())?;
 
     let mut siege = Siege::start()?;
     siege.wait_for_rounds(2)?;

@@ -6,11 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use fedra_harness::{project, status};
 use serde_json::Value;
 
 use super::{in_browser, last_line};
-use crate::bundle::Flavour;
-use crate::{project, status};
 
 /// What a client may take at most, in seconds, and the server with a tenth of
 /// the clients gone.
@@ -37,7 +36,7 @@ pub fn run(options: &Options) -> Result<()> {
         None
     } else {
         let arguments = ["privacy".to_owned(), parameters.clone(), clients.clone()];
-        in_browser(&[Flavour::Cpu], &arguments)?.pop()
+        in_browser(&["--modules-only", "--cpu-only"], &arguments)?.pop()
     };
     status::step("Encoding and noise, native");
     let encoding =

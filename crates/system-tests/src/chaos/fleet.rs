@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use fedra_harness::aggregator::Programs;
+use fedra_harness::process::{self, Freeze, Service};
 
 use super::plan::Fault;
-use crate::aggregator::Programs;
-use crate::process::{self, Freeze, Service};
 
 /// What the processes are.
 #[derive(Clone)]

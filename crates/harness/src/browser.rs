@@ -10,7 +10,9 @@ use crate::{debian, process, status};
 
 /// The browser that the tests run in.
 pub struct Browser {
+    /// The browser itself.
     pub chromium: PathBuf,
+    /// Its WebDriver.
     pub driver: PathBuf,
 }
 

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use fedra_harness::aggregator::{self, Aggregator};
+use fedra_harness::config::{Config, Server, Task};
+use fedra_harness::process::Service;
+use fedra_harness::{project, status};
 use serde_json::Value;
-
-use crate::aggregator::{self, Aggregator};
-use crate::config::{Config, Server, Task};
-use crate::process::Service;
-use crate::{project, status};
 
 /// What is run.
 pub struct Run<'a> {

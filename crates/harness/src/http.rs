@@ -1,4 +1,4 @@
-//! The requests that xtask makes, to an aggregator on this machine.
+//! Requests to an aggregator on this machine.
 
 use std::time::Duration;
 

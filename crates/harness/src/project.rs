@@ -24,7 +24,7 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// What xtask itself keeps between runs.
+/// The folder of what is kept between runs of xtask.
 pub fn cache() -> PathBuf {
     target().join("xtask")
 }
@@ -44,7 +44,7 @@ pub fn program(name: &str) -> PathBuf {
     target().join("debug").join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
-/// `cargo`, the very one that started xtask, in the workspace's root.
+/// `cargo`, the very one that started this program, in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
@@ -58,11 +58,12 @@ pub fn build_programs() -> Command {
     command
 }
 
-/// Builds the load generator. By itself: what a build with the others would make
-/// of their common dependencies is more than burn is worth waiting for.
-pub fn build_load() -> Command {
+/// Builds the system tests and their load generator. By itself: what a build with
+/// the others would make of their common dependencies is more than burn is worth
+/// waiting for.
+pub fn build_system_tests() -> Command {
     let mut command = cargo();
-    command.args(["build", "-p", "fedra-load", "--bins"]);
+    command.args(["build", "-p", "fedra-system-tests", "--bins"]);
     command
 }
 

@@ -13,10 +13,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use fedra_harness::{browser, npm, process, project, status};
 use serde_json::Value;
-
-use crate::bundle::{self, Flavour};
-use crate::{browser, prerequisites, process, project, status};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -46,14 +44,17 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Builds the modules and runs the benchmark in Chromium.
-fn in_browser(flavours: &[Flavour], arguments: &[String]) -> Result<Vec<Value>> {
-    prerequisites::wasm_target()?;
-    prerequisites::npm_packages(&project::web())?;
+/// Builds what the browser loads, as these options of `cargo xtask dist` say.
+fn dist(options: &[&str]) -> Result<()> {
+    process::run(project::cargo().args(["xtask", "dist"]).args(options))
+}
+
+/// Builds the modules with these options of `cargo xtask dist`, and runs the
+/// benchmark in Chromium.
+fn in_browser(modules: &[&str], arguments: &[String]) -> Result<Vec<Value>> {
+    npm::packages(&project::web())?;
     let chromium = browser::chromium()?;
-    for &flavour in flavours {
-        bundle::build(flavour)?;
-    }
+    dist(modules)?;
     status::step("In the browser");
     let mut command = Command::new("node");
     command

@@ -1,5 +1,5 @@
 //! Child processes: each command is printed before it runs, a failure is
-//! reported with what the child said last, and no child outlives xtask.
+//! reported with what the child said last, and no child outlives this process.
 //!
 //! Children are started from the main thread only: on Linux a child's death
 //! signal is tied to the thread that started it.
@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 20;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// The process groups to end when xtask is told to end.
+/// The process groups to end when this process is told to end.
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// From now on a signal to end reaches every child: kindly at first, by force
@@ -42,7 +42,39 @@ pub fn catch_signals() -> Result<()> {
     .context("cannot listen for Ctrl-C")
 }
 
-/// Whether xtask was told to end.
+/// The exit code for what a program came to; prints the error, if it is one.
+pub fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupted() => {
+            eprintln!("interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Goes on as `command`: its output, signals and exit code are those of this
+/// process. Returns only if it cannot be started.
+#[cfg(unix)]
+pub fn become_command(command: &mut Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start `{}`", line(command)))
+}
+
+/// Runs `command` and ends with its exit code. Returns only if it cannot be started.
+#[cfg(not(unix))]
+pub fn become_command(command: &mut Command) -> Result<()> {
+    let status = wait(&mut start(command)?)?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+/// Whether this process was told to end.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
@@ -74,7 +106,9 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// What a command that was run to its end left behind.
 pub struct Finished {
+    /// How it ended.
     pub status: ExitStatus,
+    /// All of its standard output.
     pub stdout: String,
 }
 
@@ -132,7 +166,7 @@ pub enum Freeze {
     Continue,
 }
 
-/// A child that runs beside xtask, with its output in a file.
+/// A child that runs beside this process, with its output in a file.
 pub struct Service {
     name: &'static str,
     child: Child,
@@ -347,8 +381,8 @@ fn groups() -> MutexGuard<'static, Vec<u32>> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives the child a process group of its own, which xtask can end as a
-/// whole, and on Linux a death signal for the case that xtask is killed.
+/// Gives the child a process group of its own, which can be ended as a
+/// whole, and on Linux a death signal for the case that this process is killed.
 #[cfg(unix)]
 fn tie_to_us(command: &mut Command) {
     use std::os::unix::process::CommandExt;
@@ -427,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_service_that_fails_is_reported_with_its_last_lines() {
-        let log = std::env::temp_dir().join(format!("xtask-service-{}.log", std::process::id()));
+        let log = std::env::temp_dir().join(format!("harness-service-{}.log", std::process::id()));
         let mut command = Command::new("sh");
         command.args(["-c", "echo reason; exit 1"]);
         let mut service = Service::start("the service", &mut command, &log).unwrap();
@@ -445,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_service_is_asked_to_end_before_it_is_killed() {
-        let log = std::env::temp_dir().join(format!("xtask-stop-{}.log", std::process::id()));
+        let log = std::env::temp_dir().join(format!("harness-stop-{}.log", std::process::id()));
         let mut command = Command::new("sh");
         command.args([
             "-c",
@@ -463,7 +497,7 @@ mod tests {
 
     #[test]
     fn a_frozen_service_goes_on_where_it_stood_and_dies_when_it_is_killed() {
-        let log = std::env::temp_dir().join(format!("xtask-freeze-{}.log", std::process::id()));
+        let log = std::env::temp_dir().join(format!("harness-freeze-{}.log", std::process::id()));
         let mut command = Command::new("sh");
         command.args(["-c", "echo first; while :; do sleep 0.01; done"]);
         let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();

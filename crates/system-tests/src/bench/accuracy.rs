@@ -13,10 +13,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use fedra_harness::config::{Policy, Privacy, Round, Task, Training};
+use fedra_harness::{browser, npm, process, project, status};
 
 use self::run::{Outcome, Run, Swarm, Tabs};
-use crate::config::{Policy, Privacy, Round, Task, Training};
-use crate::{browser, dist, prerequisites, process, project, status};
+use super::dist;
 
 const DELTA: f64 = 1e-5;
 
@@ -48,7 +49,7 @@ enum Experiment {
 
 pub fn run(options: &Options) -> Result<()> {
     let wanted = |one| options.experiments.is_empty() || options.experiments.contains(&one);
-    prerequisites::npm_packages(&project::web())?;
+    npm::packages(&project::web())?;
     status::step("Building the aggregator and the native edge client");
     process::run(&mut project::build_programs())?;
     let mut tables = Vec::new();
@@ -165,7 +166,7 @@ const COHORT_BUDGETS: [f64; 2] = [8.0, 1000.0];
 
 fn cohort(options: &Options) -> Result<Vec<String>> {
     let tabs = if options.tabs > 0 {
-        dist::run(&dist::Options { cpu_only: true })?;
+        dist(&["--cpu-only"])?;
         Some(Tabs { count: options.tabs, examples: EXAMPLES, chromium: browser::chromium()? })
     } else {
         None

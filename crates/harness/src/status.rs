@@ -1,4 +1,4 @@
-//! What xtask says about its own work, on standard error: results of a
+//! Remarks of a command on its own work, on standard error: the results of a
 //! command go to standard output.
 
 use std::time::Duration;

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fedra_harness::aggregator::{self, Aggregator, Logging, Programs};
+use fedra_harness::config::{Config, Round, Server, Task, Training};
+use fedra_harness::process::Service;
+use fedra_harness::{npm, process, project, status};
 
-use crate::aggregator::{self, Aggregator, Logging, Programs};
-use crate::config::{Config, Round, Server, Task, Training};
-use crate::process::Service;
-use crate::{prerequisites, process, project, resources, status};
+use crate::resources;
 
 const TASK: &str = "load";
 const EXAMPLES: u32 = 300;
@@ -55,10 +56,9 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 pub fn run(options: &Options) -> Result<()> {
     resources::allow_open_files(u64::from(options.idle + 3 * options.active) + OTHER_FILES)?;
-    prerequisites::npm_packages(&project::web())?;
-    status::step("Building the aggregator, the native edge client and the load generator");
+    npm::packages(&project::web())?;
+    status::step("Building the aggregator and the native edge client");
     process::run(&mut project::build_programs())?;
-    process::run(&mut project::build_load())?;
 
     let mut bench = Bench::start(options)?;
     status::step(&format!("Starting {} native clients", options.active));

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use fedra_harness::aggregator::{self, Aggregator, Logging, Programs};
+use fedra_harness::config::{Config, Server, Task};
+use fedra_harness::table::{self, Table};
+use fedra_harness::{process, project, status};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -15,10 +19,6 @@ use super::book::Book;
 use super::fleet::{Fleet, Swarm};
 use super::journal::{Event, Journal};
 use super::plan::{Fault, Faults, Plan};
-use crate::aggregator::{self, Aggregator, Logging, Programs};
-use crate::config::{Config, Server, Task};
-use crate::table::{self, Table};
-use crate::{process, project, status};
 
 /// How often the log is read and what is due is done.
 const TICK: Duration = Duration::from_millis(10);
