@@ -47,8 +47,14 @@ impl Aggregator {
         logging: Logging,
     ) -> Result<Self> {
         let mut serve = programs.serve(folder);
-        if logging == Logging::Everything {
-            serve.args(["--log-format", "json"]).env("RUST_LOG", "warn,fedra_aggregator=debug");
+        match logging {
+            Logging::Text => {}
+            Logging::Events => {
+                serve.args(["--log-format", "json"]);
+            }
+            Logging::Everything => {
+                serve.args(["--log-format", "json"]).env("RUST_LOG", "warn,fedra=debug");
+            }
         }
         let service = Service::start("the aggregator", &mut serve, log)?;
         Self::ready(service, port, programs.clone())
@@ -167,12 +173,14 @@ impl Aggregator {
     }
 }
 
-/// How much an aggregator writes.
+/// The form and detail of an aggregator's log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Logging {
-    /// As it does by default.
+    /// Text, in the default detail.
     Text,
-    /// Every session's doings, in JSON, for a program that reads it.
+    /// The same in JSON, for a program that reads the event log.
+    Events,
+    /// Every session's doings and every update, in JSON.
     Everything,
 }
 

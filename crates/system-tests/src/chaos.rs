@@ -8,7 +8,6 @@
 
 mod book;
 mod fleet;
-mod journal;
 mod plan;
 mod run;
 
@@ -288,8 +287,8 @@ mod tests {
     use serde_json::json;
 
     use super::book::Book;
-    use super::journal::{AttemptId, Entry, Event};
     use super::*;
+    use crate::journal::{AttemptId, Entry, Event};
 
     fn outcome(accuracy: f64) -> Outcome {
         Outcome {

@@ -15,6 +15,7 @@ use fedra_harness::config::{Config, Round, Server, Task, Training};
 use fedra_harness::process::Service;
 use fedra_harness::{npm, process, project, status};
 
+use crate::journal::Journal;
 use crate::resources;
 
 const TASK: &str = "hostile";
@@ -149,7 +150,7 @@ impl Siege {
         let programs = Programs::set_aside(&folder, &names)?;
         status::step("Starting the aggregator");
         let log = folder.join("aggregator.log");
-        let aggregator = Aggregator::start_with(&folder, port, &programs, &log, Logging::Text)?;
+        let aggregator = Aggregator::start_with(&folder, port, &programs, &log, Logging::Events)?;
         status::step(&format!("Starting {HONEST} honest clients"));
         let mut edge = aggregator.native_clients(TASK, HONEST);
         edge.args(["--examples", &EXAMPLES.to_string()]);
@@ -211,12 +212,9 @@ impl Siege {
         Ok(Outcome { memory, rounds, attackers: last_line(&log)? })
     }
 
-    /// Completed rounds by the aggregator's log: over HTTP there may be no place.
+    /// Completed rounds by the event log: over HTTP there may be no place.
     fn log_rounds(&self) -> Result<u64> {
-        let log = self.folder.join("aggregator.log");
-        let log =
-            fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-        Ok(log.lines().filter(|line| line.contains("round completed")).count() as u64)
+        Journal::completed_rounds(&self.folder.join("aggregator.log"))
     }
 
     fn stop(self) -> Result<()> {

@@ -8,6 +8,7 @@
 mod bench;
 mod chaos;
 mod hostile;
+mod journal;
 mod load;
 mod resources;
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use super::journal::{AttemptId, Entry, Event};
+use crate::journal::{AttemptId, Entry, Event};
 
 /// An attempt that is open.
 struct Open {

@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use super::book::Book;
 use super::fleet::{Fleet, Swarm};
-use super::journal::{Event, Journal};
 use super::plan::{Fault, Faults, Plan};
+use crate::journal::{Event, Journal};
 
 /// How often the log is read and what is due is done.
 const TICK: Duration = Duration::from_millis(10);

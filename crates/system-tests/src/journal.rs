@@ -1,6 +1,7 @@
-//! The aggregator's log in JSON, as far as the bookkeeping needs it: which
-//! attempts were opened, what was counted in them, how they ended. Reads a file
-//! that grows; judges nothing.
+//! The event log of the aggregator (docs/OPERATIONS.md): which attempts were
+//! opened, what was counted in them, how they ended. Reads a file that grows;
+//! judges nothing. Knows an event by its fields `target` and `event`, not by the
+//! sentence beside them.
 
 use std::fs::File;
 use std::io::Read;
@@ -39,7 +40,10 @@ pub enum Event {
     Abandoned { attempt: AttemptId, reason: String },
 }
 
-/// A log file that is read as it grows.
+/// The target of the event log's lines.
+const TARGET: &str = "fedra::events";
+
+/// An event log that is read as it grows.
 pub struct Journal {
     file: File,
     /// The beginning of a line whose end has not come yet.
@@ -51,6 +55,13 @@ impl Journal {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { file, rest: Vec::new() })
+    }
+
+    /// The number of completed rounds in the log at `path`.
+    pub fn completed_rounds(path: &Path) -> Result<u64> {
+        let entries = Self::open(path)?.read()?;
+        let completed = |entry: &&Entry| matches!(entry.event, Event::Completed { .. });
+        Ok(entries.iter().filter(completed).count() as u64)
     }
 
     /// What has been written since the last call.
@@ -69,6 +80,9 @@ impl Journal {
 /// The entry in a line, if it is one; lines that are not JSON are none.
 fn entry(line: &[u8]) -> Result<Option<Entry>> {
     let Ok(line) = serde_json::from_slice::<Value>(line) else { return Ok(None) };
+    if line["target"] != TARGET {
+        return Ok(None);
+    }
     let fields = &line["fields"];
     let Some(event) = event(fields) else { return Ok(None) };
     let event = event.with_context(|| format!("a line of the log is not complete: {line}"))?;
@@ -83,22 +97,22 @@ fn event(fields: &Value) -> Option<Option<Event>> {
     let deadline = || fields["deadline_ms"].as_u64().map(Duration::from_millis);
     let text = |key: &str| fields[key].as_str().map(str::to_owned);
     let attempt = attempt(fields);
-    Some(match fields["message"].as_str()? {
-        "round opened" => (|| Some(Event::Opened { attempt: attempt?, deadline: deadline()? }))(),
-        "round advanced" => {
+    Some(match fields["event"].as_str()? {
+        "round-opened" => (|| Some(Event::Opened { attempt: attempt?, deadline: deadline()? }))(),
+        "round-advanced" => {
             (|| Some(Event::Advanced { attempt: attempt?, deadline: deadline()? }))()
         }
-        "update accepted" => (|| {
+        "update-accepted" => (|| {
             // Whoever gives no subject is known by the connection.
             let client = || fields["client"].as_u64().map(|client| format!("client {client}"));
             let participant = text("subject").filter(|s| !s.is_empty()).or_else(client)?;
             Some(Event::Accepted { attempt: attempt?, participant })
         })(),
-        "round completed" => (|| {
+        "round-completed" => (|| {
             let reports = fields["reports"].as_u64()?;
             Some(Event::Completed { attempt: attempt?, model: text("model")?, reports })
         })(),
-        "round abandoned" => {
+        "round-abandoned" => {
             (|| Some(Event::Abandoned { attempt: attempt?, reason: text("kind")? }))()
         }
         _ => return None,
@@ -123,7 +137,7 @@ mod tests {
 
     fn line(fields: &str) -> String {
         format!(
-            r#"{{"timestamp":"2026-01-02T03:04:05.250000Z","level":"INFO","fields":{{{fields}}},"target":"fedra_aggregator::coordinator"}}"#
+            r#"{{"timestamp":"2026-01-02T03:04:05.250000Z","level":"INFO","fields":{{{fields}}},"target":"fedra::events"}}"#
         )
     }
 
@@ -134,39 +148,40 @@ mod tests {
     #[test]
     fn lines_that_matter_are_understood() {
         let attempt = AttemptId { round: 5, attempt: 1 };
-        let opened =
-            read(r#""message":"round opened","task":"a","round":"5.1","deadline_ms":8000"#);
+        let opened = read(r#""event":"round-opened","task":"a","round":"5.1","deadline_ms":8000"#);
         let deadline = Duration::from_secs(8);
         assert_eq!(opened, Some(Event::Opened { attempt, deadline }));
         let completed = read(
-            r#""message":"round completed","round":5,"attempt":1,"reports":7,"model":"ab","seconds":1.5"#,
+            r#""event":"round-completed","round":5,"attempt":1,"reports":7,"model":"ab","seconds":1.5"#,
         );
         let expected = Event::Completed { attempt, model: "ab".into(), reports: 7 };
         assert_eq!(completed, Some(expected));
         for (who, participant) in
             [(r#""client":3,"subject":"aa""#, "aa"), (r#""client":3"#, "client 3")]
         {
-            let accepted = read(&format!(r#""message":"update accepted","round":"5.1",{who}"#));
+            let accepted = read(&format!(r#""event":"update-accepted","round":"5.1",{who}"#));
             let participant = participant.to_owned();
             assert_eq!(accepted, Some(Event::Accepted { attempt, participant }));
         }
-        assert_eq!(read(r#""message":"model evaluated","round":5"#), None);
+        assert_eq!(read(r#""event":"model-evaluated","round":5"#), None);
     }
 
     #[test]
     fn a_line_that_lacks_something_is_an_error_and_no_line_is_none() {
-        assert!(entry(line(r#""message":"round opened","round":"5.1""#).as_bytes()).is_err());
-        assert!(entry(line(r#""message":"round completed","round":5"#).as_bytes()).is_err());
+        assert!(entry(line(r#""event":"round-opened","round":"5.1""#).as_bytes()).is_err());
+        assert!(entry(line(r#""event":"round-completed","round":5"#).as_bytes()).is_err());
+        let elsewhere = line(r#""event":"round-opened""#).replace("fedra::events", "fedra");
+        assert!(entry(elsewhere.as_bytes()).unwrap().is_none());
         assert!(entry(b"fedra-aggregator: some text").unwrap().is_none());
         assert!(entry(b"").unwrap().is_none());
     }
 
     #[test]
     fn a_log_is_read_as_it_grows_line_by_line() {
-        let path = std::env::temp_dir().join(format!("xtask-journal-{}.log", std::process::id()));
+        let path = std::env::temp_dir().join(format!("journal-{}.log", std::process::id()));
         let mut log = File::create(&path).unwrap();
         let mut journal = Journal::open(&path).unwrap();
-        let text = line(r#""message":"round abandoned","round":"2.0","kind":"too_few_reports""#);
+        let text = line(r#""event":"round-abandoned","round":"2.0","kind":"too_few_reports""#);
         let (start, end) = text.split_at(60);
         log.write_all(start.as_bytes()).unwrap();
         assert_eq!(journal.read().unwrap(), []);
