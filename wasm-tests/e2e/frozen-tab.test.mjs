@@ -5,7 +5,6 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { Scene } from './harness/scene.mjs';
-import { Sites } from '../../web/demo/test/harness/sites.mjs';
 import { openTab } from './harness/tab.mjs';
 
 const NATIVE = 4;

@@ -9,7 +9,7 @@ const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true };
 const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className);
 const meter = (page, name) => page.getByRole('meter', { name });
-const valueOf = async (gauge) => Number(await gauge.getAttribute('aria-valuenow'));
+const valueNow = async (gauge) => Number(await gauge.getAttribute('aria-valuenow'));
 const kept = (page) =>
   page.evaluate(() => Object.entries(localStorage).filter(([key]) => key.startsWith('fedra:')).map(([, entry]) => JSON.parse(entry)));
 
@@ -55,7 +55,7 @@ test('a private round: asked first, then keys, masks and unmasking, and the gaug
     await hasText(page, '.consent', /What leaves.*at least 20 people’s.*What it costs.*ε 1\.24.*20 rounds.*Who you trust/s);
     await page.keyboard.press('Enter');
     assert.equal(await page.locator('#agree').count(), 1, 'the key that started does not agree');
-    assert.equal(await valueOf(meter(page, 'Your total')), 0);
+    assert.equal(await valueNow(meter(page, 'Your total')), 0);
     assert.deepEqual((await kept(page)).map(({ participations }) => participations), [0]);
 
     await page.click('#agree');
@@ -69,7 +69,7 @@ test('a private round: asked first, then keys, masks and unmasking, and the gaug
     await hasText(page, '#your-rounds', /^1 of 20$/);
     assert.equal(await meter(page, 'Your total').getAttribute('aria-valuetext'), 'ε 1.24 of 8');
     await hasText(page, '#your-epsilon-note', /One more round brings it to 1\.76/);
-    assert.ok((await valueOf(meter(page, 'The task’s budget'))) > 2.78);
+    assert.ok((await valueNow(meter(page, 'The task’s budget'))) > 2.78);
     await hasText(page, '#phase', /opening only the sum/);
     await hasText(page, '#phase', /averaging/);
     await hasText(page, 'main ~ [aria-live]', /Your total is ε [01](\.24)?\./);
