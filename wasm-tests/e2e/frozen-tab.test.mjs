@@ -10,7 +10,12 @@ import { openTab } from './harness/tab.mjs';
 const NATIVE = 4;
 const DEADLINE_S = 3;
 const TASK = {
-  id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 2, minimumReports: 2, deadline: `${DEADLINE_S}s`,
+  id: 'digits',
+  model: 'softmax-regression',
+  learningRate: 0.1,
+  minimumCohort: 2,
+  minimumReports: 2,
+  deadline: `${DEADLINE_S}s`,
 };
 /** Missed deadlines after which a client is left out. */
 const SEVERAL = 3;

@@ -28,7 +28,11 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('the tarball holds the code, its types, a readme and licences, and nothing else', () => {
   const code = files.filter((path) => path.startsWith('dist/'));
-  assert.deepEqual(code.filter((path) => !/\.(d\.ts|js)$/.test(path)), [], 'code and types only');
+  assert.deepEqual(
+    code.filter((path) => !/\.(d\.ts|js)$/.test(path)),
+    [],
+    'code and types only',
+  );
   for (const path of code.filter((path) => path.endsWith('.js'))) {
     assert.ok(code.includes(path.replace(/\.js$/, '.d.ts')), `${path} has types`);
   }
@@ -37,7 +41,9 @@ test('the tarball holds the code, its types, a readme and licences, and nothing 
   assert.deepEqual(others, []);
 });
 
-test('the tarball holds both WebAssembly builds', { skip: !existsSync(join(packageFolder, 'wasm')) && 'not built: cargo xtask dist' }, () => {
+test('the tarball holds both WebAssembly builds', {
+  skip: !existsSync(join(packageFolder, 'wasm')) && 'not built: cargo xtask dist',
+}, () => {
   for (const name of ['fedra_cpu.js', 'fedra_cpu_bg.wasm', 'fedra_webgpu.js', 'fedra_webgpu_bg.wasm']) {
     assert.ok(files.includes(`wasm/${name}`), name);
   }
@@ -74,7 +80,10 @@ test('the installed package can be imported', () => {
   assert.equal(output.trim(), 'function FedraError');
 });
 
-for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {
+for (const [module, moduleResolution] of [
+  ['esnext', 'bundler'],
+  ['nodenext', 'nodenext'],
+]) {
   test(`its types serve a strict consumer with ${moduleResolution} resolution`, () => {
     const consumer = join(folder, 'consumer');
     writeFileSync(
@@ -115,7 +124,20 @@ for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'n
       await client.close();
       `,
     );
-    const flags = ['--noEmit', '--strict', '--target', 'es2022', '--lib', 'es2022,dom', '--types', '', '--module', module, '--moduleResolution', moduleResolution];
+    const flags = [
+      '--noEmit',
+      '--strict',
+      '--target',
+      'es2022',
+      '--lib',
+      'es2022,dom',
+      '--types',
+      '',
+      '--module',
+      module,
+      '--moduleResolution',
+      moduleResolution,
+    ];
     run(process.execPath, [compiler, ...flags, 'use.ts'], consumer);
   });
 }
