@@ -65,6 +65,13 @@ fn in_browser(modules: &[&str], arguments: &[String]) -> Result<Vec<Value>> {
     rows(&mut command)
 }
 
+/// A program of `crates/benchmarks`, optimised; arguments come next.
+fn program(name: &str) -> Command {
+    let mut command = project::cargo();
+    command.args(["run", "--release", "-p", "fedra-benchmarks", "--bin", name, "--"]);
+    command
+}
+
 /// The JSON array that `command` prints as its last line.
 fn rows(command: &mut Command) -> Result<Vec<Value>> {
     match last_line(command)? {

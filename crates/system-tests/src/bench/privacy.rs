@@ -2,14 +2,12 @@
 //! browser's WASM, the server that takes the masks off again, and beside them
 //! what the same machine does at the most: a bare keystream, a plain addition.
 
-use std::process::Command;
-
 use anyhow::{Context, Result};
 use clap::Args;
-use fedra_harness::{project, status};
+use fedra_harness::status;
 use serde_json::Value;
 
-use super::{in_browser, last_line};
+use super::{in_browser, last_line, program};
 
 /// What a client may take at most, in seconds, and the server with a tenth of
 /// the clients gone.
@@ -39,26 +37,16 @@ pub fn run(options: &Options) -> Result<()> {
         in_browser(&["--modules-only", "--cpu-only"], &arguments)?.pop()
     };
     status::step("Encoding and noise, native");
-    let encoding =
-        last_line(example("differential-privacy", "encode_bench").args([&parameters, &clients]))?;
+    let encoding = last_line(program("encode_bench").args([&parameters, &clients]))?;
     status::step("Masks, native, and the server");
     let (values, bits) = (encoding["values"].to_string(), encoding["bits"].to_string());
-    let masks = last_line(
-        example("fedra-secure-aggregation", "mask_bench").args([&values, &clients, &bits]),
-    )?;
+    let masks = last_line(program("mask_bench").args([&values, &clients, &bits]))?;
 
     println!();
     for line in table(options, &encoding, &masks, browser.as_ref())? {
         println!("{line}");
     }
     Ok(())
-}
-
-/// An example of a crate, optimised; arguments come next.
-fn example(package: &str, name: &str) -> Command {
-    let mut command = project::cargo();
-    command.args(["run", "--release", "-p", package, "--example", name, "--"]);
-    command
 }
 
 fn number(from: &Value, key: &str) -> Result<f64> {
@@ -68,7 +56,7 @@ fn number(from: &Value, key: &str) -> Result<f64> {
 /// What a client takes, step by step.
 struct Client {
     encode: f64,
-    /// Keys and shares; not in what the native examples print.
+    /// Keys and shares; not in what the native programs print.
     share: Option<f64>,
     mask: f64,
     pack: f64,

@@ -8,7 +8,7 @@ use clap::Args;
 use fedra_harness::{process, project, status};
 use serde_json::Value;
 
-use super::{in_browser, rows};
+use super::{in_browser, program, rows};
 
 #[derive(Args)]
 pub struct Options {
@@ -32,11 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
     let native = rows(command.args(["bench", "--json"]))?;
 
     status::step("Folding updates");
-    let mut command = project::cargo();
-    command
-        .args(["run", "--release", "-p", "fedra-aggregation"])
-        .args(["--example", "fold_bandwidth"]);
-    let folds = rows(&mut command)?;
+    let folds = rows(&mut program("fold_bandwidth"))?;
 
     println!();
     for line in training_table(&native, &browser) {

@@ -1,5 +1,5 @@
 //! Times what a client and a server do to one update, as one line of JSON:
-//! `cargo run --release --example encode_bench -- [parameters] [clients]`.
+//! `cargo run --release -p fedra-benchmarks --bin encode_bench -- [parameters] [clients]`.
 //!
 //! It measures only; nothing here is part of the mechanism.
 
