@@ -11,17 +11,17 @@ use fedra_harness::browser::{self, Browser};
 use fedra_harness::{npm, process, project, status};
 
 use crate::tally::Tally;
-use crate::{dist, prerequisites, wasm_tests};
+use crate::{dist, lint, prerequisites, structure, wasm_tests};
 
-/// A wrapper with many dependencies and no code of ours.
-const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
 /// The tools switch on features of dependencies that burn shares. With them in the
 /// selection, burn would be built once for the tests and once for the demo.
-pub const NO_TOOLS: [&str; 8] = [
+pub const NO_TOOLS: [&str; 10] = [
     "--exclude",
     wasm_tests::RUNNER,
     "--exclude",
     "xtask",
+    "--exclude",
+    "fedra-benchmarks",
     "--exclude",
     "fedra-harness",
     "--exclude",
@@ -38,7 +38,8 @@ pub struct Options {
 enum Step {
     /// cargo fmt --check.
     Format,
-    /// clippy on the crates that run natively; a warning is a failure.
+    /// clippy, natively and for the browser, rustdoc, Biome, spelling, structure; a
+    /// warning is a failure.
     Lint,
     /// Unit and integration tests of the native crates.
     Host,
@@ -87,10 +88,13 @@ impl Bench {
         if needs(&[Step::Format, Step::Lint]) {
             prerequisites::components()?;
         }
+        if needs(&[Step::Lint]) {
+            npm::packages(&lint::tools())?;
+        }
         if needs(&[Step::Web, Step::EndToEnd]) {
             npm::packages(&project::web())?;
         }
-        if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
+        if needs(&[Step::Lint, Step::Web, Step::Browser, Step::EndToEnd]) {
             prerequisites::wasm_target()?;
         }
         let browser = if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
@@ -120,12 +124,15 @@ fn format(report: &mut Report) -> Result<()> {
 }
 
 fn lint(report: &mut Report) -> Result<()> {
-    let mut command = project::cargo();
-    command
-        .args(["clippy", "--workspace", "--all-targets"])
-        .args(NO_RUNNER)
-        .args(["--", "-D", "warnings"]);
-    report.check("lint", &mut command)
+    for (name, mut command) in lint::commands() {
+        report.check(name, &mut command)?;
+    }
+    status::step("structure");
+    match structure::check() {
+        Ok(()) => report.line("structure", "ok"),
+        Err(error) => report.failed("structure", &error),
+    }
+    Ok(())
 }
 
 fn host(report: &mut Report) -> Result<()> {
