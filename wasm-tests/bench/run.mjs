@@ -5,7 +5,7 @@
 import { createReadStream, existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 
-import { ROOT, SWITCHES, chromium, needed } from '../e2e/harness/paths.mjs';
+import { chromium, needed, ROOT, SWITCHES } from '../e2e/harness/paths.mjs';
 
 const MODULES = needed(`${ROOT}web/package/wasm`);
 const WORKER = new URL('worker.mjs', import.meta.url);
@@ -15,13 +15,8 @@ const TYPES = { js: 'text/javascript', mjs: 'text/javascript', wasm: 'applicatio
 
 const [what, parameters, clients] = process.argv.slice(2);
 const training = () =>
-  ['cpu', 'webgpu'].flatMap((backend) =>
-    MODELS.flatMap((model) => BATCHES.map((batch) => ({ backend, model, batch }))),
-  );
-const cases =
-  what === 'privacy'
-    ? [{ backend: 'cpu', parameters: Number(parameters), clients: Number(clients) }]
-    : training();
+  ['cpu', 'webgpu'].flatMap((backend) => MODELS.flatMap((model) => BATCHES.map((batch) => ({ backend, model, batch }))));
+const cases = what === 'privacy' ? [{ backend: 'cpu', parameters: Number(parameters), clients: Number(clients) }] : training();
 
 const server = await serve();
 const browser = await chromium.launch({ executablePath: process.env.CHROME ?? 'chromium', args: SWITCHES });

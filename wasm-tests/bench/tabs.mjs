@@ -3,7 +3,7 @@
 //
 // node tabs.mjs PAGE TASK TABS EXAMPLES
 
-import { SWITCHES, chromium } from '../e2e/harness/paths.mjs';
+import { chromium, SWITCHES } from '../e2e/harness/paths.mjs';
 import { openTab } from '../e2e/harness/tab.mjs';
 
 const [address, task, count, examples] = process.argv.slice(2);

@@ -55,11 +55,18 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     await pause.waitFor();
     await cpu.page.waitForFunction(() => window.watched.clickDelays.length >= 3);
     const delays = await cpu.clickDelays();
-    assert.ok(delays.slice(-2).every((delay) => delay < PROMPT_MS), `clicks waited ${delays} ms`);
-    await aggregator.reaches('two more rounds', (() => {
-      let first;
-      return ({ round }) => round >= (first ??= round) + 2;
-    })(), 120);
+    assert.ok(
+      delays.slice(-2).every((delay) => delay < PROMPT_MS),
+      `clicks waited ${delays} ms`,
+    );
+    await aggregator.reaches(
+      'two more rounds',
+      (() => {
+        let first;
+        return ({ round }) => round >= (first ??= round) + 2;
+      })(),
+      120,
+    );
     assert.ok((await cpu.acceptedRounds()).length > from, 'it went on training');
     assert.deepEqual(await cpu.longTasks(), [], 'no task of 50 ms or more on the main thread');
   });
@@ -75,11 +82,14 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     await cpu.sees('the CPU tab hears of its update', (event) => accepted(event) && event.round >= last);
     for (const tab of [cpu, webgpu]) {
       const own = await tab.acceptedRounds();
-      assert.ok(rounds.every((round) => own.includes(round)), `rounds ${rounds} of all, ${own} of a tab`);
+      assert.ok(
+        rounds.every((round) => own.includes(round)),
+        `rounds ${rounds} of all, ${own} of a tab`,
+      );
     }
   });
 
-  test('the WebGPU tab names its adapter and how far its gradient is from the CPU\'s', async () => {
+  test("the WebGPU tab names its adapter and how far its gradient is from the CPU's", async () => {
     const [{ adapter, gradientError }] = await webgpu.events('backend');
     assert.ok(gradientError <= 1e-3, `gradient error ${gradientError}`);
     assert.ok(adapter, 'the adapter has a name');
@@ -96,7 +106,10 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     const modules = cpu.requests.filter((url) => /fedra_\w+.*\.wasm/.test(url));
     assert.equal(modules.length, 1, `modules ${modules}`);
     assert.match(modules[0], /fedra_cpu/);
-    assert.deepEqual(cpu.requests.filter((url) => /webgpu/.test(new URL(url).pathname)), []);
+    assert.deepEqual(
+      cpu.requests.filter((url) => /webgpu/.test(new URL(url).pathname)),
+      [],
+    );
     assert.ok(webgpu.requests.some((url) => /fedra_webgpu.*\.wasm/.test(url)));
   });
 
@@ -148,7 +161,10 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     const restarted = await aggregator.state();
     assert.ok(restarted.round >= round, `round ${restarted.round} after ${round}`);
     assert.equal(restarted.model.parameters, model.parameters);
-    assert.ok(restarted.history.some((entry) => entry.round === round), 'the history is kept');
+    assert.ok(
+      restarted.history.some((entry) => entry.round === round),
+      'the history is kept',
+    );
     await cpu.sees('an update after the restart is accepted', (event) => accepted(event) && event.round > restarted.round);
     const everyone = (entry) => entry.round > restarted.round && entry.reports === NATIVE + 1;
     await aggregator.reaches('a round with the tab and the native clients', ({ history }) => history.some(everyone), 120);

@@ -5,13 +5,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { Scene } from './harness/scene.mjs';
-import { Sites } from '../../web/demo/test/harness/sites.mjs';
 import { openTab } from './harness/tab.mjs';
 
 const NATIVE = 4;
 const DEADLINE_S = 3;
 const TASK = {
-  id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 2, minimumReports: 2, deadline: `${DEADLINE_S}s`,
+  id: 'digits',
+  model: 'softmax-regression',
+  learningRate: 0.1,
+  minimumCohort: 2,
+  minimumReports: 2,
+  deadline: `${DEADLINE_S}s`,
 };
 /** Missed deadlines after which a client is left out. */
 const SEVERAL = 3;

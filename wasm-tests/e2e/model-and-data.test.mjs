@@ -3,11 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-
+import { Sites } from '../../web/demo/test/harness/sites.mjs';
 import { freePort } from './harness/programs.mjs';
 import { Scene } from './harness/scene.mjs';
 import { openTab } from './harness/tab.mjs';
-import { Sites } from '../../web/demo/test/harness/sites.mjs';
 
 const OTHER_TASKS = `
 [[task]]
@@ -62,14 +61,17 @@ describe('an open task', { concurrency: false }, () => {
   });
 
   test('a wrong address is noticed before there are data, and ends the wait of those that are given', async () => {
-    const { error, failure } = await page.evaluate(async (where) => {
-      const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
-      const told = await window.sees(client, 'error');
-      const { features, labels } = window.examples(10);
-      const refused = await window.failure(client.train({ features, labels, shape: [10, 784] }, { timeout: 500 }));
-      await client.close();
-      return { error: told, failure: refused };
-    }, { ...place, url: `http://127.0.0.1:${await freePort()}` });
+    const { error, failure } = await page.evaluate(
+      async (where) => {
+        const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
+        const told = await window.sees(client, 'error');
+        const { features, labels } = window.examples(10);
+        const refused = await window.failure(client.train({ features, labels, shape: [10, 784] }, { timeout: 500 }));
+        await client.close();
+        return { error: told, failure: refused };
+      },
+      { ...place, url: `http://127.0.0.1:${await freePort()}` },
+    );
     assert.deepEqual([error.code, error.fatal], ['no-server', false]);
     assert.equal(failure.code, 'timeout');
     assert.ok(failure.message.includes(error.message), failure.message);
@@ -84,12 +86,21 @@ describe('an open task', { concurrency: false }, () => {
       };
       const ten = Array.from({ length: 10 }, (_, index) => index);
       const early = await give([10, 100], ten);
-      const late = [await give([10, 28, 29], ten), await give([10, 784], ten.map((label) => label + 1))];
+      const late = [
+        await give([10, 28, 29], ten),
+        await give(
+          [10, 784],
+          ten.map((label) => label + 1),
+        ),
+      ];
       const errors = client.latest('error');
       await client.close();
       return { all: [early, ...late], errors };
     }, place);
-    assert.deepEqual(failures.all.map(({ code }) => code), ['bad-dataset', 'bad-dataset', 'bad-dataset']);
+    assert.deepEqual(
+      failures.all.map(({ code }) => code),
+      ['bad-dataset', 'bad-dataset', 'bad-dataset'],
+    );
     assert.match(failures.all[0].message, /784/);
     assert.equal(failures.errors, undefined, 'the call was told, so there is no event');
     const { round, attempt } = await set.aggregator.state();
@@ -189,7 +200,8 @@ describe('an open task', { concurrency: false }, () => {
   test('a call in which the worker crashes rejects, and the client goes on with its data', { timeout: 300_000 }, async () => {
     const { failure, error, outcome } = await page.evaluate(async (where) => {
       const client = await window.fedra.FedraClient.connect({
-        ...where, backend: 'cpu',
+        ...where,
+        backend: 'cpu',
         worker: () => (window.worker = new Worker('/fedra/dist/worker.js', { type: 'module' })),
       });
       const { features, labels } = window.examples(20);
@@ -272,11 +284,14 @@ describe('a finished task', { concurrency: false }, () => {
   });
 
   test('what is not there to be loaded is told apart', async () => {
-    const codes = await page.evaluate(async ([where, nowhere]) => {
-      const { FedraClient } = window.fedra;
-      const failures = [FedraClient.load({ ...where, task: 'other' }), FedraClient.load({ ...where, url: nowhere })];
-      return (await Promise.all(failures.map(window.failure))).map(({ code }) => code);
-    }, [place, `http://127.0.0.1:${await freePort()}`]);
+    const codes = await page.evaluate(
+      async ([where, nowhere]) => {
+        const { FedraClient } = window.fedra;
+        const failures = [FedraClient.load({ ...where, task: 'other' }), FedraClient.load({ ...where, url: nowhere })];
+        return (await Promise.all(failures.map(window.failure))).map(({ code }) => code);
+      },
+      [place, `http://127.0.0.1:${await freePort()}`],
+    );
     assert.deepEqual(codes, ['unknown-task', 'no-server']);
   });
 

@@ -21,7 +21,8 @@ describe('an operator', { concurrency: false }, () => {
   const complaints = [];
 
   const text = (selector) => page.evaluate((where) => document.querySelector(where)?.textContent?.trim() ?? '', selector);
-  const shows = (selector, pattern) => until(`${selector} shows ${pattern}`, async () => pattern.test(await text(selector)), { state: () => text('main') });
+  const shows = (selector, pattern) =>
+    until(`${selector} shows ${pattern}`, async () => pattern.test(await text(selector)), { state: () => text('main') });
   /** Rounds done, as the page shows them. */
   const shown = async () => Number(await text('#round')) - 1;
 

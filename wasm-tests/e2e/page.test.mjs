@@ -50,8 +50,14 @@ describe('the page on the wire', { concurrency: false }, () => {
       context.diagnostic(`${pathname}: ${body.length} bytes, ${headers['content-encoding'] ?? 'as it is'}`);
     }
     for (const [kind, sum] of Object.entries(bytes)) context.diagnostic(`${kind}: ${sum} bytes`);
-    assert.ok(page.some((path) => /fedra_cpu.*\.wasm$/.test(path)), `the module is among ${page}`);
-    assert.deepEqual(page.filter((path) => /webgpu/.test(path)), []);
+    assert.ok(
+      page.some((path) => /fedra_cpu.*\.wasm$/.test(path)),
+      `the module is among ${page}`,
+    );
+    assert.deepEqual(
+      page.filter((path) => /webgpu/.test(path)),
+      [],
+    );
     assert.ok(bytes.page > 100_000, 'the module alone has more');
     assert.ok(bytes.page <= LIMIT, `the page took ${bytes.page} bytes`);
     await tab.close();
@@ -70,21 +76,32 @@ describe('the page on the wire', { concurrency: false }, () => {
     await tab.close();
   });
 
-  test('below a path of another site the page opens and trains, and so does the operator\'s', async () => {
+  test("below a path of another site the page opens and trains, and so does the operator's", async () => {
     const nginx = await Nginx.start(scene.folder, { upstream: aggregator.port });
     try {
       const tab = await openTab(browser, `${nginx.url}?backend=cpu&examples=200&start=1`, { ignoreHTTPSErrors: true });
       await tab.sees('an update is accepted', accepted);
       assert.deepEqual(tab.errors, []);
-      assert.deepEqual(tab.requests.filter((address) => !address.startsWith(nginx.url)), [], 'nothing outside of the path');
+      assert.deepEqual(
+        tab.requests.filter((address) => !address.startsWith(nginx.url)),
+        [],
+        'nothing outside of the path',
+      );
       // Without the slash at the end, as people type it.
       await tab.page.goto(`${nginx.url}admin`);
       assert.equal(tab.page.url(), `${nginx.url}admin/`);
       const title = () => tab.page.evaluate(() => document.querySelector('#title')?.textContent?.trim());
-      await until('the operator\'s page shows the task', async () => (await title()) === 'End to end', { state: title });
-      assert.deepEqual(tab.requests.filter((address) => !address.startsWith(nginx.url)), [], 'nothing outside of the path');
+      await until("the operator's page shows the task", async () => (await title()) === 'End to end', { state: title });
+      assert.deepEqual(
+        tab.requests.filter((address) => !address.startsWith(nginx.url)),
+        [],
+        'nothing outside of the path',
+      );
       await tab.close();
-      for (const [path, task] of [['v1/tasks', ([first]) => first], ['v1/tasks/digits', (only) => only]]) {
+      for (const [path, task] of [
+        ['v1/tasks', ([first]) => first],
+        ['v1/tasks/digits', (only) => only],
+      ]) {
         const { body } = await nginx.get(path);
         const { url } = task(JSON.parse(body)).model;
         const model = new URL(url, `${nginx.url}${path}`).href;

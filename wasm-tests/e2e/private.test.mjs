@@ -30,7 +30,10 @@ step_deadline = "10s"
 };
 
 const accepted = (event) => event.type === 'update' && event.outcome === 'accepted';
-const isState = (name) => ({ type, state }) => type === 'status' && state === name;
+const isState =
+  (name) =>
+  ({ type, state }) =>
+    type === 'status' && state === name;
 
 describe('a private task', { concurrency: false }, () => {
   const scene = new Scene();
@@ -98,12 +101,20 @@ describe('a private task', { concurrency: false }, () => {
       await aggregator.reaches('a round in secure aggregation', ({ phase }) => /sharing|masking|unmasking|finalizing/.test(phase));
       const announced = (await aggregator.state()).round;
       assert.equal(await aggregator.end('SIGKILL'), 'SIGKILL');
-      const report = execFileSync(program('fedra-aggregator'), [
-        'privacy', 'report', '--task', TASK.id, '--config', aggregator.config, '--json-lines',
-      ], { encoding: 'utf8' });
-      const debits = report.trim().split('\n').map((line) => JSON.parse(line));
+      const report = execFileSync(
+        program('fedra-aggregator'),
+        ['privacy', 'report', '--task', TASK.id, '--config', aggregator.config, '--json-lines'],
+        { encoding: 'utf8' },
+      );
+      const debits = report
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
       for (let released = 1; released <= announced; released += 1) {
-        assert.ok(debits.some((debit) => debit.round === released), `round ${released} was released without a debit`);
+        assert.ok(
+          debits.some((debit) => debit.round === released),
+          `round ${released} was released without a debit`,
+        );
       }
       assert.ok(debits.every(({ subjects }) => subjects.length >= TASK.minimumReports));
       await aggregator.start();

@@ -90,11 +90,12 @@ async fn play(a: &mut TestClient, b: &mut TestClient) {
     a.status(|status| status.model.round == 1).await;
 }
 
-/// A gauge or counter of the server, 0 if it is not there yet.
+/// A gauge or counter of the server. Panics if it has none of this name and labels.
 async fn metric(server: &TestServer, name: &str) -> f64 {
     let text = get(server.address, "/metrics").await.text();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    let value = value.unwrap_or_else(|| panic!("there is no metric {name}:\n{text}"));
+    value.trim().parse().expect("a number")
 }
 
 /// Waits until nobody but `honest` clients and the question itself is connected.

@@ -7,6 +7,30 @@
 //! Sums are fixed-point integers, so the result is the same to the bit whatever
 //! the order in which the updates came and however they were split over
 //! partial sums.
+//!
+//! # Example
+//!
+//! Two updates of a model with two parameters, from 30 and from 10 examples.
+//!
+//! ```
+//! use fedra_aggregation::{CheckedUpdate, FixedPointSum, ServerOptimizer};
+//! use fedra_protocol::{Loss, UpdateRange};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let range = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
+//! let mut sum = FixedPointSum::new(2, range);
+//! for (update, examples) in [([1.0_f32, 0.0], 30), ([0.0, -1.0], 10)] {
+//!     // As it comes over the wire: little-endian, of a length and a range.
+//!     let bytes: Vec<u8> = update.iter().flat_map(|value| value.to_le_bytes()).collect();
+//!     sum.fold(&CheckedUpdate::parse(&bytes, 2, range)?, examples)?;
+//! }
+//! let mean = sum.mean().ok_or("nothing was folded")?;
+//! assert_eq!(mean, [0.75, -0.25]);
+//! let mut averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
+//! assert_eq!(averaging.step(&[1.0, 1.0], &mean)?, [1.75, 0.75]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod optimizer;
 mod sum;

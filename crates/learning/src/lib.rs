@@ -7,6 +7,26 @@
 //! The code is the same native and in WebAssembly, on the CPU and on WebGPU.
 //! Readbacks are `async` because a browser cannot wait; there is no clock, no
 //! socket and no random number that is not seeded by an argument.
+//!
+//! # Example
+//!
+//! A fresh model on two images of one value, which it cannot tell apart.
+//!
+//! ```
+//! use fedra_learning::{Compute, Dataset, Targets, evaluate, init_parameters};
+//! use fedra_protocol::ModelSpec;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let spec = ModelSpec::builtin("softmax-regression").ok_or("it is built in")?;
+//! let parameters = init_parameters(&spec, 7);
+//! let labels = Targets::from_labels(vec![3.0, 5.0], 2)?;
+//! let data = Dataset::new(vec![0.5; 2 * 784], spec.input(), labels)?;
+//! let result = pollster::block_on(evaluate(&spec, &parameters, &data, &Compute::cpu()))?;
+//! assert_eq!(result.examples, 2);
+//! assert!(result.accuracy <= Some(0.5));
+//! # Ok(())
+//! # }
+//! ```
 
 mod device;
 mod evaluate;

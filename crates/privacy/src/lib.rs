@@ -4,6 +4,38 @@
 //!
 //! Both sides use this and nothing else, so that they cannot disagree. No I/O,
 //! no clock, no randomness.
+//!
+//! # Example
+//!
+//! A policy, what 20 rounds of it cost one participant, and a client's floors.
+//!
+//! ```
+//! use fedra_privacy::{Privacy, PrivacyFloors};
+//! use fedra_protocol::{Mechanism, PrivacyPolicy};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = PrivacyPolicy {
+//!     mechanism: Mechanism::Distributed,
+//!     noise_multiplier: 2.0,
+//!     clipping_norm: 1.0,
+//!     target_quantile: None,
+//!     epsilon: 16.0,
+//!     delta: 1e-5,
+//!     cohort: 100,
+//!     minimum_survivors: 80,
+//!     colluders: 0,
+//!     max_participations: 20,
+//! };
+//! let privacy = Privacy::new(policy, 7_850)?;
+//! assert!(privacy.is_secure_aggregation());
+//! assert!(privacy.epsilon_after(10) < privacy.epsilon_after(20));
+//! assert!(privacy.epsilon_after(20) <= 16.0);
+//!
+//! let floors = PrivacyFloors { min_cohort: Some(200), ..PrivacyFloors::default() };
+//! assert!(floors.check(Some(&privacy)).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
 mod floors;
 mod terms;

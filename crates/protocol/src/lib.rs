@@ -5,6 +5,23 @@
 //! [`ClientMessage::decode`] or [`ServerMessage::decode`] returns is within every
 //! bound of [`limits`]. This crate does no I/O, reads no clock and draws no
 //! random number.
+//!
+//! # Example
+//!
+//! ```
+//! use fedra_protocol::{ClientMessage, ModelSpec};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bytes = ClientMessage::Ping { nonce: 7 }.encode();
+//! assert_eq!(ClientMessage::decode(bytes)?, ClientMessage::Ping { nonce: 7 });
+//! // What is too long or unknown is refused, not guessed at.
+//! assert!(ClientMessage::decode(vec![0xff; 40].into()).is_err());
+//!
+//! let spec = ModelSpec::builtin("softmax-regression").ok_or("it is built in")?;
+//! assert_eq!(spec.parameters(), 784 * 10 + 10);
+//! # Ok(())
+//! # }
+//! ```
 
 mod capabilities;
 mod error;

@@ -10,10 +10,11 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use fedra_harness::{process, project, status};
 use wasm_bindgen_cli_support::Bindgen;
 
+use crate::compress;
 use crate::prerequisites::WASM_TARGET;
-use crate::{compress, process, project, status};
 
 /// The two builds of the edge client.
 #[derive(Clone, Copy)]

@@ -12,11 +12,10 @@ use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use fedra_harness::{process, project, status};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
-
-use crate::{process, project, status};
 
 /// A content, compressed in both ways.
 pub struct Compressed {

@@ -10,11 +10,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fedra_harness::aggregator::{self, Aggregator};
+use fedra_harness::config::{Config, Round, Server, Task, Training};
+use fedra_harness::process::Service;
+use fedra_harness::{npm, process, project, status};
 
-use crate::aggregator::{self, Aggregator};
-use crate::config::{Config, Round, Server, Task, Training};
-use crate::process::Service;
-use crate::{dist, prerequisites, process, project, status};
+use crate::dist;
 
 const TASK: &str = "mnist";
 /// Rounds of a run that ends by itself.
@@ -49,7 +50,7 @@ impl Options {
 
 pub fn run(options: &Options) -> Result<()> {
     check_port(options.port)?;
-    prerequisites::npm_packages(&project::web())?;
+    npm::packages(&project::web())?;
     status::step("Building the aggregator and the native edge client");
     process::run(&mut project::build_programs())?;
     if !options.exit {

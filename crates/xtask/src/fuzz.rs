@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fedra_harness::process::{self, Service};
+use fedra_harness::{project, status};
 
-use crate::process::{self, Service};
+use crate::prerequisites;
 use crate::test::NO_TOOLS;
-use crate::{prerequisites, project, status};
 use outcome::Outcome;
 
 /// The targets that do without burn: alone they need no build of it.

@@ -1,32 +1,21 @@
 //! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile |
 //! fuzz | simulate-faults`.
 //!
-//! Parses the command line and hands over to one module a command. It knows
-//! the other crates only as programs to build and run: it must not depend on
-//! them, nor on burn, so that a fresh clone has it within a minute or two.
+//! Parses the command line and hands over to one module a command. Of the other
+//! crates it depends on the harness alone, and knows the rest only as programs to
+//! build and run: without them and without burn a fresh clone has it within a
+//! minute or two.
 
-mod aggregator;
-mod bench;
-mod browser;
 mod bundle;
-mod chaos;
 mod compress;
-mod config;
-mod debian;
 mod demo;
 mod dist;
 mod fuzz;
-mod hostile;
-mod http;
-mod load;
+mod lint;
 mod prerequisites;
-mod process;
-mod project;
-
-mod resources;
 mod simulate;
-mod status;
-mod table;
+mod structure;
+mod system_tests;
 mod tally;
 mod test;
 mod wasm_tests;
@@ -34,6 +23,7 @@ mod wasm_tests;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use fedra_harness::process;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", version, about = "Builds, tests and shows Fedra")]
@@ -51,13 +41,17 @@ enum Command {
     /// Build both WASM modules, the npm package and the demo page.
     Dist(dist::Options),
     /// Measure local training and the fold; with a name, privacy's cost.
-    Bench(bench::Options),
+    #[command(disable_help_flag = true)]
+    Bench(system_tests::Options),
     /// Kill and freeze clients and aggregator: is anything lost or counted twice?
-    Chaos(chaos::Options),
+    #[command(disable_help_flag = true)]
+    Chaos(system_tests::Options),
     /// Hold thousands of idle connections beside clients that train.
-    Load(load::Options),
+    #[command(disable_help_flag = true)]
+    Load(system_tests::Options),
     /// Attack the aggregator: does its memory stay bounded, do rounds go on?
-    Hostile(hostile::Options),
+    #[command(disable_help_flag = true)]
+    Hostile(system_tests::Options),
     /// Feed every decoder and machine what nobody sane would send.
     Fuzz(fuzz::Options),
     /// Replay one simulated history of faults, or run thousands of them.
@@ -65,17 +59,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) if process::interrupted() => {
-            eprintln!("interrupted");
-            ExitCode::from(130)
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    process::exit_code(run(Cli::parse().command))
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -84,10 +68,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Dist(options) => dist::run(&options),
-        Command::Bench(options) => bench::run(&options),
-        Command::Chaos(options) => chaos::run(&options),
-        Command::Load(options) => load::run(&options),
-        Command::Hostile(options) => hostile::run(&options),
+        Command::Bench(options) => system_tests::run("bench", &options),
+        Command::Chaos(options) => system_tests::run("chaos", &options),
+        Command::Load(options) => system_tests::run("load", &options),
+        Command::Hostile(options) => system_tests::run("hostile", &options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::SimulateFaults(options) => simulate::run(&options),
     }
@@ -105,13 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn bench_measures_training_unless_it_is_told_what_else() {
-        for line in ["bench", "bench --native-only", "bench privacy --clients 50", "bench accuracy"]
-        {
-            assert!(Cli::try_parse_from(format!("xtask {line}").split(' ')).is_ok(), "{line}");
-        }
-        for line in ["bench --native-only privacy", "bench speed", "bench privacy --clients 1"] {
-            assert!(Cli::try_parse_from(format!("xtask {line}").split(' ')).is_err(), "{line}");
+    fn options_of_a_system_test_are_passed_on_whatever_they_are() {
+        for (line, wanted) in [
+            ("chaos", &[][..]),
+            ("load --idle 10 --tls", &["--idle", "10", "--tls"]),
+            ("bench privacy --help", &["privacy", "--help"]),
+            ("hostile --help", &["--help"]),
+        ] {
+            let cli = Cli::try_parse_from(format!("xtask {line}").split(' ')).unwrap();
+            let (Command::Bench(options)
+            | Command::Chaos(options)
+            | Command::Load(options)
+            | Command::Hostile(options)) = cli.command
+            else {
+                panic!("{line}");
+            };
+            assert_eq!(options.arguments(), wanted, "{line}");
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use fedra_harness::{process, project, status};
 
 use crate::test::NO_TOOLS;
-use crate::{process, project, status};
 
 #[derive(Args)]
 pub struct Options {

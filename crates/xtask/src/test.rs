@@ -7,16 +7,26 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use fedra_harness::browser::{self, Browser};
+use fedra_harness::{npm, process, project, status};
 
-use crate::browser::{self, Browser};
 use crate::tally::Tally;
-use crate::{dist, prerequisites, process, project, status, wasm_tests};
+use crate::{dist, lint, prerequisites, structure, wasm_tests};
 
-/// A wrapper with many dependencies and no code of ours.
-const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
-/// xtask switches on features of dependencies that burn shares. With it in the
+/// The tools switch on features of dependencies that burn shares. With them in the
 /// selection, burn would be built once for the tests and once for the demo.
-pub const NO_TOOLS: [&str; 4] = ["--exclude", wasm_tests::RUNNER, "--exclude", "xtask"];
+pub const NO_TOOLS: [&str; 10] = [
+    "--exclude",
+    wasm_tests::RUNNER,
+    "--exclude",
+    "xtask",
+    "--exclude",
+    "fedra-benchmarks",
+    "--exclude",
+    "fedra-harness",
+    "--exclude",
+    "fedra-system-tests",
+];
 
 #[derive(Args)]
 pub struct Options {
@@ -28,7 +38,8 @@ pub struct Options {
 enum Step {
     /// cargo fmt --check.
     Format,
-    /// clippy on the crates that run natively; a warning is a failure.
+    /// clippy, natively and for the browser, rustdoc, Biome, spelling, structure; a
+    /// warning is a failure.
     Lint,
     /// Unit and integration tests of the native crates.
     Host,
@@ -77,10 +88,13 @@ impl Bench {
         if needs(&[Step::Format, Step::Lint]) {
             prerequisites::components()?;
         }
-        if needs(&[Step::Web, Step::EndToEnd]) {
-            prerequisites::npm_packages(&project::web())?;
+        if needs(&[Step::Lint]) {
+            npm::packages(&lint::tools())?;
         }
-        if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
+        if needs(&[Step::Web, Step::EndToEnd]) {
+            npm::packages(&project::web())?;
+        }
+        if needs(&[Step::Lint, Step::Web, Step::Browser, Step::EndToEnd]) {
             prerequisites::wasm_target()?;
         }
         let browser = if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
@@ -110,16 +124,23 @@ fn format(report: &mut Report) -> Result<()> {
 }
 
 fn lint(report: &mut Report) -> Result<()> {
-    let mut command = project::cargo();
-    command
-        .args(["clippy", "--workspace", "--all-targets"])
-        .args(NO_RUNNER)
-        .args(["--", "-D", "warnings"]);
-    report.check("lint", &mut command)
+    for (name, mut command) in lint::commands() {
+        report.check(name, &mut command)?;
+    }
+    status::step("structure");
+    match structure::check() {
+        Ok(()) => report.line("structure", "ok"),
+        Err(error) => report.failed("structure", &error),
+    }
+    Ok(())
 }
 
 fn host(report: &mut Report) -> Result<()> {
-    report.tests("tools", project::cargo().args(["test", "-p", "xtask"]))?;
+    // Two selections, so that each shares the build of its command.
+    let tools = ["-p", "xtask", "-p", "fedra-harness"];
+    report.tests("tools", project::cargo().arg("test").args(tools))?;
+    let system_tests = ["-p", "fedra-system-tests"];
+    report.tests("system tests", project::cargo().arg("test").args(system_tests))?;
     let mut command = project::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(NO_TOOLS);
     report.tests("host", &mut command)
@@ -152,7 +173,9 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
     let mut build = project::cargo();
     build.args(["build", "--workspace", "--bins", "--tests"]).args(NO_TOOLS);
     status::step("end-to-end: building the programs");
-    if let Err(error) = process::run(&mut build) {
+    let built = process::run(&mut build);
+    // The certificates are the load generator's.
+    if let Err(error) = built.and_then(|()| process::run(&mut project::build_system_tests())) {
         report.failed("end-to-end", &error);
         return Ok(());
     }

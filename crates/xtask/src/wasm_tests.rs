@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use fedra_harness::browser::Browser;
+use fedra_harness::project;
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
 use crate::prerequisites::WASM_TARGET;
-use crate::project;
 
 /// The program that cargo runs a compiled browser test with.
 pub const RUNNER: &str = "fedra-wasm-test-runner";

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 
 import { certify, get } from './https.mjs';
 import { ROOT } from './paths.mjs';
-import { Program, freePort } from './programs.mjs';
+import { freePort, Program } from './programs.mjs';
 import { until } from './until.mjs';
 
 /** The path that the documented location block stands for. */
@@ -35,7 +35,10 @@ export class Nginx {
     nginx.program = new Program(process.env.NGINX ?? 'nginx', args, nginx.log);
     await until('nginx answers', async () => {
       if (!nginx.program.isRunning) throw new Error(`nginx ended:\n${nginx.program.lastLines()}`);
-      return await nginx.get('readyz').then(({ status }) => status === 200, () => false);
+      return await nginx.get('readyz').then(
+        ({ status }) => status === 200,
+        () => false,
+      );
     });
     return nginx;
   }

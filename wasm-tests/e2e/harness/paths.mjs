@@ -26,6 +26,6 @@ export function needed(path) {
 export const { chromium } = createRequire(`${ROOT}web/demo/package.json`)('playwright-core');
 
 /** The browser's switches: one list for these tests and those in Rust. */
-export const SWITCHES = JSON.parse(readFileSync(`${ROOT}wasm-tests/webdriver.json`, 'utf8'))[
-  'goog:chromeOptions'
-].args.filter((argument) => argument !== '--headless');
+export const SWITCHES = JSON.parse(readFileSync(`${ROOT}wasm-tests/webdriver.json`, 'utf8'))['goog:chromeOptions'].args.filter(
+  (argument) => argument !== '--headless',
+);

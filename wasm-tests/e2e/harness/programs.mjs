@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { get } from './https.mjs';
-import { MNIST, PAGE, needed, program } from './paths.mjs';
+import { MNIST, needed, PAGE, program } from './paths.mjs';
 import { until } from './until.mjs';
 
 const running = new Set();
@@ -106,7 +106,10 @@ export class Aggregator {
     this.program = new Program(program('fedra-aggregator'), args, join(this.folder, 'aggregator.log'));
     await until('the aggregator is ready', async () => {
       if (!this.program.isRunning) throw new Error(`the aggregator ended:\n${this.program.lastLines()}`);
-      return await this.get('/readyz').then(({ status }) => status === 200, () => false);
+      return await this.get('/readyz').then(
+        ({ status }) => status === 200,
+        () => false,
+      );
     });
   }
 

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 
-import { SWITCHES, chromium } from './paths.mjs';
+import { chromium, SWITCHES } from './paths.mjs';
 import { Aggregator, newFolder, removeFolder, startNativeClients } from './programs.mjs';
 
 export class Scene {

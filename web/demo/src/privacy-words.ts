@@ -55,7 +55,8 @@ export function shortWords({ policy, sumsOnly }: Protection): { readonly lead: s
 export function howWords({ policy, sumsOnly, minimumSurvivors }: Protection): string {
   switch (policy) {
     case 'distributed':
-      if (!sumsOnly) return 'Your tab adds a share of the noise to its change. Nothing masks it, so whoever receives it sees it with that share alone, which is too little to hide it.';
+      if (!sumsOnly)
+        return 'Your tab adds a share of the noise to its change. Nothing masks it, so whoever receives it sees it with that share alone, which is too little to hide it.';
       return `Your tab adds its share of the noise to its change, masks it, and sends that. The masks cancel only in the sum of ${atLeast(minimumSurvivors)} changes, and the noise of all of them together hides each one.`;
     case 'local':
       return 'Your tab adds all the noise to its change by itself, before anything is sent. What leaves says little about you, whoever reads it.';
@@ -119,7 +120,10 @@ function costWords({ round, spent, next, budget, maxParticipations, participatio
     const left = Math.max(0, maxParticipations - (participations ?? 0));
     sentences.push(`You can take part in ${whole(left)}${participations ? ' more' : ''} ${left === 1 ? 'round' : 'rounds'}.`);
   }
-  if (budget !== null) sentences.push(`The task ends before anybody’s total passes ε ${limit(budget)}${delta === null ? '' : ` (apart from a chance of ${oneIn(delta)})`}.`);
+  if (budget !== null)
+    sentences.push(
+      `The task ends before anybody’s total passes ε ${limit(budget)}${delta === null ? '' : ` (apart from a chance of ${oneIn(delta)})`}.`,
+    );
   return sentences.join(' ') || 'This task names no cost.';
 }
 

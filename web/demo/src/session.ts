@@ -3,19 +3,29 @@
  * client, and keeps the page's state. It must not touch the DOM beyond
  * document.visibilityState, nor do work that a frame would notice.
  */
-import { FedraClient, FedraError } from 'fedra';
+
 import type { ClientEvent, ClientEventType, Model, PrivacyEvent } from 'fedra';
-import { ApiError, fetchTask, fetchTasks } from './api.js';
+import { FedraClient, FedraError } from 'fedra';
 import type { TaskInfo } from './api.js';
+import { ApiError, fetchTask, fetchTasks } from './api.js';
 import type { PageOptions } from './options.js';
 import { floorsOf } from './privacy.js';
-import { ShardError, fetchShard, toFeatures } from './shard.js';
 import type { Shard } from './shard.js';
-import { INITIAL, withEvent, withTask, withTaskChosen } from './state.js';
+import { fetchShard, ShardError, toFeatures } from './shard.js';
 import type { PageState, Problem } from './state.js';
+import { INITIAL, withEvent, withTask, withTaskChosen } from './state.js';
 
 const EVENTS: readonly ClientEventType[] = [
-  'status', 'backend', 'task', 'round', 'model', 'progress', 'update', 'privacy', 'traffic', 'error',
+  'status',
+  'backend',
+  'task',
+  'round',
+  'model',
+  'progress',
+  'update',
+  'privacy',
+  'traffic',
+  'error',
 ];
 const POLL_MS = 4000;
 
@@ -171,7 +181,10 @@ export class Session extends EventTarget {
   }
 
   #forgetModel(): void {
-    void this.#loaded?.model.then((model) => model.close(), () => {});
+    void this.#loaded?.model.then(
+      (model) => model.close(),
+      () => {},
+    );
     this.#loaded = undefined;
   }
 

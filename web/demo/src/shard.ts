@@ -25,12 +25,7 @@ export function parseShard(bytes: ArrayBuffer, index: number, limit?: number): S
   const magic = String.fromCharCode(...new Uint8Array(bytes, 0, MAGIC.length));
   if (magic !== MAGIC) throw new ShardError(`the file does not begin with ${MAGIC}`);
   const view = new DataView(bytes);
-  const [all, rows, columns, classes] = [4, 8, 12, 16].map((offset) => view.getUint32(offset, true)) as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [all, rows, columns, classes] = [4, 8, 12, 16].map((offset) => view.getUint32(offset, true)) as [number, number, number, number];
   const size = rows * columns;
   if (all === 0 || size === 0) throw new ShardError('the shard is empty');
   const expected = HEADER_BYTES + all * size + all;

@@ -76,8 +76,16 @@ export const INITIAL: PageState = {
 const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
 /** Errors for which this tab left one round, or sits out: told until a change of it is accepted. */
 const OF_A_ROUND: readonly string[] = [
-  'bad-dataset', 'unsupported-task', 'training-diverged', 'training-failed', 'out-of-range', 'model-unavailable',
-  'secure-aggregation-failed', 'privacy-failed', 'no-randomness', 'worker-failed',
+  'bad-dataset',
+  'unsupported-task',
+  'training-diverged',
+  'training-failed',
+  'out-of-range',
+  'model-unavailable',
+  'secure-aggregation-failed',
+  'privacy-failed',
+  'no-randomness',
+  'worker-failed',
 ];
 /** States of a tab whose training for the round is done. */
 const TRAINED: readonly string[] = ['sharing', 'uploading', 'unmasking', 'reported'];

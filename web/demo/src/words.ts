@@ -1,8 +1,8 @@
 /** What the page says, so that it says it in one voice. Pure. */
 import type { RoundEvent } from 'fedra';
 import { isUsedUp } from './privacy.js';
-import { takesPart } from './state.js';
 import type { PageState, Problem } from './state.js';
+import { takesPart } from './state.js';
 
 /** What happens to the visitor's data, in one sentence. */
 export const DATA_SENTENCE =
@@ -106,7 +106,8 @@ export function phaseWords(round: RoundEvent | undefined): string {
 export function cohortWords(state: PageState): string {
   const { round, task } = state;
   const own = takesPart(state);
-  if (!round) return task ? `${count(task.clientsConnected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
+  if (!round)
+    return task ? `${count(task.clientsConnected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
   const here = `${count(round.clientsConnected, 'client')} connected`;
   if (round.phase === 'selecting') return `${here}; the next round starts when enough are ready.`;
   if (round.phase === 'paused') return `${here}; the operator has paused the task.`;
@@ -128,7 +129,14 @@ export function cohortWords(state: PageState): string {
 }
 
 /** The phases of a round, each in a word. */
-const STEPS = { selecting: 'Gather', collecting: 'Train', sharing: 'Keys', masking: 'Masks', unmasking: 'Unmask', finalizing: 'Average' } as const;
+const STEPS = {
+  selecting: 'Gather',
+  collecting: 'Train',
+  sharing: 'Keys',
+  masking: 'Masks',
+  unmasking: 'Unmask',
+  finalizing: 'Average',
+} as const;
 const MASKED: readonly (keyof typeof STEPS)[] = ['sharing', 'masking', 'unmasking'];
 
 export interface Step {
@@ -224,11 +232,20 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         text: 'Nothing of your training was sent. If you change your mind, start again; you will be asked again.',
       };
     case 'consent-failed':
-      return { title: 'You could not be asked', text: `${sentence(message)} Nothing of your training was sent. Start again to be asked again.` };
+      return {
+        title: 'You could not be asked',
+        text: `${sentence(message)} Nothing of your training was sent. Start again to be asked again.`,
+      };
     case 'secure-aggregation-failed':
-      return { title: 'This tab left a round', text: `${sentence(message)} Nothing that could be read was sent. It takes part in the next round.` };
+      return {
+        title: 'This tab left a round',
+        text: `${sentence(message)} Nothing that could be read was sent. It takes part in the next round.`,
+      };
     case 'privacy-failed':
-      return { title: 'This tab left a round', text: `${sentence(message)} What cannot be protected is not sent. It takes part in the next round.` };
+      return {
+        title: 'This tab left a round',
+        text: `${sentence(message)} What cannot be protected is not sent. It takes part in the next round.`,
+      };
     case 'privacy-exhausted':
       return {
         title: 'Your part in this task is done',
@@ -284,7 +301,10 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         text: `${sentence(message)} Reload the page to get the newest one. If that does not help, whoever runs the aggregator updates the page.`,
       };
     case 'model-unavailable':
-      return { title: 'The shared model did not arrive', text: `${sentence(message)} This tab goes on with the next model; leave it open.` };
+      return {
+        title: 'The shared model did not arrive',
+        text: `${sentence(message)} This tab goes on with the next model; leave it open.`,
+      };
     case 'training-diverged':
       return {
         title: 'Training went astray',
@@ -296,7 +316,10 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         text: `${sentence(message)} This tab waits for another model. Whoever runs the task can give it a smaller learning rate or a larger update range.`,
       };
     case 'training-failed':
-      return { title: 'Training failed in this tab', text: `${sentence(message)} Reload the page; with ?backend=cpu in the address it trains on the CPU.` };
+      return {
+        title: 'Training failed in this tab',
+        text: `${sentence(message)} Reload the page; with ?backend=cpu in the address it trains on the CPU.`,
+      };
     case 'worker-failed':
       return fatal
         ? { title: 'Training stopped in this tab', text: `${sentence(message)} Start again, or reload the page.` }

@@ -30,7 +30,10 @@ export function checkAddress(url: unknown, page: string | undefined): Address {
     throw new FedraError('invalid-options', `${EXAMPLE}; ${socket.protocol} is not a WebSocket address`);
   }
   if (socket.username || socket.password) {
-    throw new FedraError('invalid-options', 'url must not hold a user name or password; a task that is not open takes a token, see the option token');
+    throw new FedraError(
+      'invalid-options',
+      'url must not hold a user name or password; a task that is not open takes a token, see the option token',
+    );
   }
   socket.hash = '';
   socket.pathname = socketPath(socket.pathname);

@@ -3,20 +3,20 @@
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
-import { FedraError, aborted, closed, wordsOf } from './errors.js';
+import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
-import { KeptData, copied, takenOver } from './kept-data.js';
+import { copied, KeptData, takenOver } from './kept-data.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
-import { Model, crashed } from './model.js';
 import type { LoadOptions } from './model.js';
+import { crashed, Model } from './model.js';
 import { PrivacyKeeper } from './privacy.js';
 import { Requests } from './requests.js';
-import { spawn, started } from './spawn.js';
 import type { WorkerSource } from './spawn.js';
-import { askForToken } from './token.js';
+import { spawn, started } from './spawn.js';
 import type { TokenSource } from './token.js';
-import { LONGEST_MS, checkConfig, checkDataset, checkFeatures, checkTraining } from './validate.js';
+import { askForToken } from './token.js';
 import type { CheckedOptions, Layout, PrivacyOptions, TrainingData } from './validate.js';
+import { checkConfig, checkDataset, checkFeatures, checkTraining, LONGEST_MS } from './validate.js';
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -224,11 +224,7 @@ export class FedraClient extends EventTarget {
     listener: EventListenerOrEventListenerObject | null,
     options?: AddEventListenerOptions | boolean,
   ): void;
-  override addEventListener(
-    type: string,
-    listener: unknown,
-    options?: AddEventListenerOptions | boolean,
-  ): void {
+  override addEventListener(type: string, listener: unknown, options?: AddEventListenerOptions | boolean): void {
     super.addEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
   }
 
@@ -242,11 +238,7 @@ export class FedraClient extends EventTarget {
     listener: EventListenerOrEventListenerObject | null,
     options?: EventListenerOptions | boolean,
   ): void;
-  override removeEventListener(
-    type: string,
-    listener: unknown,
-    options?: EventListenerOptions | boolean,
-  ): void {
+  override removeEventListener(type: string, listener: unknown, options?: EventListenerOptions | boolean): void {
     super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
   }
 

@@ -1,8 +1,9 @@
 /** Fedra in the browser: what the package exports. */
-export { FedraClient } from './client.js';
+
 export type { ConnectOptions, TrainOptions } from './client.js';
-export { FedraError } from './errors.js';
+export { FedraClient } from './client.js';
 export type { FedraErrorCode } from './errors.js';
+export { FedraError } from './errors.js';
 export type * from './events.js';
 export type { LoadOptions, Model } from './model.js';
 export type { WorkerSource } from './spawn.js';

@@ -3,12 +3,12 @@
  * worker, without a session, a token or a part in any round.
  */
 import type { Address } from './address.js';
-import { FedraError, aborted, closed, wordsOf } from './errors.js';
+import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { FromWorker } from './messages.js';
 import { watchPage } from './policy.js';
 import { Requests } from './requests.js';
-import { expectBrowser, spawn, started } from './spawn.js';
 import type { Ready, WorkerSource } from './spawn.js';
+import { expectBrowser, spawn, started } from './spawn.js';
 import { checkFeatures, checkLoad } from './validate.js';
 
 /** Where to get a model. */
@@ -97,7 +97,10 @@ export class Model {
   close(): void {
     this.#closed = true;
     this.#requests.rejectAll(closed('the model'));
-    void this.#worker?.then((worker) => worker.terminate(), () => {});
+    void this.#worker?.then(
+      (worker) => worker.terminate(),
+      () => {},
+    );
     this.#worker = undefined;
   }
 
@@ -128,7 +131,10 @@ export class Model {
 
 /** What a call hears that was open when its worker crashed. */
 export function crashed(reason: string): FedraError {
-  return new FedraError('worker-failed', `the worker failed (${reason}) during this call, most likely for lack of memory: ask about fewer examples at once`);
+  return new FedraError(
+    'worker-failed',
+    `the worker failed (${reason}) during this call, most likely for lack of memory: ask about fewer examples at once`,
+  );
 }
 
 /** A worker with the model in it. */
@@ -154,14 +160,23 @@ async function download(address: Address, task: string, signal: AbortSignal | un
     if (file) return [description, await verified(new Uint8Array(file), description)];
     gone = description.sha256;
   }
-  throw new FedraError('model-unavailable', `the aggregator no longer has the model ${gone} of the task ${task}; a later try may find a newer one`);
+  throw new FedraError(
+    'model-unavailable',
+    `the aggregator no longer has the model ${gone} of the task ${task}; a later try may find a newer one`,
+  );
 }
 
 async function describe(url: URL, signal: AbortSignal | undefined): Promise<Description> {
   const answer: unknown = await get(url, signal, (response) => response.json());
   if (answer === undefined) throw new FedraError('unknown-task', `the aggregator at ${url.origin} has no task at ${url.pathname}`);
   const model = (answer as { readonly model?: Partial<Description> } | null)?.model;
-  if (!model || typeof model.sha256 !== 'string' || typeof model.url !== 'string' || !Number.isSafeInteger(model.bytes) || !Number.isSafeInteger(model.round)) {
+  if (
+    !model ||
+    typeof model.sha256 !== 'string' ||
+    typeof model.url !== 'string' ||
+    !Number.isSafeInteger(model.bytes) ||
+    !Number.isSafeInteger(model.round)
+  ) {
     throw new FedraError('no-server', `what answers at ${url.href} is not an aggregator of this version`);
   }
   return model as Description;
@@ -197,5 +212,8 @@ async function verified(file: Uint8Array<ArrayBuffer>, { sha256, bytes }: Descri
   const digest = globalThis.crypto?.subtle ? new Uint8Array(await crypto.subtle.digest('SHA-256', file)) : undefined;
   const hash = digest && Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
   if (file.byteLength === bytes && (hash ?? sha256) === sha256) return file;
-  throw new FedraError('model-unavailable', `the model that came is not ${sha256}, which the aggregator names: it was damaged on its way, or a cache has another one`);
+  throw new FedraError(
+    'model-unavailable',
+    `the model that came is not ${sha256}, which the aggregator names: it was damaged on its way, or a cache has another one`,
+  );
 }

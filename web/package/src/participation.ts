@@ -134,9 +134,13 @@ function parse(text: string | null): Entry | undefined {
   if (text === null) return undefined;
   const entry = JSON.parse(text) as Partial<Entry>;
   const { subject, participations, open } = entry;
-  const whole = typeof subject === 'string' && /^[0-9a-f]{32}$/.test(subject)
-    && Number.isSafeInteger(participations) && (participations as number) >= 0
-    && Array.isArray(open) && open.every((mark) => typeof mark === 'string');
+  const whole =
+    typeof subject === 'string' &&
+    /^[0-9a-f]{32}$/.test(subject) &&
+    Number.isSafeInteger(participations) &&
+    (participations as number) >= 0 &&
+    Array.isArray(open) &&
+    open.every((mark) => typeof mark === 'string');
   return whole ? (entry as Entry) : undefined;
 }
 

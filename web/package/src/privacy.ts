@@ -83,7 +83,9 @@ export class PrivacyKeeper {
         this.#granted = true;
         this.#answers.agreed();
       } else {
-        this.#answers.refused(refusal('privacy-declined', 'the terms of this private task were not agreed to, so this browser takes no part in it'));
+        this.#answers.refused(
+          refusal('privacy-declined', 'the terms of this private task were not agreed to, so this browser takes no part in it'),
+        );
       }
     } catch (error) {
       this.#answers.refused(refusal('consent-failed', `the consent callback failed, which counts as no: ${wordsOf(error)}`));

@@ -2,7 +2,7 @@
  * Starts the worker, wherever its script lies, and waits until it is ready.
  * It must not know what is asked of the worker afterwards.
  */
-import { FedraError, aborted, wordsOf } from './errors.js';
+import { aborted, FedraError, wordsOf } from './errors.js';
 import type { FromWorker, ToWorker } from './messages.js';
 import { watchPage } from './policy.js';
 

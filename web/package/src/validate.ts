@@ -2,15 +2,16 @@
  * Checks on what a page hands in, before anything is sent to the worker.
  * Cheap checks only: values are looked at in the worker, off the main thread.
  */
-import { checkAddress } from './address.js';
+
 import type { Address } from './address.js';
-import { FedraError } from './errors.js';
+import { checkAddress } from './address.js';
 import type { FedraErrorCode } from './errors.js';
+import { FedraError } from './errors.js';
 import type { BackendChoice, PrivacyEvent } from './events.js';
-import { checkWorkerSource } from './spawn.js';
 import type { WorkerSource } from './spawn.js';
-import { checkTokenSource } from './token.js';
+import { checkWorkerSource } from './spawn.js';
 import type { TokenSource } from './token.js';
+import { checkTokenSource } from './token.js';
 
 /** Class numbers, or the `n * outputs` values of a regression. */
 export type Labels = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | readonly number[];
@@ -224,7 +225,12 @@ function checkExamples(examples: unknown): ExamplePrivacy {
   return { clippingNorm, noiseMultiplier, delta } as ExamplePrivacy;
 }
 
-function refuseUnknown(where: string, given: Record<string, unknown>, known: readonly string[], code: FedraErrorCode = 'invalid-options'): void {
+function refuseUnknown(
+  where: string,
+  given: Record<string, unknown>,
+  known: readonly string[],
+  code: FedraErrorCode = 'invalid-options',
+): void {
   const unknown = Object.keys(given).find((name) => !known.includes(name));
   if (unknown !== undefined) {
     throw new FedraError(code, `${where} has no ${unknown}; it may have ${known.join(', ')}`);

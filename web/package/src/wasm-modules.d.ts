@@ -23,5 +23,5 @@ declare module '*/fedra_cpu.js' {
 }
 
 declare module '*/fedra_webgpu.js' {
-  export { EdgeClient, Predictor, default } from '*/fedra_cpu.js';
+  export { default, EdgeClient, Predictor } from '*/fedra_cpu.js';
 }

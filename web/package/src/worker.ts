@@ -3,13 +3,14 @@
  * WebAssembly module made and passes messages between it and the page. It must
  * not know what a page does with them.
  */
-import { loadBuild, loadCpu } from './build.js';
+
 import type { EdgeClient, Predictor } from './build.js';
+import { loadBuild, loadCpu } from './build.js';
 import { FedraError } from './errors.js';
 import type { BackendEvent, ClientEvent } from './events.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
-import { PolicyWatch, policyWords } from './policy.js';
 import type { Violation } from './policy.js';
+import { PolicyWatch, policyWords } from './policy.js';
 
 declare const self: DedicatedWorkerGlobalScope;
 

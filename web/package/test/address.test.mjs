@@ -57,7 +57,14 @@ for (const [page, origin] of [
   }
 }
 
-for (const url of ['ws://localhost:8080/', 'ws://127.0.0.1:8080/', 'ws://127.9.9.9/', 'http://[::1]:8080/', 'ws://edge.localhost/', 'wss://example.org/']) {
+for (const url of [
+  'ws://localhost:8080/',
+  'ws://127.0.0.1:8080/',
+  'ws://127.9.9.9/',
+  'http://[::1]:8080/',
+  'ws://edge.localhost/',
+  'wss://example.org/',
+]) {
   test(`from an https page ${url} is allowed`, async () => {
     pageAt('https://example.org/app/');
     assert.match(await socketOf(url), /\/v1\/connect$/);

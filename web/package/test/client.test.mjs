@@ -9,8 +9,7 @@ afterEach(() => restore());
 
 const options = { url: 'ws://127.0.0.1:8080/v1/connect', task: 'mnist' };
 const connect = async () => ({ client: await FedraClient.connect(options), worker: FakeWorker.last });
-const rejectsWith = (promise, code) =>
-  assert.rejects(promise, (error) => error instanceof FedraError && error.code === code);
+const rejectsWith = (promise, code) => assert.rejects(promise, (error) => error instanceof FedraError && error.code === code);
 
 test('the worker is a module beside the client', async () => {
   const { worker } = await connect();
@@ -29,9 +28,22 @@ test('every event reaches its listeners as the detail of a CustomEvent', async (
     { type: 'progress', round: 3, epoch: 1, epochs: 1, step: 5, steps: 60, loss: 0.4, samplesPerSecond: 8000 },
     { type: 'update', round: 3, outcome: 'accepted' },
     {
-      type: 'privacy', policy: 'none', secureAggregation: false, noiseMultiplier: null, clippingNorm: null,
-      minimumSurvivors: null, colluders: null, delta: null, budgetEpsilon: null, roundEpsilon: null, spentEpsilon: 0,
-      nextEpsilon: null, participations: 0, maxParticipations: null, taskSpentEpsilon: null, examplePrivacy: null,
+      type: 'privacy',
+      policy: 'none',
+      secureAggregation: false,
+      noiseMultiplier: null,
+      clippingNorm: null,
+      minimumSurvivors: null,
+      colluders: null,
+      delta: null,
+      budgetEpsilon: null,
+      roundEpsilon: null,
+      spentEpsilon: 0,
+      nextEpsilon: null,
+      participations: 0,
+      maxParticipations: null,
+      taskSpentEpsilon: null,
+      examplePrivacy: null,
     },
     { type: 'traffic', bytesUp: 10, bytesDown: 20 },
     { type: 'error', code: 'no-server', message: 'nobody answers', fatal: false },
@@ -178,7 +190,10 @@ for (const [name, crash] of Object.entries({
     assert.ok(worker.terminated);
     assert.equal(client.latest('error').fatal, false);
     const next = FakeWorker.last;
-    assert.deepEqual(next.sent.map(({ type }) => type), ['start', 'dataset', 'pause']);
+    assert.deepEqual(
+      next.sent.map(({ type }) => type),
+      ['start', 'dataset', 'pause'],
+    );
     assert.equal(next.sent[0].config.backend, 'cpu');
     assert.deepEqual([...next.sent[1].features], [1, 2]);
     assert.equal(next.sent[1].layout, 'channels-last');
@@ -225,7 +240,10 @@ test('when the WebGPU module crashes, the CPU takes over with the same data', as
 
   worker.onerror({ message: 'unreachable' });
   await rejectsWith(predicted, 'device-lost');
-  assert.deepEqual(errors.map(({ code, fatal }) => [code, fatal]), [['device-lost', false]]);
+  assert.deepEqual(
+    errors.map(({ code, fatal }) => [code, fatal]),
+    [['device-lost', false]],
+  );
   assert.ok(worker.terminated);
   const next = FakeWorker.last;
   assert.notEqual(next, worker);
@@ -256,7 +274,10 @@ test('a data set that was refused does not take the place of the one before it, 
   const open = train(4);
   worker.onerror({ message: 'unreachable' });
   const again = FakeWorker.last.sent.filter(({ type }) => type === 'dataset');
-  assert.deepEqual(again.map(({ features }) => features[0]), [2, 4]);
+  assert.deepEqual(
+    again.map(({ features }) => features[0]),
+    [2, 4],
+  );
   for (const { id } of again) FakeWorker.last.say({ type: 'done', id });
   await open;
 });

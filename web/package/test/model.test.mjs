@@ -29,7 +29,10 @@ afterEach(() => {
   globalThis.fetch = realFetch;
 });
 
-const description = (file, more) => ({ state: 'finished', model: { sha256: hashOf(file), url: `../models/${hashOf(file)}`, bytes: file.length, round: 12, parameters: 7, ...more } });
+const description = (file, more) => ({
+  state: 'finished',
+  model: { sha256: hashOf(file), url: `../models/${hashOf(file)}`, bytes: file.length, round: 12, parameters: 7, ...more },
+});
 /** An aggregator with one task, whose model is `file`. */
 const describing = (file, more) => (url) => (/\/tasks\//.test(url) ? Response.json(description(file, more)) : new Response(file));
 const rejects = (promise, code, message = /./) => assert.rejects(promise, { name: 'FedraError', code, message });
@@ -72,13 +75,28 @@ test('a model that was replaced meanwhile is not waited for: the next one is fet
 });
 
 for (const [name, respond, code, message] of [
-  ['no server', () => Promise.reject(new TypeError('Failed to fetch')), 'no-server', /https:\/\/example\.org\/fed\/v1\/tasks\/digits.*Failed to fetch/],
+  [
+    'no server',
+    () => Promise.reject(new TypeError('Failed to fetch')),
+    'no-server',
+    /https:\/\/example\.org\/fed\/v1\/tasks\/digits.*Failed to fetch/,
+  ],
   ['a server that is not well', () => new Response(null, { status: 503 }), 'no-server', /answered 503/],
   ['a server that is no aggregator', () => new Response('<!doctype html>'), 'no-server', /not what an aggregator sends/],
   ['an answer that lacks the model', () => Response.json({ id: 'digits' }), 'no-server', /not an aggregator of this version/],
   ['an unknown task', () => new Response(null, { status: 404 }), 'unknown-task', /tasks\/digits/],
-  ['a model that is gone', (url) => (/\/tasks\//.test(url) ? Response.json(description(FILE)) : new Response(null, { status: 404 })), 'model-unavailable', /no longer has/],
-  ['another file', (url) => (/\/tasks\//.test(url) ? Response.json(description(FILE)) : new Response('b model')), 'model-unavailable', /damaged/],
+  [
+    'a model that is gone',
+    (url) => (/\/tasks\//.test(url) ? Response.json(description(FILE)) : new Response(null, { status: 404 })),
+    'model-unavailable',
+    /no longer has/,
+  ],
+  [
+    'another file',
+    (url) => (/\/tasks\//.test(url) ? Response.json(description(FILE)) : new Response('b model')),
+    'model-unavailable',
+    /damaged/,
+  ],
 ]) {
   test(`${name} is ${code}, and no worker starts`, async () => {
     answers = respond;

@@ -1,9 +1,9 @@
 // The package as a stranger gets it: packed, installed elsewhere, imported.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -27,22 +27,51 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('the tarball holds the code, its types, a readme and licences, and nothing else', () => {
-  for (const name of [
-    'index', 'client', 'model', 'worker', 'address', 'build', 'errors', 'events', 'kept-data', 'messages', 'participation', 'policy', 'privacy',
-    'requests', 'spawn', 'token', 'validate',
-  ]) {
-    assert.ok(files.includes(`dist/${name}.js`), name);
-    assert.ok(files.includes(`dist/${name}.d.ts`), name);
+  const code = files.filter((path) => path.startsWith('dist/'));
+  assert.deepEqual(
+    code.filter((path) => !/\.(d\.ts|js)$/.test(path)),
+    [],
+    'code and types only',
+  );
+  for (const path of code.filter((path) => path.endsWith('.js'))) {
+    assert.ok(code.includes(path.replace(/\.js$/, '.d.ts')), `${path} has types`);
   }
   for (const name of ['package.json', 'README.md', 'LICENSE-MIT', 'LICENSE-APACHE']) assert.ok(files.includes(name), name);
   const others = files.filter((path) => !/^(dist\/|wasm\/|package\.json$|README\.md$|LICENSE)/.test(path));
   assert.deepEqual(others, []);
 });
 
-test('the tarball holds both WebAssembly builds', { skip: !existsSync(join(packageFolder, 'wasm')) && 'not built: cargo xtask dist' }, () => {
+test('the tarball holds both WebAssembly builds', {
+  skip: !existsSync(join(packageFolder, 'wasm')) && 'not built: cargo xtask dist',
+}, () => {
   for (const name of ['fedra_cpu.js', 'fedra_cpu_bg.wasm', 'fedra_webgpu.js', 'fedra_webgpu_bg.wasm']) {
     assert.ok(files.includes(`wasm/${name}`), name);
   }
+});
+
+test('every entry point and every module that one imports is in the tarball', () => {
+  const manifest = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8'));
+  const targets = (entry) => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
+  const waiting = targets(manifest.exports).map((path) => path.replace('./', ''));
+  const seen = new Set();
+  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+    if (seen.has(path)) continue;
+    seen.add(path);
+    assert.ok(files.includes(path), path);
+    if (!/\.(js|d\.ts)$/.test(path)) continue;
+    const text = readFileSync(join(folder, 'consumer/node_modules/fedra', path), 'utf8');
+    for (const [, , target] of text.matchAll(/(from |import |import\(|new URL\()["'](\.{1,2}\/[^"']+\.[a-z]+)["']/g)) {
+      const file = posix.join(posix.dirname(path), target);
+      // The modules are built by another command, and types stand beside the code.
+      if (!file.startsWith('wasm/')) waiting.push(path.endsWith('.d.ts') ? file.replace(/\.js$/, '.d.ts') : file);
+    }
+  }
+  assert.ok(seen.has('dist/index.js') && seen.has('dist/worker.js'), [...seen].join());
+  // A module of types alone is imported by declarations only.
+  const name = (path) => path.replace(/\.(d\.ts|js)$/, '');
+  const reached = new Set([...seen].map(name));
+  const unreachable = files.filter((path) => path.startsWith('dist/') && !reached.has(name(path)));
+  assert.deepEqual(unreachable, [], 'code that nothing imports');
 });
 
 test('the installed package can be imported', () => {
@@ -51,7 +80,10 @@ test('the installed package can be imported', () => {
   assert.equal(output.trim(), 'function FedraError');
 });
 
-for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {
+for (const [module, moduleResolution] of [
+  ['esnext', 'bundler'],
+  ['nodenext', 'nodenext'],
+]) {
   test(`its types serve a strict consumer with ${moduleResolution} resolution`, () => {
     const consumer = join(folder, 'consumer');
     writeFileSync(
@@ -92,7 +124,20 @@ for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'n
       await client.close();
       `,
     );
-    const flags = ['--noEmit', '--strict', '--target', 'es2022', '--lib', 'es2022,dom', '--types', '', '--module', module, '--moduleResolution', moduleResolution];
+    const flags = [
+      '--noEmit',
+      '--strict',
+      '--target',
+      'es2022',
+      '--lib',
+      'es2022,dom',
+      '--types',
+      '',
+      '--module',
+      module,
+      '--moduleResolution',
+      moduleResolution,
+    ];
     run(process.execPath, [compiler, ...flags, 'use.ts'], consumer);
   });
 }

@@ -19,9 +19,22 @@ afterEach(() => undo());
 const options = { url: 'ws://127.0.0.1:8080/v1/connect', task: 'digits' };
 const KEY = 'fedra:ws://127.0.0.1:8080/v1/connect#digits';
 const terms = {
-  type: 'privacy', policy: 'distributed', secureAggregation: true, noiseMultiplier: 1, clippingNorm: 0.5,
-  minimumSurvivors: 80, colluders: 4, delta: 1e-5, budgetEpsilon: 8, roundEpsilon: 0.9, spentEpsilon: 0,
-  nextEpsilon: 0.9, participations: 0, maxParticipations: 10, taskSpentEpsilon: 2, examplePrivacy: null,
+  type: 'privacy',
+  policy: 'distributed',
+  secureAggregation: true,
+  noiseMultiplier: 1,
+  clippingNorm: 0.5,
+  minimumSurvivors: 80,
+  colluders: 4,
+  delta: 1e-5,
+  budgetEpsilon: 8,
+  roundEpsilon: 0.9,
+  spentEpsilon: 0,
+  nextEpsilon: 0.9,
+  participations: 0,
+  maxParticipations: 10,
+  taskSpentEpsilon: 2,
+  examplePrivacy: null,
 };
 const connect = async (privacy) => {
   const client = await FedraClient.connect({ ...options, ...(privacy ? { privacy } : {}) });
@@ -29,7 +42,9 @@ const connect = async (privacy) => {
   const errors = [];
   client.addEventListener('error', ({ detail }) => errors.push(detail));
   return {
-    client, worker, errors,
+    client,
+    worker,
+    errors,
     config: worker.sent[0].config.privacy,
     says: (event) => worker.say({ type: 'event', event }),
     counts: (participations, more) => worker.say({ type: 'event', event: { ...terms, participations, ...more } }),
@@ -45,7 +60,9 @@ test('the module is told the floors, and by default that consent is given', asyn
   const { subject, ...rest } = config;
   assert.match(subject, /^[0-9a-f]{32}$/);
   assert.deepEqual(rest, {
-    floors: { minNoiseMultiplier: 0.8, minCohort: 50, requireSecureAggregation: true }, consent: 'granted', participations: 0,
+    floors: { minNoiseMultiplier: 0.8, minCohort: 50, requireSecureAggregation: true },
+    consent: 'granted',
+    participations: 0,
   });
 });
 
@@ -63,7 +80,7 @@ test('without a question nobody is asked', async () => {
 });
 
 for (const [name, answer] of Object.entries({
-  'true': () => true,
+  true: () => true,
   'a promise of true': () => Promise.resolve(true),
   'true after a while': async () => (await settled(), true),
 })) {
@@ -87,7 +104,14 @@ for (const [name, answer, code, words] of [
   ['a promise of false', () => Promise.resolve(false), 'privacy-declined', /takes no part/],
   ['nothing', () => {}, 'privacy-declined', /takes no part/],
   ['a truthy thing that is not true', () => 'yes', 'privacy-declined', /takes no part/],
-  ['an exception', () => { throw new Error('no dialog'); }, 'consent-failed', /no dialog/],
+  [
+    'an exception',
+    () => {
+      throw new Error('no dialog');
+    },
+    'consent-failed',
+    /no dialog/,
+  ],
   ['a rejected promise', () => Promise.reject(new Error('no dialog')), 'consent-failed', /no dialog/],
 ]) {
   test(`a question answered with ${name} closes the client and says why`, async () => {
@@ -95,7 +119,10 @@ for (const [name, answer, code, words] of [
     says(terms);
     await settled();
     assert.equal(sent('consent'), 0);
-    assert.deepEqual(errors.map(({ code, fatal }) => [code, fatal]), [[code, true]]);
+    assert.deepEqual(
+      errors.map(({ code, fatal }) => [code, fatal]),
+      [[code, true]],
+    );
     assert.match(errors[0].message, words);
     assert.equal(worker.sent.at(-1).type, 'close');
     worker.say({ type: 'closed' });
@@ -217,7 +244,10 @@ test('of two tabs that were opened before the first entry, one goes on: the othe
   second.counts(0);
   await settled();
   assert.deepEqual(asked, []);
-  assert.deepEqual(second.errors.map(({ code, fatal }) => [code, fatal]), [['refused-replaced', true]]);
+  assert.deepEqual(
+    second.errors.map(({ code, fatal }) => [code, fatal]),
+    [['refused-replaced', true]],
+  );
   assert.deepEqual(second.worker.sent.slice(1), [{ type: 'close' }]);
   // What it had sent before it heard of it counts.
   second.counts(1);
@@ -234,7 +264,10 @@ test('a tab whose entry was written over has been replaced, too', async () => {
   storage.entries.set(KEY, JSON.stringify({ subject: 'a'.repeat(32), participations: 0, open: [] }));
   is('sharing');
   await settled();
-  assert.deepEqual(errors.map(({ code }) => code), ['refused-replaced']);
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ['refused-replaced'],
+  );
 });
 
 test('a storage that refuses keeps the count as long as the page', async () => {
@@ -254,7 +287,7 @@ for (const [name, text] of Object.entries({
   'a fractional count': JSON.stringify({ subject: 'a'.repeat(32), participations: 1.5, open: [] }),
   'another name': JSON.stringify({ subject: 'me', participations: 1, open: [] }),
   'no list of open rounds': JSON.stringify({ subject: 'a'.repeat(32), participations: 1 }),
-  'null': 'null',
+  null: 'null',
 })) {
   test(`an entry with ${name} counts as none`, async () => {
     storage.entries.set(KEY, text);
@@ -285,7 +318,10 @@ test('when the WebGPU module crashes, its successor knows the consent and the ro
   worker.onerror({ message: 'unreachable' });
   assert.notEqual(FakeWorker.last, worker);
   assert.deepEqual(FakeWorker.last.sent[0].config.privacy, {
-    floors: { minCohort: 2 }, consent: 'granted', participations: 2, subject: config.subject,
+    floors: { minCohort: 2 },
+    consent: 'granted',
+    participations: 2,
+    subject: config.subject,
   });
   assert.deepEqual([kept().participations, kept().open], [2, []]);
 });

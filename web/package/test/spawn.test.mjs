@@ -55,10 +55,19 @@ test('a function makes each worker, the one after a crash too', async () => {
 });
 
 test('a function that throws is named in the error', () =>
-  assert.rejects(connect(() => { throw new Error('no CSP'); }), { code: 'worker-failed', message: /option worker.*no CSP/ }));
+  assert.rejects(
+    connect(() => {
+      throw new Error('no CSP');
+    }),
+    { code: 'worker-failed', message: /option worker.*no CSP/ },
+  ));
 
 test('a browser that refuses a worker is quoted, with the address', () => {
-  globalThis.Worker = class { constructor() { throw new DOMException('denied', 'SecurityError'); } };
+  globalThis.Worker = class {
+    constructor() {
+      throw new DOMException('denied', 'SecurityError');
+    }
+  };
   return assert.rejects(connect('/worker.js'), { code: 'worker-failed', message: /https:\/\/example\.org\/worker\.js.*denied/ });
 });
 

@@ -55,11 +55,20 @@ test('answers find their questions, in whatever order they come', async () => {
   await settled();
   waiting[0]('first');
   await settled();
-  assert.deepEqual(worker.sent.slice(1), [{ type: 'token', id: 2, token: 'second' }, { type: 'token', id: 1, token: 'first' }]);
+  assert.deepEqual(worker.sent.slice(1), [
+    { type: 'token', id: 2, token: 'second' },
+    { type: 'token', id: 1, token: 'first' },
+  ]);
 });
 
 for (const [name, source, words] of [
-  ['throws', () => { throw new Error('not signed in'); }, /not signed in/],
+  [
+    'throws',
+    () => {
+      throw new Error('not signed in');
+    },
+    /not signed in/,
+  ],
   ['rejects', () => Promise.reject(new Error('not signed in')), /not signed in/],
   ['rejects with something else', () => Promise.reject('offline'), /offline/],
   ['gives nothing', () => {}, /1 to 4096 visible ASCII characters/],
@@ -84,7 +93,10 @@ test('a token that comes after the client has closed goes nowhere', async () => 
   await settled();
   worker.say({ type: 'closed' });
   await closing;
-  assert.deepEqual(worker.sent.map(({ type }) => type), ['start', 'close']);
+  assert.deepEqual(
+    worker.sent.map(({ type }) => type),
+    ['start', 'close'],
+  );
 });
 
 test('a token that a crashed worker asked for does not go to the next one', async () => {
@@ -97,5 +109,8 @@ test('a token that a crashed worker asked for does not go to the next one', asyn
   await settled();
   const next = FakeWorker.last;
   assert.notEqual(next, worker);
-  assert.deepEqual(next.sent.map(({ type }) => type), ['start']);
+  assert.deepEqual(
+    next.sent.map(({ type }) => type),
+    ['start'],
+  );
 });

@@ -19,7 +19,8 @@ const connect = async () => {
   const client = await FedraClient.connect({ url: 'ws://127.0.0.1:8080/v1/connect', task: 'mnist' });
   const worker = FakeWorker.last;
   return {
-    client, worker,
+    client,
+    worker,
     sent: (type) => worker.sent.filter((message) => message.type === type),
     /** As the module does with data that still wait. */
     withdraws: () => worker.say({ type: 'refused', id: worker.sent.at(-1).id, code: 'aborted', message: 'withdrawn' }),
@@ -134,7 +135,10 @@ test('data that were withdrawn when the worker crashes are withdrawn from the ne
   mock.timers.tick(10);
   worker.onerror({ message: 'unreachable' });
   const { sent } = FakeWorker.last;
-  assert.deepEqual(sent.map(({ type }) => type), ['start', 'dataset', 'withdraw']);
+  assert.deepEqual(
+    sent.map(({ type }) => type),
+    ['start', 'dataset', 'withdraw'],
+  );
   assert.equal(sent[2].id, sent[1].id);
   FakeWorker.last.say({ type: 'refused', id: sent[1].id, code: 'aborted', message: 'withdrawn' });
   await assert.rejects(trained, { code: 'timeout' });
@@ -146,7 +150,13 @@ test('arrays that are taken over may be one and the same', async () => {
   const trained = client.train({ features: both, labels: both, shape: [2, 1] }, { transfer: true });
   assert.equal(both.length, 0);
   const { features, labels, id } = worker.sent.at(-1);
-  assert.deepEqual([[...features], [...labels]], [[1, 2], [1, 2]]);
+  assert.deepEqual(
+    [[...features], [...labels]],
+    [
+      [1, 2],
+      [1, 2],
+    ],
+  );
   worker.say({ type: 'done', id });
   await trained;
 });

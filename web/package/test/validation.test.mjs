@@ -32,7 +32,10 @@ for (const [name, options] of Object.entries({
   'an unknown privacy option': { ...good, privacy: { floor: {} } },
   'consent that is neither granted nor a function': { ...good, privacy: { consent: true } },
   'a promise to examples without noise': { ...good, privacy: { examples: { clippingNorm: 1, delta: 1e-5 } } },
-  'a promise to examples with a typing error': { ...good, privacy: { examples: { clippingNorm: 1, noiseMultiplier: 1, delta: 1e-5, noise: 1 } } },
+  'a promise to examples with a typing error': {
+    ...good,
+    privacy: { examples: { clippingNorm: 1, noiseMultiplier: 1, delta: 1e-5, noise: 1 } },
+  },
   'a promise to examples with a delta of 1': { ...good, privacy: { examples: { clippingNorm: 1, noiseMultiplier: 1, delta: 1 } } },
   'floors that are no object': { ...good, privacy: { floors: 1 } },
   'a floor with a typing error': { ...good, privacy: { floors: { minNoiseMultiplyer: 1 } } },

@@ -5,7 +5,8 @@ import { register } from 'node:module';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 const script = (text) => `data:text/javascript,${encodeURIComponent(text)}`;
-const fake = (build) => script(`
+const fake = (build) =>
+  script(`
   export default async () => globalThis.module.init?.();
   export class EdgeClient {
     constructor(...given) {
@@ -26,13 +27,15 @@ const fake = (build) => script(`
     async predict(features) { return features.map((value) => -value); }
   }
 `);
-register(script(`
+register(
+  script(`
   const fakes = ${JSON.stringify({ cpu: fake('cpu'), webgpu: fake('webgpu') })};
   export const resolve = (specifier, context, next) => {
     const [, build] = /wasm\\/fedra_(cpu|webgpu)\\.js$/.exec(specifier) ?? [];
     return build ? { url: fakes[build], shortCircuit: true } : next(specifier, context);
   };
-`));
+`),
+);
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 let workers = 0;
@@ -102,11 +105,20 @@ test('what keeps the page from answering is the reason that the module hears', a
   assert.ok(posted.every(({ type }) => type !== 'failed'));
 });
 
-const data = { type: 'dataset', id: 5, features: Float32Array.of(1), labels: Float32Array.of(0), shape: Uint32Array.of(1, 1), layout: 'channels-last' };
+const data = {
+  type: 'dataset',
+  id: 5,
+  features: Float32Array.of(1),
+  labels: Float32Array.of(0),
+  shape: Uint32Array.of(1, 1),
+  layout: 'channels-last',
+};
 
 test('data are judged by the module, which may take its time', async () => {
   const given = [];
-  const { posted, tell } = await start('none', { client: () => ({ setDataset: (...all) => new Promise((resolve, reject) => given.push([all, resolve, reject])) }) });
+  const { posted, tell } = await start('none', {
+    client: () => ({ setDataset: (...all) => new Promise((resolve, reject) => given.push([all, resolve, reject])) }),
+  });
   tell(data);
   tell({ ...data, id: 6 });
   await settled();
@@ -135,7 +147,13 @@ test('only the newest data can be withdrawn', async () => {
 });
 
 test('a call in which the module crashes is the end of this worker, not an answer', async () => {
-  const { posted, tell } = await start('none', { client: () => ({ predict: async () => { throw new WebAssembly.RuntimeError('unreachable'); } }) });
+  const { posted, tell } = await start('none', {
+    client: () => ({
+      predict: async () => {
+        throw new WebAssembly.RuntimeError('unreachable');
+      },
+    }),
+  });
   tell({ type: 'predict', id: 7, features: Float32Array.of(1) });
   await settled();
   assert.deepEqual(posted.at(-1), { type: 'failed', code: 'worker-failed', message: 'unreachable' });
@@ -150,7 +168,10 @@ test('a model without a session answers predictions and nothing else', async () 
   tell({ type: 'predict', id: 1, features: Float32Array.of(1, 2) });
   tell(data);
   await settled();
-  assert.deepEqual(posted.find(({ id }) => id === 1), { type: 'done', id: 1, probabilities: Float32Array.of(-1, -2) });
+  assert.deepEqual(
+    posted.find(({ id }) => id === 1),
+    { type: 'done', id: 1, probabilities: Float32Array.of(-1, -2) },
+  );
   assert.equal(posted.find(({ id }) => id === 5).type, 'refused');
 });
 
@@ -160,7 +181,10 @@ test('a model that this version does not know is refused with the module’s cod
   assert.deepEqual(await ready, { type: 'failed', code: 'bad-model', message: 'a layer that only a newer version knows' });
 });
 
-for (const [backend, limit] of [['auto', 1000], ['webgpu', 5000]]) {
+for (const [backend, limit] of [
+  ['auto', 1000],
+  ['webgpu', 5000],
+]) {
   test(`an adapter that never comes means the CPU after ${limit / 1000} s, with the reason: ${backend}`, async () => {
     mock.timers.enable({ apis: ['setTimeout'] });
     let asked;
@@ -186,7 +210,13 @@ for (const [name, requestAdapter, build] of [
   ['comes', async () => ({}), 'webgpu'],
   ['is null', async () => null, 'cpu'],
   ['is refused', () => Promise.reject(new Error('no')), 'cpu'],
-  ['throws', () => { throw new Error('no'); }, 'cpu'],
+  [
+    'throws',
+    () => {
+      throw new Error('no');
+    },
+    'cpu',
+  ],
 ]) {
   test(`an adapter that ${name} picks the build ${build}`, async () => {
     navigator.gpu = { requestAdapter };

@@ -400,7 +400,10 @@ impl Step<'_> {
                 if matches!(stage, Stage::Update | Stage::MaskedInput) {
                     let task = &self.core.settings.id;
                     let subject = subject.map(|subject| subject.to_string());
-                    tracing::debug!(%task, %round, client = client.0, subject, "update accepted");
+                    tracing::debug!(
+                        target: "fedra::events", event = "update-accepted",
+                        %task, %round, client = client.0, subject, "update accepted"
+                    );
                 }
                 self.write(WriterJob::Fold { client, subject, contribution, staleness });
             }
@@ -417,7 +420,10 @@ impl Step<'_> {
         let Some(deadline) = progress.deadline.filter(|_| progress.round == round) else { return };
         let deadline_ms = self.now.until(deadline).as_millis() as u64;
         let task = &self.core.settings.id;
-        tracing::info!(%task, %round, ?stage, deadline_ms, "round advanced");
+        tracing::info!(
+            target: "fedra::events", event = "round-advanced",
+            %task, %round, ?stage, deadline_ms, "round advanced"
+        );
         for (client, request) in prepared.requests.requests {
             let order = Order::Asked { round, request: Arc::new(request), deadline };
             self.core.clients.notify(client, order);
@@ -552,7 +558,10 @@ impl Step<'_> {
         let Progress { cohort, deadline, .. } = self.core.rounds.progress();
         let deadline_ms = deadline.map(|deadline| self.now.until(deadline).as_millis() as u64);
         let task = &self.core.settings.id;
-        tracing::info!(%task, %round, cohort, deadline_ms, "round opened");
+        tracing::info!(
+            target: "fedra::events", event = "round-opened",
+            %task, %round, cohort, deadline_ms, "round opened"
+        );
         self.core.opened = self.now;
         let members = self.core.rounds.members();
         self.core.attempts.open(members);
@@ -596,6 +605,8 @@ impl Step<'_> {
         let record = &model.record;
         let failed = self.core.attempts.complete(round);
         tracing::info!(
+            target: "fedra::events",
+            event = "round-completed",
             task = %self.core.settings.id,
             %round,
             reports = record.reports,

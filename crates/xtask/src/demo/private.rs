@@ -5,11 +5,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-
-use crate::aggregator::Aggregator;
-use crate::config::{Policy, Privacy, Round, Task, Training};
-use crate::process::Service;
-use crate::status;
+use fedra_harness::aggregator::Aggregator;
+use fedra_harness::config::{Policy, Privacy, Round, Task, Training};
+use fedra_harness::process::Service;
+use fedra_harness::status;
 
 const TASK: &str = "mnist-private";
 /// Simulated people, unless another number is asked for.

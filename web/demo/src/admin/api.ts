@@ -3,8 +3,8 @@
  * in a header to its own origin only, and never puts it into an address.
  */
 import { ApiError, badAnswer, isRecord, list } from '../json.js';
-import { parseCreated, parseMistakes, parseOperated, parseReport, parseRolledBack, parseStanding, parseStatus } from './report.js';
 import type { Mistake, OperatedTask, ServerStatus, Standing, TaskReport } from './report.js';
+import { parseCreated, parseMistakes, parseOperated, parseReport, parseRolledBack, parseStanding, parseStatus } from './report.js';
 
 export type Operation = 'pause' | 'resume' | 'stop';
 
@@ -77,12 +77,16 @@ export class AdminApi {
   /** Resolves to the round that has the old model now. */
   async rollBack(id: string, round: number): Promise<number> {
     const body = JSON.stringify({ round });
-    return parseRolledBack(await this.#json(own(id, 'rollback'), { method: 'POST', body, headers: { 'content-type': 'application/json' } }));
+    return parseRolledBack(
+      await this.#json(own(id, 'rollback'), { method: 'POST', body, headers: { 'content-type': 'application/json' } }),
+    );
   }
 
   /** Resolves to the new task's name. */
   async create(toml: string): Promise<string> {
-    return parseCreated(await this.#json('/v1/admin/tasks', { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } }));
+    return parseCreated(
+      await this.#json('/v1/admin/tasks', { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } }),
+    );
   }
 
   /** The model after this round, as a safetensors file. */

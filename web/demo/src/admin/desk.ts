@@ -3,11 +3,12 @@
  * tab can be seen, holds the token, and does what the operator asks for. It
  * must not touch the DOM beyond document.visibilityState.
  */
-import { Refusal, cleanToken } from './api.js';
+
 import type { AdminApi, Operation } from './api.js';
+import { cleanToken, Refusal } from './api.js';
 import type { TaskReport } from './report.js';
-import { INITIAL, hasToWait, problemOf, withList, withSeen, withUnderWay, withView, withoutAccess } from './state.js';
 import type { Action, DeskState, Problem, Seen, View } from './state.js';
+import { hasToWait, INITIAL, problemOf, withList, withoutAccess, withSeen, withUnderWay, withView } from './state.js';
 import { doneWords, savedWords } from './words.js';
 
 const POLL_MS = 2000;

@@ -1,6 +1,7 @@
 /** What the aggregator tells of its tasks and of itself, read from JSON. Pure. */
-import { parseTask } from '../api.js';
+
 import type { HistoryPoint, TaskInfo } from '../api.js';
+import { parseTask } from '../api.js';
 import { badAnswer, isRecord, list, number, optional, record, text, word } from '../json.js';
 
 export const PHASES = ['selecting', 'collecting', 'sharing', 'masking', 'unmasking', 'finalizing', 'finished', 'paused'] as const;
@@ -226,7 +227,11 @@ export function parseOperated(answer: unknown): OperatedTask {
     standing: parseStanding(task),
     checkpoints: list(task['checkpoints'], 'checkpoints').map((round) => number(round, 'checkpoints')),
     decisions: list(task['decisions'], 'decisions').map(decision),
-    cohorts: new Map(list(task['rounds'], 'rounds').map(pastCohort).map((past) => [past.round, past])),
+    cohorts: new Map(
+      list(task['rounds'], 'rounds')
+        .map(pastCohort)
+        .map((past) => [past.round, past]),
+    ),
     config: text(task['config'], 'config'),
   };
 }

@@ -1,7 +1,7 @@
 /** What the operator's page knows, and how answers change it. Pure. */
 import { ApiError } from '../json.js';
-import { Refusal } from './api.js';
 import type { Operation } from './api.js';
+import { Refusal } from './api.js';
 import type { Mistake, OperatedTask, RoundReport, ServerStatus, Standing, TaskReport } from './report.js';
 
 /** What is looked at: a task (without a name the first), the server, or the form for a new task. */
@@ -104,7 +104,17 @@ export function withView(state: DeskState, view: View): DeskState {
 
 /** Without what only the operator is told. */
 export function withoutAccess(state: DeskState, refused: Problem | undefined): DeskState {
-  return { ...state, access: 'visitor', operated: undefined, status: undefined, busy: undefined, exporting: false, failure: undefined, notice: undefined, refused };
+  return {
+    ...state,
+    access: 'visitor',
+    operated: undefined,
+    status: undefined,
+    busy: undefined,
+    exporting: false,
+    failure: undefined,
+    notice: undefined,
+    refused,
+  };
 }
 
 /** Whether something of its kind is under way: one order at a time, and one download beside it. */

@@ -1,8 +1,7 @@
 /** What the operator's page says. Pure. */
 import { bytes, percent, whole } from '../words.js';
-import type { Action } from './state.js';
-import type { Problem, Stand } from './state.js';
 import type { Decision, Health, Phase, RoundReport, Standing, TaskReport } from './report.js';
+import type { Action, Problem, Stand } from './state.js';
 
 export const STANDS: Record<Stand, string> = {
   running: 'Running',
@@ -19,7 +18,9 @@ export function phaseSentence({ phase, cohort, clientsConnected, secondsLeft }: 
   const limit = secondsLeft === undefined ? '' : ` At most ${duration(secondsLeft)} more.`;
   switch (phase) {
     case 'selecting':
-      return clientsConnected === 0 ? 'Waiting for clients; nobody is connected.' : 'Gathering clients; the round starts when enough are ready.';
+      return clientsConnected === 0
+        ? 'Waiting for clients; nobody is connected.'
+        : 'Gathering clients; the round starts when enough are ready.';
     case 'collecting':
       return `Clients are training; ${whole(cohort.reported)} of ${whole(cohort.reportGoal)} updates are in.${limit}`;
     case 'sharing':
@@ -97,7 +98,9 @@ export function decisionWords({ action, to, round }: Decision): string {
     case 'stop':
       return 'Stopped for good';
     case 'roll-back':
-      return to === undefined ? 'Rolled back' : `Rolled back to round ${whole(to)}${round === undefined ? '' : `, as round ${whole(round)}`}`;
+      return to === undefined
+        ? 'Rolled back'
+        : `Rolled back to round ${whole(to)}${round === undefined ? '' : `, as round ${whole(round)}`}`;
     default:
       return action;
   }
@@ -144,7 +147,10 @@ function reason({ code, message, mistakes }: Problem): string {
 export function problemWords({ code, message }: Problem, server: string): Advice {
   switch (code) {
     case 'no-server':
-      return { title: 'No answer from the aggregator', text: `Nobody answers at ${server}. What is shown is what was known before; this page keeps trying by itself.` };
+      return {
+        title: 'No answer from the aggregator',
+        text: `Nobody answers at ${server}. What is shown is what was known before; this page keeps trying by itself.`,
+      };
     case 'unknown-task':
       return { title: 'There is no such task', text: 'The aggregator does not know the task in this address. Choose another one.' };
     case 'bad-answer':
@@ -177,7 +183,12 @@ export function refusedWords({ code, message }: Problem): string {
 /** Seconds in the largest two units. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
-  const units = [['d', 86_400], ['h', 3600], ['min', 60], ['s', 1]] as const;
+  const units = [
+    ['d', 86_400],
+    ['h', 3600],
+    ['min', 60],
+    ['s', 1],
+  ] as const;
   const first = units.findIndex(([, size]) => whole >= size);
   if (first < 0) return '0 s';
   let rest = whole;

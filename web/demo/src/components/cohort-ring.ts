@@ -3,10 +3,11 @@
  * A dot moves inward when its report is in. Around them, an arc: how far this
  * tab's own training is. Decorative; the caption says the same in words.
  */
-import { html, svg } from 'lit';
+
 import type { SVGTemplateResult, TemplateResult } from 'lit';
-import { INITIAL, takesPart, trainedShare } from '../state.js';
+import { html, svg } from 'lit';
 import type { PageState } from '../state.js';
+import { INITIAL, takesPart, trainedShare } from '../state.js';
 import { phaseWords, whole } from '../words.js';
 import { LightElement } from './light-element.js';
 
@@ -87,9 +88,7 @@ function dotKinds(state: PageState): DotKind[] {
 /** The numbers from `first` to `count` - 1, each far from the one before. */
 function spread(first: number, count: number): number[] {
   const golden = 0.618034;
-  return Array.from({ length: count - first }, (_, index) => index + first).sort(
-    (a, b) => ((a * golden) % 1) - ((b * golden) % 1),
-  );
+  return Array.from({ length: count - first }, (_, index) => index + first).sort((a, b) => ((a * golden) % 1) - ((b * golden) % 1));
 }
 
 customElements.define('fedra-cohort-ring', CohortRing);

@@ -3,10 +3,11 @@
  * keyboard's focus, not on an answer, so that a second press of the key that
  * started does not agree. Escape is no.
  */
-import { html } from 'lit';
+
 import type { TemplateResult } from 'lit';
-import { consentWords } from '../privacy-words.js';
+import { html } from 'lit';
 import type { Protection } from '../privacy.js';
+import { consentWords } from '../privacy-words.js';
 import { LightElement } from './light-element.js';
 
 /** Dispatches `answer`, a CustomEvent whose detail is true or false. */

@@ -2,8 +2,9 @@
  * A place to draw a digit, or to pick one of this tab's, and what the shared
  * model makes of it. The digit is read again whenever the model has changed.
  */
-import { html } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html } from 'lit';
 import { SIDE, toDigit } from '../preprocess.js';
 import type { Session } from '../session.js';
 import { example, toFeatures } from '../shard.js';

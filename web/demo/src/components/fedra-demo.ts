@@ -1,15 +1,16 @@
 /** The page: what is where. It draws the session's state and passes clicks on. */
-import { html, nothing } from 'lit';
+
 import type { SessionState } from 'fedra';
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { OptionsError, parseOptions } from '../options.js';
-import { epsilon, shortWords } from '../privacy-words.js';
-import { fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../privacy.js';
 import type { Protection } from '../privacy.js';
+import { fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../privacy.js';
+import { epsilon, shortWords } from '../privacy-words.js';
 import { Session } from '../session.js';
-import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
 import type { PageState, Problem } from '../state.js';
-import { DATA_SENTENCE, advice, bytes, cohortWords, percent, stateWords, whole } from '../words.js';
+import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
+import { advice, bytes, cohortWords, DATA_SENTENCE, percent, stateWords, whole } from '../words.js';
 import './cohort-ring.js';
 import './consent-card.js';
 import './digit-reader.js';
@@ -84,9 +85,11 @@ export class FedraDemo extends LightElement {
           <p class="lede">${DATA_SENTENCE}</p>
           ${caveat(protectionOf(state))}
           ${taskSwitch(state.tasks, state.task?.id, location.href, (href) => this.#choose(href))}
-          ${state.asking
-            ? html`<fedra-consent .terms=${fromTerms(state.asking)} @answer=${this.#answer}></fedra-consent>`
-            : html`<div class="actions">${this.#button(state)}${localProgress(state)}</div>`}
+          ${
+            state.asking
+              ? html`<fedra-consent .terms=${fromTerms(state.asking)} @answer=${this.#answer}></fedra-consent>`
+              : html`<div class="actions">${this.#button(state)}${localProgress(state)}</div>`
+          }
           <div role="alert" class="alerts">${problemBox(state.problem, this.#url)}</div>
           <div role="status">${problemBox(noticeOf(state), this.#url, 'notice')}</div>
         </div>
@@ -287,7 +290,9 @@ function thisTab(state: PageState): TemplateResult {
           <dt>Trains on</dt>
           <dd>${state.examples > 0 ? html`${whole(state.examples)} <small>digits</small>` : '–'}</dd>
           <dd class="why">${
-            state.shard === undefined ? 'One part in a hundred of the public set, drawn by chance.' : `Part ${state.shard} of the public set; it stays here.`
+            state.shard === undefined
+              ? 'One part in a hundred of the public set, drawn by chance.'
+              : `Part ${state.shard} of the public set; it stays here.`
           }</dd>
         </div>
       </dl>

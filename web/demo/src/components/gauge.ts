@@ -1,6 +1,7 @@
 /** A privacy budget as a bar: what is spent, and what one more round would add. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { epsilon, limit } from '../privacy-words.js';
 
 export interface Gauge {
@@ -21,9 +22,10 @@ export function gauge({ id, name, value, next, most, note }: Gauge): TemplateRes
   return html`<div class="gauge" id=${id}>
     <span class="name">${name}</span>
     <span class="value" aria-hidden="true">${value === null ? '–' : html`<small>ε</small> ${epsilon(value)}${most === null ? nothing : html` <small>of ${limit(most)}</small>`}`}</span>
-    ${most === null
-      ? html`<span class="unseen">${words}</span>`
-      : html`<div
+    ${
+      most === null
+        ? html`<span class="unseen">${words}</span>`
+        : html`<div
           class="bar"
           role="meter"
           aria-label=${name}
@@ -35,7 +37,8 @@ export function gauge({ id, name, value, next, most, note }: Gauge): TemplateRes
         >
           <span class="next" .style=${width(share(next))}></span>
           <span class="spent" .style=${width(share(value))}></span>
-        </div>`}
+        </div>`
+    }
     <span class="note" id="${id}-note">${note}</span>
   </div>`;
 }

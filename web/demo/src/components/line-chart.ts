@@ -2,11 +2,12 @@
  * Figures over the rounds, drawn by uPlot a few times a second at most. With the
  * attribute `newest` the newest figures are told in its caption.
  */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import uPlot from 'uplot';
-import { CHARTS, drawable, pointWords, summary } from '../chart-kinds.js';
 import type { Chart, ChartKind, ChartPoint } from '../chart-kinds.js';
+import { CHARTS, drawable, pointWords, summary } from '../chart-kinds.js';
 import { LightElement } from './light-element.js';
 
 const DRAW_EVERY_MS = 400;
@@ -67,10 +68,13 @@ export class LineChart extends LightElement {
 
   protected override updated(): void {
     if (this.points === this.#drawn) return;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#draw();
-    }, this.#plot ? DRAW_EVERY_MS : 0);
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#draw();
+      },
+      this.#plot ? DRAW_EVERY_MS : 0,
+    );
   }
 
   #target(): HTMLElement {
@@ -89,7 +93,12 @@ export class LineChart extends LightElement {
     const lines = chart.lines.map((line) => points.map((point) => line.value(point)));
     const data: uPlot.AlignedData = [points.map(({ round }) => round), ...lines];
     if (this.#plot) this.#plot.setData(data);
-    else this.#plot = new uPlot(options(chart, this.#target(), (index) => this.#point(index)), data, this.#target());
+    else
+      this.#plot = new uPlot(
+        options(chart, this.#target(), (index) => this.#point(index)),
+        data,
+        this.#target(),
+      );
   }
 
   /** Says what the pointer is over. */

@@ -2,10 +2,11 @@
  * What protects the visitor: the policy in words, what it costs in numbers,
  * gauges that move with every round, and whom it leaves them to trust.
  */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
-import { epsilon, exampleWords, howWords, limit, meaningWords, oneIn, promise, trustWords } from '../privacy-words.js';
+import { html, nothing } from 'lit';
 import type { Protection } from '../privacy.js';
+import { epsilon, exampleWords, howWords, limit, meaningWords, oneIn, promise, trustWords } from '../privacy-words.js';
 import { whole } from '../words.js';
 import { gauge } from './gauge.js';
 
@@ -32,17 +33,19 @@ function account(terms: Protection, alternative: string | undefined): TemplateRe
         <h3>Who you must trust</h3>
         <p id="trust">${trustWords(terms)}</p>
       </div>
-      ${isPrivate
-        ? html`<div>
+      ${
+        isPrivate
+          ? html`<div>
             <h3>What the numbers mean</h3>
             <p id="meaning">${meaningWords(terms)} ${exampleWords(terms) ?? nothing}</p>
           </div>`
-        : alternative
-          ? html`<div>
+          : alternative
+            ? html`<div>
               <h3>What you can do</h3>
               <p>The task “${alternative}” trains privately. You can choose it at the top of this page.</p>
             </div>`
-          : nothing}
+            : nothing
+      }
     </div>
   </div>`;
 }
@@ -86,17 +89,19 @@ function figures(terms: Protection): TemplateResult {
       <dd id="your-rounds">${participations === null ? '–' : whole(participations)}${rounds}</dd>
       <dd class="why">Counted in this browser; clearing its storage starts the count over.</dd>
     </div>
-    ${sumsOnly
-      ? html`<div>
+    ${
+      sumsOnly
+        ? html`<div>
           <dt>In every sum</dt>
           <dd id="sum">${minimumSurvivors === null ? '–' : html`<small>at least</small> ${whole(minimumSurvivors)}`}</dd>
           <dd class="why">A round with fewer people is thrown away unread. ${strength}</dd>
         </div>`
-      : html`<div>
+        : html`<div>
           <dt>Noise</dt>
           <dd id="noise">${noiseMultiplier === null ? '–' : `${limit(noiseMultiplier)} ×`}</dd>
           <dd class="why">In units of what one tab can change at most.</dd>
-        </div>`}
+        </div>`
+    }
     <div>
       <dt>Chance left out</dt>
       <dd id="delta">${delta === null ? '–' : oneIn(delta)}</dd>

@@ -1,6 +1,7 @@
 /** The round as a way of a few steps, under its picture. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import type { PageState } from '../state.js';
 import { roundSteps } from '../words.js';
 

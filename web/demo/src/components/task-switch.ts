@@ -2,8 +2,9 @@
  * The tasks to choose from, as links: each has an address that can be kept,
  * and a click changes the task without loading the page again.
  */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import type { TaskInfo } from '../api.js';
 import { policyLabel } from '../privacy-words.js';
 

@@ -55,7 +55,10 @@ export async function mainThreadTasks(page, act) {
   const main = new Set(traceEvents.filter(isMain).map(thread));
   const isTask = (event) => event.ph === 'X' && event.name === 'RunTask' && main.has(thread(event));
   const tasks = traceEvents.filter(isTask);
-  assert.ok(tasks.some(({ tdur }) => tdur > 0), `${tasks.length} tasks in the trace`);
+  assert.ok(
+    tasks.some(({ tdur }) => tdur > 0),
+    `${tasks.length} tasks in the trace`,
+  );
   // The shortest have no processor time of their own in it.
   return tasks.map(({ tdur, dur }) => (tdur ?? dur) / 1000);
 }

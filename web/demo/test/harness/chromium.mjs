@@ -3,7 +3,14 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { chromium } from 'playwright-core';
 
-const FLAGS = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
 
 /** A browser, to be closed. */
 export const launch = () => chromium.launch({ executablePath: findChromium(), args: FLAGS });
@@ -12,7 +19,9 @@ export const launch = () => chromium.launch({ executablePath: findChromium(), ar
 function findChromium() {
   if (process.env.CHROME) return process.env.CHROME;
   const folders = (process.env.PATH ?? '').split(delimiter);
-  const found = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name))).find(existsSync);
+  const found = ['chromium', 'chromium-browser', 'google-chrome']
+    .flatMap((name) => folders.map((folder) => join(folder, name)))
+    .find(existsSync);
   if (!found) throw new Error('no Chromium on the PATH; install it, or name one in CHROME');
   return found;
 }

@@ -9,8 +9,13 @@ const WARMTH = 2.2;
 function completed(round, clients) {
   const loss = 0.16 + WARMTH * Math.exp(-round / 4.5) + 0.015 * Math.sin(round * 2.3);
   return {
-    round, accuracy: 1 - 0.27 * loss, loss, reports: clients - (round % 3), seconds: 3.4 + 0.9 * Math.sin(round * 1.7),
-    bytes_up: (clients - (round % 3)) * 796_900, bytes_down: (clients + 9) * 797_400,
+    round,
+    accuracy: 1 - 0.27 * loss,
+    loss,
+    reports: clients - (round % 3),
+    seconds: 3.4 + 0.9 * Math.sin(round * 1.7),
+    bytes_up: (clients - (round % 3)) * 796_900,
+    bytes_down: (clients + 9) * 797_400,
   };
 }
 
@@ -21,17 +26,54 @@ const WELL = { state: 'ok', reason: null, since: '2026-01-01T09:00:00Z', attempt
 /** The state of the two tasks as a test begins. */
 function fresh() {
   const digits = {
-    id: 'digits', title: 'Handwritten digits', standing: 'running', health: WELL, history: rounds(24, 32), phase: 'collecting', attempt: 0,
-    clients: 212, cohort: { invited: 40, reported: 21, left: 2, report_goal: 32 }, rounds_total: 60, restored: new Map(), privacy: null,
-    decisions: [{ unix_seconds: 1_767_000_000, action: 'create' }, { unix_seconds: 1_767_003_600, action: 'pause' }, { unix_seconds: 1_767_007_200, action: 'resume' }],
+    id: 'digits',
+    title: 'Handwritten digits',
+    standing: 'running',
+    health: WELL,
+    history: rounds(24, 32),
+    phase: 'collecting',
+    attempt: 0,
+    clients: 212,
+    cohort: { invited: 40, reported: 21, left: 2, report_goal: 32 },
+    rounds_total: 60,
+    restored: new Map(),
+    privacy: null,
+    decisions: [
+      { unix_seconds: 1_767_000_000, action: 'create' },
+      { unix_seconds: 1_767_003_600, action: 'pause' },
+      { unix_seconds: 1_767_007_200, action: 'resume' },
+    ],
   };
   const budget = {
-    policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 3.42, round_epsilon: 1.24, noise_multiplier: 1.1, clipping_norm: 0.8,
-    target_quantile: 0.5, minimum_survivors: 26, colluders: 2, max_participations: 20, counts_subjects: true, debits: 7, subjects: 148,
+    policy: 'distributed',
+    epsilon: 8,
+    delta: 1e-5,
+    spent_epsilon: 3.42,
+    round_epsilon: 1.24,
+    noise_multiplier: 1.1,
+    clipping_norm: 0.8,
+    target_quantile: 0.5,
+    minimum_survivors: 26,
+    colluders: 2,
+    max_participations: 20,
+    counts_subjects: true,
+    debits: 7,
+    subjects: 148,
   };
   const clinic = {
-    id: 'clinic', title: 'Handwritten digits, privately', standing: 'running', health: WELL, history: rounds(6, 31), phase: 'masking', attempt: 1,
-    clients: 48, cohort: { invited: 32, reported: 12, left: 3, report_goal: 32 }, rounds_total: 20, restored: new Map(), privacy: budget, decisions: [],
+    id: 'clinic',
+    title: 'Handwritten digits, privately',
+    standing: 'running',
+    health: WELL,
+    history: rounds(6, 31),
+    phase: 'masking',
+    attempt: 1,
+    clients: 48,
+    cohort: { invited: 32, reported: 12, left: 3, report_goal: 32 },
+    rounds_total: 20,
+    restored: new Map(),
+    privacy: budget,
+    decisions: [],
   };
   return [digits, clinic];
 }
@@ -49,9 +91,19 @@ export function makeOperators() {
     const idle = phase === 'paused' || phase === 'finished' || phase === 'selecting';
     const last = history.at(-1);
     return {
-      id, title, health, state: phase === 'finished' ? 'finished' : 'running', round, phase, attempt, rounds_total, privacy, history,
+      id,
+      title,
+      health,
+      state: phase === 'finished' ? 'finished' : 'running',
+      round,
+      phase,
+      attempt,
+      rounds_total,
+      privacy,
+      history,
       cohort: idle ? { invited: 0, reported: 0, left: 0, report_goal: 1 } : cohort,
-      seconds_left: idle || phase === 'finalizing' ? null : 38.4, clients_connected: clients,
+      seconds_left: idle || phase === 'finalizing' ? null : 38.4,
+      clients_connected: clients,
       model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round },
       latest: last ? { round, accuracy: last.accuracy, loss: last.loss } : null,
     };
@@ -61,7 +113,15 @@ export function makeOperators() {
     const current = { round: task.history.length + 1, attempt: task.attempt, phase: task.phase, clients: task.clients, ...task.cohort };
     const past = task.history.map(({ round, reports, seconds }) => {
       const restored = task.restored.get(round);
-      return { round, attempt: round % 7 === 0 ? 1 : 0, cohort: restored === undefined ? task.cohort.invited : 0, reports, weight: 1, seconds, ...(restored === undefined ? {} : { restored }) };
+      return {
+        round,
+        attempt: round % 7 === 0 ? 1 : 0,
+        cohort: restored === undefined ? task.cohort.invited : 0,
+        reports,
+        weight: 1,
+        seconds,
+        ...(restored === undefined ? {} : { restored }),
+      };
     });
     const first = Math.max(0, task.history.length - 9);
     const checkpoints = [...(first > 0 ? [0] : []), ...task.history.slice(first).map(({ round }) => round)];
@@ -71,18 +131,36 @@ export function makeOperators() {
 
   function status() {
     const lines = tasks.map(({ id, title, standing, health, history, phase, clients, cohort: { invited, reported, left } }) => {
-      const current = { round: history.length + 1, attempt: 0, phase, clients, cohort: invited, reported, left, weight: 0, deadline_seconds: null };
+      const current = {
+        round: history.length + 1,
+        attempt: 0,
+        phase,
+        clients,
+        cohort: invited,
+        reported,
+        left,
+        weight: 0,
+        deadline_seconds: null,
+      };
       return { id, title, standing, health, completed: history.length, ...current };
     });
     return {
-      version: '0.1.0', draining: false, uptime_seconds: 273_845.2, memory_bytes: 74_600_000, connections: 263, sessions: 260,
-      upload_bytes_in_flight: 4_780_000, upload_budget_bytes: 268_435_456, tasks: lines, set_aside: [],
+      version: '0.1.0',
+      draining: false,
+      uptime_seconds: 273_845.2,
+      memory_bytes: 74_600_000,
+      connections: 263,
+      sessions: 260,
+      upload_bytes_in_flight: 4_780_000,
+      upload_budget_bytes: 268_435_456,
+      tasks: lines,
+      set_aside: [],
     };
   }
 
   const decide = (task, action) => task.decisions.push({ unix_seconds: 1_767_010_800, ...action });
 
-    function admin(method, path, query, body, headers) {
+  function admin(method, path, query, body, headers) {
     if (!enabled) return problem(404, 'the admin API is not enabled; set server.admin.token_file in the config, and restart');
     presented.push(headers.authorization);
     if (headers.authorization !== `Bearer ${TOKEN}`) return problem(401, 'this address needs the operator’s token');
@@ -115,7 +193,8 @@ export function makeOperators() {
 
   function rollBack(task, to) {
     const kept = whole(task).checkpoints;
-    if (!kept.includes(to) || task.id === 'clinic') return problem(409, `task ${task.id}: the model of round ${to} is not kept; kept are those of round ${kept.join(', ')}`);
+    if (!kept.includes(to) || task.id === 'clinic')
+      return problem(409, `task ${task.id}: the model of round ${to} is not kept; kept are those of round ${kept.join(', ')}`);
     const round = task.history.length + 1;
     task.history.push({ ...task.history[to - 1], round, reports: 0, seconds: 0, bytes_up: 0, bytes_down: 0 });
     task.restored.set(round, to);
@@ -128,12 +207,22 @@ export function makeOperators() {
     if (headers['content-type'] !== 'application/toml') return problem(415, 'send the task’s config as application/toml');
     const id = /^id = "(.+)"$/m.exec(toml)?.[1];
     const mistakes = [];
-    if (!toml.startsWith('[[task]]')) mistakes.push({ path: '', problem: 'TOML parse error at line 1, column 8\n  |\n1 | rubbish\n  |        ^\nexpected `.`, `=`' });
+    if (!toml.startsWith('[[task]]'))
+      mistakes.push({ path: '', problem: 'TOML parse error at line 1, column 8\n  |\n1 | rubbish\n  |        ^\nexpected `.`, `=`' });
     else if (!id) mistakes.push({ path: 'task[0].id', problem: 'is missing' });
     if (/cohort_size = 0/.test(toml)) mistakes.push({ path: 'task[0].round.cohort_size', problem: 'must be a whole number of at least 1' });
-    if (mistakes.length > 0) return [422, { title: 'Unprocessable Entity', status: 422, detail: 'mistakes in the config', mistakes }, 'application/problem+json'];
+    if (mistakes.length > 0)
+      return [422, { title: 'Unprocessable Entity', status: 422, detail: 'mistakes in the config', mistakes }, 'application/problem+json'];
     if (tasks.some((task) => task.id === id)) return problem(409, `there is a task ${id} already`);
-    tasks.push({ ...fresh()[0], id, title: /^title = "(.+)"$/m.exec(toml)?.[1] ?? id, history: [], phase: 'selecting', clients: 0, decisions: [] });
+    tasks.push({
+      ...fresh()[0],
+      id,
+      title: /^title = "(.+)"$/m.exec(toml)?.[1] ?? id,
+      history: [],
+      phase: 'selecting',
+      clients: 0,
+      decisions: [],
+    });
     return [201, { id }];
   }
 

@@ -16,8 +16,17 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/cs
 
 /** No inline script and no inline style; WebAssembly may be compiled. */
 const POLICY = [
-  "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "worker-src 'self'", "style-src 'self'", "img-src 'self'", "font-src 'self'", "manifest-src 'self'",
-  "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+  "default-src 'none'",
+  "script-src 'self' 'wasm-unsafe-eval'",
+  "worker-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "font-src 'self'",
+  "manifest-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
 ].join('; ');
 
 /** Resolves to `{ folder, remove }`: the built pages. */
@@ -34,7 +43,14 @@ export async function buildPages() {
     logLevel: 'warn',
     base: './',
     publicDir: join(demo, 'public'),
-    build: { outDir: folder, emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0, copyPublicDir: false, rolldownOptions: { input: pages } },
+    build: {
+      outDir: folder,
+      emptyOutDir: true,
+      target: 'es2022',
+      assetsInlineLimit: 0,
+      copyPublicDir: false,
+      rolldownOptions: { input: pages },
+    },
     worker: { format: 'es', plugins: () => [useFake()] },
     plugins: [useFake()],
   });
@@ -62,7 +78,11 @@ export async function servePages(folder, respond) {
       let full = join(base, path);
       if (statSync(full, { throwIfNoEntry: false })?.isDirectory()) full = join(full, 'index.html');
       if (!full.startsWith(base) || !statSync(full, { throwIfNoEntry: false })?.isFile()) continue;
-      response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'content-security-policy': POLICY, 'access-control-allow-origin': '*' });
+      response.writeHead(200, {
+        'content-type': TYPES[extname(full)] ?? 'application/octet-stream',
+        'content-security-policy': POLICY,
+        'access-control-allow-origin': '*',
+      });
       return createReadStream(full).pipe(response);
     }
     response.writeHead(404).end();
@@ -92,11 +112,29 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     return { round: index + 1, accuracy: 1 - loss * 0.24, loss, reports: 22, seconds: 4, bytes_up: 1, bytes_down: 1 };
   });
   const task = {
-    id: 'mnist', title: 'Handwritten digits', state: 'running', round: 5, phase: 'selecting', clients_connected: 30,
+    id: 'mnist',
+    title: 'Handwritten digits',
+    state: 'running',
+    round: 5,
+    phase: 'selecting',
+    clients_connected: 30,
     model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
-    latest: { round: 5, accuracy: 0.9, loss: 0.3 }, history, rounds_total: 40, privacy: null,
+    latest: { round: 5, accuracy: 0.9, loss: 0.3 },
+    history,
+    rounds_total: 40,
+    privacy: null,
   };
-  const terms = { policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 2.78, round_epsilon: 1.24, noise_multiplier: 1.1, minimum_survivors: 20, colluders: 2, max_participations: 20 };
+  const terms = {
+    policy: 'distributed',
+    epsilon: 8,
+    delta: 1e-5,
+    spent_epsilon: 2.78,
+    round_epsilon: 1.24,
+    noise_multiplier: 1.1,
+    minimum_survivors: 20,
+    colluders: 2,
+    max_participations: 20,
+  };
   const finished = { state: 'finished', phase: 'finished' };
   const others = {
     private: { title: 'Handwritten digits, privately', privacy: terms },
@@ -106,7 +144,11 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     weak: { privacy: terms },
     spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
     done: finished,
-    late: {}, lonely: {}, picky: {}, diverging: {}, outpaced: {},
+    late: {},
+    lonely: {},
+    picky: {},
+    diverging: {},
+    outpaced: {},
     pruned: { model: { ...task.model, sha256: 'cd'.repeat(32), url: `../models/${'cd'.repeat(32)}` } },
   };
   const named = (id) => ({ ...task, id, ...others[id] });

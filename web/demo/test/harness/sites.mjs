@@ -40,7 +40,7 @@ const MADE_UP = {
 export class Sites {
   /** With the module that `cargo xtask dist` built, or with a made-up one. */
   static async start(module = 'real') {
-    const file = (path) => (module === 'fake' ? MADE_UP[path] ?? fake(path) : undefined) ?? located(path);
+    const file = (path) => (module === 'fake' ? (MADE_UP[path] ?? fake(path)) : undefined) ?? located(path);
     const sites = new Sites();
     sites.file = file;
     sites.page = await serve((path) => {
@@ -100,7 +100,11 @@ async function load(page, address) {
         client.addEventListener(type, ({ detail }) => condition(detail) && resolve(detail));
       });
     /** The code and the words of the error that a promise rejects with. */
-    window.failure = (promise) => promise.then(() => undefined, ({ code, message }) => ({ code, message }));
+    window.failure = (promise) =>
+      promise.then(
+        () => undefined,
+        ({ code, message }) => ({ code, message }),
+      );
     /** So many examples of a made-up kind: the class is where the light is. */
     window.examples = (count, values = 784, classes = 10) => {
       const features = new Float32Array(count * values);

@@ -39,14 +39,19 @@ test('without a token everybody sees the tasks, the round, its funnel, and what 
     await hasText(page, '#phase', /21 of 32 updates are in. At most 38 s more/);
     const funnel = await page.locator('.funnel .count').allTextContents();
     assert.deepEqual(funnel, ['212', '40', '21', '2']);
-    const widths = await page.locator('.funnel .bar span').evaluateAll((bars) => bars.map((bar) => bar.clientWidth / bar.parentElement.clientWidth));
+    const widths = await page
+      .locator('.funnel .bar span')
+      .evaluateAll((bars) => bars.map((bar) => bar.clientWidth / bar.parentElement.clientWidth));
     assert.ok(Math.abs(widths[0] - 1) < 0.01 && Math.abs(widths[1] - 40 / 212) < 0.01, widths.join(' '));
     await page.waitForFunction(() => document.querySelectorAll('.plot canvas').length === 4);
     assert.match(await page.locator('.plot').nth(3).getAttribute('aria-label'), /^Bytes a round from 24\.7 MB from clients/);
     await hasText(page, 'tbody tr', /^\s*24\s*95\.\d %/);
     assert.equal(await page.locator('.side a').count(), 2);
     assert.equal(await page.locator('#decisions, #config').count(), 0, 'for operators only');
-    assert.deepEqual(desk.requests.filter((path) => path.startsWith('/v1/admin')), []);
+    assert.deepEqual(
+      desk.requests.filter((path) => path.startsWith('/v1/admin')),
+      [],
+    );
   }));
 
 test('/admin without a slash is the same page', () => withAdmin((page) => hasText(page, '#round', /^25$/), { address: 'admin' }));
@@ -67,45 +72,71 @@ test('a private task shows its budget, each task has an address, and Back goes b
   }));
 
 const FAILING = {
-  state: 'failing', reason: '3 of 4: training diverged; a smaller learning rate may help', since: '2026-01-01T09:30:00Z', attempts: 12,
-  failures: [{ kind: 'declined', cause: 'training-diverged', count: 36, text: 'training diverged' }, { kind: 'lost', cause: null, count: 2, text: 'disconnected' }],
+  state: 'failing',
+  reason: '3 of 4: training diverged; a smaller learning rate may help',
+  since: '2026-01-01T09:30:00Z',
+  attempts: 12,
+  failures: [
+    { kind: 'declined', cause: 'training-diverged', count: 36, text: 'training diverged' },
+    { kind: 'lost', cause: null, count: 2, text: 'disconnected' },
+  ],
 };
 
 test('a task that makes no rounds says so, why, and since when, and is well again by itself', () =>
-  withAdmin(async (page) => {
-    await hasText(page, '#stand', /^Failing$/);
-    await hasText(page, '#failing', /The last 12 attempts came to nothing.*3 of 4: training diverged; a smaller learning rate may help\. Failing since 2026-01-01/);
-    await hasText(page, '.side a', /Failing, 24 rounds done/);
-    await hasText(page, '[aria-labelledby="failures"] tbody tr', /Training diverged\.\s*36/);
-    await signedIn(page);
-    await page.click('.side a:has-text("Server")');
-    await hasText(page, '[aria-labelledby="all"] tbody tr', /digits\s*Failing/);
-    await page.click('.side a');
-    operators.task('digits').health = { ...FAILING, state: 'ok', reason: null, attempts: 0 };
-    await hasText(page, '#stand', /^Running$/);
-    assert.equal(await page.locator('#failing').count(), 0);
-    assert.equal(await page.locator('#failures').count(), 1, 'what has happened stays');
-  }, { setUp: () => (operators.task('digits').health = FAILING) }));
+  withAdmin(
+    async (page) => {
+      await hasText(page, '#stand', /^Failing$/);
+      await hasText(
+        page,
+        '#failing',
+        /The last 12 attempts came to nothing.*3 of 4: training diverged; a smaller learning rate may help\. Failing since 2026-01-01/,
+      );
+      await hasText(page, '.side a', /Failing, 24 rounds done/);
+      await hasText(page, '[aria-labelledby="failures"] tbody tr', /Training diverged\.\s*36/);
+      await signedIn(page);
+      await page.click('.side a:has-text("Server")');
+      await hasText(page, '[aria-labelledby="all"] tbody tr', /digits\s*Failing/);
+      await page.click('.side a');
+      operators.task('digits').health = { ...FAILING, state: 'ok', reason: null, attempts: 0 };
+      await hasText(page, '#stand', /^Running$/);
+      assert.equal(await page.locator('#failing').count(), 0);
+      assert.equal(await page.locator('#failures').count(), 1, 'what has happened stays');
+    },
+    { setUp: () => (operators.task('digits').health = FAILING) },
+  ));
 
 test('a task without clients says how many it needs', () =>
-  withAdmin(async (page) => {
-    await hasText(page, '#stand', /^Waiting for clients$/);
-    await hasText(page, '#phase', /^1 client is available, 4 are needed\./);
-    assert.equal(await page.locator('#failing').count(), 0);
-  }, {
-    setUp: () => Object.assign(operators.task('digits'), {
-      phase: 'selecting',
-      health: { state: 'waiting', reason: '1 client is available, 4 are needed', since: '2026-01-01T09:30:00Z', attempts: 0, failures: [] },
-    }),
-  }));
+  withAdmin(
+    async (page) => {
+      await hasText(page, '#stand', /^Waiting for clients$/);
+      await hasText(page, '#phase', /^1 client is available, 4 are needed\./);
+      assert.equal(await page.locator('#failing').count(), 0);
+    },
+    {
+      setUp: () =>
+        Object.assign(operators.task('digits'), {
+          phase: 'selecting',
+          health: {
+            state: 'waiting',
+            reason: '1 client is available, 4 are needed',
+            since: '2026-01-01T09:30:00Z',
+            attempts: 0,
+            failures: [],
+          },
+        }),
+    },
+  ));
 
 test('a task that is not there is told, and the way back is open', () =>
-  withAdmin(async (page) => {
-    await hasText(page, '[data-code="unknown-task"]', /There is no such task/);
-    await page.click('.side a');
-    await hasText(page, '#title', /digits/);
-    assert.equal(await page.locator('[data-code]').count(), 0);
-  }, { address: 'admin/#/tasks/nope' }));
+  withAdmin(
+    async (page) => {
+      await hasText(page, '[data-code="unknown-task"]', /There is no such task/);
+      await page.click('.side a');
+      await hasText(page, '#title', /digits/);
+      assert.equal(await page.locator('[data-code]').count(), 0);
+    },
+    { address: 'admin/#/tasks/nope' },
+  ));
 
 test('a wrong token is refused in words, the right one opens, and neither is in an address or kept', () =>
   withAdmin(async (page) => {
@@ -144,10 +175,13 @@ test('on request the token is kept for the tab, until the operator signs out', (
   }));
 
 test('an aggregator without the admin API says what to set', () =>
-  withAdmin(async (page) => {
-    await signIn(page);
-    await hasText(page, '#token-problem', /set server\.admin\.token_file/);
-  }, { setUp: () => operators.reset(false) }));
+  withAdmin(
+    async (page) => {
+      await signIn(page);
+      await hasText(page, '#token-problem', /set server\.admin\.token_file/);
+    },
+    { setUp: () => operators.reset(false) },
+  ));
 
 test('a token that is taken back signs out, and says why', () =>
   withAdmin(async (page) => {
@@ -189,7 +223,10 @@ test('the second of a double click is no order', () =>
     assert.equal(await page.getAttribute('#toggle', 'aria-disabled'), null);
     await page.keyboard.press('Enter');
     await hasText(page, '#toggle', /Pause/);
-    assert.deepEqual(operators.orders.map(({ path }) => path), ['tasks/digits/pause', 'tasks/digits/resume']);
+    assert.deepEqual(
+      operators.orders.map(({ path }) => path),
+      ['tasks/digits/pause', 'tasks/digits/resume'],
+    );
   }));
 
 test('a question goes with the task that it was about', () =>
@@ -261,13 +298,20 @@ test('rounds that go by while the question is open move no choice', () =>
   }));
 
 test('a roll-back that is refused says why in the server’s words', () =>
-  withAdmin(async (page) => {
-    await signedIn(page);
-    await page.click('#roll-back');
-    await hasText(page, 'dialog[open] form', /Privacy that was spent stays spent/);
-    await page.click('#fedra-roll-back-question-yes');
-    await hasText(page, '[role="alert"] [data-code="refused"]', /There was no roll-back\s*Task clinic: the model of round 5 is not kept; kept are those of round 1, 2/);
-  }, { address: 'admin/#/tasks/clinic' }));
+  withAdmin(
+    async (page) => {
+      await signedIn(page);
+      await page.click('#roll-back');
+      await hasText(page, 'dialog[open] form', /Privacy that was spent stays spent/);
+      await page.click('#fedra-roll-back-question-yes');
+      await hasText(
+        page,
+        '[role="alert"] [data-code="refused"]',
+        /There was no roll-back\s*Task clinic: the model of round 5 is not kept; kept are those of round 1, 2/,
+      );
+    },
+    { address: 'admin/#/tasks/clinic' },
+  ));
 
 test('a model is exported as a file', () =>
   withAdmin(async (page) => {
@@ -301,7 +345,13 @@ test('a new task: mistakes are shown where they are, then it is there', () =>
     await hasText(page, '#title', /^Handwritten digits, again$/);
     assert.match(page.url(), /#\/tasks\/digits-2$/);
     await hasText(page, '.now #phase', /Waiting for clients/);
-    assert.equal(await page.locator('.side a[aria-current]').textContent().then((text) => /again/.test(text)), true);
+    assert.equal(
+      await page
+        .locator('.side a[aria-current]')
+        .textContent()
+        .then((text) => /again/.test(text)),
+      true,
+    );
     await hasText(page, '[aria-labelledby="rounds"]', /The first completed round will be here/);
   }));
 
@@ -338,20 +388,23 @@ test('what was typed of a new task outlives a look at the server and a token tha
   }));
 
 test('the server: how long, how much, and every task in a line', () =>
-  withAdmin(async (page) => {
-    await hasText(page, 'main', /This part of the page takes the operator’s token/);
-    await page.click('#ask-token');
-    await page.fill('#token', TOKEN);
-    await page.keyboard.press('Enter');
-    await hasText(page, '#uptime', /^3 d 4 h$/);
-    await hasText(page, '#memory', /^74\.6 MB$/);
-    await hasText(page, '#connections', /^263$/);
-    await hasText(page, '#uploads', /^4\.8 MB$/);
-    assert.equal(await focused(page), 'access', 'the button that had it is gone');
-    assert.equal(await page.locator('tbody tr').count(), 2);
-    await page.click('tbody a');
-    await hasText(page, '#title', /^Handwritten digits$/);
-  }, { address: 'admin/#/server' }));
+  withAdmin(
+    async (page) => {
+      await hasText(page, 'main', /This part of the page takes the operator’s token/);
+      await page.click('#ask-token');
+      await page.fill('#token', TOKEN);
+      await page.keyboard.press('Enter');
+      await hasText(page, '#uptime', /^3 d 4 h$/);
+      await hasText(page, '#memory', /^74\.6 MB$/);
+      await hasText(page, '#connections', /^263$/);
+      await hasText(page, '#uploads', /^4\.8 MB$/);
+      assert.equal(await focused(page), 'access', 'the button that had it is gone');
+      assert.equal(await page.locator('tbody tr').count(), 2);
+      await page.click('tbody a');
+      await hasText(page, '#title', /^Handwritten digits$/);
+    },
+    { address: 'admin/#/server' },
+  ));
 
 test('without a server the page says so, keeps what it knows, and goes on when it is back', () =>
   withAdmin(async (page) => {
@@ -379,25 +432,28 @@ async function countedAndTimed(page) {
 }
 
 test('a tab that nobody sees does not ask, and asks at once when it is seen again', () =>
-  withAdmin(async (page) => {
-    await hasText(page, '#round', /^25$/);
-    const see = (state) =>
-      page.evaluate((visibility) => {
-        Object.defineProperty(document, 'visibilityState', { value: visibility, configurable: true });
-        document.dispatchEvent(new Event('visibilitychange'));
-      }, state);
-    const asked = () => page.evaluate(() => window.asked);
-    const before = await asked();
-    await page.clock.fastForward(2100);
-    await page.waitForFunction((count) => window.asked > count, before);
-    await see('hidden');
-    const hidden = await asked();
-    await page.clock.fastForward(60_000);
-    assert.equal(await asked(), hidden);
-    operators.task('digits').phase = 'finalizing';
-    await see('visible');
-    await hasText(page, '#phase', /averaged into the new model/);
-  }, { setUp: countedAndTimed }));
+  withAdmin(
+    async (page) => {
+      await hasText(page, '#round', /^25$/);
+      const see = (state) =>
+        page.evaluate((visibility) => {
+          Object.defineProperty(document, 'visibilityState', { value: visibility, configurable: true });
+          document.dispatchEvent(new Event('visibilitychange'));
+        }, state);
+      const asked = () => page.evaluate(() => window.asked);
+      const before = await asked();
+      await page.clock.fastForward(2100);
+      await page.waitForFunction((count) => window.asked > count, before);
+      await see('hidden');
+      const hidden = await asked();
+      await page.clock.fastForward(60_000);
+      assert.equal(await asked(), hidden);
+      operators.task('digits').phase = 'finalizing';
+      await see('visible');
+      await hasText(page, '#phase', /averaged into the new model/);
+    },
+    { setUp: countedAndTimed },
+  ));
 
 test('by keyboard alone: sign in, pause, look at the server', () =>
   withAdmin(async (page) => {
@@ -405,7 +461,13 @@ test('by keyboard alone: sign in, pause, look at the server', () =>
     const tabTo = async (wanted) => {
       for (let presses = 0; presses < 16; presses++) {
         await page.keyboard.press('Tab');
-        if (await page.locator(wanted).first().evaluate((element) => element === document.activeElement)) break;
+        if (
+          await page
+            .locator(wanted)
+            .first()
+            .evaluate((element) => element === document.activeElement)
+        )
+          break;
         assert.ok(presses < 15, `Tab does not reach ${wanted}`);
       }
       assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none');
@@ -431,8 +493,11 @@ test('everything fits a phone of 360 pixels, and a finger hits every button', ()
   withAdmin(async (page) => {
     const fits = async (what) => {
       assert.equal(await overflow(page), 0, what);
-      const small = await page.locator('button:visible, .side a:visible, .choice:visible').evaluateAll((targets) =>
-        targets.filter((target) => target.getBoundingClientRect().height < 44).map((target) => target.textContent));
+      const small = await page
+        .locator('button:visible, .side a:visible, .choice:visible')
+        .evaluateAll((targets) =>
+          targets.filter((target) => target.getBoundingClientRect().height < 44).map((target) => target.textContent),
+        );
       assert.deepEqual(small, [], what);
     };
     await hasText(page, '#round', /^25$/);
@@ -446,7 +511,11 @@ test('everything fits a phone of 360 pixels, and a finger hits every button', ()
     await page.click('#roll-back');
     await fits('the question for a round');
     await page.keyboard.press('Escape');
-    for (const [view, seen] of [['#/tasks/clinic', '#epsilon'], ['#/server', '#uptime'], ['#/new', '#toml']]) {
+    for (const [view, seen] of [
+      ['#/tasks/clinic', '#epsilon'],
+      ['#/server', '#uptime'],
+      ['#/new', '#toml'],
+    ]) {
       await page.evaluate((hash) => (location.hash = hash), view);
       await page.locator(seen).waitFor();
       await fits(view);
@@ -454,7 +523,10 @@ test('everything fits a phone of 360 pixels, and a finger hits every button', ()
   }, PHONE));
 
 test('with reduced motion nothing moves by itself', () =>
-  withAdmin(async (page) => {
-    await signedIn(page);
-    assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
-  }, { reducedMotion: 'reduce' }));
+  withAdmin(
+    async (page) => {
+      await signedIn(page);
+      assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+    },
+    { reducedMotion: 'reduce' },
+  ));

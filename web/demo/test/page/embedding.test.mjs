@@ -21,21 +21,34 @@ after(async () => {
 
 /** Connects, trains, and returns the first update's outcome. */
 const takesPart = (page, options = {}) =>
-  page.evaluate(async ([where, more]) => {
-    const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more });
-    const { features, labels } = window.examples(20);
-    await client.train({ features, labels, shape: [20, 784] });
-    const { outcome } = await window.sees(client, 'update');
-    await client.close();
-    return outcome;
-  }, [place, options]);
+  page.evaluate(
+    async ([where, more]) => {
+      const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more });
+      const { features, labels } = window.examples(20);
+      await client.train({ features, labels, shape: [20, 784] });
+      const { outcome } = await window.sees(client, 'update');
+      await client.close();
+      return outcome;
+    },
+    [place, options],
+  );
 
 const connectFails = (page, options = {}) =>
-  page.evaluate(([where, more]) => window.failure(window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more })), [place, options]);
+  page.evaluate(
+    ([where, more]) => window.failure(window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more })),
+    [place, options],
+  );
 
-const policy = (directives) => Object.entries({
-  'default-src': "'none'", 'script-src': "'self' 'wasm-unsafe-eval'", 'worker-src': "'self'", 'connect-src': "'self'", ...directives,
-}).map((directive) => directive.join(' ')).join('; ');
+const policy = (directives) =>
+  Object.entries({
+    'default-src': "'none'",
+    'script-src': "'self' 'wasm-unsafe-eval'",
+    'worker-src': "'self'",
+    'connect-src': "'self'",
+    ...directives,
+  })
+    .map((directive) => directive.join(' '))
+    .join('; ');
 
 test('a page that imports the package from another origin takes part', async () => {
   const page = await sites.open(browser, sites.foreign);
@@ -78,7 +91,13 @@ test('the option worker takes a function', async () => {
 
 for (const [name, from, directives, code, words] of [
   ['the worker', 'own', { 'worker-src': "'none'" }, 'worker-failed', /\/fedra\/dist\/worker\.js.*worker-src must have http:\/\/127/],
-  ['the worker that imports', 'foreign', { 'script-src': "http://127.0.0.1:* 'wasm-unsafe-eval'" }, 'worker-failed', /\/fedra\/dist\/worker\.js.*worker-src must have blob:/],
+  [
+    'the worker that imports',
+    'foreign',
+    { 'script-src': "http://127.0.0.1:* 'wasm-unsafe-eval'" },
+    'worker-failed',
+    /\/fedra\/dist\/worker\.js.*worker-src must have blob:/,
+  ],
   ['the WebAssembly', 'own', { 'script-src': "'self'" }, 'wasm-load-failed', /script-src must have 'wasm-unsafe-eval'/],
   ['the download of the WebAssembly', 'own', { 'connect-src': "'none'" }, 'wasm-load-failed', /connect-src must have http:\/\/127/],
 ]) {
@@ -112,11 +131,14 @@ test('a worker that is not there is named', async () => {
 
 test('a policy without the aggregator ends the client and says what it needs', async () => {
   const page = await sites.open(browser, sites.own, { policy: policy({}) });
-  const [error, loading] = await page.evaluate(async (where) => {
-    const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
-    const fatal = await window.sees(client, 'error', (event) => event.fatal);
-    return [fatal, await window.failure(window.fedra.FedraClient.load(where))];
-  }, { ...place, url: sites.cdn.origin });
+  const [error, loading] = await page.evaluate(
+    async (where) => {
+      const client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
+      const fatal = await window.sees(client, 'error', (event) => event.fatal);
+      return [fatal, await window.failure(window.fedra.FedraClient.load(where))];
+    },
+    { ...place, url: sites.cdn.origin },
+  );
   assert.equal(error.code, 'blocked-by-policy');
   assert.match(error.message, /connect-src must have ws:\/\/127/);
   assert.equal(loading.code, 'no-server');
@@ -127,15 +149,18 @@ test('a policy without the aggregator ends the client and says what it needs', a
 test('a browser that never names its adapter gets the CPU build', async () => {
   const page = await sites.open(browser, sites.own);
   for (const backend of ['auto', 'webgpu']) {
-    const chosen = await page.evaluate(async ([where, asked]) => {
-      const client = await window.fedra.FedraClient.connect({ ...where, backend: asked, worker: '/hanging.js' });
-      const { features, labels } = window.examples(20);
-      await client.train({ features, labels, shape: [20, 784] });
-      const event = await window.sees(client, 'backend');
-      await window.sees(client, 'update');
-      await client.close();
-      return event;
-    }, [place, backend]);
+    const chosen = await page.evaluate(
+      async ([where, asked]) => {
+        const client = await window.fedra.FedraClient.connect({ ...where, backend: asked, worker: '/hanging.js' });
+        const { features, labels } = window.examples(20);
+        await client.train({ features, labels, shape: [20, 784] });
+        const event = await window.sees(client, 'backend');
+        await window.sees(client, 'update');
+        await client.close();
+        return event;
+      },
+      [place, backend],
+    );
     assert.equal(chosen.backend, 'cpu');
     assert.match(chosen.reason, /named no WebGPU adapter within/);
   }

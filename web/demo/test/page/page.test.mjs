@@ -37,20 +37,35 @@ test('one click starts; rounds, progress, charts and traffic follow; nothing hol
       await hasText(page, '#phase', /averaging/);
       await hasText(page, '#accuracy', /87\.0 %/);
       await hasText(page, '#sent', /797 kB/);
-      await draw(page, [[0.3, 0.25], [0.7, 0.25], [0.45, 0.8]]);
+      await draw(page, [
+        [0.3, 0.25],
+        [0.7, 0.25],
+        [0.45, 0.8],
+      ]);
       await hasText(page, '.answer .read', /^7$/);
     });
-    assert.deepEqual(tasks.filter((milliseconds) => milliseconds > 50), []);
+    assert.deepEqual(
+      tasks.filter((milliseconds) => milliseconds > 50),
+      [],
+    );
     assert.ok(site.requests.includes('/data/shard-003.bin'));
   }));
 
-for (const [query, where] of [['', 'before the click'], ['?task=done', 'in a finished task'], ['?task=late&start=1', 'in a task that has finished meanwhile']]) {
+for (const [query, where] of [
+  ['', 'before the click'],
+  ['?task=done', 'in a finished task'],
+  ['?task=late&start=1', 'in a task that has finished meanwhile'],
+]) {
   test(`a digit is read ${where}, and only then is the module fetched`, () =>
     withPage(query, async (page) => {
       await hasText(page, '#accuracy', /84\.8 %/);
       if (!query.includes('start')) assert.ok(!site.requests.some((path) => /wasm|worker|models/.test(path)), site.requests.join(' '));
       else await page.locator('[data-code="task-finished"]').waitFor();
-      await draw(page, [[0.3, 0.25], [0.7, 0.25], [0.45, 0.8]]);
+      await draw(page, [
+        [0.3, 0.25],
+        [0.7, 0.25],
+        [0.45, 0.8],
+      ]);
       await hasText(page, '.answer .read', /^7$/);
       await hasText(page, '.ask [aria-live]', /The model reads 7, 89 % sure/);
       assert.ok(site.requests.filter((path) => path.startsWith('/v1/models/')).length <= 1, 'the model is fetched once');
@@ -60,30 +75,44 @@ for (const [query, where] of [['', 'before the click'], ['?task=done', 'in a fin
 test('a model that is gone is explained, and the next digit tries again', () =>
   withPage('?task=pruned', async (page) => {
     await hasText(page, '#accuracy', /84\.8 %/);
-    await draw(page, [[0.3, 0.25], [0.7, 0.25]]);
+    await draw(page, [
+      [0.3, 0.25],
+      [0.7, 0.25],
+    ]);
     await hasText(page, '[data-code="model-unavailable"]', /The shared model did not arrive/);
     assert.equal(await page.locator('.answer .read').count(), 0);
     const before = site.requests.length;
-    await draw(page, [[0.3, 0.5], [0.7, 0.5]]);
+    await draw(page, [
+      [0.3, 0.5],
+      [0.7, 0.5],
+    ]);
     await page.waitForResponse(/\/v1\/models\//);
     assert.ok(site.requests.length > before);
   }));
 
 test('the bundle may come from another origin: its worker is found there', () =>
-  withPage('', async (page) => {
-    desk.requests.length = 0;
-    await page.click('#start');
-    await hasText(page, '#phase', /clients are training/);
-    assert.ok(desk.requests.some((path) => /worker/.test(path)), desk.requests.join(' '));
-    assert.ok(!site.requests.some((path) => /assets/.test(path)), site.requests.join(' '));
-  }, {
-    // What a test answers in place of a server counts as the public internet's.
-    permissions: ['local-network-access'],
-    setUp: (page) => page.route(site.url, async (route) => {
-      const html = await route.fetch().then((answer) => answer.text());
-      await route.fulfill({ contentType: 'text/html', body: html.replaceAll('./assets/', `${desk.url}assets/`) });
-    }),
-  }));
+  withPage(
+    '',
+    async (page) => {
+      desk.requests.length = 0;
+      await page.click('#start');
+      await hasText(page, '#phase', /clients are training/);
+      assert.ok(
+        desk.requests.some((path) => /worker/.test(path)),
+        desk.requests.join(' '),
+      );
+      assert.ok(!site.requests.some((path) => /assets/.test(path)), site.requests.join(' '));
+    },
+    {
+      // What a test answers in place of a server counts as the public internet's.
+      permissions: ['local-network-access'],
+      setUp: (page) =>
+        page.route(site.url, async (route) => {
+          const html = await route.fetch().then((answer) => answer.text());
+          await route.fulfill({ contentType: 'text/html', body: html.replaceAll('./assets/', `${desk.url}assets/`) });
+        }),
+    },
+  ));
 
 test('without an adapter the webgpu build is never downloaded, and asking for it says so', () =>
   withPage('?backend=webgpu', async (page) => {
@@ -127,21 +156,29 @@ test('by keyboard alone: start, pick a digit, hear what the model reads, pause',
   }));
 
 test('nothing is wider than a phone of 360 pixels, before and after the start', () =>
-  withPage('', async (page) => {
-    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    await hasText(page, '#accuracy', /%/);
-    assert.equal(await overflow(), 0);
-    await page.click('#start');
-    await hasText(page, '#phase', /clients are training/);
-    assert.equal(await overflow(), 0);
-  }, { viewport: { width: 360, height: 740 }, hasTouch: true }));
+  withPage(
+    '',
+    async (page) => {
+      const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      await hasText(page, '#accuracy', /%/);
+      assert.equal(await overflow(), 0);
+      await page.click('#start');
+      await hasText(page, '#phase', /clients are training/);
+      assert.equal(await overflow(), 0);
+    },
+    { viewport: { width: 360, height: 740 }, hasTouch: true },
+  ));
 
 test('with reduced motion nothing moves by itself', () =>
-  withPage('', async (page) => {
-    await page.click('#start');
-    await hasText(page, '#phase', /averaging/);
-    assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
-  }, { reducedMotion: 'reduce' }));
+  withPage(
+    '',
+    async (page) => {
+      await page.click('#start');
+      await hasText(page, '#phase', /averaging/);
+      assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+    },
+    { reducedMotion: 'reduce' },
+  ));
 
 for (const [query, code, words] of [
   ['?task=lonely&start=1', 'no-server', /No answer from the aggregator.*keeps trying/],
@@ -169,12 +206,18 @@ for (const [query, code, words] of [
 }
 
 test('a tab that is left out for a while says for how long and why', () =>
-  withPage('?task=outpaced&start=1', (page) => hasText(page, '.connection', /^Sitting out for 31 s: this tab was too slow for the last rounds$/)));
+  withPage('?task=outpaced&start=1', (page) =>
+    hasText(page, '.connection', /^Sitting out for 31 s: this tab was too slow for the last rounds$/),
+  ));
 
 test('without a server the page says so, and goes on when it is back', () =>
-  withPage('', async (page) => {
-    await page.locator('[data-code="no-server"]').waitFor();
-    await page.unroute('**/v1/**');
-    await hasText(page, '#accuracy', /84\.8 %/);
-    assert.equal(await page.locator('[data-code="no-server"]').count(), 0);
-  }, { setUp: (page) => page.route('**/v1/**', (route) => route.abort()) }));
+  withPage(
+    '',
+    async (page) => {
+      await page.locator('[data-code="no-server"]').waitFor();
+      await page.unroute('**/v1/**');
+      await hasText(page, '#accuracy', /84\.8 %/);
+      assert.equal(await page.locator('[data-code="no-server"]').count(), 0);
+    },
+    { setUp: (page) => page.route('**/v1/**', (route) => route.abort()) },
+  ));

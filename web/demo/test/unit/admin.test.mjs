@@ -2,13 +2,38 @@
 // what it says.
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { AdminApi, Refusal, baseOf, cleanToken } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
+import { AdminApi, baseOf, cleanToken, Refusal } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
 import { parseMistakes, parseOperated, parseReport, parseStatus } from '../../../node_modules/.cache/fedra-demo/admin/report.js';
-import { INITIAL, earlier, entries, hashOf, possible, problemOf, standOf, viewOf, withList, withSeen, withView, withoutAccess } from '../../../node_modules/.cache/fedra-demo/admin/state.js';
-import { checkpointWords, decisionWords, doneWords, duration, failingWords, failureWords, moment, phaseSentence, problemWords, refusedWords, standSentence } from '../../../node_modules/.cache/fedra-demo/admin/words.js';
+import {
+  earlier,
+  entries,
+  hashOf,
+  INITIAL,
+  possible,
+  problemOf,
+  standOf,
+  viewOf,
+  withList,
+  withoutAccess,
+  withSeen,
+  withView,
+} from '../../../node_modules/.cache/fedra-demo/admin/state.js';
+import {
+  checkpointWords,
+  decisionWords,
+  doneWords,
+  duration,
+  failingWords,
+  failureWords,
+  moment,
+  phaseSentence,
+  problemWords,
+  refusedWords,
+  standSentence,
+} from '../../../node_modules/.cache/fedra-demo/admin/words.js';
 import { CHARTS, drawable, pointWords, summary } from '../../../node_modules/.cache/fedra-demo/chart-kinds.js';
 import { ApiError } from '../../../node_modules/.cache/fedra-demo/json.js';
-import { TOKEN, makeOperators } from '../harness/operators.mjs';
+import { makeOperators, TOKEN } from '../harness/operators.mjs';
 
 const made = () => {
   const { answer } = makeOperators();
@@ -28,7 +53,17 @@ test('a task is read for everybody and for operators, and what lacks something i
   assert.equal(operated.spending.debits, 7);
   assert.equal(operated.cohorts.get(3).invited, 32);
   const whole = get('/v1/admin/tasks/digits');
-  for (const [lacking, value] of [['health', null], ['health', { ...whole.health, state: 'ill' }], ['health', { ...whole.health, since: 'once' }], ['standing', 'asleep'], ['checkpoints', null], ['decisions', {}], ['phase', 'dreaming'], ['cohort', null], ['rounds', [{}]]]) {
+  for (const [lacking, value] of [
+    ['health', null],
+    ['health', { ...whole.health, state: 'ill' }],
+    ['health', { ...whole.health, since: 'once' }],
+    ['standing', 'asleep'],
+    ['checkpoints', null],
+    ['decisions', {}],
+    ['phase', 'dreaming'],
+    ['cohort', null],
+    ['rounds', [{}]],
+  ]) {
     assert.throws(() => parseOperated({ ...whole, [lacking]: value }), { code: 'bad-answer' }, lacking);
   }
 });
@@ -44,7 +79,13 @@ test('the server is read, with memory only where it can tell', () => {
   const answer = made()('/v1/admin/status');
   assert.equal(parseStatus(answer).memoryBytes, 74_600_000);
   assert.equal(parseStatus({ ...answer, memory_bytes: null }).memoryBytes, undefined);
-  assert.deepEqual(parseStatus(answer).tasks.map(({ id, round }) => [id, round]), [['digits', 24], ['clinic', 6]]);
+  assert.deepEqual(
+    parseStatus(answer).tasks.map(({ id, round }) => [id, round]),
+    [
+      ['digits', 24],
+      ['clinic', 6],
+    ],
+  );
   assert.throws(() => parseStatus({ ...answer, tasks: [{}] }), { code: 'bad-answer' });
   const lost = { id: 'lost', reason: 'its newest model is damaged' };
   assert.deepEqual(parseStatus({ ...answer, set_aside: [lost] }).setAside, [lost]);
@@ -159,7 +200,10 @@ test('a chart is drawn anew for news only, and the operator’s part goes with t
   const get = made();
   const first = parseOperated(get('/v1/admin/tasks/digits'));
   const tasks = [parseReport(get('/v1/tasks/digits')), parseReport(get('/v1/tasks/clinic'))];
-  let state = withSeen(withList({ ...INITIAL, access: 'operator' }, tasks), { operated: first, status: parseStatus(get('/v1/admin/status')) });
+  let state = withSeen(withList({ ...INITIAL, access: 'operator' }, tasks), {
+    operated: first,
+    status: parseStatus(get('/v1/admin/status')),
+  });
   const { history } = state.task;
   state = withSeen(state, { operated: parseOperated(get('/v1/admin/tasks/digits')) });
   assert.equal(state.task.history, history);
@@ -167,7 +211,13 @@ test('a chart is drawn anew for news only, and the operator’s part goes with t
   judged.history[23].accuracy = 0.99;
   state = withSeen(state, { operated: parseOperated(judged) });
   assert.equal(state.task.history[23].accuracy, 0.99);
-  assert.deepEqual(entries(state).map(({ id, stand, round }) => [id, stand, round]), [['digits', 'running', 24], ['clinic', 'running', 6]]);
+  assert.deepEqual(
+    entries(state).map(({ id, stand, round }) => [id, stand, round]),
+    [
+      ['digits', 'running', 24],
+      ['clinic', 'running', 6],
+    ],
+  );
 
   const other = withView(state, { name: 'task', id: 'clinic' });
   assert.deepEqual([other.task.id, other.operated], ['clinic', undefined]);
@@ -186,14 +236,23 @@ test('what goes wrong is said in words that help', () => {
     assert.match(refusedWords(problem(code, 'the reason')), /[.]$/, code);
   }
   assert.match(refusedWords(problem('no-admin')), /server\.admin\.token_file/);
-  assert.deepEqual(failureWords({ ...problem('refused', 'round 3 is not kept'), action: 'roll-back' }), { title: 'There was no roll-back', text: 'Round 3 is not kept.' });
+  assert.deepEqual(failureWords({ ...problem('refused', 'round 3 is not kept'), action: 'roll-back' }), {
+    title: 'There was no roll-back',
+    text: 'Round 3 is not kept.',
+  });
   assert.match(failureWords({ ...problem('mistakes', '', [{ path: 'a', problem: 'b' }]), action: 'create' }).text, /There is a mistake/);
   assert.match(failureWords({ ...problem('no-server'), action: 'stop' }).text, /may have heard you/);
   assert.deepEqual(problemOf(new ApiError('no-server', 'm')), problem('no-server', 'm'));
 });
 
 test('a failing task says how often, why and since when, and a waiting one what it lacks', () => {
-  const health = { state: 'failing', reason: '3 of 4: training diverged; a smaller learning rate may help', sinceUnixSeconds: 0, attempts: 1, failures: [] };
+  const health = {
+    state: 'failing',
+    reason: '3 of 4: training diverged; a smaller learning rate may help',
+    sinceUnixSeconds: 0,
+    attempts: 1,
+    failures: [],
+  };
   assert.deepEqual(failingWords(health), {
     title: 'The last attempt came to nothing',
     text: `3 of 4: training diverged; a smaller learning rate may help. Failing since ${moment(0)}.`,
@@ -205,14 +264,25 @@ test('a failing task says how often, why and since when, and a waiting one what 
 });
 
 test('rounds, decisions and times are written for people', () => {
-  assert.deepEqual([0, 0.4, 59.6, 61, 3600, 90_061, 1e6].map(duration), ['0 s', '0 s', '1 min', '1 min 1 s', '1 h', '1 d 1 h', '11 d 13 h']);
+  assert.deepEqual([0, 0.4, 59.6, 61, 3600, 90_061, 1e6].map(duration), [
+    '0 s',
+    '0 s',
+    '1 min',
+    '1 min 1 s',
+    '1 h',
+    '1 d 1 h',
+    '11 d 13 h',
+  ]);
   assert.match(moment(0), /^19(69|70)-\d\d-\d\d \d\d:\d\d:\d\d$/);
   assert.equal(decisionWords({ action: 'roll-back', to: 3, round: 9 }), 'Rolled back to round 3, as round 9');
   assert.equal(decisionWords({ action: 'stop' }), 'Stopped for good');
   assert.equal(decisionWords({ action: 'dance' }), 'dance');
   assert.match(doneWords('paused', 'collecting'), /once the round under way is completed/);
   assert.equal(doneWords('paused', 'selecting'), 'The task is paused.');
-  const history = [{ round: 4, accuracy: 0.912, loss: 0.31 }, { round: 5, accuracy: null, loss: null }];
+  const history = [
+    { round: 4, accuracy: 0.912, loss: 0.31 },
+    { round: 5, accuracy: null, loss: null },
+  ];
   assert.equal(checkpointWords(4, history), 'Round 4: 91.2 %, loss 0.310');
   assert.equal(checkpointWords(5, history), 'Round 5');
   assert.equal(checkpointWords(0, history), 'The initial model');

@@ -21,7 +21,10 @@ function contrast(a, b) {
   return (high + 0.05) / (low + 0.05);
 }
 
-for (const [scheme, colours] of [['light', light], ['dark', dark]]) {
+for (const [scheme, colours] of [
+  ['light', light],
+  ['dark', dark],
+]) {
   for (const [front, back, least] of [
     ['ink', 'paper', 4.5],
     ['ink', 'sheet', 4.5],

@@ -5,7 +5,7 @@ import { beforeEach, test } from 'node:test';
 import { AdminApi } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
 import { Desk } from '../../../node_modules/.cache/fedra-demo/admin/desk.js';
 import { viewOf } from '../../../node_modules/.cache/fedra-demo/admin/state.js';
-import { TOKEN, makeOperators } from '../harness/operators.mjs';
+import { makeOperators, TOKEN } from '../harness/operators.mjs';
 
 let operators;
 let stored;
@@ -22,7 +22,11 @@ beforeEach(() => {
   put('fetch', answer);
   // Hidden: no look follows another by itself.
   put('document', { visibilityState: 'hidden', addEventListener: (_, listener) => (look = listener), removeEventListener() {} });
-  put('sessionStorage', { getItem: (key) => stored.get(key) ?? null, setItem: (key, text) => stored.set(key, text), removeItem: (key) => stored.delete(key) });
+  put('sessionStorage', {
+    getItem: (key) => stored.get(key) ?? null,
+    setItem: (key, text) => stored.set(key, text),
+    removeItem: (key) => stored.delete(key),
+  });
 });
 
 /** For good: a desk's last look may end after its test. */
@@ -78,7 +82,10 @@ test('the first task stays the one that is looked at when another comes before i
   assert.equal(desk.state.operated.id, 'digits');
   listReversed = true;
   for (let looks = 0; looks < 6; looks++) await looksOnce(desk);
-  assert.deepEqual(desk.state.tasks.map(({ id }) => id), ['clinic', 'digits']);
+  assert.deepEqual(
+    desk.state.tasks.map(({ id }) => id),
+    ['clinic', 'digits'],
+  );
   assert.equal(desk.state.operated.id, 'digits');
 });
 
@@ -108,7 +115,10 @@ test('the next order waits until the task is seen as the last one left it', asyn
   await pausing;
   assert.deepEqual([desk.state.operated.standing, desk.state.busy], ['paused', undefined]);
   assert.equal(await desk.operate('digits', 'resume'), true);
-  assert.deepEqual(operators.orders.map(({ path }) => path), ['tasks/digits/pause', 'tasks/digits/resume']);
+  assert.deepEqual(
+    operators.orders.map(({ path }) => path),
+    ['tasks/digits/pause', 'tasks/digits/resume'],
+  );
 });
 
 test('while a model is downloaded a task can be stopped, and no second download begins', async () => {

@@ -3,12 +3,26 @@ import { test } from 'node:test';
 import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
 import { OptionsError, parseOptions } from '../../../node_modules/.cache/fedra-demo/options.js';
 import { INITIAL, latestEvaluated, withEvent, withTask } from '../../../node_modules/.cache/fedra-demo/state.js';
-import { advice, bytes, cohortWords, percent, phaseWords, roundSteps, stateWords, whole } from '../../../node_modules/.cache/fedra-demo/words.js';
+import {
+  advice,
+  bytes,
+  cohortWords,
+  percent,
+  phaseWords,
+  roundSteps,
+  stateWords,
+  whole,
+} from '../../../node_modules/.cache/fedra-demo/words.js';
 
 test('without parameters the page takes its own server, its first task, any shard', () => {
   assert.deepEqual(parseOptions('https://example.org/?x=1'), {
-    url: 'wss://example.org/v1/connect', api: 'https://example.org', task: undefined,
-    backend: 'auto', shard: undefined, examples: undefined, autostart: false,
+    url: 'wss://example.org/v1/connect',
+    api: 'https://example.org',
+    task: undefined,
+    backend: 'auto',
+    shard: undefined,
+    examples: undefined,
+    autostart: false,
   });
 });
 
@@ -22,8 +36,13 @@ test('its own server lies beside the page, below the same path', () => {
 test('every parameter is read', () => {
   const address = 'http://localhost/?task=t&backend=cpu&shard=0&examples=5&start=1&url=ws://127.0.0.1:9/fed/v1/connect';
   assert.deepEqual(parseOptions(address), {
-    url: 'ws://127.0.0.1:9/fed/v1/connect', api: 'http://127.0.0.1:9/fed', task: 't',
-    backend: 'cpu', shard: 0, examples: 5, autostart: true,
+    url: 'ws://127.0.0.1:9/fed/v1/connect',
+    api: 'http://127.0.0.1:9/fed',
+    task: 't',
+    backend: 'cpu',
+    shard: 0,
+    examples: 5,
+    autostart: true,
   });
 });
 
@@ -34,8 +53,15 @@ for (const query of ['backend=gpu', 'shard=-1', 'shard=1.5', 'examples=0', 'exam
 }
 
 const answer = {
-  id: 'mnist', title: 'Digits', state: 'running', round: 2, phase: 'selecting', clients_connected: 3,
-  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 }, latest: null, rounds_total: null,
+  id: 'mnist',
+  title: 'Digits',
+  state: 'running',
+  round: 2,
+  phase: 'selecting',
+  clients_connected: 3,
+  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 },
+  latest: null,
+  rounds_total: null,
   history: [
     { round: 1, accuracy: 0.5, loss: 1.5, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
     { round: 2, accuracy: null, loss: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
@@ -55,11 +81,26 @@ test('the task is read, and an answer that lacks something is refused', () => {
 
 test('history from the task and from events becomes one line in order', () => {
   let state = withTask(INITIAL, parseTask(answer));
-  const model = (evaluatedRound, accuracy) => ({ type: 'model', round: evaluatedRound, sha256: 'x', bytes: 1, accuracy, loss: 1, evaluatedRound });
+  const model = (evaluatedRound, accuracy) => ({
+    type: 'model',
+    round: evaluatedRound,
+    sha256: 'x',
+    bytes: 1,
+    accuracy,
+    loss: 1,
+    evaluatedRound,
+  });
   state = withEvent(state, model(4, 0.8));
   state = withEvent(state, model(2, 0.6));
   state = withEvent(state, { type: 'model', round: 5, sha256: 'y', bytes: 1 });
-  assert.deepEqual(state.history.map(({ round, accuracy }) => [round, accuracy]), [[1, 0.5], [2, 0.6], [4, 0.8]]);
+  assert.deepEqual(
+    state.history.map(({ round, accuracy }) => [round, accuracy]),
+    [
+      [1, 0.5],
+      [2, 0.6],
+      [4, 0.8],
+    ],
+  );
   // A stale answer does not undo what an event told.
   state = withTask(state, parseTask(answer));
   assert.equal(state.history[1].accuracy, 0.6);
@@ -88,7 +129,8 @@ test('why a round was left is told until a change is accepted, and takes no othe
   const error = (code, fatal = false) => ({ type: 'error', code, message: 'm', fatal });
   const update = (outcome) => ({ type: 'update', round: 3, outcome });
   let state = withEvent({ ...INITIAL, stage: 'running' }, error('bad-dataset'));
-  for (const event of [{ type: 'status', state: 'waiting' }, { type: 'status', state: 'training' }, update('discarded')]) state = withEvent(state, event);
+  for (const event of [{ type: 'status', state: 'waiting' }, { type: 'status', state: 'training' }, update('discarded')])
+    state = withEvent(state, event);
   assert.deepEqual([state.notice.code, state.problem], ['bad-dataset', undefined]);
   state = withEvent(state, update('accepted'));
   assert.deepEqual([state.notice, state.accepted], [undefined, 1]);
@@ -98,15 +140,41 @@ test('why a round was left is told until a change is accepted, and takes no othe
 });
 
 test('the cohort is told in a sentence', () => {
-  const round = { type: 'round', round: 1, attempt: 0, phase: 'collecting', cohort: 8, reported: 3, left: 1, reportGoal: 7, clientsConnected: 9 };
+  const round = {
+    type: 'round',
+    round: 1,
+    attempt: 0,
+    phase: 'collecting',
+    cohort: 8,
+    reported: 3,
+    left: 1,
+    reportGoal: 7,
+    clientsConnected: 9,
+  };
   const state = { ...INITIAL, round, status: { type: 'status', state: 'training', round: 1 } };
   assert.equal(cohortWords(state), 'You and 7 others train in this round; 3 of 7 reports are in, 1 left.');
-  assert.equal(cohortWords({ ...state, status: { type: 'status', state: 'waiting' } }), '8 clients, without this tab, train in this round; 3 of 7 reports are in, 1 left.');
-  assert.equal(cohortWords({ ...state, round: { ...round, phase: 'selecting' } }), '9 clients connected; the next round starts when enough are ready.');
+  assert.equal(
+    cohortWords({ ...state, status: { type: 'status', state: 'waiting' } }),
+    '8 clients, without this tab, train in this round; 3 of 7 reports are in, 1 left.',
+  );
+  assert.equal(
+    cohortWords({ ...state, round: { ...round, phase: 'selecting' } }),
+    '9 clients connected; the next round starts when enough are ready.',
+  );
 });
 
 test('a task that its operator has paused says so, and is no problem', () => {
-  const round = { type: 'round', round: 4, attempt: 0, phase: 'paused', cohort: 0, reported: 0, left: 0, reportGoal: 7, clientsConnected: 9 };
+  const round = {
+    type: 'round',
+    round: 4,
+    attempt: 0,
+    phase: 'paused',
+    cohort: 0,
+    reported: 0,
+    left: 0,
+    reportGoal: 7,
+    clientsConnected: 9,
+  };
   const state = { ...INITIAL, stage: 'running', round, status: { type: 'status', state: 'waiting' } };
   assert.equal(phaseWords(round), 'paused by the operator');
   assert.equal(stateWords(state), 'The operator has paused the task');
@@ -134,13 +202,44 @@ test('a tab that sits out says why, and a finished task is told apart', () => {
 
 test('every known error says what to do', () => {
   const codes = [
-    'no-server', 'no-task', 'unknown-task', 'refused-unknown-task', 'task-finished', 'refused-overloaded',
-    'refused-unsupported-version', 'refused-unsupported-client', 'no-webgpu', 'device-lost', 'bad-dataset', 'no-digits', 'bad-options',
-    'wasm-load-failed', 'training-failed', 'worker-failed', 'privacy-refused', 'privacy-declined',
-    'privacy-exhausted', 'consent-failed', 'budget-spent', 'secure-aggregation-failed', 'refused-not-selected',
-    'refused-unauthorized', 'token-failed', 'refused-shutting-down', 'refused-replaced', 'refused-timeout', 'privacy-failed',
-    'unsupported-task', 'training-diverged', 'out-of-range', 'model-unavailable', 'blocked-by-policy', 'invalid-options',
-    'bad-model', 'out-of-memory', 'prediction-failed',
+    'no-server',
+    'no-task',
+    'unknown-task',
+    'refused-unknown-task',
+    'task-finished',
+    'refused-overloaded',
+    'refused-unsupported-version',
+    'refused-unsupported-client',
+    'no-webgpu',
+    'device-lost',
+    'bad-dataset',
+    'no-digits',
+    'bad-options',
+    'wasm-load-failed',
+    'training-failed',
+    'worker-failed',
+    'privacy-refused',
+    'privacy-declined',
+    'privacy-exhausted',
+    'consent-failed',
+    'budget-spent',
+    'secure-aggregation-failed',
+    'refused-not-selected',
+    'refused-unauthorized',
+    'token-failed',
+    'refused-shutting-down',
+    'refused-replaced',
+    'refused-timeout',
+    'privacy-failed',
+    'unsupported-task',
+    'training-diverged',
+    'out-of-range',
+    'model-unavailable',
+    'blocked-by-policy',
+    'invalid-options',
+    'bad-model',
+    'out-of-memory',
+    'prediction-failed',
   ];
   for (const code of codes) {
     const { title, text } = advice({ code, message: 'the reason', fatal: true }, 'ws://127.0.0.1:8080/v1/connect');

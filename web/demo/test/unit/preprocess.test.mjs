@@ -21,7 +21,12 @@ test('an empty drawing is no digit', () => {
 });
 
 test('a square fills 20 by 20 in the middle, wherever and however large it was drawn', () => {
-  for (const [left, top, side] of [[0, 0, 40], [150, 30, 40], [10, 10, 200], [100, 100, 7]]) {
+  for (const [left, top, side] of [
+    [0, 0, 40],
+    [150, 30, 40],
+    [10, 10, 200],
+    [100, 100, 7],
+  ]) {
     const digit = toDigit(drawing(224, left, top, side, side), 224, 224);
     assert.equal(digit.length, SIDE * SIDE);
     assert.deepEqual(inked(digit), { left: 4, right: 23, top: 4, bottom: 23 });

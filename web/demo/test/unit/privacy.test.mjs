@@ -2,25 +2,77 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
-import {
-  consentWords, epsilon, exampleWords, howWords, limit, meaningWords, oneIn, policyLabel, promise, shortWords, trustWords,
-} from '../../../node_modules/.cache/fedra-demo/privacy-words.js';
 import { floorsOf, fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../../../node_modules/.cache/fedra-demo/privacy.js';
+import {
+  consentWords,
+  epsilon,
+  exampleWords,
+  howWords,
+  limit,
+  meaningWords,
+  oneIn,
+  policyLabel,
+  promise,
+  shortWords,
+  trustWords,
+} from '../../../node_modules/.cache/fedra-demo/privacy-words.js';
 import { INITIAL, takesPart, trainedShare, withEvent, withTask, withTaskChosen } from '../../../node_modules/.cache/fedra-demo/state.js';
 import { cohortWords, phaseWords, roundSteps, stateWords } from '../../../node_modules/.cache/fedra-demo/words.js';
 
 const plain = {
-  id: 'mnist', title: 'Digits', state: 'running', round: 2, phase: 'selecting', clients_connected: 3, model: null,
-  latest: null, rounds_total: 10, history: [], privacy: null,
+  id: 'mnist',
+  title: 'Digits',
+  state: 'running',
+  round: 2,
+  phase: 'selecting',
+  clients_connected: 3,
+  model: null,
+  latest: null,
+  rounds_total: 10,
+  history: [],
+  privacy: null,
 };
-const privacy = { policy: 'distributed', epsilon: 8, delta: 1e-5, spent_epsilon: 2.5, round_epsilon: 0.9, noise_multiplier: 1.1, minimum_survivors: 80, colluders: 4, max_participations: 10 };
+const privacy = {
+  policy: 'distributed',
+  epsilon: 8,
+  delta: 1e-5,
+  spent_epsilon: 2.5,
+  round_epsilon: 0.9,
+  noise_multiplier: 1.1,
+  minimum_survivors: 80,
+  colluders: 4,
+  max_participations: 10,
+};
 /** The same as the page has it. */
-const read = { policy: 'distributed', epsilon: 8, delta: 1e-5, spentEpsilon: 2.5, roundEpsilon: 0.9, noiseMultiplier: 1.1, minimumSurvivors: 80, colluders: 4, maxParticipations: 10 };
+const read = {
+  policy: 'distributed',
+  epsilon: 8,
+  delta: 1e-5,
+  spentEpsilon: 2.5,
+  roundEpsilon: 0.9,
+  noiseMultiplier: 1.1,
+  minimumSurvivors: 80,
+  colluders: 4,
+  maxParticipations: 10,
+};
 const hidden = { ...plain, id: 'hidden', privacy };
 const event = {
-  type: 'privacy', policy: 'distributed', secureAggregation: true, noiseMultiplier: 1.1, clippingNorm: 0.5,
-  minimumSurvivors: 80, colluders: 4, delta: 1e-5, budgetEpsilon: 8, roundEpsilon: 0.9, spentEpsilon: 1.2,
-  nextEpsilon: 1.5, participations: 2, maxParticipations: 10, taskSpentEpsilon: 2.6, examplePrivacy: null,
+  type: 'privacy',
+  policy: 'distributed',
+  secureAggregation: true,
+  noiseMultiplier: 1.1,
+  clippingNorm: 0.5,
+  minimumSurvivors: 80,
+  colluders: 4,
+  delta: 1e-5,
+  budgetEpsilon: 8,
+  roundEpsilon: 0.9,
+  spentEpsilon: 1.2,
+  nextEpsilon: 1.5,
+  participations: 2,
+  maxParticipations: 10,
+  taskSpentEpsilon: 2.6,
+  examplePrivacy: null,
 };
 const terms = (more) => fromTerms({ ...event, ...more });
 const policies = ['distributed', 'local', 'central', 'none'];
@@ -31,7 +83,13 @@ test('a task’s terms are read; what is missing or unknown is a mistake, not a 
   assert.equal(parseTask(plain).privacy, null);
   assert.equal(parseTask({ ...plain, privacy: undefined }).privacy, null);
   assert.equal(parseTask({ ...plain, privacy: { policy: 'none' } }).privacy, null);
-  for (const broken of [{ ...privacy, policy: 'strong' }, { ...privacy, epsilon: null }, { ...privacy, spent_epsilon: undefined }, { ...privacy, delta: '1e-5' }, 'yes']) {
+  for (const broken of [
+    { ...privacy, policy: 'strong' },
+    { ...privacy, epsilon: null },
+    { ...privacy, spent_epsilon: undefined },
+    { ...privacy, delta: '1e-5' },
+    'yes',
+  ]) {
     assert.throws(() => parseTask({ ...plain, privacy: broken }), { code: 'bad-answer' });
   }
 });
@@ -39,7 +97,10 @@ test('a task’s terms are read; what is missing or unknown is a mistake, not a 
 test('before the check-in the task’s answer counts, after it the client’s own', () => {
   assert.equal(protectionOf(INITIAL), undefined);
   const before = protectionOf(withTask(INITIAL, parseTask(hidden)));
-  assert.deepEqual([before.policy, before.sumsOnly, before.budget, before.round, before.taskSpent, before.spent], ['distributed', true, 8, 0.9, 2.5, null]);
+  assert.deepEqual(
+    [before.policy, before.sumsOnly, before.budget, before.round, before.taskSpent, before.spent],
+    ['distributed', true, 8, 0.9, 2.5, null],
+  );
   const state = withEvent(withTask(INITIAL, parseTask(hidden)), event);
   const after = protectionOf(state);
   assert.deepEqual([after.spent, after.next, after.participations, after.taskSpent, after.colluders], [1.2, 1.5, 2, 2.6, 4]);
@@ -71,7 +132,10 @@ test('distributed: only sums, of how many, and the server’s remaining power', 
 
 test('distributed without secure aggregation is not told as if it had it', () => {
   const bare = terms({ secureAggregation: false });
-  assert.doesNotMatch(`${promise(bare)} ${howWords(bare)} ${trustWords(bare)} ${shortWords(bare).text}`, /sees only sums|, masks it,|hide your change/);
+  assert.doesNotMatch(
+    `${promise(bare)} ${howWords(bare)} ${trustWords(bare)} ${shortWords(bare).text}`,
+    /sees only sums|, masks it,|hide your change/,
+  );
   assert.equal(shortWords(bare).lead, 'Be aware:');
 });
 
@@ -85,24 +149,45 @@ test('local trusts nobody but the page’s code, central the server, none is cal
 });
 
 test('an epsilon is never shown smaller than it is; a limit is shown as it was set', () => {
-  assert.deepEqual([0, 1.24, 1.241, 1.1, 0.0001, 9.999, 12.31, 250.2].map(epsilon), ['0', '1.24', '1.25', '1.10', '0.01', '10.00', '12.4', '251']);
+  assert.deepEqual([0, 1.24, 1.241, 1.1, 0.0001, 9.999, 12.31, 250.2].map(epsilon), [
+    '0',
+    '1.24',
+    '1.25',
+    '1.10',
+    '0.01',
+    '10.00',
+    '12.4',
+    '251',
+  ]);
   assert.deepEqual([8, 2.5, 7.125].map(limit), ['8', '2.5', '7.125']);
   assert.equal(oneIn(1e-5), '1\u00a0in\u00a0100\u202f000');
 });
 
 test('what epsilon means is said with the visitor’s own figure and with the limit', () => {
   // e^1.2 = 3.3201, e^8 = 2980.96
-  assert.match(meaningWords(terms()), /With your ε of 1\.20, that is at most 3\.4-fold, apart from a chance of 1.in.100.000\. At the task’s limit of 8 it is 2.981-fold\.$/);
+  assert.match(
+    meaningWords(terms()),
+    /With your ε of 1\.20, that is at most 3\.4-fold, apart from a chance of 1.in.100.000\. At the task’s limit of 8 it is 2.981-fold\.$/,
+  );
   assert.match(meaningWords(terms({ spentEpsilon: 0 })), /those odds\. At the task’s limit of 8 it is 2.981-fold, apart from/);
   assert.match(meaningWords(terms({ budgetEpsilon: 30 })), /no protection to speak of/);
   assert.equal(exampleWords(terms()), undefined);
-  assert.match(exampleWords(terms({ examplePrivacy: { epsilon: 3, delta: 1e-6 } })), /every single example with ε 3\.00 .*not about you as a whole/);
+  assert.match(
+    exampleWords(terms({ examplePrivacy: { epsilon: 3, delta: 1e-6 } })),
+    /every single example with ε 3\.00 .*not about you as a whole/,
+  );
 });
 
 test('the question names what leaves, the cost and whom one trusts', () => {
   const fresh = consentWords(terms({ participations: 0, spentEpsilon: 0, nextEpsilon: 0.9 }));
-  assert.deepEqual(fresh.map(({ name }) => name), ['What leaves', 'What it costs', 'Who you trust']);
-  assert.match(fresh[1].text, /^A round taken alone costs you ε 0\.90\. You can take part in 10 rounds\. The task ends before anybody’s total passes ε 8 \(apart from a chance of 1.in.100.000\)\.$/);
+  assert.deepEqual(
+    fresh.map(({ name }) => name),
+    ['What leaves', 'What it costs', 'Who you trust'],
+  );
+  assert.match(
+    fresh[1].text,
+    /^A round taken alone costs you ε 0\.90\. You can take part in 10 rounds\. The task ends before anybody’s total passes ε 8 \(apart from a chance of 1.in.100.000\)\.$/,
+  );
   assert.match(consentWords(terms())[1].text, /so far cost 1\.20; after the next it is 1\.50\. You can take part in 8 more rounds\./);
 });
 
@@ -123,8 +208,24 @@ test('a browser is used up at its limit; a task that ends early has spent its bu
 });
 
 test('the masked steps of a round have their words, and only a masked task shows them', () => {
-  const round = (phase) => ({ type: 'round', round: 1, attempt: 0, phase, cohort: 8, reported: 3, left: 1, reportGoal: 7, clientsConnected: 9 });
-  const state = (phase, own) => ({ ...INITIAL, stage: 'running', privacy: event, round: round(phase), status: { type: 'status', state: own, round: 1 } });
+  const round = (phase) => ({
+    type: 'round',
+    round: 1,
+    attempt: 0,
+    phase,
+    cohort: 8,
+    reported: 3,
+    left: 1,
+    reportGoal: 7,
+    clientsConnected: 9,
+  });
+  const state = (phase, own) => ({
+    ...INITIAL,
+    stage: 'running',
+    privacy: event,
+    round: round(phase),
+    status: { type: 'status', state: own, round: 1 },
+  });
   assert.equal(cohortWords(state('sharing', 'sharing')), 'You and 7 others agree on masks that cancel out in the sum, 1 left.');
   assert.equal(cohortWords(state('masking', 'uploading')), 'You and 7 others send masked changes; 3 of 7 are in, 1 left.');
   assert.match(cohortWords(state('unmasking', 'unmasking')), /open the sum, which is all the server can read/);
@@ -146,7 +247,15 @@ test('the masked steps of a round have their words, and only a masked task shows
 });
 
 test('a no ends where the click began; another task starts from nothing but the digits', () => {
-  const asked = { ...INITIAL, stage: 'running', asking: event, privacy: event, examples: 600, shard: 3, tasks: [parseTask(plain), parseTask(hidden)] };
+  const asked = {
+    ...INITIAL,
+    stage: 'running',
+    asking: event,
+    privacy: event,
+    examples: 600,
+    shard: 3,
+    tasks: [parseTask(plain), parseTask(hidden)],
+  };
   let state = withEvent(asked, { type: 'error', code: 'privacy-declined', message: 'm', fatal: true });
   state = withEvent(state, { type: 'status', state: 'closed' });
   assert.deepEqual([state.stage, state.asking, state.problem, state.notice.code], ['before', undefined, undefined, 'privacy-declined']);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ShardError, example, parseShard, toFeatures } from '../../../node_modules/.cache/fedra-demo/shard.js';
+import { example, parseShard, ShardError, toFeatures } from '../../../node_modules/.cache/fedra-demo/shard.js';
 
 /** Two examples of 1 x 3 pixels. */
 function bytes({ magic = 'FDS1', count = 2, labels = [3, 9], extra = 0 } = {}) {
@@ -15,9 +15,18 @@ function bytes({ magic = 'FDS1', count = 2, labels = [3, 9], extra = 0 } = {}) {
 
 test('a shard is read as it was written', () => {
   const shard = parseShard(bytes(), 7);
-  assert.deepEqual({ ...shard, pixels: [...shard.pixels], labels: [...shard.labels] }, {
-    index: 7, count: 2, rows: 1, columns: 3, classes: 10, pixels: [0, 128, 255, 1, 2, 3], labels: [3, 9],
-  });
+  assert.deepEqual(
+    { ...shard, pixels: [...shard.pixels], labels: [...shard.labels] },
+    {
+      index: 7,
+      count: 2,
+      rows: 1,
+      columns: 3,
+      classes: 10,
+      pixels: [0, 128, 255, 1, 2, 3],
+      labels: [3, 9],
+    },
+  );
   assert.deepEqual([...example(shard, 1)], [1, 2, 3]);
   assert.deepEqual(toFeatures(example(shard, 0)), Float32Array.of(0, 128 / 255, 1));
 });

@@ -39,7 +39,10 @@ impl Step<'_> {
     pub(super) fn abandon(&mut self, round: RoundId, reason: AbandonReason) {
         let why = self.core.attempts.abandon(round, reason, self.now);
         let (task, kind) = (&self.core.settings.id, reason.as_str());
-        tracing::warn!(%task, %round, kind, reason = &*why, "round abandoned");
+        tracing::warn!(
+            target: "fedra::events", event = "round-abandoned",
+            %task, %round, kind, reason = &*why, "round abandoned"
+        );
         self.core.metrics.abandoned(reason);
     }
 

@@ -1,14 +1,15 @@
 /** The operator's page: what is where. It draws the desk's state and passes clicks on. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { LightElement } from '../../components/light-element.js';
 import '../../components/line-chart.js';
 import { whole } from '../../words.js';
 import { AdminApi, baseOf } from '../api.js';
 import { Desk } from '../desk.js';
-import { INITIAL, entries, hashOf, viewOf } from '../state.js';
 import type { DeskState, Entry } from '../state.js';
-import { STANDS, problemWords, refusedWords } from '../words.js';
+import { entries, hashOf, INITIAL, viewOf } from '../state.js';
+import { problemWords, refusedWords, STANDS } from '../words.js';
 import './new-task.js';
 import { serverView } from './server-view.js';
 import './sign-in.js';
@@ -69,12 +70,14 @@ export class FedraAdmin extends LightElement {
     return html`<nav class="side" aria-label="Views">
       <h2>Tasks</h2>
       <ul>${entries(state).map((entry) => html`<li>${link(entry, entry.id === open)}</li>`)}</ul>
-      ${access === 'operator'
-        ? html`<ul class="more">
+      ${
+        access === 'operator'
+          ? html`<ul class="more">
             <li><a href="#/server" aria-current=${view.name === 'server' ? 'page' : nothing}>Server</a></li>
             <li><a href="#/new" aria-current=${view.name === 'new' ? 'page' : nothing}>New task</a></li>
           </ul>`
-        : nothing}
+          : nothing
+      }
     </nav>`;
   }
 

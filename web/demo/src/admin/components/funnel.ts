@@ -1,6 +1,7 @@
 /** How many of those who are connected come as far as an accepted update. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { whole } from '../../words.js';
 import type { TaskReport } from '../report.js';
 

@@ -2,8 +2,9 @@
  * A question over the page. The browser keeps the focus inside, closes it at
  * Escape, and gives the focus back to what opened it.
  */
-import { html } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html } from 'lit';
 import { LightElement } from '../../components/light-element.js';
 
 export abstract class ModalDialog extends LightElement {

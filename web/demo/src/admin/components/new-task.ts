@@ -1,10 +1,11 @@
 /** A form for a new task's section of the config. The server checks it. */
-import { html, nothing } from 'lit';
+
 import type { PropertyValues, TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { LightElement } from '../../components/light-element.js';
 import type { Desk } from '../desk.js';
-import { INITIAL, hasToWait } from '../state.js';
 import type { DeskState } from '../state.js';
+import { hasToWait, INITIAL } from '../state.js';
 import { outcome } from './outcome.js';
 
 const EXAMPLE = `[[task]]

@@ -1,12 +1,13 @@
 /** The orders that an operator can give to a task, each behind a button. */
-import { html, nothing } from 'lit';
+
 import type { PropertyValues, TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { LightElement } from '../../components/light-element.js';
 import type { Operation } from '../api.js';
 import type { Desk } from '../desk.js';
 import type { OperatedTask } from '../report.js';
-import { INITIAL, hasToWait, possible } from '../state.js';
 import type { Action, DeskState } from '../state.js';
+import { hasToWait, INITIAL, possible } from '../state.js';
 import { refusedWords } from '../words.js';
 import type { ModalDialog } from './modal-dialog.js';
 import { outcome } from './outcome.js';

@@ -1,6 +1,7 @@
 /** What became of the operator's last order. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import type { Mistake } from '../report.js';
 import type { Action, DeskState } from '../state.js';
 import { failureWords } from '../words.js';
@@ -12,17 +13,21 @@ export function outcome({ failure, notice }: DeskState, actions: readonly Action
   const mistakes = told?.mistakes ?? [];
   return html`
     <div role="alert">
-      ${told
-        ? html`<div class="message problem" data-code=${told.code}>
+      ${
+        told
+          ? html`<div class="message problem" data-code=${told.code}>
             <strong>${title}</strong>
             <p>${text}</p>
-            ${mistakes.length > 0
-              ? html`<ul class="mistakes">
+            ${
+              mistakes.length > 0
+                ? html`<ul class="mistakes">
                   ${mistakes.map(mistakeLine)}
                 </ul>`
-              : nothing}
+                : nothing
+            }
           </div>`
-        : nothing}
+          : nothing
+      }
     </div>
     <div role="status">${notice === undefined ? nothing : html`<div class="message notice"><p>${notice}</p></div>`}</div>
   `;

@@ -1,6 +1,7 @@
 /** The questions before an order that cannot be taken back, and which round it is about. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { whole } from '../../words.js';
 import type { OperatedTask } from '../report.js';
 import { earlier } from '../state.js';

@@ -1,10 +1,11 @@
 /** The server as a whole, for operators. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { bytes, whole } from '../../words.js';
 import type { ServerStatus } from '../report.js';
 import { hashOf, standOf } from '../state.js';
-import { STANDS, duration } from '../words.js';
+import { duration, STANDS } from '../words.js';
 
 export function serverView(status: ServerStatus | undefined): TemplateResult {
   return html`

@@ -1,6 +1,7 @@
 /** Asks for the operator's token. The field has no name, so no form ever sends it by itself. */
-import { html, nothing } from 'lit';
+
 import type { PropertyValues, TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import type { DeskState } from '../state.js';
 import { INITIAL } from '../state.js';
 import { refusedWords } from '../words.js';

@@ -1,6 +1,7 @@
 /** What has happened, row by row, the newest first. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { bytes, percent, whole } from '../../words.js';
 import type { Decision, Failures, PastCohort, RoundReport } from '../report.js';
 import { decisionWords, moment, sentence, shortSeconds } from '../words.js';
@@ -33,7 +34,9 @@ function roundRow(round: RoundReport, cohorts: ReadonlyMap<number, PastCohort> |
   const past = cohorts?.get(round.round);
   // A roll-back is a round that nobody worked for.
   const worked = round.reports > 0;
-  const asked = cohorts ? html`<td>${past && worked ? whole(past.invited) : '–'}</td><td>${past && worked ? whole(past.attempt + 1) : '–'}</td>` : nothing;
+  const asked = cohorts
+    ? html`<td>${past && worked ? whole(past.invited) : '–'}</td><td>${past && worked ? whole(past.attempt + 1) : '–'}</td>`
+    : nothing;
   return html`<tr>
     <th scope="row">${whole(round.round)}${past?.restored === undefined ? nothing : html` <small>back to ${whole(past.restored)}</small>`}</th>
     <td>${round.accuracy === null ? '–' : percent(round.accuracy)}</td>

@@ -1,14 +1,15 @@
 /** One task: how it stands, its round, what it has learned, what it costs. */
-import { html, nothing } from 'lit';
+
 import type { TemplateResult } from 'lit';
+import { html, nothing } from 'lit';
 import { gauge } from '../../components/gauge.js';
 import { limit, oneIn, policyLabel } from '../../privacy-words.js';
 import { bytes, roundSteps, whole } from '../../words.js';
 import type { Desk } from '../desk.js';
 import type { OperatedTask, TaskReport } from '../report.js';
-import { standOf } from '../state.js';
 import type { DeskState } from '../state.js';
-import { STANDS, failingWords, phaseSentence, standSentence } from '../words.js';
+import { standOf } from '../state.js';
+import { failingWords, phaseSentence, STANDS, standSentence } from '../words.js';
 import { funnel } from './funnel.js';
 import './operate.js';
 import { decisionsTable, failuresTable, roundsTable } from './tables.js';
