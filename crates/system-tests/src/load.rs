@@ -78,8 +78,9 @@ pub fn run(options: &Options) -> Result<()> {
     let held = bench.memory()?;
     let rounds = bench.rounds()? - rounds_before;
     let idle = bench.idle()?;
-    drop(active);
+    // First the server: a round whose clients have gone would hold up its end.
     bench.stop()?;
+    drop(active);
 
     let figures = Figures { before, connected, held, opened: options.idle };
     println!();
