@@ -1,14 +1,14 @@
 //! The division of the process's file descriptors: a reserve for the store, the
 //! rest for connections. Pure: the numbers are arguments.
 
-/// Descriptors for files of the store, the config and the page, whatever connects.
+/// Descriptors reserved for files of the store, the config and the page.
 const FILES: u64 = 32;
 /// The same for each task: its model's file and folder while they are written.
 const FILES_PER_TASK: u64 = 2;
 /// Descriptors taken to be open where the system does not tell.
 const OPEN: u64 = 64;
 
-/// What the limit on descriptors is divided by.
+/// Demands among which the limit on descriptors is divided.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
     /// Most connections that the config allows.

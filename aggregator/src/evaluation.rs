@@ -1,5 +1,5 @@
-//! What each global model is worth on held-out examples, computed on one thread
-//! of its own: rounds never wait for it.
+//! Evaluation of each global model on held-out examples, on one thread of its own:
+//! rounds never wait for it.
 //!
 //! If models come faster than they can be evaluated, the oldest that wait are
 //! passed over.
@@ -22,7 +22,7 @@ use fedra_coordinator::storage::{Quality, Store, StoreError};
 /// Models that may wait, all tasks together.
 const WAITING: usize = 64;
 
-/// Why held-out data cannot be used, or a model not evaluated.
+/// Failure to use held-out data, or to evaluate a model.
 #[derive(Debug, Error)]
 pub enum EvaluationError {
     /// A file cannot be read.
@@ -38,7 +38,7 @@ pub enum EvaluationError {
     Format {
         /// The images' file.
         images: PathBuf,
-        /// What is wrong.
+        /// The problem.
         source: IdxError,
     },
     /// The examples do not fit the model.
@@ -136,7 +136,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Whether the task has held-out examples.
+    /// True if the task has held-out examples.
     pub(crate) fn covers(&self, task: &TaskId) -> bool {
         self.tasks.read().unwrap_or_else(PoisonError::into_inner).contains_key(task)
     }

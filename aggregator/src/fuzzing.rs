@@ -1,4 +1,4 @@
-//! What fuzz targets and tests call of this crate's insides. Compiled with `--cfg
+//! Entry points into this crate for fuzz targets and tests. Compiled with `--cfg
 //! fuzzing`, which `cargo xtask fuzz` sets, and for tests, which replay the corpus.
 
 pub use crate::access::forged::{forwarded, join_token};

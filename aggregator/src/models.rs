@@ -17,8 +17,8 @@ const IN_MEMORY: usize = 2;
 pub(crate) struct Models {
     store: Arc<dyn Store>,
     newest: RwLock<HashMap<TaskId, Vec<(Sha256Hash, Bytes)>>>,
-    /// Older ones, as long as somebody is being sent them: however many that are,
-    /// each is in memory once.
+    /// Older models that are being sent. Each is in memory once, for all its
+    /// downloads.
     shared: Mutex<HashMap<Sha256Hash, Weak<Bytes>>>,
 }
 

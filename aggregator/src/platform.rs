@@ -1,5 +1,5 @@
-//! What the operating system tells about this process and about files. What a system
-//! does not tell is absent, not zero.
+//! Facts that the operating system tells about this process and about files. A fact
+//! that it does not tell is absent, not zero.
 
 use std::fs::File;
 use std::io;
@@ -38,7 +38,7 @@ pub(crate) struct FileState {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Of the content, and of the inode, which nobody can set back.
+    /// Times of the content, and of the inode; the latter cannot be set back.
     modified: SystemTime,
     changed: SystemTime,
 }
@@ -61,8 +61,8 @@ impl FileState {
     }
 }
 
-/// Raises the limit on open file descriptors as far as this process may, and
-/// returns it; `None` if there is none, or the system does not tell.
+/// Raises the limit on open file descriptors to the most that this process may have,
+/// and returns it; `None` if there is none, or the system does not tell.
 pub(crate) fn raise_file_limit() -> Option<u64> {
     #[cfg(unix)]
     unix::raise_file_limit();

@@ -36,10 +36,10 @@ const RESERVE_SHARE: u64 = 8;
 pub(crate) const RESERVE_UNIT: u64 = 1 << 10;
 /// The upload budget is counted in units of this many bytes.
 const BUDGET_UNIT: u64 = 1 << 10;
-/// Commands that may wait, besides one for every client that leaves.
+/// Commands that may wait, in addition to one for every client that leaves.
 const COMMANDS: usize = 1 << 10;
 
-/// Why the server could not start.
+/// Failure of the server to start.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The store cannot be used.
@@ -65,7 +65,7 @@ pub enum ServeError {
     NoTask(Vec<String>),
 }
 
-/// What connections and sessions share.
+/// State that connections and sessions share.
 pub(crate) struct Server {
     pub config: ServerConfig,
     tasks: RwLock<BTreeMap<TaskId, Arc<Task>>>,
@@ -74,14 +74,14 @@ pub(crate) struct Server {
     pub models: Arc<Models>,
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
-    /// Who may connect and take part.
+    /// Access control for connections and check-ins.
     pub access: Access,
-    /// If the server speaks TLS itself.
+    /// TLS, if the server speaks it itself.
     pub tls: Option<Tls>,
     /// Bytes of updates in flight, in units of [`BUDGET_UNIT`].
     pub budget: Arc<Semaphore>,
-    /// Bytes of large messages that nobody has asked for and that are not whole
-    /// yet, in units of [`RESERVE_UNIT`].
+    /// Bytes of large unsolicited messages that are not whole yet, in units of
+    /// [`RESERVE_UNIT`].
     pub reserve: Arc<Semaphore>,
     pub shutdown: CancellationToken,
     pub sessions: TaskTracker,
@@ -92,7 +92,7 @@ pub(crate) struct Server {
     runtime: Handle,
 }
 
-/// Why a task could not be added to a server that runs.
+/// Failure to add a task to a running server.
 #[derive(Debug, Error)]
 pub(crate) enum CreateTaskError {
     /// The section has mistakes.
@@ -166,7 +166,7 @@ impl Server {
         self.tasks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Whether the server is about to stop.
+    /// True if the server is about to stop.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -276,7 +276,7 @@ impl Server {
     }
 }
 
-/// Evaluates what a stop has left unevaluated, as far as the models are kept.
+/// Evaluates the models that a stop has left unevaluated, if they are kept.
 fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) {
     let id = &task.settings.id;
     if !evaluator.covers(id) {

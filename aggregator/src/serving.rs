@@ -16,7 +16,7 @@ use crate::server::{ServeError, Server, start};
 use crate::signals::Signals;
 use crate::storage::RedbStore;
 
-/// How long sessions may take to close.
+/// Longest time for sessions to close.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Serves on `listener` until it is told to stop, with the store of the config.
 /// In the place of [`Signals`] may be a future: the server stops when it resolves.
@@ -80,7 +80,7 @@ pub async fn run_with_store(
     Ok(())
 }
 
-/// Applies each config that comes, as far as that can be done.
+/// Applies the reloadable part of each config that comes.
 async fn reload_on(mut configs: BoxStream<'static, Config>, server: Arc<Server>) {
     while let Some(config) = configs.next().await {
         server.reload(&config.server);

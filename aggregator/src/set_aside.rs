@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct SetAsideTask {
     pub id: TaskId,
-    /// What is wrong and what to do about it.
+    /// The problem and its remedy.
     pub reason: String,
 }
 
@@ -33,7 +33,7 @@ impl SetAside {
         self.reasons.write().unwrap_or_else(PoisonError::into_inner).insert(id, reason);
     }
 
-    /// Why a task of this name could not start, if it could not.
+    /// The reason for which a task of this name could not start, if it could not.
     pub(crate) fn reason(&self, id: &TaskId) -> Option<String> {
         self.reasons.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }

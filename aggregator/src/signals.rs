@@ -1,5 +1,5 @@
-//! What the outside tells a running server: to stop, and to read its config
-//! again. A test passes its own; [`Signals::of_process`] are the process's.
+//! Signals to a running server: to stop, and to read its config again. A test
+//! passes its own; [`Signals::of_process`] are the process's.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 
-/// What the outside tells a server.
+/// Signals to a server from outside.
 pub struct Signals {
     pub(crate) shutdown: BoxFuture<'static, ()>,
     pub(crate) reload: BoxStream<'static, Config>,
@@ -24,7 +24,7 @@ impl Signals {
         Self { shutdown: shutdown.boxed(), reload: stream::pending().boxed() }
     }
 
-    /// Each config that comes replaces the earlier one, as far as that can be done
+    /// Each config that comes replaces the parts of the earlier one that can change
     /// while the server runs: token keys, the operator's token, allowed origins,
     /// limits and the TLS certificate.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Whose address a request comes from, and which addresses count as one.
+//! Address that a request comes from, and the addresses that count as one.
 //!
 //! Pure: it knows neither sockets nor limits.
 
@@ -40,8 +40,8 @@ impl Proxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a request came from whose connection came from `peer`: the last hop
-    /// that is not a trusted proxy. What stands before it anybody may have written.
+    /// The address that a request on a connection from `peer` came from: the last hop
+    /// that is not a trusted proxy. Hops before it may be forged.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut nearest = peer.to_canonical();
         if !self.trusts(nearest) {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::denied::Reason;
 
-/// How far the clocks of the site and of this server may be apart, seconds.
+/// Most by which the clocks of the site and of this server may differ, seconds.
 pub(super) const LEEWAY: f64 = 30.0;
 /// Longest `sub` and `jti`, bytes.
 const NAME_BYTES: usize = 256;
@@ -48,7 +48,7 @@ impl ClaimFault {
         }
     }
 
-    /// A sentence for whoever made the token. Only tokens with a good signature
+    /// A sentence for the maker of the token. Only tokens with a good signature
     /// come this far, so it helps no forger.
     pub(super) fn sentence(self) -> &'static str {
         match self {
@@ -118,7 +118,7 @@ impl Claims {
     }
 }
 
-/// Whether the audience, alone or in a list, is the task.
+/// True if the audience, alone or in a list, is the task.
 fn is_among(task: &TaskId, audience: &Value) -> Result<bool, ClaimFault> {
     let names = audience.as_array().map_or(std::slice::from_ref(audience), Vec::as_slice);
     let texts: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();

@@ -18,14 +18,14 @@ pub(super) struct CrowdLimits {
     pub each: Option<usize>,
 }
 
-/// Which limit a client is over.
+/// The limit that a client exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     All,
     Block,
 }
 
-/// Who is checked in, by task.
+/// Checked-in clients by task.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     tasks: Mutex<HashMap<TaskId, Clients>>,

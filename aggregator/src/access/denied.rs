@@ -1,6 +1,6 @@
-//! Why somebody is turned away: a label for the metric, a sentence for the
-//! client, and what to answer over HTTP and in the protocol. No secret is in any
-//! of them.
+//! Reasons to turn a client away: a label for the metric, a sentence for the
+//! client, and the answer over HTTP and in the protocol. No secret is in any of
+//! them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::claims::ClaimFault;
 use super::rates::TooFast;
 
-/// Why somebody is turned away.
+/// Reason to turn a client away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The task needs a token, and there is none.
@@ -68,7 +68,7 @@ impl Reason {
         }
     }
 
-    /// A sentence for whoever is turned away.
+    /// A sentence for the client that is turned away.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::Missing => "this task needs a token, and the check-in has none",
@@ -123,7 +123,7 @@ impl Reason {
     }
 }
 
-/// How long to stay away when there are too many at a time.
+/// Time to stay away when there are too many clients or connections.
 const CROWDED: Duration = Duration::from_secs(30);
 
 /// Turned away, and when to come back if that makes sense.

@@ -1,5 +1,5 @@
-//! Tokens and headers that somebody made up. For fuzzing, and for replaying what
-//! fuzzing has found. No I/O; the time is made up, too.
+//! Forged tokens and headers, for fuzzing and for replaying what fuzzing has
+//! found. No I/O; the time is made up, too.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -88,7 +88,7 @@ fn base64url(bytes: &[u8]) -> String {
     digits.collect()
 }
 
-/// What a request may say about where it comes from: [which header, lines...].
+/// Reads what a request may say about its address: [header choice, lines...].
 ///
 /// # Panics
 ///

@@ -1,7 +1,8 @@
-//! Who may connect and check in: tokens, origins, and limits for each address.
+//! Access control for connections and check-ins: tokens, origins, and limits for
+//! each address.
 //!
-//! What may change while the server runs is in [`Settings`] and replaced as a
-//! whole. Everything that is remembered about strangers has a bound.
+//! Everything that may change while the server runs is in [`Settings`] and is
+//! replaced as a whole. All state about unauthenticated clients has a bound.
 
 mod address;
 mod claims;
@@ -40,7 +41,7 @@ use tally::Tally;
 use tokens::SingleUse;
 use used::{NotNew, UsedTokens};
 
-/// What the config says, ready for use.
+/// The config of access control, ready for use.
 pub(crate) struct Settings {
     keys: TokenKeys,
     /// Lets operators in; without it there is no way in for them.
@@ -65,7 +66,7 @@ pub(crate) struct Access {
 
 /// A WebSocket that may be opened.
 pub(crate) struct Entrance {
-    /// Where it comes from, behind whatever proxies.
+    /// Address of the client, behind any proxies.
     pub address: IpAddr,
     /// Its place among the connections of that address.
     pub place: Option<Place>,
@@ -73,7 +74,7 @@ pub(crate) struct Entrance {
 
 /// A client that may take part, for as long as this is kept.
 pub(crate) struct Admitted {
-    /// Who it is: by its token if the task asks for one, else as it says.
+    /// The client's subject: by its token if the task asks for one, else as it claims.
     pub subject: Option<SubjectId>,
     /// Its place among the task's clients.
     pub guard: Admission,
@@ -108,7 +109,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// Where a request came from, behind whatever proxies.
+    /// The address that a request came from, behind any proxies.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         self.proxies.client(peer, headers)
     }
@@ -142,8 +143,8 @@ impl Access {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether a new TCP connection may stay. That of a trusted proxy may:
-    /// whoever is behind it is known only when a request has come.
+    /// Decides if a new TCP connection may stay. That of a trusted proxy may, because
+    /// the client behind it is known only when a request has come.
     pub(crate) fn connection(&self, peer: IpAddr) -> Result<Option<Place>, Denied> {
         let settings = self.settings();
         if settings.proxies.trusts(peer) {
@@ -152,7 +153,7 @@ impl Access {
         self.place(&settings, peer)
     }
 
-    /// Whether a new TCP connection may have its TLS handshake.
+    /// Decides if a new TCP connection may have its TLS handshake.
     pub(crate) fn tls_handshake(&self, peer: IpAddr, now: Instant) -> Result<(), Denied> {
         let settings = self.settings();
         let mut limits = settings.handshakes;
@@ -163,7 +164,7 @@ impl Access {
         taken.map_err(|too_fast| self.turn_away(too_fast, None, peer))
     }
 
-    /// Whether a request on a connection from `peer` may become a WebSocket.
+    /// Decides if a request on a connection from `peer` may become a WebSocket.
     pub(crate) fn upgrade(
         &self,
         peer: IpAddr,
@@ -191,7 +192,7 @@ impl Access {
         }
     }
 
-    /// Whether a client may check in to a task, and as whom.
+    /// Decides if a client may check in to a task, and as which subject.
     pub(crate) fn admit(
         &self,
         task: &TaskId,
@@ -257,8 +258,8 @@ impl Access {
     }
 }
 
-/// Keeps strangers from filling the disk: so many lines a second, and how many
-/// there would have been besides.
+/// Limits log lines per second, because refused clients must not fill the disk.
+/// Counts the lines left out.
 struct Log {
     bucket: Bucket,
     unlogged: u64,
@@ -271,8 +272,7 @@ impl Log {
         Self { bucket: Bucket::full(Self::RATE, now), unlogged: 0 }
     }
 
-    /// Whether there may be a line, and how many there have not been since the
-    /// last one.
+    /// If a line may be logged, the number of lines left out since the last one.
     fn line(&mut self, now: Instant) -> Option<u64> {
         if self.bucket.take(Self::RATE, now).is_err() {
             self.unlogged += 1;

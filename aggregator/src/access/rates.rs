@@ -1,8 +1,8 @@
-//! How often something may happen: token buckets, one for each block of
-//! addresses and one for all together.
+//! Rate limits: token buckets, one for each block of addresses and one for all
+//! together.
 //!
-//! Memory is bounded whatever comes: of the blocks only the [`BLOCKS`] that were
-//! seen last are remembered. It reads no clock.
+//! Memory is bounded: of the blocks only the [`BLOCKS`] that were seen last are
+//! remembered. It reads no clock.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use super::address::Block;
 /// Most blocks of addresses that one limiter remembers: about 4 MiB.
 const BLOCKS: usize = 1 << 16;
 
-/// So many a second on average, and so many at once after a quiet time.
+/// Token bucket: sustained rate per second, and burst size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rate {
     pub per_second: f64,
@@ -53,7 +53,7 @@ pub(crate) struct RateLimits {
     pub all: Option<Rate>,
 }
 
-/// Which limit an event is over, and when to try again.
+/// The limit that an event exceeds, and the time until the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TooFast {
     /// That of its block of addresses.
@@ -62,7 +62,7 @@ pub(crate) enum TooFast {
     All(Duration),
 }
 
-/// What has happened lately, for one kind of event.
+/// Recent events of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     state: Mutex<State>,

@@ -1,4 +1,4 @@
-//! How many there are at a time, for each block of addresses. Each that is
+//! Number of concurrent connections of each block of addresses. Each that is
 //! counted holds a place, and gives it back by being dropped.
 
 use std::collections::HashMap;

@@ -180,7 +180,7 @@ fn the_claim_at_fault_is_named_to_holders_of_a_key_only() {
     let Err(denied) = site.admit(&ed25519().token(&wrong)) else { panic!("let in") };
     assert_eq!(denied.reason.label(), "bad-sub");
     assert!(denied.reason.sentence().contains("`sub` must be a text"));
-    // A forger hears the same whatever the claims and the key.
+    // A forger gets the same answer for all claims and keys.
     let forged = [Mint::ed25519("k1", 2), Mint::ed25519("k3", 2)];
     let sentences = forged.map(|mint| {
         let Err(denied) = site.admit(&mint.token(&wrong)) else { panic!("let in") };
@@ -220,10 +220,10 @@ fn signatures_have_to_be_right() {
     let site = Site::new(REQUIRED);
     let good = claims(&json!({}));
     let public = ed25519();
-    // Another key under the same name, and a key that nobody knows.
+    // Another key under the same name, and an unknown key.
     site.assert_denied(&Mint::ed25519("k1", 2).token(&good), Reason::BadSignature);
     site.assert_denied(&Mint::ed25519("k3", 1).token(&good), Reason::UnknownKey);
-    // The public key, which everybody has, taken for a shared secret.
+    // The public key, which is no secret, taken for a shared secret.
     for secret in [public.public(), public.public_pem().into_bytes()] {
         site.assert_denied(&Mint::hs256("k1", &secret).token(&good), Reason::BadSignature);
     }

@@ -1,4 +1,4 @@
-//! What a join token has to be: a JSON Web Token for this task, signed with a
+//! Verification of join tokens: a JSON Web Token for this task, signed with a
 //! known key, short-lived and of age. Pure: the time and the keys are arguments.
 //!
 //! No error repeats anything of the token.
@@ -21,7 +21,7 @@ use super::used::TokenName;
 pub(super) struct Verified {
     /// The participant.
     pub subject: SubjectId,
-    /// For a token with a `jti`: it may be used once.
+    /// The single use of a token with a `jti`.
     pub single_use: Option<SingleUse>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Verified {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SingleUse {
     pub name: TokenName,
-    /// From when on it is refused for its age, Unix seconds.
+    /// Time from which on it is refused for its age, Unix seconds.
     pub until: u64,
 }
 

@@ -10,7 +10,7 @@ const TOKENS: usize = 1 << 17;
 /// A token by its key and `jti`.
 pub(super) type TokenName = [u8; 16];
 
-/// Why a token is not let in.
+/// Reason not to let a token in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotNew {
     Used,

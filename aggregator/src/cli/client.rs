@@ -1,7 +1,7 @@
 //! Calls to the admin API of a running server, with the operator's token.
 //!
 //! The token comes from the environment or from a file, never from an argument:
-//! arguments can be read by everybody on the machine.
+//! arguments can be read by every user of the machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use ureq::{Agent, Body};
 
 use super::Failure;
 
-/// Where the token may be, besides a file.
+/// Variable that may hold the token, instead of a file.
 const TOKEN_VARIABLE: &str = "FEDRA_ADMIN_TOKEN";
-/// How long a call may take. A roll-back waits for the disk, an export for the network.
+/// Longest time of a call. A roll-back waits for the disk, an export for the network.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Most bytes of an answer that is no model.
 const ANSWER_BYTES: u64 = 64 << 20;
 
-/// Which server, and how to get in.
+/// Address of the server, and access to it.
 #[derive(Args, Debug)]
 pub struct ServerOptions {
     /// The server's address.
@@ -79,7 +79,7 @@ impl ServerOptions {
         Ok(client)
     }
 
-    /// A client that asks what everybody may ask.
+    /// A client for public calls, without the token.
     pub fn visitor(&self) -> Result<Client, Failure> {
         let base = self.server.trim_end_matches('/').to_owned();
         let uri: Option<Uri> = base.parse().ok();
@@ -93,7 +93,7 @@ impl ServerOptions {
         let config = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
-            // The token goes to this server and to nobody else.
+            // The token goes to this server only.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None);
@@ -165,7 +165,7 @@ struct Mistake {
 /// A model as it came.
 pub struct Export {
     pub bytes: Vec<u8>,
-    /// What the server says its SHA-256 is.
+    /// SHA-256 of the model as the server states it.
     pub sha256: String,
     /// The round that it is of.
     pub round: String,
@@ -181,7 +181,7 @@ impl Client {
         text(self.accepted(request.call())?)
     }
 
-    /// What the server answers to a body of this content type.
+    /// The server's answer to a body of this content type.
     pub fn post(&self, path: &str, kind: &str, body: &[u8]) -> Result<String, Failure> {
         let mut request = self.agent.post(self.url(path)).header(CONTENT_TYPE, kind);
         if let Some(authorization) = &self.authorization {
@@ -212,7 +212,7 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    /// Whether nobody on the way can read what is sent.
+    /// True if what is sent cannot be read on the way.
     fn is_private(&self) -> bool {
         let host = self.host.trim_matches(['[', ']']);
         let is_local = host == "localhost"

@@ -37,7 +37,7 @@ enum Command {
         /// The config file.
         #[arg(long, env = "FEDRA_CONFIG_FILE", default_value = "fedra.toml")]
         config: PathBuf,
-        /// How log lines look. RUST_LOG chooses which there are.
+        /// Format of log lines. RUST_LOG chooses which there are.
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
     },
@@ -69,7 +69,7 @@ enum Command {
         #[command(subcommand)]
         command: StoreCommand,
     },
-    /// What a private task would cost, and what one has cost.
+    /// Prints the cost of a planned private task, or that of an existing one.
     Privacy {
         #[command(subcommand)]
         command: PrivacyCommand,
@@ -79,7 +79,7 @@ enum Command {
 /// Exit status for a command line or a config with mistakes.
 const USAGE: u8 = 2;
 
-/// Why a command has failed.
+/// Failure of a command.
 #[derive(Debug)]
 enum Failure {
     /// It was asked for in a way that cannot work; exits with 2.

@@ -16,7 +16,7 @@ use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 use super::Failure;
 use super::client::{ServerOptions, parse};
 
-/// What to do.
+/// Subcommands of `privacy`.
 #[derive(Subcommand)]
 pub enum PrivacyCommand {
     /// Prints the parameters and the epsilon that a task would have.
@@ -26,7 +26,7 @@ pub enum PrivacyCommand {
 }
 
 impl PrivacyCommand {
-    /// What there is to print.
+    /// Returns the text to print.
     pub fn run(self) -> Result<String, Failure> {
         match self {
             Self::Plan(plan) => plan.plan().map_err(|error| Failure::Usage(format!("{error:#}"))),
@@ -50,7 +50,7 @@ pub struct PlanArguments {
     /// The probability with which epsilon may be passed.
     #[arg(long)]
     delta: f64,
-    /// Who adds the noise.
+    /// The policy that adds the noise.
     #[arg(long, value_enum, default_value_t = PolicyName::Distributed)]
     policy: PolicyName,
     /// Rounds that one participant may be in. Default: all of them.
@@ -68,7 +68,7 @@ pub struct PlanArguments {
     /// The model's parameters, if it is not built in.
     #[arg(long)]
     parameters: Option<usize>,
-    /// With a clipping norm that follows the updates.
+    /// Lets the clipping norm follow the updates.
     #[arg(long)]
     adaptive_clipping: bool,
 }
@@ -177,8 +177,8 @@ pub struct ReportArguments {
     /// the server is not running.
     #[arg(long)]
     json_lines: bool,
-    /// Where the server answers, if it runs. Default: where the config says that
-    /// it listens.
+    /// Address of the server, if it runs. Default: the address at which the config
+    /// says that it listens.
     #[arg(long, value_name = "URL", env = "FEDRA_SERVER_URL")]
     server: Option<String>,
     /// PEM file with the certificates to trust, instead of the system's.

@@ -12,10 +12,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::check::explain;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object a line.
     Json,

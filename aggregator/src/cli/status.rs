@@ -8,7 +8,7 @@ use super::Failure;
 use super::client::{ServerOptions, parse};
 use super::table::{bytes, table};
 
-/// What there is to say about a server.
+/// Status of a server.
 #[derive(Deserialize)]
 pub struct Status {
     version: String,
@@ -97,7 +97,7 @@ pub fn status(server: &ServerOptions) -> Result<String, Failure> {
     Ok(describe(&parse(&json)?))
 }
 
-/// Nothing, if the server takes clients.
+/// Succeeds, without a text, if the server takes clients.
 pub fn ready(server: &ServerOptions) -> Result<String, Failure> {
     server.visitor()?.get("/readyz").map(|_| String::new())
 }

@@ -11,7 +11,7 @@ use fedra_aggregator::storage::{RedbStore, Repair, Store, StoreError, TaskCheck,
 
 use super::USAGE;
 
-/// What can be done with a store.
+/// Subcommands of `store`.
 #[derive(Subcommand)]
 pub enum StoreCommand {
     /// Reads all of the store and reports; exits with 1 if anything is damaged.
@@ -30,7 +30,7 @@ pub enum StoreCommand {
     },
 }
 
-/// Which store.
+/// The store, by the server's config.
 #[derive(Args)]
 pub struct Place {
     /// The config file of the server.
@@ -38,7 +38,7 @@ pub struct Place {
     config: PathBuf,
 }
 
-/// Why there is nothing to report.
+/// Reason for the lack of a report.
 #[derive(Debug, thiserror::Error)]
 enum StoreCommandError {
     #[error("{0}")]
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// What is printed, and what the exit status says.
+/// The text to print, and the condition for the exit status.
 struct Report {
     text: String,
     is_intact: bool,

@@ -21,7 +21,7 @@ const ROUNDS: usize = 10;
 /// Decisions that `show` prints.
 const DECISIONS: usize = 10;
 
-/// What to do.
+/// Subcommands of `task`.
 #[derive(Subcommand)]
 pub enum TaskCommand {
     /// Adds a task. It is there after a restart too.
@@ -121,7 +121,7 @@ fn list(server: &ServerOptions) -> Result<String, Failure> {
     Ok(status::tasks(&status.tasks))
 }
 
-/// What `show` reads of a task.
+/// The fields of a task that `show` reads.
 #[derive(Deserialize)]
 struct Task {
     id: String,
@@ -342,7 +342,7 @@ fn write_new(out: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
-/// Asks at the terminal; without one, there is nobody to ask.
+/// Asks at the terminal; fails without one.
 fn confirm(question: &str) -> Result<(), Failure> {
     let input = std::io::stdin();
     if !input.is_terminal() {

@@ -1,5 +1,5 @@
-//! Who may connect and take part: `[server.tls]`, `[server.limits]`,
-//! `[[server.token_key]]` and `[task.access]`.
+//! Config of access: `[server.tls]`, `[server.limits]`, `[[server.token_key]]`
+//! and `[task.access]`.
 //!
 //! Key files and certificates are read here too, so that `check` finds what is
 //! wrong with them.
@@ -33,14 +33,14 @@ pub struct LimitsConfig {
     pub connections_per_address: usize,
     /// New WebSockets, and TLS handshakes, of one address. Default 0.
     pub handshakes_per_second_per_address: f64,
-    /// So many of them at once after a quiet time. Default 20.
+    /// Burst of the same after a quiet time. Default 20.
     pub handshake_burst_per_address: u32,
     /// The same from everywhere. Default 2,000.
     pub handshakes_per_second: u32,
-    /// From the connection, or the first byte of a later request, to the whole head of
-    /// the request. Default: the handshake timeout.
+    /// Longest time from the connection, or the first byte of a later request, to the
+    /// whole head of the request. Default: the handshake timeout.
     pub header_timeout: Duration,
-    /// From an answer to the first byte of the next request. Default 75 s.
+    /// Longest time from an answer to the first byte of the next request. Default 75 s.
     pub keep_alive_timeout: Duration,
     /// Most bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
@@ -68,7 +68,7 @@ pub struct TokenKeyConfig {
 /// `[task.access]`: who may take part in a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessConfig {
-    /// Whether a check-in needs a token. Default: no.
+    /// Need of a token for a check-in. Default: none.
     pub tokens: Tokens,
     /// Longest time from a token's `iat` to its `exp`. Default 1 h.
     pub max_token_lifetime: Duration,
@@ -78,10 +78,10 @@ pub struct AccessConfig {
     pub max_clients_per_address: usize,
 }
 
-/// Whether a check-in needs a token.
+/// Need of a token for a check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tokens {
-    /// It does.
+    /// Each check-in needs one.
     Required,
     /// The task is open. A token is not looked at.
     None,
@@ -271,7 +271,7 @@ impl AccessConfig {
         config
     }
 
-    /// Who may take part, in a line.
+    /// The access rules, in a line.
     pub(super) fn summary(&self) -> String {
         let who = match self.tokens {
             Tokens::Required => {
@@ -297,7 +297,7 @@ fn tokens(value: &Value) -> Result<Tokens, String> {
     }
 }
 
-/// Which header tells where a proxied request came from. One is believed, since
+/// Header that tells the client address of a proxied request. Only one is believed, because
 /// a proxy that writes one of them passes the other on as the client sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAddressHeader {

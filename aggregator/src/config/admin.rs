@@ -26,7 +26,7 @@ impl OperatorToken {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, without the token.
+    /// The problem with the token, without the token itself.
     pub fn new(token: &str) -> Result<Self, String> {
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("a token has only visible ASCII characters and no spaces".to_owned());
@@ -41,7 +41,7 @@ impl OperatorToken {
         Ok(Self(Sha256Hash::of(token.as_bytes())))
     }
 
-    /// Whether this is the token, in a time that does not depend on where it differs.
+    /// True if this is the token. The time does not depend on where it differs.
     #[must_use]
     pub fn matches(&self, presented: &[u8]) -> bool {
         Sha256Hash::of(presented).as_bytes().ct_eq(self.0.as_bytes()).into()

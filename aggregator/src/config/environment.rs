@@ -31,7 +31,7 @@ pub fn stray_variables() -> Vec<String> {
     stray(names)
 }
 
-/// What follows the prefix in the variable of each key. Tasks have none.
+/// The variable of each key, less the prefix. Tasks have none.
 fn own_names() -> Vec<String> {
     let keys = Config::keys();
     let settable = keys
@@ -69,8 +69,8 @@ fn warning(variable: &str, known: &[String]) -> Option<String> {
     Some(format!("the environment variable {variable} is not read: {problem}"))
 }
 
-/// Whether Kubernetes names variables of a Service so. The name of a Service does
-/// not end with a hyphen, so no second underscore precedes these.
+/// True if Kubernetes gives such a name to variables of a Service. The name of a
+/// Service does not end with a hyphen, so no second underscore precedes these.
 fn is_of_a_service(variable: &str) -> bool {
     let follows = |suffix: &str| {
         variable.match_indices(suffix).any(|(at, _)| {
@@ -81,7 +81,7 @@ fn is_of_a_service(variable: &str) -> bool {
     ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].into_iter().any(follows)
 }
 
-/// Whether a Service's variable may end so after the suffix.
+/// True if a Service's variable may end like this after the suffix.
 fn is_end(suffix: &str, rest: &str) -> bool {
     if rest.is_empty() {
         return true;

@@ -60,7 +60,7 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Most bytes of updates in flight, all clients together. Default 256 MiB.
     pub upload_budget: u64,
-    /// From the TCP connection to the check-in. Default 10 s.
+    /// Longest time from the TCP connection to the check-in. Default 10 s.
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
     pub idle_timeout: Duration,
@@ -73,7 +73,7 @@ pub struct ServerConfig {
     pub allowed_origins: Option<Vec<Origin>>,
     /// Certificate and key, if the server speaks TLS itself.
     pub tls: Option<TlsConfig>,
-    /// What one address, and all together, may do.
+    /// Limits of one address, and of all together.
     pub limits: LimitsConfig,
     /// Keys that join tokens are checked with.
     pub token_keys: Vec<TokenKeyConfig>,
@@ -244,7 +244,7 @@ impl ServerConfig {
     }
 }
 
-/// What the task promises, in a line.
+/// The privacy that the task promises, in a line.
 fn privacy_summary(task: &TaskConfig) -> String {
     let Some(PrivacySettings { derived, counting }) = &task.settings.privacy else {
         return "  no privacy policy: the server sees each update\n".to_owned();

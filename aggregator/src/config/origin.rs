@@ -10,7 +10,7 @@ use http::{HeaderValue, Uri};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin(String);
 
-/// Why text is not an origin.
+/// Error for text that is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be an origin such as \"https://example.org\" or \"http://localhost:8080\", without a \
@@ -59,7 +59,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Which origins are let in.
+/// Allowed origins.
 #[derive(Debug, Clone)]
 pub(crate) enum Origins {
     Any,
@@ -71,7 +71,7 @@ impl Origins {
         list.map_or(Self::Any, |list| Self::Listed(list.iter().cloned().collect()))
     }
 
-    /// Whether a page of this origin may connect.
+    /// True if a page of this origin may connect.
     pub(crate) fn allow(&self, origin: &HeaderValue) -> bool {
         let Self::Listed(list) = self else { return true };
         let origin = origin.to_str().ok().and_then(|text| Origin::new(text).ok());

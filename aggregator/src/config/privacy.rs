@@ -14,7 +14,7 @@ use figment::value::Value;
 use super::section::Section;
 use super::value;
 
-/// Whether the section has a policy other than "none".
+/// True if the section has a policy other than "none".
 pub(super) fn is_wanted(section: &Section<'_>) -> bool {
     section.peek("policy").and_then(Value::as_str) != Some("none")
 }

@@ -1,7 +1,7 @@
 //! Reads one table of the config and remembers every mistake instead of
 //! stopping at the first.
 //!
-//! Each key is asked for by name; what nobody asked for is an unknown key. The
+//! Each key is asked for by name; a key that is not asked for is unknown. The
 //! asked-for names are remembered too, so that a test can hold the manual to
 //! them.
 
@@ -17,7 +17,7 @@ pub struct Mistake {
     /// The key's path, for example `task[mnist].round.deadline`; empty for the
     /// file as a whole.
     pub path: String,
-    /// What is wrong and what to do about it.
+    /// The problem and its remedy.
     pub problem: String,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// What reading a config has brought to light so far.
+/// Findings of reading a config so far.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) mistakes: RefCell<Vec<Mistake>>,
@@ -48,9 +48,9 @@ impl Findings {
 /// One table of the config.
 pub(super) struct Section<'a> {
     findings: &'a Findings,
-    /// For people, for example `task[mnist].round`.
+    /// Path for people, for example `task[mnist].round`.
     path: String,
-    /// For the list of keys, for example `task.round`.
+    /// Path for the list of keys, for example `task.round`.
     kind: &'static str,
     dict: Dict,
     known: RefCell<Vec<&'static str>>,
@@ -152,7 +152,7 @@ impl<'a> Section<'a> {
         array.iter().enumerate().filter_map(section).collect()
     }
 
-    /// To be called at the end: reports the keys that nobody asked for.
+    /// Reports the keys that were not asked for. To be called at the end.
     pub(super) fn finish(self) {
         let known = self.known.borrow();
         for key in self.dict.keys().filter(|key| !known.contains(&key.as_str())) {

@@ -23,7 +23,7 @@ pub struct TaskConfig {
     pub settings: TaskSettings,
     /// Held-out examples, if there are any.
     pub evaluation: Option<EvaluationConfig>,
-    /// Who may take part.
+    /// Conditions for taking part.
     pub access: AccessConfig,
 }
 
@@ -167,7 +167,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
     plan
 }
 
-/// What `mode` says, with the keys that only buffered rounds have.
+/// The value of `mode`, with the keys that only buffered rounds have.
 fn mode(section: &Section<'_>, is_private: bool) -> Mode {
     let mode = section.or("mode", "synchronous".to_owned(), value::text);
     let max_staleness = section.optional("max_staleness", value::whole(0));
@@ -202,7 +202,7 @@ fn mode(section: &Section<'_>, is_private: bool) -> Mode {
     Mode::Synchronous
 }
 
-/// Under a privacy policy every client weighs the same.
+/// Largest weight of a client. Under a privacy policy every client weighs the same.
 fn max_weight(section: &Section<'_>, is_private: bool) -> u64 {
     let configured = section.optional("max_weight", value::whole(1));
     if is_private && configured.is_some() {

@@ -454,7 +454,7 @@ fn mistakes_about_access_are_explained() {
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     assert!(found[7].contains("at least 32 bytes") && found[8].contains("private key"));
-    // A task that nobody could join.
+    // A task that no client could join.
     let closed = format!("{SMALL}access = {{ tokens = \"required\" }}");
     let found = mistakes(&closed);
     assert!(found[0].starts_with("task[tiny].access.tokens: there is no key"), "{found:?}");

@@ -68,7 +68,7 @@ pub(super) fn update_range(value: &Value) -> Read<UpdateRange> {
     UpdateRange::new(range).map_err(|_| format!("{must}; it is {range}"))
 }
 
-/// A number that satisfies `holds`, which `range` puts in words.
+/// A number that satisfies `holds`, which `range` describes as text.
 pub(super) fn number(range: &str, holds: impl Fn(f64) -> bool) -> impl Fn(&Value) -> Read<f64> {
     move |value| {
         let number = value

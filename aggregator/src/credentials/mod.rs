@@ -17,6 +17,6 @@ pub use self::token_keys::TokenKeySource;
 pub struct FileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it. Nothing of its content.
+    /// The problem, without anything of its content.
     pub problem: String,
 }

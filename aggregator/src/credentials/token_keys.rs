@@ -13,7 +13,7 @@ use super::FileError;
 const SECRET_BYTES: usize = 32;
 /// Bytes of an Ed25519 public key.
 const ED25519_BYTES: usize = 32;
-/// What a `SubjectPublicKeyInfo` has before the bytes of an Ed25519 key (RFC 8410).
+/// Prefix of an Ed25519 key's bytes in a `SubjectPublicKeyInfo` (RFC 8410).
 const ED25519_INFO: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 

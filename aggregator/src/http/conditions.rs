@@ -116,7 +116,7 @@ enum Comparison {
     Weak,
 }
 
-/// Whether the entity tag is in the list of this header, or the list is `*`; `None`
+/// True if the entity tag is in the list of this header, or the list is `*`; `None`
 /// without the header.
 fn listed(
     headers: &HeaderMap,

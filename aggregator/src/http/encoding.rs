@@ -17,7 +17,7 @@ pub(super) enum Coding {
 type Weight = u16;
 
 /// The codings that the client accepts, best first. Without the header it is the
-/// identity, which everybody understands.
+/// identity, which every client understands.
 pub(super) fn acceptable(headers: &HeaderMap) -> Vec<Coding> {
     let mut listed: Vec<(String, Weight)> = Vec::new();
     for value in headers.get_all(ACCEPT_ENCODING) {

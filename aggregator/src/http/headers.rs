@@ -8,26 +8,27 @@ use http::header::{
 
 use crate::config::Origins;
 
-/// For the page and all its files; a worker goes by that of its own script. The
-/// page has no inline scripts or styles, talks to its own server only, and is in
-/// nobody's frame. `wasm-unsafe-eval` lets WebAssembly be compiled, nothing else.
+/// Content security policy for the page and its assets. A worker uses the policy
+/// served with its script. The page has no inline scripts or styles, talks to its own
+/// server only, and cannot be framed. `wasm-unsafe-eval` lets WebAssembly be compiled,
+/// nothing else.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
      style-src 'self'; img-src 'self'; font-src 'self'; manifest-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-/// For data: there is nothing to load or run.
+/// Content security policy for data: there is nothing to load or run.
 const DATA_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// What the page does not use.
+/// Permissions that the page does not use.
 const PERMISSIONS: HeaderValue = HeaderValue::from_static(
     "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), \
      serial=(), usb=()",
 );
-/// For a year.
+/// Use of TLS only, for a year.
 const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// What has to be known of a request to dress its answer.
+/// Facts of a request that the headers of its answer depend on.
 #[derive(Debug)]
 pub(super) struct Asked {
     part: Part,
@@ -41,7 +42,7 @@ enum Part {
     Page,
     /// May be read by the pages of other sites.
     Data,
-    /// Only for the server's own page.
+    /// Data only for the server's own page.
     Administration,
 }
 

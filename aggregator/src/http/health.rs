@@ -8,12 +8,12 @@ use fedra_coordinator::status::{FailureCause, HealthState};
 
 use crate::task::Task;
 
-/// Whether a task makes rounds, and if not, why.
+/// Health of a task: its state and, if it makes no rounds, the reason.
 #[derive(Serialize)]
 pub(super) struct HealthJson {
     state: HealthState,
     reason: Option<String>,
-    /// When the state began, RFC 3339.
+    /// Start of the state, RFC 3339.
     since: String,
     /// Attempts in a row that came to nothing, while the task is failing.
     attempts: u32,

@@ -85,9 +85,9 @@ impl Drop for Entry {
 pub(super) struct RequestTimer {
     signals: Arc<Signals>,
     idle: Arc<IdleConnections>,
-    /// From the connection, or from the first byte, to the whole head of a request.
+    /// Time from the connection, or from the first byte, to the whole head of a request.
     head: Duration,
-    /// From an answer to the first byte of the next request.
+    /// Time from an answer to the first byte of the next request.
     keep_alive: Duration,
     answered: AtomicBool,
 }
@@ -146,7 +146,7 @@ enum Stage {
 impl Future for RequestWait {
     type Output = ();
 
-    /// Is called whenever hyper has not got a whole head.
+    /// Runs each time that hyper has not got a whole head.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let heard = self.signals.heard.load(Ordering::Relaxed);
         match &self.stage {

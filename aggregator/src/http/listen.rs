@@ -33,14 +33,14 @@ use crate::metrics::Metrics;
 use crate::platform::{self, Process};
 use crate::server::Server;
 
-/// How long requests in progress may take once the server stops.
+/// Longest time of requests in progress once the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After a failed accept, for example for want of file descriptors.
+/// Pause after a failed accept, for example for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long those beyond the cap are asked to stay away.
+/// Time for which connections beyond the cap are asked to stay away.
 const FULL: Duration = Duration::from_secs(10);
-/// How much longer than a session a connection waits for its peer to take what it
-/// is sent: the session can say why it ends.
+/// Extra time, beyond a session's, that a connection waits for its peer to read what
+/// it is sent. It lets the session say why it ends.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Connections that are turned away with an answer at the same time, and how long
@@ -54,7 +54,7 @@ pub(super) struct Connection {
     pub(super) peer: IpAddr,
     signals: Arc<Signals>,
     metrics: Arc<Metrics>,
-    /// Until its first request.
+    /// Its entry until its first request.
     silence: Silence,
     _permit: OwnedSemaphorePermit,
     _place: Option<Place>,
@@ -104,8 +104,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Most connections at a time: those of the config, as far as there are file
-/// descriptors for them beside what the store needs.
+/// Most connections at a time: `max_connections`, or fewer if the file descriptors
+/// beside those of the store do not suffice.
 fn most_connections(server: &Server) -> usize {
     let limit = platform::raise_file_limit();
     let max_connections = server.config.max_connections;
@@ -250,7 +250,7 @@ where
         if let Ok(place) = Arc::clone(&self.antechamber).try_acquire_owned() {
             let answer = super::problem::raw(status, problem, wait);
             tokio::spawn(async move {
-                // Whoever is slow to take no for an answer is dropped.
+                // A peer that is slow to read the refusal is dropped.
                 let _ = timeout(NO, turn_away(stream, &answer)).await;
                 drop(place);
             });
@@ -356,9 +356,9 @@ async fn until_closed<I, S>(
     }
 }
 
-/// Gives a connection an answer and ends it. The request is read first, as far as
-/// it is short: a socket that is dropped with unread bytes is reset, and the
-/// answer would be lost.
+/// Gives a connection an answer and ends it. The beginning of the request is read
+/// first, because a socket that is dropped with unread bytes is reset, and the answer
+/// would be lost.
 async fn turn_away(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
     let mut request = [0; 4096];
     if stream.read(&mut request).await? > 0 {

@@ -40,7 +40,7 @@ fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     admin::route(server).or(public(server)).unify().boxed()
 }
 
-/// What everybody may ask for.
+/// The public routes.
 fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     connect::route(server)
         .or(tasks::routes(server))
@@ -60,11 +60,11 @@ fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// What strangers may have read from disk at a time: models, ledgers, the page.
+/// Permits to read from disk for public requests: models, ledgers, the page.
 static READS: Semaphore = Semaphore::const_new(2);
 
-/// Reads from disk for somebody who need not be known, in turn. A read that has
-/// begun goes on, and keeps its turn, when whoever asked is gone.
+/// Reads from disk for a client that need not be known, in turn. A read that has
+/// begun goes on, and keeps its turn, when the client is gone.
 async fn from_disk<T: Send + 'static>(
     read: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {

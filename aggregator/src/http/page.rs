@@ -1,7 +1,7 @@
 //! `/`: the page from the configured folder, or a few built-in lines.
 //!
 //! A file that lies compressed beside itself, as `cargo xtask dist` leaves it
-//! (`x.js.br`, `x.js.gz`), is sent like that to whoever accepts it.
+//! (`x.js.br`, `x.js.gz`), is sent like that to a client that accepts it.
 
 mod files;
 mod folder;

@@ -66,12 +66,12 @@ pub(super) fn raw(status: StatusCode, detail: &str, retry_after: Duration) -> Ve
     (head + &body).into_bytes()
 }
 
-/// In whole seconds, rounded up.
+/// The time in whole seconds, rounded up.
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
-/// The answer to somebody who is turned away.
+/// The answer to a client that is turned away.
 pub(super) fn denied(denied: Denied) -> Response {
     let mut response = problem(denied.reason.status(), denied.reason.sentence());
     if let Some(wait) = denied.retry_after {

@@ -32,7 +32,7 @@ pub(super) fn read() -> impl Filter<Extract = (), Error = Rejection> + Copy {
         .untuple_one()
 }
 
-/// Nothing for GET and HEAD, a rejection for the others.
+/// Accepts GET and HEAD; rejects other methods.
 pub(super) fn only(method: Method) -> Result<(), Rejection> {
     if method == Method::GET || method == Method::HEAD {
         return Ok(());

@@ -1,6 +1,6 @@
-//! A connection whose peer must take what it is sent: one that takes nothing for
-//! too long is broken off. Without it a stranger that never reads would keep an
-//! answer, and its place, for ever.
+//! Connections whose peer must take what it is sent: one that takes nothing for too
+//! long is broken off. Otherwise a client that never reads would keep an answer, and
+//! its place, for ever.
 
 use std::io;
 use std::pin::Pin;

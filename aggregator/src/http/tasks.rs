@@ -19,7 +19,7 @@ use fedra_coordinator::status::TaskView;
 
 use crate::task::Task;
 
-/// A task as everybody may see it.
+/// Public view of a task.
 #[derive(Serialize)]
 pub(super) struct TaskJson<'a> {
     id: &'a TaskId,
@@ -29,10 +29,10 @@ pub(super) struct TaskJson<'a> {
     /// Completed rounds.
     round: u64,
     phase: RoundPhase,
-    /// Of the round that is being made.
+    /// Attempt of the current round.
     attempt: u32,
     cohort: CohortJson,
-    /// Until the phase ends at the latest, where it has a deadline.
+    /// Time until the phase ends at the latest, if it has a deadline.
     seconds_left: Option<f64>,
     clients_connected: usize,
     model: ModelJson,
@@ -42,8 +42,8 @@ pub(super) struct TaskJson<'a> {
     privacy: Option<PrivacyJson>,
 }
 
-/// How many take part in the round that is being made: all of it is what its
-/// clients are told as well.
+/// Numbers of clients in the current round. Its clients are told all of them as
+/// well.
 #[derive(Serialize)]
 struct CohortJson {
     invited: u32,
@@ -59,18 +59,18 @@ struct PrivacyJson {
     policy: &'static str,
     epsilon: f64,
     delta: f64,
-    /// Of the subject that has spent most.
+    /// Epsilon of the subject that has spent most.
     spent_epsilon: f64,
-    /// Of one participation alone.
+    /// Epsilon of one participation alone.
     round_epsilon: f64,
     noise_multiplier: f64,
-    /// Of the next round.
+    /// Clipping norm of the next round.
     clipping_norm: f64,
     target_quantile: Option<f64>,
     minimum_survivors: u32,
     colluders: u32,
     max_participations: u32,
-    /// Whether it is each subject's participations that are counted, or rounds.
+    /// True if each subject's participations are counted, false if rounds are.
     counts_subjects: bool,
     debits: u32,
     subjects: usize,

@@ -3,7 +3,7 @@
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-/// How a metric behaves.
+/// Type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// It only grows.
@@ -15,7 +15,7 @@ pub(super) enum Kind {
 }
 use Kind::{Counter, Gauge, Histogram};
 
-/// What the recorder holds, by name.
+/// The recorder's metrics, by name.
 pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Gauge, "fedra_build_info", "Always 1; the label says which version runs"),
     (Gauge, "fedra_connections", "Open TCP connections"),

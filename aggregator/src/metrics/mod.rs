@@ -28,7 +28,7 @@ const SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.
 /// Buckets of the time to fold an update, seconds.
 const FOLD_SECONDS: [f64; 8] = [0.0001, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0];
 /// Samples of distributions after which they are put into their buckets, even
-/// if nobody asks for them: until then each takes memory.
+/// without a scrape, because until then each takes memory.
 const UPKEEP_EVERY: u32 = 4096;
 
 /// The numbers of a whole server.
@@ -79,7 +79,7 @@ pub struct TaskMeters {
     failing_attempts: Gauge,
 }
 
-/// Why a session has ended.
+/// Reason for the end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionEnd {
@@ -138,7 +138,7 @@ impl Metrics {
         self.registry.handle.render() + &process::render(&Process::now(), self.started.1)
     }
 
-    /// Since the server started.
+    /// Time since the server started.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.0.elapsed()
@@ -180,7 +180,7 @@ impl Metrics {
         })
     }
 
-    /// Whether a task is set aside, because it could not start.
+    /// Records if a task is set aside, because it could not start.
     pub fn set_aside(&self, task: &TaskId, is_set_aside: bool) {
         let gauge = || gauge!("fedra_task_set_aside", "task" => task.to_string());
         self.registry.with(gauge).set(f64::from(u8::from(is_set_aside)));
@@ -198,7 +198,7 @@ impl Metrics {
         self.registry.with(ends).increment(1);
     }
 
-    /// Counts somebody who was turned away.
+    /// Counts a client that was turned away.
     pub fn denied(&self, reason: &'static str) {
         self.registry.with(|| counter!("fedra_denied_total", "reason" => reason)).increment(1);
     }
@@ -209,14 +209,14 @@ impl Metrics {
     }
 }
 
-/// What an operator can do.
+/// Action of an operator.
 #[derive(Debug, Clone, Copy)]
 pub enum AdminAction {
     /// A new task.
     Create,
-    /// What becomes of its rounds.
+    /// An operation on its rounds.
     Operate(Operation),
-    /// Back to an earlier model.
+    /// Return to an earlier model.
     RollBack,
 }
 
@@ -360,14 +360,14 @@ impl Level {
         self.gauge.decrement(1.0);
     }
 
-    /// How many there are.
+    /// The current number.
     #[must_use]
     pub fn count(&self) -> u64 {
         u64::try_from(self.count.load(Ordering::Relaxed)).unwrap_or(0)
     }
 }
 
-/// Where numbers are registered, shared by all that count.
+/// The registry of all numbers, shared by all that count.
 #[derive(Clone)]
 struct Registry {
     recorder: Arc<PrometheusRecorder>,
@@ -397,7 +397,7 @@ impl Registry {
     }
 }
 
-/// A histogram whose samples do not pile up while nobody asks for them.
+/// A histogram whose samples do not pile up between scrapes.
 #[derive(Clone)]
 struct Distribution {
     registry: Registry,

@@ -18,7 +18,7 @@ use crate::access::{self, Admission};
 use crate::server::Server;
 use crate::task::{Mailbox, Message, Task};
 
-/// How long a client stays away from a task that could not start.
+/// Time for which a client stays away from a task that could not start.
 const SET_ASIDE: Duration = Duration::from_secs(300);
 
 /// A connection's place among its task's clients. Dropping it tells the task's core.

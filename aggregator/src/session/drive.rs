@@ -43,7 +43,7 @@ enum Happening {
 struct SessionDriver<'a, S> {
     socket: &'a mut Socket<S>,
     session: Box<Session>,
-    /// Once it is admitted.
+    /// Membership in the task, once the client is admitted.
     membership: Option<Membership>,
     view: Option<watch::Receiver<Arc<TaskView>>>,
     origin: Origin,
@@ -230,7 +230,7 @@ where
                             admit(check_in, address, self.cut.clone(), self.server).await?;
                         self.socket.count_for(Arc::clone(&membership.task));
                         let mut view = membership.task.view.clone();
-                        // Whatever was published since the check-in's answer is news.
+                        // Everything published since the check-in's answer is news.
                         view.mark_changed();
                         self.view = Some(view);
                         self.membership = Some(membership);

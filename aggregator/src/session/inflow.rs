@@ -1,10 +1,10 @@
-//! What has come in of a message that is not whole yet, counted below the
-//! WebSocket, which keeps all of it in memory until the last piece is there.
+//! Bytes of a message that is not whole yet, counted below the WebSocket, which
+//! keeps all of it in memory until the last piece is there.
 //!
-//! A little is everybody's. Beyond that a client has room for the large message
-//! that it was asked for, and else only what is left of a reserve that all share.
-//! Nor may a message take for ever: control frames in between are signs of life,
-//! but they do not finish it. It knows nothing of what messages mean.
+//! Each client has a little room. Beyond that it has room for the large message that
+//! it was asked for, and else only what is left of a reserve that all share. Nor may
+//! a message take for ever: control frames in between are signs of life, but they do
+//! not finish it. It knows nothing of what messages mean.
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ pub(super) const FREE: u64 = 16 << 10;
 /// Header and mask of a control frame from a client (RFC 6455, 5.2).
 const CONTROL_FRAME: u64 = 6;
 
-/// Why the rest of a message is not wanted.
+/// Reason to reject the rest of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Excess {
     #[error("a message takes too long to arrive")]
@@ -39,7 +39,7 @@ pub(super) struct Inflow<S> {
     stream: S,
     /// Bytes since the last whole message, less control frames.
     unfinished: u64,
-    /// When the first of them came.
+    /// Arrival of the first of them.
     since: Option<Instant>,
     /// Longest time that a message may take.
     patience: Duration,
@@ -47,7 +47,7 @@ pub(super) struct Inflow<S> {
     expected: u64,
     reserve: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
-    /// Nobody keeps what is read any more.
+    /// Bytes read from now on are dropped.
     is_discarded: bool,
 }
 
@@ -66,7 +66,7 @@ impl<S> Inflow<S> {
         }
     }
 
-    /// Room has been kept elsewhere for a message of so many bytes.
+    /// Expects a message of `bytes` bytes, for which room has been kept elsewhere.
     pub(super) fn expect(&mut self, bytes: u64) {
         self.expected = bytes;
     }
@@ -78,7 +78,7 @@ impl<S> Inflow<S> {
         self.held = None;
     }
 
-    /// A control frame with so many bytes of payload is whole; a message may be
+    /// Counts a whole control frame with `payload` bytes of payload; a message may be
     /// half here.
     pub(super) fn control(&mut self, payload: usize) {
         self.unfinished = self.unfinished.saturating_sub(CONTROL_FRAME + payload as u64);
@@ -87,7 +87,7 @@ impl<S> Inflow<S> {
         }
     }
 
-    /// Whatever comes is thrown away from here on, and need not be counted.
+    /// Drops all further bytes without counting them.
     pub(super) fn discard(&mut self) {
         self.finished();
         self.is_discarded = true;
@@ -184,7 +184,7 @@ mod tests {
         (client, Inflow::new(server, PATIENCE, Arc::clone(&reserve)), reserve)
     }
 
-    /// Sends so many bytes and reads them.
+    /// Sends `bytes` bytes and reads them.
     async fn pass(
         client: &mut DuplexStream,
         inflow: &mut Inflow<DuplexStream>,

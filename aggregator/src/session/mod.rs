@@ -25,7 +25,7 @@ use crate::server::Server;
 use inflow::Excess;
 use socket::{Socket, SocketError};
 
-/// How a session ends.
+/// End of a session.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The client said goodbye.
@@ -49,7 +49,7 @@ impl End {
         Self::Refused(Refusal { code, message: message.into(), retry_after: None })
     }
 
-    /// Whether the client may come back to where it was.
+    /// The kind of departure: it tells if the client may come back to where it was.
     pub(crate) fn departure(&self) -> Departure {
         match self {
             Self::Lost | Self::NotReading => Departure::Lost,
@@ -58,7 +58,7 @@ impl End {
         }
     }
 
-    /// Why the session ended, for the metrics.
+    /// The reason for the session's end, for the metrics.
     fn reason(&self) -> SessionEnd {
         match self {
             Self::Closed => SessionEnd::Closed,
@@ -96,10 +96,10 @@ impl From<SocketError> for End {
     }
 }
 
-/// When a client may come back to a server that stops, or has no room.
+/// Time until a client may come back to a server that stops, or has no room.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Where a WebSocket comes from, and since when it is open.
+/// Source address of a WebSocket, and the time of its opening.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
     opened: Instant,
@@ -132,7 +132,7 @@ where
     Box::pin(farewell(socket, end, server)).await;
 }
 
-/// Says why the session ends, as far as there is somebody to say it to.
+/// Tells the client, if it is still connected, why the session ends.
 async fn farewell<S>(socket: Socket<S>, end: End, server: &Server)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,

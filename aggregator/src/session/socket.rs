@@ -26,13 +26,13 @@ use crate::task::Task;
 const READ_BUFFER: usize = 512;
 /// Room for the largest server message several times over.
 const WRITE_BUFFER: usize = 256 << 10;
-/// How long a closing peer may take, and what it may still send meanwhile.
+/// Longest time for a peer to close, and most bytes that it may still send meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 8 << 20;
 /// Longest reason in a close frame, bytes (RFC 6455: 125 with the code).
 const REASON_BYTES: usize = 120;
 
-/// Why nothing more can be read or written.
+/// Reason for which nothing more can be read or written.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
     #[error("the client has closed the connection")]
@@ -49,7 +49,7 @@ pub(super) enum SocketError {
     Excess(#[from] Excess),
 }
 
-/// What came in.
+/// Incoming frame or message.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// One binary message.
@@ -63,7 +63,7 @@ pub(super) enum Incoming {
 pub(super) struct Socket<S> {
     stream: WebSocketStream<Inflow<S>>,
     write_timeout: Duration,
-    /// Nothing more that was sent can be told apart; the stream says it has ended.
+    /// Framing is lost: no further WebSocket frame can be decoded.
     is_garbled: bool,
     /// Counts the bytes, once the client has checked in.
     task: Option<Arc<Task>>,
@@ -89,8 +89,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
         self.task = Some(task);
     }
 
-    /// The client has been asked for a message of so many bytes, for which there is
-    /// room.
+    /// Expects a message of `bytes` bytes that the client has been asked for. There is
+    /// room for it.
     pub(super) fn expect(&mut self, bytes: u64) {
         self.stream.get_mut().expect(bytes);
     }
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
                 None => return,
             }
         }
-        // Whatever comes is thrown away, and so is the beginning of a message.
+        // The rest is thrown away, and so is the beginning of a message.
         let mut stream = self.stream.into_inner();
         stream.discard();
         let mut rest = stream.take(LINGER_BYTES);
@@ -177,8 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
     }
 }
 
-/// Whether a client that closes like this has gone, and will not go on with its
-/// round on another connection.
+/// True if a client that closes like this will not go on with its round on another
+/// connection.
 fn is_goodbye(frame: Option<&CloseFrame>) -> bool {
     frame.is_none_or(|frame| matches!(frame.code, CloseCode::Normal | CloseCode::Away))
 }

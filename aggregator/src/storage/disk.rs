@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError};
 
-/// Where the store's files are.
+/// Storage of the store's files.
 pub(super) trait Disk: Send + Sync {
     /// Makes a folder whose parent is there. Not an error if it is there.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
@@ -31,7 +31,7 @@ pub(super) trait Disk: Send + Sync {
     /// The size of a file, if it is there.
     fn size(&self, path: &Path) -> io::Result<Option<u64>>;
 
-    /// What is in a folder, in no order; nothing if it is not there.
+    /// The entries of a folder, in no order; nothing if it is not there.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 
     /// Opens a database, or makes it if the file is not there.

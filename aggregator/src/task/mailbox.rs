@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Mailbox {
     state: Mutex<State>,
     arrived: Notify,
-    /// Cancelled when the session is to end at once, whatever it waits for.
+    /// Cancelled when the session is to end at once, even while it waits.
     cut: CancellationToken,
 }
 

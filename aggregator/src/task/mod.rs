@@ -57,9 +57,9 @@ pub(crate) struct Task {
     pub settings: Arc<TaskSettings>,
     /// Config of the task in a few lines, for a person.
     pub summary: String,
-    /// Who may take part.
+    /// Conditions for taking part.
     pub access: AccessConfig,
-    /// To its driver.
+    /// Messages to its driver.
     pub messages: mpsc::Sender<Message>,
     pub view: watch::Receiver<Arc<TaskView>>,
     pub counters: Arc<Counters>,

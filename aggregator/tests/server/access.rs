@@ -68,7 +68,7 @@ async fn with_a_token_clients_take_part() {
     server.stop().await;
 }
 
-/// What the server logs, as text.
+/// Log of the server, as text.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -93,8 +93,8 @@ impl<'a> MakeWriter<'a> for Lines {
 #[tokio::test]
 async fn bad_tokens_are_refused_counted_and_logged_without_the_token() {
     let lines = Lines::default();
-    // With only one subscriber there is, places in the code that another test's
-    // thread comes by first are taken for places that nobody listens to.
+    // With only one subscriber, callsites that another test's thread reaches first
+    // are cached as disabled.
     let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     // The server's tasks run on this thread.
     let _guard = tracing::subscriber::set_default(

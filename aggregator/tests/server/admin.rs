@@ -1,4 +1,4 @@
-//! What operators may do, and that nobody else may.
+//! Rights of operators, which no other caller has.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -58,7 +58,7 @@ async fn train(client: &mut TestClient, rounds: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// What is logged on this thread.
+/// Log of this thread.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -41,7 +41,7 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// What was printed by a command that must have worked.
+    /// The output of a command that must have worked.
     pub fn done(self) -> String {
         assert_eq!((self.status, self.error.as_str()), (0, ""));
         self.out
@@ -169,7 +169,7 @@ async fn over_tls_the_certificate_has_to_be_trusted() {
     server.stop().await;
 }
 
-/// Where nobody listens: a port that was free a moment ago.
+/// An address without a listener: its port was free a moment ago.
 fn unused_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     format!("http://{}", listener.local_addr().expect("bound"))

@@ -71,7 +71,7 @@ impl Logged {
         Self { child, log }
     }
 
-    /// What the next line with this field says.
+    /// The next log line with this field.
     fn line_with(&self, field: &str) -> Value {
         loop {
             let line = self.log.recv_timeout(Duration::from_secs(30)).expect("a line");
@@ -177,7 +177,7 @@ async fn silent_connections_take_neither_the_last_descriptors_nor_the_places_of_
         b.status(|status| status.model.round == round).await;
         silent.push(soon(TcpStream::connect(address)).await.expect("connects"));
     }
-    // Whoever asks is heard beside them.
+    // A request is answered beside them.
     assert_eq!(get(address, "/v1/tasks/tiny").await.json()["round"], 3);
     drop(silent);
 }

@@ -16,8 +16,8 @@ const WHY: &str = "3 of 4: training diverged; a smaller learning rate may help";
 /// The log of the server's tasks, which run on this thread, while the guard lives.
 fn log() -> (Log, tracing::Dispatch, DefaultGuard) {
     let log = Log::default();
-    // With only one subscriber there is, places in the code that another test's
-    // thread comes by first are taken for places that nobody listens to.
+    // With only one subscriber, callsites that another test's thread reaches first
+    // are cached as disabled.
     let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)

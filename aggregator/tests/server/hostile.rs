@@ -1,5 +1,5 @@
-//! What strangers send: each gets a typed refusal, a typed outcome or a clean
-//! close, and the next round takes place all the same.
+//! Messages of hostile clients: each gets a typed refusal, a typed outcome or a
+//! clean close, and the next round takes place all the same.
 
 use bytes::Bytes;
 use fedra_protocol::limits::{MAX_MESSAGE_BYTES, MAX_PARAMETERS};

@@ -1,6 +1,6 @@
-//! Strangers that are slow, many, deaf or without end, while honest clients play
-//! their round. `cargo xtask hostile` does the same with more of them, and weighs
-//! the server.
+//! Hostile clients that are slow, many, deaf or without end, while honest clients
+//! play their round. `cargo xtask hostile` does the same with more of them, and
+//! weighs the server.
 
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
@@ -14,12 +14,12 @@ use tokio::time::{Duration, interval};
 use crate::hostile::{assert_alive, close_code, frame, rest, upgraded};
 use crate::support::{TestClient, TestServer, get, soon};
 
-/// Rounds of two honest clients; whoever else comes is invited as well, if
-/// there is a place.
+/// Rounds of two honest clients; any other client is invited as well, if there is
+/// a place.
 const PAIR: &str = "cohort_size = 2\nminimum_cohort = 2\nminimum_reports = 2";
-/// What is sent of a message that comes in pieces.
+/// Bytes of one piece of a message that comes in pieces.
 const PIECE: usize = 64 << 10;
-/// How often whoever is slow sends a byte.
+/// Time between two bytes of a slow client.
 const DRIP: Duration = Duration::from_millis(5);
 
 /// Sends `bytes` one by one until the server has had enough. Returns what it said.
@@ -98,7 +98,7 @@ async fn metric(server: &TestServer, name: &str) -> f64 {
     value.trim().parse().expect("a number")
 }
 
-/// Waits until nobody but `honest` clients and the question itself is connected.
+/// Waits until only `honest` clients and the question itself are connected.
 async fn until_alone(server: &TestServer, honest: usize) {
     soon(async {
         while metric(server, "fedra_connections").await > honest as f64 + 1.0 {
@@ -196,7 +196,7 @@ async fn there_is_room_for_a_few_large_messages_that_nobody_asked_for_and_no_mor
     for _ in 0..3 {
         let mut stream = checked_in(&server).await;
         let piece = [large(0x02, PIECE), vec![0; PIECE]].concat();
-        // Whoever is refused may find the connection closed.
+        // A refused client may find the connection closed.
         let _ = soon(stream.write_all(&piece)).await;
         said.push(Box::pin(rest(stream)));
     }

@@ -185,7 +185,7 @@ async fn without_a_debit_nobody_is_invited_to_send_local_noise() {
     let config = config("policy = \"local\"");
     let server = TestServer::start_store(config, Arc::<Faulty>::clone(&store)).await;
     let mut clients = two(&server).await;
-    // The first attempt fails before anybody hears of it.
+    // The first attempt fails before any client hears of it.
     let round = clients[0].assignment().await.round;
     assert_eq!((round.round, round.attempt), (1, 1));
     server.stop().await;

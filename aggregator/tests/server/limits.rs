@@ -306,7 +306,7 @@ async fn the_page_and_the_data_tell_browsers_what_they_may_do() {
     let data = get(server.address, "/v1/tasks").await;
     let policy = data.header("content-security-policy");
     assert_eq!(policy, Some("default-src 'none'; frame-ancestors 'none'"));
-    // Nobody else's page reads what is for the operator.
+    // No other site's page reads what is for the operator.
     let operator = get(server.address, "/v1/admin/status").await;
     assert_eq!(operator.header("access-control-allow-origin"), None);
     server.stop().await;

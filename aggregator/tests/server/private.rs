@@ -194,7 +194,7 @@ fn domain(directory: &KeyDirectory) -> secagg::KeyDirectory {
     }
 }
 
-/// When a participant leaves without a word.
+/// Stage at which a participant leaves without a goodbye.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Leaves {
     BeforeSharing,
@@ -433,7 +433,7 @@ async fn a_central_server_clips_and_weighs_everybody_the_same() {
     for (actual, expected) in step.iter().zip([0.6, 0.8, 0.0]) {
         assert!((actual - expected).abs() < 0.01, "{step:?}");
     }
-    // Nobody was within the norm: it grows.
+    // No participant was within the norm: it grows.
     let clip = server.task().await["privacy"]["clipping_norm"].as_f64().expect("a number");
     assert!((1.05..1.2).contains(&clip), "{clip}");
     server.stop().await;

@@ -74,8 +74,8 @@ async fn train(
     local.iter().zip(global).map(|(local, global)| local - global).collect()
 }
 
-/// What a task has come to: the server's model, and the one that the same updates make
-/// when they are averaged without rounding to the server's grid.
+/// Outcome of a task: the server's model, and the one that the same updates make when
+/// they are averaged without rounding to the server's grid.
 struct Outcome {
     model: Vec<f32>,
     exact: Vec<f32>,
@@ -127,8 +127,8 @@ async fn trained(scale: f32) -> Outcome {
     Outcome { model, exact }
 }
 
-/// The least-squares solution is reached but for what averaging costs, and rounding
-/// costs nothing.
+/// Checks that the least-squares solution is reached except for the cost of averaging,
+/// and that rounding costs nothing.
 async fn comes_near_the_solution(scale: f32) {
     let Outcome { model, exact } = trained(scale).await;
     let solution = least_squares(scale);

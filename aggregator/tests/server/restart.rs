@@ -1,5 +1,5 @@
-//! What is left after a stop, a crash, or damage: by a copy of the folder, and
-//! by the real program and a SIGKILL.
+//! State left after a stop, a crash, or damage: by a copy of the folder, and by the
+//! real program and a SIGKILL.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -113,7 +113,7 @@ impl Program {
                 line["fields"]["address"].as_str().map(str::to_owned)
             })
             .expect("it says where it listens");
-        // Nobody may be left with a full pipe.
+        // The server must not be left with a full pipe.
         std::thread::spawn(move || log.for_each(drop));
         Self { child, address: address.parse().expect("an address") }
     }

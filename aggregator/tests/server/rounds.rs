@@ -276,7 +276,7 @@ async fn an_upload_goes_on_where_its_connection_broke() {
     server.stop().await;
 }
 
-/// In buffered rounds others may complete many while a client is away for a moment.
+/// Other clients may complete many buffered rounds while a client is away for a moment.
 #[tokio::test]
 async fn in_buffered_rounds_a_client_comes_back_to_its_invitation() {
     let round = "cohort_size = 2\nreport_goal = 1\nminimum_cohort = 1\nminimum_reports = 1\n\

@@ -192,7 +192,7 @@ async fn only_get_opens_a_websocket() {
         ("GET", upgrade.replace("version: 13", "version: 8")),
         ("GET", String::new()),
     ] {
-        // `request` says `connection: close` besides.
+        // `request` also says `connection: close`.
         let answer = request(server.address, method, "/v1/connect", &headers).await;
         assert_eq!(answer.status, 426, "{method} {headers}");
         assert_eq!(answer.header("upgrade"), Some("websocket"));

@@ -1,5 +1,5 @@
-//! What is wrong at the start and what comes of it: tasks that cannot start, a
-//! model that would not be finite, variables of the platform, few descriptors.
+//! Faults at the start and their effects: tasks that cannot start, a model that
+//! would not be finite, variables of the platform, few descriptors.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -172,7 +172,7 @@ impl TestServer {
     }
 }
 
-/// Where the newest model of a task is, which was read from `document`.
+/// Address of the newest model of a task, which was read from `document`.
 pub fn model_of(document: &str, task: &serde_json::Value) -> String {
     let mut address = task["model"]["url"].as_str().expect("text");
     let (mut folder, _) = document.rsplit_once('/').expect("a path");
@@ -218,7 +218,7 @@ impl TestClient {
         soon(self.stream.send(message)).await.expect("sends");
     }
 
-    /// The next message of the server, whatever it is.
+    /// The next message of the server, of any kind.
     pub async fn next(&mut self) -> ServerMessage {
         loop {
             let message = soon(self.stream.next()).await.expect("open").expect("sound");
@@ -230,7 +230,7 @@ impl TestClient {
         }
     }
 
-    /// The next message that `pick` takes; others are passed over, but for
+    /// The next message that `pick` takes. Others are skipped, except for
     /// invitations.
     pub async fn find<T>(&mut self, pick: impl Fn(ServerMessage) -> Option<T>) -> T {
         loop {
@@ -369,7 +369,7 @@ impl TestClient {
         self.send(ClientMessage::UpdateBegin(begin)).await;
     }
 
-    /// What becomes of an announcement that must not be let through.
+    /// The verdict on an announcement that must not be let through.
     pub async fn stream_begin(&mut self, round: RoundId) -> UpdateVerdict {
         self.begin(announcement(round, &update(&[1.0; PARAMETERS]), 1)).await;
         let outcome = self.outcome().await;

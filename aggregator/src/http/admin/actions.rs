@@ -1,4 +1,4 @@
-//! What calls of operators ask of the tasks and of the store. HTTP ends before
+//! Requests of operators' calls to the tasks and to the store. HTTP ends before
 //! this file.
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) async fn roll_back(task: &Task, to: u64) -> Result<u64, AdminError> {
     Ok(task.roll_back(to).await?)
 }
 
-/// What the store knows of a task.
+/// The store's state of a task.
 pub(super) struct Stored {
     pub(super) standing: Standing,
     /// Rounds whose model is kept, oldest first.
@@ -61,7 +61,7 @@ pub(super) async fn stored(server: &Server, task: &Task) -> Result<Stored, Admin
     .await
 }
 
-/// What operators have made of these tasks.
+/// The standing that operators have given to each of these tasks.
 pub(super) async fn standings(
     server: &Server,
     tasks: &[Arc<Task>],

@@ -1,4 +1,4 @@
-//! What can be wrong with a call of an operator, and how that is said over HTTP.
+//! Errors of operators' calls, and their answers over HTTP.
 
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -13,7 +13,7 @@ use fedra_coordinator::messages::OperateError;
 use fedra_coordinator::storage::StoreError;
 use fedra_coordinator::writer::RollBackError;
 
-/// Why a call is refused.
+/// Reason to refuse a call.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
     #[error(
@@ -127,7 +127,7 @@ impl AdminError {
         }
     }
 
-    /// What a program may want to read besides the sentence.
+    /// Machine-readable details beside the sentence.
     fn extension(&self) -> Value {
         match self {
             Self::Mistakes(Mistakes(mistakes)) => {

@@ -1,7 +1,7 @@
-//! Who may call the admin API: whoever has the operator's token.
+//! Authorization of calls to the admin API: they need the operator's token.
 //!
-//! A call without it is answered late and counted, and neither the answer nor
-//! the log says anything of what was presented.
+//! A call without it is answered late and counted. Neither the answer nor the log
+//! says anything of what was presented.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::error::AdminError;
 use crate::config::OperatorToken;
 use crate::metrics::Metrics;
 
-/// How long a refusal is held back.
+/// Time for which a refusal is held back.
 const DELAY: Duration = Duration::from_millis(250);
 /// Refusals that are held back at the same time. Beyond them calls are refused at
 /// once, and not logged.
@@ -31,7 +31,7 @@ impl Gate {
         Self { held_back: Semaphore::new(HELD_BACK) }
     }
 
-    /// Whether a call from this address may go on. Whoever has the token never
+    /// Decides if a call from this address may go on. A call with the token never
     /// waits.
     pub(super) async fn admit(
         &self,
@@ -55,7 +55,7 @@ impl Gate {
     }
 }
 
-/// What the one `Authorization: Bearer` header presents.
+/// The token in the one `Authorization: Bearer` header.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

@@ -36,10 +36,10 @@ use gate::Gate;
 const TASK_BYTES: usize = 256 << 10;
 /// Most bytes of any other body.
 const BODY_BYTES: usize = 4 << 10;
-/// How long a body may take to come.
+/// Longest time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The admin API, whatever the path below it and the method.
+/// The admin API, for every path below it and every method.
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     let gate = Arc::new(Gate::new());
@@ -81,7 +81,7 @@ async fn admit(
 /// A request without its body.
 struct Call<'a> {
     method: Method,
-    /// Below `/v1/admin/`.
+    /// Path below `/v1/admin/`.
     path: &'a str,
     query: &'a str,
     headers: &'a HeaderMap,

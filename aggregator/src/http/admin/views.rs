@@ -1,4 +1,4 @@
-//! What operators see, as JSON.
+//! Operators' views of the server and its tasks, as JSON.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ struct CurrentJson {
     reported: usize,
     left: usize,
     weight: u64,
-    /// Until the phase ends at the latest.
+    /// Time until the phase ends at the latest.
     deadline_seconds: Option<f64>,
 }
 
@@ -136,7 +136,7 @@ struct WholeJson<'a> {
     config: String,
 }
 
-/// What became of a completed round's cohort.
+/// Outcome of a completed round's cohort.
 #[derive(Serialize)]
 struct CohortJson {
     round: u64,

@@ -53,7 +53,7 @@ pub(super) struct Seen {
     pub(super) content: Option<Bytes>,
 }
 
-/// What is asked about a file.
+/// The part of a file that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
     Hash,
@@ -150,7 +150,7 @@ impl Files {
     }
 }
 
-/// Whether compressed bytes are those of the original.
+/// True if compressed bytes are those of the original.
 fn unpacks_to(packed: &[u8], coding: Coding, original: &Seen) -> bool {
     match coding {
         Coding::Brotli => unbrotlied_is(packed, original),
@@ -159,7 +159,7 @@ fn unpacks_to(packed: &[u8], coding: Coding, original: &Seen) -> bool {
     }
 }
 
-/// Whether a gzip file is of the original, by the checksum and the length modulo 2^32
+/// True if a gzip file is of the original, by the checksum and the length modulo 2^32
 /// at its end (RFC 1952, section 2.3.1).
 fn gzip_names(packed: &[u8], original: &Seen) -> bool {
     let Some((data, length)) = packed.split_last_chunk() else { return false };
@@ -172,7 +172,7 @@ fn gzip_names(packed: &[u8], original: &Seen) -> bool {
 /// Bytes that are unpacked at a time.
 const BUFFER: usize = 64 << 10;
 
-/// Whether a brotli stream, which has no checksum, unpacks to the original.
+/// True if a brotli stream, which has no checksum, unpacks to the original.
 fn unbrotlied_is(packed: &[u8], original: &Seen) -> bool {
     let mut unpacked = brotli_decompressor::Decompressor::new(packed, BUFFER);
     let mut hash = digest::Context::new(&digest::SHA256);
@@ -187,7 +187,7 @@ fn unbrotlied_is(packed: &[u8], original: &Seen) -> bool {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,
         }
-        // Whatever follows, it is not the original.
+        // The rest cannot make it the original.
         if length > original.length {
             return false;
         }

@@ -1,8 +1,7 @@
 //! Files of the page's folder by the path of a request.
 //!
-//! Nothing outside of the folder can be reached, whatever the path has in it and
-//! wherever a symbolic link leads. Names that begin with a dot are not served, but for
-//! `.well-known` (RFC 8615).
+//! No path and no symbolic link leads outside of the folder. Names that begin with a
+//! dot are not served, except `.well-known` (RFC 8615).
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use percent_encoding::percent_decode_str;
 /// The page of a folder.
 const INDEX: &str = "index.html";
 
-/// Where a path leads to.
+/// Target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// A regular file below the folder; the path is free of symbolic links.

@@ -30,7 +30,7 @@ pub(super) fn cache(path: &str) -> HeaderValue {
     })
 }
 
-/// Whether a file changes its name with its content: it lies below a folder `assets`,
+/// True if a file changes its name with its content: it lies below a folder `assets`,
 /// as Vite's output does, and its name ends with a hyphen, a hash and the extension.
 fn names_its_content(path: &str) -> bool {
     let Some((folders, file)) = path.rsplit_once('/') else { return false };

@@ -76,7 +76,7 @@ impl Source {
             let source = std::io::ErrorKind::NotFound.into();
             return Err(StoreError::File { action: "read", path, source });
         }
-        // Whoever owns a store has checked it. If nobody does, this does.
+        // The process that has a store open has checked it. Otherwise it is checked here.
         match RedbStore::open(folder) {
             Ok(_) | Err(StoreError::InUse(_)) => {}
             Err(other) => return Err(other),

@@ -10,7 +10,7 @@
 //! two is settled at the next start. Everything else is one transaction.
 //!
 //! Transactions are committed in two phases: one that was acknowledged cannot be
-//! taken for one that a crash cut off, whatever becomes of its pages.
+//! taken for one that a crash cut off, even if its pages are damaged.
 
 mod backup;
 mod models;
@@ -49,7 +49,7 @@ pub struct RedbStore {
     path: PathBuf,
     database: Database,
     models: ModelFiles,
-    /// Held by whoever writes or removes models, and so changes what is kept.
+    /// Held while models are written or removed, which changes what is kept.
     writing: Mutex<()>,
 }
 
@@ -457,7 +457,7 @@ fn put(
     Ok(())
 }
 
-/// Whether the store has a task of this name, with a model or without one yet.
+/// True if the store has a task of this name, with a model or without one yet.
 fn is_known(transaction: &WriteTransaction, task: &TaskId) -> Result<bool, redb::Error> {
     let name = task.as_str();
     let has_model = transaction.open_table(TASKS)?.get(name)?.is_some();

@@ -26,7 +26,7 @@ pub(super) struct ModelFile {
     pub path: PathBuf,
 }
 
-/// What is in a task's folder.
+/// Content of a task's folder.
 #[derive(Default)]
 pub(super) struct Listing {
     pub models: Vec<ModelFile>,
@@ -85,7 +85,7 @@ impl ModelFiles {
         Ok(bytes.into())
     }
 
-    /// What is in a task's folder. Files with other names are none of ours.
+    /// Lists a task's folder. Files with other names are ignored.
     pub(super) fn list(&self, task: &TaskId) -> Result<Listing, StoreError> {
         let folder = self.folder.join(task.as_str());
         let mut listing = Listing::default();
@@ -126,7 +126,7 @@ impl ModelFiles {
         }
     }
 
-    /// Whether there is any model of any task.
+    /// True if there is any model of any task.
     pub(super) fn any(&self) -> bool {
         self.tasks().iter().any(|(_, rounds)| !rounds.is_empty())
     }

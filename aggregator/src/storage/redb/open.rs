@@ -21,7 +21,7 @@ const UNFINISHED: &str = "fedra.redb.new";
 
 const CACHE_BYTES: usize = 16 << 20;
 
-/// How the database is opened. One process writes; another may read beside it,
+/// Options for opening the database. One process writes; another may read beside it,
 /// for a backup. Every page is checked first.
 pub(super) fn builder(mode: ConcurrencyMode) -> Builder {
     let mut builder = Database::builder();
@@ -61,7 +61,7 @@ pub(super) fn open(
     Ok(database)
 }
 
-/// What is in a new database from the start.
+/// Initial content of a new database.
 type Fill<'a> = &'a dyn Fn(&WriteTransaction) -> Result<(), redb::Error>;
 
 /// Makes a database with its tables. It gets its name when it is complete: what
@@ -105,11 +105,11 @@ fn size(disk: &dyn Disk, path: &Path) -> Result<Option<u64>, StoreError> {
     disk.size(path).map_err(file_error("read", path))
 }
 
-/// Why a database file was not opened.
+/// Failure to open a database file.
 enum Failure {
     Taken(PathBuf),
     System(PathBuf, io::Error),
-    /// What is in it is not right.
+    /// Its content is not right.
     Content(String),
 }
 
@@ -132,7 +132,7 @@ fn open_file(disk: &dyn Disk, folder: &Path, path: &Path) -> Result<Database, Fa
             .unwrap_or_else(|panic| Err(StorageError::Corrupted(panic_text(panic)).into()))
     };
     let opened = match open(ConcurrencyMode::SingleWriter) {
-        // No locks on parts of a file here: then nobody reads beside the writer.
+        // No locks on parts of a file here: then there are no readers beside the writer.
         Err(DatabaseError::Storage(StorageError::Unsupported)) => {
             open(ConcurrencyMode::ExclusiveWriter)
         }
@@ -149,7 +149,7 @@ fn open_file(disk: &dyn Disk, folder: &Path, path: &Path) -> Result<Database, Fa
     })
 }
 
-/// Whether an error is about what is in a file, not about the system.
+/// True if an error is about the content of a file, not about the system.
 fn is_content(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     matches!(kind, InvalidData | InvalidInput | UnexpectedEof)

@@ -14,25 +14,25 @@ use crate::storage::{RoundRecord, Store, StoreError};
 use fedra_coordinator::round::Standing;
 use fedra_coordinator::storage::rounds;
 
-/// What was found of one model that should be there.
+/// Result of the check of one model that should be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelCheck {
     /// Its round.
     pub round: u64,
     /// Its file.
     pub path: PathBuf,
-    /// What is wrong with it, if something is.
+    /// The problem with it, if there is one.
     pub problem: Option<String>,
 }
 
-/// What was found of one task.
+/// Result of the check of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskCheck {
     /// The task.
     pub task: TaskId,
     /// Completed rounds.
     pub round: u64,
-    /// What operators have made of it.
+    /// Its standing, as set by operators.
     pub standing: Standing,
     /// The models that should be there, oldest first.
     pub models: Vec<ModelCheck>,
@@ -45,7 +45,7 @@ pub struct TaskCheck {
 }
 
 impl TaskCheck {
-    /// Whether every model is as it was written.
+    /// True if every model is as it was written.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.models.iter().all(|model| model.problem.is_none())
@@ -83,7 +83,7 @@ impl fmt::Display for TaskCheck {
     }
 }
 
-/// What a repair has done.
+/// Result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
     /// An older model was damaged or gone; it is not kept any more.
@@ -129,14 +129,14 @@ impl fmt::Display for Repair {
     }
 }
 
-/// By round: a model's hash, and whether the database has it as kept.
+/// A model's hash by round, and true if the database has it as kept.
 type Wanted = BTreeMap<u64, (Sha256Hash, bool)>;
 
 /// A model that should be there.
 struct Found {
     check: ModelCheck,
     sha256: Sha256Hash,
-    /// Whether the database has it as kept.
+    /// True if the database has it as kept.
     noted: bool,
 }
 

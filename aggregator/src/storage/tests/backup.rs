@@ -1,4 +1,4 @@
-//! Copies of a store: of one that is in use, and of one that nobody has.
+//! Copies of a store that is in use, and of one that is not.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn a_backup_of_a_store_that_is_written_to_is_whole() {
         for copy in 0..5 {
             let to = folder.path().join(format!("copy-{copy}"));
             let checks = back_up(&live, &to);
-            // Whatever happens, the writer is to end.
+            // The writer is to end in any case.
             done.store(copy == 4 || checks.is_err(), Ordering::Relaxed);
             let checks = checks.expect("backs up");
             assert_eq!(checks.len(), 1);

@@ -1,4 +1,4 @@
-//! What every store has to do, run against each of them.
+//! Contract of every store, run against each of them.
 
 use std::slice;
 

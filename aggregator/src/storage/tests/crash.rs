@@ -87,7 +87,7 @@ fn content(store: &dyn Store) -> Result<Content, StoreError> {
     Ok(Content { tasks: vec![task("a")?, task("b")?], added: store.added_tasks()? })
 }
 
-/// What there is before the first step and after each.
+/// Expected content before the first step and after each.
 fn expected() -> Vec<Content> {
     let store = MemoryStore::default();
     let mut expected = vec![content(&store).expect("reads")];

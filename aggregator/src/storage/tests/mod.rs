@@ -1,5 +1,5 @@
-//! What every store has to do, and what the embedded one does when power, disk
-//! or database fail.
+//! Tests of every store, and of the embedded one when power, disk or database
+//! fail.
 
 mod backup;
 mod contract;

@@ -1,6 +1,6 @@
 //! A disk in memory that remembers every operation in order. A test can take the
 //! power away after any of them, and see what a real disk may have kept: all
-//! that was synced, and of the rest whatever it likes.
+//! that was synced, and any part of the rest.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -52,7 +52,7 @@ impl Operation {
     }
 }
 
-/// What is on a disk.
+/// Content of a disk.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
     /// Files, and folders without one.
@@ -92,7 +92,7 @@ impl Image {
     }
 }
 
-/// What becomes of that which was not synced.
+/// Fate of the data that was not synced.
 #[derive(Debug, Clone, Copy)]
 pub enum Cut {
     /// The process was killed: the system writes it all the same.
@@ -105,7 +105,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// What `base` is after these operations and the cut.
+    /// The state of `base` after these operations and the cut.
     pub fn after(self, base: &Image, log: &[Operation]) -> Image {
         let mut image = base.clone();
         let mut rng = match self {
@@ -180,7 +180,7 @@ impl TestDisk {
         Self { state: Arc::new(Mutex::new(State { image, ..State::default() })) }
     }
 
-    /// Makes one operation fail: so many succeed before it.
+    /// Makes one operation fail after `operations` that succeed.
     pub fn fail_after(&self, operations: usize) {
         let mut state = self.state();
         state.fault = Some(state.log.len() + operations);
