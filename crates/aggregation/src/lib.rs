@@ -4,9 +4,8 @@
 //! It knows nothing of clients, rounds, sockets, files or tensors, and it never
 //! holds more than one update. Of the protocol it takes the range of an update.
 //!
-//! Sums are fixed-point integers, so the result is the same to the bit whatever
-//! the order in which the updates came and however they were split over
-//! partial sums.
+//! Sums are fixed-point integers, so the result is the same to the bit for any order
+//! of the updates and for any split over partial sums.
 //!
 //! # Example
 //!

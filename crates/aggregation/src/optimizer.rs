@@ -1,11 +1,11 @@
-//! From a round's mean update to the next global model.
+//! Step from a round's mean update to the next global model.
 //!
 //! One variant for each way to take the server's step. State of a later
 //! optimiser (momentum and the like) belongs here, not to the sum.
 
 use thiserror::Error;
 
-/// Why there is no step from a sum.
+/// Reason that there is no step from a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ApplyError {
     /// The mean is for a model of another size.
@@ -18,7 +18,7 @@ pub enum ApplyError {
     },
 }
 
-/// How the server takes a step along the average update.
+/// Method by which the server takes a step along the average update.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerOptimizer {
     /// Federated averaging (McMahan et al. 2017, algorithm 1) with a server

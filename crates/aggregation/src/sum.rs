@@ -1,6 +1,6 @@
 //! The running weighted sum of a round, as integers.
 //!
-//! A value x becomes the integer round(x * 2^30), whatever the range of the task: a
+//! A value x becomes the integer round(x * 2^30), for any range of the task: a
 //! coarser grid for large ranges would lose the small updates of a network whose
 //! targets are large.
 //!
@@ -29,11 +29,11 @@ const NARROW: u32 = 6;
 /// vectorises where the conversion from `f64` to `i64` does not.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
-/// From this magnitude on an `f32` times 2^30 is an integer as it is: one of 24 bits,
-/// moved.
+/// Magnitude from which on an `f32` times 2^30 is an integer as it is: one of 24
+/// bits, moved.
 const WHOLE: f32 = (1 << 21) as f32;
 
-/// Why an update was not folded, or two sums not merged.
+/// Reason that an update was not folded, or that two sums were not merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FoldError {
     /// The update or the other sum is for a model of another size.
@@ -62,13 +62,13 @@ pub enum FoldError {
     /// The total weight would pass [`MAX_TOTAL_WEIGHT`].
     #[error("the total weight would be {total}, the most allowed is {MAX_TOTAL_WEIGHT}")]
     TotalWeight {
-        /// What the total would have been (saturating).
+        /// The total that the weight would have given (saturating).
         total: u64,
     },
 }
 
-/// A weighted sum of updates: one integer a parameter, whatever the number of
-/// updates folded. It takes 8 bytes for ranges up to 64, otherwise 16.
+/// A weighted sum of updates: one integer a parameter, for any number of updates
+/// folded. It takes 8 bytes for ranges up to 64, otherwise 16.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FixedPointSum {
     accumulators: Accumulators,
@@ -104,7 +104,7 @@ impl FixedPointSum {
         }
     }
 
-    /// Whether the model has no parameters at all.
+    /// True if the model has no parameters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -10,7 +10,7 @@ use thiserror::Error;
 /// enough that finding the culprit in a bad block costs nothing.
 const BLOCK: usize = 256;
 
-/// Why an update cannot be folded.
+/// Reason that an update cannot be folded.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum UpdateError {
     /// Not one little-endian `f32` for each parameter.
@@ -80,7 +80,7 @@ impl<B: AsRef<[u8]>> CheckedUpdate<B> {
         self.values().len()
     }
 
-    /// Whether the model has no parameters at all.
+    /// True if the model has no parameters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values().is_empty()

@@ -1,5 +1,5 @@
-//! What a private task would cost: the noise multiplier that keeps each person
-//! within a budget, and the parameters that follow.
+//! Cost of a private task: the noise multiplier that keeps each person within a
+//! budget, and the parameters that follow.
 //! `cargo run --example plan -- clients rounds epsilon delta [parameters]`.
 
 use std::{env, error::Error};

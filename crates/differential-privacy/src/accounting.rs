@@ -1,4 +1,4 @@
-//! What mechanisms cost, and what costs add up to.
+//! Costs of mechanisms, and their composition.
 //!
 //! Costs that are Gaussian in kind (the Gaussian and the discrete Gaussian
 //! mechanism, alone or in a sum of shares or a tree) are a [`Rho`](crate::Rho):
@@ -7,8 +7,8 @@
 //! way. [`LossDistribution`] is the tighter, slower account of the Poisson-sampled
 //! Gaussian.
 //!
-//! Everything rounds towards the larger ε. Nothing here knows which mechanism
-//! really ran: who claims Poisson sampling has to sample so.
+//! Everything rounds towards the larger ε. Nothing here knows which mechanism really
+//! ran: a caller that claims Poisson sampling has to sample so.
 
 mod conversion;
 pub mod distributed;

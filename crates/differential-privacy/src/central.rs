@@ -36,7 +36,7 @@ const INDICATOR_SIGNAL: f64 = 5.0;
 /// The most that the indicator may add to the squared sensitivity, as a share.
 const INDICATOR_SHARE: f64 = 0.05;
 
-/// What a task's privacy policy says about the server's noise.
+/// Settings of the server's noise, from a task's privacy policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CentralGaussianSettings {
     /// d: parameters of the model.
@@ -48,11 +48,11 @@ pub struct CentralGaussianSettings {
     pub fraction_bits: u32,
     /// z: noise of the sum over its sensitivity C.
     pub noise_multiplier: NoiseMultiplier,
-    /// Whether one more coordinate tells how many updates were within C.
+    /// Adds a coordinate that tells how many updates were within C.
     pub clip_indicator: bool,
 }
 
-/// Why settings have no parameters.
+/// Reason that settings have no parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CentralParameterError {
     /// A model without parameters, or with more than [`MAX_PARAMETERS`].
@@ -67,7 +67,7 @@ pub enum CentralParameterError {
     /// More than [`MAX_FRACTION_BITS`].
     #[error("{fraction_bits} fraction bits are too many, {MAX_FRACTION_BITS} are the most")]
     FractionBits {
-        /// What was asked for.
+        /// Fraction bits asked for.
         fraction_bits: u32,
     },
     /// The noise would leave the sampler's 53 bits.
@@ -86,8 +86,8 @@ pub struct CentralGaussian {
     noise: DiscreteGaussian,
 }
 
-/// 32 secret bytes of one task, from the system's generator, that all of the
-/// task's noise is derived from. Whoever knows them can take the noise off.
+/// 32 secret bytes of one task, from the system's generator, that all of the task's
+/// noise is derived from. Any party that knows them can take the noise off.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NoiseSecret([u8; 32]);
 
@@ -171,8 +171,8 @@ impl CentralGaussian {
         self.update_bound + u128::from(self.half_step).pow(2)
     }
 
-    /// Whether a contribution may be folded into a sum: the exact sum of its
-    /// squares is at most [`Self::squared_norm_bound`], and its length is right.
+    /// True if a contribution may be folded into a sum: the exact sum of its squares
+    /// is at most [`Self::squared_norm_bound`], and its length is right.
     #[must_use]
     pub fn admits(&self, contribution: &[i64]) -> bool {
         contribution.len() == self.len() && squared_norm(contribution) <= self.squared_norm_bound()

@@ -28,7 +28,7 @@ use crate::{
     sampler::{DiscreteGaussian, Ratio},
 };
 
-/// Why an update could not be encoded.
+/// Reason that an update could not be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// Not one value for each parameter.
@@ -41,7 +41,7 @@ pub enum EncodeError {
     },
 }
 
-/// Why a sum could not be decoded.
+/// Reason that a sum could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// Not [`DistributedGaussian::len`] values.
@@ -80,7 +80,7 @@ pub enum DecodeError {
     },
 }
 
-/// What a sum of encoded updates says.
+/// Contents of a sum of encoded updates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// The mean update, with noise: one value a parameter.
@@ -100,7 +100,7 @@ pub struct DistributedGaussian {
     survivors: u32,
     /// gamma / C.
     gamma: f64,
-    /// What the rotated coordinates' sum of squares may be.
+    /// Bound on the rotated coordinates' sum of squares.
     rotated_bound: u64,
     /// A/2, in units of the grid; zero without adaptive clipping.
     half_step: u32,
@@ -188,9 +188,9 @@ impl DistributedGaussian {
         cost(bound, self.scale().to_f64(), self.survivors, self.len())
     }
 
-    /// How many standard deviations of a sum of aligned contributions of full
-    /// norm, and their noise, fit between zero and the modulus's half. A wrap
-    /// costs accuracy, never privacy.
+    /// Number of standard deviations of a sum of aligned contributions of full norm,
+    /// and their noise, that fit between zero and the modulus's half. A wrap costs
+    /// accuracy, never privacy.
     #[must_use]
     pub fn headroom(&self) -> f64 {
         self.headroom_of(self.bits)
@@ -217,9 +217,9 @@ impl DistributedGaussian {
         StandardDeviation::from_raw(one / sqrt(f64::from(survivors.max(1))))
     }
 
-    /// What a client sends: `delta` clipped to `clip`, rotated with the public
-    /// seed `rotation`, rounded, with its share of noise, modulo 2^b. An update
-    /// with a value that is not finite counts as all zeros.
+    /// Encoded update of a client: `delta` clipped to `clip`, rotated with the
+    /// public seed `rotation`, rounded, with its share of noise, modulo 2^b. An
+    /// update with a value that is not finite counts as all zeros.
     ///
     /// The noise is drawn anew by each call: encode once, keep the result, and
     /// send the identical values again after a reconnect.

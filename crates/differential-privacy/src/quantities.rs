@@ -8,15 +8,15 @@ use core::ops::Add;
 
 use thiserror::Error;
 
-/// Why a number is not the quantity it was given for.
+/// Error for a number that is not the quantity it was given for.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 #[error("{quantity} has to be {expected}, {value} is not")]
 pub struct QuantityError {
-    /// Which quantity, in words.
+    /// Name of the quantity.
     pub quantity: &'static str,
-    /// The range, in words.
+    /// The range, as text.
     pub expected: &'static str,
-    /// What was given.
+    /// Number given.
     pub value: f64,
 }
 
@@ -102,7 +102,7 @@ quantity! {
 }
 
 impl Rho {
-    /// What costs nothing.
+    /// Zero cost.
     pub const ZERO: Self = Self(0.0);
 
     /// A Gaussian, or discrete Gaussian, mechanism of this noise multiplier:

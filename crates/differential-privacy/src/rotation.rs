@@ -89,7 +89,7 @@ fn two_passes(values: &mut [f32], distance: usize) {
     }
 }
 
-/// As [`two_passes`] at distance one, where the four are neighbours.
+/// Variant of [`two_passes`] at distance one, where the four are neighbours.
 fn smallest_two_passes(values: &mut [f32]) {
     for four in values.as_chunks_mut::<4>().0 {
         *four = butterfly(*four);

@@ -1,6 +1,6 @@
-//! From real coordinates to the integer grid: stochastic rounding, redone until
-//! the integers' own norm is within a bound (Kairouz, Liu and Steinke 2021,
-//! Algorithm 1, "conditional rounding").
+//! Stochastic rounding of real coordinates to the integer grid, redone until the
+//! integers' own norm is within a bound (Kairouz, Liu and Steinke 2021, Algorithm 1,
+//! "conditional rounding").
 //!
 //! The bound is checked in exact integer arithmetic. That check, not the floating
 //! point before it, is what the sensitivity rests on.
@@ -21,7 +21,7 @@ const SUMMED: usize = 4096;
 /// Rounds `values`, in units of the grid, to integers whose sum of squares is at
 /// most `bound`; zeros if no attempt succeeds. Integers are in two's complement.
 ///
-/// A coordinate x becomes its floor or its ceiling, with expectation x (but for
+/// A coordinate x becomes its floor or its ceiling, with expectation x (up to
 /// 2^-25).
 pub(crate) fn round_within(
     values: &[f32],

@@ -107,8 +107,8 @@ fn accounts_are_monotone_in_every_argument() {
     }
 }
 
-/// The loss distribution's grid moves with its arguments: monotone but for the
-/// grid's own error, and never above the Rényi account by more than that.
+/// The loss distribution's grid moves with its arguments: monotone up to the grid's
+/// own error, and never above the Rényi account by more than that.
 #[test]
 fn loss_distributions_are_monotone() {
     let epsilon = |s: Setting| {

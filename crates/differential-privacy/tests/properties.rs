@@ -1,5 +1,5 @@
-//! What holds for any settings: nothing panics, and what is derived keeps its
-//! promises.
+//! Properties that hold for any settings: nothing panics, and what is derived keeps
+//! its promises.
 
 use differential_privacy::{
     ClippingNorm, DistributedGaussian, DistributedGaussianSettings, NoiseMultiplier,

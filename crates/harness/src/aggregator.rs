@@ -79,12 +79,12 @@ impl Aggregator {
         Ok(())
     }
 
-    /// Where clients connect to.
+    /// Address that clients connect to.
     pub fn socket(&self) -> String {
         format!("ws://127.0.0.1:{}/v1/connect", self.port)
     }
 
-    /// Where a browser goes.
+    /// Address of the page for a browser.
     pub fn page(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
     }
@@ -187,18 +187,18 @@ pub enum Logging {
 /// The aggregator and the clients as programs.
 #[derive(Clone)]
 pub struct Programs {
-    /// Where they lie, unless it is where they were built.
+    /// Folder of the programs, unless it is where they were built.
     folder: Option<PathBuf>,
 }
 
 impl Programs {
-    /// As they were built last.
+    /// Programs as they were built last.
     pub fn built() -> Self {
         Self { folder: None }
     }
 
-    /// Copies in `folder`, for a run that starts them again and again: they stay
-    /// what they are if somebody builds meanwhile.
+    /// Copies in `folder`, for a run that starts them again and again: a build
+    /// meanwhile does not change them.
     pub fn set_aside(folder: &Path, names: &[&str]) -> Result<Self> {
         let folder = folder.join("programs");
         fs::create_dir_all(&folder)

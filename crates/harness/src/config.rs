@@ -4,7 +4,7 @@
 use std::fmt::{Display, Write};
 use std::path::Path;
 
-/// Nobody has more than all of MNIST's training images.
+/// MNIST's training images: the most that one client has.
 const IMAGES: u32 = 60_000;
 
 /// A configuration file.
@@ -72,7 +72,7 @@ pub struct Training {
     pub learning_rate: f64,
 }
 
-/// Settings of rounds. A round ends when everybody who can has reported.
+/// Settings of rounds. A round ends when every client that can has reported.
 #[derive(Clone, Copy)]
 pub struct Round {
     /// Most clients of a round.
@@ -81,7 +81,7 @@ pub struct Round {
     pub minimum_cohort: u32,
     /// Updates that a round ends with at least.
     pub minimum_reports: u32,
-    /// How long to wait for more than the minimum.
+    /// Longest wait for more than the minimum.
     pub selection_window: &'static str,
     /// Longest time for all reports.
     pub deadline: &'static str,
@@ -100,7 +100,8 @@ pub struct Privacy {
     pub epsilon: f64,
     /// Budget of one participant, δ.
     pub delta: f64,
-    /// Rounds of one participant; without it, rounds count against everybody.
+    /// Rounds of one participant; without it, rounds count against every
+    /// participant.
     pub max_participations: Option<u32>,
     /// Longest time for a step of secure aggregation.
     pub step_deadline: &'static str,
@@ -116,7 +117,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// As configurations and the command line of the aggregator have it.
+    /// Name in configurations and on the aggregator's command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Central => "central",
@@ -197,7 +198,7 @@ impl Task<'_> {
         line(text, "minimum_reports", round.minimum_reports);
         line(text, "deadline", format!("{:?}", round.deadline));
         match &self.privacy {
-            // Everybody weighs the same.
+            // All clients weigh the same.
             Some(privacy) => privacy.write(text),
             None => line(text, "max_weight", IMAGES),
         }

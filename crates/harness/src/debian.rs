@@ -42,13 +42,13 @@ fn apt_get() -> Command {
     command
 }
 
-/// Whether [`install`] can do without a question.
+/// True if [`install`] can do without a question.
 #[cfg(target_os = "linux")]
 pub fn can_install() -> bool {
     rustix::process::geteuid().is_root() && on_path(Path::new("apt-get")).is_some()
 }
 
-/// Whether [`install`] can do without a question.
+/// True if [`install`] can do without a question.
 #[cfg(not(target_os = "linux"))]
 pub fn can_install() -> bool {
     false

@@ -22,7 +22,7 @@ impl Http {
         Self { agent: Agent::new_with_config(config), base }
     }
 
-    /// Whether `path` answers with a success.
+    /// True if `path` answers with a success.
     pub fn is_ok(&self, path: &str) -> bool {
         self.agent.get(format!("{}{path}", self.base)).call().is_ok()
     }

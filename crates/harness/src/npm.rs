@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{process, project, status};
 
-/// What the page's build (Vite) and the tests need.
+/// Version that the page's build (Vite) and the tests need.
 const NODE: &str = "Node.js 20.19, 22.12 or later";
 
 /// Refuses to go on without Node.js and npm.

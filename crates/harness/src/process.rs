@@ -19,7 +19,7 @@ use crate::project;
 use crate::status;
 
 const POLL: Duration = Duration::from_millis(20);
-/// How long a service may take to end by itself.
+/// Longest time for a service to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 20;
 
@@ -27,7 +27,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// The process groups to end when this process is told to end.
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// From now on a signal to end reaches every child: kindly at first, by force
+/// Passes a signal to end to every child from now on: kindly at first, by force
 /// the second time.
 pub fn catch_signals() -> Result<()> {
     ctrlc::set_handler(|| {
@@ -74,7 +74,7 @@ pub fn become_command(command: &mut Command) -> Result<()> {
     std::process::exit(status.code().unwrap_or(1));
 }
 
-/// Whether this process was told to end.
+/// True if this process was told to end.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
@@ -104,9 +104,9 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command that was run to its end left behind.
+/// Result of a command that was run to its end.
 pub struct Finished {
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
     /// All of its standard output.
     pub stdout: String,
@@ -157,7 +157,7 @@ pub fn probe(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What becomes of a child that goes on living.
+/// State of a child that goes on living.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Freeze {
     /// It stands still.
@@ -216,14 +216,14 @@ impl Service {
         }
     }
 
-    /// Stops the child where it stands, without a word to whoever it talks to,
-    /// or lets it go on.
+    /// Stops the child where it stands, without notice to its peers, or lets it go
+    /// on.
     pub fn freeze(&self, freeze: Freeze) -> Result<()> {
         freeze_group(self.child.id(), freeze)
     }
 
-    /// Whether the child ended well; an error that quotes its last lines when
-    /// it failed.
+    /// True if the child ended well; an error that quotes its last lines when it
+    /// failed.
     pub fn has_ended(&mut self) -> Result<bool> {
         if self.ended.is_none() {
             self.ended = reap(&mut self.child)?;

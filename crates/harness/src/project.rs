@@ -1,4 +1,4 @@
-//! Where things lie in this repository, and the tools that build it.
+//! Locations in this repository, and the tools that build it.
 //!
 //! Paths only: nothing here creates or removes a file.
 

@@ -16,7 +16,7 @@ pub struct Table {
     printed: u64,
     /// The last round that clients were trained in.
     trained: u64,
-    /// Whether the task itself says that there will be no more rounds.
+    /// True if the task itself says that there will be no more rounds.
     ended: bool,
     accuracy: Option<f64>,
 }
@@ -46,7 +46,7 @@ impl Table {
             .unwrap_or(0);
         let mut rows = Vec::new();
         for (round, entry) in rounds {
-            // Round 0 is the initial model: nobody trained it.
+            // Round 0 is the initial model, which no client trained.
             if round > self.printed && round <= evaluated {
                 self.printed = round;
                 self.accuracy = entry["accuracy"].as_f64();
@@ -63,7 +63,7 @@ impl Table {
         (self.printed >= last).then_some(self.accuracy)
     }
 
-    /// Whether no client is needed any more.
+    /// True if no client is needed any more.
     pub fn all_trained(&self) -> bool {
         self.ended || self.rounds.is_some_and(|rounds| self.trained >= rounds)
     }

@@ -28,8 +28,8 @@ pub enum Targets {
 }
 
 impl Targets {
-    /// From `labels` row by row: one whole number from 0 an example is taken for a
-    /// class, anything else for `labels / examples` values each.
+    /// Targets from `labels`, row by row: one whole number from 0 an example is
+    /// taken for a class, anything else for `labels / examples` values each.
     ///
     /// # Errors
     ///

@@ -29,7 +29,7 @@ const MOST_ROUNDING: f64 = 1.0 / 16.0;
 /// Promise of an organisation to the people whose records it trains on, by its
 /// own choice: the server neither sets nor learns it.
 ///
-/// Protected is one example against everybody who sees the trained model, the
+/// One example is protected against every party that sees the trained model, the
 /// server included: with an example's contribution zeroed out, the model's law
 /// differs by no more than (epsilon, delta). How many examples there are is not
 /// protected. A person with several examples needs the promise for a group.

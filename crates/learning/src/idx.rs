@@ -18,7 +18,7 @@ pub enum IdxError {
     /// The header promises another length.
     #[error("the IDX header promises {promised} bytes of data, the file has {actual}")]
     Length {
-        /// From the header.
+        /// Bytes by the header.
         promised: u64,
         /// In the file.
         actual: u64,

@@ -185,7 +185,7 @@ impl LocalTrainer {
         self.examples.len().div_ceil(self.plan.batch_size() as usize) as u64
     }
 
-    /// Of the next batch of the epoch.
+    /// Size and gradients of the next batch of the epoch.
     fn gradients(&mut self) -> (usize, GradientsParams) {
         if self.position == 0 {
             self.order.shuffle(&mut self.rng);

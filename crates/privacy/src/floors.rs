@@ -1,4 +1,4 @@
-//! What a client insists on, whatever the server's policy says.
+//! Floors that a client insists on under any policy of the server.
 
 use std::cmp::Ordering;
 
@@ -21,11 +21,11 @@ pub struct PrivacyFloors {
     pub max_participations: Option<u32>,
     /// Largest epsilon of the client's own participations in the task.
     pub max_epsilon: Option<f64>,
-    /// Whether the server must see nothing but sums.
+    /// Requires that the server sees nothing but sums.
     pub require_secure_aggregation: bool,
 }
 
-/// Why a client refuses a task.
+/// Reason that a client refuses a task.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum FloorError {
     /// There is no policy, and floors need one.
@@ -56,7 +56,7 @@ pub enum FloorError {
     /// The client's participations may cost too much.
     #[error("taking part may cost epsilon {actual:.3}, this client accepts at most {floor}")]
     Epsilon {
-        /// What the client's participations may cost in the task.
+        /// Epsilon that the client's participations may cost in the task.
         actual: f64,
         /// The client's.
         floor: f64,
@@ -64,7 +64,7 @@ pub enum FloorError {
 }
 
 impl PrivacyFloors {
-    /// Whether a client with these floors takes part in a task with this policy.
+    /// Checks a task's policy against these floors.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! What a task's privacy policy means for a model: the parameters that client
-//! and server both derive from it, what a participation costs, and whether it
-//! meets the floors that a client insists on.
+//! Meaning of a task's privacy policy for a model: the parameters that client and
+//! server both derive from it, the cost of a participation, and whether it meets the
+//! floors that a client insists on.
 //!
 //! Both sides use this and nothing else, so that they cannot disagree. No I/O,
 //! no clock, no randomness.
 //!
 //! # Example
 //!
-//! A policy, what 20 rounds of it cost one participant, and a client's floors.
+//! A policy, the cost of 20 rounds of it for one participant, and a client's floors.
 //!
 //! ```
 //! use fedra_privacy::{Privacy, PrivacyFloors};

@@ -11,7 +11,7 @@ use fedra_protocol::{Mechanism, PrivacyPolicy, PrivacyPolicyError, RoundId, Roun
 use fedra_secure_aggregation::{Context, Terms, TermsError, packed_len};
 use thiserror::Error;
 
-/// Why a policy cannot be followed for a model.
+/// Reason that a policy cannot be followed for a model.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum PrivacyError {
     /// A number outside its range.
@@ -46,11 +46,11 @@ pub enum PrivacyError {
          raise noise_multiplier or epsilon, or lower max_participations"
     )]
     OverBudget {
-        /// What the policy grants.
+        /// Participations that the policy grants.
         participations: u32,
-        /// What that costs.
+        /// Epsilon that they cost.
         cost: f64,
-        /// What the policy allows.
+        /// Epsilon that the policy allows.
         budget: f64,
     },
     /// Tree aggregation ends with its last round.
@@ -60,7 +60,7 @@ pub enum PrivacyError {
     TreeTooShort {
         /// The tree's rounds.
         rounds: u32,
-        /// What the policy grants.
+        /// Participations that the policy grants.
         participations: u32,
     },
 }
@@ -117,7 +117,7 @@ impl Privacy {
         Ok(privacy)
     }
 
-    /// As [`Privacy::new`], but with as many participations as the budget pays
+    /// Variant of [`Privacy::new`] with as many participations as the budget pays
     /// for, at most those of the policy.
     ///
     /// # Errors
@@ -142,9 +142,9 @@ impl Privacy {
         Self::new(policy, parameters)
     }
 
-    /// As [`Privacy::new`], but with the least noise (to four digits, rounded up)
-    /// whose cost for `max_participations` fits the budget; the policy's own
-    /// noise multiplier does not matter.
+    /// Variant of [`Privacy::new`] with the least noise (to four digits, rounded up)
+    /// whose cost for `max_participations` fits the budget; the policy's own noise
+    /// multiplier does not matter.
     ///
     /// # Errors
     ///
@@ -226,8 +226,8 @@ impl Privacy {
         &self.policy
     }
 
-    /// How clients encode their updates; `None` under a central policy, where
-    /// they send them as they are.
+    /// Encoding of clients' updates; `None` under a central policy, where clients
+    /// send them as they are.
     #[must_use]
     pub fn encoding(&self) -> Option<&DistributedGaussian> {
         match &self.mechanism {
@@ -236,7 +236,7 @@ impl Privacy {
         }
     }
 
-    /// How the server clips and adds noise, under a central policy.
+    /// Clipping and noise of the server, under a central policy.
     #[must_use]
     pub fn central(&self) -> Option<&CentralGaussian> {
         match &self.mechanism {
@@ -245,7 +245,7 @@ impl Privacy {
         }
     }
 
-    /// Whether the server sees only sums.
+    /// True if the server sees only sums.
     #[must_use]
     pub fn is_secure_aggregation(&self) -> bool {
         self.policy.mechanism == Mechanism::Distributed
@@ -258,7 +258,7 @@ impl Privacy {
         Some(packed_len(encoding.len(), encoding.bits()))
     }
 
-    /// What so many participations of one subject cost, zero-concentrated.
+    /// zCDP cost (ρ) of `participations` rounds for one subject.
     #[must_use]
     pub fn cost(&self, participations: u32) -> Rho {
         match (&self.mechanism, self.policy.mechanism) {
@@ -271,7 +271,7 @@ impl Privacy {
         }
     }
 
-    /// Epsilon of so many participations of one subject, at the policy's delta.
+    /// Epsilon of `participations` rounds for one subject, at the policy's delta.
     #[must_use]
     pub fn epsilon_after(&self, participations: u32) -> f64 {
         if participations == 0 {
@@ -280,7 +280,7 @@ impl Privacy {
         self.cost(participations).epsilon(self.delta).value()
     }
 
-    /// What a client insists on in secure aggregation.
+    /// Terms that a client insists on in secure aggregation.
     ///
     /// Binds task, round, policy, clipping norm and rotation: clients that were
     /// told different things share no key.

@@ -1,4 +1,4 @@
-//! What policies come to, what they cost, and who refuses them.
+//! Policies: derived parameters, costs, and refusals by clients.
 
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
-//! An attack on the distributed mechanism, from the policy to the decoded sum:
-//! can somebody who sees sums, and knows every other client's update, tell
-//! whether one client, the canary, took part?
+//! An attack on the distributed mechanism, from the policy to the decoded sum: can
+//! an attacker that sees sums, and knows every other client's update, tell whether
+//! one client, the canary, took part?
 //!
 //! In half of the runs the canary's update is one vector, far too long, so that
 //! clipping is attacked as well; in the other half it is zero, which is what the
@@ -16,7 +16,7 @@
 //! # Why it can tell right from wrong
 //!
 //! The claim for z = 1 and δ = 0.01 is ε = 2.75. The best test on a Gaussian sum
-//! with this noise has ε = 2.32, so that no threshold reaches the claim; so many
+//! with this noise has ε = 2.32, so that no threshold reaches the claim; this many
 //! runs prove about 1.7. With half of the noise it has 6.00, and they prove about
 //! 3.3. At a δ as small as a task's, the same gap would take millions of runs.
 
@@ -32,7 +32,7 @@ const CLIP: f64 = 0.5;
 const DELTA: f64 = 0.01;
 /// Runs with the canary, and as many without, in each of the two halves.
 const RUNS: usize = 10_000;
-/// What each of the two limits may miss; together 0.1 %.
+/// Error probability of each of the two limits; together 0.1 %.
 const MISS: f64 = 0.0005;
 
 /// One participation with this noise, of which every client is needed: no noise
@@ -121,7 +121,7 @@ impl<'a> World<'a> {
         Self { encoding: privacy.encoding().expect("clients encode"), clip, canary, others, rng }
     }
 
-    /// How much of the canary there seems to be in the sum.
+    /// Apparent amount of the canary in the sum.
     fn run(&mut self, is_there: bool) -> f64 {
         let mut rotation = [0; 32];
         self.rng.fill_bytes(&mut rotation);

@@ -43,12 +43,12 @@ impl Capabilities {
         Self::named(Layer::TYPE_NAMES, &ClientAlgorithm::NAMES)
     }
 
-    /// Those of a client that names none.
+    /// Capabilities of a client that names none.
     pub fn version_1() -> Self {
         Self::named(&VERSION_1_LAYERS, &VERSION_1_ALGORITHMS)
     }
 
-    /// Those that a client needs to take part in a task.
+    /// Capabilities that a client needs to take part in a task.
     pub fn needed(model: &ModelSpec, training: &LocalTraining) -> Self {
         let layers: Vec<&str> = model.layers().iter().map(Layer::type_name).collect();
         Self::named(&layers, &[training.algorithm().name()])

@@ -83,7 +83,7 @@ impl FromStr for TaskId {
 pub struct RoundId {
     /// Completed rounds there will be once this one is completed; from 1.
     pub round: u64,
-    /// From 0.
+    /// Number of the attempt, from 0.
     pub attempt: u32,
 }
 

@@ -29,7 +29,8 @@ pub enum ClientMessage {
         task: TaskId,
         /// A participant that may be invited, or an observer for now.
         availability: Availability,
-        /// Whom the client stands for; a task with a privacy policy insists on it.
+        /// Subject that the client stands for; a task with a privacy policy insists
+        /// on it.
         subject: Option<SubjectId>,
         /// Says who it is to the task's site; a task that is not open insists on it.
         token: Option<Token>,
@@ -69,9 +70,9 @@ pub enum ClientMessage {
     UnmaskingShares {
         /// The round.
         round: RoundId,
-        /// Of the masks of neighbours that survived.
+        /// Shares of the masks of neighbours that survived.
         self_masks: Vec<RevealedShare>,
-        /// Of the masking keys of those that did not.
+        /// Shares of the masking keys of those that did not.
         pairwise: Vec<RevealedShare>,
     },
     /// Asks for a [`ServerMessage::Pong`].
@@ -105,7 +106,7 @@ pub enum ServerMessage {
     UpdateOutcome(UpdateOutcome),
     /// The client is left out of rounds for a while.
     Standby(Standby),
-    /// Secure aggregation: whom to share keys with.
+    /// Secure aggregation: the neighbours to share keys with.
     KeyDirectory(KeyDirectory),
     /// Secure aggregation: send the masked update.
     MaskedInputRequest(MaskedInputRequest),
@@ -113,7 +114,7 @@ pub enum ServerMessage {
     UnmaskingRequest(UnmaskingRequest),
     /// Answers [`ClientMessage::Ping`].
     Pong {
-        /// From the question.
+        /// Nonce of the ping.
         nonce: u64,
     },
 }

@@ -45,7 +45,7 @@ pub struct ModelSpec {
     forward: ForwardCost,
 }
 
-/// A model specification as somebody wrote it.
+/// A model specification as it was written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawModelSpec {

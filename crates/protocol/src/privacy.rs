@@ -52,7 +52,7 @@ pub enum Mechanism {
     Local,
     /// The server, which sees raw updates.
     Central {
-        /// Tree aggregation over so many rounds; 0 is fresh noise in every round.
+        /// Rounds of tree aggregation; 0 is fresh noise in every round.
         tree_rounds: u32,
     },
 }
@@ -218,7 +218,7 @@ pub struct Neighbour {
     pub keys: AdvertisedKeys,
 }
 
-/// Whom a client shares keys with.
+/// Neighbours that a client shares keys with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDirectory {
     /// The round.
@@ -238,7 +238,7 @@ pub struct KeyDirectory {
 /// A share on its way from one client to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptedShare {
-    /// Whom it is for (from a client), or from (from the server).
+    /// The recipient (from a client) or the sender (from the server).
     pub peer: u32,
     /// Readable by the recipient only.
     pub ciphertext: Vec<u8>,
@@ -269,7 +269,7 @@ pub struct UnmaskingRequest {
 /// A share in the clear.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RevealedShare {
-    /// Whose secret it is a share of.
+    /// Owner of the secret.
     pub peer: u32,
     /// The share.
     pub share: [u8; 32],

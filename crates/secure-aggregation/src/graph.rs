@@ -1,9 +1,9 @@
-//! Who masks with whom: a Harary graph on a ring (Bell et al. 2020), and how
-//! many neighbours and which threshold make it safe.
+//! Pairs of clients that share a mask: a Harary graph on a ring (Bell et al. 2020),
+//! and the number of neighbours and the threshold that make it safe.
 //!
 //! The probabilities are sums and products of doubles only, so that browser and
-//! server come to the same degree to the digit. No randomness: whoever seats
-//! the clients on the ring must shuffle them.
+//! server come to the same degree to the digit. No randomness: the caller must
+//! shuffle the clients before it seats them on the ring.
 
 use thiserror::Error;
 
@@ -19,12 +19,12 @@ pub const MIN_COHORT: u32 = 3;
 /// Most clients of a cohort.
 pub const MAX_COHORT: u32 = 1 << 16;
 
-/// How likely it may be that the server and its colluders learn more than the
-/// sum, 2^-40, halved between the two ways it can happen: too many colluders
-/// around one client, and a graph that falls into pieces.
+/// Largest probability with which the server and its colluders learn more than the
+/// sum, 2^-40, halved between the two ways it can happen: too many colluders around
+/// one client, and a graph that falls into pieces.
 const SECURITY: f64 = 1.0 / (1_u64 << 41) as f64;
 
-/// How likely it may be that an honest round cannot be opened, 2^-20.
+/// Largest probability with which an honest round cannot be opened, 2^-20.
 const FAILURE: f64 = 1.0 / (1_u64 << 20) as f64;
 
 /// One client in this many is assumed to collude with the server.
@@ -36,25 +36,25 @@ const LEAST_DROPOUT_PERCENT: u32 = 10;
 /// With more dropouts half of a client's neighbours are too likely to be gone.
 const MOST_DROPOUT_PERCENT: u32 = 40;
 
-/// Whom the threshold must withstand.
+/// Adversary that the threshold must withstand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Adversary {
     /// Server and colluders follow the protocol and put together what they saw.
     #[default]
     SemiHonest,
-    /// Besides, the server tells clients different stories about who survived:
+    /// In addition, the server tells clients different stories about who survived:
     /// more than half of the honest neighbours would have to fall for each.
     SemiMalicious,
 }
 
-/// What the graph is made for. A tenth of the cohort is always assumed to
-/// collude.
+/// Assumptions that the graph is made for. A tenth of the cohort is always assumed
+/// to collude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assumptions {
-    /// Whom the threshold must withstand.
+    /// Adversary that the threshold must withstand.
     pub adversary: Adversary,
-    /// How many of the cohort may drop out and the round can (but for one in a
-    /// million) still be opened, in percent. At most 40; below 10 counts as 10.
+    /// Dropouts, in percent of the cohort, with which the round can still be opened,
+    /// except for one in a million. At most 40; below 10 counts as 10.
     pub dropout_percent: u32,
 }
 
@@ -131,7 +131,7 @@ pub enum GraphError {
     Dropout {
         /// Clients.
         cohort: u32,
-        /// What was assumed.
+        /// Assumed dropouts, in percent of the cohort.
         dropout_percent: u32,
     },
 }
@@ -173,9 +173,9 @@ impl Graph {
             .ok_or(impossible)
     }
 
-    /// Checks a graph that somebody else chose against a semi-honest adversary.
-    /// Whether it bears dropouts is not looked at: that is for whoever wants
-    /// the sum.
+    /// Checks a graph that the other side chose against a semi-honest adversary.
+    /// Does not check that it bears dropouts, because only the side that wants the
+    /// sum needs that.
     ///
     /// # Errors
     ///
@@ -297,7 +297,7 @@ fn percent_of(cohort: u32, percent: u32) -> u32 {
     (cohort * percent).div_ceil(100)
 }
 
-/// Whether colluders hardly ever get hold of both of somebody's secrets.
+/// True if colluders hardly ever obtain both secrets of a client.
 ///
 /// Semi-honest: they would need `t` shares among themselves. With two stories
 /// told, `k - a` honest neighbours give one share each and `a` colluders two:
@@ -311,9 +311,9 @@ fn withstands(graph: Graph, adversary: Adversary) -> bool {
     f64::from(cohort) * upper_tail(cohort - 1, colluders(cohort), degree, needed) <= SECURITY
 }
 
-/// Whether honest survivors hardly ever fall into groups without a mask between
-/// them. Two runs of `k/2` missing clients must lie on the ring for that, so
-/// fewer than `k` missing never do it.
+/// True if honest survivors hardly ever fall into groups without a mask between
+/// them. Two runs of `k/2` missing clients must lie on the ring for that, so fewer
+/// than `k` missing never do it.
 fn holds_together(graph: Graph, dropouts: u32) -> bool {
     let Graph { cohort, degree, .. } = graph;
     if graph.is_complete() {
@@ -324,7 +324,7 @@ fn holds_together(graph: Graph, dropouts: u32) -> bool {
     pairs * upper_tail(cohort, missing, degree, degree) <= SECURITY
 }
 
-/// Whether every client hardly ever has fewer than `t` neighbours left.
+/// True if every client hardly ever has fewer than `t` neighbours left.
 fn can_be_opened(graph: Graph, dropouts: u32) -> bool {
     let Graph { cohort, degree, threshold } = graph;
     let too_many = degree - threshold + 1;

@@ -42,8 +42,8 @@ impl KeyPair {
         &self.public
     }
 
-    /// The shared secret, or `None` if the other key is of low order: then it
-    /// is zero whatever our secret is (RFC 7748, section 6.1).
+    /// The shared secret, or `None` if the other key is of low order: then it is
+    /// zero for any secret of ours (RFC 7748, section 6.1).
     pub(crate) fn agree(&self, public: &[u8; 32]) -> Option<Secret> {
         let point = Zeroizing::new(MontgomeryPoint(*public).mul_clamped(*self.secret));
         let shared = Zeroizing::new(point.to_bytes());
@@ -78,7 +78,7 @@ impl KeyPair {
 }
 
 impl PublicKeys {
-    /// Whether both keys are canonical encodings of points not of low order.
+    /// True if both keys are canonical encodings of points not of low order.
     #[must_use]
     pub fn are_sound(&self) -> bool {
         is_sound(&self.encryption) && is_sound(&self.masking)

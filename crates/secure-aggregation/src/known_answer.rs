@@ -12,7 +12,7 @@ use crate::client::AdvertisedKeys;
 use crate::server::Advertising;
 use crate::{Assumptions, Context, EncryptedShare, Share, Terms, pack};
 
-/// What [`known_answer`] returns, in hexadecimal.
+/// Expected result of [`known_answer`], in hexadecimal.
 pub const KNOWN_ANSWER: &str = "aad564189f5d60f9ce48dee9e78359d9325b404b0ce044316f8789da0348abba";
 
 /// Cohort, words and bits of each round: a complete graph and a sparse one, and

@@ -23,12 +23,12 @@
 //! without its self mask; the self mask is never given away for a client whose
 //! masking secret is.
 //!
-//! # What is claimed
+//! # Claims
 //!
 //! Against a server that follows the protocol and remembers everything, even
-//! together with a tenth of the clients, chosen at random: it learns the sum of
-//! the survivors' inputs, of at least `minimum_survivors` of them, but for a
-//! chance of 2^-40. Outsiders and other clients learn nothing, not even the sum.
+//! together with a tenth of the clients, chosen at random: it learns the sum of the
+//! survivors' inputs, of at least `minimum_survivors` of them, except with
+//! probability 2^-40. Outsiders and other clients learn nothing, not even the sum.
 //!
 //! A client does not have to trust the server for the numbers: it checks cohort,
 //! degree, threshold and its place in the graph by itself ([`Graph::checked`])
@@ -36,20 +36,20 @@
 //! owners, to purpose and direction, so that messages of other rounds, or
 //! meant for others, are worthless and are named.
 //!
-//! # What is not
+//! # Not claimed
 //!
 //! - **A lying server.** It could invent most of the cohort, or give each client
-//!   a key of its own making in the place of a neighbour's: nobody vouches for
-//!   keys. [`Adversary::SemiMalicious`] withstands a server that is honest while
+//!   a key of its own making in the place of a neighbour's, because keys are not
+//!   authenticated. [`Adversary::SemiMalicious`] withstands a server that is honest while
 //!   keys are exchanged and lies about survivors afterwards.
-//! - **Lying clients.** An input is whatever its client says. One client can make
+//! - **Lying clients.** A client can give any input. One client can make
 //!   the sum worthless, and wrong shares can stop a round; they cannot make
 //!   it reveal more.
-//! - **The sum itself.** It may say much about one client, above all to whoever
-//!   knows the other inputs. That is what differential privacy is for.
+//! - **The sum itself.** It may say much about one client, above all to a party
+//!   that knows the other inputs. That is what differential privacy is for.
 //! - **Side channels of the traffic**: who takes part, and when, is not hidden.
 //!
-//! # How
+//! # Primitives
 //!
 //! - Keys: X25519 (RFC 7748), clamped. A clamped secret is `8 m`; `m` is below
 //!   the order of the group and is what is shared. A key agreed on that is zero

@@ -22,7 +22,7 @@ pub(crate) const BLOCK_WORDS: usize = 2048;
 /// A key gives one keystream, so its nonce can be constant.
 const NONCE: [u8; 12] = [0; 12];
 
-/// Whether a mask is added or taken away.
+/// Addition or subtraction of a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
     Add,
@@ -30,8 +30,8 @@ pub(crate) enum Sign {
 }
 
 impl Sign {
-    /// Of the mask that `own` and `peer` share, in what `own` sends: the two
-    /// cancel.
+    /// Sign of the mask that `own` and `peer` share, in the input that `own` sends:
+    /// the two cancel.
     pub(crate) fn of_pair(own: u32, peer: u32) -> Self {
         if own < peer { Self::Add } else { Self::Subtract }
     }

@@ -1,5 +1,5 @@
-//! What the two sides hand each other. These are not wire types: how they
-//! travel is the caller's business.
+//! Messages between the two sides. These are not wire types: how they travel is the
+//! caller's business.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct PublicKeys {
     pub masking: [u8; 32],
 }
 
-/// What the server tells a client once it knows who takes part.
+/// Message from the server to a client once the server knows who takes part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyDirectory {
     /// The client's own position.

@@ -4,10 +4,10 @@
 
 use thiserror::Error;
 
-/// Why bytes are not packed words.
+/// Reason that bytes are not packed words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PackingError {
-    /// Not the length that so many words take.
+    /// Not the length that the expected words take.
     #[error("{words} words of {bits} bits take {expected} bytes, not {actual}")]
     Length {
         /// Words expected.
@@ -85,7 +85,7 @@ pub fn unpack(packed: &[u8], words: usize, bits: u32) -> Result<Vec<u32>, Packin
 ///
 /// # Errors
 ///
-/// As [`unpack`].
+/// Errors of [`unpack`].
 ///
 /// # Panics
 ///

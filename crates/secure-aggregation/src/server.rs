@@ -2,9 +2,9 @@
 //! -> [`SumOfSurvivors`].
 //!
 //! `add` takes one client's message and either counts it or refuses it with a
-//! [`Fault`] that leaves the state as it was; `close` ends the step with
-//! whoever made it, or abandons the round. When to close is the caller's
-//! business: nothing here knows the time.
+//! [`Fault`] that leaves the state as it was; `close` ends the step with the clients
+//! that made it, or abandons the round. When to close is the caller's business:
+//! nothing here knows the time.
 
 mod advertising;
 mod collecting;
@@ -23,7 +23,7 @@ use crate::message::{Index, PublicKeys};
 use crate::terms::Terms;
 use crate::transcript::Party;
 
-/// What stays the same once the cohort is known.
+/// Setup that stays the same once the cohort is known.
 #[derive(Debug)]
 struct Setup {
     terms: Terms,
@@ -37,7 +37,7 @@ impl Setup {
         Party { index, keys: &self.keys[index as usize] }
     }
 
-    /// An error for whoever is not in the cohort.
+    /// An error for a client that is not in the cohort.
     fn check_index(&self, client: Index) -> Result<(), Fault> {
         let cohort = self.graph.cohort();
         if client < cohort { Ok(()) } else { Err(Fault::NotInCohort { client, cohort }) }

@@ -81,8 +81,8 @@ pub(crate) fn recover(
     })
 }
 
-/// The polynomials through `threshold` shares in a row, for every beginning.
-/// The first is right unless somebody lied.
+/// The polynomials through `threshold` shares in a row, for every beginning. The
+/// first is right unless a share is wrong.
 fn candidates(
     shares: &[(Index, Share)],
     threshold: u32,
@@ -134,7 +134,7 @@ impl<'a> Interpolation<'a> {
         value
     }
 
-    /// Who holds a share that does not lie on the polynomial.
+    /// Holders of shares that do not lie on the polynomial.
     fn disagreeing(&self, shares: &[(Index, Share)]) -> Vec<Index> {
         let agrees = |holder: Index, share: &Share| {
             let x = abscissa(holder);
@@ -148,7 +148,7 @@ impl<'a> Interpolation<'a> {
     }
 }
 
-/// Where a client's share is taken: never 0, where the secret is.
+/// Point at which a client's share is taken: never 0, where the secret is.
 fn abscissa(holder: Index) -> Scalar {
     Scalar::from(u64::from(holder) + 1)
 }

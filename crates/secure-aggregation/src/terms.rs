@@ -1,4 +1,4 @@
-//! What a client insists on before the round: how many survivors a sum must
+//! Terms that a client insists on before the round: how many survivors a sum must
 //! have, the shape of the vector, and which round it is.
 //!
 //! Nothing here is secret.
@@ -40,25 +40,25 @@ impl Context {
     }
 }
 
-/// Why a round cannot have these terms.
+/// Reason that a round cannot have these terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TermsError {
-    /// A sum over too few hides nobody.
+    /// A sum over too few clients hides none of them.
     #[error("a sum must be over at least {MIN_SURVIVORS} clients, not {minimum_survivors}")]
     TooFewSurvivors {
-        /// What was asked for.
+        /// Survivors asked for.
         minimum_survivors: u32,
     },
     /// The vector is empty or longer than [`MAX_WORDS`].
     #[error("a vector has 1 to {MAX_WORDS} words, not {words}")]
     Length {
-        /// What was asked for.
+        /// Words asked for.
         words: usize,
     },
     /// Words are of 1 to 32 bits.
     #[error("a word has 1 to 32 bits, not {bits}")]
     Bits {
-        /// What was asked for.
+        /// Bits asked for.
         bits: u32,
     },
 }
@@ -98,7 +98,7 @@ impl Terms {
         Ok(Self { context, minimum_survivors, words, bits })
     }
 
-    /// Which round this is.
+    /// Context that identifies the round.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context

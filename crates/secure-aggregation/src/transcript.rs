@@ -1,5 +1,5 @@
-//! What keys are bound to: every key of a round is derived from a secret and
-//! from all that both of its owners know about the round.
+//! Binding of keys: every key of a round is derived from a secret and from all that
+//! both of its owners know about the round.
 //!
 //! HKDF-SHA256 (RFC 5869): the round is the salt, purpose and owners the info.
 //! A key thus serves one purpose, between two clients, in one direction, in one
@@ -47,7 +47,7 @@ impl Round {
         Self(hash.finalize().into())
     }
 
-    /// What goes from one client to another is bound to both, in this order.
+    /// Hash that binds a delivery to its sender and its receiver, in this order.
     pub(crate) fn delivery(&self, from: Party<'_>, to: Party<'_>) -> [u8; 32] {
         let mut hash = Sha256::new_with_prefix(b"fedra secure aggregation, delivery");
         hash.update(self.0);

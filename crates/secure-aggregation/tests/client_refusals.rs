@@ -1,4 +1,4 @@
-//! What a client refuses from a server.
+//! Messages of a server that a client refuses.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
@@ -58,7 +58,7 @@ fn a_client_refuses_neighbours_that_are_not_its_own() {
     assert_eq!(offered(5, |directory| directory.neighbours[3].0 = 5), wrong);
     assert_eq!(offered(5, |directory| directory.neighbours[0].0 = 1), wrong);
     assert_eq!(offered(5, |directory| directory.neighbours[1].0 = 0), wrong);
-    // Somebody from the other side of the ring.
+    // A client from the other side of the ring.
     assert_eq!(offered(60, |directory| directory.neighbours[10].0 += 20), wrong);
     let moved = offered(5, |directory| directory.own = 2);
     assert_eq!(moved, Err(ClientError::WrongNeighbours { own: 2 }));

@@ -1,5 +1,5 @@
-//! The masked sum is the plain sum, whoever leaves at whatever step, or there
-//! is no sum.
+//! The masked sum is the plain sum, for any dropouts at any steps, or there is no
+//! sum.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
@@ -10,8 +10,8 @@ use fedra_secure_aggregation::server::{Abandoned, Step};
 use fedra_secure_aggregation::{Assumptions, Terms};
 use rand::Rng;
 
-/// What the rules say of a complete graph, from the numbers of clients that
-/// made each step: `None` if the sum is opened.
+/// Fate of a round on a complete graph by the rules, from the numbers of clients
+/// that made each step: `None` if the sum is opened.
 fn fate(plan: &[Stays], minimum: usize) -> Option<Fate> {
     let made = |step: Stays| plan.iter().filter(|stays| **stays >= step).count();
     let [cohort, shared, masked, answered] =

@@ -1,4 +1,4 @@
-//! What a server refuses from a client, and when it abandons a round.
+//! Messages of a client that a server refuses, and rounds that it abandons.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 

@@ -28,7 +28,7 @@ fn byte_counts(bytes: &[u8]) -> Vec<usize> {
 
 const WORDS: usize = 1 << 16;
 
-/// What client 0 of five sends for this input.
+/// Masked input that client 0 of five sends for this input.
 fn sent(bits: u32, seed: u64, input: Vec<u32>) -> Vec<u32> {
     let (_, mut states) = shared(&terms(3, WORDS, bits), 5, &mut generator(seed));
     let (client, mail) = states.swap_remove(0);

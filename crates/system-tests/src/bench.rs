@@ -31,8 +31,8 @@ enum What {
     /// Masks and noise: seconds of a client, native and in the browser, and of
     /// the server that takes the masks off.
     Privacy(privacy::Options),
-    /// Accuracy and epsilon of a real aggregator and real clients, without
-    /// privacy, with the server's noise and with everybody's own.
+    /// Accuracy and epsilon of a real aggregator and real clients, without privacy,
+    /// with the server's noise and with every client's own.
     Accuracy(accuracy::Options),
 }
 

@@ -47,7 +47,7 @@ pub struct Options {
     /// Rounds of the run, and of the one without faults.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: u64,
-    /// How often the aggregator is killed.
+    /// Times that the aggregator is killed.
     #[arg(long, default_value_t = 10)]
     kills: u32,
     /// Clients under secure aggregation, each its own process; 0 leaves that run out.
@@ -56,7 +56,7 @@ pub struct Options {
     /// Rounds under secure aggregation.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     private_rounds: u64,
-    /// How often the aggregator is killed under secure aggregation.
+    /// Times that the aggregator is killed under secure aggregation.
     #[arg(long, default_value_t = 3)]
     private_kills: u32,
     /// Decides what goes wrong and when; by default another every time.
@@ -194,7 +194,7 @@ fn summary(name: &str, outcome: &Outcome) -> String {
     )
 }
 
-/// What the last line is about.
+/// Figures of the last line.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Verdict {
     lost: usize,
@@ -239,13 +239,13 @@ impl Verdict {
     }
 }
 
-/// Whether every release was large enough and paid for.
+/// Counts that show whether every release was large enough and paid for.
 #[derive(Debug, PartialEq)]
 struct Covered {
     releases: usize,
     /// Updates in the smallest sum that was released.
     fewest: u64,
-    /// How many there must be.
+    /// Updates that there must be.
     planned: u64,
     debits: usize,
     unpaid: usize,

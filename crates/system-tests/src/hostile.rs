@@ -1,5 +1,5 @@
-//! `cargo xtask hostile`: strangers do their worst, one kind of attack after the
-//! other, while a few honest clients train. Does the aggregator's memory stay
+//! `cargo xtask hostile`: hostile clients do their worst, one kind of attack after
+//! the other, while a few honest clients train. Does the aggregator's memory stay
 //! under its bound, and do rounds go on?
 //!
 //! Aggregator, attackers and honest clients are processes of their own.
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An attack and its size: connections at a time, new ones a second.
 struct Attack {
-    /// As `fedra-load` calls it.
+    /// Name of the attack in `fedra-load`.
     kind: &'static str,
     connections: u32,
     rate: u32,
@@ -51,7 +51,7 @@ const ATTACKS: [Attack; 7] = [
 
 #[derive(Args)]
 pub struct Options {
-    /// How long each attack lasts.
+    /// Duration of each attack.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: u64,
     /// Most that the aggregator's memory may grow by, in MiB: 64 for updates in
@@ -117,12 +117,12 @@ struct Siege {
     honest: Service,
 }
 
-/// What an attack has done.
+/// Effects of an attack.
 struct Outcome {
     /// The most memory that was seen.
     memory: u64,
     rounds: u64,
-    /// What the attackers say of their connections.
+    /// The attackers' report on their connections.
     attackers: String,
 }
 
@@ -158,8 +158,8 @@ impl Siege {
         Ok(Self { folder, programs, port, aggregator, honest })
     }
 
-    /// Rounds completed so far, as a line of Prometheus tells or HTTP does; an
-    /// error if nobody answers, for example because strangers have all places.
+    /// Rounds completed so far, as a line of Prometheus tells or HTTP does; an error
+    /// if no answer comes, for example because attackers have all places.
     fn rounds(&mut self) -> Result<u64> {
         let task = self.aggregator.task(TASK)?;
         task["round"].as_u64().context("a task without a round")
@@ -243,7 +243,7 @@ fn task() -> Task<'static> {
         server_learning_rate: 1.0,
         training: Training { epochs: 1, batch_size: 10, learning_rate: 0.1 },
         round: Round {
-            // Attackers that check in are invited like everybody, and report
+            // Attackers that check in are invited like any client, and report
             // nothing: each round waits for them until its deadline.
             cohort_size: 1_100,
             minimum_cohort: HONEST,

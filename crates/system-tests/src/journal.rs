@@ -25,7 +25,7 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// What the line says.
+/// Contents of a line.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// The cohort is invited.
@@ -64,7 +64,7 @@ impl Journal {
         Ok(entries.iter().filter(completed).count() as u64)
     }
 
-    /// What has been written since the last call.
+    /// Entries written since the last call.
     pub fn read(&mut self) -> Result<Vec<Entry>> {
         self.file.read_to_end(&mut self.rest).context("cannot read the aggregator's log")?;
         let whole = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -103,7 +103,7 @@ fn event(fields: &Value) -> Option<Option<Event>> {
             (|| Some(Event::Advanced { attempt: attempt?, deadline: deadline()? }))()
         }
         "update-accepted" => (|| {
-            // Whoever gives no subject is known by the connection.
+            // A client without a subject is known by its connection.
             let client = || fields["client"].as_u64().map(|client| format!("client {client}"));
             let participant = text("subject").filter(|s| !s.is_empty()).or_else(client)?;
             Some(Event::Accepted { attempt: attempt?, participant })

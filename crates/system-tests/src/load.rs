@@ -23,7 +23,7 @@ const EXAMPLES: u32 = 300;
 const RATE: u32 = 400;
 /// Files that a process opens beside its connections.
 const OTHER_FILES: u64 = 300;
-/// How long memory is looked at for one figure.
+/// Time for which memory is looked at for one figure.
 const SAMPLING: Duration = Duration::from_secs(6);
 /// Between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ pub struct Options {
     /// Native clients that train.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=1000))]
     active: u32,
-    /// How long all of them stay connected.
+    /// Time for which all of them stay connected.
     #[arg(long, default_value_t = 5.0, value_parser = minutes)]
     minutes: f64,
     /// Talk TLS, with a certificate made for the occasion.
@@ -109,7 +109,7 @@ struct Bench {
     /// The aggregator's own port.
     port: u16,
     certificate: Option<PathBuf>,
-    /// Lets whoever speaks no TLS talk to an aggregator that speaks nothing else.
+    /// Lets clients without TLS talk to an aggregator that speaks nothing else.
     bridge: Option<Service>,
     idle: Option<Service>,
 }
@@ -180,7 +180,7 @@ impl Bench {
         self.folder.join("idle.log")
     }
 
-    /// How the idle connections are.
+    /// State of the idle connections.
     fn idle(&self) -> Result<Idle> {
         Idle::read(&self.idle_log())
     }
@@ -238,7 +238,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Sees that everybody is there, and says so now and then.
+    /// Checks that all processes are there, and says so now and then.
     fn watch(&mut self, active: &mut Service, progress: &mut Progress) -> Result<Idle> {
         self.aggregator.expect_running()?;
         active.expect_running()?;
@@ -293,7 +293,7 @@ fn task(active: u32) -> Task<'static> {
     }
 }
 
-/// When the next progress line is due.
+/// Schedule of the progress lines.
 struct Progress {
     started: Instant,
     printed: Option<Instant>,
@@ -313,7 +313,7 @@ impl Progress {
     }
 }
 
-/// What the generator says of its connections.
+/// The generator's report on its connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Idle {
     connected: u32,
@@ -327,7 +327,7 @@ impl Idle {
         Ok(Self::last(&text))
     }
 
-    /// The last whole line of its kind; nobody is connected before the first.
+    /// The last whole line of its kind; no client is connected before the first.
     fn last(text: &str) -> Self {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().rev().find_map(Self::line).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! What processes take of the system: memory and open files. Linux tells it in
-//! `/proc`; elsewhere there is an error that says so.
+//! Resources that processes take of the system: memory and open files. Linux tells
+//! it in `/proc`; elsewhere there is an error that says so.
 
 use std::fs;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn read_anonymous(status: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Lets the processes that are started from now on open so many files each.
+/// Lets each process that is started from now on open `wanted` files.
 #[cfg(unix)]
 pub fn allow_open_files(wanted: u64) -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -57,7 +57,7 @@ pub fn allow_open_files(wanted: u64) -> Result<()> {
     setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
 }
 
-/// Lets the processes that are started from now on open so many files each.
+/// Lets each process that is started from now on open `wanted` files.
 #[cfg(not(unix))]
 pub fn allow_open_files(_wanted: u64) -> Result<()> {
     bail!("the limit of open files is known only on Unix")

@@ -1,5 +1,5 @@
-//! What cargo runs a compiled browser test with: wasm-bindgen's own runner,
-//! used as a library so that its version is the one in `Cargo.lock`.
+//! Runner with which cargo runs a compiled browser test: wasm-bindgen's own, used as
+//! a library so that its version is the one in `Cargo.lock`.
 //!
 //! Started by `cargo xtask test`, which says by environment variables where
 //! the browser is; it holds no logic of ours.

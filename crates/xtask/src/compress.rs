@@ -28,7 +28,7 @@ pub struct Compressed {
 struct Totals {
     files: usize,
     raw: u64,
-    /// Of the compressed files, and of the others as they are.
+    /// Bytes of the compressed files, and of the others as they are.
     gzip: u64,
     brotli: u64,
 }
@@ -69,7 +69,7 @@ pub fn folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where results are kept.
+/// Folder in which results are kept.
 fn store() -> PathBuf {
     project::cache().join("compressed")
 }

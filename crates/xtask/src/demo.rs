@@ -33,7 +33,7 @@ pub struct Options {
     /// Port of the aggregator, on this machine only.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Stop training after so many rounds (10 with --exit, else never).
+    /// Stop training after this number of rounds (10 with --exit, else never).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
     /// End when the rounds are done; the page and the private task are left out.

@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: every target of `crates/fuzz` under libFuzzer for a bounded
 //! time, on the stable toolchain.
 //!
-//! What reaches new code is kept in `target/fuzz`, and with `--keep` in the
+//! Inputs that reach new code are kept in `target/fuzz`, and with `--keep` in the
 //! repository. An input that a target fails on is written to `crates/fuzz/crashers`,
 //! where the plain tests find it.
 
@@ -34,7 +34,7 @@ const LIGHT: [&str; 9] = [
     "server_message",
     "update",
 ];
-/// One input may take so long, and no run more memory.
+/// Longest time for one input, and most memory for a run.
 const SLOWEST_SECONDS: u32 = 10;
 const MOST_MEGABYTES: u32 = 2048;
 const POLL: Duration = Duration::from_millis(50);
@@ -96,7 +96,7 @@ fn folder(name: &str) -> PathBuf {
     project::root().join("crates/fuzz").join(name)
 }
 
-/// What fuzzing keeps between runs.
+/// Folder that fuzzing keeps between runs.
 fn cache() -> PathBuf {
     project::target().join("fuzz")
 }
@@ -181,7 +181,7 @@ impl Run {
         Ok(Self { target: target.to_owned(), service, log, started: Instant::now() })
     }
 
-    /// What came of it, once it has ended.
+    /// Outcome of the run, once it has ended.
     fn outcome(&mut self) -> Result<Option<Outcome>> {
         let failure = match self.service.has_ended() {
             Ok(false) => return Ok(None),

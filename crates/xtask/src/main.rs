@@ -52,7 +52,7 @@ enum Command {
     /// Attack the aggregator: does its memory stay bounded, do rounds go on?
     #[command(disable_help_flag = true)]
     Hostile(system_tests::Options),
-    /// Feed every decoder and machine what nobody sane would send.
+    /// Feed malformed and hostile input to every decoder and machine.
     Fuzz(fuzz::Options),
     /// Replay one simulated history of faults, or run thousands of them.
     SimulateFaults(simulate::Options),

@@ -48,7 +48,7 @@ pub fn nginx() -> Result<PathBuf> {
     find()?.context("nginx was installed but is not on the path")
 }
 
-/// What compiles libFuzzer.
+/// Checks for the compiler of libFuzzer.
 pub fn cpp_compiler() -> Result<()> {
     if cfg!(not(unix)) {
         bail!("fuzzing needs Linux or macOS");

@@ -14,7 +14,7 @@ pub struct Options {
     /// The seed of one history, which is told step by step.
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
-    /// Run so many histories.
+    /// Run this number of histories.
     #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-/// How many tests there were.
+/// Numbers of tests.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Tally {
     pub passed: u64,

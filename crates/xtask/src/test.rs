@@ -43,7 +43,7 @@ enum Step {
     Lint,
     /// Unit and integration tests of the native crates.
     Host,
-    /// What `dist` builds, and the tests of the npm package and the page.
+    /// Everything that `dist` builds, and the tests of the npm package and the page.
     Web,
     /// Rust tests inside a headless browser.
     Browser,
@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
     report.close()
 }
 
-/// What the steps work with.
+/// Tools that the steps work with.
 struct Bench {
     browser: Option<Browser>,
     nginx: Option<PathBuf>,
@@ -189,7 +189,7 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
     report.tests("end-to-end", bench.with_browser(&mut command)?)
 }
 
-/// What came of the steps so far.
+/// Results of the steps so far.
 struct Report {
     total: Tally,
     lines: Vec<String>,

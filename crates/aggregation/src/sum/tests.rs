@@ -32,7 +32,7 @@ fn sum_within(range: UpdateRange, len: usize, updates: &[(Vec<f32>, u64)]) -> Fi
     sum
 }
 
-/// What a sum holds.
+/// Integers that a sum holds.
 fn integers(sum: &FixedPointSum) -> Vec<i128> {
     match &sum.accumulators {
         Accumulators::Narrow(sums) => sums.iter().map(|&sum| sum.into()).collect(),

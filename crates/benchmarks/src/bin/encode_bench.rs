@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the last run returned, and the seconds of the fastest.
+/// Result of the last run, and the seconds of the fastest.
 fn timed<T>(mut work: impl FnMut() -> T) -> (f64, T) {
     let mut run = || {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! How fast updates are checked and folded, beside a plain loop over the same
+//! Speed at which updates are checked and folded, beside a plain loop over the same
 //! memory. Prints a JSON array; `cargo xtask bench` shows it as a table.
 //!
 //! The plain loop adds each `i32` of one array to an `i64` of another, which

@@ -1,6 +1,6 @@
-//! How fast a client masks and a server adds and unmasks, beside the bare
-//! ChaCha20 keystream and a plain addition over the same memory. Prints one
-//! JSON object.
+//! Speed at which a client masks and a server adds and unmasks, beside the bare
+//! ChaCha20 keystream and a plain addition over the same memory. Prints one JSON
+//! object.
 //!
 //! `mask_bench [WORDS] [CLIENTS] [BITS] [THREADS]`, by default 2^21 words of 16
 //! bits, 100 clients of which a tenth drops out, 2 threads for unmasking.

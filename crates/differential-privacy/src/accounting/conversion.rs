@@ -1,4 +1,4 @@
-//! From Rényi divergences to (ε, δ).
+//! Conversion of Rényi divergences to (ε, δ).
 
 use libm::{expm1, log, log1p};
 

@@ -10,9 +10,9 @@ use crate::Rho;
 /// -ln β of conditional rounding.
 const LOG_INVERSE_BETA: f64 = 0.5;
 
-/// How far the sum of `shares` discrete Gaussians of standard deviation parameter
-/// `scale` is from one discrete Gaussian:
-/// τ = 10 Σ exp(-2π² s² k / (k + 1)) over k from 1 to `shares` - 1.
+/// Distance of the sum of `shares` discrete Gaussians of standard deviation
+/// parameter `scale` from one discrete Gaussian: τ = 10 Σ exp(-2π² s² k / (k + 1))
+/// over k from 1 to `shares` - 1.
 #[must_use]
 pub fn distance_from_gaussian(scale: f64, shares: u32) -> f64 {
     let exponent = -2.0 * core::f64::consts::PI * core::f64::consts::PI * scale * scale;

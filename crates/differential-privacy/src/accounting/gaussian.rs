@@ -8,9 +8,9 @@ use crate::{Delta, Epsilon, NoiseMultiplier};
 /// together (ε, δ)-private: δ = Φ(μ/2 - ε/μ) - exp(ε) Φ(-μ/2 - ε/μ) with
 /// μ = √count / z (Balle and Wang 2018, Theorem 8).
 ///
-/// Exact but for rounding; the discrete Gaussian's δ differs from it by less than
-/// that for the scales used here, but for it claim [`crate::Rho`], whose bound is
-/// proven.
+/// Exact up to rounding. For the scales used here, the discrete Gaussian's δ differs
+/// from it by less than that; for the discrete Gaussian claim [`crate::Rho`], whose
+/// bound is proven.
 #[must_use]
 pub fn gaussian_delta(noise: NoiseMultiplier, count: u32, epsilon: Epsilon) -> f64 {
     let mu = libm::sqrt(f64::from(count)) / noise.value();

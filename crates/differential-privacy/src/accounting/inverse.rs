@@ -1,4 +1,4 @@
-//! How much noise a promise takes.
+//! Least noise for a promise.
 
 use libm::sqrt;
 
@@ -8,8 +8,8 @@ use crate::{Epsilon, NoiseMultiplier};
 /// is at most `target`; `None` if not even the largest noise multiplier is
 /// enough. `epsilon` has to fall as the noise grows, as every account here does.
 ///
-/// What is returned was itself asked for its ε: the promise holds whatever the
-/// function's shape.
+/// The promise holds for a function of any shape, because the returned multiplier
+/// was itself asked for its ε.
 ///
 /// ```
 /// use differential_privacy::{Delta, Epsilon, Rho, accounting::smallest_noise_multiplier};

@@ -24,14 +24,14 @@ const MOST_POINTS: f64 = 32_768.0;
 /// Standard deviations of the noise beyond which all mass counts as lost.
 const REACH: f64 = 9.5;
 
-/// What all trimming of tails together may add to δ.
+/// Most that all trimming of tails together may add to δ.
 const TRIMMED: f64 = 1e-13;
 
 /// Relative error of a cell's probability as computed, generously.
 const CELL_ERROR: f64 = 1e-10;
 
-/// How far apart the laws of a mechanism's output with and without one record
-/// are, both ways round.
+/// Distance between the laws of a mechanism's output with and without one record,
+/// both ways round.
 ///
 /// ```
 /// use differential_privacy::{Delta, NoiseMultiplier, SamplingRate, accounting::LossDistribution};
@@ -88,7 +88,7 @@ struct Pair {
     noise: f64,
 }
 
-/// Which of the two laws the output follows.
+/// Law that the output follows, of the two.
 #[derive(Clone, Copy)]
 enum Direction {
     /// The mixture's; the loss is ln(mixture / normal).

@@ -40,7 +40,7 @@ pub struct RdpCurve {
 }
 
 impl RdpCurve {
-    /// What costs nothing.
+    /// Zero cost.
     #[must_use]
     pub fn nothing() -> Self {
         Self::at_orders(|_| 0.0)

@@ -5,7 +5,7 @@
 
 use crate::{NoiseMultiplier, Rho};
 
-/// How one person may take part in the steps of one tree.
+/// Limits of one person's participation in the steps of one tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeParticipation {
     /// T: steps of the tree.

@@ -108,8 +108,8 @@ impl Integrand {
 mod tests {
     use super::*;
 
-    /// From the sum of binomials Σ (-1)^(l-k) C(l, k) exp(k (k - 1) / (2 σ²)) at
-    /// 120 digits.
+    /// Expected values: the sum of binomials Σ (-1)^(l-k) C(l, k) exp(k (k - 1) /
+    /// (2 σ²)) at 120 digits.
     #[test]
     fn integral_matches_the_binomial_sum() {
         for (l, noise, expected) in [

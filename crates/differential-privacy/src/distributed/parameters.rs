@@ -1,4 +1,4 @@
-//! From a task's privacy settings to the integers of the mechanism.
+//! Derivation of the mechanism's integers from a task's privacy settings.
 //!
 //! Both ends derive them, so nothing here may depend on the platform: basic
 //! arithmetic and `libm` only.
@@ -20,8 +20,8 @@ pub const MAX_PARAMETERS: usize = 1 << 28;
 /// Largest grid step, in units of C / √D.
 const COARSEST_GRID: f64 = 0.2;
 
-/// Least standard deviation parameter of a share, in units of the grid: from
-/// here on shares sum to a discrete Gaussian but for 10^-67.
+/// Least standard deviation parameter of a share, in units of the grid: from here on
+/// shares sum to a discrete Gaussian up to 10^-67.
 const LEAST_SCALE: f64 = 4.0;
 
 /// Shares are rounded up to this many parts of the grid's step.
@@ -42,7 +42,7 @@ const LEAST_INDICATOR_SIGNAL: f64 = 2.5;
 /// The most that the indicator may add to the squared sensitivity, as a share.
 const INDICATOR_SHARE: f64 = 0.05;
 
-/// What a task's privacy policy says about one round.
+/// Settings of one round, from a task's privacy policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DistributedGaussianSettings {
     /// d: parameters of the model.
@@ -54,12 +54,12 @@ pub struct DistributedGaussianSettings {
     pub survivors: u32,
     /// z: noise of the sum over its sensitivity, when h contributions survive.
     pub noise_multiplier: NoiseMultiplier,
-    /// Whether one more coordinate tells how many updates were within the
-    /// clipping norm, for adaptive clipping (Andrew et al. 2021).
+    /// Adds a coordinate that tells how many updates were within the clipping norm,
+    /// for adaptive clipping (Andrew et al. 2021).
     pub clip_indicator: bool,
 }
 
-/// Why settings have no parameters.
+/// Reason that settings have no parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParameterError {
     /// A model without parameters, or with more than [`MAX_PARAMETERS`].

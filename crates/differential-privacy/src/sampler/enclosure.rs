@@ -50,8 +50,8 @@ pub(super) fn exp_neg(a: u128, b: u128, length: usize) -> Vec<u64> {
     result
 }
 
-/// Whether the real number U = `value` + (something in [0, 1) ulp) lies below
-/// exp(-`a`/`b`), if the limbs of `value` are enough to tell.
+/// True if the real number U = `value` + (something in [0, 1) ulp) lies below
+/// exp(-`a`/`b`); `None` if the limbs of `value` are not enough to tell.
 pub(super) fn is_below_exp_neg(value: &[u64], a: u128, b: u128) -> Option<bool> {
     let bound = exp_neg(a, b, value.len() - 1);
     // Without the lowest limb: U in [u, u + 1), the bound in (e - 1, e + 2).

@@ -20,8 +20,7 @@ const PEAK: u64 = 1 << HEIGHT_BITS;
 /// Most rectangles: their table should stay in the first-level cache.
 const MOST_RECTANGLES: u64 = 4096;
 
-/// How far [`DiscreteGaussian::estimate`] may be off, in units of height. See
-/// there.
+/// Largest error of [`DiscreteGaussian::estimate`], in units of height. See there.
 const MARGIN: u64 = 32;
 
 /// A rectangle's three fields in 32 bits: the block in the lowest 8, then the
@@ -58,9 +57,9 @@ const BUFFERED: usize = 256;
 ///    proven error;
 /// 3. U is given more random bits, and f(x) more digits, until they differ.
 ///
-/// So U is a uniform real of which only the bits that matter are ever drawn. The
-/// one departure from the law is that an `i64` has an end: magnitudes beyond
-/// 270 s, whose probability is below exp(-36,000), do not come out.
+/// U is thus a uniform real of which only the bits that matter are ever drawn. The
+/// one departure from the law is that an `i64` has an end: magnitudes beyond 270 s,
+/// whose probability is below exp(-36,000), do not come out.
 ///
 /// A draw takes about 72 random bits. It is not constant in time: whether
 /// step 2 or 3 is reached depends on the value drawn. Draw before the network
@@ -305,7 +304,7 @@ impl DiscreteGaussian {
         (self.heights[block as usize] * decay) >> 32
     }
 
-    /// Whether U < f(`magnitude`) for the real number U whose binary fraction is
+    /// True if U < f(`magnitude`) for the real number U whose binary fraction is
     /// `zeros` zeros, then the `bits` bits of `height`, then fresh random ones.
     #[cold]
     fn is_under_curve(
@@ -422,9 +421,9 @@ fn blocks(scale: Ratio, width: u64) -> u64 {
     (5 * scale.numerator()).div_ceil(scale.denominator() * width)
 }
 
-/// How often the width has to double until f halves at least from each block of
-/// the tail to the next: T start / s² >= 0.6932 > ln 2, as
-/// (x + T)² - x² >= 2 T start for every x from `start` on.
+/// Number of doublings of the width until f halves at least from each block of the
+/// tail to the next: T start / s² >= 0.6932 > ln 2, as (x + T)² - x² >= 2 T start
+/// for every x from `start` on.
 fn tail_widening(scale: Ratio, start: u64, width: u64) -> u32 {
     let square = |x: u64| u128::from(x) * u128::from(x);
     let product = u128::from(start) * u128::from(width) * square(scale.denominator());

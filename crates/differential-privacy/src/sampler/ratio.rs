@@ -4,15 +4,15 @@ use core::cmp::Ordering;
 
 use thiserror::Error;
 
-/// Why two integers make no usable fraction.
+/// Reason that two integers make no usable fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RatioError {
     /// Zero above or below the line.
     #[error("{numerator}/{denominator} is not a positive fraction")]
     NotPositive {
-        /// What was to stand above the line.
+        /// Numerator given.
         numerator: u64,
-        /// What was to stand below the line.
+        /// Denominator given.
         denominator: u64,
     },
     /// Too long for the sampler's 128-bit products.
@@ -57,13 +57,13 @@ impl Ratio {
         Ok(Self { numerator, denominator })
     }
 
-    /// What stands above the line.
+    /// The numerator.
     #[must_use]
     pub const fn numerator(self) -> u64 {
         self.numerator
     }
 
-    /// What stands below the line.
+    /// The denominator.
     #[must_use]
     pub const fn denominator(self) -> u64 {
         self.denominator

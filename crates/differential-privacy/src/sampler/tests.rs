@@ -30,7 +30,7 @@ fn draws(scale: Ratio, count: usize, seed: u8) -> Vec<i64> {
     values
 }
 
-/// How many fall on each of `bins` equal bins of -edge..=edge; the outermost ones
+/// Number of values in each of `bins` equal bins of -edge..=edge; the outermost ones
 /// take what lies beyond.
 fn counts(values: &[i64], edge: i64, width: i64) -> Vec<f64> {
     let bins = (2 * edge + 1).div_euclid(width) + i64::from((2 * edge + 1) % width != 0);
@@ -90,8 +90,8 @@ fn agrees_with_the_published_algorithm() {
     }
 }
 
-/// Sums of 32 shares are what the server sees. Shares of s = 4 sum to the
-/// discrete Gaussian of 4 √32 but for 10^-60 (Kairouz, Liu and Steinke 2021).
+/// Sums of 32 shares are what the server sees. Shares of s = 4 sum to the discrete
+/// Gaussian of 4 √32 up to 10^-60 (Kairouz, Liu and Steinke 2021).
 #[test]
 fn sums_of_shares_follow_the_law() {
     for (scale, edge, width) in [(ratio(4, 1), 150, 1), (ratio(181, 1), 6000, 100)] {

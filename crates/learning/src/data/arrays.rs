@@ -29,8 +29,9 @@ impl FromStr for Layout {
 }
 
 impl Dataset {
-    /// From row-major features of `shape`, `[examples, ...example]`, and labels: one an
-    /// example, or as many values for each, row by row (see [`Targets::from_labels`]).
+    /// Data set from row-major features of `shape`, `[examples, ...example]`, and
+    /// labels: one an example, or as many values for each, row by row (see
+    /// [`Targets::from_labels`]).
     ///
     /// An example is `[features]`, `[height, width]` (one channel), or an image in
     /// `layout`. [`Layout::ChannelsLast`] reorders the values in place.

@@ -47,7 +47,7 @@ pub enum DatasetError {
         /// Values given.
         actual: usize,
     },
-    /// As many targets as examples are needed.
+    /// Number of targets that does not fit the number of examples.
     #[error("{targets} targets for {examples} examples; give each example as many")]
     Targets {
         /// Targets given.

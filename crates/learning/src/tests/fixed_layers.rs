@@ -1,4 +1,4 @@
-//! Layers that nobody trains: known answers, and that preparing examples once
+//! Layers that are not trained: known answers, and that preparing examples once
 //! changes nothing.
 
 use std::f64::consts::PI;

@@ -98,7 +98,7 @@ impl AdvertisedKeys {
     }
 }
 
-/// What ties the client to one neighbour.
+/// State that ties the client to one neighbour.
 struct Link {
     sending_key: Secret,
     sending: [u8; 32],

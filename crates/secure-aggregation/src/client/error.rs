@@ -1,4 +1,4 @@
-//! Why a client goes no further.
+//! Reasons for which a client goes no further.
 
 use thiserror::Error;
 
@@ -36,7 +36,7 @@ pub enum ClientError {
     /// A key is zero, of low order, or not in its canonical form.
     #[error("a key of client {peer} is not a sound X25519 key")]
     BadKey {
-        /// Whose key it is.
+        /// Owner of the key.
         peer: Index,
     },
     /// The input has not as many words as the terms say.
@@ -50,10 +50,10 @@ pub enum ClientError {
     /// A word of the input is not reduced modulo 2^bits.
     #[error("word {position} of the input has more bits than the terms say")]
     WordOutOfRange {
-        /// Which word, from 0.
+        /// Position of the word, from 0.
         position: usize,
     },
-    /// Shares from somebody who is not a neighbour.
+    /// Shares from a client that is not a neighbour.
     #[error("shares came from client {peer}, who is no neighbour")]
     UnknownPeer {
         /// The supposed sender.

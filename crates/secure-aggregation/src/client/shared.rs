@@ -26,7 +26,7 @@ pub struct SharedKeys {
 pub(super) struct Peer {
     pub(super) index: Index,
     pub(super) opening_key: Secret,
-    /// What its message to us is bound to.
+    /// Hash that its message to us is bound to.
     pub(super) receiving: [u8; 32],
     pub(super) mask: Mask,
 }
@@ -40,9 +40,9 @@ impl SharedKeys {
     ///
     /// # Errors
     ///
-    /// [`ClientError`] if the input does not fit the terms, if shares come from
-    /// a stranger, twice, or are not what their sender sent, naming the sender,
-    /// or if fewer neighbours than the threshold sent theirs.
+    /// [`ClientError`] if the input does not fit the terms, if shares come from a
+    /// client that is not a neighbour, twice, or are not what their sender sent,
+    /// naming the sender, or if fewer neighbours than the threshold sent theirs.
     pub fn mask(
         self,
         received: &[EncryptedShare],

@@ -1,5 +1,5 @@
-//! Adds up masked inputs as they come: one vector of memory, whatever the
-//! cohort.
+//! Adds up masked inputs as they come: one vector of memory for a cohort of any
+//! size.
 
 use super::{Abandoned, Fault, Setup, Step, Unmasking, check_minimum, marked};
 use crate::message::Index;
@@ -9,9 +9,9 @@ use crate::packing::{self, PackingError};
 #[derive(Debug)]
 pub struct Collecting {
     setup: Setup,
-    /// Who shared its secrets, by index.
+    /// Clients that shared their secrets, by index.
     sharers: Vec<bool>,
-    /// Whose masked input is in the sum, by index.
+    /// Clients whose masked input is in the sum, by index.
     received: Vec<bool>,
     /// Modulo 2^32, cut to the terms' bits in the end.
     sum: Vec<u32>,
@@ -51,7 +51,7 @@ impl Collecting {
     ///
     /// # Errors
     ///
-    /// As [`Collecting::add`], or [`Fault::Packing`].
+    /// Errors of [`Collecting::add`], or [`Fault::Packing`].
     pub fn add_packed(&mut self, from: Index, packed: &[u8]) -> Result<(), Fault> {
         self.check_sender(from)?;
         packing::add_packed(packed, self.setup.terms.bits(), &mut self.sum)
@@ -78,9 +78,9 @@ impl Collecting {
     ///
     /// # Errors
     ///
-    /// [`Abandoned`] if the sum would be over fewer clients than the terms
-    /// allow, or if a mask in it can no longer be taken off. Nobody must be
-    /// asked for shares then.
+    /// [`Abandoned`] if the sum would be over fewer clients than the terms allow, or
+    /// if a mask in it can no longer be taken off. No client must be asked for
+    /// shares then.
     pub fn close(self) -> Result<(Unmasking, Vec<Index>), Abandoned> {
         let survivors = marked(&self.received);
         let minimum = self.setup.terms.minimum_survivors();

@@ -1,4 +1,4 @@
-//! Why a message is refused, and why a round ends without a sum.
+//! Reasons for which a message is refused, or a round ends without a sum.
 
 use thiserror::Error;
 
@@ -31,13 +31,13 @@ pub enum Fault {
     /// A key is zero, of low order, or not in its canonical form.
     #[error("a public key is not a sound X25519 key")]
     BadKey,
-    /// Somebody has shown one of the keys already.
+    /// One of the keys was shown before.
     #[error("a public key was shown before")]
     DuplicateKey,
     /// There is no such client.
     #[error("client {client} is not in the cohort of {cohort}")]
     NotInCohort {
-        /// Who it claims to be.
+        /// Index that the client claims.
         client: Index,
         /// Clients there are.
         cohort: u32,
@@ -65,7 +65,7 @@ pub enum Fault {
     WrongCiphertext {
         /// The sender.
         client: Index,
-        /// Whom it is for.
+        /// The recipient.
         peer: Index,
     },
     /// The masked input has not as many words as the terms say.
@@ -79,7 +79,7 @@ pub enum Fault {
     /// A word is not reduced modulo 2^bits.
     #[error("word {position} of the masked input has more bits than the terms say")]
     WordOutOfRange {
-        /// Which word, from 0.
+        /// Position of the word, from 0.
         position: usize,
     },
     /// The packed input is not packed words.
@@ -112,7 +112,7 @@ pub enum Abandoned {
     /// A client's secret cannot be reconstructed.
     #[error("of client {owner}'s secret {shares} shares can be had, {needed} are needed")]
     TooFewShares {
-        /// Whose secret it is.
+        /// Owner of the secret.
         owner: Index,
         /// Shares there are, or could be.
         shares: u32,
@@ -123,7 +123,7 @@ pub enum Abandoned {
     /// and which of them are wrong cannot be told.
     #[error("the shares of the secret of client {owner} contradict each other")]
     WrongShares {
-        /// Whose secret it is.
+        /// Owner of the secret.
         owner: Index,
     },
 }

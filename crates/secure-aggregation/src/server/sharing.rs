@@ -3,8 +3,8 @@
 use super::{Abandoned, Collecting, Fault, Setup, Step, check_minimum, marked};
 use crate::message::{EncryptedShare, Index};
 
-/// What to hand to whom, by increasing index of the receiver: the shares that
-/// its neighbours sent it, `peer` being the sender.
+/// Shares to deliver, by increasing index of the receiver: those that its neighbours
+/// sent it, `peer` being the sender.
 pub type Deliveries = Vec<(Index, Vec<EncryptedShare>)>;
 
 /// The second step: clients share their secrets among their neighbours.

@@ -1,8 +1,8 @@
 //! Collects shares of the survivors' self-mask seeds and of the dropped
 //! clients' masking secrets, and takes the masks off the sum.
 //!
-//! Of one client never both: which of the two a client gives is decided by
-//! whether its input is in the sum.
+//! At most one of the two for each client: whether its input is in the sum decides
+//! which is given.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -20,25 +20,25 @@ use crate::transcript::Round;
 /// The last step: survivors send shares.
 pub struct Unmasking {
     setup: Setup,
-    /// Who shared its secrets, by index.
+    /// Clients that shared their secrets, by index.
     sharers: Vec<bool>,
-    /// Whose masked input is in the sum, by index.
+    /// Clients whose masked input is in the sum, by index.
     survivors: Vec<bool>,
     answered: Vec<bool>,
     sum: Vec<u32>,
-    /// Whose secret must be reconstructed: all survivors, and the dropped
+    /// Clients whose secret must be reconstructed: all survivors, and the dropped
     /// clients that a survivor shares a mask with.
     owners: Vec<Index>,
-    /// By owner: from whom, which.
+    /// Shares and their senders, by owner.
     shares: Vec<Vec<(Index, Share)>>,
 }
 
-/// What the server learns.
+/// Result of a round: all that the server learns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SumOfSurvivors {
     /// The sum of the survivors' inputs, modulo 2^bits.
     pub sum: Vec<u32>,
-    /// How many they are.
+    /// Number of survivors.
     pub survivors: u32,
     /// Shares that were found to be wrong and did no harm.
     pub wrong_shares: Vec<WrongShare>,
@@ -48,9 +48,9 @@ pub struct SumOfSurvivors {
 /// owner gave the sender a wrong one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongShare {
-    /// Whose secret was shared.
+    /// Owner of the shared secret.
     pub owner: Index,
-    /// Who handed the share in.
+    /// Client that sent the share.
     pub sender: Index,
 }
 
@@ -117,8 +117,8 @@ impl Unmasking {
         self.answered.iter().filter(|answered| **answered).count()
     }
 
-    /// Whether the sum can be opened. More answers make it possible to tell
-    /// wrong shares.
+    /// True if the sum can be opened. More answers make it possible to tell wrong
+    /// shares.
     #[must_use]
     pub fn is_enough(&self) -> bool {
         self.missing().is_none()

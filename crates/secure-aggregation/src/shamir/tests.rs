@@ -29,7 +29,7 @@ fn a_share_is_the_polynomials_value() {
     }
 }
 
-/// Of the same polynomial, three values at scattered places.
+/// Three values of the same polynomial, at scattered places.
 #[test]
 fn known_shares_give_the_known_secret() {
     let shares = [(9, 357), (0, 15), (2, 49)].map(|(i, y)| (i, Share::new(scalar(y))));
@@ -62,7 +62,7 @@ fn the_same_secret_is_shared_differently_each_time() {
 
 #[test]
 fn wrong_shares_are_named_up_to_half_of_the_spare_ones() {
-    // m = 9, t = 4: 2 wrong are corrected, whoever they are.
+    // m = 9, t = 4: 2 wrong are corrected, at any positions.
     for a in 0..9 {
         for b in a + 1..9 {
             let mut shares = split(scalar(9), 4, 9, 1);

@@ -111,7 +111,7 @@ pub fn masked(terms: &Terms, clients: u32, dropped: &[Index], rng: &mut ChaCha20
     AllMasked { server, survivors, clients: waiting, inputs }
 }
 
-/// What a round gave, and what it should have given if it gave anything.
+/// Result of a round, and the expected sum if there is one.
 pub struct Outcome {
     pub result: Result<SumOfSurvivors, Abandoned>,
     pub expected: Vec<u32>,

@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a run is about: nobody's noise, or somebody's and a budget.
+/// Source of the noise, and its budget.
 #[derive(Clone, Copy)]
 struct Protection {
     policy: Policy,
@@ -127,7 +127,7 @@ impl Setting {
         })
     }
 
-    /// What the aggregator's own plan comes to.
+    /// Noise multiplier of the aggregator's own plan.
     fn noise_multiplier(&self, policy: Policy, epsilon: f64) -> Result<f64> {
         let mut plan = Command::new(project::program("fedra-aggregator"));
         plan.current_dir(project::root())
@@ -157,11 +157,11 @@ fn planned_noise(plan: &str) -> Result<f64> {
 const NATIVE: u32 = 32;
 /// The share of them that leaves each round.
 const DROP_RATE: f64 = 0.2;
-/// So few are left in one round of a thousand.
+/// Number of them that is left in one round of a thousand.
 const FEWEST_NATIVE: u32 = 18;
 /// Images of each client.
 const EXAMPLES: u32 = 600;
-/// The aim, and a budget that protects nobody, under which the model learns.
+/// The aim, and a budget that protects no client, under which the model learns.
 const COHORT_BUDGETS: [f64; 2] = [8.0, 1000.0];
 
 fn cohort(options: &Options) -> Result<Vec<String>> {
@@ -214,7 +214,7 @@ fn users(options: &Options) -> Result<Vec<String>> {
     Ok(table(&title, &setting, &rows))
 }
 
-/// The server's noise and everybody's own, at the same budget.
+/// The server's noise and every client's own, at the same budget.
 fn both(setting: &Setting, experiment: &str, epsilon: f64) -> Result<Vec<Row>> {
     [Policy::Central, Policy::Distributed]
         .into_iter()

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{in_browser, last_line, program};
 
-/// What a client may take at most, in seconds, and the server with a tenth of
-/// the clients gone.
+/// Most time that a client may take, in seconds, and the server with a tenth of the
+/// clients gone.
 const NATIVE_LIMIT: f64 = 0.6;
 const BROWSER_LIMIT: f64 = 3.0;
 const SERVER_LIMIT: f64 = 3.0;
@@ -53,7 +53,7 @@ fn number(from: &Value, key: &str) -> Result<f64> {
     from[key].as_f64().with_context(|| format!("{key} was not measured: {from}"))
 }
 
-/// What a client takes, step by step.
+/// Time that a client takes, step by step.
 struct Client {
     encode: f64,
     /// Keys and shares; not in what the native programs print.

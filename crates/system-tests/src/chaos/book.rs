@@ -11,7 +11,7 @@ use crate::journal::{AttemptId, Entry, Event};
 
 /// An attempt that is open.
 struct Open {
-    /// When it should be over, or its step.
+    /// Time at which it should be over, or its step.
     due: SystemTime,
     accepted: BTreeSet<String>,
 }
@@ -84,7 +84,7 @@ impl Book {
         self.close(at);
     }
 
-    /// The run is over, and whatever is open ends here.
+    /// Ends the run, and with it all that is open.
     pub fn close(&mut self, at: SystemTime) {
         for attempt in self.open.keys().copied().collect::<Vec<_>>() {
             self.overrun(attempt, at);
@@ -92,7 +92,7 @@ impl Book {
         self.open.clear();
     }
 
-    /// Somebody has been told over HTTP that `round` has this model.
+    /// Notes that `round` has this model according to HTTP.
     pub fn seen(&mut self, round: u64, model: &str) {
         self.models.entry(round).or_default().insert(model.to_owned());
     }

@@ -9,7 +9,7 @@ use fedra_harness::process::{self, Freeze, Service};
 
 use super::plan::Fault;
 
-/// What the processes are.
+/// Composition of the client processes.
 #[derive(Clone)]
 pub struct Swarm {
     pub task: &'static str,
@@ -23,14 +23,14 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// How many take part when all are up.
+    /// Clients that take part when all are up.
     pub fn clients(&self) -> u32 {
         self.processes as u32 * self.each
     }
 }
 
-/// Running client processes. A process that is replaced keeps its examples, not
-/// its name: to the aggregator it is somebody new.
+/// Running client processes. A process that is replaced keeps its examples, not its
+/// name: to the aggregator it is a new client.
 pub struct Fleet {
     swarm: Swarm,
     programs: Programs,

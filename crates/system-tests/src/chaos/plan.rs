@@ -1,5 +1,5 @@
-//! What goes wrong, and when: drawn from a seed, so that a run can be repeated
-//! as far as processes on a real machine allow. No I/O.
+//! Faults and their times: drawn from a seed, so that a run can be repeated to the
+//! extent that processes on a real machine allow. No I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// How much goes wrong.
+/// Amounts of faults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Faults {
     /// Share of the client processes that are killed in each attempt at a round.
     pub killed: f64,
     /// Share of them that are frozen for a while.
     pub frozen: f64,
-    /// How often the aggregator is killed in the whole run.
+    /// Times that the aggregator is killed in the whole run.
     pub server_kills: u32,
-    /// How long a round takes in which nothing goes wrong: most of it happens in
-    /// this time, however fast the machine is.
+    /// Duration of a round without faults: most faults happen in this time, however
+    /// fast the machine is.
     pub pace: Duration,
 }
 
@@ -45,7 +45,7 @@ pub struct Plan {
     dice: ChaCha8Rng,
     clients: usize,
     faults: Faults,
-    /// How often the aggregator is still to be killed, by the round from which on.
+    /// Times that the aggregator is still to be killed, by the round from which on.
     server_kills: BTreeMap<u64, u32>,
 }
 
@@ -53,7 +53,7 @@ pub struct Plan {
 const AIM: Duration = Duration::from_millis(100);
 
 impl Plan {
-    /// A plan for a run of so many rounds with so many client processes.
+    /// A plan for a run of `rounds` rounds with `clients` client processes.
     pub fn new(seed: u64, rounds: u64, clients: usize, faults: Faults) -> Self {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let mut server_kills = BTreeMap::new();

@@ -20,14 +20,14 @@ use super::fleet::{Fleet, Swarm};
 use super::plan::{Fault, Faults, Plan};
 use crate::journal::{Event, Journal};
 
-/// How often the log is read and what is due is done.
+/// Interval at which the log is read and what is due is done.
 const TICK: Duration = Duration::from_millis(10);
-/// How often the task is looked at from outside.
+/// Interval at which the task is looked at from outside.
 const LOOK: Duration = Duration::from_millis(200);
 /// For the start and the last evaluation.
 const SLACK: Duration = Duration::from_secs(180);
 
-/// What is run.
+/// Setting of a run.
 pub struct Setting {
     /// Names the folder of its files.
     pub name: &'static str,
@@ -40,12 +40,12 @@ pub struct Setting {
     pub seed: u64,
 }
 
-/// What came of it.
+/// Result of a run.
 pub struct Outcome {
     pub book: Book,
-    /// Of the last round's model.
+    /// Accuracy of the last round's model.
     pub accuracy: f64,
-    /// How long a round took on average.
+    /// Average duration of a round.
     pub pace: Duration,
     /// Rounds that were announced and are not there any more.
     pub lost: Vec<u64>,

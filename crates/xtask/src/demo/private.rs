@@ -34,7 +34,7 @@ pub fn people(text: &str) -> Result<u32, String> {
     people.ok_or_else(|| format!("must be 0, or from {FEWEST_PEOPLE} to {MOST_PEOPLE}"))
 }
 
-/// The task for so many simulated people, and for visitors.
+/// The task for `people` simulated people, and for visitors.
 pub fn task(people: u32) -> Task<'static> {
     Task {
         id: TASK,
@@ -72,7 +72,7 @@ pub fn start(aggregator: &Aggregator, people: u32, folder: &Path) -> Result<Serv
     Service::start("the simulated people", &mut edge, &folder.join("people.log"))
 }
 
-/// What a visitor should know.
+/// Explanation for a visitor.
 pub fn explanation(people: u32) -> String {
     format!(
         "The page can switch to a private task, in which {people} simulated people and you are \

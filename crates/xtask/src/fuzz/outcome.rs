@@ -1,4 +1,4 @@
-//! What libFuzzer says about a run, in one row. No I/O.
+//! Result of a libFuzzer run, in one row. No I/O.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// From libFuzzer's log.
+    /// Outcome from libFuzzer's log.
     pub fn read(target: &str, log: &str, took: Duration, failure: Option<String>) -> Self {
         let last = |name: &str| {
             log.lines().rev().find_map(|line| {

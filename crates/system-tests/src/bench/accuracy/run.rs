@@ -13,7 +13,7 @@ use fedra_harness::process::Service;
 use fedra_harness::{project, status};
 use serde_json::Value;
 
-/// What is run.
+/// Setting of a run.
 pub struct Run<'a> {
     /// Names the folder of its files.
     pub name: &'a str,
@@ -39,15 +39,15 @@ pub struct Tabs {
     pub chromium: PathBuf,
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     pub rounds: u64,
-    /// Of the last round's model.
+    /// Accuracy of the last round's model.
     pub accuracy: Option<f64>,
-    /// Of whoever has spent most.
+    /// Epsilon of the participant that has spent most.
     pub spent_epsilon: Option<f64>,
-    /// What was paid for, abandoned attempts included.
+    /// Debits, those of abandoned attempts included.
     pub debits: Option<u64>,
     /// Updates of tabs that are in a round's sum.
     pub tab_updates: Option<usize>,

@@ -1,5 +1,5 @@
-//! What hostile clients do: each kind over and over, on so many connections at a
-//! time. A connection that the server ends is replaced.
+//! Attacks of hostile clients: each kind over and over, on a given number of
+//! connections at a time. A connection that the server ends is replaced.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::target::{Stream, Visitors};
 
-/// What is done.
+/// Kind of an attack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Kind {
     /// Connects and says nothing.
@@ -35,7 +35,7 @@ pub enum Kind {
     Garbage,
 }
 
-/// The pace of whoever is slow.
+/// Pause of a slow client before its next byte.
 const DRIP: Duration = Duration::from_secs(1);
 /// Longest time that a connection of garbage takes.
 const BRIEF: Duration = Duration::from_secs(2);
@@ -166,7 +166,7 @@ impl Attack<'_> {
         Ok(())
     }
 
-    /// As much as a message may have, and never its end. Pongs keep the server
+    /// Sends as much as a message may have, and never its end. Pongs keep the server
     /// from taking the client for dead.
     async fn endless(&self) -> io::Result<()> {
         let mut stream = self.checked_in(None).await?;

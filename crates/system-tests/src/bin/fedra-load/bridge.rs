@@ -1,4 +1,4 @@
-//! From plain TCP to TLS, on one machine.
+//! Bridge from plain TCP to TLS, on one machine.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

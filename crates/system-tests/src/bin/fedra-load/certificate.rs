@@ -1,5 +1,5 @@
-//! A certificate for a measurement on loopback. Nobody else has a reason to
-//! trust it.
+//! A certificate for a measurement on loopback. Nothing else has a reason to trust
+//! it.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};

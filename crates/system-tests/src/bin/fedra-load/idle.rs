@@ -19,7 +19,7 @@ use crate::target::{Stream, Visitors};
 
 /// Handshakes at the same time: a server that is slow slows the rest down.
 const HANDSHAKES: usize = 64;
-/// So many losses are explained on standard error.
+/// Losses that are explained on standard error, at most.
 const EXPLAINED: usize = 20;
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct Counts {
     lost: AtomicUsize,
 }
 
-/// Keeps so many clients connected until SIGTERM. One that is lost stays away.
+/// Keeps `connections` clients connected until SIGTERM. One that is lost stays away.
 pub async fn run(visitors: Arc<Visitors>, connections: usize, rate: u32) -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
     let coming = tokio::spawn(come(visitors, connections, rate, Arc::clone(&counts)));
@@ -129,7 +129,7 @@ async fn report(counts: &Counts) {
         let connected = counts.connected.load(Ordering::Relaxed);
         let lost = counts.lost.load(Ordering::Relaxed);
         println!("connected {connected} lost {lost}");
-        // Nobody may be there to read it.
+        // Standard output may have no reader.
         let _ = std::io::stdout().flush();
     }
 }

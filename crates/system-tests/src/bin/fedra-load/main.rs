@@ -38,7 +38,7 @@ enum Command {
     Idle {
         #[command(flatten)]
         whom: Whom,
-        /// How many.
+        /// Number of connections.
         #[arg(long)]
         connections: usize,
         /// Most new connections a second.
@@ -50,7 +50,7 @@ enum Command {
         kind: Kind,
         #[command(flatten)]
         whom: Whom,
-        /// How many at the same time.
+        /// Number of connections at the same time.
         #[arg(long)]
         connections: usize,
         /// Most new connections a second.
@@ -61,7 +61,7 @@ enum Command {
         seconds: u64,
     },
     /// Take connections without TLS and pass them on with TLS, until SIGTERM: for
-    /// clients that cannot be told whom to trust.
+    /// clients that cannot be given a certificate to trust.
     Bridge {
         /// The port to listen on, on 127.0.0.1.
         #[arg(long)]
@@ -93,7 +93,7 @@ struct Whom {
     /// Speak TLS, and trust this certificate alone (PEM).
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
-    /// Connect from so many addresses, 127.0.0.2 and on.
+    /// Connect from this number of addresses, 127.0.0.2 and on.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=200))]
     addresses: u8,
 }

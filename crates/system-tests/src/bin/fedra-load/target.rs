@@ -1,5 +1,4 @@
-//! The aggregator that is under load: connections to it, as far as its
-//! WebSocket.
+//! The aggregator that is under load: connections to it, up to its WebSocket.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -24,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// A connection, with or without TLS.
 pub type Stream = Box<dyn Duplex>;
 
-/// What a connection can do.
+/// Capabilities of a connection.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
@@ -67,11 +66,11 @@ impl Target {
     }
 }
 
-/// Those who come to an aggregator, by number.
+/// Clients of an aggregator, by number.
 pub struct Visitors {
     pub target: Target,
     pub task: TaskId,
-    /// They come from so many addresses, 127.0.0.2 and on.
+    /// Number of their addresses, 127.0.0.2 and on.
     pub addresses: u8,
 }
 
@@ -95,7 +94,7 @@ impl Visitors {
         Ok(client_async_with_config(url, stream, Some(config)).await?.0)
     }
 
-    /// The same after the upgrade, for whoever writes frames by hand.
+    /// The same after the upgrade, for attacks that write frames by hand.
     pub async fn upgraded(&self, number: usize, receive_buffer: Option<u32>) -> io::Result<Stream> {
         let mut stream = self.connect(number, receive_buffer).await?;
         let request = format!(
