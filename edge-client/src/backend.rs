@@ -1,4 +1,4 @@
-//! Which device trains: chosen at run time by checking and measuring.
+//! Choice of the device that trains, at run time, by checking and measuring.
 //!
 //! WebGPU can be absent, silently wrong, or slower than the CPU on a small
 //! model. So one gradient is compared with the CPU's, a few steps are timed,
@@ -26,7 +26,7 @@ pub(crate) use measuring::{Pace, Trial, speed};
 /// over the norm of the CPU's.
 pub const GRADIENT_TOLERANCE: f64 = 1e-3;
 
-/// What the owner asks for.
+/// Preference of the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BackendPreference {
     /// The faster of those that compute right.
@@ -51,7 +51,7 @@ impl FromStr for BackendPreference {
     }
 }
 
-/// What was found out about one device.
+/// Findings about one device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// Gradient of the check batch, flat.
@@ -65,11 +65,11 @@ pub struct Measurement {
 pub struct Choice {
     /// The device to train on.
     pub backend: Backend,
-    /// Why, for a person.
+    /// Reason, as text for a person.
     pub reason: String,
     /// Relative difference of the gradients, where there were two.
     pub gradient_error: Option<f64>,
-    /// What WebGPU's absence or failure looks like to the owner who asked for it.
+    /// Message to an owner who asked for WebGPU, about its absence or failure.
     pub problem: Option<String>,
 }
 

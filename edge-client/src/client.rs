@@ -25,24 +25,24 @@ use crate::session::Event;
 use crate::token::TokenSource;
 use driver::Driver;
 
-/// Where to take part, and on what device.
+/// Task to take part in, and the device to use.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// The server's socket.
     pub url: ServerUrl,
-    /// Whose certificates the server may show.
+    /// Certificates that the server may show.
     pub trust: Trust,
     /// The task.
     pub task: TaskId,
-    /// What to check in with.
+    /// Token to check in with.
     pub token: TokenSource,
     /// The device to train on.
     pub backend: BackendPreference,
-    /// What a task must promise, and whom it counts.
+    /// Minimum that a task must promise, and the subject that it counts.
     pub privacy: PrivacyConfig,
     /// Trains with DP-SGD: a promise about single examples, beside the task's.
     pub example_privacy: Option<ExamplePrivacy>,
-    /// Where participations in private tasks are written down.
+    /// Log of participations in private tasks.
     pub log: ParticipationLog,
     /// Leaves rounds on purpose, to test an aggregator.
     pub dropouts: Option<Dropouts>,
@@ -59,19 +59,19 @@ pub struct Client {
     current: RefCell<Option<(ModelSpec, ModelRef)>>,
     /// Examples that wait for the task's description.
     given: RefCell<Option<GivenData>>,
-    /// Why [`Client::run`] has ended, once it has.
+    /// Reason why [`Client::run`] has ended, once it has.
     ended: RefCell<Option<DataRefused>>,
     traffic: Rc<Traffic>,
 }
 
-/// Why examples were not taken.
+/// Reason why examples were not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DataRefused {
     /// `bad-dataset`; `aborted`; or why the client has ended: `closed`, or the code of
     /// the event that was fatal.
     pub code: String,
-    /// What happened and what to do.
+    /// Description of what happened and what to do.
     pub message: String,
 }
 
@@ -129,8 +129,8 @@ impl Client {
 
     /// Gives the local examples, or replaces them from the next round on.
     ///
-    /// What comes out is ready once they were held against the task, which may not be
-    /// known yet. Examples that do not fit leave those that were taken before.
+    /// The future is ready once the examples were compared with the task, which may not
+    /// be known yet. Examples that do not fit leave those that were taken before.
     pub fn set_data(
         &self,
         data: Dataset,

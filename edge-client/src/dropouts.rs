@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// the masked update, the shares that take the masks off.
 const SECURE_STEPS: u32 = 4;
 
-/// How often a client leaves, and when.
+/// Frequency and times of a client's departures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropouts {
     rate: f64,
@@ -42,7 +42,7 @@ impl Dropouts {
 mod tests {
     use super::*;
 
-    /// How often each answer is the last one missing, in 4000 rounds.
+    /// Number of times that each answer is the last one missing, in 4000 rounds.
     fn counts(dropouts: &Dropouts, secure: bool) -> [u32; 4] {
         let mut counts = [0; 4];
         for round in 1..=4000 {

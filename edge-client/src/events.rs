@@ -1,4 +1,4 @@
-//! What a client tells its owner: the page, or the log of a native process.
+//! Events that a client tells its owner: the page, or the log of a native process.
 
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
@@ -12,13 +12,13 @@ use crate::privacy::PrivacyTerms;
 pub enum ClientEvent {
     /// The client does something else now.
     Status {
-        /// What it does.
+        /// Activity of the client.
         state: SessionState,
         /// The round it does it for.
         round: Option<u64>,
-        /// Why it is unavailable; or why it waits longer than for the next round: the
-        /// code of a failure, or `missed-deadline`, `declined`, `rejected` or `lost`, by
-        /// which the server tells how the last invitations ended.
+        /// Reason why it is unavailable, or why it waits longer than for the next
+        /// round: the code of a failure, or `missed-deadline`, `declined`, `rejected`
+        /// or `lost`, by which the server tells how the last invitations ended.
         reason: Option<&'static str>,
         /// Time until the next attempt to connect, or until it may be invited again, ms.
         retry_in_ms: Option<u64>,
@@ -27,9 +27,9 @@ pub enum ClientEvent {
     Backend {
         /// `cpu` or `webgpu`.
         backend: &'static str,
-        /// What the graphics adapter calls itself.
+        /// Name that the graphics adapter gives itself.
         adapter: Option<String>,
-        /// Why, in words for a person.
+        /// Reason, as text for a person.
         reason: String,
         /// Measured speed of the CPU.
         cpu_samples_per_second: Option<f64>,
@@ -50,12 +50,12 @@ pub enum ClientEvent {
         input: Vec<u32>,
         /// Outputs of the model.
         outputs: usize,
-        /// What training minimises.
+        /// Loss that training minimises.
         loss: fedra_protocol::Loss,
     },
-    /// How the task protects those who take part, and what that has cost.
+    /// Protection of the task's participants, and its cost so far.
     Privacy(Box<PrivacyTerms>),
-    /// Where the round stands.
+    /// Progress of the round.
     Round(RoundProgress),
     /// There is a new global model, or a new evaluation of one.
     Model {
@@ -89,13 +89,13 @@ pub enum ClientEvent {
         /// Speed since training began.
         samples_per_second: f64,
     },
-    /// What became of this client's update.
+    /// Fate of this client's update.
     Update {
         /// The round.
         round: u64,
         /// Accepted, rejected or discarded.
         outcome: UpdateFate,
-        /// Why not accepted.
+        /// Reason why it was not accepted.
         fault: Option<fedra_protocol::UpdateFault>,
         /// The server's words.
         message: Option<String>,
@@ -104,21 +104,21 @@ pub enum ClientEvent {
     Traffic {
         /// To the server.
         bytes_up: u64,
-        /// From the server.
+        /// Bytes from the server.
         bytes_down: u64,
     },
     /// Something went wrong; or `task-finished`, which is never fatal.
     Error {
         /// Stable name.
         code: String,
-        /// What happened and what to do.
+        /// Description of what happened and what to do.
         message: String,
-        /// Whether the client has given up.
+        /// True if the client has given up.
         fatal: bool,
     },
 }
 
-/// What a client is doing.
+/// Activity of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
@@ -164,7 +164,7 @@ pub enum UpdateFate {
     Discarded,
 }
 
-/// Where the round stands, as the server sees it.
+/// Progress of the round, as the server sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoundProgress {

@@ -46,7 +46,7 @@ pub enum Failure {
     Refused(RefusalCode),
 }
 
-/// What follows from a failure.
+/// Consequence of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Course {
     /// Takes no part until there are other examples, or another description of the
@@ -88,8 +88,9 @@ impl Failure {
         }
     }
 
-    /// What follows from it. Under a privacy policy the first four take no other course
-    /// than the next round: there an update of zeros takes the place of what failed.
+    /// Consequence of the failure. Under a privacy policy the first four take no other
+    /// course than the next round: there an update of zeros takes the place of what
+    /// failed.
     pub fn course(self) -> Course {
         match self {
             Self::BadDataset => Course::UntilNewData,
@@ -123,7 +124,7 @@ impl Failure {
         }
     }
 
-    /// What a round is declined with, where the task has no privacy policy.
+    /// Cause with which a round is declined, where the task has no privacy policy.
     pub fn cause(self) -> Option<DeclineCause> {
         match self {
             Self::BadDataset => Some(DeclineCause::BadDataset),
@@ -135,7 +136,7 @@ impl Failure {
         }
     }
 
-    /// Whether it may tell something about the data.
+    /// True if it may tell something about the data.
     pub(crate) fn is_of_data(self) -> bool {
         matches!(
             self,
@@ -143,8 +144,8 @@ impl Failure {
         )
     }
 
-    /// What a verdict on an update says about this client. `None` where the update was
-    /// for another round than the server's.
+    /// Failure of this client that a verdict on an update shows. `None` where the
+    /// update was for another round than the server's.
     pub(crate) fn of_fault(fault: UpdateFault) -> Option<Self> {
         match fault {
             UpdateFault::OutOfRange | UpdateFault::NotFinite => Some(Self::OutOfRange),

@@ -30,7 +30,7 @@ pub struct ServerUrl {
     is_encrypted: bool,
 }
 
-/// Why text is not a server's address.
+/// Reason why text is not a server's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerUrlError {
     /// It does not begin with a scheme and two slashes.
@@ -82,7 +82,7 @@ impl ServerUrl {
         format!("{}{path}", self.base)
     }
 
-    /// Whether the server is reached over TLS.
+    /// True if the server is reached over TLS.
     pub fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }

@@ -18,13 +18,13 @@ use futures_util::lock::Mutex;
 
 use crate::platform;
 
-/// Why there is no prediction, or no predictor.
+/// Reason why there is no prediction, or no predictor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PredictError {
     /// Stable name.
     pub code: &'static str,
-    /// What happened and what to do.
+    /// Description of what happened and what to do.
     pub message: String,
 }
 

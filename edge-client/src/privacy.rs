@@ -1,5 +1,5 @@
-//! What the owner of a client insists on before it takes part in a private
-//! task, and what the owner is told about it.
+//! Demands of a client's owner before it takes part in a private task, and the terms
+//! that the owner is told.
 //!
 //! Plain data: the session decides with it, `fedra-privacy` does the sums.
 
@@ -10,12 +10,12 @@ use fedra_privacy::{Privacy, PrivacyFloors};
 use fedra_protocol::{Mechanism, SubjectId};
 use serde::{Deserialize, Serialize};
 
-/// What the owner insists on, and what a client cannot know of earlier visits.
+/// Demands of the owner, and facts of earlier visits that a client cannot know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrivacyConfig {
     /// The least that a task must promise; a task below is refused for good.
     pub floors: PrivacyFloors,
-    /// Whether the person has agreed already.
+    /// Consent that the person has given already, or not.
     pub consent: Consent,
     /// Stands for the person in the task's privacy ledger.
     pub subject: SubjectId,
@@ -23,7 +23,7 @@ pub struct PrivacyConfig {
     pub participations: u32,
 }
 
-/// Whether a client may take part in a private task without asking.
+/// Permission for a client to take part in a private task without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consent {
@@ -33,7 +33,7 @@ pub enum Consent {
     Ask,
 }
 
-/// Where the number of participations is kept, so that it outlives the process.
+/// Log of the number of participations, which outlives the process.
 ///
 /// It is called before anything of a round leaves the device. If it fails, the
 /// round is left and nothing is sent.
@@ -41,7 +41,8 @@ pub enum Consent {
 pub struct ParticipationLog(Rc<dyn Fn(u32) -> Result<(), String>>);
 
 impl ParticipationLog {
-    /// `keep` makes the new number durable, or says in words why it could not.
+    /// `keep` makes the new number durable; its error is a text that says why it could
+    /// not.
     pub fn new(keep: impl Fn(u32) -> Result<(), String> + 'static) -> Self {
         Self(Rc::new(keep))
     }
@@ -56,7 +57,7 @@ impl ParticipationLog {
     ///
     /// # Errors
     ///
-    /// Why it is not, in words.
+    /// Reason why it is not, as text.
     pub fn keep(&self, participations: u32) -> Result<(), String> {
         (self.0)(participations)
     }
@@ -73,9 +74,9 @@ impl fmt::Debug for ParticipationLog {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivacyTerms {
-    /// Who adds the noise.
+    /// Party that adds the noise.
     pub policy: PolicyName,
-    /// Whether the server sees sums only.
+    /// True if the server sees sums only.
     pub secure_aggregation: bool,
     /// Standard deviation of the noise in a sum, over the clipping norm.
     pub noise_multiplier: Option<f64>,
@@ -99,9 +100,9 @@ pub struct PrivacyTerms {
     pub participations: u32,
     /// Rounds that it may take part in.
     pub max_participations: Option<u32>,
-    /// The task's ledger: what it has cost whoever took part most.
+    /// The task's ledger: the cost for the subject that took part most.
     pub task_spent_epsilon: Option<f64>,
-    /// What single examples are promised besides.
+    /// Terms for single examples in addition.
     pub example_privacy: Option<ExampleTerms>,
 }
 
@@ -114,7 +115,7 @@ pub struct ExampleTerms {
     pub delta: f64,
 }
 
-/// Who adds the noise, by name.
+/// Party that adds the noise, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyName {
@@ -124,7 +125,7 @@ pub enum PolicyName {
     Local,
     /// The server, which sees each update.
     Central,
-    /// Nobody.
+    /// No party.
     None,
 }
 

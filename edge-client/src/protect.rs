@@ -1,5 +1,5 @@
-//! How an update is protected before it leaves: encoded with its noise, and,
-//! under secure aggregation, masked.
+//! Protection of an update before it leaves: encoding with its noise, and, under secure
+//! aggregation, masking.
 //!
 //! The state of a round's secure aggregation lives here and goes no further: a
 //! step consumes it, so that nothing can be asked twice. No I/O; randomness is
@@ -36,7 +36,7 @@ pub(crate) fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
     update
 }
 
-/// Which round of which task an update is for, and under which privacy.
+/// Round of a task that an update is for, and its privacy.
 #[derive(Clone, Copy, Debug)]
 pub struct Round<'a> {
     /// The task.
@@ -45,7 +45,7 @@ pub struct Round<'a> {
     pub round: RoundId,
     /// The task's policy, with what is derived from it.
     pub privacy: &'a Privacy,
-    /// What the round has of its own.
+    /// Terms of this round.
     pub terms: &'a RoundPrivacy,
 }
 
@@ -88,7 +88,7 @@ impl SecureRound {
     ///
     /// # Errors
     ///
-    /// In words, if the policy has no secure aggregation, or the terms are not valid.
+    /// A text, if the policy has no secure aggregation, or the terms are not valid.
     pub fn begin(
         round: &Round<'_>,
         update: &[f32],
@@ -109,8 +109,8 @@ impl SecureRound {
     ///
     /// # Errors
     ///
-    /// In words, if a request comes out of turn or what is in it is not valid. The
-    /// round's secrets are gone then.
+    /// A text, if a request comes out of turn or its content is not valid. The round's
+    /// secrets are gone then.
     pub fn step(
         self,
         request: SecureRequest,

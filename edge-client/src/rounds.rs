@@ -1,8 +1,8 @@
 //! One round's work: fetch the model, train, take the difference, protect it.
 //!
-//! Under a privacy policy an update leaves whatever the data do: where training
-//! fails it is the zero update. A client that stayed away because of its data
-//! would tell something about them.
+//! Under a privacy policy an update leaves independent of the data: where training
+//! fails it is the zero update. A client that stayed away because of its data would
+//! tell something about them.
 
 #[cfg(test)]
 mod tests;
@@ -43,14 +43,14 @@ use crate::training::Progress;
 const FETCH_AGAIN: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// How long fetching a model for a prediction may take, beside the time for its
+/// Time limit for fetching a model for a prediction, in addition to the time for its
 /// bytes at [`SLOWEST_FETCH`]. In a round the round's end is the limit.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second.
 const SLOWEST_FETCH: u64 = 64 << 10;
 
-/// What a client keeps between rounds: its data, its device, the last model;
-/// and between the steps of a round's secure aggregation, the client's secrets.
+/// State of a client between rounds: its data, its device, the last model; and between
+/// the steps of a round's secure aggregation, the client's secrets.
 pub(crate) struct Workshop {
     url: ServerUrl,
     trust: Trust,
@@ -59,7 +59,7 @@ pub(crate) struct Workshop {
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
     secure: RefCell<Option<SecureRound>>,
     example_privacy: Option<ExamplePrivacy>,
-    /// What training has cost the examples, in all rounds together.
+    /// Cost of training for the examples, in all rounds together.
     example_cost: RefCell<Option<ExampleCost>>,
     slots: platform::TrainingSlots,
     predicting: Mutex<()>,
@@ -72,7 +72,7 @@ pub(crate) struct Job {
     pub assignment: RoundAssignment,
 }
 
-/// What came out of work for a round.
+/// Result of work for a round.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// An update in the form in which it leaves.
@@ -117,7 +117,7 @@ pub(crate) enum News {
     Progress(Progress),
 }
 
-/// Why a round's work failed.
+/// Reason why a round's work failed.
 #[derive(Debug)]
 pub(crate) struct WorkError {
     pub failure: Failure,
@@ -324,8 +324,8 @@ impl Workshop {
         Ok(done)
     }
 
-    /// Takes the next step of the round's secure aggregation. Whatever goes
-    /// wrong, its state is gone.
+    /// Takes the next step of the round's secure aggregation. After any error its state
+    /// is gone.
     pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
         let failed = |reason: String| WorkError::new(Failure::SecureAggregationFailed, reason);
         let state = self.secure.borrow_mut().take();
@@ -363,7 +363,7 @@ impl Workshop {
         Ok(Update { values: values.collect(), examples })
     }
 
-    /// What single examples are promised, with dice for one training.
+    /// Promise to single examples, with dice for one training.
     fn promise(&self) -> Result<Option<Promise>, WorkError> {
         self.example_privacy.map(|privacy| Ok((privacy, random_seed()?))).transpose()
     }
@@ -403,7 +403,7 @@ impl Workshop {
     }
 
     /// The model, unless that takes too long: a network that is dead and does not say
-    /// so would keep whoever asked waiting for ever.
+    /// so would keep the caller waiting for ever.
     async fn model_within(
         &self,
         limit: Duration,
@@ -449,7 +449,7 @@ impl From<WorkError> for PredictError {
     }
 }
 
-/// Whether a task's model can be trained on these examples.
+/// Checks that a task's model can be trained on these examples.
 pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
     data.check_for_task(task)
 }
@@ -459,7 +459,7 @@ fn bytes_of(values: &[f32]) -> Bytes {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// A generator that nobody has used, seeded by the system.
+/// Unused generator, seeded by the system.
 fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
     Ok(ChaCha20Rng::from_seed(random_seed()?))
 }

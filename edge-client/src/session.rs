@@ -48,20 +48,20 @@ pub use secure::{SecureReply, SecureRequest};
 /// Waits before the next connection.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How long a client was checked in when the connection was of use.
+/// Time from the check-in after which a connection was of use.
 const USEFUL: Duration = LONGEST_WAIT;
-/// How long the server may take to answer the connection, hello and check-in, each.
+/// Time that the server may take to answer the connection, hello and check-in, each.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Heartbeats without a word from the server after which it counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
-/// The largest piece of an update that is sent at once, bytes, whatever the server
-/// would take: what else there is to say, and the news that it has left, wait for it.
+/// Largest piece of an update that is sent at once, bytes, even if the server would
+/// take more: other messages, and the news that it has left, wait for it.
 const MAX_CHUNK: usize = 64 << 10;
 /// WebSocket close code of a client that is done here, for now or for good.
 const GOODBYE: u16 = 1000;
-/// Of one that will be back, and means to go on with its round.
+/// Close code of a client that will be back, and means to go on with its round.
 pub(crate) const COMING_BACK: u16 = 4000;
-/// Of one that cannot make sense of what the server sends.
+/// Close code of a client that cannot make sense of what the server sends.
 const PROTOCOL_ERROR: u16 = 1002;
 
 /// A client's session with one task of one server, across reconnects.
@@ -70,29 +70,29 @@ pub struct Session {
     task_id: TaskId,
     state: State,
     paused: bool,
-    /// Whether there are examples that fit the task.
+    /// True if there are examples that fit the task.
     has_data: bool,
     backoff: Backoff,
     jitter: f64,
     now: Duration,
-    /// When the client checked in.
+    /// Time of the check-in.
     member_since: Duration,
     absence: Absence,
     outbox: VecDeque<ClientMessage>,
     heartbeat: Duration,
     max_chunk: usize,
-    /// Whether the message on its way is a piece of an update.
+    /// True if the message on its way is a piece of an update.
     sending_chunk: bool,
     /// The server's last sign of life.
     heard_at: Duration,
-    /// When the socket took the last message.
+    /// Time at which the socket took the last message.
     sent_at: Duration,
     pinged_at: Duration,
     task: Option<TaskDescription>,
     status: Option<TaskStatus>,
     protection: Protection,
     tokens: Tokens,
-    /// What the server believes.
+    /// Availability that the server knows.
     availability: Availability,
     /// The round that the client is in, connected or not.
     current: Option<InRound>,
@@ -117,7 +117,7 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Break {
     until: Duration,
-    /// What the owner was told that it is.
+    /// State that the owner was told.
     shown: SessionState,
 }
 
@@ -157,7 +157,7 @@ impl Session {
         self.task.as_ref()
     }
 
-    /// What the task's privacy policy means, if it has one; once checked in.
+    /// Meaning of the task's privacy policy, if it has one; once checked in.
     pub fn privacy(&self) -> Option<&Arc<Privacy>> {
         self.protection.privacy()
     }
@@ -167,12 +167,12 @@ impl Session {
         self.status.as_ref()
     }
 
-    /// Whether the session is over for good.
+    /// True if the session is over for good.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// When [`Event::Timer`] is wanted, if at all.
+    /// Time at which [`Event::Timer`] is wanted, if at all.
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Idle | State::Closed => None,
@@ -187,13 +187,13 @@ impl Session {
         }
     }
 
-    /// When a ping is due: the server knows a client by what it sends, and the client
-    /// the server by its answers.
+    /// Time at which a ping is due: the server knows a client by what it sends, and the
+    /// client the server by its answers.
     fn ping_at(&self) -> Duration {
         self.heard_at.min(self.sent_at).max(self.pinged_at) + self.heartbeat
     }
 
-    /// When a server that has said nothing more is given up.
+    /// Time at which a server that has said nothing more is given up.
     fn silent_at(&self) -> Duration {
         self.heard_at + self.heartbeat * MISSED_HEARTBEATS
     }
@@ -275,7 +275,7 @@ impl Session {
         }
     }
 
-    /// Whether there is a connection that the server can be heard on.
+    /// True if there is a connection that the server can be heard on.
     fn is_connected(&self) -> bool {
         matches!(self.state, State::Greeting { .. } | State::CheckingIn { .. } | State::Member)
     }
@@ -409,7 +409,7 @@ impl Session {
         }
     }
 
-    /// Whether it would accept an invitation.
+    /// True if it would accept an invitation.
     fn takes_part(&self) -> bool {
         self.has_data
             && !self.paused
@@ -456,8 +456,9 @@ impl Session {
         if std::mem::replace(&mut self.paused, true) {
             return Vec::new();
         }
-        // A cohort waits for whoever owes it a step, and the server may not hear of the
-        // pause. Any other round is trained anew if it is asked for after the pause.
+        // A cohort waits for a client that owes it a step, and the server may not hear
+        // of the pause. Any other round is trained anew if it is asked for after the
+        // pause.
         if self.is_secure()
             && let Some(round) = self.round()
         {
@@ -502,7 +503,7 @@ impl Session {
         actions
     }
 
-    /// What a client between two rounds is doing.
+    /// Activity of a client between two rounds.
     fn emit_rest(&self) -> Action {
         if self.protection.waits_for_consent() {
             self.emit_status(SessionState::Consent)

@@ -1,5 +1,5 @@
-//! Where a client gets its token from: asked before every connection, since a
-//! token should not live long. Nothing here prints one.
+//! Source of a client's token: asked before every connection, since a token should not
+//! live long. Nothing here prints one.
 
 use std::fmt;
 use std::future::{self, Future};
@@ -16,7 +16,7 @@ type Answer = Result<Option<Token>, String>;
 pub struct TokenSource(Rc<dyn Fn() -> LocalBoxFuture<'static, Answer>>);
 
 impl TokenSource {
-    /// For tasks that are open to everybody.
+    /// No token, for tasks that are open to all clients.
     pub fn none() -> Self {
         Self(Rc::new(|| future::ready(Ok(None)).boxed_local()))
     }
@@ -26,8 +26,8 @@ impl TokenSource {
         Self(Rc::new(move || future::ready(Ok(Some(token.clone()))).boxed_local()))
     }
 
-    /// Asks `ask` each time. Its error says in words why there is none; the client
-    /// asks again later.
+    /// Asks `ask` each time. Its error is a text that says why there is none; the
+    /// client asks again later.
     pub fn new<F>(ask: impl Fn() -> F + 'static) -> Self
     where
         F: Future<Output = Result<Token, String>> + 'static,
@@ -42,7 +42,7 @@ impl TokenSource {
     ///
     /// # Errors
     ///
-    /// Why there is none though there should be, in words.
+    /// Reason why there is none though there should be, as text.
     pub(crate) fn get(&self) -> LocalBoxFuture<'static, Answer> {
         (self.0)()
     }

@@ -18,7 +18,7 @@ const GPU_QUEUE: u64 = 8;
 /// Time for a GPU to work off its queue. Training goes on with the CPU after it.
 const GPU_LIMIT: Duration = Duration::from_secs(30);
 
-/// How far local training is.
+/// Progress of local training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Progress {
     pub epoch: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Progress {
     pub samples_per_second: f64,
 }
 
-/// Why training ended early.
+/// Reason why training ended early.
 #[derive(Debug)]
 pub(crate) enum Stopped {
     Cancelled,
@@ -90,7 +90,7 @@ pub(crate) async fn run(
     Ok(answered(backend, GPU_LIMIT, trainer.parameters()).await?)
 }
 
-/// What a device answers. A GPU that does not within `limit` has failed; the CPU does not
+/// Answer of a device. A GPU that does not within `limit` has failed; the CPU does not
 /// wait for anything.
 async fn answered<T>(
     backend: Backend,

@@ -5,7 +5,7 @@ use fedra_learning::memory::OutOfMemory;
 
 use crate::origin::ServerUrlError;
 
-/// Why a connection or a file did not come about.
+/// Reason why a connection or a file did not come about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The network or the server's machine: an unknown host, a closed port, a
@@ -26,7 +26,7 @@ pub enum TransportError {
     Status {
         /// The number of the answer's status.
         status: u16,
-        /// What to do about it, after a space or a mark; may be empty.
+        /// Advice about it, after a space or a mark; may be empty.
         hint: String,
     },
     /// The answer has more bytes than were announced.
@@ -40,7 +40,7 @@ pub enum TransportError {
     Address(#[from] ServerUrlError),
 }
 
-/// Why a TLS handshake failed.
+/// Reason why a TLS handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// The server's certificate comes from an authority that is not trusted.
@@ -81,7 +81,7 @@ pub enum TlsError {
     /// The server's certificate cannot be used for another reason.
     #[error("the server's certificate cannot be used: {0}")]
     Certificate(String),
-    /// What came is not TLS.
+    /// The received bytes are not TLS.
     #[error(
         "the server does not speak TLS on this port; without TLS the address begins with http:// \
          or ws://"
@@ -101,7 +101,7 @@ pub enum TlsError {
     Trust(#[from] TrustError),
 }
 
-/// Why certificates to trust cannot be used.
+/// Reason why certificates to trust cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     /// The file cannot be read.
@@ -109,7 +109,7 @@ pub enum TrustError {
     Unreadable {
         /// The file.
         path: String,
-        /// What the system says.
+        /// Message of the system.
         problem: String,
     },
     /// The file has no certificate.
@@ -123,9 +123,9 @@ pub enum TrustError {
     Damaged {
         /// The file.
         path: String,
-        /// Which of its certificates, from 1.
+        /// Number of the certificate, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// Problem with the certificate.
         problem: String,
     },
     /// The system has no certificates to trust.

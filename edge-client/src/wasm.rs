@@ -25,7 +25,7 @@ use crate::platform::{TrainingSlots, Trust};
 use crate::privacy::{Consent, ParticipationLog, PrivacyConfig};
 use crate::token::TokenSource;
 
-/// What the constructor takes.
+/// Argument of the constructor.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -214,7 +214,7 @@ fn token_source(ask: Option<Function>) -> TokenSource {
     })
 }
 
-/// What a thrown value says.
+/// Text of a thrown value.
 fn words(error: &JsValue) -> String {
     match error.dyn_ref::<js_sys::Error>() {
         Some(error) => String::from(error.message()),
@@ -260,8 +260,8 @@ async fn compute(backend: &str) -> Result<Compute, JsValue> {
     }
 }
 
-/// An event as JavaScript gets it. Terms say `null` for what they do not have,
-/// so that nobody takes a missing word for a missing version.
+/// An event as JavaScript gets it. Terms say `null` for what they do not have, because
+/// a missing word could be taken for a missing version.
 fn event_object(event: &ClientEvent) -> Result<JsValue, serde_wasm_bindgen::Error> {
     match event {
         ClientEvent::Privacy(_) => event.serialize(&Serializer::json_compatible()),

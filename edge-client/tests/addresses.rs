@@ -1,4 +1,4 @@
-//! What the program `fedra-edge` says about addresses and certificates that it cannot
+//! Messages of the program `fedra-edge` about addresses and certificates that it cannot
 //! use, before it looks at anything else.
 
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! How the program `fedra-edge` ends, against a server of few words.
+//! Exits of the program `fedra-edge`, against a server of few words.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -12,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
-/// What the server answers to a check-in.
+/// Answer of the server to a check-in.
 #[derive(Clone, Copy)]
 enum Task {
     /// The task in the first phase, and in the second after each later message.

@@ -53,24 +53,24 @@ impl Sample {
     }
 }
 
-/// What is compared of one model.
+/// Numbers that are compared of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
     /// The gradient of one batch.
     pub gradient: Sample,
-    /// What three steps of SGD change.
+    /// Change by three steps of SGD.
     pub delta: Sample,
 }
 
 /// The file's content.
 pub type File = BTreeMap<String, Numbers>;
 
-/// What native code computed.
+/// Numbers that native code computed.
 pub fn file() -> File {
     serde_json::from_str(include_str!("golden.json")).expect("the file is part of this crate")
 }
 
-/// Parameters and examples that everyone starts from.
+/// Parameters and examples that every platform starts from.
 pub struct Fixture {
     /// The model.
     pub spec: ModelSpec,
@@ -93,7 +93,7 @@ impl Fixture {
         gradient(&self.spec, &self.parameters, &self.data, &batch, compute).await
     }
 
-    /// What three steps of SGD change, on a device.
+    /// Change by three steps of SGD, on a device.
     pub async fn delta(&self, compute: &Compute) -> Result<Vec<f32>, LearningError> {
         let plan = LocalTraining::new(RawLocalTraining {
             batch_size: BATCH,

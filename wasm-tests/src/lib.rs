@@ -1,5 +1,5 @@
-//! What only a real browser can show. The Rust tests lie in
-//! `tests/browser/`, the end-to-end runs in `e2e/`.
+//! Tests that only a real browser can run. The Rust tests lie in `tests/browser/`, the
+//! end-to-end runs in `e2e/`.
 //!
 //! This library holds what the native and the browser side of a comparison
 //! share. Nothing here ships.

@@ -8,7 +8,7 @@ use fedra_protocol::{Mechanism, PrivacyPolicy, Sha256Hash};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What [`encodings`] returns on every platform.
+/// Result of [`encodings`] on every platform.
 pub const ENCODINGS: &str = "9f94c9c03f7f6eddba9ac6fe16b454f0010a20512780ae463b3fcd7c4a0719e0";
 
 /// The hash of what follows from some policies, and of encoded updates.

@@ -62,7 +62,7 @@ pub struct Join {
     pub connection: ConnectionId,
     /// The subject that it stands for.
     pub subject: Option<SubjectId>,
-    /// Whether the client may be invited, or only observes for now.
+    /// Availability: the client may be invited, or only observes for now.
     pub availability: Availability,
 }
 
@@ -71,7 +71,7 @@ pub struct Join {
 pub struct Leave {
     /// The connection.
     pub connection: ConnectionId,
-    /// How it ended.
+    /// Way in which the session ended.
     pub departure: Departure,
     /// State for the client's next connection.
     pub participation: Participation,
@@ -93,7 +93,7 @@ pub struct Report {
     pub client: ClientId,
     /// The round of its invitation.
     pub round: RoundId,
-    /// What was asked for.
+    /// Stage that the client was asked for.
     pub stage: Stage,
     /// Weight in the mean.
     pub weight: u64,
@@ -151,7 +151,7 @@ impl Departure {
 #[derive(Debug, Default)]
 pub struct Mail {
     joined: Option<(ClientId, Box<Participation>)>,
-    /// Why the session is to end.
+    /// Notice that ends the session.
     end: Option<Notice>,
     verdict: Option<(RoundId, UpdateVerdict)>,
     order: Option<Order>,
@@ -205,7 +205,7 @@ pub enum Order {
         round: RoundId,
         /// The request.
         request: Arc<Request>,
-        /// When the answer has to be there.
+        /// Deadline of the answer.
         deadline: Time,
     },
     /// The client's contribution to a round is left out of it.
@@ -221,7 +221,7 @@ pub struct Invitation {
     pub round: RoundId,
     /// The model that local training starts from.
     pub model: ModelRef,
-    /// When the report has to be there.
+    /// Deadline of the report.
     pub deadline: Time,
     /// Newer models that there may be when the update arrives.
     pub max_staleness: u32,

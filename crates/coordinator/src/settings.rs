@@ -30,7 +30,7 @@ pub struct TaskSettings {
     pub optimizer: ServerOptimizer,
     /// Local training. Its seed is replaced in every round.
     pub training: LocalTraining,
-    /// How rounds are made.
+    /// Parameters of the task's rounds.
     pub plan: RoundPlan,
     /// Global models that are kept.
     pub checkpoints: Keep,

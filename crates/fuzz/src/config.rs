@@ -1,5 +1,4 @@
-//! The operator's config: whatever is in the file, it is read or every mistake is
-//! told.
+//! Operator's config: any file is either read, or every mistake in it is told.
 
 use fedra_aggregator::config::Config;
 

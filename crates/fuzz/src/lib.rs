@@ -1,4 +1,4 @@
-//! Fuzz targets: what a stranger can send, and what a file may hold.
+//! Fuzz targets: messages of untrusted peers, and contents of files.
 //!
 //! A target is a function that takes bytes and panics when something does not
 //! hold: no panic in the code under it, and what is said at each `assert`. It does

@@ -1,5 +1,5 @@
-//! What must hold after every step, seen from outside: in the store, in the
-//! models, and in what clients are told.
+//! Checks after every step, seen from outside: in the store, in the models, and in the
+//! messages to clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use fedra_coordinator::storage::{Definition, MemoryStore, RoundRecord, Store};
 
 /// Room for rounding in a sum of 32-bit parameters.
 const TOLERANCE: f64 = 0.05;
-/// The same under secure aggregation, where there is some noise besides.
+/// The same under secure aggregation, which adds some noise.
 const NOISE: f64 = 0.3;
 
 pub(crate) struct Checks {
@@ -29,9 +29,9 @@ pub(crate) struct Checks {
     records: Vec<(RoundRecord, Vec<f32>)>,
     invited: BTreeSet<(RoundId, usize)>,
     accepted: BTreeSet<(RoundId, usize)>,
-    /// How often each client is in a model.
+    /// Number of times that each client is in a model.
     counted: BTreeMap<usize, u64>,
-    /// Whether the last verdict that was sent had been sent before.
+    /// True if the last verdict that was sent had been sent before.
     repeated: bool,
     problem: Option<String>,
 }
@@ -66,13 +66,13 @@ impl Checks {
         self.problem.get_or_insert(problem);
     }
 
-    /// What has been found so far, after a look at the store.
+    /// Result of the checks so far, after a look at the store.
     pub(crate) fn verdict(&mut self, store: &MemoryStore) -> Result<(), String> {
         self.look_at(store);
         self.problem.clone().map_or(Ok(()), Err)
     }
 
-    /// What clients were told of rounds that are not durable is void.
+    /// Voids what clients were told of rounds that are not durable.
     pub(crate) fn server_crashed(&mut self) {
         let rounds = self.rounds();
         self.accepted.retain(|(round, _)| round.round <= rounds);
@@ -252,8 +252,8 @@ impl Checks {
     }
 }
 
-/// How often each client is in a mean: its place in the model has changed by its
-/// share of the weight.
+/// Number of times that each client is in a mean: its place in the model has changed by
+/// its share of the weight.
 fn times_counted(
     change: impl Iterator<Item = f64>,
     weight: u64,

@@ -11,12 +11,12 @@ use fedra_protocol::{RoundAssignment, SubjectId, TaskId};
 
 use crate::network::LinkId;
 
-/// How a device answers invitations.
+/// Manner in which a device answers invitations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// It trains and reports.
     Sound,
-    /// From its first invitation on its program does nothing, and its connection stays.
+    /// Its program does nothing from its first invitation on, and its connection stays.
     Frozen,
     /// It declines each invitation.
     Declines,
@@ -29,13 +29,13 @@ pub(crate) struct Client {
     pub subject: SubjectId,
     /// `None` while the device is off.
     pub session: Option<Session>,
-    /// How often the device was switched on.
+    /// Number of times that the device was switched on.
     pub lives: u64,
     pub link: Option<LinkId>,
     /// The training under way, and its number.
     pub work: Option<(RoundAssignment, u64)>,
     pub works: u64,
-    /// Of the round's secure aggregation.
+    /// State of the round's secure aggregation.
     pub secret: Option<SecureRound>,
     pub frozen_until: Duration,
     pub timer: Option<Duration>,
@@ -81,7 +81,7 @@ impl Client {
         1 + 3 * number as u64
     }
 
-    /// What it learns in any round: one at its own place.
+    /// Update of a client in any round: one at its own place.
     pub(crate) fn update(number: usize, clients: usize) -> Bytes {
         Self::values(number, clients).into_iter().flat_map(f32::to_le_bytes).collect()
     }

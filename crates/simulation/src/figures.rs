@@ -1,4 +1,5 @@
-//! What happened in histories, so that nobody takes an empty one for a good one.
+//! Counts of what happened in histories, because an empty one must not pass for a good
+//! one.
 
 use std::fmt;
 
@@ -65,7 +66,7 @@ impl Figures {
         }
     }
 
-    /// Whether everything that can happen did.
+    /// True if everything that can happen did.
     #[must_use]
     pub fn covers_everything(&self) -> bool {
         self.0.iter().all(|count| *count > 0)

@@ -3,8 +3,8 @@
 //! freeze and come back, operators who change their minds, and a server that crashes
 //! at any of its writes.
 //!
-//! What runs is the production code: the task's core, the round machine, the writer,
-//! the sessions of server and clients, and both ends of secure aggregation. Only the
+//! The production code runs: the task's core, the round machine, the writer, the
+//! sessions of server and clients, and both ends of secure aggregation. Only the
 //! network, the clock, the disk and the training are made up. One seed is one history:
 //! it can be replayed.
 //!
@@ -57,7 +57,7 @@ impl fmt::Display for Broken {
 
 /// History of a seed, told step by step.
 pub struct History {
-    /// What happened, one step a line.
+    /// Trace of the history, one step a line.
     pub trace: String,
     /// Its figures, or the promise that it broke.
     pub outcome: Result<Figures, Broken>,

@@ -14,7 +14,7 @@ use crate::scenario::Faults;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkId(pub u64);
 
-/// Which way a message goes.
+/// Direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Up,
@@ -24,8 +24,8 @@ pub(crate) enum Way {
 /// A connection that is open.
 pub(crate) struct Link {
     pub client: usize,
-    /// When the last message of each way arrives: the next one comes after it,
-    /// where order is kept.
+    /// Arrival of the last message of each way: the next one comes after it, where
+    /// order is kept.
     last: [Duration; 2],
     /// The server will look after it soon.
     poll_due: bool,
@@ -36,7 +36,7 @@ impl Link {
         Self { client, last: [Duration::ZERO; 2], poll_due: false }
     }
 
-    /// Whether a look after it has to be scheduled; from then on it is.
+    /// True if a look after it has to be scheduled; from then on it is.
     pub(crate) fn wants_poll(&mut self) -> bool {
         !std::mem::replace(&mut self.poll_due, true)
     }
@@ -45,7 +45,7 @@ impl Link {
         self.poll_due = false;
     }
 
-    /// When a message that is sent now arrives: not at all, once or twice.
+    /// Arrivals of a message that is sent now: none, one or two.
     pub(crate) fn arrivals(
         &mut self,
         way: Way,

@@ -42,7 +42,7 @@ impl FromStr for Bug {
     }
 }
 
-/// How rounds are made.
+/// Kind of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Synchronous,
@@ -53,7 +53,7 @@ pub(crate) enum Kind {
     Masked,
 }
 
-/// How often things go wrong: probabilities a message, a step, a write.
+/// Frequency of faults: probabilities a message, a step, a write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Faults {
     pub lose: f64,
@@ -92,11 +92,11 @@ pub(crate) struct Scenario {
     pub bug: Option<Bug>,
     pub kind: Kind,
     pub clients: usize,
-    /// How the first clients answer; the others are sound.
+    /// Manners of the first clients; the others are sound.
     pub manners: Vec<Manner>,
     pub faults: Faults,
     pub task: Task,
-    /// When faults end: after that everything has to come to rest.
+    /// End of the faults: after that everything has to come to rest.
     pub calm_after: Duration,
     pub rng: StdRng,
 }
@@ -171,7 +171,7 @@ pub(crate) struct Task {
     pub pace: Pace,
 }
 
-/// Random rounds for so many clients.
+/// Random rounds for `clients` clients.
 fn task(rng: &mut StdRng, kind: Kind, clients: usize) -> Task {
     let least = if kind == Kind::Masked { 3 } else { 1 };
     let cohort = rng.random_range(least..=clients);

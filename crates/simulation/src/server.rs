@@ -121,7 +121,7 @@ impl Server {
         (over > Duration::ZERO).then_some(over)
     }
 
-    /// When the core or a session is to be woken.
+    /// Time at which the core or a session is to be woken.
     pub(crate) fn wake_at(&self) -> Option<Duration> {
         let sessions = self.connections.values().filter_map(|c| c.session.wake_at());
         sessions.chain(self.core.wake_at()).min().map(|time| self.started + time.0)

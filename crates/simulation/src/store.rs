@@ -14,7 +14,7 @@ use fedra_coordinator::storage::{
     StoreError,
 };
 
-/// What becomes of a write.
+/// Fate of a write.
 enum Fate {
     Done,
     Fails,
@@ -32,7 +32,7 @@ struct Pending {
 struct State {
     rng: StdRng,
     faults: Faults,
-    /// The process is dead until somebody takes note.
+    /// The process is dead until `take_crash` is called.
     crashed: bool,
     failed: bool,
     pending: Option<Pending>,
@@ -55,7 +55,7 @@ impl FaultyStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is on the disk.
+    /// Content of the disk.
     pub(crate) fn durable(&self) -> &MemoryStore {
         &self.durable
     }
@@ -72,12 +72,12 @@ impl FaultyStore {
         self.state().crashed
     }
 
-    /// Whether a write has crashed the process since the last call.
+    /// True if a write has crashed the process since the last call.
     pub(crate) fn take_crash(&self) -> bool {
         std::mem::take(&mut self.state().crashed)
     }
 
-    /// Whether a write has failed since the last call.
+    /// True if a write has failed since the last call.
     pub(crate) fn take_failure(&self) -> bool {
         std::mem::take(&mut self.state().failed)
     }

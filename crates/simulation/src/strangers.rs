@@ -1,5 +1,5 @@
-//! Strangers in the place of clients: they connect, say what they like when they
-//! like, and go. For fuzzing, and for replaying what fuzzing has found.
+//! Untrusted clients: they connect, send anything at any time, and disconnect. For
+//! fuzzing, and for replaying what fuzzing has found.
 //!
 //! The server is the production core, worker and conversations. The same bytes
 //! are always the same history.
@@ -32,7 +32,7 @@ const STRANGERS: usize = 4;
 const REQUEST: RequestId = RequestId(0);
 /// Longest time that passes at once.
 const LONGEST: Duration = Duration::from_secs(20);
-/// Wakings in one such time that nobody would call busy.
+/// Maximum number of wakings in one such time; more are a busy loop.
 const WAKINGS: usize = 1_000;
 
 /// Kinds of tasks: plain, buffered, and under each policy.
@@ -124,7 +124,7 @@ struct Stranger {
     /// Makes its updates, keys and shares different from those of others.
     seed: u8,
     neighbours: Vec<u32>,
-    /// What an honest client would say next.
+    /// Next messages of an honest client.
     outbox: VecDeque<ClientMessage>,
 }
 
@@ -153,7 +153,7 @@ impl Stranger {
     }
 
     fn keys(&self, round: RoundId) -> ClientMessage {
-        // Sound, and nobody else's: the highest bit is clear.
+        // Sound, and no other client's: the highest bit is clear.
         let key = |first: u8| {
             let mut key = [self.seed & 0x7f; 32];
             key[0] = first;
@@ -186,7 +186,7 @@ struct Street {
     now: Duration,
     links: u64,
     rng: StdRng,
-    /// Who has announced an update for which round.
+    /// Clients that have announced an update, with its round.
     announced: BTreeSet<(usize, RoundId)>,
 }
 
@@ -330,7 +330,7 @@ impl Street {
         self.command(command);
     }
 
-    /// A message of some kind, mostly about the round that the stranger is in.
+    /// Message of some kind, mostly about the round that the client is in.
     fn anything(&self, who: usize, input: &mut Input<'_>) -> ClientMessage {
         let stranger = &self.strangers[who];
         let choice = input.byte();
@@ -421,7 +421,7 @@ impl Street {
         stranger.outbox.push_back(answer);
     }
 
-    /// What holds between any two events.
+    /// Checks the invariants that hold between any two events.
     fn check(&self) {
         if let Some(over) = self.server.overrun(self.now) {
             panic!("{:?} outlasts its deadline by {over:?}", self.server.progress());
@@ -433,7 +433,7 @@ impl Street {
         assert!(rounds.eq(0..history.len() as u64), "a round is missing");
     }
 
-    /// Whatever was sent, the newest model can be used.
+    /// Checks that the newest model can be used after any messages.
     fn check_model(&self) {
         let settings = &self.server.settings;
         let newest = self.server.view().model.clone();
@@ -451,7 +451,7 @@ mod tests {
     /// Seeds of updates that are zero, which every encoding takes.
     const SEEDS: [u8; STRANGERS] = [5, 6, 10, 11];
 
-    /// Four strangers who are polite to the end.
+    /// Four clients that keep to the protocol to the end.
     fn polite(task: usize) -> Street {
         let mut street = Street::new(task);
         let everybody = || 0..STRANGERS as u8;

@@ -32,7 +32,7 @@ use trace::{Note, Trace};
 
 /// Rounds that have to be completed once the faults are over.
 const CALM_ROUNDS: u64 = 2;
-/// How often an operator looks after the task once the faults are over.
+/// Period of an operator's looks at the task once the faults are over.
 const CALM_OPERATOR: Duration = Duration::from_secs(2);
 
 /// Number of every request: its reply is not looked at.
@@ -334,7 +334,8 @@ impl World {
         }
     }
 
-    /// Whatever the server was told may have made work for any of its sessions.
+    /// Schedules the sessions, because any command to the server may have made work for
+    /// them.
     fn after_server(&mut self) {
         let Some(server) = &self.server else { return };
         let life = server.life;
@@ -394,7 +395,7 @@ impl World {
         });
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Ends all faults for good.
     fn calm(&mut self) {
         self.note("all faults are over", None, None);
         self.faults = Faults::NONE;

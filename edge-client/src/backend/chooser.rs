@@ -12,7 +12,7 @@ use super::measuring::{Devices, Outcome, Pace, compare};
 use super::{BackendPreference, Choice, Job};
 use crate::events::ClientEvent;
 
-/// Why a build for the CPU does not use WebGPU.
+/// Reason why a build for the CPU does not use WebGPU.
 pub(super) const NO_WEBGPU: &str = "this build has no WebGPU";
 
 /// Chooses the device once. [`Chooser::measure`] does the measuring and has to be polled
@@ -24,7 +24,7 @@ pub(crate) struct Chooser<D = Job> {
     orders: Cell<Option<oneshot::Receiver<Order<D>>>>,
 }
 
-/// What to measure with, and where to say what came out.
+/// Devices to measure with, and the channel for the outcome.
 type Order<D> = (D, oneshot::Sender<Outcome>);
 
 enum State {
@@ -37,7 +37,7 @@ enum State {
 }
 
 impl<D: Devices> Chooser<D> {
-    /// The owner's preference, as far as this build can follow it.
+    /// Chooser with the owner's preference, if this build can follow it.
     pub fn new(preference: BackendPreference) -> Self {
         let chooser = Self::undecided(preference);
         let choice = match preference {
@@ -52,7 +52,7 @@ impl<D: Devices> Chooser<D> {
         chooser
     }
 
-    /// Measures, whatever the build has.
+    /// Chooser that measures in any build.
     pub(crate) fn undecided(preference: BackendPreference) -> Self {
         let (begin, orders) = oneshot::channel();
         Self {

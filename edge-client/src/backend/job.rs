@@ -12,7 +12,7 @@ const CHECK_EXAMPLES: usize = 10;
 /// Examples that the speed is measured on: one batch, and at least these.
 const FEWEST_EXAMPLES: usize = 500;
 
-/// What devices are compared on.
+/// Work on which devices are compared.
 #[derive(Clone)]
 pub(crate) struct Job {
     spec: ModelSpec,

@@ -30,7 +30,7 @@ const BESIDE_TRAINING: Trial = Trial {
     rest: 3,
 };
 
-/// How long a speed is measured.
+/// Durations of a speed measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trial {
     /// Training before the timed part.
@@ -83,7 +83,8 @@ impl Outcome {
     }
 }
 
-/// Finds the device to train on. Ends in bounded time, whatever the devices do.
+/// Finds the device to train on. Ends in bounded time, even if a device does not
+/// answer.
 pub(super) async fn compare(
     preference: BackendPreference,
     devices: &impl Devices,
@@ -166,7 +167,7 @@ async fn train_for(
 
 struct Slice {
     samples: usize,
-    /// Whether the job is done.
+    /// True if the job is done.
     is_last: bool,
 }
 
@@ -188,7 +189,7 @@ async fn train_slice(
     }
 }
 
-/// What comes out of `work`, or an error if it takes longer than `limit`.
+/// Result of `work`, or an error if it takes longer than `limit`.
 pub(crate) async fn within<T>(
     pace: &impl Pace,
     limit: Duration,

@@ -18,7 +18,7 @@ use crate::events::ClientEvent;
 
 const STEP: Duration = Duration::from_millis(20);
 
-/// How the WebGPU of a test behaves.
+/// Behaviour of the WebGPU of a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gpu {
     /// Computes right, with this time for a step.
@@ -128,7 +128,7 @@ impl Bench {
         }
     }
 
-    /// What the owner was told: the devices with their reasons, and the problems.
+    /// Messages to the owner: the devices with their reasons, and the problems.
     fn told(&self) -> Vec<(String, String)> {
         let told = self.told.take().into_iter();
         told.map(|event| match event {

@@ -1,6 +1,6 @@
-//! What protecting one update costs a client on this machine, for
-//! `cargo xtask bench privacy`: the real encoding and the real secure
-//! aggregation, with the client's neighbours but without a server.
+//! Cost of protecting one update for a client on this machine, for
+//! `cargo xtask bench privacy`: the real encoding and the real secure aggregation, with
+//! the client's neighbours but without a server.
 //!
 //! A measurement: seeds are fixed, and nothing of it may be sent.
 
@@ -21,8 +21,8 @@ use serde::Serialize;
 
 use crate::platform;
 
-/// Of the runs after the first the fastest counts: the machine may have other
-/// things to do, and a browser compiles what is slow.
+/// Runs after the first. The fastest counts, because the machine may have other things
+/// to do, and a browser compiles what is slow.
 const REPEATS: usize = 4;
 
 /// Seconds of a client's steps in a round.
@@ -39,7 +39,7 @@ pub struct Steps {
     pub pack_seconds: f64,
 }
 
-/// What was measured.
+/// Result of the measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measured {
@@ -49,7 +49,7 @@ pub struct Measured {
     pub bits: u32,
     /// Clients that it masks with.
     pub neighbours: u32,
-    /// Of a client that has never done it before.
+    /// Steps of a client that has never done it before.
     pub first: Steps,
     /// The least of each.
     pub best: Steps,
@@ -152,7 +152,7 @@ impl Round {
     }
 }
 
-/// Everybody's keys; client 0 is the one that is measured.
+/// Keys of all clients; client 0 is the one that is measured.
 struct Cohort<'a> {
     graph: &'a Graph,
     keys: Vec<PublicKeys>,

@@ -1,7 +1,7 @@
 //! Drives a [`Session`] with a real socket, clock and trainer.
 //!
-//! One loop owns the session and waits for whatever comes first: a command of
-//! the owner, a message, room on the socket, the end of a round's work, a timer.
+//! One loop owns the session and waits for the first of these: a command of the owner,
+//! a message, room on the socket, the end of a round's work, a timer.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ pub(super) struct Driver<'a, F> {
     news: mpsc::UnboundedReceiver<RoundNews>,
     connecting: Fuse<LocalBoxFuture<'static, Opened>>,
     sender: Option<Sender>,
-    /// Whether the sender has a message that the socket has not taken yet.
+    /// True if the sender has a message that the socket has not taken yet.
     sending: bool,
     receiver: Option<Receiver>,
     /// The end of the last connection.
@@ -48,7 +48,7 @@ pub(super) struct Driver<'a, F> {
     traffic_at: std::time::Duration,
 }
 
-/// Why there is no connection, in words.
+/// Reason why there is no connection, as text.
 enum NotOpened {
     /// There is no token to check in with.
     Token(String),
@@ -56,7 +56,7 @@ enum NotOpened {
     Socket(ServerUrl, TransportError),
 }
 
-/// What the loop woke up for.
+/// Reason why the loop woke up.
 enum Woken {
     Event(Event),
     Opened(Sender, Receiver, Option<Token>),
@@ -104,7 +104,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         self.fatal.take().unwrap_or_else(DataRefused::closed)
     }
 
-    /// Waits for whatever comes first; commands and messages go before new work.
+    /// Waits for the next event; commands and messages go before new work.
     async fn next(&mut self, commands: &mut mpsc::UnboundedReceiver<Event>) -> Woken {
         let deadline = self.session.deadline();
         let timer = async move {
@@ -373,7 +373,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     }
 }
 
-/// Which answer this is, counted as [`Dropouts`](crate::Dropouts) does.
+/// Number of the answer, counted as [`Dropouts`](crate::Dropouts) does.
 fn step(done: &Done) -> u32 {
     match done {
         Done::Trained { .. } | Done::Secured(SecureReply::Keys(_)) => 0,

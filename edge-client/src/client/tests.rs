@@ -52,7 +52,7 @@ impl Server {
         ModelRef { round: 0, sha256, url: "models/x".into(), bytes: self.file.len() as u64 }
     }
 
-    /// The next socket, up to the invitation. Whoever asks for the model gets it.
+    /// The next socket, up to the invitation. Any request for the model is answered.
     async fn session(&self) -> (Peer, Option<Token>) {
         let (mut peer, token, availability) = self.greet().await;
         if availability == Availability::Paused {

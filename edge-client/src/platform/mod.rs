@@ -1,5 +1,5 @@
-//! What differs between a browser's worker and a native process: sockets,
-//! HTTP, clock, dice, and where training and masking run. Both modules offer the same items.
+//! Differences between a browser's worker and a native process: sockets, HTTP, clock,
+//! dice, and where training and masking run. Both modules offer the same items.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -16,12 +16,12 @@ pub(crate) use web::{Receiver, Sender, Turn, connect, fetch, jitter, now, sleep,
 #[cfg(target_arch = "wasm32")]
 pub use web::{TrainingSlots, Trust};
 
-/// What comes out of a socket.
+/// Input from a socket.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// One binary message.
     Message(Bytes),
-    /// The other side closed, or the connection broke; in words.
+    /// The other side closed, or the connection broke; the reason as text.
     Closed(String),
 }
 

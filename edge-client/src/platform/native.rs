@@ -37,7 +37,7 @@ pub use self::dial::Trust;
 
 type Socket = WebSocketStream<Connection>;
 
-/// How long the other side may take to make room for a goodbye.
+/// Time that the other side may take to make room for a goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -116,8 +116,8 @@ impl Sender {
         sent.await.map_err(|error| error.to_string())
     }
 
-    /// Says goodbye in the background, after what of a message is on its way.
-    /// What comes out is done when that is.
+    /// Says goodbye in the background, after the rest of a message that is on its way.
+    /// The future is ready when that is done.
     pub fn close(mut self, code: u16) -> impl Future<Output = ()> + 'static {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         let closing = tokio::spawn(async move {
@@ -126,7 +126,7 @@ impl Sender {
             let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
         });
         async move {
-            // Fails only with the runtime, when nobody waits any more.
+            // Fails only with the runtime, when no task waits any more.
             let _ = closing.await;
         }
     }
@@ -193,7 +193,7 @@ fn address(url: &str) -> Result<Uri, TransportError> {
     url.parse().map_err(|error| TransportError::Network(format!("{url}: {error}")))
 }
 
-/// What an answer means that is not the one that was asked for.
+/// Meaning of an answer that is not the one that was asked for.
 fn refused(status: StatusCode, headers: &HeaderMap, address: &Uri) -> TransportError {
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let hint = match location {
@@ -219,7 +219,7 @@ fn not_http(error: &dyn std::error::Error, address: &Uri) -> TransportError {
 /// A turn to measure devices. Training has threads of its own here, so it need not wait.
 pub(crate) struct Turn;
 
-/// How many clients of this process may train at the same time.
+/// Number of clients of this process that may train at the same time.
 #[derive(Clone, Debug)]
 pub struct TrainingSlots(Arc<Semaphore>);
 

@@ -27,9 +27,9 @@ use super::Incoming;
 use crate::training::{self, Progress, Stopped};
 use crate::transport::TransportError;
 
-/// Bytes in the browser's send buffer above which the next message waits: whatever
-/// is sent, a ping too, comes after them. There is no event for room in the buffer,
-/// so it is looked at again after [`LOOK_AGAIN`].
+/// Bytes in the browser's send buffer above which the next message waits: every later
+/// message, a ping too, comes after them. There is no event for room in the buffer, so
+/// it is looked at again after [`LOOK_AGAIN`].
 const SEND_BUFFER: u32 = 128 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Close code where there is no better one. A close without a code is a goodbye.
@@ -59,7 +59,7 @@ pub(crate) async fn sleep(duration: Duration) {
 /// Lets messages and timers of this worker run.
 pub(crate) async fn yield_now() {
     match YIELDER.with(|yielder| yielder.as_ref().and_then(Yielder::ask)) {
-        // Dropped only with the channel, when there is nobody to yield to.
+        // Dropped only with the channel, when there is nothing to yield to.
         Some(answer) => drop(answer.await),
         None => sleep(Duration::ZERO).await,
     }
@@ -147,7 +147,7 @@ impl Socket {
                 Ok(buffer) => Incoming::Message(Uint8Array::new(&buffer).to_vec().into()),
                 Err(_) => Incoming::Closed("the server sent text".into()),
             };
-            // Fails only when nobody listens any more.
+            // Fails only when the receiver is gone.
             let _ = messages.unbounded_send(item);
         });
         let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
@@ -202,7 +202,7 @@ impl Sender {
         }
     }
 
-    /// Says goodbye. The browser sends what it has first, and needs nobody to wait.
+    /// Says goodbye. The browser sends what it has first, and the caller need not wait.
     pub fn close(self, code: u16) -> future::Ready<()> {
         // Pages may send 1000 and 3000 to 4999 only.
         let code = if code == 1000 || code >= 3000 { code } else { NO_GOODBYE };

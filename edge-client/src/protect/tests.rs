@@ -80,7 +80,7 @@ impl Cohort {
         Self { clients, directories, sharing, rng }
     }
 
-    /// Everybody shares; what the server hands to whom, by the clients' order.
+    /// Shares of all clients, handed on by the server, in the clients' order.
     fn share(mut self) -> (Vec<SecureRound>, Vec<Vec<EncryptedShare>>, server::Collecting) {
         let mut states = Vec::new();
         for (state, directory) in self.clients.into_iter().zip(&self.directories) {

@@ -14,7 +14,7 @@ const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
 /// Too large a step: parameters overflow.
 const DIVERGES: f32 = f32::MAX;
 
-/// So large a step that the update is beyond what a server takes.
+/// Step so large that the update is beyond what a server takes.
 const HUGE: f32 = 1e30;
 
 fn policy(mechanism: Mechanism) -> PrivacyPolicy {
@@ -122,7 +122,7 @@ impl Bench {
         }
     }
 
-    /// What a training says that it cost the examples.
+    /// Cost for the examples that a training reports.
     async fn costs(&self) -> Vec<ExampleTerms> {
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
@@ -179,7 +179,7 @@ async fn a_server_that_is_away_for_a_moment_does_not_cost_the_round() {
 #[tokio::test]
 async fn a_server_that_stays_away_does() {
     let mut bench = Bench::new(data(784));
-    // Another one than the workshop has, and nobody is there.
+    // Another one than the workshop has, and no server is there.
     bench.model.sha256 = Sha256Hash::of(b"another");
     let error = bench.work(None, 0.1).await.0.expect_err("there is no model");
     assert_eq!(error.failure, Failure::ModelUnavailable);
@@ -279,7 +279,7 @@ async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
         let refused = workshop.predict(&spec, &model, &features[..], &mut outputs).await;
         assert_eq!(refused.map_err(|error| error.code), Err("bad-features"));
     }
-    // A model that nobody has: the next call does not wait for it.
+    // A model that no server has: the next call does not wait for it.
     let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
     let features = vec![0.5; 2 * 784];
     let refused = workshop.predict(&spec, &absent, &features[..], &mut outputs).await;

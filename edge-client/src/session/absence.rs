@@ -1,5 +1,5 @@
-//! What keeps a connected client out of rounds: a failure of its own, or the server,
-//! which leaves it out for a while.
+//! Causes that keep a connected client out of rounds: a failure of its own, or the
+//! server, which leaves it out for a while.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) struct Absence {
     backoff: Backoff,
 }
 
-/// How long a failure keeps the client out.
+/// Time until which a failure keeps the client out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Until {
     NewData,
@@ -29,11 +29,11 @@ enum Until {
     Time(Duration),
 }
 
-/// Why the client takes no part, as its owner is told.
+/// Reason why the client takes no part, as its owner is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Reason {
     pub code: &'static str,
-    /// When it ends, if time alone ends it.
+    /// Time at which it ends, if time alone ends it.
     pub until: Option<Duration>,
 }
 
@@ -106,7 +106,7 @@ impl Absence {
         })
     }
 
-    /// Why the server leaves the client out.
+    /// Reason why the server leaves the client out.
     pub fn standby(&self) -> Option<Reason> {
         let code = |cause| match cause {
             StandbyCause::MissedDeadline => "missed-deadline",
@@ -117,7 +117,7 @@ impl Absence {
         self.standby.map(|(cause, until)| Reason { code: code(cause), until: Some(until) })
     }
 
-    /// When time ends the first of them.
+    /// Time at which time ends the first of them.
     pub fn deadline(&self) -> Option<Duration> {
         [self.outage(), self.standby()].into_iter().flatten().filter_map(|r| r.until).min()
     }

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt.
+//! Wait before the next attempt.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Backoff {
         longest.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 
-    /// What failed has worked.
+    /// Starts again from the shortest wait: what failed has worked.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -54,7 +54,7 @@ impl Session {
         vec![Action::Emit(ClientEvent::problem(Failure::NoServer, problem)), self.retry(now)]
     }
 
-    /// As a device that was switched off: the connection is gone, and when the
+    /// Acts as a device that was switched off: the connection is gone, and when the
     /// client is back it knows nothing of the round.
     pub(super) fn vanished(&mut self, now: Duration) -> Vec<Action> {
         if let Some(round) = self.round() {

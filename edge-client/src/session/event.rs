@@ -1,4 +1,4 @@
-//! What goes into the session and what comes out of it.
+//! Inputs and outputs of the session.
 
 use bytes::Bytes;
 use fedra_protocol::{DecodeError, RoundAssignment, RoundId, ServerMessage, Token};
@@ -19,19 +19,19 @@ pub enum Event {
     DataReady,
     /// The examples that there were do not fit the task as it is described now.
     Misfit {
-        /// What does not fit, and what to do.
+        /// Description of what does not fit, and what to do.
         reason: String,
     },
     /// Training has cost the owner's examples this much so far.
     ExamplesSpent(ExampleTerms),
     /// The socket is open.
     Connected {
-        /// What to check in with, if anything; asked for before every connection.
+        /// Token to check in with, if any; asked for before every connection.
         token: Option<Token>,
     },
     /// There is nothing to check in with, though there should be.
     NoToken {
-        /// In words.
+        /// Reason, as text.
         reason: String,
     },
     /// The client went away as a device does that is switched off: without a word,
@@ -39,7 +39,7 @@ pub enum Event {
     Vanished,
     /// The socket could not be opened, or is closed.
     Disconnected {
-        /// In words.
+        /// Reason, as text.
         reason: String,
     },
     /// A message arrived.
@@ -69,10 +69,10 @@ pub enum Event {
     Secured {
         /// The round.
         round: RoundId,
-        /// What came out of it.
+        /// Result of the step.
         reply: SecureReply,
     },
-    /// What [`Action::Record`] asked for is durable.
+    /// The participation of [`Action::Record`] is durable.
     Recorded {
         /// The round.
         round: RoundId,
@@ -83,7 +83,7 @@ pub enum Event {
         round: RoundId,
         /// Its kind.
         failure: Failure,
-        /// In words.
+        /// Reason, as text.
         reason: String,
     },
     /// The time that [`Session::deadline`] named has come.

@@ -1,5 +1,5 @@
-//! What a client has of the round that it is in. It outlives connections: what a
-//! connection had sent or announced is forgotten with it, the work is not.
+//! State of a client in its round. It outlives connections: what a connection had sent
+//! or announced is forgotten with it, the work is not.
 
 use bytes::Bytes;
 use fedra_protocol::{EncryptedShare, RoundAssignment, RoundId, Sha256Hash};
@@ -19,7 +19,7 @@ pub(super) struct InRound {
     pub exchange: Exchange,
 }
 
-/// How far the client is. The middle ones are of secure aggregation only.
+/// Progress of the client. The middle ones are of secure aggregation only.
 #[derive(Debug)]
 pub(super) enum Part {
     /// Fetches the model.
@@ -46,7 +46,7 @@ pub(super) enum Part {
     Unmasked,
 }
 
-/// What follows once the participation is written down.
+/// Step that follows once the participation is written down.
 #[derive(Debug)]
 pub(super) enum Next {
     Announce(Bytes),
@@ -80,18 +80,18 @@ impl InRound {
         self.order.max_staleness
     }
 
-    /// Whether `order` is the invitation that this work is for, sent again. The
-    /// same round of a server that has forgotten it may start from other numbers.
+    /// True if `order` is the invitation that this work is for, sent again. The same
+    /// round of a server that has forgotten it may start from other numbers.
     pub fn is_for(&self, order: &RoundAssignment) -> bool {
         let own = &self.order;
         own.round == order.round && own.model == order.model && own.privacy == order.privacy
     }
 
-    /// Whether the work is too old now that the server is at `newest`.
+    /// True if the work is too old now that the server is at `newest`.
     pub fn is_outlived(&self, newest: RoundId) -> bool {
         let id = self.id();
         match self.max_staleness() {
-            // The sum that it is in is made: nobody waits for this client.
+            // The sum that it is in is made: the server does not wait for this client.
             _ if self.part.is_reported() => newest > id,
             0 => newest > id,
             spare => newest.round > id.round.saturating_add(spare.into()),
@@ -108,12 +108,12 @@ impl InRound {
 }
 
 impl Part {
-    /// Whether the server has accepted the update.
+    /// True if the server has accepted the update.
     pub fn is_reported(&self) -> bool {
         matches!(self, Self::Reported | Self::Unmasking | Self::Unmasked)
     }
 
-    /// Whether something is being done that may fail.
+    /// True if something is being done that may fail.
     pub fn is_busy(&self) -> bool {
         match self {
             Self::Downloading
@@ -128,7 +128,7 @@ impl Part {
         }
     }
 
-    /// What the owner is told that the client does.
+    /// Activity of the client that the owner is told.
     pub fn state(&self) -> SessionState {
         match self {
             Self::Downloading => SessionState::Downloading,

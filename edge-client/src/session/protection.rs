@@ -1,5 +1,5 @@
-//! What the session knows about privacy: the owner's floors, the task's policy,
-//! the person's consent, and how often the person has taken part.
+//! Privacy knowledge of the session: the owner's floors, the task's policy, the
+//! person's consent, and the number of times that the person has taken part.
 //!
 //! It decides whether the client may take part; it sends nothing itself.
 
@@ -25,7 +25,7 @@ pub(super) struct Protection {
     sent: BTreeSet<RoundId>,
     told: Option<PrivacyTerms>,
     exhaustion_told: bool,
-    /// What single examples are promised, if training promises them something.
+    /// Terms for single examples, if training promises them something.
     examples: Option<ExampleTerms>,
 }
 
@@ -59,7 +59,7 @@ impl Protection {
         self.privacy.as_ref()
     }
 
-    /// Who adds the noise, if anybody does.
+    /// Party that adds the noise, if any.
     pub fn mechanism(&self) -> Option<Mechanism> {
         Some(self.privacy.as_ref()?.policy().mechanism)
     }
@@ -102,7 +102,7 @@ impl Protection {
         self.privacy.is_some() && !self.agreed
     }
 
-    /// Whether one more round would be more than the task or the owner allows.
+    /// True if one more round would be more than the task or the owner allows.
     pub fn is_exhausted(&self) -> bool {
         // Never past a budget: the policy's participations fit into the task's,
         // and the floors were checked with these.
@@ -113,7 +113,7 @@ impl Protection {
         Some(self.config.floors.participations(self.privacy.as_ref()?))
     }
 
-    /// What the owner is told once, when no participation is left.
+    /// Message to the owner, once, when no participation is left.
     pub fn exhaustion(&mut self) -> Option<ClientEvent> {
         if !self.is_exhausted() || std::mem::replace(&mut self.exhaustion_told, true) {
             return None;
@@ -128,7 +128,7 @@ impl Protection {
         ))
     }
 
-    /// What the number of participations will be after the next one.
+    /// Number of participations after the next one.
     pub fn next_participations(&self) -> u32 {
         self.config.participations.saturating_add(1)
     }
@@ -139,7 +139,7 @@ impl Protection {
         self.sent.insert(round);
     }
 
-    /// Whether an update was made for this round already.
+    /// True if an update was made for this round already.
     pub fn has_sent(&self, round: RoundId) -> bool {
         self.sent.contains(&round)
     }
@@ -185,7 +185,7 @@ impl Protection {
     }
 }
 
-/// Whether a private task takes other data now.
+/// True if a private task takes other data now.
 fn demands_other_data(before: &TaskDescription, now: &TaskDescription) -> bool {
     let same = before.model == now.model && before.update_range == now.update_range;
     now.privacy.is_some() && !same

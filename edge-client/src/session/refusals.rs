@@ -1,4 +1,4 @@
-//! When the server says no: for good, for now, or to this token.
+//! Refusals of the server: for good, for now, or to this token.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ const TOKEN_TRIES: u32 = 3;
 /// The largest share of a wait that chance adds to it.
 const SPREAD: f64 = 0.1;
 
-/// What became of the tokens so far.
+/// State of the tokens so far.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    /// Of the connection that there is now.
+    /// Token of the present connection.
     pub current: Option<Token>,
     /// The last one that was refused, and the server's words.
     refused: Option<(Token, String)>,

@@ -2,9 +2,9 @@
 //! judged. What differs under a privacy policy is decided here; the steps of
 //! secure aggregation are in `secure`.
 //!
-//! None of it waits for a connection. What is to be said while there is none is
-//! not queued: after the next check-in the update in hand is announced again,
-//! and the server repeats whatever else it waits for.
+//! None of it waits for a connection. Messages that arise while there is none are not
+//! queued: after the next check-in the update in hand is announced again, and the
+//! server repeats all else that it waits for.
 
 use bytes::Bytes;
 use fedra_protocol::{
@@ -19,7 +19,7 @@ use super::{Action, Session};
 use crate::events::{ClientEvent, UpdateFate};
 use crate::failure::{Course, Failure};
 
-/// What a server hears of a client that leaves a round of a private task: no
+/// Reason that a server hears from a client that leaves a round of a private task: no
 /// word about why, since why may depend on the data.
 pub(super) const LEFT: &str = "the client cannot go on with this round";
 
@@ -27,7 +27,7 @@ pub(super) const LEFT: &str = "the client cannot go on with this round";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Declined {
     pub round: RoundId,
-    /// Whether the server was told on this connection.
+    /// True if the server was told on this connection.
     pub told: bool,
     pub cause: Option<DeclineCause>,
 }
@@ -68,7 +68,7 @@ impl Session {
         })
     }
 
-    /// Whether the round that it is in is over.
+    /// True if the round that it is in is over.
     fn is_over(&self, status: &TaskStatus) -> bool {
         self.current.as_ref().is_some_and(|current| {
             current.is_outlived(status.round) || status.phase == RoundPhase::Finished
@@ -150,7 +150,7 @@ impl Session {
         }
     }
 
-    /// Why an invitation is turned down: words and cause.
+    /// Reason why an invitation is turned down: text and cause.
     fn reason_to_decline(&self, round: RoundId) -> Option<(&'static str, Option<DeclineCause>)> {
         let not_now = |reason| Some((reason, Some(DeclineCause::NotNow)));
         if self.paused {
@@ -321,7 +321,7 @@ impl Session {
         actions
     }
 
-    /// Says that it is not in a round, if there is somebody to say it to.
+    /// Says that it is not in a round, if it is connected.
     pub(super) fn decline(&mut self, round: RoundId, reason: String, cause: Option<DeclineCause>) {
         let member = self.is_member();
         if let Some(declined) = self.declined.as_mut().filter(|declined| declined.round == round) {
@@ -358,19 +358,19 @@ impl Session {
         }
     }
 
-    /// Whether it fetches or trains for this round.
+    /// True if it fetches or trains for this round.
     pub(super) fn works_on(&self, round: RoundId) -> bool {
         self.current.as_ref().is_some_and(|current| {
             current.id() == round && matches!(current.part, Part::Downloading | Part::Training)
         })
     }
 
-    /// Whether something is being done for this round that may fail.
+    /// True if something is being done for this round that may fail.
     pub(super) fn is_busy_with(&self, round: RoundId) -> bool {
         self.current.as_ref().is_some_and(|current| current.id() == round && current.part.is_busy())
     }
 
-    /// What it does in its round, for the owner; while it is connected.
+    /// Activity in its round, for the owner; while it is connected.
     pub(super) fn show(&self) -> Vec<Action> {
         let state = self.current.as_ref().map(|current| current.part.state());
         state

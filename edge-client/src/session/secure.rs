@@ -23,7 +23,7 @@ use super::rounds::LEFT;
 use super::{Action, Session};
 use crate::failure::Failure;
 
-/// What the server wants next.
+/// Next request of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SecureRequest {
     /// Shares of the secrets for these neighbours.
@@ -35,7 +35,7 @@ pub enum SecureRequest {
 }
 
 impl SecureRequest {
-    /// What is asked, whatever time is left for it.
+    /// Content of the request, without the time that is left for it.
     fn content(&self) -> Self {
         match self {
             Self::Share(directory) => {
@@ -46,7 +46,7 @@ impl SecureRequest {
     }
 }
 
-/// What came out of a step.
+/// Result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SecureReply {
     /// Training is done; these are the round's keys.
@@ -57,15 +57,15 @@ pub enum SecureReply {
     Masked(Bytes),
     /// Shares that take the masks off.
     Unmasking {
-        /// Of survivors' own masks.
+        /// Shares of survivors' own masks.
         self_masks: Vec<RevealedShare>,
-        /// Of the masking keys of the others.
+        /// Shares of the masking keys of the others.
         pairwise: Vec<RevealedShare>,
     },
 }
 
-/// What a server has asked in a round, and the answers: small, all but the
-/// masked update, which is kept with the round.
+/// Requests of a server in a round, and the answers: small, all except the masked
+/// update, which is kept with the round.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     keys: Option<Answer>,
@@ -110,7 +110,7 @@ impl Exchange {
         }
     }
 
-    /// The connection is gone, and nobody knows what has arrived.
+    /// Notes that the connection is gone, and that it is unknown what has arrived.
     pub fn disconnected(&mut self) {
         let steps = self.steps.iter_mut().filter_map(|(_, answer)| answer.as_mut());
         for answer in steps.chain(&mut self.keys) {
@@ -120,7 +120,7 @@ impl Exchange {
 }
 
 impl Session {
-    /// Whether the task's updates are masked.
+    /// True if the task's updates are masked.
     pub(super) fn is_secure(&self) -> bool {
         self.protection.mechanism() == Some(Mechanism::Distributed)
     }

@@ -90,7 +90,7 @@ struct Rig {
     task: TaskDescription,
     token: Option<Token>,
     max_chunk_bytes: u32,
-    /// Whether there are data, which fit whatever task.
+    /// True if there are data, which fit any task.
     has_data: bool,
     /// The availability of the last check-in.
     checked_in_as: Availability,
@@ -137,12 +137,12 @@ impl Rig {
         assert!(self.feed(Event::Start).contains(&Action::Connect));
     }
 
-    /// From the open socket to the check-in's answer.
+    /// Goes from the open socket to the check-in's answer.
     fn greet(&mut self) -> Vec<Action> {
         self.greet_at(status(1, RoundPhase::Selecting))
     }
 
-    /// From the open socket to the check-in.
+    /// Goes from the open socket to the check-in.
     fn greet_up_to_the_check_in(&mut self) {
         self.feed(Event::Connected { token: self.token.clone() });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
@@ -300,7 +300,7 @@ fn an_upload_however_slow_is_no_silence_but_one_that_stops_is() {
         rig.feed(Event::Sent);
         assert!(!is_given_up(&rig.feed(Event::Timer)));
     }
-    // A socket takes pings for as long as it has room, whoever is behind it.
+    // A socket takes pings for as long as it has room, even if no server is behind it.
     let sent = rig.now;
     while !is_given_up(&rig.feed(Event::Timer)) {
         assert!(rig.now < sent + HEARTBEAT * 3, "a server that is gone is noticed");

@@ -54,7 +54,7 @@ impl Upload {
         Some(UpdateChunk::new(self.begin.round, start as u64, self.update.slice(start..end)))
     }
 
-    /// Whether the server may have all of it.
+    /// True if the server may have all of it.
     pub fn is_sent(&self) -> bool {
         self.sent
     }

@@ -1,4 +1,4 @@
-//! What the browser has to offer for any other test here to mean something.
+//! Features that the browser has to offer for any other test here to mean something.
 
 use js_sys::Reflect;
 #[cfg(feature = "webgpu")]

@@ -25,8 +25,8 @@ pub enum Part {
     /// Its answer to the stage is with the task's core: an update with its announcement,
     /// or an answer of secure aggregation.
     Judging(Option<UpdateBegin>, Stage),
-    /// What it sent has had its verdict. Under secure aggregation there may be
-    /// more to ask for.
+    /// The contribution has had its verdict. Under secure aggregation there may be more
+    /// to ask for.
     Judged,
     /// It paused or declined.
     Left,
@@ -75,7 +75,7 @@ impl Default for Participation {
 }
 
 impl Participation {
-    /// Whether a next connection of the client would find something here.
+    /// True if the client's next connection would find something here.
     pub fn is_worth_keeping(&self) -> bool {
         self.part.is_some()
     }
@@ -118,7 +118,7 @@ impl Participation {
         Some(is_update)
     }
 
-    /// When an upload gives its room back, unless more of it has come by then.
+    /// Time at which an upload gives its room back, unless more of it has come by then.
     pub fn upload_due(&self) -> Option<Time> {
         match &self.part {
             Some((_, Part::Sending(upload, _))) => upload.due(),
@@ -136,7 +136,7 @@ impl Participation {
         slow
     }
 
-    /// What was asked for last is still to come, all of it.
+    /// Goes back to the last request: all of its answer is still to come.
     fn start_over(&mut self) {
         let Some((round, part)) = &mut self.part else { return };
         *part = match self.asked {

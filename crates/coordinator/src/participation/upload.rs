@@ -10,8 +10,8 @@ use fedra_protocol::{UpdateBegin, UpdateChunk, UpdateFault};
 
 use crate::round::Time;
 
-/// How fast an update has to arrive to keep its room, on average since it was
-/// given the room.
+/// Minimum speed of an update that keeps its room, averaged since it was given the
+/// room.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     grace: Duration,
@@ -27,7 +27,7 @@ impl Pace {
         Self { grace, least }
     }
 
-    /// Time that so many bytes may take.
+    /// Time that `bytes` bytes may take.
     fn allows(self, bytes: u64) -> Option<Duration> {
         let seconds = (self.least > 0).then(|| bytes as f64 / self.least as f64)?;
         Some(self.grace.saturating_add(Duration::try_from_secs_f64(seconds).ok()?))
@@ -67,7 +67,7 @@ impl Upload {
         Self { begin, buffer, crc: Hasher::new(), pace, since }
     }
 
-    /// What was announced.
+    /// Announcement of the update.
     pub fn begin(&self) -> &UpdateBegin {
         &self.begin
     }
@@ -77,7 +77,7 @@ impl Upload {
         self.buffer.len() as u64
     }
 
-    /// When it is too slow, unless more of it has come by then.
+    /// Time at which the upload is too slow, unless more of it has come by then.
     pub fn due(&self) -> Option<Time> {
         Some(self.since + self.pace.allows(self.received())?)
     }

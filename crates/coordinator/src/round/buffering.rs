@@ -7,12 +7,12 @@
 //! not even those at its deadline goes on until it has, as its next attempt:
 //! those whose invitation came to nothing are invited again.
 //!
-//! While the model of a closed round is being stored, the next round takes
-//! reports, but nobody is invited to it and it does not close: what it starts
-//! from is not known yet. So the round of an invitation says which model it
-//! starts from, and staleness is a difference of rounds. If the model is not
-//! stored, the reports of that round are lost; the open round takes its number,
-//! as the next attempt, and keeps its reports.
+//! While the model of a closed round is being stored, the next round takes reports, but
+//! no client is invited to it and it does not close, because its starting model is not
+//! known yet. The round of an invitation thus says which model it starts from, and
+//! staleness is a difference of rounds. If the model is not stored, the reports of that
+//! round are lost; the open round takes its number, as the next attempt, and keeps its
+//! reports.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Buffering {
     round: RoundId,
-    /// From here on the fewest reports close the round; `None` once it is past.
+    /// Time from which the minimum of reports closes the round; `None` once it is past.
     deadline: Option<Time>,
     /// The reports in the sum by the invitations that they answer: their weights.
     counted: BTreeMap<(ClientId, RoundId), u64>,
@@ -43,9 +43,9 @@ pub(super) struct Buffering {
     crew: Crew,
     /// The round before, until it is stored.
     storing: Option<Finalizing>,
-    /// Whether clients have been invited since the round opened.
+    /// True if clients have been invited since the round opened.
     has_invited: bool,
-    /// Nobody is invited to the round once more before this.
+    /// Earliest time at which clients are invited to the round once more.
     renew_at: Option<Time>,
 }
 
@@ -158,8 +158,9 @@ impl Buffering {
         context.effects.push(Effect::Renumber { from, to });
     }
 
-    /// What the client sent, or has sent, for an invitation is worthless. If the
-    /// round in which it counted has closed, it is too late to say so.
+    /// Ends an invitation because the client's answer, new or already counted, is
+    /// worthless. If the round in which it counted has closed, it is too late to say
+    /// so.
     fn refused(&mut self, client: ClientId, round: RoundId, context: &mut Context<'_>) {
         let mut ended = self.crew.end(client, round, End::Gone);
         if !ended && let Some(weight) = self.counted.remove(&(client, round)) {
@@ -272,9 +273,9 @@ impl Buffering {
         Phase::Buffering(opened)
     }
 
-    /// Nobody works for a round that is past its deadline, and those who are there
-    /// have been invited to it, in vain: it goes on as its next attempt, with its
-    /// reports, and they are invited again.
+    /// Renews a round that is past its deadline and for which no client works. The
+    /// connected clients have been invited to it, in vain: it goes on as its next
+    /// attempt, with its reports, and they are invited again.
     fn renew(&mut self, context: &mut Context<'_>) {
         if self.renew_at.is_some() || self.crew.working() > 0 {
             return;
@@ -327,7 +328,7 @@ impl Buffering {
         Phase::Finalizing(storing)
     }
 
-    /// Dismisses everybody; the attempts that were under way.
+    /// Dismisses all clients; returns the attempts that were under way.
     pub(super) fn give_up(mut self, context: &mut Context<'_>) -> Vec<RoundId> {
         dismiss(self.crew.disband(), context);
         self.storing.map(|storing| storing.round()).into_iter().chain([self.round]).collect()

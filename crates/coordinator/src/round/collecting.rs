@@ -1,6 +1,6 @@
-//! Collecting: the cohort trains and reports. The stage closes at the report
-//! goal, but not before the minimum duration; when nobody is left to wait for;
-//! or at the deadline.
+//! Collecting: the cohort trains and reports. The stage closes at the report goal, but
+//! not before the minimum duration; when no client is left to wait for; or at the
+//! deadline.
 //!
 //! A report is an update or, under secure aggregation, the keys with which a
 //! client that has trained takes part in it.
@@ -23,17 +23,17 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Collecting {
     round: RoundId,
-    /// `None` until the round's privacy debit is durable: nobody is invited
-    /// before that.
+    /// `None` until the round's privacy debit is durable: no client is invited before
+    /// that.
     term: Option<Term>,
     roster: Roster,
     weight: u64,
 }
 
-/// When the stage may close, and when it has to.
+/// Times from which the stage may close and by which it has to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Term {
-    /// From here on the report goal closes it.
+    /// Time from which the report goal closes the stage.
     goal_from: Time,
     deadline: Time,
 }
@@ -124,7 +124,8 @@ impl Collecting {
     ) -> (Self, UpdateVerdict) {
         let fault = match self.roster.expects(client) {
             Err(fault) => Some(fault),
-            // Before the debit is durable nothing is taken, whoever guesses the round.
+            // Before the debit is durable no report is accepted, even if a client
+            // guesses the round.
             Ok(()) if self.term.is_none() => Some(UpdateFault::WrongStep),
             Ok(()) if stage != plan.first_stage() => Some(UpdateFault::WrongStep),
             Ok(()) if !self.has_room_for(weight, plan) => {

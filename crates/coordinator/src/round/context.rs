@@ -1,4 +1,4 @@
-//! What every phase may look at, and where it leaves its effects.
+//! Context of a phase: the state that it may read, and the place for its effects.
 
 use fedra_protocol::{RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 use rand::Rng;
@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Notes what an event means whatever the phase.
+    /// Notes the consequences of an event that every phase shares.
     pub(super) fn follow(&mut self, event: Event) {
         self.pool.apply(event, self.now);
         match event {
@@ -107,12 +107,12 @@ impl Context<'_> {
         self.effects.extend(clients.map(|client| Effect::Dismiss(client, round)));
     }
 
-    /// When the grace of a client ends whose connection breaks now.
+    /// End of the grace of a client whose connection breaks now.
     pub(super) fn grace(&self) -> Time {
         self.now + self.plan.reconnect_grace
     }
 
-    /// Whether no round is to be begun.
+    /// True if no round is to be begun.
     pub(super) fn is_to_rest(&self) -> bool {
         self.standing != Standing::Running || self.budget == Budget::Spent
     }

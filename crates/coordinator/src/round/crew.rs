@@ -8,7 +8,7 @@ use fedra_protocol::{RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 use super::roster::Link;
 use super::{ClientId, Time};
 
-/// How an invitation ended.
+/// Outcome of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// With a report.
@@ -20,7 +20,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// What becomes of a report that comes afterwards.
+    /// Verdict on a report that comes afterwards.
     fn verdict(self) -> UpdateVerdict {
         match self {
             Self::Reported => UpdateVerdict::Rejected(UpdateFault::Duplicate),
@@ -39,7 +39,7 @@ struct Work {
 }
 
 impl Work {
-    /// When something about it changes if nothing happens.
+    /// Time of the client's next change if nothing happens.
     fn timer(&self) -> Time {
         match self.link {
             Link::Away(until) => until.min(self.deadline),
@@ -52,7 +52,7 @@ impl Work {
     }
 }
 
-/// Who works on what, and how each client's last invitation ended.
+/// Clients at work, and the outcome of each client's last invitation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Crew {
     at_work: BTreeMap<ClientId, Work>,
@@ -86,20 +86,20 @@ impl Crew {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Whether the client may be invited to `round`: it is not at work, and this
-    /// is not the round of its last invitation.
+    /// True if the client may be invited to `round`: it is not at work, and this is not
+    /// the round of its last invitation.
     pub(super) fn is_free(&self, client: ClientId, round: RoundId) -> bool {
         !self.contains(client) && self.past.get(&client).is_none_or(|(last, _)| *last < round)
     }
 
-    /// Whether the client's invitation to `round` came to nothing.
+    /// True if the client's invitation to `round` came to nothing.
     pub(super) fn has_failed(&self, client: ClientId, round: RoundId) -> bool {
         let past = self.past.get(&client).filter(|(last, _)| *last == round);
         past.is_some_and(|(_, end)| *end != End::Reported)
     }
 
-    /// The round `from` is called `to` now: those who have reported in it are not
-    /// free for it, whatever its name.
+    /// Renames the round `from` to `to`: clients that have reported in it are not free
+    /// for it under its new name either.
     pub(super) fn renew(&mut self, from: RoundId, to: RoundId) {
         for (round, end) in self.past.values_mut() {
             if *round == from && *end == End::Reported {
@@ -114,8 +114,8 @@ impl Crew {
         self.set(client, Some(Work { round, deadline, link }));
     }
 
-    /// Whether a report of the client may count. If not, the verdict; `None` if
-    /// nothing is known of such an invitation.
+    /// Checks that a report of the client may count. If not, the error is the verdict;
+    /// `None` if no such invitation is known.
     pub(super) fn expects(
         &self,
         client: ClientId,
@@ -138,7 +138,7 @@ impl Crew {
         true
     }
 
-    /// Ends whatever invitation the client has; false if it has none.
+    /// Ends the client's invitation; false if it has none.
     pub(super) fn lose(&mut self, client: ClientId) -> bool {
         let round = self.at_work.get(&client).map(|work| work.round);
         round.is_some_and(|round| self.end(client, round, End::Gone))

@@ -6,7 +6,7 @@ use super::paused::Paused;
 use super::selecting::Selecting;
 use super::{Budget, Context, Effect, Phase, RoundPlan, Standing};
 
-/// Why an attempt came to nothing.
+/// Reason why an attempt came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AbandonReason {
     /// Fewer accepted reports than the task needs.
@@ -38,7 +38,7 @@ impl AbandonReason {
         Self::RolledBack,
     ];
 
-    /// Whether the attempt failed by itself, and the next one may too.
+    /// True if the attempt failed by itself, and the next one may too.
     pub(super) fn is_failure(self) -> bool {
         !matches!(self, Self::Stopped | Self::RolledBack)
     }

@@ -1,5 +1,5 @@
-//! Finalizing: the new model is computed and made durable; nobody hears of it
-//! before that.
+//! Finalizing: the new model is computed and made durable; no client hears of it before
+//! that.
 
 use fedra_protocol::RoundId;
 

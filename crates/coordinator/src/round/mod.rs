@@ -58,8 +58,8 @@ pub use record::{Ending, Record, Trust};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
 
-/// What an invited client sends, in the order in which it may be asked for it.
-/// Without secure aggregation it is one update.
+/// Contributions of an invited client, in the order in which it may be asked for them.
+/// Without secure aggregation there is one, the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// The update itself.
@@ -74,7 +74,7 @@ pub enum Stage {
     UnmaskingShares,
 }
 
-/// Whether the task's privacy budget has room for another round.
+/// State of the task's privacy budget: room for another round, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
     /// It has, or there is no budget.
@@ -83,16 +83,16 @@ pub enum Budget {
     Spent,
 }
 
-/// What happened.
+/// Input of the machine: an event that has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A client checked in that was not there.
     Joined {
         /// The client.
         client: ClientId,
-        /// Whether it may be invited.
+        /// Availability for an invitation.
         availability: Availability,
-        /// What is remembered of it.
+        /// Record that is remembered of the client.
         record: Record,
     },
     /// A client's connection broke. It may come back.
@@ -106,15 +106,15 @@ pub enum Event {
     AvailabilityChanged(ClientId, Availability),
     /// A client gives a round up.
     Declined(ClientId, RoundId),
-    /// What a client sent for a round is worthless.
+    /// The client's contribution to a round is worthless.
     Refused(ClientId, RoundId),
-    /// What a client sent is complete and, as far as can be seen, sound.
+    /// The client's contribution is complete and passes all checks.
     Reported {
-        /// Who.
+        /// Client that sent the contribution.
         client: ClientId,
         /// For which round: that of its invitation.
         round: RoundId,
-        /// What it is.
+        /// Stage of the contribution.
         stage: Stage,
         /// Its weight in the average.
         weight: u64,
@@ -143,7 +143,7 @@ pub enum Event {
     TimePassed,
 }
 
-/// What is to be done.
+/// Output of the machine: an effect to be carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// A round starts to collect: start a sum. In buffered rounds the one
@@ -153,7 +153,7 @@ pub enum Effect {
     /// is at this time.
     Invite(ClientId, RoundId, Time),
     /// The same for a client on trial. The round does not wait for it: its update may
-    /// come until the deadline, whatever rounds there are by then.
+    /// come until the deadline, even if the task is in a later round by then.
     InviteOnTrial(ClientId, RoundId, Time),
     /// The client's invitation has come to nothing.
     Failed(ClientId, StandbyCause),
@@ -172,11 +172,11 @@ pub enum Effect {
     /// Answer a report. An accepted one goes to the aggregation thread, into the
     /// sum that was opened last.
     Answer {
-        /// Whose.
+        /// Client that sent the report.
         client: ClientId,
         /// For which round: that of its invitation.
         round: RoundId,
-        /// What becomes of it.
+        /// Verdict on the report.
         verdict: UpdateVerdict,
         /// Models made since its own, when it is accepted; see
         /// [`Mode::discount`]. 0 in synchronous rounds.
@@ -191,8 +191,8 @@ pub enum Effect {
     Complete(RoundId),
     /// The attempt came to nothing.
     Abandon(RoundId, AbandonReason),
-    /// Buffered rounds: the sum that was opened as `from` goes on as `to`: because
-    /// the round before it was not stored (then nobody was invited to `from`), or
+    /// Buffered rounds: the sum that was opened as `from` goes on as `to`: because the
+    /// round before it was not stored (then no client was invited to `from`), or
     /// because all who were invited to `from` have failed.
     Renumber {
         /// The name that it loses.
@@ -202,7 +202,7 @@ pub enum Effect {
     },
 }
 
-/// What there is to say about a round when its reports are in.
+/// Numbers of a round when its reports are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Clients that were asked.
@@ -213,12 +213,12 @@ pub struct Tally {
     pub weight: u64,
 }
 
-/// How far the round is, for people and metrics.
+/// Progress of the round, for people and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The round that is being made, or the last of a finished task.
     pub round: RoundId,
-    /// What is happening in it.
+    /// Phase of the round.
     pub phase: RoundPhase,
     /// Clients that are connected, paused ones too.
     pub clients: usize,
@@ -236,7 +236,7 @@ pub struct Progress {
     pub left_out: usize,
     /// Total weight of the accepted reports.
     pub weight: u64,
-    /// When the round closes at the latest, while collecting.
+    /// Latest end of the round, while collecting.
     pub deadline: Option<Time>,
 }
 
@@ -253,8 +253,8 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Goes on after `completed` rounds (0 for a new task) with nobody connected,
-    /// at attempt number `attempt` of the next.
+    /// Goes on after `completed` rounds (0 for a new task) with no client connected, at
+    /// attempt number `attempt` of the next.
     #[must_use]
     pub fn new(
         plan: RoundPlan,
@@ -304,7 +304,7 @@ impl Rounds {
         effects
     }
 
-    /// When [`Event::TimePassed`] is due if nothing else happens. After a step
+    /// Time at which [`Event::TimePassed`] is due if nothing else happens. After a step
     /// it lies in the future.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
@@ -313,27 +313,27 @@ impl Rounds {
         phase.into_iter().chain(self.pool.wake_at()).min()
     }
 
-    /// The operator's last word, as far as the machine has heard. A paused task
-    /// may still be at its last round.
+    /// Operator's last decision that the machine has been told. A paused task may still
+    /// be at its last round.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Whether the last round is done.
+    /// True if the last round is done.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Finished(_))
     }
 
-    /// The clients of the stage that the round is in, or those at work in
-    /// buffered rounds; nobody between rounds.
+    /// The clients of the stage that the round is in, or those at work in buffered
+    /// rounds; none between rounds.
     #[must_use]
     pub fn members(&self) -> Vec<ClientId> {
         self.phase.members()
     }
 
-    /// How far the round is.
+    /// Progress of the round.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let pool = &self.pool;

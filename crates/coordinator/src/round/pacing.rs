@@ -34,7 +34,7 @@ pub(super) fn steer(waiting: &[ClientId], context: &mut Context<'_>) {
 pub(super) struct Hold {
     /// Attempts that failed in a row.
     failures: u32,
-    /// When the next may start, and the arrivals in the pool at the failure.
+    /// Earliest start of the next attempt, and the arrivals in the pool at the failure.
     until: Option<(Time, u64)>,
 }
 
@@ -52,7 +52,7 @@ impl Hold {
         *self = Self::default();
     }
 
-    /// When an attempt may start with the clients of `arrivals`; `None` if at once.
+    /// Earliest start of an attempt with the clients of `arrivals`; `None` if at once.
     pub(super) fn until(&self, arrivals: u64) -> Option<Time> {
         self.until.filter(|(_, then)| *then == arrivals).map(|(until, _)| until)
     }

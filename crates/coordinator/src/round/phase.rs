@@ -33,7 +33,7 @@ impl Phase {
         Self::Paused(Paused::new(round))
     }
 
-    /// What an event means to this phase, before anybody looks whether it ends.
+    /// Handles an event, before the check that the phase ends.
     pub(super) fn handle(self, event: Event, context: &mut Context<'_>) -> Self {
         match event {
             Event::Reported { client, round, stage, weight } => {
@@ -51,7 +51,7 @@ impl Phase {
         }
     }
 
-    /// Every report gets exactly one answer, whatever the phase.
+    /// Answers a report: exactly one answer in every phase.
     fn report(
         self,
         client: ClientId,
@@ -104,7 +104,7 @@ impl Phase {
         }
     }
 
-    /// Rounds whose model is stored, as far as the machine has heard.
+    /// Number of rounds whose model the machine has been told is stored.
     fn completed(&self) -> u64 {
         match self {
             Self::Buffering(buffering) => buffering.completed(),
@@ -130,8 +130,8 @@ impl Phase {
         }
     }
 
-    /// The operator's roll-back is completed round number `round`: whatever is
-    /// under way starts from another model, and comes to nothing.
+    /// Handles the operator's roll-back, which is completed round number `round`. A
+    /// round that is under way starts from another model, and comes to nothing.
     fn restored(self, round: u64, context: &mut Context<'_>) -> Self {
         if round <= self.completed() {
             return self;
@@ -186,7 +186,7 @@ impl Phase {
         }
     }
 
-    /// When time alone changes something.
+    /// Next time at which time alone changes something.
     pub(super) fn wake_at(&self, plan: &RoundPlan, held_until: Option<Time>) -> Option<Time> {
         match self {
             Self::Selecting(selecting) => selecting.wake_at(plan, held_until),
@@ -206,7 +206,7 @@ impl Phase {
         }
     }
 
-    /// How far the round is, with so many clients connected to the task.
+    /// Progress of the round, with `clients` clients connected to the task.
     pub(super) fn progress(&self, clients: usize) -> Progress {
         let empty = |round, phase| Progress {
             round,

@@ -29,31 +29,31 @@ impl Add<Duration> for Time {
     }
 }
 
-/// How rounds are made. The config's validation guarantees
+/// Parameters of a task's rounds. The config's validation guarantees
 /// 1 <= minimum_reports <= minimum_cohort <= invited,
-/// minimum_reports <= report_goal <= invited,
-/// minimum_duration <= deadline, and that buffered rounds have no protection.
+/// minimum_reports <= report_goal <= invited, minimum_duration <= deadline, and that
+/// buffered rounds have no protection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundPlan {
-    /// When a round begins and ends for its clients.
+    /// Mode: the begin and end of a round for its clients.
     pub mode: Mode,
-    /// Clients invited into a round if there are so many; in buffered rounds,
+    /// Clients invited into a round if that many are available; in buffered rounds,
     /// most clients at work at a time.
     pub invited: usize,
     /// Fewest clients to start a round with.
     pub minimum_cohort: usize,
-    /// How long to wait for more once the minimum is there.
+    /// Time to wait for more clients once the minimum is there.
     pub selection_window: Duration,
     /// Accepted reports at which a round closes.
     pub report_goal: usize,
     /// Fewest accepted reports of a round that completes.
     pub minimum_reports: usize,
-    /// From the invitation to the end of collecting.
+    /// Time from the invitation to the end of collecting.
     pub deadline: Duration,
-    /// From the invitation, so long the report goal closes no synchronous
+    /// Time from the invitation during which the report goal closes no synchronous
     /// round: reports beyond it count too.
     pub minimum_duration: Duration,
-    /// How long a client whose connection broke is still waited for.
+    /// Time for which a client whose connection broke is still waited for.
     pub reconnect_grace: Duration,
     /// Clients that may stay although they are not invited; without it, all.
     pub waiting_room: Option<usize>,
@@ -63,11 +63,11 @@ pub struct RoundPlan {
     pub max_weight: u64,
     /// Rounds that the task has, if limited.
     pub rounds: Option<u64>,
-    /// What a round does besides collecting updates.
+    /// Steps of a round in addition to collecting updates.
     pub protection: Protection,
 }
 
-/// When a round begins and ends for its clients.
+/// Begin and end of a round for its clients.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
     /// A cohort starts together, from the same model (McMahan et al. 2017).
@@ -106,13 +106,12 @@ impl Mode {
     }
 }
 
-/// How a round protects its updates, as far as its order of events goes.
+/// Effect of the privacy mechanism on the sequence of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
     /// Updates are folded as they come.
     None,
-    /// The same, but the round's privacy debit is durable before anybody is
-    /// invited.
+    /// The same, but the round's privacy debit is durable before any client is invited.
     DebitFirst,
     /// Secure aggregation among those who have trained.
     Secure {
@@ -122,7 +121,7 @@ pub enum Protection {
 }
 
 impl RoundPlan {
-    /// What an invited client reports first.
+    /// Stage that an invited client reports first.
     #[must_use]
     pub fn first_stage(&self) -> Stage {
         match self.protection {
@@ -149,7 +148,7 @@ impl RoundPlan {
     }
 }
 
-/// What an operator does to a task.
+/// Operation of an operator on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
@@ -161,7 +160,7 @@ pub enum Operation {
     Stop,
 }
 
-/// What an operator's last word about a task was.
+/// Operator's last decision about a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -185,7 +184,7 @@ impl fmt::Display for Standing {
 }
 
 impl Standing {
-    /// What holds after an operation. Nothing brings a stopped task back.
+    /// Standing after an operation. Nothing brings a stopped task back.
     #[must_use]
     pub fn after(self, operation: Operation) -> Self {
         match (self, operation) {

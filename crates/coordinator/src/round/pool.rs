@@ -32,7 +32,7 @@ struct Member {
 }
 
 impl Member {
-    /// Whether it may be invited as far as it depends on the client.
+    /// True if the client by itself may be invited.
     fn is_available(&self) -> bool {
         self.availability == Availability::Available
             && !self.is_lost
@@ -155,13 +155,13 @@ impl Pool {
         self.change(client, |member| member.straggles = Some((round, deadline)));
     }
 
-    /// Whether the answer of a straggler to `round` is awaited.
+    /// True if the answer of a straggler to `round` is awaited.
     pub(super) fn awaits(&self, client: ClientId, round: RoundId) -> bool {
         let straggles = self.clients.get(&client).and_then(|member| member.straggles);
         straggles.is_some_and(|(of, _)| of == round)
     }
 
-    /// Whether an answer of the client to a round that has ended is awaited.
+    /// True if an answer of the client to a round that has ended is awaited.
     pub(super) fn is_straggler(&self, client: ClientId) -> bool {
         self.clients.get(&client).is_some_and(|member| member.straggles.is_some())
     }
@@ -176,7 +176,7 @@ impl Pool {
         }
     }
 
-    /// When time alone changes something here.
+    /// Next time at which time alone changes something here.
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.timers.first().map(|(at, _)| *at)
     }

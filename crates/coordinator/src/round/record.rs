@@ -21,7 +21,7 @@ const DOUBLINGS: u32 = 7;
 /// Endings that are kept.
 const KEPT: usize = 8;
 
-/// How an invitation ended.
+/// Outcome of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The participant did all that it was asked for.
@@ -35,7 +35,7 @@ pub(super) fn missed(is_lost: bool) -> StandbyCause {
     if is_lost { StandbyCause::Lost } else { StandbyCause::MissedDeadline }
 }
 
-/// What a participant's record means for the next cohort.
+/// Consequence of a participant's record for the next cohort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Trust {
     /// It may be a member of a cohort.
@@ -88,13 +88,13 @@ impl Record {
         }
     }
 
-    /// What follows for the next cohort.
+    /// Consequence for the next cohort.
     #[must_use]
     pub fn trust(&self) -> Trust {
         self.trust
     }
 
-    /// How the last invitation came to nothing, if it did.
+    /// Reason why the last invitation came to nothing, if it did.
     #[must_use]
     pub fn last_failure(&self) -> Option<StandbyCause> {
         match self.endings[0] {
@@ -103,7 +103,7 @@ impl Record {
         }
     }
 
-    /// Whether the record says more than that of a newcomer. Successes alone do not.
+    /// True if the record says more than that of a newcomer. Successes alone do not.
     #[must_use]
     pub fn is_notable(&self) -> bool {
         self.failures > 0 || self.exclusions > 0

@@ -8,7 +8,7 @@ use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault};
 use super::record::{Ending, missed};
 use super::{ClientId, Event, Time};
 
-/// Whether a client can be reached.
+/// Reachability of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
     Here,
@@ -37,13 +37,13 @@ impl Link {
         }
     }
 
-    /// How an invitation failed whose time is over.
+    /// Failure of an invitation whose time is over.
     pub(super) fn missed(self) -> StandbyCause {
         missed(matches!(self, Self::Away(_) | Self::Missing))
     }
 }
 
-/// Where a client stands in a stage.
+/// State of a client in a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// Has not answered.
@@ -65,7 +65,8 @@ impl Part {
         matches!(self, Self::Answered(_) | Self::AnsweredAndLeft)
     }
 
-    /// When the stage stops to wait for it, if its connection is broken.
+    /// Time at which the stage stops waiting for the client, if its connection is
+    /// broken.
     fn grace(self) -> Option<Time> {
         match self {
             Self::Expected(Link::Away(until)) => Some(until),
@@ -128,17 +129,17 @@ impl Roster {
         self.answered
     }
 
-    /// When the next grace ends.
+    /// Time at which the next grace ends.
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.graces.first().map(|(until, _)| *until)
     }
 
-    /// Everybody of the stage.
+    /// All clients of the stage.
     pub(super) fn clients(&self) -> impl Iterator<Item = ClientId> {
         self.parts.keys().copied()
     }
 
-    /// Those who have not answered and may still try to, the missing ones too.
+    /// Clients that have not answered and may still try to, the missing ones too.
     pub(super) fn late(&self) -> impl Iterator<Item = ClientId> {
         self.parts
             .iter()
@@ -146,7 +147,7 @@ impl Roster {
             .map(|(client, _)| *client)
     }
 
-    /// Those who are on trial and have not answered.
+    /// Clients on trial that have not answered.
     pub(super) fn stragglers(&self) -> impl Iterator<Item = ClientId> {
         self.parts
             .iter()
@@ -154,9 +155,9 @@ impl Roster {
             .map(|(client, _)| *client)
     }
 
-    /// How the invitations end with the round of this stage, as far as that is known:
-    /// a client that still works has not failed before the deadline, which `is_over`
-    /// says has passed.
+    /// Outcomes of the invitations, if known, when the round ends with this stage: a
+    /// client that still works has not failed before the deadline, which `is_over` says
+    /// has passed.
     pub(super) fn endings(&self, is_over: bool) -> impl Iterator<Item = (ClientId, Ending)> {
         self.parts.iter().filter_map(move |(client, part)| {
             let ending = match part {
@@ -169,7 +170,7 @@ impl Roster {
         })
     }
 
-    /// Those who are not in the next stage and may still try to answer in it.
+    /// Clients that are not in the next stage and may still try to answer in it.
     pub(super) fn left_behind(&self, next: &Self) -> impl Iterator<Item = ClientId> {
         self.parts
             .iter()
@@ -180,7 +181,7 @@ impl Roster {
             .map(|(client, _)| *client)
     }
 
-    /// Whether the client's answer may count now; why not otherwise.
+    /// Checks that the client's answer may count now; the error says why not.
     pub(super) fn expects(&self, client: ClientId) -> Result<(), UpdateFault> {
         match self.parts.get(&client) {
             None | Some(Part::Gone) => Err(UpdateFault::NotInCohort),

@@ -60,7 +60,7 @@ impl Securing {
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
-        // What is in the sum stays there, whoever helps to unmask it.
+        // Updates in the sum stay there, no matter which clients help to unmask it.
         let (reported, there) = match self.stage {
             Stage::UnmaskingShares => (self.survivors, self.survivors),
             _ => (self.roster.answered(), self.roster.working() + self.roster.answered()),

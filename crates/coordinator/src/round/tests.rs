@@ -59,7 +59,7 @@ impl Script {
         Self { rounds, now: Time::default(), rng: StdRng::seed_from_u64(7) }
     }
 
-    /// What is done about an event, without what is noted.
+    /// Effects of an event, without the notes.
     fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = self.step_with_notes(event);
         effects.retain(|effect| !matches!(effect, Effect::Remember(..) | Effect::Failed(..)));

@@ -39,7 +39,7 @@ fn standby_message(cause: StandbyCause) -> &'static str {
 /// Session of a client that has joined.
 pub(super) struct Member {
     client: ClientId,
-    /// Whether it named the subject that a privacy ledger counts for.
+    /// True if the client named the subject that a privacy ledger counts for.
     has_subject: bool,
     pub(super) settings: Arc<TaskSettings>,
     metrics: Arc<dyn TaskMetrics>,
@@ -97,7 +97,7 @@ impl Member {
         }
     }
 
-    /// When [`Input::TimePassed`] is to be handled, if nothing else comes.
+    /// Time at which [`Input::TimePassed`] is to be handled, if nothing else comes.
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.participation.upload_due()
     }
@@ -262,7 +262,7 @@ impl Member {
         match &self.participation.part {
             Some((known, Part::Judged)) if *known == round && !repeated => {}
             Some((known, Part::Working(_))) if *known == round && repeated && fresh => {}
-            // It has left after its last answer: nobody need wait for the next.
+            // The client has left after its last answer: the next one need not wait.
             Some((known, Part::Left)) if *known == round && !repeated => {
                 out.push(Output::Tell(Command::Decline(self.client, round, None)));
                 return;

@@ -2,7 +2,7 @@
 //! and what it is told.
 //!
 //! A machine without I/O, `(input, now) -> outputs`. It decides nothing about rounds,
-//! and whatever a client sends ends at worst its own session, with a typed refusal.
+//! and any message of a client ends at worst its own session, with a typed refusal.
 //!
 //! ```text
 //! Greeting -> CheckingIn -> Admitting -> Joining -> Member
@@ -74,7 +74,7 @@ pub enum Output {
 pub struct CheckIn {
     /// The task.
     pub task: TaskId,
-    /// Whether the client takes part or observes.
+    /// Availability: the client takes part or observes.
     pub availability: Availability,
     /// The subject that it names.
     pub subject: Option<SubjectId>,
@@ -152,7 +152,7 @@ enum State {
     Greeting,
     /// The client has had Welcome.
     CheckingIn,
-    /// Whether it may take part is being found out.
+    /// The check that the client may take part is under way.
     Admitting(Availability),
     /// It waits for its participation.
     Joining(Box<Admitted>),
@@ -168,20 +168,20 @@ impl Session {
         Self { id, settings, state: State::Greeting }
     }
 
-    /// Whether the next message of the client may be read. None is before an answer
+    /// True if the next message of the client may be read. None is before an answer
     /// that the session waits for.
     #[must_use]
     pub fn reads(&self) -> bool {
         !matches!(self.state, State::Admitting(_) | State::Joining(..) | State::Over)
     }
 
-    /// Whether the client has checked in and joined.
+    /// True if the client has checked in and joined.
     #[must_use]
     pub fn is_member(&self) -> bool {
         matches!(self.state, State::Member(..))
     }
 
-    /// When [`Input::TimePassed`] is due, if nothing else comes.
+    /// Time at which [`Input::TimePassed`] is due, if nothing else comes.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
         self.member()?.wake_at()

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use fedra_protocol::{DeclineCause, StandbyCause, UpdateFault};
 use serde::Serialize;
 
-/// Failure of an invitation, with the cause as far as it is known.
+/// Failure of an invitation, with the cause if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InvitationFailure {
     /// The client declined; under a privacy policy mostly without a cause.
     Declined(Option<DeclineCause>),
-    /// What the client sent was rejected.
+    /// The client's contribution was rejected.
     Rejected(UpdateFault),
     /// The deadline passed without an answer.
     MissedDeadline,
@@ -61,12 +61,12 @@ impl InvitationFailure {
         }
     }
 
-    /// Whether it says only that the client is not there, and nothing of the task.
+    /// True if it says only that the client is not there, and nothing of the task.
     pub fn is_departure(self) -> bool {
         matches!(self, Self::Lost | Self::Declined(Some(DeclineCause::NotNow)))
     }
 
-    /// What happened, as a phrase.
+    /// Description of the failure, as a phrase.
     pub fn words(self) -> &'static str {
         self.explained().0
     }
@@ -140,9 +140,9 @@ impl InvitationFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum FailureCause {
-    /// As the client named it.
+    /// Cause that the client named.
     Decline(DeclineCause),
-    /// As the checks found it.
+    /// Fault that the checks found.
     Fault(UpdateFault),
 }
 
@@ -163,19 +163,19 @@ impl Failures {
         counts
     }
 
-    /// Whether nothing has failed.
+    /// True if nothing has failed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether clients were only not there. Also if nothing has failed.
+    /// True if clients were only not there. Also if nothing has failed.
     pub fn are_departures(&self) -> bool {
         self.0.keys().all(|failure| failure.is_departure())
     }
 
-    /// What became of some of `invited` clients: "3 of 4: training diverged; a smaller
-    /// learning rate may help".
+    /// Summary of the failures of some of `invited` clients: "3 of 4: training
+    /// diverged; a smaller learning rate may help".
     pub fn describe(&self, invited: usize) -> String {
         let part = |(failure, count): (InvitationFailure, u64)| {
             let (words, advice) = failure.explained();

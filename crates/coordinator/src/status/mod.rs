@@ -106,8 +106,8 @@ pub enum HealthState {
 pub struct Health {
     /// The state.
     pub state: HealthState,
-    /// When the state began; of a failing task the end of the first attempt that
-    /// came to nothing.
+    /// Time at which the state began; of a failing task the end of the first attempt
+    /// that came to nothing.
     pub since: Time,
     /// Attempts in a row that came to nothing; 0 unless the task is failing.
     pub attempts: u32,

@@ -1,11 +1,11 @@
-//! What can go wrong in a store, in words that tell an operator what to do.
+//! Errors of a store, with text that tells an operator what to do.
 
 use std::path::PathBuf;
 
 use fedra_protocol::TaskId;
 use thiserror::Error;
 
-/// What went wrong in a store.
+/// Error of a store.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Another process has the store.
@@ -24,7 +24,7 @@ pub enum StoreError {
         path: PathBuf,
         /// In the database's words.
         problem: String,
-        /// What is left beside it, in a sentence.
+        /// Sentence about the files that are left beside it.
         kept: String,
     },
     /// A later version has made the store.
@@ -51,7 +51,7 @@ pub enum StoreError {
     /// A file cannot be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {
-        /// What was tried.
+        /// Action that was tried.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum StoreError {
         task: TaskId,
         /// The model's round.
         round: u64,
-        /// What is wrong with it, and where.
+        /// Problem with the file, and its place.
         problem: String,
     },
     /// The same of the newest model, without which the task cannot go on.
@@ -78,7 +78,7 @@ pub enum StoreError {
         task: TaskId,
         /// The model's round.
         round: u64,
-        /// What is wrong with it, and where.
+        /// Problem with the file, and its place.
         problem: String,
         /// Rounds whose model is as it was written, oldest first.
         intact: Vec<u64>,
@@ -129,7 +129,7 @@ pub enum StoreError {
     NotEmpty(PathBuf),
 }
 
-/// What an operator can do about a damaged newest model.
+/// Remedies for a damaged newest model, for an operator.
 fn way_out(intact: &[u64]) -> String {
     match intact.last() {
         None => "No other model of the task is intact. Put the file back from a backup, or give \
@@ -143,7 +143,7 @@ fn way_out(intact: &[u64]) -> String {
     }
 }
 
-/// So many runs of rounds are listed.
+/// Maximum number of listed runs of rounds.
 const LISTED: usize = 6;
 
 /// List of rounds for people: `[3]` is "round 3", `[1, 2, 3, 7]` is "rounds 1 to 3, 7". Of many, the newest

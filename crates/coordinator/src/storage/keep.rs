@@ -1,4 +1,4 @@
-//! Which global models of a task stay on disk: a pure choice.
+//! Choice of the global models of a task that stay on disk: a pure function.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use super::RoundRecord;
 /// model and the newest always are: a task can go back to its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// So many of the newest rounds; 0 keeps every round.
+    /// Number of the newest rounds to keep; 0 keeps every round.
     pub last: usize,
-    /// Besides, every round whose number is a multiple of this; 0 for none.
+    /// In addition, every round whose number is a multiple of this; 0 for none.
     pub every: u64,
-    /// Besides, the round that did best on held-out examples, of those that
-    /// are still there: by accuracy, or by loss where there is none.
+    /// In addition, the round that did best on held-out examples, of those that are
+    /// still there: by accuracy, or by loss where there is none.
     pub best: bool,
 }
 
@@ -24,7 +24,7 @@ impl Default for Keep {
 }
 
 impl Keep {
-    /// Whether nothing is ever removed.
+    /// True if nothing is ever removed.
     #[must_use]
     pub fn everything(&self) -> bool {
         self.last == 0 || self.every == 1

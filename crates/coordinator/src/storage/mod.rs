@@ -1,5 +1,5 @@
-//! What survives the process: tasks, their completed rounds, their models, what
-//! their privacy budgets have paid for, and what operators decided.
+//! State that survives the process: tasks, their completed rounds, their models, the
+//! debits of their privacy budgets, and the decisions of operators.
 //!
 //! A [`Store`] is blocking; call it from a thread that may wait for a disk. When
 //! a call returns, what it was given is durable; after a crash in the middle of
@@ -38,9 +38,9 @@ pub trait Store: Send + Sync + 'static {
         model: &Bytes,
     ) -> Result<(), StoreError>;
 
-    /// Where the task goes on, with at most `rounds` (at least 1) of its last
-    /// records; `None` if the task is new. Every model that is kept is checked:
-    /// a damaged one is set aside, with a warning, and is not kept any more.
+    /// Checkpoint at which the task goes on, with at most `rounds` (at least 1) of its
+    /// last records; `None` if the task is new. Every model that is kept is checked: a
+    /// damaged one is set aside, with a warning, and is not kept any more.
     ///
     /// # Errors
     ///
@@ -146,14 +146,14 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] if there is no such task or it cannot be written.
     fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError>;
 
-    /// What operators decided about the task, oldest first.
+    /// Decisions of operators about the task, oldest first.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if it cannot be read.
     fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError>;
 
-    /// What these decisions make of the task.
+    /// Standing of the task after these decisions.
     ///
     /// # Errors
     ///

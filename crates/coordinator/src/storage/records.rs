@@ -1,4 +1,4 @@
-//! What a store keeps, as plain data. Nothing here touches a disk.
+//! Records of a store, as plain data. Nothing here touches a disk.
 
 use bytes::Bytes;
 use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
@@ -24,13 +24,13 @@ pub struct RoundRecord {
     pub reports: u32,
     /// Total weight of these updates.
     pub weight: u64,
-    /// From the invitation to the last report.
+    /// Seconds from the invitation to the last report.
     pub seconds: f64,
     /// Received from clients since the round before.
     pub bytes_up: u64,
     /// Sent to clients since the round before, models included.
     pub bytes_down: u64,
-    /// What the model is worth, once that is known.
+    /// Quality of the model, once it is known.
     pub quality: Option<Quality>,
     /// Under a privacy policy: the clipping norm of the round after this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Whether a task that was made as this may go on as `other`.
+    /// Checks that a task that was made as this may go on as `other`.
     pub fn must_be(&self, other: &Self, task: &TaskId) -> Result<(), StoreError> {
         if self.model != other.model {
             return Err(StoreError::ModelChanged(task.clone()));
@@ -93,12 +93,12 @@ pub struct Debit {
     pub round: u64,
     /// Its attempt. Each attempt that gets so far is debited.
     pub attempt: u32,
-    /// When, seconds since 1970.
+    /// Time, seconds since 1970.
     pub unix_seconds: u64,
-    /// What it costs each of the subjects, zero-concentrated. (With tree
-    /// aggregation: if it is the only one. The policy says what several cost.)
+    /// Cost for each of the subjects, zero-concentrated. (With tree aggregation: if it
+    /// is the only one. The policy says what several cost.)
     pub rho: f64,
-    /// Who was asked for a contribution.
+    /// Subjects that were asked for a contribution.
     pub subjects: Vec<SubjectId>,
 }
 
@@ -111,7 +111,7 @@ pub struct Quality {
     pub loss: f64,
 }
 
-/// Where a task goes on.
+/// Point at which a task goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// The last completed rounds that were asked for, oldest first. At least one.
@@ -120,13 +120,13 @@ pub struct Checkpoint {
     pub model: Bytes,
 }
 
-/// What an operator has decided about a task. As JSON an object such as
+/// Decision of an operator about a task. In JSON an object such as
 /// `{"unix_seconds": 1, "action": "roll-back", "to": 3, "round": 8}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// When, seconds since 1970.
+    /// Time, seconds since 1970.
     pub unix_seconds: u64,
-    /// What.
+    /// Action of the operator.
     #[serde(flatten)]
     pub action: OperatorAction,
 }
@@ -152,7 +152,7 @@ pub enum OperatorAction {
     Create,
 }
 
-/// What a task's decisions, oldest first, make of it.
+/// Standing of a task after its decisions, oldest first.
 pub(super) fn standing_after(decisions: &[Decision]) -> Standing {
     let operations = decisions.iter().filter_map(|decision| match decision.action {
         OperatorAction::Pause => Some(Operation::Pause),

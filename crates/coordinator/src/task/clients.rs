@@ -13,7 +13,7 @@ use crate::participation::Participation;
 use crate::round::{ClientId, Stage, Time};
 
 /// Clients without a connection that are remembered, with a few hundred bytes each.
-/// Those that no round waits for are forgotten first.
+/// Clients that no round waits for are forgotten first.
 const MOST_ABSENT: usize = 1 << 16;
 
 /// A client of the task.
@@ -34,7 +34,7 @@ struct Client {
     absent: Option<u64>,
 }
 
-/// What a join or a departure means to the rounds.
+/// Effect of a join or a departure on the rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// A client that was not there.
@@ -56,11 +56,11 @@ pub(super) struct Clients {
     live: HashMap<SubjectId, ClientId>,
     /// Clients without a connection, those that lost it first in front.
     absent: BTreeMap<u64, ClientId>,
-    /// When those who were cut off in an upload lose it. Some may be back.
+    /// Times at which clients that were cut off in an upload lose it. Some may be back.
     uploads: BTreeSet<(Time, ClientId)>,
     next: u64,
     departures: u64,
-    /// What sessions are to be told, in this order.
+    /// Notices for sessions, in this order.
     notices: Vec<(ConnectionId, Notice)>,
 }
 
@@ -163,7 +163,7 @@ impl Clients {
         Some(Change::Lost(client))
     }
 
-    /// Sends a client away: it is gone as far as rounds are concerned.
+    /// Sends a client away: for the rounds it is gone.
     pub(super) fn dismiss(&mut self, client: ClientId, order: Order) {
         let successor = self.clients.get_mut(&client).and_then(|member| member.successor.take());
         self.notify(client, order);
@@ -174,7 +174,7 @@ impl Clients {
         self.forget(client);
     }
 
-    /// Whether more clients are without a connection than are remembered.
+    /// True if more clients are without a connection than are remembered.
     pub(super) fn are_too_many_absent(&self) -> bool {
         self.absent.len() > MOST_ABSENT
     }
@@ -187,18 +187,18 @@ impl Clients {
         self.forget(client)
     }
 
-    /// Those without a connection.
+    /// Clients without a connection.
     pub(super) fn absent(&self) -> BTreeSet<ClientId> {
         self.absent.values().copied().collect()
     }
 
-    /// When the next client without a connection loses what it has uploaded.
+    /// Time at which the next client without a connection loses what it has uploaded.
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.uploads.first().map(|(due, _)| *due)
     }
 
-    /// Those who were cut off in an upload keep its room as long as those who are
-    /// slow, and no longer.
+    /// Drops the slow uploads of clients without a connection: a client that was cut
+    /// off in an upload keeps its room as long as a slow one, and no longer.
     pub(super) fn drop_slow_uploads(&mut self, now: Time) {
         while let Some((_, client)) = self.uploads.first().filter(|(due, _)| *due <= now).copied() {
             self.uploads.pop_first();
@@ -252,7 +252,7 @@ impl Clients {
         }
     }
 
-    /// What sessions are to be told since the last call, in this order.
+    /// Notices for sessions since the last call, in this order.
     pub(super) fn take_notices(&mut self) -> Vec<(ConnectionId, Notice)> {
         std::mem::take(&mut self.notices)
     }
@@ -261,7 +261,7 @@ impl Clients {
         self.clients.get(&client)?.subject
     }
 
-    /// Whether a client of this subject has a connection.
+    /// True if a client of this subject has a connection.
     pub(super) fn is_connected(&self, subject: &SubjectId) -> bool {
         let client = self.of_subject(subject).and_then(|client| self.clients.get(&client));
         client.is_some_and(|member| member.connection.is_some())

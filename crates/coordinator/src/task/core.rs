@@ -46,14 +46,14 @@ pub struct TaskCore {
     settings: Arc<TaskSettings>,
     metrics: Arc<dyn TaskMetrics>,
     counters: Arc<Counters>,
-    /// As it was published last.
+    /// View that was published last.
     view: Arc<TaskView>,
     rounds: Rounds,
     clients: Clients,
     archive: Archive,
     contested: Contested,
     attempts: Attempts,
-    /// As it was published last.
+    /// Assessment that was published last.
     assessment: Option<Assessment>,
     /// Under a privacy policy.
     ledger: Option<Ledger>,
@@ -63,7 +63,7 @@ pub struct TaskCore {
     spent: Option<Spent>,
     evaluation: Option<Evaluation>,
     history: Arc<VecDeque<RoundRecord>>,
-    /// When the current attempt opened.
+    /// Time at which the current attempt opened.
     opened: Time,
     /// The phase the task is in, and since when.
     phase: (RoundPhase, Time),
@@ -71,14 +71,14 @@ pub struct TaskCore {
     traffic: (u64, u64),
     /// A durable model that is not announced yet.
     ready: Option<GlobalModel>,
-    /// When a change of counts is to be published.
+    /// Time at which a change of counts is to be published.
     publish_at: Option<Time>,
     /// Clients that were away when the last round opened.
     were_absent: BTreeSet<ClientId>,
     /// Operators' requests that are being made durable.
     operation: Option<RequestId>,
     roll_back: Option<RequestId>,
-    /// No round begins any more, whatever an operator says.
+    /// No round begins any more, regardless of operators.
     is_draining: bool,
     drained: Option<RequestId>,
     actions: Vec<Action>,
@@ -153,7 +153,7 @@ impl TaskCore {
         &self.view
     }
 
-    /// When [`TaskCore::handle`] is to be called without a command.
+    /// Time at which [`TaskCore::handle`] is to be called without a command.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
         let times = [self.rounds.wake_at(), self.publish_at, self.clients.wake_at()];
@@ -196,7 +196,7 @@ impl TaskCore {
         self.actions.extend(notices.into_iter().map(|(to, notice)| Action::Notify(to, notice)));
     }
 
-    /// Whether no attempt is under way.
+    /// True if no attempt is under way.
     fn is_at_rest(&self) -> bool {
         let phase = self.rounds.progress().phase;
         matches!(phase, RoundPhase::Selecting | RoundPhase::Paused | RoundPhase::Finished)
@@ -494,7 +494,7 @@ impl Step<'_> {
                 self.invite(client, round, deadline, max_staleness);
             }
             Effect::InviteOnTrial(client, round, deadline) => {
-                // The client goes on whatever rounds there are meanwhile.
+                // The client goes on even if the task is in a later round by then.
                 self.invite(client, round, deadline, u32::MAX);
             }
             Effect::StandBy(client, cause, until) => self.stand_by(client, cause, until),

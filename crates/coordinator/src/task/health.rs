@@ -19,19 +19,19 @@ pub(super) struct Supply {
     pub needed: usize,
 }
 
-/// What the health depends on, cheap to compare.
+/// Inputs of the health, cheap to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Assessment {
     state: HealthState,
     since: Time,
     attempts: u32,
-    /// What is lacking, if clients are.
+    /// Supply of clients, if they are lacking.
     supply: Option<Supply>,
     rest: Option<&'static str>,
 }
 
 impl Assessment {
-    /// Whether no more than counts of clients has changed.
+    /// True if no more than counts of clients has changed.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         (self.state, self.attempts) == (other.state, other.attempts)
     }
@@ -50,9 +50,9 @@ pub(super) struct Attempts {
     /// Attempts in a row that came to nothing, and when the first of them ended.
     in_vain: u32,
     first_in_vain: Time,
-    /// Why the last of them did.
+    /// Reason why the last of them did.
     why: Arc<str>,
-    /// Whether the clients of the last of them were only not there any more.
+    /// True if the clients of the last of them were only not there any more.
     had_departures_only: bool,
     /// The state, and since when.
     state: Option<(HealthState, Time)>,
@@ -208,7 +208,7 @@ fn failures(invited: &Invited) -> Failures {
     invited.values().copied().flatten().collect()
 }
 
-/// How an attempt ended, as a sentence without a full stop.
+/// Outcome of an attempt, as a sentence without a full stop.
 fn outcome(reason: AbandonReason) -> &'static str {
     match reason {
         AbandonReason::TooFewReports => "too few updates came",

@@ -16,7 +16,7 @@ pub struct Ledger {
     privacy: Arc<Privacy>,
     counting: Counting,
     debits: u32,
-    /// Of the last entry.
+    /// Round of the last entry.
     last: Option<RoundId>,
     participations: HashMap<SubjectId, u32>,
 }
@@ -54,7 +54,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the task may begin another round.
+    /// State of the budget: the task may begin another round, or not.
     pub fn budget(&self) -> Budget {
         let granted = self.privacy.policy().max_participations;
         match self.counting {
@@ -63,7 +63,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the subject has taken part as often as it may.
+    /// True if the subject has taken part as often as it may.
     pub fn is_spent(&self, subject: &SubjectId) -> bool {
         let granted = self.privacy.policy().max_participations;
         self.participations.get(subject).is_some_and(|count| *count >= granted)

@@ -42,7 +42,7 @@ pub struct RoundFigures {
     pub reports: u32,
     /// Their weight, before any discount.
     pub weight: u64,
-    /// From the invitation to the last report.
+    /// Time from the invitation to the last report.
     pub elapsed: Duration,
     /// Bytes up and down since the round before.
     pub traffic: (u64, u64),
@@ -167,8 +167,8 @@ pub enum WriterEvent {
     LeftOut(ClientId, RoundId, UpdateFault),
     /// A stage is prepared, or cannot be.
     Prepared(RoundId, Stage, Result<Prepared, WriterError>),
-    /// The round's model is durable, or could not be made. A debit made for it stands,
-    /// whatever the outcome.
+    /// The round's model is durable, or could not be made. A debit made for it stands
+    /// in both cases.
     Finalized(RoundId, Option<Debit>, Result<GlobalModel, WriterError>),
     /// The operator's decision is durable, or could not be made so.
     Decided(Operation, Result<(), StoreError>),
@@ -192,10 +192,10 @@ pub struct Attempt {
     round: RoundId,
     sum: Result<RoundSum, SumError>,
     clipping_norm: Option<f64>,
-    /// Who has contributed, under a privacy policy.
+    /// Subjects that have contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
-    /// Of buffered rounds: the weight of what is in the sum, and what it would
-    /// be if nothing were stale, both in parts of an example: see [`weight_steps`].
+    /// Weight of the updates in the sum of a buffered round, and their weight if none
+    /// were stale, both in parts of an example: see [`weight_steps`].
     discounted: u64,
     undiscounted: u64,
 }
@@ -362,8 +362,8 @@ impl Writer {
         Ok(Some(debit))
     }
 
-    /// Pays for the model, if that is due now, and makes it. What is paid is paid,
-    /// whatever becomes of the model.
+    /// Pays for the model, if that is due now, and makes it. A payment stands even if
+    /// there is no model.
     fn finalize(
         &mut self,
         figures: &RoundFigures,
@@ -435,8 +435,8 @@ impl Writer {
         Ok(GlobalModel { record, file, parameters })
     }
 
-    /// Whether the model is the first that anybody but the server sees of the
-    /// round: under a central policy.
+    /// True if the model is the first result of the round that leaves the server: under
+    /// a central policy.
     fn releases_at_the_end(&self) -> bool {
         let mechanism = self.settings.policy().map(|policy| policy.mechanism);
         matches!(mechanism, Some(Mechanism::Central { .. }))

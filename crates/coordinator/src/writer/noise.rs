@@ -43,8 +43,8 @@ impl CentralNoise {
         }
     }
 
-    /// Every attempt has noise of its own, but for the tree: of the attempts at
-    /// one of its steps only one is ever released.
+    /// Adds noise that is independent for each attempt. Tree noise is the exception,
+    /// because only one of the attempts at one of its steps is ever released.
     pub(super) fn add(&self, round: RoundId, sum: &mut [i64]) -> Result<(), StepError> {
         let number = u32::try_from(round.round).unwrap_or(u32::MAX);
         match self {

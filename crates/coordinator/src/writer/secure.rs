@@ -24,7 +24,7 @@ use crate::round::ClientId;
 /// Threads that take masks off.
 const THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
-/// What a client is asked for in a step. The deadline is filled in when it is sent.
+/// Request to a client in a step. The deadline is filled in when it is sent.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// Shares of its secrets, for these neighbours.
@@ -44,7 +44,7 @@ pub struct Requests {
     pub excluded: Vec<ClientId>,
 }
 
-/// Why an answer does not count.
+/// Reason why an answer does not count.
 #[derive(Debug, Error)]
 pub enum AnswerError {
     /// It breaks the rules of the protocol.
@@ -249,7 +249,7 @@ impl SecureSum {
     }
 }
 
-/// Why there is no sum.
+/// Reason why there is no sum.
 #[derive(Debug, Error)]
 pub enum SecureError {
     /// Too few clients are left, or they disagree.

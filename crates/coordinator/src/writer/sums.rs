@@ -1,5 +1,5 @@
-//! The sum of a round, whatever the task's policy makes of an update: plain,
-//! clipped by the server, encoded by the clients, or masked besides.
+//! Sum of a round under any treatment of its updates by the task's policy: plain,
+//! clipped by the server, encoded by the clients, or masked as well.
 
 use std::any::Any;
 use std::fmt;
@@ -24,7 +24,7 @@ use super::secure::{AnswerError, Requests, SecureError, SecureSum};
 use crate::round::{ClientId, Stage};
 
 /// Room of an update in the server's upload budget, given back when this is dropped.
-/// Whoever drives the machines puts in what does so.
+/// The driver of the machines puts in the value that does so.
 pub struct Room(Option<Box<dyn Any + Send + Sync>>);
 
 impl Room {
@@ -56,7 +56,7 @@ pub struct Received<T> {
     pub room: Room,
 }
 
-/// What a client has sent for a round.
+/// Contribution of a client to a round.
 #[derive(Debug)]
 pub enum Contribution {
     /// A plain update and its weight.
@@ -69,15 +69,15 @@ pub enum Contribution {
     Shares(Vec<EncryptedShare>),
     /// Shares that take the masks off the sum.
     UnmaskingShares {
-        /// Of the own masks of clients that are in the sum.
+        /// Shares of the own masks of clients that are in the sum.
         self_masks: Vec<RevealedShare>,
-        /// Of the pairwise masks of clients that are not.
+        /// Shares of the pairwise masks of clients that are not.
         pairwise: Vec<RevealedShare>,
     },
 }
 
 impl Contribution {
-    /// What is wrong with it if it does not count.
+    /// Fault of the contribution if it does not count.
     pub(super) fn fault(&self) -> UpdateFault {
         match self {
             Self::Update(..) | Self::Encoded(_) => UpdateFault::OutOfRange,

@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::{WORDS, index, key, tamper, terms};
 
-/// What a server sends one client in the three steps.
+/// Messages of a server to one client in the three steps.
 pub fn secure_client(data: &[u8]) {
     // Bytes that are too short for a case are none.
     let _ = round(&mut Unstructured::new(data));
@@ -27,7 +27,7 @@ fn round(input: &mut Unstructured<'_>) -> Result<()> {
     let directory = directory(input, &honest)?;
     let Ok((client, own_shares)) = client.share(&directory, &mut rng) else { return Ok(()) };
 
-    // It took the directory, so this must hold whoever wrote it.
+    // The client took the directory, so this must hold even if it is forged.
     assert!(directory.cohort >= terms.minimum_survivors());
     assert!(directory.own < directory.cohort);
     assert_eq!(directory.neighbours.len() as u32, directory.cohort - 1, "small: complete");
@@ -72,7 +72,7 @@ fn masked(
     assert!(survivors.len() >= terms.minimum_survivors() as usize);
     assert!(survivors.contains(&directory.own));
     let known = |owner| mail.iter().any(|share| share.peer == owner);
-    // Of one neighbour never both, whatever the server says.
+    // Never both of one neighbour, for any request of the server.
     assert!(answer.self_masks.iter().all(|(owner, _)| survivors.contains(owner) && known(*owner)));
     assert!(answer.pairwise.iter().all(|(owner, _)| !survivors.contains(owner) && known(*owner)));
     assert_eq!(answer.self_masks.len() + answer.pairwise.len(), mail.len());
@@ -97,7 +97,7 @@ fn seated(terms: &Terms, cohort: u32, rng: &mut ChaCha20Rng) -> Option<(Sharing,
     Some((sharing, seated))
 }
 
-/// What the honest neighbours share with client 0.
+/// Shares of the honest neighbours for client 0.
 fn mail(
     mut sharing: Sharing,
     own_shares: Vec<EncryptedShare>,

@@ -14,7 +14,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::{WORDS, index, key, share, tamper, terms};
 
-/// What clients send a server in the four steps.
+/// Messages of clients to a server in the four steps.
 pub fn secure_server(data: &[u8]) {
     // Bytes that are too short for a case are none.
     let _ = round(&mut Unstructured::new(data));
@@ -48,14 +48,14 @@ fn round(input: &mut Unstructured<'_>) -> Result<()> {
 
 struct Round {
     terms: Terms,
-    /// Of the honest inputs that were taken.
+    /// Sum of the honest inputs that were taken.
     sum: Vec<u32>,
     inputs: u32,
-    /// Whether something was taken that no honest client sent.
+    /// True if something was taken that no honest client sent.
     forged: bool,
 }
 
-/// An honest client, or `None` for a place that somebody else has.
+/// An honest client, or `None` for a place that another client has.
 type Clients<T> = Vec<(Index, Option<T>)>;
 
 impl Round {
@@ -112,7 +112,7 @@ impl Round {
             let words: Vec<u32> = (0..WORDS)
                 .map(|_| Ok(input.arbitrary::<u32>()? & largest))
                 .collect::<Result<_>>()?;
-            // Refused if somebody sent it worthless shares.
+            // Refused if another client sent it worthless shares.
             let Ok((client, masked)) = client.mask(&mail, words.clone()) else { continue };
             let taken = match input.arbitrary()? {
                 true => collecting.add(index, &masked),
@@ -193,7 +193,7 @@ fn share_keys(
     let mut shared = Vec::new();
     for (client, directory) in clients {
         let Some(client) = client else {
-            // Nobody can read these, but they have the right form.
+            // No client can read these, but they have the right form.
             let forged = directory.neighbours.iter().map(|(peer, _)| {
                 let ciphertext = vec![7; fedra_secure_aggregation::EncryptedShare::LEN];
                 fedra_secure_aggregation::EncryptedShare { peer: *peer, ciphertext }
@@ -201,7 +201,7 @@ fn share_keys(
             let _ = sharing.add(directory.own, forged.collect());
             continue;
         };
-        // Another's key may be one that nobody can agree with.
+        // Another's key may be one with which no key agreement is possible.
         let Ok((client, mut shares)) = client.share(&directory, rng) else { continue };
         let from = match input.int_in_range(0..=15)? {
             0 => continue, // It drops out.

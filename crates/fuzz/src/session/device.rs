@@ -1,5 +1,5 @@
-//! What stands around a session on a device: socket, clock, trainer, storage. It
-//! does what the session says and checks what must hold.
+//! Environment of a session on a device: socket, clock, trainer, storage. It does what
+//! the session says and checks what must hold.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Job {
     }
 }
 
-/// What has gone over the present connection.
+/// Traffic of the present connection.
 #[derive(Default)]
 struct Connection {
     messages: usize,
@@ -59,20 +59,20 @@ pub struct Device {
     socket: Socket,
     connection: Connection,
     job: Option<Job>,
-    /// Whether participations can be written down.
+    /// True if participations cannot be written down.
     disk_is_full: bool,
     recorded: BTreeSet<RoundId>,
     participations: u32,
     most: Option<u32>,
     paused: bool,
     agreed: bool,
-    /// Whether the examples fit the task, once there are some.
+    /// True if the examples fit the task, once there are some.
     fits: Option<bool>,
-    /// Whether the session was told last that they do.
+    /// True if the session was told last that they do.
     ready: bool,
-    /// Whether it was ever told so.
+    /// True if it was ever told so.
     was_ready: bool,
-    /// Whether training found that they do not, after all.
+    /// True if training found that they do not, after all.
     is_unfit: bool,
     /// Every update that came out of work, by its announcement.
     updates: BTreeMap<(RoundId, u32), Bytes>,
@@ -147,7 +147,7 @@ impl Device {
         actions.into()
     }
 
-    /// What holds between any two events.
+    /// Checks the invariants that hold between any two events.
     pub fn check(&self) {
         match self.session.deadline() {
             None => assert!(
@@ -246,7 +246,7 @@ impl Device {
     }
 }
 
-/// What happens to the device.
+/// Events that happen to the device.
 impl Device {
     /// The socket opens, or breaks.
     pub fn network(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
@@ -424,7 +424,7 @@ impl Device {
     }
 }
 
-/// What leaves the device.
+/// Output of the device.
 impl Device {
     /// Sends one message, if there is a socket.
     pub fn transmit(&mut self) {

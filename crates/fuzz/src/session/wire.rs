@@ -67,7 +67,7 @@ fn likely_round(input: &mut Unstructured<'_>, device: &Device) -> Result<RoundId
     })
 }
 
-/// What fits the device's state, or anything.
+/// Message that fits the device's state, or any message.
 pub fn message(input: &mut Unstructured<'_>, device: &Device) -> Result<ServerMessage> {
     let round = likely_round(input, device)?;
     let deadline = Duration::from_millis(input.arbitrary::<u16>()?.into());

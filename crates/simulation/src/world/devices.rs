@@ -1,5 +1,4 @@
-//! What devices do: they connect, train, send and answer, and die, freeze and
-//! come back.
+//! Devices: they connect, train, send and answer, and die, freeze and come back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,7 +51,7 @@ impl World {
         self.set_timer(client);
         let closed = self.clients[client].session.as_ref().is_some_and(|s| s.is_closed());
         if closed {
-            // Somebody opens the page again.
+            // The page is opened again.
             self.clients[client].session = None;
             let pause = delay(&mut self.rng, Duration::from_secs(10));
             self.agenda.at(self.now + pause, Event::Start(client));
@@ -75,7 +74,7 @@ impl World {
             }
             // What a device has fits the task.
             Action::Judge => return Some(SessionEvent::DataReady),
-            // Nobody reads them.
+            // The events have no reader.
             Action::Emit(_) => {}
         }
         None
@@ -265,7 +264,7 @@ impl World {
         }
     }
 
-    /// Something happens to somebody.
+    /// Disturbs a random client.
     pub(crate) fn disturb(&mut self) {
         if self.calm_since.is_some() {
             return;

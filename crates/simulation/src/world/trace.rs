@@ -1,4 +1,4 @@
-//! The end of a history in words, a line an event.
+//! End of a history as text, a line an event.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,7 +9,7 @@ use fedra_protocol::{Availability, ClientMessage, RoundId, ServerMessage, Update
 /// Lines that are kept.
 const LINES: usize = 400;
 
-/// What happened, and to which client in which round.
+/// Event, with its client and its round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Note {
     pub what: &'static str,
@@ -17,7 +17,7 @@ pub(crate) struct Note {
     pub round: Option<RoundId>,
 }
 
-/// Put into words only if somebody reads it.
+/// Formatted only if it is read.
 #[derive(Default)]
 pub(crate) struct Trace(VecDeque<(Duration, Note)>);
 

@@ -20,7 +20,7 @@ pub(super) struct VirtualTime {
     thread: Arc<Mutex<()>>,
 }
 
-/// Whether something happened that the future waits for.
+/// Flag that is set when something happened that the future waits for.
 #[derive(Default)]
 struct Woken(AtomicBool);
 

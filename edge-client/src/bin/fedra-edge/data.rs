@@ -29,7 +29,7 @@ impl FromStr for Shard {
     }
 }
 
-/// How the examples are shared out.
+/// Partition of the examples among clients.
 pub struct Partition {
     /// Shuffles before sharing out, so that every share is alike (IID).
     pub seed: u64,

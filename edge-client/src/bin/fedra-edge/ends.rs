@@ -1,4 +1,4 @@
-//! How the clients of a process ended, and what the process makes of it.
+//! Ends of the clients of a process, and the result of the process.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub struct Ends(Rc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether the task has had its last round.
+    /// True if the task has had its last round.
     finished: Cell<bool>,
     /// The first words about data that do not fit the task.
     misfit: RefCell<Option<String>>,
@@ -60,7 +60,7 @@ impl Ends {
         self.0.misfits.notified().await;
     }
 
-    /// What the process ends with.
+    /// Result that the process ends with.
     pub fn result(&self, clients: u32) -> anyhow::Result<()> {
         if let Some(message) = &*self.0.misfit.borrow() {
             bail!("the data do not fit the task: {message}");

@@ -134,14 +134,14 @@ fn run() -> anyhow::Result<()> {
     }
 }
 
-/// Whom to trust, and what to be let in with.
+/// Certificates to trust, and tokens to check in with.
 struct Access {
     trust: Trust,
     tokens: Tokens,
 }
 
 impl Join {
-    /// Whose certificates the server may show.
+    /// Certificates that the server may show.
     fn trust(&self) -> anyhow::Result<Trust> {
         match &self.ca {
             Some(_) if !self.url.is_encrypted() => {
@@ -173,7 +173,7 @@ impl Join {
             backend: self.backend,
             privacy: PrivacyConfig {
                 floors: floors.floors(),
-                // Whoever starts the program has agreed to what the floors let through.
+                // Starting the program is consent to what the floors let through.
                 consent: Consent::Granted,
                 subject: participant.subject(),
                 participations: participant.participations(),

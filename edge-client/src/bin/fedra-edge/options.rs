@@ -5,7 +5,7 @@ use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_edge_client::{Dropouts, PrivacyFloors};
 use fedra_learning::ExamplePrivacy;
 
-/// What a task must promise at least. A task below is refused.
+/// Minimum that a task must promise. A task below is refused.
 #[derive(Args)]
 #[command(next_help_heading = "Privacy")]
 pub struct Floors {
@@ -28,7 +28,7 @@ pub struct Floors {
 }
 
 impl Floors {
-    /// As the client takes them.
+    /// Floors in the client's form.
     pub fn floors(&self) -> PrivacyFloors {
         PrivacyFloors {
             min_noise_multiplier: self.min_noise_multiplier,
@@ -60,7 +60,7 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// As the client takes it.
+    /// Privacy of examples in the client's form.
     pub fn privacy(&self) -> anyhow::Result<Option<ExamplePrivacy>> {
         let given = (self.example_noise_multiplier, self.example_clipping_norm, self.example_delta);
         let (Some(noise), Some(clip), Some(delta)) = given else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! What a process with many clients says: problems of any, rounds once.
+//! Log of a process with many clients: problems of any, rounds once.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,7 +13,7 @@ pub struct Report {
     evaluated: Rc<RefCell<Option<u64>>>,
     /// The most participations that any client has told of, once one has.
     participations: Rc<RefCell<Option<u32>>>,
-    /// Whether a client has told of the task's end.
+    /// True if a client has told of the task's end.
     finished: Rc<Cell<bool>>,
 }
 
@@ -60,7 +60,7 @@ impl Report {
         }
     }
 
-    /// The terms once, and then what they have cost whoever took part most.
+    /// Reports the terms once, and then their cost for the client that took part most.
     fn privacy(&self, index: usize, terms: &PrivacyTerms) {
         let most = *self.participations.borrow();
         if most.is_some_and(|most| terms.participations <= most) {

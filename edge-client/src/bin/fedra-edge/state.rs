@@ -1,5 +1,5 @@
-//! How often each client of this process has taken part in private tasks, kept
-//! in a file, since a limit that a restart forgets would be none.
+//! Number of times that each client of this process has taken part in private tasks,
+//! kept in a file, because a limit that a restart forgets would be none.
 //!
 //! A change is on the disk, whole, before the call returns: a new file takes the
 //! old one's place. One process at a time has the file.

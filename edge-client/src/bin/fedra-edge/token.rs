@@ -13,7 +13,7 @@ use fedra_protocol::Token;
 /// The variable that holds a token.
 pub const VARIABLE: &str = "FEDRA_TOKEN";
 
-/// Where tokens come from.
+/// Source of tokens.
 pub enum Tokens {
     None,
     Fixed(Token),
@@ -22,8 +22,8 @@ pub enum Tokens {
 }
 
 impl Tokens {
-    /// From the file if there is one, else from the variable's value; checked once
-    /// for all clients.
+    /// Takes the file if there is one, else the variable's value; checked once for all
+    /// clients.
     pub fn of(
         file: Option<&Path>,
         variable: Option<OsString>,

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
 use crate::transport::{TlsError, TransportError, TrustError};
 
-/// What is spoken over the connections.
+/// Protocol over the connections.
 const HTTP: &[u8] = b"http/1.1";
 
 /// The system's authorities, read when the first connection needs them.
@@ -79,7 +79,7 @@ impl Trust {
     }
 }
 
-/// What a connection can do.
+/// Abilities of a connection.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
@@ -87,12 +87,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 /// A connection, with or without TLS.
 pub(super) type Connection = Box<dyn Duplex>;
 
-/// Whether what lies at the address is reached over TLS.
+/// True if the address is reached over TLS.
 pub(super) fn is_encrypted(address: &Uri) -> bool {
     matches!(address.scheme_str(), Some("https" | "wss"))
 }
 
-/// Connects to the address's host, as far as the TLS that its scheme asks for.
+/// Connects to the address's host, with TLS if its scheme asks for it.
 pub(super) async fn dial(address: &Uri, trust: &Trust) -> Result<Connection, TransportError> {
     let is_encrypted = is_encrypted(address);
     let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -109,7 +109,7 @@ pub(super) async fn dial(address: &Uri, trust: &Trust) -> Result<Connection, Tra
     Ok(Box::new(connector.connect(name, stream).await.map_err(|error| failure(&error))?))
 }
 
-/// What a failed handshake means.
+/// Meaning of a failed handshake.
 fn failure(error: &io::Error) -> TransportError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {

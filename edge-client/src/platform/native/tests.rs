@@ -119,7 +119,7 @@ async fn opened(scheme: &str, address: SocketAddr, trust: &Trust) -> Result<(), 
     soon(connect(&url, trust)).await.map(|_| ())
 }
 
-/// What comes of the file and of the socket, which must be the same.
+/// Failure of the file and of the socket, which must be the same.
 async fn failure(schemes: [&str; 2], address: SocketAddr, trust: &Trust) -> TransportError {
     let file = fetched(schemes[0], address, trust).await.unwrap_err();
     let socket = opened(schemes[1], address, trust).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! A client and a server whose connection breaks at any point: whatever is lost,
-//! the server receives one update, always the same bytes, and the round ends.
+//! A client and a server whose connection breaks at any point: after any loss the
+//! server receives one update, always the same bytes, and the round ends.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ const ENOUGH: usize = 400;
 /// A server with one client in one round, as the protocol says it should be.
 struct Server {
     secure: bool,
-    /// What came on this connection: nothing is said twice there.
+    /// Messages that came on this connection: nothing is said twice there.
     said: Vec<ClientMessage>,
     order: ServerMessage,
     keys: Option<ClientMessage>,
@@ -34,7 +34,7 @@ impl Server {
         self.is_judged() && (!self.secure || self.unmasking.is_some())
     }
 
-    /// What it says to a message.
+    /// Answers to a message.
     fn answer(&mut self, message: ClientMessage, task: &TaskDescription) -> Vec<ServerMessage> {
         if matches!(message, ClientMessage::Hello(_)) {
             self.said.clear();
@@ -130,7 +130,7 @@ fn once(
     vec![next]
 }
 
-/// What is to be done outside of the session.
+/// Work to be done outside of the session.
 #[derive(Clone, Debug)]
 enum Task {
     Open,

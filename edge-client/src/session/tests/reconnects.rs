@@ -23,7 +23,7 @@ fn status_of(round: RoundId, phase: RoundPhase) -> TaskStatus {
     TaskStatus { round, ..status(round.round, phase) }
 }
 
-/// What the owner was told about updates.
+/// Events about updates that the owner was told.
 fn updates(actions: &[Action]) -> Vec<(UpdateFate, Option<UpdateFault>)> {
     let update = |action: &Action| match action {
         Action::Emit(ClientEvent::Update { outcome, fault, .. }) => Some((*outcome, *fault)),

@@ -79,7 +79,7 @@ const STAGES: [Stage; 10] = [
     Stage::Unmasked,
 ];
 
-/// What happens next at a stage.
+/// Event that happens next at a stage.
 fn next(stage: Stage) -> Event {
     match stage {
         Stage::Training => secured(SecureReply::Keys(keys())),
@@ -179,7 +179,7 @@ fn masks_come_off_once_the_survivors_are_known() {
     assert!(problems(&actions).is_empty());
 }
 
-/// What was asked at a stage already: how many of the three requests.
+/// Number of the three requests that were asked at a stage already.
 fn asked(stage: Stage) -> usize {
     match stage {
         Stage::Training | Stage::Advertised => 0,
@@ -338,7 +338,7 @@ fn order(stage: Stage) -> Event {
     }
 }
 
-/// What the client says again when the order comes again.
+/// Messages that the client says again when the order comes again.
 fn said_again(stage: Stage, said: &[ClientMessage]) -> Vec<ClientMessage> {
     let is_it = |message: &&ClientMessage| match stage {
         Stage::Advertised => matches!(message, ClientMessage::AdvertiseKeys { .. }),
@@ -481,7 +481,7 @@ fn a_round_that_a_pause_left_is_declined_where_the_server_has_not_heard_of_the_p
 
 #[test]
 fn a_round_that_was_left_is_declined_again_after_a_lost_connection() {
-    // The message may have been lost, or there was nobody to send it to.
+    // The message may have been lost, or there was no connection to send it over.
     for connected in [true, false] {
         let mut rig = Rig::at(Stage::Sharing);
         if !connected {

@@ -46,7 +46,7 @@ fn a_buffer_fills_is_stored_and_the_next_is_open_meanwhile() {
     let closed = script.report(3, R1);
     assert_eq!(closed, [accepted(3, R1, 0), finalize(R1, 4, 3), Effect::Open(R2)]);
     assert_eq!((script.phase(), script.round()), (RoundPhase::Collecting, R2));
-    // Reports count in the next one, a model staler; nobody is invited yet.
+    // Reports count in the next one, a model staler; no client is invited yet.
     assert_eq!(script.step(joined(5)), []);
     assert_eq!(script.report(4, R1), [accepted(4, R1, 1)]);
 
@@ -347,7 +347,7 @@ fn a_pause_invites_nobody_and_ends_when_the_buffer_closes_or_all_are_done() {
     let resumed = script.operate(Operation::Resume);
     assert_eq!((resumed[0], invited(&resumed).len()), (Effect::Open(R2), 4));
 
-    // Two reports are enough once nobody else is at work, one is not.
+    // Two reports are enough once no other client is at work, one is not.
     few.step(Event::Left(ClientId(4)));
     few.step(Event::Left(ClientId(3)));
     let mut one = Script { rounds: few.rounds.clone(), ..Script::new(PLAN) };

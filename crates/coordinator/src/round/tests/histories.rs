@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What may happen. Clients, weights and times are drawn; what makes no sense at
-/// the moment is passed over.
+/// Moves of a history. Clients, weights and times are drawn; a move that makes no sense
+/// at the moment is passed over.
 #[derive(Debug, Clone, Copy)]
 enum Move {
     Join(u64),
@@ -17,9 +17,9 @@ enum Move {
     Resume(u64),
     Decline(u64),
     Refuse(u64),
-    /// Of its newest invitation.
+    /// Report for the client's newest invitation.
     Report(u64, u64),
-    /// Of the one before.
+    /// Report for the invitation before that.
     ReportOld(u64),
     ReportNonsense(u64, u64, u32),
     Prepare,
@@ -101,7 +101,7 @@ fn plans() -> impl Strategy<Value = RoundPlan> {
     )
 }
 
-/// Somebody who was invited and has neither reported nor been dismissed.
+/// Duty of a client that was invited and has neither reported nor been dismissed.
 #[derive(Debug, Clone, Copy)]
 struct Duty {
     round: RoundId,
@@ -119,13 +119,13 @@ struct World {
     duties: BTreeMap<ClientId, Duty>,
     /// The same for those on trial, for whom no round waits.
     trials: BTreeMap<ClientId, Duty>,
-    /// Those left out, until when.
+    /// Clients that are left out, with the end of that.
     excluded: BTreeMap<ClientId, Time>,
-    /// What is remembered of those who have gone.
+    /// Records of clients that have gone.
     records: BTreeMap<ClientId, Record>,
-    /// Whether this step has dismissed somebody who was waited for.
+    /// True if this step has dismissed a client that was waited for.
     has_cut_off: bool,
-    /// Accepted answers: nobody's counts twice.
+    /// Accepted answers: no client's counts twice.
     accepted: BTreeSet<(ClientId, RoundId, Stage)>,
     /// In the open sum: updates, or what the stage of secure aggregation has.
     in_sum: BTreeMap<(ClientId, RoundId), u64>,
@@ -287,7 +287,7 @@ impl World {
         self.check_state()
     }
 
-    /// What an event does to clients, whatever the machine makes of it.
+    /// Applies an event to the clients, independent of the machine's reaction.
     fn follow(&mut self, event: Event) {
         match event {
             Event::Joined { client, .. } => {
@@ -553,13 +553,13 @@ impl World {
         Ok(())
     }
 
-    /// From when on the goal closes an unprotected synchronous round.
+    /// Time from which the goal closes an unprotected synchronous round.
     fn minimum_end(&self) -> Option<Time> {
         let is_plain = !self.is_buffered() && self.plan.first_stage() == Stage::Update;
         self.invited_at.filter(|_| is_plain).map(|invited| invited + self.plan.minimum_duration)
     }
 
-    /// What holds whenever the machine rests.
+    /// Checks the invariants that hold whenever the machine rests.
     fn check_state(&mut self) -> Result<(), TestCaseError> {
         let (now, rounds) = (self.script.now, &self.script.rounds);
         let (progress, wake) = (rounds.progress(), rounds.wake_at());

@@ -1,4 +1,4 @@
-//! What an operator's word does to rounds.
+//! Effects of an operator's decision on rounds.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn a_pause_lets_the_round_under_way_complete() {
     (1..=3).for_each(|id| drop(script.report(id, R1)));
     assert_eq!(script.step(Event::Stored(R1)), [Effect::Complete(R1)]);
     assert_eq!((script.phase(), script.round()), (RoundPhase::Paused, R2));
-    // Nothing begins, however long it takes and whoever comes.
+    // No round begins, even after a long time and with new clients.
     assert_eq!(script.rounds.wake_at(), None);
     assert_eq!(script.wait(PLAN.deadline), []);
     assert_eq!(script.step(joined(5)), []);

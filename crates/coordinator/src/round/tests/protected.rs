@@ -13,7 +13,7 @@ fn secure_aggregation_from_keys_to_the_model() {
     let advance = |stage| Effect::Advance(R1, stage);
     assert_eq!(closed, [answer(3, R1, ACCEPTED), dismiss(4, R1), advance(Stage::Shares)]);
     assert_eq!(script.phase(), RoundPhase::Sharing);
-    // Nobody has been asked yet.
+    // No client has been asked yet.
     assert_eq!(script.rounds.wake_at(), None);
     assert_eq!(script.send(1, R1, Stage::Shares), [answer(1, R1, WRONG_STEP)]);
 
@@ -28,7 +28,7 @@ fn secure_aggregation_from_keys_to_the_model() {
 
     script.prepare(Stage::MaskedInput);
     script.all_send(&[1, 2], Stage::MaskedInput);
-    // The third leaves: nobody is waited for.
+    // The third leaves: no client is waited for.
     let closed = script.step(Event::Left(ClientId(3)));
     assert_eq!(closed, [advance(Stage::UnmaskingShares)]);
     assert_eq!(script.rounds.members(), [ClientId(1), ClientId(2)]);

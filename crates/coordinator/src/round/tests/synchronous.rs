@@ -210,7 +210,7 @@ fn the_goal_does_not_close_a_round_before_its_minimum_duration() {
     let mut slow = script.rounds.clone();
     assert_eq!(script.wait(Duration::from_nanos(1)), [dismiss(4, R1), finalize(R1, 4, 3)]);
 
-    // A slow device that makes it counts beyond the goal; then nobody is waited for.
+    // A slow device that makes it counts beyond the goal; then no client is waited for.
     let event =
         Event::Reported { client: ClientId(4), round: R1, stage: Stage::Update, weight: 10 };
     let now = Time(Duration::from_secs(9));

@@ -48,7 +48,7 @@ pub(super) struct Contested {
 }
 
 impl Contested {
-    /// Whether a connection may replace the one that its subject has.
+    /// Checks that a connection may replace the one that its subject has.
     fn replace(&mut self, subject: SubjectId, now: Time) -> Result<(), TurnedAway> {
         self.forget(now);
         let new = Contest { replacements: 0, since: now, peace: now, is_told: false };

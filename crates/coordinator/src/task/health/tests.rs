@@ -49,7 +49,7 @@ fn diverge(attempts: &mut Attempts, attempt: u32, now: Time) -> Arc<str> {
     attempts.abandon(round(1, attempt), AbandonReason::TooFewReports, now)
 }
 
-/// The health with so many of four clients available between two attempts.
+/// Health with `available` of four clients available between two attempts.
 fn between(attempts: &mut Attempts, available: usize, now: Time) -> Health {
     let supply = || Supply { available, left_out: 0, needed: 4 };
     let assessment = attempts.assess(&progress(RoundPhase::Selecting), supply, now);
