@@ -8,7 +8,7 @@ use fedra_aggregation::{CheckedUpdate, FixedPointSum, ServerOptimizer};
 use fedra_protocol::{Loss, UpdateRange};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A model with one parameter: the mean of everybody's values, which nobody sends.
+    // A model with one parameter: the mean of all values, none of which is sent.
     let clients: [&[f32]; 3] = [&[1.0, 2.0, 3.0], &[10.0], &[4.0, 4.0]];
     let range = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
     let mut averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
