@@ -25,7 +25,7 @@
 //! }
 //! let mean = sum.mean().ok_or("nothing was folded")?;
 //! assert_eq!(mean, [0.75, -0.25]);
-//! let mut averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
+//! let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
 //! assert_eq!(averaging.step(&[1.0, 1.0], &mean)?, [1.75, 0.75]);
 //! # Ok(())
 //! # }

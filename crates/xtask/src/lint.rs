@@ -12,6 +12,10 @@ use crate::wasm_tests;
 /// A wrapper with many dependencies and no code of ours.
 const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
 
+/// The tests that run in a browser.
+const BROWSER_TESTS: [&str; 6] =
+    ["-p", "fedra-wasm-tests", "--test", "browser", "--features", "webgpu"];
+
 /// The npm project of the linters. It is apart from `web`, so that a demo does not
 /// wait for them.
 pub fn tools() -> PathBuf {
@@ -23,20 +27,8 @@ pub fn commands() -> Vec<(&'static str, Command)> {
     vec![
         ("clippy", clippy(&["--workspace", "--all-targets"], &NO_RUNNER)),
         ("clippy, wasm", in_browser(&["-p", "fedra-edge-client", "--lib"])),
-        // With the features of the second build of the edge client.
-        (
-            "clippy, webgpu",
-            in_browser(&[
-                "-p",
-                "fedra-wasm-tests",
-                "-p",
-                "fedra-edge-client",
-                "--lib",
-                "--tests",
-                "--features",
-                "webgpu",
-            ]),
-        ),
+        // The edge client comes with them, as its second build has it.
+        ("clippy, webgpu", in_browser(&BROWSER_TESTS)),
         ("rustdoc", rustdoc()),
         ("biome", biome()),
         ("spelling", spelling()),
@@ -50,7 +42,7 @@ fn clippy(selection: &[&str], more: &[&str]) -> Command {
 }
 
 fn in_browser(selection: &[&str]) -> Command {
-    clippy(selection, &["--target", WASM_TARGET, "--profile", "wasm"])
+    clippy(selection, &["--target", WASM_TARGET])
 }
 
 fn rustdoc() -> Command {

@@ -1,7 +1,7 @@
 //! `cargo xtask test lint`, structure: circles among the modules of a crate and among
 //! crates, and the voice of comments, each held to a limit.
 //!
-//! Limits only ever fall: whoever improves a figure lowers its limit here.
+//! Limits only ever fall: a change that improves a figure lowers its limit here.
 
 mod graph;
 mod modules;

@@ -86,7 +86,7 @@ pub enum Event {
         /// Reason, as text.
         reason: String,
     },
-    /// The time that [`Session::deadline`] named has come.
+    /// The time that [`Session::deadline`](super::Session::deadline) named has come.
     Timer,
     /// The owner wants a break.
     Pause,

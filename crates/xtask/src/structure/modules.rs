@@ -253,7 +253,7 @@ impl Scan<'_> {
         for word in words {
             items.exports.push((word.clone(), from.clone()));
         }
-        // Paths of the root count for nobody.
+        // The root is no module, so its paths do not count.
         self.at += end.unwrap_or(1) - 1;
     }
 }
