@@ -118,10 +118,16 @@ pub(crate) async fn upgraded(server: &TestServer) -> TcpStream {
     stream
 }
 
-/// A short binary frame as a client sends it, with a mask of zeros.
+/// A binary frame of less than 64 KiB as a client sends it, with a mask of zeros.
 pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).ok().filter(|l| *l < 126).expect("short");
-    [&[0x82, 0x80 | length, 0, 0, 0, 0], payload].concat()
+    let length = match u8::try_from(payload.len()) {
+        Ok(short) if short < 126 => vec![0x80 | short],
+        _ => {
+            let [high, low] = u16::try_from(payload.len()).expect("not long").to_be_bytes();
+            vec![0x80 | 126, high, low]
+        }
+    };
+    [&[0x82], &length[..], &[0; 4], payload].concat()
 }
 
 /// Everything that the server still has to say.

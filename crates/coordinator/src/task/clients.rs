@@ -81,7 +81,7 @@ impl Clients {
             }
             return None;
         }
-        self.attach(client, join)
+        self.attach(client, &join)
     }
 
     fn admit(&mut self, join: Join) -> Option<Change> {
@@ -102,15 +102,15 @@ impl Clients {
         };
         self.clients.insert(client, new);
         let availability = join.availability;
-        self.attach(client, join);
+        self.attach(client, &join);
         Some(Change::Joined(client, availability))
     }
 
     /// The connection stands for the client from now on. If its session is gone
     /// already, its departure is on the way.
-    fn attach(&mut self, client: ClientId, join: Join) -> Option<Change> {
+    fn attach(&mut self, client: ClientId, join: &Join) -> Option<Change> {
         let member = self.clients.get_mut(&client)?;
-        let Join { connection, availability, .. } = join;
+        let Join { connection, availability, .. } = *join;
         if let Some(place) = member.absent.take() {
             self.absent.remove(&place);
         }
@@ -140,7 +140,7 @@ impl Clients {
             member.participation = participation.detached(member.judged);
         }
         if let Some(join) = member.successor.take() {
-            return self.attach(client, join);
+            return self.attach(client, &join);
         }
         if member.subject.is_none() || !member.participation.is_worth_keeping() {
             return self.forget(client);
@@ -169,7 +169,7 @@ impl Clients {
         self.notify(client, order);
         if let Some(join) = successor {
             // It would wait in vain for the earlier connection to go.
-            self.attach(client, join);
+            self.attach(client, &join);
         }
         self.forget(client);
     }
