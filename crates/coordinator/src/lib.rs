@@ -16,6 +16,8 @@
 //! Modules know only those before them: [`round`], [`storage`], [`settings`],
 //! [`status`], [`writer`], [`participation`], [`messages`], [`session`] and [`task`].
 
+#[cfg(test)]
+mod fixtures;
 pub mod messages;
 pub mod participation;
 pub mod round;

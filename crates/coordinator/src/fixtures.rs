@@ -1,0 +1,343 @@
+//! Small tasks for the tests of this crate: plans, settings, policies, updates, views,
+//! and a store whose writes can be made to fail.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
+use fedra_learning::safetensors;
+use fedra_privacy::Privacy;
+use fedra_protocol::limits::MAX_PARTICIPATIONS;
+use fedra_protocol::{
+    Layer, LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase,
+    Sha256Hash, SubjectId, TaskId, UpdateBegin, UpdateRange,
+};
+
+use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
+use crate::settings::{Counting, PrivacySettings, TaskSettings};
+use crate::status::{Health, TaskView, model_ref};
+use crate::storage::{
+    Checkpoint, Debit, Decision, Definition, Keep, MemoryStore, Quality, RoundRecord, Store,
+    StoreError,
+};
+use crate::writer::{Contribution, Received, Room};
+
+/// Parameters of the model of [`settings`].
+pub(crate) const PARAMETERS: usize = 4;
+
+/// Time for a step of secure aggregation.
+pub(crate) const STEP: Duration = Duration::from_secs(5);
+
+/// Rounds of two to four clients that close at three reports.
+pub(crate) const PLAN: RoundPlan = RoundPlan {
+    mode: Mode::Synchronous,
+    invited: 4,
+    minimum_cohort: 2,
+    selection_window: Duration::from_millis(500),
+    report_goal: 3,
+    minimum_reports: 2,
+    deadline: Duration::from_secs(60),
+    minimum_duration: Duration::ZERO,
+    reconnect_grace: Duration::from_secs(3),
+    waiting_room: None,
+    retry_after: Duration::from_secs(30),
+    max_weight: 100,
+    rounds: None,
+    protection: Protection::None,
+};
+
+/// The same with buffered rounds.
+pub(crate) const BUFFERED: RoundPlan =
+    RoundPlan { mode: Mode::Buffered { max_staleness: 3, staleness_exponent: 1.0 }, ..PLAN };
+
+/// First attempts at the first rounds of a task.
+pub(crate) const R1: RoundId = round(1, 0);
+pub(crate) const R2: RoundId = round(2, 0);
+
+pub(crate) const fn round(round: u64, attempt: u32) -> RoundId {
+    RoundId { round, attempt }
+}
+
+pub(crate) fn subject(number: u8) -> SubjectId {
+    SubjectId::from_bytes([number; 16])
+}
+
+/// Settings of a task without a privacy policy. The new model is the old one plus the
+/// mean update.
+pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
+    let layers = vec![Layer::Linear { outputs: 1 }];
+    let inputs = PARAMETERS as u32 - 1;
+    let model = ModelSpec::new(&[inputs], layers, Loss::MeanSquaredError).expect("a sound model");
+    TaskSettings {
+        id: TaskId::new("small").expect("a valid id"),
+        title: "A small task".to_owned(),
+        update_range: UpdateRange::default_for(model.loss()),
+        model,
+        seed: 1,
+        optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
+        training: LocalTraining {
+            epochs: 1,
+            batch_size: 10,
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            seed: 1,
+            max_examples: 0,
+        },
+        plan,
+        checkpoints: Keep::default(),
+        privacy: None,
+    }
+}
+
+/// Settings of a task under a policy, with the protection that it asks for.
+///
+/// # Panics
+///
+/// If the policy is not sound.
+pub(crate) fn private_settings(
+    mut plan: RoundPlan,
+    policy: PrivacyPolicy,
+    counting: Counting,
+) -> TaskSettings {
+    plan.max_weight = 1;
+    plan.protection = match policy.mechanism {
+        Mechanism::Distributed => Protection::Secure { step_deadline: STEP },
+        Mechanism::Local => Protection::DebitFirst,
+        Mechanism::Central { .. } => Protection::None,
+    };
+    let derived = match counting {
+        Counting::Rounds => Privacy::within_budget(policy, PARAMETERS),
+        Counting::Subjects => Privacy::new(policy, PARAMETERS),
+    };
+    let derived = Arc::new(derived.expect("a sound policy"));
+    TaskSettings { privacy: Some(PrivacySettings { derived, counting }), ..settings(plan) }
+}
+
+/// Policy with so little noise that a mean tells who is in it.
+pub(crate) fn policy(mechanism: Mechanism) -> PrivacyPolicy {
+    PrivacyPolicy {
+        mechanism,
+        noise_multiplier: 0.01,
+        clipping_norm: 2.0,
+        target_quantile: None,
+        epsilon: 1e9,
+        delta: 1e-5,
+        cohort: 5,
+        minimum_survivors: 3,
+        colluders: 0,
+        max_participations: match mechanism {
+            Mechanism::Central { tree_rounds: rounds @ 1.. } => rounds,
+            _ => MAX_PARTICIPATIONS,
+        },
+    }
+}
+
+/// An update as it is sent.
+pub(crate) fn update_bytes(values: &[f32]) -> Bytes {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Announcement of an update.
+pub(crate) fn announcement(round: RoundId, update: &[u8], examples: u64) -> UpdateBegin {
+    UpdateBegin { round, bytes: update.len() as u64, examples, crc32: crc32fast::hash(update) }
+}
+
+/// An update that has passed its checks.
+pub(crate) fn checked(settings: &TaskSettings, values: &[f32]) -> CheckedUpdate<Bytes> {
+    CheckedUpdate::parse(update_bytes(values), values.len(), settings.update_range)
+        .expect("a sound update")
+}
+
+/// Contribution of an update with this weight.
+pub(crate) fn contribution(settings: &TaskSettings, values: &[f32], weight: u64) -> Contribution {
+    let update = checked(settings, values);
+    Contribution::Update(Received { update, room: Room::unlimited() }, weight)
+}
+
+/// The model file of these parameters, with the record of a round without clients.
+pub(crate) fn model(
+    settings: &TaskSettings,
+    round: u64,
+    parameters: &[f32],
+) -> (RoundRecord, Bytes) {
+    let file = Bytes::from(safetensors::write(&settings.model, parameters).expect("a model"));
+    let record = RoundRecord {
+        round,
+        attempt: 0,
+        sha256: Sha256Hash::of(&file),
+        model_bytes: file.len() as u64,
+        cohort: 0,
+        reports: 0,
+        weight: 0,
+        seconds: 0.0,
+        bytes_up: 0,
+        bytes_down: 0,
+        quality: None,
+        clipping_norm: settings.policy().map(|policy| policy.clipping_norm),
+        restored: None,
+    };
+    (record, file)
+}
+
+/// View of a task in this phase of a round, with the initial model.
+pub(crate) fn view(settings: &TaskSettings, round: RoundId, phase: RoundPhase) -> TaskView {
+    let (record, _) = model(settings, 0, &[0.0; PARAMETERS]);
+    let progress = Progress {
+        round,
+        phase,
+        clients: 3,
+        cohort: 3,
+        reported: 1,
+        left: 0,
+        available: 3,
+        left_out: 0,
+        weight: 10,
+        deadline: None,
+    };
+    TaskView {
+        progress,
+        health: Health::default(),
+        model: model_ref(&record),
+        evaluation: None,
+        privacy: None,
+        history: Arc::new(VecDeque::from([record])),
+    }
+}
+
+/// Write of a store, by the method that makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Write {
+    Commit,
+    Debit,
+    Decide,
+    Prune,
+    RollBack,
+    Secret,
+}
+
+/// Store in memory that can refuse one kind of write. A clone is the same store.
+#[derive(Clone, Default)]
+pub(crate) struct FlakyStore {
+    memory: MemoryStore,
+    refused: Arc<Mutex<Option<Write>>>,
+}
+
+impl FlakyStore {
+    /// Store of a task with these initial parameters.
+    pub(crate) fn with(settings: &TaskSettings, parameters: &[f32]) -> Self {
+        let (store, (record, file)) = (Self::default(), model(settings, 0, parameters));
+        let created = store.create(&settings.id, &settings.definition(), &record, &file);
+        created.expect("a new task");
+        store
+    }
+
+    /// Refuses these writes from now on, and only these.
+    pub(crate) fn refuse(&self, write: impl Into<Option<Write>>) {
+        *self.refused.lock().expect("no panic holds it") = write.into();
+    }
+
+    fn may(&self, write: Write) -> Result<(), StoreError> {
+        match *self.refused.lock().expect("no panic holds it") {
+            Some(refused) if refused == write => Err(StoreError::Database {
+                path: "memory".into(),
+                problem: format!("{write:?} is refused"),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store for FlakyStore {
+    fn create(
+        &self,
+        task: &TaskId,
+        definition: &Definition,
+        record: &RoundRecord,
+        model: &Bytes,
+    ) -> Result<(), StoreError> {
+        self.memory.create(task, definition, record, model)
+    }
+
+    fn load(
+        &self,
+        task: &TaskId,
+        definition: &Definition,
+        rounds: usize,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.memory.load(task, definition, rounds)
+    }
+
+    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
+        self.may(Write::Commit)?;
+        self.memory.commit(task, record, model)
+    }
+
+    fn roll_back(
+        &self,
+        task: &TaskId,
+        to: u64,
+        unix_seconds: u64,
+    ) -> Result<(RoundRecord, Bytes), StoreError> {
+        self.may(Write::RollBack)?;
+        self.memory.roll_back(task, to, unix_seconds)
+    }
+
+    fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
+        self.memory.set_quality(task, round, quality)
+    }
+
+    fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError> {
+        self.memory.model(task, sha256)
+    }
+
+    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+        self.memory.checkpoint(task, round)
+    }
+
+    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError> {
+        self.memory.checkpoints(task)
+    }
+
+    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError> {
+        self.may(Write::Prune)?;
+        self.memory.prune(task, keep)
+    }
+
+    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
+        self.may(Write::Debit)?;
+        self.memory.debit(task, debit)
+    }
+
+    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
+        self.memory.debits(task)
+    }
+
+    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.may(Write::Secret)?;
+        self.memory.secret(task, fresh)
+    }
+
+    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError> {
+        self.may(Write::Decide)?;
+        self.memory.decide(task, decision)
+    }
+
+    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
+        self.memory.decisions(task)
+    }
+
+    fn standing(&self, task: &TaskId) -> Result<Standing, StoreError> {
+        self.memory.standing(task)
+    }
+
+    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
+        self.memory.add_task(task, toml, unix_seconds)
+    }
+
+    fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError> {
+        self.memory.added_tasks()
+    }
+}
