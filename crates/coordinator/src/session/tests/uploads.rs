@@ -341,18 +341,28 @@ fn a_room_is_held_until_the_update_is_given_up() {
 #[test]
 fn a_client_that_closes_on_purpose_leaves_the_round_that_it_has_not_answered() {
     let (bytes, begin) = update();
-    let (_, mut open) = Script::sending(&begin).session.leave().expect("a member");
-    open.close();
-    let (mut script, _) = Script::resumed(settings(PLAN), open.detached(None));
+    let closed = |script: Script| {
+        let (_, participation) = script.session.leave().expect("a member");
+        let mut participation = participation.detached(None);
+        participation.close();
+        Script::resumed(settings(PLAN), participation)
+    };
+    let queued = || {
+        let mut script = Script::invited();
+        script.announce(&begin);
+        script
+    };
     let left = rejected(UpdateFault::NotInCohort);
-    assert_eq!(script.announce(&begin), [Act::Outcome(R1, left)]);
-    assert_eq!(script.chunk(R1, 0, &bytes), [], "sent before the outcome came");
-
-    let (_, mut reported) = judging().session.leave().expect("a member");
-    reported.close();
-    let (mut script, _) = Script::resumed(settings(PLAN), reported);
-    assert_eq!(script.announce(&begin), [], "its report is with the core");
-    assert_eq!(script.verdict(R1, ACCEPTED), [Act::Outcome(R1, ACCEPTED)]);
+    for open in [Script::invited(), queued(), Script::sending(&begin)] {
+        let (mut script, acts) = closed(open);
+        assert_eq!(acts, []);
+        assert_eq!(script.announce(&begin), [Act::Outcome(R1, left)]);
+        assert_eq!(script.chunk(R1, 0, &bytes), [], "sent before the outcome came");
+    }
+    let mut judged = judging();
+    judged.verdict(R1, ACCEPTED);
+    let (mut script, _) = closed(judged);
+    assert_eq!(script.announce(&begin), [Act::Outcome(R1, ACCEPTED)], "it has answered");
 }
 
 #[test]
