@@ -285,7 +285,9 @@ impl Writer {
                 let (task, privacy) = (self.settings.id.clone(), Arc::clone(&privacy.derived));
                 RoundSum::private(PrivateRound { task, round, privacy, numbers })
             }
-            _ => Ok(RoundSum::plain(parameters, self.settings.update_range)),
+            // A plain sum would have neither clipping nor noise.
+            (Some(_), None) => Err(SumError::NoNumbers),
+            (None, _) => Ok(RoundSum::plain(parameters, self.settings.update_range)),
         };
         let (subjects, discounted, undiscounted) = (BTreeSet::new(), 0, 0);
         Attempt { round, sum, clipping_norm, subjects, discounted, undiscounted }

@@ -106,6 +106,9 @@ pub enum SumError {
     /// The sum is empty.
     #[error("nothing was folded")]
     Empty,
+    /// The task has a privacy policy, and the round was opened without its numbers.
+    #[error("the round has no numbers under the task's privacy policy")]
+    NoNumbers,
     /// Secure aggregation failed.
     #[error(transparent)]
     Secure(#[from] SecureError),
