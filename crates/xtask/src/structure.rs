@@ -24,11 +24,11 @@ const MOST_IN_CIRCLE: usize = 2;
 /// Crates that may have a larger circle. A crate leaves the list once it is mended.
 const ALLOWANCES: [(&str, usize); 1] = [("fedra-protocol", 4)];
 /// Most headers (`//!`) that may begin with a question word, in per cent.
-const MOST_ASKING_HEADERS: f64 = 19.2;
+const MOST_ASKING_HEADERS: f64 = 0.0;
 /// Most doc comments (`///`) that may, in per cent.
-const MOST_ASKING_DOCS: f64 = 15.3;
+const MOST_ASKING_DOCS: f64 = 0.0;
 /// Most words for people in 1,000 words of comments.
-const MOST_PEOPLE: f64 = 2.3;
+const MOST_PEOPLE: f64 = 0.1;
 
 /// Prints the figures; an error that names those over their limit.
 pub fn check() -> Result<()> {

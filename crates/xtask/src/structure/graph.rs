@@ -23,7 +23,7 @@ impl Graph {
         }
     }
 
-    /// Whether `name` has been added.
+    /// True if `name` has been added.
     pub fn has(&self, name: &str) -> bool {
         self.needs.contains_key(name)
     }

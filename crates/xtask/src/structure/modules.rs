@@ -64,7 +64,7 @@ fn graph(items: &[Items]) -> Graph {
 
 type Module = Vec<String>;
 
-/// What a file has of interest.
+/// Items of interest in a file.
 #[derive(Default, Debug)]
 struct Items {
     /// Modules in files of their own.
@@ -139,7 +139,7 @@ impl Scan<'_> {
         self.at += 1;
     }
 
-    /// Whether `#[cfg(test)]`, or a condition with `test` in `all`, stands here.
+    /// True if `#[cfg(test)]`, or a condition with `test` in `all`, stands here.
     fn is_test(&self) -> bool {
         let begins = self.is_mark(0, '#') && self.is_mark(1, '[') && self.word(2) == Some("cfg");
         let condition = match self.word(4) {

@@ -15,7 +15,7 @@ pub enum Token {
 }
 
 impl Token {
-    /// Whether it is this word.
+    /// True if it is this word.
     pub fn is(&self, word: &str) -> bool {
         matches!(self, Self::Word(own) if own == word)
     }

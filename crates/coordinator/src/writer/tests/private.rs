@@ -183,7 +183,7 @@ fn an_adaptive_clipping_norm_follows_the_updates() {
     assert!(next(&[9.0; 4]) > 2.0, "all were beyond it");
 }
 
-/// What a client of a local policy sends.
+/// Contribution of a client under a local policy.
 fn protected(bench: &mut Bench, values: &[f32]) -> Contribution {
     let numbers = bench.numbers().expect("a policy");
     let privacy = bench.settings.privacy.as_ref().expect("a policy");
