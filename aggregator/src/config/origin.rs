@@ -23,7 +23,7 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// [`OriginError`] if there is no scheme or host, or anything after them.
+    /// `OriginError` if there is no scheme or host, or anything after them.
     pub fn new(text: &str) -> Result<Self, OriginError> {
         Self::read(text).ok_or_else(|| OriginError(text.chars().take(80).collect()))
     }

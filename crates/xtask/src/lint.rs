@@ -47,8 +47,9 @@ fn in_browser(selection: &[&str]) -> Command {
 
 fn rustdoc() -> Command {
     let mut command = project::cargo();
-    command.args(["doc", "--workspace", "--no-deps"]).args(NO_RUNNER);
-    command.env("RUSTDOCFLAGS", "-D warnings");
+    command.args(["doc", "--workspace", "--no-deps", "--keep-going"]).args(NO_RUNNER);
+    // Bare addresses stand in what the command lines print as help.
+    command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::bare_urls");
     command
 }
 
