@@ -56,7 +56,7 @@ pub enum Command {
 }
 
 /// Check-in of a connection. The answer is [`Notice::Joined`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Join {
     /// The connection.
     pub connection: ConnectionId,
