@@ -42,7 +42,7 @@ impl Wire {
         self.session.handle(event, self.now, 0.5)
     }
 
-    fn receive(&mut self, message: ServerMessage) -> Vec<Action> {
+    fn receive(&mut self, message: &ServerMessage) -> Vec<Action> {
         let message = ServerMessage::decode(message.encode()).unwrap();
         self.feed(Event::Received(message))
     }
@@ -56,7 +56,7 @@ impl Wire {
     fn greet(&mut self) {
         self.feed(Event::Connected { token: None });
         assert!(matches!(self.sent()[..], [ClientMessage::Hello(_)]));
-        self.receive(ServerMessage::Welcome(Welcome {
+        self.receive(&ServerMessage::Welcome(Welcome {
             version: 1,
             session_id: "browser".into(),
             heartbeat: Duration::from_secs(20),
@@ -71,7 +71,7 @@ impl Wire {
             capabilities: Capabilities::all(),
         };
         assert_eq!(self.sent(), [check_in]);
-        let mut actions = self.receive(ServerMessage::CheckedIn(Box::new(CheckedIn {
+        let mut actions = self.receive(&ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: task_id(),
                 title: "Digits".into(),
@@ -142,7 +142,7 @@ fn a_round_from_data_to_an_accepted_update() {
     let mut wire = Wire::new(None);
     assert!(wire.feed(Event::Start).contains(&Action::Connect));
     wire.greet();
-    let actions = wire.receive(assignment(None));
+    let actions = wire.receive(&assignment(None));
     assert!(actions.iter().any(|action| matches!(action, Action::Work(_))), "{actions:?}");
     assert!(is_now(&wire.feed(Event::Downloaded { round: ROUND }), SessionState::Training));
 
@@ -153,7 +153,7 @@ fn a_round_from_data_to_an_accepted_update() {
     };
     assert_eq!((begin.round, begin.bytes, begin.examples), (ROUND, 8, 30));
 
-    wire.receive(ServerMessage::UploadReady { round: ROUND, offset: 0 });
+    wire.receive(&ServerMessage::UploadReady { round: ROUND, offset: 0 });
     let mut arrived = BytesMut::new();
     for message in wire.sent() {
         let ClientMessage::UpdateChunk(chunk) = message else {
@@ -165,7 +165,7 @@ fn a_round_from_data_to_an_accepted_update() {
     }
     assert_eq!(arrived, update);
 
-    let actions = wire.receive(ServerMessage::UpdateOutcome(UpdateOutcome {
+    let actions = wire.receive(&ServerMessage::UpdateOutcome(UpdateOutcome {
         round: ROUND,
         verdict: UpdateVerdict::Accepted,
         message: String::new(),
@@ -196,7 +196,7 @@ fn a_private_round_up_to_its_key_directory() {
     let mut wire = Wire::new(Some(policy));
     wire.feed(Event::Start);
     wire.greet();
-    wire.receive(assignment(Some(RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] })));
+    wire.receive(&assignment(Some(RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] })));
     wire.feed(Event::Downloaded { round: ROUND });
     let keys = AdvertisedKeys { encryption: [1; 32], masking: [2; 32] };
     let actions = wire.feed(Event::Secured { round: ROUND, reply: SecureReply::Keys(keys) });
@@ -210,7 +210,7 @@ fn a_private_round_up_to_its_key_directory() {
         neighbours: Vec::new(),
         deadline: Duration::from_secs(5),
     };
-    let actions = wire.receive(ServerMessage::KeyDirectory(directory.clone()));
+    let actions = wire.receive(&ServerMessage::KeyDirectory(directory.clone()));
     assert_eq!(actions, [Action::Secure(ROUND, SecureRequest::Share(directory))]);
 }
 
