@@ -3,7 +3,7 @@
 //! over HTTP and WebSocket.
 //!
 //! [`run`] is the whole server; `bin` only reads the command line. The logic of
-//! rounds is in [`round`] and does no I/O.
+//! rounds is in [`fedra_coordinator::round`] and does no I/O.
 
 mod access;
 pub mod config;

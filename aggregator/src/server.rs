@@ -220,7 +220,7 @@ impl Server {
         let results = messages.clone();
         let (writer, thread) = WriterThread::start(writer, name, metrics.clone(), move |event| {
             // Fails only when the driver has ended.
-            let _ = results.blocking_send(Message::Command(Command::Writer(event)));
+            let _ = results.blocking_send(Message::Command(Box::new(Command::Writer(event))));
         })?;
         let task = Arc::new(Task {
             settings,

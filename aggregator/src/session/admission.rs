@@ -48,7 +48,7 @@ impl Exit {
     fn take(&mut self, departure: Departure, participation: Participation) {
         if let Some(permit) = self.permit.take() {
             let leave = Leave { connection: self.connection, departure, participation };
-            permit.send(Message::Command(Command::Leave(leave)));
+            permit.send(Message::Command(Box::new(Command::Leave(leave))));
         }
     }
 }

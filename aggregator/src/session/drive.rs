@@ -273,7 +273,7 @@ async fn tell(membership: Option<&Membership>, command: Command) -> Result<(), E
     let Some(Membership { task, mailbox, .. }) = membership else { return Ok(()) };
     let message = match command {
         Command::Join(join) => Message::Join(join, Arc::clone(mailbox)),
-        command => Message::Command(command),
+        command => Message::Command(Box::new(command)),
     };
     task.messages.send(message).await.map_err(|_| End::GoingAway)
 }

@@ -46,15 +46,17 @@ impl Recipients {
     /// The command of a message, with its recipient noted.
     fn enter(&mut self, message: Message) -> Command {
         match message {
-            Message::Command(Command::Leave(mut leave)) => {
-                let mailbox = self.mailboxes.remove(&leave.connection);
-                // A participation that its session has not handled goes back with it.
-                if let Some(given) = mailbox.and_then(|mailbox| mailbox.take_participation()) {
-                    leave.participation = given;
+            Message::Command(command) => match *command {
+                Command::Leave(mut leave) => {
+                    let mailbox = self.mailboxes.remove(&leave.connection);
+                    // A participation that its session has not handled goes back with it.
+                    if let Some(given) = mailbox.and_then(|mailbox| mailbox.take_participation()) {
+                        leave.participation = given;
+                    }
+                    Command::Leave(leave)
                 }
-                Command::Leave(leave)
-            }
-            Message::Command(command) => command,
+                command => command,
+            },
             Message::Join(join, mailbox) => {
                 self.mailboxes.insert(join.connection, mailbox);
                 Command::Join(join)

@@ -26,7 +26,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Message to the driver of a task.
 pub(crate) enum Message {
     /// A command for the core.
-    Command(Command),
+    Command(Box<Command>),
     /// A check-in, and where its session finds its notices.
     Join(Join, Arc<Mailbox>),
     /// An operator's request, and where the reply goes.
@@ -125,7 +125,7 @@ impl Task {
             done: Box::new(move |quality| {
                 // Fails only when the driver has ended.
                 let evaluated = Command::Evaluated(round, quality);
-                let _ = messages.blocking_send(Message::Command(evaluated));
+                let _ = messages.blocking_send(Message::Command(Box::new(evaluated)));
             }),
         });
     }

@@ -24,6 +24,7 @@
 //! ```
 
 mod capabilities;
+mod conversion;
 mod error;
 mod id;
 pub mod limits;
@@ -36,9 +37,6 @@ mod token;
 /// The generated protobuf messages. Use the checked types of the crate's root.
 #[allow(missing_docs, clippy::all)]
 pub mod wire {
-    mod decode;
-    mod encode;
-
     include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
 }
 

@@ -10,19 +10,7 @@ use fedra_edge_client::{Consent, PrivacyConfig};
 use fedra_protocol::{RoundAssignment, SubjectId, TaskId};
 
 use crate::network::LinkId;
-
-/// Manner in which a device answers invitations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// It trains and reports.
-    Sound,
-    /// Its program does nothing from its first invitation on, and its connection stays.
-    Frozen,
-    /// It declines each invitation.
-    Declines,
-    /// Its updates are not valid.
-    Invalid,
-}
+use crate::scenario::Manner;
 
 pub(crate) struct Client {
     pub manner: Manner,

@@ -26,10 +26,9 @@ mod world;
 use std::fmt;
 use std::time::Duration;
 
-pub use self::client::Manner;
 pub use self::figures::Figures;
-pub use self::scenario::Bug;
 use self::scenario::Scenario;
+pub use self::scenario::{Bug, Manner};
 use self::world::World;
 
 /// Virtual time is cheap, but not without end.

@@ -19,7 +19,18 @@ use fedra_protocol::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::client::Manner;
+/// Manner in which a device answers invitations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It trains and reports.
+    Sound,
+    /// Its program does nothing from its first invitation on, and its connection stays.
+    Frozen,
+    /// It declines each invitation.
+    Declines,
+    /// Its updates are not valid.
+    Invalid,
+}
 
 /// A bug put in on purpose, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +145,7 @@ impl Scenario {
             deadline: Duration::from_millis(deadline),
             ..PLAN
         };
-        let task = task_with(kind, clients, 4_000, plan);
+        let task = task_with(kind, clients, 4_000, &plan);
         let faults = Faults::NONE;
         Self { bug: None, kind, clients, manners, faults, task, calm_after: Duration::MAX, rng }
     }
@@ -197,7 +208,7 @@ fn task(rng: &mut StdRng, kind: Kind, clients: usize) -> Task {
         retry_after: Duration::from_secs(if steers { 2 } else { 30 }),
         ..PLAN
     };
-    task_with(kind, clients, pause, plan)
+    task_with(kind, clients, pause, &plan)
 }
 
 /// Plan whose numbers a scenario replaces.
@@ -222,7 +233,7 @@ pub(crate) const PLAN: RoundPlan = RoundPlan {
 ///
 /// The model has a parameter a client: client i's update is 1 at place i and 0
 /// elsewhere, so that the new model tells who is in the average.
-fn task_with(kind: Kind, clients: usize, pause: u64, plan: RoundPlan) -> Task {
+fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
     let mode = match kind {
         Kind::Buffered => Mode::Buffered { max_staleness: 2, staleness_exponent: 0.0 },
         Kind::Synchronous | Kind::Private | Kind::Masked => Mode::Synchronous,
@@ -247,7 +258,8 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: RoundPlan) -> Task {
     };
     let inputs = clients as u32 - 1;
     let pace = Pace::new(Duration::from_millis(pause), 8);
-    let settings = settings("sim", inputs, RoundPlan { mode, ..plan }, policy, Counting::Rounds);
+    let settings =
+        settings("sim", inputs, RoundPlan { mode, ..plan.clone() }, policy, Counting::Rounds);
     Task { settings: Arc::new(settings), pace }
 }
 

@@ -22,10 +22,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::LONGEST;
 use crate::checks::Checks;
-use crate::client::{Client, Manner};
+use crate::client::Client;
 use crate::figures::{Figure, Figures};
 use crate::network::{Agenda, Link, LinkId, Way, delay};
-use crate::scenario::{Faults, Scenario};
+use crate::scenario::{Faults, Manner, Scenario};
 use crate::server::{Server, Wish};
 use crate::store::FaultyStore;
 use trace::{Note, Trace};

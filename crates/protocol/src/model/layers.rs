@@ -25,7 +25,6 @@ mod tanh;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Init, Shape};
-use crate::error::DecodeError;
 use crate::wire;
 
 /// Shape rule of a layer.
@@ -105,18 +104,21 @@ macro_rules! layers {
         }
 
         impl TryFrom<wire::Layer> for Layer {
-            type Error = DecodeError;
+            type Error = UnknownLayer;
 
-            fn try_from(layer: wire::Layer) -> Result<Self, DecodeError> {
+            fn try_from(layer: wire::Layer) -> Result<Self, UnknownLayer> {
                 use wire::layer::Kind;
-                let unsupported = DecodeError::Unsupported { what: "a layer of the model" };
-                Ok(match layer.kind.ok_or(unsupported)? {
+                Ok(match layer.kind.ok_or(UnknownLayer)? {
                     $(Kind::$Kind(layer) => Self::$Kind(layer.into())),+
                 })
             }
         }
     };
 }
+
+/// Layer that a later version may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownLayer;
 
 // The list of layers.
 layers! {

@@ -10,10 +10,10 @@ use fedra_protocol::{AdvertisedKeys, ClientMessage, DeclineCause, RoundAssignmen
 use rand::{RngExt, SeedableRng};
 
 use super::{Event, World, trace};
-use crate::client::{Client, Manner};
+use crate::client::Client;
 use crate::figures::Figure;
 use crate::network::{Link, LinkId, Way, delay};
-use crate::scenario::Kind;
+use crate::scenario::{Kind, Manner};
 use fedra_coordinator::messages::Departure;
 
 impl World {

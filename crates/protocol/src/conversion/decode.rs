@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{client_message, local_training, privacy_policy, server_message};
 use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
     MAX_LAYERS, MAX_NEIGHBOURS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
+use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, DecodeError, wire};
 
 fn millis(value: u32) -> Duration {
@@ -459,7 +459,10 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
     fn try_from(spec: wire::ModelSpec) -> Result<Self, DecodeError> {
         within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
         within("model.input", spec.input.len() as u64, 3)?;
-        let layers = spec.layers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        let known = |layer| {
+            fedra::Layer::try_from(layer).map_err(|_| unsupported("a layer of the model")())
+        };
+        let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
         let loss = wire::Loss::known(spec.loss).ok_or_else(unsupported("the model's loss"))?;
         Ok(Self::new(&spec.input, layers, loss)?)
     }

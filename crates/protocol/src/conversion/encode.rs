@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client_message, local_training, privacy_policy, server_message};
+use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, wire};
 
 /// Whole milliseconds, saturating at 49 days.

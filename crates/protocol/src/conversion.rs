@@ -1,0 +1,4 @@
+//! Conversion between wire messages and their checked types.
+
+mod decode;
+mod encode;
