@@ -21,8 +21,6 @@ use self::voice::Voice;
 
 /// Most modules of a crate that may need each other in a circle.
 const MOST_IN_CIRCLE: usize = 2;
-/// Crates that may have a larger circle. A crate leaves the list once it is mended.
-const ALLOWANCES: [(&str, usize); 1] = [("fedra-protocol", 4)];
 /// Most headers (`//!`) that may begin with a question word, in per cent.
 const MOST_ASKING_HEADERS: f64 = 0.0;
 /// Most doc comments (`///`) that may, in per cent.
@@ -70,11 +68,11 @@ fn modules_of(package: &Value) -> Result<Option<String>> {
         }
     }
     println!("{name:<26}{count:>3} modules, {}", described(&largest));
-    let allowance = ALLOWANCES.iter().find(|(allowed, _)| *allowed == name);
-    let most = allowance.map_or(MOST_IN_CIRCLE, |(_, most)| *most);
-    Ok((largest.len() > most).then(|| {
+    Ok((largest.len() > MOST_IN_CIRCLE).then(|| {
         let (modules, needs) = (largest.len(), needs.join("; "));
-        format!("{modules} modules of {name} need each other in a circle, {most} may: {needs}")
+        format!(
+            "{modules} modules of {name} need each other in a circle, {MOST_IN_CIRCLE} may: {needs}"
+        )
     }))
 }
 
