@@ -41,6 +41,8 @@ enum Step {
     /// clippy, natively and for the browser, rustdoc, Biome, spelling, structure; a
     /// warning is a failure.
     Lint,
+    /// Unit tests of xtask, the harness and the system tests.
+    Tools,
     /// Unit and integration tests of the native crates.
     Host,
     /// Everything that `dist` builds, and the tests of the npm package and the page.
@@ -51,8 +53,8 @@ enum Step {
     EndToEnd,
 }
 
-const ALL: [Step; 6] =
-    [Step::Format, Step::Lint, Step::Host, Step::Web, Step::Browser, Step::EndToEnd];
+const ALL: [Step; 7] =
+    [Step::Format, Step::Lint, Step::Tools, Step::Host, Step::Web, Step::Browser, Step::EndToEnd];
 
 pub fn run(options: &Options) -> Result<()> {
     let steps: &[Step] = if options.steps.is_empty() { &ALL } else { &options.steps };
@@ -66,6 +68,7 @@ pub fn run(options: &Options) -> Result<()> {
         match step {
             Step::Format => format(&mut report)?,
             Step::Lint => lint(&mut report)?,
+            Step::Tools => tools(&mut report)?,
             Step::Host => host(&mut report)?,
             Step::Web => web(&bench, &mut report)?,
             Step::Browser => in_browser(&bench, &mut report)?,
@@ -135,12 +138,15 @@ fn lint(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn host(report: &mut Report) -> Result<()> {
+fn tools(report: &mut Report) -> Result<()> {
     // Two selections, so that each shares the build of its command.
     let tools = ["-p", "xtask", "-p", "fedra-harness"];
     report.tests("tools", project::cargo().arg("test").args(tools))?;
     let system_tests = ["-p", "fedra-system-tests"];
-    report.tests("system tests", project::cargo().arg("test").args(system_tests))?;
+    report.tests("system tests", project::cargo().arg("test").args(system_tests))
+}
+
+fn host(report: &mut Report) -> Result<()> {
     let mut command = project::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(NO_TOOLS);
     report.tests("host", &mut command)
