@@ -206,11 +206,12 @@ where
     async fn feed(&mut self, input: Input) -> Result<(), End> {
         let now = self.now();
         if let Some(view) = &mut self.view {
-            let view = match input {
-                Input::News => view.borrow_and_update().clone(),
-                _ => view.borrow().clone(),
-            };
-            self.session.refresh(&view);
+            if matches!(input, Input::News) {
+                self.session.refresh(&view.borrow_and_update());
+            } else if view.has_changed().unwrap_or(true) {
+                // The news is still to come, but the session goes by the newest view.
+                self.session.refresh(&view.borrow());
+            }
         }
         let mut outputs = self.session.handle(input, now);
         if self.session.round() != self.round {

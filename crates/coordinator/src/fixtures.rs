@@ -159,18 +159,7 @@ pub(crate) fn model(
     let file = Bytes::from(safetensors::write(&settings.model, parameters).expect("a model"));
     let record = RoundRecord {
         round,
-        attempt: 0,
-        sha256: Sha256Hash::of(&file),
-        model_bytes: file.len() as u64,
-        cohort: 0,
-        reports: 0,
-        weight: 0,
-        seconds: 0.0,
-        bytes_up: 0,
-        bytes_down: 0,
-        quality: None,
-        clipping_norm: settings.policy().map(|policy| policy.clipping_norm),
-        restored: None,
+        ..RoundRecord::initial(&file, settings.policy().map(|policy| policy.clipping_norm))
     };
     (record, file)
 }

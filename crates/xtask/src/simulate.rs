@@ -1,7 +1,8 @@
-//! `cargo xtask simulate-faults`: one history of the simulation told
-//! step by step, or thousands of them.
+//! `cargo xtask simulate-faults`: one history of the simulation told step by step, or
+//! thousands of them.
 //!
-//! The histories are tests of `fedra-simulation`; this only says which seed is to run. `--bug` puts a bug in on purpose: then the run has to fail.
+//! The histories are tests of `fedra-simulation`; this only says which seed is to run.
+//! `--bug` puts a bug in on purpose: then the run has to fail.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};

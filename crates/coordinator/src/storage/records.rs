@@ -42,6 +42,27 @@ pub struct RoundRecord {
 }
 
 impl RoundRecord {
+    /// Record of the initial model, which no client has a part in. `clipping_norm` is that
+    /// of the first round, under a privacy policy.
+    #[must_use]
+    pub fn initial(model: &Bytes, clipping_norm: Option<f64>) -> Self {
+        Self {
+            round: 0,
+            attempt: 0,
+            sha256: Sha256Hash::of(model),
+            model_bytes: model.len() as u64,
+            cohort: 0,
+            reports: 0,
+            weight: 0,
+            seconds: 0.0,
+            bytes_up: 0,
+            bytes_down: 0,
+            quality: None,
+            clipping_norm,
+            restored: None,
+        }
+    }
+
     /// The record of a roll-back to this round, as round `round`.
     #[must_use]
     pub fn restored_as(&self, round: u64) -> Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_learning::init_parameters;
 use fedra_learning::safetensors::{self, ModelFileError};
-use fedra_protocol::{Sha256Hash, TaskId};
+use fedra_protocol::TaskId;
 use thiserror::Error;
 
 use super::core::{Parts, TaskCore};
@@ -115,21 +115,7 @@ fn create(store: &dyn Store, settings: &TaskSettings) -> Result<Checkpoint, Star
     let parameters = init_parameters(&settings.model, settings.seed);
     let damaged = |source| StartError::Model { task: settings.id.clone(), source };
     let model = Bytes::from(safetensors::write(&settings.model, &parameters).map_err(damaged)?);
-    let record = RoundRecord {
-        round: 0,
-        attempt: 0,
-        sha256: Sha256Hash::of(&model),
-        model_bytes: model.len() as u64,
-        cohort: 0,
-        reports: 0,
-        weight: 0,
-        seconds: 0.0,
-        bytes_up: 0,
-        bytes_down: 0,
-        quality: None,
-        clipping_norm: settings.policy().map(|policy| policy.clipping_norm),
-        restored: None,
-    };
+    let record = RoundRecord::initial(&model, settings.policy().map(|policy| policy.clipping_norm));
     store.create(&settings.id, &settings.definition(), &record, &model)?;
     Ok(Checkpoint { history: vec![record], model })
 }
