@@ -16,11 +16,11 @@ use futures_util::future::{self, Either};
 use crate::backend::BackendPreference;
 use crate::dropouts::Dropouts;
 use crate::events::ClientEvent;
+use crate::local_work::LocalWork;
 use crate::origin::ServerUrl;
 use crate::platform::{TrainingSlots, Trust};
 use crate::predict::{Features, Outputs, PredictError};
 use crate::privacy::{ParticipationLog, PrivacyConfig};
-use crate::rounds::Workshop;
 use crate::session::Event;
 use crate::token::TokenSource;
 use driver::Driver;
@@ -53,7 +53,7 @@ pub struct ClientConfig {
 /// Single-threaded: keep it on one thread (`spawn_local`), training finds its own.
 pub struct Client {
     config: ClientConfig,
-    workshop: Rc<Workshop>,
+    local_work: Rc<LocalWork>,
     commands: mpsc::UnboundedSender<Event>,
     inbox: RefCell<Option<mpsc::UnboundedReceiver<Event>>>,
     current: RefCell<Option<(ModelSpec, ModelRef)>>,
@@ -108,7 +108,7 @@ impl Client {
     /// A client that does nothing before [`Client::run`].
     pub fn new(config: ClientConfig, slots: TrainingSlots) -> Self {
         let (commands, inbox) = mpsc::unbounded();
-        let workshop = Workshop::new(
+        let local_work = LocalWork::new(
             config.url.clone(),
             config.trust.clone(),
             config.backend,
@@ -117,7 +117,7 @@ impl Client {
         );
         Self {
             config,
-            workshop: Rc::new(workshop),
+            local_work: Rc::new(local_work),
             commands,
             inbox: RefCell::new(Some(inbox)),
             current: RefCell::new(None),
@@ -199,7 +199,7 @@ impl Client {
                            first model event";
             PredictError::new("no-model", message)
         })?;
-        self.workshop.predict(&spec, &model, features, outputs).await
+        self.local_work.predict(&spec, &model, features, outputs).await
     }
 
     /// Connects, and takes part once there are data, until [`Client::close`] or a
@@ -210,7 +210,7 @@ impl Client {
         };
         let mut driver = Driver::new(self, emit);
         let running = pin!(driver.run(inbox));
-        let ended = match future::select(running, pin!(self.workshop.measure_devices())).await {
+        let ended = match future::select(running, pin!(self.local_work.measure_devices())).await {
             Either::Left((ended, _)) => ended,
             // Measuring does not end.
             Either::Right(_) => DataRefused::closed(),

@@ -1,12 +1,12 @@
 //! Demands of a client's owner before it takes part in a private task, and the terms
 //! that the owner is told.
 //!
-//! Plain data: the session decides with it, `fedra-privacy` does the sums.
+//! Plain data: the session decides with it, `fedra-privacy-policy` does the sums.
 
 use std::fmt;
 use std::rc::Rc;
 
-use fedra_privacy::{Privacy, PrivacyFloors};
+use fedra_privacy_policy::{DerivedPolicy, PrivacyFloors};
 use fedra_protocol::{Mechanism, SubjectId};
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +130,7 @@ pub enum PolicyName {
 }
 
 impl PolicyName {
-    pub(crate) fn of(privacy: Option<&Privacy>) -> Self {
+    pub(crate) fn of(privacy: Option<&DerivedPolicy>) -> Self {
         match privacy.map(|privacy| privacy.policy().mechanism) {
             Some(Mechanism::Distributed) => Self::Distributed,
             Some(Mechanism::Local) => Self::Local,

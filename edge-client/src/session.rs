@@ -15,7 +15,7 @@ mod connection;
 mod event;
 mod in_round;
 mod names;
-mod protection;
+mod policy;
 mod refusals;
 mod rounds;
 mod secure;
@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     Availability, ClientMessage, DecodeError, RoundId, ServerMessage, TaskDescription, TaskId,
     TaskStatus,
@@ -40,7 +40,7 @@ use absence::{Absence, Reason};
 use backoff::Backoff;
 pub use event::{Action, Event};
 use in_round::InRound;
-use protection::Protection;
+use policy::PolicyState;
 use refusals::Tokens;
 use rounds::Declined;
 pub use secure::{SecureReply, SecureRequest};
@@ -90,7 +90,7 @@ pub struct Session {
     pinged_at: Duration,
     task: Option<TaskDescription>,
     status: Option<TaskStatus>,
-    protection: Protection,
+    policy: PolicyState,
     tokens: Tokens,
     /// Availability that the server knows.
     availability: Availability,
@@ -143,7 +143,7 @@ impl Session {
             pinged_at: Duration::ZERO,
             task: None,
             status: None,
-            protection: Protection::new(privacy),
+            policy: PolicyState::new(privacy),
             tokens: Tokens::default(),
             availability: Availability::Paused,
             current: None,
@@ -158,8 +158,8 @@ impl Session {
     }
 
     /// Meaning of the task's privacy policy, if it has one; once checked in.
-    pub fn privacy(&self) -> Option<&Arc<Privacy>> {
-        self.protection.privacy()
+    pub fn privacy(&self) -> Option<&Arc<DerivedPolicy>> {
+        self.policy.privacy()
     }
 
     /// The newest status that the server sent.
@@ -268,7 +268,7 @@ impl Session {
             Event::Resume => self.resume(now),
             Event::Consent => self.consent(),
             Event::ExamplesSpent(terms) => {
-                self.protection.examples_spent(terms);
+                self.policy.examples_spent(terms);
                 self.privacy_news()
             }
             Event::Close => self.close(),
@@ -307,7 +307,7 @@ impl Session {
             }
             (ServerMessage::TaskStatus(status), State::Member) => self.new_status(status),
             (ServerMessage::RoundAssignment(assignment), State::Member) => {
-                if assignment.privacy.is_some() == self.protection.privacy().is_some() {
+                if assignment.privacy.is_some() == self.policy.privacy().is_some() {
                     self.assigned(assignment)
                 } else {
                     let reason = "the server sent a round that does not fit the task's privacy";
@@ -348,14 +348,14 @@ impl Session {
     fn checked_in(&mut self, task: TaskDescription, status: TaskStatus) -> Vec<Action> {
         self.tokens.accepted();
         let mut actions = vec![Action::Emit(ClientEvent::task(&task))];
-        if let Err(reason) = self.protection.admit(&task) {
+        if let Err(reason) = self.policy.admit(&task) {
             actions.extend(self.give_up(Failure::PrivacyRefused, reason));
             return actions;
         }
         if let Some(norm) = self.current.as_ref().and_then(InRound::clipping_norm) {
-            self.protection.set_clipping_norm(norm);
+            self.policy.set_clipping_norm(norm);
         }
-        actions.extend(self.protection.news(Some(&status)).map(Action::Emit));
+        actions.extend(self.policy.news(Some(&status)).map(Action::Emit));
         actions.push(Action::Emit(ClientEvent::round(&status)));
         actions.push(Action::Emit(ClientEvent::model(&status)));
         self.state = State::Member;
@@ -399,7 +399,7 @@ impl Session {
     /// Stays out of rounds as long as a failure of its own asks for.
     fn fails(&mut self, failure: Failure) {
         // A private client that stayed away would tell something about its data.
-        if failure.is_of_data() && self.protection.privacy().is_some() {
+        if failure.is_of_data() && self.policy.privacy().is_some() {
             return;
         }
         let model = self.current.as_ref().map(InRound::model);
@@ -414,8 +414,8 @@ impl Session {
         self.has_data
             && !self.paused
             && self.absence.outage().is_none()
-            && !self.protection.waits_for_consent()
-            && !self.protection.is_exhausted()
+            && !self.policy.waits_for_consent()
+            && !self.policy.is_exhausted()
     }
 
     /// Is in no round now: tells the server and the owner what it waits for, if it
@@ -425,7 +425,7 @@ impl Session {
             return Vec::new();
         }
         self.tell_availability();
-        let exhaustion = self.protection.exhaustion().map(Action::Emit);
+        let exhaustion = self.policy.exhaustion().map(Action::Emit);
         exhaustion.into_iter().chain([self.emit_rest()]).collect()
     }
 
@@ -439,7 +439,7 @@ impl Session {
 
     /// The task's privacy terms, if they have changed.
     fn privacy_news(&mut self) -> Vec<Action> {
-        self.protection.news(self.status.as_ref()).map(Action::Emit).into_iter().collect()
+        self.policy.news(self.status.as_ref()).map(Action::Emit).into_iter().collect()
     }
 
     /// Ends the session because of a problem that will not go away.
@@ -490,8 +490,8 @@ impl Session {
     }
 
     fn consent(&mut self) -> Vec<Action> {
-        let waited = self.protection.waits_for_consent();
-        self.protection.agree();
+        let waited = self.policy.waits_for_consent();
+        self.policy.agree();
         if waited { self.settle() } else { Vec::new() }
     }
 
@@ -505,7 +505,7 @@ impl Session {
 
     /// Activity of a client between two rounds.
     fn emit_rest(&self) -> Action {
-        if self.protection.waits_for_consent() {
+        if self.policy.waits_for_consent() {
             self.emit_status(SessionState::Consent)
         } else if self.paused {
             self.emit_status(SessionState::Paused)

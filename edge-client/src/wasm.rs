@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier, QuantityError};
 use fedra_learning::{Compute, Dataset, ExamplePrivacy, Layout};
-use fedra_privacy::PrivacyFloors;
+use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::{SubjectId, TaskId, Token};
 use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};

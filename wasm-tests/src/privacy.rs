@@ -3,7 +3,7 @@
 //! update, to the bit.
 
 use differential_privacy::ClippingNorm;
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, PrivacyPolicy, Sha256Hash};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -39,7 +39,7 @@ pub fn encodings() -> String {
 }
 
 fn encode(policy: &PrivacyPolicy, parameters: usize, seed: u64, bytes: &mut Vec<u8>) {
-    let privacy = Privacy::new(policy.clone(), parameters).expect("the policy works");
+    let privacy = DerivedPolicy::new(policy.clone(), parameters).expect("the policy works");
     let encoding = privacy.encoding().expect("the policy has an encoding");
     let clip = ClippingNorm::new(policy.clipping_norm).expect("the policy was checked");
     let mut rng = ChaCha20Rng::seed_from_u64(seed);

@@ -5,15 +5,15 @@
 //! replaced as a whole. All state about unauthenticated clients has a bound.
 
 mod address;
+mod capacity;
 mod claims;
-mod crowd;
+mod connections;
 mod crypto;
 mod denied;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod forged;
 mod keys;
 mod rates;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -32,12 +32,13 @@ use crate::config::{AccessConfig, OperatorToken, Origins, ServerConfig, Tokens};
 use crate::credentials::FileError;
 use crate::metrics::Metrics;
 use address::{Block, Proxies};
-use crowd::{Crowd, CrowdLimits, Full, Seat};
+pub(crate) use capacity::TaskSlot;
+use capacity::{CapacityLimits, Full, TaskCapacity};
+use connections::ConnectionCounts;
+pub(crate) use connections::ConnectionSlot;
 pub(crate) use denied::{Denied, Reason};
 pub(crate) use keys::TokenKeys;
 use rates::{Bucket, Rate, RateLimits, Rates};
-pub(crate) use tally::Place;
-use tally::Tally;
 use tokens::SingleUse;
 use used::{NotNew, UsedTokens};
 
@@ -55,34 +56,29 @@ pub(crate) struct Settings {
 /// Decides who is let in, and counts and logs who is not.
 pub(crate) struct Access {
     settings: RwLock<Arc<Settings>>,
-    connections: Arc<Tally>,
+    connections: Arc<ConnectionCounts>,
     tls_handshakes: Rates,
     upgrades: Rates,
-    crowd: Arc<Crowd>,
+    capacity: Arc<TaskCapacity>,
     used: Mutex<UsedTokens>,
     log: Mutex<Log>,
     metrics: Arc<Metrics>,
 }
 
 /// A WebSocket that may be opened.
-pub(crate) struct Entrance {
+pub(crate) struct AdmittedConnection {
     /// Address of the client, behind any proxies.
     pub address: IpAddr,
     /// Its place among the connections of that address.
-    pub place: Option<Place>,
+    pub place: Option<ConnectionSlot>,
 }
 
 /// A client that may take part, for as long as this is kept.
-pub(crate) struct Admitted {
+pub(crate) struct AdmittedClient {
     /// The client's subject: by its token if the task asks for one, else as it claims.
     pub subject: Option<SubjectId>,
     /// Its place among the task's clients.
-    pub guard: Admission,
-}
-
-/// The place of a client that was let in.
-pub(crate) struct Admission {
-    _seat: Seat,
+    pub slot: TaskSlot,
 }
 
 impl Settings {
@@ -124,7 +120,7 @@ impl Access {
             connections: Arc::default(),
             tls_handshakes: Rates::default(),
             upgrades: Rates::default(),
-            crowd: Arc::default(),
+            capacity: Arc::default(),
             used: Mutex::default(),
             log: Mutex::new(Log::new(Instant::now())),
             metrics,
@@ -145,7 +141,7 @@ impl Access {
 
     /// Decides if a new TCP connection may stay. That of a trusted proxy may, because
     /// the client behind it is known only when a request has come.
-    pub(crate) fn connection(&self, peer: IpAddr) -> Result<Option<Place>, Denied> {
+    pub(crate) fn connection(&self, peer: IpAddr) -> Result<Option<ConnectionSlot>, Denied> {
         let settings = self.settings();
         if settings.proxies.trusts(peer) {
             return Ok(None);
@@ -170,7 +166,7 @@ impl Access {
         peer: IpAddr,
         headers: &HeaderMap,
         now: Instant,
-    ) -> Result<Entrance, Denied> {
+    ) -> Result<AdmittedConnection, Denied> {
         let settings = self.settings();
         let address = settings.proxies.client(peer, headers);
         if !headers.get_all(ORIGIN).iter().all(|origin| settings.origins.allow(origin)) {
@@ -181,10 +177,14 @@ impl Access {
         // A connection that does not come through a proxy has its place already.
         let proxied = settings.proxies.trusts(peer);
         let place = if proxied { self.place(&settings, address)? } else { None };
-        Ok(Entrance { address, place })
+        Ok(AdmittedConnection { address, place })
     }
 
-    fn place(&self, settings: &Settings, address: IpAddr) -> Result<Option<Place>, Denied> {
+    fn place(
+        &self,
+        settings: &Settings,
+        address: IpAddr,
+    ) -> Result<Option<ConnectionSlot>, Denied> {
         let Some(most) = settings.connections_each else { return Ok(None) };
         match self.connections.enter(Block::from(address), most) {
             Some(place) => Ok(Some(place)),
@@ -201,7 +201,7 @@ impl Access {
         claimed: Option<SubjectId>,
         address: IpAddr,
         now: SystemTime,
-    ) -> Result<Admitted, Denied> {
+    ) -> Result<AdmittedClient, Denied> {
         let deny = |reason: Reason| self.turn_away(reason, Some(task), address);
         let (subject, single_use) = match rules.tokens {
             Tokens::None => (claimed, None),
@@ -215,10 +215,12 @@ impl Access {
             }
         };
         let most = |limit: usize| Some(limit).filter(|most| *most > 0);
-        let limits =
-            CrowdLimits { all: most(rules.max_clients), each: most(rules.max_clients_per_address) };
-        let entered = self.crowd.enter(task, subject, Block::from(address), limits);
-        let seat = entered.map_err(|full| {
+        let limits = CapacityLimits {
+            all: most(rules.max_clients),
+            each: most(rules.max_clients_per_address),
+        };
+        let entered = self.capacity.enter(task, subject, Block::from(address), limits);
+        let slot = entered.map_err(|full| {
             deny(match full {
                 Full::All => Reason::TooManyClients,
                 Full::Block => Reason::TooManyFromAddress,
@@ -236,7 +238,7 @@ impl Access {
                 })
             })?;
         }
-        Ok(Admitted { subject, guard: Admission { _seat: seat } })
+        Ok(AdmittedClient { subject, slot })
     }
 
     fn turn_away(

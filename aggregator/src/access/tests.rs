@@ -69,7 +69,7 @@ impl Site {
         Self { access, task: tasks.remove(0), server, _folder: folder }
     }
 
-    fn admit(&self, token: &str) -> Result<Admitted, Denied> {
+    fn admit(&self, token: &str) -> Result<AdmittedClient, Denied> {
         let token = Token::new(token).expect("visible ASCII");
         let claimed = Some(SubjectId::from_bytes([9; 16]));
         let address = "192.0.2.1".parse().expect("an address");

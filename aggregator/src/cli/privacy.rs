@@ -1,5 +1,5 @@
 //! `fedra-aggregator privacy`: what a private task would cost, and what one has
-//! cost. The command line only; the mathematics is in fedra-privacy.
+//! cost. The command line only; the mathematics is in fedra-privacy-policy.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use fedra_aggregator::config::{Config, ServerConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 
 use super::Failure;
@@ -112,12 +112,12 @@ impl PlanArguments {
             colluders: self.colluders,
             max_participations: self.participations.unwrap_or(self.rounds),
         };
-        let privacy = Privacy::with_least_noise(policy, parameters)?;
+        let privacy = DerivedPolicy::with_least_noise(policy, parameters)?;
         Ok(describe(&privacy, parameters, self.rounds))
     }
 }
 
-fn describe(privacy: &Privacy, parameters: usize, rounds: u32) -> String {
+fn describe(privacy: &DerivedPolicy, parameters: usize, rounds: u32) -> String {
     let policy = privacy.policy();
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -150,7 +150,7 @@ fn describe(privacy: &Privacy, parameters: usize, rounds: u32) -> String {
 
 /// Expected L2 norm of the noise on the mean update of a full cohort, in
 /// clipping norms; with a tree, of the most noisy sum of rounds.
-fn noise_norm(privacy: &Privacy, parameters: usize) -> f64 {
+fn noise_norm(privacy: &DerivedPolicy, parameters: usize) -> f64 {
     let (policy, clients) = (privacy.policy(), f64::from(privacy.policy().cohort));
     let one = match privacy.encoding() {
         Some(encoding) => clients.sqrt() * encoding.scale().to_f64() * encoding.gamma(),

@@ -16,14 +16,14 @@ use super::USAGE;
 pub enum StoreCommand {
     /// Reads all of the store and reports; exits with 1 if anything is damaged.
     /// No server may be using it.
-    Check(Place),
+    Check(StorePath),
     /// Lets a task whose newest model is damaged go on from its newest intact
     /// one, by adding a roll-back. No server may be using the store.
-    Repair(Place),
+    Repair(StorePath),
     /// Copies the store as it is at this moment, also while a server uses it.
     Backup {
         #[command(flatten)]
-        place: Place,
+        place: StorePath,
         /// The folder for the copy, which must be empty or not there.
         #[arg(long)]
         to: PathBuf,
@@ -32,7 +32,7 @@ pub enum StoreCommand {
 
 /// The store, by the server's config.
 #[derive(Args)]
-pub struct Place {
+pub struct StorePath {
     /// The config file of the server.
     #[arg(long, env = "FEDRA_CONFIG_FILE", default_value = "fedra.toml")]
     config: PathBuf,
@@ -79,7 +79,7 @@ impl StoreCommand {
     }
 }
 
-impl Place {
+impl StorePath {
     /// The store's folder, which is there.
     fn folder(&self) -> Result<PathBuf, StoreCommandError> {
         let folder = Config::load(&self.config)?.server.store;

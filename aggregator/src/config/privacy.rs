@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fedra_coordinator::round::{Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{Mechanism, PrivacyPolicy};
 
@@ -87,8 +87,8 @@ fn read_keys(
         return None;
     }
     let (privacy, counting) = match participations {
-        Some(_) => (Privacy::new(policy, parameters), Counting::Subjects),
-        None => (Privacy::within_budget(policy, parameters), Counting::Rounds),
+        Some(_) => (DerivedPolicy::new(policy, parameters), Counting::Subjects),
+        None => (DerivedPolicy::within_budget(policy, parameters), Counting::Rounds),
     };
     match privacy {
         Ok(privacy) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::TaskSettings;
-use fedra_coordinator::storage::Keep;
+use fedra_coordinator::storage::Retention;
 use fedra_protocol::{
     ClientAlgorithm, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
 };
@@ -280,9 +280,9 @@ fn check_times(section: &Section<'_>, plan: &RoundPlan) {
     }
 }
 
-fn checkpoints(section: Section<'_>) -> Keep {
-    let default = Keep::default();
-    let keep = Keep {
+fn checkpoints(section: Section<'_>) -> Retention {
+    let default = Retention::default();
+    let keep = Retention {
         last: section.or("last", default.last, value::whole(0)),
         every: section.or("every", default.every, value::whole(0)),
         best: section.or("best", default.best, value::yes_or_no),

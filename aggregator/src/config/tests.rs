@@ -2,7 +2,7 @@
 
 use super::*;
 use fedra_coordinator::round::{Mode, Protection};
-use fedra_coordinator::storage::Keep;
+use fedra_coordinator::storage::Retention;
 
 const SMALL: &str = r#"
 [[task]]
@@ -42,7 +42,7 @@ fn a_task_needs_an_id_and_a_model() {
     assert_eq!(task.settings.plan.retry_after, Duration::from_secs(30));
     assert_eq!((task.settings.training.epochs(), task.settings.training.batch_size()), (1, 10));
     assert_eq!(task.evaluation, None);
-    assert_eq!(task.settings.checkpoints, Keep { last: 10, every: 0, best: true });
+    assert_eq!(task.settings.checkpoints, Retention { last: 10, every: 0, best: true });
 
     assert_eq!(
         mistakes("[[task]]"),

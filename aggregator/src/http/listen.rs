@@ -27,7 +27,7 @@ use super::keep_alive::{IdleConnections, RequestTimer, Signals};
 use super::routes;
 use super::silent::{Silence, Silent};
 use super::stall::Impatient;
-use crate::access::{Denied, Place};
+use crate::access::{ConnectionSlot, Denied};
 use crate::descriptors::{Demand, Share};
 use crate::metrics::Metrics;
 use crate::platform::{self, Process};
@@ -45,7 +45,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// Connections that are turned away with an answer at the same time, and how long
 /// they may take.
-const ANTECHAMBER: usize = 32;
+const TURNED_AWAY: usize = 32;
 const NO: Duration = Duration::from_secs(1);
 
 /// A connection's place among those that are open.
@@ -57,7 +57,7 @@ pub(super) struct Connection {
     /// Its entry until its first request.
     silence: Silence,
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    _place: Option<ConnectionSlot>,
 }
 
 impl Drop for Connection {
@@ -74,7 +74,7 @@ pub(crate) async fn serve(
 ) {
     let connections = TaskTracker::new();
     let routes = TowerToHyperService::new(warp::service(routes(server)));
-    let door = Arc::new(Door::new(server, connections.clone(), routes));
+    let acceptor = Arc::new(Acceptor::new(server, connections.clone(), routes));
     let mut shutdown = std::pin::pin!(shutdown);
     let mut is_failing = false;
     loop {
@@ -94,7 +94,7 @@ pub(crate) async fn serve(
             }
         };
         is_failing = false;
-        door.receive(stream, peer.ip());
+        acceptor.receive(stream, peer.ip());
     }
     drop(listener);
     server.shutdown.cancel();
@@ -111,7 +111,7 @@ fn most_connections(server: &Server) -> usize {
     let max_connections = server.config.max_connections;
     let demand = Demand {
         max_connections,
-        turned_away: ANTECHAMBER,
+        turned_away: TURNED_AWAY,
         open: Process::now().open_files,
         tasks: server.tasks().len(),
     };
@@ -132,17 +132,17 @@ fn most_connections(server: &Server) -> usize {
 }
 
 /// Decides which connections may stay, and has them served.
-struct Door<R> {
+struct Acceptor<R> {
     server: Arc<Server>,
     places: Arc<Semaphore>,
-    antechamber: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
     silent: Arc<Silent>,
     idle: Arc<IdleConnections>,
     connections: TaskTracker,
     routes: R,
 }
 
-impl<R> Door<R>
+impl<R> Acceptor<R>
 where
     R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     R: Clone + Send + Sync + 'static,
@@ -152,7 +152,7 @@ where
         Self {
             server: Arc::clone(server),
             places: Arc::new(Semaphore::new(most_connections(server))),
-            antechamber: Arc::new(Semaphore::new(ANTECHAMBER)),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
             silent: Arc::default(),
             idle: Arc::default(),
             connections,
@@ -166,7 +166,7 @@ where
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return self.admit(stream, peer, place);
         }
-        let Ok(turn) = Arc::clone(&self.antechamber).try_acquire_owned() else {
+        let Ok(turn) = Arc::clone(&self.turned_away).try_acquire_owned() else {
             return self.full(stream);
         };
         if !self.idle.dismiss_oldest() {
@@ -176,13 +176,13 @@ where
             }
             self.server.metrics.connections_refused.increment(1);
         }
-        let door = Arc::clone(self);
+        let acceptor = Arc::clone(self);
         self.connections.spawn(async move {
-            let place = timeout(NO, Arc::clone(&door.places).acquire_owned()).await;
+            let place = timeout(NO, Arc::clone(&acceptor.places).acquire_owned()).await;
             drop(turn);
             match place {
-                Ok(Ok(place)) => door.admit(stream, peer, place),
-                Ok(Err(_)) | Err(_) => door.full(stream),
+                Ok(Ok(place)) => acceptor.admit(stream, peer, place),
+                Ok(Err(_)) | Err(_) => acceptor.full(stream),
             }
         });
     }
@@ -247,7 +247,7 @@ where
         if self.server.tls.is_some() {
             return;
         }
-        if let Ok(place) = Arc::clone(&self.antechamber).try_acquire_owned() {
+        if let Ok(place) = Arc::clone(&self.turned_away).try_acquire_owned() {
             let answer = super::problem::raw(status, problem, wait);
             tokio::spawn(async move {
                 // A peer that is slow to read the refusal is dropped.

@@ -27,7 +27,7 @@ use super::problem::{problem, unavailable};
 use super::reading::only;
 use crate::server::Server;
 use files::{Files, Want};
-use folder::{Place, locate};
+use folder::{Located, locate};
 
 const BUILT_IN: &str = "<!doctype html>
 <html lang=\"en\">
@@ -97,12 +97,12 @@ impl Site {
     /// The answer to a request, or a rejection where there is nothing to answer with.
     fn answer(&self, request: &Request) -> Result<Response, Rejection> {
         let answer = match locate(&self.folder, &request.path) {
-            Ok(Place::Nothing) => return Err(warp::reject::not_found()),
-            Ok(Place::Folder) => {
+            Ok(Located::Nothing) => return Err(warp::reject::not_found()),
+            Ok(Located::Folder) => {
                 only(request.method.clone())?;
                 return with_slash(request);
             }
-            Ok(Place::File(file)) => {
+            Ok(Located::File(file)) => {
                 only(request.method.clone())?;
                 self.file(&file, request)
             }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::End;
-use crate::access::{self, Admission};
+use crate::access::{self, TaskSlot};
 use crate::server::Server;
 use crate::task::{Mailbox, Message, Task};
 
@@ -25,26 +25,26 @@ const SET_ASIDE: Duration = Duration::from_secs(300);
 pub(super) struct Membership {
     pub(super) task: Arc<Task>,
     pub(super) mailbox: Arc<Mailbox>,
-    exit: Exit,
+    leave: LeaveOnDrop,
     /// Its place among those that the task lets in.
-    _admission: Admission,
+    _slot: TaskSlot,
 }
 
 impl Membership {
     /// Gives the participation back.
     pub(super) fn leave(mut self, departure: Departure, participation: Participation) {
-        self.exit.take(departure, participation);
+        self.leave.take(departure, participation);
     }
 }
 
-/// The way out: it is taken once, at the latest when this is dropped.
-struct Exit {
+/// Notice to the core that the connection has left: sent once, at the latest on drop.
+struct LeaveOnDrop {
     connection: ConnectionId,
     /// Reserved at the check-in, so that leaving never waits.
     permit: Option<mpsc::OwnedPermit<Message>>,
 }
 
-impl Exit {
+impl LeaveOnDrop {
     fn take(&mut self, departure: Departure, participation: Participation) {
         if let Some(permit) = self.permit.take() {
             let leave = Leave { connection: self.connection, departure, participation };
@@ -53,7 +53,7 @@ impl Exit {
     }
 }
 
-impl Drop for Exit {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
         self.take(Departure::Lost, Participation::default());
     }
@@ -81,7 +81,7 @@ pub(super) async fn admit(
     let now = SystemTime::now();
     let admitted =
         server.access.admit(&task.settings.id, &task.access, token.as_ref(), subject, address, now);
-    let access::Admitted { subject, guard } =
+    let access::AdmittedClient { subject, slot } =
         admitted.map_err(|denied| End::Refused(denied.into()))?;
     let permit = task.messages.clone().reserve_owned().await.map_err(|_| End::GoingAway)?;
     let connection = next_connection();
@@ -93,9 +93,9 @@ pub(super) async fn admit(
         view: task.view.borrow().clone(),
         now: task.now(),
     };
-    let exit = Exit { connection, permit: Some(permit) };
+    let leave = LeaveOnDrop { connection, permit: Some(permit) };
     let mailbox = Arc::new(Mailbox::new(cut));
-    Ok((Membership { task, mailbox, exit, _admission: guard }, admitted))
+    Ok((Membership { task, mailbox, leave, _slot: slot }, admitted))
 }
 
 fn next_connection() -> ConnectionId {

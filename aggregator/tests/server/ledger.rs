@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fedra_aggregator::config::Config;
 use fedra_aggregator::storage::{
-    Checkpoint, Debit, Decision, Definition, Keep, MemoryStore, Quality, RoundRecord, Store,
+    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
     StoreError,
 };
 use fedra_protocol::{RoundPhase, Sha256Hash, SubjectId, TaskId, UpdateVerdict};
@@ -97,7 +97,7 @@ impl Store for Faulty {
         self.inner.checkpoints(task)
     }
 
-    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError> {
+    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
         self.inner.prune(task, keep)
     }
 
@@ -200,7 +200,8 @@ async fn a_spent_budget_survives_a_restart() {
         let mut privacy = task.settings.privacy.clone().expect("a policy");
         let mut policy = privacy.derived.policy().clone();
         policy.max_participations = 1;
-        let derived = fedra_privacy::Privacy::new(policy, task.settings.model.parameters());
+        let derived =
+            fedra_privacy_policy::DerivedPolicy::new(policy, task.settings.model.parameters());
         privacy.derived = Arc::new(derived.expect("sound"));
         task.settings.privacy = Some(privacy);
         config

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use differential_privacy::ClippingNorm;
 use fedra_aggregator::config::Config;
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     AdvertisedKeys, Availability, Capabilities, ClientMessage, EncryptedShare, KeyDirectory,
     MaskedInputRequest, RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase,
@@ -56,7 +56,7 @@ fn subject(number: u8) -> SubjectId {
 struct Participant {
     client: TestClient,
     task: TaskDescription,
-    privacy: Privacy,
+    privacy: DerivedPolicy,
     round: Option<RoundAssignment>,
 }
 
@@ -66,7 +66,7 @@ impl Participant {
         let checked_in = client.check_in_as("tiny", Some(subject(number))).await;
         let task = checked_in.task;
         let policy = task.privacy.clone().expect("a private task");
-        let privacy = Privacy::new(policy, PARAMETERS).expect("a sound policy");
+        let privacy = DerivedPolicy::new(policy, PARAMETERS).expect("a sound policy");
         Self { client, task, privacy, round: None }
     }
 

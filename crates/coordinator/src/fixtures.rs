@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
 use fedra_learning::safetensors;
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
@@ -20,7 +20,7 @@ use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
 use crate::settings::{Counting, PrivacySettings, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
 use crate::storage::{
-    Checkpoint, Debit, Decision, Definition, Keep, MemoryStore, Quality, RoundRecord, Store,
+    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
     StoreError,
 };
 use crate::writer::{Contribution, Received, Room};
@@ -80,7 +80,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
         training: LocalTraining::default(),
         plan,
-        checkpoints: Keep::default(),
+        checkpoints: Retention::default(),
         privacy: None,
     }
 }
@@ -102,8 +102,8 @@ pub(crate) fn private_settings(
         Mechanism::Central { .. } => Protection::None,
     };
     let derived = match counting {
-        Counting::Rounds => Privacy::within_budget(policy, PARAMETERS),
-        Counting::Subjects => Privacy::new(policy, PARAMETERS),
+        Counting::Rounds => DerivedPolicy::within_budget(policy, PARAMETERS),
+        Counting::Subjects => DerivedPolicy::new(policy, PARAMETERS),
     };
     let derived = Arc::new(derived.expect("a sound policy"));
     TaskSettings { privacy: Some(PrivacySettings { derived, counting }), ..settings(plan) }
@@ -283,7 +283,7 @@ impl Store for FlakyStore {
         self.memory.checkpoints(task)
     }
 
-    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError> {
+    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
         self.may(Write::Prune)?;
         self.memory.prune(task, keep)
     }

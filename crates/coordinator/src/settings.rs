@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use fedra_aggregation::ServerOptimizer;
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     Capabilities, LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription, TaskId,
     UpdateRange,
 };
 
 use crate::round::RoundPlan;
-use crate::storage::{Definition, Keep};
+use crate::storage::{Definition, Retention};
 
 /// Settings of one task.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct TaskSettings {
     /// Parameters of the task's rounds.
     pub plan: RoundPlan,
     /// Global models that are kept.
-    pub checkpoints: Keep,
+    pub checkpoints: Retention,
     /// Protection of the participants, if there is a privacy policy.
     pub privacy: Option<PrivacySettings>,
 }
@@ -43,7 +43,7 @@ pub struct TaskSettings {
 pub struct PrivacySettings {
     /// The policy and everything derived from it. Its budget pays for all the
     /// participations that it grants.
-    pub derived: Arc<Privacy>,
+    pub derived: Arc<DerivedPolicy>,
     /// Unit that is counted against the budget.
     pub counting: Counting,
 }

@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use differential_privacy::{ClippingNorm, distributed};
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::{MAX_COHORT, MAX_PARAMETERS, MAX_PARTICIPATIONS};
 use fedra_protocol::{Mechanism, PrivacyPolicy};
 use fedra_secure_aggregation::{pack, unpack};
@@ -27,10 +27,10 @@ fn derived(input: &mut Unstructured<'_>) -> Result<()> {
         false => input.arbitrary::<u16>()?.into(),
     };
     let privacy = match input.int_in_range(0..=15)? {
-        0..=3 => Privacy::within_budget(policy.clone(), parameters),
+        0..=3 => DerivedPolicy::within_budget(policy.clone(), parameters),
         // Thirty times as slow as the others.
-        4 => Privacy::with_least_noise(policy.clone(), parameters),
-        _ => Privacy::new(policy.clone(), parameters),
+        4 => DerivedPolicy::with_least_noise(policy.clone(), parameters),
+        _ => DerivedPolicy::new(policy.clone(), parameters),
     };
     let privacy = match privacy {
         Ok(privacy) => privacy,
@@ -53,7 +53,7 @@ fn encoded(input: &mut Unstructured<'_>) -> Result<()> {
     let policy = policy(input)?;
     let parameters = input.int_in_range(1..=64)?;
     let Ok(clip) = ClippingNorm::new(f64_of(input)?) else { return Ok(()) };
-    let Ok(privacy) = Privacy::new(policy, parameters) else { return Ok(()) };
+    let Ok(privacy) = DerivedPolicy::new(policy, parameters) else { return Ok(()) };
     let update: Vec<f32> = (0..parameters).map(|_| f32_of(input)).collect::<Result<_>>()?;
     if let Some(central) = privacy.central() {
         let contribution = central.encode(&update, clip).expect("of the right length");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_edge_client::PrivacyFloors;
-use fedra_edge_client::protect::SecureRound;
+use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::Session;
 use fedra_edge_client::{Consent, PrivacyConfig};
 use fedra_protocol::{RoundAssignment, SubjectId, TaskId};

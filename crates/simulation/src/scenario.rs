@@ -10,7 +10,7 @@ use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
 use fedra_coordinator::storage::Keep;
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
@@ -287,8 +287,8 @@ pub(crate) fn settings(
     }
     let privacy = policy.map(|policy| {
         let derived = match counting {
-            Counting::Rounds => Privacy::within_budget(policy, model.parameters()),
-            Counting::Subjects => Privacy::new(policy, model.parameters()),
+            Counting::Rounds => DerivedPolicy::within_budget(policy, model.parameters()),
+            Counting::Subjects => DerivedPolicy::new(policy, model.parameters()),
         };
         PrivacySettings { derived: Arc::new(derived.expect("a sound policy")), counting }
     });

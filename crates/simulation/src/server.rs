@@ -43,10 +43,10 @@ struct Connection {
 }
 
 /// Work of the world for the server.
-pub(crate) enum Wish {
+pub(crate) enum ServerEffect {
     Send(LinkId, ServerMessage),
     /// Close the connection.
-    Hang(LinkId),
+    Close(LinkId),
     /// A model is announced.
     Publish(Sha256Hash),
     /// There is a job for the worker.
@@ -148,7 +148,7 @@ impl Server {
         departure: Departure,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<Wish>,
+        wishes: &mut Vec<ServerEffect>,
     ) {
         let Some(Connection { id, session, mut mail, .. }) = self.connections.remove(&link) else {
             return;
@@ -161,7 +161,12 @@ impl Server {
     }
 
     /// The core and the sessions that want it are told the time.
-    pub(crate) fn time_passed(&mut self, now: Duration, rng: &mut StdRng, wishes: &mut Vec<Wish>) {
+    pub(crate) fn time_passed(
+        &mut self,
+        now: Duration,
+        rng: &mut StdRng,
+        wishes: &mut Vec<ServerEffect>,
+    ) {
         let time = self.time(now);
         for link in self.links() {
             let due = self.connections.get(&link).and_then(|c| c.session.wake_at());
@@ -177,7 +182,7 @@ impl Server {
         command: Command,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<Wish>,
+        wishes: &mut Vec<ServerEffect>,
     ) {
         self.take(Some(command), now, rng, wishes);
     }
@@ -188,14 +193,14 @@ impl Server {
         command: Option<Command>,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<Wish>,
+        wishes: &mut Vec<ServerEffect>,
     ) {
         let time = self.time(now);
         for action in self.core.handle(command, time, rng) {
             match action {
                 Action::Write(job) => {
                     self.jobs.push_back(*job);
-                    wishes.push(Wish::Work);
+                    wishes.push(ServerEffect::Work);
                 }
                 Action::Notify(id, notice) => {
                     let link = self.links.get(&id);
@@ -204,7 +209,7 @@ impl Server {
                         connection.mail.put(notice);
                     }
                 }
-                Action::Serve(sha256, _) => wishes.push(Wish::Publish(sha256)),
+                Action::Serve(sha256, _) => wishes.push(ServerEffect::Publish(sha256)),
                 Action::Publish(_) | Action::Evaluate(..) | Action::Reply(..) => {}
             }
         }
@@ -223,7 +228,7 @@ impl Server {
         message: ClientMessage,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<Wish>,
+        wishes: &mut Vec<ServerEffect>,
     ) {
         let Some(connection) = self.connections.get_mut(&link) else { return };
         if !connection.session.reads() {
@@ -240,7 +245,7 @@ impl Server {
         link: LinkId,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<Wish>,
+        wishes: &mut Vec<ServerEffect>,
     ) -> bool {
         let mut busy = false;
         while let Some(input) = self.next_input(link) {
@@ -279,7 +284,7 @@ impl Server {
         input: Input,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<Wish>,
+        wishes: &mut Vec<ServerEffect>,
     ) {
         let time = self.time(now);
         let view = Arc::clone(self.core.view());
@@ -288,7 +293,7 @@ impl Server {
         session.refresh(&view);
         for output in session.handle(input, time) {
             match output {
-                Output::Send(message) => wishes.push(Wish::Send(link, message)),
+                Output::Send(message) => wishes.push(ServerEffect::Send(link, message)),
                 Output::Tell(command) => self.command(command, now, rng, wishes),
                 Output::Admit(check_in) => {
                     check_in.check_capabilities(&self.settings).expect("knows the model");
@@ -308,8 +313,8 @@ impl Server {
                 }
                 Output::End(refusal) => {
                     self.disconnect(link, Departure::after(&refusal), now, rng, wishes);
-                    wishes.push(Wish::Send(link, ServerMessage::Refusal(refusal)));
-                    wishes.push(Wish::Hang(link));
+                    wishes.push(ServerEffect::Send(link, ServerMessage::Refusal(refusal)));
+                    wishes.push(ServerEffect::Close(link));
                     return;
                 }
             }
@@ -318,7 +323,12 @@ impl Server {
 
     /// The bug of a retry that counts again, put in on purpose: an update that is
     /// announced though its verdict was given is folded as if it were new.
-    fn fold_again(&mut self, link: LinkId, message: &ClientMessage, wishes: &mut Vec<Wish>) {
+    fn fold_again(
+        &mut self,
+        link: LinkId,
+        message: &ClientMessage,
+        wishes: &mut Vec<ServerEffect>,
+    ) {
         let (Some(Bug::DoubleCount), ClientMessage::UpdateBegin(begin)) = (self.bug, message)
         else {
             return;
@@ -336,7 +346,7 @@ impl Server {
             let (client, subject, staleness) = (ClientId(0), None, 0);
             let job = WriterJob::Fold { client, subject, contribution, staleness };
             self.jobs.push_front(job);
-            wishes.push(Wish::Work);
+            wishes.push(ServerEffect::Work);
         }
     }
 }

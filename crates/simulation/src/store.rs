@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use crate::scenario::{Bug, Faults};
 use fedra_coordinator::round::Standing;
 use fedra_coordinator::storage::{
-    Checkpoint, Debit, Decision, Definition, Keep, MemoryStore, Quality, RoundRecord, Store,
+    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
     StoreError,
 };
 
@@ -178,7 +178,7 @@ impl Store for FaultyStore {
     }
 
     /// Nothing is pruned: the checks look at every model.
-    fn prune(&self, _: &TaskId, _: &Keep) -> Result<(), StoreError> {
+    fn prune(&self, _: &TaskId, _: &Retention) -> Result<(), StoreError> {
         if self.state().pending.is_some() {
             return Ok(());
         }

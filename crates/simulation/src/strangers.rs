@@ -26,7 +26,7 @@ use rand::rngs::StdRng;
 
 use crate::network::LinkId;
 use crate::scenario::{PLAN, Task, settings};
-use crate::server::{Server, Wish};
+use crate::server::{Server, ServerEffect};
 
 const STRANGERS: usize = 4;
 const REQUEST: RequestId = RequestId(0);
@@ -363,10 +363,10 @@ impl Street {
         }
     }
 
-    fn grant(&mut self, wishes: Vec<Wish>) {
+    fn grant(&mut self, wishes: Vec<ServerEffect>) {
         for wish in wishes {
             match wish {
-                Wish::Send(link, message) => {
+                ServerEffect::Send(link, message) => {
                     // Compared as bytes: on the wire a time has whole milliseconds.
                     let bytes = message.encode();
                     let read = ServerMessage::decode(bytes.clone()).map(|read| read.encode());
@@ -376,12 +376,12 @@ impl Street {
                         self.hear(who, message);
                     }
                 }
-                Wish::Hang(link) => {
+                ServerEffect::Close(link) => {
                     for stranger in self.strangers.iter_mut().filter(|s| s.link == Some(link)) {
                         stranger.link = None;
                     }
                 }
-                Wish::Publish(_) | Wish::Work => {}
+                ServerEffect::Publish(_) | ServerEffect::Work => {}
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::client::Client;
 use crate::figures::{Figure, Figures};
 use crate::network::{Agenda, Link, LinkId, Way, delay};
 use crate::scenario::{Faults, Manner, Scenario};
-use crate::server::{Server, Wish};
+use crate::server::{Server, ServerEffect};
 use crate::store::FaultyStore;
 use trace::{Note, Trace};
 
@@ -296,7 +296,7 @@ impl World {
 
     fn with_server(
         &mut self,
-        act: impl FnOnce(&mut Server, Duration, &mut StdRng, &mut Vec<Wish>),
+        act: impl FnOnce(&mut Server, Duration, &mut StdRng, &mut Vec<ServerEffect>),
     ) {
         let mut wishes = Vec::new();
         if let Some(server) = &mut self.server {
@@ -316,16 +316,18 @@ impl World {
         }
     }
 
-    fn grant(&mut self, wishes: Vec<Wish>) {
+    fn grant(&mut self, wishes: Vec<ServerEffect>) {
         for wish in wishes {
             match wish {
-                Wish::Send(link, message) => self.send_down(link, &message),
-                Wish::Hang(link) => {
+                ServerEffect::Send(link, message) => self.send_down(link, &message),
+                ServerEffect::Close(link) => {
                     let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
                     self.agenda.at(at, Event::ClientNotices(link));
                 }
-                Wish::Publish(sha256) => self.checks.published(sha256, self.store.durable()),
-                Wish::Work => {
+                ServerEffect::Publish(sha256) => {
+                    self.checks.published(sha256, self.store.durable())
+                }
+                ServerEffect::Work => {
                     let Some(life) = self.server.as_ref().map(|server| server.life) else { return };
                     let at = self.now + delay(&mut self.rng, Duration::from_millis(50));
                     self.agenda.at(at, Event::Work(life));

@@ -16,8 +16,8 @@ mod prerequisites;
 mod simulate;
 mod structure;
 mod system_tests;
-mod tally;
 mod test;
+mod test_counts;
 mod wasm_tests;
 
 use std::process::ExitCode;

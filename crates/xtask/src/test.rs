@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use fedra_harness::browser::{self, Browser};
 use fedra_harness::{npm, process, project, status};
 
-use crate::tally::Tally;
+use crate::test_counts::TestCounts;
 use crate::{dist, lint, prerequisites, structure, wasm_tests};
 
 /// The tools switch on features of dependencies that burn shares. With them in the
@@ -197,7 +197,7 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
 
 /// Results of the steps so far.
 struct Report {
-    total: Tally,
+    total: TestCounts,
     lines: Vec<String>,
     failed: Vec<&'static str>,
     started: Instant,
@@ -208,7 +208,7 @@ impl Report {
     fn new() -> Self {
         let now = Instant::now();
         Self {
-            total: Tally::default(),
+            total: TestCounts::default(),
             lines: Vec::new(),
             failed: Vec::new(),
             started: now,
@@ -238,27 +238,27 @@ impl Report {
         status::step(name);
         match process::run_and_read(command) {
             Ok(finished) => {
-                self.count(name, finished.status.success(), Tally::read(&finished.stdout));
+                self.count(name, finished.status.success(), TestCounts::read(&finished.stdout));
             }
             Err(error) => self.failed(name, &error),
         }
         stop_if_interrupted()
     }
 
-    fn count(&mut self, name: &'static str, success: bool, mut tally: Tally) {
+    fn count(&mut self, name: &'static str, success: bool, mut counts: TestCounts) {
         let mut remark = "";
-        if !success && tally.failed == 0 {
-            tally.failed = 1;
+        if !success && counts.failed == 0 {
+            counts.failed = 1;
             remark = " (it failed outside its tests)";
-        } else if tally.run() == 0 {
-            tally.failed = 1;
+        } else if counts.run() == 0 {
+            counts.failed = 1;
             remark = " (it ran no test)";
         }
-        if tally.failed > 0 {
+        if counts.failed > 0 {
             self.failed.push(name);
         }
-        self.line(name, &format!("{tally}{remark}"));
-        self.total += tally;
+        self.line(name, &format!("{counts}{remark}"));
+        self.total += counts;
     }
 
     /// A step that could not be carried out counts as one failure.
@@ -302,10 +302,10 @@ mod tests {
     #[test]
     fn a_step_that_fails_or_runs_nothing_counts_as_a_failure() {
         let mut report = Report::new();
-        let passed = Tally { passed: 3, ..Tally::default() };
+        let passed = TestCounts { passed: 3, ..TestCounts::default() };
         report.count("good", true, passed);
         report.count("crashed", false, passed);
-        report.count("empty", true, Tally::default());
+        report.count("empty", true, TestCounts::default());
         assert_eq!(report.total.to_string(), "6 passed, 2 failed");
         assert_eq!(report.failed, ["crashed", "empty"]);
         assert!(report.lines[0].starts_with("good         3 passed, 0 failed ("));

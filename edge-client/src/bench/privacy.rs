@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use differential_privacy::ClippingNorm;
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
 use fedra_secure_aggregation::client::{AdvertisedKeys, SharedKeys};
 use fedra_secure_aggregation::{
@@ -96,7 +96,7 @@ pub fn measure(parameters: usize, clients: u32) -> Result<Measured, String> {
 
 /// One round of a made-up task.
 struct Round {
-    privacy: Privacy,
+    privacy: DerivedPolicy,
     terms: Terms,
     graph: Graph,
     numbers: RoundPrivacy,
@@ -116,7 +116,7 @@ impl Round {
             colluders: 0,
             max_participations: 1,
         };
-        let privacy = Privacy::new(policy, parameters).map_err(words)?;
+        let privacy = DerivedPolicy::new(policy, parameters).map_err(words)?;
         let numbers = RoundPrivacy { clipping_norm: 1.0, rotation: [7; 32] };
         let (task, id) = (TaskId::new("bench").map_err(words)?, RoundId { round: 1, attempt: 0 });
         let terms = privacy.secure_terms(&task, id, &numbers).map_err(words)?;

@@ -16,9 +16,9 @@ use futures_util::{FutureExt, StreamExt, select_biased};
 use super::{Client, DataRefused, GivenData};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
+use crate::local_work::{self, Done, Job, News, WorkError};
 use crate::origin::ServerUrl;
 use crate::platform::{self, Incoming, Receiver, Sender};
-use crate::rounds::{self, Done, Job, News, WorkError};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
 use crate::transport::TransportError;
 
@@ -236,7 +236,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 Action::Disconnect { code } => self.hang_up(code),
                 Action::Work(assignment) => self.start_work(*assignment),
                 Action::Secure(round, request) => {
-                    let step = self.client.workshop.clone().secure(request);
+                    let step = self.client.local_work.clone().secure(request);
                     self.work = async move { (round, step.await) }.boxed_local().fuse();
                 }
                 Action::Record { round, participations } => {
@@ -245,7 +245,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 }
                 Action::Abort => {
                     self.work = Fuse::terminated();
-                    self.client.workshop.forget_round();
+                    self.client.local_work.forget_round();
                 }
                 Action::Judge => {
                     let verdict = self.judge();
@@ -271,12 +271,12 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     fn judge(&mut self) -> Option<Event> {
         let task = self.session.task()?;
         let is_new = self.judged_for.as_ref() != Some(task);
-        let workshop = &self.client.workshop;
+        let local_work = &self.client.local_work;
         let mut taken = false;
         if let Some(GivenData { data, verdict }) = self.client.given.take() {
-            let checked = rounds::check_data(&data, task);
+            let checked = local_work::check_data(&data, task);
             if checked.is_ok() {
-                workshop.set_data(data);
+                local_work.set_data(data);
                 taken = true;
             }
             let answer = checked.map_err(|e| DataRefused::new("bad-dataset", e.to_string()));
@@ -287,8 +287,8 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             return None;
         }
         self.judged_for = Some(task.clone());
-        let data = workshop.data()?;
-        Some(match rounds::check_data(&data, task) {
+        let data = local_work.data()?;
+        Some(match local_work::check_data(&data, task) {
             Ok(()) => Event::DataReady,
             Err(error) => Event::Misfit { reason: error.to_string() },
         })
@@ -333,7 +333,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             // The driver holds the other end for as long as this future lives.
             let _ = news.unbounded_send((round, item));
         };
-        let work = self.client.workshop.clone().work(job, tell);
+        let work = self.client.local_work.clone().work(job, tell);
         self.work = async move { (round, work.await) }.boxed_local().fuse();
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_learning::{Targets, init_parameters, safetensors};
-use fedra_privacy::PrivacyFloors;
+use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId,

@@ -115,7 +115,7 @@ impl Session {
         self.outbox.push_back(ClientMessage::CheckIn {
             task: self.task_id.clone(),
             availability: self.availability,
-            subject: Some(self.protection.subject()),
+            subject: Some(self.policy.subject()),
             token: self.tokens.current.clone(),
             capabilities: Capabilities::all(),
         });

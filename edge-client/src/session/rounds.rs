@@ -129,7 +129,7 @@ impl Session {
         self.absence.invited();
         let mut actions = self.end_work();
         if let Some(privacy) = &assignment.privacy {
-            self.protection.set_clipping_norm(privacy.clipping_norm);
+            self.policy.set_clipping_norm(privacy.clipping_norm);
             actions.extend(self.privacy_news());
         }
         if self.judged == Some(round) {
@@ -158,12 +158,12 @@ impl Session {
             not_now("paused")
         } else if !self.has_data {
             not_now("observes")
-        } else if self.protection.waits_for_consent() {
+        } else if self.policy.waits_for_consent() {
             not_now("waits for consent")
-        } else if self.protection.has_sent(round) {
+        } else if self.policy.has_sent(round) {
             // Another answer would be the same update under other noise.
             not_now("has sent its update for this round")
-        } else if self.protection.is_exhausted() {
+        } else if self.policy.is_exhausted() {
             not_now("has taken part as often as it may")
         } else if let Some(declined) = self.declined.filter(|declined| declined.round == round) {
             Some((LEFT, declined.cause))
@@ -182,7 +182,7 @@ impl Session {
 
     /// An update in the form in which it leaves.
     pub(super) fn trained(&mut self, round: RoundId, update: Bytes, examples: u64) -> Vec<Action> {
-        match self.protection.mechanism() {
+        match self.policy.mechanism() {
             None => self.send_update(update, examples),
             Some(Mechanism::Local | Mechanism::Central { .. }) => {
                 self.record(Next::Announce(update))
@@ -201,7 +201,7 @@ impl Session {
             return Vec::new();
         };
         current.part = Part::Recording(next);
-        let participations = self.protection.next_participations();
+        let participations = self.policy.next_participations();
         vec![Action::Record { round: current.id(), participations }]
     }
 
@@ -216,7 +216,7 @@ impl Session {
                 return Vec::new();
             }
         };
-        self.protection.count(round);
+        self.policy.count(round);
         let mut actions = self.privacy_news();
         actions.extend(match next {
             Next::Announce(update) => self.send_update(update, 1),
@@ -310,7 +310,7 @@ impl Session {
         failure: Failure,
         reason: String,
     ) -> Vec<Action> {
-        let private = self.protection.privacy().is_some();
+        let private = self.policy.privacy().is_some();
         let (told, cause) =
             if private { (LEFT.to_string(), None) } else { (clip(&reason), failure.cause()) };
         self.declined = Some(Declined { round, told: false, cause });

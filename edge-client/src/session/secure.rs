@@ -122,7 +122,7 @@ impl Exchange {
 impl Session {
     /// True if the task's updates are masked.
     pub(super) fn is_secure(&self) -> bool {
-        self.protection.mechanism() == Some(Mechanism::Distributed)
+        self.policy.mechanism() == Some(Mechanism::Distributed)
     }
 
     /// The server asks for a step.

@@ -11,7 +11,7 @@ mod secure;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_privacy::PrivacyFloors;
+use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::*;
 
 use super::{Action, Event, Session};

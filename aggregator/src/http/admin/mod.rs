@@ -4,8 +4,8 @@
 //! even the paths tell anything. Pages of other origins cannot read the answers.
 
 mod actions;
+mod authorization;
 mod error;
-mod gate;
 mod views;
 
 use std::sync::Arc;
@@ -28,9 +28,9 @@ use super::uncached;
 use crate::metrics::AdminAction;
 use crate::server::Server;
 use actions::task_of;
+use authorization::Authorization;
 use error::AdminError;
 use fedra_coordinator::round::Operation;
-use gate::Gate;
 
 /// Most bytes of a task's config.
 const TASK_BYTES: usize = 256 << 10;
@@ -42,7 +42,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// The admin API, for every path below it and every method.
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
-    let gate = Arc::new(Gate::new());
+    let authorization = Arc::new(Authorization::new());
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::path("v1")
         .and(warp::path("admin"))
@@ -53,11 +53,11 @@ pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .and(warp::ext::optional::<Arc<Connection>>())
         .and(warp::body::stream())
         .then(move |path: Tail, query: String, method, headers: HeaderMap, connection, body| {
-            let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
+            let (server, authorization) = (Arc::clone(&server), Arc::clone(&authorization));
             async move {
                 let path = path.as_str();
                 let call = Call { method, path, query: &query, headers: &headers };
-                let answer = match admit(&server, &gate, connection, &headers).await {
+                let answer = match admit(&server, &authorization, connection, &headers).await {
                     Ok(()) => answer(&server, call, body).await,
                     Err(error) => Err(error),
                 };
@@ -69,13 +69,13 @@ pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
 
 async fn admit(
     server: &Server,
-    gate: &Gate,
+    authorization: &Authorization,
     connection: Option<Arc<Connection>>,
     headers: &HeaderMap,
 ) -> Result<(), AdminError> {
     let settings = server.access.settings();
     let address = connection.map(|connection| settings.client(connection.peer, headers));
-    gate.admit(settings.operator, headers, address, &server.metrics).await
+    authorization.admit(settings.operator, headers, address, &server.metrics).await
 }
 
 /// A request without its body.

@@ -13,7 +13,7 @@ const INDEX: &str = "index.html";
 
 /// Target of a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Located {
     /// A regular file below the folder; the path is free of symbolic links.
     File(PathBuf),
     /// A folder with a page. Its relative addresses need a slash at the path's end.
@@ -22,7 +22,7 @@ pub(super) enum Place {
 }
 
 /// Looks up the path of a request, which begins with a slash. Blocking.
-pub(super) fn locate(folder: &Path, path: &str) -> io::Result<Place> {
+pub(super) fn locate(folder: &Path, path: &str) -> io::Result<Located> {
     match find(folder, path) {
         // A missing file, a file in the place of a folder, a name that the system
         // does not take.
@@ -32,31 +32,31 @@ pub(super) fn locate(folder: &Path, path: &str) -> io::Result<Place> {
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
             ) =>
         {
-            Ok(Place::Nothing)
+            Ok(Located::Nothing)
         }
         place => place,
     }
 }
 
-fn find(folder: &Path, path: &str) -> io::Result<Place> {
-    let Some(relative) = relative(path) else { return Ok(Place::Nothing) };
+fn find(folder: &Path, path: &str) -> io::Result<Located> {
+    let Some(relative) = relative(path) else { return Ok(Located::Nothing) };
     // Every time: the folder itself may be a link that is moved to a new release.
     let root = folder.canonicalize()?;
     let real = root.join(relative).canonicalize()?;
     if !real.starts_with(&root) {
         tracing::debug!(path, "a link leads out of the page's folder");
-        return Ok(Place::Nothing);
+        return Ok(Located::Nothing);
     }
     let is_folder = real.is_dir();
     if !is_folder {
         let there = real.is_file() && !path.ends_with('/');
-        return Ok(if there { Place::File(real) } else { Place::Nothing });
+        return Ok(if there { Located::File(real) } else { Located::Nothing });
     }
     let index = real.join(INDEX).canonicalize()?;
     if !index.is_file() || !index.starts_with(&root) {
-        return Ok(Place::Nothing);
+        return Ok(Located::Nothing);
     }
-    Ok(if path.ends_with('/') { Place::File(index) } else { Place::Folder })
+    Ok(if path.ends_with('/') { Located::File(index) } else { Located::Folder })
 }
 
 /// The path below the folder, if all its segments are plain names.
@@ -105,8 +105,8 @@ mod tests {
 
     fn found(site: &Path, path: &str) -> Option<String> {
         match locate(site, path).expect("readable") {
-            Place::File(file) => Some(fs::read_to_string(file).expect("a file")),
-            Place::Folder | Place::Nothing => None,
+            Located::File(file) => Some(fs::read_to_string(file).expect("a file")),
+            Located::Folder | Located::Nothing => None,
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
         ] {
             assert_eq!(found(&site, path).as_deref(), Some(file), "{path}");
         }
-        assert_eq!(locate(&site, "/admin").expect("readable"), Place::Folder);
+        assert_eq!(locate(&site, "/admin").expect("readable"), Located::Folder);
     }
 
     #[test]
@@ -161,10 +161,10 @@ mod tests {
             "/empty/",
             "/none",
         ] {
-            assert_eq!(locate(&site, path).expect("readable"), Place::Nothing, "{path}");
+            assert_eq!(locate(&site, path).expect("readable"), Located::Nothing, "{path}");
         }
         let long = format!("/{}", "x".repeat(5000));
-        assert_eq!(locate(&site, &long).expect("no failure"), Place::Nothing);
+        assert_eq!(locate(&site, &long).expect("no failure"), Located::Nothing);
     }
 
     #[cfg(unix)]
@@ -178,7 +178,7 @@ mod tests {
         symlink("..", site.join("above")).expect("links");
         assert_eq!(found(&site, "/inside.html").as_deref(), Some("index.html"));
         for path in ["/outside", "/above/secret", "/above", "/above/"] {
-            assert_eq!(locate(&site, path).expect("readable"), Place::Nothing, "{path}");
+            assert_eq!(locate(&site, path).expect("readable"), Located::Nothing, "{path}");
         }
         let release = around.path().join("current");
         symlink("page", &release).expect("links");

@@ -34,8 +34,8 @@ use self::tables::{
 };
 use super::disk::{Disk, System};
 use super::{
-    Checkpoint, Debit, Decision, Definition, Keep, OperatorAction, Quality, RoundRecord, Store,
-    StoreError,
+    Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
+    Store, StoreError,
 };
 
 pub use self::backup::back_up;
@@ -353,7 +353,7 @@ impl Store for RedbStore {
         Ok(self.kept(task)?.into_iter().map(|(round, _)| round).collect())
     }
 
-    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError> {
+    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
         self.last_record(task)?;
         if keep.everything() {
             return Ok(());

@@ -22,7 +22,7 @@ fn a_backup_of_a_store_that_is_written_to_is_whole() {
                 number += 1;
                 store.debit(&task, &debit(number, 0)).expect("debits");
                 commit(&store, &task, number);
-                store.prune(&task, &Keep { last: 3, every: 0, best: false }).expect("prunes");
+                store.prune(&task, &Retention { last: 3, every: 0, best: false }).expect("prunes");
             }
             number
         });

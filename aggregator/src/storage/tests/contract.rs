@@ -84,12 +84,12 @@ fn privacy(store: &dyn Store, a: &TaskId, b: &TaskId) {
 
 /// Leaves a task that keeps rounds 0, 4, 5 and 6 of 6.
 fn checkpoints(store: &dyn Store, task: &TaskId) {
-    let keep = Keep { last: 2, every: 4, best: true };
+    let keep = Retention { last: 2, every: 4, best: true };
     assert!(matches!(store.prune(task, &keep), Err(StoreError::UnknownTask(_))));
     assert!(store.checkpoints(task).expect("reads").is_empty());
     task_with_rounds(store, task, 6);
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
-    store.prune(task, &Keep { last: 0, ..keep }).expect("prunes");
+    store.prune(task, &Retention { last: 0, ..keep }).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
 
     store.set_quality(task, 2, quality(0.9)).expect("notes");
@@ -136,7 +136,7 @@ fn going_back(store: &dyn Store, task: &TaskId) {
     assert_eq!(checkpoint.model, model);
     commit(store, task, 5);
     // The restored model stays although the one that it was is gone.
-    store.prune(task, &Keep { last: 2, every: 0, best: false }).expect("prunes");
+    store.prune(task, &Retention { last: 2, every: 0, best: false }).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5]);
     assert_eq!(store.model(task, &record.sha256).expect("reads"), Some(model));
     let gone = store.roll_back(task, 1, 78).expect_err("is gone");

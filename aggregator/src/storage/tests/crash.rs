@@ -41,7 +41,7 @@ const STEPS: [Write; 14] = [
     },
     |store| store.roll_back(&id("a"), 1, 7).map(drop),
     |store| store.debit(&id("a"), &debit(4, 0)),
-    |store| store.prune(&id("a"), &Keep { last: 1, every: 0, best: false }),
+    |store| store.prune(&id("a"), &Retention { last: 1, every: 0, best: false }),
     |store| store.decide(&id("a"), &decision(8, OperatorAction::Pause)),
     |store| store.add_task(&id("b"), "id = \"b\"", 9),
     |store| {

@@ -141,7 +141,7 @@ fn leftovers_of_a_crash_go_and_other_files_stay() {
     store.load(&task, &definition(), 1).expect("loads");
     assert!(notes.exists() && !half.exists() && !never_named.exists());
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
-    store.prune(&task, &Keep { last: 1, every: 0, best: false }).expect("prunes");
+    store.prune(&task, &Retention { last: 1, every: 0, best: false }).expect("prunes");
     assert_eq!(fs::read_dir(&models).expect("lists").count(), 3);
 }
 
@@ -257,7 +257,7 @@ fn images() -> ([Image; 2], String) {
     store.set_quality(&task, 30, quality(0.5)).expect("notes");
     store.decide(&task, &decision(5, OperatorAction::Pause)).expect("notes");
     store.add_task(&id("b"), "id = \"b\"", 6).expect("adds");
-    store.prune(&task, &Keep { last: 2, every: 0, best: true }).expect("prunes");
+    store.prune(&task, &Retention { last: 2, every: 0, best: true }).expect("prunes");
     let content = look(&store).expect("reads");
     let killed = disk.image();
     drop(store);

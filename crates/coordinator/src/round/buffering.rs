@@ -19,14 +19,14 @@ use std::collections::BTreeMap;
 use fedra_aggregation::MAX_TOTAL_WEIGHT;
 use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
-use super::crew::{Crew, End};
+use super::cohort::Link;
 use super::ended::{AbandonReason, Abandoned, next_attempt};
 use super::finalizing::Finalizing;
+use super::in_flight::{End, InFlight};
 use super::pool::sample;
 use super::record::Ending;
-use super::roster::Link;
 use super::{
-    ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Tally, Time, pacing,
+    ClientId, Context, Effect, Event, Phase, Progress, RoundCounts, RoundPlan, Stage, Time, pacing,
 };
 
 /// A round that fills, and perhaps the one before it on its way to the store.
@@ -40,7 +40,7 @@ pub(super) struct Buffering {
     weight: u64,
     /// Invitations that came to nothing since the round opened.
     left: usize,
-    crew: Crew,
+    in_flight: InFlight,
     /// The round before, until it is stored.
     storing: Option<Finalizing>,
     /// True if clients have been invited since the round opened.
@@ -60,7 +60,7 @@ impl Buffering {
             counted: BTreeMap::new(),
             weight: 0,
             left: 0,
-            crew: Crew::default(),
+            in_flight: InFlight::default(),
             storing: None,
             has_invited: false,
         }
@@ -76,22 +76,26 @@ impl Buffering {
     }
 
     pub(super) fn members(&self) -> Vec<ClientId> {
-        self.crew.clients().collect()
+        self.in_flight.clients().collect()
     }
 
     pub(super) fn wake_at(&self) -> Option<Time> {
-        self.deadline.into_iter().chain(self.renew_at).chain(self.crew.wake_at()).min()
+        self.deadline.into_iter().chain(self.renew_at).chain(self.in_flight.wake_at()).min()
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
-        let Tally { cohort, reported, weight } = self.tally();
-        let left = cohort - reported - self.crew.working();
+        let RoundCounts { cohort, reported, weight } = self.counts();
+        let left = cohort - reported - self.in_flight.working();
         Progress { cohort, reported, left, weight, deadline: self.deadline, ..base }
     }
 
-    fn tally(&self) -> Tally {
+    fn counts(&self) -> RoundCounts {
         let reported = self.counted.len();
-        Tally { cohort: reported + self.left + self.crew.len(), reported, weight: self.weight }
+        RoundCounts {
+            cohort: reported + self.left + self.in_flight.len(),
+            reported,
+            weight: self.weight,
+        }
     }
 
     pub(super) fn handle(mut self, event: Event, context: &mut Context<'_>) -> Phase {
@@ -108,21 +112,21 @@ impl Buffering {
             }
             Event::Lost(client) => {
                 let grace = context.grace();
-                self.crew.relink(client, |link| link.lost(grace));
+                self.in_flight.relink(client, |link| link.lost(grace));
             }
             Event::Returned(client, Availability::Available) => {
-                self.crew.relink(client, Link::returned);
+                self.in_flight.relink(client, Link::returned);
             }
             Event::Left(client) => {
-                let ended = self.crew.lose(client);
+                let ended = self.in_flight.lose(client);
                 self.failed(ended, client, StandbyCause::Lost, context);
             }
             Event::Returned(client, Availability::Paused)
             | Event::AvailabilityChanged(client, Availability::Paused) => {
-                self.left += usize::from(self.crew.lose(client));
+                self.left += usize::from(self.in_flight.lose(client));
             }
             Event::Declined(client, round) => {
-                let ended = self.crew.end(client, round, End::Gone);
+                let ended = self.in_flight.end(client, round, End::Gone);
                 self.failed(ended, client, StandbyCause::Declined, context);
             }
             Event::Refused(client, round) => self.refused(client, round, context),
@@ -162,13 +166,13 @@ impl Buffering {
     /// worthless. If the round in which it counted has closed, it is too late to say
     /// so.
     fn refused(&mut self, client: ClientId, round: RoundId, context: &mut Context<'_>) {
-        let mut ended = self.crew.end(client, round, End::Gone);
+        let mut ended = self.in_flight.end(client, round, End::Gone);
         if !ended && let Some(weight) = self.counted.remove(&(client, round)) {
             self.weight -= weight;
-            self.crew.strike(client, round);
+            self.in_flight.strike(client, round);
             ended = true;
         }
-        if self.crew.contains(client) {
+        if self.in_flight.contains(client) {
             // It works on another invitation, which is not to be taken from it.
             self.left += usize::from(ended);
         } else {
@@ -184,17 +188,17 @@ impl Buffering {
         (stage, weight): (Stage, u64),
         context: &mut Context<'_>,
     ) -> (UpdateVerdict, u32) {
-        if let Err(known) = self.crew.expects(client, round) {
+        if let Err(known) = self.in_flight.expects(client, round) {
             return (known.unwrap_or_else(|| self.misplaced(round, context)), 0);
         }
         if stage != Stage::Update {
             return (UpdateVerdict::Rejected(UpdateFault::WrongStep), 0);
         }
         if !self.has_room_for(weight, context.plan) {
-            self.left += usize::from(self.crew.end(client, round, End::Gone));
+            self.left += usize::from(self.in_flight.end(client, round, End::Gone));
             return (UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange), 0);
         }
-        self.crew.end(client, round, End::Reported);
+        self.in_flight.end(client, round, End::Reported);
         context.note(client, Ending::Reported);
         self.counted.insert((client, round), weight);
         self.weight += weight;
@@ -225,7 +229,7 @@ impl Buffering {
 
     /// Does what it is time to, and closes the phase when its last round is in.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Phase {
-        let ended = self.crew.expire(context.now);
+        let ended = self.in_flight.expire(context.now);
         for (client, round, cause) in ended {
             context.effects.push(Effect::Dismiss(client, round));
             self.failed(true, client, cause, context);
@@ -243,33 +247,33 @@ impl Buffering {
             self.invite(context);
             return Phase::Buffering(self);
         }
-        if self.crew.working() > 0 {
+        if self.in_flight.working() > 0 {
             return Phase::Buffering(self);
         }
-        dismiss(self.crew.disband(), context);
+        dismiss(self.in_flight.disband(), context);
         Phase::Abandoned(Abandoned::new(self.round, AbandonReason::TooFewReports))
     }
 
     fn is_complete(&self, context: &Context<'_>) -> bool {
         let (reported, plan) = (self.counted.len(), context.plan);
-        let is_last_call = context.is_to_rest() && self.crew.working() == 0;
+        let is_last_call = context.is_to_rest() && self.in_flight.working() == 0;
         reported >= plan.report_goal
             || reported >= plan.minimum_reports && (self.deadline.is_none() || is_last_call)
     }
 
     /// Closes the round and opens the next, if there is to be one.
     fn close(mut self, context: &mut Context<'_>) -> Phase {
-        let storing = Finalizing::new(self.round, self.tally());
-        context.effects.push(Effect::Finalize(self.round, self.tally()));
+        let storing = Finalizing::new(self.round, self.counts());
+        context.effects.push(Effect::Finalize(self.round, self.counts()));
         let next = context.fresh(self.round.round + 1);
         let is_last = context.plan.rounds.is_some_and(|rounds| next.round > rounds);
         if is_last || context.is_to_rest() {
-            dismiss(self.crew.disband(), context);
+            dismiss(self.in_flight.disband(), context);
             return Phase::Finalizing(storing);
         }
-        let mut opened = Self { crew: self.crew, ..Self::open(next, context) };
+        let mut opened = Self { in_flight: self.in_flight, ..Self::open(next, context) };
         opened.storing = Some(storing);
-        dismiss(opened.crew.retire(opened.oldest(context.plan)), context);
+        dismiss(opened.in_flight.retire(opened.oldest(context.plan)), context);
         Phase::Buffering(opened)
     }
 
@@ -277,26 +281,26 @@ impl Buffering {
     /// connected clients have been invited to it, in vain: it goes on as its next
     /// attempt, with its reports, and they are invited again.
     fn renew(&mut self, context: &mut Context<'_>) {
-        if self.renew_at.is_some() || self.crew.working() > 0 {
+        if self.renew_at.is_some() || self.in_flight.working() > 0 {
             return;
         }
         let mut there = context.pool.available().chain(context.pool.on_trial());
-        if !there.any(|client| self.crew.has_failed(client, self.round)) {
+        if !there.any(|client| self.in_flight.has_failed(client, self.round)) {
             return;
         }
         let (from, to) = (self.round, next_attempt(self.round));
         self.round = to;
         self.renew_at = Some(context.now + context.plan.deadline);
-        self.crew.renew(from, to);
+        self.in_flight.renew(from, to);
         context.effects.push(Effect::Renumber { from, to });
     }
 
     /// Invites free clients, chosen at random, as long as not too many are at
     /// work: full members first, then clients on trial. Those who wait beyond the waiting room are sent away once a round.
     fn invite(&mut self, context: &mut Context<'_>) {
-        let places = context.plan.invited.saturating_sub(self.crew.working());
+        let places = context.plan.invited.saturating_sub(self.in_flight.working());
         if places > 0 {
-            let is_free = |client: &ClientId| self.crew.is_free(*client, self.round);
+            let is_free = |client: &ClientId| self.in_flight.is_free(*client, self.round);
             let members: Vec<ClientId> = context.pool.available().filter(is_free).collect();
             let members = sample(&members, places, context.rng);
             let on_trial: Vec<ClientId> = context.pool.on_trial().filter(is_free).collect();
@@ -305,13 +309,13 @@ impl Buffering {
             let members = members.into_iter().map(|client| (client, Link::Here));
             let trials = trials.into_iter().map(|client| (client, Link::OnTrial));
             for (client, link) in members.chain(trials) {
-                self.crew.invite(client, self.round, deadline, link);
+                self.in_flight.invite(client, self.round, deadline, link);
                 context.effects.push(Effect::Invite(client, self.round, deadline));
             }
         }
         if !self.has_invited {
             self.has_invited = true;
-            let waiting = context.pool.available().filter(|c| !self.crew.contains(*c));
+            let waiting = context.pool.available().filter(|c| !self.in_flight.contains(*c));
             pacing::steer(&waiting.collect::<Vec<ClientId>>(), context);
         }
     }
@@ -319,7 +323,7 @@ impl Buffering {
     /// The operator stops the task: the open round comes to nothing, the one
     /// before it ends as it would have.
     pub(super) fn stop(mut self, context: &mut Context<'_>) -> Phase {
-        dismiss(self.crew.disband(), context);
+        dismiss(self.in_flight.disband(), context);
         let reason = AbandonReason::Stopped;
         let Some(storing) = self.storing else {
             return Phase::Abandoned(Abandoned::new(self.round, reason));
@@ -330,7 +334,7 @@ impl Buffering {
 
     /// Dismisses all clients; returns the attempts that were under way.
     pub(super) fn give_up(mut self, context: &mut Context<'_>) -> Vec<RoundId> {
-        dismiss(self.crew.disband(), context);
+        dismiss(self.in_flight.disband(), context);
         self.storing.map(|storing| storing.round()).into_iter().chain([self.round]).collect()
     }
 }

@@ -10,13 +10,14 @@ use std::collections::BTreeSet;
 use fedra_aggregation::MAX_TOTAL_WEIGHT;
 use fedra_protocol::{RoundId, UpdateFault, UpdateVerdict};
 
+use super::cohort::Cohort;
 use super::ended::{AbandonReason, Abandoned};
 use super::finalizing::Finalizing;
 use super::record::Ending;
-use super::roster::Roster;
 use super::securing::Securing;
 use super::{
-    ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundPlan, Stage, Tally, Time,
+    ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundCounts, RoundPlan, Stage,
+    Time,
 };
 
 /// A round whose cohort is at work.
@@ -26,7 +27,7 @@ pub(super) struct Collecting {
     /// `None` until the round's privacy debit is durable: no client is invited before
     /// that.
     term: Option<Term>,
-    roster: Roster,
+    members: Cohort,
     weight: u64,
 }
 
@@ -48,8 +49,8 @@ impl Collecting {
         context: &mut Context<'_>,
     ) -> Self {
         context.open(round);
-        let roster = Roster::new(cohort, trials);
-        let mut collecting = Self { round, term: None, roster, weight: 0 };
+        let members = Cohort::new(cohort, trials);
+        let mut collecting = Self { round, term: None, members, weight: 0 };
         if context.plan.protection == Protection::DebitFirst {
             context.effects.push(Effect::Advance(round, Stage::Update));
         } else {
@@ -62,12 +63,12 @@ impl Collecting {
         let goal_from = context.now + context.plan.minimum_duration;
         let deadline = context.now + context.plan.deadline;
         self.term = Some(Term { goal_from, deadline });
-        let trials: BTreeSet<ClientId> = self.roster.stragglers().collect();
+        let trials: BTreeSet<ClientId> = self.members.stragglers().collect();
         let invite = |client| match trials.contains(&client) {
             true => Effect::InviteOnTrial(client, self.round, deadline),
             false => Effect::Invite(client, self.round, deadline),
         };
-        context.effects.extend(self.roster.late().map(invite));
+        context.effects.extend(self.members.late().map(invite));
     }
 
     pub(super) fn round(&self) -> RoundId {
@@ -75,13 +76,13 @@ impl Collecting {
     }
 
     pub(super) fn members(&self) -> Vec<ClientId> {
-        self.roster.clients().collect()
+        self.members.clients().collect()
     }
 
     pub(super) fn wake_at(&self, plan: &RoundPlan) -> Option<Time> {
-        let goal = self.term.filter(|_| self.roster.answered() >= plan.report_goal);
+        let goal = self.term.filter(|_| self.members.answered() >= plan.report_goal);
         let deadline = self.term.map(|term| term.deadline);
-        [goal.map(|term| term.goal_from), deadline, self.roster.wake_at()]
+        [goal.map(|term| term.goal_from), deadline, self.members.wake_at()]
             .into_iter()
             .flatten()
             .min()
@@ -89,9 +90,9 @@ impl Collecting {
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
         Progress {
-            cohort: self.roster.len(),
-            reported: self.roster.answered(),
-            left: self.roster.len() - self.roster.working() - self.roster.answered(),
+            cohort: self.members.len(),
+            reported: self.members.answered(),
+            left: self.members.len() - self.members.working() - self.members.answered(),
             weight: self.weight,
             deadline: self.term.map(|term| term.deadline),
             ..base
@@ -106,7 +107,7 @@ impl Collecting {
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
             other => {
-                let failed = self.roster.follow(other, self.round, context.grace());
+                let failed = self.members.follow(other, self.round, context.grace());
                 // Before its invitation a client cannot fail.
                 context.note_failure(failed.filter(|_| self.term.is_some()));
             }
@@ -122,14 +123,14 @@ impl Collecting {
         weight: u64,
         plan: &RoundPlan,
     ) -> (Self, UpdateVerdict) {
-        let fault = match self.roster.expects(client) {
+        let fault = match self.members.expects(client) {
             Err(fault) => Some(fault),
             // Before the debit is durable no report is accepted, even if a client
             // guesses the round.
             Ok(()) if self.term.is_none() => Some(UpdateFault::WrongStep),
             Ok(()) if stage != plan.first_stage() => Some(UpdateFault::WrongStep),
             Ok(()) if !self.has_room_for(weight, plan) => {
-                self.roster.lose(client);
+                self.members.lose(client);
                 Some(UpdateFault::WeightOutOfRange)
             }
             Ok(()) => None,
@@ -137,7 +138,7 @@ impl Collecting {
         if let Some(fault) = fault {
             return (self, UpdateVerdict::Rejected(fault));
         }
-        self.roster.count(client);
+        self.members.count(client);
         self.weight += weight;
         (self, UpdateVerdict::Accepted)
     }
@@ -148,33 +149,33 @@ impl Collecting {
 
     /// Dismisses those who have not answered.
     pub(super) fn dismiss(&self, context: &mut Context<'_>) {
-        context.dismiss(self.roster.late(), self.round);
+        context.dismiss(self.members.late(), self.round);
     }
 
     /// Ends the invitations of those who are not in the `next` stage. Those on trial
     /// go on until their deadline: what they answer does not count, but shows that they
     /// can.
-    fn end_invitations(&self, deadline: Time, next: Option<&Roster>, context: &mut Context<'_>) {
+    fn end_invitations(&self, deadline: Time, next: Option<&Cohort>, context: &mut Context<'_>) {
         let is_over = context.now >= deadline;
         let stragglers: BTreeSet<ClientId> =
-            if is_over { BTreeSet::new() } else { self.roster.stragglers().collect() };
+            if is_over { BTreeSet::new() } else { self.members.stragglers().collect() };
         let ends = |client: &ClientId| !stragglers.contains(client);
         match next {
-            None => context.dismiss(self.roster.late().filter(ends), self.round),
-            Some(next) => context.dismiss(self.roster.left_behind(next).filter(ends), self.round),
+            None => context.dismiss(self.members.late().filter(ends), self.round),
+            Some(next) => context.dismiss(self.members.left_behind(next).filter(ends), self.round),
         }
         for client in stragglers {
             context.pool.straggles(client, self.round, deadline);
         }
         let goes_on = |ending| next.is_some() && ending == Ending::Reported;
-        context.note_all(self.roster.endings(is_over).filter(|(_, ending)| !goes_on(*ending)));
+        context.note_all(self.members.endings(is_over).filter(|(_, ending)| !goes_on(*ending)));
     }
 
     /// Closes the stage if it is time to.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
-        self.roster.expire(context.now);
+        self.members.expire(context.now);
         let Some(Term { goal_from, deadline }) = self.term else { return Err(self) };
-        let (working, reported) = (self.roster.working(), self.roster.answered());
+        let (working, reported) = (self.members.working(), self.members.answered());
         let enough = reported >= context.plan.report_goal && context.now >= goal_from;
         let over = enough || working == 0 || context.now >= deadline;
         let hopeless = reported + working < context.plan.minimum_reports;
@@ -187,18 +188,18 @@ impl Collecting {
             return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
         }
         if let Protection::Secure { .. } = context.plan.protection {
-            let members = self.roster.going_on(context.now);
+            let members = self.members.going_on(context.now);
             self.end_invitations(deadline, Some(&members), context);
             return Ok(Phase::Securing(Securing::begin(
                 self.round,
-                self.roster.len(),
+                self.members.len(),
                 members,
                 context,
             )));
         }
         self.end_invitations(deadline, None, context);
-        let tally = Tally { cohort: self.roster.len(), reported, weight: self.weight };
-        context.effects.push(Effect::Finalize(self.round, tally));
-        Ok(Phase::Finalizing(Finalizing::new(self.round, tally)))
+        let counts = RoundCounts { cohort: self.members.len(), reported, weight: self.weight };
+        context.effects.push(Effect::Finalize(self.round, counts));
+        Ok(Phase::Finalizing(Finalizing::new(self.round, counts)))
     }
 }

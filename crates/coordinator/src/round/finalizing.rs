@@ -4,18 +4,18 @@
 use fedra_protocol::RoundId;
 
 use super::ended::{AbandonReason, Abandoned, Completed};
-use super::{Event, Phase, Progress, Tally};
+use super::{Event, Phase, Progress, RoundCounts};
 
 /// A round whose reports are all in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finalizing {
     round: RoundId,
-    tally: Tally,
+    counts: RoundCounts,
 }
 
 impl Finalizing {
-    pub(super) fn new(round: RoundId, tally: Tally) -> Self {
-        Self { round, tally }
+    pub(super) fn new(round: RoundId, counts: RoundCounts) -> Self {
+        Self { round, counts }
     }
 
     pub(super) fn round(&self) -> RoundId {
@@ -23,7 +23,7 @@ impl Finalizing {
     }
 
     pub(super) fn progress(&self, base: Progress) -> Progress {
-        let Tally { cohort, reported, weight } = self.tally;
+        let RoundCounts { cohort, reported, weight } = self.counts;
         Progress { cohort, reported, left: cohort - reported, weight, ..base }
     }
 

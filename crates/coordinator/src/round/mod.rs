@@ -23,18 +23,18 @@
 //! [`Effect::Dismiss`] withdraws it.
 
 mod buffering;
+mod cohort;
 mod collecting;
 mod context;
-mod crew;
 mod ended;
 mod finalizing;
+mod in_flight;
 mod pacing;
 mod paused;
 mod phase;
 mod plan;
 mod pool;
 mod record;
-mod roster;
 mod securing;
 mod selecting;
 #[cfg(test)]
@@ -186,7 +186,7 @@ pub enum Effect {
     Dismiss(ClientId, RoundId),
     /// Make the new model of the round, store it, and send
     /// [`Event::Stored`], [`Event::NotStored`] or [`Event::NotFinite`].
-    Finalize(RoundId, Tally),
+    Finalize(RoundId, RoundCounts),
     /// The round's model is durable: announce it.
     Complete(RoundId),
     /// The attempt came to nothing.
@@ -204,7 +204,7 @@ pub enum Effect {
 
 /// Numbers of a round when its reports are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
+pub struct RoundCounts {
     /// Clients that were asked.
     pub cohort: usize,
     /// Reports in the sum.

@@ -7,11 +7,13 @@
 
 use fedra_protocol::{RoundId, RoundPhase, UpdateFault, UpdateVerdict};
 
+use super::cohort::Cohort;
 use super::ended::{AbandonReason, Abandoned};
 use super::finalizing::Finalizing;
 use super::record::Ending;
-use super::roster::Roster;
-use super::{ClientId, Context, Effect, Event, Phase, Progress, RoundPlan, Stage, Tally, Time};
+use super::{
+    ClientId, Context, Effect, Event, Phase, Progress, RoundCounts, RoundPlan, Stage, Time,
+};
 
 /// A stage of secure aggregation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(super) struct Securing {
     stage: Stage,
     /// `None` while the stage's requests are being prepared.
     deadline: Option<Time>,
-    roster: Roster,
+    members: Cohort,
     /// Clients that were invited into the round.
     invited: usize,
     /// Masked updates in the sum, once they are counted.
@@ -32,11 +34,11 @@ impl Securing {
     pub(super) fn begin(
         round: RoundId,
         invited: usize,
-        roster: Roster,
+        members: Cohort,
         context: &mut Context<'_>,
     ) -> Self {
         context.effects.push(Effect::Advance(round, Stage::Shares));
-        Self { round, stage: Stage::Shares, deadline: None, roster, invited, survivors: 0 }
+        Self { round, stage: Stage::Shares, deadline: None, members, invited, survivors: 0 }
     }
 
     pub(super) fn round(&self) -> RoundId {
@@ -44,11 +46,11 @@ impl Securing {
     }
 
     pub(super) fn members(&self) -> Vec<ClientId> {
-        self.roster.clients().collect()
+        self.members.clients().collect()
     }
 
     pub(super) fn wake_at(&self) -> Option<Time> {
-        self.deadline.into_iter().chain(self.roster.wake_at()).min()
+        self.deadline.into_iter().chain(self.members.wake_at()).min()
     }
 
     pub(super) fn phase(&self) -> RoundPhase {
@@ -63,7 +65,7 @@ impl Securing {
         // Updates in the sum stay there, no matter which clients help to unmask it.
         let (reported, there) = match self.stage {
             Stage::UnmaskingShares => (self.survivors, self.survivors),
-            _ => (self.roster.answered(), self.roster.working() + self.roster.answered()),
+            _ => (self.members.answered(), self.members.working() + self.members.answered()),
         };
         Progress {
             cohort: self.invited,
@@ -85,7 +87,7 @@ impl Securing {
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
             other => {
-                let failed = self.roster.follow(other, self.round, context.grace());
+                let failed = self.members.follow(other, self.round, context.grace());
                 context.note_failure(failed);
             }
         }
@@ -94,13 +96,13 @@ impl Securing {
 
     /// Judges an answer. One to another stage changes nothing.
     pub(super) fn report(mut self, client: ClientId, stage: Stage) -> (Self, UpdateVerdict) {
-        let verdict = match self.roster.expects(client) {
+        let verdict = match self.members.expects(client) {
             Err(fault) => UpdateVerdict::Rejected(fault),
             Ok(()) if stage != self.stage || self.deadline.is_none() => {
                 UpdateVerdict::Rejected(UpdateFault::WrongStep)
             }
             Ok(()) => {
-                self.roster.count(client);
+                self.members.count(client);
                 UpdateVerdict::Accepted
             }
         };
@@ -115,14 +117,14 @@ impl Securing {
 
     /// Dismisses those who have not answered.
     pub(super) fn dismiss(&self, context: &mut Context<'_>) {
-        context.dismiss(self.roster.late(), self.round);
+        context.dismiss(self.members.late(), self.round);
     }
 
     /// Closes the stage if it is time to.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
-        self.roster.expire(context.now);
+        self.members.expire(context.now);
         let Some(deadline) = self.deadline else { return Err(self) };
-        let (working, answered) = (self.roster.working(), self.roster.answered());
+        let (working, answered) = (self.members.working(), self.members.answered());
         let minimum = self.minimum(context.plan);
         let over = working == 0 || context.now >= deadline;
         let hopeless = answered + working < minimum;
@@ -132,7 +134,7 @@ impl Securing {
         let is_over = context.now >= deadline;
         if answered < minimum {
             self.dismiss(context);
-            context.note_all(self.roster.endings(is_over));
+            context.note_all(self.members.endings(is_over));
             let reason = AbandonReason::TooFewSurvivors;
             return Ok(Phase::Abandoned(Abandoned::new(self.round, reason)));
         }
@@ -144,11 +146,11 @@ impl Securing {
             Stage::UnmaskingShares => return Ok(self.finalize(is_over, context)),
             Stage::Update | Stage::Keys | Stage::Shares => Stage::MaskedInput,
         };
-        let members = self.roster.going_on(context.now);
-        context.dismiss(self.roster.left_behind(&members), self.round);
+        let members = self.members.going_on(context.now);
+        context.dismiss(self.members.left_behind(&members), self.round);
         let failed = |(_, ending): &(ClientId, Ending)| *ending != Ending::Reported;
-        context.note_all(self.roster.endings(is_over).filter(failed));
-        self.roster = members;
+        context.note_all(self.members.endings(is_over).filter(failed));
+        self.members = members;
         self.deadline = None;
         context.effects.push(Effect::Advance(self.round, self.stage));
         Ok(Phase::Securing(self))
@@ -156,10 +158,10 @@ impl Securing {
 
     fn finalize(self, is_over: bool, context: &mut Context<'_>) -> Phase {
         self.dismiss(context);
-        context.note_all(self.roster.endings(is_over));
+        context.note_all(self.members.endings(is_over));
         let (cohort, reported) = (self.invited, self.survivors);
-        let tally = Tally { cohort, reported, weight: reported as u64 };
-        context.effects.push(Effect::Finalize(self.round, tally));
-        Phase::Finalizing(Finalizing::new(self.round, tally))
+        let counts = RoundCounts { cohort, reported, weight: reported as u64 };
+        context.effects.push(Effect::Finalize(self.round, counts));
+        Phase::Finalizing(Finalizing::new(self.round, counts))
     }
 }

@@ -131,7 +131,7 @@ fn dismiss(id: u64, round: RoundId) -> Effect {
 
 /// Reports of a script weigh 10.
 fn finalize(round: RoundId, cohort: usize, reported: usize) -> Effect {
-    Effect::Finalize(round, Tally { cohort, reported, weight: 10 * reported as u64 })
+    Effect::Finalize(round, RoundCounts { cohort, reported, weight: 10 * reported as u64 })
 }
 
 /// The clients that are invited by some effects, ordered.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::{
-    Checkpoint, Debit, Decision, Definition, Keep, OperatorAction, Quality, RoundRecord, Store,
-    StoreError,
+    Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
+    Store, StoreError,
 };
 
 struct Task {
@@ -167,7 +167,7 @@ impl Store for MemoryStore {
         Ok(kept.map(|(record, _)| record.round).collect())
     }
 
-    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError> {
+    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
         let mut state = self.state();
         let known = state.task_mut(task)?;
         let kept: Vec<RoundRecord> = known.kept().map(|(record, _)| record.clone()).collect();

@@ -7,9 +7,9 @@
 //! nothing of clients or of rounds in the making.
 
 mod error;
-mod keep;
 mod memory;
 mod records;
+mod retention;
 
 use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
@@ -17,11 +17,11 @@ use fedra_protocol::{Sha256Hash, TaskId};
 use crate::round::Standing;
 
 pub use self::error::{StoreError, rounds};
-pub use self::keep::Keep;
 pub use self::memory::MemoryStore;
 pub use self::records::{
     Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, RoundRecord,
 };
+pub use self::retention::Retention;
 
 /// Durable state of all tasks.
 pub trait Store: Send + Sync + 'static {
@@ -114,7 +114,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// [`StoreError`] if it cannot be noted that they are gone. (A file that
     /// cannot be removed is only worth a warning.)
-    fn prune(&self, task: &TaskId, keep: &Keep) -> Result<(), StoreError>;
+    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError>;
 
     /// Adds an entry to the task's privacy ledger.
     ///

@@ -26,7 +26,7 @@ use super::health::{Assessment, Attempts};
 use super::ledger::Ledger;
 use crate::messages::{Action, Command, Invitation, Order, Reply, Report, RequestId};
 use crate::round::{
-    Budget, ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Tally, Time,
+    Budget, ClientId, Effect, Event, Operation, Progress, RoundCounts, Rounds, Stage, Time,
 };
 use crate::settings::TaskSettings;
 use crate::status::{
@@ -515,7 +515,7 @@ impl Step<'_> {
             }
             // Only reports are answered: see `report`.
             Effect::Answer { .. } => {}
-            Effect::Finalize(round, tally) => self.finalize(round, tally),
+            Effect::Finalize(round, counts) => self.finalize(round, counts),
             Effect::Renumber { from, to } => {
                 if from.round == to.round {
                     self.renew(from);
@@ -583,9 +583,9 @@ impl Step<'_> {
         }
     }
 
-    fn finalize(&mut self, round: RoundId, tally: Tally) {
+    fn finalize(&mut self, round: RoundId, counts: RoundCounts) {
         self.core.attempts.close(round);
-        let Tally { cohort, reported, weight } = tally;
+        let RoundCounts { cohort, reported, weight } = counts;
         self.core.traffic = self.core.counters.take_traffic();
         let figures = RoundFigures {
             round: round.round,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{RoundId, SubjectId};
 
 use crate::round::Budget;
@@ -13,7 +13,7 @@ use crate::storage::Debit;
 /// The count of a task's debits.
 #[derive(Debug)]
 pub struct Ledger {
-    privacy: Arc<Privacy>,
+    privacy: Arc<DerivedPolicy>,
     counting: Counting,
     debits: u32,
     /// Round of the last entry.

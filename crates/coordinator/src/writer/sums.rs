@@ -10,7 +10,7 @@ use differential_privacy::central::{CentralMean, StepError};
 use differential_privacy::distributed::{DecodeError, EncodeError};
 use differential_privacy::{CentralGaussian, ClippingNorm, Decoded, QuantityError};
 use fedra_aggregation::{CheckedUpdate, FixedPointSum, FoldError};
-use fedra_privacy::{Privacy, PrivacyError};
+use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
 use fedra_protocol::{
     AdvertisedKeys, EncryptedShare, Mechanism, RevealedShare, RoundId, RoundPrivacy, TaskId,
     UpdateFault, UpdateRange,
@@ -158,7 +158,7 @@ pub(super) struct Mean {
 pub(super) struct PrivateRound {
     pub task: TaskId,
     pub round: RoundId,
-    pub privacy: Arc<Privacy>,
+    pub privacy: Arc<DerivedPolicy>,
     pub numbers: RoundPrivacy,
 }
 

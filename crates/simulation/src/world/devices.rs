@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fedra_edge_client::Failure;
-use fedra_edge_client::protect::{Round, SecureRound};
+use fedra_edge_client::encoding::PrivateRound;
+use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::{Action, Event as SessionEvent, SecureReply, SecureRequest};
 use fedra_protocol::{AdvertisedKeys, ClientMessage, DeclineCause, RoundAssignment, RoundId};
 use rand::{RngExt, SeedableRng};
@@ -156,8 +157,12 @@ impl World {
         let task = &self.scenario.task.settings;
         let privacy = task.privacy.as_ref().zip(assignment.privacy.as_ref());
         let (privacy, terms) = privacy.expect("a masked task has a policy");
-        let round =
-            Round { task: &task.id, round: assignment.round, privacy: &privacy.derived, terms };
+        let round = PrivateRound {
+            task: &task.id,
+            round: assignment.round,
+            privacy: &privacy.derived,
+            terms,
+        };
         let update = Client::values(client, self.clients.len());
         let rng = &mut self.rng.fork();
         let (secret, reply) = SecureRound::begin(&round, &update, rng).expect("a sound task");

@@ -1,7 +1,7 @@
 //! Under a privacy policy: what a client refuses, whom it asks, what it counts,
 //! and that nothing leaves before it is counted.
 
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 
 use super::*;
 use crate::privacy::{PolicyName, PrivacyTerms};
@@ -126,7 +126,7 @@ fn a_policy_that_changes_under_way_is_refused() {
 #[test]
 fn the_owner_hears_the_terms_at_check_in() {
     let policy = policy(Mechanism::Distributed);
-    let privacy = Privacy::new(policy.clone(), task(None).model.parameters()).unwrap();
+    let privacy = DerivedPolicy::new(policy.clone(), task(None).model.parameters()).unwrap();
     let config = PrivacyConfig { participations: 1, ..config() };
     let (_, actions) = Rig::in_private(config, Mechanism::Distributed);
     let expected = PrivacyTerms {

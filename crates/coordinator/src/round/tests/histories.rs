@@ -396,7 +396,7 @@ impl World {
                 self.has_cut_off |= self.waited_for() < before;
                 Ok(())
             }
-            Effect::Finalize(round, tally) => self.check_finalize(round, tally),
+            Effect::Finalize(round, counts) => self.check_finalize(round, counts),
             Effect::Complete(round) => {
                 prop_assert_eq!(self.finalizing.take(), Some(round));
                 prop_assert!(round.round <= self.durable, "announced before it was durable");
@@ -507,22 +507,22 @@ impl World {
         Ok(())
     }
 
-    fn check_finalize(&mut self, round: RoundId, tally: Tally) -> Result<(), TestCaseError> {
+    fn check_finalize(&mut self, round: RoundId, counts: RoundCounts) -> Result<(), TestCaseError> {
         prop_assert_eq!(self.open.take(), Some(round));
         prop_assert_eq!(self.finalizing.replace(round), None);
         self.jobs.push_back(round);
-        prop_assert!(tally.reported >= self.plan.minimum_reports);
-        prop_assert!(tally.reported <= tally.cohort);
+        prop_assert!(counts.reported >= self.plan.minimum_reports);
+        prop_assert!(counts.reported <= counts.cohort);
         if self.plan.first_stage() == Stage::Update {
-            prop_assert_eq!(tally.reported, self.in_sum.len());
+            prop_assert_eq!(counts.reported, self.in_sum.len());
             let weight: u64 = self.in_sum.values().sum();
-            prop_assert!(self.is_buffered() && tally.weight == weight || tally.weight >= weight);
+            prop_assert!(self.is_buffered() && counts.weight == weight || counts.weight >= weight);
         }
         if let Some(minimum) = self.minimum_end() {
             prop_assert!(self.script.now >= minimum || !self.has_cut_off);
         }
         if self.plan.minimum_duration.is_zero() && !self.is_buffered() {
-            prop_assert!(tally.reported <= self.plan.report_goal);
+            prop_assert!(counts.reported <= self.plan.report_goal);
         }
         self.in_sum.clear();
         Ok(())

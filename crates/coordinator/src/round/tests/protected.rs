@@ -37,8 +37,8 @@ fn secure_aggregation_from_keys_to_the_model() {
     script.send(1, R1, Stage::UnmaskingShares);
     // One answer is missing at the deadline: the sum is tried with the other.
     let closed = script.wait(STEP);
-    let tally = Tally { cohort: 4, reported: 2, weight: 2 };
-    assert_eq!(closed, [dismiss(2, R1), Effect::Finalize(R1, tally)]);
+    let counts = RoundCounts { cohort: 4, reported: 2, weight: 2 };
+    assert_eq!(closed, [dismiss(2, R1), Effect::Finalize(R1, counts)]);
     let progress = script.rounds.progress();
     assert_eq!((progress.cohort, progress.reported, progress.left), (4, 2, 2));
     assert_eq!(script.step(Event::Stored(R1))[0], Effect::Complete(R1));
@@ -99,8 +99,8 @@ fn who_has_answered_and_left_counts_but_is_not_waited_for() {
     script.prepare(Stage::UnmaskingShares);
     let closed = script.send(3, R1, Stage::UnmaskingShares);
     // Both are in the sum.
-    let tally = Tally { cohort: 4, reported: 2, weight: 2 };
-    assert_eq!(closed[1], Effect::Finalize(R1, tally));
+    let counts = RoundCounts { cohort: 4, reported: 2, weight: 2 };
+    assert_eq!(closed[1], Effect::Finalize(R1, counts));
 }
 
 #[test]

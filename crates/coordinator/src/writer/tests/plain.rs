@@ -161,7 +161,7 @@ fn a_model_that_is_not_stored_changes_nothing() {
 
 #[test]
 fn old_models_are_removed_and_one_that_stays_does_no_harm() {
-    let checkpoints = crate::storage::Keep { last: 1, every: 0, best: false };
+    let checkpoints = crate::storage::Retention { last: 1, every: 0, best: false };
     let mut bench = Bench::new(TaskSettings { checkpoints, ..settings(PLAN) });
     bench.round_of(R1, &[1.0; 4]);
     assert_eq!(bench.rounds(), [0, 1]);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fedra_protocol::{RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
-use super::roster::Link;
+use super::cohort::Link;
 use super::{ClientId, Time};
 
 /// Outcome of an invitation.
@@ -54,7 +54,7 @@ impl Work {
 
 /// Clients at work, and the outcome of each client's last invitation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Crew {
+pub(super) struct InFlight {
     at_work: BTreeMap<ClientId, Work>,
     past: BTreeMap<ClientId, (RoundId, End)>,
     /// One entry for each client at work.
@@ -62,7 +62,7 @@ pub(super) struct Crew {
     waited_for: usize,
 }
 
-impl Crew {
+impl InFlight {
     /// Clients with an invitation, the missing ones too.
     pub(super) fn len(&self) -> usize {
         self.at_work.len()

@@ -6,27 +6,27 @@ use std::ops::AddAssign;
 
 /// Numbers of tests.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Tally {
+pub struct TestCounts {
     pub passed: u64,
     pub failed: u64,
     pub skipped: u64,
 }
 
-impl Tally {
+impl TestCounts {
     /// The sum of all summaries in a runner's output.
     pub fn read(output: &str) -> Self {
-        let mut tally = Self::default();
+        let mut counts = Self::default();
         for line in output.lines() {
             let line = without_colours(line);
             if let Some((_, counts)) = line.trim().split_once("test result: ") {
-                tally += cargo(counts);
+                counts += cargo(counts);
             } else if let Some(counts) =
                 ["# ", "ℹ "].iter().find_map(|mark| line.trim().strip_prefix(mark))
             {
-                tally += node(counts);
+                counts += node(counts);
             }
         }
-        tally
+        counts
     }
 
     /// All tests that were run.
@@ -35,7 +35,7 @@ impl Tally {
     }
 }
 
-impl AddAssign for Tally {
+impl AddAssign for TestCounts {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -43,7 +43,7 @@ impl AddAssign for Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for TestCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)?;
         if self.skipped > 0 {
@@ -54,8 +54,8 @@ impl fmt::Display for Tally {
 }
 
 /// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
-fn cargo(counts: &str) -> Tally {
-    let mut tally = Tally::default();
+fn cargo(counts: &str) -> TestCounts {
+    let mut counts = TestCounts::default();
     let counts = counts.split_once(". ").map_or(counts, |(_, rest)| rest);
     for part in counts.split(';') {
         let mut words = part.split_whitespace();
@@ -63,29 +63,29 @@ fn cargo(counts: &str) -> Tally {
             continue;
         };
         match words.next() {
-            Some("passed") => tally.passed += count,
-            Some("failed") => tally.failed += count,
-            Some("ignored") => tally.skipped += count,
+            Some("passed") => counts.passed += count,
+            Some("failed") => counts.failed += count,
+            Some("ignored") => counts.skipped += count,
             _ => {}
         }
     }
-    tally
+    counts
 }
 
 /// `pass 3`, `fail 0`, `cancelled 0`, `skipped 0`, `todo 0`
-fn node(counts: &str) -> Tally {
-    let mut tally = Tally::default();
+fn node(counts: &str) -> TestCounts {
+    let mut counts = TestCounts::default();
     if let Some((word, count)) = counts.split_once(' ')
         && let Ok(count) = count.trim().parse::<u64>()
     {
         match word {
-            "pass" => tally.passed = count,
-            "fail" | "cancelled" => tally.failed = count,
-            "skipped" | "todo" => tally.skipped = count,
+            "pass" => counts.passed = count,
+            "fail" | "cancelled" => counts.failed = count,
+            "skipped" | "todo" => counts.skipped = count,
             _ => {}
         }
     }
-    tally
+    counts
 }
 
 /// `line` less its terminal escapes (`ESC [ … letter`).
@@ -107,8 +107,8 @@ fn without_colours(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tally(passed: u64, failed: u64, skipped: u64) -> Tally {
-        Tally { passed, failed, skipped }
+    fn counts(passed: u64, failed: u64, skipped: u64) -> TestCounts {
+        TestCounts { passed, failed, skipped }
     }
 
     #[test]
@@ -121,25 +121,25 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
 
 test result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s
 ";
-        assert_eq!(Tally::read(output), tally(4, 2, 1));
+        assert_eq!(TestCounts::read(output), counts(4, 2, 1));
     }
 
     #[test]
     fn node_summaries_add_up_in_both_formats() {
         let tap = "# tests 4\n# suites 0\n# pass 2\n# fail 1\n# cancelled 1\n# skipped 0\n# todo 0\n# duration_ms 5.1\n";
         let spec = "\u{1b}[34mℹ pass 5\u{1b}[39m\n\u{1b}[34mℹ fail 0\u{1b}[39m\nℹ skipped 2\n";
-        assert_eq!(Tally::read(tap), tally(2, 2, 0));
-        assert_eq!(Tally::read(spec), tally(5, 0, 2));
+        assert_eq!(TestCounts::read(tap), counts(2, 2, 0));
+        assert_eq!(TestCounts::read(spec), counts(5, 0, 2));
     }
 
     #[test]
     fn other_lines_count_nothing() {
-        assert_eq!(Tally::read("# Heading\n5 passed\n# pass the salt\n"), tally(0, 0, 0));
+        assert_eq!(TestCounts::read("# Heading\n5 passed\n# pass the salt\n"), counts(0, 0, 0));
     }
 
     #[test]
     fn skipped_is_told_only_if_there_are_any() {
-        assert_eq!(tally(3, 0, 0).to_string(), "3 passed, 0 failed");
-        assert_eq!(tally(3, 1, 2).to_string(), "3 passed, 1 failed, 2 skipped");
+        assert_eq!(counts(3, 0, 0).to_string(), "3 passed, 0 failed");
+        assert_eq!(counts(3, 1, 2).to_string(), "3 passed, 1 failed, 2 skipped");
     }
 }

@@ -21,7 +21,7 @@
 //! 3.3. At a δ as small as a task's, the same gap would take millions of runs.
 
 use differential_privacy::{ClippingNorm, DistributedGaussian};
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, PrivacyPolicy};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -37,7 +37,7 @@ const MISS: f64 = 0.0005;
 
 /// One participation with this noise, of which every client is needed: no noise
 /// to spare.
-fn policy(noise_multiplier: f64) -> Privacy {
+fn policy(noise_multiplier: f64) -> DerivedPolicy {
     let policy = PrivacyPolicy {
         mechanism: Mechanism::Distributed,
         noise_multiplier,
@@ -50,7 +50,7 @@ fn policy(noise_multiplier: f64) -> Privacy {
         colluders: 0,
         max_participations: 1,
     };
-    Privacy::new(policy, PARAMETERS).expect("a sound policy")
+    DerivedPolicy::new(policy, PARAMETERS).expect("a sound policy")
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn an_attacker_finds_that_half_of_the_noise_is_missing() {
 }
 
 /// The largest epsilon that the runs prove to be exceeded, at the policy's delta.
-fn audit(privacy: &Privacy, seed: u64) -> f64 {
+fn audit(privacy: &DerivedPolicy, seed: u64) -> f64 {
     let mut world = World::new(privacy, seed);
     let mut half = || {
         let with = sorted((0..RUNS).map(|_| world.run(true)).collect());
@@ -111,7 +111,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(privacy: &'a Privacy, seed: u64) -> Self {
+    fn new(privacy: &'a DerivedPolicy, seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut update =
             || (0..PARAMETERS).map(|_| rng.next_u32() as f32 * 2e-9 - 4.0).collect::<Vec<f32>>();

@@ -22,11 +22,11 @@ const DELAY: Duration = Duration::from_millis(250);
 const HELD_BACK: usize = 16;
 
 /// Lets operators through.
-pub(super) struct Gate {
+pub(super) struct Authorization {
     held_back: Semaphore,
 }
 
-impl Gate {
+impl Authorization {
     pub(super) fn new() -> Self {
         Self { held_back: Semaphore::new(HELD_BACK) }
     }
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_wrong_tokens_is_turned_away_at_once_but_the_right_one_is_let_in() {
-        let (gate, token) = (Gate::new(), OperatorToken::new(TOKEN).ok());
+        let (authorization, token) = (Authorization::new(), OperatorToken::new(TOKEN).ok());
         let metrics = Metrics::new();
         let wrong = headers(&["Bearer x"]);
         let right = HeaderMap::from_iter([(
@@ -99,11 +99,11 @@ mod tests {
             HeaderValue::from_str(&format!("Bearer {TOKEN}")).expect("visible"),
         )]);
         let flood = futures_util::future::join_all(
-            (0..40).map(|_| gate.admit(token, &wrong, None, &metrics)),
+            (0..40).map(|_| authorization.admit(token, &wrong, None, &metrics)),
         );
         let operator = async {
             tokio::task::yield_now().await;
-            gate.admit(token, &right, None, &metrics).await
+            authorization.admit(token, &right, None, &metrics).await
         };
         let (refused, let_in) = tokio::join!(flood, operator);
         assert!(let_in.is_ok());
@@ -116,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_token_in_the_config_nobody_is_let_in() {
         let (headers, metrics) = (headers(&["Bearer "]), Metrics::new());
-        let answer = Gate::new().admit(None, &headers, None, &metrics).await;
+        let answer = Authorization::new().admit(None, &headers, None, &metrics).await;
         assert!(matches!(answer, Err(AdminError::NotEnabled)));
     }
 }

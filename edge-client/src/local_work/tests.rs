@@ -40,13 +40,13 @@ fn data(features: usize) -> Dataset {
 }
 
 struct Bench {
-    workshop: Rc<Workshop>,
+    local_work: Rc<LocalWork>,
     spec: ModelSpec,
     model: ModelRef,
 }
 
 impl Bench {
-    /// A workshop that has the model and these examples.
+    /// A local_work that has the model and these examples.
     fn new(data: Dataset) -> Self {
         Self::with_promise(data, None)
     }
@@ -55,18 +55,18 @@ impl Bench {
     fn with_promise(data: Dataset, examples: Option<ExamplePrivacy>) -> Self {
         let url = "ws://127.0.0.1:1/v1/connect".parse().unwrap();
         let slots = platform::TrainingSlots::new(1);
-        let workshop =
-            Rc::new(Workshop::new(url, Trust::default(), BackendPreference::Cpu, examples, slots));
+        let local_work =
+            Rc::new(LocalWork::new(url, Trust::default(), BackendPreference::Cpu, examples, slots));
         let spec = ModelSpec::softmax_regression();
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
-        *workshop.model.borrow_mut() = Some((sha256, parameters));
-        workshop.set_data(data);
+        *local_work.model.borrow_mut() = Some((sha256, parameters));
+        local_work.set_data(data);
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes: 8 };
-        Self { workshop, spec, model }
+        Self { local_work, spec, model }
     }
 
-    /// A workshop that has to fetch the model, from a server that hangs up on its
+    /// A local_work that has to fetch the model, from a server that hangs up on its
     /// first visitors.
     fn with_server(data: Dataset, hang_ups: usize) -> Self {
         let spec = ModelSpec::softmax_regression();
@@ -85,11 +85,11 @@ impl Bench {
             visitor.write_all(&file).expect("listens");
         });
         let slots = platform::TrainingSlots::new(1);
-        let workshop =
-            Rc::new(Workshop::new(url, Trust::default(), BackendPreference::Cpu, None, slots));
-        workshop.set_data(data);
+        let local_work =
+            Rc::new(LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots));
+        local_work.set_data(data);
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes };
-        Self { workshop, spec, model }
+        Self { local_work, spec, model }
     }
 
     fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
@@ -127,7 +127,7 @@ impl Bench {
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
         let job = self.job(None, 0.1);
-        self.workshop.clone().work(job, tell).await.expect("trains");
+        self.local_work.clone().work(job, tell).await.expect("trains");
         let cost = |item| match item {
             News::ExamplesSpent(terms) => Some(terms),
             _ => None,
@@ -144,7 +144,7 @@ impl Bench {
         let job = self.job(mechanism, learning_rate);
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
-        let done = self.workshop.clone().work(job, tell).await;
+        let done = self.local_work.clone().work(job, tell).await;
         let problem = |item| match item {
             News::Tell(ClientEvent::Error { code, .. }) => Some(code),
             _ => None,
@@ -179,7 +179,7 @@ async fn a_server_that_is_away_for_a_moment_does_not_cost_the_round() {
 #[tokio::test]
 async fn a_server_that_stays_away_does() {
     let mut bench = Bench::new(data(784));
-    // Another one than the workshop has, and no server is there.
+    // Another one than the local_work has, and no server is there.
     bench.model.sha256 = Sha256Hash::of(b"another");
     let error = bench.work(None, 0.1).await.0.expect_err("there is no model");
     assert_eq!(error.failure, Failure::ModelUnavailable);
@@ -231,10 +231,10 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/v1/connect", silent.local_addr().unwrap()).parse().unwrap();
     let slots = platform::TrainingSlots::new(1);
-    let workshop = Workshop::new(url, Trust::default(), BackendPreference::Cpu, None, slots);
+    let local_work = LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots);
     let Bench { spec, model, .. } = Bench::new(data(784));
     let limit = Duration::from_millis(50);
-    let error = workshop.model_within(limit, &spec, &model).await.expect_err("it is silent");
+    let error = local_work.model_within(limit, &spec, &model).await.expect_err("it is silent");
     assert_eq!(error.failure, Failure::ModelUnavailable);
     assert!(error.reason.contains("not here after"), "{}", error.reason);
 }
@@ -242,8 +242,8 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
 #[tokio::test]
 async fn a_round_trains_before_the_devices_are_measured() {
     let mut bench = Bench::new(data(784));
-    let workshop = Rc::get_mut(&mut bench.workshop).expect("nothing else has it");
-    workshop.chooser = Chooser::undecided(BackendPreference::Auto);
+    let local_work = Rc::get_mut(&mut bench.local_work).expect("nothing else has it");
+    local_work.chooser = Chooser::undecided(BackendPreference::Auto);
     let backends = |events: std::sync::mpsc::Receiver<News>| -> Vec<String> {
         let reason = |item| match item {
             News::Tell(ClientEvent::Backend { backend: "cpu", reason, .. }) => Some(reason),
@@ -255,14 +255,14 @@ async fn a_round_trains_before_the_devices_are_measured() {
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
         let job = bench.job(None, 0.1);
-        bench.workshop.clone().work(job, tell).await.expect("trains");
+        bench.local_work.clone().work(job, tell).await.expect("trains");
         backends(told)
     };
     // Nothing measures.
     assert_eq!(round().await, ["measuring WebGPU beside it"]);
     assert_eq!(round().await, [""; 0]);
     // It does now.
-    let measuring = pin!(bench.workshop.measure_devices());
+    let measuring = pin!(bench.local_work.measure_devices());
     let a_moment = pin!(platform::yield_now());
     assert!(matches!(future::select(measuring, a_moment).await, Either::Right(_)));
     // Builds for other programs than a browser have none.
@@ -272,19 +272,19 @@ async fn a_round_trains_before_the_devices_are_measured() {
 
 #[tokio::test]
 async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
-    let Bench { workshop, spec, model } = Bench::new(data(784));
+    let Bench { local_work, spec, model } = Bench::new(data(784));
     let mut outputs = Vec::new();
     for length in [0, 783, 785] {
         let features = vec![0.5; length];
-        let refused = workshop.predict(&spec, &model, &features[..], &mut outputs).await;
+        let refused = local_work.predict(&spec, &model, &features[..], &mut outputs).await;
         assert_eq!(refused.map_err(|error| error.code), Err("bad-features"));
     }
     // A model that no server has: the next call does not wait for it.
     let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
     let features = vec![0.5; 2 * 784];
-    let refused = workshop.predict(&spec, &absent, &features[..], &mut outputs).await;
+    let refused = local_work.predict(&spec, &absent, &features[..], &mut outputs).await;
     assert_eq!(refused.map_err(|error| error.code), Err("model-unavailable"));
-    workshop.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
+    local_work.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
     assert_eq!(outputs.len(), 20);
 }
 
@@ -301,12 +301,12 @@ async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
 async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
     let bench = Bench::new(data(784));
     let mut job = bench.job(None, 1e4);
-    let error = bench.workshop.clone().work(job, |_| {}).await.expect_err("no server takes it");
+    let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("no server takes it");
     assert_eq!(error.failure, Failure::OutOfRange);
     assert!(error.reason.contains("beyond the ±64 of this task"), "{}", error.reason);
     job = bench.job(None, 1e4);
     job.task.update_range = UpdateRange::new(1 << 24).unwrap();
-    assert!(bench.workshop.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
+    assert!(bench.local_work.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
 }
 
 #[tokio::test]
@@ -335,7 +335,7 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     values[3] = f32::INFINITY;
     let task = bench.job(Some(CENTRAL), 0.1).task;
     let round = RoundId { round: 1, attempt: 0 };
-    let done = bench.workshop.protect(task, round, privacy, terms, values).await;
+    let done = bench.local_work.encode_private(task, round, privacy, terms, values).await;
     let (update, _) = trained(done);
     assert!(update.iter().all(|byte| *byte == 0));
 }
@@ -360,7 +360,7 @@ async fn under_secure_aggregation_only_keys_come_out_and_each_step_works_once() 
     // A request that its state cannot answer, and one when there is no state.
     for _ in 0..2 {
         let request = SecureRequest::Unmask(vec![0, 1, 2]);
-        let error = bench.workshop.clone().secure(request).await.expect_err("out of turn");
+        let error = bench.local_work.clone().secure(request).await.expect_err("out of turn");
         assert_eq!(error.failure, Failure::SecureAggregationFailed);
     }
 }
@@ -369,8 +369,8 @@ async fn under_secure_aggregation_only_keys_come_out_and_each_step_works_once() 
 async fn a_round_that_is_forgotten_has_no_next_step() {
     let bench = Bench::new(data(784));
     bench.work(Some(Mechanism::Distributed), 0.1).await.0.expect("keys");
-    bench.workshop.forget_round();
-    assert!(bench.workshop.secure.borrow().is_none());
-    let error = bench.workshop.clone().secure(SecureRequest::Mask(Vec::new())).await;
+    bench.local_work.forget_round();
+    assert!(bench.local_work.secure.borrow().is_none());
+    let error = bench.local_work.clone().secure(SecureRequest::Mask(Vec::new())).await;
     assert_eq!(error.expect_err("nothing is left").failure, Failure::SecureAggregationFailed);
 }

@@ -79,7 +79,7 @@ fn round_up(value: f64) -> f64 {
 
 /// A policy with everything derived from it for a model of d parameters.
 #[derive(Debug, Clone)]
-pub struct Privacy {
+pub struct DerivedPolicy {
     policy: PrivacyPolicy,
     mechanism: DerivedMechanism,
     delta: Delta,
@@ -94,7 +94,7 @@ enum DerivedMechanism {
     Central(CentralGaussian),
 }
 
-impl Privacy {
+impl DerivedPolicy {
     /// Derives the parameters for a model of `parameters` parameters, and checks
     /// that the participations which the policy grants fit into its budget.
     ///
@@ -117,7 +117,7 @@ impl Privacy {
         Ok(privacy)
     }
 
-    /// Variant of [`Privacy::new`] with as many participations as the budget pays
+    /// Variant of [`DerivedPolicy::new`] with as many participations as the budget pays
     /// for, at most those of the policy.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl Privacy {
         Self::new(policy, parameters)
     }
 
-    /// Variant of [`Privacy::new`] with the least noise (to four digits, rounded up)
+    /// Variant of [`DerivedPolicy::new`] with the least noise (to four digits, rounded up)
     /// whose cost for `max_participations` fits the budget; the policy's own noise
     /// multiplier does not matter.
     ///

@@ -7,7 +7,7 @@ use super::RoundRecord;
 /// `[task.checkpoints]`: the checkpoints of a task that are kept. The initial
 /// model and the newest always are: a task can go back to its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
+pub struct Retention {
     /// Number of the newest rounds to keep; 0 keeps every round.
     pub last: usize,
     /// In addition, every round whose number is a multiple of this; 0 for none.
@@ -17,13 +17,13 @@ pub struct Keep {
     pub best: bool,
 }
 
-impl Default for Keep {
+impl Default for Retention {
     fn default() -> Self {
         Self { last: 10, every: 0, best: true }
     }
 }
 
-impl Keep {
+impl Retention {
     /// True if nothing is ever removed.
     #[must_use]
     pub fn everything(&self) -> bool {
@@ -91,26 +91,26 @@ mod tests {
         }
     }
 
-    fn kept(keep: Keep, records: &[RoundRecord]) -> Vec<u64> {
+    fn kept(keep: Retention, records: &[RoundRecord]) -> Vec<u64> {
         keep.rounds(records).into_iter().collect()
     }
 
     #[test]
     fn the_last_and_every_so_many() {
         let records: Vec<_> = (0..=10).map(|round| record(round, None)).collect();
-        let keep = Keep { last: 2, every: 0, best: true };
+        let keep = Retention { last: 2, every: 0, best: true };
         assert_eq!(kept(keep, &records), [0, 9, 10]);
-        assert_eq!(kept(Keep { every: 4, ..keep }, &records), [0, 4, 8, 9, 10]);
-        assert_eq!(kept(Keep { last: 0, ..keep }, &records).len(), 11);
-        assert_eq!(kept(Keep { every: 1, ..keep }, &records).len(), 11);
-        assert_eq!(kept(Keep { last: 50, ..keep }, &records).len(), 11);
+        assert_eq!(kept(Retention { every: 4, ..keep }, &records), [0, 4, 8, 9, 10]);
+        assert_eq!(kept(Retention { last: 0, ..keep }, &records).len(), 11);
+        assert_eq!(kept(Retention { every: 1, ..keep }, &records).len(), 11);
+        assert_eq!(kept(Retention { last: 50, ..keep }, &records).len(), 11);
         assert_eq!(kept(keep, &records[..1]), [0]);
         assert!(kept(keep, &[]).is_empty());
     }
 
     #[test]
     fn the_best_is_by_accuracy_then_loss_then_age() {
-        let keep = Keep { last: 1, every: 0, best: true };
+        let keep = Retention { last: 1, every: 0, best: true };
         let of = |qualities: &[Option<(Option<f64>, f64)>]| {
             let records: Vec<_> =
                 (1..).zip(qualities).map(|(round, quality)| record(round, *quality)).collect();

@@ -18,7 +18,7 @@ use fedra_learning::{
     Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
     LocalTrainer, check_update, examples_in, safetensors,
 };
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
     Sha256Hash, TaskDescription,
@@ -29,13 +29,14 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Chooser};
+use crate::encoding::{PrivateRound, acceptable};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
-use crate::protect::{Round, SecureRound, acceptable};
+use crate::secure_round::SecureRound;
 use crate::session::{SecureReply, SecureRequest};
 use crate::training::Progress;
 
@@ -51,7 +52,7 @@ const SLOWEST_FETCH: u64 = 64 << 10;
 
 /// State of a client between rounds: its data, its device, the last model; and between
 /// the steps of a round's secure aggregation, the client's secrets.
-pub(crate) struct Workshop {
+pub(crate) struct LocalWork {
     url: ServerUrl,
     trust: Trust,
     data: RefCell<Option<Arc<Dataset>>>,
@@ -68,7 +69,7 @@ pub(crate) struct Workshop {
 /// A round's work, as it is given out.
 pub(crate) struct Job {
     pub task: TaskDescription,
-    pub privacy: Option<Arc<Privacy>>,
+    pub privacy: Option<Arc<DerivedPolicy>>,
     pub assignment: RoundAssignment,
 }
 
@@ -136,7 +137,7 @@ impl From<LearningError> for WorkError {
     }
 }
 
-impl Workshop {
+impl LocalWork {
     pub fn new(
         url: ServerUrl,
         trust: Trust,
@@ -250,7 +251,7 @@ impl Workshop {
                 vec![0.0; global.len()]
             }
         };
-        self.protect(job.task, job.assignment.round, privacy, terms, values).await
+        self.encode_private(job.task, job.assignment.round, privacy, terms, values).await
     }
 
     /// Trains, and takes the difference.
@@ -295,11 +296,11 @@ impl Workshop {
     }
 
     /// Brings an update into the form in which it may leave under a policy.
-    async fn protect(
+    async fn encode_private(
         &self,
         task: TaskDescription,
         round: RoundId,
-        privacy: Arc<Privacy>,
+        privacy: Arc<DerivedPolicy>,
         terms: RoundPrivacy,
         values: Vec<f32>,
     ) -> Result<Done, WorkError> {
@@ -310,7 +311,7 @@ impl Workshop {
         }
         let mut rng = fresh_rng()?;
         let protecting = self.slots.run(move || {
-            let round = Round { task: &task.id, round, privacy: &privacy, terms: &terms };
+            let round = PrivateRound { task: &task.id, round, privacy: &privacy, terms: &terms };
             if mechanism == Mechanism::Local {
                 let update = round.noised(&values, &mut rng)?;
                 return Ok((None, Done::Trained { update, examples: 1 }));

@@ -1,73 +1,17 @@
-//! Protection of an update before it leaves: encoding with its noise, and, under secure
-//! aggregation, masking.
+//! One client's secure aggregation in one round: encoding, masking, unmasking.
 //!
-//! The state of a round's secure aggregation lives here and goes no further: a
-//! step consumes it, so that nothing can be asked twice. No I/O; randomness is
+//! A step consumes the state, so that nothing can be asked twice. No I/O; randomness is
 //! an argument.
 
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-use differential_privacy::ClippingNorm;
-use fedra_privacy::Privacy;
-use fedra_protocol::{
-    AdvertisedKeys, EncryptedShare, RevealedShare, RoundId, RoundPrivacy, TaskId, UpdateRange,
-};
+use fedra_protocol::{AdvertisedKeys, EncryptedShare, RevealedShare};
 use fedra_secure_aggregation::{self as secagg, Index, Share, client};
 use rand_chacha::rand_core::CryptoRng;
 
+use crate::encoding::PrivateRound;
 use crate::session::{SecureReply, SecureRequest};
-
-/// An update that a server has no reason to turn down: one that it turned down
-/// because of the data would tell something about them. One with a value that
-/// is not finite counts as all zeros. One whose L2 norm is above the range is scaled
-/// down to it, so that no value is.
-pub(crate) fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
-    let longest = f64::from(range.magnitude());
-    let square = |value: &f32| f64::from(*value) * f64::from(*value);
-    let norm = update.iter().map(square).sum::<f64>().sqrt();
-    if !norm.is_finite() {
-        update.fill(0.0);
-    } else if norm > longest {
-        let factor = longest / norm;
-        update.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
-    }
-    update
-}
-
-/// Round of a task that an update is for, and its privacy.
-#[derive(Clone, Copy, Debug)]
-pub struct Round<'a> {
-    /// The task.
-    pub task: &'a TaskId,
-    /// The round in it.
-    pub round: RoundId,
-    /// The task's policy, with what is derived from it.
-    pub privacy: &'a Privacy,
-    /// Terms of this round.
-    pub terms: &'a RoundPrivacy,
-}
-
-impl Round<'_> {
-    /// The update with this client's noise, packed: what a local policy sends.
-    pub(crate) fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, String> {
-        let words = self.encode(update, rng)?;
-        Ok(self.pack(&words))
-    }
-
-    fn encode(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Vec<u32>, String> {
-        let encoding = self.privacy.encoding().ok_or("the policy has no encoding")?;
-        let clip =
-            ClippingNorm::new(self.terms.clipping_norm).map_err(|error| error.to_string())?;
-        encoding.encode(update, clip, &self.terms.rotation, rng).map_err(|error| error.to_string())
-    }
-
-    fn pack(&self, words: &[u32]) -> Bytes {
-        let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
-        secagg::pack(words, bits).into()
-    }
-}
 
 /// One client's part in one round of secure aggregation, between two steps.
 pub struct SecureRound {
@@ -90,7 +34,7 @@ impl SecureRound {
     ///
     /// A text, if the policy has no secure aggregation, or the terms are not valid.
     pub fn begin(
-        round: &Round<'_>,
+        round: &PrivateRound<'_>,
         update: &[f32],
         rng: &mut impl CryptoRng,
     ) -> Result<(Self, SecureReply), String> {

@@ -3,7 +3,7 @@
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
 use proptest::prelude::*;
 
-use crate::{FloorError, Privacy, PrivacyError, PrivacyFloors};
+use crate::{DerivedPolicy, FloorError, PrivacyError, PrivacyFloors};
 
 /// Parameters of a small model.
 const SMALL: usize = 1000;
@@ -30,8 +30,8 @@ fn policy(mechanism: Mechanism) -> PrivacyPolicy {
     }
 }
 
-fn privacy(mechanism: Mechanism) -> Privacy {
-    Privacy::new(policy(mechanism), SMALL).unwrap()
+fn privacy(mechanism: Mechanism) -> DerivedPolicy {
+    DerivedPolicy::new(policy(mechanism), SMALL).unwrap()
 }
 
 mod derivation {
@@ -69,14 +69,14 @@ mod derivation {
     fn adaptive_clipping_adds_a_value() {
         let adaptive =
             |mechanism| PrivacyPolicy { target_quantile: Some(0.5), ..policy(mechanism) };
-        let new = |mechanism| Privacy::new(adaptive(mechanism), SMALL).unwrap();
+        let new = |mechanism| DerivedPolicy::new(adaptive(mechanism), SMALL).unwrap();
         assert_eq!(new(Mechanism::Distributed).encoding().unwrap().len(), 1025);
         assert_eq!(new(MECHANISMS[2]).central().unwrap().len(), SMALL + 1);
     }
 
     #[test]
     fn a_number_out_of_range_is_named() {
-        let new = |policy: PrivacyPolicy| Privacy::new(policy, SMALL).unwrap_err();
+        let new = |policy: PrivacyPolicy| DerivedPolicy::new(policy, SMALL).unwrap_err();
         let base = policy(Mechanism::Distributed);
         let error = new(PrivacyPolicy { delta: 1.0, ..base.clone() });
         assert!(error.to_string().contains("delta"), "{error}");
@@ -90,7 +90,7 @@ mod derivation {
     #[test]
     fn a_model_without_parameters_has_no_encoding() {
         for mechanism in MECHANISMS {
-            assert!(Privacy::new(policy(mechanism), 0).is_err(), "{mechanism:?}");
+            assert!(DerivedPolicy::new(policy(mechanism), 0).is_err(), "{mechanism:?}");
         }
     }
 
@@ -98,11 +98,11 @@ mod derivation {
     fn one_honest_survivor_hides_among_nobody() {
         let lonely = |mechanism| PrivacyPolicy { colluders: 79, ..policy(mechanism) };
         assert_eq!(
-            Privacy::new(lonely(Mechanism::Distributed), SMALL).unwrap_err(),
+            DerivedPolicy::new(lonely(Mechanism::Distributed), SMALL).unwrap_err(),
             PrivacyError::NobodyHidden { survivors: 80, colluders: 79 }
         );
         // Local noise hides a client without the help of others.
-        assert!(Privacy::new(lonely(Mechanism::Local), SMALL).is_ok());
+        assert!(DerivedPolicy::new(lonely(Mechanism::Local), SMALL).is_ok());
     }
 }
 
@@ -119,7 +119,7 @@ mod cost {
             max_participations: 10,
             ..policy(Mechanism::Central { tree_rounds: 0 })
         };
-        let epsilon = Privacy::new(policy, SMALL).unwrap().epsilon_after(10);
+        let epsilon = DerivedPolicy::new(policy, SMALL).unwrap().epsilon_after(10);
         assert!((3.747..=4.011).contains(&epsilon), "{epsilon}");
     }
 
@@ -173,7 +173,7 @@ mod cost {
                     epsilon: 1e9,
                     ..policy(mechanism)
                 };
-                Privacy::new(policy, SMALL).unwrap().epsilon_after(3)
+                DerivedPolicy::new(policy, SMALL).unwrap().epsilon_after(3)
             };
             let cost = with(noise, colluders);
             prop_assert!(cost > 0.0 && cost.is_finite());
@@ -193,9 +193,9 @@ mod budget {
         for mechanism in MECHANISMS {
             let cost = privacy(mechanism).epsilon_after(8);
             let exact = PrivacyPolicy { epsilon: cost, ..policy(mechanism) };
-            assert!(Privacy::new(exact.clone(), SMALL).is_ok());
+            assert!(DerivedPolicy::new(exact.clone(), SMALL).is_ok());
             let budget = cost * 0.999;
-            let error = Privacy::new(PrivacyPolicy { epsilon: budget, ..exact }, SMALL);
+            let error = DerivedPolicy::new(PrivacyPolicy { epsilon: budget, ..exact }, SMALL);
             let over = PrivacyError::OverBudget { participations: 8, cost, budget };
             assert_eq!(error.unwrap_err(), over, "{mechanism:?}");
         }
@@ -208,7 +208,7 @@ mod budget {
                 epsilon: privacy(mechanism).epsilon_after(5) * 1.01,
                 ..policy(mechanism)
             };
-            let within = Privacy::within_budget(wanted.clone(), SMALL).unwrap();
+            let within = DerivedPolicy::within_budget(wanted.clone(), SMALL).unwrap();
             assert_eq!(within.policy().max_participations, 5, "{mechanism:?}");
             assert_eq!(within.policy(), &PrivacyPolicy { max_participations: 5, ..wanted });
         }
@@ -216,12 +216,12 @@ mod budget {
 
     #[test]
     fn a_budget_never_pays_for_more_than_the_policy_grants() {
-        let within = Privacy::within_budget(policy(Mechanism::Distributed), SMALL).unwrap();
+        let within = DerivedPolicy::within_budget(policy(Mechanism::Distributed), SMALL).unwrap();
         assert_eq!(within.policy().max_participations, 8);
         // A tree has no more rounds than it has, whatever the policy grants.
         let central = Mechanism::Central { tree_rounds: 8 };
         let many = PrivacyPolicy { max_participations: 1_000_000, ..policy(central) };
-        let within = Privacy::within_budget(many, SMALL).unwrap();
+        let within = DerivedPolicy::within_budget(many, SMALL).unwrap();
         assert_eq!(within.policy().max_participations, 8);
     }
 
@@ -229,7 +229,7 @@ mod budget {
     fn a_budget_for_not_even_one_round_is_an_error() {
         for mechanism in MECHANISMS {
             let poor = PrivacyPolicy { epsilon: 0.01, ..policy(mechanism) };
-            let error = Privacy::within_budget(poor, SMALL).unwrap_err();
+            let error = DerivedPolicy::within_budget(poor, SMALL).unwrap_err();
             assert!(
                 matches!(error, PrivacyError::OverBudget { participations: 1, .. }),
                 "{mechanism:?}: {error}"
@@ -241,7 +241,7 @@ mod budget {
     fn a_tree_ends_with_its_last_round() {
         let short = policy(Mechanism::Central { tree_rounds: 7 });
         assert_eq!(
-            Privacy::new(short, SMALL).unwrap_err(),
+            DerivedPolicy::new(short, SMALL).unwrap_err(),
             PrivacyError::TreeTooShort { rounds: 7, participations: 8 }
         );
     }
@@ -251,11 +251,11 @@ mod budget {
         for mechanism in MECHANISMS {
             for epsilon in [0.5, 2.0, 8.0] {
                 let wanted = PrivacyPolicy { epsilon, ..policy(mechanism) };
-                let least = Privacy::with_least_noise(wanted, SMALL).unwrap();
+                let least = DerivedPolicy::with_least_noise(wanted, SMALL).unwrap();
                 assert!(least.epsilon_after(8) <= epsilon, "{mechanism:?}");
                 let noise_multiplier = least.policy().noise_multiplier * 0.998;
                 let less = PrivacyPolicy { noise_multiplier, ..least.policy().clone() };
-                let error = Privacy::new(less, SMALL).unwrap_err();
+                let error = DerivedPolicy::new(less, SMALL).unwrap_err();
                 assert!(matches!(error, PrivacyError::OverBudget { .. }), "{mechanism:?}: {error}");
             }
         }
@@ -273,7 +273,7 @@ mod budget {
                 colluders: 0,
                 ..policy(Mechanism::Distributed)
             };
-            let least = Privacy::with_least_noise(wanted, 1_663_370).unwrap();
+            let least = DerivedPolicy::with_least_noise(wanted, 1_663_370).unwrap();
             assert!((7.9..=8.0).contains(&least.epsilon_after(8)), "{cohort}");
         }
     }
@@ -281,11 +281,11 @@ mod budget {
     #[test]
     fn a_policy_that_no_noise_helps_keeps_its_own_error() {
         let lonely = PrivacyPolicy { colluders: 79, ..policy(Mechanism::Distributed) };
-        let error = Privacy::with_least_noise(lonely, SMALL).unwrap_err();
+        let error = DerivedPolicy::with_least_noise(lonely, SMALL).unwrap_err();
         assert!(matches!(error, PrivacyError::NobodyHidden { .. }), "{error}");
         // So small a budget needs more noise than 32 bits hold.
         let poor = PrivacyPolicy { epsilon: 1e-7, ..policy(Mechanism::Distributed) };
-        let error = Privacy::with_least_noise(poor, 1_663_370).unwrap_err();
+        let error = DerivedPolicy::with_least_noise(poor, 1_663_370).unwrap_err();
         assert!(matches!(error, PrivacyError::Parameters(_)), "{error}");
     }
 }
@@ -436,13 +436,13 @@ mod secure_terms {
     #[test]
     fn they_differ_when_anything_differs_and_only_then() {
         let base = privacy(Mechanism::Distributed);
-        let terms = |privacy: &Privacy, task: &TaskId, round, own| {
+        let terms = |privacy: &DerivedPolicy, task: &TaskId, round, own| {
             *privacy.secure_terms(task, round, &own).unwrap().context()
         };
         let changed = |change: fn(&mut PrivacyPolicy)| {
             let mut policy = policy(Mechanism::Distributed);
             change(&mut policy);
-            Privacy::new(policy, SMALL).unwrap()
+            DerivedPolicy::new(policy, SMALL).unwrap()
         };
         let digits = task("digits");
         let mut all = vec![

@@ -13,7 +13,7 @@ use super::address::Block;
 
 /// Most clients of a task; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct CrowdLimits {
+pub(super) struct CapacityLimits {
     pub all: Option<usize>,
     pub each: Option<usize>,
 }
@@ -27,7 +27,7 @@ pub(super) enum Full {
 
 /// Checked-in clients by task.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct TaskCapacity {
     tasks: Mutex<HashMap<TaskId, Clients>>,
 }
 
@@ -47,21 +47,21 @@ struct Connections {
 
 /// A client's place in a task; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Seat {
-    crowd: Arc<Crowd>,
+pub(crate) struct TaskSlot {
+    capacity: Arc<TaskCapacity>,
     task: TaskId,
     block: Block,
     subject: Option<SubjectId>,
 }
 
-impl Crowd {
+impl TaskCapacity {
     pub(super) fn enter(
         self: &Arc<Self>,
         task: &TaskId,
         subject: Option<SubjectId>,
         block: Block,
-        limits: CrowdLimits,
-    ) -> Result<Seat, Full> {
+        limits: CapacityLimits,
+    ) -> Result<TaskSlot, Full> {
         let mut tasks = self.lock();
         let clients = tasks.entry(task.clone()).or_default();
         let known = subject.and_then(|subject| clients.subjects.get_mut(&subject));
@@ -74,7 +74,7 @@ impl Crowd {
             }
         }
         drop(tasks);
-        Ok(Seat { crowd: Arc::clone(self), task: task.clone(), block, subject })
+        Ok(TaskSlot { capacity: Arc::clone(self), task: task.clone(), block, subject })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Clients>> {
@@ -83,7 +83,7 @@ impl Crowd {
 }
 
 impl Clients {
-    fn admit(&mut self, block: Block, limits: CrowdLimits) -> Result<(), Full> {
+    fn admit(&mut self, block: Block, limits: CapacityLimits) -> Result<(), Full> {
         if limits.all.is_some_and(|most| self.count >= most) {
             return Err(Full::All);
         }
@@ -117,9 +117,9 @@ impl Clients {
     }
 }
 
-impl Drop for Seat {
+impl Drop for TaskSlot {
     fn drop(&mut self) {
-        let mut tasks = self.crowd.lock();
+        let mut tasks = self.capacity.lock();
         if let Some(clients) = tasks.get_mut(&self.task) {
             clients.leave(self.block, self.subject);
         }
@@ -133,51 +133,55 @@ mod tests {
     const HERE: Block = Block::V4(1);
     const THERE: Block = Block::V4(2);
 
-    fn enter(crowd: &Arc<Crowd>, subject: Option<u8>, block: Block) -> Result<Seat, Full> {
+    fn enter(
+        capacity: &Arc<TaskCapacity>,
+        subject: Option<u8>,
+        block: Block,
+    ) -> Result<TaskSlot, Full> {
         let task = TaskId::new("tiny").expect("valid");
         let subject = subject.map(|byte| SubjectId::from_bytes([byte; 16]));
-        let limits = CrowdLimits { all: Some(3), each: Some(2) };
-        crowd.enter(&task, subject, block, limits)
+        let limits = CapacityLimits { all: Some(3), each: Some(2) };
+        capacity.enter(&task, subject, block, limits)
     }
 
     #[test]
     fn limits_hold_in_all_and_for_each_block() {
-        let crowd = Arc::new(Crowd::default());
-        let first = enter(&crowd, None, HERE).expect("room");
-        let second = enter(&crowd, Some(1), HERE).expect("room");
-        assert_eq!(enter(&crowd, None, HERE).expect_err("full"), Full::Block);
-        let third = enter(&crowd, Some(2), THERE).expect("room");
-        assert_eq!(enter(&crowd, None, THERE).expect_err("full"), Full::All);
+        let capacity = Arc::new(TaskCapacity::default());
+        let first = enter(&capacity, None, HERE).expect("room");
+        let second = enter(&capacity, Some(1), HERE).expect("room");
+        assert_eq!(enter(&capacity, None, HERE).expect_err("full"), Full::Block);
+        let third = enter(&capacity, Some(2), THERE).expect("room");
+        assert_eq!(enter(&capacity, None, THERE).expect_err("full"), Full::All);
         drop(first);
-        let fourth = enter(&crowd, None, HERE).expect("room again");
+        let fourth = enter(&capacity, None, HERE).expect("room again");
         drop((second, third, fourth));
-        let tasks = crowd.lock();
+        let tasks = capacity.lock();
         let left = tasks.values().next().expect("the task");
         assert_eq!((left.count, left.blocks.len(), left.subjects.len()), (0, 0, 0));
     }
 
     #[test]
     fn a_subject_that_comes_again_counts_once() {
-        let crowd = Arc::new(Crowd::default());
-        let other = enter(&crowd, None, HERE).expect("room");
-        let earlier = enter(&crowd, Some(1), HERE).expect("room");
+        let capacity = Arc::new(TaskCapacity::default());
+        let other = enter(&capacity, None, HERE).expect("room");
+        let earlier = enter(&capacity, Some(1), HERE).expect("room");
         // Both limits are reached here, and the subject may move all the same.
-        let later = enter(&crowd, Some(1), THERE).expect("the same client");
+        let later = enter(&capacity, Some(1), THERE).expect("the same client");
         drop(earlier);
-        assert_eq!(enter(&crowd, None, HERE).expect_err("full"), Full::Block);
+        assert_eq!(enter(&capacity, None, HERE).expect_err("full"), Full::Block);
         drop(later);
-        let again = enter(&crowd, None, HERE).expect("the place of the subject");
+        let again = enter(&capacity, None, HERE).expect("the place of the subject");
         drop((other, again));
-        assert_eq!(crowd.lock().values().next().expect("the task").count, 0);
+        assert_eq!(capacity.lock().values().next().expect("the task").count, 0);
     }
 
     #[test]
     fn another_task_has_its_own_places() {
-        let crowd = Arc::new(Crowd::default());
-        let limits = CrowdLimits { all: Some(1), each: None };
+        let capacity = Arc::new(TaskCapacity::default());
+        let limits = CapacityLimits { all: Some(1), each: None };
         let task = |id| TaskId::new(id).expect("valid");
-        let _first = crowd.enter(&task("one"), None, HERE, limits).expect("room");
-        let _other = crowd.enter(&task("two"), None, HERE, limits).expect("room");
-        assert!(crowd.enter(&task("one"), None, THERE, limits).is_err());
+        let _first = capacity.enter(&task("one"), None, HERE, limits).expect("room");
+        let _other = capacity.enter(&task("two"), None, HERE, limits).expect("room");
+        assert!(capacity.enter(&task("one"), None, THERE, limits).is_err());
     }
 }

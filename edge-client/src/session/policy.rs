@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fedra_privacy::Privacy;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, SubjectId, TaskDescription, TaskStatus};
 
 use crate::events::ClientEvent;
@@ -14,12 +14,12 @@ use crate::privacy::{Consent, ExampleTerms, PolicyName, PrivacyConfig, PrivacyTe
 
 /// One client's side of a task's privacy policy, across reconnects.
 #[derive(Debug)]
-pub(super) struct Protection {
+pub(super) struct PolicyState {
     config: PrivacyConfig,
     agreed: bool,
     /// The task of the first check-in, once there was one.
     promised: Option<TaskDescription>,
-    privacy: Option<Arc<Privacy>>,
+    privacy: Option<Arc<DerivedPolicy>>,
     clipping_norm: Option<f64>,
     /// Rounds that an update was made for under a policy: never a second one.
     sent: BTreeSet<RoundId>,
@@ -29,7 +29,7 @@ pub(super) struct Protection {
     examples: Option<ExampleTerms>,
 }
 
-impl Protection {
+impl PolicyState {
     pub fn new(config: PrivacyConfig) -> Self {
         let agreed = config.consent == Consent::Granted;
         Self {
@@ -55,7 +55,7 @@ impl Protection {
     }
 
     /// The task's policy, if it has one.
-    pub fn privacy(&self) -> Option<&Arc<Privacy>> {
+    pub fn privacy(&self) -> Option<&Arc<DerivedPolicy>> {
         self.privacy.as_ref()
     }
 
@@ -80,7 +80,7 @@ impl Protection {
                 .into());
         }
         let derive = |policy: &PrivacyPolicy| {
-            Privacy::new(policy.clone(), task.model.parameters()).map_err(|error| {
+            DerivedPolicy::new(policy.clone(), task.model.parameters()).map_err(|error| {
                 format!("the task's privacy policy does not work for its model: {error}")
             })
         };
@@ -161,7 +161,7 @@ impl Protection {
 
     fn terms(&self, task_spent_epsilon: Option<f64>) -> PrivacyTerms {
         let privacy = self.privacy.as_deref();
-        let policy = privacy.map(Privacy::policy);
+        let policy = privacy.map(DerivedPolicy::policy);
         let participations = self.config.participations;
         let after = |rounds| privacy.map(|privacy| privacy.epsilon_after(rounds));
         let next = (!self.is_exhausted()).then(|| self.next_participations());

@@ -10,7 +10,7 @@
 //! A policy, the cost of 20 rounds of it for one participant, and a client's floors.
 //!
 //! ```
-//! use fedra_privacy::{Privacy, PrivacyFloors};
+//! use fedra_privacy_policy::{DerivedPolicy, PrivacyFloors};
 //! use fedra_protocol::{Mechanism, PrivacyPolicy};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@
 //!     colluders: 0,
 //!     max_participations: 20,
 //! };
-//! let privacy = Privacy::new(policy, 7_850)?;
+//! let privacy = DerivedPolicy::new(policy, 7_850)?;
 //! assert!(privacy.is_secure_aggregation());
 //! assert!(privacy.epsilon_after(10) < privacy.epsilon_after(20));
 //! assert!(privacy.epsilon_after(20) <= 16.0);
@@ -43,4 +43,4 @@ mod terms;
 mod tests;
 
 pub use floors::{FloorError, PrivacyFloors};
-pub use terms::{Privacy, PrivacyError};
+pub use terms::{DerivedPolicy, PrivacyError};

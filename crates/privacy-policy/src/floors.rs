@@ -6,7 +6,7 @@ use fedra_protocol::Mechanism;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::Privacy;
+use crate::DerivedPolicy;
 
 /// A client takes part in no task that is below these.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl PrivacyFloors {
     /// # Errors
     ///
     /// [`FloorError`] names the first floor that the task is below.
-    pub fn check(&self, privacy: Option<&Privacy>) -> Result<(), FloorError> {
+    pub fn check(&self, privacy: Option<&DerivedPolicy>) -> Result<(), FloorError> {
         let Some(privacy) = privacy else {
             let free = Self { max_participations: None, ..self.clone() } == Self::default();
             return if free { Ok(()) } else { Err(FloorError::NoPolicy) };
@@ -102,7 +102,7 @@ impl PrivacyFloors {
 
     /// Rounds that a client with these floors takes part in at most.
     #[must_use]
-    pub fn participations(&self, privacy: &Privacy) -> u32 {
+    pub fn participations(&self, privacy: &DerivedPolicy) -> u32 {
         let granted = privacy.policy().max_participations;
         self.max_participations.map_or(granted, |own| own.min(granted))
     }

@@ -3,19 +3,23 @@
 
 use std::num::NonZeroUsize;
 
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::MAX_UPDATE_RANGE;
-use fedra_protocol::{KeyDirectory, Mechanism, Neighbour, PrivacyPolicy};
+use fedra_protocol::{
+    KeyDirectory, Mechanism, Neighbour, PrivacyPolicy, RoundId, RoundPrivacy, TaskId, UpdateRange,
+};
 use fedra_secure_aggregation::{Assumptions, server};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
+use crate::encoding::acceptable;
 
 const PARAMETERS: usize = 20;
 const CLIENTS: usize = 5;
 const TERMS: RoundPrivacy = RoundPrivacy { clipping_norm: 2.0, rotation: [5; 32] };
 
-fn privacy(mechanism: Mechanism) -> Privacy {
+fn privacy(mechanism: Mechanism) -> DerivedPolicy {
     let policy = PrivacyPolicy {
         mechanism,
         noise_multiplier: 0.1,
@@ -28,15 +32,19 @@ fn privacy(mechanism: Mechanism) -> Privacy {
         colluders: 0,
         max_participations: 1,
     };
-    Privacy::new(policy, PARAMETERS).unwrap()
+    DerivedPolicy::new(policy, PARAMETERS).unwrap()
 }
 
 fn task() -> TaskId {
     TaskId::new("digits").unwrap()
 }
 
-fn round<'a>(task: &'a TaskId, privacy: &'a Privacy, terms: &'a RoundPrivacy) -> Round<'a> {
-    Round { task, round: RoundId { round: 3, attempt: 1 }, privacy, terms }
+fn round<'a>(
+    task: &'a TaskId,
+    privacy: &'a DerivedPolicy,
+    terms: &'a RoundPrivacy,
+) -> PrivateRound<'a> {
+    PrivateRound { task, round: RoundId { round: 3, attempt: 1 }, privacy, terms }
 }
 
 /// Within the clipping norm, and different for each client.
@@ -53,12 +61,12 @@ struct Cohort {
 }
 
 impl Cohort {
-    fn new(privacy: &Privacy) -> Self {
+    fn new(privacy: &DerivedPolicy) -> Self {
         Self::told(privacy, |_| TERMS)
     }
 
     /// The clients are told these terms.
-    fn told(privacy: &Privacy, terms: impl Fn(usize) -> RoundPrivacy) -> Self {
+    fn told(privacy: &DerivedPolicy, terms: impl Fn(usize) -> RoundPrivacy) -> Self {
         let task = task();
         let mut rng = ChaCha20Rng::seed_from_u64(11);
         let servers = round(&task, privacy, &TERMS);

@@ -8,27 +8,27 @@ use super::address::Block;
 
 /// Counts places by block. It holds an entry only for blocks that have one.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ConnectionCounts {
     counts: Mutex<HashMap<Block, usize>>,
 }
 
 /// One of the places of a block.
 #[derive(Debug)]
-pub(crate) struct Place {
-    tally: Arc<Tally>,
+pub(crate) struct ConnectionSlot {
+    connections: Arc<ConnectionCounts>,
     block: Block,
 }
 
-impl Tally {
+impl ConnectionCounts {
     /// A place, unless the block has `most` already.
-    pub(crate) fn enter(self: &Arc<Self>, block: Block, most: usize) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, block: Block, most: usize) -> Option<ConnectionSlot> {
         let mut counts = self.lock();
         let count = counts.get(&block).copied().unwrap_or(0);
         if count >= most {
             return None;
         }
         counts.insert(block, count + 1);
-        Some(Place { tally: Arc::clone(self), block })
+        Some(ConnectionSlot { connections: Arc::clone(self), block })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Block, usize>> {
@@ -36,9 +36,9 @@ impl Tally {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut counts = self.tally.lock();
+        let mut counts = self.connections.lock();
         match counts.get_mut(&self.block) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
@@ -54,15 +54,15 @@ mod tests {
 
     #[test]
     fn places_are_given_back_and_nothing_is_left_over() {
-        let tally = Arc::new(Tally::default());
+        let connections = Arc::new(ConnectionCounts::default());
         let (here, there) = (Block::V4(1), Block::V4(2));
-        let first = tally.enter(here, 2).expect("room");
-        let second = tally.enter(here, 2).expect("room");
-        assert!(tally.enter(here, 2).is_none());
-        assert!(tally.enter(there, 2).is_some());
+        let first = connections.enter(here, 2).expect("room");
+        let second = connections.enter(here, 2).expect("room");
+        assert!(connections.enter(here, 2).is_none());
+        assert!(connections.enter(there, 2).is_some());
         drop(first);
-        let third = tally.enter(here, 2).expect("room again");
+        let third = connections.enter(here, 2).expect("room again");
         drop((second, third));
-        assert!(tally.lock().is_empty());
+        assert!(connections.lock().is_empty());
     }
 }

@@ -77,7 +77,7 @@ impl Part {
 
 /// The clients of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Roster {
+pub(super) struct Cohort {
     parts: BTreeMap<ClientId, Part>,
     /// The ends of the graces that run.
     graces: BTreeSet<(Time, ClientId)>,
@@ -85,7 +85,7 @@ pub(super) struct Roster {
     answered: usize,
 }
 
-impl Roster {
+impl Cohort {
     /// A cohort, and clients on trial beside it.
     pub(super) fn new(
         cohort: impl IntoIterator<Item = ClientId>,

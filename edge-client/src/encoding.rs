@@ -1,0 +1,63 @@
+//! Encoding of an update before it leaves the device: what a server accepts, and, under
+//! a policy, the noised integers. No I/O; randomness is an argument.
+
+use bytes::Bytes;
+use differential_privacy::ClippingNorm;
+use fedra_privacy_policy::DerivedPolicy;
+use fedra_protocol::{RoundId, RoundPrivacy, TaskId, UpdateRange};
+use fedra_secure_aggregation as secagg;
+use rand_chacha::rand_core::CryptoRng;
+
+/// An update that a server has no reason to turn down: one that it turned down
+/// because of the data would tell something about them. One with a value that
+/// is not finite counts as all zeros. One whose L2 norm is above the range is scaled
+/// down to it, so that no value is.
+pub(crate) fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
+    let longest = f64::from(range.magnitude());
+    let square = |value: &f32| f64::from(*value) * f64::from(*value);
+    let norm = update.iter().map(square).sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        update.fill(0.0);
+    } else if norm > longest {
+        let factor = longest / norm;
+        update.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    }
+    update
+}
+
+/// Round of a task that an update is for, and its privacy.
+#[derive(Clone, Copy, Debug)]
+pub struct PrivateRound<'a> {
+    /// The task.
+    pub task: &'a TaskId,
+    /// The round in it.
+    pub round: RoundId,
+    /// The task's policy, with what is derived from it.
+    pub privacy: &'a DerivedPolicy,
+    /// Terms of this round.
+    pub terms: &'a RoundPrivacy,
+}
+
+impl PrivateRound<'_> {
+    /// The update with this client's noise, packed: what a local policy sends.
+    pub(crate) fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, String> {
+        let words = self.encode(update, rng)?;
+        Ok(self.pack(&words))
+    }
+
+    pub(crate) fn encode(
+        &self,
+        update: &[f32],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u32>, String> {
+        let encoding = self.privacy.encoding().ok_or("the policy has no encoding")?;
+        let clip =
+            ClippingNorm::new(self.terms.clipping_norm).map_err(|error| error.to_string())?;
+        encoding.encode(update, clip, &self.terms.rotation, rng).map_err(|error| error.to_string())
+    }
+
+    fn pack(&self, words: &[u32]) -> Bytes {
+        let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
+        secagg::pack(words, bits).into()
+    }
+}
