@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A model with one parameter: the mean of all values, none of which is sent.
     let clients: [&[f32]; 3] = [&[1.0, 2.0, 3.0], &[10.0], &[4.0, 4.0]];
     let range = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
-    let codec = Codec::new(None, UpdateShape::Values { len: 1, range })?;
+    let codec = Codec::standard(UpdateShape::Values { len: 1, range });
     let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
     let mut model = vec![0.0_f32];
     for round in 1..=4 {

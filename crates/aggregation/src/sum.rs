@@ -13,7 +13,7 @@
 use fedra_protocol::UpdateRange;
 use thiserror::Error;
 
-use crate::codec::{CodecMisfit, UpdateShape};
+use crate::codec::CodecMisfit;
 use crate::update::CheckedUpdate;
 
 /// Largest total weight of one sum.
@@ -140,10 +140,7 @@ impl FixedPointSum {
     /// [`FoldError`] for words, another length or range, a weight of zero or a total
     /// weight beyond [`MAX_TOTAL_WEIGHT`].
     pub fn fold(&mut self, update: &CheckedUpdate, weight: u64) -> Result<(), FoldError> {
-        let shape = update.codec().shape();
-        let UpdateShape::Values { len, range } = shape else {
-            return Err(CodecMisfit { name: update.codec().name(), shape }.into());
-        };
+        let (len, range) = update.value_shape()?;
         let total = self.total_with(len, range, weight)?;
         if weight == 0 {
             return Err(FoldError::ZeroWeight);

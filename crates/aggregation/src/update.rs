@@ -4,8 +4,9 @@
 //! a refused update leaves no trace in any sum.
 
 use bytes::Bytes;
+use fedra_protocol::{CodecName, UpdateRange};
 
-use crate::codec::{Codec, CodecMisfit, UpdateError};
+use crate::codec::{Codec, CodecMisfit, UpdateError, UpdateShape};
 
 /// A model delta that may be folded: of the length that its codec asks for, every value
 /// finite and within the task's range. Holds the received bytes as they came.
@@ -36,6 +37,16 @@ impl CheckedUpdate {
     #[must_use]
     pub fn codec(&self) -> &Codec {
         &self.codec
+    }
+
+    /// Number of values, and their range.
+    pub(crate) fn value_shape(&self) -> Result<(usize, UpdateRange), CodecMisfit> {
+        match self.codec.shape() {
+            UpdateShape::Values { len, range } => Ok((len, range)),
+            shape @ UpdateShape::Words { .. } => {
+                Err(CodecMisfit { name: CodecName::F32, shape })
+            }
+        }
     }
 
     /// Hands on the values, in the order of the model, some at a time.

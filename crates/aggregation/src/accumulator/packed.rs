@@ -5,6 +5,7 @@ use differential_privacy::{ClippingNorm, Decoded, DistributedGaussian};
 
 use super::{AccumulatorBounds, ContributionError, Contributor, FinishError, Mean};
 use super::{RoundAccumulator, Weight};
+use crate::codec::Packed;
 use crate::update::CheckedUpdate;
 
 /// Decoding of a sum of encoded updates to their mean, for one round.
@@ -58,8 +59,10 @@ impl RoundAccumulator for PackedSum {
         update: CheckedUpdate,
         _weight: Weight,
     ) -> Result<(), ContributionError> {
-        let codec = update.codec().words()?;
-        self.sum.resize(self.decoding.encoding.len(), 0);
+        update.codec().words()?;
+        let encoding = &self.decoding.encoding;
+        let codec = Packed::new(encoding.len(), encoding.bits());
+        self.sum.resize(encoding.len(), 0);
         codec.add_to(update.bytes(), &mut self.sum)?;
         self.updates += 1;
         Ok(())

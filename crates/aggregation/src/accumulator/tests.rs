@@ -66,7 +66,7 @@ fn decoding() -> Decoding {
 fn words(values: &[f32], rng: &mut ChaCha20Rng) -> CheckedUpdate {
     let Decoding { encoding, clip, rotation } = decoding();
     let words = encoding.encode(values, clip, &rotation, rng).expect("of the right length");
-    let codec = Codec::new(None, UpdateShape::new(LEN, range(), Some(&encoding))).expect("fits");
+    let codec = Codec::standard(UpdateShape::new(LEN, range(), Some(&encoding)));
     let bytes = codec.words().expect("words").encode(&words);
     CheckedUpdate::parse(bytes.into(), &codec).expect("sound")
 }

@@ -205,29 +205,42 @@ enum Form {
 }
 
 impl Codec {
-    /// The codec of this name; `None` is the standard one of the shape: packed words, or
-    /// values as float32.
+    /// The codec of this name; `None` is the [standard](Self::standard) one of the shape.
     ///
     /// # Errors
     ///
     /// [`CodecMisfit`] if the codec is for another shape.
     pub fn new(name: Option<CodecName>, shape: UpdateShape) -> Result<Self, CodecMisfit> {
+        let Some(name) = name else { return Ok(Self::standard(shape)) };
         let form = match (name, shape) {
-            (Some(CodecName::F32) | None, UpdateShape::Values { len, range }) => {
+            (CodecName::F32, UpdateShape::Values { len, range }) => {
                 Form::Values(Arc::new(Float32::new(len, range)))
             }
-            (Some(CodecName::F16), UpdateShape::Values { len, range }) => {
+            (CodecName::F16, UpdateShape::Values { len, range }) => {
                 Form::Values(Arc::new(Float16::new(len, range)))
             }
-            (Some(CodecName::Packed) | None, UpdateShape::Words { len, bits }) => {
+            (CodecName::Packed, UpdateShape::Words { len, bits }) => {
                 Form::Words(Packed::new(len, bits))
             }
-            (Some(name @ CodecName::Packed), UpdateShape::Values { .. })
-            | (Some(name @ (CodecName::F32 | CodecName::F16)), UpdateShape::Words { .. }) => {
+            (CodecName::Packed, UpdateShape::Values { .. })
+            | (CodecName::F32 | CodecName::F16, UpdateShape::Words { .. }) => {
                 return Err(CodecMisfit { name, shape });
             }
         };
         Ok(Self { shape, form })
+    }
+
+    /// The codec that an assignment without a name means: values as float32, or packed
+    /// words.
+    #[must_use]
+    pub fn standard(shape: UpdateShape) -> Self {
+        let form = match shape {
+            UpdateShape::Values { len, range } => {
+                Form::Values(Arc::new(Float32::new(len, range)))
+            }
+            UpdateShape::Words { len, bits } => Form::Words(Packed::new(len, bits)),
+        };
+        Self { shape, form }
     }
 
     /// Shape of the updates.

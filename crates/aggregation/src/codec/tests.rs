@@ -105,7 +105,7 @@ fn a_codec_says_how_long_its_updates_are() {
         assert!(codec.bounds().memory < 1 << 16, "it decodes block by block");
         assert_eq!(codec.name(), name);
     }
-    let codec = Codec::new(None, UpdateShape::Words { len: 10, bits: 13 }).expect("for words");
+    let codec = Codec::standard(UpdateShape::Words { len: 10, bits: 13 });
     assert_eq!(codec.bounds(), CodecBounds { bytes: UpdateLength::Exactly(17), memory: 0 });
     let most = UpdateLength::AtMost(17);
     assert!(most.admits(0) && most.admits(17) && !most.admits(18));
@@ -133,9 +133,9 @@ fn a_codec_is_for_one_shape_and_the_standard_one_is_not_stated() {
             }
         }
     }
-    let codec = Codec::new(None, words).expect("a standard");
+    let codec = Codec::standard(words);
     assert!(codec.values().is_err() && codec.words().is_ok());
-    let codec = Codec::new(None, clear).expect("a standard");
+    let codec = Codec::standard(clear);
     assert!(codec.values().is_ok() && codec.words().is_err());
 }
 
@@ -187,7 +187,7 @@ fn a_value_beyond_the_range_of_its_task_is_named() {
 
 #[test]
 fn words_are_checked_before_they_are_added() {
-    let codec = Codec::new(None, UpdateShape::Words { len: 5, bits: 13 }).expect("for words");
+    let codec = Codec::standard(UpdateShape::Words { len: 5, bits: 13 });
     let words = [1, 2, 3, 4, 0x1fff];
     let bytes = codec.words().expect("words").encode(&words);
     let update = CheckedUpdate::parse(bytes.clone().into(), &codec).expect("sound");

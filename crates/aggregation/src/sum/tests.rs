@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ApplyError, Codec, ServerOptimizer};
+use crate::{ApplyError, Codec, ServerOptimizer, UpdateShape};
 
 /// The default of a classifier.
 fn narrow() -> UpdateRange {
@@ -15,7 +15,7 @@ fn range(log2: u32) -> UpdateRange {
 }
 
 fn checked(values: &[f32], range: UpdateRange) -> CheckedUpdate {
-    let codec = Codec::new(None, UpdateShape::Values { len: values.len(), range }).expect("fits");
+    let codec = Codec::standard(UpdateShape::Values { len: values.len(), range });
     let bytes = codec.values().expect("values").encode(values);
     CheckedUpdate::parse(bytes.into(), &codec).expect("valid")
 }
@@ -108,7 +108,7 @@ fn refuses_and_leaves_no_trace() {
     let foreign = checked(&[1.0, 1.0], range(7));
     let good = checked(&[1.0, 1.0], narrow());
     let other = checked(&[1.0], narrow());
-    let words = Codec::new(None, UpdateShape::Words { len: 2, bits: 8 }).expect("fits");
+    let words = Codec::standard(UpdateShape::Words { len: 2, bits: 8 });
     let words = CheckedUpdate::parse(vec![1, 1].into(), &words).expect("valid");
 
     assert_eq!(sum.fold(&good, 0), Err(FoldError::ZeroWeight));
