@@ -9,7 +9,7 @@ use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
-use fedra_coordinator::storage::Keep;
+use fedra_coordinator::storage::Retention;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
@@ -306,7 +306,7 @@ pub(crate) fn settings(
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
         training: LocalTraining::default(),
         plan,
-        checkpoints: Keep::default(),
+        checkpoints: Retention::default(),
         privacy,
     }
 }

@@ -95,7 +95,7 @@ impl Bench {
 
     fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
         let privacy = mechanism.map(|mechanism| {
-            Arc::new(Privacy::new(policy(mechanism), self.spec.parameters()).unwrap())
+            Arc::new(DerivedPolicy::new(policy(mechanism), self.spec.parameters()).unwrap())
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
         Job {
@@ -372,7 +372,7 @@ async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
 #[tokio::test]
 async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let bench = Bench::new(data(784));
-    let privacy = Arc::new(Privacy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
+    let privacy = Arc::new(DerivedPolicy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
     let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;

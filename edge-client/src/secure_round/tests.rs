@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 
+use differential_privacy::ClippingNorm;
 use fedra_aggregation::codec::UpdateCodec;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::MAX_UPDATE_RANGE;

@@ -108,6 +108,9 @@ pub enum Event {
     Declined(ClientId, RoundId),
     /// The client's contribution to a round is worthless.
     Refused(ClientId, RoundId),
+    /// Secure aggregation goes on without the client, because too few of its neighbours
+    /// are left. It has not failed.
+    Excluded(ClientId, RoundId),
     /// The client's contribution is complete and passes all checks.
     Reported {
         /// Client that sent the contribution.

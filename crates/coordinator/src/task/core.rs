@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_protocol::{
-    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateVerdict,
+    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateFault,
+    UpdateVerdict,
 };
 use rand::{Rng, RngExt};
 
@@ -324,6 +325,11 @@ impl Step<'_> {
                 self.detail = Some(InvitationFailure::Rejected(fault));
                 self.step(Event::Refused(client, round));
                 self.core.clients.notify(client, Order::LeftOut(round, fault));
+            }
+            WriterEvent::Excluded(client, round) => {
+                self.step(Event::Excluded(client, round));
+                let order = Order::LeftOut(round, UpdateFault::NotInCohort);
+                self.core.clients.notify(client, order);
             }
             WriterEvent::Prepared(round, stage, Ok(prepared)) => {
                 self.prepared(round, stage, prepared);

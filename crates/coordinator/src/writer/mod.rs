@@ -163,9 +163,12 @@ impl WriterJob {
 /// Result of a job, for the task's core.
 #[derive(Debug)]
 pub enum WriterEvent {
-    /// A contribution that was accepted turned out to be worthless, or its client
-    /// cannot go on in secure aggregation: it is left out of the round.
+    /// A contribution that was accepted turned out to be worthless. It is left out of
+    /// the round.
     LeftOut(ClientId, RoundId, UpdateFault),
+    /// A client cannot go on in secure aggregation, because too few of its neighbours
+    /// are left.
+    Excluded(ClientId, RoundId),
     /// A stage is prepared, or cannot be.
     Prepared(RoundId, Stage, Result<Prepared, WriterError>),
     /// The round's model is durable, or could not be made. A debit made for it stands
@@ -239,10 +242,8 @@ impl Writer {
             WriterJob::Advance(round, stage, subjects) => {
                 let result = self.advance(stage, subjects, unix_seconds, rng);
                 let excluded = result.as_ref().map_or(&[][..], |prepared| &prepared.excluded);
-                // Too few of their neighbours are left.
-                let fault = UpdateFault::NotInCohort;
-                let left_out = |client: &ClientId| WriterEvent::LeftOut(*client, round, fault);
-                let mut events: Vec<_> = excluded.iter().map(left_out).collect();
+                let excluded = excluded.iter().map(|&client| WriterEvent::Excluded(client, round));
+                let mut events: Vec<_> = excluded.collect();
                 events.push(WriterEvent::Prepared(round, stage, result));
                 events
             }

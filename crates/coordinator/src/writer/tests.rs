@@ -106,7 +106,7 @@ impl Bench {
         };
         assert_eq!((of, at), (round, stage));
         let left_out = |event| match event {
-            WriterEvent::LeftOut(client, of, UpdateFault::NotInCohort) if of == round => client,
+            WriterEvent::Excluded(client, of) if of == round => client,
             other => panic!("{other:?}"),
         };
         (events.into_iter().map(left_out).collect(), result)
