@@ -39,13 +39,13 @@ fn sound(codec: &Codec, update: &CheckedUpdate) {
             assert_eq!(values.len(), len);
             assert!(values.iter().all(|value| value.abs() <= range.magnitude()), "{values:?}");
             let again = codec.values().expect("values").encode(&values);
-            assert_eq!(again, update.bytes(), "there is one form of these values");
+            assert_eq!(update.bytes(), &again, "there is one form of these values");
         }
         UpdateShape::Words { len, .. } => {
             let words = codec.words().expect("words");
             let mut sum = vec![0; len];
             words.add_to(update.bytes(), &mut sum).expect("it was checked");
-            assert_eq!(words.encode(&sum), update.bytes(), "there is one form of these words");
+            assert_eq!(update.bytes(), &words.encode(&sum), "there is one form of these words");
             assert!(words.check(update.bytes()).is_ok());
         }
     }

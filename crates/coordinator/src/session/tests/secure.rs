@@ -1,10 +1,11 @@
 //! Answers of secure aggregation, and updates that are encoded.
 
+use fedra_aggregation::accumulator::Request;
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{AdvertisedKeys, KeyDirectory, MaskedInputRequest, UnmaskingRequest};
 
 use super::*;
-use crate::writer::{Contribution, Request};
+use crate::writer::Contribution;
 
 const STEP: Duration = crate::fixtures::STEP;
 
