@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregation::CheckedUpdate;
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange};
+use fedra_protocol::{
+    CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+};
 
 use super::*;
 
@@ -171,7 +173,11 @@ async fn without_a_policy_the_weight_is_the_number_of_examples() {
 }
 
 /// Does a job whose assignment names a codec.
-async fn work_in(bench: &Bench, mechanism: Option<Mechanism>, name: CodecName) -> Result<Done, WorkError> {
+async fn work_in(
+    bench: &Bench,
+    mechanism: Option<Mechanism>,
+    name: CodecName,
+) -> Result<Done, WorkError> {
     let mut job = bench.job(mechanism, 0.1);
     job.assignment.codec = Some(name);
     bench.local_work.clone().work(job, |_| {}).await

@@ -7,8 +7,8 @@ use differential_privacy::{
 };
 use fedra_protocol::{CodecName, RoundId, UpdateRange};
 use fedra_secure_aggregation::{Context, Terms};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
 use crate::codec::{Codec, UpdateShape};
