@@ -67,6 +67,12 @@ impl ValueCodec for Float32 {
     }
 
     fn decode(&self, bytes: &[u8], take: &mut dyn FnMut(&[f32])) {
+        // As they lie in memory, where that is how this machine has them.
+        if cfg!(target_endian = "little")
+            && let Ok(values) = bytemuck::try_cast_slice(bytes)
+        {
+            return take(values);
+        }
         let mut values = [0.0; BLOCK];
         for block in bytes.as_chunks().0.chunks(BLOCK) {
             let values = &mut values[..block.len()];

@@ -1,5 +1,6 @@
 //! Known bit patterns, refusals, and properties of every codec.
 
+use bytes::Bytes;
 use fedra_protocol::Loss;
 use half::f16;
 use proptest::prelude::*;
@@ -95,6 +96,21 @@ fn every_half_that_is_finite_survives_both_directions() {
     let back = received(&codec, &finite);
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&back), bits(&finite));
+}
+
+#[test]
+fn an_update_is_decoded_wherever_it_lies_in_memory() {
+    let update: Vec<f32> = (0..3000).map(|i| i as f32 / 128.0 - 10.0).collect();
+    for (name, _) in VALUE_CODECS {
+        let codec = values(name, update.len(), narrow());
+        for offset in 0..8 {
+            let mut bytes = vec![0; offset];
+            bytes.extend(codec.values().expect("values").encode(&update));
+            let bytes = Bytes::from(bytes).slice(offset..);
+            let checked = CheckedUpdate::parse(bytes, &codec).expect("sound");
+            assert_eq!(checked.to_vec(), Ok(update.clone()), "{name:?} at {offset}");
+        }
+    }
 }
 
 #[test]
