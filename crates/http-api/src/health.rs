@@ -11,6 +11,7 @@ pub struct Health {
     /// One sentence, without a capital and a full stop.
     pub reason: Option<String>,
     /// Start of the state, RFC 3339.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub since: String,
     /// Attempts in a row that came to nothing, while the task is failing.
     pub attempts: u32,

@@ -97,8 +97,8 @@ fn tidy(text: &str) -> String {
 
 /// The types that a page reads, by name, and a shape for each.
 ///
-/// A shape is `'string'`, `'number'`, `'boolean'`, the name of another one, or an object
-/// with `words`, with `list` or `maybe` (null too) of a shape, or with `fields`. A field
+/// A shape is `'string'`, `'time'` (RFC 3339), `'integer'`, `'number'`, `'boolean'`, the
+/// name of another one, or an object with `words`, with `list` or `maybe` (null too) of a shape, or with `fields`. A field
 /// whose name ends in `?` may be absent.
 fn shapes() -> String {
     // What a page sends, and what it reads with more tolerance.
@@ -144,8 +144,8 @@ fn shape(schema: &Value) -> String {
             format!("{{ maybe: {} }}", shape(&plain))
         }
         Value::String(kind) => match kind.as_str() {
-            "integer" | "number" => "'number'".to_owned(),
-            "string" | "boolean" => format!("'{kind}'"),
+            "string" if schema["format"] == "date-time" => "'time'".to_owned(),
+            "string" | "integer" | "number" | "boolean" => format!("'{kind}'"),
             "array" => format!("{{ list: {} }}", shape(&schema["items"])),
             "object" => format!("{{ fields: {{ {} }} }}", fields(schema)),
             _ => panic!("{schema}"),
