@@ -234,3 +234,15 @@ pub enum Policy {
     /// The server.
     Central,
 }
+
+impl Policy {
+    /// Its name in the JSON, and in a config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Distributed => "distributed",
+            Self::Local => "local",
+            Self::Central => "central",
+        }
+    }
+}

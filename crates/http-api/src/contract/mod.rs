@@ -29,7 +29,7 @@ fn compare(path: &str, expected: &str) {
 
 #[test]
 fn a_name_is_that_of_the_json() {
-    use crate::{HealthState, OperatorAction, Phase, TaskState};
+    use crate::{HealthState, OperatorAction, Phase, Policy, TaskState};
 
     fn json<T: serde::Serialize>(value: T) -> String {
         serde_json::to_string(&value).expect("JSON").replace('"', "")
@@ -42,6 +42,9 @@ fn a_name_is_that_of_the_json() {
     }
     for state in [HealthState::Ok, HealthState::Waiting, HealthState::Failing] {
         assert_eq!(state.name(), json(state));
+    }
+    for policy in [Policy::Distributed, Policy::Local, Policy::Central] {
+        assert_eq!(policy.name(), json(policy));
     }
     for phase in [
         Phase::Selecting,
