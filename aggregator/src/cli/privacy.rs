@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use fedra_aggregator::config::{Config, ServerConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
+use fedra_http_api::{Task, address};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 
@@ -224,15 +225,15 @@ impl ReportArguments {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = self.server.unwrap_or_else(|| format!("{scheme}://{listen}"));
         let client = ServerOptions::at(server, self.ca).visitor()?;
-        let path = format!("/v1/tasks/{}", self.task);
+        let id = self.task.as_str();
         if self.json_lines {
-            return client.get(&format!("{path}/privacy/ledger"));
+            return client.get(&address::ledger(id));
         }
-        let task: serde_json::Value = parse(&client.get(&path)?)?;
-        if task["privacy"].is_null() {
-            return Err(anyhow!("the task {} has no privacy policy", self.task).into());
-        }
-        Ok(format!("{:#}\n", task["privacy"]))
+        let task: Task = parse(&client.get(&address::last_rounds(&address::task(id), 0))?)?;
+        let privacy = task.summary.privacy;
+        let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
+        let text = serde_json::to_string_pretty(&privacy).context("the policy is no JSON")?;
+        Ok(text + "\n")
     }
 }
 

@@ -266,6 +266,8 @@ fn a_privacy_policy_decides_about_weights_survivors_and_rounds() {
     let privacy = config.tasks[0].settings.privacy.as_ref().expect("a policy");
     assert_eq!(privacy.counting, Counting::Subjects);
     assert_eq!(privacy.derived.policy().max_participations, 3);
+    let summary = config.tasks[0].summary();
+    assert!(summary.contains("  privacy: distributed, noise multiplier 20, "), "{summary}");
 
     let none = PRIVATE.replace("distributed", "none");
     let config = Config::from_toml(&format!("{SMALL}{none}")).expect("valid");

@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod command_line;
+mod contract;
 mod deployed;
 mod evaluated;
 mod health;

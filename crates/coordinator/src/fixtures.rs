@@ -181,6 +181,7 @@ pub(crate) fn view(settings: &TaskSettings, round: RoundId, phase: RoundPhase) -
     };
     TaskView {
         progress,
+        standing: Standing::Running,
         health: Health::default(),
         model: model_ref(&record),
         evaluation: None,

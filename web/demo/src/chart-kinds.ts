@@ -9,8 +9,8 @@ export interface ChartPoint extends HistoryPoint {
   /** A roll-back is a round without any, and without time and traffic of its own. */
   readonly reports?: number;
   readonly seconds?: number;
-  readonly bytesUp?: number;
-  readonly bytesDown?: number;
+  readonly bytes_up?: number;
+  readonly bytes_down?: number;
 }
 
 export interface ChartLine {
@@ -73,8 +73,8 @@ export const CHARTS: Record<ChartKind, Chart> = {
     note: 'all clients together',
     empty: 'The lines begin with the first completed round.',
     lines: [
-      { name: 'from clients', ...strong, filled: false, value: (point) => (worked(point) ? (point.bytesUp ?? null) : null) },
-      { name: 'to clients', ...plain, value: (point) => (worked(point) ? (point.bytesDown ?? null) : null) },
+      { name: 'from clients', ...strong, filled: false, value: (point) => (worked(point) ? (point.bytes_up ?? null) : null) },
+      { name: 'to clients', ...plain, value: (point) => (worked(point) ? (point.bytes_down ?? null) : null) },
     ],
     words: bytes,
     short: bytes,

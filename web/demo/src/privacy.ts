@@ -3,7 +3,7 @@
  * Pure; the words are in privacy-words.ts.
  */
 import type { PrivacyEvent, PrivacyFloors, PrivacyPolicy } from 'fedra';
-import type { TaskPrivacy } from './api.js';
+import type { Privacy } from './api.js';
 import type { PageState } from './state.js';
 
 /** The terms of a task, and what has been spent. Null: not known, or without a limit. */
@@ -31,7 +31,7 @@ export interface Protection {
 export function protectionOf({ privacy, task }: Pick<PageState, 'privacy' | 'task'>): Protection | undefined {
   if (!privacy) return task ? fromTask(task.privacy) : undefined;
   const terms = fromTerms(privacy);
-  return { ...terms, taskSpent: terms.taskSpent ?? task?.privacy?.spentEpsilon ?? null };
+  return { ...terms, taskSpent: terms.taskSpent ?? task?.privacy?.spent_epsilon ?? null };
 }
 
 /** What the client told after its check-in. */
@@ -54,31 +54,31 @@ export function fromTerms(terms: PrivacyEvent): Protection {
   };
 }
 
-function fromTask(privacy: TaskPrivacy | null): Protection {
+function fromTask(privacy: Privacy | null): Protection {
   return {
     policy: privacy?.policy ?? 'none',
     sumsOnly: privacy?.policy === 'distributed',
-    noiseMultiplier: privacy?.noiseMultiplier ?? null,
-    minimumSurvivors: privacy?.minimumSurvivors ?? null,
+    noiseMultiplier: privacy?.noise_multiplier ?? null,
+    minimumSurvivors: privacy?.minimum_survivors ?? null,
     colluders: privacy?.colluders ?? null,
     delta: privacy?.delta ?? null,
     budget: privacy?.epsilon ?? null,
-    round: privacy?.roundEpsilon ?? null,
+    round: privacy?.round_epsilon ?? null,
     spent: null,
     next: null,
     participations: null,
-    maxParticipations: privacy?.maxParticipations ?? null,
-    taskSpent: privacy?.spentEpsilon ?? null,
+    maxParticipations: privacy?.max_participations ?? null,
+    taskSpent: privacy?.spent_epsilon ?? null,
     examplePrivacy: null,
   };
 }
 
 /** What the page has shown before the click is what its client insists on. */
-export function floorsOf(privacy: TaskPrivacy | null): PrivacyFloors | undefined {
+export function floorsOf(privacy: Privacy | null): PrivacyFloors | undefined {
   if (!privacy) return undefined;
   return {
-    minNoiseMultiplier: privacy.noiseMultiplier,
-    minCohort: Math.max(1, privacy.minimumSurvivors - privacy.colluders),
+    minNoiseMultiplier: privacy.noise_multiplier,
+    minCohort: Math.max(1, privacy.minimum_survivors - privacy.colluders),
     maxEpsilon: privacy.epsilon,
     requireSecureAggregation: privacy.policy === 'distributed',
   };
@@ -95,6 +95,6 @@ export function isBudgetSpent({ task, round, privacy }: Pick<PageState, 'task' |
   const isPrivate = privacy ? privacy.policy !== 'none' : task?.privacy != null;
   const isFinished = round ? round.phase === 'finished' : task?.state === 'finished';
   const done = Math.max(task?.round ?? 0, round?.round ?? 0);
-  const total = round?.roundsTotal ?? task?.roundsTotal;
-  return isPrivate && isFinished && (total === undefined || done < total);
+  const total = round?.roundsTotal ?? task?.rounds_total ?? undefined;
+  return isPrivate && isFinished && task?.state !== 'stopped' && (total === undefined || done < total);
 }

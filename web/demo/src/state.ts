@@ -13,7 +13,8 @@ import type {
   TrafficEvent,
   UpdateEvent,
 } from 'fedra';
-import type { HistoryPoint, TaskInfo } from './api.js';
+import type { HistoryPoint, Task, TaskSummary } from './api.js';
+import { qualities } from './api.js';
 
 /** Where the visitor stands. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
@@ -31,8 +32,8 @@ export interface PageState {
   readonly examples: number;
   readonly shard: number | undefined;
   /** What there is to choose from. */
-  readonly tasks: readonly TaskInfo[];
-  readonly task: TaskInfo | undefined;
+  readonly tasks: readonly TaskSummary[];
+  readonly task: Task | undefined;
   readonly status: StatusEvent | undefined;
   readonly backend: BackendEvent | undefined;
   readonly round: RoundEvent | undefined;
@@ -138,11 +139,11 @@ function withStatus(state: PageState, status: StatusEvent): PageState {
 }
 
 /** The state after `GET /v1/tasks/{id}`. */
-export function withTask(state: PageState, task: TaskInfo): PageState {
+export function withTask(state: PageState, task: Task): PageState {
   return {
     ...state,
     task,
-    history: merged(state.history, task.history),
+    history: merged(state.history, qualities(task)),
     problem: state.stage === 'before' ? undefined : state.problem,
   };
 }

@@ -1,5 +1,6 @@
 /** What the page says, so that it says it in one voice. Pure. */
 import type { RoundEvent } from 'fedra';
+import { isOver } from './api.js';
 import { isUsedUp } from './privacy.js';
 import type { PageState, Problem } from './state.js';
 import { takesPart } from './state.js';
@@ -52,7 +53,7 @@ export function stateWords(state: PageState): string {
 
 function beforeWords({ problem, task }: PageState): string {
   if (problem) return 'Not connected';
-  return task?.state === 'finished' ? 'This task has finished' : 'Ready when you are';
+  return task && isOver(task) ? 'This task has finished' : 'Ready when you are';
 }
 
 function retryWords(retryInMs: number | undefined): string {
@@ -107,7 +108,7 @@ export function cohortWords(state: PageState): string {
   const { round, task } = state;
   const own = takesPart(state);
   if (!round)
-    return task ? `${count(task.clientsConnected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
+    return task ? `${count(task.clients_connected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
   const here = `${count(round.clientsConnected, 'client')} connected`;
   if (round.phase === 'selecting') return `${here}; the next round starts when enough are ready.`;
   if (round.phase === 'paused') return `${here}; the operator has paused the task.`;

@@ -107,6 +107,7 @@ impl TaskCore {
         let progress = rounds.progress();
         let view = TaskView {
             progress,
+            standing: rounds.standing(),
             health: Health::default(),
             model: model.clone(),
             evaluation,
@@ -213,14 +214,15 @@ impl TaskCore {
         }
     }
 
-    /// Publishes a change of phase, health, model or evaluation at once, and a change of
-    /// counts after a short while together with what else has changed by then.
+    /// Publishes a change of phase, standing, health, model or evaluation at once, and a
+    /// change of counts after a short while together with what else has changed by then.
     fn publish(&mut self, now: Time) {
-        let progress = self.rounds.progress();
+        let (progress, standing) = (self.rounds.progress(), self.rounds.standing());
         let assessment = self.assess(&progress, now);
         let old = Arc::clone(&self.view);
         let same_stage = (progress.round, progress.phase)
             == (old.progress.round, old.progress.phase)
+            && standing == old.standing
             && self.model == old.model
             && self.spent == old.privacy
             && self.assessment.is_some_and(|known| known.is_like(&assessment))
@@ -241,6 +243,7 @@ impl TaskCore {
         self.metrics.progress(&progress, health.attempts);
         self.view = Arc::new(TaskView {
             progress,
+            standing,
             health,
             model: self.model.clone(),
             evaluation: self.evaluation,

@@ -2,11 +2,10 @@
  * The aggregator's HTTP interface for operators. It holds the token, sends it
  * in a header to its own origin only, and never puts it into an address.
  */
-import { ApiError, badAnswer, isRecord, list } from '../json.js';
-import type { Mistake, OperatedTask, ServerStatus, Standing, TaskReport } from './report.js';
-import { parseCreated, parseMistakes, parseOperated, parseReport, parseRolledBack, parseStanding, parseStatus } from './report.js';
+import type { Mistake, OperatedTask, OperatorAction, RollBack, ServerStatus, Task, TaskState, TaskSummary } from '../generated/http-api.js';
+import { ApiError, badAnswer, check, checkList, isRecord } from '../json.js';
 
-export type Operation = 'pause' | 'resume' | 'stop';
+export type Operation = Extract<OperatorAction, 'pause' | 'resume' | 'stop'>;
 
 /** A server that hangs is as bad as none. */
 const TIMEOUT_MS = 10_000;
@@ -54,39 +53,37 @@ export class AdminApi {
     this.#token = token;
   }
 
-  async tasks(): Promise<readonly TaskReport[]> {
-    return list(await this.#json('/v1/tasks'), 'tasks').map(parseReport);
+  async tasks(): Promise<readonly TaskSummary[]> {
+    return checkList('TaskSummary', await this.#json('/v1/tasks'));
   }
 
-  async task(id: string): Promise<TaskReport> {
-    return parseReport(await this.#json(`/v1/tasks/${encodeURIComponent(id)}`));
+  async task(id: string): Promise<Task> {
+    return check('Task', await this.#json(`/v1/tasks/${encodeURIComponent(id)}`));
   }
 
   async status(): Promise<ServerStatus> {
-    return parseStatus(await this.#json('/v1/admin/status'));
+    return check('ServerStatus', await this.#json('/v1/admin/status'));
   }
 
   async operated(id: string): Promise<OperatedTask> {
-    return parseOperated(await this.#json(own(id)));
+    return check('OperatedTask', await this.#json(own(id)));
   }
 
-  async operate(id: string, operation: Operation): Promise<Standing> {
-    return parseStanding(await this.#json(own(id, operation), { method: 'POST' }));
+  async operate(id: string, operation: Operation): Promise<TaskState> {
+    return check('Operated', await this.#json(own(id, operation), { method: 'POST' })).state;
   }
 
   /** Resolves to the round that has the old model now. */
   async rollBack(id: string, round: number): Promise<number> {
-    const body = JSON.stringify({ round });
-    return parseRolledBack(
-      await this.#json(own(id, 'rollback'), { method: 'POST', body, headers: { 'content-type': 'application/json' } }),
-    );
+    const order: RollBack = { round };
+    const request = { method: 'POST', body: JSON.stringify(order), headers: { 'content-type': 'application/json' } };
+    return check('RolledBack', await this.#json(own(id, 'rollback'), request)).round;
   }
 
   /** Resolves to the new task's name. */
   async create(toml: string): Promise<string> {
-    return parseCreated(
-      await this.#json('/v1/admin/tasks', { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } }),
-    );
+    const request = { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } };
+    return check('Created', await this.#json('/v1/admin/tasks', request)).id;
   }
 
   /** The model after this round, as a safetensors file. */
@@ -133,7 +130,13 @@ async function refusal(path: string, response: Response): Promise<Refusal> {
   const problem: unknown = await response.json().catch(() => undefined);
   const detail = isRecord(problem) && typeof problem['detail'] === 'string' ? problem['detail'] : '';
   const seconds = Number(response.headers.get('retry-after') ?? NaN);
-  return new Refusal(codeOf(path, response.status), detail, parseMistakes(problem), seconds >= 0 ? seconds * 1000 : undefined);
+  return new Refusal(codeOf(path, response.status), detail, mistakesOf(problem), seconds >= 0 ? seconds * 1000 : undefined);
+}
+
+/** The mistakes in a problem body; none where it has no list of them. */
+export function mistakesOf(problem: unknown): readonly Mistake[] {
+  if (!isRecord(problem) || !Array.isArray(problem['mistakes'])) return [];
+  return checkList('Mistake', problem['mistakes']);
 }
 
 function codeOf(path: string, status: number): RefusalCode {

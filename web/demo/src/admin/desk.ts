@@ -4,16 +4,14 @@
  * must not touch the DOM beyond document.visibilityState.
  */
 
+import type { TaskSummary } from '../generated/http-api.js';
 import type { AdminApi, Operation } from './api.js';
 import { cleanToken, Refusal } from './api.js';
-import type { TaskReport } from './report.js';
 import type { Action, DeskState, Problem, Seen, View } from './state.js';
 import { hasToWait, INITIAL, problemOf, withList, withoutAccess, withSeen, withUnderWay, withView } from './state.js';
 import { doneWords, savedWords } from './words.js';
 
 const POLL_MS = 2000;
-/** The whole list has every task's history in it, so it is read less often. */
-const LIST_EVERY = 5;
 /** Where the token is kept, if the operator asks for it. */
 const KEPT = 'fedra:operator-token';
 
@@ -24,7 +22,6 @@ export class Desk extends EventTarget {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** A look that began before something was done, or seen, is out of date. */
   #epoch = 0;
-  #looks = 0;
   /** What was begun before the operator left is told to nobody who comes after. */
   #stay = 0;
   /** The new task as it was typed so far: it outlives its form, which goes with the view or the token. */
@@ -117,14 +114,13 @@ export class Desk extends EventTarget {
     let made: string | undefined;
     const done = await this.#do('create', async () => {
       made = await this.#api.create(toml);
-      this.#looks = 0;
       return `The task “${made}” is there.`;
     });
     return done ? made : undefined;
   }
 
   /** An order is for the task that the operator saw, or for none. */
-  #act(id: string, action: Action, work: (task: TaskReport) => Promise<string>): Promise<boolean> {
+  #act(id: string, action: Action, work: (task: TaskSummary) => Promise<string>): Promise<boolean> {
     const { task } = this.#state;
     return task?.id === id ? this.#do(action, () => work(task)) : Promise.resolve(false);
   }
@@ -185,7 +181,6 @@ export class Desk extends EventTarget {
     try {
       const seen = await this.#see(epoch);
       if (epoch !== this.#epoch) return;
-      this.#looks += 1;
       this.#set(withSeen(this.#state, seen));
     } catch (error) {
       if (epoch !== this.#epoch) return;
@@ -200,14 +195,14 @@ export class Desk extends EventTarget {
   async #see(epoch: number): Promise<Seen> {
     const { view, access } = this.#state;
     const operator = access === 'operator';
-    const listed = this.#state.tasks === undefined || this.#looks % LIST_EVERY === 0 ? await this.#api.tasks() : undefined;
-    // The list is of use even if what is looked at is not in it.
-    if (listed && epoch === this.#epoch) this.#set(withList(this.#state, listed));
     const status = operator ? await this.#api.status() : undefined;
+    const listed = status?.tasks ?? (await this.#api.tasks());
+    // The list is of use even if what is looked at is not in it.
+    if (epoch === this.#epoch) this.#set(withList(this.#state, listed));
     // Without a name it is the first task, and stays it when another comes before it in the list.
     const id = view.name === 'task' ? (view.id ?? this.#state.task?.id ?? this.#state.tasks?.[0]?.id) : undefined;
     const operated = operator && id !== undefined ? await this.#api.operated(id) : undefined;
-    const task = operator || id === undefined ? undefined : (listed?.find((one) => one.id === id) ?? (await this.#api.task(id)));
+    const task = operator || id === undefined ? undefined : await this.#api.task(id);
     return { ...(status && { status }), ...(operated && { operated }), ...(task && { task }) };
   }
 

@@ -67,7 +67,7 @@ function dots(state: PageState): SVGTemplateResult[] {
 function dotKinds(state: PageState): DotKind[] {
   const { round } = state;
   const gathering = !round || ['selecting', 'paused', 'finished'].includes(round.phase) || round.cohort === 0;
-  const all = gathering ? (round?.clientsConnected ?? state.task?.clientsConnected ?? 0) : round.cohort;
+  const all = gathering ? (round?.clientsConnected ?? state.task?.clients_connected ?? 0) : round.cohort;
   const count = Math.min(all, MOST_DOTS);
   const kinds: DotKind[] = Array.from({ length: count }, () => (gathering ? 'idle' : 'training'));
   if (gathering || count === 0) return kinds;

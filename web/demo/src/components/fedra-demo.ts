@@ -65,7 +65,7 @@ export class FedraDemo extends LightElement {
       </header>
       <main>
         ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
-        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model}></fedra-digit-reader>
+        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model.sha256}></fedra-digit-reader>
         ${thisTab(state)}
       </main>
       <footer>
@@ -252,7 +252,7 @@ function learned(state: PageState): TemplateResult {
         <dl class="pairs">
           <div><dt>Loss</dt><dd>${latest?.loss == null ? '–' : latest.loss.toFixed(3)}</dd></div>
           <div><dt>Rounds</dt><dd>${whole(rounds)}${
-            state.task?.roundsTotal ? html` <small>of ${whole(state.task.roundsTotal)}</small>` : nothing
+            state.task?.rounds_total ? html` <small>of ${whole(state.task.rounds_total)}</small>` : nothing
           }</dd></div>
         </dl>
       </div>
@@ -308,7 +308,7 @@ function whyWords(reason: string): string {
 function modelWords({ model, task }: PageState): string {
   if (!model) return 'Shared models, as rounds go by.';
   const size = `One model is ${bytes(model.bytes)}`;
-  return task?.parameters === undefined ? `${size}.` : `${size}: ${whole(task.parameters)} numbers.`;
+  return task ? `${size}: ${whole(task.model.parameters)} numbers.` : `${size}.`;
 }
 
 function updateWords(accepted: number, last: PageState['lastUpdate']): string {

@@ -38,8 +38,8 @@ async function answer(url, { method = 'GET', body = '', headers }) {
   const { pathname, searchParams } = new URL(url);
   const [status, said] = operators.answer(method, pathname, searchParams, body, Object.fromEntries(headers));
   await gates.get(pathname);
-  const listed = pathname === '/v1/tasks' && listReversed ? said.toReversed() : said;
-  return new Response(typeof listed === 'string' ? listed : JSON.stringify(listed), { status });
+  if (pathname === '/v1/admin/status' && listReversed) said.tasks.reverse();
+  return new Response(typeof said === 'string' ? said : JSON.stringify(said), { status });
 }
 
 /** Holds answers to this path back; returns what lets them go. */
@@ -81,7 +81,7 @@ test('the first task stays the one that is looked at when another comes before i
   const desk = await opened();
   assert.equal(desk.state.operated.id, 'digits');
   listReversed = true;
-  for (let looks = 0; looks < 6; looks++) await looksOnce(desk);
+  await looksOnce(desk);
   assert.deepEqual(
     desk.state.tasks.map(({ id }) => id),
     ['clinic', 'digits'],
@@ -113,7 +113,7 @@ test('the next order waits until the task is seen as the last one left it', asyn
   assert.equal(await desk.operate('digits', 'resume'), false);
   release();
   await pausing;
-  assert.deepEqual([desk.state.operated.standing, desk.state.busy], ['paused', undefined]);
+  assert.deepEqual([desk.state.operated.state, desk.state.busy], ['paused', undefined]);
   assert.equal(await desk.operate('digits', 'resume'), true);
   assert.deepEqual(
     operators.orders.map(({ path }) => path),

@@ -3,9 +3,9 @@
 import type { PropertyValues, TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
 import { LightElement } from '../../components/light-element.js';
+import type { OperatedTask } from '../../generated/http-api.js';
 import type { Operation } from '../api.js';
 import type { Desk } from '../desk.js';
-import type { OperatedTask } from '../report.js';
 import type { Action, DeskState } from '../state.js';
 import { hasToWait, INITIAL, possible } from '../state.js';
 import { refusedWords } from '../words.js';

@@ -2,7 +2,7 @@
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
-import type { Mistake } from '../report.js';
+import type { Mistake } from '../../generated/http-api.js';
 import type { Action, DeskState } from '../state.js';
 import { failureWords } from '../words.js';
 

@@ -2,8 +2,8 @@
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import type { OperatedTask } from '../../generated/http-api.js';
 import { whole } from '../../words.js';
-import type { OperatedTask } from '../report.js';
 import { earlier } from '../state.js';
 import { checkpointWords } from '../words.js';
 import { ModalDialog } from './modal-dialog.js';
