@@ -1,4 +1,4 @@
-/** The aggregator's HTTP interface, as far as the page reads it. */
+/** The part of the aggregator's HTTP interface that the visitors' page reads. */
 import type { PrivacyPolicy } from 'fedra';
 import { ApiError, badAnswer, isRecord, list, number, optional, record, text } from './json.js';
 
@@ -16,9 +16,9 @@ export interface TaskPrivacy {
   readonly policy: Exclude<PrivacyPolicy, 'none'>;
   readonly epsilon: number;
   readonly delta: number;
-  /** By whoever took part most. */
+  /** Epsilon spent by the subject that took part most. */
   readonly spentEpsilon: number;
-  /** Of one round alone. */
+  /** Epsilon of one round alone. */
   readonly roundEpsilon: number;
   readonly noiseMultiplier: number;
   readonly minimumSurvivors: number;
@@ -36,7 +36,7 @@ export interface TaskInfo {
   /** The hash of the newest model. */
   readonly model: string | undefined;
   readonly roundsTotal: number | undefined;
-  /** Null where nothing protects what is sent. */
+  /** The privacy terms; null for a task without a policy. */
   readonly privacy: TaskPrivacy | null;
   readonly history: readonly HistoryPoint[];
 }
@@ -97,7 +97,7 @@ function parsePrivacy(value: unknown): TaskPrivacy | null {
   const policy = privacy['policy'];
   if (policy === 'none') return null;
   if (!POLICIES.includes(policy)) throw badAnswer('a known privacy policy');
-  // Without one of these the page would promise blindly.
+  // Without one of these the page could not state the promise.
   const figure = (name: string) => number(privacy[name], `privacy.${name}`);
   return {
     policy: policy as TaskPrivacy['policy'],
@@ -121,7 +121,7 @@ function historyPoint(entry: unknown): HistoryPoint {
   };
 }
 
-/** Before the first round the initial model's evaluation is in `latest` only. */
+/** Adds the evaluation in `latest`: before the first round it is the initial model's, and nowhere else. */
 function withLatest(history: HistoryPoint[], latest: unknown): HistoryPoint[] {
   return history.length === 0 && isRecord(latest) ? [historyPoint(latest)] : history;
 }

@@ -1,4 +1,4 @@
-/** Checks JSON that the aggregator sent. Whatever does not fit is an ApiError. */
+/** Checks of JSON from the aggregator. A value that does not fit is an ApiError. */
 
 export class ApiError extends Error {
   constructor(

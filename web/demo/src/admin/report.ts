@@ -1,4 +1,4 @@
-/** What the aggregator tells of its tasks and of itself, read from JSON. Pure. */
+/** Reports of the aggregator on its tasks and itself, read from JSON. Pure. */
 
 import type { HistoryPoint, TaskInfo } from '../api.js';
 import { parseTask } from '../api.js';
@@ -8,30 +8,30 @@ export const PHASES = ['selecting', 'collecting', 'sharing', 'masking', 'unmaski
 export type Phase = (typeof PHASES)[number];
 
 const STANDINGS = ['running', 'paused', 'stopped'] as const;
-/** What the operator wants of a task. */
+/** A task's standing, as set by operators. */
 export type Standing = (typeof STANDINGS)[number];
 
 /** One completed round. */
 export interface RoundReport extends HistoryPoint {
   /** Accepted updates. */
   readonly reports: number;
-  /** From the invitation to the last update. */
+  /** Time from the invitation to the last update. */
   readonly seconds: number;
-  /** What came and went since the round before. */
+  /** Bytes from and to clients since the round before. */
   readonly bytesUp: number;
   readonly bytesDown: number;
 }
 
-/** Who takes part in the round that is being made. */
+/** Counts of the clients in the round under way. */
 export interface Cohort {
   readonly invited: number;
   readonly reported: number;
-  /** Invited, but left, declined or was refused. */
+  /** Invited clients that left, declined or were refused. */
   readonly left: number;
   readonly reportGoal: number;
 }
 
-/** What a privacy budget has paid for, beside what every visitor is told. */
+/** Use of a privacy budget, in addition to the figures of {@link TaskInfo}. */
 export interface Spending {
   readonly debits: number;
   readonly subjects: number;
@@ -47,7 +47,7 @@ export interface Failures {
   readonly text: string;
 }
 
-/** Whether a task makes rounds, and if not, why. */
+/** Health of a task: `ok` if it makes rounds, otherwise with the reason. */
 export interface Health {
   readonly state: (typeof HEALTH_STATES)[number];
   /** A sentence without a capital and a full stop, where there is something to say. */
@@ -55,17 +55,17 @@ export interface Health {
   readonly sinceUnixSeconds: number;
   /** Attempts in a row that came to nothing, while the task is failing. */
   readonly attempts: number;
-  /** Since the server started, the most frequent first. */
+  /** Failures since the server started, the most frequent first. */
   readonly failures: readonly Failures[];
 }
 
-/** `GET /v1/tasks/{id}`: what everybody may know of a task. */
+/** The public report of a task: `GET /v1/tasks/{id}`. */
 export interface TaskReport extends TaskInfo {
   readonly health: Health;
   readonly phase: Phase;
-  /** Of the round that is being made; 0 is the first. */
+  /** The attempt at the round under way; 0 is the first. */
   readonly attempt: number;
-  /** Until the phase ends at the latest, where it has a deadline. */
+  /** Time to the phase's deadline, where it has one. */
   readonly secondsLeft: number | undefined;
   readonly cohort: Cohort;
   readonly modelBytes: number;
@@ -78,28 +78,28 @@ export interface TaskReport extends TaskInfo {
 export interface Decision {
   readonly unixSeconds: number;
   readonly action: string;
-  /** Of a roll-back: the round whose model came back, and as which round. */
+  /** The round whose model a roll-back restored. `round` is the one that has it now. */
   readonly to: number | undefined;
   readonly round: number | undefined;
 }
 
-/** Who was asked for a completed round. */
+/** The cohort of a completed round. */
 export interface PastCohort {
   readonly round: number;
   /** 0 is the first. */
   readonly attempt: number;
   readonly invited: number;
-  /** The round whose model it took over, where the operator rolled back. */
+  /** The round whose model it restored, if it was a roll-back. */
   readonly restored: number | undefined;
 }
 
-/** `GET /v1/admin/tasks/{id}`: what the operator may know of a task. */
+/** The operator's report of a task: `GET /v1/admin/tasks/{id}`. */
 export interface OperatedTask extends TaskReport {
   readonly standing: Standing;
   /** Rounds whose model is kept. */
   readonly checkpoints: readonly number[];
   readonly decisions: readonly Decision[];
-  /** By round, the last ones only. */
+  /** The newest cohorts by round. */
   readonly cohorts: ReadonlyMap<number, PastCohort>;
   /** A few lines for a person. */
   readonly config: string;
@@ -119,18 +119,18 @@ export interface TaskStatus {
   readonly left: number;
 }
 
-/** `GET /v1/admin/status`. */
+/** The report on the server: `GET /v1/admin/status`. */
 export interface ServerStatus {
   readonly version: string;
-  /** It is about to stop. */
+  /** True while the server stops. */
   readonly draining: boolean;
   readonly uptimeSeconds: number;
-  /** Where the server can tell. */
+  /** Memory of the process, where the platform reports it. */
   readonly memoryBytes: number | undefined;
   readonly connections: number;
   /** Clients that are checked in. */
   readonly sessions: number;
-  /** Of updates that are on their way, and how many there may be. */
+  /** Bytes of updates in flight. `uploadBudget` is their limit. */
   readonly uploadBytes: number;
   readonly uploadBudget: number;
   readonly tasks: readonly TaskStatus[];

@@ -1,4 +1,4 @@
-/** What the operator's page says. Pure. */
+/** Texts of the operator's page. Pure. */
 import { bytes, percent, whole } from '../words.js';
 import type { Decision, Health, Phase, RoundReport, Standing, TaskReport } from './report.js';
 import type { Action, Problem, Stand } from './state.js';
@@ -13,7 +13,7 @@ export const STANDS: Record<Stand, string> = {
   failing: 'Failing',
 };
 
-/** What happens in the round right now, in a sentence. */
+/** The round's phase, in a sentence. */
 export function phaseSentence({ phase, cohort, clientsConnected, secondsLeft }: TaskReport): string {
   const limit = secondsLeft === undefined ? '' : ` At most ${duration(secondsLeft)} more.`;
   switch (phase) {
@@ -38,7 +38,7 @@ export function phaseSentence({ phase, cohort, clientsConnected, secondsLeft }: 
   }
 }
 
-/** How a task stands, in a sentence, where its phase does not say it. */
+/** A task's standing, in a sentence, where its phase does not say it. */
 export function standSentence(stand: Stand, { reason }: Health): string | undefined {
   switch (stand) {
     case 'pausing':
@@ -52,13 +52,13 @@ export function standSentence(stand: Stand, { reason }: Health): string | undefi
   }
 }
 
-/** What is wrong with a task that is failing. */
+/** The failure of a task, and its reason. */
 export function failingWords({ reason, sinceUnixSeconds, attempts }: Health): Advice {
   const title = attempts === 1 ? 'The last attempt came to nothing' : `The last ${whole(attempts)} attempts came to nothing`;
   return { title, text: `${sentence(reason ?? 'The aggregator does not say why')} Failing since ${moment(sinceUnixSeconds)}.` };
 }
 
-/** What an order to the task has done. */
+/** The effect of an order to the task. */
 export function doneWords(standing: Standing, phase: Phase): string {
   switch (standing) {
     case 'running':
@@ -120,7 +120,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** Why something that the operator asked for did not happen. */
+/** A failed order and its reason. */
 export function failureWords({ action, ...problem }: Problem & { readonly action: Action }): Advice {
   return { title: TRIED[action], text: reason(problem) };
 }
@@ -143,7 +143,7 @@ function reason({ code, message, mistakes }: Problem): string {
   }
 }
 
-/** Why what is shown may be old. */
+/** The reason why the figures shown may be old. */
 export function problemWords({ code, message }: Problem, server: string): Advice {
   switch (code) {
     case 'no-server':
@@ -162,7 +162,7 @@ export function problemWords({ code, message }: Problem, server: string): Advice
   }
 }
 
-/** Why the token did not open anything. */
+/** The reason why the token was refused. */
 export function refusedWords({ code, message }: Problem): string {
   switch (code) {
     case 'bad-token':

@@ -1,4 +1,4 @@
-// What the page says of protection: the words, the figures and their limits.
+// Texts on protection, their figures and limits.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
@@ -43,7 +43,7 @@ const privacy = {
   colluders: 4,
   max_participations: 10,
 };
-/** The same as the page has it. */
+/** The same, read by the page. */
 const read = {
   policy: 'distributed',
   epsilon: 8,

@@ -1,4 +1,4 @@
-/** What has happened, row by row, the newest first. */
+/** Tables of rounds, failures and decisions. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -8,7 +8,7 @@ import { decisionWords, moment, sentence, shortSeconds } from '../words.js';
 
 const MOST_ROWS = 12;
 
-/** A table that is scrolled by itself where the page is narrow. */
+/** A table that scrolls sideways where the page is narrow. */
 function table(name: string, heads: readonly string[], rows: readonly TemplateResult[], kind = ''): TemplateResult {
   return html`<div class="scroll" role="region" aria-label=${name} tabindex="0">
     <table class=${kind}>
@@ -18,7 +18,7 @@ function table(name: string, heads: readonly string[], rows: readonly TemplateRe
   </div>`;
 }
 
-/** With `cohorts`, which only operators are told of, also who was asked. */
+/** Rounds, the newest first. With `cohorts`, which only operators see, also the invited clients. */
 export function roundsTable(history: readonly RoundReport[], cohorts: ReadonlyMap<number, PastCohort> | undefined): TemplateResult {
   const rows = history.slice(-MOST_ROWS).reverse();
   if (rows.length === 0) return html`<p class="none">The first completed round will be here.</p>`;
@@ -32,7 +32,7 @@ export function roundsTable(history: readonly RoundReport[], cohorts: ReadonlyMa
 
 function roundRow(round: RoundReport, cohorts: ReadonlyMap<number, PastCohort> | undefined): TemplateResult {
   const past = cohorts?.get(round.round);
-  // A roll-back is a round that nobody worked for.
+  // A roll-back is a round without work.
   const worked = round.reports > 0;
   const asked = cohorts
     ? html`<td>${past && worked ? whole(past.invited) : '–'}</td><td>${past && worked ? whole(past.attempt + 1) : '–'}</td>`
@@ -49,7 +49,7 @@ function roundRow(round: RoundReport, cohorts: ReadonlyMap<number, PastCohort> |
   </tr>`;
 }
 
-/** Since the server started, the most frequent first. */
+/** Failures since the server started, the most frequent first. */
 export function failuresTable(failures: readonly Failures[]): TemplateResult {
   return table(
     'Invitations that came to nothing',

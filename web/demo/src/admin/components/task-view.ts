@@ -1,4 +1,4 @@
-/** One task: how it stands, its round, what it has learned, what it costs. */
+/** One task: its standing, its round, its charts, its privacy budget. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -50,7 +50,7 @@ function failures({ health }: TaskReport): TemplateResult | typeof nothing {
   </section>`;
 }
 
-/** The round that is being made. */
+/** The round under way. */
 function round(task: TaskReport, stand: string | undefined): TemplateResult {
   const finished = task.phase === 'finished';
   const total = task.roundsTotal === undefined ? '' : `of ${whole(task.roundsTotal)}`;
@@ -105,7 +105,7 @@ function fact(name: string, value: string, why: string): TemplateResult {
   </div>`;
 }
 
-/** What only the operator is told. */
+/** The parts that only operators see. */
 function confidential({ decisions, config }: OperatedTask): TemplateResult {
   return html`
     <section aria-labelledby="decisions">
