@@ -35,7 +35,7 @@ mod task;
 mod token;
 
 /// The generated protobuf messages. Use the checked types of the crate's root.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
 }

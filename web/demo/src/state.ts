@@ -1,5 +1,5 @@
 /**
- * What the page knows, and how events change it. Pure: the session feeds it,
+ * State of the visitors' page, and its changes by events. Pure: the session feeds it,
  * the components draw it.
  */
 import type {
@@ -16,7 +16,7 @@ import type {
 import type { HistoryPoint, Task, TaskSummary } from './api.js';
 import { qualities } from './api.js';
 
-/** Where the visitor stands. */
+/** The visitor's stage. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
 
 export interface Problem {
@@ -43,11 +43,11 @@ export interface PageState {
   readonly lastUpdate: UpdateEvent | undefined;
   readonly accepted: number;
   readonly privacy: PrivacyEvent | undefined;
-  /** The visitor is asked to agree to these terms. */
+  /** The terms that wait for the visitor's answer. */
   readonly asking: PrivacyEvent | undefined;
   readonly history: readonly HistoryPoint[];
   readonly problem: Problem | undefined;
-  /** Something to know that is not in the way, such as a lost WebGPU. */
+  /** News that is no fault, such as a lost WebGPU device. */
   readonly notice: Problem | undefined;
 }
 
@@ -75,7 +75,7 @@ export const INITIAL: PageState = {
 
 /** Errors after which nothing is wrong. */
 const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
-/** Errors for which this tab left one round, or sits out: told until a change of it is accepted. */
+/** Errors for which this tab left one round, or sits out: shown until an update is accepted. */
 const OF_A_ROUND: readonly string[] = [
   'bad-dataset',
   'unsupported-task',
@@ -133,7 +133,7 @@ function withUpdate(state: PageState, event: UpdateEvent): PageState {
 function withStatus(state: PageState, status: StatusEvent): PageState {
   const problem = HEALTHY.includes(status.state) ? undefined : state.problem;
   const progress = status.state === 'training' ? state.progress : undefined;
-  // Who said no is where they were before the click.
+  // After a refusal the stage is the one before the click.
   const ended = status.state === 'closed' && state.stage !== 'before';
   return { ...state, status, problem, progress, ...(ended ? { stage: 'ended', asking: undefined } : {}) };
 }
@@ -148,7 +148,7 @@ export function withTask(state: PageState, task: Task): PageState {
   };
 }
 
-/** The state in which another task is looked at: the digits are the same ones. */
+/** The state with another task in view and the same digits. */
 export function withTaskChosen({ tasks, examples, shard }: PageState): PageState {
   return { ...INITIAL, tasks, examples, shard };
 }
@@ -175,13 +175,13 @@ export function latestEvaluated(history: readonly HistoryPoint[]): HistoryPoint 
   return history.findLast((point) => point.accuracy !== null || point.loss !== null);
 }
 
-/** How far this tab's training for the round is, 0 to 1. */
+/** Progress of this tab's training for the round, 0 to 1. */
 export function trainedShare({ progress, status }: PageState): number {
   if (status && TRAINED.includes(status.state)) return 1;
   return progress && progress.steps > 0 ? Math.min(1, progress.step / progress.steps) : 0;
 }
 
-/** Whether this tab works for the round that the aggregator is in. */
+/** True if this tab works for the round that the aggregator is in. */
 export function takesPart({ status }: PageState): boolean {
   return status !== undefined && IN_ROUND.includes(status.state);
 }

@@ -3,13 +3,13 @@
  * page receives them. Types only: this file must produce no code.
  */
 
-/** What computes: a GPU through WebGPU, or the CPU. */
+/** The device that computes: a GPU through WebGPU, or the CPU. */
 export type Backend = 'webgpu' | 'cpu';
 
-/** What a page may ask for; `auto` begins on the CPU and changes over to WebGPU if it is found faster. */
+/** A page's choice; `auto` begins on the CPU and changes over to WebGPU if it is found faster. */
 export type BackendChoice = 'auto' | Backend;
 
-/** Where the session stands. */
+/** The state of the session. */
 export type SessionState =
   /** Without data: not connected yet, or observing. */
   | 'idle'
@@ -31,7 +31,7 @@ export type SessionState =
   | 'reconnecting'
   | 'closed';
 
-/** Where the round stands at the aggregator. */
+/** The phase of the round at the aggregator. */
 export type RoundPhase =
   | 'selecting'
   | 'collecting'
@@ -45,9 +45,9 @@ export type RoundPhase =
   | 'finished';
 
 /**
- * Who adds the noise. `distributed`: every client a share, and the server sees
- * only sums; `local`: every client all of it; `central`: the server;
- * `none`: nobody.
+ * The party that adds the noise. `distributed`: every client a share, and the server
+ * sees only sums; `local`: every client all of it; `central`: the server;
+ * `none`: no noise.
  */
 export type PrivacyPolicy = 'distributed' | 'local' | 'central' | 'none';
 
@@ -58,9 +58,9 @@ export interface StatusEvent {
   /** The round this client works for, if it was selected. */
   readonly round?: number;
   /**
-   * Why the client is unavailable, as the code of an `error` event; or why it waits
-   * longer than for the next round: such a code, or how its last invitations ended,
-   * by which the aggregator leaves it out for a while (`missed-deadline`, `declined`,
+   * The reason of `unavailable`, as the code of an `error` event; or of a wait beyond
+   * the next round: such a code, or the ending of the last invitations, for which the
+   * aggregator leaves the client out for a while (`missed-deadline`, `declined`,
    * `rejected`, `lost`).
    */
   readonly reason?: string;
@@ -72,9 +72,9 @@ export interface StatusEvent {
 export interface BackendEvent {
   readonly type: 'backend';
   readonly backend: Backend;
-  /** The GPU's name, as far as the browser tells it. */
+  /** The GPU's name, if the browser tells it. */
   readonly adapter?: string;
-  /** Why this backend, for people. */
+  /** The reason of the choice, for people. */
   readonly reason: string;
   readonly cpuSamplesPerSecond?: number;
   readonly webgpuSamplesPerSecond?: number;
@@ -82,7 +82,7 @@ export interface BackendEvent {
   readonly gradientError?: number;
 }
 
-/** What is being learned. Comes once after check-in. */
+/** The task and its model. Comes once after check-in. */
 export interface TaskEvent {
   readonly type: 'task';
   readonly id: string;
@@ -103,11 +103,11 @@ export interface RoundEvent {
   readonly phase: RoundPhase;
   /** Clients invited to this round. */
   readonly cohort: number;
-  /** How many of them have reported. */
+  /** Clients of the cohort that have reported. */
   readonly reported: number;
-  /** How many of them have left. */
+  /** Clients of the cohort that have left. */
   readonly left: number;
-  /** The round closes at so many reports. */
+  /** Reports at which the round closes. */
   readonly reportGoal: number;
   readonly clientsConnected: number;
   /** Milliseconds to the reporting deadline. */
@@ -141,7 +141,7 @@ export interface ProgressEvent {
   readonly steps: number;
   /** Mean loss of the last batch. */
   readonly loss: number;
-  /** Since this round's training began. */
+  /** Examples a second since this round's training began. */
   readonly samplesPerSecond: number;
 }
 
@@ -162,7 +162,7 @@ export interface UpdateEvent {
 export interface PrivacyEvent {
   readonly type: 'privacy';
   readonly policy: PrivacyPolicy;
-  /** Whether the server sees sums only. */
+  /** True if the server sees sums only. */
   readonly secureAggregation: boolean;
   /** Noise in the sum, as a multiple of what one client can change in it. */
   readonly noiseMultiplier: number | null;
@@ -172,24 +172,24 @@ export interface PrivacyEvent {
   readonly minimumSurvivors: number | null;
   /** Clients of a round that may work together with the server. */
   readonly colluders: number | null;
-  /** The chance that is left out of the promise, 0 to 1. */
+  /** The probability that the promise leaves out, 0 to 1. */
   readonly delta: number | null;
-  /** The task ends before it costs anybody more. */
+  /** The largest cost to any person: the task ends before it is exceeded. */
   readonly budgetEpsilon: number | null;
-  /** What one round costs, taken alone. */
+  /** The cost of one round taken alone. */
   readonly roundEpsilon: number | null;
-  /** What this browser's rounds have cost it together. */
+  /** The cost of this browser's rounds together. */
   readonly spentEpsilon: number;
   /** The same after one more round, which is less than the sum of both; null if there will be none. */
   readonly nextEpsilon: number | null;
   /** Rounds that this browser took part in. */
   readonly participations: number;
   readonly maxParticipations: number | null;
-  /** The task's ledger: what it has cost whoever took part most. */
+  /** The task's ledger: the cost to the subject that took part most. */
   readonly taskSpentEpsilon: number | null;
   /**
-   * Where single examples are protected besides: another promise, not about the
-   * person. What they have cost since the module was started: a reload forgets it.
+   * The cost to single examples since the module was started, if they are protected
+   * too: another promise, not about the person. A reload forgets it.
    */
   readonly examplePrivacy: { readonly epsilon: number; readonly delta: number } | null;
 }
@@ -257,5 +257,5 @@ export type ClientEventType = ClientEvent['type'];
 /** The event with the name `T`. */
 export type ClientEventOf<T extends ClientEventType> = Extract<ClientEvent, { readonly type: T }>;
 
-/** What listeners receive: the event is the `detail` of a `CustomEvent`. */
+/** The events of listeners: each is the `detail` of a `CustomEvent`. */
 export type FedraEventMap = { [T in ClientEventType]: CustomEvent<ClientEventOf<T>> };

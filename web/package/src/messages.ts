@@ -1,6 +1,6 @@
 /**
- * What travels between the page and the worker. Types only; arrays are
- * transferred, never copied on the way.
+ * Messages between the page and the worker. Types only; arrays are transferred,
+ * never copied on the way.
  */
 import type { BackendChoice, ClientEvent } from './events.js';
 import type { CheckedDataset, ExamplePrivacy, PrivacyFloors } from './validate.js';
@@ -14,7 +14,7 @@ export interface ClientConfig {
   readonly token: 'none' | 'ask';
 }
 
-/** What the module insists on, and what it cannot know of earlier visits. */
+/** Floors for the module, and this browser's earlier visits. */
 export interface PrivacyConfig {
   readonly floors?: PrivacyFloors;
   readonly examples?: ExamplePrivacy;
@@ -50,7 +50,7 @@ export type FromWorker =
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }
-  /** A connection is to be opened: which token does it check in with? */
+  /** Asks for the token of a connection that is about to be opened. */
   | { readonly type: 'ask-token'; readonly id: number }
   /** The answer to the request with this number. */
   | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array }

@@ -1,5 +1,5 @@
 /**
- * In how many rounds of a task this browser has taken part, kept in
+ * Count of the rounds of a task that this browser has taken part in, kept in
  * localStorage, since a limit that a reload forgets would be none. It must not
  * touch storage before a client asks, nor fail where there is none.
  *
@@ -9,8 +9,8 @@
  * waste a round, never forget one.
  *
  * Clients that are made before any of them has written the entry have a subject
- * each, and would each count from nothing. Whose entry is there goes on; the others
- * have been replaced.
+ * each, and would each count from nothing. The client whose entry is there goes on;
+ * the others have been replaced.
  */
 
 interface Entry {
@@ -20,7 +20,7 @@ interface Entry {
   readonly open: readonly string[];
 }
 
-/** Where storage is refused, entries last as long as the page. */
+/** Entries of a page that is refused storage. They last as long as the page. */
 const MEMORY = new Map<string, Entry>();
 
 /** One client's view of the entry of its task. */
@@ -31,7 +31,7 @@ export class Participation {
   readonly #mark = randomHex(8);
   #open = false;
   #replaced = false;
-  /** What the module counted last. */
+  /** The module's last count. */
   #counted: number;
 
   constructor(url: string, task: string) {
@@ -41,17 +41,17 @@ export class Participation {
     this.#counted = entry ? this.#closeOpen(entry) : 0;
   }
 
-  /** What a module that starts now has to know. */
+  /** The count for a module that starts now. */
   get count(): number {
     return this.#counted;
   }
 
-  /** Whether the entry was seen to be another subject's. */
+  /** True once the entry was seen to be another subject's. */
   get replaced(): boolean {
     return this.#replaced;
   }
 
-  /** A round has come so far that its update may leave. */
+  /** Notes that the update of a round may leave from now on. */
   begin(): void {
     if (this.#open) return;
     const entry = this.#current();
@@ -59,7 +59,7 @@ export class Participation {
     this.#write({ ...entry, open: [...entry.open, this.#mark] });
   }
 
-  /** The round went by, and the update did not leave. */
+  /** Notes that the round is over and its update did not leave. */
   abandon(): void {
     if (!this.#open) return;
     const entry = this.#current();
@@ -89,7 +89,7 @@ export class Participation {
     this.#write(counted(entry, [this.#mark]));
   }
 
-  /** Counts what earlier pages left open. Returns the count. */
+  /** Counts the rounds that earlier pages left open. Returns the count. */
   #closeOpen(entry: Entry): number {
     if (entry.open.length === 0) return entry.participations;
     const closed = counted(entry, entry.open);

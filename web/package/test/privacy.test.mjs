@@ -1,5 +1,5 @@
-// What the page's side does for privacy: floors, consent, and the count of
-// rounds that outlives the page.
+// Privacy on the page's side: floors, consent, and the count of rounds that
+// outlives the page.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';
@@ -249,7 +249,7 @@ test('of two tabs that were opened before the first entry, one goes on: the othe
     [['refused-replaced', true]],
   );
   assert.deepEqual(second.worker.sent.slice(1), [{ type: 'close' }]);
-  // What it had sent before it heard of it counts.
+  // An update sent before the news counts.
   second.counts(1);
   first.counts(1);
   await settled();

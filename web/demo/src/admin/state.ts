@@ -3,7 +3,7 @@ import type { Mistake, OperatedTask, OperatorAction, Round, ServerStatus, Task, 
 import { ApiError } from '../json.js';
 import { Refusal } from './api.js';
 
-/** What is looked at: a task (without a name the first), the server, or the form for a new task. */
+/** The view that is open: a task (without a name the first), the server, or the form for a new task. */
 export type View = { readonly name: 'task'; readonly id: string | undefined } | { readonly name: 'server' } | { readonly name: 'new' };
 
 export type Action = OperatorAction | 'export';
@@ -28,13 +28,13 @@ export interface DeskState {
   /** The same with what only the operator is told. */
   readonly operated: OperatedTask | undefined;
   readonly status: ServerStatus | undefined;
-  /** Why what is shown may be old. */
+  /** The reason why the figures shown may be old. */
   readonly problem: Problem | undefined;
-  /** Why the operator is not, or no longer, let in. */
+  /** The reason why the operator is not, or no longer, signed in. */
   readonly refused: Problem | undefined;
-  /** The last thing the operator did, under way or failed or done. */
+  /** The order under way, other than an export. */
   readonly busy: Action | undefined;
-  /** A large model takes minutes, in which a task can still be paused or stopped. */
+  /** True while a model is downloaded. Other orders are possible meanwhile. */
   readonly exporting: boolean;
   readonly failure: (Problem & { readonly action: Action }) | undefined;
   readonly notice: string | undefined;
@@ -55,7 +55,7 @@ export const INITIAL: DeskState = {
   notice: undefined,
 };
 
-/** What one look at the server brought; what is absent was not asked for. */
+/** Answers to one look at the server. An absent one was not asked for. */
 export interface Seen {
   readonly task?: Task;
   readonly operated?: OperatedTask;
@@ -89,7 +89,7 @@ function sameRounds(before: readonly Round[], now: readonly Round[]): boolean {
   return before.length === now.length && before.every((round, index) => same(round, now[index]));
 }
 
-/** Another view; what was said about the last one goes. */
+/** The state with another view, without the messages of the last one. */
 export function withView(state: DeskState, view: View): DeskState {
   const id = view.name === 'task' ? (view.id ?? state.tasks?.[0]?.id) : undefined;
   const stays = id !== undefined && state.task?.id === id;
@@ -104,7 +104,7 @@ export function withView(state: DeskState, view: View): DeskState {
   };
 }
 
-/** Without what only the operator is told. */
+/** The state without the parts that only operators see. */
 export function withoutAccess(state: DeskState, refused: Problem | undefined): DeskState {
   return {
     ...state,
@@ -119,7 +119,7 @@ export function withoutAccess(state: DeskState, refused: Problem | undefined): D
   };
 }
 
-/** Whether something of its kind is under way: one order at a time, and one download beside it. */
+/** True while an order of its kind is under way: one order at a time, and one download beside it. */
 export function hasToWait({ busy, exporting }: DeskState, action: Action): boolean {
   return action === 'export' ? exporting : busy !== undefined;
 }
@@ -177,7 +177,7 @@ export function entries({ tasks, task }: DeskState): readonly Entry[] {
   });
 }
 
-/** What the operator can do with the task now. */
+/** Orders that the task takes now. */
 export function possible(operated: OperatedTask): readonly Action[] {
   const stand = standOf(operated);
   const always: readonly Action[] = ['export'];

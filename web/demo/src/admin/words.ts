@@ -39,7 +39,7 @@ export function phaseSentence({ phase, cohort, clients_connected, seconds_left }
   }
 }
 
-/** How a task stands, in a sentence, where its phase does not say it. */
+/** A task's standing, in a sentence, where its phase does not say it. */
 export function standSentence(stand: Stand, { reason }: Health): string | undefined {
   switch (stand) {
     case 'pausing':
@@ -121,7 +121,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** Why something that the operator asked for did not happen. */
+/** A failed order and its reason. */
 export function failureWords({ action, ...problem }: Problem & { readonly action: Action }): Advice {
   return { title: TRIED[action], text: reason(problem) };
 }
@@ -144,7 +144,7 @@ function reason({ code, message, mistakes }: Problem): string {
   }
 }
 
-/** Why what is shown may be old. */
+/** The reason why the figures shown may be old. */
 export function problemWords({ code, message }: Problem, server: string): Advice {
   switch (code) {
     case 'no-server':
@@ -163,7 +163,7 @@ export function problemWords({ code, message }: Problem, server: string): Advice
   }
 }
 
-/** Why the token did not open anything. */
+/** The reason why the token was refused. */
 export function refusedWords({ code, message }: Problem): string {
   switch (code) {
     case 'bad-token':
