@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use differential_privacy::ClippingNorm;
+use fedra_aggregation::codec::Packed;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{RoundId, RoundPrivacy, TaskId, UpdateRange};
-use fedra_secure_aggregation as secagg;
 use rand_chacha::rand_core::CryptoRng;
 
 /// An update that a server has no reason to turn down: one that it turned down
@@ -58,6 +58,6 @@ impl PrivateRound<'_> {
 
     fn pack(&self, words: &[u32]) -> Bytes {
         let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
-        secagg::pack(words, bits).into()
+        Packed::new(words.len(), bits).encode(words).into()
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
+use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_aggregator::config::{Config, ServerConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
@@ -140,7 +141,8 @@ fn describe(privacy: &DerivedPolicy, parameters: usize, rounds: u32) -> String {
     if let Some(encoding) = privacy.encoding() {
         line("values that travel", encoding.len().to_string());
         line("bits of a value", encoding.bits().to_string());
-        line("bytes of an update", privacy.update_bytes().unwrap_or_default().to_string());
+        let codec = Packed::new(encoding.len(), encoding.bits());
+        line("bytes of an update", codec.bounds().bytes.to_string());
         line("grid, clipping norms", format!("{:.3e}", encoding.gamma()));
         line("noise of a client, grid steps", format!("{:.1}", encoding.scale().to_f64()));
     }

@@ -24,6 +24,7 @@
 //! ```
 
 mod capabilities;
+mod codec;
 mod conversion;
 mod error;
 mod id;
@@ -41,6 +42,7 @@ pub mod wire {
 }
 
 pub use capabilities::Capabilities;
+pub use codec::CodecName;
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{

@@ -146,6 +146,7 @@ impl Server {
             deadline: Duration::from_secs(60),
             max_staleness: 0,
             privacy: None,
+            codec: None,
         })
     }
 }

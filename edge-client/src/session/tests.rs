@@ -56,6 +56,7 @@ fn assignment(round: RoundId) -> ServerMessage {
         deadline: seconds(60),
         max_staleness: 0,
         privacy: None,
+        codec: None,
     })
 }
 

@@ -107,6 +107,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
         deadline: Duration::from_secs(60),
         max_staleness: 0,
         privacy,
+        codec: None,
     })
 }
 

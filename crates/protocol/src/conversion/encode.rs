@@ -102,6 +102,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                     clipping_norm: privacy.clipping_norm,
                     rotation: privacy.rotation.to_vec().into(),
                 }),
+                codec: assignment.codec.map(Into::into),
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
@@ -258,9 +259,13 @@ impl From<fedra::PrivacyPolicy> for wire::PrivacyPolicy {
 
 impl From<fedra::Capabilities> for wire::Capabilities {
     fn from(capabilities: fedra::Capabilities) -> Self {
+        // None says the same as the first version's.
+        let first = capabilities.codecs == fedra::Capabilities::version_1_codecs();
+        let codecs = if first { Default::default() } else { capabilities.codecs };
         Self {
             layers: capabilities.layers.into_iter().collect(),
             algorithms: capabilities.algorithms.into_iter().collect(),
+            codecs: codecs.into_iter().collect(),
         }
     }
 }
