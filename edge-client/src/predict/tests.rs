@@ -43,9 +43,9 @@ impl Features for Watched<'_> {
         self.values.len()
     }
 
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
         self.reads.borrow_mut().push((self.name, range.clone(), self.ticks.get()));
-        Features::read(&self.values[..], range, values)
+        Features::read(&self.values[..], range)
     }
 }
 
@@ -106,11 +106,11 @@ impl Features for Detached {
         7 * WIDTH
     }
 
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
         if range.start > 0 {
             return Err(PredictError::new("bad-features", "gone"));
         }
-        Features::read(&examples(7)[..], range, values)
+        Features::read(&examples(7)[..], range)
     }
 }
 
