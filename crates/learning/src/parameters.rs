@@ -62,5 +62,5 @@ mod tests {
         assert_eq!(bits, GOLDEN, "{bits:#x?}");
     }
 
-    const GOLDEN: [u32; 3] = [0, 0, 0];
+    const GOLDEN: [u32; 3] = [0x3f08_b079, 0xbeb2_0aee, 0x3ef6_5ddf];
 }

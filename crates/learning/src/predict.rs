@@ -5,7 +5,7 @@
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
-use crate::data::{DatasetError, Features};
+use crate::data::{DatasetError, Features, examples};
 use crate::device::Compute;
 use crate::layers::{Activation, Mode};
 use crate::loss::log_sum_exp;
@@ -94,20 +94,13 @@ pub fn examples_a_piece(spec: &ModelSpec) -> usize {
     by_memory.min(by_time).max(1) as usize
 }
 
-/// Number of examples that `values` feature values are: a whole number, at least 1.
+/// Number of examples that `values` elements are: a whole number, at least 1.
 ///
 /// # Errors
 ///
 /// [`DatasetError::Empty`] for none, [`DatasetError::Features`] for part of an example.
 pub fn examples_in(spec: &ModelSpec, values: usize) -> Result<usize, DatasetError> {
-    let shape = spec.input();
-    if values == 0 {
-        return Err(DatasetError::Empty);
-    }
-    if !values.is_multiple_of(shape.len()) {
-        return Err(DatasetError::Features { features: values, shape: shape.dims() });
-    }
-    Ok(values / shape.len())
+    Ok(examples(values, spec.input())? as usize)
 }
 
 /// Memory that one example needs in a forward pass, at most.

@@ -379,7 +379,7 @@ fn a_source_is_read_in_pieces_or_as_a_whole() {
     let count = 10_000u16;
     let header = |dims: &[u32]| {
         let sizes = dims.iter().flat_map(|size| size.to_be_bytes());
-        [0, 0, 8, dims.len() as u8].into_iter().chain(sizes)
+        [0, 0, 8, dims.len() as u8].into_iter().chain(sizes).collect::<Vec<u8>>().into_iter()
     };
     let count32 = u32::from(count);
     let images: Vec<u8> =

@@ -110,7 +110,7 @@ impl Features {
 }
 
 /// Whole examples of `shape` in `elements`, at least 1; their indices are `u32`.
-pub(super) fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetError> {
+pub(crate) fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetError> {
     if elements == 0 {
         return Err(DatasetError::Empty);
     }

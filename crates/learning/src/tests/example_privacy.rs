@@ -172,6 +172,18 @@ fn no_example_moves_the_sum_by_more_than_the_clipping_norm() {
             assert!(norm(&sum) <= 0.5, "{} at {scale}", norm(&sum));
         }
     }
+    for spec in token_models() {
+        for scale in [1e-3, 1.0, 1e3] {
+            let at: Vec<f32> = init_parameters(&spec, 3).iter().map(|x| x * scale).collect();
+            let sum: Vec<f32> = quiet_step(&spec, &at, &some_data(&spec, 1), 0.5)
+                .iter()
+                .map(|&x| x as f32)
+                .collect();
+            // The parameters themselves are rounded to single precision.
+            let rounding = 1e-7 * norm(&at);
+            assert!(norm(&sum) <= 0.5 + rounding, "{} at {scale}", norm(&sum));
+        }
+    }
 }
 
 #[test]
