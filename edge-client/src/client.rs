@@ -181,8 +181,12 @@ impl Client {
         let _ = self.commands.unbounded_send(event);
     }
 
-    /// Outputs of the newest global model for one or more examples, row-major.
-    pub async fn predict(&self, features: &[f32]) -> Result<Vec<f32>, PredictError> {
+    /// Outputs of the newest global model for one or more examples of values or token ids,
+    /// row-major.
+    pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
+    where
+        Vec<T>: Into<fedra_learning::Features>,
+    {
         let mut outputs = Vec::new();
         self.predict_into(features, &mut outputs).await?;
         Ok(outputs)

@@ -51,7 +51,9 @@ pub use message::{
     UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::layers;
-pub use model::{ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::{
+    ElementKind, ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo,
+};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,

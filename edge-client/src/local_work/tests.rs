@@ -34,7 +34,7 @@ fn policy(mechanism: Mechanism) -> PrivacyPolicy {
 }
 
 fn data(features: usize) -> Dataset {
-    let pixels = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
+    let pixels: Vec<f32> = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
     let classes = (0..20).map(|i| i % 10).collect();
     let shape = fedra_protocol::Shape::from_dims(&[features as u32]).unwrap();
     Dataset::new(pixels, shape, Targets::Classes(classes)).unwrap()
