@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { program } from './harness/paths.mjs';
 import { Scene } from './harness/scene.mjs';
 import { openTab } from './harness/tab.mjs';
+import { until } from './harness/until.mjs';
 
 const NATIVE = 10;
 const TASK = {
@@ -71,17 +72,15 @@ describe('a private task', { concurrency: false }, () => {
     await second.sees('the second tab is counted', accepted);
     await first.sees('keys are exchanged', isState('sharing'));
     await first.sees('masks are taken off', isState('unmasking'));
-    const both = async () => {
+    const shared = async () => {
       const [one, other] = [await first.acceptedRounds(), await second.acceptedRounds()];
-      return one.filter((round) => other.includes(round));
+      const { history } = await aggregator.state();
+      return history.filter(({ round }) => one.includes(round) && other.includes(round));
     };
-    const { round } = await aggregator.state();
-    await aggregator.reaches('two more rounds', (task) => task.round >= round + 2, 120);
-    const shared = await both();
-    assert.ok(shared.length > 0, 'a round with both tabs');
-    const { history } = await aggregator.state();
-    const reports = history.find((entry) => entry.round === shared.at(-1))?.reports;
-    assert.ok(reports === undefined || reports >= TASK.minimumReports, `${reports} reports`);
+    await until('a round with both tabs is done', async () => (await shared()).length > 0, { seconds: 120, state: shared });
+    for (const { round, reports } of await shared()) {
+      assert.ok(reports >= TASK.minimumReports, `round ${round}: ${reports} reports`);
+    }
   });
 
   test('the ledger covers every round, and the page shows what is spent', async () => {

@@ -269,7 +269,7 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
 
 #[tokio::test]
 async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
-    // More than sockets hold, so that a chunk is on its way when the client closes.
+    // More than sockets hold, so that the client is still sending when it closes.
     let layers = vec![Layer::Linear(Linear { outputs: 5000 })];
     let spec = ModelSpec::new(&[784], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let server = Server::of(spec).await;
@@ -279,9 +279,9 @@ async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
         server.hand_out_the_model().await;
         let begin = peer.begin().await;
         peer.send(ServerMessage::UploadReady { round: ROUND, offset: 0 }).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let Some(Ok(Message::Binary(first))) = peer.0.next().await else { panic!("a chunk") };
         client.close();
-        let mut received = 0;
+        let mut received = first.len() as u64;
         loop {
             match peer.0.next().await {
                 Some(Ok(Message::Binary(bytes))) => received += bytes.len() as u64,
