@@ -1,12 +1,17 @@
 //! Events that a client tells its owner: the page, or the log of a native process.
 
+use std::fmt;
+
+use fedra_learning::Backend;
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
+use crate::codes::{EventCode, Notice, StatusReason};
 use crate::failure::Failure;
 use crate::privacy::PrivacyTerms;
 
-/// Something that happened, in the form that JavaScript gets.
+/// Something that happened, in the form that JavaScript gets. The page's types are
+/// generated from it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum ClientEvent {
@@ -15,27 +20,33 @@ pub enum ClientEvent {
         /// Activity of the client.
         state: SessionState,
         /// The round it does it for.
+        #[serde(skip_serializing_if = "Option::is_none")]
         round: Option<u64>,
         /// Reason why it is unavailable, or why it waits longer than for the next
-        /// round: the code of a failure, or `missed-deadline`, `declined`, `rejected`
-        /// or `lost`, by which the server tells how the last invitations ended.
-        reason: Option<&'static str>,
+        /// round.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<StatusReason>,
         /// Time until the next attempt to connect, or until it may be invited again, ms.
+        #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
     /// The device that training runs on was chosen.
     Backend {
-        /// `cpu` or `webgpu`.
-        backend: &'static str,
+        /// The device.
+        backend: BackendName,
         /// Name that the graphics adapter gives itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
         adapter: Option<String>,
         /// Reason, as text for a person.
         reason: String,
         /// Measured speed of the CPU.
+        #[serde(skip_serializing_if = "Option::is_none")]
         cpu_samples_per_second: Option<f64>,
         /// Measured speed of WebGPU.
+        #[serde(skip_serializing_if = "Option::is_none")]
         webgpu_samples_per_second: Option<f64>,
         /// Relative difference of the two gradients.
+        #[serde(skip_serializing_if = "Option::is_none")]
         gradient_error: Option<f64>,
     },
     /// The client takes part in this task.
@@ -66,10 +77,13 @@ pub enum ClientEvent {
         /// Size of its file.
         bytes: u64,
         /// Held-out accuracy of the newest evaluated model.
+        #[serde(skip_serializing_if = "Option::is_none")]
         accuracy: Option<f64>,
         /// Its held-out loss.
+        #[serde(skip_serializing_if = "Option::is_none")]
         loss: Option<f64>,
         /// The round that accuracy and loss belong to.
+        #[serde(skip_serializing_if = "Option::is_none")]
         evaluated_round: Option<u64>,
     },
     /// Local training goes on.
@@ -96,8 +110,10 @@ pub enum ClientEvent {
         /// Accepted, rejected or discarded.
         outcome: UpdateFate,
         /// Reason why it was not accepted.
+        #[serde(skip_serializing_if = "Option::is_none")]
         fault: Option<fedra_protocol::UpdateFault>,
         /// The server's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
     /// Bytes so far, socket and model downloads together.
@@ -109,8 +125,8 @@ pub enum ClientEvent {
     },
     /// Something went wrong; or `task-finished`, which is never fatal.
     Error {
-        /// Stable name.
-        code: String,
+        /// Stable name, for programs.
+        code: EventCode,
         /// Description of what happened and what to do.
         message: String,
         /// True if the client has given up.
@@ -152,6 +168,34 @@ pub enum SessionState {
     Closed,
 }
 
+/// Device of training, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// The CPU.
+    Cpu,
+    /// A GPU through WebGPU.
+    WebGpu,
+}
+
+impl From<Backend> for BackendName {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Cpu => Self::Cpu,
+            Backend::WebGpu => Self::WebGpu,
+        }
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::WebGpu => "webgpu",
+        })
+    }
+}
+
 /// The fate of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -185,8 +229,10 @@ pub struct RoundProgress {
     /// Clients connected to the task.
     pub clients_connected: u32,
     /// Time until the deadline, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
     /// Rounds that the task will have.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds_total: Option<u64>,
 }
 
@@ -198,22 +244,17 @@ impl ClientEvent {
 
     /// A failure that the client lives with.
     pub(crate) fn problem(failure: Failure, message: impl Into<String>) -> Self {
-        Self::warning(failure.code(), message)
+        Self::Error { code: failure.into(), message: message.into(), fatal: false }
     }
 
     /// A failure that ends the client.
     pub(crate) fn fatal(failure: Failure, message: impl Into<String>) -> Self {
-        Self::Error { code: failure.code().into(), message: message.into(), fatal: true }
-    }
-
-    /// The task has had its last round.
-    pub(crate) fn task_finished(message: impl Into<String>) -> Self {
-        Self::warning("task-finished", message)
+        Self::Error { code: failure.into(), message: message.into(), fatal: true }
     }
 
     /// Something that the owner should know.
-    pub(crate) fn warning(code: &str, message: impl Into<String>) -> Self {
-        Self::Error { code: code.into(), message: message.into(), fatal: false }
+    pub(crate) fn notice(notice: Notice, message: impl Into<String>) -> Self {
+        Self::Error { code: notice.into(), message: message.into(), fatal: false }
     }
 
     pub(crate) fn task(task: &TaskDescription) -> Self {

@@ -4,11 +4,16 @@
 //! Plain data: the session decides with it, `fedra-privacy-policy` does the sums.
 
 use std::fmt;
+use std::future::{self, Future};
 use std::rc::Rc;
 
 use fedra_privacy_policy::{DerivedPolicy, PrivacyFloors};
 use fedra_protocol::{Mechanism, SubjectId};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
+
+use crate::callback::CallbackError;
 
 /// Demands of the owner, and facts of earlier visits that a client cannot know.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,32 +38,35 @@ pub enum Consent {
     Ask,
 }
 
-/// Log of the number of participations, which outlives the process.
+type Kept = Result<(), CallbackError>;
+
+/// Log of the number of participations, which outlives the client.
 ///
-/// It is called before anything of a round leaves the device. If it fails, the
-/// round is left and nothing is sent.
+/// It is asked before an update of a private round leaves the device. The round waits
+/// for the answer. If there is none, it is left and no update is sent.
 #[derive(Clone)]
-pub struct ParticipationLog(Rc<dyn Fn(u32) -> Result<(), String>>);
+pub struct ParticipationLog(Rc<dyn Fn(u32) -> LocalBoxFuture<'static, Kept>>);
 
 impl ParticipationLog {
-    /// `keep` makes the new number durable; its error is a text that says why it could
-    /// not.
-    pub fn new(keep: impl Fn(u32) -> Result<(), String> + 'static) -> Self {
-        Self(Rc::new(keep))
+    /// `keep` makes the new number durable. Its future is ready once it is.
+    pub fn new<F>(keep: impl Fn(u32) -> F + 'static) -> Self
+    where
+        F: Future<Output = Kept> + 'static,
+    {
+        Self(Rc::new(move |participations| keep(participations).boxed_local()))
     }
 
-    /// For owners without storage, or whose storage listens to
-    /// [`ClientEvent::Privacy`](crate::ClientEvent::Privacy).
+    /// For owners without storage.
     pub fn nowhere() -> Self {
-        Self::new(|_| Ok(()))
+        Self::new(|_| future::ready(Ok(())))
     }
 
     /// Makes the number durable.
     ///
     /// # Errors
     ///
-    /// Reason why it is not, as text.
-    pub fn keep(&self, participations: u32) -> Result<(), String> {
+    /// Reason why it is not.
+    pub fn keep(&self, participations: u32) -> LocalBoxFuture<'static, Kept> {
         (self.0)(participations)
     }
 }

@@ -20,6 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::codes::{EventCode, Notice};
 use crate::events::UpdateFate;
 use crate::privacy::Consent;
 
@@ -327,8 +328,8 @@ fn observer(address: SocketAddr) -> Rc<Client> {
     client
 }
 
-fn code(verdict: Result<(), DataRefused>) -> String {
-    verdict.expect_err("they are refused").code
+fn code(verdict: Result<(), DataRefused>) -> &'static str {
+    verdict.expect_err("they are refused").code.as_str()
 }
 
 fn other_data() -> Dataset {
@@ -382,7 +383,7 @@ async fn an_observer_predicts_in_a_task_that_has_ended() {
         _ => {}
     });
     futures_util::join!(serve, run);
-    assert_eq!(problems, [("task-finished".to_owned(), false)]);
+    assert_eq!(problems, [(EventCode::Notice(Notice::TaskFinished), false)]);
 }
 
 #[tokio::test]
