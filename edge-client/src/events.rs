@@ -1,4 +1,5 @@
-//! Events that a client tells its owner: the page, or the log of a native process.
+//! Events that a client tells its owner: the page, or the log of a native process. The
+//! page's types are generated from them.
 
 use std::fmt;
 
@@ -10,8 +11,7 @@ use crate::codes::{EventCode, Notice, StatusReason};
 use crate::failure::Failure;
 use crate::privacy::PrivacyTerms;
 
-/// Something that happened, in the form that JavaScript gets. The page's types are
-/// generated from it.
+/// Something that happened, in the form that JavaScript gets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum ClientEvent {
@@ -39,13 +39,13 @@ pub enum ClientEvent {
         adapter: Option<String>,
         /// Reason, as text for a person.
         reason: String,
-        /// Measured speed of the CPU.
+        /// Measured speed of the CPU, examples a second.
         #[serde(skip_serializing_if = "Option::is_none")]
         cpu_samples_per_second: Option<f64>,
-        /// Measured speed of WebGPU.
+        /// Measured speed of WebGPU, examples a second.
         #[serde(skip_serializing_if = "Option::is_none")]
         webgpu_samples_per_second: Option<f64>,
-        /// Relative difference of the two gradients.
+        /// Relative difference of the gradients that the two computed.
         #[serde(skip_serializing_if = "Option::is_none")]
         gradient_error: Option<f64>,
     },
@@ -76,17 +76,17 @@ pub enum ClientEvent {
         sha256: String,
         /// Size of its file.
         bytes: u64,
-        /// Held-out accuracy of the newest evaluated model.
+        /// Share of right answers, 0 to 1, on the server's held-out examples.
         #[serde(skip_serializing_if = "Option::is_none")]
         accuracy: Option<f64>,
-        /// Its held-out loss.
+        /// Mean loss on these examples.
         #[serde(skip_serializing_if = "Option::is_none")]
         loss: Option<f64>,
-        /// The round that accuracy and loss belong to.
+        /// The round of the model that accuracy and loss belong to.
         #[serde(skip_serializing_if = "Option::is_none")]
         evaluated_round: Option<u64>,
     },
-    /// Local training goes on.
+    /// Local training goes on. Comes a few times a second at most.
     Progress {
         /// The round.
         round: u64,
@@ -94,13 +94,13 @@ pub enum ClientEvent {
         epoch: u32,
         /// Epochs in all.
         epochs: u32,
-        /// Steps taken.
+        /// Steps taken, of all epochs together.
         step: u64,
         /// Steps in all.
         steps: u64,
-        /// Loss of the last batch.
+        /// Mean loss over the last batch.
         loss: f32,
-        /// Speed since training began.
+        /// Examples a second since the round's training began.
         samples_per_second: f64,
     },
     /// Fate of this client's update.
@@ -112,22 +112,23 @@ pub enum ClientEvent {
         /// Reason why it was not accepted.
         #[serde(skip_serializing_if = "Option::is_none")]
         fault: Option<fedra_protocol::UpdateFault>,
-        /// The server's words.
+        /// The server's words, for people.
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
-    /// Bytes so far, socket and model downloads together.
+    /// Bytes so far, socket and model downloads together. Comes a few times a second at
+    /// most.
     Traffic {
         /// To the server.
         bytes_up: u64,
         /// Bytes from the server.
         bytes_down: u64,
     },
-    /// Something went wrong; or `task-finished`, which is never fatal.
+    /// Something went wrong, or is worth knowing. After a fatal one the client is closed.
     Error {
         /// Stable name, for programs.
         code: EventCode,
-        /// Description of what happened and what to do.
+        /// Description of what happened and what to do, for people.
         message: String,
         /// True if the client has given up.
         fatal: bool,
@@ -214,7 +215,7 @@ pub enum UpdateFate {
 pub struct RoundProgress {
     /// The round.
     pub round: u64,
-    /// Its attempt.
+    /// Its attempt, from 0: an abandoned one is tried again.
     pub attempt: u32,
     /// Its phase.
     pub phase: RoundPhase,
@@ -231,7 +232,7 @@ pub struct RoundProgress {
     /// Time until the deadline, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
-    /// Rounds that the task will have.
+    /// Rounds that the task will have; absent where it has no last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds_total: Option<u64>,
 }

@@ -54,8 +54,8 @@ pub(crate) struct PrivacyOptions {
 pub(crate) struct ExampleOptions {
     /// Largest L2 norm of one example's gradient; above 0.
     clipping_norm: f64,
-    /// Noise on the sum of a step's clipped gradients, in units of `clippingNorm`; above
-    /// 0.
+    /// Noise on the sum of a step's clipped gradients, in units of `clippingNorm`;
+    /// above 0.
     noise_multiplier: f64,
     /// The delta at which the cost is told; between 0 and 1.
     delta: f64,

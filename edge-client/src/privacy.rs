@@ -34,7 +34,7 @@ pub struct PrivacyConfig {
 pub enum Consent {
     /// Yes, if the task is not below the floors.
     Granted,
-    /// No: it waits for [`Client::consent`](crate::client::Client::consent).
+    /// No: it waits until the person agrees.
     Ask,
 }
 
@@ -90,19 +90,19 @@ pub struct PrivacyTerms {
     pub noise_multiplier: Option<f64>,
     /// L2 norm to which updates are clipped, of the newest round known here.
     pub clipping_norm: Option<f64>,
-    /// Fewest clients that a sum may have.
+    /// Fewest clients that a sum may have; a round with fewer is thrown away.
     pub minimum_survivors: Option<u32>,
     /// Clients of a round that may work together with the server.
     pub colluders: Option<u32>,
-    /// The probability that is left out of the promise.
+    /// The probability that is left out of the promise, 0 to 1.
     pub delta: Option<f64>,
-    /// The task's budget.
+    /// The task's budget: it ends before it costs a subject more.
     pub budget_epsilon: Option<f64>,
     /// Cost of one round, taken alone.
     pub round_epsilon: Option<f64>,
     /// Cost of this subject's rounds so far, together.
     pub spent_epsilon: f64,
-    /// The same after one more; `None` if there will be no more.
+    /// The same after one more; absent if there will be no more.
     pub next_epsilon: Option<f64>,
     /// Rounds that this subject took part in.
     pub participations: u32,
@@ -117,7 +117,7 @@ pub struct PrivacyTerms {
 /// A promise about each example of a client's data, not about its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ExampleTerms {
-    /// Its epsilon so far.
+    /// Its epsilon since the client was started.
     pub epsilon: f64,
     /// At this delta.
     pub delta: f64,
