@@ -2,7 +2,7 @@
 //! the Rust sources and compared with the committed file. To write it anew after a change
 //! that is meant: `FEDRA_BLESS=1 cargo test --workspace --test contract`.
 //!
-//! Derive macros (ts-rs, tsify) leave the doc comments of variants out, and make one type
+//! Derive macros (`ts-rs`, `tsify`) leave the doc comments of variants out, and make one type
 //! of all events, where the page has an interface for each.
 
 mod typescript;

@@ -109,10 +109,13 @@ test('a count waits until the page has stored it', async () => {
   const { posted, tell, record } = await start('none');
   const [first, second] = [record(1), record(2)];
   const [one, two] = posted.slice(-2);
-  assert.deepEqual([one, two], [
-    { type: 'record', id: one.id, participations: 1 },
-    { type: 'record', id: two.id, participations: 2 },
-  ]);
+  assert.deepEqual(
+    [one, two],
+    [
+      { type: 'record', id: one.id, participations: 1 },
+      { type: 'record', id: two.id, participations: 2 },
+    ],
+  );
   const order = [];
   first.then(() => order.push('first'));
   await settled();
