@@ -185,6 +185,10 @@ fn text_of(thrown: &JsValue) -> String {
 }
 
 /// Version and abilities of this build.
+///
+/// # Errors
+///
+/// An `Error`, if JavaScript has no place for them.
 #[wasm_bindgen(js_name = buildInfo)]
 pub fn build_info() -> Result<JsValue, JsValue> {
     #[derive(Serialize)]
@@ -197,6 +201,11 @@ pub fn build_info() -> Result<JsValue, JsValue> {
 }
 
 /// Speed of a built-in model: `{model, batch, backend}` with `cpu` or `webgpu`.
+///
+/// # Errors
+///
+/// An `Error` with the code `bench-failed`, if this build or this machine has no such
+/// device, or it fails.
 #[wasm_bindgen]
 pub async fn benchmark(config: JsValue) -> Result<JsValue, JsValue> {
     #[derive(Deserialize)]
@@ -241,6 +250,10 @@ fn coded(code: impl Into<CallCode>, message: &str) -> JsValue {
 }
 
 /// Speed of protecting an update: `{parameters, clients}`.
+///
+/// # Errors
+///
+/// An `Error` with the code `bench-failed`, if no policy has these numbers.
 #[wasm_bindgen(js_name = benchmarkPrivacy)]
 pub fn benchmark_privacy(config: JsValue) -> Result<JsValue, JsValue> {
     #[derive(Deserialize)]
