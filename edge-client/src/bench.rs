@@ -5,7 +5,7 @@ pub mod privacy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_learning::{Compute, Dataset, DatasetError, Targets, init_parameters};
+use fedra_learning::{Compute, Dataset, DatasetError, Features, Targets, init_parameters};
 use fedra_protocol::{LocalTraining, LocalTrainingError, ModelSpec, RawLocalTraining, Shape};
 use futures_util::future;
 use serde::Serialize;
@@ -71,17 +71,28 @@ pub struct Measured {
     pub milliseconds_per_step: f64,
 }
 
-/// Random images with random classes: values do not change the time of a step.
+/// Random images or token ids with random classes: values do not change the time of a step.
 ///
 /// # Errors
 ///
 /// [`DatasetError`] if there are no examples, or the model has no classes.
 pub fn synthetic(spec: &ModelSpec, examples: usize) -> Result<Dataset, DatasetError> {
     let shape: Shape = spec.input();
-    let pixel = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0;
-    let features = (0..examples * shape.len()).map(pixel).collect();
-    let classes = (0..examples).map(|i| (i % spec.output_len()) as u32).collect();
-    Dataset::new(features, shape, Targets::Classes(classes))
+    let random = |i: u32| i.wrapping_mul(2_654_435_761) >> 16;
+    let elements = 0..(examples * shape.len()) as u32;
+    let features = match shape {
+        Shape::Tokens { vocabulary, .. } => {
+            Features::Tokens(elements.map(|i| random(i) % vocabulary).collect())
+        }
+        _ => Features::Values(elements.map(|i| random(i) as f32 / 65_536.0).collect()),
+    };
+    let positions = spec.output_positions();
+    let classes = (0..examples * positions).map(|i| (i % spec.output_width()) as u32).collect();
+    let targets = match positions {
+        1 => Targets::Classes(classes),
+        _ => Targets::PositionClasses { classes, positions },
+    };
+    Dataset::new(features, shape, targets)
 }
 
 /// Trains a built-in model for a moment and reports its speed.

@@ -186,15 +186,18 @@ impl Client {
         let _ = self.commands.unbounded_send(event);
     }
 
-    /// Outputs of the newest global model for one or more examples, row-major: `features`
-    /// is `[n, ...input]`, the outputs are `[n, outputs]`.
+    /// Outputs of the newest global model for one or more examples of values or token ids,
+    /// row-major: `features` is `[n, ...input]`, the outputs are `[n, outputs]`.
     ///
     /// # Errors
     ///
     /// [`PredictError`] with `no-model` before the first model event, `bad-features` if
     /// they are no whole number of examples, `out-of-memory`, `prediction-failed`, or a
     /// failure to fetch the model.
-    pub async fn predict(&self, features: &[f32]) -> Result<Vec<f32>, PredictError> {
+    pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
+    where
+        Vec<T>: Into<fedra_learning::Features>,
+    {
         let mut outputs = Vec::new();
         self.predict_into(features, &mut outputs).await?;
         Ok(outputs)

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use differential_privacy::distributed::EncodeError;
 use differential_privacy::{ClippingNorm, QuantityError};
+use fedra_aggregation::codec::Packed;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{RoundId, RoundPrivacy, TaskId, UpdateRange};
-use fedra_secure_aggregation as secagg;
 use rand_chacha::rand_core::CryptoRng;
 
 /// Reason why an update cannot be encoded.
@@ -76,6 +76,6 @@ impl PrivateRound<'_> {
 
     fn pack(&self, words: &[u32]) -> Bytes {
         let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
-        secagg::pack(words, bits).into()
+        Packed::new(words.len(), bits).encode(words).into()
     }
 }

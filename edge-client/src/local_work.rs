@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_learning::{
     Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
     LocalTrainer, check_update, examples_in, safetensors,
@@ -73,6 +74,16 @@ pub(crate) struct Job {
     pub task: TaskDescription,
     pub privacy: Option<Arc<DerivedPolicy>>,
     pub assignment: RoundAssignment,
+}
+
+impl Job {
+    /// Form in which the round's update leaves.
+    fn codec(&self) -> Result<Codec, CodecMisfit> {
+        let encoding = self.privacy.as_ref().and_then(|privacy| privacy.encoding());
+        let TaskDescription { model, update_range, .. } = &self.task;
+        let shape = UpdateShape::new(model.parameters(), *update_range, encoding);
+        Codec::new(self.assignment.codec, shape)
+    }
 }
 
 /// Result of work for a round.
@@ -136,6 +147,12 @@ impl WorkError {
 impl From<LearningError> for WorkError {
     fn from(error: LearningError) -> Self {
         Self::new(Failure::from(&error), error)
+    }
+}
+
+impl From<CodecMisfit> for WorkError {
+    fn from(misfit: CodecMisfit) -> Self {
+        Self::new(Failure::PrivacyFailed, format!("the round does not fit the task: {misfit}"))
     }
 }
 
@@ -228,6 +245,7 @@ impl LocalWork {
         tell: impl Fn(News) + Clone + Send + 'static,
     ) -> Result<Done, WorkError> {
         self.forget_round();
+        let codec = job.codec()?;
         let global = self.starting_model(&job, &tell).await?;
         tell(News::Downloaded);
         let learned = self.learn(&job, &global, &tell).await;
@@ -236,7 +254,8 @@ impl LocalWork {
             (None, None) => {
                 let Update { values, examples } = learned?;
                 check_update(&values, job.task.update_range)?;
-                return Ok(Done::Trained { update: bytes_of(&values), examples });
+                let update = codec.values()?.encode(&values).into();
+                return Ok(Done::Trained { update, examples });
             }
             _ => {
                 return Err(WorkError::new(
@@ -253,7 +272,7 @@ impl LocalWork {
                 vec![0.0; global.len()]
             }
         };
-        self.encode_private(job.task, job.assignment.round, privacy, terms, values).await
+        self.encode_private(job.task, job.assignment.round, privacy, terms, &codec, values).await
     }
 
     /// Trains, and takes the difference.
@@ -304,11 +323,12 @@ impl LocalWork {
         round: RoundId,
         privacy: Arc<DerivedPolicy>,
         terms: RoundPrivacy,
+        codec: &Codec,
         values: Vec<f32>,
     ) -> Result<Done, WorkError> {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
-            let update = bytes_of(&acceptable(values, task.update_range));
+            let update = codec.values()?.encode(&acceptable(values, task.update_range)).into();
             return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;
@@ -458,11 +478,6 @@ impl From<WorkError> for PredictError {
 /// Checks that a task's model can be trained on these examples.
 pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
     data.check_for_task(task)
-}
-
-/// Little-endian float32.
-fn bytes_of(values: &[f32]) -> Bytes {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// Unused generator, seeded by the system.

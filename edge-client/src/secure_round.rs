@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use fedra_aggregation::codec::Packed;
 use fedra_privacy_policy::PrivacyError;
 use fedra_protocol::{AdvertisedKeys, EncryptedShare, RevealedShare};
 use fedra_secure_aggregation::{self as secagg, Index, Share, client};
@@ -86,7 +87,7 @@ impl SecureRound {
             (State::Shared(machine, input), SecureRequest::Mask(shares)) => {
                 let shares: Vec<_> = shares.into_iter().map(from_wire).collect();
                 let (machine, words) = machine.mask(&shares, input)?;
-                let update = secagg::pack(&words, bits).into();
+                let update = Packed::new(words.len(), bits).encode(&words).into();
                 (Some(State::Masked(machine)), SecureReply::Masked(update))
             }
             (State::Masked(machine), SecureRequest::Unmask(survivors)) => {

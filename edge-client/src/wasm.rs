@@ -15,6 +15,7 @@ use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
+use self::predictor::PageExamples;
 use crate::bench;
 use crate::callback::CallbackError;
 use crate::client::Client;
@@ -74,8 +75,9 @@ impl EdgeClient {
         })
     }
 
-    /// Gives the local examples. `shape` is `[n, ...example]`; `labels` has one
-    /// class number an example, or the values of a regression row by row; `layout` is
+    /// Gives the local examples. `features` is a `Float32Array` of values or a `Uint32Array`
+    /// of token ids; `shape` is `[n, ...example]`; `labels` has one class number an example
+    /// or a position, or the values of a regression row by row; `layout` is
     /// `channels-first` or `channels-last`.
     ///
     /// The promise is resolved once the data were held against the task and taken. It is
@@ -84,7 +86,7 @@ impl EdgeClient {
     #[wasm_bindgen(js_name = setDataset)]
     pub fn set_dataset(
         &self,
-        features: &Float32Array,
+        features: JsValue,
         labels: &Float32Array,
         shape: &[u32],
         layout: &str,
@@ -126,24 +128,29 @@ impl EdgeClient {
     }
 
     /// Outputs of the newest global model: probabilities of a classifier,
-    /// values of a regression, row by row. `features` must not change before the answer.
-    pub fn predict(&self, features: Float32Array) -> Promise {
+    /// values of a regression, row by row. `features` is a `Float32Array` of values or a
+    /// `Uint32Array` of token ids, and must not change before the answer.
+    pub fn predict(&self, features: JsValue) -> Promise {
         let client = self.client.clone();
-        predictor::answer(async move |outputs| client.predict_into(&features, outputs).await)
+        predictor::answer(async move |outputs| {
+            client.predict_into(&PageExamples::of(features)?, outputs).await
+        })
     }
 }
 
 fn dataset(
-    features: &Float32Array,
+    features: JsValue,
     labels: &Float32Array,
     shape: &[u32],
     layout: &str,
 ) -> Result<Dataset, JsValue> {
-    let (features, labels) = (predictor::copied(features)?, predictor::copied(labels)?);
+    let bad = |error: &dyn ToString| coded(Failure::BadDataset, &error.to_string());
+    let features = PageExamples::of(features).map_err(|error| bad(&error))?;
+    let (features, labels) = (features.copied()?, predictor::copied(labels)?);
     let layout = layout.parse::<Layout>();
     layout
         .and_then(|layout| Dataset::from_arrays(features, labels, shape, layout))
-        .map_err(|error| coded(Failure::BadDataset, &error.to_string()))
+        .map_err(|error| bad(&error))
 }
 
 /// Asks the page for a token.

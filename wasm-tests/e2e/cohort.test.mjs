@@ -13,7 +13,7 @@ const TASK = { id: 'digits', model: 'mnist-2nn', learningRate: 0.1, minimumCohor
 // A step on the software adapter takes half a second.
 const FEW = 30;
 const SOME = 200;
-// What a person takes for immediate.
+// The longest delay that seems immediate.
 const PROMPT_MS = 200;
 
 const accepted = (event) => event.type === 'update' && event.outcome === 'accepted';

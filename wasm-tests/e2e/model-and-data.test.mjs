@@ -1,5 +1,5 @@
-// What a page may do with a task besides training in it, and what becomes of
-// data that do not fit: the npm package with the real aggregator.
+// Uses of a task other than training, and data that do not fit: the npm package with
+// the real aggregator.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -21,7 +21,7 @@ round = { cohort_size = 1 }
 `;
 const DIGITS = { id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 1, cohort: 1 };
 
-/** Of each test here: a page with the package, and the scene's task. */
+/** A page with the package, and the scene's task. */
 async function setUp(task) {
   const scene = await new Scene().start(task);
   const sites = await Sites.start();
@@ -208,7 +208,7 @@ describe('an open task', { concurrency: false }, () => {
       await client.train({ features, labels, shape: [20, 784] });
       const before = await window.sees(client, 'update');
       const asked = window.failure(client.predict(window.examples(1).features));
-      // As the browser reports a module that is out of memory.
+      // The browser's report of a module that is out of memory.
       window.worker.dispatchEvent(new ErrorEvent('error', { message: 'Uncaught RuntimeError: memory access out of bounds' }));
       const told = client.latest('error');
       const refused = await asked;

@@ -7,9 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
+use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_aggregator::config::{Config, ServerConfig};
 use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
+use fedra_http_api::{Task, address};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 
@@ -139,7 +141,8 @@ fn describe(privacy: &DerivedPolicy, parameters: usize, rounds: u32) -> String {
     if let Some(encoding) = privacy.encoding() {
         line("values that travel", encoding.len().to_string());
         line("bits of a value", encoding.bits().to_string());
-        line("bytes of an update", privacy.update_bytes().unwrap_or_default().to_string());
+        let codec = Packed::new(encoding.len(), encoding.bits());
+        line("bytes of an update", codec.bounds().bytes.to_string());
         line("grid, clipping norms", format!("{:.3e}", encoding.gamma()));
         line("noise of a client, grid steps", format!("{:.1}", encoding.scale().to_f64()));
     }
@@ -224,15 +227,15 @@ impl ReportArguments {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = self.server.unwrap_or_else(|| format!("{scheme}://{listen}"));
         let client = ServerOptions::at(server, self.ca).visitor()?;
-        let path = format!("/v1/tasks/{}", self.task);
+        let id = self.task.as_str();
         if self.json_lines {
-            return client.get(&format!("{path}/privacy/ledger"));
+            return client.get(&address::ledger(id));
         }
-        let task: serde_json::Value = parse(&client.get(&path)?)?;
-        if task["privacy"].is_null() {
-            return Err(anyhow!("the task {} has no privacy policy", self.task).into());
-        }
-        Ok(format!("{:#}\n", task["privacy"]))
+        let task: Task = parse(&client.get(&address::last_rounds(&address::task(id), 0))?)?;
+        let privacy = task.summary.privacy;
+        let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
+        let text = serde_json::to_string_pretty(&privacy).context("the policy is no JSON")?;
+        Ok(text + "\n")
     }
 }
 

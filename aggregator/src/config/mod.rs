@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
+use fedra_protocol::Mechanism;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Dict;
@@ -60,6 +61,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Most bytes of updates in flight, all clients together. Default 256 MiB.
     pub upload_budget: u64,
+    /// Most bytes of memory that the sum of one task's round may take. Default 2 GiB.
+    pub round_memory: u64,
     /// Longest time from the TCP connection to the check-in. Default 10 s.
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
@@ -222,6 +225,7 @@ impl ServerConfig {
             page,
             max_connections: section.or("max_connections", 10_000, value::whole(1)),
             upload_budget: section.or("upload_budget", 256 << 20, value::size),
+            round_memory: section.or("round_memory", 2 << 30, value::size),
             handshake_timeout,
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
             drain_timeout: section.or(
@@ -254,8 +258,13 @@ fn privacy_summary(task: &TaskConfig) -> String {
         Counting::Rounds => "rounds, then the task ends",
         Counting::Subjects => "rounds a subject",
     };
+    let tree = match policy.mechanism {
+        Mechanism::Central { tree_rounds: 0 } => " with independent noise".to_owned(),
+        Mechanism::Central { tree_rounds } => format!(" with tree noise over {tree_rounds} rounds"),
+        Mechanism::Distributed | Mechanism::Local => String::new(),
+    };
     format!(
-        "  privacy: {:?}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
+        "  privacy: {}{tree}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
          for {} {who}\n",
         policy.mechanism,
         policy.noise_multiplier,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
+use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, ServerOptimizer, UpdateShape};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
-use fedra_coordinator::settings::TaskSettings;
+use fedra_coordinator::settings::{PrivacySettings, TaskSettings};
 use fedra_coordinator::storage::Retention;
 use fedra_protocol::{
     ClientAlgorithm, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
@@ -60,9 +60,12 @@ impl TaskConfig {
             is_private,
         );
         let privacy = privacy.and_then(|section| privacy::read(section, &mut plan, parameters));
+        let update_range = section.or("update_range", default_range, value::update_range);
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
-            update_range: section.or("update_range", default_range, value::update_range),
+            codec: codec(&section, parameters, update_range, privacy.as_ref()),
+            update_range,
+            round_memory: server.round_memory,
             model,
             seed,
             optimizer: ServerOptimizer::Averaging {
@@ -85,7 +88,7 @@ impl TaskConfig {
             access: AccessConfig::read(section.table("access", "task.access"), server),
             settings,
         };
-        let update = task.settings.update_bytes() as u64;
+        let update = task.settings.codec.bounds().bytes.most();
         if update > server.upload_budget {
             let problem = format!(
                 "one update of this model takes {update} bytes, more than server.upload_budget \
@@ -97,6 +100,22 @@ impl TaskConfig {
         section.finish();
         Some(task)
     }
+}
+
+/// The value of `codec`, which is for values in the clear only.
+fn codec(
+    section: &Section<'_>,
+    parameters: usize,
+    range: UpdateRange,
+    privacy: Option<&PrivacySettings>,
+) -> Codec {
+    let encoding = privacy.and_then(|privacy| privacy.derived.encoding());
+    let shape = UpdateShape::new(parameters, range, encoding);
+    let name = section.optional("codec", value::codec);
+    Codec::new(name, shape).unwrap_or_else(|misfit| {
+        section.mistake("codec", format!("{misfit}; leave the key out, or the policy"));
+        Codec::standard(shape)
+    })
 }
 
 fn training(section: Section<'_>, seed: u64) -> LocalTraining {

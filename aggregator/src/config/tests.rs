@@ -236,6 +236,42 @@ fn an_update_has_to_fit_the_budget() {
     assert!(found[0].starts_with("task[tiny].model: one update of this model takes 31400 bytes"));
 }
 
+#[test]
+fn an_update_is_half_as_long_in_half_precision() {
+    let length = |codec: &str| {
+        let config = Config::from_toml(&format!("{SMALL}{codec}")).expect("valid");
+        config.tasks[0].settings.codec.bounds().bytes.most()
+    };
+    assert_eq!(length(""), 4 * 7_850);
+    assert_eq!(length("codec = \"f32\"\n"), 4 * 7_850);
+    assert_eq!(length("codec = \"f16\"\n"), 2 * 7_850);
+    let budget = "[server]\nupload_budget = \"20kB\"\n";
+    assert!(Config::from_toml(&format!("{budget}{SMALL}codec = \"f16\"\n")).is_ok());
+    for name in ["f8", "packed"] {
+        let found = mistakes(&format!("{SMALL}codec = {name:?}\n"));
+        let expected = format!("task[tiny].codec: {name:?} is not known");
+        assert!(found[0].starts_with(&expected), "{found:?}");
+    }
+}
+
+#[test]
+fn a_codec_is_refused_where_the_policys_words_are_the_codec() {
+    for policy in ["distributed", "local"] {
+        let privacy = PRIVATE.replace("distributed", policy).replace("1.0", "20.0");
+        for codec in ["f32", "f16"] {
+            let found = mistakes(&format!("{SMALL}codec = {codec:?}\n{privacy}"));
+            let expected =
+                format!("task[tiny].codec: the codec {codec} is for values in the clear");
+            assert!(found[0].starts_with(&expected), "{found:?}");
+            assert!(found[0].ends_with("leave the key out, or the policy"), "{found:?}");
+        }
+    }
+    let central = PRIVATE.replace("distributed", "central").replace("1.0", "20.0");
+    let central = format!("{central}noise = \"independent\"\n");
+    let config = Config::from_toml(&format!("{SMALL}codec = \"f16\"\n{central}")).expect("valid");
+    assert_eq!(config.tasks[0].settings.codec.bounds().bytes.most(), 2 * 7_850);
+}
+
 const PRIVATE: &str = r#"
 [task.privacy]
 policy = "distributed"
@@ -259,13 +295,16 @@ fn a_privacy_policy_decides_about_weights_survivors_and_rounds() {
     assert!(privacy.derived.epsilon_after(granted) <= 8.0);
     assert!(privacy.derived.epsilon_after(granted + 1) > 8.0);
     // A power of two of coordinates, bit-packed, instead of 7,850 floats.
-    assert!(task.settings.update_bytes() < 4 * 7_850, "{}", task.settings.update_bytes());
+    let update = task.settings.codec.bounds().bytes.most();
+    assert!(update < 4 * 7_850, "{update}");
 
     let capped = PRIVATE.replace("1.0", "20.0") + "max_participations = 3\n";
     let config = Config::from_toml(&format!("{SMALL}{capped}")).expect("valid");
     let privacy = config.tasks[0].settings.privacy.as_ref().expect("a policy");
     assert_eq!(privacy.counting, Counting::Subjects);
     assert_eq!(privacy.derived.policy().max_participations, 3);
+    let summary = config.tasks[0].summary();
+    assert!(summary.contains("  privacy: distributed, noise multiplier 20, "), "{summary}");
 
     let none = PRIVATE.replace("distributed", "none");
     let config = Config::from_toml(&format!("{SMALL}{none}")).expect("valid");

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use fedra_http_api::LedgerEntry;
 use fedra_protocol::TaskId;
-use serde::Serialize;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -16,20 +16,9 @@ use crate::server::Server;
 use fedra_coordinator::storage::{Debit, Store, StoreError};
 
 /// An entry of the ledger without its subjects.
-#[derive(Serialize)]
-struct EntryJson {
-    round: u64,
-    attempt: u32,
-    unix_seconds: u64,
-    rho: f64,
-    subjects: usize,
-}
-
-impl From<&Debit> for EntryJson {
-    fn from(debit: &Debit) -> Self {
-        let Debit { round, attempt, unix_seconds, rho, .. } = *debit;
-        Self { round, attempt, unix_seconds, rho, subjects: debit.subjects.len() }
-    }
+fn entry(debit: &Debit) -> LedgerEntry {
+    let Debit { round, attempt, unix_seconds, rho, .. } = *debit;
+    LedgerEntry { round, attempt, unix_seconds, rho, subjects: debit.subjects.len() as u64 }
 }
 
 pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
@@ -61,7 +50,7 @@ async fn ledger(server: Arc<Server>, id: String) -> Response {
 fn lines(store: &dyn Store, task: &TaskId) -> Result<String, StoreError> {
     let debits = store.debits(task)?;
     let line = |debit: &Debit| {
-        let json = serde_json::to_string(&EntryJson::from(debit));
+        let json = serde_json::to_string(&entry(debit));
         json.expect("an entry is plain numbers") + "\n"
     };
     Ok(debits.iter().map(line).collect())

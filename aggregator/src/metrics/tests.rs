@@ -129,7 +129,7 @@ fn filled() -> (Metrics, TaskMeters) {
     metrics.refused(RefusalCode::Timeout);
     metrics.session_ended(SessionEnd::GoingAway);
     metrics.denied("expired");
-    metrics.admin_action(AdminAction::Operate(Operation::Pause));
+    metrics.admin_action(OperatorAction::Pause);
     metrics.set_aside(&TaskId::new("damaged").expect("valid"), true);
     task.abandoned(AbandonReason::TooFewReports);
     task.judged(UpdateVerdict::Accepted);

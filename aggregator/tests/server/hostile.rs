@@ -200,11 +200,12 @@ async fn silence_before_the_check_in_times_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_know_a_layer_is_refused_before_anything_else() {
+async fn a_client_that_does_not_know_what_a_task_needs_is_refused_before_anything_else() {
     let server = TestServer::start(DUEL).await;
-    for (layers, algorithms, missing) in [
-        (vec!["relu", "elu"], vec!["sgd"], "the layer linear"),
-        (vec!["linear"], vec!["adam"], "the training algorithm sgd"),
+    for (layers, algorithms, codecs, missing) in [
+        (vec!["relu", "elu"], vec!["sgd"], vec!["f32"], "the layer linear"),
+        (vec!["linear"], vec!["adam"], vec!["f32"], "the training algorithm sgd"),
+        (vec!["linear"], vec!["sgd"], vec!["f16", "packed"], "the codec f32"),
     ] {
         let named = |names: Vec<&str>| names.into_iter().map(String::from).collect();
         for availability in [Availability::Available, Availability::Paused] {
@@ -213,6 +214,7 @@ async fn a_client_that_does_not_know_a_layer_is_refused_before_anything_else() {
             let capabilities = Capabilities {
                 layers: named(layers.clone()),
                 algorithms: named(algorithms.clone()),
+                codecs: named(codecs.clone()),
             };
             let check_in = ClientMessage::CheckIn {
                 task: TaskId::new("tiny").expect("valid"),

@@ -3,7 +3,9 @@
 
 mod access;
 mod admin;
+mod codecs;
 mod command_line;
+mod contract;
 mod deployed;
 mod evaluated;
 mod health;

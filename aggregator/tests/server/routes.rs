@@ -12,13 +12,15 @@ async fn tasks_are_listed_and_shown() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let (tasks, mut task) = (answer.json(), server.task().await);
+    let (mut tasks, task) = (answer.json(), server.task().await);
     let sha256 = task["model"]["sha256"].as_str().expect("text").to_owned();
     // Each document leads to the same model from where it is.
     let model = format!("/v1/models/{sha256}");
     assert_eq!(model_of("/v1/tasks", &tasks[0]), model);
     assert_eq!(model_of("/v1/tasks/tiny", &task), model);
-    task["model"]["url"] = tasks[0]["model"]["url"].clone();
+    // But for that the list has all of a task, without its rounds.
+    tasks[0]["model"]["url"] = task["model"]["url"].clone();
+    tasks[0]["history"] = serde_json::json!([]);
     assert_eq!(tasks, serde_json::json!([task]));
     assert_eq!(
         task,
@@ -27,6 +29,7 @@ async fn tasks_are_listed_and_shown() {
             "title": "A tiny task",
             "state": "running",
             "round": 0,
+            "round_under_way": 1,
             "phase": "selecting",
             "attempt": 0,
             "cohort": { "invited": 0, "reported": 0, "left": 0, "report_goal": 1 },
@@ -41,7 +44,7 @@ async fn tasks_are_listed_and_shown() {
             "clients_connected": 0,
             "model": {
                 "sha256": sha256,
-                "url": format!("models/{sha256}"),
+                "url": format!("../models/{sha256}"),
                 "bytes": task["model"]["bytes"],
                 "parameters": 3,
                 "round": 0,
@@ -71,6 +74,30 @@ async fn a_task_shows_the_cohort_of_the_round_under_way() {
     assert_eq!(task["cohort"], cohort);
     let left = task["seconds_left"].as_f64().expect("a deadline");
     assert!(left > 0.0 && left <= 60.0, "{left}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_rounds_of_a_task_are_all_or_the_last_ones() {
+    let server = TestServer::start("cohort_size = 1").await;
+    let mut client = server.joined().await;
+    for round in 1..=3 {
+        client.take_part(&[1.0; 3], 1).await;
+        client.status(|status| status.model.round == round).await;
+    }
+    let rounds = async |query: &str| {
+        let task = get(server.address, &format!("/v1/tasks/tiny{query}")).await.json();
+        let rounds = task["history"].as_array().expect("rounds").iter();
+        rounds.map(|round| round["round"].as_u64().expect("a number")).collect::<Vec<_>>()
+    };
+    assert_eq!(rounds("").await, [1, 2, 3]);
+    assert_eq!(rounds("?rounds=2").await, [2, 3]);
+    assert!(rounds("?rounds=0").await.is_empty());
+    assert_eq!(rounds("?rounds=9").await, [1, 2, 3]);
+    for bad in ["?rounds=x", "?rounds", "?round=1"] {
+        let answer = get(server.address, &format!("/v1/tasks/tiny{bad}")).await;
+        assert_eq!(answer.status, 400, "{bad}");
+    }
     server.stop().await;
 }
 

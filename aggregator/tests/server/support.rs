@@ -404,8 +404,17 @@ impl TestClient {
 
     /// Announces, sends and returns what became of it.
     pub async fn report(&mut self, round: RoundId, values: &[f32], examples: u64) -> UpdateOutcome {
-        let update = update(values);
-        self.announce(round, &update, examples).await;
+        self.send_update(round, &update(values), examples).await
+    }
+
+    /// The same with an update in the form in which it travels.
+    pub async fn send_update(
+        &mut self,
+        round: RoundId,
+        update: &Bytes,
+        examples: u64,
+    ) -> UpdateOutcome {
+        self.announce(round, update, examples).await;
         self.chunk(round, 0, update.slice(..4)).await;
         self.chunk(round, 4, update.slice(4..)).await;
         self.outcome().await

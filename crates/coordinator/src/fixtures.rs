@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
+use fedra_aggregation::{CheckedUpdate, Codec, ServerOptimizer, UpdateShape};
 use fedra_learning::safetensors;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
@@ -71,10 +71,13 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
     let layers = vec![Linear { outputs: 1 }.into()];
     let inputs = PARAMETERS as u32 - 1;
     let model = ModelSpec::new(&[inputs], layers, Loss::MeanSquaredError).expect("a sound model");
+    let update_range = UpdateRange::default_for(model.loss());
     TaskSettings {
         id: TaskId::new("small").expect("a valid id"),
         title: "A small task".to_owned(),
-        update_range: UpdateRange::default_for(model.loss()),
+        update_range,
+        codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
+        round_memory: 1 << 20,
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
@@ -106,7 +109,9 @@ pub(crate) fn private_settings(
         Counting::Subjects => DerivedPolicy::new(policy, PARAMETERS),
     };
     let derived = Arc::new(derived.expect("a sound policy"));
-    TaskSettings { privacy: Some(PrivacySettings { derived, counting }), ..settings(plan) }
+    let privacy = Some(PrivacySettings { derived, counting });
+    let settings = TaskSettings { privacy, ..settings(plan) };
+    TaskSettings { codec: Codec::standard(settings.update_shape()), ..settings }
 }
 
 /// Policy with so little noise that a mean tells who is in it.
@@ -139,9 +144,9 @@ pub(crate) fn announcement(round: RoundId, update: &[u8], examples: u64) -> Upda
 }
 
 /// An update that has passed its checks.
-pub(crate) fn checked(settings: &TaskSettings, values: &[f32]) -> CheckedUpdate<Bytes> {
-    CheckedUpdate::parse(update_bytes(values), values.len(), settings.update_range)
-        .expect("a sound update")
+pub(crate) fn checked(settings: &TaskSettings, values: &[f32]) -> CheckedUpdate {
+    let shape = UpdateShape::new(values.len(), settings.update_range, None);
+    CheckedUpdate::parse(update_bytes(values), &Codec::standard(shape)).expect("a sound update")
 }
 
 /// Contribution of an update with this weight.
@@ -181,6 +186,7 @@ pub(crate) fn view(settings: &TaskSettings, round: RoundId, phase: RoundPhase) -
     };
     TaskView {
         progress,
+        standing: Standing::Running,
         health: Health::default(),
         model: model_ref(&record),
         evaluation: None,

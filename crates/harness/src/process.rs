@@ -499,7 +499,9 @@ mod tests {
     fn a_frozen_service_goes_on_where_it_stood_and_dies_when_it_is_killed() {
         let log = std::env::temp_dir().join(format!("harness-freeze-{}.log", std::process::id()));
         let mut command = Command::new("sh");
-        command.args(["-c", "echo first; while :; do sleep 0.01; done"]);
+        // One process: a shell that starts another waits for it uninterruptibly, and a wait
+        // for its state T could last for ever.
+        command.args(["-c", "echo first; exec sleep 1000"]);
         let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();
         let stat = format!("/proc/{}/stat", service.id());
         let state = || fs::read_to_string(&stat).unwrap();

@@ -153,6 +153,7 @@ impl Server {
                 clipping_norm: policy.clipping_norm,
                 rotation: [3; 32],
             }),
+            codec: None,
         })
     }
 }
@@ -192,7 +193,7 @@ impl Peer {
 }
 
 fn data() -> Dataset {
-    let pixels = (0..20 * 784).map(|i| (i % 7) as f32 / 7.0).collect();
+    let pixels: Vec<f32> = (0..20 * 784).map(|i| (i % 7) as f32 / 7.0).collect();
     let classes = Targets::Classes((0..20).map(|i| i % 10).collect());
     Dataset::new(pixels, Shape::from_dims(&[784]).unwrap(), classes).unwrap()
 }

@@ -4,8 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
+use fedra_aggregation::CheckedUpdate;
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange};
+use fedra_protocol::{
+    CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+};
 
 use super::*;
 use crate::codes::{CallFault, EventCode};
@@ -34,7 +37,7 @@ fn policy(mechanism: Mechanism) -> PrivacyPolicy {
 }
 
 fn data(features: usize) -> Dataset {
-    let pixels = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
+    let pixels: Vec<f32> = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
     let classes = (0..20).map(|i| i % 10).collect();
     let shape = fedra_protocol::Shape::from_dims(&[features as u32]).unwrap();
     Dataset::new(pixels, shape, Targets::Classes(classes)).unwrap()
@@ -118,6 +121,7 @@ impl Bench {
                 deadline: Duration::from_secs(60),
                 max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
+                codec: None,
             },
             privacy,
         }
@@ -167,6 +171,51 @@ async fn without_a_policy_the_weight_is_the_number_of_examples() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(None, 0.1).await.0);
     assert_eq!((update.len(), examples), (4 * bench.spec.parameters(), 20));
+}
+
+/// Does a job whose assignment names a codec.
+async fn work_in(
+    bench: &Bench,
+    mechanism: Option<Mechanism>,
+    name: CodecName,
+) -> Result<Done, WorkError> {
+    let mut job = bench.job(mechanism, 0.1);
+    job.assignment.codec = Some(name);
+    bench.local_work.clone().work(job, |_| {}).await
+}
+
+#[tokio::test]
+async fn an_update_leaves_in_the_codec_that_the_assignment_names() {
+    for mechanism in [None, Some(CENTRAL)] {
+        let bench = Bench::new(data(784));
+        let mut job = bench.job(mechanism, 0.1);
+        let (full, examples) = trained(work_in(&bench, mechanism, CodecName::F32).await);
+        assert_eq!(trained(bench.work(mechanism, 0.1).await.0).0, full, "it is the standard");
+        let half = trained(work_in(&bench, mechanism, CodecName::F16).await);
+        let exact = CheckedUpdate::parse(full, &job.codec().unwrap()).unwrap().to_vec().unwrap();
+        job.assignment.codec = Some(CodecName::F16);
+        let codec = job.codec().unwrap();
+        assert_eq!(half.1, examples);
+        assert_eq!(half.0, codec.values().unwrap().encode(&exact));
+        assert_eq!(half.0.len(), 2 * bench.spec.parameters());
+        let read = CheckedUpdate::parse(half.0, &codec).unwrap().to_vec().unwrap();
+        assert!(read.iter().any(|value| *value != 0.0));
+    }
+}
+
+#[tokio::test]
+async fn a_codec_that_is_not_for_the_tasks_updates_fails_before_training() {
+    let bench = Bench::new(data(784));
+    for (mechanism, name) in [
+        (None, CodecName::Packed),
+        (Some(CENTRAL), CodecName::Packed),
+        (Some(Mechanism::Local), CodecName::F16),
+        (Some(Mechanism::Distributed), CodecName::F32),
+    ] {
+        let error = work_in(&bench, mechanism, name).await.expect_err("no update has this form");
+        assert_eq!(error.failure, Failure::PrivacyFailed);
+        assert!(error.reason.contains("does not fit the task: the codec"), "{}", error.reason);
+    }
 }
 
 #[tokio::test]
@@ -336,9 +385,10 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;
-    let task = bench.job(Some(CENTRAL), 0.1).task;
+    let job = bench.job(Some(CENTRAL), 0.1);
+    let (codec, task) = (job.codec().unwrap(), job.task);
     let round = RoundId { round: 1, attempt: 0 };
-    let done = bench.local_work.encode_private(task, round, privacy, terms, values).await;
+    let done = bench.local_work.encode_private(task, round, privacy, terms, &codec, values).await;
     let (update, _) = trained(done);
     assert!(update.iter().all(|byte| *byte == 0));
 }
@@ -347,8 +397,9 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
 async fn a_local_policy_sends_the_encoded_update_with_everybodys_weight() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(Some(Mechanism::Local), 0.1).await.0);
-    let privacy = DerivedPolicy::new(policy(Mechanism::Local), bench.spec.parameters()).unwrap();
-    assert_eq!((Some(update.len()), examples), (privacy.update_bytes(), 1));
+    let codec = bench.job(Some(Mechanism::Local), 0.1).codec().unwrap();
+    assert!(codec.bounds().bytes.admits(update.len() as u64));
+    assert_eq!(examples, 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, LitStr, Meta, Pat
 /// Form of an enum whose serialisation serde does not derive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As serde derives it.
+    /// The form that serde derives.
     Serde,
     /// Names in kebab case. A variant with a content is the prefix of the content's names.
     Codes,

@@ -1,5 +1,5 @@
-// A tab of the real page, watched from outside: the client's events, requests,
-// long tasks of the main thread, and how long a click waits for its frame.
+// A tab of the real page, watched from outside: the client's events, requests, long
+// tasks of the main thread, and the time from a click to its frame.
 
 import { until } from './until.mjs';
 

@@ -1,10 +1,11 @@
-/** What the page says, so that it says it in one voice. Pure. */
+/** Texts of the visitors' page. Pure. */
 import type { RoundEvent, StatusReason } from 'fedra';
+import { isOver } from './api.js';
 import { isUsedUp } from './privacy.js';
 import type { PageState, Problem } from './state.js';
 import { takesPart } from './state.js';
 
-/** What happens to the visitor's data, in one sentence. */
+/** The treatment of the visitor's data, in one sentence. */
 export const DATA_SENTENCE =
   'This tab downloads a few hundred digits from a public data set and trains on them right here: the digits and their gradients stay in the tab, only the change to the model is sent.';
 
@@ -52,7 +53,7 @@ export function stateWords(state: PageState): string {
 
 function beforeWords({ problem, task }: PageState): string {
   if (problem) return 'Not connected';
-  return task?.state === 'finished' ? 'This task has finished' : 'Ready when you are';
+  return task && isOver(task) ? 'This task has finished' : 'Ready when you are';
 }
 
 function retryWords(retryInMs: number | undefined): string {
@@ -60,7 +61,7 @@ function retryWords(retryInMs: number | undefined): string {
   return `No connection; trying again in ${seconds(retryInMs)}`;
 }
 
-/** How this tab's last invitations ended, by which the aggregator leaves it out. */
+/** Endings of this tab's last invitations, for which the aggregator leaves it out. */
 const ENDINGS: Readonly<Partial<Record<StatusReason, string>>> = {
   'missed-deadline': 'this tab was too slow for the last rounds',
   declined: 'this tab could not train in the last rounds',
@@ -68,7 +69,7 @@ const ENDINGS: Readonly<Partial<Record<StatusReason, string>>> = {
   lost: 'this tab was gone in the last rounds',
 };
 
-/** Sent away for a while: because of this tab, or because enough others are there. */
+/** The reason of a wait: this tab's last invitations, or enough other clients. */
 function outWords(retryInMs: number, reason: StatusReason | undefined): string {
   if (reason !== undefined) return `Sitting out for ${seconds(retryInMs)}${ENDINGS[reason] ? `: ${ENDINGS[reason]}` : ''}`;
   return `Enough others take part right now; asking again in ${seconds(retryInMs)}`;
@@ -102,12 +103,12 @@ export function phaseWords(round: RoundEvent | undefined): string {
   }
 }
 
-/** How many take part, in a sentence. */
+/** Counts of the participants, in a sentence. */
 export function cohortWords(state: PageState): string {
   const { round, task } = state;
   const own = takesPart(state);
   if (!round)
-    return task ? `${count(task.clientsConnected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
+    return task ? `${count(task.clients_connected, 'client')} connected right now.` : 'Who takes part shows once the aggregator answers.';
   const here = `${count(round.clientsConnected, 'client')} connected`;
   if (round.phase === 'selecting') return `${here}; the next round starts when enough are ready.`;
   if (round.phase === 'paused') return `${here}; the operator has paused the task.`;
@@ -144,7 +145,7 @@ export interface Step {
   readonly when: 'done' | 'now' | 'later';
 }
 
-/** The round's way, and how far it has come. */
+/** The steps of a round, each done, under way or to come. */
 export function roundSteps(round: { readonly phase: string } | undefined, sumsOnly: boolean): readonly Step[] {
   const phases = (Object.keys(STEPS) as (keyof typeof STEPS)[]).filter((phase) => sumsOnly || !MASKED.includes(phase));
   const at = round?.phase === 'finished' ? phases.length : phases.findIndex((phase) => phase === round?.phase);
@@ -156,7 +157,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** An error in words that say what to do. */
+/** An error as a title and advice. */
 export function advice({ code, message, fatal }: Problem, url: string): Advice {
   const server = address(url);
   switch (code) {

@@ -36,7 +36,7 @@ export class FedraError extends Error {
   }
 }
 
-/** What was thrown, for people. */
+/** The message of a thrown value. */
 export function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

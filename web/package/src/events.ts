@@ -41,5 +41,5 @@ export type ClientEventType = ClientEvent['type'];
 /** The event with the name `T`. */
 export type ClientEventOf<T extends ClientEventType> = Extract<ClientEvent, { readonly type: T }>;
 
-/** What listeners receive: the event is the `detail` of a `CustomEvent`. */
+/** Events of listeners: the `detail` of each `CustomEvent` is the client's event. */
 export type FedraEventMap = { [T in ClientEventType]: CustomEvent<ClientEventOf<T>> };

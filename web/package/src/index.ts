@@ -1,4 +1,4 @@
-/** Fedra in the browser: what the package exports. */
+/** Fedra in the browser: the exports of the package. */
 
 export type { ConnectOptions, TrainOptions } from './client.js';
 export { FedraClient } from './client.js';

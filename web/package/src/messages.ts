@@ -1,6 +1,6 @@
 /**
- * What travels between the page and the worker. Types only; arrays are
- * transferred, never copied on the way.
+ * Messages between the page and the worker. Types only; arrays are transferred,
+ * never copied on the way.
  */
 import type { FedraErrorCode } from './errors.js';
 import type { ClientEvent } from './events.js';
@@ -39,7 +39,7 @@ export type FromWorker =
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: FedraErrorCode; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }
-  /** A connection is to be opened: which token does it check in with? */
+  /** Asks for the token of a connection that is about to be opened. */
   | { readonly type: 'ask-token'; readonly id: number }
   /** An update of a private round is to be sent: the page stores this count first. */
   | { readonly type: 'record'; readonly id: number; readonly participations: number }

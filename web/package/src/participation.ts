@@ -1,14 +1,14 @@
 /**
- * In how many rounds of a task this browser has taken part, kept in localStorage,
- * since a limit that a reload forgets would be none. It must not touch storage before a
- * client asks.
+ * Count of the rounds of a task that this browser has taken part in, kept in
+ * localStorage, since a limit that a reload forgets would be none. It must not
+ * touch storage before a client asks.
  *
  * A round is stored before its update leaves: the module waits for it. So a crash can
  * waste a round, never forget one.
  *
  * Clients that are made before any of them has written the entry have a subject
- * each, and would each count from nothing. Whose entry is there goes on; the others
- * have been replaced.
+ * each, and would each count from nothing. The client whose entry is there goes on;
+ * the others have been replaced.
  */
 
 interface Entry {
@@ -22,7 +22,7 @@ export class Participation {
   readonly subject: string;
   readonly #key: string;
   #replaced = false;
-  /** What the module counted last. Tabs of one site add to one entry. */
+  /** The module's last count. Tabs of one site add to one entry. */
   #counted: number;
 
   constructor(url: string, task: string) {
@@ -32,12 +32,12 @@ export class Participation {
     this.#counted = entry?.participations ?? 0;
   }
 
-  /** What a module that starts now has to know. */
+  /** The count for a module that starts now. */
   get count(): number {
     return this.#counted;
   }
 
-  /** Whether the entry was seen to be another subject's. */
+  /** True once the entry was seen to be another subject's. */
   get replaced(): boolean {
     return this.#replaced;
   }

@@ -1,7 +1,7 @@
 /**
  * The page's part in privacy: asks the person before the first round, and
- * keeps count of their rounds. What a task must promise is checked in the
- * module, not here.
+ * keeps count of their rounds. The module checks the task's promise against the
+ * floors, not this file.
  */
 import type { FedraErrorCode } from './errors.js';
 import { wordsOf } from './errors.js';
@@ -10,7 +10,7 @@ import type { ModulePrivacyOptions } from './generated/contract.js';
 import { Participation } from './participation.js';
 import type { CheckedOptions, ConsentQuestion } from './validate.js';
 
-/** What follows from the person's answer. */
+/** Consequences of the person's answer. */
 export interface Answers {
   agreed(): void;
   refused(error: ErrorEvent): void;
@@ -21,7 +21,7 @@ export class PrivacyKeeper {
   readonly #options: CheckedOptions;
   readonly #participation: Participation;
   readonly #answers: Answers;
-  /** What is still to be asked. */
+  /** The question, until it has been asked. */
   #question: ConsentQuestion | undefined;
   #granted: boolean;
 
@@ -33,7 +33,7 @@ export class PrivacyKeeper {
     this.#question = options.consent === 'granted' ? undefined : options.consent;
   }
 
-  /** What a module that starts now has to be told. */
+  /** The privacy options of a module that starts now. */
   config(): ModulePrivacyOptions {
     const { floors, examples } = this.#options;
     return {
@@ -45,7 +45,7 @@ export class PrivacyKeeper {
     };
   }
 
-  /** To be told of every event before the page is. */
+  /** Takes every event before the page does. */
   see(event: ClientEvent): void {
     // Nothing is kept for a task without privacy, not even a name.
     const terms = event.type === 'privacy' && event.policy !== 'none' ? event : undefined;
@@ -57,7 +57,7 @@ export class PrivacyKeeper {
     void this.#ask(question, terms);
   }
 
-  /** As the server would end it, if it could know that both are one browser. */
+  /** Ends the client as the server would, if it knew that both are one browser. */
   #giveWay(): void {
     const error = refusal('refused-replaced', 'another tab of this browser takes part in this task, and together they would count as two');
     // Not at once: the listeners of this event come first.

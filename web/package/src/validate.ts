@@ -1,5 +1,5 @@
 /**
- * Checks on what a page hands in, before anything is sent to the worker.
+ * Checks of a page's options and data, before anything is sent to the worker.
  * Cheap checks only: values are looked at in the worker, off the main thread.
  */
 
@@ -25,7 +25,7 @@ export interface TrainingData {
   readonly shape: readonly number[] | Uint32Array;
 }
 
-/** Where an image's channels are in `shape`: `[n, channels, height, width]` or `[n, height, width, channels]`. */
+/** The place of an image's channels in `shape`: `[n, channels, height, width]` or `[n, height, width, channels]`. */
 export type Layout = 'channels-first' | 'channels-last';
 
 /** A data set that has passed the checks, in the worker's types. */
@@ -42,7 +42,7 @@ export interface CheckedDataset {
  */
 export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
 
-/** What a page insists on, how the person is asked, and what examples are promised. */
+/** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {
   readonly floors?: PrivacyFloors;
   readonly examples?: ExamplePrivacy;
@@ -50,7 +50,7 @@ export interface PrivacyOptions {
   readonly consent?: 'granted' | ConsentQuestion;
 }
 
-/** What `connect` and `load` have in common, after its checks. */
+/** The options that `connect` and `load` have in common, after their checks. */
 export interface CheckedPlace {
   readonly address: Address;
   readonly task: string;
@@ -108,7 +108,7 @@ export interface CheckedTraining {
 }
 
 const LAYOUTS: readonly Layout[] = ['channels-first', 'channels-last'];
-/** How long `train` waits for the task by default, in milliseconds. */
+/** Default wait of `train` for the task, in milliseconds. */
 const TRAIN_MS = 30_000;
 /** The longest time that a browser's timer knows, in milliseconds; beyond it there is no limit. */
 export const LONGEST_MS = 2 ** 31 - 1;
@@ -167,7 +167,7 @@ function checkFloors(floors: unknown): PrivacyFloors {
   if (!isRecord(floors)) {
     throw new FedraError('invalid-options', 'privacy.floors must be an object');
   }
-  // A floor with a typing error would protect nobody.
+  // A floor with a typing error would have no effect.
   refuseUnknown('privacy.floors', floors, Object.keys(FLOORS));
   const checked: Record<string, unknown> = {};
   for (const [name, [holds, must]] of Object.entries(FLOORS)) {
@@ -179,7 +179,7 @@ function checkFloors(floors: unknown): PrivacyFloors {
   return checked;
 }
 
-/** All three, or the promise would be an empty one. */
+/** Checks example privacy. All three numbers are needed. */
 function checkExamples(examples: unknown): ExamplePrivacy {
   if (!isRecord(examples)) {
     throw new FedraError('invalid-options', 'privacy.examples must be an object');

@@ -1,5 +1,5 @@
-// What `cargo xtask dist` writes to ../wasm, so that the types can be checked
-// before it has run. Where the files exist, their own declarations are used.
+// Types of the modules that `cargo xtask dist` writes to ../wasm, so that they can be
+// checked before it has run. Where the files exist, their own declarations are used.
 
 declare module '*/fedra_cpu.js' {
   type Build = import('./build.js').WasmBuild;

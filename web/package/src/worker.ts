@@ -1,7 +1,7 @@
 /**
  * The worker's side of a client, or of a model without one: holds what the
  * WebAssembly module made and passes messages between it and the page. It must
- * not know what a page does with them.
+ * not know a page's use of them.
  */
 
 import type { EdgeClient, Predictor } from './build.js';
@@ -17,13 +17,13 @@ import { PolicyWatch, policyWords } from './policy.js';
 declare const self: DedicatedWorkerGlobalScope;
 
 let client: EdgeClient | undefined;
-/** What answers `predict`. */
+/** The client or model that answers `predict`. */
 let model: Pick<EdgeClient | Predictor, 'predict'> | undefined;
 /** The request that gave the newest data set. */
 let newest: number | undefined;
 /** The aggregator's host, once the client connects to it. */
 let aggregator: string | undefined;
-/** What the page has been asked, and not answered yet. */
+/** Questions that the page has not answered yet. */
 const questions = new Map<number, { resolve(token: string): void; reject(error: Error): void }>();
 let nextQuestion = 1;
 /** Settles when the client is there, or cannot be: everything else waits for it. */
@@ -111,7 +111,7 @@ async function load(file: Uint8Array): Promise<void> {
   }
 }
 
-/** A policy without the aggregator in it will not change: trying again would be for nothing. */
+/** Ends a client whose page's policy blocks the aggregator, because the policy will not change. */
 function blocked(violation: Violation): void {
   const [, , host] = violation.blockedURI.split('/');
   if (!client || host !== aggregator) return;
@@ -153,7 +153,7 @@ function takeAnswer(answer: Answer): void {
   else asked?.reject(new Error(answer.message));
 }
 
-/** The module cannot know why it was given this build, nor the adapter's name. */
+/** The event with the adapter's name and the reason for the build, which the module cannot know. */
 function withTheBrowsersWords(event: BackendEvent, adapter?: string, reason?: string): BackendEvent {
   const named = event.backend === 'webgpu' && adapter ? { adapter } : {};
   return { ...event, ...named, ...(reason ? { reason } : {}) };
@@ -184,7 +184,7 @@ async function answer<On>(
       post({ type: 'done', id });
     }
   } catch (error) {
-    // What a module is good for after that is not known.
+    // The module's state is unknown after that.
     if (error instanceof WebAssembly.RuntimeError) post({ type: 'failed', ...coded(error, 'worker-failed') });
     else post({ type: 'refused', id, ...coded(error, defaultCode) });
   }

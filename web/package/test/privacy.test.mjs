@@ -1,5 +1,5 @@
-// What the page's side does for privacy: floors, consent, and the count of
-// rounds that outlives the page.
+// Privacy on the page's side: floors, consent, and the count of rounds that
+// outlives the page.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';

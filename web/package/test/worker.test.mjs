@@ -1,5 +1,5 @@
-// The worker's side, with a module in the place of the WebAssembly that records
-// what it is started with.
+// The worker's side, with a module in place of the WebAssembly that records its
+// config.
 import assert from 'node:assert/strict';
 import { register } from 'node:module';
 import { afterEach, beforeEach, mock, test } from 'node:test';
@@ -40,7 +40,7 @@ register(
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 let workers = 0;
 
-/** A worker: what it posts, and a way to tell it something. */
+/** A worker: its posted messages, and a function that sends it one. */
 async function open() {
   const posted = [];
   const self = new EventTarget();
@@ -57,7 +57,7 @@ async function open() {
   return { posted, ready, violate, tell: (data) => self.onmessage({ data }) };
 }
 
-/** A started worker, and what the module was given. `client` makes the members of the module's client. */
+/** A started worker, and the module's config. `client` makes the members of the module's client. */
 async function start(token, { backend = 'cpu', client } = {}) {
   globalThis.module.client = client;
   const worker = await open();

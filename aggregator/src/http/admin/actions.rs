@@ -41,7 +41,6 @@ pub(super) async fn roll_back(task: &Task, to: u64) -> Result<u64, AdminError> {
 
 /// The store's state of a task.
 pub(super) struct Stored {
-    pub(super) standing: Standing,
     /// Rounds whose model is kept, oldest first.
     pub(super) checkpoints: Vec<u64>,
     /// Oldest first.
@@ -52,22 +51,9 @@ pub(super) struct Stored {
 pub(super) async fn stored(server: &Server, task: &Task) -> Result<Stored, AdminError> {
     let id = task.settings.id.clone();
     ask(server, move |store| {
-        Ok(Stored {
-            standing: store.standing(&id)?,
-            checkpoints: store.checkpoints(&id)?,
-            decisions: store.decisions(&id)?,
-        })
+        Ok(Stored { checkpoints: store.checkpoints(&id)?, decisions: store.decisions(&id)? })
     })
     .await
-}
-
-/// The standing that operators have given to each of these tasks.
-pub(super) async fn standings(
-    server: &Server,
-    tasks: &[Arc<Task>],
-) -> Result<Vec<Standing>, AdminError> {
-    let ids: Vec<TaskId> = tasks.iter().map(|task| task.settings.id.clone()).collect();
-    ask(server, move |store| ids.iter().map(|id| store.standing(id)).collect()).await
 }
 
 /// The model of a round, or the newest, and its record.

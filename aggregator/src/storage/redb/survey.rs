@@ -54,14 +54,9 @@ impl TaskCheck {
 
 impl fmt::Display for TaskCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let standing = match self.standing {
-            Standing::Running => "running",
-            Standing::Paused => "paused",
-            Standing::Stopped => "stopped",
-        };
         let intact = self.models.iter().filter(|model| model.problem.is_none());
         let intact: Vec<u64> = intact.map(|model| model.round).collect();
-        let Self { task, round, debits, decisions, .. } = self;
+        let Self { task, round, standing, debits, decisions, .. } = self;
         write!(
             f,
             "task {task}: {round} completed, {standing}; intact are the models of {}; \

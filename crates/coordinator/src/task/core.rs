@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_protocol::{
-    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateVerdict,
+    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateFault,
+    UpdateVerdict,
 };
 use rand::{Rng, RngExt};
 
@@ -106,6 +107,7 @@ impl TaskCore {
         let progress = rounds.progress();
         let view = TaskView {
             progress,
+            standing: rounds.standing(),
             health: Health::default(),
             model: model.clone(),
             evaluation,
@@ -212,14 +214,15 @@ impl TaskCore {
         }
     }
 
-    /// Publishes a change of phase, health, model or evaluation at once, and a change of
-    /// counts after a short while together with what else has changed by then.
+    /// Publishes a change of phase, standing, health, model or evaluation at once, and a
+    /// change of counts after a short while together with what else has changed by then.
     fn publish(&mut self, now: Time) {
-        let progress = self.rounds.progress();
+        let (progress, standing) = (self.rounds.progress(), self.rounds.standing());
         let assessment = self.assess(&progress, now);
         let old = Arc::clone(&self.view);
         let same_stage = (progress.round, progress.phase)
             == (old.progress.round, old.progress.phase)
+            && standing == old.standing
             && self.model == old.model
             && self.spent == old.privacy
             && self.assessment.is_some_and(|known| known.is_like(&assessment))
@@ -240,6 +243,7 @@ impl TaskCore {
         self.metrics.progress(&progress, health.attempts);
         self.view = Arc::new(TaskView {
             progress,
+            standing,
             health,
             model: self.model.clone(),
             evaluation: self.evaluation,
@@ -324,6 +328,11 @@ impl Step<'_> {
                 self.detail = Some(InvitationFailure::Rejected(fault));
                 self.step(Event::Refused(client, round));
                 self.core.clients.notify(client, Order::LeftOut(round, fault));
+            }
+            WriterEvent::Excluded(client, round) => {
+                self.step(Event::Excluded(client, round));
+                let order = Order::LeftOut(round, UpdateFault::NotInCohort);
+                self.core.clients.notify(client, order);
             }
             WriterEvent::Prepared(round, stage, Ok(prepared)) => {
                 self.prepared(round, stage, prepared);
@@ -424,7 +433,7 @@ impl Step<'_> {
             target: "fedra::events", event = "round-advanced",
             %task, %round, ?stage, deadline_ms, "round advanced"
         );
-        for (client, request) in prepared.requests.requests {
+        for (client, request) in prepared.requests {
             let order = Order::Asked { round, request: Arc::new(request), deadline };
             self.core.clients.notify(client, order);
         }

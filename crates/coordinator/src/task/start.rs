@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fedra_learning::init_parameters;
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::TaskId;
+use fedra_protocol::limits::MAX_UPDATE_BYTES;
 use thiserror::Error;
 
 use super::core::{Parts, TaskCore};
@@ -15,7 +16,7 @@ use crate::round::{Budget, Rounds, Standing, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, HISTORY, Spent, TaskMetrics, model_ref};
 use crate::storage::{Checkpoint, RoundRecord, Store, StoreError};
-use crate::writer::Writer;
+use crate::writer::{SumError, Writer, round_bounds};
 
 /// Reason why a task cannot start.
 #[derive(Debug, Error)]
@@ -30,6 +31,37 @@ pub enum StartError {
         task: TaskId,
         /// The damage.
         source: ModelFileError,
+    },
+    /// The task's settings do not make a round.
+    #[error("task {task}: {source}")]
+    Round {
+        /// The task.
+        task: TaskId,
+        /// The reason.
+        source: SumError,
+    },
+    /// An update is longer than any that the protocol takes.
+    #[error(
+        "task {task}: an update has up to {bytes} bytes, the protocol takes {MAX_UPDATE_BYTES}"
+    )]
+    UpdateTooLong {
+        /// The task.
+        task: TaskId,
+        /// Bytes of an update at most.
+        bytes: u64,
+    },
+    /// The sum of a round takes more memory than it may.
+    #[error(
+        "task {task}: the sum of a round takes up to {needed} bytes of memory, more than \
+         server.round_memory ({limit} bytes); raise that, or use a smaller model"
+    )]
+    RoundTooLarge {
+        /// The task.
+        task: TaskId,
+        /// Bytes that a round takes at most.
+        needed: u64,
+        /// Bytes that it may take.
+        limit: u64,
     },
 }
 
@@ -48,7 +80,8 @@ pub struct Started {
 ///
 /// # Errors
 ///
-/// [`StartError`] if the store or the newest model cannot be used.
+/// [`StartError`] if the task's rounds cannot be made within their bounds, or the store or
+/// the newest model cannot be used.
 pub fn start(
     settings: &Arc<TaskSettings>,
     store: &Arc<dyn Store>,
@@ -57,6 +90,7 @@ pub fn start(
     secret: [u8; 32],
 ) -> Result<Started, StartError> {
     let id = &settings.id;
+    check_bounds(settings)?;
     let checkpoint = match store.load(id, &settings.definition(), HISTORY)? {
         Some(checkpoint) => checkpoint,
         None => create(store.as_ref(), settings)?,
@@ -84,6 +118,21 @@ pub fn start(
     let parts = Parts { settings, metrics, counters, rounds, ledger, history, model, spent };
     let core = TaskCore::new(parts, Time::default());
     Ok(Started { core, writer, model: checkpoint.model })
+}
+
+/// Asks codec and accumulator for their bounds.
+fn check_bounds(settings: &TaskSettings) -> Result<(), StartError> {
+    let task = || settings.id.clone();
+    let round = round_bounds(settings);
+    let needed = round.map_err(|source| StartError::Round { task: task(), source })?.memory;
+    let (bytes, limit) = (settings.codec.bounds().bytes.most(), settings.round_memory);
+    if bytes > MAX_UPDATE_BYTES {
+        return Err(StartError::UpdateTooLong { task: task(), bytes });
+    }
+    if needed > limit {
+        return Err(StartError::RoundTooLarge { task: task(), needed, limit });
+    }
+    Ok(())
 }
 
 fn spent(settings: &TaskSettings, ledger: &Ledger, clipping_norm: Option<f64>) -> Spent {

@@ -4,6 +4,7 @@ mod clients;
 mod operators;
 mod privacy;
 mod rounds;
+mod starting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

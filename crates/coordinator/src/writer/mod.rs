@@ -6,7 +6,6 @@
 //! about rounds. It blocks on the store: give it a thread of its own.
 
 mod noise;
-mod secure;
 mod sums;
 
 use std::collections::BTreeSet;
@@ -15,19 +14,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use differential_privacy::{AdaptiveClipping, ClippingNorm};
-use fedra_aggregation::{ApplyError, MAX_TOTAL_WEIGHT};
+use fedra_aggregation::accumulator::{
+    Contributor, Mean, Request, Requests, SecureError, ServerNoise, Weight, WrongShare,
+};
+use fedra_aggregation::{ApplyError, RoundAccumulator};
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::{Mechanism, RoundId, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault};
 use rand::CryptoRng;
 use thiserror::Error;
 
-use crate::round::{ClientId, Mode, Operation, RoundPlan, Stage};
+use crate::round::{ClientId, Operation, Stage};
 use crate::settings::TaskSettings;
 use crate::storage::{Debit, Decision, OperatorAction, RoundRecord, Store, StoreError};
-use noise::CentralNoise;
-pub use secure::{AnswerError, Request, Requests, SecureError};
-pub use sums::{Contribution, Received, Room, SumError};
-use sums::{Mean, PrivateRound, RoundSum};
+pub use sums::{Contribution, Received, Room, SumError, round_bounds};
 
 /// Figures of a round whose reports are in.
 #[derive(Debug, Clone)]
@@ -62,8 +61,10 @@ pub struct GlobalModel {
 /// A stage that may begin.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Requests for the clients.
-    pub requests: Requests,
+    /// Requests, each with its client.
+    pub requests: Vec<(ClientId, Request)>,
+    /// Clients that cannot go on.
+    pub excluded: Vec<ClientId>,
     /// The debit that pays for the answers, if it was made now.
     pub debit: Option<Debit>,
 }
@@ -162,9 +163,12 @@ impl WriterJob {
 /// Result of a job, for the task's core.
 #[derive(Debug)]
 pub enum WriterEvent {
-    /// A contribution that was accepted turned out to be worthless, or its client
-    /// cannot go on in secure aggregation: it is left out of the round.
+    /// A contribution that was accepted turned out to be worthless. It is left out of
+    /// the round.
     LeftOut(ClientId, RoundId, UpdateFault),
+    /// A client cannot go on in secure aggregation, because too few of its neighbours
+    /// are left.
+    Excluded(ClientId, RoundId),
     /// A stage is prepared, or cannot be.
     Prepared(RoundId, Stage, Result<Prepared, WriterError>),
     /// The round's model is durable, or could not be made. A debit made for it stands
@@ -183,28 +187,17 @@ pub struct Writer {
     /// Parameters of the newest model.
     parameters: Arc<Vec<f32>>,
     /// Noise of the server, for a central policy.
-    noise: Option<CentralNoise>,
+    noise: Option<Arc<ServerNoise>>,
     attempt: Option<Attempt>,
 }
 
 /// An attempt that is under way.
 pub struct Attempt {
     round: RoundId,
-    sum: Result<RoundSum, SumError>,
+    sum: Result<Box<dyn RoundAccumulator>, SumError>,
     clipping_norm: Option<f64>,
     /// Subjects that have contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
-    /// Weight of the updates in the sum of a buffered round, and their weight if none
-    /// were stale, both in parts of an example: see [`weight_steps`].
-    discounted: u64,
-    undiscounted: u64,
-}
-
-/// Parts of an example to which a discounted weight is rounded: sixteenths, or as many
-/// as the largest weights of a whole round leave room for in a sum.
-fn weight_steps(plan: &RoundPlan) -> u64 {
-    let largest = plan.max_weight.saturating_mul(plan.most_reports() as u64);
-    (MAX_TOTAL_WEIGHT / largest.max(1)).clamp(1, 16)
 }
 
 impl Writer {
@@ -220,7 +213,7 @@ impl Writer {
         parameters: Vec<f32>,
         secret: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let noise = CentralNoise::of(&settings, store.as_ref(), secret)?;
+        let noise = noise::central(&settings, || store.secret(&settings.id, secret))?;
         Ok(Self { settings, store, parameters: Arc::new(parameters), noise, attempt: None })
     }
 
@@ -248,11 +241,9 @@ impl Writer {
             }
             WriterJob::Advance(round, stage, subjects) => {
                 let result = self.advance(stage, subjects, unix_seconds, rng);
-                let excluded = result.as_ref().map_or(&[][..], |p| &p.requests.excluded);
-                // Too few of their neighbours are left.
-                let fault = UpdateFault::NotInCohort;
-                let left_out = |client: &ClientId| WriterEvent::LeftOut(*client, round, fault);
-                let mut events: Vec<_> = excluded.iter().map(left_out).collect();
+                let excluded = result.as_ref().map_or(&[][..], |prepared| &prepared.excluded);
+                let excluded = excluded.iter().map(|&client| WriterEvent::Excluded(client, round));
+                let mut events: Vec<_> = excluded.collect();
                 events.push(WriterEvent::Prepared(round, stage, result));
                 events
             }
@@ -278,19 +269,9 @@ impl Writer {
     }
 
     fn open(&self, round: RoundId, numbers: Option<RoundPrivacy>) -> Attempt {
-        let parameters = self.parameters.len();
         let clipping_norm = numbers.map(|numbers| numbers.clipping_norm);
-        let sum = match (&self.settings.privacy, numbers) {
-            (Some(privacy), Some(numbers)) => {
-                let (task, privacy) = (self.settings.id.clone(), Arc::clone(&privacy.derived));
-                RoundSum::private(PrivateRound { task, round, privacy, numbers })
-            }
-            // A plain sum would have neither clipping nor noise.
-            (Some(_), None) => Err(SumError::NoNumbers),
-            (None, _) => Ok(RoundSum::plain(parameters, self.settings.update_range)),
-        };
-        let (subjects, discounted, undiscounted) = (BTreeSet::new(), 0, 0);
-        Attempt { round, sum, clipping_norm, subjects, discounted, undiscounted }
+        let sum = sums::open(&self.settings, self.noise.as_ref(), round, numbers);
+        Attempt { round, sum, clipping_norm, subjects: BTreeSet::new() }
     }
 
     fn fold(
@@ -301,24 +282,22 @@ impl Writer {
         staleness: u32,
     ) -> Option<WriterEvent> {
         let attempt = self.attempt.as_mut()?;
-        let (mode, fault) = (self.settings.plan.mode, contribution.fault());
-        let (contribution, weights) = match contribution {
-            Contribution::Update(update, weight) if mode != Mode::Synchronous => {
-                let whole = weight.saturating_mul(weight_steps(&self.settings.plan));
-                let part = (whole as f64 * mode.discount(staleness)).round().max(1.0) as u64;
-                (Contribution::Update(update, part), (part, whole))
-            }
-            other => (other, (0, 0)),
-        };
+        let (from, fault) = (Contributor(client.0), contribution.fault());
         let sum = attempt.sum.as_mut().ok()?;
-        if let Err(error) = sum.take(client, contribution) {
+        let added = match contribution {
+            // Its room is held until it is in the sum.
+            Contribution::Update(Received { update, room: _room }, examples) => {
+                let discount = self.settings.plan.mode.discount(staleness);
+                sum.add(from, update, Weight { examples, discount })
+            }
+            Contribution::Answer(answer) => sum.answer(from, answer),
+        };
+        if let Err(error) = added {
             let (task, round) = (&self.settings.id, attempt.round);
             tracing::warn!(%task, %round, client = client.0, %error, "a contribution was left out");
             return Some(WriterEvent::LeftOut(client, round, fault));
         }
         attempt.subjects.extend(subject.filter(|_| self.settings.privacy.is_some()));
-        attempt.discounted += weights.0;
-        attempt.undiscounted += weights.1;
         None
     }
 
@@ -329,17 +308,26 @@ impl Writer {
         unix_seconds: u64,
         rng: &mut dyn CryptoRng,
     ) -> Result<Prepared, WriterError> {
-        let attempt = self.attempt.as_mut().ok_or(SumError::Empty)?;
+        let attempt = self.attempt.as_mut().ok_or(SumError::NoAttempt)?;
         let sum = attempt
             .sum
             .as_mut()
-            .map_err(|error| WriterError::Sum(std::mem::replace(error, SumError::Empty)))?;
-        let requests = sum.advance(stage, rng)?;
+            .map_err(|error| WriterError::Sum(std::mem::replace(error, SumError::NoAttempt)))?;
+        let Requests { requests, excluded } = match stage {
+            // Nothing is asked for before it.
+            Stage::Update => Requests::default(),
+            Stage::Keys | Stage::Shares | Stage::MaskedInput | Stage::UnmaskingShares => {
+                sum.advance(rng)?
+            }
+        };
         let round = attempt.round;
         // From the answers to these two on, something is released to the server.
         let due = matches!(stage, Stage::Update | Stage::MaskedInput);
         let debit = due.then(|| self.debit(round, subjects, unix_seconds)).transpose()?.flatten();
-        Ok(Prepared { requests, debit })
+        let client = |from: Contributor| ClientId(from.0);
+        let requests = requests.into_iter().map(|(from, request)| (client(from), request));
+        let excluded = excluded.into_iter().map(client);
+        Ok(Prepared { requests: requests.collect(), excluded: excluded.collect(), debit })
     }
 
     /// Makes the attempt's debit durable, if the task has a privacy policy.
@@ -372,7 +360,7 @@ impl Writer {
         unix_seconds: u64,
     ) -> (Option<Debit>, Result<GlobalModel, WriterError>) {
         let Some(attempt) = self.attempt.take() else {
-            return (None, Err(SumError::Empty.into()));
+            return (None, Err(SumError::NoAttempt.into()));
         };
         let subjects = attempt.subjects.iter().copied().collect();
         let paid = match self.releases_at_the_end() {
@@ -391,11 +379,11 @@ impl Writer {
         mut attempt: Attempt,
         figures: &RoundFigures,
     ) -> Result<GlobalModel, WriterError> {
-        let Mean { mut delta, within_clip } = attempt.sum?.mean(self.noise.as_ref())?;
-        if attempt.undiscounted > 0 {
-            // Stale updates count less, and the others no more for it.
-            let share = attempt.discounted as f64 / attempt.undiscounted as f64;
-            delta.iter_mut().for_each(|value| *value *= share);
+        let Mean { delta, within_clip, wrong_shares } =
+            attempt.sum?.finish().map_err(SumError::from)?;
+        for WrongShare { owner, sender } in wrong_shares {
+            let (round, owner, sender) = (attempt.round, owner.0, sender.0);
+            tracing::warn!(%round, owner, sender, "a wrong share was left out");
         }
         let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
         let parameters = self.settings.optimizer.step(&self.parameters, &delta)?;

@@ -6,6 +6,8 @@ mod plain;
 mod private;
 mod secure;
 
+use fedra_aggregation::accumulator::{Answer, FinishError};
+use fedra_aggregation::{CheckedUpdate, Codec, UpdateShape};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -104,7 +106,7 @@ impl Bench {
         };
         assert_eq!((of, at), (round, stage));
         let left_out = |event| match event {
-            WriterEvent::LeftOut(client, of, UpdateFault::NotInCohort) if of == round => client,
+            WriterEvent::Excluded(client, of) if of == round => client,
             other => panic!("{other:?}"),
         };
         (events.into_iter().map(left_out).collect(), result)
@@ -161,8 +163,13 @@ fn figures(round: RoundId) -> RoundFigures {
     }
 }
 
+/// Words as bytes, of whatever number of bits they are.
 fn encoded(bytes: impl Into<Bytes>) -> Contribution {
-    Contribution::Encoded(Received { update: bytes.into(), room: Room::unlimited() })
+    let bytes = bytes.into();
+    let shape = UpdateShape::Words { len: bytes.len(), bits: 8 };
+    let codec = Codec::standard(shape);
+    let update = CheckedUpdate::parse(bytes, &codec).expect("every byte is a word");
+    Contribution::Update(Received { update, room: Room::unlimited() }, 1)
 }
 
 /// Asserts that each value is within `error` of what is expected.

@@ -16,6 +16,8 @@ use fedra_edge_client::{CallbackError, ParticipationLog, ServerUrl};
 use fedra_protocol::{SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
 
+use crate::platform;
+
 const VERSION: u32 = 1;
 
 /// The file's content.
@@ -169,13 +171,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    // The new name is durable once its folder is.
-    #[cfg(unix)]
-    {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    platform::sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

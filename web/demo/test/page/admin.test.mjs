@@ -1,5 +1,5 @@
-// The operator's page in a real browser, beside a made-up aggregator: what
-// everybody sees, and what takes the token.
+// The operator's page in a real browser, beside a made-up aggregator: its public
+// part, and the part that takes the token.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { beforeEach, test } from 'node:test';

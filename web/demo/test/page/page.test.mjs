@@ -104,7 +104,7 @@ test('the bundle may come from another origin: its worker is found there', () =>
       assert.ok(!site.requests.some((path) => /assets/.test(path)), site.requests.join(' '));
     },
     {
-      // What a test answers in place of a server counts as the public internet's.
+      // A test's answer in place of a server counts as the public internet's.
       permissions: ['local-network-access'],
       setUp: (page) =>
         page.route(site.url, async (route) => {

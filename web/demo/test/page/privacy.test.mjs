@@ -1,5 +1,5 @@
-// What the page does about privacy, in a real browser: the choice of a task,
-// the question before the first round, the gauges, and what is said at the end.
+// Privacy on the visitors' page in a real browser: the choice of a task, the
+// question before the first round, the gauges, and the texts at the end.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hasText, site, withPage } from '../harness/browser.mjs';

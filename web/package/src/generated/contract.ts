@@ -453,7 +453,7 @@ export type RefusalCode =
   | 'not-selected'
   /** The token is missing or not good for this task, now. */
   | 'unauthorized'
-  /** The client does not know a layer or an algorithm of the task. */
+  /** The client does not know a layer, an algorithm or the codec of the task. */
   | 'unsupported-client';
 
 /** End of an invitation that came to nothing. */
@@ -517,7 +517,7 @@ export type RoundPhase =
   /** The operator has paused the task: no round begins. */
   | 'paused';
 
-/** Objective of training, as a mean over the batch. */
+/** Objective of training, as a mean over the batch, and over the positions of a sequence. */
 export type Loss =
   /** Softmax, then the negative log-likelihood of the right class. */
   | 'softmax_cross_entropy'
