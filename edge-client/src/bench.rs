@@ -5,14 +5,12 @@ pub mod privacy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_learning::{
-    Compute, Dataset, DatasetError, Features, LearningError, Targets, init_parameters,
-};
-use fedra_protocol::{LocalTraining, ModelSpec, RawLocalTraining, Shape};
+use fedra_learning::{Compute, Dataset, DatasetError, Features, Targets, init_parameters};
+use fedra_protocol::{LocalTraining, LocalTrainingError, ModelSpec, RawLocalTraining, Shape};
 use futures_util::future;
 use serde::Serialize;
 
-use crate::backend::{Job, Pace, Trial, speed};
+use crate::backend::{DeviceError, Job, Pace, Trial, speed};
 use crate::platform;
 
 /// Long enough for a browser to have compiled its fastest code.
@@ -43,6 +41,20 @@ impl Pace for Alone {
     async fn turn(&self) {}
 }
 
+/// Reason why a case cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The made-up examples do not fit the model.
+    #[error(transparent)]
+    Examples(#[from] DatasetError),
+    /// The plan is outside its ranges.
+    #[error(transparent)]
+    Plan(#[from] LocalTrainingError),
+    /// The device does not go through with it.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
 /// One measured case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +72,10 @@ pub struct Measured {
 }
 
 /// Random images or token ids with random classes: values do not change the time of a step.
+///
+/// # Errors
+///
+/// [`DatasetError`] if there are no examples, or the model has no classes.
 pub fn synthetic(spec: &ModelSpec, examples: usize) -> Result<Dataset, DatasetError> {
     let shape: Shape = spec.input();
     let random = |i: u32| i.wrapping_mul(2_654_435_761) >> 16;
@@ -80,7 +96,11 @@ pub fn synthetic(spec: &ModelSpec, examples: usize) -> Result<Dataset, DatasetEr
 }
 
 /// Trains a built-in model for a moment and reports its speed.
-pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measured, LearningError> {
+///
+/// # Errors
+///
+/// [`BenchError`] if the batch is empty, or the device fails.
+pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measured, BenchError> {
     let spec = ModelSpec::builtin(name).unwrap_or_else(ModelSpec::mnist_2nn);
     let parameters = init_parameters(&spec, 1);
     let data = Arc::new(synthetic(&spec, 20 * batch as usize)?);
@@ -90,9 +110,7 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
         ..RawLocalTraining::default()
     })?;
     let job = Job::new(&spec, &Arc::new(parameters), &data, &plan);
-    let measured = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await;
-    let failed = |message| LearningError::Device { backend: compute.backend(), message };
-    let samples_per_second = measured.map_err(failed)?;
+    let samples_per_second = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await?;
     Ok(Measured {
         model: name.to_string(),
         batch,

@@ -17,6 +17,7 @@ use fedra_learning::{
 };
 use futures_util::lock::Mutex;
 
+use crate::codes::{CallCode, CallFault};
 use crate::platform;
 
 /// Reason why there is no prediction, or no predictor.
@@ -24,26 +25,26 @@ use crate::platform;
 #[error("{message}")]
 pub struct PredictError {
     /// Stable name.
-    pub code: &'static str,
+    pub code: CallCode,
     /// Description of what happened and what to do.
     pub message: String,
 }
 
 impl PredictError {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+    pub(crate) fn new(code: impl Into<CallCode>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
     }
 }
 
 impl From<OutOfMemory> for PredictError {
     fn from(error: OutOfMemory) -> Self {
-        Self::new("out-of-memory", error.to_string())
+        Self::new(CallFault::OutOfMemory, error.to_string())
     }
 }
 
 impl From<DatasetError> for PredictError {
     fn from(error: DatasetError) -> Self {
-        Self::new("bad-features", error.to_string())
+        Self::new(CallFault::BadFeatures, error.to_string())
     }
 }
 
@@ -52,7 +53,7 @@ impl From<LearningError> for PredictError {
         match error {
             LearningError::Dataset(error) => error.into(),
             LearningError::Memory(error) => error.into(),
-            error => Self::new("prediction-failed", error.to_string()),
+            error => Self::new(CallFault::PredictionFailed, error.to_string()),
         }
     }
 }
@@ -61,7 +62,7 @@ impl From<ModelFileError> for PredictError {
     fn from(error: ModelFileError) -> Self {
         match error {
             ModelFileError::Memory(error) => error.into(),
-            error => Self::new("bad-model", error.to_string()),
+            error => Self::new(CallFault::BadModel, error.to_string()),
         }
     }
 }
@@ -137,7 +138,11 @@ pub struct Predictor {
 
 impl Predictor {
     /// Reads a model file: safetensors with the model's specification in the metadata, as
-    /// the aggregator exports and serves it. Fails with `bad-model` or `out-of-memory`.
+    /// the aggregator exports and serves it.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `bad-model` or `out-of-memory`.
     pub fn new(file: &[u8]) -> Result<Self, PredictError> {
         let (spec, parameters) = safetensors::read_model(file)?;
         let inference = Inference::new(&spec, &parameters, &Compute::cpu())?;
@@ -157,7 +162,13 @@ impl Predictor {
     }
 
     /// Probabilities of a classifier, values of a regression, for one or more examples of
-    /// values or token ids, row-major.
+    /// values or token ids, row-major: `features` is `[n, ...input]`, the outputs are
+    /// `[n, outputs]`.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `bad-features` if they are no whole number of examples,
+    /// `out-of-memory` or `prediction-failed`.
     pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
     where
         Vec<T>: Into<learning::Features>,

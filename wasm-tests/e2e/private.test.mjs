@@ -92,6 +92,26 @@ describe('a private task', { concurrency: false }, () => {
     const rounds = new Set(await first.acceptedRounds()).size;
     assert.ok(spent.participations >= rounds, `${spent.participations} participations in ${rounds} rounds`);
     assert.ok(spent.spentEpsilon > 0);
+    const stored = await first.page.evaluate(() => {
+      const key = Object.keys(localStorage).find((name) => name.startsWith('fedra:'));
+      return JSON.parse(localStorage.getItem(key));
+    });
+    assert.ok(stored.participations >= spent.participations, `${stored.participations} of ${spent.participations} are stored`);
+  });
+
+  test('a tab that may store nothing sends no update', async () => {
+    const third = await openTab(browser, aggregator.page({ backend: 'cpu', examples: 100 }));
+    await third.page.evaluate(() => {
+      Storage.prototype.setItem = () => {
+        throw new DOMException('the quota is used up', 'QuotaExceededError');
+      };
+    });
+    await third.page.getByRole('button', { name: /start/i }).click();
+    await third.page.getByRole('button', { name: /agree/i }).click();
+    await third.sees('the count has no place', ({ type, code }) => type === 'error' && code === 'participation-not-kept');
+    assert.deepEqual(await third.acceptedRounds(), []);
+    assert.equal((await third.events('privacy')).at(-1).participations, 0);
+    await third.context.close();
   });
 
   test('a killed aggregator has never released more than its ledger shows', async () => {

@@ -260,7 +260,8 @@ fn a_codec_is_refused_where_the_policys_words_are_the_codec() {
         let privacy = PRIVATE.replace("distributed", policy).replace("1.0", "20.0");
         for codec in ["f32", "f16"] {
             let found = mistakes(&format!("{SMALL}codec = {codec:?}\n{privacy}"));
-            let expected = format!("task[tiny].codec: the codec {codec} is for values in the clear");
+            let expected =
+                format!("task[tiny].codec: the codec {codec} is for values in the clear");
             assert!(found[0].starts_with(&expected), "{found:?}");
             assert!(found[0].ends_with("leave the key out, or the policy"), "{found:?}");
         }

@@ -64,8 +64,7 @@ impl Participant {
 async fn updates_in_half_precision_make_the_average_of_their_rounded_values() {
     let server = server("").await;
     let start = server.parameters().await;
-    let (mut a, mut b) =
-        (Participant::join(&server, 1).await, Participant::join(&server, 2).await);
+    let (mut a, mut b) = (Participant::join(&server, 1).await, Participant::join(&server, 2).await);
     // 0.1 as a half, and a value beyond the largest half.
     let rounded = f64::from(1638.0_f32 / 16384.0);
     assert_eq!(a.take_part(&[0.1, -2.0, 1e5], 1).await, UpdateVerdict::Accepted);
@@ -82,8 +81,7 @@ async fn updates_in_half_precision_make_the_average_of_their_rounded_values() {
 async fn updates_in_half_precision_are_clipped_under_a_central_policy() {
     let server = server(CENTRAL).await;
     let start = server.parameters().await;
-    let (mut a, mut b) =
-        (Participant::join(&server, 1).await, Participant::join(&server, 2).await);
+    let (mut a, mut b) = (Participant::join(&server, 1).await, Participant::join(&server, 2).await);
     assert_eq!(a.take_part(&[1.0, 0.0, 0.0], 1).await, UpdateVerdict::Accepted);
     assert_eq!(b.take_part(&[0.0, 40.0, 0.0], 1).await, UpdateVerdict::Accepted);
     a.client.status(|status| status.model.round == 1).await;

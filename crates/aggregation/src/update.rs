@@ -43,9 +43,7 @@ impl CheckedUpdate {
     pub(crate) fn value_shape(&self) -> Result<(usize, UpdateRange), CodecMisfit> {
         match self.codec.shape() {
             UpdateShape::Values { len, range } => Ok((len, range)),
-            shape @ UpdateShape::Words { .. } => {
-                Err(CodecMisfit { name: CodecName::F32, shape })
-            }
+            shape @ UpdateShape::Words { .. } => Err(CodecMisfit { name: CodecName::F32, shape }),
         }
     }
 

@@ -114,7 +114,6 @@ pub(crate) fn private_settings(
     TaskSettings { codec: Codec::standard(settings.update_shape()), ..settings }
 }
 
-
 /// Policy with so little noise that a mean tells who is in it.
 pub(crate) fn policy(mechanism: Mechanism) -> PrivacyPolicy {
     PrivacyPolicy {

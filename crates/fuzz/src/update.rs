@@ -55,11 +55,7 @@ fn checked(bytes: &[u8], parameters: usize, range: UpdateRange) -> Option<Checke
     update.ok()
 }
 
-fn order_does_not_matter(
-    taken: &[(CheckedUpdate, u64)],
-    sum: &FixedPointSum,
-    range: UpdateRange,
-) {
+fn order_does_not_matter(taken: &[(CheckedUpdate, u64)], sum: &FixedPointSum, range: UpdateRange) {
     let fold = |updates: &mut dyn Iterator<Item = &(CheckedUpdate, u64)>| {
         let mut sum = FixedPointSum::new(sum.len(), range);
         for (update, weight) in updates {

@@ -45,7 +45,11 @@ pub struct Capabilities {
 impl Capabilities {
     /// Everything that this version of the software knows.
     pub fn all() -> Self {
-        Self::named(Layer::TYPE_NAMES, &ClientAlgorithm::NAMES, &CodecName::ALL.map(CodecName::name))
+        Self::named(
+            Layer::TYPE_NAMES,
+            &ClientAlgorithm::NAMES,
+            &CodecName::ALL.map(CodecName::name),
+        )
     }
 
     /// Capabilities of a client that names none.

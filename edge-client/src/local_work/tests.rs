@@ -6,9 +6,12 @@ use std::net::TcpListener;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregation::CheckedUpdate;
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange};
+use fedra_protocol::{
+    CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+};
 
 use super::*;
+use crate::codes::{CallFault, EventCode};
 
 const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
 
@@ -142,7 +145,7 @@ impl Bench {
         &self,
         mechanism: Option<Mechanism>,
         learning_rate: f32,
-    ) -> (Result<Done, WorkError>, Vec<String>) {
+    ) -> (Result<Done, WorkError>, Vec<EventCode>) {
         let job = self.job(mechanism, learning_rate);
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
@@ -171,7 +174,11 @@ async fn without_a_policy_the_weight_is_the_number_of_examples() {
 }
 
 /// Does a job whose assignment names a codec.
-async fn work_in(bench: &Bench, mechanism: Option<Mechanism>, name: CodecName) -> Result<Done, WorkError> {
+async fn work_in(
+    bench: &Bench,
+    mechanism: Option<Mechanism>,
+    name: CodecName,
+) -> Result<Done, WorkError> {
     let mut job = bench.job(mechanism, 0.1);
     job.assignment.codec = Some(name);
     bench.local_work.clone().work(job, |_| {}).await
@@ -289,7 +296,9 @@ async fn a_round_trains_before_the_devices_are_measured() {
     local_work.chooser = Chooser::undecided(BackendPreference::Auto);
     let backends = |events: std::sync::mpsc::Receiver<News>| -> Vec<String> {
         let reason = |item| match item {
-            News::Tell(ClientEvent::Backend { backend: "cpu", reason, .. }) => Some(reason),
+            News::Tell(ClientEvent::Backend { backend: BackendName::Cpu, reason, .. }) => {
+                Some(reason)
+            }
             _ => None,
         };
         events.try_iter().filter_map(reason).collect()
@@ -320,13 +329,13 @@ async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
     for length in [0, 783, 785] {
         let features = vec![0.5; length];
         let refused = local_work.predict(&spec, &model, &features[..], &mut outputs).await;
-        assert_eq!(refused.map_err(|error| error.code), Err("bad-features"));
+        assert_eq!(refused.map_err(|error| error.code), Err(CallFault::BadFeatures.into()));
     }
     // A model that no server has: the next call does not wait for it.
     let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
     let features = vec![0.5; 2 * 784];
     let refused = local_work.predict(&spec, &absent, &features[..], &mut outputs).await;
-    assert_eq!(refused.map_err(|error| error.code), Err("model-unavailable"));
+    assert_eq!(refused.map_err(|error| error.code), Err(Failure::ModelUnavailable.into()));
     local_work.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
     assert_eq!(outputs.len(), 20);
 }
@@ -356,17 +365,17 @@ async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
 
 #[tokio::test]
 async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
-    for (bench, rate, code) in [
-        (Bench::new(data(784)), DIVERGES, "training-diverged"),
-        (Bench::new(data(16)), 0.1, "bad-dataset"),
+    for (bench, rate, failure) in [
+        (Bench::new(data(784)), DIVERGES, Failure::TrainingDiverged),
+        (Bench::new(data(16)), 0.1, Failure::BadDataset),
     ] {
         let (done, told) = bench.work(Some(CENTRAL), rate).await;
         let (update, examples) = trained(done);
         assert_eq!(update.len(), 4 * bench.spec.parameters());
         assert!(update.iter().all(|byte| *byte == 0) && examples == 1);
-        assert_eq!(told, [code], "the owner hears of it");
+        assert_eq!(told, [failure.into()], "the owner hears of it");
         for mechanism in [Mechanism::Distributed, Mechanism::Local] {
-            assert!(bench.work(Some(mechanism), rate).await.0.is_ok(), "{mechanism:?} {code}");
+            assert!(bench.work(Some(mechanism), rate).await.0.is_ok(), "{mechanism:?} {failure:?}");
         }
     }
 }

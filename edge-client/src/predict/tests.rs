@@ -108,7 +108,7 @@ impl Features for Detached {
 
     fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
         if range.start > 0 {
-            return Err(PredictError::new("bad-features", "gone"));
+            return Err(PredictError::new(CallFault::BadFeatures, "gone"));
         }
         Features::read(&examples(7)[..], range)
     }
@@ -130,7 +130,7 @@ impl Outputs for NoRoom {
 #[tokio::test]
 async fn a_call_that_fails_is_an_error_and_the_next_one_works() {
     let predictor = predictor();
-    let code = |done: Result<(), PredictError>| done.map_err(|error| error.code);
+    let code = |done: Result<(), PredictError>| done.map_err(|error| error.code.as_str());
     let mut outputs = Vec::new();
     for bad in [0, 1, WIDTH + 1] {
         let done = predictor.predict_into(&vec![0.5; bad][..], &mut outputs).await;
@@ -168,7 +168,7 @@ fn what_is_no_model_file_is_bad_model() {
         (patched("fedra", "other"), "no metadata `fedra`"),
     ] {
         let error = Predictor::new(&bytes).err().expect("it is no model file");
-        assert_eq!(error.code, "bad-model");
+        assert_eq!(error.code, CallFault::BadModel.into());
         assert!(error.message.contains(words), "{words:?} in {error}");
     }
 }

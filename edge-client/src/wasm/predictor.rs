@@ -12,6 +12,7 @@ use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
 use super::coded;
+use crate::codes::CallFault;
 use crate::predict::{self, Features, Outputs, PredictError};
 
 /// A model from a file, for a page that only predicts.
@@ -20,8 +21,11 @@ pub struct Predictor(Rc<predict::Predictor>);
 
 #[wasm_bindgen]
 impl Predictor {
-    /// `file` is a model file as the aggregator serves and exports it. Throws an `Error`
-    /// with the code `bad-model` or `out-of-memory`.
+    /// `file` is a model file as the aggregator serves and exports it.
+    ///
+    /// # Errors
+    ///
+    /// An `Error` with the code `bad-model` or `out-of-memory`.
     #[wasm_bindgen(constructor)]
     pub fn new(file: &Uint8Array) -> Result<Predictor, JsValue> {
         console_error_panic_hook::set_once();
@@ -125,7 +129,7 @@ impl Features for PageExamples {
         if range.end > self.len() {
             let message = "the array of features was transferred or changed while it was in use; \
                            wait for the answer first";
-            return Err(PredictError::new("bad-features", message));
+            return Err(PredictError::new(CallFault::BadFeatures, message));
         }
         // Array lengths fit 32 bits here, as all addresses do.
         let (start, end) = (range.start as u32, range.end as u32);
@@ -163,7 +167,7 @@ impl Outputs for JsOutputs {
             let message = format!(
                 "the browser has no memory for {values} outputs; ask for fewer examples at a time"
             );
-            PredictError::new("out-of-memory", message)
+            PredictError::new(CallFault::OutOfMemory, message)
         })?;
         Ok(())
     }

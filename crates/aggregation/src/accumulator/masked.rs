@@ -67,11 +67,7 @@ impl Masked {
         Self { round, decoding, assumptions, cohort, step, seats, positions }
     }
 
-    fn advertise(
-        &mut self,
-        client: Contributor,
-        keys: AdvertisedKeys,
-    ) -> Result<(), AnswerError> {
+    fn advertise(&mut self, client: Contributor, keys: AdvertisedKeys) -> Result<(), AnswerError> {
         let Step::Advertising(advertising) = &mut self.step else {
             return Err(AnswerError::WrongStep);
         };
@@ -249,10 +245,10 @@ impl RoundAccumulator for Masked {
         };
         let opened = unmasking.close(THREADS).map_err(SecureError::from)?;
         let seat = |index: Index| self.seats[index as usize];
-        let wrong_shares = opened.wrong_shares.iter().map(|wrong| WrongShare {
-            owner: seat(wrong.owner),
-            sender: seat(wrong.sender),
-        });
+        let wrong_shares = opened
+            .wrong_shares
+            .iter()
+            .map(|wrong| WrongShare { owner: seat(wrong.owner), sender: seat(wrong.sender) });
         let wrong_shares = wrong_shares.collect();
         let mean = self.decoding.mean(&opened.sum, opened.survivors)?;
         Ok(Mean { wrong_shares, ..mean })

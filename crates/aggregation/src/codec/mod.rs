@@ -235,9 +235,7 @@ impl Codec {
     #[must_use]
     pub fn standard(shape: UpdateShape) -> Self {
         let form = match shape {
-            UpdateShape::Values { len, range } => {
-                Form::Values(Arc::new(Float32::new(len, range)))
-            }
+            UpdateShape::Values { len, range } => Form::Values(Arc::new(Float32::new(len, range))),
             UpdateShape::Words { len, bits } => Form::Words(Packed::new(len, bits)),
         };
         Self { shape, form }

@@ -116,10 +116,9 @@ fn a_codec_says_how_long_its_updates_are() {
 fn a_codec_is_for_one_shape_and_the_standard_one_is_not_stated() {
     let (clear, words) =
         (UpdateShape::Values { len: 4, range: narrow() }, UpdateShape::Words { len: 4, bits: 8 });
-    for (shape, standard, stated) in [
-        (clear, CodecName::F32, vec![CodecName::F16]),
-        (words, CodecName::Packed, Vec::new()),
-    ] {
+    for (shape, standard, stated) in
+        [(clear, CodecName::F32, vec![CodecName::F16]), (words, CodecName::Packed, Vec::new())]
+    {
         let codec = Codec::new(None, shape).expect("a standard");
         assert_eq!((codec.name(), codec.stated_name(), codec.shape()), (standard, None, shape));
         for name in CodecName::ALL {

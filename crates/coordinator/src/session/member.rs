@@ -329,13 +329,7 @@ impl Member {
     }
 
     /// An answer of secure aggregation that is not an upload.
-    fn answer(
-        &mut self,
-        round: RoundId,
-        stage: Stage,
-        answer: Answer,
-        out: &mut Vec<Output>,
-    ) {
+    fn answer(&mut self, round: RoundId, stage: Stage, answer: Answer, out: &mut Vec<Output>) {
         match &self.participation.part {
             Some((known, Part::Working(expected))) if *known == round => {
                 if *expected == stage {

@@ -41,7 +41,9 @@ pub enum StartError {
         source: SumError,
     },
     /// An update is longer than any that the protocol takes.
-    #[error("task {task}: an update has up to {bytes} bytes, the protocol takes {MAX_UPDATE_BYTES}")]
+    #[error(
+        "task {task}: an update has up to {bytes} bytes, the protocol takes {MAX_UPDATE_BYTES}"
+    )]
     UpdateTooLong {
         /// The task.
         task: TaskId,

@@ -270,7 +270,9 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     privacy: assignment.privacy.map(TryInto::try_into).transpose()?,
                     codec: assignment
                         .codec
-                        .map(|codec| codec.known().ok_or_else(unsupported("the codec of the update")))
+                        .map(|codec| {
+                            codec.known().ok_or_else(unsupported("the codec of the update"))
+                        })
                         .transpose()?,
                 })
             }

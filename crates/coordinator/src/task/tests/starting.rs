@@ -58,7 +58,9 @@ fn a_codec_of_other_updates_does_not_start() {
     for shape in [other, words] {
         let codec = Codec::standard(shape);
         let error = refused(TaskSettings { codec, ..settings(PLAN) });
-        let StartError::Round { source: SumError::Shape { .. }, .. } = error else { panic!("{error}") };
+        let StartError::Round { source: SumError::Shape { .. }, .. } = error else {
+            panic!("{error}")
+        };
     }
     let codec = settings(PLAN).codec;
     let error = refused(TaskSettings { codec, ..private(Mechanism::Distributed) });

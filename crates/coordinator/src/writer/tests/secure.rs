@@ -256,7 +256,10 @@ fn an_answer_that_breaks_the_rules_is_left_out() {
     let mut cohort = Cohort::new();
     assert_eq!(cohort.advertise(1), None);
     let low_order = AdvertisedKeys { encryption: [0; 32], masking: [0; 32] };
-    assert_eq!(cohort.fold(2, Contribution::Answer(Answer::Keys(low_order))), Some(UpdateFault::InvalidKeys));
+    assert_eq!(
+        cohort.fold(2, Contribution::Answer(Answer::Keys(low_order))),
+        Some(UpdateFault::InvalidKeys)
+    );
 
     let mut cohort = Cohort::advertised();
     cohort.prepare(Stage::Shares, &[]);
@@ -312,7 +315,8 @@ fn a_round_with_too_few_clients_is_abandoned_for_good() {
     let (excluded, result) = cohort.bench.advance(R1, Stage::MaskedInput, &[]);
     assert!(excluded.is_empty() && result.expect("nothing to do").requests.is_empty());
     let error = cohort.bench.finalize(R1).1.expect_err("there is no sum");
-    let WriterError::Sum(SumError::Finish(FinishError::Secure(SecureError::NotThere))) = error else {
+    let WriterError::Sum(SumError::Finish(FinishError::Secure(SecureError::NotThere))) = error
+    else {
         panic!("{error}");
     };
 }
@@ -331,7 +335,8 @@ fn a_round_is_abandoned_in_any_step_that_too_few_answer() {
     let mut unmasking = Cohort::masked(&[]);
     unmasking.prepare(Stage::UnmaskingShares, &[]);
     let error = unmasking.bench.finalize(R1).1.expect_err("no mask can be taken off");
-    let WriterError::Sum(SumError::Finish(FinishError::Secure(SecureError::Abandoned(_)))) = error else {
+    let WriterError::Sum(SumError::Finish(FinishError::Secure(SecureError::Abandoned(_)))) = error
+    else {
         panic!("{error}");
     };
 }
