@@ -1,7 +1,7 @@
 //! Rounds under a privacy policy, played by clients with real keys and real
 //! noise: what survives, what is refused, what the ledger says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use fedra_protocol::{
 };
 use fedra_secure_aggregation::client::{self, Masked, SharedKeys};
 use fedra_secure_aggregation::{self as secagg, PublicKeys, pack};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::{

@@ -184,9 +184,9 @@ async fn a_model_of_token_ids_is_asked_with_token_ids() {
     let rows: Vec<&[f32]> = probabilities.chunks(4).collect();
     assert_eq!((rows.len(), rows[0], rows[1]), (4, rows[3], rows[2]));
     let beyond = predictor.predict(&[0u32, 5]).await.unwrap_err();
-    assert_eq!(beyond.code, "bad-features");
+    assert_eq!(beyond.code.as_str(), "bad-features");
     assert!(beyond.message.contains("token ids 0 to 4"), "{beyond}");
     let values = predictor.predict(&[0.0f32, 1.0]).await.unwrap_err();
-    assert_eq!(values.code, "bad-features");
+    assert_eq!(values.code.as_str(), "bad-features");
     assert!(values.message.contains("takes token ids"), "{values}");
 }

@@ -107,7 +107,7 @@ impl PageExamples {
         };
         features.dyn_into::<Uint32Array>().map(Self::Tokens).map_err(|_| {
             let message = "features must be a Float32Array of values or a Uint32Array of token ids";
-            PredictError::new("bad-features", message)
+            PredictError::new(CallFault::BadFeatures, message)
         })
     }
 

@@ -49,7 +49,7 @@ impl Targets {
     pub(super) fn check(&self, examples: usize) -> Result<(), DatasetError> {
         let whole = |len: usize, width: usize| match width {
             0 => 0,
-            width if len % width != 0 => 0,
+            width if !len.is_multiple_of(width) => 0,
             width => len / width,
         };
         let targets = match self {
