@@ -11,7 +11,7 @@ use fedra_coordinator::messages::Command;
 use fedra_coordinator::status::Counters;
 use fedra_coordinator::storage::{RoundRecord, Store, StoreError};
 use fedra_coordinator::task::{self, StartError, Started};
-use fedra_learning::safetensors;
+use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::TaskId;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -284,7 +284,7 @@ fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) 
     }
     let parameters = |record: &RoundRecord| {
         let Some(file) = store.model(id, &record.sha256)? else { return Ok(None) };
-        let damaged = |source| StartError::Model { task: id.clone(), source };
+        let damaged = |error: ModelFileError| StartError::Model { task: id.clone(), source: error.into() };
         Ok::<_, StartError>(Some(safetensors::read(&task.settings.model, &file).map_err(damaged)?))
     };
     let history = Arc::clone(&task.view.borrow().history);

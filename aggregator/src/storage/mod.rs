@@ -7,7 +7,7 @@ mod redb;
 mod tests;
 
 pub use fedra_coordinator::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, OperatorAction, Quality, Retention,
+    Checkpoint, CheckpointFiles, Debit, Decision, Definition, MemoryStore, OperatorAction, Quality, Retention,
     RoundRecord, Store, StoreError,
 };
 

@@ -72,7 +72,7 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
         let checkpoint = store.load(&id, &definition, 1).expect("loads").expect("is there");
         let last = checkpoint.history.last().expect("one").clone();
         let record = RoundRecord { round: 2, quality: None, ..last };
-        store.commit(&id, &record, &checkpoint.model).expect("commits");
+        store.commit(&id, &record, &checkpoint.files).expect("commits");
         record
     });
     let record = soon(record).await.expect("no panic");

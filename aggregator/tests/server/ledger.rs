@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fedra_aggregator::config::Config;
 use fedra_aggregator::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
+    Checkpoint, CheckpointFiles, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
     StoreError,
 };
 use fedra_protocol::{RoundPhase, Sha256Hash, SubjectId, TaskId, UpdateVerdict};
@@ -48,13 +48,18 @@ impl Store for Faulty {
         self.inner.load(task, definition, rounds)
     }
 
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        files: &CheckpointFiles,
+    ) -> Result<(), StoreError> {
         let paid = |debit: &Debit| (debit.round, debit.attempt) == (record.round, record.attempt);
         assert!(self.inner.debits(task)?.iter().any(paid), "a release without a debit");
         if self.refuses_commits.swap(false, Ordering::Relaxed) {
             return Err(disk_full());
         }
-        self.inner.commit(task, record, model)
+        self.inner.commit(task, record, files)
     }
 
     fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
@@ -85,11 +90,15 @@ impl Store for Faulty {
         task: &TaskId,
         to: u64,
         unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.inner.roll_back(task, to, unix_seconds)
     }
 
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.inner.checkpoint(task, round)
     }
 

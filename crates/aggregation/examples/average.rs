@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use fedra_aggregation::{CheckedUpdate, FixedPointSum, ServerOptimizer};
+use fedra_aggregation::{CheckedUpdate, FixedPointSum, OptimizerState, ServerOptimizer};
 use fedra_protocol::{Loss, UpdateRange};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             sum.fold(&CheckedUpdate::parse(&bytes, 1, range)?, values.len() as u64)?;
         }
         let mean = sum.mean().ok_or("nothing was folded")?;
-        model = averaging.step(&model, &mean)?;
+        (model, _) = averaging.step(&OptimizerState::Empty, &model, &mean)?;
         println!("round {round}: model {:.4} after {} updates", model[0], sum.updates());
     }
     println!("the mean of all values is {:.4}", 24.0 / 6.0);

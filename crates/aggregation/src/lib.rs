@@ -12,7 +12,7 @@
 //! Two updates of a model with two parameters, from 30 and from 10 examples.
 //!
 //! ```
-//! use fedra_aggregation::{CheckedUpdate, FixedPointSum, ServerOptimizer};
+//! use fedra_aggregation::{CheckedUpdate, FixedPointSum, OptimizerState, ServerOptimizer};
 //! use fedra_protocol::{Loss, UpdateRange};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,8 @@
 //! let mean = sum.mean().ok_or("nothing was folded")?;
 //! assert_eq!(mean, [0.75, -0.25]);
 //! let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
-//! assert_eq!(averaging.step(&[1.0, 1.0], &mean)?, [1.75, 0.75]);
+//! let (model, _) = averaging.step(&OptimizerState::Empty, &[1.0, 1.0], &mean)?;
+//! assert_eq!(model, [1.75, 0.75]);
 //! # Ok(())
 //! # }
 //! ```
@@ -35,6 +36,6 @@ mod optimizer;
 mod sum;
 mod update;
 
-pub use optimizer::{ApplyError, ServerOptimizer};
+pub use optimizer::{ApplyError, OptimizerState, ServerOptimizer, StateError};
 pub use sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
 pub use update::{CheckedUpdate, UpdateError};

@@ -20,7 +20,7 @@ use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
 use crate::settings::{Counting, PrivacySettings, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
 use crate::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
+    Checkpoint, CheckpointFiles, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
     StoreError,
 };
 use crate::writer::{Contribution, Received, Room};
@@ -252,9 +252,14 @@ impl Store for FlakyStore {
         self.memory.load(task, definition, rounds)
     }
 
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        files: &CheckpointFiles,
+    ) -> Result<(), StoreError> {
         self.may(Write::Commit)?;
-        self.memory.commit(task, record, model)
+        self.memory.commit(task, record, files)
     }
 
     fn roll_back(
@@ -262,7 +267,7 @@ impl Store for FlakyStore {
         task: &TaskId,
         to: u64,
         unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.may(Write::RollBack)?;
         self.memory.roll_back(task, to, unix_seconds)
     }
@@ -275,7 +280,11 @@ impl Store for FlakyStore {
         self.memory.model(task, sha256)
     }
 
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.memory.checkpoint(task, round)
     }
 

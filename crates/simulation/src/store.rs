@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use crate::scenario::{Bug, Faults};
 use fedra_coordinator::round::Standing;
 use fedra_coordinator::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
+    Checkpoint, CheckpointFiles, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
     StoreError,
 };
 
@@ -26,7 +26,7 @@ enum Fate {
 struct Pending {
     task: TaskId,
     record: RoundRecord,
-    model: Bytes,
+    files: CheckpointFiles,
 }
 
 struct State {
@@ -111,8 +111,8 @@ impl FaultyStore {
             StoreError::Database { path: "simulated".into(), problem }
         };
         let pending = self.state().pending.take();
-        if let Some(Pending { task, record, model }) = pending {
-            self.durable.commit(&task, &record, &model)?;
+        if let Some(Pending { task, record, files }) = pending {
+            self.durable.commit(&task, &record, &files)?;
         }
         match self.fate() {
             Fate::Done => write(&self.durable),
@@ -142,14 +142,19 @@ impl Store for FaultyStore {
         self.durable.load(task, definition, rounds)
     }
 
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        files: &CheckpointFiles,
+    ) -> Result<(), StoreError> {
         if self.bug == Some(Bug::EarlyAnnouncement) {
             self.write(|_| Ok(()))?;
-            let (task, record, model) = (task.clone(), record.clone(), model.clone());
-            self.state().pending = Some(Pending { task, record, model });
+            let (task, record, files) = (task.clone(), record.clone(), files.clone());
+            self.state().pending = Some(Pending { task, record, files });
             return Ok(());
         }
-        self.write(|store| store.commit(task, record, model))
+        self.write(|store| store.commit(task, record, files))
     }
 
     fn roll_back(
@@ -157,7 +162,7 @@ impl Store for FaultyStore {
         task: &TaskId,
         to: u64,
         unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.write(|store| store.roll_back(task, to, unix_seconds))
     }
 
@@ -169,7 +174,11 @@ impl Store for FaultyStore {
         self.durable.model(task, sha256)
     }
 
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.durable.checkpoint(task, round)
     }
 

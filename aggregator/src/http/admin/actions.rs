@@ -78,7 +78,8 @@ pub(super) async fn model(
 ) -> Result<(RoundRecord, Bytes), AdminError> {
     let round = round.unwrap_or_else(|| task.view.borrow().model.round);
     let id = task.settings.id.clone();
-    ask(server, move |store| store.checkpoint(&id, round)).await
+    let (record, files) = ask(server, move |store| store.checkpoint(&id, round)).await?;
+    Ok((record, files.model))
 }
 
 /// Runs a question to the store where it may wait for a disk.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fedra_coordinator::storage::BlobKey;
 use fedra_protocol::{Sha256Hash, TaskId};
 use redb::{
     ConcurrencyMode, DatabaseError, Key, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
@@ -107,39 +108,50 @@ impl Source {
         let mut copied = Models::new();
         for name in tasks {
             let task = TaskId::new(name).map_err(|error| self.failed(&error))?;
-            let hashes = self.hashes(snapshot, &task)?;
-            let Some((newest, newest_hash)) = hashes.last_key_value() else { continue };
+            let records = self.records(snapshot, &task)?;
+            let Some((newest, newest_record)) = records.last_key_value() else { continue };
             target.add_task(&task)?;
-            for file in self.models.list(&task)?.models {
-                if hashes.get(&file.round) != Some(&file.sha256) {
+            let there = self.models.list(&task)?.blobs;
+            for (round, record) in &records {
+                let keys = record.blobs();
+                if !there.contains(&keys[0]) {
                     continue;
                 }
-                match self.models.read(&file.path, &file.sha256) {
-                    Ok(model) => {
-                        target.write(&task, file.round, &file.sha256, &model)?;
-                        copied.insert((task.clone(), file.round), file.sha256);
+                let read = |key: &BlobKey| Ok((*key, self.models.read(&task, key)?));
+                match keys.iter().map(read).collect::<Result<Vec<_>, String>>() {
+                    Ok(files) => {
+                        for (key, content) in files {
+                            target.write(&task, &key, &content)?;
+                        }
+                        copied.insert((task.clone(), *round), record.sha256);
+                    }
+                    Err(problem) if round == newest => {
+                        return Ok(Copied::Overtaken(StoreError::Model {
+                            task,
+                            round: *round,
+                            problem,
+                        }));
                     }
                     Err(problem) => {
-                        let round = file.round;
                         tracing::warn!(%task, round, problem, "a model is not in the backup");
                     }
                 }
             }
             if !copied.contains_key(&(task.clone(), *newest)) {
-                let path = self.models.path(&task, *newest, newest_hash);
-                let problem = format!("{} is damaged or gone", path.display());
+                let path = self.models.path(&task, &newest_record.blobs()[0]);
+                let problem = format!("{} is gone", path.display());
                 return Ok(Copied::Overtaken(StoreError::Model { task, round: *newest, problem }));
             }
         }
         Ok(Copied::All(copied))
     }
 
-    /// The models' hashes of all rounds of a task.
-    fn hashes(
+    /// The records of all rounds of a task.
+    fn records(
         &self,
         snapshot: &ReadTransaction,
         task: &TaskId,
-    ) -> Result<BTreeMap<u64, Sha256Hash>, StoreError> {
+    ) -> Result<BTreeMap<u64, RoundRecord>, StoreError> {
         let read = || {
             let mut records = Vec::new();
             for entry in snapshot.open_table(tables::ROUNDS)?.range(tables::all_of(task))? {
@@ -148,12 +160,12 @@ impl Source {
             Ok::<_, redb::Error>(records)
         };
         let records = read().map_err(|error| failed(&self.path, &error))?;
-        let hash = |bytes: &Vec<u8>| {
+        let parse = |bytes: &Vec<u8>| {
             let record: RoundRecord =
                 serde_json::from_slice(bytes).map_err(|error| self.failed(&error))?;
-            Ok((record.round, record.sha256))
+            Ok((record.round, record))
         };
-        records.iter().map(hash).collect()
+        records.iter().map(parse).collect()
     }
 
     fn failed(&self, problem: &dyn ToString) -> StoreError {

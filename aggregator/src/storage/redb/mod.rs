@@ -3,8 +3,9 @@
 //! ```text
 //! fedra.redb                                     everything but models, mostly JSON values
 //! models/{task}/{round:010}-{sha256}.safetensors
+//! models/{task}/{round:010}-{sha256}.optimizer   state of the server optimizer, if any
 //! ```
-//! A model's file is durable (temporary file, fsync, rename, fsync of the
+//! A checkpoint's file is durable (temporary file, fsync, rename, fsync of the
 //! folder) before the transaction that names it; it is removed after the
 //! transaction that says that it is not kept. What a crash leaves between the
 //! two is settled at the next start. Everything else is one transaction.
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use fedra_coordinator::storage::{BlobKey, BlobKind};
 use fedra_protocol::{Sha256Hash, TaskId};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
@@ -34,7 +36,7 @@ use self::tables::{
 };
 use super::disk::{Disk, System};
 use super::{
-    Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
+    Checkpoint, CheckpointFiles, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
     Store, StoreError,
 };
 
@@ -200,13 +202,13 @@ impl RedbStore {
         })
     }
 
-    /// Writes a model, then the record that names it and, with it, the decision
-    /// that it comes from.
+    /// Writes a checkpoint's files, then the record that names them and, with it, the
+    /// decision that it comes from.
     fn append(
         &self,
         task: &TaskId,
         record: &RoundRecord,
-        model: &Bytes,
+        files: &CheckpointFiles,
         decision: Option<&Decision>,
     ) -> Result<(), StoreError> {
         let last = self.last_record(task)?.round;
@@ -214,7 +216,9 @@ impl RedbStore {
             let (task, round) = (task.clone(), record.round);
             return Err(StoreError::OutOfOrder { task, round, last });
         }
-        self.models.write(task, record.round, &record.sha256, model)?;
+        for (key, content) in record.blobs().iter().zip(files.all()) {
+            self.models.write(task, key, content)?;
+        }
         self.transaction(|transaction| {
             put(transaction, task, record)?;
             if let Some(decision) = decision {
@@ -224,18 +228,20 @@ impl RedbStore {
         })
     }
 
-    /// The model of a kept round.
-    fn kept_model(
+    /// The files of a kept round; `None` if they are not kept any more.
+    fn kept_files(
         &self,
         task: &TaskId,
-        round: u64,
-        sha256: &Sha256Hash,
-    ) -> Result<Option<Bytes>, StoreError> {
-        match self.models.read(&self.models.path(task, round, sha256), sha256) {
-            Ok(model) => Ok(Some(model)),
-            // It may have been removed since.
-            Err(_) if !self.kept(task)?.contains(&(round, *sha256)) => Ok(None),
-            Err(problem) => Err(StoreError::Model { task: task.clone(), round, problem }),
+        record: &RoundRecord,
+    ) -> Result<Option<CheckpointFiles>, StoreError> {
+        let read = |key: &BlobKey| self.models.read(task, key);
+        match record.blobs().iter().map(read).collect::<Result<Vec<_>, _>>() {
+            Ok(files) => Ok(CheckpointFiles::of(files)),
+            // They may have been removed since.
+            Err(_) if !self.kept(task)?.contains(&(record.round, record.sha256)) => Ok(None),
+            Err(problem) => {
+                Err(StoreError::Model { task: task.clone(), round: record.round, problem })
+            }
         }
     }
 }
@@ -254,7 +260,9 @@ impl Store for RedbStore {
             return Err(StoreError::OutOfOrder { task, round, last });
         }
         self.models.add_task(task)?;
-        self.models.write(task, record.round, &record.sha256, model)?;
+        for key in record.blobs() {
+            self.models.write(task, &key, model)?;
+        }
         self.transaction(|transaction| {
             let model = json(&definition.model);
             transaction.open_table(TASKS)?.insert(task.as_str(), model.as_slice())?;
@@ -286,14 +294,19 @@ impl Store for RedbStore {
         if let Some(failure) = inspection.failure(task) {
             return Err(failure);
         }
-        let model = inspection.model.take().expect("the newest model is intact");
+        let files = inspection.files.take().expect("the newest checkpoint is intact");
         self.settle(task, inspection)?;
-        Ok(Some(Checkpoint { history, model }))
+        Ok(Some(Checkpoint { history, files }))
     }
 
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        files: &CheckpointFiles,
+    ) -> Result<(), StoreError> {
         let _writing = self.writing();
-        self.append(task, record, model, None)
+        self.append(task, record, files, None)
     }
 
     fn roll_back(
@@ -301,13 +314,13 @@ impl Store for RedbStore {
         task: &TaskId,
         to: u64,
         unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         let _writing = self.writing();
-        let (target, model) = self.checkpoint(task, to)?;
+        let (target, files) = self.checkpoint(task, to)?;
         let record = target.restored_as(self.last_record(task)?.round + 1);
         let action = OperatorAction::RollBack { to, round: record.round };
-        self.append(task, &record, &model, Some(&Decision { unix_seconds, action }))?;
-        Ok((record, model))
+        self.append(task, &record, &files, Some(&Decision { unix_seconds, action }))?;
+        Ok((record, files))
     }
 
     fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
@@ -333,17 +346,26 @@ impl Store for RedbStore {
         let Some((round, _)) = kept.iter().rev().find(|(_, kept)| kept == sha256) else {
             return Ok(None);
         };
-        self.kept_model(task, *round, sha256)
+        let key = BlobKey { round: *round, kind: BlobKind::Model, sha256: *sha256 };
+        match self.models.read(task, &key) {
+            Ok(model) => Ok(Some(model)),
+            // It may have been removed since.
+            Err(_) if !self.kept(task)?.contains(&(*round, *sha256)) => Ok(None),
+            Err(problem) => Err(StoreError::Model { task: task.clone(), round: *round, problem }),
+        }
     }
 
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.last_record(task)?;
-        let kept = self.kept(task)?;
-        if let Some((_, sha256)) = kept.iter().find(|(kept, _)| *kept == round)
+        if self.kept(task)?.iter().any(|(kept, _)| *kept == round)
             && let Some(record) = self.record(task, round)?
-            && let Some(model) = self.kept_model(task, round, sha256)?
+            && let Some(files) = self.kept_files(task, &record)?
         {
-            return Ok((record, model));
+            return Ok((record, files));
         }
         let kept = self.checkpoints(task)?;
         Err(StoreError::NotKept { task: task.clone(), round, kept })
@@ -375,8 +397,8 @@ impl Store for RedbStore {
             }
             Ok(())
         })?;
-        for record in &records {
-            self.models.remove(&self.models.path(task, record.round, &record.sha256));
+        for key in records.iter().flat_map(RoundRecord::blobs) {
+            self.models.remove(&self.models.path(task, &key));
         }
         Ok(())
     }

@@ -1,35 +1,29 @@
-//! The models' files: `models/{task}/{round:010}-{sha256}.safetensors`. Which of
-//! them there should be is the database's business.
+//! The checkpoints' files: `models/{task}/{round:010}-{sha256}.safetensors`, and the
+//! server optimizer's state as `.optimizer` beside it. Which of them there should be is
+//! the database's business.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_learning::safetensors;
-use fedra_protocol::{Sha256Hash, TaskId};
+use fedra_coordinator::storage::{BlobKey, BlobKind};
+use fedra_protocol::TaskId;
 
 use super::file_error;
 use crate::storage::StoreError;
 use crate::storage::disk::Disk;
 
-const MODEL: &str = "safetensors";
 /// A file that is being written.
 const TEMPORARY: &str = "tmp";
 /// A damaged file that was set aside.
 const DAMAGED: &str = "damaged";
 
-/// A file whose name is that of a model.
-pub(super) struct ModelFile {
-    pub round: u64,
-    pub sha256: Sha256Hash,
-    pub path: PathBuf,
-}
-
 /// Content of a task's folder.
 #[derive(Default)]
 pub(super) struct Listing {
-    pub models: Vec<ModelFile>,
+    pub blobs: BTreeSet<BlobKey>,
     /// Files that were not written to their end.
     pub temporary: Vec<PathBuf>,
 }
@@ -45,8 +39,8 @@ impl ModelFiles {
         Self { folder, disk }
     }
 
-    pub(super) fn path(&self, task: &TaskId, round: u64, sha256: &Sha256Hash) -> PathBuf {
-        self.folder.join(task.as_str()).join(format!("{round:010}-{sha256}.{MODEL}"))
+    pub(super) fn path(&self, task: &TaskId, key: &BlobKey) -> PathBuf {
+        self.folder.join(task.as_str()).join(key.to_string())
     }
 
     /// Makes the folder of a task.
@@ -56,32 +50,28 @@ impl ModelFiles {
         self.sync(&self.folder)
     }
 
-    /// Writes a model. When this returns, the file is durable.
+    /// Writes a file. When this returns, it is durable.
     pub(super) fn write(
         &self,
         task: &TaskId,
-        round: u64,
-        sha256: &Sha256Hash,
-        model: &[u8],
+        key: &BlobKey,
+        content: &[u8],
     ) -> Result<(), StoreError> {
-        let path = self.path(task, round, sha256);
+        let path = self.path(task, key);
         let temporary = path.with_extension(TEMPORARY);
-        self.disk.write(&temporary, model).map_err(file_error("write", &temporary))?;
+        self.disk.write(&temporary, content).map_err(file_error("write", &temporary))?;
         self.disk.rename(&temporary, &path).map_err(file_error("write", &path))?;
         self.sync(&self.folder.join(task.as_str()))
     }
 
-    /// Reads a model, holds it against its hash, and looks at its values; or what is
-    /// wrong with it.
-    pub(super) fn read(&self, path: &Path, sha256: &Sha256Hash) -> Result<Bytes, String> {
-        let bytes = self.disk.read(path).map_err(|error| match error.kind() {
+    /// Reads a file and checks it; or what is wrong with it.
+    pub(super) fn read(&self, task: &TaskId, key: &BlobKey) -> Result<Bytes, String> {
+        let path = self.path(task, key);
+        let bytes = self.disk.read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!("{} is gone", path.display()),
             _ => format!("{}: {error}", path.display()),
         })?;
-        if Sha256Hash::of(&bytes) != *sha256 {
-            return Err(format!("{} does not have the hash in its name", path.display()));
-        }
-        safetensors::check(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        key.check(&bytes).map_err(|problem| format!("{}{problem}", path.display()))?;
         Ok(bytes.into())
     }
 
@@ -90,13 +80,11 @@ impl ModelFiles {
         let folder = self.folder.join(task.as_str());
         let mut listing = Listing::default();
         for path in self.disk.list(&folder).map_err(file_error("list", &folder))? {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some(TEMPORARY) => listing.temporary.push(path),
-                Some(MODEL) => {
-                    let Some((round, sha256)) = parse(&path) else { continue };
-                    listing.models.push(ModelFile { round, sha256, path });
-                }
-                _ => {}
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Some(key) = BlobKey::parse(name) {
+                listing.blobs.insert(key);
+            } else if path.extension().is_some_and(|extension| extension == TEMPORARY) {
+                listing.temporary.push(path);
             }
         }
         Ok(listing)
@@ -152,8 +140,9 @@ impl ModelFiles {
         let task = |folder: PathBuf| {
             let name = folder.file_name()?.to_str()?.to_owned();
             let files = self.disk.list(&folder).unwrap_or_default();
-            let models = files.iter().filter(|path| path.extension().is_some_and(|e| e == MODEL));
-            Some((name, models.filter_map(|path| Some(parse(path)?.0)).collect()))
+            let keys = files.iter().filter_map(|path| BlobKey::parse(path.file_name()?.to_str()?));
+            let models = keys.filter(|key| key.kind == BlobKind::Model);
+            Some((name, models.map(|key| key.round).collect()))
         };
         folders.into_iter().filter_map(task).collect()
     }
@@ -161,10 +150,4 @@ impl ModelFiles {
     fn sync(&self, folder: &Path) -> Result<(), StoreError> {
         self.disk.sync_folder(folder).map_err(file_error("sync", folder))
     }
-}
-
-/// The round and the hash in a model's name.
-fn parse(path: &Path) -> Option<(u64, Sha256Hash)> {
-    let (round, sha256) = path.file_stem()?.to_str()?.split_once('-')?;
-    Some((round.parse().ok()?, sha256.parse().ok()?))
 }

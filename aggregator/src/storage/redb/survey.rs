@@ -1,25 +1,25 @@
-//! Holds the models' files against the database: what is intact, what is
-//! damaged or gone, what a crash has left over; and sets it right. It never
-//! changes a record.
+//! Check of the checkpoints' files against the database: what is intact, what is
+//! damaged or gone, what a crash has left over; and its correction. A checkpoint of which
+//! any file is damaged is damaged. No record is ever changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use fedra_protocol::{Sha256Hash, TaskId};
+use fedra_protocol::TaskId;
 
 use super::{RedbStore, tables};
-use crate::storage::{RoundRecord, Store, StoreError};
+use crate::storage::{CheckpointFiles, RoundRecord, Store, StoreError};
 use fedra_coordinator::round::Standing;
-use fedra_coordinator::storage::rounds;
+use fedra_coordinator::storage::{BlobKey, rounds};
 
-/// Result of the check of one model that should be there.
+/// Result of the check of one model that should be there, with the server optimizer's
+/// state beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelCheck {
     /// Its round.
     pub round: u64,
-    /// Its file.
+    /// Its file, or that of the state if only that has a problem.
     pub path: PathBuf,
     /// The problem with it, if there is one.
     pub problem: Option<String>,
@@ -129,24 +129,25 @@ impl fmt::Display for Repair {
     }
 }
 
-/// A model's hash by round, and true if the database has it as kept.
-type Wanted = BTreeMap<u64, (Sha256Hash, bool)>;
+/// The record of each round whose checkpoint should be there, and true if the database
+/// has it as kept.
+type Wanted = BTreeMap<u64, (RoundRecord, bool)>;
 
-/// A model that should be there.
+/// A checkpoint that should be there.
 struct Found {
     check: ModelCheck,
-    sha256: Sha256Hash,
+    record: RoundRecord,
     /// True if the database has it as kept.
     noted: bool,
 }
 
-/// The models of a task.
+/// The checkpoints of a task.
 pub(super) struct Inspection {
     /// All but the newest, oldest first.
     older: Vec<Found>,
     newest: Found,
-    /// The newest model's file, if it is intact.
-    pub model: Option<Bytes>,
+    /// The newest files, if they are intact.
+    pub files: Option<CheckpointFiles>,
     leftovers: Vec<PathBuf>,
 }
 
@@ -165,55 +166,67 @@ impl Inspection {
 }
 
 impl RedbStore {
-    /// Reads every model of the task. Changes nothing.
+    /// Reads every checkpoint of the task. Changes nothing.
     pub(super) fn inspect(
         &self,
         task: &TaskId,
         last: &RoundRecord,
     ) -> Result<Inspection, StoreError> {
         let (mut wanted, leftovers) = self.wanted(task)?;
-        wanted.entry(last.round).or_insert((last.sha256, false));
-        let mut model = None;
-        let mut look = |(round, (sha256, noted)): (u64, (Sha256Hash, bool))| {
-            let path = self.models.path(task, round, &sha256);
-            let problem = match self.models.read(&path, &sha256) {
-                Ok(bytes) if round == last.round => {
-                    model = Some(bytes);
-                    None
-                }
-                result => result.err(),
-            };
-            Found { check: ModelCheck { round, path, problem }, sha256, noted }
-        };
-        let newest = wanted.remove(&last.round).expect("it was added above");
-        let older = wanted.into_iter().map(&mut look).collect();
-        let newest = look((last.round, newest));
-        Ok(Inspection { older, newest, model, leftovers })
+        let newest = wanted.remove(&last.round).unwrap_or_else(|| (last.clone(), false));
+        let older = wanted.into_values().map(|wanted| self.look_at(task, wanted).0).collect();
+        let (newest, files) = self.look_at(task, newest);
+        Ok(Inspection { older, newest, files, leftovers })
     }
 
-    /// The models that should be there, by round, and whether the database has
-    /// them as kept; and the files of ours that should not.
+    /// Reads the files of a checkpoint, which are returned if all of them are intact.
+    fn look_at(
+        &self,
+        task: &TaskId,
+        (record, noted): (RoundRecord, bool),
+    ) -> (Found, Option<CheckpointFiles>) {
+        let keys = record.blobs();
+        let read = |key: &BlobKey| self.models.read(task, key).map_err(|error| (*key, error));
+        let (key, problem, files) = match keys.iter().map(read).collect::<Result<Vec<_>, _>>() {
+            Ok(files) => (keys[0], None, CheckpointFiles::of(files)),
+            Err((key, problem)) => (key, Some(problem), None),
+        };
+        let path = self.models.path(task, &key);
+        let check = ModelCheck { round: record.round, path, problem };
+        (Found { check, record, noted }, files)
+    }
+
+    /// The checkpoints that should be there, and the files of ours that should not.
     fn wanted(&self, task: &TaskId) -> Result<(Wanted, Vec<PathBuf>), StoreError> {
         let kept = self.kept(task)?;
         // A store of an earlier version, which did not note what it kept.
         let unnoted = kept.is_empty();
         let set_aside = self.hashes(tables::SET_ASIDE, task)?;
-        let mut wanted: Wanted =
-            kept.iter().map(|(round, sha256)| (*round, (*sha256, true))).collect();
+        let mut wanted = Wanted::new();
+        for (round, _) in &kept {
+            let missing = || self.failed(format!("task {task} keeps round {round} without a record"));
+            let record = self.record(task, *round)?.ok_or_else(missing)?;
+            wanted.insert(*round, (record, true));
+        }
         let listing = self.models.list(task)?;
         let mut leftovers = listing.temporary;
-        for file in listing.models {
-            let model = (file.round, file.sha256);
-            if kept.contains(&model) {
-                continue;
-            }
-            // An operator has put back what was set aside.
-            let put_back = set_aside.contains(&model);
-            let record = if unnoted { self.record(task, file.round)? } else { None };
-            if put_back || record.is_some_and(|record| record.sha256 == file.sha256) {
-                wanted.insert(file.round, (file.sha256, false));
-            } else {
-                leftovers.push(file.path);
+        let rounds: BTreeSet<u64> = listing.blobs.iter().map(|key| key.round).collect();
+        for round in rounds {
+            let record = match wanted.get(&round) {
+                Some((record, _)) => Some(record.clone()),
+                // An operator has put back what was set aside.
+                None => self.record(task, round)?.filter(|record| {
+                    unnoted || set_aside.contains(&(round, record.sha256))
+                }),
+            };
+            let keys = record.as_ref().map(RoundRecord::blobs).unwrap_or_default();
+            let there = listing.blobs.iter().filter(|key| key.round == round);
+            leftovers.extend(
+                there.filter(|key| !keys.contains(key)).map(|key| self.models.path(task, key)),
+            );
+            // One of which a file lacks stays set aside.
+            if let Some(record) = record.filter(|_| keys.iter().all(|k| listing.blobs.contains(k))) {
+                wanted.entry(round).or_insert((record, false));
             }
         }
         Ok((wanted, leftovers))
@@ -241,15 +254,15 @@ impl RedbStore {
             self.transaction(|transaction| {
                 let mut kept = transaction.open_table(tables::KEPT)?;
                 let mut set_aside = transaction.open_table(tables::SET_ASIDE)?;
-                for Found { check, sha256, .. } in adopted {
+                for Found { check, record, .. } in adopted {
                     let key = (task.as_str(), check.round);
-                    kept.insert(key, sha256.as_bytes())?;
+                    kept.insert(key, record.sha256.as_bytes())?;
                     set_aside.remove(key)?;
                 }
-                for Found { check, sha256, .. } in &damaged {
+                for Found { check, record, .. } in &damaged {
                     let key = (task.as_str(), check.round);
                     kept.remove(key)?;
-                    set_aside.insert(key, sha256.as_bytes())?;
+                    set_aside.insert(key, record.sha256.as_bytes())?;
                 }
                 Ok(())
             })?;

@@ -5,8 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-use super::sample::{commit, debit, definition, id, round, task_with_rounds};
+use super::sample::{commit, debit, definition, id, round, round_with_state, task_with_rounds};
 use crate::storage::*;
+
+/// A round with a state, but the initial one.
+fn state_at(number: u64) -> (RoundRecord, CheckpointFiles) {
+    let content = number.to_string();
+    if number == 0 { round(0, &content) } else { round_with_state(number, &content) }
+}
 
 #[test]
 fn a_backup_of_a_store_that_is_written_to_is_whole() {
@@ -21,7 +27,8 @@ fn a_backup_of_a_store_that_is_written_to_is_whole() {
             while !done.load(Ordering::Relaxed) {
                 number += 1;
                 store.debit(&task, &debit(number, 0)).expect("debits");
-                commit(&store, &task, number);
+                let (record, files) = state_at(number);
+                store.commit(&task, &record, &files).expect("commits");
                 store.prune(&task, &Retention { last: 3, every: 0, best: false }).expect("prunes");
             }
             number
@@ -37,10 +44,10 @@ fn a_backup_of_a_store_that_is_written_to_is_whole() {
             assert!(checks[0].is_intact(), "{checks:?}");
             let twin = RedbStore::open(&to).expect("opens");
             let found = twin.load(&task, &definition(), usize::MAX).expect("loads");
-            let Checkpoint { history, model } = found.expect("is there");
+            let Checkpoint { history, files } = found.expect("is there");
             let last = history.len() as u64 - 1;
             assert!(history.iter().map(|record| record.round).eq(0..=last));
-            assert_eq!(model, round(last, &last.to_string()).1);
+            assert_eq!(files, state_at(last).1);
             // The debit of a round comes before it.
             let debits = twin.debits(&task).expect("reads").len() as u64;
             assert!(debits == last || debits == last + 1, "{debits} for {last} rounds");

@@ -7,7 +7,8 @@ use fedra_protocol::{Mechanism, ModelSpec, TaskId};
 use tempfile::TempDir;
 
 use super::sample::{
-    commit, debit, decision, definition, id, policy, quality, round, task_with_rounds,
+    commit, debit, decision, definition, id, policy, quality, round, round_with_state,
+    task_with_rounds,
 };
 use crate::storage::*;
 
@@ -17,6 +18,7 @@ fn contract(store: &dyn Store) {
     privacy(store, &a, &b);
     checkpoints(store, &id("kept"));
     going_back(store, &id("back"));
+    optimizer_states(store, &id("momentum"));
     decisions(store, &a);
     added_tasks(store, &a);
 }
@@ -27,10 +29,10 @@ fn rounds(store: &dyn Store, a: &TaskId, b: &TaskId) {
     assert_eq!(store.load(a, &definition(), 5).expect("loads"), None);
     assert!(matches!(store.commit(a, &first, &model), Err(StoreError::UnknownTask(_))));
 
-    store.create(a, &definition(), &first, &model).expect("creates");
-    store.create(b, &definition(), &first, &model).expect("the same model in another task");
+    store.create(a, &definition(), &first, &model.model).expect("creates");
+    store.create(b, &definition(), &first, &model.model).expect("the same model in another task");
     assert!(matches!(
-        store.create(a, &definition(), &first, &model),
+        store.create(a, &definition(), &first, &model.model),
         Err(StoreError::OutOfOrder { last: 0, .. })
     ));
     let (second, newer) = round(1, "1");
@@ -45,7 +47,7 @@ fn rounds(store: &dyn Store, a: &TaskId, b: &TaskId) {
 
     let checkpoint = store.load(a, &definition(), 5).expect("loads").expect("is there");
     assert_eq!(checkpoint.history, [first.clone(), second.clone()]);
-    assert_eq!(checkpoint.model, newer);
+    assert_eq!(checkpoint.files, newer);
     let checkpoint = store.load(a, &definition(), 1).expect("loads").expect("is there");
     assert_eq!(checkpoint.history, slice::from_ref(&second));
 
@@ -54,8 +56,8 @@ fn rounds(store: &dyn Store, a: &TaskId, b: &TaskId) {
     let checkpoint = store.load(a, &definition(), 1).expect("loads").expect("is there");
     assert_eq!(checkpoint.history[0].quality, Some(quality(0.5)));
 
-    assert_eq!(store.model(a, &second.sha256).expect("reads"), Some(newer));
-    assert_eq!(store.model(a, &first.sha256).expect("reads"), Some(model));
+    assert_eq!(store.model(a, &second.sha256).expect("reads"), Some(newer.model));
+    assert_eq!(store.model(a, &first.sha256).expect("reads"), Some(model.model));
     assert_eq!(store.model(b, &second.sha256).expect("reads"), None);
     let other = Definition { model: ModelSpec::mnist_2nn(), ..definition() };
     assert!(matches!(store.load(a, &other, 1), Err(StoreError::ModelChanged(_))));
@@ -102,7 +104,7 @@ fn checkpoints(store: &dyn Store, task: &TaskId) {
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5, 6]);
 
     let (kept, model) = round(4, "4");
-    assert_eq!(store.model(task, &kept.sha256).expect("reads"), Some(model.clone()));
+    assert_eq!(store.model(task, &kept.sha256).expect("reads"), Some(model.model.clone()));
     let (record, file) = store.checkpoint(task, 4).expect("is kept");
     assert_eq!((record.round, record.sha256, file), (4, kept.sha256, model));
     let (gone, _) = round(2, "2");
@@ -133,18 +135,39 @@ fn going_back(store: &dyn Store, task: &TaskId) {
     assert_eq!(checkpoint.history.len(), 5);
     assert_eq!(checkpoint.history[3].restored, None);
     assert_eq!(checkpoint.history[4], record);
-    assert_eq!(checkpoint.model, model);
+    assert_eq!(checkpoint.files, model);
     commit(store, task, 5);
     // The restored model stays although the one that it was is gone.
     store.prune(task, &Retention { last: 2, every: 0, best: false }).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5]);
-    assert_eq!(store.model(task, &record.sha256).expect("reads"), Some(model));
+    assert_eq!(store.model(task, &record.sha256).expect("reads"), Some(model.model));
     let gone = store.roll_back(task, 1, 78).expect_err("is gone");
     assert!(matches!(gone, StoreError::NotKept { round: 1, .. }), "{gone}");
     assert_eq!(store.decisions(task).expect("reads"), [made]);
     let (record, _) = store.roll_back(task, 4, 79).expect("goes back");
     assert_eq!((record.round, record.restored), (6, Some(4)));
     assert!(matches!(store.roll_back(&id("none"), 0, 1), Err(StoreError::UnknownTask(_))));
+}
+
+/// The optimizer's state comes and goes with its round.
+fn optimizer_states(store: &dyn Store, task: &TaskId) {
+    task_with_rounds(store, task, 0);
+    let rounds = [round_with_state(1, "1"), round_with_state(2, "2"), round(3, "3")];
+    for (record, files) in &rounds {
+        store.commit(task, record, files).expect("commits");
+        let found = store.load(task, &definition(), 1).expect("loads").expect("is there");
+        assert_eq!((&found.history[0], &found.files), (record, files));
+    }
+    assert_eq!(store.checkpoint(task, 2).expect("is kept"), rounds[1]);
+    let (record, files) = store.roll_back(task, 1, 1).expect("goes back");
+    assert_eq!((record.round, record.optimizer_state), (4, rounds[0].0.optimizer_state));
+    assert_eq!(files, rounds[0].1);
+    let found = store.load(task, &definition(), 1).expect("loads").expect("is there");
+    assert_eq!((&found.history[0], &found.files), (&record, &files));
+    // The state stays as long as its round, whatever becomes of an equal one.
+    store.prune(task, &Retention { last: 1, every: 0, best: false }).expect("prunes");
+    assert_eq!(store.checkpoints(task).expect("reads"), [0, 4]);
+    assert_eq!(store.checkpoint(task, 4).expect("is kept"), (record, files));
 }
 
 fn decisions(store: &dyn Store, task: &TaskId) {
@@ -271,6 +294,6 @@ fn decisions_read_well() {
     // And what an earlier version has written is read.
     let (record, _) = round(0, "0");
     let json = serde_json::to_string(&record).expect("plain data");
-    assert!(!json.contains("restored"), "{json}");
+    assert!(!json.contains("restored") && !json.contains("optimizer"), "{json}");
     assert_eq!(serde_json::from_str::<RoundRecord>(&json).expect("reads"), record);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::power::{Cut, Image, Operation, TestDisk};
-use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
+use super::sample::{commit, debit, decision, definition, id, quality, round, round_with_state, task_with_rounds};
 use fedra_protocol::TaskId;
 
 use crate::storage::disk::Disk;
@@ -26,10 +26,10 @@ type Write = fn(&dyn Store) -> Result<(), StoreError>;
 const STEPS: [Write; 14] = [
     |store| {
         let (record, model) = round(0, "0");
-        store.create(&id("a"), &definition(), &record, &model)
+        store.create(&id("a"), &definition(), &record, &model.model)
     },
     |store| {
-        let (record, model) = round(1, "1");
+        let (record, model) = round_with_state(1, "1");
         store.commit(&id("a"), &record, &model)
     },
     |store| store.set_quality(&id("a"), 1, quality(0.5)),
@@ -46,11 +46,11 @@ const STEPS: [Write; 14] = [
     |store| store.add_task(&id("b"), "id = \"b\"", 9),
     |store| {
         let (record, model) = round(0, "b");
-        store.create(&id("b"), &definition(), &record, &model)
+        store.create(&id("b"), &definition(), &record, &model.model)
     },
     |store| store.decide(&id("a"), &decision(10, OperatorAction::Resume)),
     |store| {
-        let (record, model) = round(4, "4");
+        let (record, model) = round_with_state(4, "4");
         store.commit(&id("a"), &record, &model)
     },
 ];
@@ -206,9 +206,9 @@ fn a_full_disk_does_not_end_the_store() {
     let store = open(&disk).expect("opens");
     task_with_rounds(&store, &id("a"), 1);
     let before = content(&store).expect("reads");
-    // Its file is made, written, synced, renamed, and the folder synced.
-    let (record, model) = round(2, "2");
-    for operation in 0..5 {
+    // Each of its files is made, written, synced, renamed, and the folder synced.
+    let (record, model) = round_with_state(2, "2");
+    for operation in 0..10 {
         disk.fail_after(operation);
         let error = store.commit(&id("a"), &record, &model).expect_err("no room");
         assert!(matches!(&error, StoreError::File { .. }), "{error}");

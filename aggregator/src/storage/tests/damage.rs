@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::power::{Image, TestDisk};
 use super::sample::{
-    commit, debit, decision, definition, id, model, quality, round, round_with, task_with_rounds,
+    commit, debit, decision, definition, id, model, quality, round, round_with,
+    round_with_state, task_with_rounds,
 };
 use crate::storage::disk::Disk;
 use crate::storage::*;
@@ -121,25 +122,84 @@ fn a_model_with_a_value_that_is_not_finite_is_damaged_though_it_has_its_hash() {
     let repairs = store.repair(9).expect("repairs");
     assert!(matches!(repairs.as_slice(), [Repair::WentBack { to: 4, round: 6, .. }]));
     let checkpoint = store.load(&task, &definition(), 1).expect("loads").expect("is there");
-    assert_eq!(checkpoint.model, model("4"));
+    assert_eq!(checkpoint.files.model, model("4"));
     // Nor is an older one of this kind offered for a roll-back.
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4, 6]);
+}
+
+/// The file of the state after a round.
+fn state_file(folder: &Path, number: u64) -> PathBuf {
+    let (record, _) = round_with_state(number, &number.to_string());
+    let sha256 = record.optimizer_state.expect("there is one");
+    folder.join(format!("models/a/{number:010}-{sha256}.optimizer"))
+}
+
+/// The sample, and rounds 5 to 7 with a state.
+fn sample_with_states() -> (TempDir, TaskId, RedbStore) {
+    let (folder, task, store) = sample();
+    for number in 5..=7 {
+        let (record, files) = round_with_state(number, &number.to_string());
+        store.commit(&task, &record, &files).expect("commits");
+    }
+    (folder, task, store)
+}
+
+#[test]
+fn a_damaged_state_of_the_optimizer_damages_its_checkpoint() {
+    let (folder, task, store) = sample_with_states();
+    let newest = state_file(folder.path(), 7);
+    let intact = fs::read(&newest).expect("reads");
+    fs::write(&newest, "state 9").expect("writes");
+    let error = store.load(&task, &definition(), 1).expect_err("damaged").to_string();
+    assert!(error.contains(&newest.display().to_string()), "{error}");
+    assert!(error.contains("Intact are the models of rounds 0 to 6."), "{error}");
+    let shown = store.check().expect("reads")[0].to_string();
+    assert!(shown.contains("damaged: the model of round 7: "), "{shown}");
+    assert!(matches!(store.checkpoint(&task, 7), Err(StoreError::Model { round: 7, .. })));
+
+    fs::write(&newest, &intact).expect("writes");
+    assert!(store.check().expect("reads")[0].is_intact());
+    fs::remove_file(&newest).expect("removes");
+    let repairs = store.repair(9).expect("repairs");
+    assert!(matches!(repairs.as_slice(), [Repair::WentBack { to: 6, round: 8, .. }]));
+    let found = store.load(&task, &definition(), 1).expect("loads").expect("is there");
+    assert_eq!(found.files, round_with_state(6, "6").1);
+}
+
+#[test]
+fn an_older_checkpoint_with_a_damaged_state_is_set_aside_until_it_is_put_back() {
+    let (folder, task, store) = sample_with_states();
+    let (state, model) = (state_file(folder.path(), 5), model_file(folder.path(), 5));
+    let intact = fs::read(&state).expect("reads");
+    fs::write(&state, "state 9").expect("writes");
+    // The second start has nothing more to say of it.
+    for _ in 0..2 {
+        store.load(&task, &definition(), 1).expect("loads");
+        assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4, 6, 7]);
+        assert!(set_aside(&state).exists() && !state.exists() && model.exists());
+        let checks = store.check().expect("reads");
+        assert!(checks[0].is_intact() && checks[0].leftovers == 0, "{checks:?}");
+    }
+    fs::write(&state, intact).expect("writes");
+    store.load(&task, &definition(), 1).expect("loads");
+    assert_eq!(store.checkpoint(&task, 5).expect("is kept"), round_with_state(5, "5"));
 }
 
 #[test]
 fn leftovers_of_a_crash_go_and_other_files_stay() {
     let (folder, task, store) = sample();
     let models = folder.path().join("models/a");
-    let (never_named, _) = round(5, "never named");
-    let never_named = models.join(format!("0000000005-{}.safetensors", never_named.sha256));
+    let never_named_hash = round(5, "never named").0.sha256;
+    let never_named = models.join(format!("0000000005-{never_named_hash}.safetensors"));
     let half = models.join("0000000005-x.tmp");
     let notes = models.join("notes.txt");
-    for file in [&never_named, &half, &notes] {
+    let state = models.join(format!("0000000004-{never_named_hash}.optimizer"));
+    for file in [&never_named, &half, &notes, &state] {
         fs::write(file, "something").expect("writes");
     }
-    assert_eq!(store.check().expect("reads")[0].leftovers, 2);
+    assert_eq!(store.check().expect("reads")[0].leftovers, 3);
     store.load(&task, &definition(), 1).expect("loads");
-    assert!(notes.exists() && !half.exists() && !never_named.exists());
+    assert!(notes.exists() && !half.exists() && !never_named.exists() && !state.exists());
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
     store.prune(&task, &Retention { last: 1, every: 0, best: false }).expect("prunes");
     assert_eq!(fs::read_dir(&models).expect("lists").count(), 3);
@@ -166,7 +226,7 @@ fn a_repair_goes_on_from_the_newest_intact_model() {
         Repair::WentBack { damaged, to: 1, round: 5, .. } if damaged.round == 4
     ));
     let checkpoint = store.load(&task, &definition(), 9).expect("loads").expect("is there");
-    assert_eq!(checkpoint.model, round(1, "1").1);
+    assert_eq!(checkpoint.files, round(1, "1").1);
     // Nothing that was is forgotten.
     let history = checkpoint.history;
     assert_eq!(history.len(), 6);
@@ -321,9 +381,15 @@ fn a_database_that_was_cut_short_is_as_before_or_refused() {
 fn no_change_of_a_model_goes_unseen() {
     let disk = TestDisk::default();
     let store = open_on(disk.clone()).expect("opens");
-    task_with_rounds(&store, &id("a"), 2);
+    task_with_rounds(&store, &id("a"), 1);
+    let (record, files) = round_with_state(2, "2");
+    store.commit(&id("a"), &record, &files).expect("commits");
     drop(store);
-    for (round, path) in disk.files("/store/models/a").into_iter().enumerate() {
+    let files = disk.files("/store/models/a");
+    assert_eq!(files.len(), 4);
+    for (at, path) in files.into_iter().enumerate() {
+        // The last round has two.
+        let round = at.min(2);
         let length = disk.image().content(&path).len();
         for at in 0..2 * length {
             let mut image = disk.image();

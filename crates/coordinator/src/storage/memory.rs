@@ -7,14 +7,14 @@ use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::{
-    Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
+    Checkpoint, CheckpointFiles, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
     Store, StoreError,
 };
 
 struct Task {
     definition: Definition,
-    /// Records, and the models that are kept.
-    rounds: Vec<(RoundRecord, Option<Bytes>)>,
+    /// Records, and the checkpoints that are kept.
+    rounds: Vec<(RoundRecord, Option<CheckpointFiles>)>,
     debits: Vec<Debit>,
     secret: Option<[u8; 32]>,
 }
@@ -24,8 +24,8 @@ impl Task {
         self.rounds.len() as u64 - 1
     }
 
-    fn kept(&self) -> impl DoubleEndedIterator<Item = (&RoundRecord, &Bytes)> {
-        self.rounds.iter().filter_map(|(record, model)| Some((record, model.as_ref()?)))
+    fn kept(&self) -> impl DoubleEndedIterator<Item = (&RoundRecord, &CheckpointFiles)> {
+        self.rounds.iter().filter_map(|(record, files)| Some((record, files.as_ref()?)))
     }
 }
 
@@ -49,7 +49,7 @@ impl State {
         &mut self,
         task: &TaskId,
         record: &RoundRecord,
-        model: &Bytes,
+        files: &CheckpointFiles,
     ) -> Result<(), StoreError> {
         let known = self.task_mut(task)?;
         let last = known.last();
@@ -57,14 +57,18 @@ impl State {
             let (task, round) = (task.clone(), record.round);
             return Err(StoreError::OutOfOrder { task, round, last });
         }
-        known.rounds.push((record.clone(), Some(model.clone())));
+        known.rounds.push((record.clone(), Some(files.clone())));
         Ok(())
     }
 
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         let known = self.task(task)?;
         let found = known.kept().find(|(record, _)| record.round == round);
-        found.map(|(record, model)| (record.clone(), model.clone())).ok_or_else(|| {
+        found.map(|(record, files)| (record.clone(), files.clone())).ok_or_else(|| {
             let kept = known.kept().map(|(record, _)| record.round).collect();
             StoreError::NotKept { task: task.clone(), round, kept }
         })
@@ -97,7 +101,8 @@ impl Store for MemoryStore {
             let (task, last) = (task.clone(), known.last());
             return Err(StoreError::OutOfOrder { task, round: record.round, last });
         }
-        let rounds = vec![(record.clone(), Some(model.clone()))];
+        let files = CheckpointFiles::without_state(model.clone());
+        let rounds = vec![(record.clone(), Some(files))];
         let definition = definition.clone();
         let new = Task { definition, rounds, debits: Vec::new(), secret: None };
         tasks.insert(task.clone(), new);
@@ -115,12 +120,17 @@ impl Store for MemoryStore {
         known.definition.must_be(definition, task)?;
         let first = known.rounds.len().saturating_sub(rounds.max(1));
         let history = known.rounds[first..].iter().map(|(record, _)| record.clone()).collect();
-        let (_, model) = state.checkpoint(task, known.last())?;
-        Ok(Some(Checkpoint { history, model }))
+        let (_, files) = state.checkpoint(task, known.last())?;
+        Ok(Some(Checkpoint { history, files }))
     }
 
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
-        self.state().append(task, record, model)
+    fn commit(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        files: &CheckpointFiles,
+    ) -> Result<(), StoreError> {
+        self.state().append(task, record, files)
     }
 
     fn roll_back(
@@ -128,15 +138,15 @@ impl Store for MemoryStore {
         task: &TaskId,
         to: u64,
         unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         let mut state = self.state();
-        let (target, model) = state.checkpoint(task, to)?;
+        let (target, files) = state.checkpoint(task, to)?;
         let record = target.restored_as(state.task(task)?.last() + 1);
-        state.append(task, &record, &model)?;
+        state.append(task, &record, &files)?;
         let action = OperatorAction::RollBack { to, round: record.round };
         let decisions = state.decisions.entry(task.clone()).or_default();
         decisions.push(Decision { unix_seconds, action });
-        Ok((record, model))
+        Ok((record, files))
     }
 
     fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
@@ -154,10 +164,14 @@ impl Store for MemoryStore {
         let state = self.state();
         let Some(known) = state.tasks.get(task) else { return Ok(None) };
         let found = known.kept().rev().find(|(record, _)| record.sha256 == *sha256);
-        Ok(found.map(|(_, model)| model.clone()))
+        Ok(found.map(|(_, files)| files.model.clone()))
     }
 
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
         self.state().checkpoint(task, round)
     }
 
@@ -172,8 +186,8 @@ impl Store for MemoryStore {
         let known = state.task_mut(task)?;
         let kept: Vec<RoundRecord> = known.kept().map(|(record, _)| record.clone()).collect();
         let staying = keep.rounds(&kept);
-        for (record, model) in &mut known.rounds {
-            model.take_if(|_| !staying.contains(&record.round));
+        for (record, files) in &mut known.rounds {
+            files.take_if(|_| !staying.contains(&record.round));
         }
         Ok(())
     }

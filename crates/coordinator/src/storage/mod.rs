@@ -6,6 +6,7 @@
 //! one, the store is as before it or as after it. It reads no clock, and knows
 //! nothing of clients or of rounds in the making.
 
+mod blobs;
 mod error;
 mod memory;
 mod records;
@@ -16,6 +17,7 @@ use fedra_protocol::{Sha256Hash, TaskId};
 
 use crate::round::Standing;
 
+pub use self::blobs::{BlobKey, BlobKind, CheckpointFiles};
 pub use self::error::{StoreError, rounds};
 pub use self::memory::MemoryStore;
 pub use self::records::{
@@ -25,7 +27,8 @@ pub use self::retention::Retention;
 
 /// Durable state of all tasks.
 pub trait Store: Send + Sync + 'static {
-    /// Adds a task with its initial model. `record.round` is 0.
+    /// Adds a task with its initial model. `record.round` is 0, and there is no state of the
+    /// server optimizer.
     ///
     /// # Errors
     ///
@@ -53,7 +56,8 @@ pub trait Store: Send + Sync + 'static {
         rounds: usize,
     ) -> Result<Option<Checkpoint>, StoreError>;
 
-    /// Adds a completed round with its model.
+    /// Adds a completed round with its model and the state of the server optimizer after it,
+    /// whose hashes the record has.
     ///
     /// # Errors
     ///
@@ -61,22 +65,27 @@ pub trait Store: Send + Sync + 'static {
     /// written; then the store is as it was. If it is the database that could
     /// not write, nothing else can be written either until the store is opened
     /// again, and it may turn out then that the round was added after all.
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError>;
+    fn commit(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        files: &CheckpointFiles,
+    ) -> Result<(), StoreError>;
 
-    /// Makes the model of round `to` the newest again, as one more round, and
-    /// notes the operator's decision with it. Returns the new round's record,
-    /// and the model.
+    /// Makes the model of round `to` the newest again, and with it the optimizer's state
+    /// after that round, as one more round, and notes the operator's decision with it.
+    /// Returns the new round's record and files.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if that model is not kept, is damaged, or cannot be
+    /// [`StoreError`] if that checkpoint is not kept, is damaged, or cannot be
     /// written; then the store is as it was.
     fn roll_back(
         &self,
         task: &TaskId,
         to: u64,
         unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError>;
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError>;
 
     /// Notes what a round's model is worth.
     ///
@@ -93,13 +102,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] if it is damaged.
     fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError>;
 
-    /// The record and the model of a round whose model is kept; its hash is
+    /// The record and the files of a round whose checkpoint is kept; hashes are
     /// checked.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if it is not kept, or is damaged.
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError>;
+    fn checkpoint(
+        &self,
+        task: &TaskId,
+        round: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError>;
 
     /// The rounds whose model is kept, oldest first.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fedra_learning::init_parameters;
-use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_learning::safetensors;
 use fedra_protocol::TaskId;
 use thiserror::Error;
 
@@ -14,8 +14,8 @@ use super::ledger::Ledger;
 use crate::round::{Budget, Rounds, Standing, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, HISTORY, Spent, TaskMetrics, model_ref};
-use crate::storage::{Checkpoint, RoundRecord, Store, StoreError};
-use crate::writer::Writer;
+use crate::storage::{Checkpoint, CheckpointFiles, RoundRecord, Store, StoreError};
+use crate::writer::{CheckpointError, Position, Writer};
 
 /// Reason why a task cannot start.
 #[derive(Debug, Error)]
@@ -29,7 +29,7 @@ pub enum StartError {
         /// The task.
         task: TaskId,
         /// The damage.
-        source: ModelFileError,
+        source: CheckpointError,
     },
 }
 
@@ -62,7 +62,7 @@ pub fn start(
         None => create(store.as_ref(), settings)?,
     };
     let damaged = |source| StartError::Model { task: id.clone(), source };
-    let parameters = safetensors::read(&settings.model, &checkpoint.model).map_err(damaged)?;
+    let position = Position::of(settings, &checkpoint.files).map_err(damaged)?;
     let ledger = match &settings.privacy {
         Some(privacy) => Some(Ledger::new(privacy, &store.debits(id)?)),
         None => None,
@@ -79,11 +79,11 @@ pub fn start(
         metrics.spent(spent.epsilon);
     }
     let model = model_ref(newest);
-    let writer = Writer::new(Arc::clone(settings), Arc::clone(store), parameters, secret)?;
+    let writer = Writer::new(Arc::clone(settings), Arc::clone(store), position, secret)?;
     let settings = Arc::clone(settings);
     let parts = Parts { settings, metrics, counters, rounds, ledger, history, model, spent };
     let core = TaskCore::new(parts, Time::default());
-    Ok(Started { core, writer, model: checkpoint.model })
+    Ok(Started { core, writer, model: checkpoint.files.model })
 }
 
 fn spent(settings: &TaskSettings, ledger: &Ledger, clipping_norm: Option<f64>) -> Spent {
@@ -113,9 +113,12 @@ fn rounds_after(
 /// A new task with its initial model, durable.
 fn create(store: &dyn Store, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
     let parameters = init_parameters(&settings.model, settings.seed);
-    let damaged = |source| StartError::Model { task: settings.id.clone(), source };
+    let damaged = |source| StartError::Model {
+        task: settings.id.clone(),
+        source: CheckpointError::Model(source),
+    };
     let model = Bytes::from(safetensors::write(&settings.model, &parameters).map_err(damaged)?);
     let record = RoundRecord::initial(&model, settings.policy().map(|policy| policy.clipping_norm));
     store.create(&settings.id, &settings.definition(), &record, &model)?;
-    Ok(Checkpoint { history: vec![record], model })
+    Ok(Checkpoint { history: vec![record], files: CheckpointFiles::without_state(model) })
 }

@@ -149,8 +149,8 @@ impl Bench {
     fn model(&self) -> Vec<f32> {
         let newest =
             *self.store.checkpoints(&self.settings.id).expect("reads").last().expect("one");
-        let (_, file) = self.store.checkpoint(&self.settings.id, newest).expect("is kept");
-        fedra_learning::safetensors::read(&self.settings.model, &file).expect("a model")
+        let (_, files) = self.store.checkpoint(&self.settings.id, newest).expect("is kept");
+        fedra_learning::safetensors::read(&self.settings.model, &files.model).expect("a model")
     }
 }
 

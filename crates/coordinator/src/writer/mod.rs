@@ -6,6 +6,7 @@
 //! about rounds. It blocks on the store: give it a thread of its own.
 
 mod noise;
+mod position;
 mod secure;
 mod sums;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use differential_privacy::{AdaptiveClipping, ClippingNorm};
 use fedra_aggregation::{ApplyError, MAX_TOTAL_WEIGHT};
-use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_learning::safetensors::ModelFileError;
 use fedra_protocol::{Mechanism, RoundId, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault};
 use rand::CryptoRng;
 use thiserror::Error;
@@ -25,6 +26,7 @@ use crate::round::{ClientId, Mode, Operation, RoundPlan, Stage};
 use crate::settings::TaskSettings;
 use crate::storage::{Debit, Decision, OperatorAction, RoundRecord, Store, StoreError};
 use noise::CentralNoise;
+pub use position::{CheckpointError, Position};
 pub use secure::{AnswerError, Request, Requests, SecureError};
 pub use sums::{Contribution, Received, Room, SumError};
 use sums::{Mean, PrivateRound, RoundSum};
@@ -86,18 +88,20 @@ pub enum WriterError {
          server_learning_rate or training.learning_rate may help"
     )]
     NotFinite(ModelFileError),
-    /// The model does not make a file.
+    /// The model or the optimizer's state does not make a file.
     #[error(transparent)]
-    File(ModelFileError),
+    File(CheckpointError),
     /// The store could not write.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<ModelFileError> for WriterError {
-    fn from(error: ModelFileError) -> Self {
+impl From<CheckpointError> for WriterError {
+    fn from(error: CheckpointError) -> Self {
         match error {
-            ModelFileError::NotFinite { .. } => Self::NotFinite(error),
+            CheckpointError::Model(error @ ModelFileError::NotFinite { .. }) => {
+                Self::NotFinite(error)
+            }
             other => Self::File(other),
         }
     }
@@ -106,9 +110,9 @@ impl From<ModelFileError> for WriterError {
 /// Reason why an earlier model was not restored.
 #[derive(Debug, Error)]
 pub enum RollBackError {
-    /// Its file is not one of this model.
+    /// A file is not one of this task.
     #[error(transparent)]
-    File(#[from] ModelFileError),
+    File(#[from] CheckpointError),
     /// The store does not have it, or could not write.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -180,8 +184,8 @@ pub enum WriterEvent {
 pub struct Writer {
     settings: Arc<TaskSettings>,
     store: Arc<dyn Store>,
-    /// Parameters of the newest model.
-    parameters: Arc<Vec<f32>>,
+    /// Newest model, from which the next round goes on.
+    position: Position,
     /// Noise of the server, for a central policy.
     noise: Option<CentralNoise>,
     attempt: Option<Attempt>,
@@ -208,7 +212,7 @@ fn weight_steps(plan: &RoundPlan) -> u64 {
 }
 
 impl Writer {
-    /// Goes on from the newest model's `parameters`. `secret` seeds the noise of a
+    /// Goes on from the newest model at `position`. `secret` seeds the noise of a
     /// central policy if the store has no secret yet.
     ///
     /// # Errors
@@ -217,11 +221,11 @@ impl Writer {
     pub fn new(
         settings: Arc<TaskSettings>,
         store: Arc<dyn Store>,
-        parameters: Vec<f32>,
+        position: Position,
         secret: [u8; 32],
     ) -> Result<Self, StoreError> {
         let noise = CentralNoise::of(&settings, store.as_ref(), secret)?;
-        Ok(Self { settings, store, parameters: Arc::new(parameters), noise, attempt: None })
+        Ok(Self { settings, store, position, noise, attempt: None })
     }
 
     /// Does a job. `unix_seconds` is the date of what is noted in the store; `rng`
@@ -278,7 +282,7 @@ impl Writer {
     }
 
     fn open(&self, round: RoundId, numbers: Option<RoundPrivacy>) -> Attempt {
-        let parameters = self.parameters.len();
+        let parameters = self.position.parameters.len();
         let clipping_norm = numbers.map(|numbers| numbers.clipping_norm);
         let sum = match (&self.settings.privacy, numbers) {
             (Some(privacy), Some(numbers)) => {
@@ -398,13 +402,13 @@ impl Writer {
             delta.iter_mut().for_each(|value| *value *= share);
         }
         let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
-        let parameters = self.settings.optimizer.step(&self.parameters, &delta)?;
-        let file = Bytes::from(safetensors::write(&self.settings.model, &parameters)?);
+        let next = self.position.after(&self.settings, &delta)?;
+        let files = next.files(&self.settings)?;
         let record = RoundRecord {
             round: figures.round,
             attempt: figures.attempt,
-            sha256: Sha256Hash::of(&file),
-            model_bytes: file.len() as u64,
+            sha256: Sha256Hash::of(&files.model),
+            model_bytes: files.model.len() as u64,
             cohort: figures.cohort,
             reports: figures.reports,
             weight: figures.weight,
@@ -414,27 +418,26 @@ impl Writer {
             quality: None,
             clipping_norm,
             restored: None,
+            optimizer_state: files.state_sha256(),
         };
-        self.store.commit(&self.settings.id, &record, &file)?;
-        let parameters = Arc::new(parameters);
-        self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters })
+        self.store.commit(&self.settings.id, &record, &files)?;
+        Ok(self.go_on_from(next, record, files.model))
     }
 
     /// Goes on from a model that is durable.
-    fn go_on_from(&mut self, parameters: &Arc<Vec<f32>>) {
-        self.parameters = Arc::clone(parameters);
+    fn go_on_from(&mut self, position: Position, record: RoundRecord, file: Bytes) -> GlobalModel {
+        self.position = position;
         if let Err(error) = self.store.prune(&self.settings.id, &self.settings.checkpoints) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
+        GlobalModel { record, file, parameters: Arc::clone(&self.position.parameters) }
     }
 
     /// Durable when it returns.
     fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
-        let (record, file) = self.store.roll_back(&self.settings.id, to, unix_seconds)?;
-        let parameters = Arc::new(safetensors::read(&self.settings.model, &file)?);
-        self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters })
+        let (record, files) = self.store.roll_back(&self.settings.id, to, unix_seconds)?;
+        let position = Position::of(&self.settings, &files)?;
+        Ok(self.go_on_from(position, record, files.model))
     }
 
     /// True if the model is the first result of the round that leaves the server: under

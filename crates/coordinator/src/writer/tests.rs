@@ -1,11 +1,14 @@
 //! Tests of the writer on a store in memory.
 
 mod buffered;
+mod momentum;
 mod operators;
 mod plain;
 mod private;
 mod secure;
 
+use fedra_aggregation::OptimizerState;
+use fedra_learning::safetensors;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -44,9 +47,11 @@ impl Bench {
     fn restarted(self) -> Self {
         let Self { settings, store, rng, .. } = self;
         let stored = store.load(&settings.id, &settings.definition(), 1).expect("the same task");
-        let file = stored.expect("a task").model;
-        let parameters = safetensors::read(&settings.model, &file).expect("a sound model");
-        let writer = writer(&settings, &store, &parameters, [99; 32]).expect("a sound store");
+        let files = stored.expect("a task").files;
+        let position = Position::of(&settings, &files).expect("sound files");
+        let shared = Arc::new(store.clone());
+        let writer = Writer::new(Arc::clone(&settings), shared, position, [99; 32]);
+        let writer = writer.expect("a sound store");
         Self { settings, store, writer, rng }
     }
 
@@ -146,7 +151,9 @@ fn writer(
     parameters: &[f32],
     secret: [u8; 32],
 ) -> Result<Writer, StoreError> {
-    Writer::new(Arc::clone(settings), Arc::new(store.clone()), parameters.to_vec(), secret)
+    let parameters = Arc::new(parameters.to_vec());
+    let position = Position { parameters, state: OptimizerState::Empty };
+    Writer::new(Arc::clone(settings), Arc::new(store.clone()), position, secret)
 }
 
 fn figures(round: RoundId) -> RoundFigures {

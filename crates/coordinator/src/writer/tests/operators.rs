@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::round::Standing;
+use crate::storage::CheckpointFiles;
 
 fn rolled_back(events: Vec<WriterEvent>) -> Result<GlobalModel, RollBackError> {
     match <[WriterEvent; 1]>::try_from(events) {
@@ -78,8 +79,8 @@ fn a_roll_back_that_is_not_stored_changes_nothing() {
 fn a_roll_back_to_a_file_of_another_model_is_an_error() {
     let mut bench = Bench::new(settings(PLAN));
     let (record, _) = crate::fixtures::model(&bench.settings, 1, &ZERO);
-    let file = Bytes::from_static(b"not a model");
-    bench.store.commit(&bench.settings.id, &record, &file).expect("a store in memory");
+    let files = CheckpointFiles::without_state(Bytes::from_static(b"not a model"));
+    bench.store.commit(&bench.settings.id, &record, &files).expect("a store in memory");
     let error = rolled_back(bench.work(WriterJob::RollBack(1))).expect_err("it is damaged");
     assert!(matches!(error, RollBackError::File(_)), "{error}");
 }
