@@ -1,8 +1,8 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
-use fedra_coordinator::round::{Mode, Protection};
 use fedra_aggregation::ServerOptimizer;
+use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
 
 const SMALL: &str = r#"

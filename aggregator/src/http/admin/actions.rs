@@ -10,7 +10,7 @@ use super::error::AdminError;
 use crate::server::Server;
 use crate::task::Task;
 use fedra_coordinator::round::{Operation, Standing};
-use fedra_coordinator::storage::{Decision, RoundRecord, Store, StoreError};
+use fedra_coordinator::storage::{Decision, RoundRecord, Storage, StoreError};
 
 /// The task of this name.
 pub(super) fn task_of(server: &Server, id: &str) -> Result<Arc<Task>, AdminError> {
@@ -53,9 +53,9 @@ pub(super) async fn stored(server: &Server, task: &Task) -> Result<Stored, Admin
     let id = task.settings.id.clone();
     ask(server, move |store| {
         Ok(Stored {
-            standing: store.standing(&id)?,
+            standing: store.tasks.standing(&id)?,
             checkpoints: store.checkpoints(&id)?,
-            decisions: store.decisions(&id)?,
+            decisions: store.tasks.decisions(&id)?,
         })
     })
     .await
@@ -67,7 +67,7 @@ pub(super) async fn standings(
     tasks: &[Arc<Task>],
 ) -> Result<Vec<Standing>, AdminError> {
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.settings.id.clone()).collect();
-    ask(server, move |store| ids.iter().map(|id| store.standing(id)).collect()).await
+    ask(server, move |store| ids.iter().map(|id| store.tasks.standing(id)).collect()).await
 }
 
 /// The model of a round, or the newest, and its record.
@@ -85,10 +85,10 @@ pub(super) async fn model(
 /// Runs a question to the store where it may wait for a disk.
 async fn ask<T: Send + 'static>(
     server: &Server,
-    question: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    question: impl FnOnce(&Storage) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, AdminError> {
-    let store = Arc::clone(&server.store);
-    match tokio::task::spawn_blocking(move || question(store.as_ref())).await {
+    let store = server.store.clone();
+    match tokio::task::spawn_blocking(move || question(&store)).await {
         Ok(answer) => Ok(answer?),
         // Only when the server's runtime is shutting down.
         Err(_) => Err(AdminError::GoingAway),

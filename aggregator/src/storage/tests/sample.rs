@@ -9,7 +9,8 @@ use fedra_protocol::{
 };
 
 use crate::storage::{
-    CheckpointFiles, Debit, Decision, Definition, OperatorAction, Quality, RoundRecord, Store,
+    CheckpointFiles, Debit, Decision, Definition, Lease, OperatorAction, Quality, RoundRecord,
+    Storage,
 };
 
 pub fn id(name: &str) -> TaskId {
@@ -57,17 +58,24 @@ pub fn round_with_state(number: u64, content: &str) -> (RoundRecord, CheckpointF
     (RoundRecord { optimizer_state: files.state_sha256(), ..record }, files)
 }
 
-/// Round `number` with the content of its number.
-pub fn commit(store: &dyn Store, task: &TaskId, number: u64) {
-    let (record, files) = round(number, &number.to_string());
-    store.commit(task, &record, &files).expect("commits");
+/// The record of round `number` with the content of its number.
+pub fn record(number: u64) -> RoundRecord {
+    round(number, &number.to_string()).0
 }
 
-/// A task with rounds 0 to `last`.
-pub fn task_with_rounds(store: &dyn Store, task: &TaskId, last: u64) {
+/// Round `number` with the content of its number.
+pub fn commit(lease: &Lease, number: u64) {
+    let (record, files) = round(number, &number.to_string());
+    lease.commit(&record, &files).expect("commits");
+}
+
+/// A task with rounds 0 to `last`, and its leader.
+pub fn task_with_rounds(store: &Storage, task: &TaskId, last: u64) -> Lease {
+    let lease = Lease::take(store, task).expect("leads");
     let (record, files) = round(0, "0");
-    store.create(task, &definition(), &record, &files.model).expect("creates");
-    (1..=last).for_each(|number| commit(store, task, number));
+    lease.create(&definition(), &record, &files.model).expect("creates");
+    (1..=last).for_each(|number| commit(&lease, number));
+    lease
 }
 
 pub fn definition() -> Definition {

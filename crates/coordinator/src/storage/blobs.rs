@@ -1,10 +1,15 @@
-//! Names of the files that a checkpoint consists of, and what makes a file sound.
+//! Files that a checkpoint consists of: their names, what makes one sound, and where they
+//! are kept.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
 use fedra_learning::safetensors;
-use fedra_protocol::Sha256Hash;
+use fedra_protocol::{Sha256Hash, TaskId};
+use thiserror::Error;
+
+use super::StoreError;
 
 /// Kind of a checkpoint's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,9 +69,7 @@ impl BlobKey {
             return Err(" does not have the hash in its name".to_owned());
         }
         match self.kind {
-            BlobKind::Model => {
-                safetensors::check(content).map_err(|error| format!(": {error}"))
-            }
+            BlobKind::Model => safetensors::check(content).map_err(|error| format!(": {error}")),
             // Its values were looked at before it got its hash.
             BlobKind::OptimizerState => Ok(()),
         }
@@ -107,4 +110,73 @@ impl CheckpointFiles {
     pub fn state_sha256(&self) -> Option<Sha256Hash> {
         self.optimizer_state.as_deref().map(Sha256Hash::of)
     }
+}
+
+/// Failure to read a file.
+#[derive(Debug, Error)]
+pub enum BlobError {
+    /// It is gone, or not what was stored: the problem with it, and its place.
+    #[error("{0}")]
+    Damaged(String),
+    /// The store cannot be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Files of a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that are whole.
+    pub blobs: BTreeSet<BlobKey>,
+    /// Number of those that were not written to their end.
+    pub unfinished: usize,
+}
+
+/// Durable files of all tasks, each under the hash of its content. A key has one content,
+/// so that a file may be stored again at any time; none is ever changed.
+pub trait BlobStore: Send + Sync + 'static {
+    /// Stores a file whose content has the key's hash. When this returns it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be written.
+    fn put(&self, task: &TaskId, key: &BlobKey, content: &Bytes) -> Result<(), StoreError>;
+
+    /// A file, checked with [`BlobKey::check`].
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError`] if it is gone or damaged, or the store cannot be asked.
+    fn get(&self, task: &TaskId, key: &BlobKey) -> Result<Bytes, BlobError>;
+
+    /// Removes a file, if it is there. It may come back after a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be removed.
+    fn delete(&self, task: &TaskId, key: &BlobKey) -> Result<(), StoreError>;
+
+    /// Gives a damaged file, if it is there, a name that is not a key's.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be renamed.
+    fn set_aside(&self, task: &TaskId, key: &BlobKey) -> Result<(), StoreError>;
+
+    /// The files of a task. Those with other names are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be listed.
+    fn list(&self, task: &TaskId) -> Result<Listing, StoreError>;
+
+    /// Removes the files of a task that were not written to their end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be listed or removed.
+    fn remove_unfinished(&self, task: &TaskId) -> Result<(), StoreError>;
+
+    /// Place of a file, for an operator.
+    fn place(&self, task: &TaskId, key: &BlobKey) -> String;
 }

@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use crate::round::{Budget, Rounds, Standing, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, HISTORY, Spent, TaskMetrics, model_ref};
-use crate::storage::{Checkpoint, CheckpointFiles, RoundRecord, Store, StoreError};
+use crate::storage::{Checkpoint, CheckpointFiles, Lease, RoundRecord, Storage, StoreError};
 use crate::writer::{CheckpointError, Position, Writer};
 
 /// Reason why a task cannot start.
@@ -41,9 +41,12 @@ pub struct Started {
     pub writer: Writer,
     /// File of the newest model.
     pub model: Bytes,
+    /// The right to write the task, which the writer has too.
+    pub lease: Lease,
 }
 
-/// Starts a task from the store, or makes it there. Blocking. `secret` is kept in the
+/// Starts a task from the store, or makes it there. From then on no other server writes it:
+/// the caller is its leader. Blocking. `secret` is kept in the
 /// store if the task needs one and has none.
 ///
 /// # Errors
@@ -51,25 +54,26 @@ pub struct Started {
 /// [`StartError`] if the store or the newest model cannot be used.
 pub fn start(
     settings: &Arc<TaskSettings>,
-    store: &Arc<dyn Store>,
+    storage: &Storage,
     metrics: Arc<dyn TaskMetrics>,
     counters: Arc<Counters>,
     secret: [u8; 32],
 ) -> Result<Started, StartError> {
     let id = &settings.id;
-    let checkpoint = match store.load(id, &settings.definition(), HISTORY)? {
+    let lease = Lease::take(storage, id)?;
+    let checkpoint = match lease.load(&settings.definition(), HISTORY)? {
         Some(checkpoint) => checkpoint,
-        None => create(store.as_ref(), settings)?,
+        None => create(&lease, settings)?,
     };
     let damaged = |source| StartError::Model { task: id.clone(), source };
     let position = Position::of(settings, &checkpoint.files).map_err(damaged)?;
     let ledger = match &settings.privacy {
-        Some(privacy) => Some(Ledger::new(privacy, &store.debits(id)?)),
+        Some(privacy) => Some(Ledger::new(privacy, &storage.tasks.debits(id)?)),
         None => None,
     };
     let history = VecDeque::from(checkpoint.history);
     let newest = history.back().expect("a checkpoint has at least one record");
-    let standing = store.standing(id)?;
+    let standing = storage.tasks.standing(id)?;
     let rounds = rounds_after(settings, newest.round, ledger.as_ref(), standing);
     tracing::info!(task = %id, round = newest.round, model = %newest.sha256, "task ready");
     metrics.newest(newest.round);
@@ -79,11 +83,11 @@ pub fn start(
         metrics.spent(spent.epsilon);
     }
     let model = model_ref(newest);
-    let writer = Writer::new(Arc::clone(settings), Arc::clone(store), position, secret)?;
+    let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
     let settings = Arc::clone(settings);
     let parts = Parts { settings, metrics, counters, rounds, ledger, history, model, spent };
     let core = TaskCore::new(parts, Time::default());
-    Ok(Started { core, writer, model: checkpoint.files.model })
+    Ok(Started { core, writer, model: checkpoint.files.model, lease })
 }
 
 fn spent(settings: &TaskSettings, ledger: &Ledger, clipping_norm: Option<f64>) -> Spent {
@@ -111,7 +115,7 @@ fn rounds_after(
 }
 
 /// A new task with its initial model, durable.
-fn create(store: &dyn Store, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
+fn create(lease: &Lease, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
     let parameters = init_parameters(&settings.model, settings.seed);
     let damaged = |source| StartError::Model {
         task: settings.id.clone(),
@@ -119,6 +123,6 @@ fn create(store: &dyn Store, settings: &TaskSettings) -> Result<Checkpoint, Star
     };
     let model = Bytes::from(safetensors::write(&settings.model, &parameters).map_err(damaged)?);
     let record = RoundRecord::initial(&model, settings.policy().map(|policy| policy.clipping_norm));
-    store.create(&settings.id, &settings.definition(), &record, &model)?;
+    lease.create(&settings.definition(), &record, &model)?;
     Ok(Checkpoint { history: vec![record], files: CheckpointFiles::without_state(model) })
 }

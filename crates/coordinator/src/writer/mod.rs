@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::round::{ClientId, Mode, Operation, RoundPlan, Stage};
 use crate::settings::TaskSettings;
-use crate::storage::{Debit, Decision, OperatorAction, RoundRecord, Store, StoreError};
+use crate::storage::{Debit, Decision, Lease, OperatorAction, RoundRecord, StoreError};
 use noise::CentralNoise;
 pub use position::{CheckpointError, Position};
 pub use secure::{AnswerError, Request, Requests, SecureError};
@@ -183,7 +183,7 @@ pub enum WriterEvent {
 /// Writer of one task.
 pub struct Writer {
     settings: Arc<TaskSettings>,
-    store: Arc<dyn Store>,
+    lease: Lease,
     /// Newest model, from which the next round goes on.
     position: Position,
     /// Noise of the server, for a central policy.
@@ -220,12 +220,12 @@ impl Writer {
     /// [`StoreError`] if the secret cannot be read or written.
     pub fn new(
         settings: Arc<TaskSettings>,
-        store: Arc<dyn Store>,
+        lease: Lease,
         position: Position,
         secret: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let noise = CentralNoise::of(&settings, store.as_ref(), secret)?;
-        Ok(Self { settings, store, position, noise, attempt: None })
+        let noise = CentralNoise::of(&settings, &lease, secret)?;
+        Ok(Self { settings, lease, position, noise, attempt: None })
     }
 
     /// Does a job. `unix_seconds` is the date of what is noted in the store; `rng`
@@ -272,7 +272,7 @@ impl Writer {
                     Operation::Stop => OperatorAction::Stop,
                 };
                 let decision = Decision { unix_seconds, action };
-                let done = self.store.decide(&self.settings.id, &decision);
+                let done = self.lease.decide(&decision);
                 vec![WriterEvent::Decided(operation, done)]
             }
             WriterJob::RollBack(to) => {
@@ -363,7 +363,7 @@ impl Writer {
             rho: privacy.derived.cost(1).value(),
             subjects,
         };
-        self.store.debit(task, &debit)?;
+        self.lease.debit(&debit)?;
         tracing::info!(%task, %round, subjects = debit.subjects.len(), "privacy debited");
         Ok(Some(debit))
     }
@@ -420,14 +420,14 @@ impl Writer {
             restored: None,
             optimizer_state: files.state_sha256(),
         };
-        self.store.commit(&self.settings.id, &record, &files)?;
+        self.lease.commit(&record, &files)?;
         Ok(self.go_on_from(next, record, files.model))
     }
 
     /// Goes on from a model that is durable.
     fn go_on_from(&mut self, position: Position, record: RoundRecord, file: Bytes) -> GlobalModel {
         self.position = position;
-        if let Err(error) = self.store.prune(&self.settings.id, &self.settings.checkpoints) {
+        if let Err(error) = self.lease.prune(&self.settings.checkpoints) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
         GlobalModel { record, file, parameters: Arc::clone(&self.position.parameters) }
@@ -435,7 +435,7 @@ impl Writer {
 
     /// Durable when it returns.
     fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
-        let (record, files) = self.store.roll_back(&self.settings.id, to, unix_seconds)?;
+        let (record, files) = self.lease.roll_back(to, unix_seconds)?;
         let position = Position::of(&self.settings, &files)?;
         Ok(self.go_on_from(position, record, files.model))
     }

@@ -7,7 +7,7 @@ use differential_privacy::{CentralGaussian, NoiseSecret, TreeAggregation};
 use fedra_protocol::{Mechanism, RoundId};
 
 use crate::settings::{PrivacySettings, TaskSettings};
-use crate::storage::{Store, StoreError};
+use crate::storage::{Lease, StoreError};
 
 /// Adds the noise of a round to its sum.
 pub(super) enum CentralNoise {
@@ -21,7 +21,7 @@ impl CentralNoise {
     /// same after a restart.
     pub(super) fn of(
         settings: &TaskSettings,
-        store: &dyn Store,
+        lease: &Lease,
         fresh: [u8; 32],
     ) -> Result<Option<Self>, StoreError> {
         let Some(PrivacySettings { derived, .. }) = &settings.privacy else { return Ok(None) };
@@ -30,7 +30,7 @@ impl CentralNoise {
         else {
             return Ok(None);
         };
-        let secret = store.secret(&settings.id, fresh)?;
+        let secret = lease.secret(fresh)?;
         Ok(Some(Self::new(central.clone(), secret, tree_rounds)))
     }
 

@@ -61,7 +61,10 @@ impl Position {
     }
 
     /// Files of a checkpoint at this point.
-    pub(super) fn files(&self, settings: &TaskSettings) -> Result<CheckpointFiles, CheckpointError> {
+    pub(super) fn files(
+        &self,
+        settings: &TaskSettings,
+    ) -> Result<CheckpointFiles, CheckpointError> {
         let model = safetensors::write(&settings.model, &self.parameters)?.into();
         let optimizer_state = self.state.encode()?.map(Bytes::from);
         Ok(CheckpointFiles { model, optimizer_state })

@@ -46,11 +46,11 @@ impl Bench {
     /// The server starts again from its store, where it draws another secret.
     fn restarted(self) -> Self {
         let Self { settings, store, rng, .. } = self;
-        let stored = store.load(&settings.id, &settings.definition(), 1).expect("the same task");
+        let lease = store.lease(&settings);
+        let stored = lease.load(&settings.definition(), 1).expect("the same task");
         let files = stored.expect("a task").files;
         let position = Position::of(&settings, &files).expect("sound files");
-        let shared = Arc::new(store.clone());
-        let writer = Writer::new(Arc::clone(&settings), shared, position, [99; 32]);
+        let writer = Writer::new(Arc::clone(&settings), lease, position, [99; 32]);
         let writer = writer.expect("a sound store");
         Self { settings, store, writer, rng }
     }
@@ -137,11 +137,11 @@ impl Bench {
     }
 
     fn debits(&self) -> Vec<Debit> {
-        self.store.debits(&self.settings.id).expect("a store in memory")
+        self.store.storage.tasks.debits(&self.settings.id).expect("a store in memory")
     }
 
     fn rounds(&self) -> Vec<u64> {
-        self.store.checkpoints(&self.settings.id).expect("a store in memory")
+        self.store.storage.checkpoints(&self.settings.id).expect("a store in memory")
     }
 }
 
@@ -153,7 +153,7 @@ fn writer(
 ) -> Result<Writer, StoreError> {
     let parameters = Arc::new(parameters.to_vec());
     let position = Position { parameters, state: OptimizerState::Empty };
-    Writer::new(Arc::clone(settings), Arc::new(store.clone()), position, secret)
+    Writer::new(Arc::clone(settings), store.lease(settings), position, secret)
 }
 
 fn figures(round: RoundId) -> RoundFigures {

@@ -11,8 +11,9 @@ fn momentum() -> TaskSettings {
 }
 
 fn stored(bench: &Bench) -> OptimizerState {
-    let checkpoint = bench.store.load(&bench.settings.id, &bench.settings.definition(), 1);
-    let files = checkpoint.expect("a store in memory").expect("a task").files;
+    let newest = *bench.rounds().last().expect("a task");
+    let checkpoint = bench.store.storage.checkpoint(&bench.settings.id, newest);
+    let (_, files) = checkpoint.expect("it is kept");
     Position::of(&bench.settings, &files).expect("sound files").state
 }
 

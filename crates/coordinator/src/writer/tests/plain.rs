@@ -36,7 +36,8 @@ fn a_round_is_stored_with_its_figures() {
     let (debit, made) = bench.finalize(round(1, 2));
     let made = made.expect("a model");
     assert_eq!(debit, None, "there is no policy");
-    let (record, files) = bench.store.checkpoint(&bench.settings.id, 1).expect("it is stored");
+    let (record, files) =
+        bench.store.storage.checkpoint(&bench.settings.id, 1).expect("it is stored");
     assert_eq!(files.optimizer_state, None);
     let file = files.model;
     assert_eq!((&record, &file), (&made.record, &made.file));

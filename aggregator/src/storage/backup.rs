@@ -13,10 +13,12 @@ use redb::{
     ReadableTable, TableDefinition, Value, WriteTransaction,
 };
 
-use super::models::ModelFiles;
-use super::{MODELS, RedbStore, TaskCheck, file_error, make_folders, open, tables};
-use crate::storage::disk::{Disk, System};
-use crate::storage::{RoundRecord, StoreError};
+use super::disk::{Disk, System, file_error, make_folders};
+use super::embedded::{self, MODELS};
+use super::folder::FolderBlobs;
+use super::redb::{open, tables};
+use super::survey::{TaskCheck, check};
+use super::{BlobError, BlobStore, RoundRecord, StoreError};
 
 /// A newest model that is removed before it is copied makes it start again. It
 /// takes a server that keeps one model, and rounds as short as the copying.
@@ -37,7 +39,7 @@ pub fn back_up(folder: &Path, to: &Path) -> Result<Vec<TaskCheck>, StoreError> {
     let source = Source::open(folder, Arc::clone(&disk))?;
     let models = to.join(MODELS);
     make_folders(disk.as_ref(), &models)?;
-    let target = ModelFiles::new(models, Arc::clone(&disk) as Arc<dyn Disk>);
+    let target = FolderBlobs::new(models, Arc::clone(&disk) as Arc<dyn Disk>);
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -48,7 +50,7 @@ pub fn back_up(folder: &Path, to: &Path) -> Result<Vec<TaskCheck>, StoreError> {
             Copied::All(copied) => {
                 let fill = |new: &WriteTransaction| copy_tables(&snapshot, new, &copied);
                 open::create(disk.as_ref(), to, &fill)?;
-                return RedbStore::open(to)?.check();
+                return check(&embedded::open(to)?);
             }
         }
     }
@@ -67,7 +69,7 @@ enum Copied {
 struct Source {
     path: PathBuf,
     database: ReadOnlyDatabase,
-    models: ModelFiles,
+    models: FolderBlobs,
 }
 
 impl Source {
@@ -78,7 +80,7 @@ impl Source {
             return Err(StoreError::File { action: "read", path, source });
         }
         // The process that has a store open has checked it. Otherwise it is checked here.
-        match RedbStore::open(folder) {
+        match embedded::open(folder) {
             Ok(_) | Err(StoreError::InUse(_)) => {}
             Err(other) => return Err(other),
         }
@@ -90,7 +92,7 @@ impl Source {
                 other => failed(&path, &other.into()),
             },
         )?;
-        Ok(Self { database, models: ModelFiles::new(folder.join(MODELS), disk), path })
+        Ok(Self { database, models: FolderBlobs::new(folder.join(MODELS), disk), path })
     }
 
     fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
@@ -102,7 +104,7 @@ impl Source {
     fn copy_models(
         &self,
         snapshot: &ReadTransaction,
-        target: &ModelFiles,
+        target: &FolderBlobs,
     ) -> Result<Copied, StoreError> {
         let tasks = tasks(snapshot).map_err(|error| failed(&self.path, &error))?;
         let mut copied = Models::new();
@@ -110,36 +112,36 @@ impl Source {
             let task = TaskId::new(name).map_err(|error| self.failed(&error))?;
             let records = self.records(snapshot, &task)?;
             let Some((newest, newest_record)) = records.last_key_value() else { continue };
-            target.add_task(&task)?;
             let there = self.models.list(&task)?.blobs;
             for (round, record) in &records {
                 let keys = record.blobs();
                 if !there.contains(&keys[0]) {
                     continue;
                 }
-                let read = |key: &BlobKey| Ok((*key, self.models.read(&task, key)?));
-                match keys.iter().map(read).collect::<Result<Vec<_>, String>>() {
+                let read = |key: &BlobKey| Ok((*key, self.models.get(&task, key)?));
+                match keys.iter().map(read).collect::<Result<Vec<_>, BlobError>>() {
                     Ok(files) => {
                         for (key, content) in files {
-                            target.write(&task, &key, &content)?;
+                            target.put(&task, &key, &content)?;
                         }
                         copied.insert((task.clone(), *round), record.sha256);
                     }
-                    Err(problem) if round == newest => {
+                    Err(BlobError::Store(error)) => return Err(error),
+                    Err(BlobError::Damaged(problem)) if round == newest => {
                         return Ok(Copied::Overtaken(StoreError::Model {
                             task,
                             round: *round,
                             problem,
                         }));
                     }
-                    Err(problem) => {
+                    Err(BlobError::Damaged(problem)) => {
                         tracing::warn!(%task, round, problem, "a model is not in the backup");
                     }
                 }
             }
             if !copied.contains_key(&(task.clone(), *newest)) {
-                let path = self.models.path(&task, &newest_record.blobs()[0]);
-                let problem = format!("{} is gone", path.display());
+                let place = self.models.place(&task, &newest_record.blobs()[0]);
+                let problem = format!("{place} is gone");
                 return Ok(Copied::Overtaken(StoreError::Model { task, round: *newest, problem }));
             }
         }
@@ -187,6 +189,7 @@ fn copy_tables(
     copy_table(snapshot, new, tables::SECRETS)?;
     copy_table(snapshot, new, tables::DECISIONS)?;
     copy_table(snapshot, new, tables::ADDED)?;
+    copy_later_table(snapshot, new, tables::EPOCHS)?;
     let mut kept = new.open_table(tables::KEPT)?;
     for ((task, round), sha256) in copied {
         kept.insert((task.as_str(), *round), sha256.as_bytes())?;
@@ -206,6 +209,19 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
         target.insert(key.value(), value.value())?;
     }
     Ok(())
+}
+
+/// A table that a store of an earlier version, which a server of that version may be using,
+/// does not have.
+fn copy_later_table<K: Key + 'static, V: Value + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    table: TableDefinition<'static, K, V>,
+) -> Result<(), redb::Error> {
+    match copy_table(from, to, table) {
+        Err(redb::Error::TableDoesNotExist(_)) => Ok(()),
+        result => result,
+    }
 }
 
 fn tasks(snapshot: &ReadTransaction) -> Result<Vec<String>, redb::Error> {
