@@ -1,6 +1,7 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
+use fedra_aggregation::ServerOptimizer;
 use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
 
@@ -339,7 +340,7 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
 }
 
 /// Every key that takes a fraction, and a config that has it.
-fn fractions() -> [(&'static str, String); 12] {
+fn fractions() -> [(&'static str, String); 13] {
     let task = |line: &str| format!("{SMALL}{line}");
     let private = |key: &str| {
         let central = PRIVATE.replace("distributed", "central") + "noise = \"independent\"\n";
@@ -350,6 +351,7 @@ fn fractions() -> [(&'static str, String); 12] {
     };
     [
         ("server_learning_rate", task("server_learning_rate = $")),
+        ("server_momentum", task("server_momentum = $")),
         ("training.learning_rate", task("training = { learning_rate = $ }")),
         ("training.momentum", task("training = { momentum = $ }")),
         ("training.weight_decay", task("training = { weight_decay = $ }")),
@@ -368,6 +370,25 @@ fn fractions() -> [(&'static str, String); 12] {
             format!("[server.limits]\nhandshakes_per_second_per_address = $\n{SMALL}"),
         ),
     ]
+}
+
+#[test]
+fn server_momentum_makes_another_optimizer() {
+    let optimizer = |lines: &str| {
+        let config = Config::from_toml(&format!("{SMALL}{lines}")).expect("valid");
+        config.tasks[0].settings.optimizer.clone()
+    };
+    assert_eq!(optimizer(""), ServerOptimizer::Averaging { learning_rate: 1.0 });
+    assert_eq!(
+        optimizer("server_momentum = 0.0\n"),
+        ServerOptimizer::Averaging { learning_rate: 1.0 }
+    );
+    assert_eq!(
+        optimizer("server_learning_rate = 0.5\nserver_momentum = 0.9\n"),
+        ServerOptimizer::Momentum { learning_rate: 0.5, momentum: 0.9 }
+    );
+    let found = mistakes(&format!("{SMALL}server_momentum = 1.0\n"));
+    assert!(found[0].contains("at least 0 and at most 0.999"), "{found:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregator::config::Config;
-use fedra_aggregator::storage::Store;
+use fedra_aggregator::storage::Storage;
 use fedra_aggregator::{ServeError, Signals};
 use fedra_learning::safetensors;
 use fedra_protocol::{
@@ -123,7 +123,7 @@ impl TestServer {
     }
 
     /// Starts with a store of the test's own.
-    pub async fn start_store(config: Config, store: Arc<dyn Store>) -> Self {
+    pub async fn start_store(config: Config, store: Storage) -> Self {
         let folder = Arc::new(TempDir::new().expect("a folder"));
         Self::serve(folder, |listener, stop| {
             fedra_aggregator::run_with_store(config, store, listener, stop)
