@@ -31,7 +31,7 @@ export interface PageState {
   /** Examples this tab holds, and the shard they are of. */
   readonly examples: number;
   readonly shard: number | undefined;
-  /** What there is to choose from. */
+  /** All tasks of the aggregator. */
   readonly tasks: readonly TaskSummary[];
   readonly task: Task | undefined;
   readonly status: StatusEvent | undefined;

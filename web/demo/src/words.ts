@@ -330,7 +330,7 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
   }
 }
 
-/** 0.9634 as “96.3 %”. */
+/** A share in per cent: 0.9634 as “96.3 %”. */
 export function percent(share: number, digits = 1): string {
   return `${(share * 100).toFixed(digits)} %`;
 }
