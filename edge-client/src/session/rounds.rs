@@ -40,7 +40,7 @@ enum Meaning {
     Repeated,
     /// The client's part is done.
     Reported,
-    /// What followed from it has begun, or the round is over.
+    /// The next step has begun, or the round is over.
     Late,
     /// The client is out of the round.
     Ended,

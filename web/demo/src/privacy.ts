@@ -73,7 +73,7 @@ function fromTask(privacy: Privacy | null): Protection {
   };
 }
 
-/** What the page has shown before the click is what its client insists on. */
+/** Floors for the client: the terms that the page has shown before the click. */
 export function floorsOf(privacy: Privacy | null): PrivacyFloors | undefined {
   if (!privacy) return undefined;
   return {

@@ -116,7 +116,7 @@ export class Session extends EventTarget {
     }
     this.#set({ ...this.#state, stage: 'running' });
     const shape = [shard.count, shard.rows * shard.columns];
-    // However long the aggregator is away: the page says so meanwhile.
+    // The client waits for an aggregator that is away, and the page says so meanwhile.
     const options = { transfer: true, timeout: Infinity, signal };
     await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, options);
   }

@@ -12,7 +12,7 @@ import { hasToWait, INITIAL, problemOf, withList, withoutAccess, withSeen, withU
 import { doneWords, savedWords } from './words.js';
 
 const POLL_MS = 2000;
-/** Where the token is kept, if the operator asks for it. */
+/** The storage key of a token that the operator wants kept. */
 const KEPT = 'fedra:operator-token';
 
 /** Dispatches `change` after the state changed. */
@@ -22,7 +22,7 @@ export class Desk extends EventTarget {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** The number of the newest look. The answer of an earlier one is out of date. */
   #epoch = 0;
-  /** What was begun before the operator left is told to nobody who comes after. */
+  /** The number of the operator's stay. An order's outcome is not shown in a later one. */
   #stay = 0;
   /** Text of the form for a new task. The form goes with the view or the token; the text stays. */
   draft = '';

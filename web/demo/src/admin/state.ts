@@ -1,4 +1,4 @@
-/** What the operator's page knows, and how answers change it. Pure. */
+/** State of the operator's page, and its changes by answers. Pure. */
 import type { Mistake, OperatedTask, OperatorAction, Round, ServerStatus, Task, TaskSummary } from '../generated/http-api.js';
 import { ApiError } from '../json.js';
 import { Refusal } from './api.js';
@@ -8,7 +8,7 @@ export type View = { readonly name: 'task'; readonly id: string | undefined } | 
 
 export type Action = OperatorAction | 'export';
 
-/** A task as far as it is known: its rounds come later than the list. */
+/** A task in view. Its rounds come later than the list. */
 export type Shown = TaskSummary & { readonly history?: Task['history'] };
 
 /** Something that went wrong. */
@@ -23,9 +23,9 @@ export interface DeskState {
   readonly access: 'visitor' | 'checking' | 'operator';
   /** Undefined until the server has answered. */
   readonly tasks: readonly TaskSummary[] | undefined;
-  /** The task that is looked at. */
+  /** The task in view. */
   readonly task: Shown | undefined;
-  /** The same with what only the operator is told. */
+  /** The same with the parts that only operators see. */
   readonly operated: OperatedTask | undefined;
   readonly status: ServerStatus | undefined;
   /** The reason why the figures shown may be old. */
@@ -78,7 +78,7 @@ export function withSeen(state: DeskState, seen: Seen): DeskState {
   };
 }
 
-/** Keeps the old history where nothing in it has changed: a chart is drawn anew only for news. */
+/** Keeps the old history if nothing in it has changed, so that charts are not drawn again. */
 function steady<Known extends Task>(task: Known, before: Shown | undefined): Known {
   if (before?.id !== task.id || !before.history || !sameRounds(before.history, task.history)) return task;
   return { ...task, history: before.history };
@@ -150,7 +150,7 @@ export function hashOf(task: string): string {
   return `#/tasks/${encodeURIComponent(task)}`;
 }
 
-/** How a task stands. `finished`: it has had its last round, or spent its budget. `waiting` and `failing`: it runs and makes no rounds. */
+/** Standing and health in one. `finished`: after the last round, or the budget. `waiting`, `failing`: the task runs and makes no rounds. */
 export type Stand = TaskSummary['state'] | 'pausing' | 'waiting' | 'failing';
 
 export function standOf({ state, phase, health }: Pick<TaskSummary, 'state' | 'phase' | 'health'>): Stand {
@@ -169,7 +169,7 @@ export interface Entry {
   readonly round: number;
 }
 
-/** The tasks there are, as new as known. */
+/** All tasks, each from its newest answer. */
 export function entries({ tasks, task }: DeskState): readonly Entry[] {
   return (tasks ?? []).map((listed) => {
     const { id, title, round, ...known } = listed.id === task?.id ? task : listed;
@@ -185,7 +185,7 @@ export function possible(operated: OperatedTask): readonly Action[] {
   return [operated.state === 'paused' ? 'resume' : 'pause', 'roll-back', ...always, 'stop'];
 }
 
-/** Kept rounds that can be rolled back to, newest first: the newest is what there is. */
+/** Kept rounds before the current one, newest first: targets of a roll-back. */
 export function earlier({ checkpoints, round }: Pick<OperatedTask, 'checkpoints' | 'round'>): readonly number[] {
   return checkpoints.filter((kept) => kept < round).sort((a, b) => b - a);
 }

@@ -1,4 +1,4 @@
-/** What the operator's page says. Pure. */
+/** Texts of the operator's page. Pure. */
 import type { HistoryPoint } from '../api.js';
 import type { Decision, Health, Phase, TaskState, TaskSummary } from '../generated/http-api.js';
 import { bytes, percent, whole } from '../words.js';
@@ -14,7 +14,7 @@ export const STANDS: Record<Stand, string> = {
   failing: 'Failing',
 };
 
-/** What happens in the round right now, in a sentence. */
+/** The round's phase, in a sentence. */
 export function phaseSentence({ phase, cohort, clients_connected, seconds_left }: TaskSummary): string {
   const limit = seconds_left === null ? '' : ` At most ${duration(seconds_left)} more.`;
   switch (phase) {
@@ -53,13 +53,13 @@ export function standSentence(stand: Stand, { reason }: Health): string | undefi
   }
 }
 
-/** What is wrong with a task that is failing. */
+/** The failure of a task, and its reason. */
 export function failingWords({ reason, since, attempts }: Health): Advice {
   const title = attempts === 1 ? 'The last attempt came to nothing' : `The last ${whole(attempts)} attempts came to nothing`;
   return { title, text: `${sentence(reason ?? 'The aggregator does not say why')} Failing since ${moment(Date.parse(since) / 1000)}.` };
 }
 
-/** What an order to the task has done. */
+/** The effect of an order to the task. */
 export function doneWords(state: TaskState, phase: Phase): string {
   switch (state) {
     case 'running':

@@ -36,7 +36,7 @@ function isOperated(round: Round | OperatedRound): round is OperatedRound {
 
 function roundRow(round: Round | OperatedRound): TemplateResult {
   const operated = isOperated(round) ? round : undefined;
-  // A roll-back is a round that nobody worked for.
+  // A roll-back is a round without work.
   const worked = round.reports > 0;
   const asked = operated
     ? html`<td>${worked ? whole(operated.cohort) : '–'}</td><td>${worked ? whole(operated.attempt + 1) : '–'}</td>`
