@@ -5,18 +5,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{PoisonError, RwLock};
 
+use fedra_http_api::SetAsideTask;
 use fedra_protocol::TaskId;
-use serde::Serialize;
 
 use crate::metrics::Metrics;
-
-/// A task that could not start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct SetAsideTask {
-    pub id: TaskId,
-    /// The problem and its remedy.
-    pub reason: String,
-}
 
 /// All tasks that could not start.
 #[derive(Debug, Default)]
@@ -42,7 +34,7 @@ impl SetAside {
     pub(crate) fn list(&self) -> Vec<SetAsideTask> {
         let reasons = self.reasons.read().unwrap_or_else(PoisonError::into_inner);
         let task = |(id, reason): (&TaskId, &String)| SetAsideTask {
-            id: id.clone(),
+            id: id.to_string(),
             reason: reason.clone(),
         };
         reasons.iter().map(task).collect()

@@ -8,6 +8,7 @@
 mod tests;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,14 +31,15 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Chooser};
+use crate::codes::Notice;
 use crate::encoding::{PrivateRound, acceptable};
-use crate::events::ClientEvent;
+use crate::events::{BackendName, ClientEvent};
 use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
-use crate::secure_round::SecureRound;
+use crate::secure_round::{SecureRound, SecureRoundError};
 use crate::session::{SecureReply, SecureRequest};
 use crate::training::Progress;
 
@@ -137,14 +139,14 @@ pub(crate) struct WorkError {
 }
 
 impl WorkError {
-    fn new(failure: Failure, reason: impl Into<String>) -> Self {
-        Self { failure, reason: reason.into() }
+    fn new(failure: Failure, reason: impl fmt::Display) -> Self {
+        Self { failure, reason: reason.to_string() }
     }
 }
 
 impl From<LearningError> for WorkError {
     fn from(error: LearningError) -> Self {
-        Self::new(Failure::from(&error), error.to_string())
+        Self::new(Failure::from(&error), error)
     }
 }
 
@@ -302,9 +304,9 @@ impl LocalWork {
     fn fall_back(&self, message: &str, tell: &impl Fn(News)) -> Compute {
         let reason = format!("the WebGPU device was lost ({message})");
         let problem = format!("{reason}; going on with the CPU");
-        tell(News::Tell(ClientEvent::warning("device-lost", problem)));
+        tell(News::Tell(ClientEvent::notice(Notice::DeviceLost, problem)));
         tell(News::Tell(ClientEvent::Backend {
-            backend: "cpu",
+            backend: BackendName::Cpu,
             adapter: None,
             reason,
             cpu_samples_per_second: None,
@@ -337,10 +339,11 @@ impl LocalWork {
                 return Ok((None, Done::Trained { update, examples: 1 }));
             }
             let (state, reply) = SecureRound::begin(&round, &values, &mut rng)?;
-            Ok((Some(state), Done::Secured(reply)))
+            Ok::<_, SecureRoundError>((Some(state), Done::Secured(reply)))
         });
-        let failed = |reason: String| WorkError::new(Failure::PrivacyFailed, reason);
-        let (state, done) = protecting.await.and_then(|done| done).map_err(failed)?;
+        let failed = |reason: &dyn fmt::Display| WorkError::new(Failure::PrivacyFailed, reason);
+        let protected = protecting.await.map_err(|error| failed(&error))?;
+        let (state, done) = protected.map_err(|error| failed(&error))?;
         *self.secure.borrow_mut() = state;
         Ok(done)
     }
@@ -348,12 +351,14 @@ impl LocalWork {
     /// Takes the next step of the round's secure aggregation. After any error its state
     /// is gone.
     pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
-        let failed = |reason: String| WorkError::new(Failure::SecureAggregationFailed, reason);
+        let failed =
+            |reason: &dyn fmt::Display| WorkError::new(Failure::SecureAggregationFailed, reason);
         let state = self.secure.borrow_mut().take();
-        let state = state.ok_or_else(|| failed("this client has left the round".into()))?;
+        let state = state.ok_or_else(|| failed(&"this client has left the round"))?;
         let mut rng = fresh_rng()?;
         let step = self.slots.run(move || state.step(request, &mut rng));
-        let (state, reply) = step.await.and_then(|done| done).map_err(failed)?;
+        let done = step.await.map_err(|error| failed(&error))?;
+        let (state, reply) = done.map_err(|error| failed(&error))?;
         *self.secure.borrow_mut() = state;
         Ok(Done::Secured(reply))
     }
@@ -466,7 +471,7 @@ impl LocalWork {
 
 impl From<WorkError> for PredictError {
     fn from(WorkError { failure, reason }: WorkError) -> Self {
-        Self::new(failure.code(), reason)
+        Self::new(failure, reason)
     }
 }
 
@@ -481,5 +486,5 @@ fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
 }
 
 fn random_seed() -> Result<[u8; 32], WorkError> {
-    platform::random_seed().map_err(|reason| WorkError::new(Failure::NoRandomness, reason))
+    platform::random_seed().map_err(|error| WorkError::new(Failure::NoRandomness, error))
 }

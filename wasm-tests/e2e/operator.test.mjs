@@ -122,7 +122,7 @@ describe('an operator', { concurrency: false }, () => {
     await page.locator('#stop:not([aria-disabled])').click();
     await page.click('#stop-yes');
     await shows('#stand', /^Stopped$/);
-    assert.equal((await aggregator.state()).state, 'finished');
+    assert.equal((await aggregator.state()).state, 'stopped');
   });
 
   test('had a page without errors or breaches of its policy', () => assert.deepEqual(complaints, []));

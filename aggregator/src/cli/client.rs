@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use fedra_http_api::{Mistake, Problem};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG};
 use http::{Response, StatusCode, Uri};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_rustls::rustls::crypto::ring;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -148,20 +148,6 @@ pub struct Client {
     authorization: Option<String>,
 }
 
-/// The problem details of a refusal.
-#[derive(Deserialize)]
-struct Problem {
-    detail: String,
-    #[serde(default)]
-    mistakes: Vec<Mistake>,
-}
-
-#[derive(Deserialize)]
-struct Mistake {
-    path: String,
-    problem: String,
-}
-
 /// A model as it came.
 pub struct Export {
     pub bytes: Vec<u8>,
@@ -256,13 +242,14 @@ impl Client {
 
 /// The sentence, and every mistake on a line of its own.
 fn describe(problem: &Problem) -> String {
-    if problem.mistakes.is_empty() {
+    let mistakes = problem.mistakes.as_deref().unwrap_or_default();
+    if mistakes.is_empty() {
         return problem.detail.clone();
     }
-    let count = problem.mistakes.len();
+    let count = mistakes.len();
     let plural = if count == 1 { "" } else { "s" };
     let mut text = format!("{count} mistake{plural} in the task's config");
-    for Mistake { path, problem } in &problem.mistakes {
+    for Mistake { path, problem } in mistakes {
         let colon = if path.is_empty() { "" } else { ": " };
         text += &format!("\n  {path}{colon}{problem}");
     }

@@ -9,8 +9,9 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_aggregator::config::{Config, ServerConfig};
-use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
+use fedra_aggregator::storage::{self, Debit, Storage, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
+use fedra_http_api::{Task, address};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 
@@ -196,7 +197,7 @@ impl ReportArguments {
         if !folder.is_dir() {
             return Err(anyhow!("there is no store in {}", folder.display()).into());
         }
-        match RedbStore::open(folder) {
+        match storage::open(folder) {
             Ok(store) => Ok(self.read(&config, &store)?),
             // A running server has the store: it tells the rest.
             Err(StoreError::InUse(_)) => self.ask(config),
@@ -204,17 +205,17 @@ impl ReportArguments {
         }
     }
 
-    fn read(&self, config: &Config, store: &RedbStore) -> anyhow::Result<String> {
+    fn read(&self, config: &Config, store: &Storage) -> anyhow::Result<String> {
         let id = &self.task;
         let mut tasks = config.tasks.clone();
-        for (_, toml) in store.added_tasks()? {
+        for (_, toml) in store.tasks.added_tasks()? {
             tasks.push(Config::task_from_toml(&toml, &config.server)?);
         }
         let task = tasks.iter().find(|task| task.settings.id == *id);
         let task = task.with_context(|| format!("there is no task {id}"))?;
         let privacy = task.settings.privacy.as_ref();
         let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
-        let debits = store.debits(id)?;
+        let debits = store.tasks.debits(id)?;
         if self.json_lines {
             return debits.iter().map(|debit| Ok(serde_json::to_string(debit)? + "\n")).collect();
         }
@@ -226,15 +227,15 @@ impl ReportArguments {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = self.server.unwrap_or_else(|| format!("{scheme}://{listen}"));
         let client = ServerOptions::at(server, self.ca).visitor()?;
-        let path = format!("/v1/tasks/{}", self.task);
+        let id = self.task.as_str();
         if self.json_lines {
-            return client.get(&format!("{path}/privacy/ledger"));
+            return client.get(&address::ledger(id));
         }
-        let task: serde_json::Value = parse(&client.get(&path)?)?;
-        if task["privacy"].is_null() {
-            return Err(anyhow!("the task {} has no privacy policy", self.task).into());
-        }
-        Ok(format!("{:#}\n", task["privacy"]))
+        let task: Task = parse(&client.get(&address::last_rounds(&address::task(id), 0))?)?;
+        let privacy = task.summary.privacy;
+        let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
+        let text = serde_json::to_string_pretty(&privacy).context("the policy is no JSON")?;
+        Ok(text + "\n")
     }
 }
 

@@ -2,95 +2,34 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use fedra_http_api::{
+    Failure, Health, HealthState, OperatedSummary, ServerStatus, SetAsideTask, TaskSummary, address,
+};
 
-use super::Failure;
 use super::client::{ServerOptions, parse};
 use super::table::{bytes, table};
 
-/// Status of a server.
-#[derive(Deserialize)]
-pub struct Status {
-    version: String,
-    draining: bool,
-    uptime_seconds: f64,
-    memory_bytes: Option<u64>,
-    connections: u64,
-    sessions: u64,
-    upload_bytes_in_flight: u64,
-    upload_budget_bytes: u64,
-    pub tasks: Vec<TaskLine>,
-    set_aside: Vec<SetAside>,
+/// The state in a line: "failing since 2026-11-28T16:03:20Z, 3 attempts in a row:
+/// 3 of 4: training diverged".
+pub fn health(health: &Health) -> String {
+    let Health { state, reason, since, attempts, .. } = health;
+    let row = match attempts {
+        0 => String::new(),
+        _ => format!(", {} in a row", count(u64::from(*attempts), "attempt")),
+    };
+    let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{} since {since}{row}{reason}", state.name())
 }
 
-/// A task that could not start.
-#[derive(Deserialize)]
-struct SetAside {
-    id: String,
-    reason: String,
-}
-
-/// A task in a line.
-#[derive(Deserialize)]
-pub struct TaskLine {
-    id: String,
-    standing: String,
-    health: HealthLine,
-    phase: String,
-    completed: u64,
-    contested: u64,
-    round: u64,
-    attempt: u32,
-    clients: u64,
-    cohort: u64,
-    reported: u64,
-    left: u64,
-}
-
-/// The health of a task.
-#[derive(Deserialize)]
-pub struct HealthLine {
-    state: String,
-    reason: Option<String>,
-    since: String,
-    attempts: u32,
-    failures: Vec<FailureLine>,
-}
-
-/// Invitations that came to nothing in one way.
-#[derive(Deserialize)]
-struct FailureLine {
-    count: u64,
-    text: String,
-}
-
-impl HealthLine {
-    /// The state in a line: "failing since 2026-11-28T16:03:20Z, 3 attempts in a row:
-    /// 3 of 4: training diverged".
-    pub fn line(&self) -> String {
-        let Self { state, reason, since, attempts, .. } = self;
-        let row = match attempts {
-            0 => String::new(),
-            _ => format!(", {} in a row", count(u64::from(*attempts), "attempt")),
-        };
-        let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        format!("{state} since {since}{row}{reason}")
-    }
-
-    /// Failures of invitations, the most frequent first.
-    pub fn failures(&self) -> String {
-        let row = |failure: &FailureLine| vec![failure.count.to_string(), failure.text.clone()];
-        table(&["FAILED", "INVITATIONS"], &self.failures.iter().map(row).collect::<Vec<_>>())
-    }
-
-    pub fn has_failures(&self) -> bool {
-        !self.failures.is_empty()
-    }
+/// Failures of invitations, the most frequent first.
+pub fn failures(health: &Health) -> String {
+    let row = |failure: &Failure| vec![failure.count.to_string(), failure.text.clone()];
+    table(&["FAILED", "INVITATIONS"], &health.failures.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The server in a line, and its tasks.
-pub fn status(server: &ServerOptions) -> Result<String, Failure> {
-    let json = server.operator()?.get("/v1/admin/status")?;
+pub fn status(server: &ServerOptions) -> Result<String, super::Failure> {
+    let json = server.operator()?.get(address::STATUS)?;
     if server.json {
         return Ok(json + "\n");
     }
@@ -98,11 +37,11 @@ pub fn status(server: &ServerOptions) -> Result<String, Failure> {
 }
 
 /// Succeeds, without a text, if the server takes clients.
-pub fn ready(server: &ServerOptions) -> Result<String, Failure> {
+pub fn ready(server: &ServerOptions) -> Result<String, super::Failure> {
     server.visitor()?.get("/readyz").map(|_| String::new())
 }
 
-fn describe(status: &Status) -> String {
+fn describe(status: &ServerStatus) -> String {
     let up = humantime::format_duration(Duration::from_secs(status.uptime_seconds as u64));
     let memory = status.memory_bytes.map_or_else(|| "unknown".to_owned(), bytes);
     let (flying, budget) =
@@ -117,13 +56,13 @@ fn describe(status: &Status) -> String {
         tasks(&status.tasks)
     );
     for task in status.tasks.iter().filter(|task| task.contested > 0) {
-        let TaskLine { id, contested, .. } = task;
+        let (id, contested) = (&task.summary.id, task.contested);
         text += &format!(
             "\ntask {id}: {contested} check-ins were turned away; two devices may have the same \
              token or state file\n"
         );
     }
-    for SetAside { id, reason } in &status.set_aside {
+    for SetAsideTask { id, reason } in &status.set_aside {
         text += &format!("\ntask {id} is set aside: {reason}\n");
     }
     text
@@ -135,10 +74,10 @@ fn count(number: u64, what: &str) -> String {
 }
 
 /// The tasks as a table, and a line for each that makes no rounds.
-pub fn tasks(tasks: &[TaskLine]) -> String {
+pub fn tasks(tasks: &[OperatedSummary]) -> String {
     let header = [
         "TASK",
-        "STANDING",
+        "STATE",
         "HEALTH",
         "COMPLETED",
         "ROUND",
@@ -148,27 +87,28 @@ pub fn tasks(tasks: &[TaskLine]) -> String {
         "REPORTED",
         "LEFT",
     ];
-    let row = |task: &TaskLine| {
+    let row = |OperatedSummary { summary: task, .. }: &OperatedSummary| {
         vec![
             task.id.clone(),
-            task.standing.clone(),
-            task.health.state.clone(),
-            task.completed.to_string(),
-            format!("{}.{}", task.round, task.attempt),
-            task.phase.clone(),
-            task.clients.to_string(),
-            task.cohort.to_string(),
-            task.reported.to_string(),
-            task.left.to_string(),
+            task.state.name().to_owned(),
+            task.health.state.name().to_owned(),
+            task.round.to_string(),
+            format!("{}.{}", task.round_under_way, task.attempt),
+            task.phase.name().to_owned(),
+            task.clients_connected.to_string(),
+            task.cohort.invited.to_string(),
+            task.cohort.reported.to_string(),
+            task.cohort.left.to_string(),
         ]
     };
     let mut text = table(&header, &tasks.iter().map(row).collect::<Vec<_>>());
-    let troubled: Vec<_> = tasks.iter().filter(|task| task.health.state != "ok").collect();
+    let summaries = tasks.iter().map(|task| &task.summary);
+    let troubled: Vec<_> = summaries.filter(|task| task.health.state != HealthState::Ok).collect();
     if !troubled.is_empty() {
         text += "\n";
     }
-    for TaskLine { id, health, .. } in troubled {
-        text += &format!("{id}: {}\n", health.line());
+    for TaskSummary { id, health: of, .. } in troubled {
+        text += &format!("{id}: {}\n", health(of));
     }
     text
 }
@@ -184,28 +124,33 @@ mod tests {
             "connections": 41, "sessions": 1,
             "upload_bytes_in_flight": 1048576, "upload_budget_bytes": 268435456,
             "tasks": [
-                {"id": "digits", "title": "Digits", "standing": "running", "phase": "collecting",
+                {"id": "digits", "title": "Digits", "state": "running", "phase": "collecting",
                  "health": {"state": "failing", "since": "2026-11-28T16:03:20Z", "attempts": 2,
                             "reason": "3 of 4: training diverged", "failures": []},
-                 "completed": 11, "contested": 3, "round": 12, "attempt": 1, "clients": 40, "cohort": 20,
-                 "reported": 7, "left": 1, "weight": 700, "deadline_seconds": 3.5},
-                {"id": "old", "title": "Old", "standing": "stopped", "phase": "finished",
+                 "round": 11, "round_under_way": 12, "attempt": 1, "rounds_total": null,
+                 "cohort": {"invited": 20, "reported": 7, "left": 1, "report_goal": 16},
+                 "clients_connected": 40, "seconds_left": 3.5, "latest": null, "privacy": null,
+                 "model": {"sha256": "ab", "url": "../models/ab", "bytes": 7, "parameters": 1,
+                           "round": 11},
+                 "contested": 3, "weight": 700},
+                {"id": "old", "title": "Old", "state": "stopped", "phase": "finished",
                  "health": {"state": "ok", "since": "2026-11-27T09:00:00Z", "attempts": 0,
                             "reason": "the task is finished", "failures": []},
-                 "completed": 3, "contested": 0, "round": 3, "attempt": 0, "clients": 0, "cohort": 0,
-                 "reported": 0, "left": 0, "weight": 0, "deadline_seconds": null}],
+                 "round": 3, "round_under_way": 3, "attempt": 0, "rounds_total": 3,
+                 "cohort": {"invited": 0, "reported": 0, "left": 0, "report_goal": 1},
+                 "clients_connected": 0, "seconds_left": null, "latest": null, "privacy": null,
+                 "model": {"sha256": "cd", "url": "../models/cd", "bytes": 7, "parameters": 1,
+                           "round": 3},
+                 "contested": 0, "weight": 0}],
             "set_aside": [{"id": "lost", "reason": "its newest model is damaged"}]
         }"#;
         assert_eq!(
             describe(&parse(json).expect("sound")),
             "fedra-aggregator 0.1.0, up 1h 2m 5s, memory 84.0 MiB, 41 connections, 1 session, \
              uploads 1.0 MiB of 256.0 MiB\n\n\
-             TASK    STANDING  HEALTH   COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  \
-             LEFT\n\
-             digits  running   failing         11   12.1  collecting       40      20         7  \
-             \x20  1\n\
-             old     stopped   ok               3    3.0  finished          0       0         0  \
-             \x20  0\n\
+             TASK    STATE    HEALTH   COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT\n\
+             digits  running  failing         11   12.1  collecting       40      20         7     1\n\
+             old     stopped  ok               3    3.0  finished          0       0         0     0\n\
              \n\
              digits: failing since 2026-11-28T16:03:20Z, 2 attempts in a row: 3 of 4: training \
              diverged\n\n\

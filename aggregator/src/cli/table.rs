@@ -1,5 +1,7 @@
 //! Rows in columns, for a person. Numbers to the right, text to the left.
 
+use bytesize::ByteSize;
+
 /// Lines of columns that are as wide as they must be; the header first. A column
 /// is right-aligned if all its cells are numbers.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
@@ -37,17 +39,7 @@ fn is_number(cell: &str) -> bool {
 
 /// Bytes in binary units, as in the config.
 pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if count < 1 << 10 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
+    ByteSize(count).display().iec().to_string()
 }
 
 /// A number with `digits` digits after the point; a dash if there is none.
@@ -74,6 +66,6 @@ mod tests {
     fn bytes_are_binary() {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(256 << 20), "256.0 MiB");
-        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
     }
 }

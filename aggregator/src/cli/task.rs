@@ -7,16 +7,19 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
+use fedra_http_api::{
+    Created, Decision, Model, Operated, OperatedRound, OperatedTask, RollBack, RolledBack,
+    ServerStatus, TaskSummary, address,
+};
 use fedra_protocol::{Sha256Hash, TaskId};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::Failure;
 use super::client::{Export, ServerOptions, parse};
-use super::status::{self, HealthLine, Status};
+use super::status;
 use super::table::{bytes, number, table};
 
-/// Completed rounds that `show` prints.
+/// Completed rounds that `show` asks for and prints.
 const ROUNDS: usize = 10;
 /// Decisions that `show` prints.
 const DECISIONS: usize = 10;
@@ -96,14 +99,9 @@ impl TaskCommand {
     }
 }
 
-#[derive(Deserialize)]
-struct Created {
-    id: String,
-}
-
 fn create(server: &ServerOptions, file: &Path) -> Result<String, Failure> {
     let toml = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let json = server.operator()?.post("/v1/admin/tasks", "application/toml", &toml)?;
+    let json = server.operator()?.post(address::OPERATED_TASKS, "application/toml", &toml)?;
     if server.json {
         return Ok(json + "\n");
     }
@@ -112,108 +110,52 @@ fn create(server: &ServerOptions, file: &Path) -> Result<String, Failure> {
 }
 
 fn list(server: &ServerOptions) -> Result<String, Failure> {
-    let json = server.operator()?.get("/v1/admin/status")?;
+    let status: ServerStatus = parse(&server.operator()?.get(address::STATUS)?)?;
     if server.json {
-        let status: serde_json::Value = parse(&json)?;
-        return Ok(format!("{}\n", status["tasks"]));
+        let tasks = serde_json::to_string(&status.tasks).context("the tasks are no JSON")?;
+        return Ok(tasks + "\n");
     }
-    let status: Status = parse(&json)?;
     Ok(status::tasks(&status.tasks))
 }
 
-/// The fields of a task that `show` reads.
-#[derive(Deserialize)]
-struct Task {
-    id: String,
-    title: String,
-    standing: String,
-    health: HealthLine,
-    round: u64,
-    rounds_total: Option<u64>,
-    model: Model,
-    current: Current,
-    history: Vec<Round>,
-    rounds: Vec<Cohort>,
-    checkpoints: Vec<u64>,
-    decisions: Vec<Decision>,
-    config: String,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    sha256: String,
-    bytes: u64,
-    parameters: u64,
-}
-
-#[derive(Deserialize)]
-struct Current {
-    round: u64,
-    attempt: u32,
-    phase: String,
-    clients: u64,
-    cohort: u64,
-    reported: u64,
-    left: u64,
-    deadline_seconds: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Round {
-    round: u64,
-    accuracy: Option<f64>,
-    loss: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Cohort {
-    round: u64,
-    attempt: u32,
-    cohort: u64,
-    reports: u64,
-    seconds: f64,
-    restored: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Decision {
-    unix_seconds: u64,
-    action: String,
-    to: Option<u64>,
-    round: Option<u64>,
-}
-
 fn show(server: &ServerOptions, id: &TaskId) -> Result<String, Failure> {
-    let json = server.operator()?.get(&format!("/v1/admin/tasks/{id}"))?;
+    let task = address::operated_task(id.as_str());
+    // A program gets all that there is.
     if server.json {
-        return Ok(json + "\n");
+        return Ok(server.operator()?.get(&task)? + "\n");
     }
+    let json = server.operator()?.get(&address::last_rounds(&task, ROUNDS))?;
     Ok(describe(&parse(&json)?))
 }
 
-fn describe(task: &Task) -> String {
-    let Task { id, title, standing, round, .. } = task;
-    let of = task.rounds_total.map(|rounds| format!(" of {rounds}")).unwrap_or_default();
-    let mut text = format!("{id}: {title}\n{standing}, {round}{of} rounds completed\n");
-    let Current { phase, clients, cohort, reported, left, .. } = &task.current;
+fn describe(task: &OperatedTask) -> String {
+    let summary = &task.summary.summary;
+    let TaskSummary { id, title, state, round, phase, cohort, .. } = summary;
+    let of = summary.rounds_total.map(|rounds| format!(" of {rounds}")).unwrap_or_default();
+    let mut text = format!("{id}: {title}\n{}, {round}{of} rounds completed\n", state.name());
     text += &format!(
-        "round {}.{}: {phase}, {clients} clients connected, {cohort} invited, {reported} \
-         reported, {left} left",
-        task.current.round, task.current.attempt
+        "round {}.{}: {}, {} clients connected, {} invited, {} reported, {} left",
+        summary.round_under_way,
+        summary.attempt,
+        phase.name(),
+        summary.clients_connected,
+        cohort.invited,
+        cohort.reported,
+        cohort.left,
     );
-    if let Some(seconds) = task.current.deadline_seconds {
+    if let Some(seconds) = summary.seconds_left {
         text += &format!("; at most {seconds:.0} s more");
     }
-    text += &format!("\n{}", task.health.line());
-    let Model { sha256, bytes: size, parameters } = &task.model;
+    text += &format!("\n{}", status::health(&summary.health));
+    let Model { sha256, bytes: size, parameters, .. } = &summary.model;
     text += &format!("\nmodel {sha256}, {parameters} parameters, {}\n", bytes(*size));
     text += &format!("kept are the models of rounds {}\n", runs(&task.checkpoints));
     text += &format!("\n{}", task.config);
-    if task.health.has_failures() {
-        text += &format!("\n{}", task.health.failures());
+    if !summary.health.failures.is_empty() {
+        text += &format!("\n{}", status::failures(&summary.health));
     }
-    if !task.rounds.is_empty() {
-        text += &format!("\n{}", rounds(task));
+    if !task.history.is_empty() {
+        text += &format!("\n{}", rounds(&task.history));
     }
     if !task.decisions.is_empty() {
         text += &format!("\n{}", decisions(&task.decisions));
@@ -221,23 +163,20 @@ fn describe(task: &Task) -> String {
     text
 }
 
-/// The last rounds, newest last.
-fn rounds(task: &Task) -> String {
-    let skip = task.rounds.len().saturating_sub(ROUNDS);
-    let row = |cohort: &Cohort| {
-        let quality = task.history.iter().find(|round| round.round == cohort.round);
-        let note = cohort.restored.map(|round| format!("back to {round}")).unwrap_or_default();
+/// The rounds, newest last.
+fn rounds(rounds: &[OperatedRound]) -> String {
+    let row = |OperatedRound { round, attempt, cohort, restored, .. }: &OperatedRound| {
         vec![
-            format!("{}.{}", cohort.round, cohort.attempt),
-            cohort.cohort.to_string(),
-            cohort.reports.to_string(),
-            format!("{:.1}", cohort.seconds),
-            number(quality.and_then(|round| round.accuracy), 4),
-            number(quality.and_then(|round| round.loss), 4),
-            note,
+            format!("{}.{attempt}", round.round),
+            cohort.to_string(),
+            round.reports.to_string(),
+            format!("{:.1}", round.seconds),
+            number(round.accuracy, 4),
+            number(round.loss, 4),
+            restored.map(|round| format!("back to {round}")).unwrap_or_default(),
         ]
     };
-    let rows: Vec<_> = task.rounds[skip..].iter().map(row).collect();
+    let rows: Vec<_> = rounds.iter().map(row).collect();
     table(&["ROUND", "INVITED", "REPORTED", "SECONDS", "ACCURACY", "LOSS", ""], &rows)
 }
 
@@ -246,9 +185,10 @@ fn decisions(decisions: &[Decision]) -> String {
     let skip = decisions.len().saturating_sub(DECISIONS);
     let row = |decision: &Decision| {
         let at = UNIX_EPOCH + Duration::from_secs(decision.unix_seconds);
+        let action = decision.action.name();
         let what = match (decision.to, decision.round) {
-            (Some(to), Some(round)) => format!("{} to {to}, as {round}", decision.action),
-            _ => decision.action.clone(),
+            (Some(to), Some(round)) => format!("{action} to {to}, as {round}"),
+            _ => action.to_owned(),
         };
         vec![humantime::format_rfc3339_seconds(at).to_string(), what]
     };
@@ -264,30 +204,20 @@ fn runs(rounds: &[u64]) -> String {
     runs.collect::<Vec<_>>().join(", ")
 }
 
-#[derive(Deserialize)]
-struct Standing {
-    standing: String,
-}
-
-fn operate(server: &ServerOptions, id: &TaskId, action: &str) -> Result<String, Failure> {
-    let path = format!("/v1/admin/tasks/{id}/{action}");
+fn operate(server: &ServerOptions, id: &TaskId, order: &str) -> Result<String, Failure> {
+    let path = address::order(id.as_str(), order);
     let json = server.operator()?.post(&path, "application/json", b"")?;
     if server.json {
         return Ok(json + "\n");
     }
-    let Standing { standing } = parse(&json)?;
-    Ok(format!("the task {id} is {standing}\n"))
-}
-
-#[derive(Deserialize)]
-struct RolledBack {
-    round: u64,
+    let Operated { state } = parse(&json)?;
+    Ok(format!("the task {id} is {}\n", state.name()))
 }
 
 fn roll_back(server: &ServerOptions, id: &TaskId, to: u64) -> Result<String, Failure> {
-    let path = format!("/v1/admin/tasks/{id}/rollback");
-    let body = json!({ "round": to }).to_string();
-    let json = server.operator()?.post(&path, "application/json", body.as_bytes())?;
+    let path = address::order(id.as_str(), "rollback");
+    let body = serde_json::to_vec(&RollBack { round: to }).context("the order is no JSON")?;
+    let json = server.operator()?.post(&path, "application/json", &body)?;
     if server.json {
         return Ok(json + "\n");
     }
@@ -305,8 +235,7 @@ fn export(
         let problem = format!("{} is there already; choose another --out", out.display());
         return Err(Failure::Usage(problem));
     }
-    let query = round.map(|round| format!("?round={round}")).unwrap_or_default();
-    let path = format!("/v1/admin/tasks/{id}/export{query}");
+    let path = address::export(id.as_str(), round);
     let Export { bytes: file, sha256, round } = server.operator()?.export(&path)?;
     let received = Sha256Hash::of(&file).to_string();
     if received != sha256 {

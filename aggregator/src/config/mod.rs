@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
+use fedra_protocol::Mechanism;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Dict;
@@ -257,8 +258,13 @@ fn privacy_summary(task: &TaskConfig) -> String {
         Counting::Rounds => "rounds, then the task ends",
         Counting::Subjects => "rounds a subject",
     };
+    let tree = match policy.mechanism {
+        Mechanism::Central { tree_rounds: 0 } => " with independent noise".to_owned(),
+        Mechanism::Central { tree_rounds } => format!(" with tree noise over {tree_rounds} rounds"),
+        Mechanism::Distributed | Mechanism::Local => String::new(),
+    };
     format!(
-        "  privacy: {:?}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
+        "  privacy: {}{tree}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
          for {} {who}\n",
         policy.mechanism,
         policy.noise_multiplier,

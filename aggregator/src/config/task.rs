@@ -68,13 +68,7 @@ impl TaskConfig {
             round_memory: server.round_memory,
             model,
             seed,
-            optimizer: ServerOptimizer::Averaging {
-                learning_rate: section.or(
-                    "server_learning_rate",
-                    1.0,
-                    value::number("from 0.000001 to 1000", |x| (1e-6..=1e3).contains(&x)),
-                ),
-            },
+            optimizer: optimizer(&section),
             training: training(section.table("training", "task.training"), seed),
             plan,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
@@ -116,6 +110,19 @@ fn codec(
         section.mistake("codec", format!("{misfit}; leave the key out, or the policy"));
         Codec::standard(shape)
     })
+}
+
+/// The server optimizer: averaging, with momentum if there is any.
+fn optimizer(section: &Section<'_>) -> ServerOptimizer {
+    let rate = value::number("from 0.000001 to 1000", |x| (1e-6..=1e3).contains(&x));
+    let share = value::number("at least 0 and at most 0.999", |x| (0.0..=0.999).contains(&x));
+    let learning_rate = section.or("server_learning_rate", 1.0, rate);
+    let momentum = section.or("server_momentum", 0.0, share);
+    if momentum > 0.0 {
+        ServerOptimizer::Momentum { learning_rate, momentum }
+    } else {
+        ServerOptimizer::Averaging { learning_rate }
+    }
 }
 
 fn training(section: Section<'_>, seed: u64) -> LocalTraining {

@@ -1,6 +1,7 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
+use fedra_aggregation::ServerOptimizer;
 use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
 
@@ -303,6 +304,8 @@ fn a_privacy_policy_decides_about_weights_survivors_and_rounds() {
     let privacy = config.tasks[0].settings.privacy.as_ref().expect("a policy");
     assert_eq!(privacy.counting, Counting::Subjects);
     assert_eq!(privacy.derived.policy().max_participations, 3);
+    let summary = config.tasks[0].summary();
+    assert!(summary.contains("  privacy: distributed, noise multiplier 20, "), "{summary}");
 
     let none = PRIVATE.replace("distributed", "none");
     let config = Config::from_toml(&format!("{SMALL}{none}")).expect("valid");
@@ -337,7 +340,7 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
 }
 
 /// Every key that takes a fraction, and a config that has it.
-fn fractions() -> [(&'static str, String); 12] {
+fn fractions() -> [(&'static str, String); 13] {
     let task = |line: &str| format!("{SMALL}{line}");
     let private = |key: &str| {
         let central = PRIVATE.replace("distributed", "central") + "noise = \"independent\"\n";
@@ -348,6 +351,7 @@ fn fractions() -> [(&'static str, String); 12] {
     };
     [
         ("server_learning_rate", task("server_learning_rate = $")),
+        ("server_momentum", task("server_momentum = $")),
         ("training.learning_rate", task("training = { learning_rate = $ }")),
         ("training.momentum", task("training = { momentum = $ }")),
         ("training.weight_decay", task("training = { weight_decay = $ }")),
@@ -369,6 +373,25 @@ fn fractions() -> [(&'static str, String); 12] {
 }
 
 #[test]
+fn server_momentum_makes_another_optimizer() {
+    let optimizer = |lines: &str| {
+        let config = Config::from_toml(&format!("{SMALL}{lines}")).expect("valid");
+        config.tasks[0].settings.optimizer.clone()
+    };
+    assert_eq!(optimizer(""), ServerOptimizer::Averaging { learning_rate: 1.0 });
+    assert_eq!(
+        optimizer("server_momentum = 0.0\n"),
+        ServerOptimizer::Averaging { learning_rate: 1.0 }
+    );
+    assert_eq!(
+        optimizer("server_learning_rate = 0.5\nserver_momentum = 0.9\n"),
+        ServerOptimizer::Momentum { learning_rate: 0.5, momentum: 0.9 }
+    );
+    let found = mistakes(&format!("{SMALL}server_momentum = 1.0\n"));
+    assert!(found[0].contains("at least 0 and at most 0.999"), "{found:?}");
+}
+
+#[test]
 fn a_number_that_is_none_or_absurd_is_a_mistake_with_its_range() {
     for (key, toml) in fractions() {
         for bad in ["nan", "inf", "-inf", "-1.0", "-1e300"] {
@@ -383,8 +406,10 @@ fn a_number_that_is_none_or_absurd_is_a_mistake_with_its_range() {
             let Err(found) = Config::from_toml(&toml.replace('$', absurd)) else {
                 panic!("{key} = {absurd} is taken");
             };
-            assert!(!found.0.is_empty());
+            let names_it = found.0.iter().any(|mistake| mistake.to_string().contains(key));
+            assert!(names_it, "{key} = {absurd}: {found}");
         }
+        // Taken or not: it does not panic.
         drop(Config::from_toml(&toml.replace('$', "1e-300")));
     }
 }

@@ -15,6 +15,7 @@ mod models;
 mod page;
 mod privacy;
 mod problem;
+mod query;
 mod reading;
 mod silent;
 mod stall;

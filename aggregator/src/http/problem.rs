@@ -2,44 +2,30 @@
 
 use std::time::Duration;
 
+use fedra_http_api::Problem;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
-use serde_json::{Value, json};
 use warp::Reply;
 use warp::reply::Response;
 
 use super::uncached;
 use crate::access::Denied;
 
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    #[serde(flatten)]
-    more: Value,
-}
-
-impl<'a> Problem<'a> {
-    fn new(status: StatusCode, detail: &'a str) -> Self {
-        let title = status.canonical_reason().unwrap_or("Error");
-        Self { r#type: "about:blank", title, status: status.as_u16(), detail, more: json!({}) }
-    }
-}
-
 const KIND: &str = "application/problem+json";
+
+/// The problem with this status and one sentence for a person.
+pub(super) fn details(status: StatusCode, detail: &str) -> Problem {
+    Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), detail)
+}
 
 /// An answer with this status and one sentence for a person.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
-    problem_with(status, detail, json!({}))
+    answer(status, &details(status, detail))
 }
 
-/// The same with more fields, those of the object `more`.
-pub(super) fn problem_with(status: StatusCode, detail: &str, more: Value) -> Response {
-    let body = Problem { more, ..Problem::new(status, detail) };
-    let mut response = warp::reply::json(&body).into_response();
+/// An answer with this status and problem.
+pub(super) fn answer(status: StatusCode, problem: &Problem) -> Response {
+    let mut response = warp::reply::json(problem).into_response();
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
     // Some errors may be kept by a cache unless they say no.
@@ -56,7 +42,7 @@ pub(super) fn unavailable(detail: &str) -> Response {
 
 /// The same as the bytes of a whole answer, after which the connection is closed.
 pub(super) fn raw(status: StatusCode, detail: &str, retry_after: Duration) -> Vec<u8> {
-    let body = serde_json::to_string(&Problem::new(status, detail));
+    let body = serde_json::to_string(&details(status, detail));
     let body = body.expect("a problem is plain text and a number");
     let (code, seconds, length) = (status, seconds(retry_after), body.len());
     let head = format!(

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fedra_http_api::OperatorAction;
 use fedra_protocol::{Evaluation, RefusalCode, RoundPhase, TaskId, UpdateFault, UpdateVerdict};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -20,7 +21,7 @@ use metrics_exporter_prometheus::{
 use serde::Serialize;
 
 use crate::platform::Process;
-use fedra_coordinator::round::{AbandonReason, Operation, Progress, Standing};
+use fedra_coordinator::round::{AbandonReason, Progress, Standing};
 use fedra_coordinator::status::{InvitationFailure, TaskMetrics};
 
 /// Buckets of durations, seconds.
@@ -113,7 +114,7 @@ impl Metrics {
         registry.with(|| {
             gauge!("fedra_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             // A counter that begins with its first event hides it from increase().
-            for action in AdminAction::ALL {
+            for action in OperatorAction::ALL {
                 admin_actions_total(action).absolute(0);
             }
             Self {
@@ -204,39 +205,8 @@ impl Metrics {
     }
 
     /// Counts what an operator did.
-    pub fn admin_action(&self, action: AdminAction) {
+    pub fn admin_action(&self, action: OperatorAction) {
         self.registry.with(|| admin_actions_total(action)).increment(1);
-    }
-}
-
-/// Action of an operator.
-#[derive(Debug, Clone, Copy)]
-pub enum AdminAction {
-    /// A new task.
-    Create,
-    /// An operation on its rounds.
-    Operate(Operation),
-    /// Return to an earlier model.
-    RollBack,
-}
-
-impl AdminAction {
-    const ALL: [Self; 5] = [
-        Self::Create,
-        Self::Operate(Operation::Pause),
-        Self::Operate(Operation::Resume),
-        Self::Operate(Operation::Stop),
-        Self::RollBack,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Operate(Operation::Pause) => "pause",
-            Self::Operate(Operation::Resume) => "resume",
-            Self::Operate(Operation::Stop) => "stop",
-            Self::RollBack => "rollback",
-        }
     }
 }
 
@@ -414,8 +384,8 @@ impl Distribution {
     }
 }
 
-fn admin_actions_total(action: AdminAction) -> Counter {
-    counter!("fedra_admin_actions_total", "action" => action.as_str())
+fn admin_actions_total(action: OperatorAction) -> Counter {
+    counter!("fedra_admin_actions_total", "action" => action.name())
 }
 
 fn rounds_total(task: &str, outcome: &'static str, reason: &'static str) -> Counter {

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{
-    Answer, PARAMETERS, TestClient, TestServer, config, get, model_of, request, request_with, soon,
+    Answer, PARAMETERS, TestClient, TestServer, config, get, metric, model_of, request,
+    request_with, soon,
 };
 
 /// 32 characters.
@@ -117,8 +118,7 @@ async fn without_the_token_no_address_tells_anything() {
     let path = format!("/v1/admin/status?token={TOKEN}");
     assert_eq!(get(server.address, &path).await.status, 401);
     refused += 1;
-    let metrics = get(server.address, "/metrics").await.text();
-    assert!(metrics.contains(&format!("fedra_admin_denied_total {refused}\n")), "{metrics}");
+    assert_eq!(metric(server.address, "fedra_admin_denied_total").await, refused as u64);
     let log = log.text();
     assert_eq!(log.matches("admin call refused").count(), refused);
     assert!(!log.contains(wrong) && !log.contains(TOKEN), "{log}");
@@ -152,6 +152,7 @@ async fn an_address_says_what_it_answers() {
         ("POST", "/v1/admin/tasks/NO/pause", 404, None),
         ("GET", "/v1/admin/tasks/tiny/export?round=one", 400, None),
         ("GET", "/v1/admin/tasks/tiny/export?rounds=1", 400, None),
+        ("GET", "/v1/admin/tasks/tiny?rounds=all", 400, None),
         ("POST", "/v1/admin/tasks/tiny/rollback", 400, None),
     ] {
         let answer = operator(&server, method, path).await;
@@ -216,15 +217,15 @@ async fn the_status_is_of_the_server_and_its_tasks() {
     for (field, value) in [
         ("id", json!("tiny")),
         ("title", json!("A tiny task")),
-        ("standing", json!("running")),
-        ("completed", json!(1)),
-        ("round", json!(2)),
+        ("state", json!("running")),
+        ("round", json!(1)),
+        ("round_under_way", json!(2)),
         ("attempt", json!(0)),
         ("phase", json!("collecting")),
-        ("clients", json!(1)),
-        ("cohort", json!(1)),
-        ("reported", json!(0)),
-        ("left", json!(0)),
+        ("clients_connected", json!(1)),
+        ("cohort", json!({ "invited": 1, "reported": 0, "left": 0, "report_goal": 1 })),
+        ("weight", json!(0)),
+        ("contested", json!(0)),
     ] {
         assert_eq!(task[field], value, "{field}");
     }
@@ -238,17 +239,21 @@ async fn a_task_is_shown_with_what_only_operators_see() {
     train(&mut client, 1..=2).await;
     let public = server.task().await;
     let task = task(&server).await;
-    for field in ["id", "title", "state", "round", "history", "privacy"] {
+    for field in ["id", "title", "state", "round", "round_under_way", "privacy"] {
         assert_eq!(task[field], public[field], "{field}");
     }
     assert_eq!(task["model"]["sha256"], public["model"]["sha256"]);
-    assert_eq!(task["standing"], "running");
-    assert_eq!(task["current"]["round"], 3);
     assert_eq!(task["checkpoints"], json!([0, 1, 2]));
     assert_eq!(task["decisions"], json!([]));
-    let rounds = task["rounds"].as_array().expect("rounds");
-    assert_eq!(rounds.len(), 2);
-    assert_eq!((&rounds[1]["round"], &rounds[1]["reports"]), (&json!(2), &json!(1)));
+    let mut rounds = task["history"].clone();
+    assert_eq!(rounds[1]["cohort"], 1);
+    for round in rounds.as_array_mut().expect("rounds") {
+        let round = round.as_object_mut().expect("a round");
+        round.retain(|field, _| !["attempt", "cohort", "weight"].contains(&field.as_str()));
+    }
+    assert_eq!(rounds, public["history"]);
+    let last = operator(&server, "GET", "/v1/admin/tasks/tiny?rounds=1").await.json();
+    assert_eq!(last["history"], json!([task["history"][1]]));
     assert!(task["config"].as_str().expect("text").starts_with("task tiny: 3 parameters"));
     server.stop().await;
 }
@@ -260,7 +265,12 @@ async fn a_paused_task_begins_no_round_until_it_is_resumed() {
     // The round under way completes.
     let round = client.assignment().await.round;
     let paused = operator(&server, "POST", "/v1/admin/tasks/tiny/pause").await;
-    assert_eq!((paused.status, paused.json()), (200, json!({ "standing": "paused" })));
+    assert_eq!((paused.status, paused.json()), (200, json!({ "state": "paused" })));
+    let under_way = server.task().await;
+    assert_eq!(
+        (&under_way["state"], &under_way["phase"]),
+        (&json!("paused"), &json!("collecting"))
+    );
     client.report(round, &[1.0; 3], 1).await;
     client.phase(RoundPhase::Paused).await;
     assert_eq!(task(&server).await["round"], 1);
@@ -274,10 +284,10 @@ async fn a_paused_task_begins_no_round_until_it_is_resumed() {
     let server = TestServer::start_config(config, folder).await;
     let mut client = server.joined().await;
     client.pong(1).await;
-    assert_eq!(task(&server).await["standing"], "paused");
+    assert_eq!(task(&server).await["state"], "paused");
 
     let resumed = operator(&server, "POST", "/v1/admin/tasks/tiny/resume").await;
-    assert_eq!((resumed.status, resumed.json()), (200, json!({ "standing": "running" })));
+    assert_eq!((resumed.status, resumed.json()), (200, json!({ "state": "running" })));
     train(&mut client, 2..=2).await;
     let actions: Vec<Value> = task(&server).await["decisions"]
         .as_array()
@@ -309,6 +319,7 @@ async fn a_finished_task_says_that_it_is_finished() {
         assert_eq!(answer.status, 409, "{}", answer.text());
         assert!(answer.text().contains("finished"), "{}", answer.text());
     }
+    assert_eq!(server.task().await["state"], "finished");
     server.stop().await;
 }
 
@@ -318,20 +329,22 @@ async fn a_stopped_task_is_over_for_good() {
     let mut client = server.joined().await;
     client.assignment().await;
     let stopped = operator(&server, "POST", "/v1/admin/tasks/tiny/stop").await;
-    assert_eq!((stopped.status, stopped.json()), (200, json!({ "standing": "stopped" })));
+    assert_eq!((stopped.status, stopped.json()), (200, json!({ "state": "stopped" })));
     client.phase(RoundPhase::Finished).await;
+    assert_eq!(server.task().await["state"], "stopped");
     let resumed = operator(&server, "POST", "/v1/admin/tasks/tiny/resume").await;
     assert_eq!(resumed.status, 409, "{}", resumed.text());
     let mut late = server.client().await;
     assert_eq!(late.check_in("tiny").await.status.phase, RoundPhase::Finished);
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"stopped\"} 1",
-        "fedra_admin_actions_total{action=\"stop\"} 1",
-        "fedra_task_standing{task=\"tiny\",standing=\"stopped\"} 1",
+    for name in [
+        "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"stopped\"}",
+        "fedra_admin_actions_total{action=\"stop\"}",
+        "fedra_task_standing{task=\"tiny\",standing=\"stopped\"}",
     ] {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
+        assert_eq!(metric(server.address, name).await, 1, "{name}");
     }
+    let rolled_back = "fedra_admin_actions_total{action=\"roll-back\"}";
+    assert_eq!(metric(server.address, rolled_back).await, 0);
     server.stop().await;
 }
 
@@ -347,7 +360,7 @@ async fn an_earlier_model_becomes_the_newest_again() {
     let task = task(&server).await;
     let sha256 = Sha256Hash::of(&first.body).to_string();
     assert_eq!(task["model"]["sha256"], json!(sha256));
-    assert_eq!(task["rounds"][3]["restored"], 1);
+    assert_eq!(task["history"][3]["restored"], 1);
     let decision = &task["decisions"][0];
     assert_eq!(
         (&decision["action"], &decision["to"], &decision["round"]),

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod codecs;
 mod command_line;
+mod contract;
 mod deployed;
 mod evaluated;
 mod health;

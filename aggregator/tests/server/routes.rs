@@ -2,7 +2,7 @@
 
 use fedra_protocol::RoundId;
 
-use crate::support::{PARAMETERS, TestServer, get, model_of, request};
+use crate::support::{PARAMETERS, TestServer, UPGRADE, get, metric, model_of, request};
 
 #[tokio::test]
 async fn tasks_are_listed_and_shown() {
@@ -12,13 +12,15 @@ async fn tasks_are_listed_and_shown() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let (tasks, mut task) = (answer.json(), server.task().await);
+    let (mut tasks, task) = (answer.json(), server.task().await);
     let sha256 = task["model"]["sha256"].as_str().expect("text").to_owned();
     // Each document leads to the same model from where it is.
     let model = format!("/v1/models/{sha256}");
     assert_eq!(model_of("/v1/tasks", &tasks[0]), model);
     assert_eq!(model_of("/v1/tasks/tiny", &task), model);
-    task["model"]["url"] = tasks[0]["model"]["url"].clone();
+    // But for that the list has all of a task, without its rounds.
+    tasks[0]["model"]["url"] = task["model"]["url"].clone();
+    tasks[0]["history"] = serde_json::json!([]);
     assert_eq!(tasks, serde_json::json!([task]));
     assert_eq!(
         task,
@@ -27,6 +29,7 @@ async fn tasks_are_listed_and_shown() {
             "title": "A tiny task",
             "state": "running",
             "round": 0,
+            "round_under_way": 1,
             "phase": "selecting",
             "attempt": 0,
             "cohort": { "invited": 0, "reported": 0, "left": 0, "report_goal": 1 },
@@ -41,7 +44,7 @@ async fn tasks_are_listed_and_shown() {
             "clients_connected": 0,
             "model": {
                 "sha256": sha256,
-                "url": format!("models/{sha256}"),
+                "url": format!("../models/{sha256}"),
                 "bytes": task["model"]["bytes"],
                 "parameters": 3,
                 "round": 0,
@@ -71,6 +74,30 @@ async fn a_task_shows_the_cohort_of_the_round_under_way() {
     assert_eq!(task["cohort"], cohort);
     let left = task["seconds_left"].as_f64().expect("a deadline");
     assert!(left > 0.0 && left <= 60.0, "{left}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_rounds_of_a_task_are_all_or_the_last_ones() {
+    let server = TestServer::start("cohort_size = 1").await;
+    let mut client = server.joined().await;
+    for round in 1..=3 {
+        client.take_part(&[1.0; 3], 1).await;
+        client.status(|status| status.model.round == round).await;
+    }
+    let rounds = async |query: &str| {
+        let task = get(server.address, &format!("/v1/tasks/tiny{query}")).await.json();
+        let rounds = task["history"].as_array().expect("rounds").iter();
+        rounds.map(|round| round["round"].as_u64().expect("a number")).collect::<Vec<_>>()
+    };
+    assert_eq!(rounds("").await, [1, 2, 3]);
+    assert_eq!(rounds("?rounds=2").await, [2, 3]);
+    assert!(rounds("?rounds=0").await.is_empty());
+    assert_eq!(rounds("?rounds=9").await, [1, 2, 3]);
+    for bad in ["?rounds=x", "?rounds", "?round=1"] {
+        let answer = get(server.address, &format!("/v1/tasks/tiny{bad}")).await;
+        assert_eq!(answer.status, 400, "{bad}");
+    }
     server.stop().await;
 }
 
@@ -125,13 +152,9 @@ async fn a_model_can_be_fetched_in_parts_and_what_is_sent_is_counted() {
     let head = request(server.address, "HEAD", &path, "").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), whole.header("content-length"));
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        format!("fedra_sent_bytes_total{{task=\"tiny\"}} {sent}\n"),
-        "fedra_model_downloads_total{task=\"tiny\"} 5\n".to_owned(),
-    ] {
-        assert!(metrics.contains(&line), "{line}\n{metrics}");
-    }
+    let count = async |name| metric(server.address, name).await;
+    assert_eq!(count("fedra_sent_bytes_total{task=\"tiny\"}").await, sent as u64);
+    assert_eq!(count("fedra_model_downloads_total{task=\"tiny\"}").await, 5);
     server.stop().await;
 }
 
@@ -185,11 +208,9 @@ async fn whatever_can_be_read_has_a_head_and_names_its_methods() {
 #[tokio::test]
 async fn only_get_opens_a_websocket() {
     let server = TestServer::start("cohort_size = 1").await;
-    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (method, headers) in [
-        ("HEAD", upgrade.to_owned()),
-        ("GET", upgrade.replace("version: 13", "version: 8")),
+        ("HEAD", UPGRADE.to_owned()),
+        ("GET", UPGRADE.replace("version: 13", "version: 8")),
         ("GET", String::new()),
     ] {
         // `request` also says `connection: close`.
@@ -240,16 +261,15 @@ async fn health_metrics_and_the_built_in_page() {
     let mut client = server.joined().await;
     client.take_part(&[1.0; 3], 1).await;
     client.status(|status| status.model.round == 1).await;
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        "fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"} 1",
-        "fedra_updates_total{task=\"tiny\",verdict=\"accepted\",fault=\"\"} 1",
-        "fedra_folded_bytes_total{task=\"tiny\"} 12",
-        "fedra_clients{task=\"tiny\"} 1",
-        "fedra_round{task=\"tiny\"} 1",
-        "fedra_upload_bytes_in_flight 0",
+    for (name, count) in [
+        ("fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"}", 1),
+        ("fedra_updates_total{task=\"tiny\",verdict=\"accepted\",fault=\"\"}", 1),
+        ("fedra_folded_bytes_total{task=\"tiny\"}", 12),
+        ("fedra_clients{task=\"tiny\"}", 1),
+        ("fedra_round{task=\"tiny\"}", 1),
+        ("fedra_upload_bytes_in_flight", 0),
     ] {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
+        assert_eq!(metric(server.address, name).await, count, "{name}");
     }
     server.stop().await;
 }

@@ -4,7 +4,9 @@
 
 use std::error::Error;
 
-use fedra_aggregation::{CheckedUpdate, Codec, FixedPointSum, ServerOptimizer, UpdateShape};
+use fedra_aggregation::{
+    CheckedUpdate, Codec, FixedPointSum, OptimizerState, ServerOptimizer, UpdateShape,
+};
 use fedra_protocol::{Loss, UpdateRange};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             sum.fold(&CheckedUpdate::parse(bytes.into(), &codec)?, values.len() as u64)?;
         }
         let mean = sum.mean().ok_or("nothing was folded")?;
-        model = averaging.step(&model, &mean)?;
+        (model, _) = averaging.step(&OptimizerState::Empty, &model, &mean)?;
         println!("round {round}: model {:.4} after {} updates", model[0], sum.updates());
     }
     println!("the mean of all values is {:.4}", 24.0 / 6.0);

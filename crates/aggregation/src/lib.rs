@@ -17,7 +17,7 @@
 //! ```
 //! use fedra_aggregation::accumulator::{Contributor, Plain, RoundAccumulator, Weight};
 //! use fedra_aggregation::codec::{Codec, UpdateShape};
-//! use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
+//! use fedra_aggregation::{CheckedUpdate, OptimizerState, ServerOptimizer};
 //! use fedra_protocol::{CodecName, Loss, UpdateRange};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +33,8 @@
 //! let mean = sum.finish()?.delta;
 //! assert_eq!(mean, [0.75, -0.25]);
 //! let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
-//! assert_eq!(averaging.step(&[1.0, 1.0], &mean)?, [1.75, 0.75]);
+//! let (model, _) = averaging.step(&OptimizerState::Empty, &[1.0, 1.0], &mean)?;
+//! assert_eq!(model, [1.75, 0.75]);
 //! # Ok(())
 //! # }
 //! ```
@@ -46,6 +47,6 @@ mod update;
 
 pub use accumulator::RoundAccumulator;
 pub use codec::{Codec, UpdateError, UpdateShape};
-pub use optimizer::{ApplyError, ServerOptimizer};
+pub use optimizer::{ApplyError, OptimizerState, ServerOptimizer, StateError};
 pub use sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
 pub use update::CheckedUpdate;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use fedra_http_api::{Task, address};
 
 use crate::http::Http;
 use crate::process::Service;
@@ -95,9 +95,9 @@ impl Aggregator {
         self.programs.native_clients(&self.socket(), task, clients)
     }
 
-    /// The JSON of a task.
-    pub fn task(&mut self, task: &str) -> Result<Value> {
-        self.http.json(&format!("/v1/tasks/{task}")).or_else(|error| {
+    /// A task with its rounds.
+    pub fn task(&mut self, task: &str) -> Result<Task> {
+        self.http.json(&address::task(task)).or_else(|error| {
             // Its last lines say more than that it does not answer.
             process::pause(POLL)?;
             self.service.expect_running()?;
@@ -124,7 +124,8 @@ impl Aggregator {
                     ended.push(index);
                 }
             }
-            for row in table.update(&self.task(task)?)? {
+            let seen = self.task(task)?;
+            for row in table.update(seen.summary.state, &seen.history) {
                 println!("{row}");
             }
             if let Some(accuracy) = table.finished() {

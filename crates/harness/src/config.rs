@@ -4,6 +4,8 @@
 use std::fmt::{Display, Write};
 use std::path::Path;
 
+pub use fedra_http_api::Policy;
+
 /// MNIST's training images: the most that one client has.
 const IMAGES: u32 = 60_000;
 
@@ -107,25 +109,6 @@ pub struct Privacy {
     pub step_deadline: &'static str,
 }
 
-/// The source of the noise.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Policy {
-    /// The server.
-    Central,
-    /// Every client a share, under secure aggregation.
-    Distributed,
-}
-
-impl Policy {
-    /// Name in configurations and on the aggregator's command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Central => "central",
-            Self::Distributed => "distributed",
-        }
-    }
-}
-
 impl Config<'_> {
     /// The file's contents.
     pub fn text(&self) -> String {
@@ -220,6 +203,7 @@ impl Privacy {
             Policy::Distributed => {
                 line(text, "step_deadline", format!("{:?}", self.step_deadline));
             }
+            Policy::Local => {}
         }
         line(text, "noise_multiplier", format!("{:?}", self.noise_multiplier));
         line(text, "clipping_norm", format!("{:?}", self.clipping_norm));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use ureq::Agent;
 
 /// Asks one aggregator.
@@ -28,10 +28,11 @@ impl Http {
     }
 
     /// The JSON at `path`.
-    pub fn json(&self, path: &str) -> Result<Value> {
+    pub fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let text = self.text(path)?;
-        serde_json::from_str(&text).with_context(|| format!("GET {path} is not JSON"))
+        serde_json::from_str(&text).with_context(|| format!("GET {path} is not what it should be"))
     }
+
     /// The text at `path`.
     pub fn text(&self, path: &str) -> Result<String> {
         self.agent

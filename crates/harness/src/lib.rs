@@ -2,8 +2,8 @@
 //! them: child processes, the repository's paths, npm packages and a browser, an
 //! aggregator that is started from a configuration and followed over HTTP.
 //!
-//! Knows Fedra's crates only as programs. It depends neither on them nor on burn,
-//! because a fresh clone compiles it before anything else.
+//! Knows Fedra's crates only as programs, and by the types of the HTTP API. It does not
+//! depend on burn, because a fresh clone compiles it before anything else.
 
 pub mod aggregator;
 pub mod browser;

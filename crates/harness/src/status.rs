@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 /// Announces a step.
 pub fn step(text: &str) {
     eprintln!("\n==> {text}");
@@ -15,17 +17,7 @@ pub fn note(text: &str) {
 
 /// Bytes in decimal units, as the limits are stated.
 pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.2} {}", UNITS[unit])
+    format!("{:.2}", ByteSize(count).display().si())
 }
 
 /// Minutes and seconds.

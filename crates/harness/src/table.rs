@@ -1,8 +1,6 @@
-//! A row a round: what of a task's history is new, as text. Reads the JSON of
-//! `GET /v1/tasks/{id}` and does no I/O.
+//! A row a round: what of a task's history is new, as text. It does no I/O.
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use fedra_http_api::{Round, TaskState};
 
 use crate::status;
 
@@ -27,33 +25,23 @@ impl Table {
         Self { rounds, printed: 0, trained: 0, ended: false, accuracy: None }
     }
 
-    /// The rows that `task` adds. A round waits for its evaluation, unless a
-    /// later one has been evaluated already.
-    pub fn update(&mut self, task: &Value) -> Result<Vec<String>> {
-        let history = task["history"].as_array().context("a task without history")?;
-        self.ended = task["state"] == "finished";
-        let mut rounds = Vec::new();
-        for entry in history {
-            let round = entry["round"].as_u64().context("a round without a number")?;
-            self.trained = self.trained.max(round);
-            rounds.push((round, entry));
-        }
-        let evaluated = rounds
-            .iter()
-            .filter(|(_, entry)| entry["loss"].is_number())
-            .map(|&(round, _)| round)
-            .max()
-            .unwrap_or(0);
+    /// The rows that a task adds with its state and its completed rounds. A round waits
+    /// for its evaluation, unless a later one has been evaluated already.
+    pub fn update(&mut self, state: TaskState, history: &[Round]) -> Vec<String> {
+        self.ended = state.is_over();
+        let last = history.iter().map(|round| round.round).max();
+        self.trained = self.trained.max(last.unwrap_or(0));
+        let evaluated = history.iter().filter(|round| round.loss.is_some());
+        let evaluated = evaluated.map(|round| round.round).max().unwrap_or(0);
         let mut rows = Vec::new();
-        for (round, entry) in rounds {
-            // Round 0 is the initial model, which no client trained.
-            if round > self.printed && round <= evaluated {
-                self.printed = round;
-                self.accuracy = entry["accuracy"].as_f64();
-                rows.push(row(round, entry));
+        for round in history {
+            if round.round > self.printed && round.round <= evaluated {
+                self.printed = round.round;
+                self.accuracy = round.accuracy;
+                rows.push(row(round));
             }
         }
-        Ok(rows)
+        rows
     }
 
     /// The last accuracy, once the last round was printed: that of the number
@@ -69,42 +57,39 @@ impl Table {
     }
 }
 
-fn row(round: u64, entry: &Value) -> String {
-    let number = |key: &str, digits: usize| match entry[key].as_f64() {
-        Some(value) => format!("{value:.digits$}"),
+fn row(entry: &Round) -> String {
+    let Round { round, accuracy, loss, reports, seconds, bytes_up, bytes_down } = *entry;
+    let number = |value: Option<f64>| match value {
+        Some(value) => format!("{value:.4}"),
         None => "-".to_owned(),
     };
-    let size = |key: &str| match entry[key].as_u64() {
-        Some(count) => status::bytes(count),
-        None => "-".to_owned(),
-    };
+    let [accuracy, loss] = [accuracy, loss].map(number);
+    let [up, down] = [bytes_up, bytes_down].map(status::bytes);
     format!(
-        "{round:>5}  {:>8}  {:>8}  {:>7}  {:>7}  {:>10}  {:>10}",
-        number("accuracy", 4),
-        number("loss", 4),
-        number("reports", 0),
-        number("seconds", 1),
-        size("bytes_up"),
-        size("bytes_down"),
+        "{round:>5}  {accuracy:>8}  {loss:>8}  {reports:>7}  {seconds:>7.1}  {up:>10}  {down:>10}"
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::TaskState::{Finished, Running};
     use super::*;
 
-    fn entry(round: u64, accuracy: Option<f64>) -> Value {
-        json!({
-            "round": round, "accuracy": accuracy, "loss": accuracy.map(|a| 1.0 - a),
-            "reports": 8, "seconds": 1.25, "bytes_up": 6_374_720, "bytes_down": 6_400_000,
-        })
+    fn entry(round: u64, accuracy: Option<f64>) -> Round {
+        Round {
+            round,
+            accuracy,
+            loss: accuracy.map(|a| 1.0 - a),
+            reports: 8,
+            seconds: 1.25,
+            bytes_up: 6_374_720,
+            bytes_down: 6_400_000,
+        }
     }
 
     #[test]
     fn a_row_fits_under_the_header() {
-        let row = row(12, &entry(12, Some(0.9625)));
+        let row = row(&entry(12, Some(0.9625)));
         assert_eq!(row.len(), HEADER.len());
         assert_eq!(row, "   12    0.9625    0.0375        8      1.2     6.37 MB     6.40 MB");
     }
@@ -112,34 +97,31 @@ mod tests {
     #[test]
     fn each_round_is_printed_once_and_not_before_its_evaluation() {
         let mut table = Table::new(Some(2));
-        let first = json!({"history": [entry(1, None)]});
-        assert!(table.update(&first).unwrap().is_empty());
-        let first = json!({"history": [entry(1, Some(0.5)), entry(2, None)]});
-        assert_eq!(table.update(&first).unwrap().len(), 1);
-        assert!(table.update(&first).unwrap().is_empty());
+        assert!(table.update(Running, &[entry(1, None)]).is_empty());
+        let first = [entry(1, Some(0.5)), entry(2, None)];
+        assert_eq!(table.update(Running, &first).len(), 1);
+        assert!(table.update(Running, &first).is_empty());
         assert!(table.all_trained());
         assert_eq!(table.finished(), None);
-        let both = json!({"history": [entry(1, Some(0.5)), entry(2, Some(0.75))]});
-        assert_eq!(table.update(&both).unwrap().len(), 1);
+        let both = [entry(1, Some(0.5)), entry(2, Some(0.75))];
+        assert_eq!(table.update(Running, &both).len(), 1);
         assert_eq!(table.finished(), Some(Some(0.75)));
     }
 
     #[test]
     fn a_task_that_has_ended_early_is_waited_for_no_longer_than_its_last_evaluation() {
         let mut table = Table::new(Some(5));
-        let task = |accuracy| json!({"state": "finished", "history": [entry(1, accuracy)]});
-        assert!(table.update(&task(None)).unwrap().is_empty());
+        assert!(table.update(Finished, &[entry(1, None)]).is_empty());
         assert!(table.all_trained());
         assert_eq!(table.finished(), None);
-        assert_eq!(table.update(&task(Some(0.5))).unwrap().len(), 1);
+        assert_eq!(table.update(Finished, &[entry(1, Some(0.5))]).len(), 1);
         assert_eq!(table.finished(), Some(Some(0.5)));
     }
 
     #[test]
     fn a_round_whose_evaluation_was_skipped_is_printed_with_its_successor() {
         let mut table = Table::new(None);
-        let task = json!({"history": [entry(1, None), entry(2, Some(0.75))]});
-        let rows = table.update(&task).unwrap();
+        let rows = table.update(Running, &[entry(1, None), entry(2, Some(0.75))]);
         assert_eq!(rows.len(), 2);
         assert!(rows[0].contains(" - "), "{}", rows[0]);
         assert_eq!(table.finished(), None);

@@ -36,7 +36,7 @@ mod task;
 mod token;
 
 /// The generated protobuf messages. Use the checked types of the crate's root.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
 }
@@ -51,7 +51,9 @@ pub use message::{
     UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::layers;
-pub use model::{ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::{
+    ElementKind, ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo,
+};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,

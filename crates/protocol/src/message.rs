@@ -305,11 +305,6 @@ impl UpdateChunk {
         let crc32 = crc32fast::hash(&data);
         Self { round, offset, data, crc32 }
     }
-
-    /// Compares the bytes with their checksum.
-    pub fn is_intact(&self) -> bool {
-        crc32fast::hash(&self.data) == self.crc32
-    }
 }
 
 /// Verdict on an update, with a sentence.

@@ -57,6 +57,17 @@ pub enum Mechanism {
     },
 }
 
+impl fmt::Display for Mechanism {
+    /// Its name in a config.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Distributed => "distributed",
+            Self::Local => "local",
+            Self::Central { .. } => "central",
+        })
+    }
+}
+
 /// Privacy policy outside its ranges.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PrivacyPolicyError {

@@ -306,7 +306,8 @@ pub(crate) fn settings(
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
         training: LocalTraining::default(),
         plan,
-        checkpoints: Retention::default(),
+        // The checks look at every model.
+        checkpoints: Retention { last: 0, ..Retention::default() },
         privacy,
     }
 }

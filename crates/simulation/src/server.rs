@@ -11,7 +11,7 @@ use fedra_coordinator::round::{ClientId, Progress, Time};
 use fedra_coordinator::session::{Admitted, Input, Output, Session, SessionSettings};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::{Counters, NoMetrics, TaskView};
-use fedra_coordinator::storage::Store;
+use fedra_coordinator::storage::Storage;
 use fedra_coordinator::task::{StartError, Started, TaskCore, start};
 use fedra_coordinator::writer::{Contribution, Received, Room, Writer, WriterJob};
 use fedra_protocol::{ClientMessage, ServerMessage, Sha256Hash, UpdateVerdict};
@@ -72,7 +72,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(
-        store: &Arc<dyn Store>,
+        store: &Storage,
         task: &Task,
         life: u64,
         now: Duration,

@@ -13,7 +13,7 @@ use fedra_coordinator::messages::{Command, Departure, RequestId};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Operation, RoundPlan, Stage};
 use fedra_coordinator::settings::Counting;
-use fedra_coordinator::storage::{MemoryStore, Store};
+use fedra_coordinator::storage::Storage;
 use fedra_learning::safetensors;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
@@ -181,7 +181,7 @@ impl Stranger {
 
 struct Street {
     server: Server,
-    store: Arc<dyn Store>,
+    store: Storage,
     strangers: [Stranger; STRANGERS],
     now: Duration,
     links: u64,
@@ -192,7 +192,7 @@ struct Street {
 
 impl Street {
     fn new(number: usize) -> Self {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let store = Storage::in_memory();
         let server = Server::start(&store, task(number), 1, Duration::ZERO, None);
         Self {
             server: server.expect("an empty store"),

@@ -17,7 +17,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use fedra_harness::config::{Policy, Privacy, Round, Task, Training};
 use fedra_harness::{npm, process, project, status};
-use serde_json::Value;
+use fedra_http_api::LedgerEntry;
 
 use self::fleet::Swarm;
 use self::plan::Faults;
@@ -254,16 +254,16 @@ struct Covered {
 impl Covered {
     fn of(outcome: &Outcome) -> Self {
         let releases: Vec<_> = outcome.book.announced().collect();
-        let pays = |debit: &Value, release: &book::Announced| {
-            debit["round"].as_u64() == Some(release.attempt.round)
-                && debit["attempt"].as_u64() == Some(release.attempt.attempt)
-                && debit["subjects"].as_u64().is_some_and(|paid| paid >= release.reports)
+        let pays = |debit: &LedgerEntry, release: &book::Announced| {
+            debit.round == release.attempt.round
+                && u64::from(debit.attempt) == release.attempt.attempt
+                && debit.subjects >= release.reports
         };
         let is_paid = |release: &book::Announced| outcome.ledger.iter().any(|d| pays(d, release));
         Self {
             releases: releases.len(),
             fewest: releases.iter().map(|release| release.reports).min().unwrap_or(0),
-            planned: outcome.task["privacy"]["minimum_survivors"].as_u64().unwrap_or(u64::MAX),
+            planned: outcome.minimum_survivors.map_or(u64::MAX, u64::from),
             debits: outcome.ledger.len(),
             unpaid: releases.iter().filter(|release| !is_paid(release)).count(),
         }
@@ -284,8 +284,6 @@ impl Covered {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::book::Book;
     use super::*;
     use crate::journal::{AttemptId, Entry, Event};
@@ -296,7 +294,7 @@ mod tests {
             accuracy,
             pace: Duration::ZERO,
             lost: vec![],
-            task: json!({"privacy": {"minimum_survivors": 12}}),
+            minimum_survivors: Some(12),
             ledger: vec![],
             clients_killed: 0,
             clients_frozen: 0,
@@ -337,7 +335,13 @@ mod tests {
     fn a_release_is_covered_by_a_debit_of_its_own_attempt_for_all_in_it() {
         let mut outcome = outcome(0.5);
         released(&mut outcome, 1, 14);
-        let debit = |attempt: u64, subjects: u64| json!({"round": 1, "attempt": attempt, "subjects": subjects});
+        let debit = |attempt, subjects| LedgerEntry {
+            round: 1,
+            attempt,
+            unix_seconds: 0,
+            rho: 0.1,
+            subjects,
+        };
         for (debits, unpaid) in [
             (vec![debit(0, 20), debit(1, 14)], 0),
             (vec![debit(0, 20)], 1),

@@ -161,8 +161,7 @@ impl Siege {
     /// Rounds completed so far, as a line of Prometheus tells or HTTP does; an error
     /// if no answer comes, for example because attackers have all places.
     fn rounds(&mut self) -> Result<u64> {
-        let task = self.aggregator.task(TASK)?;
-        task["round"].as_u64().context("a task without a round")
+        Ok(self.aggregator.task(TASK)?.summary.round)
     }
 
     fn wait_for_rounds(&mut self, rounds: u64) -> Result<()> {

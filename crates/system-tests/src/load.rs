@@ -191,8 +191,7 @@ impl Bench {
 
     /// Rounds completed so far.
     fn rounds(&mut self) -> Result<u64> {
-        let task = self.aggregator.task(TASK)?;
-        task["round"].as_u64().context("a task without a round")
+        Ok(self.aggregator.task(TASK)?.summary.round)
     }
 
     fn wait_for_rounds(&mut self, rounds: u64, active: &mut Service) -> Result<()> {

@@ -200,7 +200,7 @@ fn a_share_that_was_tampered_with_is_refused_with_its_senders_place() {
     let state = states.into_iter().next().unwrap();
     let request = SecureRequest::Mask(deliveries.swap_remove(0));
     let error = state.step(request, &mut rng).err().expect("it is refused");
-    assert!(error.contains(&format!("client {sender} ")), "{error}");
+    assert!(error.to_string().contains(&format!("client {sender} ")), "{error}");
 }
 
 #[test]

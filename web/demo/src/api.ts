@@ -1,57 +1,23 @@
-/** The aggregator's HTTP interface, as far as the page reads it. */
-import type { PrivacyPolicy } from 'fedra';
-import { ApiError, badAnswer, isRecord, list, number, optional, record, text } from './json.js';
+/** The part of the aggregator's HTTP interface that the visitors' page reads. */
+import type { Quality, Task, TaskSummary } from './generated/http-api.js';
+import { ApiError, badAnswer, check, checkList } from './json.js';
 
+export type { Privacy, Task, TaskSummary } from './generated/http-api.js';
 export { ApiError };
 
-/** One completed round; accuracy and loss are null until it is evaluated. */
-export interface HistoryPoint {
-  readonly round: number;
-  readonly accuracy: number | null;
-  readonly loss: number | null;
-}
-
-/** The terms of a private task. Every epsilon is one person's whole part, at `delta`. */
-export interface TaskPrivacy {
-  readonly policy: Exclude<PrivacyPolicy, 'none'>;
-  readonly epsilon: number;
-  readonly delta: number;
-  /** By whoever took part most. */
-  readonly spentEpsilon: number;
-  /** Of one round alone. */
-  readonly roundEpsilon: number;
-  readonly noiseMultiplier: number;
-  readonly minimumSurvivors: number;
-  readonly colluders: number;
-  readonly maxParticipations: number;
-}
-
-export interface TaskInfo {
-  readonly id: string;
-  readonly title: string;
-  readonly state: string;
-  readonly round: number;
-  readonly clientsConnected: number;
-  readonly parameters: number | undefined;
-  /** The hash of the newest model. */
-  readonly model: string | undefined;
-  readonly roundsTotal: number | undefined;
-  /** Null where nothing protects what is sent. */
-  readonly privacy: TaskPrivacy | null;
-  readonly history: readonly HistoryPoint[];
-}
+/** A model's quality after a round; accuracy and loss are null until it is evaluated. */
+export type HistoryPoint = Readonly<Quality>;
 
 /** Every task of the aggregator, at least one. */
-export async function fetchTasks(api: string): Promise<readonly TaskInfo[]> {
-  const tasks = await getJson(`${api}/v1/tasks`);
-  if (!Array.isArray(tasks)) throw badAnswer('a list of tasks');
+export async function fetchTasks(api: string): Promise<readonly TaskSummary[]> {
+  const tasks = checkList('TaskSummary', await getJson(`${api}/v1/tasks`));
   if (tasks.length === 0) throw new ApiError('no-task', 'The aggregator has no task.');
-  return tasks.map(parseTask);
+  return tasks;
 }
 
-/** One task. */
-export async function fetchTask(api: string, id: string): Promise<TaskInfo> {
-  return parseTask(await getJson(`${api}/v1/tasks/${encodeURIComponent(id)}`));
+/** One task with its rounds. */
+export async function fetchTask(api: string, id: string): Promise<Task> {
+  return check('Task', await getJson(`${api}/v1/tasks/${encodeURIComponent(id)}`));
 }
 
 async function getJson(url: string): Promise<unknown> {
@@ -70,58 +36,12 @@ async function getJson(url: string): Promise<unknown> {
   }
 }
 
-/** Reads the JSON of `GET /v1/tasks/{id}`. */
-export function parseTask(answer: unknown): TaskInfo {
-  const task = record(answer);
-  const history = list(task['history'], 'history');
-  const model = isRecord(task['model']) ? task['model'] : {};
-  return {
-    id: text(task['id'], 'id'),
-    title: text(task['title'], 'title'),
-    state: text(task['state'], 'state'),
-    round: number(task['round'], 'round'),
-    clientsConnected: number(task['clients_connected'], 'clients_connected'),
-    parameters: optional(model['parameters']),
-    model: typeof model['sha256'] === 'string' ? model['sha256'] : undefined,
-    roundsTotal: optional(task['rounds_total']),
-    privacy: parsePrivacy(task['privacy']),
-    history: withLatest(history.map(historyPoint), task['latest']),
-  };
+/** The quality over the rounds. Before the first round that of the initial model is in `latest` only. */
+export function qualities({ history, latest }: Pick<Task, 'history' | 'latest'>): readonly HistoryPoint[] {
+  return history.length === 0 && latest ? [latest] : history;
 }
 
-const POLICIES: readonly unknown[] = ['distributed', 'local', 'central'];
-
-function parsePrivacy(value: unknown): TaskPrivacy | null {
-  if (value == null) return null;
-  const privacy = record(value);
-  const policy = privacy['policy'];
-  if (policy === 'none') return null;
-  if (!POLICIES.includes(policy)) throw badAnswer('a known privacy policy');
-  // Without one of these the page would promise blindly.
-  const figure = (name: string) => number(privacy[name], `privacy.${name}`);
-  return {
-    policy: policy as TaskPrivacy['policy'],
-    epsilon: figure('epsilon'),
-    delta: figure('delta'),
-    spentEpsilon: figure('spent_epsilon'),
-    roundEpsilon: figure('round_epsilon'),
-    noiseMultiplier: figure('noise_multiplier'),
-    minimumSurvivors: figure('minimum_survivors'),
-    colluders: figure('colluders'),
-    maxParticipations: figure('max_participations'),
-  };
-}
-
-function historyPoint(entry: unknown): HistoryPoint {
-  const point = record(entry);
-  return {
-    round: number(point['round'], 'round'),
-    accuracy: optional(point['accuracy']) ?? null,
-    loss: optional(point['loss']) ?? null,
-  };
-}
-
-/** Before the first round the initial model's evaluation is in `latest` only. */
-function withLatest(history: HistoryPoint[], latest: unknown): HistoryPoint[] {
-  return history.length === 0 && isRecord(latest) ? [historyPoint(latest)] : history;
+/** True if the task makes no more rounds. */
+export function isOver({ state }: Pick<TaskSummary, 'state'>): boolean {
+  return state === 'finished' || state === 'stopped';
 }

@@ -1,15 +1,15 @@
 /**
- * What protects the visitor, from what the aggregator and the client tell.
- * Pure; the words are in privacy-words.ts.
+ * Protection of the visitor, from the task's description and the client's events.
+ * Pure; the texts are in privacy-words.ts.
  */
 import type { PrivacyEvent, PrivacyFloors, PrivacyPolicy } from 'fedra';
-import type { TaskPrivacy } from './api.js';
+import type { Privacy } from './api.js';
 import type { PageState } from './state.js';
 
-/** The terms of a task, and what has been spent. Null: not known, or without a limit. */
+/** The terms of a task, and the cost so far. Null: not known, or without a limit. */
 export interface Protection {
   readonly policy: PrivacyPolicy;
-  /** Whether the server sees sums only. */
+  /** True if the server sees sums only. */
   readonly sumsOnly: boolean;
   readonly noiseMultiplier: number | null;
   readonly minimumSurvivors: number | null;
@@ -27,14 +27,14 @@ export interface Protection {
   readonly examplePrivacy: PrivacyEvent['examplePrivacy'];
 }
 
-/** Undefined as long as no task is known. */
+/** The protection of the task in view; undefined as long as no task is known. */
 export function protectionOf({ privacy, task }: Pick<PageState, 'privacy' | 'task'>): Protection | undefined {
   if (!privacy) return task ? fromTask(task.privacy) : undefined;
   const terms = fromTerms(privacy);
-  return { ...terms, taskSpent: terms.taskSpent ?? task?.privacy?.spentEpsilon ?? null };
+  return { ...terms, taskSpent: terms.taskSpent ?? task?.privacy?.spent_epsilon ?? null };
 }
 
-/** What the client told after its check-in. */
+/** The protection by the terms that the client reported after its check-in. */
 export function fromTerms(terms: PrivacyEvent): Protection {
   return {
     policy: terms.policy,
@@ -54,47 +54,47 @@ export function fromTerms(terms: PrivacyEvent): Protection {
   };
 }
 
-function fromTask(privacy: TaskPrivacy | null): Protection {
+function fromTask(privacy: Privacy | null): Protection {
   return {
     policy: privacy?.policy ?? 'none',
     sumsOnly: privacy?.policy === 'distributed',
-    noiseMultiplier: privacy?.noiseMultiplier ?? null,
-    minimumSurvivors: privacy?.minimumSurvivors ?? null,
+    noiseMultiplier: privacy?.noise_multiplier ?? null,
+    minimumSurvivors: privacy?.minimum_survivors ?? null,
     colluders: privacy?.colluders ?? null,
     delta: privacy?.delta ?? null,
     budget: privacy?.epsilon ?? null,
-    round: privacy?.roundEpsilon ?? null,
+    round: privacy?.round_epsilon ?? null,
     spent: null,
     next: null,
     participations: null,
-    maxParticipations: privacy?.maxParticipations ?? null,
-    taskSpent: privacy?.spentEpsilon ?? null,
+    maxParticipations: privacy?.max_participations ?? null,
+    taskSpent: privacy?.spent_epsilon ?? null,
     examplePrivacy: null,
   };
 }
 
-/** What the page has shown before the click is what its client insists on. */
-export function floorsOf(privacy: TaskPrivacy | null): PrivacyFloors | undefined {
+/** Floors for the client: the terms that the page has shown before the click. */
+export function floorsOf(privacy: Privacy | null): PrivacyFloors | undefined {
   if (!privacy) return undefined;
   return {
-    minNoiseMultiplier: privacy.noiseMultiplier,
-    minCohort: Math.max(1, privacy.minimumSurvivors - privacy.colluders),
+    minNoiseMultiplier: privacy.noise_multiplier,
+    minCohort: Math.max(1, privacy.minimum_survivors - privacy.colluders),
     maxEpsilon: privacy.epsilon,
     requireSecureAggregation: privacy.policy === 'distributed',
   };
 }
 
-/** Whether this browser has taken part as often as the task allows. */
+/** True if this browser has taken part as often as the task allows. */
 export function isUsedUp({ privacy }: Pick<PageState, 'privacy'>): boolean {
   if (!privacy || privacy.policy === 'none' || privacy.maxParticipations === null) return false;
   return privacy.participations >= privacy.maxParticipations;
 }
 
-/** Whether a private task ended before its last round, which only its budget does. */
+/** True if a private task ended before its last round, which only a spent budget causes. */
 export function isBudgetSpent({ task, round, privacy }: Pick<PageState, 'task' | 'round' | 'privacy'>): boolean {
   const isPrivate = privacy ? privacy.policy !== 'none' : task?.privacy != null;
   const isFinished = round ? round.phase === 'finished' : task?.state === 'finished';
   const done = Math.max(task?.round ?? 0, round?.round ?? 0);
-  const total = round?.roundsTotal ?? task?.roundsTotal;
-  return isPrivate && isFinished && (total === undefined || done < total);
+  const total = round?.roundsTotal ?? task?.rounds_total ?? undefined;
+  return isPrivate && isFinished && task?.state !== 'stopped' && (total === undefined || done < total);
 }

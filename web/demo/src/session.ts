@@ -6,7 +6,7 @@
 
 import type { ClientEvent, ClientEventType, Model, PrivacyEvent } from 'fedra';
 import { FedraClient, FedraError } from 'fedra';
-import type { TaskInfo } from './api.js';
+import type { TaskSummary } from './api.js';
 import { ApiError, fetchTask, fetchTasks } from './api.js';
 import type { PageOptions } from './options.js';
 import { floorsOf } from './privacy.js';
@@ -36,7 +36,7 @@ export class Session extends EventTarget {
   #wanted: string | undefined;
   #state = INITIAL;
   #client: FedraClient | undefined;
-  /** What reads digits while no client does, and which model it is. */
+  /** The model that reads digits while no client does, and its hash. */
   #loaded: { readonly hash: string; readonly model: Promise<Model> } | undefined;
   /** Ends the client of the last start, whatever it is doing. */
   #run = new AbortController();
@@ -88,7 +88,7 @@ export class Session extends EventTarget {
       await this.#takePart(signal);
     } catch (error) {
       if (signal.aborted) return;
-      // If the client has ended by itself it has said why: that is the problem.
+      // A client that has ended by itself has reported its reason.
       const { stage, problem } = this.#state;
       this.#stop();
       if (stage === 'before') return;
@@ -116,7 +116,7 @@ export class Session extends EventTarget {
     }
     this.#set({ ...this.#state, stage: 'running' });
     const shape = [shard.count, shard.rows * shard.columns];
-    // However long the aggregator is away: the page says so meanwhile.
+    // The client waits for an aggregator that is away, and the page says so meanwhile.
     const options = { transfer: true, timeout: Infinity, signal };
     await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, options);
   }
@@ -163,13 +163,14 @@ export class Session extends EventTarget {
     }
   }
 
-  /** The model for who has not started: nothing is fetched before it is asked for the first time. */
+  /** The newest model, for a page without a client. It is fetched when it is first needed. */
   async #newestModel(): Promise<Model | undefined> {
     const { task } = this.#state;
-    if (task?.model === undefined) return undefined;
-    if (this.#loaded?.hash !== task.model) {
+    if (!task) return undefined;
+    const hash = task.model.sha256;
+    if (this.#loaded?.hash !== hash) {
       this.#forgetModel();
-      this.#loaded = { hash: task.model, model: FedraClient.load({ url: this.#options.url, task: task.id }) };
+      this.#loaded = { hash, model: FedraClient.load({ url: this.#options.url, task: task.id }) };
     }
     const loaded = this.#loaded;
     try {
@@ -206,16 +207,15 @@ export class Session extends EventTarget {
 
   async #refresh(): Promise<void> {
     const wanted = this.#wanted;
-    let found: TaskInfo | undefined;
     try {
       if (this.#state.tasks.length === 0) {
         const tasks = await fetchTasks(this.#options.api);
         this.#set({ ...this.#state, tasks });
-        found = wanted === undefined ? tasks[0] : tasks.find(({ id }) => id === wanted);
       }
       const id = wanted ?? this.#state.tasks[0]?.id;
-      if (!found && id !== undefined) found = await fetchTask(this.#options.api, id);
-      if (found && wanted === this.#wanted) this.#set(withTask(this.#state, found));
+      if (id === undefined) return;
+      const task = await fetchTask(this.#options.api, id);
+      if (wanted === this.#wanted) this.#set(withTask(this.#state, task));
     } catch (error) {
       // Once started, the client itself reports on the connection.
       if (this.#state.stage === 'before' && wanted === this.#wanted) this.#set({ ...this.#state, problem: problemOf(error) });
@@ -228,7 +228,7 @@ export class Session extends EventTarget {
   }
 }
 
-function first(tasks: readonly TaskInfo[]): string {
+function first(tasks: readonly TaskSummary[]): string {
   const [task] = tasks;
   if (!task) throw new ApiError('no-task', 'The aggregator has no task.');
   return task.id;

@@ -1,13 +1,14 @@
 //! Errors of operators' calls, and their answers over HTTP.
 
+use fedra_http_api::Problem;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde_json::{Value, json};
 use thiserror::Error;
 use warp::reply::Response;
 
 use crate::config::{Mistake, Mistakes};
-use crate::http::problem::problem_with;
+use crate::http::problem::{answer, details};
+use crate::http::query::BadQuery;
 use crate::server::{CreateTaskError, ServeError};
 use fedra_coordinator::messages::OperateError;
 use fedra_coordinator::storage::StoreError;
@@ -61,6 +62,12 @@ impl From<StoreError> for AdminError {
             StoreError::TaskExists(_) => Self::Conflict(problem),
             _ => Self::Failed(problem),
         }
+    }
+}
+
+impl From<BadQuery> for AdminError {
+    fn from(error: BadQuery) -> Self {
+        Self::BadRequest(error.to_string())
     }
 }
 
@@ -127,18 +134,19 @@ impl AdminError {
         }
     }
 
-    /// Machine-readable details beside the sentence.
-    fn extension(&self) -> Value {
+    /// The sentence, and machine-readable details beside it.
+    fn problem(&self) -> Problem {
+        let problem = details(self.status(), &self.to_string());
         match self {
             Self::Mistakes(Mistakes(mistakes)) => {
-                let mistakes: Vec<_> = mistakes
-                    .iter()
-                    .map(|mistake| json!({ "path": mistake.path, "problem": mistake.problem }))
-                    .collect();
-                json!({ "mistakes": mistakes })
+                let mistake = |mistake: &Mistake| fedra_http_api::Mistake {
+                    path: mistake.path.clone(),
+                    problem: mistake.problem.clone(),
+                };
+                Problem { mistakes: Some(mistakes.iter().map(mistake).collect()), ..problem }
             }
-            Self::NotKept { kept, .. } => json!({ "kept": kept }),
-            _ => json!({}),
+            Self::NotKept { kept, .. } => Problem { kept: Some(kept.clone()), ..problem },
+            _ => problem,
         }
     }
 
@@ -147,7 +155,7 @@ impl AdminError {
         if let Self::Failed(error) = self {
             tracing::error!(error, "an admin call failed");
         }
-        let mut response = problem_with(self.status(), &self.to_string(), self.extension());
+        let mut response = answer(self.status(), &self.problem());
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }

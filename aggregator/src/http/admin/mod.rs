@@ -6,17 +6,17 @@
 mod actions;
 mod authorization;
 mod error;
+mod route;
 mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
+use fedra_http_api::{Created, Operated, OperatorAction, RollBack, RolledBack};
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde::Deserialize;
-use serde_json::json;
 use tokio::time::timeout;
 use warp::filters::BoxedFilter;
 use warp::path::{Tail, tail};
@@ -24,13 +24,14 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::listen::Connection;
-use super::uncached;
-use crate::metrics::AdminAction;
+use super::tasks::operated;
+use super::{query, uncached};
 use crate::server::Server;
 use actions::task_of;
 use authorization::Authorization;
 use error::AdminError;
 use fedra_coordinator::round::Operation;
+use route::Route;
 
 /// Most bytes of a task's config.
 const TASK_BYTES: usize = 256 << 10;
@@ -43,11 +44,10 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     let authorization = Arc::new(Authorization::new());
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::path("v1")
         .and(warp::path("admin"))
         .and(tail())
-        .and(query)
+        .and(query::raw())
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Arc<Connection>>())
@@ -92,32 +92,23 @@ async fn answer<B: Buf>(
     call: Call<'_>,
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, AdminError> {
-    let path: Vec<&str> = call.path.split('/').collect();
-    // The head of an answer to GET; its body is not sent.
-    let method = if call.method == Method::HEAD { &Method::GET } else { &call.method };
-    match (method, path.as_slice()) {
-        (&Method::GET, ["status"]) => views::status(server).await,
-        (&Method::POST, ["tasks"]) => create(server, call.headers, body).await,
-        (&Method::GET, ["tasks", id]) => views::task(server, &task_of(server, id)?).await,
-        (&Method::GET, ["tasks", id, "export"]) => export(server, id, call.query).await,
-        (&Method::POST, ["tasks", id, "pause"]) => operate(server, id, Operation::Pause).await,
-        (&Method::POST, ["tasks", id, "resume"]) => operate(server, id, Operation::Resume).await,
-        (&Method::POST, ["tasks", id, "stop"]) => operate(server, id, Operation::Stop).await,
-        (&Method::POST, ["tasks", id, "rollback"]) => roll_back(server, id, body).await,
-        (method, path) => match allowed(path) {
-            Some(methods) if *method == Method::OPTIONS => Ok(options(methods)),
-            Some(methods) => Err(AdminError::Method(methods)),
-            None => Err(AdminError::NoSuchPath),
-        },
+    let route = Route::of(call.path).ok_or(AdminError::NoSuchPath)?;
+    if call.method == Method::OPTIONS {
+        return Ok(options(route.methods()));
     }
-}
-
-/// The methods of a path that there is.
-fn allowed(path: &[&str]) -> Option<&'static str> {
-    match path {
-        ["status"] | ["tasks", _] | ["tasks", _, "export"] => Some("GET, HEAD, OPTIONS"),
-        ["tasks"] | ["tasks", _, "pause" | "resume" | "stop" | "rollback"] => Some("POST, OPTIONS"),
-        _ => None,
+    if !route.takes(&call.method) {
+        return Err(AdminError::Method(route.methods()));
+    }
+    match route {
+        Route::Status => views::status(server),
+        Route::Tasks => create(server, call.headers, body).await,
+        Route::Task(id) => {
+            let (task, rounds) = (task_of(server, id)?, query::number(call.query, "rounds")?);
+            views::task(server, &task, rounds).await
+        }
+        Route::Export(id) => export(server, id, call.query).await,
+        Route::Operate(id, operation) => operate(server, id, operation).await,
+        Route::RollBack(id) => roll_back(server, id, body).await,
     }
 }
 
@@ -140,9 +131,10 @@ async fn create<B: Buf>(
     let toml = String::from_utf8(read(body, TASK_BYTES).await?)
         .map_err(|_| AdminError::BadRequest("the config is not UTF-8".to_owned()))?;
     let id = actions::create(server, toml).await?;
-    server.metrics.admin_action(AdminAction::Create);
+    server.metrics.admin_action(OperatorAction::Create);
     tracing::info!(task = %id, "an operator has created a task");
-    let mut response = json_response(StatusCode::CREATED, &json!({ "id": id }));
+    let created = Created { id: id.to_string() };
+    let mut response = json_response(StatusCode::CREATED, &created);
     // Relative, so that it is right behind a proxy that puts a prefix before it.
     if let Ok(location) = HeaderValue::from_str(&format!("tasks/{id}")) {
         response.headers_mut().insert(LOCATION, location);
@@ -157,15 +149,12 @@ async fn operate(
 ) -> Result<Response, AdminError> {
     let task = task_of(server, id)?;
     let standing = actions::operate(&task, operation).await?;
-    server.metrics.admin_action(AdminAction::Operate(operation));
-    Ok(json_response(StatusCode::OK, &json!({ "standing": standing })))
-}
-
-/// The body of a roll-back.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollBack {
-    round: u64,
+    server.metrics.admin_action(match operation {
+        Operation::Pause => OperatorAction::Pause,
+        Operation::Resume => OperatorAction::Resume,
+        Operation::Stop => OperatorAction::Stop,
+    });
+    Ok(json_response(StatusCode::OK, &Operated { state: operated(standing) }))
 }
 
 async fn roll_back<B: Buf>(
@@ -179,20 +168,14 @@ async fn roll_back<B: Buf>(
         AdminError::BadRequest(format!("the body must be {{\"round\": n}}: {error}"))
     })?;
     let round = actions::roll_back(&task, to).await?;
-    server.metrics.admin_action(AdminAction::RollBack);
-    Ok(json_response(StatusCode::OK, &json!({ "round": round })))
+    server.metrics.admin_action(OperatorAction::RollBack);
+    Ok(json_response(StatusCode::OK, &RolledBack { round }))
 }
 
 /// A model as a file.
 async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response, AdminError> {
     let task = task_of(server, id)?;
-    let round = match query.split_once('=') {
-        None if query.is_empty() => None,
-        Some(("round", number)) => Some(number.parse().map_err(|_| {
-            AdminError::BadRequest("`round` must be the number of a round".to_owned())
-        })?),
-        _ => return Err(AdminError::BadRequest("the query is `round=n`, or nothing".to_owned())),
-    };
+    let round = query::number(query, "round")?;
     let (record, file) = actions::model(server, &task, round).await?;
     let (round, bytes, sha256) = (record.round, file.len(), record.sha256);
     tracing::info!(task = %task.settings.id, round, bytes, "an operator exports a model");

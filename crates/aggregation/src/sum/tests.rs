@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ApplyError, Codec, ServerOptimizer, UpdateShape};
+use crate::{Codec, UpdateShape};
 
 /// The default of a classifier.
 fn narrow() -> UpdateRange {
@@ -46,10 +46,6 @@ fn known_answer() {
     assert_eq!(sum.weight(), 4);
     assert_eq!(sum.updates(), 2);
     assert_eq!(sum.mean(), Some(vec![3.25, 1.0, 0.3125]));
-
-    let averaging = ServerOptimizer::Averaging { learning_rate: 0.5 };
-    let next = averaging.step(&[1.0, 1.0, 1.0], &sum.mean().unwrap());
-    assert_eq!(next, Ok(vec![2.625, 1.5, 1.15625]));
 }
 
 #[test]
@@ -135,13 +131,8 @@ fn refuses_and_leaves_no_trace() {
 }
 
 #[test]
-fn an_empty_sum_has_no_mean_and_a_foreign_one_is_not_applied() {
-    let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
+fn an_empty_sum_has_no_mean() {
     assert_eq!(FixedPointSum::new(1, narrow()).mean(), None);
-    assert_eq!(
-        averaging.step(&[1.0], &[0.5, 0.5]),
-        Err(ApplyError::WrongLength { expected: 1, actual: 2 })
-    );
 }
 
 const LEN: usize = 67;

@@ -172,7 +172,7 @@ pub enum Effect {
     /// Prepare the stage: make the privacy debit if it is due, and the requests;
     /// then send [`Event::Prepared`] or [`Event::NotPrepared`].
     Advance(RoundId, Stage),
-    /// Answer a report. An accepted one goes to the aggregation thread, into the
+    /// Answer a report. An accepted one goes to the writer, into the
     /// sum that was opened last.
     Answer {
         /// Client that sent the report.

@@ -24,6 +24,8 @@ pub const HISTORY: usize = 1_000;
 pub struct TaskView {
     /// Progress of the round under way.
     pub progress: Progress,
+    /// The operator's last word.
+    pub standing: Standing,
     /// Health of the task.
     pub health: Health,
     /// The newest global model.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fedra_learning::init_parameters;
-use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_learning::safetensors;
 use fedra_protocol::TaskId;
 use fedra_protocol::limits::MAX_UPDATE_BYTES;
 use thiserror::Error;
@@ -15,8 +15,8 @@ use super::ledger::Ledger;
 use crate::round::{Budget, Rounds, Standing, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, HISTORY, Spent, TaskMetrics, model_ref};
-use crate::storage::{Checkpoint, RoundRecord, Store, StoreError};
-use crate::writer::{SumError, Writer, round_bounds};
+use crate::storage::{Checkpoint, CheckpointFiles, Lease, RoundRecord, Storage, StoreError};
+use crate::writer::{CheckpointError, Position, SumError, Writer, round_bounds};
 
 /// Reason why a task cannot start.
 #[derive(Debug, Error)]
@@ -30,7 +30,7 @@ pub enum StartError {
         /// The task.
         task: TaskId,
         /// The damage.
-        source: ModelFileError,
+        source: CheckpointError,
     },
     /// The task's settings do not make a round.
     #[error("task {task}: {source}")]
@@ -73,9 +73,12 @@ pub struct Started {
     pub writer: Writer,
     /// File of the newest model.
     pub model: Bytes,
+    /// The right to write the task, which the writer has too.
+    pub lease: Lease,
 }
 
-/// Starts a task from the store, or makes it there. Blocking. `secret` is kept in the
+/// Starts a task from the store, or makes it there. From then on no other server writes it:
+/// the caller is its leader. Blocking. `secret` is kept in the
 /// store if the task needs one and has none.
 ///
 /// # Errors
@@ -84,26 +87,27 @@ pub struct Started {
 /// the newest model cannot be used.
 pub fn start(
     settings: &Arc<TaskSettings>,
-    store: &Arc<dyn Store>,
+    storage: &Storage,
     metrics: Arc<dyn TaskMetrics>,
     counters: Arc<Counters>,
     secret: [u8; 32],
 ) -> Result<Started, StartError> {
     let id = &settings.id;
     check_bounds(settings)?;
-    let checkpoint = match store.load(id, &settings.definition(), HISTORY)? {
+    let lease = Lease::take(storage, id)?;
+    let checkpoint = match lease.load(&settings.definition(), HISTORY)? {
         Some(checkpoint) => checkpoint,
-        None => create(store.as_ref(), settings)?,
+        None => create(&lease, settings)?,
     };
     let damaged = |source| StartError::Model { task: id.clone(), source };
-    let parameters = safetensors::read(&settings.model, &checkpoint.model).map_err(damaged)?;
+    let position = Position::of(settings, &checkpoint.files).map_err(damaged)?;
     let ledger = match &settings.privacy {
-        Some(privacy) => Some(Ledger::new(privacy, &store.debits(id)?)),
+        Some(privacy) => Some(Ledger::new(privacy, &storage.tasks.debits(id)?)),
         None => None,
     };
     let history = VecDeque::from(checkpoint.history);
     let newest = history.back().expect("a checkpoint has at least one record");
-    let standing = store.standing(id)?;
+    let standing = storage.tasks.standing(id)?;
     let rounds = rounds_after(settings, newest.round, ledger.as_ref(), standing);
     tracing::info!(task = %id, round = newest.round, model = %newest.sha256, "task ready");
     metrics.newest(newest.round);
@@ -113,11 +117,11 @@ pub fn start(
         metrics.spent(spent.epsilon);
     }
     let model = model_ref(newest);
-    let writer = Writer::new(Arc::clone(settings), Arc::clone(store), parameters, secret)?;
+    let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
     let settings = Arc::clone(settings);
     let parts = Parts { settings, metrics, counters, rounds, ledger, history, model, spent };
     let core = TaskCore::new(parts, Time::default());
-    Ok(Started { core, writer, model: checkpoint.model })
+    Ok(Started { core, writer, model: checkpoint.files.model, lease })
 }
 
 /// Asks codec and accumulator for their bounds.
@@ -160,11 +164,14 @@ fn rounds_after(
 }
 
 /// A new task with its initial model, durable.
-fn create(store: &dyn Store, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
+fn create(lease: &Lease, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
     let parameters = init_parameters(&settings.model, settings.seed);
-    let damaged = |source| StartError::Model { task: settings.id.clone(), source };
+    let damaged = |source| StartError::Model {
+        task: settings.id.clone(),
+        source: CheckpointError::Model(source),
+    };
     let model = Bytes::from(safetensors::write(&settings.model, &parameters).map_err(damaged)?);
     let record = RoundRecord::initial(&model, settings.policy().map(|policy| policy.clipping_norm));
-    store.create(&settings.id, &settings.definition(), &record, &model)?;
-    Ok(Checkpoint { history: vec![record], model })
+    lease.create(&settings.definition(), &record, &model)?;
+    Ok(Checkpoint { history: vec![record], files: CheckpointFiles::without_state(model) })
 }

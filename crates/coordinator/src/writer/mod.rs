@@ -6,6 +6,7 @@
 //! about rounds. It blocks on the store: give it a thread of its own.
 
 mod noise;
+mod position;
 mod sums;
 
 use std::collections::BTreeSet;
@@ -18,14 +19,15 @@ use fedra_aggregation::accumulator::{
     Contributor, Mean, Request, Requests, SecureError, ServerNoise, Weight, WrongShare,
 };
 use fedra_aggregation::{ApplyError, RoundAccumulator};
-use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_learning::safetensors::ModelFileError;
 use fedra_protocol::{Mechanism, RoundId, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault};
 use rand::CryptoRng;
 use thiserror::Error;
 
 use crate::round::{ClientId, Operation, Stage};
 use crate::settings::TaskSettings;
-use crate::storage::{Debit, Decision, OperatorAction, RoundRecord, Store, StoreError};
+use crate::storage::{Debit, Decision, Lease, OperatorAction, RoundRecord, StoreError};
+pub use position::{CheckpointError, Position};
 pub use sums::{Contribution, Received, Room, SumError, round_bounds};
 
 /// Figures of a round whose reports are in.
@@ -87,18 +89,20 @@ pub enum WriterError {
          server_learning_rate or training.learning_rate may help"
     )]
     NotFinite(ModelFileError),
-    /// The model does not make a file.
+    /// The model or the optimizer's state does not make a file.
     #[error(transparent)]
-    File(ModelFileError),
+    File(CheckpointError),
     /// The store could not write.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<ModelFileError> for WriterError {
-    fn from(error: ModelFileError) -> Self {
+impl From<CheckpointError> for WriterError {
+    fn from(error: CheckpointError) -> Self {
         match error {
-            ModelFileError::NotFinite { .. } => Self::NotFinite(error),
+            CheckpointError::Model(error @ ModelFileError::NotFinite { .. }) => {
+                Self::NotFinite(error)
+            }
             other => Self::File(other),
         }
     }
@@ -107,9 +111,9 @@ impl From<ModelFileError> for WriterError {
 /// Reason why an earlier model was not restored.
 #[derive(Debug, Error)]
 pub enum RollBackError {
-    /// Its file is not one of this model.
+    /// A file is not one of this task.
     #[error(transparent)]
-    File(#[from] ModelFileError),
+    File(#[from] CheckpointError),
     /// The store does not have it, or could not write.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -183,9 +187,9 @@ pub enum WriterEvent {
 /// Writer of one task.
 pub struct Writer {
     settings: Arc<TaskSettings>,
-    store: Arc<dyn Store>,
-    /// Parameters of the newest model.
-    parameters: Arc<Vec<f32>>,
+    lease: Lease,
+    /// Newest model, from which the next round goes on.
+    position: Position,
     /// Noise of the server, for a central policy.
     noise: Option<Arc<ServerNoise>>,
     attempt: Option<Attempt>,
@@ -201,7 +205,7 @@ pub struct Attempt {
 }
 
 impl Writer {
-    /// Goes on from the newest model's `parameters`. `secret` seeds the noise of a
+    /// Goes on from the newest model at `position`. `secret` seeds the noise of a
     /// central policy if the store has no secret yet.
     ///
     /// # Errors
@@ -209,12 +213,12 @@ impl Writer {
     /// [`StoreError`] if the secret cannot be read or written.
     pub fn new(
         settings: Arc<TaskSettings>,
-        store: Arc<dyn Store>,
-        parameters: Vec<f32>,
+        lease: Lease,
+        position: Position,
         secret: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let noise = noise::central(&settings, || store.secret(&settings.id, secret))?;
-        Ok(Self { settings, store, parameters: Arc::new(parameters), noise, attempt: None })
+        let noise = noise::central(&settings, || lease.secret(secret))?;
+        Ok(Self { settings, lease, position, noise, attempt: None })
     }
 
     /// Does a job. `unix_seconds` is the date of what is noted in the store; `rng`
@@ -259,7 +263,7 @@ impl Writer {
                     Operation::Stop => OperatorAction::Stop,
                 };
                 let decision = Decision { unix_seconds, action };
-                let done = self.store.decide(&self.settings.id, &decision);
+                let done = self.lease.decide(&decision);
                 vec![WriterEvent::Decided(operation, done)]
             }
             WriterJob::RollBack(to) => {
@@ -347,7 +351,7 @@ impl Writer {
             rho: privacy.derived.cost(1).value(),
             subjects,
         };
-        self.store.debit(task, &debit)?;
+        self.lease.debit(&debit)?;
         tracing::info!(%task, %round, subjects = debit.subjects.len(), "privacy debited");
         Ok(Some(debit))
     }
@@ -386,13 +390,13 @@ impl Writer {
             tracing::warn!(%round, owner, sender, "a wrong share was left out");
         }
         let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
-        let parameters = self.settings.optimizer.step(&self.parameters, &delta)?;
-        let file = Bytes::from(safetensors::write(&self.settings.model, &parameters)?);
+        let next = self.position.after(&self.settings, &delta)?;
+        let files = next.files(&self.settings)?;
         let record = RoundRecord {
             round: figures.round,
             attempt: figures.attempt,
-            sha256: Sha256Hash::of(&file),
-            model_bytes: file.len() as u64,
+            sha256: Sha256Hash::of(&files.model),
+            model_bytes: files.model.len() as u64,
             cohort: figures.cohort,
             reports: figures.reports,
             weight: figures.weight,
@@ -402,27 +406,26 @@ impl Writer {
             quality: None,
             clipping_norm,
             restored: None,
+            optimizer_state: files.state_sha256(),
         };
-        self.store.commit(&self.settings.id, &record, &file)?;
-        let parameters = Arc::new(parameters);
-        self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters })
+        self.lease.commit(&record, &files)?;
+        Ok(self.go_on_from(next, record, files.model))
     }
 
     /// Goes on from a model that is durable.
-    fn go_on_from(&mut self, parameters: &Arc<Vec<f32>>) {
-        self.parameters = Arc::clone(parameters);
-        if let Err(error) = self.store.prune(&self.settings.id, &self.settings.checkpoints) {
+    fn go_on_from(&mut self, position: Position, record: RoundRecord, file: Bytes) -> GlobalModel {
+        self.position = position;
+        if let Err(error) = self.lease.prune(&self.settings.checkpoints) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
+        GlobalModel { record, file, parameters: Arc::clone(&self.position.parameters) }
     }
 
     /// Durable when it returns.
     fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
-        let (record, file) = self.store.roll_back(&self.settings.id, to, unix_seconds)?;
-        let parameters = Arc::new(safetensors::read(&self.settings.model, &file)?);
-        self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters })
+        let (record, files) = self.lease.roll_back(to, unix_seconds)?;
+        let position = Position::of(&self.settings, &files)?;
+        Ok(self.go_on_from(position, record, files.model))
     }
 
     /// True if the model is the first result of the round that leaves the server: under

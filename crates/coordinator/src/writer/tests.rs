@@ -1,13 +1,15 @@
 //! Tests of the writer on a store in memory.
 
 mod buffered;
+mod momentum;
 mod operators;
 mod plain;
 mod private;
 mod secure;
 
 use fedra_aggregation::accumulator::{Answer, FinishError};
-use fedra_aggregation::{CheckedUpdate, Codec, UpdateShape};
+use fedra_aggregation::{CheckedUpdate, Codec, OptimizerState, UpdateShape};
+use fedra_learning::safetensors;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -45,10 +47,12 @@ impl Bench {
     /// The server starts again from its store, where it draws another secret.
     fn restarted(self) -> Self {
         let Self { settings, store, rng, .. } = self;
-        let stored = store.load(&settings.id, &settings.definition(), 1).expect("the same task");
-        let file = stored.expect("a task").model;
-        let parameters = safetensors::read(&settings.model, &file).expect("a sound model");
-        let writer = writer(&settings, &store, &parameters, [99; 32]).expect("a sound store");
+        let lease = store.lease(&settings);
+        let stored = lease.load(&settings.definition(), 1).expect("the same task");
+        let files = stored.expect("a task").files;
+        let position = Position::of(&settings, &files).expect("sound files");
+        let writer = Writer::new(Arc::clone(&settings), lease, position, [99; 32]);
+        let writer = writer.expect("a sound store");
         Self { settings, store, writer, rng }
     }
 
@@ -134,11 +138,11 @@ impl Bench {
     }
 
     fn debits(&self) -> Vec<Debit> {
-        self.store.debits(&self.settings.id).expect("a store in memory")
+        self.store.storage.tasks.debits(&self.settings.id).expect("a store in memory")
     }
 
     fn rounds(&self) -> Vec<u64> {
-        self.store.checkpoints(&self.settings.id).expect("a store in memory")
+        self.store.storage.checkpoints(&self.settings.id).expect("a store in memory")
     }
 }
 
@@ -148,7 +152,9 @@ fn writer(
     parameters: &[f32],
     secret: [u8; 32],
 ) -> Result<Writer, StoreError> {
-    Writer::new(Arc::clone(settings), Arc::new(store.clone()), parameters.to_vec(), secret)
+    let parameters = Arc::new(parameters.to_vec());
+    let position = Position { parameters, state: OptimizerState::Empty };
+    Writer::new(Arc::clone(settings), store.lease(settings), position, secret)
 }
 
 fn figures(round: RoundId) -> RoundFigures {

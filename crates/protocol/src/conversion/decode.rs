@@ -6,6 +6,7 @@ use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
     MAX_LAYERS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
+use crate::model::RawModelSpec;
 use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, DecodeError, wire};
 
@@ -476,6 +477,12 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         };
         let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
         let loss = wire::Loss::known(spec.loss).ok_or_else(unsupported("the model's loss"))?;
-        Ok(Self::new(&spec.input, layers, loss)?)
+        let elements = match wire::ElementKind::try_from(spec.elements) {
+            Ok(wire::ElementKind::Values) => fedra::ElementKind::Values,
+            Ok(wire::ElementKind::TokenIds) => fedra::ElementKind::TokenIds,
+            Err(_) => return Err(unsupported("the kind of the model's input")()),
+        };
+        let vocabulary = (spec.vocabulary != 0).then_some(spec.vocabulary);
+        Ok(RawModelSpec { input: spec.input, elements, vocabulary, layers, loss }.try_into()?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::RawModelSpec;
 use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, wire};
 
@@ -291,10 +292,17 @@ impl From<fedra::LocalTraining> for wire::LocalTraining {
 
 impl From<fedra::ModelSpec> for wire::ModelSpec {
     fn from(spec: fedra::ModelSpec) -> Self {
+        let spec = RawModelSpec::from(spec);
+        let elements = match spec.elements {
+            fedra::ElementKind::Values => wire::ElementKind::Values,
+            fedra::ElementKind::TokenIds => wire::ElementKind::TokenIds,
+        };
         Self {
-            input: spec.input().dims(),
-            layers: spec.layers().iter().copied().map(wire::Layer::from).collect(),
-            loss: wire::Loss::from(spec.loss()).into(),
+            input: spec.input,
+            layers: spec.layers.into_iter().map(wire::Layer::from).collect(),
+            loss: wire::Loss::from(spec.loss).into(),
+            elements: elements.into(),
+            vocabulary: spec.vocabulary.unwrap_or(0),
         }
     }
 }

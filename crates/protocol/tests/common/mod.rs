@@ -1,5 +1,5 @@
 //! One of every message, with every field set.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use fedra_harness::aggregator::{self, Aggregator, Logging, Programs};
 use fedra_harness::config::{Config, Server, Task};
 use fedra_harness::table::{self, Table};
 use fedra_harness::{process, project, status};
-use serde_json::Value;
+use fedra_http_api::{LedgerEntry, Round, address};
 use sha2::{Digest, Sha256};
 
 use super::book::Book;
@@ -49,10 +49,10 @@ pub struct Outcome {
     pub pace: Duration,
     /// Rounds that were announced and are not there any more.
     pub lost: Vec<u64>,
-    /// The task as it says itself, after the last start.
-    pub task: Value,
-    /// Its privacy ledger, if it has one.
-    pub ledger: Vec<Value>,
+    /// Updates that every sum of a private task must have.
+    pub minimum_survivors: Option<u32>,
+    /// The privacy ledger after the last start, if there is one.
+    pub ledger: Vec<LedgerEntry>,
     pub clients_killed: u32,
     pub clients_frozen: u32,
 }
@@ -200,12 +200,11 @@ impl<'a> Run<'a> {
         // Asked before the task is read: a client ends by itself after the last round.
         let ended = self.fleet.ended()?;
         let task = self.aggregator.task(self.setting.task.id)?;
-        let model = &task["model"];
-        if let (Some(round @ 1..), Some(hash)) = (model["round"].as_u64(), model["sha256"].as_str())
-        {
-            self.book.seen(round, hash);
+        let model = &task.summary.model;
+        if model.round > 0 {
+            self.book.seen(model.round, &model.sha256);
         }
-        for row in self.table.update(&task)? {
+        for row in self.table.update(task.summary.state, &task.history) {
             println!("{row}");
         }
         if !self.table.all_trained() {
@@ -217,6 +216,11 @@ impl<'a> Run<'a> {
     /// The last crash, and what is there after it.
     fn finish(mut self, accuracy: f64) -> Result<Outcome> {
         self.read_log()?;
+        // Promises are judged by the log: one without rounds would break none.
+        let (rounds, untold) = (self.setting.rounds, self.book.untold(self.setting.rounds));
+        if untold > 0 {
+            bail!("the event log does not tell of {untold} of the {rounds} rounds");
+        }
         let planned = |(_, fault): &(Instant, Fault)| *fault == Fault::KillServer;
         let outstanding = self.schedule.iter().filter(|p| planned(p)).count() as u32
             + self.plan.server_kills_left();
@@ -226,29 +230,29 @@ impl<'a> Run<'a> {
         self.book.close(SystemTime::now());
         let id = self.setting.task.id;
         let task = self.aggregator.task(id)?;
-        let kept = kept(&aggregator::store(&self.folder).join("models").join(id), &task)?;
+        let kept = kept(&aggregator::store(&self.folder).join("models").join(id), &task.history)?;
         let lost = self.book.lost(|round| kept.get(&round).cloned().unwrap_or_default());
-        let ledger = match task["privacy"] {
-            Value::Null => Vec::new(),
-            _ => self.ledger()?,
+        let ledger = match task.summary.privacy {
+            None => Vec::new(),
+            Some(_) => self.ledger()?,
         };
         let (clients_killed, clients_frozen) = (self.fleet.killed, self.fleet.frozen);
         drop(self.fleet);
         self.aggregator.stop()?;
         Ok(Outcome {
-            pace: pace(&task),
+            pace: pace(&task.history),
             book: self.book,
             accuracy,
             lost,
-            task,
+            minimum_survivors: task.summary.privacy.map(|privacy| privacy.minimum_survivors),
             ledger,
             clients_killed,
             clients_frozen,
         })
     }
 
-    fn ledger(&self) -> Result<Vec<Value>> {
-        let path = format!("/v1/tasks/{}/privacy/ledger", self.setting.task.id);
+    fn ledger(&self) -> Result<Vec<LedgerEntry>> {
+        let path = address::ledger(self.setting.task.id);
         let text = self.aggregator.http().text(&path)?;
         text.lines()
             .map(|line| serde_json::from_str(line).context("an entry of the ledger is not JSON"))
@@ -262,18 +266,16 @@ fn life_log(folder: &Path, life: u32) -> PathBuf {
 
 /// The mean length of the rounds in a task's history, from the invitation to the
 /// model.
-fn pace(task: &Value) -> Duration {
-    let history = task["history"].as_array().map_or(&[][..], Vec::as_slice);
-    let seconds: Vec<f64> = history.iter().filter_map(|entry| entry["seconds"].as_f64()).collect();
-    let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+fn pace(history: &[Round]) -> Duration {
+    let seconds: f64 = history.iter().map(|round| round.seconds).sum();
+    let mean = seconds / history.len().max(1) as f64;
     Duration::try_from_secs_f64(mean).unwrap_or_default()
 }
 
 /// The models in the store by round: those that the task's history knows, and
 /// whose file has the hash in its name.
-fn kept(folder: &Path, task: &Value) -> Result<BTreeMap<u64, BTreeSet<String>>> {
-    let history = task["history"].as_array().context("a task without history")?;
-    let known: BTreeSet<u64> = history.iter().filter_map(|entry| entry["round"].as_u64()).collect();
+fn kept(folder: &Path, history: &[Round]) -> Result<BTreeMap<u64, BTreeSet<String>>> {
+    let known: BTreeSet<u64> = history.iter().map(|round| round.round).collect();
     let mut kept = BTreeMap::<u64, BTreeSet<String>>::new();
     let entries = fs::read_dir(folder)
         .with_context(|| format!("cannot read the store's folder {}", folder.display()))?;
@@ -298,15 +300,17 @@ fn kept(folder: &Path, task: &Value) -> Result<BTreeMap<u64, BTreeSet<String>>> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn completed(round: u64, seconds: f64) -> Round {
+        Round { round, accuracy: None, loss: None, reports: 3, seconds, bytes_up: 0, bytes_down: 0 }
+    }
 
     #[test]
     fn the_pace_is_the_mean_of_the_rounds() {
-        let task = json!({"history": [{"seconds": 1.0}, {"seconds": 2.0}, {"seconds": null}]});
-        assert_eq!(pace(&task), Duration::from_millis(1500));
-        assert_eq!(pace(&json!({})), Duration::ZERO);
+        let history = [completed(1, 1.0), completed(2, 2.0)];
+        assert_eq!(pace(&history), Duration::from_millis(1500));
+        assert_eq!(pace(&[]), Duration::ZERO);
     }
 
     #[test]
@@ -321,8 +325,8 @@ mod tests {
         file(2, &hash(b"two"), b"tw");
         file(3, &hash(b"three"), b"three");
         fs::write(folder.join("4.new"), b"half").unwrap();
-        let task = json!({"history": [{"round": 1}, {"round": 2}]});
-        let kept = kept(&folder, &task).unwrap();
+        let history = [completed(1, 1.0), completed(2, 1.0)];
+        let kept = kept(&folder, &history).unwrap();
         let expected = BTreeMap::from([(1, BTreeSet::from([hash(b"one")]))]);
         assert_eq!(kept, expected);
         fs::remove_dir_all(folder).unwrap();

@@ -2,34 +2,33 @@
  * The aggregator's HTTP interface for operators. It holds the token, sends it
  * in a header to its own origin only, and never puts it into an address.
  */
-import { ApiError, badAnswer, isRecord, list } from '../json.js';
-import type { Mistake, OperatedTask, ServerStatus, Standing, TaskReport } from './report.js';
-import { parseCreated, parseMistakes, parseOperated, parseReport, parseRolledBack, parseStanding, parseStatus } from './report.js';
+import type { Mistake, OperatedTask, OperatorAction, RollBack, ServerStatus, Task, TaskState, TaskSummary } from '../generated/http-api.js';
+import { ApiError, badAnswer, check, checkList, isRecord } from '../json.js';
 
-export type Operation = 'pause' | 'resume' | 'stop';
+export type Operation = Extract<OperatorAction, 'pause' | 'resume' | 'stop'>;
 
-/** A server that hangs is as bad as none. */
+/** Longest wait for an answer. */
 const TIMEOUT_MS = 10_000;
-/** A large model takes its time. */
+/** Longest wait for a model, which may be large. */
 const EXPORT_TIMEOUT_MS = 600_000;
 
 export type RefusalCode = 'unauthorized' | 'no-admin' | 'unknown-task' | 'mistakes' | 'too-large' | 'busy' | 'refused';
 
-/** The server answered, and its answer is no. */
+/** An answer of the server that is a refusal. */
 export class Refusal extends Error {
   constructor(
     readonly code: RefusalCode,
-    /** The server's own sentence, or empty. */
+    /** The server's own sentence, or empty text. */
     message: string,
     readonly mistakes: readonly Mistake[],
-    /** How long the server wants to be left alone, if it says so. */
+    /** Time to the next request that the server asks for, if it does. */
     readonly retryAfterMs: number | undefined,
   ) {
     super(message);
   }
 }
 
-/** Where the HTTP interface begins, without a trailing slash: beside the page's folder. */
+/** The base address of the HTTP interface, without a trailing slash: beside the page's folder. */
 export function baseOf(address: string): string {
   const { origin, pathname } = new URL(address);
   return origin + pathname.replace(/\/admin(\/(index\.html)?)?$/, '').replace(/\/$/, '');
@@ -49,44 +48,42 @@ export class AdminApi {
     this.#base = base;
   }
 
-  /** From now on, what operators may do is asked for with this token. */
+  /** Sends this token with every later request for operators. */
   authorize(token: string | undefined): void {
     this.#token = token;
   }
 
-  async tasks(): Promise<readonly TaskReport[]> {
-    return list(await this.#json('/v1/tasks'), 'tasks').map(parseReport);
+  async tasks(): Promise<readonly TaskSummary[]> {
+    return checkList('TaskSummary', await this.#json('/v1/tasks'));
   }
 
-  async task(id: string): Promise<TaskReport> {
-    return parseReport(await this.#json(`/v1/tasks/${encodeURIComponent(id)}`));
+  async task(id: string): Promise<Task> {
+    return check('Task', await this.#json(`/v1/tasks/${encodeURIComponent(id)}`));
   }
 
   async status(): Promise<ServerStatus> {
-    return parseStatus(await this.#json('/v1/admin/status'));
+    return check('ServerStatus', await this.#json('/v1/admin/status'));
   }
 
   async operated(id: string): Promise<OperatedTask> {
-    return parseOperated(await this.#json(own(id)));
+    return check('OperatedTask', await this.#json(own(id)));
   }
 
-  async operate(id: string, operation: Operation): Promise<Standing> {
-    return parseStanding(await this.#json(own(id, operation), { method: 'POST' }));
+  async operate(id: string, operation: Operation): Promise<TaskState> {
+    return check('Operated', await this.#json(own(id, operation), { method: 'POST' })).state;
   }
 
   /** Resolves to the round that has the old model now. */
   async rollBack(id: string, round: number): Promise<number> {
-    const body = JSON.stringify({ round });
-    return parseRolledBack(
-      await this.#json(own(id, 'rollback'), { method: 'POST', body, headers: { 'content-type': 'application/json' } }),
-    );
+    const order: RollBack = { round };
+    const request = { method: 'POST', body: JSON.stringify(order), headers: { 'content-type': 'application/json' } };
+    return check('RolledBack', await this.#json(own(id, 'rollback'), request)).round;
   }
 
   /** Resolves to the new task's name. */
   async create(toml: string): Promise<string> {
-    return parseCreated(
-      await this.#json('/v1/admin/tasks', { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } }),
-    );
+    const request = { method: 'POST', body: toml, headers: { 'content-type': 'application/toml' } };
+    return check('Created', await this.#json('/v1/admin/tasks', request)).id;
   }
 
   /** The model after this round, as a safetensors file. */
@@ -133,7 +130,13 @@ async function refusal(path: string, response: Response): Promise<Refusal> {
   const problem: unknown = await response.json().catch(() => undefined);
   const detail = isRecord(problem) && typeof problem['detail'] === 'string' ? problem['detail'] : '';
   const seconds = Number(response.headers.get('retry-after') ?? NaN);
-  return new Refusal(codeOf(path, response.status), detail, parseMistakes(problem), seconds >= 0 ? seconds * 1000 : undefined);
+  return new Refusal(codeOf(path, response.status), detail, mistakesOf(problem), seconds >= 0 ? seconds * 1000 : undefined);
+}
+
+/** The mistakes in a problem body; none where it has no list of them. */
+export function mistakesOf(problem: unknown): readonly Mistake[] {
+  if (!isRecord(problem) || !Array.isArray(problem['mistakes'])) return [];
+  return checkList('Mistake', problem['mistakes']);
 }
 
 function codeOf(path: string, status: number): RefusalCode {

@@ -4,17 +4,15 @@
  * must not touch the DOM beyond document.visibilityState.
  */
 
+import type { TaskSummary } from '../generated/http-api.js';
 import type { AdminApi, Operation } from './api.js';
 import { cleanToken, Refusal } from './api.js';
-import type { TaskReport } from './report.js';
 import type { Action, DeskState, Problem, Seen, View } from './state.js';
 import { hasToWait, INITIAL, problemOf, withList, withoutAccess, withSeen, withUnderWay, withView } from './state.js';
 import { doneWords, savedWords } from './words.js';
 
 const POLL_MS = 2000;
-/** The whole list has every task's history in it, so it is read less often. */
-const LIST_EVERY = 5;
-/** Where the token is kept, if the operator asks for it. */
+/** The storage key of a token that the operator wants kept. */
 const KEPT = 'fedra:operator-token';
 
 /** Dispatches `change` after the state changed. */
@@ -22,12 +20,11 @@ export class Desk extends EventTarget {
   readonly #api: AdminApi;
   #state: DeskState = INITIAL;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** A look that began before something was done, or seen, is out of date. */
+  /** The number of the newest look. The answer of an earlier one is out of date. */
   #epoch = 0;
-  #looks = 0;
-  /** What was begun before the operator left is told to nobody who comes after. */
+  /** The number of the operator's stay. An order's outcome is not shown in a later one. */
   #stay = 0;
-  /** The new task as it was typed so far: it outlives its form, which goes with the view or the token. */
+  /** Text of the form for a new task. The form goes with the view or the token; the text stays. */
   draft = '';
 
   constructor(api: AdminApi) {
@@ -89,7 +86,7 @@ export class Desk extends EventTarget {
     void this.#look();
   }
 
-  /** The operator has read why the token was refused. */
+  /** Clears the refusal of a token. */
   dismiss(): void {
     if (this.#state.refused) this.#set({ ...this.#state, refused: undefined });
   }
@@ -117,25 +114,24 @@ export class Desk extends EventTarget {
     let made: string | undefined;
     const done = await this.#do('create', async () => {
       made = await this.#api.create(toml);
-      this.#looks = 0;
       return `The task “${made}” is there.`;
     });
     return done ? made : undefined;
   }
 
   /** An order is for the task that the operator saw, or for none. */
-  #act(id: string, action: Action, work: (task: TaskReport) => Promise<string>): Promise<boolean> {
+  #act(id: string, action: Action, work: (task: TaskSummary) => Promise<string>): Promise<boolean> {
     const { task } = this.#state;
     return task?.id === id ? this.#do(action, () => work(task)) : Promise.resolve(false);
   }
 
-  /** What was seen before it is forgotten after it. */
+  /** Carries out an order, then looks at the server again. Resolves to whether it succeeded. */
   async #do(action: Action, work: () => Promise<string>): Promise<boolean> {
     if (hasToWait(this.#state, action)) return false;
     const { view } = this.#state;
     const stay = this.#stay;
     this.#set({ ...withUnderWay(this.#state, action, true), failure: undefined, notice: undefined });
-    // Somebody who looks at another task would take it for that one's.
+    // Under another task's view it would be read as that task's.
     const tell = (outcome: Partial<DeskState>) => {
       if (stay === this.#stay && view === this.#state.view) this.#set({ ...this.#state, ...outcome });
     };
@@ -160,7 +156,7 @@ export class Desk extends EventTarget {
     this.#leave(problem);
   }
 
-  /** Forgets the token here, and all that it had shown. */
+  /** Forgets the token in memory and everything that it had opened. */
   #leave(problem: Problem | undefined): void {
     this.#stay += 1;
     this.#api.authorize(undefined);
@@ -185,7 +181,6 @@ export class Desk extends EventTarget {
     try {
       const seen = await this.#see(epoch);
       if (epoch !== this.#epoch) return;
-      this.#looks += 1;
       this.#set(withSeen(this.#state, seen));
     } catch (error) {
       if (epoch !== this.#epoch) return;
@@ -200,14 +195,14 @@ export class Desk extends EventTarget {
   async #see(epoch: number): Promise<Seen> {
     const { view, access } = this.#state;
     const operator = access === 'operator';
-    const listed = this.#state.tasks === undefined || this.#looks % LIST_EVERY === 0 ? await this.#api.tasks() : undefined;
-    // The list is of use even if what is looked at is not in it.
-    if (listed && epoch === this.#epoch) this.#set(withList(this.#state, listed));
     const status = operator ? await this.#api.status() : undefined;
+    const listed = status?.tasks ?? (await this.#api.tasks());
+    // The list is of use even if what is looked at is not in it.
+    if (epoch === this.#epoch) this.#set(withList(this.#state, listed));
     // Without a name it is the first task, and stays it when another comes before it in the list.
     const id = view.name === 'task' ? (view.id ?? this.#state.task?.id ?? this.#state.tasks?.[0]?.id) : undefined;
     const operated = operator && id !== undefined ? await this.#api.operated(id) : undefined;
-    const task = operator || id === undefined ? undefined : (listed?.find((one) => one.id === id) ?? (await this.#api.task(id)));
+    const task = operator || id === undefined ? undefined : await this.#api.task(id);
     return { ...(status && { status }), ...(operated && { operated }), ...(task && { task }) };
   }
 
@@ -217,7 +212,7 @@ export class Desk extends EventTarget {
   }
 }
 
-/** Whether the server no longer takes the token. */
+/** True if the server no longer takes the token. */
 function lost({ code }: Problem): boolean {
   return code === 'unauthorized' || code === 'no-admin';
 }

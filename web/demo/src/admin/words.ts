@@ -1,6 +1,7 @@
-/** What the operator's page says. Pure. */
+/** Texts of the operator's page. Pure. */
+import type { HistoryPoint } from '../api.js';
+import type { Decision, Health, Phase, TaskState, TaskSummary } from '../generated/http-api.js';
 import { bytes, percent, whole } from '../words.js';
-import type { Decision, Health, Phase, RoundReport, Standing, TaskReport } from './report.js';
 import type { Action, Problem, Stand } from './state.js';
 
 export const STANDS: Record<Stand, string> = {
@@ -13,20 +14,20 @@ export const STANDS: Record<Stand, string> = {
   failing: 'Failing',
 };
 
-/** What happens in the round right now, in a sentence. */
-export function phaseSentence({ phase, cohort, clientsConnected, secondsLeft }: TaskReport): string {
-  const limit = secondsLeft === undefined ? '' : ` At most ${duration(secondsLeft)} more.`;
+/** The round's phase, in a sentence. */
+export function phaseSentence({ phase, cohort, clients_connected, seconds_left }: TaskSummary): string {
+  const limit = seconds_left === null ? '' : ` At most ${duration(seconds_left)} more.`;
   switch (phase) {
     case 'selecting':
-      return clientsConnected === 0
+      return clients_connected === 0
         ? 'Waiting for clients; nobody is connected.'
         : 'Gathering clients; the round starts when enough are ready.';
     case 'collecting':
-      return `Clients are training; ${whole(cohort.reported)} of ${whole(cohort.reportGoal)} updates are in.${limit}`;
+      return `Clients are training; ${whole(cohort.reported)} of ${whole(cohort.report_goal)} updates are in.${limit}`;
     case 'sharing':
       return `Clients agree on masks that cancel out in the sum.${limit}`;
     case 'masking':
-      return `Masked updates come in; ${whole(cohort.reported)} of ${whole(cohort.reportGoal)} are there.${limit}`;
+      return `Masked updates come in; ${whole(cohort.reported)} of ${whole(cohort.report_goal)} are there.${limit}`;
     case 'unmasking':
       return `Clients help to open the sum.${limit}`;
     case 'finalizing':
@@ -38,7 +39,7 @@ export function phaseSentence({ phase, cohort, clientsConnected, secondsLeft }: 
   }
 }
 
-/** How a task stands, in a sentence, where its phase does not say it. */
+/** A task's standing, in a sentence, where its phase does not say it. */
 export function standSentence(stand: Stand, { reason }: Health): string | undefined {
   switch (stand) {
     case 'pausing':
@@ -46,27 +47,29 @@ export function standSentence(stand: Stand, { reason }: Health): string | undefi
     case 'stopped':
       return 'Stopped for good by the operator.';
     case 'waiting':
-      return reason === undefined ? undefined : sentence(reason);
+      return reason === null ? undefined : sentence(reason);
     default:
       return undefined;
   }
 }
 
-/** What is wrong with a task that is failing. */
-export function failingWords({ reason, sinceUnixSeconds, attempts }: Health): Advice {
+/** The failure of a task, and its reason. */
+export function failingWords({ reason, since, attempts }: Health): Advice {
   const title = attempts === 1 ? 'The last attempt came to nothing' : `The last ${whole(attempts)} attempts came to nothing`;
-  return { title, text: `${sentence(reason ?? 'The aggregator does not say why')} Failing since ${moment(sinceUnixSeconds)}.` };
+  return { title, text: `${sentence(reason ?? 'The aggregator does not say why')} Failing since ${moment(Date.parse(since) / 1000)}.` };
 }
 
-/** What an order to the task has done. */
-export function doneWords(standing: Standing, phase: Phase): string {
-  switch (standing) {
+/** The effect of an order to the task. */
+export function doneWords(state: TaskState, phase: Phase): string {
+  switch (state) {
     case 'running':
       return 'The task goes on.';
     case 'paused':
       return phase === 'selecting' || phase === 'paused' ? 'The task is paused.' : 'The task pauses once the round under way is completed.';
     case 'stopped':
       return 'The task is stopped for good. Its models stay.';
+    case 'finished':
+      return 'The task has finished by itself. Its models stay.';
   }
 }
 
@@ -75,14 +78,14 @@ export function savedWords(name: string, size: number): string {
 }
 
 /** A round to go back to. */
-export function checkpointWords(round: number, history: readonly RoundReport[]): string {
+export function checkpointWords(round: number, history: readonly HistoryPoint[]): string {
   const report = history.find((one) => one.round === round);
   const figures = report ? qualityWords(report) : '';
   if (round === 0) return 'The initial model';
   return figures === '' ? `Round ${whole(round)}` : `Round ${whole(round)}: ${figures}`;
 }
 
-export function qualityWords({ accuracy, loss }: Pick<RoundReport, 'accuracy' | 'loss'>): string {
+export function qualityWords({ accuracy, loss }: Pick<HistoryPoint, 'accuracy' | 'loss'>): string {
   const parts = [accuracy === null ? '' : percent(accuracy), loss === null ? '' : `loss ${loss.toFixed(3)}`];
   return parts.filter((part) => part !== '').join(', ');
 }
@@ -101,8 +104,6 @@ export function decisionWords({ action, to, round }: Decision): string {
       return to === undefined
         ? 'Rolled back'
         : `Rolled back to round ${whole(to)}${round === undefined ? '' : `, as round ${whole(round)}`}`;
-    default:
-      return action;
   }
 }
 
@@ -120,7 +121,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** Why something that the operator asked for did not happen. */
+/** A failed order and its reason. */
 export function failureWords({ action, ...problem }: Problem & { readonly action: Action }): Advice {
   return { title: TRIED[action], text: reason(problem) };
 }
@@ -143,7 +144,7 @@ function reason({ code, message, mistakes }: Problem): string {
   }
 }
 
-/** Why what is shown may be old. */
+/** The reason why the figures shown may be old. */
 export function problemWords({ code, message }: Problem, server: string): Advice {
   switch (code) {
     case 'no-server':
@@ -162,7 +163,7 @@ export function problemWords({ code, message }: Problem, server: string): Advice
   }
 }
 
-/** Why the token did not open anything. */
+/** The reason why the token was refused. */
 export function refusedWords({ code, message }: Problem): string {
   switch (code) {
     case 'bad-token':

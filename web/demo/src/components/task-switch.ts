@@ -5,12 +5,12 @@
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
-import type { TaskInfo } from '../api.js';
+import type { TaskSummary } from '../api.js';
 import { policyLabel } from '../privacy-words.js';
 
-/** Nothing where there is no choice. `address` is the page's own. */
+/** Links to the tasks; empty if there is no choice. `address` is the page's own. */
 export function taskSwitch(
-  tasks: readonly TaskInfo[],
+  tasks: readonly TaskSummary[],
   current: string | undefined,
   address: string,
   choose: (href: string) => void,

@@ -28,7 +28,7 @@ function fresh() {
   const digits = {
     id: 'digits',
     title: 'Handwritten digits',
-    standing: 'running',
+    state: 'running',
     health: WELL,
     history: rounds(24, 32),
     phase: 'collecting',
@@ -63,7 +63,7 @@ function fresh() {
   const clinic = {
     id: 'clinic',
     title: 'Handwritten digits, privately',
-    standing: 'running',
+    state: 'running',
     health: WELL,
     history: rounds(6, 31),
     phase: 'masking',
@@ -78,7 +78,7 @@ function fresh() {
   return [digits, clinic];
 }
 
-/** Answers what lies under `/v1/`; `orders` are the bodies of what was asked for. */
+/** An aggregator that answers below `/v1/`. `orders` has the bodies of the requests. */
 export function makeOperators() {
   let tasks = fresh();
   let enabled = true;
@@ -86,7 +86,12 @@ export function makeOperators() {
   const presented = [];
 
   function report(task) {
-    const { id, title, health, history, phase, attempt, cohort, clients, rounds_total, privacy } = task;
+    const { history, ...own } = task;
+    return { ...summary(own, history), history };
+  }
+
+  /** A task without its rounds. */
+  function summary({ id, title, state, health, phase, attempt, cohort, clients, rounds_total, privacy }, history) {
     const round = history.length;
     const idle = phase === 'paused' || phase === 'finished' || phase === 'selecting';
     const last = history.at(-1);
@@ -94,13 +99,13 @@ export function makeOperators() {
       id,
       title,
       health,
-      state: phase === 'finished' ? 'finished' : 'running',
+      state,
       round,
+      round_under_way: round + 1,
       phase,
       attempt,
       rounds_total,
       privacy,
-      history,
       cohort: idle ? { invited: 0, reported: 0, left: 0, report_goal: 1 } : cohort,
       seconds_left: idle || phase === 'finalizing' ? null : 38.4,
       clients_connected: clients,
@@ -110,40 +115,26 @@ export function makeOperators() {
   }
 
   function whole(task) {
-    const current = { round: task.history.length + 1, attempt: task.attempt, phase: task.phase, clients: task.clients, ...task.cohort };
-    const past = task.history.map(({ round, reports, seconds }) => {
-      const restored = task.restored.get(round);
+    const history = task.history.map((past) => {
+      const restored = task.restored.get(past.round);
       return {
-        round,
-        attempt: round % 7 === 0 ? 1 : 0,
+        ...past,
+        attempt: past.round % 7 === 0 ? 1 : 0,
         cohort: restored === undefined ? task.cohort.invited : 0,
-        reports,
         weight: 1,
-        seconds,
         ...(restored === undefined ? {} : { restored }),
       };
     });
     const first = Math.max(0, task.history.length - 9);
     const checkpoints = [...(first > 0 ? [0] : []), ...task.history.slice(first).map(({ round }) => round)];
     const config = `task ${task.id}: 199210 parameters, ${task.rounds_total} rounds; invites ${task.cohort.invited}, starts with 26, closes at 32 reports or after 1m, needs 26; evaluated`;
-    return { ...report(task), standing: task.standing, current, rounds: past, checkpoints, decisions: task.decisions, config };
+    return { ...operated(task), history, checkpoints, decisions: task.decisions, config };
   }
 
+  /** A task without its rounds, for operators. */
+  const operated = (task) => ({ ...summary(task, task.history), contested: 0, weight: 0 });
+
   function status() {
-    const lines = tasks.map(({ id, title, standing, health, history, phase, clients, cohort: { invited, reported, left } }) => {
-      const current = {
-        round: history.length + 1,
-        attempt: 0,
-        phase,
-        clients,
-        cohort: invited,
-        reported,
-        left,
-        weight: 0,
-        deadline_seconds: null,
-      };
-      return { id, title, standing, health, completed: history.length, ...current };
-    });
     return {
       version: '0.1.0',
       draining: false,
@@ -153,7 +144,7 @@ export function makeOperators() {
       sessions: 260,
       upload_bytes_in_flight: 4_780_000,
       upload_budget_bytes: 268_435_456,
-      tasks: lines,
+      tasks: tasks.map(operated),
       set_aside: [],
     };
   }
@@ -183,11 +174,11 @@ export function makeOperators() {
       case 'rollback':
         return rollBack(task, JSON.parse(body).round);
       default:
-        if (task.standing === 'stopped') return problem(409, 'the task has been stopped for good');
-        task.standing = { pause: 'paused', resume: 'running', stop: 'stopped' }[order];
-        task.phase = { paused: task.phase, running: 'selecting', stopped: 'finished' }[task.standing];
+        if (task.state === 'stopped') return problem(409, 'the task has been stopped for good');
+        task.state = { pause: 'paused', resume: 'running', stop: 'stopped' }[order];
+        task.phase = { paused: task.phase, running: 'selecting', stopped: 'finished' }[task.state];
         decide(task, { action: order });
-        return [200, { standing: task.standing }];
+        return [200, { state: task.state }];
     }
   }
 
@@ -226,10 +217,10 @@ export function makeOperators() {
     return [201, { id }];
   }
 
-  /** What servePages asks for. */
+  /** The function that servePages takes. */
   function answer(method, path, query, body, headers) {
     if (path.startsWith('/v1/admin/')) return admin(method, path.slice('/v1/admin/'.length), query, body, headers);
-    if (path === '/v1/tasks') return [200, tasks.map(report)];
+    if (path === '/v1/tasks') return [200, tasks.map((task) => summary(task, task.history))];
     const task = tasks.find(({ id }) => path === `/v1/tasks/${id}`);
     return task ? [200, report(task)] : problem(404, 'there is no task of this name');
   }
@@ -237,7 +228,7 @@ export function makeOperators() {
   return {
     answer,
     orders,
-    /** What was sent as Authorization. */
+    /** Values of the Authorization header so far. */
     presented,
     /** Begins anew, with or without the admin API. */
     reset: (isEnabled = true) => {
@@ -246,7 +237,7 @@ export function makeOperators() {
       orders.length = 0;
       presented.length = 0;
     },
-    /** What a test changes behind the page's back. */
+    /** A task, for a test to change without the page. */
     task: (id) => tasks.find((one) => one.id === id),
   };
 }

@@ -58,9 +58,9 @@ export async function buildPages() {
 }
 
 /**
- * Resolves to `{ url, requests, close }`. `respond` is given what is asked for
- * below `/v1/`: the method, the path, the query, the body, the headers; and
- * returns `[status, body, type]`.
+ * Resolves to `{ url, requests, close }`. `respond` is given each request below
+ * `/v1/`: the method, the path, the query, the body, the headers. It returns
+ * `[status, body, type]`.
  */
 export async function servePages(folder, respond) {
   const requests = [];
@@ -102,7 +102,7 @@ const MODEL = 'a model';
 const HASH = createHash('sha256').update(MODEL).digest('hex');
 
 /**
- * What the visitors' page is answered. Its list has one task, or with the cookie
+ * Answers to the visitors' page. The list has one task, or with the cookie
  * `choice=1` also a private one; `?task=` knows more of them.
  */
 export function visitors(_method, path, _query, _body, { cookie = '' }) {
@@ -115,8 +115,13 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     id: 'mnist',
     title: 'Handwritten digits',
     state: 'running',
+    health: { state: 'ok', reason: null, since: '2026-01-01T09:00:00Z', attempts: 0, failures: [] },
     round: 5,
+    round_under_way: 6,
+    attempt: 0,
     phase: 'selecting',
+    cohort: { invited: 0, reported: 0, left: 0, report_goal: 20 },
+    seconds_left: null,
     clients_connected: 30,
     model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
     latest: { round: 5, accuracy: 0.9, loss: 0.3 },
@@ -131,9 +136,14 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     spent_epsilon: 2.78,
     round_epsilon: 1.24,
     noise_multiplier: 1.1,
+    clipping_norm: 0.8,
+    target_quantile: 0.5,
     minimum_survivors: 20,
     colluders: 2,
     max_participations: 20,
+    counts_subjects: true,
+    debits: 5,
+    subjects: 90,
   };
   const finished = { state: 'finished', phase: 'finished' };
   const others = {
@@ -153,7 +163,10 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   };
   const named = (id) => ({ ...task, id, ...others[id] });
   if (path === `/v1/models/${HASH}`) return [200, MODEL, 'application/octet-stream'];
-  if (path === '/v1/tasks') return [200, choice ? [task, named('private')] : [task]];
+  if (path === '/v1/tasks') {
+    const listed = choice ? [task, named('private')] : [task];
+    return [200, listed.map(({ history: _, ...summary }) => summary)];
+  }
   const id = path.slice('/v1/tasks/'.length);
   if (id === task.id || others[id]) return [200, named(id)];
   return [404, { title: 'unknown task' }];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
+import { check } from '../../../node_modules/.cache/fedra-demo/json.js';
 import { OptionsError, parseOptions } from '../../../node_modules/.cache/fedra-demo/options.js';
 import { INITIAL, latestEvaluated, withEvent, withTask } from '../../../node_modules/.cache/fedra-demo/state.js';
 import {
@@ -56,12 +56,18 @@ const answer = {
   id: 'mnist',
   title: 'Digits',
   state: 'running',
+  health: { state: 'ok', reason: null, since: '2026-01-01T09:00:00Z', attempts: 0, failures: [] },
   round: 2,
+  round_under_way: 3,
+  attempt: 0,
   phase: 'selecting',
+  cohort: { invited: 0, reported: 0, left: 0, report_goal: 3 },
+  seconds_left: null,
   clients_connected: 3,
   model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 },
   latest: null,
   rounds_total: null,
+  privacy: null,
   history: [
     { round: 1, accuracy: 0.5, loss: 1.5, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
     { round: 2, accuracy: null, loss: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
@@ -69,18 +75,17 @@ const answer = {
 };
 
 test('the task is read, and an answer that lacks something is refused', () => {
-  const task = parseTask(answer);
-  assert.equal(task.parameters, 7);
-  assert.equal(task.roundsTotal, undefined);
-  assert.deepEqual(task.history[1], { round: 2, accuracy: null, loss: null });
+  assert.equal(check('Task', answer), answer);
   const untrained = { ...answer, history: [], latest: { round: 0, accuracy: 0.1, loss: 2.3 } };
-  assert.deepEqual(parseTask(untrained).history, [{ round: 0, accuracy: 0.1, loss: 2.3 }]);
-  assert.throws(() => parseTask({ ...answer, history: undefined }), { code: 'bad-answer' });
-  assert.throws(() => parseTask(null), { code: 'bad-answer' });
+  assert.deepEqual(withTask(INITIAL, untrained).history, [untrained.latest]);
+  assert.throws(() => check('Task', { ...answer, history: undefined }), { code: 'bad-answer' });
+  assert.throws(() => check('Task', null), { code: 'bad-answer' });
+  // A later server may say more.
+  assert.ok(check('Task', { ...answer, colour: 'red' }));
 });
 
 test('history from the task and from events becomes one line in order', () => {
-  let state = withTask(INITIAL, parseTask(answer));
+  let state = withTask(INITIAL, answer);
   const model = (evaluatedRound, accuracy) => ({
     type: 'model',
     round: evaluatedRound,
@@ -102,7 +107,7 @@ test('history from the task and from events becomes one line in order', () => {
     ],
   );
   // A stale answer does not undo what an event told.
-  state = withTask(state, parseTask(answer));
+  state = withTask(state, answer);
   assert.equal(state.history[1].accuracy, 0.6);
   assert.equal(latestEvaluated(state.history).round, 4);
 });
@@ -231,6 +236,9 @@ test('every known error says what to do', () => {
     'refused-replaced',
     'refused-timeout',
     'privacy-failed',
+    'participation-not-kept',
+    'no-randomness',
+    'update-rejected',
     'unsupported-task',
     'training-diverged',
     'out-of-range',

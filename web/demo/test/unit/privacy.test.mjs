@@ -1,7 +1,7 @@
-// What the page says of protection: the words, the figures and their limits.
+// Texts on protection, their figures and limits.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTask } from '../../../node_modules/.cache/fedra-demo/api.js';
+import { check } from '../../../node_modules/.cache/fedra-demo/json.js';
 import { floorsOf, fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../../../node_modules/.cache/fedra-demo/privacy.js';
 import {
   consentWords,
@@ -23,10 +23,15 @@ const plain = {
   id: 'mnist',
   title: 'Digits',
   state: 'running',
+  health: { state: 'ok', reason: null, since: '2026-01-01T09:00:00Z', attempts: 0, failures: [] },
   round: 2,
+  round_under_way: 3,
+  attempt: 0,
   phase: 'selecting',
+  cohort: { invited: 0, reported: 0, left: 0, report_goal: 3 },
+  seconds_left: null,
   clients_connected: 3,
-  model: null,
+  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 },
   latest: null,
   rounds_total: 10,
   history: [],
@@ -39,21 +44,14 @@ const privacy = {
   spent_epsilon: 2.5,
   round_epsilon: 0.9,
   noise_multiplier: 1.1,
+  clipping_norm: 0.8,
+  target_quantile: null,
   minimum_survivors: 80,
   colluders: 4,
   max_participations: 10,
-};
-/** The same as the page has it. */
-const read = {
-  policy: 'distributed',
-  epsilon: 8,
-  delta: 1e-5,
-  spentEpsilon: 2.5,
-  roundEpsilon: 0.9,
-  noiseMultiplier: 1.1,
-  minimumSurvivors: 80,
-  colluders: 4,
-  maxParticipations: 10,
+  counts_subjects: true,
+  debits: 2,
+  subjects: 90,
 };
 const hidden = { ...plain, id: 'hidden', privacy };
 const event = {
@@ -79,41 +77,40 @@ const policies = ['distributed', 'local', 'central', 'none'];
 const termsOf = (policy) => terms({ policy, secureAggregation: policy === 'distributed' });
 
 test('a task’s terms are read; what is missing or unknown is a mistake, not a promise', () => {
-  assert.deepEqual(parseTask(hidden).privacy, read);
-  assert.equal(parseTask(plain).privacy, null);
-  assert.equal(parseTask({ ...plain, privacy: undefined }).privacy, null);
-  assert.equal(parseTask({ ...plain, privacy: { policy: 'none' } }).privacy, null);
+  assert.equal(check('Task', hidden).privacy, privacy);
+  assert.equal(check('Task', plain).privacy, null);
   for (const broken of [
+    undefined,
     { ...privacy, policy: 'strong' },
     { ...privacy, epsilon: null },
     { ...privacy, spent_epsilon: undefined },
     { ...privacy, delta: '1e-5' },
     'yes',
   ]) {
-    assert.throws(() => parseTask({ ...plain, privacy: broken }), { code: 'bad-answer' });
+    assert.throws(() => check('Task', { ...plain, privacy: broken }), { code: 'bad-answer' });
   }
 });
 
 test('before the check-in the task’s answer counts, after it the client’s own', () => {
   assert.equal(protectionOf(INITIAL), undefined);
-  const before = protectionOf(withTask(INITIAL, parseTask(hidden)));
+  const before = protectionOf(withTask(INITIAL, hidden));
   assert.deepEqual(
     [before.policy, before.sumsOnly, before.budget, before.round, before.taskSpent, before.spent],
     ['distributed', true, 8, 0.9, 2.5, null],
   );
-  const state = withEvent(withTask(INITIAL, parseTask(hidden)), event);
+  const state = withEvent(withTask(INITIAL, hidden), event);
   const after = protectionOf(state);
   assert.deepEqual([after.spent, after.next, after.participations, after.taskSpent, after.colluders], [1.2, 1.5, 2, 2.6, 4]);
   const silent = protectionOf(withEvent(state, { ...event, taskSpentEpsilon: null }));
   assert.equal(silent.taskSpent, 2.5, 'as long as the client has not heard of it');
-  assert.equal(protectionOf(withTask(INITIAL, parseTask(plain))).policy, 'none');
+  assert.equal(protectionOf(withTask(INITIAL, plain)).policy, 'none');
 });
 
 test('what was shown before the click is what the client insists on', () => {
   assert.equal(floorsOf(null), undefined);
-  assert.deepEqual(floorsOf(read), { minNoiseMultiplier: 1.1, minCohort: 76, maxEpsilon: 8, requireSecureAggregation: true });
-  assert.equal(floorsOf({ ...read, policy: 'central' }).requireSecureAggregation, false);
-  assert.equal(floorsOf({ ...read, policy: 'local', minimumSurvivors: 1, colluders: 1 }).minCohort, 1);
+  assert.deepEqual(floorsOf(privacy), { minNoiseMultiplier: 1.1, minCohort: 76, maxEpsilon: 8, requireSecureAggregation: true });
+  assert.equal(floorsOf({ ...privacy, policy: 'central' }).requireSecureAggregation, false);
+  assert.equal(floorsOf({ ...privacy, policy: 'local', minimum_survivors: 1, colluders: 1 }).minCohort, 1);
 });
 
 test('no two policies are told in the same words', () => {
@@ -199,11 +196,12 @@ test('a browser is used up at its limit; a task that ends early has spent its bu
   const used = { ...INITIAL, stage: 'running', privacy: { ...event, participations: 10 }, status: { type: 'status', state: 'waiting' } };
   assert.equal(stateWords(used), 'Your part is done');
 
-  const spent = (task, round) => isBudgetSpent({ task: parseTask(task), round, privacy: undefined });
+  const spent = (task, round) => isBudgetSpent({ task, round, privacy: undefined });
   assert.equal(spent(hidden), false);
   assert.equal(spent({ ...hidden, state: 'finished' }), true);
   assert.equal(spent({ ...hidden, state: 'finished', round: 10 }), false, 'all its rounds are done');
   assert.equal(spent({ ...plain, state: 'finished' }), false);
+  assert.equal(spent({ ...hidden, state: 'stopped' }, { phase: 'finished', round: 4, roundsTotal: 10 }), false, 'the operator ended it');
   assert.equal(spent(hidden, { phase: 'finished', round: 4, roundsTotal: 10 }), true);
 });
 
@@ -254,7 +252,7 @@ test('a no ends where the click began; another task starts from nothing but the 
     privacy: event,
     examples: 600,
     shard: 3,
-    tasks: [parseTask(plain), parseTask(hidden)],
+    tasks: [plain, hidden],
   };
   let state = withEvent(asked, { type: 'error', code: 'privacy-declined', message: 'm', fatal: true });
   state = withEvent(state, { type: 'status', state: 'closed' });

@@ -43,6 +43,7 @@ fn a_decision_holds_when_it_is_durable_and_makes_sense_once() {
     ));
     assert!(matches!(operate(&mut bench, Operation::Pause), Ok(Standing::Paused)));
     assert_eq!(bench.core.view().progress.phase, RoundPhase::Paused);
+    assert_eq!(bench.core.view().standing, Standing::Paused);
     assert!(operate(&mut bench, Operation::Pause).is_err());
     bench.join_all(4);
     bench.wait(Duration::from_secs(60));
@@ -57,6 +58,7 @@ fn a_decision_holds_when_it_is_durable_and_makes_sense_once() {
     // And after a start of the server.
     let bench = Bench::on(settings(PLAN), bench.store.clone());
     assert_eq!(bench.core.view().progress.phase, RoundPhase::Finished);
+    assert_eq!(bench.core.view().standing, Standing::Stopped);
 }
 
 #[test]

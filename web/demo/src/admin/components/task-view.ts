@@ -1,22 +1,23 @@
-/** One task: how it stands, its round, what it has learned, what it costs. */
+/** One task: its standing, its round, its charts, its privacy budget. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import { qualities } from '../../api.js';
 import { gauge } from '../../components/gauge.js';
+import type { OperatedTask, TaskSummary } from '../../generated/http-api.js';
 import { limit, oneIn, policyLabel } from '../../privacy-words.js';
 import { bytes, roundSteps, whole } from '../../words.js';
 import type { Desk } from '../desk.js';
-import type { OperatedTask, TaskReport } from '../report.js';
-import type { DeskState } from '../state.js';
+import type { DeskState, Shown } from '../state.js';
 import { standOf } from '../state.js';
 import { failingWords, phaseSentence, STANDS, standSentence } from '../words.js';
 import { funnel } from './funnel.js';
 import './operate.js';
 import { decisionsTable, failuresTable, roundsTable } from './tables.js';
 
-export function taskView(task: TaskReport, state: DeskState, desk: Desk | undefined, signIn: () => void): TemplateResult {
+export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, signIn: () => void): TemplateResult {
   const { operated } = state;
-  const stand = standOf(task, operated?.standing);
+  const stand = standOf(task);
   return html`
     <header class="title">
       <h1 id="title">${task.title}</h1>
@@ -25,24 +26,28 @@ export function taskView(task: TaskReport, state: DeskState, desk: Desk | undefi
       <fedra-operate .state=${state} .desk=${desk} @sign-in=${signIn}></fedra-operate>
     </header>
     ${stand === 'failing' ? failing(task) : nothing} ${round(task, standSentence(stand, task.health))} ${charts(task)} ${privacy(task)}
-    <section aria-labelledby="rounds">
-      <h2 id="rounds">Rounds</h2>
-      ${roundsTable(task.history, operated?.cohorts)}
-    </section>
-    ${failures(task)} ${operated ? confidential(operated) : nothing}
+    ${rounds(task)} ${failures(task)} ${operated ? confidential(operated) : nothing}
   `;
 }
 
-function sizeWords({ parameters, modelBytes }: TaskReport): string {
-  return parameters === undefined ? ` · ${bytes(modelBytes)}.` : ` · ${whole(parameters)} numbers, ${bytes(modelBytes)}.`;
+function sizeWords({ model }: TaskSummary): string {
+  return ` · ${whole(model.parameters)} numbers, ${bytes(model.bytes)}.`;
 }
 
-function failing({ health }: TaskReport): TemplateResult {
+function rounds({ history }: Shown): TemplateResult | typeof nothing {
+  if (!history) return nothing;
+  return html`<section aria-labelledby="rounds">
+    <h2 id="rounds">Rounds</h2>
+    ${roundsTable(history)}
+  </section>`;
+}
+
+function failing({ health }: TaskSummary): TemplateResult {
   const { title, text } = failingWords(health);
   return html`<div class="message problem" id="failing" role="status"><strong>${title}</strong><p>${text}</p></div>`;
 }
 
-function failures({ health }: TaskReport): TemplateResult | typeof nothing {
+function failures({ health }: TaskSummary): TemplateResult | typeof nothing {
   if (health.failures.length === 0) return nothing;
   return html`<section aria-labelledby="failures">
     <h2 id="failures">Invitations that came to nothing</h2>
@@ -51,9 +56,9 @@ function failures({ health }: TaskReport): TemplateResult | typeof nothing {
 }
 
 /** The round that is being made. */
-function round(task: TaskReport, stand: string | undefined): TemplateResult {
+function round(task: TaskSummary, stand: string | undefined): TemplateResult {
   const finished = task.phase === 'finished';
-  const total = task.roundsTotal === undefined ? '' : `of ${whole(task.roundsTotal)}`;
+  const total = task.rounds_total === null ? '' : `of ${whole(task.rounds_total)}`;
   const attempt = task.attempt > 0 && !finished ? `attempt ${whole(task.attempt + 1)}` : '';
   return html`<section class="now" aria-labelledby="now">
     <div>
@@ -71,8 +76,9 @@ function round(task: TaskReport, stand: string | undefined): TemplateResult {
   </section>`;
 }
 
-function charts({ history, initial }: TaskReport): TemplateResult {
-  const judged = initial ? [initial] : history;
+function charts({ history, latest }: Shown): TemplateResult | typeof nothing {
+  if (!history) return nothing;
+  const judged = qualities({ history, latest });
   return html`<section class="grid" aria-label="Over the rounds">
     <fedra-line-chart newest kind="accuracy" .points=${judged}></fedra-line-chart>
     <fedra-line-chart newest kind="loss" .points=${judged}></fedra-line-chart>
@@ -81,17 +87,17 @@ function charts({ history, initial }: TaskReport): TemplateResult {
   </section>`;
 }
 
-function privacy({ privacy: terms, spending }: TaskReport): TemplateResult | typeof nothing {
-  if (!terms || !spending) return nothing;
-  const { spentEpsilon: value, epsilon: most } = terms;
-  const note = spending.countsSubjects ? 'Of the subject that took part most.' : 'Every round counts against everybody.';
+function privacy({ privacy: terms }: TaskSummary): TemplateResult | typeof nothing {
+  if (!terms) return nothing;
+  const { spent_epsilon: value, epsilon: most } = terms;
+  const note = terms.counts_subjects ? 'Of the subject that took part most.' : 'Every round counts against everybody.';
   return html`<section class="budget" aria-labelledby="budget">
     <h2 id="budget">Privacy budget</h2>
     ${gauge({ id: 'epsilon', name: 'Spent', value, next: undefined, most, note })}
     <dl class="facts">
-      ${fact('Debits', whole(spending.debits), spending.countsSubjects ? `Of ${whole(spending.subjects)} subjects.` : 'Attempts that asked for noised updates.')}
-      ${fact('Noise', `${limit(terms.noiseMultiplier)} ×`, 'In units of what one client can change at most.')}
-      ${fact('In every sum', `at least ${whole(terms.minimumSurvivors)}`, terms.colluders > 0 ? `Of them ${whole(terms.colluders)} may collude.` : 'With fewer a round is thrown away.')}
+      ${fact('Debits', whole(terms.debits), terms.counts_subjects ? `Of ${whole(terms.subjects)} subjects.` : 'Attempts that asked for noised updates.')}
+      ${fact('Noise', `${limit(terms.noise_multiplier)} ×`, 'In units of what one client can change at most.')}
+      ${fact('In every sum', `at least ${whole(terms.minimum_survivors)}`, terms.colluders > 0 ? `Of them ${whole(terms.colluders)} may collude.` : 'With fewer a round is thrown away.')}
       ${fact('Chance left out', oneIn(terms.delta), 'The promise may fail that rarely; its δ (delta).')}
     </dl>
   </section>`;
@@ -105,7 +111,7 @@ function fact(name: string, value: string, why: string): TemplateResult {
   </div>`;
 }
 
-/** What only the operator is told. */
+/** The parts that only operators see. */
 function confidential({ decisions, config }: OperatedTask): TemplateResult {
   return html`
     <section aria-labelledby="decisions">
