@@ -23,7 +23,7 @@ use crate::test::NO_TOOLS;
 use outcome::Outcome;
 
 /// The targets that do without burn: alone they need no build of it.
-const LIGHT: [&str; 9] = [
+const LIGHT: [&str; 10] = [
     "client_message",
     "codec",
     "encoded_update",
