@@ -195,12 +195,13 @@ mod tests {
     #[test]
     fn the_numbers_follow_what_the_process_does() {
         let before = Process::now();
-        let files: Vec<_> = (0..10).map(|_| File::open("/proc/self/status")).collect();
+        let files: Vec<_> = (0..300).map(|_| File::open("/proc/self/status")).collect();
         let after = Process::now();
         assert!(files.iter().all(Result::is_ok));
         // Other tests of this process open and close files too, but not hundreds.
+        assert!(before.open_files.expect("known") < 300, "{before:?}");
         let (open, most) = (after.open_files.expect("known"), after.most_files.expect("known"));
-        assert!((10..=most).contains(&open), "{after:?}");
+        assert!((300..=most).contains(&open), "{after:?}");
         assert!(after.resident_bytes.expect("known") > 1 << 20, "{after:?}");
         assert!(after.threads.expect("known") >= 1, "{after:?}");
         assert!(after.cpu_seconds.expect("known") >= before.cpu_seconds.expect("known"));

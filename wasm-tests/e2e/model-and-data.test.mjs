@@ -248,7 +248,7 @@ describe('a finished task', { concurrency: false }, () => {
       client.addEventListener('status', ({ detail }) => window.states.push(detail.state));
     }, place);
     await set.aggregator.restart();
-    const { same, fatal } = await page.evaluate(async () => {
+    const { same, length, fatal } = await page.evaluate(async () => {
       await new Promise((resolve) => {
         const back = () => window.states.slice(window.states.indexOf('reconnecting') + 1).some((state) => !/connecting/.test(state));
         if (window.states.includes('reconnecting') && back()) return resolve();
@@ -257,9 +257,10 @@ describe('a finished task', { concurrency: false }, () => {
       const again = await window.client.predict(window.asked);
       const error = window.client.latest('error');
       await window.client.close();
-      return { same: again.every((value, index) => value === window.outputs[index]), fatal: error?.fatal };
+      const same = again.every((value, index) => value === window.outputs[index]);
+      return { same, length: again.length, fatal: error?.fatal };
     });
-    assert.equal(same, true);
+    assert.deepEqual({ same, length }, { same: true, length: 20 * 10 });
     assert.notEqual(fatal, true);
   });
 
@@ -278,9 +279,11 @@ describe('a finished task', { concurrency: false }, () => {
       const loaded = await model.predict(features);
       model.close();
       const equal = [trained, loaded].every((values) => values.every((value, index) => value === observed[index]));
-      return { code: finished.code, fatal: finished.fatal, equal, round: model.round };
+      const lengths = [observed, trained, loaded].map(({ length }) => length);
+      return { code: finished.code, fatal: finished.fatal, equal, lengths, round: model.round };
     }, place);
-    assert.deepEqual(seen, { code: 'task-finished', fatal: false, equal: true, round: 2 });
+    const lengths = [100, 100, 100];
+    assert.deepEqual(seen, { code: 'task-finished', fatal: false, equal: true, lengths, round: 2 });
   });
 
   test('what is not there to be loaded is told apart', async () => {

@@ -73,6 +73,18 @@ describe('the page on the wire', { concurrency: false }, () => {
     }
     const index = await fetch(`${aggregator.http}/`);
     assert.equal(index.headers.get('cache-control'), 'no-cache');
+    await tab.page.reload();
+    const taken = () =>
+      tab.page.evaluate(() => {
+        const files = performance.getEntriesByType('resource').filter(({ name }) => /\/assets\//.test(name));
+        return files.map(({ name, transferSize }) => [name, transferSize]);
+      });
+    await until('the page has its scripts again', async () => (await taken()).length >= 2, { state: taken });
+    // The size of what came from the browser's cache is zero.
+    assert.deepEqual(
+      (await taken()).filter(([, bytes]) => bytes > 0),
+      [],
+    );
     await tab.close();
   });
 

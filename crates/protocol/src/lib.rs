@@ -24,6 +24,7 @@
 //! ```
 
 mod capabilities;
+mod codec;
 mod conversion;
 mod error;
 mod id;
@@ -41,6 +42,7 @@ pub mod wire {
 }
 
 pub use capabilities::Capabilities;
+pub use codec::CodecName;
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
@@ -49,7 +51,9 @@ pub use message::{
     UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::layers;
-pub use model::{ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::{
+    ElementKind, ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo,
+};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,

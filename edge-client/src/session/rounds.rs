@@ -16,6 +16,7 @@ use super::in_round::{InRound, Next, Part};
 use super::secure::Exchange;
 use super::upload::Upload;
 use super::{Action, Session};
+use crate::codes::Notice;
 use crate::events::{ClientEvent, UpdateFate};
 use crate::failure::{Course, Failure};
 
@@ -77,7 +78,7 @@ impl Session {
         let is_news = finished(status) && !self.status.as_ref().is_some_and(finished);
         is_news.then(|| {
             let message = "the task has had its last round; its model can still be used";
-            Action::Emit(ClientEvent::task_finished(message))
+            Action::Emit(ClientEvent::notice(Notice::TaskFinished, message))
         })
     }
 

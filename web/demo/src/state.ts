@@ -5,22 +5,27 @@
 import type {
   BackendEvent,
   ClientEvent,
+  FedraErrorCode,
   ModelEvent,
   PrivacyEvent,
   ProgressEvent,
   RoundEvent,
+  SessionState,
   StatusEvent,
   TrafficEvent,
   UpdateEvent,
 } from 'fedra';
-import type { HistoryPoint, Task, TaskSummary } from './api.js';
+import type { ApiError, HistoryPoint, Task, TaskSummary } from './api.js';
 import { qualities } from './api.js';
 
 /** The visitor's stage. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
 
+/** Codes of the client, of the aggregator's answers, and of this page. */
+export type ProblemCode = FedraErrorCode | ApiError['code'] | 'bad-options' | 'budget-spent' | 'no-digits' | 'unexpected';
+
 export interface Problem {
-  readonly code: string;
+  readonly code: ProblemCode;
   readonly message: string;
   readonly fatal: boolean;
 }
@@ -31,7 +36,11 @@ export interface PageState {
   /** Examples this tab holds, and the shard they are of. */
   readonly examples: number;
   readonly shard: number | undefined;
+<<<<<<< HEAD
   /** All tasks of the aggregator. */
+=======
+  /** The tasks of the aggregator. */
+>>>>>>> main
   readonly tasks: readonly TaskSummary[];
   readonly task: Task | undefined;
   readonly status: StatusEvent | undefined;
@@ -74,9 +83,9 @@ export const INITIAL: PageState = {
 };
 
 /** Errors after which nothing is wrong. */
-const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
+const NOTICES: readonly ProblemCode[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
 /** Errors for which this tab left one round, or sits out: shown until an update is accepted. */
-const OF_A_ROUND: readonly string[] = [
+const OF_A_ROUND: readonly ProblemCode[] = [
   'bad-dataset',
   'unsupported-task',
   'training-diverged',
@@ -85,15 +94,16 @@ const OF_A_ROUND: readonly string[] = [
   'model-unavailable',
   'secure-aggregation-failed',
   'privacy-failed',
+  'participation-not-kept',
   'no-randomness',
   'worker-failed',
 ];
 /** States of a tab whose training for the round is done. */
-const TRAINED: readonly string[] = ['sharing', 'uploading', 'unmasking', 'reported'];
+const TRAINED: readonly SessionState[] = ['sharing', 'uploading', 'unmasking', 'reported'];
 /** States of a tab that works for the round. */
-const IN_ROUND: readonly string[] = ['downloading', 'training', ...TRAINED];
+const IN_ROUND: readonly SessionState[] = ['downloading', 'training', ...TRAINED];
 /** States that show that the connection works. */
-const HEALTHY: readonly string[] = ['consent', 'unavailable', 'waiting', 'paused', ...IN_ROUND];
+const HEALTHY: readonly SessionState[] = ['consent', 'unavailable', 'waiting', 'paused', ...IN_ROUND];
 
 /** The state after an event of the client. */
 export function withEvent(state: PageState, event: ClientEvent): PageState {

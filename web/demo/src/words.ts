@@ -1,5 +1,5 @@
 /** Texts of the visitors' page. Pure. */
-import type { RoundEvent } from 'fedra';
+import type { RoundEvent, StatusReason } from 'fedra';
 import { isOver } from './api.js';
 import { isUsedUp } from './privacy.js';
 import type { PageState, Problem } from './state.js';
@@ -62,7 +62,7 @@ function retryWords(retryInMs: number | undefined): string {
 }
 
 /** Endings of this tab's last invitations, for which the aggregator leaves it out. */
-const ENDINGS: Readonly<Record<string, string>> = {
+const ENDINGS: Readonly<Partial<Record<StatusReason, string>>> = {
   'missed-deadline': 'this tab was too slow for the last rounds',
   declined: 'this tab could not train in the last rounds',
   rejected: 'the last changes of this tab were refused',
@@ -70,7 +70,7 @@ const ENDINGS: Readonly<Record<string, string>> = {
 };
 
 /** The reason of a wait: this tab's last invitations, or enough other clients. */
-function outWords(retryInMs: number, reason: string | undefined): string {
+function outWords(retryInMs: number, reason: StatusReason | undefined): string {
   if (reason !== undefined) return `Sitting out for ${seconds(retryInMs)}${ENDINGS[reason] ? `: ${ENDINGS[reason]}` : ''}`;
   return `Enough others take part right now; asking again in ${seconds(retryInMs)}`;
 }
@@ -325,9 +325,51 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
       return fatal
         ? { title: 'Training stopped in this tab', text: `${sentence(message)} Start again, or reload the page.` }
         : { title: 'The training module was started again', text: `${sentence(message)} This tab goes on by itself.` };
+    case 'participation-not-kept':
+      return {
+        title: 'This tab left a round',
+        text: `${sentence(message)} A round that cannot be counted is not taken part in: nothing was sent. Allow this site to store data, or make room; this page keeps trying by itself.`,
+      };
+    case 'no-randomness':
+      return {
+        title: 'This tab left a round',
+        text: `${sentence(message)} Without random numbers nothing can be protected, so nothing was sent. Another browser may help.`,
+      };
+    case 'model-unreadable':
+      return {
+        title: 'This page cannot read the shared model',
+        text: `${sentence(message)} This tab waits for another model. Reload the page to get the newest version of it.`,
+      };
+    case 'update-rejected':
+      return {
+        title: 'The change of this tab was refused',
+        text: `${sentence(message)} It takes part in a later round. Reload the page if that goes on.`,
+      };
+    case 'refused-malformed-message':
+    case 'refused-unexpected-message':
+    case 'refused-message-too-large':
+      return {
+        title: 'This page and the aggregator do not match',
+        text: `${sentence(message)} Reload the page to get the newest one.`,
+      };
+    case 'not-in-a-browser':
+    case 'aborted':
+    case 'closed':
+    case 'timeout':
+    case 'no-model':
+    case 'bad-features':
+    case 'bad-input':
+    case 'bench-failed':
+    case 'bad-answer':
+    case 'unexpected':
+      return unexplained(code, message);
     default:
-      return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
+      return unexplained(code satisfies never, message);
   }
+}
+
+function unexplained(code: string, message: string): Advice {
+  return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
 }
 
 /** A share in per cent: 0.9634 as “96.3 %”. */

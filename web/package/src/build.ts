@@ -3,8 +3,8 @@
  * ever downloaded: a visitor who trains on the CPU never pays for WebGPU.
  */
 import { FedraError, wordsOf } from './errors.js';
-import type { BackendChoice, ClientEvent, ErrorEvent } from './events.js';
-import type { ClientConfig } from './messages.js';
+import type { BackendChoice, ErrorEvent } from './events.js';
+import type { ClientEvent, ModuleOptions } from './generated/contract.js';
 import type { PolicyWatch } from './policy.js';
 import type { Layout } from './validate.js';
 
@@ -29,12 +29,15 @@ export interface Predictor {
   predict(features: Float32Array): Promise<Float32Array>;
 }
 
-interface WasmBuild {
+/** Exports of a build. */
+export interface WasmBuild {
   default(): Promise<unknown>;
   Predictor: new (file: Uint8Array) => Predictor;
   EdgeClient: new (
-    config: Omit<ClientConfig, 'token'>,
+    options: ModuleOptions,
     onEvent: (event: ClientEvent) => void,
+    /** Resolves once the count of rounds is stored: an update of a private round waits for it. */
+    record: (participations: number) => Promise<void>,
     askToken?: () => Promise<string>,
   ) => EdgeClient;
 }

@@ -3,6 +3,7 @@
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
+import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
 import { copied, KeptData, takenOver } from './kept-data.js';
@@ -277,6 +278,9 @@ export class FedraClient extends EventTarget {
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
         break;
+      case 'record':
+        this.#record(message.id, message.participations);
+        break;
       case 'closed':
         this.#end();
         break;
@@ -306,6 +310,18 @@ export class FedraClient extends EventTarget {
     });
   }
 
+  /** The module waits for the answer before it sends an update of a private round. */
+  #record(id: number, participations: number): void {
+    let answer: ToWorker;
+    try {
+      this.#privacy.record(participations);
+      answer = { type: 'recorded', id };
+    } catch (error) {
+      answer = { type: 'not-recorded', id, message: wordsOf(error) };
+    }
+    this.#ifOpen(() => this.#post(answer));
+  }
+
   #emit(event: ClientEvent): void {
     if (event.type === 'update' && event.outcome === 'accepted') this.#crashes = 0;
     this.#latest.set(event.type, event);
@@ -314,7 +330,7 @@ export class FedraClient extends EventTarget {
   }
 
   /** Ends a worker that failed. Another takes its place where that may help. */
-  #fail(message: string, code = 'worker-failed'): void {
+  #fail(message: string, code: FedraErrorCode = 'worker-failed'): void {
     if (this.#ended) return;
     const again = this.#running && (this.#webgpu || this.#requests.size > 0) && ++this.#crashes < MOST_CRASHES;
     if (again && !this.#closing) return this.#startAgain(message);
@@ -328,13 +344,12 @@ export class FedraClient extends EventTarget {
    */
   #startAgain(reason: string): void {
     this.#worker.terminate();
-    const [code, message] = this.#webgpu
+    const [code, message]: [FedraErrorCode, string] = this.#webgpu
       ? ['device-lost', `WebGPU failed (${reason}); going on with the CPU`]
       : ['worker-failed', `the worker failed (${reason}) and is started again, with the data`];
     this.#requests.rejectAll(this.#webgpu ? new FedraError(code, message) : crashed(reason), 'predict');
     this.#webgpu = false;
     this.#emit({ type: 'error', code, message, fatal: false });
-    this.#privacy.crashed();
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
     this.#running = false;

@@ -7,7 +7,7 @@ import type { Address } from './address.js';
 import { checkAddress } from './address.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { BackendChoice, PrivacyEvent } from './events.js';
+import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
 import type { WorkerSource } from './spawn.js';
 import { checkWorkerSource } from './spawn.js';
 import type { TokenSource } from './token.js';
@@ -37,41 +37,10 @@ export interface CheckedDataset {
 }
 
 /**
- * The least that a task must promise. A task below, or with no privacy at all,
- * is refused for good.
- */
-export interface PrivacyFloors {
-  /** Least noise in a sum, in units of what one client can change in it; above 0. */
-  readonly minNoiseMultiplier?: number;
-  /** Fewest clients that a sum may have, without those that may collude; 1 or more. */
-  readonly minCohort?: number;
-  /** Most rounds this browser takes part in; 1 or more. A task may grant more: it stops by itself. */
-  readonly maxParticipations?: number;
-  /** Most, as epsilon, that this browser's rounds may cost together; above 0. */
-  readonly maxEpsilon?: number;
-  /** Refuse a task whose server could read a single update. */
-  readonly requireSecureAggregation?: boolean;
-}
-
-/**
  * Asked once, with the terms of a private task, before its first round. Only
  * `true` lets the client take part.
  */
 export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
-
-/**
- * Example-level privacy (DP-SGD), for a site that holds the records of many
- * people: a promise about each single example, not about this client. It stands
- * beside the task's own promise. The task's server neither sets it nor learns of it. Its cost is in the `privacy` event's `examplePrivacy`.
- */
-export interface ExamplePrivacy {
-  /** Largest L2 norm of one example's gradient; above 0. */
-  readonly clippingNorm: number;
-  /** Noise on the sum of a step's clipped gradients, in units of `clippingNorm`; above 0. */
-  readonly noiseMultiplier: number;
-  /** The delta at which the cost is told; between 0 and 1. */
-  readonly delta: number;
-}
 
 /** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {

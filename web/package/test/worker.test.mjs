@@ -63,8 +63,8 @@ async function start(token, { backend = 'cpu', client } = {}) {
   const worker = await open();
   worker.tell({ type: 'start', config: { url: 'ws://x:1/', task: 'mnist', backend, privacy: {}, token } });
   assert.equal((await worker.ready).type, 'started');
-  const [config, listen, ask] = globalThis.module.given;
-  return { ...worker, config, listen, ask };
+  const [config, listen, record, ask] = globalThis.module.given;
+  return { ...worker, config, listen, record, ask };
 }
 
 beforeEach(() => {
@@ -103,6 +103,27 @@ test('what keeps the page from answering is the reason that the module hears', a
   tell({ type: 'token', id: 99, token: 'c' });
   await settled();
   assert.ok(posted.every(({ type }) => type !== 'failed'));
+});
+
+test('a count waits until the page has stored it', async () => {
+  const { posted, tell, record } = await start('none');
+  const [first, second] = [record(1), record(2)];
+  const [one, two] = posted.slice(-2);
+  assert.deepEqual(
+    [one, two],
+    [
+      { type: 'record', id: one.id, participations: 1 },
+      { type: 'record', id: two.id, participations: 2 },
+    ],
+  );
+  const order = [];
+  first.then(() => order.push('first'));
+  await settled();
+  assert.deepEqual(order, []);
+  tell({ type: 'recorded', id: one.id });
+  await first;
+  tell({ type: 'not-recorded', id: two.id, message: 'the storage is full' });
+  await assert.rejects(second, /the storage is full/);
 });
 
 const data = {

@@ -131,6 +131,15 @@ impl RoundPlan {
         }
     }
 
+    /// Stage in which a client sends its update.
+    #[must_use]
+    pub fn upload_stage(&self) -> Stage {
+        match self.protection {
+            Protection::None | Protection::DebitFirst => Stage::Update,
+            Protection::Secure { .. } => Stage::MaskedInput,
+        }
+    }
+
     /// Most reports in one sum: the report goal, or all that are invited if the round
     /// stays open beyond it.
     #[must_use]

@@ -433,7 +433,7 @@ impl Step<'_> {
             target: "fedra::events", event = "round-advanced",
             %task, %round, ?stage, deadline_ms, "round advanced"
         );
-        for (client, request) in prepared.requests.requests {
+        for (client, request) in prepared.requests {
             let order = Order::Asked { round, request: Arc::new(request), deadline };
             self.core.clients.notify(client, order);
         }
