@@ -36,11 +36,7 @@ export interface PageState {
   /** Examples this tab holds, and the shard they are of. */
   readonly examples: number;
   readonly shard: number | undefined;
-<<<<<<< HEAD
-  /** All tasks of the aggregator. */
-=======
   /** The tasks of the aggregator. */
->>>>>>> main
   readonly tasks: readonly TaskSummary[];
   readonly task: Task | undefined;
   readonly status: StatusEvent | undefined;
