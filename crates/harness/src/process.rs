@@ -507,7 +507,7 @@ mod tests {
     fn a_frozen_service_goes_on_where_it_stood_and_dies_when_it_is_killed() {
         let log = std::env::temp_dir().join(format!("harness-freeze-{}.log", std::process::id()));
         let mut command = Command::new("sh");
-        // One process: a shell that starts another waits for it uninterruptibly, and a wait
+        // One process: a shell that starts another is in uninterruptible sleep, and a wait
         // for its state T could last for ever.
         command.args(["-c", "echo first; exec sleep 1000"]);
         let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();

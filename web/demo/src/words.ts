@@ -372,7 +372,7 @@ function unexplained(code: string, message: string): Advice {
   return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
 }
 
-/** 0.9634 as “96.3 %”. */
+/** A share in per cent: 0.9634 as “96.3 %”. */
 export function percent(share: number, digits = 1): string {
   return `${(share * 100).toFixed(digits)} %`;
 }

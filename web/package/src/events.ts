@@ -1,6 +1,6 @@
 /**
  * The events of a client, as a page receives them: those of the WebAssembly module,
- * with the codes of the page's side besides. Types only: this file must produce no code.
+ * and the codes of the page's side. Types only: this file must produce no code.
  */
 import type { FedraErrorCode } from './errors.js';
 import type * as contract from './generated/contract.js';

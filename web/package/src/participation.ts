@@ -52,7 +52,7 @@ export class Participation {
     try {
       this.#write(this.#counted);
     } catch {
-      // What follows from it is decided before the first update leaves.
+      // The consequence is decided before the first update leaves.
     }
   }
 

@@ -318,7 +318,7 @@ test('when the WebGPU module crashes, its successor knows the consent and the ro
   says(terms);
   await settled();
   records(1);
-  // Whether the update of this one left is not known.
+  // It is not known if the update of this one left.
   records(2);
   worker.onerror({ message: 'unreachable' });
   assert.notEqual(FakeWorker.last, worker);

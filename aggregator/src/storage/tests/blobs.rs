@@ -44,7 +44,7 @@ fn contract(blobs: &dyn BlobStore) {
     damage(blobs);
 }
 
-/// What does not fit its key is not handed out.
+/// Checks that a file that does not fit its key is not handed out.
 fn damage(blobs: &dyn BlobStore) {
     let task = id("damaged");
     let key = |content: &Bytes, kind| {

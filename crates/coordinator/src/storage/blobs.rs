@@ -126,9 +126,9 @@ pub enum BlobError {
 /// Files of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Those that are whole.
+    /// Keys of the whole files.
     pub blobs: BTreeSet<BlobKey>,
-    /// Number of those that were not written to their end.
+    /// Number of files that were not written to their end.
     pub unfinished: usize,
 }
 
