@@ -86,7 +86,7 @@ impl Names {
                 (Some(content), Form::Untagged) => content,
                 (content, form) => panic!("{}: {form:?} with {content:?}", variant.ident),
             };
-            write!(text, "{}  | {value}\n", docs(&variant.attrs, 1)).expect("a string");
+            writeln!(text, "{}  | {value}", docs(&variant.attrs, 1)).expect("a string");
         }
         text.truncate(text.trim_end().len());
         text + ";\n"
@@ -143,7 +143,7 @@ impl Names {
             let null = if content.is_some() && !optional { " | null" } else { "" };
             let name = cased(&ident, rename);
             let docs = docs(&field.attrs, 1);
-            write!(text, "{docs}  readonly {name}{mark}: {ty}{null};\n").expect("a string");
+            writeln!(text, "{docs}  readonly {name}{mark}: {ty}{null};").expect("a string");
         }
         text
     }
