@@ -6,6 +6,7 @@ mod backup;
 mod disk;
 mod embedded;
 mod folder;
+mod objects;
 mod redb;
 mod survey;
 #[cfg(test)]
@@ -19,4 +20,5 @@ pub use fedra_coordinator::storage::{
 
 pub use self::backup::back_up;
 pub use self::embedded::open;
+pub use self::objects::ObjectBlobs;
 pub use self::survey::{Repair, TaskCheck, check, repair};

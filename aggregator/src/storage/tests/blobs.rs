@@ -1,8 +1,15 @@
 //! Contract of [`BlobStore`], run against every backend.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fedra_protocol::Sha256Hash;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 use super::sample::{id, model, round, round_with_state};
 use crate::storage::*;
@@ -73,6 +80,14 @@ fn damage(blobs: &dyn BlobStore) {
     }
 }
 
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).build().expect("a runtime")
+}
+
+fn objects(objects: impl ObjectStore, runtime: &Runtime) -> ObjectBlobs {
+    ObjectBlobs::new(Arc::new(objects), Path::from("fedra/models"), runtime.handle().clone())
+}
+
 #[test]
 fn memory_keeps_the_contract() {
     contract(Storage::in_memory().blobs.as_ref());
@@ -82,4 +97,25 @@ fn memory_keeps_the_contract() {
 fn the_folder_keeps_the_contract() {
     let folder = TempDir::new().expect("a folder");
     contract(open(folder.path()).expect("opens").blobs.as_ref());
+}
+
+#[test]
+fn objects_in_memory_keep_the_contract() {
+    let runtime = runtime();
+    contract(&objects(InMemory::new(), &runtime));
+}
+
+#[test]
+fn objects_in_a_folder_keep_the_contract() {
+    let (runtime, folder) = (runtime(), TempDir::new().expect("a folder"));
+    let files = LocalFileSystem::new_with_prefix(folder.path()).expect("a folder");
+    contract(&objects(files.with_fsync(true), &runtime));
+}
+
+#[test]
+fn a_task_runs_on_records_in_redb_and_objects_elsewhere() {
+    let (runtime, folder) = (runtime(), TempDir::new().expect("a folder"));
+    let blobs = Arc::new(objects(InMemory::new(), &runtime));
+    let store = Storage { blobs, ..open(folder.path()).expect("opens") };
+    super::contract::contract(&store);
 }
