@@ -143,8 +143,6 @@ fn free_port() -> Result<u16> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
