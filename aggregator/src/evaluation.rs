@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
-use fedra_coordinator::storage::{Quality, Store, StoreError};
+use fedra_coordinator::storage::{Lease, Quality, StoreError};
 
 /// Models that may wait, all tasks together.
 const WAITING: usize = 64;
@@ -72,7 +72,8 @@ type Done = Box<dyn FnOnce(Quality) + Send>;
 
 /// A model to evaluate.
 pub(crate) struct Job {
-    pub task: TaskId,
+    /// Leadership of the task, to store the result.
+    pub lease: Lease,
     pub round: u64,
     pub parameters: Arc<Vec<f32>>,
     /// Called on the evaluator's thread once the result is durable.
@@ -109,13 +110,9 @@ type HeldOut = RwLock<HashMap<TaskId, Arc<(ModelSpec, Dataset)>>>;
 impl Evaluator {
     /// Starts the thread. The receiver fails once it has ended and let go of the
     /// store.
-    pub(crate) fn start(
-        store: Arc<dyn Store>,
-        runtime: Handle,
-    ) -> Result<(Self, oneshot::Receiver<()>), EvaluationError> {
+    pub(crate) fn start(runtime: Handle) -> Result<(Self, oneshot::Receiver<()>), EvaluationError> {
         let (shared, tasks) = (Arc::<Shared>::default(), Arc::<HeldOut>::default());
-        let worker =
-            Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks), store, runtime };
+        let worker = Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks), runtime };
         let (alive, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("evaluation".to_owned())
@@ -143,14 +140,14 @@ impl Evaluator {
 
     /// Has a model evaluated, if its task has held-out examples.
     pub(crate) fn submit(&self, job: Job) {
-        if !self.covers(&job.task) {
+        if !self.covers(job.lease.task()) {
             return;
         }
         let mut queue = self.shared.queue();
         if queue.jobs.len() >= WAITING
             && let Some(old) = queue.jobs.pop_front()
         {
-            tracing::warn!(task = %old.task, round = old.round, "evaluation is behind: passed over");
+            tracing::warn!(task = %old.lease.task(), round = old.round, "evaluation is behind: passed over");
         }
         queue.jobs.push_back(job);
         self.shared.signal.notify_one();
@@ -167,7 +164,6 @@ impl Drop for Evaluator {
 struct Worker {
     shared: Arc<Shared>,
     tasks: Arc<HeldOut>,
-    store: Arc<dyn Store>,
     runtime: Handle,
 }
 
@@ -178,7 +174,7 @@ impl Worker {
             match self.evaluate(&job, &compute) {
                 Ok(quality) => (job.done)(quality),
                 Err(error) => {
-                    tracing::error!(task = %job.task, round = job.round, %error, "no evaluation");
+                    tracing::error!(task = %job.lease.task(), round = job.round, %error, "no evaluation");
                 }
             }
         }
@@ -200,13 +196,13 @@ impl Worker {
 
     fn evaluate(&self, job: &Job, compute: &Compute) -> Result<Quality, EvaluationError> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
-        let held_out = tasks.get(&job.task).cloned();
+        let held_out = tasks.get(job.lease.task()).cloned();
         drop(tasks);
         let held_out = held_out.expect("only covered tasks are submitted");
         let (spec, data) = &*held_out;
         let result = self.runtime.block_on(evaluate(spec, &job.parameters, data, compute))?;
         let quality = Quality { accuracy: result.accuracy, loss: result.loss };
-        self.store.set_quality(&job.task, job.round, quality)?;
+        job.lease.set_quality(job.round, quality)?;
         Ok(quality)
     }
 }

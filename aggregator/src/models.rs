@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use bytes::Bytes;
 use fedra_protocol::{Sha256Hash, TaskId};
 
-use fedra_coordinator::storage::{Store, StoreError};
+use fedra_coordinator::storage::{Storage, StoreError};
 
 /// Models of a task that stay in memory: the newest, and the one before it for
 /// clients that are still fetching it.
@@ -15,7 +15,7 @@ const IN_MEMORY: usize = 2;
 
 /// The models that can be fetched.
 pub(crate) struct Models {
-    store: Arc<dyn Store>,
+    store: Storage,
     newest: RwLock<HashMap<TaskId, Vec<(Sha256Hash, Bytes)>>>,
     /// Older models that are being sent. Each is in memory once, for all its
     /// downloads.
@@ -32,7 +32,7 @@ impl AsRef<[u8]> for Shared {
 }
 
 impl Models {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Storage) -> Self {
         Self { store, newest: RwLock::default(), shared: Mutex::default() }
     }
 

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 
 use fedra_coordinator::messages::Command;
 use fedra_coordinator::status::Counters;
-use fedra_coordinator::storage::{RoundRecord, Store, StoreError};
+use fedra_coordinator::storage::{RoundRecord, Storage, StoreError};
 use fedra_coordinator::task::{self, StartError, Started};
-use fedra_learning::safetensors;
+use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::TaskId;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -72,7 +72,7 @@ pub(crate) struct Server {
     /// Tasks that could not start.
     pub set_aside: SetAside,
     pub models: Arc<Models>,
-    pub store: Arc<dyn Store>,
+    pub store: Storage,
     pub metrics: Arc<Metrics>,
     /// Access control for connections and check-ins.
     pub access: Access,
@@ -191,7 +191,7 @@ impl Server {
         }
         // What cannot be evaluated must not be in the store at the next start.
         self.evaluator.add(&config).map_err(ServeError::from)?;
-        match self.store.add_task(&id, toml, unix_seconds()) {
+        match self.store.tasks.add_task(&id, toml, unix_seconds()) {
             Err(StoreError::TaskExists(id)) => return Err(CreateTaskError::Taken(id)),
             added => added.map_err(ServeError::from)?,
         }
@@ -213,7 +213,7 @@ impl Server {
             Arc::clone(&counters),
             rand::random(),
         )?;
-        let Started { core, writer, model } = started;
+        let Started { core, writer, model, lease } = started;
         let (view, receiver) = watch::channel(Arc::clone(core.view()));
         let (messages, inbox) = mpsc::channel(self.config.max_connections + COMMANDS);
         let name = format!("write-{}", settings.id);
@@ -226,6 +226,7 @@ impl Server {
             settings,
             summary,
             access,
+            lease,
             messages,
             view: receiver,
             counters,
@@ -235,7 +236,7 @@ impl Server {
         });
         let newest = core.view().model.sha256;
         self.models.publish(&task.settings.id, newest, model);
-        evaluate_pending(self.store.as_ref(), &self.evaluator, &task);
+        evaluate_pending(&self.store, &self.evaluator, &task);
         let driver = TaskDriver {
             core,
             task: Arc::clone(&task),
@@ -277,14 +278,15 @@ impl Server {
 }
 
 /// Evaluates the models that a stop has left unevaluated, if they are kept.
-fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) {
+fn evaluate_pending(store: &Storage, evaluator: &Evaluator, task: &Arc<Task>) {
     let id = &task.settings.id;
     if !evaluator.covers(id) {
         return;
     }
     let parameters = |record: &RoundRecord| {
         let Some(file) = store.model(id, &record.sha256)? else { return Ok(None) };
-        let damaged = |source| StartError::Model { task: id.clone(), source };
+        let damaged =
+            |error: ModelFileError| StartError::Model { task: id.clone(), source: error.into() };
         Ok::<_, StartError>(Some(safetensors::read(&task.settings.model, &file).map_err(damaged)?))
     };
     let history = Arc::clone(&task.view.borrow().history);
@@ -301,12 +303,12 @@ fn evaluate_pending(store: &dyn Store, evaluator: &Evaluator, task: &Arc<Task>) 
 /// Everything that waits for disks: brings back all tasks. Blocking.
 pub(crate) fn start(
     config: Config,
-    store: Arc<dyn Store>,
+    store: Storage,
     shutdown: CancellationToken,
     runtime: Handle,
 ) -> Result<(Arc<Server>, oneshot::Receiver<()>), ServeError> {
     let Config { server: config, tasks } = config;
-    let (evaluator, evaluation_ended) = Evaluator::start(Arc::clone(&store), runtime.clone())?;
+    let (evaluator, evaluation_ended) = Evaluator::start(runtime.clone())?;
     let units = usize::try_from(config.upload_budget / BUDGET_UNIT).unwrap_or(usize::MAX);
     let reserve = config.upload_budget / RESERVE_SHARE / RESERVE_UNIT;
     let reserve = usize::try_from(reserve).unwrap_or(usize::MAX);
@@ -317,7 +319,7 @@ pub(crate) fn start(
         config,
         tasks: RwLock::default(),
         set_aside: SetAside::default(),
-        models: Arc::new(Models::new(Arc::clone(&store))),
+        models: Arc::new(Models::new(store.clone())),
         store,
         metrics,
         access,
@@ -338,7 +340,7 @@ pub(crate) fn start(
             server.set_aside.add(id, &error, &server.metrics);
         }
     }
-    for (id, toml) in server.store.added_tasks()? {
+    for (id, toml) in server.store.tasks.added_tasks()? {
         if server.task(&id).is_some() || server.set_aside.reason(&id).is_some() {
             tracing::warn!(task = %id, "the config's task hides one that an operator has added");
         } else if let Err(error) = server.start_added(&toml) {

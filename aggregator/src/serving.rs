@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_coordinator::storage::Store;
+use fedra_coordinator::storage::Storage;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::http;
 use crate::server::{ServeError, Server, start};
 use crate::signals::Signals;
-use crate::storage::RedbStore;
+use crate::storage;
 
 /// Longest time for sessions to close.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -30,18 +30,18 @@ pub async fn run(
     signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {
     let folder = config.server.store.clone();
-    let store = tokio::task::spawn_blocking(move || RedbStore::open(&folder)).await??;
-    run_with_store(config, Arc::new(store), listener, signals).await
+    let store = tokio::task::spawn_blocking(move || storage::open(&folder)).await??;
+    run_with_store(config, store, listener, signals).await
 }
 
-/// Serves on `listener` until it is told to stop, with any store.
+/// Serves on `listener` until it is told to stop, with any stores.
 ///
 /// # Errors
 ///
 /// [`ServeError`] if the server could not start.
 pub async fn run_with_store(
     config: Config,
-    store: Arc<dyn Store>,
+    store: Storage,
     listener: TcpListener,
     signals: impl Into<Signals>,
 ) -> Result<(), ServeError> {

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-#[cfg(unix)]
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::platform;
 
 /// Signals to a server from outside.
 pub struct Signals {
@@ -37,14 +36,14 @@ impl Signals {
     #[must_use]
     pub fn of_process(config: PathBuf) -> Self {
         // Working out what a privacy policy costs can take a moment.
-        let reload = hang_ups().then(move |()| {
+        let reload = platform::hang_ups().then(move |()| {
             let read = tokio::task::spawn_blocking({
                 let config = config.clone();
                 move || read_again(&config)
             });
             async { read.await.ok().flatten() }
         });
-        Self::new(stop()).with_reload(reload.filter_map(std::future::ready))
+        Self::new(platform::stop_signal()).with_reload(reload.filter_map(std::future::ready))
     }
 }
 
@@ -60,48 +59,6 @@ fn read_again(path: &std::path::Path) -> Option<Config> {
         Err(mistakes) => {
             tracing::error!(%mistakes, "the config is not read again");
             None
-        }
-    }
-}
-
-/// Resolves on ctrl-c and, where there is such a thing, on SIGTERM: from the call
-/// on, however long the server takes to start.
-#[cfg(unix)]
-fn stop() -> impl Future<Output = ()> + Send + 'static {
-    let mut signals = stream::select(
-        of_kind(SignalKind::terminate(), "SIGTERM"),
-        of_kind(SignalKind::interrupt(), "ctrl-c"),
-    );
-    async move {
-        signals.next().await;
-    }
-}
-
-#[cfg(not(unix))]
-async fn stop() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::warn!(%error, "cannot wait for ctrl-c");
-    }
-}
-
-/// Every SIGHUP, where there is such a thing.
-#[cfg(unix)]
-fn hang_ups() -> BoxStream<'static, ()> {
-    of_kind(SignalKind::hangup(), "SIGHUP")
-}
-
-#[cfg(not(unix))]
-fn hang_ups() -> BoxStream<'static, ()> {
-    stream::pending().boxed()
-}
-
-#[cfg(unix)]
-fn of_kind(kind: SignalKind, name: &str) -> BoxStream<'static, ()> {
-    match signal(kind) {
-        Ok(mut signal) => stream::poll_fn(move |context| signal.poll_recv(context)).boxed(),
-        Err(error) => {
-            tracing::warn!(%error, "cannot wait for {name}");
-            stream::pending().boxed()
         }
     }
 }

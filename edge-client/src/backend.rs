@@ -15,19 +15,28 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fedra_learning::Backend;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
 
 use crate::platform;
 
 pub(crate) use chooser::Chooser;
 pub(crate) use job::Job;
+pub use measuring::DeviceError;
 pub(crate) use measuring::{Pace, Trial, speed};
 
 /// Largest relative difference of a right gradient: norm of the difference
 /// over the norm of the CPU's.
 pub const GRADIENT_TOLERANCE: f64 = 1e-3;
 
+/// Preference of the owner that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("backend must be \"auto\", \"webgpu\" or \"cpu\"; not {0:?}")]
+pub struct UnknownBackend(String);
+
 /// Preference of the owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BackendPreference {
     /// The faster of those that compute right.
     #[default]
@@ -39,15 +48,11 @@ pub enum BackendPreference {
 }
 
 impl FromStr for BackendPreference {
-    type Err = String;
+    type Err = UnknownBackend;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "webgpu" => Ok(Self::WebGpu),
-            "cpu" => Ok(Self::Cpu),
-            _ => Err(format!("backend must be \"auto\", \"webgpu\" or \"cpu\"; not {name:?}")),
-        }
+    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
+        let unknown = |_: serde::de::value::Error| UnknownBackend(name.into());
+        Self::deserialize(name.into_deserializer()).map_err(unknown)
     }
 }
 
@@ -81,7 +86,7 @@ impl Choice {
 
     /// The CPU, because of a `problem` with WebGPU. Only who asked for WebGPU is told
     /// of it as a problem.
-    fn without_webgpu(preference: BackendPreference, problem: &str) -> Self {
+    fn without_webgpu(preference: BackendPreference, problem: &DeviceError) -> Self {
         let asked = (preference == BackendPreference::WebGpu).then(|| problem.to_string());
         Self { problem: asked, ..Self::cpu(format!("WebGPU cannot be used: {problem}")) }
     }
@@ -93,11 +98,11 @@ impl Choice {
 pub fn decide(
     preference: BackendPreference,
     cpu: &Measurement,
-    webgpu: &Result<Measurement, String>,
+    webgpu: &Result<Measurement, DeviceError>,
 ) -> Choice {
     let webgpu = match webgpu {
         Ok(measurement) => measurement,
-        Err(problem) => return Choice::without_webgpu(preference, problem),
+        Err(error) => return Choice::without_webgpu(preference, error),
     };
     let error = relative_error(&cpu.gradient, &webgpu.gradient);
     if error.is_nan() || error > GRADIENT_TOLERANCE {

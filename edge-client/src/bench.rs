@@ -5,12 +5,12 @@ pub mod privacy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_learning::{Compute, Dataset, DatasetError, LearningError, Targets, init_parameters};
-use fedra_protocol::{LocalTraining, ModelSpec, RawLocalTraining, Shape};
+use fedra_learning::{Compute, Dataset, DatasetError, Features, Targets, init_parameters};
+use fedra_protocol::{LocalTraining, LocalTrainingError, ModelSpec, RawLocalTraining, Shape};
 use futures_util::future;
 use serde::Serialize;
 
-use crate::backend::{Job, Pace, Trial, speed};
+use crate::backend::{DeviceError, Job, Pace, Trial, speed};
 use crate::platform;
 
 /// Long enough for a browser to have compiled its fastest code.
@@ -41,6 +41,20 @@ impl Pace for Alone {
     async fn turn(&self) {}
 }
 
+/// Reason why a case cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The made-up examples do not fit the model.
+    #[error(transparent)]
+    Examples(#[from] DatasetError),
+    /// The plan is outside its ranges.
+    #[error(transparent)]
+    Plan(#[from] LocalTrainingError),
+    /// The device does not go through with it.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
 /// One measured case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,17 +71,36 @@ pub struct Measured {
     pub milliseconds_per_step: f64,
 }
 
-/// Random images with random classes: values do not change the time of a step.
+/// Random images or token ids with random classes: values do not change the time of a step.
+///
+/// # Errors
+///
+/// [`DatasetError`] if there are no examples, or the model has no classes.
 pub fn synthetic(spec: &ModelSpec, examples: usize) -> Result<Dataset, DatasetError> {
     let shape: Shape = spec.input();
-    let pixel = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0;
-    let features = (0..examples * shape.len()).map(pixel).collect();
-    let classes = (0..examples).map(|i| (i % spec.output_len()) as u32).collect();
-    Dataset::new(features, shape, Targets::Classes(classes))
+    let random = |i: u32| i.wrapping_mul(2_654_435_761) >> 16;
+    let elements = 0..(examples * shape.len()) as u32;
+    let features = match shape {
+        Shape::Tokens { vocabulary, .. } => {
+            Features::Tokens(elements.map(|i| random(i) % vocabulary).collect())
+        }
+        _ => Features::Values(elements.map(|i| random(i) as f32 / 65_536.0).collect()),
+    };
+    let positions = spec.output_positions();
+    let classes = (0..examples * positions).map(|i| (i % spec.output_width()) as u32).collect();
+    let targets = match positions {
+        1 => Targets::Classes(classes),
+        _ => Targets::PositionClasses { classes, positions },
+    };
+    Dataset::new(features, shape, targets)
 }
 
 /// Trains a built-in model for a moment and reports its speed.
-pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measured, LearningError> {
+///
+/// # Errors
+///
+/// [`BenchError`] if the batch is empty, or the device fails.
+pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measured, BenchError> {
     let spec = ModelSpec::builtin(name).unwrap_or_else(ModelSpec::mnist_2nn);
     let parameters = init_parameters(&spec, 1);
     let data = Arc::new(synthetic(&spec, 20 * batch as usize)?);
@@ -77,9 +110,7 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
         ..RawLocalTraining::default()
     })?;
     let job = Job::new(&spec, &Arc::new(parameters), &data, &plan);
-    let measured = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await;
-    let failed = |message| LearningError::Device { backend: compute.backend(), message };
-    let samples_per_second = measured.map_err(failed)?;
+    let samples_per_second = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await?;
     Ok(Measured {
         model: name.to_string(),
         batch,

@@ -14,6 +14,7 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::future::{self, Either};
 
 use crate::backend::BackendPreference;
+use crate::codes::{CallCode, CallFault};
 use crate::dropouts::Dropouts;
 use crate::events::ClientEvent;
 use crate::local_work::LocalWork;
@@ -70,18 +71,18 @@ pub struct Client {
 pub struct DataRefused {
     /// `bad-dataset`; `aborted`; or why the client has ended: `closed`, or the code of
     /// the event that was fatal.
-    pub code: String,
+    pub code: CallCode,
     /// Description of what happened and what to do.
     pub message: String,
 }
 
 impl DataRefused {
-    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+    fn new(code: impl Into<CallCode>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
     }
 
     fn closed() -> Self {
-        Self::new("closed", "the client was closed")
+        Self::new(CallFault::Closed, "the client was closed")
     }
 }
 
@@ -131,6 +132,10 @@ impl Client {
     ///
     /// The future is ready once the examples were compared with the task, which may not
     /// be known yet. Examples that do not fit leave those that were taken before.
+    ///
+    /// # Errors
+    ///
+    /// [`DataRefused`] if they do not fit, were taken back, or the client has ended.
     pub fn set_data(
         &self,
         data: Dataset,
@@ -151,7 +156,7 @@ impl Client {
     pub fn withdraw_data(&self) {
         if let Some(given) = self.given.take() {
             let message = "the data were taken back, or others given, before the task was known";
-            given.refuse(DataRefused::new("aborted", message));
+            given.refuse(DataRefused::new(CallFault::Aborted, message));
         }
     }
 
@@ -181,8 +186,18 @@ impl Client {
         let _ = self.commands.unbounded_send(event);
     }
 
-    /// Outputs of the newest global model for one or more examples, row-major.
-    pub async fn predict(&self, features: &[f32]) -> Result<Vec<f32>, PredictError> {
+    /// Outputs of the newest global model for one or more examples of values or token ids,
+    /// row-major: `features` is `[n, ...input]`, the outputs are `[n, outputs]`.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `no-model` before the first model event, `bad-features` if
+    /// they are no whole number of examples, `out-of-memory`, `prediction-failed`, or a
+    /// failure to fetch the model.
+    pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
+    where
+        Vec<T>: Into<fedra_learning::Features>,
+    {
         let mut outputs = Vec::new();
         self.predict_into(features, &mut outputs).await?;
         Ok(outputs)
@@ -197,7 +212,7 @@ impl Client {
         let (spec, model) = current.ok_or_else(|| {
             let message = "there is no global model yet: it comes after the check-in, with the \
                            first model event";
-            PredictError::new("no-model", message)
+            PredictError::new(CallFault::NoModel, message)
         })?;
         self.local_work.predict(&spec, &model, features, outputs).await
     }

@@ -2,11 +2,26 @@
 //! a policy, the noised integers. No I/O; randomness is an argument.
 
 use bytes::Bytes;
-use differential_privacy::ClippingNorm;
+use differential_privacy::distributed::EncodeError;
+use differential_privacy::{ClippingNorm, QuantityError};
+use fedra_aggregation::codec::Packed;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{RoundId, RoundPrivacy, TaskId, UpdateRange};
-use fedra_secure_aggregation as secagg;
 use rand_chacha::rand_core::CryptoRng;
+
+/// Reason why an update cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodingError {
+    /// The policy leaves updates as they are.
+    #[error("the policy has no encoding")]
+    NoEncoding,
+    /// The round's clipping norm is none.
+    #[error(transparent)]
+    ClippingNorm(#[from] QuantityError),
+    /// The update does not fit the encoding.
+    #[error(transparent)]
+    Update(#[from] EncodeError),
+}
 
 /// An update that a server has no reason to turn down: one that it turned down
 /// because of the data would tell something about them. One with a value that
@@ -40,7 +55,11 @@ pub struct PrivateRound<'a> {
 
 impl PrivateRound<'_> {
     /// The update with this client's noise, packed: what a local policy sends.
-    pub(crate) fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, String> {
+    pub(crate) fn noised(
+        &self,
+        update: &[f32],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Bytes, EncodingError> {
         let words = self.encode(update, rng)?;
         Ok(self.pack(&words))
     }
@@ -49,15 +68,14 @@ impl PrivateRound<'_> {
         &self,
         update: &[f32],
         rng: &mut impl CryptoRng,
-    ) -> Result<Vec<u32>, String> {
-        let encoding = self.privacy.encoding().ok_or("the policy has no encoding")?;
-        let clip =
-            ClippingNorm::new(self.terms.clipping_norm).map_err(|error| error.to_string())?;
-        encoding.encode(update, clip, &self.terms.rotation, rng).map_err(|error| error.to_string())
+    ) -> Result<Vec<u32>, EncodingError> {
+        let encoding = self.privacy.encoding().ok_or(EncodingError::NoEncoding)?;
+        let clip = ClippingNorm::new(self.terms.clipping_norm)?;
+        Ok(encoding.encode(update, clip, &self.terms.rotation, rng)?)
     }
 
     fn pack(&self, words: &[u32]) -> Bytes {
         let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
-        secagg::pack(words, bits).into()
+        Packed::new(words.len(), bits).encode(words).into()
     }
 }

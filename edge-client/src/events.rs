@@ -1,8 +1,13 @@
-//! Events that a client tells its owner: the page, or the log of a native process.
+//! Events that a client tells its owner: the page, or the log of a native process. The
+//! page's types are generated from them.
 
+use std::fmt;
+
+use fedra_learning::Backend;
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
+use crate::codes::{EventCode, Notice, StatusReason};
 use crate::failure::Failure;
 use crate::privacy::PrivacyTerms;
 
@@ -15,27 +20,33 @@ pub enum ClientEvent {
         /// Activity of the client.
         state: SessionState,
         /// The round it does it for.
+        #[serde(skip_serializing_if = "Option::is_none")]
         round: Option<u64>,
         /// Reason why it is unavailable, or why it waits longer than for the next
-        /// round: the code of a failure, or `missed-deadline`, `declined`, `rejected`
-        /// or `lost`, by which the server tells how the last invitations ended.
-        reason: Option<&'static str>,
+        /// round.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<StatusReason>,
         /// Time until the next attempt to connect, or until it may be invited again, ms.
+        #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
     /// The device that training runs on was chosen.
     Backend {
-        /// `cpu` or `webgpu`.
-        backend: &'static str,
+        /// The device.
+        backend: BackendName,
         /// Name that the graphics adapter gives itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
         adapter: Option<String>,
         /// Reason, as text for a person.
         reason: String,
-        /// Measured speed of the CPU.
+        /// Measured speed of the CPU, examples a second.
+        #[serde(skip_serializing_if = "Option::is_none")]
         cpu_samples_per_second: Option<f64>,
-        /// Measured speed of WebGPU.
+        /// Measured speed of WebGPU, examples a second.
+        #[serde(skip_serializing_if = "Option::is_none")]
         webgpu_samples_per_second: Option<f64>,
-        /// Relative difference of the two gradients.
+        /// Relative difference of the gradients that the two computed.
+        #[serde(skip_serializing_if = "Option::is_none")]
         gradient_error: Option<f64>,
     },
     /// The client takes part in this task.
@@ -65,14 +76,17 @@ pub enum ClientEvent {
         sha256: String,
         /// Size of its file.
         bytes: u64,
-        /// Held-out accuracy of the newest evaluated model.
+        /// Share of right answers, 0 to 1, on the server's held-out examples.
+        #[serde(skip_serializing_if = "Option::is_none")]
         accuracy: Option<f64>,
-        /// Its held-out loss.
+        /// Mean loss on these examples.
+        #[serde(skip_serializing_if = "Option::is_none")]
         loss: Option<f64>,
-        /// The round that accuracy and loss belong to.
+        /// The round of the model that accuracy and loss belong to.
+        #[serde(skip_serializing_if = "Option::is_none")]
         evaluated_round: Option<u64>,
     },
-    /// Local training goes on.
+    /// Local training goes on. Comes a few times a second at most.
     Progress {
         /// The round.
         round: u64,
@@ -80,13 +94,13 @@ pub enum ClientEvent {
         epoch: u32,
         /// Epochs in all.
         epochs: u32,
-        /// Steps taken.
+        /// Steps taken, of all epochs together.
         step: u64,
         /// Steps in all.
         steps: u64,
-        /// Loss of the last batch.
+        /// Mean loss over the last batch.
         loss: f32,
-        /// Speed since training began.
+        /// Examples a second since the round's training began.
         samples_per_second: f64,
     },
     /// Fate of this client's update.
@@ -96,22 +110,25 @@ pub enum ClientEvent {
         /// Accepted, rejected or discarded.
         outcome: UpdateFate,
         /// Reason why it was not accepted.
+        #[serde(skip_serializing_if = "Option::is_none")]
         fault: Option<fedra_protocol::UpdateFault>,
-        /// The server's words.
+        /// The server's words, for people.
+        #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
-    /// Bytes so far, socket and model downloads together.
+    /// Bytes so far, socket and model downloads together. Comes a few times a second at
+    /// most.
     Traffic {
         /// To the server.
         bytes_up: u64,
         /// Bytes from the server.
         bytes_down: u64,
     },
-    /// Something went wrong; or `task-finished`, which is never fatal.
+    /// Something went wrong, or is worth knowing. After a fatal one the client is closed.
     Error {
-        /// Stable name.
-        code: String,
-        /// Description of what happened and what to do.
+        /// Stable name, for programs.
+        code: EventCode,
+        /// Description of what happened and what to do, for people.
         message: String,
         /// True if the client has given up.
         fatal: bool,
@@ -152,6 +169,34 @@ pub enum SessionState {
     Closed,
 }
 
+/// Device of training, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// The CPU.
+    Cpu,
+    /// A GPU through WebGPU.
+    WebGpu,
+}
+
+impl From<Backend> for BackendName {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Cpu => Self::Cpu,
+            Backend::WebGpu => Self::WebGpu,
+        }
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::WebGpu => "webgpu",
+        })
+    }
+}
+
 /// The fate of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -170,7 +215,7 @@ pub enum UpdateFate {
 pub struct RoundProgress {
     /// The round.
     pub round: u64,
-    /// Its attempt.
+    /// Its attempt, from 0: an abandoned one is tried again.
     pub attempt: u32,
     /// Its phase.
     pub phase: RoundPhase,
@@ -185,8 +230,10 @@ pub struct RoundProgress {
     /// Clients connected to the task.
     pub clients_connected: u32,
     /// Time until the deadline, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
-    /// Rounds that the task will have.
+    /// Rounds that the task will have; absent where it has no last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds_total: Option<u64>,
 }
 
@@ -198,22 +245,17 @@ impl ClientEvent {
 
     /// A failure that the client lives with.
     pub(crate) fn problem(failure: Failure, message: impl Into<String>) -> Self {
-        Self::warning(failure.code(), message)
+        Self::Error { code: failure.into(), message: message.into(), fatal: false }
     }
 
     /// A failure that ends the client.
     pub(crate) fn fatal(failure: Failure, message: impl Into<String>) -> Self {
-        Self::Error { code: failure.code().into(), message: message.into(), fatal: true }
-    }
-
-    /// The task has had its last round.
-    pub(crate) fn task_finished(message: impl Into<String>) -> Self {
-        Self::warning("task-finished", message)
+        Self::Error { code: failure.into(), message: message.into(), fatal: true }
     }
 
     /// Something that the owner should know.
-    pub(crate) fn warning(code: &str, message: impl Into<String>) -> Self {
-        Self::Error { code: code.into(), message: message.into(), fatal: false }
+    pub(crate) fn notice(notice: Notice, message: impl Into<String>) -> Self {
+        Self::Error { code: notice.into(), message: message.into(), fatal: false }
     }
 
     pub(crate) fn task(task: &TaskDescription) -> Self {

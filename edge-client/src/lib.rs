@@ -8,12 +8,16 @@
 
 pub mod backend;
 pub mod bench;
+mod callback;
 pub mod client;
+mod codes;
 mod dropouts;
 pub mod encoding;
 mod events;
 mod failure;
 mod local_work;
+#[cfg(any(target_arch = "wasm32", test))]
+mod options;
 mod origin;
 mod platform;
 pub mod predict;
@@ -26,8 +30,10 @@ mod transport;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
+pub use callback::CallbackError;
+pub use codes::{CallCode, CallFault, EventCode, Notice, StatusReason};
 pub use dropouts::Dropouts;
-pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
+pub use events::{BackendName, ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};

@@ -8,12 +8,14 @@
 mod tests;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_learning::{
     Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
     LocalTrainer, check_update, examples_in, safetensors,
@@ -29,14 +31,15 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Chooser};
+use crate::codes::Notice;
 use crate::encoding::{PrivateRound, acceptable};
-use crate::events::ClientEvent;
+use crate::events::{BackendName, ClientEvent};
 use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
-use crate::secure_round::SecureRound;
+use crate::secure_round::{SecureRound, SecureRoundError};
 use crate::session::{SecureReply, SecureRequest};
 use crate::training::Progress;
 
@@ -71,6 +74,16 @@ pub(crate) struct Job {
     pub task: TaskDescription,
     pub privacy: Option<Arc<DerivedPolicy>>,
     pub assignment: RoundAssignment,
+}
+
+impl Job {
+    /// Form in which the round's update leaves.
+    fn codec(&self) -> Result<Codec, CodecMisfit> {
+        let encoding = self.privacy.as_ref().and_then(|privacy| privacy.encoding());
+        let TaskDescription { model, update_range, .. } = &self.task;
+        let shape = UpdateShape::new(model.parameters(), *update_range, encoding);
+        Codec::new(self.assignment.codec, shape)
+    }
 }
 
 /// Result of work for a round.
@@ -126,14 +139,20 @@ pub(crate) struct WorkError {
 }
 
 impl WorkError {
-    fn new(failure: Failure, reason: impl Into<String>) -> Self {
-        Self { failure, reason: reason.into() }
+    fn new(failure: Failure, reason: impl fmt::Display) -> Self {
+        Self { failure, reason: reason.to_string() }
     }
 }
 
 impl From<LearningError> for WorkError {
     fn from(error: LearningError) -> Self {
-        Self::new(Failure::from(&error), error.to_string())
+        Self::new(Failure::from(&error), error)
+    }
+}
+
+impl From<CodecMisfit> for WorkError {
+    fn from(misfit: CodecMisfit) -> Self {
+        Self::new(Failure::PrivacyFailed, format!("the round does not fit the task: {misfit}"))
     }
 }
 
@@ -226,6 +245,7 @@ impl LocalWork {
         tell: impl Fn(News) + Clone + Send + 'static,
     ) -> Result<Done, WorkError> {
         self.forget_round();
+        let codec = job.codec()?;
         let global = self.starting_model(&job, &tell).await?;
         tell(News::Downloaded);
         let learned = self.learn(&job, &global, &tell).await;
@@ -234,7 +254,8 @@ impl LocalWork {
             (None, None) => {
                 let Update { values, examples } = learned?;
                 check_update(&values, job.task.update_range)?;
-                return Ok(Done::Trained { update: bytes_of(&values), examples });
+                let update = codec.values()?.encode(&values).into();
+                return Ok(Done::Trained { update, examples });
             }
             _ => {
                 return Err(WorkError::new(
@@ -251,7 +272,7 @@ impl LocalWork {
                 vec![0.0; global.len()]
             }
         };
-        self.encode_private(job.task, job.assignment.round, privacy, terms, values).await
+        self.encode_private(job.task, job.assignment.round, privacy, terms, &codec, values).await
     }
 
     /// Trains, and takes the difference.
@@ -283,9 +304,9 @@ impl LocalWork {
     fn fall_back(&self, message: &str, tell: &impl Fn(News)) -> Compute {
         let reason = format!("the WebGPU device was lost ({message})");
         let problem = format!("{reason}; going on with the CPU");
-        tell(News::Tell(ClientEvent::warning("device-lost", problem)));
+        tell(News::Tell(ClientEvent::notice(Notice::DeviceLost, problem)));
         tell(News::Tell(ClientEvent::Backend {
-            backend: "cpu",
+            backend: BackendName::Cpu,
             adapter: None,
             reason,
             cpu_samples_per_second: None,
@@ -302,11 +323,12 @@ impl LocalWork {
         round: RoundId,
         privacy: Arc<DerivedPolicy>,
         terms: RoundPrivacy,
+        codec: &Codec,
         values: Vec<f32>,
     ) -> Result<Done, WorkError> {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
-            let update = bytes_of(&acceptable(values, task.update_range));
+            let update = codec.values()?.encode(&acceptable(values, task.update_range)).into();
             return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;
@@ -317,10 +339,11 @@ impl LocalWork {
                 return Ok((None, Done::Trained { update, examples: 1 }));
             }
             let (state, reply) = SecureRound::begin(&round, &values, &mut rng)?;
-            Ok((Some(state), Done::Secured(reply)))
+            Ok::<_, SecureRoundError>((Some(state), Done::Secured(reply)))
         });
-        let failed = |reason: String| WorkError::new(Failure::PrivacyFailed, reason);
-        let (state, done) = protecting.await.and_then(|done| done).map_err(failed)?;
+        let failed = |reason: &dyn fmt::Display| WorkError::new(Failure::PrivacyFailed, reason);
+        let protected = protecting.await.map_err(|error| failed(&error))?;
+        let (state, done) = protected.map_err(|error| failed(&error))?;
         *self.secure.borrow_mut() = state;
         Ok(done)
     }
@@ -328,12 +351,14 @@ impl LocalWork {
     /// Takes the next step of the round's secure aggregation. After any error its state
     /// is gone.
     pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
-        let failed = |reason: String| WorkError::new(Failure::SecureAggregationFailed, reason);
+        let failed =
+            |reason: &dyn fmt::Display| WorkError::new(Failure::SecureAggregationFailed, reason);
         let state = self.secure.borrow_mut().take();
-        let state = state.ok_or_else(|| failed("this client has left the round".into()))?;
+        let state = state.ok_or_else(|| failed(&"this client has left the round"))?;
         let mut rng = fresh_rng()?;
         let step = self.slots.run(move || state.step(request, &mut rng));
-        let (state, reply) = step.await.and_then(|done| done).map_err(failed)?;
+        let done = step.await.map_err(|error| failed(&error))?;
+        let (state, reply) = done.map_err(|error| failed(&error))?;
         *self.secure.borrow_mut() = state;
         Ok(Done::Secured(reply))
     }
@@ -446,7 +471,7 @@ impl LocalWork {
 
 impl From<WorkError> for PredictError {
     fn from(WorkError { failure, reason }: WorkError) -> Self {
-        Self::new(failure.code(), reason)
+        Self::new(failure, reason)
     }
 }
 
@@ -455,16 +480,11 @@ pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), D
     data.check_for_task(task)
 }
 
-/// Little-endian float32.
-fn bytes_of(values: &[f32]) -> Bytes {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
 /// Unused generator, seeded by the system.
 fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
     Ok(ChaCha20Rng::from_seed(random_seed()?))
 }
 
 fn random_seed() -> Result<[u8; 32], WorkError> {
-    platform::random_seed().map_err(|reason| WorkError::new(Failure::NoRandomness, reason))
+    platform::random_seed().map_err(|error| WorkError::new(Failure::NoRandomness, error))
 }

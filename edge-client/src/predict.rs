@@ -12,10 +12,12 @@ use std::ops::Range;
 use fedra_learning::memory::{OutOfMemory, with_room};
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_learning::{
-    Compute, DatasetError, Inference, LearningError, examples_a_piece, examples_in,
+    self as learning, Compute, DatasetError, Inference, LearningError, examples_a_piece,
+    examples_in,
 };
 use futures_util::lock::Mutex;
 
+use crate::codes::{CallCode, CallFault};
 use crate::platform;
 
 /// Reason why there is no prediction, or no predictor.
@@ -23,26 +25,26 @@ use crate::platform;
 #[error("{message}")]
 pub struct PredictError {
     /// Stable name.
-    pub code: &'static str,
+    pub code: CallCode,
     /// Description of what happened and what to do.
     pub message: String,
 }
 
 impl PredictError {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+    pub(crate) fn new(code: impl Into<CallCode>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
     }
 }
 
 impl From<OutOfMemory> for PredictError {
     fn from(error: OutOfMemory) -> Self {
-        Self::new("out-of-memory", error.to_string())
+        Self::new(CallFault::OutOfMemory, error.to_string())
     }
 }
 
 impl From<DatasetError> for PredictError {
     fn from(error: DatasetError) -> Self {
-        Self::new("bad-features", error.to_string())
+        Self::new(CallFault::BadFeatures, error.to_string())
     }
 }
 
@@ -51,7 +53,7 @@ impl From<LearningError> for PredictError {
         match error {
             LearningError::Dataset(error) => error.into(),
             LearningError::Memory(error) => error.into(),
-            error => Self::new("prediction-failed", error.to_string()),
+            error => Self::new(CallFault::PredictionFailed, error.to_string()),
         }
     }
 }
@@ -60,17 +62,17 @@ impl From<ModelFileError> for PredictError {
     fn from(error: ModelFileError) -> Self {
         match error {
             ModelFileError::Memory(error) => error.into(),
-            error => Self::new("bad-model", error.to_string()),
+            error => Self::new(CallFault::BadModel, error.to_string()),
         }
     }
 }
 
 /// Examples of a call, row-major: in this program's memory, or outside of it.
 pub(crate) trait Features {
-    /// Number of values.
+    /// Number of elements.
     fn len(&self) -> usize;
-    /// Copies the values of `range`, which is within [`Self::len`], to the end of `values`.
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError>;
+    /// Copies the elements of `range`, which is within [`Self::len`].
+    fn read(&self, range: Range<usize>) -> Result<learning::Features, PredictError>;
 }
 
 /// Takes the outputs of a call, row-major.
@@ -81,14 +83,18 @@ pub(crate) trait Outputs {
     fn extend(&mut self, values: &[f32]);
 }
 
-impl Features for [f32] {
+impl<T: Copy> Features for [T]
+where
+    Vec<T>: Into<learning::Features>,
+{
     fn len(&self) -> usize {
         self.len()
     }
 
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
-        values.extend_from_slice(&self[range]);
-        Ok(())
+    fn read(&self, range: Range<usize>) -> Result<learning::Features, PredictError> {
+        let mut elements = with_room(range.len())?;
+        elements.extend_from_slice(&self[range]);
+        Ok(elements.into())
     }
 }
 
@@ -116,9 +122,8 @@ pub(crate) async fn in_pieces(
     let (width, piece) = (spec.input().len(), examples_a_piece(spec));
     for start in (0..examples).step_by(piece) {
         let end = examples.min(start + piece);
-        let mut values = with_room((end - start) * width)?;
-        features.read(start * width..end * width, &mut values)?;
-        outputs.extend(&inference.outputs(values).await?);
+        let piece = features.read(start * width..end * width)?;
+        outputs.extend(&inference.outputs(piece).await?);
         platform::yield_now().await;
     }
     Ok(())
@@ -133,26 +138,41 @@ pub struct Predictor {
 
 impl Predictor {
     /// Reads a model file: safetensors with the model's specification in the metadata, as
-    /// the aggregator exports and serves it. Fails with `bad-model` or `out-of-memory`.
+    /// the aggregator exports and serves it.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `bad-model` or `out-of-memory`.
     pub fn new(file: &[u8]) -> Result<Self, PredictError> {
         let (spec, parameters) = safetensors::read_model(file)?;
         let inference = Inference::new(&spec, &parameters, &Compute::cpu())?;
         Ok(Self { inference, turn: Mutex::default() })
     }
 
-    /// Shape of one example: `[features]` or `[channels, height, width]`.
+    /// Shape of one example: `[features]` or `[channels, height, width]` of values,
+    /// `[positions]` of token ids.
     pub fn input_shape(&self) -> Vec<u32> {
         self.inference.spec().input().dims()
     }
 
-    /// Outputs for one example: classes, or values of a regression.
+    /// Outputs for one example: classes, or values of a regression, at each position of a
+    /// sequence.
     pub fn outputs(&self) -> usize {
         self.inference.spec().output_len()
     }
 
-    /// Probabilities of a classifier, values of a regression, for one or more examples,
-    /// row-major.
-    pub async fn predict(&self, features: &[f32]) -> Result<Vec<f32>, PredictError> {
+    /// Probabilities of a classifier, values of a regression, for one or more examples of
+    /// values or token ids, row-major: `features` is `[n, ...input]`, the outputs are
+    /// `[n, outputs]`.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `bad-features` if they are no whole number of examples,
+    /// `out-of-memory` or `prediction-failed`.
+    pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
+    where
+        Vec<T>: Into<learning::Features>,
+    {
         let mut outputs = Vec::new();
         self.predict_into(features, &mut outputs).await?;
         Ok(outputs)

@@ -4,11 +4,16 @@
 //! Plain data: the session decides with it, `fedra-privacy-policy` does the sums.
 
 use std::fmt;
+use std::future::{self, Future};
 use std::rc::Rc;
 
 use fedra_privacy_policy::{DerivedPolicy, PrivacyFloors};
 use fedra_protocol::{Mechanism, SubjectId};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
+
+use crate::callback::CallbackError;
 
 /// Demands of the owner, and facts of earlier visits that a client cannot know.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,36 +34,39 @@ pub struct PrivacyConfig {
 pub enum Consent {
     /// Yes, if the task is not below the floors.
     Granted,
-    /// No: it waits for [`Client::consent`](crate::client::Client::consent).
+    /// No: it waits until the person agrees.
     Ask,
 }
 
-/// Log of the number of participations, which outlives the process.
+type Kept = Result<(), CallbackError>;
+
+/// Log of the number of participations, which outlives the client.
 ///
-/// It is called before anything of a round leaves the device. If it fails, the
-/// round is left and nothing is sent.
+/// It is asked before an update of a private round leaves the device. The round waits
+/// for the answer. If there is none, it is left and no update is sent.
 #[derive(Clone)]
-pub struct ParticipationLog(Rc<dyn Fn(u32) -> Result<(), String>>);
+pub struct ParticipationLog(Rc<dyn Fn(u32) -> LocalBoxFuture<'static, Kept>>);
 
 impl ParticipationLog {
-    /// `keep` makes the new number durable; its error is a text that says why it could
-    /// not.
-    pub fn new(keep: impl Fn(u32) -> Result<(), String> + 'static) -> Self {
-        Self(Rc::new(keep))
+    /// `keep` makes the new number durable. Its future is ready once it is.
+    pub fn new<F>(keep: impl Fn(u32) -> F + 'static) -> Self
+    where
+        F: Future<Output = Kept> + 'static,
+    {
+        Self(Rc::new(move |participations| keep(participations).boxed_local()))
     }
 
-    /// For owners without storage, or whose storage listens to
-    /// [`ClientEvent::Privacy`](crate::ClientEvent::Privacy).
+    /// For owners without storage.
     pub fn nowhere() -> Self {
-        Self::new(|_| Ok(()))
+        Self::new(|_| future::ready(Ok(())))
     }
 
     /// Makes the number durable.
     ///
     /// # Errors
     ///
-    /// Reason why it is not, as text.
-    pub fn keep(&self, participations: u32) -> Result<(), String> {
+    /// Reason why it is not.
+    pub fn keep(&self, participations: u32) -> LocalBoxFuture<'static, Kept> {
         (self.0)(participations)
     }
 }
@@ -82,19 +90,19 @@ pub struct PrivacyTerms {
     pub noise_multiplier: Option<f64>,
     /// L2 norm to which updates are clipped, of the newest round known here.
     pub clipping_norm: Option<f64>,
-    /// Fewest clients that a sum may have.
+    /// Fewest clients that a sum may have; a round with fewer is thrown away.
     pub minimum_survivors: Option<u32>,
     /// Clients of a round that may work together with the server.
     pub colluders: Option<u32>,
-    /// The probability that is left out of the promise.
+    /// The probability that is left out of the promise, 0 to 1.
     pub delta: Option<f64>,
-    /// The task's budget.
+    /// The task's budget: it ends before it costs a subject more.
     pub budget_epsilon: Option<f64>,
     /// Cost of one round, taken alone.
     pub round_epsilon: Option<f64>,
     /// Cost of this subject's rounds so far, together.
     pub spent_epsilon: f64,
-    /// The same after one more; `None` if there will be no more.
+    /// The same after one more; absent if there will be no more.
     pub next_epsilon: Option<f64>,
     /// Rounds that this subject took part in.
     pub participations: u32,
@@ -109,7 +117,7 @@ pub struct PrivacyTerms {
 /// A promise about each example of a client's data, not about its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ExampleTerms {
-    /// Its epsilon so far.
+    /// Its epsilon since the client was started.
     pub epsilon: f64,
     /// At this delta.
     pub delta: f64,

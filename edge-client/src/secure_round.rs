@@ -6,12 +6,31 @@
 #[cfg(test)]
 mod tests;
 
+use fedra_aggregation::codec::Packed;
+use fedra_privacy_policy::PrivacyError;
 use fedra_protocol::{AdvertisedKeys, EncryptedShare, RevealedShare};
 use fedra_secure_aggregation::{self as secagg, Index, Share, client};
 use rand_chacha::rand_core::CryptoRng;
 
-use crate::encoding::PrivateRound;
+use crate::encoding::{EncodingError, PrivateRound};
 use crate::session::{SecureReply, SecureRequest};
+
+/// Reason why a client cannot go on with a round of secure aggregation.
+#[derive(Debug, thiserror::Error)]
+pub enum SecureRoundError {
+    /// The policy has no secure aggregation, or the round's terms are not valid.
+    #[error(transparent)]
+    Terms(#[from] PrivacyError),
+    /// The update cannot be encoded.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// The content of a request is not valid.
+    #[error(transparent)]
+    Request(#[from] client::ClientError),
+    /// A request that does not follow the one before.
+    #[error("a step of secure aggregation out of turn")]
+    OutOfTurn,
+}
 
 /// One client's part in one round of secure aggregation, between two steps.
 pub struct SecureRound {
@@ -32,16 +51,14 @@ impl SecureRound {
     ///
     /// # Errors
     ///
-    /// A text, if the policy has no secure aggregation, or the terms are not valid.
+    /// [`SecureRoundError`] if the policy has no secure aggregation, the terms are not
+    /// valid, or the update does not fit them.
     pub fn begin(
         round: &PrivateRound<'_>,
         update: &[f32],
         rng: &mut impl CryptoRng,
-    ) -> Result<(Self, SecureReply), String> {
-        let terms = round
-            .privacy
-            .secure_terms(round.task, round.round, round.terms)
-            .map_err(|error| error.to_string())?;
+    ) -> Result<(Self, SecureReply), SecureRoundError> {
+        let terms = round.privacy.secure_terms(round.task, round.round, round.terms)?;
         let input = round.encode(update, rng)?;
         let (machine, keys) = client::AdvertisedKeys::generate(&terms, rng);
         let keys = AdvertisedKeys { encryption: keys.encryption, masking: keys.masking };
@@ -53,34 +70,33 @@ impl SecureRound {
     ///
     /// # Errors
     ///
-    /// A text, if a request comes out of turn or its content is not valid. The round's
-    /// secrets are gone then.
+    /// [`SecureRoundError`] if a request comes out of turn or its content is not valid.
+    /// The round's secrets are gone then.
     pub fn step(
         self,
         request: SecureRequest,
         rng: &mut impl CryptoRng,
-    ) -> Result<(Option<Self>, SecureReply), String> {
-        let (bits, refused) = (self.bits, |error: client::ClientError| error.to_string());
+    ) -> Result<(Option<Self>, SecureReply), SecureRoundError> {
+        let bits = self.bits;
         let (state, reply) = match (self.state, request) {
             (State::Advertised(machine, input), SecureRequest::Share(directory)) => {
-                let (machine, shares) =
-                    machine.share(&directory_of(&directory), rng).map_err(refused)?;
+                let (machine, shares) = machine.share(&directory_of(&directory), rng)?;
                 let shares = shares.into_iter().map(to_wire).collect();
                 (Some(State::Shared(machine, input)), SecureReply::Shares(shares))
             }
             (State::Shared(machine, input), SecureRequest::Mask(shares)) => {
                 let shares: Vec<_> = shares.into_iter().map(from_wire).collect();
-                let (machine, words) = machine.mask(&shares, input).map_err(refused)?;
-                let update = secagg::pack(&words, bits).into();
+                let (machine, words) = machine.mask(&shares, input)?;
+                let update = Packed::new(words.len(), bits).encode(&words).into();
                 (Some(State::Masked(machine)), SecureReply::Masked(update))
             }
             (State::Masked(machine), SecureRequest::Unmask(survivors)) => {
-                let answer = machine.unmask(&survivors).map_err(refused)?;
+                let answer = machine.unmask(&survivors)?;
                 let self_masks = answer.self_masks.into_iter().map(revealed).collect();
                 let pairwise = answer.pairwise.into_iter().map(revealed).collect();
                 (None, SecureReply::Unmasking { self_masks, pairwise })
             }
-            _ => return Err("a step of secure aggregation out of turn".into()),
+            _ => return Err(SecureRoundError::OutOfTurn),
         };
         Ok((state.map(|state| Self { bits, state }), reply))
     }

@@ -36,7 +36,7 @@ use fedra_protocol::{
 use crate::events::{ClientEvent, SessionState};
 use crate::failure::Failure;
 use crate::privacy::PrivacyConfig;
-use absence::{Absence, Reason};
+use absence::{Absence, Absent};
 use backoff::Backoff;
 pub use event::{Action, Event};
 use in_round::InRound;
@@ -348,8 +348,8 @@ impl Session {
     fn checked_in(&mut self, task: TaskDescription, status: TaskStatus) -> Vec<Action> {
         self.tokens.accepted();
         let mut actions = vec![Action::Emit(ClientEvent::task(&task))];
-        if let Err(reason) = self.policy.admit(&task) {
-            actions.extend(self.give_up(Failure::PrivacyRefused, reason));
+        if let Err(error) = self.policy.admit(&task) {
+            actions.extend(self.give_up(Failure::PrivacyRefused, error.to_string()));
             return actions;
         }
         if let Some(norm) = self.current.as_ref().and_then(InRound::clipping_norm) {
@@ -509,23 +509,23 @@ impl Session {
             self.emit_status(SessionState::Consent)
         } else if self.paused {
             self.emit_status(SessionState::Paused)
-        } else if let Some(reason) = self.absence.outage() {
-            self.emit_absence(reason)
+        } else if let Some(absent) = self.absence.outage() {
+            self.emit_absence(absent)
         } else if !self.has_data {
             self.emit_status(SessionState::Idle)
-        } else if let Some(reason) = self.absence.standby() {
-            self.emit_absence(reason)
+        } else if let Some(absent) = self.absence.standby() {
+            self.emit_absence(absent)
         } else {
             self.emit_status(SessionState::Waiting)
         }
     }
 
-    fn emit_absence(&self, reason: Reason) -> Action {
-        let left = reason.until.map(|until| until.saturating_sub(self.now));
+    fn emit_absence(&self, absent: Absent) -> Action {
+        let left = absent.until.map(|until| until.saturating_sub(self.now));
         Action::Emit(ClientEvent::Status {
             state: if left.is_some() { SessionState::Waiting } else { SessionState::Unavailable },
             round: None,
-            reason: Some(reason.code),
+            reason: Some(absent.reason),
             retry_in_ms: left.map(|left| left.as_millis() as u64),
         })
     }

@@ -9,7 +9,9 @@ use fedra_protocol::Token;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
-type Answer = Result<Option<Token>, String>;
+use crate::callback::CallbackError;
+
+type Answer = Result<Option<Token>, CallbackError>;
 
 /// A source of tokens.
 #[derive(Clone)]
@@ -26,11 +28,10 @@ impl TokenSource {
         Self(Rc::new(move || future::ready(Ok(Some(token.clone()))).boxed_local()))
     }
 
-    /// Asks `ask` each time. Its error is a text that says why there is none; the
-    /// client asks again later.
+    /// Asks `ask` each time. After an error the client asks again later.
     pub fn new<F>(ask: impl Fn() -> F + 'static) -> Self
     where
-        F: Future<Output = Result<Token, String>> + 'static,
+        F: Future<Output = Result<Token, CallbackError>> + 'static,
     {
         Self(Rc::new(move || {
             let asking = ask();
@@ -42,7 +43,7 @@ impl TokenSource {
     ///
     /// # Errors
     ///
-    /// Reason why there is none though there should be, as text.
+    /// Reason why there is none though there should be.
     pub(crate) fn get(&self) -> LocalBoxFuture<'static, Answer> {
         (self.0)()
     }

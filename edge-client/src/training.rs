@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let mut samples = 0;
     // The loss has no noise: where single examples are promised something, nothing
     // that others see may hang on it. Parameters are still checked at the end.
-    let promised = trainer.example_cost().is_some();
+    let promised = trainer.has_example_privacy();
     while let Some(batch) = trainer.step() {
         samples += batch;
         if cancelled.load(Ordering::Relaxed) {

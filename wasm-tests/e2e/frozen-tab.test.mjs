@@ -19,7 +19,7 @@ const TASK = {
 };
 /** Missed deadlines after which a client is left out. */
 const SEVERAL = 3;
-/** How long the tab stands still. */
+/** Time that the tab stands still. */
 const STILL_S = 40;
 
 describe('a frozen tab', { concurrency: false }, () => {

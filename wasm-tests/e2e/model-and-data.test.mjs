@@ -1,5 +1,5 @@
-// What a page may do with a task besides training in it, and what becomes of
-// data that do not fit: the npm package with the real aggregator.
+// Uses of a task other than training, and data that do not fit: the npm package with
+// the real aggregator.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -21,7 +21,7 @@ round = { cohort_size = 1 }
 `;
 const DIGITS = { id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 1, cohort: 1 };
 
-/** Of each test here: a page with the package, and the scene's task. */
+/** A page with the package, and the scene's task. */
 async function setUp(task) {
   const scene = await new Scene().start(task);
   const sites = await Sites.start();
@@ -208,7 +208,7 @@ describe('an open task', { concurrency: false }, () => {
       await client.train({ features, labels, shape: [20, 784] });
       const before = await window.sees(client, 'update');
       const asked = window.failure(client.predict(window.examples(1).features));
-      // As the browser reports a module that is out of memory.
+      // The browser's report of a module that is out of memory.
       window.worker.dispatchEvent(new ErrorEvent('error', { message: 'Uncaught RuntimeError: memory access out of bounds' }));
       const told = client.latest('error');
       const refused = await asked;
@@ -248,7 +248,7 @@ describe('a finished task', { concurrency: false }, () => {
       client.addEventListener('status', ({ detail }) => window.states.push(detail.state));
     }, place);
     await set.aggregator.restart();
-    const { same, fatal } = await page.evaluate(async () => {
+    const { same, length, fatal } = await page.evaluate(async () => {
       await new Promise((resolve) => {
         const back = () => window.states.slice(window.states.indexOf('reconnecting') + 1).some((state) => !/connecting/.test(state));
         if (window.states.includes('reconnecting') && back()) return resolve();
@@ -257,9 +257,10 @@ describe('a finished task', { concurrency: false }, () => {
       const again = await window.client.predict(window.asked);
       const error = window.client.latest('error');
       await window.client.close();
-      return { same: again.every((value, index) => value === window.outputs[index]), fatal: error?.fatal };
+      const same = again.every((value, index) => value === window.outputs[index]);
+      return { same, length: again.length, fatal: error?.fatal };
     });
-    assert.equal(same, true);
+    assert.deepEqual({ same, length }, { same: true, length: 20 * 10 });
     assert.notEqual(fatal, true);
   });
 
@@ -278,9 +279,11 @@ describe('a finished task', { concurrency: false }, () => {
       const loaded = await model.predict(features);
       model.close();
       const equal = [trained, loaded].every((values) => values.every((value, index) => value === observed[index]));
-      return { code: finished.code, fatal: finished.fatal, equal, round: model.round };
+      const lengths = [observed, trained, loaded].map(({ length }) => length);
+      return { code: finished.code, fatal: finished.fatal, equal, lengths, round: model.round };
     }, place);
-    assert.deepEqual(seen, { code: 'task-finished', fatal: false, equal: true, round: 2 });
+    const lengths = [100, 100, 100];
+    assert.deepEqual(seen, { code: 'task-finished', fatal: false, equal: true, lengths, round: 2 });
   });
 
   test('what is not there to be loaded is told apart', async () => {

@@ -1,5 +1,5 @@
-// The page over the real aggregator as a visitor's network sees it: what a first visit
-// takes, and the page below a path of another site, behind a real nginx.
+// The page over the real aggregator as a visitor's network sees it: the bytes of a
+// first visit, and the page below a path of another site, behind a real nginx.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -16,7 +16,7 @@ const LIMIT = 750_000;
 
 const accepted = (event) => event.type === 'update' && event.outcome === 'accepted';
 
-/** What an address of the aggregator is for a visitor. */
+/** The kind of an address of the aggregator, for a visitor. */
 function kindOf(pathname) {
   if (pathname.startsWith('/data/')) return 'digits';
   if (pathname.startsWith('/v1/models/')) return 'model';
@@ -73,6 +73,18 @@ describe('the page on the wire', { concurrency: false }, () => {
     }
     const index = await fetch(`${aggregator.http}/`);
     assert.equal(index.headers.get('cache-control'), 'no-cache');
+    await tab.page.reload();
+    const taken = () =>
+      tab.page.evaluate(() => {
+        const files = performance.getEntriesByType('resource').filter(({ name }) => /\/assets\//.test(name));
+        return files.map(({ name, transferSize }) => [name, transferSize]);
+      });
+    await until('the page has its scripts again', async () => (await taken()).length >= 2, { state: taken });
+    // The size of what came from the browser's cache is zero.
+    assert.deepEqual(
+      (await taken()).filter(([, bytes]) => bytes > 0),
+      [],
+    );
     await tab.close();
   });
 
@@ -87,7 +99,7 @@ describe('the page on the wire', { concurrency: false }, () => {
         [],
         'nothing outside of the path',
       );
-      // Without the slash at the end, as people type it.
+      // Without the slash at the end, as it may be typed.
       await tab.page.goto(`${nginx.url}admin`);
       assert.equal(tab.page.url(), `${nginx.url}admin/`);
       const title = () => tab.page.evaluate(() => document.querySelector('#title')?.textContent?.trim());

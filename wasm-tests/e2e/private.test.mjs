@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { program } from './harness/paths.mjs';
 import { Scene } from './harness/scene.mjs';
 import { openTab } from './harness/tab.mjs';
+import { until } from './harness/until.mjs';
 
 const NATIVE = 10;
 const TASK = {
@@ -71,17 +72,15 @@ describe('a private task', { concurrency: false }, () => {
     await second.sees('the second tab is counted', accepted);
     await first.sees('keys are exchanged', isState('sharing'));
     await first.sees('masks are taken off', isState('unmasking'));
-    const both = async () => {
+    const shared = async () => {
       const [one, other] = [await first.acceptedRounds(), await second.acceptedRounds()];
-      return one.filter((round) => other.includes(round));
+      const { history } = await aggregator.state();
+      return history.filter(({ round }) => one.includes(round) && other.includes(round));
     };
-    const { round } = await aggregator.state();
-    await aggregator.reaches('two more rounds', (task) => task.round >= round + 2, 120);
-    const shared = await both();
-    assert.ok(shared.length > 0, 'a round with both tabs');
-    const { history } = await aggregator.state();
-    const reports = history.find((entry) => entry.round === shared.at(-1))?.reports;
-    assert.ok(reports === undefined || reports >= TASK.minimumReports, `${reports} reports`);
+    await until('a round with both tabs is done', async () => (await shared()).length > 0, { seconds: 120, state: shared });
+    for (const { round, reports } of await shared()) {
+      assert.ok(reports >= TASK.minimumReports, `round ${round}: ${reports} reports`);
+    }
   });
 
   test('the ledger covers every round, and the page shows what is spent', async () => {
@@ -93,6 +92,26 @@ describe('a private task', { concurrency: false }, () => {
     const rounds = new Set(await first.acceptedRounds()).size;
     assert.ok(spent.participations >= rounds, `${spent.participations} participations in ${rounds} rounds`);
     assert.ok(spent.spentEpsilon > 0);
+    const stored = await first.page.evaluate(() => {
+      const key = Object.keys(localStorage).find((name) => name.startsWith('fedra:'));
+      return JSON.parse(localStorage.getItem(key));
+    });
+    assert.ok(stored.participations >= spent.participations, `${stored.participations} of ${spent.participations} are stored`);
+  });
+
+  test('a tab that may store nothing sends no update', async () => {
+    const third = await openTab(browser, aggregator.page({ backend: 'cpu', examples: 100 }));
+    await third.page.evaluate(() => {
+      Storage.prototype.setItem = () => {
+        throw new DOMException('the quota is used up', 'QuotaExceededError');
+      };
+    });
+    await third.page.getByRole('button', { name: /start/i }).click();
+    await third.page.getByRole('button', { name: /agree/i }).click();
+    await third.sees('the count has no place', ({ type, code }) => type === 'error' && code === 'participation-not-kept');
+    assert.deepEqual(await third.acceptedRounds(), []);
+    assert.equal((await third.events('privacy')).at(-1).participations, 0);
+    await third.context.close();
   });
 
   test('a killed aggregator has never released more than its ledger shows', async () => {

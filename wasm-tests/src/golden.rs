@@ -10,11 +10,12 @@ use std::sync::Arc;
 use fedra_edge_client::backend::relative_error;
 use fedra_edge_client::bench::synthetic;
 use fedra_learning::{Compute, Dataset, LearningError, LocalTrainer, gradient, init_parameters};
-use fedra_protocol::{LocalTraining, ModelSpec, RawLocalTraining};
+use fedra_protocol::layers::{Embedding, LayerNorm, Linear};
+use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
 
-/// The models that are compared.
-pub const MODELS: [&str; 2] = ["mnist-2nn", "mnist-cnn"];
+/// The models that are compared: built-in ones, and one of token ids.
+pub const MODELS: [&str; 3] = ["mnist-2nn", "mnist-cnn", "next-token"];
 /// Most values kept of one tensor.
 const SAMPLES_PER_TENSOR: usize = 64;
 const SEED: u64 = 7;
@@ -70,6 +71,16 @@ pub fn file() -> File {
     serde_json::from_str(include_str!("golden.json")).expect("the file is part of this crate")
 }
 
+/// A class at each position of 20 token ids.
+fn next_token() -> ModelSpec {
+    let layers = vec![
+        Embedding { width: 24 }.into(),
+        LayerNorm { epsilon: 1e-5 }.into(),
+        Linear { outputs: 90 }.into(),
+    ];
+    ModelSpec::of_tokens(20, 90, layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
+}
+
 /// Parameters and examples that every platform starts from.
 pub struct Fixture {
     /// The model.
@@ -82,7 +93,7 @@ pub struct Fixture {
 impl Fixture {
     /// The fixture of one of [`MODELS`].
     pub fn new(model: &str) -> Self {
-        let spec = ModelSpec::builtin(model).expect("a model that is built in");
+        let spec = ModelSpec::builtin(model).unwrap_or_else(next_token);
         let data = synthetic(&spec, EXAMPLES).expect("examples made for the model");
         Self { parameters: init_parameters(&spec, SEED), spec, data: Arc::new(data) }
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
+use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_aggregator::config::{Config, ServerConfig};
-use fedra_aggregator::storage::{Debit, RedbStore, Store, StoreError};
+use fedra_aggregator::storage::{self, Debit, Storage, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
 use fedra_http_api::{Task, address};
 use fedra_privacy_policy::DerivedPolicy;
@@ -140,7 +141,8 @@ fn describe(privacy: &DerivedPolicy, parameters: usize, rounds: u32) -> String {
     if let Some(encoding) = privacy.encoding() {
         line("values that travel", encoding.len().to_string());
         line("bits of a value", encoding.bits().to_string());
-        line("bytes of an update", privacy.update_bytes().unwrap_or_default().to_string());
+        let codec = Packed::new(encoding.len(), encoding.bits());
+        line("bytes of an update", codec.bounds().bytes.to_string());
         line("grid, clipping norms", format!("{:.3e}", encoding.gamma()));
         line("noise of a client, grid steps", format!("{:.1}", encoding.scale().to_f64()));
     }
@@ -195,7 +197,7 @@ impl ReportArguments {
         if !folder.is_dir() {
             return Err(anyhow!("there is no store in {}", folder.display()).into());
         }
-        match RedbStore::open(folder) {
+        match storage::open(folder) {
             Ok(store) => Ok(self.read(&config, &store)?),
             // A running server has the store: it tells the rest.
             Err(StoreError::InUse(_)) => self.ask(config),
@@ -203,17 +205,17 @@ impl ReportArguments {
         }
     }
 
-    fn read(&self, config: &Config, store: &RedbStore) -> anyhow::Result<String> {
+    fn read(&self, config: &Config, store: &Storage) -> anyhow::Result<String> {
         let id = &self.task;
         let mut tasks = config.tasks.clone();
-        for (_, toml) in store.added_tasks()? {
+        for (_, toml) in store.tasks.added_tasks()? {
             tasks.push(Config::task_from_toml(&toml, &config.server)?);
         }
         let task = tasks.iter().find(|task| task.settings.id == *id);
         let task = task.with_context(|| format!("there is no task {id}"))?;
         let privacy = task.settings.privacy.as_ref();
         let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
-        let debits = store.debits(id)?;
+        let debits = store.tasks.debits(id)?;
         if self.json_lines {
             return debits.iter().map(|debit| Ok(serde_json::to_string(debit)? + "\n")).collect();
         }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use fedra_aggregator::config::{Config, Mistakes};
-use fedra_aggregator::storage::{RedbStore, Repair, Store, StoreError, TaskCheck, back_up};
+use fedra_aggregator::storage::{self, Repair, Storage, StoreError, TaskCheck, back_up};
 
 use super::USAGE;
 
@@ -93,8 +93,8 @@ struct Report {
     is_intact: bool,
 }
 
-fn open(folder: &Path) -> Result<RedbStore, StoreCommandError> {
-    RedbStore::open(folder).map_err(|error| match error {
+fn open(folder: &Path) -> Result<Storage, StoreCommandError> {
+    storage::open(folder).map_err(|error| match error {
         StoreError::InUse(folder) => StoreCommandError::InUse(folder),
         other => other.into(),
     })
@@ -102,10 +102,10 @@ fn open(folder: &Path) -> Result<RedbStore, StoreCommandError> {
 
 fn check(folder: &Path) -> Result<Report, StoreCommandError> {
     let store = open(folder)?;
-    let checks = store.check()?;
+    let checks = storage::check(&store)?;
     let mut text = format!("store {}: the database is intact\n{}", folder.display(), list(&checks));
     let added: Vec<String> =
-        store.added_tasks()?.into_iter().map(|(task, _)| task.to_string()).collect();
+        store.tasks.added_tasks()?.into_iter().map(|(task, _)| task.to_string()).collect();
     if !added.is_empty() {
         text += &format!("added by operators: {}\n", added.join(", "));
     }
@@ -114,7 +114,7 @@ fn check(folder: &Path) -> Result<Report, StoreCommandError> {
 
 fn repair(folder: &Path) -> Result<Report, StoreCommandError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let repairs = open(folder)?.repair(now)?;
+    let repairs = storage::repair(&open(folder)?, now)?;
     let is_intact = !repairs.iter().any(|repair| matches!(repair, Repair::Lost(..)));
     if repairs.is_empty() {
         return Ok(Report { text: "nothing is damaged\n".to_owned(), is_intact });

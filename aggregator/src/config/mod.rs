@@ -61,6 +61,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Most bytes of updates in flight, all clients together. Default 256 MiB.
     pub upload_budget: u64,
+    /// Most bytes of memory that the sum of one task's round may take. Default 2 GiB.
+    pub round_memory: u64,
     /// Longest time from the TCP connection to the check-in. Default 10 s.
     pub handshake_timeout: Duration,
     /// A client silent for this long is dropped. Default 60 s.
@@ -223,6 +225,7 @@ impl ServerConfig {
             page,
             max_connections: section.or("max_connections", 10_000, value::whole(1)),
             upload_budget: section.or("upload_budget", 256 << 20, value::size),
+            round_memory: section.or("round_memory", 2 << 30, value::size),
             handshake_timeout,
             idle_timeout: section.or("idle_timeout", 60 * second, value::duration(tenth, HOUR)),
             drain_timeout: section.or(

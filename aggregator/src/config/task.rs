@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_aggregation::{MAX_TOTAL_WEIGHT, ServerOptimizer};
+use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, ServerOptimizer, UpdateShape};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
-use fedra_coordinator::settings::TaskSettings;
+use fedra_coordinator::settings::{PrivacySettings, TaskSettings};
 use fedra_coordinator::storage::Retention;
 use fedra_protocol::{
     ClientAlgorithm, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
@@ -60,18 +60,15 @@ impl TaskConfig {
             is_private,
         );
         let privacy = privacy.and_then(|section| privacy::read(section, &mut plan, parameters));
+        let update_range = section.or("update_range", default_range, value::update_range);
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
-            update_range: section.or("update_range", default_range, value::update_range),
+            codec: codec(&section, parameters, update_range, privacy.as_ref()),
+            update_range,
+            round_memory: server.round_memory,
             model,
             seed,
-            optimizer: ServerOptimizer::Averaging {
-                learning_rate: section.or(
-                    "server_learning_rate",
-                    1.0,
-                    value::number("from 0.000001 to 1000", |x| (1e-6..=1e3).contains(&x)),
-                ),
-            },
+            optimizer: optimizer(&section),
             training: training(section.table("training", "task.training"), seed),
             plan,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
@@ -85,7 +82,7 @@ impl TaskConfig {
             access: AccessConfig::read(section.table("access", "task.access"), server),
             settings,
         };
-        let update = task.settings.update_bytes() as u64;
+        let update = task.settings.codec.bounds().bytes.most();
         if update > server.upload_budget {
             let problem = format!(
                 "one update of this model takes {update} bytes, more than server.upload_budget \
@@ -96,6 +93,35 @@ impl TaskConfig {
         }
         section.finish();
         Some(task)
+    }
+}
+
+/// The value of `codec`, which is for values in the clear only.
+fn codec(
+    section: &Section<'_>,
+    parameters: usize,
+    range: UpdateRange,
+    privacy: Option<&PrivacySettings>,
+) -> Codec {
+    let encoding = privacy.and_then(|privacy| privacy.derived.encoding());
+    let shape = UpdateShape::new(parameters, range, encoding);
+    let name = section.optional("codec", value::codec);
+    Codec::new(name, shape).unwrap_or_else(|misfit| {
+        section.mistake("codec", format!("{misfit}; leave the key out, or the policy"));
+        Codec::standard(shape)
+    })
+}
+
+/// The server optimizer: averaging, with momentum if there is any.
+fn optimizer(section: &Section<'_>) -> ServerOptimizer {
+    let rate = value::number("from 0.000001 to 1000", |x| (1e-6..=1e3).contains(&x));
+    let share = value::number("at least 0 and at most 0.999", |x| (0.0..=0.999).contains(&x));
+    let learning_rate = section.or("server_learning_rate", 1.0, rate);
+    let momentum = section.or("server_momentum", 0.0, share);
+    if momentum > 0.0 {
+        ServerOptimizer::Momentum { learning_rate, momentum }
+    } else {
+        ServerOptimizer::Averaging { learning_rate }
     }
 }
 

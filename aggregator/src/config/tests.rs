@@ -1,6 +1,7 @@
 //! Defaults, and that every mistake is found and explained.
 
 use super::*;
+use fedra_aggregation::ServerOptimizer;
 use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
 
@@ -236,6 +237,42 @@ fn an_update_has_to_fit_the_budget() {
     assert!(found[0].starts_with("task[tiny].model: one update of this model takes 31400 bytes"));
 }
 
+#[test]
+fn an_update_is_half_as_long_in_half_precision() {
+    let length = |codec: &str| {
+        let config = Config::from_toml(&format!("{SMALL}{codec}")).expect("valid");
+        config.tasks[0].settings.codec.bounds().bytes.most()
+    };
+    assert_eq!(length(""), 4 * 7_850);
+    assert_eq!(length("codec = \"f32\"\n"), 4 * 7_850);
+    assert_eq!(length("codec = \"f16\"\n"), 2 * 7_850);
+    let budget = "[server]\nupload_budget = \"20kB\"\n";
+    assert!(Config::from_toml(&format!("{budget}{SMALL}codec = \"f16\"\n")).is_ok());
+    for name in ["f8", "packed"] {
+        let found = mistakes(&format!("{SMALL}codec = {name:?}\n"));
+        let expected = format!("task[tiny].codec: {name:?} is not known");
+        assert!(found[0].starts_with(&expected), "{found:?}");
+    }
+}
+
+#[test]
+fn a_codec_is_refused_where_the_policys_words_are_the_codec() {
+    for policy in ["distributed", "local"] {
+        let privacy = PRIVATE.replace("distributed", policy).replace("1.0", "20.0");
+        for codec in ["f32", "f16"] {
+            let found = mistakes(&format!("{SMALL}codec = {codec:?}\n{privacy}"));
+            let expected =
+                format!("task[tiny].codec: the codec {codec} is for values in the clear");
+            assert!(found[0].starts_with(&expected), "{found:?}");
+            assert!(found[0].ends_with("leave the key out, or the policy"), "{found:?}");
+        }
+    }
+    let central = PRIVATE.replace("distributed", "central").replace("1.0", "20.0");
+    let central = format!("{central}noise = \"independent\"\n");
+    let config = Config::from_toml(&format!("{SMALL}codec = \"f16\"\n{central}")).expect("valid");
+    assert_eq!(config.tasks[0].settings.codec.bounds().bytes.most(), 2 * 7_850);
+}
+
 const PRIVATE: &str = r#"
 [task.privacy]
 policy = "distributed"
@@ -259,7 +296,8 @@ fn a_privacy_policy_decides_about_weights_survivors_and_rounds() {
     assert!(privacy.derived.epsilon_after(granted) <= 8.0);
     assert!(privacy.derived.epsilon_after(granted + 1) > 8.0);
     // A power of two of coordinates, bit-packed, instead of 7,850 floats.
-    assert!(task.settings.update_bytes() < 4 * 7_850, "{}", task.settings.update_bytes());
+    let update = task.settings.codec.bounds().bytes.most();
+    assert!(update < 4 * 7_850, "{update}");
 
     let capped = PRIVATE.replace("1.0", "20.0") + "max_participations = 3\n";
     let config = Config::from_toml(&format!("{SMALL}{capped}")).expect("valid");
@@ -302,7 +340,7 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
 }
 
 /// Every key that takes a fraction, and a config that has it.
-fn fractions() -> [(&'static str, String); 12] {
+fn fractions() -> [(&'static str, String); 13] {
     let task = |line: &str| format!("{SMALL}{line}");
     let private = |key: &str| {
         let central = PRIVATE.replace("distributed", "central") + "noise = \"independent\"\n";
@@ -313,6 +351,7 @@ fn fractions() -> [(&'static str, String); 12] {
     };
     [
         ("server_learning_rate", task("server_learning_rate = $")),
+        ("server_momentum", task("server_momentum = $")),
         ("training.learning_rate", task("training = { learning_rate = $ }")),
         ("training.momentum", task("training = { momentum = $ }")),
         ("training.weight_decay", task("training = { weight_decay = $ }")),
@@ -334,6 +373,25 @@ fn fractions() -> [(&'static str, String); 12] {
 }
 
 #[test]
+fn server_momentum_makes_another_optimizer() {
+    let optimizer = |lines: &str| {
+        let config = Config::from_toml(&format!("{SMALL}{lines}")).expect("valid");
+        config.tasks[0].settings.optimizer.clone()
+    };
+    assert_eq!(optimizer(""), ServerOptimizer::Averaging { learning_rate: 1.0 });
+    assert_eq!(
+        optimizer("server_momentum = 0.0\n"),
+        ServerOptimizer::Averaging { learning_rate: 1.0 }
+    );
+    assert_eq!(
+        optimizer("server_learning_rate = 0.5\nserver_momentum = 0.9\n"),
+        ServerOptimizer::Momentum { learning_rate: 0.5, momentum: 0.9 }
+    );
+    let found = mistakes(&format!("{SMALL}server_momentum = 1.0\n"));
+    assert!(found[0].contains("at least 0 and at most 0.999"), "{found:?}");
+}
+
+#[test]
 fn a_number_that_is_none_or_absurd_is_a_mistake_with_its_range() {
     for (key, toml) in fractions() {
         for bad in ["nan", "inf", "-inf", "-1.0", "-1e300"] {
@@ -348,8 +406,10 @@ fn a_number_that_is_none_or_absurd_is_a_mistake_with_its_range() {
             let Err(found) = Config::from_toml(&toml.replace('$', absurd)) else {
                 panic!("{key} = {absurd} is taken");
             };
-            assert!(!found.0.is_empty());
+            let names_it = found.0.iter().any(|mistake| mistake.to_string().contains(key));
+            assert!(names_it, "{key} = {absurd}: {found}");
         }
+        // Taken or not: it does not panic.
         drop(Config::from_toml(&toml.replace('$', "1e-300")));
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_protocol::{ModelSpec, TaskId, UpdateRange};
+use fedra_protocol::{CodecName, ModelSpec, TaskId, UpdateRange};
 use figment::value::Value;
 
 type Read<T> = Result<T, String>;
@@ -66,6 +66,17 @@ pub(super) fn update_range(value: &Value) -> Read<UpdateRange> {
     let must = format!("must be a power of two, 1 to {}", fedra_protocol::limits::MAX_UPDATE_RANGE);
     let range = whole::<u32>(0)(value).map_err(|_| must.clone())?;
     UpdateRange::new(range).map_err(|_| format!("{must}; it is {range}"))
+}
+
+/// A codec of values by name. Words of a privacy policy have no choice of one.
+pub(super) fn codec(value: &Value) -> Read<CodecName> {
+    let name = text(value)?;
+    match CodecName::named(&name) {
+        Some(codec @ (CodecName::F32 | CodecName::F16)) => Ok(codec),
+        Some(CodecName::Packed) | None => {
+            Err(format!("{name:?} is not known; the codecs are \"f32\" and \"f16\""))
+        }
+    }
 }
 
 /// A number that satisfies `holds`, which `range` describes as text.

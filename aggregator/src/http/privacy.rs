@@ -13,7 +13,7 @@ use super::problem::{not_found, problem, unavailable};
 use super::reading::read;
 use super::{from_disk, uncached};
 use crate::server::Server;
-use fedra_coordinator::storage::{Debit, Store, StoreError};
+use fedra_coordinator::storage::{Debit, Storage, StoreError};
 
 /// An entry of the ledger without its subjects.
 fn entry(debit: &Debit) -> LedgerEntry {
@@ -32,8 +32,8 @@ pub(super) fn routes(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
 async fn ledger(server: Arc<Server>, id: String) -> Response {
     let task = TaskId::new(id).ok().filter(|id| server.task(id).is_some());
     let Some(task) = task else { return not_found("there is no task of this name") };
-    let store = Arc::clone(&server.store);
-    match from_disk(move || lines(store.as_ref(), &task)).await {
+    let store = server.store.clone();
+    match from_disk(move || lines(&store, &task)).await {
         Ok(Ok(lines)) => {
             let reply = warp::reply::with_header(lines, "content-type", "application/jsonl");
             uncached(reply.into_response())
@@ -47,8 +47,8 @@ async fn ledger(server: Arc<Server>, id: String) -> Response {
     }
 }
 
-fn lines(store: &dyn Store, task: &TaskId) -> Result<String, StoreError> {
-    let debits = store.debits(task)?;
+fn lines(store: &Storage, task: &TaskId) -> Result<String, StoreError> {
+    let debits = store.tasks.debits(task)?;
     let line = |debit: &Debit| {
         let json = serde_json::to_string(&entry(debit));
         json.expect("an entry is plain numbers") + "\n"

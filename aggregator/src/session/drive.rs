@@ -5,7 +5,6 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fedra_aggregation::{CheckedUpdate, UpdateError};
 use fedra_coordinator::messages::{Command, Notice};
 use fedra_coordinator::participation::Pace;
@@ -29,7 +28,7 @@ use crate::task::Message;
 
 type RoomWait = Pin<Box<dyn Future<Output = Room> + Send>>;
 type Check = Pin<Box<dyn Future<Output = Option<Checked>> + Send>>;
-type Checked = Result<CheckedUpdate<Bytes>, UpdateError>;
+type Checked = Result<CheckedUpdate, UpdateError>;
 
 /// Reasons to wake up.
 enum Happening {
@@ -238,8 +237,8 @@ where
                         let admitted = Input::Admitted(Box::new(admitted));
                         outputs.extend(self.session.handle(admitted, self.now()));
                     }
-                    Output::Check(bytes, parameters, range) => {
-                        let parse = move || CheckedUpdate::parse(bytes, parameters, range);
+                    Output::Check(bytes, codec) => {
+                        let parse = move || CheckedUpdate::parse(bytes, &codec);
                         let parsed = tokio::task::spawn_blocking(parse);
                         self.check = Some(Box::pin(async { parsed.await.ok() }));
                     }

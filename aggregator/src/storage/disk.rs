@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError};
 
+use super::StoreError;
+
 /// Storage of the store's files.
 pub(super) trait Disk: Send + Sync {
     /// Makes a folder whose parent is there. Not an error if it is there.
@@ -90,4 +92,29 @@ impl Disk for System {
     fn database(&self, builder: &Builder, path: &Path) -> Result<Database, DatabaseError> {
         builder.create(path)
     }
+}
+
+/// Makes a folder and those above it, all of them durable.
+pub(super) fn make_folders(disk: &dyn Disk, folder: &Path) -> Result<(), StoreError> {
+    let above = match folder.parent() {
+        None => return Ok(()),
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+    };
+    match disk.create_folder(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folders(disk, above)?;
+            disk.create_folder(folder).map_err(file_error("create", folder))?;
+        }
+        result => result.map_err(file_error("create", folder))?,
+    }
+    disk.sync_folder(above).map_err(file_error("sync", above))
+}
+
+/// The error of a disk operation.
+pub(super) fn file_error<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> StoreError + 'a {
+    move |source| StoreError::File { action, path: path.to_owned(), source }
 }

@@ -1,14 +1,22 @@
-//! Embedded store: redb for records, files for models. Behind the storage traits of
-//! `fedra-coordinator`, which are here again for programs that embed the server.
+//! Backends of the storage traits of `fedra-coordinator`, which are here again for programs
+//! that embed the server: redb for records and secrets, a folder or an object store for
+//! files.
 
+mod backup;
 mod disk;
+mod embedded;
+mod folder;
 mod redb;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use fedra_coordinator::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, OperatorAction, Quality, Retention,
-    RoundRecord, Store, StoreError,
+    BlobError, BlobKey, BlobKind, BlobStore, Checkpoint, CheckpointCheck, CheckpointFiles, Debit,
+    Decision, Definition, Epoch, Intercept, Keeping, Lease, Listing, OperatorAction, Quality,
+    Retention, RoundRecord, SecretStore, Storage, StoreError, TaskStore, Term, Write,
 };
 
-pub use self::redb::{ModelCheck, RedbStore, Repair, TaskCheck, back_up};
+pub use self::backup::back_up;
+pub use self::embedded::open;
+pub use self::survey::{Repair, TaskCheck, check, repair};

@@ -11,6 +11,7 @@ use fedra_coordinator::messages::{Command, Join, OperateError, Reply, RequestId}
 use fedra_coordinator::round::{Operation, Standing, Time};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::{Counters, TaskView};
+use fedra_coordinator::storage::Lease;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -59,6 +60,8 @@ pub(crate) struct Task {
     pub summary: String,
     /// Conditions for taking part.
     pub access: AccessConfig,
+    /// The right to write the task.
+    pub lease: Lease,
     /// Messages to its driver.
     pub messages: mpsc::Sender<Message>,
     pub view: watch::Receiver<Arc<TaskView>>,
@@ -119,7 +122,7 @@ impl Task {
     pub(crate) fn evaluate(&self, evaluator: &Evaluator, round: u64, parameters: Arc<Vec<f32>>) {
         let messages = self.messages.clone();
         evaluator.submit(evaluation::Job {
-            task: self.settings.id.clone(),
+            lease: self.lease.clone(),
             round,
             parameters,
             done: Box::new(move |quality| {

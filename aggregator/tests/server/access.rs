@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fedra_aggregator::config::Config;
-use fedra_protocol::{Availability, Capabilities, RefusalCode, ServerMessage};
+use fedra_protocol::{RefusalCode, ServerMessage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::mint::{Mint, encode};
-use crate::support::{TestClient, TestServer, config_with, get, request, soon, upgrade};
+use crate::support::{
+    TestClient, TestServer, check_in, config_with, metric, request, soon, upgrade,
+};
 
 const REQUIRED: &str = "[task.access]\ntokens = \"required\"";
 const MANUAL: &str = include_str!("../../../docs/OPERATIONS.md");
@@ -126,14 +128,13 @@ async fn bad_tokens_are_refused_counted_and_logged_without_the_token() {
     }
     let mut silent = server.client().await;
     silent.hello().await;
-    silent.send(without_token()).await;
+    silent.send(check_in("tiny")).await;
     let (refusal, close) = silent.refusal().await;
     assert_eq!(
         (refusal.code, refusal.retry_after, u16::from(close.code)),
         (RefusalCode::Unauthorized, None, 4052)
     );
 
-    let metrics = get(server.address, "/metrics").await.text();
     for (reason, count) in [
         ("expired", 1),
         ("wrong-audience", 1),
@@ -143,8 +144,7 @@ async fn bad_tokens_are_refused_counted_and_logged_without_the_token() {
         ("replayed", 1),
         ("missing", 1),
     ] {
-        let line = format!("fedra_denied_total{{reason=\"{reason}\"}} {count}");
-        assert!(metrics.contains(&line), "{line}\n{metrics}");
+        assert_eq!(denied(&server, reason).await, count, "{reason}");
     }
     server.stop().await;
     let log = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text");
@@ -156,15 +156,8 @@ async fn bad_tokens_are_refused_counted_and_logged_without_the_token() {
     }
 }
 
-fn without_token() -> fedra_protocol::ClientMessage {
-    let task = fedra_protocol::TaskId::new("tiny").expect("valid");
-    fedra_protocol::ClientMessage::CheckIn {
-        task,
-        availability: Availability::Available,
-        subject: None,
-        token: None,
-        capabilities: Capabilities::all(),
-    }
+async fn denied(server: &TestServer, reason: &str) -> u64 {
+    metric(server.address, &format!("fedra_denied_total{{reason=\"{reason}\"}}")).await
 }
 
 #[tokio::test]
@@ -235,13 +228,11 @@ async fn an_open_task_takes_so_many_clients() {
     let first = server.joined().await;
     let mut second = server.client().await;
     second.hello().await;
-    second.send(without_token()).await;
+    second.send(check_in("tiny")).await;
     let (refusal, _) = second.refusal().await;
     assert_eq!(refusal.code, RefusalCode::Overloaded);
     assert!(refusal.retry_after.is_some());
-    let metrics = get(server.address, "/metrics").await.text();
-    let line = "fedra_denied_total{reason=\"too-many-from-address\"} 1";
-    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(denied(&server, "too-many-from-address").await, 1);
     // When it leaves, there is room.
     drop(first);
     soon(async { while server.task().await["clients_connected"] != 0 {} }).await;
@@ -273,7 +264,6 @@ async fn pages_of_other_sites_may_not_connect() {
     let other = request(server.address, "GET", "/v1/tasks", "origin: https://evil.test\r\n").await;
     assert_eq!(other.header("access-control-allow-origin"), None);
     assert_eq!(other.header("vary"), Some("origin"));
-    let metrics = get(server.address, "/metrics").await.text();
-    assert!(metrics.contains("fedra_denied_total{reason=\"foreign-origin\"} 2"), "{metrics}");
+    assert_eq!(denied(&server, "foreign-origin").await, 2);
     server.stop().await;
 }

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{
-    Answer, PARAMETERS, TestClient, TestServer, config, get, model_of, request, request_with, soon,
+    Answer, PARAMETERS, TestClient, TestServer, config, get, metric, model_of, request,
+    request_with, soon,
 };
 
 /// 32 characters.
@@ -117,8 +118,7 @@ async fn without_the_token_no_address_tells_anything() {
     let path = format!("/v1/admin/status?token={TOKEN}");
     assert_eq!(get(server.address, &path).await.status, 401);
     refused += 1;
-    let metrics = get(server.address, "/metrics").await.text();
-    assert!(metrics.contains(&format!("fedra_admin_denied_total {refused}\n")), "{metrics}");
+    assert_eq!(metric(server.address, "fedra_admin_denied_total").await, refused as u64);
     let log = log.text();
     assert_eq!(log.matches("admin call refused").count(), refused);
     assert!(!log.contains(wrong) && !log.contains(TOKEN), "{log}");
@@ -336,15 +336,15 @@ async fn a_stopped_task_is_over_for_good() {
     assert_eq!(resumed.status, 409, "{}", resumed.text());
     let mut late = server.client().await;
     assert_eq!(late.check_in("tiny").await.status.phase, RoundPhase::Finished);
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"stopped\"} 1",
-        "fedra_admin_actions_total{action=\"stop\"} 1",
-        "fedra_admin_actions_total{action=\"roll-back\"} 0",
-        "fedra_task_standing{task=\"tiny\",standing=\"stopped\"} 1",
+    for name in [
+        "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"stopped\"}",
+        "fedra_admin_actions_total{action=\"stop\"}",
+        "fedra_task_standing{task=\"tiny\",standing=\"stopped\"}",
     ] {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
+        assert_eq!(metric(server.address, name).await, 1, "{name}");
     }
+    let rolled_back = "fedra_admin_actions_total{action=\"roll-back\"}";
+    assert_eq!(metric(server.address, rolled_back).await, 0);
     server.stop().await;
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::{TestClient, get, soon};
+use crate::support::{TINY_MODEL, TestClient, get, soon};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fedra-aggregator");
 
@@ -21,8 +21,7 @@ fn config_file(folder: &Path) -> PathBuf {
     let path = folder.join("fedra.toml");
     let toml = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nstore = \"{}\"\n[[task]]\nid = \"tiny\"\n\
-         model = {{ input = [2], layers = [{{ type = \"linear\", outputs = 1 }}], \
-         loss = \"mean_squared_error\" }}\n\
+         model = {TINY_MODEL}\n\
          round = {{ cohort_size = 2, selection_window = \"0s\" }}\n",
         folder.join("store").display()
     );

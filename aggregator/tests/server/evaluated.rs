@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedra_aggregator::config::Config;
-use fedra_aggregator::storage::{RedbStore, RoundRecord, Store};
+use fedra_aggregator::storage::{self, Lease, RoundRecord};
 use tempfile::TempDir;
 
 use crate::support::{TestServer, soon};
@@ -68,11 +68,12 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
     let id = fedra_protocol::TaskId::new("tiny").expect("valid");
     let store_folder = folder.path().join("store");
     let record = tokio::task::spawn_blocking(move || {
-        let store = RedbStore::open(&store_folder).expect("opens");
-        let checkpoint = store.load(&id, &definition, 1).expect("loads").expect("is there");
+        let store = storage::open(&store_folder).expect("opens");
+        let lease = Lease::take(&store, &id).expect("leads");
+        let checkpoint = lease.load(&definition, 1).expect("loads").expect("is there");
         let last = checkpoint.history.last().expect("one").clone();
         let record = RoundRecord { round: 2, quality: None, ..last };
-        store.commit(&id, &record, &checkpoint.model).expect("commits");
+        lease.commit(&record, &checkpoint.files).expect("commits");
         record
     });
     let record = soon(record).await.expect("no panic");

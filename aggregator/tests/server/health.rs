@@ -9,7 +9,7 @@ use tracing::subscriber::DefaultGuard;
 
 use crate::admin::{Log, admin, operator};
 use crate::command_line::run;
-use crate::support::{PARAMETERS, TestClient, TestServer, config_with, get};
+use crate::support::{PARAMETERS, TestClient, TestServer, config_with, metric};
 
 const WHY: &str = "3 of 4: training diverged; a smaller learning rate may help";
 
@@ -38,10 +38,10 @@ async fn health(server: &TestServer) -> Value {
     server.task().await["health"].clone()
 }
 
-fn failed(kind: &str, cause: &str, count: u64) -> String {
-    format!(
-        "fedra_invitations_failed_total{{task=\"tiny\",kind=\"{kind}\",cause=\"{cause}\"}} {count}\n"
-    )
+/// Invitations that failed in this way.
+async fn failed(server: &TestServer, kind: &str, cause: &str) -> u64 {
+    let labels = format!("{{task=\"tiny\",kind=\"{kind}\",cause=\"{cause}\"}}");
+    metric(server.address, &format!("fedra_invitations_failed_total{labels}")).await
 }
 
 #[tokio::test]
@@ -81,15 +81,10 @@ async fn a_task_whose_clients_diverge_is_failing_and_says_why_wherever_operators
     let task = operator(&server, "GET", "/v1/admin/tasks/tiny").await.json();
     assert_eq!(task["health"], health);
 
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        failed("declined", "training-diverged", 3),
-        failed("declined", "bad-dataset", 0),
-        failed("lost", "", 0),
-        "fedra_failing_attempts{task=\"tiny\"} 1\n".to_owned(),
-    ] {
-        assert!(metrics.contains(&line), "{line}\n{metrics}");
-    }
+    assert_eq!(failed(&server, "declined", "training-diverged").await, 3);
+    assert_eq!(failed(&server, "declined", "bad-dataset").await, 0);
+    assert_eq!(failed(&server, "lost", "").await, 0);
+    assert_eq!(metric(server.address, "fedra_failing_attempts{task=\"tiny\"}").await, 1);
     let text = log.text();
     let line = text.lines().find(|line| line.contains("round abandoned")).expect("a line");
     for part in [" WARN ", "task=tiny", "kind=\"too_few_reports\"", &format!("reason=\"{WHY}\"")] {
@@ -123,10 +118,8 @@ async fn a_completed_round_makes_a_failing_task_well_and_its_own_failures_are_to
     a.status(|status| status.model.round == 1).await;
     let health = health(&server).await;
     assert_eq!((&health["state"], &health["attempts"]), (&json!("ok"), &json!(0)), "{health}");
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [failed("rejected", "not-finite", 2), failed("missed-deadline", "", 1)] {
-        assert!(metrics.contains(&line), "{line}\n{metrics}");
-    }
+    assert_eq!(failed(&server, "rejected", "not-finite").await, 2);
+    assert_eq!(failed(&server, "missed-deadline", "").await, 1);
     let text = log.text();
     let line = text.lines().find(|line| line.contains("round completed")).expect("a line");
     let told =
@@ -174,14 +167,8 @@ async fn what_a_client_of_a_private_task_says_about_its_data_is_neither_told_nor
     clients[4].status(|status| status.round.attempt == 1).await;
     let health = health(&server).await;
     assert_eq!(health["reason"], "2 of 5: declined without a cause. 1 of 5: not available now");
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        failed("declined", "", 2),
-        failed("declined", "not-now", 1),
-        failed("declined", "training-diverged", 0),
-        failed("declined", "bad-dataset", 0),
-    ] {
-        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    for (cause, count) in [("", 2), ("not-now", 1), ("training-diverged", 0), ("bad-dataset", 0)] {
+        assert_eq!(failed(&server, "declined", cause).await, count, "{cause}");
     }
     let log = log.text();
     assert!(log.contains("round abandoned"), "{log}");

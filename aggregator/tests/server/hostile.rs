@@ -11,7 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{TestClient, TestServer, announcement, get, soon, update};
+use crate::support::{
+    TestClient, TestServer, announcement, check_in, get, metric, soon, update, upgrading,
+};
 
 /// Rounds with one hostile and one honest client.
 const DUEL: &str = "cohort_size = 2\nminimum_reports = 1\nmax_weight = 1000";
@@ -78,23 +80,16 @@ async fn wrong_version_task_and_order_are_refused() {
     client.send(ClientMessage::Hello(hello.clone())).await;
     assert_eq!(refused(&mut client).await, (RefusalCode::UnsupportedVersion, 4001));
 
-    let task = |id| ClientMessage::CheckIn {
-        task: TaskId::new(id).expect("valid"),
-        availability: Availability::Available,
-        subject: None,
-        token: None,
-        capabilities: Capabilities::all(),
-    };
     let mut client = server.client().await;
     client.hello().await;
-    client.send(task("elsewhere")).await;
+    client.send(check_in("elsewhere")).await;
     assert_eq!(refused(&mut client).await, (RefusalCode::UnknownTask, 4005));
 
     let mut client = server.client().await;
-    client.send(task("tiny")).await;
+    client.send(check_in("tiny")).await;
     assert_eq!(refused(&mut client).await, (RefusalCode::UnexpectedMessage, 4003));
 
-    for again in [ClientMessage::Hello(hello), task("tiny")] {
+    for again in [ClientMessage::Hello(hello), check_in("tiny")] {
         let mut client = server.joined().await;
         client.send(again).await;
         assert_eq!(refused(&mut client).await, (RefusalCode::UnexpectedMessage, 4003));
@@ -105,16 +100,8 @@ async fn wrong_version_task_and_order_are_refused() {
 
 /// A connection on which the WebSocket handshake is done and nothing else.
 pub(crate) async fn upgraded(server: &TestServer) -> TcpStream {
-    let mut stream = soon(TcpStream::connect(server.address)).await.expect("connects");
-    let request = "GET /v1/connect HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\n\
-        upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    soon(stream.write_all(request.as_bytes())).await.expect("writes");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon(stream.read_u8()).await.expect("reads"));
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    let (answer, stream) = upgrading(server.address, "").await;
+    assert_eq!(answer.status, 101);
     stream
 }
 
@@ -200,11 +187,12 @@ async fn silence_before_the_check_in_times_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_know_a_layer_is_refused_before_anything_else() {
+async fn a_client_that_does_not_know_what_a_task_needs_is_refused_before_anything_else() {
     let server = TestServer::start(DUEL).await;
-    for (layers, algorithms, missing) in [
-        (vec!["relu", "elu"], vec!["sgd"], "the layer linear"),
-        (vec!["linear"], vec!["adam"], "the training algorithm sgd"),
+    for (layers, algorithms, codecs, missing) in [
+        (vec!["relu", "elu"], vec!["sgd"], vec!["f32"], "the layer linear"),
+        (vec!["linear"], vec!["adam"], vec!["f32"], "the training algorithm sgd"),
+        (vec!["linear"], vec!["sgd"], vec!["f16", "packed"], "the codec f32"),
     ] {
         let named = |names: Vec<&str>| names.into_iter().map(String::from).collect();
         for availability in [Availability::Available, Availability::Paused] {
@@ -213,6 +201,7 @@ async fn a_client_that_does_not_know_a_layer_is_refused_before_anything_else() {
             let capabilities = Capabilities {
                 layers: named(layers.clone()),
                 algorithms: named(algorithms.clone()),
+                codecs: named(codecs.clone()),
             };
             let check_in = ClientMessage::CheckIn {
                 task: TaskId::new("tiny").expect("valid"),
@@ -253,22 +242,16 @@ async fn a_dead_client_is_dropped_and_does_not_hold_up_the_round() {
     let server = TestServer::start_with(DUEL, "idle_timeout = \"600ms\"").await;
     let mut dead = upgraded(&server).await;
     let hello = ClientMessage::Hello(Hello { versions: vec![1], software: String::new() });
-    let check_in = ClientMessage::CheckIn {
-        task: TaskId::new("tiny").expect("valid"),
-        availability: Availability::Available,
-        subject: None,
-        token: None,
-        capabilities: Capabilities::all(),
-    };
-    soon(dead.write_all(&frame(&hello.encode()))).await.expect("writes");
-    soon(dead.write_all(&frame(&check_in.encode()))).await.expect("writes");
+    for message in [hello, check_in("tiny")] {
+        soon(dead.write_all(&frame(&message.encode()))).await.expect("writes");
+    }
     let mut honest = server.joined().await;
     honest.take_part(&[1.0; 3], 1).await;
     // The dead one has its invitation and says nothing more.
     honest.status(|status| status.model.round == 1).await;
+    honest.leave().await;
     assert_eq!(close_code(&rest(dead).await), Some(4008));
-    let metrics = get(server.address, "/metrics").await.text();
-    assert!(metrics.contains("fedra_refusals_total{code=\"timeout\"}"), "{metrics}");
+    assert_eq!(metric(server.address, "fedra_refusals_total{code=\"timeout\"}").await, 1);
     server.stop().await;
 }
 

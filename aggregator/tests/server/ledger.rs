@@ -4,21 +4,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use fedra_aggregator::config::Config;
-use fedra_aggregator::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
-    StoreError,
-};
-use fedra_protocol::{RoundPhase, Sha256Hash, SubjectId, TaskId, UpdateVerdict};
+use fedra_aggregator::storage::{Debit, Intercept, Storage, StoreError, Write};
+use fedra_protocol::{RoundPhase, SubjectId, TaskId, UpdateVerdict};
 use std::path::Path;
 
 use super::support::{TestClient, TestServer, config_with};
 
-/// A store that fails where it is told to.
-#[derive(Default)]
-struct Faulty {
-    inner: MemoryStore,
+/// Stores that fail where they are told to.
+struct Faults {
+    durable: Storage,
     refuses_debits: AtomicBool,
     refuses_commits: AtomicBool,
 }
@@ -28,93 +23,39 @@ fn disk_full() -> StoreError {
     StoreError::File { action: "write", path: "ledger".into(), source }
 }
 
-impl Store for Faulty {
-    fn create(
+impl Faults {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            durable: Storage::in_memory(),
+            refuses_debits: AtomicBool::new(false),
+            refuses_commits: AtomicBool::new(false),
+        })
+    }
+
+    /// The stores as the server has them.
+    fn faulty(self: &Arc<Self>) -> Storage {
+        self.durable.clone().intercepted(Arc::<Self>::clone(self))
+    }
+}
+
+impl Intercept for Faults {
+    fn write(
         &self,
-        task: &TaskId,
-        definition: &Definition,
-        record: &RoundRecord,
-        model: &Bytes,
+        write: &Write<'_>,
+        run: &mut dyn FnMut() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.inner.create(task, definition, record, model)
-    }
-
-    fn load(
-        &self,
-        task: &TaskId,
-        definition: &Definition,
-        rounds: usize,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        self.inner.load(task, definition, rounds)
-    }
-
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
-        let paid = |debit: &Debit| (debit.round, debit.attempt) == (record.round, record.attempt);
-        assert!(self.inner.debits(task)?.iter().any(paid), "a release without a debit");
-        if self.refuses_commits.swap(false, Ordering::Relaxed) {
-            return Err(disk_full());
-        }
-        self.inner.commit(task, record, model)
-    }
-
-    fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
-        self.inner.set_quality(task, round, quality)
-    }
-
-    fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError> {
-        self.inner.model(task, sha256)
-    }
-
-    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
-        if self.refuses_debits.swap(false, Ordering::Relaxed) {
-            return Err(disk_full());
-        }
-        self.inner.debit(task, debit)
-    }
-
-    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
-        self.inner.debits(task)
-    }
-
-    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        self.inner.secret(task, fresh)
-    }
-
-    fn roll_back(
-        &self,
-        task: &TaskId,
-        to: u64,
-        unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.inner.roll_back(task, to, unix_seconds)
-    }
-
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.inner.checkpoint(task, round)
-    }
-
-    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError> {
-        self.inner.checkpoints(task)
-    }
-
-    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
-        self.inner.prune(task, keep)
-    }
-
-    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError> {
-        self.inner.decide(task, decision)
-    }
-
-    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
-        self.inner.decisions(task)
-    }
-
-    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
-        self.inner.add_task(task, toml, unix_seconds)
-    }
-
-    fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError> {
-        self.inner.added_tasks()
+        let refused = match write {
+            Write::Append(term, record, None) => {
+                let paid =
+                    |debit: &Debit| (debit.round, debit.attempt) == (record.round, record.attempt);
+                let debits = self.durable.tasks.debits(&term.task)?;
+                assert!(debits.iter().any(paid), "a release without a debit");
+                self.refuses_commits.swap(false, Ordering::Relaxed)
+            }
+            Write::Debit(..) => self.refuses_debits.swap(false, Ordering::Relaxed),
+            _ => false,
+        };
+        if refused { Err(disk_full()) } else { run() }
     }
 }
 
@@ -139,9 +80,9 @@ async fn two(server: &TestServer) -> [TestClient; 2] {
 
 #[tokio::test]
 async fn a_release_that_fails_after_its_debit_costs_budget_and_is_paid_again() {
-    let store = Arc::new(Faulty::default());
+    let store = Faults::new();
     store.refuses_commits.store(true, Ordering::Relaxed);
-    let server = TestServer::start_store(config(CENTRAL), Arc::<Faulty>::clone(&store)).await;
+    let server = TestServer::start_store(config(CENTRAL), store.faulty()).await;
     let before = server.parameters().await;
     let mut clients = two(&server).await;
     for attempt in 0..2 {
@@ -152,7 +93,7 @@ async fn a_release_that_fails_after_its_debit_costs_budget_and_is_paid_again() {
     }
     clients[0].status(|status| status.model.round == 1).await;
     assert_ne!(server.parameters().await, before);
-    let debits = store.debits(&TaskId::new("tiny").expect("valid")).expect("reads");
+    let debits = store.durable.tasks.debits(&TaskId::new("tiny").expect("valid")).expect("reads");
     let paid: Vec<_> = debits.iter().map(|debit| (debit.round, debit.attempt)).collect();
     assert_eq!(paid, [(1, 0), (1, 1)]);
     assert!(debits.iter().all(|debit| debit.subjects.len() == 2));
@@ -164,9 +105,9 @@ async fn a_release_that_fails_after_its_debit_costs_budget_and_is_paid_again() {
 
 #[tokio::test]
 async fn without_a_debit_nothing_is_released() {
-    let store = Arc::new(Faulty::default());
+    let store = Faults::new();
     store.refuses_debits.store(true, Ordering::Relaxed);
-    let server = TestServer::start_store(config(CENTRAL), Arc::<Faulty>::clone(&store)).await;
+    let server = TestServer::start_store(config(CENTRAL), store.faulty()).await;
     let before = server.parameters().await;
     let mut clients = two(&server).await;
     for client in &mut clients {
@@ -180,10 +121,10 @@ async fn without_a_debit_nothing_is_released() {
 
 #[tokio::test]
 async fn without_a_debit_nobody_is_invited_to_send_local_noise() {
-    let store = Arc::new(Faulty::default());
+    let store = Faults::new();
     store.refuses_debits.store(true, Ordering::Relaxed);
     let config = config("policy = \"local\"");
-    let server = TestServer::start_store(config, Arc::<Faulty>::clone(&store)).await;
+    let server = TestServer::start_store(config, store.faulty()).await;
     let mut clients = two(&server).await;
     // The first attempt fails before any client hears of it.
     let round = clients[0].assignment().await.round;
@@ -193,7 +134,7 @@ async fn without_a_debit_nobody_is_invited_to_send_local_noise() {
 
 #[tokio::test]
 async fn a_spent_budget_survives_a_restart() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let store = Storage::in_memory();
     let config = || {
         let mut config = config(CENTRAL);
         let task = &mut config.tasks[0];
@@ -206,7 +147,7 @@ async fn a_spent_budget_survives_a_restart() {
         task.settings.privacy = Some(privacy);
         config
     };
-    let server = TestServer::start_store(config(), Arc::clone(&store)).await;
+    let server = TestServer::start_store(config(), store.clone()).await;
     let mut clients = two(&server).await;
     for client in &mut clients {
         let round = client.assignment().await.round;

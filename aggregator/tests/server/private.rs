@@ -9,16 +9,17 @@ use differential_privacy::ClippingNorm;
 use fedra_aggregator::config::Config;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
-    AdvertisedKeys, Availability, Capabilities, ClientMessage, EncryptedShare, KeyDirectory,
-    MaskedInputRequest, RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase,
-    ServerMessage, SubjectId, TaskDescription, TaskId, UnmaskingRequest, UpdateFault,
-    UpdateVerdict,
+    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, KeyDirectory, MaskedInputRequest,
+    RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase, ServerMessage, SubjectId,
+    TaskDescription, UnmaskingRequest, UpdateFault, UpdateVerdict,
 };
 use fedra_secure_aggregation::client::{self, Masked, SharedKeys};
 use fedra_secure_aggregation::{self as secagg, PublicKeys, pack};
 use tempfile::TempDir;
 
-use super::support::{PARAMETERS, TestClient, TestServer, announcement, config_with, get, update};
+use super::support::{
+    PARAMETERS, TestClient, TestServer, announcement, check_in, config_with, get, update,
+};
 
 /// Noise that a mean over five hides in, and hardly more: a budget to match.
 const DISTRIBUTED: &str = r#"
@@ -465,16 +466,7 @@ async fn without_a_subject_there_is_no_way_into_a_private_task() {
     let server = server(FIVE, DISTRIBUTED, "").await;
     let mut client = server.client().await;
     client.hello().await;
-    let task = TaskId::new("tiny").expect("valid");
-    client
-        .send(ClientMessage::CheckIn {
-            task,
-            availability: Availability::Available,
-            subject: None,
-            token: None,
-            capabilities: Capabilities::all(),
-        })
-        .await;
+    client.send(check_in("tiny")).await;
     let (refusal, _) = client.refusal().await;
     assert_eq!(refusal.code, RefusalCode::UnexpectedMessage);
     assert!(refusal.message.contains("subject"), "{}", refusal.message);

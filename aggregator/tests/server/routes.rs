@@ -2,7 +2,7 @@
 
 use fedra_protocol::RoundId;
 
-use crate::support::{PARAMETERS, TestServer, get, model_of, request};
+use crate::support::{PARAMETERS, TestServer, UPGRADE, get, metric, model_of, request};
 
 #[tokio::test]
 async fn tasks_are_listed_and_shown() {
@@ -152,13 +152,9 @@ async fn a_model_can_be_fetched_in_parts_and_what_is_sent_is_counted() {
     let head = request(server.address, "HEAD", &path, "").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), whole.header("content-length"));
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        format!("fedra_sent_bytes_total{{task=\"tiny\"}} {sent}\n"),
-        "fedra_model_downloads_total{task=\"tiny\"} 5\n".to_owned(),
-    ] {
-        assert!(metrics.contains(&line), "{line}\n{metrics}");
-    }
+    let count = async |name| metric(server.address, name).await;
+    assert_eq!(count("fedra_sent_bytes_total{task=\"tiny\"}").await, sent as u64);
+    assert_eq!(count("fedra_model_downloads_total{task=\"tiny\"}").await, 5);
     server.stop().await;
 }
 
@@ -212,11 +208,9 @@ async fn whatever_can_be_read_has_a_head_and_names_its_methods() {
 #[tokio::test]
 async fn only_get_opens_a_websocket() {
     let server = TestServer::start("cohort_size = 1").await;
-    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (method, headers) in [
-        ("HEAD", upgrade.to_owned()),
-        ("GET", upgrade.replace("version: 13", "version: 8")),
+        ("HEAD", UPGRADE.to_owned()),
+        ("GET", UPGRADE.replace("version: 13", "version: 8")),
         ("GET", String::new()),
     ] {
         // `request` also says `connection: close`.
@@ -267,16 +261,15 @@ async fn health_metrics_and_the_built_in_page() {
     let mut client = server.joined().await;
     client.take_part(&[1.0; 3], 1).await;
     client.status(|status| status.model.round == 1).await;
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in [
-        "fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"} 1",
-        "fedra_updates_total{task=\"tiny\",verdict=\"accepted\",fault=\"\"} 1",
-        "fedra_folded_bytes_total{task=\"tiny\"} 12",
-        "fedra_clients{task=\"tiny\"} 1",
-        "fedra_round{task=\"tiny\"} 1",
-        "fedra_upload_bytes_in_flight 0",
+    for (name, count) in [
+        ("fedra_rounds_total{task=\"tiny\",outcome=\"completed\",reason=\"\"}", 1),
+        ("fedra_updates_total{task=\"tiny\",verdict=\"accepted\",fault=\"\"}", 1),
+        ("fedra_folded_bytes_total{task=\"tiny\"}", 12),
+        ("fedra_clients{task=\"tiny\"}", 1),
+        ("fedra_round{task=\"tiny\"}", 1),
+        ("fedra_upload_bytes_in_flight", 0),
     ] {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
+        assert_eq!(metric(server.address, name).await, count, "{name}");
     }
     server.stop().await;
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use fedra_aggregation::ServerOptimizer;
 use fedra_aggregator::config::{Config, TaskConfig};
-use fedra_protocol::{Availability, Capabilities, ClientMessage, RefusalCode, RoundId, TaskId};
+use fedra_protocol::{RefusalCode, RoundId};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{TestClient, TestServer, config, get, request, request_with};
+use crate::support::{
+    TINY_MODEL, TestClient, TestServer, check_in, config, get, metric, request, request_with,
+};
 
 const ALONE: &str = "cohort_size = 1";
 
@@ -28,9 +30,8 @@ async fn a_model_that_would_not_be_finite_is_never_stored() {
     let again = client.assignment().await;
     assert_eq!(again.round, RoundId { round: 1, attempt: 1 });
     assert_eq!(again.model.round, 0, "the last good model");
-    let metrics = get(server.address, "/metrics").await.text();
-    let counted = "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"not_finite\"} 1";
-    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    let abandoned = "fedra_rounds_total{task=\"tiny\",outcome=\"abandoned\",reason=\"not_finite\"}";
+    assert_eq!(metric(server.address, abandoned).await, 1);
     server.stop().await;
 
     let server = TestServer::start_config(config(&store, ALONE, ""), folder).await;
@@ -47,8 +48,7 @@ fn two_tasks(folder: &Path, other: &str) -> Config {
     let admin = format!("[server.admin]\ntoken = \"{TOKEN}\"");
     let mut config = config(&folder.join("store"), ALONE, &admin);
     let toml = format!(
-        "[[task]]\nid = \"other\"\nmodel = {{ input = [2], layers = [{{ type = \"linear\", \
-         outputs = 1 }}], loss = \"mean_squared_error\" }}\n[task.round]\ncohort_size = 3\n{other}"
+        "[[task]]\nid = \"other\"\nmodel = {TINY_MODEL}\n[task.round]\ncohort_size = 3\n{other}"
     );
     let task: TaskConfig =
         Config::task_from_toml(&toml, &config.server).unwrap_or_else(|error| panic!("{error}"));
@@ -157,11 +157,10 @@ async fn a_task_that_is_set_aside_is_shown_to_whom_it_concerns() {
     let shown = operator(&server, "/v1/admin/tasks/other").await;
     assert_eq!(shown["status"], 409);
     assert!(shown["detail"].as_str().expect("a text").contains(&reason), "{shown}");
-    let metrics = get(server.address, "/metrics").await.text();
-    for line in ["fedra_task_set_aside{task=\"other\"} 1", "fedra_task_set_aside{task=\"tiny\"} 0"]
-    {
-        assert!(metrics.lines().any(|shown| shown == line), "{metrics}");
-    }
+    let is_set_aside = async |task| {
+        metric(server.address, &format!("fedra_task_set_aside{{task=\"{task}\"}}")).await
+    };
+    assert_eq!((is_set_aside("other").await, is_set_aside("tiny").await), (1, 0));
     // Its name is taken.
     let toml = "[[task]]\nid = \"other\"\nmodel = \"softmax-regression\"\n";
     let headers = format!("authorization: Bearer {TOKEN}\r\ncontent-type: application/toml\r\n");
@@ -171,15 +170,7 @@ async fn a_task_that_is_set_aside_is_shown_to_whom_it_concerns() {
     // A client is to come back: the next start may be better.
     let mut client = TestClient::connect(server.address).await;
     client.hello().await;
-    client
-        .send(ClientMessage::CheckIn {
-            task: TaskId::new("other").expect("valid"),
-            availability: Availability::Available,
-            subject: None,
-            token: None,
-            capabilities: Capabilities::all(),
-        })
-        .await;
+    client.send(check_in("other")).await;
     let (refusal, _) = client.refusal().await;
     assert_eq!(refusal.code, RefusalCode::Overloaded);
     assert!(refusal.retry_after.is_some());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregator::config::Config;
-use fedra_aggregator::storage::Store;
+use fedra_aggregator::storage::Storage;
 use fedra_aggregator::{ServeError, Signals};
 use fedra_learning::safetensors;
 use fedra_protocol::{
@@ -36,6 +36,9 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("hangs")
 }
 
+/// The tiny model as TOML.
+pub const TINY_MODEL: &str =
+    r#"{ input = [2], layers = [{ type = "linear", outputs = 1 }], loss = "mean_squared_error" }"#;
 /// Parameters of the tiny model: two weights and a bias.
 pub const PARAMETERS: usize = 3;
 
@@ -62,7 +65,7 @@ pub fn config_with(store: &Path, round: &str, rest: &str, task: &str, tables: &s
         [[task]]
         id = "tiny"
         title = "A tiny task"
-        model = {{ input = [2], layers = [{{ type = "linear", outputs = 1 }}], loss = "mean_squared_error" }}
+        model = {TINY_MODEL}
         {task}
         [task.round]
         {window}
@@ -120,7 +123,7 @@ impl TestServer {
     }
 
     /// Starts with a store of the test's own.
-    pub async fn start_store(config: Config, store: Arc<dyn Store>) -> Self {
+    pub async fn start_store(config: Config, store: Storage) -> Self {
         let folder = Arc::new(TempDir::new().expect("a folder"));
         Self::serve(folder, |listener, stop| {
             fedra_aggregator::run_with_store(config, store, listener, stop)
@@ -283,16 +286,8 @@ impl TestClient {
     /// Asks to be let in with a token; the answer may be a refusal.
     pub async fn ask_with_token(&mut self, token: &str) {
         self.hello().await;
-        let task = TaskId::new("tiny").expect("valid");
         let token = Some(Token::new(token).expect("visible ASCII"));
-        self.send(ClientMessage::CheckIn {
-            task,
-            availability: Availability::Available,
-            subject: None,
-            token,
-            capabilities: Capabilities::all(),
-        })
-        .await;
+        self.send(check_in_with("tiny", Availability::Available, None, token)).await;
     }
 
     pub async fn check_in_as(&mut self, task: &str, subject: Option<SubjectId>) -> Box<CheckedIn> {
@@ -311,15 +306,7 @@ impl TestClient {
         availability: Availability,
     ) -> Box<CheckedIn> {
         self.hello().await;
-        let task = TaskId::new(task).expect("valid");
-        self.send(ClientMessage::CheckIn {
-            task,
-            availability,
-            subject,
-            token: None,
-            capabilities: Capabilities::all(),
-        })
-        .await;
+        self.send(check_in_with(task, availability, subject, None)).await;
         match self.next().await {
             ServerMessage::CheckedIn(checked_in) => checked_in,
             other => panic!("not checked in: {other:?}"),
@@ -404,8 +391,17 @@ impl TestClient {
 
     /// Announces, sends and returns what became of it.
     pub async fn report(&mut self, round: RoundId, values: &[f32], examples: u64) -> UpdateOutcome {
-        let update = update(values);
-        self.announce(round, &update, examples).await;
+        self.send_update(round, &update(values), examples).await
+    }
+
+    /// The same with an update in the form in which it travels.
+    pub async fn send_update(
+        &mut self,
+        round: RoundId,
+        update: &Bytes,
+        examples: u64,
+    ) -> UpdateOutcome {
+        self.announce(round, update, examples).await;
         self.chunk(round, 0, update.slice(..4)).await;
         self.chunk(round, 4, update.slice(4..)).await;
         self.outcome().await
@@ -441,6 +437,22 @@ impl TestClient {
     }
 }
 
+/// The check-in of an available client with neither subject nor token.
+pub fn check_in(task: &str) -> ClientMessage {
+    check_in_with(task, Availability::Available, None, None)
+}
+
+fn check_in_with(
+    task: &str,
+    availability: Availability,
+    subject: Option<SubjectId>,
+    token: Option<Token>,
+) -> ClientMessage {
+    let task = TaskId::new(task).expect("valid");
+    let capabilities = Capabilities::all();
+    ClientMessage::CheckIn { task, availability, subject, token, capabilities }
+}
+
 pub fn update(values: &[f32]) -> Bytes {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
@@ -474,6 +486,19 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, "GET", path, "").await
 }
 
+/// The count that the server shows under a metric's name and labels. Panics if it
+/// shows none.
+pub async fn metric(address: SocketAddr, name: &str) -> u64 {
+    metric_in(&get(address, "/metrics").await.text(), name)
+}
+
+/// The same in a text of `/metrics`.
+pub fn metric_in(metrics: &str, name: &str) -> u64 {
+    let count = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let count = count.unwrap_or_else(|| panic!("there is no metric {name}:\n{metrics}"));
+    count.parse().unwrap_or_else(|_| panic!("{name} {count} is no count"))
+}
+
 /// One request on a connection of its own; `headers` end with CRLF each.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     request_with(address, method, path, headers, b"").await
@@ -504,21 +529,30 @@ pub async fn request_with(
     Answer { status, head, body: answer[end + 4..].to_vec() }
 }
 
+/// The headers that ask for a WebSocket.
+pub const UPGRADE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// The request for a WebSocket; `headers` end with CRLF each.
+pub fn upgrade_request(headers: &str) -> String {
+    format!("GET /v1/connect HTTP/1.1\r\nhost: test\r\n{UPGRADE}{headers}\r\n")
+}
+
 /// Asks for a WebSocket and returns the head of the answer; the connection is
 /// given up then.
 pub async fn upgrade(address: SocketAddr, headers: &str) -> Answer {
+    upgrading(address, headers).await.0
+}
+
+/// The same with the connection.
+pub async fn upgrading(address: SocketAddr, headers: &str) -> (Answer, TcpStream) {
     let mut stream = soon(TcpStream::connect(address)).await.expect("connects");
-    let request = format!(
-        "GET /v1/connect HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\n\
-         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-    );
-    soon(stream.write_all(request.as_bytes())).await.expect("writes");
+    soon(stream.write_all(upgrade_request(headers).as_bytes())).await.expect("writes");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(soon(stream.read_u8()).await.expect("a head"));
     }
     let head = String::from_utf8(head).expect("text");
     let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
-    Answer { status, head: head.trim_end().to_owned(), body: Vec::new() }
+    (Answer { status, head: head.trim_end().to_owned(), body: Vec::new() }, stream)
 }

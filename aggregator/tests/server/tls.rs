@@ -6,9 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedra_aggregator::config::Config;
-use fedra_protocol::{
-    Availability, Capabilities, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, TaskId,
-};
+use fedra_protocol::{ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage};
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -22,7 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{TestServer, config, soon};
+use crate::support::{TestServer, check_in, config, metric_in, soon};
 
 /// Writes a fresh certificate and its key into the folder.
 pub fn certify(folder: &Path) -> CertificateDer<'static> {
@@ -83,17 +81,7 @@ async fn a_session_over_tls() {
     let (mut socket, _) =
         soon(client_async("wss://localhost/v1/connect", stream)).await.expect("upgrades");
     let hello = Hello { versions: vec![PROTOCOL_VERSION], software: "test".to_owned() };
-    let task = TaskId::new("tiny").expect("valid");
-    for message in [
-        ClientMessage::Hello(hello),
-        ClientMessage::CheckIn {
-            task,
-            availability: Availability::Available,
-            subject: None,
-            token: None,
-            capabilities: Capabilities::all(),
-        },
-    ] {
+    for message in [ClientMessage::Hello(hello), check_in("tiny")] {
         soon(socket.send(Message::Binary(message.encode()))).await.expect("sends");
     }
     let invited = async {
@@ -157,8 +145,8 @@ async fn peers_that_do_not_speak_tls_are_dropped() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     let metrics = fetch(connect(server.address, &certificate).await.expect("trusted"), "/metrics");
     let metrics = metrics.await;
-    assert!(metrics.contains("fedra_tls_failures_total 1"), "{metrics}");
-    assert!(metrics.contains("fedra_connections 1"), "{metrics}");
+    assert_eq!(metric_in(&metrics, "fedra_tls_failures_total"), 1);
+    assert_eq!(metric_in(&metrics, "fedra_connections"), 1);
     server.stop().await;
 }
 

@@ -4,13 +4,16 @@
 
 use std::error::Error;
 
-use fedra_aggregation::{CheckedUpdate, FixedPointSum, ServerOptimizer};
+use fedra_aggregation::{
+    CheckedUpdate, Codec, FixedPointSum, OptimizerState, ServerOptimizer, UpdateShape,
+};
 use fedra_protocol::{Loss, UpdateRange};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // A model with one parameter: the mean of all values, none of which is sent.
     let clients: [&[f32]; 3] = [&[1.0, 2.0, 3.0], &[10.0], &[4.0, 4.0]];
     let range = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
+    let codec = Codec::standard(UpdateShape::Values { len: 1, range });
     let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
     let mut model = vec![0.0_f32];
     for round in 1..=4 {
@@ -19,11 +22,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mean = values.iter().sum::<f32>() / values.len() as f32;
             // Halfway, as a few steps of training would go.
             let update = (mean - model[0]) / 2.0;
-            let bytes = update.to_le_bytes();
-            sum.fold(&CheckedUpdate::parse(&bytes, 1, range)?, values.len() as u64)?;
+            let bytes = codec.values()?.encode(&[update]);
+            sum.fold(&CheckedUpdate::parse(bytes.into(), &codec)?, values.len() as u64)?;
         }
         let mean = sum.mean().ok_or("nothing was folded")?;
-        model = averaging.step(&model, &mean)?;
+        (model, _) = averaging.step(&OptimizerState::Empty, &model, &mean)?;
         println!("round {round}: model {:.4} after {} updates", model[0], sum.updates());
     }
     println!("the mean of all values is {:.4}", 24.0 / 6.0);

@@ -1,40 +1,52 @@
-//! Federated averaging as pure numbers: checks updates, folds them one by one
-//! into integer sums and turns a sum into the next global model.
+//! Updates and their averages as pure numbers: the codecs in which updates travel, the
+//! accumulators that turn a round's updates into their mean, and the server's step from
+//! the mean to the next global model.
 //!
-//! It knows nothing of clients, rounds, sockets, files or tensors, and it never
-//! holds more than one update. Of the protocol it takes the range of an update.
+//! It does no I/O and knows nothing of sockets, files, clocks or tensors. A client is a
+//! number here. Of the protocol it takes the range of an update, the names of codecs and
+//! the contents of secure aggregation's messages.
 //!
-//! Sums are fixed-point integers, so the result is the same to the bit for any order
-//! of the updates and for any split over partial sums.
+//! Sums are integers, so the result is the same to the bit for any order of the updates
+//! and for any split over partial sums. None of today's accumulators holds more than one
+//! update; what one may hold is in its [bounds](RoundAccumulator::bounds).
 //!
 //! # Example
 //!
 //! Two updates of a model with two parameters, from 30 and from 10 examples.
 //!
 //! ```
-//! use fedra_aggregation::{CheckedUpdate, FixedPointSum, ServerOptimizer};
-//! use fedra_protocol::{Loss, UpdateRange};
+//! use fedra_aggregation::accumulator::{Contributor, Plain, RoundAccumulator, Weight};
+//! use fedra_aggregation::codec::{Codec, UpdateShape};
+//! use fedra_aggregation::{CheckedUpdate, OptimizerState, ServerOptimizer};
+//! use fedra_protocol::{CodecName, Loss, UpdateRange};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let range = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
-//! let mut sum = FixedPointSum::new(2, range);
-//! for (update, examples) in [([1.0_f32, 0.0], 30), ([0.0, -1.0], 10)] {
-//!     // As it comes over the wire: little-endian, of a length and a range.
-//!     let bytes: Vec<u8> = update.iter().flat_map(|value| value.to_le_bytes()).collect();
-//!     sum.fold(&CheckedUpdate::parse(&bytes, 2, range)?, examples)?;
+//! // Both sides make the codec that the round's assignment names.
+//! let codec = Codec::new(Some(CodecName::F16), UpdateShape::Values { len: 2, range })?;
+//! let mut sum = Box::new(Plain::new(2, range));
+//! for (client, update, examples) in [(1, [1.0, 0.0], 30), (2, [0.0, -1.0], 10)] {
+//!     let sent = codec.values()?.encode(&update);
+//!     let received = CheckedUpdate::parse(sent.into(), &codec)?;
+//!     sum.add(Contributor(client), received, Weight::of(examples))?;
 //! }
-//! let mean = sum.mean().ok_or("nothing was folded")?;
+//! let mean = sum.finish()?.delta;
 //! assert_eq!(mean, [0.75, -0.25]);
 //! let averaging = ServerOptimizer::Averaging { learning_rate: 1.0 };
-//! assert_eq!(averaging.step(&[1.0, 1.0], &mean)?, [1.75, 0.75]);
+//! let (model, _) = averaging.step(&OptimizerState::Empty, &[1.0, 1.0], &mean)?;
+//! assert_eq!(model, [1.75, 0.75]);
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod accumulator;
+pub mod codec;
 mod optimizer;
 mod sum;
 mod update;
 
-pub use optimizer::{ApplyError, ServerOptimizer};
+pub use accumulator::RoundAccumulator;
+pub use codec::{Codec, UpdateError, UpdateShape};
+pub use optimizer::{ApplyError, OptimizerState, ServerOptimizer, StateError};
 pub use sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
-pub use update::{CheckedUpdate, UpdateError};
+pub use update::CheckedUpdate;

@@ -13,6 +13,7 @@
 use fedra_protocol::UpdateRange;
 use thiserror::Error;
 
+use crate::codec::CodecMisfit;
 use crate::update::CheckedUpdate;
 
 /// Largest total weight of one sum.
@@ -56,6 +57,9 @@ pub enum FoldError {
         /// Range of what was to be added.
         actual: UpdateRange,
     },
+    /// The update consists of words.
+    #[error(transparent)]
+    Codec(#[from] CodecMisfit),
     /// A weight of zero counts for nothing.
     #[error("an update of weight zero cannot be folded")]
     ZeroWeight,
@@ -95,6 +99,13 @@ impl FixedPointSum {
         Self { accumulators, range, weight: 0, updates: 0 }
     }
 
+    /// Bytes that a sum for `len` parameters and updates within `range` takes.
+    #[must_use]
+    pub fn memory(len: usize, range: UpdateRange) -> u64 {
+        let integer = if range.log2() <= NARROW { size_of::<i64>() } else { size_of::<i128>() };
+        (len as u64).saturating_mul(integer as u64)
+    }
+
     /// Number of parameters.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -126,21 +137,24 @@ impl FixedPointSum {
     ///
     /// # Errors
     ///
-    /// [`FoldError`] for another length or range, a weight of zero or a total weight
-    /// beyond [`MAX_TOTAL_WEIGHT`].
-    pub fn fold<B>(&mut self, update: &CheckedUpdate<B>, weight: u64) -> Result<(), FoldError>
-    where
-        B: AsRef<[u8]>,
-    {
-        let total = self.total_with(update.len(), update.range(), weight)?;
+    /// [`FoldError`] for words, another length or range, a weight of zero or a total
+    /// weight beyond [`MAX_TOTAL_WEIGHT`].
+    pub fn fold(&mut self, update: &CheckedUpdate, weight: u64) -> Result<(), FoldError> {
+        let (len, range) = update.value_shape()?;
+        let total = self.total_with(len, range, weight)?;
         if weight == 0 {
             return Err(FoldError::ZeroWeight);
         }
         let weight = u32::try_from(weight).expect("at most MAX_TOTAL_WEIGHT");
-        match &mut self.accumulators {
-            Accumulators::Narrow(sums) => fold_narrow(sums, update.values(), weight),
-            Accumulators::Wide(sums) => fold_wide(sums, update.values(), weight),
-        }
+        let mut at = 0;
+        update.values(|values| {
+            let place = at..at + values.len();
+            at = place.end;
+            match &mut self.accumulators {
+                Accumulators::Narrow(sums) => fold_narrow(&mut sums[place], values, weight),
+                Accumulators::Wide(sums) => fold_wide(&mut sums[place], values, weight),
+            }
+        })?;
         self.weight = total;
         self.updates += 1;
         Ok(())
@@ -215,20 +229,20 @@ fn quantise(x: f32) -> i64 {
 /// weight is 32 bits wide so that the product needs two vector multiplications
 /// and not three. `wrapping` because overflow is excluded by the bounds above.
 #[inline(never)]
-fn fold_narrow(accumulators: &mut [i64], values: &[[u8; 4]], weight: u32) {
+fn fold_narrow(accumulators: &mut [i64], values: &[f32], weight: u32) {
     let weight = i64::from(weight);
     for (sum, value) in accumulators.iter_mut().zip(values) {
-        let value = quantise(f32::from_le_bytes(*value));
+        let value = quantise(*value);
         *sum = sum.wrapping_add(value.wrapping_mul(weight));
     }
 }
 
 /// The same in 128 bits, for values of any range.
 #[inline(never)]
-fn fold_wide(accumulators: &mut [i128], values: &[[u8; 4]], weight: u32) {
+fn fold_wide(accumulators: &mut [i128], values: &[f32], weight: u32) {
     let weight = i128::from(weight);
     for (sum, value) in accumulators.iter_mut().zip(values) {
-        let value = f32::from_le_bytes(*value);
+        let value = *value;
         let value =
             if value.abs() < WHOLE { quantise(value) } else { (f64::from(value) * SCALE) as i64 };
         *sum = sum.wrapping_add(i128::from(value).wrapping_mul(weight));

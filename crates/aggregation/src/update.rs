@@ -1,135 +1,70 @@
-//! One client's update as it came from the wire, checked in place.
+//! Received updates that have passed their codec's checks.
 //!
 //! Every check on an update's numbers happens here, before anything is folded:
 //! a refused update leaves no trace in any sum.
 
-use fedra_protocol::UpdateRange;
-use thiserror::Error;
+use bytes::Bytes;
+use fedra_protocol::{CodecName, UpdateRange};
 
-/// Values looked at together: long enough for the compiler to vectorise, short
-/// enough that finding the culprit in a bad block costs nothing.
-const BLOCK: usize = 256;
+use crate::codec::{Codec, CodecMisfit, UpdateError, UpdateShape};
 
-/// Reason that an update cannot be folded.
-#[derive(Debug, Clone, Copy, PartialEq, Error)]
-pub enum UpdateError {
-    /// Not one little-endian `f32` for each parameter.
-    #[error("the update has {actual} bytes, the model needs {expected}")]
-    WrongLength {
-        /// Bytes that the model's parameters take.
-        expected: usize,
-        /// Bytes that the update has.
-        actual: usize,
-    },
-    /// A NaN or an infinity.
-    #[error("value {index} of the update is not a finite number")]
-    NotFinite {
-        /// Position of the first such value.
-        index: usize,
-    },
-    /// A finite value beyond the task's range.
-    #[error(
-        "value {index} of the update is {value}, beyond the task's update_range of {range}",
-        range = u32::from(*.range)
-    )]
-    OutOfRange {
-        /// Position of the first such value.
-        index: usize,
-        /// The value.
-        value: f32,
-        /// The task's range.
-        range: UpdateRange,
-    },
+/// A model delta that may be folded: of the length that its codec asks for, every value
+/// finite and within the task's range. Holds the received bytes as they came.
+#[derive(Debug, Clone)]
+pub struct CheckedUpdate {
+    bytes: Bytes,
+    codec: Codec,
 }
 
-/// A model delta that may be folded: the right length, every value finite and
-/// within the task's range. Holds the received bytes as they came, borrowed
-/// (`&[u8]`) or owned.
-#[derive(Debug, Clone, Copy)]
-pub struct CheckedUpdate<B> {
-    bytes: B,
-    range: UpdateRange,
-}
-
-impl<B: AsRef<[u8]>> CheckedUpdate<B> {
-    /// Checks `bytes`, little-endian `f32` values, against a model of `len`
-    /// parameters and the range of its task. Copies nothing.
+impl CheckedUpdate {
+    /// Checks an update in the form of `codec`. Copies nothing.
     ///
     /// # Errors
     ///
     /// The first fault found, with its position.
-    pub fn parse(bytes: B, len: usize, range: UpdateRange) -> Result<Self, UpdateError> {
-        let (values, rest) = bytes.as_ref().as_chunks::<4>();
-        if values.len() != len || !rest.is_empty() {
-            return Err(UpdateError::WrongLength {
-                expected: len.saturating_mul(4),
-                actual: bytes.as_ref().len(),
-            });
+    pub fn parse(bytes: Bytes, codec: &Codec) -> Result<Self, UpdateError> {
+        codec.codec().check(&bytes)?;
+        Ok(Self { bytes, codec: codec.clone() })
+    }
+
+    /// The bytes as they came.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The codec that they are in.
+    #[must_use]
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// Number of values, and their range.
+    pub(crate) fn value_shape(&self) -> Result<(usize, UpdateRange), CodecMisfit> {
+        match self.codec.shape() {
+            UpdateShape::Values { len, range } => Ok((len, range)),
+            shape @ UpdateShape::Words { .. } => Err(CodecMisfit { name: CodecName::F32, shape }),
         }
-        for (block, at) in values.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
-            if !all_in_range(block, range) {
-                return Err(first_fault(block, at, range));
-            }
-        }
-        Ok(Self { bytes, range })
     }
 
-    /// Number of values.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.values().len()
+    /// Hands on the values, in the order of the model, some at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecMisfit`] if the update consists of words.
+    pub fn values(&self, mut take: impl FnMut(&[f32])) -> Result<(), CodecMisfit> {
+        self.codec.values()?.decode(&self.bytes, &mut take);
+        Ok(())
     }
 
-    /// True if the model has no parameters.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values().is_empty()
+    /// All values at once.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecMisfit`] if the update consists of words.
+    pub fn to_vec(&self) -> Result<Vec<f32>, CodecMisfit> {
+        let mut all = Vec::new();
+        self.values(|values| all.extend_from_slice(values))?;
+        Ok(all)
     }
-
-    /// The values as numbers.
-    #[must_use]
-    pub fn to_vec(&self) -> Vec<f32> {
-        self.values().iter().map(|value| f32::from_le_bytes(*value)).collect()
-    }
-
-    /// The range that every value is within.
-    #[must_use]
-    pub fn range(&self) -> UpdateRange {
-        self.range
-    }
-
-    /// The values as they lie in memory.
-    pub(crate) fn values(&self) -> &[[u8; 4]] {
-        self.bytes.as_ref().as_chunks().0
-    }
-}
-
-/// Without an early exit, so that it vectorises. For the bits of an `f32`
-/// without its sign, the order of the integers is the order of the magnitudes,
-/// and infinities and NaNs lie above every number.
-fn all_in_range(block: &[[u8; 4]], range: UpdateRange) -> bool {
-    let limit = range.magnitude().to_bits();
-    let beyond = block.iter().fold(0, |beyond, value| {
-        let magnitude = u32::from_le_bytes(*value) & 0x7fff_ffff;
-        beyond | u32::from(magnitude > limit)
-    });
-    beyond == 0
-}
-
-/// The error for a block that has at least one value out of range.
-fn first_fault(block: &[[u8; 4]], offset: usize, range: UpdateRange) -> UpdateError {
-    block
-        .iter()
-        .map(|value| f32::from_le_bytes(*value))
-        .zip(offset..)
-        .find_map(|(value, index)| {
-            if !value.is_finite() {
-                Some(UpdateError::NotFinite { index })
-            } else if value.abs() > range.magnitude() {
-                Some(UpdateError::OutOfRange { index, value, range })
-            } else {
-                None
-            }
-        })
-        .expect("the block was found to hold a value out of range")
 }

@@ -3,24 +3,38 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fedra_aggregation::{CheckedUpdate, FixedPointSum};
-use fedra_protocol::{Loss, UpdateRange};
+use fedra_aggregation::{CheckedUpdate, Codec, FixedPointSum, UpdateShape};
+use fedra_protocol::{CodecName, Loss, UpdateRange};
 
 const PARAMETERS: usize = 199_210;
 
 fn fold(criterion: &mut Criterion) {
-    let update: Vec<u8> =
-        (0..PARAMETERS).flat_map(|i| ((i % 1000) as f32 / 1000.0 - 0.5).to_le_bytes()).collect();
+    let values: Vec<f32> = (0..PARAMETERS).map(|i| (i % 1000) as f32 / 1000.0 - 0.5).collect();
     let mut group = criterion.benchmark_group("update of the 2NN");
-    group.throughput(Throughput::Bytes(update.len() as u64));
+    group.throughput(Throughput::Elements(PARAMETERS as u64));
     let narrow = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
-    group.bench_function("check", |bench| {
-        bench.iter(|| CheckedUpdate::parse(black_box(&update), PARAMETERS, narrow).expect("valid"));
-    });
     let wide = UpdateRange::default_for(Loss::MeanSquaredError);
-    for (name, range) in [("fold, 64 bits", narrow), ("fold, 128 bits", wide)] {
-        let checked = CheckedUpdate::parse(&update, PARAMETERS, range).expect("valid");
+    let sent = |name, range| {
+        let shape = UpdateShape::Values { len: PARAMETERS, range };
+        let codec = Codec::new(Some(name), shape).expect("for values");
+        let update = Bytes::from(codec.values().expect("values").encode(&values));
+        (codec, update)
+    };
+    for name in [CodecName::F32, CodecName::F16] {
+        let (codec, update) = sent(name, narrow);
+        group.bench_function(format!("check, {}", name.name()), |bench| {
+            bench.iter(|| CheckedUpdate::parse(black_box(update.clone()), &codec).expect("valid"));
+        });
+    }
+    for (name, codec, range) in [
+        ("fold, 64 bits", CodecName::F32, narrow),
+        ("fold, 128 bits", CodecName::F32, wide),
+        ("fold, 64 bits, f16", CodecName::F16, narrow),
+    ] {
+        let (codec, update) = sent(codec, range);
+        let checked = CheckedUpdate::parse(update, &codec).expect("valid");
         group.bench_function(name, |bench| {
             // A sum takes a bounded weight, so each run begins with an empty one.
             let empty = || FixedPointSum::new(PARAMETERS, range);

@@ -6,23 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
+use fedra_aggregation::{CheckedUpdate, Codec, ServerOptimizer, UpdateShape};
 use fedra_learning::safetensors;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase, Sha256Hash,
-    SubjectId, TaskId, UpdateBegin, UpdateRange,
+    LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase, SubjectId,
+    TaskId, UpdateBegin, UpdateRange,
 };
 
-use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
+use crate::round::{Mode, Progress, Protection, RoundPlan};
 use crate::settings::{Counting, PrivacySettings, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
-use crate::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
-    StoreError,
-};
+use crate::storage::{self, Intercept, Lease, Retention, RoundRecord, Storage, StoreError};
 use crate::writer::{Contribution, Received, Room};
 
 /// Parameters of the model of [`settings`].
@@ -71,10 +68,13 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
     let layers = vec![Linear { outputs: 1 }.into()];
     let inputs = PARAMETERS as u32 - 1;
     let model = ModelSpec::new(&[inputs], layers, Loss::MeanSquaredError).expect("a sound model");
+    let update_range = UpdateRange::default_for(model.loss());
     TaskSettings {
         id: TaskId::new("small").expect("a valid id"),
         title: "A small task".to_owned(),
-        update_range: UpdateRange::default_for(model.loss()),
+        update_range,
+        codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
+        round_memory: 1 << 20,
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
@@ -106,7 +106,9 @@ pub(crate) fn private_settings(
         Counting::Subjects => DerivedPolicy::new(policy, PARAMETERS),
     };
     let derived = Arc::new(derived.expect("a sound policy"));
-    TaskSettings { privacy: Some(PrivacySettings { derived, counting }), ..settings(plan) }
+    let privacy = Some(PrivacySettings { derived, counting });
+    let settings = TaskSettings { privacy, ..settings(plan) };
+    TaskSettings { codec: Codec::standard(settings.update_shape()), ..settings }
 }
 
 /// Policy with so little noise that a mean tells who is in it.
@@ -139,9 +141,9 @@ pub(crate) fn announcement(round: RoundId, update: &[u8], examples: u64) -> Upda
 }
 
 /// An update that has passed its checks.
-pub(crate) fn checked(settings: &TaskSettings, values: &[f32]) -> CheckedUpdate<Bytes> {
-    CheckedUpdate::parse(update_bytes(values), values.len(), settings.update_range)
-        .expect("a sound update")
+pub(crate) fn checked(settings: &TaskSettings, values: &[f32]) -> CheckedUpdate {
+    let shape = UpdateShape::new(values.len(), settings.update_range, None);
+    CheckedUpdate::parse(update_bytes(values), &Codec::standard(shape)).expect("a sound update")
 }
 
 /// Contribution of an update with this weight.
@@ -190,7 +192,7 @@ pub(crate) fn view(settings: &TaskSettings, round: RoundId, phase: RoundPhase) -
     }
 }
 
-/// Write of a store, by the method that makes it.
+/// Write of a task's leader, by the method that makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Write {
     Commit,
@@ -201,126 +203,66 @@ pub(crate) enum Write {
     Secret,
 }
 
-/// Store in memory that can refuse one kind of write. A clone is the same store.
-#[derive(Clone, Default)]
-pub(crate) struct FlakyStore {
-    memory: MemoryStore,
-    refused: Arc<Mutex<Option<Write>>>,
-}
-
-impl FlakyStore {
-    /// Store of a task with these initial parameters.
-    pub(crate) fn with(settings: &TaskSettings, parameters: &[f32]) -> Self {
-        let (store, (record, file)) = (Self::default(), model(settings, 0, parameters));
-        let created = store.create(&settings.id, &settings.definition(), &record, &file);
-        created.expect("a new task");
-        store
-    }
-
-    /// Refuses these writes from now on, and only these.
-    pub(crate) fn refuse(&self, write: impl Into<Option<Write>>) {
-        *self.refused.lock().expect("no panic holds it") = write.into();
-    }
-
-    fn may(&self, write: Write) -> Result<(), StoreError> {
-        match *self.refused.lock().expect("no panic holds it") {
-            Some(refused) if refused == write => Err(StoreError::Database {
-                path: "memory".into(),
-                problem: format!("{write:?} is refused"),
-            }),
-            _ => Ok(()),
+impl Write {
+    fn is(self, write: &storage::Write<'_>) -> bool {
+        use storage::Write as Of;
+        match self {
+            Self::Commit => matches!(write, Of::Append(_, _, None)),
+            Self::Debit => matches!(write, Of::Debit(..)),
+            Self::Decide => matches!(write, Of::Decide(..)),
+            Self::Prune => matches!(write, Of::Keep(..)),
+            Self::RollBack => matches!(write, Of::Append(_, _, Some(_))),
+            Self::Secret => matches!(write, Of::Secret(_)),
         }
     }
 }
 
-impl Store for FlakyStore {
-    fn create(
+/// Refusal of one kind of write.
+#[derive(Default)]
+struct Refusal(Mutex<Option<Write>>);
+
+impl Intercept for Refusal {
+    fn write(
         &self,
-        task: &TaskId,
-        definition: &Definition,
-        record: &RoundRecord,
-        model: &Bytes,
+        write: &storage::Write<'_>,
+        run: &mut dyn FnMut() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.memory.create(task, definition, record, model)
+        match *self.0.lock().expect("no panic holds it") {
+            Some(refused) if refused.is(write) => Err(StoreError::Database {
+                path: "memory".into(),
+                problem: format!("{refused:?} is refused"),
+            }),
+            _ => run(),
+        }
+    }
+}
+
+/// Stores in memory that can refuse one kind of write, with one task. A clone is the same
+/// stores.
+#[derive(Clone)]
+pub(crate) struct FlakyStore {
+    pub storage: Storage,
+    refusal: Arc<Refusal>,
+}
+
+impl FlakyStore {
+    /// Stores of a task with these initial parameters.
+    pub(crate) fn with(settings: &TaskSettings, parameters: &[f32]) -> Self {
+        let refusal = Arc::<Refusal>::default();
+        let storage = Storage::in_memory().intercepted(Arc::<Refusal>::clone(&refusal));
+        let (store, (record, file)) = (Self { storage, refusal }, model(settings, 0, parameters));
+        let created = store.lease(settings).create(&settings.definition(), &record, &file);
+        created.expect("a new task");
+        store
     }
 
-    fn load(
-        &self,
-        task: &TaskId,
-        definition: &Definition,
-        rounds: usize,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        self.memory.load(task, definition, rounds)
+    /// A new leader of the task.
+    pub(crate) fn lease(&self, settings: &TaskSettings) -> Lease {
+        Lease::take(&self.storage, &settings.id).expect("a store in memory")
     }
 
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
-        self.may(Write::Commit)?;
-        self.memory.commit(task, record, model)
-    }
-
-    fn roll_back(
-        &self,
-        task: &TaskId,
-        to: u64,
-        unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.may(Write::RollBack)?;
-        self.memory.roll_back(task, to, unix_seconds)
-    }
-
-    fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
-        self.memory.set_quality(task, round, quality)
-    }
-
-    fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError> {
-        self.memory.model(task, sha256)
-    }
-
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.memory.checkpoint(task, round)
-    }
-
-    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError> {
-        self.memory.checkpoints(task)
-    }
-
-    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
-        self.may(Write::Prune)?;
-        self.memory.prune(task, keep)
-    }
-
-    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
-        self.may(Write::Debit)?;
-        self.memory.debit(task, debit)
-    }
-
-    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
-        self.memory.debits(task)
-    }
-
-    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        self.may(Write::Secret)?;
-        self.memory.secret(task, fresh)
-    }
-
-    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError> {
-        self.may(Write::Decide)?;
-        self.memory.decide(task, decision)
-    }
-
-    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
-        self.memory.decisions(task)
-    }
-
-    fn standing(&self, task: &TaskId) -> Result<Standing, StoreError> {
-        self.memory.standing(task)
-    }
-
-    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
-        self.memory.add_task(task, toml, unix_seconds)
-    }
-
-    fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError> {
-        self.memory.added_tasks()
+    /// Refuses these writes from now on, and only these.
+    pub(crate) fn refuse(&self, write: impl Into<Option<Write>>) {
+        *self.refusal.0.lock().expect("no panic holds it") = write.into();
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_aggregation::accumulator::Request;
 use fedra_protocol::{
     Availability, DeclineCause, ModelRef, Refusal, RefusalCode, RoundId, RoundPrivacy, Sha256Hash,
     StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
@@ -15,7 +16,7 @@ use crate::participation::Participation;
 use crate::round::{ClientId, Operation, Stage, Standing, Time};
 use crate::status::TaskView;
 use crate::storage::{Quality, StoreError};
-use crate::writer::{Contribution, Request, RollBackError, WriterEvent, WriterJob};
+use crate::writer::{Contribution, RollBackError, WriterEvent, WriterJob};
 
 /// Number of a connection, unique within a run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fedra_aggregation::ServerOptimizer;
+use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     Capabilities, LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription, TaskId,
@@ -24,6 +24,10 @@ pub struct TaskSettings {
     pub model: ModelSpec,
     /// Largest magnitude of a value of an update.
     pub update_range: UpdateRange,
+    /// Codec of updates, of the shape that [`TaskSettings::update_shape`] says.
+    pub codec: Codec,
+    /// Most bytes of memory that the sum of a round may take.
+    pub round_memory: u64,
     /// Seed of the initial model and of local training.
     pub seed: u64,
     /// Server optimizer: the step along the mean update.
@@ -59,12 +63,11 @@ pub enum Counting {
 }
 
 impl TaskSettings {
-    /// Bytes of one update: a little-endian `f32` a parameter, or the encoded
-    /// values of a privacy policy.
+    /// Shape of the task's updates: values in the clear, or the words of a privacy policy.
     #[must_use]
-    pub fn update_bytes(&self) -> usize {
-        let encoded = self.privacy.as_ref().and_then(|privacy| privacy.derived.update_bytes());
-        encoded.unwrap_or(4 * self.model.parameters())
+    pub fn update_shape(&self) -> UpdateShape {
+        let encoding = self.privacy.as_ref().and_then(|privacy| privacy.derived.encoding());
+        UpdateShape::new(self.model.parameters(), self.update_range, encoding)
     }
 
     /// The privacy policy, if there is one.
@@ -91,10 +94,10 @@ impl TaskSettings {
         }
     }
 
-    /// Layers and algorithms that a client must know to take part.
+    /// Layers, algorithms and the codec that a client must know to take part.
     #[must_use]
     pub fn needs(&self) -> Capabilities {
-        Capabilities::needed(&self.model, &self.training)
+        Capabilities::needed(&self.model, &self.training, self.codec.name())
     }
 
     /// Local training with the seed of a round, the same for the whole cohort.

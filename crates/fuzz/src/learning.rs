@@ -1,8 +1,8 @@
 //! Files from elsewhere: models that a server hands out, data sets on a disk.
 
 use arbitrary::{Result, Unstructured};
-use fedra_learning::{read_mnist, safetensors as file};
-use fedra_protocol::layers::{Conv2d, Flatten, LayerNorm, Linear};
+use fedra_learning::{DataSource, IdxSource, read_mnist, safetensors as file};
+use fedra_protocol::layers::{Conv2d, Embedding, Flatten, LayerNorm, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 
 /// A model file: [model, bytes...].
@@ -46,13 +46,20 @@ fn both(input: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(data.len() * data.shape().len(), images.len() - 16);
         let all: Vec<u32> = (0..data.len() as u32).collect();
         assert_eq!(data.select(&all), data);
+        let mut source = IdxSource::new(images, labels).expect("it was read before");
+        for (start, left) in (0..data.len()).step_by(3).zip((0..=data.len()).rev().step_by(3)) {
+            assert_eq!(source.remaining(), Some(left));
+            let piece = source.read(3).expect("it was read before").expect("some are left");
+            assert_eq!(piece, data.select(&all[start..data.len().min(start + 3)]));
+        }
+        assert_eq!(source.read(3), Ok(None));
     }
     Ok(())
 }
 
 /// One of a few small models, with tensors of one to four dimensions.
 fn model(which: u8) -> ModelSpec {
-    let (input, layers): (&[u32], _) = match which % 3 {
+    let (input, layers): (&[u32], _) = match which % 4 {
         0 => (&[1], vec![Layer::Linear(Linear { outputs: 2 })]),
         1 => (
             &[2],
@@ -61,7 +68,7 @@ fn model(which: u8) -> ModelSpec {
                 Layer::Linear(Linear { outputs: 2 }),
             ],
         ),
-        _ => (
+        2 => (
             &[1, 2, 2],
             vec![
                 Layer::Conv2d(Conv2d { channels: 1, kernel: 2, stride: 1, padding: 0 }),
@@ -69,6 +76,11 @@ fn model(which: u8) -> ModelSpec {
                 Layer::Linear(Linear { outputs: 2 }),
             ],
         ),
+        _ => {
+            let layers = vec![Embedding { width: 2 }.into(), Linear { outputs: 3 }.into()];
+            return ModelSpec::of_tokens(2, 3, layers, Loss::SoftmaxCrossEntropy)
+                .expect("a small model");
+        }
     };
     ModelSpec::new(input, layers, Loss::SoftmaxCrossEntropy).expect("a small model")
 }

@@ -16,6 +16,7 @@ use fedra_aggregator::fuzzing as aggregator;
 #[cfg(feature = "full")]
 use fedra_simulation::strangers;
 
+mod codec;
 #[cfg(feature = "full")]
 mod config;
 #[cfg(feature = "full")]
@@ -47,6 +48,7 @@ macro_rules! targets {
 }
 
 targets! {
+    codec::codec,
     messages::client_message,
     messages::server_message,
     model::model_spec,

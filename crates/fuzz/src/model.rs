@@ -14,6 +14,7 @@ pub fn model_spec(data: &[u8]) {
     assert!(spec.layout().iter().all(|tensor| tensor.init != Init::Uniform { fan_in: 0 }));
     assert!(spec.fixed_layers() <= spec.layers().len());
     assert!(spec.output_len() > 0 && !spec.input().is_empty());
+    assert_eq!(spec.output_positions() * spec.output_width(), spec.output_len());
     let json = serde_json::to_vec(&spec).expect("a checked model is plain data");
     let again: ModelSpec = serde_json::from_slice(&json).expect("what was written can be read");
     assert_eq!(again, spec);

@@ -2,10 +2,11 @@
 
 use arbitrary::{Result, Unstructured};
 use differential_privacy::{ClippingNorm, distributed};
+use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::{MAX_COHORT, MAX_PARAMETERS, MAX_PARTICIPATIONS};
 use fedra_protocol::{Mechanism, PrivacyPolicy};
-use fedra_secure_aggregation::{pack, unpack};
+use fedra_secure_aggregation::unpack;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -45,7 +46,7 @@ fn derived(input: &mut Unstructured<'_>) -> Result<()> {
     assert!(privacy.epsilon_after(most) <= budget, "{} of {budget}", privacy.epsilon_after(most));
     let fewer = input.int_in_range(0..=most)?;
     assert!(privacy.epsilon_after(fewer) <= privacy.epsilon_after(most));
-    assert_eq!(privacy.encoding().is_some(), privacy.update_bytes().is_some());
+    assert_eq!(privacy.encoding().is_some(), privacy.central().is_none());
     Ok(())
 }
 
@@ -66,8 +67,10 @@ fn encoded(input: &mut Unstructured<'_>) -> Result<()> {
         let rotation = input.arbitrary()?;
         let mut rng = ChaCha20Rng::from_seed(input.arbitrary()?);
         let words = encoding.encode(&update, clip, &rotation, &mut rng).expect("the right length");
-        let packed = pack(&words, encoding.bits());
-        assert_eq!(Some(packed.len()), privacy.update_bytes());
+        let codec = Packed::new(encoding.len(), encoding.bits());
+        let packed = codec.encode(&words);
+        assert!(codec.bounds().bytes.admits(packed.len() as u64));
+        assert_eq!(codec.check(&packed), Ok(()));
         assert_eq!(unpack(&packed, encoding.len(), encoding.bits()).as_ref(), Ok(&words));
         let sum: Vec<u32> =
             (0..encoding.len()).map(|_| input.arbitrary()).collect::<Result<_>>()?;

@@ -1,7 +1,8 @@
 //! Plain updates: checked, then folded in any order.
 
 use arbitrary::{Result, Unstructured};
-use fedra_aggregation::{CheckedUpdate, FixedPointSum, MAX_TOTAL_WEIGHT};
+use bytes::Bytes;
+use fedra_aggregation::{CheckedUpdate, Codec, FixedPointSum, MAX_TOTAL_WEIGHT, UpdateShape};
 use fedra_protocol::UpdateRange;
 
 /// Updates and weights: [parameters, range, (weight, bytes)...].
@@ -42,23 +43,20 @@ fn weight(input: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
-fn checked(bytes: &[u8], parameters: usize, range: UpdateRange) -> Option<CheckedUpdate<&[u8]>> {
+fn checked(bytes: &[u8], parameters: usize, range: UpdateRange) -> Option<CheckedUpdate> {
     let values: Vec<f32> =
         bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
     // NaN is in no range.
     let sound = bytes.len() == 4 * parameters
         && values.iter().all(|value| value.abs() <= range.magnitude());
-    let update = CheckedUpdate::parse(bytes, parameters, range);
+    let codec = Codec::standard(UpdateShape::Values { len: parameters, range });
+    let update = CheckedUpdate::parse(Bytes::copy_from_slice(bytes), &codec);
     assert_eq!(update.is_ok(), sound, "{values:?}");
     update.ok()
 }
 
-fn order_does_not_matter(
-    taken: &[(CheckedUpdate<&[u8]>, u64)],
-    sum: &FixedPointSum,
-    range: UpdateRange,
-) {
-    let fold = |updates: &mut dyn Iterator<Item = &(CheckedUpdate<&[u8]>, u64)>| {
+fn order_does_not_matter(taken: &[(CheckedUpdate, u64)], sum: &FixedPointSum, range: UpdateRange) {
+    let fold = |updates: &mut dyn Iterator<Item = &(CheckedUpdate, u64)>| {
         let mut sum = FixedPointSum::new(sum.len(), range);
         for (update, weight) in updates {
             sum.fold(update, *weight).expect("it was folded before, and the total is the same");
@@ -71,8 +69,12 @@ fn order_does_not_matter(
     merged.merge(&fold(&mut first.iter())).expect("the total is the same");
     assert_eq!(merged, *sum);
     let Some(mean) = sum.mean() else { return assert!(taken.is_empty()) };
+    let values = |(update, weight): &(CheckedUpdate, u64)| {
+        (update.to_vec().expect("values"), *weight as f64)
+    };
+    let taken: Vec<_> = taken.iter().map(values).collect();
     for (index, mean) in mean.iter().enumerate() {
-        let terms = taken.iter().map(|(update, w)| f64::from(update.to_vec()[index]) * *w as f64);
+        let terms = taken.iter().map(|(update, weight)| f64::from(update[index]) * weight);
         let exact = terms.sum::<f64>() / sum.weight() as f64;
         // Half a unit of 2^-30, and what the doubles here lose of values up to the range.
         let error = 1e-9 + f64::from(range.magnitude()) * taken.len() as f64 * 1e-15;

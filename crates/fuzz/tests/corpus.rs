@@ -52,6 +52,7 @@ macro_rules! replays {
 }
 
 replays! {
+    codec,
     client_message,
     server_message,
     model_spec,

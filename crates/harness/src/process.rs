@@ -445,6 +445,16 @@ fn signal_group(group: u32, _by_force: bool) {
 mod tests {
     use super::*;
 
+    /// Waits until `holds`.
+    #[track_caller]
+    fn until(mut holds: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < Duration::from_secs(30), "hangs");
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn output_is_returned_and_a_failing_exit_is_told() {
         let mut command = Command::new("sh");
@@ -486,9 +496,7 @@ mod tests {
             "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
         ]);
         let service = Service::start("the service", &mut command, &log).unwrap();
-        while fs::read_to_string(&log).unwrap() != "ready\n" {
-            thread::yield_now();
-        }
+        until(|| fs::read_to_string(&log).unwrap() == "ready\n");
         service.stop().unwrap();
         let log_text = fs::read_to_string(&log).unwrap();
         assert!(log_text.ends_with("asked\n"), "{log_text}");
@@ -499,31 +507,25 @@ mod tests {
     fn a_frozen_service_goes_on_where_it_stood_and_dies_when_it_is_killed() {
         let log = std::env::temp_dir().join(format!("harness-freeze-{}.log", std::process::id()));
         let mut command = Command::new("sh");
-        command.args(["-c", "echo first; while :; do sleep 0.01; done"]);
+        // One process: a shell that starts another waits for it uninterruptibly, and a wait
+        // for its state T could last for ever.
+        command.args(["-c", "echo first; exec sleep 1000"]);
         let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();
         let stat = format!("/proc/{}/stat", service.id());
         let state = || fs::read_to_string(&stat).unwrap();
         let stands = || state().rsplit(')').next().unwrap().trim().starts_with('T');
         service.freeze(Freeze::Stop).unwrap();
-        while cfg!(target_os = "linux") && !stands() {
-            thread::yield_now();
-        }
+        until(|| cfg!(not(target_os = "linux")) || stands());
         service.freeze(Freeze::Continue).unwrap();
-        while cfg!(target_os = "linux") && stands() {
-            thread::yield_now();
-        }
-        while fs::read_to_string(&log).unwrap() != "first\n" {
-            thread::yield_now();
-        }
+        until(|| cfg!(not(target_os = "linux")) || !stands());
+        until(|| fs::read_to_string(&log).unwrap() == "first\n");
         service.kill();
         assert!(service.has_ended().is_err());
         // A second one writes after the first.
         let mut command = Command::new("sh");
         command.args(["-c", "echo second"]);
         let mut service = Service::start_quietly("the service", &mut command, &log).unwrap();
-        while !service.has_ended().unwrap() {
-            thread::yield_now();
-        }
+        until(|| service.has_ended().unwrap());
         assert_eq!(fs::read_to_string(&log).unwrap(), "first\nsecond\n");
         fs::remove_file(log).unwrap();
     }

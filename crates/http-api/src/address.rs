@@ -4,7 +4,7 @@
 pub const TASKS: &str = "/v1/tasks";
 /// The server and its tasks, for operators: [`ServerStatus`](crate::ServerStatus).
 pub const STATUS: &str = "/v1/admin/status";
-/// Where operators add tasks.
+/// Tasks as operators add them.
 pub const OPERATED_TASKS: &str = "/v1/admin/tasks";
 
 /// A [`Task`](crate::Task).

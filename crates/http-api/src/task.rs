@@ -132,9 +132,9 @@ impl Phase {
 pub struct Cohort {
     /// Invited clients.
     pub invited: u32,
-    /// Those of them that have reported.
+    /// Invited clients that have reported.
     pub reported: u32,
-    /// Those of them that left, declined or were refused.
+    /// Invited clients that left, declined or were refused.
     pub left: u32,
     /// Reports that close the round.
     pub report_goal: u32,

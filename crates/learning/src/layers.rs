@@ -12,6 +12,7 @@ mod avg_pool2d;
 mod conv2d;
 mod dropout;
 mod elu;
+mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
@@ -26,7 +27,7 @@ mod tanh;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{AvgPool2d, MaxPool2d};
-use burn::nn::{Gelu, LayerNorm, Linear, Relu, Sigmoid, Tanh};
+use burn::nn::{Embedding, Gelu, LayerNorm, Linear, Relu, Sigmoid, Tanh};
 use fedra_protocol::Layer;
 use rand::Rng;
 
@@ -136,4 +137,5 @@ layers! {
     Standardize,
     GaussianDerivative,
     Elu,
+    Embedding,
 }

@@ -28,34 +28,33 @@
 //! # }
 //! ```
 
+mod data;
 mod device;
 mod evaluate;
-mod example_privacy;
-mod examples;
-mod idx;
+mod formats;
 mod layers;
+mod loss;
 pub mod memory;
 mod network;
 mod parameters;
 mod predict;
-pub mod safetensors;
-mod train;
+mod training;
 mod update;
 
-mod data;
 #[cfg(test)]
 mod tests;
 
-pub use data::{Dataset, DatasetError, Layout, Targets};
+pub use data::{
+    DataSource, Dataset, DatasetError, Features, IdxError, IdxSource, Layout, Targets, read_mnist,
+};
 #[cfg(feature = "webgpu")]
 pub use device::WebGpuError;
 pub use device::{Backend, Compute};
 pub use evaluate::{EvaluationResult, evaluate};
-pub use example_privacy::{ExampleCost, ExamplePrivacy};
-pub use idx::{IdxError, read_mnist};
+pub use formats::safetensors;
 pub use parameters::init_parameters;
 pub use predict::{Inference, examples_a_piece, examples_in};
-pub use train::{LocalTrainer, gradient};
+pub use training::{ExampleCost, ExamplePrivacy, LocalTrainer, gradient};
 pub use update::check_update;
 
 use fedra_protocol::UpdateRange;
@@ -90,8 +89,8 @@ pub enum LearningError {
     },
     /// Example privacy is not to be had for this model.
     #[error(
-        "layer {index} ({layer}): example privacy can clip the gradients of linear and conv2d \
-         layers only; leave this layer out of the model, or train without example privacy"
+        "layer {index} ({layer}): example privacy can clip the gradients of linear, conv2d and \
+         embedding layers only; leave this layer out of the model, or train without example privacy"
     )]
     ExamplePrivacyLayer {
         /// Position of the layer, from 0.

@@ -11,7 +11,6 @@ use fedra_protocol::ModelSpec;
 use crate::LearningError;
 use crate::device::Backend;
 use crate::layers::{Activation, Mode, NetworkLayer, Parameters, TrainedTensor};
-use crate::safetensors::check_len;
 
 mod per_example;
 mod readback;
@@ -33,7 +32,10 @@ impl Network {
         parameters: &[f32],
         device: &Device,
     ) -> Result<Self, LearningError> {
-        check_len(spec, parameters)?;
+        let (expected, actual) = (spec.parameters(), parameters.len());
+        if expected != actual {
+            return Err(LearningError::ParameterCount { expected, actual });
+        }
         let mut parameters = Parameters::new(spec.layout(), parameters, device);
         let build = |layer| NetworkLayer::build(layer, &mut parameters);
         Ok(Self { layers: spec.layers().iter().map(build).collect() })
@@ -44,14 +46,14 @@ impl Network {
         self.layers.len()
     }
 
-    /// Outputs before the softmax, `[batch, outputs]`.
+    /// Outputs before the softmax, `[batch * positions, outputs]`.
     pub fn forward(&self, input: Activation, mode: Mode<'_>) -> Tensor<2> {
-        self.run(0..self.depth(), input, mode).flatten()
+        self.run(0..self.depth(), input, mode).rows()
     }
 
     /// The same for what the layers before `first` have made of a batch.
     pub fn forward_from(&self, first: usize, input: Activation, mode: Mode<'_>) -> Tensor<2> {
-        self.run(first..self.depth(), input, mode).flatten()
+        self.run(first..self.depth(), input, mode).rows()
     }
 
     /// Output of some of the layers on their input. Panics on a range beyond the last layer.

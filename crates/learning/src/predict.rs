@@ -5,10 +5,10 @@
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
-use crate::data::DatasetError;
+use crate::data::{DatasetError, Features, examples};
 use crate::device::Compute;
-use crate::evaluate::log_sum_exp;
 use crate::layers::{Activation, Mode};
+use crate::loss::log_sum_exp;
 use crate::memory::ensure_free;
 use crate::network::{Network, read};
 
@@ -51,25 +51,31 @@ impl Inference {
     }
 
     /// Outputs for each example of `features` (row-major, the model's input shape):
-    /// class probabilities for a classifier, values for a regression.
+    /// class probabilities for a classifier, values for a regression, at each position of
+    /// a sequence.
     ///
     /// Takes one or more examples; memory and time grow with their number, so a caller
     /// gives at most [`examples_a_piece`] at a time.
     ///
     /// # Errors
     ///
-    /// [`LearningError`] if the features are not a whole number of examples, memory is
-    /// short or the device fails.
-    pub async fn outputs(&self, features: Vec<f32>) -> Result<Vec<f32>, LearningError> {
-        let examples = examples_in(&self.spec, features.len())? as u64;
+    /// [`LearningError`] if the features are of another kind than the model's, or are not a
+    /// whole number of examples, or a token id is not in the vocabulary; if memory is short
+    /// or the device fails.
+    pub async fn outputs(&self, features: impl Into<Features>) -> Result<Vec<f32>, LearningError> {
+        let (features, input) = (features.into(), self.spec.input());
+        let examples = u64::from(features.examples(input)?);
+        if let Features::Tokens(_) = features {
+            features.check_range(input)?;
+        }
         let bytes = examples.saturating_mul(working_bytes(&self.spec));
         ensure_free(bytes)?;
         let device = self.compute.inference();
-        let input = Activation::new(features, self.spec.input(), &device);
+        let input = Activation::new(features, input, &device);
         let forward = self.network.forward(input, Mode::Inference);
         let mut outputs = read(forward, self.compute.backend()).await?;
         if self.spec.loss() == Loss::SoftmaxCrossEntropy {
-            for row in outputs.chunks_exact_mut(self.spec.output_len()) {
+            for row in outputs.chunks_exact_mut(self.spec.output_width()) {
                 let log_sum = log_sum_exp(row);
                 row.iter_mut()
                     .for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
@@ -88,20 +94,13 @@ pub fn examples_a_piece(spec: &ModelSpec) -> usize {
     by_memory.min(by_time).max(1) as usize
 }
 
-/// Number of examples that `values` feature values are: a whole number, at least 1.
+/// Number of examples that `values` elements are: a whole number, at least 1.
 ///
 /// # Errors
 ///
 /// [`DatasetError::Empty`] for none, [`DatasetError::Features`] for part of an example.
 pub fn examples_in(spec: &ModelSpec, values: usize) -> Result<usize, DatasetError> {
-    let shape = spec.input();
-    if values == 0 {
-        return Err(DatasetError::Empty);
-    }
-    if !values.is_multiple_of(shape.len()) {
-        return Err(DatasetError::Features { features: values, shape: shape.dims() });
-    }
-    Ok(values / shape.len())
+    Ok(examples(values, spec.input())? as usize)
 }
 
 /// Memory that one example needs in a forward pass, at most.

@@ -4,6 +4,7 @@ mod example_privacy;
 mod fixed_layers;
 mod model_files;
 pub(crate) mod predict;
+mod sequences;
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use pollster::block_on;
 
 use crate::safetensors::ModelFileError;
 use crate::{
-    Compute, Dataset, IdxError, LearningError, LocalTrainer, Targets, check_update, evaluate,
-    gradient, init_parameters, read_mnist, safetensors,
+    Compute, DataSource, Dataset, Features, IdxError, IdxSource, LearningError, LocalTrainer,
+    Targets, check_update, evaluate, gradient, init_parameters, read_mnist, safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -125,12 +126,9 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
 }
 
-/// Holds the gradient of a model, of three examples of four classes, to finite differences.
+/// Holds the gradient of a model, of three examples, to finite differences.
 pub(crate) fn check_gradient(spec: &ModelSpec) {
-    let features = init_parameters(&ModelSpec::mnist_2nn(), 9);
-    let features = features.iter().take(3 * spec.input().len()).map(|x| x * 20.0).collect();
-    let targets = Targets::Classes(vec![0, 3, 1]);
-    let data = Dataset::new(features, spec.input(), targets).unwrap();
+    let data = some_data(spec, 3);
     let at = init_parameters(spec, 4);
     let flat = block_on(gradient(spec, &at, &data, &[0, 1, 2], &Compute::cpu())).unwrap();
     let norm = flat.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
@@ -139,6 +137,28 @@ pub(crate) fn check_gradient(spec: &ModelSpec) {
         let difference = (numeric - f64::from(flat[index])).abs();
         assert!(difference <= 5e-3 * norm, "{spec:?} at {index}: {numeric} {}", flat[index]);
     }
+}
+
+/// Examples for a classifier, or for a model of a class at each position; no two alike.
+fn some_data(spec: &ModelSpec, examples: usize) -> Dataset {
+    let elements = examples * spec.input().len();
+    let features = match spec.input() {
+        Shape::Tokens { vocabulary, .. } => {
+            Features::Tokens((0..elements as u32).map(|i| (i * i + i / 5) % vocabulary).collect())
+        }
+        _ => {
+            let noise = init_parameters(&ModelSpec::mnist_2nn(), 9);
+            Features::Values(noise[..elements].iter().map(|x| x * 20.0).collect())
+        }
+    };
+    let (positions, classes) = (spec.output_positions(), spec.output_width() as u32);
+    let class = |i: u32| [0, 3, 1, 2][i as usize % 4] % classes;
+    let numbers = (0..(examples * positions) as u32).map(class).collect();
+    let targets = match positions {
+        1 => Targets::Classes(numbers),
+        _ => Targets::PositionClasses { classes: numbers, positions },
+    };
+    Dataset::new(features, spec.input(), targets).unwrap()
 }
 
 #[test]
@@ -352,6 +372,35 @@ fn idx_files_become_images_and_damage_is_named() {
     assert!(error.to_string().ends_with("it is [2, 0, 2]"), "{error}");
     let three = [&[0u8, 0, 8, 1, 0, 0, 0, 3][..], &[7, 1, 2]].concat();
     assert!(matches!(read_mnist(&images, &three), Err(IdxError::Dataset(_))));
+}
+
+#[test]
+fn a_source_is_read_in_pieces_or_as_a_whole() {
+    let count = 10_000u16;
+    let header = |dims: &[u32]| {
+        let sizes = dims.iter().flat_map(|size| size.to_be_bytes());
+        [0, 0, 8, dims.len() as u8].into_iter().chain(sizes).collect::<Vec<u8>>().into_iter()
+    };
+    let count32 = u32::from(count);
+    let images: Vec<u8> =
+        header(&[count32, 1, 2]).chain((0..count).flat_map(u16::to_be_bytes)).collect();
+    let labels: Vec<u8> = header(&[count32]).chain((0..count).map(|i| (i % 7) as u8)).collect();
+    // More than are read at a time.
+    let whole = read_mnist(&images, &labels).unwrap();
+    assert_eq!(whole.len(), usize::from(count));
+    let mut source = IdxSource::new(&images, &labels).unwrap();
+    let mut start = 0;
+    while let Some(piece) = source.read(3_000).unwrap() {
+        let indices: Vec<u32> = (start..start + piece.len() as u32).collect();
+        assert_eq!(piece, whole.select(&indices));
+        start += piece.len() as u32;
+        assert_eq!(source.remaining(), Some((count32 - start) as usize));
+    }
+    assert_eq!(start, count32);
+    let none: Vec<u8> = header(&[0, 1, 2]).collect();
+    let no_labels: Vec<u8> = header(&[0]).collect();
+    let empty = read_mnist(&none, &no_labels).unwrap_err();
+    assert!(empty.to_string().contains("the data set is empty"), "{empty}");
 }
 
 #[test]

@@ -8,18 +8,20 @@ use thiserror::Error;
 
 use crate::DerivedPolicy;
 
-/// A client takes part in no task that is below these.
+/// The least that a task must promise. A client refuses a task below, or without a
+/// policy, for good.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrivacyFloors {
-    /// Least noise multiplier.
+    /// Least noise in a sum, in units of what one client can change in it; above 0.
     pub min_noise_multiplier: Option<f64>,
-    /// Fewest clients that a released sum or mean is over, colluders not counted.
+    /// Fewest clients that a released sum or mean is over, colluders not counted; 1 or
+    /// more.
     pub min_cohort: Option<u32>,
-    /// Most rounds that the client takes part in. A task that grants more is not
+    /// Most rounds that the client takes part in; 1 or more. A task that grants more is not
     /// refused: the client stops by itself.
     pub max_participations: Option<u32>,
-    /// Largest epsilon of the client's own participations in the task.
+    /// Largest epsilon of the client's own participations in the task together; above 0.
     pub max_epsilon: Option<f64>,
     /// Requires that the server sees nothing but sums.
     pub require_secure_aggregation: bool,

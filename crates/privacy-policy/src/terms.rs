@@ -8,7 +8,7 @@ use differential_privacy::{
     DistributedGaussianSettings, NoiseMultiplier, QuantityError, Rho,
 };
 use fedra_protocol::{Mechanism, PrivacyPolicy, PrivacyPolicyError, RoundId, RoundPrivacy, TaskId};
-use fedra_secure_aggregation::{Context, Terms, TermsError, packed_len};
+use fedra_secure_aggregation::{Context, Terms, TermsError};
 use thiserror::Error;
 
 /// Reason that a policy cannot be followed for a model.
@@ -249,13 +249,6 @@ impl DerivedPolicy {
     #[must_use]
     pub fn is_secure_aggregation(&self) -> bool {
         self.policy.mechanism == Mechanism::Distributed
-    }
-
-    /// Bytes of an encoded update; `None` where updates are plain float32.
-    #[must_use]
-    pub fn update_bytes(&self) -> Option<usize> {
-        let encoding = self.encoding()?;
-        Some(packed_len(encoding.len(), encoding.bits()))
     }
 
     /// zCDP cost (ρ) of `participations` rounds for one subject.

@@ -1,7 +1,8 @@
-//! Names of the layers and algorithms that a client knows, or that a task needs.
+//! Names of the layers, algorithms and codecs that a client knows, or that a task needs.
 
 use std::collections::BTreeSet;
 
+use crate::codec::CodecName;
 use crate::model::{Layer, ModelSpec};
 use crate::task::{ClientAlgorithm, LocalTraining};
 
@@ -24,8 +25,10 @@ const VERSION_1_LAYERS: [&str; 14] = [
 ];
 /// The algorithms of the same.
 const VERSION_1_ALGORITHMS: [&str; 1] = ["sgd"];
+/// The codecs of the same.
+const VERSION_1_CODECS: [&str; 2] = ["f32", "packed"];
 
-/// Layers and algorithms by name, as a set: those that a client knows, or those that a
+/// Layers, algorithms and codecs by name, as a set: those that a client knows, or those that a
 /// task needs.
 ///
 /// A check-in without them means [`Capabilities::version_1`].
@@ -35,23 +38,29 @@ pub struct Capabilities {
     pub layers: BTreeSet<String>,
     /// Algorithms of local training.
     pub algorithms: BTreeSet<String>,
+    /// Codecs of updates.
+    pub codecs: BTreeSet<String>,
 }
 
 impl Capabilities {
     /// Everything that this version of the software knows.
     pub fn all() -> Self {
-        Self::named(Layer::TYPE_NAMES, &ClientAlgorithm::NAMES)
+        Self::named(
+            Layer::TYPE_NAMES,
+            &ClientAlgorithm::NAMES,
+            &CodecName::ALL.map(CodecName::name),
+        )
     }
 
     /// Capabilities of a client that names none.
     pub fn version_1() -> Self {
-        Self::named(&VERSION_1_LAYERS, &VERSION_1_ALGORITHMS)
+        Self::named(&VERSION_1_LAYERS, &VERSION_1_ALGORITHMS, &VERSION_1_CODECS)
     }
 
     /// Capabilities that a client needs to take part in a task.
-    pub fn needed(model: &ModelSpec, training: &LocalTraining) -> Self {
+    pub fn needed(model: &ModelSpec, training: &LocalTraining, codec: CodecName) -> Self {
         let layers: Vec<&str> = model.layers().iter().map(Layer::type_name).collect();
-        Self::named(&layers, &[training.algorithm().name()])
+        Self::named(&layers, &[training.algorithm().name()], &[codec.name()])
     }
 
     /// Names in `needed` that are not in here, as part of a sentence: `the layer elu`.
@@ -61,12 +70,18 @@ impl Capabilities {
             .algorithms
             .difference(&self.algorithms)
             .map(|name| format!("the training algorithm {name}"));
-        let missing: Vec<String> = layers.chain(algorithms).collect();
+        let codecs = needed.codecs.difference(&self.codecs).map(|name| format!("the codec {name}"));
+        let missing: Vec<String> = layers.chain(algorithms).chain(codecs).collect();
         (!missing.is_empty()).then(|| missing.join(", "))
     }
 
-    fn named(layers: &[&str], algorithms: &[&str]) -> Self {
+    /// Codecs of a client whose capabilities say nothing of codecs.
+    pub(crate) fn version_1_codecs() -> BTreeSet<String> {
+        VERSION_1_CODECS.map(str::to_owned).into()
+    }
+
+    fn named(layers: &[&str], algorithms: &[&str], codecs: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Self { layers: owned(layers), algorithms: owned(algorithms) }
+        Self { layers: owned(layers), algorithms: owned(algorithms), codecs: owned(codecs) }
     }
 }

@@ -34,8 +34,8 @@ pub enum DecodeError {
         /// The mistake.
         problem: String,
     },
-    /// Something that a later version may know: a message, a layer, an algorithm, a loss, a
-    /// mechanism, a code. Bytes that leave it out read the same.
+    /// Something that a later version may know: a message, a layer, an algorithm, a codec,
+    /// a loss, a mechanism, a code. Bytes that leave it out read the same.
     #[error("{what} is of a kind that this version does not know; a newer version may")]
     Unsupported {
         /// The thing, with its article.

@@ -24,6 +24,7 @@
 //! ```
 
 mod capabilities;
+mod codec;
 mod conversion;
 mod error;
 mod id;
@@ -35,12 +36,13 @@ mod task;
 mod token;
 
 /// The generated protobuf messages. Use the checked types of the crate's root.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/fedra.v1.rs"));
 }
 
 pub use capabilities::Capabilities;
+pub use codec::CodecName;
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
@@ -49,7 +51,9 @@ pub use message::{
     UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::layers;
-pub use model::{ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo};
+pub use model::{
+    ElementKind, ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo,
+};
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,

@@ -25,6 +25,10 @@ pub const MAX_CAPABILITY_BYTES: usize = 64;
 pub const MAX_LAYERS: usize = 128;
 /// Most trainable parameters of a model: 2^26, 256 MiB as float32.
 pub const MAX_PARAMETERS: u64 = 1 << 26;
+/// Longest update in any codec, bytes.
+pub const MAX_UPDATE_BYTES: u64 = 4 * MAX_PARAMETERS;
+/// Most entries of a vocabulary: float32 has every whole number up to it.
+pub const MAX_VOCABULARY: u32 = 1 << 24;
 /// Most activations of one example after any layer.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
 /// Most directions of a layer of fixed filters.

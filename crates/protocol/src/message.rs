@@ -7,6 +7,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::Capabilities;
+use crate::codec::CodecName;
 use crate::error::DecodeError;
 use crate::id::{RoundId, TaskId};
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -34,7 +35,7 @@ pub enum ClientMessage {
         subject: Option<SubjectId>,
         /// Says who it is to the task's site; a task that is not open insists on it.
         token: Option<Token>,
-        /// The layers and algorithms that the client knows.
+        /// The layers, algorithms and codecs that the client knows.
         capabilities: Capabilities,
     },
     /// Pauses or resumes taking part.
@@ -178,7 +179,7 @@ pub enum RefusalCode {
     NotSelected,
     /// The token is missing or not good for this task, now.
     Unauthorized,
-    /// The client does not know a layer or an algorithm of the task.
+    /// The client does not know a layer, an algorithm or the codec of the task.
     UnsupportedClient,
 }
 
@@ -267,11 +268,12 @@ pub struct RoundAssignment {
     pub max_staleness: u32,
     /// Present if and only if the task has a privacy policy.
     pub privacy: Option<RoundPrivacy>,
+    /// Form of the update; `None` for the standard one: packed words under a distributed
+    /// or local policy, float32 otherwise.
+    pub codec: Option<CodecName>,
 }
 
-/// Announces an update, local minus global: one little-endian float32 a
-/// parameter or, under a distributed or local privacy policy, the encoded values
-/// bit by bit.
+/// Announces an update, local minus global, in the form of the round's codec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateBegin {
     /// The round.
@@ -302,11 +304,6 @@ impl UpdateChunk {
     pub fn new(round: RoundId, offset: u64, data: Bytes) -> Self {
         let crc32 = crc32fast::hash(&data);
         Self { round, offset, data, crc32 }
-    }
-
-    /// Compares the bytes with their checksum.
-    pub fn is_intact(&self) -> bool {
-        crc32fast::hash(&self.data) == self.crc32
     }
 }
 

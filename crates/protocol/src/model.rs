@@ -6,11 +6,13 @@
 
 pub mod layers;
 mod layout;
+mod shape;
 
 use serde::{Deserialize, Serialize};
 
 pub use layers::Layer;
-pub use layout::{ForwardCost, Init, Shape, TensorInfo};
+pub use layout::{ForwardCost, Init, TensorInfo};
+pub use shape::{ElementKind, Shape};
 
 use crate::limits;
 use layers::{
@@ -18,7 +20,7 @@ use layers::{
 };
 use layout::Inferred;
 
-/// Objective of training, as a mean over the batch.
+/// Objective of training, as a mean over the batch, and over the positions of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -41,7 +43,7 @@ pub struct ModelSpec {
     layers: Vec<Layer>,
     loss: Loss,
     layout: Vec<TensorInfo>,
-    outputs: usize,
+    output: Shape,
     forward: ForwardCost,
 }
 
@@ -50,8 +52,36 @@ pub struct ModelSpec {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawModelSpec {
     pub input: Vec<u32>,
+    #[serde(default, skip_serializing_if = "is_of_values")]
+    pub elements: ElementKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<u32>,
     pub layers: Vec<Layer>,
     pub loss: Loss,
+}
+
+fn is_of_values(elements: &ElementKind) -> bool {
+    *elements == ElementKind::Values
+}
+
+impl RawModelSpec {
+    /// Shape of one example.
+    fn shape(&self) -> Result<Shape, ModelSpecError> {
+        let Self { input, elements, vocabulary, .. } = self;
+        match (elements, vocabulary) {
+            (ElementKind::Values, None) => {
+                Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.clone()))
+            }
+            (ElementKind::Values, Some(_)) => Err(ModelSpecError::VocabularyOfValues),
+            (ElementKind::TokenIds, _) => {
+                let shape = match (&input[..], vocabulary) {
+                    (&[positions], &Some(vocabulary)) => Shape::from_tokens(positions, vocabulary),
+                    _ => None,
+                };
+                shape.ok_or_else(|| ModelSpecError::TokenInput(input.clone(), *vocabulary))
+            }
+        }
+    }
 }
 
 /// Model specification that does not describe a model.
@@ -63,6 +93,35 @@ pub enum ModelSpecError {
          least 1; it is {0:?}"
     )]
     InputShape(Vec<u32>),
+    /// Token ids without the shape or the vocabulary of token ids.
+    #[error(
+        "a model of token ids has the input shape [positions] and a vocabulary of 1 to {max}; the \
+         shape is {0:?}, the vocabulary {vocabulary}",
+        max = limits::MAX_VOCABULARY,
+        vocabulary = .1.map_or("missing".to_owned(), |vocabulary| vocabulary.to_string())
+    )]
+    TokenInput(Vec<u32>, Option<u32>),
+    /// A vocabulary without token ids.
+    #[error("a model of values has no vocabulary; give it elements = \"token_ids\"")]
+    VocabularyOfValues,
+    /// A layer that takes elements of another kind than those that come in.
+    #[error(
+        "layer {index} ({layer}) takes {takes}, not {given}; {remedy}",
+        remedy = match .takes {
+            ElementKind::Values => "put an embedding layer before it",
+            ElementKind::TokenIds => "only the input of a model has them, elements = \"token_ids\"",
+        }
+    )]
+    Elements {
+        /// Position, from 0.
+        index: usize,
+        /// The layer's type, as in a config file.
+        layer: &'static str,
+        /// Kind that it takes.
+        takes: ElementKind,
+        /// Kind that comes in.
+        given: ElementKind,
+    },
     /// A layer that does not fit what comes before it.
     #[error("layer {index} ({layer}): {problem}")]
     Layer {
@@ -93,29 +152,50 @@ pub enum ModelSpecError {
 impl ModelSpec {
     /// Checks that the layers fit each other and the limits.
     ///
-    /// `input` is the shape of one example: `[features]`, `[channels, height, width]`, or
-    /// `[height, width]` for one channel.
+    /// `input` is the shape of one example's values: `[features]`, `[channels, height,
+    /// width]`, or `[height, width]` for one channel.
     ///
     /// # Errors
     ///
     /// [`ModelSpecError`] for the first layer that does not fit, or a limit that is passed.
     pub fn new(input: &[u32], layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
-        let shape =
-            Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;
+        let (elements, vocabulary) = (ElementKind::Values, None);
+        RawModelSpec { input: input.to_vec(), elements, vocabulary, layers, loss }.try_into()
+    }
+
+    /// The same for examples of `positions` token ids, each below `vocabulary`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelSpecError`] for the first layer that does not fit, or a limit that is passed.
+    pub fn of_tokens(
+        positions: u32,
+        vocabulary: u32,
+        layers: Vec<Layer>,
+        loss: Loss,
+    ) -> Result<Self, ModelSpecError> {
+        let (elements, vocabulary) = (ElementKind::TokenIds, Some(vocabulary));
+        RawModelSpec { input: vec![positions], elements, vocabulary, layers, loss }.try_into()
+    }
+
+    fn of_shape(input: Shape, layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
         if layers.is_empty() || layers.len() > limits::MAX_LAYERS {
             return Err(ModelSpecError::LayerCount(layers.len()));
         }
-        let Inferred { layout, output, forward } = layout::infer(shape, &layers)?;
-        let Shape::Features(outputs) = output else {
-            return Err(ModelSpecError::OutputShape(output.dims()));
+        let Inferred { layout, output, forward } = layout::infer(input, &layers)?;
+        let width = match output {
+            Shape::Features(width) | Shape::Sequence { width, .. } => width,
+            Shape::Image { .. } | Shape::Tokens { .. } => {
+                return Err(ModelSpecError::OutputShape(output.dims()));
+            }
         };
         if layout.is_empty() {
             return Err(ModelSpecError::NothingToTrain);
         }
-        if loss == Loss::SoftmaxCrossEntropy && outputs < 2 {
-            return Err(ModelSpecError::TooFewClasses(outputs as usize));
+        if loss == Loss::SoftmaxCrossEntropy && width < 2 {
+            return Err(ModelSpecError::TooFewClasses(width as usize));
         }
-        Ok(Self { input: shape, layers, loss, layout, outputs: outputs as usize, forward })
+        Ok(Self { input, layers, loss, layout, output, forward })
     }
 
     /// Softmax regression on MNIST, 7,850 parameters.
@@ -237,9 +317,27 @@ impl ModelSpec {
         self.layout.iter().map(TensorInfo::len).sum()
     }
 
-    /// Outputs for one example: classes, or values of a regression.
+    /// Shape of the outputs for one example: features, or a sequence.
+    pub fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// Outputs for one example, of all positions.
     pub fn output_len(&self) -> usize {
-        self.outputs
+        self.output.len()
+    }
+
+    /// Positions that have outputs of their own: those of a sequence, or 1.
+    pub fn output_positions(&self) -> usize {
+        match self.output {
+            Shape::Sequence { positions, .. } => positions as usize,
+            _ => 1,
+        }
+    }
+
+    /// Outputs at each position: classes, or values of a regression.
+    pub fn output_width(&self) -> usize {
+        self.output_len() / self.output_positions()
     }
 
     /// Memory and work of one example in a forward pass.
@@ -252,12 +350,23 @@ impl TryFrom<RawModelSpec> for ModelSpec {
     type Error = ModelSpecError;
 
     fn try_from(raw: RawModelSpec) -> Result<Self, ModelSpecError> {
-        Self::new(&raw.input, raw.layers, raw.loss)
+        let shape = raw.shape()?;
+        Self::of_shape(shape, raw.layers, raw.loss)
     }
 }
 
 impl From<ModelSpec> for RawModelSpec {
     fn from(spec: ModelSpec) -> Self {
-        Self { input: spec.input.dims(), layers: spec.layers, loss: spec.loss }
+        let vocabulary = match spec.input {
+            Shape::Tokens { vocabulary, .. } => Some(vocabulary),
+            Shape::Features(_) | Shape::Sequence { .. } | Shape::Image { .. } => None,
+        };
+        Self {
+            input: spec.input.dims(),
+            elements: spec.input.elements(),
+            vocabulary,
+            layers: spec.layers,
+            loss: spec.loss,
+        }
     }
 }

@@ -167,6 +167,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             deadline_ms: 1,
             max_staleness: 0,
             privacy: None,
+            codec: None,
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
@@ -190,6 +191,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             deadline_ms: 1,
             max_staleness: 0,
             privacy: None,
+            codec: None,
         };
         spoil(&mut assignment);
         Body::RoundAssignment(assignment)
@@ -197,6 +199,8 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
     assert!(server(assignment(|_| {})).is_ok());
     let no_algorithm = assignment(|a| a.training.as_mut().unwrap().algorithm = None);
     unsupported(no_algorithm, "the training algorithm");
+    let no_codec = assignment(|a| a.codec = Some(wire::Codec { kind: None }));
+    unsupported(no_codec, "the codec of the update");
     let checked_in = |spoil: fn(&mut wire::TaskDescription)| {
         let mut task = wire::TaskDescription {
             id: "mnist".into(),
@@ -232,22 +236,44 @@ fn a_check_in_that_names_no_capabilities_has_those_of_the_first_version() {
         Ok(other) => panic!("{other:?}"),
         Err(error) => Err(error),
     };
-    let needed = Capabilities::needed(&common::every_layer(), &common::training());
+    let needed = Capabilities::needed(&common::every_layer(), &common::training(), CodecName::F16);
     assert_eq!(decoded(None), Ok(Capabilities::version_1()));
-    assert_eq!(Capabilities::version_1().missing(&needed), None);
+    let newer = Some("the codec f16".to_owned());
+    assert_eq!(Capabilities::version_1().missing(&needed), newer);
+    assert_eq!(Capabilities::all().missing(&needed), None);
     assert_eq!(Capabilities::all().missing(&Capabilities::version_1()), None);
     // Empty lists are not the same as none.
     let nothing = decoded(Some(wire::Capabilities::default())).unwrap();
     let missing = nothing.missing(&needed).unwrap();
     assert!(missing.contains("the layer linear, the layer max_pool2d"), "{missing}");
-    assert!(missing.ends_with("the training algorithm sgd"), "{missing}");
+    assert!(missing.ends_with("the training algorithm sgd, the codec f16"), "{missing}");
+    assert_eq!(nothing.codecs, Capabilities::version_1().codecs, "the list is younger");
     let names = |count: usize, length: usize| wire::Capabilities {
         layers: vec!["x".repeat(length); count],
-        algorithms: Vec::new(),
+        ..Default::default()
     };
     assert!(decoded(Some(names(limits::MAX_CAPABILITIES, limits::MAX_CAPABILITY_BYTES))).is_ok());
     assert!(decoded(Some(names(limits::MAX_CAPABILITIES + 1, 1))).is_err());
     assert!(decoded(Some(names(1, limits::MAX_CAPABILITY_BYTES + 1))).is_err());
+}
+
+#[test]
+fn every_codec_has_a_name_and_a_wire_form_of_its_own() {
+    for codec in CodecName::ALL {
+        assert_eq!(CodecName::named(codec.name()), Some(codec));
+        let assignment = wire::RoundAssignment {
+            round: Some(common::ROUND.into()),
+            model: Some(common::model_ref().into()),
+            training: Some(common::training().into()),
+            codec: Some(codec.into()),
+            ..Default::default()
+        };
+        match server(wire::server_message::Body::RoundAssignment(assignment)) {
+            Ok(ServerMessage::RoundAssignment(read)) => assert_eq!(read.codec, Some(codec)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(CodecName::named("f8"), None);
 }
 
 #[test]
@@ -350,11 +376,10 @@ fn nothing_prints_a_token() {
 }
 
 #[test]
-fn a_chunk_that_changed_on_the_way_is_noticed() {
-    let mut chunk = UpdateChunk::new(common::ROUND, 0, Bytes::from_static(b"update"));
-    assert!(chunk.is_intact());
-    chunk.data = Bytes::from_static(b"uqdate");
-    assert!(!chunk.is_intact());
+fn a_chunk_has_the_checksum_of_its_bytes() {
+    // The check value of CRC-32 (IEEE).
+    let chunk = UpdateChunk::new(common::ROUND, 0, Bytes::from_static(b"123456789"));
+    assert_eq!(chunk.crc32, 0xcbf4_3926);
 }
 
 proptest! {

@@ -3,7 +3,9 @@
 use fedra_protocol::layers::{
     Abs, Conv2d, Dropout, GaussianDerivative, LayerNorm, Linear, MaxPool2d, Relu, Standardize,
 };
-use fedra_protocol::{Capabilities, Layer, Loss, ModelSpec, ModelSpecError, wire};
+use fedra_protocol::{
+    Capabilities, DecodeError, ElementKind, Layer, Loss, ModelSpec, ModelSpecError, Shape, wire,
+};
 use prost::Message;
 
 #[test]
@@ -71,6 +73,7 @@ fn the_names_of_layers_and_losses_are_those_that_are_read() {
     }
     assert_eq!(expected::<Layer>(r#"{"type":"none such"}"#), Layer::TYPE_NAMES);
     assert_eq!(expected::<Loss>(r#""none such""#), Loss::NAMES);
+    assert_eq!(expected::<ElementKind>(r#""none such""#), ElementKind::NAMES);
 }
 
 #[test]
@@ -151,6 +154,58 @@ fn the_wire_form_of_fixed_layers_is_what_it_was() {
     unknown.layers[1].kind = None;
     let error = ModelSpec::try_from(unknown).unwrap_err().to_string();
     assert!(error.contains("does not know"), "{error}");
+}
+
+/// A next-token model.
+const TOKENS: &str = r#"{"input":[16],"elements":"token_ids","vocabulary":300,"layers":[
+    {"type":"embedding","width":8},{"type":"linear","outputs":300}],
+    "loss":"softmax_cross_entropy"}"#;
+
+#[test]
+fn a_model_of_token_ids_reads_like_a_config_file_and_its_wire_form_is_what_it_was() {
+    let spec: ModelSpec = serde_json::from_str(TOKENS).unwrap();
+    assert_eq!(spec.input(), Shape::Tokens { positions: 16, vocabulary: 300 });
+    assert_eq!((spec.output_positions(), spec.output_width()), (16, 300));
+    let again: ModelSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec);
+    let golden = concat!(
+        "0a0110",         // input 16
+        "12058201020808", // embedding: 8
+        "12050a0308ac02", // linear: 300
+        "1801",           // softmax cross-entropy
+        "2001",           // token ids
+        "28ac02",         // vocabulary: 300
+    );
+    let message = wire::ModelSpec::from(spec.clone());
+    let bytes = message.encode_to_vec();
+    assert_eq!(hex::encode(&bytes), golden);
+    let decoded = wire::ModelSpec::decode(bytes.as_slice()).unwrap();
+    assert_eq!(ModelSpec::try_from(decoded), Ok(spec));
+    let later = wire::ModelSpec { elements: 99, ..message };
+    let unsupported = DecodeError::Unsupported { what: "the kind of the model's input" };
+    assert_eq!(ModelSpec::try_from(later), Err(unsupported));
+}
+
+#[test]
+fn the_input_of_a_model_is_of_values_or_of_token_ids() {
+    let with = |elements: &str| {
+        let json = TOKENS.replacen(r#""elements":"token_ids","vocabulary":300"#, elements, 1);
+        serde_json::from_str::<ModelSpec>(&json).unwrap_err().to_string()
+    };
+    for (elements, expected) in [
+        (r#""elements":"values""#, "layer 0 (embedding) takes token ids, not values"),
+        (r#""vocabulary":300"#, "a model of values has no vocabulary"),
+        (r#""elements":"token_ids""#, "the vocabulary missing"),
+        (r#""elements":"token_ids","vocabulary":0"#, "the vocabulary 0"),
+        (r#""elements":"token_ids","vocabulary":16777217"#, "1 to 16777216"),
+        (r#""elements":"bytes","vocabulary":256"#, "unknown variant `bytes`"),
+    ] {
+        let error = with(elements);
+        assert!(error.contains(expected), "{error:?} should say {expected:?}");
+    }
+    let two = TOKENS.replacen("[16]", "[4,4]", 1);
+    let error = serde_json::from_str::<ModelSpec>(&two).unwrap_err().to_string();
+    assert!(error.contains("[positions]"), "{error}");
 }
 
 #[test]

@@ -134,5 +134,5 @@ pub use known_answer::{KNOWN_ANSWER, known_answer};
 #[doc(hidden)]
 pub use mask::bare_keystream;
 pub use message::{EncryptedShare, Index, KeyDirectory, PublicKeys, Share, UnmaskingShares};
-pub use packing::{PackingError, add_packed, pack, packed_len, unpack};
+pub use packing::{PackingError, add_packed, check_packed, pack, packed_len, unpack};
 pub use terms::{Context, MAX_WORDS, MIN_SURVIVORS, Terms, TermsError};

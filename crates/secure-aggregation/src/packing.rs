@@ -73,7 +73,7 @@ pub fn pack(words: &[u32], bits: u32) -> Vec<u8> {
 ///
 /// If `bits` is not in `1..=32`.
 pub fn unpack(packed: &[u8], words: usize, bits: u32) -> Result<Vec<u32>, PackingError> {
-    check(packed, words, bits)?;
+    check_packed(packed, words, bits)?;
     let mut unpacked = vec![0; words];
     unpack_with(packed, bits, &mut unpacked, |word, value| *word = value);
     Ok(unpacked)
@@ -91,12 +91,21 @@ pub fn unpack(packed: &[u8], words: usize, bits: u32) -> Result<Vec<u32>, Packin
 ///
 /// If `bits` is not in `1..=32`.
 pub fn add_packed(packed: &[u8], bits: u32, sum: &mut [u32]) -> Result<(), PackingError> {
-    check(packed, sum.len(), bits)?;
+    check_packed(packed, sum.len(), bits)?;
     unpack_with(packed, bits, sum, |word, value| *word = word.wrapping_add(value));
     Ok(())
 }
 
-fn check(packed: &[u8], words: usize, bits: u32) -> Result<(), PackingError> {
+/// Checks that bytes are `words` packed words of `bits` bits (1 to 32).
+///
+/// # Errors
+///
+/// Errors of [`unpack`].
+///
+/// # Panics
+///
+/// If `bits` is not in `1..=32`.
+pub fn check_packed(packed: &[u8], words: usize, bits: u32) -> Result<(), PackingError> {
     assert_bits(bits);
     let (expected, actual) = (packed_len(words, bits), packed.len());
     if actual != expected {

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::scenario::Kind;
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::HISTORY;
-use fedra_coordinator::storage::{Definition, MemoryStore, RoundRecord, Store};
+use fedra_coordinator::storage::{RoundRecord, Storage};
 
 /// Room for rounding in a sum of 32-bit parameters.
 const TOLERANCE: f64 = 0.05;
@@ -21,7 +21,6 @@ const NOISE: f64 = 0.3;
 
 pub(crate) struct Checks {
     task: TaskId,
-    definition: Definition,
     spec: ModelSpec,
     kind: Kind,
     minimum_reports: usize,
@@ -40,7 +39,6 @@ impl Checks {
     pub(crate) fn new(task: &TaskSettings, kind: Kind) -> Self {
         Self {
             task: task.id.clone(),
-            definition: task.definition(),
             spec: task.model.clone(),
             kind,
             minimum_reports: task.plan.minimum_reports,
@@ -67,7 +65,7 @@ impl Checks {
     }
 
     /// Result of the checks so far, after a look at the store.
-    pub(crate) fn verdict(&mut self, store: &MemoryStore) -> Result<(), String> {
+    pub(crate) fn verdict(&mut self, store: &Storage) -> Result<(), String> {
         self.look_at(store);
         self.problem.clone().map_or(Ok(()), Err)
     }
@@ -79,7 +77,7 @@ impl Checks {
     }
 
     /// A model is announced: it has to be the newest that is durable.
-    pub(crate) fn published(&mut self, sha256: Sha256Hash, store: &MemoryStore) {
+    pub(crate) fn published(&mut self, sha256: Sha256Hash, store: &Storage) {
         self.look_at(store);
         if self.records.last().is_none_or(|(record, _)| record.sha256 != sha256) {
             self.complain(format!("the model {sha256} is announced before it is durable"));
@@ -87,7 +85,7 @@ impl Checks {
     }
 
     /// A client is told something.
-    pub(crate) fn sent(&mut self, client: usize, message: &ServerMessage, store: &MemoryStore) {
+    pub(crate) fn sent(&mut self, client: usize, message: &ServerMessage, store: &Storage) {
         match message {
             ServerMessage::CheckedIn(checked_in) => {
                 self.told_of(&checked_in.status.model, store);
@@ -104,7 +102,7 @@ impl Checks {
         }
     }
 
-    fn told_of(&mut self, model: &ModelRef, store: &MemoryStore) {
+    fn told_of(&mut self, model: &ModelRef, store: &Storage) {
         self.look_at(store);
         let round = usize::try_from(model.round).unwrap_or(usize::MAX);
         match self.records.get(round) {
@@ -123,11 +121,8 @@ impl Checks {
     }
 
     /// Verifies the rounds that are new in the store, and that none is missing.
-    fn look_at(&mut self, store: &MemoryStore) {
-        let Ok(Some(checkpoint)) = store.load(&self.task, &self.definition, HISTORY) else {
-            return;
-        };
-        let history = checkpoint.history;
+    fn look_at(&mut self, store: &Storage) {
+        let Ok(history) = store.tasks.records(&self.task, HISTORY) else { return };
         let known = self.records.len();
         if history.len() < known {
             self.complain(format!("of {known} durable rounds {} are left", history.len()));
@@ -153,7 +148,7 @@ impl Checks {
         }
     }
 
-    fn model_of(&self, record: &RoundRecord, store: &MemoryStore) -> Result<Vec<f32>, String> {
+    fn model_of(&self, record: &RoundRecord, store: &Storage) -> Result<Vec<f32>, String> {
         let file = store.model(&self.task, &record.sha256).map_err(|error| error.to_string())?;
         let file = file.ok_or_else(|| format!("round {} has no model", record.round))?;
         if Sha256Hash::of(&file) != record.sha256 {
@@ -166,7 +161,7 @@ impl Checks {
         &mut self,
         record: &RoundRecord,
         parameters: &[f32],
-        store: &MemoryStore,
+        store: &Storage,
     ) -> Result<(), String> {
         let Some((before, start)) = self.records.last() else { return Ok(()) };
         if record.round != before.round + 1 {
@@ -178,7 +173,7 @@ impl Checks {
             return if same { Ok(()) } else { Err(format!("it is not the model of round {to}")) };
         }
         if matches!(self.kind, Kind::Private | Kind::Masked) {
-            let debits = store.debits(&self.task).map_err(|error| error.to_string())?;
+            let debits = store.tasks.debits(&self.task).map_err(|error| error.to_string())?;
             let paid = |debit: &fedra_coordinator::storage::Debit| {
                 (debit.round, debit.attempt) == (record.round, record.attempt)
             };

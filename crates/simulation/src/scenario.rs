@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_aggregation::ServerOptimizer;
+use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
-use fedra_coordinator::storage::Keep;
+use fedra_coordinator::storage::Retention;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
@@ -292,16 +292,22 @@ pub(crate) fn settings(
         };
         PrivacySettings { derived: Arc::new(derived.expect("a sound policy")), counting }
     });
+    let update_range = UpdateRange::default_for(model.loss());
+    let encoding = privacy.as_ref().and_then(|privacy| privacy.derived.encoding());
+    let shape = UpdateShape::new(model.parameters(), update_range, encoding);
     TaskSettings {
         id: TaskId::new(id).expect("a valid id"),
         title: id.to_owned(),
-        update_range: UpdateRange::default_for(model.loss()),
+        update_range,
+        codec: Codec::standard(shape),
+        round_memory: 1 << 20,
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
         training: LocalTraining::default(),
         plan,
-        checkpoints: Keep::default(),
+        // The checks look at every model.
+        checkpoints: Retention { last: 0, ..Retention::default() },
         privacy,
     }
 }

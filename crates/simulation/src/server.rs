@@ -11,7 +11,7 @@ use fedra_coordinator::round::{ClientId, Progress, Time};
 use fedra_coordinator::session::{Admitted, Input, Output, Session, SessionSettings};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::{Counters, NoMetrics, TaskView};
-use fedra_coordinator::storage::Store;
+use fedra_coordinator::storage::Storage;
 use fedra_coordinator::task::{StartError, Started, TaskCore, start};
 use fedra_coordinator::writer::{Contribution, Received, Room, Writer, WriterJob};
 use fedra_protocol::{ClientMessage, ServerMessage, Sha256Hash, UpdateVerdict};
@@ -72,7 +72,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(
-        store: &Arc<dyn Store>,
+        store: &Storage,
         task: &Task,
         life: u64,
         now: Duration,
@@ -307,8 +307,8 @@ impl Server {
                     };
                     self.feed(link, Input::Admitted(Box::new(admitted)), now, rng, wishes);
                 }
-                Output::Check(bytes, parameters, range) => {
-                    let checked = CheckedUpdate::parse(bytes, parameters, range);
+                Output::Check(bytes, codec) => {
+                    let checked = CheckedUpdate::parse(bytes, &codec);
                     self.feed(link, Input::Checked(checked), now, rng, wishes);
                 }
                 Output::End(refusal) => {
@@ -338,9 +338,8 @@ impl Server {
         let is_accepted =
             settled.is_some_and(|s| s.begin == *begin && s.verdict == UpdateVerdict::Accepted);
         let (Some(number), true) = (self.numbers.get(&link), is_accepted) else { return };
-        let (parameters, range) = (self.settings.model.parameters(), self.settings.update_range);
-        let bytes = Client::update(*number, parameters);
-        if let Ok(update) = CheckedUpdate::parse(bytes, parameters, range) {
+        let bytes = Client::update(*number, self.settings.model.parameters());
+        if let Ok(update) = CheckedUpdate::parse(bytes, &self.settings.codec) {
             let received = Received { update, room: Room::unlimited() };
             let contribution = Contribution::Update(received, begin.examples);
             let (client, subject, staleness) = (ClientId(0), None, 0);

@@ -1,18 +1,14 @@
-//! A disk on which any write may fail, or be the last before a crash.
+//! Stores of which any write may fail, or be the last before a crash.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use fedra_protocol::{Sha256Hash, TaskId};
+use fedra_protocol::TaskId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::scenario::{Bug, Faults};
 use fedra_coordinator::round::Standing;
-use fedra_coordinator::storage::{
-    Checkpoint, Debit, Decision, Definition, MemoryStore, Quality, Retention, RoundRecord, Store,
-    StoreError,
-};
+use fedra_coordinator::storage::{Intercept, RoundRecord, Storage, StoreError, Term, Write};
 
 /// Fate of a write.
 enum Fate {
@@ -24,9 +20,8 @@ enum Fate {
 
 /// A commit that was acknowledged and is not durable yet: a bug.
 struct Pending {
-    task: TaskId,
+    term: Term,
     record: RoundRecord,
-    model: Bytes,
 }
 
 struct State {
@@ -38,8 +33,9 @@ struct State {
     pending: Option<Pending>,
 }
 
+/// Durable stores, and the faults of the writes to them.
 pub(crate) struct FaultyStore {
-    durable: MemoryStore,
+    durable: Storage,
     state: Mutex<State>,
     bug: Option<Bug>,
 }
@@ -48,20 +44,25 @@ impl FaultyStore {
     pub(crate) fn new(seed: u64, faults: Faults, bug: Option<Bug>) -> Self {
         let rng = StdRng::seed_from_u64(seed);
         let state = State { rng, faults, crashed: false, failed: false, pending: None };
-        Self { durable: MemoryStore::default(), state: Mutex::new(state), bug }
+        Self { durable: Storage::in_memory(), state: Mutex::new(state), bug }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The stores as a server has them.
+    pub(crate) fn faulty(self: &Arc<Self>) -> Storage {
+        self.durable.clone().intercepted(Arc::<Self>::clone(self))
+    }
+
     /// Content of the disk.
-    pub(crate) fn durable(&self) -> &MemoryStore {
+    pub(crate) fn durable(&self) -> &Storage {
         &self.durable
     }
 
     pub(crate) fn standing(&self, task: &TaskId) -> Standing {
-        self.durable.standing(task).unwrap_or_default()
+        self.durable.tasks.standing(task).unwrap_or_default()
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -101,115 +102,34 @@ impl FaultyStore {
         state.failed |= fail;
         if fail { Fate::Fails } else { Fate::Done }
     }
+}
 
-    fn write<T>(
+impl Intercept for FaultyStore {
+    fn write(
         &self,
-        write: impl FnOnce(&MemoryStore) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        write: &Write<'_>,
+        run: &mut dyn FnMut() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let broken = || {
             let problem = "a simulated fault".to_owned();
             StoreError::Database { path: "simulated".into(), problem }
         };
         let pending = self.state().pending.take();
-        if let Some(Pending { task, record, model }) = pending {
-            self.durable.commit(&task, &record, &model)?;
+        if let Some(Pending { term, record }) = pending {
+            self.durable.tasks.append(&term, &record, None)?;
         }
+        let mut run = || match (self.bug, write) {
+            (Some(Bug::EarlyAnnouncement), Write::Append(term, record, None)) => {
+                let (term, record) = ((*term).clone(), (*record).clone());
+                self.state().pending = Some(Pending { term, record });
+                Ok(())
+            }
+            _ => run(),
+        };
         match self.fate() {
-            Fate::Done => write(&self.durable),
+            Fate::Done => run(),
             Fate::Fails | Fate::CrashBefore => Err(broken()),
-            Fate::CrashAfter => write(&self.durable).and(Err(broken())),
+            Fate::CrashAfter => run().and(Err(broken())),
         }
-    }
-}
-
-impl Store for FaultyStore {
-    fn create(
-        &self,
-        task: &TaskId,
-        definition: &Definition,
-        record: &RoundRecord,
-        model: &Bytes,
-    ) -> Result<(), StoreError> {
-        self.write(|store| store.create(task, definition, record, model))
-    }
-
-    fn load(
-        &self,
-        task: &TaskId,
-        definition: &Definition,
-        rounds: usize,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        self.durable.load(task, definition, rounds)
-    }
-
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
-        if self.bug == Some(Bug::EarlyAnnouncement) {
-            self.write(|_| Ok(()))?;
-            let (task, record, model) = (task.clone(), record.clone(), model.clone());
-            self.state().pending = Some(Pending { task, record, model });
-            return Ok(());
-        }
-        self.write(|store| store.commit(task, record, model))
-    }
-
-    fn roll_back(
-        &self,
-        task: &TaskId,
-        to: u64,
-        unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.write(|store| store.roll_back(task, to, unix_seconds))
-    }
-
-    fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
-        self.write(|store| store.set_quality(task, round, quality))
-    }
-
-    fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError> {
-        self.durable.model(task, sha256)
-    }
-
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.durable.checkpoint(task, round)
-    }
-
-    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError> {
-        self.durable.checkpoints(task)
-    }
-
-    /// Nothing is pruned: the checks look at every model.
-    fn prune(&self, _: &TaskId, _: &Retention) -> Result<(), StoreError> {
-        if self.state().pending.is_some() {
-            return Ok(());
-        }
-        self.write(|_| Ok(()))
-    }
-
-    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
-        self.write(|store| store.debit(task, debit))
-    }
-
-    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
-        self.durable.debits(task)
-    }
-
-    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        self.write(|store| store.secret(task, fresh))
-    }
-
-    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError> {
-        self.write(|store| store.decide(task, decision))
-    }
-
-    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
-        self.durable.decisions(task)
-    }
-
-    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
-        self.write(|store| store.add_task(task, toml, unix_seconds))
-    }
-
-    fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError> {
-        self.durable.added_tasks()
     }
 }

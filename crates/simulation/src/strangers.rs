@@ -13,7 +13,7 @@ use fedra_coordinator::messages::{Command, Departure, RequestId};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Operation, RoundPlan, Stage};
 use fedra_coordinator::settings::Counting;
-use fedra_coordinator::storage::{MemoryStore, Store};
+use fedra_coordinator::storage::Storage;
 use fedra_learning::safetensors;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
@@ -181,7 +181,7 @@ impl Stranger {
 
 struct Street {
     server: Server,
-    store: Arc<dyn Store>,
+    store: Storage,
     strangers: [Stranger; STRANGERS],
     now: Duration,
     links: u64,
@@ -192,7 +192,7 @@ struct Street {
 
 impl Street {
     fn new(number: usize) -> Self {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let store = Storage::in_memory();
         let server = Server::start(&store, task(number), 1, Duration::ZERO, None);
         Self {
             server: server.expect("an empty store"),
@@ -336,7 +336,7 @@ impl Street {
         let choice = input.byte();
         let made_up = RoundId { round: u64::from(choice % 3), attempt: u32::from(choice >> 7) };
         let round = stranger.round.filter(|_| !choice.is_multiple_of(4)).unwrap_or(made_up);
-        let right = self.server.settings.update_bytes();
+        let right = self.update_bytes();
         let length = if choice % 8 == 7 { input.byte().into() } else { right };
         match input.below(12) {
             0..=1 => stranger.begin(round, length),
@@ -350,6 +350,11 @@ impl Street {
             10 => self.check_in(who),
             _ => ClientMessage::Ping { nonce: choice.into() },
         }
+    }
+
+    /// Bytes of an update of the task.
+    fn update_bytes(&self) -> usize {
+        self.server.settings.codec.bounds().bytes.most() as usize
     }
 
     fn check_in(&self, who: usize) -> ClientMessage {
@@ -388,7 +393,7 @@ impl Street {
 
     /// Notes what an honest client would answer.
     fn hear(&mut self, who: usize, message: ServerMessage) {
-        let length = self.server.settings.update_bytes();
+        let length = self.update_bytes();
         let masks = self.server.settings.plan.first_stage() == Stage::Keys;
         let check_in = self.check_in(who);
         let stranger = &mut self.strangers[who];

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use fedra_coordinator::messages::{Command, Departure, RequestId};
 use fedra_coordinator::round::{Operation, Standing};
-use fedra_coordinator::storage::Store;
 use fedra_coordinator::writer::WriterEvent;
 use fedra_edge_client::session::{Event as SessionEvent, SecureReply};
 use fedra_protocol::{
@@ -249,7 +248,7 @@ impl World {
 
     fn restart(&mut self) -> Result<(), String> {
         self.lives += 1;
-        let store: Arc<dyn Store> = self.store.clone();
+        let store = self.store.faulty();
         let (life, bug) = (self.lives, self.scenario.bug);
         match Server::start(&store, &self.scenario.task, life, self.now, bug) {
             Ok(server) => {

@@ -25,6 +25,7 @@ use outcome::Outcome;
 /// The targets that do without burn: alone they need no build of it.
 const LIGHT: [&str; 9] = [
     "client_message",
+    "codec",
     "encoded_update",
     "model_spec",
     "packing",

@@ -1,29 +1,34 @@
 //! `cargo xtask test lint`, structure: circles among the modules of a crate and among
-//! crates, and the voice of comments, each held to a limit.
+//! crates, the length of files, and the voice of comments, each held to a limit.
 //!
 //! Limits only ever fall: a change that improves a figure lowers its limit here.
 
+mod files;
 mod graph;
 mod modules;
+mod script;
 mod source;
 mod voice;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use fedra_harness::{process, project};
 use serde_json::Value;
 
+use self::files::File;
 use self::graph::Graph;
-use self::source::Source;
+use self::source::{Comment, Kind};
 use self::voice::Voice;
 
 /// Most modules of a crate that may need each other in a circle.
 const MOST_IN_CIRCLE: usize = 2;
-/// Most headers (`//!`) that may begin with a question word, in per cent.
+/// Most lines of a source file.
+const MOST_LINES: usize = 600;
+/// Most headers that may begin with a question word or another that is neither noun nor
+/// verb, in per cent.
 const MOST_ASKING_HEADERS: f64 = 0.0;
-/// Most doc comments (`///`) that may, in per cent.
+/// Most doc comments that may, in per cent.
 const MOST_ASKING_DOCS: f64 = 0.0;
 /// Most words for people in 1,000 words of comments.
 const MOST_PEOPLE: f64 = 0.1;
@@ -41,7 +46,12 @@ pub fn check() -> Result<()> {
         faults.extend(modules_of(package)?);
     }
     faults.extend(crates(packages)?);
-    faults.extend(comments(packages)?);
+    let languages = [
+        ("Rust", files::rust(&folders(packages)?)?),
+        ("TypeScript", files::scripts(&project::root())?),
+    ];
+    faults.extend(lengths(languages.iter().flat_map(|(_, files)| files)));
+    faults.extend(comments(&languages));
     if !faults.is_empty() {
         bail!("{}", faults.join("\n"));
     }
@@ -102,51 +112,111 @@ fn described(circle: &[String]) -> String {
     }
 }
 
-/// Prints the figures of all comments. Returns those over their limit.
-fn comments(packages: &[Value]) -> Result<Vec<String>> {
-    let mut voice = Voice::default();
-    for package in packages {
+/// The folder of each package.
+fn folders(packages: &[Value]) -> Result<Vec<&Path>> {
+    let folder = |package| {
         let manifest = Path::new(text(package, "manifest_path")?);
-        let mut files = Vec::new();
-        rust_files(manifest.parent().context("a manifest without a folder")?, &mut files)?;
-        for file in files {
-            let text = fs::read_to_string(&file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
-            voice += Voice::of(&Source::read(&text));
-        }
-    }
-    let figures = [
-        ("headers that begin with a question word, %", voice.asking_headers(), MOST_ASKING_HEADERS),
-        ("doc comments that do, %", voice.asking_docs(), MOST_ASKING_DOCS),
-        ("nobody, somebody, whoever, strangers in 1,000 words", voice.people(), MOST_PEOPLE),
-    ];
-    let mut faults = Vec::new();
-    for (name, figure, most) in figures {
-        println!("{name:<54}{figure:>6.2}  (at most {most:.2})");
-        if figure > most {
-            faults.push(format!("{name}: {figure:.2}, at most {most:.2}"));
-        }
-    }
-    Ok(faults)
+        manifest.parent().context("a manifest without a folder")
+    };
+    packages.iter().map(folder).collect()
 }
 
-/// All Rust files of a package.
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            if !path.ends_with("target") && !path.ends_with("node_modules") {
-                rust_files(&path, files)?;
+/// Prints the longest file. Returns those that are too long.
+fn lengths<'a>(files: impl Iterator<Item = &'a File> + Clone) -> Option<String> {
+    let longest = files.clone().max_by_key(|file| file.lines)?;
+    println!("{:<26}{:>3} lines:  {}", "the longest file", longest.lines, longest.path.display());
+    let too_long: Vec<_> = files
+        .filter(|file| file.lines > MOST_LINES)
+        .map(|file| format!("{} ({})", file.path.display(), file.lines))
+        .collect();
+    (!too_long.is_empty())
+        .then(|| format!("over {MOST_LINES} lines, to be divided: {}", too_long.join(", ")))
+}
+
+/// A figure of comments: its name, its value, its limit, and the comments that raise it.
+type Figure = (&'static str, fn(Voice) -> f64, f64, fn(&Comment) -> bool);
+
+const FIGURES: [Figure; 3] = [
+    (
+        "headers that begin with neither noun nor verb, %",
+        Voice::asking_headers,
+        MOST_ASKING_HEADERS,
+        |comment| comment.kind == Kind::Header && voice::asks(comment),
+    ),
+    ("doc comments that do, %", Voice::asking_docs, MOST_ASKING_DOCS, |comment| {
+        comment.kind == Kind::Doc && voice::asks(comment)
+    }),
+    (
+        "nobody, somebody, whoever, strangers in 1,000 words",
+        Voice::people,
+        MOST_PEOPLE,
+        voice::names_people,
+    ),
+];
+
+/// Prints the figures of all comments by language. Returns those over their limit, with
+/// the places that make them so.
+fn comments(languages: &[(&str, Vec<File>)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, figure, most, raises) in FIGURES {
+        let mut figures = String::new();
+        for (language, files) in languages {
+            let figure = figure(files.iter().map(|file| Voice::of(&file.comments)).sum());
+            figures += &format!("{language} {figure:.2}, ");
+            if figure > most {
+                let places = places(files, raises).join(", ");
+                faults.push(format!("{name}: {language} {figure:.2}, at most {most:.2}: {places}"));
             }
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            files.push(path);
         }
+        println!("{name:<54}{figures}at most {most:.2}");
     }
-    Ok(())
+    faults
+}
+
+/// Paths and lines of the comments that satisfy `condition`.
+fn places(files: &[File], condition: fn(&Comment) -> bool) -> Vec<String> {
+    let mut places = Vec::new();
+    for file in files {
+        let comments = file.comments.iter().filter(|comment| condition(comment));
+        places.extend(comments.map(|comment| format!("{}:{}", file.path.display(), comment.line)));
+    }
+    places
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
     value[key].as_str().with_context(|| format!("the metadata has no {key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> File {
+        let comments = script::comments(text);
+        File { path: path.into(), lines: text.lines().count(), comments }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_named() {
+        let files = [
+            file("a.ts", &"let a;\n".repeat(MOST_LINES)),
+            file("b.ts", &"let b;\n".repeat(MOST_LINES + 1)),
+        ];
+        assert_eq!(lengths(files[..1].iter()), None);
+        let fault = lengths(files.iter()).unwrap();
+        assert!(fault.ends_with(": b.ts (601)"), "{fault}");
+    }
+
+    #[test]
+    fn each_language_is_held_to_the_limits_and_its_places_are_named() {
+        let sound = || vec![file("a.rs", "// A noun.\n\n/** Does it. */\nlet a;")];
+        assert!(comments(&[("Rust", sound()), ("TypeScript", sound())]).is_empty());
+        let text = "/** What it is. */\nlet a;\n/** So it does. */\nlet b;\n// Nobody.\n";
+        let faults = comments(&[("Rust", sound()), ("TypeScript", vec![file("b.ts", text)])]);
+        let ends = ["b.ts:1", "b.ts:3", "b.ts:5"];
+        assert_eq!(faults.len(), ends.len(), "{faults:?}");
+        for (fault, end) in faults.iter().zip(ends) {
+            assert!(fault.contains("TypeScript") && fault.ends_with(end), "{fault}");
+        }
+    }
 }

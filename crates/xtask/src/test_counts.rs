@@ -18,12 +18,12 @@ impl TestCounts {
         let mut counts = Self::default();
         for line in output.lines() {
             let line = without_colours(line);
-            if let Some((_, counts)) = line.trim().split_once("test result: ") {
-                counts += cargo(counts);
-            } else if let Some(counts) =
+            if let Some((_, summary)) = line.trim().split_once("test result: ") {
+                counts += cargo(summary);
+            } else if let Some(summary) =
                 ["# ", "ℹ "].iter().find_map(|mark| line.trim().strip_prefix(mark))
             {
-                counts += node(counts);
+                counts += node(summary);
             }
         }
         counts
@@ -54,10 +54,10 @@ impl fmt::Display for TestCounts {
 }
 
 /// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
-fn cargo(counts: &str) -> TestCounts {
+fn cargo(summary: &str) -> TestCounts {
     let mut counts = TestCounts::default();
-    let counts = counts.split_once(". ").map_or(counts, |(_, rest)| rest);
-    for part in counts.split(';') {
+    let numbers = summary.split_once(". ").map_or(summary, |(_, rest)| rest);
+    for part in numbers.split(';') {
         let mut words = part.split_whitespace();
         let Some(count) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
             continue;
@@ -73,9 +73,9 @@ fn cargo(counts: &str) -> TestCounts {
 }
 
 /// `pass 3`, `fail 0`, `cancelled 0`, `skipped 0`, `todo 0`
-fn node(counts: &str) -> TestCounts {
+fn node(summary: &str) -> TestCounts {
     let mut counts = TestCounts::default();
-    if let Some((word, count)) = counts.split_once(' ')
+    if let Some((word, count)) = summary.split_once(' ')
         && let Ok(count) = count.trim().parse::<u64>()
     {
         match word {

@@ -3,13 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 
-use fedra_learning::{Backend, Compute};
+use fedra_learning::Compute;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::{self, Shared};
 
 use super::measuring::{Devices, Outcome, Pace, compare};
 use super::{BackendPreference, Choice, Job};
+use crate::codes::Notice;
 use crate::events::ClientEvent;
 
 /// Reason why a build for the CPU does not use WebGPU.
@@ -142,7 +143,7 @@ impl<D: Devices> Chooser<D> {
         };
         if let Some(problem) = &outcome.choice.problem {
             let message = format!("{problem}; training on the CPU");
-            tell(ClientEvent::warning("no-webgpu", message));
+            tell(ClientEvent::notice(Notice::NoWebgpu, message));
         }
         tell(event(&outcome));
         self.state.replace(State::Chosen(outcome.compute.clone()));
@@ -153,10 +154,7 @@ impl<D: Devices> Chooser<D> {
 fn event(outcome: &Outcome) -> ClientEvent {
     let Outcome { choice, compute, cpu_speed, webgpu_speed } = outcome;
     ClientEvent::Backend {
-        backend: match choice.backend {
-            Backend::Cpu => "cpu",
-            Backend::WebGpu => "webgpu",
-        },
+        backend: choice.backend.into(),
         adapter: compute.adapter().map(str::to_string),
         reason: choice.reason.clone(),
         cpu_samples_per_second: *cpu_speed,

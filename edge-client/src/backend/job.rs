@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fedra_learning::{Compute, Dataset, LocalTrainer, gradient};
 use fedra_protocol::{LocalTraining, ModelSpec};
 
-use super::measuring::{Candidate, Devices};
+use super::measuring::{Candidate, DeviceError, Devices};
 
 /// Examples that the gradients are compared on.
 const CHECK_EXAMPLES: usize = 10;
@@ -51,14 +51,15 @@ impl Devices for Job {
     }
 
     #[cfg(feature = "webgpu")]
-    async fn webgpu(&self) -> Result<(Compute, Worker), String> {
-        let compute = Compute::webgpu().await.map_err(|error| error.to_string())?;
+    async fn webgpu(&self) -> Result<(Compute, Worker), DeviceError> {
+        let compute = Compute::webgpu().await;
+        let compute = compute.map_err(|error| DeviceError::Absent(error.to_string()))?;
         Ok((compute.clone(), self.on(compute)))
     }
 
     #[cfg(not(feature = "webgpu"))]
-    async fn webgpu(&self) -> Result<(Compute, Worker), String> {
-        Err(super::chooser::NO_WEBGPU.into())
+    async fn webgpu(&self) -> Result<(Compute, Worker), DeviceError> {
+        Err(DeviceError::Absent(super::chooser::NO_WEBGPU.into()))
     }
 }
 
@@ -71,25 +72,24 @@ pub(crate) struct Worker {
 }
 
 impl Candidate for Worker {
-    async fn gradient(&mut self) -> Result<Vec<f32>, String> {
+    async fn gradient(&mut self) -> Result<Vec<f32>, DeviceError> {
         let Job { spec, parameters, data, .. } = &self.job;
         let indices: Vec<u32> = (0..data.len().min(CHECK_EXAMPLES) as u32).collect();
-        let gradient = gradient(spec, parameters, data, &indices, &self.compute).await;
-        gradient.map_err(|error| error.to_string())
+        Ok(gradient(spec, parameters, data, &indices, &self.compute).await?)
     }
 
-    async fn step(&mut self) -> Result<Option<usize>, String> {
+    async fn step(&mut self) -> Result<Option<usize>, DeviceError> {
         let trainer = match &mut self.trainer {
             Some(trainer) => trainer,
             None => {
                 let Job { spec, parameters, data, plan } = &self.job;
-                let trainer =
-                    LocalTrainer::new(spec, parameters, data.clone(), plan, &self.compute);
-                self.trainer.insert(trainer.map_err(|error| error.to_string())?)
+                let compute = &self.compute;
+                let trainer = LocalTrainer::new(spec, parameters, data.clone(), plan, compute)?;
+                self.trainer.insert(trainer)
             }
         };
         let samples = trainer.step();
-        trainer.loss().await.map_err(|error| error.to_string())?;
+        trainer.loss().await?;
         Ok(samples)
     }
 }

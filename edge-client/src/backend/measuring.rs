@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use fedra_learning::{Backend, Compute};
+use fedra_learning::{Backend, Compute, LearningError};
 use futures_util::future::{self, Either};
 
 use super::{BackendPreference, Choice, Measurement, decide};
@@ -30,6 +30,25 @@ const BESIDE_TRAINING: Trial = Trial {
     rest: 3,
 };
 
+/// Reason why a device cannot be measured.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DeviceError {
+    /// There is none in this build, or on this machine.
+    #[error("{0}")]
+    Absent(String),
+    /// It failed at the work.
+    #[error(transparent)]
+    Failed(#[from] LearningError),
+    /// It did not answer in time.
+    #[error("{what} did not come within {} s", limit.as_secs())]
+    Late {
+        /// The answer that did not come.
+        what: &'static str,
+        /// Time that it had.
+        limit: Duration,
+    },
+}
+
 /// Durations of a speed measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trial {
@@ -45,17 +64,17 @@ pub(crate) struct Trial {
 /// A device with a training job.
 pub(crate) trait Candidate {
     /// The gradient of the check batch, flat.
-    async fn gradient(&mut self) -> Result<Vec<f32>, String>;
+    async fn gradient(&mut self) -> Result<Vec<f32>, DeviceError>;
     /// Trains on one batch and waits for its result: the number of its examples, or
     /// `None` when the job is done.
-    async fn step(&mut self) -> Result<Option<usize>, String>;
+    async fn step(&mut self) -> Result<Option<usize>, DeviceError>;
 }
 
 /// The devices of this machine.
 pub(crate) trait Devices {
     type Candidate: Candidate;
     fn cpu(&self) -> Self::Candidate;
-    async fn webgpu(&self) -> Result<(Compute, Self::Candidate), String>;
+    async fn webgpu(&self) -> Result<(Compute, Self::Candidate), DeviceError>;
 }
 
 /// Time, and turns on a thread that may have to be shared with training.
@@ -92,7 +111,7 @@ pub(super) async fn compare(
 ) -> Outcome {
     match measure(preference, devices, pace).await {
         Ok(outcome) => outcome,
-        Err(problem) => Outcome::cpu(Choice::without_webgpu(preference, &problem)),
+        Err(error) => Outcome::cpu(Choice::without_webgpu(preference, &error)),
     }
 }
 
@@ -100,7 +119,7 @@ async fn measure(
     preference: BackendPreference,
     devices: &impl Devices,
     pace: &impl Pace,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, DeviceError> {
     let opening = within(pace, OPEN_LIMIT, "the adapter", devices.webgpu());
     let (compute, mut webgpu) = opening.await?;
     let mut cpu = devices.cpu();
@@ -126,7 +145,7 @@ pub(crate) async fn speed(
     candidate: &mut impl Candidate,
     trial: Trial,
     pace: &impl Pace,
-) -> Result<f64, String> {
+) -> Result<f64, DeviceError> {
     let warming_up = train_for(candidate, trial.warm_up, trial, pace).await?;
     let timed = train_for(candidate, trial.timed, trial, pace).await?;
     // A handful of examples may be used up before the clock starts.
@@ -138,7 +157,7 @@ async fn train_for(
     duration: Duration,
     trial: Trial,
     pace: &impl Pace,
-) -> Result<f64, String> {
+) -> Result<f64, DeviceError> {
     let (mut samples, mut busy) = (0, Duration::ZERO);
     loop {
         let turn = pace.turn().await;
@@ -175,7 +194,7 @@ async fn train_slice(
     candidate: &mut impl Candidate,
     duration: Duration,
     pace: &impl Pace,
-) -> Result<Slice, String> {
+) -> Result<Slice, DeviceError> {
     let start = pace.now();
     let mut samples = 0;
     loop {
@@ -193,11 +212,11 @@ async fn train_slice(
 pub(crate) async fn within<T>(
     pace: &impl Pace,
     limit: Duration,
-    what: &str,
-    work: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
+    what: &'static str,
+    work: impl Future<Output = Result<T, DeviceError>>,
+) -> Result<T, DeviceError> {
     match future::select(pin!(work), pin!(pace.sleep(limit))).await {
         Either::Left((done, _)) => done,
-        Either::Right(_) => Err(format!("{what} did not come within {} s", limit.as_secs())),
+        Either::Right(_) => Err(DeviceError::Late { what, limit }),
     }
 }

@@ -56,10 +56,10 @@ impl Devices for Machine {
         Device { time: self.time.clone(), gpu: None, steps: 0 }
     }
 
-    async fn webgpu(&self) -> Result<(Compute, Device), String> {
+    async fn webgpu(&self) -> Result<(Compute, Device), DeviceError> {
         self.opened.set(self.opened.get() + 1);
         match self.gpu {
-            Gpu::Absent => return Err("no adapter".into()),
+            Gpu::Absent => return Err(DeviceError::Absent("no adapter".into())),
             Gpu::NeverOpens => future::pending::<()>().await,
             _ => self.time.sleep(Duration::from_millis(700)).await,
         }
@@ -68,7 +68,7 @@ impl Devices for Machine {
 }
 
 impl Candidate for Device {
-    async fn gradient(&mut self) -> Result<Vec<f32>, String> {
+    async fn gradient(&mut self) -> Result<Vec<f32>, DeviceError> {
         match self.gpu {
             Some(Gpu::GradientNeverComes) => future::pending().await,
             Some(Gpu::WrongGradient) => Ok(vec![1.0, 2.0]),
@@ -76,13 +76,15 @@ impl Candidate for Device {
         }
     }
 
-    async fn step(&mut self) -> Result<Option<usize>, String> {
+    async fn step(&mut self) -> Result<Option<usize>, DeviceError> {
         self.steps += 1;
         match self.gpu {
             // The thread is busy.
             None => self.time.advance(STEP),
             Some(Gpu::NeverEnds(last)) if self.steps > last => future::pending().await,
-            Some(Gpu::Fails(last)) if self.steps > last => return Err("device lost".into()),
+            Some(Gpu::Fails(last)) if self.steps > last => {
+                return Err(DeviceError::Absent("device lost".into()));
+            }
             Some(Gpu::Works(step)) => self.time.sleep(step).await,
             Some(_) => self.time.sleep(STEP / 4).await,
         }
@@ -133,7 +135,7 @@ impl Bench {
         let told = self.told.take().into_iter();
         told.map(|event| match event {
             ClientEvent::Backend { backend, reason, .. } => (backend.to_string(), reason),
-            ClientEvent::Error { code, message, fatal: false } => (code, message),
+            ClientEvent::Error { code, message, fatal: false } => (code.to_string(), message),
             other => panic!("{other:?}"),
         })
         .collect()
@@ -310,7 +312,7 @@ fn a_wrong_gradient_chooses_the_cpu_however_fast_and_whoever_asked() {
 #[test]
 fn without_a_device_the_cpu_trains_and_only_who_asked_hears_of_a_problem() {
     let cpu = measured(&[1.0], 100.0);
-    let none = Err("no adapter".to_string());
+    let none = Err(DeviceError::Absent("no adapter".into()));
     let auto = decide(BackendPreference::Auto, &cpu, &none);
     assert_eq!((auto.backend, auto.problem), (Backend::Cpu, None));
     let asked = decide(BackendPreference::WebGpu, &cpu, &none);

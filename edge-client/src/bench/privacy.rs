@@ -7,13 +7,14 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use differential_privacy::ClippingNorm;
-use fedra_privacy_policy::DerivedPolicy;
-use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
-use fedra_secure_aggregation::client::{AdvertisedKeys, SharedKeys};
+use differential_privacy::distributed::EncodeError;
+use differential_privacy::{ClippingNorm, QuantityError};
+use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
+use fedra_protocol::{IdError, Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
+use fedra_secure_aggregation::client::{AdvertisedKeys, ClientError, SharedKeys};
 use fedra_secure_aggregation::{
-    Assumptions, EncryptedShare, Graph, Index, KeyDirectory, PublicKeys, Terms, bare_keystream,
-    pack,
+    Assumptions, EncryptedShare, Graph, GraphError, Index, KeyDirectory, PublicKeys, Terms,
+    bare_keystream, pack,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -24,6 +25,32 @@ use crate::platform;
 /// Runs after the first. The fastest counts, because the machine may have other things
 /// to do, and a browser compiles what is slow.
 const REPEATS: usize = 4;
+
+/// Reason why a cohort cannot be measured: no policy or no graph has these numbers.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The made-up task's id is not valid.
+    #[error(transparent)]
+    Task(#[from] IdError),
+    /// No policy has these numbers.
+    #[error(transparent)]
+    Policy(#[from] PrivacyError),
+    /// The policy leaves updates as they are.
+    #[error("the policy has no encoding")]
+    NoEncoding,
+    /// No graph has so many clients.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The clipping norm is not valid.
+    #[error(transparent)]
+    ClippingNorm(#[from] QuantityError),
+    /// The update does not fit the encoding.
+    #[error(transparent)]
+    Update(#[from] EncodeError),
+    /// A client refuses a step.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
 
 /// Seconds of a client's steps in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -65,8 +92,8 @@ pub struct Measured {
 ///
 /// # Errors
 ///
-/// No policy or no graph has these numbers.
-pub fn measure(parameters: usize, clients: u32) -> Result<Measured, String> {
+/// [`BenchError`] if no policy or no graph has these numbers.
+pub fn measure(parameters: usize, clients: u32) -> Result<Measured, BenchError> {
     let round = Round::new(parameters, clients)?;
     let update: Vec<f32> = (0..parameters).map(|i| (i % 1009) as f32 - 504.0).collect();
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
@@ -103,7 +130,7 @@ struct Round {
 }
 
 impl Round {
-    fn new(parameters: usize, clients: u32) -> Result<Self, String> {
+    fn new(parameters: usize, clients: u32) -> Result<Self, BenchError> {
         let policy = PrivacyPolicy {
             mechanism: Mechanism::Distributed,
             noise_multiplier: 1.0,
@@ -116,31 +143,31 @@ impl Round {
             colluders: 0,
             max_participations: 1,
         };
-        let privacy = DerivedPolicy::new(policy, parameters).map_err(words)?;
+        let privacy = DerivedPolicy::new(policy, parameters)?;
         let numbers = RoundPrivacy { clipping_norm: 1.0, rotation: [7; 32] };
-        let (task, id) = (TaskId::new("bench").map_err(words)?, RoundId { round: 1, attempt: 0 });
-        let terms = privacy.secure_terms(&task, id, &numbers).map_err(words)?;
-        let graph = Graph::for_cohort(clients, Assumptions::default()).map_err(words)?;
+        let (task, id) = (TaskId::new("bench")?, RoundId { round: 1, attempt: 0 });
+        let terms = privacy.secure_terms(&task, id, &numbers)?;
+        let graph = Graph::for_cohort(clients, Assumptions::default())?;
         Ok(Self { privacy, terms, graph, numbers })
     }
 
     /// Client 0 does its part once; the others' parts are not timed.
-    fn steps(&self, update: &[f32], rng: &mut ChaCha20Rng) -> Result<Steps, String> {
-        let encoding = self.privacy.encoding().ok_or("the policy has no encoding")?;
-        let clip = ClippingNorm::new(self.numbers.clipping_norm).map_err(words)?;
+    fn steps(&self, update: &[f32], rng: &mut ChaCha20Rng) -> Result<Steps, BenchError> {
+        let encoding = self.privacy.encoding().ok_or(BenchError::NoEncoding)?;
+        let clip = ClippingNorm::new(self.numbers.clipping_norm)?;
         let (encode, encoded) =
             timed(|| encoding.encode(update, clip, &self.numbers.rotation, rng));
-        let encoded = encoded.map_err(words)?;
+        let encoded = encoded?;
 
         let (keys, own) = timed(|| AdvertisedKeys::generate(&self.terms, rng));
         let cohort = Cohort::new(self, own.1, rng);
         let directory = cohort.directory(0);
         let (share, shared) = timed(|| own.0.share(&directory, rng));
-        let (client, _): (SharedKeys, _) = shared.map_err(words)?;
+        let (client, _): (SharedKeys, _) = shared?;
 
         let mail = cohort.shares_for_the_first(rng)?;
         let (mask, masked) = timed(|| client.mask(&mail, encoded));
-        let (_, masked) = masked.map_err(words)?;
+        let (_, masked) = masked?;
         let (packing, packed) = timed(|| pack(&masked, self.terms.bits()));
         black_box(packed);
         Ok(Steps {
@@ -184,12 +211,15 @@ impl<'a> Cohort<'a> {
         }
     }
 
-    fn shares_for_the_first(self, rng: &mut ChaCha20Rng) -> Result<Vec<EncryptedShare>, String> {
+    fn shares_for_the_first(
+        self,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Vec<EncryptedShare>, BenchError> {
         let directories: Vec<_> =
             self.neighbours.iter().map(|(index, _)| self.directory(*index)).collect();
         let mut mail = Vec::new();
         for ((index, client), directory) in self.neighbours.into_iter().zip(directories) {
-            let (_, shares) = client.share(&directory, rng).map_err(words)?;
+            let (_, shares) = client.share(&directory, rng)?;
             let for_the_first = shares.into_iter().filter(|share| share.peer == 0);
             mail.extend(for_the_first.map(|share| EncryptedShare { peer: index, ..share }));
         }
@@ -218,11 +248,6 @@ fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
 
 /// Browsers round their clock to this: nothing takes less.
 const TICK: Duration = Duration::from_micros(5);
-
-#[expect(clippy::needless_pass_by_value, reason = "so it fits map_err")]
-fn words(error: impl ToString) -> String {
-    error.to_string()
-}
 
 #[cfg(test)]
 mod tests {

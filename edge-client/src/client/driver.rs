@@ -14,6 +14,8 @@ use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::{Client, DataRefused, GivenData};
+use crate::callback::CallbackError;
+use crate::codes::EventCode;
 use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::local_work::{self, Done, Job, News, WorkError};
@@ -23,6 +25,7 @@ use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
 use crate::transport::TransportError;
 
 type WorkResult = (RoundId, Result<Done, WorkError>);
+type RecordResult = (RoundId, Result<(), CallbackError>);
 type RoundNews = (RoundId, News);
 type Opened = Result<(Sender, Receiver, Option<Token>), NotOpened>;
 
@@ -40,6 +43,8 @@ pub(super) struct Driver<'a, F> {
     /// The end of the last connection.
     closing: LocalBoxFuture<'static, ()>,
     work: Fuse<LocalBoxFuture<'static, WorkResult>>,
+    /// The owner's log writes a participation down.
+    recording: Fuse<LocalBoxFuture<'static, RecordResult>>,
     /// The description that the examples were held against last.
     judged_for: Option<TaskDescription>,
     /// The event that ended the session, if one did.
@@ -48,10 +53,10 @@ pub(super) struct Driver<'a, F> {
     traffic_at: std::time::Duration,
 }
 
-/// Reason why there is no connection, as text.
+/// Reason why there is no connection.
 enum NotOpened {
     /// There is no token to check in with.
-    Token(String),
+    Token(CallbackError),
     /// The server's socket did not open.
     Socket(ServerUrl, TransportError),
 }
@@ -60,9 +65,10 @@ enum NotOpened {
 enum Woken {
     Event(Event),
     Opened(Sender, Receiver, Option<Token>),
-    Sent(Result<(), String>),
+    Sent(Result<(), TransportError>),
     Incoming(Option<Incoming>),
     Worked(WorkResult),
+    Recorded(RecordResult),
     News(RoundNews),
 }
 
@@ -82,6 +88,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             receiver: None,
             closing: future::ready(()).boxed_local(),
             work: Fuse::terminated(),
+            recording: Fuse::terminated(),
             judged_for: None,
             fatal: None,
             traffic_told: (0, 0),
@@ -135,11 +142,14 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             item = self.news.select_next_some() => Woken::News(item),
             opened = &mut self.connecting => match opened {
                 Ok((sender, receiver, token)) => Woken::Opened(sender, receiver, token),
-                Err(NotOpened::Token(reason)) => Woken::Event(Event::NoToken { reason }),
+                Err(NotOpened::Token(error)) => {
+                    Woken::Event(Event::NoToken { reason: error.to_string() })
+                }
                 Err(NotOpened::Socket(url, error)) => {
                     Woken::Event(Event::Disconnected { reason: format!("{url}: {error}") })
                 }
             },
+            recorded = &mut self.recording => Woken::Recorded(recorded),
             incoming = receiving => Woken::Incoming(incoming),
             worked = &mut self.work => Woken::Worked(worked),
             sent = sending => Woken::Sent(sent),
@@ -159,7 +169,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 self.sending = false;
                 self.feed(Event::Sent);
             }
-            Woken::Sent(Err(reason)) => self.lost(reason),
+            Woken::Sent(Err(error)) => self.lost(error.to_string()),
             Woken::Incoming(Some(Incoming::Message(bytes))) => self.incoming(bytes),
             Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),
             Woken::Incoming(None) => self.lost("closed".into()),
@@ -167,6 +177,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             Woken::Worked((round, Err(WorkError { failure, reason }))) => {
                 self.feed(Event::Failed { round, failure, reason });
             }
+            Woken::Recorded((round, kept)) => self.recorded(round, kept),
             Woken::News((round, news)) => self.news(round, news),
         }
     }
@@ -240,11 +251,12 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                     self.work = async move { (round, step.await) }.boxed_local().fuse();
                 }
                 Action::Record { round, participations } => {
-                    let event = self.record(round, participations);
-                    actions.extend(self.handle(event));
+                    let keeping = self.client.config.log.keep(participations);
+                    self.recording = async move { (round, keeping.await) }.boxed_local().fuse();
                 }
                 Action::Abort => {
                     self.work = Fuse::terminated();
+                    self.recording = Fuse::terminated();
                     self.client.local_work.forget_round();
                 }
                 Action::Judge => {
@@ -260,8 +272,10 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     }
 
     fn tell(&mut self, event: ClientEvent) {
-        if let ClientEvent::Error { code, message, fatal: true } = &event {
-            self.fatal = Some(DataRefused::new(code, message));
+        if let ClientEvent::Error { code: EventCode::Failure(failure), message, fatal: true } =
+            &event
+        {
+            self.fatal = Some(DataRefused::new(*failure, message));
         }
         (self.emit)(event);
     }
@@ -279,7 +293,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 local_work.set_data(data);
                 taken = true;
             }
-            let answer = checked.map_err(|e| DataRefused::new("bad-dataset", e.to_string()));
+            let answer = checked.map_err(|e| DataRefused::new(Failure::BadDataset, e.to_string()));
             // Fails only when the owner has stopped listening.
             let _ = verdict.send(answer);
         }
@@ -312,14 +326,14 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         self.session.handle(event, platform::now(), platform::jitter()).into()
     }
 
-    fn record(&self, round: RoundId, participations: u32) -> Event {
-        match self.client.config.log.keep(participations) {
+    fn recorded(&mut self, round: RoundId, kept: Result<(), CallbackError>) {
+        self.feed(match kept {
             Ok(()) => Event::Recorded { round },
-            Err(reason) => {
-                let reason = format!("taking part cannot be written down ({reason})");
+            Err(error) => {
+                let reason = format!("taking part cannot be written down ({error})");
                 Event::Failed { round, failure: Failure::ParticipationNotKept, reason }
             }
-        }
+        });
     }
 
     fn start_work(&mut self, assignment: RoundAssignment) {

@@ -9,18 +9,21 @@ use fedra_learning::{Targets, init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, RoundAssignment, RoundId,
-    RoundPhase, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token,
-    UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, Mechanism, PrivacyPolicy,
+    RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, Shape,
+    SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome,
+    UpdateRange, UpdateVerdict, Welcome,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::codes::{EventCode, Notice};
 use crate::events::UpdateFate;
+use crate::failure::Failure;
 use crate::privacy::Consent;
 
 const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
@@ -33,6 +36,7 @@ struct Server {
     spec: ModelSpec,
     file: Vec<u8>,
     phase: RoundPhase,
+    privacy: Option<PrivacyPolicy>,
 }
 
 impl Server {
@@ -44,7 +48,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
-        Self { listener, address, spec, file, phase: RoundPhase::Collecting }
+        Self { listener, address, spec, file, phase: RoundPhase::Collecting, privacy: None }
     }
 
     fn model(&self) -> ModelRef {
@@ -83,7 +87,7 @@ impl Server {
                 title: "Digits".into(),
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
-                privacy: None,
+                privacy: self.privacy.clone(),
             },
             status: self.status(),
         })))
@@ -145,7 +149,11 @@ impl Server {
             training: LocalTraining::default(),
             deadline: Duration::from_secs(60),
             max_staleness: 0,
-            privacy: None,
+            privacy: self.privacy.as_ref().map(|policy| RoundPrivacy {
+                clipping_norm: policy.clipping_norm,
+                rotation: [3; 32],
+            }),
+            codec: None,
         })
     }
 }
@@ -185,13 +193,17 @@ impl Peer {
 }
 
 fn data() -> Dataset {
-    let pixels = (0..20 * 784).map(|i| (i % 7) as f32 / 7.0).collect();
+    let pixels: Vec<f32> = (0..20 * 784).map(|i| (i % 7) as f32 / 7.0).collect();
     let classes = Targets::Classes((0..20).map(|i| i % 10).collect());
     Dataset::new(pixels, Shape::from_dims(&[784]).unwrap(), classes).unwrap()
 }
 
 /// A client whose tokens are numbered.
 fn client(address: SocketAddr) -> Rc<Client> {
+    client_with(address, ParticipationLog::nowhere())
+}
+
+fn client_with(address: SocketAddr, log: ParticipationLog) -> Rc<Client> {
     let asked = Cell::new(0);
     let config = ClientConfig {
         url: format!("ws://{address}/v1/connect").parse().unwrap(),
@@ -209,7 +221,7 @@ fn client(address: SocketAddr) -> Rc<Client> {
             participations: 0,
         },
         example_privacy: None,
-        log: ParticipationLog::nowhere(),
+        log,
         dropouts: None,
     };
     let client = Client::new(config, TrainingSlots::new(1));
@@ -268,7 +280,7 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
 
 #[tokio::test]
 async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
-    // More than sockets hold, so that a chunk is on its way when the client closes.
+    // More than sockets hold, so that the client is still sending when it closes.
     let layers = vec![Layer::Linear(Linear { outputs: 5000 })];
     let spec = ModelSpec::new(&[784], layers, Loss::SoftmaxCrossEntropy).unwrap();
     let server = Server::of(spec).await;
@@ -278,9 +290,9 @@ async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
         server.hand_out_the_model().await;
         let begin = peer.begin().await;
         peer.send(ServerMessage::UploadReady { round: ROUND, offset: 0 }).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let Some(Ok(Message::Binary(first))) = peer.0.next().await else { panic!("a chunk") };
         client.close();
-        let mut received = 0;
+        let mut received = first.len() as u64;
         loop {
             match peer.0.next().await {
                 Some(Ok(Message::Binary(bytes))) => received += bytes.len() as u64,
@@ -327,8 +339,8 @@ fn observer(address: SocketAddr) -> Rc<Client> {
     client
 }
 
-fn code(verdict: Result<(), DataRefused>) -> String {
-    verdict.expect_err("they are refused").code
+fn code(verdict: Result<(), DataRefused>) -> &'static str {
+    verdict.expect_err("they are refused").code.as_str()
 }
 
 fn other_data() -> Dataset {
@@ -382,7 +394,7 @@ async fn an_observer_predicts_in_a_task_that_has_ended() {
         _ => {}
     });
     futures_util::join!(serve, run);
-    assert_eq!(problems, [("task-finished".to_owned(), false)]);
+    assert_eq!(problems, [(EventCode::Notice(Notice::TaskFinished), false)]);
 }
 
 #[tokio::test]
@@ -397,4 +409,73 @@ async fn data_that_wait_for_the_task_can_be_taken_back() {
     client.close();
     client.run(|_| {}).await;
     assert_eq!(code(third.await), "closed");
+}
+
+/// A server whose task has a policy, which needs no secure aggregation.
+async fn private_server() -> Server {
+    let policy = PrivacyPolicy {
+        mechanism: Mechanism::Central { tree_rounds: 0 },
+        noise_multiplier: 1.0,
+        clipping_norm: 0.5,
+        target_quantile: None,
+        epsilon: 50.0,
+        delta: 1e-5,
+        cohort: 10,
+        minimum_survivors: 8,
+        colluders: 0,
+        max_participations: 2,
+    };
+    Server { privacy: Some(policy), ..Server::new().await }
+}
+
+#[tokio::test]
+async fn no_update_leaves_before_the_owners_log_has_the_participation() {
+    let server = private_server().await;
+    let (asked, mut questions) = mpsc::unbounded();
+    let log = ParticipationLog::new(move |participations| {
+        let (answer, kept) = oneshot::channel();
+        asked.unbounded_send((participations, answer)).expect("the test listens");
+        async move { kept.await.expect("the test answers") }
+    });
+    let client = client_with(server.address, log);
+    let serve = async {
+        let (mut peer, _) = server.session().await;
+        server.hand_out_the_model().await;
+        let (participations, answer) = questions.next().await.expect("a question");
+        assert_eq!(participations, 1);
+        assert!(peer.next().now_or_never().is_none(), "nothing before the answer");
+        answer.send(Ok(())).expect("the client waits");
+        assert_eq!(peer.begin().await.examples, 1);
+        client.close();
+    };
+    futures_util::join!(serve, client.run(|_| {}));
+}
+
+#[tokio::test]
+async fn a_participation_that_is_not_kept_costs_the_round_and_sends_nothing() {
+    let server = private_server().await;
+    let log = ParticipationLog::new(|_| {
+        std::future::ready(Err(crate::CallbackError::new("the storage is full")))
+    });
+    let client = client_with(server.address, log);
+    let mut problems = Vec::new();
+    let serve = async {
+        let (mut peer, _) = server.session().await;
+        server.hand_out_the_model().await;
+        let ClientMessage::Decline { reason, cause, .. } = peer.next().await else {
+            panic!("leaves the round")
+        };
+        assert!(!reason.contains("storage") && cause.is_none(), "no word about why");
+        let paused = ClientMessage::SetAvailability(Availability::Paused);
+        assert_eq!(peer.next().await, paused, "for a while");
+        client.close();
+    };
+    let run = client.run(|event| {
+        if let ClientEvent::Error { code, message, fatal } = event {
+            problems.push((code, message, fatal));
+        }
+    });
+    futures_util::join!(serve, run);
+    let message = "taking part cannot be written down (the storage is full)".to_owned();
+    assert_eq!(problems, [(Failure::ParticipationNotKept.into(), message, false)]);
 }

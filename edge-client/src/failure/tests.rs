@@ -31,6 +31,43 @@ const ALL: [Failure; 26] = [
     Failure::Refused(RefusalCode::MessageTooLarge),
 ];
 
+/// Number of rows of a failure in [`ALL`]. Exhaustive, so that a new failure is not
+/// forgotten there.
+fn rows(failure: Failure) -> usize {
+    match failure {
+        Failure::BadDataset
+        | Failure::TrainingDiverged
+        | Failure::OutOfRange
+        | Failure::TrainingFailed
+        | Failure::ModelUnavailable
+        | Failure::ModelUnreadable
+        | Failure::UpdateRejected
+        | Failure::ParticipationNotKept
+        | Failure::NoRandomness
+        | Failure::PrivacyFailed
+        | Failure::SecureAggregationFailed
+        | Failure::NoServer
+        | Failure::TokenFailed
+        | Failure::UnsupportedTask
+        | Failure::PrivacyRefused => 1,
+        Failure::Refused(code) => match code {
+            RefusalCode::Unauthorized
+            | RefusalCode::Replaced
+            | RefusalCode::Overloaded
+            | RefusalCode::Timeout
+            | RefusalCode::ShuttingDown
+            | RefusalCode::UnknownTask
+            | RefusalCode::UnsupportedVersion
+            | RefusalCode::UnsupportedClient
+            | RefusalCode::MalformedMessage
+            | RefusalCode::UnexpectedMessage
+            | RefusalCode::MessageTooLarge => 1,
+            // The client waits for its next turn: no failure.
+            RefusalCode::NotSelected => 0,
+        },
+    }
+}
+
 fn course(failure: Failure) -> &'static str {
     match failure.course() {
         Course::UntilNewData => "until new data",
@@ -51,6 +88,14 @@ fn cause(failure: Failure) -> &'static str {
         Some(DeclineCause::TrainingFailed) => "training-failed",
         Some(DeclineCause::OutOfRange) => "out-of-range",
         Some(DeclineCause::ModelUnavailable) => "model-unavailable",
+    }
+}
+
+#[test]
+fn the_list_has_each_failure_once() {
+    for failure in ALL {
+        let listed = ALL.iter().filter(|other| **other == failure).count();
+        assert_eq!(listed, rows(failure), "{failure:?}");
     }
 }
 

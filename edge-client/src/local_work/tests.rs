@@ -4,10 +4,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
+use fedra_aggregation::CheckedUpdate;
 use fedra_learning::{Targets, init_parameters};
-use fedra_protocol::{LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange};
+use fedra_protocol::{
+    CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+};
 
 use super::*;
+use crate::codes::{CallFault, EventCode};
 
 const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
 
@@ -33,7 +37,7 @@ fn policy(mechanism: Mechanism) -> PrivacyPolicy {
 }
 
 fn data(features: usize) -> Dataset {
-    let pixels = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
+    let pixels: Vec<f32> = (0..20 * features).map(|i| (i % 7) as f32 / 7.0).collect();
     let classes = (0..20).map(|i| i % 10).collect();
     let shape = fedra_protocol::Shape::from_dims(&[features as u32]).unwrap();
     Dataset::new(pixels, shape, Targets::Classes(classes)).unwrap()
@@ -94,7 +98,7 @@ impl Bench {
 
     fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
         let privacy = mechanism.map(|mechanism| {
-            Arc::new(Privacy::new(policy(mechanism), self.spec.parameters()).unwrap())
+            Arc::new(DerivedPolicy::new(policy(mechanism), self.spec.parameters()).unwrap())
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
         Job {
@@ -117,6 +121,7 @@ impl Bench {
                 deadline: Duration::from_secs(60),
                 max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
+                codec: None,
             },
             privacy,
         }
@@ -140,7 +145,7 @@ impl Bench {
         &self,
         mechanism: Option<Mechanism>,
         learning_rate: f32,
-    ) -> (Result<Done, WorkError>, Vec<String>) {
+    ) -> (Result<Done, WorkError>, Vec<EventCode>) {
         let job = self.job(mechanism, learning_rate);
         let (news, told) = std::sync::mpsc::channel();
         let tell = move |item| news.send(item).expect("the test listens");
@@ -166,6 +171,51 @@ async fn without_a_policy_the_weight_is_the_number_of_examples() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(None, 0.1).await.0);
     assert_eq!((update.len(), examples), (4 * bench.spec.parameters(), 20));
+}
+
+/// Does a job whose assignment names a codec.
+async fn work_in(
+    bench: &Bench,
+    mechanism: Option<Mechanism>,
+    name: CodecName,
+) -> Result<Done, WorkError> {
+    let mut job = bench.job(mechanism, 0.1);
+    job.assignment.codec = Some(name);
+    bench.local_work.clone().work(job, |_| {}).await
+}
+
+#[tokio::test]
+async fn an_update_leaves_in_the_codec_that_the_assignment_names() {
+    for mechanism in [None, Some(CENTRAL)] {
+        let bench = Bench::new(data(784));
+        let mut job = bench.job(mechanism, 0.1);
+        let (full, examples) = trained(work_in(&bench, mechanism, CodecName::F32).await);
+        assert_eq!(trained(bench.work(mechanism, 0.1).await.0).0, full, "it is the standard");
+        let half = trained(work_in(&bench, mechanism, CodecName::F16).await);
+        let exact = CheckedUpdate::parse(full, &job.codec().unwrap()).unwrap().to_vec().unwrap();
+        job.assignment.codec = Some(CodecName::F16);
+        let codec = job.codec().unwrap();
+        assert_eq!(half.1, examples);
+        assert_eq!(half.0, codec.values().unwrap().encode(&exact));
+        assert_eq!(half.0.len(), 2 * bench.spec.parameters());
+        let read = CheckedUpdate::parse(half.0, &codec).unwrap().to_vec().unwrap();
+        assert!(read.iter().any(|value| *value != 0.0));
+    }
+}
+
+#[tokio::test]
+async fn a_codec_that_is_not_for_the_tasks_updates_fails_before_training() {
+    let bench = Bench::new(data(784));
+    for (mechanism, name) in [
+        (None, CodecName::Packed),
+        (Some(CENTRAL), CodecName::Packed),
+        (Some(Mechanism::Local), CodecName::F16),
+        (Some(Mechanism::Distributed), CodecName::F32),
+    ] {
+        let error = work_in(&bench, mechanism, name).await.expect_err("no update has this form");
+        assert_eq!(error.failure, Failure::PrivacyFailed);
+        assert!(error.reason.contains("does not fit the task: the codec"), "{}", error.reason);
+    }
 }
 
 #[tokio::test]
@@ -246,7 +296,9 @@ async fn a_round_trains_before_the_devices_are_measured() {
     local_work.chooser = Chooser::undecided(BackendPreference::Auto);
     let backends = |events: std::sync::mpsc::Receiver<News>| -> Vec<String> {
         let reason = |item| match item {
-            News::Tell(ClientEvent::Backend { backend: "cpu", reason, .. }) => Some(reason),
+            News::Tell(ClientEvent::Backend { backend: BackendName::Cpu, reason, .. }) => {
+                Some(reason)
+            }
             _ => None,
         };
         events.try_iter().filter_map(reason).collect()
@@ -277,13 +329,13 @@ async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
     for length in [0, 783, 785] {
         let features = vec![0.5; length];
         let refused = local_work.predict(&spec, &model, &features[..], &mut outputs).await;
-        assert_eq!(refused.map_err(|error| error.code), Err("bad-features"));
+        assert_eq!(refused.map_err(|error| error.code), Err(CallFault::BadFeatures.into()));
     }
     // A model that no server has: the next call does not wait for it.
     let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
     let features = vec![0.5; 2 * 784];
     let refused = local_work.predict(&spec, &absent, &features[..], &mut outputs).await;
-    assert_eq!(refused.map_err(|error| error.code), Err("model-unavailable"));
+    assert_eq!(refused.map_err(|error| error.code), Err(Failure::ModelUnavailable.into()));
     local_work.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
     assert_eq!(outputs.len(), 20);
 }
@@ -294,16 +346,18 @@ async fn a_huge_update_is_shrunk_to_what_a_server_takes() {
     let (update, examples) = trained(bench.work(Some(CENTRAL), HUGE).await.0);
     let (values, _) = update.as_chunks::<4>();
     let largest = values.iter().map(|v| f32::from_le_bytes(*v).abs()).fold(0.0, f32::max);
-    assert!((0.01..=64.0).contains(&largest) && examples == 1, "{largest}");
+    let most = bench.job(Some(CENTRAL), HUGE).task.update_range.magnitude();
+    assert!((0.01..=most).contains(&largest) && examples == 1, "{largest}");
 }
 
 #[tokio::test]
 async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
     let bench = Bench::new(data(784));
     let mut job = bench.job(None, 1e4);
+    let told = format!("beyond the ±{} of this task", job.task.update_range.magnitude());
     let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("no server takes it");
     assert_eq!(error.failure, Failure::OutOfRange);
-    assert!(error.reason.contains("beyond the ±64 of this task"), "{}", error.reason);
+    assert!(error.reason.contains(&told), "{}", error.reason);
     job = bench.job(None, 1e4);
     job.task.update_range = UpdateRange::new(1 << 24).unwrap();
     assert!(bench.local_work.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
@@ -311,17 +365,17 @@ async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
 
 #[tokio::test]
 async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
-    for (bench, rate, code) in [
-        (Bench::new(data(784)), DIVERGES, "training-diverged"),
-        (Bench::new(data(16)), 0.1, "bad-dataset"),
+    for (bench, rate, failure) in [
+        (Bench::new(data(784)), DIVERGES, Failure::TrainingDiverged),
+        (Bench::new(data(16)), 0.1, Failure::BadDataset),
     ] {
         let (done, told) = bench.work(Some(CENTRAL), rate).await;
         let (update, examples) = trained(done);
         assert_eq!(update.len(), 4 * bench.spec.parameters());
         assert!(update.iter().all(|byte| *byte == 0) && examples == 1);
-        assert_eq!(told, [code], "the owner hears of it");
+        assert_eq!(told, [failure.into()], "the owner hears of it");
         for mechanism in [Mechanism::Distributed, Mechanism::Local] {
-            assert!(bench.work(Some(mechanism), rate).await.0.is_ok(), "{mechanism:?} {code}");
+            assert!(bench.work(Some(mechanism), rate).await.0.is_ok(), "{mechanism:?} {failure:?}");
         }
     }
 }
@@ -329,13 +383,14 @@ async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
 #[tokio::test]
 async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let bench = Bench::new(data(784));
-    let privacy = Arc::new(Privacy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
+    let privacy = Arc::new(DerivedPolicy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
     let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;
-    let task = bench.job(Some(CENTRAL), 0.1).task;
+    let job = bench.job(Some(CENTRAL), 0.1);
+    let (codec, task) = (job.codec().unwrap(), job.task);
     let round = RoundId { round: 1, attempt: 0 };
-    let done = bench.local_work.encode_private(task, round, privacy, terms, values).await;
+    let done = bench.local_work.encode_private(task, round, privacy, terms, &codec, values).await;
     let (update, _) = trained(done);
     assert!(update.iter().all(|byte| *byte == 0));
 }
@@ -344,8 +399,9 @@ async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
 async fn a_local_policy_sends_the_encoded_update_with_everybodys_weight() {
     let bench = Bench::new(data(784));
     let (update, examples) = trained(bench.work(Some(Mechanism::Local), 0.1).await.0);
-    let privacy = Privacy::new(policy(Mechanism::Local), bench.spec.parameters()).unwrap();
-    assert_eq!((Some(update.len()), examples), (privacy.update_bytes(), 1));
+    let codec = bench.job(Some(Mechanism::Local), 0.1).codec().unwrap();
+    assert!(codec.bounds().bytes.admits(update.len() as u64));
+    assert_eq!(examples, 1);
 }
 
 #[tokio::test]

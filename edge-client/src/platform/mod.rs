@@ -25,9 +25,18 @@ pub(crate) enum Incoming {
     Closed(String),
 }
 
+/// The generator of the system, or of the browser, gives nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no randomness: {0}")]
+pub(crate) struct NoRandomness(#[from] getrandom::Error);
+
 /// A seed from the system's, or the browser's, generator: for secrets.
-pub(crate) fn random_seed() -> Result<[u8; 32], String> {
+///
+/// # Errors
+///
+/// [`NoRandomness`] if it gives none.
+pub(crate) fn random_seed() -> Result<[u8; 32], NoRandomness> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| format!("there is no randomness: {error}"))?;
+    getrandom::fill(&mut seed)?;
     Ok(seed)
 }

@@ -103,7 +103,11 @@ impl Sender {
     }
 
     /// Waits until the message is sent. Nothing is lost if it is dropped on the way.
-    pub async fn sent(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Network`] if the connection is gone.
+    pub async fn sent(&mut self) -> Result<(), TransportError> {
         let sent = poll_fn(|context| {
             if self.waiting.is_some() {
                 ready!(self.sink.poll_ready_unpin(context))?;
@@ -113,7 +117,7 @@ impl Sender {
             }
             self.sink.poll_flush_unpin(context)
         });
-        sent.await.map_err(|error| error.to_string())
+        sent.await.map_err(|error: SocketError| TransportError::Network(error.to_string()))
     }
 
     /// Says goodbye in the background, after the rest of a message that is on its way.
@@ -216,6 +220,9 @@ fn not_http(error: &dyn std::error::Error, address: &Uri) -> TransportError {
     }
 }
 
+/// The thread of some work has panicked.
+pub(crate) type WorkStopped = tokio::task::JoinError;
+
 /// A turn to measure devices. Training has threads of its own here, so it need not wait.
 pub(crate) struct Turn;
 
@@ -237,13 +244,13 @@ impl TrainingSlots {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
+    ) -> Result<T, WorkStopped> {
         let slot = self.0.clone().acquire_owned().await;
         let running = tokio::task::spawn_blocking(move || {
             let _slot = slot;
             work()
         });
-        running.await.map_err(|panic| panic.to_string())
+        running.await
     }
 
     /// Trains on a thread for blocking work. Dropping the future stops it.

@@ -1,6 +1,7 @@
 //! A browser's dedicated worker: WebSocket, fetch, performance.now.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -188,16 +189,20 @@ impl Sender {
 
     /// Waits until the browser has the message. Nothing is lost if it is dropped on
     /// the way.
-    pub async fn sent(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Network`] if the connection is gone.
+    pub async fn sent(&mut self) -> Result<(), TransportError> {
         let socket = &self.socket.socket;
         while socket.buffered_amount() > SEND_BUFFER {
             sleep(LOOK_AGAIN).await;
         }
         if socket.ready_state() != WebSocket::OPEN {
-            return Err("the connection is closed".into());
+            return Err(TransportError::Network("the connection is closed".into()));
         }
         match self.waiting.take() {
-            Some(message) => socket.send_with_u8_array(&message).map_err(|error| text(&error)),
+            Some(message) => socket.send_with_u8_array(&message).map_err(|error| failed(&error)),
             None => Ok(()),
         }
     }
@@ -260,6 +265,9 @@ fn text(error: &JsValue) -> String {
     }
 }
 
+/// Work on the worker's one thread does not stop early.
+pub(crate) type WorkStopped = Infallible;
+
 /// A turn on the worker's one thread, of training or of measuring devices.
 pub(crate) type Turn = OwnedMutexGuard<()>;
 
@@ -276,7 +284,7 @@ impl TrainingSlots {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
+    ) -> Result<T, WorkStopped> {
         yield_now().await;
         Ok(work())
     }

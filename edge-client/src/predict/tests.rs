@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 
 use fedra_learning::init_parameters;
-use fedra_protocol::layers::{AvgPool2d, Conv2d, Flatten, Linear};
+use fedra_protocol::layers::{AvgPool2d, Conv2d, Embedding, Flatten, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 use futures_util::future::{Either, join, select};
 
@@ -43,9 +43,9 @@ impl Features for Watched<'_> {
         self.values.len()
     }
 
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
         self.reads.borrow_mut().push((self.name, range.clone(), self.ticks.get()));
-        Features::read(&self.values[..], range, values)
+        Features::read(&self.values[..], range)
     }
 }
 
@@ -106,11 +106,11 @@ impl Features for Detached {
         7 * WIDTH
     }
 
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
         if range.start > 0 {
-            return Err(PredictError::new("bad-features", "gone"));
+            return Err(PredictError::new(CallFault::BadFeatures, "gone"));
         }
-        Features::read(&examples(7)[..], range, values)
+        Features::read(&examples(7)[..], range)
     }
 }
 
@@ -130,7 +130,7 @@ impl Outputs for NoRoom {
 #[tokio::test]
 async fn a_call_that_fails_is_an_error_and_the_next_one_works() {
     let predictor = predictor();
-    let code = |done: Result<(), PredictError>| done.map_err(|error| error.code);
+    let code = |done: Result<(), PredictError>| done.map_err(|error| error.code.as_str());
     let mut outputs = Vec::new();
     for bad in [0, 1, WIDTH + 1] {
         let done = predictor.predict_into(&vec![0.5; bad][..], &mut outputs).await;
@@ -168,7 +168,25 @@ fn what_is_no_model_file_is_bad_model() {
         (patched("fedra", "other"), "no metadata `fedra`"),
     ] {
         let error = Predictor::new(&bytes).err().expect("it is no model file");
-        assert_eq!(error.code, "bad-model");
+        assert_eq!(error.code, CallFault::BadModel.into());
         assert!(error.message.contains(words), "{words:?} in {error}");
     }
+}
+
+#[tokio::test]
+async fn a_model_of_token_ids_is_asked_with_token_ids() {
+    let layers = vec![Embedding { width: 3 }.into(), Linear { outputs: 4 }.into()];
+    let spec = ModelSpec::of_tokens(2, 5, layers, Loss::SoftmaxCrossEntropy).unwrap();
+    let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
+    let predictor = Predictor::new(&file).unwrap();
+    assert_eq!((predictor.input_shape(), predictor.outputs()), (vec![2], 8));
+    let probabilities = predictor.predict(&[0u32, 4, 4, 0]).await.unwrap();
+    let rows: Vec<&[f32]> = probabilities.chunks(4).collect();
+    assert_eq!((rows.len(), rows[0], rows[1]), (4, rows[3], rows[2]));
+    let beyond = predictor.predict(&[0u32, 5]).await.unwrap_err();
+    assert_eq!(beyond.code.as_str(), "bad-features");
+    assert!(beyond.message.contains("token ids 0 to 4"), "{beyond}");
+    let values = predictor.predict(&[0.0f32, 1.0]).await.unwrap_err();
+    assert_eq!(values.code.as_str(), "bad-features");
+    assert!(values.message.contains("takes token ids"), "{values}");
 }

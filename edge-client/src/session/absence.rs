@@ -6,6 +6,7 @@ use std::time::Duration;
 use fedra_protocol::{Sha256Hash, Standby, StandbyCause};
 
 use super::backoff::Backoff;
+use crate::codes::StatusReason;
 use crate::failure::{Course, Failure};
 
 /// Waits after failures of a round's work.
@@ -29,10 +30,10 @@ enum Until {
     Time(Duration),
 }
 
-/// Reason why the client takes no part, as its owner is told.
+/// Absence of the client, as its owner is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Reason {
-    pub code: &'static str,
+pub(super) struct Absent {
+    pub reason: StatusReason,
     /// Time at which it ends, if time alone ends it.
     pub until: Option<Duration>,
 }
@@ -96,9 +97,9 @@ impl Absence {
     }
 
     /// The failure that keeps the client out.
-    pub fn outage(&self) -> Option<Reason> {
-        self.outage.map(|(failure, until)| Reason {
-            code: failure.code(),
+    pub fn outage(&self) -> Option<Absent> {
+        self.outage.map(|(failure, until)| Absent {
+            reason: StatusReason::Failure(failure),
             until: match until {
                 Until::Time(at) => Some(at),
                 Until::NewData | Until::NewModel(_) => None,
@@ -107,18 +108,19 @@ impl Absence {
     }
 
     /// Reason why the server leaves the client out.
-    pub fn standby(&self) -> Option<Reason> {
-        let code = |cause| match cause {
-            StandbyCause::MissedDeadline => "missed-deadline",
-            StandbyCause::Declined => "declined",
-            StandbyCause::Rejected => "rejected",
-            StandbyCause::Lost => "lost",
-        };
-        self.standby.map(|(cause, until)| Reason { code: code(cause), until: Some(until) })
+    pub fn standby(&self) -> Option<Absent> {
+        self.standby.map(|(cause, until)| Absent {
+            reason: StatusReason::Standby(cause),
+            until: Some(until),
+        })
     }
 
     /// Time at which time ends the first of them.
     pub fn deadline(&self) -> Option<Duration> {
-        [self.outage(), self.standby()].into_iter().flatten().filter_map(|r| r.until).min()
+        [self.outage(), self.standby()]
+            .into_iter()
+            .flatten()
+            .filter_map(|absent| absent.until)
+            .min()
     }
 }

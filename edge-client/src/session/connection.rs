@@ -23,8 +23,9 @@ impl Session {
         if !matches!(self.state, State::Connecting { .. }) {
             return Vec::new();
         }
-        if let Err(message) = self.tokens.take(token) {
-            return self.give_up(Failure::Refused(RefusalCode::Unauthorized), message);
+        if let Err(refused) = self.tokens.take(token) {
+            let failure = Failure::Refused(RefusalCode::Unauthorized);
+            return self.give_up(failure, refused.to_string());
         }
         self.heard_at = now;
         self.sent_at = now;

@@ -84,7 +84,10 @@ impl InRound {
     /// round of a server that has forgotten it may start from other numbers.
     pub fn is_for(&self, order: &RoundAssignment) -> bool {
         let own = &self.order;
-        own.round == order.round && own.model == order.model && own.privacy == order.privacy
+        own.round == order.round
+            && own.model == order.model
+            && own.privacy == order.privacy
+            && own.codec == order.codec
     }
 
     /// True if the work is too old now that the server is at `newest`.

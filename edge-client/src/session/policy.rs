@@ -6,11 +6,35 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fedra_privacy_policy::DerivedPolicy;
+use fedra_privacy_policy::{DerivedPolicy, FloorError, PrivacyError};
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, SubjectId, TaskDescription, TaskStatus};
 
+use crate::codes::Notice;
 use crate::events::ClientEvent;
 use crate::privacy::{Consent, ExampleTerms, PolicyName, PrivacyConfig, PrivacyTerms};
+
+/// Reason why a client must not take part in a task.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotAdmitted {
+    /// The person agreed to something else, and it was counted.
+    #[error(
+        "the task's privacy policy has changed since this client joined; connect again to take \
+         part under the new one"
+    )]
+    OtherPolicy,
+    /// A client that went on, or stayed away, would tell by it whether its data fit.
+    #[error(
+        "the task's model has changed since this client joined; connect again to take part in the \
+         new one"
+    )]
+    OtherModel,
+    /// The policy has no meaning for the model.
+    #[error("the task's privacy policy does not work for its model: {0}")]
+    Policy(#[source] PrivacyError),
+    /// The task promises less than the owner asks for.
+    #[error(transparent)]
+    BelowFloor(#[from] FloorError),
+}
 
 /// One client's side of a task's privacy policy, across reconnects.
 #[derive(Debug)]
@@ -64,28 +88,25 @@ impl PolicyState {
         Some(self.privacy.as_ref()?.policy().mechanism)
     }
 
-    /// Takes a task in, or says why this client must not take part in it.
-    pub fn admit(&mut self, task: &TaskDescription) -> Result<(), String> {
-        if self.promised.as_ref().is_some_and(|promised| promised.privacy != task.privacy) {
-            // What was agreed to and counted was something else.
-            return Err("the task's privacy policy has changed since this client joined; \
-                        connect again to take part under the new one"
-                .into());
-        }
-        if self.promised.as_ref().is_some_and(|promised| demands_other_data(promised, task)) {
-            // A client that went on, or stayed away, would tell by it whether its
-            // data fit.
-            return Err("the task's model has changed since this client joined; connect again to \
-                        take part in the new one"
-                .into());
+    /// Takes a task in.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAdmitted`] if this client must not take part in it.
+    pub fn admit(&mut self, task: &TaskDescription) -> Result<(), NotAdmitted> {
+        if let Some(promised) = &self.promised {
+            if promised.privacy != task.privacy {
+                return Err(NotAdmitted::OtherPolicy);
+            }
+            if demands_other_data(promised, task) {
+                return Err(NotAdmitted::OtherModel);
+            }
         }
         let derive = |policy: &PrivacyPolicy| {
-            DerivedPolicy::new(policy.clone(), task.model.parameters()).map_err(|error| {
-                format!("the task's privacy policy does not work for its model: {error}")
-            })
+            DerivedPolicy::new(policy.clone(), task.model.parameters()).map_err(NotAdmitted::Policy)
         };
         let privacy = task.privacy.as_ref().map(derive).transpose()?;
-        self.config.floors.check(privacy.as_ref()).map_err(|error| error.to_string())?;
+        self.config.floors.check(privacy.as_ref())?;
         self.promised = Some(task.clone());
         self.clipping_norm = task.privacy.as_ref().map(|policy| policy.clipping_norm);
         self.privacy = privacy.map(Arc::new);
@@ -119,8 +140,8 @@ impl PolicyState {
             return None;
         }
         let rounds = self.config.participations;
-        Some(ClientEvent::warning(
-            "privacy-exhausted",
+        Some(ClientEvent::notice(
+            Notice::PrivacyExhausted,
             format!(
                 "this client has taken part in {rounds} rounds, and one more would be too many for \
                  its privacy; it stays to use the model"

@@ -13,6 +13,11 @@ const TOKEN_TRIES: u32 = 3;
 /// The largest share of a wait that chance adds to it.
 const SPREAD: f64 = 0.1;
 
+/// A token that was refused already, with the server's words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct RefusedBefore(String);
+
 /// State of the tokens so far.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
@@ -30,11 +35,16 @@ impl Tokens {
         self.tries = 0;
     }
 
-    /// Takes the token for a new connection. If it is one that was refused, says
-    /// how: it would be refused again.
-    pub fn take(&mut self, token: Option<Token>) -> Result<(), String> {
+    /// Takes the token for a new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusedBefore`] for a token that would be refused again.
+    pub fn take(&mut self, token: Option<Token>) -> Result<(), RefusedBefore> {
         match (&token, &self.refused) {
-            (Some(token), Some((refused, message))) if token == refused => Err(message.clone()),
+            (Some(token), Some((refused, message))) if token == refused => {
+                Err(RefusedBefore(message.clone()))
+            }
             _ => {
                 self.current = token;
                 Ok(())

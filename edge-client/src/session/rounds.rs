@@ -16,6 +16,7 @@ use super::in_round::{InRound, Next, Part};
 use super::secure::Exchange;
 use super::upload::Upload;
 use super::{Action, Session};
+use crate::codes::Notice;
 use crate::events::{ClientEvent, UpdateFate};
 use crate::failure::{Course, Failure};
 
@@ -30,6 +31,19 @@ pub(super) struct Declined {
     /// True if the server was told on this connection.
     pub told: bool,
     pub cause: Option<DeclineCause>,
+}
+
+/// Meaning of a verdict for the part that the client has in the round.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// The answer to an announcement that came twice.
+    Repeated,
+    /// The client's part is done.
+    Reported,
+    /// The next step has begun, or the round is over.
+    Late,
+    /// The client is out of the round.
+    Ended,
 }
 
 impl Session {
@@ -64,7 +78,7 @@ impl Session {
         let is_news = finished(status) && !self.status.as_ref().is_some_and(finished);
         is_news.then(|| {
             let message = "the task has had its last round; its model can still be used";
-            Action::Emit(ClientEvent::task_finished(message))
+            Action::Emit(ClientEvent::notice(Notice::TaskFinished, message))
         })
     }
 
@@ -264,22 +278,25 @@ impl Session {
         let secure = self.is_secure();
         let part = self.current.as_mut().filter(|now| now.id() == round).map(|now| &mut now.part);
         let told = self.judged == Some(round);
-        let (news, ends, reported) = match part {
-            // The answer to an announcement that came twice.
-            Some(Part::Reported) if !secure => (false, false, false),
+        let meaning = match part {
+            Some(Part::Reported) if !secure => Meaning::Repeated,
             Some(part @ Part::Uploading) if fate == UpdateFate::Accepted => {
                 *part = Part::Reported;
                 self.backoff.reset();
                 self.absence.succeeded();
-                (!told, false, true)
+                Meaning::Reported
             }
-            // Late: what followed from it has begun.
-            Some(_) if fate == UpdateFate::Accepted => (!told, false, false),
-            Some(_) => (true, true, false),
-            None => (!told, false, false),
+            Some(_) if fate == UpdateFate::Accepted => Meaning::Late,
+            Some(_) => Meaning::Ended,
+            None => Meaning::Late,
+        };
+        let is_news = match meaning {
+            Meaning::Repeated => false,
+            Meaning::Reported | Meaning::Late => !told,
+            Meaning::Ended => true,
         };
         let mut actions = Vec::new();
-        if news {
+        if is_news {
             self.judged = Some(round);
             actions.push(Action::Emit(ClientEvent::Update {
                 round: round.round,
@@ -288,7 +305,7 @@ impl Session {
                 message: (!outcome.message.is_empty()).then(|| outcome.message.clone()),
             }));
         }
-        if ends {
+        if meaning == Meaning::Ended {
             if let Some(failure) = fault.and_then(Failure::of_fault) {
                 self.fails(failure);
                 if failure.course() != Course::BackOff {
@@ -297,7 +314,7 @@ impl Session {
                 }
             }
             actions.extend(self.drop_round());
-        } else if reported {
+        } else if meaning == Meaning::Reported {
             actions.extend(self.show());
         }
         actions

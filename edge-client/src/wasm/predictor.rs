@@ -5,12 +5,14 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use fedra_learning::memory::with_room;
-use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array, global};
+use fedra_learning as learning;
+use fedra_learning::memory::{OutOfMemory, with_room};
+use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array, Uint32Array, global};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
 use super::coded;
+use crate::codes::CallFault;
 use crate::predict::{self, Features, Outputs, PredictError};
 
 /// A model from a file, for a page that only predicts.
@@ -19,15 +21,16 @@ pub struct Predictor(Rc<predict::Predictor>);
 
 #[wasm_bindgen]
 impl Predictor {
-    /// `file` is a model file as the aggregator serves and exports it. Throws an `Error`
-    /// with the code `bad-model` or `out-of-memory`.
+    /// `file` is a model file as the aggregator serves and exports it.
+    ///
+    /// # Errors
+    ///
+    /// An `Error` with the code `bad-model` or `out-of-memory`.
     #[wasm_bindgen(constructor)]
     pub fn new(file: &Uint8Array) -> Result<Predictor, JsValue> {
         console_error_panic_hook::set_once();
         let read = || {
-            let length = file.length() as usize;
-            let mut bytes = with_room(length)?;
-            bytes.resize(length, 0);
+            let mut bytes: Vec<u8> = zeros(file.length() as usize)?;
             file.copy_to(&mut bytes);
             predict::Predictor::new(&bytes)
         };
@@ -35,13 +38,17 @@ impl Predictor {
     }
 
     /// Outputs of the model: probabilities of a classifier, values of a regression, row
-    /// by row. `features` must not change before the answer.
-    pub fn predict(&self, features: Float32Array) -> Promise {
+    /// by row. `features` is a `Float32Array` of values or a `Uint32Array` of token ids, and
+    /// must not change before the answer.
+    pub fn predict(&self, features: JsValue) -> Promise {
         let predictor = self.0.clone();
-        answer(async move |outputs| predictor.predict_into(&features, outputs).await)
+        answer(async move |outputs| {
+            predictor.predict_into(&PageExamples::of(features)?, outputs).await
+        })
     }
 
-    /// Shape of one example: `[features]` or `[channels, height, width]`.
+    /// Shape of one example: `[features]` or `[channels, height, width]` of values,
+    /// `[positions]` of token ids.
     #[wasm_bindgen(getter, js_name = inputShape)]
     pub fn input_shape(&self) -> Vec<u32> {
         self.0.input_shape()
@@ -69,8 +76,14 @@ pub(super) fn answer(
 
 /// The values of an array of the page, or `out-of-memory`.
 pub(super) fn copied(array: &Float32Array) -> Result<Vec<f32>, JsValue> {
-    let mut values = with_room(Features::len(array)).map_err(|error| thrown(&error.into()))?;
-    array.read(0..Features::len(array), &mut values).map_err(|error| thrown(&error))?;
+    let mut values = zeros(array.length() as usize).map_err(|error| thrown(&error.into()))?;
+    array.copy_to(&mut values);
+    Ok(values)
+}
+
+fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut values = with_room(len)?;
+    values.resize(len, T::default());
     Ok(values)
 }
 
@@ -78,23 +91,60 @@ fn thrown(error: &PredictError) -> JsValue {
     coded(error.code, &error.message)
 }
 
-/// An array of the page may shrink to nothing: by a transfer to another worker.
-impl Features for Float32Array {
-    fn len(&self) -> usize {
-        self.length() as usize
+/// Examples in an array of the page, which may shrink to nothing: by a transfer to another
+/// worker.
+pub(super) enum PageExamples {
+    Values(Float32Array),
+    Tokens(Uint32Array),
+}
+
+impl PageExamples {
+    /// The array that `features` is.
+    pub fn of(features: JsValue) -> Result<Self, PredictError> {
+        let features = match features.dyn_into::<Float32Array>() {
+            Ok(values) => return Ok(Self::Values(values)),
+            Err(features) => features,
+        };
+        features.dyn_into::<Uint32Array>().map(Self::Tokens).map_err(|_| {
+            let message = "features must be a Float32Array of values or a Uint32Array of token ids";
+            PredictError::new(CallFault::BadFeatures, message)
+        })
     }
 
-    fn read(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), PredictError> {
-        if range.end > Features::len(self) {
+    /// A copy of all elements.
+    pub fn copied(&self) -> Result<learning::Features, JsValue> {
+        self.read(0..self.len()).map_err(|error| thrown(&error))
+    }
+}
+
+impl Features for PageExamples {
+    fn len(&self) -> usize {
+        match self {
+            Self::Values(array) => array.length() as usize,
+            Self::Tokens(array) => array.length() as usize,
+        }
+    }
+
+    fn read(&self, range: Range<usize>) -> Result<learning::Features, PredictError> {
+        if range.end > self.len() {
             let message = "the array of features was transferred or changed while it was in use; \
                            wait for the answer first";
-            return Err(PredictError::new("bad-features", message));
+            return Err(PredictError::new(CallFault::BadFeatures, message));
         }
-        let start = values.len();
-        values.resize(start + range.len(), 0.0);
         // Array lengths fit 32 bits here, as all addresses do.
-        self.subarray(range.start as u32, range.end as u32).copy_to(&mut values[start..]);
-        Ok(())
+        let (start, end) = (range.start as u32, range.end as u32);
+        Ok(match self {
+            Self::Values(array) => {
+                let mut values: Vec<f32> = zeros(range.len())?;
+                array.subarray(start, end).copy_to(&mut values);
+                values.into()
+            }
+            Self::Tokens(array) => {
+                let mut tokens: Vec<u32> = zeros(range.len())?;
+                array.subarray(start, end).copy_to(&mut tokens);
+                tokens.into()
+            }
+        })
     }
 }
 
@@ -117,7 +167,7 @@ impl Outputs for JsOutputs {
             let message = format!(
                 "the browser has no memory for {values} outputs; ask for fewer examples at a time"
             );
-            PredictError::new("out-of-memory", message)
+            PredictError::new(CallFault::OutOfMemory, message)
         })?;
         Ok(())
     }

@@ -17,8 +17,8 @@ export function certify(folder, name) {
 }
 
 /**
- * GETs `url`: `{ status, headers, head, body }`, the body as a Buffer, just as it comes,
- * and `head` the bytes of what comes before it.
+ * GETs `url`: `{ status, headers, head, body }`. The body is a Buffer, as it was sent;
+ * `head` is the number of bytes before it.
  * `ca` is the PEM file of the one certificate to trust.
  */
 export function get(url, { ca, headers } = {}) {

@@ -21,7 +21,7 @@ const CERTIFICATES = '/etc/letsencrypt/live/train.example.org';
 
 export class Nginx {
   /**
-   * Starts one on a free port of loopback, once it answers. It passes what is under
+   * Starts one on a free port of loopback, once it answers. It passes requests under
    * `prefix`, `/` or `/fed/`, to the aggregator's port without TLS. `certificate`
    * and `key` are PEM files for `localhost`, signed by itself; without them it makes its own.
    */
@@ -47,7 +47,7 @@ export class Nginx {
     this.log = join(folder, 'nginx.log');
     this.port = port;
     this.prefix = prefix;
-    /** What a client has to trust. */
+    /** The certificate that a client has to trust. */
     this.certificate = certificate;
   }
 

@@ -1,4 +1,4 @@
-// Where the programs, the page and the data lie, and that they are there.
+// Paths of the programs, the page and the data. A file that is missing is an error.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -16,7 +16,7 @@ export function program(name) {
   return needed(`${PROGRAMS}/${name}${SUFFIX}`);
 }
 
-/** `path`, if there is something. */
+/** `path`, if there is a file or folder. */
 export function needed(path) {
   if (existsSync(path)) return path;
   throw new Error(`${path} is missing: \`cargo xtask test end-to-end\` builds what these tests need, after \`cargo xtask dist\``);

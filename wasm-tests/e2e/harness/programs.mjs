@@ -145,8 +145,8 @@ export class Aggregator {
 }
 
 /**
- * `clients` native clients in one process; `url` is for those who take another way to
- * the aggregator, `more` are further arguments.
+ * Starts `clients` native clients in one process. `url` is another way to the
+ * aggregator than its own port, `more` are further arguments.
  */
 export function startNativeClients(aggregator, { clients, examples, url = aggregator.socket, more = [] }) {
   const args = ['--url', url, '--task', aggregator.task.id, '--data', needed(MNIST)];

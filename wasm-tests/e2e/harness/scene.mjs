@@ -1,5 +1,5 @@
-// What the tests of a file share: a folder, an aggregator, a browser, and native
-// clients from the moment on that a test wants some.
+// The set-up that the tests of a file share: a folder, an aggregator, a browser, and
+// native clients once a test starts them.
 
 import assert from 'node:assert/strict';
 
@@ -15,7 +15,7 @@ export class Scene {
     return this;
   }
 
-  /** They are ended with the rest. */
+  /** Starts native clients, which end with the rest. */
   startNativeClients(options) {
     this.clients = startNativeClients(this.aggregator, options);
     return this.clients;

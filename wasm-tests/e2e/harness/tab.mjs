@@ -1,5 +1,5 @@
-// A tab of the real page, watched from outside: the client's events, requests,
-// long tasks of the main thread, and how long a click waits for its frame.
+// A tab of the real page, watched from outside: the client's events, requests, and
+// long tasks of the main thread.
 
 import { until } from './until.mjs';
 
@@ -50,16 +50,14 @@ export class Tab {
 
   /** Milliseconds of each long task (50 or more) since the watch was reset. */
   async longTasks() {
-    return await this.page.evaluate(() => window.watched.longTasks);
+    return await this.page.evaluate(() => {
+      if (!PerformanceObserver.supportedEntryTypes.includes('longtask')) throw new Error('this browser tells of no long tasks');
+      return window.watched.longTasks;
+    });
   }
 
   async forgetLongTasks() {
     await this.page.evaluate(() => void (window.watched.longTasks.length = 0));
-  }
-
-  /** Milliseconds from each click to the frame after it. */
-  async clickDelays() {
-    return await this.page.evaluate(() => window.watched.clickDelays);
   }
 
   async close() {
@@ -69,7 +67,7 @@ export class Tab {
 
 /** Runs in the page before its own scripts. */
 function watch() {
-  const watched = { events: [], longTasks: [], clickDelays: [] };
+  const watched = { events: [], longTasks: [] };
   window.watched = watched;
   const Native = window.Worker;
   window.Worker = class extends Native {
@@ -83,9 +81,4 @@ function watch() {
   new PerformanceObserver((list) => {
     for (const { duration } of list.getEntries()) watched.longTasks.push(duration);
   }).observe({ type: 'longtask', buffered: true });
-  const clicked = () => {
-    const start = performance.now();
-    requestAnimationFrame(() => requestAnimationFrame(() => watched.clickDelays.push(performance.now() - start)));
-  };
-  addEventListener('click', clicked, { capture: true });
 }

@@ -3,8 +3,8 @@
 const PAUSE_MS = 50;
 
 /**
- * The first truthy answer of `probe`. Fails after `seconds` with what was
- * waited for, and with `state()` if given.
+ * The first truthy answer of `probe`. Fails after `seconds` with `what`, and with
+ * `state()` if given.
  */
 export async function until(what, probe, { seconds = 60, state } = {}) {
   const deadline = Date.now() + seconds * 1000;

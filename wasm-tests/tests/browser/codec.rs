@@ -2,7 +2,7 @@
 //! and their bytes are those of the protocol's own tests.
 
 #[path = "../../../crates/protocol/tests/common/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the protocol's own tests use more of it")]
 mod common;
 
 use std::fmt::Debug;

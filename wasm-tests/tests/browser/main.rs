@@ -1,8 +1,10 @@
 //! The Rust tests that run in a dedicated worker of a real browser, as the
 //! client does. One program, because each one is linked with all of burn.
 #![cfg(target_arch = "wasm32")]
-// clippy does not know tests of wasm-bindgen's as tests, which may panic.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails may panic, and clippy does not know these as tests"
+)]
 
 mod codec;
 mod platform;

@@ -12,7 +12,7 @@ use fedra_protocol::{
     AdvertisedKeys, Availability, Capabilities, CheckedIn, ClientMessage, KeyDirectory,
     LocalTraining, Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId,
     RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, SubjectId, TaskDescription, TaskId,
-    TaskStatus, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    TaskStatus, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -107,6 +107,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
         deadline: Duration::from_secs(60),
         max_staleness: 0,
         privacy,
+        codec: None,
     })
 }
 
@@ -159,8 +160,8 @@ fn a_round_from_data_to_an_accepted_update() {
         let ClientMessage::UpdateChunk(chunk) = message else {
             panic!("not a chunk: {message:?}");
         };
-        assert!(chunk.is_intact() && chunk.data.len() <= CHUNK as usize);
-        assert_eq!(chunk.offset, arrived.len() as u64);
+        assert!(chunk.data.len() <= CHUNK as usize);
+        assert_eq!(chunk, UpdateChunk::new(ROUND, arrived.len() as u64, chunk.data.clone()));
         arrived.extend_from_slice(&chunk.data);
     }
     assert_eq!(arrived, update);

@@ -1,4 +1,4 @@
-/** The aggregator's HTTP interface, as far as the page reads it. */
+/** The part of the aggregator's HTTP interface that the visitors' page reads. */
 import type { Quality, Task, TaskSummary } from './generated/http-api.js';
 import { ApiError, badAnswer, check, checkList } from './json.js';
 
@@ -41,7 +41,7 @@ export function qualities({ history, latest }: Pick<Task, 'history' | 'latest'>)
   return history.length === 0 && latest ? [latest] : history;
 }
 
-/** Whether the task makes no more rounds. */
+/** True if the task makes no more rounds. */
 export function isOver({ state }: Pick<TaskSummary, 'state'>): boolean {
   return state === 'finished' || state === 'stopped';
 }

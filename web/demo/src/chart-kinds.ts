@@ -1,12 +1,12 @@
-/** What can be drawn over rounds: its lines, its words, its scale. Pure. */
+/** Charts over rounds: their lines, words and scales. Pure. */
 import type { HistoryPoint } from './api.js';
 import { bytes, percent } from './words.js';
 
 export type ChartKind = 'accuracy' | 'loss' | 'seconds' | 'bytes';
 
-/** A round in a chart; what it does not know is not drawn. */
+/** A round in a chart. A figure that is absent is not drawn. */
 export interface ChartPoint extends HistoryPoint {
-  /** A roll-back is a round without any, and without time and traffic of its own. */
+  /** Accepted updates. A roll-back has none, and neither time nor traffic of its own. */
   readonly reports?: number;
   readonly seconds?: number;
   readonly bytes_up?: number;
@@ -14,7 +14,7 @@ export interface ChartPoint extends HistoryPoint {
 }
 
 export interface ChartLine {
-  /** Said beside the chart where there are several. */
+  /** The line's name, told beside a chart of several lines. */
   readonly name: string;
   readonly ink: 'accent' | 'ink';
   readonly width: number;
@@ -25,7 +25,7 @@ export interface ChartLine {
 export interface Chart {
   readonly title: string;
   readonly note: string;
-  /** Shown as long as there is no point. */
+  /** Text in place of a chart without points. */
   readonly empty: string;
   readonly lines: readonly ChartLine[];
   /** A value for a person. */
@@ -96,7 +96,7 @@ export function pointWords(chart: Chart, point: ChartPoint): string {
   return values.join(', ');
 }
 
-/** The chart for who cannot see it. */
+/** The chart as text, for screen readers. */
 export function summary(chart: Chart, points: readonly ChartPoint[]): string {
   const [first, last] = [points[0], points.at(-1)];
   if (!first || !last) return `No ${chart.title.toLowerCase()} yet`;

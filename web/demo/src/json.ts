@@ -1,4 +1,4 @@
-/** Checks JSON that the aggregator sent. Whatever does not fit is an ApiError. */
+/** Checks of JSON from the aggregator. A value that does not fit is an ApiError. */
 import type { Shapes } from './generated/http-api.js';
 import { SHAPES } from './generated/http-api.js';
 
@@ -11,7 +11,7 @@ export class ApiError extends Error {
   }
 }
 
-/** How a value must look; a field whose name ends in `?` may be absent. */
+/** The shape of a value. A field whose name ends in `?` may be absent. */
 type Shape =
   | 'string'
   | 'time'

@@ -4,16 +4,16 @@ import type { BackendChoice } from 'fedra';
 export interface PageOptions {
   /** The aggregator's WebSocket. */
   readonly url: string;
-  /** Where its HTTP interface begins, without a trailing slash. */
+  /** The base address of its HTTP interface, without a trailing slash. */
   readonly api: string;
-  /** Without one, the aggregator's first task. */
+  /** The task's id; without one, the aggregator's first task. */
   readonly task: string | undefined;
   readonly backend: BackendChoice;
-  /** Without one, a shard is drawn by chance. */
+  /** The shard's number; without one, a shard is drawn by chance. */
   readonly shard: number | undefined;
-  /** At most so many examples of the shard. */
+  /** Limit on the examples of the shard. */
   readonly examples: number | undefined;
-  /** Start without a click. */
+  /** True to start without a click. */
   readonly autostart: boolean;
 }
 
@@ -57,7 +57,7 @@ function socketUrl(given: string | null, page: URL): string {
   return url.href;
 }
 
-/** The HTTP interface lies beside the WebSocket. */
+/** The base address of the HTTP interface, which lies beside the WebSocket. */
 function apiOf(socket: string): string {
   const url = new URL(socket);
   url.protocol = url.protocol === 'wss:' ? 'https:' : 'http:';

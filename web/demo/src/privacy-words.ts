@@ -1,4 +1,4 @@
-/** What protects the visitor, in words, for every policy. Pure. */
+/** Texts on the protection of the visitor, for every policy. Pure. */
 import type { PrivacyPolicy } from 'fedra';
 import type { Protection } from './privacy.js';
 import { whole } from './words.js';
@@ -51,7 +51,7 @@ export function shortWords({ policy, sumsOnly }: Protection): { readonly lead: s
   }
 }
 
-/** How it works, in two or three sentences. */
+/** The way the policy works, in two or three sentences. */
 export function howWords({ policy, sumsOnly, minimumSurvivors }: Protection): string {
   switch (policy) {
     case 'distributed':
@@ -67,7 +67,7 @@ export function howWords({ policy, sumsOnly, minimumSurvivors }: Protection): st
   }
 }
 
-/** Whom the visitor must trust, and with what. */
+/** The parties that the visitor must trust, and with what. */
 export function trustWords({ policy, sumsOnly, minimumSurvivors, colluders }: Protection): string {
   switch (policy) {
     case 'distributed':
@@ -88,7 +88,7 @@ function colludersWords(colluders: number | null): string {
   return `The figures here hold even if ${whole(colluders)} ${colluders === 1 ? 'other' : 'others'} in a round ${colluders === 1 ? 'tells' : 'tell'} it their noise.`;
 }
 
-/** What epsilon means here, for people who have never heard of it. */
+/** The meaning of epsilon, for readers who have never heard of it. */
 export function meaningWords({ policy, spent, budget, delta }: Protection): string {
   const who = policy === 'central' ? 'somebody who sees only the shared model' : 'somebody';
   const apart = delta === null ? '' : `, apart from a chance of ${oneIn(delta)}`;
@@ -97,13 +97,13 @@ export function meaningWords({ policy, spent, budget, delta }: Protection): stri
   return `Whatever ${who} took for likely about you, ε (epsilon) limits how far your rounds can move those odds. ${[now, end].filter(Boolean).join(' ')}`.trim();
 }
 
-/** The same promise for single records, which is another one. */
+/** The separate promise for single examples. */
 export function exampleWords({ examplePrivacy }: Protection): string | undefined {
   if (!examplePrivacy) return undefined;
   return `Besides, training here hides every single example with ε ${epsilon(examplePrivacy.epsilon)} (apart from ${oneIn(examplePrivacy.delta)}). That is a promise about each example, not about you as a whole.`;
 }
 
-/** What the visitor agrees to. */
+/** The terms that the visitor agrees to. */
 export function consentWords(terms: Protection): readonly { readonly name: string; readonly text: string }[] {
   return [
     { name: 'What leaves', text: howWords(terms) },
@@ -131,7 +131,7 @@ function atLeast(minimum: number | null): string {
   return minimum === null ? 'many people’s' : `at least ${whole(minimum)} people’s`;
 }
 
-/** What was spent, rounded up: a figure must not look better than it is. */
+/** Epsilon spent, rounded up: a figure must not look better than it is. */
 export function epsilon(value: number): string {
   if (value === 0) return '0';
   const digits = value < 10 ? 2 : value < 100 ? 1 : 0;
@@ -150,7 +150,7 @@ export function oneIn(delta: number): string {
   return `1\u00a0in\u00a0${whole(1 / delta)}`;
 }
 
-/** The factor e^ε in words. */
+/** The factor e^ε as text. */
 function fold(value: number): string {
   const factor = Math.exp(value);
   if (factor > 1e6) return 'more than a million-fold, which is no protection to speak of';

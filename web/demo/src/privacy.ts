@@ -1,15 +1,15 @@
 /**
- * What protects the visitor, from what the aggregator and the client tell.
- * Pure; the words are in privacy-words.ts.
+ * Protection of the visitor, from the task's description and the client's events.
+ * Pure; the texts are in privacy-words.ts.
  */
 import type { PrivacyEvent, PrivacyFloors, PrivacyPolicy } from 'fedra';
 import type { Privacy } from './api.js';
 import type { PageState } from './state.js';
 
-/** The terms of a task, and what has been spent. Null: not known, or without a limit. */
+/** The terms of a task, and the cost so far. Null: not known, or without a limit. */
 export interface Protection {
   readonly policy: PrivacyPolicy;
-  /** Whether the server sees sums only. */
+  /** True if the server sees sums only. */
   readonly sumsOnly: boolean;
   readonly noiseMultiplier: number | null;
   readonly minimumSurvivors: number | null;
@@ -27,14 +27,14 @@ export interface Protection {
   readonly examplePrivacy: PrivacyEvent['examplePrivacy'];
 }
 
-/** Undefined as long as no task is known. */
+/** The protection of the task in view; undefined as long as no task is known. */
 export function protectionOf({ privacy, task }: Pick<PageState, 'privacy' | 'task'>): Protection | undefined {
   if (!privacy) return task ? fromTask(task.privacy) : undefined;
   const terms = fromTerms(privacy);
   return { ...terms, taskSpent: terms.taskSpent ?? task?.privacy?.spent_epsilon ?? null };
 }
 
-/** What the client told after its check-in. */
+/** The protection by the terms that the client reported after its check-in. */
 export function fromTerms(terms: PrivacyEvent): Protection {
   return {
     policy: terms.policy,
@@ -73,7 +73,7 @@ function fromTask(privacy: Privacy | null): Protection {
   };
 }
 
-/** What the page has shown before the click is what its client insists on. */
+/** Floors for the client: the terms that the page has shown before the click. */
 export function floorsOf(privacy: Privacy | null): PrivacyFloors | undefined {
   if (!privacy) return undefined;
   return {
@@ -84,13 +84,13 @@ export function floorsOf(privacy: Privacy | null): PrivacyFloors | undefined {
   };
 }
 
-/** Whether this browser has taken part as often as the task allows. */
+/** True if this browser has taken part as often as the task allows. */
 export function isUsedUp({ privacy }: Pick<PageState, 'privacy'>): boolean {
   if (!privacy || privacy.policy === 'none' || privacy.maxParticipations === null) return false;
   return privacy.participations >= privacy.maxParticipations;
 }
 
-/** Whether a private task ended before its last round, which only its budget does. */
+/** True if a private task ended before its last round, which only a spent budget causes. */
 export function isBudgetSpent({ task, round, privacy }: Pick<PageState, 'task' | 'round' | 'privacy'>): boolean {
   const isPrivate = privacy ? privacy.policy !== 'none' : task?.privacy != null;
   const isFinished = round ? round.phase === 'finished' : task?.state === 'finished';

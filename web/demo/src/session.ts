@@ -36,7 +36,7 @@ export class Session extends EventTarget {
   #wanted: string | undefined;
   #state = INITIAL;
   #client: FedraClient | undefined;
-  /** What reads digits while no client does, and which model it is. */
+  /** The model that reads digits while no client does, and its hash. */
   #loaded: { readonly hash: string; readonly model: Promise<Model> } | undefined;
   /** Ends the client of the last start, whatever it is doing. */
   #run = new AbortController();
@@ -88,7 +88,7 @@ export class Session extends EventTarget {
       await this.#takePart(signal);
     } catch (error) {
       if (signal.aborted) return;
-      // If the client has ended by itself it has said why: that is the problem.
+      // A client that has ended by itself has reported its reason.
       const { stage, problem } = this.#state;
       this.#stop();
       if (stage === 'before') return;
@@ -116,7 +116,7 @@ export class Session extends EventTarget {
     }
     this.#set({ ...this.#state, stage: 'running' });
     const shape = [shard.count, shard.rows * shard.columns];
-    // However long the aggregator is away: the page says so meanwhile.
+    // The client waits for an aggregator that is away, and the page says so meanwhile.
     const options = { transfer: true, timeout: Infinity, signal };
     await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, options);
   }
@@ -163,7 +163,7 @@ export class Session extends EventTarget {
     }
   }
 
-  /** The model for who has not started: nothing is fetched before it is asked for the first time. */
+  /** The newest model, for a page without a client. It is fetched when it is first needed. */
   async #newestModel(): Promise<Model | undefined> {
     const { task } = this.#state;
     if (!task) return undefined;

@@ -1,26 +1,31 @@
 /**
- * What the page knows, and how events change it. Pure: the session feeds it,
+ * State of the visitors' page, and its changes by events. Pure: the session feeds it,
  * the components draw it.
  */
 import type {
   BackendEvent,
   ClientEvent,
+  FedraErrorCode,
   ModelEvent,
   PrivacyEvent,
   ProgressEvent,
   RoundEvent,
+  SessionState,
   StatusEvent,
   TrafficEvent,
   UpdateEvent,
 } from 'fedra';
-import type { HistoryPoint, Task, TaskSummary } from './api.js';
+import type { ApiError, HistoryPoint, Task, TaskSummary } from './api.js';
 import { qualities } from './api.js';
 
-/** Where the visitor stands. */
+/** The visitor's stage. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
 
+/** Codes of the client, of the aggregator's answers, and of this page. */
+export type ProblemCode = FedraErrorCode | ApiError['code'] | 'bad-options' | 'budget-spent' | 'no-digits' | 'unexpected';
+
 export interface Problem {
-  readonly code: string;
+  readonly code: ProblemCode;
   readonly message: string;
   readonly fatal: boolean;
 }
@@ -31,7 +36,7 @@ export interface PageState {
   /** Examples this tab holds, and the shard they are of. */
   readonly examples: number;
   readonly shard: number | undefined;
-  /** What there is to choose from. */
+  /** The tasks of the aggregator. */
   readonly tasks: readonly TaskSummary[];
   readonly task: Task | undefined;
   readonly status: StatusEvent | undefined;
@@ -43,11 +48,11 @@ export interface PageState {
   readonly lastUpdate: UpdateEvent | undefined;
   readonly accepted: number;
   readonly privacy: PrivacyEvent | undefined;
-  /** The visitor is asked to agree to these terms. */
+  /** The terms that wait for the visitor's answer. */
   readonly asking: PrivacyEvent | undefined;
   readonly history: readonly HistoryPoint[];
   readonly problem: Problem | undefined;
-  /** Something to know that is not in the way, such as a lost WebGPU. */
+  /** News that is no fault, such as a lost WebGPU device. */
   readonly notice: Problem | undefined;
 }
 
@@ -74,9 +79,9 @@ export const INITIAL: PageState = {
 };
 
 /** Errors after which nothing is wrong. */
-const NOTICES: readonly string[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
-/** Errors for which this tab left one round, or sits out: told until a change of it is accepted. */
-const OF_A_ROUND: readonly string[] = [
+const NOTICES: readonly ProblemCode[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
+/** Errors for which this tab left one round, or sits out: shown until an update is accepted. */
+const OF_A_ROUND: readonly ProblemCode[] = [
   'bad-dataset',
   'unsupported-task',
   'training-diverged',
@@ -85,15 +90,16 @@ const OF_A_ROUND: readonly string[] = [
   'model-unavailable',
   'secure-aggregation-failed',
   'privacy-failed',
+  'participation-not-kept',
   'no-randomness',
   'worker-failed',
 ];
 /** States of a tab whose training for the round is done. */
-const TRAINED: readonly string[] = ['sharing', 'uploading', 'unmasking', 'reported'];
+const TRAINED: readonly SessionState[] = ['sharing', 'uploading', 'unmasking', 'reported'];
 /** States of a tab that works for the round. */
-const IN_ROUND: readonly string[] = ['downloading', 'training', ...TRAINED];
+const IN_ROUND: readonly SessionState[] = ['downloading', 'training', ...TRAINED];
 /** States that show that the connection works. */
-const HEALTHY: readonly string[] = ['consent', 'unavailable', 'waiting', 'paused', ...IN_ROUND];
+const HEALTHY: readonly SessionState[] = ['consent', 'unavailable', 'waiting', 'paused', ...IN_ROUND];
 
 /** The state after an event of the client. */
 export function withEvent(state: PageState, event: ClientEvent): PageState {
@@ -133,7 +139,7 @@ function withUpdate(state: PageState, event: UpdateEvent): PageState {
 function withStatus(state: PageState, status: StatusEvent): PageState {
   const problem = HEALTHY.includes(status.state) ? undefined : state.problem;
   const progress = status.state === 'training' ? state.progress : undefined;
-  // Who said no is where they were before the click.
+  // After a refusal the stage is the one before the click.
   const ended = status.state === 'closed' && state.stage !== 'before';
   return { ...state, status, problem, progress, ...(ended ? { stage: 'ended', asking: undefined } : {}) };
 }
@@ -148,7 +154,7 @@ export function withTask(state: PageState, task: Task): PageState {
   };
 }
 
-/** The state in which another task is looked at: the digits are the same ones. */
+/** The state with another task in view and the same digits. */
 export function withTaskChosen({ tasks, examples, shard }: PageState): PageState {
   return { ...INITIAL, tasks, examples, shard };
 }
@@ -175,13 +181,13 @@ export function latestEvaluated(history: readonly HistoryPoint[]): HistoryPoint 
   return history.findLast((point) => point.accuracy !== null || point.loss !== null);
 }
 
-/** How far this tab's training for the round is, 0 to 1. */
+/** Progress of this tab's training for the round, 0 to 1. */
 export function trainedShare({ progress, status }: PageState): number {
   if (status && TRAINED.includes(status.state)) return 1;
   return progress && progress.steps > 0 ? Math.min(1, progress.step / progress.steps) : 0;
 }
 
-/** Whether this tab works for the round that the aggregator is in. */
+/** True if this tab works for the round that the aggregator is in. */
 export function takesPart({ status }: PageState): boolean {
   return status !== undefined && IN_ROUND.includes(status.state);
 }

@@ -1,11 +1,11 @@
-/** What the page says, so that it says it in one voice. Pure. */
-import type { RoundEvent } from 'fedra';
+/** Texts of the visitors' page. Pure. */
+import type { RoundEvent, StatusReason } from 'fedra';
 import { isOver } from './api.js';
 import { isUsedUp } from './privacy.js';
 import type { PageState, Problem } from './state.js';
 import { takesPart } from './state.js';
 
-/** What happens to the visitor's data, in one sentence. */
+/** The treatment of the visitor's data, in one sentence. */
 export const DATA_SENTENCE =
   'This tab downloads a few hundred digits from a public data set and trains on them right here: the digits and their gradients stay in the tab, only the change to the model is sent.';
 
@@ -61,16 +61,16 @@ function retryWords(retryInMs: number | undefined): string {
   return `No connection; trying again in ${seconds(retryInMs)}`;
 }
 
-/** How this tab's last invitations ended, by which the aggregator leaves it out. */
-const ENDINGS: Readonly<Record<string, string>> = {
+/** Endings of this tab's last invitations, for which the aggregator leaves it out. */
+const ENDINGS: Readonly<Partial<Record<StatusReason, string>>> = {
   'missed-deadline': 'this tab was too slow for the last rounds',
   declined: 'this tab could not train in the last rounds',
   rejected: 'the last changes of this tab were refused',
   lost: 'this tab was gone in the last rounds',
 };
 
-/** Sent away for a while: because of this tab, or because enough others are there. */
-function outWords(retryInMs: number, reason: string | undefined): string {
+/** The reason of a wait: this tab's last invitations, or enough other clients. */
+function outWords(retryInMs: number, reason: StatusReason | undefined): string {
   if (reason !== undefined) return `Sitting out for ${seconds(retryInMs)}${ENDINGS[reason] ? `: ${ENDINGS[reason]}` : ''}`;
   return `Enough others take part right now; asking again in ${seconds(retryInMs)}`;
 }
@@ -103,7 +103,7 @@ export function phaseWords(round: RoundEvent | undefined): string {
   }
 }
 
-/** How many take part, in a sentence. */
+/** Counts of the participants, in a sentence. */
 export function cohortWords(state: PageState): string {
   const { round, task } = state;
   const own = takesPart(state);
@@ -145,7 +145,7 @@ export interface Step {
   readonly when: 'done' | 'now' | 'later';
 }
 
-/** The round's way, and how far it has come. */
+/** The steps of a round, each done, under way or to come. */
 export function roundSteps(round: { readonly phase: string } | undefined, sumsOnly: boolean): readonly Step[] {
   const phases = (Object.keys(STEPS) as (keyof typeof STEPS)[]).filter((phase) => sumsOnly || !MASKED.includes(phase));
   const at = round?.phase === 'finished' ? phases.length : phases.findIndex((phase) => phase === round?.phase);
@@ -157,7 +157,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** An error in words that say what to do. */
+/** An error as a title and advice. */
 export function advice({ code, message, fatal }: Problem, url: string): Advice {
   const server = address(url);
   switch (code) {
@@ -325,9 +325,51 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
       return fatal
         ? { title: 'Training stopped in this tab', text: `${sentence(message)} Start again, or reload the page.` }
         : { title: 'The training module was started again', text: `${sentence(message)} This tab goes on by itself.` };
+    case 'participation-not-kept':
+      return {
+        title: 'This tab left a round',
+        text: `${sentence(message)} A round that cannot be counted is not taken part in: nothing was sent. Allow this site to store data, or make room; this page keeps trying by itself.`,
+      };
+    case 'no-randomness':
+      return {
+        title: 'This tab left a round',
+        text: `${sentence(message)} Without random numbers nothing can be protected, so nothing was sent. Another browser may help.`,
+      };
+    case 'model-unreadable':
+      return {
+        title: 'This page cannot read the shared model',
+        text: `${sentence(message)} This tab waits for another model. Reload the page to get the newest version of it.`,
+      };
+    case 'update-rejected':
+      return {
+        title: 'The change of this tab was refused',
+        text: `${sentence(message)} It takes part in a later round. Reload the page if that goes on.`,
+      };
+    case 'refused-malformed-message':
+    case 'refused-unexpected-message':
+    case 'refused-message-too-large':
+      return {
+        title: 'This page and the aggregator do not match',
+        text: `${sentence(message)} Reload the page to get the newest one.`,
+      };
+    case 'not-in-a-browser':
+    case 'aborted':
+    case 'closed':
+    case 'timeout':
+    case 'no-model':
+    case 'bad-features':
+    case 'bad-input':
+    case 'bench-failed':
+    case 'bad-answer':
+    case 'unexpected':
+      return unexplained(code, message);
     default:
-      return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
+      return unexplained(code satisfies never, message);
   }
+}
+
+function unexplained(code: string, message: string): Advice {
+  return { title: 'Something went wrong', text: `${sentence(message)} (${code}) Reload the page if it does not go on by itself.` };
 }
 
 /** 0.9634 as “96.3 %”. */

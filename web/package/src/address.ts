@@ -1,10 +1,10 @@
 /**
- * The addresses of an aggregator, from whatever a page gives: `https://host`,
- * `wss://host/v1/connect`, or what lies between. It must not connect.
+ * The addresses of an aggregator, from the one that a page gives: `https://host`,
+ * `wss://host/v1/connect`, or a form in between. It must not connect.
  */
 import { FedraError } from './errors.js';
 
-/** Where an aggregator is reached. */
+/** The addresses of an aggregator. */
 export interface Address {
   /** Its WebSocket, always with its path: one aggregator has one name here. */
   readonly socket: string;
@@ -56,7 +56,7 @@ function socketPath(path: string): string {
   return folder.endsWith('/v1') ? `${folder}/connect` : folder + SOCKET;
 }
 
-/** Whether the browser blocks mixed content here. A frame of `about:srcdoc` has its parent's origin only. */
+/** True if the browser blocks mixed content here. A frame of `about:srcdoc` has its parent's origin only. */
 function isSecure(page: string | undefined): boolean {
   const origins = [page === undefined ? undefined : new URL(page).origin, globalThis.origin];
   return origins.some((origin) => origin?.startsWith('https:'));

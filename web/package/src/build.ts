@@ -3,8 +3,8 @@
  * ever downloaded: a visitor who trains on the CPU never pays for WebGPU.
  */
 import { FedraError, wordsOf } from './errors.js';
-import type { BackendChoice, ClientEvent, ErrorEvent } from './events.js';
-import type { ClientConfig } from './messages.js';
+import type { BackendChoice, ErrorEvent } from './events.js';
+import type { ClientEvent, ModuleOptions } from './generated/contract.js';
 import type { PolicyWatch } from './policy.js';
 import type { Layout } from './validate.js';
 
@@ -29,30 +29,33 @@ export interface Predictor {
   predict(features: Float32Array): Promise<Float32Array>;
 }
 
-interface WasmBuild {
+/** Exports of a build. */
+export interface WasmBuild {
   default(): Promise<unknown>;
   Predictor: new (file: Uint8Array) => Predictor;
   EdgeClient: new (
-    config: Omit<ClientConfig, 'token'>,
+    options: ModuleOptions,
     onEvent: (event: ClientEvent) => void,
+    /** Resolves once the count of rounds is stored: an update of a private round waits for it. */
+    record: (participations: number) => Promise<void>,
     askToken?: () => Promise<string>,
   ) => EdgeClient;
 }
 
-/** A loaded build, and what it should be asked for. */
+/** A loaded build, and the backend to ask it for. */
 export interface LoadedBuild {
   readonly module: WasmBuild;
   readonly backend: BackendChoice;
   readonly webgpu: boolean;
-  /** What the browser tells of the graphics adapter, if anything. */
+  /** The graphics adapter's name, if the browser tells one. */
   readonly adapter?: string | undefined;
-  /** Why it is not the other build, where the browser is the reason. */
+  /** The reason against the other build, if the browser is it. */
   readonly reason?: string;
-  /** To be told to the page: it did not get what it asked for. */
+  /** An event for a page that did not get the backend it asked for. */
   readonly notice?: ErrorEvent;
 }
 
-/** Longest wait for an adapter, in milliseconds. Where nobody asked for WebGPU, training must not wait for it. */
+/** Longest wait for an adapter, in milliseconds. With `auto`, training must not wait for it. */
 const ADAPTER_MS = { auto: 1000, webgpu: 5000 } as const;
 
 /** Loads the build that fits the choice and this browser. */
@@ -85,7 +88,7 @@ interface Adapter {
   };
 }
 
-/** The adapter, or why there is none. A browser with a broken driver may never answer. */
+/** The adapter, or the reason why there is none. A browser with a broken driver may never answer. */
 async function findAdapter(limit: number): Promise<Adapter | string> {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
   const none = 'this browser offers no WebGPU adapter';
@@ -103,7 +106,7 @@ async function findAdapter(limit: number): Promise<Adapter | string> {
   }
 }
 
-/** Browsers leave out most of it, each another part. */
+/** The adapter's name, from the parts that this browser tells. */
 function nameOf(info: Adapter['info']): string | undefined {
   if (!info) return undefined;
   return info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(' ') || undefined;

@@ -3,6 +3,7 @@
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
+import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
 import { copied, KeptData, takenOver } from './kept-data.js';
@@ -18,7 +19,7 @@ import { askForToken } from './token.js';
 import type { CheckedOptions, Layout, PrivacyOptions, TrainingData } from './validate.js';
 import { checkConfig, checkDataset, checkFeatures, checkTraining, LONGEST_MS } from './validate.js';
 
-/** How to connect. */
+/** Options of {@link FedraClient.connect}. */
 export interface ConnectOptions {
   /**
    * The aggregator, for example `wss://example.org/v1/connect` or `https://example.org`.
@@ -31,7 +32,7 @@ export interface ConnectOptions {
   readonly backend?: BackendChoice;
   /** Aborts connecting; after that, closes the client. */
   readonly signal?: AbortSignal;
-  /** What the task must promise at least, and how the person is asked. */
+  /** Least promise of the task, and the person's consent. */
   readonly privacy?: PrivacyOptions;
   /**
    * For tasks that are not open: a token from the site's server, or a function
@@ -47,7 +48,7 @@ export interface ConnectOptions {
   readonly worker?: WorkerSource;
 }
 
-/** How to hand over a data set. */
+/** Options of {@link FedraClient.train}. */
 export interface TrainOptions {
   /** Take the arrays' buffers over instead of copying them. They are empty afterwards. */
   readonly transfer?: boolean;
@@ -59,9 +60,9 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
 }
 
-/** How long `close` waits for the worker to end by itself, in milliseconds. */
+/** Longest wait of `close` for the worker's own end, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
-/** A worker that crashes so often, with nothing done in between, is not started again. */
+/** Crashes, with nothing done in between, after which the worker is not started again. */
 const MOST_CRASHES = 3;
 
 /**
@@ -72,9 +73,9 @@ export class FedraClient extends EventTarget {
   readonly #options: CheckedOptions;
   readonly #privacy: PrivacyKeeper;
   #worker: Worker;
-  /** Whether the WebGPU build runs: if it crashes, the CPU build takes over. */
+  /** True if the WebGPU build runs. If it crashes, the CPU build takes over. */
   #webgpu = false;
-  /** Whether the worker has loaded its module. */
+  /** True once the worker has loaded its module. */
   #running = true;
   #crashes = 0;
   readonly #data = new KeptData();
@@ -184,7 +185,7 @@ export class FedraClient extends EventTarget {
   }
 
   /**
-   * What the newest global model makes of one or more examples, `outputs` values for
+   * Predicts one or more examples with the newest global model, `outputs` values for
    * each: probabilities of a classifier, values of a regression. Needs no data, and
    * works in a finished task. Rejects with `bad-input` or `closed`, or as the module
    * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
@@ -242,7 +243,7 @@ export class FedraClient extends EventTarget {
     super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
   }
 
-  /** What the module is started with, now. */
+  /** The config of a module that starts now. */
   #config(backend: BackendChoice): ClientConfig {
     const { address, task, token } = this.#options;
     return { url: address.socket, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
@@ -277,6 +278,9 @@ export class FedraClient extends EventTarget {
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
         break;
+      case 'record':
+        this.#record(message.id, message.participations);
+        break;
       case 'closed':
         this.#end();
         break;
@@ -291,7 +295,7 @@ export class FedraClient extends EventTarget {
     }
   }
 
-  /** `worker` is the one that asked: another may have taken its place by then. */
+  /** Fetches a token and gives it to the worker that asked. Another may have taken its place by then. */
   async #answerToken(id: number, worker: Worker): Promise<void> {
     let answer: ToWorker;
     try {
@@ -306,6 +310,18 @@ export class FedraClient extends EventTarget {
     });
   }
 
+  /** The module waits for the answer before it sends an update of a private round. */
+  #record(id: number, participations: number): void {
+    let answer: ToWorker;
+    try {
+      this.#privacy.record(participations);
+      answer = { type: 'recorded', id };
+    } catch (error) {
+      answer = { type: 'not-recorded', id, message: wordsOf(error) };
+    }
+    this.#ifOpen(() => this.#post(answer));
+  }
+
   #emit(event: ClientEvent): void {
     if (event.type === 'update' && event.outcome === 'accepted') this.#crashes = 0;
     this.#latest.set(event.type, event);
@@ -313,8 +329,8 @@ export class FedraClient extends EventTarget {
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
-  /** The worker is of no use any more. Another takes its place where that may help. */
-  #fail(message: string, code = 'worker-failed'): void {
+  /** Ends a worker that failed. Another takes its place where that may help. */
+  #fail(message: string, code: FedraErrorCode = 'worker-failed'): void {
     if (this.#ended) return;
     const again = this.#running && (this.#webgpu || this.#requests.size > 0) && ++this.#crashes < MOST_CRASHES;
     if (again && !this.#closing) return this.#startAgain(message);
@@ -328,13 +344,12 @@ export class FedraClient extends EventTarget {
    */
   #startAgain(reason: string): void {
     this.#worker.terminate();
-    const [code, message] = this.#webgpu
+    const [code, message]: [FedraErrorCode, string] = this.#webgpu
       ? ['device-lost', `WebGPU failed (${reason}); going on with the CPU`]
       : ['worker-failed', `the worker failed (${reason}) and is started again, with the data`];
     this.#requests.rejectAll(this.#webgpu ? new FedraError(code, message) : crashed(reason), 'predict');
     this.#webgpu = false;
     this.#emit({ type: 'error', code, message, fatal: false });
-    this.#privacy.crashed();
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
     this.#running = false;
@@ -350,7 +365,7 @@ export class FedraClient extends EventTarget {
     if (this.#paused) this.#post({ type: 'pause' });
   }
 
-  /** Why the task is not known yet, as far as the client was told. */
+  /** The error for a task that did not become known in time, with the last news of the connection. */
   #tooLate(timeout: number): FedraError {
     const state = this.latest('status')?.state;
     const problem = state === 'connecting' || state === 'reconnecting' ? this.latest('error') : undefined;

@@ -1,35 +1,42 @@
-/** The package's one error class. */
+/** The package's one error class, and the codes of errors and `error` events. */
+import type { CallCode, EventCode } from './generated/contract.js';
 
-/**
- * Codes that this package makes itself. The WebAssembly module has more
- * (see `ErrorEvent.code`), so `FedraError.code` is open.
- */
-export type FedraErrorCode =
-  | 'aborted'
-  | 'bad-dataset'
+/** Codes that only the page's side makes. The module's are generated from its sources. */
+export type PackageCode =
+  /** The input of a call has the wrong type. */
   | 'bad-input'
-  | 'closed'
-  | 'invalid-options'
-  | 'model-unavailable'
-  | 'no-server'
+  /** The page's Content-Security-Policy does not allow the aggregator. */
+  | 'blocked-by-policy'
+  /** The question for consent failed, which counts as no. */
+  | 'consent-failed'
+  /** There is no `Worker` here. */
   | 'not-in-a-browser'
+  /** The person did not agree to the task's terms. */
+  | 'privacy-declined'
+  /** The task did not become known in time. */
   | 'timeout'
+  /** The aggregator has no such task. */
   | 'unknown-task'
+  /** The WebAssembly module could not be loaded. */
   | 'wasm-load-failed'
+  /** The worker could not start, or crashed. */
   | 'worker-failed';
+
+/** Code of a {@link FedraError}, or of an `error` event. */
+export type FedraErrorCode = CallCode | EventCode | PackageCode;
 
 /** An error with a `code` for programs and a `message` for people. */
 export class FedraError extends Error {
-  readonly code: FedraErrorCode | (string & {});
+  readonly code: FedraErrorCode;
 
-  constructor(code: FedraErrorCode | (string & {}), message: string, options?: ErrorOptions) {
+  constructor(code: FedraErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'FedraError';
     this.code = code;
   }
 }
 
-/** What was thrown, for people. */
+/** The message of a thrown value. */
 export function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,11 +1,12 @@
-/** Fedra in the browser: what the package exports. */
+/** Fedra in the browser: the exports of the package. */
 
 export type { ConnectOptions, TrainOptions } from './client.js';
 export { FedraClient } from './client.js';
-export type { FedraErrorCode } from './errors.js';
+export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
 export type * from './events.js';
+export type { ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
 export type { LoadOptions, Model } from './model.js';
 export type { WorkerSource } from './spawn.js';
 export type { TokenSource } from './token.js';
-export type { ConsentQuestion, ExamplePrivacy, Labels, Layout, PrivacyFloors, PrivacyOptions, TrainingData } from './validate.js';
+export type { ConsentQuestion, Labels, Layout, PrivacyOptions, TrainingData } from './validate.js';

@@ -8,10 +8,10 @@ import type { CheckedDataset } from './validate.js';
 export type GivenDataset = CheckedDataset & { readonly id: number };
 
 export class KeptData {
-  /** What the worker has taken, then what it has not answered. */
+  /** The data set that the worker has taken, then those that it has not answered. */
   #sets: GivenDataset[] = [];
 
-  /** What a new worker has to be given, in this order. */
+  /** Data sets to give to a new worker, in this order. */
   get all(): readonly GivenDataset[] {
     return this.#sets;
   }
@@ -20,7 +20,7 @@ export class KeptData {
     this.#sets.push(data);
   }
 
-  /** What is taken is in place of everything given before it; what is not leaves that as it was. */
+  /** Notes the worker's answer. A data set that is taken replaces all earlier ones; a refused one is dropped. */
   answered(id: number, isTaken: boolean): void {
     const at = this.#sets.findIndex((data) => data.id === id);
     if (at >= 0) this.#sets.splice(isTaken ? 0 : at, isTaken ? at : 1);

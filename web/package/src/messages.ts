@@ -1,29 +1,16 @@
 /**
- * What travels between the page and the worker. Types only; arrays are
- * transferred, never copied on the way.
+ * Messages between the page and the worker. Types only; arrays are transferred,
+ * never copied on the way.
  */
-import type { BackendChoice, ClientEvent } from './events.js';
-import type { CheckedDataset, ExamplePrivacy, PrivacyFloors } from './validate.js';
+import type { FedraErrorCode } from './errors.js';
+import type { ClientEvent } from './events.js';
+import type { ModuleOptions } from './generated/contract.js';
+import type { CheckedDataset } from './validate.js';
 
-export interface ClientConfig {
-  readonly url: string;
-  readonly task: string;
-  readonly backend: BackendChoice;
-  readonly privacy: PrivacyConfig;
+/** The module's options, and what the worker asks the page for. */
+export interface ClientConfig extends ModuleOptions {
   /** With `ask` the worker asks the page for a token before every connection. */
   readonly token: 'none' | 'ask';
-}
-
-/** What the module insists on, and what it cannot know of earlier visits. */
-export interface PrivacyConfig {
-  readonly floors?: PrivacyFloors;
-  readonly examples?: ExamplePrivacy;
-  /** With `ask` it takes part in no round of a private task before `consent`. */
-  readonly consent: 'granted' | 'ask';
-  /** Rounds of the task that this browser has taken part in. */
-  readonly participations: number;
-  /** 32 hexadecimal digits that name this browser to the task's ledger. */
-  readonly subject: string;
 }
 
 export type ToWorker =
@@ -37,6 +24,8 @@ export type ToWorker =
   /** The answer to the worker's question with this number. */
   | { readonly type: 'token'; readonly id: number; readonly token: string }
   | { readonly type: 'no-token'; readonly id: number; readonly message: string }
+  | { readonly type: 'recorded'; readonly id: number }
+  | { readonly type: 'not-recorded'; readonly id: number; readonly message: string }
   | { readonly type: 'consent' }
   | { readonly type: 'pause' }
   | { readonly type: 'resume' }
@@ -48,12 +37,14 @@ export type FromWorker =
   /** The model is there, and can be asked. */
   | { readonly type: 'loaded'; readonly inputShape: readonly number[]; readonly outputs: number }
   /** The worker could not start, or its module crashed; nothing follows. */
-  | { readonly type: 'failed'; readonly code: string; readonly message: string }
+  | { readonly type: 'failed'; readonly code: FedraErrorCode; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }
-  /** A connection is to be opened: which token does it check in with? */
+  /** Asks for the token of a connection that is about to be opened. */
   | { readonly type: 'ask-token'; readonly id: number }
+  /** An update of a private round is to be sent: the page stores this count first. */
+  | { readonly type: 'record'; readonly id: number; readonly participations: number }
   /** The answer to the request with this number. */
   | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array }
-  | { readonly type: 'refused'; readonly id: number; readonly code: string; readonly message: string }
+  | { readonly type: 'refused'; readonly id: number; readonly code: FedraErrorCode; readonly message: string }
   /** The session has ended; nothing follows. */
   | { readonly type: 'closed' };

@@ -11,7 +11,7 @@ import type { Ready, WorkerSource } from './spawn.js';
 import { expectBrowser, spawn, started } from './spawn.js';
 import { checkFeatures, checkLoad } from './validate.js';
 
-/** Where to get a model. */
+/** Options of {@link FedraClient.load}. */
 export interface LoadOptions {
   /** The aggregator, as for `connect`. */
   readonly url: string | URL;
@@ -19,11 +19,11 @@ export interface LoadOptions {
   readonly task: string;
   /** Aborts loading; after that, closes the model. */
   readonly signal?: AbortSignal;
-  /** As for `connect`. */
+  /** A worker in place of the package's own, as for `connect`. */
   readonly worker?: WorkerSource;
 }
 
-/** What the aggregator says of the task's newest model. */
+/** The aggregator's description of the task's newest model. */
 interface Description {
   readonly round: number;
   readonly sha256: string;
@@ -31,7 +31,7 @@ interface Description {
   readonly url: string;
 }
 
-/** A model may be replaced between its description and its download, so often at most. */
+/** Most attempts: a model may be replaced between its description and its download. */
 const ATTEMPTS = 3;
 
 /** The newest model of a task at the time of {@link FedraClient.load}. It does not change. */
@@ -78,8 +78,8 @@ export class Model {
   }
 
   /**
-   * What the model makes of one or more examples, `outputs` values for each:
-   * probabilities of a classifier, values of a regression. Rejects with
+   * Predicts one or more examples, `outputs` values for each: probabilities of a
+   * classifier, values of a regression. Rejects with
    * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
    * crashed, which costs the calls that were open.
    */
@@ -129,7 +129,7 @@ export class Model {
   }
 }
 
-/** What a call hears that was open when its worker crashed. */
+/** The error of a call that was open when its worker crashed. */
 export function crashed(reason: string): FedraError {
   return new FedraError(
     'worker-failed',
@@ -205,8 +205,8 @@ async function get<Body>(url: URL, signal: AbortSignal | undefined, read: (answe
 
 /**
  * `file`, if it is the one described. Without TLS a browser has no `crypto.subtle`
- * (except on this machine itself): then only its length is checked, and whoever
- * could change the file on its way could have changed the hash as well.
+ * (except on this machine itself). Then only its length is checked: an attacker who
+ * can change the file on its way could change the hash as well.
  */
 async function verified(file: Uint8Array<ArrayBuffer>, { sha256, bytes }: Description): Promise<Uint8Array<ArrayBuffer>> {
   const digest = globalThis.crypto?.subtle ? new Uint8Array(await crypto.subtle.digest('SHA-256', file)) : undefined;

@@ -1,147 +1,105 @@
 /**
- * In how many rounds of a task this browser has taken part, kept in
+ * Count of the rounds of a task that this browser has taken part in, kept in
  * localStorage, since a limit that a reload forgets would be none. It must not
- * touch storage before a client asks, nor fail where there is none.
+ * touch storage before a client asks.
  *
- * A round is written down before its masked update leaves: as open when keys
- * are exchanged, as taken part in when the update goes out. A page that went
- * away in between leaves it open, and the next visit counts it. So a crash can
+ * A round is stored before its update leaves: the module waits for it. So a crash can
  * waste a round, never forget one.
  *
  * Clients that are made before any of them has written the entry have a subject
- * each, and would each count from nothing. Whose entry is there goes on; the others
- * have been replaced.
+ * each, and would each count from nothing. The client whose entry is there goes on;
+ * the others have been replaced.
  */
 
 interface Entry {
   readonly subject: string;
   readonly participations: number;
-  /** Marks of clients with a round under way: tabs of one site share the entry. */
-  readonly open: readonly string[];
 }
-
-/** Where storage is refused, entries last as long as the page. */
-const MEMORY = new Map<string, Entry>();
 
 /** One client's view of the entry of its task. */
 export class Participation {
   /** 32 hexadecimal digits: names this browser to the task's ledger, and to no other task's. */
   readonly subject: string;
   readonly #key: string;
-  readonly #mark = randomHex(8);
-  #open = false;
   #replaced = false;
-  /** What the module counted last. */
+  /** The module's last count. Tabs of one site add to one entry. */
   #counted: number;
 
   constructor(url: string, task: string) {
     this.#key = `fedra:${url}#${task}`;
-    const entry = this.#read();
+    const entry = this.#readable();
     this.subject = entry?.subject ?? randomHex(16);
-    this.#counted = entry ? this.#closeOpen(entry) : 0;
+    this.#counted = entry?.participations ?? 0;
   }
 
-  /** What a module that starts now has to know. */
+  /** The count for a module that starts now. */
   get count(): number {
     return this.#counted;
   }
 
-  /** Whether the entry was seen to be another subject's. */
+  /** True once the entry was seen to be another subject's. */
   get replaced(): boolean {
     return this.#replaced;
   }
 
-  /** A round has come so far that its update may leave. */
-  begin(): void {
-    if (this.#open) return;
-    const entry = this.#current();
-    this.#open = true;
-    this.#write({ ...entry, open: [...entry.open, this.#mark] });
+  /** Makes the entry where there is none, so that later tabs go on with this subject. */
+  claim(): void {
+    const entry = this.#readable();
+    if (entry) {
+      this.#replaced ||= entry.subject !== this.subject;
+      return;
+    }
+    try {
+      this.#write(this.#counted);
+    } catch {
+      // What follows from it is decided before the first update leaves.
+    }
   }
 
-  /** The round went by, and the update did not leave. */
-  abandon(): void {
-    if (!this.#open) return;
-    const entry = this.#current();
-    this.#open = false;
-    this.#write({ ...entry, open: entry.open.filter((mark) => mark !== this.#mark) });
+  /** Stores the module's count. Throws where it cannot: then the update must not leave. */
+  record(count: number): void {
+    const entry = parse(localStorage.getItem(this.#key));
+    if (entry && entry.subject !== this.subject) {
+      this.#replaced = true;
+      throw new Error('another tab of this browser takes part in this task');
+    }
+    // Storage may have been cleared in the meantime: this client goes on as it was.
+    const stored = entry?.participations ?? this.#counted;
+    this.#write(stored + Math.max(0, count - this.#counted));
+    this.#counted = Math.max(count, this.#counted);
   }
 
-  /** The module's count, told before the update of the last of these rounds leaves. */
-  reached(count: number): void {
-    const entry = this.#current();
-    const added = count - this.#counted;
-    if (added <= 0) return this.#write(entry);
-    // Another tab may have taken this one's open round for a crash, and counted it.
-    const already = this.#open && !entry.open.includes(this.#mark) ? 1 : 0;
-    const open = entry.open.filter((mark) => mark !== this.#mark);
-    this.#open = false;
-    this.#counted = count;
-    this.#write({ ...entry, participations: entry.participations + added - already, open });
+  #write(participations: number): void {
+    const entry: Entry = { subject: this.subject, participations };
+    localStorage.setItem(this.#key, JSON.stringify(entry));
   }
 
-  /** The module crashed and is started again: an open round may have left. */
-  crashed(): void {
-    if (!this.#open) return;
-    const entry = this.#current();
-    this.#open = false;
-    this.#counted++;
-    this.#write(counted(entry, [this.#mark]));
-  }
-
-  /** Counts what earlier pages left open. Returns the count. */
-  #closeOpen(entry: Entry): number {
-    if (entry.open.length === 0) return entry.participations;
-    const closed = counted(entry, entry.open);
-    this.#write(closed);
-    return closed.participations;
-  }
-
-  #current(): Entry {
-    const entry = this.#read();
-    // Not written yet, or cleared in the meantime: this client goes on as it was.
-    if (!entry) return { subject: this.subject, participations: this.#counted, open: this.#open ? [this.#mark] : [] };
-    if (entry.subject !== this.subject) this.#replaced = true;
-    return entry;
-  }
-
-  #read(): Entry | undefined {
-    const kept = MEMORY.get(this.#key);
-    if (kept) return kept;
+  /** The entry, if storage may be read and has one. */
+  #readable(): Entry | undefined {
     try {
       return parse(localStorage.getItem(this.#key));
     } catch {
       return undefined;
     }
   }
-
-  #write(entry: Entry): void {
-    try {
-      localStorage.setItem(this.#key, JSON.stringify(entry));
-      MEMORY.delete(this.#key);
-    } catch {
-      MEMORY.set(this.#key, entry);
-    }
-  }
-}
-
-function counted(entry: Entry, marks: readonly string[]): Entry {
-  const open = entry.open.filter((mark) => !marks.includes(mark));
-  return { ...entry, participations: entry.participations + entry.open.length - open.length, open };
 }
 
 function parse(text: string | null): Entry | undefined {
-  if (text === null) return undefined;
-  const entry = JSON.parse(text) as Partial<Entry>;
-  const { subject, participations, open } = entry;
+  let entry: unknown;
+  try {
+    entry = JSON.parse(text ?? 'null');
+  } catch {
+    return undefined;
+  }
+  // Version 0.1.0 marked rounds under way, which may have left.
+  const { subject, participations, open = [] } = (entry ?? {}) as Partial<Entry> & { readonly open?: readonly unknown[] };
   const whole =
     typeof subject === 'string' &&
     /^[0-9a-f]{32}$/.test(subject) &&
     Number.isSafeInteger(participations) &&
     (participations as number) >= 0 &&
-    Array.isArray(open) &&
-    open.every((mark) => typeof mark === 'string');
-  return whole ? (entry as Entry) : undefined;
+    Array.isArray(open);
+  return whole ? { subject, participations: (participations as number) + open.length } : undefined;
 }
 
 function randomHex(bytes: number): string {

@@ -1,7 +1,7 @@
 /**
- * What a Content-Security-Policy kept from being loaded, as the browser tells
- * it: errors of loading themselves do not say so. It must not keep more than
- * the newest violation.
+ * Violations of a Content-Security-Policy, as the browser reports them: errors of
+ * loading themselves do not name the policy. It must not keep more than the newest
+ * violation.
  */
 
 /** The parts of a `SecurityPolicyViolationEvent` that matter here. */
@@ -31,25 +31,25 @@ export class PolicyWatch {
     this.#ended.abort();
   }
 
-  /** `message`, and what the policy would have to allow; `otherwise` where it blocked nothing. */
+  /** `message` with the source that the policy would have to allow, or with `otherwise` if it blocked nothing. */
   explain(message: string, otherwise?: string): string {
     const more = this.#newest ? policyWords(this.#newest) : otherwise;
     return more ? `${message}; ${more}` : message;
   }
 }
 
-/** Listens for what the page's own loading violates. */
+/** Listens for violations by the page's own loading. */
 export function watchPage(): PolicyWatch {
   return new PolicyWatch((globalThis as { document?: EventTarget }).document);
 }
 
-/** What would have to be allowed, and where. */
+/** The source that would have to be allowed, and the directive. */
 export function policyWords({ effectiveDirective, blockedURI }: Violation): string {
   const directive = effectiveDirective.replace(/-elem$/, '');
   return `the Content-Security-Policy of the page does not allow it: ${directive} must have ${sourceOf(blockedURI)}`;
 }
 
-/** The source expression that stands for what was blocked. */
+/** The source expression for a blocked address. */
 function sourceOf(blocked: string): string {
   if (blocked === 'wasm-eval') return "'wasm-unsafe-eval'";
   if (blocked === 'blob') return 'blob:';

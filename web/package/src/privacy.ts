@@ -1,29 +1,27 @@
 /**
  * The page's part in privacy: asks the person before the first round, and
- * keeps count of their rounds. What a task must promise is checked in the
- * module, not here.
+ * keeps count of their rounds. The module checks the task's promise against the
+ * floors, not this file.
  */
+import type { FedraErrorCode } from './errors.js';
 import { wordsOf } from './errors.js';
-import type { ClientEvent, ErrorEvent, PrivacyEvent, SessionState } from './events.js';
-import type { PrivacyConfig } from './messages.js';
+import type { ClientEvent, ErrorEvent, PrivacyEvent } from './events.js';
+import type { ModulePrivacyOptions } from './generated/contract.js';
 import { Participation } from './participation.js';
 import type { CheckedOptions, ConsentQuestion } from './validate.js';
 
-/** What follows from the person's answer. */
+/** Consequences of the person's answer. */
 export interface Answers {
   agreed(): void;
   refused(error: ErrorEvent): void;
 }
-
-/** States in which the last round is over for this client, if it had begun. */
-const BETWEEN_ROUNDS: readonly SessionState[] = ['waiting', 'downloading', 'training', 'paused'];
 
 /** Follows one client's events. */
 export class PrivacyKeeper {
   readonly #options: CheckedOptions;
   readonly #participation: Participation;
   readonly #answers: Answers;
-  /** What is still to be asked. */
+  /** The question, until it has been asked. */
   #question: ConsentQuestion | undefined;
   #granted: boolean;
 
@@ -35,8 +33,8 @@ export class PrivacyKeeper {
     this.#question = options.consent === 'granted' ? undefined : options.consent;
   }
 
-  /** What a module that starts now has to be told. */
-  config(): PrivacyConfig {
+  /** The privacy options of a module that starts now. */
+  config(): ModulePrivacyOptions {
     const { floors, examples } = this.#options;
     return {
       ...(floors ? { floors } : {}),
@@ -47,15 +45,11 @@ export class PrivacyKeeper {
     };
   }
 
-  /** To be told of every event before the page is. */
+  /** Takes every event before the page does. */
   see(event: ClientEvent): void {
-    if (event.type === 'status') {
-      if (event.state === 'sharing') this.#participation.begin();
-      if (BETWEEN_ROUNDS.includes(event.state)) this.#participation.abandon();
-    }
     // Nothing is kept for a task without privacy, not even a name.
     const terms = event.type === 'privacy' && event.policy !== 'none' ? event : undefined;
-    if (terms) this.#participation.reached(terms.participations);
+    if (terms) this.#participation.claim();
     if (this.#participation.replaced) return this.#giveWay();
     const question = this.#question;
     if (!terms || !question) return;
@@ -63,16 +57,21 @@ export class PrivacyKeeper {
     void this.#ask(question, terms);
   }
 
-  /** As the server would end it, if it could know that both are one browser. */
+  /** Ends the client as the server would, if it knew that both are one browser. */
   #giveWay(): void {
     const error = refusal('refused-replaced', 'another tab of this browser takes part in this task, and together they would count as two');
     // Not at once: the listeners of this event come first.
     queueMicrotask(() => this.#answers.refused(error));
   }
 
-  /** The module is gone, and another one will be started. */
-  crashed(): void {
-    this.#participation.crashed();
+  /** Stores the count of rounds before an update leaves. Throws where it cannot. */
+  record(participations: number): void {
+    try {
+      this.#participation.record(participations);
+    } catch (cause) {
+      if (this.#participation.replaced) this.#giveWay();
+      throw new Error(`this browser's storage has no place for the count: ${wordsOf(cause)}`, { cause });
+    }
   }
 
   async #ask(question: ConsentQuestion, terms: PrivacyEvent): Promise<void> {
@@ -93,6 +92,6 @@ export class PrivacyKeeper {
   }
 }
 
-function refusal(code: string, message: string): ErrorEvent {
+function refusal(code: FedraErrorCode, message: string): ErrorEvent {
   return { type: 'error', code, message, fatal: true };
 }

@@ -2,7 +2,7 @@
 import { FedraError } from './errors.js';
 import type { FromWorker } from './messages.js';
 
-/** What may be asked of a worker. */
+/** Kinds of requests to a worker. */
 export type RequestKind = 'dataset' | 'predict';
 
 interface Request {
@@ -35,7 +35,7 @@ export class Requests {
     else request?.reject(new FedraError(message.code, message.message));
   }
 
-  /** Ends those of a kind, or all, without an answer. */
+  /** Rejects the requests of a kind, or all. */
   rejectAll(error: FedraError, kind?: RequestKind): void {
     for (const [id, request] of this.#open) {
       if (kind !== undefined && request.kind !== kind) continue;

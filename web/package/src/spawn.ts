@@ -1,6 +1,6 @@
 /**
- * Starts the worker, wherever its script lies, and waits until it is ready.
- * It must not know what is asked of the worker afterwards.
+ * Starts the worker from any origin's script, and waits until it is ready. It must
+ * not know the later requests to the worker.
  */
 import { aborted, FedraError, wordsOf } from './errors.js';
 import type { FromWorker, ToWorker } from './messages.js';
@@ -26,20 +26,20 @@ export function checkWorkerSource(worker: unknown, page: string | undefined): Wo
   throw new FedraError('invalid-options', 'worker must be the address of a script, or a function that makes a Worker');
 }
 
-/** Throws where nothing can work, before anything is tried. */
+/** Throws if this is no browser. */
 export function expectBrowser(): void {
   if (typeof Worker === 'undefined') {
     throw new FedraError('not-in-a-browser', 'fedra needs a browser: there is no Worker here');
   }
 }
 
-/** A worker, and how it is named in errors. */
+/** A worker, and its name in errors. */
 export interface Spawned {
   readonly worker: Worker;
   readonly name: string;
 }
 
-/** Makes the worker. What is wrong with its script shows in {@link started}. */
+/** Makes the worker. A fault of its script shows in {@link started}. */
 export function spawn(source: WorkerSource | undefined): Spawned {
   expectBrowser();
   if (typeof source === 'function') return { worker: made(source), name: 'the worker of the option worker' };
@@ -88,7 +88,7 @@ function made(make: () => Worker): Worker {
   throw new FedraError('invalid-options', 'the function of the option worker must give a Worker');
 }
 
-/** Whether the browser runs no worker from there: another origin's script, with CORS or without. */
+/** True for another origin's script: the browser runs no worker from there, with CORS or without. */
 function isForeign(address: string): boolean {
   const { protocol, origin } = new URL(address);
   return /^https?:$/.test(protocol) && origin !== globalThis.origin;
@@ -99,7 +99,7 @@ const relays = new Map<string, string>();
 
 /**
  * A worker's script of the page's own origin that imports the one at `address`.
- * What is posted meanwhile is passed on; what keeps the import from loading is told.
+ * Messages posted meanwhile are passed on; a failed import is reported.
  */
 function relayTo(address: string): string {
   const known = relays.get(address);
@@ -125,7 +125,7 @@ function relayTo(address: string): string {
   return relay;
 }
 
-/** What a worker says when it is ready. */
+/** The message of a worker that is ready. */
 export type Ready = Extract<FromWorker, { type: 'started' | 'loaded' }>;
 
 /** Posts the first message; resolves with its answer, once the worker has loaded its module. */

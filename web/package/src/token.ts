@@ -1,11 +1,10 @@
 /**
- * What a client checks in with: a token that the page gives, as a text or
- * through a function that is asked before every connection. It must not keep,
- * log or report one.
+ * The token that a client checks in with. The page gives it as a text or through a
+ * function that is asked before every connection. It must not keep, log or report one.
  */
 import { FedraError } from './errors.js';
 
-/** A token, or where to get one: asked before every connection, so it may be short-lived. */
+/** A token, or a function that gives one. It is asked before every connection, so a token may be short-lived. */
 export type TokenSource = string | (() => string | Promise<string>);
 
 /** Most characters of a token. */
@@ -18,7 +17,7 @@ export function checkTokenSource(token: unknown): TokenSource | undefined {
   throw new FedraError('invalid-options', `token must be ${MUST}, or a function that gives them`);
 }
 
-/** The token for the next connection. Rejects in words that do not repeat it. */
+/** The token for the next connection. Rejects with a message that does not repeat it. */
 export async function askForToken(source: TokenSource): Promise<string> {
   const token: unknown = typeof source === 'function' ? await source() : source;
   if (!isToken(token)) throw new Error(`the token must be ${MUST}`);

@@ -1,5 +1,5 @@
 /**
- * Checks on what a page hands in, before anything is sent to the worker.
+ * Checks of a page's options and data, before anything is sent to the worker.
  * Cheap checks only: values are looked at in the worker, off the main thread.
  */
 
@@ -7,7 +7,7 @@ import type { Address } from './address.js';
 import { checkAddress } from './address.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { BackendChoice, PrivacyEvent } from './events.js';
+import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
 import type { WorkerSource } from './spawn.js';
 import { checkWorkerSource } from './spawn.js';
 import type { TokenSource } from './token.js';
@@ -25,7 +25,7 @@ export interface TrainingData {
   readonly shape: readonly number[] | Uint32Array;
 }
 
-/** Where an image's channels are in `shape`: `[n, channels, height, width]` or `[n, height, width, channels]`. */
+/** The place of an image's channels in `shape`: `[n, channels, height, width]` or `[n, height, width, channels]`. */
 export type Layout = 'channels-first' | 'channels-last';
 
 /** A data set that has passed the checks, in the worker's types. */
@@ -37,44 +37,12 @@ export interface CheckedDataset {
 }
 
 /**
- * The least that a task must promise. A task below, or with no privacy at all,
- * is refused for good.
- */
-export interface PrivacyFloors {
-  /** Least noise in a sum, in units of what one client can change in it; above 0. */
-  readonly minNoiseMultiplier?: number;
-  /** Fewest clients that a sum may have, without those that may collude; 1 or more. */
-  readonly minCohort?: number;
-  /** Most rounds this browser takes part in; 1 or more. A task may grant more: it stops by itself. */
-  readonly maxParticipations?: number;
-  /** Most, as epsilon, that this browser's rounds may cost together; above 0. */
-  readonly maxEpsilon?: number;
-  /** Refuse a task whose server could read a single update. */
-  readonly requireSecureAggregation?: boolean;
-}
-
-/**
  * Asked once, with the terms of a private task, before its first round. Only
  * `true` lets the client take part.
  */
 export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
 
-/**
- * Example-level privacy (DP-SGD), for a site that holds the records of many
- * people: a promise about each single example, not about this client, and
- * beside whatever the task promises. The task's server neither sets it nor
- * learns of it. Its cost is in the `privacy` event's `examplePrivacy`.
- */
-export interface ExamplePrivacy {
-  /** Largest L2 norm of one example's gradient; above 0. */
-  readonly clippingNorm: number;
-  /** Noise on the sum of a step's clipped gradients, in units of `clippingNorm`; above 0. */
-  readonly noiseMultiplier: number;
-  /** The delta at which the cost is told; between 0 and 1. */
-  readonly delta: number;
-}
-
-/** What a page insists on, how the person is asked, and what examples are promised. */
+/** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {
   readonly floors?: PrivacyFloors;
   readonly examples?: ExamplePrivacy;
@@ -82,7 +50,7 @@ export interface PrivacyOptions {
   readonly consent?: 'granted' | ConsentQuestion;
 }
 
-/** What `connect` and `load` have in common, after its checks. */
+/** The options that `connect` and `load` have in common, after their checks. */
 export interface CheckedPlace {
   readonly address: Address;
   readonly task: string;
@@ -140,7 +108,7 @@ export interface CheckedTraining {
 }
 
 const LAYOUTS: readonly Layout[] = ['channels-first', 'channels-last'];
-/** How long `train` waits for the task by default, in milliseconds. */
+/** Default wait of `train` for the task, in milliseconds. */
 const TRAIN_MS = 30_000;
 /** The longest time that a browser's timer knows, in milliseconds; beyond it there is no limit. */
 export const LONGEST_MS = 2 ** 31 - 1;
@@ -199,7 +167,7 @@ function checkFloors(floors: unknown): PrivacyFloors {
   if (!isRecord(floors)) {
     throw new FedraError('invalid-options', 'privacy.floors must be an object');
   }
-  // A floor with a typing error would protect nobody.
+  // A floor with a typing error would have no effect.
   refuseUnknown('privacy.floors', floors, Object.keys(FLOORS));
   const checked: Record<string, unknown> = {};
   for (const [name, [holds, must]] of Object.entries(FLOORS)) {
@@ -211,7 +179,7 @@ function checkFloors(floors: unknown): PrivacyFloors {
   return checked;
 }
 
-/** All three, or the promise would be an empty one. */
+/** Checks example privacy. All three numbers are needed. */
 function checkExamples(examples: unknown): ExamplePrivacy {
   if (!isRecord(examples)) {
     throw new FedraError('invalid-options', 'privacy.examples must be an object');

@@ -1,13 +1,15 @@
 /**
  * The worker's side of a client, or of a model without one: holds what the
  * WebAssembly module made and passes messages between it and the page. It must
- * not know what a page does with them.
+ * not know a page's use of them.
  */
 
 import type { EdgeClient, Predictor } from './build.js';
 import { loadBuild, loadCpu } from './build.js';
+import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { BackendEvent, ClientEvent } from './events.js';
+import type { ClientEvent as ModuleEvent } from './generated/contract.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
@@ -15,15 +17,15 @@ import { PolicyWatch, policyWords } from './policy.js';
 declare const self: DedicatedWorkerGlobalScope;
 
 let client: EdgeClient | undefined;
-/** What answers `predict`. */
+/** The client or model that answers `predict`. */
 let model: Pick<EdgeClient | Predictor, 'predict'> | undefined;
 /** The request that gave the newest data set. */
 let newest: number | undefined;
 /** The aggregator's host, once the client connects to it. */
 let aggregator: string | undefined;
-/** What the page has been asked, and not answered yet. */
-const tokens = new Map<number, { resolve(token: string): void; reject(error: Error): void }>();
-let nextToken = 1;
+/** Questions that the page has not answered yet. */
+const questions = new Map<number, { resolve(token: string): void; reject(error: Error): void }>();
+let nextQuestion = 1;
 /** Settles when the client is there, or cannot be: everything else waits for it. */
 let ready: Promise<void> | undefined;
 
@@ -43,8 +45,8 @@ async function receive(message: ToWorker): Promise<void> {
     ready = load(message.file);
     return;
   }
-  if (message.type === 'token' || message.type === 'no-token') {
-    takeToken(message);
+  if (isAnswer(message)) {
+    takeAnswer(message);
     return;
   }
   await ready;
@@ -81,15 +83,15 @@ async function receive(message: ToWorker): Promise<void> {
   }
 }
 
-async function start({ token, ...config }: ClientConfig): Promise<void> {
+async function start({ token, ...options }: ClientConfig): Promise<void> {
   try {
-    const { module, backend, webgpu, adapter, reason, notice } = await loadBuild(config.backend, policy);
-    const listen = (event: ClientEvent) => {
+    const { module, backend, webgpu, adapter, reason, notice } = await loadBuild(options.backend, policy);
+    const listen = (event: ModuleEvent) => {
       report(event.type === 'backend' ? withTheBrowsersWords(event, adapter, reason) : event);
     };
-    client = new module.EdgeClient({ ...config, backend }, listen, token === 'ask' ? askToken : undefined);
+    client = new module.EdgeClient({ ...options, backend }, listen, record, token === 'ask' ? askToken : undefined);
     model = client;
-    aggregator = new URL(config.url).host;
+    aggregator = new URL(options.url).host;
     post({ type: 'started', webgpu });
     if (notice) report(notice);
     void run(client);
@@ -109,7 +111,7 @@ async function load(file: Uint8Array): Promise<void> {
   }
 }
 
-/** A policy without the aggregator in it will not change: trying again would be for nothing. */
+/** Ends a client whose page's policy blocks the aggregator, because the policy will not change. */
 function blocked(violation: Violation): void {
   const [, , host] = violation.blockedURI.split('/');
   if (!client || host !== aggregator) return;
@@ -120,21 +122,38 @@ function blocked(violation: Violation): void {
 
 /** Asks the page for the token of the next connection. */
 function askToken(): Promise<string> {
-  const id = nextToken++;
+  return ask((id) => ({ type: 'ask-token', id }));
+}
+
+/** Has the page store the count of rounds; an update waits for it. */
+async function record(participations: number): Promise<void> {
+  await ask((id) => ({ type: 'record', id, participations }));
+}
+
+function ask(question: (id: number) => FromWorker): Promise<string> {
+  const id = nextQuestion++;
   return new Promise((resolve, reject) => {
-    tokens.set(id, { resolve, reject });
-    post({ type: 'ask-token', id });
+    questions.set(id, { resolve, reject });
+    post(question(id));
   });
 }
 
-function takeToken(message: Extract<ToWorker, { type: 'token' | 'no-token' }>): void {
-  const asked = tokens.get(message.id);
-  tokens.delete(message.id);
-  if (message.type === 'token') asked?.resolve(message.token);
-  else asked?.reject(new Error(message.message));
+/** The page's answer to a question. */
+type Answer = Extract<ToWorker, { type: 'token' | 'no-token' | 'recorded' | 'not-recorded' }>;
+
+function isAnswer(message: ToWorker): message is Answer {
+  return ['token', 'no-token', 'recorded', 'not-recorded'].includes(message.type);
 }
 
-/** The module cannot know why it was given this build, nor the adapter's name. */
+function takeAnswer(answer: Answer): void {
+  const asked = questions.get(answer.id);
+  questions.delete(answer.id);
+  if (answer.type === 'token') asked?.resolve(answer.token);
+  else if (answer.type === 'recorded') asked?.resolve('');
+  else asked?.reject(new Error(answer.message));
+}
+
+/** The event with the adapter's name and the reason for the build, which the module cannot know. */
 function withTheBrowsersWords(event: BackendEvent, adapter?: string, reason?: string): BackendEvent {
   const named = event.backend === 'webgpu' && adapter ? { adapter } : {};
   return { ...event, ...named, ...(reason ? { reason } : {}) };
@@ -152,7 +171,7 @@ async function run(running: EdgeClient): Promise<void> {
 /** Runs one request of the page and posts its result or its fault. */
 async function answer<On>(
   id: number,
-  defaultCode: string,
+  defaultCode: FedraErrorCode,
   on: On | undefined,
   work: (on: On) => Promise<Float32Array | void>,
 ): Promise<void> {
@@ -165,7 +184,7 @@ async function answer<On>(
       post({ type: 'done', id });
     }
   } catch (error) {
-    // What a module is good for after that is not known.
+    // The module's state is unknown after that.
     if (error instanceof WebAssembly.RuntimeError) post({ type: 'failed', ...coded(error, 'worker-failed') });
     else post({ type: 'refused', id, ...coded(error, defaultCode) });
   }
@@ -177,9 +196,10 @@ function checkFinite(name: string, values: Float32Array): void {
 }
 
 /** The module's errors have a `code`, as a FedraError has. */
-function coded(error: unknown, defaultCode: string): { code: string; message: string } {
+function coded(error: unknown, defaultCode: FedraErrorCode): { code: FedraErrorCode; message: string } {
   if (!(error instanceof Error)) return { code: defaultCode, message: String(error) };
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : defaultCode;
+  // A DOMException has a number there.
+  const code = 'code' in error && typeof error.code === 'string' ? (error.code as FedraErrorCode) : defaultCode;
   return { code, message: error.message };
 }
 

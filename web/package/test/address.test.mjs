@@ -1,4 +1,4 @@
-// Which addresses a page may give, and what is made of them.
+// Addresses that a page may give, and the addresses made from them.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';
@@ -12,7 +12,7 @@ afterEach(() => {
   delete globalThis.origin;
 });
 
-/** As if the page were at `href`; a frame may have another origin than its address says. */
+/** Puts the page at `href`. A frame may have another origin than its address says. */
 function pageAt(href, origin = new URL(href).origin) {
   Object.assign(globalThis, { location: new URL(href), origin });
 }

@@ -2,7 +2,8 @@
 
 export class FakeStorage {
   entries = new Map();
-  refuses = false;
+  /** The name of the exception that every access throws. */
+  refuses;
 
   getItem(key) {
     this.#check();
@@ -15,7 +16,7 @@ export class FakeStorage {
   }
 
   #check() {
-    if (this.refuses) throw new DOMException('no storage here', 'SecurityError');
+    if (this.refuses) throw new DOMException('no storage here', this.refuses);
   }
 
   /** Puts a new one in the place of the browser's; returns it and an undo function. */

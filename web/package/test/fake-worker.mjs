@@ -1,8 +1,8 @@
-// A worker that only records what it is sent and says what a test tells it to.
+// A worker that records the messages to it and posts those of a test.
 
 export class FakeWorker {
   static all = [];
-  /** What a worker answers to `start` or `load`, in order; none means silence. */
+  /** A worker's answers to `start` or `load`, in order; none means silence. */
   static onStart = [{ type: 'started' }];
 
   sent = [];
@@ -15,7 +15,7 @@ export class FakeWorker {
   }
 
   postMessage(message, transfer = []) {
-    // As in a browser: what is transferred is gone on this side.
+    // A transferred buffer is gone on this side, as in a browser.
     this.sent.push(structuredClone(message, { transfer }));
     if (message.type === 'start' || message.type === 'load') {
       for (const answer of FakeWorker.onStart) this.say(answer);

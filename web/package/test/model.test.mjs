@@ -1,4 +1,4 @@
-// A model without a session: what is fetched, what is refused, what a crash costs.
+// A model without a session: its download, refusals, and a crash of its worker.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, test } from 'node:test';

@@ -1,4 +1,4 @@
-// The package as a stranger gets it: packed, installed elsewhere, imported.
+// The package as a user of npm gets it: packed, installed elsewhere, imported.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// What the page's side does for privacy: floors, consent, and the count of
-// rounds that outlives the page.
+// Privacy on the page's side: floors, consent, and the count of rounds that
+// outlives the page.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';
@@ -47,8 +47,11 @@ const connect = async (privacy) => {
     errors,
     config: worker.sent[0].config.privacy,
     says: (event) => worker.say({ type: 'event', event }),
-    counts: (participations, more) => worker.say({ type: 'event', event: { ...terms, participations, ...more } }),
-    is: (state) => worker.say({ type: 'event', event: { type: 'status', state } }),
+    /** The module asks for the count to be stored, and is answered. */
+    records: (participations) => {
+      worker.say({ type: 'record', id: participations, participations });
+      return worker.sent.at(-1);
+    },
     sent: (type) => worker.sent.filter((message) => message.type === type).length,
   };
 };
@@ -132,9 +135,8 @@ for (const [name, answer, code, words] of [
 }
 
 test('a task without privacy asks nothing and leaves nothing in storage', async () => {
-  const { says, is } = await connect({ consent: () => assert.fail('was asked') });
+  const { says } = await connect({ consent: () => assert.fail('was asked') });
   says({ ...terms, policy: 'none', participations: 3 });
-  is('training');
   await settled();
   assert.equal(storage.entries.size, 0);
 });
@@ -164,22 +166,66 @@ test('an answer that comes after the client has closed changes nothing', async (
   }
 });
 
-test('a count is in storage before any listener hears of it, and the next visit starts from it', async () => {
-  const { client, counts, config } = await connect();
-  const seen = [];
-  client.addEventListener('privacy', () => seen.push(kept()?.participations));
-  counts(0);
-  counts(1);
-  counts(2);
-  assert.deepEqual(seen, [0, 1, 2]);
+test('a count is in storage before the module is answered, and the next visit starts from it', async () => {
+  const { worker, says, records, config } = await connect();
+  says(terms);
+  assert.equal(kept().participations, 0);
+  const answer = worker.postMessage;
+  const stored = [];
+  worker.postMessage = (message) => {
+    stored.push([message.type, kept().participations]);
+    answer.call(worker, message);
+  };
+  assert.deepEqual(records(1), { type: 'recorded', id: 1 });
+  assert.deepEqual(records(2), { type: 'recorded', id: 2 });
+  assert.deepEqual(stored, [
+    ['recorded', 1],
+    ['recorded', 2],
+  ]);
   const later = await connect();
   assert.equal(later.config.participations, 2);
   assert.equal(later.config.subject, config.subject);
 });
 
+for (const policy of ['distributed', 'local', 'central']) {
+  test(`a count is stored for a task whose policy is ${policy}`, async () => {
+    const { says, records } = await connect();
+    says({ ...terms, policy });
+    assert.equal(records(1).type, 'recorded');
+    assert.equal(kept().participations, 1);
+  });
+}
+
+test('a round that is recorded twice counts once', async () => {
+  const { records } = await connect();
+  records(1);
+  // The first one was over before its update left: the number is the same.
+  assert.equal(records(1).type, 'recorded');
+  assert.equal(kept().participations, 1);
+});
+
+for (const [name, refusal] of Object.entries({
+  'is denied': 'SecurityError',
+  'has no room': 'QuotaExceededError',
+})) {
+  test(`a storage that ${name} keeps the round from being sent, and the module hears why`, async () => {
+    const { says, records, errors } = await connect();
+    says(terms);
+    storage.refuses = refusal;
+    const { type, id, message } = records(1);
+    assert.deepEqual([type, id], ['not-recorded', 1]);
+    assert.match(message, /no place for the count: no storage here/);
+    assert.deepEqual(errors, [], 'the module tells the page');
+    storage.refuses = undefined;
+    assert.equal(kept().participations, 0);
+    assert.equal(records(1).type, 'recorded');
+    assert.equal(kept().participations, 1);
+  });
+}
+
 test('another task, or another server, has its own count and its own name', async () => {
   const first = await connect();
-  first.counts(3);
+  first.records(3);
   for (const other of [{ task: 'letters' }, { url: 'ws://127.0.0.1:8081/v1/connect' }]) {
     await FedraClient.connect({ ...options, ...other });
     const { participations, subject } = FakeWorker.last.sent[0].config.privacy;
@@ -188,51 +234,14 @@ test('another task, or another server, has its own count and its own name', asyn
   }
 });
 
-test('a page that goes away between the keys and the update has used up a round', async () => {
-  const { counts, is } = await connect();
-  counts(1);
-  is('sharing');
-  assert.equal(kept().open.length, 1);
-  assert.equal((await connect()).config.participations, 2);
-  assert.deepEqual(kept().open, []);
-  assert.equal((await connect()).config.participations, 2, 'only once');
-});
-
-for (const state of ['waiting', 'downloading', 'training', 'paused']) {
-  test(`a round that ends with ${state} before its update left costs nothing`, async () => {
-    const { counts, is } = await connect();
-    counts(1);
-    is('sharing');
-    is(state);
-    assert.deepEqual([kept().participations, kept().open], [1, []]);
-  });
-}
-
-test('a round that went out is counted once, not again by its mark', async () => {
-  const { counts, is } = await connect();
-  counts(0);
-  is('sharing');
-  counts(1);
-  is('uploading');
-  is('unmasking');
-  is('reported');
-  is('waiting');
-  assert.deepEqual([kept().participations, kept().open], [1, []]);
-});
-
-test('two tabs of a site add to one count, and take no round of the other for two', async () => {
+test('two tabs of a site add to one count', async () => {
   const first = await connect();
+  first.says(terms);
   const second = await connect();
-  first.counts(0);
-  second.counts(0);
-  first.counts(1);
-  second.counts(1);
+  assert.equal(second.config.subject, first.config.subject);
+  first.records(1);
+  second.records(1);
   assert.equal(kept().participations, 2);
-  first.is('sharing');
-  // A third tab opens: it cannot tell whether the first one is alive.
-  assert.equal((await connect()).config.participations, 3);
-  first.counts(2);
-  assert.equal(kept().participations, 3);
 });
 
 test('of two tabs that were opened before the first entry, one goes on: the other has been replaced', async () => {
@@ -240,8 +249,8 @@ test('of two tabs that were opened before the first entry, one goes on: the othe
   const first = await connect();
   const second = await connect({ consent: (given) => (asked.push(given), true) });
   assert.notEqual(first.config.subject, second.config.subject);
-  first.counts(0);
-  second.counts(0);
+  first.says(terms);
+  second.says(terms);
   await settled();
   assert.deepEqual(asked, []);
   assert.deepEqual(
@@ -249,72 +258,68 @@ test('of two tabs that were opened before the first entry, one goes on: the othe
     [['refused-replaced', true]],
   );
   assert.deepEqual(second.worker.sent.slice(1), [{ type: 'close' }]);
-  // What it had sent before it heard of it counts.
-  second.counts(1);
-  first.counts(1);
+  first.records(1);
   await settled();
-  assert.deepEqual([kept().participations, kept().subject], [2, first.config.subject]);
+  assert.deepEqual([kept().participations, kept().subject], [1, first.config.subject]);
   assert.deepEqual(first.errors, []);
   assert.equal((await connect()).config.subject, first.config.subject);
 });
 
-test('a tab whose entry was written over has been replaced, too', async () => {
-  const { counts, is, errors } = await connect();
-  counts(0);
-  storage.entries.set(KEY, JSON.stringify({ subject: 'a'.repeat(32), participations: 0, open: [] }));
-  is('sharing');
+test('a tab whose entry was written over has been replaced, too, and sends nothing', async () => {
+  const { says, records, errors } = await connect();
+  says(terms);
+  storage.entries.set(KEY, JSON.stringify({ subject: 'a'.repeat(32), participations: 0 }));
+  assert.equal(records(1).type, 'not-recorded');
   await settled();
   assert.deepEqual(
     errors.map(({ code }) => code),
     ['refused-replaced'],
   );
+  assert.equal(kept().participations, 0);
 });
 
-test('a storage that refuses keeps the count as long as the page', async () => {
-  const url = 'ws://127.0.0.1:8080/refusing/v1/connect';
-  storage.refuses = true;
-  const config = () => FakeWorker.last.sent[0].config.privacy;
-  await FedraClient.connect({ ...options, url });
-  const { subject } = config();
-  FakeWorker.last.say({ type: 'event', event: { ...terms, participations: 4 } });
-  await FedraClient.connect({ ...options, url });
-  assert.deepEqual([config().participations, config().subject], [4, subject]);
+test('rounds that an earlier version left open count as taken part in', async () => {
+  storage.entries.set(KEY, JSON.stringify({ subject: 'a'.repeat(32), participations: 3, open: ['x', 'y'] }));
+  const { config, records } = await connect();
+  assert.deepEqual([config.participations, config.subject], [5, 'a'.repeat(32)]);
+  records(6);
+  assert.deepEqual(kept(), { subject: 'a'.repeat(32), participations: 6 });
 });
 
 for (const [name, text] of Object.entries({
   'no JSON': '{',
-  'a negative count': JSON.stringify({ subject: 'a'.repeat(32), participations: -1, open: [] }),
-  'a fractional count': JSON.stringify({ subject: 'a'.repeat(32), participations: 1.5, open: [] }),
-  'another name': JSON.stringify({ subject: 'me', participations: 1, open: [] }),
-  'no list of open rounds': JSON.stringify({ subject: 'a'.repeat(32), participations: 1 }),
+  'a negative count': JSON.stringify({ subject: 'a'.repeat(32), participations: -1 }),
+  'a fractional count': JSON.stringify({ subject: 'a'.repeat(32), participations: 1.5 }),
+  'another name': JSON.stringify({ subject: 'me', participations: 1 }),
+  'no list of open rounds': JSON.stringify({ subject: 'a'.repeat(32), participations: 1, open: 1 }),
   null: 'null',
 })) {
   test(`an entry with ${name} counts as none`, async () => {
     storage.entries.set(KEY, text);
-    const { config, counts } = await connect();
+    const { config, records } = await connect();
     assert.equal(config.participations, 0);
     assert.match(config.subject, /^[0-9a-f]{32}$/);
-    counts(1);
+    records(1);
     assert.deepEqual([kept().participations, kept().subject], [1, config.subject]);
   });
 }
 
 test('storage that is cleared under way does not stop the count', async () => {
-  const { counts, is, config } = await connect();
-  counts(2);
-  is('sharing');
+  const { records, config } = await connect();
+  records(2);
   storage.entries.clear();
-  counts(3);
-  assert.deepEqual(kept(), { subject: config.subject, participations: 3, open: [] });
+  records(3);
+  assert.deepEqual(kept(), { subject: config.subject, participations: 3 });
 });
 
-test('when the WebGPU module crashes, its successor knows the consent and the rounds, an open one too', async () => {
+test('when the WebGPU module crashes, its successor knows the consent and the rounds', async () => {
   FakeWorker.onStart = [{ type: 'started', webgpu: true }];
-  const { worker, says, counts, is, config } = await connect({ floors: { minCohort: 2 }, consent: () => true });
+  const { worker, says, records, config } = await connect({ floors: { minCohort: 2 }, consent: () => true });
   says(terms);
   await settled();
-  counts(1);
-  is('sharing');
+  records(1);
+  // Whether the update of this one left is not known.
+  records(2);
   worker.onerror({ message: 'unreachable' });
   assert.notEqual(FakeWorker.last, worker);
   assert.deepEqual(FakeWorker.last.sent[0].config.privacy, {
@@ -323,7 +328,7 @@ test('when the WebGPU module crashes, its successor knows the consent and the ro
     participations: 2,
     subject: config.subject,
   });
-  assert.deepEqual([kept().participations, kept().open], [2, []]);
+  assert.equal(kept().participations, 2);
 });
 
 test('an answer that is still awaited reaches the module that took over', async () => {

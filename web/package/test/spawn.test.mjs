@@ -1,4 +1,4 @@
-// Where the worker comes from, and what is said when it does not come.
+// Sources of the worker, and the error when it does not start.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';

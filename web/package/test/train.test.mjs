@@ -1,4 +1,4 @@
-// What becomes of data that wait for the task: a limit, an abort, a close, a crash.
+// Data that wait for the task: a limit, an abort, a close, a crash.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';
@@ -22,7 +22,7 @@ const connect = async () => {
     client,
     worker,
     sent: (type) => worker.sent.filter((message) => message.type === type),
-    /** As the module does with data that still wait. */
+    /** Answers a withdrawal as the module does while the data still wait. */
     withdraws: () => worker.say({ type: 'refused', id: worker.sent.at(-1).id, code: 'aborted', message: 'withdrawn' }),
     says: (event) => worker.say({ type: 'event', event }),
   };

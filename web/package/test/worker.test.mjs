@@ -1,5 +1,5 @@
-// The worker's side, with a module in the place of the WebAssembly that records
-// what it is started with.
+// The worker's side, with a module in place of the WebAssembly that records its
+// config.
 import assert from 'node:assert/strict';
 import { register } from 'node:module';
 import { afterEach, beforeEach, mock, test } from 'node:test';
@@ -40,7 +40,7 @@ register(
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 let workers = 0;
 
-/** A worker: what it posts, and a way to tell it something. */
+/** A worker: its posted messages, and a function that sends it one. */
 async function open() {
   const posted = [];
   const self = new EventTarget();
@@ -57,14 +57,14 @@ async function open() {
   return { posted, ready, violate, tell: (data) => self.onmessage({ data }) };
 }
 
-/** A started worker, and what the module was given. `client` makes the members of the module's client. */
+/** A started worker, and the module's config. `client` makes the members of the module's client. */
 async function start(token, { backend = 'cpu', client } = {}) {
   globalThis.module.client = client;
   const worker = await open();
   worker.tell({ type: 'start', config: { url: 'ws://x:1/', task: 'mnist', backend, privacy: {}, token } });
   assert.equal((await worker.ready).type, 'started');
-  const [config, listen, ask] = globalThis.module.given;
-  return { ...worker, config, listen, ask };
+  const [config, listen, record, ask] = globalThis.module.given;
+  return { ...worker, config, listen, record, ask };
 }
 
 beforeEach(() => {
@@ -103,6 +103,27 @@ test('what keeps the page from answering is the reason that the module hears', a
   tell({ type: 'token', id: 99, token: 'c' });
   await settled();
   assert.ok(posted.every(({ type }) => type !== 'failed'));
+});
+
+test('a count waits until the page has stored it', async () => {
+  const { posted, tell, record } = await start('none');
+  const [first, second] = [record(1), record(2)];
+  const [one, two] = posted.slice(-2);
+  assert.deepEqual(
+    [one, two],
+    [
+      { type: 'record', id: one.id, participations: 1 },
+      { type: 'record', id: two.id, participations: 2 },
+    ],
+  );
+  const order = [];
+  first.then(() => order.push('first'));
+  await settled();
+  assert.deepEqual(order, []);
+  tell({ type: 'recorded', id: one.id });
+  await first;
+  tell({ type: 'not-recorded', id: two.id, message: 'the storage is full' });
+  await assert.rejects(second, /the storage is full/);
 });
 
 const data = {

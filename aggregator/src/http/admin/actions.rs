@@ -10,7 +10,7 @@ use super::error::AdminError;
 use crate::server::Server;
 use crate::task::Task;
 use fedra_coordinator::round::{Operation, Standing};
-use fedra_coordinator::storage::{Decision, RoundRecord, Store, StoreError};
+use fedra_coordinator::storage::{Decision, RoundRecord, Storage, StoreError};
 
 /// The task of this name.
 pub(super) fn task_of(server: &Server, id: &str) -> Result<Arc<Task>, AdminError> {
@@ -51,7 +51,7 @@ pub(super) struct Stored {
 pub(super) async fn stored(server: &Server, task: &Task) -> Result<Stored, AdminError> {
     let id = task.settings.id.clone();
     ask(server, move |store| {
-        Ok(Stored { checkpoints: store.checkpoints(&id)?, decisions: store.decisions(&id)? })
+        Ok(Stored { checkpoints: store.checkpoints(&id)?, decisions: store.tasks.decisions(&id)? })
     })
     .await
 }
@@ -64,16 +64,17 @@ pub(super) async fn model(
 ) -> Result<(RoundRecord, Bytes), AdminError> {
     let round = round.unwrap_or_else(|| task.view.borrow().model.round);
     let id = task.settings.id.clone();
-    ask(server, move |store| store.checkpoint(&id, round)).await
+    let (record, files) = ask(server, move |store| store.checkpoint(&id, round)).await?;
+    Ok((record, files.model))
 }
 
 /// Runs a question to the store where it may wait for a disk.
 async fn ask<T: Send + 'static>(
     server: &Server,
-    question: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    question: impl FnOnce(&Storage) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, AdminError> {
-    let store = Arc::clone(&server.store);
-    match tokio::task::spawn_blocking(move || question(store.as_ref())).await {
+    let store = server.store.clone();
+    match tokio::task::spawn_blocking(move || question(&store)).await {
         Ok(answer) => Ok(answer?),
         // Only when the server's runtime is shutting down.
         Err(_) => Err(AdminError::GoingAway),

@@ -1,96 +1,83 @@
-//! The embedded store: records in redb, models as files beside it.
-//!
-//! ```text
-//! fedra.redb                                     everything but models, mostly JSON values
-//! models/{task}/{round:010}-{sha256}.safetensors
-//! ```
-//! A model's file is durable (temporary file, fsync, rename, fsync of the
-//! folder) before the transaction that names it; it is removed after the
-//! transaction that says that it is not kept. What a crash leaves between the
-//! two is settled at the next start. Everything else is one transaction.
+//! Records and secrets in redb. Each write is one transaction, which begins with a look at
+//! the number of the task's leader.
 //!
 //! Transactions are committed in two phases: one that was acknowledged cannot be
 //! taken for one that a crash cut off, even if its pages are damaged.
 
-mod backup;
-mod models;
-mod open;
-mod survey;
-mod tables;
+pub(super) mod open;
+pub(super) mod tables;
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use fedra_protocol::{Sha256Hash, TaskId};
+use fedra_protocol::TaskId;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 
-use self::models::ModelFiles;
 use self::tables::{
-    ADDED, DEBITS, DECISIONS, Hashes, KEPT, Numbered, OfTask, POLICIES, ROUNDS, SECRETS, TASKS,
-    all_of, json,
+    ADDED, DEBITS, DECISIONS, EPOCHS, Hashes, KEPT, Numbered, OfTask, POLICIES, ROUNDS, SECRETS,
+    SET_ASIDE, TASKS, all_of, json,
 };
-use super::disk::{Disk, System};
+use super::disk::Disk;
+use super::folder::FolderBlobs;
 use super::{
-    Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, Retention, RoundRecord,
-    Store, StoreError,
+    Debit, Decision, Definition, Epoch, Keeping, OperatorAction, Quality, RoundRecord, SecretStore,
+    StoreError, TaskStore, Term,
 };
 
-pub use self::backup::back_up;
-pub use self::survey::{ModelCheck, Repair, TaskCheck};
+/// Outcome of the work of a transaction: a refusal undoes it.
+type Outcome<T> = Result<Result<T, StoreError>, redb::Error>;
 
-/// The folder of models in the store's folder.
-const MODELS: &str = "models";
-
-/// The store in a folder.
-pub struct RedbStore {
+/// The database in a store's folder.
+pub(super) struct RedbStore {
     path: PathBuf,
     database: Database,
-    models: ModelFiles,
-    /// Held while models are written or removed, which changes what is kept.
-    writing: Mutex<()>,
 }
 
 impl RedbStore {
-    /// Opens the store in `folder`, which is made if it is not there. The whole
-    /// database is read and checked.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if another process has it, or it is damaged.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let disk: Arc<dyn Disk> = Arc::new(System);
-        Self::open_on(&disk, folder)
-    }
-
-    pub(super) fn open_on(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Self, StoreError> {
-        let models = folder.join(MODELS);
-        make_folders(disk.as_ref(), &models)?;
-        let models = ModelFiles::new(models, Arc::clone(disk));
-        let database = open::open(disk.as_ref(), folder, &models)?;
-        let path = folder.join(open::DATABASE);
-        Ok(Self { path, database, models, writing: Mutex::default() })
-    }
-
-    fn writing(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Opens the database in `folder`, or makes it if there is none and no model either. All
+    /// of it is read and checked.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        folder: &Path,
+        blobs: &FolderBlobs,
+    ) -> Result<Self, StoreError> {
+        let database = open::open(disk, folder, blobs)?;
+        Ok(Self { path: folder.join(open::DATABASE), database })
     }
 
     /// Runs one durable transaction.
     fn transaction<T>(
         &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+        work: impl FnOnce(&WriteTransaction) -> Outcome<T>,
     ) -> Result<T, StoreError> {
         let run = || {
             let mut transaction = self.database.begin_write()?;
             transaction.set_two_phase_commit(true);
-            let value = work(&transaction)?;
-            transaction.commit()?;
-            Ok::<T, redb::Error>(value)
+            let outcome = work(&transaction)?;
+            match outcome {
+                Ok(_) => transaction.commit()?,
+                Err(_) => transaction.abort()?,
+            }
+            Ok(outcome)
         };
-        run().map_err(|error| self.error(error))
+        run().map_err(|error: redb::Error| self.error(error))?
+    }
+
+    /// Runs one durable transaction of a task's leader.
+    fn led<T>(
+        &self,
+        term: &Term,
+        work: impl FnOnce(&WriteTransaction) -> Outcome<T>,
+    ) -> Result<T, StoreError> {
+        self.transaction(|transaction| {
+            let epochs = transaction.open_table(EPOCHS)?;
+            let leader = epochs.get(term.task.as_str())?.map_or(0, |epoch| epoch.value());
+            drop(epochs);
+            match term.must_lead(Epoch(leader)) {
+                Ok(()) => work(transaction),
+                Err(fenced) => Ok(Err(fenced)),
+            }
+        })
     }
 
     fn read<T>(
@@ -120,19 +107,6 @@ impl RedbStore {
             .map_err(|error| self.failed(format!("an entry of task {task} is damaged: {error}")))
     }
 
-    fn definition_of(&self, task: &TaskId) -> Result<Option<Definition>, StoreError> {
-        let (model, privacy) = self.read(|transaction| {
-            let value = |table: OfTask| {
-                let table = transaction.open_table(table)?;
-                Ok::<_, redb::Error>(table.get(task.as_str())?.map(|v| v.value().to_vec()))
-            };
-            Ok((value(TASKS)?, value(POLICIES)?))
-        })?;
-        let Some(model) = model else { return Ok(None) };
-        let privacy = privacy.map(|bytes| self.parse(task, &bytes)).transpose()?;
-        Ok(Some(Definition { model: self.parse(task, &model)?, privacy }))
-    }
-
     /// The last `count` entries of a task, oldest first.
     fn entries<T: DeserializeOwned>(
         &self,
@@ -151,24 +125,153 @@ impl RedbStore {
         entries.iter().rev().map(|bytes| self.parse(task, bytes)).collect()
     }
 
-    fn records(&self, task: &TaskId, count: usize) -> Result<Vec<RoundRecord>, StoreError> {
-        self.entries(ROUNDS, task, count)
+    fn task_id(&self, name: String) -> Result<TaskId, StoreError> {
+        TaskId::new(name).map_err(|error| self.failed(error.to_string()))
     }
 
-    fn record(&self, task: &TaskId, round: u64) -> Result<Option<RoundRecord>, StoreError> {
-        let bytes = self.read(|transaction| {
-            let table = transaction.open_table(ROUNDS)?;
-            Ok(table.get((task.as_str(), round))?.map(|value| value.value().to_vec()))
+    /// The record of a round; a refusal if there is none.
+    fn record_in(
+        &self,
+        transaction: &WriteTransaction,
+        term: &Term,
+        round: u64,
+    ) -> Outcome<RoundRecord> {
+        let rounds = transaction.open_table(ROUNDS)?;
+        let entry = rounds.get((term.task.as_str(), round))?;
+        if let Some(entry) = entry {
+            return Ok(self.parse(&term.task, entry.value()));
+        }
+        let last = last_round(transaction, &term.task)?;
+        let task = term.task.clone();
+        Ok(Err(match last {
+            Some(last) => StoreError::OutOfOrder { task, round, last },
+            None => StoreError::UnknownTask(task),
+        }))
+    }
+}
+
+impl TaskStore for RedbStore {
+    fn lead(&self, task: &TaskId) -> Result<Term, StoreError> {
+        let epoch = self.transaction(|transaction| {
+            let mut epochs = transaction.open_table(EPOCHS)?;
+            let epoch = epochs.get(task.as_str())?.map_or(0, |epoch| epoch.value()) + 1;
+            epochs.insert(task.as_str(), epoch)?;
+            Ok(Ok(epoch))
         })?;
-        bytes.map(|bytes| self.parse(task, &bytes)).transpose()
+        Ok(Term { task: task.clone(), epoch: Epoch(epoch) })
     }
 
-    fn last_record(&self, task: &TaskId) -> Result<RoundRecord, StoreError> {
-        let last = self.records(task, 1)?.pop();
-        last.ok_or_else(|| StoreError::UnknownTask(task.clone()))
+    fn create(
+        &self,
+        term: &Term,
+        definition: &Definition,
+        record: &RoundRecord,
+    ) -> Result<(), StoreError> {
+        let task = &term.task;
+        self.led(term, |transaction| {
+            if let Some(last) = last_round(transaction, task)? {
+                let (task, round) = (task.clone(), record.round);
+                return Ok(Err(StoreError::OutOfOrder { task, round, last }));
+            }
+            let model = json(&definition.model);
+            transaction.open_table(TASKS)?.insert(task.as_str(), model.as_slice())?;
+            if let Some(privacy) = &definition.privacy {
+                let mut policies = transaction.open_table(POLICIES)?;
+                policies.insert(task.as_str(), json(privacy).as_slice())?;
+            }
+            put(transaction, task, record).map(Ok)
+        })
     }
 
-    /// The tasks that have a model, by name.
+    fn append(
+        &self,
+        term: &Term,
+        record: &RoundRecord,
+        decision: Option<&Decision>,
+    ) -> Result<(), StoreError> {
+        let task = &term.task;
+        self.led(term, |transaction| {
+            let Some(last) = last_round(transaction, task)? else {
+                return Ok(Err(StoreError::UnknownTask(task.clone())));
+            };
+            if record.round != last + 1 {
+                let (task, round) = (task.clone(), record.round);
+                return Ok(Err(StoreError::OutOfOrder { task, round, last }));
+            }
+            put(transaction, task, record)?;
+            if let Some(decision) = decision {
+                tables::append(&mut transaction.open_table(DECISIONS)?, task, decision)?;
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    fn keep(&self, term: &Term, notes: &[(u64, Keeping)]) -> Result<(), StoreError> {
+        self.led(term, |transaction| {
+            for (round, keeping) in notes {
+                let record = match self.record_in(transaction, term, *round)? {
+                    Ok(record) => record,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                let key = (term.task.as_str(), *round);
+                let mut kept = transaction.open_table(KEPT)?;
+                let mut set_aside = transaction.open_table(SET_ASIDE)?;
+                kept.remove(key)?;
+                set_aside.remove(key)?;
+                match keeping {
+                    Keeping::Kept => drop(kept.insert(key, record.sha256.as_bytes())?),
+                    Keeping::SetAside => drop(set_aside.insert(key, record.sha256.as_bytes())?),
+                    Keeping::Dropped => {}
+                }
+            }
+            if last_round(transaction, &term.task)?.is_none() {
+                return Ok(Err(StoreError::UnknownTask(term.task.clone())));
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    fn set_quality(&self, term: &Term, round: u64, quality: Quality) -> Result<(), StoreError> {
+        self.led(term, |transaction| {
+            let record = match self.record_in(transaction, term, round)? {
+                Ok(record) => RoundRecord { quality: Some(quality), ..record },
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let mut rounds = transaction.open_table(ROUNDS)?;
+            rounds.insert((term.task.as_str(), round), json(&record).as_slice())?;
+            Ok(Ok(()))
+        })
+    }
+
+    fn debit(&self, term: &Term, debit: &Debit) -> Result<(), StoreError> {
+        self.led(term, |transaction| {
+            if last_round(transaction, &term.task)?.is_none() {
+                return Ok(Err(StoreError::UnknownTask(term.task.clone())));
+            }
+            tables::append(&mut transaction.open_table(DEBITS)?, &term.task, debit).map(Ok)
+        })
+    }
+
+    fn decide(&self, term: &Term, decision: &Decision) -> Result<(), StoreError> {
+        self.led(term, |transaction| {
+            if !is_known(transaction, &term.task)? {
+                return Ok(Err(StoreError::UnknownTask(term.task.clone())));
+            }
+            tables::append(&mut transaction.open_table(DECISIONS)?, &term.task, decision).map(Ok)
+        })
+    }
+
+    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
+        let decision = Decision { unix_seconds, action: OperatorAction::Create };
+        self.transaction(|transaction| {
+            if is_known(transaction, task)? {
+                return Ok(Err(StoreError::TaskExists(task.clone())));
+            }
+            transaction.open_table(ADDED)?.insert(task.as_str(), toml)?;
+            tables::append(&mut transaction.open_table(DECISIONS)?, task, &decision).map(Ok)
+        })
+    }
+
     fn tasks(&self) -> Result<Vec<TaskId>, StoreError> {
         let names = self.read(|transaction| {
             let mut names = Vec::new();
@@ -178,258 +281,6 @@ impl RedbStore {
             Ok(names)
         })?;
         names.into_iter().map(|name| self.task_id(name)).collect()
-    }
-
-    fn task_id(&self, name: String) -> Result<TaskId, StoreError> {
-        TaskId::new(name).map_err(|error| self.failed(error.to_string()))
-    }
-
-    /// The rounds whose model is kept and the models' hashes, oldest first.
-    fn kept(&self, task: &TaskId) -> Result<Vec<(u64, Sha256Hash)>, StoreError> {
-        self.hashes(KEPT, task)
-    }
-
-    fn hashes(&self, table: Hashes, task: &TaskId) -> Result<Vec<(u64, Sha256Hash)>, StoreError> {
-        self.read(|transaction| {
-            let mut hashes = Vec::new();
-            for entry in transaction.open_table(table)?.range(all_of(task))? {
-                let (key, sha256) = entry?;
-                hashes.push((key.value().1, Sha256Hash::from_bytes(*sha256.value())));
-            }
-            Ok(hashes)
-        })
-    }
-
-    /// Writes a model, then the record that names it and, with it, the decision
-    /// that it comes from.
-    fn append(
-        &self,
-        task: &TaskId,
-        record: &RoundRecord,
-        model: &Bytes,
-        decision: Option<&Decision>,
-    ) -> Result<(), StoreError> {
-        let last = self.last_record(task)?.round;
-        if record.round != last + 1 {
-            let (task, round) = (task.clone(), record.round);
-            return Err(StoreError::OutOfOrder { task, round, last });
-        }
-        self.models.write(task, record.round, &record.sha256, model)?;
-        self.transaction(|transaction| {
-            put(transaction, task, record)?;
-            if let Some(decision) = decision {
-                tables::append(&mut transaction.open_table(DECISIONS)?, task, decision)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The model of a kept round.
-    fn kept_model(
-        &self,
-        task: &TaskId,
-        round: u64,
-        sha256: &Sha256Hash,
-    ) -> Result<Option<Bytes>, StoreError> {
-        match self.models.read(&self.models.path(task, round, sha256), sha256) {
-            Ok(model) => Ok(Some(model)),
-            // It may have been removed since.
-            Err(_) if !self.kept(task)?.contains(&(round, *sha256)) => Ok(None),
-            Err(problem) => Err(StoreError::Model { task: task.clone(), round, problem }),
-        }
-    }
-}
-
-impl Store for RedbStore {
-    fn create(
-        &self,
-        task: &TaskId,
-        definition: &Definition,
-        record: &RoundRecord,
-        model: &Bytes,
-    ) -> Result<(), StoreError> {
-        let _writing = self.writing();
-        if let Some(last) = self.records(task, 1)?.pop() {
-            let (task, round, last) = (task.clone(), record.round, last.round);
-            return Err(StoreError::OutOfOrder { task, round, last });
-        }
-        self.models.add_task(task)?;
-        self.models.write(task, record.round, &record.sha256, model)?;
-        self.transaction(|transaction| {
-            let model = json(&definition.model);
-            transaction.open_table(TASKS)?.insert(task.as_str(), model.as_slice())?;
-            if let Some(privacy) = &definition.privacy {
-                let mut policies = transaction.open_table(POLICIES)?;
-                policies.insert(task.as_str(), json(privacy).as_slice())?;
-            }
-            put(transaction, task, record)
-        })
-    }
-
-    fn load(
-        &self,
-        task: &TaskId,
-        definition: &Definition,
-        rounds: usize,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        let Some(stored) = self.definition_of(task)? else { return Ok(None) };
-        stored.must_be(definition, task)?;
-        let history = self.records(task, rounds.max(1))?;
-        let Some(last) = history.last() else {
-            return Err(self.failed(format!("task {task} has no round")));
-        };
-        if history.windows(2).any(|pair| pair[1].round != pair[0].round + 1) {
-            return Err(self.failed(format!("task {task} lacks one of its last rounds")));
-        }
-        let _writing = self.writing();
-        let mut inspection = self.inspect(task, last)?;
-        if let Some(failure) = inspection.failure(task) {
-            return Err(failure);
-        }
-        let model = inspection.model.take().expect("the newest model is intact");
-        self.settle(task, inspection)?;
-        Ok(Some(Checkpoint { history, model }))
-    }
-
-    fn commit(&self, task: &TaskId, record: &RoundRecord, model: &Bytes) -> Result<(), StoreError> {
-        let _writing = self.writing();
-        self.append(task, record, model, None)
-    }
-
-    fn roll_back(
-        &self,
-        task: &TaskId,
-        to: u64,
-        unix_seconds: u64,
-    ) -> Result<(RoundRecord, Bytes), StoreError> {
-        let _writing = self.writing();
-        let (target, model) = self.checkpoint(task, to)?;
-        let record = target.restored_as(self.last_record(task)?.round + 1);
-        let action = OperatorAction::RollBack { to, round: record.round };
-        self.append(task, &record, &model, Some(&Decision { unix_seconds, action }))?;
-        Ok((record, model))
-    }
-
-    fn set_quality(&self, task: &TaskId, round: u64, quality: Quality) -> Result<(), StoreError> {
-        let last = self.last_record(task)?.round;
-        let found = self.transaction(|transaction| {
-            let mut rounds = transaction.open_table(ROUNDS)?;
-            let key = (task.as_str(), round);
-            let bytes = rounds.get(key)?.map(|value| value.value().to_vec());
-            let record = bytes.and_then(|b| serde_json::from_slice::<RoundRecord>(&b).ok());
-            let Some(record) = record else { return Ok(false) };
-            let record = RoundRecord { quality: Some(quality), ..record };
-            rounds.insert(key, json(&record).as_slice())?;
-            Ok(true)
-        })?;
-        if !found {
-            return Err(StoreError::OutOfOrder { task: task.clone(), round, last });
-        }
-        Ok(())
-    }
-
-    fn model(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError> {
-        let kept = self.kept(task)?;
-        let Some((round, _)) = kept.iter().rev().find(|(_, kept)| kept == sha256) else {
-            return Ok(None);
-        };
-        self.kept_model(task, *round, sha256)
-    }
-
-    fn checkpoint(&self, task: &TaskId, round: u64) -> Result<(RoundRecord, Bytes), StoreError> {
-        self.last_record(task)?;
-        let kept = self.kept(task)?;
-        if let Some((_, sha256)) = kept.iter().find(|(kept, _)| *kept == round)
-            && let Some(record) = self.record(task, round)?
-            && let Some(model) = self.kept_model(task, round, sha256)?
-        {
-            return Ok((record, model));
-        }
-        let kept = self.checkpoints(task)?;
-        Err(StoreError::NotKept { task: task.clone(), round, kept })
-    }
-
-    fn checkpoints(&self, task: &TaskId) -> Result<Vec<u64>, StoreError> {
-        Ok(self.kept(task)?.into_iter().map(|(round, _)| round).collect())
-    }
-
-    fn prune(&self, task: &TaskId, keep: &Retention) -> Result<(), StoreError> {
-        self.last_record(task)?;
-        if keep.everything() {
-            return Ok(());
-        }
-        let _writing = self.writing();
-        let mut records = Vec::new();
-        for round in self.checkpoints(task)? {
-            records.extend(self.record(task, round)?);
-        }
-        let staying = keep.rounds(&records);
-        records.retain(|record| !staying.contains(&record.round));
-        if records.is_empty() {
-            return Ok(());
-        }
-        self.transaction(|transaction| {
-            let mut kept = transaction.open_table(KEPT)?;
-            for record in &records {
-                kept.remove((task.as_str(), record.round))?;
-            }
-            Ok(())
-        })?;
-        for record in &records {
-            self.models.remove(&self.models.path(task, record.round, &record.sha256));
-        }
-        Ok(())
-    }
-
-    fn debit(&self, task: &TaskId, debit: &Debit) -> Result<(), StoreError> {
-        self.last_record(task)?;
-        self.transaction(|transaction| {
-            tables::append(&mut transaction.open_table(DEBITS)?, task, debit)
-        })
-    }
-
-    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
-        self.entries(DEBITS, task, usize::MAX)
-    }
-
-    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        self.last_record(task)?;
-        self.transaction(|transaction| {
-            let mut secrets = transaction.open_table(SECRETS)?;
-            if let Some(secret) = secrets.get(task.as_str())? {
-                return Ok(*secret.value());
-            }
-            secrets.insert(task.as_str(), &fresh)?;
-            Ok(fresh)
-        })
-    }
-
-    fn decide(&self, task: &TaskId, decision: &Decision) -> Result<(), StoreError> {
-        let known = self.transaction(|transaction| {
-            let known = is_known(transaction, task)?;
-            if known {
-                tables::append(&mut transaction.open_table(DECISIONS)?, task, decision)?;
-            }
-            Ok(known)
-        })?;
-        if known { Ok(()) } else { Err(StoreError::UnknownTask(task.clone())) }
-    }
-
-    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
-        self.entries(DECISIONS, task, usize::MAX)
-    }
-
-    fn add_task(&self, task: &TaskId, toml: &str, unix_seconds: u64) -> Result<(), StoreError> {
-        let decision = Decision { unix_seconds, action: OperatorAction::Create };
-        let known = self.transaction(|transaction| {
-            let known = is_known(transaction, task)?;
-            if !known {
-                transaction.open_table(ADDED)?.insert(task.as_str(), toml)?;
-                tables::append(&mut transaction.open_table(DECISIONS)?, task, &decision)?;
-            }
-            Ok(known)
-        })?;
-        if known { Err(StoreError::TaskExists(task.clone())) } else { Ok(()) }
     }
 
     fn added_tasks(&self) -> Result<Vec<(TaskId, String)>, StoreError> {
@@ -443,9 +294,67 @@ impl Store for RedbStore {
         })?;
         added.into_iter().map(|(task, toml)| Ok((self.task_id(task)?, toml))).collect()
     }
+
+    fn definition(&self, task: &TaskId) -> Result<Option<Definition>, StoreError> {
+        let (model, privacy) = self.read(|transaction| {
+            let value = |table: OfTask| {
+                let table = transaction.open_table(table)?;
+                Ok::<_, redb::Error>(table.get(task.as_str())?.map(|v| v.value().to_vec()))
+            };
+            Ok((value(TASKS)?, value(POLICIES)?))
+        })?;
+        let Some(model) = model else { return Ok(None) };
+        let privacy = privacy.map(|bytes| self.parse(task, &bytes)).transpose()?;
+        Ok(Some(Definition { model: self.parse(task, &model)?, privacy }))
+    }
+
+    fn records(&self, task: &TaskId, count: usize) -> Result<Vec<RoundRecord>, StoreError> {
+        self.entries(ROUNDS, task, count)
+    }
+
+    fn record(&self, task: &TaskId, round: u64) -> Result<Option<RoundRecord>, StoreError> {
+        let bytes = self.read(|transaction| {
+            let table = transaction.open_table(ROUNDS)?;
+            Ok(table.get((task.as_str(), round))?.map(|value| value.value().to_vec()))
+        })?;
+        bytes.map(|bytes| self.parse(task, &bytes)).transpose()
+    }
+
+    fn keeping(&self, task: &TaskId) -> Result<Vec<(u64, Keeping)>, StoreError> {
+        let mut keeping = self.read(|transaction| {
+            let mut keeping = Vec::new();
+            for (table, state) in [(KEPT, Keeping::Kept), (SET_ASIDE, Keeping::SetAside)] {
+                keeping.extend(rounds_in(transaction, table, task)?.map(|round| (round, state)));
+            }
+            Ok(keeping)
+        })?;
+        keeping.sort_by_key(|(round, _)| *round);
+        Ok(keeping)
+    }
+
+    fn debits(&self, task: &TaskId) -> Result<Vec<Debit>, StoreError> {
+        self.entries(DEBITS, task, usize::MAX)
+    }
+
+    fn decisions(&self, task: &TaskId) -> Result<Vec<Decision>, StoreError> {
+        self.entries(DECISIONS, task, usize::MAX)
+    }
 }
 
-/// Adds a record, whose model is kept.
+impl SecretStore for RedbStore {
+    fn secret(&self, task: &TaskId, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.transaction(|transaction| {
+            let mut secrets = transaction.open_table(SECRETS)?;
+            let secret = secrets.get(task.as_str())?.map(|secret| *secret.value());
+            if secret.is_none() {
+                secrets.insert(task.as_str(), &fresh)?;
+            }
+            Ok(Ok(secret.unwrap_or(fresh)))
+        })
+    }
+}
+
+/// Adds a record, whose checkpoint is kept.
 fn put(
     transaction: &WriteTransaction,
     task: &TaskId,
@@ -457,30 +366,28 @@ fn put(
     Ok(())
 }
 
+/// The last round of a task; `None` if it has no model yet.
+fn last_round(transaction: &WriteTransaction, task: &TaskId) -> Result<Option<u64>, redb::Error> {
+    let rounds = transaction.open_table(ROUNDS)?;
+    let last = rounds.range(all_of(task))?.next_back().transpose()?;
+    Ok(last.map(|(key, _)| key.value().1))
+}
+
+fn rounds_in(
+    transaction: &ReadTransaction,
+    table: Hashes,
+    task: &TaskId,
+) -> Result<impl Iterator<Item = u64> + use<>, redb::Error> {
+    let mut rounds = Vec::new();
+    for entry in transaction.open_table(table)?.range(all_of(task))? {
+        rounds.push(entry?.0.value().1);
+    }
+    Ok(rounds.into_iter())
+}
+
 /// True if the store has a task of this name, with a model or without one yet.
 fn is_known(transaction: &WriteTransaction, task: &TaskId) -> Result<bool, redb::Error> {
     let name = task.as_str();
     let has_model = transaction.open_table(TASKS)?.get(name)?.is_some();
     Ok(has_model || transaction.open_table(ADDED)?.get(name)?.is_some())
-}
-
-/// Makes a folder and those above it, all of them durable.
-fn make_folders(disk: &dyn Disk, folder: &Path) -> Result<(), StoreError> {
-    let above = match folder.parent() {
-        None => return Ok(()),
-        Some(above) if above.as_os_str().is_empty() => Path::new("."),
-        Some(above) => above,
-    };
-    match disk.create_folder(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_folders(disk, above)?;
-            disk.create_folder(folder).map_err(file_error("create", folder))?;
-        }
-        result => result.map_err(file_error("create", folder))?,
-    }
-    disk.sync_folder(above).map_err(file_error("sync", above))
-}
-
-fn file_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
-    move |source| StoreError::File { action, path: path.to_owned(), source }
 }

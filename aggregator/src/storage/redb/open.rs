@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use redb::{Builder, ConcurrencyMode, Database, DatabaseError, StorageError, WriteTransaction};
 
-use super::models::ModelFiles;
-use super::{file_error, tables};
+use super::tables;
 use crate::storage::StoreError;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, file_error};
+use crate::storage::folder::FolderBlobs;
 
 /// The database's file in the store's folder.
-pub(super) const DATABASE: &str = "fedra.redb";
+pub(in crate::storage) const DATABASE: &str = "fedra.redb";
 /// A database that is being made.
 const UNFINISHED: &str = "fedra.redb.new";
 
@@ -23,7 +23,7 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// Options for opening the database. One process writes; another may read beside it,
 /// for a backup. Every page is checked first.
-pub(super) fn builder(mode: ConcurrencyMode) -> Builder {
+pub(in crate::storage) fn builder(mode: ConcurrencyMode) -> Builder {
     let mut builder = Database::builder();
     builder
         .set_cache_size(CACHE_BYTES)
@@ -36,7 +36,7 @@ pub(super) fn builder(mode: ConcurrencyMode) -> Builder {
 pub(super) fn open(
     disk: &dyn Disk,
     folder: &Path,
-    models: &ModelFiles,
+    models: &FolderBlobs,
 ) -> Result<Database, StoreError> {
     let path = folder.join(DATABASE);
     let unreadable = |problem: String| StoreError::Unreadable {
@@ -66,7 +66,11 @@ type Fill<'a> = &'a dyn Fn(&WriteTransaction) -> Result<(), redb::Error>;
 
 /// Makes a database with its tables. It gets its name when it is complete: what
 /// a crash leaves of it is not taken for a damaged store, or for an empty one.
-pub(super) fn create(disk: &dyn Disk, folder: &Path, fill: Fill<'_>) -> Result<(), StoreError> {
+pub(in crate::storage) fn create(
+    disk: &dyn Disk,
+    folder: &Path,
+    fill: Fill<'_>,
+) -> Result<(), StoreError> {
     let (path, unfinished) = (folder.join(DATABASE), folder.join(UNFINISHED));
     let problem = |error: &dyn ToString| StoreError::Database {
         path: unfinished.clone(),

@@ -7,41 +7,46 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 
 /// A table with one entry for each task.
-pub(super) type OfTask = TableDefinition<'static, &'static str, &'static [u8]>;
+pub(in crate::storage) type OfTask = TableDefinition<'static, &'static str, &'static [u8]>;
 /// A table whose entries are numbered within each task.
-pub(super) type Numbered = TableDefinition<'static, (&'static str, u64), &'static [u8]>;
+pub(in crate::storage) type Numbered = TableDefinition<'static, (&'static str, u64), &'static [u8]>;
 /// A table of models' hashes by task and round.
-pub(super) type Hashes = TableDefinition<'static, (&'static str, u64), &'static [u8; 32]>;
+pub(in crate::storage) type Hashes =
+    TableDefinition<'static, (&'static str, u64), &'static [u8; 32]>;
 
 /// Task id -> its model specification, JSON.
-pub(super) const TASKS: OfTask = TableDefinition::new("tasks");
+pub(in crate::storage) const TASKS: OfTask = TableDefinition::new("tasks");
 /// (task id, round) -> [`RoundRecord`](crate::storage::RoundRecord), JSON.
-pub(super) const ROUNDS: Numbered = TableDefinition::new("rounds");
+pub(in crate::storage) const ROUNDS: Numbered = TableDefinition::new("rounds");
 /// (task id, round) -> the hash of its model, as long as that is kept.
-pub(super) const KEPT: Hashes = TableDefinition::new("kept_models");
+pub(in crate::storage) const KEPT: Hashes = TableDefinition::new("kept_models");
 /// (task id, round) -> the hash of its model, which should be kept, but was damaged
 /// or gone. If it is put back it is kept again.
-pub(super) const SET_ASIDE: Hashes = TableDefinition::new("models_set_aside");
+pub(in crate::storage) const SET_ASIDE: Hashes = TableDefinition::new("models_set_aside");
 /// Task id -> its privacy policy, JSON, for tasks that have one.
-pub(super) const POLICIES: OfTask = TableDefinition::new("privacy_policies");
+pub(in crate::storage) const POLICIES: OfTask = TableDefinition::new("privacy_policies");
 /// (task id, number) -> [`Debit`](crate::storage::Debit), JSON.
-pub(super) const DEBITS: Numbered = TableDefinition::new("privacy_debits");
+pub(in crate::storage) const DEBITS: Numbered = TableDefinition::new("privacy_debits");
 /// Task id -> its secret.
-pub(super) const SECRETS: TableDefinition<'static, &'static str, &'static [u8; 32]> =
+pub(in crate::storage) const SECRETS: TableDefinition<'static, &'static str, &'static [u8; 32]> =
     TableDefinition::new("secrets");
 /// (task id, number) -> [`Decision`](crate::storage::Decision), JSON.
-pub(super) const DECISIONS: Numbered = TableDefinition::new("decisions");
+pub(in crate::storage) const DECISIONS: Numbered = TableDefinition::new("decisions");
 /// Task id -> its section of a config, TOML, for tasks added by an operator.
-pub(super) const ADDED: TableDefinition<'static, &'static str, &'static str> =
+pub(in crate::storage) const ADDED: TableDefinition<'static, &'static str, &'static str> =
     TableDefinition::new("added_tasks");
+/// Task id -> number of its leader.
+pub(in crate::storage) const EPOCHS: TableDefinition<'static, &'static str, u64> =
+    TableDefinition::new("epochs");
 /// "format" -> version of this layout.
-pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+pub(in crate::storage) const META: TableDefinition<'static, &'static str, u64> =
+    TableDefinition::new("meta");
 
 /// The version of this layout. Tables may be added without a new one.
-pub(super) const FORMAT: u64 = 1;
+pub(in crate::storage) const FORMAT: u64 = 1;
 
 /// Makes the tables that are not there yet; returns the format.
-pub(super) fn make(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
+pub(in crate::storage) fn make(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     transaction.open_table(TASKS)?;
     transaction.open_table(ROUNDS)?;
     transaction.open_table(KEPT)?;
@@ -51,6 +56,7 @@ pub(super) fn make(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     transaction.open_table(SECRETS)?;
     transaction.open_table(DECISIONS)?;
     transaction.open_table(ADDED)?;
+    transaction.open_table(EPOCHS)?;
     let mut meta = transaction.open_table(META)?;
     let format = meta.get("format")?.map(|format| format.value());
     if format.is_none() {
@@ -60,12 +66,12 @@ pub(super) fn make(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
 }
 
 /// The keys of a task in a table that numbers its entries.
-pub(super) fn all_of(task: &TaskId) -> RangeInclusive<(&str, u64)> {
+pub(in crate::storage) fn all_of(task: &TaskId) -> RangeInclusive<(&str, u64)> {
     (task.as_str(), 0)..=(task.as_str(), u64::MAX)
 }
 
 /// Adds an entry after a task's last one.
-pub(super) fn append<T: Serialize>(
+pub(in crate::storage) fn append<T: Serialize>(
     table: &mut Table<'_, (&'static str, u64), &'static [u8]>,
     task: &TaskId,
     entry: &T,
@@ -76,6 +82,6 @@ pub(super) fn append<T: Serialize>(
     Ok(())
 }
 
-pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
+pub(in crate::storage) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("records are plain data with text keys")
 }

@@ -5,24 +5,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-use super::sample::{commit, debit, definition, id, round, task_with_rounds};
+use super::sample::{commit, debit, definition, id, round, round_with_state, task_with_rounds};
 use crate::storage::*;
+
+/// A round with a state, but the initial one.
+fn state_at(number: u64) -> (RoundRecord, CheckpointFiles) {
+    let content = number.to_string();
+    if number == 0 { round(0, &content) } else { round_with_state(number, &content) }
+}
 
 #[test]
 fn a_backup_of_a_store_that_is_written_to_is_whole() {
     let folder = TempDir::new().expect("a folder");
     let live = folder.path().join("live");
-    let (task, store) = (id("a"), RedbStore::open(&live).expect("opens"));
-    task_with_rounds(&store, &task, 0);
+    let (task, store) = (id("a"), open(&live).expect("opens"));
+    let lease = task_with_rounds(&store, &task, 0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut number = 0;
             while !done.load(Ordering::Relaxed) {
                 number += 1;
-                store.debit(&task, &debit(number, 0)).expect("debits");
-                commit(&store, &task, number);
-                store.prune(&task, &Retention { last: 3, every: 0, best: false }).expect("prunes");
+                lease.debit(&debit(number, 0)).expect("debits");
+                let (record, files) = state_at(number);
+                lease.commit(&record, &files).expect("commits");
+                lease.prune(&Retention { last: 3, every: 0, best: false }).expect("prunes");
             }
             number
         });
@@ -35,55 +42,62 @@ fn a_backup_of_a_store_that_is_written_to_is_whole() {
             let checks = checks.expect("backs up");
             assert_eq!(checks.len(), 1);
             assert!(checks[0].is_intact(), "{checks:?}");
-            let twin = RedbStore::open(&to).expect("opens");
-            let found = twin.load(&task, &definition(), usize::MAX).expect("loads");
-            let Checkpoint { history, model } = found.expect("is there");
+            let twin = open(&to).expect("opens");
+            let leader = Lease::take(&twin, &task).expect("leads");
+            let found = leader.load(&definition(), usize::MAX).expect("loads");
+            let Checkpoint { history, files } = found.expect("is there");
             let last = history.len() as u64 - 1;
             assert!(history.iter().map(|record| record.round).eq(0..=last));
-            assert_eq!(model, round(last, &last.to_string()).1);
+            assert_eq!(files, state_at(last).1);
             // The debit of a round comes before it.
-            let debits = twin.debits(&task).expect("reads").len() as u64;
+            let debits = twin.tasks.debits(&task).expect("reads").len() as u64;
             assert!(debits == last || debits == last + 1, "{debits} for {last} rounds");
             assert!(last >= rounds);
             rounds = last;
-            commit(&twin, &task, last + 1);
+            commit(&leader, last + 1);
         }
         assert!(writer.join().expect("no panic") >= rounds);
     });
     // The store itself has noticed nothing.
-    drop(store);
-    let store = RedbStore::open(&live).expect("opens");
-    assert!(store.check().expect("reads")[0].is_intact());
+    drop((lease, store));
+    let store = open(&live).expect("opens");
+    assert!(check(&store).expect("reads")[0].is_intact());
 }
 
 #[test]
 fn a_backup_has_everything() {
     let folder = TempDir::new().expect("a folder");
     let (live, copy) = (folder.path().join("live"), folder.path().join("deep/copy"));
-    let store = RedbStore::open(&live).expect("opens");
-    task_with_rounds(&store, &id("a"), 3);
+    let store = open(&live).expect("opens");
+    let lease = task_with_rounds(&store, &id("a"), 3);
     task_with_rounds(&store, &id("b"), 0);
-    store.secret(&id("a"), [7; 32]).expect("makes");
-    store.roll_back(&id("a"), 1, 5).expect("goes back");
-    store.add_task(&id("c"), "id = \"c\"", 6).expect("adds");
-    let before = store.check().expect("reads");
-    drop(store);
+    lease.secret([7; 32]).expect("makes");
+    lease.roll_back(1, 5).expect("goes back");
+    store.tasks.add_task(&id("c"), "id = \"c\"", 6).expect("adds");
+    let before = check(&store).expect("reads");
+    let epoch = Lease::take(&store, &id("a")).expect("leads").epoch();
+    drop((lease, store));
 
     let checks = back_up(&live, &copy).expect("backs up");
     assert_eq!(checks.len(), before.len());
-    let twin = RedbStore::open(&copy).expect("opens");
-    let store = RedbStore::open(&live).expect("opens");
+    let twin = open(&copy).expect("opens");
+    let store = open(&live).expect("opens");
     for task in [id("a"), id("b")] {
-        let load = |store: &RedbStore| store.load(&task, &definition(), 9).expect("loads");
+        let load = |store: &Storage| {
+            let lease = Lease::take(store, &task).expect("leads");
+            lease.load(&definition(), 9).expect("loads")
+        };
         assert_eq!(load(&twin), load(&store));
         assert_eq!(
             twin.checkpoints(&task).expect("reads"),
             store.checkpoints(&task).expect("reads")
         );
-        assert_eq!(twin.decisions(&task).expect("reads"), store.decisions(&task).expect("reads"));
+        let decisions = |store: &Storage| store.tasks.decisions(&task).expect("reads");
+        assert_eq!(decisions(&twin), decisions(&store));
     }
-    assert_eq!(twin.secret(&id("a"), [8; 32]).expect("keeps"), [7; 32]);
-    assert_eq!(twin.added_tasks().expect("reads"), store.added_tasks().expect("reads"));
+    assert!(Lease::take(&twin, &id("a")).expect("leads").epoch() > epoch);
+    assert_eq!(twin.secrets.secret(&id("a"), [8; 32]).expect("keeps"), [7; 32]);
+    assert_eq!(twin.tasks.added_tasks().expect("reads"), store.tasks.added_tasks().expect("reads"));
 }
 
 #[test]
@@ -92,7 +106,7 @@ fn a_backup_is_made_of_a_sound_store_into_an_empty_folder() {
     let (live, copy) = (folder.path().join("live"), folder.path().join("copy"));
     assert!(matches!(back_up(&live, &copy), Err(StoreError::File { .. })));
     assert!(!live.exists() && !copy.exists());
-    let store = RedbStore::open(&live).expect("opens");
+    let store = open(&live).expect("opens");
     task_with_rounds(&store, &id("a"), 1);
     drop(store);
     assert!(matches!(back_up(&live, &live), Err(StoreError::NotEmpty(_))));
@@ -103,5 +117,5 @@ fn a_backup_is_made_of_a_sound_store_into_an_empty_folder() {
     let error = back_up(&live, &copy).expect_err("damaged");
     assert!(matches!(&error, StoreError::Model { round: 1, .. }), "{error}");
     // What there is of it is not taken for a store.
-    assert!(matches!(RedbStore::open(&copy), Err(StoreError::Unreadable { .. })));
+    assert!(matches!(open(&copy), Err(StoreError::Unreadable { .. })));
 }

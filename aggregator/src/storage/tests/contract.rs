@@ -1,110 +1,93 @@
-//! Contract of every store, run against each of them.
+//! Checkpoints in all stores together: what a task's leader writes, and what is found again.
 
 use std::slice;
 
-use fedra_coordinator::round::Standing;
-use fedra_protocol::{Mechanism, ModelSpec, TaskId};
+use fedra_protocol::{Mechanism, ModelSpec};
 use tempfile::TempDir;
 
 use super::sample::{
-    commit, debit, decision, definition, id, policy, quality, round, task_with_rounds,
+    commit, decision, definition, id, policy, quality, round, round_with_state, task_with_rounds,
 };
 use crate::storage::*;
 
-fn contract(store: &dyn Store) {
-    let (a, b) = (id("a"), id("b"));
-    rounds(store, &a, &b);
-    privacy(store, &a, &b);
-    checkpoints(store, &id("kept"));
-    going_back(store, &id("back"));
-    decisions(store, &a);
-    added_tasks(store, &a);
+pub fn contract(store: &Storage) {
+    rounds(store);
+    definitions(store);
+    checkpoints(store);
+    going_back(store);
+    optimizer_states(store);
+    orphans(store);
+    replaced_leaders(store);
 }
 
-/// Leaves tasks `a`, with two rounds, and `b`, with one.
-fn rounds(store: &dyn Store, a: &TaskId, b: &TaskId) {
-    let (first, model) = round(0, "0");
-    assert_eq!(store.load(a, &definition(), 5).expect("loads"), None);
-    assert!(matches!(store.commit(a, &first, &model), Err(StoreError::UnknownTask(_))));
+/// Leaves task `a` with two rounds, and `b` with one.
+fn rounds(store: &Storage) {
+    let (first, files) = round(0, "0");
+    let [a, b] = ["a", "b"].map(|name| Lease::take(store, &id(name)).expect("leads"));
+    assert_eq!(a.load(&definition(), 5).expect("loads"), None);
+    assert!(matches!(a.commit(&first, &files), Err(StoreError::UnknownTask(_))));
 
-    store.create(a, &definition(), &first, &model).expect("creates");
-    store.create(b, &definition(), &first, &model).expect("the same model in another task");
-    assert!(matches!(
-        store.create(a, &definition(), &first, &model),
-        Err(StoreError::OutOfOrder { last: 0, .. })
-    ));
+    a.create(&definition(), &first, &files.model).expect("creates");
+    b.create(&definition(), &first, &files.model).expect("the same model in another task");
+    let again = a.create(&definition(), &first, &files.model);
+    assert!(matches!(again, Err(StoreError::OutOfOrder { last: 0, .. })));
     let (second, newer) = round(1, "1");
-    store.commit(a, &second, &newer).expect("commits");
+    a.commit(&second, &newer).expect("commits");
     for wrong in [0, 1, 3] {
-        let (record, model) = round(wrong, "wrong");
-        assert!(matches!(
-            store.commit(a, &record, &model),
-            Err(StoreError::OutOfOrder { last: 1, .. })
-        ));
+        let (record, files) = round(wrong, "wrong");
+        let error = a.commit(&record, &files);
+        assert!(matches!(error, Err(StoreError::OutOfOrder { last: 1, .. })));
     }
 
-    let checkpoint = store.load(a, &definition(), 5).expect("loads").expect("is there");
+    let checkpoint = a.load(&definition(), 5).expect("loads").expect("is there");
     assert_eq!(checkpoint.history, [first.clone(), second.clone()]);
-    assert_eq!(checkpoint.model, newer);
-    let checkpoint = store.load(a, &definition(), 1).expect("loads").expect("is there");
+    assert_eq!(checkpoint.files, newer);
+    let checkpoint = a.load(&definition(), 1).expect("loads").expect("is there");
     assert_eq!(checkpoint.history, slice::from_ref(&second));
 
-    store.set_quality(a, 1, quality(0.5)).expect("notes");
-    assert!(store.set_quality(a, 2, quality(0.5)).is_err());
-    let checkpoint = store.load(a, &definition(), 1).expect("loads").expect("is there");
-    assert_eq!(checkpoint.history[0].quality, Some(quality(0.5)));
-
-    assert_eq!(store.model(a, &second.sha256).expect("reads"), Some(newer));
-    assert_eq!(store.model(a, &first.sha256).expect("reads"), Some(model));
-    assert_eq!(store.model(b, &second.sha256).expect("reads"), None);
-    let other = Definition { model: ModelSpec::mnist_2nn(), ..definition() };
-    assert!(matches!(store.load(a, &other, 1), Err(StoreError::ModelChanged(_))));
+    let model =
+        |name: &str, record: &RoundRecord| store.model(&id(name), &record.sha256).expect("reads");
+    assert_eq!(model("a", &second), Some(newer.model));
+    assert_eq!(model("a", &first), Some(files.model));
+    assert_eq!(model("b", &second), None);
 }
 
-/// The ledger and the secret, for tasks `a` and `b` that are there.
-fn privacy(store: &dyn Store, a: &TaskId, b: &TaskId) {
-    let entries = [debit(1, 0), debit(1, 1), debit(2, 0)];
-    for entry in &entries {
-        store.debit(a, entry).expect("debits");
-    }
-    assert_eq!(store.debits(a).expect("reads"), entries);
-    assert_eq!(store.debits(b).expect("reads"), []);
-    let stranger = id("stranger");
-    assert!(matches!(store.debit(&stranger, &entries[0]), Err(StoreError::UnknownTask(_))));
-    assert_eq!(store.secret(a, [1; 32]).expect("makes"), [1; 32]);
-    assert_eq!(store.secret(a, [2; 32]).expect("keeps"), [1; 32]);
-    assert_eq!(store.secret(b, [3; 32]).expect("makes"), [3; 32]);
-    assert!(matches!(store.secret(&stranger, [1; 32]), Err(StoreError::UnknownTask(_))));
-
+fn definitions(store: &Storage) {
+    let lease = Lease::take(store, &id("a")).expect("leads");
+    let other = Definition { model: ModelSpec::mnist_2nn(), ..definition() };
+    assert!(matches!(lease.load(&other, 1), Err(StoreError::ModelChanged(_))));
     let other = Definition { privacy: Some(policy(Mechanism::Distributed)), ..definition() };
-    assert!(matches!(store.load(a, &other, 1), Err(StoreError::PrivacyChanged(_))));
+    assert!(matches!(lease.load(&other, 1), Err(StoreError::PrivacyChanged(_))));
     let none = Definition { privacy: None, ..definition() };
-    assert!(matches!(store.load(a, &none, 1), Err(StoreError::PrivacyChanged(_))));
+    assert!(matches!(lease.load(&none, 1), Err(StoreError::PrivacyChanged(_))));
 }
 
 /// Leaves a task that keeps rounds 0, 4, 5 and 6 of 6.
-fn checkpoints(store: &dyn Store, task: &TaskId) {
+fn checkpoints(store: &Storage) {
+    let task = &id("kept");
     let keep = Retention { last: 2, every: 4, best: true };
-    assert!(matches!(store.prune(task, &keep), Err(StoreError::UnknownTask(_))));
+    let early = Lease::take(store, task).expect("leads").prune(&keep);
+    assert!(matches!(early, Err(StoreError::UnknownTask(_))));
     assert!(store.checkpoints(task).expect("reads").is_empty());
-    task_with_rounds(store, task, 6);
+    let lease = task_with_rounds(store, task, 6);
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
-    store.prune(task, &Retention { last: 0, ..keep }).expect("prunes");
+    lease.prune(&Retention { last: 0, ..keep }).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
 
-    store.set_quality(task, 2, quality(0.9)).expect("notes");
-    store.set_quality(task, 5, quality(0.8)).expect("notes");
-    store.prune(task, &keep).expect("prunes");
+    lease.set_quality(2, quality(0.9)).expect("notes");
+    lease.set_quality(5, quality(0.8)).expect("notes");
+    lease.prune(&keep).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 2, 4, 5, 6]);
     // What is better now takes its place.
-    store.set_quality(task, 4, quality(0.95)).expect("notes");
-    store.prune(task, &keep).expect("prunes");
+    lease.set_quality(4, quality(0.95)).expect("notes");
+    lease.prune(&keep).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5, 6]);
+    assert_eq!(store.blobs.list(task).expect("lists").blobs.len(), 4);
 
-    let (kept, model) = round(4, "4");
-    assert_eq!(store.model(task, &kept.sha256).expect("reads"), Some(model.clone()));
-    let (record, file) = store.checkpoint(task, 4).expect("is kept");
-    assert_eq!((record.round, record.sha256, file), (4, kept.sha256, model));
+    let (kept, files) = round(4, "4");
+    assert_eq!(store.model(task, &kept.sha256).expect("reads"), Some(files.model.clone()));
+    let (record, found) = store.checkpoint(task, 4).expect("is kept");
+    assert_eq!((record.round, record.sha256, found), (4, kept.sha256, files));
     let (gone, _) = round(2, "2");
     assert_eq!(store.model(task, &gone.sha256).expect("reads"), None);
     let error = store.checkpoint(task, 2).expect_err("is gone");
@@ -112,119 +95,138 @@ fn checkpoints(store: &dyn Store, task: &TaskId) {
     assert!(error.to_string().ends_with("kept are those of rounds 0, 4 to 6"), "{error}");
     assert!(matches!(store.checkpoint(task, 7), Err(StoreError::NotKept { round: 7, .. })));
     assert!(matches!(store.checkpoint(&id("none"), 0), Err(StoreError::UnknownTask(_))));
-    let history = store.load(task, &definition(), 9).expect("loads").expect("is there").history;
+    let history = lease.load(&definition(), 9).expect("loads").expect("is there").history;
     assert_eq!(history.len(), 7);
 }
 
-fn going_back(store: &dyn Store, task: &TaskId) {
-    task_with_rounds(store, task, 3);
-    store.set_quality(task, 1, quality(0.7)).expect("notes");
-    let (record, model) = store.roll_back(task, 1, 77).expect("goes back");
+fn going_back(store: &Storage) {
+    let task = &id("back");
+    let lease = task_with_rounds(store, task, 3);
+    lease.set_quality(1, quality(0.7)).expect("notes");
+    let (record, files) = lease.roll_back(1, 77).expect("goes back");
     assert_eq!((record.round, record.restored), (4, Some(1)));
     assert_eq!((record.reports, record.cohort, record.weight), (0, 0, 0));
     assert_eq!(record.quality, Some(quality(0.7)));
     assert_eq!(record.clipping_norm, Some(0.75));
-    assert_eq!(model, round(1, "1").1);
+    assert_eq!(files, round(1, "1").1);
     let made = decision(77, OperatorAction::RollBack { to: 1, round: 4 });
-    assert_eq!(store.decisions(task).expect("reads"), slice::from_ref(&made));
-    assert_eq!(store.standing(task).expect("reads"), Standing::Running);
+    assert_eq!(store.tasks.decisions(task).expect("reads"), slice::from_ref(&made));
 
-    let checkpoint = store.load(task, &definition(), 9).expect("loads").expect("is there");
+    let checkpoint = lease.load(&definition(), 9).expect("loads").expect("is there");
     assert_eq!(checkpoint.history.len(), 5);
     assert_eq!(checkpoint.history[3].restored, None);
     assert_eq!(checkpoint.history[4], record);
-    assert_eq!(checkpoint.model, model);
-    commit(store, task, 5);
+    assert_eq!(checkpoint.files, files);
+    commit(&lease, 5);
     // The restored model stays although the one that it was is gone.
-    store.prune(task, &Retention { last: 2, every: 0, best: false }).expect("prunes");
+    lease.prune(&Retention { last: 2, every: 0, best: false }).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5]);
-    assert_eq!(store.model(task, &record.sha256).expect("reads"), Some(model));
-    let gone = store.roll_back(task, 1, 78).expect_err("is gone");
+    assert_eq!(store.model(task, &record.sha256).expect("reads"), Some(files.model));
+    let gone = lease.roll_back(1, 78).expect_err("is gone");
     assert!(matches!(gone, StoreError::NotKept { round: 1, .. }), "{gone}");
-    assert_eq!(store.decisions(task).expect("reads"), [made]);
-    let (record, _) = store.roll_back(task, 4, 79).expect("goes back");
+    assert_eq!(store.tasks.decisions(task).expect("reads"), [made]);
+    let (record, _) = lease.roll_back(4, 79).expect("goes back");
     assert_eq!((record.round, record.restored), (6, Some(4)));
-    assert!(matches!(store.roll_back(&id("none"), 0, 1), Err(StoreError::UnknownTask(_))));
+    let none = Lease::take(store, &id("none")).expect("leads");
+    assert!(matches!(none.roll_back(0, 1), Err(StoreError::UnknownTask(_))));
 }
 
-fn decisions(store: &dyn Store, task: &TaskId) {
-    assert_eq!(store.decisions(task).expect("reads"), []);
-    assert_eq!(store.standing(task).expect("reads"), Standing::Running);
-    let made = [
-        (OperatorAction::Pause, Standing::Paused),
-        (OperatorAction::Resume, Standing::Running),
-        (OperatorAction::Stop, Standing::Stopped),
-        // Not even this makes it run again.
-        (OperatorAction::Resume, Standing::Stopped),
-    ];
-    for (at, (action, standing)) in (1..).zip(made) {
-        store.decide(task, &decision(at, action)).expect("notes");
-        assert_eq!(store.standing(task).expect("reads"), standing);
+/// The optimizer's state comes and goes with its round.
+fn optimizer_states(store: &Storage) {
+    let task = &id("momentum");
+    let lease = task_with_rounds(store, task, 0);
+    let rounds = [round_with_state(1, "1"), round_with_state(2, "2"), round(3, "3")];
+    for (record, files) in &rounds {
+        lease.commit(record, files).expect("commits");
+        let found = lease.load(&definition(), 1).expect("loads").expect("is there");
+        assert_eq!((&found.history[0], &found.files), (record, files));
     }
-    let seen: Vec<_> = store.decisions(task).expect("reads");
-    assert_eq!(seen.len(), made.len());
-    assert_eq!(seen[1], decision(2, OperatorAction::Resume));
-    let stranger = store.decide(&id("none"), &decision(1, OperatorAction::Stop));
-    assert!(matches!(stranger, Err(StoreError::UnknownTask(_))));
-    assert_eq!(store.standing(&id("none")).expect("reads"), Standing::Running);
+    assert_eq!(store.checkpoint(task, 2).expect("is kept"), rounds[1]);
+    let (record, files) = lease.roll_back(1, 1).expect("goes back");
+    assert_eq!((record.round, record.optimizer_state), (4, rounds[0].0.optimizer_state));
+    assert_eq!(files, rounds[0].1);
+    let found = lease.load(&definition(), 1).expect("loads").expect("is there");
+    assert_eq!((&found.history[0], &found.files), (&record, &files));
+    // The state stays as long as its round, whatever becomes of an equal one.
+    lease.prune(&Retention { last: 1, every: 0, best: false }).expect("prunes");
+    assert_eq!(store.checkpoints(task).expect("reads"), [0, 4]);
+    assert_eq!(store.checkpoint(task, 4).expect("is kept"), (record, files));
 }
 
-fn added_tasks(store: &dyn Store, there: &TaskId) {
-    assert_eq!(store.added_tasks().expect("reads"), []);
-    let (x, y) = (id("x"), id("y"));
-    store.add_task(&y, "id = \"y\"", 5).expect("adds");
-    store.add_task(&x, "id = \"x\"", 6).expect("adds");
-    let added = [(x.clone(), "id = \"x\"".to_owned()), (y.clone(), "id = \"y\"".to_owned())];
-    assert_eq!(store.added_tasks().expect("reads"), added);
-    assert_eq!(store.decisions(&y).expect("reads"), [decision(5, OperatorAction::Create)]);
-    for taken in [&x, there] {
-        assert!(matches!(store.add_task(taken, "", 7), Err(StoreError::TaskExists(_))));
+/// Files that no record names go at the next load, and only they.
+fn orphans(store: &Storage) {
+    let task = &id("orphans");
+    let lease = task_with_rounds(store, task, 2);
+    lease.prune(&Retention { last: 1, every: 0, best: false }).expect("prunes");
+    let kept = store.blobs.list(task).expect("lists");
+    for (number, content) in [(3, "never named"), (2, "another of round 2"), (1, "1")] {
+        let (record, files) = round_with_state(number, content);
+        for (key, content) in record.blobs().iter().zip(files.all()) {
+            store.blobs.put(task, key, content).expect("stores");
+        }
     }
-    // It may be paused before it has its model, which then comes as usual.
-    store.decide(&x, &decision(8, OperatorAction::Pause)).expect("notes");
-    assert_eq!(store.load(&x, &definition(), 1).expect("loads"), None);
-    task_with_rounds(store, &x, 1);
-    assert_eq!(store.standing(&x).expect("reads"), Standing::Paused);
+    assert_eq!(check(store).expect("reads").iter().map(|task| task.leftovers).sum::<usize>(), 6);
+    lease.load(&definition(), 1).expect("loads");
+    assert_eq!(store.blobs.list(task).expect("lists"), kept);
+}
+
+/// A leader that was replaced changes no checkpoint.
+fn replaced_leaders(store: &Storage) {
+    let task = &id("replaced");
+    let old = task_with_rounds(store, task, 2);
+    let new = Lease::take(store, task).expect("leads");
+    assert!(old.epoch() < new.epoch());
+    let fenced = |error: StoreError| assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
+    let (record, files) = round(3, "of the old leader");
+    fenced(old.commit(&record, &files).expect_err("another leads"));
+    fenced(old.roll_back(0, 1).expect_err("another leads"));
+    fenced(old.prune(&Retention { last: 1, every: 0, best: false }).expect_err("another leads"));
+    // What it has put is an orphan, which it may not remove either.
+    fenced(old.load(&definition(), 1).expect_err("another leads"));
+    assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2]);
+    commit(&new, 3);
+    let found = new.load(&definition(), 1).expect("loads").expect("is there");
+    assert_eq!(found.files, round(3, "3").1);
+    assert_eq!(store.blobs.list(task).expect("lists").blobs.len(), 4);
 }
 
 #[test]
 fn memory_keeps_the_contract() {
-    let store = MemoryStore::default();
+    let store = Storage::in_memory();
     contract(&store);
     // A clone is what a restart finds.
-    assert!(store.clone().load(&id("a"), &definition(), 9).expect("loads").is_some());
+    assert_eq!(store.clone().checkpoints(&id("kept")).expect("reads"), [0, 4, 5, 6]);
 }
 
 #[test]
-fn redb_keeps_the_contract() {
+fn the_embedded_store_keeps_the_contract() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path().join("made/on/the/way");
-    contract(&RedbStore::open(&folder).expect("opens"));
+    contract(&open(&folder).expect("opens"));
     // And what it kept is still there in another run.
-    let store = RedbStore::open(&folder).expect("opens again");
-    let checkpoint = store.load(&id("a"), &definition(), 9).expect("loads").expect("is there");
-    assert_eq!(checkpoint.history.len(), 2);
-    assert!(store.load(&id("b"), &definition(), 9).expect("loads").is_some());
-    assert_eq!(store.debits(&id("a")).expect("reads").len(), 3);
-    assert_eq!(store.secret(&id("a"), [9; 32]).expect("keeps"), [1; 32]);
+    let store = open(&folder).expect("opens again");
+    let load = |name: &str| {
+        let lease = Lease::take(&store, &id(name)).expect("leads");
+        lease.load(&definition(), 9).expect("loads").expect("is there")
+    };
+    assert_eq!(load("a").history.len(), 2);
+    assert_eq!(load("b").history.len(), 1);
     assert_eq!(store.checkpoints(&id("kept")).expect("reads"), [0, 4, 5, 6]);
-    assert_eq!(store.standing(&id("a")).expect("reads"), Standing::Stopped);
-    assert_eq!(store.added_tasks().expect("reads").len(), 2);
 }
 
 #[test]
 fn a_store_has_one_owner() {
     let folder = TempDir::new().expect("a folder");
-    let _store = RedbStore::open(folder.path()).expect("opens");
-    assert!(matches!(RedbStore::open(folder.path()), Err(StoreError::InUse(_))));
+    let _store = open(folder.path()).expect("opens");
+    assert!(matches!(open(folder.path()), Err(StoreError::InUse(_))));
 }
 
 #[test]
 fn a_store_of_an_earlier_version_is_read() {
     let folder = TempDir::new().expect("a folder");
     let task = id("a");
-    task_with_rounds(&RedbStore::open(folder.path()).expect("opens"), &task, 3);
-    // It had three tables less.
+    task_with_rounds(&open(folder.path()).expect("opens"), &task, 3);
+    // It had four tables less.
     let path = folder.path().join("fedra.redb");
     let database = ::redb::Database::open(path).expect("opens");
     let transaction = database.begin_write().expect("begins");
@@ -233,44 +235,31 @@ fn a_store_of_an_earlier_version_is_read() {
     transaction.delete_table(hashes("models_set_aside")).expect("deletes");
     let decisions = ::redb::TableDefinition::<(&str, u64), &[u8]>::new("decisions");
     transaction.delete_table(decisions).expect("deletes");
+    let epochs = ::redb::TableDefinition::<&str, u64>::new("epochs");
+    transaction.delete_table(epochs).expect("deletes");
     transaction.commit().expect("commits");
     drop(database);
 
-    let store = RedbStore::open(folder.path()).expect("opens");
-    assert!(store.check().expect("reads")[0].is_intact());
-    let checkpoint = store.load(&task, &definition(), 9).expect("loads").expect("is there");
+    let store = open(folder.path()).expect("opens");
+    assert!(check(&store).expect("reads")[0].is_intact());
+    let lease = Lease::take(&store, &task).expect("leads");
+    let checkpoint = lease.load(&definition(), 9).expect("loads").expect("is there");
     assert_eq!(checkpoint.history.len(), 4);
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3]);
-    commit(&store, &task, 4);
+    commit(&lease, 4);
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
 }
 
 #[test]
 fn a_store_of_a_later_version_is_left_alone() {
     let folder = TempDir::new().expect("a folder");
-    drop(RedbStore::open(folder.path()).expect("opens"));
+    drop(open(folder.path()).expect("opens"));
     let database = ::redb::Database::open(folder.path().join("fedra.redb")).expect("opens");
     let transaction = database.begin_write().expect("begins");
     let meta = ::redb::TableDefinition::<&str, u64>::new("meta");
     transaction.open_table(meta).expect("opens").insert("format", 2).expect("inserts");
     transaction.commit().expect("commits");
     drop(database);
-    let error = RedbStore::open(folder.path()).err().expect("too new");
+    let error = open(folder.path()).err().expect("too new");
     assert!(matches!(error, StoreError::Format { format: 2, known: 1, .. }), "{error}");
-}
-
-#[test]
-fn decisions_read_well() {
-    let json = |action| serde_json::to_string(&decision(9, action)).expect("plain data");
-    assert_eq!(json(OperatorAction::Pause), r#"{"unix_seconds":9,"action":"pause"}"#);
-    assert_eq!(
-        json(OperatorAction::RollBack { to: 3, round: 8 }),
-        r#"{"unix_seconds":9,"action":"roll-back","to":3,"round":8}"#
-    );
-    assert_eq!(serde_json::to_string(&Standing::Paused).expect("plain data"), r#""paused""#);
-    // And what an earlier version has written is read.
-    let (record, _) = round(0, "0");
-    let json = serde_json::to_string(&record).expect("plain data");
-    assert!(!json.contains("restored"), "{json}");
-    assert_eq!(serde_json::from_str::<RoundRecord>(&json).expect("reads"), record);
 }

@@ -6,54 +6,61 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::power::{Cut, Image, Operation, TestDisk};
-use super::sample::{commit, debit, decision, definition, id, quality, round, task_with_rounds};
-use fedra_protocol::TaskId;
-
+use super::sample::{
+    commit, debit, decision, definition, id, quality, round, round_with_state, task_with_rounds,
+};
 use crate::storage::disk::Disk;
+use crate::storage::embedded::open_on;
 use crate::storage::*;
+use fedra_protocol::TaskId;
 
 const FOLDER: &str = "/data/store";
 
-fn open(disk: &TestDisk) -> Result<RedbStore, StoreError> {
+fn open(disk: &TestDisk) -> Result<Storage, StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    RedbStore::open_on(&disk, Path::new(FOLDER))
+    open_on(&disk, Path::new(FOLDER))
 }
 
-/// Something that is written.
-type Write = fn(&dyn Store) -> Result<(), StoreError>;
+/// Something that is written, by the leaders of tasks `a` and `b`.
+type Step = fn(&[Lease; 2]) -> Result<(), StoreError>;
 
 /// One call of each kind that changes a store.
-const STEPS: [Write; 14] = [
-    |store| {
-        let (record, model) = round(0, "0");
-        store.create(&id("a"), &definition(), &record, &model)
+const STEPS: [Step; 14] = [
+    |[a, _]| {
+        let (record, files) = round(0, "0");
+        a.create(&definition(), &record, &files.model)
     },
-    |store| {
-        let (record, model) = round(1, "1");
-        store.commit(&id("a"), &record, &model)
+    |[a, _]| {
+        let (record, files) = round_with_state(1, "1");
+        a.commit(&record, &files)
     },
-    |store| store.set_quality(&id("a"), 1, quality(0.5)),
-    |store| store.secret(&id("a"), [1; 32]).map(drop),
-    |store| store.debit(&id("a"), &debit(2, 0)),
-    |store| {
-        let (record, model) = round(2, "2");
-        store.commit(&id("a"), &record, &model)
+    |[a, _]| a.set_quality(1, quality(0.5)),
+    |[a, _]| a.secret([1; 32]).map(drop),
+    |[a, _]| a.debit(&debit(2, 0)),
+    |[a, _]| {
+        let (record, files) = round(2, "2");
+        a.commit(&record, &files)
     },
-    |store| store.roll_back(&id("a"), 1, 7).map(drop),
-    |store| store.debit(&id("a"), &debit(4, 0)),
-    |store| store.prune(&id("a"), &Retention { last: 1, every: 0, best: false }),
-    |store| store.decide(&id("a"), &decision(8, OperatorAction::Pause)),
-    |store| store.add_task(&id("b"), "id = \"b\"", 9),
-    |store| {
-        let (record, model) = round(0, "b");
-        store.create(&id("b"), &definition(), &record, &model)
+    |[a, _]| a.roll_back(1, 7).map(drop),
+    |[a, _]| a.debit(&debit(4, 0)),
+    |[a, _]| a.prune(&Retention { last: 1, every: 0, best: false }),
+    |[a, _]| a.decide(&decision(8, OperatorAction::Pause)),
+    |[_, b]| b.storage().tasks.add_task(b.task(), "id = \"b\"", 9),
+    |[_, b]| {
+        let (record, files) = round(0, "b");
+        b.create(&definition(), &record, &files.model)
     },
-    |store| store.decide(&id("a"), &decision(10, OperatorAction::Resume)),
-    |store| {
-        let (record, model) = round(4, "4");
-        store.commit(&id("a"), &record, &model)
+    |[a, _]| a.decide(&decision(10, OperatorAction::Resume)),
+    |[a, _]| {
+        let (record, files) = round_with_state(4, "4");
+        a.commit(&record, &files)
     },
 ];
+
+/// The leaders of both tasks.
+fn lead(store: &Storage) -> Result<[Lease; 2], StoreError> {
+    Ok([Lease::take(store, &id("a"))?, Lease::take(store, &id("b"))?])
+}
 
 /// The step that makes the secret.
 const SECRET: usize = 3;
@@ -73,27 +80,28 @@ struct Task {
     decisions: Vec<Decision>,
 }
 
-fn content(store: &dyn Store) -> Result<Content, StoreError> {
-    let task = |name: &str| {
-        let task = id(name);
-        let loaded = store.load(&task, &definition(), usize::MAX)?;
-        let kept = store.checkpoints(&task)?;
+fn content(leases: &[Lease; 2]) -> Result<Content, StoreError> {
+    let task = |lease: &Lease| {
+        let (task, store) = (lease.task(), lease.storage());
+        let loaded = lease.load(&definition(), usize::MAX)?;
+        let kept = store.checkpoints(task)?;
         for round in &kept {
-            store.checkpoint(&task, *round)?;
+            store.checkpoint(task, *round)?;
         }
-        let (debits, decisions) = (store.debits(&task)?, store.decisions(&task)?);
+        let (debits, decisions) = (store.tasks.debits(task)?, store.tasks.decisions(task)?);
         Ok::<_, StoreError>(Task { loaded, kept, debits, decisions })
     };
-    Ok(Content { tasks: vec![task("a")?, task("b")?], added: store.added_tasks()? })
+    let [a, b] = leases;
+    Ok(Content { tasks: vec![task(a)?, task(b)?], added: a.storage().tasks.added_tasks()? })
 }
 
 /// Expected content before the first step and after each.
 fn expected() -> Vec<Content> {
-    let store = MemoryStore::default();
-    let mut expected = vec![content(&store).expect("reads")];
+    let leases = lead(&Storage::in_memory()).expect("leads");
+    let mut expected = vec![content(&leases).expect("reads")];
     for step in STEPS {
-        step(&store).expect("works");
-        expected.push(content(&store).expect("reads"));
+        step(&leases).expect("works");
+        expected.push(content(&leases).expect("reads"));
     }
     expected
 }
@@ -102,31 +110,34 @@ fn expected() -> Vec<Content> {
 /// it. Returns the disk.
 fn check(image: Image, done: usize, expected: &[Content], at: &str) -> TestDisk {
     let disk = TestDisk::new(image);
-    let store = open(&disk).unwrap_or_else(|error| panic!("{at}: {error}"));
-    let found = content(&store).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let leases = open(&disk).and_then(|store| lead(&store));
+    let leases = leases.unwrap_or_else(|error| panic!("{at}: {error}"));
+    let found = content(&leases).unwrap_or_else(|error| panic!("{at}: {error}"));
     let next = (done + 1).min(STEPS.len());
     assert!(found == expected[done] || found == expected[next], "{at}: {found:#?}");
     if let Some(Checkpoint { history, .. }) = &found.tasks[0].loaded {
-        let secret = store.secret(&id("a"), [9; 32]).expect("there is one");
+        let secret = leases[0].secret([9; 32]).expect("there is one");
         assert!(secret == [1; 32] || (secret == [9; 32] && done <= SECRET), "{at}");
-        commit(&store, &id("a"), history.len() as u64);
+        commit(&leases[0], history.len() as u64);
     } else {
-        task_with_rounds(&store, &id("a"), 1);
+        task_with_rounds(leases[0].storage(), &id("a"), 1);
     }
-    let store = open(&disk).unwrap_or_else(|error| panic!("{at}, later: {error}"));
-    content(&store).unwrap_or_else(|error| panic!("{at}, later: {error}"));
+    drop(leases);
+    let leases = open(&disk).and_then(|store| lead(&store));
+    let leases = leases.unwrap_or_else(|error| panic!("{at}, later: {error}"));
+    content(&leases).unwrap_or_else(|error| panic!("{at}, later: {error}"));
     disk
 }
 
 /// Does all steps, and returns what the disk has been asked to do.
 fn history() -> Vec<Operation> {
     let disk = TestDisk::default();
-    let store = open(&disk).expect("opens");
+    let leases = lead(&open(&disk).expect("opens")).expect("leads");
     for step in STEPS {
-        step(&store).expect("works");
+        step(&leases).expect("works");
         disk.returned();
     }
-    drop(store);
+    drop(leases);
     disk.log()
 }
 
@@ -155,7 +166,7 @@ fn a_crash_while_it_recovers_from_a_crash_loses_nothing_either() {
         let (log, done) = (&log[..at], returned(&log[..at]));
         let first = Cut::Chance(at as u64).after(&Image::default(), log);
         let disk = TestDisk::new(first.clone());
-        content(&open(&disk).expect("opens")).expect("reads");
+        content(&lead(&open(&disk).expect("opens")).expect("leads")).expect("reads");
         let recovery = disk.log();
         for again in 0..recovery.len() {
             let cut = Cut::Chance(again as u64);
@@ -179,22 +190,22 @@ fn a_failing_operation_is_an_error_and_changes_nothing_else() {
             if attempt > 0 {
                 disk.mend();
             }
-            let Ok(store) = open(&disk) else {
+            let Ok(leases) = open(&disk).and_then(|store| lead(&store)) else {
                 assert_eq!(attempt, 0, "operation {at}");
                 failures += 1;
                 continue;
             };
-            let found = content(&store).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+            let found = content(&leases).unwrap_or_else(|error| panic!("operation {at}: {error}"));
             // The call that failed may have been done all the same.
             done += usize::from(found != expected[done]);
             assert_eq!(found, expected[done], "operation {at}");
             let steps = &STEPS[done..];
-            let failed = steps.iter().position(|step| step(&store).is_err());
+            let failed = steps.iter().position(|step| step(&leases).is_err());
             assert!(failed.is_none() || attempt == 0, "operation {at}");
             failures += usize::from(failed.is_some());
             done += failed.unwrap_or(steps.len());
         }
-        let found = content(&open(&disk).expect("opens")).expect("reads");
+        let found = content(&lead(&open(&disk).expect("opens")).expect("leads")).expect("reads");
         assert_eq!(found, expected[STEPS.len()], "operation {at}");
     }
     assert!(failures > operations / 2, "{failures} of {operations}");
@@ -205,15 +216,16 @@ fn a_full_disk_does_not_end_the_store() {
     let disk = TestDisk::default();
     let store = open(&disk).expect("opens");
     task_with_rounds(&store, &id("a"), 1);
-    let before = content(&store).expect("reads");
-    // Its file is made, written, synced, renamed, and the folder synced.
-    let (record, model) = round(2, "2");
-    for operation in 0..5 {
+    let leases = lead(&store).expect("leads");
+    let before = content(&leases).expect("reads");
+    // Each of its files is made, written, synced, renamed, and the folder synced.
+    let (record, files) = round_with_state(2, "2");
+    for operation in 0..10 {
         disk.fail_after(operation);
-        let error = store.commit(&id("a"), &record, &model).expect_err("no room");
+        let error = leases[0].commit(&record, &files).expect_err("no room");
         assert!(matches!(&error, StoreError::File { .. }), "{error}");
         assert!(error.to_string().contains("/data/store/models/a"), "{error}");
-        assert_eq!(content(&store).expect("reads"), before);
+        assert_eq!(content(&leases).expect("reads"), before);
     }
-    store.commit(&id("a"), &record, &model).expect("there is room again");
+    leases[0].commit(&record, &files).expect("there is room again");
 }

@@ -2,8 +2,10 @@
 //! fail.
 
 mod backup;
+mod blobs;
 mod contract;
 mod crash;
 mod damage;
 mod power;
+mod records;
 mod sample;

@@ -232,6 +232,10 @@ impl TestDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
+        let above = path.parent().expect("below the root");
+        if !self.state().image.names.contains_key(above) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = self.state().image.contents.len();
         self.state().image.contents.push(Vec::new());
         self.run(Operation::Create(path.to_owned(), file))?;

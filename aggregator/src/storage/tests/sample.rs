@@ -1,13 +1,17 @@
 //! Things to put into a store.
 
 use bytes::Bytes;
+use fedra_aggregation::OptimizerState;
 use fedra_learning::safetensors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId,
 };
 
-use crate::storage::{Debit, Decision, Definition, OperatorAction, Quality, RoundRecord, Store};
+use crate::storage::{
+    CheckpointFiles, Debit, Decision, Definition, Lease, OperatorAction, Quality, RoundRecord,
+    Storage,
+};
 
 pub fn id(name: &str) -> TaskId {
     TaskId::new(name).expect("valid")
@@ -20,12 +24,12 @@ pub fn model(content: &str) -> Bytes {
     safetensors::write(&definition().model, &values).expect("fits the model").into()
 }
 
-pub fn round(number: u64, content: &str) -> (RoundRecord, Bytes) {
+pub fn round(number: u64, content: &str) -> (RoundRecord, CheckpointFiles) {
     round_with(number, model(content))
 }
 
 /// A round with this file as its model.
-pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, Bytes) {
+pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, CheckpointFiles) {
     let record = RoundRecord {
         round: number,
         attempt: 0,
@@ -40,21 +44,38 @@ pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, Bytes) {
         quality: None,
         clipping_norm: Some(0.75),
         restored: None,
+        optimizer_state: None,
     };
-    (record, model)
+    (record, CheckpointFiles::without_state(model))
+}
+
+/// A round after which the server optimizer has a state.
+pub fn round_with_state(number: u64, content: &str) -> (RoundRecord, CheckpointFiles) {
+    let (record, mut files) = round(number, content);
+    let velocity = vec![number as f32, -0.5];
+    let state = OptimizerState::Momentum { velocity }.encode().expect("finite");
+    files.optimizer_state = state.map(Bytes::from);
+    (RoundRecord { optimizer_state: files.state_sha256(), ..record }, files)
+}
+
+/// The record of round `number` with the content of its number.
+pub fn record(number: u64) -> RoundRecord {
+    round(number, &number.to_string()).0
 }
 
 /// Round `number` with the content of its number.
-pub fn commit(store: &dyn Store, task: &TaskId, number: u64) {
-    let (record, model) = round(number, &number.to_string());
-    store.commit(task, &record, &model).expect("commits");
+pub fn commit(lease: &Lease, number: u64) {
+    let (record, files) = round(number, &number.to_string());
+    lease.commit(&record, &files).expect("commits");
 }
 
-/// A task with rounds 0 to `last`.
-pub fn task_with_rounds(store: &dyn Store, task: &TaskId, last: u64) {
-    let (record, model) = round(0, "0");
-    store.create(task, &definition(), &record, &model).expect("creates");
-    (1..=last).for_each(|number| commit(store, task, number));
+/// A task with rounds 0 to `last`, and its leader.
+pub fn task_with_rounds(store: &Storage, task: &TaskId, last: u64) -> Lease {
+    let lease = Lease::take(store, task).expect("leads");
+    let (record, files) = round(0, "0");
+    lease.create(&definition(), &record, &files.model).expect("creates");
+    (1..=last).for_each(|number| commit(&lease, number));
+    lease
 }
 
 pub fn definition() -> Definition {

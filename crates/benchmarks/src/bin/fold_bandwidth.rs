@@ -12,7 +12,8 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use fedra_aggregation::{CheckedUpdate, FixedPointSum};
+use bytes::Bytes;
+use fedra_aggregation::{CheckedUpdate, Codec, FixedPointSum, UpdateShape};
 use fedra_protocol::{Loss, UpdateRange};
 
 /// The 2NN, the CNN, and a model beyond any cache.
@@ -31,11 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
-    let update: Vec<u8> =
+    let update: Bytes =
         (0..parameters).flat_map(|i| ((i % 1000) as f32 / 1000.0 - 0.5).to_le_bytes()).collect();
     let integers: Vec<i32> = (0..parameters).map(|i| (i % 1000) as i32 - 500).collect();
     let narrow = UpdateRange::default_for(Loss::SoftmaxCrossEntropy);
     let wide = UpdateRange::default_for(Loss::MeanSquaredError);
+    let codec = |range| Codec::standard(UpdateShape::Values { len: parameters, range });
     let mut plain = vec![0_i64; parameters];
     let times = (VOLUME / update.len()).max(1);
     let bytes = (times * update.len()) as f64;
@@ -44,7 +46,7 @@ fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
     for _ in 0..REPEATS {
         for (range, best) in [(narrow, &mut folding), (wide, &mut folding_wide)] {
             let mut sum = FixedPointSum::new(parameters, range);
-            let checked = CheckedUpdate::parse(&update, parameters, range)?;
+            let checked = CheckedUpdate::parse(update.clone(), &codec(range))?;
             // The first one touches the memory.
             sum.fold(&checked, 600)?;
             let started = Instant::now();
@@ -56,7 +58,7 @@ fn measure(parameters: usize) -> Result<String, Box<dyn Error>> {
 
         let started = Instant::now();
         for _ in 0..times {
-            black_box(CheckedUpdate::parse(black_box(&update), parameters, narrow)?);
+            black_box(CheckedUpdate::parse(black_box(update.clone()), &codec(narrow))?);
         }
         checking = checking.min(started.elapsed().as_secs_f64());
 

@@ -16,7 +16,6 @@
 
 use std::collections::BTreeMap;
 
-use fedra_aggregation::MAX_TOTAL_WEIGHT;
 use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
 use super::cohort::Link;
@@ -194,7 +193,7 @@ impl Buffering {
         if stage != Stage::Update {
             return (UpdateVerdict::Rejected(UpdateFault::WrongStep), 0);
         }
-        if !self.has_room_for(weight, context.plan) {
+        if !context.plan.has_room_for(weight, self.weight) {
             self.left += usize::from(self.in_flight.end(client, round, End::Gone));
             return (UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange), 0);
         }
@@ -205,10 +204,6 @@ impl Buffering {
         // A client at work is never staler than the plan allows.
         let staleness = self.round.round.saturating_sub(round.round);
         (UpdateVerdict::Accepted, u32::try_from(staleness).unwrap_or(u32::MAX))
-    }
-
-    fn has_room_for(&self, weight: u64, plan: &RoundPlan) -> bool {
-        (1..=plan.max_weight).contains(&weight) && weight <= MAX_TOTAL_WEIGHT - self.weight
     }
 
     /// The verdict on a report for an invitation that is not, or not any more.

@@ -251,7 +251,9 @@ impl Cohort {
                 self.lose(client);
             }
             Event::Declined(client, of) if of == round => self.lose(client),
-            Event::Refused(client, of) if of == round => self.strike(client),
+            Event::Refused(client, of) | Event::Excluded(client, of) if of == round => {
+                self.strike(client);
+            }
             _ => {}
         }
         failed

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 
-use fedra_aggregation::MAX_TOTAL_WEIGHT;
 use fedra_protocol::{RoundId, UpdateFault, UpdateVerdict};
 
 use super::cohort::Cohort;
@@ -129,7 +128,7 @@ impl Collecting {
             // guesses the round.
             Ok(()) if self.term.is_none() => Some(UpdateFault::WrongStep),
             Ok(()) if stage != plan.first_stage() => Some(UpdateFault::WrongStep),
-            Ok(()) if !self.has_room_for(weight, plan) => {
+            Ok(()) if !plan.has_room_for(weight, self.weight) => {
                 self.members.lose(client);
                 Some(UpdateFault::WeightOutOfRange)
             }
@@ -141,10 +140,6 @@ impl Collecting {
         self.members.count(client);
         self.weight += weight;
         (self, UpdateVerdict::Accepted)
-    }
-
-    fn has_room_for(&self, weight: u64, plan: &RoundPlan) -> bool {
-        (1..=plan.max_weight).contains(&weight) && weight <= MAX_TOTAL_WEIGHT - self.weight
     }
 
     /// Dismisses those who have not answered.

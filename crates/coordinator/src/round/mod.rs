@@ -108,6 +108,9 @@ pub enum Event {
     Declined(ClientId, RoundId),
     /// The client's contribution to a round is worthless.
     Refused(ClientId, RoundId),
+    /// Secure aggregation goes on without the client, because too few of its neighbours
+    /// are left. It has not failed.
+    Excluded(ClientId, RoundId),
     /// The client's contribution is complete and passes all checks.
     Reported {
         /// Client that sent the contribution.
@@ -169,7 +172,7 @@ pub enum Effect {
     /// Prepare the stage: make the privacy debit if it is due, and the requests;
     /// then send [`Event::Prepared`] or [`Event::NotPrepared`].
     Advance(RoundId, Stage),
-    /// Answer a report. An accepted one goes to the aggregation thread, into the
+    /// Answer a report. An accepted one goes to the writer, into the
     /// sum that was opened last.
     Answer {
         /// Client that sent the report.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
+use fedra_aggregation::MAX_TOTAL_WEIGHT;
 use serde::{Deserialize, Serialize};
 
 use super::Stage;
@@ -130,12 +131,26 @@ impl RoundPlan {
         }
     }
 
+    /// Stage in which a client sends its update.
+    #[must_use]
+    pub fn upload_stage(&self) -> Stage {
+        match self.protection {
+            Protection::None | Protection::DebitFirst => Stage::Update,
+            Protection::Secure { .. } => Stage::MaskedInput,
+        }
+    }
+
     /// Most reports in one sum: the report goal, or all that are invited if the round
     /// stays open beyond it.
     #[must_use]
     pub fn most_reports(&self) -> usize {
         let stays_open = self.mode != Mode::Synchronous || !self.minimum_duration.is_zero();
         if stays_open { self.invited } else { self.report_goal }
+    }
+
+    /// True if a report of this weight fits in a sum that holds `total` already.
+    pub(super) fn has_room_for(&self, weight: u64, total: u64) -> bool {
+        (1..=self.max_weight).contains(&weight) && weight <= MAX_TOTAL_WEIGHT - total
     }
 
     /// Time to answer a request of secure aggregation.

@@ -2,7 +2,7 @@
 //! updates, and help to take the masks off the sum.
 //!
 //! This machine counts answers and watches the clock. What the answers say, and
-//! whether they suffice, is for the aggregation thread: it prepares the requests
+//! whether they suffice, is for the writer: it prepares the requests
 //! of a stage, and strikes clients whose answers are worthless.
 
 use fedra_protocol::{RoundId, RoundPhase, UpdateFault, UpdateVerdict};

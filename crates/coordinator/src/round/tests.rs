@@ -14,26 +14,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::fixtures::{PLAN, STEP};
 
-const PLAN: RoundPlan = RoundPlan {
-    mode: Mode::Synchronous,
-    invited: 4,
-    minimum_cohort: 2,
-    selection_window: Duration::from_millis(500),
-    report_goal: 3,
-    minimum_reports: 2,
-    deadline: Duration::from_secs(60),
-    minimum_duration: Duration::ZERO,
-    reconnect_grace: GRACE,
-    waiting_room: None,
-    retry_after: Duration::from_secs(30),
-    max_weight: 100,
-    rounds: None,
-    protection: Protection::None,
-};
-
-const GRACE: Duration = Duration::from_secs(3);
-const STEP: Duration = Duration::from_secs(5);
+const GRACE: Duration = PLAN.reconnect_grace;
 
 /// The same with secure aggregation.
 const SECURE: RoundPlan =

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedra_aggregation::accumulator::{Answer, Request};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
     Availability, ClientMessage, DeclineCause, KeyDirectory, MaskedInputRequest, Refusal,
@@ -17,7 +18,7 @@ use crate::participation::{Pace, Part, Participation};
 use crate::round::{ClientId, Progress, Stage, Time};
 use crate::settings::TaskSettings;
 use crate::status::{TaskMetrics, TaskView};
-use crate::writer::{Contribution, Request};
+use crate::writer::Contribution;
 
 /// Upper bound on the overhead of a message and its frames, bytes.
 const MESSAGE_HEAD: u64 = 1 << 10;
@@ -163,14 +164,14 @@ impl Member {
                 self.decline(round, &reason, cause, out);
             }
             ClientMessage::AdvertiseKeys { round, keys } => {
-                self.answer(round, Stage::Keys, Contribution::Keys(keys), out);
+                self.answer(round, Stage::Keys, Answer::Keys(keys), out);
             }
             ClientMessage::ShareKeys { round, shares } => {
-                self.answer(round, Stage::Shares, Contribution::Shares(shares), out);
+                self.answer(round, Stage::Shares, Answer::Shares(shares), out);
             }
             ClientMessage::UnmaskingShares { round, self_masks, pairwise } => {
-                let contribution = Contribution::UnmaskingShares { self_masks, pairwise };
-                self.answer(round, Stage::UnmaskingShares, contribution, out);
+                let answer = Answer::UnmaskingShares { self_masks, pairwise };
+                self.answer(round, Stage::UnmaskingShares, answer, out);
             }
             ClientMessage::UpdateBegin(begin) => self.begin(begin, out),
             ClientMessage::UpdateChunk(chunk) => self.chunk(&chunk, out),
@@ -242,8 +243,9 @@ impl Member {
         }
         let training = self.settings.training(round);
         let deadline = now.until(deadline);
+        let codec = self.settings.codec.stated_name();
         let assignment =
-            RoundAssignment { round, model, training, deadline, max_staleness, privacy };
+            RoundAssignment { round, model, training, deadline, max_staleness, privacy, codec };
         out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));
     }
 
@@ -327,17 +329,11 @@ impl Member {
     }
 
     /// An answer of secure aggregation that is not an upload.
-    fn answer(
-        &mut self,
-        round: RoundId,
-        stage: Stage,
-        contribution: Contribution,
-        out: &mut Vec<Output>,
-    ) {
+    fn answer(&mut self, round: RoundId, stage: Stage, answer: Answer, out: &mut Vec<Output>) {
         match &self.participation.part {
             Some((known, Part::Working(expected))) if *known == round => {
                 if *expected == stage {
-                    self.report(round, stage, None, contribution, out);
+                    self.report(round, stage, None, Contribution::Answer(answer), out);
                 } else {
                     self.refuse(round, UpdateFault::WrongStep, "", out);
                 }

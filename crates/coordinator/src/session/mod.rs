@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_aggregation::{CheckedUpdate, UpdateError};
+use fedra_aggregation::{CheckedUpdate, Codec, UpdateError};
 use fedra_protocol::{
     Availability, Capabilities, CheckedIn, ClientMessage, Hello, PROTOCOL_VERSION, Refusal,
-    RefusalCode, RoundId, ServerMessage, SubjectId, TaskId, Token, UpdateRange, Welcome,
+    RefusalCode, RoundId, ServerMessage, SubjectId, TaskId, Token, Welcome,
 };
 
 use self::member::Member;
@@ -48,7 +48,7 @@ pub enum Input {
     /// There is room for the update that was announced.
     Room(Room),
     /// The answer to [`Output::Check`].
-    Checked(Result<CheckedUpdate<Bytes>, UpdateError>),
+    Checked(Result<CheckedUpdate, UpdateError>),
     /// It is the time of [`Session::wake_at`], or later.
     TimePassed,
 }
@@ -62,9 +62,8 @@ pub enum Output {
     Admit(CheckIn),
     /// Pass this on to the task's core.
     Tell(Command),
-    /// Check an update of this many parameters within the range; [`Input::Checked`] is
-    /// the answer.
-    Check(Bytes, usize, UpdateRange),
+    /// Check an update in this codec; [`Input::Checked`] is the answer.
+    Check(Bytes, Codec),
     /// Say why, and end the connection.
     End(Refusal),
 }
@@ -80,7 +79,7 @@ pub struct CheckIn {
     pub subject: Option<SubjectId>,
     /// Its token.
     pub token: Option<Token>,
-    /// Layers and algorithms that it knows.
+    /// Layers, algorithms and codecs that it knows.
     pub capabilities: Capabilities,
 }
 

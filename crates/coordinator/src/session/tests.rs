@@ -35,7 +35,7 @@ enum Act {
     Refuse(RoundId, UpdateFault),
     /// A report and its weight.
     Report(RoundId, Stage, u64),
-    Check(Bytes, usize),
+    Check(Bytes),
     End(RefusalCode),
 }
 
@@ -62,7 +62,7 @@ fn act(output: Output) -> Act {
             Act::Report(report.round, report.stage, report.weight)
         }
         Output::Tell(command) => panic!("not a command of a session: {command:?}"),
-        Output::Check(bytes, parameters, _) => Act::Check(bytes, parameters),
+        Output::Check(bytes, _) => Act::Check(bytes),
         Output::End(refusal) => {
             assert!(!refusal.message.is_empty());
             Act::End(refusal.code)
@@ -204,6 +204,12 @@ impl Script {
     fn chunk(&mut self, round: RoundId, offset: u64, data: &[u8]) -> Vec<Act> {
         let chunk = UpdateChunk::new(round, offset, Bytes::copy_from_slice(data));
         self.say(ClientMessage::UpdateChunk(chunk))
+    }
+
+    /// The update has been checked, and is sound or not.
+    fn checked(&mut self, bytes: Bytes) -> Vec<Act> {
+        let result = CheckedUpdate::parse(bytes, &self.settings.codec);
+        self.handle(Input::Checked(result))
     }
 
     /// The verdict of the task's core on a report.

@@ -45,7 +45,7 @@ impl Member {
             }
             // The client has started over, for example in a new process.
             Part::Sending(..) if !again => return self.queue(begin, out),
-            Part::Working(_) => UpdateVerdict::Rejected(UpdateFault::WrongStep),
+            Part::Working(_) => return self.refuse(round, UpdateFault::WrongStep, "", out),
             Part::Queued(_)
             | Part::Sending(..)
             | Part::Checking(..)
@@ -61,9 +61,9 @@ impl Member {
     /// that is found out before a byte is allocated.
     fn queue(&mut self, begin: UpdateBegin, out: &mut Vec<Output>) {
         let (round, config) = (begin.round, &self.settings);
-        let (expected, most) = (config.update_bytes() as u64, config.plan.max_weight);
-        if begin.bytes != expected {
-            let message = format!("{} bytes announced, the model needs {expected}", begin.bytes);
+        let (length, most) = (config.codec.bounds().bytes, config.plan.max_weight);
+        if !length.admits(begin.bytes) {
+            let message = format!("{} bytes announced, the model needs {length}", begin.bytes);
             return self.refuse(round, UpdateFault::WrongLength, &message, out);
         }
         if !(1..=most).contains(&begin.examples) {
@@ -131,26 +131,13 @@ impl Member {
         let Some((round, Part::Sending(upload, room))) = self.participation.part.take() else {
             return;
         };
-        let begin = upload.begin().clone();
-        let config = &self.settings;
-        let encoded = config.privacy.as_ref().is_some_and(|p| p.derived.encoding().is_some());
-        if encoded {
-            let stage = match config.plan.first_stage() {
-                Stage::Update => Stage::Update,
-                _ => Stage::MaskedInput,
-            };
-            let contribution = Contribution::Encoded(Received { update: bytes, room });
-            self.report(round, stage, Some(begin), contribution, out);
-            return;
-        }
-        let parameters = config.model.parameters();
-        self.participation.part = Some((round, Part::Checking(begin, room)));
-        out.push(Output::Check(bytes, parameters, config.update_range));
+        self.participation.part = Some((round, Part::Checking(upload.begin().clone(), room)));
+        out.push(Output::Check(bytes, self.settings.codec.clone()));
     }
 
     pub(super) fn checked(
         &mut self,
-        result: Result<CheckedUpdate<Bytes>, UpdateError>,
+        result: Result<CheckedUpdate, UpdateError>,
         out: &mut Vec<Output>,
     ) {
         let checking = matches!(&self.participation.part, Some((_, Part::Checking(..))));
@@ -164,12 +151,10 @@ impl Member {
             Ok(update) => {
                 let received = Received { update, room };
                 let contribution = Contribution::Update(received, begin.examples);
-                self.report(round, Stage::Update, Some(begin), contribution, out);
+                let stage = self.settings.plan.upload_stage();
+                self.report(round, stage, Some(begin), contribution, out);
             }
-            Err(error) => {
-                self.participation.part = Some((round, Part::Working(Stage::Update)));
-                self.refuse(round, fault_of(&error), &error.to_string(), out);
-            }
+            Err(error) => self.refuse(round, fault_of(&error), &error.to_string(), out),
         }
     }
 }
@@ -178,6 +163,6 @@ fn fault_of(error: &UpdateError) -> UpdateFault {
     match error {
         UpdateError::WrongLength { .. } => UpdateFault::WrongLength,
         UpdateError::NotFinite { .. } => UpdateFault::NotFinite,
-        UpdateError::OutOfRange { .. } => UpdateFault::OutOfRange,
+        UpdateError::OutOfRange { .. } | UpdateError::Padding => UpdateFault::OutOfRange,
     }
 }

@@ -255,6 +255,48 @@ mod tests {
         assert_eq!(listed, expected);
     }
 
+    /// A new fault or cause does not compile until it has been decided here.
+    #[test]
+    fn every_failure_is_listed() {
+        use {DeclineCause as D, UpdateFault as F};
+        let counts = |fault| match fault {
+            F::WrongLength
+            | F::WrongOffset
+            | F::ChecksumMismatch
+            | F::NotFinite
+            | F::OutOfRange
+            | F::WeightOutOfRange
+            | F::InvalidKeys
+            | F::InvalidShares
+            | F::WrongStep => true,
+            // Of contributions that no invitation waits for.
+            F::RoundOver | F::UnknownRound | F::NotInCohort | F::Duplicate | F::TooStale => false,
+        };
+        let may_be_told = |cause| match cause {
+            D::NotNow
+            | D::BadDataset
+            | D::TrainingDiverged
+            | D::TrainingFailed
+            | D::OutOfRange
+            | D::ModelUnavailable => true,
+        };
+        let (mut faults, mut causes) = (0, 0);
+        for failure in InvitationFailure::ALL {
+            match failure {
+                InvitationFailure::Rejected(fault) => {
+                    assert!(counts(fault), "{fault:?}");
+                    faults += 1;
+                }
+                InvitationFailure::Declined(Some(cause)) => {
+                    assert!(may_be_told(cause));
+                    causes += 1;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!((faults, causes), (9, 6));
+    }
+
     #[test]
     fn every_failure_has_words_of_its_own_and_a_name_of_its_own() {
         let words: BTreeSet<_> =

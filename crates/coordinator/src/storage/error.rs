@@ -114,6 +114,27 @@ pub enum StoreError {
     /// A task of this name is in the store.
     #[error("task {0}: the store has a task of this name; choose another")]
     TaskExists(TaskId),
+    /// Another server leads the task.
+    #[error(
+        "task {task}: another server leads it, with number {leader}; this one, with number \
+         {epoch}, writes nothing any more. A task has one server at a time: stop one of them"
+    )]
+    Fenced {
+        /// The task.
+        task: TaskId,
+        /// Number of the leader that was to write.
+        epoch: u64,
+        /// Number of the leader.
+        leader: u64,
+    },
+    /// Records of a task are missing.
+    #[error("task {task} lacks {lacks} in the store; put back a backup of the whole store")]
+    Incomplete {
+        /// The task.
+        task: TaskId,
+        /// Missing records.
+        lacks: &'static str,
+    },
     /// A round that does not follow the last one.
     #[error("task {task}: round {round} does not follow round {last}")]
     OutOfOrder {

@@ -5,6 +5,7 @@ use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::blobs::{BlobKey, BlobKind, CheckpointFiles};
 use crate::round::{Operation, Standing};
 
 /// A completed round and the model it made. Round 0 stands for the initial model.
@@ -39,6 +40,9 @@ pub struct RoundRecord {
     /// that of this earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<u64>,
+    /// Hash of the file with the server optimizer's state after the round, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer_state: Option<Sha256Hash>,
 }
 
 impl RoundRecord {
@@ -60,6 +64,7 @@ impl RoundRecord {
             quality: None,
             clipping_norm,
             restored: None,
+            optimizer_state: None,
         }
     }
 
@@ -80,7 +85,17 @@ impl RoundRecord {
             quality: self.quality,
             clipping_norm: self.clipping_norm,
             restored: Some(self.round),
+            optimizer_state: self.optimizer_state,
         }
+    }
+
+    /// Names of the checkpoint's files, the model first.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<BlobKey> {
+        let key = |kind, sha256| BlobKey { round: self.round, kind, sha256 };
+        let model = key(BlobKind::Model, self.sha256);
+        let state = self.optimizer_state.map(|sha256| key(BlobKind::OptimizerState, sha256));
+        [model].into_iter().chain(state).collect()
     }
 }
 
@@ -137,8 +152,8 @@ pub struct Quality {
 pub struct Checkpoint {
     /// The last completed rounds that were asked for, oldest first. At least one.
     pub history: Vec<RoundRecord>,
-    /// The model file of the last of them; its hash was checked.
-    pub model: Bytes,
+    /// The files of the last of them; their hashes were checked.
+    pub files: CheckpointFiles,
 }
 
 /// Decision of an operator about a task. In JSON an object such as

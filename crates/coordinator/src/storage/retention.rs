@@ -88,6 +88,7 @@ mod tests {
             quality: quality.map(|(accuracy, loss)| Quality { accuracy, loss }),
             clipping_norm: None,
             restored: None,
+            optimizer_state: None,
         }
     }
 

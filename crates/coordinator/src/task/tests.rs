@@ -4,6 +4,7 @@ mod clients;
 mod operators;
 mod privacy;
 mod rounds;
+mod starting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use crate::participation::Participation;
 use crate::round::{ClientId, Stage, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, NoMetrics};
-use crate::storage::Store;
 use crate::writer::{Writer, WriterJob};
 
 /// Date of everything that is stored.
@@ -51,9 +51,8 @@ impl Bench {
     fn on(settings: TaskSettings, store: FlakyStore) -> Self {
         let settings = Arc::new(settings);
         let counters = Arc::<Counters>::default();
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
         let started =
-            start(&settings, &shared, Arc::new(NoMetrics), Arc::clone(&counters), [7; 32]);
+            start(&settings, &store.storage, Arc::new(NoMetrics), Arc::clone(&counters), [7; 32]);
         let Started { core, writer, .. } = started.expect("a sound task");
         Self {
             settings,
@@ -148,9 +147,9 @@ impl Bench {
     /// Parameters of the newest model in the store.
     fn model(&self) -> Vec<f32> {
         let newest =
-            *self.store.checkpoints(&self.settings.id).expect("reads").last().expect("one");
-        let (_, file) = self.store.checkpoint(&self.settings.id, newest).expect("is kept");
-        fedra_learning::safetensors::read(&self.settings.model, &file).expect("a model")
+            *self.store.storage.checkpoints(&self.settings.id).expect("reads").last().expect("one");
+        let (_, files) = self.store.storage.checkpoint(&self.settings.id, newest).expect("is kept");
+        fedra_learning::safetensors::read(&self.settings.model, &files.model).expect("a model")
     }
 }
 

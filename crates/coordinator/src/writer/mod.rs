@@ -6,7 +6,7 @@
 //! about rounds. It blocks on the store: give it a thread of its own.
 
 mod noise;
-mod secure;
+mod position;
 mod sums;
 
 use std::collections::BTreeSet;
@@ -15,19 +15,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use differential_privacy::{AdaptiveClipping, ClippingNorm};
-use fedra_aggregation::{ApplyError, MAX_TOTAL_WEIGHT};
-use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_aggregation::accumulator::{
+    Contributor, Mean, Request, Requests, SecureError, ServerNoise, Weight, WrongShare,
+};
+use fedra_aggregation::{ApplyError, RoundAccumulator};
+use fedra_learning::safetensors::ModelFileError;
 use fedra_protocol::{Mechanism, RoundId, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault};
 use rand::CryptoRng;
 use thiserror::Error;
 
-use crate::round::{ClientId, Mode, Operation, RoundPlan, Stage};
+use crate::round::{ClientId, Operation, Stage};
 use crate::settings::TaskSettings;
-use crate::storage::{Debit, Decision, OperatorAction, RoundRecord, Store, StoreError};
-use noise::CentralNoise;
-pub use secure::{AnswerError, Request, Requests, SecureError};
-pub use sums::{Contribution, Received, Room, SumError};
-use sums::{Mean, PrivateRound, RoundSum};
+use crate::storage::{Debit, Decision, Lease, OperatorAction, RoundRecord, StoreError};
+pub use position::{CheckpointError, Position};
+pub use sums::{Contribution, Received, Room, SumError, round_bounds};
 
 /// Figures of a round whose reports are in.
 #[derive(Debug, Clone)]
@@ -62,8 +63,10 @@ pub struct GlobalModel {
 /// A stage that may begin.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Requests for the clients.
-    pub requests: Requests,
+    /// Requests, each with its client.
+    pub requests: Vec<(ClientId, Request)>,
+    /// Clients that cannot go on.
+    pub excluded: Vec<ClientId>,
     /// The debit that pays for the answers, if it was made now.
     pub debit: Option<Debit>,
 }
@@ -86,18 +89,20 @@ pub enum WriterError {
          server_learning_rate or training.learning_rate may help"
     )]
     NotFinite(ModelFileError),
-    /// The model does not make a file.
+    /// The model or the optimizer's state does not make a file.
     #[error(transparent)]
-    File(ModelFileError),
+    File(CheckpointError),
     /// The store could not write.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<ModelFileError> for WriterError {
-    fn from(error: ModelFileError) -> Self {
+impl From<CheckpointError> for WriterError {
+    fn from(error: CheckpointError) -> Self {
         match error {
-            ModelFileError::NotFinite { .. } => Self::NotFinite(error),
+            CheckpointError::Model(error @ ModelFileError::NotFinite { .. }) => {
+                Self::NotFinite(error)
+            }
             other => Self::File(other),
         }
     }
@@ -106,9 +111,9 @@ impl From<ModelFileError> for WriterError {
 /// Reason why an earlier model was not restored.
 #[derive(Debug, Error)]
 pub enum RollBackError {
-    /// Its file is not one of this model.
+    /// A file is not one of this task.
     #[error(transparent)]
-    File(#[from] ModelFileError),
+    File(#[from] CheckpointError),
     /// The store does not have it, or could not write.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -162,9 +167,12 @@ impl WriterJob {
 /// Result of a job, for the task's core.
 #[derive(Debug)]
 pub enum WriterEvent {
-    /// A contribution that was accepted turned out to be worthless, or its client
-    /// cannot go on in secure aggregation: it is left out of the round.
+    /// A contribution that was accepted turned out to be worthless. It is left out of
+    /// the round.
     LeftOut(ClientId, RoundId, UpdateFault),
+    /// A client cannot go on in secure aggregation, because too few of its neighbours
+    /// are left.
+    Excluded(ClientId, RoundId),
     /// A stage is prepared, or cannot be.
     Prepared(RoundId, Stage, Result<Prepared, WriterError>),
     /// The round's model is durable, or could not be made. A debit made for it stands
@@ -179,36 +187,25 @@ pub enum WriterEvent {
 /// Writer of one task.
 pub struct Writer {
     settings: Arc<TaskSettings>,
-    store: Arc<dyn Store>,
-    /// Parameters of the newest model.
-    parameters: Arc<Vec<f32>>,
+    lease: Lease,
+    /// Newest model, from which the next round goes on.
+    position: Position,
     /// Noise of the server, for a central policy.
-    noise: Option<CentralNoise>,
+    noise: Option<Arc<ServerNoise>>,
     attempt: Option<Attempt>,
 }
 
 /// An attempt that is under way.
 pub struct Attempt {
     round: RoundId,
-    sum: Result<RoundSum, SumError>,
+    sum: Result<Box<dyn RoundAccumulator>, SumError>,
     clipping_norm: Option<f64>,
     /// Subjects that have contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
-    /// Weight of the updates in the sum of a buffered round, and their weight if none
-    /// were stale, both in parts of an example: see [`weight_steps`].
-    discounted: u64,
-    undiscounted: u64,
-}
-
-/// Parts of an example to which a discounted weight is rounded: sixteenths, or as many
-/// as the largest weights of a whole round leave room for in a sum.
-fn weight_steps(plan: &RoundPlan) -> u64 {
-    let largest = plan.max_weight.saturating_mul(plan.most_reports() as u64);
-    (MAX_TOTAL_WEIGHT / largest.max(1)).clamp(1, 16)
 }
 
 impl Writer {
-    /// Goes on from the newest model's `parameters`. `secret` seeds the noise of a
+    /// Goes on from the newest model at `position`. `secret` seeds the noise of a
     /// central policy if the store has no secret yet.
     ///
     /// # Errors
@@ -216,12 +213,12 @@ impl Writer {
     /// [`StoreError`] if the secret cannot be read or written.
     pub fn new(
         settings: Arc<TaskSettings>,
-        store: Arc<dyn Store>,
-        parameters: Vec<f32>,
+        lease: Lease,
+        position: Position,
         secret: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let noise = CentralNoise::of(&settings, store.as_ref(), secret)?;
-        Ok(Self { settings, store, parameters: Arc::new(parameters), noise, attempt: None })
+        let noise = noise::central(&settings, || lease.secret(secret))?;
+        Ok(Self { settings, lease, position, noise, attempt: None })
     }
 
     /// Does a job. `unix_seconds` is the date of what is noted in the store; `rng`
@@ -248,11 +245,9 @@ impl Writer {
             }
             WriterJob::Advance(round, stage, subjects) => {
                 let result = self.advance(stage, subjects, unix_seconds, rng);
-                let excluded = result.as_ref().map_or(&[][..], |p| &p.requests.excluded);
-                // Too few of their neighbours are left.
-                let fault = UpdateFault::NotInCohort;
-                let left_out = |client: &ClientId| WriterEvent::LeftOut(*client, round, fault);
-                let mut events: Vec<_> = excluded.iter().map(left_out).collect();
+                let excluded = result.as_ref().map_or(&[][..], |prepared| &prepared.excluded);
+                let excluded = excluded.iter().map(|&client| WriterEvent::Excluded(client, round));
+                let mut events: Vec<_> = excluded.collect();
                 events.push(WriterEvent::Prepared(round, stage, result));
                 events
             }
@@ -268,7 +263,7 @@ impl Writer {
                     Operation::Stop => OperatorAction::Stop,
                 };
                 let decision = Decision { unix_seconds, action };
-                let done = self.store.decide(&self.settings.id, &decision);
+                let done = self.lease.decide(&decision);
                 vec![WriterEvent::Decided(operation, done)]
             }
             WriterJob::RollBack(to) => {
@@ -278,19 +273,9 @@ impl Writer {
     }
 
     fn open(&self, round: RoundId, numbers: Option<RoundPrivacy>) -> Attempt {
-        let parameters = self.parameters.len();
         let clipping_norm = numbers.map(|numbers| numbers.clipping_norm);
-        let sum = match (&self.settings.privacy, numbers) {
-            (Some(privacy), Some(numbers)) => {
-                let (task, privacy) = (self.settings.id.clone(), Arc::clone(&privacy.derived));
-                RoundSum::private(PrivateRound { task, round, privacy, numbers })
-            }
-            // A plain sum would have neither clipping nor noise.
-            (Some(_), None) => Err(SumError::NoNumbers),
-            (None, _) => Ok(RoundSum::plain(parameters, self.settings.update_range)),
-        };
-        let (subjects, discounted, undiscounted) = (BTreeSet::new(), 0, 0);
-        Attempt { round, sum, clipping_norm, subjects, discounted, undiscounted }
+        let sum = sums::open(&self.settings, self.noise.as_ref(), round, numbers);
+        Attempt { round, sum, clipping_norm, subjects: BTreeSet::new() }
     }
 
     fn fold(
@@ -301,24 +286,22 @@ impl Writer {
         staleness: u32,
     ) -> Option<WriterEvent> {
         let attempt = self.attempt.as_mut()?;
-        let (mode, fault) = (self.settings.plan.mode, contribution.fault());
-        let (contribution, weights) = match contribution {
-            Contribution::Update(update, weight) if mode != Mode::Synchronous => {
-                let whole = weight.saturating_mul(weight_steps(&self.settings.plan));
-                let part = (whole as f64 * mode.discount(staleness)).round().max(1.0) as u64;
-                (Contribution::Update(update, part), (part, whole))
-            }
-            other => (other, (0, 0)),
-        };
+        let (from, fault) = (Contributor(client.0), contribution.fault());
         let sum = attempt.sum.as_mut().ok()?;
-        if let Err(error) = sum.take(client, contribution) {
+        let added = match contribution {
+            // Its room is held until it is in the sum.
+            Contribution::Update(Received { update, room: _room }, examples) => {
+                let discount = self.settings.plan.mode.discount(staleness);
+                sum.add(from, update, Weight { examples, discount })
+            }
+            Contribution::Answer(answer) => sum.answer(from, answer),
+        };
+        if let Err(error) = added {
             let (task, round) = (&self.settings.id, attempt.round);
             tracing::warn!(%task, %round, client = client.0, %error, "a contribution was left out");
             return Some(WriterEvent::LeftOut(client, round, fault));
         }
         attempt.subjects.extend(subject.filter(|_| self.settings.privacy.is_some()));
-        attempt.discounted += weights.0;
-        attempt.undiscounted += weights.1;
         None
     }
 
@@ -329,17 +312,26 @@ impl Writer {
         unix_seconds: u64,
         rng: &mut dyn CryptoRng,
     ) -> Result<Prepared, WriterError> {
-        let attempt = self.attempt.as_mut().ok_or(SumError::Empty)?;
+        let attempt = self.attempt.as_mut().ok_or(SumError::NoAttempt)?;
         let sum = attempt
             .sum
             .as_mut()
-            .map_err(|error| WriterError::Sum(std::mem::replace(error, SumError::Empty)))?;
-        let requests = sum.advance(stage, rng)?;
+            .map_err(|error| WriterError::Sum(std::mem::replace(error, SumError::NoAttempt)))?;
+        let Requests { requests, excluded } = match stage {
+            // Nothing is asked for before it.
+            Stage::Update => Requests::default(),
+            Stage::Keys | Stage::Shares | Stage::MaskedInput | Stage::UnmaskingShares => {
+                sum.advance(rng)?
+            }
+        };
         let round = attempt.round;
         // From the answers to these two on, something is released to the server.
         let due = matches!(stage, Stage::Update | Stage::MaskedInput);
         let debit = due.then(|| self.debit(round, subjects, unix_seconds)).transpose()?.flatten();
-        Ok(Prepared { requests, debit })
+        let client = |from: Contributor| ClientId(from.0);
+        let requests = requests.into_iter().map(|(from, request)| (client(from), request));
+        let excluded = excluded.into_iter().map(client);
+        Ok(Prepared { requests: requests.collect(), excluded: excluded.collect(), debit })
     }
 
     /// Makes the attempt's debit durable, if the task has a privacy policy.
@@ -359,7 +351,7 @@ impl Writer {
             rho: privacy.derived.cost(1).value(),
             subjects,
         };
-        self.store.debit(task, &debit)?;
+        self.lease.debit(&debit)?;
         tracing::info!(%task, %round, subjects = debit.subjects.len(), "privacy debited");
         Ok(Some(debit))
     }
@@ -372,7 +364,7 @@ impl Writer {
         unix_seconds: u64,
     ) -> (Option<Debit>, Result<GlobalModel, WriterError>) {
         let Some(attempt) = self.attempt.take() else {
-            return (None, Err(SumError::Empty.into()));
+            return (None, Err(SumError::NoAttempt.into()));
         };
         let subjects = attempt.subjects.iter().copied().collect();
         let paid = match self.releases_at_the_end() {
@@ -391,20 +383,20 @@ impl Writer {
         mut attempt: Attempt,
         figures: &RoundFigures,
     ) -> Result<GlobalModel, WriterError> {
-        let Mean { mut delta, within_clip } = attempt.sum?.mean(self.noise.as_ref())?;
-        if attempt.undiscounted > 0 {
-            // Stale updates count less, and the others no more for it.
-            let share = attempt.discounted as f64 / attempt.undiscounted as f64;
-            delta.iter_mut().for_each(|value| *value *= share);
+        let Mean { delta, within_clip, wrong_shares } =
+            attempt.sum?.finish().map_err(SumError::from)?;
+        for WrongShare { owner, sender } in wrong_shares {
+            let (round, owner, sender) = (attempt.round, owner.0, sender.0);
+            tracing::warn!(%round, owner, sender, "a wrong share was left out");
         }
         let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
-        let parameters = self.settings.optimizer.step(&self.parameters, &delta)?;
-        let file = Bytes::from(safetensors::write(&self.settings.model, &parameters)?);
+        let next = self.position.after(&self.settings, &delta)?;
+        let files = next.files(&self.settings)?;
         let record = RoundRecord {
             round: figures.round,
             attempt: figures.attempt,
-            sha256: Sha256Hash::of(&file),
-            model_bytes: file.len() as u64,
+            sha256: Sha256Hash::of(&files.model),
+            model_bytes: files.model.len() as u64,
             cohort: figures.cohort,
             reports: figures.reports,
             weight: figures.weight,
@@ -414,27 +406,26 @@ impl Writer {
             quality: None,
             clipping_norm,
             restored: None,
+            optimizer_state: files.state_sha256(),
         };
-        self.store.commit(&self.settings.id, &record, &file)?;
-        let parameters = Arc::new(parameters);
-        self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters })
+        self.lease.commit(&record, &files)?;
+        Ok(self.go_on_from(next, record, files.model))
     }
 
     /// Goes on from a model that is durable.
-    fn go_on_from(&mut self, parameters: &Arc<Vec<f32>>) {
-        self.parameters = Arc::clone(parameters);
-        if let Err(error) = self.store.prune(&self.settings.id, &self.settings.checkpoints) {
+    fn go_on_from(&mut self, position: Position, record: RoundRecord, file: Bytes) -> GlobalModel {
+        self.position = position;
+        if let Err(error) = self.lease.prune(&self.settings.checkpoints) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
+        GlobalModel { record, file, parameters: Arc::clone(&self.position.parameters) }
     }
 
     /// Durable when it returns.
     fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
-        let (record, file) = self.store.roll_back(&self.settings.id, to, unix_seconds)?;
-        let parameters = Arc::new(safetensors::read(&self.settings.model, &file)?);
-        self.go_on_from(&parameters);
-        Ok(GlobalModel { record, file, parameters })
+        let (record, files) = self.lease.roll_back(to, unix_seconds)?;
+        let position = Position::of(&self.settings, &files)?;
+        Ok(self.go_on_from(position, record, files.model))
     }
 
     /// True if the model is the first result of the round that leaves the server: under

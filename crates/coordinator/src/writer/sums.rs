@@ -1,27 +1,24 @@
-//! Sum of a round under any treatment of its updates by the task's policy: plain,
-//! clipped by the server, encoded by the clients, or masked as well.
+//! Contributions to a round, and the accumulator that a task's rounds need.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use differential_privacy::central::{CentralMean, StepError};
-use differential_privacy::distributed::{DecodeError, EncodeError};
-use differential_privacy::{CentralGaussian, ClippingNorm, Decoded, QuantityError};
-use fedra_aggregation::{CheckedUpdate, FixedPointSum, FoldError};
-use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
-use fedra_protocol::{
-    AdvertisedKeys, EncryptedShare, Mechanism, RevealedShare, RoundId, RoundPrivacy, TaskId,
-    UpdateFault, UpdateRange,
+use differential_privacy::{ClippingNorm, QuantityError};
+use fedra_aggregation::accumulator::{
+    AccumulatorBounds, Answer, Clipped, Decoding, FinishError, Masked, PackedSum, Plain,
+    RoundAccumulator, ServerNoise,
 };
-use fedra_secure_aggregation::{PackingError, add_packed};
-use rand::CryptoRng;
+use fedra_aggregation::codec::CodecMisfit;
+use fedra_aggregation::{CheckedUpdate, UpdateShape};
+use fedra_privacy_policy::PrivacyError;
+use fedra_protocol::{CodecName, Mechanism, RoundId, RoundPrivacy, UpdateFault};
 use thiserror::Error;
 
-use super::noise::CentralNoise;
-use super::secure::{AnswerError, Requests, SecureError, SecureSum};
-use crate::round::{ClientId, Stage};
+use super::noise;
+use crate::round::Mode;
+use crate::settings::{PrivacySettings, TaskSettings};
 
 /// Room of an update in the server's upload budget, given back when this is dropped.
 /// The driver of the machines puts in the value that does so.
@@ -47,11 +44,11 @@ impl fmt::Debug for Room {
     }
 }
 
-/// Update as it was received, with its room in the upload budget until it is folded.
+/// Update as it was received, with its room in the upload budget until it is added.
 #[derive(Debug)]
-pub struct Received<T> {
+pub struct Received {
     /// The update.
-    pub update: T,
+    pub update: CheckedUpdate,
     /// Held, not read.
     pub room: Room,
 }
@@ -59,30 +56,21 @@ pub struct Received<T> {
 /// Contribution of a client to a round.
 #[derive(Debug)]
 pub enum Contribution {
-    /// A plain update and its weight.
-    Update(Received<CheckedUpdate<Bytes>>, u64),
-    /// An encoded update: under secure aggregation masked, otherwise not.
-    Encoded(Received<Bytes>),
-    /// Its keys for secure aggregation.
-    Keys(AdvertisedKeys),
-    /// Shares of its secrets.
-    Shares(Vec<EncryptedShare>),
-    /// Shares that take the masks off the sum.
-    UnmaskingShares {
-        /// Shares of the own masks of clients that are in the sum.
-        self_masks: Vec<RevealedShare>,
-        /// Shares of the pairwise masks of clients that are not.
-        pairwise: Vec<RevealedShare>,
-    },
+    /// An update and its weight.
+    Update(Received, u64),
+    /// An answer to a request of secure aggregation.
+    Answer(Answer),
 }
 
 impl Contribution {
     /// Fault of the contribution if it does not count.
     pub(super) fn fault(&self) -> UpdateFault {
         match self {
-            Self::Update(..) | Self::Encoded(_) => UpdateFault::OutOfRange,
-            Self::Keys(_) => UpdateFault::InvalidKeys,
-            Self::Shares(_) | Self::UnmaskingShares { .. } => UpdateFault::InvalidShares,
+            Self::Update(..) => UpdateFault::OutOfRange,
+            Self::Answer(Answer::Keys(_)) => UpdateFault::InvalidKeys,
+            Self::Answer(Answer::Shares(_) | Answer::UnmaskingShares { .. }) => {
+                UpdateFault::InvalidShares
+            }
         }
     }
 
@@ -90,204 +78,114 @@ impl Contribution {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
-            Self::Update(received, _) => 4 * received.update.len() as u64,
-            Self::Encoded(received) => received.update.len() as u64,
-            Self::Keys(_) | Self::Shares(_) | Self::UnmaskingShares { .. } => 0,
+            Self::Update(received, _) => received.update.bytes().len() as u64,
+            Self::Answer(_) => 0,
         }
     }
 }
 
-/// Reason why there is no mean.
+/// Reason why there is no sum.
 #[derive(Debug, Error)]
 pub enum SumError {
-    /// The updates do not add up.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The sum is empty.
-    #[error("nothing was folded")]
-    Empty,
+    /// No attempt at a round is under way.
+    #[error("no attempt at a round is under way")]
+    NoAttempt,
     /// The task has a privacy policy, and the round was opened without its numbers.
     #[error("the round has no numbers under the task's privacy policy")]
     NoNumbers,
-    /// Secure aggregation failed.
+    /// The task's codec is for updates of another shape.
+    #[error("the codec is for {codec:?}, the task's updates are {task:?}")]
+    Shape {
+        /// Shape that the codec is for.
+        codec: UpdateShape,
+        /// Shape of the task's updates.
+        task: UpdateShape,
+    },
+    /// The task's codec is not one of its updates.
     #[error(transparent)]
-    Secure(#[from] SecureError),
-    /// The sum cannot be decoded.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// An update cannot be encoded.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The noise cannot be added.
-    #[error(transparent)]
-    Step(#[from] StepError),
+    Codec(#[from] CodecMisfit),
     /// A number of the round is out of range.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
     /// The policy has no terms for this round.
     #[error(transparent)]
     Privacy(#[from] PrivacyError),
+    /// The sum has no mean.
+    #[error(transparent)]
+    Finish(#[from] FinishError),
 }
 
-/// Reason why a contribution does not count.
-#[derive(Debug, Error)]
-pub enum ContributionError {
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-    #[error(transparent)]
-    Packing(#[from] PackingError),
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    #[error(transparent)]
-    Quantity(#[from] QuantityError),
-    #[error("not what this task's clients send")]
-    OutOfPlace,
+/// Bounds of each of a task's rounds.
+///
+/// # Errors
+///
+/// [`SumError`] if the task's settings do not fit each other.
+pub fn round_bounds(settings: &TaskSettings) -> Result<AccumulatorBounds, SumError> {
+    // Nothing is ever added to this one, so its noise does not matter.
+    let noise = noise::central(settings, || Ok::<_, Infallible>([0; 32]));
+    let noise = noise.unwrap_or_else(|never| match never {});
+    let numbers = settings
+        .policy()
+        .map(|policy| RoundPrivacy { clipping_norm: policy.clipping_norm, rotation: [0; 32] });
+    let round = RoundId { round: 1, attempt: 0 };
+    Ok(open(settings, noise.as_ref(), round, numbers)?.bounds())
 }
 
-/// The average update of a round.
-pub(super) struct Mean {
-    pub delta: Vec<f64>,
-    /// The share of updates within the clipping norm, if the policy estimates it.
-    pub within_clip: Option<f64>,
-}
-
-/// A private round's own numbers, and what they are about.
-#[derive(Clone)]
-pub(super) struct PrivateRound {
-    pub task: TaskId,
-    pub round: RoundId,
-    pub privacy: Arc<DerivedPolicy>,
-    pub numbers: RoundPrivacy,
-}
-
-/// The sum that a round is building.
-pub(super) enum RoundSum {
-    Plain(FixedPointSum),
-    Central { round: PrivateRound, sum: Vec<i64>, updates: u32 },
-    Encoded { round: PrivateRound, sum: Vec<u32>, updates: u32 },
-    Secure(PrivateRound, Box<SecureSum>),
-}
-
-impl RoundSum {
-    pub(super) fn plain(parameters: usize, range: UpdateRange) -> Self {
-        Self::Plain(FixedPointSum::new(parameters, range))
+/// Accumulator of an attempt at a round. `noise` is the server's, for a central policy;
+/// `numbers` are the round's, for any.
+pub(super) fn open(
+    settings: &TaskSettings,
+    noise: Option<&Arc<ServerNoise>>,
+    round: RoundId,
+    numbers: Option<RoundPrivacy>,
+) -> Result<Box<dyn RoundAccumulator>, SumError> {
+    let shape = settings.codec.shape();
+    if shape != settings.update_shape() {
+        return Err(SumError::Shape { codec: shape, task: settings.update_shape() });
     }
-
-    pub(super) fn private(round: PrivateRound) -> Result<Self, SumError> {
-        let words = round.privacy.encoding().map_or(0, |encoding| encoding.len());
-        let integers = round.privacy.central().map_or(0, CentralGaussian::len);
-        let policy = round.privacy.policy();
-        Ok(match policy.mechanism {
-            Mechanism::Central { .. } => {
-                Self::Central { round, sum: vec![0; integers], updates: 0 }
-            }
-            Mechanism::Local => Self::Encoded { round, sum: vec![0; words], updates: 0 },
-            Mechanism::Distributed => {
-                let terms = round.privacy.secure_terms(&round.task, round.round, &round.numbers)?;
-                let sum = SecureSum::new(round.round, terms, policy.cohort);
-                Self::Secure(round, Box::new(sum))
-            }
-        })
+    match (&settings.privacy, numbers) {
+        (None, _) => Ok(plain(settings)),
+        // A plain sum would have neither clipping nor noise.
+        (Some(_), None) => Err(SumError::NoNumbers),
+        (Some(privacy), Some(numbers)) => private(settings, privacy, noise, round, &numbers),
     }
+}
 
-    /// Takes what a client has sent.
-    pub(super) fn take(
-        &mut self,
-        client: ClientId,
-        contribution: Contribution,
-    ) -> Result<(), ContributionError> {
-        use Contribution as C;
-        match (self, contribution) {
-            (Self::Plain(sum), C::Update(received, weight)) => {
-                sum.fold(&received.update, weight)?;
-            }
-            (Self::Central { round, sum, updates }, C::Update(received, _)) => {
-                clip_into(round, sum, &received.update)?;
-                *updates += 1;
-            }
-            (Self::Encoded { round, sum, updates }, C::Encoded(received)) => {
-                let bits = round.privacy.encoding().map_or(32, |encoding| encoding.bits());
-                add_packed(&received.update, bits, sum)?;
-                *updates += 1;
-            }
-            (Self::Secure(_, sum), C::Keys(keys)) => sum.advertise(client, keys)?,
-            (Self::Secure(_, sum), C::Shares(shares)) => sum.share(client, shares)?,
-            (Self::Secure(_, sum), C::Encoded(received)) => {
-                sum.collect(client, &received.update)?;
-            }
-            (Self::Secure(_, sum), C::UnmaskingShares { self_masks, pairwise }) => {
-                sum.unmask(client, &self_masks, &pairwise)?;
-            }
-            _ => return Err(ContributionError::OutOfPlace),
+fn plain(settings: &TaskSettings) -> Box<dyn RoundAccumulator> {
+    let (len, range) = (settings.model.parameters(), settings.update_range);
+    let plan = &settings.plan;
+    Box::new(match plan.mode {
+        Mode::Synchronous => Plain::new(len, range),
+        Mode::Buffered { .. } => {
+            let largest_weight = plan.max_weight.saturating_mul(plan.most_reports() as u64);
+            Plain::buffered(len, range, largest_weight)
         }
-        Ok(())
-    }
-
-    /// Prepares the requests of `stage`. There are none outside secure aggregation.
-    pub(super) fn advance(
-        &mut self,
-        stage: Stage,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Requests, SecureError> {
-        match (self, stage) {
-            (_, Stage::Update) => Ok(Requests::default()),
-            (Self::Secure(_, sum), _) => Ok(sum.advance(rng)?),
-            _ => Err(SecureError::NotThere),
-        }
-    }
-
-    /// Closes the sum. `noise` is the server's, for a central policy.
-    pub(super) fn mean(&mut self, noise: Option<&CentralNoise>) -> Result<Mean, SumError> {
-        match self {
-            Self::Plain(sum) => {
-                let delta = sum.mean().ok_or(SumError::Empty)?;
-                Ok(Mean { delta, within_clip: None })
-            }
-            Self::Central { round, sum, updates } => {
-                let (Some(central), Some(noise)) = (round.privacy.central(), noise) else {
-                    return Err(SumError::Empty);
-                };
-                let clip = ClippingNorm::new(round.numbers.clipping_norm)?;
-                noise.add(round.round, sum)?;
-                let CentralMean { mean, within_clip } = central.decode(sum, *updates, clip)?;
-                Ok(Mean { delta: mean.into_iter().map(f64::from).collect(), within_clip })
-            }
-            Self::Encoded { round, sum, updates } => {
-                let bits = round.privacy.encoding().map_or(32, |encoding| encoding.bits());
-                sum.iter_mut().for_each(|value| *value &= u32::MAX >> (32 - bits));
-                decode(round, sum, *updates)
-            }
-            Self::Secure(round, sum) => {
-                let opened = sum.open()?;
-                decode(round, &opened.sum, opened.survivors)
-            }
-        }
-    }
+    })
 }
 
-/// Clips an update and adds it: what it adds has an exact bound.
-fn clip_into(
-    round: &PrivateRound,
-    sum: &mut [i64],
-    update: &CheckedUpdate<Bytes>,
-) -> Result<(), ContributionError> {
-    let central = round.privacy.central().ok_or(ContributionError::OutOfPlace)?;
-    let clip = ClippingNorm::new(round.numbers.clipping_norm)?;
-    let contribution = central.encode(&update.to_vec(), clip)?;
-    for (sum, value) in sum.iter_mut().zip(contribution) {
-        *sum = sum.wrapping_add(value);
-    }
-    Ok(())
-}
-
-fn decode(round: &PrivateRound, sum: &[u32], survivors: u32) -> Result<Mean, SumError> {
-    let Some(encoding) = round.privacy.encoding() else {
-        return Err(SumError::Empty);
+fn private(
+    settings: &TaskSettings,
+    privacy: &PrivacySettings,
+    noise: Option<&Arc<ServerNoise>>,
+    round: RoundId,
+    numbers: &RoundPrivacy,
+) -> Result<Box<dyn RoundAccumulator>, SumError> {
+    let derived = &privacy.derived;
+    let policy = derived.policy();
+    let clip = ClippingNorm::new(numbers.clipping_norm)?;
+    let decoding = || match derived.encoding().cloned() {
+        Some(encoding) => Ok(Decoding { encoding, clip, rotation: numbers.rotation }),
+        None => Err(CodecMisfit { name: CodecName::Packed, shape: settings.codec.shape() }),
     };
-    let clip = ClippingNorm::new(round.numbers.clipping_norm)?;
-    let Decoded { mean, within_clip } =
-        encoding.decode(sum, survivors, clip, &round.numbers.rotation)?;
-    Ok(Mean { delta: mean.into_iter().map(f64::from).collect(), within_clip })
+    Ok(match policy.mechanism {
+        Mechanism::Central { .. } => {
+            let noise = noise.ok_or(SumError::NoNumbers)?;
+            Box::new(Clipped::new(Arc::clone(noise), clip, round))
+        }
+        Mechanism::Local => Box::new(PackedSum::new(decoding()?)),
+        Mechanism::Distributed => {
+            let terms = derived.secure_terms(&settings.id, round, numbers)?;
+            Box::new(Masked::new(round, terms, policy.cohort, decoding()?))
+        }
+    })
 }

@@ -1,11 +1,15 @@
 //! Tests of the writer on a store in memory.
 
 mod buffered;
+mod momentum;
 mod operators;
 mod plain;
 mod private;
 mod secure;
 
+use fedra_aggregation::accumulator::{Answer, FinishError};
+use fedra_aggregation::{CheckedUpdate, Codec, OptimizerState, UpdateShape};
+use fedra_learning::safetensors;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -43,10 +47,12 @@ impl Bench {
     /// The server starts again from its store, where it draws another secret.
     fn restarted(self) -> Self {
         let Self { settings, store, rng, .. } = self;
-        let stored = store.load(&settings.id, &settings.definition(), 1).expect("the same task");
-        let file = stored.expect("a task").model;
-        let parameters = safetensors::read(&settings.model, &file).expect("a sound model");
-        let writer = writer(&settings, &store, &parameters, [99; 32]).expect("a sound store");
+        let lease = store.lease(&settings);
+        let stored = lease.load(&settings.definition(), 1).expect("the same task");
+        let files = stored.expect("a task").files;
+        let position = Position::of(&settings, &files).expect("sound files");
+        let writer = Writer::new(Arc::clone(&settings), lease, position, [99; 32]);
+        let writer = writer.expect("a sound store");
         Self { settings, store, writer, rng }
     }
 
@@ -104,7 +110,7 @@ impl Bench {
         };
         assert_eq!((of, at), (round, stage));
         let left_out = |event| match event {
-            WriterEvent::LeftOut(client, of, UpdateFault::NotInCohort) if of == round => client,
+            WriterEvent::Excluded(client, of) if of == round => client,
             other => panic!("{other:?}"),
         };
         (events.into_iter().map(left_out).collect(), result)
@@ -132,11 +138,11 @@ impl Bench {
     }
 
     fn debits(&self) -> Vec<Debit> {
-        self.store.debits(&self.settings.id).expect("a store in memory")
+        self.store.storage.tasks.debits(&self.settings.id).expect("a store in memory")
     }
 
     fn rounds(&self) -> Vec<u64> {
-        self.store.checkpoints(&self.settings.id).expect("a store in memory")
+        self.store.storage.checkpoints(&self.settings.id).expect("a store in memory")
     }
 }
 
@@ -146,7 +152,9 @@ fn writer(
     parameters: &[f32],
     secret: [u8; 32],
 ) -> Result<Writer, StoreError> {
-    Writer::new(Arc::clone(settings), Arc::new(store.clone()), parameters.to_vec(), secret)
+    let parameters = Arc::new(parameters.to_vec());
+    let position = Position { parameters, state: OptimizerState::Empty };
+    Writer::new(Arc::clone(settings), store.lease(settings), position, secret)
 }
 
 fn figures(round: RoundId) -> RoundFigures {
@@ -161,8 +169,13 @@ fn figures(round: RoundId) -> RoundFigures {
     }
 }
 
+/// Words as bytes, of whatever number of bits they are.
 fn encoded(bytes: impl Into<Bytes>) -> Contribution {
-    Contribution::Encoded(Received { update: bytes.into(), room: Room::unlimited() })
+    let bytes = bytes.into();
+    let shape = UpdateShape::Words { len: bytes.len(), bits: 8 };
+    let codec = Codec::standard(shape);
+    let update = CheckedUpdate::parse(bytes, &codec).expect("every byte is a word");
+    Contribution::Update(Received { update, room: Room::unlimited() }, 1)
 }
 
 /// Asserts that each value is within `error` of what is expected.

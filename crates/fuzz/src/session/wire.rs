@@ -169,6 +169,7 @@ fn assignment(
         deadline,
         max_staleness: input.int_in_range(0..=2)?,
         privacy: private.then_some(RoundPrivacy { clipping_norm: 0.25, rotation: [3; 32] }),
+        codec: None,
     })
 }
 

@@ -107,7 +107,7 @@ fn shapes() -> String {
     let read: BTreeMap<&String, &Value> =
         schemas.iter().filter(|(name, _)| !UNREAD.contains(&name.as_str())).collect();
     let mut text =
-        "\n/** What a page may read, by name. */\nexport interface Shapes {\n".to_owned();
+        "\n/** Answers that a page may read, by name. */\nexport interface Shapes {\n".to_owned();
     for name in read.keys() {
         writeln!(text, "  {name}: {name};").expect("a string takes it");
     }

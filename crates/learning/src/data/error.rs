@@ -1,6 +1,6 @@
 //! Reasons why arrays are no data set, or none for a task. Each says what to do.
 
-use fedra_protocol::UpdateRange;
+use fedra_protocol::{ElementKind, UpdateRange, limits};
 
 /// Numbers that are not a data set, or not one for this model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -20,6 +20,18 @@ pub enum DatasetError {
          height, width] in whole numbers from 1, with at most 2^26 values an example; it is {0:?}"
     )]
     Dimensions(Vec<u32>),
+    /// No shape of a data set of token ids.
+    #[error(
+        "token ids have the shape [examples, positions] in whole numbers from 1, with at most 2^26 \
+         positions; it is {0:?}"
+    )]
+    TokenDimensions(Vec<u32>),
+    /// A token id that no vocabulary has.
+    #[error("the token id {token} is too large; ids go from 0 to below {max}", max = limits::MAX_VOCABULARY)]
+    TokenLimit {
+        /// The id.
+        token: u32,
+    },
     /// A layout of images for examples that are none.
     #[error(
         "the layout \"channels-last\" needs images: give the shape [examples, height, width, \
@@ -62,6 +74,36 @@ pub enum DatasetError {
         what: &'static str,
         /// Its position.
         index: usize,
+    },
+    /// Elements of another kind than the model's.
+    #[error(
+        "the model takes {needed}, the data set has {given}; give {remedy}",
+        remedy = match .needed {
+            ElementKind::Values => "numbers as float32",
+            ElementKind::TokenIds => "whole numbers from 0 as unsigned integers",
+        }
+    )]
+    Elements {
+        /// Kind that the model takes.
+        needed: ElementKind,
+        /// Kind that the data set has.
+        given: ElementKind,
+    },
+    /// A token id that is not in the vocabulary.
+    #[error(
+        "the vocabulary has the token ids 0 to {max}; example {index} has {token} at position \
+         {position}: was it made with another vocabulary?",
+        max = .vocabulary - 1
+    )]
+    Token {
+        /// The example.
+        index: usize,
+        /// The position in it.
+        position: usize,
+        /// The id.
+        token: u32,
+        /// Entries of the vocabulary.
+        vocabulary: u32,
     },
     /// The model takes other examples.
     #[error(

@@ -2,7 +2,10 @@
 
 use fedra_protocol::{Loss, ModelSpec, Shape, TaskDescription, UpdateRange};
 
-use super::{Dataset, DatasetError, Targets, is_class};
+use super::dataset::Dataset;
+use super::error::DatasetError;
+use super::features::{Features, check_tokens};
+use super::targets::{Targets, is_class};
 
 impl Dataset {
     /// Checks that this can be trained on for `task`: that it [fits the
@@ -32,52 +35,73 @@ impl Dataset {
     /// [`DatasetError`] says what does not fit, and what to do.
     pub fn check_for(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
         self.check_shape(spec.input())?;
-        let outputs = spec.output_len();
-        match (spec.loss(), &self.targets) {
-            (Loss::SoftmaxCrossEntropy, Targets::Classes(labels)) => {
-                match labels.iter().position(|&class| class as usize >= outputs) {
-                    None => Ok(()),
-                    Some(index) => {
-                        let class = labels[index];
-                        Err(DatasetError::Class { classes: outputs, index, class })
+        match spec.loss() {
+            Loss::SoftmaxCrossEntropy => self.check_classes(spec),
+            Loss::MeanSquaredError => self.check_values(spec.output_len()),
+        }
+    }
+
+    /// Checks for a class that the model has at each position.
+    fn check_classes(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
+        let (positions, classes) = (spec.output_positions(), spec.output_width());
+        let known = |numbers: &[u32]| match numbers.iter().position(|&n| n as usize >= classes) {
+            None => Ok(()),
+            Some(at) => {
+                let (index, class) = (at / positions, numbers[at]);
+                Err(DatasetError::Class { classes, index, class })
+            }
+        };
+        match &self.targets {
+            Targets::Classes(numbers) if positions == 1 => known(numbers),
+            Targets::PositionClasses { classes: numbers, positions: own } if *own == positions => {
+                known(numbers)
+            }
+            Targets::Values { values, width } if *width == positions => {
+                match values.iter().position(|&value| !is_class(value)) {
+                    Some(at) => {
+                        let (index, label) = (at / positions, values[at]);
+                        Err(DatasetError::NotAClass { classes, index, label })
                     }
+                    // Labels from an array of numbers do not say whether they are classes.
+                    None => known(&values.iter().map(|&value| value as u32).collect::<Vec<_>>()),
                 }
             }
-            (Loss::SoftmaxCrossEntropy, Targets::Values { values, width }) => {
-                Err(match values.iter().position(|&value| !is_class(value)) {
-                    Some(index) if *width == 1 => {
-                        DatasetError::NotAClass { classes: outputs, index, label: values[index] }
-                    }
-                    _ => self.target_kind("one class number an example".into()),
-                })
-            }
-            (Loss::MeanSquaredError, Targets::Values { width, .. }) if *width == outputs => Ok(()),
+            _ if positions == 1 => Err(self.target_kind("one class number an example".into())),
+            _ => Err(self.target_kind(format!("a class number at each of {positions} positions"))),
+        }
+    }
+
+    /// Checks for `outputs` values an example.
+    fn check_values(&self, outputs: usize) -> Result<(), DatasetError> {
+        match &self.targets {
+            Targets::Values { width, .. } if *width == outputs => Ok(()),
             // Ages, counts: by the numbers they may as well be classes.
-            (Loss::MeanSquaredError, Targets::Classes(_)) if outputs == 1 => Ok(()),
-            (Loss::MeanSquaredError, _) => {
-                Err(self.target_kind(format!("{outputs} values an example")))
-            }
+            Targets::Classes(_) if outputs == 1 => Ok(()),
+            _ => Err(self.target_kind(format!("{outputs} values an example"))),
         }
     }
 
     fn check_shape(&self, model: Shape) -> Result<(), DatasetError> {
+        self.features.check_kind(model)?;
         let data = self.shape;
-        let is_flat = match (data, model) {
+        let fits = match (data, model) {
+            (Shape::Tokens { positions: own, .. }, Shape::Tokens { positions, .. }) => {
+                own == positions
+            }
             (Shape::Features(_), _) | (Shape::Image { channels: 1, .. }, Shape::Features(_)) => {
                 data.len() == model.len()
             }
-            (Shape::Image { .. }, _) => false,
+            _ => data == model,
         };
-        if data == model || is_flat {
-            return Ok(());
+        if !fits {
+            return Err(misfit(model.dims(), data.dims()));
         }
-        let (model, data) = (model.dims(), data.dims());
-        Err(match (&model[..], &data[..]) {
-            (&[channels, height, width], dims) if *dims == [height, width, channels] => {
-                DatasetError::ChannelsLast { model, data }
+        match (&self.features, model) {
+            (Features::Tokens(tokens), Shape::Tokens { vocabulary, .. }) => {
+                check_tokens(tokens, model.len(), vocabulary)
             }
-            _ => DatasetError::Shape { model, data },
-        })
+            _ => Ok(()),
+        }
     }
 
     /// The bias of a last layer has to reach the targets, in one round if it must.
@@ -88,6 +112,7 @@ impl Dataset {
                 let mut targets = classes.iter().map(|&class| class as f32).enumerate();
                 targets.find(|&(_, target)| beyond(target))
             }
+            Targets::PositionClasses { .. } => None,
             Targets::Values { values, width } => {
                 let mut targets = values.iter().enumerate().map(|(at, &value)| (at / width, value));
                 targets.find(|&(_, target)| beyond(target))
@@ -100,10 +125,16 @@ impl Dataset {
     }
 
     fn target_kind(&self, needed: String) -> DatasetError {
-        let given = match &self.targets {
-            Targets::Classes(_) => "one whole number an example".into(),
-            Targets::Values { width, .. } => format!("{width} values an example"),
-        };
-        DatasetError::TargetKind { needed, given }
+        DatasetError::TargetKind { needed, given: self.targets.description() }
+    }
+}
+
+/// Examples of the shape `data` for a model that takes `model`.
+fn misfit(model: Vec<u32>, data: Vec<u32>) -> DatasetError {
+    match (&model[..], &data[..]) {
+        (&[channels, height, width], dims) if *dims == [height, width, channels] => {
+            DatasetError::ChannelsLast { model, data }
+        }
+        _ => DatasetError::Shape { model, data },
     }
 }

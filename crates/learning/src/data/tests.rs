@@ -1,11 +1,12 @@
 //! Data sets that are accepted or refused, alone and for a model and a task.
 
-use fedra_protocol::layers::{Flatten, Linear};
+use fedra_protocol::layers::{Embedding, Flatten, Linear};
 use fedra_protocol::{
     Layer, Loss, ModelSpec, Shape, TaskDescription, TaskId, UpdateRange, limits::MAX_ACTIVATIONS,
 };
 
-use super::{Dataset, DatasetError, Layout, Targets, examples};
+use super::features::examples;
+use super::{Dataset, DatasetError, Features, Layout, Targets};
 
 fn classes(classes: &[u32]) -> Targets {
     Targets::Classes(classes.to_vec())
@@ -34,8 +35,9 @@ fn regression(outputs: u32, update_range: u32) -> TaskDescription {
 /// Two examples, counted up from 0.
 fn arrays(example: &[u32], layout: Layout) -> Result<Dataset, DatasetError> {
     let shape = [&[2], example].concat();
-    let values = shape.iter().product();
-    Dataset::from_arrays((0..values).map(|i| i as f32).collect(), vec![0.0, 2.0], &shape, layout)
+    let values: u32 = shape.iter().product();
+    let values: Vec<f32> = (0..values).map(|i| i as f32).collect();
+    Dataset::from_arrays(values, vec![0.0, 2.0], &shape, layout)
 }
 
 /// Two examples of two zeros for a regression.
@@ -47,7 +49,7 @@ fn labelled(labels: &[f32]) -> Dataset {
 #[test]
 fn what_is_no_data_set_is_refused_with_the_reason() {
     let flat = Shape::Features(2);
-    assert_eq!(Dataset::new(vec![], flat, classes(&[])), Err(DatasetError::Empty));
+    assert_eq!(Dataset::new(Vec::<f32>::new(), flat, classes(&[])), Err(DatasetError::Empty));
     assert_eq!(
         Dataset::new(vec![1.0; 3], flat, classes(&[0])),
         Err(DatasetError::Features { features: 3, shape: vec![2] })
@@ -195,9 +197,10 @@ fn channels_that_come_last_are_put_first() {
     assert_eq!(data.shape().dims(), [2, 2, 3]);
     let first = [0., 2., 4., 6., 8., 10., 1., 3., 5., 7., 9., 11.];
     let second = first.map(|value| value + 12.0);
-    assert_eq!(data.features_of(&[0, 1]), [first, second].concat());
+    assert_eq!(data.features_of(&[0, 1]), Features::Values([first, second].concat()));
     let same = arrays(&[2, 2, 3], Layout::ChannelsFirst).unwrap();
-    assert_eq!(same.features_of(&[0])[..3], [0.0, 1.0, 2.0]);
+    let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
+    assert_eq!(same.features_of(&[0]), Features::Values(values));
     let flat = arrays(&[12], Layout::ChannelsLast);
     assert_eq!(flat, Err(DatasetError::FlatLayout(vec![2, 12])));
     // A position is the caller's.
@@ -276,4 +279,104 @@ fn targets_that_an_update_cannot_reach_are_refused_with_advice() {
     let spec = model(&[2], 100, Loss::SoftmaxCrossEntropy);
     let task = TaskDescription { model: spec, ..regression(1, 1) };
     assert_eq!(labelled(&[0.0, 99.0]).check_for_task(&task), Ok(()));
+}
+
+/// A model of 3 positions, 5 tokens and 4 classes at each position.
+fn tagger() -> ModelSpec {
+    let layers = vec![Embedding { width: 2 }.into(), Linear { outputs: 4 }.into()];
+    ModelSpec::of_tokens(3, 5, layers, Loss::SoftmaxCrossEntropy).unwrap()
+}
+
+/// Two examples of three tokens.
+fn tokens(tokens: [u32; 6], labels: Vec<f32>) -> Dataset {
+    Dataset::from_arrays(tokens.to_vec(), labels, &[2, 3], Layout::ChannelsFirst).unwrap()
+}
+
+#[test]
+fn token_ids_are_held_against_the_vocabulary() {
+    let labels = || vec![0.0, 1.0, 2.0, 3.0, 0.0, 1.0];
+    let data = tokens([0, 4, 1, 2, 3, 4], labels());
+    assert_eq!(data.shape(), Shape::Tokens { positions: 3, vocabulary: 5 });
+    assert_eq!(data.check_for(&tagger()), Ok(()));
+    // A device need not have every token.
+    assert_eq!(tokens([0, 1, 1, 0, 1, 0], labels()).check_for(&tagger()), Ok(()));
+    let beyond = tokens([0, 1, 2, 3, 5, 0], labels()).check_for(&tagger()).unwrap_err();
+    let expected = DatasetError::Token { index: 1, position: 1, token: 5, vocabulary: 5 };
+    assert_eq!(beyond, expected);
+    for named in ["token ids 0 to 4", "example 1 has 5 at position 1"] {
+        assert!(beyond.to_string().contains(named), "{beyond}");
+    }
+    let shape = Shape::Tokens { positions: 3, vocabulary: 5 };
+    let refused = Dataset::new(vec![0, 1, 5], shape, classes(&[0]));
+    assert_eq!(
+        refused,
+        Err(DatasetError::Token { index: 0, position: 2, token: 5, vocabulary: 5 })
+    );
+    let from = |tokens: Vec<u32>, shape: &[u32], layout| {
+        Dataset::from_arrays(tokens, vec![0.0, 2.0], shape, layout)
+    };
+    let large = from(vec![0, 1 << 24], &[2, 1], Layout::ChannelsFirst);
+    assert_eq!(large, Err(DatasetError::TokenLimit { token: 1 << 24 }));
+    let image = from(vec![0; 8], &[2, 2, 2], Layout::ChannelsFirst);
+    assert_eq!(image, Err(DatasetError::TokenDimensions(vec![2, 2, 2])));
+    let four = from(vec![0; 8], &[2, 4], Layout::ChannelsFirst).unwrap();
+    let misfit = DatasetError::Shape { model: vec![3], data: vec![4] };
+    assert_eq!(four.check_for(&tagger()), Err(misfit));
+}
+
+#[test]
+fn elements_of_another_kind_are_refused_with_a_hint() {
+    let values = arrays(&[3], Layout::ChannelsFirst).unwrap();
+    let refused = values.check_for(&tagger()).unwrap_err();
+    let hint = "the model takes token ids, the data set has values; give whole numbers from 0";
+    assert!(refused.to_string().contains(hint), "{refused}");
+    let given = tokens([0; 6], vec![0.0, 1.0]);
+    let refused = given.check_for(&classifier(&[3])).unwrap_err();
+    let hint = "the model takes values, the data set has token ids; give numbers as float32";
+    assert!(refused.to_string().contains(hint), "{refused}");
+    assert!(Dataset::new(vec![1u32; 3], Shape::Features(3), classes(&[0])).is_err());
+    assert!(Dataset::new(vec![1.0f32; 3], tagger().input(), classes(&[0])).is_err());
+}
+
+#[test]
+fn a_class_at_each_position_is_needed_where_a_sequence_comes_out() {
+    let shape = Shape::Tokens { positions: 3, vocabulary: 5 };
+    let with = |targets| Dataset::new(vec![0u32; 6], shape, targets).unwrap();
+    let at_each = |numbers: &[u32]| {
+        with(Targets::PositionClasses { classes: numbers.to_vec(), positions: 3 })
+    };
+    assert_eq!(at_each(&[0, 1, 2, 3, 0, 1]).check_for(&tagger()), Ok(()));
+    let beyond = DatasetError::Class { classes: 4, index: 1, class: 4 };
+    assert_eq!(at_each(&[0, 1, 2, 3, 4, 1]).check_for(&tagger()), Err(beyond));
+    // An array of numbers does not say what they are.
+    let numbers = |labels: [f32; 6]| tokens([0; 6], labels.to_vec()).check_for(&tagger());
+    assert_eq!(numbers([0.0, 1.0, 2.0, 3.0, 0.0, 1.0]), Ok(()));
+    let beyond = DatasetError::Class { classes: 4, index: 0, class: 9 };
+    assert_eq!(numbers([0.0, 9.0, 2.0, 3.0, 0.0, 1.0]), Err(beyond));
+    let label = DatasetError::NotAClass { classes: 4, index: 1, label: 0.5 };
+    assert_eq!(numbers([0.0, 1.0, 2.0, 0.5, 0.0, 1.0]), Err(label));
+    let one = with(classes(&[0, 1])).check_for(&tagger()).unwrap_err().to_string();
+    assert!(one.contains("a class number at each of 3 positions"), "{one}");
+    // The other way round.
+    let values = Dataset::new(
+        vec![0.0; 6],
+        Shape::Features(3),
+        Targets::PositionClasses { classes: vec![0; 6], positions: 3 },
+    );
+    let refused = values.unwrap().check_for(&classifier(&[3])).unwrap_err().to_string();
+    assert!(refused.contains("needs one class number an example"), "{refused}");
+    let ragged = Targets::PositionClasses { classes: vec![0; 5], positions: 3 };
+    assert!(Dataset::new(vec![0u32; 6], shape, ragged).is_err());
+}
+
+#[test]
+fn pieces_of_another_shape_or_kind_do_not_belong_together() {
+    let whole = tokens([0, 1, 2, 2, 1, 0], vec![0.0, 1.0]);
+    let (mut first, second) = (whole.select(&[0]), whole.select(&[1]));
+    first.append(second.clone()).unwrap();
+    assert_eq!(first, whole);
+    let wider = tokens([0, 1, 2, 3, 1, 0], vec![0.0, 1.0]);
+    assert!(matches!(first.append(wider), Err(DatasetError::Shape { .. })));
+    let other = tokens([0, 1, 2, 2, 1, 0], vec![0.5, 1.0]);
+    assert!(matches!(first.append(other), Err(DatasetError::TargetKind { .. })));
 }

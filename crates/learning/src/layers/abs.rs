@@ -1,10 +1,9 @@
 //! Magnitude.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
+use super::activation::{Activation, at_each_rank};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
 
@@ -19,6 +18,6 @@ impl LayerModule for Abs {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        input.map(Tensor::abs, Tensor::abs)
+        at_each_rank!(input, x => x.abs())
     }
 }

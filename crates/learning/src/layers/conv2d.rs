@@ -2,12 +2,12 @@
 
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::{Bool, Gradients, Tensor, s};
+use burn::tensor::{Gradients, Tensor, s};
 use fedra_protocol::layers as spec;
 
 use super::activation::Activation;
-use super::example_gradient::{ExampleGradient, GRADIENT, Tap, probed, without};
-use super::parameters::{ParameterSum, Parameters, TrainedTensor, trained_pair};
+use super::example_gradient::{ExampleGradient, GRADIENT, Tap, WholeGradient, probed};
+use super::parameters::{Parameters, TrainedTensor, trained_pair};
 use super::{LayerModule, Mode};
 
 impl LayerModule for Conv2d {
@@ -58,33 +58,8 @@ impl Tap for Conv2dTap {
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output: Tensor<3> = self.probe.grad(gradients).expect(GRADIENT).flatten(2, 3);
         let weight = output.clone().matmul(self.patches.swap_dims(1, 2));
-        Box::new(Conv2dGradient { layer: self.layer, weight, bias: output.sum_dim(2) })
-    }
-}
-
-/// `weight: [batch, channels, in * kernel * kernel]`, `bias: [batch, channels, 1]`.
-struct Conv2dGradient {
-    layer: Conv2d,
-    weight: Tensor<3>,
-    bias: Tensor<3>,
-}
-
-impl ExampleGradient for Conv2dGradient {
-    fn squared_norms(&self) -> Tensor<2> {
-        let weight: Tensor<2> = self.weight.clone().flatten(1, 2);
-        let bias: Tensor<2> = self.bias.clone().flatten(1, 2);
-        weight.square().sum_dim(1) + bias.square().sum_dim(1)
-    }
-
-    fn sum(self: Box<Self>, scale: &Tensor<2>, spoiled: &Tensor<2, Bool>) -> Vec<ParameterSum> {
-        let Self { layer, weight, bias } = *self;
-        let dims = layer.weight.dims();
-        let (scale, spoiled) = (scale.clone().unsqueeze_dim(2), spoiled.clone().unsqueeze_dim(2));
-        let weight = (without(weight, spoiled.clone()) * scale.clone()).sum_dim(0);
-        let bias = (without(bias, spoiled) * scale).sum_dim(0).reshape([dims[0]]);
-        let mut sums = vec![ParameterSum::of(&layer.weight, weight.reshape(dims))];
-        sums.extend(layer.bias.as_ref().map(|param| ParameterSum::of(param, bias)));
-        sums
+        let Conv2d { weight: weights, bias: biases, .. } = self.layer;
+        Box::new(WholeGradient { weights, biases, weight, bias: output.sum_dim(2) })
     }
 }
 

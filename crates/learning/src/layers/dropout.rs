@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use fedra_protocol::layers as spec;
 use rand::Rng;
 
-use super::activation::{Activation, tensor};
+use super::activation::{Activation, at_each_rank, tensor};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
 use crate::parameters::unit;
@@ -29,10 +29,7 @@ impl LayerModule for Dropout {
 
     fn apply(&self, input: Activation, mode: &mut Mode<'_>) -> Activation {
         let Mode::Training(rng) = mode else { return input };
-        match input {
-            Activation::Features(x) => Activation::Features(self.masked(x, *rng)),
-            Activation::Image(x) => Activation::Image(self.masked(x, *rng)),
-        }
+        at_each_rank!(input, x => self.masked(x, *rng))
     }
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
+use super::activation::{Activation, at_each_rank};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
 
@@ -22,7 +22,7 @@ impl LayerModule for Elu {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        input.map(|x| self.activated(x), |x| self.activated(x))
+        at_each_rank!(input, x => self.activated(x))
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! Everything stays on the device.
 
+use burn::module::Param;
 use burn::tensor::{Bool, Gradients, Tensor};
 
 use super::parameters::ParameterSum;
@@ -29,6 +30,37 @@ pub(crate) trait ExampleGradient {
     /// The sum over the examples, each times its `scale: [batch, 1]`, without the
     /// `spoiled` ones, in the order of the layer's trained tensors.
     fn sum(self: Box<Self>, scale: &Tensor<2>, spoiled: &Tensor<2, Bool>) -> Vec<ParameterSum>;
+}
+
+/// The gradient of each example in full, for layers that take the same weights more than
+/// once.
+pub(super) struct WholeGradient<const D: usize> {
+    pub weights: Param<Tensor<D>>,
+    pub biases: Option<Param<Tensor<1>>>,
+    /// Of the weights, two dimensions after the batch.
+    pub weight: Tensor<3>,
+    /// Of the biases, the same with one dimension of size 1.
+    pub bias: Tensor<3>,
+}
+
+impl<const D: usize> ExampleGradient for WholeGradient<D> {
+    fn squared_norms(&self) -> Tensor<2> {
+        let weight: Tensor<2> = self.weight.clone().flatten(1, 2);
+        let bias: Tensor<2> = self.bias.clone().flatten(1, 2);
+        weight.square().sum_dim(1) + bias.square().sum_dim(1)
+    }
+
+    fn sum(self: Box<Self>, scale: &Tensor<2>, spoiled: &Tensor<2, Bool>) -> Vec<ParameterSum> {
+        let Self { weights, biases, weight, bias } = *self;
+        let (scale, spoiled) = (scale.clone().unsqueeze_dim(2), spoiled.clone().unsqueeze_dim(2));
+        let weight = (without(weight, spoiled.clone()) * scale.clone()).sum_dim(0);
+        let mut sums = vec![ParameterSum::of(&weights, weight.reshape(weights.dims()))];
+        if let Some(biases) = biases {
+            let bias = (without(bias, spoiled) * scale).sum_dim(0).reshape(biases.dims());
+            sums.push(ParameterSum::of(&biases, bias));
+        }
+        sums
+    }
 }
 
 /// The output with a probe added, and the probe.

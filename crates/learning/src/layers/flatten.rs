@@ -1,4 +1,4 @@
-//! Images as features.
+//! Images and sequences as features.
 
 use burn::module::Module;
 use fedra_protocol::layers as spec;

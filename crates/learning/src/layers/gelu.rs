@@ -3,7 +3,7 @@
 use burn::nn::Gelu;
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
+use super::activation::{Activation, at_each_rank};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
 
@@ -15,6 +15,6 @@ impl LayerModule for Gelu {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        input.map(|x| self.forward(x), |x| self.forward(x))
+        at_each_rank!(input, x => self.forward(x))
     }
 }

@@ -3,7 +3,7 @@
 use burn::nn::{LayerNorm, LayerNormConfig};
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
+use super::activation::{Activation, at_each_rank};
 use super::parameters::{Parameters, TrainedTensor, trained_pair};
 use super::{LayerModule, Mode};
 
@@ -21,7 +21,7 @@ impl LayerModule for LayerNorm {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        Activation::Features(self.forward(input.flatten()))
+        at_each_rank!(input, x => self.forward(x))
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {

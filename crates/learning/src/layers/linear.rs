@@ -4,8 +4,8 @@ use burn::nn::Linear;
 use burn::tensor::{Bool, Gradients, Tensor};
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
-use super::example_gradient::{ExampleGradient, GRADIENT, Tap, probed, without};
+use super::activation::{Activation, at_each_rank};
+use super::example_gradient::{ExampleGradient, GRADIENT, Tap, WholeGradient, probed, without};
 use super::parameters::{ParameterSum, Parameters, TrainedTensor, trained_pair};
 use super::{LayerModule, Mode};
 
@@ -19,7 +19,7 @@ impl LayerModule for Linear {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        Activation::Features(self.forward(input.flatten()))
+        at_each_rank!(input, x => self.forward(x))
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {
@@ -27,9 +27,15 @@ impl LayerModule for Linear {
     }
 
     fn tap(&self, input: Activation, _mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
+        let layer = self.clone();
+        if let Activation::Sequence(input) = input {
+            let (output, probe) = probed(self.forward(input.clone()));
+            let tap = SequenceTap { layer, input: input.inner(), probe };
+            return (Activation::Sequence(output), Some(Box::new(tap)));
+        }
         let input = input.flatten();
         let (output, probe) = probed(self.forward(input.clone()));
-        let tap = LinearTap { layer: self.clone(), input: input.inner(), probe };
+        let tap = LinearTap { layer, input: input.inner(), probe };
         (Activation::Features(output), Some(Box::new(tap)))
     }
 }
@@ -45,6 +51,22 @@ impl Tap for LinearTap {
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output = self.probe.grad(gradients).expect(GRADIENT);
         Box::new(LinearGradient { layer: self.layer, input: self.input, output })
+    }
+}
+
+/// `input: [batch, positions, inputs]`, and the probe at the output.
+struct SequenceTap {
+    layer: Linear,
+    input: Tensor<3>,
+    probe: Tensor<3>,
+}
+
+impl Tap for SequenceTap {
+    fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
+        let output = self.probe.grad(gradients).expect(GRADIENT);
+        let weight = self.input.swap_dims(1, 2).matmul(output.clone());
+        let Linear { weight: weights, bias: biases } = self.layer;
+        Box::new(WholeGradient { weights, biases, weight, bias: output.sum_dim(1) })
     }
 }
 

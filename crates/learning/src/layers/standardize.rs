@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
+use super::activation::{Activation, at_each_rank};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
 
@@ -21,17 +21,20 @@ impl LayerModule for Standardize {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        input.map(|x| self.standardized(x), |x| self.standardized(x))
+        match input {
+            Activation::Sequence(x) => Activation::Sequence(self.standardized(x, 2)),
+            other => at_each_rank!(other, x => self.standardized(x, 1)),
+        }
     }
 }
 
 impl Standardize {
-    /// Over dimension 1: the channels of `[batch, channels, height, width]`, the
-    /// features of `[batch, features]`.
-    fn standardized<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let mean = x.clone().mean_dim(1);
+    /// Over one dimension: the channels of `[batch, channels, height, width]`, the
+    /// features of `[batch, features]`, the width of `[batch, positions, width]`.
+    fn standardized<const D: usize>(&self, x: Tensor<D>, dim: usize) -> Tensor<D> {
+        let mean = x.clone().mean_dim(dim);
         let centred = x - mean;
-        let variance = centred.clone().square().mean_dim(1);
+        let variance = centred.clone().square().mean_dim(dim);
         centred / variance.add_scalar(self.epsilon).sqrt()
     }
 }

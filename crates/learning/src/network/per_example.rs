@@ -41,7 +41,7 @@ impl Network {
         self.trained().map(|tensor| tensor.zero_sum(device)).collect()
     }
 
-    /// Outputs before the softmax, and a tap for each trained layer from `first` on.
+    /// Outputs before the softmax, `[batch * positions, outputs]`, and a tap for each trained layer from `first` on.
     fn forward_tapped(
         &self,
         first: usize,
@@ -57,6 +57,6 @@ impl Network {
             taps.extend(tap);
             output
         });
-        (output.flatten(), taps)
+        (output.rows(), taps)
     }
 }

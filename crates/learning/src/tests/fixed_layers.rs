@@ -101,7 +101,7 @@ fn training_on_prepared_examples_is_training_on_examples() {
     let noise = init_parameters(&ModelSpec::mnist_2nn(), 8);
     let features: Vec<f32> = noise[..width * count].iter().map(|x| x * 28.0 + 0.3).collect();
     let targets: Vec<f32> = features.chunks(width).map(|x| x[0] - x[5]).collect();
-    let data = |features| {
+    let data = |features: Vec<f32>| {
         let targets = Targets::Values { values: targets.clone(), width: 1 };
         Dataset::new(features, Shape::Features(width as u32), targets).unwrap()
     };

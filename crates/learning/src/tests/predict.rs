@@ -5,11 +5,12 @@ use fedra_protocol::{Layer, Loss, ModelSpec};
 use pollster::block_on;
 
 use crate::{
-    Compute, DatasetError, Inference, LearningError, examples_a_piece, examples_in, init_parameters,
+    Compute, DatasetError, Features, Inference, LearningError, examples_a_piece, examples_in,
+    init_parameters,
 };
 
 /// In one piece, however many examples there are.
-pub fn outputs(spec: &ModelSpec, parameters: &[f32], features: Vec<f32>) -> Vec<f32> {
+pub fn outputs(spec: &ModelSpec, parameters: &[f32], features: impl Into<Features>) -> Vec<f32> {
     let inference = Inference::new(spec, parameters, &Compute::cpu()).unwrap();
     block_on(inference.outputs(features)).unwrap()
 }

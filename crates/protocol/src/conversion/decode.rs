@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
-    MAX_LAYERS, MAX_NEIGHBOURS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
+    MAX_LAYERS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
+use crate::model::RawModelSpec;
 use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, DecodeError, wire};
 
@@ -177,7 +178,7 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
                 fedra::Availability::Paused
             }),
             Body::UpdateBegin(begin) => {
-                within("update_begin.bytes", begin.bytes, MAX_PARAMETERS * 4)?;
+                within("update_begin.bytes", begin.bytes, MAX_UPDATE_BYTES)?;
                 Self::UpdateBegin(fedra::UpdateBegin {
                     round: round(begin.round)?,
                     bytes: begin.bytes,
@@ -187,7 +188,7 @@ impl TryFrom<wire::ClientMessage> for fedra::ClientMessage {
             }
             Body::UpdateChunk(chunk) => {
                 within("update_chunk.data", chunk.data.len() as u64, MAX_CHUNK_BYTES as u64)?;
-                within("update_chunk.offset", chunk.offset, MAX_PARAMETERS * 4)?;
+                within("update_chunk.offset", chunk.offset, MAX_UPDATE_BYTES)?;
                 Self::UpdateChunk(fedra::UpdateChunk {
                     round: round(chunk.round)?,
                     offset: chunk.offset,
@@ -226,9 +227,15 @@ impl TryFrom<wire::Capabilities> for fedra::Capabilities {
             within(field, names.len() as u64, MAX_CAPABILITIES as u64)?;
             names.into_iter().map(|name| text(field, name, MAX_CAPABILITY_BYTES)).collect()
         };
+        let codecs = match capabilities.codecs {
+            // Of a client that is older than the list.
+            none if none.is_empty() => fedra::Capabilities::version_1_codecs(),
+            some => names("capabilities.codecs", some)?,
+        };
         Ok(Self {
             layers: names("capabilities.layers", capabilities.layers)?,
             algorithms: names("capabilities.algorithms", capabilities.algorithms)?,
+            codecs,
         })
     }
 }
@@ -261,6 +268,12 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     deadline: millis(assignment.deadline_ms),
                     max_staleness: assignment.max_staleness,
                     privacy: assignment.privacy.map(TryInto::try_into).transpose()?,
+                    codec: assignment
+                        .codec
+                        .map(|codec| {
+                            codec.known().ok_or_else(unsupported("the codec of the update"))
+                        })
+                        .transpose()?,
                 })
             }
             Body::UploadReady(ready) => {
@@ -464,6 +477,12 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         };
         let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
         let loss = wire::Loss::known(spec.loss).ok_or_else(unsupported("the model's loss"))?;
-        Ok(Self::new(&spec.input, layers, loss)?)
+        let elements = match wire::ElementKind::try_from(spec.elements) {
+            Ok(wire::ElementKind::Values) => fedra::ElementKind::Values,
+            Ok(wire::ElementKind::TokenIds) => fedra::ElementKind::TokenIds,
+            Err(_) => return Err(unsupported("the kind of the model's input")()),
+        };
+        let vocabulary = (spec.vocabulary != 0).then_some(spec.vocabulary);
+        Ok(RawModelSpec { input: spec.input, elements, vocabulary, layers, loss }.try_into()?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::RawModelSpec;
 use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, wire};
 
@@ -102,6 +103,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                     clipping_norm: privacy.clipping_norm,
                     rotation: privacy.rotation.to_vec().into(),
                 }),
+                codec: assignment.codec.map(Into::into),
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
@@ -258,9 +260,13 @@ impl From<fedra::PrivacyPolicy> for wire::PrivacyPolicy {
 
 impl From<fedra::Capabilities> for wire::Capabilities {
     fn from(capabilities: fedra::Capabilities) -> Self {
+        // None says the same as the first version's.
+        let first = capabilities.codecs == fedra::Capabilities::version_1_codecs();
+        let codecs = if first { Default::default() } else { capabilities.codecs };
         Self {
             layers: capabilities.layers.into_iter().collect(),
             algorithms: capabilities.algorithms.into_iter().collect(),
+            codecs: codecs.into_iter().collect(),
         }
     }
 }
@@ -286,10 +292,17 @@ impl From<fedra::LocalTraining> for wire::LocalTraining {
 
 impl From<fedra::ModelSpec> for wire::ModelSpec {
     fn from(spec: fedra::ModelSpec) -> Self {
+        let spec = RawModelSpec::from(spec);
+        let elements = match spec.elements {
+            fedra::ElementKind::Values => wire::ElementKind::Values,
+            fedra::ElementKind::TokenIds => wire::ElementKind::TokenIds,
+        };
         Self {
-            input: spec.input().dims(),
-            layers: spec.layers().iter().copied().map(wire::Layer::from).collect(),
-            loss: wire::Loss::from(spec.loss()).into(),
+            input: spec.input,
+            layers: spec.layers.into_iter().map(wire::Layer::from).collect(),
+            loss: wire::Loss::from(spec.loss).into(),
+            elements: elements.into(),
+            vocabulary: spec.vocabulary.unwrap_or(0),
         }
     }
 }

@@ -11,6 +11,7 @@ mod avg_pool2d;
 mod conv2d;
 mod dropout;
 mod elu;
+mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
@@ -24,12 +25,19 @@ mod tanh;
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Init, Shape};
+use super::layout::Init;
+use super::shape::{ElementKind, Shape};
 use crate::wire;
 
 /// Shape rule of a layer.
 pub(super) trait LayerRule {
-    /// The layer's output on `input`, or the sentence that says why there is none.
+    /// Kind of elements that the layer takes.
+    fn takes(&self) -> ElementKind {
+        ElementKind::Values
+    }
+
+    /// The layer's output on `input`, whose elements are of the kind
+    /// that it takes, or the sentence that says why there is none.
     fn output(&self, input: Shape) -> Result<Output, String>;
 
     /// Inputs that one output of the layer sums over.
@@ -68,7 +76,8 @@ macro_rules! layers {
 
         /// One step of a model, applied to a batch.
         ///
-        /// Images are `[channels, height, width]`, everything else is `[features]`.
+        /// Images are `[channels, height, width]`, sequences `[positions, width]`, everything
+        /// else is `[features]`.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", rename_all = "snake_case")]
         pub enum Layer {
@@ -137,6 +146,7 @@ layers! {
     standardize::Standardize,
     gaussian_derivative::GaussianDerivative,
     elu::Elu,
+    embedding::Embedding,
 }
 
 impl Layer {

@@ -4,60 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelSpecError;
 use super::layers::{Layer, Output};
+use super::shape::Shape;
 use crate::limits;
-
-/// Shape of one example between two layers, without the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Shape {
-    /// A plain vector.
-    Features(u32),
-    /// `[channels, height, width]`.
-    Image {
-        /// Channels.
-        channels: u32,
-        /// Rows.
-        height: u32,
-        /// Columns.
-        width: u32,
-    },
-}
-
-impl Shape {
-    /// `[features]`, `[channels, height, width]`, or `[height, width]` for one channel;
-    /// each at least 1 and within the limits.
-    pub fn from_dims(dims: &[u32]) -> Option<Self> {
-        let shape = match *dims {
-            [features] => Self::Features(features),
-            [height, width] => Self::Image { channels: 1, height, width },
-            [channels, height, width] => Self::Image { channels, height, width },
-            _ => return None,
-        };
-        let len = shape.checked_len()?;
-        (1..=limits::MAX_ACTIVATIONS).contains(&len).then_some(shape)
-    }
-
-    /// The dimensions as a list.
-    pub fn dims(self) -> Vec<u32> {
-        match self {
-            Self::Features(features) => vec![features],
-            Self::Image { channels, height, width } => vec![channels, height, width],
-        }
-    }
-
-    /// Values in one example.
-    pub fn len(self) -> usize {
-        self.dims().iter().map(|&d| d as usize).product()
-    }
-
-    /// Never: a shape has at least one value.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    fn checked_len(self) -> Option<u64> {
-        self.dims().iter().try_fold(1u64, |len, &d| len.checked_mul(u64::from(d)))
-    }
-}
 
 /// Values that a trainable tensor starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +17,8 @@ pub enum Init {
         /// Inputs that one output of the layer sums over, at least 1.
         fan_in: usize,
     },
+    /// Normal with mean 0 and variance 1, as PyTorch does for embeddings.
+    Normal,
     /// Zeros.
     Zeros,
     /// Ones.
@@ -101,7 +51,7 @@ impl TensorInfo {
 /// Memory and work of one example in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ForwardCost {
-    /// Values that go into and come out of one layer, of the layer with the most.
+    /// Elements that go into and come out of one layer, of the layer with the most.
     pub activations: u64,
     /// Multiply-adds of all layers. A layer that looks at each value by itself counts
     /// one for each.
@@ -128,8 +78,12 @@ pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpe
         let fail =
             |problem: String| ModelSpecError::Layer { index, layer: layer.type_name(), problem };
         let rule = layer.rule();
+        let (takes, given) = (rule.takes(), shape.elements());
+        if takes != given {
+            return Err(ModelSpecError::Elements { index, layer: layer.type_name(), takes, given });
+        }
         let Output { shape: next, trained } = rule.output(shape).map_err(fail)?;
-        if next.checked_len().is_none_or(|len| len == 0 || len > limits::MAX_ACTIVATIONS) {
+        if next.within_limits().is_none() {
             return Err(fail(format!("its output {:?} is empty or too large", next.dims())));
         }
         for (name, dims, init) in trained {

@@ -1,5 +1,5 @@
 //! One of every message, with every field set.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use std::time::Duration;
 
@@ -118,6 +118,18 @@ pub fn client_messages() -> Vec<ClientMessage> {
             capabilities: Capabilities {
                 layers: ["linear", "relu"].map(String::from).into(),
                 algorithms: ["sgd"].map(String::from).into(),
+                ..Capabilities::version_1()
+            },
+        },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+            capabilities: Capabilities {
+                layers: ["linear"].map(String::from).into(),
+                algorithms: ["sgd"].map(String::from).into(),
+                codecs: ["f16", "f32"].map(String::from).into(),
             },
         },
     ]
@@ -170,7 +182,9 @@ pub fn server_messages() -> Vec<ServerMessage> {
         deadline: Duration::from_secs(60),
         max_staleness: 0,
         privacy: None,
+        codec: None,
     };
+    let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
     let deadline = Duration::from_secs(10);
     let outcome = |verdict, message: &str| {
@@ -251,5 +265,6 @@ pub fn server_messages() -> Vec<ServerMessage> {
             message: "old".into(),
             retry_after: None,
         }),
+        ServerMessage::RoundAssignment(half),
     ]
 }

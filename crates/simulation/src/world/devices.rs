@@ -193,7 +193,7 @@ impl World {
             Some(Err(reason)) => Some(SessionEvent::Failed {
                 round,
                 failure: Failure::SecureAggregationFailed,
-                reason,
+                reason: reason.to_string(),
             }),
             None => {
                 let reason = "no secrets of this round".to_owned();

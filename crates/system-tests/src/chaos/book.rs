@@ -102,6 +102,12 @@ impl Book {
         self.announced.values()
     }
 
+    /// Rounds that the log does not tell of, if `rounds` were made. Each crash may
+    /// hide one: a round that is durable and not yet in the log.
+    pub fn untold(&self, rounds: u64) -> u64 {
+        rounds.saturating_sub(self.announced.len() as u64 + self.crashes)
+    }
+
     /// Every round that was announced or seen.
     pub fn rounds(&self) -> usize {
         self.models.len()
@@ -193,6 +199,19 @@ mod tests {
         book.crashed(at(2.0));
         enter(&mut book, &[(3.0, opened()), (4.0, accepted("a")), (5.0, completed(1))]);
         assert_eq!((book.counted_twice, book.crashes, book.attempts), (0, 1, 2));
+    }
+
+    #[test]
+    fn a_round_that_is_not_in_the_log_is_missed_unless_a_crash_may_hide_it() {
+        let mut book = Book::default();
+        book.seen(1, "aa");
+        book.seen(2, "bb");
+        assert_eq!(book.untold(2), 2, "HTTP is not the log");
+        book.crashed(at(1.0));
+        assert_eq!(book.untold(2), 1);
+        enter(&mut book, &[(2.0, opened()), (3.0, completed(0))]);
+        assert_eq!(book.untold(2), 0);
+        assert_eq!(book.untold(3), 1);
     }
 
     #[test]

@@ -216,6 +216,11 @@ impl<'a> Run<'a> {
     /// The last crash, and what is there after it.
     fn finish(mut self, accuracy: f64) -> Result<Outcome> {
         self.read_log()?;
+        // Promises are judged by the log: one without rounds would break none.
+        let (rounds, untold) = (self.setting.rounds, self.book.untold(self.setting.rounds));
+        if untold > 0 {
+            bail!("the event log does not tell of {untold} of the {rounds} rounds");
+        }
         let planned = |(_, fault): &(Instant, Fault)| *fault == Fault::KillServer;
         let outstanding = self.schedule.iter().filter(|p| planned(p)).count() as u32
             + self.plan.server_kills_left();

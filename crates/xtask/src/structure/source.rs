@@ -1,4 +1,4 @@
-//! Rust source as tokens and comments, as far as paths and prose need it.
+//! Rust source as tokens and comments: enough for its paths and its prose.
 //!
 //! Knows strings, characters, lifetimes and nested comments, and no grammar beyond
 //! that: what the compiler accepts is read right.
@@ -32,12 +32,20 @@ pub enum Kind {
     Plain,
 }
 
-/// A line of comment, or a block of it.
+/// A comment: a line of it, a block, or the lines of `///` that stand together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Comment {
     pub kind: Kind,
+    /// The line that it begins on, from 1.
     pub line: usize,
     pub text: String,
+}
+
+impl Comment {
+    /// True for documentation whose last line is the one before `line`.
+    fn is_doc_up_to(&self, line: usize) -> bool {
+        self.kind == Kind::Doc && self.line + self.text.matches('\n').count() + 1 == line
+    }
 }
 
 /// A file, taken apart.
@@ -101,7 +109,14 @@ impl<'a> Reader<'a> {
         let kinds = [("//!", Kind::Header), ("////", Kind::Plain), ("///", Kind::Doc)];
         let known = kinds.iter().find_map(|(mark, kind)| Some((*kind, text.strip_prefix(mark)?)));
         let (kind, text) = known.unwrap_or((Kind::Plain, &text[2..]));
-        self.source.comments.push(Comment { kind, line, text: text.trim().to_owned() });
+        let text = text.trim();
+        match self.source.comments.last_mut() {
+            Some(last) if kind == Kind::Doc && last.is_doc_up_to(line) => {
+                last.text.push('\n');
+                last.text.push_str(text);
+            }
+            _ => self.source.comments.push(Comment { kind, line, text: text.to_owned() }),
+        }
     }
 
     fn block_comment(&mut self) {
@@ -163,7 +178,7 @@ fn literal(text: &str) -> Option<usize> {
 }
 
 /// The length of a literal between two of `quote`, with escapes.
-fn quoted(text: &str, quote: char) -> usize {
+pub(super) fn quoted(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, character) in text.char_indices().skip(1) {
         match character {
@@ -208,14 +223,14 @@ mod tests {
 
     #[test]
     fn comments_have_their_kind_and_line() {
-        let source = Source::read("//! A.\n\n/// B.\nfn f() {} // C\n//// D");
+        let source = Source::read("//! A.\n\n/// B.\n/// b.\nfn f() {} // C\n//// D");
         let comments: Vec<_> =
             source.comments.iter().map(|c| (c.kind, c.line, c.text.as_str())).collect();
         let expected = [
             (Kind::Header, 1, "A."),
-            (Kind::Doc, 3, "B."),
-            (Kind::Plain, 4, "C"),
-            (Kind::Plain, 5, "D"),
+            (Kind::Doc, 3, "B.\nb."),
+            (Kind::Plain, 5, "C"),
+            (Kind::Plain, 6, "D"),
         ];
         assert_eq!(comments, expected);
     }

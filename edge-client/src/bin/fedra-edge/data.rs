@@ -16,16 +16,19 @@ pub struct Shard {
     count: usize,
 }
 
-impl FromStr for Shard {
-    type Err = String;
+/// A text that names no shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a shard is I/N with I from 0 to N-1, such as 0/8")]
+pub struct NoShard;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Shard {
+    type Err = NoShard;
+
+    fn from_str(text: &str) -> Result<Self, NoShard> {
         let parsed = text.split_once('/').and_then(|(index, count)| {
             Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
         });
-        parsed
-            .filter(|shard| shard.index < shard.count)
-            .ok_or_else(|| "a shard is I/N with I from 0 to N-1, such as 0/8".into())
+        parsed.filter(|shard| shard.index < shard.count).ok_or(NoShard)
     }
 }
 

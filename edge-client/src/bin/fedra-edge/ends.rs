@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use anyhow::bail;
-use fedra_edge_client::ClientEvent;
 use fedra_edge_client::client::DataRefused;
+use fedra_edge_client::{CallCode, ClientEvent, EventCode, Failure, Notice};
 use tokio::sync::Notify;
 
 /// Shared by the clients of one process.
@@ -21,14 +21,14 @@ struct State {
     misfit: RefCell<Option<String>>,
     misfits: Notify,
     /// Clients that have ended for good, by the code of the reason.
-    given_up: RefCell<BTreeMap<String, u32>>,
+    given_up: RefCell<BTreeMap<&'static str, u32>>,
 }
 
 impl Ends {
     /// Takes in what became of a client's data.
     pub fn judged(&self, verdict: Result<(), DataRefused>) {
         if let Err(DataRefused { code, message }) = verdict
-            && code == "bad-dataset"
+            && code == CallCode::Failure(Failure::BadDataset)
         {
             self.bad_data(message);
         }
@@ -37,10 +37,10 @@ impl Ends {
     /// Takes in an event; says whether its client has no more to do.
     pub fn event(&self, event: &ClientEvent) -> bool {
         let ClientEvent::Error { code, message, fatal } = event else { return false };
-        match (code.as_str(), fatal) {
-            ("task-finished", _) => self.0.finished.set(true),
-            ("bad-dataset", _) => self.bad_data(message.clone()),
-            (_, true) => *self.0.given_up.borrow_mut().entry(code.clone()).or_default() += 1,
+        match (code, fatal) {
+            (EventCode::Notice(Notice::TaskFinished), _) => self.0.finished.set(true),
+            (EventCode::Failure(Failure::BadDataset), _) => self.bad_data(message.clone()),
+            (_, true) => *self.0.given_up.borrow_mut().entry(code.as_str()).or_default() += 1,
             _ => return false,
         }
         true

@@ -3,6 +3,7 @@
 mod data;
 mod ends;
 mod options;
+mod platform;
 mod report;
 mod state;
 mod token;
@@ -245,7 +246,7 @@ fn run_clients(
         tokio::select! {
             () = all_ended(&mut running) => return Ok(()),
             () = ends.misfit() => {}
-            stopped = stop_signal() => stopped.context("waiting for a signal")?,
+            stopped = platform::stop_signal() => stopped.context("waiting for a signal")?,
         }
         clients.iter().for_each(|client| client.close());
         all_ended(&mut running).await;
@@ -256,21 +257,6 @@ fn run_clients(
 
 async fn all_ended(running: &mut JoinSet<()>) {
     while running.join_next().await.is_some() {}
-}
-
-/// Resolves at ctrl-c, or where there is such a thing at SIGTERM.
-async fn stop_signal() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 fn run_bench(json: bool) -> anyhow::Result<()> {

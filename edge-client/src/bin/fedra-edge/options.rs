@@ -89,16 +89,21 @@ impl Testing {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+/// A text that is not the number that an option needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be {0}")]
+struct NotA(&'static str);
+
+fn positive(text: &str) -> Result<f64, NotA> {
     number(text, "a number above 0", |value| value > 0.0 && value.is_finite())
 }
 
-fn probability(text: &str) -> Result<f64, String> {
+fn probability(text: &str) -> Result<f64, NotA> {
     number(text, "a number from 0 to 1", |value| (0.0..=1.0).contains(&value))
 }
 
-fn number(text: &str, must: &str, holds: impl Fn(f64) -> bool) -> Result<f64, String> {
-    text.parse().ok().filter(|value| holds(*value)).ok_or_else(|| format!("must be {must}"))
+fn number(text: &str, must: &'static str, holds: impl Fn(f64) -> bool) -> Result<f64, NotA> {
+    text.parse().ok().filter(|value| holds(*value)).ok_or(NotA(must))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use fedra_edge_client::{ClientEvent, PolicyName, PrivacyTerms, UpdateFate};
+use fedra_edge_client::{
+    ClientEvent, EventCode, Failure, Notice, PolicyName, PrivacyTerms, UpdateFate,
+};
 use tracing::{debug, error, info, warn};
 
 /// Shared by the clients of one process.
@@ -31,8 +33,10 @@ impl Report {
     pub fn event(&self, index: usize, event: &ClientEvent) {
         match event {
             // The last words of the process.
-            ClientEvent::Error { code, .. } if code == "bad-dataset" => {}
-            ClientEvent::Error { code, message, .. } if code == "task-finished" => {
+            ClientEvent::Error { code: EventCode::Failure(Failure::BadDataset), .. } => {}
+            ClientEvent::Error {
+                code: EventCode::Notice(Notice::TaskFinished), message, ..
+            } => {
                 if !self.finished.replace(true) {
                     info!("{message}");
                 }

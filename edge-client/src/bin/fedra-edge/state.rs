@@ -6,14 +6,17 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::future;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, bail, ensure};
-use fedra_edge_client::{ParticipationLog, ServerUrl};
+use fedra_edge_client::{CallbackError, ParticipationLog, ServerUrl};
 use fedra_protocol::{SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
+
+use crate::platform;
 
 const VERSION: u32 = 1;
 
@@ -78,7 +81,7 @@ impl StateFile {
                 );
                 content.clients
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
         };
         Ok(Self::new(Inner { path: Some(path.to_path_buf()), entries, _lock: Some(lock) }))
@@ -136,36 +139,40 @@ impl Participant {
         ParticipationLog::new(move |participations| {
             let mut inner = self.file.0.borrow_mut();
             inner.entries[self.place].participations = participations;
-            inner.save().map_err(|error| format!("{error:#}"))
+            future::ready(inner.save().map_err(CallbackError::new))
         })
     }
 }
 
+/// Reason why the file does not hold what it should.
+#[derive(Debug, thiserror::Error)]
+enum SaveError {
+    #[error(transparent)]
+    Content(#[from] serde_json::Error),
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+}
+
 impl Inner {
-    fn save(&self) -> anyhow::Result<()> {
+    fn save(&self) -> Result<(), SaveError> {
         let Some(path) = &self.path else {
             return Ok(());
         };
         let content = Content { version: VERSION, clients: self.entries.clone() };
         let json = serde_json::to_vec(&content)?;
-        replace(path, &json).with_context(|| format!("cannot write {}", path.display()))
+        replace(path, &json).map_err(|source| SaveError::Unwritable { path: path.clone(), source })
     }
 }
 
 /// Puts a new file in the place of the old one: there is always a whole one.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = beside(path, "new");
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    // The new name is durable once its folder is.
-    #[cfg(unix)]
-    {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    platform::sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -220,7 +227,7 @@ mod tests {
         for (number, participations) in [(0, 3), (1, 7)] {
             let participant = client(&file, "digits", number);
             subjects.push(participant.subject());
-            participant.log().keep(participations).unwrap();
+            pollster::block_on(participant.log().keep(participations)).unwrap();
         }
         drop(file);
         let file = StateFile::open(&path).unwrap();
@@ -266,14 +273,14 @@ mod tests {
         let log = client(&file, "digits", 0).log();
         // A folder in the place of the file.
         fs::create_dir(&path).unwrap();
-        let error = log.keep(1).unwrap_err();
-        assert!(error.contains("state.json"), "{error}");
+        let error = pollster::block_on(log.keep(1)).unwrap_err();
+        assert!(error.to_string().contains("state.json"), "{error}");
     }
 
     #[test]
     fn without_a_file_there_is_only_memory() {
         let file = StateFile::in_memory();
-        client(&file, "digits", 0).log().keep(1).unwrap();
+        pollster::block_on(client(&file, "digits", 0).log().keep(1)).unwrap();
         assert_eq!(client(&file, "digits", 0).participations(), 1);
     }
 }

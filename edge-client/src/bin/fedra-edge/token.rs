@@ -4,11 +4,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use fedra_edge_client::TokenSource;
-use fedra_protocol::Token;
+use fedra_edge_client::{CallbackError, TokenSource};
+use fedra_protocol::{Token, TokenError};
 
 /// The variable that holds a token.
 pub const VARIABLE: &str = "FEDRA_TOKEN";
@@ -31,7 +32,7 @@ impl Tokens {
     ) -> anyhow::Result<Self> {
         if let Some(path) = file {
             for client in 0..clients {
-                read(path, client).map_err(anyhow::Error::msg)?;
+                read(path, client)?;
             }
             return Ok(Self::File(path.to_path_buf()));
         }
@@ -55,18 +56,32 @@ impl Tokens {
             Self::Fixed(token) => TokenSource::fixed(token.clone()),
             Self::File(path) => {
                 let path = path.clone();
-                TokenSource::new(move || std::future::ready(read(&path, client)))
+                TokenSource::new(move || {
+                    std::future::ready(read(&path, client).map_err(CallbackError::new))
+                })
             }
         }
     }
 }
 
-fn read(path: &Path, client: usize) -> Result<Token, String> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+/// Reason why a file has no token for a client. It does not repeat what is in the file.
+#[derive(Debug, thiserror::Error)]
+enum TokenFileError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} has no line for client {client}", path.display())]
+    NoLine { path: PathBuf, client: usize },
+    #[error("{}, client {client}: {source}", path.display())]
+    NoToken { path: PathBuf, client: usize, source: TokenError },
+}
+
+fn read(path: &Path, client: usize) -> Result<Token, TokenFileError> {
+    let path = || path.to_path_buf();
+    let text = fs::read_to_string(path())
+        .map_err(|source| TokenFileError::Unreadable { path: path(), source })?;
     let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).nth(client);
-    let line = line.ok_or_else(|| format!("{shown} has no line for client {client}"))?;
-    Token::new(line).map_err(|error| format!("{shown}, client {client}: {error}"))
+    let line = line.ok_or_else(|| TokenFileError::NoLine { path: path(), client })?;
+    Token::new(line).map_err(|source| TokenFileError::NoToken { path: path(), client, source })
 }
 
 #[cfg(test)]

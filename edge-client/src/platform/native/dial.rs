@@ -37,11 +37,19 @@ pub struct Trust(Option<Arc<ClientConfig>>);
 
 impl Trust {
     /// The system's authorities, read now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError::NoneOnSystem`] if it has none.
     pub fn system() -> Result<Self, TrustError> {
         SYSTEM.clone()
     }
 
     /// The certificates of a PEM file, and no other.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`] if the file cannot be read, is damaged, or has no certificate.
     pub fn file(path: &Path) -> Result<Self, TrustError> {
         let shown = path.display().to_string();
         let pem = std::fs::read(path).map_err(|error| TrustError::Unreadable {

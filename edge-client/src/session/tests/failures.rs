@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::private::{private_assignment, problems};
 use super::*;
+use crate::codes::StatusReason;
 
 const AVAILABLE: ClientMessage = ClientMessage::SetAvailability(Availability::Available);
 const PAUSED: ClientMessage = ClientMessage::SetAvailability(Availability::Paused);
@@ -18,7 +19,7 @@ fn new_status(status: TaskStatus) -> Event {
 }
 
 /// The last state that the owner was told, with its reason and whether it has a time.
-fn rest(actions: &[Action]) -> (SessionState, Option<&'static str>, bool) {
+fn rest(actions: &[Action]) -> (SessionState, Option<StatusReason>, bool) {
     let told = actions.iter().rev().find_map(|action| match action {
         Action::Emit(ClientEvent::Status { state, reason, retry_in_ms, .. }) => {
             Some((*state, *reason, retry_in_ms.is_some()))
@@ -39,7 +40,10 @@ fn what_cannot_mend_is_declined_with_its_cause_and_makes_the_client_unavailable_
         let mut rig = Rig::working();
         let actions = rig.feed(failed(ROUND, failure));
         assert_eq!(problems(&actions), [(code, "words", false)]);
-        assert_eq!(rest(&actions), (SessionState::Unavailable, Some(code), false));
+        assert_eq!(
+            rest(&actions),
+            (SessionState::Unavailable, Some(StatusReason::Failure(failure)), false)
+        );
         let sent = rig.sent();
         let [ClientMessage::Decline { cause: told, .. }, paused] = &sent[..] else {
             panic!("{sent:?}")
@@ -94,7 +98,10 @@ fn what_can_mend_is_tried_again_ever_more_slowly() {
         let round = RoundId { round: 1, attempt };
         rig.feed(Event::Received(assignment(round)));
         let actions = rig.feed(failed(round, Failure::ModelUnavailable));
-        assert_eq!(rest(&actions), (SessionState::Waiting, Some("model-unavailable"), true));
+        assert_eq!(
+            rest(&actions),
+            (SessionState::Waiting, Some(StatusReason::Failure(Failure::ModelUnavailable)), true)
+        );
         assert!(matches!(rig.sent()[..], [ClientMessage::Decline { .. }, PAUSED]));
         let out = rig.now;
         while rig.session.outbox.front() != Some(&AVAILABLE) {
@@ -123,7 +130,10 @@ fn an_update_that_is_rejected_for_its_values_is_not_sent_again() {
     let mut rig = Rig::uploading();
     let actions = rig.feed(outcome(ROUND, UpdateVerdict::Rejected(UpdateFault::OutOfRange)));
     assert_eq!(problems(&actions)[0].0, "out-of-range");
-    assert_eq!(rest(&actions), (SessionState::Unavailable, Some("out-of-range"), false));
+    assert_eq!(
+        rest(&actions),
+        (SessionState::Unavailable, Some(StatusReason::Failure(Failure::OutOfRange)), false)
+    );
     assert_eq!(rig.sent(), [PAUSED]);
 }
 
@@ -205,7 +215,10 @@ fn a_client_that_is_left_out_tells_why_and_for_how_long() {
     };
     let mut rig = Rig::member();
     let actions = rig.feed(standby(StandbyCause::MissedDeadline));
-    assert_eq!(rest(&actions), (SessionState::Waiting, Some("missed-deadline"), true));
+    assert_eq!(
+        rest(&actions),
+        (SessionState::Waiting, Some(StatusReason::Standby(StandbyCause::MissedDeadline)), true)
+    );
     assert_eq!(rig.session.deadline(), Some(rig.now + seconds(8)));
     rig.now += seconds(8);
     assert_eq!(rest(&rig.feed(Event::Timer)), (SessionState::Waiting, None, false));

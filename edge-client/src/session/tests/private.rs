@@ -257,6 +257,22 @@ fn what_cannot_be_written_down_is_not_sent() {
 }
 
 #[test]
+fn a_round_that_is_over_before_its_participation_is_written_down_sends_and_costs_nothing() {
+    for mechanism in [Mechanism::Local, CENTRAL] {
+        let mut rig = Rig::recording(mechanism);
+        let next = status(2, RoundPhase::Selecting);
+        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(next)));
+        assert!(actions.contains(&Action::Abort), "{actions:?}");
+        assert!(rig.feed(Event::Recorded { round: ROUND }).is_empty(), "too late");
+        assert!(rig.sent().is_empty());
+        // The same number is written down for the next one.
+        let round = RoundId { round: 2, attempt: 0 };
+        rig.feed(Event::Received(private_assignment(round)));
+        assert_eq!(rig.train(round), [Action::Record { round, participations: 1 }]);
+    }
+}
+
+#[test]
 fn a_server_does_not_hear_why_a_private_round_is_left() {
     let (mut rig, _) = Rig::in_private(config(), Mechanism::Distributed);
     rig.feed(Event::Received(private_assignment(ROUND)));

@@ -44,7 +44,8 @@ impl Rig {
         let mut bytes = Vec::new();
         for message in self.sent() {
             let ClientMessage::UpdateChunk(chunk) = message else { panic!("{message:?}") };
-            assert!(chunk.is_intact() && chunk.offset as usize == offset + bytes.len());
+            let expected = (offset + bytes.len()) as u64;
+            assert_eq!(chunk, UpdateChunk::new(ROUND, expected, chunk.data.clone()));
             bytes.extend_from_slice(&chunk.data);
         }
         assert_eq!(bytes, UPDATE[offset..]);

@@ -7,28 +7,28 @@ import { ApiError, badAnswer, check, checkList, isRecord } from '../json.js';
 
 export type Operation = Extract<OperatorAction, 'pause' | 'resume' | 'stop'>;
 
-/** A server that hangs is as bad as none. */
+/** Longest wait for an answer. */
 const TIMEOUT_MS = 10_000;
-/** A large model takes its time. */
+/** Longest wait for a model, which may be large. */
 const EXPORT_TIMEOUT_MS = 600_000;
 
 export type RefusalCode = 'unauthorized' | 'no-admin' | 'unknown-task' | 'mistakes' | 'too-large' | 'busy' | 'refused';
 
-/** The server answered, and its answer is no. */
+/** An answer of the server that is a refusal. */
 export class Refusal extends Error {
   constructor(
     readonly code: RefusalCode,
-    /** The server's own sentence, or empty. */
+    /** The server's own sentence, or empty text. */
     message: string,
     readonly mistakes: readonly Mistake[],
-    /** How long the server wants to be left alone, if it says so. */
+    /** Time to the next request that the server asks for, if it does. */
     readonly retryAfterMs: number | undefined,
   ) {
     super(message);
   }
 }
 
-/** Where the HTTP interface begins, without a trailing slash: beside the page's folder. */
+/** The base address of the HTTP interface, without a trailing slash: beside the page's folder. */
 export function baseOf(address: string): string {
   const { origin, pathname } = new URL(address);
   return origin + pathname.replace(/\/admin(\/(index\.html)?)?$/, '').replace(/\/$/, '');
@@ -48,7 +48,7 @@ export class AdminApi {
     this.#base = base;
   }
 
-  /** From now on, what operators may do is asked for with this token. */
+  /** Sends this token with every later request for operators. */
   authorize(token: string | undefined): void {
     this.#token = token;
   }

@@ -12,7 +12,7 @@ import { hasToWait, INITIAL, problemOf, withList, withoutAccess, withSeen, withU
 import { doneWords, savedWords } from './words.js';
 
 const POLL_MS = 2000;
-/** Where the token is kept, if the operator asks for it. */
+/** The storage key of a token that the operator wants kept. */
 const KEPT = 'fedra:operator-token';
 
 /** Dispatches `change` after the state changed. */
@@ -20,11 +20,11 @@ export class Desk extends EventTarget {
   readonly #api: AdminApi;
   #state: DeskState = INITIAL;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** A look that began before something was done, or seen, is out of date. */
+  /** The number of the newest look. The answer of an earlier one is out of date. */
   #epoch = 0;
-  /** What was begun before the operator left is told to nobody who comes after. */
+  /** The number of the operator's stay. An order's outcome is not shown in a later one. */
   #stay = 0;
-  /** The new task as it was typed so far: it outlives its form, which goes with the view or the token. */
+  /** Text of the form for a new task. The form goes with the view or the token; the text stays. */
   draft = '';
 
   constructor(api: AdminApi) {
@@ -86,7 +86,7 @@ export class Desk extends EventTarget {
     void this.#look();
   }
 
-  /** The operator has read why the token was refused. */
+  /** Clears the refusal of a token. */
   dismiss(): void {
     if (this.#state.refused) this.#set({ ...this.#state, refused: undefined });
   }
@@ -125,13 +125,13 @@ export class Desk extends EventTarget {
     return task?.id === id ? this.#do(action, () => work(task)) : Promise.resolve(false);
   }
 
-  /** What was seen before it is forgotten after it. */
+  /** Carries out an order, then looks at the server again. Resolves to whether it succeeded. */
   async #do(action: Action, work: () => Promise<string>): Promise<boolean> {
     if (hasToWait(this.#state, action)) return false;
     const { view } = this.#state;
     const stay = this.#stay;
     this.#set({ ...withUnderWay(this.#state, action, true), failure: undefined, notice: undefined });
-    // Somebody who looks at another task would take it for that one's.
+    // Under another task's view it would be read as that task's.
     const tell = (outcome: Partial<DeskState>) => {
       if (stay === this.#stay && view === this.#state.view) this.#set({ ...this.#state, ...outcome });
     };
@@ -156,7 +156,7 @@ export class Desk extends EventTarget {
     this.#leave(problem);
   }
 
-  /** Forgets the token here, and all that it had shown. */
+  /** Forgets the token in memory and everything that it had opened. */
   #leave(problem: Problem | undefined): void {
     this.#stay += 1;
     this.#api.authorize(undefined);
@@ -212,7 +212,7 @@ export class Desk extends EventTarget {
   }
 }
 
-/** Whether the server no longer takes the token. */
+/** True if the server no longer takes the token. */
 function lost({ code }: Problem): boolean {
   return code === 'unauthorized' || code === 'no-admin';
 }

@@ -1,14 +1,14 @@
-/** What the operator's page knows, and how answers change it. Pure. */
+/** State of the operator's page, and its changes by answers. Pure. */
 import type { Mistake, OperatedTask, OperatorAction, Round, ServerStatus, Task, TaskSummary } from '../generated/http-api.js';
 import { ApiError } from '../json.js';
 import { Refusal } from './api.js';
 
-/** What is looked at: a task (without a name the first), the server, or the form for a new task. */
+/** The view that is open: a task (without a name the first), the server, or the form for a new task. */
 export type View = { readonly name: 'task'; readonly id: string | undefined } | { readonly name: 'server' } | { readonly name: 'new' };
 
 export type Action = OperatorAction | 'export';
 
-/** A task as far as it is known: its rounds come later than the list. */
+/** A task in view. Its rounds come later than the list. */
 export type Shown = TaskSummary & { readonly history?: Task['history'] };
 
 /** Something that went wrong. */
@@ -23,18 +23,18 @@ export interface DeskState {
   readonly access: 'visitor' | 'checking' | 'operator';
   /** Undefined until the server has answered. */
   readonly tasks: readonly TaskSummary[] | undefined;
-  /** The task that is looked at. */
+  /** The task in view. */
   readonly task: Shown | undefined;
-  /** The same with what only the operator is told. */
+  /** The same with the parts that only operators see. */
   readonly operated: OperatedTask | undefined;
   readonly status: ServerStatus | undefined;
-  /** Why what is shown may be old. */
+  /** The reason why the figures shown may be old. */
   readonly problem: Problem | undefined;
-  /** Why the operator is not, or no longer, let in. */
+  /** The reason why the operator is not, or no longer, signed in. */
   readonly refused: Problem | undefined;
-  /** The last thing the operator did, under way or failed or done. */
+  /** The order under way, other than an export. */
   readonly busy: Action | undefined;
-  /** A large model takes minutes, in which a task can still be paused or stopped. */
+  /** True while a model is downloaded. Other orders are possible meanwhile. */
   readonly exporting: boolean;
   readonly failure: (Problem & { readonly action: Action }) | undefined;
   readonly notice: string | undefined;
@@ -55,7 +55,7 @@ export const INITIAL: DeskState = {
   notice: undefined,
 };
 
-/** What one look at the server brought; what is absent was not asked for. */
+/** Answers to one look at the server. An absent one was not asked for. */
 export interface Seen {
   readonly task?: Task;
   readonly operated?: OperatedTask;
@@ -78,7 +78,7 @@ export function withSeen(state: DeskState, seen: Seen): DeskState {
   };
 }
 
-/** Keeps the old history where nothing in it has changed: a chart is drawn anew only for news. */
+/** Keeps the old history if nothing in it has changed, so that charts are not drawn again. */
 function steady<Known extends Task>(task: Known, before: Shown | undefined): Known {
   if (before?.id !== task.id || !before.history || !sameRounds(before.history, task.history)) return task;
   return { ...task, history: before.history };
@@ -89,7 +89,7 @@ function sameRounds(before: readonly Round[], now: readonly Round[]): boolean {
   return before.length === now.length && before.every((round, index) => same(round, now[index]));
 }
 
-/** Another view; what was said about the last one goes. */
+/** The state with another view, without the messages of the last one. */
 export function withView(state: DeskState, view: View): DeskState {
   const id = view.name === 'task' ? (view.id ?? state.tasks?.[0]?.id) : undefined;
   const stays = id !== undefined && state.task?.id === id;
@@ -104,7 +104,7 @@ export function withView(state: DeskState, view: View): DeskState {
   };
 }
 
-/** Without what only the operator is told. */
+/** The state without the parts that only operators see. */
 export function withoutAccess(state: DeskState, refused: Problem | undefined): DeskState {
   return {
     ...state,
@@ -119,7 +119,7 @@ export function withoutAccess(state: DeskState, refused: Problem | undefined): D
   };
 }
 
-/** Whether something of its kind is under way: one order at a time, and one download beside it. */
+/** True while an order of its kind is under way: one order at a time, and one download beside it. */
 export function hasToWait({ busy, exporting }: DeskState, action: Action): boolean {
   return action === 'export' ? exporting : busy !== undefined;
 }
@@ -150,7 +150,7 @@ export function hashOf(task: string): string {
   return `#/tasks/${encodeURIComponent(task)}`;
 }
 
-/** How a task stands. `finished`: it has had its last round, or spent its budget. `waiting` and `failing`: it runs and makes no rounds. */
+/** Standing and health in one. `finished`: after the last round, or the budget. `waiting`, `failing`: the task runs and makes no rounds. */
 export type Stand = TaskSummary['state'] | 'pausing' | 'waiting' | 'failing';
 
 export function standOf({ state, phase, health }: Pick<TaskSummary, 'state' | 'phase' | 'health'>): Stand {
@@ -169,7 +169,7 @@ export interface Entry {
   readonly round: number;
 }
 
-/** The tasks there are, as new as known. */
+/** All tasks, each from its newest answer. */
 export function entries({ tasks, task }: DeskState): readonly Entry[] {
   return (tasks ?? []).map((listed) => {
     const { id, title, round, ...known } = listed.id === task?.id ? task : listed;
@@ -177,7 +177,7 @@ export function entries({ tasks, task }: DeskState): readonly Entry[] {
   });
 }
 
-/** What the operator can do with the task now. */
+/** Orders that the task takes now. */
 export function possible(operated: OperatedTask): readonly Action[] {
   const stand = standOf(operated);
   const always: readonly Action[] = ['export'];
@@ -185,7 +185,7 @@ export function possible(operated: OperatedTask): readonly Action[] {
   return [operated.state === 'paused' ? 'resume' : 'pause', 'roll-back', ...always, 'stop'];
 }
 
-/** Kept rounds that can be rolled back to, newest first: the newest is what there is. */
+/** Kept rounds before the current one, newest first: targets of a roll-back. */
 export function earlier({ checkpoints, round }: Pick<OperatedTask, 'checkpoints' | 'round'>): readonly number[] {
   return checkpoints.filter((kept) => kept < round).sort((a, b) => b - a);
 }

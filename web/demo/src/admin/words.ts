@@ -1,4 +1,4 @@
-/** What the operator's page says. Pure. */
+/** Texts of the operator's page. Pure. */
 import type { HistoryPoint } from '../api.js';
 import type { Decision, Health, Phase, TaskState, TaskSummary } from '../generated/http-api.js';
 import { bytes, percent, whole } from '../words.js';
@@ -14,7 +14,7 @@ export const STANDS: Record<Stand, string> = {
   failing: 'Failing',
 };
 
-/** What happens in the round right now, in a sentence. */
+/** The round's phase, in a sentence. */
 export function phaseSentence({ phase, cohort, clients_connected, seconds_left }: TaskSummary): string {
   const limit = seconds_left === null ? '' : ` At most ${duration(seconds_left)} more.`;
   switch (phase) {
@@ -39,7 +39,7 @@ export function phaseSentence({ phase, cohort, clients_connected, seconds_left }
   }
 }
 
-/** How a task stands, in a sentence, where its phase does not say it. */
+/** A task's standing, in a sentence, where its phase does not say it. */
 export function standSentence(stand: Stand, { reason }: Health): string | undefined {
   switch (stand) {
     case 'pausing':
@@ -53,13 +53,13 @@ export function standSentence(stand: Stand, { reason }: Health): string | undefi
   }
 }
 
-/** What is wrong with a task that is failing. */
+/** The failure of a task, and its reason. */
 export function failingWords({ reason, since, attempts }: Health): Advice {
   const title = attempts === 1 ? 'The last attempt came to nothing' : `The last ${whole(attempts)} attempts came to nothing`;
   return { title, text: `${sentence(reason ?? 'The aggregator does not say why')} Failing since ${moment(Date.parse(since) / 1000)}.` };
 }
 
-/** What an order to the task has done. */
+/** The effect of an order to the task. */
 export function doneWords(state: TaskState, phase: Phase): string {
   switch (state) {
     case 'running':
@@ -121,7 +121,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** Why something that the operator asked for did not happen. */
+/** A failed order and its reason. */
 export function failureWords({ action, ...problem }: Problem & { readonly action: Action }): Advice {
   return { title: TRIED[action], text: reason(problem) };
 }
@@ -144,7 +144,7 @@ function reason({ code, message, mistakes }: Problem): string {
   }
 }
 
-/** Why what is shown may be old. */
+/** The reason why the figures shown may be old. */
 export function problemWords({ code, message }: Problem, server: string): Advice {
   switch (code) {
     case 'no-server':
@@ -163,7 +163,7 @@ export function problemWords({ code, message }: Problem, server: string): Advice
   }
 }
 
-/** Why the token did not open anything. */
+/** The reason why the token was refused. */
 export function refusedWords({ code, message }: Problem): string {
   switch (code) {
     case 'bad-token':

@@ -1,7 +1,7 @@
 /**
  * The round as a picture: a dot for each participant, this tab's at the top.
- * A dot moves inward when its report is in. Around them, an arc: how far this
- * tab's own training is. Decorative; the caption says the same in words.
+ * A dot moves inward when its report is in. An arc around them shows the progress of
+ * this tab's own training. Decorative: the caption has the same as text.
  */
 
 import type { SVGTemplateResult, TemplateResult } from 'lit';
@@ -63,7 +63,7 @@ function dots(state: PageState): SVGTemplateResult[] {
   });
 }
 
-/** What each dot shows; more participants than dots are shown in proportion. */
+/** The kind of each dot. More participants than dots are shown in proportion. */
 function dotKinds(state: PageState): DotKind[] {
   const { round } = state;
   const gathering = !round || ['selecting', 'paused', 'finished'].includes(round.phase) || round.cohort === 0;
@@ -74,8 +74,8 @@ function dotKinds(state: PageState): DotKind[] {
   const scale = count / all;
   const inIt = takesPart(state);
   const mineIn = inIt && state.status?.state === 'reported';
-  // This tab is dot 0; whose the other reports are is not known here, so they
-  // are spread around the ring.
+  // This tab is dot 0. The page does not know which others have reported, so their
+  // dots are spread around the ring.
   const others = spread(inIt ? 1 : 0, count);
   const reported = Math.round(round.reported * scale) - (mineIn ? 1 : 0);
   const left = Math.round(round.left * scale);

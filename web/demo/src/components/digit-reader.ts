@@ -1,6 +1,6 @@
 /**
- * A place to draw a digit, or to pick one of this tab's, and what the shared
- * model makes of it. The digit is read again whenever the model has changed.
+ * A pad to draw a digit on or to pick one of this tab's, and the shared model's
+ * reading of it. The digit is read again whenever the model has changed.
  */
 
 import type { TemplateResult } from 'lit';
@@ -216,7 +216,7 @@ export class DigitReader extends LightElement {
     this.#read();
   }
 
-  /** One question at a time; what changed meanwhile is asked afterwards. */
+  /** Reads the digit, one question at a time. A change meanwhile leads to another. */
   #read(): void {
     if (this.#reading) {
       this.#again = true;

@@ -1,4 +1,4 @@
-/** The page: what is where. It draws the session's state and passes clicks on. */
+/** The layout of the visitors' page. It draws the session's state and passes clicks on. */
 
 import type { SessionState } from 'fedra';
 import type { TemplateResult } from 'lit';
@@ -20,7 +20,7 @@ import { protection } from './protection.js';
 import { roundWay } from './round-steps.js';
 import { taskSwitch } from './task-switch.js';
 
-/** The page is drawn at most this often; events may come faster. */
+/** Least time from one drawing of the page to the next. Events may come faster. */
 const DRAW_EVERY_MS = 120;
 /** States of a client that is in no round. */
 const SITTING: readonly (SessionState | undefined)[] = ['idle', 'waiting', 'unavailable'];
@@ -154,20 +154,20 @@ export class FedraDemo extends LightElement {
   }
 }
 
-/** The visitor came too late to take part: said before the click, not after it. */
+/** The notice before the click that the task is over. */
 function finished(state: PageState): Problem | undefined {
   if (state.stage !== 'before' || state.task?.state !== 'finished') return undefined;
   const code = isBudgetSpent(state) ? 'budget-spent' : 'task-finished';
   return { code, message: 'the task has finished', fatal: false };
 }
 
-/** Connected, but nothing is left to do for this tab: the task is done, or privacy is used up. */
+/** True if the tab is connected with nothing left to do: the task is done, or its privacy budget is used up. */
 function isOver(state: PageState): boolean {
   if (state.stage !== 'running' || !SITTING.includes(state.status?.state)) return false;
   return state.round?.phase === 'finished' || isBudgetSpent(state) || isUsedUp(state);
 }
 
-/** What to know before, while or after taking part, which is no fault. */
+/** The notice to show: news that is no fault. */
 function noticeOf(state: PageState): Problem | undefined {
   if (isOver(state) && isBudgetSpent(state)) return { code: 'budget-spent', message: 'nothing is left to spend', fatal: false };
   if (isOver(state) && isUsedUp(state)) return { code: 'privacy-exhausted', message: 'nothing is left to spend', fatal: false };
@@ -185,7 +185,7 @@ function caveat(terms: Protection | undefined): TemplateResult {
   return html`<p class="caveat" data-policy=${terms.policy}><strong>${lead}</strong> ${text} <a href="#protection">More below</a></p>`;
 }
 
-/** What a screen reader is told: where things stand, not every step. */
+/** The state as a screen reader hears it: not every step. */
 function coarseWords(state: PageState): string {
   if (state.stage !== 'running') return stateWords(state);
   switch (state.status?.state) {

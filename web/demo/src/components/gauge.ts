@@ -1,4 +1,4 @@
-/** A privacy budget as a bar: what is spent, and what one more round would add. */
+/** A privacy budget as a bar: the part spent, and the part that one more round would add. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -7,14 +7,14 @@ import { epsilon, limit } from '../privacy-words.js';
 export interface Gauge {
   readonly id: string;
   readonly name: string;
-  /** As epsilon; null as long as it is not known. */
+  /** Epsilon spent; null as long as it is not known. */
   readonly value: number | null;
   readonly next: number | undefined;
   readonly most: number | null;
   readonly note: string;
 }
 
-/** How much of a limit is spent; without a limit only the number. */
+/** The part of a limit that is spent; without a limit only the number. */
 export function gauge({ id, name, value, next, most, note }: Gauge): TemplateResult {
   const words = value === null ? 'not known yet' : `ε ${epsilon(value)}${most === null ? '' : ` of ${limit(most)}`}`;
   const share = (amount: number | null | undefined) => (most ? Math.min(1, Math.max(0, (amount ?? 0) / most)) : 0);

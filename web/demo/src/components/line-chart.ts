@@ -1,6 +1,6 @@
 /**
  * Figures over the rounds, drawn by uPlot a few times a second at most. With the
- * attribute `newest` the newest figures are told in its caption.
+ * attribute `newest` the caption has the newest figures.
  */
 
 import type { TemplateResult } from 'lit';
@@ -101,7 +101,7 @@ export class LineChart extends LightElement {
       );
   }
 
-  /** Says what the pointer is over. */
+  /** Shows the figures of the round below the pointer. */
   #point(index: number | null | undefined): void {
     const chart = CHARTS[this.kind];
     const point = index == null ? undefined : drawable(chart, this.points)[index];
@@ -115,7 +115,7 @@ export class LineChart extends LightElement {
   }
 }
 
-/** The figures of the last point; where there are several lines, it also says which is which. */
+/** The figures of the last point, with the lines' names if there are several. */
 function newest(chart: Chart, point: ChartPoint | undefined): TemplateResult {
   const several = chart.lines.length > 1;
   return html`<span class="newest">${chart.lines.map((line) => {
@@ -163,7 +163,7 @@ function options(chart: Chart, target: HTMLElement, point: (index: number | null
   };
 }
 
-/** One point would make a range of nothing. */
+/** The range of rounds, widened for a single point. */
 function roundRange(_plot: uPlot, least: number, most: number): uPlot.Range.MinMax {
   return most > least ? [least, most] : [least - 1, least + 1];
 }

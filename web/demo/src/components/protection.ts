@@ -1,6 +1,6 @@
 /**
- * What protects the visitor: the policy in words, what it costs in numbers,
- * gauges that move with every round, and whom it leaves them to trust.
+ * Protection of the visitor: the policy as text, its cost in numbers, gauges that
+ * move with every round, and the parties left to trust.
  */
 
 import type { TemplateResult } from 'lit';

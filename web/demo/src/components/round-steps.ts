@@ -1,4 +1,4 @@
-/** The round as a way of a few steps, under its picture. */
+/** The steps of a round, below its picture. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';

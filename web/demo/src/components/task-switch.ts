@@ -8,7 +8,7 @@ import { html, nothing } from 'lit';
 import type { TaskSummary } from '../api.js';
 import { policyLabel } from '../privacy-words.js';
 
-/** Nothing where there is no choice. `address` is the page's own. */
+/** Links to the tasks; empty if there is no choice. `address` is the page's own. */
 export function taskSwitch(
   tasks: readonly TaskSummary[],
   current: string | undefined,

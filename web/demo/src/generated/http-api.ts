@@ -45,9 +45,9 @@ export type Health = {
 export type Cohort = {
   /** Invited clients. */
   invited: number;
-  /** Those of them that have reported. */
+  /** Invited clients that have reported. */
   reported: number;
-  /** Those of them that left, declined or were refused. */
+  /** Invited clients that left, declined or were refused. */
   left: number;
   /** Reports that close the round. */
   report_goal: number;
@@ -405,7 +405,7 @@ export type Problem = {
   kept?: Array<number>;
 };
 
-/** What a page may read, by name. */
+/** Answers that a page may read, by name. */
 export interface Shapes {
   Cohort: Cohort;
   Created: Created;

@@ -7,7 +7,7 @@ import { buildPages, servePages, visitors } from './serve.mjs';
 
 let browser;
 let built;
-/** The pages beside what visitors are answered, and beside what operators are. */
+/** The pages with the answers that visitors get; `desk` has those for operators. */
 export let site;
 export let desk;
 export const operators = makeOperators();
@@ -44,7 +44,7 @@ export async function withPage(query, body, { setUp, at = site, ...context } = {
 
 /**
  * Milliseconds of processor time of each task on the page's main thread while `act`
- * runs: what the page itself costs, however busy the machine is.
+ * runs: the page's own cost, however busy the machine is.
  */
 export async function mainThreadTasks(page, act) {
   await browser.startTracing(page, { categories: ['toplevel', 'disabled-by-default-devtools.timeline'] });

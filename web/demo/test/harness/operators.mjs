@@ -78,7 +78,7 @@ function fresh() {
   return [digits, clinic];
 }
 
-/** Answers what lies under `/v1/`; `orders` are the bodies of what was asked for. */
+/** An aggregator that answers below `/v1/`. `orders` has the bodies of the requests. */
 export function makeOperators() {
   let tasks = fresh();
   let enabled = true;
@@ -217,7 +217,7 @@ export function makeOperators() {
     return [201, { id }];
   }
 
-  /** What servePages asks for. */
+  /** The function that servePages takes. */
   function answer(method, path, query, body, headers) {
     if (path.startsWith('/v1/admin/')) return admin(method, path.slice('/v1/admin/'.length), query, body, headers);
     if (path === '/v1/tasks') return [200, tasks.map((task) => summary(task, task.history))];
@@ -228,7 +228,7 @@ export function makeOperators() {
   return {
     answer,
     orders,
-    /** What was sent as Authorization. */
+    /** Values of the Authorization header so far. */
     presented,
     /** Begins anew, with or without the admin API. */
     reset: (isEnabled = true) => {
@@ -237,7 +237,7 @@ export function makeOperators() {
       orders.length = 0;
       presented.length = 0;
     },
-    /** What a test changes behind the page's back. */
+    /** A task, for a test to change without the page. */
     task: (id) => tasks.find((one) => one.id === id),
   };
 }

@@ -58,9 +58,9 @@ export async function buildPages() {
 }
 
 /**
- * Resolves to `{ url, requests, close }`. `respond` is given what is asked for
- * below `/v1/`: the method, the path, the query, the body, the headers; and
- * returns `[status, body, type]`.
+ * Resolves to `{ url, requests, close }`. `respond` is given each request below
+ * `/v1/`: the method, the path, the query, the body, the headers. It returns
+ * `[status, body, type]`.
  */
 export async function servePages(folder, respond) {
   const requests = [];
@@ -102,7 +102,7 @@ const MODEL = 'a model';
 const HASH = createHash('sha256').update(MODEL).digest('hex');
 
 /**
- * What the visitors' page is answered. Its list has one task, or with the cookie
+ * Answers to the visitors' page. The list has one task, or with the cookie
  * `choice=1` also a private one; `?task=` knows more of them.
  */
 export function visitors(_method, path, _query, _body, { cookie = '' }) {

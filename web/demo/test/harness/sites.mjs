@@ -9,7 +9,7 @@ const PACKAGE = fileURLToPath(new URL('../../../package/', import.meta.url));
 const FAKE = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
-/** Of an origin that no request reaches: the browser is answered by the test. */
+/** An origin whose requests the test answers. */
 const SECURE = 'https://page.example';
 
 /** A worker whose browser never names an adapter. */
@@ -19,7 +19,7 @@ import './fedra/dist/worker.js';
 `;
 const HANG = "Object.defineProperty(navigator, 'gpu', { value: { requestAdapter: () => new Promise(() => {}) } });";
 
-/** The made-up module, loaded and connecting as the real one is and does. */
+/** The made-up module. It is loaded and connects as the real one does. */
 const GLUE = `
 import { EdgeClient as Fake } from './fake-wasm.js';
 export { Predictor } from './fake-wasm.js';
@@ -88,7 +88,7 @@ export class Sites {
   }
 }
 
-/** What a test's own script finds in the page. */
+/** Adds the package and the helpers to the page, for a test's own script. */
 async function load(page, address) {
   await page.evaluate(async (from) => {
     window.fedra = await import(from);
@@ -105,7 +105,7 @@ async function load(page, address) {
         () => undefined,
         ({ code, message }) => ({ code, message }),
       );
-    /** So many examples of a made-up kind: the class is where the light is. */
+    /** `count` examples of a made-up kind: the class is the place of the light. */
     window.examples = (count, values = 784, classes = 10) => {
       const features = new Float32Array(count * values);
       const labels = Array.from({ length: count }, (_, index) => index % classes);

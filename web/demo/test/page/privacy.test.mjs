@@ -1,5 +1,5 @@
-// What the page does about privacy, in a real browser: the choice of a task,
-// the question before the first round, the gauges, and what is said at the end.
+// Privacy on the visitors' page in a real browser: the choice of a task, the
+// question before the first round, the gauges, and the texts at the end.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hasText, site, withPage } from '../harness/browser.mjs';
@@ -155,14 +155,16 @@ test('the other task: its own address, the old client ends, nothing starts by it
       await hasText(page, '.tasks [aria-current]', /^\s*Handwritten digits\s*No protection/);
       await page.click('#start');
       await hasText(page, '.local small', /step/);
-      assert.equal(page.workers().length, 1);
+      const [worker, ...others] = page.workers();
+      assert.equal(others.length, 0);
+      const ended = worker.waitForEvent('close');
       await page.click('.tasks a:nth-child(2)');
       await hasText(page, '.tasks [aria-current]', /privately.*Private: the server sees sums/);
       await hasText(page, '#policy', /Hidden in a sum/);
       assert.match(page.url(), /\?shard=3&task=private$/);
       await hasText(page, '#start', /Start training/);
       await hasText(page, '.local small, .beside', /You are asked before the first round/);
-      for (let wait = 0; page.workers().length > 0 && wait < 100; wait++) await page.waitForTimeout(50);
+      await ended;
       assert.equal(page.workers().length, 0);
 
       await askedAt(page);
@@ -192,9 +194,11 @@ test('a task that is left while it starts does not come back', () =>
       });
       await hasText(page, '#policy', /^Nothing$/);
       await hasText(page, '#start', /Start training/);
-      await page.waitForTimeout(300);
+      // By the time that another client trains, the first one would be there.
+      await page.click('#start');
+      await hasText(page, '.local span', /Training/);
       assert.equal(await page.locator('#agree').count(), 0);
-      assert.equal(page.workers().length, 0);
+      assert.equal(page.workers().length, 1);
     },
     withChoice,
   ));

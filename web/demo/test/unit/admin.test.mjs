@@ -1,5 +1,4 @@
-// The operator's page where it needs no browser: what it reads, what it sends,
-// what it says.
+// The parts of the operator's page that need no browser: reports, requests, texts.
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { AdminApi, baseOf, cleanToken, mistakesOf, Refusal } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
@@ -113,7 +112,7 @@ test('a token is taken without the white space around it, or not at all', () => 
 const { fetch: realFetch } = globalThis;
 afterEach(() => (globalThis.fetch = realFetch));
 
-/** Answers every request with this, and resolves to what was asked. */
+/** Answers every request with this, and resolves to the request. */
 function answerWith(status, body, headers = {}) {
   const asked = [];
   globalThis.fetch = async (url, request) => {

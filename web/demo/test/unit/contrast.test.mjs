@@ -1,4 +1,4 @@
-// The palette meets WCAG 2 AA: 4.5 for text, 3 for what is not text.
+// Contrast of the palette, by WCAG 2 AA: 4.5 for text, 3 for everything else.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

@@ -1,5 +1,5 @@
 // The operator's session over a made-up aggregator, whose answers a test can hold
-// back: what an order is about, and what is told of it to whom.
+// back: the task that an order is for, and the views that show its outcome.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { AdminApi } from '../../../node_modules/.cache/fedra-demo/admin/api.js';
@@ -9,7 +9,7 @@ import { makeOperators, TOKEN } from '../harness/operators.mjs';
 
 let operators;
 let stored;
-/** What answers to a path wait for. */
+/** Promises that answers wait for, by path. */
 let gates;
 let listReversed;
 let look;
@@ -29,7 +29,7 @@ beforeEach(() => {
   });
 });
 
-/** For good: a desk's last look may end after its test. */
+/** Sets a global for good: a desk's last look may end after its test. */
 function put(name, value) {
   Object.defineProperty(globalThis, name, { configurable: true, value });
 }
@@ -42,7 +42,7 @@ async function answer(url, { method = 'GET', body = '', headers }) {
   return new Response(typeof said === 'string' ? said : JSON.stringify(said), { status });
 }
 
-/** Holds answers to this path back; returns what lets them go. */
+/** Holds answers to this path back. Returns a function that lets them go. */
 function hold(path) {
   let release;
   gates.set(path, new Promise((resolve) => (release = resolve)));
@@ -60,7 +60,7 @@ const until = (desk, holds) =>
     check();
   });
 
-/** A desk whose operator looks at what the address says. */
+/** A signed-in desk with the view of the address. */
 async function opened(hash = '', keep = false) {
   const desk = new Desk(new AdminApi('http://host'));
   desk.open(viewOf(hash));

@@ -1,4 +1,4 @@
-// What the page says of protection: the words, the figures and their limits.
+// Texts on protection, their figures and limits.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { check } from '../../../node_modules/.cache/fedra-demo/json.js';

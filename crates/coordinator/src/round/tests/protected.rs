@@ -80,6 +80,23 @@ fn a_worthless_answer_is_struck_and_a_stage_that_fails_ends_the_attempt() {
 }
 
 #[test]
+fn a_client_without_enough_neighbours_is_struck_and_has_not_failed() {
+    let mut script = Script::new(SECURE);
+    script.join(4);
+    script.all_send(&[1, 2, 3], Stage::Keys);
+    script.prepare(Stage::Shares);
+    script.all_send(&[1, 2, 3], Stage::Shares);
+    let failures = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::Failed(..))).count()
+    };
+    let excluded = script.step(Event::Excluded(ClientId(1), R1));
+    assert_eq!(failures(&excluded), 0, "{excluded:?}");
+    assert_eq!(script.rounds.members(), [ClientId(2), ClientId(3)]);
+    let refused = script.step(Event::Refused(ClientId(2), R1));
+    assert_eq!(failures(&refused), 1, "{refused:?}");
+}
+
+#[test]
 fn who_has_answered_and_left_counts_but_is_not_waited_for() {
     let mut script = Script::new(SECURE);
     script.join(4);

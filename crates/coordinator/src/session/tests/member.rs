@@ -10,6 +10,7 @@ fn assignment(script: &Script, round: RoundId) -> Act {
         deadline: Duration::from_secs(60),
         max_staleness: script.settings.plan.mode.max_staleness(),
         privacy: None,
+        codec: None,
     };
     Act::Send(ServerMessage::RoundAssignment(assignment))
 }

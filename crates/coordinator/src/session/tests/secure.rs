@@ -1,10 +1,11 @@
 //! Answers of secure aggregation, and updates that are encoded.
 
+use fedra_aggregation::accumulator::Request;
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{AdvertisedKeys, KeyDirectory, MaskedInputRequest, UnmaskingRequest};
 
 use super::*;
-use crate::writer::{Contribution, Request};
+use crate::writer::Contribution;
 
 const STEP: Duration = crate::fixtures::STEP;
 
@@ -74,7 +75,9 @@ fn ask(script: &mut Script, request: Request) -> Vec<Act> {
 }
 
 fn encoded_update(settings: &TaskSettings) -> (Bytes, UpdateBegin) {
-    let bytes = Bytes::from(vec![7; settings.update_bytes()]);
+    let derived = &settings.privacy.as_ref().expect("a policy").derived;
+    let words = vec![1; derived.encoding().expect("clients encode").len()];
+    let bytes = Bytes::from(settings.codec.words().expect("words").encode(&words));
     let begin = announcement(R1, &bytes, 1);
     (bytes, begin)
 }
@@ -95,8 +98,8 @@ fn a_client_answers_each_step_of_secure_aggregation_once_it_is_asked() {
     let (bytes, begin) = encoded_update(&script.settings);
     assert_eq!(script.announce(&begin), []);
     assert_eq!(script.give_room(), [ready(R1, 0)]);
-    // Masked: there is nothing to check.
-    assert_eq!(script.chunk(R1, 0, &bytes), [Act::Report(R1, Stage::MaskedInput, 1)]);
+    assert_eq!(script.chunk(R1, 0, &bytes), [Act::Check(bytes.clone())]);
+    assert_eq!(script.checked(bytes), [Act::Report(R1, Stage::MaskedInput, 1)]);
     assert_eq!(script.verdict(R1, ACCEPTED), [Act::Outcome(R1, ACCEPTED)], "it is an update");
 
     let survivors = vec![0, 1, 2];
@@ -118,15 +121,17 @@ fn an_encoded_update_is_reported_as_it_was_received() {
     script.announce(&begin);
     script.give_room();
     let chunk = ClientMessage::UpdateChunk(UpdateChunk::new(R2, 0, bytes.clone()));
-    let outputs = script.session.handle(Input::Message(chunk), script.now);
+    assert_eq!(script.handle(Input::Message(chunk)), [Act::Check(bytes.clone())]);
+    let checked = CheckedUpdate::parse(bytes.clone(), &script.settings.codec);
+    let outputs = script.session.handle(Input::Checked(checked), script.now);
     let [Output::Tell(Command::Report(report))] = outputs.as_slice() else {
         panic!("{outputs:?}");
     };
     assert_eq!((report.round, report.stage, report.weight), (R2, Stage::Update, 1));
-    let Contribution::Encoded(received) = &report.contribution else {
+    let Contribution::Update(received, 1) = &report.contribution else {
         panic!("{:?}", report.contribution);
     };
-    assert_eq!(received.update, bytes);
+    assert_eq!(received.update.bytes(), &bytes);
 }
 
 #[test]
@@ -145,10 +150,11 @@ fn an_answer_to_another_step_is_refused() {
 fn an_update_is_not_announced_in_another_step() {
     let mut script = invited();
     let (_, begin) = encoded_update(&script.settings);
-    let wrong = rejected(UpdateFault::WrongStep);
-    assert_eq!(script.announce(&begin), [Act::Outcome(R1, wrong)]);
+    let fault = UpdateFault::WrongStep;
+    let refused = [Act::Refuse(R1, fault), Act::Outcome(R1, rejected(fault))];
+    assert_eq!(script.announce(&begin), refused, "the core does not wait for it");
     assert_eq!(script.session.wants_room(), None);
-    assert_eq!(script.say(keys(R1)), [Act::Report(R1, Stage::Keys, 1)], "it may still answer");
+    assert_eq!(script.say(keys(R1)), [Act::Outcome(R1, TWICE)], "its part has ended");
 }
 
 #[test]
@@ -272,7 +278,8 @@ fn a_masked_update_goes_on_at_its_last_byte_on_the_next_connection() {
     let (mut script, _) = script.reconnect(Some((R1, Stage::Shares, ACCEPTED)));
     assert_eq!(ask(&mut script, input_request()), [], "the upload goes on by itself");
     assert_eq!(script.announce(&begin), [ready(R1, 1)]);
-    assert_eq!(script.chunk(R1, 1, &bytes[1..]), [Act::Report(R1, Stage::MaskedInput, 1)]);
+    assert_eq!(script.chunk(R1, 1, &bytes[1..]), [Act::Check(bytes.clone())]);
+    assert_eq!(script.checked(bytes), [Act::Report(R1, Stage::MaskedInput, 1)]);
 }
 
 #[test]

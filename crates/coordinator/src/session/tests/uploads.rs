@@ -1,6 +1,7 @@
 //! Updates from their announcement to their verdict, over one connection or more.
 
 use fedra_aggregation::UpdateError;
+use fedra_aggregation::codec::UpdateLength;
 use fedra_protocol::UpdateOutcome;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::writer::Contribution;
 fn checking() -> Script {
     let (bytes, begin) = update();
     let mut script = Script::sending(&begin);
-    assert_eq!(script.chunk(R1, 0, &bytes), [Act::Check(bytes, 4)]);
+    assert_eq!(script.chunk(R1, 0, &bytes), [Act::Check(bytes)]);
     script
 }
 
@@ -38,7 +39,7 @@ fn an_update_is_given_room_received_checked_reported_and_judged() {
     assert_eq!(script.session.wants_room(), None);
     assert!(script.session.expects() > 16, "a chunk and what is around it");
     assert_eq!(script.chunk(R1, 0, &bytes[..8]), []);
-    assert_eq!(script.chunk(R1, 8, &bytes[8..]), [Act::Check(bytes, 4)]);
+    assert_eq!(script.chunk(R1, 8, &bytes[8..]), [Act::Check(bytes)]);
     assert_eq!(script.session.expects(), 0);
     let update = checked(&script.settings, &[0.5, -0.25, 1.0, 2.0]);
     let report = Act::Report(R1, Stage::Update, 10);
@@ -58,7 +59,7 @@ fn a_report_carries_the_update_that_was_checked() {
     let Contribution::Update(received, weight) = &report.contribution else {
         panic!("{:?}", report.contribution);
     };
-    assert_eq!((received.update.to_vec(), *weight), (vec![1.0, 2.0, 3.0, 4.0], 10));
+    assert_eq!((received.update.to_vec(), *weight), (Ok(vec![1.0, 2.0, 3.0, 4.0]), 10));
 }
 
 #[test]
@@ -138,11 +139,12 @@ fn a_chunk_that_does_not_fit_ends_the_upload() {
 
 #[test]
 fn an_update_that_fails_its_check_is_refused_with_the_fault() {
-    let range = settings(PLAN).update_range;
+    let (range, expected) = (settings(PLAN).update_range, UpdateLength::Exactly(16));
     let errors = [
+        (UpdateError::Padding, UpdateFault::OutOfRange),
         (UpdateError::OutOfRange { index: 2, value: 1e9, range }, UpdateFault::OutOfRange),
         (UpdateError::NotFinite { index: 0 }, UpdateFault::NotFinite),
-        (UpdateError::WrongLength { expected: 16, actual: 12 }, UpdateFault::WrongLength),
+        (UpdateError::WrongLength { expected, actual: 12 }, UpdateFault::WrongLength),
     ];
     for (error, fault) in errors {
         let mut script = checking();
@@ -247,7 +249,7 @@ fn an_upload_goes_on_at_its_last_byte_on_the_next_connection() {
     let (mut script, acts) = script.reconnect(None);
     assert_eq!(acts, []);
     assert_eq!(script.announce(&begin), [ready(R1, 12)]);
-    assert_eq!(script.chunk(R1, 12, &bytes[12..]), [Act::Check(bytes, 4)]);
+    assert_eq!(script.chunk(R1, 12, &bytes[12..]), [Act::Check(bytes)]);
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn a_client_that_starts_over_on_its_next_connection_begins_another_update() {
     let other = update_bytes(&[1.0, 1.0, 1.0, 1.0]);
     assert_eq!(script.announce(&announcement(R1, &other, 10)), []);
     assert_eq!(script.give_room(), [ready(R1, 0)]);
-    assert_eq!(script.chunk(R1, 0, &other), [Act::Check(other, 4)]);
+    assert_eq!(script.chunk(R1, 0, &other), [Act::Check(other)]);
 }
 
 #[test]

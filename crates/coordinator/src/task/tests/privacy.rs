@@ -31,7 +31,7 @@ fn a_round_is_debited_before_its_model_is_announced() {
     bench.join_all(2);
     report_both(&mut bench, R1, [1, 2]);
     bench.write();
-    let debits = bench.store.debits(&bench.settings.id).expect("reads");
+    let debits = bench.store.storage.tasks.debits(&bench.settings.id).expect("reads");
     assert_eq!(debits.len(), 1);
     assert_eq!((debits[0].round, debits[0].subjects.len()), (1, 2));
     let spent = bench.core.view().privacy.expect("a budget");

@@ -1,6 +1,7 @@
 //! Buffered rounds: weights that are discounted by staleness.
 
 use super::*;
+use crate::round::{Mode, RoundPlan};
 
 #[test]
 fn a_stale_update_counts_less_and_the_others_no_more_for_it() {

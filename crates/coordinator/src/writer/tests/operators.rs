@@ -1,7 +1,10 @@
 //! Decisions of operators.
 
+use fedra_protocol::ModelSpec;
+
 use super::*;
 use crate::round::Standing;
+use crate::storage::CheckpointFiles;
 
 fn rolled_back(events: Vec<WriterEvent>) -> Result<GlobalModel, RollBackError> {
     match <[WriterEvent; 1]>::try_from(events) {
@@ -24,9 +27,13 @@ fn a_decision_is_durable_when_it_is_told() {
             panic!("{events:?}");
         };
         assert_eq!(*told, operation);
-        let stored = bench.store.decisions(&bench.settings.id).expect("a store in memory");
+        let stored =
+            bench.store.storage.tasks.decisions(&bench.settings.id).expect("a store in memory");
         assert_eq!(stored.last(), Some(&Decision { unix_seconds: NOON, action }));
-        assert_eq!(bench.store.standing(&bench.settings.id).expect("the same"), standing);
+        assert_eq!(
+            bench.store.storage.tasks.standing(&bench.settings.id).expect("the same"),
+            standing
+        );
     }
 }
 
@@ -36,7 +43,8 @@ fn a_decision_that_is_not_stored_does_not_hold() {
     bench.store.refuse(Write::Decide);
     let events = bench.work(WriterJob::Decide(Operation::Stop));
     assert!(matches!(events.as_slice(), [WriterEvent::Decided(Operation::Stop, Err(_))]));
-    let standing = bench.store.standing(&bench.settings.id).expect("a store in memory");
+    let standing =
+        bench.store.storage.tasks.standing(&bench.settings.id).expect("a store in memory");
     assert_eq!(standing, Standing::Running);
 }
 
@@ -49,7 +57,8 @@ fn a_roll_back_is_one_more_round_with_an_earlier_model() {
     assert_eq!((restored.record.round, restored.record.restored), (3, Some(1)));
     assert_eq!(*restored.parameters, [1.0; 4]);
     assert_eq!(bench.rounds(), [0, 1, 2, 3]);
-    let decisions = bench.store.decisions(&bench.settings.id).expect("a store in memory");
+    let decisions =
+        bench.store.storage.tasks.decisions(&bench.settings.id).expect("a store in memory");
     let action = OperatorAction::RollBack { to: 1, round: 3 };
     assert_eq!(decisions, [Decision { unix_seconds: NOON, action }]);
     assert_eq!(bench.round_of(round(4, 0), &[0.5; 4]), [1.5; 4], "rounds go on from there");
@@ -78,8 +87,11 @@ fn a_roll_back_that_is_not_stored_changes_nothing() {
 fn a_roll_back_to_a_file_of_another_model_is_an_error() {
     let mut bench = Bench::new(settings(PLAN));
     let (record, _) = crate::fixtures::model(&bench.settings, 1, &ZERO);
-    let file = Bytes::from_static(b"not a model");
-    bench.store.commit(&bench.settings.id, &record, &file).expect("a store in memory");
+    let other = ModelSpec::softmax_regression();
+    let file = safetensors::write(&other, &vec![0.0; other.parameters()]).expect("a model");
+    let files = CheckpointFiles::without_state(file.into());
+    let record = RoundRecord { sha256: Sha256Hash::of(&files.model), ..record };
+    bench.writer.lease.commit(&record, &files).expect("a store in memory");
     let error = rolled_back(bench.work(WriterJob::RollBack(1))).expect_err("it is damaged");
     assert!(matches!(error, RollBackError::File(_)), "{error}");
 }

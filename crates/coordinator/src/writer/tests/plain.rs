@@ -36,7 +36,10 @@ fn a_round_is_stored_with_its_figures() {
     let (debit, made) = bench.finalize(round(1, 2));
     let made = made.expect("a model");
     assert_eq!(debit, None, "there is no policy");
-    let (record, file) = bench.store.checkpoint(&bench.settings.id, 1).expect("it is stored");
+    let (record, files) =
+        bench.store.storage.checkpoint(&bench.settings.id, 1).expect("it is stored");
+    assert_eq!(files.optimizer_state, None);
+    let file = files.model;
     assert_eq!((&record, &file), (&made.record, &made.file));
     let expected = RoundRecord {
         round: 1,
@@ -52,6 +55,7 @@ fn a_round_is_stored_with_its_figures() {
         quality: None,
         clipping_norm: None,
         restored: None,
+        optimizer_state: None,
     };
     assert_eq!(record, expected);
     let read = safetensors::read(&bench.settings.model, &file).expect("a sound file");
@@ -90,13 +94,13 @@ fn a_contribution_of_another_kind_is_left_out() {
     let mut bench = Bench::new(settings(PLAN));
     bench.open(R1);
     bench.add(1, &[1.0; 4], 1);
-    let keys = Contribution::Keys(AdvertisedKeys { encryption: [1; 32], masking: [2; 32] });
-    let unmasking = Contribution::UnmaskingShares { self_masks: Vec::new(), pairwise: Vec::new() };
+    let keys = Answer::Keys(AdvertisedKeys { encryption: [1; 32], masking: [2; 32] });
+    let unmasking = Answer::UnmaskingShares { self_masks: Vec::new(), pairwise: Vec::new() };
     let wrong = [
         (encoded(vec![1; 16]), UpdateFault::OutOfRange),
-        (keys, UpdateFault::InvalidKeys),
-        (Contribution::Shares(Vec::new()), UpdateFault::InvalidShares),
-        (unmasking, UpdateFault::InvalidShares),
+        (Contribution::Answer(keys), UpdateFault::InvalidKeys),
+        (Contribution::Answer(Answer::Shares(Vec::new())), UpdateFault::InvalidShares),
+        (Contribution::Answer(unmasking), UpdateFault::InvalidShares),
     ];
     for (contribution, fault) in wrong {
         assert_eq!(bench.fold(2, contribution), Some(fault));
@@ -122,12 +126,13 @@ fn a_contribution_without_an_attempt_means_nothing() {
 #[test]
 fn a_round_without_a_sum_makes_no_model() {
     let mut bench = Bench::new(settings(PLAN));
-    let empty = |result| matches!(result, Err(WriterError::Sum(SumError::Empty)));
-    assert!(empty(bench.finalize(R1).1), "it was never opened");
+    let none = |result| matches!(result, Err(WriterError::Sum(SumError::NoAttempt)));
+    assert!(none(bench.finalize(R1).1), "it was never opened");
     bench.open(R1);
-    assert!(empty(bench.finalize(R1).1), "nothing was folded");
+    let error = bench.finalize(R1).1.expect_err("nothing was folded");
+    assert!(matches!(error, WriterError::Sum(SumError::Finish(FinishError::Empty))), "{error}");
     bench.round_of(round(1, 1), &[1.0; 4]);
-    assert!(empty(bench.finalize(round(1, 1)).1), "it has been made");
+    assert!(none(bench.finalize(round(1, 1)).1), "it has been made");
     assert_eq!(bench.rounds(), [0, 1]);
 }
 
@@ -181,9 +186,9 @@ fn parameters_of_another_model_make_no_model() {
     let rng = StdRng::seed_from_u64(5);
     let mut bench = Bench { settings, store, writer, rng };
     bench.open(R1);
-    bench.add(1, &[1.0; 3], 1);
-    let error = bench.finalize(R1).1.expect_err("no file has three parameters");
-    assert!(matches!(error, WriterError::File(_)), "{error}");
+    bench.add(1, &[1.0; 4], 1);
+    let error = bench.finalize(R1).1.expect_err("the mean has four values");
+    assert!(matches!(error, WriterError::Apply(_)), "{error}");
 }
 
 #[test]
@@ -212,11 +217,11 @@ fn a_stage_without_protection_asks_for_nothing_and_costs_nothing() {
     let mut bench = Bench::new(settings(PLAN));
     assert!(matches!(
         bench.advance(R1, Stage::Update, &[]).1,
-        Err(WriterError::Sum(SumError::Empty))
+        Err(WriterError::Sum(SumError::NoAttempt))
     ));
     bench.open(R1);
     let prepared = bench.advance(R1, Stage::Update, &[1]).1.expect("nothing to prepare");
-    assert!(prepared.requests.requests.is_empty() && prepared.debit.is_none());
+    assert!(prepared.requests.is_empty() && prepared.debit.is_none());
     let (_, shares) = bench.advance(R1, Stage::Shares, &[1]);
     let error = shares.expect_err("there is no secure aggregation");
     assert!(matches!(error, WriterError::Secure(SecureError::NotThere)), "{error}");
@@ -231,7 +236,7 @@ fn only_an_update_counts_as_folded_bytes() {
     };
     assert_eq!(bytes(contribution(&settings, &ZERO, 1)), 16);
     assert_eq!(bytes(encoded(vec![0; 5])), 5);
-    assert_eq!(bytes(Contribution::Shares(Vec::new())), 0);
+    assert_eq!(bytes(Contribution::Answer(Answer::Shares(Vec::new()))), 0);
     assert_eq!(WriterJob::RollBack(1).folded_bytes(), 0);
 }
 

@@ -152,7 +152,7 @@ fn a_tree_has_no_noise_for_a_round_after_its_last() {
     bench.open(round(5, 0));
     bench.add(1, &ZERO, 1);
     let error = bench.finalize(round(5, 0)).1.expect_err("the tree has four steps");
-    assert!(matches!(error, WriterError::Sum(SumError::Step(_))), "{error}");
+    assert!(matches!(error, WriterError::Sum(SumError::Finish(FinishError::Step(_)))), "{error}");
 }
 
 #[test]

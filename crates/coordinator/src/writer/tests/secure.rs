@@ -70,7 +70,7 @@ impl Cohort {
         let mut excluded: Vec<u8> = excluded.into_iter().map(|client| client.0 as u8).collect();
         excluded.sort_unstable();
         assert_eq!(excluded, left_out);
-        let requests = result.expect("enough clients are left").requests.requests;
+        let requests = result.expect("enough clients are left").requests;
         requests.into_iter().map(|(client, request)| (client.0 as u8, request)).collect()
     }
 
@@ -83,7 +83,7 @@ impl Cohort {
         let (machine, keys) = Advertised::generate(&terms, &mut self.bench.rng);
         self.advertised.insert(client, machine);
         let keys = AdvertisedKeys { encryption: keys.encryption, masking: keys.masking };
-        self.fold(client, Contribution::Keys(keys))
+        self.fold(client, Contribution::Answer(Answer::Keys(keys)))
     }
 
     fn share(&mut self, client: u8, request: &Request) -> Contribution {
@@ -106,7 +106,7 @@ impl Cohort {
             peer: share.peer,
             ciphertext: share.ciphertext,
         };
-        Contribution::Shares(shares.into_iter().map(wire).collect())
+        Contribution::Answer(Answer::Shares(shares.into_iter().map(wire).collect()))
     }
 
     fn mask(&mut self, client: u8, request: &Request) -> Contribution {
@@ -144,7 +144,7 @@ impl Cohort {
 }
 
 fn unmasking(self_masks: Vec<RevealedShare>, pairwise: Vec<RevealedShare>) -> Contribution {
-    Contribution::UnmaskingShares { self_masks, pairwise }
+    Contribution::Answer(Answer::UnmaskingShares { self_masks, pairwise })
 }
 
 /// Within the clipping norm, and different for each client.
@@ -183,7 +183,7 @@ fn a_secure_round_is_paid_for_before_its_updates_are_asked_for() {
     let (_, prepared) = cohort.bench.advance(R1, Stage::Shares, &CLIENTS);
     let prepared = prepared.expect("five clients are enough");
     assert!(prepared.debit.is_none(), "nothing is released yet");
-    for (client, request) in prepared.requests.requests {
+    for (client, request) in prepared.requests {
         let client = client.0 as u8;
         let shares = cohort.share(client, &request);
         cohort.fold(client, shares);
@@ -225,11 +225,15 @@ fn an_answer_to_another_step_is_left_out() {
     let (keys, shares, range) =
         (UpdateFault::InvalidKeys, UpdateFault::InvalidShares, UpdateFault::OutOfRange);
     let none = || unmasking(Vec::new(), Vec::new());
-    let some_keys = || Contribution::Keys(AdvertisedKeys { encryption: [1; 32], masking: [2; 32] });
+    let some_keys = || {
+        let keys = AdvertisedKeys { encryption: [1; 32], masking: [2; 32] };
+        Contribution::Answer(Answer::Keys(keys))
+    };
+    let no_shares = || Contribution::Answer(Answer::Shares(Vec::new()));
 
     // Before anyone has a seat.
     let mut cohort = Cohort::advertised();
-    assert_eq!(cohort.fold(1, Contribution::Shares(Vec::new())), Some(shares));
+    assert_eq!(cohort.fold(1, no_shares()), Some(shares));
     assert_eq!(cohort.fold(1, encoded(vec![0; 8])), Some(range));
     assert_eq!(cohort.fold(1, none()), Some(shares));
 
@@ -240,7 +244,7 @@ fn an_answer_to_another_step_is_left_out() {
 
     let mut cohort = Cohort::masked(&[]);
     assert_eq!(cohort.fold(1, some_keys()), Some(keys));
-    assert_eq!(cohort.fold(1, Contribution::Shares(Vec::new())), Some(shares));
+    assert_eq!(cohort.fold(1, no_shares()), Some(shares));
     assert_eq!(cohort.fold(1, none()), Some(shares));
 
     let plain = contribution(&cohort.bench.settings, &ZERO, 1);
@@ -252,12 +256,15 @@ fn an_answer_that_breaks_the_rules_is_left_out() {
     let mut cohort = Cohort::new();
     assert_eq!(cohort.advertise(1), None);
     let low_order = AdvertisedKeys { encryption: [0; 32], masking: [0; 32] };
-    assert_eq!(cohort.fold(2, Contribution::Keys(low_order)), Some(UpdateFault::InvalidKeys));
+    assert_eq!(
+        cohort.fold(2, Contribution::Answer(Answer::Keys(low_order))),
+        Some(UpdateFault::InvalidKeys)
+    );
 
     let mut cohort = Cohort::advertised();
     cohort.prepare(Stage::Shares, &[]);
     assert_eq!(
-        cohort.fold(1, Contribution::Shares(Vec::new())),
+        cohort.fold(1, Contribution::Answer(Answer::Shares(Vec::new()))),
         Some(UpdateFault::InvalidShares),
         "there is none for anybody"
     );
@@ -306,9 +313,10 @@ fn a_round_with_too_few_clients_is_abandoned_for_good() {
     let error = result.expect_err("two are too few");
     assert!(matches!(error, WriterError::Secure(SecureError::Abandoned(_))), "{error}");
     let (excluded, result) = cohort.bench.advance(R1, Stage::MaskedInput, &[]);
-    assert!(excluded.is_empty() && result.expect("nothing to do").requests.requests.is_empty());
+    assert!(excluded.is_empty() && result.expect("nothing to do").requests.is_empty());
     let error = cohort.bench.finalize(R1).1.expect_err("there is no sum");
-    let WriterError::Sum(SumError::Secure(SecureError::NotThere)) = error else {
+    let WriterError::Sum(SumError::Finish(FinishError::Secure(SecureError::NotThere))) = error
+    else {
         panic!("{error}");
     };
 }
@@ -327,7 +335,8 @@ fn a_round_is_abandoned_in_any_step_that_too_few_answer() {
     let mut unmasking = Cohort::masked(&[]);
     unmasking.prepare(Stage::UnmaskingShares, &[]);
     let error = unmasking.bench.finalize(R1).1.expect_err("no mask can be taken off");
-    let WriterError::Sum(SumError::Secure(SecureError::Abandoned(_))) = error else {
+    let WriterError::Sum(SumError::Finish(FinishError::Secure(SecureError::Abandoned(_)))) = error
+    else {
         panic!("{error}");
     };
 }

@@ -1,4 +1,4 @@
-//! Images as features.
+//! Images and sequences as features.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::rules::same_fields;
 use super::{LayerRule, Output};
 use crate::model::Shape;
 
-/// An image to its features, channels first.
+/// An image to its features, channels first; a sequence to the values of all positions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flatten;
 

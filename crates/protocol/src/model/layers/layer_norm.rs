@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{norm_epsilon, positive_real, same_fields};
+use super::rules::{norm_epsilon, positive_real, row_width, same_fields};
 use super::{LayerRule, Output};
 use crate::model::{Init, Shape};
 
-/// Normalises features to mean 0 and variance 1, then scales and shifts.
+/// Normalises features to mean 0 and variance 1, then scales and shifts; of a sequence at
+/// each position.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerNorm {
@@ -17,11 +18,7 @@ pub struct LayerNorm {
 
 impl LayerRule for LayerNorm {
     fn output(&self, input: Shape) -> Result<Output, String> {
-        let Shape::Features(features) = input else {
-            let problem =
-                "it normalises features, but an image comes in; put a flatten layer before it";
-            return Err(problem.into());
-        };
+        let features = row_width(input, "normalises")?;
         positive_real("epsilon", self.epsilon)?;
         Ok(Output::of(input).trains("gamma", &[features], Init::Ones).trains(
             "beta",

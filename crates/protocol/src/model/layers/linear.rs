@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{positive, same_fields};
+use super::rules::{positive, row_width, same_fields};
 use super::{LayerRule, Output};
 use crate::model::{Init, Shape};
 
-/// `y = x W + b` with `W: [inputs, outputs]`.
+/// `y = x W + b` with `W: [inputs, outputs]`; of a sequence at each position.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {
@@ -16,19 +16,22 @@ pub struct Linear {
 
 impl LayerRule for Linear {
     fn output(&self, input: Shape) -> Result<Output, String> {
-        let Shape::Features(inputs) = input else {
-            let problem = "it takes features, but an image comes in; put a flatten layer before it";
-            return Err(problem.into());
-        };
+        let inputs = row_width(input, "takes")?;
         positive("outputs", self.outputs)?;
+        let shape = match input {
+            Shape::Sequence { positions, .. } => Shape::Sequence { positions, width: self.outputs },
+            _ => Shape::Features(self.outputs),
+        };
         let init = Init::Uniform { fan_in: inputs as usize };
-        Ok(Output::of(Shape::Features(self.outputs))
-            .trains("weight", &[inputs, self.outputs], init)
-            .trains("bias", &[self.outputs], init))
+        Ok(Output::of(shape).trains("weight", &[inputs, self.outputs], init).trains(
+            "bias",
+            &[self.outputs],
+            init,
+        ))
     }
 
     fn window(&self, input: Shape) -> u64 {
-        input.len() as u64
+        row_width(input, "takes").map_or(1, u64::from)
     }
 
     fn is_fixed(&self) -> bool {

@@ -56,9 +56,22 @@ pub(super) fn square(side: u32) -> u64 {
 pub(super) fn image(input: Shape) -> Result<[u32; 3], String> {
     match input {
         Shape::Image { channels, height, width } => Ok([channels, height, width]),
-        Shape::Features(_) => Err("it takes an image, but features come in; give the model an \
+        Shape::Features(_) | Shape::Sequence { .. } | Shape::Tokens { .. } => {
+            Err("it takes an image, but features come in; give the model an \
                                    input [channels, height, width]"
-            .into()),
+                .into())
+        }
+    }
+}
+
+/// Values of a row: of features, or of a sequence at one position. `takes` is the verb of
+/// the layer.
+pub(super) fn row_width(input: Shape, takes: &str) -> Result<u32, String> {
+    match input {
+        Shape::Features(width) | Shape::Sequence { width, .. } => Ok(width),
+        Shape::Image { .. } | Shape::Tokens { .. } => Err(format!(
+            "it {takes} features, but an image comes in; put a flatten layer before it"
+        )),
     }
 }
 

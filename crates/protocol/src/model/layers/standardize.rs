@@ -7,7 +7,8 @@ use super::{LayerRule, Output};
 use crate::model::Shape;
 
 /// Makes values mean 0 and variance 1 without parameters: of an image across
-/// the channels at each pixel, of features across all of them.
+/// the channels at each pixel, of features across all of them, of a sequence at each
+/// position.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Standardize {

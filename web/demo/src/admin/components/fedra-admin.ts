@@ -1,4 +1,4 @@
-/** The operator's page: what is where. It draws the desk's state and passes clicks on. */
+/** The layout of the operator's page. It draws the desk's state and passes clicks on. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';

@@ -1,4 +1,4 @@
-/** How many of those who are connected come as far as an accepted update. */
+/** Counts of the round's clients, from connected to reported, as bars. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';

@@ -33,6 +33,6 @@ export abstract class ModalDialog extends LightElement {
     this.querySelector('dialog')?.close();
   }
 
-  /** After it has been closed, in whatever way. */
+  /** Called after it has been closed, by a button or by Escape. */
   protected closed(): void {}
 }

@@ -60,7 +60,7 @@ export class NewTask extends LightElement {
 
   protected override updated(changed: PropertyValues<this>): void {
     const { failure } = this.state;
-    // On a phone it would be told below the keyboard.
+    // On a phone the keyboard would cover the message.
     if (failure && changed.get('state')?.failure !== failure) this.querySelector('.message')?.scrollIntoView({ block: 'nearest' });
   }
 

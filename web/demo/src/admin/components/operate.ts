@@ -31,7 +31,7 @@ export class Operate extends LightElement {
     this.desk = undefined;
   }
 
-  /** The way back in the browser is open under a question, too, and the answer would be another task's. */
+  /** Closes an open question when the browser's history changes the task: its answer would be for the other one. */
   protected override willUpdate(changed: PropertyValues<this>): void {
     const before = changed.get('state');
     if (!before || before.task?.id === this.state.task?.id) return;
@@ -63,7 +63,7 @@ export class Operate extends LightElement {
     `;
   }
 
-  /** Stays where it is while it works, so that the keyboard's focus stays on it. */
+  /** A button that stays in its place while its order is under way, so that it keeps the keyboard's focus. */
   #button(action: Action, label: string | undefined, can: readonly Action[], press: () => void): TemplateResult {
     const { busy, exporting } = this.state;
     const toggles = action === 'pause' || action === 'resume';

@@ -1,4 +1,4 @@
-/** What became of the operator's last order. */
+/** The outcome of the operator's last order: a failure with its mistakes, or a notice. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -6,7 +6,7 @@ import type { Mistake } from '../../generated/http-api.js';
 import type { Action, DeskState } from '../state.js';
 import { failureWords } from '../words.js';
 
-/** Only of these orders: each kind is told where it was given. */
+/** The failure of the last order, if it was one of `actions`; and the notice. */
 export function outcome({ failure, notice }: DeskState, actions: readonly Action[]): TemplateResult {
   const told = failure && actions.includes(failure.action) ? failure : undefined;
   const { title, text } = told ? failureWords(told) : { title: '', text: '' };
@@ -33,7 +33,7 @@ export function outcome({ failure, notice }: DeskState, actions: readonly Action
   `;
 }
 
-/** What is wrong with TOML itself is several lines, with a mark below the place. */
+/** A mistake in a line of the list. One of several lines is of TOML itself, and marks its place. */
 function mistakeLine({ path, problem }: Mistake): TemplateResult {
   if (problem.includes('\n')) return html`<li><pre>${problem}</pre></li>`;
   return html`<li>${path === '' ? nothing : html`<code>${path}</code>: `}${problem}</li>`;

@@ -1,4 +1,4 @@
-/** The questions before an order that cannot be taken back, and which round it is about. */
+/** Questions that come before an order: stop, roll back, export; the last two ask for a round. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -48,7 +48,7 @@ export abstract class RoundQuestion extends ModalDialog {
   protected abstract rounds(task: OperatedTask): readonly number[];
   protected abstract label(round: number): string;
   #chosen: number | undefined;
-  /** The task as it was when the question was asked: rounds that go by move no choice. */
+  /** The task at the time of the question. Later rounds do not change the list to choose from. */
   #asked: OperatedTask | undefined;
 
   override show(): void {

@@ -1,4 +1,4 @@
-/** What has happened, row by row, the newest first. */
+/** Tables of rounds, failures and decisions. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -8,7 +8,7 @@ import { decisionWords, moment, sentence, shortSeconds } from '../words.js';
 
 const MOST_ROWS = 12;
 
-/** A table that is scrolled by itself where the page is narrow. */
+/** A table that scrolls sideways where the page is narrow. */
 function table(name: string, heads: readonly string[], rows: readonly TemplateResult[], kind = ''): TemplateResult {
   return html`<div class="scroll" role="region" aria-label=${name} tabindex="0">
     <table class=${kind}>
@@ -36,7 +36,7 @@ function isOperated(round: Round | OperatedRound): round is OperatedRound {
 
 function roundRow(round: Round | OperatedRound): TemplateResult {
   const operated = isOperated(round) ? round : undefined;
-  // A roll-back is a round that nobody worked for.
+  // A roll-back is a round without work.
   const worked = round.reports > 0;
   const asked = operated
     ? html`<td>${worked ? whole(operated.cohort) : '–'}</td><td>${worked ? whole(operated.attempt + 1) : '–'}</td>`

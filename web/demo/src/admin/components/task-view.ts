@@ -1,4 +1,4 @@
-/** One task: how it stands, its round, what it has learned, what it costs. */
+/** One task: its standing, its round, its charts, its privacy budget. */
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -111,7 +111,7 @@ function fact(name: string, value: string, why: string): TemplateResult {
   </div>`;
 }
 
-/** What only the operator is told. */
+/** The parts that only operators see. */
 function confidential({ decisions, config }: OperatedTask): TemplateResult {
   return html`
     <section aria-labelledby="decisions">

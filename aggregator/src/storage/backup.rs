@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fedra_coordinator::storage::BlobKey;
 use fedra_protocol::{Sha256Hash, TaskId};
 use redb::{
     ConcurrencyMode, DatabaseError, Key, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
     ReadableTable, TableDefinition, Value, WriteTransaction,
 };
 
-use super::models::ModelFiles;
-use super::{MODELS, RedbStore, TaskCheck, file_error, make_folders, open, tables};
-use crate::storage::disk::{Disk, System};
-use crate::storage::{RoundRecord, StoreError};
+use super::disk::{Disk, System, file_error, make_folders};
+use super::embedded::{self, MODELS};
+use super::folder::FolderBlobs;
+use super::redb::{open, tables};
+use super::survey::{TaskCheck, check};
+use super::{BlobError, BlobStore, RoundRecord, StoreError};
 
 /// A newest model that is removed before it is copied makes it start again. It
 /// takes a server that keeps one model, and rounds as short as the copying.
@@ -36,7 +39,7 @@ pub fn back_up(folder: &Path, to: &Path) -> Result<Vec<TaskCheck>, StoreError> {
     let source = Source::open(folder, Arc::clone(&disk))?;
     let models = to.join(MODELS);
     make_folders(disk.as_ref(), &models)?;
-    let target = ModelFiles::new(models, Arc::clone(&disk) as Arc<dyn Disk>);
+    let target = FolderBlobs::new(models, Arc::clone(&disk) as Arc<dyn Disk>);
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -47,7 +50,7 @@ pub fn back_up(folder: &Path, to: &Path) -> Result<Vec<TaskCheck>, StoreError> {
             Copied::All(copied) => {
                 let fill = |new: &WriteTransaction| copy_tables(&snapshot, new, &copied);
                 open::create(disk.as_ref(), to, &fill)?;
-                return RedbStore::open(to)?.check();
+                return check(&embedded::open(to)?);
             }
         }
     }
@@ -66,7 +69,7 @@ enum Copied {
 struct Source {
     path: PathBuf,
     database: ReadOnlyDatabase,
-    models: ModelFiles,
+    models: FolderBlobs,
 }
 
 impl Source {
@@ -77,7 +80,7 @@ impl Source {
             return Err(StoreError::File { action: "read", path, source });
         }
         // The process that has a store open has checked it. Otherwise it is checked here.
-        match RedbStore::open(folder) {
+        match embedded::open(folder) {
             Ok(_) | Err(StoreError::InUse(_)) => {}
             Err(other) => return Err(other),
         }
@@ -89,7 +92,7 @@ impl Source {
                 other => failed(&path, &other.into()),
             },
         )?;
-        Ok(Self { database, models: ModelFiles::new(folder.join(MODELS), disk), path })
+        Ok(Self { database, models: FolderBlobs::new(folder.join(MODELS), disk), path })
     }
 
     fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
@@ -101,45 +104,56 @@ impl Source {
     fn copy_models(
         &self,
         snapshot: &ReadTransaction,
-        target: &ModelFiles,
+        target: &FolderBlobs,
     ) -> Result<Copied, StoreError> {
         let tasks = tasks(snapshot).map_err(|error| failed(&self.path, &error))?;
         let mut copied = Models::new();
         for name in tasks {
             let task = TaskId::new(name).map_err(|error| self.failed(&error))?;
-            let hashes = self.hashes(snapshot, &task)?;
-            let Some((newest, newest_hash)) = hashes.last_key_value() else { continue };
-            target.add_task(&task)?;
-            for file in self.models.list(&task)?.models {
-                if hashes.get(&file.round) != Some(&file.sha256) {
+            let records = self.records(snapshot, &task)?;
+            let Some((newest, newest_record)) = records.last_key_value() else { continue };
+            let there = self.models.list(&task)?.blobs;
+            for (round, record) in &records {
+                let keys = record.blobs();
+                if !there.contains(&keys[0]) {
                     continue;
                 }
-                match self.models.read(&file.path, &file.sha256) {
-                    Ok(model) => {
-                        target.write(&task, file.round, &file.sha256, &model)?;
-                        copied.insert((task.clone(), file.round), file.sha256);
+                let read = |key: &BlobKey| Ok((*key, self.models.get(&task, key)?));
+                match keys.iter().map(read).collect::<Result<Vec<_>, BlobError>>() {
+                    Ok(files) => {
+                        for (key, content) in files {
+                            target.put(&task, &key, &content)?;
+                        }
+                        copied.insert((task.clone(), *round), record.sha256);
                     }
-                    Err(problem) => {
-                        let round = file.round;
+                    Err(BlobError::Store(error)) => return Err(error),
+                    Err(BlobError::Damaged(problem)) if round == newest => {
+                        return Ok(Copied::Overtaken(StoreError::Model {
+                            task,
+                            round: *round,
+                            problem,
+                        }));
+                    }
+                    Err(BlobError::Damaged(problem)) => {
                         tracing::warn!(%task, round, problem, "a model is not in the backup");
                     }
                 }
             }
             if !copied.contains_key(&(task.clone(), *newest)) {
-                let path = self.models.path(&task, *newest, newest_hash);
-                let problem = format!("{} is damaged or gone", path.display());
+                let place = self.models.place(&task, &newest_record.blobs()[0]);
+                let problem = format!("{place} is gone");
                 return Ok(Copied::Overtaken(StoreError::Model { task, round: *newest, problem }));
             }
         }
         Ok(Copied::All(copied))
     }
 
-    /// The models' hashes of all rounds of a task.
-    fn hashes(
+    /// The records of all rounds of a task.
+    fn records(
         &self,
         snapshot: &ReadTransaction,
         task: &TaskId,
-    ) -> Result<BTreeMap<u64, Sha256Hash>, StoreError> {
+    ) -> Result<BTreeMap<u64, RoundRecord>, StoreError> {
         let read = || {
             let mut records = Vec::new();
             for entry in snapshot.open_table(tables::ROUNDS)?.range(tables::all_of(task))? {
@@ -148,12 +162,12 @@ impl Source {
             Ok::<_, redb::Error>(records)
         };
         let records = read().map_err(|error| failed(&self.path, &error))?;
-        let hash = |bytes: &Vec<u8>| {
+        let parse = |bytes: &Vec<u8>| {
             let record: RoundRecord =
                 serde_json::from_slice(bytes).map_err(|error| self.failed(&error))?;
-            Ok((record.round, record.sha256))
+            Ok((record.round, record))
         };
-        records.iter().map(hash).collect()
+        records.iter().map(parse).collect()
     }
 
     fn failed(&self, problem: &dyn ToString) -> StoreError {
@@ -175,6 +189,7 @@ fn copy_tables(
     copy_table(snapshot, new, tables::SECRETS)?;
     copy_table(snapshot, new, tables::DECISIONS)?;
     copy_table(snapshot, new, tables::ADDED)?;
+    copy_later_table(snapshot, new, tables::EPOCHS)?;
     let mut kept = new.open_table(tables::KEPT)?;
     for ((task, round), sha256) in copied {
         kept.insert((task.as_str(), *round), sha256.as_bytes())?;
@@ -194,6 +209,19 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
         target.insert(key.value(), value.value())?;
     }
     Ok(())
+}
+
+/// A table that a store of an earlier version, which a server of that version may be using,
+/// does not have.
+fn copy_later_table<K: Key + 'static, V: Value + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    table: TableDefinition<'static, K, V>,
+) -> Result<(), redb::Error> {
+    match copy_table(from, to, table) {
+        Err(redb::Error::TableDoesNotExist(_)) => Ok(()),
+        result => result,
+    }
 }
 
 fn tasks(snapshot: &ReadTransaction) -> Result<Vec<String>, redb::Error> {

@@ -57,11 +57,12 @@ impl Examples {
         }
     }
 
-    /// Targets for the examples at `indices`, `[batch, outputs]`, classes one-hot.
+    /// Targets for the examples at `indices`, `[batch * positions, outputs]`, classes
+    /// one-hot.
     pub fn targets(&self, indices: &[u32]) -> Tensor<2> {
-        let outputs = self.spec.output_len();
-        let targets = self.data.dense_targets_of(indices, outputs);
-        tensor(targets, &[indices.len(), outputs], &self.device)
+        let rows = indices.len() * self.spec.output_positions();
+        let targets = self.data.dense_targets_of(indices, &self.spec);
+        tensor(targets, &[rows, self.spec.output_width()], &self.device)
     }
 
     fn raw(&self, indices: &[u32]) -> Activation {

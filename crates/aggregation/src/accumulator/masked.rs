@@ -1,5 +1,5 @@
-//! The server's side of secure aggregation for one attempt at a round: seats,
-//! requests and faults, between the clients of sessions and the positions of
+//! Sum of masked updates: the server's side of secure aggregation for one attempt at a
+//! round. Seats, requests and faults, between the clients of a round and the positions of
 //! the protocol's machine.
 
 use std::collections::HashMap;
@@ -10,62 +10,38 @@ use fedra_protocol::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Neighbour, RevealedShare,
     RoundId, UnmaskingRequest,
 };
-use fedra_secure_aggregation::server::{
-    Abandoned, Advertising, Collecting, Fault, Sharing, SumOfSurvivors, Unmasking,
-};
+use fedra_secure_aggregation::server::{Abandoned, Advertising, Collecting, Sharing, Unmasking};
 use fedra_secure_aggregation::{
-    self as secagg, Adversary, Assumptions, Index, PublicKeys, Share, Terms, UnmaskingShares,
+    self as secagg, Adversary, Assumptions, Graph, Index, PublicKeys, Share, Terms, UnmaskingShares,
 };
 use rand::CryptoRng;
-use thiserror::Error;
 
-use crate::round::ClientId;
+use super::packed::Decoding;
+use super::{
+    AccumulatorBounds, Answer, AnswerError, ContributionError, Contributor, FinishError, Mean,
+    Request, Requests, RoundAccumulator, SecureError, Weight, WrongShare,
+};
+use crate::update::CheckedUpdate;
 
 /// Threads that take masks off.
 const THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
-/// Request to a client in a step. The deadline is filled in when it is sent.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// Shares of its secrets, for these neighbours.
-    Shares(KeyDirectory),
-    /// Its masked update.
-    MaskedInput(MaskedInputRequest),
-    /// Shares that take the masks off the sum.
-    Unmasking(UnmaskingRequest),
-}
+/// Bytes that a share of a secret takes at most: encrypted, on its way from one client to
+/// another, then revealed.
+const SHARE: u64 = 256;
 
-/// Requests for the clients that go on, and those that cannot.
-#[derive(Debug, Default)]
-pub struct Requests {
-    /// Requests, each with its client.
-    pub requests: Vec<(ClientId, Request)>,
-    /// Clients that cannot go on.
-    pub excluded: Vec<ClientId>,
-}
-
-/// Reason why an answer does not count.
-#[derive(Debug, Error)]
-pub enum AnswerError {
-    /// It breaks the rules of the protocol.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    /// It answers another step.
-    #[error("not an answer to the step that the round is in")]
-    WrongStep,
-    /// A share is not an element of the group.
-    #[error("a share is not a number below the group's order")]
-    NotAShare,
-}
-
-/// One attempt's secure aggregation.
+/// Mean of masked updates, of which the server sees only the sum. Every update weighs the
+/// same.
 #[derive(Debug)]
-pub(super) struct SecureSum {
+pub struct Masked {
     round: RoundId,
+    decoding: Decoding,
+    assumptions: Assumptions,
+    cohort: u32,
     step: Step,
     /// Clients in the order in which they advertised keys, then by position.
-    seats: Vec<ClientId>,
-    positions: HashMap<ClientId, Index>,
+    seats: Vec<Contributor>,
+    positions: HashMap<Contributor, Index>,
 }
 
 #[derive(Debug)]
@@ -78,22 +54,20 @@ enum Step {
     Over,
 }
 
-impl SecureSum {
+impl Masked {
     /// A cohort of at most `cohort` of which at least the terms' minimum is
     /// expected to stay.
-    pub(super) fn new(round: RoundId, terms: Terms, cohort: u32) -> Self {
+    #[must_use]
+    pub fn new(round: RoundId, terms: Terms, cohort: u32, decoding: Decoding) -> Self {
         let stay = 100 * u64::from(terms.minimum_survivors()) / u64::from(cohort.max(1));
         let dropout_percent = (100 - stay.min(100) as u32).clamp(10, 40);
         let assumptions = Assumptions { adversary: Adversary::SemiHonest, dropout_percent };
         let step = Step::Advertising(Advertising::new(terms, assumptions, cohort));
-        Self { round, step, seats: Vec::new(), positions: HashMap::new() }
+        let (seats, positions) = (Vec::new(), HashMap::new());
+        Self { round, decoding, assumptions, cohort, step, seats, positions }
     }
 
-    pub(super) fn advertise(
-        &mut self,
-        client: ClientId,
-        keys: AdvertisedKeys,
-    ) -> Result<(), AnswerError> {
+    fn advertise(&mut self, client: Contributor, keys: AdvertisedKeys) -> Result<(), AnswerError> {
         let Step::Advertising(advertising) = &mut self.step else {
             return Err(AnswerError::WrongStep);
         };
@@ -103,9 +77,9 @@ impl SecureSum {
         Ok(())
     }
 
-    pub(super) fn share(
+    fn share(
         &mut self,
-        client: ClientId,
+        client: Contributor,
         shares: Vec<EncryptedShare>,
     ) -> Result<(), AnswerError> {
         let position = self.position(client)?;
@@ -118,7 +92,7 @@ impl SecureSum {
     }
 
     /// Folds a masked update: memory does not grow with the cohort.
-    pub(super) fn collect(&mut self, client: ClientId, packed: &[u8]) -> Result<(), AnswerError> {
+    fn collect(&mut self, client: Contributor, packed: &[u8]) -> Result<(), AnswerError> {
         let position = self.position(client)?;
         let Step::Collecting(collecting) = &mut self.step else {
             return Err(AnswerError::WrongStep);
@@ -126,9 +100,9 @@ impl SecureSum {
         Ok(collecting.add_packed(position, packed)?)
     }
 
-    pub(super) fn unmask(
+    fn unmask(
         &mut self,
-        client: ClientId,
+        client: Contributor,
         self_masks: &[RevealedShare],
         pairwise: &[RevealedShare],
     ) -> Result<(), AnswerError> {
@@ -148,13 +122,11 @@ impl SecureSum {
         Ok(unmasking.add(position, answer)?)
     }
 
-    fn position(&self, client: ClientId) -> Result<Index, AnswerError> {
+    fn position(&self, client: Contributor) -> Result<Index, AnswerError> {
         self.positions.get(&client).copied().ok_or(AnswerError::WrongStep)
     }
 
-    /// Closes the step it is in and prepares the requests of the next. A failure
-    /// is final.
-    pub(super) fn advance(&mut self, rng: &mut dyn CryptoRng) -> Result<Requests, Abandoned> {
+    fn next_step(&mut self, rng: &mut dyn CryptoRng) -> Result<Requests, Abandoned> {
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Advertising(advertising) => self.seat(advertising, rng),
             Step::Sharing(sharing) => self.deliver(sharing),
@@ -227,35 +199,58 @@ impl SecureSum {
                 (self.seats[index as usize], Request::MaskedInput(request))
             })
             .collect();
-        let invited = |client: &ClientId| requests.iter().any(|(asked, _)| asked == client);
+        let invited = |client: &Contributor| requests.iter().any(|(asked, _)| asked == client);
         let excluded = self.seats.iter().filter(|client| !invited(client)).copied().collect();
         Ok(Requests { requests, excluded })
     }
-
-    /// Takes the masks off. Blocking, on several threads.
-    pub(super) fn open(&mut self) -> Result<SumOfSurvivors, SecureError> {
-        match std::mem::replace(&mut self.step, Step::Over) {
-            Step::Unmasking(unmasking) => {
-                let sum = unmasking.close(THREADS)?;
-                for wrong in &sum.wrong_shares {
-                    let owner = self.seats[wrong.owner as usize].0;
-                    let sender = self.seats[wrong.sender as usize].0;
-                    tracing::warn!(round = %self.round, owner, sender, "a wrong share was left out");
-                }
-                Ok(sum)
-            }
-            _ => Err(SecureError::NotThere),
-        }
-    }
 }
 
-/// Reason why there is no sum.
-#[derive(Debug, Error)]
-pub enum SecureError {
-    /// Too few clients are left, or they disagree.
-    #[error(transparent)]
-    Abandoned(#[from] Abandoned),
-    /// The masks cannot be taken off yet.
-    #[error("the round has not come to unmasking")]
-    NotThere,
+impl RoundAccumulator for Masked {
+    /// The sum, and a share for each pair of neighbours.
+    fn bounds(&self) -> AccumulatorBounds {
+        let degree = Graph::for_cohort(self.cohort, self.assumptions)
+            .map_or(self.cohort.saturating_sub(1), |graph| graph.degree());
+        let shares = u64::from(self.cohort) * u64::from(degree) * SHARE;
+        AccumulatorBounds { memory: self.decoding.memory().saturating_add(shares) }
+    }
+
+    fn add(
+        &mut self,
+        from: Contributor,
+        update: CheckedUpdate,
+        _weight: Weight,
+    ) -> Result<(), ContributionError> {
+        update.codec().words()?;
+        Ok(self.collect(from, update.bytes())?)
+    }
+
+    fn answer(&mut self, from: Contributor, answer: Answer) -> Result<(), ContributionError> {
+        Ok(match answer {
+            Answer::Keys(keys) => self.advertise(from, keys),
+            Answer::Shares(shares) => self.share(from, shares),
+            Answer::UnmaskingShares { self_masks, pairwise } => {
+                self.unmask(from, &self_masks, &pairwise)
+            }
+        }?)
+    }
+
+    fn advance(&mut self, rng: &mut dyn CryptoRng) -> Result<Requests, SecureError> {
+        Ok(self.next_step(rng)?)
+    }
+
+    /// Takes the masks off, on several threads.
+    fn finish(self: Box<Self>) -> Result<Mean, FinishError> {
+        let Step::Unmasking(unmasking) = self.step else {
+            return Err(SecureError::NotThere.into());
+        };
+        let opened = unmasking.close(THREADS).map_err(SecureError::from)?;
+        let seat = |index: Index| self.seats[index as usize];
+        let wrong_shares = opened
+            .wrong_shares
+            .iter()
+            .map(|wrong| WrongShare { owner: seat(wrong.owner), sender: seat(wrong.sender) });
+        let wrong_shares = wrong_shares.collect();
+        let mean = self.decoding.mean(&opened.sum, opened.survivors)?;
+        Ok(Mean { wrong_shares, ..mean })
+    }
 }

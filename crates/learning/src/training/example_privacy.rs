@@ -95,7 +95,6 @@ impl ExampleCost {
 
 /// The secret side of private steps.
 pub(crate) struct PrivateSteps {
-    privacy: ExamplePrivacy,
     rng: ChaCha20Rng,
     noise: DiscreteGaussian,
     /// Distance of two values of a noised sum.
@@ -130,7 +129,6 @@ impl PrivateSteps {
         let scale = Ratio::new(STEPS_PER_DEVIATION, 1).expect("a positive constant");
         let examples = examples as u32;
         Ok(Self {
-            privacy,
             rng: ChaCha20Rng::from_seed(secret),
             noise: DiscreteGaussian::new(scale),
             grid,
@@ -170,12 +168,6 @@ impl PrivateSteps {
         let noise = tensor::<1>(noise, &[len], &sum.device());
         let rounded = sum.mul_scalar(1.0 / self.grid).round();
         (rounded + noise).mul_scalar(self.grid / f64::from(self.expected))
-    }
-
-    /// Cost of `steps` steps.
-    pub fn cost(&self, steps: u64) -> ExampleCost {
-        let steps = u32::try_from(steps).expect("four billion steps are never taken");
-        self.privacy.cost(self.examples as usize, self.expected, steps)
     }
 }
 

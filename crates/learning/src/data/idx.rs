@@ -4,7 +4,10 @@
 
 use fedra_protocol::Shape;
 
-use crate::data::{Dataset, DatasetError, Targets};
+use super::dataset::Dataset;
+use super::error::DatasetError;
+use super::source::DataSource;
+use super::targets::Targets;
 
 /// Bytes that are not the IDX file they should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -28,20 +31,63 @@ pub enum IdxError {
     Dataset(#[from] DatasetError),
 }
 
-/// A classification data set from an image file and a label file.
+/// Classified images of an image file and a label file, both in memory.
 ///
 /// Images become `[1, height, width]` with pixels divided by 255.
+#[derive(Clone, Debug)]
+pub struct IdxSource<'a> {
+    shape: Shape,
+    /// Of the images that are left, and their classes.
+    pixels: &'a [u8],
+    classes: &'a [u8],
+}
+
+impl<'a> IdxSource<'a> {
+    /// Checks the headers of the two files.
+    ///
+    /// # Errors
+    ///
+    /// [`IdxError`] if a file is not of the format, or the two do not belong together.
+    pub fn new(images: &'a [u8], labels: &'a [u8]) -> Result<Self, IdxError> {
+        let (dims, pixels) = parse::<3>(images)?;
+        let ([_], classes) = parse::<1>(labels)?;
+        let shape = Shape::from_dims(&dims[1..]).ok_or(DatasetError::Dimensions(dims.into()))?;
+        let (targets, examples) = (classes.len(), dims[0] as usize);
+        if targets != examples {
+            return Err(DatasetError::Targets { targets, examples }.into());
+        }
+        Ok(Self { shape, pixels, classes })
+    }
+}
+
+impl DataSource for IdxSource<'_> {
+    type Error = IdxError;
+
+    fn remaining(&self) -> Option<usize> {
+        Some(self.classes.len())
+    }
+
+    fn read(&mut self, most: usize) -> Result<Option<Dataset>, IdxError> {
+        let count = most.min(self.classes.len());
+        if count == 0 {
+            return Ok(None);
+        }
+        let (pixels, classes);
+        (pixels, self.pixels) = self.pixels.split_at(count * self.shape.len());
+        (classes, self.classes) = self.classes.split_at(count);
+        let features: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+        let targets = Targets::Classes(classes.iter().map(|&class| u32::from(class)).collect());
+        Ok(Some(Dataset::new(features, self.shape, targets)?))
+    }
+}
+
+/// All examples of an [`IdxSource`].
 ///
 /// # Errors
 ///
 /// [`IdxError`] if a file is not of the format, or the two do not belong together.
 pub fn read_mnist(images: &[u8], labels: &[u8]) -> Result<Dataset, IdxError> {
-    let (dims, pixels) = parse::<3>(images)?;
-    let ([_], classes) = parse::<1>(labels)?;
-    let shape = Shape::from_dims(&dims[1..]).ok_or(DatasetError::Dimensions(dims.into()))?;
-    let features = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
-    let targets = Targets::Classes(classes.iter().map(|&class| u32::from(class)).collect());
-    Ok(Dataset::new(features, shape, targets)?)
+    Dataset::read_all(&mut IdxSource::new(images, labels)?)
 }
 
 fn parse<const D: usize>(file: &[u8]) -> Result<([u32; D], &[u8]), IdxError> {

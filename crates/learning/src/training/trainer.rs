@@ -1,31 +1,29 @@
-//! Local SGD: one client's part of a round.
+//! The loop of local training: one client's part of a round.
 
 use std::sync::Arc;
 
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
-use fedra_protocol::{ClientAlgorithm, LocalTraining, Loss, ModelSpec};
+use fedra_protocol::{ClientAlgorithm, LocalTraining, ModelSpec};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::example_privacy::{ExamplePrivacy, PrivateSteps};
+use super::examples::Examples;
+use super::sgd;
 use crate::LearningError;
 use crate::data::Dataset;
 use crate::device::Compute;
-use crate::example_privacy::{ExampleCost, ExamplePrivacy, PrivateSteps};
-use crate::examples::Examples;
 use crate::layers::Mode;
+use crate::loss::loss_sum;
 use crate::network::{Network, clipped_gradient_sum, read};
 
 /// Trains a model on local examples, one step at a time, so that the caller
 /// can yield, report progress or stop between steps.
 ///
-/// Plain SGD as in FedAvg (McMahan et al. 2017, algorithm 1): E epochs over
-/// shuffled batches of B; the last batch of an epoch may be smaller. Momentum
-/// is classical (no dampening), weight decay is added to the gradient.
+/// As in FedAvg (McMahan et al. 2017, algorithm 1): E epochs over shuffled batches of B;
+/// the last batch of an epoch may be smaller. The plan names the algorithm of a step.
 pub struct LocalTrainer {
     spec: ModelSpec,
     plan: LocalTraining,
@@ -68,9 +66,7 @@ impl LocalTrainer {
             compute: compute.clone(),
             examples,
             network,
-            optimizer: match plan.algorithm() {
-                ClientAlgorithm::Sgd => sgd(plan),
-            },
+            optimizer: optimizer(plan),
             rng,
             order,
             position: 0,
@@ -133,9 +129,10 @@ impl LocalTrainer {
         self.examples.len()
     }
 
-    /// Cost of the steps taken to each example; `None` without example privacy.
-    pub fn example_cost(&self) -> Option<ExampleCost> {
-        self.privacy.as_ref().map(|privacy| privacy.cost(self.step))
+    /// True if single examples are promised something: see
+    /// [`Self::with_example_privacy`].
+    pub fn has_example_privacy(&self) -> bool {
+        self.privacy.is_some()
     }
 
     /// Takes one SGD step; returns the batch's size, or `None` when the plan is done.
@@ -270,28 +267,11 @@ fn batch_loss(
     loss_sum(spec, outputs, targets).mul_scalar(1.0 / indices.len() as f32)
 }
 
-/// The sum of the examples' losses, from outputs and targets `[batch, outputs]`.
-fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    match spec.loss() {
-        // With one-hot targets this is burn's cross-entropy without its gather and scatter.
-        Loss::SoftmaxCrossEntropy => (log_softmax(outputs, 1) * targets).sum().neg(),
-        Loss::MeanSquaredError => {
-            (outputs - targets).square().sum().div_scalar(spec.output_len() as f32)
-        }
+/// The algorithm of a plan.
+fn optimizer(plan: &LocalTraining) -> ModuleOptimizer {
+    match plan.algorithm() {
+        ClientAlgorithm::Sgd => sgd::optimizer(plan),
     }
-}
-
-fn sgd(plan: &LocalTraining) -> ModuleOptimizer {
-    let mut config = SgdConfig::new();
-    if plan.momentum() > 0.0 {
-        let momentum =
-            MomentumConfig::new().with_momentum(f64::from(plan.momentum())).with_dampening(0.0);
-        config = config.with_momentum(Some(momentum));
-    }
-    if plan.weight_decay() > 0.0 {
-        config = config.with_weight_decay(Some(WeightDecayConfig::new(plan.weight_decay())));
-    }
-    config.init()
 }
 
 /// All examples, or a random `max` of them.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use bytemuck::{cast_slice, cast_slice_mut};
 use fedra_protocol::{Layer, Loss, ModelSpec, TensorInfo};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
@@ -14,6 +15,9 @@ use crate::memory::{OutOfMemory, with_room};
 
 /// Key of the metadata under which the model specification stands.
 const METADATA: &str = "fedra";
+
+// A file's float32 are little-endian, and are copied as they lie.
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// Bytes that are not this model's file.
 #[derive(Debug, thiserror::Error)]
@@ -72,23 +76,22 @@ pub enum ModelFileError {
 /// [`ModelFileError::Parameters`] if the vector is not as long as the model's,
 /// [`ModelFileError::NotFinite`] for the first value that is not finite.
 pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileError> {
-    check_len(spec, parameters)?;
+    let (expected, actual) = (spec.parameters(), parameters.len());
+    if expected != actual {
+        return Err(LearningError::ParameterCount { expected, actual }.into());
+    }
     let mut rest = parameters;
-    let tensors = spec
+    let views = spec
         .layout()
         .iter()
         .map(|info| {
             let (values, tail) = rest.split_at(info.len());
             rest = tail;
             check_finite(&info.name, values.iter().copied())?;
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            Ok((info.name.as_str(), info.shape.clone(), bytes))
+            let view = TensorView::new(Dtype::F32, info.shape.clone(), cast_slice(values))?;
+            Ok((info.name.as_str(), view))
         })
         .collect::<Result<Vec<_>, ModelFileError>>()?;
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, SafeTensorError>>()?;
     let json = serde_json::to_string(spec).expect("a model specification is plain data");
     let metadata = HashMap::from([(METADATA.to_string(), json)]);
     Ok(safetensors::serialize(views, Some(metadata))?)
@@ -108,10 +111,14 @@ pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
         .map(|info| Ok((info, view(&tensors, info)?)))
         .collect::<Result<Vec<_>, ModelFileError>>()?;
     // Only now: before, a short file could ask for the memory of a large model.
-    let mut parameters = with_room(spec.parameters())?;
+    let mut parameters: Vec<f32> = with_room(spec.parameters())?;
     for (info, view) in views {
-        check_finite(&info.name, floats(view.data()))?;
-        parameters.extend(floats(view.data()));
+        let start = parameters.len();
+        parameters.resize(start + info.len(), 0.0);
+        let values = &mut parameters[start..];
+        // The file's bytes need not be aligned.
+        cast_slice_mut(values).copy_from_slice(view.data());
+        check_finite(&info.name, values.iter().copied())?;
     }
     Ok(parameters)
 }
@@ -183,13 +190,4 @@ fn view<'a>(
         return Err(fail(format!("it is {dtype:?} {shape:?}, the model has F32 {:?}", info.shape)));
     }
     Ok(view)
-}
-
-/// Fails unless `parameters` is as long as the model's flat vector.
-pub(crate) fn check_len(spec: &ModelSpec, parameters: &[f32]) -> Result<(), LearningError> {
-    let (expected, actual) = (spec.parameters(), parameters.len());
-    if expected != actual {
-        return Err(LearningError::ParameterCount { expected, actual });
-    }
-    Ok(())
 }

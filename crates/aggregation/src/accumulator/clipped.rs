@@ -1,0 +1,110 @@
+//! Mean under a central policy: the server clips each update as it adds it, in integers,
+//! and adds its own noise to the sum.
+
+use std::sync::Arc;
+
+use differential_privacy::central::{CentralMean, StepError};
+use differential_privacy::{CentralGaussian, ClippingNorm, NoiseSecret, TreeAggregation};
+use fedra_protocol::RoundId;
+
+use super::{AccumulatorBounds, ContributionError, Contributor, FinishError, Mean};
+use super::{RoundAccumulator, Weight};
+use crate::update::CheckedUpdate;
+
+/// Mean of clipped updates with the server's noise. Every update weighs the same.
+#[derive(Debug)]
+pub struct Clipped {
+    noise: Arc<ServerNoise>,
+    clip: ClippingNorm,
+    round: RoundId,
+    sum: Vec<i64>,
+    updates: u32,
+}
+
+impl Clipped {
+    /// Sum of an attempt at a round: updates clipped to `clip`, and the noise that is this
+    /// attempt's.
+    #[must_use]
+    pub fn new(noise: Arc<ServerNoise>, clip: ClippingNorm, round: RoundId) -> Self {
+        Self { noise, clip, round, sum: Vec::new(), updates: 0 }
+    }
+
+    fn integers(&self) -> usize {
+        self.noise.mechanism().len()
+    }
+}
+
+impl RoundAccumulator for Clipped {
+    /// The sum, and for one update its values and its integers.
+    fn bounds(&self) -> AccumulatorBounds {
+        let per_value = size_of::<i64>() + size_of::<f32>() + size_of::<i64>();
+        AccumulatorBounds { memory: (self.integers() as u64).saturating_mul(per_value as u64) }
+    }
+
+    fn add(
+        &mut self,
+        _from: Contributor,
+        update: CheckedUpdate,
+        _weight: Weight,
+    ) -> Result<(), ContributionError> {
+        // What it adds has an exact bound.
+        let contribution = self.noise.mechanism().encode(&update.to_vec()?, self.clip)?;
+        self.sum.resize(self.integers(), 0);
+        for (sum, value) in self.sum.iter_mut().zip(contribution) {
+            *sum = sum.wrapping_add(value);
+        }
+        self.updates += 1;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Mean, FinishError> {
+        self.sum.resize(self.integers(), 0);
+        self.noise.add(self.round, &mut self.sum)?;
+        let CentralMean { mean, within_clip } =
+            self.noise.mechanism().decode(&self.sum, self.updates, self.clip)?;
+        Ok(Mean { within_clip, ..Mean::of(mean.into_iter().map(f64::from).collect()) })
+    }
+}
+
+/// The server's own noise: along a tree over the rounds, or fresh in every round. Drawn
+/// again from the task's secret when it is needed, so that a restart changes nothing.
+#[derive(Debug)]
+pub enum ServerNoise {
+    /// Fresh in every attempt at a round.
+    Independent(CentralGaussian, NoiseSecret),
+    /// Along a tree.
+    Tree(TreeAggregation),
+}
+
+impl ServerNoise {
+    /// `tree_rounds` is 0 for noise that is fresh in every round.
+    #[must_use]
+    pub fn new(mechanism: CentralGaussian, secret: [u8; 32], tree_rounds: u32) -> Self {
+        let secret = NoiseSecret::new(secret);
+        match tree_rounds {
+            0 => Self::Independent(mechanism, secret),
+            rounds => Self::Tree(TreeAggregation::new(mechanism, secret, rounds)),
+        }
+    }
+
+    fn mechanism(&self) -> &CentralGaussian {
+        match self {
+            Self::Independent(mechanism, _) => mechanism,
+            Self::Tree(tree) => tree.mechanism(),
+        }
+    }
+
+    /// Adds noise that is independent for each attempt. Tree noise is the exception,
+    /// because only one of the attempts at one of its steps is ever released.
+    fn add(&self, round: RoundId, sum: &mut [i64]) -> Result<(), StepError> {
+        let number = u32::try_from(round.round).unwrap_or(u32::MAX);
+        match self {
+            Self::Independent(central, secret) => {
+                let attempt = u16::try_from(round.attempt).unwrap_or(u16::MAX);
+                central.add_noise(secret, number, attempt, sum);
+                Ok(())
+            }
+            Self::Tree(tree) => tree.add_increment(number, sum),
+        }
+    }
+}

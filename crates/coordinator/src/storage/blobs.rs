@@ -1,0 +1,182 @@
+//! Files that a checkpoint consists of: their names, what makes one sound, and where they
+//! are kept.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+use fedra_learning::safetensors;
+use fedra_protocol::{Sha256Hash, TaskId};
+use thiserror::Error;
+
+use super::StoreError;
+
+/// Kind of a checkpoint's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BlobKind {
+    /// The global model, as safetensors.
+    Model,
+    /// State of the server optimizer after the round.
+    OptimizerState,
+}
+
+impl BlobKind {
+    const ALL: [Self; 2] = [Self::Model, Self::OptimizerState];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Model => "safetensors",
+            Self::OptimizerState => "optimizer",
+        }
+    }
+}
+
+/// Name of a checkpoint's file within its task: the round that made it and the hash of
+/// its content. Written as `0000000012-{sha256}.safetensors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlobKey {
+    /// The round.
+    pub round: u64,
+    /// Kind of the file.
+    pub kind: BlobKind,
+    /// Hash of the content.
+    pub sha256: Sha256Hash,
+}
+
+impl fmt::Display for BlobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}-{}.{}", self.round, self.sha256, self.kind.extension())
+    }
+}
+
+impl BlobKey {
+    /// The key with this name, if it is one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, extension) = name.split_once('.')?;
+        let kind = BlobKind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
+        let (round, sha256) = stem.split_once('-')?;
+        Some(Self { round: round.parse().ok()?, kind, sha256: sha256.parse().ok()? })
+    }
+
+    /// Holds content against the hash and looks at its values.
+    ///
+    /// # Errors
+    ///
+    /// The problem with it, as the rest of a sentence about the file.
+    pub fn check(&self, content: &[u8]) -> Result<(), String> {
+        if Sha256Hash::of(content) != self.sha256 {
+            return Err(" does not have the hash in its name".to_owned());
+        }
+        match self.kind {
+            BlobKind::Model => safetensors::check(content).map_err(|error| format!(": {error}")),
+            // Its values were looked at before it got its hash.
+            BlobKind::OptimizerState => Ok(()),
+        }
+    }
+}
+
+/// Files of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointFiles {
+    /// The global model, as safetensors.
+    pub model: Bytes,
+    /// State of the server optimizer, if it has one: see [`fedra_aggregation::OptimizerState`].
+    pub optimizer_state: Option<Bytes>,
+}
+
+impl CheckpointFiles {
+    /// Files of a checkpoint without a state of the server optimizer.
+    #[must_use]
+    pub fn without_state(model: Bytes) -> Self {
+        Self { model, optimizer_state: None }
+    }
+
+    /// The files in the order of [`RoundRecord::blobs`](super::RoundRecord::blobs); `None`
+    /// without a model.
+    #[must_use]
+    pub fn of(files: impl IntoIterator<Item = Bytes>) -> Option<Self> {
+        let mut files = files.into_iter();
+        Some(Self { model: files.next()?, optimizer_state: files.next() })
+    }
+
+    /// All the files in that order.
+    pub fn all(&self) -> impl Iterator<Item = &Bytes> {
+        [&self.model].into_iter().chain(&self.optimizer_state)
+    }
+
+    /// Hash of the state's file.
+    #[must_use]
+    pub fn state_sha256(&self) -> Option<Sha256Hash> {
+        self.optimizer_state.as_deref().map(Sha256Hash::of)
+    }
+}
+
+/// Failure to read a file.
+#[derive(Debug, Error)]
+pub enum BlobError {
+    /// It is gone, or not what was stored: the problem with it, and its place.
+    #[error("{0}")]
+    Damaged(String),
+    /// The store cannot be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Files of a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that are whole.
+    pub blobs: BTreeSet<BlobKey>,
+    /// Number of those that were not written to their end.
+    pub unfinished: usize,
+}
+
+/// Durable files of all tasks, each under the hash of its content. A key has one content,
+/// so that a file may be stored again at any time; none is ever changed.
+pub trait BlobStore: Send + Sync + 'static {
+    /// Stores a file whose content has the key's hash. When this returns it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be written.
+    fn put(&self, task: &TaskId, key: &BlobKey, content: &Bytes) -> Result<(), StoreError>;
+
+    /// A file, checked with [`BlobKey::check`].
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError`] if it is gone or damaged, or the store cannot be asked.
+    fn get(&self, task: &TaskId, key: &BlobKey) -> Result<Bytes, BlobError>;
+
+    /// Removes a file, if it is there. It may come back after a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be removed.
+    fn delete(&self, task: &TaskId, key: &BlobKey) -> Result<(), StoreError>;
+
+    /// Gives a damaged file, if it is there, a name that is not a key's.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be renamed.
+    fn set_aside(&self, task: &TaskId, key: &BlobKey) -> Result<(), StoreError>;
+
+    /// The files of a task. Those with other names are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be listed.
+    fn list(&self, task: &TaskId) -> Result<Listing, StoreError>;
+
+    /// Removes the files of a task that were not written to their end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they cannot be listed or removed.
+    fn remove_unfinished(&self, task: &TaskId) -> Result<(), StoreError>;
+
+    /// Place of a file, for an operator.
+    fn place(&self, task: &TaskId, key: &BlobKey) -> String;
+}

@@ -1,0 +1,188 @@
+//! Way of a round through the core: what its opening asks for, what the writer has made
+//! durable, and the model that is announced.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedra_protocol::{Evaluation, RoundId, RoundPrivacy};
+use rand::RngExt;
+
+use super::Step;
+use crate::messages::{Action, Order};
+use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
+use crate::status::{HISTORY, Spent, model_ref};
+use crate::storage::{Debit, Quality};
+use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob};
+
+impl Step<'_> {
+    pub(super) fn prepared(&mut self, round: RoundId, stage: Stage, prepared: Prepared) {
+        if let Some(debit) = &prepared.debit {
+            self.debited(debit);
+        }
+        self.step(Event::Prepared(round, stage));
+        let progress = self.core.rounds.progress();
+        let Some(deadline) = progress.deadline.filter(|_| progress.round == round) else { return };
+        let deadline_ms = self.now.until(deadline).as_millis() as u64;
+        let task = &self.core.settings.id;
+        tracing::info!(
+            target: "fedra::events", event = "round-advanced",
+            %task, %round, ?stage, deadline_ms, "round advanced"
+        );
+        for (client, request) in prepared.requests {
+            let order = Order::Asked { round, request: Arc::new(request), deadline };
+            self.core.clients.notify(client, order);
+        }
+    }
+
+    pub(super) fn finalized(&mut self, round: RoundId, done: Result<GlobalModel, WriterError>) {
+        match done {
+            Ok(model) => {
+                self.core.ready = Some(model);
+                self.step(Event::Stored(round));
+            }
+            Err(error) => {
+                let task = &self.core.settings.id;
+                tracing::error!(%task, %round, %error, "the round's model was not stored");
+                self.core.counters.give_back(self.core.traffic);
+                self.step(match error {
+                    WriterError::NotFinite(_) => Event::NotFinite(round),
+                    _ => Event::NotStored(round),
+                });
+            }
+        }
+    }
+
+    /// A debit is durable: what it leaves of the budget is known from here on.
+    pub(super) fn debited(&mut self, debit: &Debit) {
+        let core = &mut *self.core;
+        let Some(ledger) = &mut core.ledger else { return };
+        ledger.record(debit);
+        if let Some(spent) = &mut core.spent {
+            *spent = Spent {
+                epsilon: ledger.spent_epsilon(),
+                participations: ledger.most_participations(),
+                debits: ledger.debits(),
+                subjects: ledger.subjects(),
+                ..*spent
+            };
+            core.metrics.spent(spent.epsilon);
+        }
+        let budget = ledger.budget();
+        let done = debit.subjects.iter().filter(|subject| ledger.is_spent(subject));
+        let done: Vec<ClientId> = done.filter_map(|s| core.clients.of_subject(s)).collect();
+        for client in done {
+            self.step(Event::ParticipationsSpent(client));
+        }
+        if budget == Budget::Spent {
+            let task = &self.core.settings.id;
+            tracing::info!(%task, "the privacy budget has no room for another round");
+            self.step(Event::BudgetSpent);
+        }
+    }
+
+    pub(super) fn open(&mut self, round: RoundId) {
+        let Progress { cohort, deadline, .. } = self.core.rounds.progress();
+        let deadline_ms = deadline.map(|deadline| self.now.until(deadline).as_millis() as u64);
+        let task = &self.core.settings.id;
+        tracing::info!(
+            target: "fedra::events", event = "round-opened",
+            %task, %round, cohort, deadline_ms, "round opened"
+        );
+        self.core.opened = self.now;
+        let members = self.core.rounds.members();
+        self.core.attempts.open(members);
+        let spent = self.core.spent;
+        self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
+            clipping_norm,
+            rotation: self.rng.random(),
+        });
+        let privacy = self.core.round_privacy;
+        self.write(WriterJob::Open(round, privacy));
+        let absent = self.core.clients.absent();
+        let were_absent = mem::replace(&mut self.core.were_absent, absent.clone());
+        // In buffered rounds many may open while a client is away for a moment.
+        let busy: BTreeSet<_> = self.core.rounds.members().into_iter().collect();
+        let gone = |client: &ClientId| absent.contains(client) && !busy.contains(client);
+        for client in were_absent.into_iter().filter(gone) {
+            let change = self.core.clients.forget(client);
+            self.follow(change);
+        }
+    }
+
+    pub(super) fn finalize(&mut self, round: RoundId, counts: RoundCounts) {
+        self.core.attempts.close(round);
+        let RoundCounts { cohort, reported, weight } = counts;
+        self.core.traffic = self.core.counters.take_traffic();
+        let figures = RoundFigures {
+            round: round.round,
+            attempt: round.attempt,
+            cohort: cohort as u32,
+            reports: reported as u32,
+            weight,
+            elapsed: self.core.opened.until(self.now),
+            traffic: self.core.traffic,
+        };
+        self.write(WriterJob::Finalize(figures));
+    }
+
+    /// The model is durable: from here on it may be seen.
+    pub(super) fn complete(&mut self, round: RoundId) {
+        let Some(model) = self.core.ready.take() else { return };
+        let record = &model.record;
+        let failed = self.core.attempts.complete(round);
+        tracing::info!(
+            target: "fedra::events",
+            event = "round-completed",
+            task = %self.core.settings.id,
+            %round,
+            reports = record.reports,
+            cohort = record.cohort,
+            weight = record.weight,
+            seconds = record.seconds,
+            bytes_up = record.bytes_up,
+            bytes_down = record.bytes_down,
+            model = %record.sha256,
+            failed,
+            "round completed"
+        );
+        let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
+        self.core.metrics.completed(record.round, took);
+        self.core.actions.push(Action::Evaluate(record.round, Arc::clone(&model.parameters)));
+        self.announce(model);
+    }
+
+    /// Makes a durable model the newest.
+    pub(super) fn announce(&mut self, model: GlobalModel) {
+        let GlobalModel { record, file, .. } = model;
+        let core = &mut *self.core;
+        core.metrics.newest(record.round);
+        core.model = model_ref(&record);
+        if let (Some(spent), Some(clipping_norm)) = (&mut core.spent, record.clipping_norm) {
+            spent.clipping_norm = clipping_norm;
+        }
+        core.actions.push(Action::Serve(record.sha256, file));
+        let history = Arc::make_mut(&mut core.history);
+        history.push_back(record);
+        while history.len() > HISTORY {
+            history.pop_front();
+        }
+    }
+
+    pub(super) fn evaluated(&mut self, round: u64, quality: Quality) {
+        let Quality { accuracy, loss } = quality;
+        let core = &mut *self.core;
+        let task = &core.settings.id;
+        tracing::info!(%task, round, accuracy, loss, "model evaluated");
+        let history = Arc::make_mut(&mut core.history);
+        if let Some(record) = history.iter_mut().rev().find(|record| record.round == round) {
+            record.quality = Some(quality);
+        }
+        if core.evaluation.is_none_or(|evaluation| evaluation.round <= round) {
+            let evaluation = Evaluation { round, accuracy, loss };
+            core.evaluation = Some(evaluation);
+            core.metrics.evaluated(&evaluation);
+        }
+    }
+}

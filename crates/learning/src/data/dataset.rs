@@ -1,0 +1,90 @@
+//! Data sets in memory.
+
+use fedra_protocol::{ModelSpec, Shape};
+
+use super::error::DatasetError;
+use super::features::Features;
+use super::targets::Targets;
+
+/// Examples with their targets. Non-empty, finite, consistent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    pub(super) features: Features,
+    pub(super) shape: Shape,
+    pub(super) targets: Targets,
+}
+
+impl Dataset {
+    /// Checks lengths and ranges. `shape` is one example's; images have their channels
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] for kinds and lengths that do not agree, for the first value that
+    /// is not finite, and for the first token id beyond the vocabulary.
+    pub fn new(
+        features: impl Into<Features>,
+        shape: Shape,
+        targets: Targets,
+    ) -> Result<Self, DatasetError> {
+        let features = features.into();
+        targets.check(features.examples(shape)? as usize)?;
+        features.check_range(shape)?;
+        targets.check_range()?;
+        Ok(Self { features, shape, targets })
+    }
+
+    /// Number of examples, at least 1.
+    pub fn len(&self) -> usize {
+        self.features.len() / self.shape.len()
+    }
+
+    /// Never: a data set has at least one example.
+    pub fn is_empty(&self) -> bool {
+        self.features.is_empty()
+    }
+
+    /// Shape of one example.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The examples at `indices`, copied in that order. Panics on an index out of range.
+    pub fn select(&self, indices: &[u32]) -> Self {
+        Self {
+            features: self.features_of(indices),
+            shape: self.shape,
+            targets: self.targets.select(indices),
+        }
+    }
+
+    /// Features of the examples at `indices`, row by row.
+    pub(crate) fn features_of(&self, indices: &[u32]) -> Features {
+        self.features.rows(self.shape.len(), indices)
+    }
+
+    /// Targets of the examples at `indices` for a model that they fit,
+    /// `[indices * positions, outputs]`, classes one-hot.
+    pub(crate) fn dense_targets_of(&self, indices: &[u32], spec: &ModelSpec) -> Vec<f32> {
+        self.targets.dense(indices, spec)
+    }
+
+    /// Makes room for `examples` more.
+    pub(super) fn reserve(&mut self, examples: usize) {
+        self.features.reserve(examples.saturating_mul(self.shape.len()));
+    }
+
+    /// Appends examples of the same shape.
+    pub(super) fn append(&mut self, more: Self) -> Result<(), DatasetError> {
+        if self.shape != more.shape {
+            let (model, data) = (self.shape.dims(), more.shape.dims());
+            return Err(DatasetError::Shape { model, data });
+        }
+        let examples = self.len().saturating_add(more.len());
+        if u32::try_from(examples).is_err() {
+            return Err(DatasetError::TooMany { examples });
+        }
+        self.targets.append(more.targets)?;
+        self.features.append(more.features)
+    }
+}

@@ -1,0 +1,155 @@
+//! Elements of examples, by kind.
+
+use fedra_protocol::{ElementKind, Shape};
+
+use super::error::DatasetError;
+
+/// Elements of one or more examples, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// Real numbers.
+    Values(Vec<f32>),
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
+impl From<Vec<f32>> for Features {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Values(values)
+    }
+}
+
+impl From<Vec<u32>> for Features {
+    fn from(tokens: Vec<u32>) -> Self {
+        Self::Tokens(tokens)
+    }
+}
+
+impl Features {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Values(values) => values.len(),
+            Self::Tokens(tokens) => tokens.len(),
+        }
+    }
+
+    /// True without elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Kind of the elements.
+    pub fn elements(&self) -> ElementKind {
+        match self {
+            Self::Values(_) => ElementKind::Values,
+            Self::Tokens(_) => ElementKind::TokenIds,
+        }
+    }
+
+    /// Number of examples of `shape` that these are, at least 1.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] for elements of another kind, and for part of an example.
+    pub(crate) fn examples(&self, shape: Shape) -> Result<u32, DatasetError> {
+        self.check_kind(shape)?;
+        examples(self.len(), shape)
+    }
+
+    /// Checks that values are finite, and that token ids are in the vocabulary of `shape`.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] for the first element that is not.
+    pub(crate) fn check_range(&self, shape: Shape) -> Result<(), DatasetError> {
+        match (self, shape) {
+            (Self::Tokens(tokens), Shape::Tokens { vocabulary, .. }) => {
+                check_tokens(tokens, shape.len(), vocabulary)
+            }
+            (Self::Tokens(_), _) => self.check_kind(shape),
+            (Self::Values(values), _) => check_finite("feature", values),
+        }
+    }
+
+    /// Checks the kind of the elements alone.
+    pub(super) fn check_kind(&self, shape: Shape) -> Result<(), DatasetError> {
+        let (needed, given) = (shape.elements(), self.elements());
+        if needed == given { Ok(()) } else { Err(DatasetError::Elements { needed, given }) }
+    }
+
+    /// The rows at `indices` of `width` elements each, copied in that order. Panics on an
+    /// index out of range.
+    pub(super) fn rows(&self, width: usize, indices: &[u32]) -> Self {
+        match self {
+            Self::Values(values) => Self::Values(rows(values, width, indices)),
+            Self::Tokens(tokens) => Self::Tokens(rows(tokens, width, indices)),
+        }
+    }
+
+    /// Makes room for `elements` more.
+    pub(super) fn reserve(&mut self, elements: usize) {
+        match self {
+            Self::Values(values) => values.reserve_exact(elements),
+            Self::Tokens(tokens) => tokens.reserve_exact(elements),
+        }
+    }
+
+    /// Appends elements of the same kind.
+    pub(super) fn append(&mut self, more: Self) -> Result<(), DatasetError> {
+        match (self, more) {
+            (Self::Values(values), Self::Values(mut more)) => values.append(&mut more),
+            (Self::Tokens(tokens), Self::Tokens(mut more)) => tokens.append(&mut more),
+            (features, more) => {
+                let (needed, given) = (features.elements(), more.elements());
+                return Err(DatasetError::Elements { needed, given });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whole examples of `shape` in `elements`, at least 1; their indices are `u32`.
+pub(crate) fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetError> {
+    if elements == 0 {
+        return Err(DatasetError::Empty);
+    }
+    if !elements.is_multiple_of(shape.len()) {
+        return Err(DatasetError::Features { features: elements, shape: shape.dims() });
+    }
+    let examples = elements / shape.len();
+    u32::try_from(examples).map_err(|_| DatasetError::TooMany { examples })
+}
+
+pub(super) fn rows<T: Copy>(values: &[T], width: usize, indices: &[u32]) -> Vec<T> {
+    let mut out = Vec::with_capacity(indices.len() * width);
+    for &i in indices {
+        let start = i as usize * width;
+        out.extend_from_slice(&values[start..start + width]);
+    }
+    out
+}
+
+pub(super) fn check_finite(what: &'static str, values: &[f32]) -> Result<(), DatasetError> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(DatasetError::NotFinite { what, index }),
+    }
+}
+
+/// Checks that every id is below `vocabulary`; an example has `positions` of them.
+pub(super) fn check_tokens(
+    tokens: &[u32],
+    positions: usize,
+    vocabulary: u32,
+) -> Result<(), DatasetError> {
+    match tokens.iter().position(|&token| token >= vocabulary) {
+        None => Ok(()),
+        Some(at) => Err(DatasetError::Token {
+            index: at / positions,
+            position: at % positions,
+            token: tokens[at],
+            vocabulary,
+        }),
+    }
+}

@@ -1,0 +1,3 @@
+//! Files of models, one format a file.
+
+pub mod safetensors;
