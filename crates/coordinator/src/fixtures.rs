@@ -16,7 +16,7 @@ use fedra_protocol::{
     TaskId, UpdateBegin, UpdateRange,
 };
 
-use crate::round::{Mode, Progress, Protection, RoundPlan};
+use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
 use crate::settings::{Counting, PrivacySettings, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
 use crate::storage::{self, Intercept, Lease, Retention, RoundRecord, Storage, StoreError};

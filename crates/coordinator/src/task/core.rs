@@ -31,7 +31,7 @@ use crate::round::{ClientId, Effect, Event, Operation, Progress, Rounds, Stage, 
 use crate::settings::TaskSettings;
 use crate::status::{Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView};
 use crate::storage::{Quality, RoundRecord};
-use crate::writer::{GlobalModel, Prepared, WriterEvent, WriterJob};
+use crate::writer::{GlobalModel, WriterEvent, WriterJob};
 
 /// Changes that are only counts are published at most this often, and less often
 /// the more clients there are to hear of them.

@@ -7,16 +7,15 @@ use fedra_protocol::Mechanism;
 use super::*;
 use crate::fixtures::{BUFFERED, PARAMETERS, PLAN, policy, private_settings, settings};
 use crate::settings::Counting;
-use crate::storage::MemoryStore;
+use crate::storage::Storage;
 use crate::task::StartError;
 use crate::writer::{SumError, round_bounds};
 
 /// The error with which a new task does not start.
 fn refused(settings: TaskSettings) -> StartError {
-    let (settings, store) = (Arc::new(settings), Arc::new(MemoryStore::default()));
-    let shared: Arc<dyn Store> = store.clone();
-    let started = start(&settings, &shared, Arc::new(NoMetrics), Arc::default(), [7; 32]);
-    let stored = store.load(&settings.id, &settings.definition(), 1).expect("a store in memory");
+    let (settings, storage) = (Arc::new(settings), Storage::in_memory());
+    let started = start(&settings, &storage, Arc::new(NoMetrics), Arc::default(), [7; 32]);
+    let stored = storage.tasks.definition(&settings.id).expect("a store in memory");
     assert!(stored.is_none(), "nothing is stored of it");
     started.map(drop).expect_err("it is refused")
 }
