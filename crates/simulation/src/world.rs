@@ -324,7 +324,7 @@ impl World {
                     self.agenda.at(at, Event::ClientNotices(link));
                 }
                 ServerEffect::Publish(sha256) => {
-                    self.checks.published(sha256, self.store.durable())
+                    self.checks.published(sha256, self.store.durable());
                 }
                 ServerEffect::Work => {
                     let Some(life) = self.server.as_ref().map(|server| server.life) else { return };

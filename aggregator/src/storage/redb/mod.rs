@@ -136,11 +136,12 @@ impl RedbStore {
         term: &Term,
         round: u64,
     ) -> Outcome<RoundRecord> {
+        // A table can be open once in a transaction.
         let rounds = transaction.open_table(ROUNDS)?;
-        let entry = rounds.get((term.task.as_str(), round))?;
-        if let Some(entry) = entry {
+        if let Some(entry) = rounds.get((term.task.as_str(), round))? {
             return Ok(self.parse(&term.task, entry.value()));
         }
+        drop(rounds);
         let last = last_round(transaction, &term.task)?;
         let task = term.task.clone();
         Ok(Err(match last {
