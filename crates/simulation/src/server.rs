@@ -148,7 +148,7 @@ impl Server {
         departure: Departure,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
         let Some(Connection { id, session, mut mail, .. }) = self.connections.remove(&link) else {
             return;
@@ -157,7 +157,7 @@ impl Server {
         let Some((connection, participation)) = session.leave() else { return };
         let participation = mail.take_participation().unwrap_or(participation);
         let leave = Leave { connection, departure, participation };
-        self.command(Command::Leave(leave), now, rng, wishes);
+        self.command(Command::Leave(leave), now, rng, effects);
     }
 
     /// The core and the sessions that want it are told the time.
@@ -165,16 +165,16 @@ impl Server {
         &mut self,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
         let time = self.time(now);
         for link in self.links() {
             let due = self.connections.get(&link).and_then(|c| c.session.wake_at());
             if due.is_some_and(|due| due <= time) {
-                self.feed(link, Input::TimePassed, now, rng, wishes);
+                self.feed(link, Input::TimePassed, now, rng, effects);
             }
         }
-        self.take(None, now, rng, wishes);
+        self.take(None, now, rng, effects);
     }
 
     pub(crate) fn command(
@@ -182,9 +182,9 @@ impl Server {
         command: Command,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
-        self.take(Some(command), now, rng, wishes);
+        self.take(Some(command), now, rng, effects);
     }
 
     /// Gives the core a command, or the time.
@@ -193,14 +193,14 @@ impl Server {
         command: Option<Command>,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
         let time = self.time(now);
         for action in self.core.handle(command, time, rng) {
             match action {
                 Action::Write(job) => {
                     self.jobs.push_back(*job);
-                    wishes.push(ServerEffect::Work);
+                    effects.push(ServerEffect::Work);
                 }
                 Action::Notify(id, notice) => {
                     let link = self.links.get(&id);
@@ -209,7 +209,7 @@ impl Server {
                         connection.mail.put(notice);
                     }
                 }
-                Action::Serve(sha256, _) => wishes.push(ServerEffect::Publish(sha256)),
+                Action::Serve(sha256, _) => effects.push(ServerEffect::Publish(sha256)),
                 Action::Publish(_) | Action::Evaluate(..) | Action::Reply(..) => {}
             }
         }
@@ -228,14 +228,14 @@ impl Server {
         message: ClientMessage,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
         let Some(connection) = self.connections.get_mut(&link) else { return };
         if !connection.session.reads() {
             return connection.unread.push_back(message);
         }
-        self.fold_again(link, &message, wishes);
-        self.feed(link, Input::Message(message), now, rng, wishes);
+        self.fold_again(link, &message, effects);
+        self.feed(link, Input::Message(message), now, rng, effects);
     }
 
     /// Gives a session what waits for it: a notice, a message, news, room. Returns
@@ -245,12 +245,12 @@ impl Server {
         link: LinkId,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) -> bool {
         let mut busy = false;
         while let Some(input) = self.next_input(link) {
             busy = true;
-            self.feed(link, input, now, rng, wishes);
+            self.feed(link, input, now, rng, effects);
         }
         busy
     }
@@ -284,7 +284,7 @@ impl Server {
         input: Input,
         now: Duration,
         rng: &mut StdRng,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
         let time = self.time(now);
         let view = Arc::clone(self.core.view());
@@ -293,8 +293,8 @@ impl Server {
         session.refresh(&view);
         for output in session.handle(input, time) {
             match output {
-                Output::Send(message) => wishes.push(ServerEffect::Send(link, message)),
-                Output::Tell(command) => self.command(command, now, rng, wishes),
+                Output::Send(message) => effects.push(ServerEffect::Send(link, message)),
+                Output::Tell(command) => self.command(command, now, rng, effects),
                 Output::Admit(check_in) => {
                     check_in.check_capabilities(&self.settings).expect("knows the model");
                     let admitted = Admitted {
@@ -305,16 +305,16 @@ impl Server {
                         view: Arc::clone(&view),
                         now: time,
                     };
-                    self.feed(link, Input::Admitted(Box::new(admitted)), now, rng, wishes);
+                    self.feed(link, Input::Admitted(Box::new(admitted)), now, rng, effects);
                 }
                 Output::Check(bytes, codec) => {
                     let checked = CheckedUpdate::parse(bytes, &codec);
-                    self.feed(link, Input::Checked(checked), now, rng, wishes);
+                    self.feed(link, Input::Checked(checked), now, rng, effects);
                 }
                 Output::End(refusal) => {
-                    self.disconnect(link, Departure::after(&refusal), now, rng, wishes);
-                    wishes.push(ServerEffect::Send(link, ServerMessage::Refusal(refusal)));
-                    wishes.push(ServerEffect::Close(link));
+                    self.disconnect(link, Departure::after(&refusal), now, rng, effects);
+                    effects.push(ServerEffect::Send(link, ServerMessage::Refusal(refusal)));
+                    effects.push(ServerEffect::Close(link));
                     return;
                 }
             }
@@ -327,7 +327,7 @@ impl Server {
         &mut self,
         link: LinkId,
         message: &ClientMessage,
-        wishes: &mut Vec<ServerEffect>,
+        effects: &mut Vec<ServerEffect>,
     ) {
         let (Some(Bug::DoubleCount), ClientMessage::UpdateBegin(begin)) = (self.bug, message)
         else {
@@ -345,7 +345,7 @@ impl Server {
             let (client, subject, staleness) = (ClientId(0), None, 0);
             let job = WriterJob::Fold { client, subject, contribution, staleness };
             self.jobs.push_front(job);
-            wishes.push(ServerEffect::Work);
+            effects.push(ServerEffect::Work);
         }
     }
 }

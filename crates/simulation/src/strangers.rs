@@ -263,9 +263,9 @@ impl Street {
     fn hang_up(&mut self, who: usize, how: u8) {
         let Some(link) = self.strangers[who].link.take() else { return };
         let departure = if how.is_multiple_of(2) { Departure::Lost } else { Departure::Closed };
-        let mut wishes = Vec::new();
-        self.server.disconnect(link, departure, self.now, &mut self.rng, &mut wishes);
-        self.grant(wishes);
+        let mut effects = Vec::new();
+        self.server.disconnect(link, departure, self.now, &mut self.rng, &mut effects);
+        self.grant(effects);
     }
 
     fn say(&mut self, who: usize, message: ClientMessage) {
@@ -273,22 +273,22 @@ impl Street {
         if let ClientMessage::UpdateBegin(begin) = &message {
             self.announced.insert((who, begin.round));
         }
-        let mut wishes = Vec::new();
-        self.server.receive(link, message, self.now, &mut self.rng, &mut wishes);
-        self.grant(wishes);
+        let mut effects = Vec::new();
+        self.server.receive(link, message, self.now, &mut self.rng, &mut effects);
+        self.grant(effects);
     }
 
     fn poll(&mut self, who: usize) {
         let Some(link) = self.strangers[who].link else { return };
-        let mut wishes = Vec::new();
-        self.server.poll(link, self.now, &mut self.rng, &mut wishes);
-        self.grant(wishes);
+        let mut effects = Vec::new();
+        self.server.poll(link, self.now, &mut self.rng, &mut effects);
+        self.grant(effects);
     }
 
     fn command(&mut self, command: Command) {
-        let mut wishes = Vec::new();
-        self.server.command(command, self.now, &mut self.rng, &mut wishes);
-        self.grant(wishes);
+        let mut effects = Vec::new();
+        self.server.command(command, self.now, &mut self.rng, &mut effects);
+        self.grant(effects);
     }
 
     /// The worker does all that there is to do.
@@ -307,9 +307,9 @@ impl Street {
             match self.server.wake_at() {
                 Some(wake) if wake <= until => {
                     self.now = self.now.max(wake);
-                    let mut wishes = Vec::new();
-                    self.server.time_passed(self.now, &mut self.rng, &mut wishes);
-                    self.grant(wishes);
+                    let mut effects = Vec::new();
+                    self.server.time_passed(self.now, &mut self.rng, &mut effects);
+                    self.grant(effects);
                 }
                 _ => {
                     self.now = self.now.max(until);
@@ -368,9 +368,9 @@ impl Street {
         }
     }
 
-    fn grant(&mut self, wishes: Vec<ServerEffect>) {
-        for wish in wishes {
-            match wish {
+    fn grant(&mut self, effects: Vec<ServerEffect>) {
+        for effect in effects {
+            match effect {
                 ServerEffect::Send(link, message) => {
                     // Compared as bytes: on the wire a time has whole milliseconds.
                     let bytes = message.encode();

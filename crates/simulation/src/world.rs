@@ -212,8 +212,8 @@ impl World {
             Event::ServerTimer(life) => {
                 if self.server.as_ref().is_some_and(|server| server.life == life) {
                     self.server_timer = None;
-                    self.with_server(|server, now, rng, wishes| {
-                        server.time_passed(now, rng, wishes);
+                    self.with_server(|server, now, rng, effects| {
+                        server.time_passed(now, rng, effects);
                     });
                 }
             }
@@ -297,27 +297,27 @@ impl World {
         &mut self,
         act: impl FnOnce(&mut Server, Duration, &mut StdRng, &mut Vec<ServerEffect>),
     ) {
-        let mut wishes = Vec::new();
+        let mut effects = Vec::new();
         if let Some(server) = &mut self.server {
-            act(server, self.now, &mut self.rng, &mut wishes);
+            act(server, self.now, &mut self.rng, &mut effects);
         }
-        self.grant(wishes);
+        self.grant(effects);
         self.after_server();
     }
 
     fn poll(&mut self, link: LinkId) {
-        let mut wishes = Vec::new();
+        let mut effects = Vec::new();
         let Some(server) = &mut self.server else { return };
-        let busy = server.poll(link, self.now, &mut self.rng, &mut wishes);
-        self.grant(wishes);
+        let busy = server.poll(link, self.now, &mut self.rng, &mut effects);
+        self.grant(effects);
         if busy {
             self.after_server();
         }
     }
 
-    fn grant(&mut self, wishes: Vec<ServerEffect>) {
-        for wish in wishes {
-            match wish {
+    fn grant(&mut self, effects: Vec<ServerEffect>) {
+        for effect in effects {
+            match effect {
                 ServerEffect::Send(link, message) => self.send_down(link, &message),
                 ServerEffect::Close(link) => {
                     let at = self.now + delay(&mut self.rng, self.faults.longest_delay);
@@ -367,8 +367,8 @@ impl World {
             if let Command::Writer(WriterEvent::RolledBack(Ok(_))) = &command {
                 self.figures.count(Figure::RollBacks);
             }
-            self.with_server(|server, now, rng, wishes| {
-                server.command(command, now, rng, wishes);
+            self.with_server(|server, now, rng, effects| {
+                server.command(command, now, rng, effects);
             });
         }
     }
@@ -391,8 +391,8 @@ impl World {
         };
         self.note("the operator acts", None, None);
         self.figures.count(Figure::Operations);
-        self.with_server(|server, now, rng, wishes| {
-            server.command(command, now, rng, wishes);
+        self.with_server(|server, now, rng, effects| {
+            server.command(command, now, rng, effects);
         });
     }
 
@@ -424,9 +424,9 @@ impl World {
         if self.store.standing(&self.scenario.task.settings.id) != Standing::Paused {
             return;
         }
-        self.with_server(|server, now, rng, wishes| {
+        self.with_server(|server, now, rng, effects| {
             let resume = Command::Operate(Operation::Resume, REQUEST);
-            server.command(resume, now, rng, wishes);
+            server.command(resume, now, rng, effects);
         });
     }
 
@@ -500,8 +500,8 @@ impl World {
             return;
         }
         let message = ClientMessage::decode(bytes).expect("a session sends valid messages");
-        self.with_server(|server, now, rng, wishes| {
-            server.receive(link, message, now, rng, wishes);
+        self.with_server(|server, now, rng, effects| {
+            server.receive(link, message, now, rng, effects);
         });
     }
 
@@ -518,8 +518,8 @@ impl World {
 
     fn server_notices(&mut self, link: LinkId, departure: Departure) {
         self.links.remove(&link);
-        self.with_server(|server, now, rng, wishes| {
-            server.disconnect(link, departure, now, rng, wishes);
+        self.with_server(|server, now, rng, effects| {
+            server.disconnect(link, departure, now, rng, effects);
         });
     }
 
