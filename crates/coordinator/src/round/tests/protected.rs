@@ -89,14 +89,14 @@ fn a_client_without_enough_neighbours_is_struck_and_has_not_failed() {
     let failures = |effects: &[Effect]| {
         effects.iter().filter(|effect| matches!(effect, Effect::Failed(..))).count()
     };
-    let excluded = script.step(Event::Excluded(ClientId(1), R1));
+    let excluded = script.step_with_notes(Event::Excluded(ClientId(1), R1));
     assert_eq!(failures(&excluded), 0, "{excluded:?}");
     script.prepare(Stage::MaskedInput);
     // The stage is over without it.
     script.send(2, R1, Stage::MaskedInput);
     script.send(3, R1, Stage::MaskedInput);
     assert_eq!(script.rounds.members(), [ClientId(2), ClientId(3)]);
-    let refused = script.step(Event::Refused(ClientId(2), R1));
+    let refused = script.step_with_notes(Event::Refused(ClientId(2), R1));
     assert_eq!(failures(&refused), 1, "{refused:?}");
 }
 
