@@ -404,8 +404,9 @@ function address(url: string): string {
   }
 }
 
-function sentence(text: string): string {
+/** Text as a sentence: a capital at the start, but for an address, and a full stop at the end. */
+export function sentence(text: string): string {
   const trimmed = text.trim();
-  const first = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
+  const first = /^\w+:\/\//.test(trimmed) ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?:]$/.test(first) ? first : `${first}.`;
 }

@@ -1,7 +1,7 @@
 /** Texts of the operator's page. Pure. */
 import type { HistoryPoint } from '../api.js';
 import type { Decision, Health, Phase, TaskState, TaskSummary } from '../generated/http-api.js';
-import { bytes, percent, whole } from '../words.js';
+import { bytes, percent, sentence, whole } from '../words.js';
 import type { Action, Problem, Stand } from './state.js';
 
 export const STANDS: Record<Stand, string> = {
@@ -212,10 +212,4 @@ export function moment(unixSeconds: number): string {
   const two = (value: number) => `${value}`.padStart(2, '0');
   const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join('-');
   return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':')}`;
-}
-
-export function sentence(text: string): string {
-  const trimmed = text.trim();
-  const first = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
-  return /[.!?:]$/.test(first) ? first : `${first}.`;
 }

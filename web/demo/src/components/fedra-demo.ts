@@ -10,7 +10,7 @@ import { epsilon, shortWords } from '../privacy-words.js';
 import { Session } from '../session.js';
 import type { PageState, Problem } from '../state.js';
 import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
-import { advice, bytes, cohortWords, DATA_SENTENCE, percent, stateWords, whole } from '../words.js';
+import { advice, bytes, cohortWords, DATA_SENTENCE, percent, sentence, stateWords, whole } from '../words.js';
 import './cohort-ring.js';
 import './consent-card.js';
 import './digit-reader.js';
@@ -274,7 +274,7 @@ function thisTab(state: PageState): TemplateResult {
         <div>
           <dt>Computes on</dt>
           <dd id="backend">${computes}${backend?.adapter ? html` <small>${backend.adapter}</small>` : nothing}</dd>
-          <dd class="why">${backend ? whyWords(backend.reason) : 'Chosen when you start.'}</dd>
+          <dd class="why">${backend ? sentence(backend.reason) : 'Chosen when you start.'}</dd>
         </div>
         <div>
           <dt>Sent</dt>
@@ -298,11 +298,6 @@ function thisTab(state: PageState): TemplateResult {
       </dl>
     </section>
   `;
-}
-
-function whyWords(reason: string): string {
-  const text = reason.charAt(0).toUpperCase() + reason.slice(1);
-  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 function modelWords({ model, task }: PageState): string {

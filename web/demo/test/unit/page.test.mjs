@@ -10,6 +10,7 @@ import {
   percent,
   phaseWords,
   roundSteps,
+  sentence,
   stateWords,
   whole,
 } from '../../../node_modules/.cache/fedra-demo/words.js';
@@ -142,6 +143,12 @@ test('why a round was left is told until a change is accepted, and takes no othe
   state = withEvent(withEvent(state, error('device-lost')), update('accepted'));
   assert.equal(state.notice.code, 'device-lost');
   assert.equal(withEvent(state, error('training-failed', true)).problem.code, 'training-failed');
+});
+
+test('a message becomes a sentence, and an address in it stays as it is', () => {
+  assert.equal(sentence('the loss is not a number '), 'The loss is not a number.');
+  assert.equal(sentence('Stored rounds:'), 'Stored rounds:');
+  assert.equal(sentence('https://a.example/data is not there'), 'https://a.example/data is not there.');
 });
 
 test('the cohort is told in a sentence', () => {

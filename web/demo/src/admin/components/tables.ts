@@ -3,8 +3,8 @@
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
 import type { Decision, Failure, OperatedRound, Round } from '../../generated/http-api.js';
-import { bytes, percent, whole } from '../../words.js';
-import { decisionWords, moment, sentence, shortSeconds } from '../words.js';
+import { bytes, percent, sentence, whole } from '../../words.js';
+import { decisionWords, moment, shortSeconds } from '../words.js';
 
 const MOST_ROWS = 12;
 
