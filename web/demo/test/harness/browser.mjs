@@ -63,9 +63,36 @@ export async function mainThreadTasks(page, act) {
   return tasks.map(({ tdur, dur }) => (tdur ?? dur) / 1000);
 }
 
-export const hasText = (page, selector, pattern) =>
-  page.waitForFunction(
-    ([where, source]) => new RegExp(source).test(document.querySelector(where)?.textContent ?? ''),
-    [selector, pattern.source],
-    { timeout: 15_000 },
-  );
+/**
+ * Waits until the text of `selector` matches. Looks at each change of the document, so
+ * that a text which is soon replaced is seen on a busy machine too.
+ */
+export async function hasText(page, selector, pattern) {
+  const end = Date.now() + 15_000;
+  for (;;) {
+    try {
+      const last = await page.evaluate(untilText, { selector, source: pattern.source, flags: pattern.flags, wait: end - Date.now() });
+      return assert.equal(last, null, `${selector} has no text that matches ${pattern}, but: ${last}`);
+    } catch (error) {
+      // A new document: the wait goes on in it.
+      if (!/Execution context was destroyed|navigation/i.test(error.message)) throw error;
+    }
+  }
+}
+
+/** Runs in the page: `null` once the text matches, or the text that is there in the end. */
+function untilText({ selector, source, flags, wait }) {
+  const wanted = new RegExp(source, flags);
+  const text = () => document.querySelector(selector)?.textContent ?? '';
+  return new Promise((resolve) => {
+    if (wanted.test(text())) return resolve(null);
+    const finish = (result) => {
+      observer.disconnect();
+      clearTimeout(timer);
+      resolve(result);
+    };
+    const observer = new MutationObserver(() => wanted.test(text()) && finish(null));
+    observer.observe(document, { attributes: true, characterData: true, childList: true, subtree: true });
+    const timer = setTimeout(() => finish(text()), wait);
+  });
+}
