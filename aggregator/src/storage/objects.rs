@@ -1,9 +1,8 @@
 //! Files of checkpoints in an object store, by the trait of the crate `object_store`: S3,
-//! Google Cloud, Azure, or a local folder.
+//! Google Cloud or Azure.
 //!
 //! The names are those of the folder: `{prefix}/{task}/{round:010}-{sha256}.safetensors`.
-//! An object is there as a whole or not at all. It is durable when it is stored, which for
-//! `LocalFileSystem` takes `with_fsync(true)`.
+//! An object is there as a whole or not at all, and is durable when it is stored.
 //!
 //! The storage traits block, and that crate is asynchronous: calls come from threads that
 //! may wait, never from a task of the runtime.

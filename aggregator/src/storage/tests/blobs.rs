@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_protocol::Sha256Hash;
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use tempfile::TempDir;
@@ -103,13 +102,6 @@ fn the_folder_keeps_the_contract() {
 fn objects_in_memory_keep_the_contract() {
     let runtime = runtime();
     contract(&objects(InMemory::new(), &runtime));
-}
-
-#[test]
-fn objects_in_a_folder_keep_the_contract() {
-    let (runtime, folder) = (runtime(), TempDir::new().expect("a folder"));
-    let files = LocalFileSystem::new_with_prefix(folder.path()).expect("a folder");
-    contract(&objects(files.with_fsync(true), &runtime));
 }
 
 #[test]
