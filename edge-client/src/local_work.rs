@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
+use fedra_keystream::KeystreamRng;
 use fedra_learning::{
     Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
     LocalTrainer, check_update, examples_in, safetensors,
@@ -27,7 +28,6 @@ use fedra_protocol::{
 };
 use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
-use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backend::{self, BackendPreference, Chooser};
@@ -481,8 +481,8 @@ pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), D
 }
 
 /// Unused generator, seeded by the system.
-fn fresh_rng() -> Result<ChaCha20Rng, WorkError> {
-    Ok(ChaCha20Rng::from_seed(random_seed()?))
+fn fresh_rng() -> Result<KeystreamRng, WorkError> {
+    Ok(KeystreamRng::from_seed(random_seed()?))
 }
 
 fn random_seed() -> Result<[u8; 32], WorkError> {

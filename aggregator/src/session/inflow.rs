@@ -7,6 +7,7 @@
 //! not finish it. It knows nothing of what messages mean.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,6 +23,10 @@ use crate::server::RESERVE_UNIT as UNIT;
 /// Bytes of an unfinished message that need no room: more than any message has
 /// that a client may send without being asked.
 pub(super) const FREE: u64 = 16 << 10;
+/// Bytes that are read together while a large message arrives that was asked for: the
+/// WebSocket takes them in small pieces, and a call of the system for each costs more than
+/// the pieces.
+const AHEAD: usize = 64 << 10;
 /// Header and mask of a control frame from a client (RFC 6455, 5.2).
 const CONTROL_FRAME: u64 = 6;
 
@@ -37,6 +42,8 @@ pub(super) enum Excess {
 /// A stream that counts what is read from it.
 pub(super) struct Inflow<S> {
     stream: S,
+    /// Read ahead, and not counted before it is passed on.
+    ahead: Option<Ahead>,
     /// Bytes since the last whole message, less control frames.
     unfinished: u64,
     /// Arrival of the first of them.
@@ -56,6 +63,7 @@ impl<S> Inflow<S> {
     pub(super) fn new(stream: S, patience: Duration, reserve: Arc<Semaphore>) -> Self {
         Self {
             stream,
+            ahead: None,
             unfinished: 0,
             since: None,
             patience,
@@ -114,8 +122,48 @@ impl<S> Inflow<S> {
         Ok(())
     }
 
+    /// True if so large a message is to come that reading ahead pays.
+    fn expects_much(&self) -> bool {
+        self.expected > FREE && !self.is_discarded
+    }
+
     fn is_too_slow(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() > self.patience)
+    }
+}
+
+/// Bytes that were read together and are passed on in pieces.
+struct Ahead {
+    bytes: Box<[u8]>,
+    /// Those that have not been passed on.
+    rest: Range<usize>,
+}
+
+impl Ahead {
+    fn new() -> Self {
+        Self { bytes: vec![0; AHEAD].into(), rest: 0..0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Reads once; nothing at the end of the stream.
+    fn poll_fill(
+        &mut self,
+        stream: Pin<&mut impl AsyncRead>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut buffer = ReadBuf::new(&mut self.bytes);
+        ready!(stream.poll_read(context, &mut buffer))?;
+        self.rest = 0..buffer.filled().len();
+        Poll::Ready(Ok(()))
+    }
+
+    fn pass_on(&mut self, buffer: &mut ReadBuf<'_>) {
+        let end = self.rest.end.min(self.rest.start + buffer.remaining());
+        buffer.put_slice(&self.bytes[self.rest.start..end]);
+        self.rest.start = end;
     }
 }
 
@@ -130,11 +178,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inflow<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_too_slow() {
+        let has_more = self.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty());
+        // Not for each piece of what is here already: the clock costs more than the piece.
+        if !has_more && self.is_too_slow() {
             return Poll::Ready(Err(io::Error::other(Excess::TooSlow)));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let expects_much = self.expects_much();
+        let Self { stream, ahead, .. } = &mut *self;
+        if expects_much || has_more {
+            let ahead = ahead.get_or_insert_with(Ahead::new);
+            if ahead.is_empty() {
+                ready!(ahead.poll_fill(Pin::new(stream), context))?;
+            }
+            ahead.pass_on(buffer);
+        } else {
+            *ahead = None;
+            ready!(Pin::new(stream).poll_read(context, buffer))?;
+        }
         let read = buffer.filled().len() - before;
         Poll::Ready(self.count(read as u64).map_err(io::Error::other))
     }
@@ -225,6 +286,64 @@ mod tests {
         inflow.finished();
         inflow.expect(0);
         assert_eq!(pass(&mut client, &mut inflow, FREE + 1).await, Err(Excess::NoRoom));
+    }
+
+    /// A stream of zeros that counts how often it is read.
+    struct Counted(usize);
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.0 += 1;
+            buffer.initialize_unfilled();
+            buffer.advance(buffer.remaining());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Reads as the WebSocket does.
+    async fn read_in_pieces(inflow: &mut Inflow<Counted>, bytes: usize) {
+        let mut piece = [0; 512];
+        for _ in 0..bytes / piece.len() {
+            inflow.read_exact(&mut piece).await.expect("there is room");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_message_that_was_asked_for_is_read_in_large_pieces() {
+        let mut inflow = Inflow::new(Counted(0), PATIENCE, Arc::new(Semaphore::new(0)));
+        read_in_pieces(&mut inflow, 8 << 10).await;
+        assert_eq!(inflow.stream.0, 16);
+        inflow.finished();
+        inflow.expect(256 << 10);
+        read_in_pieces(&mut inflow, 256 << 10).await;
+        assert_eq!(inflow.stream.0, 16 + (256 << 10) / AHEAD);
+        inflow.finished();
+        inflow.expect(0);
+        read_in_pieces(&mut inflow, 512).await;
+        assert_eq!(inflow.stream.0, 16 + (256 << 10) / AHEAD + 1);
+        assert!(inflow.ahead.is_none(), "an idle connection keeps no buffer");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_keeps_its_order_and_counts_when_it_is_passed_on() {
+        let (mut client, mut inflow, _reserve) = pair(0);
+        let sent: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+        client.write_all(&sent).await.expect("there is room");
+        drop(client);
+        let mut read = vec![0; 100];
+        inflow.expect(150_000);
+        inflow.read_exact(&mut read).await.expect("expected");
+        assert_eq!(inflow.unfinished, 100);
+        // No more is expected: what was read ahead comes first, then the rest.
+        inflow.expect(0);
+        inflow.finished();
+        inflow.discard();
+        inflow.read_to_end(&mut read).await.expect("thrown away");
+        assert_eq!(read, sent);
     }
 
     /// A stream whose messages have no time at all.

@@ -44,6 +44,7 @@ pub mod codec;
 mod optimizer;
 mod sum;
 mod update;
+mod vectors;
 
 pub use accumulator::RoundAccumulator;
 pub use codec::{Codec, UpdateError, UpdateShape};

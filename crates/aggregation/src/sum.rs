@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::codec::CodecMisfit;
 use crate::update::CheckedUpdate;
+use crate::vectors::widest;
 
 /// Largest total weight of one sum.
 pub const MAX_TOTAL_WEIGHT: u64 = 1 << 26;
@@ -151,7 +152,7 @@ impl FixedPointSum {
             let place = at..at + values.len();
             at = place.end;
             match &mut self.accumulators {
-                Accumulators::Narrow(sums) => fold_narrow(&mut sums[place], values, weight),
+                Accumulators::Narrow(sums) => fold_narrow(&mut sums[place], values, weight, range),
                 Accumulators::Wide(sums) => fold_wide(&mut sums[place], values, weight),
             }
         })?;
@@ -225,28 +226,49 @@ fn quantise(x: f32) -> i64 {
     (rounded.to_bits() as i64).wrapping_sub(ROUND.to_bits() as i64)
 }
 
-/// The hot loop: 4 bytes read and 8 read and written for a parameter. The
-/// weight is 32 bits wide so that the product needs two vector multiplications
-/// and not three. `wrapping` because overflow is excluded by the bounds above.
+/// round(x * 2^30) times `weight`, in doubles: exact as long as the product's magnitude
+/// is below 2^51.
+#[inline(always)]
+fn weighted(x: f32, weight: f64) -> i64 {
+    let rounded = (f64::from(x) * SCALE + ROUND) - ROUND;
+    ((rounded * weight + ROUND).to_bits() as i64).wrapping_sub(ROUND.to_bits() as i64)
+}
+
+/// The hot loop: 4 bytes read and 8 read and written for a parameter. Vectors have no
+/// product of 64-bit integers, so doubles multiply where they are exact. `wrapping`
+/// because overflow is excluded by the bounds above.
 #[inline(never)]
-fn fold_narrow(accumulators: &mut [i64], values: &[f32], weight: u32) {
-    let weight = i64::from(weight);
-    for (sum, value) in accumulators.iter_mut().zip(values) {
-        let value = quantise(*value);
-        *sum = sum.wrapping_add(value.wrapping_mul(weight));
-    }
+fn fold_narrow(accumulators: &mut [i64], values: &[f32], weight: u32, range: UpdateRange) {
+    // The largest product is weight times 2^(30 + r).
+    let exact = u64::from(weight) < 1 << (51 - 30 - range.log2());
+    widest(|| {
+        let pairs = accumulators.iter_mut().zip(values);
+        if weight == 1 {
+            pairs.for_each(|(sum, value)| *sum = sum.wrapping_add(quantise(*value)));
+        } else if exact {
+            let weight = f64::from(weight);
+            pairs.for_each(|(sum, value)| *sum = sum.wrapping_add(weighted(*value, weight)));
+        } else {
+            let weight = i64::from(weight);
+            pairs.for_each(|(sum, value)| {
+                *sum = sum.wrapping_add(quantise(*value).wrapping_mul(weight));
+            });
+        }
+    });
 }
 
 /// The same in 128 bits, for values of any range.
 #[inline(never)]
 fn fold_wide(accumulators: &mut [i128], values: &[f32], weight: u32) {
     let weight = i128::from(weight);
-    for (sum, value) in accumulators.iter_mut().zip(values) {
-        let value = *value;
-        let value =
-            if value.abs() < WHOLE { quantise(value) } else { (f64::from(value) * SCALE) as i64 };
-        *sum = sum.wrapping_add(i128::from(value).wrapping_mul(weight));
-    }
+    widest(|| {
+        for (sum, value) in accumulators.iter_mut().zip(values) {
+            let value = *value;
+            let whole = value.abs() >= WHOLE;
+            let value = if whole { (f64::from(value) * SCALE) as i64 } else { quantise(value) };
+            *sum = sum.wrapping_add(i128::from(value).wrapping_mul(weight));
+        }
+    });
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
-//! Words of secure aggregation: packing, unpacking, and the bare keystream that
-//! masks are made of.
+//! Words of secure aggregation: packing, unpacking, the bare keystream that masks are
+//! made of, and the random numbers that noise is made of.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fedra_keystream::KeystreamRng;
 use fedra_secure_aggregation::{bare_keystream, pack, unpack};
+use rand_core::{Rng, SeedableRng};
 
 const WORDS: usize = 1 << 18;
 const BITS: u32 = 18;
@@ -19,6 +21,14 @@ fn mask(criterion: &mut Criterion) {
         bench.iter(|| unpack(black_box(&packed), WORDS, BITS).expect("as it was packed"));
     });
     group.bench_function("keystream", |bench| bench.iter(|| bare_keystream(4 * WORDS)));
+    let (mut rng, mut bytes) = (KeystreamRng::from_seed([1; 32]), [0; 2048]);
+    group.bench_function("random bytes", |bench| {
+        bench.iter(|| {
+            for _ in 0..4 * WORDS / bytes.len() {
+                rng.fill_bytes(black_box(&mut bytes));
+            }
+        });
+    });
     group.finish();
 }
 

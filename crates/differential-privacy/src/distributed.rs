@@ -26,6 +26,7 @@ use crate::{
     rotation::{flip_signs, walsh_hadamard},
     rounding::round_within,
     sampler::{DiscreteGaussian, Ratio},
+    source::Source,
 };
 
 /// Reason that an update could not be encoded.
@@ -240,6 +241,16 @@ impl DistributedGaussian {
                 actual: delta.len(),
             });
         }
+        Ok(self.encode_from(delta, clip, rotation, &mut Source(&mut |bytes| rng.fill_bytes(bytes))))
+    }
+
+    fn encode_from(
+        &self,
+        delta: &[f32],
+        clip: ClippingNorm,
+        rotation: &[u8; 32],
+        rng: &mut Source,
+    ) -> Vec<u32> {
         let norm = finite_norm(delta).unwrap_or(0.0);
         let rotated = self.rotate(delta, norm, clip, rotation);
         let mut values = vec![0; self.len()];
@@ -252,7 +263,7 @@ impl DistributedGaussian {
         self.noise.fold_into(&mut values, rng, |value, noise| {
             *value = value.wrapping_add(noise as u32) & mask;
         });
-        Ok(values)
+        values
     }
 
     /// The mean update that a sum of `survivors` encoded updates stands for.

@@ -97,6 +97,7 @@ mod quantities;
 mod rotation;
 mod rounding;
 pub mod sampler;
+mod source;
 #[cfg(test)]
 mod testing;
 

@@ -5,8 +5,7 @@
 //! It is not secret and hides nothing. It must give the same bits on every
 //! platform: it only adds, subtracts and flips signs, in a fixed order.
 
-use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
+use fedra_keystream::Keystream;
 
 /// Values transformed together before the next ones are touched: 32 KiB of `f32`,
 /// so that the first twelve of a large transform's passes stay in cache.
@@ -32,11 +31,15 @@ pub fn random_rotation(values: &mut [f32], seed: &[u8; 32]) {
 /// Multiplies `values` by the signs that `seed` stands for: bit i of the ChaCha20
 /// keystream, counted from the lowest bit of the first word, flips value i.
 pub(crate) fn flip_signs(values: &mut [f32], seed: &[u8; 32]) {
-    let mut rng = ChaCha20Rng::from_seed(*seed);
-    for chunk in values.chunks_mut(32) {
-        let signs = rng.next_u32();
-        for (i, value) in (0..).zip(chunk) {
-            *value = f32::from_bits(value.to_bits() ^ (signs >> i & 1) << 31);
+    let mut stream = Keystream::new(seed);
+    let mut bytes = [0; BLOCK / 8];
+    for block in values.chunks_mut(BLOCK) {
+        stream.write(&mut bytes);
+        for (chunk, signs) in block.chunks_mut(32).zip(bytes.as_chunks().0) {
+            let signs = u32::from_le_bytes(*signs);
+            for (i, value) in (0..).zip(chunk) {
+                *value = f32::from_bits(value.to_bits() ^ (signs >> i & 1) << 31);
+            }
         }
     }
 }
@@ -105,6 +108,9 @@ fn butterfly([a, b, c, d]: [f32; 4]) -> [f32; 4] {
 #[cfg(test)]
 mod tests {
     use alloc::{vec, vec::Vec};
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{Rng, SeedableRng};
 
     use super::*;
 

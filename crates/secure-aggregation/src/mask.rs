@@ -10,17 +10,13 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::thread;
 
-use chacha20::ChaCha20;
-use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use fedra_keystream::Keystream;
 use zeroize::Zeroizing;
 
 use crate::keys::Secret;
 
 /// Words masked at a time: with their keystream they stay in the first cache.
 pub(crate) const BLOCK_WORDS: usize = 2048;
-
-/// A key gives one keystream, so its nonce can be constant.
-const NONCE: [u8; 12] = [0; 12];
 
 /// Addition or subtraction of a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +71,10 @@ fn bytes_per_word(bits: u32) -> usize {
 /// Applies all masks to the words that begin at `first` of the whole vector.
 fn apply_from(first: usize, masks: &[Mask], words: &mut [u32], bits: u32) {
     let width = bytes_per_word(bits);
-    let mut streams: Vec<(ChaCha20, Sign)> = masks
+    let mut streams: Vec<(Keystream, Sign)> = masks
         .iter()
         .map(|mask| {
-            let mut stream = ChaCha20::new(&(*mask.key).into(), &NONCE.into());
+            let mut stream = Keystream::new(&mask.key);
             stream.seek(first as u64 * width as u64);
             (stream, mask.sign)
         })
@@ -97,8 +93,8 @@ fn apply_from(first: usize, masks: &[Mask], words: &mut [u32], bits: u32) {
 /// A function of its own: a browser goes over to a function's optimised code when
 /// it is called next, so a loop over megabytes must not be within one call.
 #[inline(never)]
-fn mask_block(stream: &mut ChaCha20, sign: Sign, words: &mut [u32], keystream: &mut [u8]) {
-    stream.write_keystream(keystream);
+fn mask_block(stream: &mut Keystream, sign: Sign, words: &mut [u32], keystream: &mut [u8]) {
+    stream.write(keystream);
     combine(words, keystream, sign);
 }
 
@@ -142,7 +138,7 @@ fn combine_words<const WIDTH: usize>(
 /// benches, here so that it is optimised as masks are.
 #[doc(hidden)]
 pub fn bare_keystream(bytes: usize) {
-    let mut stream = ChaCha20::new(&[1; 32].into(), &NONCE.into());
+    let mut stream = Keystream::new(&[1; 32]);
     let mut buffer = [0; 4 * BLOCK_WORDS];
     for _ in 0..bytes.div_ceil(buffer.len()) {
         draw_block(&mut stream, &mut buffer);
@@ -150,8 +146,8 @@ pub fn bare_keystream(bytes: usize) {
 }
 
 #[inline(never)]
-fn draw_block(stream: &mut ChaCha20, keystream: &mut [u8]) {
-    stream.write_keystream(keystream);
+fn draw_block(stream: &mut Keystream, keystream: &mut [u8]) {
+    stream.write(keystream);
     black_box(keystream);
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use differential_privacy::distributed::EncodeError;
 use differential_privacy::{ClippingNorm, QuantityError};
+use fedra_keystream::KeystreamRng;
 use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
 use fedra_protocol::{IdError, Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
 use fedra_secure_aggregation::client::{AdvertisedKeys, ClientError, SharedKeys};
@@ -16,7 +17,6 @@ use fedra_secure_aggregation::{
     Assumptions, EncryptedShare, Graph, GraphError, Index, KeyDirectory, PublicKeys, Terms,
     bare_keystream, pack,
 };
-use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub struct Measured {
 pub fn measure(parameters: usize, clients: u32) -> Result<Measured, BenchError> {
     let round = Round::new(parameters, clients)?;
     let update: Vec<f32> = (0..parameters).map(|i| (i % 1009) as f32 - 504.0).collect();
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+    let mut rng = KeystreamRng::from_seed([1; 32]);
     let first = round.steps(&update, &mut rng)?;
     let mut best = first;
     for _ in 0..REPEATS {
@@ -152,7 +152,7 @@ impl Round {
     }
 
     /// Client 0 does its part once; the others' parts are not timed.
-    fn steps(&self, update: &[f32], rng: &mut ChaCha20Rng) -> Result<Steps, BenchError> {
+    fn steps(&self, update: &[f32], rng: &mut KeystreamRng) -> Result<Steps, BenchError> {
         let encoding = self.privacy.encoding().ok_or(BenchError::NoEncoding)?;
         let clip = ClippingNorm::new(self.numbers.clipping_norm)?;
         let (encode, encoded) =
@@ -188,7 +188,7 @@ struct Cohort<'a> {
 }
 
 impl<'a> Cohort<'a> {
-    fn new(round: &'a Round, own: PublicKeys, rng: &mut ChaCha20Rng) -> Self {
+    fn new(round: &'a Round, own: PublicKeys, rng: &mut KeystreamRng) -> Self {
         let (mut keys, mut neighbours) = (vec![own], Vec::new());
         let near = round.graph.neighbours(0);
         for index in 1..round.graph.cohort() {
@@ -213,7 +213,7 @@ impl<'a> Cohort<'a> {
 
     fn shares_for_the_first(
         self,
-        rng: &mut ChaCha20Rng,
+        rng: &mut KeystreamRng,
     ) -> Result<Vec<EncryptedShare>, BenchError> {
         let directories: Vec<_> =
             self.neighbours.iter().map(|(index, _)| self.directory(*index)).collect();

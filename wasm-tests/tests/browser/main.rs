@@ -7,6 +7,7 @@
 )]
 
 mod codec;
+mod keystream;
 mod platform;
 mod predict;
 mod privacy;

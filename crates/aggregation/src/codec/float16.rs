@@ -13,6 +13,7 @@ use super::{
     BLOCK, CodecBounds, UpdateCodec, UpdateError, UpdateLength, ValueCodec, check_length,
     first_fault,
 };
+use crate::vectors::widest;
 
 /// Values looked at together.
 const CHECKED: usize = 256;
@@ -32,6 +33,7 @@ impl Float16 {
     }
 
     /// Without an early exit, as for float32.
+    #[inline(always)]
     fn all_in_range(self, block: &[[u8; 2]]) -> bool {
         let limit = nearest(self.range.magnitude()).to_bits();
         let beyond = block.iter().fold(0, |beyond, value| {
@@ -60,14 +62,11 @@ impl UpdateCodec for Float16 {
 
     fn check(&self, bytes: &[u8]) -> Result<(), UpdateError> {
         check_length(self, bytes)?;
-        let blocks = bytes.as_chunks().0.chunks(CHECKED);
-        for (block, at) in blocks.zip((0..).step_by(CHECKED)) {
-            if !self.all_in_range(block) {
-                let values = block.iter().map(|value| f16::from_le_bytes(*value).to_f32());
-                return first_fault(values, at, self.range).map_or(Ok(()), Err);
-            }
-        }
-        Ok(())
+        let values = bytes.as_chunks().0;
+        let faulty = widest(|| values.chunks(CHECKED).position(|block| !self.all_in_range(block)));
+        let at = faulty.map_or(values.len(), |block| block * CHECKED);
+        let rest = values[at..].iter().map(|value| f16::from_le_bytes(*value).to_f32());
+        first_fault(rest, at, self.range).map_or(Ok(()), Err)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     BLOCK, CodecBounds, UpdateCodec, UpdateError, UpdateLength, ValueCodec, check_length,
     first_fault,
 };
+use crate::vectors::widest;
 
 /// Values looked at together: long enough for the compiler to vectorise, short
 /// enough that finding the culprit in a bad block costs nothing.
@@ -28,6 +29,7 @@ impl Float32 {
     /// Without an early exit, so that it vectorises. For the bits of an `f32`
     /// without its sign, the order of the integers is the order of the magnitudes,
     /// and infinities and NaNs lie above every number.
+    #[inline(always)]
     fn all_in_range(self, block: &[[u8; 4]]) -> bool {
         let limit = self.range.magnitude().to_bits();
         let beyond = block.iter().fold(0, |beyond, value| {
@@ -50,14 +52,11 @@ impl UpdateCodec for Float32 {
 
     fn check(&self, bytes: &[u8]) -> Result<(), UpdateError> {
         check_length(self, bytes)?;
-        let blocks = bytes.as_chunks().0.chunks(CHECKED);
-        for (block, at) in blocks.zip((0..).step_by(CHECKED)) {
-            if !self.all_in_range(block) {
-                let values = block.iter().map(|value| f32::from_le_bytes(*value));
-                return first_fault(values, at, self.range).map_or(Ok(()), Err);
-            }
-        }
-        Ok(())
+        let values = bytes.as_chunks().0;
+        let faulty = widest(|| values.chunks(CHECKED).position(|block| !self.all_in_range(block)));
+        let at = faulty.map_or(values.len(), |block| block * CHECKED);
+        let rest = values[at..].iter().map(|value| f32::from_le_bytes(*value));
+        first_fault(rest, at, self.range).map_or(Ok(()), Err)
     }
 }
 

@@ -97,6 +97,26 @@ fn the_largest_sum_of_every_range_does_not_overflow() {
     }
 }
 
+/// Around the weights from which on doubles would round the product.
+#[test]
+fn products_are_exact_for_every_weight() {
+    for log2 in 0..=6 {
+        let range = range(log2);
+        let most = range.magnitude();
+        let values = vec![most, -most, most.next_down(), most / 3.0, -1.7e-9, 2.0_f32.powi(-31)];
+        let units: Vec<i128> =
+            values.iter().map(|&x| (f64::from(x) * SCALE).round_ties_even() as i128).collect();
+        for weight in [1, 2, 3, 1 << 14, 1 << 15, 1 << 21, 1 << 24] {
+            for weight in [weight - 1, weight, weight + 1].into_iter().filter(|&weight| weight > 0)
+            {
+                let sum = sum_within(range, values.len(), &[(values.clone(), weight)]);
+                let expected: Vec<i128> = units.iter().map(|x| x * i128::from(weight)).collect();
+                assert_eq!(integers(&sum), expected, "2^{log2}, weight {weight}");
+            }
+        }
+    }
+}
+
 #[test]
 fn refuses_and_leaves_no_trace() {
     let before = sum_of(2, &[(vec![1.0, 2.0], 5)]);
@@ -143,7 +163,8 @@ fn updates() -> impl Strategy<Value = (UpdateRange, Vec<(Vec<f32>, u64)>)> {
         let range = range(log2);
         let most = range.magnitude();
         let value = prop_oneof![-most..=most, -1e-3_f32..1e-3, Just(0.0_f32), Just(most)];
-        let update = (prop::collection::vec(value, LEN), 1_u64..=1_000_000);
+        let weight = prop_oneof![Just(1_u64), 1_u64..=1_000, 1_u64..=1_000_000];
+        let update = (prop::collection::vec(value, LEN), weight);
         (Just(range), prop::collection::vec(update, 1..20))
     })
 }
