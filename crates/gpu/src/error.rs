@@ -82,9 +82,6 @@ pub enum GpuError {
     /// Results could not be read.
     #[error("the graphics device's memory could not be read: {0}")]
     Unreadable(String),
-    /// The device did not answer in time.
-    #[error("the graphics device did not answer within {0} s")]
-    TimedOut(u64),
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -72,21 +72,26 @@ fn the_cnn() {
 #[test]
 fn convolutions_with_any_kernel_stride_and_padding() {
     let gpu = gpu();
-    for (kernel, stride, padding) in
-        [(1, 1, 0), (3, 1, 1), (3, 2, 0), (4, 3, 2), (5, 2, 4), (9, 1, 3), (8, 2, 7)]
-    {
-        // Odd sizes, channels that fill no quad, data of 2 and of 6 channels.
-        for channels in [2, 6] {
-            let layers = vec![
-                conv(5, kernel, stride, padding),
-                Tanh.into(),
-                conv(6, 3.min(kernel), stride, 1.min(kernel - 1)),
-                Relu.into(),
-                Flatten.into(),
-                linear(3),
-            ];
-            check(&gpu, &spec(&[channels, 13, 11], layers), &[3], 1e-4);
-        }
+    // Odd sizes, channels that fill no quad, data of 2 and of 6 channels; kernels whose taps
+    // are written out and larger ones.
+    for (channels, kernel, stride, padding) in [
+        (2, 1, 1, 0),
+        (6, 3, 1, 1),
+        (2, 3, 2, 0),
+        (6, 4, 3, 2),
+        (6, 5, 2, 4),
+        (2, 9, 1, 3),
+        (6, 8, 2, 7),
+    ] {
+        let layers = vec![
+            conv(5, kernel, stride, padding),
+            Tanh.into(),
+            conv(6, kernel.min(3), stride, 1.min(kernel - 1)),
+            Relu.into(),
+            Flatten.into(),
+            linear(3),
+        ];
+        check(&gpu, &spec(&[channels, 13, 11], layers), &[3], 1e-4);
     }
 }
 

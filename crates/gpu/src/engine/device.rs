@@ -96,6 +96,7 @@ impl Gpu {
     ///
     /// That failure.
     pub fn check(&self) -> Result<(), GpuError> {
+        platform::look(&self.device);
         self.health.check()
     }
 
@@ -106,12 +107,19 @@ impl Gpu {
 
     /// Waits until everything submitted so far is done.
     pub(crate) async fn finish(&self) -> Result<(), GpuError> {
-        self.health.check()?;
+        self.check()?;
         let done = Answer::pending();
         let callback = done.clone();
         self.queue.on_submitted_work_done(move || callback.give(()));
-        platform::answered(&self.device, self.health.answer(&done)).await?;
-        self.health.check()
+        self.answer(&done).await?;
+        self.check()
+    }
+
+    /// The answer of a callback, or the device's failure.
+    pub(crate) async fn answer<T>(&self, answer: &Answer<T>) -> Result<T, GpuError> {
+        let answer = platform::answered(&self.device, self.health.answer(answer)).await;
+        // That the device is lost explains what it refused.
+        answer.map_err(|failure| self.check().err().unwrap_or(failure))
     }
 }
 

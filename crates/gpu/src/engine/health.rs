@@ -52,6 +52,7 @@ impl Health {
     pub async fn answer<T>(&self, answer: &Answer<T>) -> Result<T, GpuError> {
         poll_fn(|context| {
             if let Some(value) = answer.take() {
+                self.state().waiting.retain(|waker| !waker.will_wake(context.waker()));
                 return Poll::Ready(Ok(value));
             }
             let mut state = self.state();

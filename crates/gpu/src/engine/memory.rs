@@ -1,7 +1,7 @@
 //! Buffers of a plan on a device: made, written, read.
 
+use super::Gpu;
 use super::health::{Answer, refusal};
-use super::{Gpu, platform};
 use crate::GpuError;
 use crate::plan::{Plan, Role};
 
@@ -42,7 +42,7 @@ impl Memory {
         });
         let buffers = buffers.collect();
         let (valid, memory) = (valid.pop(), memory.pop());
-        for error in [valid.await, memory.await].into_iter().flatten() {
+        if let Some(error) = valid.await.or(memory.await) {
             gpu.check()?;
             return Err(refusal(&error));
         }
@@ -84,7 +84,7 @@ impl Memory {
         let mapped = Answer::pending();
         let callback = mapped.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |outcome| callback.give(outcome));
-        let outcome = platform::answered(&gpu.device, gpu.health.answer(&mapped)).await?;
+        let outcome = gpu.answer(&mapped).await?;
         gpu.check()?;
         outcome.map_err(|error| GpuError::Unreadable(error.to_string()))?;
         let view = staging.get_mapped_range(..);

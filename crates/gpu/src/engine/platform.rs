@@ -3,51 +3,41 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
-    use std::future::Future;
+    use std::future::{Future, poll_fn};
     use std::pin::pin;
-    use std::sync::Arc;
-    use std::task::{Context, Poll, Wake, Waker};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use crate::GpuError;
 
     /// Graphics APIs to look for.
     pub const BACKENDS: wgpu::Backends = wgpu::Backends::PRIMARY;
-    /// Time that the device has for what it was given.
-    const LIMIT: Duration = Duration::from_secs(60);
-    /// Time between two looks at whether it has failed.
-    const SLICE: Duration = Duration::from_millis(20);
+    /// Longest time that the thread is blocked at once.
+    const SLICE: Duration = Duration::from_millis(10);
 
-    /// A pending answer is found by looking again.
-    struct LookAgain;
-
-    impl Wake for LookAgain {
-        fn wake(self: Arc<Self>) {}
+    /// Runs callbacks that are due.
+    pub fn look(device: &wgpu::Device) {
+        // A failure is told to a callback.
+        let _ = device.poll(wgpu::PollType::Poll);
     }
 
-    /// The answer of a device that makes progress only while it is polled. Blocks the
-    /// thread until it comes, for as long as a submit takes.
+    /// The answer of a device that makes progress only while it is polled. Each poll of this
+    /// future blocks for a slice of time at most, so that the caller's time limit holds.
     pub async fn answered<T>(
         device: &wgpu::Device,
         answer: impl Future<Output = Result<T, GpuError>>,
     ) -> Result<T, GpuError> {
         let mut answer = pin!(answer);
-        let waker = Waker::from(Arc::new(LookAgain));
-        let mut context = Context::from_waker(&waker);
-        let start = Instant::now();
-        loop {
-            if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
-                return answer;
-            }
-            if start.elapsed() > LIMIT {
-                return Err(GpuError::TimedOut(LIMIT.as_secs()));
-            }
+        poll_fn(|context| {
             let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(SLICE) };
-            // A timeout is no failure; a lost device is told to its callback.
-            if device.poll(wait).is_err() {
-                std::thread::yield_now();
+            // A timeout is no failure, and a lost device is told to its callback.
+            let _ = device.poll(wait);
+            let answer = answer.as_mut().poll(context);
+            if answer.is_pending() {
+                context.waker().wake_by_ref();
             }
-        }
+            answer
+        })
+        .await
     }
 }
 
@@ -60,7 +50,10 @@ mod web {
     /// Graphics APIs to look for.
     pub const BACKENDS: wgpu::Backends = wgpu::Backends::BROWSER_WEBGPU;
 
-    /// The answer of a device, which the browser brings. The time limit is the caller's.
+    /// Does nothing: the browser runs callbacks.
+    pub fn look(_device: &wgpu::Device) {}
+
+    /// The answer of a device, which the browser brings.
     pub async fn answered<T>(
         _device: &wgpu::Device,
         answer: impl Future<Output = Result<T, GpuError>>,
@@ -70,6 +63,6 @@ mod web {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{BACKENDS, answered};
+pub use native::{BACKENDS, answered, look};
 #[cfg(target_arch = "wasm32")]
-pub use web::{BACKENDS, answered};
+pub use web::{BACKENDS, answered, look};

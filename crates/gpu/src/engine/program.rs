@@ -30,7 +30,7 @@ impl Program {
             outcomes.push((valid, internal.pop()));
         }
         for (kernel, (valid, internal)) in plan.kernels.iter().zip(outcomes) {
-            for error in [valid.await, internal.await].into_iter().flatten() {
+            if let Some(error) = valid.await.or(internal.await) {
                 gpu.check()?;
                 let (kernel, message) = (kernel.name.clone(), error.to_string());
                 return Err(GpuError::Kernel { kernel, message });

@@ -58,6 +58,8 @@ impl Setup {
 ///
 /// After [`Trainer::set_order`], [`Trainer::run`] takes steps over the batches of the order;
 /// the last batch may be smaller. Everything else waits for the steps before it.
+///
+/// A device may never answer: the caller gives a time limit to what it awaits.
 pub struct Trainer {
     gpu: Gpu,
     setup: Setup,
@@ -137,6 +139,8 @@ impl Trainer {
         let seed = trainer.setup.training.seed();
         trainer.write_head(3, &[(seed ^ (seed >> 32)) as u32, 1]);
         trainer.set_parameters(parameters)?;
+        // A lost device refuses nothing: it is found lost by waiting.
+        gpu.finish().await?;
         Ok(trainer)
     }
 
