@@ -318,7 +318,8 @@ fn a_lost_device_is_an_error_at_every_moment() {
     let start = parameters(&spec, &mut random);
     let data = Arc::new(examples(&spec, 20, &mut random));
     let order: Vec<u32> = (0..20).collect();
-    let moments: [&dyn Fn(&Gpu, &Setup) -> Result<(), GpuError>; 10] = [
+    type Moment<'a> = &'a dyn Fn(&Gpu, &Setup) -> Result<(), GpuError>;
+    let moments: [Moment<'_>; 10] = [
         &|gpu, setup| {
             gpu.destroy();
             block_on(Trainer::new(gpu, setup, &start, data.clone())).map(drop)
