@@ -1,13 +1,13 @@
 //! Instruction sets, and the choice between them: at run time natively, at compile time in
 //! WebAssembly.
 
-use crate::simd::{Job, portable::Portable};
+use crate::simd::Job;
 
 /// Instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InstructionSet {
-    /// None in particular.
+    /// None in particular. WebAssembly with SIMD does without.
     Portable,
     /// AVX2 with FMA, on x86-64.
     Avx2,
@@ -47,10 +47,11 @@ impl InstructionSet {
 
     #[cfg(not(target_arch = "x86_64"))]
     fn is_available(self) -> bool {
+        let simd128 = cfg!(all(target_arch = "wasm32", target_feature = "simd128"));
         match self {
-            Self::Portable => true,
+            Self::Portable => !simd128,
             Self::Neon => cfg!(target_arch = "aarch64"),
-            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
+            Self::Simd128 => simd128,
             Self::Avx2 | Self::Avx512 => false,
         }
     }
@@ -93,7 +94,7 @@ impl Kernels {
                 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
                 _ => job.run::<crate::simd::simd128::Simd128>(),
                 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-                _ => job.run::<Portable>(),
+                _ => job.run::<crate::simd::portable::Portable>(),
             }
         }
     }

@@ -1,5 +1,10 @@
 //! Micro-kernels: a tile of a product, a few rows by a few vectors, in registers.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of vectors keep these in memory instead of registers"
+)]
+
 use crate::simd::Simd;
 
 /// Most rows of a tile on any instruction set.
@@ -107,107 +112,107 @@ pub(crate) unsafe fn compute<S: Simd>(
     ends: &Ends,
 ) {
     macro_rules! run {
-        ($rows:literal, $vectors:literal, $part:expr) => {
+        ($rows:literal, $vectors:literal, $is_part:literal, $part:expr) => {
             // SAFETY: as the caller promises; `rows` pointers are valid.
             unsafe {
                 match left {
                     Left::Rows(left) => {
                         let left = left.first_chunk::<$rows>().unwrap_unchecked();
-                        rows_tile::<S, $rows, $vectors>(*left, right, *walk, *ends, $part);
+                        rows_tile::<S, $rows, $vectors, $is_part>(
+                            *left, right, *walk, *ends, $part,
+                        );
                     }
                     Left::Columns(left) => {
-                        columns_tile::<S, $rows, $vectors>(*left, right, *walk, *ends, $part);
+                        columns_tile::<S, $rows, $vectors, $is_part>(
+                            *left, right, *walk, *ends, $part,
+                        );
                     }
                 }
             }
         };
     }
     macro_rules! each_row {
-        ($vectors:literal, $part:expr) => {
+        ($vectors:literal, $is_part:literal, $part:expr) => {
             match rows {
-                1 => run!(1, $vectors, $part),
-                2 => run!(2, $vectors, $part),
-                3 => run!(3, $vectors, $part),
-                4 => run!(4, $vectors, $part),
-                5 if S::ROWS >= 5 => run!(5, $vectors, $part),
-                6 if S::ROWS >= 6 => run!(6, $vectors, $part),
-                7 if S::ROWS >= 7 => run!(7, $vectors, $part),
+                1 => run!(1, $vectors, $is_part, $part),
+                2 => run!(2, $vectors, $is_part, $part),
+                3 => run!(3, $vectors, $is_part, $part),
+                4 => run!(4, $vectors, $is_part, $part),
+                5 if S::ROWS >= 5 => run!(5, $vectors, $is_part, $part),
+                6 if S::ROWS >= 6 => run!(6, $vectors, $is_part, $part),
+                7 if S::ROWS >= 7 => run!(7, $vectors, $is_part, $part),
                 _ => unreachable!("a tile has 1 to {} rows", S::ROWS),
             }
         };
     }
     match columns {
-        // A vector that is not full is the vector number 0.
-        Columns::Part(floats) => each_row!(0, floats),
-        Columns::Vectors(1) => each_row!(1, 0),
-        Columns::Vectors(2) => each_row!(2, 0),
-        Columns::Vectors(3) if S::VECTORS >= 3 => each_row!(3, 0),
-        Columns::Vectors(4) if S::VECTORS >= 4 => each_row!(4, 0),
+        Columns::Part(floats) => each_row!(1, true, floats),
+        Columns::Vectors(1) => each_row!(1, false, 0),
+        Columns::Vectors(2) => each_row!(2, false, 0),
+        Columns::Vectors(3) if S::VECTORS >= 3 => each_row!(3, false, 0),
+        Columns::Vectors(4) if S::VECTORS >= 4 => each_row!(4, false, 0),
         Columns::Vectors(_) => unreachable!("a tile has 1 to {} vectors", S::VECTORS),
     }
 }
 
-/// Vectors of one row: `VECTORS` full ones or, for 0, one of `part` floats.
-type Row<S> = [<S as Simd>::Vector; 4];
-
+/// A full vector or, for `PART`, one of `part` floats.
 #[inline(always)]
-unsafe fn load<S: Simd, const VECTORS: usize>(from: *const f32, part: usize) -> Row<S> {
+unsafe fn load<S: Simd, const PART: bool>(from: *const f32, part: usize) -> S::Vector {
     // SAFETY: as the caller promises.
-    unsafe {
-        let mut row = [S::zero(); 4];
-        if VECTORS == 0 {
-            row[0] = S::load_part(from, part);
-        }
-        for (vector, value) in row.iter_mut().enumerate().take(VECTORS) {
-            *value = S::load(from.add(vector * S::LANES));
-        }
-        row
-    }
+    unsafe { if PART { S::load_part(from, part) } else { S::load(from) } }
 }
 
 #[inline(always)]
-unsafe fn begin<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn begin<S: Simd, const ROWS: usize, const VECTORS: usize, const PART: bool>(
     ends: Ends,
     part: usize,
-) -> [Row<S>; ROWS] {
+) -> [[S::Vector; VECTORS]; ROWS] {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut sums = [[S::zero(); 4]; ROWS];
-        for (row, sums) in sums.iter_mut().enumerate() {
-            *sums = load::<S, VECTORS>(ends.start.add(row * ends.start_pitch), part);
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        for row in 0..ROWS {
+            let from = ends.start.add(row * ends.start_pitch);
+            for vector in 0..VECTORS {
+                sums[row][vector] = load::<S, PART>(from.add(vector * S::LANES), part);
+            }
         }
         sums
     }
 }
 
 #[inline(always)]
-unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    sums: [Row<S>; ROWS],
+unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const PART: bool>(
+    sums: [[S::Vector; VECTORS]; ROWS],
     ends: Ends,
     part: usize,
 ) {
-    for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: as the caller promises.
-        unsafe {
+    // SAFETY: as the caller promises.
+    unsafe {
+        for row in 0..ROWS {
             let to = ends.result.add(row * ends.pitch);
-            if VECTORS == 0 {
-                S::store_part(to, sums[0], part);
-            }
-            for (vector, sum) in sums.iter().enumerate().take(VECTORS) {
-                S::store(to.add(vector * S::LANES), *sum);
+            for vector in 0..VECTORS {
+                let (to, sum) = (to.add(vector * S::LANES), sums[row][vector]);
+                if PART {
+                    S::store_part(to, sum, part);
+                } else {
+                    S::store(to, sum);
+                }
             }
         }
     }
 }
 
-/// One product of a tile: a value of each row with the vectors at `right`.
+/// One product of a tile: the value of each row at `$left` with the vectors at `$right`.
 macro_rules! product {
-    ($sums:ident, $right:expr, $part:ident, $left:expr) => {
-        let vectors = load::<S, VECTORS>($right, $part);
-        for (row, sums) in $sums.iter_mut().enumerate() {
-            let value = S::splat($left(row));
-            for (sum, vector) in sums.iter_mut().zip(vectors).take(VECTORS.max(1)) {
-                *sum = S::multiply_add(value, vector, *sum);
+    ($sums:ident, $right:expr, $part:ident, $row:ident => $left:expr) => {
+        let mut vectors = [S::zero(); VECTORS];
+        for vector in 0..VECTORS {
+            vectors[vector] = load::<S, PART>($right.add(vector * S::LANES), $part);
+        }
+        for $row in 0..ROWS {
+            let value = S::splat($left);
+            for vector in 0..VECTORS {
+                $sums[$row][vector] = S::multiply_add(value, vectors[vector], $sums[$row][vector]);
             }
         }
     };
@@ -216,7 +221,7 @@ macro_rules! product {
 /// The tile of [`Left::Rows`].
 #[cfg_attr(target_arch = "wasm32", inline(never))]
 #[cfg_attr(not(target_arch = "wasm32"), inline(always))]
-unsafe fn rows_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn rows_tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PART: bool>(
     mut left: [*const f32; ROWS],
     mut right: *const f32,
     walk: Walk,
@@ -225,32 +230,38 @@ unsafe fn rows_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut sums = begin::<S, ROWS, VECTORS>(ends, part);
+        let mut sums = begin::<S, ROWS, VECTORS, PART>(ends, part);
         for _ in 0..walk.segments {
             let (mut at, mut from) = (left, right);
             for _ in 0..walk.depth / 4 {
                 for step in 0..4 {
-                    product!(sums, from, part, |row: usize| at[row].add(step));
+                    product!(sums, from, part, row => at[row].add(step));
                     from = from.add(walk.right_step);
                 }
-                at.iter_mut().for_each(|at| *at = at.add(4));
+                for row in 0..ROWS {
+                    at[row] = at[row].add(4);
+                }
             }
             for _ in 0..walk.depth % 4 {
-                product!(sums, from, part, |row: usize| at[row]);
+                product!(sums, from, part, row => at[row]);
                 from = from.add(walk.right_step);
-                at.iter_mut().for_each(|at| *at = at.add(1));
+                for row in 0..ROWS {
+                    at[row] = at[row].add(1);
+                }
             }
-            left.iter_mut().for_each(|left| *left = left.wrapping_add(walk.left_segment));
+            for row in 0..ROWS {
+                left[row] = left[row].wrapping_add(walk.left_segment);
+            }
             right = right.wrapping_add(walk.right_segment);
         }
-        finish::<S, ROWS, VECTORS>(sums, ends, part);
+        finish::<S, ROWS, VECTORS, PART>(sums, ends, part);
     }
 }
 
 /// The tile of [`Left::Columns`].
 #[cfg_attr(target_arch = "wasm32", inline(never))]
 #[cfg_attr(not(target_arch = "wasm32"), inline(always))]
-unsafe fn columns_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn columns_tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PART: bool>(
     mut left: *const f32,
     mut right: *const f32,
     walk: Walk,
@@ -259,22 +270,22 @@ unsafe fn columns_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut sums = begin::<S, ROWS, VECTORS>(ends, part);
+        let mut sums = begin::<S, ROWS, VECTORS, PART>(ends, part);
         for _ in 0..walk.segments {
             let (mut at, mut from) = (left, right);
             for _ in 0..walk.depth / 2 {
-                product!(sums, from, part, |row: usize| at.add(row));
+                product!(sums, from, part, row => at.add(row));
                 (at, from) = (at.wrapping_add(walk.left_step), from.wrapping_add(walk.right_step));
-                product!(sums, from, part, |row: usize| at.add(row));
+                product!(sums, from, part, row => at.add(row));
                 (at, from) = (at.wrapping_add(walk.left_step), from.wrapping_add(walk.right_step));
             }
             if walk.depth % 2 == 1 {
-                product!(sums, from, part, |row: usize| at.add(row));
+                product!(sums, from, part, row => at.add(row));
             }
             left = left.wrapping_add(walk.left_segment);
             right = right.wrapping_add(walk.right_segment);
         }
-        finish::<S, ROWS, VECTORS>(sums, ends, part);
+        finish::<S, ROWS, VECTORS, PART>(sums, ends, part);
     }
 }
 
@@ -353,29 +364,32 @@ unsafe fn dot_tile<S: Simd, const ROWS: usize, const COLUMNS: usize>(
         let result = result.add(row * pitch + column);
         let mut sums = [[S::zero(); COLUMNS]; ROWS];
         macro_rules! products {
-            ($load:expr) => {
+            ($from:ident => $load:expr) => {
                 let mut vectors = [S::zero(); COLUMNS];
-                for (column, vector) in vectors.iter_mut().enumerate() {
-                    *vector = $load(right.add(column * right_pitch));
+                for column in 0..COLUMNS {
+                    let $from = right.add(column * right_pitch);
+                    vectors[column] = $load;
                 }
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = $load(left.add(row * left_pitch));
-                    for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        *sum = S::multiply_add(value, vector, *sum);
+                for row in 0..ROWS {
+                    let $from = left.add(row * left_pitch);
+                    let value = $load;
+                    for column in 0..COLUMNS {
+                        sums[row][column] =
+                            S::multiply_add(value, vectors[column], sums[row][column]);
                     }
                 }
             };
         }
         let full = depth / S::LANES * S::LANES;
         for at in (0..full).step_by(S::LANES) {
-            products!(|from: *const f32| S::load(from.add(at)));
+            products!(from => S::load(from.add(at)));
         }
         if full < depth {
-            products!(|from: *const f32| S::load_part(from.add(full), depth - full));
+            products!(from => S::load_part(from.add(full), depth - full));
         }
-        for (row, sums) in sums.iter().enumerate() {
-            for (column, sum) in sums.iter().enumerate() {
-                *result.add(row * pitch + column) = S::sum(*sum);
+        for row in 0..ROWS {
+            for column in 0..COLUMNS {
+                *result.add(row * pitch + column) = S::sum(sums[row][column]);
             }
         }
     }

@@ -58,7 +58,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn multiply_add(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
-        core::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+        [a[0] * b[0] + c[0], a[1] * b[1] + c[1], a[2] * b[2] + c[2], a[3] * b[3] + c[3]]
     }
 
     #[inline(always)]
