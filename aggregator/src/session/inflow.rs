@@ -135,7 +135,7 @@ impl<S> Inflow<S> {
 /// Bytes that were read together and are passed on in pieces.
 struct Ahead {
     bytes: Box<[u8]>,
-    /// Those that have not been passed on.
+    /// Place of the bytes that have not been passed on.
     rest: Range<usize>,
 }
 

@@ -32,7 +32,6 @@ mod data;
 mod device;
 mod evaluate;
 mod formats;
-mod kernels;
 mod layers;
 mod loss;
 pub mod memory;
