@@ -4,7 +4,7 @@ use core::convert::Infallible;
 use core::fmt;
 
 use rand_core::{SeedableRng, TryCryptoRng, TryRng};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
 
 use crate::Keystream;
 
@@ -15,7 +15,7 @@ const BUFFER: usize = 1024;
 /// any order of its methods. Zeroised when dropped.
 pub struct KeystreamRng {
     stream: Keystream,
-    buffer: [u8; BUFFER],
+    buffer: Zeroizing<[u8; BUFFER]>,
     /// Bytes of the buffer that are used up: a multiple of 4.
     used: usize,
 }
@@ -41,7 +41,7 @@ impl KeystreamRng {
         let (direct, rest) = rest.split_at_mut(rest.len() - rest.len() % BUFFER);
         self.stream.write(direct);
         if !rest.is_empty() {
-            self.stream.write(&mut self.buffer);
+            self.stream.write(self.buffer.as_mut_slice());
             rest.copy_from_slice(&self.buffer[..rest.len()]);
             self.used = rest.len().next_multiple_of(4);
         }
@@ -52,7 +52,7 @@ impl SeedableRng for KeystreamRng {
     type Seed = [u8; 32];
 
     fn from_seed(seed: Self::Seed) -> Self {
-        Self { stream: Keystream::new(&seed), buffer: [0; BUFFER], used: BUFFER }
+        Self { stream: Keystream::new(&seed), buffer: Zeroizing::new([0; BUFFER]), used: BUFFER }
     }
 }
 
@@ -75,14 +75,6 @@ impl TryRng for KeystreamRng {
 }
 
 impl TryCryptoRng for KeystreamRng {}
-
-impl Drop for KeystreamRng {
-    fn drop(&mut self) {
-        self.buffer.zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for KeystreamRng {}
 
 impl fmt::Debug for KeystreamRng {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -54,7 +54,7 @@ fn both(key: &[u8; 32], position: u64, len: usize) -> Vec<u8> {
 #[test]
 fn the_bytes_are_those_of_the_standard() {
     for (key, block, expected) in STANDARD {
-        let key: [u8; 32] = hex::decode(key).unwrap().try_into().unwrap();
+        let key: [u8; 32] = hex::decode(key).expect("hexadecimal").try_into().expect("32 bytes");
         assert_eq!(hex::encode(both(&key, 64 * block, 64)), expected);
     }
 }

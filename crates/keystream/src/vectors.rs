@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 #[cfg_attr(not(all(target_arch = "wasm32", target_feature = "simd128")), path = "vectors/array.rs")]
 #[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), path = "vectors/simd128.rs")]
@@ -22,7 +22,7 @@ const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]
 
 /// Keystream of one key, from any position on. Zeroised when dropped.
 pub struct Keystream {
-    key: [u32; 8],
+    key: Zeroizing<[u32; 8]>,
     /// Of the next byte.
     position: u64,
 }
@@ -31,7 +31,7 @@ impl Keystream {
     /// Keystream of `key`, from its first byte on.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        let mut words = [0; 8];
+        let mut words = Zeroizing::new([0; 8]);
         for (word, bytes) in words.iter_mut().zip(key.as_chunks().0) {
             *word = u32::from_le_bytes(*bytes);
         }
@@ -81,14 +81,6 @@ impl Keystream {
         self.position += part.len() as u64;
     }
 }
-
-impl Drop for Keystream {
-    fn drop(&mut self) {
-        self.key.zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for Keystream {}
 
 impl fmt::Debug for Keystream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,7 +24,7 @@ fn the_keystream_is_that_of_the_standard() {
 
 /// From positions and over lengths around the blocks, and near the end.
 #[wasm_bindgen_test]
-fn the_keystream_is_that_of_the_old_generator() {
+fn the_keystream_is_that_of_rand_chacha() {
     let words = [0, 1, 15, 16, 63, 64, 65, 1000, (1 << 36) - 2000];
     let lengths = [0, 1, 3, 63, 64, 65, 255, 256, 257, 1023, 5000];
     for (seed, word) in (0_u8..).zip(words) {
@@ -34,14 +34,14 @@ fn the_keystream_is_that_of_the_old_generator() {
             old.set_word_pos(word);
             let mut expected = vec![0; len];
             old.fill_bytes(&mut expected);
-            let position = u64::try_from(4 * word).unwrap();
+            let position = u64::try_from(4 * word).expect("within the keystream");
             assert_eq!(keystream(&key, position, len), expected, "{len} bytes from {position}");
         }
     }
 }
 
 #[wasm_bindgen_test]
-fn the_numbers_are_those_of_the_old_generator() {
+fn the_numbers_are_those_of_rand_chacha() {
     let (mut old, mut new) = (ChaCha20Rng::from_seed([3; 32]), KeystreamRng::from_seed([3; 32]));
     // Also chooses what is drawn next.
     let mut choice = ChaCha20Rng::from_seed([4; 32]);

@@ -2,8 +2,8 @@
 //! memory. Prints a JSON array; `cargo xtask bench` shows it as a table.
 //!
 //! The plain loop adds each `i32` of one array to an `i64` of another, which
-//! is the least work that touches what a fold touches, on the same vectors. All are stated in
-//! bytes of updates a second; each of these moves five bytes of memory (4
+//! is the least work that touches what a fold touches, on the same vectors. All are
+//! stated in bytes of updates a second; each of these moves five bytes of memory (4
 //! read, 8 read and 8 written a parameter), and nine where the range of the
 //! task needs sums of 128 bits ("wide"). The kinds of run take turns, and the
 //! best of each counts: the machine may have other things to do.

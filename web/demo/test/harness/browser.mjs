@@ -69,15 +69,16 @@ export async function mainThreadTasks(page, act) {
  */
 export async function hasText(page, selector, pattern) {
   const end = Date.now() + 15_000;
-  for (;;) {
-    try {
-      const last = await page.evaluate(untilText, { selector, source: pattern.source, flags: pattern.flags, wait: end - Date.now() });
-      return assert.equal(last, null, `${selector} has no text that matches ${pattern}, but: ${last}`);
-    } catch (error) {
+  const { source, flags } = pattern;
+  let last;
+  do {
+    last = await page.evaluate(untilText, { selector, source, flags, wait: end - Date.now() }).catch((error) => {
       // A new document: the wait goes on in it.
-      if (!/Execution context was destroyed|navigation/i.test(error.message)) throw error;
-    }
-  }
+      if (!/Execution context was destroyed/.test(error.message)) throw error;
+      return 'a document that was left';
+    });
+  } while (last !== null && Date.now() < end);
+  assert.equal(last, null, `${selector} has no text that matches ${pattern}, but: ${last}`);
 }
 
 /** Runs in the page: `null` once the text matches, or the text that is there in the end. */
