@@ -32,6 +32,7 @@ mod data;
 mod device;
 mod evaluate;
 mod formats;
+mod kernels;
 mod layers;
 mod loss;
 pub mod memory;

@@ -10,8 +10,10 @@ use fedra_protocol::ModelSpec;
 
 use crate::LearningError;
 use crate::device::Backend;
+use crate::kernels;
 use crate::layers::{Activation, Mode, NetworkLayer, Parameters, TrainedTensor};
 
+mod fused;
 mod per_example;
 mod readback;
 
@@ -22,6 +24,8 @@ pub(crate) use readback::read;
 #[derive(Module, Debug)]
 pub(crate) struct Network {
     layers: Vec<NetworkLayer>,
+    /// True if layers run on our kernels where these have them.
+    own_kernels: bool,
 }
 
 impl Network {
@@ -38,7 +42,14 @@ impl Network {
         }
         let mut parameters = Parameters::new(spec.layout(), parameters, device);
         let build = |layer| NetworkLayer::build(layer, &mut parameters);
-        Ok(Self { layers: spec.layers().iter().map(build).collect() })
+        let layers = spec.layers().iter().map(build).collect();
+        Ok(Self { layers, own_kernels: kernels::take(device) })
+    }
+
+    /// The same network on burn's operations alone: the reference.
+    #[cfg(test)]
+    pub fn on_burn_alone(self) -> Self {
+        Self { own_kernels: false, ..self }
     }
 
     /// Number of layers.
@@ -58,8 +69,20 @@ impl Network {
 
     /// Output of some of the layers on their input. Panics on a range beyond the last layer.
     pub fn run(&self, layers: Range<usize>, input: Activation, mut mode: Mode<'_>) -> Activation {
-        let step = |activation, layer: &NetworkLayer| layer.apply(activation, &mut mode);
-        self.layers[layers].iter().fold(input, step)
+        let (mut layers, mut activation) = (&self.layers[layers], input);
+        while let Some(layer) = layers.first() {
+            let fused = if self.own_kernels { fused::longest(layers) } else { None };
+            (activation, layers) = match fused {
+                Some((block, rest)) => (block.apply(activation), rest),
+                None => (layer.apply(activation, &mut mode), &layers[1..]),
+            };
+        }
+        activation
+    }
+
+    /// Moves the network out, for an update in place.
+    pub fn take(&mut self) -> Self {
+        Self { layers: std::mem::take(&mut self.layers), own_kernels: self.own_kernels }
     }
 
     /// The flat parameter vector, read back from the device.

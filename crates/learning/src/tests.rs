@@ -2,6 +2,7 @@
 
 mod example_privacy;
 mod fixed_layers;
+mod kernels;
 mod model_files;
 pub(crate) mod predict;
 mod sequences;

@@ -43,6 +43,7 @@ pub struct ModelSpec {
     layers: Vec<Layer>,
     loss: Loss,
     layout: Vec<TensorInfo>,
+    inputs: Vec<Shape>,
     output: Shape,
     forward: ForwardCost,
 }
@@ -182,7 +183,7 @@ impl ModelSpec {
         if layers.is_empty() || layers.len() > limits::MAX_LAYERS {
             return Err(ModelSpecError::LayerCount(layers.len()));
         }
-        let Inferred { layout, output, forward } = layout::infer(input, &layers)?;
+        let Inferred { layout, inputs, output, forward } = layout::infer(input, &layers)?;
         let width = match output {
             Shape::Features(width) | Shape::Sequence { width, .. } => width,
             Shape::Image { .. } | Shape::Tokens { .. } => {
@@ -195,7 +196,7 @@ impl ModelSpec {
         if loss == Loss::SoftmaxCrossEntropy && width < 2 {
             return Err(ModelSpecError::TooFewClasses(width as usize));
         }
-        Ok(Self { input, layers, loss, layout, output, forward })
+        Ok(Self { input, layers, loss, layout, inputs, output, forward })
     }
 
     /// Softmax regression on MNIST, 7,850 parameters.
@@ -294,6 +295,11 @@ impl ModelSpec {
     /// The layers in order.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// Shape of one example before each layer.
+    pub fn inputs(&self) -> &[Shape] {
+        &self.inputs
     }
 
     /// Number of [fixed](Layer::is_fixed) layers at the start: what they make of

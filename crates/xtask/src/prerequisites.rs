@@ -1,8 +1,9 @@
-//! Tools that the commands need beside cargo: the WASM target, nginx, a C++ compiler,
-//! rustfmt and clippy. Installs what can be installed; for the rest one clear line.
+//! Tools that the commands need beside cargo: the WASM target, nginx, a software graphics
+//! driver, a C++ compiler, rustfmt and clippy. Installs what can be installed; for the rest one clear line.
 //! npm packages and the browser are the harness's.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,6 +47,32 @@ pub fn nginx() -> Result<PathBuf> {
     status::step("Installing nginx");
     debian::install(&["nginx"])?;
     find()?.context("nginx was installed but is not on the path")
+}
+
+/// Folders in which the Vulkan loader looks for drivers.
+const VULKAN_DRIVERS: [&str; 3] =
+    ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
+
+/// Mesa's lavapipe, a Vulkan driver that runs on the CPU: the tests of the WebGPU engine run
+/// on it. Elsewhere than on Linux the tests take what the system has.
+pub fn lavapipe() -> Result<()> {
+    if cfg!(not(target_os = "linux")) || has_lavapipe() {
+        return Ok(());
+    }
+    if !debian::can_install() {
+        bail!(
+            "the tests of the WebGPU engine need Mesa's lavapipe: install it (on Debian `apt-get \
+             install mesa-vulkan-drivers`)"
+        );
+    }
+    status::step("Installing Mesa's Vulkan drivers");
+    debian::install(&["mesa-vulkan-drivers"])?;
+    if has_lavapipe() { Ok(()) } else { bail!("mesa-vulkan-drivers came without lavapipe") }
+}
+
+fn has_lavapipe() -> bool {
+    let entries = VULKAN_DRIVERS.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("lvp_icd"))
 }
 
 /// Checks for the compiler of libFuzzer.

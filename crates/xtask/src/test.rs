@@ -100,6 +100,9 @@ impl Bench {
         if needs(&[Step::Lint, Step::Web, Step::Browser, Step::EndToEnd]) {
             prerequisites::wasm_target()?;
         }
+        if needs(&[Step::Host]) {
+            prerequisites::lavapipe()?;
+        }
         let browser = if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
             let browser = browser::find_or_install()?;
             browser::describe(&browser);

@@ -1,20 +1,120 @@
 //! Plain SGD, as in FedAvg (McMahan et al. 2017, algorithm 1).
+//!
+//! Momentum is classical (no dampening), weight decay is added to the gradient.
 
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{ModuleOptimizer, SgdConfig};
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use fedra_kernels::Sgd;
 use fedra_protocol::LocalTraining;
 
-/// Momentum is classical (no dampening), weight decay is added to the gradient.
-pub(super) fn optimizer(plan: &LocalTraining) -> ModuleOptimizer {
-    let mut config = SgdConfig::new();
-    if plan.momentum() > 0.0 {
-        let momentum =
-            MomentumConfig::new().with_momentum(f64::from(plan.momentum())).with_dampening(0.0);
-        config = config.with_momentum(Some(momentum));
+use crate::kernels;
+use crate::network::Network;
+
+/// SGD on one device.
+pub(super) enum Optimizer {
+    /// In place, on the CPU.
+    Own(Own),
+    /// burn's, on every other device. A build for the CPU alone does without its code.
+    #[cfg(any(test, feature = "webgpu"))]
+    Burn(of_burn::Sgd),
+}
+
+impl Optimizer {
+    pub fn new(plan: &LocalTraining, device: &Device) -> Self {
+        #[cfg(feature = "webgpu")]
+        if !kernels::take(device) {
+            return Self::of_burn(plan);
+        }
+        debug_assert!(kernels::take(device), "the CPU is the only device");
+        let (momentum, weight_decay) = (plan.momentum(), plan.weight_decay());
+        let step = Sgd { rate: plan.learning_rate(), momentum, weight_decay };
+        Self::Own(Own { step, velocities: HashMap::new() })
     }
-    if plan.weight_decay() > 0.0 {
-        config = config.with_weight_decay(Some(WeightDecayConfig::new(plan.weight_decay())));
+
+    /// burn's optimiser, whatever the device.
+    #[cfg(any(test, feature = "webgpu"))]
+    pub fn of_burn(plan: &LocalTraining) -> Self {
+        Self::Burn(of_burn::Sgd::new(plan))
     }
-    config.init()
+
+    /// Moves the network along the gradients.
+    pub fn step(&mut self, network: &mut Network, gradients: GradientsParams) {
+        *network = match self {
+            Self::Own(own) => network.take().map(&mut Step { own, gradients }),
+            #[cfg(any(test, feature = "webgpu"))]
+            Self::Burn(sgd) => sgd.step(network.take(), gradients),
+        };
+    }
+}
+
+#[cfg(any(test, feature = "webgpu"))]
+mod of_burn {
+    //! The same by burn's optimiser.
+
+    use burn::optim::decay::WeightDecayConfig;
+    use burn::optim::momentum::MomentumConfig;
+    use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+    use fedra_protocol::LocalTraining;
+
+    use crate::network::Network;
+
+    /// burn's optimiser and its learning rate.
+    pub struct Sgd {
+        optimizer: ModuleOptimizer,
+        rate: f64,
+    }
+
+    impl Sgd {
+        pub fn new(plan: &LocalTraining) -> Self {
+            let mut config = SgdConfig::new();
+            if plan.momentum() > 0.0 {
+                let momentum = MomentumConfig::new()
+                    .with_momentum(f64::from(plan.momentum()))
+                    .with_dampening(0.0);
+                config = config.with_momentum(Some(momentum));
+            }
+            if plan.weight_decay() > 0.0 {
+                let decay = WeightDecayConfig::new(plan.weight_decay());
+                config = config.with_weight_decay(Some(decay));
+            }
+            Self { optimizer: config.init(), rate: f64::from(plan.learning_rate()) }
+        }
+
+        pub fn step(&mut self, network: Network, gradients: GradientsParams) -> Network {
+            self.optimizer.step(self.rate, network, gradients)
+        }
+    }
+}
+
+/// SGD on our kernels.
+pub(super) struct Own {
+    step: Sgd,
+    /// Of each tensor that has one: none without momentum.
+    velocities: HashMap<ParamId, Vec<f32>>,
+}
+
+/// One step over the tensors of a network.
+struct Step<'a> {
+    own: &'a mut Own,
+    gradients: GradientsParams,
+}
+
+impl ModuleMapper for Step<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
+            return param;
+        };
+        // Takes the tensor out, so that nothing else shares its memory.
+        let (id, weights, mapper) = param.consume();
+        let Own { step, velocities } = &mut *self.own;
+        let velocity = (step.momentum > 0.0).then(|| {
+            velocities.entry(id).or_insert_with(|| vec![0.0; weights.shape().num_elements()])
+        });
+        let velocity = velocity.map(Vec::as_mut_slice);
+        let weights = kernels::sgd(*step, weights.inner(), gradient, velocity);
+        Param::from_mapped_value(id, Tensor::from_inner(weights).require_grad(), mapper)
+    }
 }

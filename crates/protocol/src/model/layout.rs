@@ -62,6 +62,8 @@ pub struct ForwardCost {
 pub(super) struct Inferred {
     /// The trainable tensors.
     pub layout: Vec<TensorInfo>,
+    /// Shape before each layer.
+    pub inputs: Vec<Shape>,
     /// Shape after the last layer.
     pub output: Shape,
     pub forward: ForwardCost,
@@ -72,7 +74,7 @@ pub(super) struct Inferred {
 pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpecError> {
     let mut shape = input;
     let mut forward = ForwardCost::default();
-    let mut tensors = Vec::new();
+    let (mut tensors, mut inputs) = (Vec::new(), Vec::new());
     let mut parameters = 0u64;
     for (index, layer) in layers.iter().enumerate() {
         let fail =
@@ -99,11 +101,12 @@ pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpe
                 init,
             });
         }
-        let (inputs, outputs) = (shape.len() as u64, next.len() as u64);
-        forward.activations = forward.activations.max(inputs + outputs);
+        let outputs = next.len() as u64;
+        forward.activations = forward.activations.max(shape.len() as u64 + outputs);
         let operations = outputs.saturating_mul(rule.window(shape));
         forward.operations = forward.operations.saturating_add(operations);
+        inputs.push(shape);
         shape = next;
     }
-    Ok(Inferred { layout: tensors, output: shape, forward })
+    Ok(Inferred { layout: tensors, inputs, output: shape, forward })
 }

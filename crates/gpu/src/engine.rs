@@ -1,0 +1,13 @@
+//! The engine: plans on a device of `wgpu`.
+
+mod device;
+mod examples;
+mod health;
+mod memory;
+mod platform;
+mod program;
+mod trainer;
+
+pub use device::{Gpu, LimitsWanted, Preference};
+pub use examples::{Examples, Targets};
+pub use trainer::{Setup, Trainer};

@@ -1,0 +1,412 @@
+//! Training of one model on one device: steps, results, gradients.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedra_protocol::{LocalTraining, ModelSpec};
+
+use super::memory::{Memory, Sizes};
+use super::program::Program;
+use super::{Examples, Gpu};
+use crate::kernels::{LOSS_RING, ORDER_HEAD};
+use crate::plan::{Plan, Role};
+use crate::{GpuError, Preset};
+
+/// Aim for the time of a submit: a watchdog never sees a long one, and the screen stays
+/// responsive.
+const SUBMIT: Duration = Duration::from_millis(50);
+/// Most steps of a submit, however short they are.
+const MOST_STEPS: u32 = 1024;
+/// Learning rate of the step that a gradient is read from. The change of the parameters is
+/// so much larger than the parameters that subtracting them loses no digits; a power of two
+/// itself loses none.
+const GRADIENT_RATE: f32 = (1 << 20) as f32;
+
+/// Steps by which presets are compared.
+const STEPS_OF_A_TRIAL: usize = 4;
+
+/// Description of a training.
+#[derive(Clone)]
+pub struct Setup {
+    /// The model.
+    pub spec: ModelSpec,
+    /// First layer to run on the device, at most the number of leading fixed layers: those
+    /// before it are done already.
+    pub first: usize,
+    /// Batch size, rates, and the seed of dropout.
+    pub training: LocalTraining,
+    /// Kernels to use.
+    pub preset: Preset,
+    /// Time since any fixed moment: submits are capped by it.
+    pub now: fn() -> Duration,
+}
+
+impl Setup {
+    /// The plan of the training on a device.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Plan`] where the model has no plan within the device's limits.
+    pub fn plan(&self, gpu: &Gpu) -> Result<Plan, GpuError> {
+        let Self { spec, first, training, preset, .. } = self;
+        Ok(Plan::new(spec, *first, training, *preset, gpu.limits())?)
+    }
+}
+
+/// A model in training.
+///
+/// After [`Trainer::set_order`], [`Trainer::run`] takes steps over the batches of the order;
+/// the last batch may be smaller. Everything else waits for the steps before it.
+///
+/// A device may never answer: the caller gives a time limit to what it awaits.
+pub struct Trainer {
+    gpu: Gpu,
+    setup: Setup,
+    plan: Plan,
+    memory: Memory,
+    program: Program,
+    examples: Arc<Examples>,
+    /// Examples, and those of them that the data buffer holds.
+    rows: usize,
+    resident: usize,
+    order: Vec<u32>,
+    /// Steps of the order: taken, and those whose examples are in the data buffer.
+    taken: u32,
+    loaded: Range<u32>,
+    steps: u32,
+    steps_a_submit: u32,
+}
+
+impl Trainer {
+    /// Compiles the kernels and brings parameters and examples onto the device.
+    ///
+    /// Examples that do not fit into one binding stay here, and windows of them go up while
+    /// the training comes to them.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if the model has no plan, the values do not fit it, or the device fails.
+    pub async fn new(
+        gpu: &Gpu,
+        setup: &Setup,
+        parameters: &[f32],
+        examples: Arc<Examples>,
+    ) -> Result<Self, GpuError> {
+        Self::with_plan(gpu, setup, setup.plan(gpu)?, parameters, examples).await
+    }
+
+    /// The same with a plan made before by [`Setup::plan`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn with_plan(
+        gpu: &Gpu,
+        setup: &Setup,
+        plan: Plan,
+        parameters: &[f32],
+        examples: Arc<Examples>,
+    ) -> Result<Self, GpuError> {
+        let rows = examples.rows(&plan)?;
+        let resident = examples.resident(&plan, gpu.limits().largest_buffer())?;
+        let sizes = Sizes {
+            data: resident as u64 * plan.row_floats() * 4,
+            targets: resident as u64 * plan.target_words() * 4,
+            order: (ORDER_HEAD + resident) as u64 * 4,
+        };
+        let memory = Memory::new(gpu, &plan, &sizes).await?;
+        let program = Program::new(gpu, &plan, &memory).await?;
+        let mut trainer = Self {
+            gpu: gpu.clone(),
+            setup: setup.clone(),
+            plan,
+            memory,
+            program,
+            examples,
+            rows,
+            resident,
+            order: Vec::new(),
+            taken: 0,
+            loaded: 0..0,
+            steps: 0,
+            steps_a_submit: 1,
+        };
+        if trainer.is_resident() {
+            trainer.upload(&(0..rows as u32).collect::<Vec<_>>());
+        }
+        trainer.set_rates(&trainer.setup.training.clone());
+        let seed = trainer.setup.training.seed();
+        trainer.write_head(3, &[(seed ^ (seed >> 32)) as u32, 1]);
+        trainer.set_parameters(parameters)?;
+        // A lost device refuses nothing: it is found lost by waiting.
+        gpu.finish().await?;
+        Ok(trainer)
+    }
+
+    /// Number of examples.
+    pub fn examples(&self) -> usize {
+        self.rows
+    }
+
+    /// Kernels in use.
+    pub fn preset(&self) -> Preset {
+        self.setup.preset
+    }
+
+    /// True if all examples are on the device; otherwise windows of them go up.
+    pub fn is_resident(&self) -> bool {
+        self.resident == self.rows
+    }
+
+    /// Steps taken since the parameters were set.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Steps until the end of the order.
+    pub fn remaining(&self) -> u32 {
+        (self.order.len() as u32).div_ceil(self.plan.batch) - self.taken
+    }
+
+    /// Begins anew with these parameters, in the order of the model's layout; velocities are
+    /// zero again. Takes effect after the steps so far.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::ParameterCount`] if the vector is not as long as the model's.
+    pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<(), GpuError> {
+        let (expected, actual) = (self.plan.parameters, parameters.len());
+        if expected != actual {
+            return Err(GpuError::ParameterCount { expected, actual });
+        }
+        for (index, buffer) in self.plan.buffers.iter().enumerate() {
+            if !matches!(buffer.role, Role::Parameters | Role::Turned | Role::Velocity) {
+                continue;
+            }
+            let mut values = vec![0.0f32; self.memory.len(index)];
+            for tensor in &self.plan.tensors {
+                let given = &parameters[tensor.start..][..tensor.len];
+                if tensor.buffer == index {
+                    for (i, &value) in given.iter().enumerate() {
+                        values[tensor.place(i)] = value;
+                    }
+                } else if tensor.turned == Some(index) {
+                    for (i, &value) in given.iter().enumerate() {
+                        if let Some(place) = tensor.turned_place(i) {
+                            values[place] = value;
+                        }
+                    }
+                }
+            }
+            self.memory.write(&self.gpu, index, 0, bytemuck::cast_slice(&values));
+        }
+        self.write_head(1, &[0]);
+        self.steps = 0;
+        Ok(())
+    }
+
+    /// Sets the examples of the next steps in their order: an epoch, or a part of one.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Order`] for an empty order, one that is longer than the examples, or one
+    /// that names an example that is not there.
+    pub fn set_order(&mut self, order: &[u32]) -> Result<(), GpuError> {
+        let rows = self.rows as u64;
+        let wrong = order.iter().find(|&&row| u64::from(row) >= rows);
+        if let Some(&row) = wrong {
+            return Err(GpuError::Order { row: row.into(), rows });
+        }
+        if order.is_empty() || order.len() > self.rows {
+            return Err(GpuError::Order { row: order.len() as u64, rows });
+        }
+        self.order = order.to_vec();
+        (self.taken, self.loaded) = (0, 0..0);
+        Ok(())
+    }
+
+    /// Takes steps: one submit of at most `most`, as many as take about 50 ms, and waits for
+    /// it. Returns the number of steps, which is 0 at the end of the order alone.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if the device has failed. The parameters on it are lost then.
+    pub async fn run(&mut self, most: u32) -> Result<u32, GpuError> {
+        self.gpu.check()?;
+        let steps = most.min(self.remaining());
+        if steps == 0 {
+            return Ok(0);
+        }
+        if !self.loaded.contains(&self.taken) {
+            self.load();
+        }
+        let steps = steps.min(self.steps_a_submit).min(self.loaded.end - self.taken);
+        let start = (self.setup.now)();
+        self.program.submit(&self.gpu, steps);
+        self.gpu.finish().await?;
+        let elapsed = (self.setup.now)().saturating_sub(start);
+        let fitting = SUBMIT.as_secs_f64() / (elapsed.as_secs_f64() / f64::from(steps)).max(1e-9);
+        // At most twice as many: one fast submit does not stand for all.
+        self.steps_a_submit =
+            (fitting as u32).clamp(1, self.steps_a_submit.saturating_mul(2).min(MOST_STEPS));
+        self.taken += steps;
+        self.steps += steps;
+        Ok(steps)
+    }
+
+    /// Mean loss of the last step's batch, before that step; NaN before the first step.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if the device has failed.
+    pub async fn loss(&self) -> Result<f32, GpuError> {
+        Ok(self.losses().await?.last().copied().unwrap_or(f32::NAN))
+    }
+
+    /// Mean losses of the last steps since the parameters were set, at most 64, the last at
+    /// the end.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if the device has failed.
+    pub async fn losses(&self) -> Result<Vec<f32>, GpuError> {
+        let ring = self.memory.read(&self.gpu, &[self.plan.shared.ring]).await?;
+        let steps = self.steps.saturating_sub(LOSS_RING)..self.steps;
+        Ok(steps.map(|step| ring[0][(step % LOSS_RING) as usize]).collect())
+    }
+
+    /// The parameters, flat, in the order of the model's layout.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if the device has failed.
+    pub async fn parameters(&self) -> Result<Vec<f32>, GpuError> {
+        let mut indices: Vec<usize> = self.plan.tensors.iter().map(|one| one.buffer).collect();
+        indices.dedup();
+        let buffers = self.memory.read(&self.gpu, &indices).await?;
+        let mut flat = Vec::with_capacity(self.plan.parameters);
+        for tensor in &self.plan.tensors {
+            if let Some(place) = indices.iter().position(|&index| index == tensor.buffer) {
+                flat.extend((0..tensor.len).map(|i| buffers[place][tensor.place(i)]));
+            }
+        }
+        Ok(flat)
+    }
+
+    /// The flat gradient of the mean loss over the examples `batch`, at most a batch of
+    /// them, without dropout and weight decay: by one step of the same kernels that train.
+    ///
+    /// The parameters are as before afterwards; velocities and the order are not.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if the device has failed, or `batch` does not fit.
+    pub async fn gradient(&mut self, batch: &[u32]) -> Result<Vec<f32>, GpuError> {
+        let before = self.parameters().await?;
+        self.set_order(&batch[..batch.len().min(self.plan.batch as usize)])?;
+        self.write_rates(&[GRADIENT_RATE, 0.0, 0.0, 0.0]);
+        self.write_head(4, &[0]);
+        self.set_parameters(&before)?;
+        self.run(1).await?;
+        let after = self.parameters().await?;
+        self.set_rates(&self.setup.training.clone());
+        self.write_head(4, &[1]);
+        self.set_parameters(&before)?;
+        let difference = |(&before, &after): (&f32, &f32)| {
+            ((f64::from(before) - f64::from(after)) / f64::from(GRADIENT_RATE)) as f32
+        };
+        Ok(before.iter().zip(&after).map(difference).collect())
+    }
+
+    /// Changes to other kernels over the same buffers. Parameters and order stay.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if a kernel is refused or the device fails.
+    pub async fn set_preset(&mut self, preset: Preset) -> Result<(), GpuError> {
+        let setup = Setup { preset, ..self.setup.clone() };
+        let plan = setup.plan(&self.gpu)?;
+        self.program = Program::new(&self.gpu, &plan, &self.memory).await?;
+        (self.plan, self.setup, self.steps_a_submit) = (plan, setup, 1);
+        Ok(())
+    }
+
+    /// Times both presets over a few steps and keeps the faster one. Parameters are as
+    /// before; velocities and the order are not.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] if a kernel is refused or the device fails.
+    pub async fn faster_preset(&mut self) -> Result<Preset, GpuError> {
+        let before = self.parameters().await?;
+        let rows = self.rows.min((1 + STEPS_OF_A_TRIAL) * self.plan.batch as usize) as u32;
+        let order: Vec<u32> = (0..rows).collect();
+        let mut best = (Duration::MAX, self.preset());
+        for preset in Preset::ALL {
+            self.set_preset(preset).await?;
+            self.set_order(&order)?;
+            if rows > self.plan.batch {
+                // The first step pays for what a driver puts off until then.
+                self.run(1).await?;
+            }
+            let start = (self.setup.now)();
+            while self.run(self.remaining()).await? > 0 {}
+            let elapsed = (self.setup.now)().saturating_sub(start);
+            if elapsed < best.0 {
+                best = (elapsed, preset);
+            }
+        }
+        self.set_preset(best.1).await?;
+        self.order.clear();
+        (self.taken, self.loaded) = (0, 0..0);
+        self.set_parameters(&before)?;
+        Ok(best.1)
+    }
+
+    fn set_rates(&mut self, training: &LocalTraining) {
+        let (rate, momentum) = (training.learning_rate(), training.momentum());
+        self.write_rates(&[rate, momentum, training.weight_decay(), 0.0]);
+    }
+
+    fn write_rates(&self, rates: &[f32; 4]) {
+        self.memory.write(&self.gpu, self.plan.shared.rates, 0, bytemuck::cast_slice(rates));
+    }
+
+    /// Writes words of the order's head from word `first` on.
+    fn write_head(&self, first: u64, words: &[u32]) {
+        let bytes = bytemuck::cast_slice(words);
+        self.memory.write(&self.gpu, self.plan.shared.order, first * 4, bytes);
+    }
+
+    /// Makes the next steps possible: their part of the order, and their examples where not
+    /// all are on the device.
+    fn load(&mut self) {
+        let batch = self.plan.batch as usize;
+        let begin = self.taken as usize * batch;
+        let end = self.order.len().min(begin + self.resident.max(batch));
+        let part = self.order[begin..end].to_vec();
+        let count = part.len() as u32;
+        let rows = if self.is_resident() {
+            part
+        } else {
+            self.upload(&part);
+            (0..count).collect()
+        };
+        self.write_head(0, &[0]);
+        self.write_head(2, &[count]);
+        self.write_head(ORDER_HEAD as u64, &rows);
+        self.loaded = self.taken..self.taken + count.div_ceil(self.plan.batch);
+    }
+
+    /// Writes examples to the start of the data buffer.
+    fn upload(&self, rows: &[u32]) {
+        let shared = self.plan.shared;
+        let write = |first: u64, values: &[f32]| {
+            self.memory.write(&self.gpu, shared.data, first * 4, bytemuck::cast_slice(values));
+        };
+        self.examples.convert(&self.plan, rows.iter().copied(), write);
+        let targets = self.examples.target_bytes(&self.plan, rows.iter().copied());
+        self.memory.write(&self.gpu, shared.targets, 0, &targets);
+    }
+}

@@ -1,0 +1,344 @@
+//! Every kernel on every instruction set of this machine, beside plain loops in double
+//! precision and beside known answers.
+
+mod plain;
+
+use fedra_kernels::{
+    Activation, Convolution, ConvolutionBlock, InstructionSet, Kernels, Linear, MaxPool, Sgd,
+};
+use plain::{assert_close, noise};
+use proptest::prelude::*;
+
+fn each_set() -> impl Iterator<Item = Kernels> {
+    InstructionSet::available().map(|set| Kernels::with(set).expect("it is available"))
+}
+
+fn activations() -> impl Strategy<Value = Activation> {
+    prop_oneof![Just(Activation::Identity), Just(Activation::Relu)]
+}
+
+fn check_linear(layer: Linear, seed: u64) {
+    let Linear { batch, inputs, outputs, .. } = layer;
+    let (x, weight) = (noise(batch * inputs, seed), noise(inputs * outputs, seed + 1));
+    let (bias, gradient) = (noise(outputs, seed + 2), noise(batch * outputs, seed + 3));
+    let expected = plain::linear(layer, &x, &weight, &bias);
+    for kernels in each_set() {
+        let name = format!("{layer:?} {:?}", kernels.instruction_set());
+        let y = kernels.linear(layer, &x, &weight, &bias);
+        assert_close(&format!("output, {name}"), &y, &expected);
+        let sums = plain::linear_gradient(layer, &x, &weight, &y, &gradient);
+        let found = kernels.linear_gradient(layer, &x, &weight, &y, &gradient, true);
+        assert_close(
+            &format!("input, {name}"),
+            found.input.as_deref().expect("it was asked for"),
+            &sums.input,
+        );
+        assert_close(&format!("weight, {name}"), &found.weight, &sums.weight);
+        assert_close(&format!("bias, {name}"), &found.bias, &sums.bias);
+        let without = kernels.linear_gradient(layer, &x, &weight, &y, &gradient, false);
+        assert_eq!(without.input, None);
+        assert_eq!((without.weight, without.bias), (found.weight, found.bias));
+    }
+}
+
+fn check_block(block: ConvolutionBlock, batch: usize, seed: u64) {
+    let c = block.convolution;
+    let x = noise(batch * c.size[0] * c.size[1] * c.inputs, seed);
+    let weight = noise(c.outputs * c.inputs * c.kernel[0] * c.kernel[1], seed + 1);
+    let bias = noise(c.outputs, seed + 2);
+    let expected = plain::block(&block, &x, &weight, &bias);
+    let gradient = noise(expected.len(), seed + 3);
+    for kernels in each_set() {
+        let name = format!("{block:?} {:?}", kernels.instruction_set());
+        let output = kernels.convolution(block, &x, &weight, &bias);
+        assert_close(&format!("output, {name}"), &output.values, &expected);
+        let (values, chosen) = (&output.values, &output.chosen);
+        let sums = plain::block_gradient(&block, &x, &weight, values, chosen, &gradient);
+        let found =
+            kernels.convolution_gradient(block, &x, &weight, values, chosen, &gradient, true);
+        assert_close(
+            &format!("input, {name}"),
+            found.input.as_deref().expect("it was asked for"),
+            &sums.input,
+        );
+        assert_close(&format!("weight, {name}"), &found.weight, &sums.weight);
+        assert_close(&format!("bias, {name}"), &found.bias, &sums.bias);
+        let without =
+            kernels.convolution_gradient(block, &x, &weight, values, chosen, &gradient, false);
+        assert_eq!(without.input, None);
+        assert_eq!((without.weight, without.bias), (found.weight, found.bias));
+    }
+}
+
+prop_compose! {
+    fn axes()(
+        kernel in 1usize..6, extra in 0usize..7, stride in 1usize..4, padding in 0usize..5,
+    ) -> [usize; 4] {
+        let padding = padding.min(kernel - 1);
+        // The kernel fits into the padded image, and the image has a pixel.
+        [kernel.saturating_sub(2 * padding).max(1) + extra, kernel, stride, padding]
+    }
+}
+
+prop_compose! {
+    fn convolutions()(
+        inputs in 1usize..36, outputs in 1usize..70, [rows, columns] in [axes(), axes()],
+    ) -> Convolution {
+        let axis = |index: usize| [rows[index], columns[index]];
+        Convolution {
+            inputs, outputs, size: axis(0), kernel: axis(1), stride: axis(2), padding: axis(3),
+        }
+    }
+}
+
+prop_compose! {
+    fn blocks()(
+        convolution in convolutions(), activation in activations(), pools in any::<bool>(),
+        kernel in [1usize..4, 1usize..4], stride in [1usize..4, 1usize..4],
+    ) -> ConvolutionBlock {
+        let size = convolution.output();
+        let kernel = [kernel[0].min(size[0]), kernel[1].min(size[1])];
+        ConvolutionBlock { convolution, pool: pools.then_some(MaxPool { kernel, stride }), activation }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn linear_layers_are_plain_loops(
+        batch in 1usize..34, inputs in 1usize..150, outputs in 1usize..150,
+        activation in activations(), seed in 0u64..1000,
+    ) {
+        check_linear(Linear { batch, inputs, outputs, activation }, seed);
+    }
+
+    #[test]
+    fn convolutions_are_plain_loops(block in blocks(), batch in 1usize..4, seed in 0u64..1000) {
+        check_block(block, batch, seed);
+    }
+
+    #[test]
+    fn cross_entropies_are_plain_loops(
+        rows in 1usize..20, width in 1usize..40, scale in 0.1f32..30.0, seed in 0u64..1000,
+    ) {
+        let logits: Vec<f32> =
+            noise(rows * width, seed).into_iter().map(|x| x * scale).collect();
+        let targets: Vec<f32> =
+            noise(rows * width, seed + 1).into_iter().map(f32::abs).collect();
+        let (loss, gradient) = plain::cross_entropy(width, &logits, &targets);
+        for kernels in each_set() {
+            let found = kernels.cross_entropy(width, &logits, &targets);
+            assert_close("loss", &[found.loss], &[loss]);
+            assert_close("gradient", &found.gradient, &gradient);
+        }
+    }
+}
+
+/// The layers of the 2NN and the CNN of McMahan et al., at batches of one, ten and a part.
+#[test]
+fn layers_of_the_built_in_models_are_plain_loops() {
+    for (inputs, outputs) in [(784, 200), (200, 200), (200, 10), (784, 10), (1000, 512)] {
+        for batch in [1, 7, 10] {
+            check_linear(Linear { batch, inputs, outputs, activation: Activation::Relu }, 9);
+        }
+    }
+    for (side, inputs, outputs) in [(28, 1, 32), (14, 32, 64)] {
+        let convolution = Convolution {
+            inputs,
+            outputs,
+            size: [side; 2],
+            kernel: [5; 2],
+            stride: [1; 2],
+            padding: [2; 2],
+        };
+        let pool = Some(MaxPool { kernel: [2; 2], stride: [2; 2] });
+        check_block(ConvolutionBlock { convolution, pool, activation: Activation::Relu }, 2, 5);
+    }
+}
+
+/// A signal is an image of height 1.
+#[test]
+fn a_convolution_in_one_dimension_has_a_known_answer() {
+    let convolution = Convolution {
+        inputs: 1,
+        outputs: 1,
+        size: [1, 4],
+        kernel: [1, 3],
+        stride: [1, 2],
+        padding: [0, 1],
+    };
+    let block = ConvolutionBlock { convolution, pool: None, activation: Activation::Identity };
+    for kernels in each_set() {
+        let weight = [1.0, 10.0, 100.0];
+        let output = kernels.convolution(block, &[1.0, 2.0, 3.0, 4.0], &weight, &[0.5]);
+        assert_eq!(output.values, [210.5, 432.5]);
+        // Output 0 sees (0, x0, x1), output 1 sees (x1, x2, x3).
+        let found = kernels.convolution_gradient(
+            block,
+            &[1.0, 2.0, 3.0, 4.0],
+            &weight,
+            &output.values,
+            &[],
+            &[1.0, 2.0],
+            true,
+        );
+        assert_eq!(found.input.unwrap(), [10.0, 102.0, 20.0, 200.0]);
+        assert_eq!(found.weight, [4.0, 7.0, 10.0]);
+        assert_eq!(found.bias, [3.0]);
+    }
+}
+
+/// One channel passed through, so that the block is the pooling alone.
+fn pooling(pool: MaxPool, size: [usize; 2], activation: Activation) -> ConvolutionBlock {
+    let convolution = Convolution {
+        inputs: 1,
+        outputs: 1,
+        size,
+        kernel: [1; 2],
+        stride: [1; 2],
+        padding: [0; 2],
+    };
+    ConvolutionBlock { convolution, pool: Some(pool), activation }
+}
+
+#[test]
+fn of_equal_maxima_the_first_takes_the_gradient_and_of_nan_the_last() {
+    let nan = f32::NAN;
+    for kernel in [[2, 2], [1, 4], [4, 1]] {
+        let size = if kernel == [2, 2] { [2, 2] } else { kernel };
+        let block = pooling(MaxPool { kernel, stride: [1, 1] }, size, Activation::Identity);
+        let cases = [
+            ([3.0, 3.0, 3.0, 3.0], 0),
+            ([1.0, 3.0, 3.0, 2.0], 1),
+            ([-5.0, -5.0, -6.0, -4.0], 3),
+            ([nan, 9.0, nan, 9.0], 2),
+        ];
+        for (x, place) in cases {
+            for kernels in each_set() {
+                let output = kernels.convolution(block, &x, &[1.0], &[0.0]);
+                assert_eq!(output.chosen, [place], "{x:?}");
+                let (values, chosen) = (&output.values, &output.chosen);
+                let found =
+                    kernels.convolution_gradient(block, &x, &[1.0], values, chosen, &[7.0], true);
+                let mut expected = [0.0; 4];
+                expected[place as usize] = 7.0;
+                assert_eq!(found.input.unwrap(), expected, "{x:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pixel_in_two_windows_has_the_gradients_of_both() {
+    let pool = MaxPool { kernel: [1, 2], stride: [1, 1] };
+    let block = pooling(pool, [1, 3], Activation::Relu);
+    for kernels in each_set() {
+        let x = [1.0, 2.0, 1.0];
+        let output = kernels.convolution(block, &x, &[1.0], &[0.0]);
+        let (values, chosen) = (&output.values, &output.chosen);
+        let found =
+            kernels.convolution_gradient(block, &x, &[1.0], values, chosen, &[3.0, 4.0], true);
+        assert_eq!(found.input.unwrap(), [0.0, 7.0, 0.0]);
+    }
+}
+
+/// What is not finite comes out wherever it comes out of plain loops.
+#[test]
+fn nan_and_infinity_are_not_hidden() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let layer = Linear { batch: 5, inputs: 9, outputs: 21, activation: Activation::Identity };
+        let mut x = noise(5 * 9, 1);
+        let (mut weight, bias) = (noise(9 * 21, 2), noise(21, 3));
+        let mut gradient = noise(5 * 21, 4);
+        (x[12], weight[40], gradient[33]) = (bad, bad, bad);
+        let relu = Linear { activation: Activation::Relu, ..layer };
+        for kernels in each_set() {
+            for layer in [layer, relu] {
+                let expected = plain::linear(layer, &x, &weight, &bias);
+                let y = kernels.linear(layer, &x, &weight, &bias);
+                assert_close("output", &y, &expected);
+                let sums = plain::linear_gradient(layer, &x, &weight, &y, &gradient);
+                let found = kernels.linear_gradient(layer, &x, &weight, &y, &gradient, true);
+                assert_close("input", &found.input.unwrap(), &sums.input);
+                assert_close("weight", &found.weight, &sums.weight);
+                assert_close("bias", &found.bias, &sums.bias);
+            }
+            let logits = [0.5, bad, -0.5];
+            let found = kernels.cross_entropy(3, &logits, &[1.0, 0.0, 0.0]);
+            let (loss, gradient) = plain::cross_entropy(3, &logits, &[1.0, 0.0, 0.0]);
+            assert_close("loss", &[found.loss], &[loss]);
+            assert_close("gradient", &found.gradient, &gradient);
+            let mut weights = [1.0, 2.0];
+            kernels.sgd(
+                Sgd { rate: 0.1, momentum: 0.0, weight_decay: 0.0 },
+                &mut weights,
+                &[bad, 1.0],
+                None,
+            );
+            assert!(!weights[0].is_finite() && weights[1] == 1.9);
+        }
+    }
+}
+
+/// A bad pixel of an image spoils every window that it is in, through pooling and ReLU.
+#[test]
+fn nan_of_an_image_reaches_the_output_and_the_gradients() {
+    let convolution = Convolution {
+        inputs: 3,
+        outputs: 18,
+        size: [6, 6],
+        kernel: [3; 2],
+        stride: [1; 2],
+        padding: [1; 2],
+    };
+    let pool = Some(MaxPool { kernel: [2; 2], stride: [2; 2] });
+    let block = ConvolutionBlock { convolution, pool, activation: Activation::Relu };
+    let (mut x, weight) = (noise(6 * 6 * 3, 1), noise(18 * 3 * 9, 2));
+    x[(2 * 6 + 3) * 3] = f32::NAN;
+    let bias = noise(18, 3);
+    let expected = plain::block(&block, &x, &weight, &bias);
+    assert!(expected.iter().any(|value| value.is_nan()));
+    for kernels in each_set() {
+        let output = kernels.convolution(block, &x, &weight, &bias);
+        assert_close("output", &output.values, &expected);
+        let (values, chosen) = (&output.values, &output.chosen);
+        let gradient = noise(values.len(), 4);
+        let sums = plain::block_gradient(&block, &x, &weight, values, chosen, &gradient);
+        let found =
+            kernels.convolution_gradient(block, &x, &weight, values, chosen, &gradient, true);
+        assert_close("weight", &found.weight, &sums.weight);
+        assert_close("input", &found.input.unwrap(), &sums.input);
+    }
+}
+
+#[test]
+fn sgd_with_momentum_and_decay_has_a_known_answer() {
+    for kernels in each_set() {
+        let step = Sgd { rate: 0.5, momentum: 0.25, weight_decay: 0.125 };
+        let (mut weights, mut velocity) = (vec![8.0f32; 37], vec![0.0; 37]);
+        // g = 3 + 8 / 8 = 4, v = 4, w = 6; then g = 3 + 6 / 8, v = 1 + 3.75, w = 6 - 2.375.
+        kernels.sgd(step, &mut weights, &[3.0; 37], Some(&mut velocity));
+        assert_eq!((weights[36], velocity[0]), (6.0, 4.0));
+        kernels.sgd(step, &mut weights, &[3.0; 37], Some(&mut velocity));
+        assert_eq!((weights[0], velocity[36]), (3.625, 4.75));
+        kernels.sgd(Sgd { momentum: 0.0, ..step }, &mut weights, &[0.0; 37], None);
+        assert_eq!(weights[18], 3.625 - 0.5 * 3.625 * 0.125);
+    }
+}
+
+#[test]
+#[should_panic(expected = "the weights' length")]
+fn a_slice_of_another_length_is_refused() {
+    let layer = Linear { batch: 1, inputs: 2, outputs: 3, activation: Activation::Identity };
+    Kernels::best().linear(layer, &[1.0, 2.0], &[0.0; 5], &[0.0; 3]);
+}
+
+/// The portable kernels are there on every machine, and the best is one of the available.
+#[test]
+fn the_best_instruction_set_is_the_last_available() {
+    let sets: Vec<_> = InstructionSet::available().collect();
+    assert_eq!(sets[0], InstructionSet::Portable);
+    assert_eq!(Kernels::best().instruction_set(), sets[sets.len() - 1]);
+    assert_eq!(Kernels::with(InstructionSet::Simd128).is_some(), cfg!(target_arch = "wasm32"));
+}

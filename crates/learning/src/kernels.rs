@@ -1,0 +1,297 @@
+//! Own kernels as operations that burn records and differentiates.
+//!
+//! A tensor of the CPU is taken out of burn's dispatch (its feature `extension`), and the
+//! output put back with a backward step. Everything else of a model stays burn's, which is
+//! also the reference that the tests hold these operations to. Tensors of images keep the
+//! kernels' order in memory, channels last, under burn's shape, channels first.
+//!
+//! The only place of this crate that knows how burn's CPU backend stores a tensor.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
+use fedra_kernels::{Activation, ConvolutionBlock, Kernels, Linear, Sgd};
+
+/// True for tensors that these operations take: those of the CPU, with autodiff and without.
+pub(crate) fn take(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Reason why a tensor is never one of another backend.
+const TAKEN: &str = "callers ask `take` first";
+
+/// A tensor of any rank outside of burn's dispatch.
+enum Operand {
+    Plain(FlexTensor),
+    Recorded(FloatTensor<Autodiff<Flex>>),
+}
+
+impl Operand {
+    fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        if tensor.device().is_autodiff() {
+            Self::Recorded(tensor.try_into_primitive::<Autodiff<Flex>>().expect(TAKEN))
+        } else {
+            Self::Plain(tensor.try_into_primitive::<Flex>().expect(TAKEN))
+        }
+    }
+
+    fn values(&self) -> &FlexTensor {
+        match self {
+            Self::Plain(values) => values,
+            Self::Recorded(tensor) => tensor.primitive(),
+        }
+    }
+
+    fn node(&self) -> Option<NodeGuard> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Recorded(tensor) => Some(tensor.node()),
+        }
+    }
+
+    fn tensor<const D: usize>(self) -> Tensor<D> {
+        match self {
+            Self::Plain(values) => Tensor::from_primitive::<Flex>(values),
+            Self::Recorded(tensor) => Tensor::from_primitive::<Autodiff<Flex>>(tensor),
+        }
+    }
+}
+
+/// The output as a tensor, recorded with `operation` if the operands are recorded, which
+/// then all have to be. The state is what its backward step takes.
+fn recorded<O: Backward<Flex, N>, const N: usize>(
+    operation: O,
+    operands: [&Operand; N],
+    output: FlexTensor,
+    state: O::State,
+) -> Operand {
+    let nodes: Vec<NodeGuard> = operands.into_iter().filter_map(Operand::node).collect();
+    let Ok(nodes) = <[NodeGuard; N]>::try_from(nodes) else {
+        return Operand::Plain(output);
+    };
+    let prepared = operation.prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
+    Operand::Recorded(match prepared {
+        OpsKind::Tracked(prepared) => prepared.finish(state, output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    })
+}
+
+fn contiguous(values: Vec<f32>, dims: &[usize]) -> FlexTensor {
+    let layout = Layout::contiguous(Shape::from(dims.to_vec()));
+    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
+}
+
+/// The images of a tensor `[batch, channels, height, width]` with the channels last, copied
+/// if they are not in that order already.
+fn channels_last(images: &FlexTensor) -> FlexTensor {
+    images.clone().with_layout(images.layout().permute(&[0, 2, 3, 1])).to_contiguous()
+}
+
+/// The same tensor in burn's order of dimensions.
+fn channels_first(images: FlexTensor) -> FlexTensor {
+    let layout = images.layout().permute(&[0, 3, 1, 2]);
+    images.with_layout(layout)
+}
+
+/// A convolution with its activation and pooling.
+///
+/// `x: [batch, inputs, height, width]`, `weight: [outputs, inputs, height, width]`.
+pub(crate) fn convolution(
+    block: ConvolutionBlock,
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+) -> Tensor<4> {
+    let [batch, ..] = x.dims();
+    let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
+    let state = ConvolutionState {
+        block,
+        x: channels_last(x.values()),
+        weight: weight.values().to_contiguous(),
+        output: contiguous(Vec::new(), &[0]),
+        chosen: Vec::new(),
+    };
+    let output = Kernels::best().convolution(
+        block,
+        state.x.storage(),
+        state.weight.storage(),
+        bias.values().to_contiguous().storage(),
+    );
+    let [rows, columns] = block.output();
+    let values = contiguous(output.values, &[batch, rows, columns, block.convolution.outputs]);
+    let state = ConvolutionState { output: values.clone(), chosen: output.chosen, ..state };
+    let output = channels_first(values);
+    recorded(ConvolutionStep, [&x, &weight, &bias], output, state).tensor()
+}
+
+#[derive(Debug)]
+struct ConvolutionStep;
+
+#[derive(Clone, Debug)]
+struct ConvolutionState {
+    block: ConvolutionBlock,
+    x: FlexTensor,
+    weight: FlexTensor,
+    output: FlexTensor,
+    chosen: Vec<u32>,
+}
+
+impl Backward<Flex, 3> for ConvolutionStep {
+    type State = ConvolutionState;
+
+    fn backward(
+        self,
+        ops: Ops<ConvolutionState, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let ConvolutionState { block, x, weight, output, chosen } = ops.state;
+        let gradient = channels_last(&gradients.consume::<Flex>(&ops.node));
+        let [x_node, weight_node, bias_node] = ops.parents;
+        let found = Kernels::best().convolution_gradient(
+            block,
+            x.storage(),
+            weight.storage(),
+            output.storage(),
+            &chosen,
+            gradient.storage(),
+            x_node.is_some(),
+        );
+        if let (Some(node), Some(input)) = (x_node, found.input) {
+            let input = contiguous(input, x.layout().shape());
+            gradients.register::<Flex>(node.id, channels_first(input));
+        }
+        if let Some(node) = weight_node {
+            let weight = contiguous(found.weight, weight.layout().shape());
+            gradients.register::<Flex>(node.id, weight);
+        }
+        if let Some(node) = bias_node {
+            let bias = contiguous(found.bias, &[block.convolution.outputs]);
+            gradients.register::<Flex>(node.id, bias);
+        }
+    }
+}
+
+/// A fully connected layer with its activation: `x: [batch, inputs]`,
+/// `weight: [inputs, outputs]`.
+pub(crate) fn linear(
+    activation: Activation,
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<2> {
+    let ([batch, inputs], [_, outputs]) = (x.dims(), weight.dims());
+    let layer = Linear { batch, inputs, outputs, activation };
+    let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
+    let (x_values, weight_values) = (x.values().to_contiguous(), weight.values().to_contiguous());
+    let output = Kernels::best().linear(
+        layer,
+        x_values.storage(),
+        weight_values.storage(),
+        bias.values().to_contiguous().storage(),
+    );
+    let output = contiguous(output, &[batch, outputs]);
+    let state = LinearState { layer, x: x_values, weight: weight_values, output: output.clone() };
+    recorded(LinearStep, [&x, &weight, &bias], output, state).tensor()
+}
+
+#[derive(Debug)]
+struct LinearStep;
+
+#[derive(Clone, Debug)]
+struct LinearState {
+    layer: Linear,
+    x: FlexTensor,
+    weight: FlexTensor,
+    output: FlexTensor,
+}
+
+impl Backward<Flex, 3> for LinearStep {
+    type State = LinearState;
+
+    fn backward(
+        self,
+        ops: Ops<LinearState, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let LinearState { layer, x, weight, output } = ops.state;
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let [x_node, weight_node, bias_node] = ops.parents;
+        let found = Kernels::best().linear_gradient(
+            layer,
+            x.storage(),
+            weight.storage(),
+            output.storage(),
+            gradient.storage(),
+            x_node.is_some(),
+        );
+        if let (Some(node), Some(input)) = (x_node, found.input) {
+            gradients.register::<Flex>(node.id, contiguous(input, &[layer.batch, layer.inputs]));
+        }
+        if let Some(node) = weight_node {
+            let weight = contiguous(found.weight, &[layer.inputs, layer.outputs]);
+            gradients.register::<Flex>(node.id, weight);
+        }
+        if let Some(node) = bias_node {
+            gradients.register::<Flex>(node.id, contiguous(found.bias, &[layer.outputs]));
+        }
+    }
+}
+
+/// The sum over the rows of the cross-entropy of `logits` against `targets`, both
+/// `[rows, width]`. Targets have no gradient.
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let [_, width] = logits.dims();
+    let shape = logits.dims();
+    let (logits, targets) = (Operand::of(logits), Operand::of(targets));
+    let found = Kernels::best().cross_entropy(
+        width,
+        logits.values().to_contiguous().storage(),
+        targets.values().to_contiguous().storage(),
+    );
+    let state = contiguous(found.gradient, &shape);
+    recorded(CrossEntropyStep, [&logits], contiguous(vec![found.loss], &[1]), state).tensor()
+}
+
+#[derive(Debug)]
+struct CrossEntropyStep;
+
+impl Backward<Flex, 1> for CrossEntropyStep {
+    /// Gradient of the sum by the logits.
+    type State = FlexTensor;
+
+    fn backward(
+        self,
+        ops: Ops<FlexTensor, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let scale = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let scale = scale.storage::<f32>()[0];
+        let [node] = ops.parents;
+        let mut gradient = ops.state;
+        gradient.storage_mut::<f32>().iter_mut().for_each(|value| *value *= scale);
+        if let Some(node) = node {
+            gradients.register::<Flex>(node.id, gradient);
+        }
+    }
+}
+
+/// A step of SGD on `weights` without autodiff, in place unless another tensor shares them.
+pub(crate) fn sgd<const D: usize>(
+    step: Sgd,
+    weights: Tensor<D>,
+    gradient: Tensor<D>,
+    velocity: Option<&mut [f32]>,
+) -> Tensor<D> {
+    let mut weights = weights.try_into_primitive::<Flex>().expect(TAKEN).to_contiguous();
+    let gradient = gradient.try_into_primitive::<Flex>().expect(TAKEN).to_contiguous();
+    Kernels::best().sgd(step, weights.storage_mut(), gradient.storage(), velocity);
+    Tensor::from_primitive::<Flex>(weights)
+}

@@ -1,0 +1,172 @@
+//! Our kernels beside burn's own operations, on models drawn at random and on the built-in
+//! ones.
+
+use std::sync::Arc;
+
+use fedra_protocol::layers::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Tanh};
+use fedra_protocol::{Layer, Loss, ModelSpec};
+use pollster::block_on;
+use proptest::prelude::*;
+
+use super::{changed, plan, some_data};
+use crate::device::Compute;
+use crate::layers::{Activation, Mode};
+use crate::loss::{burn_loss_sum, loss_sum};
+use crate::network::{Network, read};
+use crate::{Dataset, LocalTrainer, init_parameters};
+
+/// Outputs, loss and gradient of a batch.
+struct Pass {
+    outputs: Vec<f32>,
+    loss: f32,
+    gradient: Vec<f32>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Path {
+    Kernels,
+    Burn,
+}
+
+fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pass {
+    let compute = Compute::cpu();
+    let device = compute.training();
+    let network = Network::new(spec, parameters, &device).unwrap();
+    let network = if path == Path::Burn { network.on_burn_alone() } else { network };
+    let all: Vec<u32> = (0..data.len() as u32).collect();
+    let input = Activation::new(data.features_of(&all), spec.input(), &device);
+    let rows = data.len() * spec.output_positions();
+    let targets = data.dense_targets_of(&all, spec);
+    let targets = crate::layers::tensor(targets, &[rows, spec.output_width()], &device);
+    let outputs = network.forward(input, Mode::Inference);
+    let values = block_on(read(outputs.clone().inner(), compute.backend())).unwrap();
+    let loss = match path {
+        Path::Kernels => loss_sum(spec, outputs, targets),
+        Path::Burn => burn_loss_sum(spec, outputs, targets),
+    };
+    let gradients = loss.backward();
+    let gradient = block_on(network.gradient(&gradients, compute.backend())).unwrap();
+    let loss = block_on(read(loss.inner(), compute.backend())).unwrap()[0];
+    Pass { outputs: values, loss, gradient }
+}
+
+/// Largest difference over the largest magnitude of the reference.
+fn relative_error(actual: &[f32], reference: &[f32]) -> f32 {
+    assert_eq!(actual.len(), reference.len());
+    let largest = reference.iter().fold(1e-6f32, |most, x| most.max(x.abs()));
+    let difference = actual.iter().zip(reference).map(|(a, r)| (a - r).abs() / largest);
+    difference.fold(0.0, |most, x| if x.is_nan() { f32::INFINITY } else { most.max(x) })
+}
+
+fn assert_same(spec: &ModelSpec, examples: usize) {
+    let data = some_data(spec, examples);
+    let parameters = init_parameters(spec, 11);
+    let own = pass(spec, &parameters, &data, Path::Kernels);
+    let burn = pass(spec, &parameters, &data, Path::Burn);
+    assert!(burn.gradient.iter().any(|&x| x != 0.0));
+    let errors = [
+        relative_error(&own.outputs, &burn.outputs),
+        relative_error(&[own.loss], &[burn.loss]),
+        relative_error(&own.gradient, &burn.gradient),
+    ];
+    assert!(errors.iter().all(|&error| error < 1e-5), "{errors:?} {spec:?}");
+}
+
+/// A convolution and what follows it, in every order that is fused and some that are not.
+fn convolutions() -> impl Strategy<Value = Vec<Layer>> {
+    let layer =
+        (1u32..20, 1u32..5, 1u32..3, 0u32..4).prop_map(|(channels, kernel, stride, padding)| {
+            Layer::Conv2d(Conv2d { channels, kernel, stride, padding: padding.min(kernel - 1) })
+        });
+    let pool = (1u32..4, 1u32..4)
+        .prop_map(|(kernel, stride)| Layer::MaxPool2d(MaxPool2d { kernel, stride }));
+    (layer, pool, 0usize..6).prop_map(|(conv, pool, order)| {
+        let relu = Layer::Relu(Relu);
+        match order {
+            0 => vec![conv],
+            1 => vec![conv, relu],
+            2 => vec![conv, pool],
+            3 => vec![conv, relu, pool],
+            4 => vec![conv, pool, relu],
+            _ => vec![conv, Layer::Tanh(Tanh), pool, relu],
+        }
+    })
+}
+
+fn models() -> impl Strategy<Value = Option<ModelSpec>> {
+    let sides = (1u32..4, 6u32..14, 6u32..14);
+    (sides, convolutions(), convolutions(), 1u32..40, 2u32..12).prop_map(
+        |((channels, height, width), first, second, hidden, outputs)| {
+            let mut layers = first;
+            layers.extend(second);
+            layers.push(Layer::Flatten(Flatten));
+            layers.push(Layer::Linear(Linear { outputs: hidden }));
+            layers.push(Layer::Relu(Relu));
+            layers.push(Layer::Linear(Linear { outputs }));
+            // A kernel or a window may be larger than what the layers before have left.
+            ModelSpec::new(&[channels, height, width], layers, Loss::SoftmaxCrossEntropy).ok()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn models_at_random_are_the_same_on_our_kernels(
+        spec in models().prop_filter_map("layers that fit", |spec| spec),
+        examples in 1usize..6,
+    ) {
+        assert_same(&spec, examples);
+    }
+}
+
+#[test]
+fn built_in_models_are_the_same_on_our_kernels() {
+    for name in ["mnist-2nn", "mnist-cnn", "softmax-regression"] {
+        let spec = ModelSpec::builtin(name).unwrap();
+        for examples in [1, 7, 10] {
+            assert_same(&spec, examples);
+        }
+    }
+}
+
+/// Momentum and weight decay too: the update is ours, the reference burn's optimiser.
+#[test]
+fn steps_of_training_are_those_of_burns_optimiser() {
+    let spec = ModelSpec::builtin("softmax-regression").unwrap();
+    let data = Arc::new(some_data(&spec, 24));
+    let start = init_parameters(&spec, 2);
+    let momentum = changed(2, 5, 0.1, |raw| {
+        raw.momentum = 0.9;
+        raw.weight_decay = 0.01;
+    });
+    for plan in [plan(2, 5, 0.1), momentum] {
+        let compute = Compute::cpu();
+        let mut own = LocalTrainer::new(&spec, &start, data.clone(), &plan, &compute).unwrap();
+        let mut burn = LocalTrainer::new(&spec, &start, data.clone(), &plan, &compute).unwrap();
+        burn.use_burns_optimizer();
+        while own.step().is_some() {
+            burn.step().unwrap();
+        }
+        assert_eq!(burn.step(), None);
+        let own = block_on(own.parameters()).unwrap();
+        assert_eq!(own, block_on(burn.parameters()).unwrap());
+        assert_ne!(own, start);
+    }
+}
+
+#[test]
+fn a_model_that_diverges_is_seen_to_diverge() {
+    for name in ["mnist-2nn", "mnist-cnn"] {
+        let spec = ModelSpec::builtin(name).unwrap();
+        let data = Arc::new(some_data(&spec, 10));
+        let start = init_parameters(&spec, 2);
+        let plan = plan(8, 5, 1e30);
+        let compute = Compute::cpu();
+        let mut trainer = LocalTrainer::new(&spec, &start, data, &plan, &compute).unwrap();
+        while trainer.step().is_some() {}
+        let trained = block_on(trainer.parameters());
+        assert_eq!(trained, Err(crate::LearningError::Diverged), "{name}");
+    }
+}
