@@ -49,12 +49,11 @@ fn dist(options: &[&str]) -> Result<()> {
     process::run(project::cargo().args(["xtask", "dist"]).args(options))
 }
 
-/// Builds the modules with these options of `cargo xtask dist`, and runs the
-/// benchmark in Chromium.
-fn in_browser(modules: &[&str], arguments: &[String]) -> Result<Vec<Value>> {
+/// Builds the WASM module, and runs the benchmark in Chromium.
+fn in_browser(arguments: &[String]) -> Result<Vec<Value>> {
     npm::packages(&project::web())?;
     let chromium = browser::chromium()?;
-    dist(modules)?;
+    dist(&["--module-only"])?;
     status::step("In the browser");
     let mut command = Command::new("node");
     command

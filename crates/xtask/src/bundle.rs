@@ -1,9 +1,8 @@
-//! One WASM module of the edge client, from cargo's output to the three files
-//! that the npm package ships: bindings and sizes.
+//! WASM module of the edge client, from cargo's output to the three files that the
+//! npm package ships: bindings and sizes.
 //!
-//! There is no wasm-opt: on these modules binaryen 132 at -O2 took minutes, made
-//! the download larger (brotli) and the first second of training slower than what
-//! LLVM emits.
+//! There is no wasm-opt: binaryen 132 at -O2 took minutes, made the download larger
+//! (brotli) and the first second of training slower than what LLVM emits.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,38 +15,13 @@ use wasm_bindgen_cli_support::Bindgen;
 use crate::compress;
 use crate::prerequisites::WASM_TARGET;
 
-/// The two builds of the edge client.
-#[derive(Clone, Copy)]
-pub enum Flavour {
-    Cpu,
-    Webgpu,
-}
+/// Name of the module, and of its files.
+const NAME: &str = "fedra";
 
-impl Flavour {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "fedra_cpu",
-            Self::Webgpu => "fedra_webgpu",
-        }
-    }
+/// The most bytes that a visitor may have to fetch, brotli at quality 11.
+const LIMIT: u64 = 600_000;
 
-    fn features(self) -> &'static [&'static str] {
-        match self {
-            Self::Cpu => &[],
-            Self::Webgpu => &["--features", "webgpu"],
-        }
-    }
-
-    /// The most bytes that a visitor may have to fetch, brotli at quality 11.
-    fn limit(self) -> u64 {
-        match self {
-            Self::Cpu => 600_000,
-            Self::Webgpu => 3_000_000,
-        }
-    }
-}
-
-/// Bytes of a finished module.
+/// Bytes of the finished module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
     raw: u64,
@@ -55,31 +29,21 @@ pub struct Sizes {
     brotli: u64,
 }
 
-/// A finished module.
-pub struct Built {
-    flavour: Flavour,
-    sizes: Sizes,
-}
-
-/// Builds one module into `web/package/wasm/`.
-pub fn build(flavour: Flavour) -> Result<Built> {
-    let name = flavour.name();
-    status::step(&format!("Compiling {name} for the browser"));
-    process::run(
-        project::cargo()
-            .args(["build", "-p", "fedra-edge-client", "--lib"])
-            .args(["--target", WASM_TARGET, "--profile", "wasm"])
-            .args(flavour.features()),
-    )?;
+/// Builds the module into `web/package/wasm/`.
+pub fn build() -> Result<Sizes> {
+    status::step("Compiling the WASM module");
+    let mut cargo = project::cargo();
+    cargo.args(["build", "-p", "fedra-edge-client", "--lib"]);
+    process::run(cargo.args(["--target", WASM_TARGET, "--profile", "wasm"]))?;
     let compiled = project::target().join(WASM_TARGET).join("wasm/fedra_edge_client.wasm");
 
-    status::step(&format!("Generating the bindings of {name}"));
-    let folder = project::cache().join(name);
+    status::step("Generating its bindings");
+    let folder = project::cache().join(NAME);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut bindgen = Bindgen::new();
     bindgen
         .input_path(&compiled)
-        .out_name(name)
+        .out_name(NAME)
         .web(true)?
         .typescript(true)
         .omit_default_module_path(false)
@@ -89,51 +53,32 @@ pub fn build(flavour: Flavour) -> Result<Built> {
         .generate(&folder)
         .with_context(|| format!("cannot generate bindings for {}", compiled.display()))?;
 
-    let module = folder.join(format!("{name}_bg.wasm"));
-    let sizes = sizes(&module)?;
+    let module = format!("{NAME}_bg.wasm");
+    let sizes = sizes(&folder.join(&module))?;
     let package = project::web().join("package/wasm");
     fs::create_dir_all(&package).with_context(|| format!("cannot create {}", package.display()))?;
-    for (from, to) in [
-        (folder.join(format!("{name}.js")), format!("{name}.js")),
-        (folder.join(format!("{name}.d.ts")), format!("{name}.d.ts")),
-        (module, format!("{name}_bg.wasm")),
-    ] {
-        replace(&from, &package.join(to))?;
+    for file in [format!("{NAME}.js"), format!("{NAME}.d.ts"), module] {
+        replace(&folder.join(&file), &package.join(&file))?;
     }
-    Ok(Built { flavour, sizes })
+    Ok(sizes)
 }
 
-/// Prints a table of the modules' sizes.
-pub fn print_sizes(modules: &[Built]) {
+/// Prints a table of the module's sizes.
+pub fn print_sizes(sizes: Sizes) {
     println!("{:<14}{:>12}{:>12}{:>12}{:>12}", "module", "raw", "gzip", "brotli", "limit");
-    for module in modules {
-        println!(
-            "{:<14}{:>12}{:>12}{:>12}{:>12}",
-            module.flavour.name(),
-            status::bytes(module.sizes.raw),
-            status::bytes(module.sizes.gzip),
-            status::bytes(module.sizes.brotli),
-            status::bytes(module.flavour.limit()),
-        );
-    }
+    println!(
+        "{NAME:<14}{:>12}{:>12}{:>12}{:>12}",
+        status::bytes(sizes.raw),
+        status::bytes(sizes.gzip),
+        status::bytes(sizes.brotli),
+        status::bytes(LIMIT),
+    );
 }
 
-/// An error that names the modules over their limit.
-pub fn check_sizes(modules: &[Built]) -> Result<()> {
-    let too_big: Vec<String> = modules
-        .iter()
-        .filter(|module| module.sizes.brotli > module.flavour.limit())
-        .map(|module| {
-            format!(
-                "{} has {} bytes compressed, its limit is {}",
-                module.flavour.name(),
-                module.sizes.brotli,
-                module.flavour.limit()
-            )
-        })
-        .collect();
-    if !too_big.is_empty() {
-        bail!("{}", too_big.join("; "));
+/// An error for a module over the limit.
+pub fn check_sizes(sizes: Sizes) -> Result<()> {
+    if sizes.brotli > LIMIT {
+        bail!("{NAME} has {} bytes compressed, its limit is {LIMIT}", sizes.brotli);
     }
     Ok(())
 }
@@ -167,14 +112,14 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn built(brotli: u64) -> Built {
-        Built { flavour: Flavour::Cpu, sizes: Sizes { raw: 3 * brotli, gzip: 2 * brotli, brotli } }
+    fn sizes(brotli: u64) -> Sizes {
+        Sizes { raw: 3 * brotli, gzip: 2 * brotli, brotli }
     }
 
     #[test]
     fn the_limit_itself_is_allowed_and_one_byte_more_is_not() {
-        assert!(check_sizes(&[built(600_000)]).is_ok());
-        let error = check_sizes(&[built(600_001)]).unwrap_err().to_string();
-        assert!(error.contains("fedra_cpu has 600001 bytes"), "{error}");
+        assert!(check_sizes(sizes(600_000)).is_ok());
+        let error = check_sizes(sizes(600_001)).unwrap_err().to_string();
+        assert!(error.contains("fedra has 600001 bytes"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Files of the page, compressed ahead: `x.js.br` and `x.js.gz` beside `x.js`, each
 //! only where it is smaller.
 //!
-//! Brotli at its best takes half a minute on the WebGPU module, so what came of a
+//! Brotli at its best takes seconds on the WASM module, so what came of a
 //! content is kept by its hash. The same content always gives the same bytes.
 
 use std::collections::BTreeSet;

@@ -1,40 +1,31 @@
-//! `cargo xtask dist`: both WASM modules, the npm package and the demo page, compressed.
+//! `cargo xtask dist`: the WASM module, the npm package and the demo page, compressed.
 
 use anyhow::Result;
 use clap::Args;
 use fedra_harness::{npm, process, project, status};
 
-use crate::bundle::{self, Flavour};
-use crate::{compress, prerequisites};
+use crate::{bundle, compress, prerequisites};
 
 #[derive(Args, Clone, Default)]
 pub struct Options {
-    /// Leave the WebGPU module as it is and build the other one only.
+    /// Leave the npm package and the page as they are and build the WASM module only.
     #[arg(long)]
-    pub cpu_only: bool,
-    /// Leave the npm package and the page as they are and build modules only.
-    #[arg(long)]
-    modules_only: bool,
+    module_only: bool,
 }
 
 pub fn run(options: &Options) -> Result<()> {
     prerequisites::wasm_target()?;
     npm::packages(&project::web())?;
-    let flavours: &[Flavour] =
-        if options.cpu_only { &[Flavour::Cpu] } else { &[Flavour::Cpu, Flavour::Webgpu] };
-    let mut built = Vec::new();
-    for &flavour in flavours {
-        built.push(bundle::build(flavour)?);
-    }
-    if !options.modules_only {
+    let sizes = bundle::build()?;
+    if !options.module_only {
         page()?;
     }
-    status::step("Sizes of the WASM modules");
-    bundle::print_sizes(&built);
-    bundle::check_sizes(&built)
+    status::step("Sizes of the WASM module");
+    bundle::print_sizes(sizes);
+    bundle::check_sizes(sizes)
 }
 
-/// Builds the npm package and the demo page around the modules.
+/// Builds the npm package and the demo page around the module.
 fn page() -> Result<()> {
     status::step("Converting MNIST for the page");
     process::run(project::npm(&project::web()).args(["run", "data", "-w", "demo"]))?;

@@ -13,8 +13,7 @@ use crate::wasm_tests;
 const NO_RUNNER: [&str; 2] = ["--exclude", wasm_tests::RUNNER];
 
 /// The tests that run in a browser.
-const BROWSER_TESTS: [&str; 6] =
-    ["-p", "fedra-wasm-tests", "--test", "browser", "--features", "webgpu"];
+const BROWSER_TESTS: [&str; 4] = ["-p", "fedra-wasm-tests", "--test", "browser"];
 
 /// The npm project of the linters. It is apart from `web`, so that a demo does not
 /// wait for them.
@@ -27,8 +26,7 @@ pub fn commands() -> Vec<(&'static str, Command)> {
     vec![
         ("clippy", clippy(&["--workspace", "--all-targets"], &NO_RUNNER)),
         ("clippy, wasm", in_browser(&["-p", "fedra-edge-client", "--lib"])),
-        // The edge client comes with them, as its second build has it.
-        ("clippy, webgpu", in_browser(&BROWSER_TESTS)),
+        ("clippy, browser tests", in_browser(&BROWSER_TESTS)),
         ("rustdoc", rustdoc()),
         ("biome", biome()),
         ("spelling", spelling()),

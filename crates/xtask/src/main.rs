@@ -38,7 +38,7 @@ enum Command {
     Demo(demo::Options),
     /// Run every test: formatting, lints, host, web, browser, end to end.
     Test(test::Options),
-    /// Build both WASM modules, the npm package and the demo page.
+    /// Build the WASM module, the npm package and the demo page.
     Dist(dist::Options),
     /// Measure local training and the fold; with a name, privacy's cost.
     #[command(disable_help_flag = true)]

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use fedra_harness::{debian, process, project, status};
 
-/// The target of the two browser builds.
+/// The target of the browser's build.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// The standard library for the browser.

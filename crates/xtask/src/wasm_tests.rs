@@ -13,7 +13,7 @@ use crate::prerequisites::WASM_TARGET;
 
 /// The program that cargo runs a compiled browser test with.
 pub const RUNNER: &str = "fedra-wasm-test-runner";
-/// Seconds for all tests of one file; WebGPU in software is slow.
+/// Seconds for all tests of one file.
 const TEST_TIMEOUT: &str = "900";
 const DRIVER_TIMEOUT: &str = "60";
 
@@ -24,7 +24,6 @@ pub fn cargo_test(browser: &Browser) -> Result<Command> {
     let mut command = project::cargo();
     command
         .args(["test", "-p", "fedra-wasm-tests", "--test", "browser"])
-        .args(["--features", "webgpu"])
         .args(["--target", WASM_TARGET, "--profile", "wasm"])
         .arg("--config")
         .arg(format!("target.{WASM_TARGET}.runner={runner}"))

@@ -166,7 +166,7 @@ const COHORT_BUDGETS: [f64; 2] = [8.0, 1000.0];
 
 fn cohort(options: &Options) -> Result<Vec<String>> {
     let tabs = if options.tabs > 0 {
-        dist(&["--cpu-only"])?;
+        dist(&[])?;
         Some(Tabs { count: options.tabs, examples: EXAMPLES, chromium: browser::chromium()? })
     } else {
         None

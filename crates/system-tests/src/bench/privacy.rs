@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<()> {
         None
     } else {
         let arguments = ["privacy".to_owned(), parameters.clone(), clients.clone()];
-        in_browser(&["--modules-only", "--cpu-only"], &arguments)?.pop()
+        in_browser(&arguments)?.pop()
     };
     status::step("Encoding and noise, native");
     let encoding = last_line(program("encode_bench").args([&parameters, &clients]))?;

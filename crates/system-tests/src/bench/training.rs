@@ -21,8 +21,7 @@ const CASES: [(&str, u64); 4] =
     [("mnist-2nn", 10), ("mnist-2nn", 32), ("mnist-cnn", 10), ("mnist-cnn", 32)];
 
 pub fn run(options: &Options) -> Result<()> {
-    let browser =
-        if options.native_only { Vec::new() } else { in_browser(&["--modules-only"], &[])? };
+    let browser = if options.native_only { Vec::new() } else { in_browser(&[])? };
 
     status::step("Building the programs");
     // The demo's build: its dependencies, where training happens, are optimised.
