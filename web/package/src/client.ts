@@ -62,7 +62,7 @@ export interface TrainOptions {
 
 /** Longest wait of `close` for the worker's own end, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
-/** Crashes, with nothing done in between, after which the worker is not started again. */
+/** Crashes of one kind, with nothing done in between, after which the worker is not started again. */
 const MOST_CRASHES = 3;
 
 /**
@@ -73,11 +73,10 @@ export class FedraClient extends EventTarget {
   readonly #options: CheckedOptions;
   readonly #privacy: PrivacyKeeper;
   #worker: Worker;
-  /** True if the WebGPU build runs. If it crashes, the CPU build takes over. */
-  #webgpu = false;
   /** True once the worker has loaded its module. */
   #running = true;
-  #crashes = 0;
+  /** Crashes while a call was open since one was last answered, and others since an update was last accepted. */
+  readonly #crashes = { inCall: 0, alone: 0 };
   readonly #data = new KeptData();
   /** Data sets that are to be given up unless they have been taken. */
   readonly #withdrawn = new Set<number>();
@@ -116,8 +115,7 @@ export class FedraClient extends EventTarget {
     const spawned = spawn(checked.worker);
     const client = new FedraClient(checked, spawned.worker);
     try {
-      const ready = await started(spawned, { type: 'start', config: client.#config(checked.backend) }, signal);
-      client.#webgpu = ready.type === 'started' && ready.webgpu;
+      await started(spawned, { type: 'start', config: client.#config(checked.backend) }, signal);
     } catch (error) {
       spawned.worker.terminate();
       throw error;
@@ -189,7 +187,7 @@ export class FedraClient extends EventTarget {
    * each: probabilities of a classifier, values of a regression. Needs no data, and
    * works in a finished task. Rejects with `bad-input` or `closed`, or as the module
    * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
-   * worker crashes rejects with `worker-failed` or `device-lost`; the client goes on.
+   * worker crashes rejects with `worker-failed`; the client goes on.
    */
   async predict(features: Float32Array): Promise<Float32Array> {
     const own = new Float32Array(checkFeatures(features));
@@ -271,9 +269,9 @@ export class FedraClient extends EventTarget {
         break;
       case 'done':
       case 'refused':
-        this.#crashes = 0;
         this.#data.answered(message.id, message.type === 'done');
-        this.#requests.answer(message);
+        // Data that a new worker is given again answer no call.
+        if (this.#requests.answer(message)) this.#crashes.inCall = 0;
         break;
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
@@ -323,33 +321,30 @@ export class FedraClient extends EventTarget {
   }
 
   #emit(event: ClientEvent): void {
-    if (event.type === 'update' && event.outcome === 'accepted') this.#crashes = 0;
+    if (event.type === 'update' && event.outcome === 'accepted') Object.assign(this.#crashes, { inCall: 0, alone: 0 });
     this.#latest.set(event.type, event);
     this.#privacy.see(event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
-  /** Ends a worker that failed. Another takes its place where that may help. */
+  /** Ends a worker that failed. Another takes its place, unless it did not start or keeps crashing. */
   #fail(message: string, code: FedraErrorCode = 'worker-failed'): void {
     if (this.#ended) return;
-    const again = this.#running && (this.#webgpu || this.#requests.size > 0) && ++this.#crashes < MOST_CRASHES;
-    if (again && !this.#closing) return this.#startAgain(message);
+    const crashes = ++this.#crashes[this.#requests.size > 0 ? 'inCall' : 'alone'];
+    if (this.#running && crashes < MOST_CRASHES && !this.#closing) return this.#startAgain(message);
     this.#emit({ type: 'error', code, message, fatal: true });
     this.#end();
   }
 
   /**
    * A graphics driver can take the whole module down, and so can a call for which there
-   * is no memory. The CPU build starts over, with the data.
+   * is no memory. Another worker starts over on the CPU, with the data.
    */
   #startAgain(reason: string): void {
     this.#worker.terminate();
-    const [code, message]: [FedraErrorCode, string] = this.#webgpu
-      ? ['device-lost', `WebGPU failed (${reason}); going on with the CPU`]
-      : ['worker-failed', `the worker failed (${reason}) and is started again, with the data`];
-    this.#requests.rejectAll(this.#webgpu ? new FedraError(code, message) : crashed(reason), 'predict');
-    this.#webgpu = false;
-    this.#emit({ type: 'error', code, message, fatal: false });
+    this.#requests.rejectAll(crashed(reason), 'predict');
+    const message = `the worker failed (${reason}) and is started again on the CPU, with the data`;
+    this.#emit({ type: 'error', code: 'worker-failed', message, fatal: false });
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
     this.#running = false;

@@ -32,8 +32,8 @@ export type ToWorker =
   | { readonly type: 'close' };
 
 export type FromWorker =
-  /** The module is loaded and the session runs; `webgpu` says which of the two builds. */
-  | { readonly type: 'started'; readonly webgpu: boolean }
+  /** The module is loaded and the session runs. */
+  | { readonly type: 'started' }
   /** The model is there, and can be asked. */
   | { readonly type: 'loaded'; readonly inputShape: readonly number[]; readonly outputs: number }
   /** The worker could not start, or its module crashed; nothing follows. */

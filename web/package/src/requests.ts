@@ -28,11 +28,12 @@ export class Requests {
     });
   }
 
-  answer(message: Extract<FromWorker, { type: 'done' | 'refused' }>): void {
+  /** Settles a request; false if it is not open. */
+  answer(message: Extract<FromWorker, { type: 'done' | 'refused' }>): boolean {
     const request = this.#open.get(message.id);
-    this.#open.delete(message.id);
     if (message.type === 'done') request?.resolve(message.probabilities);
     else request?.reject(new FedraError(message.code, message.message));
+    return this.#open.delete(message.id);
   }
 
   /** Rejects the requests of a kind, or all. */

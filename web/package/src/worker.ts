@@ -4,13 +4,12 @@
  * not know a page's use of them.
  */
 
-import type { EdgeClient, Predictor } from './build.js';
-import { loadBuild, loadCpu } from './build.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { BackendEvent, ClientEvent } from './events.js';
-import type { ClientEvent as ModuleEvent } from './generated/contract.js';
+import type { ClientEvent } from './events.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
+import type { EdgeClient, Predictor } from './module.js';
+import { loadModule } from './module.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
 
@@ -85,15 +84,11 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function start({ token, ...options }: ClientConfig): Promise<void> {
   try {
-    const { module, backend, webgpu, adapter, reason, notice } = await loadBuild(options.backend, policy);
-    const listen = (event: ModuleEvent) => {
-      report(event.type === 'backend' ? withTheBrowsersWords(event, adapter, reason) : event);
-    };
-    client = new module.EdgeClient({ ...options, backend }, listen, record, token === 'ask' ? askToken : undefined);
+    const module = await loadModule(policy);
+    client = new module.EdgeClient(options, report, record, token === 'ask' ? askToken : undefined);
     model = client;
     aggregator = new URL(options.url).host;
-    post({ type: 'started', webgpu });
-    if (notice) report(notice);
+    post({ type: 'started' });
     void run(client);
   } catch (error) {
     post({ type: 'failed', ...coded(error, 'worker-failed') });
@@ -102,7 +97,7 @@ async function start({ token, ...options }: ClientConfig): Promise<void> {
 
 async function load(file: Uint8Array): Promise<void> {
   try {
-    const { Predictor } = await loadCpu(policy);
+    const { Predictor } = await loadModule(policy);
     const loaded = new Predictor(file);
     model = loaded;
     post({ type: 'loaded', inputShape: [...loaded.inputShape], outputs: loaded.outputs });
@@ -151,12 +146,6 @@ function takeAnswer(answer: Answer): void {
   if (answer.type === 'token') asked?.resolve(answer.token);
   else if (answer.type === 'recorded') asked?.resolve('');
   else asked?.reject(new Error(answer.message));
-}
-
-/** The event with the adapter's name and the reason for the build, which the module cannot know. */
-function withTheBrowsersWords(event: BackendEvent, adapter?: string, reason?: string): BackendEvent {
-  const named = event.backend === 'webgpu' && adapter ? { adapter } : {};
-  return { ...event, ...named, ...(reason ? { reason } : {}) };
 }
 
 async function run(running: EdgeClient): Promise<void> {

@@ -312,8 +312,7 @@ test('storage that is cleared under way does not stop the count', async () => {
   assert.deepEqual(kept(), { subject: config.subject, participations: 3 });
 });
 
-test('when the WebGPU module crashes, its successor knows the consent and the rounds', async () => {
-  FakeWorker.onStart = [{ type: 'started', webgpu: true }];
+test('when the module crashes, its successor knows the consent and the rounds', async () => {
   const { worker, says, records, config } = await connect({ floors: { minCohort: 2 }, consent: () => true });
   says(terms);
   await settled();
@@ -332,7 +331,6 @@ test('when the WebGPU module crashes, its successor knows the consent and the ro
 });
 
 test('an answer that is still awaited reaches the module that took over', async () => {
-  FakeWorker.onStart = [{ type: 'started', webgpu: true }];
   let decide;
   const { worker, says } = await connect({ consent: () => new Promise((resolve) => (decide = resolve)) });
   says(terms);
