@@ -10,11 +10,14 @@ import { openTab } from './harness/tab.mjs';
 
 const NATIVE = 3;
 const TASK = { id: 'digits', model: 'mnist-2nn', learningRate: 0.1, minimumCohort: NATIVE };
-// A step on the software adapter takes half a second.
 const FEW = 30;
 const SOME = 200;
 
 const accepted = (event) => event.type === 'update' && event.outcome === 'accepted';
+const isBackend =
+  (wanted) =>
+  ({ type, backend }) =>
+    type === 'backend' && backend === wanted;
 const evaluated = ({ history }) => history.filter(({ accuracy }) => accuracy !== null);
 
 describe('a cohort of tabs and native clients', { concurrency: false }, () => {
@@ -66,7 +69,7 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
 
   test('a WebGPU tab, a CPU tab and native clients report in the same rounds', async () => {
     webgpu = await openTab(browser, aggregator.page({ backend: 'webgpu', examples: FEW, start: 1 }));
-    await webgpu.sees('the backend is WebGPU', ({ type, backend }) => type === 'backend' && backend === 'webgpu');
+    await webgpu.sees('the backend is WebGPU', isBackend('webgpu'));
     const everyone = ({ history }) => history.filter(({ reports }) => reports === NATIVE + 2);
     const state = await aggregator.reaches('two rounds with everyone', (task) => everyone(task).length >= 2, 240);
     const rounds = everyone(state).map(({ round }) => round);
@@ -95,15 +98,12 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     assert.ok(accuracies.at(-1) > 0.5, `accuracies ${accuracies}`);
   });
 
-  test('a CPU tab never asks for the WebGPU module', () => {
-    const modules = cpu.requests.filter((url) => /fedra_\w+.*\.wasm/.test(url));
-    assert.equal(modules.length, 1, `modules ${modules}`);
-    assert.match(modules[0], /fedra_cpu/);
-    assert.deepEqual(
-      cpu.requests.filter((url) => /webgpu/.test(new URL(url).pathname)),
-      [],
-    );
-    assert.ok(webgpu.requests.some((url) => /fedra_webgpu.*\.wasm/.test(url)));
+  test('every tab fetches one WebAssembly module, the same one', () => {
+    const modules = (tab) => tab.requests.filter((url) => /\.wasm$/.test(new URL(url).pathname));
+    const [own, ...others] = modules(cpu);
+    assert.deepEqual(others, []);
+    assert.match(own, /\/fedra_bg-\w+\.wasm$/);
+    assert.deepEqual(modules(webgpu), [own]);
   });
 
   test('a tab that is closed in mid-round does not stall it', async () => {
@@ -120,28 +120,47 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     await aggregator.reaches('two more rounds', (task) => task.round >= round + 2, 60);
   });
 
-  test('a tab that loses its WebGPU device goes on with the CPU', async () => {
+  test('a tab that loses its WebGPU device twice in a round goes on with the CPU', async () => {
     const tab = await openTab(browser, aggregator.page({ backend: 'webgpu', examples: FEW }));
-    // The page cannot reach the device in the worker, so the worker keeps it at hand.
-    const keepDevice = tab.page.waitForEvent('worker').then(async (worker) => {
-      await worker.evaluate(() => {
-        const request = GPUAdapter.prototype.requestDevice;
-        GPUAdapter.prototype.requestDevice = async function (...options) {
-          self.device = await request.apply(this, options);
-          return self.device;
-        };
-      });
+    // The page cannot reach a device in the worker, so the worker destroys each one itself.
+    const patched = tab.page.waitForEvent('worker').then(async (worker) => {
+      await worker.evaluate(destroyEachDevice);
       return worker;
     });
     await tab.page.getByRole('button', { name: /start/i }).click();
-    const worker = await keepDevice;
-    await tab.sees('the backend is WebGPU', ({ type, backend }) => type === 'backend' && backend === 'webgpu');
-    await worker.evaluate(() => self.device.destroy());
-    const lost = await tab.sees('the loss is reported', ({ type, code }) => type === 'error' && code === 'device-lost');
-    assert.equal(lost.fatal, false);
-    await tab.sees('the backend is the CPU', ({ type, backend }) => type === 'backend' && backend === 'cpu');
+    const worker = await patched;
+    await tab.sees('the backend is WebGPU', isBackend('webgpu'));
+    await tab.sees('the backend is the CPU', isBackend('cpu'));
+    const losses = (await tab.events('error')).filter(({ code }) => code === 'device-lost');
+    assert.deepEqual(
+      losses.map(({ fatal }) => fatal),
+      [false, false],
+    );
+    assert.match(losses[0].message, /starts again on a new one/);
+    assert.match(losses[1].message, /going on with the CPU/);
+    assert.equal(await worker.evaluate(() => self.devices), 2);
     const { round } = await aggregator.state();
     await tab.sees('its updates count again', (event) => accepted(event) && event.round > round);
+    assert.deepEqual(
+      (await tab.events('error')).filter(({ fatal }) => fatal),
+      [],
+    );
+    await tab.close();
+  });
+
+  test('with auto a tab does not train on an adapter that runs on the CPU, and says so', async () => {
+    const tab = await openTab(browser, aggregator.page({ backend: 'auto', examples: FEW, start: 1 }));
+    const told = await tab.sees('the choice is told', ({ type, reason }) => type === 'backend' && /cannot be used/.test(reason));
+    assert.match(told.reason, /^WebGPU cannot be used: its adapter \(.+\) runs on the CPU$/);
+    const { round } = await aggregator.state();
+    await tab.sees('it takes part', (event) => accepted(event) && event.round > round);
+    const backends = await tab.events('backend');
+    assert.deepEqual(
+      backends.map(({ backend }) => backend),
+      ['cpu', 'cpu'],
+    );
+    assert.equal(backends[0].reason, 'measuring WebGPU beside it');
+    assert.deepEqual(await tab.events('error'), [], 'nothing that the owner has to know');
     await tab.close();
   });
 
@@ -163,3 +182,30 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     assert.deepEqual(cpu.errors, [], 'no error in the page');
   });
 });
+
+/**
+ * Runs in the worker: destroys each device with the first work that is submitted to it
+ * after it was told as the backend, and counts the devices.
+ */
+function destroyEachDevice() {
+  let device;
+  let isTold = false;
+  self.devices = 0;
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...options) {
+    device = await request.apply(this, options);
+    self.devices += 1;
+    return device;
+  };
+  const { submit } = GPUQueue.prototype;
+  GPUQueue.prototype.submit = function (...buffers) {
+    submit.apply(this, buffers);
+    if (isTold) device.destroy();
+    isTold = false;
+  };
+  const post = self.postMessage;
+  self.postMessage = (message, ...rest) => {
+    if (message.event?.backend === 'webgpu') isTold = true;
+    post.call(self, message, ...rest);
+  };
+}

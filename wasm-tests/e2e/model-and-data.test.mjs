@@ -197,6 +197,33 @@ describe('an open task', { concurrency: false }, () => {
     assert.deepEqual(lengths, [10_000, 1]);
   });
 
+  for (const [backend, told] of [
+    ['auto', 'backend'],
+    ['webgpu', 'error'],
+  ]) {
+    test(`a browser that never names its graphics adapter trains on the CPU: ${backend}`, async () => {
+      const [first, update, choice] = await page.evaluate(
+        async ([where, asked, type]) => {
+          const client = await window.fedra.FedraClient.connect({ ...where, backend: asked, worker: '/hanging.js' });
+          const { features, labels } = window.examples(20);
+          await client.train({ features, labels, shape: [20, 784] });
+          const news = await window.sees(client, type);
+          const accepted = await window.sees(client, 'update');
+          const chosen = await window.sees(client, 'backend', ({ reason }) => /cannot be used/.test(reason));
+          await client.close();
+          return [news, accepted, chosen];
+        },
+        [place, backend, told],
+      );
+      const problem = 'the adapter did not come within 10 s';
+      // With `auto` rounds do not wait for the adapter.
+      if (backend === 'auto') assert.equal(first.reason, 'measuring WebGPU beside it');
+      else assert.deepEqual([first.code, first.message, first.fatal], ['no-webgpu', `${problem}; training on the CPU`, false]);
+      assert.equal(update.outcome, 'accepted');
+      assert.deepEqual([choice.backend, choice.reason], ['cpu', `WebGPU cannot be used: ${problem}`]);
+    });
+  }
+
   test('a call in which the worker crashes rejects, and the client goes on with its data', { timeout: 300_000 }, async () => {
     const { failure, error, outcome } = await page.evaluate(async (where) => {
       const client = await window.fedra.FedraClient.connect({
