@@ -98,7 +98,7 @@ mod tests {
     fn a_name_with_the_content_s_hash_is_kept_for_ever() {
         for path in [
             "/assets/index-0123456789abcdef.js",
-            "/assets/fedra_cpu_bg-00112233445566778899aabb.wasm",
+            "/assets/fedra_bg-00112233445566778899aabb.wasm",
             "/assets/index-BdKj3x_Z.js",
             "/assets/uplot.min-a1B-_9zQ.css",
             "/assets/fonts/x-1a2b3c4d.woff2",
