@@ -4,8 +4,7 @@ import { existsSync } from 'node:fs';
 import { defineConfig } from 'vite';
 import { pages } from './pages.js';
 
-const modules = ['fedra_cpu.js', 'fedra_webgpu.js'];
-const missing = () => modules.some((name) => !existsSync(new URL(`../package/wasm/${name}`, import.meta.url)));
+const hasModule = () => existsSync(new URL('../package/wasm/fedra.js', import.meta.url));
 
 // Names that change with the content, in digits that cannot be taken for a word: the
 // aggregator lets them be cached for ever (aggregator/src/http/page/kind.rs).
@@ -26,7 +25,7 @@ export default defineConfig({
     {
       name: 'fedra-needs-wasm',
       buildStart() {
-        if (missing()) this.error('web/package/wasm is not complete: build it with `cargo xtask dist`');
+        if (!hasModule()) this.error('web/package/wasm has no module: build it with `cargo xtask dist`');
       },
     },
   ],

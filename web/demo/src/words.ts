@@ -259,8 +259,8 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
       };
     case 'no-webgpu':
       return {
-        title: 'No WebGPU in this browser',
-        text: 'Training runs on the CPU instead, and you need not do anything. A current Chrome, Edge, Firefox or Safari with hardware acceleration switched on may offer it.',
+        title: 'Training without WebGPU',
+        text: `${sentence(message)} You need not do anything. A current Chrome, Edge, Firefox or Safari with hardware acceleration switched on may offer WebGPU.`,
       };
     case 'bad-model':
       return {
@@ -271,7 +271,7 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
     case 'prediction-failed':
       return { title: 'Your digit was not read', text: `${sentence(message)} Close other tabs, and draw again.` };
     case 'device-lost':
-      return { title: 'The GPU went away', text: 'Training goes on with the CPU. Reload the page to try the GPU again.' };
+      return { title: 'The GPU went away', text: `${sentence(message)} This tab goes on by itself.` };
     case 'bad-dataset':
       return {
         title: 'These digits do not fit the task',

@@ -35,7 +35,7 @@ export async function buildPages() {
   const useFake = () => ({
     name: 'fake-wasm',
     enforce: 'pre',
-    resolveId: (id) => (/\/wasm\/fedra_(cpu|webgpu)\.js$/.test(id) ? `${fake}?${id.includes('webgpu') ? 'webgpu' : 'cpu'}` : null),
+    resolveId: (id) => (id.endsWith('/wasm/fedra.js') ? fake : null),
   });
   await build({
     root: demo,

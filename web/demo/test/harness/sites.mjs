@@ -17,7 +17,7 @@ const HANGING = `
 import './hang.js';
 import './fedra/dist/worker.js';
 `;
-const HANG = "Object.defineProperty(navigator, 'gpu', { value: { requestAdapter: () => new Promise(() => {}) } });";
+const HANG = 'GPU.prototype.requestAdapter = () => new Promise(() => {});';
 
 /** The made-up module. It is loaded and connects as the real one does. */
 const GLUE = `
@@ -29,12 +29,12 @@ export class EdgeClient extends Fake {
     new WebSocket(config.url);
   }
 }
-export default () => WebAssembly.compileStreaming(fetch(new URL('fedra_cpu_bg.wasm', import.meta.url)));
+export default () => WebAssembly.compileStreaming(fetch(new URL('fedra_bg.wasm', import.meta.url)));
 `;
 const EMPTY_MODULE = Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const MADE_UP = {
-  '/fedra/wasm/fedra_cpu.js': { body: GLUE, type: '.js' },
-  '/fedra/wasm/fedra_cpu_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
+  '/fedra/wasm/fedra.js': { body: GLUE, type: '.js' },
+  '/fedra/wasm/fedra_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
 };
 
 export class Sites {

@@ -1,5 +1,5 @@
 // The package in pages without a bundler, with a fake WebAssembly module: from
-// another origin, under policies, over https, beside a graphics driver that hangs.
+// another origin, under policies, over https.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launch } from '../harness/chromium.mjs';
@@ -143,27 +143,6 @@ test('a policy without the aggregator ends the client and says what it needs', a
   assert.match(error.message, /connect-src must have ws:\/\/127/);
   assert.equal(loading.code, 'no-server');
   assert.match(loading.message, /connect-src must have http:\/\/127/);
-  await page.close();
-});
-
-test('a browser that never names its adapter gets the CPU build', async () => {
-  const page = await sites.open(browser, sites.own);
-  for (const backend of ['auto', 'webgpu']) {
-    const chosen = await page.evaluate(
-      async ([where, asked]) => {
-        const client = await window.fedra.FedraClient.connect({ ...where, backend: asked, worker: '/hanging.js' });
-        const { features, labels } = window.examples(20);
-        await client.train({ features, labels, shape: [20, 784] });
-        const event = await window.sees(client, 'backend');
-        await window.sees(client, 'update');
-        await client.close();
-        return event;
-      },
-      [place, backend],
-    );
-    assert.equal(chosen.backend, 'cpu');
-    assert.match(chosen.reason, /named no WebGPU adapter within/);
-  }
   await page.close();
 });
 
