@@ -8,12 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
-use fedra_learning::{
-    Compute, Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist,
-};
+use fedra_learning::{Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist};
 use fedra_protocol::{ModelSpec, TaskId};
 use thiserror::Error;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
@@ -110,9 +107,9 @@ type HeldOut = RwLock<HashMap<TaskId, Arc<(ModelSpec, Dataset)>>>;
 impl Evaluator {
     /// Starts the thread. The receiver fails once it has ended and let go of the
     /// store.
-    pub(crate) fn start(runtime: Handle) -> Result<(Self, oneshot::Receiver<()>), EvaluationError> {
+    pub(crate) fn start() -> Result<(Self, oneshot::Receiver<()>), EvaluationError> {
         let (shared, tasks) = (Arc::<Shared>::default(), Arc::<HeldOut>::default());
-        let worker = Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks), runtime };
+        let worker = Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks) };
         let (alive, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("evaluation".to_owned())
@@ -164,14 +161,12 @@ impl Drop for Evaluator {
 struct Worker {
     shared: Arc<Shared>,
     tasks: Arc<HeldOut>,
-    runtime: Handle,
 }
 
 impl Worker {
     fn run(self) {
-        let compute = Compute::cpu();
         while let Some(job) = self.next() {
-            match self.evaluate(&job, &compute) {
+            match self.evaluate(&job) {
                 Ok(quality) => (job.done)(quality),
                 Err(error) => {
                     tracing::error!(task = %job.lease.task(), round = job.round, %error, "no evaluation");
@@ -194,13 +189,13 @@ impl Worker {
         }
     }
 
-    fn evaluate(&self, job: &Job, compute: &Compute) -> Result<Quality, EvaluationError> {
+    fn evaluate(&self, job: &Job) -> Result<Quality, EvaluationError> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
         let held_out = tasks.get(job.lease.task()).cloned();
         drop(tasks);
         let held_out = held_out.expect("only covered tasks are submitted");
         let (spec, data) = &*held_out;
-        let result = self.runtime.block_on(evaluate(spec, &job.parameters, data, compute))?;
+        let result = evaluate(spec, &job.parameters, data)?;
         let quality = Quality { accuracy: result.accuracy, loss: result.loss };
         job.lease.set_quality(job.round, quality)?;
         Ok(quality)

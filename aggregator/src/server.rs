@@ -308,7 +308,7 @@ pub(crate) fn start(
     runtime: Handle,
 ) -> Result<(Arc<Server>, oneshot::Receiver<()>), ServeError> {
     let Config { server: config, tasks } = config;
-    let (evaluator, evaluation_ended) = Evaluator::start(runtime.clone())?;
+    let (evaluator, evaluation_ended) = Evaluator::start()?;
     let units = usize::try_from(config.upload_budget / BUDGET_UNIT).unwrap_or(usize::MAX);
     let reserve = config.upload_budget / RESERVE_SHARE / RESERVE_UNIT;
     let reserve = usize::try_from(reserve).unwrap_or(usize::MAX);

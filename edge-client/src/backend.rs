@@ -1,29 +1,36 @@
 //! Choice of the device that trains, at run time, by checking and measuring.
 //!
 //! WebGPU can be absent, silently wrong, or slower than the CPU on a small
-//! model. So one gradient is compared with the CPU's, a few steps are timed,
+//! model, and not every layer has kernels for it. So the gradients of a whole and of a short
+//! batch are compared with the CPU's, a few steps are timed,
 //! and the CPU is kept unless WebGPU is right and faster. That happens beside
 //! the first rounds, which train on the CPU.
 
 mod chooser;
+mod compute;
 mod job;
 mod measuring;
 #[cfg(test)]
 mod tests;
+mod trainer;
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use fedra_learning::Backend;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
+use crate::events::BackendName;
 use crate::platform;
 
 pub(crate) use chooser::Chooser;
+#[cfg(test)]
+pub(crate) use compute::lives;
+pub use compute::{Compute, TrainingError, WebGpu};
 pub(crate) use job::Job;
 pub use measuring::DeviceError;
-pub(crate) use measuring::{Pace, Trial, speed};
+pub(crate) use measuring::{Candidate, Pace, Trial, speed};
+pub use trainer::{OnGpu, Trainer};
 
 /// Largest relative difference of a right gradient: norm of the difference
 /// over the norm of the CPU's.
@@ -59,7 +66,7 @@ impl FromStr for BackendPreference {
 /// Findings about one device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
-    /// Gradient of the check batch, flat.
+    /// Gradients of the check batches, flat.
     pub gradient: Vec<f32>,
     /// Examples trained on a second; absent where speed does not matter.
     pub samples_per_second: Option<f64>,
@@ -69,7 +76,7 @@ pub struct Measurement {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// The device to train on.
-    pub backend: Backend,
+    pub backend: BackendName,
     /// Reason, as text for a person.
     pub reason: String,
     /// Relative difference of the gradients, where there were two.
@@ -81,7 +88,7 @@ pub struct Choice {
 impl Choice {
     fn cpu(reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self { backend: Backend::Cpu, reason, gradient_error: None, problem: None }
+        Self { backend: BackendName::Cpu, reason, gradient_error: None, problem: None }
     }
 
     /// The CPU, because of a `problem` with WebGPU. Only who asked for WebGPU is told
@@ -113,7 +120,7 @@ pub fn decide(
     let cpu_because =
         |reason: String| Choice { gradient_error: Some(error), ..Choice::cpu(reason) };
     let webgpu_because = |reason: String| Choice {
-        backend: Backend::WebGpu,
+        backend: BackendName::WebGpu,
         reason,
         gradient_error: Some(error),
         problem: None,

@@ -5,12 +5,12 @@ pub mod privacy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_learning::{Compute, Dataset, DatasetError, Features, Targets, init_parameters};
+use fedra_learning::{Dataset, DatasetError, Features, Targets, init_parameters};
 use fedra_protocol::{LocalTraining, LocalTrainingError, ModelSpec, RawLocalTraining, Shape};
 use futures_util::future;
 use serde::Serialize;
 
-use crate::backend::{DeviceError, Job, Pace, Trial, speed};
+use crate::backend::{Candidate, Compute, DeviceError, Job, Pace, Trial, speed};
 use crate::platform;
 
 /// Long enough for a browser to have compiled its fastest code.
@@ -67,6 +67,9 @@ pub struct Measured {
     pub backend: String,
     /// Examples trained on a second.
     pub samples_per_second: f64,
+    /// Time of the first step, with all that is set up for it: on a GPU its kernels are
+    /// compiled, and the examples go up.
+    pub first_step_milliseconds: f64,
     /// Time of one SGD step.
     pub milliseconds_per_step: f64,
 }
@@ -110,12 +113,17 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
         ..RawLocalTraining::default()
     })?;
     let job = Job::new(&spec, &Arc::new(parameters), &data, &plan);
-    let samples_per_second = speed(&mut job.on(compute.clone()), TRIAL, &Alone).await?;
+    let mut worker = job.on(compute.clone());
+    let start = platform::now();
+    worker.step().await?;
+    let first_step = platform::now() - start;
+    let samples_per_second = speed(&mut worker, TRIAL, &Alone).await?;
     Ok(Measured {
         model: name.to_string(),
         batch,
         backend: compute.backend().to_string(),
         samples_per_second,
+        first_step_milliseconds: 1e3 * first_step.as_secs_f64(),
         milliseconds_per_step: 1e3 * f64::from(batch) / samples_per_second,
     })
 }

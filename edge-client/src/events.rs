@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use fedra_learning::Backend;
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
@@ -177,15 +176,6 @@ pub enum BackendName {
     Cpu,
     /// A GPU through WebGPU.
     WebGpu,
-}
-
-impl From<Backend> for BackendName {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::Cpu => Self::Cpu,
-            Backend::WebGpu => Self::WebGpu,
-        }
-    }
 }
 
 impl fmt::Display for BackendName {

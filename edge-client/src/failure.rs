@@ -7,6 +7,8 @@ mod tests;
 use fedra_learning::LearningError;
 use fedra_protocol::{DeclineCause, RefusalCode, UpdateFault};
 
+use crate::backend::TrainingError;
+
 /// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -172,6 +174,15 @@ impl From<&LearningError> for Failure {
             LearningError::Diverged => Self::TrainingDiverged,
             LearningError::OutOfRange { .. } => Self::OutOfRange,
             _ => Self::TrainingFailed,
+        }
+    }
+}
+
+impl From<&TrainingError> for Failure {
+    fn from(error: &TrainingError) -> Self {
+        match error {
+            TrainingError::Learning(error) => Self::from(error),
+            TrainingError::Device(_) | TrainingError::Ended(_) => Self::TrainingFailed,
         }
     }
 }

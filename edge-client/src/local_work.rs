@@ -18,8 +18,8 @@ use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_keystream::KeystreamRng;
 use fedra_learning::{
-    Backend, Compute, Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError,
-    LocalTrainer, check_update, examples_in, safetensors,
+    Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError, check_update,
+    examples_in, safetensors,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
@@ -30,10 +30,10 @@ use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backend::{self, BackendPreference, Chooser};
+use crate::backend::{self, BackendPreference, Chooser, Compute, Trainer, TrainingError};
 use crate::codes::Notice;
 use crate::encoding::{PrivateRound, acceptable};
-use crate::events::{BackendName, ClientEvent};
+use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
@@ -46,6 +46,9 @@ use crate::training::Progress;
 /// Longest waits between the tries to fetch a round's model.
 const FETCH_AGAIN: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Reason why training with a promise to single examples takes no GPU.
+const EXAMPLES_ON_CPU: &str = "example privacy is computed on the CPU";
 
 /// Time limit for fetching a model for a prediction, in addition to the time for its
 /// bytes at [`SLOWEST_FETCH`]. In a round the round's end is the limit.
@@ -150,6 +153,12 @@ impl From<LearningError> for WorkError {
     }
 }
 
+impl From<TrainingError> for WorkError {
+    fn from(error: TrainingError) -> Self {
+        Self::new(Failure::from(&error), error)
+    }
+}
+
 impl From<CodecMisfit> for WorkError {
     fn from(misfit: CodecMisfit) -> Self {
         Self::new(Failure::PrivacyFailed, format!("the round does not fit the task: {misfit}"))
@@ -168,7 +177,7 @@ impl LocalWork {
             url,
             trust,
             data: RefCell::default(),
-            chooser: Chooser::new(preference),
+            chooser: Chooser::new(preference, example_privacy.map(|_| EXAMPLES_ON_CPU)),
             model: RefCell::default(),
             secure: RefCell::default(),
             example_privacy,
@@ -290,30 +299,24 @@ impl LocalWork {
         let measured = || backend::Job::new(job.spec, global, &data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
-        Ok(match self.train(&job, &compute, self.promise()?, tell).await {
-            // A lost GPU costs this round's time, not the round.
-            Err(LearningError::Device { backend: Backend::WebGpu, message }) => {
-                let cpu = self.fall_back(&message, tell);
-                self.train(&job, &cpu, self.promise()?, tell).await
-            }
-            done => done,
-        }?)
-    }
-
-    /// Goes on with the CPU from now on.
-    fn fall_back(&self, message: &str, tell: &impl Fn(News)) -> Compute {
-        let reason = format!("the WebGPU device was lost ({message})");
-        let problem = format!("{reason}; going on with the CPU");
-        tell(News::Tell(ClientEvent::notice(Notice::DeviceLost, problem)));
-        tell(News::Tell(ClientEvent::Backend {
-            backend: BackendName::Cpu,
-            adapter: None,
-            reason,
-            cpu_samples_per_second: None,
-            webgpu_samples_per_second: None,
-            gradient_error: None,
-        }));
-        self.chooser.fall_back()
+        // A lost GPU costs this round's time, not the round.
+        let lost = |message: &str, course: &str| {
+            let problem = format!("the WebGPU device was lost ({message}); {course}");
+            tell(News::Tell(ClientEvent::notice(Notice::DeviceLost, problem)));
+        };
+        let message = match self.train(&job, &compute, self.promise()?, tell).await {
+            Err(TrainingError::Device(message)) => message,
+            done => return Ok(done?),
+        };
+        lost(&message, "training starts again on a new one");
+        let compute = self.chooser.reopen(measured(), &self.slots, told).await;
+        let message = match self.train(&job, &compute, self.promise()?, tell).await {
+            Err(TrainingError::Device(message)) => message,
+            done => return Ok(done?),
+        };
+        lost(&message, "going on with the CPU");
+        let compute = self.chooser.fall_back("the WebGPU device was lost twice in a round", told);
+        Ok(self.train(&job, &compute, self.promise()?, tell).await?)
     }
 
     /// Brings an update into the form in which it may leave under a policy.
@@ -379,12 +382,12 @@ impl LocalWork {
         compute: &Compute,
         promise: Option<Promise>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
-    ) -> Result<Update, LearningError> {
+    ) -> Result<Update, TrainingError> {
         let trainer = self.trainer(job, compute, promise, tell)?;
         let examples = trainer.examples() as u64;
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
-        let local = self.slots.train(trainer, compute.backend(), report).await?;
+        let local = self.slots.train(trainer, report).await?;
         let values = local.iter().zip(job.parameters).map(|(local, global)| local - global);
         Ok(Update { values: values.collect(), examples })
     }
@@ -402,20 +405,13 @@ impl LocalWork {
         compute: &Compute,
         promise: Option<Promise>,
         tell: &impl Fn(News),
-    ) -> Result<LocalTrainer, LearningError> {
+    ) -> Result<Trainer, TrainingError> {
         let &Training { spec, parameters, data, plan } = job;
         let Some((privacy, secret)) = promise else {
-            return LocalTrainer::new(spec, parameters, data.clone(), plan, compute);
+            return Trainer::new(spec, parameters, data.clone(), plan, compute);
         };
-        let trainer = LocalTrainer::with_example_privacy(
-            spec,
-            parameters,
-            data.clone(),
-            plan,
-            privacy,
-            secret,
-            compute,
-        )?;
+        let trainer =
+            Trainer::with_example_privacy(spec, parameters, data.clone(), plan, privacy, secret)?;
         let steps = u32::try_from(trainer.steps()).unwrap_or(u32::MAX);
         let cost = privacy.cost(trainer.examples(), plan.batch_size(), steps);
         let mut total = self.example_cost.borrow_mut();
@@ -464,7 +460,7 @@ impl LocalWork {
         let seconds = 4 * spec.parameters() as u64 / SLOWEST_FETCH;
         let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
         let parameters = self.model_within(limit, spec, model).await?;
-        let inference = Inference::new(spec, &parameters, &Compute::cpu())?;
+        let inference = Inference::new(spec, &parameters)?;
         in_pieces(&inference, features, outputs).await
     }
 }

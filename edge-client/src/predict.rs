@@ -12,8 +12,7 @@ use std::ops::Range;
 use fedra_learning::memory::{OutOfMemory, with_room};
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_learning::{
-    self as learning, Compute, DatasetError, Inference, LearningError, examples_a_piece,
-    examples_in,
+    self as learning, DatasetError, Inference, LearningError, examples_a_piece, examples_in,
 };
 use futures_util::lock::Mutex;
 
@@ -123,7 +122,7 @@ pub(crate) async fn in_pieces(
     for start in (0..examples).step_by(piece) {
         let end = examples.min(start + piece);
         let piece = features.read(start * width..end * width)?;
-        outputs.extend(&inference.outputs(piece).await?);
+        outputs.extend(&inference.outputs(piece)?);
         platform::yield_now().await;
     }
     Ok(())
@@ -145,7 +144,7 @@ impl Predictor {
     /// [`PredictError`] with `bad-model` or `out-of-memory`.
     pub fn new(file: &[u8]) -> Result<Self, PredictError> {
         let (spec, parameters) = safetensors::read_model(file)?;
-        let inference = Inference::new(&spec, &parameters, &Compute::cpu())?;
+        let inference = Inference::new(&spec, &parameters)?;
         Ok(Self { inference, turn: Mutex::default() })
     }
 

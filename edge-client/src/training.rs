@@ -1,21 +1,20 @@
-//! The loop around a [`LocalTrainer`]: yields, reports progress, stops when told.
+//! The loop around a [`Trainer`]: yields, reports progress, stops when told.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fedra_learning::{Backend, LearningError, LocalTrainer};
+use fedra_learning::LearningError;
 use futures_util::future::{self, Either};
 
+use crate::backend::{Trainer, TrainingError};
 use crate::platform;
 
 /// Longest stretch of training without letting other work on this thread run.
 const STRETCH: Duration = Duration::from_millis(30);
 /// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
-/// Steps that may be queued on a GPU before its result is waited for.
-const GPU_QUEUE: u64 = 8;
-/// Time for a GPU to work off its queue. Training goes on with the CPU after it.
+/// Time for a GPU to answer. It counts as lost after it.
 const GPU_LIMIT: Duration = Duration::from_secs(30);
 
 /// Progress of local training.
@@ -33,11 +32,11 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 pub(crate) enum Stopped {
     Cancelled,
-    Failed(LearningError),
+    Failed(TrainingError),
 }
 
-impl From<LearningError> for Stopped {
-    fn from(error: LearningError) -> Self {
+impl From<TrainingError> for Stopped {
+    fn from(error: TrainingError) -> Self {
         Self::Failed(error)
     }
 }
@@ -45,8 +44,7 @@ impl From<LearningError> for Stopped {
 /// Runs the whole plan and returns the trained parameters. `pause` lets other work of
 /// this thread run.
 pub(crate) async fn run(
-    trainer: &mut LocalTrainer,
-    backend: Backend,
+    mut trainer: Trainer,
     cancelled: &AtomicBool,
     mut report: impl FnMut(Progress),
     mut pause: impl AsyncFnMut(),
@@ -54,57 +52,53 @@ pub(crate) async fn run(
     let start = platform::now();
     let (mut yielded, mut reported) = (start, start);
     let mut samples = 0;
+    let limit = match trainer {
+        Trainer::Cpu(_) => None,
+        Trainer::WebGpu(_) => Some(GPU_LIMIT),
+    };
     // The loss has no noise: where single examples are promised something, nothing
     // that others see may hang on it. Parameters are still checked at the end.
     let promised = trainer.has_example_privacy();
-    while let Some(batch) = trainer.step() {
+    while let Some(batch) = answered(limit, trainer.advance()).await? {
         samples += batch;
         if cancelled.load(Ordering::Relaxed) {
             return Err(Stopped::Cancelled);
         }
-        let full = backend == Backend::WebGpu && trainer.step_count().is_multiple_of(GPU_QUEUE);
-        let now = platform::now();
         let last = trainer.step_count() == trainer.steps();
-        if full || last || now - reported >= REPORT_EVERY {
-            let loss = answered(backend, GPU_LIMIT, trainer.loss()).await?;
+        if last || platform::now() - reported >= REPORT_EVERY {
+            let loss = answered(limit, trainer.loss()).await?;
             if !promised && !loss.is_finite() {
-                return Err(LearningError::Diverged.into());
+                return Err(TrainingError::from(LearningError::Diverged).into());
             }
-            if last || platform::now() - reported >= REPORT_EVERY {
-                reported = platform::now();
-                report(Progress {
-                    epoch: trainer.epoch(),
-                    epochs: trainer.epochs(),
-                    step: trainer.step_count(),
-                    steps: trainer.steps(),
-                    loss,
-                    samples_per_second: samples as f64 / (reported - start).as_secs_f64().max(1e-9),
-                });
-            }
+            reported = platform::now();
+            report(Progress {
+                epoch: trainer.epoch(),
+                epochs: trainer.epochs(),
+                step: trainer.step_count(),
+                steps: trainer.steps(),
+                loss,
+                samples_per_second: samples as f64 / (reported - start).as_secs_f64().max(1e-9),
+            });
         }
         if platform::now() - yielded >= STRETCH {
             pause().await;
             yielded = platform::now();
         }
     }
-    Ok(answered(backend, GPU_LIMIT, trainer.parameters()).await?)
+    Ok(answered(limit, trainer.finish()).await?)
 }
 
-/// Answer of a device. A GPU that does not within `limit` has failed; the CPU does not
-/// wait for anything.
+/// Answer of a device. A GPU that does not within its `limit` has failed; the CPU has none.
 async fn answered<T>(
-    backend: Backend,
-    limit: Duration,
-    answer: impl Future<Output = Result<T, LearningError>>,
-) -> Result<T, LearningError> {
-    if backend == Backend::Cpu {
-        return answer.await;
-    }
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<T, TrainingError>>,
+) -> Result<T, TrainingError> {
+    let Some(limit) = limit else { return answer.await };
     match future::select(pin!(answer), pin!(platform::sleep(limit))).await {
         Either::Left((answer, _)) => answer,
         Either::Right(_) => {
             let message = format!("it did not answer within {} s", limit.as_secs());
-            Err(LearningError::Device { backend, message })
+            Err(TrainingError::Device(message))
         }
     }
 }
@@ -115,10 +109,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_gpu_that_never_answers_has_failed() {
-        let silent = future::pending::<Result<(), LearningError>>();
-        let error = answered(Backend::WebGpu, Duration::ZERO, silent).await.expect_err("silent");
-        assert!(matches!(error, LearningError::Device { backend: Backend::WebGpu, .. }), "{error}");
-        let answer = answered(Backend::WebGpu, GPU_LIMIT, future::ready(Ok(1))).await;
+        let silent = future::pending::<Result<(), TrainingError>>();
+        let error = answered(Some(Duration::ZERO), silent).await.expect_err("silent");
+        assert!(matches!(error, TrainingError::Device(_)), "{error}");
+        let answer = answered(Some(GPU_LIMIT), future::ready(Ok(1))).await;
         assert_eq!(answer, Ok(1));
     }
 }

@@ -7,7 +7,7 @@ mod predictor;
 
 use std::rc::Rc;
 
-use fedra_learning::{Compute, Dataset, Layout};
+use fedra_learning::{Dataset, Layout};
 use fedra_protocol::Token;
 use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use self::predictor::PageExamples;
+use crate::backend::Compute;
 use crate::bench;
 use crate::callback::CallbackError;
 use crate::client::Client;
@@ -191,7 +192,7 @@ fn text_of(thrown: &JsValue) -> String {
     }
 }
 
-/// Version and abilities of this build.
+/// Version of this build.
 ///
 /// # Errors
 ///
@@ -201,18 +202,15 @@ pub fn build_info() -> Result<JsValue, JsValue> {
     #[derive(Serialize)]
     struct BuildInfo {
         version: &'static str,
-        webgpu: bool,
     }
-    let info = BuildInfo { version: env!("CARGO_PKG_VERSION"), webgpu: cfg!(feature = "webgpu") };
-    Ok(plain(&info)?)
+    Ok(plain(&BuildInfo { version: env!("CARGO_PKG_VERSION") })?)
 }
 
 /// Speed of a built-in model: `{model, batch, backend}` with `cpu` or `webgpu`.
 ///
 /// # Errors
 ///
-/// An `Error` with the code `bench-failed`, if this build or this machine has no such
-/// device, or it fails.
+/// An `Error` with the code `bench-failed`, if this machine has no such device, or it fails.
 #[wasm_bindgen]
 pub async fn benchmark(config: JsValue) -> Result<JsValue, JsValue> {
     #[derive(Deserialize)]
@@ -231,13 +229,12 @@ pub async fn benchmark(config: JsValue) -> Result<JsValue, JsValue> {
 
 async fn compute(backend: &str) -> Result<Compute, JsValue> {
     match backend {
-        "cpu" => Ok(Compute::cpu()),
-        #[cfg(feature = "webgpu")]
+        "cpu" => Ok(Compute::Cpu),
         "webgpu" => Compute::webgpu()
             .await
             .map_err(|error| coded(CallFault::BenchFailed, &error.to_string())),
         other => {
-            let message = format!("this build has no backend {other:?}");
+            let message = format!("there is no backend {other:?}");
             Err(coded(CallFault::BenchFailed, &message))
         }
     }

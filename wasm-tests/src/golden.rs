@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fedra_edge_client::backend::relative_error;
+use fedra_edge_client::backend::{Compute, Trainer, TrainingError, relative_error};
 use fedra_edge_client::bench::synthetic;
-use fedra_learning::{Compute, Dataset, LearningError, LocalTrainer, gradient, init_parameters};
+use fedra_learning::{Dataset, LearningError, init_parameters};
 use fedra_protocol::layers::{Embedding, LayerNorm, Linear};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
@@ -99,32 +99,36 @@ impl Fixture {
     }
 
     /// The whole gradient of the first batch on a device.
-    pub async fn gradient(&self, compute: &Compute) -> Result<Vec<f32>, LearningError> {
+    pub async fn gradient(&self, compute: &Compute) -> Result<Vec<f32>, TrainingError> {
         let batch: Vec<u32> = (0..BATCH).collect();
-        gradient(&self.spec, &self.parameters, &self.data, &batch, compute).await
+        let (spec, parameters, data) = (&self.spec, &self.parameters, &self.data);
+        compute.gradients(spec, parameters, data, &plan()?, &[batch]).await
     }
 
     /// Change by three steps of SGD, on a device.
-    pub async fn delta(&self, compute: &Compute) -> Result<Vec<f32>, LearningError> {
-        let plan = LocalTraining::new(RawLocalTraining {
-            batch_size: BATCH,
-            momentum: 0.5,
-            weight_decay: 0.001,
-            seed: SEED,
-            ..RawLocalTraining::default()
-        })?;
+    pub async fn delta(&self, compute: &Compute) -> Result<Vec<f32>, TrainingError> {
         let data = Arc::clone(&self.data);
-        let mut trainer = LocalTrainer::new(&self.spec, &self.parameters, data, &plan, compute)?;
-        while trainer.step().is_some() {}
-        let trained = trainer.parameters().await?;
+        let mut trainer = Trainer::new(&self.spec, &self.parameters, data, &plan()?, compute)?;
+        while trainer.advance().await?.is_some() {}
+        let trained = trainer.finish().await?;
         Ok(trained.iter().zip(&self.parameters).map(|(after, before)| after - before).collect())
     }
 
     /// The numbers of a device, shortened as in the file.
-    pub async fn numbers(&self, compute: &Compute) -> Result<Numbers, LearningError> {
+    pub async fn numbers(&self, compute: &Compute) -> Result<Numbers, TrainingError> {
         Ok(Numbers {
             gradient: Sample::of(&self.spec, &self.gradient(compute).await?),
             delta: Sample::of(&self.spec, &self.delta(compute).await?),
         })
     }
+}
+
+fn plan() -> Result<LocalTraining, LearningError> {
+    Ok(LocalTraining::new(RawLocalTraining {
+        batch_size: BATCH,
+        momentum: 0.5,
+        weight_decay: 0.001,
+        seed: SEED,
+        ..RawLocalTraining::default()
+    })?)
 }

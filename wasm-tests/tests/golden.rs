@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 
-use fedra_learning::Compute;
+use fedra_edge_client::backend::Compute;
 use fedra_wasm_tests::golden::{File, Fixture, MODELS, file};
 
 /// Processors differ in how they add up: what one machine may differ from
@@ -15,11 +15,10 @@ const TOLERANCE: f64 = 1e-5;
 
 #[test]
 fn the_golden_numbers_are_those_of_native_code() {
-    let compute = Compute::cpu();
     let numbers: File = MODELS
         .into_iter()
         .map(|model| {
-            let numbers = pollster::block_on(Fixture::new(model).numbers(&compute)).unwrap();
+            let numbers = pollster::block_on(Fixture::new(model).numbers(&Compute::Cpu)).unwrap();
             (model.to_owned(), numbers)
         })
         .collect();

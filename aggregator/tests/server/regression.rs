@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fedra_learning::{Compute, Dataset, Layout, LocalTrainer, check_update};
+use fedra_learning::{Dataset, Layout, LocalTrainer, check_update};
 use fedra_protocol::{
     LocalTraining, RoundAssignment, TaskDescription, UpdateFault, UpdateRange, UpdateVerdict,
 };
@@ -60,17 +60,16 @@ fn least_squares(scale: f32) -> [f64; PARAMETERS] {
 }
 
 /// Training as the client does it.
-async fn train(
+fn train(
     task: &TaskDescription,
     plan: &LocalTraining,
     global: &[f32],
     data: &Arc<Dataset>,
 ) -> Vec<f32> {
     let data = Arc::clone(data);
-    let mut trainer =
-        LocalTrainer::new(&task.model, global, data, plan, &Compute::cpu()).expect("fits");
+    let mut trainer = LocalTrainer::new(&task.model, global, data, plan).expect("fits");
     while trainer.step().is_some() {}
-    let local = trainer.parameters().await.expect("is finite");
+    let local = trainer.parameters().expect("is finite");
     local.iter().zip(global).map(|(local, global)| local - global).collect()
 }
 
@@ -110,11 +109,11 @@ async fn trained(scale: f32) -> Outcome {
         for (member, data) in &mut members {
             let RoundAssignment { round: id, training, .. } = member.assignment().await;
             assert_eq!(id.round, round);
-            let update = train(&task, &training, &model, data).await;
+            let update = train(&task, &training, &model, data);
             check_update(&update, task.update_range).expect("within the range");
             let outcome = member.report(id, &update, EXAMPLES as u64).await;
             assert_eq!(outcome.verdict, UpdateVerdict::Accepted, "{outcome:?}");
-            let same = train(&task, &training, &exact, data).await;
+            let same = train(&task, &training, &exact, data);
             mean.iter_mut().zip(same).for_each(|(sum, value)| *sum += f64::from(value));
         }
         for (value, sum) in exact.iter_mut().zip(mean) {

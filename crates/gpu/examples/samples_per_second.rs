@@ -42,9 +42,10 @@ async fn measure() -> Result<(), GpuError> {
         let parameters: Vec<f32> = (0..spec.parameters())
             .map(|i| ((i * 7919 % 2001) as f32 / 1000.0 - 1.0) * 0.05)
             .collect();
-        let features = (0..EXAMPLES * 784).map(|i| (i * 31 % 256) as f32 / 255.0).collect();
+        let features: Vec<f32> =
+            (0..EXAMPLES * 784).map(|i| (i * 31 % 256) as f32 / 255.0).collect();
         let targets = Targets::Classes((0..EXAMPLES as u32).map(|i| i % 10).collect());
-        let examples = Arc::new(Examples { features, targets });
+        let examples = Arc::new(Examples { features: Arc::new(features), targets });
         let order: Vec<u32> = (0..EXAMPLES as u32).collect();
         for preset in Preset::ALL {
             let training = LocalTraining::default();

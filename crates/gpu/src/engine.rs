@@ -9,5 +9,5 @@ mod program;
 mod trainer;
 
 pub use device::{Gpu, LimitsWanted, Preference};
-pub use examples::{Examples, Targets};
+pub use examples::{Examples, Features, Targets};
 pub use trainer::{Setup, Trainer};

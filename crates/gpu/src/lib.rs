@@ -22,7 +22,7 @@ mod shader;
 mod tensors;
 mod text;
 
-pub use engine::{Examples, Gpu, LimitsWanted, Preference, Setup, Targets, Trainer};
+pub use engine::{Examples, Features, Gpu, LimitsWanted, Preference, Setup, Targets, Trainer};
 pub use error::{GpuError, PlanError, Unsupported};
 pub use limits::Limits;
 pub use lower::supports;

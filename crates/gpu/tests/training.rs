@@ -128,7 +128,7 @@ fn masks(probability: f32, seed: u64) -> (Trainer, usize) {
     let mut start = vec![0.0; 4 * width];
     start.resize(5 * width, 1.0);
     let targets = Targets::Values(vec![0.0; 4 * width]);
-    let data = Arc::new(Examples { features: vec![0.0; 4 * 4], targets });
+    let data = Arc::new(Examples { features: Arc::new(vec![0.0; 4 * 4]), targets });
     let raw = RawLocalTraining { batch_size: 1, seed, learning_rate: 1.0, ..Default::default() };
     let plan = LocalTraining::new(raw).expect("a plan");
     let setup = setup(&spec, plan, Preset::Registers);
@@ -184,7 +184,8 @@ fn examples_beyond_one_binding_go_up_in_windows() {
     let mut random = Random::new(8);
     let start = parameters(&spec, &mut random);
     let mut data = examples(&spec, 35, &mut random);
-    data.features.iter_mut().for_each(|value| *value *= 1e-3);
+    let values = data.features.values().iter();
+    data.features = Arc::new(values.map(|value| value * 1e-3).collect::<Vec<f32>>());
     let data = Arc::new(data);
     let plan = training(3, 0.0, 0.0);
     let setup = setup(&spec, plan.clone(), Preset::Registers);
@@ -288,7 +289,7 @@ fn values_that_do_not_fit_are_refused() {
         let error = new(&start, Examples { targets, ..data.clone() });
         assert!(matches!(error, Some(GpuError::Examples(_))), "{error:?}");
     }
-    let odd = Examples { features: data.features[1..].to_vec(), ..data.clone() };
+    let odd = Examples { features: Arc::new(data.features.values()[1..].to_vec()), ..data.clone() };
     assert!(matches!(new(&start, odd), Some(GpuError::Examples(_))));
     let mut trainer = common::trainer(&gpu, &setup, &start, &Arc::new(data));
     assert_eq!(trainer.set_order(&[0, 6]), Err(GpuError::Order { row: 6, rows: 6 }));

@@ -4,7 +4,7 @@ use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
 use crate::data::Dataset;
-use crate::device::Compute;
+use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::{argmax, row_loss};
 use crate::network::{Network, read};
@@ -28,22 +28,22 @@ pub struct EvaluationResult {
 ///
 /// # Errors
 ///
-/// [`LearningError`] if the data or the vector do not fit the model, or the device fails.
-pub async fn evaluate(
+/// [`LearningError`] if the data or the vector do not fit the model, or the loss is not
+/// finite.
+pub fn evaluate(
     spec: &ModelSpec,
     parameters: &[f32],
     data: &Dataset,
-    compute: &Compute,
 ) -> Result<EvaluationResult, LearningError> {
     data.check_for(spec)?;
-    let device = compute.inference();
+    let device = device::inference();
     let network = Network::new(spec, parameters, &device)?;
     let outputs = spec.output_width();
     let (mut right, mut loss) = (0usize, 0.0f64);
     let order: Vec<u32> = (0..data.len() as u32).collect();
     for indices in order.chunks(BATCH) {
         let input = Activation::new(data.features_of(indices), spec.input(), &device);
-        let logits = read(network.forward(input, Mode::Inference), compute.backend()).await?;
+        let logits = read(network.forward(input, Mode::Inference));
         let targets = data.dense_targets_of(indices, spec);
         for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
             loss += row_loss(spec.loss(), logits, targets);

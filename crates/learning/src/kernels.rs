@@ -14,16 +14,11 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
 use fedra_kernels::{Activation, ConvolutionBlock, Kernels, Linear, Sgd};
 
-/// True for tensors that these operations take: those of the CPU, with autodiff and without.
-pub(crate) fn take(device: &Device) -> bool {
-    *device == Device::flex()
-}
-
 /// Reason why a tensor is never one of another backend.
-const TAKEN: &str = "callers ask `take` first";
+const TAKEN: &str = "this crate has tensors of the CPU alone";
 
 /// A tensor of any rank outside of burn's dispatch.
 enum Operand {

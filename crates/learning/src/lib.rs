@@ -4,16 +4,16 @@
 //! at run time, so a new model needs no new client. Everything that leaves this
 //! crate is a flat `Vec<f32>` in the order of `ModelSpec::layout`.
 //!
-//! The code is the same native and in WebAssembly, on the CPU and on WebGPU.
-//! Readbacks are `async` because a browser cannot wait; there is no clock, no
-//! socket and no random number that is not seeded by an argument.
+//! The code is the same native and in WebAssembly, and runs on the CPU; training on WebGPU
+//! is `fedra-gpu`'s. There is no clock, no socket and no random number that is not seeded
+//! by an argument.
 //!
 //! # Example
 //!
 //! A fresh model on two images of one value, which it cannot tell apart.
 //!
 //! ```
-//! use fedra_learning::{Compute, Dataset, Targets, evaluate, init_parameters};
+//! use fedra_learning::{Dataset, Targets, evaluate, init_parameters};
 //! use fedra_protocol::ModelSpec;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +21,7 @@
 //! let parameters = init_parameters(&spec, 7);
 //! let labels = Targets::from_labels(vec![3.0, 5.0], 2)?;
 //! let data = Dataset::new(vec![0.5; 2 * 784], spec.input(), labels)?;
-//! let result = pollster::block_on(evaluate(&spec, &parameters, &data, &Compute::cpu()))?;
+//! let result = evaluate(&spec, &parameters, &data)?;
 //! assert_eq!(result.examples, 2);
 //! assert!(result.accuracy <= Some(0.5));
 //! # Ok(())
@@ -48,14 +48,11 @@ mod tests;
 pub use data::{
     DataSource, Dataset, DatasetError, Features, IdxError, IdxSource, Layout, Targets, read_mnist,
 };
-#[cfg(feature = "webgpu")]
-pub use device::WebGpuError;
-pub use device::{Backend, Compute};
 pub use evaluate::{EvaluationResult, evaluate};
 pub use formats::safetensors;
 pub use parameters::init_parameters;
 pub use predict::{Inference, examples_a_piece, examples_in};
-pub use training::{ExampleCost, ExamplePrivacy, LocalTrainer, gradient};
+pub use training::{BatchOrder, ExampleCost, ExamplePrivacy, LocalTrainer, gradient, prepared};
 pub use update::check_update;
 
 use fedra_protocol::UpdateRange;
@@ -80,14 +77,6 @@ pub enum LearningError {
     /// There is too little memory.
     #[error(transparent)]
     Memory(#[from] memory::OutOfMemory),
-    /// The device failed; on WebGPU it may be lost.
-    #[error("the {backend} device failed: {message}")]
-    Device {
-        /// The device's kind.
-        backend: Backend,
-        /// The message of burn.
-        message: String,
-    },
     /// Example privacy is not to be had for this model.
     #[error(
         "layer {index} ({layer}): example privacy can clip the gradients of linear, conv2d and \

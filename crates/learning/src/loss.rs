@@ -4,7 +4,6 @@
 //! mean over its positions.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::kernels;
@@ -12,27 +11,12 @@ use crate::kernels;
 /// The sum of the examples' losses, from outputs before the softmax and dense targets, both
 /// `[batch * positions, width]`.
 pub(crate) fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    match spec.loss() {
-        Loss::SoftmaxCrossEntropy if kernels::take(&outputs.device()) => {
-            mean_over_positions(spec, kernels::cross_entropy(outputs, targets))
-        }
-        _ => burn_loss_sum(spec, outputs, targets),
-    }
-}
-
-/// The same by burn's operations alone.
-pub(crate) fn burn_loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let sum = match spec.loss() {
-        // With one-hot targets this is burn's cross-entropy without its gather and scatter.
-        Loss::SoftmaxCrossEntropy => (log_softmax(outputs, 1) * targets).sum().neg(),
+        Loss::SoftmaxCrossEntropy => kernels::cross_entropy(outputs, targets),
         Loss::MeanSquaredError => {
             (outputs - targets).square().sum().div_scalar(spec.output_width() as f32)
         }
     };
-    mean_over_positions(spec, sum)
-}
-
-fn mean_over_positions(spec: &ModelSpec, sum: Tensor<1>) -> Tensor<1> {
     match spec.output_positions() {
         1 => sum,
         positions => sum.div_scalar(positions as f32),

@@ -9,8 +9,6 @@ use burn::tensor::{Device, Gradients, Tensor};
 use fedra_protocol::ModelSpec;
 
 use crate::LearningError;
-use crate::device::Backend;
-use crate::kernels;
 use crate::layers::{Activation, Mode, NetworkLayer, Parameters, TrainedTensor};
 
 mod fused;
@@ -24,7 +22,7 @@ pub(crate) use readback::read;
 #[derive(Module, Debug)]
 pub(crate) struct Network {
     layers: Vec<NetworkLayer>,
-    /// True if layers run on our kernels where these have them.
+    /// True but in the tests' reference: layers run on our kernels where these have them.
     own_kernels: bool,
 }
 
@@ -43,7 +41,7 @@ impl Network {
         let mut parameters = Parameters::new(spec.layout(), parameters, device);
         let build = |layer| NetworkLayer::build(layer, &mut parameters);
         let layers = spec.layers().iter().map(build).collect();
-        Ok(Self { layers, own_kernels: kernels::take(device) })
+        Ok(Self { layers, own_kernels: true })
     }
 
     /// The same network on burn's operations alone: the reference.
@@ -85,29 +83,18 @@ impl Network {
         Self { layers: std::mem::take(&mut self.layers), own_kernels: self.own_kernels }
     }
 
-    /// The flat parameter vector, read back from the device.
-    pub async fn parameters(&self, backend: Backend) -> Result<Vec<f32>, LearningError> {
-        let mut flat = Vec::new();
-        for tensor in self.trained() {
-            flat.extend(read(tensor.flat(), backend).await?);
-        }
-        Ok(flat)
+    /// The flat parameter vector.
+    pub fn parameters(&self) -> Vec<f32> {
+        self.trained().flat_map(|tensor| read(tensor.flat())).collect()
     }
 
     /// The flat gradient; zeros where a parameter did not take part.
-    pub async fn gradient(
-        &self,
-        gradients: &Gradients,
-        backend: Backend,
-    ) -> Result<Vec<f32>, LearningError> {
-        let mut flat = Vec::new();
-        for tensor in self.trained() {
-            match tensor.flat_gradient(gradients) {
-                Some(gradient) => flat.extend(read(gradient, backend).await?),
-                None => flat.extend(std::iter::repeat_n(0.0, tensor.len())),
-            }
-        }
-        Ok(flat)
+    pub fn gradient(&self, gradients: &Gradients) -> Vec<f32> {
+        let gradient = |tensor: &dyn TrainedTensor| match tensor.flat_gradient(gradients) {
+            Some(gradient) => read(gradient),
+            None => vec![0.0; tensor.len()],
+        };
+        self.trained().flat_map(gradient).collect()
     }
 
     /// The trained tensors in the order of the layout.

@@ -6,7 +6,7 @@ use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
 use crate::data::{DatasetError, Features, examples};
-use crate::device::Compute;
+use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::log_sum_exp;
 use crate::memory::ensure_free;
@@ -21,28 +21,23 @@ const PIECE_OPERATIONS: u64 = 1 << 28;
 /// copies of them.
 const WORKING_COPIES: u64 = 2;
 
-/// A model on a device, ready to be asked.
+/// A model, ready to be asked.
 pub struct Inference {
     spec: ModelSpec,
     network: Network,
-    compute: Compute,
 }
 
 impl Inference {
-    /// Copies the flat vector to the device.
+    /// Copies the flat vector.
     ///
     /// # Errors
     ///
     /// [`LearningError::ParameterCount`] if the vector is not as long as the model's,
     /// [`LearningError::Memory`] without room for it.
-    pub fn new(
-        spec: &ModelSpec,
-        parameters: &[f32],
-        compute: &Compute,
-    ) -> Result<Self, LearningError> {
+    pub fn new(spec: &ModelSpec, parameters: &[f32]) -> Result<Self, LearningError> {
         ensure_free(size_of_val(parameters) as u64)?;
-        let network = Network::new(spec, parameters, &compute.inference())?;
-        Ok(Self { spec: spec.clone(), network, compute: compute.clone() })
+        let network = Network::new(spec, parameters, &device::inference())?;
+        Ok(Self { spec: spec.clone(), network })
     }
 
     /// The model.
@@ -60,9 +55,8 @@ impl Inference {
     /// # Errors
     ///
     /// [`LearningError`] if the features are of another kind than the model's, or are not a
-    /// whole number of examples, or a token id is not in the vocabulary; if memory is short
-    /// or the device fails.
-    pub async fn outputs(&self, features: impl Into<Features>) -> Result<Vec<f32>, LearningError> {
+    /// whole number of examples, or a token id is not in the vocabulary; if memory is short.
+    pub fn outputs(&self, features: impl Into<Features>) -> Result<Vec<f32>, LearningError> {
         let (features, input) = (features.into(), self.spec.input());
         let examples = u64::from(features.examples(input)?);
         if let Features::Tokens(_) = features {
@@ -70,10 +64,8 @@ impl Inference {
         }
         let bytes = examples.saturating_mul(working_bytes(&self.spec));
         ensure_free(bytes)?;
-        let device = self.compute.inference();
-        let input = Activation::new(features, input, &device);
-        let forward = self.network.forward(input, Mode::Inference);
-        let mut outputs = read(forward, self.compute.backend()).await?;
+        let input = Activation::new(features, input, &device::inference());
+        let mut outputs = read(self.network.forward(input, Mode::Inference));
         if self.spec.loss() == Loss::SoftmaxCrossEntropy {
             for row in outputs.chunks_exact_mut(self.spec.output_width()) {
                 let log_sum = log_sum_exp(row);

@@ -14,12 +14,11 @@ use fedra_protocol::layers::{
     MaxPool2d, Relu, Sigmoid, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining, Shape, UpdateRange};
-use pollster::block_on;
 
 use crate::safetensors::ModelFileError;
 use crate::{
-    Compute, DataSource, Dataset, Features, IdxError, IdxSource, LearningError, LocalTrainer,
-    Targets, check_update, evaluate, gradient, init_parameters, read_mnist, safetensors,
+    DataSource, Dataset, Features, IdxError, IdxSource, LearningError, LocalTrainer, Targets,
+    check_update, evaluate, gradient, init_parameters, read_mnist, safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -57,10 +56,10 @@ fn values(features: &[f32], width: u32, targets: &[f32]) -> Dataset {
 
 fn train(spec: &ModelSpec, start: &[f32], data: &Dataset, plan: &LocalTraining) -> Vec<f32> {
     let data = Arc::new(data.clone());
-    let mut trainer = LocalTrainer::new(spec, start, data, plan, &Compute::cpu()).unwrap();
+    let mut trainer = LocalTrainer::new(spec, start, data, plan).unwrap();
     while trainer.step().is_some() {}
     assert_eq!(trainer.step_count(), trainer.steps());
-    block_on(trainer.parameters()).unwrap()
+    trainer.parameters().unwrap()
 }
 
 pub(crate) fn close(actual: &[f32], expected: &[f32]) {
@@ -76,7 +75,7 @@ fn one_step_of_gradient_descent_by_hand() {
     // square is 2 * error * (x, 1) = (-6, -9, -3); rate 0.1.
     let data = values(&[2.0, 3.0], 2, &[1.0]);
     let start = [1.0, -1.0, 0.5];
-    let flat = block_on(gradient(&line(), &start, &data, &[0], &Compute::cpu())).unwrap();
+    let flat = gradient(&line(), &start, &data, &[0]).unwrap();
     close(&flat, &[-6.0, -9.0, -3.0]);
     close(&train(&line(), &start, &data, &plan(1, 1, 0.1)), &[1.6, -0.1, 0.8]);
 }
@@ -92,7 +91,7 @@ fn whole_numbers_are_values_to_a_model_with_one_output() {
     let start = [1.0, -1.0, 0.5];
     let plan = plan(3, 1, 0.01);
     assert_eq!(train(&line(), &start, &whole, &plan), train(&line(), &start, &same, &plan));
-    let evaluated = |data| block_on(evaluate(&line(), &start, data, &Compute::cpu())).unwrap();
+    let evaluated = |data| evaluate(&line(), &start, data).unwrap();
     assert_eq!(evaluated(&whole), evaluated(&same));
     assert_eq!(evaluated(&whole).accuracy, None);
 }
@@ -121,7 +120,7 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
     let loss = |shift: f32| {
         let mut moved = at.to_vec();
         moved[index] += shift;
-        block_on(evaluate(spec, &moved, data, &Compute::cpu())).unwrap().loss
+        evaluate(spec, &moved, data).unwrap().loss
     };
     let step = 1e-3;
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
@@ -131,7 +130,7 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
 pub(crate) fn check_gradient(spec: &ModelSpec) {
     let data = some_data(spec, 3);
     let at = init_parameters(spec, 4);
-    let flat = block_on(gradient(spec, &at, &data, &[0, 1, 2], &Compute::cpu())).unwrap();
+    let flat = gradient(spec, &at, &data, &[0, 1, 2]).unwrap();
     let norm = flat.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
     for index in (0..at.len()).step_by(7) {
         let numeric = numeric_gradient(spec, &at, &data, index);
@@ -242,9 +241,9 @@ fn training_separates_two_classes() {
     let classes = features.chunks(2).map(|x| u32::from(x[0] * x[1] > 0.0)).collect();
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
     let start = init_parameters(&spec, 1);
-    let before = block_on(evaluate(&spec, &start, &data, &Compute::cpu())).unwrap();
+    let before = evaluate(&spec, &start, &data).unwrap();
     let trained = train(&spec, &start, &data, &plan(60, 10, 0.3));
-    let after = block_on(evaluate(&spec, &trained, &data, &Compute::cpu())).unwrap();
+    let after = evaluate(&spec, &trained, &data).unwrap();
     assert!(after.loss < 0.5 * before.loss, "{before:?} {after:?}");
     assert!(after.accuracy.unwrap() > 0.9, "{after:?}");
 }
@@ -253,13 +252,11 @@ fn training_separates_two_classes() {
 fn an_epoch_sees_every_example_once_and_the_last_batch_may_be_short() {
     let data = Arc::new(values(&[0.5; 50], 2, &[1.0; 25]));
     let start = [0.0; 3];
-    let mut trainer =
-        LocalTrainer::new(&line(), &start, data.clone(), &plan(2, 10, 0.1), &Compute::cpu())
-            .unwrap();
+    let mut trainer = LocalTrainer::new(&line(), &start, data.clone(), &plan(2, 10, 0.1)).unwrap();
     let sizes: Vec<usize> = std::iter::from_fn(|| trainer.step()).collect();
     assert_eq!(sizes, [10, 10, 5, 10, 10, 5]);
     let few = changed(1, 10, 0.1, |raw| raw.max_examples = 7);
-    let trainer = LocalTrainer::new(&line(), &start, data, &few, &Compute::cpu()).unwrap();
+    let trainer = LocalTrainer::new(&line(), &start, data, &few).unwrap();
     assert_eq!((trainer.examples(), trainer.steps()), (7, 1));
 }
 
@@ -267,10 +264,9 @@ fn an_epoch_sees_every_example_once_and_the_last_batch_may_be_short() {
 fn divergence_is_an_error_and_not_an_update() {
     let data = Arc::new(values(&[1e20, 1e20], 2, &[-1e20]));
     let start = [1.0, 1.0, 1.0];
-    let mut trainer =
-        LocalTrainer::new(&line(), &start, data, &plan(3, 1, 1e10), &Compute::cpu()).unwrap();
+    let mut trainer = LocalTrainer::new(&line(), &start, data, &plan(3, 1, 1e10)).unwrap();
     while trainer.step().is_some() {}
-    assert_eq!(block_on(trainer.parameters()), Err(LearningError::Diverged));
+    assert_eq!(trainer.parameters(), Err(LearningError::Diverged));
 }
 
 #[test]
@@ -286,7 +282,7 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
     let expected =
         -(0..3).map(|i| f64::from(outputs[i * 10 + classes[i] as usize]).ln()).sum::<f64>() / 3.0;
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
-    let result = block_on(evaluate(&spec, &parameters, &data, &Compute::cpu())).unwrap();
+    let result = evaluate(&spec, &parameters, &data).unwrap();
     assert!((result.loss - expected).abs() < 1e-5, "{} {expected}", result.loss);
 }
 
@@ -411,7 +407,7 @@ fn parameters_of_another_model_are_refused() {
             .unwrap();
     let data = Dataset::new(vec![1.0, 2.0], Shape::Features(2), Targets::Classes(vec![1])).unwrap();
     let plan = plan(1, 1, 0.1);
-    let wrong = LocalTrainer::new(&spec, &[0.0; 5], Arc::new(data), &plan, &Compute::cpu());
+    let wrong = LocalTrainer::new(&spec, &[0.0; 5], Arc::new(data), &plan);
     assert!(matches!(wrong.err(), Some(LearningError::ParameterCount { expected: 6, actual: 5 })));
 }
 

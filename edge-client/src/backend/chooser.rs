@@ -3,18 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 
-use fedra_learning::Compute;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::{self, Shared};
 
-use super::measuring::{Devices, Outcome, Pace, compare};
+use super::compute::Compute;
+use super::measuring::{Devices, Outcome, Pace, compare, reopened};
 use super::{BackendPreference, Choice, Job};
 use crate::codes::Notice;
 use crate::events::ClientEvent;
-
-/// Reason why a build for the CPU does not use WebGPU.
-pub(super) const NO_WEBGPU: &str = "this build has no WebGPU";
 
 /// Chooses the device once. [`Chooser::measure`] does the measuring and has to be polled
 /// beside the rounds.
@@ -38,27 +35,25 @@ enum State {
 }
 
 impl<D: Devices> Chooser<D> {
-    /// Chooser with the owner's preference, if this build can follow it.
-    pub fn new(preference: BackendPreference) -> Self {
-        let chooser = Self::undecided(preference);
-        let choice = match preference {
-            BackendPreference::Cpu => Choice::cpu("asked for"),
-            _ if cfg!(feature = "webgpu") => return chooser,
-            BackendPreference::Auto => Choice::cpu(NO_WEBGPU),
-            BackendPreference::WebGpu => {
-                Choice { problem: Some(NO_WEBGPU.into()), ..Choice::cpu(NO_WEBGPU) }
+    /// Chooser with the owner's preference. `only_cpu` is a reason why nothing but the CPU
+    /// can do the work.
+    pub fn new(preference: BackendPreference, only_cpu: Option<&str>) -> Self {
+        let choice = match (preference, only_cpu) {
+            (BackendPreference::Cpu, _) => Some(Choice::cpu("asked for")),
+            (BackendPreference::Auto, Some(reason)) => Some(Choice::cpu(reason)),
+            (BackendPreference::WebGpu, Some(reason)) => {
+                Some(Choice { problem: Some(reason.into()), ..Choice::cpu(reason) })
             }
+            (_, None) => None,
         };
-        *chooser.state.borrow_mut() = State::Decided(Box::new(Outcome::cpu(choice)));
-        chooser
-    }
-
-    /// Chooser that measures in any build.
-    pub(crate) fn undecided(preference: BackendPreference) -> Self {
+        let state = match choice {
+            Some(choice) => State::Decided(Box::new(Outcome::cpu(choice))),
+            None => State::Undecided,
+        };
         let (begin, orders) = oneshot::channel();
         Self {
             preference,
-            state: RefCell::new(State::Undecided),
+            state: RefCell::new(state),
             begin: Cell::new(Some(begin)),
             orders: Cell::new(Some(orders)),
         }
@@ -85,11 +80,26 @@ impl<D: Devices> Chooser<D> {
         self.settle(&tell)
     }
 
+    /// Opens and checks another WebGPU device in the place of one that was lost. Goes on
+    /// with the CPU from now on if there is none, or it computes wrong.
+    pub async fn reopen(
+        &self,
+        devices: D,
+        pace: &impl Pace,
+        tell: impl Fn(ClientEvent),
+    ) -> Compute {
+        let outcome = reopened(self.preference, &devices, pace).await;
+        tell(event(&outcome));
+        self.state.replace(State::Chosen(outcome.compute.clone()));
+        outcome.compute
+    }
+
     /// Goes on with the CPU from now on.
-    pub fn fall_back(&self) -> Compute {
-        let cpu = Compute::cpu();
-        self.state.replace(State::Chosen(cpu.clone()));
-        cpu
+    pub fn fall_back(&self, reason: &str, tell: impl Fn(ClientEvent)) -> Compute {
+        let outcome = Outcome::cpu(Choice::cpu(reason));
+        tell(event(&outcome));
+        self.state.replace(State::Chosen(Compute::Cpu));
+        Compute::Cpu
     }
 
     /// Measures when the first round begins. Never ends.
@@ -139,7 +149,7 @@ impl<D: Devices> Chooser<D> {
         let outcome = match &*self.state.borrow() {
             State::Decided(outcome) => outcome.clone(),
             State::Chosen(compute) => return compute.clone(),
-            State::Undecided | State::Measuring(_) => return Compute::cpu(),
+            State::Undecided | State::Measuring(_) => return Compute::Cpu,
         };
         if let Some(problem) = &outcome.choice.problem {
             let message = format!("{problem}; training on the CPU");
@@ -154,7 +164,7 @@ impl<D: Devices> Chooser<D> {
 fn event(outcome: &Outcome) -> ClientEvent {
     let Outcome { choice, compute, cpu_speed, webgpu_speed } = outcome;
     ClientEvent::Backend {
-        backend: choice.backend.into(),
+        backend: choice.backend,
         adapter: compute.adapter().map(str::to_string),
         reason: choice.reason.clone(),
         cpu_samples_per_second: *cpu_speed,

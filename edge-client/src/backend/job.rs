@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use fedra_learning::{Compute, Dataset, LocalTrainer, gradient};
+use fedra_learning::Dataset;
 use fedra_protocol::{LocalTraining, ModelSpec};
 
+use super::BackendPreference;
+use super::compute::Compute;
 use super::measuring::{Candidate, DeviceError, Devices};
+use super::trainer::Trainer;
 
-/// Examples that the gradients are compared on.
-const CHECK_EXAMPLES: usize = 10;
 /// Examples that the speed is measured on: one batch, and at least these.
 const FEWEST_EXAMPLES: usize = 500;
 
@@ -37,6 +38,18 @@ impl Job {
         Self { spec: spec.clone(), parameters: parameters.clone(), data, plan: plan.longest() }
     }
 
+    /// Examples that gradients are compared on: a whole batch, and one as short as the last
+    /// of an epoch.
+    fn check_batches(&self) -> [Vec<u32>; 2] {
+        let (examples, batch) = (self.data.len(), self.plan.batch_size() as usize);
+        let whole = examples.min(batch);
+        let short = match examples % batch {
+            0 => whole.div_ceil(2),
+            rest => rest,
+        };
+        [whole, short].map(|length| (0..length as u32).collect())
+    }
+
     /// The job on a device.
     pub fn on(&self, compute: Compute) -> Worker {
         Worker { job: self.clone(), compute, trainer: None }
@@ -47,19 +60,21 @@ impl Devices for Job {
     type Candidate = Worker;
 
     fn cpu(&self) -> Worker {
-        self.on(Compute::cpu())
+        self.on(Compute::Cpu)
     }
 
-    #[cfg(feature = "webgpu")]
-    async fn webgpu(&self) -> Result<(Compute, Worker), DeviceError> {
-        let compute = Compute::webgpu().await;
-        let compute = compute.map_err(|error| DeviceError::Absent(error.to_string()))?;
+    async fn webgpu(
+        &self,
+        preference: BackendPreference,
+    ) -> Result<(Compute, Worker), DeviceError> {
+        let absent = |reason: &dyn ToString| DeviceError::Absent(reason.to_string());
+        fedra_gpu::supports(&self.spec, &self.plan).map_err(|reason| absent(&reason))?;
+        let compute = Compute::webgpu().await.map_err(|error| absent(&error))?;
+        if preference == BackendPreference::Auto && compute.is_software() {
+            let adapter = compute.adapter().unwrap_or("without a name");
+            return Err(absent(&format!("its adapter ({adapter}) runs on the CPU")));
+        }
         Ok((compute.clone(), self.on(compute)))
-    }
-
-    #[cfg(not(feature = "webgpu"))]
-    async fn webgpu(&self) -> Result<(Compute, Worker), DeviceError> {
-        Err(DeviceError::Absent(super::chooser::NO_WEBGPU.into()))
     }
 }
 
@@ -68,14 +83,18 @@ pub(crate) struct Worker {
     job: Job,
     compute: Compute,
     /// Set up at the first step.
-    trainer: Option<LocalTrainer>,
+    trainer: Option<Trainer>,
 }
 
 impl Candidate for Worker {
     async fn gradient(&mut self) -> Result<Vec<f32>, DeviceError> {
-        let Job { spec, parameters, data, .. } = &self.job;
-        let indices: Vec<u32> = (0..data.len().min(CHECK_EXAMPLES) as u32).collect();
-        Ok(gradient(spec, parameters, data, &indices, &self.compute).await?)
+        let Job { spec, parameters, data, plan } = &self.job;
+        if let Compute::WebGpu(device) = &self.compute {
+            // Those that train are those to check.
+            device.choose_kernels(spec, parameters, data, plan).await?;
+        }
+        let batches = self.job.check_batches();
+        Ok(self.compute.gradients(spec, parameters, data, plan, &batches).await?)
     }
 
     async fn step(&mut self) -> Result<Option<usize>, DeviceError> {
@@ -84,12 +103,10 @@ impl Candidate for Worker {
             None => {
                 let Job { spec, parameters, data, plan } = &self.job;
                 let compute = &self.compute;
-                let trainer = LocalTrainer::new(spec, parameters, data.clone(), plan, compute)?;
+                let trainer = Trainer::new(spec, parameters, data.clone(), plan, compute)?;
                 self.trainer.insert(trainer)
             }
         };
-        let samples = trainer.step();
-        trainer.loss().await?;
-        Ok(samples)
+        Ok(trainer.advance().await?)
     }
 }

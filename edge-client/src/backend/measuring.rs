@@ -6,10 +6,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use fedra_learning::{Backend, Compute, LearningError};
 use futures_util::future::{self, Either};
 
+use super::compute::{Compute, TrainingError};
 use super::{BackendPreference, Choice, Measurement, decide};
+use crate::events::BackendName;
 
 /// Time for a WebGPU adapter and its device to appear.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
@@ -33,12 +34,12 @@ const BESIDE_TRAINING: Trial = Trial {
 /// Reason why a device cannot be measured.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeviceError {
-    /// There is none in this build, or on this machine.
+    /// There is none on this machine, or none for this training.
     #[error("{0}")]
     Absent(String),
     /// It failed at the work.
     #[error(transparent)]
-    Failed(#[from] LearningError),
+    Failed(#[from] TrainingError),
     /// It did not answer in time.
     #[error("{what} did not come within {} s", limit.as_secs())]
     Late {
@@ -63,10 +64,10 @@ pub(crate) struct Trial {
 
 /// A device with a training job.
 pub(crate) trait Candidate {
-    /// The gradient of the check batch, flat.
+    /// The gradients of the check batches, flat.
     async fn gradient(&mut self) -> Result<Vec<f32>, DeviceError>;
-    /// Trains on one batch and waits for its result: the number of its examples, or
-    /// `None` when the job is done.
+    /// Takes a step, or as many as one command to the device has, and waits for them: the
+    /// number of examples, or `None` when the job is done.
     async fn step(&mut self) -> Result<Option<usize>, DeviceError>;
 }
 
@@ -74,7 +75,11 @@ pub(crate) trait Candidate {
 pub(crate) trait Devices {
     type Candidate: Candidate;
     fn cpu(&self) -> Self::Candidate;
-    async fn webgpu(&self) -> Result<(Compute, Self::Candidate), DeviceError>;
+    /// The GPU, unless `preference` leaves it out.
+    async fn webgpu(
+        &self,
+        preference: BackendPreference,
+    ) -> Result<(Compute, Self::Candidate), DeviceError>;
 }
 
 /// Time, and turns on a thread that may have to be shared with training.
@@ -98,7 +103,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub fn cpu(choice: Choice) -> Self {
-        Self { choice, compute: Compute::cpu(), cpu_speed: None, webgpu_speed: None }
+        Self { choice, compute: Compute::Cpu, cpu_speed: None, webgpu_speed: None }
     }
 }
 
@@ -115,29 +120,72 @@ pub(super) async fn compare(
     }
 }
 
+/// Finds a device in the place of a lost one, which was the better choice, and need only be
+/// right. Ends in bounded time.
+pub(super) async fn reopened(
+    preference: BackendPreference,
+    devices: &impl Devices,
+    pace: &impl Pace,
+) -> Outcome {
+    let opened = match open(preference, devices, pace).await {
+        Ok(opened) => opened,
+        Err(error) => return Outcome::cpu(Choice::without_webgpu(preference, &error)),
+    };
+    let mut outcome = opened.outcome(BackendPreference::WebGpu);
+    if outcome.choice.backend == BackendName::WebGpu {
+        outcome.choice.reason = "a new device in the place of a lost one".into();
+    }
+    outcome
+}
+
+/// Both devices with their gradients.
+struct Opened<C> {
+    compute: Compute,
+    webgpu: C,
+    cpu: C,
+    on_webgpu: Measurement,
+    on_cpu: Measurement,
+}
+
+impl<C> Opened<C> {
+    fn outcome(self, preference: BackendPreference) -> Outcome {
+        let cpu_speed = self.on_cpu.samples_per_second;
+        let webgpu_speed = self.on_webgpu.samples_per_second;
+        let choice = decide(preference, &self.on_cpu, &Ok(self.on_webgpu));
+        let compute = match choice.backend {
+            BackendName::WebGpu => self.compute,
+            BackendName::Cpu => Compute::Cpu,
+        };
+        Outcome { choice, compute, cpu_speed, webgpu_speed }
+    }
+}
+
+async fn open<D: Devices>(
+    preference: BackendPreference,
+    devices: &D,
+    pace: &impl Pace,
+) -> Result<Opened<D::Candidate>, DeviceError> {
+    let opening = within(pace, OPEN_LIMIT, "the adapter", devices.webgpu(preference));
+    let (compute, mut webgpu) = opening.await?;
+    let mut cpu = devices.cpu();
+    let on_webgpu = within(pace, GRADIENT_LIMIT, "the first gradient", webgpu.gradient()).await?;
+    let gradient_of = |gradient| Measurement { gradient, samples_per_second: None };
+    let (on_webgpu, on_cpu) = (gradient_of(on_webgpu), gradient_of(cpu.gradient().await?));
+    Ok(Opened { compute, webgpu, cpu, on_webgpu, on_cpu })
+}
+
 async fn measure(
     preference: BackendPreference,
     devices: &impl Devices,
     pace: &impl Pace,
 ) -> Result<Outcome, DeviceError> {
-    let opening = within(pace, OPEN_LIMIT, "the adapter", devices.webgpu());
-    let (compute, mut webgpu) = opening.await?;
-    let mut cpu = devices.cpu();
-    let on_webgpu = within(pace, GRADIENT_LIMIT, "the first gradient", webgpu.gradient()).await?;
-    let gradient_of = |gradient| Measurement { gradient, samples_per_second: None };
-    let mut on_webgpu = gradient_of(on_webgpu);
-    let mut on_cpu = gradient_of(cpu.gradient().await?);
+    let mut opened = open(preference, devices, pace).await?;
     if preference == BackendPreference::Auto {
-        on_webgpu.samples_per_second = Some(speed(&mut webgpu, BESIDE_TRAINING, pace).await?);
-        on_cpu.samples_per_second = Some(speed(&mut cpu, BESIDE_TRAINING, pace).await?);
+        let Opened { webgpu, cpu, on_webgpu, on_cpu, .. } = &mut opened;
+        on_webgpu.samples_per_second = Some(speed(webgpu, BESIDE_TRAINING, pace).await?);
+        on_cpu.samples_per_second = Some(speed(cpu, BESIDE_TRAINING, pace).await?);
     }
-    let (cpu_speed, webgpu_speed) = (on_cpu.samples_per_second, on_webgpu.samples_per_second);
-    let choice = decide(preference, &on_cpu, &Ok(on_webgpu));
-    let compute = match choice.backend {
-        Backend::WebGpu => compute,
-        Backend::Cpu => Compute::cpu(),
-    };
-    Ok(Outcome { choice, compute, cpu_speed, webgpu_speed })
+    Ok(opened.outcome(preference))
 }
 
 /// Examples that a device trains on in a second of work, rests not counted.

@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fedra_learning::Compute;
 use futures_util::future::{self, Either};
 
 use self::virtual_time::VirtualTime;
@@ -56,14 +55,14 @@ impl Devices for Machine {
         Device { time: self.time.clone(), gpu: None, steps: 0 }
     }
 
-    async fn webgpu(&self) -> Result<(Compute, Device), DeviceError> {
+    async fn webgpu(&self, _: BackendPreference) -> Result<(Compute, Device), DeviceError> {
         self.opened.set(self.opened.get() + 1);
         match self.gpu {
             Gpu::Absent => return Err(DeviceError::Absent("no adapter".into())),
             Gpu::NeverOpens => future::pending::<()>().await,
             _ => self.time.sleep(Duration::from_millis(700)).await,
         }
-        Ok((Compute::cpu(), Device { gpu: Some(self.gpu), ..self.cpu() }))
+        Ok((Compute::Cpu, Device { gpu: Some(self.gpu), ..self.cpu() }))
     }
 }
 
@@ -104,7 +103,7 @@ impl Bench {
     fn new(preference: BackendPreference, gpu: Gpu) -> Self {
         let time = Rc::new(VirtualTime::default());
         let machine = Machine { time: time.clone(), gpu, opened: Rc::default() };
-        let chooser = Chooser::undecided(preference);
+        let chooser = Chooser::new(preference, None);
         Self { time, chooser, machine, told: RefCell::default() }
     }
 
@@ -284,6 +283,26 @@ fn rounds_beside_measuring_do_not_disturb_the_speeds() {
     assert_eq!((cpu_samples_per_second, webgpu_samples_per_second), (Some(500.0), Some(2_500.0)));
 }
 
+#[test]
+fn a_new_device_in_the_place_of_a_lost_one_is_checked_too() {
+    for (gpu, told) in [
+        (Gpu::Works(STEP), ["webgpu", "a new device in the place of a lost one"]),
+        (Gpu::Absent, ["cpu", "WebGPU cannot be used: no adapter"]),
+        (Gpu::NeverOpens, ["cpu", "WebGPU cannot be used: the adapter did not come within 10 s"]),
+        (
+            Gpu::WrongGradient,
+            ["cpu", "WebGPU computed a wrong gradient here (relative error 1.8e0)"],
+        ),
+    ] {
+        let bench = Bench::new(BackendPreference::Auto, gpu);
+        let tell = |event| bench.told.borrow_mut().push(event);
+        bench.run(bench.chooser.reopen(bench.machine.clone(), &*bench.time, tell));
+        assert_eq!(bench.told(), [(told[0].into(), told[1].into())], "{gpu:?}");
+        bench.run(bench.begin_round());
+        assert_eq!(bench.told(), [], "{gpu:?}: told once");
+    }
+}
+
 fn measured(gradient: &[f32], speed: f64) -> Measurement {
     Measurement { gradient: gradient.to_vec(), samples_per_second: Some(speed) }
 }
@@ -292,9 +311,9 @@ fn measured(gradient: &[f32], speed: f64) -> Measurement {
 fn the_faster_device_wins_when_both_are_right() {
     let cpu = measured(&[1.0, -2.0], 100.0);
     let slow = decide(BackendPreference::Auto, &cpu, &Ok(measured(&[1.0, -2.0], 50.0)));
-    assert_eq!(slow.backend, Backend::Cpu);
+    assert_eq!(slow.backend, BackendName::Cpu);
     let fast = decide(BackendPreference::Auto, &cpu, &Ok(measured(&[1.0, -2.0], 500.0)));
-    assert_eq!(fast.backend, Backend::WebGpu);
+    assert_eq!(fast.backend, BackendName::WebGpu);
 }
 
 #[test]
@@ -303,7 +322,7 @@ fn a_wrong_gradient_chooses_the_cpu_however_fast_and_whoever_asked() {
     for wrong in [[1.0, -2.01], [f32::NAN, -2.0], [0.0, 0.0]] {
         for preference in [BackendPreference::Auto, BackendPreference::WebGpu] {
             let choice = decide(preference, &cpu, &Ok(measured(&wrong, 1e6)));
-            assert_eq!(choice.backend, Backend::Cpu);
+            assert_eq!(choice.backend, BackendName::Cpu);
             assert!(choice.problem.is_some());
         }
     }
@@ -314,7 +333,7 @@ fn without_a_device_the_cpu_trains_and_only_who_asked_hears_of_a_problem() {
     let cpu = measured(&[1.0], 100.0);
     let none = Err(DeviceError::Absent("no adapter".into()));
     let auto = decide(BackendPreference::Auto, &cpu, &none);
-    assert_eq!((auto.backend, auto.problem), (Backend::Cpu, None));
+    assert_eq!((auto.backend, auto.problem), (BackendName::Cpu, None));
     let asked = decide(BackendPreference::WebGpu, &cpu, &none);
-    assert_eq!((asked.backend, asked.problem), (Backend::Cpu, Some("no adapter".into())));
+    assert_eq!((asked.backend, asked.problem), (BackendName::Cpu, Some("no adapter".into())));
 }

@@ -1,5 +1,7 @@
 //! A round's work with real training, without a server: the model is there.
 
+mod devices;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
@@ -57,11 +59,19 @@ impl Bench {
 
     /// The same, where single examples are promised something.
     fn with_promise(data: Dataset, examples: Option<ExamplePrivacy>) -> Self {
+        Self::with(ModelSpec::softmax_regression(), data, BackendPreference::Cpu, examples)
+    }
+
+    fn with(
+        spec: ModelSpec,
+        data: Dataset,
+        preference: BackendPreference,
+        examples: Option<ExamplePrivacy>,
+    ) -> Self {
         let url = "ws://127.0.0.1:1/v1/connect".parse().unwrap();
         let slots = platform::TrainingSlots::new(1);
         let local_work =
-            Rc::new(LocalWork::new(url, Trust::default(), BackendPreference::Cpu, examples, slots));
-        let spec = ModelSpec::softmax_regression();
+            Rc::new(LocalWork::new(url, Trust::default(), preference, examples, slots));
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
         *local_work.model.borrow_mut() = Some((sha256, parameters));
@@ -287,39 +297,6 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
     let error = local_work.model_within(limit, &spec, &model).await.expect_err("it is silent");
     assert_eq!(error.failure, Failure::ModelUnavailable);
     assert!(error.reason.contains("not here after"), "{}", error.reason);
-}
-
-#[tokio::test]
-async fn a_round_trains_before_the_devices_are_measured() {
-    let mut bench = Bench::new(data(784));
-    let local_work = Rc::get_mut(&mut bench.local_work).expect("nothing else has it");
-    local_work.chooser = Chooser::undecided(BackendPreference::Auto);
-    let backends = |events: std::sync::mpsc::Receiver<News>| -> Vec<String> {
-        let reason = |item| match item {
-            News::Tell(ClientEvent::Backend { backend: BackendName::Cpu, reason, .. }) => {
-                Some(reason)
-            }
-            _ => None,
-        };
-        events.try_iter().filter_map(reason).collect()
-    };
-    let round = async || {
-        let (news, told) = std::sync::mpsc::channel();
-        let tell = move |item| news.send(item).expect("the test listens");
-        let job = bench.job(None, 0.1);
-        bench.local_work.clone().work(job, tell).await.expect("trains");
-        backends(told)
-    };
-    // Nothing measures.
-    assert_eq!(round().await, ["measuring WebGPU beside it"]);
-    assert_eq!(round().await, [""; 0]);
-    // It does now.
-    let measuring = pin!(bench.local_work.measure_devices());
-    let a_moment = pin!(platform::yield_now());
-    assert!(matches!(future::select(measuring, a_moment).await, Either::Right(_)));
-    // Builds for other programs than a browser have none.
-    assert_eq!(round().await, ["WebGPU cannot be used: this build has no WebGPU"]);
-    assert_eq!(round().await, [""; 0]);
 }
 
 #[tokio::test]

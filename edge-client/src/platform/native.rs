@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fedra_learning::{Backend, LearningError, LocalTrainer};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, Stream, StreamExt};
@@ -30,6 +29,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use self::dial::{Connection, dial, is_encrypted};
 use super::Incoming;
+use crate::backend::{Trainer, TrainingError};
 use crate::training::{self, Progress, Stopped};
 use crate::transport::TransportError;
 
@@ -256,10 +256,9 @@ impl TrainingSlots {
     /// Trains on a thread for blocking work. Dropping the future stops it.
     pub(crate) async fn train(
         &self,
-        mut trainer: LocalTrainer,
-        backend: Backend,
+        trainer: Trainer,
         report: impl FnMut(Progress) + Send + 'static,
-    ) -> Result<Vec<f32>, LearningError> {
+    ) -> Result<Vec<f32>, TrainingError> {
         struct StopOnDrop(Arc<AtomicBool>);
         impl Drop for StopOnDrop {
             fn drop(&mut self) {
@@ -273,14 +272,13 @@ impl TrainingSlots {
             let _slot = slot;
             // Nothing else waits for this thread.
             let pause = async || {};
-            pollster::block_on(training::run(&mut trainer, backend, &cancelled, report, pause))
+            pollster::block_on(training::run(trainer, &cancelled, report, pause))
         });
-        let failed = |message: String| LearningError::Device { backend, message };
         match training.await {
             Ok(Ok(parameters)) => Ok(parameters),
             Ok(Err(Stopped::Failed(error))) => Err(error),
-            Ok(Err(Stopped::Cancelled)) => Err(failed("training was cancelled".into())),
-            Err(panic) => Err(failed(panic.to_string())),
+            Ok(Err(Stopped::Cancelled)) => Err(TrainingError::Ended("it was cancelled".into())),
+            Err(panic) => Err(TrainingError::Ended(panic.to_string())),
         }
     }
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_learning::memory::with_room;
-use fedra_learning::{Backend, LearningError, LocalTrainer};
 use futures_channel::{mpsc, oneshot};
 use futures_util::lock::{Mutex, OwnedMutexGuard};
 use futures_util::{Stream, StreamExt};
@@ -25,6 +24,7 @@ use web_sys::{
 };
 
 use super::Incoming;
+use crate::backend::{Trainer, TrainingError};
 use crate::training::{self, Progress, Stopped};
 use crate::transport::TransportError;
 
@@ -292,10 +292,9 @@ impl TrainingSlots {
     /// Trains on this thread, yielding often. Dropping the future stops it.
     pub(crate) async fn train(
         &self,
-        mut trainer: LocalTrainer,
-        backend: Backend,
+        trainer: Trainer,
         report: impl FnMut(Progress) + Send + 'static,
-    ) -> Result<Vec<f32>, LearningError> {
+    ) -> Result<Vec<f32>, TrainingError> {
         let never = AtomicBool::new(false);
         let mut turn = Some(self.turn().await);
         let pause = async || {
@@ -303,7 +302,7 @@ impl TrainingSlots {
             yield_now().await;
             turn = Some(self.turn().await);
         };
-        match training::run(&mut trainer, backend, &never, report, pause).await {
+        match training::run(trainer, &never, report, pause).await {
             Ok(parameters) => Ok(parameters),
             Err(Stopped::Failed(error)) => Err(error),
             Err(Stopped::Cancelled) => unreachable!("nobody sets this flag"),

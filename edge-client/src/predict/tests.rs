@@ -77,8 +77,8 @@ async fn a_long_call_is_done_in_pieces_with_other_work_between_them() {
     assert!(reads.is_sorted_by(|(_, _, earlier), (_, _, later)| earlier < later), "{reads:?}");
 
     let spec = wide();
-    let whole = Inference::new(&spec, &init_parameters(&spec, 1), &Compute::cpu()).unwrap();
-    let whole = whole.outputs(examples(10)).await.unwrap();
+    let whole = Inference::new(&spec, &init_parameters(&spec, 1)).unwrap();
+    let whole = whole.outputs(examples(10)).unwrap();
     assert_eq!((outputs.len(), whole.len()), (20, 20));
     // Sums may be taken in another order for another number of rows.
     assert!(outputs.iter().zip(&whole).all(|(a, b)| (a - b).abs() <= 1e-6));

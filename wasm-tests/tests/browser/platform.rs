@@ -1,12 +1,8 @@
 //! Features that the browser has to offer for any other test here to mean something.
 
-use js_sys::Reflect;
-#[cfg(feature = "webgpu")]
-use js_sys::{Function, Promise};
-#[cfg(feature = "webgpu")]
+use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
-#[cfg(feature = "webgpu")]
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -20,7 +16,6 @@ fn tests_run_in_a_dedicated_worker() {
     assert_eq!(scope, "DedicatedWorkerGlobalScope");
 }
 
-#[cfg(feature = "webgpu")]
 #[wasm_bindgen_test]
 async fn a_worker_gets_a_webgpu_adapter() {
     let gpu = property(&property(&js_sys::global(), "navigator"), "gpu");

@@ -1,5 +1,7 @@
 //! Examples of a training, and their rows in the layout of the kernels.
 
+use std::sync::Arc;
+
 use fedra_protocol::Loss;
 
 use crate::plan::Plan;
@@ -14,14 +16,26 @@ pub enum Targets {
     Values(Vec<f32>),
 }
 
+/// Values in the memory of their owner.
+pub trait Features: Send + Sync {
+    /// The values of all examples, row by row.
+    fn values(&self) -> &[f32];
+}
+
+impl Features for Vec<f32> {
+    fn values(&self) -> &[f32] {
+        self
+    }
+}
+
 /// Features and targets of examples.
 ///
 /// The features are those of the first layer of the training, after the leading fixed
 /// layers: row-major, images channels first.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct Examples {
-    /// Values of all examples.
-    pub features: Vec<f32>,
+    /// Values of all examples, which stay where they are.
+    pub features: Arc<dyn Features>,
     /// Their targets.
     pub targets: Targets,
 }
@@ -36,10 +50,11 @@ impl Examples {
     pub(crate) fn rows(&self, plan: &Plan) -> Result<usize, GpuError> {
         let values = plan.data.values() as usize;
         let fail = |text: String| Err(GpuError::Examples(text));
-        if self.features.is_empty() || !self.features.len().is_multiple_of(values) {
-            return fail(format!("{} values, {values} an example", self.features.len()));
+        let given = self.features.values().len();
+        if given == 0 || !given.is_multiple_of(values) {
+            return fail(format!("{given} values, {values} an example"));
         }
-        let rows = self.features.len() / values;
+        let rows = given / values;
         match (&self.targets, plan.loss) {
             (Targets::Classes(classes), Loss::SoftmaxCrossEntropy) => {
                 if classes.len() != rows {
@@ -87,6 +102,7 @@ impl Examples {
         rows: impl Iterator<Item = u32>,
         mut write: impl FnMut(u64, &[f32]),
     ) {
+        let features = self.features.values();
         let (values, floats) = (plan.data.values() as usize, plan.row_floats() as usize);
         let places: Vec<usize> =
             (0..values as u32).map(|value| plan.data.position(value)).collect();
@@ -95,7 +111,7 @@ impl Examples {
         for row in rows {
             let start = piece.len();
             piece.resize(start + floats, 0.0);
-            let from = &self.features[row as usize * values..][..values];
+            let from = &features[row as usize * values..][..values];
             for (&place, &value) in places.iter().zip(from) {
                 piece[start + place] = value;
             }

@@ -14,6 +14,11 @@ mod native {
     /// Longest time that the thread is blocked at once.
     const SLICE: Duration = Duration::from_millis(10);
 
+    /// Nothing: the adapter has a name.
+    pub async fn adapter_words() -> String {
+        String::new()
+    }
+
     /// Runs callbacks that are due.
     pub fn look(device: &wgpu::Device) {
         // A failure is told to a callback.
@@ -45,10 +50,32 @@ mod native {
 mod web {
     use std::future::Future;
 
+    use js_sys::{Function, Promise, Reflect};
+    use wasm_bindgen::{JsCast, JsValue};
+    use wasm_bindgen_futures::JsFuture;
+
     use crate::GpuError;
 
     /// Graphics APIs to look for.
     pub const BACKENDS: wgpu::Backends = wgpu::Backends::BROWSER_WEBGPU;
+
+    /// The browser's words for its adapter; empty where it has none. `wgpu` hands on the
+    /// description alone, which browsers keep to themselves.
+    pub async fn adapter_words() -> String {
+        asked().await.unwrap_or_default()
+    }
+
+    async fn asked() -> Result<String, JsValue> {
+        let property = |object: &JsValue, name: &str| Reflect::get(object, &name.into());
+        let gpu = property(&property(&js_sys::global(), "navigator")?, "gpu")?;
+        let request: Function = property(&gpu, "requestAdapter")?.dyn_into()?;
+        let adapter = JsFuture::from(Promise::resolve(&request.call0(&gpu)?)).await?;
+        let info = property(&adapter, "info")?;
+        let word = |name: &str| Ok(property(&info, name)?.as_string().unwrap_or_default());
+        let words: Result<Vec<String>, JsValue> =
+            ["vendor", "architecture"].map(word).into_iter().collect();
+        Ok(words?.join(" ").trim().to_owned())
+    }
 
     /// Does nothing: the browser runs callbacks.
     pub fn look(_device: &wgpu::Device) {}
@@ -63,6 +90,6 @@ mod web {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{BACKENDS, answered, look};
+pub use native::{BACKENDS, adapter_words, answered, look};
 #[cfg(target_arch = "wasm32")]
-pub use web::{BACKENDS, answered, look};
+pub use web::{BACKENDS, adapter_words, answered, look};

@@ -135,10 +135,7 @@ impl Trainer {
         if trainer.is_resident() {
             trainer.upload(&(0..rows as u32).collect::<Vec<_>>());
         }
-        trainer.set_rates(&trainer.setup.training.clone());
-        let seed = trainer.setup.training.seed();
-        trainer.write_head(3, &[(seed ^ (seed >> 32)) as u32, 1]);
-        trainer.set_parameters(parameters)?;
+        trainer.begin(&setup.training, parameters)?;
         // A lost device refuses nothing: it is found lost by waiting.
         gpu.finish().await?;
         Ok(trainer)
@@ -204,6 +201,20 @@ impl Trainer {
         self.write_head(1, &[0]);
         self.steps = 0;
         Ok(())
+    }
+
+    /// Begins a training with these parameters, and with the rates and the seed of
+    /// `training`: of the same kernels, so that batch size and use of momentum are as before.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::ParameterCount`] if the vector is not as long as the model's.
+    pub fn begin(&mut self, training: &LocalTraining, parameters: &[f32]) -> Result<(), GpuError> {
+        self.setup.training = training.clone();
+        self.set_rates(training);
+        let seed = training.seed();
+        self.write_head(3, &[(seed ^ (seed >> 32)) as u32, 1]);
+        self.set_parameters(parameters)
     }
 
     /// Sets the examples of the next steps in their order: an epoch, or a part of one.

@@ -82,7 +82,7 @@ pub fn examples(spec: &ModelSpec, rows: usize, random: &mut Random) -> Examples 
         }
         Loss::MeanSquaredError => Targets::Values(random.values(rows * spec.output_len(), 1.0)),
     };
-    Examples { features, targets }
+    Examples { features: Arc::new(features), targets }
 }
 
 pub fn training(batch_size: u32, momentum: f32, weight_decay: f32) -> LocalTraining {
@@ -109,7 +109,7 @@ pub fn expected(
         let rows = rows.iter().flat_map(|&row| &values[row as usize * width..][..width]);
         rows.map(|&value| f64::from(value)).collect()
     };
-    let inputs = select(&examples.features, spec.input().len());
+    let inputs = select(examples.features.values(), spec.input().len());
     match &examples.targets {
         Targets::Classes(classes) => {
             let classes: Vec<u32> = rows.iter().map(|&row| classes[row as usize]).collect();

@@ -49,6 +49,16 @@ impl Dataset {
         self.shape
     }
 
+    /// Elements of all examples, row by row.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Targets of all examples.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
     /// The examples at `indices`, copied in that order. Panics on an index out of range.
     pub fn select(&self, indices: &[u32]) -> Self {
         Self {

@@ -9,12 +9,11 @@ use fedra_protocol::layers::{
     Relu, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
-use pollster::block_on;
 
 use super::{changed, plan, some_data};
 use crate::training::PrivateSteps;
 use crate::{
-    Compute, Dataset, ExamplePrivacy, LearningError, LocalTrainer, Targets, evaluate, gradient,
+    Dataset, ExamplePrivacy, LearningError, LocalTrainer, Targets, evaluate, gradient,
     init_parameters,
 };
 
@@ -35,16 +34,8 @@ fn private_training(
     secret: u8,
 ) -> LocalTrainer {
     let data = Arc::new(data.clone());
-    let mut trainer = LocalTrainer::with_example_privacy(
-        spec,
-        start,
-        data,
-        plan,
-        privacy,
-        [secret; 32],
-        &Compute::cpu(),
-    )
-    .unwrap();
+    let mut trainer =
+        LocalTrainer::with_example_privacy(spec, start, data, plan, privacy, [secret; 32]).unwrap();
     while trainer.step().is_some() {}
     trainer
 }
@@ -107,7 +98,7 @@ fn token_models() -> [ModelSpec; 2] {
 }
 
 fn example_gradients(spec: &ModelSpec, at: &[f32], data: &Dataset) -> Vec<Vec<f32>> {
-    let one = |i| block_on(gradient(spec, at, data, &[i], &Compute::cpu())).unwrap();
+    let one = |i| gradient(spec, at, data, &[i]).unwrap();
     (0..data.len() as u32).map(one).collect()
 }
 
@@ -129,7 +120,7 @@ fn quiet_step(spec: &ModelSpec, start: &[f32], data: &Dataset, clip: f64) -> Vec
     let count = data.len() as u32;
     let plan = plan(1, count, count as f32);
     let trainer = private_training(spec, start, data, &plan, privacy(clip, 1e-6), 1);
-    let after = block_on(trainer.parameters()).unwrap();
+    let after = trainer.parameters().unwrap();
     start.iter().zip(after).map(|(&s, a)| f64::from(s) - f64::from(a)).collect()
 }
 
@@ -202,7 +193,7 @@ fn an_example_that_overflows_counts_as_zero() {
         let classes = Targets::Classes(vec![0, 1, 1, 0]);
         let spoiled = Dataset::new(features, spec.input(), classes).unwrap();
         let at = init_parameters(&spec, 3);
-        let gradient = block_on(gradient(&spec, &at, &spoiled, &[1], &Compute::cpu())).unwrap();
+        let gradient = gradient(&spec, &at, &spoiled, &[1]).unwrap();
         assert!(!gradient.iter().map(|g| g * g).sum::<f32>().is_finite());
         let expected = quiet_step(&spec, &at, &data.select(&[0, 2, 3]), 0.5);
         let actual = quiet_step(&spec, &at, &spoiled, 0.5);
@@ -220,7 +211,7 @@ fn the_noise_has_the_promised_deviation_and_comes_from_the_secret() {
     let after = |noise, secret, seed| {
         let plan = plan(1, 8, 1.0).with_seed(seed);
         let trainer = private_training(&spec, &start, &data, &plan, privacy(0.5, noise), secret);
-        block_on(trainer.parameters()).unwrap()
+        trainer.parameters().unwrap()
     };
     for z in [0.25, 3.0] {
         let (first, second) = (after(z, 1, 5), after(z, 2, 5));
@@ -277,7 +268,6 @@ fn a_batch_of_everything_samples_everything_and_empty_batches_are_steps() {
             &plan(20, batch, 0.1),
             privacy(1.0, 1.0),
             [3; 32],
-            &Compute::cpu(),
         )
         .unwrap()
     };
@@ -287,7 +277,7 @@ fn a_batch_of_everything_samples_everything_and_empty_batches_are_steps() {
     let sizes: Vec<usize> = std::iter::from_fn(|| some.step()).collect();
     assert_eq!(sizes.len(), 60);
     assert!(sizes.contains(&0) && sizes.contains(&1), "{sizes:?}");
-    assert!(block_on(some.loss()).unwrap().is_finite());
+    assert!(some.loss().is_finite());
 }
 
 #[test]
@@ -315,8 +305,7 @@ fn a_trainer_pays_for_the_steps_it_took_and_rounds_add_up() {
     let privacy = privacy(1.0, 2.0);
     let new = || {
         let plan = changed(3, 5, 0.1, |raw| raw.max_examples = 10);
-        let (data, compute) = (data.clone(), Compute::cpu());
-        LocalTrainer::with_example_privacy(spec, &start, data, &plan, privacy, [1; 32], &compute)
+        LocalTrainer::with_example_privacy(spec, &start, data.clone(), &plan, privacy, [1; 32])
             .unwrap()
     };
     let (mut first, mut second) = (new(), new());
@@ -331,7 +320,7 @@ fn a_trainer_pays_for_the_steps_it_took_and_rounds_add_up() {
     assert_eq!((both.steps(), both.delta()), (12, privacy.delta));
     let twelve = privacy.cost(10, 5, 12).epsilon().value();
     assert!((both.epsilon().value() - twelve).abs() < 1e-9);
-    let plain = LocalTrainer::new(spec, &start, data, &plan(1, 5, 0.1), &Compute::cpu()).unwrap();
+    let plain = LocalTrainer::new(spec, &start, data, &plan(1, 5, 0.1)).unwrap();
     assert!(first.has_example_privacy() && !plain.has_example_privacy());
 }
 
@@ -340,9 +329,8 @@ fn what_the_method_does_not_cover_is_refused() {
     let new = |spec: &ModelSpec, noise| {
         let data = Arc::new(noise_data(spec, 3));
         let start = init_parameters(spec, 1);
-        let (plan, privacy, compute) = (plan(1, 2, 0.1), privacy(1.0, noise), Compute::cpu());
-        LocalTrainer::with_example_privacy(spec, &start, data, &plan, privacy, [1; 32], &compute)
-            .err()
+        let (plan, privacy) = (plan(1, 2, 0.1), privacy(1.0, noise));
+        LocalTrainer::with_example_privacy(spec, &start, data, &plan, privacy, [1; 32]).err()
     };
     let layers = vec![
         Layer::Linear(Linear { outputs: 4 }),
@@ -378,8 +366,8 @@ fn private_training_learns() {
     });
     let start = init_parameters(&spec, 1);
     let trainer = private_training(&spec, &start, &data, &plan, privacy(1.0, 1.0), 4);
-    let trained = block_on(trainer.parameters()).unwrap();
-    let result = block_on(evaluate(&spec, &trained, &data, &Compute::cpu())).unwrap();
+    let trained = trainer.parameters().unwrap();
+    let result = evaluate(&spec, &trained, &data).unwrap();
     assert!(result.accuracy.unwrap() > 0.9, "{result:?}");
     let steps = trainer.step_count() as u32;
     let epsilon = privacy(1.0, 1.0).cost(trainer.examples(), 60, steps).epsilon().value();

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
 use fedra_protocol::layers::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Tanh};
 use fedra_protocol::{Layer, Loss, ModelSpec};
-use pollster::block_on;
 use proptest::prelude::*;
 
 use super::{changed, plan, some_data};
-use crate::device::Compute;
+use crate::device;
 use crate::layers::{Activation, Mode};
-use crate::loss::{burn_loss_sum, loss_sum};
+use crate::loss::loss_sum;
 use crate::network::{Network, read};
 use crate::{Dataset, LocalTrainer, init_parameters};
 
@@ -29,8 +30,7 @@ enum Path {
 }
 
 fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pass {
-    let compute = Compute::cpu();
-    let device = compute.training();
+    let device = device::training();
     let network = Network::new(spec, parameters, &device).unwrap();
     let network = if path == Path::Burn { network.on_burn_alone() } else { network };
     let all: Vec<u32> = (0..data.len() as u32).collect();
@@ -39,15 +39,25 @@ fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pas
     let targets = data.dense_targets_of(&all, spec);
     let targets = crate::layers::tensor(targets, &[rows, spec.output_width()], &device);
     let outputs = network.forward(input, Mode::Inference);
-    let values = block_on(read(outputs.clone().inner(), compute.backend())).unwrap();
+    let values = read(outputs.clone().inner());
     let loss = match path {
         Path::Kernels => loss_sum(spec, outputs, targets),
         Path::Burn => burn_loss_sum(spec, outputs, targets),
     };
     let gradients = loss.backward();
-    let gradient = block_on(network.gradient(&gradients, compute.backend())).unwrap();
-    let loss = block_on(read(loss.inner(), compute.backend())).unwrap()[0];
+    let gradient = network.gradient(&gradients);
+    let loss = read(loss.inner())[0];
     Pass { outputs: values, loss, gradient }
+}
+
+/// The loss by burn's operations alone.
+fn burn_loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let sum = match spec.loss() {
+        // With one-hot targets this is burn's cross-entropy without its gather and scatter.
+        Loss::SoftmaxCrossEntropy => (log_softmax(outputs, 1) * targets).sum().neg(),
+        Loss::MeanSquaredError => return loss_sum(spec, outputs, targets),
+    };
+    sum.div_scalar(spec.output_positions() as f32)
 }
 
 /// Largest difference over the largest magnitude of the reference.
@@ -142,16 +152,15 @@ fn steps_of_training_are_those_of_burns_optimiser() {
         raw.weight_decay = 0.01;
     });
     for plan in [plan(2, 5, 0.1), momentum] {
-        let compute = Compute::cpu();
-        let mut own = LocalTrainer::new(&spec, &start, data.clone(), &plan, &compute).unwrap();
-        let mut burn = LocalTrainer::new(&spec, &start, data.clone(), &plan, &compute).unwrap();
+        let mut own = LocalTrainer::new(&spec, &start, data.clone(), &plan).unwrap();
+        let mut burn = LocalTrainer::new(&spec, &start, data.clone(), &plan).unwrap();
         burn.use_burns_optimizer();
         while own.step().is_some() {
             burn.step().unwrap();
         }
         assert_eq!(burn.step(), None);
-        let own = block_on(own.parameters()).unwrap();
-        assert_eq!(own, block_on(burn.parameters()).unwrap());
+        let own = own.parameters().unwrap();
+        assert_eq!(own, burn.parameters().unwrap());
         assert_ne!(own, start);
     }
 }
@@ -163,10 +172,9 @@ fn a_model_that_diverges_is_seen_to_diverge() {
         let data = Arc::new(some_data(&spec, 10));
         let start = init_parameters(&spec, 2);
         let plan = plan(8, 5, 1e30);
-        let compute = Compute::cpu();
-        let mut trainer = LocalTrainer::new(&spec, &start, data, &plan, &compute).unwrap();
+        let mut trainer = LocalTrainer::new(&spec, &start, data, &plan).unwrap();
         while trainer.step().is_some() {}
-        let trained = block_on(trainer.parameters());
+        let trained = trainer.parameters();
         assert_eq!(trained, Err(crate::LearningError::Diverged), "{name}");
     }
 }

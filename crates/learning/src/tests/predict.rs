@@ -2,17 +2,16 @@
 
 use fedra_protocol::layers::{Conv2d, Flatten, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
-use pollster::block_on;
 
 use crate::{
-    Compute, DatasetError, Features, Inference, LearningError, examples_a_piece, examples_in,
+    DatasetError, Features, Inference, LearningError, examples_a_piece, examples_in,
     init_parameters,
 };
 
 /// In one piece, however many examples there are.
 pub fn outputs(spec: &ModelSpec, parameters: &[f32], features: impl Into<Features>) -> Vec<f32> {
-    let inference = Inference::new(spec, parameters, &Compute::cpu()).unwrap();
-    block_on(inference.outputs(features)).unwrap()
+    let inference = Inference::new(spec, parameters).unwrap();
+    inference.outputs(features).unwrap()
 }
 
 #[test]
@@ -64,8 +63,8 @@ fn examples_are_whole_and_at_least_one() {
     assert_eq!(examples_in(&spec, 0), Err(DatasetError::Empty));
     let cut = examples_in(&spec, 3 * 784 - 1);
     assert!(matches!(cut, Err(DatasetError::Features { features: 2351, .. })), "{cut:?}");
-    let inference = Inference::new(&spec, &init_parameters(&spec, 1), &Compute::cpu()).unwrap();
-    let refused = block_on(inference.outputs(vec![0.5; 700]));
+    let inference = Inference::new(&spec, &init_parameters(&spec, 1)).unwrap();
+    let refused = inference.outputs(vec![0.5; 700]);
     assert!(matches!(refused, Err(LearningError::Dataset(_))), "{refused:?}");
 }
 

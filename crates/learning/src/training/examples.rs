@@ -1,4 +1,4 @@
-//! Local examples as a trainer takes them: batches on the device.
+//! Local examples as a trainer takes them.
 //!
 //! The leading fixed layers of a model see an example once, when training begins, not in
 //! every epoch.
@@ -8,9 +8,11 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use fedra_protocol::{Layer, ModelSpec};
 
+use crate::LearningError;
 use crate::data::Dataset;
+use crate::device;
 use crate::layers::{Activation, Mode, tensor};
-use crate::network::Network;
+use crate::network::{Network, read};
 use crate::predict::examples_a_piece;
 
 /// Most examples that go through the fixed layers together.
@@ -18,7 +20,22 @@ const BATCH: usize = 500;
 /// Most values to keep, 256 MiB: above, the fixed layers run at every step.
 const MOST_VALUES: usize = 1 << 26;
 
-/// A data set for one model on one device.
+/// What the leading fixed layers of a model make of each example of `data`, row by row; images
+/// channels first. `None` where they change nothing, or their outputs would take more than
+/// 256 MiB.
+///
+/// # Errors
+///
+/// [`LearningError`] if the data do not fit the model.
+pub fn prepared(spec: &ModelSpec, data: &Arc<Dataset>) -> Result<Option<Vec<f32>>, LearningError> {
+    data.check_for(spec)?;
+    let device = device::inference();
+    let network = Network::new(spec, &vec![0.0; spec.parameters()], &device)?;
+    let examples = Examples::new(spec, &network, data.clone(), &device);
+    Ok(examples.prepared.map(|prepared| read(prepared.flatten())))
+}
+
+/// A data set for one model.
 pub(crate) struct Examples {
     data: Arc<Dataset>,
     spec: ModelSpec,

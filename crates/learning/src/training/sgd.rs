@@ -6,36 +6,31 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use fedra_kernels::Sgd;
 use fedra_protocol::LocalTraining;
 
 use crate::kernels;
 use crate::network::Network;
 
-/// SGD on one device.
+/// SGD over the tensors of a network.
 pub(super) enum Optimizer {
-    /// In place, on the CPU.
+    /// In place.
     Own(Own),
-    /// burn's, on every other device. A build for the CPU alone does without its code.
-    #[cfg(any(test, feature = "webgpu"))]
+    /// burn's: the reference.
+    #[cfg(test)]
     Burn(of_burn::Sgd),
 }
 
 impl Optimizer {
-    pub fn new(plan: &LocalTraining, device: &Device) -> Self {
-        #[cfg(feature = "webgpu")]
-        if !kernels::take(device) {
-            return Self::of_burn(plan);
-        }
-        debug_assert!(kernels::take(device), "the CPU is the only device");
+    pub fn new(plan: &LocalTraining) -> Self {
         let (momentum, weight_decay) = (plan.momentum(), plan.weight_decay());
         let step = Sgd { rate: plan.learning_rate(), momentum, weight_decay };
         Self::Own(Own { step, velocities: HashMap::new() })
     }
 
-    /// burn's optimiser, whatever the device.
-    #[cfg(any(test, feature = "webgpu"))]
+    /// burn's optimiser.
+    #[cfg(test)]
     pub fn of_burn(plan: &LocalTraining) -> Self {
         Self::Burn(of_burn::Sgd::new(plan))
     }
@@ -44,13 +39,13 @@ impl Optimizer {
     pub fn step(&mut self, network: &mut Network, gradients: GradientsParams) {
         *network = match self {
             Self::Own(own) => network.take().map(&mut Step { own, gradients }),
-            #[cfg(any(test, feature = "webgpu"))]
+            #[cfg(test)]
             Self::Burn(sgd) => sgd.step(network.take(), gradients),
         };
     }
 }
 
-#[cfg(any(test, feature = "webgpu"))]
+#[cfg(test)]
 mod of_burn {
     //! The same by burn's optimiser.
 

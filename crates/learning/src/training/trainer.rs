@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use fedra_protocol::{ClientAlgorithm, LocalTraining, ModelSpec};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use super::example_privacy::{ExamplePrivacy, PrivateSteps};
 use super::examples::Examples;
+use super::order::BatchOrder;
 use super::sgd::Optimizer;
 use crate::LearningError;
 use crate::data::Dataset;
-use crate::device::Compute;
+use crate::device;
 use crate::layers::Mode;
 use crate::loss::loss_sum;
 use crate::network::{Network, clipped_gradient_sum, read};
@@ -27,21 +25,17 @@ use crate::network::{Network, clipped_gradient_sum, read};
 pub struct LocalTrainer {
     spec: ModelSpec,
     plan: LocalTraining,
-    compute: Compute,
     examples: Examples,
     network: Network,
     optimizer: Optimizer,
-    rng: ChaCha8Rng,
-    order: Vec<u32>,
-    position: usize,
+    order: BatchOrder,
     step: u64,
     last_loss: Option<Tensor<1>>,
     privacy: Option<PrivateSteps>,
 }
 
 impl LocalTrainer {
-    /// Puts the model on the device, and the examples through its leading fixed
-    /// layers.
+    /// Builds the model, and puts the examples through its leading fixed layers.
     ///
     /// # Errors
     ///
@@ -51,25 +45,23 @@ impl LocalTrainer {
         parameters: &[f32],
         data: Arc<Dataset>,
         plan: &LocalTraining,
-        compute: &Compute,
     ) -> Result<Self, LearningError> {
         data.check_for(spec)?;
-        let device = compute.training();
+        let device = device::training();
         let network = Network::new(spec, parameters, &device)?;
-        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed());
-        let data = first_examples(data, plan.max_examples(), &mut rng);
-        let order = (0..data.len() as u32).collect();
+        let order = BatchOrder::new(plan, data.len());
+        let data = match order.chosen() {
+            Some(chosen) => Arc::new(data.select(chosen)),
+            None => data,
+        };
         let examples = Examples::new(spec, &network, data, &device);
         Ok(Self {
             spec: spec.clone(),
             plan: plan.clone(),
-            compute: compute.clone(),
             examples,
             network,
-            optimizer: optimizer(plan, &device),
-            rng,
+            optimizer: optimizer(plan),
             order,
-            position: 0,
             step: 0,
             last_loss: None,
             privacy: None,
@@ -95,9 +87,8 @@ impl LocalTrainer {
         plan: &LocalTraining,
         privacy: ExamplePrivacy,
         secret: [u8; 32],
-        compute: &Compute,
     ) -> Result<Self, LearningError> {
-        let mut trainer = Self::new(spec, parameters, data, plan, compute)?;
+        let mut trainer = Self::new(spec, parameters, data, plan)?;
         let examples = trainer.examples();
         let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size())?;
         trainer.privacy = Some(steps);
@@ -106,7 +97,7 @@ impl LocalTrainer {
 
     /// Steps that the plan takes in all.
     pub fn steps(&self) -> u64 {
-        self.steps_per_epoch() * u64::from(self.plan.epochs())
+        self.order.steps() * u64::from(self.plan.epochs())
     }
 
     /// Steps taken.
@@ -116,7 +107,7 @@ impl LocalTrainer {
 
     /// Epochs begun, from 1 after the first step.
     pub fn epoch(&self) -> u32 {
-        self.step.div_ceil(self.steps_per_epoch()) as u32
+        self.step.div_ceil(self.order.steps()) as u32
     }
 
     /// Epochs that the plan has.
@@ -148,27 +139,19 @@ impl LocalTrainer {
         Some(size)
     }
 
-    /// Loss of the last step's batch, before that step. Waits for the device.
-    /// NaN before the first step. Never private: it must not leave the device.
-    ///
-    /// # Errors
-    ///
-    /// [`LearningError::Device`] if the device fails.
-    pub async fn loss(&self) -> Result<f32, LearningError> {
-        let Some(loss) = self.last_loss.clone() else {
-            return Ok(f32::NAN);
-        };
-        Ok(read(loss, self.compute.backend()).await?[0])
+    /// Loss of the last step's batch, before that step. NaN before the first step. Never
+    /// private: it must not leave the device.
+    pub fn loss(&self) -> f32 {
+        self.last_loss.clone().map_or(f32::NAN, |loss| read(loss)[0])
     }
 
-    /// The trained flat parameter vector. Waits for the device.
+    /// The trained flat parameter vector.
     ///
     /// # Errors
     ///
-    /// [`LearningError::Diverged`] if a value is not finite, [`LearningError::Device`] if
-    /// the device fails.
-    pub async fn parameters(&self) -> Result<Vec<f32>, LearningError> {
-        let parameters = self.network.parameters(self.compute.backend()).await?;
+    /// [`LearningError::Diverged`] if a value is not finite.
+    pub fn parameters(&self) -> Result<Vec<f32>, LearningError> {
+        let parameters = self.network.parameters();
         if parameters.iter().any(|value| !value.is_finite()) {
             return Err(LearningError::Diverged);
         }
@@ -181,23 +164,14 @@ impl LocalTrainer {
         self.optimizer = Optimizer::of_burn(&self.plan);
     }
 
-    fn steps_per_epoch(&self) -> u64 {
-        self.examples.len().div_ceil(self.plan.batch_size() as usize) as u64
-    }
-
     /// Size and gradients of the next batch of the epoch.
     fn gradients(&mut self) -> (usize, GradientsParams) {
-        if self.position == 0 {
-            self.order.shuffle(&mut self.rng);
-        }
-        let end = (self.position + self.plan.batch_size() as usize).min(self.order.len());
-        let batch = &self.order[self.position..end];
-        let mode = Mode::Training(&mut self.rng);
+        let (batch, rng) = self.order.next_batch();
+        let mode = Mode::Training(rng);
         let loss = batch_loss(&self.spec, &self.network, &self.examples, batch, mode);
         let size = batch.len();
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         self.last_loss = Some(loss.inner());
-        self.position = if end == self.order.len() { 0 } else { end };
         (size, gradients)
     }
 
@@ -205,7 +179,7 @@ impl LocalTrainer {
     fn private_gradients(&mut self) -> (usize, GradientsParams) {
         let privacy = self.privacy.as_mut().expect("only called with example privacy");
         let batch = privacy.sample();
-        let mut sums = self.network.zero_sums(&self.compute.inference());
+        let mut sums = self.network.zero_sums(&device::inference());
         let mut losses: Option<Tensor<1>> = None;
         // In parts, because a sample may be much larger than expected.
         for part in batch.chunks(self.plan.batch_size() as usize) {
@@ -240,22 +214,20 @@ impl LocalTrainer {
 ///
 /// # Errors
 ///
-/// [`LearningError`] if the data or the vector do not fit the model, or the device fails.
-pub async fn gradient(
+/// [`LearningError`] if the data or the vector do not fit the model.
+pub fn gradient(
     spec: &ModelSpec,
     parameters: &[f32],
     data: &Dataset,
     indices: &[u32],
-    compute: &Compute,
 ) -> Result<Vec<f32>, LearningError> {
     data.check_for(spec)?;
-    let device = compute.training();
+    let device = device::training();
     let network = Network::new(spec, parameters, &device)?;
     let all: Vec<u32> = (0..indices.len() as u32).collect();
     let examples = Examples::new(spec, &network, Arc::new(data.select(indices)), &device);
     let loss = batch_loss(spec, &network, &examples, &all, Mode::Inference);
-    let gradients = loss.backward();
-    network.gradient(&gradients, compute.backend()).await
+    Ok(network.gradient(&loss.backward()))
 }
 
 fn batch_loss(
@@ -271,19 +243,8 @@ fn batch_loss(
 }
 
 /// The algorithm of a plan.
-fn optimizer(plan: &LocalTraining, device: &Device) -> Optimizer {
+fn optimizer(plan: &LocalTraining) -> Optimizer {
     match plan.algorithm() {
-        ClientAlgorithm::Sgd => Optimizer::new(plan, device),
+        ClientAlgorithm::Sgd => Optimizer::new(plan),
     }
-}
-
-/// All examples, or a random `max` of them.
-fn first_examples(data: Arc<Dataset>, max: u32, rng: &mut ChaCha8Rng) -> Arc<Dataset> {
-    if max == 0 || max as usize >= data.len() {
-        return data;
-    }
-    let mut order: Vec<u32> = (0..data.len() as u32).collect();
-    order.shuffle(rng);
-    order.truncate(max as usize);
-    Arc::new(data.select(&order))
 }

@@ -15,12 +15,12 @@ use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use fedra_edge_client::backend::BackendPreference;
+use fedra_edge_client::backend::{BackendPreference, Compute};
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
     ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, Trust, UpdateFate, bench,
 };
-use fedra_learning::{Compute, ExamplePrivacy};
+use fedra_learning::ExamplePrivacy;
 use fedra_protocol::{SubjectId, TaskId};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
@@ -58,6 +58,9 @@ enum Command {
         /// One JSON array instead of a table.
         #[arg(long)]
         json: bool,
+        /// cpu, or webgpu: a GPU by Vulkan or Metal
+        #[arg(long, default_value = "cpu")]
+        backend: BackendPreference,
     },
 }
 
@@ -95,9 +98,10 @@ struct Join {
     /// Clients that train at the same time; by default one a core
     #[arg(long)]
     concurrency: Option<usize>,
-    /// auto, cpu or webgpu (in builds with it)
-    #[arg(long, default_value = "auto")]
-    backend: BackendPreference,
+    /// auto, cpu or webgpu: a GPU by Vulkan or Metal; by default auto, and cpu for more than
+    /// one client
+    #[arg(long)]
+    backend: Option<BackendPreference>,
     /// File that keeps how often each client has taken part in private tasks,
     /// and under which name; made if there is none. Without it a restart forgets
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]
@@ -126,7 +130,7 @@ fn run() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     match Cli::parse() {
-        Cli { command: Some(Command::Bench { json }), .. } => run_bench(json),
+        Cli { command: Some(Command::Bench { json, backend }), .. } => run_bench(json, backend),
         Cli { join: Some(join), floors, examples, testing, .. } => {
             let examples = examples.privacy()?;
             run_clients(&join, &floors, examples, &testing)
@@ -154,6 +158,12 @@ impl Join {
         }
     }
 
+    /// Device of training. Many clients share the cores, and would share a GPU.
+    fn backend(&self) -> BackendPreference {
+        let one = if self.clients == 1 { BackendPreference::Auto } else { BackendPreference::Cpu };
+        self.backend.unwrap_or(one)
+    }
+
     /// The `index`-th client of this process.
     fn client(
         &self,
@@ -171,7 +181,7 @@ impl Join {
             trust: access.trust.clone(),
             task: self.task.clone(),
             token: access.tokens.source(index),
-            backend: self.backend,
+            backend: self.backend(),
             privacy: PrivacyConfig {
                 floors: floors.floors(),
                 // Starting the program is consent to what the floors let through.
@@ -259,15 +269,24 @@ async fn all_ended(running: &mut JoinSet<()>) {
     while running.join_next().await.is_some() {}
 }
 
-fn run_bench(json: bool) -> anyhow::Result<()> {
+fn run_bench(json: bool, backend: BackendPreference) -> anyhow::Result<()> {
+    let compute = match backend {
+        BackendPreference::Cpu => Compute::Cpu,
+        BackendPreference::WebGpu | BackendPreference::Auto => {
+            pollster::block_on(Compute::webgpu())?
+        }
+    };
+    if let (Some(adapter), false) = (compute.adapter(), json) {
+        println!("on {adapter}");
+    }
     let mut rows = Vec::new();
     for model in ["mnist-2nn", "mnist-cnn"] {
         for batch in [10, 32] {
-            let row = pollster::block_on(bench::measure(model, batch, &Compute::cpu()))?;
+            let row = pollster::block_on(bench::measure(model, batch, &compute))?;
             if !json {
                 println!(
-                    "{model:10} batch {batch:3} {:>10.0} samples/s {:>8.2} ms/step",
-                    row.samples_per_second, row.milliseconds_per_step
+                    "{model:10} batch {batch:3} {:>10.0} samples/s {:>8.2} ms/step, the first {:.0} ms",
+                    row.samples_per_second, row.milliseconds_per_step, row.first_step_milliseconds
                 );
             }
             rows.push(row);

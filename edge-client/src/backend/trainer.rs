@@ -1,0 +1,210 @@
+//! A training on either device, a step or a few at a time.
+
+use std::sync::Arc;
+
+use fedra_learning::{BatchOrder, Dataset, ExamplePrivacy, LearningError, LocalTrainer};
+use fedra_protocol::{LocalTraining, ModelSpec};
+
+use super::compute::{Compute, TrainingError, WebGpu, Work};
+
+/// Training of a model on local examples by a plan, as in [`LocalTrainer`].
+pub enum Trainer {
+    /// On the CPU.
+    Cpu(Box<LocalTrainer>),
+    /// On a GPU.
+    WebGpu(Box<OnGpu>),
+}
+
+/// Training on a GPU, which is set up at the first step.
+pub struct OnGpu {
+    device: Arc<WebGpu>,
+    spec: ModelSpec,
+    start: Vec<f32>,
+    data: Arc<Dataset>,
+    plan: LocalTraining,
+    order: BatchOrder,
+    work: Option<Work>,
+    step: u64,
+}
+
+impl Trainer {
+    /// Prepares the training. On a GPU the device is not touched before the first step.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Learning`] if the parameters or the data do not fit the model.
+    pub fn new(
+        spec: &ModelSpec,
+        parameters: &[f32],
+        data: Arc<Dataset>,
+        plan: &LocalTraining,
+        compute: &Compute,
+    ) -> Result<Self, TrainingError> {
+        match compute {
+            Compute::Cpu => {
+                Ok(Self::Cpu(Box::new(LocalTrainer::new(spec, parameters, data, plan)?)))
+            }
+            Compute::WebGpu(device) => {
+                data.check_for(spec).map_err(LearningError::from)?;
+                Ok(Self::WebGpu(Box::new(OnGpu {
+                    device: device.clone(),
+                    spec: spec.clone(),
+                    start: parameters.to_vec(),
+                    order: BatchOrder::new(plan, data.len()),
+                    data,
+                    plan: plan.clone(),
+                    work: None,
+                    step: 0,
+                })))
+            }
+        }
+    }
+
+    /// Prepares a training with DP-SGD, which the CPU does: see
+    /// [`LocalTrainer::with_example_privacy`].
+    ///
+    /// # Errors
+    ///
+    /// The same, and those of that function.
+    pub fn with_example_privacy(
+        spec: &ModelSpec,
+        parameters: &[f32],
+        data: Arc<Dataset>,
+        plan: &LocalTraining,
+        privacy: ExamplePrivacy,
+        secret: [u8; 32],
+    ) -> Result<Self, TrainingError> {
+        let trainer =
+            LocalTrainer::with_example_privacy(spec, parameters, data, plan, privacy, secret)?;
+        Ok(Self::Cpu(Box::new(trainer)))
+    }
+
+    /// Takes one step on the CPU, or as many as take a GPU about 50 ms, and waits for them.
+    /// Returns the number of examples, or `None` when the plan is done.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Device`] if the device fails. What it has learned is lost then.
+    pub async fn advance(&mut self) -> Result<Option<usize>, TrainingError> {
+        match self {
+            Self::Cpu(trainer) => Ok(trainer.step()),
+            Self::WebGpu(training) => training.advance().await,
+        }
+    }
+
+    /// Steps that the plan takes in all.
+    pub fn steps(&self) -> u64 {
+        match self {
+            Self::Cpu(trainer) => trainer.steps(),
+            Self::WebGpu(training) => training.order.steps() * u64::from(training.plan.epochs()),
+        }
+    }
+
+    /// Steps taken.
+    pub fn step_count(&self) -> u64 {
+        match self {
+            Self::Cpu(trainer) => trainer.step_count(),
+            Self::WebGpu(training) => training.step,
+        }
+    }
+
+    /// Epochs begun, from 1 after the first step.
+    pub fn epoch(&self) -> u32 {
+        match self {
+            Self::Cpu(trainer) => trainer.epoch(),
+            Self::WebGpu(training) => training.step.div_ceil(training.order.steps()) as u32,
+        }
+    }
+
+    /// Epochs that the plan has.
+    pub fn epochs(&self) -> u32 {
+        match self {
+            Self::Cpu(trainer) => trainer.epochs(),
+            Self::WebGpu(training) => training.plan.epochs(),
+        }
+    }
+
+    /// Different examples that are trained on: the client's weight.
+    pub fn examples(&self) -> usize {
+        match self {
+            Self::Cpu(trainer) => trainer.examples(),
+            Self::WebGpu(training) => training.order.examples(),
+        }
+    }
+
+    /// True if single examples are promised something.
+    pub fn has_example_privacy(&self) -> bool {
+        match self {
+            Self::Cpu(trainer) => trainer.has_example_privacy(),
+            Self::WebGpu(_) => false,
+        }
+    }
+
+    /// Loss of the last step's batch, before that step; NaN before the first step. Never
+    /// private: it must not leave the device.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Device`] if the device fails.
+    pub async fn loss(&self) -> Result<f32, TrainingError> {
+        match self {
+            Self::Cpu(trainer) => Ok(trainer.loss()),
+            Self::WebGpu(training) => match &training.work {
+                Some(work) => Ok(work.trainer.loss().await?),
+                None => Ok(f32::NAN),
+            },
+        }
+    }
+
+    /// Ends the training: its flat parameter vector. A GPU keeps kernels and examples for
+    /// the next training.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::Diverged`] if a value is not finite, [`TrainingError::Device`] if the
+    /// device fails.
+    pub async fn finish(self) -> Result<Vec<f32>, TrainingError> {
+        match self {
+            Self::Cpu(trainer) => Ok(trainer.parameters()?),
+            Self::WebGpu(training) => training.finish().await,
+        }
+    }
+}
+
+impl OnGpu {
+    async fn advance(&mut self) -> Result<Option<usize>, TrainingError> {
+        if self.step == self.order.steps() * u64::from(self.plan.epochs()) {
+            return Ok(None);
+        }
+        let mut work = match self.work.take() {
+            Some(work) => work,
+            None => self.device.work(&self.spec, &self.data, &self.plan, &self.start).await?,
+        };
+        if self.step.is_multiple_of(self.order.steps()) {
+            work.trainer.set_order(&self.order.next_epoch())?;
+        }
+        #[cfg(test)]
+        self.device.live();
+        let before = self.examples_of(self.step % self.order.steps());
+        let steps = work.trainer.run(u32::MAX).await?;
+        self.work = Some(work);
+        self.step += u64::from(steps);
+        let taken = (self.step - 1) % self.order.steps() + 1;
+        Ok(Some(self.examples_of(taken) - before))
+    }
+
+    /// Examples in the first `steps` steps of an epoch.
+    fn examples_of(&self, steps: u64) -> usize {
+        (steps as usize * self.plan.batch_size() as usize).min(self.order.examples())
+    }
+
+    async fn finish(self) -> Result<Vec<f32>, TrainingError> {
+        let Some(work) = self.work else { return Ok(self.start) };
+        let parameters = work.trainer.parameters().await?;
+        self.device.keep(work);
+        if parameters.iter().any(|value| !value.is_finite()) {
+            return Err(LearningError::Diverged.into());
+        }
+        Ok(parameters)
+    }
+}
