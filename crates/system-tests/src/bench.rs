@@ -1,14 +1,18 @@
-//! `cargo xtask bench`: local training and the fold; `bench privacy`: what
-//! protecting an update costs; `bench accuracy`: what privacy leaves of the
-//! accuracy.
+//! `cargo xtask bench`: local training and the fold; `bench rounds`: seconds of a
+//! round; `bench privacy`: what protecting an update costs; `bench accuracy`: what
+//! privacy leaves of the accuracy.
 //!
 //! Measures nothing itself: it builds and runs the programs that do, and lays
 //! out what they print.
 
 mod accuracy;
+mod limit;
+mod peers;
 mod privacy;
+mod rounds;
 mod training;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -28,6 +32,8 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum What {
+    /// Seconds of a round of ten of 100 native clients.
+    Rounds(rounds::Options),
     /// Masks and noise: seconds of a client, native and in the browser, and of
     /// the server that takes the masks off.
     Privacy(privacy::Options),
@@ -39,8 +45,35 @@ enum What {
 pub fn run(options: &Options) -> Result<()> {
     match &options.what {
         None => training::run(&options.training),
+        Some(What::Rounds(options)) => rounds::run(options),
         Some(What::Privacy(options)) => privacy::run(options),
         Some(What::Accuracy(options)) => accuracy::run(options),
+    }
+}
+
+/// Choice of the native programs' build.
+#[derive(Args)]
+#[group(id = "build")]
+struct Build {
+    /// Measure the release build of the native programs, which is made first, instead
+    /// of the demo's.
+    #[arg(long)]
+    release: bool,
+}
+
+impl Build {
+    /// The folder of the aggregator and the native client, once they are built.
+    fn programs(&self) -> Result<PathBuf> {
+        status::step("Building the programs");
+        let mut build = project::build_programs();
+        // The demo's build: its dependencies, where training happens, are optimised.
+        let mut folder = "debug";
+        if self.release {
+            build.arg("--release");
+            folder = "release";
+        }
+        process::run(&mut build)?;
+        Ok(project::target().join(folder))
     }
 }
 
@@ -49,19 +82,30 @@ fn dist(options: &[&str]) -> Result<()> {
     process::run(project::cargo().args(["xtask", "dist"]).args(options))
 }
 
-/// Builds the WASM module, and runs the benchmark in Chromium.
-fn in_browser(arguments: &[String]) -> Result<Vec<Value>> {
-    npm::packages(&project::web())?;
-    let chromium = browser::chromium()?;
-    dist(&["--module-only"])?;
-    status::step("In the browser");
-    let mut command = Command::new("node");
-    command
-        .current_dir(project::root().join("wasm-tests/bench"))
-        .arg("run.mjs")
-        .args(arguments)
-        .env("CHROME", chromium);
-    rows(&mut command)
+/// Chromium, and the WASM module for it.
+struct Browser {
+    chromium: PathBuf,
+}
+
+impl Browser {
+    /// Builds the module.
+    fn prepare() -> Result<Self> {
+        npm::packages(&project::web())?;
+        let chromium = browser::chromium()?;
+        dist(&["--module-only"])?;
+        Ok(Self { chromium })
+    }
+
+    /// Runs the benchmark.
+    fn measure(&self, arguments: &[&str]) -> Result<Vec<Value>> {
+        let mut command = Command::new("node");
+        command
+            .current_dir(project::root().join("wasm-tests/bench"))
+            .arg("run.mjs")
+            .args(arguments)
+            .env("CHROME", &self.chromium);
+        rows(&mut command)
+    }
 }
 
 /// A program of `crates/benchmarks`, optimised; arguments come next.

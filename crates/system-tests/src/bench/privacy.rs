@@ -7,13 +7,14 @@ use clap::Args;
 use fedra_harness::status;
 use serde_json::Value;
 
-use super::{in_browser, last_line, program};
+use super::limit::{Limit, shown};
+use super::{Browser, last_line, program};
 
 /// Most time that a client may take, in seconds, and the server with a tenth of the
 /// clients gone.
-const NATIVE_LIMIT: f64 = 0.6;
-const BROWSER_LIMIT: f64 = 0.7;
-const SERVER_LIMIT: f64 = 3.0;
+const NATIVE_LIMIT: Limit = Limit::AtMost(0.6);
+const BROWSER_LIMIT: Limit = Limit::AtMost(0.7);
+const SERVER_LIMIT: Limit = Limit::AtMost(3.0);
 
 #[derive(Args)]
 pub struct Options {
@@ -33,8 +34,9 @@ pub fn run(options: &Options) -> Result<()> {
     let browser = if options.native_only {
         None
     } else {
-        let arguments = ["privacy".to_owned(), parameters.clone(), clients.clone()];
-        in_browser(&arguments)?.pop()
+        let browser = Browser::prepare()?;
+        status::step("In the browser");
+        browser.measure(&["privacy", &parameters, &clients])?.pop()
     };
     status::step("Encoding and noise, native");
     let encoding = last_line(program("encode_bench").args([&parameters, &clients]))?;
@@ -191,13 +193,8 @@ fn row(name: &str, cells: [String; 3]) -> String {
     format!("{name:<24}{native:>10}{best:>10}{first:>12}").trim_end().to_owned()
 }
 
-fn shown(value: Option<f64>, digits: usize) -> String {
-    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-fn verdict(what: &str, seconds: f64, limit: f64) -> String {
-    let outcome = if seconds < limit { "below" } else { "ABOVE" };
-    format!("  {what}: {outcome} the limit of {limit} s")
+fn verdict(what: &str, seconds: f64, limit: Limit) -> String {
+    format!("  {what}: {seconds:.3} s, wanted {}", limit.beside(Some(seconds)))
 }
 
 #[cfg(test)]
@@ -242,9 +239,9 @@ mod tests {
         let lines = lines(Some(&browser));
         assert!(lines.contains(&row("in all", ["0.300", "1.875", "3.375"].map(str::to_owned))));
         let says = |text: &str| lines.iter().any(|line| line.contains(text));
-        assert!(says("native: below the limit of 0.6 s"), "{lines:?}");
-        assert!(says("browser, first time: ABOVE the limit of 0.7 s"), "{lines:?}");
-        assert!(says("unmasking: ABOVE the limit of 3 s"), "{lines:?}");
+        assert!(says("native: 0.300 s, wanted <= 0.6 met"), "{lines:?}");
+        assert!(says("browser, first time: 3.375 s, wanted <= 0.7 MISSED"), "{lines:?}");
+        assert!(says("unmasking: 3.500 s, wanted <= 3 MISSED"), "{lines:?}");
     }
 
     #[test]
