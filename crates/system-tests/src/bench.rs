@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Choice of the native programs' build.
+// A doc comment would become the help of the commands.
 #[derive(Args)]
 #[group(id = "build")]
 struct Build {

@@ -64,6 +64,7 @@ impl Peer {
         arguments: &[&str],
         is_row: impl Fn(&Value) -> bool,
     ) -> Result<Option<Value>> {
+        status::note(self.name);
         let mut command = Command::new(&self.program);
         if let Some(folder) = self.program.parent() {
             command.current_dir(folder);
