@@ -192,20 +192,6 @@ fn text_of(thrown: &JsValue) -> String {
     }
 }
 
-/// Version of this build.
-///
-/// # Errors
-///
-/// An `Error`, if JavaScript has no place for them.
-#[wasm_bindgen(js_name = buildInfo)]
-pub fn build_info() -> Result<JsValue, JsValue> {
-    #[derive(Serialize)]
-    struct BuildInfo {
-        version: &'static str,
-    }
-    Ok(plain(&BuildInfo { version: env!("CARGO_PKG_VERSION") })?)
-}
-
 /// Speed of a built-in model: `{model, batch, backend}` with `cpu` or `webgpu`.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Kernels of training on the CPU: convolutions with pooling, linear layers, softmax
+//! Kernels of training on the CPU: convolutions with pooling, pooling, linear layers, softmax
 //! cross-entropy and SGD, each forward and backward, in single precision on one thread.
 //!
 //! Tensors are slices: images `[batch][row][column][channel]`, weights of a convolution
@@ -26,7 +26,7 @@ pub use convolution::{BlockGradient, BlockOutput, Convolution, ConvolutionBlock}
 pub use cross_entropy::CrossEntropy;
 pub use instruction_set::{InstructionSet, Kernels};
 pub use linear::{Linear, LinearGradient};
-pub use pooling::MaxPool;
+pub use pooling::{MaxPool, MeanPool};
 pub use sgd::Sgd;
 
 /// Activation after a layer.

@@ -1,4 +1,6 @@
-//! Maximum over windows, with the place of each maximum.
+//! Maximum over windows, with the place of each maximum, and mean over windows.
+
+use crate::add_rows;
 
 /// Max pooling without padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,44 @@ impl MaxPool {
     /// True if no two windows share a pixel.
     fn is_disjoint(&self) -> bool {
         self.stride[0] >= self.kernel[0] && self.stride[1] >= self.kernel[1]
+    }
+
+    /// Pools images of `size`, and gives for each value the number of the pixel in its
+    /// window, row by row, that it comes from.
+    pub fn pool(&self, size: [usize; 2], channels: usize, images: &[f32]) -> (Vec<f32>, Vec<u32>) {
+        let (input, output) = self.lengths(size, channels);
+        let mut values = vec![0.0; images.len() / input * output];
+        let mut chosen = vec![0; values.len()];
+        let outputs = values.chunks_exact_mut(output).zip(chosen.chunks_exact_mut(output));
+        for (image, (values, chosen)) in images.chunks_exact(input).zip(outputs) {
+            self.forward(size, channels, image, values, chosen);
+        }
+        (values, chosen)
+    }
+
+    /// Gradient by the images, given the one by the pooled values.
+    pub fn gradient(
+        &self,
+        size: [usize; 2],
+        channels: usize,
+        chosen: &[u32],
+        gradient: &[f32],
+    ) -> Vec<f32> {
+        let (input, output) = self.lengths(size, channels);
+        let mut images = vec![0.0; gradient.len() / output * input];
+        let inputs = gradient.chunks_exact(output).zip(chosen.chunks_exact(output));
+        for (image, (gradient, chosen)) in images.chunks_exact_mut(input).zip(inputs) {
+            self.backward(size, channels, gradient, chosen, image, size[1] * channels);
+        }
+        images
+    }
+
+    /// Values of an image and of what it is pooled to.
+    fn lengths(&self, size: [usize; 2], channels: usize) -> (usize, usize) {
+        (
+            size.iter().product::<usize>() * channels,
+            self.output(size).iter().product::<usize>() * channels,
+        )
     }
 
     /// Pools `image: [rows][columns][channels]` into `output`, and writes the number of the
@@ -100,6 +140,61 @@ fn square(p: &[f32], q: &[f32], r: &[f32], s: &[f32], output: &mut [f32], chosen
             best = if value > best.0 || value.is_nan() { (value, index) } else { best };
         }
         (*output, *chosen) = best;
+    }
+}
+
+/// Mean over windows without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeanPool {
+    /// Height and width of a window.
+    pub kernel: [usize; 2],
+    /// Steps between windows, down and across.
+    pub stride: [usize; 2],
+}
+
+impl MeanPool {
+    /// Rows and columns of windows in an image of `size`. Panics if a window does not fit.
+    pub fn output(&self, size: [usize; 2]) -> [usize; 2] {
+        self.windows().output(size)
+    }
+
+    /// Pools images of `size`.
+    pub fn pool(&self, size: [usize; 2], channels: usize, images: &[f32]) -> Vec<f32> {
+        let (input, output) = self.windows().lengths(size, channels);
+        let windows = Windows::new(&self.windows(), size, channels);
+        let mut values = vec![0.0; images.len() / input * output];
+        for (image, values) in images.chunks_exact(input).zip(values.chunks_exact_mut(output)) {
+            for (first, sum) in windows.starts().zip(values.chunks_exact_mut(channels)) {
+                for index in 0..windows.pixels() {
+                    add_rows(sum, &image[first + windows.offset(index as usize)..][..channels]);
+                }
+                sum.iter_mut().for_each(|value| *value /= windows.pixels() as f32);
+            }
+        }
+        values
+    }
+
+    /// Gradient by the images, given the one by the pooled values.
+    pub fn gradient(&self, size: [usize; 2], channels: usize, gradient: &[f32]) -> Vec<f32> {
+        let (input, output) = self.windows().lengths(size, channels);
+        let windows = Windows::new(&self.windows(), size, channels);
+        let share = 1.0 / windows.pixels() as f32;
+        let mut images = vec![0.0; gradient.len() / output * input];
+        for (image, gradient) in images.chunks_exact_mut(input).zip(gradient.chunks_exact(output)) {
+            for (first, gradient) in windows.starts().zip(gradient.chunks_exact(channels)) {
+                for index in 0..windows.pixels() {
+                    let pixel = &mut image[first + windows.offset(index as usize)..][..channels];
+                    let values = pixel.iter_mut().zip(gradient);
+                    values.for_each(|(pixel, value)| *pixel += value * share);
+                }
+            }
+        }
+        images
+    }
+
+    /// The same windows.
+    fn windows(&self) -> MaxPool {
+        MaxPool { kernel: self.kernel, stride: self.stride }
     }
 }
 

@@ -16,7 +16,7 @@ pub use arrays::Layout;
 pub use dataset::Dataset;
 pub use error::DatasetError;
 pub use features::Features;
-pub(crate) use features::examples;
+pub(crate) use features::{examples, rows};
 pub use idx::{IdxError, IdxSource, read_mnist};
 pub use source::DataSource;
 pub use targets::Targets;

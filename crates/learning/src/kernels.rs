@@ -15,7 +15,7 @@ use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Bytes, DType, Shape, Tensor};
-use fedra_kernels::{Activation, ConvolutionBlock, Kernels, Linear, Sgd};
+use fedra_kernels::{Activation, ConvolutionBlock, Kernels, Linear, MaxPool, MeanPool, Sgd};
 
 /// Reason why a tensor is never one of another backend.
 const TAKEN: &str = "this crate has tensors of the CPU alone";
@@ -276,6 +276,134 @@ impl Backward<Flex, 1> for CrossEntropyStep {
             gradients.register::<Flex>(node.id, gradient);
         }
     }
+}
+
+/// Maximum over windows: `x: [batch, channels, height, width]`.
+pub(crate) fn max_pool(pool: MaxPool, x: Tensor<4>) -> Tensor<4> {
+    let (dims, x) = (x.dims(), Operand::of(x));
+    let images = channels_last(x.values());
+    let (values, chosen) = pool.pool([dims[2], dims[3]], dims[1], images.storage());
+    let output = pooled(values, dims, pool.output([dims[2], dims[3]]));
+    recorded(MaxPoolStep, [&x], output, MaxPoolState { pool, dims, chosen }).tensor()
+}
+
+#[derive(Debug)]
+struct MaxPoolStep;
+
+#[derive(Clone, Debug)]
+struct MaxPoolState {
+    pool: MaxPool,
+    dims: [usize; 4],
+    chosen: Vec<u32>,
+}
+
+impl Backward<Flex, 1> for MaxPoolStep {
+    type State = MaxPoolState;
+
+    fn backward(
+        self,
+        ops: Ops<MaxPoolState, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let MaxPoolState { pool, dims, chosen } = ops.state;
+        let gradient = channels_last(&gradients.consume::<Flex>(&ops.node));
+        if let [Some(node)] = ops.parents {
+            let size = [dims[2], dims[3]];
+            let images = pool.gradient(size, dims[1], &chosen, gradient.storage());
+            gradients.register::<Flex>(node.id, pooled(images, dims, size));
+        }
+    }
+}
+
+/// Mean over windows: `x: [batch, channels, height, width]`.
+pub(crate) fn mean_pool(pool: MeanPool, x: Tensor<4>) -> Tensor<4> {
+    let (dims, x) = (x.dims(), Operand::of(x));
+    let values = pool.pool([dims[2], dims[3]], dims[1], channels_last(x.values()).storage());
+    let output = pooled(values, dims, pool.output([dims[2], dims[3]]));
+    recorded(MeanPoolStep, [&x], output, MeanPoolState { pool, dims }).tensor()
+}
+
+#[derive(Debug)]
+struct MeanPoolStep;
+
+#[derive(Clone, Debug)]
+struct MeanPoolState {
+    pool: MeanPool,
+    dims: [usize; 4],
+}
+
+impl Backward<Flex, 1> for MeanPoolStep {
+    type State = MeanPoolState;
+
+    fn backward(
+        self,
+        ops: Ops<MeanPoolState, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let MeanPoolState { pool, dims } = ops.state;
+        let gradient = channels_last(&gradients.consume::<Flex>(&ops.node));
+        if let [Some(node)] = ops.parents {
+            let size = [dims[2], dims[3]];
+            let images = pool.gradient(size, dims[1], gradient.storage());
+            gradients.register::<Flex>(node.id, pooled(images, dims, size));
+        }
+    }
+}
+
+/// Images of another size than `dims` from their values, channels last.
+fn pooled(values: Vec<f32>, dims: [usize; 4], [height, width]: [usize; 2]) -> FlexTensor {
+    channels_first(contiguous(values, &[dims[0], height, width, dims[1]]))
+}
+
+/// Rows of a table by their numbers: `table: [rows, width]`, output `[ids, width]`. Panics on
+/// a number beyond the table.
+pub(crate) fn rows(table: Tensor<2>, ids: &[u32]) -> Tensor<2> {
+    let dims = table.dims();
+    let table = Operand::of(table);
+    let values = table.values().to_contiguous();
+    let output =
+        contiguous(crate::data::rows(values.storage(), dims[1], ids), &[ids.len(), dims[1]]);
+    recorded(RowsStep, [&table], output, RowsState { ids: ids.to_vec(), dims }).tensor()
+}
+
+#[derive(Debug)]
+struct RowsStep;
+
+#[derive(Clone, Debug)]
+struct RowsState {
+    ids: Vec<u32>,
+    dims: [usize; 2],
+}
+
+impl Backward<Flex, 1> for RowsStep {
+    type State = RowsState;
+
+    fn backward(
+        self,
+        ops: Ops<RowsState, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let RowsState { ids, dims } = ops.state;
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            let table = sum_of_rows(gradient.storage(), &ids, dims);
+            gradients.register::<Flex>(node.id, contiguous(table, &dims));
+        }
+    }
+}
+
+/// A table of zeros with each of `rows` added to the row that `ids` names.
+pub(crate) fn sum_of_rows(rows: &[f32], ids: &[u32], [count, width]: [usize; 2]) -> Vec<f32> {
+    let mut table = vec![0.0; count * width];
+    for (row, &id) in rows.chunks_exact(width).zip(ids) {
+        let sum = &mut table[id as usize * width..][..width];
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    table
 }
 
 /// A step of SGD on `weights` without autodiff, in place unless another tensor shares them.

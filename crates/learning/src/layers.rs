@@ -25,21 +25,24 @@ mod standardize;
 mod tanh;
 
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
-use burn::nn::pool::{AvgPool2d, MaxPool2d};
-use burn::nn::{Embedding, Gelu, LayerNorm, Linear, Relu, Sigmoid, Tanh};
+use burn::nn::{Embedding, Gelu, Relu, Sigmoid, Tanh};
 use fedra_protocol::Layer;
 use rand::Rng;
 
 use abs::Abs;
+use avg_pool2d::AvgPool2d;
 use dropout::Dropout;
 use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
+use layer_norm::LayerNorm;
 use standardize::Standardize;
 
 pub(crate) use activation::{Activation, tensor};
+pub(crate) use conv2d::{Conv2d, convolved};
 pub(crate) use example_gradient::Tap;
+pub(crate) use linear::{Linear, connected};
+pub(crate) use max_pool2d::MaxPool2d;
 pub(crate) use parameters::{ParameterSum, Parameters, TrainedTensor};
 
 /// Purpose of a forward pass: dropout is for training, with the dice of its caller.

@@ -22,8 +22,6 @@ pub(crate) use readback::read;
 #[derive(Module, Debug)]
 pub(crate) struct Network {
     layers: Vec<NetworkLayer>,
-    /// True but in the tests' reference: layers run on our kernels where these have them.
-    own_kernels: bool,
 }
 
 impl Network {
@@ -41,13 +39,13 @@ impl Network {
         let mut parameters = Parameters::new(spec.layout(), parameters, device);
         let build = |layer| NetworkLayer::build(layer, &mut parameters);
         let layers = spec.layers().iter().map(build).collect();
-        Ok(Self { layers, own_kernels: true })
+        Ok(Self { layers })
     }
 
-    /// The same network on burn's operations alone: the reference.
+    /// The layers, for the tests' reference.
     #[cfg(test)]
-    pub fn on_burn_alone(self) -> Self {
-        Self { own_kernels: false, ..self }
+    pub fn layers(&self) -> &[NetworkLayer] {
+        &self.layers
     }
 
     /// Number of layers.
@@ -69,8 +67,7 @@ impl Network {
     pub fn run(&self, layers: Range<usize>, input: Activation, mut mode: Mode<'_>) -> Activation {
         let (mut layers, mut activation) = (&self.layers[layers], input);
         while let Some(layer) = layers.first() {
-            let fused = if self.own_kernels { fused::longest(layers) } else { None };
-            (activation, layers) = match fused {
+            (activation, layers) = match fused::longest(layers) {
                 Some((block, rest)) => (block.apply(activation), rest),
                 None => (layer.apply(activation, &mut mode), &layers[1..]),
             };
@@ -80,7 +77,7 @@ impl Network {
 
     /// Moves the network out, for an update in place.
     pub fn take(&mut self) -> Self {
-        Self { layers: std::mem::take(&mut self.layers), own_kernels: self.own_kernels }
+        Self { layers: std::mem::take(&mut self.layers) }
     }
 
     /// The flat parameter vector.

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fedra_learning::{Targets, init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
@@ -265,7 +264,8 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
         assert_eq!((first, second), (Some(token(1)), Some(token(2))));
         assert_eq!(peer.begin().await, begin, "the same update");
         peer.take(&mut received, begin.bytes as usize).await;
-        assert_eq!(crc32fast::hash(&Bytes::from(received)), begin.crc32);
+        let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+        assert_eq!(checksum.checksum(&received), begin.crc32);
         let (verdict, message) = (UpdateVerdict::Accepted, String::new());
         let outcome = UpdateOutcome { round: ROUND, verdict, message };
         peer.send(ServerMessage::UpdateOutcome(outcome)).await;

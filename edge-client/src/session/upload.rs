@@ -3,7 +3,11 @@
 //! However often it is announced and sent, it is the same bytes.
 
 use bytes::Bytes;
+use crc::{CRC_32_ISO_HDLC, Crc};
 use fedra_protocol::{RoundId, UpdateBegin, UpdateChunk};
+
+/// Checksum of an update as a whole.
+pub(super) static CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Nothing is sent before the server says that it has room.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ impl Upload {
             round,
             bytes: update.len() as u64,
             examples,
-            crc32: crc32fast::hash(&update),
+            crc32: CHECKSUM.checksum(&update),
         };
         Self { begin, update, announced: false, next: None, sent: false }
     }

@@ -121,7 +121,8 @@ pub(crate) fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetErro
     u32::try_from(examples).map_err(|_| DatasetError::TooMany { examples })
 }
 
-pub(super) fn rows<T: Copy>(values: &[T], width: usize, indices: &[u32]) -> Vec<T> {
+/// The rows at `indices` of `width` values each, copied in that order.
+pub(crate) fn rows<T: Copy>(values: &[T], width: usize, indices: &[u32]) -> Vec<T> {
     let mut out = Vec::with_capacity(indices.len() * width);
     for &i in indices {
         let start = i as usize * width;

@@ -1,6 +1,6 @@
 //! Batches between two layers.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use fedra_protocol::Shape;
 
 use crate::data::Features;
@@ -14,8 +14,16 @@ pub(crate) enum Activation {
     Sequence(Tensor<3>),
     /// `[batch, channels, height, width]`.
     Image(Tensor<4>),
-    /// `[batch, positions]`.
-    Tokens(Tensor<2, Int>),
+    /// Token ids.
+    Tokens(Tokens),
+}
+
+/// Token ids of a batch, one example after the other.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    pub ids: Vec<u32>,
+    /// Ids of an example.
+    pub positions: usize,
 }
 
 /// An activation of values by the same expression at each rank.
@@ -50,47 +58,10 @@ impl Activation {
             (Shape::Image { .. }, Features::Values(values)) => {
                 Self::Image(tensor(values, &sizes, device))
             }
-            (Shape::Tokens { .. }, Features::Tokens(tokens)) => {
-                let tokens: Vec<i32> = tokens.into_iter().map(|token| token as i32).collect();
-                Self::Tokens(Tensor::from_data(TensorData::new(tokens, sizes), device))
+            (Shape::Tokens { .. }, Features::Tokens(ids)) => {
+                Self::Tokens(Tokens { ids, positions: shape.len() })
             }
             _ => unreachable!("{CHECKED}"),
-        }
-    }
-
-    /// The examples at `indices`, in that order.
-    pub fn select(&self, indices: &[u32]) -> Self {
-        let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
-        let rows = |device| Tensor::<1, Int>::from_data(indices.as_slice(), device);
-        match self {
-            Self::Features(x) => Self::Features(x.clone().select(0, rows(&x.device()))),
-            Self::Sequence(x) => Self::Sequence(x.clone().select(0, rows(&x.device()))),
-            Self::Image(x) => Self::Image(x.clone().select(0, rows(&x.device()))),
-            Self::Tokens(x) => Self::Tokens(x.clone().select(0, rows(&x.device()))),
-        }
-    }
-
-    /// The examples of all `parts`, which have the same shape. Panics on none.
-    pub fn concatenate(parts: Vec<Self>) -> Self {
-        let first = parts.first().cloned();
-        let parts = parts.into_iter();
-        match first.expect("there is a part") {
-            Self::Features(_) => Self::Features(Tensor::cat(parts.map(Self::flatten).collect(), 0)),
-            Self::Sequence(_) => {
-                Self::Sequence(Tensor::cat(parts.map(Self::sequence).collect(), 0))
-            }
-            Self::Image(_) => Self::Image(Tensor::cat(parts.map(Self::image).collect(), 0)),
-            Self::Tokens(_) => Self::Tokens(Tensor::cat(parts.map(Self::tokens).collect(), 0)),
-        }
-    }
-
-    /// Elements in one example.
-    pub fn width(&self) -> usize {
-        match self {
-            Self::Features(x) => x.dims()[1],
-            Self::Sequence(x) => x.dims()[1..].iter().product(),
-            Self::Image(x) => x.dims()[1..].iter().product(),
-            Self::Tokens(x) => x.dims()[1],
         }
     }
 
@@ -131,8 +102,8 @@ impl Activation {
         }
     }
 
-    /// `[batch, positions]`. Panics on values.
-    pub fn tokens(self) -> Tensor<2, Int> {
+    /// Token ids. Panics on values.
+    pub fn tokens(self) -> Tokens {
         match self {
             Self::Tokens(x) => x,
             _ => unreachable!("{CHECKED}"),

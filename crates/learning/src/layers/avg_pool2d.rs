@@ -1,22 +1,29 @@
 //! Mean pooling.
 
-use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
+use burn::module::Module;
+use fedra_kernels::MeanPool;
 use fedra_protocol::layers as spec;
 
 use super::activation::Activation;
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
+use crate::kernels;
+
+#[derive(Module, Debug)]
+pub(crate) struct AvgPool2d {
+    pub kernel: usize,
+    pub stride: usize,
+}
 
 impl LayerModule for AvgPool2d {
     type Spec = spec::AvgPool2d;
 
     fn build(spec: &spec::AvgPool2d, _parameters: &mut Parameters<'_>) -> Self {
-        AvgPool2dConfig::new([spec.kernel as usize; 2])
-            .with_strides([spec.stride as usize; 2])
-            .init()
+        Self { kernel: spec.kernel as usize, stride: spec.stride as usize }
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        Activation::Image(self.forward(input.image()))
+        let windows = MeanPool { kernel: [self.kernel; 2], stride: [self.stride; 2] };
+        Activation::Image(kernels::mean_pool(windows, input.image()))
     }
 }

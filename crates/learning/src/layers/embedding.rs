@@ -2,13 +2,15 @@
 
 use burn::module::Param;
 use burn::nn::Embedding;
-use burn::tensor::{Bool, Gradients, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Bool, Gradients, Tensor};
 use fedra_protocol::layers as spec;
 
-use super::activation::Activation;
+use super::activation::{Activation, Tokens, tensor};
 use super::example_gradient::{ExampleGradient, GRADIENT, Tap, probed, without};
 use super::parameters::{ParameterSum, Parameters, TrainedTensor};
 use super::{LayerModule, Mode};
+use crate::kernels;
+use crate::network::read;
 
 impl LayerModule for Embedding {
     type Spec = spec::Embedding;
@@ -20,7 +22,7 @@ impl LayerModule for Embedding {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        Activation::Sequence(self.forward(input.tokens()))
+        Activation::Sequence(rows(self, &input.tokens()))
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {
@@ -29,16 +31,23 @@ impl LayerModule for Embedding {
 
     fn tap(&self, input: Activation, _mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
         let tokens = input.tokens();
-        let (output, probe) = probed(self.forward(tokens.clone()));
-        let tap = EmbeddingTap { weights: self.weight.clone(), tokens: tokens.inner(), probe };
+        let (output, probe) = probed(rows(self, &tokens));
+        let tap = EmbeddingTap { weights: self.weight.clone(), tokens, probe };
         (Activation::Sequence(output), Some(Box::new(tap)))
     }
 }
 
-/// `tokens: [batch, positions]`, and the probe at the output.
+/// Rows of the table, `[batch, positions, width]`.
+fn rows(layer: &Embedding, tokens: &Tokens) -> Tensor<3> {
+    let rows = kernels::rows(layer.weight.val(), &tokens.ids);
+    let ([ids, width], positions) = (rows.dims(), tokens.positions);
+    rows.reshape([ids / positions, positions, width])
+}
+
+/// Token ids, and the probe at the output.
 struct EmbeddingTap {
     weights: Param<Tensor<2>>,
-    tokens: Tensor<2, Int>,
+    tokens: Tokens,
     probe: Tensor<3>,
 }
 
@@ -47,17 +56,22 @@ impl Tap for EmbeddingTap {
     /// stands at the first of them, zeros at the others: what is measured is what is added.
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output = self.probe.grad(gradients).expect(GRADIENT);
-        let [batch, positions, width] = output.dims();
-        let pairs = [batch, positions, positions];
-        let tokens = self.tokens;
-        let own = tokens.clone().unsqueeze_dim::<3>(2).expand(pairs);
-        let same = own.equal(tokens.clone().unsqueeze_dim::<3>(1).expand(pairs)).float();
-        // False where the second position comes before the first.
-        let later = Tensor::<2, Bool>::tril_mask([positions; 2], -1, &output.device());
-        let later = later.unsqueeze_dim::<3>(0).expand(pairs);
-        let repeated = same.clone().mask_fill(later, 0.0).sum_dim(2).greater_elem(0.5);
-        let rows = same.matmul(output).mask_fill(repeated.expand([batch, positions, width]), 0.0);
-        Box::new(EmbeddingGradient { weights: self.weights, tokens, rows })
+        let ([_, positions, width], device) = (output.dims(), output.device());
+        let dims = output.dims();
+        let mut rows = read(output);
+        let examples = rows.chunks_exact_mut(positions * width);
+        for (rows, ids) in examples.zip(self.tokens.ids.chunks_exact(positions)) {
+            for position in 1..positions {
+                let first = ids.iter().position(|id| *id == ids[position]);
+                let Some(first) = first.filter(|&first| first < position) else { continue };
+                let (before, from) = rows.split_at_mut(position * width);
+                let (sum, row) = (&mut before[first * width..][..width], &mut from[..width]);
+                sum.iter_mut().zip(&*row).for_each(|(sum, value)| *sum += value);
+                row.fill(0.0);
+            }
+        }
+        let rows = tensor(rows, &dims, &device);
+        Box::new(EmbeddingGradient { weights: self.weights, tokens: self.tokens, rows })
     }
 }
 
@@ -65,7 +79,7 @@ impl Tap for EmbeddingTap {
 /// names.
 struct EmbeddingGradient {
     weights: Param<Tensor<2>>,
-    tokens: Tensor<2, Int>,
+    tokens: Tokens,
     rows: Tensor<3>,
 }
 
@@ -78,9 +92,9 @@ impl ExampleGradient for EmbeddingGradient {
     fn sum(self: Box<Self>, scale: &Tensor<2>, spoiled: &Tensor<2, Bool>) -> Vec<ParameterSum> {
         let Self { weights, tokens, rows } = *self;
         let (scale, spoiled) = (scale.clone().unsqueeze_dim(2), spoiled.clone().unsqueeze_dim(2));
-        let rows: Tensor<2> = (without(rows, spoiled) * scale).flatten(0, 1);
-        let table = Tensor::zeros(weights.dims(), &rows.device());
-        let sum = table.select_assign(0, tokens.flatten(0, 1), rows, IndexingUpdateOp::Add);
-        vec![ParameterSum::of(&weights, sum)]
+        let rows = without(rows, spoiled) * scale;
+        let ([vocabulary, width], device) = (weights.dims(), rows.device());
+        let sum = kernels::sum_of_rows(&read(rows), &tokens.ids, [vocabulary, width]);
+        vec![ParameterSum::of(&weights, tensor(sum, &[vocabulary, width], &device))]
     }
 }

@@ -36,7 +36,7 @@ pub(crate) trait ExampleGradient {
 /// once.
 pub(super) struct WholeGradient<const D: usize> {
     pub weights: Param<Tensor<D>>,
-    pub biases: Option<Param<Tensor<1>>>,
+    pub biases: Param<Tensor<1>>,
     /// Of the weights, two dimensions after the batch.
     pub weight: Tensor<3>,
     /// Of the biases, the same with one dimension of size 1.
@@ -54,12 +54,9 @@ impl<const D: usize> ExampleGradient for WholeGradient<D> {
         let Self { weights, biases, weight, bias } = *self;
         let (scale, spoiled) = (scale.clone().unsqueeze_dim(2), spoiled.clone().unsqueeze_dim(2));
         let weight = (without(weight, spoiled.clone()) * scale.clone()).sum_dim(0);
-        let mut sums = vec![ParameterSum::of(&weights, weight.reshape(weights.dims()))];
-        if let Some(biases) = biases {
-            let bias = (without(bias, spoiled) * scale).sum_dim(0).reshape(biases.dims());
-            sums.push(ParameterSum::of(&biases, bias));
-        }
-        sums
+        let bias = (without(bias, spoiled) * scale).sum_dim(0).reshape(biases.dims());
+        let weight = weight.reshape(weights.dims());
+        vec![ParameterSum::of(&weights, weight), ParameterSum::of(&biases, bias)]
     }
 }
 

@@ -4,13 +4,13 @@ use std::f64::consts::PI;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
+use fedra_kernels::{Activation as Function, Convolution, ConvolutionBlock};
 use fedra_protocol::layers as spec;
 
 use super::activation::{Activation, tensor};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
+use crate::kernels;
 
 #[derive(Module, Debug)]
 pub(crate) struct GaussianDerivative {
@@ -39,15 +39,20 @@ impl GaussianDerivative {
         let filters = filters(self.orientations, self.kernel, f64::from(self.sigma));
         let dims = [self.orientations, 1, self.kernel, self.kernel];
         let filters = tensor(filters, &dims, &x.device());
-        let margin = self.kernel / 2;
-        let options = ConvOptions::new([1, 1], [margin, margin], [1, 1], 1);
+        let convolution = Convolution {
+            inputs: 1,
+            outputs: self.orientations,
+            size: [height, width],
+            kernel: [self.kernel; 2],
+            stride: [1; 2],
+            padding: [self.kernel / 2; 2],
+        };
+        let block = ConvolutionBlock { convolution, pool: None, activation: Function::Identity };
+        let bias = tensor(vec![0.0; self.orientations], &[self.orientations], &x.device());
         // Each channel by itself, as if it were an example.
-        conv2d(x.reshape([batch * channels, 1, height, width]), filters, None, options).reshape([
-            batch,
-            channels * self.orientations,
-            height,
-            width,
-        ])
+        let x = x.reshape([batch * channels, 1, height, width]);
+        let y = kernels::convolution(block, x, filters, bias);
+        y.reshape([batch, channels * self.orientations, height, width])
     }
 }
 

@@ -1,13 +1,23 @@
 //! Fully connected layer.
 
-use burn::nn::Linear;
+use burn::module::{Module, Param};
 use burn::tensor::{Bool, Gradients, Tensor};
+use fedra_kernels::Activation as Function;
 use fedra_protocol::layers as spec;
 
-use super::activation::{Activation, at_each_rank};
+use super::activation::Activation;
 use super::example_gradient::{ExampleGradient, GRADIENT, Tap, WholeGradient, probed, without};
-use super::parameters::{ParameterSum, Parameters, TrainedTensor, trained_pair};
+use super::parameters::{ParameterSum, Parameters, TrainedTensor};
 use super::{LayerModule, Mode};
+use crate::kernels;
+
+/// A fully connected layer.
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    /// `[inputs, outputs]`.
+    pub weight: Param<Tensor<2>>,
+    pub bias: Param<Tensor<1>>,
+}
 
 impl LayerModule for Linear {
     type Spec = spec::Linear;
@@ -15,28 +25,44 @@ impl LayerModule for Linear {
     const EXAMPLE_GRADIENT: bool = true;
 
     fn build(_spec: &spec::Linear, parameters: &mut Parameters<'_>) -> Self {
-        Self { weight: parameters.next(), bias: Some(parameters.next()) }
+        Self { weight: parameters.next(), bias: parameters.next() }
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        at_each_rank!(input, x => self.forward(x))
+        connected(self, input, Function::Identity)
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {
-        trained_pair(&self.weight, &self.bias)
+        vec![&self.weight, &self.bias]
     }
 
     fn tap(&self, input: Activation, _mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
         let layer = self.clone();
         if let Activation::Sequence(input) = input {
-            let (output, probe) = probed(self.forward(input.clone()));
+            let output = connected(self, Activation::Sequence(input.clone()), Function::Identity);
+            let (output, probe) = probed(output.sequence());
             let tap = SequenceTap { layer, input: input.inner(), probe };
             return (Activation::Sequence(output), Some(Box::new(tap)));
         }
         let input = input.flatten();
-        let (output, probe) = probed(self.forward(input.clone()));
+        let output = connected(self, Activation::Features(input.clone()), Function::Identity);
+        let (output, probe) = probed(output.flatten());
         let tap = LinearTap { layer, input: input.inner(), probe };
         (Activation::Features(output), Some(Box::new(tap)))
+    }
+}
+
+/// Output of the layer with the function after it, for each position of a sequence.
+pub(crate) fn connected(layer: &Linear, input: Activation, function: Function) -> Activation {
+    let row = |x| kernels::linear(function, x, layer.weight.val(), layer.bias.val());
+    match input {
+        Activation::Sequence(x) => {
+            let [batch, positions, _] = x.dims();
+            let y = row(x.flatten(0, 1));
+            let width = y.dims()[1];
+            Activation::Sequence(y.reshape([batch, positions, width]))
+        }
+        input => Activation::Features(row(input.flatten())),
     }
 }
 
@@ -65,8 +91,8 @@ impl Tap for SequenceTap {
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output = self.probe.grad(gradients).expect(GRADIENT);
         let weight = self.input.swap_dims(1, 2).matmul(output.clone());
-        let Linear { weight: weights, bias: biases } = self.layer;
-        Box::new(WholeGradient { weights, biases, weight, bias: output.sum_dim(1) })
+        let Linear { weight: weights, bias } = self.layer;
+        Box::new(WholeGradient { weights, biases: bias, weight, bias: output.sum_dim(1) })
     }
 }
 
@@ -90,8 +116,6 @@ impl ExampleGradient for LinearGradient {
         let output = without(output, spoiled.clone()) * scale.clone();
         let weight = without(input, spoiled.clone()).transpose().matmul(output.clone());
         let bias = output.sum_dim(0).reshape([outputs]);
-        let mut sums = vec![ParameterSum::of(&layer.weight, weight)];
-        sums.extend(layer.bias.as_ref().map(|param| ParameterSum::of(param, bias)));
-        sums
+        vec![ParameterSum::of(&layer.weight, weight), ParameterSum::of(&layer.bias, bias)]
     }
 }

@@ -1,22 +1,35 @@
 //! Maximum pooling.
 
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::module::Module;
+use fedra_kernels::MaxPool;
 use fedra_protocol::layers as spec;
 
 use super::activation::Activation;
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
+use crate::kernels;
+
+#[derive(Module, Debug)]
+pub(crate) struct MaxPool2d {
+    pub kernel: usize,
+    pub stride: usize,
+}
+
+impl MaxPool2d {
+    /// Its windows.
+    pub fn windows(&self) -> MaxPool {
+        MaxPool { kernel: [self.kernel; 2], stride: [self.stride; 2] }
+    }
+}
 
 impl LayerModule for MaxPool2d {
     type Spec = spec::MaxPool2d;
 
     fn build(spec: &spec::MaxPool2d, _parameters: &mut Parameters<'_>) -> Self {
-        MaxPool2dConfig::new([spec.kernel as usize; 2])
-            .with_strides([spec.stride as usize; 2])
-            .init()
+        Self { kernel: spec.kernel as usize, stride: spec.stride as usize }
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        Activation::Image(self.forward(input.image()))
+        Activation::Image(kernels::max_pool(self.windows(), input.image()))
     }
 }

@@ -21,10 +21,6 @@ impl<'a> Parameters<'a> {
         Self { layout: layout.iter(), values, device }
     }
 
-    pub fn device(&self) -> &'a Device {
-        self.device
-    }
-
     /// The next tensor. Panics after the last one, or if it has another rank.
     pub fn next<const D: usize>(&mut self) -> Param<Tensor<D>> {
         let info = self.layout.next().expect("the layout has every tensor of the layers");
@@ -65,15 +61,6 @@ impl<const D: usize> TrainedTensor for Param<Tensor<D>> {
     fn zero_sum(&self, device: &Device) -> ParameterSum {
         ParameterSum::of(self, Tensor::zeros(self.dims(), device))
     }
-}
-
-/// A layer's two tensors, as most layers have them.
-pub(super) fn trained_pair<'a, const D: usize>(
-    weight: &'a Param<Tensor<D>>,
-    bias: &'a Option<Param<Tensor<1>>>,
-) -> Vec<&'a dyn TrainedTensor> {
-    let bias = bias.iter().map(|bias| bias as &dyn TrainedTensor);
-    std::iter::once(weight as &dyn TrainedTensor).chain(bias).collect()
 }
 
 /// A sum over examples of one trained tensor's gradients.

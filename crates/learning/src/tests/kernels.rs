@@ -3,15 +3,20 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::nn::pool::{AvgPool2dConfig, MaxPool2dConfig};
 use burn::tensor::activation::log_softmax;
-use fedra_protocol::layers::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Tanh};
+use burn::tensor::module::{conv2d, linear};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Int, Tensor, TensorData};
+use fedra_protocol::layers::{
+    AvgPool2d, Conv2d, Embedding, Flatten, LayerNorm, Linear, MaxPool2d, Relu, Tanh,
+};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 use proptest::prelude::*;
 
 use super::{changed, plan, some_data};
 use crate::device;
-use crate::layers::{Activation, Mode};
+use crate::layers::{Activation, Mode, NetworkLayer};
 use crate::loss::loss_sum;
 use crate::network::{Network, read};
 use crate::{Dataset, LocalTrainer, init_parameters};
@@ -32,13 +37,15 @@ enum Path {
 fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pass {
     let device = device::training();
     let network = Network::new(spec, parameters, &device).unwrap();
-    let network = if path == Path::Burn { network.on_burn_alone() } else { network };
     let all: Vec<u32> = (0..data.len() as u32).collect();
     let input = Activation::new(data.features_of(&all), spec.input(), &device);
     let rows = data.len() * spec.output_positions();
     let targets = data.dense_targets_of(&all, spec);
     let targets = crate::layers::tensor(targets, &[rows, spec.output_width()], &device);
-    let outputs = network.forward(input, Mode::Inference);
+    let outputs = match path {
+        Path::Kernels => network.forward(input, Mode::Inference),
+        Path::Burn => network.layers().iter().fold(input, by_burn).rows(),
+    };
     let values = read(outputs.clone().inner());
     let loss = match path {
         Path::Kernels => loss_sum(spec, outputs, targets),
@@ -48,6 +55,40 @@ fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pas
     let gradient = network.gradient(&gradients);
     let loss = read(loss.inner())[0];
     Pass { outputs: values, loss, gradient }
+}
+
+/// A layer by burn's operations alone.
+fn by_burn(input: Activation, layer: &NetworkLayer) -> Activation {
+    match (layer, input) {
+        (NetworkLayer::Conv2d(conv), input) => {
+            let options = ConvOptions::new([conv.stride; 2], [conv.padding; 2], [1; 2], 1);
+            let (weight, bias) = (conv.weight.val(), conv.bias.val());
+            Activation::Image(conv2d(input.image(), weight, Some(bias), options))
+        }
+        (NetworkLayer::Linear(layer), Activation::Sequence(x)) => {
+            Activation::Sequence(linear(x, layer.weight.val(), Some(layer.bias.val())))
+        }
+        (NetworkLayer::Linear(layer), input) => {
+            let (weight, bias) = (layer.weight.val(), layer.bias.val());
+            Activation::Features(linear(input.flatten(), weight, Some(bias)))
+        }
+        (NetworkLayer::MaxPool2d(pool), input) => {
+            let burn = MaxPool2dConfig::new([pool.kernel; 2]).with_strides([pool.stride; 2]);
+            Activation::Image(burn.init().forward(input.image()))
+        }
+        (NetworkLayer::AvgPool2d(pool), input) => {
+            let burn = AvgPool2dConfig::new([pool.kernel; 2]).with_strides([pool.stride; 2]);
+            Activation::Image(burn.init().forward(input.image()))
+        }
+        (NetworkLayer::Embedding(table), Activation::Tokens(tokens)) => {
+            let ids: Vec<i32> = tokens.ids.iter().map(|&id| id as i32).collect();
+            let batch = ids.len() / tokens.positions;
+            let ids = TensorData::new(ids, [batch, tokens.positions]);
+            let ids = Tensor::<2, Int>::from_data(ids, &table.weight.device());
+            Activation::Sequence(table.forward(ids))
+        }
+        (layer, input) => layer.apply(input, &mut Mode::Inference),
+    }
 }
 
 /// The loss by burn's operations alone.
@@ -88,9 +129,10 @@ fn convolutions() -> impl Strategy<Value = Vec<Layer>> {
         (1u32..20, 1u32..5, 1u32..3, 0u32..4).prop_map(|(channels, kernel, stride, padding)| {
             Layer::Conv2d(Conv2d { channels, kernel, stride, padding: padding.min(kernel - 1) })
         });
-    let pool = (1u32..4, 1u32..4)
-        .prop_map(|(kernel, stride)| Layer::MaxPool2d(MaxPool2d { kernel, stride }));
-    (layer, pool, 0usize..6).prop_map(|(conv, pool, order)| {
+    let pool = (1u32..4, 1u32..4).prop_map(|(kernel, stride)| {
+        (Layer::MaxPool2d(MaxPool2d { kernel, stride }), AvgPool2d { kernel, stride }.into())
+    });
+    (layer, pool, 0usize..7).prop_map(|(conv, (pool, mean), order)| {
         let relu = Layer::Relu(Relu);
         match order {
             0 => vec![conv],
@@ -98,6 +140,7 @@ fn convolutions() -> impl Strategy<Value = Vec<Layer>> {
             2 => vec![conv, pool],
             3 => vec![conv, relu, pool],
             4 => vec![conv, pool, relu],
+            5 => vec![conv, mean, relu],
             _ => vec![conv, Layer::Tanh(Tanh), pool, relu],
         }
     })
@@ -163,6 +206,19 @@ fn steps_of_training_are_those_of_burns_optimiser() {
         assert_eq!(own, burn.parameters().unwrap());
         assert_ne!(own, start);
     }
+}
+
+#[test]
+fn models_of_token_ids_are_the_same_on_our_kernels() {
+    let layers = vec![
+        Embedding { width: 5 }.into(),
+        LayerNorm { epsilon: 1e-5 }.into(),
+        Linear { outputs: 6 }.into(),
+        Relu.into(),
+        Linear { outputs: 4 }.into(),
+    ];
+    let spec = ModelSpec::of_tokens(7, 11, layers, Loss::SoftmaxCrossEntropy).unwrap();
+    assert_same(&spec, 6);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use fedra_protocol::{Layer, ModelSpec};
 
 use crate::LearningError;
-use crate::data::Dataset;
+use crate::data::{Dataset, rows};
 use crate::device;
 use crate::layers::{Activation, Mode, tensor};
 use crate::network::{Network, read};
@@ -32,7 +32,7 @@ pub fn prepared(spec: &ModelSpec, data: &Arc<Dataset>) -> Result<Option<Vec<f32>
     let device = device::inference();
     let network = Network::new(spec, &vec![0.0; spec.parameters()], &device)?;
     let examples = Examples::new(spec, &network, data.clone(), &device);
-    Ok(examples.prepared.map(|prepared| read(prepared.flatten())))
+    Ok(examples.prepared)
 }
 
 /// A data set for one model.
@@ -40,19 +40,15 @@ pub(crate) struct Examples {
     data: Arc<Dataset>,
     spec: ModelSpec,
     device: Device,
-    /// Output of the first `first` layers, for all examples.
-    prepared: Option<Activation>,
-    first: usize,
+    /// Output of the leading fixed layers for all examples, row by row.
+    prepared: Option<Vec<f32>>,
 }
 
 impl Examples {
     pub fn new(spec: &ModelSpec, network: &Network, data: Arc<Dataset>, device: &Device) -> Self {
         let mut examples =
-            Self { data, spec: spec.clone(), device: device.clone(), prepared: None, first: 0 };
+            Self { data, spec: spec.clone(), device: device.clone(), prepared: None };
         examples.prepared = examples.prepare(network);
-        if examples.prepared.is_some() {
-            examples.first = spec.fixed_layers();
-        }
         examples
     }
 
@@ -63,13 +59,17 @@ impl Examples {
 
     /// The layer that takes [`Self::inputs`].
     pub fn first_layer(&self) -> usize {
-        self.first
+        if self.prepared.is_some() { self.spec.fixed_layers() } else { 0 }
     }
 
     /// Inputs of [`Self::first_layer`] for the examples at `indices`.
     pub fn inputs(&self, indices: &[u32]) -> Activation {
         match &self.prepared {
-            Some(prepared) => prepared.select(indices),
+            Some(prepared) => {
+                // A model ends in layers that train.
+                let shape = self.spec.inputs()[self.spec.fixed_layers()];
+                Activation::new(rows(prepared, shape.len(), indices).into(), shape, &self.device)
+            }
             None => self.raw(indices),
         }
     }
@@ -86,20 +86,21 @@ impl Examples {
         Activation::new(self.data.features_of(indices), self.spec.input(), &self.device)
     }
 
-    fn prepare(&self, network: &Network) -> Option<Activation> {
+    fn prepare(&self, network: &Network) -> Option<Vec<f32>> {
         let fixed = self.spec.fixed_layers();
         if self.spec.layers()[..fixed].iter().all(|layer| matches!(layer, Layer::Flatten(_))) {
             return None;
         }
+        let values = self.spec.inputs().get(fixed)?.len().saturating_mul(self.len());
+        if values > MOST_VALUES {
+            return None;
+        }
         let all: Vec<u32> = (0..self.len() as u32).collect();
-        let mut parts = Vec::new();
+        let mut prepared = Vec::with_capacity(values);
         for indices in all.chunks(BATCH.min(examples_a_piece(&self.spec))) {
             let part = network.run(0..fixed, self.raw(indices), Mode::Inference);
-            if part.width().saturating_mul(self.len()) > MOST_VALUES {
-                return None;
-            }
-            parts.push(part);
+            prepared.extend(read(part.flatten()));
         }
-        Some(Activation::concatenate(parts))
+        Some(prepared)
     }
 }
