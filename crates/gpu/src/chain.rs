@@ -135,8 +135,8 @@ fn keep(probability: f32, layer: u32) -> String {
 
 /// The hash is `pcg4d` of Jarzynski and Olano 2020, "Hash Functions for GPU Rendering".
 const DROPOUT: &str = "fn keep(e:u32,layer:u32,threshold:u32,scale:f32)->vec4<f32>{
- if(ord[4]==0u){return vec4<f32>(1.0);}
- var v=vec4<u32>(e,layer,ord[1],ord[3])*1664525u+1013904223u;
+ if(ord[3]==0u){return vec4<f32>(1.0);}
+ var v=vec4<u32>(e,layer,ord[1],ord[2])*1664525u+1013904223u;
  for(var round=0u;round<2u;round++){
   v.x+=v.y*v.w;v.y+=v.z*v.x;v.z+=v.x*v.y;v.w+=v.y*v.z;
   if(round==0u){v=v^(v>>vec4<u32>(16u));}}

@@ -96,7 +96,7 @@ pub enum GpuError {
     /// Examples that do not fit the model.
     #[error("the examples do not fit the model: {0}")]
     Examples(String),
-    /// An order that names examples that are not there, or none.
+    /// An order that names an example that is not there, or that is empty.
     #[error("the order names example {row}; there are {rows}")]
     Order {
         /// Number of the example.

@@ -24,9 +24,15 @@ pub(crate) use conv::parts;
 pub(crate) use head::fits as head_fits;
 pub(crate) use update::{Update, advance};
 
-/// Words before the rows in the buffer of the order: the step in the order, all steps, the
-/// number of rows, the seed of dropout, 1 where dropout is on, and three unused.
-pub(crate) const ORDER_HEAD: usize = 8;
+/// Words before the steps in the buffer of the order: the step in the buffer, all steps, the
+/// seed of dropout, and 1 where dropout is on. A step is its number of rows and then as many
+/// rows as the batch has: a short batch repeats its last one.
+pub(crate) const ORDER_HEAD: usize = 4;
+
+/// Words of a step in the buffer of the order.
+pub(crate) fn step_words(batch: u32) -> usize {
+    batch as usize + 1
+}
 
 /// Steps whose losses are kept.
 pub(crate) const LOSS_RING: u32 = 64;
@@ -146,10 +152,15 @@ impl Context<'_> {
     fn declare_row(&self, shader: &mut Shader) {
         shader.bind("ord", self.shared.order, Access::Read, Element::U32);
         shader.function(&wgsl!(
-            "fn row(m:u32)->u32{return ord[$Hu+min(ord[0]*$Mu+m,max(ord[2],1u)-1u)];}\n",
-            H = ORDER_HEAD,
-            M = self.batch
+            "fn row(m:u32)->u32{return ord[$Hu+ord[0]*$Su+m];}\n",
+            H = ORDER_HEAD + 1,
+            S = step_words(self.batch)
         ));
+    }
+
+    /// Statement that declares `rows`, the number of examples of the batch.
+    fn rows_of_batch(&self) -> String {
+        wgsl!("let rows=ord[$Hu+ord[0]*$Su];", H = ORDER_HEAD, S = step_words(self.batch))
     }
 
     /// Binds the input of node `index`.

@@ -5,8 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    Random, examples, expected, gpu, gpu_with, now, parameters, relative_error, setup, training,
-    wide,
+    Random, examples, expected, gpu, gpu_with, nearest_jump, now, parameters, relative_error,
+    setup, training, wide,
 };
 use fedra_gpu::{
     Examples, Gpu, GpuError, Limits, LimitsWanted, Plan, PlanError, Preset, Setup, Targets, Trainer,
@@ -16,6 +16,12 @@ use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use pollster::block_on;
 
 /// A small model with every kind of trained tensor.
+///
+/// The normalisation has a large epsilon. With one of 1e-5, an example whose values before it
+/// are almost all cut off at 0 is divided by a deviation of 1/300. That amplifies the rounding
+/// of the values, in a plain loop in `f32` as well: 0.1 to 0.2 % of random trainings differ
+/// from double precision by 1e-5 to 1.4e-4 of the change. With this epsilon the worst of
+/// 10,000 differs by 1.6e-6, but for gradients that jump (see [`trained`]).
 fn small() -> ModelSpec {
     let layers = vec![
         Conv2d { channels: 6, kernel: 3, stride: 1, padding: 1 }.into(),
@@ -24,7 +30,7 @@ fn small() -> ModelSpec {
         Conv2d { channels: 5, kernel: 3, stride: 2, padding: 1 }.into(),
         Relu.into(),
         Flatten.into(),
-        LayerNorm { epsilon: 1e-5 }.into(),
+        LayerNorm { epsilon: 0.1 }.into(),
         Linear { outputs: 9 }.into(),
         Relu.into(),
         Linear { outputs: 4 }.into(),
@@ -34,6 +40,10 @@ fn small() -> ModelSpec {
 
 /// SGD as burn has it: decay is added to the gradient, the velocity starts as the first
 /// gradient, no dampening.
+///
+/// The examples must not come so near to a jump of the gradient, the kink of ReLU or equal
+/// values under a maximum, that `f32` and double precision take different sides of it: one
+/// value within 1e-8 of a jump is a change that differs by 1e-3.
 fn trained(
     spec: &ModelSpec,
     start: &[f32],
@@ -45,6 +55,8 @@ fn trained(
     let mut velocity = vec![0.0; parameters.len()];
     let mut losses = Vec::new();
     for batch in order.chunks(plan.batch_size() as usize) {
+        let jump = nearest_jump(spec, &parameters, data, batch);
+        assert!(jump > 1e-6, "{jump:.1e} from a jump of the gradient: take another seed");
         let (loss, gradient) = expected(spec, &parameters, data, batch);
         losses.push(loss);
         for ((p, v), g) in parameters.iter_mut().zip(&mut velocity).zip(gradient) {
@@ -94,6 +106,34 @@ fn sgd_with_momentum_and_decay_follows_the_formula() {
             }
         }
     }
+}
+
+/// Epochs whose last batch is short, one after the other in one order, and an order that is
+/// longer than what the device holds of it, train as epoch by epoch.
+#[test]
+fn an_order_holds_any_number_of_epochs() {
+    let gpu = gpu();
+    let layers = vec![Linear { outputs: 3 }.into()];
+    let spec = ModelSpec::new(&[5], layers, Loss::SoftmaxCrossEntropy).expect("a valid model");
+    let mut random = Random::new(15);
+    let start = parameters(&spec, &mut random);
+    let data = Arc::new(examples(&spec, 7, &mut random));
+    let setup = setup(&spec, training(3, 0.9, 0.01), Preset::Registers);
+    let mut trainer = common::trainer(&gpu, &setup, &start, &data);
+    let epoch = |index: u32| (0..7).map(|i| (i * 3 + index) % 7).collect::<Vec<u32>>();
+    let epochs = 1500;
+    for index in 0..epochs {
+        trainer.set_order(&epoch(index)).expect("an epoch");
+        assert_eq!(run_all(&mut trainer), Ok(3));
+    }
+    let apart = block_on(trainer.parameters()).expect("parameters");
+    trainer.set_parameters(&start).expect("parameters");
+    trainer.set_order(&epoch(0)).expect("an epoch");
+    for index in 1..epochs {
+        trainer.extend_order(&epoch(index)).expect("an epoch");
+    }
+    assert_eq!(run_all(&mut trainer), Ok(3 * epochs));
+    assert_eq!(block_on(trainer.parameters()), Ok(apart));
 }
 
 #[test]
@@ -294,7 +334,7 @@ fn values_that_do_not_fit_are_refused() {
     let mut trainer = common::trainer(&gpu, &setup, &start, &Arc::new(data));
     assert_eq!(trainer.set_order(&[0, 6]), Err(GpuError::Order { row: 6, rows: 6 }));
     assert!(trainer.set_order(&[]).is_err());
-    assert!(trainer.set_order(&[0; 7]).is_err());
+    assert!(trainer.extend_order(&[6]).is_err());
     assert_eq!(block_on(trainer.run(5)), Ok(0), "there is no order to follow");
 }
 

@@ -9,7 +9,7 @@ use fedra_protocol::{LocalTraining, ModelSpec};
 use super::memory::{Memory, Sizes};
 use super::program::Program;
 use super::{Examples, Gpu};
-use crate::kernels::{LOSS_RING, ORDER_HEAD};
+use crate::kernels::{LOSS_RING, ORDER_HEAD, step_words};
 use crate::plan::{Plan, Role};
 use crate::{GpuError, Preset};
 
@@ -18,13 +18,16 @@ use crate::{GpuError, Preset};
 const SUBMIT: Duration = Duration::from_millis(50);
 /// Most steps of a submit, however short they are.
 const MOST_STEPS: u32 = 1024;
+/// Most steps of the order that are on the device at once, and most bytes of them.
+const WINDOW_STEPS: usize = 4096;
+const WINDOW_BYTES: usize = 4 << 20;
 /// Learning rate of the step that a gradient is read from. The change of the parameters is
 /// so much larger than the parameters that subtracting them loses no digits; a power of two
 /// itself loses none.
 const GRADIENT_RATE: f32 = (1 << 20) as f32;
 
 /// Steps by which presets are compared.
-const STEPS_OF_A_TRIAL: usize = 4;
+const STEPS_OF_A_TRIAL: u32 = 4;
 
 /// Description of a training.
 #[derive(Clone)]
@@ -56,8 +59,8 @@ impl Setup {
 
 /// A model in training.
 ///
-/// After [`Trainer::set_order`], [`Trainer::run`] takes steps over the batches of the order;
-/// the last batch may be smaller. Everything else waits for the steps before it.
+/// After [`Trainer::set_order`], [`Trainer::run`] takes steps over the batches of the order.
+/// Everything else waits for the steps before it.
 ///
 /// A device may never answer: the caller gives a time limit to what it awaits.
 pub struct Trainer {
@@ -70,8 +73,10 @@ pub struct Trainer {
     /// Examples, and those of them that the data buffer holds.
     rows: usize,
     resident: usize,
+    /// Steps in the form of the order's buffer, and how many of them that buffer holds.
     order: Vec<u32>,
-    /// Steps of the order: taken, and those whose examples are in the data buffer.
+    window: u32,
+    /// Steps of the order: taken, and those that are on the device.
     taken: u32,
     loaded: Range<u32>,
     steps: u32,
@@ -110,10 +115,15 @@ impl Trainer {
     ) -> Result<Self, GpuError> {
         let rows = examples.rows(&plan)?;
         let resident = examples.resident(&plan, gpu.limits().largest_buffer())?;
+        let words = step_words(plan.batch);
+        let mut window = (WINDOW_BYTES / 4 / words).clamp(1, WINDOW_STEPS);
+        if resident < rows {
+            window = window.min(resident / plan.batch as usize);
+        }
         let sizes = Sizes {
             data: resident as u64 * plan.row_floats() * 4,
             targets: resident as u64 * plan.target_words() * 4,
-            order: (ORDER_HEAD + resident) as u64 * 4,
+            order: (ORDER_HEAD + window * words) as u64 * 4,
         };
         let memory = Memory::new(gpu, &plan, &sizes).await?;
         let program = Program::new(gpu, &plan, &memory).await?;
@@ -127,6 +137,7 @@ impl Trainer {
             rows,
             resident,
             order: Vec::new(),
+            window: window as u32,
             taken: 0,
             loaded: 0..0,
             steps: 0,
@@ -163,7 +174,7 @@ impl Trainer {
 
     /// Steps until the end of the order.
     pub fn remaining(&self) -> u32 {
-        (self.order.len() as u32).div_ceil(self.plan.batch) - self.taken
+        (self.order.len() / step_words(self.plan.batch)) as u32 - self.taken
     }
 
     /// Begins anew with these parameters, in the order of the model's layout; velocities are
@@ -213,28 +224,57 @@ impl Trainer {
         self.setup.training = training.clone();
         self.set_rates(training);
         let seed = training.seed();
-        self.write_head(3, &[(seed ^ (seed >> 32)) as u32, 1]);
+        self.write_head(2, &[(seed ^ (seed >> 32)) as u32, 1]);
         self.set_parameters(parameters)
     }
 
-    /// Sets the examples of the next steps in their order: an epoch, or a part of one.
+    /// Sets the examples of the next steps in their order, of any length; examples may come
+    /// more than once. The last batch may be smaller.
     ///
     /// # Errors
     ///
-    /// [`GpuError::Order`] for an empty order, one that is longer than the examples, or one
-    /// that names an example that is not there.
+    /// [`GpuError::Order`] for an empty order, or one that names an example that is not there.
     pub fn set_order(&mut self, order: &[u32]) -> Result<(), GpuError> {
+        let steps = self.steps_of(order)?;
+        self.clear_order();
+        self.order = steps;
+        Ok(())
+    }
+
+    /// Adds an order behind the one that is set: its first batch begins where the last batch
+    /// before it ends, however small that is. Epochs added one after the other leave the device
+    /// no pause between them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::set_order`].
+    pub fn extend_order(&mut self, order: &[u32]) -> Result<(), GpuError> {
+        let steps = self.steps_of(order)?;
+        self.order.extend(steps);
+        Ok(())
+    }
+
+    /// The steps of an order as the buffer has them.
+    fn steps_of(&self, order: &[u32]) -> Result<Vec<u32>, GpuError> {
         let rows = self.rows as u64;
-        let wrong = order.iter().find(|&&row| u64::from(row) >= rows);
-        if let Some(&row) = wrong {
+        if order.is_empty() {
+            return Err(GpuError::Order { row: 0, rows });
+        }
+        if let Some(&row) = order.iter().find(|&&row| u64::from(row) >= rows) {
             return Err(GpuError::Order { row: row.into(), rows });
         }
-        if order.is_empty() || order.len() > self.rows {
-            return Err(GpuError::Order { row: order.len() as u64, rows });
+        let batch = self.plan.batch as usize;
+        let mut steps =
+            Vec::with_capacity(order.len().div_ceil(batch) * step_words(self.plan.batch));
+        for rows in order.chunks(batch) {
+            push_step(&mut steps, rows, batch);
         }
-        self.order = order.to_vec();
+        Ok(steps)
+    }
+
+    fn clear_order(&mut self) {
+        self.order.clear();
         (self.taken, self.loaded) = (0, 0..0);
-        Ok(())
     }
 
     /// Takes steps: one submit of at most `most`, as many as take about 50 ms, and waits for
@@ -317,12 +357,12 @@ impl Trainer {
         let before = self.parameters().await?;
         self.set_order(&batch[..batch.len().min(self.plan.batch as usize)])?;
         self.write_rates(&[GRADIENT_RATE, 0.0, 0.0, 0.0]);
-        self.write_head(4, &[0]);
+        self.write_head(3, &[0]);
         self.set_parameters(&before)?;
         self.run(1).await?;
         let after = self.parameters().await?;
         self.set_rates(&self.setup.training.clone());
-        self.write_head(4, &[1]);
+        self.write_head(3, &[1]);
         self.set_parameters(&before)?;
         let difference = |(&before, &after): (&f32, &f32)| {
             ((f64::from(before) - f64::from(after)) / f64::from(GRADIENT_RATE)) as f32
@@ -351,16 +391,15 @@ impl Trainer {
     /// [`GpuError`] if a kernel is refused or the device fails.
     pub async fn faster_preset(&mut self) -> Result<Preset, GpuError> {
         let before = self.parameters().await?;
-        let rows = self.rows.min((1 + STEPS_OF_A_TRIAL) * self.plan.batch as usize) as u32;
-        let order: Vec<u32> = (0..rows).collect();
+        let examples = self.rows as u32;
+        let rows = (1 + STEPS_OF_A_TRIAL) * self.plan.batch;
+        let order: Vec<u32> = (0..rows).map(|row| row % examples).collect();
         let mut best = (Duration::MAX, self.preset());
         for preset in Preset::ALL {
             self.set_preset(preset).await?;
             self.set_order(&order)?;
-            if rows > self.plan.batch {
-                // The first step pays for what a driver puts off until then.
-                self.run(1).await?;
-            }
+            // The first step pays for what a driver puts off until then.
+            self.run(1).await?;
             let start = (self.setup.now)();
             while self.run(self.remaining()).await? > 0 {}
             let elapsed = (self.setup.now)().saturating_sub(start);
@@ -369,8 +408,7 @@ impl Trainer {
             }
         }
         self.set_preset(best.1).await?;
-        self.order.clear();
-        (self.taken, self.loaded) = (0, 0..0);
+        self.clear_order();
         self.set_parameters(&before)?;
         Ok(best.1)
     }
@@ -393,21 +431,28 @@ impl Trainer {
     /// Makes the next steps possible: their part of the order, and their examples where not
     /// all are on the device.
     fn load(&mut self) {
-        let batch = self.plan.batch as usize;
-        let begin = self.taken as usize * batch;
-        let end = self.order.len().min(begin + self.resident.max(batch));
-        let part = self.order[begin..end].to_vec();
-        let count = part.len() as u32;
-        let rows = if self.is_resident() {
-            part
-        } else {
-            self.upload(&part);
-            (0..count).collect()
-        };
+        let words = step_words(self.plan.batch);
+        let steps = self.remaining().min(self.window);
+        let part = &self.order[self.taken as usize * words..][..steps as usize * words];
+        let windowed = if self.is_resident() { None } else { Some(self.upload_window(part)) };
         self.write_head(0, &[0]);
-        self.write_head(2, &[count]);
-        self.write_head(ORDER_HEAD as u64, &rows);
-        self.loaded = self.taken..self.taken + count.div_ceil(self.plan.batch);
+        self.write_head(ORDER_HEAD as u64, windowed.as_deref().unwrap_or(part));
+        self.loaded = self.taken..self.taken + steps;
+    }
+
+    /// Uploads the examples of some steps, one after the other; returns those steps over them.
+    fn upload_window(&self, steps: &[u32]) -> Vec<u32> {
+        let batch = self.plan.batch as usize;
+        let (mut rows, mut windowed) = (Vec::new(), Vec::with_capacity(steps.len()));
+        for step in steps.chunks(step_words(self.plan.batch)) {
+            let count = step[0] as usize;
+            let first = rows.len() as u32;
+            rows.extend_from_slice(&step[1..=count]);
+            let places: Vec<u32> = (first..rows.len() as u32).collect();
+            push_step(&mut windowed, &places, batch);
+        }
+        self.upload(&rows);
+        windowed
     }
 
     /// Writes examples to the start of the data buffer.
@@ -420,4 +465,12 @@ impl Trainer {
         let targets = self.examples.target_bytes(&self.plan, rows.iter().copied());
         self.memory.write(&self.gpu, shared.targets, 0, &targets);
     }
+}
+
+/// Adds a step over `rows`, at least one, to steps in the form of the order's buffer.
+fn push_step(steps: &mut Vec<u32>, rows: &[u32], batch: usize) {
+    let end = steps.len() + 1 + batch;
+    steps.push(rows.len() as u32);
+    steps.extend_from_slice(rows);
+    steps.resize(end, rows[rows.len() - 1]);
 }

@@ -27,11 +27,8 @@ fn begin(c: &Context<'_>, shader: &mut Shader) -> String {
     };
     shader.bind("targets", c.shared.targets, Access::Read, element);
     shader.bind("losses", c.shared.losses, Access::Write, Element::F32);
-    wgsl!(
-        "let m=wg.x;let rows=min($Mu,max(ord[2],ord[0]*$Mu+1u)-ord[0]*$Mu);
-let share=select(0.0,1.0/f32(rows),m<rows);",
-        M = c.batch
-    )
+    let rows = c.rows_of_batch();
+    wgsl!("let m=wg.x;$ROWS\nlet share=select(0.0,1.0/f32(rows),m<rows);", ROWS = rows)
 }
 
 pub fn head(c: &Context<'_>, index: usize) -> Result<Kernel, PlanError> {

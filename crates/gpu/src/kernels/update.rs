@@ -49,10 +49,10 @@ pub(crate) fn advance(c: &Context<'_>) -> Result<Kernel, PlanError> {
     shader.bind("losses", c.shared.losses, Access::Read, Element::F32);
     shader.bind("ring", c.shared.ring, Access::Write, Element::F32);
     let body = wgsl!(
-        "let rows=min($Mu,max(ord[2],ord[0]*$Mu+1u)-ord[0]*$Mu);
+        "$ROWS
 var s=0.0;for(var m=0u;m<rows;m++){s+=losses[m];}
 ring[ord[1]%$RINGu]=s/f32(rows);ord[0]+=1u;ord[1]+=1u;",
-        M = c.batch,
+        ROWS = c.rows_of_batch(),
         RING = LOSS_RING
     );
     shader.finish("end of the step".into(), [1, 1], [1, 1, 1], &body, c.limits)

@@ -98,6 +98,16 @@ pub fn trainer(gpu: &Gpu, setup: &Setup, parameters: &[f32], examples: &Arc<Exam
     block_on(Trainer::new(gpu, setup, parameters, examples.clone())).expect("a trainer")
 }
 
+/// Features of the examples `rows`, in double precision.
+fn inputs(spec: &ModelSpec, examples: &Examples, rows: &[u32]) -> Vec<f64> {
+    select(examples.features.values(), spec.input().len(), rows)
+}
+
+fn select(values: &[f32], width: usize, rows: &[u32]) -> Vec<f64> {
+    let rows = rows.iter().flat_map(|&row| &values[row as usize * width..][..width]);
+    rows.map(|&value| f64::from(value)).collect()
+}
+
 /// Loss and gradient in double precision over the examples `rows`.
 pub fn expected(
     spec: &ModelSpec,
@@ -105,21 +115,27 @@ pub fn expected(
     examples: &Examples,
     rows: &[u32],
 ) -> (f64, Vec<f64>) {
-    let select = |values: &[f32], width: usize| -> Vec<f64> {
-        let rows = rows.iter().flat_map(|&row| &values[row as usize * width..][..width]);
-        rows.map(|&value| f64::from(value)).collect()
-    };
-    let inputs = select(examples.features.values(), spec.input().len());
+    let inputs = inputs(spec, examples, rows);
     match &examples.targets {
         Targets::Classes(classes) => {
             let classes: Vec<u32> = rows.iter().map(|&row| classes[row as usize]).collect();
             reference::gradient(spec, parameters, &inputs, &reference::Targets::Classes(&classes))
         }
         Targets::Values(values) => {
-            let values = select(values, spec.output_len());
+            let values = select(values, spec.output_len(), rows);
             reference::gradient(spec, parameters, &inputs, &reference::Targets::Values(&values))
         }
     }
+}
+
+/// Least distance of the examples `rows` from a jump of the gradient.
+pub fn nearest_jump(
+    spec: &ModelSpec,
+    parameters: &[f64],
+    examples: &Examples,
+    rows: &[u32],
+) -> f64 {
+    reference::nearest_jump(spec, parameters, &inputs(spec, examples, rows))
 }
 
 pub fn wide(values: &[f32]) -> Vec<f64> {

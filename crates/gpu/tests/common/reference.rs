@@ -147,6 +147,34 @@ pub fn gradient(
     total
 }
 
+/// Least distance of a batch from a jump of the gradient: of a value from the kink of ReLU,
+/// and of a maximum from the next smaller value of its window.
+pub fn nearest_jump(spec: &ModelSpec, parameters: &[f64], inputs: &[f64]) -> f64 {
+    let mut nearest = f64::INFINITY;
+    for input in inputs.chunks(spec.input().len()) {
+        let (_, steps) = forward(spec, parameters, input);
+        for (index, (layer, step)) in spec.layers().iter().zip(&steps).enumerate() {
+            let (from, to) = around(spec, index);
+            match layer {
+                Layer::Relu(_) => {
+                    nearest = step.input.iter().fold(nearest, |least, x| least.min(x.abs()));
+                }
+                Layer::MaxPool2d(pool) => {
+                    windows((pool.kernel, pool.stride), from, to, |output, input| {
+                        let gap = step.input[step.places[output]] - step.input[input];
+                        // Equal values are cut off at 0 in any precision: no jump.
+                        if gap > 0.0 {
+                            nearest = nearest.min(gap);
+                        }
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    nearest
+}
+
 fn loss(spec: &ModelSpec, output: &[f64], targets: &Targets<'_>, index: usize) -> (f64, Vec<f64>) {
     match (spec.loss(), targets) {
         (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
