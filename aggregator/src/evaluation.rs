@@ -1,12 +1,14 @@
-//! Evaluation of each global model on held-out examples, on one thread of its own:
+//! Evaluation of each global model on held-out examples, one model at a time on all cores:
 //! rounds never wait for it.
 //!
 //! If models come faster than they can be evaluated, the oldest that wait are
 //! passed over.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
 
 use fedra_learning::{Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist};
 use fedra_protocol::{ModelSpec, TaskId};
@@ -111,7 +113,7 @@ impl Evaluator {
         let (shared, tasks) = (Arc::<Shared>::default(), Arc::<HeldOut>::default());
         let worker = Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks) };
         let (alive, ended) = oneshot::channel();
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name("evaluation".to_owned())
             .spawn(move || {
                 worker.run();
@@ -195,7 +197,8 @@ impl Worker {
         drop(tasks);
         let held_out = held_out.expect("only covered tasks are submitted");
         let (spec, data) = &*held_out;
-        let result = evaluate(spec, &job.parameters, data)?;
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let result = evaluate(spec, &job.parameters, data, threads)?;
         let quality = Quality { accuracy: result.accuracy, loss: result.loss };
         job.lease.set_quality(job.round, quality)?;
         Ok(quality)

@@ -1,5 +1,8 @@
 //! Quality of a model on examples that it did not train on.
 
+use std::panic;
+use std::thread;
+
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
@@ -24,7 +27,8 @@ pub struct EvaluationResult {
     pub examples: usize,
 }
 
-/// Evaluates the flat parameter vector on every example of `data`.
+/// Evaluates the flat parameter vector on every example of `data`, divided among `threads`
+/// threads; with one, on the caller's. The result does not depend on their number.
 ///
 /// # Errors
 ///
@@ -34,22 +38,26 @@ pub fn evaluate(
     spec: &ModelSpec,
     parameters: &[f32],
     data: &Dataset,
+    threads: usize,
 ) -> Result<EvaluationResult, LearningError> {
     data.check_for(spec)?;
-    let device = device::inference();
-    let network = Network::new(spec, parameters, &device)?;
-    let outputs = spec.output_width();
-    let (mut right, mut loss) = (0usize, 0.0f64);
     let order: Vec<u32> = (0..data.len() as u32).collect();
-    for indices in order.chunks(BATCH) {
-        let input = Activation::new(data.features_of(indices), spec.input(), &device);
-        let logits = read(network.forward(input, Mode::Inference));
-        let targets = data.dense_targets_of(indices, spec);
-        for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
-            loss += row_loss(spec.loss(), logits, targets);
-            right += usize::from(argmax(logits) == argmax(targets));
+    let batches: Vec<&[u32]> = order.chunks(BATCH).collect();
+    let share = batches.len().div_ceil(threads.max(1));
+    let (first, others) = batches.split_at(share.min(batches.len()));
+    let sums = thread::scope(|scope| {
+        let others: Vec<_> = others
+            .chunks(share)
+            .map(|share| scope.spawn(move || sums(spec, parameters, data, share)))
+            .collect();
+        let mut all = sums(spec, parameters, data, first)?;
+        for share in others {
+            all.extend(share.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?);
         }
-    }
+        Ok::<_, LearningError>(all)
+    })?;
+    let right: usize = sums.iter().map(|batch| batch.right).sum();
+    let loss: f64 = sums.iter().map(|batch| batch.loss).sum();
     let examples = data.len();
     let rows = (examples * spec.output_positions()) as f64;
     let loss = loss / rows;
@@ -58,4 +66,33 @@ pub fn evaluate(
     }
     let accuracy = (spec.loss() == Loss::SoftmaxCrossEntropy).then(|| right as f64 / rows);
     Ok(EvaluationResult { accuracy, loss, examples })
+}
+
+/// Sums over the rows of a batch.
+struct Sums {
+    right: usize,
+    loss: f64,
+}
+
+fn sums(
+    spec: &ModelSpec,
+    parameters: &[f32],
+    data: &Dataset,
+    batches: &[&[u32]],
+) -> Result<Vec<Sums>, LearningError> {
+    let device = device::inference();
+    let network = Network::new(spec, parameters, &device)?;
+    let outputs = spec.output_width();
+    let batch = |indices: &&[u32]| {
+        let input = Activation::new(data.features_of(indices), spec.input(), &device);
+        let logits = read(network.forward(input, Mode::Inference));
+        let targets = data.dense_targets_of(indices, spec);
+        let mut sums = Sums { right: 0, loss: 0.0 };
+        for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
+            sums.loss += row_loss(spec.loss(), logits, targets);
+            sums.right += usize::from(argmax(logits) == argmax(targets));
+        }
+        sums
+    };
+    Ok(batches.iter().map(batch).collect())
 }

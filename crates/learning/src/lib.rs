@@ -21,7 +21,7 @@
 //! let parameters = init_parameters(&spec, 7);
 //! let labels = Targets::from_labels(vec![3.0, 5.0], 2)?;
 //! let data = Dataset::new(vec![0.5; 2 * 784], spec.input(), labels)?;
-//! let result = evaluate(&spec, &parameters, &data)?;
+//! let result = evaluate(&spec, &parameters, &data, 1)?;
 //! assert_eq!(result.examples, 2);
 //! assert!(result.accuracy <= Some(0.5));
 //! # Ok(())

@@ -91,7 +91,7 @@ fn whole_numbers_are_values_to_a_model_with_one_output() {
     let start = [1.0, -1.0, 0.5];
     let plan = plan(3, 1, 0.01);
     assert_eq!(train(&line(), &start, &whole, &plan), train(&line(), &start, &same, &plan));
-    let evaluated = |data| evaluate(&line(), &start, data).unwrap();
+    let evaluated = |data| evaluate(&line(), &start, data, 1).unwrap();
     assert_eq!(evaluated(&whole), evaluated(&same));
     assert_eq!(evaluated(&whole).accuracy, None);
 }
@@ -120,7 +120,7 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
     let loss = |shift: f32| {
         let mut moved = at.to_vec();
         moved[index] += shift;
-        evaluate(spec, &moved, data).unwrap().loss
+        evaluate(spec, &moved, data, 1).unwrap().loss
     };
     let step = 1e-3;
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
@@ -241,9 +241,9 @@ fn training_separates_two_classes() {
     let classes = features.chunks(2).map(|x| u32::from(x[0] * x[1] > 0.0)).collect();
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
     let start = init_parameters(&spec, 1);
-    let before = evaluate(&spec, &start, &data).unwrap();
+    let before = evaluate(&spec, &start, &data, 1).unwrap();
     let trained = train(&spec, &start, &data, &plan(60, 10, 0.3));
-    let after = evaluate(&spec, &trained, &data).unwrap();
+    let after = evaluate(&spec, &trained, &data, 1).unwrap();
     assert!(after.loss < 0.5 * before.loss, "{before:?} {after:?}");
     assert!(after.accuracy.unwrap() > 0.9, "{after:?}");
 }
@@ -282,8 +282,21 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
     let expected =
         -(0..3).map(|i| f64::from(outputs[i * 10 + classes[i] as usize]).ln()).sum::<f64>() / 3.0;
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
-    let result = evaluate(&spec, &parameters, &data).unwrap();
+    let result = evaluate(&spec, &parameters, &data, 1).unwrap();
     assert!((result.loss - expected).abs() < 1e-5, "{} {expected}", result.loss);
+}
+
+#[test]
+fn evaluation_does_not_depend_on_the_number_of_threads() {
+    let spec = ModelSpec::softmax_regression();
+    let parameters = init_parameters(&spec, 5);
+    let features: Vec<f32> = (0..1_701 * 784).map(|i| (i % 1_013) as f32 / 1_013.0).collect();
+    let classes = (0..1_701).map(|i| i % 10).collect();
+    let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
+    let alone = evaluate(&spec, &parameters, &data, 1).unwrap();
+    for threads in [0, 2, 3, 4, 9] {
+        assert_eq!(evaluate(&spec, &parameters, &data, threads).unwrap(), alone, "{threads}");
+    }
 }
 
 #[test]
