@@ -5,6 +5,8 @@
 
 use fedra_protocol::Shape;
 
+use crate::text::wgsl;
+
 /// Rows of `lanes` floats for each pixel of each example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -101,16 +103,24 @@ impl Grid {
     pub fn quad(&self, at: &Place) -> String {
         let Place { m, y, x, q } = at;
         if self.rows == 1 && self.columns == 1 {
-            return format!("({m}*{}u+{q})", self.quads());
+            return wgsl!("($M*$Su+$Q)", M = m, S = self.quads(), Q = q);
         }
-        let line = |value: &str| match (self.lead, self.dilation) {
-            (0, 1) => format!("({value})"),
-            (lead, 1) => format!("({value}+{lead}u)"),
-            (lead, dilation) => format!("({value}*{dilation}u+{lead}u)"),
+        let template = match (self.lead, self.dilation) {
+            (0, 1) => "($V)",
+            (_, 1) => "($V+$Lu)",
+            _ => "($V*$Du+$Lu)",
         };
-        let (row, column) = (line(y), line(x));
-        let Self { rows, columns, .. } = self;
-        format!("((({m}*{rows}u+{row})*{columns}u+{column})*{}u+{q})", self.quads())
+        let line = |value: &str| wgsl!(template, V = value, D = self.dilation, L = self.lead);
+        wgsl!(
+            "((($M*$Hu+$Y)*$Wu+$X)*$Su+$Q)",
+            M = m,
+            H = self.rows,
+            Y = line(y),
+            W = self.columns,
+            X = line(x),
+            S = self.quads(),
+            Q = q
+        )
     }
 
     /// Expression of a quad's number among all quads of the batch that carry channels.
@@ -128,9 +138,9 @@ impl Grid {
         let row = self.width * quads;
         Place::new(
             m,
-            format!("({flat}/{row}u)"),
-            format!("({flat}%{row}u/{quads}u)"),
-            format!("({flat}%{quads}u)"),
+            &wgsl!("($F/$Ru)", F = flat, R = row),
+            &wgsl!("($F%$Ru/$Qu)", F = flat, R = row, Q = quads),
+            &wgsl!("($F%$Qu)", F = flat, Q = quads),
         )
     }
 }
@@ -145,13 +155,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub fn new(
-        m: impl Into<String>,
-        y: impl Into<String>,
-        x: impl Into<String>,
-        q: impl Into<String>,
-    ) -> Self {
-        Self { m: m.into(), y: y.into(), x: x.into(), q: q.into() }
+    pub fn new(m: &str, y: &str, x: &str, q: &str) -> Self {
+        let [m, y, x, q] = [m, y, x, q].map(str::to_owned);
+        Self { m, y, x, q }
     }
 }
 

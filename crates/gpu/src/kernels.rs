@@ -17,7 +17,7 @@ use crate::grid::{Grid, Place};
 use crate::limits::Limits;
 use crate::lower::{Node, Op};
 use crate::shader::{Access, Element, Kernel, Shader};
-use crate::text::wgsl;
+use crate::text::{joined, wgsl};
 use crate::{PlanError, Preset};
 
 pub(crate) use conv::parts;
@@ -27,11 +27,11 @@ pub(crate) use update::{Update, advance};
 /// Words before the steps in the buffer of the order: the step in the buffer, all steps, the
 /// seed of dropout, and 1 where dropout is on. A step is its number of rows and then as many
 /// rows as the batch has: a short batch repeats its last one.
-pub(crate) const ORDER_HEAD: usize = 4;
+pub(crate) const ORDER_HEAD: u32 = 4;
 
 /// Words of a step in the buffer of the order.
-pub(crate) fn step_words(batch: u32) -> usize {
-    batch as usize + 1
+pub(crate) fn step_words(batch: u32) -> u32 {
+    batch + 1
 }
 
 /// Steps whose losses are kept.
@@ -88,7 +88,8 @@ struct Input {
 impl Input {
     /// Expression of the first element of example `m`; `len` are elements of an example.
     fn base(&self, m: &str, len: u64) -> String {
-        if self.gathered { format!("row({m})*{len}u") } else { format!("({m})*{len}u") }
+        let row = if self.gathered { "row" } else { "" };
+        wgsl!("$ROW($M)*$Lu", ROW = row, M = m, L = len.to_string())
     }
 }
 
@@ -145,7 +146,7 @@ impl Context<'_> {
     }
 
     fn name(&self, index: usize, part: &str) -> String {
-        format!("{part} of node {index}")
+        wgsl!("$P of node $I", P = part, I = index as u32)
     }
 
     /// Declares the row of the data set that is example `m` of the batch.
@@ -214,8 +215,9 @@ impl Context<'_> {
                 text += &wgsl!("let a=$A[$E];", A = a, E = node.output.number(at));
                 for place in 0..4 {
                     let (y, x) = (place / 2, place % 2);
-                    let (y, x) = (format!("({}*2u+{y}u)", at.y), format!("({}*2u+{x}u)", at.x));
-                    let target = Place::new(&*at.m, y, x, &*at.q);
+                    let row = wgsl!("($Y*2u+$Ru)", Y = at.y, R = y);
+                    let column = wgsl!("($X*2u+$Cu)", X = at.x, C = x);
+                    let target = Place::new(&at.m, &row, &column, &at.q);
                     text += &wgsl!(
                         "$D[$T]=select(vec4<f32>(),g,a==vec4<u32>($Pu));",
                         D = d,
@@ -235,12 +237,12 @@ fn real(grid: &Grid, q: &str, value: &str) -> String {
     if !grid.has_gaps() {
         return value.to_owned();
     }
-    let lanes: Vec<_> = (0..4).map(|lane| (lane < grid.channels % 4).to_string()).collect();
+    let real = |lane| if lane < grid.channels % 4 { "true" } else { "false" }.to_owned();
     wgsl!(
         "select(vec4<f32>(),$V,vec4<bool>($Q!=$Lu)|vec4<bool>($M))",
         V = value,
         Q = q,
         L = grid.quads() - 1,
-        M = lanes.join(",")
+        M = joined(4, ",", &mut { real })
     )
 }

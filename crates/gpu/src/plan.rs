@@ -238,6 +238,6 @@ fn buffers(
         });
     }
     let order = &mut buffers.all[shared.order];
-    order.bytes = ORDER_HEAD as u64 * 4;
+    order.bytes = u64::from(ORDER_HEAD) * 4;
     Ok((all, shared, buffers.all))
 }

@@ -89,13 +89,13 @@ impl Shader {
         self.declarations += &match access {
             Access::Uniform => wgsl!(
                 "@group(0)@binding($I)var<uniform> $N:$T;\n",
-                I = self.names.len(),
+                I = self.names.len() as u32,
                 N = name,
                 T = element.wgsl()
             ),
             Access::Read | Access::Write => wgsl!(
                 "@group(0)@binding($I)var<storage,$A> $N:array<$T>;\n",
-                I = self.names.len(),
+                I = self.names.len() as u32,
                 A = if access == Access::Read { "read" } else { "read_write" },
                 N = name,
                 T = element.wgsl()

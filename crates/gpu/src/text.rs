@@ -3,9 +3,47 @@
 //! Only integers and text of this crate are put into a template; a float enters as the
 //! integer of its bits.
 
-/// `template` with each `$NAME`, in capitals, replaced by its value. A value is not searched
-/// again.
-pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> String {
+/// What takes the place of a name in a template.
+#[derive(Clone, Copy)]
+pub(crate) enum Value<'a> {
+    Number(u32),
+    Text(&'a str),
+}
+
+/// A type that can take the place of a name.
+pub(crate) trait Part {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Part for u32 {
+    fn value(&self) -> Value<'_> {
+        Value::Number(*self)
+    }
+}
+
+impl Part for &str {
+    fn value(&self) -> Value<'_> {
+        Value::Text(self)
+    }
+}
+
+impl Part for String {
+    fn value(&self) -> Value<'_> {
+        Value::Text(self)
+    }
+}
+
+impl<T: Part> Part for &T {
+    fn value(&self) -> Value<'_> {
+        (**self).value()
+    }
+}
+
+/// `template` with each `$NAME`, in capitals, replaced by its value; `names`, with a space
+/// behind each, are those of `values`. A value is not searched again.
+///
+/// The macro [`wgsl`] calls this one function, which keeps the module for browsers small.
+pub(crate) fn fill(template: &str, names: &str, values: &[Value<'_>]) -> String {
     let mut text = String::with_capacity(2 * template.len());
     let mut rest = template;
     while let Some(at) = rest.find('$') {
@@ -13,8 +51,10 @@ pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> String {
         let name = &rest[at + 1..];
         let end = name.find(|c: char| !c.is_ascii_uppercase());
         let (name, behind) = name.split_at(end.unwrap_or(name.len()));
-        match values.iter().find(|(known, _)| *known == name) {
-            Some((_, value)) => text.push_str(value),
+        let known = names.split(' ').zip(values).find(|(known, _)| *known == name);
+        match known.map(|(_, value)| *value) {
+            Some(Value::Text(value)) => text.push_str(value),
+            Some(Value::Number(value)) => text.push_str(&value.to_string()),
             // The shader does not compile then, and a test names it.
             None => text.push_str(&rest[at..=at + name.len()]),
         }
@@ -27,24 +67,40 @@ pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> String {
 /// A template with named values: `wgsl!("a[$I]", I = 3)`.
 macro_rules! wgsl {
     ($template:expr $(, $name:ident = $value:expr)* $(,)?) => {
-        $crate::text::fill($template, &[$((stringify!($name), $value.to_string())),*])
+        $crate::text::fill(
+            $template,
+            concat!($(stringify!($name), " "),*),
+            &[$($crate::text::Part::value(&$value)),*],
+        )
     };
 }
 pub(crate) use wgsl;
 
 /// `part` for each number below `count`, one after the other.
-pub(crate) fn each(count: u32, part: impl FnMut(u32) -> String) -> String {
-    (0..count).map(part).collect()
+pub(crate) fn each(count: u32, mut part: impl FnMut(u32) -> String) -> String {
+    joined(count, "", &mut part)
+}
+
+/// `part` for each number below `count`, with `separator` between them.
+pub(crate) fn joined(count: u32, separator: &str, part: &mut dyn FnMut(u32) -> String) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        if number > 0 {
+            text += separator;
+        }
+        text += &part(number);
+    }
+    text
 }
 
 /// A float as WGSL: the bits of a positive or negative finite number.
 pub(crate) fn float(value: f32) -> String {
-    format!("bitcast<f32>({}u)", value.to_bits())
+    wgsl!("bitcast<f32>($Bu)", B = value.to_bits())
 }
 
 /// Component of a vector by number, 0 to 3.
-pub(crate) fn lane(index: u32) -> char {
-    ['x', 'y', 'z', 'w'][index as usize % 4]
+pub(crate) fn lane(index: u32) -> &'static str {
+    ["x", "y", "z", "w"][index as usize % 4]
 }
 
 #[cfg(test)]

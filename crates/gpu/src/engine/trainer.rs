@@ -115,7 +115,7 @@ impl Trainer {
     ) -> Result<Self, GpuError> {
         let rows = examples.rows(&plan)?;
         let resident = examples.resident(&plan, gpu.limits().largest_buffer())?;
-        let words = step_words(plan.batch);
+        let words = step_words(plan.batch) as usize;
         let mut window = (WINDOW_BYTES / 4 / words).clamp(1, WINDOW_STEPS);
         if resident < rows {
             window = window.min(resident / plan.batch as usize);
@@ -123,7 +123,7 @@ impl Trainer {
         let sizes = Sizes {
             data: resident as u64 * plan.row_floats() * 4,
             targets: resident as u64 * plan.target_words() * 4,
-            order: (ORDER_HEAD + window * words) as u64 * 4,
+            order: (ORDER_HEAD as usize + window * words) as u64 * 4,
         };
         let memory = Memory::new(gpu, &plan, &sizes).await?;
         let program = Program::new(gpu, &plan, &memory).await?;
@@ -174,7 +174,7 @@ impl Trainer {
 
     /// Steps until the end of the order.
     pub fn remaining(&self) -> u32 {
-        (self.order.len() / step_words(self.plan.batch)) as u32 - self.taken
+        (self.order.len() / step_words(self.plan.batch) as usize) as u32 - self.taken
     }
 
     /// Begins anew with these parameters, in the order of the model's layout; velocities are
@@ -265,7 +265,7 @@ impl Trainer {
         }
         let batch = self.plan.batch as usize;
         let mut steps =
-            Vec::with_capacity(order.len().div_ceil(batch) * step_words(self.plan.batch));
+            Vec::with_capacity(order.len().div_ceil(batch) * step_words(self.plan.batch) as usize);
         for rows in order.chunks(batch) {
             push_step(&mut steps, rows, batch);
         }
@@ -431,12 +431,12 @@ impl Trainer {
     /// Makes the next steps possible: their part of the order, and their examples where not
     /// all are on the device.
     fn load(&mut self) {
-        let words = step_words(self.plan.batch);
+        let words = step_words(self.plan.batch) as usize;
         let steps = self.remaining().min(self.window);
         let part = &self.order[self.taken as usize * words..][..steps as usize * words];
         let windowed = if self.is_resident() { None } else { Some(self.upload_window(part)) };
         self.write_head(0, &[0]);
-        self.write_head(ORDER_HEAD as u64, windowed.as_deref().unwrap_or(part));
+        self.write_head(ORDER_HEAD.into(), windowed.as_deref().unwrap_or(part));
         self.loaded = self.taken..self.taken + steps;
     }
 
@@ -444,7 +444,7 @@ impl Trainer {
     fn upload_window(&self, steps: &[u32]) -> Vec<u32> {
         let batch = self.plan.batch as usize;
         let (mut rows, mut windowed) = (Vec::new(), Vec::with_capacity(steps.len()));
-        for step in steps.chunks(step_words(self.plan.batch)) {
+        for step in steps.chunks(step_words(self.plan.batch) as usize) {
             let count = step[0] as usize;
             let first = rows.len() as u32;
             rows.extend_from_slice(&step[1..=count]);

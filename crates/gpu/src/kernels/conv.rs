@@ -249,7 +249,7 @@ fn pooled(c: &Context<'_>, shader: &mut Shader, index: usize, block: Block, bias
     let places = buffers.places.unwrap_or_default();
     shader.bind("A", places, Access::Write, Element::QuadU32);
     each(block.width / 2, |cell| {
-        let at = Place::new("m", "(y0/2u)", format!("(x0/2u+{cell}u)"), "q");
+        let at = Place::new("m", "(y0/2u)", &wgsl!("(x0/2u+$Cu)", C = cell), "q");
         let larger = each(3, |place| {
             let place = place + 1;
             wgsl!(

@@ -27,7 +27,7 @@ pub fn forward(c: &Context<'_>, index: usize) -> Result<Kernel, PlanError> {
     let mut shader = Shader::new();
     let input = c.input(&mut shader, index, Element::Quad);
     let at = node.made.place("m", "t");
-    let pixel = Place::new("0u", "(y+wy)", "(x+wx)", &*at.q);
+    let pixel = Place::new("0u", "(y+wy)", "(x+wx)", &at.q);
     let (begin, step, end) = if maximum {
         let keep = buffers.places.map_or(String::new(), |places| {
             shader.bind("A", places, Access::Write, Element::QuadU32);
@@ -74,7 +74,7 @@ pub fn backward(c: &Context<'_>, index: usize) -> Result<Kernel, PlanError> {
     let mut shader = Shader::new();
     shader.bind("G", buffers.gradient.unwrap_or_default(), Access::Read, Element::Quad);
     let at = node.input.place("m", "t");
-    let cell = Place::new("m", "wy", "wx", &*at.q);
+    let cell = Place::new("m", "wy", "wx", &at.q);
     let term = if maximum {
         shader.bind("A", buffers.places.unwrap_or_default(), Access::Read, Element::QuadU32);
         wgsl!(
