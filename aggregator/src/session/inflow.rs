@@ -23,9 +23,10 @@ use crate::server::RESERVE_UNIT as UNIT;
 /// Bytes of an unfinished message that need no room: more than any message has
 /// that a client may send without being asked.
 pub(super) const FREE: u64 = 16 << 10;
-/// Bytes that are read together while a large message arrives that was asked for: the
+/// Most bytes that are read together while a large message arrives that was asked for: the
 /// WebSocket takes them in small pieces, and a call of the system for each costs more than
-/// the pieces.
+/// the pieces. Never more than the message may have, so that many short ones do not take many
+/// times their room.
 const AHEAD: usize = 64 << 10;
 /// Header and mask of a control frame from a client (RFC 6455, 5.2).
 const CONTROL_FRAME: u64 = 6;
@@ -140,8 +141,8 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn new() -> Self {
-        Self { bytes: vec![0; AHEAD].into(), rest: 0..0 }
+    fn new(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes].into(), rest: 0..0 }
     }
 
     fn is_empty(&self) -> bool {
@@ -185,9 +186,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inflow<S> {
         }
         let before = buffer.filled().len();
         let expects_much = self.expects_much();
-        let Self { stream, ahead, .. } = &mut *self;
+        let Self { stream, ahead, expected, .. } = &mut *self;
         if expects_much || has_more {
-            let ahead = ahead.get_or_insert_with(Ahead::new);
+            let ahead = ahead.get_or_insert_with(|| Ahead::new((*expected).min(AHEAD as u64) as usize));
             if ahead.is_empty() {
                 ready!(ahead.poll_fill(Pin::new(stream), context))?;
             }
