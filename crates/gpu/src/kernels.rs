@@ -243,6 +243,6 @@ fn real(grid: &Grid, q: &str, value: &str) -> String {
         V = value,
         Q = q,
         L = grid.quads() - 1,
-        M = joined(4, ",", &mut { real })
+        M = joined(4, ",", real)
     )
 }

@@ -77,12 +77,17 @@ macro_rules! wgsl {
 pub(crate) use wgsl;
 
 /// `part` for each number below `count`, one after the other.
-pub(crate) fn each(count: u32, mut part: impl FnMut(u32) -> String) -> String {
-    joined(count, "", &mut part)
+pub(crate) fn each(count: u32, part: impl FnMut(u32) -> String) -> String {
+    joined(count, "", part)
 }
 
 /// `part` for each number below `count`, with `separator` between them.
-pub(crate) fn joined(count: u32, separator: &str, part: &mut dyn FnMut(u32) -> String) -> String {
+pub(crate) fn joined(count: u32, separator: &str, mut part: impl FnMut(u32) -> String) -> String {
+    join(count, separator, &mut part)
+}
+
+/// [`joined`] without a type of its own for each `part`: one function for all of them.
+fn join(count: u32, separator: &str, part: &mut dyn FnMut(u32) -> String) -> String {
     let mut text = String::new();
     for number in 0..count {
         if number > 0 {

@@ -7,7 +7,7 @@ use fedra_protocol::Loss;
 use super::{Context, real};
 use crate::lower::{Node, Op};
 use crate::shader::{Access, Element, Kernel, Shader};
-use crate::text::{each, lane, wgsl};
+use crate::text::{each, joined, lane, wgsl};
 use crate::{PlanError, Preset};
 
 /// Most outputs of a last layer that one workgroup computes for an example.
@@ -77,10 +77,7 @@ workgroupBarrier();",
     );
     let back = if node.passes_back {
         let sum = |r: u32| {
-            let parts: Vec<_> = (0..nq)
-                .map(|j| wgsl!("dot(g$J,W[(k*4u+$Ru)*$Qu+$Ju])", J = j, R = r, Q = nq))
-                .collect();
-            parts.join("+")
+            joined(nq, "+", |j| wgsl!("dot(g$J,W[(k*4u+$Ru)*$Qu+$Ju])", J = j, R = r, Q = nq))
         };
         let value = format!("vec4<f32>({},{},{},{})", sum(0), sum(1), sum(2), sum(3));
         let at = node.input.place("m", "k");
@@ -107,8 +104,8 @@ fn output(index: u32) -> String {
 /// A quad of expressions for the real outputs of quad `j`, and zeros.
 fn quad(node: &Node, j: u32, part: impl Fn(u32) -> String) -> String {
     let real = lanes(node, j);
-    let lanes = (0..4).map(|r| if r < real { part(j * 4 + r) } else { "0.0".into() });
-    format!("vec4<f32>({})", lanes.collect::<Vec<_>>().join(","))
+    let lanes = joined(4, ",", |r| if r < real { part(j * 4 + r) } else { "0.0".into() });
+    wgsl!("vec4<f32>($L)", L = lanes)
 }
 
 fn softmax(node: &Node) -> String {
@@ -132,7 +129,7 @@ fn squares(node: &Node) -> String {
     wgsl!(
         "$D let loss=($SUM)/$N.0;$G",
         D = each(nq, |j| wgsl!("let d$J=$V;", J = j, V = quad(node, j, difference))),
-        SUM = (0..nq).map(|j| format!("dot(d{j},d{j})")).collect::<Vec<_>>().join("+"),
+        SUM = joined(nq, "+", |j| wgsl!("dot(d$J,d$J)", J = j)),
         N = n,
         G = each(nq, |j| wgsl!("let g$J=d$J*(2.0*share/$N.0);", J = j, N = n))
     )

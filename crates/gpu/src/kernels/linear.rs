@@ -50,12 +50,10 @@ pub fn forward(c: &Context<'_>, index: usize) -> Result<Kernel, PlanError> {
         c.store_output(shader, index, &Place::new(m, "0u", "0u", q), &value)
     };
     let end = if ks == 1 {
-        let stores: String = (0..tm)
-            .map(|i| {
-                let store = store(&mut shader, &format!("m{i}"), "n", &format!("a{i}"));
-                wgsl!("if(wg.y*$Tu+$Iu<$Mu){$S}", T = tm, I = i, M = c.batch, S = store)
-            })
-            .collect();
+        let stores = each(tm, |i| {
+            let store = store(&mut shader, &format!("m{i}"), "n", &format!("a{i}"));
+            wgsl!("if(wg.y*$Tu+$Iu<$Mu){$S}", T = tm, I = i, M = c.batch, S = store)
+        });
         wgsl!("if(nn<$Nu){$S}", N = nq, S = stores)
     } else {
         shader.share("red", Element::Quad, ks * ln * tm);
@@ -129,13 +127,11 @@ pub fn backward(c: &Context<'_>, index: usize) -> Result<Kernel, PlanError> {
         )),
     );
     let end = if shares == 1 {
-        let stores: String = (0..tm)
-            .map(|i| {
-                let at = place(&format!("m{i}"), "k");
-                let store = c.store_gradient(&mut shader, index - 1, &at, &format!("a{i}"));
-                wgsl!("if(wg.y*$Tu+$Iu<$Mu){$S}", T = tm, I = i, M = c.batch, S = store)
-            })
-            .collect();
+        let stores = each(tm, |i| {
+            let at = place(&format!("m{i}"), "k");
+            let store = c.store_gradient(&mut shader, index - 1, &at, &format!("a{i}"));
+            wgsl!("if(wg.y*$Tu+$Iu<$Mu){$S}", T = tm, I = i, M = c.batch, S = store)
+        });
         wgsl!("if(kk<$Ku){$S}", K = kq, S = stores)
     } else {
         shader.share("red", Element::Quad, shares * lines * tm);
