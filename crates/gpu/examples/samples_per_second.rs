@@ -19,8 +19,8 @@ fn now() -> Duration {
     START.get_or_init(Instant::now).elapsed()
 }
 
-/// Processor time of this process where Linux tells it, in seconds: on a busy machine it says
-/// more about a software adapter than the clock does.
+/// Processor time of this process in seconds, on Linux: on a busy machine a better measure of
+/// a software adapter than the clock.
 fn processor_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);

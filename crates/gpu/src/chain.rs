@@ -17,7 +17,7 @@ pub(crate) enum Unit {
     Elu {
         alpha: f32,
     },
-    /// `layer` makes the masks of two layers different.
+    /// The hash takes in `layer`, so that the masks of two layers differ.
     Dropout {
         probability: f32,
         layer: u32,
@@ -41,7 +41,7 @@ impl Chain {
         self.0 == [Unit::Relu]
     }
 
-    /// True if the slope cannot be told from the result.
+    /// True if the slope does not follow from the result.
     pub fn needs_made(&self) -> bool {
         !self.is_empty() && !self.is_relu()
     }
@@ -123,7 +123,7 @@ impl Unit {
     }
 }
 
-/// The mask of a quad: 0 or what makes up for the zeros.
+/// Expression of the mask of a quad: 0, or the scale that keeps the mean.
 fn keep(probability: f32, layer: u32) -> String {
     wgsl!(
         "keep(e,$LAYERu,$THRESHOLDu,$SCALE)",
@@ -133,7 +133,7 @@ fn keep(probability: f32, layer: u32) -> String {
     )
 }
 
-/// The hash is `pcg4d` of Jarzynski and Olano 2020, "Hash Functions for GPU Rendering".
+/// Mask by the hash `pcg4d` of Jarzynski and Olano 2020, "Hash Functions for GPU Rendering".
 const DROPOUT: &str = "fn keep(e:u32,layer:u32,threshold:u32,scale:f32)->vec4<f32>{
  if(ord[3]==0u){return vec4<f32>(1.0);}
  var v=vec4<u32>(e,layer,ord[1],ord[2])*1664525u+1013904223u;
@@ -143,8 +143,8 @@ const DROPOUT: &str = "fn keep(e:u32,layer:u32,threshold:u32,scale:f32)->vec4<f3
  return select(vec4<f32>(),vec4<f32>(scale),(v>>vec4<u32>(8u))>=vec4<u32>(threshold));}
 ";
 
-/// The exponential is of a negative number, so that it cannot overflow. Near 0, where the
-/// difference of two numbers near 1 would lose digits, the series is used.
+/// Hyperbolic tangent. The exponential is of a negative number, so that it cannot overflow.
+/// Near 0, where the difference of two numbers near 1 would lose digits, it is the series.
 const TANH: &str = "fn tanh_of(x:vec4<f32>)->vec4<f32>{
  let t=exp(-2.0*abs(x));let far=sign(x)*(1.0-t)/(1.0+t);
  let u=x*x;let near=x*(1.0+u*(-0.33333333333+u*(0.13333333333-u*0.05396825397)));
@@ -155,7 +155,7 @@ const SIGMOID: &str = "fn sigmoid_of(x:vec4<f32>)->vec4<f32>{
  let t=exp(-abs(x));return select(t,vec4<f32>(1.0),x>=vec4<f32>())/(1.0+t);}
 ";
 
-/// The distribution function of the normal distribution by formula 7.1.26 of Abramowitz and
+/// Distribution function of the normal distribution by formula 7.1.26 of Abramowitz and
 /// Stegun 1964, with an error of at most 1e-7.
 const GELU: &str = "fn normal_below(x:vec4<f32>)->vec4<f32>{
  let a=abs(x)*0.70710678118;let t=1.0/(1.0+0.3275911*a);

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has no WebGPU kernel")]
 pub struct Unsupported {
-    /// The part, as text for a person.
+    /// The part, as text.
     pub what: String,
 }
 
@@ -38,9 +38,6 @@ pub enum PlanError {
         /// Number of leading fixed layers.
         most: usize,
     },
-    /// A batch without examples.
-    #[error("a batch has at least one example")]
-    EmptyBatch,
 }
 
 /// Failure of a device, or of what it was given.
@@ -62,7 +59,7 @@ pub enum GpuError {
         /// Amount that there is.
         available: u64,
     },
-    /// The device is gone with all that was on it.
+    /// The device was lost with all that was on it.
     #[error("the graphics device was lost: {0}")]
     Lost(String),
     /// The driver or the browser refused a command.

@@ -13,7 +13,7 @@ pub struct Limits {
     pub invocations: u32,
     /// Workgroups along one dimension of a dispatch.
     pub workgroups: u32,
-    /// Bytes of a buffer that one kernel sees.
+    /// Bytes of a buffer that one kernel binds.
     pub binding_bytes: u64,
     /// Bytes of a buffer.
     pub buffer_bytes: u64,

@@ -186,7 +186,8 @@ impl Row {
         }
     }
 
-    /// What depends on the neighbours: zeros around images, and which gradients are needed.
+    /// Settles the zeros around images and the gradients that are needed: both depend on the
+    /// neighbours of a node.
     fn settle(&mut self) {
         let mut trained = false;
         for index in 0..self.0.len() {

@@ -128,7 +128,7 @@ impl Plan {
         }
     }
 
-    /// Replaces the text of kernel `index`, so that a test sees a wrong one found out.
+    /// Replaces the text of kernel `index`, for tests that detect a wrong one.
     #[doc(hidden)]
     pub fn alter(&mut self, index: usize, change: impl FnOnce(&str) -> String) {
         if let Some(kernel) = self.kernels.get_mut(index) {

@@ -1,4 +1,4 @@
-//! A kernel while it is written: bindings, functions, and the text that comes of them.
+//! Builder of a kernel: bindings, functions, and their text.
 
 use crate::PlanError;
 use crate::limits::{Limits, within};
@@ -57,7 +57,7 @@ pub struct Kernel {
     pub workgroups: [u32; 3],
 }
 
-/// A kernel while it is written.
+/// Builder of a kernel.
 pub(crate) struct Shader {
     names: Vec<&'static str>,
     bindings: Vec<Binding>,

@@ -3,15 +3,16 @@
 //! Only integers and text of this crate are put into a template; a float enters as the
 //! integer of its bits.
 
-/// What takes the place of a name in a template.
+/// Replacement of a name in a template.
 #[derive(Clone, Copy)]
 pub(crate) enum Value<'a> {
     Number(u32),
     Text(&'a str),
 }
 
-/// A type that can take the place of a name.
+/// A type whose values replace names.
 pub(crate) trait Part {
+    /// The replacement.
     fn value(&self) -> Value<'_>;
 }
 
@@ -42,7 +43,8 @@ impl<T: Part> Part for &T {
 /// `template` with each `$NAME`, in capitals, replaced by its value; `names`, with a space
 /// behind each, are those of `values`. A value is not searched again.
 ///
-/// The macro [`wgsl`] calls this one function, which keeps the module for browsers small.
+/// The macro [`wgsl`] expands to a call of this function alone, because formatting at every
+/// call would be half of the crate's WebAssembly.
 pub(crate) fn fill(template: &str, names: &str, values: &[Value<'_>]) -> String {
     let mut text = String::with_capacity(2 * template.len());
     let mut rest = template;

@@ -159,7 +159,8 @@ fn a_second_training_begins_anew() {
     assert_eq!(train(), first);
 }
 
-/// Biases of 1 under dropout, and nothing else; all targets are 0. The step of a bias is the mask of the way forward times the mask of the way back.
+/// Biases of 1 under dropout, and nothing else; all targets are 0. The step of a bias is the
+/// mask of the way forward times the mask of the way back.
 fn masks(probability: f32, seed: u64) -> (Trainer, usize) {
     let width = 2000u32;
     let layers = vec![Linear { outputs: width }.into(), Dropout { probability }.into()];

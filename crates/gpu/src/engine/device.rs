@@ -17,10 +17,10 @@ pub enum Preference {
 /// Limits to ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitsWanted {
-    /// Those of the adapter.
+    /// The adapter's.
     #[default]
     Adapter,
-    /// Those that every WebGPU device has.
+    /// The least, which every WebGPU device has.
     Minimum,
 }
 
@@ -35,11 +35,11 @@ pub struct Gpu {
     limits: Limits,
 }
 
-/// Software adapters by words of their names.
+/// Parts of the names of software adapters.
 const SOFTWARE: [&str; 5] = ["swiftshader", "llvmpipe", "lavapipe", "software", "basic render"];
 
 impl Gpu {
-    /// Asks the system or the browser for a device.
+    /// Requests a device of the system or the browser.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Gpu {
     pub async fn request(preference: Preference, wanted: LimitsWanted) -> Result<Self, GpuError> {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = platform::BACKENDS;
-        // No layers of the driver's own that check or print.
+        // No validation layers of the driver, which print.
         descriptor.flags = wgpu::InstanceFlags::empty();
         let instance = wgpu::Instance::new(descriptor);
         let options = wgpu::RequestAdapterOptions {
@@ -74,7 +74,7 @@ impl Gpu {
         Ok(Self { device, queue, health, name, software, limits: ours(&limits) })
     }
 
-    /// Name of the adapter; empty where the browser keeps it to itself.
+    /// Name of the adapter; empty where the browser withholds it.
     pub fn adapter(&self) -> &str {
         &self.name
     }
@@ -93,13 +93,13 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// That failure.
+    /// The failure.
     pub fn check(&self) -> Result<(), GpuError> {
         platform::look(&self.device);
         self.health.check()
     }
 
-    /// Gives the device back. Whatever uses it fails with [`GpuError::Lost`].
+    /// Destroys the device. Every later use of it fails with [`GpuError::Lost`].
     pub fn destroy(&self) {
         self.device.destroy();
     }
@@ -117,7 +117,7 @@ impl Gpu {
     /// The answer of a callback, or the device's failure.
     pub(crate) async fn answer<T>(&self, answer: &Answer<T>) -> Result<T, GpuError> {
         let answer = platform::answered(&self.device, self.health.answer(answer)).await;
-        // That the device is lost explains what it refused.
+        // A lost device is the cause of what it refused.
         answer.map_err(|failure| self.check().err().unwrap_or(failure))
     }
 }

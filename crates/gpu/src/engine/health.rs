@@ -1,4 +1,4 @@
-//! State of a device: alive, or failed for good; and answers that a failure ends.
+//! State of a device, alive or failed for good, and answers that a failure ends.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ struct State {
 pub(crate) struct Health(Arc<Mutex<State>>);
 
 impl Health {
-    /// Listens to `device`.
+    /// Registers for the failures of `device`.
     pub fn of(device: &wgpu::Device) -> Self {
         let health = Self::default();
         let lost = health.clone();
@@ -29,7 +29,8 @@ impl Health {
         health
     }
 
-    /// Notes a failure. The first stays, but that a lost device explains the others.
+    /// Records a failure. The first one stays, unless the device is lost: that is the cause of
+    /// the others.
     pub fn fail(&self, failure: GpuError) {
         let mut state = self.state();
         if state.failure.is_none() || matches!(failure, GpuError::Lost(_)) {

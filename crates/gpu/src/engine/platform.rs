@@ -14,14 +14,14 @@ mod native {
     /// Longest time that the thread is blocked at once.
     const SLICE: Duration = Duration::from_millis(10);
 
-    /// Nothing: the adapter has a name.
+    /// Returns nothing: a native adapter has a name.
     pub async fn adapter_words() -> String {
         String::new()
     }
 
     /// Runs callbacks that are due.
     pub fn look(device: &wgpu::Device) {
-        // A failure is told to a callback.
+        // A failure goes to a callback.
         let _ = device.poll(wgpu::PollType::Poll);
     }
 
@@ -34,7 +34,7 @@ mod native {
         let mut answer = pin!(answer);
         poll_fn(|context| {
             let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(SLICE) };
-            // A timeout is no failure, and a lost device is told to its callback.
+            // A timeout is no failure, and the loss of the device goes to its callback.
             let _ = device.poll(wait);
             let answer = answer.as_mut().poll(context);
             if answer.is_pending() {
@@ -59,8 +59,8 @@ mod web {
     /// Graphics APIs to look for.
     pub const BACKENDS: wgpu::Backends = wgpu::Backends::BROWSER_WEBGPU;
 
-    /// The browser's words for its adapter; empty where it has none. `wgpu` hands on the
-    /// description alone, which browsers keep to themselves.
+    /// Vendor and architecture of the browser's adapter; empty where it names none. `wgpu`
+    /// passes on the description alone, which browsers leave empty.
     pub async fn adapter_words() -> String {
         asked().await.unwrap_or_default()
     }

@@ -13,8 +13,7 @@ use crate::kernels::{LOSS_RING, ORDER_HEAD, step_words};
 use crate::plan::{Plan, Role};
 use crate::{GpuError, Preset};
 
-/// Aim for the time of a submit: a watchdog never sees a long one, and the screen stays
-/// responsive.
+/// Time that a submit is to take: no watchdog runs out, and the screen stays responsive.
 const SUBMIT: Duration = Duration::from_millis(50);
 /// Most steps of a submit, however short they are.
 const MOST_STEPS: u32 = 1024;
@@ -86,8 +85,8 @@ pub struct Trainer {
 impl Trainer {
     /// Compiles the kernels and brings parameters and examples onto the device.
     ///
-    /// Examples that do not fit into one binding stay here, and windows of them go up while
-    /// the training comes to them.
+    /// Examples that do not fit into one binding stay in main memory; windows of them are
+    /// uploaded during the training.
     ///
     /// # Errors
     ///
@@ -101,11 +100,11 @@ impl Trainer {
         Self::with_plan(gpu, setup, setup.plan(gpu)?, parameters, examples).await
     }
 
-    /// The same with a plan made before by [`Setup::plan`].
+    /// [`Trainer::new`] with a plan of [`Setup::plan`].
     ///
     /// # Errors
     ///
-    /// The same.
+    /// As [`Trainer::new`].
     pub async fn with_plan(
         gpu: &Gpu,
         setup: &Setup,
@@ -162,7 +161,7 @@ impl Trainer {
         self.setup.preset
     }
 
-    /// True if all examples are on the device; otherwise windows of them go up.
+    /// True if all examples are on the device; otherwise windows of them are uploaded.
     pub fn is_resident(&self) -> bool {
         self.resident == self.rows
     }
@@ -242,8 +241,7 @@ impl Trainer {
     }
 
     /// Adds an order behind the one that is set: its first batch begins where the last batch
-    /// before it ends, however small that is. Epochs added one after the other leave the device
-    /// no pause between them.
+    /// before it ends, however small that is. A submit can so take the steps of several epochs.
     ///
     /// # Errors
     ///
@@ -298,7 +296,7 @@ impl Trainer {
         self.gpu.finish().await?;
         let elapsed = (self.setup.now)().saturating_sub(start);
         let fitting = SUBMIT.as_secs_f64() / (elapsed.as_secs_f64() / f64::from(steps)).max(1e-9);
-        // At most twice as many: one fast submit does not stand for all.
+        // At most twice as many, because one fast submit may be an exception.
         self.steps_a_submit =
             (fitting as u32).clamp(1, self.steps_a_submit.saturating_mul(2).min(MOST_STEPS));
         self.taken += steps;
@@ -398,7 +396,7 @@ impl Trainer {
         for preset in Preset::ALL {
             self.set_preset(preset).await?;
             self.set_order(&order)?;
-            // The first step pays for what a driver puts off until then.
+            // The first step includes the work that a driver postpones until then.
             self.run(1).await?;
             let start = (self.setup.now)();
             while self.run(self.remaining()).await? > 0 {}
@@ -428,8 +426,7 @@ impl Trainer {
         self.memory.write(&self.gpu, self.plan.shared.order, first * 4, bytes);
     }
 
-    /// Makes the next steps possible: their part of the order, and their examples where not
-    /// all are on the device.
+    /// Uploads the next steps of the order, and their examples where not all are on the device.
     fn load(&mut self) {
         let words = step_words(self.plan.batch) as usize;
         let steps = self.remaining().min(self.window);
@@ -440,7 +437,8 @@ impl Trainer {
         self.loaded = self.taken..self.taken + steps;
     }
 
-    /// Uploads the examples of some steps, one after the other; returns those steps over them.
+    /// Uploads the examples of some steps, one after the other; returns the steps with the
+    /// places of their examples in that window.
     fn upload_window(&self, steps: &[u32]) -> Vec<u32> {
         let batch = self.plan.batch as usize;
         let (mut rows, mut windowed) = (Vec::new(), Vec::with_capacity(steps.len()));

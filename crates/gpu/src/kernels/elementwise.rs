@@ -1,4 +1,4 @@
-//! Element-wise layers that no other kernel could take along.
+//! Element-wise layers that are part of no other kernel.
 
 use super::Context;
 use crate::PlanError;

@@ -1,6 +1,6 @@
 //! Linear layers: `Y = X W + b`, with the bias as the last row of `W`.
 //!
-//! Where threads share a sum (split K), they add up in the workgroup's memory.
+//! Threads that share a sum (split K) add it up in the workgroup's memory.
 
 use super::{Context, Input};
 use crate::grid::Place;

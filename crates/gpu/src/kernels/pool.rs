@@ -1,7 +1,7 @@
 //! Pooling in a kernel of its own: any window, any stride.
 //!
-//! The gradient is gathered: a thread for each quad of the input adds what the windows over
-//! it send back.
+//! The gradient is gathered: a thread for each quad of the input adds the gradients of the
+//! windows over it.
 
 use super::Context;
 use crate::PlanError;

@@ -1,4 +1,4 @@
-//! Step of a parameter: the one place that knows the algorithm.
+//! Step of a parameter by the algorithm of the training; no other kernel depends on it.
 
 use super::{Context, LOSS_RING, NodeBuffers};
 use crate::PlanError;
@@ -8,7 +8,7 @@ use crate::text::wgsl;
 /// Algorithm of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// SGD with weight decay added to the gradient, and classical momentum if asked for.
+    /// SGD with weight decay added to the gradient, and classical momentum on demand.
     Sgd { momentum: bool },
 }
 

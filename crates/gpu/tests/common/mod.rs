@@ -1,4 +1,4 @@
-//! What the tests on a device share: the adapter, random values, comparisons.
+//! Parts of the tests on a device: the adapter, random values, comparisons.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
