@@ -98,7 +98,7 @@ fn convolutions_with_any_kernel_stride_and_padding() {
         (&ONE, 2, 3, 2, 0),
         (&ONE, 6, 4, 3, 2),
         (&ONE, 6, 5, 2, 4),
-        (&BATCHES, 2, 9, 1, 3),
+        (&ONE, 2, 9, 1, 3),
         (&ONE, 6, 8, 2, 7),
     ] {
         let layers = vec![
@@ -117,7 +117,7 @@ fn convolutions_with_any_kernel_stride_and_padding() {
 fn pooling_of_any_window() {
     let gpu = gpu();
     for (batches, kernel, stride) in
-        [(&BATCHES[..], 2, 2), (&ONE, 3, 1), (&BATCHES, 3, 2), (&ONE, 2, 3), (&ONE, 1, 1)]
+        [(&ONE[..], 2, 2), (&ONE, 3, 1), (&BATCHES, 3, 2), (&ONE, 2, 3), (&ONE, 1, 1)]
     {
         for pool in [max_pool(kernel, stride), AvgPool2d { kernel, stride }.into()] {
             // Behind a convolution, before one, and with layers in between.
