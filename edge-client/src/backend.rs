@@ -7,34 +7,39 @@
 //! the first rounds, which train on the CPU.
 
 mod chooser;
-mod compute;
 mod job;
 mod measuring;
 #[cfg(test)]
 mod tests;
-mod trainer;
 
 use std::str::FromStr;
 use std::time::Duration;
 
+use fedra_gpu::GpuError;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
-use crate::events::BackendName;
+use crate::devices::{BackendName, Compute};
 use crate::platform;
 
 pub(crate) use chooser::Chooser;
-#[cfg(test)]
-pub(crate) use compute::lives;
-pub use compute::{Compute, TrainingError, WebGpu};
 pub(crate) use job::Job;
 pub use measuring::DeviceError;
 pub(crate) use measuring::{Candidate, Pace, Trial, speed};
-pub use trainer::{OnGpu, Trainer};
 
 /// Largest relative difference of a right gradient: norm of the difference
 /// over the norm of the CPU's.
 pub const GRADIENT_TOLERANCE: f64 = 1e-3;
+
+/// The GPU of this machine, or the one that the browser gives; a software adapter if there
+/// is no other.
+///
+/// # Errors
+///
+/// [`GpuError`] if there is none, or it is too weak.
+pub async fn webgpu() -> Result<Compute, GpuError> {
+    Compute::webgpu(platform::now).await
+}
 
 /// Preference of the owner that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

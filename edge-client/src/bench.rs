@@ -10,7 +10,8 @@ use fedra_protocol::{LocalTraining, LocalTrainingError, ModelSpec, RawLocalTrain
 use futures_util::future;
 use serde::Serialize;
 
-use crate::backend::{Candidate, Compute, DeviceError, Job, Pace, Trial, speed};
+use crate::backend::{Candidate, DeviceError, Job, Pace, Trial, speed};
+use crate::devices::Compute;
 use crate::platform;
 
 /// Long enough for a browser to have compiled its fastest code.
@@ -117,6 +118,9 @@ pub async fn measure(name: &str, batch: u32, compute: &Compute) -> Result<Measur
     let start = platform::now();
     worker.step().await?;
     let first_step = platform::now() - start;
+    // As a client does before it trains on a device: a GPU's faster kernels are chosen.
+    let mut worker = job.on(compute.clone());
+    worker.gradient().await?;
     let samples_per_second = speed(&mut worker, TRIAL, &Alone).await?;
     Ok(Measured {
         model: name.to_string(),

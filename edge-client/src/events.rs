@@ -1,12 +1,11 @@
 //! Events that a client tells its owner: the page, or the log of a native process. The
 //! page's types are generated from them.
 
-use std::fmt;
-
 use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
 use crate::codes::{EventCode, Notice, StatusReason};
+use crate::devices::BackendName;
 use crate::failure::Failure;
 use crate::privacy::PrivacyTerms;
 
@@ -166,25 +165,6 @@ pub enum SessionState {
     Reconnecting,
     /// Is done.
     Closed,
-}
-
-/// Device of training, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendName {
-    /// The CPU.
-    Cpu,
-    /// A GPU through WebGPU.
-    WebGpu,
-}
-
-impl fmt::Display for BackendName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::WebGpu => "webgpu",
-        })
-    }
 }
 
 /// The fate of an update.

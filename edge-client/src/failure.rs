@@ -7,7 +7,7 @@ mod tests;
 use fedra_learning::LearningError;
 use fedra_protocol::{DeclineCause, RefusalCode, UpdateFault};
 
-use crate::backend::TrainingError;
+use crate::devices::TrainingError;
 
 /// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

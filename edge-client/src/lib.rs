@@ -11,6 +11,7 @@ pub mod bench;
 mod callback;
 pub mod client;
 mod codes;
+pub mod devices;
 mod dropouts;
 pub mod encoding;
 mod events;
@@ -32,8 +33,9 @@ mod wasm;
 
 pub use callback::CallbackError;
 pub use codes::{CallCode, CallFault, EventCode, Notice, StatusReason};
+pub use devices::BackendName;
 pub use dropouts::Dropouts;
-pub use events::{BackendName, ClientEvent, RoundProgress, SessionState, UpdateFate};
+pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
 pub use origin::{ServerUrl, ServerUrlError};

@@ -30,8 +30,9 @@ use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backend::{self, BackendPreference, Chooser, Compute, Trainer, TrainingError};
+use crate::backend::{self, BackendPreference, Chooser};
 use crate::codes::Notice;
+use crate::devices::{Compute, Trainer, TrainingError};
 use crate::encoding::{PrivateRound, acceptable};
 use crate::events::ClientEvent;
 use crate::failure::Failure;

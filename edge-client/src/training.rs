@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedra_learning::LearningError;
 use futures_util::future::{self, Either};
 
-use crate::backend::{Trainer, TrainingError};
+use crate::devices::{Trainer, TrainingError};
 use crate::platform;
 
 /// Longest stretch of training without letting other work on this thread run.

@@ -16,11 +16,12 @@ use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use self::predictor::PageExamples;
-use crate::backend::Compute;
+use crate::backend;
 use crate::bench;
 use crate::callback::CallbackError;
 use crate::client::Client;
 use crate::codes::{CallCode, CallFault};
+use crate::devices::Compute;
 use crate::failure::Failure;
 use crate::options::ClientOptions;
 use crate::platform::TrainingSlots;
@@ -216,7 +217,7 @@ pub async fn benchmark(config: JsValue) -> Result<JsValue, JsValue> {
 async fn compute(backend: &str) -> Result<Compute, JsValue> {
     match backend {
         "cpu" => Ok(Compute::Cpu),
-        "webgpu" => Compute::webgpu()
+        "webgpu" => backend::webgpu()
             .await
             .map_err(|error| coded(CallFault::BenchFailed, &error.to_string())),
         other => {

@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 
-use fedra_edge_client::backend::Compute;
+use fedra_edge_client::devices::Compute;
 use fedra_wasm_tests::golden::{File, Fixture, MODELS, file};
 
 /// Processors differ in how they add up: what one machine may differ from

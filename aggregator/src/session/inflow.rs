@@ -188,7 +188,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inflow<S> {
         let expects_much = self.expects_much();
         let Self { stream, ahead, expected, .. } = &mut *self;
         if expects_much || has_more {
-            let ahead = ahead.get_or_insert_with(|| Ahead::new((*expected).min(AHEAD as u64) as usize));
+            let ahead =
+                ahead.get_or_insert_with(|| Ahead::new((*expected).min(AHEAD as u64) as usize));
             if ahead.is_empty() {
                 ready!(ahead.poll_fill(Pin::new(stream), context))?;
             }

@@ -41,9 +41,9 @@ pub(crate) enum Left {
 /// Columns of a tile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Columns {
-    /// So many vectors.
+    /// A number of vectors.
     Vectors(usize),
-    /// So many floats, fewer than a vector has.
+    /// A number of floats, fewer than a vector has.
     Part(usize),
 }
 

@@ -243,7 +243,7 @@ fn a_pixel_in_two_windows_has_the_gradients_of_both() {
     }
 }
 
-/// What is not finite comes out wherever it comes out of plain loops.
+/// Values that are not finite come out wherever they come out of plain loops.
 #[test]
 fn nan_and_infinity_are_not_hidden() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -7,10 +7,10 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::{self, Shared};
 
-use super::compute::Compute;
 use super::measuring::{Devices, Outcome, Pace, compare, reopened};
 use super::{BackendPreference, Choice, Job};
 use crate::codes::Notice;
+use crate::devices::Compute;
 use crate::events::ClientEvent;
 
 /// Chooses the device once. [`Chooser::measure`] does the measuring and has to be polled

@@ -6,9 +6,9 @@ use fedra_learning::Dataset;
 use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::BackendPreference;
-use super::compute::Compute;
 use super::measuring::{Candidate, DeviceError, Devices};
-use super::trainer::Trainer;
+use crate::devices::{Compute, Trainer};
+use crate::platform;
 
 /// Examples that the speed is measured on: one batch, and at least these.
 const FEWEST_EXAMPLES: usize = 500;
@@ -69,7 +69,7 @@ impl Devices for Job {
     ) -> Result<(Compute, Worker), DeviceError> {
         let absent = |reason: &dyn ToString| DeviceError::Absent(reason.to_string());
         fedra_gpu::supports(&self.spec, &self.plan).map_err(|reason| absent(&reason))?;
-        let compute = Compute::webgpu().await.map_err(|error| absent(&error))?;
+        let compute = Compute::webgpu(platform::now).await.map_err(|error| absent(&error))?;
         if preference == BackendPreference::Auto && compute.is_software() {
             let adapter = compute.adapter().unwrap_or("without a name");
             return Err(absent(&format!("its adapter ({adapter}) runs on the CPU")));

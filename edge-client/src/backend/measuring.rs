@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::{self, Either};
 
-use super::compute::{Compute, TrainingError};
 use super::{BackendPreference, Choice, Measurement, decide};
-use crate::events::BackendName;
+use crate::devices::{BackendName, Compute, TrainingError};
 
 /// Time for a WebGPU adapter and its device to appear.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ use futures_util::future::{self, Either};
 use self::virtual_time::VirtualTime;
 use super::measuring::{Candidate, Devices, LONGEST_TURN};
 use super::*;
+use crate::devices::Compute;
 use crate::events::ClientEvent;
 
 const STEP: Duration = Duration::from_millis(20);

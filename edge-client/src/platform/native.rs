@@ -29,7 +29,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use self::dial::{Connection, dial, is_encrypted};
 use super::Incoming;
-use crate::backend::{Trainer, TrainingError};
+use crate::devices::{Trainer, TrainingError};
 use crate::training::{self, Progress, Stopped};
 use crate::transport::TransportError;
 

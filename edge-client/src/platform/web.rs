@@ -24,7 +24,7 @@ use web_sys::{
 };
 
 use super::Incoming;
-use crate::backend::{Trainer, TrainingError};
+use crate::devices::{Trainer, TrainingError};
 use crate::training::{self, Progress, Stopped};
 use crate::transport::TransportError;
 

@@ -35,16 +35,10 @@ const fn formed(name: &'static str, form: Form) -> Entry {
 }
 
 /// The types by the file that has them.
-const CONTRACT: [(&str, &[Entry]); 10] = [
+const CONTRACT: [(&str, &[Entry]); 11] = [
     (
         include_str!("../../src/events.rs"),
-        &[
-            same("ClientEvent"),
-            same("SessionState"),
-            named("BackendName", "Backend"),
-            same("UpdateFate"),
-            same("RoundProgress"),
-        ],
+        &[same("ClientEvent"), same("SessionState"), same("UpdateFate"), same("RoundProgress")],
     ),
     (
         include_str!("../../src/privacy.rs"),
@@ -63,6 +57,7 @@ const CONTRACT: [(&str, &[Entry]); 10] = [
             named("ExampleOptions", "ExamplePrivacy"),
         ],
     ),
+    (include_str!("../../src/devices.rs"), &[named("BackendName", "Backend")]),
     (include_str!("../../src/backend.rs"), &[named("BackendPreference", "BackendChoice")]),
     (
         include_str!("../../src/codes.rs"),

@@ -1,7 +1,7 @@
 //! Training in the browser gives the numbers that it gives natively, on the
 //! CPU and on WebGPU, and a WebGPU that computes wrong is found out.
 
-use fedra_edge_client::backend::Compute;
+use fedra_edge_client::devices::Compute;
 use fedra_wasm_tests::golden::{Fixture, MODELS, file};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
@@ -28,18 +28,19 @@ mod webgpu {
 
     use fedra_edge_client::BackendName;
     use fedra_edge_client::backend::{
-        BackendPreference, Compute, GRADIENT_TOLERANCE, Measurement, decide, relative_error,
+        BackendPreference, GRADIENT_TOLERANCE, Measurement, decide, relative_error, webgpu,
     };
+    use fedra_edge_client::devices::Compute;
     use fedra_wasm_tests::golden::{Fixture, file};
     use js_sys::Function;
     use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-    /// Those with kernels.
+    /// Models that have kernels.
     const MODELS: [&str; 2] = ["mnist-2nn", "mnist-cnn"];
 
     #[wasm_bindgen_test]
     async fn gradients_and_steps_are_those_of_native_code() {
-        let webgpu = Compute::webgpu().await.unwrap();
+        let webgpu = webgpu().await.unwrap();
         assert!(webgpu.adapter().is_some(), "the adapter has a name");
         assert!(webgpu.is_software());
         for model in MODELS {
@@ -56,7 +57,7 @@ mod webgpu {
     #[wasm_bindgen_test]
     async fn a_wrong_kernel_makes_the_check_choose_the_cpu() {
         let fixture = Fixture::new("mnist-2nn");
-        let webgpu = Compute::webgpu().await.unwrap();
+        let webgpu = webgpu().await.unwrap();
         let on_cpu = fixture.gradient(&Compute::Cpu).await.unwrap();
         let right = fixture.gradient(&webgpu).await.unwrap();
         assert!(relative_error(&on_cpu, &right) <= GRADIENT_TOLERANCE);

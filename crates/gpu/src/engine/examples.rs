@@ -12,7 +12,7 @@ use crate::{GpuError, PlanError};
 pub enum Targets {
     /// A class for each example, from 0.
     Classes(Vec<u32>),
-    /// As many values for each example as the model has outputs.
+    /// Values for each example, one for each of the model's outputs.
     Values(Vec<f32>),
 }
 

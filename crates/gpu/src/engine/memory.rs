@@ -96,7 +96,14 @@ impl Memory {
             offset += size as usize;
         }
         drop(view);
-        staging.unmap();
+        staging.destroy();
         Ok(result)
+    }
+}
+
+impl Drop for Memory {
+    /// Gives the memory back at once: a browser would wait for its garbage collector.
+    fn drop(&mut self) {
+        self.buffers.iter().for_each(wgpu::Buffer::destroy);
     }
 }

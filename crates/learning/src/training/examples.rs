@@ -20,8 +20,8 @@ const BATCH: usize = 500;
 /// Most values to keep, 256 MiB: above, the fixed layers run at every step.
 const MOST_VALUES: usize = 1 << 26;
 
-/// What the leading fixed layers of a model make of each example of `data`, row by row; images
-/// channels first. `None` where they change nothing, or their outputs would take more than
+/// Output of the leading fixed layers of a model for each example of `data`, row by row;
+/// images channels first. `None` where they change nothing, or their outputs would take more than
 /// 256 MiB.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What [`Limit::beside`] says, or a dash where there is no limit.
+/// The words of [`Limit::beside`], or a dash where there is no limit.
 pub fn beside(limit: Option<Limit>, figure: Option<f64>) -> String {
     limit.map_or("-".to_owned(), |limit| limit.beside(figure))
 }

@@ -57,7 +57,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// What it prints when it is given `arguments`, if `is_row` holds of that. A failure is
+    /// Its output when it is given `arguments`, if `is_row` holds of that. A failure is
     /// noted, and costs one figure of many.
     pub fn measure(
         &self,

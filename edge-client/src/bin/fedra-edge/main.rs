@@ -15,8 +15,9 @@ use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use fedra_edge_client::backend::{BackendPreference, Compute};
+use fedra_edge_client::backend::{self, BackendPreference};
 use fedra_edge_client::client::{Client, ClientConfig};
+use fedra_edge_client::devices::Compute;
 use fedra_edge_client::{
     ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, Trust, UpdateFate, bench,
 };
@@ -272,9 +273,8 @@ async fn all_ended(running: &mut JoinSet<()>) {
 fn run_bench(json: bool, backend: BackendPreference) -> anyhow::Result<()> {
     let compute = match backend {
         BackendPreference::Cpu => Compute::Cpu,
-        BackendPreference::WebGpu | BackendPreference::Auto => {
-            pollster::block_on(Compute::webgpu())?
-        }
+        BackendPreference::WebGpu => pollster::block_on(backend::webgpu())?,
+        BackendPreference::Auto => bail!("one backend is measured: give cpu or webgpu"),
     };
     if let (Some(adapter), false) = (compute.adapter(), json) {
         println!("on {adapter}");

@@ -5,10 +5,10 @@ use fedra_protocol::Loss;
 use fedra_protocol::layers::{Flatten, Linear, Relu, Standardize};
 
 use super::*;
-use crate::backend::{lives, relative_error};
-use crate::events::BackendName;
+use crate::backend::relative_error;
+use crate::devices::{BackendName, lives};
 
-/// Epochs of a round, each of which is at least one command to the device.
+/// Epochs of a round: two steps each.
 const EPOCHS: u32 = 12;
 
 fn hidden_layer() -> ModelSpec {
@@ -91,7 +91,7 @@ async fn after_a_second_loss_in_a_round_the_cpu_goes_on() {
     lives::set(&[3, 5]);
     let bench = Bench::with(hidden_layer(), data(784), BackendPreference::WebGpu, None);
     let first = bench.measured(bench.round()).await;
-    assert_eq!(first.update, on_cpu.update);
+    assert!(first.update == on_cpu.update, "the bits of the CPU");
     let (name, reason) = first.devices.last().expect("told of the CPU");
     assert_eq!(
         (*name, &reason[..]),
@@ -100,7 +100,7 @@ async fn after_a_second_loss_in_a_round_the_cpu_goes_on() {
     assert_eq!(first.notices.len(), 2, "{:?}", first.notices);
     let second = bench.round().await;
     assert_eq!((second.devices, second.notices), (vec![], vec![]), "for good, and told once");
-    assert_eq!(second.update, on_cpu.update);
+    assert!(second.update == on_cpu.update, "the bits of the CPU");
 }
 
 #[tokio::test]

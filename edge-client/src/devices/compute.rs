@@ -1,14 +1,14 @@
 //! Devices that can train: the CPU, and a GPU with what stays on it between rounds.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fedra_gpu::{self as gpu, Gpu, GpuError, LimitsWanted, Preference, Preset, Setup};
 use fedra_learning::{Dataset, Features, LearningError, Targets, gradient, prepared};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec};
 
-use crate::events::BackendName;
-use crate::platform;
+use super::BackendName;
 
 /// Failure of a training.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -41,16 +41,18 @@ pub enum Compute {
 
 impl Compute {
     /// The GPU of this machine, or the one that the browser gives; a software adapter if
-    /// there is no other.
+    /// there is no other. `now` is the time since any fixed moment: commands to the device
+    /// are capped by it.
     ///
     /// # Errors
     ///
     /// [`GpuError`] if there is none, or it is too weak.
-    pub async fn webgpu() -> Result<Self, GpuError> {
+    pub async fn webgpu(now: fn() -> Duration) -> Result<Self, GpuError> {
         let gpu = Gpu::request(Preference::Fastest, LimitsWanted::Adapter).await?;
         let preset = if gpu.is_software() { Preset::Registers } else { Preset::SplitK };
         Ok(Self::WebGpu(Arc::new(WebGpu {
             gpu,
+            now,
             state: Mutex::new(State { preset, kept: None }),
             #[cfg(test)]
             life: lives::next(),
@@ -117,42 +119,10 @@ impl Compute {
 /// A GPU, its faster kernels, and the last training's memory on it.
 pub struct WebGpu {
     gpu: Gpu,
+    now: fn() -> Duration,
     state: Mutex<State>,
     #[cfg(test)]
     life: std::sync::atomic::AtomicU32,
-}
-
-/// Devices that are lost after a number of steps, so that tests see what comes of it.
-#[cfg(test)]
-pub(crate) mod lives {
-    use std::cell::RefCell;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::WebGpu;
-
-    thread_local! {
-        static LIVES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
-    }
-
-    /// Sets how many times each of the next devices of this thread can be told to take
-    /// steps. Those after them are never lost.
-    pub(crate) fn set(lives: &[u32]) {
-        LIVES.with_borrow_mut(|all| *all = lives.iter().rev().copied().collect());
-    }
-
-    pub(super) fn next() -> AtomicU32 {
-        LIVES.with_borrow_mut(|all| AtomicU32::new(all.pop().unwrap_or(u32::MAX)))
-    }
-
-    impl WebGpu {
-        /// Counts steps, and loses the device when its life is over.
-        pub(in crate::backend) fn live(&self) {
-            let spend = |life: u32| (life != u32::MAX).then(|| life.saturating_sub(1));
-            if self.life.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend) == Ok(0) {
-                self.gpu.destroy();
-            }
-        }
-    }
 }
 
 struct State {
@@ -185,7 +155,7 @@ impl Work {
 impl WebGpu {
     /// Times the two kinds of kernels on a training, and uses the faster from now on. On a
     /// software adapter it is known which.
-    pub(super) async fn choose_kernels(
+    pub async fn choose_kernels(
         &self,
         spec: &ModelSpec,
         parameters: &[f32],
@@ -227,7 +197,7 @@ impl WebGpu {
         };
         let examples = Arc::new(gpu::Examples { features, targets: targets(spec, data) });
         let setup =
-            Setup { spec: spec.clone(), first, training: plan.clone(), preset, now: platform::now };
+            Setup { spec: spec.clone(), first, training: plan.clone(), preset, now: self.now };
         let trainer = gpu::Trainer::new(&self.gpu, &setup, parameters, examples).await?;
         Ok(Work { trainer, spec: spec.clone(), data: data.clone(), plan: plan.clone() })
     }
@@ -237,7 +207,7 @@ impl WebGpu {
         self.state().kept = Some(work);
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -271,6 +241,41 @@ fn targets(spec: &ModelSpec, data: &Dataset) -> gpu::Targets {
         ) => gpu::Targets::Values(classes.iter().map(|&class| class as f32).collect()),
         (Targets::Values { values, .. }, Loss::MeanSquaredError) => {
             gpu::Targets::Values(values.clone())
+        }
+    }
+}
+
+/// Devices that are lost after a number of steps, so that tests see what comes of it.
+#[cfg(test)]
+pub(crate) mod lives {
+    use std::cell::RefCell;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::WebGpu;
+
+    thread_local! {
+        static LIVES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Sets how many times each of the next devices of this thread can be told to take
+    /// steps. Those after them are never lost.
+    pub(crate) fn set(lives: &[u32]) {
+        LIVES.with_borrow_mut(|all| *all = lives.iter().rev().copied().collect());
+    }
+
+    pub(super) fn next() -> AtomicU32 {
+        LIVES.with_borrow_mut(|all| AtomicU32::new(all.pop().unwrap_or(u32::MAX)))
+    }
+
+    impl WebGpu {
+        /// Counts commands, and loses the device when its life is over. Returns the most
+        /// steps of a command, few, so that there are many.
+        pub(in crate::devices) fn live(&self) -> u32 {
+            let spend = |life: u32| (life != u32::MAX).then(|| life.saturating_sub(1));
+            if self.life.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend) == Ok(0) {
+                self.gpu.destroy();
+            }
+            2
         }
     }
 }

@@ -7,6 +7,9 @@ use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::compute::{Compute, TrainingError, WebGpu, Work};
 
+/// Fewest steps whose order a GPU has, until the plan ends.
+const STEPS_AHEAD: u32 = 1024;
+
 /// Training of a model on local examples by a plan, as in [`LocalTrainer`].
 pub enum Trainer {
     /// On the CPU.
@@ -24,6 +27,8 @@ pub struct OnGpu {
     plan: LocalTraining,
     order: BatchOrder,
     work: Option<Work>,
+    /// Epochs whose order the device has.
+    ordered: u32,
     step: u64,
 }
 
@@ -54,6 +59,7 @@ impl Trainer {
                     data,
                     plan: plan.clone(),
                     work: None,
+                    ordered: 0,
                     step: 0,
                 })))
             }
@@ -96,7 +102,7 @@ impl Trainer {
     pub fn steps(&self) -> u64 {
         match self {
             Self::Cpu(trainer) => trainer.steps(),
-            Self::WebGpu(training) => training.order.steps() * u64::from(training.plan.epochs()),
+            Self::WebGpu(training) => training.steps(),
         }
     }
 
@@ -173,29 +179,42 @@ impl Trainer {
 
 impl OnGpu {
     async fn advance(&mut self) -> Result<Option<usize>, TrainingError> {
-        if self.step == self.order.steps() * u64::from(self.plan.epochs()) {
+        if self.step == self.steps() {
             return Ok(None);
         }
         let mut work = match self.work.take() {
             Some(work) => work,
             None => self.device.work(&self.spec, &self.data, &self.plan, &self.start).await?,
         };
-        if self.step.is_multiple_of(self.order.steps()) {
-            work.trainer.set_order(&self.order.next_epoch())?;
+        // Some epochs ahead, so that a submit does not end with a short one.
+        while self.ordered < self.plan.epochs() && work.trainer.remaining() < STEPS_AHEAD {
+            let epoch = self.order.next_epoch();
+            match self.ordered {
+                0 => work.trainer.set_order(&epoch)?,
+                _ => work.trainer.extend_order(&epoch)?,
+            }
+            self.ordered += 1;
         }
+        #[cfg(not(test))]
+        let most = u32::MAX;
         #[cfg(test)]
-        self.device.live();
-        let before = self.examples_of(self.step % self.order.steps());
-        let steps = work.trainer.run(u32::MAX).await?;
+        let most = self.device.live();
+        let before = self.examples_of(self.step);
+        let steps = work.trainer.run(most).await?;
         self.work = Some(work);
         self.step += u64::from(steps);
-        let taken = (self.step - 1) % self.order.steps() + 1;
-        Ok(Some(self.examples_of(taken) - before))
+        Ok(Some(self.examples_of(self.step) - before))
     }
 
-    /// Examples in the first `steps` steps of an epoch.
+    fn steps(&self) -> u64 {
+        self.order.steps() * u64::from(self.plan.epochs())
+    }
+
+    /// Examples in the first `steps` steps.
     fn examples_of(&self, steps: u64) -> usize {
-        (steps as usize * self.plan.batch_size() as usize).min(self.order.examples())
+        let (epochs, rest) = (steps / self.order.steps(), steps % self.order.steps());
+        let rest = rest as usize * self.plan.batch_size() as usize;
+        epochs as usize * self.order.examples() + rest
     }
 
     async fn finish(self) -> Result<Vec<f32>, TrainingError> {
