@@ -45,6 +45,36 @@ impl Optimizer {
     }
 }
 
+/// SGD on our kernels.
+pub(super) struct Own {
+    step: Sgd,
+    /// Of each tensor that has one: none without momentum.
+    velocities: HashMap<ParamId, Vec<f32>>,
+}
+
+/// One step over the tensors of a network.
+struct Step<'a> {
+    own: &'a mut Own,
+    gradients: GradientsParams,
+}
+
+impl ModuleMapper for Step<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
+            return param;
+        };
+        // Takes the tensor out, so that nothing else shares its memory.
+        let (id, weights, mapper) = param.consume();
+        let Own { step, velocities } = &mut *self.own;
+        let velocity = (step.momentum > 0.0).then(|| {
+            velocities.entry(id).or_insert_with(|| vec![0.0; weights.shape().num_elements()])
+        });
+        let velocity = velocity.map(Vec::as_mut_slice);
+        let weights = kernels::sgd(*step, weights.inner(), gradient, velocity);
+        Param::from_mapped_value(id, Tensor::from_inner(weights).require_grad(), mapper)
+    }
+}
+
 #[cfg(test)]
 mod of_burn {
     //! The same by burn's optimiser.
@@ -81,35 +111,5 @@ mod of_burn {
         pub fn step(&mut self, network: Network, gradients: GradientsParams) -> Network {
             self.optimizer.step(self.rate, network, gradients)
         }
-    }
-}
-
-/// SGD on our kernels.
-pub(super) struct Own {
-    step: Sgd,
-    /// Of each tensor that has one: none without momentum.
-    velocities: HashMap<ParamId, Vec<f32>>,
-}
-
-/// One step over the tensors of a network.
-struct Step<'a> {
-    own: &'a mut Own,
-    gradients: GradientsParams,
-}
-
-impl ModuleMapper for Step<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
-            return param;
-        };
-        // Takes the tensor out, so that nothing else shares its memory.
-        let (id, weights, mapper) = param.consume();
-        let Own { step, velocities } = &mut *self.own;
-        let velocity = (step.momentum > 0.0).then(|| {
-            velocities.entry(id).or_insert_with(|| vec![0.0; weights.shape().num_elements()])
-        });
-        let velocity = velocity.map(Vec::as_mut_slice);
-        let weights = kernels::sgd(*step, weights.inner(), gradient, velocity);
-        Param::from_mapped_value(id, Tensor::from_inner(weights).require_grad(), mapper)
     }
 }
