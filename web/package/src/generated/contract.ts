@@ -176,13 +176,6 @@ export type SessionState =
   /** Is done. */
   | 'closed';
 
-/** Device of training, by name. */
-export type Backend =
-  /** The CPU. */
-  | 'cpu'
-  /** A GPU through WebGPU. */
-  | 'webgpu';
-
 /** The fate of an update. */
 export type UpdateFate =
   /** Counted. */
@@ -322,6 +315,13 @@ export interface ExamplePrivacy {
   /** The delta at which the cost is told; between 0 and 1. */
   readonly delta: number;
 }
+
+/** Device of training, by name. */
+export type Backend =
+  /** The CPU. */
+  | 'cpu'
+  /** A GPU through WebGPU. */
+  | 'webgpu';
 
 /** Preference of the owner. */
 export type BackendChoice =
