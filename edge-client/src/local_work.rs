@@ -18,8 +18,8 @@ use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_keystream::KeystreamRng;
 use fedra_learning::{
-    Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError, check_update,
-    examples_in, safetensors,
+    Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer,
+    check_update, examples_in, safetensors,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
@@ -309,7 +309,7 @@ impl LocalWork {
             Err(TrainingError::Device(message)) => message,
             done => return Ok(done?),
         };
-        lost(&message, "training starts again on a new one");
+        lost(&message, "training starts again");
         let compute = self.chooser.reopen(measured(), &self.slots, told).await;
         let message = match self.train(&job, &compute, self.promise()?, tell).await {
             Err(TrainingError::Device(message)) => message,
@@ -411,8 +411,14 @@ impl LocalWork {
         let Some((privacy, secret)) = promise else {
             return Trainer::new(spec, parameters, data.clone(), plan, compute);
         };
-        let trainer =
-            Trainer::with_example_privacy(spec, parameters, data.clone(), plan, privacy, secret)?;
+        let trainer = LocalTrainer::with_example_privacy(
+            spec,
+            parameters,
+            data.clone(),
+            plan,
+            privacy,
+            secret,
+        )?;
         let steps = u32::try_from(trainer.steps()).unwrap_or(u32::MAX);
         let cost = privacy.cost(trainer.examples(), plan.batch_size(), steps);
         let mut total = self.example_cost.borrow_mut();
@@ -422,7 +428,7 @@ impl LocalWork {
             delta: sum.delta().value(),
         }));
         *total = Some(sum);
-        Ok(trainer)
+        Ok(Trainer::Cpu(Box::new(trainer)))
     }
 
     /// The model, unless that takes too long: a network that is dead and does not say

@@ -328,6 +328,10 @@ mod tests {
         read_in_pieces(&mut inflow, 512).await;
         assert_eq!(inflow.stream.0, 16 + (256 << 10) / AHEAD + 1);
         assert!(inflow.ahead.is_none(), "an idle connection keeps no buffer");
+        inflow.expect(FREE + 1);
+        read_in_pieces(&mut inflow, 512).await;
+        let buffer = inflow.ahead.as_ref().map(|ahead| ahead.bytes.len() as u64);
+        assert_eq!(buffer, Some(FREE + 1), "no more than the message may have");
     }
 
     #[tokio::test]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use fedra_learning::Dataset;
 use fedra_protocol::{LocalTraining, ModelSpec};
 
-use super::BackendPreference;
 use super::measuring::{Candidate, DeviceError, Devices};
+use super::{BackendPreference, webgpu};
 use crate::devices::{Compute, Trainer};
-use crate::platform;
 
 /// Examples that the speed is measured on: one batch, and at least these.
 const FEWEST_EXAMPLES: usize = 500;
@@ -69,7 +68,7 @@ impl Devices for Job {
     ) -> Result<(Compute, Worker), DeviceError> {
         let absent = |reason: &dyn ToString| DeviceError::Absent(reason.to_string());
         fedra_gpu::supports(&self.spec, &self.plan).map_err(|reason| absent(&reason))?;
-        let compute = Compute::webgpu(platform::now).await.map_err(|error| absent(&error))?;
+        let compute = webgpu().await.map_err(|error| absent(&error))?;
         if preference == BackendPreference::Auto && compute.is_software() {
             let adapter = compute.adapter().unwrap_or("without a name");
             return Err(absent(&format!("its adapter ({adapter}) runs on the CPU")));

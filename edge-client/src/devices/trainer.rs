@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedra_learning::{BatchOrder, Dataset, ExamplePrivacy, LearningError, LocalTrainer};
+use fedra_learning::{BatchOrder, Dataset, LearningError, LocalTrainer};
 use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::compute::{Compute, TrainingError, WebGpu, Work};
@@ -64,25 +64,6 @@ impl Trainer {
                 })))
             }
         }
-    }
-
-    /// Prepares a training with DP-SGD, which the CPU does: see
-    /// [`LocalTrainer::with_example_privacy`].
-    ///
-    /// # Errors
-    ///
-    /// The same, and those of that function.
-    pub fn with_example_privacy(
-        spec: &ModelSpec,
-        parameters: &[f32],
-        data: Arc<Dataset>,
-        plan: &LocalTraining,
-        privacy: ExamplePrivacy,
-        secret: [u8; 32],
-    ) -> Result<Self, TrainingError> {
-        let trainer =
-            LocalTrainer::with_example_privacy(spec, parameters, data, plan, privacy, secret)?;
-        Ok(Self::Cpu(Box::new(trainer)))
     }
 
     /// Takes one step on the CPU, or as many as take a GPU about 50 ms, and waits for them.

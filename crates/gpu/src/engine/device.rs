@@ -64,9 +64,11 @@ impl Gpu {
         let device = adapter.request_device(&descriptor).await;
         let (device, queue) = device.map_err(|error| GpuError::NoDevice(error.to_string()))?;
         let info = adapter.get_info();
-        let names = [info.name, info.driver, info.driver_info, platform::adapter_words().await];
-        let named = |text: &String| !text.trim().is_empty();
-        let name = names.into_iter().find(named).unwrap_or_default();
+        let names = [info.name, info.driver, info.driver_info];
+        let name = match names.into_iter().find(|text| !text.trim().is_empty()) {
+            Some(name) => name,
+            None => platform::adapter_words().await,
+        };
         let lower = name.to_lowercase();
         let software = info.device_type == wgpu::DeviceType::Cpu
             || SOFTWARE.iter().any(|word| lower.contains(word));

@@ -29,10 +29,19 @@ const MOST_VALUES: usize = 1 << 26;
 /// [`LearningError`] if the data do not fit the model.
 pub fn prepared(spec: &ModelSpec, data: &Arc<Dataset>) -> Result<Option<Vec<f32>>, LearningError> {
     data.check_for(spec)?;
+    if !has_work(spec) {
+        return Ok(None);
+    }
     let device = device::inference();
     let network = Network::new(spec, &vec![0.0; spec.parameters()], &device)?;
     let examples = Examples::new(spec, &network, data.clone(), &device);
     Ok(examples.prepared)
+}
+
+/// True if the leading fixed layers of a model change an example.
+fn has_work(spec: &ModelSpec) -> bool {
+    let fixed = &spec.layers()[..spec.fixed_layers()];
+    !fixed.iter().all(|layer| matches!(layer, Layer::Flatten(_)))
 }
 
 /// A data set for one model.
@@ -88,7 +97,7 @@ impl Examples {
 
     fn prepare(&self, network: &Network) -> Option<Vec<f32>> {
         let fixed = self.spec.fixed_layers();
-        if self.spec.layers()[..fixed].iter().all(|layer| matches!(layer, Layer::Flatten(_))) {
+        if !has_work(&self.spec) {
             return None;
         }
         let values = self.spec.inputs().get(fixed)?.len().saturating_mul(self.len());

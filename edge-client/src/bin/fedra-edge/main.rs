@@ -314,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn one_client_looks_for_a_gpu_and_more_do_only_when_they_are_told() {
+        let backend = |line: &str| {
+            let line = format!("--url http://127.0.0.1:1 --task a --data b {line}");
+            parsed(&line).unwrap().join.unwrap().backend()
+        };
+        assert_eq!(backend(""), BackendPreference::Auto);
+        assert_eq!(backend("--clients 2"), BackendPreference::Cpu);
+        assert_eq!(backend("--clients 2 --backend webgpu"), BackendPreference::WebGpu);
+        assert_eq!(backend("--backend cpu"), BackendPreference::Cpu);
+        let error = run_bench(true, BackendPreference::Auto).unwrap_err();
+        assert_eq!(error.to_string(), "one backend is measured: give cpu or webgpu");
+    }
+
+    #[test]
     fn whom_to_trust_is_a_question_of_tls() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("none.pem");

@@ -81,7 +81,7 @@ async fn a_gpu_that_is_lost_at_any_moment_costs_no_round_and_spoils_none() {
         assert_eq!(devices[1].1, "a new device in the place of a lost one");
         let [(code, message)] = &notices[..] else { panic!("lost at {life}: {notices:?}") };
         assert_eq!(*code, EventCode::from(Notice::DeviceLost));
-        assert!(message.ends_with("training starts again on a new one"), "{message}");
+        assert!(message.ends_with("; training starts again"), "{message}");
     }
 }
 
@@ -148,4 +148,19 @@ async fn a_model_without_kernels_trains_on_the_cpu_and_says_so_once() {
     assert_eq!(first, [(BackendName::Cpu, "measuring WebGPU beside it".into())]);
     assert_eq!(second, [(BackendName::Cpu, format!("WebGPU cannot be used: {reason}"))]);
     assert_eq!(third, []);
+}
+
+#[tokio::test]
+async fn a_promise_to_single_examples_is_kept_on_the_cpu_and_the_owner_is_told() {
+    let promise = ExamplePrivacy {
+        clipping_norm: ClippingNorm::new(1.0).unwrap(),
+        noise_multiplier: NoiseMultiplier::new(2.0).unwrap(),
+        delta: Delta::new(1e-5).unwrap(),
+    };
+    let asked = BackendPreference::WebGpu;
+    let bench = Bench::with(hidden_layer(), data(784), asked, Some(promise));
+    let Round { devices, notices, .. } = bench.measured(bench.round()).await;
+    assert_eq!(devices, [(BackendName::Cpu, EXAMPLES_ON_CPU.into())]);
+    let told = format!("{EXAMPLES_ON_CPU}; training on the CPU");
+    assert_eq!(notices, [(EventCode::from(Notice::NoWebgpu), told)]);
 }
