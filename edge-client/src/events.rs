@@ -1,13 +1,14 @@
 //! Events that a client tells its owner: the page, or the log of a native process. The
 //! page's types are generated from them.
 
-use fedra_protocol::{RoundPhase, TaskDescription, TaskStatus};
+use fedra_protocol::{RoundId, RoundPhase, TaskDescription, TaskStatus};
 use serde::Serialize;
 
 use crate::codes::{EventCode, Notice, StatusReason};
 use crate::devices::BackendName;
 use crate::failure::Failure;
 use crate::privacy::PrivacyTerms;
+use crate::training::Progress;
 
 /// Something that happened, in the form that JavaScript gets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -84,7 +85,7 @@ pub enum ClientEvent {
         #[serde(skip_serializing_if = "Option::is_none")]
         evaluated_round: Option<u64>,
     },
-    /// Local training goes on. Comes a few times a second at most.
+    /// Local training goes on. Comes a few times a second at most, and after the last step.
     Progress {
         /// The round.
         round: u64,
@@ -252,6 +253,18 @@ impl ClientEvent {
             deadline_ms: status.deadline.map(|left| left.as_millis() as u64),
             rounds_total: status.rounds_total,
         })
+    }
+
+    pub(crate) fn progress(round: RoundId, progress: &Progress) -> Self {
+        Self::Progress {
+            round: round.round,
+            epoch: progress.epoch,
+            epochs: progress.epochs,
+            step: progress.step,
+            steps: progress.steps,
+            loss: progress.loss,
+            samples_per_second: progress.samples_per_second,
+        }
     }
 
     pub(crate) fn model(status: &TaskStatus) -> Self {

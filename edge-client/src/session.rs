@@ -253,6 +253,9 @@ impl Session {
             }
             Event::Garbled(error) => self.drop_connection(&format!("the server sent {error}"), now),
             Event::Downloaded { round } if self.works_on(round) => self.downloaded(),
+            Event::Progressed { round, progress } if self.works_on(round) => {
+                vec![Action::Emit(ClientEvent::progress(round, &progress))]
+            }
             Event::Trained { round, update, examples } if self.works_on(round) => {
                 self.trained(round, update, examples)
             }
@@ -262,7 +265,10 @@ impl Session {
                 self.leave(round, failure, reason)
             }
             // About a round that is over.
-            Event::Downloaded { .. } | Event::Trained { .. } | Event::Failed { .. } => Vec::new(),
+            Event::Downloaded { .. }
+            | Event::Progressed { .. }
+            | Event::Trained { .. }
+            | Event::Failed { .. } => Vec::new(),
             Event::Timer => self.timer(now),
             Event::Pause => self.pause(),
             Event::Resume => self.resume(now),

@@ -19,7 +19,7 @@ const GPU_LIMIT: Duration = Duration::from_secs(30);
 
 /// Progress of local training.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Progress {
+pub struct Progress {
     pub epoch: u32,
     pub epochs: u32,
     pub step: u64,

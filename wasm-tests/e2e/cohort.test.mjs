@@ -40,6 +40,14 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     scene.startNativeClients({ clients: NATIVE, examples: 600 });
     const { round } = await cpu.sees('the first update is accepted', accepted);
     assert.equal(round, 1);
+    const events = await cpu.events();
+    const steps = ['downloading', 'training', 'uploading', 'reported'];
+    assert.deepEqual(
+      events.map(({ state }) => state).filter((state) => steps.includes(state)).slice(0, steps.length),
+      steps,
+    );
+    const { step, steps: all } = events.findLast((event) => event.type === 'progress' && event.round === round);
+    assert.equal(step, all, 'the last step of training is told, however short it was');
     const backends = (await cpu.events('backend')).map(({ backend }) => backend);
     assert.deepEqual([...new Set(backends)], ['cpu']);
   });

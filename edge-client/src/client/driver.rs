@@ -10,7 +10,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, TaskDescription, Token};
 use futures_channel::mpsc;
-use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
+use futures_util::future::{self, Fuse, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::{Client, DataRefused, GivenData};
@@ -173,12 +173,20 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             Woken::Incoming(Some(Incoming::Message(bytes))) => self.incoming(bytes),
             Woken::Incoming(Some(Incoming::Closed(reason))) => self.lost(reason),
             Woken::Incoming(None) => self.lost("closed".into()),
-            Woken::Worked((round, Ok(done))) => self.worked(round, done),
-            Woken::Worked((round, Err(WorkError { failure, reason }))) => {
-                self.feed(Event::Failed { round, failure, reason });
+            Woken::Worked((round, result)) => {
+                // The turn in which the work ended may have had news as well.
+                while let Ok(item) = self.news.try_recv() {
+                    self.news(item);
+                }
+                match result {
+                    Ok(done) => self.worked(round, done),
+                    Err(WorkError { failure, reason }) => {
+                        self.feed(Event::Failed { round, failure, reason });
+                    }
+                }
             }
             Woken::Recorded((round, kept)) => self.recorded(round, kept),
-            Woken::News((round, news)) => self.news(round, news),
+            Woken::News(item) => self.news(item),
         }
     }
 
@@ -215,26 +223,13 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         self.feed(Event::Disconnected { reason });
     }
 
-    fn news(&mut self, round: RoundId, news: News) {
+    fn news(&mut self, (round, news): RoundNews) {
         match news {
             News::Fetched(bytes) => add(&self.client.traffic.down, bytes),
             News::Downloaded => self.feed(Event::Downloaded { round }),
             News::Tell(event) => (self.emit)(event),
             News::ExamplesSpent(terms) => self.feed(Event::ExamplesSpent(terms)),
-            News::Progress(progress) => {
-                // News of work that was aborted may still be in the channel.
-                if !self.work.is_terminated() {
-                    (self.emit)(ClientEvent::Progress {
-                        round: round.round,
-                        epoch: progress.epoch,
-                        epochs: progress.epochs,
-                        step: progress.step,
-                        steps: progress.steps,
-                        loss: progress.loss,
-                        samples_per_second: progress.samples_per_second,
-                    });
-                }
-            }
+            News::Progress(progress) => self.feed(Event::Progressed { round, progress }),
         }
     }
 

@@ -279,6 +279,27 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
 }
 
 #[tokio::test]
+async fn what_a_short_round_does_is_told_in_its_order() {
+    let server = Server::new().await;
+    let client = client(server.address);
+    let serve = async {
+        let (mut peer, _) = server.session().await;
+        server.hand_out_the_model().await;
+        peer.begin().await;
+        client.close();
+        while peer.0.next().await.is_some_and(|item| item.is_ok()) {}
+    };
+    let mut told = Vec::new();
+    let run = client.run(|event| match event {
+        ClientEvent::Status { state, round: Some(_), .. } => told.push(format!("{state:?}")),
+        ClientEvent::Progress { step, steps, .. } if step == steps => told.push("Steps".into()),
+        _ => {}
+    });
+    let ((), _) = futures_util::join!(serve, run);
+    assert_eq!(told, ["Downloading", "Training", "Steps", "Uploading"]);
+}
+
+#[tokio::test]
 async fn a_goodbye_in_the_middle_of_an_upload_is_heard() {
     // More than sockets hold, so that the client is still sending when it closes.
     let layers = vec![Layer::Linear(Linear { outputs: 5000 })];

@@ -7,6 +7,7 @@ use super::secure::{SecureReply, SecureRequest};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::privacy::ExampleTerms;
+use crate::training::Progress;
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -54,6 +55,13 @@ pub enum Event {
     Downloaded {
         /// The round.
         round: RoundId,
+    },
+    /// Training goes on.
+    Progressed {
+        /// The round.
+        round: RoundId,
+        /// How far it is.
+        progress: Progress,
     },
     /// Training is done, and the update is ready to leave. Under secure
     /// aggregation it is not: see [`SecureReply::Keys`].
