@@ -23,13 +23,20 @@ fn linear(criterion: &mut Criterion) {
             bench.iter(|| kernels.linear(layer, black_box(&x), &weight, &bias));
         });
         let y = kernels.linear(layer, &x, &weight, &bias);
-        for (name, of_input) in [("gradient", true), ("gradient of the weights", false)] {
-            group.bench_function(name, |bench| {
-                bench.iter(|| {
-                    kernels.linear_gradient(layer, black_box(&x), &weight, &y, &gradient, of_input)
-                });
+        group.bench_function("gradient of the input", |bench| {
+            bench.iter(|| kernels.linear_gradient(layer, &weight, black_box(&y), &gradient, true));
+        });
+        let sums = kernels.linear_gradient(layer, &weight, &y, &gradient, false).sums;
+        group.bench_function("gradient of the weights", |bench| {
+            bench.iter(|| kernels.weight_gradient(layer, black_box(&x), &sums));
+        });
+        let (step, mut moved) =
+            (Sgd { rate: 0.1, momentum: 0.0, weight_decay: 0.0 }, weight.clone());
+        group.bench_function("step of the weights", |bench| {
+            bench.iter(|| {
+                kernels.weight_step(layer, step, black_box(&x), &sums, &mut moved, None);
             });
-        }
+        });
         group.finish();
     }
 }

@@ -3,7 +3,7 @@
 use crate::instruction_set::Kernels;
 use crate::simd::{Job, Simd};
 use crate::tile::{DotProducts, Ends, Left, MAX_ROWS, Matrix, Walk, ZEROS, blocks, parts};
-use crate::{Activation, add_rows};
+use crate::{Activation, Sgd, add_rows};
 
 /// Most floats of the weights that a part of the sum takes: they stay in the cache while all
 /// rows of the batch pass.
@@ -22,21 +22,29 @@ pub struct Linear {
     pub activation: Activation,
 }
 
-/// Gradients of a linear layer.
+/// Gradients of a linear layer. That of the weights is the product of the input, transposed,
+/// with [`Self::sums`]: see [`Kernels::weight_gradient`] and [`Kernels::weight_step`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearGradient {
     /// Of the input, `[batch][inputs]`; `None` if it was not asked for.
     pub input: Option<Vec<f32>>,
-    /// Of the weights, `[inputs][outputs]`.
-    pub weight: Vec<f32>,
+    /// Of the sums before the activation, `[batch][outputs]`.
+    pub sums: Vec<f32>,
     /// Of the bias, `[outputs]`.
     pub bias: Vec<f32>,
 }
 
 impl Linear {
-    fn check(&self, x: &[f32], weight: &[f32]) {
+    fn check_input(&self, x: &[f32]) {
         assert_eq!(x.len(), self.batch * self.inputs, "the input's length");
+    }
+
+    fn check_weight(&self, weight: &[f32]) {
         assert_eq!(weight.len(), self.inputs * self.outputs, "the weights' length");
+    }
+
+    fn check_output(&self, output: &[f32]) {
+        assert_eq!(output.len(), self.batch * self.outputs, "the output's length");
     }
 }
 
@@ -44,27 +52,55 @@ impl Kernels {
     /// The layer's output, `[batch][outputs]`, from `x: [batch][inputs]`,
     /// `weight: [inputs][outputs]` and `bias: [outputs]`.
     pub fn linear(self, layer: Linear, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-        layer.check(x, weight);
+        layer.check_input(x);
+        layer.check_weight(weight);
         assert_eq!(bias.len(), layer.outputs, "the bias's length");
         self.run(Forward { layer, x, weight, bias })
     }
 
-    /// The layer's gradients, from the forward pass's `x`, `weight` and `output`, and
-    /// `gradient`, which is the output's: `[batch][outputs]`. The input's gradient is
-    /// computed where `of_input` asks for it.
+    /// The layer's gradients, from the forward pass's `weight` and `output`, and `gradient`,
+    /// which is the output's: `[batch][outputs]`. The input's gradient is computed where
+    /// `of_input` asks for it.
     pub fn linear_gradient(
         self,
         layer: Linear,
-        x: &[f32],
         weight: &[f32],
         output: &[f32],
         gradient: &[f32],
         of_input: bool,
     ) -> LinearGradient {
-        layer.check(x, weight);
-        assert_eq!(output.len(), layer.batch * layer.outputs, "the output's length");
+        layer.check_weight(weight);
+        layer.check_output(output);
         assert_eq!(gradient.len(), output.len(), "the gradient's length");
-        self.run(Backward { layer, x, weight, output, gradient, of_input })
+        self.run(Backward { layer, weight, output, gradient, of_input })
+    }
+
+    /// The gradient of the weights, `[inputs][outputs]`, from the input and
+    /// [`LinearGradient::sums`].
+    pub fn weight_gradient(self, layer: Linear, x: &[f32], sums: &[f32]) -> Vec<f32> {
+        layer.check_input(x);
+        layer.check_output(sums);
+        self.run(WeightGradient(Product { layer, x, sums }))
+    }
+
+    /// Moves the weights, and the velocity if there is one, along [`Self::weight_gradient`]:
+    /// the same values as by [`Self::sgd`], but the gradient is not written to memory.
+    pub fn weight_step(
+        self,
+        layer: Linear,
+        step: Sgd,
+        x: &[f32],
+        sums: &[f32],
+        weight: &mut [f32],
+        velocity: Option<&mut [f32]>,
+    ) {
+        layer.check_input(x);
+        layer.check_output(sums);
+        layer.check_weight(weight);
+        if let Some(velocity) = &velocity {
+            layer.check_weight(velocity);
+        }
+        self.run(WeightStep { product: Product { layer, x, sums }, step, weight, velocity });
     }
 }
 
@@ -122,7 +158,6 @@ impl Job for Forward<'_> {
 
 struct Backward<'a> {
     layer: Linear,
-    x: &'a [f32],
     weight: &'a [f32],
     output: &'a [f32],
     gradient: &'a [f32],
@@ -134,24 +169,17 @@ impl Job for Backward<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> LinearGradient {
-        let Self { layer, x, weight, output, gradient, of_input } = self;
+        let Self { layer, weight, output, gradient, of_input } = self;
         let Linear { batch, inputs, outputs, activation } = layer;
-        let mut before = Vec::new();
-        let dy = match activation {
-            Activation::Identity => gradient,
-            Activation::Relu => {
-                before.resize(gradient.len(), 0.0);
-                activation.backward(output, gradient, &mut before);
-                &before
-            }
-        };
+        let mut sums = vec![0.0; gradient.len()];
+        activation.backward(output, gradient, &mut sums);
         let mut bias = vec![0.0; outputs];
         if outputs > 0 {
-            add_rows(&mut bias, dy);
+            add_rows(&mut bias, &sums);
         }
         let input = of_input.then(|| {
             let mut dx = Vec::with_capacity(batch * inputs);
-            let left = Matrix { values: dy.as_ptr(), pitch: outputs, rows: batch };
+            let left = Matrix { values: sums.as_ptr(), pitch: outputs, rows: batch };
             let right = Matrix { values: weight.as_ptr(), pitch: outputs, rows: inputs };
             // SAFETY: the lengths are checked, and every value of dx is written.
             unsafe {
@@ -167,7 +195,28 @@ impl Job for Backward<'_> {
             }
             dx
         });
-        let mut dw = Vec::with_capacity(inputs * outputs);
+        LinearGradient { input, sums, bias }
+    }
+}
+
+/// Product of the input, transposed, with the gradient of the sums.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    layer: Linear,
+    x: &'a [f32],
+    sums: &'a [f32],
+}
+
+impl Product<'_> {
+    /// Computes `rows` rows of the product from `row` on.
+    ///
+    /// # Safety
+    ///
+    /// The instruction set must be there, the lengths be checked, `rows` be 1 to `S::ROWS`,
+    /// the rows exist, and `result` have room for them.
+    #[inline(always)]
+    unsafe fn rows<S: Simd>(self, row: usize, rows: usize, result: *mut f32) {
+        let Linear { batch, inputs, outputs, .. } = self.layer;
         let walk = Walk {
             segments: 1,
             left_segment: 0,
@@ -176,22 +225,60 @@ impl Job for Backward<'_> {
             left_step: inputs,
             right_step: outputs,
         };
-        for (row, rows) in parts(inputs, S::ROWS) {
-            for (column, columns) in blocks::<S>(outputs) {
-                // SAFETY: the lengths are checked, and every value of dw is written.
-                unsafe {
-                    let result: *mut f32 = dw.as_mut_ptr();
-                    let result = result.add(row * outputs + column);
-                    let left = Left::Columns(x.as_ptr().add(row));
-                    let right = dy.as_ptr().add(column);
-                    let ends =
-                        Ends { start: ZEROS.as_ptr(), start_pitch: 0, result, pitch: outputs };
-                    S::tile(rows, columns, &left, right, &walk, &ends);
-                }
+        for (column, columns) in blocks::<S>(outputs) {
+            // SAFETY: as the caller promises.
+            unsafe {
+                let left = Left::Columns(self.x.as_ptr().add(row));
+                let right = self.sums.as_ptr().add(column);
+                let result = result.add(column);
+                let ends = Ends { start: ZEROS.as_ptr(), start_pitch: 0, result, pitch: outputs };
+                S::tile(rows, columns, &left, right, &walk, &ends);
             }
         }
+    }
+}
+
+struct WeightGradient<'a>(Product<'a>);
+
+impl Job for WeightGradient<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Vec<f32> {
+        let Linear { inputs, outputs, .. } = self.0.layer;
+        let mut values: Vec<f32> = Vec::with_capacity(inputs * outputs);
+        for (row, rows) in parts(inputs, S::ROWS) {
+            // SAFETY: the lengths are checked, and there is room for every row.
+            unsafe { self.0.rows::<S>(row, rows, values.as_mut_ptr().add(row * outputs)) }
+        }
         // SAFETY: every value was written.
-        unsafe { dw.set_len(inputs * outputs) }
-        LinearGradient { input, weight: dw, bias }
+        unsafe { values.set_len(inputs * outputs) }
+        values
+    }
+}
+
+struct WeightStep<'a> {
+    product: Product<'a>,
+    step: Sgd,
+    weight: &'a mut [f32],
+    velocity: Option<&'a mut [f32]>,
+}
+
+impl Job for WeightStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { product, step, weight, mut velocity } = self;
+        let Linear { inputs, outputs, .. } = product.layer;
+        // A few rows of the gradient, which do not leave the cache.
+        let mut gradient = vec![0.0; S::ROWS * outputs];
+        for (row, rows) in parts(inputs, S::ROWS) {
+            // SAFETY: the lengths are checked, and there is room for as many rows.
+            unsafe { product.rows::<S>(row, rows, gradient.as_mut_ptr()) }
+            let part = row * outputs..(row + rows) * outputs;
+            let velocity = velocity.as_deref_mut().map(|values| &mut values[part.clone()]);
+            step.apply(&mut weight[part], &gradient[..rows * outputs], velocity);
+        }
     }
 }

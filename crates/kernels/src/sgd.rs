@@ -44,7 +44,15 @@ impl Job for Update<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { step: Sgd { rate, momentum, weight_decay }, weights, gradient, velocity } = self;
+        self.step.apply(self.weights, self.gradient, self.velocity);
+    }
+}
+
+impl Sgd {
+    /// Takes the step with the instructions of the function that this is inlined into.
+    #[inline(always)]
+    pub(crate) fn apply(self, weights: &mut [f32], gradient: &[f32], velocity: Option<&mut [f32]>) {
+        let Self { rate, momentum, weight_decay } = self;
         let decayed = |gradient: f32, weight: f32| match weight_decay {
             0.0 => gradient,
             decay => weight * decay + gradient,

@@ -27,17 +27,41 @@ fn check_linear(layer: Linear, seed: u64) {
         let y = kernels.linear(layer, &x, &weight, &bias);
         assert_close(&format!("output, {name}"), &y, &expected);
         let sums = plain::linear_gradient(layer, &x, &weight, &y, &gradient);
-        let found = kernels.linear_gradient(layer, &x, &weight, &y, &gradient, true);
+        let found = kernels.linear_gradient(layer, &weight, &y, &gradient, true);
+        let product = kernels.weight_gradient(layer, &x, &found.sums);
         assert_close(
             &format!("input, {name}"),
             found.input.as_deref().expect("it was asked for"),
             &sums.input,
         );
-        assert_close(&format!("weight, {name}"), &found.weight, &sums.weight);
+        assert_close(&format!("weight, {name}"), &product, &sums.weight);
         assert_close(&format!("bias, {name}"), &found.bias, &sums.bias);
-        let without = kernels.linear_gradient(layer, &x, &weight, &y, &gradient, false);
+        let without = kernels.linear_gradient(layer, &weight, &y, &gradient, false);
         assert_eq!(without.input, None);
-        assert_eq!((without.weight, without.bias), (found.weight, found.bias));
+        assert_eq!((&without.sums, &without.bias), (&found.sums, &found.bias));
+        check_steps(kernels, layer, &x, &found.sums, &weight, &product);
+    }
+}
+
+/// Steps along the product are those along the gradient, to the bit.
+fn check_steps(
+    kernels: Kernels,
+    layer: Linear,
+    x: &[f32],
+    sums: &[f32],
+    weight: &[f32],
+    gradient: &[f32],
+) {
+    for (momentum, weight_decay) in [(0.0, 0.0), (0.0, 0.01), (0.9, 0.01)] {
+        let step = Sgd { rate: 0.1, momentum, weight_decay };
+        let (mut own, mut reference) = (weight.to_vec(), weight.to_vec());
+        let (mut speed, mut reference_speed) = (noise(weight.len(), 8), noise(weight.len(), 8));
+        let velocity = (momentum > 0.0).then_some(&mut speed[..]);
+        kernels.weight_step(layer, step, x, sums, &mut own, velocity);
+        let velocity = (momentum > 0.0).then_some(&mut reference_speed[..]);
+        kernels.sgd(step, &mut reference, gradient, velocity);
+        assert!(own == reference, "weights, {layer:?} {step:?} {:?}", kernels.instruction_set());
+        assert!(speed == reference_speed, "velocity, {layer:?} {step:?}");
     }
 }
 
@@ -259,9 +283,10 @@ fn nan_and_infinity_are_not_hidden() {
                 let y = kernels.linear(layer, &x, &weight, &bias);
                 assert_close("output", &y, &expected);
                 let sums = plain::linear_gradient(layer, &x, &weight, &y, &gradient);
-                let found = kernels.linear_gradient(layer, &x, &weight, &y, &gradient, true);
+                let found = kernels.linear_gradient(layer, &weight, &y, &gradient, true);
                 assert_close("input", &found.input.unwrap(), &sums.input);
-                assert_close("weight", &found.weight, &sums.weight);
+                let product = kernels.weight_gradient(layer, &x, &found.sums);
+                assert_close("weight", &product, &sums.weight);
                 assert_close("bias", &found.bias, &sums.bias);
             }
             let logits = [0.5, bad, -0.5];

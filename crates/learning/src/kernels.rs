@@ -7,6 +7,7 @@
 //!
 //! The only place of this crate that knows how burn's CPU backend stores a tensor.
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
@@ -180,23 +181,49 @@ pub(crate) fn linear(
     weight: Tensor<2>,
     bias: Tensor<1>,
 ) -> Tensor<2> {
-    let ([batch, inputs], [_, outputs]) = (x.dims(), weight.dims());
-    let layer = Linear { batch, inputs, outputs, activation };
     let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
-    let (x_values, weight_values) = (x.values().to_contiguous(), weight.values().to_contiguous());
-    let output = Kernels::best().linear(
-        layer,
-        x_values.storage(),
-        weight_values.storage(),
-        bias.values().to_contiguous().storage(),
-    );
-    let output = contiguous(output, &[batch, outputs]);
-    let state = LinearState { layer, x: x_values, weight: weight_values, output: output.clone() };
+    let (output, state) = connected(activation, &x, &weight, &bias);
     recorded(LinearStep, [&x, &weight, &bias], output, state).tensor()
 }
 
-#[derive(Debug)]
-struct LinearStep;
+/// The same with the gradient of the weights left as two factors: the input, and what
+/// `probe: [batch, outputs]`, whose values do not matter, gets as its gradient. Their product
+/// is taken by [`weight_step`].
+pub(crate) fn factored_linear(
+    activation: Activation,
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    probe: Tensor<2>,
+) -> Tensor<2> {
+    let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
+    let (output, state) = connected(activation, &x, &weight, &bias);
+    recorded(FactoredStep, [&x, &Operand::of(probe), &bias], output, state).tensor()
+}
+
+/// Output of a fully connected layer, and what its backward step takes.
+fn connected(
+    activation: Activation,
+    x: &Operand,
+    weight: &Operand,
+    bias: &Operand,
+) -> (FlexTensor, LinearState) {
+    let (x, weight) = (x.values().to_contiguous(), weight.values().to_contiguous());
+    let ([batch, inputs], [_, outputs]) = (dims(&x), dims(&weight));
+    let layer = Linear { batch, inputs, outputs, activation };
+    let output = Kernels::best().linear(
+        layer,
+        x.storage(),
+        weight.storage(),
+        bias.values().to_contiguous().storage(),
+    );
+    let output = contiguous(output, &[batch, outputs]);
+    (output.clone(), LinearState { layer, x, weight, output })
+}
+
+fn dims(matrix: &FlexTensor) -> [usize; 2] {
+    matrix.layout().shape().dims()
+}
 
 #[derive(Clone, Debug)]
 struct LinearState {
@@ -205,6 +232,36 @@ struct LinearState {
     weight: FlexTensor,
     output: FlexTensor,
 }
+
+impl LinearState {
+    /// Registers the gradients of the input and of the bias; returns that of the sums before
+    /// the activation.
+    fn backward(
+        &self,
+        gradient: &FlexTensor,
+        [x, bias]: [Option<NodeId>; 2],
+        gradients: &mut Gradients,
+    ) -> Vec<f32> {
+        let layer = self.layer;
+        let found = Kernels::best().linear_gradient(
+            layer,
+            self.weight.storage(),
+            self.output.storage(),
+            gradient.to_contiguous().storage(),
+            x.is_some(),
+        );
+        if let (Some(node), Some(input)) = (x, found.input) {
+            gradients.register::<Flex>(node, contiguous(input, &[layer.batch, layer.inputs]));
+        }
+        if let Some(node) = bias {
+            gradients.register::<Flex>(node, contiguous(found.bias, &[layer.outputs]));
+        }
+        found.sums
+    }
+}
+
+#[derive(Debug)]
+struct LinearStep;
 
 impl Backward<Flex, 3> for LinearStep {
     type State = LinearState;
@@ -215,26 +272,36 @@ impl Backward<Flex, 3> for LinearStep {
         gradients: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let LinearState { layer, x, weight, output } = ops.state;
-        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let [x_node, weight_node, bias_node] = ops.parents;
-        let found = Kernels::best().linear_gradient(
-            layer,
-            x.storage(),
-            weight.storage(),
-            output.storage(),
-            gradient.storage(),
-            x_node.is_some(),
-        );
-        if let (Some(node), Some(input)) = (x_node, found.input) {
-            gradients.register::<Flex>(node.id, contiguous(input, &[layer.batch, layer.inputs]));
+        let gradient = gradients.consume::<Flex>(&ops.node);
+        let [x, weight, bias] = ops.parents.map(|node| node.map(|node| node.id));
+        let sums = ops.state.backward(&gradient, [x, bias], gradients);
+        if let Some(node) = weight {
+            let LinearState { layer, x, .. } = ops.state;
+            let weight = Kernels::best().weight_gradient(layer, x.storage(), &sums);
+            let weight = contiguous(weight, &[layer.inputs, layer.outputs]);
+            gradients.register::<Flex>(node, weight);
         }
-        if let Some(node) = weight_node {
-            let weight = contiguous(found.weight, &[layer.inputs, layer.outputs]);
-            gradients.register::<Flex>(node.id, weight);
-        }
-        if let Some(node) = bias_node {
-            gradients.register::<Flex>(node.id, contiguous(found.bias, &[layer.outputs]));
+    }
+}
+
+#[derive(Debug)]
+struct FactoredStep;
+
+impl Backward<Flex, 3> for FactoredStep {
+    type State = LinearState;
+
+    fn backward(
+        self,
+        ops: Ops<LinearState, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<Flex>(&ops.node);
+        let [x, probe, bias] = ops.parents.map(|node| node.map(|node| node.id));
+        let sums = ops.state.backward(&gradient, [x, bias], gradients);
+        if let Some(node) = probe {
+            let sums = contiguous(sums, ops.state.output.layout().shape());
+            gradients.register::<Flex>(node, sums);
         }
     }
 }
@@ -413,8 +480,29 @@ pub(crate) fn sgd<const D: usize>(
     gradient: Tensor<D>,
     velocity: Option<&mut [f32]>,
 ) -> Tensor<D> {
-    let mut weights = weights.try_into_primitive::<Flex>().expect(TAKEN).to_contiguous();
-    let gradient = gradient.try_into_primitive::<Flex>().expect(TAKEN).to_contiguous();
+    let gradient = plain(gradient);
+    let mut weights = plain(weights);
     Kernels::best().sgd(step, weights.storage_mut(), gradient.storage(), velocity);
     Tensor::from_primitive::<Flex>(weights)
+}
+
+/// The same along a gradient that is the product of `x: [batch, inputs]`, transposed, with
+/// `sums: [batch, outputs]`.
+pub(crate) fn weight_step<const D: usize>(
+    step: Sgd,
+    weights: Tensor<D>,
+    [x, sums]: [Tensor<2>; 2],
+    velocity: Option<&mut [f32]>,
+) -> Tensor<D> {
+    let (mut weights, x, sums) = (plain(weights), plain(x), plain(sums));
+    let ([batch, inputs], [_, outputs]) = (dims(&x), dims(&sums));
+    let layer = Linear { batch, inputs, outputs, activation: Activation::Identity };
+    let values = weights.storage_mut();
+    Kernels::best().weight_step(layer, step, x.storage(), sums.storage(), values, velocity);
+    Tensor::from_primitive::<Flex>(weights)
+}
+
+/// A tensor without autodiff outside of burn's dispatch.
+fn plain<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    tensor.try_into_primitive::<Flex>().expect(TAKEN).to_contiguous()
 }

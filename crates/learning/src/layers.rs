@@ -41,7 +41,7 @@ use standardize::Standardize;
 pub(crate) use activation::{Activation, tensor};
 pub(crate) use conv2d::{Conv2d, convolved};
 pub(crate) use example_gradient::Tap;
-pub(crate) use linear::{Linear, connected};
+pub(crate) use linear::{Factors, Linear, connected};
 pub(crate) use max_pool2d::MaxPool2d;
 pub(crate) use parameters::{ParameterSum, Parameters, TrainedTensor};
 
@@ -49,6 +49,8 @@ pub(crate) use parameters::{ParameterSum, Parameters, TrainedTensor};
 pub(crate) enum Mode<'a> {
     Inference,
     Training(&'a mut dyn Rng),
+    /// The same. Linear layers leave the gradients of their weights as factors.
+    Factored(&'a mut dyn Rng, &'a mut Vec<Factors>),
 }
 
 /// A layer as a burn module.

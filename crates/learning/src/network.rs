@@ -68,7 +68,7 @@ impl Network {
         let (mut layers, mut activation) = (&self.layers[layers], input);
         while let Some(layer) = layers.first() {
             (activation, layers) = match fused::longest(layers) {
-                Some((block, rest)) => (block.apply(activation), rest),
+                Some((block, rest)) => (block.apply(activation, &mut mode), rest),
                 None => (layer.apply(activation, &mut mode), &layers[1..]),
             };
         }

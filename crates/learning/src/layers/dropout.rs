@@ -28,8 +28,12 @@ impl LayerModule for Dropout {
     }
 
     fn apply(&self, input: Activation, mode: &mut Mode<'_>) -> Activation {
-        let Mode::Training(rng) = mode else { return input };
-        at_each_rank!(input, x => self.masked(x, *rng))
+        match mode {
+            Mode::Inference => input,
+            Mode::Training(rng) | Mode::Factored(rng, _) => {
+                at_each_rank!(input, x => self.masked(x, *rng))
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fully connected layer.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Bool, Gradients, Tensor};
 use fedra_kernels::Activation as Function;
 use fedra_protocol::layers as spec;
@@ -28,33 +28,66 @@ impl LayerModule for Linear {
         Self { weight: parameters.next(), bias: parameters.next() }
     }
 
-    fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        connected(self, input, Function::Identity)
+    fn apply(&self, input: Activation, mode: &mut Mode<'_>) -> Activation {
+        connected(self, input, Function::Identity, mode)
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {
         vec![&self.weight, &self.bias]
     }
 
-    fn tap(&self, input: Activation, _mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
+    fn tap(&self, input: Activation, mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
         let layer = self.clone();
         if let Activation::Sequence(input) = input {
-            let output = connected(self, Activation::Sequence(input.clone()), Function::Identity);
+            let output =
+                connected(self, Activation::Sequence(input.clone()), Function::Identity, mode);
             let (output, probe) = probed(output.sequence());
             let tap = SequenceTap { layer, input: input.inner(), probe };
             return (Activation::Sequence(output), Some(Box::new(tap)));
         }
         let input = input.flatten();
-        let output = connected(self, Activation::Features(input.clone()), Function::Identity);
+        let output = connected(self, Activation::Features(input.clone()), Function::Identity, mode);
         let (output, probe) = probed(output.flatten());
         let tap = LinearTap { layer, input: input.inner(), probe };
         (Activation::Features(output), Some(Box::new(tap)))
     }
 }
 
+/// Gradient of a linear layer's weights as the two factors of a product.
+pub(crate) struct Factors {
+    weight: ParamId,
+    /// `[batch, inputs]`.
+    input: Tensor<2>,
+    /// `[batch, outputs]`.
+    probe: Tensor<2>,
+}
+
+impl Factors {
+    /// The weights, and the factors: the input, and the gradient of the sums.
+    pub fn gradient(self, gradients: &Gradients) -> (ParamId, [Tensor<2>; 2]) {
+        let sums = self.probe.grad(gradients).expect(GRADIENT);
+        (self.weight, [self.input, sums])
+    }
+}
+
 /// Output of the layer with the function after it, for each position of a sequence.
-pub(crate) fn connected(layer: &Linear, input: Activation, function: Function) -> Activation {
-    let row = |x| kernels::linear(function, x, layer.weight.val(), layer.bias.val());
+pub(crate) fn connected(
+    layer: &Linear,
+    input: Activation,
+    function: Function,
+    mode: &mut Mode<'_>,
+) -> Activation {
+    let mut row = |x: Tensor<2>| {
+        let (weight, bias) = (layer.weight.val(), layer.bias.val());
+        let Mode::Factored(_, factors) = mode else {
+            return kernels::linear(function, x, weight, bias);
+        };
+        let dims = [x.dims()[0], weight.dims()[1]];
+        let probe = Tensor::zeros(dims, &x.device()).require_grad();
+        let (input, weight_id) = (x.clone().inner(), layer.weight.id);
+        factors.push(Factors { weight: weight_id, input, probe: probe.clone() });
+        kernels::factored_linear(function, x, weight, bias, probe)
+    };
     match input {
         Activation::Sequence(x) => {
             let [batch, positions, _] = x.dims();

@@ -3,7 +3,9 @@
 
 use fedra_kernels::Activation as Function;
 
-use crate::layers::{Activation, Conv2d, Linear, MaxPool2d, NetworkLayer, connected, convolved};
+use crate::layers::{
+    Activation, Conv2d, Linear, MaxPool2d, Mode, NetworkLayer, connected, convolved,
+};
 
 /// Layers that one kernel does.
 #[derive(Clone, Copy)]
@@ -32,9 +34,9 @@ pub(super) fn longest(layers: &[NetworkLayer]) -> Option<(Fused<'_>, &[NetworkLa
 
 impl Fused<'_> {
     /// Output of the row.
-    pub fn apply(self, input: Activation) -> Activation {
+    pub fn apply(self, input: Activation, mode: &mut Mode<'_>) -> Activation {
         match self {
-            Self::Linear(layer, function) => connected(layer, input, function),
+            Self::Linear(layer, function) => connected(layer, input, function, mode),
             Self::Convolution(layer, pool, function) => Activation::Image(convolved(
                 layer,
                 input.image(),

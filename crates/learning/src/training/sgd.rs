@@ -13,6 +13,15 @@ use fedra_protocol::LocalTraining;
 use crate::kernels;
 use crate::network::Network;
 
+/// Gradients of one step.
+#[derive(Default)]
+pub(super) struct StepGradients {
+    /// In full.
+    pub whole: GradientsParams,
+    /// Of weights of linear layers: the factors `[batch, inputs]` and `[batch, outputs]`.
+    pub products: HashMap<ParamId, [Tensor<2>; 2]>,
+}
+
 /// SGD over the tensors of a network.
 pub(super) enum Optimizer {
     /// In place.
@@ -35,12 +44,22 @@ impl Optimizer {
         Self::Burn(of_burn::Sgd::new(plan))
     }
 
+    /// True if [`Self::step`] takes products. Their gradients are never written to memory
+    /// in full, which for a wide layer takes as long as computing them.
+    pub fn takes_factors(&self) -> bool {
+        match self {
+            Self::Own(_) => true,
+            #[cfg(test)]
+            Self::Burn(_) => false,
+        }
+    }
+
     /// Moves the network along the gradients.
-    pub fn step(&mut self, network: &mut Network, gradients: GradientsParams) {
+    pub fn step(&mut self, network: &mut Network, gradients: StepGradients) {
         *network = match self {
             Self::Own(own) => network.take().map(&mut Step { own, gradients }),
             #[cfg(test)]
-            Self::Burn(sgd) => sgd.step(network.take(), gradients),
+            Self::Burn(sgd) => sgd.step(network.take(), gradients.whole),
         };
     }
 }
@@ -55,14 +74,13 @@ pub(super) struct Own {
 /// One step over the tensors of a network.
 struct Step<'a> {
     own: &'a mut Own,
-    gradients: GradientsParams,
+    gradients: StepGradients,
 }
 
 impl ModuleMapper for Step<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
-            return param;
-        };
+        let StepGradients { whole, products } = &mut self.gradients;
+        let (product, gradient) = (products.remove(&param.id), whole.remove::<D>(param.id));
         // Takes the tensor out, so that nothing else shares its memory.
         let (id, weights, mapper) = param.consume();
         let Own { step, velocities } = &mut *self.own;
@@ -70,7 +88,12 @@ impl ModuleMapper for Step<'_> {
             velocities.entry(id).or_insert_with(|| vec![0.0; weights.shape().num_elements()])
         });
         let velocity = velocity.map(Vec::as_mut_slice);
-        let weights = kernels::sgd(*step, weights.inner(), gradient, velocity);
+        let weights = weights.inner();
+        let weights = match (product, gradient) {
+            (Some(factors), _) => kernels::weight_step(*step, weights, factors, velocity),
+            (None, Some(gradient)) => kernels::sgd(*step, weights, gradient, velocity),
+            (None, None) => weights,
+        };
         Param::from_mapped_value(id, Tensor::from_inner(weights).require_grad(), mapper)
     }
 }

@@ -9,7 +9,7 @@ use fedra_protocol::{ClientAlgorithm, LocalTraining, ModelSpec};
 use super::example_privacy::{ExamplePrivacy, PrivateSteps};
 use super::examples::Examples;
 use super::order::BatchOrder;
-use super::sgd::Optimizer;
+use super::sgd::{Optimizer, StepGradients};
 use crate::LearningError;
 use crate::data::Dataset;
 use crate::device;
@@ -165,18 +165,24 @@ impl LocalTrainer {
     }
 
     /// Size and gradients of the next batch of the epoch.
-    fn gradients(&mut self) -> (usize, GradientsParams) {
+    fn gradients(&mut self) -> (usize, StepGradients) {
         let (batch, rng) = self.order.next_batch();
-        let mode = Mode::Training(rng);
+        let mut factors = Vec::new();
+        let mode = match self.optimizer.takes_factors() {
+            true => Mode::Factored(rng, &mut factors),
+            false => Mode::Training(rng),
+        };
         let loss = batch_loss(&self.spec, &self.network, &self.examples, batch, mode);
         let size = batch.len();
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        let gradients = loss.backward();
         self.last_loss = Some(loss.inner());
-        (size, gradients)
+        let products = factors.into_iter().map(|factors| factors.gradient(&gradients)).collect();
+        let whole = GradientsParams::from_grads(gradients, &self.network);
+        (size, StepGradients { whole, products })
     }
 
     /// The noised sum of clipped gradients of a Poisson sample, over B.
-    fn private_gradients(&mut self) -> (usize, GradientsParams) {
+    fn private_gradients(&mut self) -> (usize, StepGradients) {
         let privacy = self.privacy.as_mut().expect("only called with example privacy");
         let batch = privacy.sample();
         let mut sums = self.network.zero_sums(&device::inference());
@@ -197,10 +203,10 @@ impl LocalTrainer {
                 sum.values = sum.values.clone() + part.values;
             }
         }
-        let mut gradients = GradientsParams::new();
+        let mut gradients = StepGradients::default();
         for mut sum in sums {
             sum.values = privacy.noised(sum.values);
-            sum.register(&mut gradients);
+            sum.register(&mut gradients.whole);
         }
         self.last_loss =
             losses.map(|sum| sum.div_scalar(batch.len() as f32)).or(self.last_loss.take());
