@@ -204,12 +204,12 @@ impl Server {
         let summary = config.summary();
         let TaskConfig { settings, access, .. } = config;
         let settings = Arc::new(settings);
-        let metrics = self.metrics.task(&settings.id);
+        let metrics = Arc::new(self.metrics.task(&settings.id));
         let counters = Arc::<Counters>::default();
         let started = task::start(
             &settings,
             &self.store,
-            Arc::new(metrics.clone()),
+            metrics.clone(),
             Arc::clone(&counters),
             rand::random(),
         )?;

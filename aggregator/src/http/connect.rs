@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use warp::Filter;
@@ -64,12 +63,7 @@ fn connect(
     // Not since the connection: a proxy may have kept it for a while.
     let opened = Instant::now();
     server.sessions.spawn(async move {
-        match upgrade.await {
-            Ok(stream) => {
-                session::serve(TokioIo::new(stream), opened, entrance.address, shared).await;
-            }
-            Err(error) => tracing::debug!(%error, "the upgrade failed"),
-        }
+        session::serve(upgrade, opened, entrance.address, shared).await;
         // The places among the server's and the address's connections are kept
         // until here.
         drop((connection, entrance.place));

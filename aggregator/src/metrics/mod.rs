@@ -55,7 +55,6 @@ pub struct Metrics {
 }
 
 /// The numbers of one task.
-#[derive(Clone)]
 pub struct TaskMeters {
     registry: Registry,
     task: String,

@@ -11,12 +11,11 @@ use fedra_coordinator::session::{Admitted, CheckIn};
 use fedra_protocol::{Refusal, RefusalCode};
 use std::net::IpAddr;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::End;
 use crate::access::{self, TaskSlot};
 use crate::server::Server;
-use crate::task::{Mailbox, Message, Task};
+use crate::task::{Message, Task};
 
 /// Time for which a client stays away from a task that could not start.
 const SET_ASIDE: Duration = Duration::from_secs(300);
@@ -24,7 +23,6 @@ const SET_ASIDE: Duration = Duration::from_secs(300);
 /// A connection's place among its task's clients. Dropping it tells the task's core.
 pub(super) struct Membership {
     pub(super) task: Arc<Task>,
-    pub(super) mailbox: Arc<Mailbox>,
     leave: LeaveOnDrop,
     /// Its place among those that the task lets in.
     _slot: TaskSlot,
@@ -63,7 +61,6 @@ impl Drop for LeaveOnDrop {
 pub(super) async fn admit(
     check_in: CheckIn,
     address: IpAddr,
-    cut: CancellationToken,
     server: &Server,
 ) -> Result<(Membership, Admitted), End> {
     let id = &check_in.task;
@@ -89,13 +86,12 @@ pub(super) async fn admit(
         connection,
         subject,
         settings: Arc::clone(&task.settings),
-        metrics: Arc::new(task.metrics.clone()),
+        metrics: task.metrics.clone(),
         view: task.view.borrow().clone(),
         now: task.now(),
     };
     let leave = LeaveOnDrop { connection, permit: Some(permit) };
-    let mailbox = Arc::new(Mailbox::new(cut));
-    Ok((Membership { task, mailbox, leave, _slot: slot }, admitted))
+    Ok((Membership { task, leave, _slot: slot }, admitted))
 }
 
 fn next_connection() -> ConnectionId {

@@ -17,14 +17,13 @@ use fedra_protocol::{ClientMessage, RefusalCode, RoundId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::admission::{Membership, admit};
 use super::socket::{Incoming, Socket, SocketError};
 use super::{End, Origin};
 use crate::server::Server;
-use crate::task::Message;
+use crate::task::{Mailbox, Message};
 
 type RoomWait = Pin<Box<dyn Future<Output = Room> + Send>>;
 type Check = Pin<Box<dyn Future<Output = Option<Checked>> + Send>>;
@@ -33,13 +32,17 @@ type Checked = Result<CheckedUpdate, UpdateError>;
 /// Reasons to wake up.
 enum Happening {
     Incoming(Result<Incoming, SocketError>),
-    Input(Input),
+    Notice(Notice),
+    Room(Room),
+    Checked(Checked),
     News,
-    Quiet,
-    End(End),
+    /// The time of [`SessionDriver::due`] has come.
+    TimePassed,
+    GoingAway,
 }
 
-struct SessionDriver<'a, S> {
+/// A session with its socket and its place in the task.
+pub(super) struct SessionDriver<'a, S> {
     socket: &'a mut Socket<S>,
     session: Box<Session>,
     /// Membership in the task, once the client is admitted.
@@ -47,124 +50,136 @@ struct SessionDriver<'a, S> {
     view: Option<watch::Receiver<Arc<TaskView>>>,
     origin: Origin,
     server: &'a Arc<Server>,
-    cut: CancellationToken,
+    mailbox: Arc<Mailbox>,
     room: Option<RoomWait>,
     check: Option<Check>,
     /// Round in the last log line that named one.
     round: Option<RoundId>,
+    /// Time of the last message.
+    heard: Instant,
 }
 
-/// Serves a client until there is a reason to stop. Its participation goes back to the
-/// task's core before anything else, however slow the socket is.
-pub(super) async fn run<S>(
-    socket: &mut Socket<S>,
-    origin: Origin,
-    id: String,
-    server: &Arc<Server>,
-) -> End
+impl<'a, S> SessionDriver<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let limits = &server.config.limits;
-    let settings = SessionSettings {
-        heartbeat: server.config.idle_timeout / 3,
-        max_chunk_bytes: MAX_CHUNK_BYTES as u32,
-        pace: Pace::new(limits.upload_grace, limits.min_upload_rate),
-    };
-    let cut = CancellationToken::new();
-    let mut driver = SessionDriver {
-        socket,
-        session: Box::new(Session::new(id, settings)),
-        membership: None,
-        view: None,
-        origin,
-        server,
-        cut: cut.clone(),
-        room: None,
-        check: None,
-        round: None,
-    };
-    let end = tokio::select! {
-        // A client may be replaced while the server waits for it to read.
-        () = cut.cancelled() => driver.cut(),
-        end = driver.run() => end,
-    };
-    let SessionDriver { session, membership, .. } = driver;
-    if let Some(membership) = membership
-        && let Some((_, participation)) = session.leave()
-    {
-        membership.leave(end.departure(), participation);
+    pub(super) fn new(
+        socket: &'a mut Socket<S>,
+        origin: Origin,
+        id: String,
+        server: &'a Arc<Server>,
+    ) -> Self {
+        let limits = &server.config.limits;
+        let settings = SessionSettings {
+            heartbeat: server.config.idle_timeout / 3,
+            max_chunk_bytes: MAX_CHUNK_BYTES as u32,
+            pace: Pace::new(limits.upload_grace, limits.min_upload_rate),
+        };
+        Self {
+            socket,
+            session: Box::new(Session::new(id, settings)),
+            membership: None,
+            view: None,
+            origin,
+            server,
+            mailbox: Arc::default(),
+            room: None,
+            check: None,
+            round: None,
+            heard: Instant::now(),
+        }
     }
-    end
-}
 
-impl<S> SessionDriver<'_, S>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    async fn run(&mut self) -> End {
-        // Only messages of the client's program count: its network stack answers for one
-        // that is frozen, too.
-        let idle = self.server.config.idle_timeout;
-        let check_in_due = self.origin.opened + self.server.config.handshake_timeout;
-        let mut heard = Instant::now();
+    /// Serves the client until there is a reason to stop.
+    pub(super) async fn run(&mut self) -> End {
+        let mailbox = Arc::clone(&self.mailbox);
+        tokio::select! {
+            // A client may be replaced while the server waits for it to read.
+            () = mailbox.cut() => self.cut(),
+            end = self.converse() => end,
+        }
+    }
+
+    /// Gives the participation back to the task's core, before anything else, however slow
+    /// the socket is.
+    pub(super) fn leave(self, end: &End) {
+        if let Some(membership) = self.membership
+            && let Some((_, participation)) = self.session.leave()
+        {
+            membership.leave(end.departure(), participation);
+        }
+    }
+
+    async fn converse(&mut self) -> End {
         loop {
             let is_member = self.session.is_member();
-            let quiet_at = if is_member { heard + idle } else { check_in_due };
-            let wake_at = self.wake_at();
+            let (due, _) = self.due();
             let happening = tokio::select! {
-                () = self.server.shutdown.cancelled() => Happening::End(End::GoingAway),
+                () = self.server.shutdown.cancelled() => Happening::GoingAway,
                 incoming = self.socket.receive(), if self.session.reads() => {
                     Happening::Incoming(incoming)
                 }
-                notice = notice(self.membership.as_ref()) => match notice {
-                    Some(notice) => Happening::Input(Input::Notice(notice)),
-                    None => Happening::End(End::GoingAway),
-                },
+                notice = self.mailbox.next() => {
+                    notice.map_or(Happening::GoingAway, Happening::Notice)
+                }
                 changed = changed(self.view.as_mut()), if is_member => match changed {
                     true => Happening::News,
-                    false => Happening::End(End::GoingAway),
+                    false => Happening::GoingAway,
                 },
-                room = ready(&mut self.room) => Happening::Input(Input::Room(room)),
-                checked = ready(&mut self.check) => match checked {
-                    Some(checked) => Happening::Input(Input::Checked(checked)),
-                    // Only when the server's runtime is shutting down.
-                    None => Happening::End(End::GoingAway),
-                },
-                // One timer for both: most sessions wait, and each has one.
-                () = sleep_until(wake_at.map_or(quiet_at, |wake| wake.min(quiet_at))) => {
-                    match wake_at {
-                        Some(wake) if wake <= quiet_at => Happening::Input(Input::TimePassed),
-                        _ => Happening::Quiet,
-                    }
+                room = ready(&mut self.room) => Happening::Room(room),
+                // None only when the server's runtime is shutting down.
+                checked = ready(&mut self.check) => {
+                    checked.map_or(Happening::GoingAway, Happening::Checked)
                 }
+                // One timer for both: most sessions wait, and each has one.
+                () = sleep_until(due) => Happening::TimePassed,
             };
             // Boxed so that an idle session's future stays small.
-            let done = match happening {
-                Happening::Incoming(incoming) => {
-                    if matches!(incoming, Ok(Incoming::Message(_))) {
-                        heard = Instant::now();
-                    }
-                    Box::pin(self.receive(incoming)).await
-                }
-                Happening::Input(input) => Box::pin(self.feed(input)).await,
-                Happening::News => Box::pin(self.feed(Input::News)).await,
-                Happening::Quiet => {
-                    let message = if is_member {
-                        format!("nothing heard for {} s", idle.as_secs_f64())
-                    } else {
-                        "no check-in in time".to_owned()
-                    };
-                    Err(End::refuse(RefusalCode::Timeout, message))
-                }
-                Happening::End(end) => Err(end),
-            };
+            let done = Box::pin(self.take(happening)).await;
             if let Err(end) = done {
                 return end;
             }
             if !is_member && self.session.is_member() {
-                heard = Instant::now();
+                self.heard = Instant::now();
             }
+        }
+    }
+
+    /// The time at which something is due if nothing happens, and whether it is the end of
+    /// a client that has been quiet for too long.
+    fn due(&self) -> (Instant, bool) {
+        let config = &self.server.config;
+        // Only messages of the client's program count: its network stack answers for one
+        // that is frozen, too.
+        let quiet_at = match self.session.is_member() {
+            true => self.heard + config.idle_timeout,
+            false => self.origin.opened + config.handshake_timeout,
+        };
+        match self.wake_at() {
+            Some(wake) if wake <= quiet_at => (wake, false),
+            _ => (quiet_at, true),
+        }
+    }
+
+    async fn take(&mut self, happening: Happening) -> Result<(), End> {
+        match happening {
+            Happening::Incoming(incoming) => self.receive(incoming).await,
+            Happening::Notice(notice) => self.feed(Input::Notice(notice)).await,
+            Happening::Room(room) => self.feed(Input::Room(room)).await,
+            Happening::Checked(checked) => self.feed(Input::Checked(checked)).await,
+            Happening::News => self.feed(Input::News).await,
+            Happening::TimePassed if self.due().1 => {
+                let message = match self.session.is_member() {
+                    true => {
+                        let idle = self.server.config.idle_timeout;
+                        format!("nothing heard for {} s", idle.as_secs_f64())
+                    }
+                    false => "no check-in in time".to_owned(),
+                };
+                Err(End::refuse(RefusalCode::Timeout, message))
+            }
+            Happening::TimePassed => self.feed(Input::TimePassed).await,
+            Happening::GoingAway => Err(End::GoingAway),
         }
     }
 
@@ -175,7 +190,7 @@ where
 
     /// The end that the task's core has in mind for the session.
     fn cut(&mut self) -> End {
-        let notice = self.membership.as_ref().and_then(|m| m.mailbox.take_end());
+        let notice = self.mailbox.take_end();
         let outputs =
             self.session.handle(Input::Notice(notice.unwrap_or(Notice::Replaced)), self.now());
         let end = outputs.into_iter().find_map(|output| match output {
@@ -192,7 +207,10 @@ where
 
     async fn receive(&mut self, incoming: Result<Incoming, SocketError>) -> Result<(), End> {
         let bytes = match incoming? {
-            Incoming::Message(bytes) => bytes,
+            Incoming::Message(bytes) => {
+                self.heard = Instant::now();
+                bytes
+            }
             Incoming::Text => return Err(End::Refused(malformed("messages are binary"))),
             Incoming::Control => return Ok(()),
         };
@@ -223,11 +241,10 @@ where
             for output in std::mem::take(&mut outputs) {
                 match output {
                     Output::Send(message) => self.socket.send(&message).await?,
-                    Output::Tell(command) => tell(self.membership.as_ref(), command).await?,
+                    Output::Tell(command) => self.tell(command).await?,
                     Output::Admit(check_in) => {
                         let address = self.origin.address;
-                        let (membership, admitted) =
-                            admit(check_in, address, self.cut.clone(), self.server).await?;
+                        let (membership, admitted) = admit(check_in, address, self.server).await?;
                         self.socket.count_for(Arc::clone(&membership.task));
                         let mut view = membership.task.view.clone();
                         // Everything published since the check-in's answer is news.
@@ -251,6 +268,16 @@ where
         Ok(())
     }
 
+    /// Passes a command on to the task's core.
+    async fn tell(&mut self, command: Command) -> Result<(), End> {
+        let Some(Membership { task, .. }) = &self.membership else { return Ok(()) };
+        let message = match command {
+            Command::Join(join) => Message::Join(join, Arc::clone(&self.mailbox)),
+            command => Message::Command(Box::new(command)),
+        };
+        task.messages.send(message).await.map_err(|_| End::GoingAway)
+    }
+
     /// Waits for room exactly as long as the session wants some.
     fn queue(&mut self) {
         match self.session.wants_room() {
@@ -265,24 +292,6 @@ where
             }
             Some(_) => {}
         }
-    }
-}
-
-/// Passes a command on to the task's core.
-async fn tell(membership: Option<&Membership>, command: Command) -> Result<(), End> {
-    let Some(Membership { task, mailbox, .. }) = membership else { return Ok(()) };
-    let message = match command {
-        Command::Join(join) => Message::Join(join, Arc::clone(mailbox)),
-        command => Message::Command(Box::new(command)),
-    };
-    task.messages.send(message).await.map_err(|_| End::GoingAway)
-}
-
-/// The next notice of the task's core; none before the check-in.
-async fn notice(membership: Option<&Membership>) -> Option<Notice> {
-    match membership {
-        Some(membership) => membership.mailbox.next().await,
-        None => pending().await,
     }
 }
 

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_protocol::{Refusal, RefusalCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -22,6 +24,7 @@ use fedra_coordinator::messages::Departure;
 
 use crate::metrics::SessionEnd;
 use crate::server::Server;
+use drive::SessionDriver;
 use inflow::Excess;
 use socket::{Socket, SocketError};
 
@@ -106,30 +109,33 @@ struct Origin {
     address: IpAddr,
 }
 
-/// Serves one client over an upgraded connection.
-pub(crate) async fn serve<S>(stream: S, opened: Instant, address: IpAddr, server: Arc<Server>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+/// Serves one client over its connection, once that is upgraded.
+///
+/// Most sessions wait, and each keeps this future: what is handed down by value would be in
+/// it once more for each function.
+pub(crate) async fn serve(
+    upgrade: OnUpgrade,
+    opened: Instant,
+    address: IpAddr,
+    server: Arc<Server>,
+) {
+    let stream = match upgrade.await {
+        Ok(stream) => TokioIo::new(stream),
+        Err(error) => return tracing::debug!(%error, "the upgrade failed"),
+    };
     let id = format!("{:016x}", rand::random::<u64>());
     let span = tracing::info_span!("session", session = id, round = tracing::field::Empty);
     server.metrics.sessions.up();
-    let origin = Origin { opened, address };
-    converse(stream, origin, id, &server).instrument(span).await;
-    server.metrics.sessions.down();
-}
-
-async fn converse<S>(stream: S, origin: Origin, id: String, server: &Arc<Server>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
     let (patience, reserve) = (server.config.idle_timeout, Arc::clone(&server.reserve));
     let mut socket = Socket::new(stream, patience, reserve).await;
-    let end = drive::run(&mut socket, origin, id, server).await;
-    tracing::debug!(?end, "session ended");
+    let mut driver = SessionDriver::new(&mut socket, Origin { opened, address }, id, &server);
+    let end = driver.run().instrument(span.clone()).await;
+    driver.leave(&end);
+    span.in_scope(|| tracing::debug!(?end, "session ended"));
     server.metrics.session_ended(end.reason());
     // Its buffers must not be part of every session's future.
-    Box::pin(farewell(socket, end, server)).await;
+    Box::pin(farewell(socket, end, &server).instrument(span)).await;
+    server.metrics.sessions.down();
 }
 
 /// Tells the client, if it is still connected, why the session ends.

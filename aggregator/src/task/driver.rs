@@ -150,7 +150,7 @@ impl WriterThread {
     pub(crate) fn start(
         mut writer: Writer,
         name: String,
-        metrics: TaskMeters,
+        metrics: Arc<TaskMeters>,
         tell: impl Fn(WriterEvent) + Send + 'static,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, inbox) = thread_channel::channel::<WriterJob>();

@@ -5,29 +5,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fedra_coordinator::messages::{Mail, Notice};
 use fedra_coordinator::participation::Participation;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 /// Mailbox of one session.
+#[derive(Default)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,
     arrived: Notify,
-    /// Cancelled when the session is to end at once, even while it waits.
-    cut: CancellationToken,
+    /// Rung when the session is to end at once, even while it waits.
+    cut: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    mail: Mail,
+    /// None while it is empty, as it mostly is.
+    mail: Option<Box<Mail>>,
     /// The task is gone.
     is_closed: bool,
 }
 
 impl Mailbox {
-    /// An empty mailbox; `cut` is cancelled by a notice that ends the session.
-    pub(crate) fn new(cut: CancellationToken) -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), cut }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -35,9 +31,9 @@ impl Mailbox {
     /// Adds a notice.
     pub(super) fn put(&self, notice: Notice) {
         let ends = matches!(notice, Notice::Replaced | Notice::Contested(_));
-        self.state().mail.put(notice);
+        self.state().mail.get_or_insert_default().put(notice);
         if ends {
-            self.cut.cancel();
+            self.cut.notify_one();
         }
         self.arrived.notify_one();
     }
@@ -50,12 +46,17 @@ impl Mailbox {
 
     /// Takes the participation that its session has not handled.
     pub(super) fn take_participation(&self) -> Option<Participation> {
-        self.state().mail.take_participation()
+        self.state().mail.as_mut()?.take_participation()
+    }
+
+    /// Resolves, once, when there is a notice that ends the session.
+    pub(crate) async fn cut(&self) {
+        self.cut.notified().await;
     }
 
     /// Takes the notice that ends the session.
     pub(crate) fn take_end(&self) -> Option<Notice> {
-        self.state().mail.take_end()
+        self.state().mail.as_mut()?.take_end()
     }
 
     /// The next notice, once there is one; `None` when the task is gone. Safe to cancel.
@@ -63,9 +64,10 @@ impl Mailbox {
         loop {
             {
                 let mut state = self.state();
-                if let Some(notice) = state.mail.take() {
+                if let Some(notice) = state.mail.as_mut().and_then(|mail| mail.take()) {
                     return Some(notice);
                 }
+                state.mail = None;
                 if state.is_closed {
                     return None;
                 }
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_verdict_comes_before_the_newest_order() {
-        let mailbox = Mailbox::new(CancellationToken::new());
+        let mailbox = Mailbox::default();
         mailbox.put(Notice::Order(Order::Away(Duration::ZERO)));
         mailbox.put(Notice::Order(Order::Rest));
         mailbox.put(Notice::Verdict(ROUND, UpdateVerdict::Accepted));
@@ -109,12 +111,11 @@ mod tests {
 
     #[test]
     fn an_end_cuts_the_session_and_a_participation_can_be_taken_back() {
-        let cut = CancellationToken::new();
-        let mailbox = Mailbox::new(cut.clone());
+        let mailbox = Mailbox::default();
         mailbox.put(Notice::Joined(ClientId(1), Box::default()));
-        assert!(!cut.is_cancelled());
+        assert!(mailbox.cut().now_or_never().is_none());
         mailbox.put(Notice::Replaced);
-        assert!(cut.is_cancelled());
+        assert!(mailbox.cut().now_or_never().is_some());
         assert!(mailbox.take_participation().is_some());
         assert!(mailbox.take_participation().is_none());
         assert!(matches!(mailbox.take_end(), Some(Notice::Replaced)));

@@ -66,7 +66,7 @@ pub(crate) struct Task {
     pub messages: mpsc::Sender<Message>,
     pub view: watch::Receiver<Arc<TaskView>>,
     pub counters: Arc<Counters>,
-    pub metrics: TaskMeters,
+    pub metrics: Arc<TaskMeters>,
     /// Start of the task's time.
     pub epoch: Instant,
     /// The epoch by the calendar.

@@ -197,7 +197,7 @@ pub enum Order {
     /// Nothing to do, or nothing more.
     Rest,
     /// Take part in a round.
-    Invited(Invitation),
+    Invited(Box<Invitation>),
     /// Nothing until this time, because of how the last invitation came to nothing.
     StandBy(StandbyCause, Time),
     /// Answer a request of secure aggregation.

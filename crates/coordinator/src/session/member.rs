@@ -185,7 +185,7 @@ impl Member {
             Order::Rest => self.dismiss(None, out),
             Order::Invited(invitation) => {
                 self.dismiss(Some(invitation.round), out);
-                self.invited(invitation, fresh, now, out);
+                self.invited(*invitation, fresh, now, out);
             }
             Order::Asked { round, request, deadline } => {
                 self.dismiss(Some(round), out);

@@ -188,7 +188,7 @@ impl Script {
 
     fn invite(&mut self, round: RoundId) -> Vec<Act> {
         let deadline = self.now + Duration::from_secs(60);
-        let order = Order::Invited(invitation(&self.settings, round, deadline));
+        let order = Order::Invited(Box::new(invitation(&self.settings, round, deadline)));
         self.order(order)
     }
 

@@ -22,8 +22,8 @@ struct Client {
     connection: Option<ConnectionId>,
     /// The newest order, for a connection yet to come.
     order: Order,
-    /// While there is no connection.
-    participation: Participation,
+    /// While there is no connection, if it has one.
+    participation: Option<Box<Participation>>,
     /// The last verdict on a report of the client.
     judged: Option<(RoundId, Stage, UpdateVerdict)>,
     /// The next connection of the same subject, held until the current one is closed.
@@ -94,7 +94,7 @@ impl Clients {
             subject: join.subject,
             connection: None,
             order: Order::Rest,
-            participation: Participation::default(),
+            participation: None,
             judged: None,
             successor: None,
             left: false,
@@ -115,8 +115,9 @@ impl Clients {
             self.absent.remove(&place);
         }
         self.connections.insert(connection, client);
-        let participation = std::mem::take(&mut member.participation).attached(availability);
-        self.notices.push((connection, Notice::Joined(client, Box::new(participation))));
+        let participation = member.participation.take().unwrap_or_default();
+        let participation = Box::new(participation.attached(availability));
+        self.notices.push((connection, Notice::Joined(client, participation)));
         self.notices.push((connection, Notice::Order(member.order.clone())));
         member.connection = Some(connection);
         let left = std::mem::take(&mut member.left);
@@ -137,12 +138,16 @@ impl Clients {
         }
         member.connection = None;
         if participation.is_worth_keeping() {
-            member.participation = participation.detached(member.judged);
+            member.participation = Some(Box::new(participation.detached(member.judged)));
         }
         if let Some(join) = member.successor.take() {
             return self.attach(client, &join);
         }
-        if member.subject.is_none() || !member.participation.is_worth_keeping() {
+        let Some(kept) = member.participation.as_mut().filter(|kept| kept.is_worth_keeping())
+        else {
+            return self.forget(client);
+        };
+        if member.subject.is_none() {
             return self.forget(client);
         }
         self.departures += 1;
@@ -153,13 +158,12 @@ impl Clients {
             // must not count again.
             member.left = true;
             member.order = Order::Rest;
-            member.participation.close();
+            kept.close();
             return Some(Change::Left(client, member.subject));
         }
         // What the round has ordered meanwhile is news to its next connection.
-        let order = member.order.clone();
-        settle(&mut member.participation, &order);
-        self.uploads.extend(member.participation.upload_due().map(|due| (due, client)));
+        settle(kept, &member.order);
+        self.uploads.extend(kept.upload_due().map(|due| (due, client)));
         Some(Change::Lost(client))
     }
 
@@ -202,9 +206,10 @@ impl Clients {
     pub(super) fn drop_slow_uploads(&mut self, now: Time) {
         while let Some((_, client)) = self.uploads.first().filter(|(due, _)| *due <= now).copied() {
             self.uploads.pop_first();
-            if let Some(member) = self.clients.get_mut(&client) {
-                // One that is back has left its participation to the connection.
-                member.participation.drop_slow_upload(now);
+            let member = self.clients.get_mut(&client);
+            // One that is back has left its participation to the connection.
+            if let Some(kept) = member.and_then(|member| member.participation.as_mut()) {
+                kept.drop_slow_upload(now);
             }
         }
     }
@@ -232,7 +237,7 @@ impl Clients {
         let Some(member) = self.clients.get_mut(&client) else { return };
         match member.connection {
             Some(connection) => self.notices.push((connection, Notice::Order(order.clone()))),
-            None => settle(&mut member.participation, &order),
+            None => member.participation.iter_mut().for_each(|kept| settle(kept, &order)),
         }
         member.order = order;
     }

@@ -473,7 +473,7 @@ impl Step<'_> {
         let invitation = Invitation { round, model, deadline, max_staleness, privacy };
         self.core.metrics.invited();
         self.core.attempts.invite(client);
-        self.core.clients.notify(client, Order::Invited(invitation));
+        self.core.clients.notify(client, Order::Invited(Box::new(invitation)));
     }
 
     /// Leaves a client out of rounds for a while.

@@ -61,7 +61,7 @@ fn the_deadline_of_a_repeated_assignment_is_what_is_left_of_it() {
     let (mut script, _) = script.reconnect(None);
     script.now = script.now + Duration::from_secs(45);
     let invitation = invitation(&script.settings, R1, deadline);
-    let acts = script.order(Order::Invited(invitation));
+    let acts = script.order(Order::Invited(Box::new(invitation)));
     let [Act::Send(ServerMessage::RoundAssignment(assignment))] = acts.as_slice() else {
         panic!("{acts:?}");
     };
