@@ -60,7 +60,7 @@ pub enum Event {
     Progressed {
         /// The round.
         round: RoundId,
-        /// How far it is.
+        /// State of the training.
         progress: Progress,
     },
     /// Training is done, and the update is ready to leave. Under secure
