@@ -1,0 +1,127 @@
+//! Models as ONNX files, inputs for them, and the outputs that Fedra computes: for the
+//! end-to-end tests, which run the files.
+//!
+//! `cargo run -p fedra-onnx --example onnx-samples -- FOLDER` writes `NAME.onnx`,
+//! `NAME.inputs` and `NAME.outputs` for each model, little-endian, and prints a line of JSON
+//! that lists them.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use fedra_learning::{Inference, examples_a_piece, init_parameters};
+use fedra_onnx::{Origin, write};
+use fedra_protocol::layers::{
+    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LayerNorm,
+    Linear, MaxPool2d, Sigmoid, Standardize, Tanh,
+};
+use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Examples for each model.
+const EXAMPLES: usize = 1000;
+const SEED: u64 = 7;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args_os().nth(1).ok_or("give the folder to write to")?;
+    let folder = Path::new(&folder);
+    fs::create_dir_all(folder)?;
+    let mut models = Vec::new();
+    for name in ModelSpec::BUILTIN {
+        models.push((name, ModelSpec::builtin(name).ok_or("a built-in model is missing")?));
+    }
+    models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
+    let mut listed = Vec::new();
+    for (name, spec) in models {
+        listed.push(sample(folder, name, &spec)?);
+    }
+    println!("[{}]", listed.join(","));
+    Ok(())
+}
+
+/// Writes the files of one model; returns its description as JSON.
+fn sample(folder: &Path, name: &str, spec: &ModelSpec) -> Result<String, Box<dyn Error>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let mut parameters = init_parameters(spec, SEED);
+    // As a trained model has them: no zero bias, no scale of exactly 1.
+    parameters.iter_mut().for_each(|value| *value += 0.1 * unit(&mut rng) - 0.05);
+    let path = |kind: &str| folder.join(format!("{name}.{kind}"));
+    fs::write(path("onnx"), write(spec, &parameters, &Origin::default())?)?;
+    let model = Inference::new(spec, &parameters)?;
+    let piece = examples_a_piece(spec) * spec.input().len();
+    let elements = EXAMPLES * spec.input().len();
+    let (inputs, outputs) = match spec.input() {
+        Shape::Tokens { vocabulary, .. } => {
+            let ids: Vec<u32> = (0..elements).map(|_| rng.next_u32() % vocabulary).collect();
+            let outputs = ids.chunks(piece).map(|ids| model.outputs(ids.to_vec()));
+            let bytes = ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+            (bytes, outputs.collect::<Result<Vec<_>, _>>()?)
+        }
+        _ => {
+            let values: Vec<f32> = (0..elements).map(|_| unit(&mut rng)).collect();
+            let outputs = values.chunks(piece).map(|values| model.outputs(values.to_vec()));
+            (little_endian(&values), outputs.collect::<Result<Vec<_>, _>>()?)
+        }
+    };
+    fs::write(path("inputs"), inputs)?;
+    fs::write(path("outputs"), little_endian(&outputs.concat()))?;
+    let kind = match spec.input().elements() {
+        ElementKind::Values => "float32",
+        ElementKind::TokenIds => "int64",
+    };
+    let dims = spec.input().dims();
+    Ok(format!(r#"{{"name":"{name}","kind":"{kind}","examples":{EXAMPLES},"shape":{dims:?}}}"#))
+}
+
+/// A number from 0 to 1.
+fn unit(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.next_u32() >> 8) as f32 / (1 << 24) as f32
+}
+
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The layers of images, of two channels.
+fn images() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        GaussianDerivative { orientations: 3, kernel: 5, sigma: 1.25 }.into(),
+        Abs.into(),
+        Standardize { epsilon: 0.01 }.into(),
+        Conv2d { channels: 8, kernel: 3, stride: 2, padding: 2 }.into(),
+        Elu { alpha: 0.5 }.into(),
+        MaxPool2d { kernel: 3, stride: 2 }.into(),
+        Conv2d { channels: 6, kernel: 2, stride: 1, padding: 0 }.into(),
+        Gelu.into(),
+        AvgPool2d { kernel: 2, stride: 1 }.into(),
+        Tanh.into(),
+        Flatten.into(),
+        LayerNorm { epsilon: 1e-5 }.into(),
+        Dropout { probability: 0.5 }.into(),
+        Linear { outputs: 3 }.into(),
+    ];
+    ModelSpec::new(&[2, 17, 14], layers, Loss::MeanSquaredError)
+}
+
+/// Layers that work at each position, of a class at each of them.
+fn sequences() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Embedding { width: 16 }.into(),
+        Standardize { epsilon: 1e-5 }.into(),
+        Linear { outputs: 12 }.into(),
+        Gelu.into(),
+        LayerNorm { epsilon: 1e-3 }.into(),
+        Linear { outputs: 8 }.into(),
+        Sigmoid.into(),
+        Dropout { probability: 0.25 }.into(),
+        Linear { outputs: 5 }.into(),
+    ];
+    ModelSpec::of_tokens(6, 50, layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// A class for a whole text.
+fn tokens() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![Embedding { width: 8 }.into(), Flatten.into(), Linear { outputs: 4 }.into()];
+    ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
+}

@@ -1,0 +1,133 @@
+//! Operators of each layer.
+//!
+//! Formulas of the layers stand in `fedra_protocol::layers`.
+
+use std::f32::consts::SQRT_2;
+
+use fedra_protocol::layers::{Conv2d, GaussianDerivative, Standardize};
+use fedra_protocol::{Layer, Shape};
+
+use crate::OnnxError;
+use crate::nodes::{Nodes, float, int, ints};
+
+/// Adds the nodes of a layer that takes `input`, the shape of one example.
+///
+/// # Errors
+///
+/// [`OnnxError::NotFinite`] for a trained value that is not finite.
+pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let value = nodes.value.clone();
+    match layer {
+        Layer::Linear(_) => linear(input, nodes)?,
+        Layer::Conv2d(layer) => conv2d(layer, nodes)?,
+        Layer::LayerNorm(layer) => {
+            let (gamma, beta) = (nodes.trained()?, nodes.trained()?);
+            let attributes = vec![int("axis", -1), float("epsilon", layer.epsilon)];
+            nodes.output("LayerNormalization", &[&value, &gamma, &beta], attributes);
+        }
+        Layer::MaxPool2d(layer) => pool("MaxPool", layer.kernel, layer.stride, nodes),
+        Layer::AvgPool2d(layer) => pool("AveragePool", layer.kernel, layer.stride, nodes),
+        Layer::Relu(_) => nodes.output("Relu", &[&value], vec![]),
+        Layer::Tanh(_) => nodes.output("Tanh", &[&value], vec![]),
+        Layer::Gelu(_) => gelu(nodes),
+        Layer::Sigmoid(_) => nodes.output("Sigmoid", &[&value], vec![]),
+        Layer::Flatten(_) => nodes.output("Flatten", &[&value], vec![int("axis", 1)]),
+        // It only acts in training.
+        Layer::Dropout(_) => nodes.output("Identity", &[&value], vec![]),
+        Layer::Abs(_) => nodes.output("Abs", &[&value], vec![]),
+        Layer::Standardize(layer) => standardize(layer, input, nodes),
+        Layer::GaussianDerivative(layer) => gaussian_derivative(layer, input, nodes),
+        Layer::Elu(layer) => nodes.output("Elu", &[&value], vec![float("alpha", layer.alpha)]),
+        Layer::Embedding(_) => {
+            let weight = nodes.trained()?;
+            nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
+        }
+    }
+    Ok(())
+}
+
+fn linear(input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let value = nodes.value.clone();
+    let (weight, bias) = (nodes.trained()?, nodes.trained()?);
+    if let Shape::Sequence { .. } = input {
+        let product = nodes.step("product", "MatMul", &[&value, &weight], vec![]);
+        nodes.output("Add", &[&product, &bias], vec![]);
+    } else {
+        nodes.output("Gemm", &[&value, &weight, &bias], vec![]);
+    }
+    Ok(())
+}
+
+fn conv2d(layer: &Conv2d, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let Conv2d { channels: _, kernel, stride, padding } = *layer;
+    let value = nodes.value.clone();
+    let (weight, bias) = (nodes.trained()?, nodes.trained()?);
+    let attributes = vec![
+        ints("kernel_shape", &[kernel; 2]),
+        ints("strides", &[stride; 2]),
+        ints("pads", &[padding; 4]),
+    ];
+    nodes.output("Conv", &[&value, &weight, &bias], attributes);
+    Ok(())
+}
+
+fn pool(operator: &str, kernel: u32, stride: u32, nodes: &mut Nodes<'_>) {
+    let value = nodes.value.clone();
+    let attributes = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
+    nodes.output(operator, &[&value], attributes);
+}
+
+/// `x (1 + erf(x / sqrt 2)) / 2`; operator sets have one operator for it from 20 on.
+fn gelu(nodes: &mut Nodes<'_>) {
+    let value = nodes.value.clone();
+    let root = nodes.number("root_of_two", SQRT_2);
+    let (one, half) = (nodes.number("one", 1.0), nodes.number("half", 0.5));
+    let scaled = nodes.step("scaled", "Div", &[&value, &root], vec![]);
+    let error = nodes.step("erf", "Erf", &[&scaled], vec![]);
+    let twice = nodes.step("sum", "Add", &[&error, &one], vec![]);
+    let product = nodes.step("product", "Mul", &[&value, &twice], vec![]);
+    nodes.output("Mul", &[&product, &half], vec![]);
+}
+
+/// `(x - mean) / sqrt(variance + epsilon)` along one axis.
+fn standardize(layer: &Standardize, input: Shape, nodes: &mut Nodes<'_>) {
+    let axis = if let Shape::Sequence { .. } = input { 2 } else { 1 };
+    let along = || vec![ints("axes", &[axis]), int("keepdims", 1)];
+    let value = nodes.value.clone();
+    let epsilon = nodes.number("epsilon", layer.epsilon);
+    let mean = nodes.step("mean", "ReduceMean", &[&value], along());
+    let centred = nodes.step("centred", "Sub", &[&value, &mean], vec![]);
+    let squares = nodes.step("squares", "Mul", &[&centred, &centred], vec![]);
+    let variance = nodes.step("variance", "ReduceMean", &[&squares], along());
+    let raised = nodes.step("raised", "Add", &[&variance, &epsilon], vec![]);
+    let deviation = nodes.step("deviation", "Sqrt", &[&raised], vec![]);
+    nodes.output("Div", &[&centred, &deviation], vec![]);
+}
+
+/// A convolution of each channel by itself, as if it were an example.
+fn gaussian_derivative(layer: &GaussianDerivative, input: Shape, nodes: &mut Nodes<'_>) {
+    let [orientations, kernel] = [layer.orientations, layer.kernel].map(i64::from);
+    let dims = [orientations, 1, kernel, kernel];
+    let filters = nodes.fixed("filters", &dims, &layer.filters());
+    let attributes =
+        vec![ints("kernel_shape", &[layer.kernel; 2]), ints("pads", &[layer.kernel / 2; 4])];
+    let value = nodes.value.clone();
+    let [channels, height, width] = image(input);
+    if channels == 1 {
+        nodes.output("Conv", &[&value, &filters], attributes);
+        return;
+    }
+    let apart = nodes.shape("apart", &[-1, 1, height, width]);
+    let together = nodes.shape("together", &[-1, channels * orientations, height, width]);
+    let planes = nodes.step("planes", "Reshape", &[&value, &apart], vec![]);
+    let filtered = nodes.step("filtered", "Conv", &[&planes, &filters], attributes);
+    nodes.output("Reshape", &[&filtered, &together], vec![]);
+}
+
+/// `[channels, height, width]` of an image.
+fn image(shape: Shape) -> [i64; 3] {
+    match shape {
+        Shape::Image { channels, height, width } => [channels, height, width].map(i64::from),
+        _ => unreachable!("a checked specification gives this layer an image"),
+    }
+}
