@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use fedra_http_api::{
-    Created, Decision, Model, Operated, OperatedRound, OperatedTask, RollBack, RolledBack,
-    ServerStatus, TaskSummary, address,
+    Created, Decision, Model, ModelFormat, Operated, OperatedRound, OperatedTask, RollBack,
+    RolledBack, ServerStatus, TaskSummary, address,
 };
 use fedra_protocol::{Sha256Hash, TaskId};
 use serde_json::json;
@@ -65,13 +65,16 @@ pub enum TaskCommand {
         #[arg(long, value_name = "ROUND")]
         to: u64,
     },
-    /// Writes a global model to a safetensors file.
+    /// Writes a global model to a file.
     Export {
         /// The task.
         id: TaskId,
         /// The round of the model; without it, the newest.
         #[arg(long)]
         round: Option<u64>,
+        /// The file's format: safetensors, or onnx for other runtimes.
+        #[arg(long, default_value = "safetensors")]
+        format: ModelFormat,
         /// The file, which must not be there yet.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -94,7 +97,7 @@ impl TaskCommand {
                 operate(server, &id, "stop")
             }
             Self::Rollback { id, to } => roll_back(server, &id, to),
-            Self::Export { id, round, out } => export(server, &id, round, &out),
+            Self::Export { id, round, format, out } => export(server, &id, round, format, &out),
         }
     }
 }
@@ -229,13 +232,14 @@ fn export(
     server: &ServerOptions,
     id: &TaskId,
     round: Option<u64>,
+    format: ModelFormat,
     out: &Path,
 ) -> Result<String, Failure> {
     if out.exists() {
         let problem = format!("{} is there already; choose another --out", out.display());
         return Err(Failure::Usage(problem));
     }
-    let path = address::export(id.as_str(), round);
+    let path = address::export(id.as_str(), round, format);
     let Export { bytes: file, sha256, round } = server.operator()?.export(&path)?;
     let received = Sha256Hash::of(&file).to_string();
     if received != sha256 {

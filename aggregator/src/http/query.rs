@@ -1,14 +1,29 @@
-//! Query of a request: one whole number, or nothing.
+//! Queries of requests: parameters that an address takes, each at most once.
 
 use std::convert::Infallible;
 
+use fedra_http_api::ModelFormat;
 use thiserror::Error;
 use warp::Filter;
 
 /// Query that an address does not take.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the query is `{0}=n` with a whole number, or nothing")]
-pub(super) struct BadQuery(&'static str);
+pub(super) enum BadQuery {
+    #[error("the query is `{0}=n` with a whole number, or nothing")]
+    Number(&'static str),
+    #[error("the query is {formats}, or nothing", formats = formats())]
+    Format,
+    #[error(
+        "the query is `round=n` with a whole number, {formats}, both joined by `&`, or nothing",
+        formats = formats()
+    )]
+    Export,
+}
+
+/// The formats as a query names them.
+fn formats() -> String {
+    ModelFormat::NAMES.map(|name| format!("`format={name}`")).join(" or ")
+}
 
 /// The query as it was sent; empty without one.
 pub(super) fn raw() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
@@ -17,16 +32,47 @@ pub(super) fn raw() -> impl Filter<Extract = (String,), Error = Infallible> + Co
 
 /// The number that the query names so.
 pub(super) fn number(query: &str, name: &'static str) -> Result<Option<u64>, BadQuery> {
-    if query.is_empty() {
-        return Ok(None);
+    let [number] = parameters(query, [name]).ok_or(BadQuery::Number(name))?;
+    number.map(str::parse).transpose().map_err(|_| BadQuery::Number(name))
+}
+
+/// The format of a model; safetensors without one.
+pub(super) fn format(query: &str) -> Result<ModelFormat, BadQuery> {
+    let [format] = parameters(query, ["format"]).ok_or(BadQuery::Format)?;
+    named(format).ok_or(BadQuery::Format)
+}
+
+/// The round and the format of a model to export.
+pub(super) fn export(query: &str) -> Result<(Option<u64>, ModelFormat), BadQuery> {
+    let [round, format] = parameters(query, ["round", "format"]).ok_or(BadQuery::Export)?;
+    let round = round.map(str::parse).transpose().map_err(|_| BadQuery::Export)?;
+    Ok((round, named(format).ok_or(BadQuery::Export)?))
+}
+
+fn named(format: Option<&str>) -> Option<ModelFormat> {
+    format.map_or(Some(ModelFormat::default()), |name| name.parse().ok())
+}
+
+/// The values of these parameters; `None` if there is another, or one of them twice.
+fn parameters<'a, const N: usize>(
+    query: &'a str,
+    names: [&str; N],
+) -> Option<[Option<&'a str>; N]> {
+    let mut values = [None; N];
+    for parameter in query.split('&').filter(|_| !query.is_empty()) {
+        let (key, value) = parameter.split_once('=')?;
+        let place = names.iter().position(|name| *name == key)?;
+        if values[place].replace(value).is_some() {
+            return None;
+        }
     }
-    let number = query.split_once('=').filter(|(key, _)| *key == name);
-    let number = number.and_then(|(_, number)| number.parse().ok());
-    number.map(Some).ok_or(BadQuery(name))
+    Some(values)
 }
 
 #[cfg(test)]
 mod tests {
+    use ModelFormat::{Onnx, Safetensors};
+
     use super::*;
 
     #[test]
@@ -34,7 +80,35 @@ mod tests {
         assert_eq!(number("", "round"), Ok(None));
         assert_eq!(number("round=3", "round"), Ok(Some(3)));
         for bad in ["round", "round=", "round=x", "round=-1", "rounds=3", "round=3&round=4"] {
-            assert_eq!(number(bad, "round"), Err(BadQuery("round")), "{bad}");
+            assert_eq!(number(bad, "round"), Err(BadQuery::Number("round")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_format_is_one_that_there_is() {
+        assert_eq!(format(""), Ok(Safetensors));
+        assert_eq!(format("format=safetensors"), Ok(Safetensors));
+        assert_eq!(format("format=onnx"), Ok(Onnx));
+        for bad in ["format", "format=", "format=pt", "format=ONNX", "onnx", "format=onnx&", "x=1"]
+        {
+            let error = format(bad).unwrap_err();
+            let expected = "the query is `format=safetensors` or `format=onnx`, or nothing";
+            assert_eq!(error.to_string(), expected, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_export_has_a_round_a_format_or_both() {
+        assert_eq!(export(""), Ok((None, Safetensors)));
+        assert_eq!(export("round=3"), Ok((Some(3), Safetensors)));
+        assert_eq!(export("format=onnx"), Ok((None, Onnx)));
+        for both in ["round=3&format=onnx", "format=onnx&round=3"] {
+            assert_eq!(export(both), Ok((Some(3), Onnx)));
+        }
+        for bad in
+            ["round=x", "round=1&round=2", "format=pt", "rounds=1", "round=1&format=onnx&x=1"]
+        {
+            assert_eq!(export(bad), Err(BadQuery::Export), "{bad}");
         }
     }
 }

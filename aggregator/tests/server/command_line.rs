@@ -107,6 +107,25 @@ async fn a_model_is_exported_whole_and_nothing_is_overwritten() {
 }
 
 #[tokio::test]
+async fn a_model_is_exported_as_onnx() {
+    let server = server().await;
+    let out = server.folder.path().join("model.onnx");
+    let line = format!("task export tiny --format onnx --out {}", out.display());
+    let told = run(&server, &line).await.done();
+    let file = std::fs::read(&out).expect("written");
+    assert!(told.contains(&fedra_protocol::Sha256Hash::of(&file).to_string()), "{told}");
+    let text = String::from_utf8_lossy(&file);
+    assert!(text.contains("Fedra") && text.contains("layers.0.weight"), "{text}");
+    let other = server.folder.path().join("other");
+    let line = format!("task export tiny --format pickle --out {}", other.display());
+    let refused = run(&server, &line).await;
+    assert_eq!(refused.status, 2);
+    assert!(refused.error.contains("safetensors and onnx"), "{}", refused.error);
+    assert!(!other.exists());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn tasks_are_created_from_files() {
     let server = server().await;
     let create = async |name: &str, toml: &str| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fedra_http_api::{
-    LedgerEntry, OperatedTask, Problem, ServerStatus, Task, TaskSummary, address,
+    LedgerEntry, ModelFormat, OperatedTask, Problem, ServerStatus, Task, TaskSummary, address,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,7 +113,8 @@ async fn every_answer_is_what_its_type_says() {
     assert_eq!(operated.history[1].restored, Some(0));
     let status: ServerStatus = round_trip(&operator(&server, "GET", address::STATUS).await.json());
     assert_eq!(status.tasks[0].summary.round, 2);
-    let refused = operator(&server, "GET", &address::export("tiny", Some(9))).await;
+    let refused =
+        operator(&server, "GET", &address::export("tiny", Some(9), ModelFormat::default())).await;
     let problem: Problem = round_trip(&refused.json());
     assert_eq!(problem.kept.as_deref(), Some(&[0, 1, 2][..]));
     server.stop().await;

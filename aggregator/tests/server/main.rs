@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod manual;
 mod mint;
+mod onnx;
 mod page;
 mod private;
 mod regression;

@@ -1,5 +1,7 @@
 //! Addresses of the API, below the server's own.
 
+use crate::ModelFormat;
+
 /// Every task in short: a list of [`TaskSummary`](crate::TaskSummary).
 pub const TASKS: &str = "/v1/tasks";
 /// The server and its tasks, for operators: [`ServerStatus`](crate::ServerStatus).
@@ -31,11 +33,14 @@ pub fn order(id: &str, order: &str) -> String {
     format!("{OPERATED_TASKS}/{id}/{order}")
 }
 
-/// The model after a round as a file; without a round the newest.
+/// The model after a round as a file in this format; without a round the newest.
 #[must_use]
-pub fn export(id: &str, round: Option<u64>) -> String {
-    let query = round.map(|round| format!("?round={round}")).unwrap_or_default();
-    format!("{OPERATED_TASKS}/{id}/export{query}")
+pub fn export(id: &str, round: Option<u64>, format: ModelFormat) -> String {
+    let round = round.map(|round| format!("round={round}"));
+    let format = (format != ModelFormat::default()).then(|| format!("format={}", format.name()));
+    let query: Vec<_> = round.into_iter().chain(format).collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{OPERATED_TASKS}/{id}/export{mark}{}", query.join("&"))
 }
 
 /// An address of a task with its last `rounds` rounds instead of all that are kept.
@@ -50,8 +55,11 @@ mod tests {
 
     #[test]
     fn a_query_follows_the_address() {
-        assert_eq!(export("a", Some(3)), "/v1/admin/tasks/a/export?round=3");
-        assert_eq!(export("a", None), "/v1/admin/tasks/a/export");
+        let (same, onnx) = (ModelFormat::Safetensors, ModelFormat::Onnx);
+        assert_eq!(export("a", Some(3), same), "/v1/admin/tasks/a/export?round=3");
+        assert_eq!(export("a", None, same), "/v1/admin/tasks/a/export");
+        assert_eq!(export("a", None, onnx), "/v1/admin/tasks/a/export?format=onnx");
+        assert_eq!(export("a", Some(3), onnx), "/v1/admin/tasks/a/export?round=3&format=onnx");
         assert_eq!(last_rounds(&operated_task("a"), 10), "/v1/admin/tasks/a?rounds=10");
         assert_eq!(order("a", "stop"), "/v1/admin/tasks/a/stop");
         assert_eq!(ledger("a"), "/v1/tasks/a/privacy/ledger");

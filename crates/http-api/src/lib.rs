@@ -20,6 +20,7 @@
 pub mod address;
 #[cfg(test)]
 mod contract;
+mod format;
 mod health;
 mod ledger;
 mod operated;
@@ -27,6 +28,7 @@ mod problem;
 mod server;
 mod task;
 
+pub use format::{ModelFormat, UnknownFormat};
 pub use health::{Failure, FailureCause, FailureKind, Health, HealthState};
 pub use ledger::LedgerEntry;
 pub use operated::{

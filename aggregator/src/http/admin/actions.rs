@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_protocol::TaskId;
+use fedra_onnx::Origin;
+use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::error::AdminError;
+use crate::models::OnnxFile;
 use crate::server::Server;
 use crate::task::Task;
 use fedra_coordinator::round::{Operation, Standing};
@@ -66,6 +68,23 @@ pub(super) async fn model(
     let id = task.settings.id.clone();
     let (record, files) = ask(server, move |store| store.checkpoint(&id, round)).await?;
     Ok((record, files.model))
+}
+
+/// The ONNX file of a round's model, and its hash.
+pub(super) async fn convert(
+    task: &Arc<Task>,
+    record: &RoundRecord,
+    file: Bytes,
+) -> Result<(Bytes, Sha256Hash), AdminError> {
+    let origin = Origin { round: Some(record.round), sha256: Some(record.sha256) };
+    let task = Arc::clone(task);
+    let convert = move || OnnxFile::of(&task.settings.model, &file, &origin);
+    match tokio::task::spawn_blocking(convert).await {
+        Ok(Ok(file)) => Ok((file.bytes, file.sha256)),
+        Ok(Err(error)) => Err(AdminError::Failed(error.to_string())),
+        // Only when the server's runtime is shutting down.
+        Err(_) => Err(AdminError::GoingAway),
+    }
 }
 
 /// Runs a question to the store where it may wait for a disk.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
-use fedra_http_api::{Created, Operated, OperatorAction, RollBack, RolledBack};
+use fedra_http_api::{Created, ModelFormat, Operated, OperatorAction, RollBack, RolledBack};
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -175,11 +175,16 @@ async fn roll_back<B: Buf>(
 /// A model as a file.
 async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response, AdminError> {
     let task = task_of(server, id)?;
-    let round = query::number(query, "round")?;
+    let (round, format) = query::export(query)?;
     let (record, file) = actions::model(server, &task, round).await?;
-    let (round, bytes, sha256) = (record.round, file.len(), record.sha256);
-    tracing::info!(task = %task.settings.id, round, bytes, "an operator exports a model");
-    let name = format!("attachment; filename=\"{}-{round}.safetensors\"", task.settings.id);
+    let round = record.round;
+    let (file, sha256) = match format {
+        ModelFormat::Safetensors => (file, record.sha256),
+        ModelFormat::Onnx => actions::convert(&task, &record, file).await?,
+    };
+    let (bytes, format) = (file.len(), format.name());
+    tracing::info!(task = %task.settings.id, round, format, bytes, "an operator exports a model");
+    let name = format!("attachment; filename=\"{}-{round}.{format}\"", task.settings.id);
     let mut response = Response::new(file.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

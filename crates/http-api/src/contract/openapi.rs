@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::compare;
-use super::operations::{Operation, operations};
+use super::operations::{Operation, Parameter, operations};
 use super::schemas::schemas;
 
 /// Errors of every address for operators: no token, no admin API, too many calls.
@@ -111,11 +111,8 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             "name": name, "in": "path", "required": true, "schema": { "type": "string" },
         }))
     });
-    let in_query = operation.query.map(|(name, meaning)| {
-        json!({
-            "name": name, "in": "query", "description": meaning,
-            "schema": { "type": "integer", "minimum": 0 },
-        })
+    let in_query = operation.query.iter().map(|Parameter { name, meaning, schema }| {
+        json!({ "name": name, "in": "query", "description": meaning, "schema": schema })
     });
     in_path.chain(in_query).collect()
 }

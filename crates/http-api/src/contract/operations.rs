@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::ModelFormat;
+
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain";
@@ -11,8 +13,7 @@ pub(super) struct Operation {
     pub path: &'static str,
     pub method: &'static str,
     pub summary: &'static str,
-    /// Query parameter that is a whole number, and its meaning.
-    pub query: Option<(&'static str, &'static str)>,
+    pub query: Vec<Parameter>,
     /// Content type and schema of the body.
     pub body: Option<(&'static str, Value)>,
     /// Status, content type and schema of a success.
@@ -23,13 +24,20 @@ pub(super) struct Operation {
     pub for_operators: bool,
 }
 
+/// Parameter of a query, which may be left out.
+pub(super) struct Parameter {
+    pub name: &'static str,
+    pub meaning: &'static str,
+    pub schema: Value,
+}
+
 impl Operation {
     fn get(path: &'static str, summary: &'static str, kind: &'static str, schema: Value) -> Self {
         Self {
             path,
             method: "get",
             summary,
-            query: None,
+            query: Vec::new(),
             body: None,
             success: (200, kind, schema),
             errors: &[],
@@ -41,8 +49,21 @@ impl Operation {
         Self { method: "post", ..Self::get(path, summary, JSON, schema) }
     }
 
+    /// A parameter that is a whole number.
     fn query(self, name: &'static str, meaning: &'static str) -> Self {
-        Self { query: Some((name, meaning)), ..self }
+        self.parameter(name, meaning, json!({ "type": "integer", "minimum": 0 }))
+    }
+
+    /// The parameter that names the format of a model.
+    fn in_format(self) -> Self {
+        let default = ModelFormat::default().name();
+        let schema = json!({ "type": "string", "enum": ModelFormat::NAMES, "default": default });
+        self.parameter("format", "The format of the file", schema)
+    }
+
+    fn parameter(mut self, name: &'static str, meaning: &'static str, schema: Value) -> Self {
+        self.query.push(Parameter { name, meaning, schema });
+        self
     }
 
     fn body(self, kind: &'static str, schema: Value) -> Self {
@@ -91,11 +112,12 @@ fn public() -> Vec<Operation> {
         .errors(&[404, 500, 503]),
         Operation::get(
             "/v1/models/{sha256}",
-            "A model as a safetensors file, whole or a range (206) or not modified (304)",
+            "A model as a file, whole or a range (206) or not modified (304)",
             BYTES,
             json!({}),
         )
-        .errors(&[404, 412, 416, 500]),
+        .in_format()
+        .errors(&[400, 404, 412, 416, 500]),
         Operation::get("/healthz", "The process answers", TEXT, text()),
         Operation::get("/readyz", "The server takes clients", TEXT, text()).errors(&[503]),
         Operation::get("/metrics", "Metrics in Prometheus' text format", TEXT, text()),
@@ -138,11 +160,12 @@ fn for_operators() -> Vec<Operation> {
         .errors(&[400, 404, 408, 409, 413, 500, 503]),
         Operation::get(
             "/v1/admin/tasks/{id}/export",
-            "A model as a safetensors file; its hash is the entity tag",
+            "A model as a file; the file's hash is the entity tag",
             BYTES,
             json!({}),
         )
         .query("round", "The round of the model instead of the newest")
+        .in_format()
         .errors(&[400, 404, 409, 500, 503]),
     ]
 }
