@@ -22,8 +22,12 @@ export function needed(path) {
   throw new Error(`${path} is missing: \`cargo xtask test end-to-end\` builds what these tests need, after \`cargo xtask dist\``);
 }
 
-/** Playwright, as the npm workspace has it: these files lie outside of it. */
-export const { chromium } = createRequire(`${ROOT}web/demo/package.json`)('playwright-core');
+/** Packages as the npm workspace has them: these files lie outside of it. */
+const packages = createRequire(`${ROOT}web/demo/package.json`);
+export const { chromium } = packages('playwright-core');
+
+/** ONNX Runtime, which takes time to load. */
+export const onnxRuntime = () => packages('onnxruntime-web');
 
 /** The browser's switches: one list for these tests and those in Rust. */
 export const SWITCHES = JSON.parse(readFileSync(`${ROOT}wasm-tests/webdriver.json`, 'utf8'))['goog:chromeOptions'].args.filter(
