@@ -43,7 +43,10 @@ describe('a cohort of tabs and native clients', { concurrency: false }, () => {
     const events = await cpu.events();
     const steps = ['downloading', 'training', 'uploading', 'reported'];
     assert.deepEqual(
-      events.map(({ state }) => state).filter((state) => steps.includes(state)).slice(0, steps.length),
+      events
+        .map(({ state }) => state)
+        .filter((state) => steps.includes(state))
+        .slice(0, steps.length),
       steps,
     );
     const { step, steps: all } = events.findLast((event) => event.type === 'progress' && event.round === round);
