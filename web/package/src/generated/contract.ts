@@ -77,7 +77,7 @@ export interface ModelEvent {
   readonly evaluatedRound?: number;
 }
 
-/** Local training goes on. Comes a few times a second at most. */
+/** Local training goes on. Comes a few times a second at most, and after the last step. */
 export interface ProgressEvent {
   readonly type: 'progress';
   /** The round. */
