@@ -7,7 +7,6 @@
 //!
 //! The only place of this crate that knows how burn's CPU backend stores a tensor.
 
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
@@ -175,54 +174,38 @@ impl Backward<Flex, 3> for ConvolutionStep {
 
 /// A fully connected layer with its activation: `x: [batch, inputs]`,
 /// `weight: [inputs, outputs]`.
+///
+/// With a `probe: [batch, outputs]`, whose values do not matter, the gradient of the weights
+/// is left as two factors: the input, and what the probe gets as its gradient. Their product
+/// is taken by [`weight_step`].
 pub(crate) fn linear(
     activation: Activation,
     x: Tensor<2>,
     weight: Tensor<2>,
     bias: Tensor<1>,
+    probe: Option<Tensor<2>>,
 ) -> Tensor<2> {
-    let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
-    let (output, state) = connected(activation, &x, &weight, &bias);
-    recorded(LinearStep, [&x, &weight, &bias], output, state).tensor()
-}
-
-/// The same with the gradient of the weights left as two factors: the input, and what
-/// `probe: [batch, outputs]`, whose values do not matter, gets as its gradient. Their product
-/// is taken by [`weight_step`].
-pub(crate) fn factored_linear(
-    activation: Activation,
-    x: Tensor<2>,
-    weight: Tensor<2>,
-    bias: Tensor<1>,
-    probe: Tensor<2>,
-) -> Tensor<2> {
-    let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
-    let (output, state) = connected(activation, &x, &weight, &bias);
-    recorded(FactoredStep, [&x, &Operand::of(probe), &bias], output, state).tensor()
-}
-
-/// Output of a fully connected layer, and what its backward step takes.
-fn connected(
-    activation: Activation,
-    x: &Operand,
-    weight: &Operand,
-    bias: &Operand,
-) -> (FlexTensor, LinearState) {
-    let (x, weight) = (x.values().to_contiguous(), weight.values().to_contiguous());
-    let ([batch, inputs], [_, outputs]) = (dims(&x), dims(&weight));
+    let ([batch, inputs], [_, outputs]) = (x.dims(), weight.dims());
     let layer = Linear { batch, inputs, outputs, activation };
+    let [x, weight, bias] = [Operand::of(x), Operand::of(weight), Operand::of(bias)];
+    let (x_values, weight_values) = (x.values().to_contiguous(), weight.values().to_contiguous());
     let output = Kernels::best().linear(
         layer,
-        x.storage(),
-        weight.storage(),
+        x_values.storage(),
+        weight_values.storage(),
         bias.values().to_contiguous().storage(),
     );
     let output = contiguous(output, &[batch, outputs]);
-    (output.clone(), LinearState { layer, x, weight, output })
+    let state = LinearState { layer, x: x_values, weight: weight_values, output: output.clone() };
+    let step = LinearStep { has_probe: probe.is_some() };
+    let learns = probe.map_or(weight, Operand::of);
+    recorded(step, [&x, &learns, &bias], output, state).tensor()
 }
 
-fn dims(matrix: &FlexTensor) -> [usize; 2] {
-    matrix.layout().shape().dims()
+/// The second operand is the weights, or a probe in their place.
+#[derive(Debug)]
+struct LinearStep {
+    has_probe: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -233,36 +216,6 @@ struct LinearState {
     output: FlexTensor,
 }
 
-impl LinearState {
-    /// Registers the gradients of the input and of the bias; returns that of the sums before
-    /// the activation.
-    fn backward(
-        &self,
-        gradient: &FlexTensor,
-        [x, bias]: [Option<NodeId>; 2],
-        gradients: &mut Gradients,
-    ) -> Vec<f32> {
-        let layer = self.layer;
-        let found = Kernels::best().linear_gradient(
-            layer,
-            self.weight.storage(),
-            self.output.storage(),
-            gradient.to_contiguous().storage(),
-            x.is_some(),
-        );
-        if let (Some(node), Some(input)) = (x, found.input) {
-            gradients.register::<Flex>(node, contiguous(input, &[layer.batch, layer.inputs]));
-        }
-        if let Some(node) = bias {
-            gradients.register::<Flex>(node, contiguous(found.bias, &[layer.outputs]));
-        }
-        found.sums
-    }
-}
-
-#[derive(Debug)]
-struct LinearStep;
-
 impl Backward<Flex, 3> for LinearStep {
     type State = LinearState;
 
@@ -272,36 +225,30 @@ impl Backward<Flex, 3> for LinearStep {
         gradients: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let gradient = gradients.consume::<Flex>(&ops.node);
-        let [x, weight, bias] = ops.parents.map(|node| node.map(|node| node.id));
-        let sums = ops.state.backward(&gradient, [x, bias], gradients);
-        if let Some(node) = weight {
-            let LinearState { layer, x, .. } = ops.state;
-            let weight = Kernels::best().weight_gradient(layer, x.storage(), &sums);
-            let weight = contiguous(weight, &[layer.inputs, layer.outputs]);
-            gradients.register::<Flex>(node, weight);
+        let LinearState { layer, x, weight, output } = ops.state;
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let [x_node, learns, bias_node] = ops.parents;
+        let found = Kernels::best().linear_gradient(
+            layer,
+            weight.storage(),
+            output.storage(),
+            gradient.storage(),
+            x_node.is_some(),
+        );
+        if let (Some(node), Some(input)) = (x_node, found.input) {
+            gradients.register::<Flex>(node.id, contiguous(input, &[layer.batch, layer.inputs]));
         }
-    }
-}
-
-#[derive(Debug)]
-struct FactoredStep;
-
-impl Backward<Flex, 3> for FactoredStep {
-    type State = LinearState;
-
-    fn backward(
-        self,
-        ops: Ops<LinearState, 3>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let gradient = gradients.consume::<Flex>(&ops.node);
-        let [x, probe, bias] = ops.parents.map(|node| node.map(|node| node.id));
-        let sums = ops.state.backward(&gradient, [x, bias], gradients);
-        if let Some(node) = probe {
-            let sums = contiguous(sums, ops.state.output.layout().shape());
-            gradients.register::<Flex>(node, sums);
+        if let Some(node) = learns {
+            let gradient = if self.has_probe {
+                contiguous(found.sums, &[layer.batch, layer.outputs])
+            } else {
+                let weight = Kernels::best().weight_gradient(layer, x.storage(), &found.sums);
+                contiguous(weight, &[layer.inputs, layer.outputs])
+            };
+            gradients.register::<Flex>(node.id, gradient);
+        }
+        if let Some(node) = bias_node {
+            gradients.register::<Flex>(node.id, contiguous(found.bias, &[layer.outputs]));
         }
     }
 }
@@ -495,7 +442,7 @@ pub(crate) fn weight_step<const D: usize>(
     velocity: Option<&mut [f32]>,
 ) -> Tensor<D> {
     let (mut weights, x, sums) = (plain(weights), plain(x), plain(sums));
-    let ([batch, inputs], [_, outputs]) = (dims(&x), dims(&sums));
+    let [[batch, inputs], [_, outputs]] = [&x, &sums].map(|rows| rows.layout().shape().dims());
     let layer = Linear { batch, inputs, outputs, activation: Activation::Identity };
     let values = weights.storage_mut();
     Kernels::best().weight_step(layer, step, x.storage(), sums.storage(), values, velocity);

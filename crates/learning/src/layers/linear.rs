@@ -79,14 +79,17 @@ pub(crate) fn connected(
 ) -> Activation {
     let mut row = |x: Tensor<2>| {
         let (weight, bias) = (layer.weight.val(), layer.bias.val());
-        let Mode::Factored(_, factors) = mode else {
-            return kernels::linear(function, x, weight, bias);
+        let probe = match mode {
+            Mode::Factored(_, factors) => {
+                let dims = [x.dims()[0], weight.dims()[1]];
+                let probe = Tensor::zeros(dims, &x.device()).require_grad();
+                let input = x.clone().inner();
+                factors.push(Factors { weight: layer.weight.id, input, probe: probe.clone() });
+                Some(probe)
+            }
+            Mode::Inference | Mode::Training(_) => None,
         };
-        let dims = [x.dims()[0], weight.dims()[1]];
-        let probe = Tensor::zeros(dims, &x.device()).require_grad();
-        let (input, weight_id) = (x.clone().inner(), layer.weight.id);
-        factors.push(Factors { weight: weight_id, input, probe: probe.clone() });
-        kernels::factored_linear(function, x, weight, bias, probe)
+        kernels::linear(function, x, weight, bias, probe)
     };
     match input {
         Activation::Sequence(x) => {
