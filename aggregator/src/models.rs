@@ -51,25 +51,22 @@ impl OnnxFile {
 
     /// The bytes; the file stays shared as long as they are held.
     pub(crate) fn shared(self: Arc<Self>) -> Bytes {
-        Bytes::from_owner(Converted(self))
+        Bytes::from_owner(Shared(self))
     }
 }
 
-/// An ONNX file that others are sent too.
-struct Converted(Arc<OnnxFile>);
-
-impl AsRef<[u8]> for Converted {
+impl AsRef<[u8]> for OnnxFile {
     fn as_ref(&self) -> &[u8] {
-        &self.0.bytes
+        &self.bytes
     }
 }
 
 /// A file that others are sent too.
-struct Shared(Arc<Bytes>);
+struct Shared<T>(Arc<T>);
 
-impl AsRef<[u8]> for Shared {
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Shared<T> {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        T::as_ref(&self.0)
     }
 }
 
