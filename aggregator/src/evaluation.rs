@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
-use fedra_learning::{Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist};
+use fedra_data::{Dataset, DatasetError, IdxError, read_mnist};
+use fedra_learning::{LearningError, evaluate};
 use fedra_protocol::{ModelSpec, TaskId};
 use thiserror::Error;
 use tokio::sync::oneshot;

@@ -5,7 +5,8 @@ pub mod privacy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_learning::{Dataset, DatasetError, Features, Targets, init_parameters};
+use fedra_data::{Dataset, DatasetError, Features, Targets};
+use fedra_learning::init_parameters;
 use fedra_protocol::{LocalTraining, LocalTrainingError, ModelSpec, RawLocalTraining, Shape};
 use futures_util::future;
 use serde::Serialize;

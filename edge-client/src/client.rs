@@ -8,7 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 
-use fedra_learning::{Dataset, ExamplePrivacy};
+use fedra_data::Dataset;
+use fedra_learning::ExamplePrivacy;
 use fedra_protocol::{ModelRef, ModelSpec, TaskId};
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{self, Either};
@@ -196,7 +197,7 @@ impl Client {
     /// failure to fetch the model.
     pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
     where
-        Vec<T>: Into<fedra_learning::Features>,
+        Vec<T>: Into<fedra_data::Features>,
     {
         let mut outputs = Vec::new();
         self.predict_into(features, &mut outputs).await?;

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
+use fedra_data::{Dataset, DatasetError};
 use fedra_keystream::KeystreamRng;
 use fedra_learning::{
-    Dataset, DatasetError, ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer,
-    check_update, examples_in, safetensors,
+    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, check_update, examples_in,
+    safetensors,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{

@@ -9,11 +9,10 @@ mod tests;
 
 use std::ops::Range;
 
-use fedra_learning::memory::{OutOfMemory, with_room};
+use fedra_data::DatasetError;
+use fedra_data::memory::{OutOfMemory, with_room};
 use fedra_learning::safetensors::{self, ModelFileError};
-use fedra_learning::{
-    self as learning, DatasetError, Inference, LearningError, examples_a_piece, examples_in,
-};
+use fedra_learning::{Inference, LearningError, examples_a_piece, examples_in};
 use futures_util::lock::Mutex;
 
 use crate::codes::{CallCode, CallFault};
@@ -71,7 +70,7 @@ pub(crate) trait Features {
     /// Number of elements.
     fn len(&self) -> usize;
     /// Copies the elements of `range`, which is within [`Self::len`].
-    fn read(&self, range: Range<usize>) -> Result<learning::Features, PredictError>;
+    fn read(&self, range: Range<usize>) -> Result<fedra_data::Features, PredictError>;
 }
 
 /// Takes the outputs of a call, row-major.
@@ -84,13 +83,13 @@ pub(crate) trait Outputs {
 
 impl<T: Copy> Features for [T]
 where
-    Vec<T>: Into<learning::Features>,
+    Vec<T>: Into<fedra_data::Features>,
 {
     fn len(&self) -> usize {
         self.len()
     }
 
-    fn read(&self, range: Range<usize>) -> Result<learning::Features, PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_data::Features, PredictError> {
         let mut elements = with_room(range.len())?;
         elements.extend_from_slice(&self[range]);
         Ok(elements.into())
@@ -170,7 +169,7 @@ impl Predictor {
     /// `out-of-memory` or `prediction-failed`.
     pub async fn predict<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
     where
-        Vec<T>: Into<learning::Features>,
+        Vec<T>: Into<fedra_data::Features>,
     {
         let mut outputs = Vec::new();
         self.predict_into(features, &mut outputs).await?;

@@ -1,7 +1,7 @@
 //! Failures between client and server, below the messages: told apart, because some
 //! mend by themselves and others only once something is changed.
 
-use fedra_learning::memory::OutOfMemory;
+use fedra_data::memory::OutOfMemory;
 
 use crate::origin::ServerUrlError;
 

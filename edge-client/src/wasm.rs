@@ -7,7 +7,7 @@ mod predictor;
 
 use std::rc::Rc;
 
-use fedra_learning::{Dataset, Layout};
+use fedra_data::{Dataset, Layout};
 use fedra_protocol::Token;
 use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fedra_data::Dataset;
 use fedra_edge_client::backend::relative_error;
 use fedra_edge_client::bench::synthetic;
 use fedra_edge_client::devices::{Compute, Trainer, TrainingError};
-use fedra_learning::{Dataset, LearningError, init_parameters};
+use fedra_learning::{LearningError, init_parameters};
 use fedra_protocol::layers::{Embedding, LayerNorm, Linear};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use fedra_learning::{Dataset, Layout, LocalTrainer, check_update};
+use fedra_data::{Dataset, Layout};
+use fedra_learning::{LocalTrainer, check_update};
 use fedra_protocol::{
     LocalTraining, RoundAssignment, TaskDescription, UpdateFault, UpdateRange, UpdateVerdict,
 };

@@ -1,7 +1,8 @@
 //! Files from elsewhere: models that a server hands out, data sets on a disk.
 
 use arbitrary::{Result, Unstructured};
-use fedra_learning::{DataSource, IdxSource, read_mnist, safetensors as file};
+use fedra_data::{DataSource, IdxSource, read_mnist};
+use fedra_learning::safetensors as file;
 use fedra_protocol::layers::{Conv2d, Embedding, Flatten, LayerNorm, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 

@@ -3,10 +3,10 @@
 use std::panic;
 use std::thread;
 
+use fedra_data::Dataset;
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
-use crate::data::Dataset;
 use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::{argmax, row_loss};

@@ -378,7 +378,7 @@ pub(crate) fn rows(table: Tensor<2>, ids: &[u32]) -> Tensor<2> {
     let table = Operand::of(table);
     let values = table.values().to_contiguous();
     let output =
-        contiguous(crate::data::rows(values.storage(), dims[1], ids), &[ids.len(), dims[1]]);
+        contiguous(fedra_data::rows(values.storage(), dims[1], ids), &[ids.len(), dims[1]]);
     recorded(RowsStep, [&table], output, RowsState { ids: ids.to_vec(), dims }).tensor()
 }
 

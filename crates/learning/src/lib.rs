@@ -13,7 +13,8 @@
 //! A fresh model on two images of one value, which it cannot tell apart.
 //!
 //! ```
-//! use fedra_learning::{Dataset, Targets, evaluate, init_parameters};
+//! use fedra_data::{Dataset, Targets};
+//! use fedra_learning::{evaluate, init_parameters};
 //! use fedra_protocol::ModelSpec;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,14 +29,12 @@
 //! # }
 //! ```
 
-mod data;
 mod device;
 mod evaluate;
 mod formats;
 mod kernels;
 mod layers;
 mod loss;
-pub mod memory;
 mod network;
 mod parameters;
 mod predict;
@@ -45,9 +44,6 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-pub use data::{
-    DataSource, Dataset, DatasetError, Features, IdxError, IdxSource, Layout, Targets, read_mnist,
-};
 pub use evaluate::{EvaluationResult, evaluate};
 pub use formats::safetensors;
 pub use parameters::init_parameters;
@@ -55,6 +51,7 @@ pub use predict::{Inference, examples_a_piece, examples_in};
 pub use training::{BatchOrder, ExampleCost, ExamplePrivacy, LocalTrainer, gradient, prepared};
 pub use update::check_update;
 
+use fedra_data::{DatasetError, memory};
 use fedra_protocol::UpdateRange;
 
 /// Failure of training or evaluation.

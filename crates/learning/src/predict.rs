@@ -2,14 +2,14 @@
 //!
 //! It bounds a piece; asking for the pieces one after the other is the caller's part.
 
+use fedra_data::memory::ensure_free;
+use fedra_data::{DatasetError, Features, examples};
 use fedra_protocol::{Loss, ModelSpec};
 
 use crate::LearningError;
-use crate::data::{DatasetError, Features, examples};
 use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::log_sum_exp;
-use crate::memory::ensure_free;
 use crate::network::{Network, read};
 
 /// Most bytes that the examples of a piece take in the widest layer, its input and its

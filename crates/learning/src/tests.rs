@@ -9,6 +9,7 @@ mod sequences;
 
 use std::sync::Arc;
 
+use fedra_data::{DataSource, Dataset, Features, IdxError, IdxSource, Targets, read_mnist};
 use fedra_protocol::layers::{
     Abs, AvgPool2d, Conv2d, Dropout, Flatten, GaussianDerivative, Gelu, LayerNorm, Linear,
     MaxPool2d, Relu, Sigmoid, Standardize, Tanh,
@@ -17,8 +18,7 @@ use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining, Sh
 
 use crate::safetensors::ModelFileError;
 use crate::{
-    DataSource, Dataset, Features, IdxError, IdxSource, LearningError, LocalTrainer, Targets,
-    check_update, evaluate, gradient, init_parameters, read_mnist, safetensors,
+    LearningError, LocalTrainer, check_update, evaluate, gradient, init_parameters, safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedra_learning::Dataset;
+use fedra_data::Dataset;
 use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::measuring::{Candidate, DeviceError, Devices};

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fedra_learning::{Targets, init_parameters, safetensors};
+use fedra_data::Targets;
+use fedra_learning::{init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{

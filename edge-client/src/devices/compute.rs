@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fedra_data::{Dataset, Features, Targets};
 use fedra_gpu::{self as gpu, Gpu, GpuError, LimitsWanted, Preference, Preset, Setup};
-use fedra_learning::{Dataset, Features, LearningError, Targets, gradient, prepared};
+use fedra_learning::{LearningError, gradient, prepared};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec};
 
 use super::BackendName;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fedra_learning::{BatchOrder, Dataset, LearningError, LocalTrainer};
+use fedra_data::Dataset;
+use fedra_learning::{BatchOrder, LearningError, LocalTrainer};
 use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::compute::{Compute, TrainingError, WebGpu, Work};

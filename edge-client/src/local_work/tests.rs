@@ -7,7 +7,8 @@ use std::net::TcpListener;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregation::CheckedUpdate;
-use fedra_learning::{Targets, init_parameters};
+use fedra_data::Targets;
+use fedra_learning::init_parameters;
 use fedra_protocol::{
     CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
 };

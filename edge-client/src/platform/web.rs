@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_learning::memory::with_room;
+use fedra_data::memory::with_room;
 use futures_channel::{mpsc, oneshot};
 use futures_util::lock::{Mutex, OwnedMutexGuard};
 use futures_util::{Stream, StreamExt};

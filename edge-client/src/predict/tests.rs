@@ -43,7 +43,7 @@ impl Features for Watched<'_> {
         self.values.len()
     }
 
-    fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_data::Features, PredictError> {
         self.reads.borrow_mut().push((self.name, range.clone(), self.ticks.get()));
         Features::read(&self.values[..], range)
     }
@@ -106,7 +106,7 @@ impl Features for Detached {
         7 * WIDTH
     }
 
-    fn read(&self, range: Range<usize>) -> Result<fedra_learning::Features, PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_data::Features, PredictError> {
         if range.start > 0 {
             return Err(PredictError::new(CallFault::BadFeatures, "gone"));
         }

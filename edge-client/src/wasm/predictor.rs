@@ -5,8 +5,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use fedra_learning as learning;
-use fedra_learning::memory::{OutOfMemory, with_room};
+use fedra_data::memory::{OutOfMemory, with_room};
 use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array, Uint32Array, global};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
@@ -112,7 +111,7 @@ impl PageExamples {
     }
 
     /// A copy of all elements.
-    pub fn copied(&self) -> Result<learning::Features, JsValue> {
+    pub fn copied(&self) -> Result<fedra_data::Features, JsValue> {
         self.read(0..self.len()).map_err(|error| thrown(&error))
     }
 }
@@ -125,7 +124,7 @@ impl Features for PageExamples {
         }
     }
 
-    fn read(&self, range: Range<usize>) -> Result<learning::Features, PredictError> {
+    fn read(&self, range: Range<usize>) -> Result<fedra_data::Features, PredictError> {
         if range.end > self.len() {
             let message = "the array of features was transferred or changed while it was in use; \
                            wait for the answer first";

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 
 use bytemuck::{cast_slice, cast_slice_mut};
+use fedra_data::memory::{OutOfMemory, with_room};
 use fedra_protocol::{Layer, Loss, ModelSpec, TensorInfo};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::LearningError;
-use crate::memory::{OutOfMemory, with_room};
 
 /// Key of the metadata under which the model specification stands.
 const METADATA: &str = "fedra";

@@ -1,9 +1,8 @@
 //! Batches between two layers.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use fedra_data::Features;
 use fedra_protocol::Shape;
-
-use crate::data::Features;
 
 /// Batch between two layers: the rank is burn's compile-time business.
 #[derive(Clone)]

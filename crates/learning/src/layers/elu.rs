@@ -37,11 +37,12 @@ impl Elu {
 
 #[cfg(test)]
 mod tests {
+    use fedra_data::{Dataset, Targets};
     use fedra_protocol::layers::{Conv2d, Elu, Flatten, Linear};
     use fedra_protocol::{Loss, ModelSpec};
 
+    use crate::gradient;
     use crate::tests::{check_gradient, close, predict::outputs};
-    use crate::{Dataset, Targets, gradient};
 
     #[test]
     fn gradients_match_finite_differences() {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
+use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{
     Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, LayerNorm, Linear, MaxPool2d,
     Relu, Standardize, Tanh,
@@ -12,10 +13,7 @@ use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
 
 use super::{changed, plan, some_data};
 use crate::training::PrivateSteps;
-use crate::{
-    Dataset, ExamplePrivacy, LearningError, LocalTrainer, Targets, evaluate, gradient,
-    init_parameters,
-};
+use crate::{ExamplePrivacy, LearningError, LocalTrainer, evaluate, gradient, init_parameters};
 
 fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
     ExamplePrivacy {

@@ -3,12 +3,13 @@
 
 use std::f64::consts::PI;
 
+use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{Abs, Flatten, GaussianDerivative, Linear, Standardize};
 use fedra_protocol::{Layer, Loss, ModelSpec, Shape};
 
 use super::predict::outputs;
 use super::{changed, close, train};
-use crate::{Dataset, Targets, init_parameters};
+use crate::init_parameters;
 
 /// The built-in model written out as loops over one 28x28 image, in double
 /// precision: a second opinion, from the words of the specification.

@@ -8,6 +8,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::module::{conv2d, linear};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor, TensorData};
+use fedra_data::Dataset;
 use fedra_protocol::layers::{
     AvgPool2d, Conv2d, Embedding, Flatten, LayerNorm, Linear, MaxPool2d, Relu, Tanh,
 };
@@ -19,7 +20,7 @@ use crate::device;
 use crate::layers::{Activation, Mode, NetworkLayer};
 use crate::loss::loss_sum;
 use crate::network::{Network, read};
-use crate::{Dataset, LocalTrainer, init_parameters};
+use crate::{LocalTrainer, init_parameters};
 
 /// Outputs, loss and gradient of a batch.
 struct Pass {

@@ -1,12 +1,10 @@
 //! Predictions in pieces: bounded, and what they are in one.
 
+use fedra_data::{DatasetError, Features};
 use fedra_protocol::layers::{Conv2d, Flatten, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 
-use crate::{
-    DatasetError, Features, Inference, LearningError, examples_a_piece, examples_in,
-    init_parameters,
-};
+use crate::{Inference, LearningError, examples_a_piece, examples_in, init_parameters};
 
 /// In one piece, however many examples there are.
 pub fn outputs(spec: &ModelSpec, parameters: &[f32], features: impl Into<Features>) -> Vec<f32> {
@@ -70,7 +68,7 @@ fn examples_are_whole_and_at_least_one() {
 
 #[test]
 fn memory_that_is_not_there_is_an_error() {
-    use crate::memory::{OutOfMemory, ensure_free, with_room};
+    use fedra_data::memory::{OutOfMemory, ensure_free, with_room};
     // No address space has as much.
     let bytes = isize::MAX as u64 - 7;
     assert_eq!(ensure_free(bytes), Err(OutOfMemory { bytes }));

@@ -1,6 +1,7 @@
 //! Models of token ids: a class at each position, and layers that look at one position at
 //! a time.
 
+use fedra_data::{Dataset, DatasetError, Targets};
 use fedra_protocol::layers::{
     Dropout, Elu, Embedding, Flatten, LayerNorm, Linear, Standardize, Tanh,
 };
@@ -10,10 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::predict::outputs;
 use super::{changed, check_gradient, close, plan, some_data, train};
-use crate::{
-    Dataset, DatasetError, Inference, LearningError, Targets, evaluate, init_parameters,
-    safetensors,
-};
+use crate::{Inference, LearningError, evaluate, init_parameters, safetensors};
 
 fn embedding(width: u32) -> Layer {
     Embedding { width }.into()
@@ -131,7 +129,7 @@ fn a_next_token_model_learns_the_table_of_bigrams() {
     let data = markov_chain(125);
     let spec = next_token(16, 5, 8);
     let all: Vec<u32> = (0..data.len() as u32).collect();
-    let crate::Features::Tokens(tokens) = data.features_of(&all) else { panic!("token ids") };
+    let fedra_data::Features::Tokens(tokens) = data.features_of(&all) else { panic!("token ids") };
     let targets = data.dense_targets_of(&all, &spec);
     let mut counts = [[0.0f64; 5]; 5];
     for (&token, target) in tokens.iter().zip(targets.chunks(5)) {

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use fedra_data::{Dataset, rows};
 use fedra_protocol::{Layer, ModelSpec};
 
 use crate::LearningError;
-use crate::data::{Dataset, rows};
 use crate::device;
 use crate::layers::{Activation, Mode, tensor};
 use crate::network::{Network, read};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use fedra_data::Dataset;
 use fedra_protocol::{ClientAlgorithm, LocalTraining, ModelSpec};
 
 use super::example_privacy::{ExamplePrivacy, PrivateSteps};
@@ -11,7 +12,6 @@ use super::examples::Examples;
 use super::order::BatchOrder;
 use super::sgd::{Optimizer, StepGradients};
 use crate::LearningError;
-use crate::data::Dataset;
 use crate::device;
 use crate::layers::Mode;
 use crate::loss::loss_sum;

@@ -52,7 +52,7 @@ impl Features {
     /// # Errors
     ///
     /// [`DatasetError`] for elements of another kind, and for part of an example.
-    pub(crate) fn examples(&self, shape: Shape) -> Result<u32, DatasetError> {
+    pub fn examples(&self, shape: Shape) -> Result<u32, DatasetError> {
         self.check_kind(shape)?;
         examples(self.len(), shape)
     }
@@ -62,7 +62,7 @@ impl Features {
     /// # Errors
     ///
     /// [`DatasetError`] for the first element that is not.
-    pub(crate) fn check_range(&self, shape: Shape) -> Result<(), DatasetError> {
+    pub fn check_range(&self, shape: Shape) -> Result<(), DatasetError> {
         match (self, shape) {
             (Self::Tokens(tokens), Shape::Tokens { vocabulary, .. }) => {
                 check_tokens(tokens, shape.len(), vocabulary)
@@ -110,7 +110,7 @@ impl Features {
 }
 
 /// Whole examples of `shape` in `elements`, at least 1; their indices are `u32`.
-pub(crate) fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetError> {
+pub fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetError> {
     if elements == 0 {
         return Err(DatasetError::Empty);
     }
@@ -122,7 +122,7 @@ pub(crate) fn examples(elements: usize, shape: Shape) -> Result<u32, DatasetErro
 }
 
 /// The rows at `indices` of `width` values each, copied in that order.
-pub(crate) fn rows<T: Copy>(values: &[T], width: usize, indices: &[u32]) -> Vec<T> {
+pub fn rows<T: Copy>(values: &[T], width: usize, indices: &[u32]) -> Vec<T> {
     let mut out = Vec::with_capacity(indices.len() * width);
     for &i in indices {
         let start = i as usize * width;

@@ -69,13 +69,13 @@ impl Dataset {
     }
 
     /// Features of the examples at `indices`, row by row.
-    pub(crate) fn features_of(&self, indices: &[u32]) -> Features {
+    pub fn features_of(&self, indices: &[u32]) -> Features {
         self.features.rows(self.shape.len(), indices)
     }
 
     /// Targets of the examples at `indices` for a model that they fit,
     /// `[indices * positions, outputs]`, classes one-hot.
-    pub(crate) fn dense_targets_of(&self, indices: &[u32], spec: &ModelSpec) -> Vec<f32> {
+    pub fn dense_targets_of(&self, indices: &[u32], spec: &ModelSpec) -> Vec<f32> {
         self.targets.dense(indices, spec)
     }
 
