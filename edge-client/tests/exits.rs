@@ -56,6 +56,7 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
                 id: TaskId::new("digits").expect("an id"),
                 title: "Digits".into(),
                 update_range: UpdateRange::default_for(model.loss()),
+                data: None,
                 model,
                 privacy: None,
             };

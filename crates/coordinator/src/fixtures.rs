@@ -73,6 +73,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         id: TaskId::new("small").expect("a valid id"),
         title: "A small task".to_owned(),
         update_range,
+        data: None,
         codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
         round_memory: 1 << 20,
         model,

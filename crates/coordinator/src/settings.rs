@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
-    Capabilities, LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription, TaskId,
-    UpdateRange,
+    Capabilities, DataSpec, LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription,
+    TaskId, UpdateRange,
 };
 
 use crate::round::RoundPlan;
@@ -24,6 +24,8 @@ pub struct TaskSettings {
     pub model: ModelSpec,
     /// Largest magnitude of a value of an update.
     pub update_range: UpdateRange,
+    /// Preparation of the clients' files; `None` if they give arrays that fit the model.
+    pub data: Option<DataSpec>,
     /// Codec of updates, of the shape that [`TaskSettings::update_shape`] says.
     pub codec: Codec,
     /// Most bytes of memory that the sum of a round may take.
@@ -90,6 +92,7 @@ impl TaskSettings {
             title: self.title.clone(),
             model: self.model.clone(),
             update_range: self.update_range,
+            data: self.data.clone(),
             privacy: self.policy().cloned(),
         }
     }

@@ -1,6 +1,9 @@
 //! Data sets in memory.
 
 use fedra_protocol::{ModelSpec, Shape};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use super::error::DatasetError;
 use super::features::Features;
@@ -68,6 +71,31 @@ impl Dataset {
         }
     }
 
+    /// `most` of the examples, each with the same chance, in a random order.
+    pub fn sample(&self, most: usize, seed: u64) -> Self {
+        let mut order = shuffled(self.len(), seed);
+        order.truncate(most.max(1));
+        self.select(&order)
+    }
+
+    /// Two parts without a common example: one to train on, and the share `validation`, above
+    /// 0 and below 1, to validate with. Both have at least one example. The same seed divides
+    /// in the same way.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Split`] for another share, and for a single example.
+    pub fn split(&self, validation: f64, seed: u64) -> Result<(Self, Self), DatasetError> {
+        let examples = self.len();
+        if !(validation > 0.0 && validation < 1.0) || examples < 2 {
+            return Err(DatasetError::Split { validation, examples });
+        }
+        let count = (examples as f64 * validation).round() as usize;
+        let order = shuffled(examples, seed);
+        let (held, trained) = order.split_at(count.clamp(1, examples - 1));
+        Ok((self.select(trained), self.select(held)))
+    }
+
     /// Features of the examples at `indices`, row by row.
     pub fn features_of(&self, indices: &[u32]) -> Features {
         self.features.rows(self.shape.len(), indices)
@@ -97,4 +125,11 @@ impl Dataset {
         self.targets.append(more.targets)?;
         self.features.append(more.features)
     }
+}
+
+/// The indices of `examples` examples in a random order.
+fn shuffled(examples: usize, seed: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..examples as u32).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    order
 }

@@ -3,22 +3,35 @@
 //!
 //! The code is the same native and in WebAssembly. Files and sockets are its caller's.
 
+mod array;
 mod arrays;
+mod collect;
+mod csv;
 mod dataset;
 mod error;
 mod features;
 mod fit;
 mod idx;
+mod image;
 pub mod memory;
+mod read_error;
+mod reader;
 mod source;
+mod table;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod text;
 
+pub use array::Part;
 pub use arrays::Layout;
+pub use csv::{CsvOptions, DecimalSign};
 pub use dataset::Dataset;
 pub use error::DatasetError;
 pub use features::{Features, examples, rows};
 pub use idx::{IdxError, IdxSource, read_mnist};
+pub use image::{Picture, prepared};
+pub use read_error::{MissingRemedy, Place, Problem, ReadError};
+pub use reader::{ReadOptions, Reader};
 pub use source::DataSource;
 pub use targets::Targets;

@@ -28,6 +28,7 @@ fn regression(outputs: u32, update_range: u32) -> TaskDescription {
         title: String::new(),
         model: model(&[2], outputs, Loss::MeanSquaredError),
         update_range: UpdateRange::new(update_range).unwrap(),
+        data: None,
         privacy: None,
     }
 }

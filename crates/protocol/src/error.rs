@@ -1,5 +1,6 @@
 //! Failures to decode a message.
 
+use crate::data::DataSpecError;
 use crate::model::ModelSpecError;
 use crate::privacy::PrivacyPolicyError;
 use crate::task::LocalTrainingError;
@@ -44,6 +45,9 @@ pub enum DecodeError {
     /// A model that does not fit together.
     #[error("model: {0}")]
     Model(#[from] ModelSpecError),
+    /// A description of data that describes none.
+    #[error("data: {0}")]
+    Data(#[from] DataSpecError),
     /// A training plan outside its ranges.
     #[error("training: {0}")]
     Training(#[from] LocalTrainingError),

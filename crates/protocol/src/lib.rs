@@ -26,6 +26,7 @@
 mod capabilities;
 mod codec;
 mod conversion;
+pub mod data;
 mod error;
 mod id;
 pub mod limits;
@@ -43,6 +44,7 @@ pub mod wire {
 
 pub use capabilities::Capabilities;
 pub use codec::CodecName;
+pub use data::{DataSpec, DataSpecError, TargetKind};
 pub use error::DecodeError;
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{

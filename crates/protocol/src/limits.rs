@@ -29,6 +29,18 @@ pub const MAX_PARAMETERS: u64 = 1 << 26;
 pub const MAX_UPDATE_BYTES: u64 = 4 * MAX_PARAMETERS;
 /// Most entries of a vocabulary: float32 has every whole number up to it.
 pub const MAX_VOCABULARY: u32 = 1 << 24;
+/// Most columns of a table.
+pub const MAX_COLUMNS: usize = 4096;
+/// Most categories of a column, and most classes of images.
+pub const MAX_CATEGORIES: usize = 1 << 16;
+/// Longest name of a column, a category or a class, bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Most texts that stand for a missing value.
+pub const MAX_MISSING: usize = 64;
+/// Most characters of an alphabet.
+pub const MAX_ALPHABET: usize = 1 << 16;
+/// Longest [`DataSpec`](crate::DataSpec) as a message, bytes: it travels with its task.
+pub const MAX_DATA_SPEC_BYTES: usize = 512 << 10;
 /// Most activations of one example after any layer.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
 /// Most directions of a layer of fixed filters.

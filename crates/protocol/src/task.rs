@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::DataSpec;
 use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::{
     DEFAULT_REGRESSION_UPDATE_RANGE, DEFAULT_UPDATE_RANGE, MAX_BATCH, MAX_EPOCHS, MAX_UPDATE_RANGE,
@@ -22,6 +23,8 @@ pub struct TaskDescription {
     pub model: ModelSpec,
     /// The largest magnitude of a value of an update.
     pub update_range: UpdateRange,
+    /// Preparation of files; `None` if clients give arrays that fit the model.
+    pub data: Option<DataSpec>,
     /// Protection of those who take part; `None` without any.
     pub privacy: Option<PrivacyPolicy>,
 }

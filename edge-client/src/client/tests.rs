@@ -87,6 +87,7 @@ impl Server {
                 title: "Digits".into(),
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
+                data: None,
                 privacy: self.privacy.clone(),
             },
             status: self.status(),

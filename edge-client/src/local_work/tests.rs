@@ -118,6 +118,7 @@ impl Bench {
                 title: "Digits".into(),
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
+                data: None,
                 privacy: mechanism.map(policy),
             },
             assignment: RoundAssignment {

@@ -66,6 +66,7 @@ fn task(privacy: Option<PrivacyPolicy>) -> TaskDescription {
         title: "Digits".into(),
         model: ModelSpec::softmax_regression(),
         update_range: UpdateRange::new(64).unwrap(),
+        data: None,
         privacy,
     }
 }

@@ -77,6 +77,7 @@ impl Wire {
                 title: "Digits".into(),
                 model: ModelSpec::mnist_2nn(),
                 update_range: UpdateRange::new(64).expect("a power of two"),
+                data: None,
                 privacy: self.privacy.clone(),
             },
             status: status(),

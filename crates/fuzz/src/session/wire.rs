@@ -33,6 +33,7 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
         id: TaskId::new("digits").expect("a valid id"),
         title: "Digits".into(),
         update_range: UpdateRange::default_for(model.loss()),
+        data: None,
         model,
         privacy: mechanism.map(policy),
     })

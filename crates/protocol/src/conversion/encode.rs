@@ -173,6 +173,7 @@ impl From<fedra::TaskDescription> for wire::TaskDescription {
             title: task.title,
             model: Some(task.model.into()),
             update_range: task.update_range.into(),
+            data: task.data.map(Into::into),
             privacy: task.privacy.map(Into::into),
         }
     }

@@ -164,6 +164,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         title: "Digits".into(),
         model: every_layer(),
         update_range: UpdateRange::new(64).unwrap(),
+        data: None,
         privacy: None,
     };
     let private = TaskDescription { privacy: Some(policy(Mechanism::Distributed)), ..task.clone() };
