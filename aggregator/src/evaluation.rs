@@ -6,17 +6,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
-use fedra_data::{Dataset, DatasetError, IdxError, read_mnist};
+use fedra_data::{Dataset, DatasetError, ReadError, ReadOptions};
 use fedra_learning::{LearningError, evaluate};
-use fedra_protocol::{ModelSpec, TaskId};
+use fedra_protocol::{DataSpec, ModelSpec, TaskId};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
+use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::storage::{Lease, Quality, StoreError};
 
 /// Models that may wait, all tasks together.
@@ -25,22 +25,12 @@ const WAITING: usize = 64;
 /// Failure to use held-out data, or to evaluate a model.
 #[derive(Debug, Error)]
 pub enum EvaluationError {
-    /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// The files are not what they should be.
-    #[error("{}: {source}", images.display())]
-    Format {
-        /// The images' file.
-        images: PathBuf,
-        /// The problem.
-        source: IdxError,
-    },
+    /// The evaluator cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A file is not what it should be.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The examples do not fit the model.
     #[error("the held-out examples do not fit the model: {0}")]
     Unfit(#[from] DatasetError),
@@ -52,20 +42,20 @@ pub enum EvaluationError {
     Store(#[from] StoreError),
 }
 
-/// Reads a task's held-out examples and holds them against its model.
+/// Reads the held-out examples of a task and holds them against its model; `None` if it has
+/// none.
 ///
 /// # Errors
 ///
 /// [`EvaluationError`] with the file at fault.
-pub fn load(config: &EvaluationConfig, model: &ModelSpec) -> Result<Dataset, EvaluationError> {
-    let EvaluationConfig::Idx { images, labels } = config;
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| EvaluationError::File { path: path.clone(), source })
-    };
-    let dataset = read_mnist(&read(images)?, &read(labels)?)
-        .map_err(|source| EvaluationError::Format { images: images.clone(), source })?;
+pub fn load(task: &TaskConfig) -> Result<Option<Dataset>, EvaluationError> {
+    let Some(EvaluationConfig { source, csv }) = &task.evaluation else { return Ok(None) };
+    let TaskSettings { model, data, .. } = &task.settings;
+    let described = data.clone().unwrap_or_else(|| DataSpec::of_bytes(model));
+    let options = ReadOptions { csv: *csv, ..ReadOptions::default() };
+    let dataset = fedra_data_files::load(source, &described, model, options)?;
     dataset.check_for(model)?;
-    Ok(dataset)
+    Ok(Some(dataset))
 }
 
 type Done = Box<dyn FnOnce(Quality) + Send>;
@@ -114,20 +104,17 @@ impl Evaluator {
         let (shared, tasks) = (Arc::<Shared>::default(), Arc::<HeldOut>::default());
         let worker = Worker { shared: Arc::clone(&shared), tasks: Arc::clone(&tasks) };
         let (alive, ended) = oneshot::channel();
-        thread::Builder::new()
-            .name("evaluation".to_owned())
-            .spawn(move || {
-                worker.run();
-                drop(alive);
-            })
-            .map_err(|source| EvaluationError::File { path: "a new thread".into(), source })?;
+        thread::Builder::new().name("evaluation".to_owned()).spawn(move || {
+            worker.run();
+            drop(alive);
+        })?;
         Ok((Self { shared, tasks }, ended))
     }
 
     /// Loads the held-out examples of a task, if it has some. Blocking.
     pub(crate) fn add(&self, task: &TaskConfig) -> Result<(), EvaluationError> {
-        let Some(config) = &task.evaluation else { return Ok(()) };
-        let held_out = (task.settings.model.clone(), load(config, &task.settings.model)?);
+        let Some(examples) = load(task)? else { return Ok(()) };
+        let held_out = (task.settings.model.clone(), examples);
         let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
         tasks.insert(task.settings.id.clone(), Arc::new(held_out));
         Ok(())

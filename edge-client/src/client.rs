@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use fedra_data::Dataset;
 use fedra_learning::ExamplePrivacy;
-use fedra_protocol::{ModelRef, ModelSpec, TaskId};
+use fedra_protocol::{ModelRef, ModelSpec, TaskDescription, TaskId};
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{self, Either};
 
@@ -59,6 +59,10 @@ pub struct Client {
     commands: mpsc::UnboundedSender<Event>,
     inbox: RefCell<Option<mpsc::UnboundedReceiver<Event>>>,
     current: RefCell<Option<(ModelSpec, ModelRef)>>,
+    /// The newest description of the task.
+    task: RefCell<Option<TaskDescription>>,
+    /// Callers that wait for it.
+    waiting: RefCell<Vec<oneshot::Sender<Result<TaskDescription, DataRefused>>>>,
     /// Examples that wait for the task's description.
     given: RefCell<Option<GivenData>>,
     /// Reason why [`Client::run`] has ended, once it has.
@@ -123,6 +127,8 @@ impl Client {
             commands,
             inbox: RefCell::new(Some(inbox)),
             current: RefCell::new(None),
+            task: RefCell::new(None),
+            waiting: RefCell::default(),
             given: RefCell::new(None),
             ended: RefCell::new(None),
             traffic: Rc::default(),
@@ -151,6 +157,27 @@ impl Client {
             self.command(Event::DataGiven);
         }
         async move { judged.await.unwrap_or_else(|_| Err(DataRefused::closed())) }
+    }
+
+    /// The task's description, once the server has told it.
+    ///
+    /// # Errors
+    ///
+    /// [`DataRefused`] if the client ends before.
+    pub fn description(
+        &self,
+    ) -> impl Future<Output = Result<TaskDescription, DataRefused>> + 'static {
+        let (tell, told) = oneshot::channel();
+        match (&*self.ended.borrow(), &*self.task.borrow()) {
+            (Some(ended), _) => {
+                let _ = tell.send(Err(ended.clone()));
+            }
+            (None, Some(task)) => {
+                let _ = tell.send(Ok(task.clone()));
+            }
+            (None, None) => self.waiting.borrow_mut().push(tell),
+        }
+        async move { told.await.unwrap_or_else(|_| Err(DataRefused::closed())) }
     }
 
     /// Takes back examples that were not judged yet.
@@ -233,6 +260,10 @@ impl Client {
         };
         if let Some(given) = self.given.take() {
             given.refuse(ended.clone());
+        }
+        for waiting in self.waiting.take() {
+            // Fails only when the caller has stopped waiting.
+            let _ = waiting.send(Err(ended.clone()));
         }
         *self.ended.borrow_mut() = Some(ended);
     }

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use fedra_aggregator::config::{Config, Mistake, Mistakes, stray_variables};
 use fedra_aggregator::evaluation;
 
-use super::USAGE;
+use super::sample::SampleOptions;
+use super::{USAGE, finish};
 
-/// Explains the mistakes, or sums the config up.
-pub fn check(path: &Path) -> ExitCode {
+/// Explains the mistakes, or sums the config up and shows a sample.
+pub fn check(path: &Path, sample: &SampleOptions) -> ExitCode {
     for warning in stray_variables() {
         eprintln!("warning: {warning}");
     }
@@ -19,8 +20,7 @@ pub fn check(path: &Path) -> ExitCode {
     };
     let mut mistakes = Vec::new();
     for task in &config.tasks {
-        let Some(held_out) = &task.evaluation else { continue };
-        if let Err(error) = evaluation::load(held_out, &task.settings.model) {
+        if let Err(error) = evaluation::load(task) {
             let path = format!("task[{}].evaluation", task.settings.id);
             mistakes.push(Mistake { path, problem: error.to_string() });
         }
@@ -28,8 +28,8 @@ pub fn check(path: &Path) -> ExitCode {
     if !mistakes.is_empty() {
         return explain(&Mistakes(mistakes));
     }
-    print!("{}", config.summary());
-    ExitCode::SUCCESS
+    let sample = sample.show(&config);
+    finish(sample.map(|sample| config.summary() + &sample.unwrap_or_default()))
 }
 
 /// Prints the mistakes; the exit status says that there are some.

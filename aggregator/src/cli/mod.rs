@@ -4,6 +4,7 @@
 mod check;
 mod client;
 mod privacy;
+mod sample;
 mod serve;
 mod status;
 mod store;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use client::ServerOptions;
 use privacy::PrivacyCommand;
+use sample::SampleOptions;
 use serve::LogFormat;
 use store::StoreCommand;
 use task::TaskCommand;
@@ -46,6 +48,8 @@ enum Command {
         /// The config file.
         #[arg(long, env = "FEDRA_CONFIG_FILE", default_value = "fedra.toml")]
         config: PathBuf,
+        #[command(flatten)]
+        sample: SampleOptions,
     },
     /// Says how a running server and its tasks are doing.
     Status {
@@ -98,7 +102,7 @@ impl From<anyhow::Error> for Failure {
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config, log_format } => serve::serve(&config, log_format),
-        Command::Check { config } => check::check(&config),
+        Command::Check { config, sample } => check::check(&config, &sample),
         Command::Status { server } => finish(status::status(&server)),
         Command::Ready { server } => finish(status::ready(&server)),
         Command::Task { server, command } => finish(command.run(&server)),

@@ -275,6 +275,15 @@ fn privacy_summary(task: &TaskConfig) -> String {
     )
 }
 
+/// Kind and shape of the data.
+fn data_summary(settings: &TaskSettings) -> String {
+    let dims = settings.model.input().dims();
+    match &settings.data {
+        Some(data) => format!("{} data {dims:?}", data.kind()),
+        None => format!("arrays {dims:?}"),
+    }
+}
+
 impl Config {
     /// A few lines on what the config says, for a person.
     #[must_use]
@@ -301,10 +310,11 @@ impl TaskConfig {
         let TaskSettings { id, model, plan, .. } = &self.settings;
         let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
         format!(
-            "task {}: {} parameters, {rounds} rounds; invites {}, starts with {}, closes at \
+            "task {}: {} parameters on {}, {rounds} rounds; invites {}, starts with {}, closes at \
              {} reports or after {}, needs {}; {}\n{}{}",
             id,
             model.parameters(),
+            data_summary(&self.settings),
             plan.invited,
             plan.minimum_cohort,
             plan.report_goal,

@@ -7,8 +7,10 @@ use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, ServerOptimizer, UpdateShape};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{PrivacySettings, TaskSettings};
 use fedra_coordinator::storage::Retention;
+use fedra_data::{CsvOptions, DecimalSign};
+use fedra_data_files::{Purpose, Source};
 use fedra_protocol::{
-    ClientAlgorithm, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
+    ClientAlgorithm, DataSpec, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
 };
 
 use super::access::AccessConfig;
@@ -29,14 +31,11 @@ pub struct TaskConfig {
 
 /// `[task.evaluation]`: held-out examples on the server's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EvaluationConfig {
-    /// `format = "idx"`: the file format of MNIST.
-    Idx {
-        /// The images.
-        images: PathBuf,
-        /// Their labels.
-        labels: PathBuf,
-    },
+pub struct EvaluationConfig {
+    /// The files.
+    pub source: Source,
+    /// Form of CSV files.
+    pub csv: CsvOptions,
 }
 
 impl TaskConfig {
@@ -65,6 +64,7 @@ impl TaskConfig {
             title: section.or("title", id.to_string(), value::title),
             codec: codec(&section, parameters, update_range, privacy.as_ref()),
             update_range,
+            data: data(&section, &model),
             round_memory: server.round_memory,
             model,
             seed,
@@ -318,18 +318,33 @@ fn checkpoints(section: Section<'_>) -> Retention {
 }
 
 fn evaluation(section: Section<'_>) -> Option<EvaluationConfig> {
-    let format = section.required("format", "idx".to_owned(), value::text);
-    if format != "idx" {
-        section.mistake("format", format!("{format:?} is not known; the one format is \"idx\""));
-    }
-    let file = |key| {
-        let path = section.required(key, PathBuf::new(), value::path);
-        if !path.as_os_str().is_empty() && !path.is_file() {
-            section.mistake(key, format!("there is no file {}", path.display()));
+    let there = |key: &'static str, path: PathBuf| {
+        if !path.as_os_str().is_empty() && !path.exists() {
+            section.mistake(key, format!("there is no file or folder {}", path.display()));
         }
         path
     };
-    let evaluation = EvaluationConfig::Idx { images: file("images"), labels: file("labels") };
+    let data = there("data", section.required("data", PathBuf::new(), value::path));
+    let labels = section.optional("labels", value::path).map(|path| there("labels", path));
+    let csv = CsvOptions {
+        delimiter: section.optional("delimiter", value::character),
+        decimal: section.or("decimal", DecimalSign::Point, value::decimal),
+    };
+    let source = Source { data, labels, purpose: Purpose::Evaluation };
     section.finish();
-    Some(evaluation)
+    Some(EvaluationConfig { source, csv })
+}
+
+/// The description of the data, if it fits the model.
+fn data(section: &Section<'_>, model: &ModelSpec) -> Option<DataSpec> {
+    let data = section.optional("data", value::data)?;
+    // A model that cannot be read has a mistake of its own.
+    let is_known = section.peek("model").is_some_and(|given| value::model(given).is_ok());
+    match data.check_for(model) {
+        Err(misfit) if is_known => {
+            section.mistake("data", misfit.to_string());
+            None
+        }
+        _ => Some(data),
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use fedra_aggregation::ServerOptimizer;
 use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
+use fedra_protocol::Shape;
 
 const SMALL: &str = r#"
 [[task]]
@@ -95,7 +96,7 @@ fn every_mistake_is_found_at_once() {
         server_learning_rate = -1
         round = { cohort_size = 4, minimum_cohort = 5, report_goal = 6, minimum_reports = 7, max_weight = 100000000, deadline = "0s" }
         training = { batch_size = 70000, momentum = 1.5 }
-        evaluation = { format = "csv", images = "nowhere" }
+        evaluation = { labels = "nowhere", decimal = ";", delimiter = "tab" }
         [[task]]
         id = "a"
         model = { input = [4], layers = [{ type = "linear", outputs = 1 }], loss = "softmax_cross_entropy" }
@@ -125,9 +126,10 @@ fn every_mistake_is_found_at_once() {
         "task[a].round.deadline: must be from 1ms to 1day; it is 0s",
         "task[a].training.momentum: must be at least 0 and below 1; it is 1.5",
         "task[a].training.batch_size: must be 1 to 65536; it is 70000",
-        "task[a].evaluation.format: \"csv\" is not known",
-        "task[a].evaluation.images: there is no file nowhere",
-        "task[a].evaluation.labels: missing",
+        "task[a].evaluation.data: missing",
+        "task[a].evaluation.labels: there is no file or folder nowhere",
+        "task[a].evaluation.delimiter: must be one character",
+        "task[a].evaluation.decimal: must be \".\" or \",\"",
         "task[1].id: the id \"a\" is taken by an earlier task",
         "task[a].model: softmax cross-entropy needs at least 2 outputs; the model has 1",
         "task[2].id: a task id has 1 to 64 characters",
@@ -520,4 +522,45 @@ fn mistakes_about_access_are_explained() {
     let closed = format!("{SMALL}access = {{ tokens = \"required\" }}");
     let found = mistakes(&closed);
     assert!(found[0].starts_with("task[tiny].access.tokens: there is no key"), "{found:?}");
+}
+
+#[test]
+fn data_are_described_and_held_against_the_model() {
+    let task = |data: &str, outputs: u32| {
+        format!(
+            r#"
+            [[task]]
+            id = "a"
+            model = {{ input = [3], layers = [{{ type = "linear", outputs = {outputs} }}], loss = "softmax_cross_entropy" }}
+            [task.data]
+            {data}
+            "#
+        )
+    };
+    let table = r#"
+        kind = "table"
+        target = "y"
+        columns = [
+            { name = "x", type = "number", min = 0, max = 10, fill = 5, flag_missing = true },
+            { name = "b", type = "boolean" },
+            { name = "y", type = "category", values = ["low", "high"] },
+        ]
+    "#;
+    let config = Config::from_toml(&task(table, 2)).expect("valid");
+    let data = config.tasks[0].settings.data.as_ref().expect("described");
+    assert_eq!((data.kind(), data.shape()), ("table", Shape::Features(3)));
+    assert_eq!(config.tasks[0].settings.description().data.as_ref(), Some(data));
+    for (data, outputs, expected) in [
+        (table, 3, "task[a].data: the data have one of 2 classes an example, the model 3 outputs"),
+        (r#"kind = "text""#, 2, "task[a].data: missing field `context`"),
+        (r#"kind = "sound""#, 2, "task[a].data: unknown variant: found `sound`"),
+        ("kind = \"text\"\ncontext = 0", 2, "task[a].data: context: must be at least 1"),
+    ] {
+        let found = mistakes(&task(data, outputs));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(expected), "{found:?}");
+    }
+    // A model that cannot be read is one mistake, not two.
+    let unknown = task(table, 2).replace("input = [3]", "input = []");
+    assert_eq!(mistakes(&unknown).len(), 1);
 }

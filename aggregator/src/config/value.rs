@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_protocol::{CodecName, ModelSpec, TaskId, UpdateRange};
+use fedra_data::DecimalSign;
+use fedra_protocol::{CodecName, DataSpec, ModelSpec, TaskId, UpdateRange};
 use figment::value::Value;
 
 type Read<T> = Result<T, String>;
@@ -156,6 +157,36 @@ pub(super) fn model(value: &Value) -> Read<ModelSpec> {
         });
     }
     value.deserialize().map_err(|error| error.kind.to_string())
+}
+
+/// A table that describes data, for a task whose model may not be known yet.
+pub(super) fn data(value: &Value) -> Read<DataSpec> {
+    let data: DataSpec = value.deserialize().map_err(|error| error.kind.to_string())?;
+    let (bytes, max) = (data.encoded_len(), fedra_protocol::limits::MAX_DATA_SPEC_BYTES);
+    if bytes > max {
+        return Err(format!(
+            "the description takes {bytes} bytes of a client's first message, at most {max} are \
+             possible; shorten the lists of values"
+        ));
+    }
+    Ok(data)
+}
+
+/// A single ASCII character.
+pub(super) fn character(value: &Value) -> Read<u8> {
+    match text(value)?.as_bytes() {
+        &[character] if character.is_ascii() => Ok(character),
+        _ => Err("must be one character, such as \";\"".to_owned()),
+    }
+}
+
+/// The decimal sign of a CSV file.
+pub(super) fn decimal(value: &Value) -> Read<DecimalSign> {
+    match text(value)?.as_str() {
+        "." => Ok(DecimalSign::Point),
+        "," => Ok(DecimalSign::Comma),
+        _ => Err("must be \".\" or \",\"".to_owned()),
+    }
 }
 
 #[cfg(test)]

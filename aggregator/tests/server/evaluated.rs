@@ -34,7 +34,7 @@ fn config(folder: &Path) -> Config {
         id = "tiny"
         model = {{ input = [4], layers = [{{ type = "linear", outputs = 4 }}], loss = "softmax_cross_entropy" }}
         round = {{ cohort_size = 1, selection_window = "0s" }}
-        evaluation = {{ format = "idx", images = "{at}/images", labels = "{at}/labels" }}
+        evaluation = {{ data = "{at}/images", labels = "{at}/labels" }}
         "#
     );
     Config::from_toml(&toml).unwrap_or_else(|mistakes| panic!("{mistakes}"))

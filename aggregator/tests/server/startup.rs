@@ -133,10 +133,8 @@ async fn held_out_examples_that_do_not_fit_set_their_task_aside() {
     let folder = Arc::new(TempDir::new().expect("a folder"));
     let examples = folder.path().join("examples");
     fs::write(&examples, "garbage").expect("writes");
-    let held_out = format!(
-        "[task.evaluation]\nformat = \"idx\"\nimages = \"{0}\"\nlabels = \"{0}\"",
-        examples.display()
-    );
+    let held_out =
+        format!("[task.evaluation]\ndata = \"{0}\"\nlabels = \"{0}\"", examples.display());
     let config = two_tasks(folder.path(), &held_out);
     let server = TestServer::start_config(config, folder).await;
     let reason = reason_beside_a_round(&server).await;

@@ -126,8 +126,12 @@ impl ArrayFile {
         let expected = spec.shape().dims();
         let wide: Vec<u64> = expected.iter().map(|&side| side.into()).collect();
         let len: u64 = wide.iter().product();
-        let same =
-            actual == wide || actual == [len] || wide.first() == Some(&1) && actual == wide[1..];
+        // A model of flat features takes images of one channel row by row.
+        let is_flat = wide.len() == 1 && actual.len() == 2;
+        let same = actual == wide
+            || actual == [len]
+            || wide.first() == Some(&1) && actual == wide[1..]
+            || is_flat && actual[0].checked_mul(actual[1]) == Some(len);
         if same { Ok(()) } else { Err(Problem::ArrayShape { expected, actual }) }
     }
 

@@ -220,5 +220,56 @@ pub(crate) fn without_mark<'a>(file: &str, start: &'a [u8]) -> Result<&'a [u8], 
     Ok(start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start))
 }
 
+/// Row of some columns as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextRow {
+    /// Line that it begins on, from 1.
+    pub line: u64,
+    /// A field for each column.
+    pub fields: Vec<String>,
+}
+
+/// The rows of a whole CSV file, of the columns `names` alone.
+///
+/// # Errors
+///
+/// [`ReadError`] for a header without one of the columns, and for rows of another length.
+pub fn text_columns(
+    file: &str,
+    bytes: &[u8],
+    names: &[&str],
+    options: CsvOptions,
+) -> Result<Vec<TextRow>, ReadError> {
+    let text = without_mark(file, bytes)?;
+    let end = first_line(text).unwrap_or(text.len());
+    let (delimiter, header) = header(file, &text[..end], options.delimiter, names.iter().copied())?;
+    let place = |line| Place { line: Some(line), ..Place::file(file) };
+    let missing = |name: &&&str| !header.iter().any(|found| found == **name);
+    let missing: Vec<String> = names.iter().filter(missing).map(|&name| name.to_owned()).collect();
+    if !missing.is_empty() {
+        let problem = Problem::MissingColumns { missing, found: header, near: None };
+        return Err(place(1).error(problem));
+    }
+    let fields: Vec<usize> =
+        names.iter().filter_map(|name| header.iter().position(|found| found == name)).collect();
+    let (mut rows, mut csv) = (Vec::new(), Csv::new(file, delimiter));
+    csv.push(&text[..end], |_| Ok(()))?;
+    let mut take = |row: &Row<'_>| {
+        if row.len() != header.len() {
+            let (expected, actual) = (header.len(), row.len());
+            let problem = Problem::Fields { expected, actual, spans_lines: row.spans_lines };
+            return Err(place(row.line).error(problem));
+        }
+        let field = |&at: &usize| row.field(at).map(str::to_owned);
+        let fields = fields.iter().map(field).collect::<Result<_, _>>();
+        let fields = fields.map_err(|problem| place(row.line).error(problem))?;
+        rows.push(TextRow { line: row.line, fields });
+        Ok(())
+    };
+    csv.push(&text[end..], &mut take)?;
+    csv.end(take)?;
+    Ok(rows)
+}
+
 /// Longest header, bytes.
 pub(crate) const MOST_HEADER: usize = MOST_ROW;

@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// The problem at this place.
-    pub(crate) fn error(self, problem: Problem) -> ReadError {
+    pub fn error(self, problem: Problem) -> ReadError {
         ReadError { place: self, problem }
     }
 }

@@ -186,8 +186,7 @@ impl Task<'_> {
             None => line(text, "max_weight", IMAGES),
         }
         table(text, "[task.evaluation]");
-        line(text, "format", "\"idx\"");
-        line(text, "images", quoted(&mnist.join("t10k-images-idx3-ubyte")));
+        line(text, "data", quoted(&mnist.join("t10k-images-idx3-ubyte")));
         line(text, "labels", quoted(&mnist.join("t10k-labels-idx1-ubyte")));
     }
 }

@@ -137,6 +137,12 @@ fn all_named(
 }
 
 impl DataSpec {
+    /// Description of the data of a task that has none: arrays of bytes in the model's
+    /// shape, divided by 255 unless they are token ids, as in MNIST's files.
+    pub fn of_bytes(model: &ModelSpec) -> Self {
+        Self::Array(ArraySpec::of_bytes(model.input()))
+    }
+
     /// Shape of an example.
     pub fn shape(&self) -> Shape {
         match self {

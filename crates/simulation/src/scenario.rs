@@ -299,6 +299,7 @@ pub(crate) fn settings(
         id: TaskId::new(id).expect("a valid id"),
         title: id.to_owned(),
         update_range,
+        data: None,
         codec: Codec::standard(shape),
         round_memory: 1 << 20,
         model,

@@ -279,6 +279,13 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     /// were taken when it had another description.
     fn judge(&mut self) -> Option<Event> {
         let task = self.session.task()?;
+        if self.client.task.borrow().as_ref() != Some(task) {
+            *self.client.task.borrow_mut() = Some(task.clone());
+            for waiting in self.client.waiting.take() {
+                // Fails only when the caller has stopped waiting.
+                let _ = waiting.send(Ok(task.clone()));
+            }
+        }
         let is_new = self.judged_for.as_ref() != Some(task);
         let local_work = &self.client.local_work;
         let mut taken = false;

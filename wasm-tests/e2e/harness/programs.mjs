@@ -156,8 +156,7 @@ export function startNativeClients(aggregator, { clients, examples, url = aggreg
 
 /** Every task here is evaluated on MNIST. */
 const EVALUATION = `[task.evaluation]
-format = "idx"
-images = ${JSON.stringify(join(MNIST, 't10k-images-idx3-ubyte'))}
+data = ${JSON.stringify(join(MNIST, 't10k-images-idx3-ubyte'))}
 labels = ${JSON.stringify(join(MNIST, 't10k-labels-idx1-ubyte'))}
 `;
 

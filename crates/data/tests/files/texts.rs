@@ -60,7 +60,10 @@ fn line_ends_and_byte_order_marks_are_those_of_every_system() {
     }
     let bytes = spec(r#"{ "kind": "text", "context": 2 }"#);
     let data = read(&bytes, "a.txt", "é\r\n\r!".as_bytes()).unwrap();
-    assert_eq!((ids(&data), data.targets()), (&[0xc3, 0xa9, 10, 13][..], &Targets::Classes(vec![10, 33])));
+    assert_eq!(
+        (ids(&data), data.targets()),
+        (&[0xc3, 0xa9, 10, 13][..], &Targets::Classes(vec![10, 33]))
+    );
 }
 
 #[test]

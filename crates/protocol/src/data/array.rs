@@ -73,6 +73,14 @@ impl ArraySpec {
         self.scaling
     }
 
+    pub(super) fn of_bytes(shape: Shape) -> Self {
+        let scaling = match shape {
+            Shape::Tokens { .. } => Scaling::default(),
+            _ => Scaling::new(0.0, 255.0).unwrap_or_default(),
+        };
+        Self { shape, dtype: Dtype::Uint8, scaling }
+    }
+
     pub(super) fn new(
         shape: &[u32],
         vocabulary: Option<u32>,

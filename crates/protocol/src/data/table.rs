@@ -149,6 +149,36 @@ impl Content {
     }
 }
 
+impl Column {
+    fn feature_names(&self) -> Vec<String> {
+        let name = &self.name;
+        let mut names = match &self.content {
+            Content::Number { .. }
+            | Content::Boolean { .. }
+            | Content::Category { encoding: Encoding::Index, .. } => vec![name.clone()],
+            Content::Category { values, other, .. } => {
+                let listed = values.iter().map(|value| format!("{name} = {value}"));
+                listed.chain(other.then(|| format!("{name} (other)"))).collect()
+            }
+            Content::Date { parts, .. } => {
+                parts.iter().flat_map(|part| self.parts(*part)).collect()
+            }
+        };
+        if self.content.width() as usize > names.len() {
+            names.push(format!("{name} (missing)"));
+        }
+        names
+    }
+
+    fn parts(&self, part: DatePart) -> Vec<String> {
+        let of = |what: &str| format!("{} ({}{what})", self.name, part.name());
+        match part {
+            DatePart::Span => vec![of("")],
+            _ => vec![of(", sine"), of(", cosine")],
+        }
+    }
+}
+
 impl TableSpec {
     /// Checks columns, the names of the targets among them, and texts that stand for a
     /// missing value.
@@ -241,6 +271,12 @@ impl TableSpec {
     /// Columns that are targets, in the order in which they were named.
     pub fn targets(&self) -> impl Iterator<Item = &Column> {
         self.targets.iter().map(|&index| &self.columns[index])
+    }
+
+    /// Names of the features, in their order: `age`, `age (missing)`, `job = nurse`,
+    /// `since (year, sine)`.
+    pub fn feature_names(&self) -> Vec<String> {
+        self.inputs().flat_map(Column::feature_names).collect()
     }
 
     /// True if a text stands for a missing value.

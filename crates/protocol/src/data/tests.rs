@@ -85,6 +85,11 @@ fn columns_become_features_and_the_target_is_none() {
         people.inputs().map(|column| (column.name.as_str(), column.content.width())).collect();
     let expected = [("age", 2), ("hours", 1), ("job", 3), ("town", 1), ("member", 1), ("since", 3)];
     assert_eq!(widths, expected);
+    let names = people.feature_names();
+    assert_eq!(names.len(), 11);
+    assert_eq!(names[1..4], ["age (missing)", "hours", "job = nurse"]);
+    assert_eq!(names[5..9], ["job (other)", "town", "member", "since (span)"]);
+    assert_eq!(names[9..], ["since (year, sine)", "since (year, cosine)"]);
     assert_eq!(
         samples().map(|data| data.shape().dims()),
         [vec![11], vec![3, 32, 24], vec![80], vec![1, 28, 28]]

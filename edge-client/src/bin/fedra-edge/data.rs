@@ -1,10 +1,13 @@
-//! Local examples from IDX files, shared out among clients.
+//! Local examples from files, shared out among clients.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, ensure};
-use fedra_data::{Dataset, read_mnist};
+use anyhow::{bail, ensure};
+use clap::Args;
+use fedra_data::{CsvOptions, Dataset, DecimalSign, ReadOptions};
+use fedra_data_files::{Purpose, Source, load};
+use fedra_protocol::{DataSpec, TaskDescription};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -32,7 +35,66 @@ impl FromStr for Shard {
     }
 }
 
+/// Files of the local examples.
+#[derive(Clone, Args)]
+pub struct DataOptions {
+    /// File or folder of the examples, of the kind that the task describes: CSV, text,
+    /// pictures in a folder for each class, .npy, .npz, .safetensors, or MNIST's files
+    #[arg(long)]
+    data: PathBuf,
+    /// File of the labels, for arrays that have one of their own
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Delimiter of CSV files; by default the one that the header shows
+    #[arg(long, value_name = "CHARACTER", value_parser = character)]
+    delimiter: Option<u8>,
+    /// Decimal sign of the numbers in CSV files: . or ,
+    #[arg(long, value_name = "SIGN", default_value = ".", value_parser = decimal)]
+    decimal: DecimalSign,
+}
+
+fn character(text: &str) -> Result<u8, &'static str> {
+    match text.as_bytes() {
+        &[character] if character.is_ascii() => Ok(character),
+        _ => Err("must be one ASCII character"),
+    }
+}
+
+fn decimal(text: &str) -> Result<DecimalSign, &'static str> {
+    match text {
+        "." => Ok(DecimalSign::Point),
+        "," => Ok(DecimalSign::Comma),
+        _ => Err("must be . or ,"),
+    }
+}
+
+impl DataOptions {
+    /// Fails where there is nothing to read, which needs no server to know.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for path in std::iter::once(&self.data).chain(&self.labels) {
+            if !path.exists() {
+                bail!("there is no file or folder {}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The examples as a task describes them.
+    pub fn load(&self, task: &TaskDescription) -> anyhow::Result<Dataset> {
+        let described = task.data.clone().unwrap_or_else(|| DataSpec::of_bytes(&task.model));
+        let source = Source {
+            data: self.data.clone(),
+            labels: self.labels.clone(),
+            purpose: Purpose::Training,
+        };
+        let csv = CsvOptions { delimiter: self.delimiter, decimal: self.decimal };
+        let options = ReadOptions { csv, ..ReadOptions::default() };
+        Ok(load(&source, &described, &task.model, options)?)
+    }
+}
+
 /// Partition of the examples among clients.
+#[derive(Clone, Copy)]
 pub struct Partition {
     /// Shuffles before sharing out, so that every share is alike (IID).
     pub seed: u64,
@@ -46,13 +108,7 @@ pub struct Partition {
 
 impl Partition {
     /// One data set a client.
-    pub fn load(&self, folder: &Path) -> anyhow::Result<Vec<Dataset>> {
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let data = read_mnist(&read("train-images-idx3-ubyte")?, &read("train-labels-idx1-ubyte")?)
-            .with_context(|| format!("the data in {} is damaged", folder.display()))?;
+    pub fn shares(&self, data: &Dataset) -> anyhow::Result<Vec<Dataset>> {
         let mut order: Vec<u32> = (0..data.len() as u32).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
         let mine = match self.shard {

@@ -23,11 +23,12 @@ use fedra_edge_client::{
 };
 use fedra_learning::ExamplePrivacy;
 use fedra_protocol::{SubjectId, TaskId};
+use futures_util::{FutureExt, future};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::data::{Partition, Shard};
+use crate::data::{DataOptions, Partition, Shard};
 use crate::ends::Ends;
 use crate::options::{Examples, Floors, Testing};
 use crate::report::Report;
@@ -77,9 +78,8 @@ struct Join {
     /// The task to take part in
     #[arg(long)]
     task: TaskId,
-    /// Folder with train-images-idx3-ubyte and train-labels-idx1-ubyte
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataOptions,
     /// Run so many clients, each with its share of the examples
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
@@ -159,6 +159,16 @@ impl Join {
         }
     }
 
+    /// Shares of the clients.
+    fn partition(&self) -> Partition {
+        Partition {
+            seed: self.seed,
+            shard: self.shard,
+            clients: self.clients as usize,
+            examples: self.examples,
+        }
+    }
+
     /// Device of training. Many clients share the cores, and would share a GPU.
     fn backend(&self) -> BackendPreference {
         let one = if self.clients == 1 { BackendPreference::Auto } else { BackendPreference::Cpu };
@@ -208,13 +218,7 @@ fn run_clients(
         trust: join.trust()?,
         tokens: Tokens::of(join.token_file.as_deref(), variable, join.clients as usize)?,
     };
-    let shares = Partition {
-        seed: join.seed,
-        shard: join.shard,
-        clients: join.clients as usize,
-        examples: join.examples,
-    }
-    .load(&join.data)?;
+    join.data.check()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = TrainingSlots::new(join.concurrency.unwrap_or(cores).max(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -228,11 +232,9 @@ fn run_clients(
     LocalSet::new().block_on(&runtime, async {
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
-        for (index, share) in shares.into_iter().enumerate() {
+        for index in 0..join.clients as usize {
             let config = join.client(index, &access, &state, floors, examples, testing);
             let client = Rc::new(Client::new(config, slots.clone()));
-            let (judged, judging) = (client.set_data(share), ends.clone());
-            running.spawn_local(async move { judging.judged(judged.await) });
             let (ends, report, limit) = (ends.clone(), report.clone(), join.rounds);
             let task = client.clone();
             running.spawn_local(async move {
@@ -254,16 +256,43 @@ fn run_clients(
             });
             clients.push(client);
         }
+        let mut unreadable = Ok(());
         tokio::select! {
             () = all_ended(&mut running) => return Ok(()),
+            error = not_given(join, &clients, &ends) => unreadable = Err(error),
             () = ends.misfit() => {}
             stopped = platform::stop_signal() => stopped.context("waiting for a signal")?,
         }
         clients.iter().for_each(|client| client.close());
         all_ended(&mut running).await;
-        anyhow::Ok(())
+        unreadable
     })?;
     ends.result(join.clients)
+}
+
+/// Gives each client its share of the examples, once the task has said what they are. Ends
+/// only where that fails.
+async fn not_given(join: &Join, clients: &[Rc<Client>], ends: &Ends) -> anyhow::Error {
+    let described = clients.iter().map(|client| client.description().boxed_local());
+    let Ok((task, _)) = future::select_ok(described).await else {
+        // The clients have ended, each for its own reason.
+        return future::pending().await;
+    };
+    let (data, partition) = (join.data.clone(), join.partition());
+    let reading = tokio::task::spawn_blocking(move || {
+        let examples = data.load(&task)?;
+        info!("read {} examples", examples.len());
+        partition.shares(&examples)
+    });
+    match reading.await {
+        Ok(Ok(shares)) => {
+            let given = clients.iter().zip(shares).map(|(client, share)| client.set_data(share));
+            future::join_all(given.map(|judged| judged.map(|verdict| ends.judged(verdict)))).await;
+            future::pending().await
+        }
+        Ok(Err(error)) => error,
+        Err(panic) => panic.into(),
+    }
 }
 
 async fn all_ended(running: &mut JoinSet<()>) {
