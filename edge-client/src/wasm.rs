@@ -4,6 +4,7 @@
 //! arrays. Nothing is decided here.
 
 mod predictor;
+mod reader;
 
 use std::rc::Rc;
 
@@ -101,6 +102,14 @@ impl EdgeClient {
                 Err(error) => Err(coded(error.code, &error.message)),
             }
         })
+    }
+
+    /// Promises a reader of files, once the task has said what its data are. `options` may
+    /// have `delimiter` and `decimal` of CSV files, `maxExamples` and the `seed` of their
+    /// choice.
+    #[wasm_bindgen(js_name = dataReader)]
+    pub fn data_reader(&self, options: JsValue) -> Promise {
+        reader::reader(self.client.clone(), options)
     }
 
     /// Takes back data that still wait for the task's description.

@@ -6,18 +6,30 @@
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import type { GivenData } from './kept-data.js';
 import { copied, KeptData, takenOver } from './kept-data.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
 import { PrivacyKeeper } from './privacy.js';
+import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
 import type { WorkerSource } from './spawn.js';
 import { spawn, started } from './spawn.js';
 import type { TokenSource } from './token.js';
 import { askForToken } from './token.js';
-import type { CheckedOptions, Layout, PrivacyOptions, TrainingData } from './validate.js';
-import { checkConfig, checkDataset, checkFeatures, checkTraining, LONGEST_MS } from './validate.js';
+import type {
+  CheckedOptions,
+  CheckedTraining,
+  Layout,
+  PrivacyOptions,
+  ReadData,
+  Reading,
+  TrainingData,
+  TrainingFiles,
+  TrainingImages,
+} from './validate.js';
+import { checkConfig, checkDataset, checkFeatures, checkFiles, checkTraining, isFiles, LONGEST_MS } from './validate.js';
 
 /** Options of {@link FedraClient.connect}. */
 export interface ConnectOptions {
@@ -58,7 +70,20 @@ export interface TrainOptions {
   readonly timeout?: number;
   /** Gives the data up, unless they have been taken. */
   readonly signal?: AbortSignal;
+  /** Delimiter of CSV files, one character. Default: the one that the header shows. */
+  readonly delimiter?: string;
+  /** Decimal sign of the numbers in CSV files. Default `.`. */
+  readonly decimal?: '.' | ',';
+  /** Of files keep at most this many examples, each with the same chance. */
+  readonly maxExamples?: number;
+  /** Seed of that choice, a whole number. Default 0. */
+  readonly seed?: number;
+  /** Is called while files are read. */
+  readonly onReading?: (progress: Reading) => void;
 }
+
+/** Options of {@link FedraClient.read}. */
+export type ReadOptions = Omit<TrainOptions, 'transfer' | 'layout'>;
 
 /** Longest wait of `close` for the worker's own end, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
@@ -80,6 +105,8 @@ export class FedraClient extends EventTarget {
   readonly #data = new KeptData();
   /** Data sets that are to be given up unless they have been taken. */
   readonly #withdrawn = new Set<number>();
+  /** Listeners to the reading of files, by the request. */
+  readonly #readings = new Map<number, (progress: Reading) => void>();
   #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
   readonly #requests = new Requests();
@@ -145,17 +172,50 @@ export class FedraClient extends EventTarget {
 
   /**
    * Gives the client its examples, in place of any earlier ones, and with them a part
-   * in the rounds that follow. Resolves when the task is known and the data fit it.
+   * in the rounds that follow: as arrays, or as files of the kind that the task describes,
+   * which the worker reads. Resolves when the task is known and the data fit it.
    * Rejects with `bad-dataset` if they do not, `timeout` if the task did not become
    * known in time, `aborted`, `closed`, `invalid-options`, or the code of the error
    * that ended the session. After a rejection the client goes on with what it had.
    */
-  async train(data: TrainingData, options: TrainOptions = {}): Promise<void> {
-    const { transfer, layout, timeout, signal } = checkTraining(options);
-    const checked = checkDataset(data, layout);
+  async train(data: TrainingData | TrainingFiles | TrainingImages, options: TrainOptions = {}): Promise<void> {
+    const { transfer, layout, reading, ...rest } = checkTraining(options);
+    let message: (id: number) => GivenData;
+    if (isFiles(data)) {
+      const checked = checkFiles(data, globalThis.location?.href);
+      message = (id) => ({ type: 'files', id, options: reading, ...checked });
+    } else {
+      const checked = checkDataset(data, layout);
+      message = (id) => ({ type: 'dataset', id, ...(transfer ? takenOver(checked) : copied(checked)) });
+    }
+    await this.#ask('dataset', rest, (id) => {
+      const given = message(id);
+      this.#data.give(given);
+      this.#post(given);
+    });
+  }
+
+  /**
+   * Reads files as the task describes them and gives them to the page, as the model would
+   * see them: to show, or to predict. The client does not train on them. Rejects as
+   * {@link train} does.
+   */
+  async read(data: TrainingFiles | TrainingImages, options: ReadOptions = {}): Promise<ReadData> {
+    const { reading, ...rest } = checkTraining(options);
+    const files = checkFiles(data, globalThis.location?.href);
+    const answer = await this.#ask('read', rest, (id) => this.#post({ type: 'read', id, options: reading, ...files }));
+    if (!answer.data) throw new FedraError('worker-failed', 'the worker has read nothing');
+    return answer.data;
+  }
+
+  /** Has the worker do what waits for the task, with a limit of time, until it is given up. */
+  async #ask(
+    kind: 'dataset' | 'read',
+    { timeout, signal, onReading }: Pick<CheckedTraining, 'timeout' | 'signal' | 'onReading'>,
+    send: (id: number) => void,
+  ): Promise<Answer> {
     if (signal?.aborted) throw aborted(signal);
     if (this.#ended || this.#closing) throw closed('the client');
-    const own = transfer ? takenOver(checked) : copied(checked);
     let id = 0;
     let given: FedraError | undefined;
     const giveUp = (why: FedraError) => {
@@ -167,10 +227,14 @@ export class FedraClient extends EventTarget {
     const timer = timeout > LONGEST_MS ? undefined : setTimeout(() => giveUp(this.#tooLate(timeout)), timeout);
     signal?.addEventListener('abort', () => giveUp(aborted(signal)), { signal: settled.signal });
     try {
-      await this.#requests.ask('dataset', (number) => {
+      return await this.#requests.ask(kind, (number) => {
         id = number;
-        this.#data.give({ id, ...own });
-        this.#post({ type: 'dataset', id, ...own });
+        this.#readings.set(id, (progress) => {
+          // The task is known, and the rest takes as long as the files are large.
+          clearTimeout(timer);
+          onReading?.(progress);
+        });
+        send(id);
       });
     } catch (error) {
       const withdrawn = error instanceof FedraError && error.code === 'aborted';
@@ -179,6 +243,7 @@ export class FedraClient extends EventTarget {
       clearTimeout(timer);
       settled.abort();
       this.#withdrawn.delete(id);
+      this.#readings.delete(id);
     }
   }
 
@@ -192,7 +257,7 @@ export class FedraClient extends EventTarget {
   async predict(features: Float32Array): Promise<Float32Array> {
     const own = new Float32Array(checkFeatures(features));
     const answer = await this.#requests.ask('predict', (id) => this.#post({ type: 'predict', id, features: own }, [own.buffer]));
-    return answer ?? new Float32Array();
+    return answer.probabilities ?? new Float32Array();
   }
 
   /** Takes no part in further rounds until {@link resume}. */
@@ -273,6 +338,11 @@ export class FedraClient extends EventTarget {
         // Data that a new worker is given again answer no call.
         if (this.#requests.answer(message)) this.#crashes.inCall = 0;
         break;
+      case 'reading': {
+        const { bytes, total, examples } = message;
+        this.#readings.get(message.id)?.({ bytes, total, examples });
+        break;
+      }
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
         break;
@@ -343,6 +413,7 @@ export class FedraClient extends EventTarget {
   #startAgain(reason: string): void {
     this.#worker.terminate();
     this.#requests.rejectAll(crashed(reason), 'predict');
+    this.#requests.rejectAll(crashed(reason), 'read');
     const message = `the worker failed (${reason}) and is started again on the CPU, with the data`;
     this.#emit({ type: 'error', code: 'worker-failed', message, fatal: false });
     // A listener may have closed the client, and the worker that would say so is gone.
@@ -355,7 +426,7 @@ export class FedraClient extends EventTarget {
     }
     this.#listen();
     this.#post({ type: 'start', config: this.#config('cpu') });
-    for (const data of this.#data.all) this.#post({ type: 'dataset', ...data });
+    for (const data of this.#data.all) this.#post(data);
     for (const id of this.#withdrawn) this.#post({ type: 'withdraw', id });
     if (this.#paused) this.#post({ type: 'pause' });
   }

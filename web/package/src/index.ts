@@ -1,6 +1,6 @@
 /** Fedra in the browser: the exports of the package. */
 
-export type { ConnectOptions, TrainOptions } from './client.js';
+export type { ConnectOptions, ReadOptions, TrainOptions } from './client.js';
 export { FedraClient } from './client.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
@@ -9,4 +9,15 @@ export type { ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
 export type { LoadOptions, Model } from './model.js';
 export type { WorkerSource } from './spawn.js';
 export type { TokenSource } from './token.js';
-export type { ConsentQuestion, Labels, Layout, PrivacyOptions, TrainingData } from './validate.js';
+export type {
+  ConsentQuestion,
+  DataFile,
+  Labels,
+  Layout,
+  PrivacyOptions,
+  ReadData,
+  Reading,
+  TrainingData,
+  TrainingFiles,
+  TrainingImages,
+} from './validate.js';

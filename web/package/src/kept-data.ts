@@ -2,21 +2,22 @@
  * The page's copy of the data that a client trains on: a worker that takes its
  * place after a crash is given them again. It must not be asked during a round.
  */
+import type { ToWorker } from './messages.js';
 import type { CheckedDataset } from './validate.js';
 
-/** A data set, and the number of the request that gives it. */
-export type GivenDataset = CheckedDataset & { readonly id: number };
+/** Message that gives a data set, as arrays or as files. */
+export type GivenData = Extract<ToWorker, { type: 'dataset' | 'files' }>;
 
 export class KeptData {
   /** The data set that the worker has taken, then those that it has not answered. */
-  #sets: GivenDataset[] = [];
+  #sets: GivenData[] = [];
 
   /** Data sets to give to a new worker, in this order. */
-  get all(): readonly GivenDataset[] {
+  get all(): readonly GivenData[] {
     return this.#sets;
   }
 
-  give(data: GivenDataset): void {
+  give(data: GivenData): void {
     this.#sets.push(data);
   }
 

@@ -5,7 +5,7 @@
 import type { FedraErrorCode } from './errors.js';
 import type { ClientEvent } from './events.js';
 import type { ModuleOptions } from './generated/contract.js';
-import type { CheckedDataset } from './validate.js';
+import type { CheckedDataset, CheckedFiles, ReadData, Reading, ReadingOptions } from './validate.js';
 
 /** The module's options, and what the worker asks the page for. */
 export interface ClientConfig extends ModuleOptions {
@@ -18,6 +18,10 @@ export type ToWorker =
   /** In place of `start`: no session, only this model's file. */
   | { readonly type: 'load'; readonly file: Uint8Array }
   | ({ readonly type: 'dataset'; readonly id: number } & CheckedDataset)
+  /** The same, from files that the worker reads. */
+  | ({ readonly type: 'files'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)
+  /** Files to read for the page alone. */
+  | ({ readonly type: 'read'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)
   /** The data set of this request is no longer to be taken, unless it has been. */
   | { readonly type: 'withdraw'; readonly id: number }
   | { readonly type: 'predict'; readonly id: number; readonly features: Float32Array }
@@ -39,12 +43,14 @@ export type FromWorker =
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: FedraErrorCode; readonly message: string }
   | { readonly type: 'event'; readonly event: ClientEvent }
+  /** Files of the request with this number are being read. */
+  | ({ readonly type: 'reading'; readonly id: number } & Reading)
   /** Asks for the token of a connection that is about to be opened. */
   | { readonly type: 'ask-token'; readonly id: number }
   /** An update of a private round is to be sent: the page stores this count first. */
   | { readonly type: 'record'; readonly id: number; readonly participations: number }
   /** The answer to the request with this number. */
-  | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array }
+  | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array; readonly data?: ReadData }
   | { readonly type: 'refused'; readonly id: number; readonly code: FedraErrorCode; readonly message: string }
   /** The session has ended; nothing follows. */
   | { readonly type: 'closed' };

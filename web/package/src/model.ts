@@ -90,7 +90,7 @@ export class Model {
     const worker = await this.#worker;
     if (this.#closed) throw closed('the model');
     const answer = await this.#requests.ask('predict', (id) => worker.postMessage({ type: 'predict', id, features: own }, [own.buffer]));
-    return answer ?? new Float32Array();
+    return answer.probabilities ?? new Float32Array();
   }
 
   /** Frees what it holds. Calls that are open reject with `closed`. */

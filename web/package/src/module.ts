@@ -2,13 +2,15 @@
 import { FedraError, wordsOf } from './errors.js';
 import type { ClientEvent, ModuleOptions } from './generated/contract.js';
 import type { PolicyWatch } from './policy.js';
-import type { Layout } from './validate.js';
+import type { Layout, ReadData, ReadingOptions } from './validate.js';
 
 /** The client inside the module. Its run ends after `close`. */
 export interface EdgeClient {
   run(): Promise<void>;
   /** Settles when the task is known, and with it whether the data fit. */
   setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array, layout: Layout): Promise<void>;
+  /** Settles once the task is known, and with it what its data are. */
+  dataReader(options: ReadingOptions): Promise<DataReader>;
   /** Gives up data that wait for the task. */
   withdrawDataset(): void;
   consent(): void;
@@ -16,6 +18,20 @@ export interface EdgeClient {
   resume(): void;
   close(): void;
   predict(features: Float32Array): Promise<Float32Array>;
+}
+
+/** Reader of one data set, file by file. A mistake ends it. */
+export interface DataReader {
+  readonly kind: string;
+  readonly examples: number;
+  open(name: string, isLabels: boolean): void;
+  push(bytes: Uint8Array): void;
+  close(): void;
+  picture(name: string, width: number, height: number, rgba: Uint8Array, label: string): void;
+  /** The data set, which is not given to the client. */
+  arrays(): ReadData;
+  /** Gives the data set to the client, and settles as `setDataset` does. */
+  finish(): Promise<void>;
 }
 
 /** A model without a session. */

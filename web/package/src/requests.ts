@@ -2,12 +2,15 @@
 import { FedraError } from './errors.js';
 import type { FromWorker } from './messages.js';
 
+/** Results of a request that the worker has fulfilled. */
+export type Answer = Pick<Extract<FromWorker, { type: 'done' }>, 'probabilities' | 'data'>;
+
 /** Kinds of requests to a worker. */
-export type RequestKind = 'dataset' | 'predict';
+export type RequestKind = 'dataset' | 'predict' | 'read';
 
 interface Request {
   readonly kind: RequestKind;
-  readonly resolve: (probabilities: Float32Array | undefined) => void;
+  readonly resolve: (answer: Answer) => void;
   readonly reject: (error: FedraError) => void;
 }
 
@@ -20,7 +23,7 @@ export class Requests {
   }
 
   /** Settles with the worker's answer to what `send` posts. If that throws, there is no request. */
-  ask(kind: RequestKind, send: (id: number) => void): Promise<Float32Array | undefined> {
+  ask(kind: RequestKind, send: (id: number) => void): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       send(id);
@@ -31,7 +34,7 @@ export class Requests {
   /** Settles a request; false if it is not open. */
   answer(message: Extract<FromWorker, { type: 'done' | 'refused' }>): boolean {
     const request = this.#open.get(message.id);
-    if (message.type === 'done') request?.resolve(message.probabilities);
+    if (message.type === 'done') request?.resolve(message);
     else request?.reject(new FedraError(message.code, message.message));
     return this.#open.delete(message.id);
   }

@@ -25,6 +25,63 @@ export interface TrainingData {
   readonly shape: readonly number[] | Uint32Array;
 }
 
+/** A file, or the address of one. A relative address begins from the page's. */
+export type DataFile = Blob | URL | string;
+
+/** Files of the kind that the task describes: CSV, text, `.npy`, `.npz` or IDX; any but `.npz` may be gzipped. */
+export interface TrainingFiles {
+  /** One file or several, which are one data set together. Of arrays the examples. */
+  readonly files: DataFile | readonly DataFile[];
+  /** The labels of arrays that have a file of their own for them. */
+  readonly labels?: DataFile;
+}
+
+/** Pictures of any size and format that the browser decodes, each with the name of its class. */
+export interface TrainingImages {
+  readonly images: readonly { readonly file: DataFile; readonly label: string }[];
+}
+
+/** A file that has passed the checks. */
+export interface CheckedFile {
+  readonly source: Blob | string;
+  /** Its name in messages. */
+  readonly name: string;
+  readonly isLabels: boolean;
+  /** The class of a picture. */
+  readonly label?: string;
+}
+
+export interface CheckedFiles {
+  readonly files: readonly CheckedFile[];
+}
+
+/** What has been read so far. */
+export interface Reading {
+  /** Bytes of the files. */
+  readonly bytes: number;
+  /** Bytes of all files, where their sizes are known. */
+  readonly total: number | undefined;
+  readonly examples: number;
+}
+
+/** Files as a model sees them. */
+export interface ReadData {
+  /** The examples one after another: values, or token ids. */
+  readonly features: Float32Array | Uint32Array;
+  /** Class numbers of the examples or of their positions, or values row by row. */
+  readonly labels: Float32Array | Uint32Array;
+  /** `[examples, ...shape of one example]`. */
+  readonly shape: Uint32Array;
+}
+
+/** Choices for the reading of files. */
+export interface ReadingOptions {
+  readonly delimiter?: string;
+  readonly decimal?: '.' | ',';
+  readonly maxExamples?: number;
+  readonly seed?: number;
+}
+
 /** The place of an image's channels in `shape`: `[n, channels, height, width]` or `[n, height, width, channels]`. */
 export type Layout = 'channels-first' | 'channels-last';
 
@@ -105,6 +162,8 @@ export interface CheckedTraining {
   readonly layout: Layout;
   readonly timeout: number;
   readonly signal: AbortSignal | undefined;
+  readonly reading: ReadingOptions;
+  readonly onReading: ((progress: Reading) => void) | undefined;
 }
 
 const LAYOUTS: readonly Layout[] = ['channels-first', 'channels-last'];
@@ -115,8 +174,9 @@ export const LONGEST_MS = 2 ** 31 - 1;
 
 /** Checks the options of `train`. */
 export function checkTraining(options: unknown): CheckedTraining {
-  const given = optionsOf('train', options, ['transfer', 'layout', 'timeout', 'signal']);
-  const { transfer = false, layout = 'channels-first', timeout = TRAIN_MS, signal } = given;
+  const known = ['transfer', 'layout', 'timeout', 'signal', 'delimiter', 'decimal', 'maxExamples', 'seed', 'onReading'];
+  const given = optionsOf('train', options, known);
+  const { transfer = false, layout = 'channels-first', timeout = TRAIN_MS, signal, onReading } = given;
   if (typeof transfer !== 'boolean') throw new FedraError('invalid-options', 'transfer must be true or false');
   if (!LAYOUTS.includes(layout as Layout)) {
     throw new FedraError('invalid-options', `layout must be one of ${LAYOUTS.join(', ')}`);
@@ -124,7 +184,32 @@ export function checkTraining(options: unknown): CheckedTraining {
   if (typeof timeout !== 'number' || !(timeout > 0)) {
     throw new FedraError('invalid-options', 'timeout must be milliseconds above 0, or Infinity');
   }
-  return { transfer, layout: layout as Layout, timeout, signal: checkSignal(signal) };
+  if (onReading !== undefined && typeof onReading !== 'function') {
+    throw new FedraError('invalid-options', 'onReading must be a function');
+  }
+  return {
+    transfer,
+    layout: layout as Layout,
+    timeout,
+    signal: checkSignal(signal),
+    reading: checkReading(given),
+    onReading: onReading as CheckedTraining['onReading'],
+  };
+}
+
+function checkReading(given: Record<string, unknown>): ReadingOptions {
+  const { delimiter, decimal = '.', maxExamples, seed = 0 } = given;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a tab is a delimiter.
+  if (delimiter !== undefined && !(typeof delimiter === 'string' && /^[\x00-\x7f]$/.test(delimiter))) {
+    throw new FedraError('invalid-options', 'delimiter must be one ASCII character');
+  }
+  if (decimal !== '.' && decimal !== ',') throw new FedraError('invalid-options', "decimal must be '.' or ','");
+  if (maxExamples !== undefined && !isCount(maxExamples)) {
+    throw new FedraError('invalid-options', 'maxExamples must be a whole number, 1 or more');
+  }
+  if (seed !== 0 && !isCount(seed)) throw new FedraError('invalid-options', 'seed must be a whole number from 0');
+  const reading = { delimiter, decimal, maxExamples, seed };
+  return Object.fromEntries(Object.entries(reading).filter(([, value]) => value !== undefined));
 }
 
 function checkSignal(signal: unknown): AbortSignal | undefined {
@@ -211,6 +296,52 @@ function isPositive(value: unknown): boolean {
 
 function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) < 2 ** 32;
+}
+
+/** True for data that the worker reads. */
+export function isFiles(data: unknown): data is TrainingFiles | TrainingImages {
+  return isRecord(data) && ('files' in data || 'images' in data);
+}
+
+/** Checks files. `page` is the page's address, which relative ones begin from. */
+export function checkFiles(data: TrainingFiles | TrainingImages, page: string | undefined): CheckedFiles {
+  if ('images' in data) {
+    refuseUnknown('the data set', { ...data }, ['images'], 'bad-dataset');
+    if (!Array.isArray(data.images) || data.images.length === 0) {
+      throw new FedraError('bad-dataset', 'images must be a list of { file, label } with at least one picture');
+    }
+    return { files: data.images.map((image: unknown) => checkImage(image, page)) };
+  }
+  refuseUnknown('the data set', { ...data }, ['files', 'labels'], 'bad-dataset');
+  const files: readonly unknown[] = Array.isArray(data.files) ? data.files : [data.files];
+  if (files.length === 0) throw new FedraError('bad-dataset', 'files must have at least one file');
+  const examples = files.map((file) => checkFile(file, page, false));
+  return { files: data.labels === undefined ? examples : [...examples, checkFile(data.labels, page, true)] };
+}
+
+function checkImage(image: unknown, page: string | undefined): CheckedFile {
+  const { file, label } = isRecord(image) ? image : {};
+  if (typeof label !== 'string') {
+    throw new FedraError('bad-dataset', 'each of images must be { file, label } with the name of a class');
+  }
+  return { ...checkFile(file, page, false), label };
+}
+
+function checkFile(file: unknown, page: string | undefined, isLabels: boolean): CheckedFile {
+  if (file instanceof Blob) {
+    const name = 'name' in file && typeof file.name === 'string' ? file.name : isLabels ? 'the labels' : 'the file';
+    return { source: file, name, isLabels };
+  }
+  if (typeof file !== 'string' && !(file instanceof URL)) {
+    throw new FedraError('bad-dataset', 'a file must be a File, a Blob, or an address');
+  }
+  try {
+    const url = new URL(file, page);
+    const last = url.pathname.split('/').pop();
+    return { source: url.href, name: last ? decodeURIComponent(last) : url.href, isLabels };
+  } catch {
+    throw new FedraError('bad-dataset', `${String(file)} is not an address`);
+  }
 }
 
 /** Checks a data set's types and lengths; converts labels and shape. */

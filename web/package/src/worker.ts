@@ -7,11 +7,13 @@
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { ClientEvent } from './events.js';
+import { readFiles } from './files.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
-import type { EdgeClient, Predictor } from './module.js';
+import type { DataReader, EdgeClient, Predictor } from './module.js';
 import { loadModule } from './module.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
+import type { ReadData } from './validate.js';
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -20,6 +22,10 @@ let client: EdgeClient | undefined;
 let model: Pick<EdgeClient | Predictor, 'predict'> | undefined;
 /** The request that gave the newest data set. */
 let newest: number | undefined;
+/** Aborts the reading of the newest files. */
+let reading: AbortController | undefined;
+/** Readings for the page, by their requests. */
+const reads = new Map<number, AbortController>();
 /** The aggregator's host, once the client connects to it. */
 let aggregator: string | undefined;
 /** Questions that the page has not answered yet. */
@@ -54,12 +60,21 @@ async function receive(message: ToWorker): Promise<void> {
       await answer(message.id, 'bad-dataset', client, (running) => {
         checkFinite('features', message.features);
         checkFinite('labels', message.labels);
-        newest = message.id;
+        supersede(message.id);
         return running.setDataset(message.features, message.labels, message.shape, message.layout);
       });
       break;
+    case 'files':
+      await answer(message.id, 'bad-dataset', client, (running) => read(running, message));
+      break;
+    case 'read':
+      await answer(message.id, 'bad-dataset', client, (running) => readForPage(running, message));
+      break;
     case 'withdraw':
-      if (message.id === newest) client?.withdrawDataset();
+      reads.get(message.id)?.abort(new FedraError('aborted', 'the reading was given up'));
+      if (message.id !== newest) break;
+      reading?.abort(new FedraError('aborted', 'the data were taken back'));
+      client?.withdrawDataset();
       break;
     case 'predict':
       await answer(message.id, 'bad-input', model, (running) => {
@@ -93,6 +108,48 @@ async function start({ token, ...options }: ClientConfig): Promise<void> {
   } catch (error) {
     post({ type: 'failed', ...coded(error, 'worker-failed') });
   }
+}
+
+/** Notes the request that gives the newest data, and ends the reading of earlier ones. */
+function supersede(id: number): void {
+  newest = id;
+  reading?.abort(new FedraError('aborted', 'other data were given before these were read'));
+  reading = undefined;
+}
+
+/** Reads files, once the task has said what they are, and gives them to the client. */
+async function read(running: EdgeClient, message: Extract<ToWorker, { type: 'files' }>): Promise<void> {
+  supersede(message.id);
+  const { signal } = (reading = new AbortController());
+  const reader = await filled(running, message, signal);
+  await reader.finish();
+}
+
+/** Reads files for the page. */
+async function readForPage(running: EdgeClient, message: Extract<ToWorker, { type: 'read' }>): Promise<ReadData> {
+  const controller = new AbortController();
+  reads.set(message.id, controller);
+  try {
+    const reader = await filled(running, message, controller.signal);
+    return reader.arrays();
+  } finally {
+    reads.delete(message.id);
+  }
+}
+
+/** A reader with all the files, once the task has said what they are. */
+async function filled(
+  running: EdgeClient,
+  message: Extract<ToWorker, { type: 'files' | 'read' }>,
+  signal: AbortSignal,
+): Promise<DataReader> {
+  const given = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as FedraError), { once: true });
+  });
+  const reader = await Promise.race([running.dataReader(message.options), given]);
+  await readFiles(reader, message, signal, (progress) => post({ type: 'reading', id: message.id, ...progress }));
+  signal.throwIfAborted();
+  return reader;
 }
 
 async function load(file: Uint8Array): Promise<void> {
@@ -162,13 +219,15 @@ async function answer<On>(
   id: number,
   defaultCode: FedraErrorCode,
   on: On | undefined,
-  work: (on: On) => Promise<Float32Array | void>,
+  work: (on: On) => Promise<Float32Array | ReadData | void>,
 ): Promise<void> {
   try {
     if (!on) throw new FedraError('worker-failed', 'the module has not started');
-    const probabilities = await work(on);
-    if (probabilities) {
-      post({ type: 'done', id, probabilities }, [probabilities.buffer as ArrayBuffer]);
+    const result = await work(on);
+    if (result instanceof Float32Array) {
+      post({ type: 'done', id, probabilities: result }, [result.buffer as ArrayBuffer]);
+    } else if (result) {
+      post({ type: 'done', id, data: result }, [result.features.buffer as ArrayBuffer, result.labels.buffer as ArrayBuffer]);
     } else {
       post({ type: 'done', id });
     }
