@@ -156,7 +156,11 @@ impl Row {
                 self.unit(Unit::Dropout { probability, layer }, input);
             }
             Layer::Flatten(_) => {}
-            Layer::Standardize(_) | Layer::GaussianDerivative(_) | Layer::Embedding(_) => {
+            Layer::Standardize(_)
+            | Layer::GaussianDerivative(_)
+            | Layer::Embedding(_)
+            | Layer::PositionEmbedding(_)
+            | Layer::LastStep(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

@@ -16,9 +16,11 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod last_step;
 mod layer_norm;
 mod linear;
 mod max_pool2d;
+mod position_embedding;
 mod relu;
 mod sigmoid;
 mod standardize;
@@ -35,7 +37,9 @@ use dropout::Dropout;
 use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
+use last_step::LastStep;
 use layer_norm::LayerNorm;
+use position_embedding::PositionEmbedding;
 use standardize::Standardize;
 
 pub(crate) use activation::{Activation, tensor};
@@ -143,4 +147,6 @@ layers! {
     GaussianDerivative,
     Elu,
     Embedding,
+    PositionEmbedding,
+    LastStep,
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LayerNorm,
-    Linear, MaxPool2d, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LastStep,
+    LayerNorm, Linear, MaxPool2d, PositionEmbedding, Sigmoid, Standardize, Tanh,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         models.push((name, ModelSpec::builtin(name).ok_or("a built-in model is missing")?));
     }
     models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
+    models.push(("last-step", last_step()?));
     let mut listed = Vec::new();
     for (name, spec) in models {
         listed.push(sample(folder, name, &spec)?);
@@ -123,5 +124,16 @@ fn sequences() -> Result<ModelSpec, ModelSpecError> {
 /// A class for a whole text.
 fn tokens() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![Embedding { width: 8 }.into(), Flatten.into(), Linear { outputs: 4 }.into()];
+    ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// A class for the last position.
+fn last_step() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Embedding { width: 8 }.into(),
+        PositionEmbedding.into(),
+        LastStep.into(),
+        Linear { outputs: 4 }.into(),
+    ];
     ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
 }

@@ -7,8 +7,8 @@ use std::f32::consts::SQRT_2;
 use fedra_protocol::layers::{Conv2d, GaussianDerivative, Standardize};
 use fedra_protocol::{Layer, Shape};
 
-use crate::OnnxError;
 use crate::nodes::{Nodes, float, int, ints};
+use crate::{OnnxError, sequences};
 
 /// Adds the nodes of a layer that takes `input`, the shape of one example.
 ///
@@ -42,6 +42,11 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
             let weight = nodes.trained()?;
             nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
         }
+        Layer::PositionEmbedding(_) => {
+            let weight = nodes.trained()?;
+            nodes.output("Add", &[&value, &weight], vec![]);
+        }
+        Layer::LastStep(_) => sequences::last_step(input, nodes),
     }
     Ok(())
 }

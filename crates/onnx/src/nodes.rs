@@ -72,11 +72,18 @@ impl<'a> Nodes<'a> {
 
     /// A shape as a list of int64; returns its name.
     pub fn shape(&mut self, name: &str, dims: &[i64]) -> String {
+        self.whole_numbers(name, vec![dims.len() as i64], dims)
+    }
+
+    /// An index as a number of int64; returns its name.
+    pub fn index(&mut self, name: &str, index: i64) -> String {
+        self.whole_numbers(name, vec![], &[index])
+    }
+
+    fn whole_numbers(&mut self, name: &str, dims: Vec<i64>, values: &[i64]) -> String {
         let name = self.named(name);
-        let raw_data = dims.iter().flat_map(|size| size.to_le_bytes()).collect();
-        let tensor =
-            TensorProto { dims: vec![dims.len() as i64], data_type: INT64, name, raw_data };
-        let name = tensor.name.clone();
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = TensorProto { dims, data_type: INT64, name: name.clone(), raw_data };
         self.initializers.push(tensor);
         name
     }

@@ -1,8 +1,8 @@
 //! Files, decoded again.
 
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LayerNorm,
-    Linear, MaxPool2d, Relu, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LastStep,
+    LayerNorm, Linear, MaxPool2d, PositionEmbedding, Relu, Sigmoid, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Sha256Hash};
 use prost::Message;
@@ -158,7 +158,14 @@ fn every_layer() -> Vec<ModelSpec> {
         Standardize { epsilon: 1.0 }.into(),
     ];
     let tokens = ModelSpec::of_tokens(3, 9, layers, Loss::SoftmaxCrossEntropy).unwrap();
-    vec![images, tokens]
+    let layers = vec![
+        Embedding { width: 4 }.into(),
+        PositionEmbedding.into(),
+        LastStep.into(),
+        Linear { outputs: 3 }.into(),
+    ];
+    let steps = ModelSpec::of_tokens(5, 9, layers, Loss::SoftmaxCrossEntropy).unwrap();
+    vec![images, tokens, steps]
 }
 
 #[test]
@@ -252,6 +259,19 @@ fn token_ids_are_int64_and_layers_work_at_each_position() {
     assert_eq!(attribute(nodes_of(&graph, 6)[0], "axes").ints, [2]);
     let last = graph.node.last().unwrap();
     assert_eq!((last.op_type.as_str(), attribute(last, "axis").i), ("Softmax", Some(-1)));
+}
+
+#[test]
+fn positions_are_added_and_the_last_one_is_chosen() {
+    let graph = graph(&every_layer()[2]);
+    assert_eq!(operators(&graph, 1), ["Add"]);
+    assert_eq!(nodes_of(&graph, 1)[0].input[1], "layers.1.weight");
+    let last = nodes_of(&graph, 2)[0];
+    assert_eq!((last.op_type.as_str(), attribute(last, "axis").i), ("Gather", Some(1)));
+    let index = tensor(&graph, &last.input[1]);
+    assert_eq!((index.data_type, &index.dims[..]), (INT64, &[][..]));
+    assert_eq!(index.raw_data, 4i64.to_le_bytes());
+    assert_eq!(operators(&graph, 3), ["Gemm"]);
 }
 
 #[test]

@@ -15,9 +15,11 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod last_step;
 mod layer_norm;
 mod linear;
 mod max_pool2d;
+mod position_embedding;
 mod relu;
 mod sigmoid;
 mod standardize;
@@ -147,6 +149,8 @@ layers! {
     gaussian_derivative::GaussianDerivative,
     elu::Elu,
     embedding::Embedding,
+    position_embedding::PositionEmbedding,
+    last_step::LastStep,
 }
 
 impl Layer {

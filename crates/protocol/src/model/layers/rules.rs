@@ -64,6 +64,19 @@ pub(super) fn image(input: Shape) -> Result<[u32; 3], String> {
     }
 }
 
+/// `[positions, width]` of a sequence.
+pub(super) fn sequence(input: Shape) -> Result<[u32; 2], String> {
+    let given = match input {
+        Shape::Sequence { positions, width } => return Ok([positions, width]),
+        Shape::Image { .. } => "an image comes in",
+        Shape::Features(_) | Shape::Tokens { .. } => "features come in",
+    };
+    Err(format!(
+        "it takes a sequence, but {given}; put it behind an embedding layer, and before \
+         flatten or last_step"
+    ))
+}
+
 /// Values of a row: of features, or of a sequence at one position. `takes` is the verb of
 /// the layer.
 pub(super) fn row_width(input: Shape, takes: &str) -> Result<u32, String> {
