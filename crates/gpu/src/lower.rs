@@ -160,7 +160,11 @@ impl Row {
             | Layer::GaussianDerivative(_)
             | Layer::Embedding(_)
             | Layer::PositionEmbedding(_)
-            | Layer::LastStep(_) => {
+            | Layer::LastStep(_)
+            | Layer::CausalSelfAttention(_)
+            | Layer::TransformerBlock(_)
+            | Layer::Gru(_)
+            | Layer::Lstm(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

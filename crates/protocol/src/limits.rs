@@ -29,8 +29,10 @@ pub const MAX_PARAMETERS: u64 = 1 << 26;
 pub const MAX_UPDATE_BYTES: u64 = 4 * MAX_PARAMETERS;
 /// Most entries of a vocabulary: float32 has every whole number up to it.
 pub const MAX_VOCABULARY: u32 = 1 << 24;
-/// Most activations of one example after any layer.
+/// Most activations of one example after any layer, and within one.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
+/// Most positions of a recurrent layer, which takes them one after the other.
+pub const MAX_STEPS: u32 = 1 << 16;
 /// Most directions of a layer of fixed filters.
 pub const MAX_ORIENTATIONS: u32 = 64;
 /// Largest side of a fixed filter, pixels.

@@ -17,7 +17,7 @@ use crate::{
     init_parameters,
 };
 
-fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
+pub(super) fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
     ExamplePrivacy {
         clipping_norm: ClippingNorm::new(clip).unwrap(),
         noise_multiplier: NoiseMultiplier::new(noise).unwrap(),

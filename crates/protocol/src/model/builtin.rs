@@ -1,9 +1,13 @@
 //! Built-in models: their layers and their names.
 
 use super::layers::{
-    Abs, AvgPool2d, Conv2d, Flatten, GaussianDerivative, Linear, MaxPool2d, Relu, Standardize,
+    Abs, AvgPool2d, Conv2d, Embedding, Flatten, GaussianDerivative, Gru, LastStep, LayerNorm,
+    Linear, Lstm, MaxPool2d, PositionEmbedding, Relu, Standardize, TransformerBlock,
 };
 use super::{Layer, Loss, ModelSpec};
+
+/// Vocabulary of a model whose token ids are bytes.
+const BYTES: u32 = 256;
 
 impl ModelSpec {
     /// Softmax regression on MNIST, 7,850 parameters.
@@ -74,14 +78,77 @@ impl ModelSpec {
         )
     }
 
+    /// Next character of a text: one GRU of 256 units over vectors of 32 values, a class at
+    /// each of 80 positions, 296,704 parameters.
+    ///
+    /// Token ids are the bytes of the text in UTF-8, as of every built-in model of text but
+    /// [`Self::shakespeare_lstm`].
+    pub fn char_gru() -> Self {
+        let layers = vec![
+            Embedding { width: 32 }.into(),
+            Gru { units: 256 }.into(),
+            Linear { outputs: BYTES }.into(),
+        ];
+        Self::known_of_tokens(80, BYTES, layers)
+    }
+
+    /// Next character of Shakespeare after 80 others, as in McMahan et al. 2017 and LEAF
+    /// (Caldas et al. 2018): vectors of 8 values, two LSTMs of 256 units, one class an
+    /// example, 819,920 parameters.
+    ///
+    /// The vocabulary has the 80 characters of LEAF, in an order that the application chooses.
+    pub fn shakespeare_lstm() -> Self {
+        let layers = vec![
+            Embedding { width: 8 }.into(),
+            Lstm { units: 256 }.into(),
+            Lstm { units: 256 }.into(),
+            LastStep.into(),
+            Linear { outputs: 80 }.into(),
+        ];
+        Self::known_of_tokens(80, 80, layers)
+    }
+
+    /// Next byte of a text at each of 64 positions: a GPT of 3 blocks with 3 heads and a width
+    /// of 48, 112,816 parameters. Sizes and name are those of minGPT (Karpathy 2020).
+    pub fn gpt_nano() -> Self {
+        Self::gpt(64, 3, 3, 48)
+    }
+
+    /// The same with 128 positions, 4 blocks, 4 heads and a width of 128, 875,520 parameters.
+    pub fn gpt_micro() -> Self {
+        Self::gpt(128, 4, 4, 128)
+    }
+
+    fn gpt(positions: u32, blocks: usize, heads: u32, width: u32) -> Self {
+        let block = || Layer::from(TransformerBlock { heads, hidden: None });
+        let mut layers = vec![Embedding { width }.into(), PositionEmbedding.into()];
+        layers.extend((0..blocks).map(|_| block()));
+        layers.push(LayerNorm { epsilon: 1e-5 }.into());
+        layers.push(Linear { outputs: BYTES }.into());
+        Self::known_of_tokens(positions, BYTES, layers)
+    }
+
     fn known(input: &[u32], layers: Vec<Layer>) -> Self {
         Self::new(input, layers, Loss::SoftmaxCrossEntropy)
             .expect("the built-in models are valid; a test builds each")
     }
 
+    fn known_of_tokens(positions: u32, vocabulary: u32, layers: Vec<Layer>) -> Self {
+        Self::of_tokens(positions, vocabulary, layers, Loss::SoftmaxCrossEntropy)
+            .expect("the built-in models are valid; a test builds each")
+    }
+
     /// Names that [`ModelSpec::builtin`] knows.
-    pub const BUILTIN: [&'static str; 4] =
-        ["softmax-regression", "mnist-oriented-gradients", "mnist-2nn", "mnist-cnn"];
+    pub const BUILTIN: [&'static str; 8] = [
+        "softmax-regression",
+        "mnist-oriented-gradients",
+        "mnist-2nn",
+        "mnist-cnn",
+        "char-gru",
+        "shakespeare-lstm",
+        "gpt-nano",
+        "gpt-micro",
+    ];
 
     /// A built-in model by name, or `None`.
     pub fn builtin(name: &str) -> Option<Self> {
@@ -90,6 +157,10 @@ impl ModelSpec {
             "mnist-oriented-gradients" => Some(Self::mnist_oriented_gradients()),
             "mnist-2nn" => Some(Self::mnist_2nn()),
             "mnist-cnn" => Some(Self::mnist_cnn()),
+            "char-gru" => Some(Self::char_gru()),
+            "shakespeare-lstm" => Some(Self::shakespeare_lstm()),
+            "gpt-nano" => Some(Self::gpt_nano()),
+            "gpt-micro" => Some(Self::gpt_micro()),
             _ => None,
         }
     }
