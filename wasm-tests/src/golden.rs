@@ -12,12 +12,15 @@ use fedra_edge_client::backend::relative_error;
 use fedra_edge_client::bench::synthetic;
 use fedra_edge_client::devices::{Compute, Trainer, TrainingError};
 use fedra_learning::{LearningError, init_parameters};
-use fedra_protocol::layers::{Embedding, LayerNorm, Linear};
+use fedra_protocol::layers::{
+    CausalSelfAttention, Embedding, Gru, LayerNorm, Linear, Lstm, PositionEmbedding,
+    TransformerBlock,
+};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
 
-/// The models that are compared: built-in ones, and one of token ids.
-pub const MODELS: [&str; 3] = ["mnist-2nn", "mnist-cnn", "next-token"];
+/// The models that are compared: built-in ones, and two of token ids.
+pub const MODELS: [&str; 4] = ["mnist-2nn", "mnist-cnn", "next-token", "memory"];
 /// Most values kept of one tensor.
 const SAMPLES_PER_TENSOR: usize = 64;
 const SEED: u64 = 7;
@@ -83,6 +86,20 @@ fn next_token() -> ModelSpec {
     ModelSpec::of_tokens(20, 90, layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
 }
 
+/// A class at each position, by every layer that looks at more than one of them.
+fn memory() -> ModelSpec {
+    let layers = vec![
+        Embedding { width: 24 }.into(),
+        PositionEmbedding.into(),
+        TransformerBlock { heads: 3, hidden: None }.into(),
+        CausalSelfAttention { heads: 2 }.into(),
+        Gru { units: 20 }.into(),
+        Lstm { units: 18 }.into(),
+        Linear { outputs: 30 }.into(),
+    ];
+    ModelSpec::of_tokens(12, 30, layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
+}
+
 /// Parameters and examples that every platform starts from.
 pub struct Fixture {
     /// The model.
@@ -95,7 +112,11 @@ pub struct Fixture {
 impl Fixture {
     /// The fixture of one of [`MODELS`].
     pub fn new(model: &str) -> Self {
-        let spec = ModelSpec::builtin(model).unwrap_or_else(next_token);
+        let spec = match model {
+            "next-token" => next_token(),
+            "memory" => memory(),
+            name => ModelSpec::builtin(name).expect("a built-in model"),
+        };
         let data = synthetic(&spec, EXAMPLES).expect("examples made for the model");
         Self { parameters: init_parameters(&spec, SEED), spec, data: Arc::new(data) }
     }

@@ -156,7 +156,15 @@ impl Row {
                 self.unit(Unit::Dropout { probability, layer }, input);
             }
             Layer::Flatten(_) => {}
-            Layer::Standardize(_) | Layer::GaussianDerivative(_) | Layer::Embedding(_) => {
+            Layer::Standardize(_)
+            | Layer::GaussianDerivative(_)
+            | Layer::Embedding(_)
+            | Layer::PositionEmbedding(_)
+            | Layer::LastStep(_)
+            | Layer::CausalSelfAttention(_)
+            | Layer::TransformerBlock(_)
+            | Layer::Gru(_)
+            | Layer::Lstm(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

@@ -1,5 +1,5 @@
-//! Kernels of training on the CPU: convolutions with pooling, pooling, linear layers, softmax
-//! cross-entropy and SGD, each forward and backward, in single precision on one thread.
+//! Kernels of training on the CPU: convolutions with pooling, pooling, linear and recurrent
+//! layers, softmax cross-entropy and SGD, each forward and backward, in single precision on one thread.
 //!
 //! Tensors are slices: images `[batch][row][column][channel]`, weights of a convolution
 //! `[output][input][row][column]`, matrices row by row. A slice of another length than the
@@ -15,9 +15,11 @@
 
 mod convolution;
 mod cross_entropy;
+mod functions;
 mod instruction_set;
 mod linear;
 mod pooling;
+mod recurrent;
 mod sgd;
 mod simd;
 mod tile;
@@ -27,6 +29,7 @@ pub use cross_entropy::CrossEntropy;
 pub use instruction_set::{InstructionSet, Kernels};
 pub use linear::{Linear, LinearGradient};
 pub use pooling::{MaxPool, MeanPool};
+pub use recurrent::{Cell, Recurrent, RecurrentGradient, States};
 pub use sgd::Sgd;
 
 /// Activation after a layer.

@@ -4,7 +4,8 @@
 mod plain;
 
 use fedra_kernels::{
-    Activation, Convolution, ConvolutionBlock, InstructionSet, Kernels, Linear, MaxPool, Sgd,
+    Activation, Cell, Convolution, ConvolutionBlock, InstructionSet, Kernels, Linear, MaxPool,
+    Recurrent, Sgd,
 };
 use plain::{assert_close, noise};
 use proptest::prelude::*;
@@ -334,6 +335,69 @@ fn nan_of_an_image_reaches_the_output_and_the_gradients() {
             kernels.convolution_gradient(block, &x, &weight, values, chosen, &gradient, true);
         assert_close("weight", &found.weight, &sums.weight);
         assert_close("input", &found.input.unwrap(), &sums.input);
+    }
+}
+
+/// The gradients beside central differences of the loops in double precision.
+#[test]
+fn recurrent_layers_have_the_states_and_gradients_of_plain_loops() {
+    for (cell, batch, steps, units) in [
+        (Cell::Gru, 1, 1, 1),
+        (Cell::Lstm, 1, 1, 1),
+        (Cell::Gru, 3, 5, 7),
+        (Cell::Lstm, 3, 5, 7),
+        (Cell::Gru, 2, 3, 18),
+        (Cell::Lstm, 2, 3, 18),
+    ] {
+        let layer = Recurrent { cell, batch, steps, units };
+        let width = cell.gates() * units;
+        let projected = noise(steps * batch * width, 1);
+        let (weight, bias) = (noise(units * width, 2), noise(width, 3));
+        let gradient = noise(steps * batch * units, 4);
+        let all: Vec<f64> =
+            [&projected, &weight, &bias].into_iter().flatten().map(|&x| f64::from(x)).collect();
+        let parts = [projected.len(), weight.len(), bias.len()];
+        let run = |all: &[f64]| {
+            let (projected, rest) = all.split_at(parts[0]);
+            let (weight, bias) = rest.split_at(parts[1]);
+            plain::recurrent(layer, projected, weight, bias)
+        };
+        let loss = |index: usize, shift: f64| {
+            let mut moved = all.clone();
+            moved[index] += shift;
+            let terms = run(&moved).into_iter().zip(&gradient).map(|(y, &g)| y * f64::from(g));
+            terms.sum::<f64>()
+        };
+        let central = |index| (loss(index, 1e-5) - loss(index, -1e-5)) / 2e-5;
+        let slopes: Vec<f64> = (0..all.len()).map(central).collect();
+        let expected = run(&all);
+        for kernels in each_set() {
+            let name = format!("{layer:?} {:?}", kernels.instruction_set());
+            let states = kernels.recurrent(layer, &projected, &weight, &bias);
+            assert_close(&format!("hidden, {name}"), &states.hidden, &expected);
+            let found = kernels.recurrent_gradient(layer, &weight, &states, &gradient);
+            let found = [found.projected, found.weight, found.bias];
+            assert_eq!(found.each_ref().map(Vec::len), parts);
+            assert_close(&format!("gradients, {name}"), &found.concat(), &slopes);
+        }
+    }
+}
+
+#[test]
+fn nan_of_a_step_reaches_the_later_ones_and_the_gradients() {
+    for cell in [Cell::Gru, Cell::Lstm] {
+        let layer = Recurrent { cell, batch: 1, steps: 3, units: 2 };
+        let width = 2 * cell.gates();
+        let mut projected = noise(3 * width, 1);
+        projected[width] = f32::NAN;
+        let (weight, bias) = (noise(2 * width, 2), noise(width, 3));
+        for kernels in each_set() {
+            let states = kernels.recurrent(layer, &projected, &weight, &bias);
+            assert!(states.hidden[..2].iter().all(|x| x.is_finite()), "{cell:?}");
+            assert!(states.hidden[4..].iter().all(|x| x.is_nan()), "{cell:?}");
+            let found = kernels.recurrent_gradient(layer, &weight, &states, &[1.0; 6]);
+            assert!(found.weight.iter().all(|x| x.is_nan()), "{cell:?}");
+        }
     }
 }
 

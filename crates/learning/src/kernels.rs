@@ -15,7 +15,9 @@ use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Bytes, DType, Shape, Tensor};
-use fedra_kernels::{Activation, ConvolutionBlock, Kernels, Linear, MaxPool, MeanPool, Sgd};
+use fedra_kernels::{
+    Activation, ConvolutionBlock, Kernels, Linear, MaxPool, MeanPool, Recurrent, Sgd, States,
+};
 
 /// Reason why a tensor is never one of another backend.
 const TAKEN: &str = "this crate has tensors of the CPU alone";
@@ -249,6 +251,74 @@ impl Backward<Flex, 3> for LinearStep {
         }
         if let Some(node) = bias_node {
             gradients.register::<Flex>(node.id, contiguous(found.bias, &[layer.outputs]));
+        }
+    }
+}
+
+/// The hidden states of a recurrent layer, `[steps * batch, units]`, one step after the other,
+/// from `projected: [steps * batch, gates * units]` and `weight: [units, gates * units]`.
+pub(crate) fn recurrent(
+    layer: Recurrent,
+    projected: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<2> {
+    let [projected, weight, bias] =
+        [Operand::of(projected), Operand::of(weight), Operand::of(bias)];
+    let values = weight.values().to_contiguous();
+    let mut states = Kernels::best().recurrent(
+        layer,
+        projected.values().to_contiguous().storage(),
+        values.storage(),
+        bias.values().to_contiguous().storage(),
+    );
+    let (rows, units) = (layer.steps * layer.batch, layer.units);
+    let output = match projected {
+        Operand::Plain(_) => std::mem::take(&mut states.hidden),
+        Operand::Recorded(_) => states.hidden.clone(),
+    };
+    let state = RecurrentState { layer, weight: values, states };
+    let output = contiguous(output, &[rows, units]);
+    recorded(RecurrentStep, [&projected, &weight, &bias], output, state).tensor()
+}
+
+#[derive(Debug)]
+struct RecurrentStep;
+
+#[derive(Clone, Debug)]
+struct RecurrentState {
+    layer: Recurrent,
+    weight: FlexTensor,
+    states: States,
+}
+
+impl Backward<Flex, 3> for RecurrentStep {
+    type State = RecurrentState;
+
+    fn backward(
+        self,
+        ops: Ops<RecurrentState, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let RecurrentState { layer, weight, states } = ops.state;
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let found = Kernels::best().recurrent_gradient(
+            layer,
+            weight.storage(),
+            &states,
+            gradient.storage(),
+        );
+        let (rows, columns) = (layer.steps * layer.batch, found.bias.len());
+        let parts = [
+            contiguous(found.projected, &[rows, columns]),
+            contiguous(found.weight, &[layer.units, columns]),
+            contiguous(found.bias, &[columns]),
+        ];
+        for (node, gradient) in ops.parents.into_iter().zip(parts) {
+            if let Some(node) = node {
+                gradients.register::<Flex>(node.id, gradient);
+            }
         }
     }
 }

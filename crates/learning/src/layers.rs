@@ -6,9 +6,11 @@
 mod activation;
 mod example_gradient;
 mod parameters;
+mod recurrent;
 
 mod abs;
 mod avg_pool2d;
+mod causal_self_attention;
 mod conv2d;
 mod dropout;
 mod elu;
@@ -16,13 +18,18 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod gru;
+mod last_step;
 mod layer_norm;
 mod linear;
+mod lstm;
 mod max_pool2d;
+mod position_embedding;
 mod relu;
 mod sigmoid;
 mod standardize;
 mod tanh;
+mod transformer_block;
 
 use burn::module::Module;
 use burn::nn::{Embedding, Gelu, Relu, Sigmoid, Tanh};
@@ -31,12 +38,18 @@ use rand::Rng;
 
 use abs::Abs;
 use avg_pool2d::AvgPool2d;
+use causal_self_attention::CausalSelfAttention;
 use dropout::Dropout;
 use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
+use gru::Gru;
+use last_step::LastStep;
 use layer_norm::LayerNorm;
+use lstm::Lstm;
+use position_embedding::PositionEmbedding;
 use standardize::Standardize;
+use transformer_block::TransformerBlock;
 
 pub(crate) use activation::{Activation, tensor};
 pub(crate) use conv2d::{Conv2d, convolved};
@@ -143,4 +156,10 @@ layers! {
     GaussianDerivative,
     Elu,
     Embedding,
+    PositionEmbedding,
+    LastStep,
+    CausalSelfAttention,
+    TransformerBlock,
+    Gru,
+    Lstm,
 }

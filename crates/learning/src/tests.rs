@@ -3,6 +3,7 @@
 mod example_privacy;
 mod fixed_layers;
 mod kernels;
+mod memory;
 mod model_files;
 pub(crate) mod predict;
 mod sequences;

@@ -12,15 +12,19 @@ use std::path::Path;
 use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LayerNorm,
-    Linear, MaxPool2d, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, CausalSelfAttention, Conv2d, Dropout, Elu, Embedding, Flatten,
+    GaussianDerivative, Gelu, Gru, LastStep, LayerNorm, Linear, Lstm, MaxPool2d, PositionEmbedding,
+    Sigmoid, Standardize, Tanh, TransformerBlock,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Examples for each model.
+/// Examples for each model; fewer for one with many operations.
 const EXAMPLES: usize = 1000;
+const FEWER_EXAMPLES: usize = 100;
+/// Most multiply-adds of an example, for all examples to be tried.
+const QUICK: u64 = 15_000_000;
 const SEED: u64 = 7;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         models.push((name, ModelSpec::builtin(name).ok_or("a built-in model is missing")?));
     }
     models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
+    models.extend([("last-step", last_step()?), ("memory", memory()?)]);
     let mut listed = Vec::new();
     for (name, spec) in models {
         listed.push(sample(folder, name, &spec)?);
@@ -50,7 +55,11 @@ fn sample(folder: &Path, name: &str, spec: &ModelSpec) -> Result<String, Box<dyn
     fs::write(path("onnx"), write(spec, &parameters, &Origin::default())?)?;
     let model = Inference::new(spec, &parameters)?;
     let piece = examples_a_piece(spec) * spec.input().len();
-    let elements = EXAMPLES * spec.input().len();
+    let examples = match spec.forward_cost().operations {
+        0..=QUICK => EXAMPLES,
+        _ => FEWER_EXAMPLES,
+    };
+    let elements = examples * spec.input().len();
     let (inputs, outputs) = match spec.input() {
         Shape::Tokens { vocabulary, .. } => {
             let ids: Vec<u32> = (0..elements).map(|_| rng.next_u32() % vocabulary).collect();
@@ -71,7 +80,7 @@ fn sample(folder: &Path, name: &str, spec: &ModelSpec) -> Result<String, Box<dyn
         ElementKind::TokenIds => "int64",
     };
     let dims = spec.input().dims();
-    Ok(format!(r#"{{"name":"{name}","kind":"{kind}","examples":{EXAMPLES},"shape":{dims:?}}}"#))
+    Ok(format!(r#"{{"name":"{name}","kind":"{kind}","examples":{examples},"shape":{dims:?}}}"#))
 }
 
 /// A number from 0 to 1.
@@ -123,5 +132,29 @@ fn sequences() -> Result<ModelSpec, ModelSpecError> {
 /// A class for a whole text.
 fn tokens() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![Embedding { width: 8 }.into(), Flatten.into(), Linear { outputs: 4 }.into()];
+    ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// A class for the last position.
+fn last_step() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Embedding { width: 8 }.into(),
+        PositionEmbedding.into(),
+        LastStep.into(),
+        Linear { outputs: 4 }.into(),
+    ];
+    ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// The layers that look at more than one position.
+fn memory() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Embedding { width: 12 }.into(),
+        CausalSelfAttention { heads: 3 }.into(),
+        TransformerBlock { heads: 2, hidden: Some(20) }.into(),
+        Gru { units: 9 }.into(),
+        Lstm { units: 7 }.into(),
+        Linear { outputs: 5 }.into(),
+    ];
     ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
 }

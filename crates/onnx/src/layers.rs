@@ -7,8 +7,9 @@ use std::f32::consts::SQRT_2;
 use fedra_protocol::layers::{Conv2d, GaussianDerivative, Standardize};
 use fedra_protocol::{Layer, Shape};
 
-use crate::OnnxError;
 use crate::nodes::{Nodes, float, int, ints};
+use crate::sequences::Cell;
+use crate::{OnnxError, sequences};
 
 /// Adds the nodes of a layer that takes `input`, the shape of one example.
 ///
@@ -21,15 +22,13 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
         Layer::Linear(_) => linear(input, nodes)?,
         Layer::Conv2d(layer) => conv2d(layer, nodes)?,
         Layer::LayerNorm(layer) => {
-            let (gamma, beta) = (nodes.trained()?, nodes.trained()?);
-            let attributes = vec![int("axis", -1), float("epsilon", layer.epsilon)];
-            nodes.output("LayerNormalization", &[&value, &gamma, &beta], attributes);
+            nodes.value = layer_norm("output", layer.epsilon, &value, nodes)?;
         }
         Layer::MaxPool2d(layer) => pool("MaxPool", layer.kernel, layer.stride, nodes),
         Layer::AvgPool2d(layer) => pool("AveragePool", layer.kernel, layer.stride, nodes),
         Layer::Relu(_) => nodes.output("Relu", &[&value], vec![]),
         Layer::Tanh(_) => nodes.output("Tanh", &[&value], vec![]),
-        Layer::Gelu(_) => gelu(nodes),
+        Layer::Gelu(_) => nodes.value = gelu("output", &value, nodes),
         Layer::Sigmoid(_) => nodes.output("Sigmoid", &[&value], vec![]),
         Layer::Flatten(_) => nodes.output("Flatten", &[&value], vec![int("axis", 1)]),
         // It only acts in training.
@@ -42,6 +41,17 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
             let weight = nodes.trained()?;
             nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
         }
+        Layer::PositionEmbedding(_) => {
+            let weight = nodes.trained()?;
+            nodes.output("Add", &[&value, &weight], vec![]);
+        }
+        Layer::LastStep(_) => sequences::last_step(input, nodes),
+        Layer::CausalSelfAttention(layer) => {
+            nodes.value = sequences::attention(layer.heads, input, &value, nodes)?;
+        }
+        Layer::TransformerBlock(layer) => sequences::block(layer.heads, input, nodes)?,
+        Layer::Gru(layer) => sequences::recurrent(Cell::Gru, layer.units, nodes)?,
+        Layer::Lstm(layer) => sequences::recurrent(Cell::Lstm, layer.units, nodes)?,
     }
     Ok(())
 }
@@ -78,15 +88,26 @@ fn pool(operator: &str, kernel: u32, stride: u32, nodes: &mut Nodes<'_>) {
 }
 
 /// `x (1 + erf(x / sqrt 2)) / 2`; operator sets have one operator for it from 20 on.
-fn gelu(nodes: &mut Nodes<'_>) {
-    let value = nodes.value.clone();
+pub fn gelu(name: &str, value: &str, nodes: &mut Nodes<'_>) -> String {
     let root = nodes.number("root_of_two", SQRT_2);
     let (one, half) = (nodes.number("one", 1.0), nodes.number("half", 0.5));
-    let scaled = nodes.step("scaled", "Div", &[&value, &root], vec![]);
+    let scaled = nodes.step("scaled", "Div", &[value, &root], vec![]);
     let error = nodes.step("erf", "Erf", &[&scaled], vec![]);
     let twice = nodes.step("sum", "Add", &[&error, &one], vec![]);
-    let product = nodes.step("product", "Mul", &[&value, &twice], vec![]);
-    nodes.output("Mul", &[&product, &half], vec![]);
+    let product = nodes.step("product", "Mul", &[value, &twice], vec![]);
+    nodes.step(name, "Mul", &[&product, &half], vec![])
+}
+
+/// Layer normalisation with the next two tensors.
+pub fn layer_norm(
+    name: &str,
+    epsilon: f32,
+    value: &str,
+    nodes: &mut Nodes<'_>,
+) -> Result<String, OnnxError> {
+    let (gamma, beta) = (nodes.trained()?, nodes.trained()?);
+    let attributes = vec![int("axis", -1), float("epsilon", epsilon)];
+    Ok(nodes.step(name, "LayerNormalization", &[value, &gamma, &beta], attributes))
 }
 
 /// `(x - mean) / sqrt(variance + epsilon)` along one axis.

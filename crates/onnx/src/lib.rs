@@ -21,6 +21,7 @@
 mod layers;
 mod messages;
 mod nodes;
+mod sequences;
 
 #[cfg(test)]
 mod tests;

@@ -47,15 +47,25 @@ impl<'a> Nodes<'a> {
     ///
     /// [`OnnxError::NotFinite`] for the first value that is not finite.
     pub fn trained(&mut self) -> Result<String, OnnxError> {
-        let info = self.layout.next().expect("a layer takes the tensors that its rule lists");
-        let (values, rest) = self.parameters.split_at(info.len());
-        self.parameters = rest;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(OnnxError::NotFinite { tensor: info.name.clone(), index });
-        }
+        let (info, values) = self.next()?;
         let dims = info.shape.iter().map(|&size| size as i64).collect();
         self.initializers.push(floats(info.name.clone(), dims, values));
         Ok(info.name.clone())
+    }
+
+    /// The next trained tensor of the layout, for a caller that rearranges its values.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::NotFinite`] for the first value that is not finite.
+    pub fn next(&mut self) -> Result<(&'a TensorInfo, &'a [f32]), OnnxError> {
+        let info = self.layout.next().expect("a layer takes the tensors that its rule lists");
+        let (values, rest) = self.parameters.split_at(info.len());
+        self.parameters = rest;
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(OnnxError::NotFinite { tensor: info.name.clone(), index }),
+            None => Ok((info, values)),
+        }
     }
 
     /// A tensor of the layer that is not trained; returns its name.
@@ -72,11 +82,18 @@ impl<'a> Nodes<'a> {
 
     /// A shape as a list of int64; returns its name.
     pub fn shape(&mut self, name: &str, dims: &[i64]) -> String {
+        self.whole_numbers(name, vec![dims.len() as i64], dims)
+    }
+
+    /// An index as a number of int64; returns its name.
+    pub fn index(&mut self, name: &str, index: i64) -> String {
+        self.whole_numbers(name, vec![], &[index])
+    }
+
+    fn whole_numbers(&mut self, name: &str, dims: Vec<i64>, values: &[i64]) -> String {
         let name = self.named(name);
-        let raw_data = dims.iter().flat_map(|size| size.to_le_bytes()).collect();
-        let tensor =
-            TensorProto { dims: vec![dims.len() as i64], data_type: INT64, name, raw_data };
-        let name = tensor.name.clone();
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = TensorProto { dims, data_type: INT64, name: name.clone(), raw_data };
         self.initializers.push(tensor);
         name
     }

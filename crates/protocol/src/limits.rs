@@ -41,8 +41,10 @@ pub const MAX_MISSING: usize = 64;
 pub const MAX_ALPHABET: usize = 1 << 16;
 /// Longest [`DataSpec`](crate::DataSpec) as a message, bytes: it travels with its task.
 pub const MAX_DATA_SPEC_BYTES: usize = 512 << 10;
-/// Most activations of one example after any layer.
+/// Most activations of one example after any layer, and within one.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
+/// Most positions of a recurrent layer, which takes them one after the other.
+pub const MAX_STEPS: u32 = 1 << 16;
 /// Most directions of a layer of fixed filters.
 pub const MAX_ORIENTATIONS: u32 = 64;
 /// Largest side of a fixed filter, pixels.

@@ -16,12 +16,40 @@ fn the_built_in_models_have_the_published_sizes() {
     assert_eq!(ModelSpec::softmax_regression().parameters(), 7_850);
     // 7 x 7 cells of 4 directions to 10 classes, with biases.
     assert_eq!(ModelSpec::mnist_oriented_gradients().parameters(), (7 * 7 * 4 + 1) * 10);
-    for name in ModelSpec::BUILTIN {
+    for name in ["softmax-regression", "mnist-oriented-gradients", "mnist-2nn", "mnist-cnn"] {
         let spec = ModelSpec::builtin(name).unwrap();
         assert_eq!(spec.output_len(), 10);
         assert_eq!(spec.input().len(), 784);
     }
+    assert!(ModelSpec::BUILTIN.iter().all(|name| ModelSpec::builtin(name).is_some()));
     assert_eq!(ModelSpec::builtin("no-such-model"), None);
+}
+
+#[test]
+fn the_built_in_models_of_text_have_the_sizes_of_their_parts() {
+    // A table, the gates of a GRU with both biases, and a linear layer.
+    let gru = 3 * 256 * (32 + 256) + 2 * 3 * 256;
+    assert_eq!(ModelSpec::char_gru().parameters(), 256 * 32 + gru + 257 * 256);
+    // Two LSTMs: on vectors of 8 values, and on 256 hidden states.
+    let lstm = |inputs: usize| 4 * 256 * (inputs + 256) + 2 * 4 * 256;
+    let text = 80 * 8 + lstm(8) + lstm(256) + 257 * 80;
+    assert_eq!(ModelSpec::shakespeare_lstm().parameters(), text);
+    // Tokens and positions; blocks, whose matrices have 3 + 1 + 4 + 4 squares of the width and
+    // whose biases and norms 13 widths; the last norm; the linear layer.
+    let gpt = |positions: usize, blocks: usize, width: usize| {
+        let block = 12 * width * width + 13 * width;
+        (256 + positions) * width + blocks * block + 2 * width + (width + 1) * 256
+    };
+    assert_eq!(ModelSpec::gpt_nano().parameters(), gpt(64, 3, 48));
+    assert_eq!(ModelSpec::gpt_micro().parameters(), gpt(128, 4, 128));
+    for (name, positions) in [("char-gru", 80), ("gpt-nano", 64), ("gpt-micro", 128)] {
+        let spec = ModelSpec::builtin(name).unwrap();
+        assert_eq!(spec.input(), Shape::Tokens { positions, vocabulary: 256 });
+        assert_eq!(spec.output(), Shape::Sequence { positions, width: 256 });
+    }
+    let text = ModelSpec::builtin("shakespeare-lstm").unwrap();
+    assert_eq!(text.input(), Shape::Tokens { positions: 80, vocabulary: 80 });
+    assert_eq!(text.output(), Shape::Features(80));
 }
 
 #[test]

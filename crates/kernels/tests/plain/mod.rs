@@ -1,6 +1,6 @@
 //! The kernels as plain loops in double precision.
 
-use fedra_kernels::{Activation, Convolution, ConvolutionBlock, Linear, MaxPool};
+use fedra_kernels::{Activation, Cell, Convolution, ConvolutionBlock, Linear, MaxPool, Recurrent};
 
 /// Values from -1 to 1 that a seed decides.
 pub fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -233,4 +233,40 @@ pub fn cross_entropy(width: usize, logits: &[f32], targets: &[f32]) -> (f64, Vec
         }
     }
     (loss, gradient)
+}
+
+/// The hidden states of a recurrent layer, by PyTorch's equations.
+pub fn recurrent(layer: Recurrent, projected: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    let Recurrent { cell, batch, steps, units } = layer;
+    let width = cell.gates() * units;
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let mut all = vec![0.0; steps * batch * units];
+    for row in 0..batch {
+        let (mut hidden, mut cells) = (vec![0.0; units], vec![0.0; units]);
+        for step in 0..steps {
+            let input = &projected[(step * batch + row) * width..][..width];
+            let sum = |gate: usize, j: usize| {
+                let column = gate * units + j;
+                let terms = (0..units).map(|k| hidden[k] * weight[k * width + column]);
+                bias[column] + terms.sum::<f64>()
+            };
+            let gate = |gate: usize, j: usize| input[gate * units + j] + sum(gate, j);
+            let next = (0..units).map(|j| match cell {
+                Cell::Gru => {
+                    let (r, z) = (sigmoid(gate(0, j)), sigmoid(gate(1, j)));
+                    let n = (input[2 * units + j] + r * sum(2, j)).tanh();
+                    (0.0, (1.0 - z) * n + z * hidden[j])
+                }
+                Cell::Lstm => {
+                    let (i, f) = (sigmoid(gate(0, j)), sigmoid(gate(1, j)));
+                    let (g, o) = (gate(2, j).tanh(), sigmoid(gate(3, j)));
+                    let cell = f * cells[j] + i * g;
+                    (cell, o * cell.tanh())
+                }
+            });
+            (cells, hidden) = next.unzip();
+            all[(step * batch + row) * units..][..units].copy_from_slice(&hidden);
+        }
+    }
+    all
 }

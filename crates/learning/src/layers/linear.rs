@@ -19,13 +19,20 @@ pub(crate) struct Linear {
     pub bias: Param<Tensor<1>>,
 }
 
+impl Linear {
+    /// The layer with the next two tensors.
+    pub fn next(parameters: &mut Parameters<'_>) -> Self {
+        Self { weight: parameters.next(), bias: parameters.next() }
+    }
+}
+
 impl LayerModule for Linear {
     type Spec = spec::Linear;
 
     const EXAMPLE_GRADIENT: bool = true;
 
     fn build(_spec: &spec::Linear, parameters: &mut Parameters<'_>) -> Self {
-        Self { weight: parameters.next(), bias: parameters.next() }
+        Self::next(parameters)
     }
 
     fn apply(&self, input: Activation, mode: &mut Mode<'_>) -> Activation {

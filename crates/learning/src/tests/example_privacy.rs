@@ -6,8 +6,8 @@ use std::sync::Arc;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{
-    Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, LayerNorm, Linear, MaxPool2d,
-    Relu, Standardize, Tanh,
+    Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, LastStep, LayerNorm, Linear,
+    MaxPool2d, PositionEmbedding, Relu, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
 
@@ -15,7 +15,7 @@ use super::{changed, plan, some_data};
 use crate::training::PrivateSteps;
 use crate::{ExamplePrivacy, LearningError, LocalTrainer, evaluate, gradient, init_parameters};
 
-fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
+pub(super) fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
     ExamplePrivacy {
         clipping_norm: ClippingNorm::new(clip).unwrap(),
         noise_multiplier: NoiseMultiplier::new(noise).unwrap(),
@@ -86,12 +86,15 @@ fn covered_models() -> Vec<ModelSpec> {
 }
 
 /// A class at each position, and one an example. Every example has tokens that come again.
-fn token_models() -> [ModelSpec; 2] {
+fn token_models() -> [ModelSpec; 3] {
     let embedding = || Layer::Embedding(Embedding { width: 4 });
     let linear = |outputs| Layer::Linear(Linear { outputs });
     let at_each = vec![embedding(), linear(5), Layer::Tanh(Tanh), linear(6)];
     let of_all = vec![embedding(), Layer::Tanh(Tanh), Layer::Flatten(Flatten), linear(3)];
-    [at_each, of_all]
+    let positions = || Layer::from(PositionEmbedding);
+    let of_last =
+        vec![embedding(), positions(), linear(5), positions(), LastStep.into(), linear(3)];
+    [at_each, of_all, of_last]
         .map(|layers| ModelSpec::of_tokens(7, 5, layers, Loss::SoftmaxCrossEntropy).unwrap())
 }
 

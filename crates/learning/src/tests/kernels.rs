@@ -10,7 +10,8 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor, TensorData};
 use fedra_data::Dataset;
 use fedra_protocol::layers::{
-    AvgPool2d, Conv2d, Embedding, Flatten, LayerNorm, Linear, MaxPool2d, Relu, Tanh,
+    AvgPool2d, CausalSelfAttention, Conv2d, Embedding, Flatten, Gru, LayerNorm, Linear, Lstm,
+    MaxPool2d, PositionEmbedding, Relu, Tanh, TransformerBlock,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec};
 use proptest::prelude::*;
@@ -220,6 +221,37 @@ fn models_of_token_ids_are_the_same_on_our_kernels() {
     ];
     let spec = ModelSpec::of_tokens(7, 11, layers, Loss::SoftmaxCrossEntropy).unwrap();
     assert_same(&spec, 6);
+}
+
+/// The network takes gradients of linear layers as factors, of which each step is to be the
+/// same as by the whole gradients.
+#[test]
+fn steps_of_layers_with_memory_are_those_of_burns_optimiser() {
+    let layers = vec![
+        Embedding { width: 6 }.into(),
+        PositionEmbedding.into(),
+        TransformerBlock { heads: 2, hidden: None }.into(),
+        CausalSelfAttention { heads: 3 }.into(),
+        Gru { units: 5 }.into(),
+        Lstm { units: 4 }.into(),
+        Linear { outputs: 4 }.into(),
+    ];
+    let spec = ModelSpec::of_tokens(7, 11, layers, Loss::SoftmaxCrossEntropy).unwrap();
+    let data = Arc::new(some_data(&spec, 9));
+    let start = init_parameters(&spec, 2);
+    let plan = plan(2, 3, 0.1);
+    let mut own = LocalTrainer::new(&spec, &start, data.clone(), &plan).unwrap();
+    let mut burn = LocalTrainer::new(&spec, &start, data, &plan).unwrap();
+    burn.use_burns_optimizer();
+    while own.step().is_some() {
+        burn.step().unwrap();
+    }
+    let (own, burn) = (own.parameters().unwrap(), burn.parameters().unwrap());
+    assert!(relative_error(&own, &burn) < 1e-6);
+    // All but the vectors of tokens that are not there, and the biases of keys, which change
+    // no softmax.
+    let still = own.iter().zip(&start).filter(|(own, start)| own == start).count();
+    assert!(still <= 11 * 6 + 2 * 6, "{still} of {}", own.len());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use fedra_data::{DatasetError, Features};
 use fedra_protocol::layers::{Conv2d, Flatten, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 
+use super::some_data;
 use crate::{Inference, LearningError, examples_a_piece, examples_in, init_parameters};
 
 /// In one piece, however many examples there are.
@@ -40,12 +41,13 @@ fn pieces_give_what_one_call_gives() {
     for name in ModelSpec::BUILTIN {
         let spec = ModelSpec::builtin(name).unwrap();
         let parameters = init_parameters(&spec, 3);
-        let features: Vec<f32> = (0..13 * 784).map(|i| ((i * 31) % 101) as f32 / 101.0).collect();
-        let whole = outputs(&spec, &parameters, features.clone());
+        let data = some_data(&spec, 7);
+        let examples: Vec<u32> = (0..7).collect();
+        let whole = outputs(&spec, &parameters, data.features_of(&examples));
         for piece in [1, 5] {
-            let pieces = features.chunks(piece * 784);
+            let pieces = examples.chunks(piece).map(|piece| data.features_of(piece));
             let pieces: Vec<f32> =
-                pieces.flat_map(|piece| outputs(&spec, &parameters, piece.to_vec())).collect();
+                pieces.flat_map(|piece| outputs(&spec, &parameters, piece)).collect();
             assert_eq!(pieces.len(), whole.len());
             // Sums may be taken in another order for another number of rows.
             let worst = pieces.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -3,7 +3,8 @@
 
 use fedra_data::{Dataset, DatasetError, Targets};
 use fedra_protocol::layers::{
-    Dropout, Elu, Embedding, Flatten, LayerNorm, Linear, Standardize, Tanh,
+    Dropout, Elu, Embedding, Flatten, LastStep, LayerNorm, Linear, PositionEmbedding, Standardize,
+    Tanh,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Shape};
 use rand::{RngExt, SeedableRng};
@@ -37,6 +38,8 @@ fn gradients_match_finite_differences() {
         vec![embedding(3), linear(4)],
         vec![embedding(6), norm(), linear(5), tanh(), standardize(), linear(4)],
         vec![embedding(3), Elu { alpha: 1.0 }.into(), flatten(), linear(4)],
+        vec![embedding(3), PositionEmbedding.into(), tanh(), linear(4)],
+        vec![embedding(3), PositionEmbedding.into(), tanh(), LastStep.into(), linear(4)],
     ] {
         // Tokens come again in an example, and in another one.
         check_gradient(&ModelSpec::of_tokens(5, 4, layers, Loss::SoftmaxCrossEntropy).unwrap());
@@ -58,6 +61,21 @@ fn one_step_of_an_embedding_by_hand() {
     assert_eq!((evaluated.loss, evaluated.accuracy), (2.5, None));
     let trained = train(&spec, &start, &data, &plan(1, 1, 0.1));
     close(&trained, &[1.0, 2.0 - 0.3, 3.0, 1.0 - 0.6, -0.3]);
+}
+
+#[test]
+fn positions_are_added_and_the_last_one_is_left() {
+    let ids = vec![0u32, 2, 1, 2];
+    // A table of 3 tokens, a vector for each of 2 positions, and a layer that doubles.
+    let start = [1.0, 2.0, 3.0, 10.0, 20.0, 2.0, 0.5];
+    let with = |layers: &[Layer]| {
+        let layers = [&[embedding(1), PositionEmbedding.into()], layers].concat();
+        ModelSpec::of_tokens(2, 3, layers, Loss::MeanSquaredError).unwrap()
+    };
+    let each = outputs(&with(&[linear(1)]), &start, ids.clone());
+    assert_eq!(each, [22.5, 46.5, 24.5, 46.5]);
+    let last = with(&[LastStep.into(), linear(1)]);
+    assert_eq!(outputs(&last, &start, ids), [46.5, 46.5]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod rules;
 
 mod abs;
 mod avg_pool2d;
+mod causal_self_attention;
 mod conv2d;
 mod dropout;
 mod elu;
@@ -15,13 +16,18 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod gru;
+mod last_step;
 mod layer_norm;
 mod linear;
+mod lstm;
 mod max_pool2d;
+mod position_embedding;
 mod relu;
 mod sigmoid;
 mod standardize;
 mod tanh;
+mod transformer_block;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +46,14 @@ pub(super) trait LayerRule {
     /// that it takes, or the sentence that says why there is none.
     fn output(&self, input: Shape) -> Result<Output, String>;
 
-    /// Inputs that one output of the layer sums over.
+    /// Inputs that one output of the layer sums over, over all sums on the way to it.
     fn window(&self, _input: Shape) -> u64 {
         1
+    }
+
+    /// Values that the layer holds at once between its input and its output.
+    fn held(&self, _input: Shape) -> u64 {
+        0
     }
 
     /// True if the layer has nothing to train and nothing random: the same input
@@ -147,6 +158,12 @@ layers! {
     gaussian_derivative::GaussianDerivative,
     elu::Elu,
     embedding::Embedding,
+    position_embedding::PositionEmbedding,
+    last_step::LastStep,
+    causal_self_attention::CausalSelfAttention,
+    transformer_block::TransformerBlock,
+    gru::Gru,
+    lstm::Lstm,
 }
 
 impl Layer {

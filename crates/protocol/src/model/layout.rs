@@ -28,7 +28,7 @@ pub enum Init {
 /// One trainable tensor of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
-    /// `layers.{index}.weight`, `.bias`, `.gamma` or `.beta`.
+    /// `layers.{index}.` and the name that the layer gives it, such as `weight` or `bias`.
     pub name: String,
     /// Dimensions; row-major in the flat vector.
     pub shape: Vec<usize>,
@@ -51,7 +51,8 @@ impl TensorInfo {
 /// Memory and work of one example in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ForwardCost {
-    /// Elements that go into and come out of one layer, of the layer with the most.
+    /// Elements that go into one layer, are held within it and come out of it, of the layer
+    /// with the most.
     pub activations: u64,
     /// Multiply-adds of all layers. A layer that looks at each value by itself counts
     /// one for each.
@@ -88,6 +89,14 @@ pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpe
         if next.within_limits().is_none() {
             return Err(fail(format!("its output {:?} is empty or too large", next.dims())));
         }
+        let held = rule.held(shape);
+        if held > limits::MAX_ACTIVATIONS {
+            return Err(fail(format!(
+                "it holds {held} values of an example, more than {}; give it fewer positions, \
+                 or fewer heads or units",
+                limits::MAX_ACTIVATIONS
+            )));
+        }
         for (name, dims, init) in trained {
             parameters = dims
                 .iter()
@@ -102,7 +111,7 @@ pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpe
             });
         }
         let outputs = next.len() as u64;
-        forward.activations = forward.activations.max(shape.len() as u64 + outputs);
+        forward.activations = forward.activations.max(shape.len() as u64 + held + outputs);
         let operations = outputs.saturating_mul(rule.window(shape));
         forward.operations = forward.operations.saturating_add(operations);
         inputs.push(shape);

@@ -1,7 +1,8 @@
 //! Rules that several layers share.
 
 use super::Output;
-use crate::model::Shape;
+use crate::limits::MAX_STEPS;
+use crate::model::{Init, Shape};
 
 /// A layer and its wire message with the same fields, converted both ways.
 macro_rules! same_fields {
@@ -62,6 +63,70 @@ pub(super) fn image(input: Shape) -> Result<[u32; 3], String> {
                 .into())
         }
     }
+}
+
+/// `[positions, width]` of a sequence.
+pub(super) fn sequence(input: Shape) -> Result<[u32; 2], String> {
+    let given = match input {
+        Shape::Sequence { positions, width } => return Ok([positions, width]),
+        Shape::Image { .. } => "an image comes in",
+        Shape::Features(_) | Shape::Tokens { .. } => "features come in",
+    };
+    Err(format!(
+        "it takes a sequence, but {given}; put it behind an embedding layer, and before \
+         flatten or last_step"
+    ))
+}
+
+/// Checks the heads of an attention.
+pub(super) fn heads(heads: u32, width: u32) -> Result<(), String> {
+    positive("heads", heads)?;
+    if width.is_multiple_of(heads) {
+        Ok(())
+    } else {
+        Err(format!("heads must divide the width, {width}; it is {heads}"))
+    }
+}
+
+/// Values that an attention holds: queries, keys and values, and the scores of each head.
+pub(super) fn attention_values(input: Shape, heads: u32) -> u64 {
+    sequence(input).map_or(0, |[positions, width]| {
+        let scores = square(positions).saturating_mul(heads.into());
+        scores.saturating_add(3 * u64::from(positions) * u64::from(width))
+    })
+}
+
+/// Inputs that one output of an attention sums over: of both projections, of the scores and
+/// of the values.
+pub(super) fn attention_window(input: Shape) -> u64 {
+    sequence(input).map_or(1, |[positions, width]| 4 * u64::from(width) + 2 * u64::from(positions))
+}
+
+/// Output of a recurrent layer, with its tensors.
+pub(super) fn recurrent(input: Shape, units: u32, gates: u32) -> Result<Output, String> {
+    let [positions, width] = sequence(input)?;
+    positive("units", units)?;
+    if positions > MAX_STEPS {
+        return Err(format!("it takes at most {MAX_STEPS} positions, not {positions}"));
+    }
+    let columns = units.checked_mul(gates).ok_or(format!("{units} units are too large"))?;
+    let init = Init::Uniform { fan_in: units as usize };
+    Ok(Output::of(Shape::Sequence { positions, width: units })
+        .trains("input_weight", &[width, columns], init)
+        .trains("input_bias", &[columns], init)
+        .trains("hidden_weight", &[units, columns], init)
+        .trains("hidden_bias", &[columns], init))
+}
+
+/// Values that a recurrent layer holds, `each` of them for a unit at a position.
+pub(super) fn recurrent_values(input: Shape, units: u32, each: u64) -> u64 {
+    sequence(input)
+        .map_or(0, |[positions, _]| (u64::from(positions) * u64::from(units)).saturating_mul(each))
+}
+
+/// Inputs that one output of a recurrent layer sums over.
+pub(super) fn recurrent_window(input: Shape, units: u32, gates: u32) -> u64 {
+    sequence(input).map_or(1, |[_, width]| u64::from(gates) * (u64::from(width) + u64::from(units)))
 }
 
 /// Values of a row: of features, or of a sequence at one position. `takes` is the verb of
