@@ -5,7 +5,7 @@ use fedra_protocol::layers::{
     Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, LayerNorm, Linear, MaxPool2d,
     Relu, Sigmoid, Standardize, Tanh,
 };
-use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining};
+use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, RawLocalTraining};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use proptest::prelude::*;
 
@@ -80,6 +80,27 @@ fn what_has_no_kernel_is_named() {
     let spec = ModelSpec::new(&[4], layers, Loss::SoftmaxCrossEntropy).expect("a model");
     let error = supports(&spec, &plan).expect_err("no kernel behind the leading layers");
     assert_eq!(error.what, "layer 1 (standardize)");
+}
+
+#[test]
+fn a_loss_without_a_kernel_is_named() {
+    let smoothed =
+        Objective::SoftmaxCrossEntropy { class_weights: Vec::new(), label_smoothing: 0.1 };
+    let weighted =
+        Objective::SoftmaxCrossEntropy { class_weights: vec![1.0, 2.0], label_smoothing: 0.0 };
+    for (objective, what) in [
+        (Loss::BinaryCrossEntropy.into(), "the loss binary_cross_entropy"),
+        (Loss::Huber.into(), "the loss huber"),
+        (smoothed, "label_smoothing of the loss"),
+        (weighted, "class_weights of the loss"),
+    ] {
+        let spec =
+            ModelSpec::new(&[4], vec![Linear { outputs: 2 }.into()], objective).expect("a model");
+        let error = supports(&spec, &training(10, 0.0)).expect_err("no kernel of the loss");
+        assert_eq!(error.what, what);
+        let plan = Plan::new(&spec, 0, &training(10, 0.0), Preset::SplitK, &Limits::MINIMUM);
+        assert_eq!(plan.expect_err("no kernel of the loss"), error.into());
+    }
 }
 
 #[test]

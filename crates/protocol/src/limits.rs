@@ -29,6 +29,8 @@ pub const MAX_PARAMETERS: u64 = 1 << 26;
 pub const MAX_UPDATE_BYTES: u64 = 4 * MAX_PARAMETERS;
 /// Most entries of a vocabulary: float32 has every whole number up to it.
 pub const MAX_VOCABULARY: u32 = 1 << 24;
+/// Most classes that a loss weighs, 256 KiB in a message.
+pub const MAX_CLASS_WEIGHTS: usize = 1 << 16;
 /// Most activations of one example after any layer.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
 /// Most directions of a layer of fixed filters.
@@ -37,8 +39,7 @@ pub const MAX_ORIENTATIONS: u32 = 64;
 pub const MAX_FIXED_KERNEL: u32 = 31;
 /// Default of a task's [`UpdateRange`](crate::UpdateRange).
 pub const DEFAULT_UPDATE_RANGE: u32 = 64;
-/// The same for a task whose loss is the mean squared error: a bias has to reach its
-/// targets.
+/// The same for a task of a regression: a bias has to reach its targets.
 pub const DEFAULT_REGRESSION_UPDATE_RANGE: u32 = 1 << 20;
 /// Largest [`UpdateRange`](crate::UpdateRange).
 pub const MAX_UPDATE_RANGE: u32 = 1 << 24;

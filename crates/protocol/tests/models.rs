@@ -77,12 +77,16 @@ fn the_names_of_layers_and_losses_are_those_that_are_read() {
 }
 
 #[test]
-fn the_manual_has_every_layer_and_the_first_version_no_other() {
+fn the_manual_has_every_layer_and_loss_and_the_first_version_no_other() {
     let manual = include_str!("../../../docs/OPERATIONS.md");
-    let (_, section) = manual.split_once("\n### The layers of a model\n").unwrap();
-    let section = section.split("\n### ").next().unwrap();
-    let row = |line: &'static str| Some(line.strip_prefix("| `")?.split_once('`')?.0);
-    assert_eq!(section.lines().filter_map(row).collect::<Vec<_>>(), Layer::TYPE_NAMES);
+    let rows = |heading: &str| -> Vec<&str> {
+        let (_, section) = manual.split_once(heading).unwrap();
+        let section = section.split("\n### ").next().unwrap();
+        let row = |line: &'static str| Some(line.strip_prefix("| `")?.split_once('`')?.0);
+        section.lines().filter_map(row).collect()
+    };
+    assert_eq!(rows("\n### The layers of a model\n"), Layer::TYPE_NAMES);
+    assert_eq!(rows("\n### The losses of a model\n"), Loss::NAMES);
     let known: Vec<String> = Layer::TYPE_NAMES.iter().map(|&name| name.to_owned()).collect();
     assert!(Capabilities::version_1().layers.iter().all(|name| known.contains(name)));
     assert_eq!(Capabilities::all().layers, known.into_iter().collect());

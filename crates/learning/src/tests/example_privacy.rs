@@ -8,7 +8,7 @@ use fedra_protocol::layers::{
     Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, LayerNorm, Linear, MaxPool2d,
     Relu, Standardize, Tanh,
 };
-use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
+use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, Shape};
 
 use super::{changed, plan, some_data};
 use crate::training::PrivateSteps;
@@ -97,6 +97,17 @@ fn token_models() -> [ModelSpec; 2] {
         .map(|layers| ModelSpec::of_tokens(7, 5, layers, Loss::SoftmaxCrossEntropy).unwrap())
 }
 
+/// The other losses, and cross-entropy with its settings.
+fn models_of_other_losses() -> Vec<ModelSpec> {
+    let layers =
+        || vec![Layer::Linear(Linear { outputs: 5 }), Tanh.into(), Linear { outputs: 3 }.into()];
+    let adjusted =
+        Objective::SoftmaxCrossEntropy { class_weights: vec![0.5, 1.0, 3.0], label_smoothing: 0.1 };
+    [Loss::BinaryCrossEntropy.into(), Objective::Huber { delta: 0.5 }, adjusted]
+        .map(|objective| ModelSpec::new(&[4], layers(), objective).unwrap())
+        .into()
+}
+
 fn example_gradients(spec: &ModelSpec, at: &[f32], data: &Dataset) -> Vec<Vec<f32>> {
     let one = |i| gradient(spec, at, data, &[i]).unwrap();
     (0..data.len() as u32).map(one).collect()
@@ -127,8 +138,9 @@ fn quiet_step(spec: &ModelSpec, start: &[f32], data: &Dataset, clip: f64) -> Vec
 #[test]
 fn clipped_sums_match_a_loop_over_examples() {
     let cases = covered_models().into_iter().map(|spec| (noise_data(&spec, 13), spec));
-    let tokens = token_models().into_iter().map(|spec| (some_data(&spec, 13), spec));
-    for (data, spec) in cases.chain(tokens) {
+    let others = token_models().into_iter().chain(models_of_other_losses());
+    let others = others.map(|spec| (some_data(&spec, 13), spec));
+    for (data, spec) in cases.chain(others) {
         let at = init_parameters(&spec, 3);
         let gradients = example_gradients(&spec, &at, &data);
         let mut norms: Vec<f64> = gradients.iter().map(|g| norm(g)).collect();

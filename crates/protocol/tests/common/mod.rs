@@ -130,6 +130,7 @@ pub fn client_messages() -> Vec<ClientMessage> {
                 layers: ["linear"].map(String::from).into(),
                 algorithms: ["sgd"].map(String::from).into(),
                 codecs: ["f16", "f32"].map(String::from).into(),
+                ..Capabilities::version_1()
             },
         },
     ]
