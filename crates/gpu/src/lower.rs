@@ -181,7 +181,14 @@ impl Row {
                 self.unit(Unit::Dropout { probability, layer }, input);
             }
             Layer::Flatten(_) => {}
-            Layer::Standardize(_) | Layer::GaussianDerivative(_) | Layer::Embedding(_) => {
+            Layer::Standardize(_)
+            | Layer::GaussianDerivative(_)
+            | Layer::Embedding(_)
+            | Layer::LeakyRelu(_)
+            | Layer::Silu(_)
+            | Layer::Softplus(_)
+            | Layer::GlobalAvgPool(_)
+            | Layer::GlobalMaxPool(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

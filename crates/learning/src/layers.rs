@@ -16,11 +16,16 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod global_avg_pool;
+mod global_max_pool;
 mod layer_norm;
+mod leaky_relu;
 mod linear;
 mod max_pool2d;
 mod relu;
 mod sigmoid;
+mod silu;
+mod softplus;
 mod standardize;
 mod tanh;
 
@@ -35,7 +40,12 @@ use dropout::Dropout;
 use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
+use global_avg_pool::GlobalAvgPool;
+use global_max_pool::GlobalMaxPool;
 use layer_norm::LayerNorm;
+use leaky_relu::LeakyRelu;
+use silu::Silu;
+use softplus::Softplus;
 use standardize::Standardize;
 
 pub(crate) use activation::{Activation, tensor};
@@ -143,4 +153,9 @@ layers! {
     GaussianDerivative,
     Elu,
     Embedding,
+    LeakyRelu,
+    Silu,
+    Softplus,
+    GlobalAvgPool,
+    GlobalMaxPool,
 }

@@ -1,10 +1,11 @@
 //! Known answers and properties of training, on the CPU.
 
+mod blocks;
 mod example_privacy;
 mod fixed_layers;
 mod kernels;
-mod model_files;
 mod losses;
+mod model_files;
 pub(crate) mod predict;
 mod sequences;
 

@@ -12,8 +12,9 @@ use std::path::Path;
 use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LayerNorm,
-    Linear, MaxPool2d, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
+    GlobalAvgPool, GlobalMaxPool, LayerNorm, LeakyRelu, Linear, MaxPool2d, Sigmoid, Silu, Softplus,
+    Standardize, Tanh,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
@@ -32,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         models.push((name, ModelSpec::builtin(name).ok_or("a built-in model is missing")?));
     }
     models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
+    models.extend([("answers", answers()?), ("pooled-positions", pooled_positions()?)]);
     let mut listed = Vec::new();
     for (name, spec) in models {
         listed.push(sample(folder, name, &spec)?);
@@ -124,4 +126,28 @@ fn sequences() -> Result<ModelSpec, ModelSpecError> {
 fn tokens() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![Embedding { width: 8 }.into(), Flatten.into(), Linear { outputs: 4 }.into()];
     ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// Yes or no for each of three questions about an image.
+fn answers() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Conv2d { channels: 6, kernel: 3, stride: 1, padding: 1 }.into(),
+        LeakyRelu { slope: 0.1 }.into(),
+        Conv2d { channels: 5, kernel: 3, stride: 2, padding: 1 }.into(),
+        Silu.into(),
+        GlobalAvgPool.into(),
+        Linear { outputs: 3 }.into(),
+    ];
+    ModelSpec::new(&[2, 9, 8], layers, Loss::BinaryCrossEntropy)
+}
+
+/// Values of a whole text.
+fn pooled_positions() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Embedding { width: 8 }.into(),
+        Softplus.into(),
+        GlobalMaxPool.into(),
+        Linear { outputs: 2 }.into(),
+    ];
+    ModelSpec::of_tokens(10, 30, layers, Loss::Huber)
 }

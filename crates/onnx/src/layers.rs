@@ -38,6 +38,16 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
         Layer::Standardize(layer) => standardize(layer, input, nodes),
         Layer::GaussianDerivative(layer) => gaussian_derivative(layer, input, nodes),
         Layer::Elu(layer) => nodes.output("Elu", &[&value], vec![float("alpha", layer.alpha)]),
+        Layer::LeakyRelu(layer) => {
+            nodes.output("LeakyRelu", &[&value], vec![float("alpha", layer.slope)]);
+        }
+        Layer::Silu(_) => {
+            let sigmoid = nodes.step("sigmoid", "Sigmoid", &[&value], vec![]);
+            nodes.output("Mul", &[&value, &sigmoid], vec![]);
+        }
+        Layer::Softplus(_) => nodes.output("Softplus", &[&value], vec![]),
+        Layer::GlobalAvgPool(_) => global_pool("ReduceMean", input, nodes),
+        Layer::GlobalMaxPool(_) => global_pool("ReduceMax", input, nodes),
         Layer::Embedding(_) => {
             let weight = nodes.trained()?;
             nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
@@ -75,6 +85,13 @@ fn pool(operator: &str, kernel: u32, stride: u32, nodes: &mut Nodes<'_>) {
     let value = nodes.value.clone();
     let attributes = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
     nodes.output(operator, &[&value], attributes);
+}
+
+/// Over the pixels of an image, or the positions of a sequence.
+fn global_pool(operator: &str, input: Shape, nodes: &mut Nodes<'_>) {
+    let axes: &[u32] = if let Shape::Sequence { .. } = input { &[1] } else { &[2, 3] };
+    let value = nodes.value.clone();
+    nodes.output(operator, &[&value], vec![ints("axes", axes), int("keepdims", 0)]);
 }
 
 /// `x (1 + erf(x / sqrt 2)) / 2`; operator sets have one operator for it from 20 on.

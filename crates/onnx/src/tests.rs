@@ -1,8 +1,9 @@
 //! Files, decoded again.
 
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu, LayerNorm,
-    Linear, MaxPool2d, Relu, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
+    GlobalAvgPool, GlobalMaxPool, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Sigmoid, Silu,
+    Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Sha256Hash};
 use prost::Message;
@@ -158,7 +159,19 @@ fn every_layer() -> Vec<ModelSpec> {
         Standardize { epsilon: 1.0 }.into(),
     ];
     let tokens = ModelSpec::of_tokens(3, 9, layers, Loss::SoftmaxCrossEntropy).unwrap();
-    vec![images, tokens]
+    let layers = vec![
+        Conv2d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into(),
+        LeakyRelu { slope: 0.5 }.into(),
+        Silu.into(),
+        Softplus.into(),
+        GlobalAvgPool.into(),
+        Linear { outputs: 2 }.into(),
+    ];
+    let blocks = ModelSpec::new(&[2, 8, 8], layers, Loss::BinaryCrossEntropy).unwrap();
+    let layers =
+        vec![Embedding { width: 5 }.into(), GlobalMaxPool.into(), Linear { outputs: 2 }.into()];
+    let pooled = ModelSpec::of_tokens(3, 9, layers, Loss::Huber).unwrap();
+    vec![images, tokens, blocks, pooled]
 }
 
 #[test]
@@ -261,6 +274,38 @@ fn a_regression_has_values_without_a_softmax() {
     let last = graph.node.last().unwrap();
     assert_eq!((last.op_type.as_str(), last.output[0].as_str()), ("Identity", "values"));
     assert_eq!(graph.output[0].name, "values");
+}
+
+#[test]
+fn a_graph_ends_in_what_the_loss_predicts() {
+    for (loss, operator, output, kind) in [
+        (Loss::SoftmaxCrossEntropy, "Softmax", "probabilities", "Classifier of"),
+        (Loss::BinaryCrossEntropy, "Sigmoid", "probabilities", "Classifier by yes and no"),
+        (Loss::MeanSquaredError, "Identity", "values", "Regression"),
+        (Loss::Huber, "Identity", "values", "Regression"),
+    ] {
+        let spec = ModelSpec::new(&[4], vec![Linear { outputs: 3 }.into()], loss).unwrap();
+        let model = decoded(&spec, &Origin::default());
+        let graph = model.graph.unwrap();
+        let last = graph.node.last().unwrap();
+        assert_eq!((last.op_type.as_str(), last.output[0].as_str()), (operator, output));
+        assert_eq!(graph.output[0].name, output);
+        assert!(model.doc_string.starts_with(kind), "{}", model.doc_string);
+    }
+}
+
+#[test]
+fn a_global_pool_is_over_pixels_or_positions() {
+    let every = every_layer();
+    let (images, sequence) = (graph(&every[2]), graph(&every[3]));
+    assert_eq!(
+        (operators(&images, 4), operators(&sequence, 1)),
+        (vec!["ReduceMean"], vec!["ReduceMax"])
+    );
+    assert_eq!(attribute(nodes_of(&images, 4)[0], "axes").ints, [2, 3]);
+    assert_eq!(attribute(nodes_of(&sequence, 1)[0], "axes").ints, [1]);
+    assert_eq!(operators(&images, 2), ["Sigmoid", "Mul"]);
+    assert_eq!(attribute(nodes_of(&images, 1)[0], "alpha").f, Some(0.5));
 }
 
 #[test]

@@ -102,6 +102,16 @@ impl Activation {
         }
     }
 
+    /// `[batch, channels, height, width]`: images, or a sequence as images of height 1, whose
+    /// channels are its width. Panics on anything else.
+    pub fn planes(self) -> Tensor<4> {
+        match self {
+            Self::Image(x) => x,
+            Self::Sequence(x) => x.swap_dims(1, 2).unsqueeze_dim(2),
+            Self::Features(_) | Self::Tokens(_) => unreachable!("{CHECKED}"),
+        }
+    }
+
     /// Token ids. Panics on values.
     pub fn tokens(self) -> Tokens {
         match self {

@@ -15,11 +15,16 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod global_avg_pool;
+mod global_max_pool;
 mod layer_norm;
+mod leaky_relu;
 mod linear;
 mod max_pool2d;
 mod relu;
 mod sigmoid;
+mod silu;
+mod softplus;
 mod standardize;
 mod tanh;
 
@@ -147,6 +152,11 @@ layers! {
     gaussian_derivative::GaussianDerivative,
     elu::Elu,
     embedding::Embedding,
+    leaky_relu::LeakyRelu,
+    silu::Silu,
+    softplus::Softplus,
+    global_avg_pool::GlobalAvgPool,
+    global_max_pool::GlobalMaxPool,
 }
 
 impl Layer {

@@ -64,6 +64,19 @@ pub(super) fn image(input: Shape) -> Result<[u32; 3], String> {
     }
 }
 
+/// Channels of an image, or values of a sequence at each position.
+pub(super) fn channels(input: Shape) -> Result<u32, String> {
+    match input {
+        Shape::Image { channels, .. } => Ok(channels),
+        Shape::Sequence { width, .. } => Ok(width),
+        Shape::Features(_) | Shape::Tokens { .. } => {
+            Err("it takes an image or a sequence, but features come in; leave this layer out, or \
+                 put it before what makes features"
+                .into())
+        }
+    }
+}
+
 /// Values of a row: of features, or of a sequence at one position. `takes` is the verb of
 /// the layer.
 pub(super) fn row_width(input: Shape, takes: &str) -> Result<u32, String> {
@@ -98,4 +111,19 @@ pub(super) fn windows(size: u32, kernel: u32, stride: u32, padding: u32) -> Resu
     }
     u32::try_from((padded - u64::from(kernel)) / u64::from(stride) + 1)
         .map_err(|_| "the image is too large".to_string())
+}
+
+/// Holds a layer to its form in a config file and to its bytes on the wire.
+#[cfg(test)]
+pub(super) fn same_bytes(json: &str, layer: impl Into<super::Layer>, bytes: &str) {
+    use prost::Message;
+
+    use crate::wire;
+
+    let layer = layer.into();
+    assert_eq!(serde_json::from_str::<super::Layer>(json).unwrap(), layer);
+    let encoded = wire::Layer::from(layer.clone()).encode_to_vec();
+    assert_eq!(hex::encode(&encoded), bytes);
+    let decoded = wire::Layer::decode(encoded.as_slice()).unwrap();
+    assert_eq!(super::Layer::try_from(decoded), Ok(layer));
 }
