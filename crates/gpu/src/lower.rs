@@ -188,7 +188,9 @@ impl Row {
             | Layer::Silu(_)
             | Layer::Softplus(_)
             | Layer::GlobalAvgPool(_)
-            | Layer::GlobalMaxPool(_) => {
+            | Layer::GlobalMaxPool(_)
+            | Layer::GroupNorm(_)
+            | Layer::Conv1d(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

@@ -2,8 +2,9 @@
 
 use fedra_gpu::{Limits, Plan, PlanError, Preset, supports};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, LayerNorm, Linear, MaxPool2d,
-    Relu, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, GlobalAvgPool,
+    GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Sigmoid, Silu,
+    Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, RawLocalTraining};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -80,6 +81,30 @@ fn what_has_no_kernel_is_named() {
     let spec = ModelSpec::new(&[4], layers, Loss::SoftmaxCrossEntropy).expect("a model");
     let error = supports(&spec, &plan).expect_err("no kernel behind the leading layers");
     assert_eq!(error.what, "layer 1 (standardize)");
+}
+
+#[test]
+fn layers_of_the_cpu_alone_are_named() {
+    let plan = training(10, 0.0);
+    for layer in [
+        Layer::LeakyRelu(LeakyRelu { slope: 0.1 }),
+        Silu.into(),
+        Softplus.into(),
+        GroupNorm { groups: 2, epsilon: 1e-5 }.into(),
+        GlobalAvgPool.into(),
+        GlobalMaxPool.into(),
+    ] {
+        let conv = Conv2d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into();
+        let name = layer.type_name();
+        let layers = vec![conv, layer, Flatten.into(), Linear { outputs: 2 }.into()];
+        let spec = ModelSpec::new(&[1, 6, 6], layers, Loss::SoftmaxCrossEntropy).expect("a model");
+        let error = supports(&spec, &plan).expect_err("no kernel");
+        assert_eq!(error.what, format!("layer 1 ({name})"));
+    }
+    let conv = Conv1d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into();
+    let layers = vec![conv, Flatten.into(), Linear { outputs: 2 }.into()];
+    let spec = ModelSpec::new(&[6, 2], layers, Loss::SoftmaxCrossEntropy).expect("a model");
+    assert_eq!(supports(&spec, &plan).expect_err("no kernel").what, "layer 0 (conv1d)");
 }
 
 #[test]

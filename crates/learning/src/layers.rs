@@ -9,6 +9,7 @@ mod parameters;
 
 mod abs;
 mod avg_pool2d;
+mod conv1d;
 mod conv2d;
 mod dropout;
 mod elu;
@@ -18,6 +19,7 @@ mod gaussian_derivative;
 mod gelu;
 mod global_avg_pool;
 mod global_max_pool;
+mod group_norm;
 mod layer_norm;
 mod leaky_relu;
 mod linear;
@@ -36,12 +38,14 @@ use rand::Rng;
 
 use abs::Abs;
 use avg_pool2d::AvgPool2d;
+use conv1d::Conv1d;
 use dropout::Dropout;
 use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
 use global_avg_pool::GlobalAvgPool;
 use global_max_pool::GlobalMaxPool;
+use group_norm::GroupNorm;
 use layer_norm::LayerNorm;
 use leaky_relu::LeakyRelu;
 use silu::Silu;
@@ -158,4 +162,6 @@ layers! {
     Softplus,
     GlobalAvgPool,
     GlobalMaxPool,
+    GroupNorm,
+    Conv1d,
 }

@@ -79,8 +79,8 @@ pub enum LearningError {
     Memory(#[from] memory::OutOfMemory),
     /// Example privacy is not to be had for this model.
     #[error(
-        "layer {index} ({layer}): example privacy can clip the gradients of linear, conv2d and \
-         embedding layers only; leave this layer out of the model, or train without example privacy"
+        "layer {index} ({layer}): example privacy can clip the gradients of linear, conv1d, \
+         conv2d, group_norm and embedding layers only; leave this layer out of the model, or train without example privacy"
     )]
     ExamplePrivacyLayer {
         /// Position of the layer, from 0.

@@ -12,9 +12,9 @@ use std::path::Path;
 use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
-    GlobalAvgPool, GlobalMaxPool, LayerNorm, LeakyRelu, Linear, MaxPool2d, Sigmoid, Silu, Softplus,
-    Standardize, Tanh,
+    Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
+    GlobalAvgPool, GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Sigmoid,
+    Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
     models.extend([("answers", answers()?), ("pooled-positions", pooled_positions()?)]);
+    models.push(("series", series()?));
     let mut listed = Vec::new();
     for (name, spec) in models {
         listed.push(sample(folder, name, &spec)?);
@@ -133,7 +134,9 @@ fn answers() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![
         Conv2d { channels: 6, kernel: 3, stride: 1, padding: 1 }.into(),
         LeakyRelu { slope: 0.1 }.into(),
+        GroupNorm { groups: 2, epsilon: 1e-3 }.into(),
         Conv2d { channels: 5, kernel: 3, stride: 2, padding: 1 }.into(),
+        GroupNorm { groups: 5, epsilon: 1e-5 }.into(),
         Silu.into(),
         GlobalAvgPool.into(),
         Linear { outputs: 3 }.into(),
@@ -145,9 +148,24 @@ fn answers() -> Result<ModelSpec, ModelSpecError> {
 fn pooled_positions() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![
         Embedding { width: 8 }.into(),
+        Conv1d { channels: 6, kernel: 3, stride: 2, padding: 1 }.into(),
+        GroupNorm { groups: 3, epsilon: 1e-5 }.into(),
         Softplus.into(),
         GlobalMaxPool.into(),
         Linear { outputs: 2 }.into(),
     ];
     ModelSpec::of_tokens(10, 30, layers, Loss::Huber)
+}
+
+/// A class for a series of 30 steps of 3 values.
+fn series() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Conv1d { channels: 8, kernel: 5, stride: 1, padding: 2 }.into(),
+        LeakyRelu { slope: 0.01 }.into(),
+        Conv1d { channels: 6, kernel: 3, stride: 3, padding: 0 }.into(),
+        Silu.into(),
+        Flatten.into(),
+        Linear { outputs: 4 }.into(),
+    ];
+    ModelSpec::new(&[30, 3], layers, Loss::SoftmaxCrossEntropy)
 }

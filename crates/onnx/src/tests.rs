@@ -1,9 +1,9 @@
 //! Files, decoded again.
 
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
-    GlobalAvgPool, GlobalMaxPool, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Sigmoid, Silu,
-    Softplus, Standardize, Tanh,
+    Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
+    GlobalAvgPool, GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu,
+    Sigmoid, Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Sha256Hash};
 use prost::Message;
@@ -163,13 +163,19 @@ fn every_layer() -> Vec<ModelSpec> {
         Conv2d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into(),
         LeakyRelu { slope: 0.5 }.into(),
         Silu.into(),
+        GroupNorm { groups: 2, epsilon: 0.5 }.into(),
         Softplus.into(),
         GlobalAvgPool.into(),
         Linear { outputs: 2 }.into(),
     ];
     let blocks = ModelSpec::new(&[2, 8, 8], layers, Loss::BinaryCrossEntropy).unwrap();
-    let layers =
-        vec![Embedding { width: 5 }.into(), GlobalMaxPool.into(), Linear { outputs: 2 }.into()];
+    let layers = vec![
+        Embedding { width: 5 }.into(),
+        Conv1d { channels: 6, kernel: 2, stride: 2, padding: 1 }.into(),
+        GroupNorm { groups: 3, epsilon: 0.5 }.into(),
+        GlobalMaxPool.into(),
+        Linear { outputs: 2 }.into(),
+    ];
     let pooled = ModelSpec::of_tokens(3, 9, layers, Loss::Huber).unwrap();
     vec![images, tokens, blocks, pooled]
 }
@@ -299,13 +305,34 @@ fn a_global_pool_is_over_pixels_or_positions() {
     let every = every_layer();
     let (images, sequence) = (graph(&every[2]), graph(&every[3]));
     assert_eq!(
-        (operators(&images, 4), operators(&sequence, 1)),
+        (operators(&images, 5), operators(&sequence, 3)),
         (vec!["ReduceMean"], vec!["ReduceMax"])
     );
-    assert_eq!(attribute(nodes_of(&images, 4)[0], "axes").ints, [2, 3]);
-    assert_eq!(attribute(nodes_of(&sequence, 1)[0], "axes").ints, [1]);
+    assert_eq!(attribute(nodes_of(&images, 5)[0], "axes").ints, [2, 3]);
+    assert_eq!(attribute(nodes_of(&sequence, 3)[0], "axes").ints, [1]);
     assert_eq!(operators(&images, 2), ["Sigmoid", "Mul"]);
     assert_eq!(attribute(nodes_of(&images, 1)[0], "alpha").f, Some(0.5));
+}
+
+#[test]
+fn norms_and_convolutions_of_positions_turn_sequences_to_channels_and_back() {
+    let every = every_layer();
+    let (images, sequence) = (graph(&every[2]), graph(&every[3]));
+    let norm = ["Reshape", "InstanceNormalization", "Reshape"];
+    let of_images = [&norm[..], &["Reshape", "Reshape", "Mul", "Add"]].concat();
+    assert_eq!(operators(&images, 3), of_images);
+    assert_eq!(floats(tensor(&images, "layers.3.ones")), [1.0; 2]);
+    assert_eq!(attribute(nodes_of(&images, 3)[1], "epsilon").f, Some(0.5));
+    let of_positions = [&["Transpose"], &norm[..], &["Transpose", "Mul", "Add"]].concat();
+    assert_eq!(operators(&sequence, 2), of_positions);
+    assert_eq!(operators(&sequence, 1), ["Transpose", "Conv", "Transpose"]);
+    let conv = nodes_of(&sequence, 1)[1];
+    assert_eq!(attribute(conv, "kernel_shape").ints, [2]);
+    assert_eq!(attribute(conv, "strides").ints, [2]);
+    assert_eq!(attribute(conv, "pads").ints, [1, 1]);
+    let series = vec![Conv1d { channels: 2, kernel: 3, stride: 1, padding: 0 }.into()];
+    let series = ModelSpec::new(&[8, 4], series, Loss::MeanSquaredError).unwrap();
+    assert_eq!(operators(&graph(&series), 0), ["Reshape", "Transpose", "Conv", "Transpose"]);
 }
 
 #[test]

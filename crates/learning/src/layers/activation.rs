@@ -86,11 +86,13 @@ impl Activation {
         }
     }
 
-    /// `[batch, positions, width]`. Panics on anything but a sequence.
+    /// `[batch, positions, width]`: a sequence, or the rows of images of one channel. Panics
+    /// on anything else.
     pub fn sequence(self) -> Tensor<3> {
         match self {
             Self::Sequence(x) => x,
-            _ => unreachable!("{CHECKED}"),
+            Self::Image(x) => x.squeeze_dim(1),
+            Self::Features(_) | Self::Tokens(_) => unreachable!("{CHECKED}"),
         }
     }
 
@@ -110,6 +112,11 @@ impl Activation {
             Self::Sequence(x) => x.swap_dims(1, 2).unsqueeze_dim(2),
             Self::Features(_) | Self::Tokens(_) => unreachable!("{CHECKED}"),
         }
+    }
+
+    /// The sequence whose [planes](Self::planes) are `images`, of height 1.
+    pub fn positions_of(images: Tensor<4>) -> Self {
+        Self::Sequence(images.squeeze_dim::<3>(2).swap_dims(1, 2))
     }
 
     /// Token ids. Panics on values.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_protocol::layers::{
-    Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, LayerNorm, Linear, MaxPool2d,
-    Relu, Standardize, Tanh,
+    Abs, Conv1d, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, GlobalAvgPool,
+    GlobalMaxPool, GroupNorm, LayerNorm, Linear, MaxPool2d, Relu, Silu, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, Shape};
 
@@ -108,6 +108,29 @@ fn models_of_other_losses() -> Vec<ModelSpec> {
         .into()
 }
 
+/// Convolutions over sequences, and group norms of images and sequences.
+fn models_of_blocks() -> Vec<ModelSpec> {
+    let linear = |outputs| Layer::Linear(Linear { outputs });
+    let norm = || Layer::GroupNorm(GroupNorm { groups: 2, epsilon: 0.01 });
+    let conv1d =
+        |kernel, stride, padding| Layer::Conv1d(Conv1d { channels: 4, kernel, stride, padding });
+    let series = vec![conv1d(3, 2, 1), norm(), Tanh.into(), GlobalAvgPool.into(), linear(3)];
+    let images = vec![
+        Conv2d { channels: 4, kernel: 3, stride: 2, padding: 1 }.into(),
+        norm(),
+        Silu.into(),
+        GlobalMaxPool.into(),
+        linear(3),
+    ];
+    let tokens = vec![Embedding { width: 4 }.into(), norm(), conv1d(2, 1, 1), linear(3)];
+    let loss = Loss::SoftmaxCrossEntropy;
+    vec![
+        ModelSpec::new(&[9, 3], series, loss).unwrap(),
+        ModelSpec::new(&[2, 6, 5], images, loss).unwrap(),
+        ModelSpec::of_tokens(5, 6, tokens, loss).unwrap(),
+    ]
+}
+
 fn example_gradients(spec: &ModelSpec, at: &[f32], data: &Dataset) -> Vec<Vec<f32>> {
     let one = |i| gradient(spec, at, data, &[i]).unwrap();
     (0..data.len() as u32).map(one).collect()
@@ -138,7 +161,8 @@ fn quiet_step(spec: &ModelSpec, start: &[f32], data: &Dataset, clip: f64) -> Vec
 #[test]
 fn clipped_sums_match_a_loop_over_examples() {
     let cases = covered_models().into_iter().map(|spec| (noise_data(&spec, 13), spec));
-    let others = token_models().into_iter().chain(models_of_other_losses());
+    let others =
+        token_models().into_iter().chain(models_of_other_losses()).chain(models_of_blocks());
     let others = others.map(|spec| (some_data(&spec, 13), spec));
     for (data, spec) in cases.chain(others) {
         let at = init_parameters(&spec, 3);

@@ -8,6 +8,7 @@ mod rules;
 
 mod abs;
 mod avg_pool2d;
+mod conv1d;
 mod conv2d;
 mod dropout;
 mod elu;
@@ -17,6 +18,7 @@ mod gaussian_derivative;
 mod gelu;
 mod global_avg_pool;
 mod global_max_pool;
+mod group_norm;
 mod layer_norm;
 mod leaky_relu;
 mod linear;
@@ -157,6 +159,8 @@ layers! {
     softplus::Softplus,
     global_avg_pool::GlobalAvgPool,
     global_max_pool::GlobalMaxPool,
+    group_norm::GroupNorm,
+    conv1d::Conv1d,
 }
 
 impl Layer {
