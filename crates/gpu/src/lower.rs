@@ -148,7 +148,7 @@ impl Row {
     ) -> Result<(), Unsupported> {
         let after = spec.inputs().get(index + 1).copied().unwrap_or(spec.output());
         let made = Grid::of(after).unwrap_or(input);
-        match *layer {
+        match layer {
             Layer::Linear(_) => self.push(Op::Linear, input, made),
             Layer::Conv2d(conv) => {
                 let input = if self.0.is_empty() { input.narrow() } else { input };
@@ -190,7 +190,8 @@ impl Row {
             | Layer::GlobalAvgPool(_)
             | Layer::GlobalMaxPool(_)
             | Layer::GroupNorm(_)
-            | Layer::Conv1d(_) => {
+            | Layer::Conv1d(_)
+            | Layer::Residual(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

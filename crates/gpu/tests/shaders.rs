@@ -3,8 +3,8 @@
 use fedra_gpu::{Limits, Plan, PlanError, Preset, supports};
 use fedra_protocol::layers::{
     Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, GlobalAvgPool,
-    GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Sigmoid, Silu,
-    Softplus, Standardize, Tanh,
+    GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Residual, Sigmoid,
+    Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, RawLocalTraining};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -107,6 +107,14 @@ fn layers_of_the_cpu_alone_are_named() {
     assert_eq!(supports(&spec, &plan).expect_err("no kernel").what, "layer 0 (conv1d)");
 }
 
+    let block = Residual { layers: vec![Relu.into()], shortcut: vec![] }.into();
+    let spec = ModelSpec::new(
+        &[3],
+        vec![Linear { outputs: 4 }.into(), block, Linear { outputs: 2 }.into()],
+        Loss::SoftmaxCrossEntropy,
+    );
+    let error = supports(&spec.expect("a model"), &plan).expect_err("no kernel");
+    assert_eq!(error.what, "layer 1 (residual)");
 #[test]
 fn a_loss_without_a_kernel_is_named() {
     let smoothed =

@@ -25,6 +25,7 @@ mod leaky_relu;
 mod linear;
 mod max_pool2d;
 mod relu;
+mod residual;
 mod sigmoid;
 mod silu;
 mod softplus;
@@ -48,6 +49,7 @@ use global_max_pool::GlobalMaxPool;
 use group_norm::GroupNorm;
 use layer_norm::LayerNorm;
 use leaky_relu::LeakyRelu;
+use residual::Residual;
 use silu::Silu;
 use softplus::Softplus;
 use standardize::Standardize;
@@ -129,7 +131,8 @@ macro_rules! layers {
             }
         }
 
-        /// True for a layer that training with example privacy can have.
+        /// True for a layer that training with example privacy can have, if it can have the
+        /// layers inside of it.
         pub(crate) fn can_be_clipped(layer: &Layer) -> bool {
             let has_gradient = match layer {
                 $(Layer::$Kind(_) => <$Kind as LayerModule>::EXAMPLE_GRADIENT,)+
@@ -137,6 +140,21 @@ macro_rules! layers {
             has_gradient || layer.is_fixed()
         }
     };
+}
+
+/// Output of `layers` with probes in it, and a tap for each trained layer, added to `taps`.
+pub(crate) fn tapped(
+    layers: &[NetworkLayer],
+    input: Activation,
+    mode: &mut Mode<'_>,
+    taps: &mut Vec<Box<dyn Tap>>,
+) -> Activation {
+    layers.iter().fold(input, |activation, layer| {
+        let (output, tap) = layer.tap(activation, mode);
+        assert!(tap.is_some() || layer.trained().is_empty(), "a trained layer without a tap");
+        taps.extend(tap);
+        output
+    })
 }
 
 // The list of layers.
@@ -164,4 +182,5 @@ layers! {
     GlobalMaxPool,
     GroupNorm,
     Conv1d,
+    Residual,
 }

@@ -83,7 +83,7 @@ pub enum LearningError {
          conv2d, group_norm and embedding layers only; leave this layer out of the model, or train without example privacy"
     )]
     ExamplePrivacyLayer {
-        /// Position of the layer, from 0.
+        /// Position of the layer, from 0, or of the one that it is in.
         index: usize,
         /// Its type, as in a config file.
         layer: &'static str,

@@ -7,6 +7,7 @@ mod kernels;
 mod losses;
 mod model_files;
 pub(crate) mod predict;
+mod residual;
 mod sequences;
 
 use std::sync::Arc;

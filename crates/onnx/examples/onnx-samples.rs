@@ -13,8 +13,8 @@ use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
     Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
-    GlobalAvgPool, GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Sigmoid,
-    Silu, Softplus, Standardize, Tanh,
+    GlobalAvgPool, GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Residual,
+    Sigmoid, Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
@@ -138,6 +138,7 @@ fn answers() -> Result<ModelSpec, ModelSpecError> {
         Conv2d { channels: 5, kernel: 3, stride: 2, padding: 1 }.into(),
         GroupNorm { groups: 5, epsilon: 1e-5 }.into(),
         Silu.into(),
+        Residual { layers: vec![Tanh.into()], shortcut: vec![] }.into(),
         GlobalAvgPool.into(),
         Linear { outputs: 3 }.into(),
     ];

@@ -4,7 +4,9 @@
 
 use std::f32::consts::SQRT_2;
 
-use fedra_protocol::layers::{Conv1d, Conv2d, GaussianDerivative, GroupNorm, Standardize};
+use fedra_protocol::layers::{
+    Conv1d, Conv2d, GaussianDerivative, GroupNorm, Residual, Standardize,
+};
 use fedra_protocol::{Layer, Shape};
 
 use crate::OnnxError;
@@ -50,6 +52,7 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
         Layer::GlobalMaxPool(_) => global_pool("ReduceMax", input, nodes),
         Layer::GroupNorm(layer) => group_norm(layer, input, nodes)?,
         Layer::Conv1d(layer) => conv1d(layer, input, nodes)?,
+        Layer::Residual(layer) => residual(layer, input, nodes)?,
         Layer::Embedding(_) => {
             let weight = nodes.trained()?;
             nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
@@ -138,6 +141,33 @@ fn group_norm(layer: &GroupNorm, input: Shape, nodes: &mut Nodes<'_>) -> Result<
     }
     let scaled = nodes.step("scaled", "Mul", &[&channels, &gamma], vec![]);
     nodes.output("Add", &[&scaled, &beta], vec![]);
+    Ok(())
+}
+
+fn residual(layer: &Residual, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let value = nodes.value.clone();
+    nested("", &layer.layers, input, nodes)?;
+    let output = std::mem::replace(&mut nodes.value, value);
+    nested("shortcut.", &layer.shortcut, input, nodes)?;
+    let added = nodes.value.clone();
+    nodes.output("Add", &[&output, &added], vec![]);
+    Ok(())
+}
+
+/// The nodes of layers in another one.
+fn nested(
+    name: &str,
+    layers: &[Layer],
+    input: Shape,
+    nodes: &mut Nodes<'_>,
+) -> Result<(), OnnxError> {
+    let mut shape = input;
+    for (index, layer) in layers.iter().enumerate() {
+        let outer = nodes.enter(&format!("{name}{index}"));
+        add(layer, shape, nodes)?;
+        nodes.leave(outer);
+        shape = layer.output(shape).expect("a checked specification has layers that fit");
+    }
     Ok(())
 }
 

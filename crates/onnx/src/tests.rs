@@ -3,7 +3,7 @@
 use fedra_protocol::layers::{
     Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, GaussianDerivative, Gelu,
     GlobalAvgPool, GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu,
-    Sigmoid, Silu, Softplus, Standardize, Tanh,
+    Residual, Sigmoid, Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Sha256Hash};
 use prost::Message;
@@ -166,6 +166,7 @@ fn every_layer() -> Vec<ModelSpec> {
         GroupNorm { groups: 2, epsilon: 0.5 }.into(),
         Softplus.into(),
         GlobalAvgPool.into(),
+        block(),
         Linear { outputs: 2 }.into(),
     ];
     let blocks = ModelSpec::new(&[2, 8, 8], layers, Loss::BinaryCrossEntropy).unwrap();
@@ -178,6 +179,32 @@ fn every_layer() -> Vec<ModelSpec> {
     ];
     let pooled = ModelSpec::of_tokens(3, 9, layers, Loss::Huber).unwrap();
     vec![images, tokens, blocks, pooled]
+}
+
+/// A block with a shortcut, and one without inside of it.
+fn block() -> Layer {
+    let inner = Residual { layers: vec![Tanh.into()], shortcut: vec![] };
+    let layers = vec![Linear { outputs: 3 }.into(), inner.into()];
+    Residual { layers, shortcut: vec![Linear { outputs: 3 }.into()] }.into()
+}
+
+#[test]
+fn a_block_is_an_addition_of_its_branches() {
+    let graph = graph(&features(&[block()]));
+    let nodes = nodes_of(&graph, 1);
+    let inputs = |name: &str| {
+        let node = nodes.iter().find(|node| node.name == name);
+        node.unwrap_or_else(|| panic!("no node {name}")).input.clone()
+    };
+    let first = ["layers.0.output", "layers.1.0.weight", "layers.1.0.bias"];
+    assert_eq!(inputs("layers.1.0.output"), first);
+    assert_eq!(inputs("layers.1.1.0.output"), ["layers.1.0.output"]);
+    assert_eq!(inputs("layers.1.1.output"), ["layers.1.1.0.output", "layers.1.0.output"]);
+    let weights = ["layers.1.shortcut.0.weight", "layers.1.shortcut.0.bias"];
+    assert_eq!(inputs("layers.1.shortcut.0.output"), [&first[..1], &weights].concat());
+    let sum = ["layers.1.1.output", "layers.1.shortcut.0.output"];
+    assert_eq!(inputs("layers.1.output"), sum);
+    assert!(nodes.iter().all(|node| node.doc_string == "layer 1, residual"));
 }
 
 #[test]

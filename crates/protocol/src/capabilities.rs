@@ -66,7 +66,8 @@ impl Capabilities {
 
     /// Capabilities that a client needs to take part in a task.
     pub fn needed(model: &ModelSpec, training: &LocalTraining, codec: CodecName) -> Self {
-        let layers: Vec<&str> = model.layers().iter().map(Layer::type_name).collect();
+        let layers: Vec<&str> =
+            model.layers().iter().flat_map(Layer::with_nested).map(Layer::type_name).collect();
         let objective = model.objective();
         let losses = [vec![objective.loss().name()], objective.settings()].concat();
         Self::named(&layers, &[training.algorithm().name()], &[codec.name()], &losses)

@@ -21,8 +21,10 @@ pub const MAX_VERSIONS: usize = 16;
 pub const MAX_CAPABILITIES: usize = 256;
 /// Longest such name, bytes.
 pub const MAX_CAPABILITY_BYTES: usize = 64;
-/// Most layers of a model.
+/// Most layers of a model, those in other layers included.
 pub const MAX_LAYERS: usize = 128;
+/// Most layers that a layer may be in.
+pub const MAX_NESTING: usize = 4;
 /// Most trainable parameters of a model: 2^26, 256 MiB as float32.
 pub const MAX_PARAMETERS: u64 = 1 << 26;
 /// Longest update in any codec, bytes.

@@ -130,6 +130,13 @@ pub enum ModelSpecError {
     /// No layer, or too many.
     #[error("a model has 1 to {max} layers; this one has {0}", max = limits::MAX_LAYERS)]
     LayerCount(usize),
+    /// Layers in layers in layers.
+    #[error(
+        "layers are nested at most {max} deep; these are {0} deep: put the inner ones beside each \
+         other",
+        max = limits::MAX_NESTING
+    )]
+    Nesting(usize),
     /// The last layer leaves an image.
     #[error("the model ends in an image {0:?}; end it with flatten and linear layers")]
     OutputShape(Vec<u32>),
@@ -192,10 +199,17 @@ impl ModelSpec {
         layers: Vec<Layer>,
         objective: Objective,
     ) -> Result<Self, ModelSpecError> {
-        if layers.is_empty() || layers.len() > limits::MAX_LAYERS {
-            return Err(ModelSpecError::LayerCount(layers.len()));
+        let count = layers.iter().map(|layer| layer.with_nested().len()).sum();
+        if !(1..=limits::MAX_LAYERS).contains(&count) {
+            return Err(ModelSpecError::LayerCount(count));
         }
-        let Inferred { layout, inputs, output, forward } = layout::infer(input, &layers)?;
+        // The outermost layer is in no other.
+        let nesting = layers.iter().map(Layer::depth).max().unwrap_or(1) - 1;
+        if nesting > limits::MAX_NESTING {
+            return Err(ModelSpecError::Nesting(nesting));
+        }
+        let Inferred { layout, inputs, output, forward } =
+            layout::infer("layers.", input, &layers)?;
         let width = match output {
             Shape::Features(width) | Shape::Sequence { width, .. } => width,
             Shape::Image { .. } | Shape::Tokens { .. } => {

@@ -119,6 +119,16 @@ impl Activation {
         Self::Sequence(images.squeeze_dim::<3>(2).swap_dims(1, 2))
     }
 
+    /// The sum of two activations of the same shape. Panics on any others.
+    pub fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Features(x), Self::Features(y)) => Self::Features(x + y),
+            (Self::Sequence(x), Self::Sequence(y)) => Self::Sequence(x + y),
+            (Self::Image(x), Self::Image(y)) => Self::Image(x + y),
+            _ => unreachable!("{CHECKED}"),
+        }
+    }
+
     /// Token ids. Panics on values.
     pub fn tokens(self) -> Tokens {
         match self {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_protocol::layers::{
     Abs, Conv1d, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, GlobalAvgPool,
-    GlobalMaxPool, GroupNorm, LayerNorm, Linear, MaxPool2d, Relu, Silu, Standardize, Tanh,
+    GlobalMaxPool, GroupNorm, LayerNorm, Linear, MaxPool2d, Relu, Residual, Silu, Standardize,
+    Tanh,
 };
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, Shape};
 
+use super::residual::small_resnet;
 use super::{changed, plan, some_data};
 use crate::training::PrivateSteps;
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     init_parameters,
 };
 
-fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
+pub(super) fn privacy(clip: f64, noise: f64) -> ExamplePrivacy {
     ExamplePrivacy {
         clipping_norm: ClippingNorm::new(clip).unwrap(),
         noise_multiplier: NoiseMultiplier::new(noise).unwrap(),
@@ -123,11 +125,15 @@ fn models_of_blocks() -> Vec<ModelSpec> {
         linear(3),
     ];
     let tokens = vec![Embedding { width: 4 }.into(), norm(), conv1d(2, 1, 1), linear(3)];
+    let inner = Residual { layers: vec![Tanh.into(), linear(4)], shortcut: vec![] };
+    let dense = Residual { layers: vec![linear(4), inner.into()], shortcut: vec![linear(4)] };
     let loss = Loss::SoftmaxCrossEntropy;
     vec![
         ModelSpec::new(&[9, 3], series, loss).unwrap(),
         ModelSpec::new(&[2, 6, 5], images, loss).unwrap(),
         ModelSpec::of_tokens(5, 6, tokens, loss).unwrap(),
+        ModelSpec::new(&[3], vec![dense.into(), linear(3)], loss).unwrap(),
+        small_resnet(3),
     ]
 }
 
@@ -215,10 +221,13 @@ fn no_example_moves_the_sum_by_more_than_the_clipping_norm() {
 
 #[test]
 fn an_example_that_overflows_counts_as_zero() {
-    for spec in covered_models().into_iter().take(2) {
+    let blocks = models_of_blocks()
+        .into_iter()
+        .filter(|spec| spec.input() != Shape::Tokens { positions: 5, vocabulary: 6 });
+    for spec in covered_models().into_iter().take(2).chain(blocks) {
         // Tanh would hide the overflow.
         let relu = |layer: &Layer| {
-            if *layer == Layer::Tanh(Tanh) { Layer::Relu(Relu) } else { *layer }
+            if *layer == Layer::Tanh(Tanh) { Layer::Relu(Relu) } else { layer.clone() }
         };
         let layers = spec.layers().iter().map(relu).collect();
         let spec = ModelSpec::new(&spec.input().dims(), layers, spec.loss()).unwrap();

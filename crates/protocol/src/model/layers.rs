@@ -24,15 +24,18 @@ mod leaky_relu;
 mod linear;
 mod max_pool2d;
 mod relu;
+mod residual;
 mod sigmoid;
 mod silu;
 mod softplus;
 mod standardize;
 mod tanh;
 
+use std::convert::Infallible;
+
 use serde::{Deserialize, Serialize};
 
-use super::layout::Init;
+use super::layout::{ForwardCost, Init, TensorInfo};
 use super::shape::{ElementKind, Shape};
 use crate::wire;
 
@@ -57,22 +60,31 @@ pub(super) trait LayerRule {
     fn is_fixed(&self) -> bool {
         true
     }
+
+    /// Layers inside of this one.
+    fn nested(&self) -> Vec<&Layer> {
+        Vec::new()
+    }
 }
 
 /// Shape after a layer, and the tensors that the layer trains.
 pub(super) struct Output {
     pub shape: Shape,
-    /// Name, dimensions, initialisation, in the order of the flat vector.
-    pub trained: Vec<(&'static str, Vec<u32>, Init)>,
+    /// In the order of the flat vector, with names that begin behind the layer's.
+    pub trained: Vec<TensorInfo>,
+    /// Memory and work of the layers inside of this one, as far as they are more than its
+    /// own.
+    pub forward: ForwardCost,
 }
 
 impl Output {
     fn of(shape: Shape) -> Self {
-        Self { shape, trained: Vec::new() }
+        Self { shape, trained: Vec::new(), forward: ForwardCost::default() }
     }
 
-    fn trains(mut self, name: &'static str, dims: &[u32], init: Init) -> Self {
-        self.trained.push((name, dims.to_vec(), init));
+    fn trains(mut self, name: &str, dims: &[u32], init: Init) -> Self {
+        let shape = dims.iter().map(|&size| size as usize).collect();
+        self.trained.push(TensorInfo { name: name.to_owned(), shape, init });
         self
     }
 }
@@ -85,7 +97,7 @@ macro_rules! layers {
         ///
         /// Images are `[channels, height, width]`, sequences `[positions, width]`, everything
         /// else is `[features]`.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", rename_all = "snake_case")]
         pub enum Layer {
             $(#[doc = concat!("See [`", stringify!($Kind), "`].")] $Kind($Kind),)+
@@ -125,7 +137,7 @@ macro_rules! layers {
             fn try_from(layer: wire::Layer) -> Result<Self, UnknownLayer> {
                 use wire::layer::Kind;
                 Ok(match layer.kind.ok_or(UnknownLayer)? {
-                    $(Kind::$Kind(layer) => Self::$Kind(layer.into())),+
+                    $(Kind::$Kind(layer) => Self::$Kind(layer.try_into()?)),+
                 })
             }
         }
@@ -135,6 +147,12 @@ macro_rules! layers {
 /// Layer that a later version may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownLayer;
+
+impl From<Infallible> for UnknownLayer {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 // The list of layers.
 layers! {
@@ -161,6 +179,7 @@ layers! {
     global_max_pool::GlobalMaxPool,
     group_norm::GroupNorm,
     conv1d::Conv1d,
+    residual::Residual,
 }
 
 impl Layer {
@@ -168,5 +187,21 @@ impl Layer {
     /// always comes out the same.
     pub fn is_fixed(&self) -> bool {
         self.rule().is_fixed()
+    }
+
+    /// This layer, then the layers inside of it and inside of those.
+    pub fn with_nested(&self) -> Vec<&Self> {
+        let nested = self.rule().nested();
+        std::iter::once(self).chain(nested.into_iter().flat_map(Self::with_nested)).collect()
+    }
+
+    /// Shape of what the layer makes of `input`, or `None` if it does not fit.
+    pub fn output(&self, input: Shape) -> Option<Shape> {
+        Some(self.rule().output(input).ok()?.shape)
+    }
+
+    /// Layers that are in each other, this one included.
+    pub(super) fn depth(&self) -> usize {
+        1 + self.rule().nested().into_iter().map(Self::depth).max().unwrap_or(0)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{positive, same_fields, sequence, windows};
+use super::rules::{positive, same_fields, series, windows};
 use super::{LayerRule, Output};
 use crate::model::{Init, Shape};
 
@@ -32,7 +32,7 @@ fn one() -> u32 {
 impl LayerRule for Conv1d {
     fn output(&self, input: Shape) -> Result<Output, String> {
         let Self { channels, kernel, stride, padding } = *self;
-        let [positions, inputs] = sequence(input)?;
+        let [positions, inputs] = series(input)?;
         positive("channels", channels)?;
         let positions = windows("sequence", positions, kernel, stride, padding)?;
         let shape = Shape::Sequence { positions, width: channels };
@@ -46,7 +46,7 @@ impl LayerRule for Conv1d {
     }
 
     fn window(&self, input: Shape) -> u64 {
-        let inputs = sequence(input).map_or(1, |[_, inputs]| u64::from(inputs));
+        let inputs = series(input).map_or(1, |[_, inputs]| u64::from(inputs));
         inputs.saturating_mul(self.kernel.into())
     }
 

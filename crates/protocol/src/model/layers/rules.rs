@@ -65,7 +65,7 @@ pub(super) fn image(input: Shape) -> Result<[u32; 3], String> {
 }
 
 /// `[positions, width]` of a sequence, or of an image of one channel.
-pub(super) fn sequence(input: Shape) -> Result<[u32; 2], String> {
+pub(super) fn series(input: Shape) -> Result<[u32; 2], String> {
     match input {
         Shape::Sequence { positions, width } => Ok([positions, width]),
         Shape::Image { channels: 1, height, width } => Ok([height, width]),
