@@ -4,6 +4,7 @@
 //! computed. A [`ModelSpec`] that exists is valid: shapes fit, sizes are within
 //! [`limits`](crate::limits).
 
+mod builtin;
 pub mod layers;
 mod layout;
 mod loss;
@@ -17,9 +18,6 @@ pub use loss::{Loss, Objective};
 pub use shape::{ElementKind, Shape};
 
 use crate::limits;
-use layers::{
-    Abs, AvgPool2d, Conv2d, Flatten, GaussianDerivative, Linear, MaxPool2d, Relu, Standardize,
-};
 use layout::Inferred;
 pub(crate) use loss::RawObjective;
 
@@ -221,94 +219,6 @@ impl ModelSpec {
         }
         objective.check(width as usize)?;
         Ok(Self { input, layers, objective, layout, inputs, output, forward })
-    }
-
-    /// Softmax regression on MNIST, 7,850 parameters.
-    pub fn softmax_regression() -> Self {
-        Self::known(&[784], vec![Layer::Linear(Linear { outputs: 10 })])
-    }
-
-    /// The "2NN" of McMahan et al. 2017: 784-200-200-10 with ReLU, 199,210 parameters.
-    pub fn mnist_2nn() -> Self {
-        Self::known(
-            &[784],
-            vec![
-                Layer::Linear(Linear { outputs: 200 }),
-                Layer::Relu(Relu),
-                Layer::Linear(Linear { outputs: 200 }),
-                Layer::Relu(Relu),
-                Layer::Linear(Linear { outputs: 10 }),
-            ],
-        )
-    }
-
-    /// The CNN of McMahan et al. 2017: two 5x5 convolutions (32, 64 channels),
-    /// each with 2x2 max pooling, then 512 ReLU units, 1,663,370 parameters.
-    pub fn mnist_cnn() -> Self {
-        let conv = |channels| Layer::Conv2d(Conv2d { channels, kernel: 5, stride: 1, padding: 2 });
-        let pool = || Layer::MaxPool2d(MaxPool2d { kernel: 2, stride: 2 });
-        Self::known(
-            &[1, 28, 28],
-            vec![
-                conv(32),
-                Layer::Relu(Relu),
-                pool(),
-                conv(64),
-                Layer::Relu(Relu),
-                pool(),
-                Layer::Flatten(Flatten),
-                Layer::Linear(Linear { outputs: 512 }),
-                Layer::Relu(Relu),
-                Layer::Linear(Linear { outputs: 10 }),
-            ],
-        )
-    }
-
-    /// Softmax regression on the strength of edges in 4 directions and 7x7 cells
-    /// of an MNIST image, 1,970 parameters.
-    ///
-    /// The features are fixed, in the manner of a histogram of oriented gradients
-    /// (Dalal and Triggs 2005) or the first order of a scattering transform (Bruna
-    /// and Mallat 2013): the fewer parameters are trained and the fewer rounds that
-    /// takes, the less noise a private task needs (Tramèr and Boneh 2021).
-    pub fn mnist_oriented_gradients() -> Self {
-        Self::known(
-            &[1, 28, 28],
-            vec![
-                Layer::GaussianDerivative(GaussianDerivative {
-                    orientations: 4,
-                    kernel: 5,
-                    sigma: 1.0,
-                }),
-                Layer::Abs(Abs),
-                Layer::AvgPool2d(AvgPool2d { kernel: 4, stride: 4 }),
-                // Without this, the part that all digits share slows training down.
-                Layer::Standardize(Standardize { epsilon: 0.02 }),
-                Layer::Flatten(Flatten),
-                Layer::Standardize(Standardize { epsilon: 1e-5 }),
-                Layer::Linear(Linear { outputs: 10 }),
-            ],
-        )
-    }
-
-    fn known(input: &[u32], layers: Vec<Layer>) -> Self {
-        Self::new(input, layers, Loss::SoftmaxCrossEntropy)
-            .expect("the built-in models are valid; a test builds each")
-    }
-
-    /// Names that [`ModelSpec::builtin`] knows.
-    pub const BUILTIN: [&'static str; 4] =
-        ["softmax-regression", "mnist-oriented-gradients", "mnist-2nn", "mnist-cnn"];
-
-    /// A built-in model by name, or `None`.
-    pub fn builtin(name: &str) -> Option<Self> {
-        match name {
-            "softmax-regression" => Some(Self::softmax_regression()),
-            "mnist-oriented-gradients" => Some(Self::mnist_oriented_gradients()),
-            "mnist-2nn" => Some(Self::mnist_2nn()),
-            "mnist-cnn" => Some(Self::mnist_cnn()),
-            _ => None,
-        }
     }
 
     /// Shape of one example.
