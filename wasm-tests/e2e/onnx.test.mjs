@@ -29,7 +29,7 @@ function bytesOf(name, kind) {
 
 test('every built-in model is tried', () => {
   const names = models.map(({ name }) => name);
-  for (const name of ['softmax-regression', 'mnist-oriented-gradients', 'mnist-2nn', 'mnist-cnn']) assert.ok(names.includes(name), name);
+  for (const name of ['softmax-regression', 'mnist-oriented-gradients', 'mnist-2nn', 'mnist-cnn', 'lenet', 'cifar-resnet14']) assert.ok(names.includes(name), name);
 });
 
 for (const { name, kind, examples, shape } of models) {

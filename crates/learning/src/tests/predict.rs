@@ -41,11 +41,11 @@ fn a_piece_is_bounded_in_memory_and_in_work() {
 fn pieces_give_what_one_call_gives() {
     for name in ModelSpec::BUILTIN {
         let spec = ModelSpec::builtin(name).unwrap();
-        let parameters = init_parameters(&spec, 3);
-        let features: Vec<f32> = (0..13 * 784).map(|i| ((i * 31) % 101) as f32 / 101.0).collect();
+        let (parameters, width) = (init_parameters(&spec, 3), spec.input().len());
+        let features: Vec<f32> = (0..13 * width).map(|i| ((i * 31) % 101) as f32 / 101.0).collect();
         let whole = outputs(&spec, &parameters, features.clone());
         for piece in [1, 5] {
-            let pieces = features.chunks(piece * 784);
+            let pieces = features.chunks(piece * width);
             let pieces: Vec<f32> =
                 pieces.flat_map(|piece| outputs(&spec, &parameters, piece.to_vec())).collect();
             assert_eq!(pieces.len(), whole.len());
