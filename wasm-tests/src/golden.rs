@@ -11,12 +11,14 @@ use fedra_edge_client::backend::relative_error;
 use fedra_edge_client::bench::synthetic;
 use fedra_edge_client::devices::{Compute, Trainer, TrainingError};
 use fedra_learning::{Dataset, LearningError, init_parameters};
-use fedra_protocol::layers::{Embedding, LayerNorm, Linear};
+use fedra_protocol::layers::{
+    Conv1d, Embedding, GlobalAvgPool, GroupNorm, LayerNorm, LeakyRelu, Linear, Residual, Silu,
+};
 use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
 
-/// The models that are compared: built-in ones, and one of token ids.
-pub const MODELS: [&str; 3] = ["mnist-2nn", "mnist-cnn", "next-token"];
+/// The models that are compared: built-in ones, one of token ids, and one of blocks.
+pub const MODELS: [&str; 4] = ["mnist-2nn", "mnist-cnn", "next-token", "series-blocks"];
 /// Most values kept of one tensor.
 const SAMPLES_PER_TENSOR: usize = 64;
 const SEED: u64 = 7;
@@ -82,6 +84,26 @@ fn next_token() -> ModelSpec {
     ModelSpec::of_tokens(20, 90, layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
 }
 
+/// A class for a series of 16 steps of 6 values, by one-dimensional convolutions in a
+/// residual block.
+fn series_blocks() -> ModelSpec {
+    let conv = |kernel, stride, padding| Conv1d { channels: 8, kernel, stride, padding }.into();
+    let norm = || GroupNorm { groups: 2, epsilon: 1e-5 }.into();
+    let layers = vec![
+        conv(3, 1, 1),
+        norm(),
+        Silu.into(),
+        Residual {
+            layers: vec![conv(3, 2, 1), norm(), LeakyRelu { slope: 0.01 }.into(), conv(3, 1, 1)],
+            shortcut: vec![conv(1, 2, 0)],
+        }
+        .into(),
+        GlobalAvgPool.into(),
+        Linear { outputs: 5 }.into(),
+    ];
+    ModelSpec::new(&[16, 6], layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
+}
+
 /// Parameters and examples that every platform starts from.
 pub struct Fixture {
     /// The model.
@@ -94,7 +116,11 @@ pub struct Fixture {
 impl Fixture {
     /// The fixture of one of [`MODELS`].
     pub fn new(model: &str) -> Self {
-        let spec = ModelSpec::builtin(model).unwrap_or_else(next_token);
+        let spec = match model {
+            "next-token" => next_token(),
+            "series-blocks" => series_blocks(),
+            name => ModelSpec::builtin(name).expect("one of the list"),
+        };
         let data = synthetic(&spec, EXAMPLES).expect("examples made for the model");
         Self { parameters: init_parameters(&spec, SEED), spec, data: Arc::new(data) }
     }

@@ -133,6 +133,18 @@ pub fn client_messages() -> Vec<ClientMessage> {
                 ..Capabilities::version_1()
             },
         },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+            capabilities: Capabilities {
+                layers: ["linear"].map(String::from).into(),
+                algorithms: ["sgd"].map(String::from).into(),
+                losses: ["huber", "softmax_cross_entropy"].map(String::from).into(),
+                ..Capabilities::version_1()
+            },
+        },
     ]
 }
 
