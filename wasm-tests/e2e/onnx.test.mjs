@@ -34,6 +34,8 @@ test('every built-in model is tried', () => {
     'mnist-oriented-gradients',
     'mnist-2nn',
     'mnist-cnn',
+    'lenet',
+    'cifar-resnet14',
     'char-gru',
     'shakespeare-lstm',
     'gpt-nano',

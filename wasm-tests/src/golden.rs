@@ -13,14 +13,14 @@ use fedra_edge_client::bench::synthetic;
 use fedra_edge_client::devices::{Compute, Trainer, TrainingError};
 use fedra_learning::{LearningError, init_parameters};
 use fedra_protocol::layers::{
-    CausalSelfAttention, Embedding, Gru, LayerNorm, Linear, Lstm, PositionEmbedding,
-    TransformerBlock,
+    CausalSelfAttention, Conv1d, Embedding, GlobalAvgPool, GroupNorm, Gru, LayerNorm, LeakyRelu,
+    Linear, Lstm, PositionEmbedding, Residual, Silu, TransformerBlock,
 };
 use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
 
-/// The models that are compared: built-in ones, and two of token ids.
-pub const MODELS: [&str; 4] = ["mnist-2nn", "mnist-cnn", "next-token", "memory"];
+/// The models that are compared: built-in ones, two of token ids, and one of blocks.
+pub const MODELS: [&str; 5] = ["mnist-2nn", "mnist-cnn", "next-token", "memory", "series-blocks"];
 /// Most values kept of one tensor.
 const SAMPLES_PER_TENSOR: usize = 64;
 const SEED: u64 = 7;
@@ -100,6 +100,26 @@ fn memory() -> ModelSpec {
     ModelSpec::of_tokens(12, 30, layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
 }
 
+/// A class for a series of 16 steps of 6 values, by one-dimensional convolutions in a
+/// residual block.
+fn series_blocks() -> ModelSpec {
+    let conv = |kernel, stride, padding| Conv1d { channels: 8, kernel, stride, padding }.into();
+    let norm = || GroupNorm { groups: 2, epsilon: 1e-5 }.into();
+    let layers = vec![
+        conv(3, 1, 1),
+        norm(),
+        Silu.into(),
+        Residual {
+            layers: vec![conv(3, 2, 1), norm(), LeakyRelu { slope: 0.01 }.into(), conv(3, 1, 1)],
+            shortcut: vec![conv(1, 2, 0)],
+        }
+        .into(),
+        GlobalAvgPool.into(),
+        Linear { outputs: 5 }.into(),
+    ];
+    ModelSpec::new(&[16, 6], layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
+}
+
 /// Parameters and examples that every platform starts from.
 pub struct Fixture {
     /// The model.
@@ -115,7 +135,8 @@ impl Fixture {
         let spec = match model {
             "next-token" => next_token(),
             "memory" => memory(),
-            name => ModelSpec::builtin(name).expect("a built-in model"),
+            "series-blocks" => series_blocks(),
+            name => ModelSpec::builtin(name).expect("one of the list"),
         };
         let data = synthetic(&spec, EXAMPLES).expect("examples made for the model");
         Self { parameters: init_parameters(&spec, SEED), spec, data: Arc::new(data) }

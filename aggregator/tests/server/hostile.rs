@@ -202,6 +202,7 @@ async fn a_client_that_does_not_know_what_a_task_needs_is_refused_before_anythin
                 layers: named(layers.clone()),
                 algorithms: named(algorithms.clone()),
                 codecs: named(codecs.clone()),
+                ..Capabilities::version_1()
             };
             let check_in = ClientMessage::CheckIn {
                 task: TaskId::new("tiny").expect("valid"),

@@ -162,6 +162,19 @@ pub enum DatasetError {
         /// Its label.
         label: f32,
     },
+    /// A target of binary cross-entropy that is neither yes nor no.
+    #[error(
+        "binary cross-entropy takes targets of 0 and 1; example {index} has {target} for output \
+         {output}: give 1 for yes and 0 for no"
+    )]
+    Answer {
+        /// The example.
+        index: usize,
+        /// The output, of all positions, from 0.
+        output: usize,
+        /// Its target.
+        target: f32,
+    },
     /// Targets of another width.
     #[error("the model needs {needed} as targets; the data set has {given}")]
     TargetKind {

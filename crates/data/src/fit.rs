@@ -18,8 +18,8 @@ impl Dataset {
     pub fn check_for_task(&self, task: &TaskDescription) -> Result<(), DatasetError> {
         self.check_for(&task.model)?;
         match task.model.loss() {
-            Loss::SoftmaxCrossEntropy => Ok(()),
-            Loss::MeanSquaredError => self.check_reach(task.update_range),
+            Loss::SoftmaxCrossEntropy | Loss::BinaryCrossEntropy => Ok(()),
+            Loss::MeanSquaredError | Loss::Huber => self.check_reach(task.update_range),
         }
     }
 
@@ -37,7 +37,8 @@ impl Dataset {
         self.check_shape(spec.input())?;
         match spec.loss() {
             Loss::SoftmaxCrossEntropy => self.check_classes(spec),
-            Loss::MeanSquaredError => self.check_values(spec.output_len()),
+            Loss::MeanSquaredError | Loss::Huber => self.check_values(spec.output_len()),
+            Loss::BinaryCrossEntropy => self.check_answers(spec),
         }
     }
 
@@ -78,6 +79,30 @@ impl Dataset {
             // Ages, counts: by the numbers they may as well be classes.
             Targets::Classes(_) if outputs == 1 => Ok(()),
             _ => Err(self.target_kind(format!("{outputs} values an example"))),
+        }
+    }
+
+    /// Checks for a 0 or a 1 for each output.
+    fn check_answers(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
+        let (outputs, positions) = (spec.output_len(), spec.output_positions());
+        let wrong = match &self.targets {
+            Targets::Values { values, width } if *width == outputs => {
+                let mut values = values.iter().copied().enumerate();
+                values.find(|&(_, value)| value != 0.0 && value != 1.0)
+            }
+            Targets::Classes(classes) if outputs == 1 => wrong_answer(classes),
+            Targets::PositionClasses { classes, positions: own }
+                if *own == positions && outputs == positions =>
+            {
+                wrong_answer(classes)
+            }
+            _ => return Err(self.target_kind(format!("{outputs} values of 0 or 1 an example"))),
+        };
+        match wrong {
+            None => Ok(()),
+            Some((at, target)) => {
+                Err(DatasetError::Answer { index: at / outputs, output: at % outputs, target })
+            }
         }
     }
 
@@ -127,6 +152,12 @@ impl Dataset {
     fn target_kind(&self, needed: String) -> DatasetError {
         DatasetError::TargetKind { needed, given: self.targets.description() }
     }
+}
+
+/// The first of the class numbers that is not 0 or 1, and its place.
+fn wrong_answer(classes: &[u32]) -> Option<(usize, f32)> {
+    let (at, &class) = classes.iter().enumerate().find(|&(_, &class)| class > 1)?;
+    Some((at, class as f32))
 }
 
 /// Examples of the shape `data` for a model that takes `model`.

@@ -117,13 +117,10 @@ impl Targets {
 
     /// Targets of the examples at `indices` for a model that they fit, a row of values for
     /// each position. Classes become one-hot rows, or the value of a single output: a
-    /// classifier has at least two.
+    /// classifier of more than yes and no has at least two.
     pub(super) fn dense(&self, indices: &[u32], spec: &ModelSpec) -> Vec<f32> {
         let outputs = spec.output_width();
         match self {
-            Self::Classes(classes) if outputs == 1 => {
-                indices.iter().map(|&i| classes[i as usize] as f32).collect()
-            }
             Self::Classes(classes) => one_hot(&rows(classes, 1, indices), outputs),
             Self::PositionClasses { classes, positions } => {
                 one_hot(&rows(classes, *positions, indices), outputs)
@@ -135,7 +132,7 @@ impl Targets {
                         let classes: Vec<u32> = rows.iter().map(|&value| value as u32).collect();
                         one_hot(&classes, outputs)
                     }
-                    Loss::MeanSquaredError => rows,
+                    Loss::MeanSquaredError | Loss::BinaryCrossEntropy | Loss::Huber => rows,
                 }
             }
         }
@@ -147,8 +144,11 @@ pub(super) fn is_class(label: f32) -> bool {
     (label as u32) as f32 == label
 }
 
-/// A row of `width` zeros with a one for each class.
+/// A row of `width` zeros with a one for each class; of width 1, the number of the class.
 fn one_hot(classes: &[u32], width: usize) -> Vec<f32> {
+    if width == 1 {
+        return classes.iter().map(|&class| class as f32).collect();
+    }
     let mut dense = vec![0.0; classes.len() * width];
     for (row, &class) in dense.chunks_exact_mut(width).zip(classes) {
         row[class as usize] = 1.0;

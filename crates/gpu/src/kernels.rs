@@ -11,11 +11,9 @@ mod norm;
 mod pool;
 mod update;
 
-use fedra_protocol::Loss;
-
 use crate::grid::{Grid, Place};
 use crate::limits::Limits;
-use crate::lower::{Node, Op};
+use crate::lower::{LossKernel, Node, Op};
 use crate::shader::{Access, Element, Kernel, Shader};
 use crate::text::{joined, wgsl};
 use crate::{PlanError, Preset};
@@ -74,7 +72,7 @@ pub(crate) struct Context<'a> {
     pub shared: SharedBuffers,
     pub batch: u32,
     pub preset: Preset,
-    pub loss: Loss,
+    pub loss: LossKernel,
     pub update: Update,
     pub limits: &'a Limits,
 }

@@ -3,7 +3,7 @@
 //! Element-wise layers join the node before them, 2x2 pooling joins a convolution, and
 //! `flatten` is no operation: the layouts of [`Grid`] make it a way to read.
 
-use fedra_protocol::{ClientAlgorithm, Layer, LocalTraining, ModelSpec};
+use fedra_protocol::{ClientAlgorithm, Layer, LocalTraining, Loss, ModelSpec};
 
 use crate::chain::{Chain, Unit};
 use crate::grid::Grid;
@@ -71,7 +71,31 @@ impl Node {
     }
 }
 
-/// Checks that every layer behind the leading fixed ones has a kernel, and the algorithm.
+/// Loss with a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LossKernel {
+    SoftmaxCrossEntropy,
+    MeanSquaredError,
+}
+
+impl LossKernel {
+    /// The kernel of a model's objective.
+    pub fn of(spec: &ModelSpec) -> Result<Self, Unsupported> {
+        if let Some(setting) = spec.objective().settings().first() {
+            return Err(Unsupported::new(format!("{setting} of the loss")));
+        }
+        match spec.loss() {
+            Loss::SoftmaxCrossEntropy => Ok(Self::SoftmaxCrossEntropy),
+            Loss::MeanSquaredError => Ok(Self::MeanSquaredError),
+            loss @ (Loss::BinaryCrossEntropy | Loss::Huber) => {
+                Err(Unsupported::new(format!("the loss {}", loss.name())))
+            }
+        }
+    }
+}
+
+/// Checks that every layer behind the leading fixed ones, the loss and the algorithm have
+/// kernels.
 ///
 /// The leading fixed layers are the caller's: what they make of an example never changes.
 ///
@@ -82,6 +106,7 @@ pub fn supports(spec: &ModelSpec, training: &LocalTraining) -> Result<(), Unsupp
     match training.algorithm() {
         ClientAlgorithm::Sgd => {}
     }
+    LossKernel::of(spec)?;
     nodes(spec, spec.fixed_layers()).map(drop)
 }
 
@@ -123,7 +148,7 @@ impl Row {
     ) -> Result<(), Unsupported> {
         let after = spec.inputs().get(index + 1).copied().unwrap_or(spec.output());
         let made = Grid::of(after).unwrap_or(input);
-        match *layer {
+        match layer {
             Layer::Linear(_) => self.push(Op::Linear, input, made),
             Layer::Conv2d(conv) => {
                 let input = if self.0.is_empty() { input.narrow() } else { input };
@@ -164,7 +189,15 @@ impl Row {
             | Layer::CausalSelfAttention(_)
             | Layer::TransformerBlock(_)
             | Layer::Gru(_)
-            | Layer::Lstm(_) => {
+            | Layer::Lstm(_)
+            | Layer::LeakyRelu(_)
+            | Layer::Silu(_)
+            | Layer::Softplus(_)
+            | Layer::GlobalAvgPool(_)
+            | Layer::GlobalMaxPool(_)
+            | Layer::GroupNorm(_)
+            | Layer::Conv1d(_)
+            | Layer::Residual(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

@@ -3,14 +3,14 @@
 //! A plan is numbers and text. The same model and batch always make the same plan, and the
 //! two presets differ in the texts and workgroups alone.
 
-use fedra_protocol::{LocalTraining, Loss, ModelSpec};
+use fedra_protocol::{LocalTraining, ModelSpec};
 
 use crate::grid::Grid;
 use crate::kernels::{
     Context, LOSS_RING, NodeBuffers, ORDER_HEAD, SharedBuffers, Update, advance, head_fits, parts,
 };
 use crate::limits::{Limits, within};
-use crate::lower::{Node, Op, lower};
+use crate::lower::{LossKernel, Node, Op, lower};
 use crate::shader::Kernel;
 use crate::tensors::{Tensor, tensors};
 use crate::{PlanError, Preset};
@@ -57,7 +57,7 @@ pub struct Plan {
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) data: Grid,
     pub(crate) shared: SharedBuffers,
-    pub(crate) loss: Loss,
+    pub(crate) loss: LossKernel,
     pub(crate) outputs: usize,
     pub(crate) batch: u32,
     pub(crate) parameters: usize,
@@ -78,6 +78,7 @@ impl Plan {
         limits: &Limits,
     ) -> Result<Self, PlanError> {
         crate::supports(spec, training)?;
+        let loss = LossKernel::of(spec)?;
         let update = Update::Sgd { momentum: training.momentum() > 0.0 };
         let batch = training.batch_size();
         let nodes = lower(spec, first)?;
@@ -88,7 +89,7 @@ impl Plan {
             shared,
             batch,
             preset,
-            loss: spec.loss(),
+            loss,
             update,
             limits,
         };
@@ -98,7 +99,7 @@ impl Plan {
             data: nodes[0].input,
             shared,
             buffers: all,
-            loss: spec.loss(),
+            loss,
             outputs: spec.output_len(),
             batch,
             parameters: spec.parameters(),
@@ -123,8 +124,8 @@ impl Plan {
     /// Words of an example's targets.
     pub(crate) fn target_words(&self) -> u64 {
         match self.loss {
-            Loss::SoftmaxCrossEntropy => 1,
-            Loss::MeanSquaredError => self.outputs as u64,
+            LossKernel::SoftmaxCrossEntropy => 1,
+            LossKernel::MeanSquaredError => self.outputs as u64,
         }
     }
 

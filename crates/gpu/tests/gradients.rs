@@ -124,7 +124,7 @@ fn pooling_of_any_window() {
             let layers = vec![
                 conv(5, 3, 1, 1),
                 Relu.into(),
-                pool,
+                pool.clone(),
                 Sigmoid.into(),
                 conv(7, 2, 1, 1),
                 pool,
@@ -149,11 +149,14 @@ fn element_wise_layers_everywhere() {
         [Dropout { probability: 0.4 }.into(), Relu.into()],
     ];
     for [one, other] in pairs {
-        let dense = vec![one, linear(9), other, one, linear(5), other];
+        let (one, other) = (|| one.clone(), || other.clone());
+        let dense = vec![one(), linear(9), other(), one(), linear(5), other()];
         check(&gpu, &spec(&[10], dense), &BATCHES, 1e-4);
-        let image = vec![conv(5, 3, 1, 1), one, max_pool(2, 2), other, Flatten.into(), linear(40)];
+        let image =
+            vec![conv(5, 3, 1, 1), one(), max_pool(2, 2), other(), Flatten.into(), linear(40)];
         check(&gpu, &spec(&[2, 9, 9], image), &ONE, 1e-4);
-        let image = vec![conv(5, 3, 1, 1), other, max_pool(2, 2), one, Flatten.into(), linear(40)];
+        let image =
+            vec![conv(5, 3, 1, 1), other(), max_pool(2, 2), one(), Flatten.into(), linear(40)];
         check(&gpu, &spec(&[2, 9, 9], image), &ONE, 1e-4);
     }
 }

@@ -2,12 +2,19 @@
 
 use fedra_gpu::{Limits, Plan, PlanError, Preset, supports};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, LayerNorm, Linear, MaxPool2d,
-    Relu, Sigmoid, Standardize, Tanh,
+    Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, GlobalAvgPool,
+    GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Residual, Sigmoid,
+    Silu, Softplus, Standardize, Tanh,
 };
-use fedra_protocol::{ElementKind, Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining};
+use fedra_protocol::{
+    ElementKind, Layer, LocalTraining, Loss, ModelSpec, Objective, RawLocalTraining,
+};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use proptest::prelude::*;
+
+/// The built-in models whose layers all have kernels.
+const WITH_KERNELS: [&str; 5] =
+    ["softmax-regression", "mnist-oriented-gradients", "mnist-2nn", "mnist-cnn", "lenet"];
 
 fn training(batch_size: u32, momentum: f32) -> LocalTraining {
     let raw = RawLocalTraining { batch_size, momentum, ..Default::default() };
@@ -69,15 +76,19 @@ fn built_in_models() -> impl Iterator<Item = (&'static str, ModelSpec)> {
 #[test]
 fn what_has_no_kernel_is_named() {
     let plan = training(10, 0.0);
-    for (name, spec) in built_in_models() {
-        match spec.input().elements() {
-            ElementKind::Values => assert_eq!(supports(&spec, &plan), Ok(()), "{name}"),
-            ElementKind::TokenIds => {
-                let error = supports(&spec, &plan).expect_err("tokens have no kernel");
-                assert_eq!(error.what, "layer 0 (embedding)", "{name}");
-            }
+    for name in ModelSpec::BUILTIN {
+        let spec = ModelSpec::builtin(name).expect("a model");
+        if spec.input().elements() == ElementKind::TokenIds {
+            let error = supports(&spec, &plan).expect_err("tokens have no kernel");
+            assert_eq!(error.what, "layer 0 (embedding)", "{name}");
         }
     }
+    for name in WITH_KERNELS {
+        let spec = ModelSpec::builtin(name).expect("a model");
+        assert_eq!(supports(&spec, &plan), Ok(()), "{name}");
+    }
+    let error = supports(&ModelSpec::cifar_resnet14(), &plan).expect_err("a ResNet has no kernels");
+    assert_eq!(error.what, "layer 1 (group_norm)");
     let layers = vec![Embedding { width: 3 }.into(), Linear { outputs: 5 }.into()];
     let spec = ModelSpec::of_tokens(4, 7, layers, Loss::SoftmaxCrossEntropy).expect("a model");
     let error = supports(&spec, &plan).expect_err("tokens have no kernel");
@@ -90,6 +101,59 @@ fn what_has_no_kernel_is_named() {
     let spec = ModelSpec::new(&[4], layers, Loss::SoftmaxCrossEntropy).expect("a model");
     let error = supports(&spec, &plan).expect_err("no kernel behind the leading layers");
     assert_eq!(error.what, "layer 1 (standardize)");
+}
+
+#[test]
+fn layers_of_the_cpu_alone_are_named() {
+    let plan = training(10, 0.0);
+    for layer in [
+        Layer::LeakyRelu(LeakyRelu { slope: 0.1 }),
+        Silu.into(),
+        Softplus.into(),
+        GroupNorm { groups: 2, epsilon: 1e-5 }.into(),
+        GlobalAvgPool.into(),
+        GlobalMaxPool.into(),
+    ] {
+        let conv = Conv2d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into();
+        let name = layer.type_name();
+        let layers = vec![conv, layer, Flatten.into(), Linear { outputs: 2 }.into()];
+        let spec = ModelSpec::new(&[1, 6, 6], layers, Loss::SoftmaxCrossEntropy).expect("a model");
+        let error = supports(&spec, &plan).expect_err("no kernel");
+        assert_eq!(error.what, format!("layer 1 ({name})"));
+    }
+    let block = Residual { layers: vec![Relu.into()], shortcut: vec![] }.into();
+    let spec = ModelSpec::new(
+        &[3],
+        vec![Linear { outputs: 4 }.into(), block, Linear { outputs: 2 }.into()],
+        Loss::SoftmaxCrossEntropy,
+    );
+    let error = supports(&spec.expect("a model"), &plan).expect_err("no kernel");
+    assert_eq!(error.what, "layer 1 (residual)");
+    let conv = Conv1d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into();
+    let layers = vec![conv, Flatten.into(), Linear { outputs: 2 }.into()];
+    let spec = ModelSpec::new(&[6, 2], layers, Loss::SoftmaxCrossEntropy).expect("a model");
+    assert_eq!(supports(&spec, &plan).expect_err("no kernel").what, "layer 0 (conv1d)");
+}
+
+#[test]
+fn a_loss_without_a_kernel_is_named() {
+    let smoothed =
+        Objective::SoftmaxCrossEntropy { class_weights: Vec::new(), label_smoothing: 0.1 };
+    let weighted =
+        Objective::SoftmaxCrossEntropy { class_weights: vec![1.0, 2.0], label_smoothing: 0.0 };
+    for (objective, what) in [
+        (Loss::BinaryCrossEntropy.into(), "the loss binary_cross_entropy"),
+        (Loss::Huber.into(), "the loss huber"),
+        (smoothed, "label_smoothing of the loss"),
+        (weighted, "class_weights of the loss"),
+    ] {
+        let spec =
+            ModelSpec::new(&[4], vec![Linear { outputs: 2 }.into()], objective).expect("a model");
+        let error = supports(&spec, &training(10, 0.0)).expect_err("no kernel of the loss");
+        assert_eq!(error.what, what);
+        let plan = Plan::new(&spec, 0, &training(10, 0.0), Preset::SplitK, &Limits::MINIMUM);
+        assert_eq!(plan.expect_err("no kernel of the loss"), error.into());
+    }
 }
 
 #[test]
@@ -176,10 +240,8 @@ proptest! {
 
 #[test]
 fn the_shaders_of_the_built_in_models_are_valid() {
-    for (name, spec) in built_in_models() {
-        if spec.input().elements() == ElementKind::TokenIds {
-            continue;
-        }
+    for name in WITH_KERNELS {
+        let spec = ModelSpec::builtin(name).expect("a model");
         for preset in Preset::ALL {
             for batch in [1, 7, 10, 32, 1000] {
                 let first = spec.fixed_layers();

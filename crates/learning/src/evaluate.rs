@@ -18,8 +18,9 @@ const BATCH: usize = 500;
 /// Quality of a model on a data set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvaluationResult {
-    /// Share of the examples, or of their positions, classified right, 0 to 1; `None` for a
-    /// regression.
+    /// Share of the examples, or of their positions, classified right, 0 to 1; of binary
+    /// cross-entropy the share of all outputs that are on the right side of one half. `None`
+    /// for a regression.
     pub accuracy: Option<f64>,
     /// Mean loss over the examples, and over the positions of a sequence.
     pub loss: f64,
@@ -64,12 +65,17 @@ pub fn evaluate(
     if !loss.is_finite() {
         return Err(LearningError::Diverged);
     }
-    let accuracy = (spec.loss() == Loss::SoftmaxCrossEntropy).then(|| right as f64 / rows);
+    let answers = match spec.loss() {
+        Loss::BinaryCrossEntropy => rows * spec.output_width() as f64,
+        _ => rows,
+    };
+    let accuracy = (!spec.loss().is_regression()).then(|| right as f64 / answers);
     Ok(EvaluationResult { accuracy, loss, examples })
 }
 
 /// Sums over the rows of a batch.
 struct Sums {
+    /// Rows, or outputs of binary cross-entropy.
     right: usize,
     loss: f64,
 }
@@ -89,8 +95,14 @@ fn sums(
         let targets = data.dense_targets_of(indices, spec);
         let mut sums = Sums { right: 0, loss: 0.0 };
         for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
-            sums.loss += row_loss(spec.loss(), logits, targets);
-            sums.right += usize::from(argmax(logits) == argmax(targets));
+            sums.loss += row_loss(spec.objective(), logits, targets);
+            sums.right += match spec.loss() {
+                Loss::BinaryCrossEntropy => {
+                    let answers = logits.iter().zip(targets);
+                    answers.filter(|(logit, target)| (**logit > 0.0) == (**target > 0.5)).count()
+                }
+                _ => usize::from(argmax(logits) == argmax(targets)),
+            };
         }
         sums
     };

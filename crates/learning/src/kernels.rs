@@ -335,14 +335,34 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> 
         targets.values().to_contiguous().storage(),
     );
     let state = contiguous(found.gradient, &shape);
-    recorded(CrossEntropyStep, [&logits], contiguous(vec![found.loss], &[1]), state).tensor()
+    recorded(LossStep, [&logits], contiguous(vec![found.loss], &[1]), state).tensor()
+}
+
+/// A loss of one output y and its target t, and its derivative by y.
+pub(crate) type Term = dyn Fn(f64, f64) -> (f64, f64);
+
+/// The sum over all values of a loss that looks at each by itself: `term` gives the loss of
+/// an output and its target, and the derivative by the output. Targets have no gradient.
+pub(crate) fn sum_of_terms(outputs: Tensor<2>, targets: Tensor<2>, term: &Term) -> Tensor<1> {
+    let shape = outputs.dims();
+    let (outputs, targets) = (Operand::of(outputs), Operand::of(targets));
+    let (values, wanted) = (outputs.values().to_contiguous(), targets.values().to_contiguous());
+    let pairs = values.storage::<f32>().iter().zip(wanted.storage::<f32>());
+    let mut sum = 0.0;
+    let slopes = pairs.map(|(&output, &target)| {
+        let (loss, slope) = term(output.into(), target.into());
+        sum += loss;
+        slope as f32
+    });
+    let state = contiguous(slopes.collect(), &shape);
+    recorded(LossStep, [&outputs], contiguous(vec![sum as f32], &[1]), state).tensor()
 }
 
 #[derive(Debug)]
-struct CrossEntropyStep;
+struct LossStep;
 
-impl Backward<Flex, 1> for CrossEntropyStep {
-    /// Gradient of the sum by the logits.
+impl Backward<Flex, 1> for LossStep {
+    /// Gradient of the sum by the outputs.
     type State = FlexTensor;
 
     fn backward(

@@ -11,6 +11,7 @@ mod recurrent;
 mod abs;
 mod avg_pool2d;
 mod causal_self_attention;
+mod conv1d;
 mod conv2d;
 mod dropout;
 mod elu;
@@ -18,15 +19,22 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod global_avg_pool;
+mod global_max_pool;
+mod group_norm;
 mod gru;
 mod last_step;
 mod layer_norm;
+mod leaky_relu;
 mod linear;
 mod lstm;
 mod max_pool2d;
 mod position_embedding;
 mod relu;
+mod residual;
 mod sigmoid;
+mod silu;
+mod softplus;
 mod standardize;
 mod tanh;
 mod transformer_block;
@@ -39,15 +47,23 @@ use rand::Rng;
 use abs::Abs;
 use avg_pool2d::AvgPool2d;
 use causal_self_attention::CausalSelfAttention;
+use conv1d::Conv1d;
 use dropout::Dropout;
 use elu::Elu;
 use flatten::Flatten;
 use gaussian_derivative::GaussianDerivative;
+use global_avg_pool::GlobalAvgPool;
+use global_max_pool::GlobalMaxPool;
+use group_norm::GroupNorm;
 use gru::Gru;
 use last_step::LastStep;
 use layer_norm::LayerNorm;
+use leaky_relu::LeakyRelu;
 use lstm::Lstm;
 use position_embedding::PositionEmbedding;
+use residual::Residual;
+use silu::Silu;
+use softplus::Softplus;
 use standardize::Standardize;
 use transformer_block::TransformerBlock;
 
@@ -128,7 +144,8 @@ macro_rules! layers {
             }
         }
 
-        /// True for a layer that training with example privacy can have.
+        /// True for a layer that training with example privacy can have, if it can have the
+        /// layers inside of it.
         pub(crate) fn can_be_clipped(layer: &Layer) -> bool {
             let has_gradient = match layer {
                 $(Layer::$Kind(_) => <$Kind as LayerModule>::EXAMPLE_GRADIENT,)+
@@ -136,6 +153,21 @@ macro_rules! layers {
             has_gradient || layer.is_fixed()
         }
     };
+}
+
+/// Output of `layers` with probes in it, and a tap for each trained layer, added to `taps`.
+pub(crate) fn tapped(
+    layers: &[NetworkLayer],
+    input: Activation,
+    mode: &mut Mode<'_>,
+    taps: &mut Vec<Box<dyn Tap>>,
+) -> Activation {
+    layers.iter().fold(input, |activation, layer| {
+        let (output, tap) = layer.tap(activation, mode);
+        assert!(tap.is_some() || layer.trained().is_empty(), "a trained layer without a tap");
+        taps.extend(tap);
+        output
+    })
 }
 
 // The list of layers.
@@ -162,4 +194,12 @@ layers! {
     TransformerBlock,
     Gru,
     Lstm,
+    LeakyRelu,
+    Silu,
+    Softplus,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GroupNorm,
+    Conv1d,
+    Residual,
 }

@@ -76,11 +76,12 @@ pub enum LearningError {
     Memory(#[from] memory::OutOfMemory),
     /// Example privacy is not to be had for this model.
     #[error(
-        "layer {index} ({layer}): example privacy can clip the gradients of linear, conv2d, \
-         embedding and position_embedding layers only; leave this layer out of the model, or train without example privacy"
+        "layer {index} ({layer}): example privacy can clip the gradients of linear, conv1d, \
+         conv2d, group_norm, embedding and position_embedding layers only; leave this layer out \
+         of the model, or train without example privacy"
     )]
     ExamplePrivacyLayer {
-        /// Position of the layer, from 0.
+        /// Position of the layer, from 0, or of the one that it is in.
         index: usize,
         /// Its type, as in a config file.
         layer: &'static str,

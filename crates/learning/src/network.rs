@@ -15,6 +15,7 @@ mod fused;
 mod per_example;
 mod readback;
 
+pub(crate) use fused::run;
 pub(crate) use per_example::clipped_gradient_sum;
 pub(crate) use readback::read;
 
@@ -65,14 +66,7 @@ impl Network {
 
     /// Output of some of the layers on their input. Panics on a range beyond the last layer.
     pub fn run(&self, layers: Range<usize>, input: Activation, mut mode: Mode<'_>) -> Activation {
-        let (mut layers, mut activation) = (&self.layers[layers], input);
-        while let Some(layer) = layers.first() {
-            (activation, layers) = match fused::longest(layers) {
-                Some((block, rest)) => (block.apply(activation, &mut mode), rest),
-                None => (layer.apply(activation, &mut mode), &layers[1..]),
-            };
-        }
-        activation
+        run(&self.layers[layers], input, &mut mode)
     }
 
     /// Moves the network out, for an update in place.

@@ -9,7 +9,7 @@ use fedra_protocol::{Loss, ModelSpec};
 use crate::LearningError;
 use crate::device;
 use crate::layers::{Activation, Mode};
-use crate::loss::log_sum_exp;
+use crate::loss::{log_sum_exp, sigmoid};
 use crate::network::{Network, read};
 
 /// Most bytes that the examples of a piece take in the widest layer, its input and its
@@ -46,8 +46,8 @@ impl Inference {
     }
 
     /// Outputs for each example of `features` (row-major, the model's input shape):
-    /// class probabilities for a classifier, values for a regression, at each position of
-    /// a sequence.
+    /// class probabilities for a classifier, the probability of yes for each output of binary
+    /// cross-entropy, values for a regression, at each position of a sequence.
     ///
     /// Takes one or more examples; memory and time grow with their number, so a caller
     /// gives at most [`examples_a_piece`] at a time.
@@ -66,12 +66,18 @@ impl Inference {
         ensure_free(bytes)?;
         let input = Activation::new(features, input, &device::inference());
         let mut outputs = read(self.network.forward(input, Mode::Inference));
-        if self.spec.loss() == Loss::SoftmaxCrossEntropy {
-            for row in outputs.chunks_exact_mut(self.spec.output_width()) {
-                let log_sum = log_sum_exp(row);
-                row.iter_mut()
-                    .for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
+        match self.spec.loss() {
+            Loss::SoftmaxCrossEntropy => {
+                for row in outputs.chunks_exact_mut(self.spec.output_width()) {
+                    let log_sum = log_sum_exp(row);
+                    row.iter_mut()
+                        .for_each(|logit| *logit = (f64::from(*logit) - log_sum).exp() as f32);
+                }
             }
+            Loss::BinaryCrossEntropy => {
+                outputs.iter_mut().for_each(|logit| *logit = sigmoid((*logit).into()) as f32);
+            }
+            Loss::MeanSquaredError | Loss::Huber => {}
         }
         Ok(outputs)
     }

@@ -1,11 +1,14 @@
 //! Known answers and properties of training, on the CPU.
 
+mod blocks;
 mod example_privacy;
 mod fixed_layers;
 mod kernels;
+mod losses;
 mod memory;
 mod model_files;
 pub(crate) mod predict;
+mod residual;
 mod sequences;
 
 use std::sync::Arc;
@@ -140,7 +143,7 @@ pub(crate) fn check_gradient(spec: &ModelSpec) {
     }
 }
 
-/// Examples for a classifier, or for a model of a class at each position; no two alike.
+/// Examples for a model of any loss, at each position of a sequence; no two alike.
 fn some_data(spec: &ModelSpec, examples: usize) -> Dataset {
     let elements = examples * spec.input().len();
     let features = match spec.input() {
@@ -155,9 +158,16 @@ fn some_data(spec: &ModelSpec, examples: usize) -> Dataset {
     let (positions, classes) = (spec.output_positions(), spec.output_width() as u32);
     let class = |i: u32| [0, 3, 1, 2][i as usize % 4] % classes;
     let numbers = (0..(examples * positions) as u32).map(class).collect();
-    let targets = match positions {
-        1 => Targets::Classes(numbers),
-        _ => Targets::PositionClasses { classes: numbers, positions },
+    let width = spec.output_len();
+    let values = |value: fn(usize) -> f32| Targets::Values {
+        values: (0..examples * width).map(value).collect(),
+        width,
+    };
+    let targets = match (spec.loss(), positions) {
+        (Loss::SoftmaxCrossEntropy, 1) => Targets::Classes(numbers),
+        (Loss::SoftmaxCrossEntropy, _) => Targets::PositionClasses { classes: numbers, positions },
+        (Loss::BinaryCrossEntropy, _) => values(|i| (i % 3 % 2) as f32),
+        (Loss::MeanSquaredError | Loss::Huber, _) => values(|i| (i % 5) as f32 - 2.0),
     };
     Dataset::new(features, spec.input(), targets).unwrap()
 }

@@ -12,9 +12,10 @@ use std::path::Path;
 use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, CausalSelfAttention, Conv2d, Dropout, Elu, Embedding, Flatten,
-    GaussianDerivative, Gelu, Gru, LastStep, LayerNorm, Linear, Lstm, MaxPool2d, PositionEmbedding,
-    Sigmoid, Standardize, Tanh, TransformerBlock,
+    Abs, AvgPool2d, CausalSelfAttention, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten,
+    GaussianDerivative, Gelu, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, LastStep, LayerNorm,
+    LeakyRelu, Linear, Lstm, MaxPool2d, PositionEmbedding, Residual, Sigmoid, Silu, Softplus,
+    Standardize, Tanh, TransformerBlock,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
@@ -37,6 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
     models.extend([("last-step", last_step()?), ("memory", memory()?)]);
+    models.extend([("answers", answers()?), ("pooled-positions", pooled_positions()?)]);
+    models.push(("series", series()?));
     let mut listed = Vec::new();
     for (name, spec) in models {
         listed.push(sample(folder, name, &spec)?);
@@ -157,4 +160,46 @@ fn memory() -> Result<ModelSpec, ModelSpecError> {
         Linear { outputs: 5 }.into(),
     ];
     ModelSpec::of_tokens(10, 300, layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// Yes or no for each of three questions about an image.
+fn answers() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Conv2d { channels: 6, kernel: 3, stride: 1, padding: 1 }.into(),
+        LeakyRelu { slope: 0.1 }.into(),
+        GroupNorm { groups: 2, epsilon: 1e-3 }.into(),
+        Conv2d { channels: 5, kernel: 3, stride: 2, padding: 1 }.into(),
+        GroupNorm { groups: 5, epsilon: 1e-5 }.into(),
+        Silu.into(),
+        Residual { layers: vec![Tanh.into()], shortcut: vec![] }.into(),
+        GlobalAvgPool.into(),
+        Linear { outputs: 3 }.into(),
+    ];
+    ModelSpec::new(&[2, 9, 8], layers, Loss::BinaryCrossEntropy)
+}
+
+/// Values of a whole text.
+fn pooled_positions() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Embedding { width: 8 }.into(),
+        Conv1d { channels: 6, kernel: 3, stride: 2, padding: 1 }.into(),
+        GroupNorm { groups: 3, epsilon: 1e-5 }.into(),
+        Softplus.into(),
+        GlobalMaxPool.into(),
+        Linear { outputs: 2 }.into(),
+    ];
+    ModelSpec::of_tokens(10, 30, layers, Loss::Huber)
+}
+
+/// A class for a series of 30 steps of 3 values.
+fn series() -> Result<ModelSpec, ModelSpecError> {
+    let layers = vec![
+        Conv1d { channels: 8, kernel: 5, stride: 1, padding: 2 }.into(),
+        LeakyRelu { slope: 0.01 }.into(),
+        Conv1d { channels: 6, kernel: 3, stride: 3, padding: 0 }.into(),
+        Silu.into(),
+        Flatten.into(),
+        Linear { outputs: 4 }.into(),
+    ];
+    ModelSpec::new(&[30, 3], layers, Loss::SoftmaxCrossEntropy)
 }

@@ -4,7 +4,9 @@
 
 use std::f32::consts::SQRT_2;
 
-use fedra_protocol::layers::{Conv2d, GaussianDerivative, Standardize};
+use fedra_protocol::layers::{
+    Conv1d, Conv2d, GaussianDerivative, GroupNorm, Residual, Standardize,
+};
 use fedra_protocol::{Layer, Shape};
 
 use crate::nodes::{Nodes, float, int, ints};
@@ -37,6 +39,19 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
         Layer::Standardize(layer) => standardize(layer, input, nodes),
         Layer::GaussianDerivative(layer) => gaussian_derivative(layer, input, nodes),
         Layer::Elu(layer) => nodes.output("Elu", &[&value], vec![float("alpha", layer.alpha)]),
+        Layer::LeakyRelu(layer) => {
+            nodes.output("LeakyRelu", &[&value], vec![float("alpha", layer.slope)]);
+        }
+        Layer::Silu(_) => {
+            let sigmoid = nodes.step("sigmoid", "Sigmoid", &[&value], vec![]);
+            nodes.output("Mul", &[&value, &sigmoid], vec![]);
+        }
+        Layer::Softplus(_) => nodes.output("Softplus", &[&value], vec![]),
+        Layer::GlobalAvgPool(_) => global_pool("ReduceMean", input, nodes),
+        Layer::GlobalMaxPool(_) => global_pool("ReduceMax", input, nodes),
+        Layer::GroupNorm(layer) => group_norm(layer, input, nodes)?,
+        Layer::Conv1d(layer) => conv1d(layer, input, nodes)?,
+        Layer::Residual(layer) => residual(layer, input, nodes)?,
         Layer::Embedding(_) => {
             let weight = nodes.trained()?;
             nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
@@ -81,10 +96,102 @@ fn conv2d(layer: &Conv2d, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
     Ok(())
 }
 
+/// A convolution with the positions last, as the operator takes them.
+fn conv1d(layer: &Conv1d, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let Conv1d { channels: _, kernel, stride, padding } = *layer;
+    let mut value = nodes.value.clone();
+    let (weight, bias) = (nodes.trained()?, nodes.trained()?);
+    if let Shape::Image { height, width, .. } = input {
+        let sequence = nodes.shape("sequence", &[-1, height.into(), width.into()]);
+        value = nodes.step("rows", "Reshape", &[&value, &sequence], vec![]);
+    }
+    let turned = || vec![ints("perm", &[0, 2, 1])];
+    let columns = nodes.step("columns", "Transpose", &[&value], turned());
+    let attributes = vec![
+        ints("kernel_shape", &[kernel]),
+        ints("strides", &[stride]),
+        ints("pads", &[padding; 2]),
+    ];
+    let windows = nodes.step("windows", "Conv", &[&columns, &weight, &bias], attributes);
+    nodes.output("Transpose", &[&windows], turned());
+    Ok(())
+}
+
+/// Each group as a channel of its own to normalise: operator sets have one operator for it
+/// from 18 on.
+fn group_norm(layer: &GroupNorm, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let mut value = nodes.value.clone();
+    let (mut gamma, mut beta) = (nodes.trained()?, nodes.trained()?);
+    let groups = layer.groups as usize;
+    let turned = || vec![ints("perm", &[0, 2, 1])];
+    let dims: Vec<i64> = input.dims().into_iter().map(i64::from).collect();
+    let is_image = matches!(input, Shape::Image { .. });
+    let apart = match dims[..] {
+        [positions, width] => {
+            value = nodes.step("columns", "Transpose", &[&value], turned());
+            vec![-1, width, positions]
+        }
+        _ => [&[-1], &dims[..]].concat(),
+    };
+    let (grouped, apart) =
+        (nodes.shape("grouped", &[0, layer.groups.into(), -1]), nodes.shape("apart", &apart));
+    let one = nodes.fixed("ones", &[groups as i64], &vec![1.0; groups]);
+    let zero = nodes.fixed("zeros", &[groups as i64], &vec![0.0; groups]);
+    let flat = nodes.step("groups", "Reshape", &[&value, &grouped], vec![]);
+    let epsilon = vec![float("epsilon", layer.epsilon)];
+    let normalised =
+        nodes.step("normalised", "InstanceNormalization", &[&flat, &one, &zero], epsilon);
+    let mut channels = nodes.step("channels", "Reshape", &[&normalised, &apart], vec![]);
+    if is_image {
+        let column = nodes.shape("column", &[dims[0], 1, 1]);
+        gamma = nodes.step("scale", "Reshape", &[&gamma, &column], vec![]);
+        beta = nodes.step("shift", "Reshape", &[&beta, &column], vec![]);
+    } else {
+        channels = nodes.step("rows", "Transpose", &[&channels], turned());
+    }
+    let scaled = nodes.step("scaled", "Mul", &[&channels, &gamma], vec![]);
+    nodes.output("Add", &[&scaled, &beta], vec![]);
+    Ok(())
+}
+
+fn residual(layer: &Residual, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
+    let value = nodes.value.clone();
+    nested("", &layer.layers, input, nodes)?;
+    let output = std::mem::replace(&mut nodes.value, value);
+    nested("shortcut.", &layer.shortcut, input, nodes)?;
+    let added = nodes.value.clone();
+    nodes.output("Add", &[&output, &added], vec![]);
+    Ok(())
+}
+
+/// The nodes of layers in another one.
+fn nested(
+    name: &str,
+    layers: &[Layer],
+    input: Shape,
+    nodes: &mut Nodes<'_>,
+) -> Result<(), OnnxError> {
+    let mut shape = input;
+    for (index, layer) in layers.iter().enumerate() {
+        let outer = nodes.enter(&format!("{name}{index}"));
+        add(layer, shape, nodes)?;
+        nodes.leave(outer);
+        shape = layer.output(shape).expect("a checked specification has layers that fit");
+    }
+    Ok(())
+}
+
 fn pool(operator: &str, kernel: u32, stride: u32, nodes: &mut Nodes<'_>) {
     let value = nodes.value.clone();
     let attributes = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
     nodes.output(operator, &[&value], attributes);
+}
+
+/// Over the pixels of an image, or the positions of a sequence.
+fn global_pool(operator: &str, input: Shape, nodes: &mut Nodes<'_>) {
+    let axes: &[u32] = if let Shape::Sequence { .. } = input { &[1] } else { &[2, 3] };
+    let value = nodes.value.clone();
+    nodes.output(operator, &[&value], vec![ints("axes", axes), int("keepdims", 0)]);
 }
 
 /// `x (1 + erf(x / sqrt 2)) / 2`; operator sets have one operator for it from 20 on.

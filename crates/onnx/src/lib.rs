@@ -40,7 +40,7 @@ use nodes::{Nodes, int};
 pub const FEATURES: &str = "features";
 /// Name of the input of a model of token ids, int64.
 pub const TOKEN_IDS: &str = "token_ids";
-/// Name of the output of a classifier.
+/// Name of the output of a classifier, and of binary cross-entropy.
 pub const PROBABILITIES: &str = "probabilities";
 /// Name of the output of a regression.
 pub const VALUES: &str = "values";
@@ -84,8 +84,8 @@ pub enum OnnxError {
 ///
 /// The input is `features`, `[batch, features]` or `[batch, channels, height, width]` of
 /// float32, or `token_ids`, `[batch, positions]` of int64, each from 0 and below the
-/// vocabulary. The output is `probabilities` of a classifier, after the softmax, or `values`
-/// of a regression, `[batch, width]` or `[batch, positions, width]` of float32. Dropout does
+/// vocabulary. The output is `probabilities` of a classifier, after the softmax or, of binary
+/// cross-entropy, the sigmoid, or `values` of a regression, `[batch, width]` or `[batch, positions, width]` of float32. Dropout does
 /// nothing. `parameters` is the flat vector in the order of [`ModelSpec::layout`], whose
 /// values must be finite.
 ///
@@ -122,7 +122,8 @@ fn graph(spec: &ModelSpec, parameters: &[f32]) -> Result<GraphProto, OnnxError> 
     }
     let (operator, attribute) = match spec.loss() {
         Loss::SoftmaxCrossEntropy => ("Softmax", vec![int("axis", -1)]),
-        Loss::MeanSquaredError => ("Identity", vec![]),
+        Loss::BinaryCrossEntropy => ("Sigmoid", vec![]),
+        Loss::MeanSquaredError | Loss::Huber => ("Identity", vec![]),
     };
     let Nodes { nodes: mut node, initializers: initializer, value, .. } = nodes;
     node.push(NodeProto {
@@ -163,7 +164,8 @@ fn input(spec: &ModelSpec) -> ValueInfoProto {
 fn output(spec: &ModelSpec) -> ValueInfoProto {
     let (name, what) = match spec.loss() {
         Loss::SoftmaxCrossEntropy => (PROBABILITIES, "Class probabilities"),
-        Loss::MeanSquaredError => (VALUES, "Values of the regression"),
+        Loss::BinaryCrossEntropy => (PROBABILITIES, "Probability of yes for each output"),
+        Loss::MeanSquaredError | Loss::Huber => (VALUES, "Values of the regression"),
     };
     let place = match spec.output() {
         Shape::Sequence { .. } => "at each position of each example",
@@ -186,7 +188,8 @@ fn value(name: &str, elem_type: i32, shape: Shape, doc_string: String) -> ValueI
 fn description(spec: &ModelSpec) -> String {
     let kind = match spec.loss() {
         Loss::SoftmaxCrossEntropy => "Classifier",
-        Loss::MeanSquaredError => "Regression",
+        Loss::BinaryCrossEntropy => "Classifier by yes and no",
+        Loss::MeanSquaredError | Loss::Huber => "Regression",
     };
     let (elements, parameters) = (spec.input().elements(), spec.parameters());
     format!("{kind} of {elements} with {parameters} parameters, trained with Fedra.")

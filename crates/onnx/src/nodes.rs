@@ -41,6 +41,18 @@ impl<'a> Nodes<'a> {
         self.prefix = format!("layers.{index}");
     }
 
+    /// Begins a layer inside of the one that is being added; returns what [`Self::leave`]
+    /// takes.
+    pub fn enter(&mut self, name: &str) -> String {
+        let inner = self.named(name);
+        std::mem::replace(&mut self.prefix, inner)
+    }
+
+    /// Goes on with the layer that `outer` is of.
+    pub fn leave(&mut self, outer: String) {
+        self.prefix = outer;
+    }
+
     /// The next trained tensor of the layout as an initialiser; returns its name.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! Files, decoded again.
 
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, CausalSelfAttention, Conv2d, Dropout, Elu, Embedding, Flatten,
-    GaussianDerivative, Gelu, Gru, LastStep, LayerNorm, Linear, Lstm, MaxPool2d, PositionEmbedding,
-    Relu, Sigmoid, Standardize, Tanh, TransformerBlock,
+    Abs, AvgPool2d, CausalSelfAttention, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten,
+    GaussianDerivative, Gelu, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, LastStep, LayerNorm,
+    LeakyRelu, Linear, Lstm, MaxPool2d, PositionEmbedding, Relu, Residual, Sigmoid, Silu, Softplus,
+    Standardize, Tanh, TransformerBlock,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Sha256Hash, TensorInfo};
 use prost::Message;
@@ -184,7 +185,52 @@ fn every_layer() -> Vec<ModelSpec> {
         Linear { outputs: 3 }.into(),
     ];
     let memory = ModelSpec::of_tokens(3, 9, layers, Loss::SoftmaxCrossEntropy).unwrap();
-    vec![images, tokens, steps, memory]
+    let layers = vec![
+        Conv2d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into(),
+        LeakyRelu { slope: 0.5 }.into(),
+        Silu.into(),
+        GroupNorm { groups: 2, epsilon: 0.5 }.into(),
+        Softplus.into(),
+        GlobalAvgPool.into(),
+        block(),
+        Linear { outputs: 2 }.into(),
+    ];
+    let blocks = ModelSpec::new(&[2, 8, 8], layers, Loss::BinaryCrossEntropy).unwrap();
+    let layers = vec![
+        Embedding { width: 5 }.into(),
+        Conv1d { channels: 6, kernel: 2, stride: 2, padding: 1 }.into(),
+        GroupNorm { groups: 3, epsilon: 0.5 }.into(),
+        GlobalMaxPool.into(),
+        Linear { outputs: 2 }.into(),
+    ];
+    let pooled = ModelSpec::of_tokens(3, 9, layers, Loss::Huber).unwrap();
+    vec![images, tokens, steps, memory, blocks, pooled]
+}
+
+/// A block with a shortcut, and one without inside of it.
+fn block() -> Layer {
+    let inner = Residual { layers: vec![Tanh.into()], shortcut: vec![] };
+    let layers = vec![Linear { outputs: 3 }.into(), inner.into()];
+    Residual { layers, shortcut: vec![Linear { outputs: 3 }.into()] }.into()
+}
+
+#[test]
+fn a_block_is_an_addition_of_its_branches() {
+    let graph = graph(&features(&[block()]));
+    let nodes = nodes_of(&graph, 1);
+    let inputs = |name: &str| {
+        let node = nodes.iter().find(|node| node.name == name);
+        node.unwrap_or_else(|| panic!("no node {name}")).input.clone()
+    };
+    let first = ["layers.0.output", "layers.1.0.weight", "layers.1.0.bias"];
+    assert_eq!(inputs("layers.1.0.output"), first);
+    assert_eq!(inputs("layers.1.1.0.output"), ["layers.1.0.output"]);
+    assert_eq!(inputs("layers.1.1.output"), ["layers.1.1.0.output", "layers.1.0.output"]);
+    let weights = ["layers.1.shortcut.0.weight", "layers.1.shortcut.0.bias"];
+    assert_eq!(inputs("layers.1.shortcut.0.output"), [&first[..1], &weights].concat());
+    let sum = ["layers.1.1.output", "layers.1.shortcut.0.output"];
+    assert_eq!(inputs("layers.1.output"), sum);
+    assert!(nodes.iter().all(|node| node.doc_string == "layer 1, residual"));
 }
 
 #[test]
@@ -367,6 +413,59 @@ fn a_regression_has_values_without_a_softmax() {
     let last = graph.node.last().unwrap();
     assert_eq!((last.op_type.as_str(), last.output[0].as_str()), ("Identity", "values"));
     assert_eq!(graph.output[0].name, "values");
+}
+
+#[test]
+fn a_graph_ends_in_what_the_loss_predicts() {
+    for (loss, operator, output, kind) in [
+        (Loss::SoftmaxCrossEntropy, "Softmax", "probabilities", "Classifier of"),
+        (Loss::BinaryCrossEntropy, "Sigmoid", "probabilities", "Classifier by yes and no"),
+        (Loss::MeanSquaredError, "Identity", "values", "Regression"),
+        (Loss::Huber, "Identity", "values", "Regression"),
+    ] {
+        let spec = ModelSpec::new(&[4], vec![Linear { outputs: 3 }.into()], loss).unwrap();
+        let model = decoded(&spec, &Origin::default());
+        let graph = model.graph.unwrap();
+        let last = graph.node.last().unwrap();
+        assert_eq!((last.op_type.as_str(), last.output[0].as_str()), (operator, output));
+        assert_eq!(graph.output[0].name, output);
+        assert!(model.doc_string.starts_with(kind), "{}", model.doc_string);
+    }
+}
+
+#[test]
+fn a_global_pool_is_over_pixels_or_positions() {
+    let every = every_layer();
+    let (images, sequence) = (graph(&every[2]), graph(&every[3]));
+    assert_eq!(
+        (operators(&images, 5), operators(&sequence, 3)),
+        (vec!["ReduceMean"], vec!["ReduceMax"])
+    );
+    assert_eq!(attribute(nodes_of(&images, 5)[0], "axes").ints, [2, 3]);
+    assert_eq!(attribute(nodes_of(&sequence, 3)[0], "axes").ints, [1]);
+    assert_eq!(operators(&images, 2), ["Sigmoid", "Mul"]);
+    assert_eq!(attribute(nodes_of(&images, 1)[0], "alpha").f, Some(0.5));
+}
+
+#[test]
+fn norms_and_convolutions_of_positions_turn_sequences_to_channels_and_back() {
+    let every = every_layer();
+    let (images, sequence) = (graph(&every[2]), graph(&every[3]));
+    let norm = ["Reshape", "InstanceNormalization", "Reshape"];
+    let of_images = [&norm[..], &["Reshape", "Reshape", "Mul", "Add"]].concat();
+    assert_eq!(operators(&images, 3), of_images);
+    assert_eq!(floats(tensor(&images, "layers.3.ones")), [1.0; 2]);
+    assert_eq!(attribute(nodes_of(&images, 3)[1], "epsilon").f, Some(0.5));
+    let of_positions = [&["Transpose"], &norm[..], &["Transpose", "Mul", "Add"]].concat();
+    assert_eq!(operators(&sequence, 2), of_positions);
+    assert_eq!(operators(&sequence, 1), ["Transpose", "Conv", "Transpose"]);
+    let conv = nodes_of(&sequence, 1)[1];
+    assert_eq!(attribute(conv, "kernel_shape").ints, [2]);
+    assert_eq!(attribute(conv, "strides").ints, [2]);
+    assert_eq!(attribute(conv, "pads").ints, [1, 1]);
+    let series = vec![Conv1d { channels: 2, kernel: 3, stride: 1, padding: 0 }.into()];
+    let series = ModelSpec::new(&[8, 4], series, Loss::MeanSquaredError).unwrap();
+    assert_eq!(operators(&graph(&series), 0), ["Reshape", "Transpose", "Conv", "Transpose"]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Names of the layers, algorithms and codecs that a client knows, or that a task needs.
+//! Names of the layers, losses, algorithms and codecs that a client knows, or that a task
+//! needs.
 
 use std::collections::BTreeSet;
 
 use crate::codec::CodecName;
-use crate::model::{Layer, ModelSpec};
+use crate::model::{Layer, Loss, ModelSpec, Objective};
 use crate::task::{ClientAlgorithm, LocalTraining};
 
 /// The layers of version 1 of the protocol as it was first released. They never change.
@@ -28,7 +29,10 @@ const VERSION_1_ALGORITHMS: [&str; 1] = ["sgd"];
 /// The codecs of the same.
 const VERSION_1_CODECS: [&str; 2] = ["f32", "packed"];
 
-/// Layers, algorithms and codecs by name, as a set: those that a client knows, or those that a
+/// The losses of the same.
+const VERSION_1_LOSSES: [&str; 2] = ["softmax_cross_entropy", "mean_squared_error"];
+
+/// Layers, losses, algorithms and codecs by name, as a set: those that a client knows, or those that a
 /// task needs.
 ///
 /// A check-in without them means [`Capabilities::version_1`].
@@ -40,6 +44,8 @@ pub struct Capabilities {
     pub algorithms: BTreeSet<String>,
     /// Codecs of updates.
     pub codecs: BTreeSet<String>,
+    /// Losses, as in a config file, and the [settings](Objective::SETTINGS) of losses.
+    pub losses: BTreeSet<String>,
 }
 
 impl Capabilities {
@@ -49,18 +55,22 @@ impl Capabilities {
             Layer::TYPE_NAMES,
             &ClientAlgorithm::NAMES,
             &CodecName::ALL.map(CodecName::name),
+            &[&Loss::NAMES[..], &Objective::SETTINGS].concat(),
         )
     }
 
     /// Capabilities of a client that names none.
     pub fn version_1() -> Self {
-        Self::named(&VERSION_1_LAYERS, &VERSION_1_ALGORITHMS, &VERSION_1_CODECS)
+        Self::named(&VERSION_1_LAYERS, &VERSION_1_ALGORITHMS, &VERSION_1_CODECS, &VERSION_1_LOSSES)
     }
 
     /// Capabilities that a client needs to take part in a task.
     pub fn needed(model: &ModelSpec, training: &LocalTraining, codec: CodecName) -> Self {
-        let layers: Vec<&str> = model.layers().iter().map(Layer::type_name).collect();
-        Self::named(&layers, &[training.algorithm().name()], &[codec.name()])
+        let layers: Vec<&str> =
+            model.layers().iter().flat_map(Layer::with_nested).map(Layer::type_name).collect();
+        let objective = model.objective();
+        let losses = [vec![objective.loss().name()], objective.settings()].concat();
+        Self::named(&layers, &[training.algorithm().name()], &[codec.name()], &losses)
     }
 
     /// Names in `needed` that are not in here, as part of a sentence: `the layer elu`.
@@ -71,7 +81,11 @@ impl Capabilities {
             .difference(&self.algorithms)
             .map(|name| format!("the training algorithm {name}"));
         let codecs = needed.codecs.difference(&self.codecs).map(|name| format!("the codec {name}"));
-        let missing: Vec<String> = layers.chain(algorithms).chain(codecs).collect();
+        let losses = needed.losses.difference(&self.losses).map(|name| {
+            let setting = Objective::SETTINGS.contains(&name.as_str());
+            format!("the {} {name}", if setting { "setting of the loss" } else { "loss" })
+        });
+        let missing: Vec<String> = layers.chain(algorithms).chain(codecs).chain(losses).collect();
         (!missing.is_empty()).then(|| missing.join(", "))
     }
 
@@ -80,8 +94,18 @@ impl Capabilities {
         VERSION_1_CODECS.map(str::to_owned).into()
     }
 
-    fn named(layers: &[&str], algorithms: &[&str], codecs: &[&str]) -> Self {
+    /// Losses of a client whose capabilities say nothing of losses.
+    pub(crate) fn version_1_losses() -> BTreeSet<String> {
+        VERSION_1_LOSSES.map(str::to_owned).into()
+    }
+
+    fn named(layers: &[&str], algorithms: &[&str], codecs: &[&str], losses: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Self { layers: owned(layers), algorithms: owned(algorithms), codecs: owned(codecs) }
+        Self {
+            layers: owned(layers),
+            algorithms: owned(algorithms),
+            codecs: owned(codecs),
+            losses: owned(losses),
+        }
     }
 }

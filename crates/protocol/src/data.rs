@@ -234,11 +234,19 @@ impl DataSpec {
                 }
                 refused(format!("end the model with linear, outputs = {classes}"))
             }
-            (TargetKind::Values(values), Loss::MeanSquaredError) => {
+            (TargetKind::Values(values), Loss::MeanSquaredError | Loss::Huber) => {
                 if positions == 1 && width == values as usize {
                     return Ok(());
                 }
                 refused(format!("end the model with linear, outputs = {values}"))
+            }
+            // A boolean is the one answer of a single output, too.
+            (TargetKind::Classes(2), Loss::BinaryCrossEntropy) if width == 1 => Ok(()),
+            (TargetKind::Answers(answers), Loss::BinaryCrossEntropy) => {
+                if positions == 1 && width == answers as usize {
+                    return Ok(());
+                }
+                refused(format!("end the model with linear, outputs = {answers}"))
             }
             (TargetKind::Values(_), _) => {
                 refused("give the model loss = \"mean_squared_error\"".to_owned())
@@ -246,10 +254,9 @@ impl DataSpec {
             (TargetKind::Classes(_) | TargetKind::NextToken(_), _) => {
                 refused("give the model loss = \"softmax_cross_entropy\"".to_owned())
             }
-            (TargetKind::Answers(_), _) => refused(
-                "give it one boolean target with two outputs and loss = \"softmax_cross_entropy\""
-                    .to_owned(),
-            ),
+            (TargetKind::Answers(_), _) => {
+                refused("give the model loss = \"binary_cross_entropy\"".to_owned())
+            }
         }
     }
 }
@@ -284,10 +291,7 @@ fn described(shape: Shape) -> String {
 }
 
 fn outputs(model: &ModelSpec) -> String {
-    let loss = match model.loss() {
-        Loss::SoftmaxCrossEntropy => "softmax_cross_entropy",
-        Loss::MeanSquaredError => "mean_squared_error",
-    };
+    let loss = model.loss().name();
     let (width, positions) = (model.output_width(), model.output_positions());
     let at =
         if positions == 1 { String::new() } else { format!(" at each of {positions} positions") };

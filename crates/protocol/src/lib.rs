@@ -54,7 +54,8 @@ pub use message::{
 };
 pub use model::layers;
 pub use model::{
-    ElementKind, ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, TensorInfo,
+    ElementKind, ForwardCost, Init, Layer, Loss, ModelSpec, ModelSpecError, Objective, Shape,
+    TensorInfo,
 };
 pub use privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,

@@ -21,8 +21,10 @@ pub const MAX_VERSIONS: usize = 16;
 pub const MAX_CAPABILITIES: usize = 256;
 /// Longest such name, bytes.
 pub const MAX_CAPABILITY_BYTES: usize = 64;
-/// Most layers of a model.
+/// Most layers of a model, those in other layers included.
 pub const MAX_LAYERS: usize = 128;
+/// Most layers that a layer may be in.
+pub const MAX_NESTING: usize = 4;
 /// Most trainable parameters of a model: 2^26, 256 MiB as float32.
 pub const MAX_PARAMETERS: u64 = 1 << 26;
 /// Longest update in any codec, bytes.
@@ -41,6 +43,8 @@ pub const MAX_MISSING: usize = 64;
 pub const MAX_ALPHABET: usize = 1 << 16;
 /// Longest [`DataSpec`](crate::DataSpec) as a message, bytes: it travels with its task.
 pub const MAX_DATA_SPEC_BYTES: usize = 512 << 10;
+/// Most classes that a loss weighs, 256 KiB in a message.
+pub const MAX_CLASS_WEIGHTS: usize = 1 << 16;
 /// Most activations of one example after any layer, and within one.
 pub const MAX_ACTIVATIONS: u64 = 1 << 26;
 /// Most positions of a recurrent layer, which takes them one after the other.
@@ -51,8 +55,7 @@ pub const MAX_ORIENTATIONS: u32 = 64;
 pub const MAX_FIXED_KERNEL: u32 = 31;
 /// Default of a task's [`UpdateRange`](crate::UpdateRange).
 pub const DEFAULT_UPDATE_RANGE: u32 = 64;
-/// The same for a task whose loss is the mean squared error: a bias has to reach its
-/// targets.
+/// The same for a task of a regression: a bias has to reach its targets.
 pub const DEFAULT_REGRESSION_UPDATE_RANGE: u32 = 1 << 20;
 /// Largest [`UpdateRange`](crate::UpdateRange).
 pub const MAX_UPDATE_RANGE: u32 = 1 << 24;

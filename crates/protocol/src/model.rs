@@ -7,31 +7,19 @@
 mod builtin;
 pub mod layers;
 mod layout;
+mod loss;
 mod shape;
 
 use serde::{Deserialize, Serialize};
 
 pub use layers::Layer;
 pub use layout::{ForwardCost, Init, TensorInfo};
+pub use loss::{Loss, Objective};
 pub use shape::{ElementKind, Shape};
 
 use crate::limits;
 use layout::Inferred;
-
-/// Objective of training, as a mean over the batch, and over the positions of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// Softmax, then the negative log-likelihood of the right class.
-    SoftmaxCrossEntropy,
-    /// Mean over the outputs of the squared difference.
-    MeanSquaredError,
-}
-
-impl Loss {
-    /// The losses as they are written in a config file.
-    pub const NAMES: [&str; 2] = ["softmax_cross_entropy", "mean_squared_error"];
-}
+pub(crate) use loss::RawObjective;
 
 /// A checked model: input shape, layers, loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +27,7 @@ impl Loss {
 pub struct ModelSpec {
     input: Shape,
     layers: Vec<Layer>,
-    loss: Loss,
+    objective: Objective,
     layout: Vec<TensorInfo>,
     inputs: Vec<Shape>,
     output: Shape,
@@ -57,6 +45,12 @@ pub(crate) struct RawModelSpec {
     pub vocabulary: Option<u32>,
     pub layers: Vec<Layer>,
     pub loss: Loss,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_smoothing: Option<f32>,
 }
 
 fn is_of_values(elements: &ElementKind) -> bool {
@@ -134,6 +128,13 @@ pub enum ModelSpecError {
     /// No layer, or too many.
     #[error("a model has 1 to {max} layers; this one has {0}", max = limits::MAX_LAYERS)]
     LayerCount(usize),
+    /// Layers in layers in layers.
+    #[error(
+        "layers are nested at most {max} deep; these are {0} deep: put the inner ones beside each \
+         other",
+        max = limits::MAX_NESTING
+    )]
+    Nesting(usize),
     /// The last layer leaves an image.
     #[error("the model ends in an image {0:?}; end it with flatten and linear layers")]
     OutputShape(Vec<u32>),
@@ -146,6 +147,14 @@ pub enum ModelSpecError {
     /// A cross-entropy over fewer than two classes.
     #[error("softmax cross-entropy needs at least 2 outputs; the model has {0}")]
     TooFewClasses(usize),
+    /// A setting of the loss that is out of range, or of another loss.
+    #[error("loss {loss}: {problem}")]
+    Loss {
+        /// The loss, as in a config file.
+        loss: &'static str,
+        /// The mistake, and its remedy.
+        problem: String,
+    },
 }
 
 impl ModelSpec {
@@ -157,9 +166,14 @@ impl ModelSpec {
     /// # Errors
     ///
     /// [`ModelSpecError`] for the first layer that does not fit, or a limit that is passed.
-    pub fn new(input: &[u32], layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
-        let (elements, vocabulary) = (ElementKind::Values, None);
-        RawModelSpec { input: input.to_vec(), elements, vocabulary, layers, loss }.try_into()
+    pub fn new(
+        input: &[u32],
+        layers: Vec<Layer>,
+        objective: impl Into<Objective>,
+    ) -> Result<Self, ModelSpecError> {
+        let shape =
+            Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;
+        Self::of_shape(shape, layers, objective.into())
     }
 
     /// The same for examples of `positions` token ids, each below `vocabulary`.
@@ -171,17 +185,29 @@ impl ModelSpec {
         positions: u32,
         vocabulary: u32,
         layers: Vec<Layer>,
-        loss: Loss,
+        objective: impl Into<Objective>,
     ) -> Result<Self, ModelSpecError> {
-        let (elements, vocabulary) = (ElementKind::TokenIds, Some(vocabulary));
-        RawModelSpec { input: vec![positions], elements, vocabulary, layers, loss }.try_into()
+        let shape = Shape::from_tokens(positions, vocabulary)
+            .ok_or_else(|| ModelSpecError::TokenInput(vec![positions], Some(vocabulary)))?;
+        Self::of_shape(shape, layers, objective.into())
     }
 
-    fn of_shape(input: Shape, layers: Vec<Layer>, loss: Loss) -> Result<Self, ModelSpecError> {
-        if layers.is_empty() || layers.len() > limits::MAX_LAYERS {
-            return Err(ModelSpecError::LayerCount(layers.len()));
+    fn of_shape(
+        input: Shape,
+        layers: Vec<Layer>,
+        objective: Objective,
+    ) -> Result<Self, ModelSpecError> {
+        let count = layers.iter().map(|layer| layer.with_nested().len()).sum();
+        if !(1..=limits::MAX_LAYERS).contains(&count) {
+            return Err(ModelSpecError::LayerCount(count));
         }
-        let Inferred { layout, inputs, output, forward } = layout::infer(input, &layers)?;
+        // The outermost layer is in no other.
+        let nesting = layers.iter().map(Layer::depth).max().unwrap_or(1) - 1;
+        if nesting > limits::MAX_NESTING {
+            return Err(ModelSpecError::Nesting(nesting));
+        }
+        let Inferred { layout, inputs, output, forward } =
+            layout::infer("layers.", input, &layers)?;
         let width = match output {
             Shape::Features(width) | Shape::Sequence { width, .. } => width,
             Shape::Image { .. } | Shape::Tokens { .. } => {
@@ -191,10 +217,8 @@ impl ModelSpec {
         if layout.is_empty() {
             return Err(ModelSpecError::NothingToTrain);
         }
-        if loss == Loss::SoftmaxCrossEntropy && width < 2 {
-            return Err(ModelSpecError::TooFewClasses(width as usize));
-        }
-        Ok(Self { input, layers, loss, layout, inputs, output, forward })
+        objective.check(width as usize)?;
+        Ok(Self { input, layers, objective, layout, inputs, output, forward })
     }
 
     /// Shape of one example.
@@ -218,9 +242,14 @@ impl ModelSpec {
         self.layers.iter().take_while(|layer| layer.is_fixed()).count()
     }
 
-    /// Objective of training.
+    /// Kind of the objective.
     pub fn loss(&self) -> Loss {
-        self.loss
+        self.objective.loss()
+    }
+
+    /// Objective of training.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
     }
 
     /// The trainable tensors, in the order of the flat parameter vector.
@@ -267,7 +296,9 @@ impl TryFrom<RawModelSpec> for ModelSpec {
 
     fn try_from(raw: RawModelSpec) -> Result<Self, ModelSpecError> {
         let shape = raw.shape()?;
-        Self::of_shape(shape, raw.layers, raw.loss)
+        let RawModelSpec { loss, delta, class_weights, label_smoothing, layers, .. } = raw;
+        let objective = RawObjective { loss, delta, class_weights, label_smoothing };
+        Self::of_shape(shape, layers, objective.try_into()?)
     }
 }
 
@@ -277,12 +308,16 @@ impl From<ModelSpec> for RawModelSpec {
             Shape::Tokens { vocabulary, .. } => Some(vocabulary),
             Shape::Features(_) | Shape::Sequence { .. } | Shape::Image { .. } => None,
         };
+        let RawObjective { loss, delta, class_weights, label_smoothing } = spec.objective.into();
         Self {
             input: spec.input.dims(),
             elements: spec.input.elements(),
             vocabulary,
             layers: spec.layers,
-            loss: spec.loss,
+            loss,
+            delta,
+            class_weights,
+            label_smoothing,
         }
     }
 }

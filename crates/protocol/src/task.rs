@@ -59,9 +59,9 @@ impl UpdateRange {
 
     /// The range of a task that states none.
     pub fn default_for(loss: Loss) -> Self {
-        Self(match loss {
-            Loss::SoftmaxCrossEntropy => DEFAULT_UPDATE_RANGE,
-            Loss::MeanSquaredError => DEFAULT_REGRESSION_UPDATE_RANGE,
+        Self(match loss.is_regression() {
+            false => DEFAULT_UPDATE_RANGE,
+            true => DEFAULT_REGRESSION_UPDATE_RANGE,
         })
     }
 

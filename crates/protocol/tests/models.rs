@@ -16,10 +16,22 @@ fn the_built_in_models_have_the_published_sizes() {
     assert_eq!(ModelSpec::softmax_regression().parameters(), 7_850);
     // 7 x 7 cells of 4 directions to 10 classes, with biases.
     assert_eq!(ModelSpec::mnist_oriented_gradients().parameters(), (7 * 7 * 4 + 1) * 10);
-    for name in ["softmax-regression", "mnist-oriented-gradients", "mnist-2nn", "mnist-cnn"] {
+    // 5 x 5 x 6, 5 x 5 x 6 x 16, 400-120-84-10, with biases.
+    assert_eq!(ModelSpec::lenet().parameters(), 156 + 2_416 + 48_120 + 10_164 + 850);
+    // Kernels of 9 and 1 with biases, and two numbers a channel for each norm.
+    let conv = |inputs: usize, outputs, kernel| outputs * (inputs * kernel * kernel + 1 + 2);
+    let block = |inputs, outputs| conv(inputs, outputs, 3) + conv(outputs, outputs, 3);
+    let stages = 2 * block(16, 16)
+        + (block(16, 32) + conv(16, 32, 1) + block(32, 32))
+        + (block(32, 64) + conv(32, 64, 1) + block(64, 64));
+    let resnet = ModelSpec::cifar_resnet14();
+    assert_eq!(resnet.parameters(), conv(3, 16, 3) + stages + 64 * 10 + 10);
+    assert_eq!(resnet.parameters(), 175_818);
+    for name in ModelSpec::BUILTIN {
         let spec = ModelSpec::builtin(name).unwrap();
         assert_eq!(spec.output_len(), 10);
-        assert_eq!(spec.input().len(), 784);
+        let input = if name.starts_with("cifar") { 3 * 32 * 32 } else { 784 };
+        assert_eq!(spec.input().len(), input);
     }
     assert!(ModelSpec::BUILTIN.iter().all(|name| ModelSpec::builtin(name).is_some()));
     assert_eq!(ModelSpec::builtin("no-such-model"), None);
@@ -105,12 +117,16 @@ fn the_names_of_layers_and_losses_are_those_that_are_read() {
 }
 
 #[test]
-fn the_manual_has_every_layer_and_the_first_version_no_other() {
+fn the_manual_has_every_layer_and_loss_and_the_first_version_no_other() {
     let manual = include_str!("../../../docs/OPERATIONS.md");
-    let (_, section) = manual.split_once("\n### The layers of a model\n").unwrap();
-    let section = section.split("\n### ").next().unwrap();
-    let row = |line: &'static str| Some(line.strip_prefix("| `")?.split_once('`')?.0);
-    assert_eq!(section.lines().filter_map(row).collect::<Vec<_>>(), Layer::TYPE_NAMES);
+    let rows = |heading: &str| -> Vec<&str> {
+        let (_, section) = manual.split_once(heading).unwrap();
+        let section = section.split("\n### ").next().unwrap();
+        let row = |line: &'static str| Some(line.strip_prefix("| `")?.split_once('`')?.0);
+        section.lines().filter_map(row).collect()
+    };
+    assert_eq!(rows("\n### The layers of a model\n"), Layer::TYPE_NAMES);
+    assert_eq!(rows("\n### The losses of a model\n"), Loss::NAMES);
     let known: Vec<String> = Layer::TYPE_NAMES.iter().map(|&name| name.to_owned()).collect();
     assert!(Capabilities::version_1().layers.iter().all(|name| known.contains(name)));
     assert_eq!(Capabilities::all().layers, known.into_iter().collect());

@@ -228,21 +228,18 @@ impl gpu::Features for Raw {
 
 /// The targets of data that fit the model.
 fn targets(spec: &ModelSpec, data: &Dataset) -> gpu::Targets {
-    match (data.targets(), spec.loss()) {
-        (
-            Targets::Classes(classes) | Targets::PositionClasses { classes, .. },
-            Loss::SoftmaxCrossEntropy,
-        ) => gpu::Targets::Classes(classes.clone()),
-        (Targets::Values { values, .. }, Loss::SoftmaxCrossEntropy) => {
+    let classifies = spec.loss() == Loss::SoftmaxCrossEntropy;
+    match data.targets() {
+        Targets::Classes(classes) | Targets::PositionClasses { classes, .. } if classifies => {
+            gpu::Targets::Classes(classes.clone())
+        }
+        Targets::Values { values, .. } if classifies => {
             gpu::Targets::Classes(values.iter().map(|&value| value as u32).collect())
         }
-        (
-            Targets::Classes(classes) | Targets::PositionClasses { classes, .. },
-            Loss::MeanSquaredError,
-        ) => gpu::Targets::Values(classes.iter().map(|&class| class as f32).collect()),
-        (Targets::Values { values, .. }, Loss::MeanSquaredError) => {
-            gpu::Targets::Values(values.clone())
+        Targets::Classes(classes) | Targets::PositionClasses { classes, .. } => {
+            gpu::Targets::Values(classes.iter().map(|&class| class as f32).collect())
         }
+        Targets::Values { values, .. } => gpu::Targets::Values(values.clone()),
     }
 }
 

@@ -75,7 +75,7 @@ const CONTRACT: [(&str, &[Entry]); 11] = [
         &[same("RefusalCode"), same("StandbyCause"), same("UpdateFault")],
     ),
     (include_str!("../../../crates/protocol/src/task.rs"), &[same("RoundPhase")]),
-    (include_str!("../../../crates/protocol/src/model.rs"), &[same("Loss")]),
+    (include_str!("../../../crates/protocol/src/model/loss.rs"), &[same("Loss")]),
     (include_str!("../../../crates/privacy-policy/src/floors.rs"), &[same("PrivacyFloors")]),
 ];
 

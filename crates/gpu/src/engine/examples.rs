@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use fedra_protocol::Loss;
-
+use crate::lower::LossKernel;
 use crate::plan::Plan;
 use crate::{GpuError, PlanError};
 
@@ -56,7 +55,7 @@ impl Examples {
         }
         let rows = given / values;
         match (&self.targets, plan.loss) {
-            (Targets::Classes(classes), Loss::SoftmaxCrossEntropy) => {
+            (Targets::Classes(classes), LossKernel::SoftmaxCrossEntropy) => {
                 if classes.len() != rows {
                     return fail(format!("{rows} examples, {} classes", classes.len()));
                 }
@@ -65,7 +64,7 @@ impl Examples {
                     None => Ok(rows),
                 }
             }
-            (Targets::Values(targets), Loss::MeanSquaredError) => {
+            (Targets::Values(targets), LossKernel::MeanSquaredError) => {
                 if targets.len() != rows * plan.outputs {
                     return fail(format!("{rows} examples, {} target values", targets.len()));
                 }

@@ -2,10 +2,8 @@
 //!
 //! A row behind the end of a short batch has weight 0: its gradient and its loss are 0.
 
-use fedra_protocol::Loss;
-
 use super::{Context, real};
-use crate::lower::{Node, Op};
+use crate::lower::{LossKernel, Node, Op};
 use crate::shader::{Access, Element, Kernel, Shader};
 use crate::text::{each, joined, lane, wgsl};
 use crate::{PlanError, Preset};
@@ -22,8 +20,8 @@ pub(crate) fn fits(node: &Node) -> bool {
 fn begin(c: &Context<'_>, shader: &mut Shader) -> String {
     c.declare_row(shader);
     let element = match c.loss {
-        Loss::SoftmaxCrossEntropy => Element::U32,
-        Loss::MeanSquaredError => Element::F32,
+        LossKernel::SoftmaxCrossEntropy => Element::U32,
+        LossKernel::MeanSquaredError => Element::F32,
     };
     shader.bind("targets", c.shared.targets, Access::Read, element);
     shader.bind("losses", c.shared.losses, Access::Write, Element::F32);
@@ -68,8 +66,8 @@ workgroupBarrier();",
         BIAS = k * nq
     );
     let gradient = match c.loss {
-        Loss::SoftmaxCrossEntropy => softmax(node),
-        Loss::MeanSquaredError => squares(node),
+        LossKernel::SoftmaxCrossEntropy => softmax(node),
+        LossKernel::MeanSquaredError => squares(node),
     };
     let write = wgsl!(
         "if(l.x==0u){losses[m]=select(0.0,loss,m<rows);$G}",
@@ -170,7 +168,7 @@ var $N=red[0];for(var p=1u;p<$Tu;p++){$S}",
     let row = wgsl!("$Y[m*$Fu+f]", Y = y, F = quads);
     let at = node.output.place("m", "f");
     let body = match c.loss {
-        Loss::SoftmaxCrossEntropy => {
+        LossKernel::SoftmaxCrossEntropy => {
             let tops = each(4, |r| {
                 let top = wgsl!("mine=max(mine,v.$L);", L = lane(r));
                 wgsl!(
@@ -203,7 +201,7 @@ var $N=red[0];for(var p=1u;p<$Tu;p++){$S}",
             ]
             .join("\n")
         }
-        Loss::MeanSquaredError => {
+        LossKernel::MeanSquaredError => {
             let n = node.output.values();
             let target = lane_quad(&|r| {
                 wgsl!("targets[row(m)*$Nu+min($I,$Lu)]", N = n, I = number(r), L = n - 1)

@@ -80,7 +80,7 @@ pub fn examples(spec: &ModelSpec, rows: usize, random: &mut Random) -> Examples 
             let classes = spec.output_len() as u32;
             Targets::Classes((0..rows).map(|_| random.bits() % classes).collect())
         }
-        Loss::MeanSquaredError => Targets::Values(random.values(rows * spec.output_len(), 1.0)),
+        _ => Targets::Values(random.values(rows * spec.output_len(), 1.0)),
     };
     Examples { features: Arc::new(features), targets }
 }

@@ -48,7 +48,7 @@ fn normal_below(x: f64) -> f64 {
 
 /// Value and slope of an element-wise layer.
 fn element_wise(layer: &Layer, x: f64) -> Option<(f64, f64)> {
-    Some(match *layer {
+    Some(match layer {
         Layer::Relu(_) => (x.max(0.0), f64::from(u8::from(x > 0.0))),
         Layer::Tanh(_) => (x.tanh(), 1.0 - x.tanh().powi(2)),
         Layer::Sigmoid(_) => {

@@ -85,11 +85,13 @@ impl Activation {
         }
     }
 
-    /// `[batch, positions, width]`. Panics on anything but a sequence.
+    /// `[batch, positions, width]`: a sequence, or the rows of images of one channel. Panics
+    /// on anything else.
     pub fn sequence(self) -> Tensor<3> {
         match self {
             Self::Sequence(x) => x,
-            _ => unreachable!("{CHECKED}"),
+            Self::Image(x) => x.squeeze_dim(1),
+            Self::Features(_) | Self::Tokens(_) => unreachable!("{CHECKED}"),
         }
     }
 
@@ -97,6 +99,31 @@ impl Activation {
     pub fn image(self) -> Tensor<4> {
         match self {
             Self::Image(x) => x,
+            _ => unreachable!("{CHECKED}"),
+        }
+    }
+
+    /// `[batch, channels, height, width]`: images, or a sequence as images of height 1, whose
+    /// channels are its width. Panics on anything else.
+    pub fn planes(self) -> Tensor<4> {
+        match self {
+            Self::Image(x) => x,
+            Self::Sequence(x) => x.swap_dims(1, 2).unsqueeze_dim(2),
+            Self::Features(_) | Self::Tokens(_) => unreachable!("{CHECKED}"),
+        }
+    }
+
+    /// The sequence whose [planes](Self::planes) are `images`, of height 1.
+    pub fn positions_of(images: Tensor<4>) -> Self {
+        Self::Sequence(images.squeeze_dim::<3>(2).swap_dims(1, 2))
+    }
+
+    /// The sum of two activations of the same shape. Panics on any others.
+    pub fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Features(x), Self::Features(y)) => Self::Features(x + y),
+            (Self::Sequence(x), Self::Sequence(y)) => Self::Sequence(x + y),
+            (Self::Image(x), Self::Image(y)) => Self::Image(x + y),
             _ => unreachable!("{CHECKED}"),
         }
     }

@@ -40,11 +40,32 @@ impl LayerModule for Conv2d {
     }
 
     fn tap(&self, input: Activation, _mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
-        let input = input.image();
-        let (output, probe) = probed(convolved(self, input.clone(), None, Function::Identity));
-        let patches = patches(input.inner(), self, output.dims());
-        let tap = Conv2dTap { layer: self.clone(), patches, probe };
-        (Activation::Image(output), Some(Box::new(tap)))
+        let (output, tap) = tapped(self.windows(), input.image(), &self.weight, &self.bias);
+        (Activation::Image(output), Some(tap))
+    }
+}
+
+impl Conv2d {
+    fn windows(&self) -> Windows {
+        let [_, _, rows, columns] = self.weight.dims();
+        Windows { kernel: [rows, columns], stride: [self.stride; 2], padding: [self.padding; 2] }
+    }
+}
+
+/// Sizes of the windows of a convolution, down and across.
+#[derive(Clone, Copy)]
+pub(super) struct Windows {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+}
+
+impl Windows {
+    /// The kernel's numbers for a convolution of `x: [batch, inputs, height, width]`.
+    pub fn of(self, x: &Tensor<4>, outputs: usize) -> Convolution {
+        let [_, inputs, height, width] = x.dims();
+        let Self { kernel, stride, padding } = self;
+        Convolution { inputs, outputs, size: [height, width], kernel, stride, padding }
     }
 }
 
@@ -55,53 +76,66 @@ pub(crate) fn convolved(
     pool: Option<MaxPool>,
     activation: Function,
 ) -> Tensor<4> {
-    let [_, inputs, height, width] = x.dims();
-    let [outputs, _, rows, columns] = layer.weight.dims();
-    let convolution = Convolution {
-        inputs,
-        outputs,
-        size: [height, width],
-        kernel: [rows, columns],
-        stride: [layer.stride; 2],
-        padding: [layer.padding; 2],
-    };
+    let convolution = layer.windows().of(&x, layer.bias.dims()[0]);
     let block = ConvolutionBlock { convolution, pool, activation };
     kernels::convolution(block, x, layer.weight.val(), layer.bias.val())
 }
 
-/// `patches: [batch, in * kernel * kernel, positions]`, and the probe at the output.
-struct Conv2dTap {
-    layer: Conv2d,
+/// Output of a convolution with weights `[outputs, inputs, ...kernel]`, and the tap.
+pub(super) fn tapped<const D: usize>(
+    windows: Windows,
+    x: Tensor<4>,
+    weights: &Param<Tensor<D>>,
+    biases: &Param<Tensor<1>>,
+) -> (Tensor<4>, Box<dyn Tap>) {
+    let convolution = windows.of(&x, biases.dims()[0]);
+    let block = ConvolutionBlock { convolution, pool: None, activation: Function::Identity };
+    let Convolution { inputs, outputs, kernel: [rows, columns], .. } = convolution;
+    let weight = weights.val().reshape([outputs, inputs, rows, columns]);
+    let output = kernels::convolution(block, x.clone(), weight, biases.val());
+    let (output, probe) = probed(output);
+    let patches = patches(x.inner(), windows, output.dims());
+    let (weights, biases) = (weights.clone(), biases.clone());
+    (output, Box::new(ConvolutionTap { weights, biases, patches, probe }))
+}
+
+/// `patches: [batch, in * kernel, positions]`, and the probe at the output.
+struct ConvolutionTap<const D: usize> {
+    weights: Param<Tensor<D>>,
+    biases: Param<Tensor<1>>,
     patches: Tensor<3>,
     probe: Tensor<4>,
 }
 
-impl Tap for Conv2dTap {
+impl<const D: usize> Tap for ConvolutionTap<D> {
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output: Tensor<3> = self.probe.grad(gradients).expect(GRADIENT).flatten(2, 3);
         let weight = output.clone().matmul(self.patches.swap_dims(1, 2));
-        let Conv2d { weight: weights, bias, .. } = self.layer;
-        Box::new(WholeGradient { weights, biases: bias, weight, bias: output.sum_dim(2) })
+        let Self { weights, biases, .. } = *self;
+        Box::new(WholeGradient { weights, biases, weight, bias: output.sum_dim(2) })
     }
 }
 
-/// The windows that a convolution looks at, `[batch, in * kernel * kernel, positions]`,
-/// in the order of its weights. burn's own unfolding is a convolution with
+/// The windows that a convolution looks at, `[batch, in * kernel, positions]`, in the order
+/// of its weights. burn's own unfolding is a convolution with
 /// one-hot filters, which costs more than the layer itself.
-fn patches(input: Tensor<4>, conv: &Conv2d, [_, _, rows, columns]: [usize; 4]) -> Tensor<3> {
-    let [_, _, kernel, _] = conv.weight.dims();
-    let (stride, padding) = (conv.stride, conv.padding);
-    let input = input.pad((padding, padding, padding, padding), 0.0);
+fn patches(input: Tensor<4>, windows: Windows, [_, _, rows, columns]: [usize; 4]) -> Tensor<3> {
+    let Windows { kernel, stride, padding: [down, across] } = windows;
+    let input = input.pad((across, across, down, down), 0.0);
     let [batch, channels, ..] = input.dims();
-    let span = |start: usize, windows: usize| start..start + stride * (windows - 1) + 1;
+    let span =
+        |start: usize, windows: usize, stride: usize| start..start + stride * (windows - 1) + 1;
+    let [down, across] = stride;
     let window = |index: usize| {
-        let (row, column) = (span(index / kernel, rows), span(index % kernel, columns));
-        let window = input.clone().slice(s![.., .., row;stride, column;stride]);
+        let row = span(index / kernel[1], rows, down);
+        let column = span(index % kernel[1], columns, across);
+        let window = input.clone().slice(s![.., .., row;down, column;across]);
         window.reshape([batch, channels, 1, rows * columns])
     };
-    Tensor::cat((0..kernel * kernel).map(window).collect(), 2).reshape([
+    let pixels = kernel[0] * kernel[1];
+    Tensor::cat((0..pixels).map(window).collect(), 2).reshape([
         batch,
-        channels * kernel * kernel,
+        channels * pixels,
         rows * columns,
     ])
 }

@@ -22,19 +22,17 @@ impl LayerModule for Standardize {
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
         match input {
-            Activation::Sequence(x) => Activation::Sequence(self.standardized(x, 2)),
-            other => at_each_rank!(other, x => self.standardized(x, 1)),
+            Activation::Sequence(x) => Activation::Sequence(standardized(x, 2, self.epsilon)),
+            other => at_each_rank!(other, x => standardized(x, 1, self.epsilon)),
         }
     }
 }
 
-impl Standardize {
-    /// Over one dimension: the channels of `[batch, channels, height, width]`, the
-    /// features of `[batch, features]`, the width of `[batch, positions, width]`.
-    fn standardized<const D: usize>(&self, x: Tensor<D>, dim: usize) -> Tensor<D> {
-        let mean = x.clone().mean_dim(dim);
-        let centred = x - mean;
-        let variance = centred.clone().square().mean_dim(dim);
-        centred / variance.add_scalar(self.epsilon).sqrt()
-    }
+/// Mean 0 and variance 1 over one dimension: the channels of `[batch, channels, height,
+/// width]`, the features of `[batch, features]`, the width of `[batch, positions, width]`.
+pub(super) fn standardized<const D: usize>(x: Tensor<D>, dim: usize, epsilon: f32) -> Tensor<D> {
+    let mean = x.clone().mean_dim(dim);
+    let centred = x - mean;
+    let variance = centred.clone().square().mean_dim(dim);
+    centred / variance.add_scalar(epsilon).sqrt()
 }

@@ -9,13 +9,28 @@ use crate::layers::{
 
 /// Layers that one kernel does.
 #[derive(Clone, Copy)]
-pub(super) enum Fused<'a> {
+enum Fused<'a> {
     Linear(&'a Linear, Function),
     Convolution(&'a Conv2d, Option<&'a MaxPool2d>, Function),
 }
 
+/// Output of `layers` on their input.
+pub(crate) fn run(
+    mut layers: &[NetworkLayer],
+    mut activation: Activation,
+    mode: &mut Mode<'_>,
+) -> Activation {
+    while let Some(layer) = layers.first() {
+        (activation, layers) = match longest(layers) {
+            Some((block, rest)) => (block.apply(activation, mode), rest),
+            None => (layer.apply(activation, mode), &layers[1..]),
+        };
+    }
+    activation
+}
+
 /// The longest such row at the front, and the layers after it.
-pub(super) fn longest(layers: &[NetworkLayer]) -> Option<(Fused<'_>, &[NetworkLayer])> {
+fn longest(layers: &[NetworkLayer]) -> Option<(Fused<'_>, &[NetworkLayer])> {
     use Function::{Identity, Relu};
     use NetworkLayer as L;
     Some(match layers {

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::Network;
-use crate::layers::{Activation, Mode, ParameterSum, Tap};
+use crate::layers::{Activation, Mode, ParameterSum, Tap, tapped};
 
 /// The sum over a batch of the examples' gradients, each scaled down to an L2
 /// norm of at most `clip`, in the order of the layout. `loss` is the sum, not
@@ -51,12 +51,7 @@ impl Network {
         // Only the probes need gradients.
         let network = self.clone().no_grad();
         let mut taps = Vec::new();
-        let output = network.layers[first..].iter().fold(input, |activation, layer| {
-            let (output, tap) = layer.tap(activation, &mut mode);
-            assert!(tap.is_some() || layer.trained().is_empty(), "a trained layer without a tap");
-            taps.extend(tap);
-            output
-        });
+        let output = tapped(&network.layers[first..], input, &mut mode, &mut taps);
         (output.rows(), taps)
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{
-    Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, LastStep, LayerNorm, Linear,
-    MaxPool2d, PositionEmbedding, Relu, Standardize, Tanh,
+    Abs, Conv1d, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, GlobalAvgPool,
+    GlobalMaxPool, GroupNorm, LastStep, LayerNorm, Linear, MaxPool2d, PositionEmbedding, Relu,
+    Residual, Silu, Standardize, Tanh,
 };
-use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Shape};
+use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, Shape};
 
+use super::residual::small_resnet;
 use super::{changed, plan, some_data};
 use crate::training::PrivateSteps;
 use crate::{ExamplePrivacy, LearningError, LocalTrainer, evaluate, gradient, init_parameters};
@@ -98,6 +100,44 @@ fn token_models() -> [ModelSpec; 3] {
         .map(|layers| ModelSpec::of_tokens(7, 5, layers, Loss::SoftmaxCrossEntropy).unwrap())
 }
 
+/// The other losses, and cross-entropy with its settings.
+fn models_of_other_losses() -> Vec<ModelSpec> {
+    let layers =
+        || vec![Layer::Linear(Linear { outputs: 5 }), Tanh.into(), Linear { outputs: 3 }.into()];
+    let adjusted =
+        Objective::SoftmaxCrossEntropy { class_weights: vec![0.5, 1.0, 3.0], label_smoothing: 0.1 };
+    [Loss::BinaryCrossEntropy.into(), Objective::Huber { delta: 0.5 }, adjusted]
+        .map(|objective| ModelSpec::new(&[4], layers(), objective).unwrap())
+        .into()
+}
+
+/// Convolutions over sequences, and group norms of images and sequences.
+fn models_of_blocks() -> Vec<ModelSpec> {
+    let linear = |outputs| Layer::Linear(Linear { outputs });
+    let norm = || Layer::GroupNorm(GroupNorm { groups: 2, epsilon: 0.01 });
+    let conv1d =
+        |kernel, stride, padding| Layer::Conv1d(Conv1d { channels: 4, kernel, stride, padding });
+    let series = vec![conv1d(3, 2, 1), norm(), Tanh.into(), GlobalAvgPool.into(), linear(3)];
+    let images = vec![
+        Conv2d { channels: 4, kernel: 3, stride: 2, padding: 1 }.into(),
+        norm(),
+        Silu.into(),
+        GlobalMaxPool.into(),
+        linear(3),
+    ];
+    let tokens = vec![Embedding { width: 4 }.into(), norm(), conv1d(2, 1, 1), linear(3)];
+    let inner = Residual { layers: vec![Tanh.into(), linear(4)], shortcut: vec![] };
+    let dense = Residual { layers: vec![linear(4), inner.into()], shortcut: vec![linear(4)] };
+    let loss = Loss::SoftmaxCrossEntropy;
+    vec![
+        ModelSpec::new(&[9, 3], series, loss).unwrap(),
+        ModelSpec::new(&[2, 6, 5], images, loss).unwrap(),
+        ModelSpec::of_tokens(5, 6, tokens, loss).unwrap(),
+        ModelSpec::new(&[3], vec![dense.into(), linear(3)], loss).unwrap(),
+        small_resnet(3),
+    ]
+}
+
 fn example_gradients(spec: &ModelSpec, at: &[f32], data: &Dataset) -> Vec<Vec<f32>> {
     let one = |i| gradient(spec, at, data, &[i]).unwrap();
     (0..data.len() as u32).map(one).collect()
@@ -128,8 +168,10 @@ fn quiet_step(spec: &ModelSpec, start: &[f32], data: &Dataset, clip: f64) -> Vec
 #[test]
 fn clipped_sums_match_a_loop_over_examples() {
     let cases = covered_models().into_iter().map(|spec| (noise_data(&spec, 13), spec));
-    let tokens = token_models().into_iter().map(|spec| (some_data(&spec, 13), spec));
-    for (data, spec) in cases.chain(tokens) {
+    let others =
+        token_models().into_iter().chain(models_of_other_losses()).chain(models_of_blocks());
+    let others = others.map(|spec| (some_data(&spec, 13), spec));
+    for (data, spec) in cases.chain(others) {
         let at = init_parameters(&spec, 3);
         let gradients = example_gradients(&spec, &at, &data);
         let mut norms: Vec<f64> = gradients.iter().map(|g| norm(g)).collect();
@@ -180,10 +222,13 @@ fn no_example_moves_the_sum_by_more_than_the_clipping_norm() {
 
 #[test]
 fn an_example_that_overflows_counts_as_zero() {
-    for spec in covered_models().into_iter().take(2) {
+    let blocks = models_of_blocks()
+        .into_iter()
+        .filter(|spec| spec.input() != Shape::Tokens { positions: 5, vocabulary: 6 });
+    for spec in covered_models().into_iter().take(2).chain(blocks) {
         // Tanh would hide the overflow.
         let relu = |layer: &Layer| {
-            if *layer == Layer::Tanh(Tanh) { Layer::Relu(Relu) } else { *layer }
+            if *layer == Layer::Tanh(Tanh) { Layer::Relu(Relu) } else { layer.clone() }
         };
         let layers = spec.layers().iter().map(relu).collect();
         let spec = ModelSpec::new(&spec.input().dims(), layers, spec.loss()).unwrap();

@@ -98,7 +98,7 @@ fn burn_loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Te
     let sum = match spec.loss() {
         // With one-hot targets this is burn's cross-entropy without its gather and scatter.
         Loss::SoftmaxCrossEntropy => (log_softmax(outputs, 1) * targets).sum().neg(),
-        Loss::MeanSquaredError => return loss_sum(spec, outputs, targets),
+        _ => return loss_sum(spec, outputs, targets),
     };
     sum.div_scalar(spec.output_positions() as f32)
 }

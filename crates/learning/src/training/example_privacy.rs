@@ -173,11 +173,14 @@ impl PrivateSteps {
 
 /// Every trained layer must be one whose per-example gradients are known.
 fn check_layers(spec: &ModelSpec) -> Result<(), LearningError> {
-    match spec.layers().iter().position(|layer| !can_be_clipped(layer)) {
+    let layers = spec.layers().iter().enumerate();
+    let mut all = layers.flat_map(|(index, layer)| {
+        layer.with_nested().into_iter().map(move |layer| (index, layer))
+    });
+    match all.find(|(_, layer)| !can_be_clipped(layer)) {
         None => Ok(()),
-        Some(index) => {
-            let layer = spec.layers()[index].type_name();
-            Err(LearningError::ExamplePrivacyLayer { index, layer })
+        Some((index, layer)) => {
+            Err(LearningError::ExamplePrivacyLayer { index, layer: layer.type_name() })
         }
     }
 }

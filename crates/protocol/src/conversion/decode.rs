@@ -232,10 +232,15 @@ impl TryFrom<wire::Capabilities> for fedra::Capabilities {
             none if none.is_empty() => fedra::Capabilities::version_1_codecs(),
             some => names("capabilities.codecs", some)?,
         };
+        let losses = match capabilities.losses {
+            none if none.is_empty() => fedra::Capabilities::version_1_losses(),
+            some => names("capabilities.losses", some)?,
+        };
         Ok(Self {
             layers: names("capabilities.layers", capabilities.layers)?,
             algorithms: names("capabilities.algorithms", capabilities.algorithms)?,
             codecs,
+            losses,
         })
     }
 }
@@ -477,13 +482,36 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
             fedra::Layer::try_from(layer).map_err(|_| unsupported("a layer of the model")())
         };
         let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
-        let loss = wire::Loss::known(spec.loss).ok_or_else(unsupported("the model's loss"))?;
+        let loss = match wire::Loss::try_from(spec.loss) {
+            Ok(wire::Loss::SoftmaxCrossEntropy | wire::Loss::AdjustedCrossEntropy) => {
+                fedra::Loss::SoftmaxCrossEntropy
+            }
+            Ok(wire::Loss::MeanSquaredError) => fedra::Loss::MeanSquaredError,
+            Ok(wire::Loss::BinaryCrossEntropy) => fedra::Loss::BinaryCrossEntropy,
+            Ok(wire::Loss::Huber) => fedra::Loss::Huber,
+            Ok(wire::Loss::Unspecified) | Err(_) => return Err(unsupported("the model's loss")()),
+        };
+        let class_weights = (!spec.class_weights.is_empty()).then_some(spec.class_weights);
+        let adjusted = class_weights.is_some() || spec.label_smoothing.is_some();
+        if adjusted && spec.loss == wire::Loss::SoftmaxCrossEntropy as i32 {
+            return Err(invalid("model.loss", "must be the adjusted one with these settings"));
+        }
         let elements = match wire::ElementKind::try_from(spec.elements) {
             Ok(wire::ElementKind::Values) => fedra::ElementKind::Values,
             Ok(wire::ElementKind::TokenIds) => fedra::ElementKind::TokenIds,
             Err(_) => return Err(unsupported("the kind of the model's input")()),
         };
         let vocabulary = (spec.vocabulary != 0).then_some(spec.vocabulary);
-        Ok(RawModelSpec { input: spec.input, elements, vocabulary, layers, loss }.try_into()?)
+        let spec = RawModelSpec {
+            input: spec.input,
+            elements,
+            vocabulary,
+            layers,
+            loss,
+            delta: spec.delta,
+            class_weights,
+            label_smoothing: spec.label_smoothing,
+        };
+        Ok(spec.try_into()?)
     }
 }

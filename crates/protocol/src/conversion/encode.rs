@@ -264,10 +264,13 @@ impl From<fedra::Capabilities> for wire::Capabilities {
         // None says the same as the first version's.
         let first = capabilities.codecs == fedra::Capabilities::version_1_codecs();
         let codecs = if first { Default::default() } else { capabilities.codecs };
+        let first = capabilities.losses == fedra::Capabilities::version_1_losses();
+        let losses = if first { Default::default() } else { capabilities.losses };
         Self {
             layers: capabilities.layers.into_iter().collect(),
             algorithms: capabilities.algorithms.into_iter().collect(),
             codecs: codecs.into_iter().collect(),
+            losses: losses.into_iter().collect(),
         }
     }
 }
@@ -293,7 +296,16 @@ impl From<fedra::LocalTraining> for wire::LocalTraining {
 
 impl From<fedra::ModelSpec> for wire::ModelSpec {
     fn from(spec: fedra::ModelSpec) -> Self {
+        let plain = spec.objective().settings().is_empty();
         let spec = RawModelSpec::from(spec);
+        let loss = match spec.loss {
+            fedra::Loss::SoftmaxCrossEntropy if plain => wire::Loss::SoftmaxCrossEntropy,
+            // A client that does not know the settings must not train without them.
+            fedra::Loss::SoftmaxCrossEntropy => wire::Loss::AdjustedCrossEntropy,
+            fedra::Loss::MeanSquaredError => wire::Loss::MeanSquaredError,
+            fedra::Loss::BinaryCrossEntropy => wire::Loss::BinaryCrossEntropy,
+            fedra::Loss::Huber => wire::Loss::Huber,
+        };
         let elements = match spec.elements {
             fedra::ElementKind::Values => wire::ElementKind::Values,
             fedra::ElementKind::TokenIds => wire::ElementKind::TokenIds,
@@ -301,9 +313,12 @@ impl From<fedra::ModelSpec> for wire::ModelSpec {
         Self {
             input: spec.input,
             layers: spec.layers.into_iter().map(wire::Layer::from).collect(),
-            loss: wire::Loss::from(spec.loss).into(),
+            loss: loss.into(),
             elements: elements.into(),
             vocabulary: spec.vocabulary.unwrap_or(0),
+            delta: spec.delta,
+            class_weights: spec.class_weights.unwrap_or_default(),
+            label_smoothing: spec.label_smoothing,
         }
     }
 }
@@ -331,7 +346,6 @@ macro_rules! same_values {
 
 same_values!(RoundPhase: Selecting, Collecting, Sharing, Masking, Unmasking, Finalizing,
     Finished, Paused);
-same_values!(Loss: SoftmaxCrossEntropy, MeanSquaredError);
 same_values!(RefusalCode: UnsupportedVersion, MalformedMessage, UnexpectedMessage,
     MessageTooLarge, UnknownTask, Overloaded, Timeout, ShuttingDown, Replaced, NotSelected,
     Unauthorized, UnsupportedClient);

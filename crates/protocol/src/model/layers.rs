@@ -9,6 +9,7 @@ mod rules;
 mod abs;
 mod avg_pool2d;
 mod causal_self_attention;
+mod conv1d;
 mod conv2d;
 mod dropout;
 mod elu;
@@ -16,22 +17,31 @@ mod embedding;
 mod flatten;
 mod gaussian_derivative;
 mod gelu;
+mod global_avg_pool;
+mod global_max_pool;
+mod group_norm;
 mod gru;
 mod last_step;
 mod layer_norm;
+mod leaky_relu;
 mod linear;
 mod lstm;
 mod max_pool2d;
 mod position_embedding;
 mod relu;
+mod residual;
 mod sigmoid;
+mod silu;
+mod softplus;
 mod standardize;
 mod tanh;
 mod transformer_block;
 
+use std::convert::Infallible;
+
 use serde::{Deserialize, Serialize};
 
-use super::layout::Init;
+use super::layout::{ForwardCost, Init, TensorInfo};
 use super::shape::{ElementKind, Shape};
 use crate::wire;
 
@@ -61,22 +71,31 @@ pub(super) trait LayerRule {
     fn is_fixed(&self) -> bool {
         true
     }
+
+    /// Layers inside of this one.
+    fn nested(&self) -> Vec<&Layer> {
+        Vec::new()
+    }
 }
 
 /// Shape after a layer, and the tensors that the layer trains.
 pub(super) struct Output {
     pub shape: Shape,
-    /// Name, dimensions, initialisation, in the order of the flat vector.
-    pub trained: Vec<(&'static str, Vec<u32>, Init)>,
+    /// In the order of the flat vector, with names that begin behind the layer's.
+    pub trained: Vec<TensorInfo>,
+    /// Memory and work of the layers inside of this one, as far as they are more than its
+    /// own.
+    pub forward: ForwardCost,
 }
 
 impl Output {
     fn of(shape: Shape) -> Self {
-        Self { shape, trained: Vec::new() }
+        Self { shape, trained: Vec::new(), forward: ForwardCost::default() }
     }
 
-    fn trains(mut self, name: &'static str, dims: &[u32], init: Init) -> Self {
-        self.trained.push((name, dims.to_vec(), init));
+    fn trains(mut self, name: &str, dims: &[u32], init: Init) -> Self {
+        let shape = dims.iter().map(|&size| size as usize).collect();
+        self.trained.push(TensorInfo { name: name.to_owned(), shape, init });
         self
     }
 }
@@ -89,7 +108,7 @@ macro_rules! layers {
         ///
         /// Images are `[channels, height, width]`, sequences `[positions, width]`, everything
         /// else is `[features]`.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", rename_all = "snake_case")]
         pub enum Layer {
             $(#[doc = concat!("See [`", stringify!($Kind), "`].")] $Kind($Kind),)+
@@ -129,7 +148,7 @@ macro_rules! layers {
             fn try_from(layer: wire::Layer) -> Result<Self, UnknownLayer> {
                 use wire::layer::Kind;
                 Ok(match layer.kind.ok_or(UnknownLayer)? {
-                    $(Kind::$Kind(layer) => Self::$Kind(layer.into())),+
+                    $(Kind::$Kind(layer) => Self::$Kind(layer.try_into()?)),+
                 })
             }
         }
@@ -139,6 +158,12 @@ macro_rules! layers {
 /// Layer that a later version may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownLayer;
+
+impl From<Infallible> for UnknownLayer {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 // The list of layers.
 layers! {
@@ -164,6 +189,14 @@ layers! {
     transformer_block::TransformerBlock,
     gru::Gru,
     lstm::Lstm,
+    leaky_relu::LeakyRelu,
+    silu::Silu,
+    softplus::Softplus,
+    global_avg_pool::GlobalAvgPool,
+    global_max_pool::GlobalMaxPool,
+    group_norm::GroupNorm,
+    conv1d::Conv1d,
+    residual::Residual,
 }
 
 impl Layer {
@@ -171,5 +204,21 @@ impl Layer {
     /// always comes out the same.
     pub fn is_fixed(&self) -> bool {
         self.rule().is_fixed()
+    }
+
+    /// This layer, then the layers inside of it and inside of those.
+    pub fn with_nested(&self) -> Vec<&Self> {
+        let nested = self.rule().nested();
+        std::iter::once(self).chain(nested.into_iter().flat_map(Self::with_nested)).collect()
+    }
+
+    /// Shape of what the layer makes of `input`, or `None` if it does not fit.
+    pub fn output(&self, input: Shape) -> Option<Shape> {
+        Some(self.rule().output(input).ok()?.shape)
+    }
+
+    /// Layers that are in each other, this one included.
+    pub(super) fn depth(&self) -> usize {
+        1 + self.rule().nested().into_iter().map(Self::depth).max().unwrap_or(0)
     }
 }

@@ -28,7 +28,9 @@ pub enum Init {
 /// One trainable tensor of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
-    /// `layers.{index}.` and the name that the layer gives it, such as `weight` or `bias`.
+    /// `layers.{index}.` and the name that the layer gives it, such as `weight` or `bias`; of a
+    /// layer in a residual one `layers.{index}.{index}.weight` or
+    /// `layers.{index}.shortcut.{index}.weight`.
     pub name: String,
     /// Dimensions; row-major in the flat vector.
     pub shape: Vec<usize>,
@@ -70,9 +72,13 @@ pub(super) struct Inferred {
     pub forward: ForwardCost,
 }
 
-/// The trainable tensors of `layers` on `input`, the shape that comes out, and what
-/// an example costs.
-pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpecError> {
+/// The trainable tensors of `layers` on `input`, whose names begin with `prefix` and the
+/// layer's index, the shape that comes out, and what an example costs.
+pub(super) fn infer(
+    prefix: &str,
+    input: Shape,
+    layers: &[Layer],
+) -> Result<Inferred, ModelSpecError> {
     let mut shape = input;
     let mut forward = ForwardCost::default();
     let (mut tensors, mut inputs) = (Vec::new(), Vec::new());
@@ -85,7 +91,7 @@ pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpe
         if takes != given {
             return Err(ModelSpecError::Elements { index, layer: layer.type_name(), takes, given });
         }
-        let Output { shape: next, trained } = rule.output(shape).map_err(fail)?;
+        let Output { shape: next, trained, forward: nested } = rule.output(shape).map_err(fail)?;
         if next.within_limits().is_none() {
             return Err(fail(format!("its output {:?} is empty or too large", next.dims())));
         }
@@ -97,22 +103,21 @@ pub(super) fn infer(input: Shape, layers: &[Layer]) -> Result<Inferred, ModelSpe
                 limits::MAX_ACTIVATIONS
             )));
         }
-        for (name, dims, init) in trained {
-            parameters = dims
+        for tensor in trained {
+            parameters = tensor
+                .shape
                 .iter()
-                .try_fold(1u64, |len, &d| len.checked_mul(u64::from(d)))
+                .try_fold(1u64, |len, &size| len.checked_mul(size as u64))
                 .and_then(|len| parameters.checked_add(len))
                 .filter(|&total| total <= limits::MAX_PARAMETERS)
                 .ok_or(ModelSpecError::TooManyParameters)?;
-            tensors.push(TensorInfo {
-                name: format!("layers.{index}.{name}"),
-                shape: dims.iter().map(|&d| d as usize).collect(),
-                init,
-            });
+            tensors.push(TensorInfo { name: format!("{prefix}{index}.{}", tensor.name), ..tensor });
         }
         let outputs = next.len() as u64;
-        forward.activations = forward.activations.max(shape.len() as u64 + held + outputs);
+        let activations = (shape.len() as u64 + held + outputs).max(nested.activations);
+        forward.activations = forward.activations.max(activations);
         let operations = outputs.saturating_mul(rule.window(shape));
+        let operations = operations.saturating_add(nested.operations);
         forward.operations = forward.operations.saturating_add(operations);
         inputs.push(shape);
         shape = next;

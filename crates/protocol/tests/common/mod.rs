@@ -130,6 +130,19 @@ pub fn client_messages() -> Vec<ClientMessage> {
                 layers: ["linear"].map(String::from).into(),
                 algorithms: ["sgd"].map(String::from).into(),
                 codecs: ["f16", "f32"].map(String::from).into(),
+                ..Capabilities::version_1()
+            },
+        },
+        ClientMessage::CheckIn {
+            task: TaskId::new("mnist").unwrap(),
+            availability: Availability::Available,
+            subject: None,
+            token: None,
+            capabilities: Capabilities {
+                layers: ["linear"].map(String::from).into(),
+                algorithms: ["sgd"].map(String::from).into(),
+                losses: ["huber", "softmax_cross_entropy"].map(String::from).into(),
+                ..Capabilities::version_1()
             },
         },
     ]

@@ -517,12 +517,16 @@ export type RoundPhase =
   /** The operator has paused the task: no round begins. */
   | 'paused';
 
-/** Objective of training, as a mean over the batch, and over the positions of a sequence. */
+/** Kind of an objective, as a mean over the batch, and over the positions of a sequence. */
 export type Loss =
   /** Softmax, then the negative log-likelihood of the right class. */
   | 'softmax_cross_entropy'
   /** Mean over the outputs of the squared difference. */
-  | 'mean_squared_error';
+  | 'mean_squared_error'
+  /** Mean over the outputs of the negative log-likelihood of yes or no, after the sigmoid. */
+  | 'binary_cross_entropy'
+  /** Mean over the outputs of half the squared difference, or of a line where that is large. */
+  | 'huber';
 
 /**
  * The least that a task must promise. A client refuses a task below, or without a

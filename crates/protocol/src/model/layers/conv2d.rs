@@ -33,8 +33,8 @@ impl LayerRule for Conv2d {
         positive("channels", channels)?;
         let shape = Shape::Image {
             channels,
-            height: windows(height, kernel, stride, padding)?,
-            width: windows(width, kernel, stride, padding)?,
+            height: windows("image side", height, kernel, stride, padding)?,
+            width: windows("image side", width, kernel, stride, padding)?,
         };
         let fan_in = u64::from(inputs) * u64::from(kernel) * u64::from(kernel);
         let init = Init::Uniform { fan_in: fan_in as usize };

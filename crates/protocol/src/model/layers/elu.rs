@@ -30,19 +30,14 @@ same_fields!(Elu = Elu { alpha });
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::Elu;
     use crate::layers::Linear;
-    use crate::{Layer, Loss, ModelSpec, wire};
+    use crate::model::layers::rules::same_bytes;
+    use crate::{Loss, ModelSpec};
 
     #[test]
     fn the_wire_form_is_what_it_was() {
-        let layer: Layer = serde_json::from_str(r#"{"type":"elu"}"#).unwrap();
-        assert_eq!(layer, Elu { alpha: 1.0 }.into());
-        let bytes = wire::Layer::from(layer).encode_to_vec();
-        assert_eq!(hex::encode(&bytes), "7a050d0000803f");
-        assert_eq!(Layer::try_from(wire::Layer::decode(bytes.as_slice()).unwrap()), Ok(layer));
+        same_bytes(r#"{"type":"elu"}"#, Elu { alpha: 1.0 }, "7a050d0000803f");
     }
 
     #[test]

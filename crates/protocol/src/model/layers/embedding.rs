@@ -38,19 +38,15 @@ same_fields!(Embedding = Embedding { width });
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::Embedding;
     use crate::layers::{Flatten, LayerNorm, Linear, Relu};
-    use crate::{ElementKind, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape, wire};
+    use crate::model::layers::rules::same_bytes;
+    use crate::{ElementKind, Init, Layer, Loss, ModelSpec, ModelSpecError, Shape};
 
     #[test]
     fn the_wire_form_is_what_it_was() {
-        let layer: Layer = serde_json::from_str(r#"{"type":"embedding","width":300}"#).unwrap();
-        assert_eq!(layer, Embedding { width: 300 }.into());
-        let bytes = wire::Layer::from(layer).encode_to_vec();
-        assert_eq!(hex::encode(&bytes), "82010308ac02");
-        assert_eq!(Layer::try_from(wire::Layer::decode(bytes.as_slice()).unwrap()), Ok(layer));
+        let json = r#"{"type":"embedding","width":300}"#;
+        same_bytes(json, Embedding { width: 300 }, "82010308ac02");
     }
 
     #[test]
@@ -85,7 +81,7 @@ mod tests {
         assert_eq!(refused, expected);
         assert!(refused.to_string().contains("(linear) takes values, not token ids"), "{refused}");
         let embedding = Layer::from(Embedding { width: 2 });
-        let twice = vec![embedding, embedding, dense[0]];
+        let twice = vec![embedding.clone(), embedding, dense[0].clone()];
         let refused = error(ModelSpec::of_tokens(4, 7, twice, Loss::MeanSquaredError));
         let expected =
             ModelSpecError::Elements { index: 1, layer: "embedding", takes: given, given: takes };

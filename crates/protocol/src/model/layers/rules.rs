@@ -129,6 +129,32 @@ pub(super) fn recurrent_window(input: Shape, units: u32, gates: u32) -> u64 {
     sequence(input).map_or(1, |[_, width]| u64::from(gates) * (u64::from(width) + u64::from(units)))
 }
 
+/// `[positions, width]` of a sequence, or of an image of one channel.
+pub(super) fn series(input: Shape) -> Result<[u32; 2], String> {
+    match input {
+        Shape::Sequence { positions, width } => Ok([positions, width]),
+        Shape::Image { channels: 1, height, width } => Ok([height, width]),
+        Shape::Image { .. } | Shape::Features(_) | Shape::Tokens { .. } => Err(format!(
+            "it takes a sequence, but {:?} comes in; give the model an input [positions, width], \
+             or token ids and an embedding",
+            input.dims()
+        )),
+    }
+}
+
+/// Channels of an image, or values of a sequence at each position.
+pub(super) fn channels(input: Shape) -> Result<u32, String> {
+    match input {
+        Shape::Image { channels, .. } => Ok(channels),
+        Shape::Sequence { width, .. } => Ok(width),
+        Shape::Features(_) | Shape::Tokens { .. } => {
+            Err("it takes an image or a sequence, but features come in; leave this layer out, or \
+                 put it before what makes features"
+                .into())
+        }
+    }
+}
+
 /// Values of a row: of features, or of a sequence at one position. `takes` is the verb of
 /// the layer.
 pub(super) fn row_width(input: Shape, takes: &str) -> Result<u32, String> {
@@ -145,13 +171,20 @@ pub(super) fn pooled(input: Shape, kernel: u32, stride: u32) -> Result<Output, S
     let [channels, height, width] = image(input)?;
     Ok(Output::of(Shape::Image {
         channels,
-        height: windows(height, kernel, stride, 0)?,
-        width: windows(width, kernel, stride, 0)?,
+        height: windows("image side", height, kernel, stride, 0)?,
+        width: windows("image side", width, kernel, stride, 0)?,
     }))
 }
 
-/// Number of windows along one side: floor((size + 2 padding - kernel) / stride) + 1.
-pub(super) fn windows(size: u32, kernel: u32, stride: u32, padding: u32) -> Result<u32, String> {
+/// Number of windows along one side, which is called `what`:
+/// floor((size + 2 padding - kernel) / stride) + 1.
+pub(super) fn windows(
+    what: &str,
+    size: u32,
+    kernel: u32,
+    stride: u32,
+    padding: u32,
+) -> Result<u32, String> {
     positive("kernel", kernel)?;
     positive("stride", stride)?;
     if padding >= kernel {
@@ -159,8 +192,23 @@ pub(super) fn windows(size: u32, kernel: u32, stride: u32, padding: u32) -> Resu
     }
     let padded = u64::from(size) + 2 * u64::from(padding);
     if u64::from(kernel) > padded {
-        return Err(format!("the kernel {kernel} is larger than the image side {padded}"));
+        return Err(format!("the kernel {kernel} is larger than the {what} {padded}"));
     }
     u32::try_from((padded - u64::from(kernel)) / u64::from(stride) + 1)
-        .map_err(|_| "the image is too large".to_string())
+        .map_err(|_| format!("the {what} is too large"))
+}
+
+/// Holds a layer to its form in a config file and to its bytes on the wire.
+#[cfg(test)]
+pub(super) fn same_bytes(json: &str, layer: impl Into<super::Layer>, bytes: &str) {
+    use prost::Message;
+
+    use crate::wire;
+
+    let layer = layer.into();
+    assert_eq!(serde_json::from_str::<super::Layer>(json).unwrap(), layer);
+    let encoded = wire::Layer::from(layer.clone()).encode_to_vec();
+    assert_eq!(hex::encode(&encoded), bytes);
+    let decoded = wire::Layer::decode(encoded.as_slice()).unwrap();
+    assert_eq!(super::Layer::try_from(decoded), Ok(layer));
 }
