@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
+use fedra_learning::metrics::ConfusionMatrix;
 use fedra_learning::{Dataset, DatasetError, IdxError, LearningError, evaluate, read_mnist};
-use fedra_protocol::{ModelSpec, TaskId};
+use fedra_protocol::{Evaluation, ModelSpec, TaskId};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
-use fedra_coordinator::storage::{Lease, Quality, StoreError};
+use fedra_coordinator::storage::{Lease, StoreError};
 
 /// Models that may wait, all tasks together.
 const WAITING: usize = 64;
@@ -67,7 +68,7 @@ pub fn load(config: &EvaluationConfig, model: &ModelSpec) -> Result<Dataset, Eva
     Ok(dataset)
 }
 
-type Done = Box<dyn FnOnce(Quality) + Send>;
+type Done = Box<dyn FnOnce(Evaluation, Option<Arc<ConfusionMatrix>>) + Send>;
 
 /// A model to evaluate.
 pub(crate) struct Job {
@@ -169,7 +170,7 @@ impl Worker {
     fn run(self) {
         while let Some(job) = self.next() {
             match self.evaluate(&job) {
-                Ok(quality) => (job.done)(quality),
+                Ok((evaluation, confusion)) => (job.done)(evaluation, confusion),
                 Err(error) => {
                     tracing::error!(task = %job.lease.task(), round = job.round, %error, "no evaluation");
                 }
@@ -191,7 +192,10 @@ impl Worker {
         }
     }
 
-    fn evaluate(&self, job: &Job) -> Result<Quality, EvaluationError> {
+    fn evaluate(
+        &self,
+        job: &Job,
+    ) -> Result<(Evaluation, Option<Arc<ConfusionMatrix>>), EvaluationError> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
         let held_out = tasks.get(job.lease.task()).cloned();
         drop(tasks);
@@ -199,8 +203,8 @@ impl Worker {
         let (spec, data) = &*held_out;
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let result = evaluate(spec, &job.parameters, data, threads)?;
-        let quality = Quality { accuracy: result.accuracy, loss: result.loss };
-        job.lease.set_quality(job.round, quality)?;
-        Ok(quality)
+        let evaluation = Evaluation { round: job.round, quality: result.quality };
+        job.lease.set_quality(job.round, result.quality)?;
+        Ok((evaluation, result.confusion.map(Arc::new)))
     }
 }

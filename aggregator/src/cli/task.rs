@@ -1,5 +1,6 @@
 //! `fedra-aggregator task`: shows and changes the tasks of a running server.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use fedra_http_api::{
-    Created, Decision, Model, ModelFormat, Operated, OperatedRound, OperatedTask, RollBack,
-    RolledBack, ServerStatus, TaskSummary, address,
+    ClassMetrics, Classes, Created, Decision, Headline, Model, ModelFormat, Operated,
+    OperatedRound, OperatedTask, Quality, RollBack, RolledBack, ServerStatus, TaskSummary, address,
 };
 use fedra_protocol::{Sha256Hash, TaskId};
 use serde_json::json;
@@ -21,6 +22,8 @@ use super::table::{bytes, number, table};
 
 /// Completed rounds that `show` asks for and prints.
 const ROUNDS: usize = 10;
+/// Classes that `show` prints.
+const CLASSES: usize = 10;
 /// Decisions that `show` prints.
 const DECISIONS: usize = 10;
 
@@ -157,8 +160,14 @@ fn describe(task: &OperatedTask) -> String {
     if !summary.health.failures.is_empty() {
         text += &format!("\n{}", status::failures(&summary.health));
     }
+    if let Some(latest) = &summary.latest {
+        text += &format!("\n{}", quality(latest));
+    }
+    if let Some(classes) = &task.classes {
+        text += &format!("\n{}", worst(classes));
+    }
     if !task.history.is_empty() {
-        text += &format!("\n{}", rounds(&task.history));
+        text += &format!("\n{}", rounds(&task.history, summary.headline));
     }
     if !task.decisions.is_empty() {
         text += &format!("\n{}", decisions(&task.decisions));
@@ -166,21 +175,51 @@ fn describe(task: &OperatedTask) -> String {
     text
 }
 
+/// The metrics of the newest model that was evaluated.
+fn quality(latest: &Quality) -> String {
+    let named = latest.metrics.named().map(|(name, value)| format!("{name} {value:.4}"));
+    let named: Vec<_> = named.collect();
+    format!("held-out examples, model of round {}: {}\n", latest.round, named.join(", "))
+}
+
+/// The classes of which the least is found, worst first.
+fn worst(classes: &Classes) -> String {
+    let mut occurring: Vec<_> =
+        classes.metrics.iter().enumerate().filter(|(_, class)| class.examples > 0).collect();
+    let recall = |class: &ClassMetrics| class.recall.unwrap_or(0.0);
+    occurring.sort_by(|(_, a), (_, b)| recall(a).total_cmp(&recall(b)));
+    let row = |(number, class): &(usize, &ClassMetrics)| {
+        let taken_for = (0..).zip(&classes.confusion[*number]).filter(|(other, _)| other != number);
+        let most = taken_for.max_by_key(|(other, count)| (**count, Reverse(*other)));
+        let most = most.filter(|(_, count)| **count > 0);
+        vec![
+            number.to_string(),
+            class.examples.to_string(),
+            self::number(class.recall, 4),
+            self::number(class.precision, 4),
+            most.map_or_else(|| "-".to_owned(), |(other, count)| format!("{other} ({count})")),
+        ]
+    };
+    let rows: Vec<_> = occurring.iter().take(CLASSES).map(row).collect();
+    table(&["CLASS", "EXAMPLES", "RECALL", "PRECISION", "MOSTLY TAKEN FOR"], &rows)
+}
+
 /// The rounds, newest last.
-fn rounds(rounds: &[OperatedRound]) -> String {
+fn rounds(rounds: &[OperatedRound], headline: Headline) -> String {
     let row = |OperatedRound { round, attempt, cohort, restored, .. }: &OperatedRound| {
         vec![
             format!("{}.{attempt}", round.round),
             cohort.to_string(),
             round.reports.to_string(),
             format!("{:.1}", round.seconds),
-            number(round.accuracy, 4),
-            number(round.loss, 4),
+            number(round.metrics.headline(headline), 4),
+            number(round.metrics.loss, 4),
             restored.map(|round| format!("back to {round}")).unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = rounds.iter().map(row).collect();
-    table(&["ROUND", "INVITED", "REPORTED", "SECONDS", "ACCURACY", "LOSS", ""], &rows)
+    let title = headline.title().to_uppercase();
+    table(&["ROUND", "INVITED", "REPORTED", "SECONDS", &title, "LOSS", ""], &rows)
 }
 
 /// The last decisions, newest last.

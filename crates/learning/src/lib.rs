@@ -23,7 +23,7 @@
 //! let data = Dataset::new(vec![0.5; 2 * 784], spec.input(), labels)?;
 //! let result = evaluate(&spec, &parameters, &data, 1)?;
 //! assert_eq!(result.examples, 2);
-//! assert!(result.accuracy <= Some(0.5));
+//! assert!(result.quality.accuracy <= Some(0.5));
 //! # Ok(())
 //! # }
 //! ```
@@ -36,6 +36,7 @@ mod kernels;
 mod layers;
 mod loss;
 pub mod memory;
+pub mod metrics;
 mod network;
 mod parameters;
 mod predict;

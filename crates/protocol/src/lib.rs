@@ -27,6 +27,7 @@ mod capabilities;
 mod codec;
 mod conversion;
 mod error;
+mod evaluation;
 mod id;
 pub mod limits;
 mod message;
@@ -44,6 +45,7 @@ pub mod wire {
 pub use capabilities::Capabilities;
 pub use codec::CodecName;
 pub use error::DecodeError;
+pub use evaluation::{Evaluation, Headline, Quality};
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
     Availability, CheckedIn, ClientMessage, DeclineCause, Hello, Refusal, RefusalCode,
@@ -59,8 +61,8 @@ pub use privacy::{
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
-    ClientAlgorithm, Evaluation, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining,
-    RoundPhase, TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
+    ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,
+    TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
 };
 pub use token::{Token, TokenError};
 

@@ -3,6 +3,7 @@
 import type { SessionState } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import { HEADLINES, headlineOf, otherMetrics } from '../metrics.js';
 import { OptionsError, parseOptions } from '../options.js';
 import type { Protection } from '../privacy.js';
 import { fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../privacy.js';
@@ -10,7 +11,8 @@ import { epsilon, shortWords } from '../privacy-words.js';
 import { Session } from '../session.js';
 import type { PageState, Problem } from '../state.js';
 import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
-import { advice, bytes, cohortWords, DATA_SENTENCE, percent, sentence, stateWords, whole } from '../words.js';
+import { advice, bytes, cohortWords, DATA_SENTENCE, sentence, stateWords, whole } from '../words.js';
+import { classTable } from './class-table.js';
 import './cohort-ring.js';
 import './consent-card.js';
 import './digit-reader.js';
@@ -24,7 +26,7 @@ import { taskSwitch } from './task-switch.js';
 const DRAW_EVERY_MS = 120;
 /** States of a client that is in no round. */
 const SITTING: readonly (SessionState | undefined)[] = ['idle', 'waiting', 'unavailable'];
-/** A screen reader hears of the accuracy at most this often. */
+/** A screen reader hears of the first metric at most this often. */
 const ANNOUNCE_EVERY_MS = 20_000;
 
 export class FedraDemo extends LightElement {
@@ -65,6 +67,7 @@ export class FedraDemo extends LightElement {
       </header>
       <main>
         ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
+        ${classTable(state.task?.classes, state.task?.latest?.round)}
         <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model.sha256}></fedra-digit-reader>
         ${thisTab(state)}
       </main>
@@ -144,11 +147,14 @@ export class FedraDemo extends LightElement {
 
   #announce(state: PageState): string {
     const latest = latestEvaluated(state.history);
-    if (latest?.accuracy == null || state.stage !== 'running') return this.#announcement;
+    const kind = state.task?.headline ?? 'accuracy';
+    const value = latest && headlineOf(latest, kind);
+    if (value == null || state.stage !== 'running') return this.#announcement;
     if (performance.now() - this.#announcedAt > ANNOUNCE_EVERY_MS) {
       this.#announcedAt = performance.now();
       const spent = state.privacy && state.privacy.policy !== 'none' ? ` Your total is ε ${epsilon(state.privacy.spentEpsilon)}.` : '';
-      this.#announcement = `After round ${latest.round} the model reads ${percent(latest.accuracy)} of the test digits.${spent}`;
+      const { lead, words, of } = HEADLINES[kind];
+      this.#announcement = `After round ${latest?.round}: ${lead} ${words(value)} ${of}.${spent}`;
     }
     return this.#announcement;
   }
@@ -240,16 +246,21 @@ function invitation(state: PageState): string {
 
 function learned(state: PageState): TemplateResult {
   const latest = latestEvaluated(state.history);
+  const kind = state.task?.headline ?? 'accuracy';
+  const { lead, of, words } = HEADLINES[kind];
+  const value = latest ? headlineOf(latest, kind) : null;
+  const others = latest ? otherMetrics(latest, kind) : [];
   const rounds = Math.max(state.task?.round ?? 0, state.history.at(-1)?.round ?? 0);
   return html`
     <section class="learned" aria-labelledby="learned">
       <div class="verdict">
-        <h2 id="learned">The shared model reads</h2>
-        <p class="figure" id="accuracy" ?data-empty=${latest?.accuracy == null}>${latest?.accuracy == null ? '–' : percent(latest.accuracy)}</p>
+        <h2 id="learned">${lead}</h2>
+        <p class="figure" id="headline" ?data-empty=${value === null}>${value === null ? '–' : words(value)}</p>
         <p class="of">
-          of test digits it has never seen${latest ? html`, after round ${whole(latest.round)}` : nothing}.
+          ${of}${latest ? html`, after round ${whole(latest.round)}` : nothing}.
         </p>
         <dl class="pairs">
+          ${others.map(([title, words]) => html`<div><dt>${title}</dt><dd>${words}</dd></div>`)}
           <div><dt>Loss</dt><dd>${latest?.loss == null ? '–' : latest.loss.toFixed(3)}</dd></div>
           <div><dt>Rounds</dt><dd>${whole(rounds)}${
             state.task?.rounds_total ? html` <small>of ${whole(state.task.rounds_total)}</small>` : nothing
@@ -257,7 +268,7 @@ function learned(state: PageState): TemplateResult {
         </dl>
       </div>
       <div class="charts">
-        <fedra-line-chart class="tall" kind="accuracy" .points=${state.history}></fedra-line-chart>
+        <fedra-line-chart class="tall" kind=${kind} .points=${state.history}></fedra-line-chart>
         <fedra-line-chart kind="loss" .points=${state.history}></fedra-line-chart>
       </div>
     </section>
