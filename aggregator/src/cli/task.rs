@@ -9,8 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use fedra_http_api::{
-    ClassMetrics, Classes, Created, Decision, Headline, Model, ModelFormat, Operated,
-    OperatedRound, OperatedTask, Quality, RollBack, RolledBack, ServerStatus, TaskSummary, address,
+    ClassMetrics, Classes, Created, Decision, Headline, Model, ModelCard, ModelFormat, Operated,
+    OperatedRound, OperatedTask, Quality, RollBack, RolledBack, ServerStatus, Task, TaskSummary,
+    address,
 };
 use fedra_protocol::{Sha256Hash, TaskId};
 use serde_json::json;
@@ -75,12 +76,20 @@ pub enum TaskCommand {
         /// The round of the model; without it, the newest.
         #[arg(long)]
         round: Option<u64>,
-        /// The file's format: safetensors, or onnx for other runtimes.
+        /// The file's format: safetensors, onnx for other runtimes, or pytorch.
         #[arg(long, default_value = "safetensors")]
         format: ModelFormat,
         /// The file, which must not be there yet.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+    },
+    /// Prints what the newest model is, as Markdown. It needs no token.
+    Card {
+        /// The task.
+        id: TaskId,
+        /// Another model that the server remembers, by its SHA-256.
+        #[arg(long, value_name = "SHA256")]
+        model: Option<Sha256Hash>,
     },
 }
 
@@ -101,6 +110,7 @@ impl TaskCommand {
             }
             Self::Rollback { id, to } => roll_back(server, &id, to),
             Self::Export { id, round, format, out } => export(server, &id, round, format, &out),
+            Self::Card { id, model } => card(server, &id, model),
         }
     }
 }
@@ -293,6 +303,26 @@ fn export(
     }
     let size = bytes(file.len() as u64);
     Ok(format!("{}: round {round} of {id}, {size}, SHA-256 {sha256}\n", out.display()))
+}
+
+fn card(server: &ServerOptions, id: &TaskId, model: Option<Sha256Hash>) -> Result<String, Failure> {
+    let visitor = server.visitor()?;
+    let sha256 = match model {
+        Some(sha256) => sha256.to_string(),
+        None => {
+            let task = address::last_rounds(&address::task(id.as_str()), 0);
+            parse::<Task>(&visitor.get(&task)?)?.summary.model.sha256
+        }
+    };
+    let json = visitor.get(&address::card(&sha256))?;
+    if server.json {
+        return Ok(json + "\n");
+    }
+    let card: ModelCard = parse(&json)?;
+    if card.task != id.as_str() {
+        return Err(anyhow!("the model {sha256} is one of the task {}", card.task).into());
+    }
+    Ok(card.markdown())
 }
 
 /// Writes a file that is there whole or not at all.

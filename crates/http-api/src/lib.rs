@@ -18,6 +18,7 @@
 //! ```
 
 pub mod address;
+mod card;
 #[cfg(test)]
 mod contract;
 mod evaluation;
@@ -29,6 +30,7 @@ mod problem;
 mod server;
 mod task;
 
+pub use card::{CardFormat, CardLayer, CardModel, CardTraining, ModelCard};
 pub use evaluation::{ClassMetrics, Classes, Headline, Metrics, Quality};
 pub use format::{ModelFormat, UnknownFormat};
 pub use health::{Failure, FailureCause, FailureKind, Health, HealthState};

@@ -50,7 +50,7 @@ pub use data::{
     DataSource, Dataset, DatasetError, Features, IdxError, IdxSource, Layout, Targets, read_mnist,
 };
 pub use evaluate::{EvaluationResult, evaluate};
-pub use formats::safetensors;
+pub use formats::{pytorch, safetensors};
 pub use parameters::init_parameters;
 pub use predict::{Inference, examples_a_piece, examples_in};
 pub use training::{BatchOrder, ExampleCost, ExamplePrivacy, LocalTrainer, gradient, prepared};

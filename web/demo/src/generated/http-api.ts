@@ -523,6 +523,7 @@ export interface Shapes {
   Headline: Headline;
   Health: Health;
   HealthState: HealthState;
+  Metrics: Metrics;
   Mistake: Mistake;
   Model: Model;
   Operated: Operated;
@@ -556,6 +557,7 @@ export const SHAPES = {
   Headline: { words: ['accuracy', 'bits_per_token', 'rmse'] },
   Health: { fields: { attempts: 'integer', failures: { list: 'Failure' }, reason: { maybe: 'string' }, since: 'time', state: 'HealthState' } },
   HealthState: { words: ['ok', 'waiting', 'failing'] },
+  Metrics: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, 'top_5_accuracy?': { maybe: 'number' } } },
   Mistake: { fields: { path: 'string', problem: 'string' } },
   Model: { fields: { bytes: 'integer', parameters: 'integer', round: 'integer', sha256: 'string', url: 'string' } },
   Operated: { fields: { state: 'TaskState' } },
