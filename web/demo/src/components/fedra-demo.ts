@@ -20,6 +20,7 @@ import { LightElement } from './light-element.js';
 import './line-chart.js';
 import { protection } from './protection.js';
 import { roundWay } from './round-steps.js';
+import { takeAway } from './take-away.js';
 import { taskSwitch } from './task-switch.js';
 
 /** Least time from one drawing of the page to the next. Events may come faster. */
@@ -32,6 +33,7 @@ const ANNOUNCE_EVERY_MS = 20_000;
 export class FedraDemo extends LightElement {
   #session: Session | undefined;
   #url = '';
+  #api = '';
   #addressProblem: Problem | undefined;
   #drawTimer: ReturnType<typeof setTimeout> | undefined;
   #announcement = '';
@@ -42,6 +44,7 @@ export class FedraDemo extends LightElement {
     try {
       const options = parseOptions(location.href);
       this.#url = options.url;
+      this.#api = options.api;
       this.#session = new Session(options);
       this.#session.addEventListener('change', () => this.#drawSoon());
       this.#session.watch();
@@ -69,7 +72,7 @@ export class FedraDemo extends LightElement {
         ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
         ${classTable(state.task?.classes, state.task?.latest?.round)}
         <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model.sha256}></fedra-digit-reader>
-        ${thisTab(state)}
+        ${files(state, this.#api)} ${thisTab(state)}
       </main>
       <footer>
         Digits: MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, made from data of NIST; commonly
@@ -273,6 +276,11 @@ function learned(state: PageState): TemplateResult {
       </div>
     </section>
   `;
+}
+
+/** The newest model: an event of the client is ahead of the task. */
+function files({ task, model }: PageState, api: string): TemplateResult | typeof nothing {
+  return task ? takeAway(api, task.id, model ?? task.model) : nothing;
 }
 
 function thisTab(state: PageState): TemplateResult {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkpointWords } from '../../../node_modules/.cache/fedra-demo/admin/words.js';
 import { CHARTS, drawable, summary } from '../../../node_modules/.cache/fedra-demo/chart-kinds.js';
+import { downloads } from '../../../node_modules/.cache/fedra-demo/downloads.js';
 import { SHAPES } from '../../../node_modules/.cache/fedra-demo/generated/http-api.js';
 import { check } from '../../../node_modules/.cache/fedra-demo/json.js';
 import { HEADLINES, headlineOf, otherMetrics, partOf, shownClasses } from '../../../node_modules/.cache/fedra-demo/metrics.js';
@@ -38,6 +39,17 @@ test('a client’s event brings the metrics that the server knows', () => {
   const [point] = withEvent(INITIAL, model).history;
   assert.deepEqual(point, { round: 2, accuracy: null, loss: 1, bits_per_token: 1.5, top_5_accuracy: 0.9 });
   assert.equal(check('Quality', point), point);
+});
+
+test('the newest model is offered in each format, with its card', () => {
+  const offered = downloads('https://example.org/fed', 'digits', { sha256: 'ab', round: 7 });
+  const files = offered.map(({ href, name }) => [href.replace('https://example.org/fed/v1/models/ab', ''), name]);
+  assert.deepEqual(files, [
+    ['', 'digits-7.safetensors'],
+    ['?format=onnx', 'digits-7.onnx'],
+    ['?format=pytorch', 'digits-7.pytorch.safetensors'],
+    ['/card?format=markdown', 'digits-7.card.md'],
+  ]);
 });
 
 test('of many classes the least found are shown, and one without examples last', () => {

@@ -5,6 +5,7 @@ import { html, nothing } from 'lit';
 import { qualities } from '../../api.js';
 import { classTable } from '../../components/class-table.js';
 import { gauge } from '../../components/gauge.js';
+import { takeAway } from '../../components/take-away.js';
 import type { OperatedTask, TaskSummary } from '../../generated/http-api.js';
 import { HEADLINES, headlineOf, otherMetrics } from '../../metrics.js';
 import { limit, oneIn, policyLabel } from '../../privacy-words.js';
@@ -17,7 +18,7 @@ import { funnel } from './funnel.js';
 import './operate.js';
 import { decisionsTable, failuresTable, roundsTable } from './tables.js';
 
-export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, signIn: () => void): TemplateResult {
+export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, api: string, signIn: () => void): TemplateResult {
   const { operated } = state;
   const stand = standOf(task);
   return html`
@@ -28,7 +29,7 @@ export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, 
       <fedra-operate .state=${state} .desk=${desk} @sign-in=${signIn}></fedra-operate>
     </header>
     ${stand === 'failing' ? failing(task) : nothing} ${round(task, standSentence(stand, task.health))} ${quality(task)} ${charts(task)} ${privacy(task)}
-    ${classTable(task.classes, task.latest?.round)} ${rounds(task)} ${failures(task)} ${operated ? confidential(operated) : nothing}
+    ${classTable(task.classes, task.latest?.round)} ${rounds(task)} ${takeAway(api, task.id, task.model)} ${failures(task)} ${operated ? confidential(operated) : nothing}
   `;
 }
 
