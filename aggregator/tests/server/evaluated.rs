@@ -85,12 +85,27 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
         record
     });
     let record = soon(record).await.expect("no panic");
-    let server = TestServer::start_config(config(folder.path()), folder).await;
+    let server = TestServer::start_config(config(folder.path()), Arc::clone(&folder)).await;
     let mut client = server.joined().await;
     let of_round_2 = |status: &fedra_protocol::TaskStatus| {
         status.evaluation.is_some_and(|evaluation| evaluation.round == record.round)
     };
     let status = client.status(of_round_2).await;
     assert_eq!(status.evaluation.and_then(|of| of.quality.accuracy), Some(1.0));
+    drop(client);
+    server.stop().await;
+
+    // The matrix is not stored: it comes with one more evaluation of the newest model.
+    let server = TestServer::start_config(config(folder.path()), folder).await;
+    let classes = async {
+        loop {
+            let task = server.task().await;
+            assert_eq!(task["latest"]["round"], 2);
+            if !task["classes"].is_null() {
+                return task["classes"].clone();
+            }
+        }
+    };
+    assert_eq!(soon(classes).await["confusion"], diagonal);
     server.stop().await;
 }

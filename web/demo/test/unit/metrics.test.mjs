@@ -1,4 +1,4 @@
-// What the pages show of a model's quality, by the kind of its task.
+// Words and charts of a model’s quality, by the kind of its task.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkpointWords } from '../../../node_modules/.cache/fedra-demo/admin/words.js';
