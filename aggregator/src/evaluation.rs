@@ -10,14 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use fedra_data::{Dataset, DatasetError, ReadError, ReadOptions};
+use fedra_learning::metrics::ConfusionMatrix;
 use fedra_learning::{LearningError, evaluate};
-use fedra_protocol::{DataSpec, ModelSpec, TaskId};
+use fedra_protocol::{DataSpec, Evaluation, ModelSpec, TaskId};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
 use fedra_coordinator::settings::TaskSettings;
-use fedra_coordinator::storage::{Lease, Quality, StoreError};
+use fedra_coordinator::storage::{Lease, StoreError};
 
 /// Models that may wait, all tasks together.
 const WAITING: usize = 64;
@@ -58,7 +59,7 @@ pub fn load(task: &TaskConfig) -> Result<Option<Dataset>, EvaluationError> {
     Ok(Some(dataset))
 }
 
-type Done = Box<dyn FnOnce(Quality) + Send>;
+type Done = Box<dyn FnOnce(Evaluation, Option<Arc<ConfusionMatrix>>) + Send>;
 
 /// A model to evaluate.
 pub(crate) struct Job {
@@ -157,7 +158,7 @@ impl Worker {
     fn run(self) {
         while let Some(job) = self.next() {
             match self.evaluate(&job) {
-                Ok(quality) => (job.done)(quality),
+                Ok((evaluation, confusion)) => (job.done)(evaluation, confusion),
                 Err(error) => {
                     tracing::error!(task = %job.lease.task(), round = job.round, %error, "no evaluation");
                 }
@@ -179,7 +180,10 @@ impl Worker {
         }
     }
 
-    fn evaluate(&self, job: &Job) -> Result<Quality, EvaluationError> {
+    fn evaluate(
+        &self,
+        job: &Job,
+    ) -> Result<(Evaluation, Option<Arc<ConfusionMatrix>>), EvaluationError> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
         let held_out = tasks.get(job.lease.task()).cloned();
         drop(tasks);
@@ -187,8 +191,8 @@ impl Worker {
         let (spec, data) = &*held_out;
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let result = evaluate(spec, &job.parameters, data, threads)?;
-        let quality = Quality { accuracy: result.accuracy, loss: result.loss };
-        job.lease.set_quality(job.round, quality)?;
-        Ok(quality)
+        let evaluation = Evaluation { round: job.round, quality: result.quality };
+        job.lease.set_quality(job.round, result.quality)?;
+        Ok((evaluation, result.confusion.map(Arc::new)))
     }
 }

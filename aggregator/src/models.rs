@@ -1,11 +1,13 @@
 //! Global models by hash, as they are served: the newest of each task from
-//! memory, older ones from the store as long as it keeps them. ONNX files are made of
-//! them when they are asked for.
+//! memory, older ones from the store as long as it keeps them. Files of other formats are
+//! made of them when they are asked for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
+use fedra_http_api::ModelFormat;
+use fedra_learning::pytorch;
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_onnx::{OnnxError, Origin};
 use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
@@ -20,64 +22,55 @@ const IN_MEMORY: usize = 2;
 pub(crate) struct Models {
     store: Storage,
     newest: RwLock<HashMap<TaskId, Vec<(Sha256Hash, Bytes)>>>,
-    /// Older models that are being sent. Each is in memory once, for all its
-    /// downloads.
-    shared: Mutex<HashMap<Sha256Hash, Weak<Bytes>>>,
-    /// ONNX files that are being sent, by the hash of the model that they are made of.
-    converted: Mutex<HashMap<Sha256Hash, Weak<OnnxFile>>>,
+    /// Older models and files of other formats that are being sent, by the hash of the
+    /// model. Each is in memory once, for all its downloads.
+    sent: Mutex<HashMap<(Sha256Hash, ModelFormat), Weak<Slot>>>,
 }
 
-/// An ONNX file and its hash.
-pub(crate) struct OnnxFile {
-    pub(crate) bytes: Bytes,
-    pub(crate) sha256: Sha256Hash,
+/// Place of a file that several are sent. Whoever comes first fills it; the others wait.
+#[derive(Default)]
+struct Slot(Mutex<Option<Bytes>>);
+
+/// A file that keeps its place as long as it is sent.
+struct Sent {
+    bytes: Bytes,
+    _slot: Arc<Slot>,
 }
 
-/// Model that cannot be made an ONNX file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConvertError {
-    #[error("the model's file: {0}")]
-    Read(#[from] ModelFileError),
-    #[error(transparent)]
-    Write(#[from] OnnxError),
-}
-
-impl OnnxFile {
-    /// Makes one of a model's file. Takes time in proportion to the model.
-    pub(crate) fn of(spec: &ModelSpec, file: &[u8], origin: &Origin) -> Result<Self, ConvertError> {
-        let bytes = fedra_onnx::write(spec, &safetensors::read(spec, file)?, origin)?;
-        Ok(Self { sha256: Sha256Hash::of(&bytes), bytes: bytes.into() })
-    }
-
-    /// The bytes; the file stays shared as long as they are held.
-    pub(crate) fn shared(self: Arc<Self>) -> Bytes {
-        Bytes::from_owner(Shared(self))
-    }
-}
-
-impl AsRef<[u8]> for OnnxFile {
+impl AsRef<[u8]> for Sent {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A file that others are sent too.
-struct Shared<T>(Arc<T>);
+/// Model that cannot be converted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConvertError {
+    #[error("the model's file: {0}")]
+    Model(#[from] ModelFileError),
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+}
 
-impl<T: AsRef<[u8]>> AsRef<[u8]> for Shared<T> {
-    fn as_ref(&self) -> &[u8] {
-        T::as_ref(&self.0)
-    }
+/// The same model in another format. Takes time in proportion to the model.
+pub(crate) fn convert(
+    spec: &ModelSpec,
+    file: Bytes,
+    format: ModelFormat,
+    origin: &Origin,
+) -> Result<Bytes, ConvertError> {
+    Ok(match format {
+        ModelFormat::Safetensors => file,
+        ModelFormat::Onnx => {
+            fedra_onnx::write(spec, &safetensors::read(spec, &file)?, origin)?.into()
+        }
+        ModelFormat::Pytorch => pytorch::write(spec, &safetensors::read(spec, &file)?)?.into(),
+    })
 }
 
 impl Models {
     pub(crate) fn new(store: Storage) -> Self {
-        Self {
-            store,
-            newest: RwLock::default(),
-            shared: Mutex::default(),
-            converted: Mutex::default(),
-        }
+        Self { store, newest: RwLock::default(), sent: Mutex::default() }
     }
 
     /// Makes a durable model the newest of its task.
@@ -86,6 +79,11 @@ impl Models {
         let models = newest.entry(task.clone()).or_default();
         models.insert(0, (sha256, file));
         models.truncate(IN_MEMORY);
+    }
+
+    /// True if the model is one of the task's in memory.
+    pub(crate) fn is_in_memory(&self, task: &TaskId, sha256: &Sha256Hash) -> bool {
+        self.in_memory(task, sha256).is_some()
     }
 
     /// A model of the task from memory.
@@ -101,33 +99,91 @@ impl Models {
         task: &TaskId,
         sha256: &Sha256Hash,
     ) -> Result<Option<Bytes>, StoreError> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = shared.get(sha256).and_then(Weak::upgrade) {
-            return Ok(Some(Bytes::from_owner(Shared(file))));
-        }
-        let Some(file) = self.store.model(task, sha256)? else { return Ok(None) };
-        let file = Arc::new(file);
-        shared.retain(|_, file| file.strong_count() > 0);
-        shared.insert(*sha256, Arc::downgrade(&file));
-        Ok(Some(Bytes::from_owner(Shared(file))))
+        self.shared(sha256, ModelFormat::Safetensors, || self.store.model(task, sha256))
     }
 
-    /// The ONNX file of a model, which is in memory once for all its downloads. Blocking.
-    pub(crate) fn onnx(
+    /// A model in another format. Blocking.
+    pub(crate) fn converted(
         &self,
         spec: &ModelSpec,
         sha256: &Sha256Hash,
-        file: &[u8],
-    ) -> Result<Arc<OnnxFile>, ConvertError> {
-        let mut converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = converted.get(sha256).and_then(Weak::upgrade) {
-            return Ok(file);
-        }
+        file: Bytes,
+        format: ModelFormat,
+    ) -> Result<Option<Bytes>, ConvertError> {
         // Several rounds may have the same model, after a roll-back.
         let origin = Origin { round: None, sha256: Some(*sha256) };
-        let file = Arc::new(OnnxFile::of(spec, file, &origin)?);
-        converted.retain(|_, file| file.strong_count() > 0);
-        converted.insert(*sha256, Arc::downgrade(&file));
-        Ok(file)
+        self.shared(sha256, format, || convert(spec, file, format, &origin).map(Some))
+    }
+
+    /// A file that is being sent already, or the one that `make` makes.
+    fn shared<E>(
+        &self,
+        sha256: &Sha256Hash,
+        format: ModelFormat,
+        make: impl FnOnce() -> Result<Option<Bytes>, E>,
+    ) -> Result<Option<Bytes>, E> {
+        let slot = self.slot(*sha256, format);
+        let mut file = locked(&slot.0);
+        if file.is_none() {
+            *file = make()?;
+        }
+        let bytes = file.clone();
+        drop(file);
+        Ok(bytes.map(|bytes| Bytes::from_owner(Sent { bytes, _slot: slot })))
+    }
+
+    fn slot(&self, sha256: Sha256Hash, format: ModelFormat) -> Arc<Slot> {
+        let mut sent = locked(&self.sent);
+        if let Some(slot) = sent.get(&(sha256, format)).and_then(Weak::upgrade) {
+            return slot;
+        }
+        sent.retain(|_, slot| slot.strong_count() > 0);
+        let slot = Arc::new(Slot::default());
+        sent.insert((sha256, format), Arc::downgrade(&slot));
+        slot
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_made_once_while_it_is_sent_and_anew_afterwards() {
+        let models = Models::new(Storage::in_memory());
+        let hash = Sha256Hash::of(b"model");
+        let mut made = 0;
+        let mut fetch = |format| {
+            let make = || {
+                made += 1;
+                Ok::<_, Infallible>(Some(Bytes::from(vec![made])))
+            };
+            match models.shared(&hash, format, make) {
+                Ok(file) => file.expect("made"),
+                Err(never) => match never {},
+            }
+        };
+        let first = fetch(ModelFormat::Onnx);
+        assert_eq!(first, fetch(ModelFormat::Onnx), "it is being sent");
+        assert_eq!(fetch(ModelFormat::Pytorch).as_ref(), [2], "another format is another file");
+        drop(first);
+        assert_eq!(fetch(ModelFormat::Onnx).as_ref(), [3]);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again() {
+        let models = Models::new(Storage::in_memory());
+        let hash = Sha256Hash::of(b"model");
+        let format = ModelFormat::Onnx;
+        assert_eq!(models.shared(&hash, format, || Err("no disk")), Err("no disk"));
+        assert_eq!(models.shared(&hash, format, || Ok::<_, &str>(None)), Ok(None));
+        let file = models.shared(&hash, format, || Ok::<_, &str>(Some(Bytes::from_static(b"x"))));
+        assert_eq!(file, Ok(Some(Bytes::from_static(b"x"))));
     }
 }

@@ -220,7 +220,8 @@ impl Server {
         let results = messages.clone();
         let (writer, thread) = WriterThread::start(writer, name, metrics.clone(), move |event| {
             // Fails only when the driver has ended.
-            let _ = results.blocking_send(Message::Command(Box::new(Command::Writer(event))));
+            let _ =
+                results.blocking_send(Message::Command(Box::new(Command::Writer(Box::new(event)))));
         })?;
         let task = Arc::new(Task {
             settings,
@@ -277,7 +278,8 @@ impl Server {
     }
 }
 
-/// Evaluates the models that a stop has left unevaluated, if they are kept.
+/// Evaluates the models that a stop has left unevaluated, if they are kept, and the newest
+/// once more: its matrix is not stored, and an older server measured less.
 fn evaluate_pending(store: &Storage, evaluator: &Evaluator, task: &Arc<Task>) {
     let id = &task.settings.id;
     if !evaluator.covers(id) {
@@ -289,8 +291,12 @@ fn evaluate_pending(store: &Storage, evaluator: &Evaluator, task: &Arc<Task>) {
             |error: ModelFileError| StartError::Model { task: id.clone(), source: error.into() };
         Ok::<_, StartError>(Some(safetensors::read(&task.settings.model, &file).map_err(damaged)?))
     };
-    let history = Arc::clone(&task.view.borrow().history);
-    for record in history.iter().filter(|record| record.quality.is_none()) {
+    let (history, newest) = {
+        let view = task.view.borrow();
+        (Arc::clone(&view.history), view.model.round)
+    };
+    let is_due = |record: &&RoundRecord| record.quality.is_none() || record.round == newest;
+    for record in history.iter().filter(is_due) {
         let round = record.round;
         match parameters(record) {
             Ok(None) => {}

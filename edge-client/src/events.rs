@@ -62,6 +62,8 @@ pub enum ClientEvent {
         outputs: usize,
         /// Loss that training minimises.
         loss: fedra_protocol::Loss,
+        /// The metric of its models that is shown first.
+        headline: fedra_protocol::Headline,
     },
     /// Protection of the task's participants, and its cost so far.
     Privacy(Box<PrivacyTerms>),
@@ -81,7 +83,31 @@ pub enum ClientEvent {
         /// Mean loss on these examples.
         #[serde(skip_serializing_if = "Option::is_none")]
         loss: Option<f64>,
-        /// The round of the model that accuracy and loss belong to.
+        /// Share whose class is among the five most likely ones, 0 to 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        top_5_accuracy: Option<f64>,
+        /// Mean over the classes of their F1 scores, 0 to 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        macro_f1: Option<f64>,
+        /// Area under the receiver operating characteristic, 0 to 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        auc: Option<f64>,
+        /// `exp` of the mean loss of a position.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        perplexity: Option<f64>,
+        /// Mean loss of a position in bits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bits_per_token: Option<f64>,
+        /// Mean absolute error.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mae: Option<f64>,
+        /// Root of the mean squared error.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rmse: Option<f64>,
+        /// Coefficient of determination, at most 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        r2: Option<f64>,
+        /// The round of the model that the metrics belong to.
         #[serde(skip_serializing_if = "Option::is_none")]
         evaluated_round: Option<u64>,
     },
@@ -237,6 +263,7 @@ impl ClientEvent {
             input: task.model.input().dims(),
             outputs: task.model.output_len(),
             loss: task.model.loss(),
+            headline: task.model.headline(),
         }
     }
 
@@ -268,12 +295,21 @@ impl ClientEvent {
     }
 
     pub(crate) fn model(status: &TaskStatus) -> Self {
+        let quality = status.evaluation.map(|evaluation| evaluation.quality);
         Self::Model {
             round: status.model.round,
             sha256: status.model.sha256.to_string(),
             bytes: status.model.bytes,
-            accuracy: status.evaluation.and_then(|evaluation| evaluation.accuracy),
-            loss: status.evaluation.map(|evaluation| evaluation.loss),
+            accuracy: quality.and_then(|quality| quality.accuracy),
+            loss: quality.map(|quality| quality.loss),
+            top_5_accuracy: quality.and_then(|quality| quality.top_5_accuracy),
+            macro_f1: quality.and_then(|quality| quality.macro_f1),
+            auc: quality.and_then(|quality| quality.auc),
+            perplexity: quality.and_then(|quality| quality.perplexity),
+            bits_per_token: quality.and_then(|quality| quality.bits_per_token),
+            mae: quality.and_then(|quality| quality.mae),
+            rmse: quality.and_then(|quality| quality.rmse),
+            r2: quality.and_then(|quality| quality.r2),
             evaluated_round: status.evaluation.map(|evaluation| evaluation.round),
         }
     }

@@ -311,7 +311,7 @@ impl Session {
             (ServerMessage::CheckedIn(checked_in), State::CheckingIn { .. }) => {
                 self.checked_in(checked_in.task, checked_in.status)
             }
-            (ServerMessage::TaskStatus(status), State::Member) => self.new_status(status),
+            (ServerMessage::TaskStatus(status), State::Member) => self.new_status(*status),
             (ServerMessage::RoundAssignment(assignment), State::Member) => {
                 if assignment.privacy.is_some() == self.policy.privacy().is_some() {
                     self.assigned(assignment)

@@ -67,7 +67,7 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
             message: "there is no such task".into(),
             retry_after: None,
         }),
-        (_, Task::Then(_, next)) => ServerMessage::TaskStatus(status(next)),
+        (_, Task::Then(_, next)) => ServerMessage::TaskStatus(Box::new(status(next))),
         (_, Task::Unknown) => return None,
     })
 }

@@ -73,6 +73,12 @@ fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// The metric of a task that is shown first, of the newest model that was evaluated.
+fn quality(task: &TaskSummary) -> String {
+    let value = task.latest.and_then(|latest| latest.metrics.headline(task.headline));
+    value.map_or_else(|| "-".to_owned(), |value| format!("{} {value:.4}", task.headline.title()))
+}
+
 /// The tasks as a table, and a line for each that makes no rounds.
 pub fn tasks(tasks: &[OperatedSummary]) -> String {
     let header = [
@@ -86,6 +92,7 @@ pub fn tasks(tasks: &[OperatedSummary]) -> String {
         "COHORT",
         "REPORTED",
         "LEFT",
+        "HELD-OUT",
     ];
     let row = |OperatedSummary { summary: task, .. }: &OperatedSummary| {
         vec![
@@ -99,6 +106,7 @@ pub fn tasks(tasks: &[OperatedSummary]) -> String {
             task.cohort.invited.to_string(),
             task.cohort.reported.to_string(),
             task.cohort.left.to_string(),
+            quality(task),
         ]
     };
     let mut text = table(&header, &tasks.iter().map(row).collect::<Vec<_>>());
@@ -129,7 +137,8 @@ mod tests {
                             "reason": "3 of 4: training diverged", "failures": []},
                  "round": 11, "round_under_way": 12, "attempt": 1, "rounds_total": null,
                  "cohort": {"invited": 20, "reported": 7, "left": 1, "report_goal": 16},
-                 "clients_connected": 40, "seconds_left": 3.5, "latest": null, "privacy": null,
+                 "clients_connected": 40, "seconds_left": 3.5, "headline": "accuracy", "privacy": null,
+                 "latest": {"round": 11, "accuracy": 0.91234, "loss": 0.5},
                  "model": {"sha256": "ab", "url": "../models/ab", "bytes": 7, "parameters": 1,
                            "round": 11},
                  "contested": 3, "weight": 700},
@@ -138,7 +147,7 @@ mod tests {
                             "reason": "the task is finished", "failures": []},
                  "round": 3, "round_under_way": 3, "attempt": 0, "rounds_total": 3,
                  "cohort": {"invited": 0, "reported": 0, "left": 0, "report_goal": 1},
-                 "clients_connected": 0, "seconds_left": null, "latest": null, "privacy": null,
+                 "clients_connected": 0, "seconds_left": null, "headline": "rmse", "latest": null, "privacy": null,
                  "model": {"sha256": "cd", "url": "../models/cd", "bytes": 7, "parameters": 1,
                            "round": 3},
                  "contested": 0, "weight": 0}],
@@ -148,9 +157,12 @@ mod tests {
             describe(&parse(json).expect("sound")),
             "fedra-aggregator 0.1.0, up 1h 2m 5s, memory 84.0 MiB, 41 connections, 1 session, \
              uploads 1.0 MiB of 256.0 MiB\n\n\
-             TASK    STATE    HEALTH   COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT\n\
-             digits  running  failing         11   12.1  collecting       40      20         7     1\n\
-             old     stopped  ok               3    3.0  finished          0       0         0     0\n\
+             TASK    STATE    HEALTH   COMPLETED  ROUND  PHASE       CLIENTS  COHORT  REPORTED  LEFT  \
+             HELD-OUT\n\
+             digits  running  failing         11   12.1  collecting       40      20         7     1  \
+             accuracy 0.9123\n\
+             old     stopped  ok               3    3.0  finished          0       0         0     0  \
+             -\n\
              \n\
              digits: failing since 2026-11-28T16:03:20Z, 2 attempts in a row: 3 of 4: training \
              diverged\n\n\

@@ -1,5 +1,6 @@
 //! `fedra-aggregator task`: shows and changes the tasks of a running server.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -8,8 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use fedra_http_api::{
-    Created, Decision, Model, ModelFormat, Operated, OperatedRound, OperatedTask, RollBack,
-    RolledBack, ServerStatus, TaskSummary, address,
+    ClassMetrics, Classes, Created, Decision, Headline, Model, ModelCard, ModelFormat, Operated,
+    OperatedRound, OperatedTask, Quality, RollBack, RolledBack, ServerStatus, Task, TaskSummary,
+    address,
 };
 use fedra_protocol::{Sha256Hash, TaskId};
 use serde_json::json;
@@ -21,6 +23,8 @@ use super::table::{bytes, number, table};
 
 /// Completed rounds that `show` asks for and prints.
 const ROUNDS: usize = 10;
+/// Classes that `show` prints.
+const CLASSES: usize = 10;
 /// Decisions that `show` prints.
 const DECISIONS: usize = 10;
 
@@ -72,12 +76,20 @@ pub enum TaskCommand {
         /// The round of the model; without it, the newest.
         #[arg(long)]
         round: Option<u64>,
-        /// The file's format: safetensors, or onnx for other runtimes.
+        /// The file's format: safetensors, onnx for other runtimes, or pytorch.
         #[arg(long, default_value = "safetensors")]
         format: ModelFormat,
         /// The file, which must not be there yet.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+    },
+    /// Prints what the newest model is, as Markdown. It needs no token.
+    Card {
+        /// The task.
+        id: TaskId,
+        /// Another model that the server remembers, by its SHA-256.
+        #[arg(long, value_name = "SHA256")]
+        model: Option<Sha256Hash>,
     },
 }
 
@@ -98,6 +110,7 @@ impl TaskCommand {
             }
             Self::Rollback { id, to } => roll_back(server, &id, to),
             Self::Export { id, round, format, out } => export(server, &id, round, format, &out),
+            Self::Card { id, model } => card(server, &id, model),
         }
     }
 }
@@ -157,8 +170,14 @@ fn describe(task: &OperatedTask) -> String {
     if !summary.health.failures.is_empty() {
         text += &format!("\n{}", status::failures(&summary.health));
     }
+    if let Some(latest) = &summary.latest {
+        text += &format!("\n{}", quality(latest));
+    }
+    if let Some(classes) = &task.classes {
+        text += &format!("\n{}", worst(classes));
+    }
     if !task.history.is_empty() {
-        text += &format!("\n{}", rounds(&task.history));
+        text += &format!("\n{}", rounds(&task.history, summary.headline));
     }
     if !task.decisions.is_empty() {
         text += &format!("\n{}", decisions(&task.decisions));
@@ -166,21 +185,51 @@ fn describe(task: &OperatedTask) -> String {
     text
 }
 
+/// The metrics of the newest model that was evaluated.
+fn quality(latest: &Quality) -> String {
+    let named = latest.metrics.named().map(|(name, value)| format!("{name} {value:.4}"));
+    let named: Vec<_> = named.collect();
+    format!("held-out examples, model of round {}: {}\n", latest.round, named.join(", "))
+}
+
+/// The classes of which the least is found, worst first.
+fn worst(classes: &Classes) -> String {
+    let mut occurring: Vec<_> =
+        classes.metrics.iter().enumerate().filter(|(_, class)| class.examples > 0).collect();
+    let recall = |class: &ClassMetrics| class.recall.unwrap_or(0.0);
+    occurring.sort_by(|(_, a), (_, b)| recall(a).total_cmp(&recall(b)));
+    let row = |(number, class): &(usize, &ClassMetrics)| {
+        let taken_for = (0..).zip(&classes.confusion[*number]).filter(|(other, _)| other != number);
+        let most = taken_for.max_by_key(|(other, count)| (**count, Reverse(*other)));
+        let most = most.filter(|(_, count)| **count > 0);
+        vec![
+            number.to_string(),
+            class.examples.to_string(),
+            self::number(class.recall, 4),
+            self::number(class.precision, 4),
+            most.map_or_else(|| "-".to_owned(), |(other, count)| format!("{other} ({count})")),
+        ]
+    };
+    let rows: Vec<_> = occurring.iter().take(CLASSES).map(row).collect();
+    table(&["CLASS", "EXAMPLES", "RECALL", "PRECISION", "MOSTLY TAKEN FOR"], &rows)
+}
+
 /// The rounds, newest last.
-fn rounds(rounds: &[OperatedRound]) -> String {
+fn rounds(rounds: &[OperatedRound], headline: Headline) -> String {
     let row = |OperatedRound { round, attempt, cohort, restored, .. }: &OperatedRound| {
         vec![
             format!("{}.{attempt}", round.round),
             cohort.to_string(),
             round.reports.to_string(),
             format!("{:.1}", round.seconds),
-            number(round.accuracy, 4),
-            number(round.loss, 4),
+            number(round.metrics.headline(headline), 4),
+            number(round.metrics.loss, 4),
             restored.map(|round| format!("back to {round}")).unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = rounds.iter().map(row).collect();
-    table(&["ROUND", "INVITED", "REPORTED", "SECONDS", "ACCURACY", "LOSS", ""], &rows)
+    let title = headline.title().to_uppercase();
+    table(&["ROUND", "INVITED", "REPORTED", "SECONDS", &title, "LOSS", ""], &rows)
 }
 
 /// The last decisions, newest last.
@@ -254,6 +303,26 @@ fn export(
     }
     let size = bytes(file.len() as u64);
     Ok(format!("{}: round {round} of {id}, {size}, SHA-256 {sha256}\n", out.display()))
+}
+
+fn card(server: &ServerOptions, id: &TaskId, model: Option<Sha256Hash>) -> Result<String, Failure> {
+    let visitor = server.visitor()?;
+    let sha256 = match model {
+        Some(sha256) => sha256.to_string(),
+        None => {
+            let task = address::last_rounds(&address::task(id.as_str()), 0);
+            parse::<Task>(&visitor.get(&task)?)?.summary.model.sha256
+        }
+    };
+    let json = visitor.get(&address::card(&sha256))?;
+    if server.json {
+        return Ok(json + "\n");
+    }
+    let card: ModelCard = parse(&json)?;
+    if card.task != id.as_str() {
+        return Err(anyhow!("the model {sha256} is one of the task {}", card.task).into());
+    }
+    Ok(card.markdown())
 }
 
 /// Writes a file that is there whole or not at all.

@@ -35,8 +35,8 @@ pub(super) enum Verdict {
 pub(super) struct Representation {
     /// The strong entity tag, with its quotation marks.
     pub(super) tag: HeaderValue,
-    /// Bytes.
-    pub(super) length: usize,
+    /// Bytes; unknown as long as they are not made.
+    pub(super) length: Option<usize>,
     pub(super) kind: HeaderValue,
     pub(super) cache: HeaderValue,
 }
@@ -56,20 +56,24 @@ impl Representation {
             return Verdict::Whole;
         }
         let current = headers.get(IF_RANGE).is_none_or(|known| known.as_bytes() == tag);
-        if current { range(headers, self.length) } else { Verdict::Whole }
+        match self.length {
+            Some(length) if current => range(headers, length),
+            _ => Verdict::Whole,
+        }
     }
 
     /// The answer. `bytes` is the whole representation; without it, for HEAD, only
-    /// its head is described.
+    /// its head is described. Part and Unsatisfiable come only of a known length.
     pub(super) fn answer(&self, verdict: Verdict, bytes: Option<Bytes>) -> Response {
         let mut response = match verdict {
             Verdict::Failed => {
                 return problem(StatusCode::PRECONDITION_FAILED, "it is another one by now");
             }
             Verdict::Unsatisfiable => {
-                let detail = format!("it has {} bytes, none of them in this range", self.length);
+                let length = self.length.unwrap_or_default();
+                let detail = format!("it has {length} bytes, none of them in this range");
                 let mut response = problem(StatusCode::RANGE_NOT_SATISFIABLE, &detail);
-                insert(&mut response, CONTENT_RANGE, &format!("bytes */{}", self.length));
+                insert(&mut response, CONTENT_RANGE, &format!("bytes */{length}"));
                 return response;
             }
             Verdict::NotModified => {
@@ -82,7 +86,8 @@ impl Representation {
                 let Range { start, end } = range.clone();
                 let mut response = self.described(bytes.map(|bytes| bytes.slice(range)));
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                let place = format!("bytes {start}-{}/{}", end - 1, self.length);
+                let length = self.length.unwrap_or_default();
+                let place = format!("bytes {start}-{}/{length}", end - 1);
                 insert(&mut response, CONTENT_RANGE, &place);
                 response
             }
@@ -94,11 +99,13 @@ impl Representation {
     }
 
     fn described(&self, bytes: Option<Bytes>) -> Response {
-        let length = bytes.as_ref().map_or(self.length, Bytes::len);
+        let length = bytes.as_ref().map(Bytes::len).or(self.length);
         let mut response = Response::new(bytes.into());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.kind.clone());
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         response
     }
@@ -203,7 +210,7 @@ mod tests {
         }
         let representation = Representation {
             tag: HeaderValue::from_static(TAG),
-            length: 10,
+            length: Some(10),
             kind: HeaderValue::from_static("text/plain"),
             cache: HeaderValue::from_static("no-cache"),
         };

@@ -4,6 +4,7 @@
 //! WebSocket, by clients, or below `/v1/admin`, by operators.
 
 mod admin;
+mod card;
 mod conditions;
 mod connect;
 mod encoding;
@@ -49,6 +50,8 @@ fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .or(privacy::routes(server))
         .unify()
         .or(models::route(server))
+        .unify()
+        .or(card::route(server))
         .unify()
         .or(health(server))
         .unify()

@@ -1,6 +1,6 @@
 //! `/v1/models/{sha256}`: global models by content, whole or a range. A safetensors file
-//! never changes, so anything between here and the client may keep it. An ONNX file may be
-//! another one after an upgrade of the server.
+//! never changes, so anything between here and the client may keep it. A file of another
+//! format may be another one after an upgrade of the server.
 
 use std::sync::Arc;
 
@@ -48,41 +48,73 @@ async fn answer(
         Ok(format) => format,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    let (task, file) = match find(server, &sha256).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return not_found("there is no such model, or it is no longer kept"),
-        Err(problem) => return problem,
-    };
+    let Some(task) = owner(server, &sha256) else { return gone() };
     match format {
-        ModelFormat::Safetensors => {
-            model(&task, &sha256, file, "public, max-age=31536000, immutable", method, headers)
-        }
-        ModelFormat::Onnx => match convert(server, &task, sha256, file).await {
-            Ok((tag, file)) => {
-                let answer = model(&task, &tag, file, "public, max-age=86400", method, headers);
-                named(answer, &format!("{}-{sha256}.onnx", task.settings.id))
+        ModelFormat::Safetensors => match file(server, &task, &sha256).await {
+            Ok(Some(file)) => {
+                let cache = "public, max-age=31536000, immutable";
+                sent(&task, tagged(&sha256.to_string(), cache), Some(file), method, headers)
             }
+            Ok(None) => gone(),
             Err(problem) => problem,
         },
+        format => converted(server, &task, sha256, format, method, headers).await,
     }
 }
 
-/// The ONNX file of a model, and its hash.
+fn gone() -> Response {
+    not_found("there is no such model, or it is no longer kept")
+}
+
+/// The answer with the model in another format. It is converted only if its bytes are to be
+/// sent: the entity tag follows from the model and the server's version.
+async fn converted(
+    server: &Server,
+    task: &Arc<Task>,
+    sha256: Sha256Hash,
+    format: ModelFormat,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response {
+    let tag = format!("{sha256}-{}-{}", format.name(), env!("CARGO_PKG_VERSION"));
+    let representation = tagged(&tag, "public, max-age=86400");
+    let name = format!("{}-{sha256}.{}", task.settings.id, format.extension());
+    let verdict = representation.judge(method, headers);
+    if *method != Method::GET || matches!(verdict, Verdict::NotModified | Verdict::Failed) {
+        return match is_kept(server, task, &sha256).await {
+            Ok(true) => named(representation.answer(verdict, None), &name),
+            Ok(false) => gone(),
+            Err(problem) => problem,
+        };
+    }
+    let file = match file(server, task, &sha256).await {
+        Ok(Some(file)) => file,
+        Ok(None) => return gone(),
+        Err(problem) => return problem,
+    };
+    match convert(server, task, sha256, file, format).await {
+        Ok(file) => named(sent(task, representation, file, method, headers), &name),
+        Err(problem) => problem,
+    }
+}
+
+/// A model's file in another format.
 async fn convert(
     server: &Server,
     task: &Arc<Task>,
     sha256: Sha256Hash,
     file: Bytes,
-) -> Result<(Sha256Hash, Bytes), Response> {
+    format: ModelFormat,
+) -> Result<Option<Bytes>, Response> {
     let (models, task) = (Arc::clone(&server.models), Arc::clone(task));
     let converted = from_disk(move || {
-        let converted = models.onnx(&task.settings.model, &sha256, &file);
+        let converted = models.converted(&task.settings.model, &sha256, file, format);
         converted.inspect_err(|error| {
             tracing::error!(task = %task.settings.id, %error, "cannot convert a model");
         })
     });
     match converted.await {
-        Ok(Ok(file)) => Ok((file.sha256, file.shared())),
+        Ok(Ok(file)) => Ok(file),
         Ok(Err(_)) | Err(_) => {
             Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be converted"))
         }
@@ -100,48 +132,73 @@ fn named(mut answer: Response, name: &str) -> Response {
     answer
 }
 
-/// The model and a task that it belongs to.
-async fn find(
-    server: &Server,
-    sha256: &Sha256Hash,
-) -> Result<Option<(Arc<Task>, Bytes)>, Response> {
+/// A task that the model belongs to.
+pub(super) fn owner(server: &Server, sha256: &Sha256Hash) -> Option<Arc<Task>> {
     let tasks = server.tasks();
-    for task in &tasks {
-        if let Some(file) = server.models.in_memory(&task.settings.id, sha256) {
-            return Ok(Some((Arc::clone(task), file)));
-        }
+    let is_newest = |task: &&Arc<Task>| server.models.is_in_memory(&task.settings.id, sha256);
+    let knows = |task: &&Arc<Task>| {
+        task.view.borrow().history.iter().any(|record| record.sha256 == *sha256)
+    };
+    tasks.iter().find(is_newest).or_else(|| tasks.iter().find(knows)).cloned()
+}
+
+/// The model's file, if it is still kept.
+async fn file(
+    server: &Server,
+    task: &Arc<Task>,
+    sha256: &Sha256Hash,
+) -> Result<Option<Bytes>, Response> {
+    if let Some(file) = server.models.in_memory(&task.settings.id, sha256) {
+        return Ok(Some(file));
     }
-    let owner = tasks
-        .into_iter()
-        .find(|task| task.view.borrow().history.iter().any(|record| record.sha256 == *sha256));
-    let Some(task) = owner else { return Ok(None) };
     let (models, id, hash) = (Arc::clone(&server.models), task.settings.id.clone(), *sha256);
-    match from_disk(move || models.stored(&id, &hash)).await {
-        Ok(Ok(file)) => Ok(file.map(|file| (task, file))),
-        Ok(Err(error)) => {
-            tracing::error!(task = %task.settings.id, %error, "cannot read a model");
-            Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read"))
-        }
-        Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read")),
+    let read = from_disk(move || models.stored(&id, &hash)).await;
+    read.map_err(|_| unreadable())?.map_err(|error| {
+        tracing::error!(task = %task.settings.id, %error, "cannot read a model");
+        unreadable()
+    })
+}
+
+/// True if the model is still kept, without reading its file.
+async fn is_kept(server: &Server, task: &Arc<Task>, sha256: &Sha256Hash) -> Result<bool, Response> {
+    if server.models.is_in_memory(&task.settings.id, sha256) {
+        return Ok(true);
+    }
+    let (store, id) = (server.store.clone(), task.settings.id.clone());
+    let rounds = from_disk(move || store.checkpoints(&id)).await;
+    let rounds = rounds.map_err(|_| unreadable())?.map_err(|error| {
+        tracing::error!(task = %task.settings.id, %error, "cannot read what is kept");
+        unreadable()
+    })?;
+    let view = task.view.borrow();
+    let mut of_model = view.history.iter().filter(|record| record.sha256 == *sha256);
+    Ok(of_model.any(|record| rounds.contains(&record.round)))
+}
+
+fn unreadable() -> Response {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read")
+}
+
+/// A model's file with this entity tag, before its length is known.
+fn tagged(tag: &str, cache: &'static str) -> Representation {
+    Representation {
+        tag: HeaderValue::from_str(&format!("\"{tag}\"")).expect("a tag is visible ASCII"),
+        length: None,
+        kind: HeaderValue::from_static("application/octet-stream"),
+        cache: HeaderValue::from_static(cache),
     }
 }
 
-/// The answer with a file of this hash.
-fn model(
+/// The answer with a file, whose bytes are counted.
+fn sent(
     task: &Task,
-    sha256: &Sha256Hash,
-    file: Bytes,
-    cache: &'static str,
+    representation: Representation,
+    file: Option<Bytes>,
     method: &Method,
     headers: &HeaderMap,
 ) -> Response {
-    let representation = Representation {
-        tag: HeaderValue::from_str(&format!("\"{sha256}\""))
-            .expect("hexadecimal digits are visible ASCII"),
-        length: file.len(),
-        kind: HeaderValue::from_static("application/octet-stream"),
-        cache: HeaderValue::from_static(cache),
-    };
+    let Some(file) = file else { return gone() };
+    let representation = Representation { length: Some(file.len()), ..representation };
     let verdict = representation.judge(method, headers);
     let sent = match &verdict {
         _ if *method != Method::GET => None,

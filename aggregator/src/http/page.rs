@@ -151,7 +151,7 @@ fn attempt(files: &mut Files, file: &Path, request: &Request) -> io::Result<Opti
     let representation = Representation {
         tag: HeaderValue::from_str(&format!("\"{}\"", seen.sha256))
             .expect("hexadecimal digits are visible ASCII"),
-        length: seen.length,
+        length: Some(seen.length),
         kind: kind::media_type(file),
         cache: kind::cache(&request.path),
     };

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use fedra_http_api::ModelFormat;
+use fedra_http_api::{CardFormat, ModelFormat};
 use thiserror::Error;
 use warp::Filter;
 
@@ -13,6 +13,8 @@ pub(super) enum BadQuery {
     Number(&'static str),
     #[error("the query is {formats}, or nothing", formats = formats())]
     Format,
+    #[error("the query is {formats}, or nothing", formats = listed(&CardFormat::NAMES))]
+    Card,
     #[error(
         "the query is `round=n` with a whole number, {formats}, both joined by `&`, or nothing",
         formats = formats()
@@ -22,7 +24,16 @@ pub(super) enum BadQuery {
 
 /// The formats as a query names them.
 fn formats() -> String {
-    ModelFormat::NAMES.map(|name| format!("`format={name}`")).join(" or ")
+    listed(&ModelFormat::NAMES)
+}
+
+/// Names of formats: "`format=a`, `format=b` or `format=c`".
+fn listed(names: &[&str]) -> String {
+    let named: Vec<_> = names.iter().map(|name| format!("`format={name}`")).collect();
+    match named.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => named.concat(),
+    }
 }
 
 /// The query as it was sent; empty without one.
@@ -40,6 +51,12 @@ pub(super) fn number(query: &str, name: &'static str) -> Result<Option<u64>, Bad
 pub(super) fn format(query: &str) -> Result<ModelFormat, BadQuery> {
     let [format] = parameters(query, ["format"]).ok_or(BadQuery::Format)?;
     named(format).ok_or(BadQuery::Format)
+}
+
+/// The form of a model's card; JSON without one.
+pub(super) fn card(query: &str) -> Result<CardFormat, BadQuery> {
+    let [format] = parameters(query, ["format"]).ok_or(BadQuery::Card)?;
+    format.map_or(Some(CardFormat::Json), CardFormat::named).ok_or(BadQuery::Card)
 }
 
 /// The round and the format of a model to export.
@@ -71,7 +88,7 @@ fn parameters<'a, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use ModelFormat::{Onnx, Safetensors};
+    use ModelFormat::{Onnx, Pytorch, Safetensors};
 
     use super::*;
 
@@ -89,10 +106,24 @@ mod tests {
         assert_eq!(format(""), Ok(Safetensors));
         assert_eq!(format("format=safetensors"), Ok(Safetensors));
         assert_eq!(format("format=onnx"), Ok(Onnx));
+        assert_eq!(format("format=pytorch"), Ok(Pytorch));
         for bad in ["format", "format=", "format=pt", "format=ONNX", "onnx", "format=onnx&", "x=1"]
         {
             let error = format(bad).unwrap_err();
-            let expected = "the query is `format=safetensors` or `format=onnx`, or nothing";
+            let expected = "the query is `format=safetensors`, `format=onnx` or \
+                            `format=pytorch`, or nothing";
+            assert_eq!(error.to_string(), expected, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_card_is_json_or_markdown() {
+        assert_eq!(card(""), Ok(CardFormat::Json));
+        assert_eq!(card("format=json"), Ok(CardFormat::Json));
+        assert_eq!(card("format=markdown"), Ok(CardFormat::Markdown));
+        for bad in ["format=md", "format", "markdown", "format=json&format=json"] {
+            let error = card(bad).unwrap_err();
+            let expected = "the query is `format=json` or `format=markdown`, or nothing";
             assert_eq!(error.to_string(), expected, "{bad}");
         }
     }

@@ -7,10 +7,11 @@ use fedra_coordinator::settings::Counting;
 use fedra_coordinator::status::TaskView;
 use fedra_coordinator::storage::RoundRecord;
 use fedra_http_api::{
-    Cohort, Model, Phase, Policy, Privacy, Quality, Round, Task as TaskDocument, TaskState,
-    TaskSummary,
+    ClassMetrics, Classes, Cohort, Headline, Metrics, Model, Phase, Policy, Privacy, Quality,
+    Round, Task as TaskDocument, TaskState, TaskSummary,
 };
-use fedra_protocol::{Mechanism, RoundPhase, TaskId};
+use fedra_learning::metrics::ConfusionMatrix;
+use fedra_protocol::{Mechanism, ModelSpec, RoundPhase, TaskId};
 use http::StatusCode;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -58,6 +59,7 @@ fn show(server: &Server, id: String, query: &str) -> Response {
     let view = task.view.borrow().clone();
     let document = TaskDocument {
         summary: summary(&task, &view, "../"),
+        classes: view.confusion.as_deref().map(classes),
         history: last_rounds(&view, rounds).map(round).collect(),
     };
     uncached(warp::reply::json(&document).into_response())
@@ -91,10 +93,10 @@ pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
             parameters: task.settings.model.parameters() as u64,
             round: view.model.round,
         },
+        headline: headline(&task.settings.model),
         latest: view.evaluation.map(|evaluation| Quality {
             round: evaluation.round,
-            accuracy: evaluation.accuracy,
-            loss: finite(evaluation.loss),
+            metrics: metrics(&evaluation.quality),
         }),
         privacy: privacy(task, view),
     }
@@ -115,8 +117,7 @@ pub(super) fn last_rounds(
 pub(super) fn round(record: &RoundRecord) -> Round {
     Round {
         round: record.round,
-        accuracy: record.quality.and_then(|quality| quality.accuracy),
-        loss: record.quality.and_then(|quality| finite(quality.loss)),
+        metrics: record.quality.as_ref().map(metrics).unwrap_or_default(),
         reports: record.reports,
         seconds: record.seconds,
         bytes_up: record.bytes_up,
@@ -179,6 +180,41 @@ fn privacy(task: &Task, view: &TaskView) -> Option<Privacy> {
         debits: spent.debits,
         subjects: spent.subjects as u64,
     })
+}
+
+/// The metric that a person is shown first.
+pub(super) fn headline(model: &ModelSpec) -> Headline {
+    match model.headline() {
+        fedra_protocol::Headline::Accuracy => Headline::Accuracy,
+        fedra_protocol::Headline::BitsPerToken => Headline::BitsPerToken,
+        fedra_protocol::Headline::Rmse => Headline::Rmse,
+    }
+}
+
+/// The metrics of a model that was evaluated.
+pub(super) fn metrics(quality: &fedra_protocol::Quality) -> Metrics {
+    Metrics {
+        accuracy: quality.accuracy,
+        loss: finite(quality.loss),
+        top_5_accuracy: quality.top_5_accuracy,
+        macro_f1: quality.macro_f1,
+        auc: quality.auc,
+        perplexity: quality.perplexity,
+        bits_per_token: quality.bits_per_token,
+        mae: quality.mae,
+        rmse: quality.rmse,
+        r2: quality.r2,
+    }
+}
+
+/// The matrix, and what follows of it for each class.
+pub(super) fn classes(matrix: &ConfusionMatrix) -> Classes {
+    let metrics = (0..matrix.classes()).map(|class| ClassMetrics {
+        examples: matrix.examples(class),
+        recall: matrix.recall(class),
+        precision: matrix.precision(class),
+    });
+    Classes { metrics: metrics.collect(), confusion: matrix.rows().map(<[u64]>::to_vec).collect() }
 }
 
 /// JSON has no other numbers.

@@ -59,6 +59,18 @@ pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Gauge, "fedra_model_loss", "Held-out loss of the newest evaluated model"),
     (
         Gauge,
+        "fedra_model_top_5_accuracy",
+        "Held-out share whose class is among its five most likely ones",
+    ),
+    (Gauge, "fedra_model_macro_f1", "Mean F1 score of its classes"),
+    (Gauge, "fedra_model_auc", "Area under its receiver operating characteristic"),
+    (Gauge, "fedra_model_perplexity", "exp of its mean loss of a position"),
+    (Gauge, "fedra_model_bits_per_token", "Its mean loss of a position in bits"),
+    (Gauge, "fedra_model_mae", "Its mean absolute error"),
+    (Gauge, "fedra_model_rmse", "Root of its mean squared error"),
+    (Gauge, "fedra_model_r2", "Its coefficient of determination"),
+    (
+        Gauge,
         "fedra_privacy_epsilon_spent",
         "Epsilon of the subject that has spent most of the task's privacy budget",
     ),

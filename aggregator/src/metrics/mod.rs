@@ -286,9 +286,23 @@ impl TaskMetrics for TaskMeters {
     }
 
     fn evaluated(&self, evaluation: &Evaluation) {
-        self.gauge("fedra_model_loss").set(evaluation.loss);
-        if let Some(accuracy) = evaluation.accuracy {
-            self.gauge("fedra_model_accuracy").set(accuracy);
+        let quality = &evaluation.quality;
+        let measured = [
+            ("fedra_model_loss", Some(quality.loss)),
+            ("fedra_model_accuracy", quality.accuracy),
+            ("fedra_model_top_5_accuracy", quality.top_5_accuracy),
+            ("fedra_model_macro_f1", quality.macro_f1),
+            ("fedra_model_auc", quality.auc),
+            ("fedra_model_perplexity", quality.perplexity),
+            ("fedra_model_bits_per_token", quality.bits_per_token),
+            ("fedra_model_mae", quality.mae),
+            ("fedra_model_rmse", quality.rmse),
+            ("fedra_model_r2", quality.r2),
+        ];
+        for (name, value) in measured {
+            if let Some(value) = value {
+                self.gauge(name).set(value);
+            }
         }
     }
 

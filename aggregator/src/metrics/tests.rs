@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::described::{DESCRIBED, Kind};
 use super::*;
+use fedra_protocol::Quality;
 
 const MANUAL: &str = include_str!("../../../docs/OPERATIONS.md");
 const DASHBOARD: &str = include_str!("../../../deploy/grafana/fedra.json");
@@ -39,7 +40,10 @@ fn the_manual_lists_every_metric_with_its_type_and_no_other() {
 fn names_follow_the_conventions() {
     for (name, kind) in described() {
         assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
-        assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
+        assert!(
+            name.bytes().all(|byte| matches!(byte, b'_' | b'a'..=b'z' | b'0'..=b'9')),
+            "{name}"
+        );
         for unit in ["milliseconds", "minutes", "kilobytes", "megabytes", "percent"] {
             assert!(!name.contains(unit), "{name}");
         }
@@ -143,7 +147,19 @@ fn filled() -> (Metrics, TaskMeters) {
     task.progress(&progress(9, 4, 2, 1), 2);
     task.standing(Standing::Paused);
     task.folded(1000, Duration::from_micros(700));
-    task.evaluated(&Evaluation { round: 3, accuracy: Some(0.75), loss: 0.5 });
+    let quality = Quality {
+        loss: 0.5,
+        accuracy: Some(0.75),
+        top_5_accuracy: Some(0.875),
+        macro_f1: Some(0.625),
+        auc: Some(0.9375),
+        perplexity: Some(4.0),
+        bits_per_token: Some(2.0),
+        mae: Some(0.25),
+        rmse: Some(1.5),
+        r2: Some(-0.5),
+    };
+    task.evaluated(&Evaluation { round: 3, quality });
     (metrics, task)
 }
 
@@ -178,6 +194,14 @@ fn what_is_counted_is_shown() {
         "fedra_task_standing{task=\"tiny\",standing=\"paused\"} 1",
         "fedra_task_standing{task=\"tiny\",standing=\"running\"} 0",
         "fedra_model_accuracy{task=\"tiny\"} 0.75",
+        "fedra_model_top_5_accuracy{task=\"tiny\"} 0.875",
+        "fedra_model_macro_f1{task=\"tiny\"} 0.625",
+        "fedra_model_auc{task=\"tiny\"} 0.9375",
+        "fedra_model_perplexity{task=\"tiny\"} 4",
+        "fedra_model_bits_per_token{task=\"tiny\"} 2",
+        "fedra_model_mae{task=\"tiny\"} 0.25",
+        "fedra_model_rmse{task=\"tiny\"} 1.5",
+        "fedra_model_r2{task=\"tiny\"} -0.5",
         "fedra_task_set_aside{task=\"damaged\"} 1",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
@@ -204,7 +228,7 @@ fn everything_shown_is_described_with_its_type_and_the_other_way_round() {
 fn an_unknown_accuracy_is_absent_and_not_zero() {
     let metrics = Metrics::new();
     let task = metrics.task(&TaskId::new("tiny").expect("valid"));
-    task.evaluated(&Evaluation { round: 1, accuracy: None, loss: 0.5 });
+    task.evaluated(&Evaluation { round: 1, quality: Quality::of_loss(0.5) });
     let text = metrics.render();
     let loss = "fedra_model_loss{task=\"tiny\"} 0.5";
     assert!(text.lines().any(|shown| shown == loss), "{text}");

@@ -125,9 +125,9 @@ impl Task {
             lease: self.lease.clone(),
             round,
             parameters,
-            done: Box::new(move |quality| {
+            done: Box::new(move |evaluation, confusion| {
                 // Fails only when the driver has ended.
-                let evaluated = Command::Evaluated(round, quality);
+                let evaluated = Command::Evaluated(Box::new(evaluation), confusion);
                 let _ = messages.blocking_send(Message::Command(Box::new(evaluated)));
             }),
         });

@@ -120,8 +120,24 @@ async fn a_model_is_exported_as_onnx() {
     let line = format!("task export tiny --format pickle --out {}", other.display());
     let refused = run(&server, &line).await;
     assert_eq!(refused.status, 2);
-    assert!(refused.error.contains("safetensors and onnx"), "{}", refused.error);
+    assert!(refused.error.contains("safetensors, onnx, pytorch"), "{}", refused.error);
     assert!(!other.exists());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_is_exported_for_pytorch_and_its_card_is_printed() {
+    let server = server().await;
+    let out = server.folder.path().join("model.safetensors");
+    let line = format!("task export tiny --format pytorch --out {}", out.display());
+    run(&server, &line).await.done();
+    let text = String::from_utf8_lossy(&std::fs::read(&out).expect("written")).into_owned();
+    assert!(text.contains("\"0.weight\"") && text.contains("\"shape\":[1,2]"), "{text}");
+    let card = run(&server, "task card tiny").await.done();
+    assert!(card.contains("- Size: 3 parameters") && card.contains("not evaluated"), "{card}");
+    let unknown = format!("task card tiny --model {}", "0".repeat(64));
+    assert!(run(&server, &unknown).await.refused(1).contains("no round"), "no such model");
+    assert_eq!(run(&server, "task card tiny --model x").await.status, 2);
     server.stop().await;
 }
 

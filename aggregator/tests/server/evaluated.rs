@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use fedra_aggregator::config::Config;
 use fedra_aggregator::storage::{self, Lease, RoundRecord};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{TestServer, soon};
@@ -55,11 +56,18 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
     };
     let status = client.status(of_round_1).await;
     let evaluation = status.evaluation.expect("is there");
-    assert_eq!(evaluation.accuracy, Some(1.0));
+    assert_eq!(evaluation.quality.accuracy, Some(1.0));
     let task = server.task().await;
     assert_eq!(task["latest"]["round"], 1);
     assert_eq!(task["latest"]["accuracy"], 1.0);
-    assert_eq!(task["history"][0]["loss"], evaluation.loss);
+    assert_eq!(task["history"][0]["loss"], evaluation.quality.loss);
+    assert_eq!(task["headline"], "accuracy");
+    assert_eq!(task["latest"]["macro_f1"], 1.0);
+    assert_eq!(task["latest"].get("rmse"), None);
+    let diagonal = json!([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]);
+    assert_eq!(task["classes"]["confusion"], diagonal);
+    let class = json!({ "examples": 1, "recall": 1.0, "precision": 1.0 });
+    assert_eq!(task["classes"]["metrics"][3], class);
     drop(client);
     server.stop().await;
 
@@ -77,12 +85,27 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
         record
     });
     let record = soon(record).await.expect("no panic");
-    let server = TestServer::start_config(config(folder.path()), folder).await;
+    let server = TestServer::start_config(config(folder.path()), Arc::clone(&folder)).await;
     let mut client = server.joined().await;
     let of_round_2 = |status: &fedra_protocol::TaskStatus| {
         status.evaluation.is_some_and(|evaluation| evaluation.round == record.round)
     };
     let status = client.status(of_round_2).await;
-    assert_eq!(status.evaluation.and_then(|evaluation| evaluation.accuracy), Some(1.0));
+    assert_eq!(status.evaluation.and_then(|of| of.quality.accuracy), Some(1.0));
+    drop(client);
+    server.stop().await;
+
+    // The matrix is not stored: it comes with one more evaluation of the newest model.
+    let server = TestServer::start_config(config(folder.path()), folder).await;
+    let classes = async {
+        loop {
+            let task = server.task().await;
+            assert_eq!(task["latest"]["round"], 2);
+            if !task["classes"].is_null() {
+                return task["classes"].clone();
+            }
+        }
+    };
+    assert_eq!(soon(classes).await["confusion"], diagonal);
     server.stop().await;
 }

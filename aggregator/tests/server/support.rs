@@ -334,7 +334,7 @@ impl TestClient {
 
     pub async fn status(&mut self, holds: impl Fn(&TaskStatus) -> bool) -> TaskStatus {
         self.find(|message| match message {
-            ServerMessage::TaskStatus(status) if holds(&status) => Some(status),
+            ServerMessage::TaskStatus(status) if holds(&status) => Some(*status),
             _ => None,
         })
         .await

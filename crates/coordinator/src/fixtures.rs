@@ -188,6 +188,7 @@ pub(crate) fn view(settings: &TaskSettings, round: RoundId, phase: RoundPhase) -
         health: Health::default(),
         model: model_ref(&record),
         evaluation: None,
+        confusion: None,
         privacy: None,
         history: Arc::new(VecDeque::from([record])),
     }

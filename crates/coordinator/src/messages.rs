@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregation::accumulator::Request;
+use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Availability, DeclineCause, ModelRef, Refusal, RefusalCode, RoundId, RoundPrivacy, Sha256Hash,
-    StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
+    Availability, DeclineCause, Evaluation, ModelRef, Refusal, RefusalCode, RoundId, RoundPrivacy,
+    Sha256Hash, StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
 };
 use thiserror::Error;
 
 use crate::participation::Participation;
 use crate::round::{ClientId, Operation, Stage, Standing, Time};
 use crate::status::TaskView;
-use crate::storage::{Quality, StoreError};
+use crate::storage::StoreError;
 use crate::writer::{Contribution, RollBackError, WriterEvent, WriterJob};
 
 /// Number of a connection, unique within a run of the server.
@@ -42,9 +43,9 @@ pub enum Command {
     /// A client's message passed them.
     Report(Report),
     /// The writer has done a job.
-    Writer(WriterEvent),
-    /// A model has been evaluated.
-    Evaluated(u64, Quality),
+    Writer(Box<WriterEvent>),
+    /// A model has been evaluated, with a matrix if models of the task have one.
+    Evaluated(Box<Evaluation>, Option<Arc<ConfusionMatrix>>),
     /// The operator pauses, resumes or stops the task; the reply comes when the
     /// decision is durable.
     Operate(Operation, RequestId),

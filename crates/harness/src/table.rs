@@ -31,13 +31,13 @@ impl Table {
         self.ended = state.is_over();
         let last = history.iter().map(|round| round.round).max();
         self.trained = self.trained.max(last.unwrap_or(0));
-        let evaluated = history.iter().filter(|round| round.loss.is_some());
+        let evaluated = history.iter().filter(|round| round.metrics.loss.is_some());
         let evaluated = evaluated.map(|round| round.round).max().unwrap_or(0);
         let mut rows = Vec::new();
         for round in history {
             if round.round > self.printed && round.round <= evaluated {
                 self.printed = round.round;
-                self.accuracy = round.accuracy;
+                self.accuracy = round.metrics.accuracy;
                 rows.push(row(round));
             }
         }
@@ -58,12 +58,12 @@ impl Table {
 }
 
 fn row(entry: &Round) -> String {
-    let Round { round, accuracy, loss, reports, seconds, bytes_up, bytes_down } = *entry;
+    let Round { round, metrics, reports, seconds, bytes_up, bytes_down } = *entry;
     let number = |value: Option<f64>| match value {
         Some(value) => format!("{value:.4}"),
         None => "-".to_owned(),
     };
-    let [accuracy, loss] = [accuracy, loss].map(number);
+    let [accuracy, loss] = [metrics.accuracy, metrics.loss].map(number);
     let [up, down] = [bytes_up, bytes_down].map(status::bytes);
     format!(
         "{round:>5}  {accuracy:>8}  {loss:>8}  {reports:>7}  {seconds:>7.1}  {up:>10}  {down:>10}"
@@ -72,14 +72,15 @@ fn row(entry: &Round) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fedra_http_api::Metrics;
+
     use super::TaskState::{Finished, Running};
     use super::*;
 
     fn entry(round: u64, accuracy: Option<f64>) -> Round {
         Round {
             round,
-            accuracy,
-            loss: accuracy.map(|a| 1.0 - a),
+            metrics: Metrics { accuracy, loss: accuracy.map(|a| 1.0 - a), ..Metrics::default() },
             reports: 8,
             seconds: 1.25,
             bytes_up: 6_374_720,

@@ -21,6 +21,12 @@ pub fn ledger(id: &str) -> String {
     format!("{TASKS}/{id}/privacy/ledger")
 }
 
+/// A [`ModelCard`](crate::ModelCard).
+#[must_use]
+pub fn card(sha256: &str) -> String {
+    format!("/v1/models/{sha256}/card")
+}
+
 /// An [`OperatedTask`](crate::OperatedTask).
 #[must_use]
 pub fn operated_task(id: &str) -> String {
@@ -62,6 +68,7 @@ mod tests {
         assert_eq!(export("a", Some(3), onnx), "/v1/admin/tasks/a/export?round=3&format=onnx");
         assert_eq!(last_rounds(&operated_task("a"), 10), "/v1/admin/tasks/a?rounds=10");
         assert_eq!(order("a", "stop"), "/v1/admin/tasks/a/stop");
+        assert_eq!(card("ab"), "/v1/models/ab/card");
         assert_eq!(ledger("a"), "/v1/tasks/a/privacy/ledger");
     }
 }

@@ -4,25 +4,38 @@ use std::fmt;
 use std::str::FromStr;
 
 /// File format in which a model is fetched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ModelFormat {
     /// The tensors, as clients fetch them and as the server keeps them.
     #[default]
     Safetensors,
     /// Tensors and operators, for other runtimes.
     Onnx,
+    /// The tensors as PyTorch names and orients them, in a safetensors file.
+    Pytorch,
 }
 
 impl ModelFormat {
     /// The formats as they are named in a query and on the command line.
-    pub const NAMES: [&str; 2] = ["safetensors", "onnx"];
+    pub const NAMES: [&str; 3] = ["safetensors", "onnx", "pytorch"];
 
-    /// The name, which also ends the names of files.
+    /// The name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
             Self::Onnx => "onnx",
+            Self::Pytorch => "pytorch",
+        }
+    }
+
+    /// End of the names of files, without its dot.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::Onnx => "onnx",
+            Self::Pytorch => "pytorch.safetensors",
         }
     }
 }
@@ -33,7 +46,7 @@ pub struct UnknownFormat;
 
 impl fmt::Display for UnknownFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the formats of a model are {}", ModelFormat::NAMES.join(" and "))
+        write!(f, "the formats of a model are {}", ModelFormat::NAMES.join(", "))
     }
 }
 
@@ -46,6 +59,7 @@ impl FromStr for ModelFormat {
         match name {
             "safetensors" => Ok(Self::Safetensors),
             "onnx" => Ok(Self::Onnx),
+            "pytorch" => Ok(Self::Pytorch),
             _ => Err(UnknownFormat),
         }
     }
@@ -61,6 +75,6 @@ mod tests {
             assert_eq!(name.parse().map(ModelFormat::name), Ok(name));
         }
         let error = "ONNX".parse::<ModelFormat>().unwrap_err();
-        assert_eq!(error.to_string(), "the formats of a model are safetensors and onnx");
+        assert_eq!(error.to_string(), "the formats of a model are safetensors, onnx, pytorch");
     }
 }

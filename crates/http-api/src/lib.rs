@@ -18,8 +18,10 @@
 //! ```
 
 pub mod address;
+mod card;
 #[cfg(test)]
 mod contract;
+mod evaluation;
 mod format;
 mod health;
 mod ledger;
@@ -28,6 +30,8 @@ mod problem;
 mod server;
 mod task;
 
+pub use card::{CardFormat, CardLayer, CardModel, CardTraining, ModelCard};
+pub use evaluation::{ClassMetrics, Classes, Headline, Metrics, Quality};
 pub use format::{ModelFormat, UnknownFormat};
 pub use health::{Failure, FailureCause, FailureKind, Health, HealthState};
 pub use ledger::LedgerEntry;
@@ -37,6 +41,4 @@ pub use operated::{
 };
 pub use problem::{Mistake, Problem};
 pub use server::{ServerStatus, SetAsideTask};
-pub use task::{
-    Cohort, Model, Phase, Policy, Privacy, Quality, Round, Task, TaskState, TaskSummary,
-};
+pub use task::{Cohort, Model, Phase, Policy, Privacy, Round, Task, TaskState, TaskSummary};

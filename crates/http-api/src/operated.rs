@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::evaluation::Classes;
 use crate::task::{Round, TaskState, TaskSummary};
 
 /// Task in short, with what only operators see.
@@ -25,6 +26,9 @@ pub struct OperatedTask {
     /// The task in short.
     #[serde(flatten)]
     pub summary: OperatedSummary,
+    /// Classes of the model that `latest` is about; null for models without a matrix, and
+    /// until the model is evaluated after a start of the server.
+    pub classes: Option<Classes>,
     /// The last completed rounds, oldest first.
     pub history: Vec<OperatedRound>,
     /// Rounds whose model is kept, oldest first.

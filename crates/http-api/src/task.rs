@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::evaluation::{Classes, Headline, Metrics, Quality};
 use crate::health::Health;
 
 /// Task in short, without its rounds.
@@ -35,6 +36,8 @@ pub struct TaskSummary {
     pub clients_connected: u64,
     /// The newest model.
     pub model: Model,
+    /// The metric that is shown first.
+    pub headline: Headline,
     /// The newest quality there is, of this model or an earlier one.
     pub latest: Option<Quality>,
     /// The privacy policy and what it has cost; null without one.
@@ -48,6 +51,9 @@ pub struct Task {
     /// The task in short.
     #[serde(flatten)]
     pub summary: TaskSummary,
+    /// Classes of the model that `latest` is about; null for models without a matrix, and
+    /// until the model is evaluated after a start of the server.
+    pub classes: Option<Classes>,
     /// The last completed rounds, oldest first.
     pub history: Vec<Round>,
 }
@@ -156,28 +162,15 @@ pub struct Model {
     pub round: u64,
 }
 
-/// Quality of a model on the server's held-out examples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema, ts_rs::TS))]
-pub struct Quality {
-    /// Round of the model.
-    pub round: u64,
-    /// Share that is classified right, 0 to 1; null for regression.
-    pub accuracy: Option<f64>,
-    /// Mean loss; null if it is not finite.
-    pub loss: Option<f64>,
-}
-
 /// Completed round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, ts_rs::TS))]
 pub struct Round {
     /// Its number, from 1.
     pub round: u64,
-    /// Share that its model classifies right, 0 to 1; null until it is evaluated.
-    pub accuracy: Option<f64>,
-    /// Mean loss of its model; null until it is evaluated.
-    pub loss: Option<f64>,
+    /// Metrics of its model.
+    #[serde(flatten)]
+    pub metrics: Metrics,
     /// Accepted updates.
     pub reports: u32,
     /// Time from the invitation to the last update.

@@ -4,26 +4,26 @@ use std::panic;
 use std::thread;
 
 use fedra_data::Dataset;
-use fedra_protocol::{Loss, ModelSpec};
+use fedra_protocol::{Loss, ModelSpec, Quality, Shape};
 
 use crate::LearningError;
 use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::{argmax, row_loss};
+use crate::metrics::{Classification, ConfusionMatrix, LabelMeans, Labels, Regression};
 use crate::network::{Network, read};
 
 /// Examples a forward pass.
 const BATCH: usize = 500;
 
 /// Quality of a model on a data set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationResult {
-    /// Share of the examples, or of their positions, classified right, 0 to 1; of binary
-    /// cross-entropy the share of all outputs that are on the right side of one half. `None`
-    /// for a regression.
-    pub accuracy: Option<f64>,
-    /// Mean loss over the examples, and over the positions of a sequence.
-    pub loss: f64,
+    /// The metrics of its task.
+    pub quality: Quality,
+    /// Examples by class and predicted class, if the model [has](ConfusionMatrix::is_for) a
+    /// matrix.
+    pub confusion: Option<ConfusionMatrix>,
     /// Examples looked at.
     pub examples: usize,
 }
@@ -46,65 +46,151 @@ pub fn evaluate(
     let batches: Vec<&[u32]> = order.chunks(BATCH).collect();
     let share = batches.len().div_ceil(threads.max(1));
     let (first, others) = batches.split_at(share.min(batches.len()));
-    let sums = thread::scope(|scope| {
+    let measured = thread::scope(|scope| {
         let others: Vec<_> = others
             .chunks(share)
-            .map(|share| scope.spawn(move || sums(spec, parameters, data, share)))
+            .map(|share| scope.spawn(move || measured(spec, parameters, data, share)))
             .collect();
-        let mut all = sums(spec, parameters, data, first)?;
+        let mut all = measured(spec, parameters, data, first)?;
         for share in others {
-            all.extend(share.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?);
+            all.merge(share.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?);
         }
         Ok::<_, LearningError>(all)
     })?;
-    let right: usize = sums.iter().map(|batch| batch.right).sum();
-    let loss: f64 = sums.iter().map(|batch| batch.loss).sum();
     let examples = data.len();
     let rows = (examples * spec.output_positions()) as f64;
-    let loss = loss / rows;
+    let loss = measured.losses.iter().sum::<f64>() / rows;
     if !loss.is_finite() {
         return Err(LearningError::Diverged);
     }
-    let answers = match spec.loss() {
-        Loss::BinaryCrossEntropy => rows * spec.output_width() as f64,
-        _ => rows,
-    };
-    let accuracy = (!spec.loss().is_regression()).then(|| right as f64 / answers);
-    Ok(EvaluationResult { accuracy, loss, examples })
+    let (quality, confusion) = measured.metrics.finish(loss, rows);
+    Ok(EvaluationResult { quality, confusion, examples })
 }
 
-/// Sums over the rows of a batch.
-struct Sums {
-    /// Rows, or outputs of binary cross-entropy.
-    right: usize,
-    loss: f64,
+/// Outputs of some batches against their targets.
+struct Measured {
+    /// Sum of the losses of each batch's rows.
+    losses: Vec<f64>,
+    metrics: Metrics,
 }
 
-fn sums(
+impl Measured {
+    fn merge(&mut self, mut later: Self) {
+        self.losses.append(&mut later.losses);
+        self.metrics.merge(later.metrics);
+    }
+}
+
+/// Metrics by loss and output.
+enum Metrics {
+    Classes(Classification),
+    /// Positions whose class is right.
+    Positions(usize),
+    Answers(Labels),
+    Values(Regression),
+}
+
+impl Metrics {
+    fn new(spec: &ModelSpec, examples: usize) -> Self {
+        let width = spec.output_width();
+        match (spec.loss(), spec.output()) {
+            (Loss::SoftmaxCrossEntropy, Shape::Sequence { .. }) => Self::Positions(0),
+            (Loss::SoftmaxCrossEntropy, _) => Self::Classes(Classification::new(width, examples)),
+            (Loss::BinaryCrossEntropy, output) => {
+                let rows = examples * (output.len() / width);
+                Self::Answers(Labels::new(width, rows))
+            }
+            (Loss::MeanSquaredError | Loss::Huber, _) => Self::Values(Regression::new(width)),
+        }
+    }
+
+    /// Adds a batch: rows of `width` outputs, and of dense targets.
+    fn add(&mut self, width: usize, outputs: &[f32], targets: &[f32]) {
+        let rows = outputs.chunks_exact(width).zip(targets.chunks_exact(width));
+        match self {
+            Self::Classes(metrics) => {
+                rows.for_each(|(outputs, targets)| metrics.add(outputs, argmax(targets)));
+            }
+            Self::Positions(right) => {
+                *right += rows.filter(|(own, target)| argmax(own) == argmax(target)).count();
+            }
+            Self::Answers(metrics) => rows.for_each(|(own, target)| metrics.add(own, target)),
+            Self::Values(metrics) => metrics.add(outputs, targets),
+        }
+    }
+
+    fn merge(&mut self, later: Self) {
+        match (self, later) {
+            (Self::Classes(own), Self::Classes(later)) => own.merge(later),
+            (Self::Positions(own), Self::Positions(later)) => *own += later,
+            (Self::Answers(own), Self::Answers(later)) => own.merge(later),
+            (Self::Values(own), Self::Values(later)) => own.merge(later),
+            _ => unreachable!("both are of one model"),
+        }
+    }
+
+    fn finish(self, loss: f64, rows: f64) -> (Quality, Option<ConfusionMatrix>) {
+        let none = Quality::of_loss(loss);
+        match self {
+            Self::Classes(metrics) => {
+                let quality = Quality {
+                    accuracy: metrics.accuracy(),
+                    top_5_accuracy: metrics.top_5_accuracy(),
+                    macro_f1: metrics.macro_f1(),
+                    ..none
+                };
+                let (confusion, auc) = metrics.into_parts();
+                (Quality { auc, ..quality }, confusion)
+            }
+            Self::Positions(right) => {
+                let perplexity = Some(loss.exp()).filter(|perplexity| perplexity.is_finite());
+                let bits_per_token = Some(loss / std::f64::consts::LN_2);
+                let accuracy = Some(right as f64 / rows);
+                (Quality { accuracy, perplexity, bits_per_token, ..none }, None)
+            }
+            Self::Answers(metrics) => {
+                let means = metrics.figures().and_then(|labels| LabelMeans::of(&labels));
+                let quality = Quality {
+                    accuracy: means.map(|means| means.accuracy),
+                    macro_f1: means.map(|means| means.macro_f1),
+                    auc: means.and_then(|means| means.auc),
+                    ..none
+                };
+                (quality, None)
+            }
+            Self::Values(metrics) => {
+                let figures = metrics.figures();
+                let quality = Quality {
+                    mae: figures.map(|figures| figures.mae),
+                    rmse: figures.map(|figures| figures.rmse),
+                    r2: figures.and_then(|figures| figures.r2),
+                    ..none
+                };
+                (quality, None)
+            }
+        }
+    }
+}
+
+fn measured(
     spec: &ModelSpec,
     parameters: &[f32],
     data: &Dataset,
     batches: &[&[u32]],
-) -> Result<Vec<Sums>, LearningError> {
+) -> Result<Measured, LearningError> {
     let device = device::inference();
     let network = Network::new(spec, parameters, &device)?;
-    let outputs = spec.output_width();
-    let batch = |indices: &&[u32]| {
+    let width = spec.output_width();
+    let metrics = Metrics::new(spec, data.len());
+    let mut measured = Measured { losses: Vec::with_capacity(batches.len()), metrics };
+    for indices in batches {
         let input = Activation::new(data.features_of(indices), spec.input(), &device);
-        let logits = read(network.forward(input, Mode::Inference));
+        let outputs = read(network.forward(input, Mode::Inference));
         let targets = data.dense_targets_of(indices, spec);
-        let mut sums = Sums { right: 0, loss: 0.0 };
-        for (logits, targets) in logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs)) {
-            sums.loss += row_loss(spec.objective(), logits, targets);
-            sums.right += match spec.loss() {
-                Loss::BinaryCrossEntropy => {
-                    let answers = logits.iter().zip(targets);
-                    answers.filter(|(logit, target)| (**logit > 0.0) == (**target > 0.5)).count()
-                }
-                _ => usize::from(argmax(logits) == argmax(targets)),
-            };
-        }
-        sums
-    };
-    Ok(batches.iter().map(batch).collect())
+        let rows = outputs.chunks_exact(width).zip(targets.chunks_exact(width));
+        let losses = rows.map(|(outputs, targets)| row_loss(spec.objective(), outputs, targets));
+        measured.losses.push(losses.sum());
+        measured.metrics.add(width, &outputs, &targets);
+    }
+    Ok(measured)
 }

@@ -1,3 +1,4 @@
 //! Files of models, one format a file.
 
+pub mod pytorch;
 pub mod safetensors;

@@ -24,7 +24,7 @@
 //! let data = Dataset::new(vec![0.5; 2 * 784], spec.input(), labels)?;
 //! let result = evaluate(&spec, &parameters, &data, 1)?;
 //! assert_eq!(result.examples, 2);
-//! assert!(result.accuracy <= Some(0.5));
+//! assert!(result.quality.accuracy <= Some(0.5));
 //! # Ok(())
 //! # }
 //! ```
@@ -35,6 +35,7 @@ mod formats;
 mod kernels;
 mod layers;
 mod loss;
+pub mod metrics;
 mod network;
 mod parameters;
 mod predict;
@@ -45,7 +46,7 @@ mod update;
 mod tests;
 
 pub use evaluate::{EvaluationResult, evaluate};
-pub use formats::safetensors;
+pub use formats::{pytorch, safetensors};
 pub use parameters::init_parameters;
 pub use predict::{Inference, examples_a_piece, examples_in};
 pub use training::{BatchOrder, ExampleCost, ExamplePrivacy, LocalTrainer, gradient, prepared};

@@ -97,7 +97,7 @@ fn whole_numbers_are_values_to_a_model_with_one_output() {
     assert_eq!(train(&line(), &start, &whole, &plan), train(&line(), &start, &same, &plan));
     let evaluated = |data| evaluate(&line(), &start, data, 1).unwrap();
     assert_eq!(evaluated(&whole), evaluated(&same));
-    assert_eq!(evaluated(&whole).accuracy, None);
+    assert_eq!(evaluated(&whole).quality.accuracy, None);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn numeric_gradient(spec: &ModelSpec, at: &[f32], data: &Dataset, index: usize) 
     let loss = |shift: f32| {
         let mut moved = at.to_vec();
         moved[index] += shift;
-        evaluate(spec, &moved, data, 1).unwrap().loss
+        evaluate(spec, &moved, data, 1).unwrap().quality.loss
     };
     let step = 1e-3;
     (loss(step) - loss(-step)) / (2.0 * f64::from(step))
@@ -255,8 +255,8 @@ fn training_separates_two_classes() {
     let before = evaluate(&spec, &start, &data, 1).unwrap();
     let trained = train(&spec, &start, &data, &plan(60, 10, 0.3));
     let after = evaluate(&spec, &trained, &data, 1).unwrap();
-    assert!(after.loss < 0.5 * before.loss, "{before:?} {after:?}");
-    assert!(after.accuracy.unwrap() > 0.9, "{after:?}");
+    assert!(after.quality.loss < 0.5 * before.quality.loss, "{before:?} {after:?}");
+    assert!(after.quality.accuracy.unwrap() > 0.9, "{after:?}");
 }
 
 #[test]
@@ -294,7 +294,8 @@ fn probabilities_sum_to_one_and_evaluation_agrees_with_them() {
         -(0..3).map(|i| f64::from(outputs[i * 10 + classes[i] as usize]).ln()).sum::<f64>() / 3.0;
     let data = Dataset::new(features, spec.input(), Targets::Classes(classes)).unwrap();
     let result = evaluate(&spec, &parameters, &data, 1).unwrap();
-    assert!((result.loss - expected).abs() < 1e-5, "{} {expected}", result.loss);
+    let loss = result.quality.loss;
+    assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
 }
 
 #[test]

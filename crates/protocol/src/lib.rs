@@ -28,6 +28,7 @@ mod codec;
 mod conversion;
 pub mod data;
 mod error;
+mod evaluation;
 mod id;
 pub mod limits;
 mod message;
@@ -46,6 +47,7 @@ pub use capabilities::Capabilities;
 pub use codec::CodecName;
 pub use data::{DataSpec, DataSpecError, TargetKind};
 pub use error::DecodeError;
+pub use evaluation::{Evaluation, Headline, Quality};
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
     Availability, CheckedIn, ClientMessage, DeclineCause, Hello, Refusal, RefusalCode,
@@ -62,8 +64,8 @@ pub use privacy::{
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
-    ClientAlgorithm, Evaluation, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining,
-    RoundPhase, TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
+    ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,
+    TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
 };
 pub use token::{Token, TokenError};
 

@@ -93,7 +93,7 @@ pub enum ServerMessage {
     /// Answers a check-in.
     CheckedIn(Box<CheckedIn>),
     /// State of the task.
-    TaskStatus(TaskStatus),
+    TaskStatus(Box<TaskStatus>),
     /// The client is in the cohort of a round.
     RoundAssignment(RoundAssignment),
     /// There is room for the announced update.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
+use crate::evaluation::Evaluation;
 use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::{
     DEFAULT_REGRESSION_UPDATE_RANGE, DEFAULT_UPDATE_RANGE, MAX_BATCH, MAX_EPOCHS, MAX_UPDATE_RANGE,
@@ -152,17 +153,6 @@ pub struct ModelRef {
     pub url: String,
     /// Size of the file.
     pub bytes: u64,
-}
-
-/// Quality of a global model on the server's held-out examples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// The model's round.
-    pub round: u64,
-    /// Share classified right, 0 to 1; absent for regression.
-    pub accuracy: Option<f64>,
-    /// Mean loss.
-    pub loss: f64,
 }
 
 /// The steps of local training.

@@ -3,7 +3,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{client_messages, server_messages, status};
+use common::{client_messages, every_metric, server_messages, status};
 use fedra_protocol::*;
 use proptest::prelude::*;
 use prost::Message;
@@ -131,7 +131,8 @@ fn what_a_client_may_not_say_is_refused_by_name() {
 #[test]
 fn what_a_server_may_not_say_is_refused_by_name() {
     use wire::server_message::Body;
-    let good: wire::TaskStatus = status().into();
+    let mut good: wire::TaskStatus = status().into();
+    good.evaluation = Some(every_metric().into());
     type Spoil = Box<dyn Fn(&mut wire::TaskStatus)>;
     let bad: Vec<(&str, Spoil)> = vec![
         ("phase", Box::new(|s| s.phase = 99)),
@@ -144,6 +145,14 @@ fn what_a_server_may_not_say_is_refused_by_name() {
         ("upwards", Box::new(|s| s.model.as_mut().unwrap().url = "models/../x".into())),
         ("accuracy", Box::new(|s| s.evaluation.as_mut().unwrap().accuracy = Some(1.5))),
         ("loss", Box::new(|s| s.evaluation.as_mut().unwrap().loss = f64::NAN)),
+        ("top 5", Box::new(|s| s.evaluation.as_mut().unwrap().top_5_accuracy = Some(-0.1))),
+        ("macro F1", Box::new(|s| s.evaluation.as_mut().unwrap().macro_f1 = Some(f64::NAN))),
+        ("AUC", Box::new(|s| s.evaluation.as_mut().unwrap().auc = Some(1.01))),
+        ("perplexity", Box::new(|s| s.evaluation.as_mut().unwrap().perplexity = Some(f64::NAN))),
+        ("bits", Box::new(|s| s.evaluation.as_mut().unwrap().bits_per_token = Some(-1.0))),
+        ("MAE", Box::new(|s| s.evaluation.as_mut().unwrap().mae = Some(f64::INFINITY))),
+        ("RMSE", Box::new(|s| s.evaluation.as_mut().unwrap().rmse = Some(-1.0))),
+        ("R2", Box::new(|s| s.evaluation.as_mut().unwrap().r2 = Some(1.5))),
     ];
     for (name, spoil) in bad {
         let mut status = good.clone();

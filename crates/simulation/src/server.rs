@@ -219,7 +219,7 @@ impl Server {
     pub(crate) fn work(&mut self, now: Duration, rng: &mut StdRng) -> Vec<Command> {
         let Some(job) = self.jobs.pop_front() else { return Vec::new() };
         let events = self.writer.work(job, START + now.as_secs(), rng);
-        events.into_iter().map(Command::Writer).collect()
+        events.into_iter().map(|event| Command::Writer(Box::new(event))).collect()
     }
 
     pub(crate) fn receive(

@@ -364,7 +364,9 @@ impl World {
             return;
         }
         for command in commands {
-            if let Command::Writer(WriterEvent::RolledBack(Ok(_))) = &command {
+            if let Command::Writer(event) = &command
+                && let WriterEvent::RolledBack(Ok(_)) = &**event
+            {
                 self.figures.count(Figure::RollBacks);
             }
             self.with_server(|server, now, rng, effects| {

@@ -421,7 +421,7 @@ fn a_pause_survives_a_reconnect() {
 fn a_round_that_ends_during_training_is_given_up() {
     let mut rig = Rig::working();
     let next = status(2, RoundPhase::Selecting);
-    let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(next)));
+    let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(next))));
     assert!(actions.contains(&Action::Abort));
     assert!(actions.iter().any(|action| matches!(
         action,

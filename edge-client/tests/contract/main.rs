@@ -13,7 +13,7 @@ use fedra_edge_client::{
     BackendName, ClientEvent, EventCode, Failure, Notice, RoundProgress, SessionState,
     StatusReason, UpdateFate,
 };
-use fedra_protocol::{Loss, RefusalCode, RoundPhase, StandbyCause, UpdateFault};
+use fedra_protocol::{Headline, Loss, RefusalCode, RoundPhase, StandbyCause, UpdateFault};
 use serde_json::{Value, json};
 use typescript::{Entry, Form, Names};
 
@@ -35,7 +35,7 @@ const fn formed(name: &'static str, form: Form) -> Entry {
 }
 
 /// The types by the file that has them.
-const CONTRACT: [(&str, &[Entry]); 11] = [
+const CONTRACT: [(&str, &[Entry]); 12] = [
     (
         include_str!("../../src/events.rs"),
         &[same("ClientEvent"), same("SessionState"), same("UpdateFate"), same("RoundProgress")],
@@ -76,6 +76,7 @@ const CONTRACT: [(&str, &[Entry]); 11] = [
     ),
     (include_str!("../../../crates/protocol/src/task.rs"), &[same("RoundPhase")]),
     (include_str!("../../../crates/protocol/src/model/loss.rs"), &[same("Loss")]),
+    (include_str!("../../../crates/protocol/src/evaluation.rs"), &[same("Headline")]),
     (include_str!("../../../crates/privacy-policy/src/floors.rs"), &[same("PrivacyFloors")]),
 ];
 
@@ -171,6 +172,7 @@ fn a_name_is_serialised_as_its_type_says() {
         (json!(UpdateFault::NotInCohort), "type UpdateFault ="),
         (json!(StandbyCause::MissedDeadline), "type StandbyCause ="),
         (json!(Loss::SoftmaxCrossEntropy), "type Loss ="),
+        (json!(Headline::BitsPerToken), "type Headline ="),
         (json!(EventCode::Notice(Notice::NoWebgpu)), "type Notice ="),
         (json!(EventCode::Failure(Failure::ParticipationNotKept)), "type Failure ="),
     ] {

@@ -1,8 +1,10 @@
 /** Charts over rounds: their lines, words and scales. Pure. */
 import type { HistoryPoint } from './api.js';
-import { bytes, percent } from './words.js';
+import type { Headline } from './generated/http-api.js';
+import { HEADLINES, headlineOf } from './metrics.js';
+import { bytes } from './words.js';
 
-export type ChartKind = 'accuracy' | 'loss' | 'seconds' | 'bytes';
+export type ChartKind = Headline | 'loss' | 'seconds' | 'bytes';
 
 /** A round in a chart. A figure that is absent is not drawn. */
 export interface ChartPoint extends HistoryPoint {
@@ -40,16 +42,28 @@ const fromZero = (_least: number, most: number): [number, number] => [0, Math.ma
 const strong = { ink: 'accent', width: 2.5, filled: true } as const;
 const plain = { ink: 'ink', width: 1.75, filled: false } as const;
 
-export const CHARTS: Record<ChartKind, Chart> = {
-  accuracy: {
-    title: 'Accuracy',
+/** The chart of a task's first metric. */
+function headline(kind: Headline): Chart {
+  const { title, words } = HEADLINES[kind];
+  return {
+    title,
+    words,
     note: 'over rounds, on held-out examples',
     empty: 'The line begins with the first judged round.',
-    lines: [{ name: 'accuracy', ...strong, value: ({ accuracy }) => accuracy }],
-    words: percent,
+    lines: [{ name: title.toLowerCase(), ...strong, value: (point) => headlineOf(point, kind) }],
+    short: (value) => `${+value.toPrecision(3)}`,
+    range: fromZero,
+  };
+}
+
+export const CHARTS: Record<ChartKind, Chart> = {
+  accuracy: {
+    ...headline('accuracy'),
     short: (value) => `${+(value * 100).toFixed(1)} %`,
     range: (least) => [Math.max(0, Math.floor(least * 10 - 0.5) / 10), 1],
   },
+  bits_per_token: headline('bits_per_token'),
+  rmse: headline('rmse'),
   loss: {
     title: 'Loss',
     note: 'over rounds, on held-out examples',

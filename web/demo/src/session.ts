@@ -28,6 +28,8 @@ const EVENTS: readonly ClientEventType[] = [
   'error',
 ];
 const POLL_MS = 4000;
+/** Of a tab that takes part one look in so many. */
+const RUNNING_POLLS = 5;
 
 /** Dispatches `change` after the state changed, and `shard` when the digits are there. */
 export class Session extends EventTarget {
@@ -57,12 +59,14 @@ export class Session extends EventTarget {
     return this.#shard;
   }
 
-  /** Follows the task from outside until the visitor starts. */
+  /** Follows the task from outside. A client that has started hears of all but the classes. */
   watch(): void {
     void this.#refresh();
+    let polls = 0;
     setInterval(() => {
       const own = this.#state.stage === 'running' || this.#state.stage === 'starting';
-      if (!own && document.visibilityState === 'visible') void this.#refresh();
+      polls = own ? (polls + 1) % RUNNING_POLLS : 0;
+      if (polls === 0 && document.visibilityState === 'visible') void this.#refresh();
     }, POLL_MS);
   }
 

@@ -17,6 +17,7 @@ import type {
 } from 'fedra';
 import type { ApiError, HistoryPoint, Task, TaskSummary } from './api.js';
 import { qualities } from './api.js';
+import type { Metrics } from './generated/http-api.js';
 
 /** The visitor's stage. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
@@ -160,8 +161,20 @@ export function withTaskChosen({ tasks, examples, shard }: PageState): PageState
 }
 
 function withEvaluation(history: readonly HistoryPoint[], model: ModelEvent): readonly HistoryPoint[] {
-  const { evaluatedRound: round, accuracy = null, loss = null } = model;
-  return round === undefined ? history : merged(history, [{ round, accuracy, loss }]);
+  const { evaluatedRound: round } = model;
+  return round === undefined ? history : merged(history, [{ round, ...metricsOf(model) }]);
+}
+
+/** The metrics of a client's event. */
+function metricsOf(model: ModelEvent): Metrics {
+  const { accuracy = null, loss = null, auc, perplexity, mae, rmse, r2 } = model;
+  const others = { top_5_accuracy: model.top5Accuracy, macro_f1: model.macroF1, bits_per_token: model.bitsPerToken };
+  return { accuracy, loss, ...known({ ...others, auc, perplexity, mae, rmse, r2 }) };
+}
+
+function known<Name extends string>(values: Record<Name, number | undefined>): { [name in Name]?: number } {
+  const there = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(there) as { [name in Name]?: number };
 }
 
 /** One point a round, in order; of two, the evaluated and the newer one. */

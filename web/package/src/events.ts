@@ -9,6 +9,7 @@ export type {
   Backend,
   BackendChoice,
   BackendEvent,
+  Headline,
   Loss,
   ModelEvent,
   PrivacyEvent,

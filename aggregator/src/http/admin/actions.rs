@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fedra_http_api::ModelFormat;
 use fedra_onnx::Origin;
 use fedra_protocol::{Sha256Hash, TaskId};
 
 use super::error::AdminError;
-use crate::models::OnnxFile;
+use crate::models::{self, ConvertError};
 use crate::server::Server;
 use crate::task::Task;
 use fedra_coordinator::round::{Operation, Standing};
@@ -70,17 +71,21 @@ pub(super) async fn model(
     Ok((record, files.model))
 }
 
-/// The ONNX file of a round's model, and its hash.
+/// The file of a round's model in a format, and its hash.
 pub(super) async fn convert(
     task: &Arc<Task>,
     record: &RoundRecord,
     file: Bytes,
+    format: ModelFormat,
 ) -> Result<(Bytes, Sha256Hash), AdminError> {
     let origin = Origin { round: Some(record.round), sha256: Some(record.sha256) };
     let task = Arc::clone(task);
-    let convert = move || OnnxFile::of(&task.settings.model, &file, &origin);
+    let convert = move || {
+        let file = models::convert(&task.settings.model, file, format, &origin)?;
+        Ok::<_, ConvertError>((Sha256Hash::of(&file), file))
+    };
     match tokio::task::spawn_blocking(convert).await {
-        Ok(Ok(file)) => Ok((file.bytes, file.sha256)),
+        Ok(Ok((sha256, file))) => Ok((file, sha256)),
         Ok(Err(error)) => Err(AdminError::Failed(error.to_string())),
         // Only when the server's runtime is shutting down.
         Err(_) => Err(AdminError::GoingAway),

@@ -180,11 +180,12 @@ async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response,
     let round = record.round;
     let (file, sha256) = match format {
         ModelFormat::Safetensors => (file, record.sha256),
-        ModelFormat::Onnx => actions::convert(&task, &record, file).await?,
+        format => actions::convert(&task, &record, file, format).await?,
     };
-    let (bytes, format) = (file.len(), format.name());
-    tracing::info!(task = %task.settings.id, round, format, bytes, "an operator exports a model");
-    let name = format!("attachment; filename=\"{}-{round}.{format}\"", task.settings.id);
+    let (bytes, id, extension) = (file.len(), &task.settings.id, format.extension());
+    let format = format.name();
+    tracing::info!(task = %id, round, format, bytes, "an operator exports a model");
+    let name = format!("attachment; filename=\"{id}-{round}.{extension}\"");
     let mut response = Response::new(file.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

@@ -47,6 +47,7 @@ pub(super) async fn task(
     let view = task.view.borrow().clone();
     let whole = OperatedTask {
         summary: summary(task, &view, "../../"),
+        classes: view.confusion.as_deref().map(tasks::classes),
         history: tasks::last_rounds(&view, rounds).map(round).collect(),
         checkpoints,
         decisions: decisions.iter().map(decision).collect(),

@@ -9,7 +9,7 @@ pub(super) mod tables;
 
 use std::path::{Path, PathBuf};
 
-use fedra_protocol::TaskId;
+use fedra_protocol::{Quality, TaskId};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 
@@ -20,7 +20,7 @@ use self::tables::{
 use super::disk::Disk;
 use super::folder::FolderBlobs;
 use super::{
-    Debit, Decision, Definition, Epoch, Keeping, OperatorAction, Quality, RoundRecord, SecretStore,
+    Debit, Decision, Definition, Epoch, Keeping, OperatorAction, RoundRecord, SecretStore,
     StoreError, TaskStore, Term,
 };
 

@@ -5,12 +5,11 @@ use fedra_aggregation::OptimizerState;
 use fedra_learning::safetensors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId,
+    Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId, TaskId,
 };
 
 use crate::storage::{
-    CheckpointFiles, Debit, Decision, Definition, Lease, OperatorAction, Quality, RoundRecord,
-    Storage,
+    CheckpointFiles, Debit, Decision, Definition, Lease, OperatorAction, RoundRecord, Storage,
 };
 
 pub fn id(name: &str) -> TaskId {
@@ -109,5 +108,5 @@ pub fn decision(unix_seconds: u64, action: OperatorAction) -> Decision {
 }
 
 pub fn quality(accuracy: f64) -> Quality {
-    Quality { accuracy: Some(accuracy), loss: 1.25 }
+    Quality { accuracy: Some(accuracy), macro_f1: Some(0.5), ..Quality::of_loss(1.25) }
 }

@@ -140,7 +140,7 @@ impl Member {
             Input::Notice(Notice::Verdict(round, verdict)) => self.judged(round, verdict, out),
             Input::News => {
                 let status = self.view.status(&self.settings, now);
-                out.push(Output::Send(ServerMessage::TaskStatus(status)));
+                out.push(Output::Send(ServerMessage::TaskStatus(Box::new(status))));
             }
             Input::Room(room) => self.start_upload(room, now, out),
             Input::Checked(result) => self.checked(result, out),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{Evaluation, ModelRef, RoundPhase, TaskStatus, UpdateVerdict};
 use serde::Serialize;
 
@@ -32,6 +33,9 @@ pub struct TaskView {
     pub model: ModelRef,
     /// The newest evaluation there is, of this model or an earlier one.
     pub evaluation: Option<Evaluation>,
+    /// Matrix of that model's classes, if it has one. It is not stored: after a start and a
+    /// roll-back it comes with the next evaluation.
+    pub confusion: Option<Arc<ConfusionMatrix>>,
     /// Spent privacy budget, if there is a budget.
     pub privacy: Option<Spent>,
     /// The last completed rounds, oldest first; the initial model is round 0.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_protocol::TaskId;
+use fedra_protocol::{Quality, TaskId};
 
 use super::StoreError;
 use super::blobs::{BlobError, BlobKey, BlobStore, Listing};
 use super::compose::Storage;
-use super::records::{Debit, Decision, Definition, Quality, RoundRecord};
+use super::records::{Debit, Decision, Definition, RoundRecord};
 use super::secrets::SecretStore;
 use super::tasks::{Keeping, TaskStore, Term};
 

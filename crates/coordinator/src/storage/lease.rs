@@ -7,15 +7,13 @@
 //! named by no record, and go in the same way.
 
 use bytes::Bytes;
-use fedra_protocol::TaskId;
+use fedra_protocol::{Quality, TaskId};
 
 use super::StoreError;
 use super::blobs::{BlobKey, CheckpointFiles};
 use super::compose::Storage;
 use super::inspection::{CheckpointCheck, Found, Inspection};
-use super::records::{
-    Checkpoint, Debit, Decision, Definition, OperatorAction, Quality, RoundRecord,
-};
+use super::records::{Checkpoint, Debit, Decision, Definition, OperatorAction, RoundRecord};
 use super::retention::Retention;
 use super::tasks::{Epoch, Keeping, Term};
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use fedra_protocol::TaskId;
+use fedra_protocol::{Quality, TaskId};
 
 use super::StoreError;
 use super::blobs::{BlobError, BlobKey, BlobStore, Listing};
 use super::compose::Storage;
-use super::records::{Debit, Decision, Definition, OperatorAction, Quality, RoundRecord};
+use super::records::{Debit, Decision, Definition, OperatorAction, RoundRecord};
 use super::secrets::SecretStore;
 use super::tasks::{Epoch, Keeping, TaskStore, Term};
 

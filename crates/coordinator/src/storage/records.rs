@@ -1,7 +1,7 @@
 //! Records of a store, as plain data. Nothing here touches a disk.
 
 use bytes::Bytes;
-use fedra_protocol::{ModelSpec, PrivacyPolicy, Sha256Hash, SubjectId, TaskId};
+use fedra_protocol::{ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -138,15 +138,6 @@ pub struct Debit {
     pub subjects: Vec<SubjectId>,
 }
 
-/// Held-out evaluation of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Quality {
-    /// Share classified right, 0 to 1; absent for a regression.
-    pub accuracy: Option<f64>,
-    /// Mean loss.
-    pub loss: f64,
-}
-
 /// Point at which a task goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
@@ -197,4 +188,26 @@ pub(super) fn standing_after(decisions: &[Decision]) -> Standing {
         OperatorAction::RollBack { .. } | OperatorAction::Create => None,
     });
     operations.fold(Standing::Running, Standing::after)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_older_server_is_read_and_one_without_metrics_is_written_as_then() {
+        let mut record = RoundRecord::initial(&Bytes::from_static(b"model"), None);
+        let mut older = serde_json::to_value(&record).unwrap();
+        older["quality"] = json!({ "accuracy": 0.75, "loss": 1.25 });
+        record.quality = Some(Quality { accuracy: Some(0.75), ..Quality::of_loss(1.25) });
+        assert_eq!(serde_json::from_value::<RoundRecord>(older.clone()).unwrap(), record);
+        assert_eq!(serde_json::to_value(&record).unwrap(), older);
+        let quality = Quality { bits_per_token: Some(2.0), ..Quality::of_loss(1.25) };
+        record.quality = Some(quality);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<RoundRecord>(&text).unwrap(), record);
+    }
 }

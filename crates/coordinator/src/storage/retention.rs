@@ -68,10 +68,9 @@ fn best(kept: &[RoundRecord]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use fedra_protocol::Sha256Hash;
+    use fedra_protocol::{Quality, Sha256Hash};
 
     use super::*;
-    use crate::storage::Quality;
 
     fn record(round: u64, quality: Option<(Option<f64>, f64)>) -> RoundRecord {
         RoundRecord {
@@ -85,7 +84,7 @@ mod tests {
             seconds: 1.0,
             bytes_up: 0,
             bytes_down: 0,
-            quality: quality.map(|(accuracy, loss)| Quality { accuracy, loss }),
+            quality: quality.map(|(accuracy, loss)| Quality { accuracy, ..Quality::of_loss(loss) }),
             clipping_norm: None,
             restored: None,
             optimizer_state: None,

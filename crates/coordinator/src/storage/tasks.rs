@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use fedra_protocol::TaskId;
+use fedra_protocol::{Quality, TaskId};
 
 use super::StoreError;
-use super::records::{self, Debit, Decision, Definition, Quality, RoundRecord};
+use super::records::{self, Debit, Decision, Definition, RoundRecord};
 use crate::round::Standing;
 
 /// Number of a task's leader. A later one has a greater number.

@@ -14,6 +14,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
     Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateFault,
     UpdateVerdict,
@@ -30,7 +31,7 @@ use crate::messages::{Action, Command, Invitation, Order, Reply, Report, Request
 use crate::round::{ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView};
-use crate::storage::{Quality, RoundRecord};
+use crate::storage::RoundRecord;
 use crate::writer::{GlobalModel, WriterEvent, WriterJob};
 
 /// Changes that are only counts are published at most this often, and less often
@@ -60,6 +61,8 @@ pub struct TaskCore {
     round_privacy: Option<RoundPrivacy>,
     spent: Option<Spent>,
     evaluation: Option<Evaluation>,
+    /// Of the model that the evaluation is of.
+    confusion: Option<Arc<ConfusionMatrix>>,
     history: Arc<VecDeque<RoundRecord>>,
     /// Time at which the current attempt opened.
     opened: Time,
@@ -108,6 +111,7 @@ impl TaskCore {
             health: Health::default(),
             model: model.clone(),
             evaluation,
+            confusion: None,
             privacy: spent,
             history: Arc::clone(&history),
         };
@@ -127,6 +131,7 @@ impl TaskCore {
             round_privacy: None,
             spent,
             evaluation,
+            confusion: None,
             history,
             opened: now,
             phase: (progress.phase, now),
@@ -244,6 +249,7 @@ impl TaskCore {
             health,
             model: self.model.clone(),
             evaluation: self.evaluation,
+            confusion: self.confusion.clone(),
             privacy: self.spent,
             history: Arc::clone(&self.history),
         });
@@ -252,10 +258,10 @@ impl TaskCore {
 }
 
 fn last_evaluation(history: &VecDeque<RoundRecord>) -> Option<Evaluation> {
-    history.iter().rev().find_map(|record| {
-        let Quality { accuracy, loss } = record.quality?;
-        Some(Evaluation { round: record.round, accuracy, loss })
-    })
+    history
+        .iter()
+        .rev()
+        .find_map(|record| Some(Evaluation { round: record.round, quality: record.quality? }))
 }
 
 fn publish_every(clients: usize) -> Duration {
@@ -305,8 +311,8 @@ impl Step<'_> {
                 self.step(Event::Refused(client, round));
             }
             Command::Report(report) => self.report(report),
-            Command::Writer(event) => self.written(event),
-            Command::Evaluated(round, quality) => self.evaluated(round, quality),
+            Command::Writer(event) => self.written(*event),
+            Command::Evaluated(evaluation, confusion) => self.evaluated(*evaluation, confusion),
             Command::Operate(operation, request) => self.operate(operation, request),
             Command::RollBack(to, request) => self.roll_back(to, request),
             Command::Drain(request) => {

@@ -84,7 +84,7 @@ impl Bench {
         let mut actions = Vec::new();
         while let Some(job) = self.jobs.pop_front() {
             for event in self.writer.work(job, DATE, &mut self.rng) {
-                actions.extend(self.handle(Command::Writer(event)));
+                actions.extend(self.handle(Command::Writer(Box::new(event))));
             }
         }
         actions

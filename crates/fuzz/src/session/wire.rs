@@ -75,7 +75,7 @@ pub fn message(input: &mut Unstructured<'_>, device: &Device) -> Result<ServerMe
     Ok(match input.int_in_range(0..=16)? {
         0 => welcome(input)?,
         1 => checked_in(input, device)?,
-        2 => ServerMessage::TaskStatus(status(input)?),
+        2 => ServerMessage::TaskStatus(Box::new(status(input)?)),
         3..=5 => ServerMessage::RoundAssignment(assignment(input, device, round, deadline)?),
         6..=7 => ServerMessage::UploadReady { round, offset: offset(input)? },
         8..=9 => outcome(input, round)?,
@@ -95,7 +95,7 @@ pub fn message(input: &mut Unstructured<'_>, device: &Device) -> Result<ServerMe
             retry_after: deadline,
             message: "left out".into(),
         }),
-        _ => ServerMessage::TaskStatus(TaskStatus { round, ..status(input)? }),
+        _ => ServerMessage::TaskStatus(Box::new(TaskStatus { round, ..status(input)? })),
     })
 }
 

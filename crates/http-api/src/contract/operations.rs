@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ModelFormat;
+use crate::{CardFormat, ModelFormat};
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -89,6 +89,10 @@ fn text() -> Value {
     json!({ "type": "string" })
 }
 
+fn card_forms() -> Value {
+    json!({ "type": "string", "enum": CardFormat::NAMES, "default": "json" })
+}
+
 /// All operations, the public ones first.
 pub(super) fn operations() -> Vec<Operation> {
     let mut operations = public();
@@ -118,6 +122,14 @@ fn public() -> Vec<Operation> {
         )
         .in_format()
         .errors(&[400, 404, 412, 416, 500]),
+        Operation::get(
+            "/v1/models/{sha256}/card",
+            "What a published model is; with format=markdown as text/markdown",
+            JSON,
+            of("ModelCard"),
+        )
+        .parameter("format", "The form of the card", card_forms())
+        .errors(&[400, 404]),
         Operation::get("/healthz", "The process answers", TEXT, text()),
         Operation::get("/readyz", "The server takes clients", TEXT, text()).errors(&[503]),
         Operation::get("/metrics", "Metrics in Prometheus' text format", TEXT, text()),

@@ -4,7 +4,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use crate::{
-    Created, LedgerEntry, Operated, OperatedTask, Problem, RollBack, RolledBack, ServerStatus, Task,
+    Created, LedgerEntry, ModelCard, Operated, OperatedTask, Problem, RollBack, RolledBack,
+    ServerStatus, Task,
 };
 
 /// Schemas of what the server sends and takes, and of all that is in it. A reference
@@ -17,6 +18,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     let mut generator = settings.into_generator();
     generator.subschema_for::<Task>();
     generator.subschema_for::<crate::TaskSummary>();
+    generator.subschema_for::<ModelCard>();
     generator.subschema_for::<LedgerEntry>();
     generator.subschema_for::<ServerStatus>();
     generator.subschema_for::<OperatedTask>();

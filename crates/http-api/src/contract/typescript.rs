@@ -41,7 +41,11 @@ fn types() -> String {
         declaration::<Health>,
         declaration::<Cohort>,
         declaration::<Model>,
+        declaration::<Headline>,
+        declaration::<Metrics>,
         declaration::<Quality>,
+        declaration::<ClassMetrics>,
+        declaration::<Classes>,
         declaration::<Policy>,
         declaration::<Privacy>,
         declaration::<Round>,
@@ -102,7 +106,15 @@ fn tidy(text: &str) -> String {
 /// whose name ends in `?` may be absent.
 fn shapes() -> String {
     // What a page sends, and what it reads with more tolerance.
-    const UNREAD: [&str; 3] = ["LedgerEntry", "Problem", "RollBack"];
+    const UNREAD: [&str; 7] = [
+        "CardLayer",
+        "CardModel",
+        "CardTraining",
+        "LedgerEntry",
+        "ModelCard",
+        "Problem",
+        "RollBack",
+    ];
     let schemas = schemas();
     let read: BTreeMap<&String, &Value> =
         schemas.iter().filter(|(name, _)| !UNREAD.contains(&name.as_str())).collect();

@@ -143,7 +143,10 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
 }
 
-fn check_finite(name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), ModelFileError> {
+pub(super) fn check_finite(
+    name: &str,
+    mut values: impl Iterator<Item = f32>,
+) -> Result<(), ModelFileError> {
     match values.position(|value| !value.is_finite()) {
         Some(index) => Err(ModelFileError::NotFinite { name: name.to_owned(), index }),
         None => Ok(()),

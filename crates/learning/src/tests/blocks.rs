@@ -1,5 +1,6 @@
 //! Activations, pools, norms and convolutions of the blocks of deeper models.
 
+use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{
     Conv1d, Conv2d, Embedding, Flatten, GlobalAvgPool, GlobalMaxPool, GroupNorm, LeakyRelu, Linear,
     Relu, Silu, Softplus,
@@ -8,7 +9,7 @@ use fedra_protocol::{Layer, Loss, ModelSpec};
 
 use super::predict::outputs;
 use super::{changed, check_gradient, close, train, values};
-use crate::{Dataset, Targets, evaluate, gradient, init_parameters, safetensors};
+use crate::{evaluate, gradient, init_parameters, safetensors};
 
 fn linear(outputs: u32) -> Layer {
     Linear { outputs }.into()

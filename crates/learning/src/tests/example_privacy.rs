@@ -414,7 +414,7 @@ fn private_training_learns() {
     let trainer = private_training(&spec, &start, &data, &plan, privacy(1.0, 1.0), 4);
     let trained = trainer.parameters().unwrap();
     let result = evaluate(&spec, &trained, &data, 1).unwrap();
-    assert!(result.accuracy.unwrap() > 0.9, "{result:?}");
+    assert!(result.quality.accuracy.unwrap() > 0.9, "{result:?}");
     let steps = trainer.step_count() as u32;
     let epsilon = privacy(1.0, 1.0).cost(trainer.examples(), 60, steps).epsilon().value();
     assert!((1.0..10.0).contains(&epsilon), "{epsilon}");

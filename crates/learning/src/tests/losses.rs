@@ -1,11 +1,12 @@
 //! Losses with their settings: known answers, gradients, and the targets that they take.
 
+use fedra_data::{Dataset, DatasetError, Targets};
 use fedra_protocol::layers::{Embedding, Linear, Tanh};
 use fedra_protocol::{Layer, Loss, ModelSpec, Objective, Shape, UpdateRange};
 
 use super::predict::outputs;
 use super::{changed, check_gradient, close, plan, some_data, train, values};
-use crate::{Dataset, DatasetError, LearningError, Targets, evaluate, gradient, init_parameters};
+use crate::{LearningError, evaluate, gradient, init_parameters};
 
 fn linear(outputs: u32) -> Layer {
     Linear { outputs }.into()

@@ -5,6 +5,7 @@ mod loops;
 
 use std::sync::Arc;
 
+use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{
     CausalSelfAttention, Embedding, Gru, LastStep, Linear, Lstm, PositionEmbedding, Tanh,
     TransformerBlock,
@@ -16,9 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use super::example_privacy::privacy;
 use super::predict::outputs;
 use super::{changed, check_gradient, close, some_data, train};
-use crate::{
-    Dataset, LearningError, LocalTrainer, Targets, evaluate, init_parameters, safetensors,
-};
+use crate::{LearningError, LocalTrainer, evaluate, init_parameters, safetensors};
 
 fn embedding(width: u32) -> Layer {
     Embedding { width }.into()

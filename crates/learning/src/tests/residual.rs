@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fedra_data::{Dataset, Targets};
 use fedra_protocol::layers::{
     Abs, Conv2d, Dropout, Embedding, Flatten, GaussianDerivative, GlobalAvgPool, GroupNorm,
     LayerNorm, Linear, MaxPool2d, Relu, Residual, Silu, Tanh,
@@ -12,9 +13,7 @@ use fedra_protocol::{Layer, Loss, ModelSpec, Shape};
 use super::example_privacy::privacy;
 use super::predict::outputs;
 use super::{changed, check_gradient, close, plan, some_data, train};
-use crate::{
-    Dataset, LearningError, LocalTrainer, Targets, evaluate, init_parameters, prepared, safetensors,
-};
+use crate::{LearningError, LocalTrainer, evaluate, init_parameters, prepared, safetensors};
 
 fn linear(outputs: u32) -> Layer {
     Linear { outputs }.into()

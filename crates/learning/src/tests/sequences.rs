@@ -57,7 +57,7 @@ fn one_step_of_an_embedding_by_hand() {
     // (2 * 1 + 2 * 2) / 2 = 3, in the weight (2 * 1 * 2 + 2 * 2 * 2) / 2 = 6, in the bias 3.
     let targets = Targets::Values { values: vec![1.0, 0.0], width: 2 };
     let data = Dataset::new(vec![1u32, 1], spec.input(), targets).unwrap();
-    let evaluated = evaluate(&spec, &start, &data, 1).unwrap();
+    let evaluated = evaluate(&spec, &start, &data, 1).unwrap().quality;
     assert_eq!((evaluated.loss, evaluated.accuracy), (2.5, None));
     let trained = train(&spec, &start, &data, &plan(1, 1, 0.1));
     close(&trained, &[1.0, 2.0 - 0.3, 3.0, 1.0 - 0.6, -0.3]);
@@ -116,8 +116,9 @@ fn loss_and_accuracy_are_means_over_positions_and_examples() {
     let best = |row: &[f32]| (0..6).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
     let hits = rows().filter(|(p, t)| best(p) == right(t)).count();
     let result = evaluate(&spec, &parameters, &data, 1).unwrap();
-    assert!((result.loss - loss / 12.0).abs() < 1e-5, "{} {}", result.loss, loss / 12.0);
-    assert_eq!((result.accuracy, result.examples), (Some(hits as f64 / 12.0), 3));
+    let (own, loss) = (result.quality.loss, loss / 12.0);
+    assert!((own - loss).abs() < 1e-5, "{own} {loss}");
+    assert_eq!((result.quality.accuracy, result.examples), (Some(hits as f64 / 12.0), 3));
 }
 
 /// A Markov chain of five tokens, cut into examples of 16, with the next token of each.
@@ -161,7 +162,7 @@ fn a_next_token_model_learns_the_table_of_bigrams() {
         .flat_map(|(row, sum)| row.iter().filter(|n| **n > 0.0).map(move |n| -n * (n / sum).ln()))
         .sum::<f64>()
         / pairs;
-    let evaluated = |parameters: &[f32]| evaluate(&spec, parameters, &data, 1).unwrap();
+    let evaluated = |parameters: &[f32]| evaluate(&spec, parameters, &data, 1).unwrap().quality;
     let start = init_parameters(&spec, 1);
     assert!(evaluated(&start).loss > entropy + 0.3, "{:?} {entropy}", evaluated(&start));
     let plan = changed(30, 25, 0.5, |raw| raw.momentum = 0.9);

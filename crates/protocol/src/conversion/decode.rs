@@ -18,7 +18,7 @@ fn missing(field: &'static str) -> impl FnOnce() -> DecodeError {
     move || DecodeError::Missing(field)
 }
 
-fn invalid(field: &'static str, problem: impl Into<String>) -> DecodeError {
+pub(super) fn invalid(field: &'static str, problem: impl Into<String>) -> DecodeError {
     DecodeError::Invalid { field, problem: problem.into() }
 }
 
@@ -40,7 +40,7 @@ fn round(round: Option<wire::RoundId>) -> Result<fedra::RoundId, DecodeError> {
     Ok(fedra::RoundId { round: id.round, attempt: id.attempt })
 }
 
-fn finite(field: &'static str, value: f64) -> Result<f64, DecodeError> {
+pub(super) fn finite(field: &'static str, value: f64) -> Result<f64, DecodeError> {
     if value.is_finite() { Ok(value) } else { Err(invalid(field, "not a finite number")) }
 }
 
@@ -261,7 +261,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     status: status.try_into()?,
                 }))
             }
-            Body::TaskStatus(status) => Self::TaskStatus(status.try_into()?),
+            Body::TaskStatus(status) => Self::TaskStatus(Box::new(status.try_into()?)),
             Body::RoundAssignment(assignment) => {
                 let model = assignment.model.ok_or_else(missing("round_assignment.model"))?;
                 let training =
@@ -435,19 +435,6 @@ impl TryFrom<wire::TaskStatus> for fedra::TaskStatus {
                 .map(|epsilon| finite("task_status.privacy_spent_epsilon", epsilon))
                 .transpose()?,
         })
-    }
-}
-
-impl TryFrom<wire::Evaluation> for fedra::Evaluation {
-    type Error = DecodeError;
-
-    fn try_from(evaluation: wire::Evaluation) -> Result<Self, DecodeError> {
-        let accuracy = evaluation.accuracy;
-        if accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
-            return Err(invalid("evaluation.accuracy", "must be 0 to 1"));
-        }
-        let loss = finite("evaluation.loss", evaluation.loss)?;
-        Ok(Self { round: evaluation.round, accuracy, loss })
     }
 }
 

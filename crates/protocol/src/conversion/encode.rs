@@ -92,7 +92,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 task: Some(checked_in.task.into()),
                 status: Some(checked_in.status.into()),
             }),
-            M::TaskStatus(status) => Body::TaskStatus(status.into()),
+            M::TaskStatus(status) => Body::TaskStatus((*status).into()),
             M::RoundAssignment(assignment) => Body::RoundAssignment(wire::RoundAssignment {
                 round: Some(assignment.round.into()),
                 model: Some(assignment.model.into()),
@@ -191,11 +191,7 @@ impl From<fedra::TaskStatus> for wire::TaskStatus {
             report_goal: status.report_goal,
             deadline_ms: status.deadline.map(millis),
             model: Some(status.model.into()),
-            evaluation: status.evaluation.map(|evaluation| wire::Evaluation {
-                round: evaluation.round,
-                accuracy: evaluation.accuracy,
-                loss: evaluation.loss,
-            }),
+            evaluation: status.evaluation.map(Into::into),
             rounds_total: status.rounds_total,
             privacy_spent_epsilon: status.privacy_spent_epsilon,
         }

@@ -48,10 +48,29 @@ pub fn status() -> TaskStatus {
         report_goal: 8,
         deadline: Some(Duration::from_millis(2500)),
         model: model_ref(),
-        evaluation: Some(Evaluation { round: 2, accuracy: Some(0.5), loss: 1.5 }),
+        evaluation: Some(Evaluation {
+            round: 2,
+            quality: Quality { accuracy: Some(0.5), ..Quality::of_loss(1.5) },
+        }),
         rounds_total: Some(10),
         privacy_spent_epsilon: None,
     }
+}
+
+pub fn every_metric() -> Evaluation {
+    let quality = Quality {
+        loss: 1.5,
+        accuracy: Some(0.5),
+        top_5_accuracy: Some(0.75),
+        macro_f1: Some(0.25),
+        auc: Some(0.625),
+        perplexity: Some(4.5),
+        bits_per_token: Some(2.25),
+        mae: Some(3.5),
+        rmse: Some(5.5),
+        r2: Some(-1.0),
+    };
+    Evaluation { round: 2, quality }
 }
 
 pub fn training() -> LocalTraining {
@@ -221,7 +240,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
             retry_after: Some(Duration::from_secs(1)),
         }),
         ServerMessage::CheckedIn(Box::new(CheckedIn { task, status: status() })),
-        ServerMessage::TaskStatus(status()),
+        ServerMessage::TaskStatus(Box::new(status())),
         ServerMessage::RoundAssignment(assignment.clone()),
         ServerMessage::UploadReady { round: ROUND, offset: 4 },
         outcome(UpdateVerdict::Accepted, ""),
@@ -266,7 +285,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
             message: "expired".into(),
             retry_after: None,
         }),
-        ServerMessage::TaskStatus(TaskStatus { phase: RoundPhase::Paused, ..status() }),
+        ServerMessage::TaskStatus(Box::new(TaskStatus { phase: RoundPhase::Paused, ..status() })),
         ServerMessage::RoundAssignment(buffered),
         outcome(UpdateVerdict::Discarded(UpdateFault::TooStale), "6 newer"),
         ServerMessage::Standby(Standby {
@@ -280,5 +299,9 @@ pub fn server_messages() -> Vec<ServerMessage> {
             retry_after: None,
         }),
         ServerMessage::RoundAssignment(half),
+        ServerMessage::TaskStatus(Box::new(TaskStatus {
+            evaluation: Some(every_metric()),
+            ..status()
+        })),
     ]
 }

@@ -161,14 +161,15 @@ fn table(ours: &Runs, theirs: &Runs, repeats: u32) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use fedra_http_api::Metrics;
+
     use super::*;
 
     #[test]
     fn the_first_round_is_left_out() {
         let round = |round, seconds| Round {
             round,
-            accuracy: None,
-            loss: None,
+            metrics: Metrics::default(),
             reports: 10,
             seconds,
             bytes_up: 0,

@@ -300,10 +300,13 @@ fn kept(folder: &Path, history: &[Round]) -> Result<BTreeMap<u64, BTreeSet<Strin
 
 #[cfg(test)]
 mod tests {
+    use fedra_http_api::Metrics;
+
     use super::*;
 
     fn completed(round: u64, seconds: f64) -> Round {
-        Round { round, accuracy: None, loss: None, reports: 3, seconds, bytes_up: 0, bytes_down: 0 }
+        let metrics = Metrics::default();
+        Round { round, metrics, reports: 3, seconds, bytes_up: 0, bytes_down: 0 }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use fedra_edge_client::{
     ClientEvent, EventCode, Failure, Notice, PolicyName, PrivacyTerms, UpdateFate,
 };
+use fedra_protocol::Headline;
 use tracing::{debug, error, info, warn};
 
 /// Shared by the clients of one process.
@@ -13,6 +14,8 @@ use tracing::{debug, error, info, warn};
 pub struct Report {
     clients: usize,
     evaluated: Rc<RefCell<Option<u64>>>,
+    /// The metric to log, once the task is known.
+    headline: Rc<Cell<Option<Headline>>>,
     /// The most participations that any client has told of, once one has.
     participations: Rc<RefCell<Option<u32>>>,
     /// True if a client has told of the task's end.
@@ -24,6 +27,7 @@ impl Report {
         Self {
             clients,
             evaluated: Rc::default(),
+            headline: Rc::default(),
             participations: Rc::default(),
             finished: Rc::default(),
         }
@@ -53,10 +57,18 @@ impl Report {
             ClientEvent::Backend { backend, reason, .. } if self.clients == 1 => {
                 info!("training on {backend}: {reason}");
             }
-            ClientEvent::Model { accuracy: Some(accuracy), evaluated_round, .. } => {
+            ClientEvent::Task { headline, .. } => self.headline.set(Some(*headline)),
+            ClientEvent::Model { accuracy, bits_per_token, rmse, evaluated_round, .. } => {
+                let (name, value) = match self.headline.get() {
+                    None => return,
+                    Some(Headline::Accuracy) => ("accuracy", accuracy),
+                    Some(Headline::BitsPerToken) => ("loss in bits a token", bits_per_token),
+                    Some(Headline::Rmse) => ("root of the mean squared error", rmse),
+                };
+                let Some(value) = value else { return };
                 if self.evaluated.replace(*evaluated_round) != *evaluated_round {
                     let round = evaluated_round.unwrap_or_default();
-                    info!(round, "the global model's held-out accuracy is {accuracy:.4}");
+                    info!(round, "the global model's held-out {name} is {value:.4}");
                 }
             }
             ClientEvent::Privacy(terms) => self.privacy(index, terms),

@@ -314,7 +314,7 @@ impl World {
         assert_eq!(self.server.received.len(), 30);
         assert_eq!(self.trainings, 1, "trained once");
         assert_eq!(self.records, u32::from(self.mechanism.is_some()), "counted once");
-        let over = ServerMessage::TaskStatus(status(2, RoundPhase::Selecting));
+        let over = ServerMessage::TaskStatus(Box::new(status(2, RoundPhase::Selecting)));
         let actions = self.rig.feed(Event::Received(over));
         assert_eq!(state(&actions), Some(SessionState::Waiting));
         assert_eq!(self.accepted, 1, "told once");

@@ -15,7 +15,7 @@ fn failed(round: RoundId, failure: Failure) -> Event {
 }
 
 fn new_status(status: TaskStatus) -> Event {
-    Event::Received(ServerMessage::TaskStatus(status))
+    Event::Received(ServerMessage::TaskStatus(Box::new(status)))
 }
 
 /// The last state that the owner was told, with its reason and whether it has a time.

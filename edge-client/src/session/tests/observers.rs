@@ -20,7 +20,7 @@ impl Rig {
 }
 
 fn new_status(status: TaskStatus) -> Event {
-    Event::Received(ServerMessage::TaskStatus(status))
+    Event::Received(ServerMessage::TaskStatus(Box::new(status)))
 }
 
 #[test]

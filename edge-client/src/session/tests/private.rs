@@ -165,10 +165,10 @@ fn a_plain_task_has_terms_too() {
 fn terms_are_told_again_when_they_change_and_not_otherwise() {
     let (mut rig, _) = Rig::in_private(config(), CENTRAL);
     let mut status = status(1, RoundPhase::Collecting);
-    let same = rig.feed(Event::Received(ServerMessage::TaskStatus(status.clone())));
+    let same = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(status.clone()))));
     assert!(terms(&same).is_none());
     status.privacy_spent_epsilon = Some(1.5);
-    let spent = rig.feed(Event::Received(ServerMessage::TaskStatus(status)));
+    let spent = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(status))));
     assert_eq!(terms(&spent).unwrap().task_spent_epsilon, Some(1.5));
     let clipped = rig.feed(Event::Received(private_assignment(ROUND)));
     assert_eq!(terms(&clipped).unwrap().clipping_norm, Some(0.25));
@@ -261,7 +261,7 @@ fn a_round_that_is_over_before_its_participation_is_written_down_sends_and_costs
     for mechanism in [Mechanism::Local, CENTRAL] {
         let mut rig = Rig::recording(mechanism);
         let next = status(2, RoundPhase::Selecting);
-        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(next)));
+        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(next))));
         assert!(actions.contains(&Action::Abort), "{actions:?}");
         assert!(rig.feed(Event::Recorded { round: ROUND }).is_empty(), "too late");
         assert!(rig.sent().is_empty());
@@ -370,7 +370,7 @@ fn a_client_stops_by_itself_after_its_last_participation() {
         assert!(problems(&rig.feed(outcome(id, UpdateVerdict::Accepted))).is_empty());
         rig.sent();
         let over = status(round + 1, RoundPhase::Selecting);
-        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(over)));
+        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(over))));
         assert_eq!(state(&actions), Some(SessionState::Waiting));
         if round == 1 {
             assert!(problems(&actions).is_empty() && rig.sent().is_empty());

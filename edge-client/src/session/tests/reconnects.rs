@@ -130,7 +130,8 @@ fn an_accepted_update_is_sent_again_only_if_its_order_comes_again() {
     assert_eq!(rig.sent(), [begin()]);
     rig.uploads_from(0);
     assert_eq!(updates(&rig.feed(outcome(ROUND, UpdateVerdict::Accepted))), []);
-    let over = Event::Received(ServerMessage::TaskStatus(status(2, RoundPhase::Selecting)));
+    let over =
+        Event::Received(ServerMessage::TaskStatus(Box::new(status(2, RoundPhase::Selecting))));
     let actions = rig.feed(over);
     assert_eq!(updates(&actions), []);
     assert_eq!(state(&actions), Some(SessionState::Waiting));
@@ -281,14 +282,17 @@ fn work_of_a_buffered_round_goes_on_while_newer_models_appear() {
         status(2, RoundPhase::Collecting),
         status(3, RoundPhase::Collecting),
     ] {
-        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(newest.clone())));
+        let actions =
+            rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(newest.clone()))));
         assert!(!actions.contains(&Action::Abort), "{newest:?}");
         rig.lose();
         let actions = rig.greet_at(newest);
         assert_eq!(state(&actions), Some(SessionState::Downloading));
     }
-    let actions =
-        rig.feed(Event::Received(ServerMessage::TaskStatus(status(4, RoundPhase::Collecting))));
+    let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(status(
+        4,
+        RoundPhase::Collecting,
+    )))));
     assert!(actions.contains(&Action::Abort));
     assert_eq!(updates(&actions), [(UpdateFate::Discarded, Some(UpdateFault::TooStale))]);
 }
@@ -299,7 +303,8 @@ fn an_update_that_counts_is_done_with_when_its_buffer_closes() {
     rig.feed(buffered(ROUND));
     rig.feed(trained());
     rig.feed(outcome(ROUND, UpdateVerdict::Accepted));
-    let closed = Event::Received(ServerMessage::TaskStatus(status(2, RoundPhase::Collecting)));
+    let closed =
+        Event::Received(ServerMessage::TaskStatus(Box::new(status(2, RoundPhase::Collecting))));
     assert_eq!(state(&rig.feed(closed)), Some(SessionState::Waiting));
 }
 
@@ -307,7 +312,7 @@ fn an_update_that_counts_is_done_with_when_its_buffer_closes() {
 fn a_paused_task_is_waited_for() {
     let mut rig = Rig::member();
     let paused = status(1, RoundPhase::Paused);
-    let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(paused.clone())));
+    let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(paused.clone()))));
     assert!(problems(&actions).is_empty());
     let phase = |action: &Action| match action {
         Action::Emit(ClientEvent::Round(progress)) => Some(progress.phase),

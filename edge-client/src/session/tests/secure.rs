@@ -94,7 +94,7 @@ fn next(stage: Stage) -> Event {
             secured(SecureReply::Unmasking { self_masks: Vec::new(), pairwise: Vec::new() })
         }
         Stage::Unmasked => {
-            Event::Received(ServerMessage::TaskStatus(status(2, RoundPhase::Selecting)))
+            Event::Received(ServerMessage::TaskStatus(Box::new(status(2, RoundPhase::Selecting))))
         }
     }
 }
@@ -304,7 +304,7 @@ fn a_round_that_ends_before_the_update_left_discards_it() {
     for stage in STAGES {
         let mut rig = Rig::at(stage);
         let over = status(2, RoundPhase::Selecting);
-        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(over)));
+        let actions = rig.feed(Event::Received(ServerMessage::TaskStatus(Box::new(over))));
         let discarded = actions.iter().any(|action| {
             matches!(
                 action,

@@ -8,8 +8,8 @@ export type View = { readonly name: 'task'; readonly id: string | undefined } | 
 
 export type Action = OperatorAction | 'export';
 
-/** A task in view. Its rounds come later than the list. */
-export type Shown = TaskSummary & { readonly history?: Task['history'] };
+/** A task in view. Its rounds and classes come later than the list. */
+export type Shown = TaskSummary & { readonly history?: Task['history']; readonly classes?: Task['classes'] };
 
 /** Something that went wrong. */
 export interface Problem {

@@ -1,7 +1,8 @@
 /** Texts of the operator's page. Pure. */
 import type { HistoryPoint } from '../api.js';
-import type { Decision, Health, Phase, TaskState, TaskSummary } from '../generated/http-api.js';
-import { bytes, percent, sentence, whole } from '../words.js';
+import type { Decision, Headline, Health, Metrics, Phase, TaskState, TaskSummary } from '../generated/http-api.js';
+import { HEADLINES, headlineOf } from '../metrics.js';
+import { bytes, sentence, whole } from '../words.js';
 import type { Action, Problem, Stand } from './state.js';
 
 export const STANDS: Record<Stand, string> = {
@@ -78,15 +79,17 @@ export function savedWords(name: string, size: number): string {
 }
 
 /** A round to go back to. */
-export function checkpointWords(round: number, history: readonly HistoryPoint[]): string {
+export function checkpointWords(round: number, history: readonly HistoryPoint[], headline: Headline): string {
   const report = history.find((one) => one.round === round);
-  const figures = report ? qualityWords(report) : '';
+  const figures = report ? qualityWords(report, headline) : '';
   if (round === 0) return 'The initial model';
   return figures === '' ? `Round ${whole(round)}` : `Round ${whole(round)}: ${figures}`;
 }
 
-export function qualityWords({ accuracy, loss }: Pick<HistoryPoint, 'accuracy' | 'loss'>): string {
-  const parts = [accuracy === null ? '' : percent(accuracy), loss === null ? '' : `loss ${loss.toFixed(3)}`];
+export function qualityWords(metrics: Metrics, headline: Headline): string {
+  const { loss } = metrics;
+  const value = headlineOf(metrics, headline);
+  const parts = [value === null ? '' : HEADLINES[headline].inline(value), loss === null ? '' : `loss ${loss.toFixed(3)}`];
   return parts.filter((part) => part !== '').join(', ');
 }
 

@@ -3,6 +3,7 @@
 import type { SessionState } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import { HEADLINES, headlineOf, otherMetrics } from '../metrics.js';
 import { OptionsError, parseOptions } from '../options.js';
 import type { Protection } from '../privacy.js';
 import { fromTerms, isBudgetSpent, isUsedUp, protectionOf } from '../privacy.js';
@@ -10,7 +11,8 @@ import { epsilon, shortWords } from '../privacy-words.js';
 import { Session } from '../session.js';
 import type { PageState, Problem } from '../state.js';
 import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
-import { advice, bytes, cohortWords, DATA_SENTENCE, percent, sentence, stateWords, whole } from '../words.js';
+import { advice, bytes, cohortWords, DATA_SENTENCE, sentence, stateWords, whole } from '../words.js';
+import { classTable } from './class-table.js';
 import './cohort-ring.js';
 import './consent-card.js';
 import './digit-reader.js';
@@ -18,18 +20,20 @@ import { LightElement } from './light-element.js';
 import './line-chart.js';
 import { protection } from './protection.js';
 import { roundWay } from './round-steps.js';
+import { takeAway } from './take-away.js';
 import { taskSwitch } from './task-switch.js';
 
 /** Least time from one drawing of the page to the next. Events may come faster. */
 const DRAW_EVERY_MS = 120;
 /** States of a client that is in no round. */
 const SITTING: readonly (SessionState | undefined)[] = ['idle', 'waiting', 'unavailable'];
-/** A screen reader hears of the accuracy at most this often. */
+/** A screen reader hears of the first metric at most this often. */
 const ANNOUNCE_EVERY_MS = 20_000;
 
 export class FedraDemo extends LightElement {
   #session: Session | undefined;
   #url = '';
+  #api = '';
   #addressProblem: Problem | undefined;
   #drawTimer: ReturnType<typeof setTimeout> | undefined;
   #announcement = '';
@@ -40,6 +44,7 @@ export class FedraDemo extends LightElement {
     try {
       const options = parseOptions(location.href);
       this.#url = options.url;
+      this.#api = options.api;
       this.#session = new Session(options);
       this.#session.addEventListener('change', () => this.#drawSoon());
       this.#session.watch();
@@ -65,8 +70,9 @@ export class FedraDemo extends LightElement {
       </header>
       <main>
         ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
+        ${classTable(state.task?.classes, state.task?.latest?.round)}
         <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model.sha256}></fedra-digit-reader>
-        ${thisTab(state)}
+        ${files(state, this.#api)} ${thisTab(state)}
       </main>
       <footer>
         Digits: MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, made from data of NIST; commonly
@@ -144,11 +150,14 @@ export class FedraDemo extends LightElement {
 
   #announce(state: PageState): string {
     const latest = latestEvaluated(state.history);
-    if (latest?.accuracy == null || state.stage !== 'running') return this.#announcement;
+    const kind = state.task?.headline ?? 'accuracy';
+    const value = latest && headlineOf(latest, kind);
+    if (value == null || state.stage !== 'running') return this.#announcement;
     if (performance.now() - this.#announcedAt > ANNOUNCE_EVERY_MS) {
       this.#announcedAt = performance.now();
       const spent = state.privacy && state.privacy.policy !== 'none' ? ` Your total is ε ${epsilon(state.privacy.spentEpsilon)}.` : '';
-      this.#announcement = `After round ${latest.round} the model reads ${percent(latest.accuracy)} of the test digits.${spent}`;
+      const { lead, words, of } = HEADLINES[kind];
+      this.#announcement = `After round ${latest?.round}: ${lead} ${words(value)} ${of}.${spent}`;
     }
     return this.#announcement;
   }
@@ -240,16 +249,21 @@ function invitation(state: PageState): string {
 
 function learned(state: PageState): TemplateResult {
   const latest = latestEvaluated(state.history);
+  const kind = state.task?.headline ?? 'accuracy';
+  const { lead, of, words } = HEADLINES[kind];
+  const value = latest ? headlineOf(latest, kind) : null;
+  const others = latest ? otherMetrics(latest, kind) : [];
   const rounds = Math.max(state.task?.round ?? 0, state.history.at(-1)?.round ?? 0);
   return html`
     <section class="learned" aria-labelledby="learned">
       <div class="verdict">
-        <h2 id="learned">The shared model reads</h2>
-        <p class="figure" id="accuracy" ?data-empty=${latest?.accuracy == null}>${latest?.accuracy == null ? '–' : percent(latest.accuracy)}</p>
+        <h2 id="learned">${lead}</h2>
+        <p class="figure" id="headline" ?data-empty=${value === null}>${value === null ? '–' : words(value)}</p>
         <p class="of">
-          of test digits it has never seen${latest ? html`, after round ${whole(latest.round)}` : nothing}.
+          ${of}${latest ? html`, after round ${whole(latest.round)}` : nothing}.
         </p>
         <dl class="pairs">
+          ${others.map(([title, words]) => html`<div><dt>${title}</dt><dd>${words}</dd></div>`)}
           <div><dt>Loss</dt><dd>${latest?.loss == null ? '–' : latest.loss.toFixed(3)}</dd></div>
           <div><dt>Rounds</dt><dd>${whole(rounds)}${
             state.task?.rounds_total ? html` <small>of ${whole(state.task.rounds_total)}</small>` : nothing
@@ -257,11 +271,16 @@ function learned(state: PageState): TemplateResult {
         </dl>
       </div>
       <div class="charts">
-        <fedra-line-chart class="tall" kind="accuracy" .points=${state.history}></fedra-line-chart>
+        <fedra-line-chart class="tall" kind=${kind} .points=${state.history}></fedra-line-chart>
         <fedra-line-chart kind="loss" .points=${state.history}></fedra-line-chart>
       </div>
     </section>
   `;
+}
+
+/** The newest model: an event of the client is ahead of the task. */
+function files({ task, model }: PageState, api: string): TemplateResult | typeof nothing {
+  return task ? takeAway(api, task.id, model ?? task.model) : nothing;
 }
 
 function thisTab(state: PageState): TemplateResult {

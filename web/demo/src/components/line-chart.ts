@@ -3,7 +3,7 @@
  * attribute `newest` the caption has the newest figures.
  */
 
-import type { TemplateResult } from 'lit';
+import type { PropertyValues, TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
 import uPlot from 'uplot';
 import type { Chart, ChartKind, ChartPoint } from '../chart-kinds.js';
@@ -66,7 +66,8 @@ export class LineChart extends LightElement {
     this.#resize.observe(this.#target());
   }
 
-  protected override updated(): void {
+  protected override updated(changed: PropertyValues<this>): void {
+    if (changed.has('kind') && this.#plot) return this.#rebuild();
     if (this.points === this.#drawn) return;
     this.#timer ??= setTimeout(
       () => {

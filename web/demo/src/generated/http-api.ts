@@ -67,14 +67,75 @@ export type Model = {
   round: number;
 };
 
+/** Metric of a task that is shown first, by its name in [`Metrics`]. */
+export type Headline = "accuracy" | "bits_per_token" | "rmse";
+
+/** Metrics of a model on held-out examples. One that the task does not have, or that the examples do not determine, is left out. */
+export type Metrics = {
+  /** Share that is classified right, 0 to 1; null for regression, and until the model is evaluated. */
+  accuracy: number | null;
+  /** Mean loss; null until the model is evaluated. */
+  loss: number | null;
+  /** Share whose class is among the five most likely ones, 0 to 1; with more than 10 classes. */
+  top_5_accuracy?: number;
+  /** Mean over the classes of their F1 scores, 0 to 1. A class that is never right counts 0; one that neither occurs nor is predicted does not count. */
+  macro_f1?: number;
+  /** Area under the receiver operating characteristic, 0 to 1; with two classes. */
+  auc?: number;
+  /** `exp` of the mean loss of a position. */
+  perplexity?: number;
+  /** Mean loss of a position in bits. */
+  bits_per_token?: number;
+  /** Mean absolute error of a regression. */
+  mae?: number;
+  /** Root of the mean squared error of a regression. */
+  rmse?: number;
+  /** Coefficient of determination of a regression, at most 1; left out if the targets do not vary. */
+  r2?: number;
+};
+
 /** Quality of a model on the server's held-out examples. */
 export type Quality = {
   /** Round of the model. */
   round: number;
-  /** Share that is classified right, 0 to 1; null for regression. */
+  /** Share that is classified right, 0 to 1; null for regression, and until the model is evaluated. */
   accuracy: number | null;
-  /** Mean loss; null if it is not finite. */
+  /** Mean loss; null until the model is evaluated. */
   loss: number | null;
+  /** Share whose class is among the five most likely ones, 0 to 1; with more than 10 classes. */
+  top_5_accuracy?: number;
+  /** Mean over the classes of their F1 scores, 0 to 1. A class that is never right counts 0; one that neither occurs nor is predicted does not count. */
+  macro_f1?: number;
+  /** Area under the receiver operating characteristic, 0 to 1; with two classes. */
+  auc?: number;
+  /** `exp` of the mean loss of a position. */
+  perplexity?: number;
+  /** Mean loss of a position in bits. */
+  bits_per_token?: number;
+  /** Mean absolute error of a regression. */
+  mae?: number;
+  /** Root of the mean squared error of a regression. */
+  rmse?: number;
+  /** Coefficient of determination of a regression, at most 1; left out if the targets do not vary. */
+  r2?: number;
+};
+
+/** Metrics of one class. */
+export type ClassMetrics = {
+  /** Held-out examples of the class. */
+  examples: number;
+  /** Share of them that is classified right, 0 to 1; null without examples. */
+  recall: number | null;
+  /** Share of what is taken for the class that is of it, 0 to 1; null if nothing is. */
+  precision: number | null;
+};
+
+/** Classes of the newest evaluated model, of classifiers with up to 100 classes. */
+export type Classes = {
+  /** Metrics of each class, by its number. */
+  metrics: Array<ClassMetrics>;
+  /** Examples by class and, within it, by predicted class. */
+  confusion: Array<Array<number>>;
 };
 
 /** Source of the noise. */
@@ -116,10 +177,6 @@ export type Privacy = {
 export type Round = {
   /** Its number, from 1. */
   round: number;
-  /** Share that its model classifies right, 0 to 1; null until it is evaluated. */
-  accuracy: number | null;
-  /** Mean loss of its model; null until it is evaluated. */
-  loss: number | null;
   /** Accepted updates. */
   reports: number;
   /** Time from the invitation to the last update. */
@@ -128,6 +185,26 @@ export type Round = {
   bytes_up: number;
   /** Bytes to clients since the round before. */
   bytes_down: number;
+  /** Share that is classified right, 0 to 1; null for regression, and until the model is evaluated. */
+  accuracy: number | null;
+  /** Mean loss; null until the model is evaluated. */
+  loss: number | null;
+  /** Share whose class is among the five most likely ones, 0 to 1; with more than 10 classes. */
+  top_5_accuracy?: number;
+  /** Mean over the classes of their F1 scores, 0 to 1. A class that is never right counts 0; one that neither occurs nor is predicted does not count. */
+  macro_f1?: number;
+  /** Area under the receiver operating characteristic, 0 to 1; with two classes. */
+  auc?: number;
+  /** `exp` of the mean loss of a position. */
+  perplexity?: number;
+  /** Mean loss of a position in bits. */
+  bits_per_token?: number;
+  /** Mean absolute error of a regression. */
+  mae?: number;
+  /** Root of the mean squared error of a regression. */
+  rmse?: number;
+  /** Coefficient of determination of a regression, at most 1; left out if the targets do not vary. */
+  r2?: number;
 };
 
 /** Task in short, without its rounds. */
@@ -158,6 +235,8 @@ export type TaskSummary = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** The metric that is shown first. */
+  headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
@@ -166,6 +245,8 @@ export type TaskSummary = {
 
 /** Task with its rounds. */
 export type Task = {
+  /** Classes of the model that `latest` is about; null for models without a matrix, and until the model is evaluated after a start of the server. */
+  classes: Classes | null;
   /** The last completed rounds, oldest first. */
   history: Array<Round>;
   /** Name of the task. */
@@ -194,6 +275,8 @@ export type Task = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** The metric that is shown first. */
+  headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
@@ -227,10 +310,6 @@ export type OperatedRound = {
   restored?: number;
   /** Its number, from 1. */
   round: number;
-  /** Share that its model classifies right, 0 to 1; null until it is evaluated. */
-  accuracy: number | null;
-  /** Mean loss of its model; null until it is evaluated. */
-  loss: number | null;
   /** Accepted updates. */
   reports: number;
   /** Time from the invitation to the last update. */
@@ -239,6 +318,26 @@ export type OperatedRound = {
   bytes_up: number;
   /** Bytes to clients since the round before. */
   bytes_down: number;
+  /** Share that is classified right, 0 to 1; null for regression, and until the model is evaluated. */
+  accuracy: number | null;
+  /** Mean loss; null until the model is evaluated. */
+  loss: number | null;
+  /** Share whose class is among the five most likely ones, 0 to 1; with more than 10 classes. */
+  top_5_accuracy?: number;
+  /** Mean over the classes of their F1 scores, 0 to 1. A class that is never right counts 0; one that neither occurs nor is predicted does not count. */
+  macro_f1?: number;
+  /** Area under the receiver operating characteristic, 0 to 1; with two classes. */
+  auc?: number;
+  /** `exp` of the mean loss of a position. */
+  perplexity?: number;
+  /** Mean loss of a position in bits. */
+  bits_per_token?: number;
+  /** Mean absolute error of a regression. */
+  mae?: number;
+  /** Root of the mean squared error of a regression. */
+  rmse?: number;
+  /** Coefficient of determination of a regression, at most 1; left out if the targets do not vary. */
+  r2?: number;
 };
 
 /** Task in short, with what only operators see. */
@@ -273,6 +372,8 @@ export type OperatedSummary = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** The metric that is shown first. */
+  headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
@@ -281,6 +382,8 @@ export type OperatedSummary = {
 
 /** Task with its rounds, with what only operators see. */
 export type OperatedTask = {
+  /** Classes of the model that `latest` is about; null for models without a matrix, and until the model is evaluated after a start of the server. */
+  classes: Classes | null;
   /** The last completed rounds, oldest first. */
   history: Array<OperatedRound>;
   /** Rounds whose model is kept, oldest first. */
@@ -319,6 +422,8 @@ export type OperatedTask = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** The metric that is shown first. */
+  headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
@@ -407,14 +512,18 @@ export type Problem = {
 
 /** Answers that a page may read, by name. */
 export interface Shapes {
+  ClassMetrics: ClassMetrics;
+  Classes: Classes;
   Cohort: Cohort;
   Created: Created;
   Decision: Decision;
   Failure: Failure;
   FailureCause: FailureCause;
   FailureKind: FailureKind;
+  Headline: Headline;
   Health: Health;
   HealthState: HealthState;
+  Metrics: Metrics;
   Mistake: Mistake;
   Model: Model;
   Operated: Operated;
@@ -437,30 +546,34 @@ export interface Shapes {
 
 /** The same for a check at run time: `check` in json.ts says how to read it. */
 export const SHAPES = {
+  ClassMetrics: { fields: { examples: 'integer', precision: { maybe: 'number' }, recall: { maybe: 'number' } } },
+  Classes: { fields: { confusion: { list: { list: 'integer' } }, metrics: { list: 'ClassMetrics' } } },
   Cohort: { fields: { invited: 'integer', left: 'integer', report_goal: 'integer', reported: 'integer' } },
   Created: { fields: { id: 'string' } },
   Decision: { fields: { action: 'OperatorAction', 'round?': { maybe: 'integer' }, 'to?': { maybe: 'integer' }, unix_seconds: 'integer' } },
   Failure: { fields: { cause: { maybe: 'FailureCause' }, count: 'integer', kind: 'FailureKind', text: 'string' } },
   FailureCause: { words: ['not-now', 'bad-dataset', 'training-diverged', 'training-failed', 'out-of-range', 'model-unavailable', 'round-over', 'unknown-round', 'not-in-cohort', 'duplicate', 'too-stale', 'wrong-length', 'wrong-offset', 'checksum-mismatch', 'not-finite', 'weight-out-of-range', 'invalid-keys', 'invalid-shares', 'wrong-step'] },
   FailureKind: { words: ['missed-deadline', 'declined', 'rejected', 'lost'] },
+  Headline: { words: ['accuracy', 'bits_per_token', 'rmse'] },
   Health: { fields: { attempts: 'integer', failures: { list: 'Failure' }, reason: { maybe: 'string' }, since: 'time', state: 'HealthState' } },
   HealthState: { words: ['ok', 'waiting', 'failing'] },
+  Metrics: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, 'top_5_accuracy?': { maybe: 'number' } } },
   Mistake: { fields: { path: 'string', problem: 'string' } },
   Model: { fields: { bytes: 'integer', parameters: 'integer', round: 'integer', sha256: 'string', url: 'string' } },
   Operated: { fields: { state: 'TaskState' } },
-  OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, round: 'integer', seconds: 'number', weight: 'integer' } },
-  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
-  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', decisions: { list: 'Decision' }, health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
+  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', decisions: { list: 'Decision' }, headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
   OperatorAction: { words: ['create', 'pause', 'resume', 'stop', 'roll-back'] },
   Phase: { words: ['selecting', 'collecting', 'sharing', 'masking', 'unmasking', 'finalizing', 'finished', 'paused'] },
   Policy: { words: ['distributed', 'local', 'central'] },
   Privacy: { fields: { clipping_norm: 'number', colluders: 'integer', counts_subjects: 'boolean', debits: 'integer', delta: 'number', epsilon: 'number', max_participations: 'integer', minimum_survivors: 'integer', noise_multiplier: 'number', policy: 'Policy', round_epsilon: 'number', spent_epsilon: 'number', subjects: 'integer', target_quantile: { maybe: 'number' } } },
-  Quality: { fields: { accuracy: { maybe: 'number' }, loss: { maybe: 'number' }, round: 'integer' } },
+  Quality: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, round: 'integer', 'top_5_accuracy?': { maybe: 'number' } } },
   RolledBack: { fields: { round: 'integer' } },
-  Round: { fields: { accuracy: { maybe: 'number' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, reports: 'integer', round: 'integer', seconds: 'number' } },
+  Round: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' } } },
   ServerStatus: { fields: { connections: 'integer', draining: 'boolean', memory_bytes: { maybe: 'integer' }, sessions: 'integer', set_aside: { list: 'SetAsideTask' }, tasks: { list: 'OperatedSummary' }, upload_budget_bytes: 'integer', upload_bytes_in_flight: 'integer', uptime_seconds: 'number', version: 'string' } },
   SetAsideTask: { fields: { id: 'string', reason: 'string' } },
-  Task: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
   TaskState: { words: ['running', 'paused', 'stopped', 'finished'] },
-  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
 } as const;

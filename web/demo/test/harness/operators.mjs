@@ -1,6 +1,8 @@
 // A made-up aggregator for the operator's page: two tasks whose rounds go by as
 // they are looked at, and the admin API with its refusals. For tests only.
 
+import { tenClasses } from '../fixtures/classes.mjs';
+
 export const TOKEN = 'an-operator-token-of-the-tests-0123456789';
 
 const WARMTH = 2.2;
@@ -87,7 +89,7 @@ export function makeOperators() {
 
   function report(task) {
     const { history, ...own } = task;
-    return { ...summary(own, history), history };
+    return { ...summary(own, history), classes: history.length > 0 ? tenClasses() : null, history };
   }
 
   /** A task without its rounds. */
@@ -110,7 +112,8 @@ export function makeOperators() {
       seconds_left: idle || phase === 'finalizing' ? null : 38.4,
       clients_connected: clients,
       model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round },
-      latest: last ? { round, accuracy: last.accuracy, loss: last.loss } : null,
+      headline: 'accuracy',
+      latest: last ? { round, accuracy: last.accuracy, loss: last.loss, macro_f1: last.accuracy - 0.01 } : null,
     };
   }
 
@@ -128,7 +131,14 @@ export function makeOperators() {
     const first = Math.max(0, task.history.length - 9);
     const checkpoints = [...(first > 0 ? [0] : []), ...task.history.slice(first).map(({ round }) => round)];
     const config = `task ${task.id}: 199210 parameters, ${task.rounds_total} rounds; invites ${task.cohort.invited}, starts with 26, closes at 32 reports or after 1m, needs 26; evaluated`;
-    return { ...operated(task), history, checkpoints, decisions: task.decisions, config };
+    return {
+      ...operated(task),
+      classes: history.length > 0 ? tenClasses() : null,
+      history,
+      checkpoints,
+      decisions: task.decisions,
+      config,
+    };
   }
 
   /** A task without its rounds, for operators. */

@@ -9,6 +9,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { pages } from '../../pages.js';
+import { tenClasses } from '../fixtures/classes.mjs';
 
 const demo = fileURLToPath(new URL('../..', import.meta.url));
 const fake = fileURLToPath(new URL('../fixtures/fake-wasm.js', import.meta.url));
@@ -124,7 +125,9 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     seconds_left: null,
     clients_connected: 30,
     model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
-    latest: { round: 5, accuracy: 0.9, loss: 0.3 },
+    headline: 'accuracy',
+    latest: { round: 5, accuracy: 0.9, loss: 0.3, macro_f1: 0.893 },
+    classes: tenClasses(),
     history,
     rounds_total: 40,
     privacy: null,
@@ -165,7 +168,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   if (path === `/v1/models/${HASH}`) return [200, MODEL, 'application/octet-stream'];
   if (path === '/v1/tasks') {
     const listed = choice ? [task, named('private')] : [task];
-    return [200, listed.map(({ history: _, ...summary }) => summary)];
+    return [200, listed.map(({ history: _, classes: __, ...summary }) => summary)];
   }
   const id = path.slice('/v1/tasks/'.length);
   if (id === task.id || others[id]) return [200, named(id)];

@@ -18,7 +18,7 @@ async function draw(page, [first, ...rest]) {
 
 test('before the click the page shows the task’s history and downloads no module and no digits', () =>
   withPage('', async (page) => {
-    await hasText(page, '#accuracy', /^84\.8 %$/);
+    await hasText(page, '#headline', /^84\.8 %$/);
     await hasText(page, '.gathering figcaption', /^30 clients connected right now/);
     await page.locator('.tall .plot canvas').waitFor();
     assert.ok(!site.requests.some((path) => /wasm|worker|shard/.test(path)), site.requests.join(' '));
@@ -26,7 +26,7 @@ test('before the click the page shows the task’s history and downloads no modu
 
 test('one click starts; rounds, progress, charts and traffic follow; nothing holds up the page', () =>
   withPage('?shard=3', async (page) => {
-    await hasText(page, '#accuracy', /84\.8 %/);
+    await hasText(page, '#headline', /84\.8 %/);
     const tasks = await mainThreadTasks(page, async () => {
       await page.click('#start');
       await hasText(page, '#backend', /CPU/);
@@ -35,7 +35,7 @@ test('one click starts; rounds, progress, charts and traffic follow; nothing hol
       await hasText(page, '#phase', /clients are training/);
       await hasText(page, '.gathering figcaption', /You and 23 others train/);
       await hasText(page, '#phase', /averaging/);
-      await hasText(page, '#accuracy', /87\.0 %/);
+      await hasText(page, '#headline', /87\.0 %/);
       await hasText(page, '#sent', /797 kB/);
       await draw(page, [
         [0.3, 0.25],
@@ -59,7 +59,7 @@ for (const [query, where] of [
 ]) {
   test(`a digit is read ${where}, and only then is the module fetched`, () =>
     withPage(query, async (page) => {
-      await hasText(page, '#accuracy', /84\.8 %/);
+      await hasText(page, '#headline', /84\.8 %/);
       if (!query.includes('start')) assert.ok(!site.requests.some((path) => /wasm|worker|models/.test(path)), site.requests.join(' '));
       else await page.locator('[data-code="task-finished"]').waitFor();
       await draw(page, [
@@ -77,7 +77,7 @@ for (const [query, where] of [
 
 test('a model that is gone is explained, and the next digit tries again', () =>
   withPage('?task=pruned', async (page) => {
-    await hasText(page, '#accuracy', /84\.8 %/);
+    await hasText(page, '#headline', /84\.8 %/);
     await draw(page, [
       [0.3, 0.25],
       [0.7, 0.25],
@@ -164,7 +164,7 @@ test('nothing is wider than a phone of 360 pixels, before and after the start', 
     '',
     async (page) => {
       const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      await hasText(page, '#accuracy', /%/);
+      await hasText(page, '#headline', /%/);
       assert.equal(await overflow(), 0);
       await page.click('#start');
       await hasText(page, '#phase', /clients are training/);
@@ -220,7 +220,7 @@ test('without a server the page says so, and goes on when it is back', () =>
     async (page) => {
       await page.locator('[data-code="no-server"]').waitFor();
       await page.unroute('**/v1/**');
-      await hasText(page, '#accuracy', /84\.8 %/);
+      await hasText(page, '#headline', /84\.8 %/);
       assert.equal(await page.locator('[data-code="no-server"]').count(), 0);
     },
     { setUp: (page) => page.route('**/v1/**', (route) => route.abort()) },

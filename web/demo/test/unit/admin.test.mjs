@@ -282,9 +282,9 @@ test('rounds, decisions and times are written for people', () => {
     { round: 4, accuracy: 0.912, loss: 0.31 },
     { round: 5, accuracy: null, loss: null },
   ];
-  assert.equal(checkpointWords(4, history), 'Round 4: 91.2 %, loss 0.310');
-  assert.equal(checkpointWords(5, history), 'Round 5');
-  assert.equal(checkpointWords(0, history), 'The initial model');
+  assert.equal(checkpointWords(4, history, 'accuracy'), 'Round 4: 91.2 %, loss 0.310');
+  assert.equal(checkpointWords(5, history, 'accuracy'), 'Round 5');
+  assert.equal(checkpointWords(0, history, 'accuracy'), 'The initial model');
   const report = made()('/v1/tasks/digits');
   assert.equal(phaseSentence(report), 'Clients are training; 21 of 32 updates are in. At most 38 s more.');
   assert.match(phaseSentence({ ...report, phase: 'selecting', clients_connected: 0 }), /nobody is connected/);

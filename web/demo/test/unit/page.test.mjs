@@ -66,7 +66,9 @@ const answer = {
   seconds_left: null,
   clients_connected: 3,
   model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 },
+  headline: 'accuracy',
   latest: null,
+  classes: null,
   rounds_total: null,
   privacy: null,
   history: [

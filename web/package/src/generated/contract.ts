@@ -48,6 +48,8 @@ export interface TaskEvent {
   readonly outputs: number;
   /** Loss that training minimises. */
   readonly loss: Loss;
+  /** The metric of its models that is shown first. */
+  readonly headline: Headline;
 }
 
 /** Protection of the task's participants, and its cost so far. */
@@ -73,7 +75,23 @@ export interface ModelEvent {
   readonly accuracy?: number;
   /** Mean loss on these examples. */
   readonly loss?: number;
-  /** The round of the model that accuracy and loss belong to. */
+  /** Share whose class is among the five most likely ones, 0 to 1. */
+  readonly top5Accuracy?: number;
+  /** Mean over the classes of their F1 scores, 0 to 1. */
+  readonly macroF1?: number;
+  /** Area under the receiver operating characteristic, 0 to 1. */
+  readonly auc?: number;
+  /** `exp` of the mean loss of a position. */
+  readonly perplexity?: number;
+  /** Mean loss of a position in bits. */
+  readonly bitsPerToken?: number;
+  /** Mean absolute error. */
+  readonly mae?: number;
+  /** Root of the mean squared error. */
+  readonly rmse?: number;
+  /** Coefficient of determination, at most 1. */
+  readonly r2?: number;
+  /** The round of the model that the metrics belong to. */
   readonly evaluatedRound?: number;
 }
 
@@ -527,6 +545,15 @@ export type Loss =
   | 'binary_cross_entropy'
   /** Mean over the outputs of half the squared difference, or of a line where that is large. */
   | 'huber';
+
+/** Metric that a person is shown first. */
+export type Headline =
+  /** Share classified right; more is better. */
+  | 'accuracy'
+  /** Mean loss of a position in bits; less is better. */
+  | 'bits_per_token'
+  /** Root of the mean squared error; less is better. */
+  | 'rmse';
 
 /**
  * The least that a task must promise. A client refuses a task below, or without a

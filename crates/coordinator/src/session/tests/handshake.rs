@@ -182,7 +182,10 @@ fn a_view_that_changes_during_the_check_in_is_the_members_view() {
     script.join(Participation::default());
     let status =
         view(&script.settings, R2, RoundPhase::Selecting).status(&script.settings, script.now);
-    assert_eq!(script.handle(Input::News), [Act::Send(ServerMessage::TaskStatus(status))]);
+    assert_eq!(
+        script.handle(Input::News),
+        [Act::Send(ServerMessage::TaskStatus(Box::new(status)))]
+    );
 }
 
 #[test]

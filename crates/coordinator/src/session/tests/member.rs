@@ -161,7 +161,10 @@ fn news_are_told_from_the_newest_view() {
     script.now = script.now + Duration::from_secs(1);
     let status =
         view(&script.settings, R2, RoundPhase::Finalizing).status(&script.settings, script.now);
-    assert_eq!(script.handle(Input::News), [Act::Send(ServerMessage::TaskStatus(status))]);
+    assert_eq!(
+        script.handle(Input::News),
+        [Act::Send(ServerMessage::TaskStatus(Box::new(status)))]
+    );
 }
 
 #[test]

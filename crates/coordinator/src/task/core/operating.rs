@@ -6,7 +6,6 @@ use fedra_protocol::Evaluation;
 use super::Step;
 use crate::messages::{OperateError, Reply, RequestId};
 use crate::round::{Event, Operation, Standing};
-use crate::storage::Quality;
 use crate::writer::{GlobalModel, RollBackError, WriterJob};
 
 impl Step<'_> {
@@ -76,9 +75,12 @@ impl Step<'_> {
             let round = model.record.round;
             let (task, to) = (&self.core.settings.id, model.record.restored);
             tracing::info!(%task, round, to, "the operator has rolled the model back");
-            if let Some(Quality { accuracy, loss }) = model.record.quality {
-                self.core.evaluation = Some(Evaluation { round, accuracy, loss });
+            if let Some(quality) = model.record.quality {
+                self.core.evaluation = Some(Evaluation { round, quality });
+                self.core.confusion = None;
             }
+            // For the matrix, which is not stored.
+            self.evaluate(&model);
             self.announce(model);
             self.core.attempts.restart();
             self.step(Event::Restored(round));

@@ -6,14 +6,15 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_protocol::{Evaluation, RoundId, RoundPrivacy};
+use fedra_learning::metrics::ConfusionMatrix;
+use fedra_protocol::{Evaluation, Quality, RoundId, RoundPrivacy};
 use rand::RngExt;
 
 use super::Step;
 use crate::messages::{Action, Order};
 use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
 use crate::status::{HISTORY, Spent, model_ref};
-use crate::storage::{Debit, Quality};
+use crate::storage::Debit;
 use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob};
 
 impl Step<'_> {
@@ -149,7 +150,7 @@ impl Step<'_> {
         );
         let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
         self.core.metrics.completed(record.round, took);
-        self.core.actions.push(Action::Evaluate(record.round, Arc::clone(&model.parameters)));
+        self.evaluate(&model);
         self.announce(model);
     }
 
@@ -170,18 +171,29 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn evaluated(&mut self, round: u64, quality: Quality) {
-        let Quality { accuracy, loss } = quality;
+    /// Has a durable model evaluated.
+    pub(super) fn evaluate(&mut self, model: &GlobalModel) {
+        let GlobalModel { record, parameters, .. } = model;
+        self.core.actions.push(Action::Evaluate(record.round, Arc::clone(parameters)));
+    }
+
+    pub(super) fn evaluated(
+        &mut self,
+        evaluation: Evaluation,
+        confusion: Option<Arc<ConfusionMatrix>>,
+    ) {
+        let Evaluation { round, quality } = evaluation;
         let core = &mut *self.core;
         let task = &core.settings.id;
+        let Quality { accuracy, loss, .. } = quality;
         tracing::info!(%task, round, accuracy, loss, "model evaluated");
         let history = Arc::make_mut(&mut core.history);
         if let Some(record) = history.iter_mut().rev().find(|record| record.round == round) {
             record.quality = Some(quality);
         }
-        if core.evaluation.is_none_or(|evaluation| evaluation.round <= round) {
-            let evaluation = Evaluation { round, accuracy, loss };
+        if core.evaluation.is_none_or(|newest| newest.round <= round) {
             core.evaluation = Some(evaluation);
+            core.confusion = confusion;
             core.metrics.evaluated(&evaluation);
         }
     }

@@ -85,6 +85,14 @@ fn a_finished_task_takes_no_decision() {
 }
 
 #[test]
+fn the_model_of_a_roll_back_is_evaluated_for_its_matrix() {
+    let mut bench = after_a_round(PLAN);
+    drop(bench.request(|id| Command::RollBack(0, id)));
+    let rolled_back = bench.write();
+    assert!(rolled_back.iter().any(|action| matches!(action, Action::Evaluate(2, _))));
+}
+
+#[test]
 fn an_earlier_model_comes_back_as_a_new_round() {
     let mut bench = after_a_round(PLAN);
     assert_eq!(bench.model(), [1.0; 4]);

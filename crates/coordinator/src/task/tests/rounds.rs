@@ -1,13 +1,13 @@
 //! Rounds from the first check-in to the new model.
 
-use fedra_protocol::{DeclineCause, RoundPhase, StandbyCause, UpdateFault};
+use fedra_learning::metrics::ConfusionMatrix;
+use fedra_protocol::{DeclineCause, Evaluation, Quality, RoundPhase, StandbyCause, UpdateFault};
 
 use super::*;
 use crate::fixtures::Write;
 use crate::fixtures::{PLAN, R1, R2, round, settings};
 use crate::round::RoundPlan;
 use crate::status::HealthState;
-use crate::storage::Quality;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -158,11 +158,17 @@ fn an_evaluation_belongs_to_its_round_and_the_newest_is_shown() {
     bench.wait(PLAN.selection_window);
     (1..=3).for_each(|client| drop(bench.report(client, R1, &[1.0; 4])));
     bench.write();
-    let quality = |loss| Quality { accuracy: None, loss };
-    bench.handle(Command::Evaluated(1, quality(0.5)));
-    bench.handle(Command::Evaluated(0, quality(2.0)));
+    let mut evaluated = |round, loss, class| {
+        let mut matrix = ConfusionMatrix::new(2).unwrap();
+        matrix.add(class, class);
+        let evaluation = Evaluation { round, quality: Quality::of_loss(loss) };
+        bench.handle(Command::Evaluated(Box::new(evaluation), Some(Arc::new(matrix))));
+    };
+    evaluated(1, 0.5, 1);
+    evaluated(0, 2.0, 0);
     let view = bench.core.view();
-    assert_eq!(view.evaluation.map(|e| (e.round, e.loss)), Some((1, 0.5)));
+    assert_eq!(view.evaluation.map(|e| (e.round, e.quality.loss)), Some((1, 0.5)));
+    assert_eq!(view.confusion.as_ref().map(|matrix| matrix.right(1)), Some(1));
     let losses: Vec<_> = view.history.iter().map(|r| r.quality.map(|q| q.loss)).collect();
     assert_eq!(losses, [Some(2.0), Some(0.5)]);
 }

@@ -84,7 +84,7 @@ export class FedraAdmin extends LightElement {
   #view(state: DeskState): TemplateResult | typeof nothing {
     const { view, task, access, status } = state;
     if (view.name === 'task') {
-      if (task) return taskView(task, state, this.#desk, () => this.#signIn());
+      if (task) return taskView(task, state, this.#desk, this.#base, () => this.#signIn());
       return state.tasks?.length === 0 ? html`<p class="none">The aggregator has no task yet.</p>` : nothing;
     }
     if (access !== 'operator') return this.#closed(state);

@@ -76,7 +76,7 @@ export abstract class RoundQuestion extends ModalDialog {
               .value=${`${round}`}
               .checked=${round === chosen}
               @change=${() => this.#choose(round)}
-            /><span>${checkpointWords(round, task.history)}${round === task.round ? html` <small>newest</small>` : nothing}</span></label
+            /><span>${checkpointWords(round, task.history, task.headline)}${round === task.round ? html` <small>newest</small>` : nothing}</span></label
           >`,
         )}
       </div>

@@ -2,8 +2,9 @@
 
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
-import type { Decision, Failure, OperatedRound, Round } from '../../generated/http-api.js';
-import { bytes, percent, sentence, whole } from '../../words.js';
+import type { Decision, Failure, Headline, OperatedRound, Round } from '../../generated/http-api.js';
+import { HEADLINES, headlineOf } from '../../metrics.js';
+import { bytes, sentence, whole } from '../../words.js';
 import { decisionWords, moment, shortSeconds } from '../words.js';
 
 const MOST_ROWS = 12;
@@ -19,14 +20,14 @@ function table(name: string, heads: readonly string[], rows: readonly TemplateRe
 }
 
 /** Rounds as operators are told of them say also who was asked. */
-export function roundsTable(history: readonly (Round | OperatedRound)[]): TemplateResult {
+export function roundsTable(history: readonly (Round | OperatedRound)[], headline: Headline): TemplateResult {
   const rows = history.slice(-MOST_ROWS).reverse();
   if (rows.length === 0) return html`<p class="none">The first completed round will be here.</p>`;
   const asked = rows.every(isOperated) ? ['Invited', 'Attempt'] : [];
   return table(
     'Completed rounds',
-    ['Round', 'Accuracy', 'Loss', 'Updates', ...asked, 'Took', 'From clients', 'To clients'],
-    rows.map(roundRow),
+    ['Round', HEADLINES[headline].title, 'Loss', 'Updates', ...asked, 'Took', 'From clients', 'To clients'],
+    rows.map((round) => roundRow(round, headline)),
   );
 }
 
@@ -34,7 +35,8 @@ function isOperated(round: Round | OperatedRound): round is OperatedRound {
   return 'cohort' in round;
 }
 
-function roundRow(round: Round | OperatedRound): TemplateResult {
+function roundRow(round: Round | OperatedRound, headline: Headline): TemplateResult {
+  const value = headlineOf(round, headline);
   const operated = isOperated(round) ? round : undefined;
   // A roll-back is a round without work.
   const worked = round.reports > 0;
@@ -43,7 +45,7 @@ function roundRow(round: Round | OperatedRound): TemplateResult {
     : nothing;
   return html`<tr>
     <th scope="row">${whole(round.round)}${operated?.restored === undefined ? nothing : html` <small>back to ${whole(operated.restored)}</small>`}</th>
-    <td>${round.accuracy === null ? '–' : percent(round.accuracy)}</td>
+    <td>${value === null ? '–' : HEADLINES[headline].words(value)}</td>
     <td>${round.loss === null ? '–' : round.loss.toFixed(3)}</td>
     <td>${worked ? whole(round.reports) : '–'}</td>
     ${asked}

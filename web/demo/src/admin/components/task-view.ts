@@ -3,8 +3,11 @@
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
 import { qualities } from '../../api.js';
+import { classTable } from '../../components/class-table.js';
 import { gauge } from '../../components/gauge.js';
+import { takeAway } from '../../components/take-away.js';
 import type { OperatedTask, TaskSummary } from '../../generated/http-api.js';
+import { HEADLINES, headlineOf, otherMetrics } from '../../metrics.js';
 import { limit, oneIn, policyLabel } from '../../privacy-words.js';
 import { bytes, roundSteps, whole } from '../../words.js';
 import type { Desk } from '../desk.js';
@@ -15,7 +18,7 @@ import { funnel } from './funnel.js';
 import './operate.js';
 import { decisionsTable, failuresTable, roundsTable } from './tables.js';
 
-export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, signIn: () => void): TemplateResult {
+export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, api: string, signIn: () => void): TemplateResult {
   const { operated } = state;
   const stand = standOf(task);
   return html`
@@ -25,8 +28,8 @@ export function taskView(task: Shown, state: DeskState, desk: Desk | undefined, 
       <p class="of"><code>${task.id}</code>${sizeWords(task)} ${policyLabel(task.privacy?.policy)}.</p>
       <fedra-operate .state=${state} .desk=${desk} @sign-in=${signIn}></fedra-operate>
     </header>
-    ${stand === 'failing' ? failing(task) : nothing} ${round(task, standSentence(stand, task.health))} ${charts(task)} ${privacy(task)}
-    ${rounds(task)} ${failures(task)} ${operated ? confidential(operated) : nothing}
+    ${stand === 'failing' ? failing(task) : nothing} ${round(task, standSentence(stand, task.health))} ${quality(task)} ${charts(task)} ${privacy(task)}
+    ${classTable(task.classes, task.latest?.round)} ${rounds(task)} ${takeAway(api, task.id, task.model)} ${failures(task)} ${operated ? confidential(operated) : nothing}
   `;
 }
 
@@ -34,11 +37,27 @@ function sizeWords({ model }: TaskSummary): string {
   return ` · ${whole(model.parameters)} numbers, ${bytes(model.bytes)}.`;
 }
 
-function rounds({ history }: Shown): TemplateResult | typeof nothing {
+/** The newest model that was evaluated. */
+function quality({ latest, headline }: TaskSummary): TemplateResult | typeof nothing {
+  if (!latest) return nothing;
+  const first = headlineOf(latest, headline);
+  const { title, words } = HEADLINES[headline];
+  const figures = [
+    ...(first === null ? [] : [[title, words(first)] as const]),
+    ...otherMetrics(latest, headline),
+    ...(latest.loss === null ? [] : [['Loss', latest.loss.toFixed(3)] as const]),
+  ];
+  return html`<section class="quality" aria-labelledby="quality">
+    <h2 id="quality">Held-out examples <small>model of round ${whole(latest.round)}</small></h2>
+    <dl class="facts">${figures.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  </section>`;
+}
+
+function rounds({ history, headline }: Shown): TemplateResult | typeof nothing {
   if (!history) return nothing;
   return html`<section aria-labelledby="rounds">
     <h2 id="rounds">Rounds</h2>
-    ${roundsTable(history)}
+    ${roundsTable(history, headline)}
   </section>`;
 }
 
@@ -76,11 +95,11 @@ function round(task: TaskSummary, stand: string | undefined): TemplateResult {
   </section>`;
 }
 
-function charts({ history, latest }: Shown): TemplateResult | typeof nothing {
+function charts({ history, latest, headline }: Shown): TemplateResult | typeof nothing {
   if (!history) return nothing;
   const judged = qualities({ history, latest });
   return html`<section class="grid" aria-label="Over the rounds">
-    <fedra-line-chart newest kind="accuracy" .points=${judged}></fedra-line-chart>
+    <fedra-line-chart newest kind=${headline} .points=${judged}></fedra-line-chart>
     <fedra-line-chart newest kind="loss" .points=${judged}></fedra-line-chart>
     <fedra-line-chart newest kind="seconds" .points=${history}></fedra-line-chart>
     <fedra-line-chart newest kind="bytes" .points=${history}></fedra-line-chart>

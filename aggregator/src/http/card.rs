@@ -1,0 +1,147 @@
+//! `/v1/models/{sha256}/card`: what a published model is, as JSON or as Markdown.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fedra_aggregation::ServerOptimizer;
+use fedra_coordinator::round::{Mode, RoundPlan};
+use fedra_coordinator::settings::TaskSettings;
+use fedra_coordinator::status::TaskView;
+use fedra_coordinator::storage::RoundRecord;
+use fedra_http_api::{CardFormat, CardLayer, CardModel, CardTraining, ModelCard};
+use fedra_protocol::{Layer, Mechanism, Sha256Hash, Shape};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use super::problem::{not_found, problem};
+use super::reading::read;
+use super::{models, query, tasks, uncached};
+use crate::server::Server;
+use crate::task::Task;
+
+pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
+    let server = Arc::clone(server);
+    warp::path!("v1" / "models" / String / "card")
+        .and(read())
+        .and(query::raw())
+        .map(move |name: String, query: String| answer(&server, &name, &query))
+        .boxed()
+}
+
+fn answer(server: &Server, name: &str, query: &str) -> Response {
+    let Ok(sha256) = name.parse::<Sha256Hash>() else {
+        return not_found("a model is named by its SHA-256, 64 lower-case hexadecimal digits");
+    };
+    let format = match query::card(query) {
+        Ok(format) => format,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let found = models::owner(server, &sha256).and_then(|task| {
+        let view = task.view.borrow().clone();
+        Some(card(&task, &view, newest(&view, &sha256)?))
+    });
+    let Some(card) = found else {
+        return not_found(
+            "no round that the server remembers has this model; ask for a model of /v1/tasks",
+        );
+    };
+    // The newest round of a model and what its task has spent change.
+    uncached(match format {
+        CardFormat::Json => warp::reply::json(&card).into_response(),
+        CardFormat::Markdown => {
+            let mut response = card.markdown().into_response();
+            let kind = HeaderValue::from_static("text/markdown; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+    })
+}
+
+/// The newest record of a model; after a roll-back several rounds have one.
+fn newest<'a>(view: &'a TaskView, sha256: &Sha256Hash) -> Option<&'a RoundRecord> {
+    view.history.iter().rev().find(|record| record.sha256 == *sha256)
+}
+
+fn card(task: &Task, view: &TaskView, record: &RoundRecord) -> ModelCard {
+    let settings = &*task.settings;
+    let summary = tasks::summary(task, view, "../../");
+    ModelCard {
+        task: summary.id,
+        title: summary.title,
+        model: model(settings, record),
+        training: training(settings, record),
+        privacy: summary.privacy,
+        headline: summary.headline,
+        metrics: record.quality.as_ref().map(tasks::metrics),
+        software: concat!("fedra-aggregator ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+fn model(settings: &TaskSettings, record: &RoundRecord) -> CardModel {
+    let spec = &settings.model;
+    CardModel {
+        sha256: record.sha256.to_string(),
+        bytes: record.model_bytes,
+        parameters: spec.parameters() as u64,
+        round: record.round,
+        input: spec.input().dims(),
+        vocabulary: match spec.input() {
+            Shape::Tokens { vocabulary, .. } => Some(vocabulary),
+            _ => None,
+        },
+        layers: spec.layers().iter().map(layer).collect(),
+        loss: json(&spec.loss()),
+    }
+}
+
+fn layer(layer: &Layer) -> CardLayer {
+    let fields: Option<BTreeMap<String, serde_json::Value>> =
+        serde_json::to_string(layer).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let settings = fields.into_iter().flatten().filter(|(name, _)| name != "type");
+    CardLayer {
+        kind: layer.type_name().to_owned(),
+        settings: settings.map(|(name, value)| (name, json(&value))).collect(),
+    }
+}
+
+/// A plain value as in JSON, text without its quotation marks.
+fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    text.trim_matches('"').to_owned()
+}
+
+fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
+    let TaskSettings { training, plan, codec, .. } = settings;
+    let RoundPlan { report_goal, minimum_reports, .. } = *plan;
+    let mechanism = settings.policy().map(|policy| policy.mechanism);
+    CardTraining {
+        algorithm: training.algorithm().name().to_owned(),
+        epochs: training.epochs(),
+        batch_size: training.batch_size(),
+        learning_rate: training.learning_rate(),
+        momentum: training.momentum(),
+        weight_decay: training.weight_decay(),
+        max_examples: training.max_examples(),
+        server_optimizer: match settings.optimizer {
+            ServerOptimizer::Averaging { learning_rate } => {
+                format!("the mean of the updates, learning rate {learning_rate}")
+            }
+            ServerOptimizer::Momentum { learning_rate, momentum } => format!(
+                "the mean of the updates with momentum {momentum}, learning rate {learning_rate}"
+            ),
+        },
+        codec: codec.name().name().to_owned(),
+        max_staleness: match plan.mode {
+            Mode::Synchronous => 0,
+            Mode::Buffered { max_staleness, .. } => max_staleness,
+        },
+        report_goal: report_goal as u64,
+        minimum_reports: minimum_reports as u64,
+        reports: record.reports,
+        secure_aggregation: mechanism == Some(Mechanism::Distributed),
+    }
+}

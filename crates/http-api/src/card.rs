@@ -1,0 +1,329 @@
+//! Card of a model: what it is, how it was trained, and what is known of its quality.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evaluation::{Headline, Metrics};
+use crate::task::Privacy;
+
+/// Card of a published model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ModelCard {
+    /// Name of the task.
+    pub task: String,
+    /// Title of the task for a person.
+    pub title: String,
+    /// The model itself.
+    pub model: CardModel,
+    /// The way it was trained.
+    pub training: CardTraining,
+    /// The privacy policy of the task and what it has cost so far; null without one.
+    pub privacy: Option<Privacy>,
+    /// The metric that is shown first.
+    pub headline: Headline,
+    /// Metrics on the server's held-out examples; null if it was not evaluated.
+    pub metrics: Option<Metrics>,
+    /// Software that the model comes from, with its version.
+    pub software: String,
+}
+
+/// Architecture and file of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CardModel {
+    /// SHA-256 of the safetensors file, in hexadecimal digits.
+    pub sha256: String,
+    /// Size of the safetensors file.
+    pub bytes: u64,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Newest round that has this model; 0 is the initial one.
+    pub round: u64,
+    /// Shape of one example: features, channels with height and width, or positions.
+    pub input: Vec<u32>,
+    /// Number of tokens, of a model that takes token ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<u32>,
+    /// The layers in order.
+    pub layers: Vec<CardLayer>,
+    /// Loss that training minimises.
+    pub loss: String,
+}
+
+/// Layer of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CardLayer {
+    /// Its type, as in a config.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its settings, as in a config.
+    #[serde(flatten)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Training plan of a task, as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CardTraining {
+    /// Algorithm of local training.
+    pub algorithm: String,
+    /// Passes over a client's examples in a round.
+    pub epochs: u32,
+    /// Examples of a step.
+    pub batch_size: u32,
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Most examples of a client that are used; 0 is no limit.
+    pub max_examples: u32,
+    /// Step of the server along the mean update.
+    pub server_optimizer: String,
+    /// Form in which updates travel.
+    pub codec: String,
+    /// Most newer models that there may be when an update arrives; 0 in synchronous rounds.
+    pub max_staleness: u32,
+    /// Updates at which a round closes.
+    pub report_goal: u64,
+    /// Fewest updates of a round that completes.
+    pub minimum_reports: u64,
+    /// Updates in the model's own round.
+    pub reports: u32,
+    /// True if the server sees sums of masked updates only.
+    pub secure_aggregation: bool,
+}
+
+/// Form in which a card is fetched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CardFormat {
+    /// For programs.
+    #[default]
+    Json,
+    /// For people.
+    Markdown,
+}
+
+impl CardFormat {
+    /// The forms as a query names them.
+    pub const NAMES: [&str; 2] = ["json", "markdown"];
+
+    /// The form of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "json" => Some(Self::Json),
+            "markdown" => Some(Self::Markdown),
+            _ => None,
+        }
+    }
+}
+
+impl ModelCard {
+    /// The card as Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = format!("# {}, round {}\n\n", one_line(&self.title), self.model.round);
+        // A string takes everything.
+        self.write(&mut text).unwrap_or_default();
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Self { task, model, training, software, .. } = self;
+        writeln!(text, "A model of the task `{task}`, trained with federated learning.\n")?;
+        writeln!(text, "- SHA-256 of the safetensors file: `{}`", model.sha256)?;
+        writeln!(text, "- Size: {} parameters, {} bytes", model.parameters, model.bytes)?;
+        writeln!(text, "- Software: {software}\n\n## Metrics\n")?;
+        match &self.metrics {
+            None => writeln!(text, "This model was not evaluated on held-out examples.")?,
+            Some(metrics) => {
+                writeln!(text, "On the held-out examples of the server:\n")?;
+                for (name, value) in metrics.named() {
+                    let mark = if name == self.headline.title() { "**" } else { "" };
+                    writeln!(text, "- {mark}{name}: {value:.4}{mark}")?;
+                }
+            }
+        }
+        model.write(text)?;
+        training.write(text)?;
+        writeln!(text, "\n## Privacy\n")?;
+        match &self.privacy {
+            None => writeln!(text, "None: the server sees each update.")?,
+            Some(privacy) => privacy.write(text)?,
+        }
+        Ok(())
+    }
+}
+
+impl CardModel {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let input: Vec<_> = self.input.iter().map(u32::to_string).collect();
+        writeln!(text, "\n## Architecture\n\n- Input: {}", input.join(" x "))?;
+        if let Some(vocabulary) = self.vocabulary {
+            writeln!(text, "- Vocabulary: {vocabulary} tokens")?;
+        }
+        writeln!(text, "- Loss: {}\n", self.loss)?;
+        for (number, CardLayer { kind, settings }) in self.layers.iter().enumerate() {
+            let settings: Vec<_> =
+                settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            let colon = if settings.is_empty() { "" } else { ": " };
+            writeln!(text, "{}. {kind}{colon}{}", number + 1, settings.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl CardTraining {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Self { algorithm, epochs, batch_size, learning_rate, .. } = self;
+        let Self { momentum, weight_decay, report_goal, minimum_reports, .. } = self;
+        writeln!(text, "\n## Training\n")?;
+        writeln!(
+            text,
+            "- On each client: {algorithm}, {epochs} epochs of batches of {batch_size}, learning \
+             rate {learning_rate}, momentum {momentum}, weight decay {weight_decay}"
+        )?;
+        if self.max_examples > 0 {
+            writeln!(text, "- At most {} examples of a client", self.max_examples)?;
+        }
+        writeln!(text, "- On the server: {}", self.server_optimizer)?;
+        writeln!(
+            text,
+            "- A round closes at {report_goal} updates and needs {minimum_reports}; this model's \
+             has {}",
+            self.reports
+        )?;
+        if self.max_staleness > 0 {
+            writeln!(text, "- Updates may be {} models old", self.max_staleness)?;
+        }
+        writeln!(text, "- Updates travel as {}", self.codec)?;
+        let seen = if self.secure_aggregation { "sums of masked updates" } else { "each update" };
+        writeln!(text, "- The server receives {seen}")
+    }
+}
+
+impl Privacy {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let counted =
+            if self.counts_subjects { "the subject that spent most" } else { "everybody" };
+        writeln!(text, "- Policy: {}", self.policy.name())?;
+        writeln!(
+            text,
+            "- Spent by the task so far: epsilon {:.4} at delta {:e}, of {}; the budget is {}",
+            self.spent_epsilon, self.delta, counted, self.epsilon
+        )?;
+        writeln!(text, "- Noise multiplier: {}", self.noise_multiplier)?;
+        writeln!(text, "- Clipping norm of the next round: {}", self.clipping_norm)
+    }
+}
+
+/// A title without what Markdown would take for another line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card() -> ModelCard {
+        let linear = CardLayer {
+            kind: "linear".to_owned(),
+            settings: BTreeMap::from([("outputs".to_owned(), "10".to_owned())]),
+        };
+        ModelCard {
+            task: "digits".to_owned(),
+            title: "Handwritten\n# digits".to_owned(),
+            model: CardModel {
+                sha256: "ab".to_owned(),
+                bytes: 31_400,
+                parameters: 7_850,
+                round: 12,
+                input: vec![784],
+                vocabulary: None,
+                layers: vec![
+                    linear,
+                    CardLayer { kind: "relu".to_owned(), settings: BTreeMap::new() },
+                ],
+                loss: "softmax_cross_entropy".to_owned(),
+            },
+            training: CardTraining {
+                algorithm: "sgd".to_owned(),
+                epochs: 1,
+                batch_size: 10,
+                learning_rate: 0.1,
+                momentum: 0.0,
+                weight_decay: 0.0,
+                max_examples: 0,
+                server_optimizer: "the mean of the updates, learning rate 1".to_owned(),
+                codec: "f32".to_owned(),
+                max_staleness: 0,
+                report_goal: 8,
+                minimum_reports: 4,
+                reports: 7,
+                secure_aggregation: false,
+            },
+            privacy: None,
+            headline: Headline::Accuracy,
+            metrics: Some(Metrics { accuracy: Some(0.5), loss: Some(1.25), ..Metrics::default() }),
+            software: "fedra-aggregator 0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_card_in_markdown() {
+        let expected = "\
+# Handwritten # digits, round 12
+
+A model of the task `digits`, trained with federated learning.
+
+- SHA-256 of the safetensors file: `ab`
+- Size: 7850 parameters, 31400 bytes
+- Software: fedra-aggregator 0.1.0
+
+## Metrics
+
+On the held-out examples of the server:
+
+- **accuracy: 0.5000**
+- loss: 1.2500
+
+## Architecture
+
+- Input: 784
+- Loss: softmax_cross_entropy
+
+1. linear: outputs 10
+2. relu
+
+## Training
+
+- On each client: sgd, 1 epochs of batches of 10, learning rate 0.1, momentum 0, weight decay 0
+- On the server: the mean of the updates, learning rate 1
+- A round closes at 8 updates and needs 4; this model's has 7
+- Updates travel as f32
+- The server receives each update
+
+## Privacy
+
+None: the server sees each update.
+";
+        assert_eq!(card().markdown(), expected);
+    }
+
+    #[test]
+    fn a_layer_has_its_settings_beside_its_type() {
+        let json = serde_json::to_value(card()).expect("JSON");
+        assert_eq!(
+            json["model"]["layers"][0],
+            serde_json::json!({ "type": "linear", "outputs": "10" })
+        );
+        assert_eq!(serde_json::from_value::<ModelCard>(json).expect("a card"), card());
+    }
+}
