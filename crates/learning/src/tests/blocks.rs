@@ -282,5 +282,5 @@ fn a_conv1d_learns_the_direction_of_a_pulse_wherever_it_is() {
     let plan = changed(40, 10, 0.2, |raw| raw.momentum = 0.9);
     let trained = train(&spec, &start, &data, &plan);
     let result = evaluate(&spec, &trained, &data, 1).unwrap();
-    assert!(result.accuracy == Some(1.0) && result.loss < 0.1, "{result:?}");
+    assert!(result.quality.accuracy == Some(1.0) && result.quality.loss < 0.1, "{result:?}");
 }

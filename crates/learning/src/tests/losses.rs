@@ -59,11 +59,11 @@ fn binary_cross_entropy_of_two_questions_by_hand() {
     close(&outputs(&spec, &identity(2), features.to_vec()), &[0.75, 0.5, 0.25, 1.0]);
     let result = evaluate(&spec, &identity(2), &data, 1).unwrap();
     let expected = (-(0.75f64.ln()) - 0.5f64.ln() - 0.75f64.ln() - 0.0) / 4.0;
-    assert!((result.loss - expected).abs() < 1e-6, "{result:?} {expected}");
+    assert!((result.quality.loss - expected).abs() < 1e-6, "{result:?} {expected}");
     // One half is not yes, so all four are right.
-    assert_eq!((result.accuracy, result.examples), (Some(1.0), 2));
+    assert_eq!((result.quality.accuracy, result.examples), (Some(1.0), 2));
     let wrong = of_values(2, &features, &[1.0, 1.0, 0.0, 1.0]);
-    assert_eq!(evaluate(&spec, &identity(2), &wrong, 1).unwrap().accuracy, Some(0.75));
+    assert_eq!(evaluate(&spec, &identity(2), &wrong, 1).unwrap().quality.accuracy, Some(0.75));
     // (p - t) / 2 for each output of the first example, times (x, 1).
     let flat = gradient(&spec, &identity(2), &data, &[0]).unwrap();
     let x = 3f32.ln();
@@ -71,7 +71,7 @@ fn binary_cross_entropy_of_two_questions_by_hand() {
     // The surest mistake costs as much as its output, with a gradient of one half.
     let mistake = of_values(2, &[0.0, 200.0], &[0.0, 0.0]);
     let result = evaluate(&spec, &identity(2), &mistake, 1).unwrap();
-    assert!((result.loss - (200.0 + 2f64.ln()) / 2.0).abs() < 1e-5, "{result:?}");
+    assert!((result.quality.loss - (200.0 + 2f64.ln()) / 2.0).abs() < 1e-5, "{result:?}");
     let flat = gradient(&spec, &identity(2), &mistake, &[0]).unwrap();
     close(&flat[4..], &[0.25, 0.5]);
 }
@@ -122,7 +122,7 @@ fn a_target_that_is_no_answer_is_named() {
     assert_eq!(refused, DatasetError::Answer { index: 0, output: 2, target: 7.0 });
     let (good, start) = (data([0, 1, 1]), init_parameters(&positions, 1));
     let trained = train(&positions, &start, &good, &plan(100, 1, 1.0));
-    assert_eq!(evaluate(&positions, &trained, &good, 1).unwrap().accuracy, Some(1.0));
+    assert_eq!(evaluate(&positions, &trained, &good, 1).unwrap().quality.accuracy, Some(1.0));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn huber_is_a_square_near_the_target_and_a_line_beyond() {
     let data = of_values(2, &[1.0, -10.0], &[0.0, 0.0]);
     let result = evaluate(&spec, &identity(2), &data, 1).unwrap();
     // 1^2 / 2 and 2 (10 - 1), over two outputs.
-    assert_eq!((result.loss, result.accuracy), (9.25, None));
+    assert_eq!((result.quality.loss, result.quality.accuracy), (9.25, None));
     let flat = gradient(&spec, &identity(2), &data, &[0]).unwrap();
     // The slopes 1 and -2, over two outputs, times (x, 1).
     close(&flat, &[0.5, -1.0, -5.0, 10.0, 0.5, -1.0]);
@@ -162,7 +162,7 @@ fn class_weights_and_smoothing_by_hand() {
     ] {
         let spec = spec(2, objective);
         for (class, expected) in [(0, first), (1, second)] {
-            let loss = evaluate(&spec, &identity(2), &data(class), 1).unwrap().loss;
+            let loss = evaluate(&spec, &identity(2), &data(class), 1).unwrap().quality.loss;
             assert!((loss - expected).abs() < 1e-6, "{spec:?} {class}: {loss} {expected}");
         }
     }

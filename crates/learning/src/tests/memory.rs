@@ -211,7 +211,7 @@ fn learned(layers: &[Layer], epochs: u32, rate: f32) -> f64 {
     let part = |range| data.select(&Vec::from_iter(range));
     let plan = changed(epochs, 10, rate, |raw| raw.momentum = 0.9);
     let trained = train(&spec, &init_parameters(&spec, 1), &part(0..300), &plan);
-    evaluate(&spec, &trained, &part(300..400), 1).unwrap().loss
+    evaluate(&spec, &trained, &part(300..400), 1).unwrap().quality.loss
 }
 
 /// The least loss without memory: at the last nine of twelve positions, any token is as good
