@@ -73,7 +73,7 @@ fn pair(folder: &Path, purpose: Purpose) -> Result<[PathBuf; 2], ReadError> {
 /// The names of an archive that are features and labels.
 fn named<'a>(
     path: &Path,
-    known: impl Iterator<Item = &'a str> + Clone,
+    known: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Result<[&'static str; 2], ReadError> {
     let has = |wanted: &str| known.clone().any(|name| name == wanted);
     NAMES.into_iter().find(|pair| pair.iter().all(|name| has(name))).ok_or_else(|| {
@@ -97,7 +97,7 @@ fn npz(reader: &mut Reader, path: &Path) -> Result<(), ReadError> {
         .filter_map(|name| name.strip_suffix(".npy"))
         .map(str::to_owned)
         .collect();
-    let names = named(path, known.iter().map(String::as_str))?;
+    let names = named(path, &known.iter().map(String::as_str))?;
     for (array, part) in names.into_iter().zip([Part::Features, Part::Labels]) {
         let mut entry =
             archive.by_name(&format!("{array}.npy")).map_err(|error| damaged(&error))?;
@@ -121,7 +121,7 @@ fn tensors(reader: &mut Reader, path: &Path) -> Result<(), ReadError> {
     let damaged = |problem: String| place(path).error(Problem::ArrayHeader(problem));
     let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
     let known = file.names();
-    let names = named(path, known.iter().map(|name| &**name))?;
+    let names = named(path, &known.iter().map(|name| &**name))?;
     for (array, part) in names.into_iter().zip([Part::Features, Part::Labels]) {
         let tensor = file.tensor(array).map_err(|error| damaged(error.to_string()))?;
         let descr = descr(tensor.dtype())

@@ -62,8 +62,8 @@ fn picture(reader: &mut Reader, path: &Path, class: &str, at: Place) -> Result<(
     let pixels = decode::decode(&bytes).map_err(broken)?;
     let picture = Picture::new(pixels.width, pixels.height, &pixels.rgba)
         .map_err(|problem| place(path).error(problem))?;
-    reader.picture(&name(path), picture, class).map_err(|error| match error.problem {
-        Problem::UnknownCategory { .. } => at.error(error.problem),
-        _ => error,
+    reader.picture(&name(path), picture, class).map_err(|error| match *error.problem {
+        problem @ Problem::UnknownCategory { .. } => at.error(problem),
+        problem => error.place.error(problem),
     })
 }

@@ -1,5 +1,7 @@
 //! Files and folders as data sets, and what is said of those that are none.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -163,7 +163,7 @@ pub(crate) fn header<'a>(
     file: &str,
     header: &[u8],
     given: Option<u8>,
-    wanted: impl Iterator<Item = &'a str> + Clone,
+    wanted: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Result<(u8, Vec<String>), ReadError> {
     let names = |delimiter| {
         let mut names = Vec::new();
@@ -242,7 +242,8 @@ pub fn text_columns(
 ) -> Result<Vec<TextRow>, ReadError> {
     let text = without_mark(file, bytes)?;
     let end = first_line(text).unwrap_or(text.len());
-    let (delimiter, header) = header(file, &text[..end], options.delimiter, names.iter().copied())?;
+    let (delimiter, header) =
+        header(file, &text[..end], options.delimiter, &names.iter().copied())?;
     let place = |line| Place { line: Some(line), ..Place::file(file) };
     let missing = |name: &&&str| !header.iter().any(|found| found == **name);
     let missing: Vec<String> = names.iter().filter(missing).map(|&name| name.to_owned()).collect();

@@ -17,7 +17,7 @@ pub struct ReadError {
     /// Place of the problem.
     pub place: Place,
     /// The problem, and its remedy.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// Place in a file.
@@ -52,7 +52,7 @@ impl Place {
 
     /// The problem at this place.
     pub fn error(self, problem: Problem) -> ReadError {
-        ReadError { place: self, problem }
+        ReadError { place: self, problem: Box::new(problem) }
     }
 }
 

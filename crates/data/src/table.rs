@@ -80,7 +80,7 @@ impl TableFile {
         let end = csv::first_line(text).unwrap_or(text.len());
         let wanted = spec.columns().iter().map(|column| column.name.as_str());
         let (delimiter, names) =
-            csv::header(&self.file, &text[..end], self.options.delimiter, wanted)?;
+            csv::header(&self.file, &text[..end], self.options.delimiter, &wanted)?;
         let mut csv = Csv::new(&self.file, delimiter);
         // The lines are counted from the start of the file.
         csv.push(&text[..end], |_| Ok(()))?;

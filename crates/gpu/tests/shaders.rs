@@ -68,11 +68,6 @@ fn presets_share_buffers_and_dispatches_and_plans_are_the_same_every_time() {
     }
 }
 
-fn built_in_models() -> impl Iterator<Item = (&'static str, ModelSpec)> {
-    let spec = |name| (name, ModelSpec::builtin(name).expect("a model"));
-    ModelSpec::BUILTIN.into_iter().map(spec)
-}
-
 #[test]
 fn what_has_no_kernel_is_named() {
     let plan = training(10, 0.0);

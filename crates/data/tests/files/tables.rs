@@ -75,8 +75,8 @@ fn the_same_rows_in_other_forms_of_csv_are_the_same() {
     ] {
         assert_eq!(read(&line(), "a.csv", text.as_bytes()).as_ref(), Ok(&plain), "{form}");
     }
-    let mut options = ReadOptions::default();
-    options.csv = CsvOptions { delimiter: Some(b';'), decimal: DecimalSign::Comma };
+    let csv = CsvOptions { delimiter: Some(b';'), decimal: DecimalSign::Comma };
+    let options = ReadOptions { csv, ..ReadOptions::default() };
     let comma =
         |text: &str| read_all(&line(), &[("a.csv", Part::Features, text.as_bytes())], options);
     let decimals = comma("x;y\n1,5;2\n-0,25;4,0\n").unwrap();
@@ -209,13 +209,12 @@ fn files_that_hold_no_table_are_refused() {
     reader.open("a.csv", Part::Features).unwrap();
     let error = reader.push(open.as_bytes()).unwrap_err();
     assert_eq!(error.place.line, Some(2));
-    assert!(matches!(error.problem, Problem::LongRow(_)), "{error}");
+    assert!(matches!(*error.problem, Problem::LongRow(_)), "{error}");
 }
 
 #[test]
 fn a_file_larger_than_memory_is_read_with_a_limit_of_examples() {
-    let mut options = ReadOptions::default();
-    options.most = Some(100);
+    let options = ReadOptions { most: Some(100), ..ReadOptions::default() };
     let mut reader = fedra_data::Reader::new(&line(), &crate::reading::model(&line()), options);
     reader.open("large.csv", Part::Features).unwrap();
     reader.push(b"x,y\n").unwrap();

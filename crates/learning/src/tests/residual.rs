@@ -189,8 +189,8 @@ fn a_small_resnet_learns_to_tell_lines_apart() {
     let plan = changed(25, 12, 0.1, |raw| raw.momentum = 0.9);
     let before = evaluate(&spec, &start, &data, 1).unwrap();
     let after = evaluate(&spec, &train(&spec, &start, &data, &plan), &data, 1).unwrap();
-    assert!(before.accuracy < Some(0.6), "{before:?}");
-    assert!(after.accuracy > Some(0.97) && after.loss < 0.15, "{after:?}");
+    assert!(before.quality.accuracy < Some(0.6), "{before:?}");
+    assert!(after.quality.accuracy > Some(0.97) && after.quality.loss < 0.15, "{after:?}");
 }
 
 #[test]

@@ -460,10 +460,10 @@ impl RawColumn {
                 scaling: Scaling::of_keys(Keys {
                     mean: self.mean,
                     deviation: self.deviation,
-                    min: number("min", self.min)?,
-                    max: number("max", self.max)?,
+                    min: number("min", self.min.as_ref())?,
+                    max: number("max", self.max.as_ref())?,
                 })?,
-                fill: number("fill", self.fill)?,
+                fill: number("fill", self.fill.as_ref())?,
                 flag_missing,
             },
             ColumnType::Category => Content::Category {
@@ -512,10 +512,10 @@ impl Content {
     }
 }
 
-fn number(key: &str, value: Option<RawValue>) -> Result<Option<f64>, String> {
+fn number(key: &str, value: Option<&RawValue>) -> Result<Option<f64>, String> {
     match value {
         None => Ok(None),
-        Some(RawValue::Number(value)) => Ok(Some(value)),
+        Some(&RawValue::Number(value)) => Ok(Some(value)),
         Some(_) => Err(format!("{key} must be a number")),
     }
 }
