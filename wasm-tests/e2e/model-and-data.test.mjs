@@ -3,9 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Sites } from '../../web/demo/test/harness/sites.mjs';
 import { freePort } from './harness/programs.mjs';
-import { Scene } from './harness/scene.mjs';
+import { setUp } from './harness/scene.mjs';
 import { openTab } from './harness/tab.mjs';
 
 const OTHER_TASKS = `
@@ -20,18 +19,6 @@ model = "mnist-cnn"
 round = { cohort_size = 1 }
 `;
 const DIGITS = { id: 'digits', model: 'softmax-regression', learningRate: 0.1, minimumCohort: 1, cohort: 1 };
-
-/** A page with the package, and the scene's task. */
-async function setUp(task) {
-  const scene = await new Scene().start(task);
-  const sites = await Sites.start();
-  const page = await sites.open(scene.browser, sites.own);
-  const end = async () => {
-    await sites.end();
-    await scene.end();
-  };
-  return { scene, sites, page, end, aggregator: scene.aggregator, place: { url: scene.aggregator.http, task: task.id } };
-}
 
 describe('an open task', { concurrency: false }, () => {
   let set;

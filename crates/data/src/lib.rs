@@ -8,6 +8,7 @@ mod arrays;
 mod collect;
 mod csv;
 mod dataset;
+mod decimal;
 mod error;
 mod features;
 mod fit;

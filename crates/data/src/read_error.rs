@@ -290,9 +290,10 @@ fn shortened(text: &str) -> String {
 
 /// The name that is most like `text`, if one is.
 pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = text.to_lowercase();
+    // Letters beyond ASCII would take a table of 11 kB.
+    let lower = text.to_ascii_lowercase();
     names
-        .map(|name| (strsim::osa_distance(&lower, &name.trim().to_lowercase()), name))
+        .map(|name| (strsim::osa_distance(&lower, &name.trim().to_ascii_lowercase()), name))
         .filter(|(distance, name)| 2 * distance < name.len().max(text.len()))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)

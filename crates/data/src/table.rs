@@ -6,6 +6,7 @@ use fedra_protocol::data::{Column, Content, DatePart, Encoding, TableSpec, Times
 
 use crate::collect::{Collector, Target};
 use crate::csv::{self, Csv, CsvOptions, DecimalSign, Row};
+use crate::decimal;
 use crate::read_error::{MissingRemedy, Place, Problem, ReadError, nearest};
 
 /// Reader of one CSV file.
@@ -251,7 +252,8 @@ impl Source {
                         }
                         _ => {
                             let angle = 2.0 * std::f64::consts::PI * time.phase(*part);
-                            features.extend([angle.sin() as f32, angle.cos() as f32]);
+                            // The same bits on every platform.
+                            features.extend([libm::sin(angle) as f32, libm::cos(angle) as f32]);
                         }
                     }
                 }
@@ -298,16 +300,16 @@ fn flag(features: &mut Vec<f32>, has_flag: bool, missing: bool) {
     }
 }
 
-fn number(text: &str, decimal: DecimalSign) -> Result<f64, Problem> {
-    let parse = |text: &str| text.parse().ok().filter(|value: &f64| value.is_finite());
-    let with_comma = || (!text.contains('.')).then(|| parse(&text.replacen(',', ".", 1)))?;
-    let value = match decimal {
-        DecimalSign::Point => parse(text),
+fn number(text: &str, sign: DecimalSign) -> Result<f64, Problem> {
+    let with_comma =
+        || (!text.contains('.')).then(|| decimal::parse(&text.replacen(',', ".", 1)))?;
+    let value = match sign {
+        DecimalSign::Point => decimal::parse(text),
         DecimalSign::Comma => with_comma(),
     };
     value.ok_or_else(|| Problem::NotANumber {
         text: text.to_owned(),
-        comma: decimal == DecimalSign::Point && text.contains(',') && with_comma().is_some(),
+        comma: sign == DecimalSign::Point && text.contains(',') && with_comma().is_some(),
     })
 }
 

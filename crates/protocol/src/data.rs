@@ -14,6 +14,8 @@ mod table;
 mod tests;
 mod text;
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 pub use array::{ArraySpec, Dtype};
@@ -128,10 +130,9 @@ fn all_named(
         let problem = format!("{least} to {most} are possible; there are {}", names.len());
         return Err(key(key_name, problem));
     }
-    let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
-    sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(key(key_name, format!("{:?} is there twice; leave one out", twice[0])));
+    let mut seen = HashSet::with_capacity(names.len());
+    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        return Err(key(key_name, format!("{twice:?} is there twice; leave one out")));
     }
     names.iter().try_for_each(|name| named(key_name, name))
 }

@@ -145,21 +145,23 @@ export class Aggregator {
 }
 
 /**
- * Starts `clients` native clients in one process. `url` is another way to the
- * aggregator than its own port, `more` are further arguments.
+ * Starts `clients` native clients in one process, with so many `examples` each of `data`,
+ * or all. `url` is another way to the aggregator than its own port, `more` are further
+ * arguments.
  */
-export function startNativeClients(aggregator, { clients, examples, url = aggregator.socket, more = [] }) {
-  const args = ['--url', url, '--task', aggregator.task.id, '--data', needed(MNIST)];
-  args.push('--clients', String(clients), '--examples', String(examples), ...more);
+export function startNativeClients(aggregator, { clients = 1, examples, data = MNIST, url = aggregator.socket, more = [] }) {
+  const args = ['--url', url, '--task', aggregator.task.id, '--data', needed(data), '--clients', String(clients), ...more];
+  if (examples !== undefined) args.push('--examples', String(examples));
   return new Program(program('fedra-edge'), args, join(aggregator.folder, 'clients.log'));
 }
 
-/** Every task here is evaluated on MNIST. */
+/** Held-out examples of a task that has none of its own: MNIST. */
 const EVALUATION = `[task.evaluation]
 data = ${JSON.stringify(join(MNIST, 't10k-images-idx3-ubyte'))}
 labels = ${JSON.stringify(join(MNIST, 't10k-labels-idx1-ubyte'))}
 `;
 
+/** `task.model` is a name, or a table of TOML; `data`, `evaluation` and `more` are TOML. */
 function configuration(folder, port, task, tls) {
   const text = (value) => JSON.stringify(value);
   return `[server]
@@ -172,7 +174,7 @@ ${tls ? `[server.tls]\ncertificate = ${text(tls.certificate)}\nprivate_key = ${t
 [[task]]
 id = ${text(task.id)}
 title = "End to end"
-model = ${text(task.model)}
+model = ${task.model.startsWith('{') ? task.model : text(task.model)}
 seed = 1
 ${task.rounds ? `rounds = ${task.rounds}` : ''}
 
@@ -180,6 +182,7 @@ ${task.rounds ? `rounds = ${task.rounds}` : ''}
 epochs = 1
 batch_size = 10
 learning_rate = ${task.learningRate}
+momentum = ${task.momentum ?? 0}
 
 [task.round]
 cohort_size = ${task.cohort ?? 16}
@@ -191,7 +194,9 @@ deadline = ${text(task.deadline ?? '120s')}
 
 ${task.privacy ?? ''}
 
-${EVALUATION}
+${task.data ?? ''}
+
+${task.evaluation ?? EVALUATION}
 ${task.more ?? ''}`;
 }
 

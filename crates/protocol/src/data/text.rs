@@ -1,5 +1,7 @@
 //! Text, of which a model tells the next token.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DataSpecError, key};
@@ -13,8 +15,8 @@ use crate::model::Shape;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawText", into = "RawText")]
 pub struct TextSpec {
-    /// Sorted, so that a character is found quickly; empty if tokens are bytes.
-    sorted: Vec<(char, u32)>,
+    /// Empty if tokens are bytes.
+    ids: HashMap<char, u32>,
     alphabet: Option<String>,
     other: bool,
     context: u32,
@@ -46,15 +48,15 @@ impl TextSpec {
     pub fn vocabulary(&self) -> u32 {
         match &self.alphabet {
             None => 256,
-            Some(_) => self.sorted.len() as u32 + u32::from(self.other),
+            Some(_) => self.ids.len() as u32 + u32::from(self.other),
         }
     }
 
     /// Id of a character of the alphabet, or the one for others; `None` if there is none.
     pub fn id(&self, character: char) -> Option<u32> {
-        match self.sorted.binary_search_by_key(&character, |&(known, _)| known) {
-            Ok(at) => Some(self.sorted[at].1),
-            Err(_) => self.other.then_some(self.sorted.len() as u32),
+        match self.ids.get(&character) {
+            Some(&id) => Some(id),
+            None => self.other.then_some(self.ids.len() as u32),
         }
     }
 
@@ -68,22 +70,20 @@ impl TextSpec {
         context: u32,
         stride: u32,
     ) -> Result<Self, DataSpecError> {
-        let mut sorted: Vec<(char, u32)> = match &alphabet {
-            None => Vec::new(),
-            Some(alphabet) => alphabet.chars().zip(0..).collect(),
-        };
-        sorted.sort_unstable();
-        if let Some(twice) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(key("alphabet", format!("{:?} is there twice", twice[0].0)));
+        let mut ids = HashMap::new();
+        for (character, id) in alphabet.iter().flat_map(|alphabet| alphabet.chars()).zip(0..) {
+            if ids.insert(character, id).is_some() {
+                return Err(key("alphabet", format!("{character:?} is there twice")));
+            }
         }
-        if alphabet.is_some() && !(1..=MAX_ALPHABET).contains(&sorted.len()) {
+        if alphabet.is_some() && !(1..=MAX_ALPHABET).contains(&ids.len()) {
             let problem = format!("1 to {MAX_ALPHABET} characters are possible");
             return Err(key("alphabet", problem));
         }
         if alphabet.is_none() && other {
             return Err(key("other", "every byte has a token; leave the key out"));
         }
-        let text = Self { sorted, alphabet, other, context, stride };
+        let text = Self { ids, alphabet, other, context, stride };
         if text.vocabulary() < 2 {
             return Err(key("alphabet", "two tokens are the fewest to learn from"));
         }

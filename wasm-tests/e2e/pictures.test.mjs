@@ -1,0 +1,203 @@
+// Pictures of a visitor: decoded by the browser, and by native code for comparison.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { program } from './harness/paths.mjs';
+import { setUp } from './harness/scene.mjs';
+
+/** Largest mean difference of a picture between two decoders, in values from 0 to 1. */
+const TOLERANCE = 2 / 255;
+const [HEIGHT, WIDTH] = [24, 32];
+const VALUES = 3 * HEIGHT * WIDTH;
+
+/** `[task.data]`, in JSON and in TOML. */
+const DESCRIPTION = { kind: 'image', height: HEIGHT, width: WIDTH, classes: ['gradient', 'shape'] };
+const TABLE = Object.entries(DESCRIPTION)
+  .map(([key, value]) => `${key} = ${JSON.stringify(value)}`)
+  .join('\n');
+const PICTURES = {
+  id: 'pictures',
+  model: `{ input = [3, ${HEIGHT}, ${WIDTH}], layers = [{ type = "flatten" }, { type = "linear", outputs = 2 }], loss = "softmax_cross_entropy" }`,
+  learningRate: 0.1,
+  minimumCohort: 1,
+  cohort: 1,
+  data: `[task.data]\n${TABLE}\n`,
+  evaluation: '',
+};
+
+/** Files by their paths, in the order in which a folder is read: size, type, orientation. */
+const FILES = {
+  'gradient/1.jpg': { size: [320, 200], type: 'image/jpeg' },
+  'gradient/2.png': { size: [37, 91], type: 'image/png' },
+  'gradient/3.png': { size: [64, 64], type: 'image/png', opacity: 0.6 },
+  'gradient/4.jpeg': { size: [9, 7], type: 'image/jpeg' },
+  'gradient/5.jpg': { size: [97, 401], type: 'image/jpeg', quality: 0.6 },
+  'shape/1.PNG': { size: [1000, 600], type: 'image/png' },
+  'shape/2.jpg': { size: [200, 200], type: 'image/jpeg' },
+};
+// The same picture for every way to hold a camera.
+for (let orientation = 1; orientation <= 8; orientation++) {
+  FILES[`shape/turned-${orientation}.jpg`] = { size: [160, 96], type: 'image/jpeg', orientation };
+}
+
+/** In the page: draws a picture, smooth and with round shapes, its left half red and its right half blue. */
+async function draw({ size: [width, height], type, quality = 0.92, opacity = 1 }, isShape) {
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext('2d');
+  context.globalAlpha = opacity;
+  const gradient = context.createLinearGradient(0, 0, width, height / 3);
+  gradient.addColorStop(0, 'rgb(230, 40, 20)');
+  gradient.addColorStop(0.4, 'rgb(200, 60, 60)');
+  gradient.addColorStop(0.6, 'rgb(60, 80, 200)');
+  gradient.addColorStop(1, 'rgb(20, 40, 240)');
+  context.fillStyle = gradient;
+  context.fillRect(0, 0, width, height);
+  if (isShape) {
+    const glow = context.createRadialGradient(width / 2, height / 2, 0, width / 2, height / 2, height / 3);
+    glow.addColorStop(0, 'rgba(250, 250, 120, 1)');
+    glow.addColorStop(0.9, 'rgba(90, 200, 90, 1)');
+    glow.addColorStop(1, 'rgba(90, 200, 90, 0)');
+    context.fillStyle = glow;
+    context.fillRect(0, 0, width, height);
+  }
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, quality));
+  return [...new Uint8Array(await blob.arrayBuffer())];
+}
+
+/** A JPEG whose EXIF data tell how the camera was held: one entry of one directory. */
+function held(jpeg, orientation) {
+  const tiff = Buffer.from('MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0', 'latin1');
+  tiff.writeUInt16BE(orientation, 18);
+  const content = Buffer.concat([Buffer.from('Exif\0\0', 'latin1'), tiff]);
+  const marker = Buffer.from([0xff, 0xe1, 0, 2 + content.length]);
+  return Buffer.concat([jpeg.subarray(0, 2), marker, content, jpeg.subarray(2)]);
+}
+
+describe('pictures', { concurrency: false }, () => {
+  let set;
+  let page;
+  /** The bytes of each file, and its values as the browser and as native code see them. */
+  const bytes = {};
+  const browser = {};
+  const native = {};
+
+  before(async () => {
+    set = await setUp(PICTURES);
+    ({ page } = set);
+    await page.evaluate(async (where) => {
+      window.client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
+      window.images = (files) =>
+        files.map(([path, numbers]) => ({ file: new File([new Uint8Array(numbers)], path), label: path.split('/')[0] }));
+    }, set.place);
+    for (const [path, how] of Object.entries(FILES)) {
+      const drawn = Buffer.from(await page.evaluate(`(${draw})(${JSON.stringify(how)}, ${path.startsWith('shape')})`));
+      bytes[path] = how.orientation ? held(drawn, how.orientation) : drawn;
+    }
+  });
+
+  after(() => set?.end());
+
+  const given = (files) => files.map((path) => [path, [...bytes[path]]]);
+
+  test('a browser prepares them as native code does', async (context) => {
+    const folder = join(set.scene.folder, 'pictures');
+    for (const path of Object.keys(FILES)) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), bytes[path]);
+    }
+    const [description, out] = ['description.json', 'features'].map((name) => join(set.scene.folder, name));
+    writeFileSync(description, JSON.stringify(DESCRIPTION));
+    execFileSync(program('examples/prepared'), [description, folder, out]);
+    const values = new Float32Array(new Uint8Array(readFileSync(out)).buffer);
+    const seen = await page.evaluate(
+      async (files) => {
+        const { features, labels, shape } = await window.client.read({ images: window.images(files) });
+        return { features: [...features], labels: [...labels], shape: [...shape] };
+      },
+      given(Object.keys(FILES)),
+    );
+    assert.deepEqual(
+      seen.labels,
+      Object.keys(FILES).map((path) => DESCRIPTION.classes.indexOf(path.split('/')[0])),
+    );
+    assert.deepEqual(seen.shape, [Object.keys(FILES).length, 3, HEIGHT, WIDTH]);
+    assert.equal(values.length, seen.features.length);
+    const differences = Object.keys(FILES).map((path, index) => {
+      const part = [index * VALUES, (index + 1) * VALUES];
+      [browser[path], native[path]] = [seen.features.slice(...part), values.slice(...part)];
+      return browser[path].reduce((sum, value, at) => sum + Math.abs(value - native[path][at]), 0) / VALUES;
+    });
+    Object.keys(FILES).forEach((path, index) => {
+      context.diagnostic(`${path}: ${(255 * differences[index]).toFixed(3)} / 255`);
+    });
+    for (const [index, path] of Object.keys(FILES).entries()) assert.ok(differences[index] <= TOLERANCE, path);
+  });
+
+  test('a picture is turned as its camera was held', () => {
+    /** Mean of the red values of a half: the top or the left one. */
+    const red = (values, half) => {
+      const inside = values.slice(0, HEIGHT * WIDTH).filter((_, at) => (half === 'top' ? at < VALUES / 6 : at % WIDTH < WIDTH / 2));
+      return inside.reduce((sum, value) => sum + value, 0) / inside.length;
+    };
+    const all = (values) => values.slice(0, HEIGHT * WIDTH).reduce((sum, value) => sum + value, 0) / (HEIGHT * WIDTH);
+    // The left edge of the file comes to lie here (EXIF 2.32, table 6).
+    const edges = [undefined, 'left', 'right', 'right', 'left', 'top', 'top', 'bottom', 'bottom'];
+    for (let orientation = 1; orientation <= 8; orientation++) {
+      const edge = edges[orientation];
+      const half = ['left', 'right'].includes(edge) ? 'left' : 'top';
+      for (const values of [browser, native].map((read) => read[`shape/turned-${orientation}.jpg`])) {
+        const lead = red(values, half) - all(values);
+        assert.ok(edge === half ? lead > 0.1 : lead < -0.1, `orientation ${orientation}: ${lead}`);
+      }
+    }
+  });
+
+  test('they are trained on', async () => {
+    const outcome = await page.evaluate(
+      async (files) => {
+        await window.client.train({ images: window.images(files) });
+        return (await window.sees(window.client, 'update')).outcome;
+      },
+      given(Object.keys(FILES)),
+    );
+    assert.equal(outcome, 'accepted');
+  });
+
+  for (const [name, broken] of [
+    ['no picture at all', () => Buffer.from('not a picture')],
+    ['an empty file', () => Buffer.alloc(0)],
+    ['half a picture', () => bytes['gradient/2.png'].subarray(0, bytes['gradient/2.png'].length / 2)],
+  ]) {
+    test(`${name} is one error with its name, and the data before are trained on`, async () => {
+      const [failure, event, outcome] = await page.evaluate(
+        async (files) => {
+          const { round } = window.client.latest('update');
+          const refused = await window.failure(window.client.train({ images: window.images(files) }));
+          const next = await window.sees(window.client, 'update', (update) => update.round > round);
+          return [refused, window.client.latest('error'), next.outcome];
+        },
+        [...given(['gradient/1.jpg']), ['shape/broken.png', [...broken()]]],
+      );
+      assert.equal(failure?.code, 'bad-dataset');
+      assert.match(failure.message, /^shape\/broken\.png: the picture cannot be decoded: /);
+      assert.equal(event, undefined, 'the call was told, so there is no event');
+      assert.equal(outcome, 'accepted');
+    });
+  }
+
+  test('a class that the task does not know is refused with those that it knows', async () => {
+    const failure = await page.evaluate(
+      (files) => {
+        const images = window.images(files).map(({ file }) => ({ file, label: 'shapes' }));
+        return window.failure(window.client.train({ images }));
+      },
+      given(['gradient/1.jpg']),
+    );
+    assert.equal(failure?.code, 'bad-dataset');
+    assert.match(failure.message, /"shapes" is not a category; the task knows "gradient", "shape"\. Is it "shape"\?/);
+  });
+});
