@@ -231,6 +231,9 @@ pub enum Problem {
         /// Bytes.
         bytes: usize,
     },
+    /// A second file of the same part of arrays.
+    #[error("the data have such an array already; give one file of examples, and one of labels")]
+    SecondArray,
     /// A form of data that the task does not take.
     #[error("the task takes {expected} data, not {given}")]
     Kind {

@@ -62,15 +62,22 @@ impl Reader {
     ///
     /// [`Problem::Kind`] if the task takes pictures.
     pub fn open(&mut self, file: &str, part: Part) -> Result<(), ReadError> {
+        let place = || Place::file(file);
+        let refused =
+            |given| Err(place().error(Problem::Kind { expected: self.spec.kind(), given }));
+        if let DataSpec::Array(_) = self.spec {
+            // A part that is there already would be lost.
+            if self.arrays[part as usize].is_some() {
+                return Err(place().error(Problem::SecondArray));
+            }
+        } else if part == Part::Labels {
+            return refused("a file of labels");
+        }
         self.file = Some(match &self.spec {
             DataSpec::Table(_) => File::Table(TableFile::new(file, self.options.csv)),
             DataSpec::Text(_) => File::Text(TextFile::new(file, self.predicts)),
             DataSpec::Array(spec) => File::Array(ArrayFile::new(file, part, spec), part),
-            DataSpec::Image(_) => {
-                let problem =
-                    Problem::Kind { expected: "image", given: "a file that is no picture" };
-                return Err(Place::file(file).error(problem));
-            }
+            DataSpec::Image(_) => return refused("a file without a label"),
         });
         Ok(())
     }

@@ -50,7 +50,7 @@ async function whole(reader: DataReader, file: CheckedFile, signal: AbortSignal,
   reader.open(file.name, file.isLabels);
   const packed = file.name.toLowerCase().endsWith('.gz');
   const stream = await opened(file, signal);
-  await pieces(file.name, packed ? stream.pipeThrough(new DecompressionStream('gzip')) : stream, (piece) => {
+  await pieces(file.name, packed ? stream.pipeThrough(new DecompressionStream('gzip')) : stream, signal, (piece) => {
     reader.push(piece);
     add(piece.length);
   });
@@ -71,7 +71,7 @@ async function archive(reader: DataReader, file: CheckedFile, signal: AbortSigna
     const entry = array(name);
     if (!entry) continue;
     reader.open(`${file.name}/${name}`, index === 1);
-    await pieces(file.name, await unpacked(file.name, blob, entry), (piece) => {
+    await pieces(file.name, await unpacked(file.name, blob, entry), signal, (piece) => {
       reader.push(piece);
       add(piece.length);
     });
@@ -121,7 +121,13 @@ async function opened(file: CheckedFile, signal: AbortSignal): Promise<ReadableS
 /** The whole file. */
 async function fetched(file: CheckedFile, signal: AbortSignal): Promise<Blob> {
   if (file.source instanceof Blob) return file.source;
-  return (await response(file.name, file.source, signal)).blob();
+  const answer = await response(file.name, file.source, signal);
+  try {
+    return await answer.blob();
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw bad(file.name, `cannot be read: ${wordsOf(cause)}`, cause);
+  }
 }
 
 async function response(name: string, url: string, signal: AbortSignal): Promise<Response> {
@@ -140,6 +146,7 @@ async function response(name: string, url: string, signal: AbortSignal): Promise
 async function pieces(
   name: string,
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
   take: (piece: Uint8Array<ArrayBuffer>) => void,
 ): Promise<void> {
   const source = stream.getReader();
@@ -147,6 +154,7 @@ async function pieces(
     try {
       return await source.read();
     } catch (cause) {
+      signal.throwIfAborted();
       throw bad(name, `cannot be read: ${wordsOf(cause)}`, cause);
     }
   };

@@ -10,6 +10,7 @@ use super::activation::{Activation, tensor};
 use super::linear::{Linear, connected};
 use super::parameters::{Parameters, TrainedTensor};
 use super::{LayerModule, Mode};
+use crate::kernels;
 
 /// The two projections, and what is between them.
 #[derive(Module, Debug)]
@@ -43,9 +44,9 @@ impl LayerModule for CausalSelfAttention {
         let qkv = qkv.reshape([batch, positions, 3 * self.heads, size]).swap_dims(1, 2);
         let part = |index: usize| qkv.clone().narrow(1, index * self.heads, self.heads);
         let queries = part(0).mul_scalar(1.0 / (size as f32).sqrt());
-        let scores = queries.matmul(part(1).swap_dims(2, 3));
+        let scores = kernels::matmul(queries, part(1).swap_dims(2, 3));
         let mask = causal_mask(positions, &scores);
-        let mixed = softmax(scores + mask, 3).matmul(part(2)).swap_dims(1, 2);
+        let mixed = kernels::matmul(softmax(scores + mask, 3), part(2)).swap_dims(1, 2);
         let mixed = Activation::Sequence(mixed.reshape([batch, positions, width]));
         connected(&self.projection, mixed, Function::Identity, mode)
     }

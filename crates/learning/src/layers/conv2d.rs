@@ -110,7 +110,7 @@ struct ConvolutionTap<const D: usize> {
 impl<const D: usize> Tap for ConvolutionTap<D> {
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output: Tensor<3> = self.probe.grad(gradients).expect(GRADIENT).flatten(2, 3);
-        let weight = output.clone().matmul(self.patches.swap_dims(1, 2));
+        let weight = kernels::matmul(output.clone(), self.patches.swap_dims(1, 2));
         let Self { weights, biases, .. } = *self;
         Box::new(WholeGradient { weights, biases, weight, bias: output.sum_dim(2) })
     }

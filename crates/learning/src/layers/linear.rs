@@ -133,7 +133,7 @@ struct SequenceTap {
 impl Tap for SequenceTap {
     fn gradient(self: Box<Self>, gradients: &Gradients) -> Box<dyn ExampleGradient> {
         let output = self.probe.grad(gradients).expect(GRADIENT);
-        let weight = self.input.swap_dims(1, 2).matmul(output.clone());
+        let weight = kernels::matmul(self.input.swap_dims(1, 2), output.clone());
         let Linear { weight: weights, bias } = self.layer;
         Box::new(WholeGradient { weights, biases: bias, weight, bias: output.sum_dim(1) })
     }
@@ -157,7 +157,8 @@ impl ExampleGradient for LinearGradient {
         let Self { layer, input, output } = *self;
         let outputs = output.dims()[1];
         let output = without(output, spoiled.clone()) * scale.clone();
-        let weight = without(input, spoiled.clone()).transpose().matmul(output.clone());
+        let input = without(input, spoiled.clone()).transpose();
+        let weight = kernels::matmul(input, output.clone());
         let bias = output.sum_dim(0).reshape([outputs]);
         vec![ParameterSum::of(&layer.weight, weight), ParameterSum::of(&layer.bias, bias)]
     }
