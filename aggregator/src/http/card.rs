@@ -8,8 +8,11 @@ use fedra_coordinator::round::{Mode, RoundPlan};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::TaskView;
 use fedra_coordinator::storage::RoundRecord;
-use fedra_http_api::{CardFormat, CardLayer, CardModel, CardTraining, ModelCard};
-use fedra_protocol::{Layer, Mechanism, Sha256Hash, Shape};
+use fedra_http_api::{
+    CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
+};
+use fedra_protocol::data::{Column, Content, TableSpec};
+use fedra_protocol::{DataSpec, Layer, Mechanism, Sha256Hash, Shape};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -73,6 +76,7 @@ fn card(task: &Task, view: &TaskView, record: &RoundRecord) -> ModelCard {
         task: summary.id,
         title: summary.title,
         model: model(settings, record),
+        data: settings.data.as_ref().map(data),
         training: training(settings, record),
         privacy: summary.privacy,
         headline: summary.headline,
@@ -106,6 +110,38 @@ fn layer(layer: &Layer) -> CardLayer {
         kind: layer.type_name().to_owned(),
         settings: settings.map(|(name, value)| (name, json(&value))).collect(),
     }
+}
+
+fn data(spec: &DataSpec) -> CardData {
+    let mut card = CardData {
+        kind: spec.kind().to_owned(),
+        shape: spec.shape().dims(),
+        targets: spec.targets().to_string(),
+        ..CardData::default()
+    };
+    match spec {
+        DataSpec::Table(table) => card.columns = columns(table),
+        DataSpec::Image(image) => card.classes = image.classes().to_vec(),
+        DataSpec::Text(text) => {
+            let alphabet = text.alphabet().map(str::to_owned);
+            card.tokens = Some(CardTokens { alphabet, other: text.has_other() });
+        }
+        DataSpec::Array(array) => card.dtype = Some(array.dtype().name().to_owned()),
+    }
+    card
+}
+
+fn columns(table: &TableSpec) -> Vec<CardColumn> {
+    let column = |column: &Column| CardColumn {
+        name: column.name.clone(),
+        kind: column.content.column_type().name().to_owned(),
+        values: match &column.content {
+            Content::Category { values, .. } => values.clone(),
+            _ => Vec::new(),
+        },
+        target: table.targets().any(|target| target.name == column.name),
+    };
+    table.columns().iter().map(column).collect()
 }
 
 /// A plain value as in JSON, text without its quotation marks.
@@ -143,5 +179,57 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         minimum_reports: minimum_reports as u64,
         reports: record.reports,
         secure_aggregation: mechanism == Some(Mechanism::Distributed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_card_has_each_kind_of_data() {
+        for (described, on_the_card) in [
+            (
+                json!({ "kind": "table", "target": "income", "columns": [
+                    { "name": "age", "type": "number", "mean": 40, "deviation": 15 },
+                    { "name": "job", "type": "category", "values": ["nurse", "clerk"],
+                      "other": true },
+                    { "name": "income", "type": "category", "values": ["low", "high"] },
+                ] }),
+                json!({ "kind": "table", "shape": [4], "targets": "one of 2 classes an example",
+                    "columns": [
+                        { "name": "age", "type": "number", "target": false },
+                        { "name": "job", "type": "category", "values": ["nurse", "clerk"],
+                          "target": false },
+                        { "name": "income", "type": "category", "values": ["low", "high"],
+                          "target": true },
+                    ] }),
+            ),
+            (
+                json!({ "kind": "image", "height": 32, "width": 24, "classes": ["cat", "dog"] }),
+                json!({ "kind": "image", "shape": [3, 32, 24],
+                    "targets": "one of 2 classes an example", "classes": ["cat", "dog"] }),
+            ),
+            (
+                json!({ "kind": "text", "context": 80, "alphabet": "ab", "other": true }),
+                json!({ "kind": "text", "shape": [80], "targets": "one of 3 tokens that come next",
+                    "tokens": { "alphabet": "ab", "other": true } }),
+            ),
+            (
+                json!({ "kind": "text", "context": 8 }),
+                json!({ "kind": "text", "shape": [8], "targets": "one of 256 tokens that come next",
+                    "tokens": { "other": false } }),
+            ),
+            (
+                json!({ "kind": "array", "shape": [28, 28], "dtype": "uint8" }),
+                json!({ "kind": "array", "shape": [1, 28, 28],
+                    "targets": "the targets of the file", "dtype": "uint8" }),
+            ),
+        ] {
+            let spec: DataSpec = serde_json::from_value(described).expect("a description");
+            assert_eq!(serde_json::to_value(data(&spec)).expect("JSON"), on_the_card);
+        }
     }
 }

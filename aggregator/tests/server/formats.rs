@@ -164,6 +164,7 @@ async fn a_published_model_has_a_card_and_another_hash_none() {
         assert_eq!(card["model"]["layers"], layers);
         assert_eq!(card["training"]["reports"], reports);
         assert_eq!(card["privacy"], serde_json::Value::Null);
+        assert_eq!(card["data"], serde_json::Value::Null);
         let text = get(server.address, &format!("{model}/card?format=markdown")).await;
         assert_eq!(text.header("content-type"), Some("text/markdown; charset=utf-8"));
         let text = String::from_utf8(text.body).expect("UTF-8");

@@ -18,6 +18,9 @@ pub struct ModelCard {
     pub title: String,
     /// The model itself.
     pub model: CardModel,
+    /// Description of the task's data, as it is now; null if clients give arrays that fit
+    /// the model.
+    pub data: Option<CardData>,
     /// The way it was trained.
     pub training: CardTraining,
     /// The privacy policy of the task and what it has cost so far; null without one.
@@ -63,6 +66,57 @@ pub struct CardLayer {
     /// Its settings, as in a config.
     #[serde(flatten)]
     pub settings: BTreeMap<String, String>,
+}
+
+/// Description of a task's data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CardData {
+    /// Kind: `table`, `image`, `text` or `array`.
+    pub kind: String,
+    /// Shape of one example: features, channels with height and width, or positions.
+    pub shape: Vec<u32>,
+    /// Targets of one example, as a phrase.
+    pub targets: String,
+    /// Columns of a table, those of the targets included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<CardColumn>,
+    /// Classes of images in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// Tokens of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<CardTokens>,
+    /// Type of the numbers in a file of an array, by NumPy's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
+}
+
+/// Column of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CardColumn {
+    /// Its name in the header.
+    pub name: String,
+    /// Its type: `number`, `category`, `boolean` or `date`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Values of a category in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+    /// True if the model predicts it.
+    pub target: bool,
+}
+
+/// Tokens of a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CardTokens {
+    /// Characters that are tokens, in the order of their ids; absent if tokens are bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alphabet: Option<String>,
+    /// True if the last id stands for every other character.
+    pub other: bool,
 }
 
 /// Training plan of a task, as it is now.
@@ -151,6 +205,11 @@ impl ModelCard {
             }
         }
         model.write(text)?;
+        writeln!(text, "\n## Data\n")?;
+        match &self.data {
+            None => writeln!(text, "Arrays that fit the model; the task describes no files.")?,
+            Some(data) => data.write(text)?,
+        }
         training.write(text)?;
         writeln!(text, "\n## Privacy\n")?;
         match &self.privacy {
@@ -163,8 +222,7 @@ impl ModelCard {
 
 impl CardModel {
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let input: Vec<_> = self.input.iter().map(u32::to_string).collect();
-        writeln!(text, "\n## Architecture\n\n- Input: {}", input.join(" x "))?;
+        writeln!(text, "\n## Architecture\n\n- Input: {}", sides(&self.input))?;
         if let Some(vocabulary) = self.vocabulary {
             writeln!(text, "- Vocabulary: {vocabulary} tokens")?;
         }
@@ -176,6 +234,38 @@ impl CardModel {
             writeln!(text, "{}. {kind}{colon}{}", number + 1, settings.join(", "))?;
         }
         Ok(())
+    }
+}
+
+impl CardData {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Self { kind, shape, targets, .. } = self;
+        writeln!(text, "- Kind: {kind}\n- Shape of an example: {}", sides(shape))?;
+        writeln!(text, "- Targets: {targets}")?;
+        if !self.columns.is_empty() {
+            writeln!(text, "- Columns:")?;
+        }
+        for CardColumn { name, kind, values, target } in &self.columns {
+            let values = if values.is_empty() { String::new() } else { listed(values) };
+            let colon = if values.is_empty() { "" } else { ": " };
+            let target = if *target { ", the target" } else { "" };
+            writeln!(text, "  - {} ({kind}{target}){colon}{values}", one_line(name))?;
+        }
+        if !self.classes.is_empty() {
+            writeln!(text, "- Classes: {}", listed(&self.classes))?;
+        }
+        match &self.tokens {
+            None => {}
+            Some(CardTokens { alphabet: None, .. }) => writeln!(text, "- Tokens: bytes")?,
+            Some(CardTokens { alphabet: Some(alphabet), other }) => {
+                let other = if *other { ", and one for every other" } else { "" };
+                writeln!(text, "- Tokens: the characters {alphabet:?}{other}")?;
+            }
+        }
+        match &self.dtype {
+            None => Ok(()),
+            Some(dtype) => writeln!(text, "- Numbers in a file: {dtype}"),
+        }
     }
 }
 
@@ -223,7 +313,22 @@ impl Privacy {
     }
 }
 
-/// A title without what Markdown would take for another line.
+/// Sides of a shape.
+fn sides(shape: &[u32]) -> String {
+    shape.iter().map(u32::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// The first names of a list, and the number of the others.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let first: Vec<_> = names.iter().take(MOST).map(|name| one_line(name)).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// A title or a name without what Markdown would take for another line.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -253,6 +358,7 @@ mod tests {
                 ],
                 loss: "softmax_cross_entropy".to_owned(),
             },
+            data: None,
             training: CardTraining {
                 algorithm: "sgd".to_owned(),
                 epochs: 1,
@@ -302,6 +408,10 @@ On the held-out examples of the server:
 1. linear: outputs 10
 2. relu
 
+## Data
+
+Arrays that fit the model; the task describes no files.
+
 ## Training
 
 - On each client: sgd, 1 epochs of batches of 10, learning rate 0.1, momentum 0, weight decay 0
@@ -315,6 +425,74 @@ On the held-out examples of the server:
 None: the server sees each update.
 ";
         assert_eq!(card().markdown(), expected);
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_table_in_markdown_has_its_columns() {
+        let column = |name: &str, kind: &str, values: &[&str], target| CardColumn {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            values: names(values),
+            target,
+        };
+        let data = CardData {
+            kind: "table".to_owned(),
+            shape: vec![1],
+            targets: "one of 2 classes an example".to_owned(),
+            columns: vec![
+                column("age", "number", &[], false),
+                column("income", "category", &["low", "high\n- er"], true),
+            ],
+            ..CardData::default()
+        };
+        let expected = "
+## Data
+
+- Kind: table
+- Shape of an example: 1
+- Targets: one of 2 classes an example
+- Columns:
+  - age (number)
+  - income (category, the target): low, high - er
+
+## Training
+";
+        let text = ModelCard { data: Some(data), ..card() }.markdown();
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn images_texts_and_arrays_in_markdown() {
+        let tokens = |alphabet: Option<&str>, other| CardData {
+            tokens: Some(CardTokens { alphabet: alphabet.map(str::to_owned), other }),
+            ..CardData::default()
+        };
+        let many: Vec<String> = (0..22).map(|class| class.to_string()).collect();
+        for (data, expected) in [
+            (
+                CardData {
+                    shape: vec![3, 32, 24],
+                    classes: names(&["cat", "dog"]),
+                    ..CardData::default()
+                },
+                "- Shape of an example: 3 x 32 x 24\n- Targets: \n- Classes: cat, dog\n",
+            ),
+            (CardData { classes: many, ..CardData::default() }, ", 18, 19 and 2 more\n"),
+            (tokens(None, false), "- Tokens: bytes\n"),
+            (tokens(Some("ab\n"), false), "- Tokens: the characters \"ab\\n\"\n"),
+            (tokens(Some("ab"), true), "the characters \"ab\", and one for every other\n"),
+            (
+                CardData { dtype: Some("uint8".to_owned()), ..CardData::default() },
+                "- Numbers in a file: uint8\n",
+            ),
+        ] {
+            let text = ModelCard { data: Some(data), ..card() }.markdown();
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
     }
 
     #[test]

@@ -30,7 +30,9 @@ mod problem;
 mod server;
 mod task;
 
-pub use card::{CardFormat, CardLayer, CardModel, CardTraining, ModelCard};
+pub use card::{
+    CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
+};
 pub use evaluation::{ClassMetrics, Classes, Headline, Metrics, Quality};
 pub use format::{ModelFormat, UnknownFormat};
 pub use health::{Failure, FailureCause, FailureKind, Health, HealthState};
