@@ -106,25 +106,6 @@ impl Dataset {
     pub fn dense_targets_of(&self, indices: &[u32], spec: &ModelSpec) -> Vec<f32> {
         self.targets.dense(indices, spec)
     }
-
-    /// Makes room for `examples` more.
-    pub(super) fn reserve(&mut self, examples: usize) {
-        self.features.reserve(examples.saturating_mul(self.shape.len()));
-    }
-
-    /// Appends examples of the same shape.
-    pub(super) fn append(&mut self, more: Self) -> Result<(), DatasetError> {
-        if self.shape != more.shape {
-            let (model, data) = (self.shape.dims(), more.shape.dims());
-            return Err(DatasetError::Shape { model, data });
-        }
-        let examples = self.len().saturating_add(more.len());
-        if u32::try_from(examples).is_err() {
-            return Err(DatasetError::TooMany { examples });
-        }
-        self.targets.append(more.targets)?;
-        self.features.append(more.features)
-    }
 }
 
 /// The indices of `examples` examples in a random order.

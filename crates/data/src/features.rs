@@ -86,27 +86,6 @@ impl Features {
             Self::Tokens(tokens) => Self::Tokens(rows(tokens, width, indices)),
         }
     }
-
-    /// Makes room for `elements` more.
-    pub(super) fn reserve(&mut self, elements: usize) {
-        match self {
-            Self::Values(values) => values.reserve_exact(elements),
-            Self::Tokens(tokens) => tokens.reserve_exact(elements),
-        }
-    }
-
-    /// Appends elements of the same kind.
-    pub(super) fn append(&mut self, more: Self) -> Result<(), DatasetError> {
-        match (self, more) {
-            (Self::Values(values), Self::Values(mut more)) => values.append(&mut more),
-            (Self::Tokens(tokens), Self::Tokens(mut more)) => tokens.append(&mut more),
-            (features, more) => {
-                let (needed, given) = (features.elements(), more.elements());
-                return Err(DatasetError::Elements { needed, given });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Whole examples of `shape` in `elements`, at least 1; their indices are `u32`.

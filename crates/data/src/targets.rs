@@ -96,25 +96,6 @@ impl Targets {
         }
     }
 
-    /// Appends targets of the same kind and width.
-    pub(super) fn append(&mut self, more: Self) -> Result<(), DatasetError> {
-        let (needed, given) = (self.description(), more.description());
-        match (self, more) {
-            (Self::Classes(classes), Self::Classes(mut more)) => classes.append(&mut more),
-            (
-                Self::PositionClasses { classes, positions },
-                Self::PositionClasses { classes: mut more, positions: other },
-            ) if *positions == other => classes.append(&mut more),
-            (Self::Values { values, width }, Self::Values { values: mut more, width: other })
-                if *width == other =>
-            {
-                values.append(&mut more);
-            }
-            _ => return Err(DatasetError::TargetKind { needed, given }),
-        }
-        Ok(())
-    }
-
     /// Targets of the examples at `indices` for a model that they fit, a row of values for
     /// each position. Classes become one-hot rows, or the value of a single output: a
     /// classifier of more than yes and no has at least two.

@@ -369,15 +369,3 @@ fn a_class_at_each_position_is_needed_where_a_sequence_comes_out() {
     let ragged = Targets::PositionClasses { classes: vec![0; 5], positions: 3 };
     assert!(Dataset::new(vec![0u32; 6], shape, ragged).is_err());
 }
-
-#[test]
-fn pieces_of_another_shape_or_kind_do_not_belong_together() {
-    let whole = tokens([0, 1, 2, 2, 1, 0], vec![0.0, 1.0]);
-    let (mut first, second) = (whole.select(&[0]), whole.select(&[1]));
-    first.append(second.clone()).unwrap();
-    assert_eq!(first, whole);
-    let wider = tokens([0, 1, 2, 3, 1, 0], vec![0.0, 1.0]);
-    assert!(matches!(first.append(wider), Err(DatasetError::Shape { .. })));
-    let other = tokens([0, 1, 2, 2, 1, 0], vec![0.5, 1.0]);
-    assert!(matches!(first.append(other), Err(DatasetError::TargetKind { .. })));
-}

@@ -1,7 +1,5 @@
-//! Files from elsewhere: models that a server hands out, data sets on a disk.
+//! Model files, which a server hands out.
 
-use arbitrary::{Result, Unstructured};
-use fedra_data::{DataSource, IdxSource, read_mnist};
 use fedra_learning::safetensors as file;
 use fedra_protocol::layers::{Conv2d, Embedding, Flatten, LayerNorm, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
@@ -30,32 +28,6 @@ pub fn safetensors(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-}
-
-/// An image file and a label file: [length of the first, bytes...].
-pub fn idx(data: &[u8]) {
-    // Bytes that are too short for a case are none.
-    let _ = both(&mut Unstructured::new(data));
-}
-
-fn both(input: &mut Unstructured<'_>) -> Result<()> {
-    let length: u16 = input.arbitrary()?;
-    let images = input.bytes(usize::from(length).min(input.len()))?;
-    let labels = input.bytes(input.len())?;
-    if let Ok(data) = read_mnist(images, labels) {
-        assert!(!data.is_empty() && data.len() == labels.len() - 8);
-        assert_eq!(data.len() * data.shape().len(), images.len() - 16);
-        let all: Vec<u32> = (0..data.len() as u32).collect();
-        assert_eq!(data.select(&all), data);
-        let mut source = IdxSource::new(images, labels).expect("it was read before");
-        for (start, left) in (0..data.len()).step_by(3).zip((0..=data.len()).rev().step_by(3)) {
-            assert_eq!(source.remaining(), Some(left));
-            let piece = source.read(3).expect("it was read before").expect("some are left");
-            assert_eq!(piece, data.select(&all[start..data.len().min(start + 3)]));
-        }
-        assert_eq!(source.read(3), Ok(None));
-    }
-    Ok(())
 }
 
 /// One of a few small models, with tensors of one to four dimensions.

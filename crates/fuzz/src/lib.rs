@@ -19,6 +19,7 @@ use fedra_simulation::strangers;
 mod codec;
 #[cfg(feature = "full")]
 mod config;
+mod data;
 #[cfg(feature = "full")]
 mod learning;
 mod messages;
@@ -49,6 +50,7 @@ macro_rules! targets {
 
 targets! {
     codec::codec,
+    data::data,
     messages::client_message,
     messages::server_message,
     model::model_spec,
@@ -59,7 +61,6 @@ targets! {
     secure::secure_server,
     update::update,
     #[cfg(feature = "full")] config::config,
-    #[cfg(feature = "full")] learning::idx,
     #[cfg(feature = "full")] learning::safetensors,
     #[cfg(feature = "full")] session::client_session,
     #[cfg(all(feature = "full", fuzzing))] aggregator::forwarded,

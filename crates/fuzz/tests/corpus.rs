@@ -53,6 +53,7 @@ macro_rules! replays {
 
 replays! {
     codec,
+    data,
     client_message,
     server_message,
     model_spec,
@@ -63,7 +64,6 @@ replays! {
     secure_server,
     update,
     #[cfg(feature = "full")] config,
-    #[cfg(feature = "full")] idx,
     #[cfg(feature = "full")] safetensors,
     #[cfg(feature = "full")] client_session,
     #[cfg(feature = "full")] strangers,

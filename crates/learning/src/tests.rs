@@ -13,7 +13,7 @@ mod sequences;
 
 use std::sync::Arc;
 
-use fedra_data::{DataSource, Dataset, Features, IdxError, IdxSource, Targets, read_mnist};
+use fedra_data::{Dataset, Features, Targets};
 use fedra_protocol::layers::{
     Abs, AvgPool2d, Conv2d, Dropout, Flatten, GaussianDerivative, Gelu, LayerNorm, Linear,
     MaxPool2d, Relu, Sigmoid, Standardize, Tanh,
@@ -371,58 +371,6 @@ fn a_value_that_is_not_finite_is_neither_written_nor_read() {
             assert_eq!(error.to_string(), "tensor layers.0.weight: value 7839 is not finite");
         }
     }
-}
-
-#[test]
-fn idx_files_become_images_and_damage_is_named() {
-    let images =
-        [&[0u8, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..], &[0, 255, 51, 0]].concat();
-    let labels = [&[0u8, 0, 8, 1, 0, 0, 0, 2][..], &[7, 1]].concat();
-    let data = read_mnist(&images, &labels).unwrap();
-    assert_eq!((data.len(), data.shape().dims()), (2, vec![1, 1, 2]));
-    let expected = Targets::Classes(vec![7, 1]);
-    let expected = Dataset::new(vec![0.0, 1.0, 0.2, 0.0], data.shape(), expected).unwrap();
-    assert_eq!(data, expected);
-    assert!(matches!(read_mnist(&labels, &labels), Err(IdxError::Magic { dimensions: 3 })));
-    assert_eq!(
-        read_mnist(&images[..19], &labels),
-        Err(IdxError::Length { promised: 4, actual: 3 })
-    );
-    assert!(matches!(read_mnist(&[], &labels), Err(IdxError::Magic { .. })));
-    let flat = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2];
-    let error = read_mnist(&flat, &labels).unwrap_err();
-    assert!(error.to_string().ends_with("it is [2, 0, 2]"), "{error}");
-    let three = [&[0u8, 0, 8, 1, 0, 0, 0, 3][..], &[7, 1, 2]].concat();
-    assert!(matches!(read_mnist(&images, &three), Err(IdxError::Dataset(_))));
-}
-
-#[test]
-fn a_source_is_read_in_pieces_or_as_a_whole() {
-    let count = 10_000u16;
-    let header = |dims: &[u32]| {
-        let sizes = dims.iter().flat_map(|size| size.to_be_bytes());
-        [0, 0, 8, dims.len() as u8].into_iter().chain(sizes).collect::<Vec<u8>>().into_iter()
-    };
-    let count32 = u32::from(count);
-    let images: Vec<u8> =
-        header(&[count32, 1, 2]).chain((0..count).flat_map(u16::to_be_bytes)).collect();
-    let labels: Vec<u8> = header(&[count32]).chain((0..count).map(|i| (i % 7) as u8)).collect();
-    // More than are read at a time.
-    let whole = read_mnist(&images, &labels).unwrap();
-    assert_eq!(whole.len(), usize::from(count));
-    let mut source = IdxSource::new(&images, &labels).unwrap();
-    let mut start = 0;
-    while let Some(piece) = source.read(3_000).unwrap() {
-        let indices: Vec<u32> = (start..start + piece.len() as u32).collect();
-        assert_eq!(piece, whole.select(&indices));
-        start += piece.len() as u32;
-        assert_eq!(source.remaining(), Some((count32 - start) as usize));
-    }
-    assert_eq!(start, count32);
-    let none: Vec<u8> = header(&[0, 1, 2]).collect();
-    let no_labels: Vec<u8> = header(&[0]).collect();
-    let empty = read_mnist(&none, &no_labels).unwrap_err();
-    assert!(empty.to_string().contains("the data set is empty"), "{empty}");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use fedra_data::{
-    CsvOptions, DecimalSign, Features, Part, Picture, Place, ReadError, ReadOptions, Reader,
-    Targets,
+    CsvOptions, DecimalSign, Features, Part, Picture, Place, Problem, ReadError, ReadOptions,
+    Reader, Targets,
 };
 use fedra_protocol::DataSpec;
 use js_sys::{Float32Array, Object, Promise, Reflect, Uint32Array};
@@ -193,7 +193,11 @@ impl DataReader {
 }
 
 fn bad(error: &ReadError) -> JsValue {
-    coded(Failure::BadDataset, &error.to_string())
+    let message = error.to_string();
+    match *error.problem {
+        Problem::Memory(_) => coded(CallFault::OutOfMemory, &message),
+        _ => coded(Failure::BadDataset, &message),
+    }
 }
 
 fn refused(error: &DataRefused) -> JsValue {

@@ -21,6 +21,7 @@ import { askForToken } from './token.js';
 import type {
   CheckedOptions,
   CheckedTraining,
+  Features,
   Layout,
   PrivacyOptions,
   ReadData,
@@ -29,7 +30,7 @@ import type {
   TrainingFiles,
   TrainingImages,
 } from './validate.js';
-import { checkConfig, checkDataset, checkFeatures, checkFiles, checkTraining, isFiles, LONGEST_MS } from './validate.js';
+import { checkConfig, checkDataset, checkFeatures, checkFileOptions, checkFiles, checkTraining, isFiles, LONGEST_MS } from './validate.js';
 
 /** Options of {@link FedraClient.connect}. */
 export interface ConnectOptions {
@@ -182,6 +183,7 @@ export class FedraClient extends EventTarget {
     const { transfer, layout, reading, ...rest } = checkTraining(options);
     let message: (id: number) => GivenData;
     if (isFiles(data)) {
+      checkFileOptions('train', options);
       const checked = checkFiles(data, globalThis.location?.href);
       message = (id) => ({ type: 'files', id, options: reading, ...checked });
     } else {
@@ -201,6 +203,7 @@ export class FedraClient extends EventTarget {
    * {@link train} does.
    */
   async read(data: TrainingFiles | TrainingImages, options: ReadOptions = {}): Promise<ReadData> {
+    checkFileOptions('read', options);
     const { reading, ...rest } = checkTraining(options);
     const files = checkFiles(data, globalThis.location?.href);
     const answer = await this.#ask('read', rest, (id) => this.#post({ type: 'read', id, options: reading, ...files }));
@@ -254,8 +257,8 @@ export class FedraClient extends EventTarget {
    * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
    * worker crashes rejects with `worker-failed`; the client goes on.
    */
-  async predict(features: Float32Array): Promise<Float32Array> {
-    const own = new Float32Array(checkFeatures(features));
+  async predict(features: Features): Promise<Float32Array> {
+    const own = checkFeatures(features).slice();
     const answer = await this.#requests.ask('predict', (id) => this.#post({ type: 'predict', id, features: own }, [own.buffer]));
     return answer.probabilities ?? new Float32Array();
   }

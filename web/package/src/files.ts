@@ -24,7 +24,9 @@ export async function readFiles(
   signal: AbortSignal,
   report: (reading: Reading) => void,
 ): Promise<void> {
-  const sizes = files.map(({ source }) => (source instanceof Blob ? source.size : undefined));
+  // What a packed file holds is known at its end.
+  const isPacked = (name: string) => /\.(gz|npz)$/i.test(name);
+  const sizes = files.map(({ source, name }) => (source instanceof Blob && !isPacked(name) ? source.size : undefined));
   const total = sizes.includes(undefined) ? undefined : sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
   let bytes = 0;
   let told = 0;

@@ -12,6 +12,7 @@ export type { TokenSource } from './token.js';
 export type {
   ConsentQuestion,
   DataFile,
+  Features,
   Labels,
   Layout,
   PrivacyOptions,

@@ -3,7 +3,7 @@
  * place after a crash is given them again. It must not be asked during a round.
  */
 import type { ToWorker } from './messages.js';
-import type { CheckedDataset } from './validate.js';
+import type { CheckedDataset, Features } from './validate.js';
 
 /** Message that gives a data set, as arrays or as files. */
 export type GivenData = Extract<ToWorker, { type: 'dataset' | 'files' }>;
@@ -34,18 +34,18 @@ export class KeptData {
 
 /** An own copy of each array. */
 export function copied({ features, labels, shape, layout }: CheckedDataset): CheckedDataset {
-  return { features: new Float32Array(features), labels: new Float32Array(labels), shape, layout };
+  return { features: features.slice(), labels: labels.slice(), shape, layout };
 }
 
 /** The arrays themselves where each fills a buffer that can be taken over: the page's are empty afterwards. */
 export function takenOver({ features, labels, shape, layout }: CheckedDataset): CheckedDataset {
   const own = { features: alone(features), labels: alone(labels) };
-  const transfer = new Set([own.features.buffer, own.labels.buffer]);
+  const transfer = new Set([own.features.buffer as ArrayBuffer, own.labels.buffer as ArrayBuffer]);
   return { ...structuredClone(own, { transfer: [...transfer] }), shape, layout };
 }
 
-function alone(values: Float32Array): Float32Array<ArrayBuffer> {
+function alone<Values extends Features>(values: Values): Values {
   const { buffer } = values;
   const whole = buffer instanceof ArrayBuffer && buffer.byteLength === values.byteLength;
-  return whole ? (values as Float32Array<ArrayBuffer>) : new Float32Array(values);
+  return whole ? values : (values.slice() as Values);
 }

@@ -5,7 +5,7 @@
 import type { FedraErrorCode } from './errors.js';
 import type { ClientEvent } from './events.js';
 import type { ModuleOptions } from './generated/contract.js';
-import type { CheckedDataset, CheckedFiles, ReadData, Reading, ReadingOptions } from './validate.js';
+import type { CheckedDataset, CheckedFiles, Features, ReadData, Reading, ReadingOptions } from './validate.js';
 
 /** The module's options, and what the worker asks the page for. */
 export interface ClientConfig extends ModuleOptions {
@@ -24,7 +24,7 @@ export type ToWorker =
   | ({ readonly type: 'read'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)
   /** The data set of this request is no longer to be taken, unless it has been. */
   | { readonly type: 'withdraw'; readonly id: number }
-  | { readonly type: 'predict'; readonly id: number; readonly features: Float32Array }
+  | { readonly type: 'predict'; readonly id: number; readonly features: Features }
   /** The answer to the worker's question with this number. */
   | { readonly type: 'token'; readonly id: number; readonly token: string }
   | { readonly type: 'no-token'; readonly id: number; readonly message: string }

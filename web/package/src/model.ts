@@ -9,6 +9,7 @@ import { watchPage } from './policy.js';
 import { Requests } from './requests.js';
 import type { Ready, WorkerSource } from './spawn.js';
 import { expectBrowser, spawn, started } from './spawn.js';
+import type { Features } from './validate.js';
 import { checkFeatures, checkLoad } from './validate.js';
 
 /** Options of {@link FedraClient.load}. */
@@ -83,8 +84,8 @@ export class Model {
    * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
    * crashed, which costs the calls that were open.
    */
-  async predict(features: Float32Array): Promise<Float32Array> {
-    const own = new Float32Array(checkFeatures(features));
+  async predict(features: Features): Promise<Float32Array> {
+    const own = checkFeatures(features).slice();
     if (this.#closed) throw closed('the model');
     this.#worker ??= this.#restart();
     const worker = await this.#worker;

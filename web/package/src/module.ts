@@ -2,13 +2,13 @@
 import { FedraError, wordsOf } from './errors.js';
 import type { ClientEvent, ModuleOptions } from './generated/contract.js';
 import type { PolicyWatch } from './policy.js';
-import type { Layout, ReadData, ReadingOptions } from './validate.js';
+import type { Features, Layout, ReadData, ReadingOptions } from './validate.js';
 
 /** The client inside the module. Its run ends after `close`. */
 export interface EdgeClient {
   run(): Promise<void>;
   /** Settles when the task is known, and with it whether the data fit. */
-  setDataset(features: Float32Array, labels: Float32Array, shape: Uint32Array, layout: Layout): Promise<void>;
+  setDataset(features: Features, labels: Float32Array, shape: Uint32Array, layout: Layout): Promise<void>;
   /** Settles once the task is known, and with it what its data are. */
   dataReader(options: ReadingOptions): Promise<DataReader>;
   /** Gives up data that wait for the task. */
@@ -17,7 +17,7 @@ export interface EdgeClient {
   pause(): void;
   resume(): void;
   close(): void;
-  predict(features: Float32Array): Promise<Float32Array>;
+  predict(features: Features): Promise<Float32Array>;
 }
 
 /** Reader of one data set, file by file. A mistake ends it. */
@@ -38,7 +38,7 @@ export interface DataReader {
 export interface Predictor {
   readonly inputShape: Uint32Array;
   readonly outputs: number;
-  predict(features: Float32Array): Promise<Float32Array>;
+  predict(features: Features): Promise<Float32Array>;
 }
 
 /** Exports of the module. */

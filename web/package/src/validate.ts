@@ -13,13 +13,16 @@ import { checkWorkerSource } from './spawn.js';
 import type { TokenSource } from './token.js';
 import { checkTokenSource } from './token.js';
 
+/** Values, or token ids. */
+export type Features = Float32Array | Uint32Array;
+
 /** Class numbers, or the `n * outputs` values of a regression. */
 export type Labels = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array | readonly number[];
 
 /** Examples to train on. */
 export interface TrainingData {
-  /** The examples one after another, row by row. */
-  readonly features: Float32Array;
+  /** The examples one after another, row by row: values, or token ids. */
+  readonly features: Features;
   readonly labels: Labels;
   /** `[examples, ...shape of one example]`, for example `[600, 784]`. */
   readonly shape: readonly number[] | Uint32Array;
@@ -59,7 +62,7 @@ export interface CheckedFiles {
 export interface Reading {
   /** Bytes of the files. */
   readonly bytes: number;
-  /** Bytes of all files, where their sizes are known. */
+  /** Bytes of all files, where their sizes are known: not of packed files and addresses. */
   readonly total: number | undefined;
   readonly examples: number;
 }
@@ -67,7 +70,7 @@ export interface Reading {
 /** Files as a model sees them. */
 export interface ReadData {
   /** The examples one after another: values, or token ids. */
-  readonly features: Float32Array | Uint32Array;
+  readonly features: Features;
   /** Class numbers of the examples or of their positions, or values row by row. */
   readonly labels: Float32Array | Uint32Array;
   /** `[examples, ...shape of one example]`. */
@@ -87,7 +90,7 @@ export type Layout = 'channels-first' | 'channels-last';
 
 /** A data set that has passed the checks, in the worker's types. */
 export interface CheckedDataset {
-  readonly features: Float32Array;
+  readonly features: Features;
   readonly labels: Float32Array;
   readonly shape: Uint32Array;
   readonly layout: Layout;
@@ -195,6 +198,13 @@ export function checkTraining(options: unknown): CheckedTraining {
     reading: checkReading(given),
     onReading: onReading as CheckedTraining['onReading'],
   };
+}
+
+/** Refuses options that only arrays have a use for. */
+export function checkFileOptions(call: string, options: object): void {
+  for (const name of ['transfer', 'layout']) {
+    if (name in options) throw new FedraError('invalid-options', `${call} has no ${name} for files: the module reads them`);
+  }
 }
 
 function checkReading(given: Record<string, unknown>): ReadingOptions {
@@ -352,8 +362,8 @@ export function checkDataset(data: unknown, layout: Layout): CheckedDataset {
   // A misplaced option would train on something else than what was meant.
   refuseUnknown('the data set', data, ['features', 'labels', 'shape'], 'bad-dataset');
   const { features, labels, shape } = data;
-  if (!(features instanceof Float32Array)) {
-    throw new FedraError('bad-dataset', 'features must be a Float32Array');
+  if (!isFeatures(features)) {
+    throw new FedraError('bad-dataset', 'features must be a Float32Array, or a Uint32Array of token ids');
   }
   const dimensions = checkShape(shape);
   const examples = dimensions[0] ?? 0;
@@ -397,11 +407,15 @@ function checkShape(shape: unknown): number[] {
 }
 
 /** Checks the input of `predict`. */
-export function checkFeatures(features: unknown): Float32Array {
-  if (!(features instanceof Float32Array) || features.length === 0) {
-    throw new FedraError('bad-input', 'predict needs a Float32Array of one or more examples');
+export function checkFeatures(features: unknown): Features {
+  if (!isFeatures(features) || features.length === 0) {
+    throw new FedraError('bad-input', 'predict needs a Float32Array of one or more examples, or a Uint32Array of token ids');
   }
   return features;
+}
+
+function isFeatures(features: unknown): features is Features {
+  return features instanceof Float32Array || features instanceof Uint32Array;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

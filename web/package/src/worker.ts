@@ -13,7 +13,7 @@ import type { DataReader, EdgeClient, Predictor } from './module.js';
 import { loadModule } from './module.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
-import type { ReadData } from './validate.js';
+import type { Features, ReadData } from './validate.js';
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -238,7 +238,8 @@ async function answer<On>(
   }
 }
 
-function checkFinite(name: string, values: Float32Array): void {
+function checkFinite(name: string, values: Features): void {
+  if (values instanceof Uint32Array) return;
   const index = values.findIndex((value) => !Number.isFinite(value));
   if (index >= 0) throw new Error(`${name}[${index}] is ${values[index]}, not a finite number`);
 }
