@@ -184,7 +184,7 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
     // The selection of `host`, so that the dependencies are built once.
     let mut build = project::cargo();
     build.args(["build", "--workspace", "--bins", "--tests"]).args(NO_TOOLS);
-    build.args(["--example", "onnx-samples"]);
+    build.args(["--example", "onnx-samples", "--example", "prepared"]);
     status::step("end-to-end: building the programs");
     let built = process::run(&mut build);
     // The certificates are the load generator's.
