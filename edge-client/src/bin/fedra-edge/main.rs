@@ -43,8 +43,10 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     join: Option<Join>,
-    // Not within `Join`: an optional group of options that holds others is
+    // These are not within `Join`: an optional group of options that holds others is
     // never taken for given.
+    #[command(flatten)]
+    data: Option<DataOptions>,
     #[command(flatten)]
     floors: Floors,
     #[command(flatten)]
@@ -78,8 +80,6 @@ struct Join {
     /// The task to take part in
     #[arg(long)]
     task: TaskId,
-    #[command(flatten)]
-    data: DataOptions,
     /// Run so many clients, each with its share of the examples
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
@@ -132,9 +132,9 @@ fn run() -> anyhow::Result<()> {
         .init();
     match Cli::parse() {
         Cli { command: Some(Command::Bench { json, backend }), .. } => run_bench(json, backend),
-        Cli { join: Some(join), floors, examples, testing, .. } => {
+        Cli { join: Some(join), data: Some(data), floors, examples, testing, .. } => {
             let examples = examples.privacy()?;
-            run_clients(&join, &floors, examples, &testing)
+            run_clients(&join, &data, &floors, examples, &testing)
         }
         Cli { .. } => bail!("give --url, --task and --data, or see --help"),
     }
@@ -209,6 +209,7 @@ impl Join {
 
 fn run_clients(
     join: &Join,
+    data: &DataOptions,
     floors: &Floors,
     examples: Option<ExamplePrivacy>,
     testing: &Testing,
@@ -218,7 +219,7 @@ fn run_clients(
         trust: join.trust()?,
         tokens: Tokens::of(join.token_file.as_deref(), variable, join.clients as usize)?,
     };
-    join.data.check()?;
+    data.check()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = TrainingSlots::new(join.concurrency.unwrap_or(cores).max(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -259,7 +260,7 @@ fn run_clients(
         let mut unreadable = Ok(());
         tokio::select! {
             () = all_ended(&mut running) => return Ok(()),
-            error = not_given(join, &clients, &ends) => unreadable = Err(error),
+            error = not_given(data, join.partition(), &clients, &ends) => unreadable = Err(error),
             () = ends.misfit() => {}
             stopped = platform::stop_signal() => stopped.context("waiting for a signal")?,
         }
@@ -272,13 +273,18 @@ fn run_clients(
 
 /// Gives each client its share of the examples, once the task has said what they are. Ends
 /// only where that fails.
-async fn not_given(join: &Join, clients: &[Rc<Client>], ends: &Ends) -> anyhow::Error {
+async fn not_given(
+    data: &DataOptions,
+    partition: Partition,
+    clients: &[Rc<Client>],
+    ends: &Ends,
+) -> anyhow::Error {
     let described = clients.iter().map(|client| client.description().boxed_local());
     let Ok((task, _)) = future::select_ok(described).await else {
         // The clients have ended, each for its own reason.
         return future::pending().await;
     };
-    let (data, partition) = (join.data.clone(), join.partition());
+    let data = data.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let examples = data.load(&task)?;
         info!("read {} examples", examples.len());
@@ -377,9 +383,10 @@ mod tests {
         let join = "--url ws://127.0.0.1:1/v1/connect --task a --data b";
         for more in ["", "--max-epsilon 8 --require-secure-aggregation", "--drop-rate 0.2"] {
             let cli = parsed(&format!("{join} {more}")).unwrap();
-            assert!(cli.join.is_some() && cli.command.is_none(), "{more}");
+            assert!(cli.join.is_some() && cli.data.is_some() && cli.command.is_none(), "{more}");
         }
-        assert!(parsed("bench --json").unwrap().join.is_none());
+        let bench = parsed("bench --json").unwrap();
+        assert!(bench.join.is_none() && bench.data.is_none());
         assert!(parsed("--task a").is_err());
         assert!(parsed(&format!("{join} bench")).is_err());
     }
