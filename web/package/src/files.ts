@@ -10,6 +10,8 @@ import { entries, unpacked } from './zip.js';
 
 /** Least time between two reports, in milliseconds. */
 const REPORT_MS = 200;
+/** Longest reading without a turn for other messages, in milliseconds. */
+const TURN_MS = 50;
 /** Names of the two arrays of an archive. */
 const PAIRS = [
   ['features', 'labels'],
@@ -160,8 +162,16 @@ async function pieces(
       throw bad(name, `cannot be read: ${wordsOf(cause)}`, cause);
     }
   };
+  let begun = performance.now();
   try {
-    for (let read = await next(); !read.done; read = await next()) take(read.value);
+    for (let read = await next(); !read.done; read = await next()) {
+      take(read.value);
+      if (performance.now() - begun < TURN_MS) continue;
+      // The pieces of a file on this machine follow one another without a turn in between: an
+      // abort would wait for the end of the file, and so would the round.
+      await new Promise((resolve) => setTimeout(resolve));
+      begun = performance.now();
+    }
   } catch (error) {
     // What is left of the file is of no use.
     await source.cancel().catch(() => {});
