@@ -43,8 +43,8 @@ for (let orientation = 1; orientation <= 8; orientation++) {
   FILES[`shape/turned-${orientation}.jpg`] = { size: [160, 96], type: 'image/jpeg', orientation };
 }
 
-/** In the page: draws a picture, smooth and with round shapes, its left half red and its right half blue. */
-async function draw({ size: [width, height], type, quality = 0.92, opacity = 1 }, isShape) {
+/** In the page: a picture in Base64, smooth and with round shapes, its left half red and its right half blue. */
+function draw({ size: [width, height], type, quality = 0.92, opacity = 1 }, isShape) {
   const canvas = document.createElement('canvas');
   Object.assign(canvas, { width, height });
   const context = canvas.getContext('2d');
@@ -64,8 +64,8 @@ async function draw({ size: [width, height], type, quality = 0.92, opacity = 1 }
     context.fillStyle = glow;
     context.fillRect(0, 0, width, height);
   }
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, quality));
-  return [...new Uint8Array(await blob.arrayBuffer())];
+  const address = canvas.toDataURL(type, quality);
+  return address.slice(address.indexOf(',') + 1);
 }
 
 /** A JPEG whose EXIF data tell how the camera was held: one entry of one directory. */
@@ -90,18 +90,26 @@ describe('pictures', { concurrency: false }, () => {
     ({ page } = set);
     await page.evaluate(async (where) => {
       window.client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
-      window.images = (files) =>
-        files.map(([path, numbers]) => ({ file: new File([new Uint8Array(numbers)], path), label: path.split('/')[0] }));
+      /** Files by their paths, and those of a list with their classes. */
+      window.files = {};
+      window.add = ([path, base64]) => {
+        window.files[path] = new File([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], path);
+      };
+      window.images = (paths) => paths.map((path) => ({ file: window.files[path], label: path.split('/')[0] }));
     }, set.place);
     for (const [path, how] of Object.entries(FILES)) {
-      const drawn = Buffer.from(await page.evaluate(`(${draw})(${JSON.stringify(how)}, ${path.startsWith('shape')})`));
-      bytes[path] = how.orientation ? held(drawn, how.orientation) : drawn;
+      const drawn = await page.evaluate(`(${draw})(${JSON.stringify(how)}, ${path.startsWith('shape')})`);
+      await add(path, how.orientation ? held(Buffer.from(drawn, 'base64'), how.orientation) : Buffer.from(drawn, 'base64'));
     }
   });
 
   after(() => set?.end());
 
-  const given = (files) => files.map((path) => [path, [...bytes[path]]]);
+  /** Has a file of these bytes in the page and here. */
+  async function add(path, content) {
+    bytes[path] = content;
+    await page.evaluate((file) => window.add(file), [path, content.toString('base64')]);
+  }
 
   test('a browser prepares them as native code does', async (context) => {
     const folder = join(set.scene.folder, 'pictures');
@@ -113,13 +121,10 @@ describe('pictures', { concurrency: false }, () => {
     writeFileSync(description, JSON.stringify(DESCRIPTION));
     execFileSync(program('examples/prepared'), [description, folder, out]);
     const values = new Float32Array(new Uint8Array(readFileSync(out)).buffer);
-    const seen = await page.evaluate(
-      async (files) => {
-        const { features, labels, shape } = await window.client.read({ images: window.images(files) });
-        return { features: [...features], labels: [...labels], shape: [...shape] };
-      },
-      given(Object.keys(FILES)),
-    );
+    const seen = await page.evaluate(async (files) => {
+      const { features, labels, shape } = await window.client.read({ images: window.images(files) });
+      return { features: [...features], labels: [...labels], shape: [...shape] };
+    }, Object.keys(FILES));
     assert.deepEqual(
       seen.labels,
       Object.keys(FILES).map((path) => DESCRIPTION.classes.indexOf(path.split('/')[0])),
@@ -157,22 +162,21 @@ describe('pictures', { concurrency: false }, () => {
   });
 
   test('they are trained on', async () => {
-    const outcome = await page.evaluate(
-      async (files) => {
-        await window.client.train({ images: window.images(files) });
-        return (await window.sees(window.client, 'update')).outcome;
-      },
-      given(Object.keys(FILES)),
-    );
+    const outcome = await page.evaluate(async (files) => {
+      await window.client.train({ images: window.images(files) });
+      return (await window.sees(window.client, 'update')).outcome;
+    }, Object.keys(FILES));
     assert.equal(outcome, 'accepted');
   });
 
-  for (const [name, broken] of [
-    ['no picture at all', () => Buffer.from('not a picture')],
-    ['an empty file', () => Buffer.alloc(0)],
-    ['half a picture', () => bytes['gradient/2.png'].subarray(0, bytes['gradient/2.png'].length / 2)],
+  for (const [name, path, content] of [
+    ['no picture at all', 'shape/broken.png', () => Buffer.from('not a picture')],
+    ['an empty file', 'shape/empty.jpg', () => Buffer.alloc(0)],
+    ['half a PNG file', 'shape/half.png', () => bytes['gradient/2.png'].subarray(0, bytes['gradient/2.png'].length / 2)],
+    ['half a JPEG file', 'shape/half.jpg', () => bytes['shape/2.jpg'].subarray(0, bytes['shape/2.jpg'].length / 2)],
   ]) {
     test(`${name} is one error with its name, and the data before are trained on`, async () => {
+      await add(path, content());
       const [failure, event, outcome] = await page.evaluate(
         async (files) => {
           const { round } = window.client.latest('update');
@@ -180,10 +184,10 @@ describe('pictures', { concurrency: false }, () => {
           const next = await window.sees(window.client, 'update', (update) => update.round > round);
           return [refused, window.client.latest('error'), next.outcome];
         },
-        [...given(['gradient/1.jpg']), ['shape/broken.png', [...broken()]]],
+        ['gradient/1.jpg', path],
       );
       assert.equal(failure?.code, 'bad-dataset');
-      assert.match(failure.message, /^shape\/broken\.png: the picture cannot be decoded: /);
+      assert.ok(failure.message.startsWith(`${path}: the picture cannot be decoded: `), failure.message);
       assert.equal(event, undefined, 'the call was told, so there is no event');
       assert.equal(outcome, 'accepted');
     });
@@ -195,7 +199,7 @@ describe('pictures', { concurrency: false }, () => {
         const images = window.images(files).map(({ file }) => ({ file, label: 'shapes' }));
         return window.failure(window.client.train({ images }));
       },
-      given(['gradient/1.jpg']),
+      ['gradient/1.jpg'],
     );
     assert.equal(failure?.code, 'bad-dataset');
     assert.match(failure.message, /"shapes" is not a category; the task knows "gradient", "shape"\. Is it "shape"\?/);

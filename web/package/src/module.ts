@@ -32,6 +32,8 @@ export interface DataReader {
   arrays(): ReadData;
   /** Gives the data set to the client, and settles as `setDataset` does. */
   finish(): Promise<void>;
+  /** Gives its memory back. */
+  free(): void;
 }
 
 /** A model without a session. */

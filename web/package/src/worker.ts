@@ -147,9 +147,15 @@ async function filled(
     signal.addEventListener('abort', () => reject(signal.reason as FedraError), { once: true });
   });
   const reader = await Promise.race([running.dataReader(message.options), given]);
-  await readFiles(reader, message, signal, (progress) => post({ type: 'reading', id: message.id, ...progress }));
-  signal.throwIfAborted();
-  return reader;
+  try {
+    await readFiles(reader, message, signal, (progress) => post({ type: 'reading', id: message.id, ...progress }));
+    signal.throwIfAborted();
+    return reader;
+  } catch (error) {
+    // The examples so far; after a crash the module is gone as a whole.
+    if (!(error instanceof WebAssembly.RuntimeError)) reader.free();
+    throw error;
+  }
 }
 
 async function load(file: Uint8Array): Promise<void> {

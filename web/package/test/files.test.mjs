@@ -116,6 +116,19 @@ test('a mistake of the reader ends the reading, and an abort too', async () => {
   await assert.rejects(read({ files: [file('x', 'a.csv')] }, { reader: slow, signal: controller.signal }), /enough/);
 });
 
+test('an abort gets its turn while pieces come one after another', async () => {
+  class Flood extends Blob {
+    stream() {
+      const end = performance.now() + 1000;
+      const pull = (controller) => (performance.now() < end ? controller.enqueue(new Uint8Array(1)) : controller.close());
+      return new ReadableStream({ pull });
+    }
+  }
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(new Error('enough')));
+  await assert.rejects(read({ files: new Flood() }, { signal: controller.signal }), /enough/);
+});
+
 let restore;
 beforeEach(() => (restore = FakeWorker.install()));
 afterEach(() => restore());

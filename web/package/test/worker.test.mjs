@@ -228,3 +228,23 @@ test('a policy that blocks the aggregator ends the client, and one that blocks a
   await settled();
   assert.equal(posted.at(-1).type, 'closed');
 });
+
+for (const [how, source, name, code] of [
+  ['is given up', new Blob(['x,y']), 'a.csv', 'aborted'],
+  ['fails', new Blob(['no gzip']), 'a.csv.gz', 'bad-dataset'],
+]) {
+  test(`a reading that ${how} gives its memory back`, async () => {
+    const reader = {
+      examples: 0,
+      open() {},
+      close() {},
+      push: () => tell({ type: 'withdraw', id: 8 }),
+      free: () => (reader.isFree = true),
+    };
+    const { posted, tell } = await start('none', { client: () => ({ dataReader: async () => reader, withdrawDataset() {} }) });
+    tell({ type: 'files', id: 8, options: {}, files: [{ source, name, isLabels: false }] });
+    while (!posted.some(({ type }) => type === 'refused')) await settled();
+    assert.equal(posted.at(-1).code, code);
+    assert.ok(reader.isFree);
+  });
+}
