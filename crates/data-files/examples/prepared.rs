@@ -9,13 +9,24 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use fedra_data::{Features, ReadOptions};
 use fedra_data_files::{Purpose, Source, load};
 use fedra_protocol::layers::{Flatten, Linear};
 use fedra_protocol::{DataSpec, Loss, ModelSpec};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match write() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write() -> Result<(), Box<dyn Error>> {
     let paths: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
     let [description, data, out] = <[PathBuf; 3]>::try_from(paths)
         .map_err(|_| "give the description, the file or folder to read, and the file to write")?;

@@ -59,11 +59,31 @@ fn png(bytes: &[u8]) -> Result<Pixels, String> {
 }
 
 fn jpeg(bytes: &[u8]) -> Result<Pixels, String> {
+    // The decoder fills the rest of a cut picture with grey.
+    if !ends(bytes) {
+        return Err("the file ends in the middle of it; copy it again".to_owned());
+    }
     let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGBA);
     let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), options);
     let rgba = decoder.decode().map_err(|error| error.to_string())?;
     let info = decoder.info().ok_or("it has no header")?;
     Ok(Pixels { width: info.width.into(), height: info.height.into(), rgba })
+}
+
+/// True if a JPEG's marker of its end follows its first scan (ITU-T T.81, B.1.1), and for a
+/// header that only the decoder can judge.
+fn ends(bytes: &[u8]) -> bool {
+    let mut at = JPEG.len() - 1;
+    while let Some([0xff, marker, length @ ..]) = bytes.get(at..at + 4) {
+        match marker {
+            // A byte of padding.
+            0xff => at += 1,
+            // The start of a scan.
+            0xda => return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]),
+            _ => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
+        }
+    }
+    true
 }
 
 /// Orientation by the file's EXIF data, 1 to 8; 1 without any.

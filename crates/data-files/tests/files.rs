@@ -278,6 +278,8 @@ fn pictures_that_are_none_or_have_no_class_are_named() {
     let whole = jpeg(16, 16, &halves(16, 16, RED, BLUE));
     write(&at, "cat/cut.jpg", &whole[..100]);
     assert!(refused(&at).contains("cut.jpg: the picture cannot be decoded: "));
+    write(&at, "cat/cut.jpg", &whole[..whole.len() - 2]);
+    assert!(refused(&at).contains("cut.jpg: the picture cannot be decoded: the file ends"));
     let at = folder();
     let dog = png(4, 4, png::ColorType::Rgb, &halves(4, 4, RED, BLUE));
     write(&at, "dogs/a.png", &dog);
