@@ -1,7 +1,7 @@
 // Pictures of a visitor: decoded by the browser, and by native code for comparison.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -111,15 +111,21 @@ describe('pictures', { concurrency: false }, () => {
     await page.evaluate((file) => window.add(file), [path, content.toString('base64')]);
   }
 
-  test('a browser prepares them as native code does', async (context) => {
-    const folder = join(set.scene.folder, 'pictures');
-    for (const path of Object.keys(FILES)) {
+  /** Has native code prepare a folder of files: its exit status, what it says, and the file that it writes. */
+  function prepared(name, paths) {
+    const folder = join(set.scene.folder, name);
+    for (const path of paths) {
       mkdirSync(dirname(join(folder, path)), { recursive: true });
       writeFileSync(join(folder, path), bytes[path]);
     }
-    const [description, out] = ['description.json', 'features'].map((name) => join(set.scene.folder, name));
+    const [description, out] = ['description.json', `${name}.features`].map((file) => join(set.scene.folder, file));
     writeFileSync(description, JSON.stringify(DESCRIPTION));
-    execFileSync(program('examples/prepared'), [description, folder, out]);
+    return { ...spawnSync(program('examples/prepared'), [description, folder, out], { encoding: 'utf8' }), out };
+  }
+
+  test('a browser prepares them as native code does', async (context) => {
+    const { status, stderr, out } = prepared('pictures', Object.keys(FILES));
+    assert.equal(status, 0, stderr);
     const values = new Float32Array(new Uint8Array(readFileSync(out)).buffer);
     const seen = await page.evaluate(async (files) => {
       const { features, labels, shape } = await window.client.read({ images: window.images(files) });
@@ -175,7 +181,7 @@ describe('pictures', { concurrency: false }, () => {
     ['half a PNG file', 'shape/half.png', () => bytes['gradient/2.png'].subarray(0, bytes['gradient/2.png'].length / 2)],
     ['half a JPEG file', 'shape/half.jpg', () => bytes['shape/2.jpg'].subarray(0, bytes['shape/2.jpg'].length / 2)],
   ]) {
-    test(`${name} is one error with its name, and the data before are trained on`, async () => {
+    test(`${name} is one error with its name, natively too, and the data before are trained on`, async () => {
       await add(path, content());
       const [failure, event, outcome] = await page.evaluate(
         async (files) => {
@@ -190,6 +196,9 @@ describe('pictures', { concurrency: false }, () => {
       assert.ok(failure.message.startsWith(`${path}: the picture cannot be decoded: `), failure.message);
       assert.equal(event, undefined, 'the call was told, so there is no event');
       assert.equal(outcome, 'accepted');
+      const { status, stderr } = prepared(name, [path]);
+      assert.equal(status, 1);
+      assert.ok(stderr.includes(`${path}: the picture cannot be decoded: `), stderr);
     });
   }
 
