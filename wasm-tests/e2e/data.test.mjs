@@ -53,7 +53,7 @@ const PREPARED = [
   [0.5, 1, 0, 0, 1, 0],
 ].flat();
 
-/** Rows of people from 20 to 60: whoever is over 40 earns much. */
+/** Rows of people from 20 to 60, of whom those over 40 earn much. */
 function rows(count, row) {
   const jobs = ['nurse', 'clerk', 'baker'];
   const of = (index) => ({ age: 20.5 + ((index * 17) % 40), hours: (index * 7) % 80, job: jobs[index % 3] });
@@ -76,7 +76,7 @@ describe('a table', { concurrency: false }, () => {
     ({ page } = set);
     await page.evaluate(async (where) => {
       window.client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
-      /** What the model sees of a file. */
+      /** Values and labels that the model sees of a file. */
       window.prepared = async (file, options) => {
         const { features, labels, shape } = await window.client.read({ files: file }, options);
         return { features: [...features], labels: [...labels], shape: [...shape] };
@@ -103,7 +103,7 @@ describe('a table', { concurrency: false }, () => {
 
   test('a gzipped file with a name in any script is the same', async () => {
     const seen = await page.evaluate(
-      async (text) => window.prepared(new File([await window.gzipped(text)], 'Größen – 人.csv.gz')),
+      async (text) => window.prepared(new File([await window.gzipped(text)], 'größe – 人口.csv.gz')),
       VISITORS,
     );
     assert.deepEqual(seen.features, PREPARED);
@@ -145,8 +145,8 @@ describe('a table', { concurrency: false }, () => {
     ],
     [
       'a category that the task does not know',
-      'age;hours;job;income\n30;40;nurse;low\n30;40;nurse;hihg\n',
-      /^people\.csv, line 3, column "income": "hihg" is not a category; the task knows "low", "high"\. Is it "high"\?/,
+      'age;hours;job;income\n30;40;nurse;low\n30;40;nurse;nigh\n',
+      /^people\.csv, line 3, column "income": "nigh" is not a category; the task knows "low", "high"\. Is it "high"\?/,
     ],
     [
       'a number that is none, behind a field with a line break',

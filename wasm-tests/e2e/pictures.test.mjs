@@ -43,7 +43,7 @@ for (let orientation = 1; orientation <= 8; orientation++) {
   FILES[`shape/turned-${orientation}.jpg`] = { size: [160, 96], type: 'image/jpeg', orientation };
 }
 
-/** In the page: a picture in Base64, smooth and with round shapes, its left half red and its right half blue. */
+/** A picture in Base64, drawn in the page: smooth, its left half red and its right half blue, with a round shape or without. */
 function draw({ size: [width, height], type, quality = 0.92, opacity = 1 }, isShape) {
   const canvas = document.createElement('canvas');
   Object.assign(canvas, { width, height });

@@ -115,5 +115,22 @@ for (const { name, context: tokens, characters, vocabulary, left, ...task } of M
         'the tab was in every round',
       );
     });
+
+    test('a text that is read can be predicted from, by the tab that trained', async () => {
+      const { shape, rows } = await set.page.evaluate(
+        async ([text, outputs]) => {
+          const read = await window.client.read({ files: new File([text], 'mine.txt') }, { maxExamples: 2 });
+          const probabilities = await window.client.predict(read.features);
+          const sums = Array.from({ length: probabilities.length / outputs }, (_, row) =>
+            probabilities.subarray(row * outputs, (row + 1) * outputs).reduce((sum, value) => sum + value, 0),
+          );
+          return { shape: [...read.shape], rows: sums };
+        },
+        [writing(5, characters), vocabulary],
+      );
+      assert.deepEqual(shape, [2, tokens]);
+      assert.equal(rows.length, 2 * tokens, 'probabilities of each next token');
+      for (const sum of rows) assert.ok(Math.abs(sum - 1) < 1e-4, `${sum}`);
+    });
   });
 }
