@@ -221,7 +221,8 @@ describe('a table', { concurrency: false }, () => {
     before(async () => {
       await page.evaluate(async (where) => {
         await window.client.close();
-        window.client = await window.fedra.FedraClient.connect({ ...where, task: 'series', backend: 'cpu' });
+        const worker = () => (window.worker = new Worker('/fedra/dist/worker.js', { type: 'module' }));
+        window.client = await window.fedra.FedraClient.connect({ ...where, task: 'series', backend: 'cpu', worker });
       }, set.place);
     });
 
@@ -272,11 +273,18 @@ describe('a table', { concurrency: false }, () => {
       assert.match(failure.message, /^one\.npz: the archive needs the arrays features and labels, or x and y; it has features, other/);
     });
 
-    test('an archive is trained on', async () => {
+    test('an archive is trained on, and read again after a crash of the worker', async () => {
       const archive = zip({ 'y.npy': labels, 'x.npy': features });
       assert.equal(await given('train', [['both.npz', archive]]), undefined);
-      const { outcome } = await page.evaluate(() => window.sees(window.client, 'update'));
-      assert.equal(outcome, 'accepted');
+      const outcomes = await page.evaluate(async () => {
+        const before = await window.sees(window.client, 'update');
+        // The browser's report of a module that is out of memory.
+        window.worker.dispatchEvent(new ErrorEvent('error', { message: 'Uncaught RuntimeError: memory access out of bounds' }));
+        const { round } = window.client.latest('update');
+        const next = await window.sees(window.client, 'update', (update) => update.round > round);
+        return [before.outcome, window.client.latest('error').code, next.outcome];
+      });
+      assert.deepEqual(outcomes, ['accepted', 'worker-failed', 'accepted']);
     });
   });
 });
