@@ -239,7 +239,7 @@ pub enum Problem {
     Kind {
         /// Kind of the task's data.
         expected: &'static str,
-        /// What was given.
+        /// Form that was given.
         given: &'static str,
     },
     /// Too little memory.

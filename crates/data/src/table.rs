@@ -104,7 +104,7 @@ struct Encoder {
     inputs: Vec<Source>,
     targets: Vec<Source>,
     decimal: DecimalSign,
-    /// Those of one row.
+    /// Features of one row.
     features: Vec<f32>,
     labels: Vec<f32>,
 }

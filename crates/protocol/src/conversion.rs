@@ -1,5 +1,6 @@
 //! Conversion between wire messages and their checked types.
 
+mod data;
 mod decode;
 mod encode;
 mod evaluation;

@@ -5,7 +5,6 @@
 //! value in the same way. A [`DataSpec`] that exists is valid. Files are `fedra-data`'s.
 
 mod array;
-mod convert;
 mod date;
 mod image;
 mod scaling;
@@ -47,13 +46,13 @@ pub enum DataSpec {
 pub enum TargetKind {
     /// One of so many classes.
     Classes(u32),
-    /// So many values.
+    /// A number of values.
     Values(u32),
-    /// So many answers that are 0 or 1.
+    /// A number of answers that are 0 or 1.
     Answers(u32),
     /// One of so many classes after each position, or after the last one.
     NextToken(u32),
-    /// What is in the file.
+    /// Targets of the file, of any kind.
     Any,
 }
 
@@ -100,12 +99,12 @@ pub enum DataSpecError {
         data: String,
         /// Outputs of the model, in words.
         model: String,
-        /// How to make them fit.
+        /// Change that makes them fit.
         remedy: String,
     },
 }
 
-fn key(key: &'static str, problem: impl Into<String>) -> DataSpecError {
+pub(crate) fn key(key: &'static str, problem: impl Into<String>) -> DataSpecError {
     DataSpecError::Key { key, problem: problem.into() }
 }
 

@@ -58,7 +58,7 @@ export interface CheckedFiles {
   readonly files: readonly CheckedFile[];
 }
 
-/** What has been read so far. */
+/** Progress of the reading of files. */
 export interface Reading {
   /** Bytes of the files. */
   readonly bytes: number;

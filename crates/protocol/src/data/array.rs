@@ -81,7 +81,7 @@ impl ArraySpec {
         Self { shape, dtype: Dtype::Uint8, scaling }
     }
 
-    pub(super) fn new(
+    pub(crate) fn new(
         shape: &[u32],
         vocabulary: Option<u32>,
         dtype: Dtype,
@@ -111,7 +111,7 @@ impl ArraySpec {
         Ok(Self { shape, dtype, scaling })
     }
 
-    pub(super) fn vocabulary(&self) -> Option<u32> {
+    pub(crate) fn vocabulary(&self) -> Option<u32> {
         match self.shape {
             Shape::Tokens { vocabulary, .. } => Some(vocabulary),
             _ => None,

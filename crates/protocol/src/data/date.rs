@@ -15,7 +15,7 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DateOrder {
-    /// `2026-11-29`, as in ISO 8601.
+    /// Year first, as in ISO 8601: `2026-11-29`.
     #[default]
     Ymd,
     /// `29.11.2026`.

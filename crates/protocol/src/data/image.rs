@@ -74,11 +74,11 @@ impl ImageSpec {
         Shape::Image { channels, height, width }
     }
 
-    pub(super) fn scalings(&self) -> &[Scaling] {
+    pub(crate) fn scalings(&self) -> &[Scaling] {
         &self.normalisation
     }
 
-    pub(super) fn new(
+    pub(crate) fn new(
         [channels, height, width]: [u32; 3],
         fit: Fit,
         normalisation: Vec<Scaling>,

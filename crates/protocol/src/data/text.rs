@@ -64,7 +64,7 @@ impl TextSpec {
         Shape::Tokens { positions: self.context, vocabulary: self.vocabulary() }
     }
 
-    pub(super) fn new(
+    pub(crate) fn new(
         alphabet: Option<String>,
         other: bool,
         context: u32,

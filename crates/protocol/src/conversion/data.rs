@@ -2,13 +2,10 @@
 
 use prost::Message;
 
-use super::array::{ArraySpec, Dtype};
-use super::date::{DateOrder, DatePart, Timestamp};
-use super::image::{Fit, ImageSpec};
-use super::scaling::Scaling;
-use super::table::{Column, Content, Encoding, TableSpec};
-use super::text::TextSpec;
-use super::{DataSpec, key};
+use crate::data::{
+    ArraySpec, Column, Content, DataSpec, DateOrder, DatePart, Dtype, Encoding, Fit, ImageSpec,
+    Scaling, TableSpec, TextSpec, Timestamp, key,
+};
 use crate::limits::{MAX_COLUMNS, MAX_DATA_SPEC_BYTES};
 use crate::wire::column::Content as WireContent;
 use crate::wire::data_spec::Kind;
