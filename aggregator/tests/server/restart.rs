@@ -219,7 +219,10 @@ fn check_sums_up_a_good_config() {
     let config = config_file(folder.path(), "127.0.0.1:0", 1);
     let (code, stdout, stderr) = run(&["check"], &config);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    assert!(stdout.contains("task tiny: 3 parameters on arrays [2], no limit on rounds"), "{stdout}");
+    assert!(
+        stdout.contains("task tiny: 3 parameters on arrays [2], no limit on rounds"),
+        "{stdout}"
+    );
 }
 
 fn run_store(arguments: &[&str], config: &Path) -> (Option<i32>, String, String) {

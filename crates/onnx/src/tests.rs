@@ -436,7 +436,7 @@ fn a_graph_ends_in_what_the_loss_predicts() {
 #[test]
 fn a_global_pool_is_over_pixels_or_positions() {
     let every = every_layer();
-    let (images, sequence) = (graph(&every[2]), graph(&every[3]));
+    let (images, sequence) = (graph(&every[4]), graph(&every[5]));
     assert_eq!(
         (operators(&images, 5), operators(&sequence, 3)),
         (vec!["ReduceMean"], vec!["ReduceMax"])
@@ -450,7 +450,7 @@ fn a_global_pool_is_over_pixels_or_positions() {
 #[test]
 fn norms_and_convolutions_of_positions_turn_sequences_to_channels_and_back() {
     let every = every_layer();
-    let (images, sequence) = (graph(&every[2]), graph(&every[3]));
+    let (images, sequence) = (graph(&every[4]), graph(&every[5]));
     let norm = ["Reshape", "InstanceNormalization", "Reshape"];
     let of_images = [&norm[..], &["Reshape", "Reshape", "Mul", "Add"]].concat();
     assert_eq!(operators(&images, 3), of_images);

@@ -29,6 +29,9 @@ fn the_built_in_models_have_the_published_sizes() {
     assert_eq!(resnet.parameters(), 175_818);
     for name in ModelSpec::BUILTIN {
         let spec = ModelSpec::builtin(name).unwrap();
+        if let Shape::Tokens { .. } = spec.input() {
+            continue;
+        }
         assert_eq!(spec.output_len(), 10);
         let input = if name.starts_with("cifar") { 3 * 32 * 32 } else { 784 };
         assert_eq!(spec.input().len(), input);

@@ -296,7 +296,7 @@ async fn not_given(
             future::join_all(given.map(|judged| judged.map(|verdict| ends.judged(verdict)))).await;
             future::pending().await
         }
-        Ok(Err(error)) => error,
+        Ok(Err(error)) => error.context("the data do not fit the task"),
         Err(panic) => panic.into(),
     }
 }

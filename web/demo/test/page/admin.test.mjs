@@ -45,7 +45,7 @@ test('without a token everybody sees the tasks, the round, its funnel, and what 
     assert.ok(Math.abs(widths[0] - 1) < 0.01 && Math.abs(widths[1] - 40 / 212) < 0.01, widths.join(' '));
     await page.waitForFunction(() => document.querySelectorAll('.plot canvas').length === 4);
     assert.match(await page.locator('.plot').nth(3).getAttribute('aria-label'), /^Bytes a round from 24\.7 MB from clients/);
-    await hasText(page, 'tbody tr', /^\s*24\s*95\.\d %/);
+    await hasText(page, '[aria-labelledby="rounds"] tbody tr', /^\s*24\s*95\.\d %/);
     assert.equal(await page.locator('.side a').count(), 2);
     assert.equal(await page.locator('#decisions, #config').count(), 0, 'for operators only');
     assert.deepEqual(
