@@ -39,7 +39,8 @@ impl TableFile {
             State::Rows(_) => bytes,
             State::Header(start) => {
                 start.extend_from_slice(bytes);
-                if csv::first_line(start).is_none() && start.len() < csv::MOST_HEADER {
+                let text = csv::without_mark(&self.file, start)?;
+                if csv::first_line(text).is_none() && text.len() < csv::MOST_HEADER {
                     return Ok(());
                 }
                 before = std::mem::take(start);

@@ -23,9 +23,10 @@ use crate::test::NO_TOOLS;
 use outcome::Outcome;
 
 /// The targets that do without burn: alone they need no build of it.
-const LIGHT: [&str; 10] = [
+const LIGHT: [&str; 11] = [
     "client_message",
     "codec",
+    "data",
     "encoded_update",
     "model_spec",
     "packing",

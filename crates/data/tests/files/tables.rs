@@ -70,6 +70,7 @@ fn the_same_rows_in_other_forms_of_csv_are_the_same() {
         ("spaces", " x , y \n 1 , 2 \n3 ,4\n"),
         ("quotes", "\"x\",\"y\"\n\"1\",\"2\"\n3,\"4\"\n"),
         ("empty lines", "\n\nx,y\n\n1,2\n\n3,4\n\n"),
+        ("a blank line behind a byte-order mark", "\u{feff} \r\nx,y\n1,2\n3,4\n"),
         ("another order and more columns", "z,y,name,x\n9,2,\"a,b\",1\n9,4,\"c\nd\",3\n"),
         ("exponents and signs", "x,y\n+1,2e0\n3.0,40E-1\n"),
     ] {
