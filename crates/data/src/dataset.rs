@@ -78,24 +78,6 @@ impl Dataset {
         self.select(&order)
     }
 
-    /// Two parts without a common example: one to train on, and the share `validation`, above
-    /// 0 and below 1, to validate with. Both have at least one example. The same seed divides
-    /// in the same way.
-    ///
-    /// # Errors
-    ///
-    /// [`DatasetError::Split`] for another share, and for a single example.
-    pub fn split(&self, validation: f64, seed: u64) -> Result<(Self, Self), DatasetError> {
-        let examples = self.len();
-        if !(validation > 0.0 && validation < 1.0) || examples < 2 {
-            return Err(DatasetError::Split { validation, examples });
-        }
-        let count = (examples as f64 * validation).round() as usize;
-        let order = shuffled(examples, seed);
-        let (held, trained) = order.split_at(count.clamp(1, examples - 1));
-        Ok((self.select(trained), self.select(held)))
-    }
-
     /// Features of the examples at `indices`, row by row.
     pub fn features_of(&self, indices: &[u32]) -> Features {
         self.features.rows(self.shape.len(), indices)

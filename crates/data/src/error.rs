@@ -14,17 +14,6 @@ pub enum DatasetError {
         /// Examples given.
         examples: usize,
     },
-    /// No two parts.
-    #[error(
-        "the share of a validation set is above 0 and below 1, of at least 2 examples; it is \
-         {validation} of {examples}"
-    )]
-    Split {
-        /// The share.
-        validation: f64,
-        /// Examples of the whole.
-        examples: usize,
-    },
     /// No shape of a data set.
     #[error(
         "the shape must be [examples, features], [examples, height, width] or [examples, channels, \

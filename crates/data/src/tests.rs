@@ -369,3 +369,20 @@ fn a_class_at_each_position_is_needed_where_a_sequence_comes_out() {
     let ragged = Targets::PositionClasses { classes: vec![0; 5], positions: 3 };
     assert!(Dataset::new(vec![0u32; 6], shape, ragged).is_err());
 }
+
+#[test]
+fn a_sample_has_as_many_examples_as_were_asked_for_and_each_at_most_once() {
+    let values: Vec<f32> = (0..20).map(|i| i as f32).collect();
+    let data = Dataset::from_arrays(values, vec![0.0; 20], &[20, 1], Layout::ChannelsFirst);
+    let data = data.unwrap();
+    let sample = |seed| match data.sample(5, seed).features() {
+        Features::Values(values) => values.clone(),
+        Features::Tokens(_) => panic!("values were given"),
+    };
+    let mut drawn = sample(1);
+    assert_eq!(drawn, sample(1), "the seed decides");
+    assert_ne!(drawn, sample(2));
+    drawn.sort_by(f32::total_cmp);
+    drawn.dedup();
+    assert_eq!(drawn.len(), 5);
+}

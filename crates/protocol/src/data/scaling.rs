@@ -60,11 +60,6 @@ impl Scaling {
     pub fn apply(self, value: f64) -> f64 {
         (value - self.offset) / self.divisor
     }
-
-    /// The value that is scaled to `scaled`.
-    pub fn invert(self, scaled: f64) -> f64 {
-        scaled * self.divisor + self.offset
-    }
 }
 
 /// Keys of a scaling in a config.
