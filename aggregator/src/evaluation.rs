@@ -12,12 +12,11 @@ use std::thread;
 use fedra_data::{Dataset, DatasetError, ReadError, ReadOptions};
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_learning::{LearningError, evaluate};
-use fedra_protocol::{DataSpec, Evaluation, ModelSpec, TaskId};
+use fedra_protocol::{Evaluation, ModelSpec, TaskId};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::config::{EvaluationConfig, TaskConfig};
-use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::storage::{Lease, StoreError};
 
 /// Models that may wait, all tasks together.
@@ -51,8 +50,8 @@ pub enum EvaluationError {
 /// [`EvaluationError`] with the file at fault.
 pub fn load(task: &TaskConfig) -> Result<Option<Dataset>, EvaluationError> {
     let Some(EvaluationConfig { source, csv }) = &task.evaluation else { return Ok(None) };
-    let TaskSettings { model, data, .. } = &task.settings;
-    let described = data.clone().unwrap_or_else(|| DataSpec::of_bytes(model));
+    let model = &task.settings.model;
+    let described = task.settings.description().data_or_bytes();
     let options = ReadOptions { csv: *csv, ..ReadOptions::default() };
     let dataset = fedra_data_files::load(source, &described, model, options)?;
     dataset.check_for(model)?;

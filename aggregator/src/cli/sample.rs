@@ -31,11 +31,14 @@ pub struct SampleOptions {
     #[arg(long, value_name = "ID", requires = "sample")]
     task: Option<TaskId>,
     /// Delimiter of a CSV file; by default the one that its header shows.
-    #[arg(long, value_name = "CHARACTER", requires = "sample")]
-    delimiter: Option<char>,
+    #[arg(
+        long, value_name = "CHARACTER", requires = "sample",
+        value_parser = CsvOptions::delimiter_of
+    )]
+    delimiter: Option<u8>,
     /// Decimal sign of a CSV file.
-    #[arg(long, value_name = "SIGN", default_value = ".", value_parser = [".", ","])]
-    decimal: String,
+    #[arg(long, value_name = "SIGN", default_value = ".")]
+    decimal: DecimalSign,
 }
 
 impl SampleOptions {
@@ -45,19 +48,13 @@ impl SampleOptions {
         let task = self.task_of(config)?;
         let source =
             Source { data: data.clone(), labels: self.labels.clone(), purpose: Purpose::Training };
-        let delimiter = self.delimiter.map(u8::try_from).transpose();
-        let delimiter = delimiter
-            .map_err(|_| Failure::Usage("--delimiter must be one ASCII character".into()))?;
-        let decimal = if self.decimal == "," { DecimalSign::Comma } else { DecimalSign::Point };
-        let csv = CsvOptions { delimiter, decimal };
-        let model = &task.settings.model;
-        let described = task.settings.data.clone().unwrap_or_else(|| DataSpec::of_bytes(model));
+        let csv = CsvOptions { delimiter: self.delimiter, decimal: self.decimal };
+        let description = task.settings.description();
+        let described = description.data_or_bytes();
         let options = ReadOptions { csv, ..ReadOptions::default() };
-        let dataset = load(&source, &described, model, options)
+        let dataset = load(&source, &described, &description.model, options)
             .map_err(|error| Failure::Failed(error.into()))?;
-        dataset
-            .check_for_task(&task.settings.description())
-            .map_err(|error| Failure::Failed(error.into()))?;
+        dataset.check_for_task(&description).map_err(|error| Failure::Failed(error.into()))?;
         Ok(Some(shown(&described, &dataset)))
     }
 

@@ -327,7 +327,7 @@ fn evaluation(section: Section<'_>) -> Option<EvaluationConfig> {
     let data = there("data", section.required("data", PathBuf::new(), value::path));
     let labels = section.optional("labels", value::path).map(|path| there("labels", path));
     let csv = CsvOptions {
-        delimiter: section.optional("delimiter", value::character),
+        delimiter: section.optional("delimiter", value::delimiter),
         decimal: section.or("decimal", DecimalSign::Point, value::decimal),
     };
     let source = Source { data, labels, purpose: Purpose::Evaluation };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_data::DecimalSign;
+use fedra_data::{CsvOptions, DecimalSign, NotCsv};
 use fedra_protocol::{CodecName, DataSpec, ModelSpec, TaskId, UpdateRange};
 use figment::value::Value;
 
@@ -172,21 +172,14 @@ pub(super) fn data(value: &Value) -> Read<DataSpec> {
     Ok(data)
 }
 
-/// A single ASCII character.
-pub(super) fn character(value: &Value) -> Read<u8> {
-    match text(value)?.as_bytes() {
-        &[character] if character.is_ascii() => Ok(character),
-        _ => Err("must be one character, such as \";\"".to_owned()),
-    }
+/// The delimiter of a CSV file.
+pub(super) fn delimiter(value: &Value) -> Read<u8> {
+    CsvOptions::delimiter_of(&text(value)?).map_err(|error| error.to_string())
 }
 
 /// The decimal sign of a CSV file.
 pub(super) fn decimal(value: &Value) -> Read<DecimalSign> {
-    match text(value)?.as_str() {
-        "." => Ok(DecimalSign::Point),
-        "," => Ok(DecimalSign::Comma),
-        _ => Err("must be \".\" or \",\"".to_owned()),
-    }
+    text(value)?.parse().map_err(|error: NotCsv| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Rows of a CSV file that arrives in pieces (RFC 4180, by the crate `csv-core`).
 
+use std::str::FromStr;
+
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use crate::read_error::{Place, Problem, ReadError};
@@ -30,6 +32,43 @@ pub enum DecimalSign {
     Point,
     /// `3,14`.
     Comma,
+}
+
+impl FromStr for DecimalSign {
+    type Err = NotCsv;
+
+    fn from_str(text: &str) -> Result<Self, NotCsv> {
+        match text {
+            "." => Ok(Self::Point),
+            "," => Ok(Self::Comma),
+            _ => Err(NotCsv::DecimalSign),
+        }
+    }
+}
+
+impl CsvOptions {
+    /// The delimiter that `text` is.
+    ///
+    /// # Errors
+    ///
+    /// [`NotCsv::Delimiter`] for anything but one ASCII character.
+    pub fn delimiter_of(text: &str) -> Result<u8, NotCsv> {
+        match text.as_bytes() {
+            &[character] if character.is_ascii() => Ok(character),
+            _ => Err(NotCsv::Delimiter),
+        }
+    }
+}
+
+/// Text that is no option of CSV files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCsv {
+    /// No delimiter.
+    #[error("must be one character, such as \";\"")]
+    Delimiter,
+    /// No decimal sign.
+    #[error("must be \".\" or \",\"")]
+    DecimalSign,
 }
 
 /// Row of a file.

@@ -113,10 +113,7 @@ impl Dataset {
             (Shape::Tokens { positions: own, .. }, Shape::Tokens { positions, .. }) => {
                 own == positions
             }
-            (Shape::Features(_), _) | (Shape::Image { channels: 1, .. }, Shape::Features(_)) => {
-                data.len() == model.len()
-            }
-            _ => data == model,
+            _ => data.fits(model),
         };
         if !fits {
             return Err(misfit(model.dims(), data.dims()));

@@ -3,7 +3,6 @@
 //! Decoders are the caller's, because a browser has its own: they give the same picture but
 //! for the rounding of a JPEG's colours. From there on every device does the same.
 
-use fedra_protocol::Shape;
 use fedra_protocol::data::{Fit, ImageSpec};
 use resize::{Pixel, Type};
 use rgb::{FromSlice, RGB8};
@@ -47,10 +46,7 @@ pub fn prepared(picture: Picture<'_>, spec: &ImageSpec) -> Result<Vec<f32>, Prob
     let (width, height) = (spec.width() as usize, spec.height() as usize);
     let mut pixels = vec![RGB8::default(); width * height];
     fitted(&opaque(picture)?, picture, spec.fit(), [width, height], &mut pixels)?;
-    let Shape::Image { channels, .. } = fedra_protocol::DataSpec::Image(spec.clone()).shape()
-    else {
-        unreachable!("pictures have the shape of an image")
-    };
+    let channels = spec.channels();
     let mut values = with_room(channels as usize * pixels.len())?;
     for channel in 0..channels as usize {
         let scaling = spec.normalisation(channel);

@@ -187,10 +187,7 @@ impl DataSpec {
         let data = self.shape();
         let fits = match (data, model) {
             (Shape::Tokens { .. }, _) | (_, Shape::Tokens { .. }) => data == model,
-            (Shape::Features(_), _) | (Shape::Image { channels: 1, .. }, Shape::Features(_)) => {
-                data.len() == model.len()
-            }
-            _ => data == model,
+            _ => data.fits(model),
         };
         if fits {
             return Ok(());

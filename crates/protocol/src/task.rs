@@ -30,6 +30,13 @@ pub struct TaskDescription {
     pub privacy: Option<PrivacyPolicy>,
 }
 
+impl TaskDescription {
+    /// Preparation of files: the task's own, or that of bytes in the model's shape.
+    pub fn data_or_bytes(&self) -> DataSpec {
+        self.data.clone().unwrap_or_else(|| DataSpec::of_bytes(&self.model))
+    }
+}
+
 /// Largest magnitude of a value of an update: a power of two, 1 to
 /// [`MAX_UPDATE_RANGE`].
 ///

@@ -8,7 +8,6 @@ use fedra_data::{
     CsvOptions, DecimalSign, Features, Part, Picture, Place, Problem, ReadError, ReadOptions,
     Reader, Targets,
 };
-use fedra_protocol::DataSpec;
 use js_sys::{Float32Array, Object, Promise, Reflect, Uint32Array};
 use serde::Deserialize;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -65,7 +64,7 @@ pub(super) fn reader(client: Rc<Client>, options: JsValue) -> Promise {
             .map_err(|error| coded(CallFault::InvalidOptions, &error.to_string()))?;
         let options = options.read()?;
         let task = client.description().await.map_err(|error| refused(&error))?;
-        let spec = task.data.unwrap_or_else(|| DataSpec::of_bytes(&task.model));
+        let spec = task.data_or_bytes();
         let reader = RefCell::new(Some(Reader::new(&spec, &task.model, options)));
         Ok(DataReader { client, kind: spec.kind(), reader }.into())
     })

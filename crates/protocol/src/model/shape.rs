@@ -92,6 +92,17 @@ impl Shape {
         }
     }
 
+    /// True if examples of values of this shape go into a model that takes `model`: the same
+    /// shape, flat with as many values, or one channel row by row for flat features.
+    pub fn fits(self, model: Self) -> bool {
+        match (self, model) {
+            (Self::Features(_), _) | (Self::Image { channels: 1, .. }, Self::Features(_)) => {
+                self.len() == model.len()
+            }
+            _ => self == model,
+        }
+    }
+
     /// The dimensions as a list.
     pub fn dims(self) -> Vec<u32> {
         match self {

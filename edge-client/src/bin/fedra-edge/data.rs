@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use fedra_data::{CsvOptions, Dataset, DecimalSign, ReadOptions};
 use fedra_data_files::{Purpose, Source, load};
-use fedra_protocol::{DataSpec, TaskDescription};
+use fedra_protocol::TaskDescription;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -46,26 +46,11 @@ pub struct DataOptions {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Delimiter of CSV files; by default the one that the header shows
-    #[arg(long, value_name = "CHARACTER", value_parser = character)]
+    #[arg(long, value_name = "CHARACTER", value_parser = CsvOptions::delimiter_of)]
     delimiter: Option<u8>,
     /// Decimal sign of the numbers in CSV files: . or ,
-    #[arg(long, value_name = "SIGN", default_value = ".", value_parser = decimal)]
+    #[arg(long, value_name = "SIGN", default_value = ".")]
     decimal: DecimalSign,
-}
-
-fn character(text: &str) -> Result<u8, &'static str> {
-    match text.as_bytes() {
-        &[character] if character.is_ascii() => Ok(character),
-        _ => Err("must be one ASCII character"),
-    }
-}
-
-fn decimal(text: &str) -> Result<DecimalSign, &'static str> {
-    match text {
-        "." => Ok(DecimalSign::Point),
-        "," => Ok(DecimalSign::Comma),
-        _ => Err("must be . or ,"),
-    }
 }
 
 impl DataOptions {
@@ -81,7 +66,7 @@ impl DataOptions {
 
     /// The examples as a task describes them.
     pub fn load(&self, task: &TaskDescription) -> anyhow::Result<Dataset> {
-        let described = task.data.clone().unwrap_or_else(|| DataSpec::of_bytes(&task.model));
+        let described = task.data_or_bytes();
         let source = Source {
             data: self.data.clone(),
             labels: self.labels.clone(),

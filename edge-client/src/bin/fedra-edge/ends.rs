@@ -47,7 +47,7 @@ impl Ends {
     }
 
     /// Data come from one folder: where one client's do not fit, that is the wrong one.
-    fn bad_data(&self, message: String) {
+    pub fn bad_data(&self, message: String) {
         // The data of a task that has ended are not used any more.
         if !self.0.finished.get() {
             self.0.misfit.borrow_mut().get_or_insert(message);

@@ -296,7 +296,10 @@ async fn not_given(
             future::join_all(given.map(|judged| judged.map(|verdict| ends.judged(verdict)))).await;
             future::pending().await
         }
-        Ok(Err(error)) => error.context("the data do not fit the task"),
+        Ok(Err(error)) => {
+            ends.bad_data(format!("{error:#}"));
+            future::pending().await
+        }
         Err(panic) => panic.into(),
     }
 }
