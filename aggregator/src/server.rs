@@ -295,7 +295,11 @@ fn evaluate_pending(store: &Storage, evaluator: &Evaluator, task: &Arc<Task>) {
         let view = task.view.borrow();
         (Arc::clone(&view.history), view.model.round)
     };
-    let is_due = |record: &&RoundRecord| record.quality.is_none() || record.round == newest;
+    let is_due = |record: &&RoundRecord| {
+        // The model of a round of evaluation is that of the round before.
+        let is_missing = record.quality.is_none() && record.client_quality.is_none();
+        is_missing || record.round == newest
+    };
     for record in history.iter().filter(is_due) {
         let round = record.round;
         match parameters(record) {

@@ -1,7 +1,7 @@
 //! Events that a client tells its owner: the page, or the log of a native process. The
 //! page's types are generated from them.
 
-use fedra_protocol::{RoundId, RoundPhase, TaskDescription, TaskStatus};
+use fedra_protocol::{Evaluation, RoundId, RoundPhase, Scores, TaskDescription, TaskStatus};
 use serde::Serialize;
 
 use crate::codes::{EventCode, Notice, StatusReason};
@@ -110,6 +110,9 @@ pub enum ClientEvent {
         /// The round of the model that the metrics belong to.
         #[serde(skip_serializing_if = "Option::is_none")]
         evaluated_round: Option<u64>,
+        /// The newest scores on examples that the clients hold out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by_clients: Option<ClientScores>,
     },
     /// Local training goes on. Comes a few times a second at most, and after the last step.
     Progress {
@@ -127,6 +130,18 @@ pub enum ClientEvent {
         loss: f32,
         /// Examples a second since the round's training began.
         samples_per_second: f64,
+    },
+    /// The client has evaluated the newest model on the examples that it holds out.
+    Evaluation {
+        /// The round.
+        round: u64,
+        /// Examples that it holds out.
+        examples: u64,
+        /// Mean loss on them.
+        loss: f64,
+        /// Share of right answers, 0 to 1; absent for a regression.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
     },
     /// Fate of this client's update.
     Update {
@@ -160,6 +175,20 @@ pub enum ClientEvent {
     },
 }
 
+/// Scores of a model on examples that the clients hold out, as means over the clients of a
+/// round.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientScores {
+    /// The round of evaluation.
+    pub round: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of right answers, 0 to 1; absent for a regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
 /// Activity of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -178,6 +207,8 @@ pub enum SessionState {
     Downloading,
     /// Trains.
     Training,
+    /// Evaluates the newest model on the examples that it holds out.
+    Evaluating,
     /// Exchanges keys and shares with the cohort.
     Sharing,
     /// Sends its update.
@@ -311,6 +342,14 @@ impl ClientEvent {
             rmse: quality.and_then(|quality| quality.rmse),
             r2: quality.and_then(|quality| quality.r2),
             evaluated_round: status.evaluation.map(|evaluation| evaluation.round),
+            by_clients: status.client_evaluation.map(|Evaluation { round, quality }| {
+                ClientScores { round, loss: quality.loss, accuracy: quality.accuracy }
+            }),
         }
+    }
+
+    pub(crate) fn evaluation(round: RoundId, examples: u64, scores: &Scores) -> Self {
+        let Scores { loss, accuracy } = *scores;
+        Self::Evaluation { round: round.round, examples, loss, accuracy }
     }
 }

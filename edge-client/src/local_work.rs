@@ -19,13 +19,13 @@ use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_data::{Dataset, DatasetError};
 use fedra_keystream::KeystreamRng;
 use fedra_learning::{
-    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, check_update, examples_in,
-    safetensors,
+    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, ScoreSums, check_update,
+    examples_in, safetensors, score,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
-    LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
-    Sha256Hash, TaskDescription,
+    LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Scores,
+    Sha256Hash, TaskDescription, UpdateRange,
 };
 use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
@@ -58,12 +58,18 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second.
 const SLOWEST_FETCH: u64 = 64 << 10;
 
+/// Seed of the choice of the examples that are held out. It is the same for all: the choice
+/// depends on the examples, which are nobody else's.
+const HOLD_OUT_SEED: u64 = 1;
+/// Examples that are scored at a time: in a browser the worker listens in between.
+const SCORED_AT_ONCE: u32 = 256;
+
 /// State of a client between rounds: its data, its device, the last model; and between
 /// the steps of a round's secure aggregation, the client's secrets.
 pub(crate) struct LocalWork {
     url: ServerUrl,
     trust: Trust,
-    data: RefCell<Option<Arc<Dataset>>>,
+    data: RefCell<Option<LocalData>>,
     chooser: Chooser,
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
     secure: RefCell<Option<SecureRound>>,
@@ -74,6 +80,33 @@ pub(crate) struct LocalWork {
     predicting: Mutex<()>,
 }
 
+/// The examples of a client.
+#[derive(Clone)]
+pub(crate) struct LocalData {
+    /// Those that it trains on.
+    train: Arc<Dataset>,
+    /// Those that it holds out, if the task has its models evaluated by clients.
+    held_out: Option<Arc<Dataset>>,
+}
+
+impl LocalData {
+    fn new(data: Dataset, task: &TaskDescription) -> Self {
+        match &task.client_evaluation {
+            None => Self { train: Arc::new(data), held_out: None },
+            Some(evaluation) => {
+                let (train, held_out) = data.split(evaluation.held_out(), HOLD_OUT_SEED);
+                Self { train: Arc::new(train), held_out: Some(Arc::new(held_out)) }
+            }
+        }
+    }
+
+    /// Checks that the task's model can be trained and evaluated on the examples.
+    pub fn check_for(&self, task: &TaskDescription) -> Result<(), DatasetError> {
+        self.train.check_for_task(task)?;
+        self.held_out.as_ref().map_or(Ok(()), |held_out| held_out.check_for_task(task))
+    }
+}
+
 /// A round's work, as it is given out.
 pub(crate) struct Job {
     pub task: TaskDescription,
@@ -82,12 +115,20 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Form in which the round's update leaves.
+    /// Number of the values that the round asks for, and their range.
+    fn values(&self) -> (usize, UpdateRange) {
+        let TaskDescription { model, update_range, .. } = &self.task;
+        match self.assignment.evaluates {
+            false => (model.parameters(), *update_range),
+            true => (Scores::len(model), Scores::range()),
+        }
+    }
+
+    /// Form in which they leave.
     fn codec(&self) -> Result<Codec, CodecMisfit> {
         let encoding = self.privacy.as_ref().and_then(|privacy| privacy.encoding());
-        let TaskDescription { model, update_range, .. } = &self.task;
-        let shape = UpdateShape::new(model.parameters(), *update_range, encoding);
-        Codec::new(self.assignment.codec, shape)
+        let (len, range) = self.values();
+        Codec::new(self.assignment.codec, UpdateShape::new(len, range, encoding))
     }
 }
 
@@ -189,13 +230,14 @@ impl LocalWork {
         }
     }
 
-    /// Replaces the local examples.
-    pub fn set_data(&self, data: Dataset) {
-        *self.data.borrow_mut() = Some(Arc::new(data));
+    /// Replaces the local examples, and holds out those that the task asks for. They stay
+    /// held out for as long as these are the examples, whatever the task says later.
+    pub fn set_data(&self, data: Dataset, task: &TaskDescription) {
+        *self.data.borrow_mut() = Some(LocalData::new(data, task));
     }
 
     /// The local examples, once there are some.
-    pub fn data(&self) -> Option<Arc<Dataset>> {
+    pub fn data(&self) -> Option<LocalData> {
         self.data.borrow().clone()
     }
 
@@ -257,14 +299,18 @@ impl LocalWork {
     ) -> Result<Done, WorkError> {
         self.forget_round();
         let codec = job.codec()?;
+        let (len, range) = job.values();
         let global = self.starting_model(&job, &tell).await?;
         tell(News::Downloaded);
-        let learned = self.learn(&job, &global, &tell).await;
+        let learned = match job.assignment.evaluates {
+            false => self.learn(&job, &global, &tell).await,
+            true => self.evaluate(&job, &global, &tell).await,
+        };
         let (privacy, terms) = match (job.privacy, job.assignment.privacy) {
             (Some(privacy), Some(terms)) => (privacy, terms),
             (None, None) => {
                 let Update { values, examples } = learned?;
-                check_update(&values, job.task.update_range)?;
+                check_update(&values, range)?;
                 let update = codec.values()?.encode(&values).into();
                 return Ok(Done::Trained { update, examples });
             }
@@ -280,10 +326,55 @@ impl LocalWork {
             Err(WorkError { failure, reason }) => {
                 let told = format!("{reason}; the round goes on with an update of zeros");
                 tell(News::Tell(ClientEvent::problem(failure, told)));
-                vec![0.0; global.len()]
+                vec![0.0; len]
             }
         };
         self.encode_private(job.task, job.assignment.round, privacy, terms, &codec, values).await
+    }
+
+    /// Evaluates the model on the examples that are held out. The scores take the place of
+    /// an update.
+    async fn evaluate(
+        &self,
+        job: &Job,
+        global: &Arc<Vec<f32>>,
+        tell: &impl Fn(News),
+    ) -> Result<Update, WorkError> {
+        let misfit = |reason: &str| WorkError::new(Failure::BadDataset, reason);
+        let Some(evaluation) = job.task.client_evaluation else {
+            return Err(WorkError::new(Failure::PrivacyFailed, "the round does not fit the task"));
+        };
+        let data = self.data().ok_or_else(|| misfit("there is no data to evaluate on"))?;
+        let held_out = data.held_out.ok_or_else(|| {
+            misfit("no example was held out when the data were given; give them again")
+        })?;
+        let scores = self.scores(&job.task.model, global, &held_out).await?;
+        let examples = held_out.len() as u64;
+        tell(News::Tell(ClientEvent::evaluation(job.assignment.round, examples, &scores)));
+        let values = match job.privacy {
+            None => scores.plain(),
+            Some(_) => scores.protected(evaluation.loss_bound()),
+        };
+        Ok(Update { values, examples })
+    }
+
+    /// Scores of a model on examples of this device.
+    async fn scores(
+        &self,
+        spec: &ModelSpec,
+        parameters: &Arc<Vec<f32>>,
+        data: &Arc<Dataset>,
+    ) -> Result<Scores, WorkError> {
+        let mut sums = ScoreSums::default();
+        let examples = data.len() as u32;
+        for first in (0..examples).step_by(SCORED_AT_ONCE as usize) {
+            let (spec, parameters, data) = (spec.clone(), parameters.clone(), data.clone());
+            let piece = first..examples.min(first.saturating_add(SCORED_AT_ONCE));
+            let scoring = self.slots.run(move || score(&spec, &parameters, &data, piece));
+            let ended = |error| WorkError::new(Failure::TrainingFailed, error);
+            sums.add(scoring.await.map_err(ended)??);
+        }
+        Ok(sums.scores())
     }
 
     /// Trains, and takes the difference.
@@ -295,7 +386,8 @@ impl LocalWork {
     ) -> Result<Update, WorkError> {
         let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
         let data = self.data().ok_or_else(|| misfit("there is no data to train on".into()))?;
-        check_data(&data, &job.task).map_err(|error| misfit(error.to_string()))?;
+        data.check_for(&job.task).map_err(|error| misfit(error.to_string()))?;
+        let data = data.train;
         let plan = &job.assignment.training;
         let job = Training { spec: &job.task.model, parameters: global, data: &data, plan };
         let measured = || backend::Job::new(job.spec, global, &data, plan);
@@ -477,11 +569,6 @@ impl From<WorkError> for PredictError {
     fn from(WorkError { failure, reason }: WorkError) -> Self {
         Self::new(failure, reason)
     }
-}
-
-/// Checks that a task's model can be trained on these examples.
-pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
-    data.check_for_task(task)
 }
 
 /// Unused generator, seeded by the system.

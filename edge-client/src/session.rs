@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
-    Availability, ClientMessage, DecodeError, RoundId, ServerMessage, TaskDescription, TaskId,
-    TaskStatus,
+    Availability, ClientMessage, DecodeError, RoundAssignment, RoundId, ServerMessage,
+    TaskDescription, TaskId, TaskStatus,
 };
 
 use crate::events::{ClientEvent, SessionState};
@@ -160,6 +160,11 @@ impl Session {
     /// Meaning of the task's privacy policy, if it has one; once checked in.
     pub fn privacy(&self) -> Option<&Arc<DerivedPolicy>> {
         self.policy.privacy()
+    }
+
+    /// Policy of the round that the client is invited to.
+    pub(crate) fn privacy_of(&self, assignment: &RoundAssignment) -> Option<&Arc<DerivedPolicy>> {
+        self.policy.privacy_of(assignment)
     }
 
     /// The newest status that the server sent.

@@ -37,6 +37,7 @@ fn status(phase: RoundPhase) -> TaskStatus {
             bytes: 8,
         },
         evaluation: None,
+        client_evaluation: None,
         rounds_total: Some(2),
         privacy_spent_epsilon: None,
     }
@@ -57,6 +58,7 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
                 title: "Digits".into(),
                 update_range: UpdateRange::default_for(model.loss()),
                 data: None,
+                client_evaluation: None,
                 model,
                 privacy: None,
             };

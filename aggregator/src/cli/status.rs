@@ -73,9 +73,11 @@ fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// The metric of a task that is shown first, of the newest model that was evaluated.
+/// The metric of a task that is shown first, of the newest model that was evaluated: on the
+/// server's examples, or else on the clients'.
 fn quality(task: &TaskSummary) -> String {
-    let value = task.latest.and_then(|latest| latest.metrics.headline(task.headline));
+    let latest = task.latest.or(task.latest_by_clients);
+    let value = latest.and_then(|latest| latest.metrics.headline(task.headline));
     value.map_or_else(|| "-".to_owned(), |value| format!("{} {value:.4}", task.headline.title()))
 }
 

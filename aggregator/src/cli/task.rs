@@ -171,7 +171,10 @@ fn describe(task: &OperatedTask) -> String {
         text += &format!("\n{}", status::failures(&summary.health));
     }
     if let Some(latest) = &summary.latest {
-        text += &format!("\n{}", quality(latest));
+        text += &format!("\n{}", quality("held-out examples", latest));
+    }
+    if let Some(latest) = &summary.latest_by_clients {
+        text += &format!("\n{}", quality("examples held out by the clients", latest));
     }
     if let Some(classes) = &task.classes {
         text += &format!("\n{}", worst(classes));
@@ -185,11 +188,11 @@ fn describe(task: &OperatedTask) -> String {
     text
 }
 
-/// The metrics of the newest model that was evaluated.
-fn quality(latest: &Quality) -> String {
+/// The metrics of the newest model that was evaluated on these examples.
+fn quality(examples: &str, latest: &Quality) -> String {
     let named = latest.metrics.named().map(|(name, value)| format!("{name} {value:.4}"));
     let named: Vec<_> = named.collect();
-    format!("held-out examples, model of round {}: {}\n", latest.round, named.join(", "))
+    format!("{examples}, model of round {}: {}\n", latest.round, named.join(", "))
 }
 
 /// The classes of which the least is found, worst first.
@@ -217,14 +220,16 @@ fn worst(classes: &Classes) -> String {
 /// The rounds, newest last.
 fn rounds(rounds: &[OperatedRound], headline: Headline) -> String {
     let row = |OperatedRound { round, attempt, cohort, restored, .. }: &OperatedRound| {
+        let metrics = round.by_clients.unwrap_or(round.metrics);
+        let evaluated = round.by_clients.map(|_| "evaluated by the clients".to_owned());
         vec![
             format!("{}.{attempt}", round.round),
             cohort.to_string(),
             round.reports.to_string(),
             format!("{:.1}", round.seconds),
-            number(round.metrics.headline(headline), 4),
-            number(round.metrics.loss, 4),
-            restored.map(|round| format!("back to {round}")).unwrap_or_default(),
+            number(metrics.headline(headline), 4),
+            number(metrics.loss, 4),
+            restored.map(|round| format!("back to {round}")).or(evaluated).unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = rounds.iter().map(row).collect();

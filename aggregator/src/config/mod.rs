@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
+use fedra_coordinator::settings::{Counting, EvaluationRounds, PrivacySettings, TaskSettings};
 use fedra_protocol::Mechanism;
 use figment::Figment;
 use figment::providers::{Format, Toml};
@@ -304,6 +304,18 @@ impl Config {
 }
 
 impl TaskConfig {
+    /// Place and time of the evaluation of models.
+    fn evaluated(&self) -> String {
+        let by_clients = self.settings.client_evaluation.as_ref().map(|rounds| {
+            let EvaluationRounds { evaluation, every, .. } = rounds;
+            let percent = 100.0 * evaluation.held_out();
+            format!("evaluated by clients after every {every} rounds, on {percent} % of their data")
+        });
+        let here = self.evaluation.is_some().then(|| "evaluated".to_owned());
+        let places: Vec<_> = here.into_iter().chain(by_clients).collect();
+        if places.is_empty() { "no evaluation".to_owned() } else { places.join(" and ") }
+    }
+
     /// A few lines on what the task's section says, for a person.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -320,7 +332,7 @@ impl TaskConfig {
             plan.report_goal,
             humantime::format_duration(plan.deadline),
             plan.minimum_reports,
-            if self.evaluation.is_some() { "evaluated" } else { "no evaluation" },
+            self.evaluated(),
             privacy_summary(self),
             self.access.summary(),
         )

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, ServerOptimizer, UpdateShape};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
-use fedra_coordinator::settings::{PrivacySettings, TaskSettings};
+use fedra_coordinator::settings::{EvaluationRounds, PrivacySettings, TaskSettings};
 use fedra_coordinator::storage::Retention;
 use fedra_data::{CsvOptions, DecimalSign};
 use fedra_data_files::{Purpose, Source};
 use fedra_protocol::{
-    ClientAlgorithm, DataSpec, LocalTraining, ModelSpec, RawLocalTraining, TaskId, UpdateRange,
+    ClientAlgorithm, ClientEvaluation, DataSpec, LocalTraining, ModelSpec, RawLocalTraining,
+    TaskId, UpdateRange,
 };
 
 use super::access::AccessConfig;
@@ -66,12 +67,19 @@ impl TaskConfig {
             update_range,
             data: data(&section, &model),
             round_memory: server.round_memory,
-            model,
             seed,
             optimizer: optimizer(&section),
             training: training(section.table("training", "task.training"), seed),
-            plan,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
+            client_evaluation: section
+                .optional_table("client_evaluation", "task.client_evaluation")
+                .and_then(|table| {
+                    let read = client_evaluation(&table, &model, &plan, privacy.as_ref());
+                    table.finish();
+                    read
+                }),
+            model,
+            plan,
             privacy,
             id,
         };
@@ -333,6 +341,48 @@ fn evaluation(section: Section<'_>) -> Option<EvaluationConfig> {
     let source = Source { data, labels, purpose: Purpose::Evaluation };
     section.finish();
     Some(EvaluationConfig { source, csv })
+}
+
+/// `[task.client_evaluation]`: rounds in which the clients evaluate the newest model.
+fn client_evaluation(
+    section: &Section<'_>,
+    model: &ModelSpec,
+    plan: &RoundPlan,
+    privacy: Option<&PrivacySettings>,
+) -> Option<EvaluationRounds> {
+    let every = section.or("every", 5, value::whole(1));
+    let share = value::number("above 0 and at most 0.5", |x| x > 0.0 && x <= 0.5);
+    let held_out = section.or("held_out", 0.2, share);
+    let bound = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
+    let loss_bound = section.optional("loss_bound", bound);
+    if plan.mode != Mode::Synchronous {
+        let problem = "clients evaluate in rounds that start together; for mode = \"buffered\" \
+                       leave the table out and set task.evaluation";
+        section.mistake("every", problem);
+        return None;
+    }
+    let default = ClientEvaluation::default_loss_bound(model);
+    let loss_bound = match (loss_bound.or(default), privacy) {
+        (Some(bound), _) => bound,
+        // Nothing is bounded in the clear.
+        (None, None) => 1.0,
+        (None, Some(_)) => {
+            let problem = "missing; under a privacy policy the loss of a regression needs a bound: \
+                           a client's larger mean loss counts as this";
+            section.mistake("loss_bound", problem);
+            return None;
+        }
+    };
+    let evaluation = match ClientEvaluation::new(held_out, loss_bound) {
+        Ok(evaluation) => evaluation,
+        Err(error) => {
+            section.mistake("held_out", error.to_string());
+            return None;
+        }
+    };
+    EvaluationRounds::new(evaluation, every, model, privacy)
+        .inspect_err(|error| section.mistake("every", error.to_string()))
+        .ok()
 }
 
 /// The description of the data, if it fits the model.

@@ -81,6 +81,7 @@ fn card(task: &Task, view: &TaskView, record: &RoundRecord) -> ModelCard {
         privacy: summary.privacy,
         headline: summary.headline,
         metrics: record.quality.as_ref().map(tasks::metrics),
+        metrics_by_clients: record.client_quality.as_ref().map(tasks::metrics),
         software: concat!("fedra-aggregator ", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }

@@ -98,6 +98,10 @@ pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
             round: evaluation.round,
             metrics: metrics(&evaluation.quality),
         }),
+        latest_by_clients: view.client_evaluation.map(|evaluation| Quality {
+            round: evaluation.round,
+            metrics: metrics(&evaluation.quality),
+        }),
         privacy: privacy(task, view),
     }
 }
@@ -118,6 +122,7 @@ pub(super) fn round(record: &RoundRecord) -> Round {
     Round {
         round: record.round,
         metrics: record.quality.as_ref().map(metrics).unwrap_or_default(),
+        by_clients: record.client_quality.as_ref().map(metrics),
         reports: record.reports,
         seconds: record.seconds,
         bytes_up: record.bytes_up,

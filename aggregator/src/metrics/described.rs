@@ -57,6 +57,10 @@ pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Histogram, "fedra_fold_duration_seconds", "Time to fold one update"),
     (Gauge, "fedra_model_accuracy", "Held-out accuracy of the newest evaluated model"),
     (Gauge, "fedra_model_loss", "Held-out loss of the newest evaluated model"),
+    (Gauge, "fedra_model_client_loss", "Loss of a model on examples that clients held out"),
+    (Gauge, "fedra_model_client_accuracy", "Accuracy on examples that clients held out"),
+    (Gauge, "fedra_model_client_bits_per_token", "Bits a token on what clients held out"),
+    (Gauge, "fedra_model_client_rmse", "RMSE on examples that clients held out"),
     (
         Gauge,
         "fedra_model_top_5_accuracy",

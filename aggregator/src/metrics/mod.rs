@@ -223,6 +223,15 @@ impl TaskMeters {
     }
 
     /// A gauge that is not shown before it has a value.
+    /// Sets the gauges of what a model has.
+    fn show(&self, measured: &[(&'static str, Option<f64>)]) {
+        for &(name, value) in measured {
+            if let Some(value) = value {
+                self.gauge(name).set(value);
+            }
+        }
+    }
+
     fn gauge(&self, name: &'static str) -> Gauge {
         self.registry.with(|| gauge!(name, &[("task", self.task.clone())]))
     }
@@ -299,11 +308,18 @@ impl TaskMetrics for TaskMeters {
             ("fedra_model_rmse", quality.rmse),
             ("fedra_model_r2", quality.r2),
         ];
-        for (name, value) in measured {
-            if let Some(value) = value {
-                self.gauge(name).set(value);
-            }
-        }
+        self.show(&measured);
+    }
+
+    fn evaluated_by_clients(&self, evaluation: &Evaluation) {
+        let quality = &evaluation.quality;
+        let measured = [
+            ("fedra_model_client_loss", Some(quality.loss)),
+            ("fedra_model_client_accuracy", quality.accuracy),
+            ("fedra_model_client_bits_per_token", quality.bits_per_token),
+            ("fedra_model_client_rmse", quality.rmse),
+        ];
+        self.show(&measured);
     }
 
     fn standing(&self, standing: Standing) {

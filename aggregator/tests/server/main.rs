@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod client_evaluation;
 mod codecs;
 mod command_line;
 mod contract;

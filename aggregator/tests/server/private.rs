@@ -10,8 +10,8 @@ use fedra_aggregator::config::Config;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     AdvertisedKeys, Availability, ClientMessage, EncryptedShare, KeyDirectory, MaskedInputRequest,
-    RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase, ServerMessage, SubjectId,
-    TaskDescription, UnmaskingRequest, UpdateFault, UpdateVerdict,
+    RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase, Scores, ServerMessage,
+    SubjectId, TaskDescription, UnmaskingRequest, UpdateFault, UpdateVerdict,
 };
 use fedra_secure_aggregation::client::{self, Masked, SharedKeys};
 use fedra_secure_aggregation::{self as secagg, PublicKeys, pack};
@@ -278,6 +278,54 @@ async fn a_masked_sum_becomes_the_mean_of_the_survivors() {
         assert!(!ledger.contains(&subject(1).to_string()), "the ledger names nobody");
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn masked_scores_become_their_mean_and_are_paid_for() {
+    use Leaves::Never;
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let tables = format!(
+        "[task.privacy]\n{DISTRIBUTED}\n[task.client_evaluation]\nevery = 1\nloss_bound = 2.0"
+    );
+    let store = folder.path().join("store");
+    let config = config_with(&store, FIVE, "", "rounds = 2", &tables);
+    let server = TestServer::start_config(config, folder).await;
+    let participants = Participant::join_all(&server, 5).await;
+    let participants = play(participants, &[Never; 5]).await;
+    let trained = server.parameters().await;
+    // Losses of 0, 1/4 to 1, over their bound.
+    let mut advertised = Vec::new();
+    for mut participant in participants {
+        participant.privacy =
+            participant.privacy.for_evaluation(&participant.task.model).expect("sound");
+        advertised.push((participant.advertise().await, participant));
+    }
+    let mut shared = Vec::new();
+    for (state, mut participant) in advertised {
+        assert!(participant.round.as_ref().is_some_and(|round| round.evaluates));
+        shared.push((participant.share(state).await, participant));
+    }
+    let mut masked = Vec::new();
+    for (number, (state, mut participant)) in shared.into_iter().enumerate() {
+        let scores = Scores { loss: number as f64 / 4.0, accuracy: None };
+        masked.push((participant.mask(state, &scores.protected(2.0)).await, participant));
+    }
+    let mut left = Vec::new();
+    for (state, mut participant) in masked {
+        participant.unmask(state).await;
+        left.push(participant);
+    }
+    left[0].client.phase(RoundPhase::Finished).await;
+    let task = server.task().await;
+    let loss = task["latest_by_clients"]["loss"].as_f64().expect("a number");
+    assert!((loss - 0.5).abs() < 0.1, "the mean of the plain losses, and little noise: {loss}");
+    assert_eq!(task["privacy"]["debits"], 2);
+    assert_eq!(task["privacy"]["clipping_norm"], 4.0, "that of updates");
+    assert_eq!(server.parameters().await, trained, "nothing was trained");
+    let ledger = get(server.address, "/v1/tasks/tiny/privacy/ledger").await.text();
+    let [first, second] = &crate::contract::entries(&ledger)[..] else { panic!("{ledger}") };
+    assert_eq!((first.round, second.round, second.subjects), (1, 2, 5));
+    server.stop().await;
 }
 
 #[tokio::test]

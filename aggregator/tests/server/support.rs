@@ -394,6 +394,12 @@ impl TestClient {
         self.send_update(round, &update(values), examples).await
     }
 
+    /// Announces an update of this length, which is turned down.
+    pub async fn report_length(&mut self, round: RoundId, bytes: u64) -> UpdateOutcome {
+        self.begin(UpdateBegin { round, bytes, examples: 1, crc32: 0 }).await;
+        self.outcome().await
+    }
+
     /// The same with an update in the form in which it travels.
     pub async fn send_update(
         &mut self,

@@ -83,6 +83,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         plan,
         checkpoints: Retention::default(),
         privacy: None,
+        client_evaluation: None,
     }
 }
 
@@ -189,6 +190,7 @@ pub(crate) fn view(settings: &TaskSettings, round: RoundId, phase: RoundPhase) -
         model: model_ref(&record),
         evaluation: None,
         confusion: None,
+        client_evaluation: None,
         privacy: None,
         history: Arc::new(VecDeque::from([record])),
     }

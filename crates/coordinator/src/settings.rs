@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
-use fedra_privacy_policy::DerivedPolicy;
+use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
 use fedra_protocol::{
-    Capabilities, DataSpec, LocalTraining, ModelSpec, PrivacyPolicy, RoundId, TaskDescription,
-    TaskId, UpdateRange,
+    Capabilities, ClientEvaluation, DataSpec, LocalTraining, ModelSpec, PrivacyPolicy, RoundId,
+    Scores, TaskDescription, TaskId, UpdateRange,
 };
 
 use crate::round::RoundPlan;
@@ -42,6 +42,54 @@ pub struct TaskSettings {
     pub checkpoints: Retention,
     /// Protection of the participants, if there is a privacy policy.
     pub privacy: Option<PrivacySettings>,
+    /// Evaluation of models by the clients, if they do so.
+    pub client_evaluation: Option<EvaluationRounds>,
+}
+
+/// Rounds in which the clients evaluate the newest model instead of training it.
+#[derive(Debug, Clone)]
+pub struct EvaluationRounds {
+    /// Part that clients are told.
+    pub evaluation: ClientEvaluation,
+    /// Rounds of training before each of them, at least 1.
+    pub every: u32,
+    payload: Payload,
+}
+
+impl EvaluationRounds {
+    /// Rounds of evaluation after `every` rounds of training each, for a task with this
+    /// model and policy.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError`] if the policy leaves no room for them.
+    pub fn new(
+        evaluation: ClientEvaluation,
+        every: u32,
+        model: &ModelSpec,
+        privacy: Option<&PrivacySettings>,
+    ) -> Result<Self, PrivacyError> {
+        let derived = privacy.map(|privacy| privacy.derived.for_evaluation(model)).transpose()?;
+        let encoding = derived.as_ref().and_then(DerivedPolicy::encoding);
+        let shape = UpdateShape::new(Scores::len(model), Scores::range(), encoding);
+        let payload = Payload { codec: Codec::standard(shape), derived: derived.map(Arc::new) };
+        Ok(Self { evaluation, every, payload })
+    }
+
+    /// The policy of these rounds, if the task has one.
+    #[must_use]
+    pub fn derived(&self) -> Option<&DerivedPolicy> {
+        self.payload.derived.as_deref()
+    }
+}
+
+/// Form and protection of what clients send in a round.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// Its codec.
+    pub codec: Codec,
+    /// The policy that it is under, if there is one.
+    pub derived: Option<Arc<DerivedPolicy>>,
 }
 
 /// Privacy policy of a task with what is derived from it.
@@ -72,6 +120,25 @@ impl TaskSettings {
         UpdateShape::new(self.model.parameters(), self.update_range, encoding)
     }
 
+    /// The evaluation that this round is for; `None` of a round of training.
+    #[must_use]
+    pub fn evaluation(&self, round: u64) -> Option<&EvaluationRounds> {
+        let rounds = self.client_evaluation.as_ref()?;
+        round.is_multiple_of(u64::from(rounds.every) + 1).then_some(rounds)
+    }
+
+    /// What clients send in this round: updates, or scores.
+    #[must_use]
+    pub fn payload(&self, round: u64) -> Payload {
+        match self.evaluation(round) {
+            Some(rounds) => rounds.payload.clone(),
+            None => Payload {
+                codec: self.codec.clone(),
+                derived: self.privacy.as_ref().map(|privacy| Arc::clone(&privacy.derived)),
+            },
+        }
+    }
+
     /// The privacy policy, if there is one.
     #[must_use]
     pub fn policy(&self) -> Option<&PrivacyPolicy> {
@@ -93,6 +160,7 @@ impl TaskSettings {
             model: self.model.clone(),
             update_range: self.update_range,
             data: self.data.clone(),
+            client_evaluation: self.client_evaluation.as_ref().map(|rounds| rounds.evaluation),
             privacy: self.policy().cloned(),
         }
     }
@@ -100,7 +168,8 @@ impl TaskSettings {
     /// Layers, algorithms and the codec that a client must know to take part.
     #[must_use]
     pub fn needs(&self) -> Capabilities {
-        Capabilities::needed(&self.model, &self.training, self.codec.name())
+        let evaluation = self.client_evaluation.as_ref().map(|rounds| &rounds.evaluation);
+        Capabilities::needed(&self.model, &self.training, self.codec.name(), evaluation)
     }
 
     /// Local training with the seed of a round, the same for the whole cohort.

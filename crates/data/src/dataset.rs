@@ -1,5 +1,7 @@
 //! Data sets in memory.
 
+use std::cmp::Reverse;
+
 use fedra_protocol::{ModelSpec, Shape};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -76,6 +78,45 @@ impl Dataset {
         let mut order = shuffled(self.len(), seed);
         order.truncate(most.max(1));
         self.select(&order)
+    }
+
+    /// Divides the examples: those to train on, and a share of `held_out` for evaluation,
+    /// rounded up. A single example is on both sides.
+    ///
+    /// The same examples are divided alike wherever and whenever that is. Each is judged by
+    /// its own values and the seed, so that one that is added later moves few of the others.
+    /// Token ids are stretches of a text that may overlap: there the last ones are held out.
+    pub fn split(self, held_out: f64, seed: u64) -> (Self, Self) {
+        let examples = self.len();
+        if examples == 1 {
+            return (self.clone(), self);
+        }
+        let share = (examples as f64 * held_out).ceil() as usize;
+        let share = share.clamp(1, examples - 1);
+        let mut order: Vec<u32> = (0..examples as u32).collect();
+        if !matches!(self.shape, Shape::Tokens { .. }) {
+            order.sort_by_cached_key(|&index| Reverse(self.key(index, seed)));
+        }
+        let (train, evaluate) = order.split_at_mut(examples - share);
+        train.sort_unstable();
+        evaluate.sort_unstable();
+        (self.select(train), self.select(evaluate))
+    }
+
+    /// Number of an example that depends on its values and the seed alone (FNV-1a).
+    fn key(&self, index: u32, seed: u64) -> u64 {
+        let mut key = seed ^ 0xcbf2_9ce4_8422_2325;
+        let mut add = |value: u32| {
+            for byte in value.to_le_bytes() {
+                key = (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        self.features_of(&[index]).bits().for_each(&mut add);
+        self.targets.select(&[index]).bits().for_each(&mut add);
+        // The last bytes reach the high bits, by which examples are ordered.
+        key ^= key >> 32;
+        key = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        key ^ (key >> 29)
     }
 
     /// Features of the examples at `indices`, row by row.

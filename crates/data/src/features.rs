@@ -26,6 +26,14 @@ impl From<Vec<u32>> for Features {
 }
 
 impl Features {
+    /// The elements, numbers as their bits.
+    pub(super) fn bits(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self {
+            Self::Values(values) => Box::new(values.iter().map(|value| value.to_bits())),
+            Self::Tokens(tokens) => Box::new(tokens.iter().copied()),
+        }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match self {

@@ -82,6 +82,16 @@ impl Targets {
         }
     }
 
+    /// All targets, numbers as their bits.
+    pub(super) fn bits(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self {
+            Self::Classes(classes) | Self::PositionClasses { classes, .. } => {
+                Box::new(classes.iter().copied())
+            }
+            Self::Values { values, .. } => Box::new(values.iter().map(|value| value.to_bits())),
+        }
+    }
+
     /// The targets at `indices`, copied in that order. Panics on an index out of range.
     pub(super) fn select(&self, indices: &[u32]) -> Self {
         match self {

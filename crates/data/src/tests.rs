@@ -29,6 +29,7 @@ fn regression(outputs: u32, update_range: u32) -> TaskDescription {
         model: model(&[2], outputs, Loss::MeanSquaredError),
         update_range: UpdateRange::new(update_range).unwrap(),
         data: None,
+        client_evaluation: None,
         privacy: None,
     }
 }
@@ -385,4 +386,68 @@ fn a_sample_has_as_many_examples_as_were_asked_for_and_each_at_most_once() {
     drawn.sort_by(f32::total_cmp);
     drawn.dedup();
     assert_eq!(drawn.len(), 5);
+}
+
+mod split {
+    use super::*;
+
+    const HALF: f64 = 0.5;
+
+    fn numbers(values: impl IntoIterator<Item = u32>) -> Dataset {
+        let values: Vec<u32> = values.into_iter().collect();
+        let features: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        Dataset::new(features, Shape::Features(1), classes(&values)).unwrap()
+    }
+
+    fn values(data: &Dataset) -> Vec<u32> {
+        data.targets().bits().collect()
+    }
+
+    #[test]
+    fn every_example_is_on_one_side_in_its_order() {
+        for (examples, held_out, expected) in
+            [(10, 0.2, 2), (11, 0.2, 3), (2, 0.01, 1), (2, HALF, 1), (1000, 0.1, 100)]
+        {
+            let (train, evaluate) = numbers(0..examples).split(held_out, 1);
+            assert_eq!(evaluate.len(), expected, "{examples} examples");
+            assert!(values(&train).is_sorted() && values(&evaluate).is_sorted());
+            let mut all = [values(&train), values(&evaluate)].concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..examples));
+        }
+        let (train, evaluate) = numbers([7]).split(HALF, 1);
+        assert_eq!((values(&train), values(&evaluate)), (vec![7], vec![7]));
+    }
+
+    #[test]
+    fn the_side_depends_on_the_example_and_the_seed_not_on_the_order() {
+        let held_out = |numbers: Dataset, seed| values(&numbers.split(0.25, seed).1);
+        let forwards = held_out(numbers(0..200), 1);
+        let mut backwards = held_out(numbers((0..200).rev()), 1);
+        backwards.sort_unstable();
+        assert_eq!(forwards, backwards);
+        assert_ne!(forwards, held_out(numbers(0..200), 2));
+        // Not a stretch: about a quarter of the first half, too.
+        let of_the_first_half = forwards.iter().filter(|&&value| value < 100).count();
+        assert!((10..=40).contains(&of_the_first_half), "{of_the_first_half}");
+    }
+
+    #[test]
+    fn added_examples_move_few_of_the_others() {
+        let (before, _) = numbers(0..1000).split(0.2, 1);
+        let (after, _) = numbers(0..1100).split(0.2, 1);
+        let after = values(&after);
+        let moved = values(&before).iter().filter(|value| !after.contains(value)).count();
+        assert!(moved < 40, "{moved} of 800 are held out now");
+    }
+
+    #[test]
+    fn the_last_stretches_of_a_text_are_held_out() {
+        let shape = Shape::from_tokens(2, 10).unwrap();
+        let tokens: Vec<u32> = (0..10).collect();
+        let data = Dataset::new(tokens, shape, classes(&[0, 1, 2, 3, 4])).unwrap();
+        let (train, evaluate) = data.split(0.4, 1);
+        assert_eq!((values(&train), values(&evaluate)), (vec![0, 1, 2], vec![3, 4]));
+        assert_eq!(*evaluate.features(), Features::Tokens(vec![6, 7, 8, 9]));
+    }
 }

@@ -29,6 +29,8 @@ pub struct ModelCard {
     pub headline: Headline,
     /// Metrics on the server's held-out examples; null if it was not evaluated.
     pub metrics: Option<Metrics>,
+    /// Metrics on examples that the clients held out; null if they did not evaluate it.
+    pub metrics_by_clients: Option<Metrics>,
     /// Software that the model comes from, with its version.
     pub software: String,
 }
@@ -194,14 +196,22 @@ impl ModelCard {
         writeln!(text, "- SHA-256 of the safetensors file: `{}`", model.sha256)?;
         writeln!(text, "- Size: {} parameters, {} bytes", model.parameters, model.bytes)?;
         writeln!(text, "- Software: {software}\n\n## Metrics\n")?;
-        match &self.metrics {
-            None => writeln!(text, "This model was not evaluated on held-out examples.")?,
-            Some(metrics) => {
-                writeln!(text, "On the held-out examples of the server:\n")?;
-                for (name, value) in metrics.named() {
-                    let mark = if name == self.headline.title() { "**" } else { "" };
-                    writeln!(text, "- {mark}{name}: {value:.4}{mark}")?;
-                }
+        let places = [
+            (&self.metrics, "On the held-out examples of the server:"),
+            (&self.metrics_by_clients, "On examples that the clients held out:"),
+        ];
+        let measured: Vec<_> = places
+            .into_iter()
+            .filter_map(|(metrics, place)| Some((metrics.as_ref()?, place)))
+            .collect();
+        if measured.is_empty() {
+            writeln!(text, "This model was not evaluated on held-out examples.")?;
+        }
+        for (number, (metrics, place)) in measured.into_iter().enumerate() {
+            writeln!(text, "{}{place}\n", if number > 0 { "\n" } else { "" })?;
+            for (name, value) in metrics.named() {
+                let mark = if name == self.headline.title() { "**" } else { "" };
+                writeln!(text, "- {mark}{name}: {value:.4}{mark}")?;
             }
         }
         model.write(text)?;
@@ -378,6 +388,7 @@ mod tests {
             privacy: None,
             headline: Headline::Accuracy,
             metrics: Some(Metrics { accuracy: Some(0.5), loss: Some(1.25), ..Metrics::default() }),
+            metrics_by_clients: None,
             software: "fedra-aggregator 0.1.0".to_owned(),
         }
     }
@@ -425,6 +436,21 @@ Arrays that fit the model; the task describes no files.
 None: the server sees each update.
 ";
         assert_eq!(card().markdown(), expected);
+    }
+
+    #[test]
+    fn each_place_of_an_evaluation_is_named() {
+        let metrics = |accuracy| Some(Metrics { accuracy: Some(accuracy), ..Metrics::default() });
+        let of = |metrics, metrics_by_clients| {
+            let text = ModelCard { metrics, metrics_by_clients, ..card() }.markdown();
+            let (_, text) = text.split_once("## Metrics\n\n").expect("a heading");
+            text.split_once("\n## ").expect("another").0.to_owned()
+        };
+        let clients = "On examples that the clients held out:\n\n- **accuracy: 0.7500**\n";
+        let server = "On the held-out examples of the server:\n\n- **accuracy: 0.5000**\n";
+        assert_eq!(of(None, metrics(0.75)), clients);
+        assert_eq!(of(metrics(0.5), metrics(0.75)), format!("{server}\n{clients}"));
+        assert_eq!(of(None, None), "This model was not evaluated on held-out examples.\n");
     }
 
     fn names(names: &[&str]) -> Vec<String> {

@@ -40,6 +40,8 @@ pub struct TaskSummary {
     pub headline: Headline,
     /// The newest quality there is, of this model or an earlier one.
     pub latest: Option<Quality>,
+    /// The newest quality on examples that the clients held out; null without one.
+    pub latest_by_clients: Option<Quality>,
     /// The privacy policy and what it has cost; null without one.
     pub privacy: Option<Privacy>,
 }
@@ -171,6 +173,9 @@ pub struct Round {
     /// Metrics of its model.
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// Of a round of evaluation: metrics on examples that the clients held out, of the
+    /// model of the round before, which is this round's too. Null of a round of training.
+    pub by_clients: Option<Metrics>,
     /// Accepted updates.
     pub reports: u32,
     /// Time from the invitation to the last update.

@@ -39,6 +39,7 @@ pub mod metrics;
 mod network;
 mod parameters;
 mod predict;
+mod score;
 mod training;
 mod update;
 
@@ -49,6 +50,7 @@ pub use evaluate::{EvaluationResult, evaluate};
 pub use formats::{pytorch, safetensors};
 pub use parameters::init_parameters;
 pub use predict::{Inference, examples_a_piece, examples_in};
+pub use score::{ScoreSums, score};
 pub use training::{BatchOrder, ExampleCost, ExamplePrivacy, LocalTrainer, gradient, prepared};
 pub use update::check_update;
 

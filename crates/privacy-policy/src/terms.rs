@@ -7,7 +7,9 @@ use differential_privacy::{
     CentralGaussian, CentralGaussianSettings, ClippingNorm, Delta, DistributedGaussian,
     DistributedGaussianSettings, NoiseMultiplier, QuantityError, Rho,
 };
-use fedra_protocol::{Mechanism, PrivacyPolicy, PrivacyPolicyError, RoundId, RoundPrivacy, TaskId};
+use fedra_protocol::{
+    Mechanism, ModelSpec, PrivacyPolicy, PrivacyPolicyError, RoundId, RoundPrivacy, Scores, TaskId,
+};
 use fedra_secure_aggregation::{Context, Terms, TermsError};
 use thiserror::Error;
 
@@ -63,7 +65,19 @@ pub enum PrivacyError {
         /// Participations that the policy grants.
         participations: u32,
     },
+    /// Tree aggregation has no place for a round of evaluation.
+    #[error(
+        "clients cannot evaluate models under noise along a tree, whose steps are the rounds of \
+         training; leave tree_rounds out, or client_evaluation"
+    )]
+    TreeAndEvaluation,
+    /// No noise makes a round of evaluation as cheap as one of training.
+    #[error("a round of evaluation costs more than one of training, however much noise it has")]
+    EvaluationTooDear,
 }
+
+/// Times that the noise of a round of evaluation is raised.
+const MOST_RAISES: usize = 16;
 
 /// Noise multipliers that are looked at.
 const LEAST_NOISE: f64 = 1e-3;
@@ -176,6 +190,37 @@ impl DerivedPolicy {
         }
         policy.noise_multiplier = round_up(high);
         Self::new(policy, parameters)
+    }
+
+    /// Policy of this task's rounds in which clients evaluate `model`: their [`Scores`] take
+    /// the place of an update, under the same mechanism and a fixed clipping norm.
+    ///
+    /// A round of evaluation costs at most what one of training does, so that participations
+    /// in either are counted alike: where the encoding of so few values costs more at the
+    /// same noise, the noise is raised.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError`], also for noise along a tree, which has no place for other rounds.
+    pub fn for_evaluation(&self, model: &ModelSpec) -> Result<Self, PrivacyError> {
+        if matches!(self.policy.mechanism, Mechanism::Central { tree_rounds: 1.. }) {
+            return Err(PrivacyError::TreeAndEvaluation);
+        }
+        let mut policy = PrivacyPolicy {
+            clipping_norm: Scores::norm(model),
+            target_quantile: None,
+            ..self.policy.clone()
+        };
+        let most = self.cost(1);
+        for _ in 0..MOST_RAISES {
+            let derived = Self::derive(policy.clone(), Scores::len(model))?;
+            let cost = derived.cost(1);
+            if cost <= most {
+                return Ok(derived);
+            }
+            policy.noise_multiplier *= (cost.value() / most.value()).sqrt() * (1.0 + 1e-6);
+        }
+        Err(PrivacyError::EvaluationTooDear)
     }
 
     fn derive(policy: PrivacyPolicy, parameters: usize) -> Result<Self, PrivacyError> {

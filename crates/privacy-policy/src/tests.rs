@@ -1,6 +1,6 @@
 //! Policies: derived parameters, costs, and refusals by clients.
 
-use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, RoundPrivacy, TaskId};
+use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPrivacy, Scores, TaskId};
 use proptest::prelude::*;
 
 use crate::{DerivedPolicy, FloorError, PrivacyError, PrivacyFloors};
@@ -473,5 +473,57 @@ mod secure_terms {
             let terms = privacy(mechanism).secure_terms(&task("digits"), ROUND, &own());
             assert!(matches!(terms, Err(PrivacyError::Terms(_))), "{mechanism:?}");
         }
+    }
+}
+
+mod evaluation {
+    use super::*;
+
+    #[test]
+    fn a_round_of_evaluation_costs_no_more_than_one_of_training() {
+        let model = ModelSpec::softmax_regression();
+        for mechanism in MECHANISMS.into_iter().filter(|m| *m != MECHANISMS[3]) {
+            for noise_multiplier in [0.3, 1.0, 2.0, 20.0] {
+                for cohort in [3, 100] {
+                    let policy = PrivacyPolicy {
+                        noise_multiplier,
+                        cohort,
+                        minimum_survivors: cohort.div_ceil(5) * 4,
+                        colluders: 0,
+                        epsilon: 1e9,
+                        target_quantile: Some(0.5),
+                        ..policy(mechanism)
+                    };
+                    let training = DerivedPolicy::new(policy, model.parameters()).unwrap();
+                    let evaluation = training.for_evaluation(&model).unwrap();
+                    assert!(evaluation.cost(1) <= training.cost(1), "{:?}", training.policy());
+                    // The noise is that of the policy, or hardly more.
+                    let raised = evaluation.policy().noise_multiplier / noise_multiplier;
+                    assert!((1.0..1.1).contains(&raised), "{mechanism:?}: {raised}");
+                    assert_eq!(evaluation.policy().clipping_norm, Scores::norm(&model));
+                    assert_eq!(evaluation.policy().target_quantile, None);
+                    assert_eq!(
+                        evaluation.encoding().map_or(2, |encoding| encoding.parameters()),
+                        2
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tree_has_no_place_for_it() {
+        let error = privacy(MECHANISMS[3]).for_evaluation(&ModelSpec::softmax_regression());
+        assert!(matches!(error, Err(PrivacyError::TreeAndEvaluation)), "{error:?}");
+    }
+
+    #[test]
+    fn clients_that_expect_training_share_no_key_with_those_that_expect_evaluation() {
+        let training = privacy(Mechanism::Distributed);
+        let evaluation = training.for_evaluation(&ModelSpec::softmax_regression()).unwrap();
+        let numbers = RoundPrivacy { clipping_norm: 1.0, rotation: [7; 32] };
+        let (task, round) = (TaskId::new("digits").unwrap(), RoundId { round: 3, attempt: 0 });
+        let terms = |privacy: &DerivedPolicy| privacy.secure_terms(&task, round, &numbers).unwrap();
+        assert_ne!(terms(&training).context(), terms(&evaluation).context());
     }
 }

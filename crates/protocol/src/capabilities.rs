@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::codec::CodecName;
+use crate::evaluation::ClientEvaluation;
 use crate::model::{Layer, Loss, ModelSpec, Objective};
 use crate::task::{ClientAlgorithm, LocalTraining};
 
@@ -40,7 +41,7 @@ const VERSION_1_LOSSES: [&str; 2] = ["softmax_cross_entropy", "mean_squared_erro
 pub struct Capabilities {
     /// Types of layers, as in a config file.
     pub layers: BTreeSet<String>,
-    /// Algorithms of local training.
+    /// Algorithms of local training, and [`ClientAlgorithm::EVALUATION`].
     pub algorithms: BTreeSet<String>,
     /// Codecs of updates.
     pub codecs: BTreeSet<String>,
@@ -53,7 +54,7 @@ impl Capabilities {
     pub fn all() -> Self {
         Self::named(
             Layer::TYPE_NAMES,
-            &ClientAlgorithm::NAMES,
+            &[&ClientAlgorithm::NAMES[..], &[ClientAlgorithm::EVALUATION]].concat(),
             &CodecName::ALL.map(CodecName::name),
             &[&Loss::NAMES[..], &Objective::SETTINGS].concat(),
         )
@@ -65,21 +66,30 @@ impl Capabilities {
     }
 
     /// Capabilities that a client needs to take part in a task.
-    pub fn needed(model: &ModelSpec, training: &LocalTraining, codec: CodecName) -> Self {
+    pub fn needed(
+        model: &ModelSpec,
+        training: &LocalTraining,
+        codec: CodecName,
+        evaluation: Option<&ClientEvaluation>,
+    ) -> Self {
         let layers: Vec<&str> =
             model.layers().iter().flat_map(Layer::with_nested).map(Layer::type_name).collect();
         let objective = model.objective();
         let losses = [vec![objective.loss().name()], objective.settings()].concat();
-        Self::named(&layers, &[training.algorithm().name()], &[codec.name()], &losses)
+        let evaluation = evaluation.map(|_| ClientAlgorithm::EVALUATION);
+        let algorithms: Vec<&str> =
+            [training.algorithm().name()].into_iter().chain(evaluation).collect();
+        Self::named(&layers, &algorithms, &[codec.name()], &losses)
     }
 
     /// Names in `needed` that are not in here, as part of a sentence: `the layer elu`.
     pub fn missing(&self, needed: &Self) -> Option<String> {
         let layers = needed.layers.difference(&self.layers).map(|name| format!("the layer {name}"));
-        let algorithms = needed
-            .algorithms
-            .difference(&self.algorithms)
-            .map(|name| format!("the training algorithm {name}"));
+        let algorithms =
+            needed.algorithms.difference(&self.algorithms).map(|name| match name.as_str() {
+                ClientAlgorithm::EVALUATION => "the evaluation of models by clients".to_owned(),
+                name => format!("the training algorithm {name}"),
+            });
         let codecs = needed.codecs.difference(&self.codecs).map(|name| format!("the codec {name}"));
         let losses = needed.losses.difference(&self.losses).map(|name| {
             let setting = Objective::SETTINGS.contains(&name.as_str());

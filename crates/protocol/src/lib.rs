@@ -47,7 +47,9 @@ pub use capabilities::Capabilities;
 pub use codec::CodecName;
 pub use data::{DataSpec, DataSpecError, TargetKind};
 pub use error::DecodeError;
-pub use evaluation::{Evaluation, Headline, Quality};
+pub use evaluation::{
+    ClientEvaluation, ClientEvaluationError, Evaluation, Headline, Quality, Scores,
+};
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
     Availability, CheckedIn, ClientMessage, DeclineCause, Hello, Refusal, RefusalCode,

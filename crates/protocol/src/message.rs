@@ -271,6 +271,9 @@ pub struct RoundAssignment {
     /// Form of the update; `None` for the standard one: packed words under a distributed
     /// or local policy, float32 otherwise.
     pub codec: Option<CodecName>,
+    /// True if the client evaluates the model on the examples that it holds out, and sends
+    /// its scores in place of an update.
+    pub evaluates: bool,
 }
 
 /// Announces an update, local minus global, in the form of the round's codec.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
-use crate::evaluation::Evaluation;
+use crate::evaluation::{ClientEvaluation, Evaluation};
 use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::{
     DEFAULT_REGRESSION_UPDATE_RANGE, DEFAULT_UPDATE_RANGE, MAX_BATCH, MAX_EPOCHS, MAX_UPDATE_RANGE,
@@ -26,6 +26,8 @@ pub struct TaskDescription {
     pub update_range: UpdateRange,
     /// Preparation of files; `None` if clients give arrays that fit the model.
     pub data: Option<DataSpec>,
+    /// Evaluation of models by the clients; `None` if they evaluate none.
+    pub client_evaluation: Option<ClientEvaluation>,
     /// Protection of those who take part; `None` without any.
     pub privacy: Option<PrivacyPolicy>,
 }
@@ -71,6 +73,11 @@ impl UpdateRange {
             false => DEFAULT_UPDATE_RANGE,
             true => DEFAULT_REGRESSION_UPDATE_RANGE,
         })
+    }
+
+    /// The largest range.
+    pub(crate) fn largest() -> Self {
+        Self(MAX_UPDATE_RANGE)
     }
 
     /// The largest magnitude; exact as float32.
@@ -121,6 +128,8 @@ pub struct TaskStatus {
     pub model: ModelRef,
     /// Held-out evaluation of the newest model that has one.
     pub evaluation: Option<Evaluation>,
+    /// Newest evaluation by the clients, on examples that they hold out.
+    pub client_evaluation: Option<Evaluation>,
     /// Rounds that the task will have, if limited.
     pub rounds_total: Option<u64>,
     /// The most that any subject has spent, under a privacy policy.
@@ -174,6 +183,9 @@ pub enum ClientAlgorithm {
 impl ClientAlgorithm {
     /// The algorithms as they are named in a client's capabilities.
     pub const NAMES: [&str; 1] = ["sgd"];
+
+    /// Name there of the evaluation of models by clients.
+    pub const EVALUATION: &str = "evaluation";
 
     /// The algorithm's name.
     pub fn name(self) -> &'static str {

@@ -177,6 +177,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             max_staleness: 0,
             privacy: None,
             codec: None,
+            evaluates: false,
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
@@ -201,6 +202,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             max_staleness: 0,
             privacy: None,
             codec: None,
+            evaluates: false,
         };
         spoil(&mut assignment);
         Body::RoundAssignment(assignment)
@@ -217,6 +219,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             model: Some(common::every_layer().into()),
             update_range: 64,
             data: None,
+            client_evaluation: None,
             privacy: Some(common::policy(Mechanism::Local).into()),
         };
         spoil(&mut task);
@@ -246,7 +249,8 @@ fn a_check_in_that_names_no_capabilities_has_those_of_the_first_version() {
         Ok(other) => panic!("{other:?}"),
         Err(error) => Err(error),
     };
-    let needed = Capabilities::needed(&common::every_layer(), &common::training(), CodecName::F16);
+    let needed =
+        Capabilities::needed(&common::every_layer(), &common::training(), CodecName::F16, None);
     assert_eq!(decoded(None), Ok(Capabilities::version_1()));
     let newer = Some("the codec f16".to_owned());
     assert_eq!(Capabilities::version_1().missing(&needed), newer);
@@ -315,6 +319,7 @@ fn a_privacy_policy_outside_its_ranges_is_refused_by_name() {
             model: Some(common::every_layer().into()),
             update_range: 64,
             data: None,
+            client_evaluation: None,
             privacy: Some(policy.into()),
         };
         let checked_in = wire::CheckedIn { task: Some(task), status: Some(status().into()) };

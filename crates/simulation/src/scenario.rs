@@ -310,6 +310,7 @@ pub(crate) fn settings(
         // The checks look at every model.
         checkpoints: Retention { last: 0, ..Retention::default() },
         privacy,
+        client_evaluation: None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::callback::CallbackError;
 use crate::codes::EventCode;
 use crate::events::ClientEvent;
 use crate::failure::Failure;
-use crate::local_work::{self, Done, Job, News, WorkError};
+use crate::local_work::{Done, Job, News, WorkError};
 use crate::origin::ServerUrl;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
@@ -290,9 +290,9 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         let local_work = &self.client.local_work;
         let mut taken = false;
         if let Some(GivenData { data, verdict }) = self.client.given.take() {
-            let checked = local_work::check_data(&data, task);
+            let checked = data.check_for_task(task);
             if checked.is_ok() {
-                local_work.set_data(data);
+                local_work.set_data(data, task);
                 taken = true;
             }
             let answer = checked.map_err(|e| DataRefused::new(Failure::BadDataset, e.to_string()));
@@ -304,7 +304,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         }
         self.judged_for = Some(task.clone());
         let data = local_work.data()?;
-        Some(match local_work::check_data(&data, task) {
+        Some(match data.check_for(task) {
             Ok(()) => Event::DataReady,
             Err(error) => Event::Misfit { reason: error.to_string() },
         })
@@ -343,7 +343,8 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             return;
         };
         let round = assignment.round;
-        let job = Job { task: task.clone(), privacy: self.session.privacy().cloned(), assignment };
+        let privacy = self.session.privacy_of(&assignment).cloned();
+        let job = Job { task: task.clone(), privacy, assignment };
         let news = self.news_in.clone();
         let tell = move |item| {
             // The driver holds the other end for as long as this future lives.

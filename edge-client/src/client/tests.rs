@@ -88,6 +88,7 @@ impl Server {
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
                 data: None,
+                client_evaluation: None,
                 privacy: self.privacy.clone(),
             },
             status: self.status(),
@@ -138,6 +139,7 @@ impl Server {
             deadline: None,
             model: self.model(),
             evaluation: None,
+            client_evaluation: None,
             rounds_total: None,
             privacy_spent_epsilon: None,
         }
@@ -155,6 +157,7 @@ impl Server {
                 rotation: [3; 32],
             }),
             codec: None,
+            evaluates: false,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A round's work with real training, without a server: the model is there.
 
 mod devices;
+mod evaluation;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -52,6 +53,18 @@ struct Bench {
     model: ModelRef,
 }
 
+fn task(spec: &ModelSpec, mechanism: Option<Mechanism>) -> TaskDescription {
+    TaskDescription {
+        id: TaskId::new("digits").unwrap(),
+        title: "Digits".into(),
+        model: spec.clone(),
+        update_range: UpdateRange::default_for(spec.loss()),
+        data: None,
+        client_evaluation: None,
+        privacy: mechanism.map(policy),
+    }
+}
+
 impl Bench {
     /// A local_work that has the model and these examples.
     fn new(data: Dataset) -> Self {
@@ -76,7 +89,7 @@ impl Bench {
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
         *local_work.model.borrow_mut() = Some((sha256, parameters));
-        local_work.set_data(data);
+        local_work.set_data(data, &task(&spec, None));
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes: 8 };
         Self { local_work, spec, model }
     }
@@ -102,7 +115,7 @@ impl Bench {
         let slots = platform::TrainingSlots::new(1);
         let local_work =
             Rc::new(LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots));
-        local_work.set_data(data);
+        local_work.set_data(data, &task(&spec, None));
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes };
         Self { local_work, spec, model }
     }
@@ -113,14 +126,7 @@ impl Bench {
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
         Job {
-            task: TaskDescription {
-                id: TaskId::new("digits").unwrap(),
-                title: "Digits".into(),
-                model: self.spec.clone(),
-                update_range: UpdateRange::default_for(self.spec.loss()),
-                data: None,
-                privacy: mechanism.map(policy),
-            },
+            task: task(&self.spec, mechanism),
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),
@@ -134,6 +140,7 @@ impl Bench {
                 max_staleness: 0,
                 privacy: privacy.is_some().then_some(terms),
                 codec: None,
+                evaluates: false,
             },
             privacy,
         }

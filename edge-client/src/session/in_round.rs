@@ -88,6 +88,15 @@ impl InRound {
             && own.model == order.model
             && own.privacy == order.privacy
             && own.codec == order.codec
+            && own.evaluates == order.evaluates
+    }
+
+    /// Activity of the client that the owner is told.
+    pub fn state(&self) -> SessionState {
+        match self.part.state() {
+            SessionState::Training if self.order.evaluates => SessionState::Evaluating,
+            state => state,
+        }
     }
 
     /// True if the work is too old now that the server is at `newest`.
@@ -131,8 +140,8 @@ impl Part {
         }
     }
 
-    /// Activity of the client that the owner is told.
-    pub fn state(&self) -> SessionState {
+    /// Activity of a client that trains.
+    fn state(&self) -> SessionState {
         match self {
             Self::Downloading => SessionState::Downloading,
             Self::Training | Self::Recording(Next::Announce(_)) => SessionState::Training,

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fedra_privacy_policy::{DerivedPolicy, FloorError, PrivacyError};
-use fedra_protocol::{Mechanism, PrivacyPolicy, RoundId, SubjectId, TaskDescription, TaskStatus};
+use fedra_protocol::{
+    Mechanism, PrivacyPolicy, RoundAssignment, RoundId, SubjectId, TaskDescription, TaskStatus,
+};
 
 use crate::codes::Notice;
 use crate::events::ClientEvent;
@@ -44,6 +46,8 @@ pub(super) struct PolicyState {
     /// The task of the first check-in, once there was one.
     promised: Option<TaskDescription>,
     privacy: Option<Arc<DerivedPolicy>>,
+    /// Policy of the rounds in which clients evaluate, if the task has such rounds.
+    evaluation: Option<Arc<DerivedPolicy>>,
     clipping_norm: Option<f64>,
     /// Rounds that an update was made for under a policy: never a second one.
     sent: BTreeSet<RoundId>,
@@ -61,6 +65,7 @@ impl PolicyState {
             agreed,
             promised: None,
             privacy: None,
+            evaluation: None,
             clipping_norm: None,
             sent: BTreeSet::new(),
             told: None,
@@ -81,6 +86,11 @@ impl PolicyState {
     /// The task's policy, if it has one.
     pub fn privacy(&self) -> Option<&Arc<DerivedPolicy>> {
         self.privacy.as_ref()
+    }
+
+    /// Policy of a round: of training, or of evaluation.
+    pub fn privacy_of(&self, assignment: &RoundAssignment) -> Option<&Arc<DerivedPolicy>> {
+        if assignment.evaluates { self.evaluation.as_ref() } else { self.privacy.as_ref() }
     }
 
     /// Party that adds the noise, if any.
@@ -107,6 +117,9 @@ impl PolicyState {
         };
         let privacy = task.privacy.as_ref().map(derive).transpose()?;
         self.config.floors.check(privacy.as_ref())?;
+        let evaluation = privacy.as_ref().filter(|_| task.client_evaluation.is_some());
+        let evaluation = evaluation.map(|privacy| privacy.for_evaluation(&task.model));
+        self.evaluation = evaluation.transpose().map_err(NotAdmitted::Policy)?.map(Arc::new);
         self.promised = Some(task.clone());
         self.clipping_norm = task.privacy.as_ref().map(|policy| policy.clipping_norm);
         self.privacy = privacy.map(Arc::new);

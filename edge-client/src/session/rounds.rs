@@ -49,10 +49,11 @@ enum Meaning {
 impl Session {
     pub(super) fn new_status(&mut self, status: TaskStatus) -> Vec<Action> {
         let mut actions = vec![Action::Emit(ClientEvent::round(&status))];
-        let news = self
-            .status
-            .as_ref()
-            .is_none_or(|old| old.model != status.model || old.evaluation != status.evaluation);
+        let news = self.status.as_ref().is_none_or(|old| {
+            old.model != status.model
+                || old.evaluation != status.evaluation
+                || old.client_evaluation != status.client_evaluation
+        });
         if news {
             actions.push(Action::Emit(ClientEvent::model(&status)));
         }
@@ -142,7 +143,7 @@ impl Session {
         }
         self.absence.invited();
         let mut actions = self.end_work();
-        if let Some(privacy) = &assignment.privacy {
+        if let Some(privacy) = assignment.privacy.as_ref().filter(|_| !assignment.evaluates) {
             self.policy.set_clipping_norm(privacy.clipping_norm);
             actions.extend(self.privacy_news());
         }
@@ -389,7 +390,7 @@ impl Session {
 
     /// Activity in its round, for the owner; while it is connected.
     pub(super) fn show(&self) -> Vec<Action> {
-        let state = self.current.as_ref().map(|current| current.part.state());
+        let state = self.current.as_ref().map(InRound::state);
         state
             .filter(|_| self.is_member())
             .map(|state| self.emit_status(state))

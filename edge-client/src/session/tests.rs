@@ -43,6 +43,7 @@ fn status(round: u64, phase: RoundPhase) -> TaskStatus {
             bytes: 8,
         },
         evaluation: None,
+        client_evaluation: None,
         rounds_total: None,
         privacy_spent_epsilon: None,
     }
@@ -57,6 +58,7 @@ fn assignment(round: RoundId) -> ServerMessage {
         max_staleness: 0,
         privacy: None,
         codec: None,
+        evaluates: false,
     })
 }
 
@@ -67,6 +69,7 @@ fn task(privacy: Option<PrivacyPolicy>) -> TaskDescription {
         model: ModelSpec::softmax_regression(),
         update_range: UpdateRange::new(64).unwrap(),
         data: None,
+        client_evaluation: None,
         privacy,
     }
 }

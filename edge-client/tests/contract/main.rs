@@ -38,7 +38,13 @@ const fn formed(name: &'static str, form: Form) -> Entry {
 const CONTRACT: [(&str, &[Entry]); 12] = [
     (
         include_str!("../../src/events.rs"),
-        &[same("ClientEvent"), same("SessionState"), same("UpdateFate"), same("RoundProgress")],
+        &[
+            same("ClientEvent"),
+            same("ClientScores"),
+            same("SessionState"),
+            same("UpdateFate"),
+            same("RoundProgress"),
+        ],
     ),
     (
         include_str!("../../src/privacy.rs"),

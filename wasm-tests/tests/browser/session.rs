@@ -78,6 +78,7 @@ impl Wire {
                 model: ModelSpec::mnist_2nn(),
                 update_range: UpdateRange::new(64).expect("a power of two"),
                 data: None,
+                client_evaluation: None,
                 privacy: self.privacy.clone(),
             },
             status: status(),
@@ -109,6 +110,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
         max_staleness: 0,
         privacy,
         codec: None,
+        evaluates: false,
     })
 }
 
@@ -128,6 +130,7 @@ fn status() -> TaskStatus {
         deadline: None,
         model: model(),
         evaluation: None,
+        client_evaluation: None,
         rounds_total: None,
         privacy_spent_epsilon: None,
     }

@@ -9,6 +9,8 @@ export type {
   Backend,
   BackendChoice,
   BackendEvent,
+  ClientScores,
+  EvaluationEvent,
   Headline,
   Loss,
   ModelEvent,

@@ -41,6 +41,7 @@ pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, CheckpointFiles) {
         bytes_up: 10,
         bytes_down: 20,
         quality: None,
+        client_quality: None,
         clipping_norm: Some(0.75),
         restored: None,
         optimizer_state: None,

@@ -243,9 +243,16 @@ impl Member {
         }
         let training = self.settings.training(round);
         let deadline = now.until(deadline);
-        let codec = self.settings.codec.stated_name();
-        let assignment =
-            RoundAssignment { round, model, training, deadline, max_staleness, privacy, codec };
+        let assignment = RoundAssignment {
+            round,
+            model,
+            training,
+            deadline,
+            max_staleness,
+            privacy,
+            codec: self.settings.payload(round.round).codec.stated_name(),
+            evaluates: self.settings.evaluation(round.round).is_some(),
+        };
         out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));
     }
 

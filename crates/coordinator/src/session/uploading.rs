@@ -61,9 +61,10 @@ impl Member {
     /// that is found out before a byte is allocated.
     fn queue(&mut self, begin: UpdateBegin, out: &mut Vec<Output>) {
         let (round, config) = (begin.round, &self.settings);
-        let (length, most) = (config.codec.bounds().bytes, config.plan.max_weight);
+        let length = config.payload(round.round).codec.bounds().bytes;
+        let most = config.plan.max_weight;
         if !length.admits(begin.bytes) {
-            let message = format!("{} bytes announced, the model needs {length}", begin.bytes);
+            let message = format!("{} bytes announced, the round needs {length}", begin.bytes);
             return self.refuse(round, UpdateFault::WrongLength, &message, out);
         }
         if !(1..=most).contains(&begin.examples) {
@@ -132,7 +133,7 @@ impl Member {
             return;
         };
         self.participation.part = Some((round, Part::Checking(upload.begin().clone(), room)));
-        out.push(Output::Check(bytes, self.settings.codec.clone()));
+        out.push(Output::Check(bytes, self.settings.payload(round.round).codec));
     }
 
     pub(super) fn checked(

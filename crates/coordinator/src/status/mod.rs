@@ -36,6 +36,8 @@ pub struct TaskView {
     /// Matrix of that model's classes, if it has one. It is not stored: after a start and a
     /// roll-back it comes with the next evaluation.
     pub confusion: Option<Arc<ConfusionMatrix>>,
+    /// The newest evaluation by the clients, of this model or an earlier one.
+    pub client_evaluation: Option<Evaluation>,
     /// Spent privacy budget, if there is a budget.
     pub privacy: Option<Spent>,
     /// The last completed rounds, oldest first; the initial model is round 0.
@@ -58,6 +60,7 @@ impl TaskView {
             deadline: self.progress.deadline.map(|at| now.until(at)),
             model: self.model.clone(),
             evaluation: self.evaluation,
+            client_evaluation: self.client_evaluation,
             rounds_total: settings.plan.rounds,
             privacy_spent_epsilon: self.privacy.map(|spent| spent.epsilon),
         }
@@ -187,8 +190,10 @@ pub trait TaskMetrics: Send + Sync {
     fn completed(&self, round: u64, duration: Duration);
     /// The newest model is that of this round.
     fn newest(&self, round: u64);
-    /// A model is evaluated.
+    /// A model is evaluated on the server's held-out examples.
     fn evaluated(&self, evaluation: &Evaluation);
+    /// A model is evaluated by the clients.
+    fn evaluated_by_clients(&self, evaluation: &Evaluation);
     /// The operator's last decision holds.
     fn standing(&self, standing: Standing);
     /// The privacy budget has been spent up to this epsilon.
@@ -210,6 +215,7 @@ impl TaskMetrics for NoMetrics {
     fn completed(&self, _: u64, _: Duration) {}
     fn newest(&self, _: u64) {}
     fn evaluated(&self, _: &Evaluation) {}
+    fn evaluated_by_clients(&self, _: &Evaluation) {}
     fn standing(&self, _: Standing) {}
     fn spent(&self, _: f64) {}
 }

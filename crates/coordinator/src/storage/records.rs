@@ -33,6 +33,10 @@ pub struct RoundRecord {
     pub bytes_down: u64,
     /// Quality of the model, once it is known.
     pub quality: Option<Quality>,
+    /// Of a round of evaluation: quality of its model, which is that of the round before,
+    /// on examples that the clients held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_quality: Option<Quality>,
     /// Under a privacy policy: the clipping norm of the round after this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipping_norm: Option<f64>,
@@ -62,6 +66,7 @@ impl RoundRecord {
             bytes_up: 0,
             bytes_down: 0,
             quality: None,
+            client_quality: None,
             clipping_norm,
             restored: None,
             optimizer_state: None,
@@ -83,6 +88,7 @@ impl RoundRecord {
             bytes_up: 0,
             bytes_down: 0,
             quality: self.quality,
+            client_quality: None,
             clipping_norm: self.clipping_norm,
             restored: Some(self.round),
             optimizer_state: self.optimizer_state,

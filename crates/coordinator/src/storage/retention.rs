@@ -49,11 +49,13 @@ impl Retention {
     }
 }
 
-/// The round of the best model that was evaluated; of equals, the newest.
+/// The round of the best model that was evaluated; of equals, the newest. The server's
+/// examples decide if there are any, otherwise the clients' do.
 fn best(kept: &[RoundRecord]) -> Option<u64> {
+    let at_the_server = kept.iter().any(|record| record.quality.is_some());
     // Greater is better. What has an accuracy is better than what has none.
     let worth = |record: &RoundRecord| {
-        let quality = record.quality?;
+        let quality = if at_the_server { record.quality? } else { record.client_quality? };
         let accuracy = quality.accuracy.filter(|accuracy| accuracy.is_finite());
         let loss = if quality.loss.is_nan() { f64::INFINITY } else { quality.loss };
         Some((accuracy.unwrap_or(f64::NEG_INFINITY), -loss))
@@ -85,6 +87,7 @@ mod tests {
             bytes_up: 0,
             bytes_down: 0,
             quality: quality.map(|(accuracy, loss)| Quality { accuracy, ..Quality::of_loss(loss) }),
+            client_quality: None,
             clipping_norm: None,
             restored: None,
             optimizer_state: None,
@@ -124,5 +127,18 @@ mod tests {
         assert_eq!(of(&[Some((None, f64::NAN)), Some((None, 7.0)), None]), [2, 3]);
         assert_eq!(of(&[Some((Some(f64::NAN), 0.0)), bad, None]), [2, 3]);
         assert_eq!(of(&[None, None, None]), [3]);
+    }
+
+    #[test]
+    fn without_examples_at_the_server_the_clients_decide_what_is_best() {
+        let keep = Retention { last: 1, every: 0, best: true };
+        let by_clients = |round, loss| RoundRecord {
+            client_quality: Some(Quality::of_loss(loss)),
+            ..record(round, None)
+        };
+        let records = [record(1, None), by_clients(2, 0.5), by_clients(3, 0.7), record(4, None)];
+        assert_eq!(kept(keep, &records), [2, 4]);
+        let both = [record(1, Some((None, 9.0))), by_clients(2, 0.5), record(3, None)];
+        assert_eq!(kept(keep, &both), [1, 3]);
     }
 }

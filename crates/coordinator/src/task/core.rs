@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Evaluation, ModelRef, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId, UpdateFault,
-    UpdateVerdict,
+    Evaluation, ModelRef, Quality, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId,
+    UpdateFault, UpdateVerdict,
 };
 use rand::Rng;
 
@@ -63,6 +63,8 @@ pub struct TaskCore {
     evaluation: Option<Evaluation>,
     /// Of the model that the evaluation is of.
     confusion: Option<Arc<ConfusionMatrix>>,
+    /// Newest evaluation by the clients.
+    client_evaluation: Option<Evaluation>,
     history: Arc<VecDeque<RoundRecord>>,
     /// Time at which the current attempt opened.
     opened: Time,
@@ -103,7 +105,8 @@ impl TaskCore {
     pub(super) fn new(parts: Parts, now: Time) -> Self {
         let Parts { settings, metrics, counters, rounds, ledger, history, model, spent } = parts;
         let history = Arc::new(history);
-        let evaluation = last_evaluation(&history);
+        let evaluation = last_evaluation(&history, |record| record.quality);
+        let client_evaluation = last_evaluation(&history, |record| record.client_quality);
         let progress = rounds.progress();
         let view = TaskView {
             progress,
@@ -112,6 +115,7 @@ impl TaskCore {
             model: model.clone(),
             evaluation,
             confusion: None,
+            client_evaluation,
             privacy: spent,
             history: Arc::clone(&history),
         };
@@ -132,6 +136,7 @@ impl TaskCore {
             spent,
             evaluation,
             confusion: None,
+            client_evaluation,
             history,
             opened: now,
             phase: (progress.phase, now),
@@ -250,6 +255,7 @@ impl TaskCore {
             model: self.model.clone(),
             evaluation: self.evaluation,
             confusion: self.confusion.clone(),
+            client_evaluation: self.client_evaluation,
             privacy: self.spent,
             history: Arc::clone(&self.history),
         });
@@ -257,11 +263,13 @@ impl TaskCore {
     }
 }
 
-fn last_evaluation(history: &VecDeque<RoundRecord>) -> Option<Evaluation> {
-    history
-        .iter()
-        .rev()
-        .find_map(|record| Some(Evaluation { round: record.round, quality: record.quality? }))
+fn last_evaluation(
+    history: &VecDeque<RoundRecord>,
+    quality: impl Fn(&RoundRecord) -> Option<Quality>,
+) -> Option<Evaluation> {
+    let evaluation =
+        |record: &RoundRecord| Some(Evaluation { round: record.round, quality: quality(record)? });
+    history.iter().rev().find_map(evaluation)
 }
 
 fn publish_every(clients: usize) -> Duration {

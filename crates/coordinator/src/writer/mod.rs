@@ -16,17 +16,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use differential_privacy::{AdaptiveClipping, ClippingNorm};
 use fedra_aggregation::accumulator::{
-    Contributor, Mean, Request, Requests, SecureError, ServerNoise, Weight, WrongShare,
+    Contributor, Mean, Request, Requests, SecureError, Weight, WrongShare,
 };
 use fedra_aggregation::{ApplyError, RoundAccumulator};
 use fedra_learning::safetensors::ModelFileError;
-use fedra_protocol::{Mechanism, RoundId, RoundPrivacy, Sha256Hash, SubjectId, UpdateFault};
+use fedra_protocol::{
+    Mechanism, RoundId, RoundPrivacy, Scores, Sha256Hash, SubjectId, UpdateFault,
+};
 use rand::CryptoRng;
 use thiserror::Error;
 
 use crate::round::{ClientId, Operation, Stage};
 use crate::settings::TaskSettings;
 use crate::storage::{Debit, Decision, Lease, OperatorAction, RoundRecord, StoreError};
+use noise::Noise;
 pub use position::{CheckpointError, Position};
 pub use sums::{Contribution, Received, Room, SumError, round_bounds};
 
@@ -47,6 +50,8 @@ pub struct RoundFigures {
     pub elapsed: Duration,
     /// Bytes up and down since the round before.
     pub traffic: (u64, u64),
+    /// Clipping norm of the task's updates, under a privacy policy.
+    pub clipping_norm: Option<f64>,
 }
 
 /// A global model, durable.
@@ -190,8 +195,8 @@ pub struct Writer {
     lease: Lease,
     /// Newest model, from which the next round goes on.
     position: Position,
-    /// Noise of the server, for a central policy.
-    noise: Option<Arc<ServerNoise>>,
+    /// Noise of the server, under a central policy.
+    noise: Noise,
     attempt: Option<Attempt>,
 }
 
@@ -199,7 +204,6 @@ pub struct Writer {
 pub struct Attempt {
     round: RoundId,
     sum: Result<Box<dyn RoundAccumulator>, SumError>,
-    clipping_norm: Option<f64>,
     /// Subjects that have contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
 }
@@ -217,7 +221,7 @@ impl Writer {
         position: Position,
         secret: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let noise = noise::central(&settings, || lease.secret(secret))?;
+        let noise = Noise::of(&settings, || lease.secret(secret))?;
         Ok(Self { settings, lease, position, noise, attempt: None })
     }
 
@@ -273,9 +277,8 @@ impl Writer {
     }
 
     fn open(&self, round: RoundId, numbers: Option<RoundPrivacy>) -> Attempt {
-        let clipping_norm = numbers.map(|numbers| numbers.clipping_norm);
-        let sum = sums::open(&self.settings, self.noise.as_ref(), round, numbers);
-        Attempt { round, sum, clipping_norm, subjects: BTreeSet::new() }
+        let sum = sums::open(&self.settings, &self.noise, round, numbers);
+        Attempt { round, sum, subjects: BTreeSet::new() }
     }
 
     fn fold(
@@ -380,7 +383,7 @@ impl Writer {
     /// Durable when it returns.
     fn make_model(
         &mut self,
-        mut attempt: Attempt,
+        attempt: Attempt,
         figures: &RoundFigures,
     ) -> Result<GlobalModel, WriterError> {
         let Mean { delta, within_clip, wrong_shares } =
@@ -389,8 +392,13 @@ impl Writer {
             let (round, owner, sender) = (attempt.round, owner.0, sender.0);
             tracing::warn!(%round, owner, sender, "a wrong share was left out");
         }
-        let clipping_norm = self.next_clipping_norm(attempt.clipping_norm.take(), within_clip);
-        let next = self.position.after(&self.settings, &delta)?;
+        let clipping_norm = self.next_clipping_norm(figures.clipping_norm, within_clip);
+        let scores = self.scores(figures.round, &delta);
+        let next = match scores {
+            // The model of such a round is the one that was evaluated.
+            Some(_) => self.position.clone(),
+            None => self.position.after(&self.settings, &delta)?,
+        };
         let files = next.files(&self.settings)?;
         let record = RoundRecord {
             round: figures.round,
@@ -404,12 +412,23 @@ impl Writer {
             bytes_up: figures.traffic.0,
             bytes_down: figures.traffic.1,
             quality: None,
+            client_quality: scores.map(|scores| scores.quality(&self.settings.model)),
             clipping_norm,
             restored: None,
             optimizer_state: files.state_sha256(),
         };
         self.lease.commit(&record, &files)?;
         Ok(self.go_on_from(next, record, files.model))
+    }
+
+    /// Scores that the mean of a round of evaluation stands for; `None` of a round of
+    /// training.
+    fn scores(&self, round: u64, mean: &[f64]) -> Option<Scores> {
+        let rounds = self.settings.evaluation(round)?;
+        Some(match rounds.derived() {
+            None => Scores::of_plain(mean),
+            Some(_) => Scores::of_protected(mean, rounds.evaluation.loss_bound()),
+        })
     }
 
     /// Goes on from a model that is durable.

@@ -12,13 +12,13 @@ use fedra_aggregation::accumulator::{
 };
 use fedra_aggregation::codec::CodecMisfit;
 use fedra_aggregation::{CheckedUpdate, UpdateShape};
-use fedra_privacy_policy::PrivacyError;
-use fedra_protocol::{CodecName, Mechanism, RoundId, RoundPrivacy, UpdateFault};
+use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
+use fedra_protocol::{CodecName, Mechanism, RoundId, RoundPrivacy, TaskId, UpdateFault};
 use thiserror::Error;
 
-use super::noise;
+use super::noise::Noise;
 use crate::round::Mode;
-use crate::settings::{PrivacySettings, TaskSettings};
+use crate::settings::{Payload, TaskSettings};
 
 /// Room of an update in the server's upload budget, given back when this is dropped.
 /// The driver of the machines puts in the value that does so.
@@ -122,20 +122,20 @@ pub enum SumError {
 /// [`SumError`] if the task's settings do not fit each other.
 pub fn round_bounds(settings: &TaskSettings) -> Result<AccumulatorBounds, SumError> {
     // Nothing is ever added to this one, so its noise does not matter.
-    let noise = noise::central(settings, || Ok::<_, Infallible>([0; 32]));
+    let noise = Noise::of(settings, || Ok::<_, Infallible>([0; 32]));
     let noise = noise.unwrap_or_else(|never| match never {});
     let numbers = settings
         .policy()
         .map(|policy| RoundPrivacy { clipping_norm: policy.clipping_norm, rotation: [0; 32] });
     let round = RoundId { round: 1, attempt: 0 };
-    Ok(open(settings, noise.as_ref(), round, numbers)?.bounds())
+    Ok(open(settings, &noise, round, numbers)?.bounds())
 }
 
-/// Accumulator of an attempt at a round. `noise` is the server's, for a central policy;
+/// Accumulator of an attempt at a round. `noise` is the server's, under a central policy;
 /// `numbers` are the round's, for any.
 pub(super) fn open(
     settings: &TaskSettings,
-    noise: Option<&Arc<ServerNoise>>,
+    noise: &Noise,
     round: RoundId,
     numbers: Option<RoundPrivacy>,
 ) -> Result<Box<dyn RoundAccumulator>, SumError> {
@@ -143,39 +143,51 @@ pub(super) fn open(
     if shape != settings.update_shape() {
         return Err(SumError::Shape { codec: shape, task: settings.update_shape() });
     }
-    match (&settings.privacy, numbers) {
-        (None, _) => Ok(plain(settings)),
+    let Payload { codec, derived } = settings.payload(round.round);
+    match (derived, numbers) {
+        (None, _) => plain(settings, codec.shape()),
         // A plain sum would have neither clipping nor noise.
         (Some(_), None) => Err(SumError::NoNumbers),
-        (Some(privacy), Some(numbers)) => private(settings, privacy, noise, round, &numbers),
+        (Some(derived), Some(numbers)) => {
+            let noise = match settings.evaluation(round.round) {
+                None => noise.updates.as_ref(),
+                Some(_) => noise.scores.as_ref(),
+            };
+            private(&settings.id, &derived, codec.shape(), noise, round, &numbers)
+        }
     }
 }
 
-fn plain(settings: &TaskSettings) -> Box<dyn RoundAccumulator> {
-    let (len, range) = (settings.model.parameters(), settings.update_range);
+fn plain(
+    settings: &TaskSettings,
+    shape: UpdateShape,
+) -> Result<Box<dyn RoundAccumulator>, SumError> {
+    let UpdateShape::Values { len, range } = shape else {
+        return Err(CodecMisfit { name: CodecName::F32, shape }.into());
+    };
     let plan = &settings.plan;
-    Box::new(match plan.mode {
+    Ok(Box::new(match plan.mode {
         Mode::Synchronous => Plain::new(len, range),
         Mode::Buffered { .. } => {
             let largest_weight = plan.max_weight.saturating_mul(plan.most_reports() as u64);
             Plain::buffered(len, range, largest_weight)
         }
-    })
+    }))
 }
 
 fn private(
-    settings: &TaskSettings,
-    privacy: &PrivacySettings,
+    task: &TaskId,
+    derived: &DerivedPolicy,
+    shape: UpdateShape,
     noise: Option<&Arc<ServerNoise>>,
     round: RoundId,
     numbers: &RoundPrivacy,
 ) -> Result<Box<dyn RoundAccumulator>, SumError> {
-    let derived = &privacy.derived;
     let policy = derived.policy();
     let clip = ClippingNorm::new(numbers.clipping_norm)?;
     let decoding = || match derived.encoding().cloned() {
         Some(encoding) => Ok(Decoding { encoding, clip, rotation: numbers.rotation }),
-        None => Err(CodecMisfit { name: CodecName::Packed, shape: settings.codec.shape() }),
+        None => Err(CodecMisfit { name: CodecName::Packed, shape }),
     };
     Ok(match policy.mechanism {
         Mechanism::Central { .. } => {
@@ -184,7 +196,7 @@ fn private(
         }
         Mechanism::Local => Box::new(PackedSum::new(decoding()?)),
         Mechanism::Distributed => {
-            let terms = derived.secure_terms(&settings.id, round, numbers)?;
+            let terms = derived.secure_terms(task, round, numbers)?;
             Box::new(Masked::new(round, terms, policy.cohort, decoding()?))
         }
     })

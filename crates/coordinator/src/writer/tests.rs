@@ -1,6 +1,7 @@
 //! Tests of the writer on a store in memory.
 
 mod buffered;
+mod evaluation;
 mod momentum;
 mod operators;
 mod plain;
@@ -8,7 +9,7 @@ mod private;
 mod secure;
 
 use fedra_aggregation::accumulator::{Answer, FinishError};
-use fedra_aggregation::{CheckedUpdate, Codec, OptimizerState, UpdateShape};
+use fedra_aggregation::{CheckedUpdate, Codec, OptimizerState, ServerOptimizer, UpdateShape};
 use fedra_learning::safetensors;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -117,7 +118,9 @@ impl Bench {
     }
 
     fn finalize(&mut self, round: RoundId) -> (Option<Debit>, Result<GlobalModel, WriterError>) {
-        let mut events = self.work(WriterJob::Finalize(figures(round)));
+        let clipping_norm = self.settings.policy().map(|policy| policy.clipping_norm);
+        let figures = RoundFigures { clipping_norm, ..figures(round) };
+        let mut events = self.work(WriterJob::Finalize(figures));
         match (events.pop(), events.as_slice()) {
             (Some(WriterEvent::Finalized(of, debit, result)), []) if of == round => (debit, result),
             other => panic!("{other:?}"),
@@ -165,6 +168,7 @@ fn figures(round: RoundId) -> RoundFigures {
         reports: 3,
         weight: 30,
         elapsed: Duration::from_millis(2_500),
+        clipping_norm: None,
         traffic: (100, 200),
     }
 }

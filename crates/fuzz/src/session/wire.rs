@@ -6,11 +6,11 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    AdvertisedKeys, CheckedIn, EncryptedShare, KeyDirectory, Layer, LocalTraining, Loss,
-    MaskedInputRequest, Mechanism, ModelRef, ModelSpec, Neighbour, PrivacyPolicy, Refusal,
-    RefusalCode, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash,
-    Standby, StandbyCause, TaskDescription, TaskId, TaskStatus, UnmaskingRequest, UpdateFault,
-    UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    AdvertisedKeys, CheckedIn, ClientEvaluation, EncryptedShare, KeyDirectory, Layer,
+    LocalTraining, Loss, MaskedInputRequest, Mechanism, ModelRef, ModelSpec, Neighbour,
+    PrivacyPolicy, Refusal, RefusalCode, RoundAssignment, RoundId, RoundPhase, RoundPrivacy,
+    ServerMessage, Sha256Hash, Standby, StandbyCause, TaskDescription, TaskId, TaskStatus,
+    UnmaskingRequest, UpdateFault, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 
 use super::device::Device;
@@ -34,6 +34,10 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
         title: "Digits".into(),
         update_range: UpdateRange::default_for(model.loss()),
         data: None,
+        client_evaluation: match input.arbitrary()? {
+            true => ClientEvaluation::new(0.2, 2.0).ok(),
+            false => None,
+        },
         model,
         privacy: mechanism.map(policy),
     })
@@ -141,6 +145,7 @@ fn status(input: &mut Unstructured<'_>) -> Result<TaskStatus> {
         deadline: None,
         model: model(round),
         evaluation: None,
+        client_evaluation: None,
         rounds_total: None,
         privacy_spent_epsilon: None,
     })
@@ -171,6 +176,7 @@ fn assignment(
         max_staleness: input.int_in_range(0..=2)?,
         privacy: private.then_some(RoundPrivacy { clipping_norm: 0.25, rotation: [3; 32] }),
         codec: None,
+        evaluates: input.ratio(1, 4)?,
     })
 }
 

@@ -279,6 +279,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                             codec.known().ok_or_else(unsupported("the codec of the update"))
                         })
                         .transpose()?,
+                    evaluates: assignment.evaluates,
                 })
             }
             Body::UploadReady(ready) => {
@@ -408,6 +409,7 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
             update_range: fedra::UpdateRange::new(task.update_range)
                 .map_err(|error| invalid("task.update_range", error.to_string()))?,
             data: task.data.map(TryInto::try_into).transpose()?,
+            client_evaluation: task.client_evaluation.map(TryInto::try_into).transpose()?,
             privacy: task.privacy.map(TryInto::try_into).transpose()?,
         })
     }
@@ -429,6 +431,7 @@ impl TryFrom<wire::TaskStatus> for fedra::TaskStatus {
             deadline: status.deadline_ms.map(millis),
             model: status.model.ok_or_else(missing("task_status.model"))?.try_into()?,
             evaluation: status.evaluation.map(TryInto::try_into).transpose()?,
+            client_evaluation: status.client_evaluation.map(TryInto::try_into).transpose()?,
             rounds_total: status.rounds_total,
             privacy_spent_epsilon: status
                 .privacy_spent_epsilon

@@ -104,6 +104,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                     rotation: privacy.rotation.to_vec().into(),
                 }),
                 codec: assignment.codec.map(Into::into),
+                evaluates: assignment.evaluates,
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
@@ -174,6 +175,7 @@ impl From<fedra::TaskDescription> for wire::TaskDescription {
             model: Some(task.model.into()),
             update_range: task.update_range.into(),
             data: task.data.map(Into::into),
+            client_evaluation: task.client_evaluation.map(Into::into),
             privacy: task.privacy.map(Into::into),
         }
     }
@@ -192,6 +194,7 @@ impl From<fedra::TaskStatus> for wire::TaskStatus {
             deadline_ms: status.deadline.map(millis),
             model: Some(status.model.into()),
             evaluation: status.evaluation.map(Into::into),
+            client_evaluation: status.client_evaluation.map(Into::into),
             rounds_total: status.rounds_total,
             privacy_spent_epsilon: status.privacy_spent_epsilon,
         }

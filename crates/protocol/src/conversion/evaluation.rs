@@ -42,6 +42,22 @@ impl TryFrom<wire::Evaluation> for fedra::Evaluation {
     }
 }
 
+impl From<fedra::ClientEvaluation> for wire::ClientEvaluation {
+    fn from(evaluation: fedra::ClientEvaluation) -> Self {
+        Self { held_out: evaluation.held_out(), loss_bound: evaluation.loss_bound() }
+    }
+}
+
+impl TryFrom<wire::ClientEvaluation> for fedra::ClientEvaluation {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::ClientEvaluation) -> Result<Self, DecodeError> {
+        let wire::ClientEvaluation { held_out, loss_bound } = wire;
+        Self::new(held_out, loss_bound)
+            .map_err(|error| invalid("task.client_evaluation", error.to_string()))
+    }
+}
+
 /// A share of examples, 0 to 1.
 fn share(field: &'static str, value: Option<f64>) -> Result<Option<f64>, DecodeError> {
     if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {

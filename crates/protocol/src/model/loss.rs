@@ -303,7 +303,7 @@ mod tests {
         let missing = |objective: Objective| {
             let layers = vec![Linear { outputs: 3 }.into()];
             let spec = ModelSpec::new(&[2], layers, objective).unwrap();
-            let needed = Capabilities::needed(&spec, &training, CodecName::F32);
+            let needed = Capabilities::needed(&spec, &training, CodecName::F32, None);
             assert_eq!(Capabilities::all().missing(&needed), None);
             Capabilities::version_1().missing(&needed)
         };

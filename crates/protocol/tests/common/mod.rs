@@ -197,12 +197,17 @@ pub fn server_messages() -> Vec<ServerMessage> {
         model: every_layer(),
         update_range: UpdateRange::new(64).unwrap(),
         data: None,
+        client_evaluation: None,
         privacy: None,
     };
     let private = TaskDescription { privacy: Some(policy(Mechanism::Distributed)), ..task.clone() };
     let local = TaskDescription { privacy: Some(policy(Mechanism::Local)), ..task.clone() };
     let tree = Mechanism::Central { tree_rounds: 16 };
     let central = TaskDescription { privacy: Some(policy(tree)), ..task.clone() };
+    let evaluating = TaskDescription {
+        client_evaluation: Some(ClientEvaluation::new(0.25, 4.0).unwrap()),
+        ..task.clone()
+    };
     let checked_in = |task| {
         let status =
             TaskStatus { phase: RoundPhase::Masking, privacy_spent_epsilon: Some(0.5), ..status() };
@@ -216,6 +221,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         max_staleness: 0,
         privacy: None,
         codec: None,
+        evaluates: false,
     };
     let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
@@ -250,6 +256,12 @@ pub fn server_messages() -> Vec<ServerMessage> {
         checked_in(private),
         checked_in(local),
         checked_in(central),
+        checked_in(evaluating),
+        ServerMessage::RoundAssignment(RoundAssignment { evaluates: true, ..assignment.clone() }),
+        ServerMessage::TaskStatus(Box::new(TaskStatus {
+            client_evaluation: Some(Evaluation { round: 6, quality: Quality::of_loss(0.5) }),
+            ..status()
+        })),
         ServerMessage::RoundAssignment(RoundAssignment {
             privacy: Some(RoundPrivacy { clipping_norm: 0.5, rotation: [9; 32] }),
             ..assignment

@@ -177,6 +177,8 @@ export type Privacy = {
 export type Round = {
   /** Its number, from 1. */
   round: number;
+  /** Of a round of evaluation: metrics on examples that the clients held out, of the model of the round before, which is this round's too. Null of a round of training. */
+  by_clients: Metrics | null;
   /** Accepted updates. */
   reports: number;
   /** Time from the invitation to the last update. */
@@ -239,6 +241,8 @@ export type TaskSummary = {
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
+  /** The newest quality on examples that the clients held out; null without one. */
+  latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
 };
@@ -279,6 +283,8 @@ export type Task = {
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
+  /** The newest quality on examples that the clients held out; null without one. */
+  latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
 };
@@ -310,6 +316,8 @@ export type OperatedRound = {
   restored?: number;
   /** Its number, from 1. */
   round: number;
+  /** Of a round of evaluation: metrics on examples that the clients held out, of the model of the round before, which is this round's too. Null of a round of training. */
+  by_clients: Metrics | null;
   /** Accepted updates. */
   reports: number;
   /** Time from the invitation to the last update. */
@@ -376,6 +384,8 @@ export type OperatedSummary = {
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
+  /** The newest quality on examples that the clients held out; null without one. */
+  latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
 };
@@ -426,6 +436,8 @@ export type OperatedTask = {
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
   latest: Quality | null;
+  /** The newest quality on examples that the clients held out; null without one. */
+  latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
 };
@@ -561,19 +573,19 @@ export const SHAPES = {
   Mistake: { fields: { path: 'string', problem: 'string' } },
   Model: { fields: { bytes: 'integer', parameters: 'integer', round: 'integer', sha256: 'string', url: 'string' } },
   Operated: { fields: { state: 'TaskState' } },
-  OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
-  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
-  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', decisions: { list: 'Decision' }, headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
+  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', decisions: { list: 'Decision' }, headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
   OperatorAction: { words: ['create', 'pause', 'resume', 'stop', 'roll-back'] },
   Phase: { words: ['selecting', 'collecting', 'sharing', 'masking', 'unmasking', 'finalizing', 'finished', 'paused'] },
   Policy: { words: ['distributed', 'local', 'central'] },
   Privacy: { fields: { clipping_norm: 'number', colluders: 'integer', counts_subjects: 'boolean', debits: 'integer', delta: 'number', epsilon: 'number', max_participations: 'integer', minimum_survivors: 'integer', noise_multiplier: 'number', policy: 'Policy', round_epsilon: 'number', spent_epsilon: 'number', subjects: 'integer', target_quantile: { maybe: 'number' } } },
   Quality: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, round: 'integer', 'top_5_accuracy?': { maybe: 'number' } } },
   RolledBack: { fields: { round: 'integer' } },
-  Round: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' } } },
+  Round: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' } } },
   ServerStatus: { fields: { connections: 'integer', draining: 'boolean', memory_bytes: { maybe: 'integer' }, sessions: 'integer', set_aside: { list: 'SetAsideTask' }, tasks: { list: 'OperatedSummary' }, upload_budget_bytes: 'integer', upload_bytes_in_flight: 'integer', uptime_seconds: 'number', version: 'string' } },
   SetAsideTask: { fields: { id: 'string', reason: 'string' } },
-  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
   TaskState: { words: ['running', 'paused', 'stopped', 'finished'] },
-  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
 } as const;

@@ -93,6 +93,8 @@ export interface ModelEvent {
   readonly r2?: number;
   /** The round of the model that the metrics belong to. */
   readonly evaluatedRound?: number;
+  /** The newest scores on examples that the clients hold out. */
+  readonly byClients?: ClientScores;
 }
 
 /** Local training goes on. Comes a few times a second at most, and after the last step. */
@@ -112,6 +114,19 @@ export interface ProgressEvent {
   readonly loss: number;
   /** Examples a second since the round's training began. */
   readonly samplesPerSecond: number;
+}
+
+/** The client has evaluated the newest model on the examples that it holds out. */
+export interface EvaluationEvent {
+  readonly type: 'evaluation';
+  /** The round. */
+  readonly round: number;
+  /** Examples that it holds out. */
+  readonly examples: number;
+  /** Mean loss on them. */
+  readonly loss: number;
+  /** Share of right answers, 0 to 1; absent for a regression. */
+  readonly accuracy?: number;
 }
 
 /** Fate of this client's update. */
@@ -159,9 +174,23 @@ export type ClientEvent =
   | RoundEvent
   | ModelEvent
   | ProgressEvent
+  | EvaluationEvent
   | UpdateEvent
   | TrafficEvent
   | ErrorEvent;
+
+/**
+ * Scores of a model on examples that the clients hold out, as means over the clients of a
+ * round.
+ */
+export interface ClientScores {
+  /** The round of evaluation. */
+  readonly round: number;
+  /** Mean loss. */
+  readonly loss: number;
+  /** Share of right answers, 0 to 1; absent for a regression. */
+  readonly accuracy?: number;
+}
 
 /** Activity of a client. */
 export type SessionState =
@@ -179,6 +208,8 @@ export type SessionState =
   | 'downloading'
   /** Trains. */
   | 'training'
+  /** Evaluates the newest model on the examples that it holds out. */
+  | 'evaluating'
   /** Exchanges keys and shares with the cohort. */
   | 'sharing'
   /** Sends its update. */

@@ -11,6 +11,7 @@ fn assignment(script: &Script, round: RoundId) -> Act {
         max_staleness: script.settings.plan.mode.max_staleness(),
         privacy: None,
         codec: None,
+        evaluates: false,
     };
     Act::Send(ServerMessage::RoundAssignment(assignment))
 }

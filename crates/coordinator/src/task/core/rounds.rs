@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_learning::metrics::ConfusionMatrix;
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Evaluation, Quality, RoundId, RoundPrivacy};
 use rand::RngExt;
 
 use super::Step;
 use crate::messages::{Action, Order};
 use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
+use crate::settings::EvaluationRounds;
 use crate::status::{HISTORY, Spent, model_ref};
 use crate::storage::Debit;
 use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob};
@@ -95,8 +97,11 @@ impl Step<'_> {
         let members = self.core.rounds.members();
         self.core.attempts.open(members);
         let spent = self.core.spent;
+        let evaluation = self.core.settings.evaluation(round.round);
+        let fixed = evaluation.and_then(EvaluationRounds::derived).map(DerivedPolicy::policy);
+        let fixed = fixed.map(|policy| policy.clipping_norm);
         self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
-            clipping_norm,
+            clipping_norm: fixed.unwrap_or(clipping_norm),
             rotation: self.rng.random(),
         });
         let privacy = self.core.round_privacy;
@@ -124,6 +129,7 @@ impl Step<'_> {
             weight,
             elapsed: self.core.opened.until(self.now),
             traffic: self.core.traffic,
+            clipping_norm: self.core.spent.map(|spent| spent.clipping_norm),
         };
         self.write(WriterJob::Finalize(figures));
     }
@@ -150,8 +156,21 @@ impl Step<'_> {
         );
         let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
         self.core.metrics.completed(record.round, took);
-        self.evaluate(&model);
+        match model.record.client_quality {
+            None => self.evaluate(&model),
+            Some(quality) => self.evaluated_by_clients(model.record.round, quality),
+        }
         self.announce(model);
+    }
+
+    /// The clients have evaluated the newest model.
+    fn evaluated_by_clients(&mut self, round: u64, quality: Quality) {
+        let core = &mut *self.core;
+        let (task, Quality { accuracy, loss, .. }) = (&core.settings.id, quality);
+        tracing::info!(%task, round, accuracy, loss, "model evaluated by the clients");
+        let evaluation = Evaluation { round, quality };
+        core.client_evaluation = Some(evaluation);
+        core.metrics.evaluated_by_clients(&evaluation);
     }
 
     /// Makes a durable model the newest.

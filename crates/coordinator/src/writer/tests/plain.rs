@@ -53,6 +53,7 @@ fn a_round_is_stored_with_its_figures() {
         bytes_up: 100,
         bytes_down: 200,
         quality: None,
+        client_quality: None,
         clipping_norm: None,
         restored: None,
         optimizer_state: None,

@@ -212,7 +212,7 @@ mod tests {
         let norm = GroupNorm { groups: 2, epsilon: 1e-5 }.into();
         let spec = spec(vec![residual(vec![residual(vec![norm], vec![])], vec![])]).unwrap();
         let training = LocalTraining::new(RawLocalTraining::default()).unwrap();
-        let needed = Capabilities::needed(&spec, &training, CodecName::F32);
+        let needed = Capabilities::needed(&spec, &training, CodecName::F32, None);
         let missing = Capabilities::version_1().missing(&needed).unwrap();
         assert_eq!(missing, "the layer group_norm, the layer residual");
         let unknown = wire::Residual {
