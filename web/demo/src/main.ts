@@ -3,4 +3,5 @@ import 'uplot/dist/uPlot.min.css';
 import './styles.css';
 import './model.css';
 import './privacy.css';
+import './try.css';
 import './components/fedra-demo.js';
