@@ -85,7 +85,7 @@ export class TextWriter extends LightElement {
             <input type="text" id="beginning" maxlength="200" autocomplete="off" spellcheck="false" .value=${this.#start} @input=${this.#setStart} />
           </label>
           <label>
-            <span>Temperature <output>${this.#temperature.toFixed(1)}</output></span>
+            <span>Temperature <b>${this.#temperature.toFixed(1)}</b></span>
             <input type="range" min="0" max="1.5" step="0.1" aria-describedby="temperature" .value=${String(this.#temperature)} @input=${this.#setTemperature} />
             <small id="temperature">Low: the likeliest characters. High: more surprises.</small>
           </label>
