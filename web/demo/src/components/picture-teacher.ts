@@ -128,7 +128,7 @@ export class PictureTeacher extends LightElement {
         ${
           this.#stream
             ? html`<button class="plain" ?disabled=${this.#taking !== undefined || full} @click=${() => void this.#burst(label)}>
-                ${this.#taking === label ? 'Looking' : `Take ${BURST}`}<span class="unseen"> pictures of ${label}</span>
+                ${this.#taking === label ? 'Looking' : `Take ${BURST} pictures`}<span class="unseen"> of ${label}</span>
               </button>`
             : nothing
         }
