@@ -71,7 +71,7 @@ export class OwnData extends LightElement {
     return html`
       <section class="own" aria-labelledby="own">
         <h2 id="own" tabindex="-1">Your own ${this.#isTable ? 'table' : 'pictures'}</h2>
-        <p class="of">They are read in this tab, and stay on this device.</p>
+        <p class="of">What you choose is read in this tab, and stays on this device.</p>
         ${this.#keptLine()} ${this.#place()} ${this.#choices()} ${this.#progressLine()}
         <div role="alert">${this.#problemBox()}</div>
         ${this.#preview()}
@@ -105,7 +105,7 @@ export class OwnData extends LightElement {
   }
 
   #place(): TemplateResult {
-    const wanted = this.#isTable ? 'a CSV file' : 'pictures, or a folder of them,';
+    const wanted = this.#isTable ? 'a CSV file' : 'pictures or a folder of them';
     return html`<div
       class="drop"
       ?data-over=${this.#over}
