@@ -95,7 +95,7 @@ test('each task of each aggregator has its own files, and new ones replace them'
   for (const other of [{ task: 'others' }, { url: 'ws://127.0.0.1:8081' }]) {
     assert.equal(await FedraClient.kept({ ...PLACE, ...other }), null);
   }
-  const training = client.train({ files: [csv('abc'), csv('defg')], labels: 'https://example.org/y.npy' });
+  const training = client.train({ files: [csv('abc'), csv('next')], labels: 'https://example.org/y.npy' });
   takes();
   await training;
   assert.equal(given().length, 2);
