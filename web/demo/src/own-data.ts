@@ -153,7 +153,7 @@ export function keptWords({ files, bytes: size, since }: Kept, locale?: string):
   return `${whole(files)} file${files === 1 ? '' : 's'}, ${bytes(size)}, since ${day}`;
 }
 
-/** What a preview shows, of all that there is. `drawn` is true if chance has chosen. */
+/** Extent of a preview, of all examples. `drawn` is true if chance has chosen. */
 export function previewWords(shown: number, all: number, kind: string, drawn: boolean): string {
   if (shown === all) return `${countWords(all, kind)}, as the model sees ${all === 1 ? 'it' : 'them'}`;
   const of = `${whole(shown)} of ${countWords(all, kind)}`;

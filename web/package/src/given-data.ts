@@ -12,7 +12,7 @@ export type GivenData = Extract<ToWorker, { type: 'dataset' | 'files' }>;
 export class GivenSets {
   /** The data set that the worker has taken. */
   #taken: GivenData | undefined;
-  /** Those that it has not answered. */
+  /** Data sets without an answer. */
   #open: GivenData[] = [];
 
   get taken(): GivenData | undefined {

@@ -128,7 +128,7 @@ export class OwnData extends LightElement {
     return html`<button class="plain" ?disabled=${!this.session || this.#isBusy} @click=${open}>${label}</button>`;
   }
 
-  /** What the files themselves do not say. */
+  /** Choices that the files do not tell. */
   #choices(): TemplateResult | typeof nothing {
     if (this.#isTable) {
       return html`<label class="choice">
