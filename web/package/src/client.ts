@@ -239,10 +239,12 @@ export class FedraClient extends EventTarget {
    * Keeps the files that the client trains on in this browser, in place of those that it kept
    * for this task, and with them the options of their reading. They are there for
    * {@link trainKept} at a later visit, until {@link forget}. Nothing is sent. Rejects with
-   * `nothing-to-keep` where the client has no files, `storage-full` or `no-storage`; then
-   * the files that were kept before stay.
+   * `nothing-to-keep` where the client has no files, `bad-dataset` where one has changed or
+   * gone since it was chosen, `storage-full`, `no-storage` or `closed`; then the files that
+   * were kept before stay.
    */
   async keep(): Promise<Kept> {
+    if (this.#ended || this.#closing) throw closed('the client');
     const { taken } = this.#data;
     if (taken?.type !== 'files') {
       const message = 'the client trains on no files: call keep once train has taken some; arrays are not kept';

@@ -37,8 +37,9 @@ export class KeptFiles {
     this.#key = `${socket}#${task}`;
   }
 
-  /** Keeps files in place of earlier ones. Rejects with `storage-full` or `no-storage`. */
+  /** Keeps files in place of earlier ones. Rejects with `bad-dataset`, `storage-full` or `no-storage`. */
   async keep(files: readonly CheckedFile[], options: ReadingOptions): Promise<Kept> {
+    for (const file of files) await checkReadable(file);
     const entry: KeptEntry = { files, options, since: new Date() };
     await transact('readwrite', (store) => store.put(entry, this.#key));
     return summary(entry);
@@ -64,6 +65,16 @@ export class KeptFiles {
 function summary({ files, since }: KeptEntry): Kept {
   const bytes = files.reduce((sum, { source }) => sum + (source instanceof Blob ? source.size : 0), 0);
   return { bytes, files: files.length, since };
+}
+
+/** Refuses a file that has changed or gone since it was chosen: storage does not say which one it was. */
+async function checkReadable({ source, name }: CheckedFile): Promise<void> {
+  if (!(source instanceof Blob)) return;
+  try {
+    await source.slice(0, 1).arrayBuffer();
+  } catch (cause) {
+    throw new FedraError('bad-dataset', `${name}: cannot be read (${wordsOf(cause)}); choose the file again`, { cause });
+  }
 }
 
 /** Runs one request in a transaction of its own. Resolves once what it has changed is stored. */

@@ -143,11 +143,30 @@ test('where there is no room the earlier files stay, and the client goes on', as
   assert.equal((await FedraClient.kept(PLACE)).bytes, 3);
 });
 
+test('a file that has gone since it was chosen is named, and the earlier files stay', async () => {
+  const gone = new File(['abc'], 'gone.csv');
+  const { client, worker, takes } = await trained({ files: csv('old') });
+  await client.keep();
+  const training = client.train({ files: [csv(), gone] });
+  takes();
+  await training;
+  gone.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException('it is not there', 'NotFoundError')) });
+  await assert.rejects(client.keep(), {
+    code: 'bad-dataset',
+    message: 'gone.csv: cannot be read (it is not there); choose the file again',
+  });
+  assert.equal((await FedraClient.kept(PLACE)).bytes, 3);
+  const closing = client.close();
+  worker.say({ type: 'closed' });
+  await closing;
+  await assert.rejects(client.keep(), { code: 'closed' });
+});
+
 test('a browser that stores nothing says so in each call', async () => {
   const { client } = await trained({ files: csv() });
   const none = { code: 'no-storage', message: /storage cannot be used \(no storage here\); allow this site/ };
   storage.refuses = 'InvalidStateError';
-  for (const call of [client.keep(), client.trainKept(), FedraClient.kept(PLACE), FedraClient.forget(PLACE)]) {
+  for (const call of [() => client.keep(), () => client.trainKept(), () => FedraClient.kept(PLACE), () => FedraClient.forget(PLACE)]) {
     await assert.rejects(call, none);
   }
   delete globalThis.indexedDB;

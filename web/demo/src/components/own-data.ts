@@ -4,7 +4,7 @@
  * forgotten. They go nowhere but to the session.
  */
 
-import type { Kept, Reading, ReadOptions } from 'fedra';
+import type { Kept, Reading, ReadOptions, TrainKeptOptions } from 'fedra';
 import { FedraError } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
@@ -272,12 +272,16 @@ export class OwnData extends LightElement {
     return { files: this.#picked.map(({ file }) => file) };
   }
 
-  #options(signal: AbortSignal): ReadOptions {
+  #waiting(signal: AbortSignal): TrainKeptOptions {
     const onReading = (reading: Reading) => {
       this.#progress = reading;
       this.requestUpdate();
     };
-    return { signal, onReading, timeout: Infinity, ...(this.#isTable ? { decimal: this.#decimal } : {}) };
+    return { signal, onReading, timeout: Infinity };
+  }
+
+  #options(signal: AbortSignal): ReadOptions {
+    return { ...this.#waiting(signal), ...(this.#isTable ? { decimal: this.#decimal } : {}) };
   }
 
   #forgetPreview(): void {
@@ -318,8 +322,7 @@ export class OwnData extends LightElement {
     const { session } = this;
     if (!session) return;
     await this.#attempt('giving', this.#isPreviewed ? 'shown' : 'empty', async (signal) => {
-      const { onReading, timeout } = this.#options(signal);
-      await session.trainKept({ signal, ...(onReading ? { onReading } : {}), ...(timeout ? { timeout } : {}) });
+      await session.trainKept(this.#waiting(signal));
       this.#taken();
     });
   }
