@@ -84,13 +84,14 @@ impl Server {
         let ClientMessage::CheckIn { token, availability, .. } = peer.next().await else {
             panic!("checks in")
         };
+        let data = self.data.borrow().clone();
         peer.send(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: TaskId::new("digits").unwrap(),
                 title: "Digits".into(),
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
-                data: self.data.borrow().clone(),
+                data,
                 privacy: self.privacy.clone(),
             },
             status: self.status(),
@@ -436,7 +437,7 @@ async fn data_that_were_read_as_the_task_no_longer_describes_them_are_not_traine
     };
     let run = client.run(|event| {
         if let ClientEvent::Error { code, message, .. } = event
-            && code == Failure::BadDataset.into()
+            && code == EventCode::Failure(Failure::BadDataset)
         {
             told.push(message);
         }
