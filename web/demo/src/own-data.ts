@@ -5,7 +5,7 @@
 import type { Kept, ReadData, ReadOptions, TrainingFiles, TrainingImages, TrainKeptOptions } from 'fedra';
 import { bytes, whole } from './words.js';
 
-/** The task's data, as on a model's card. */
+/** The task's data, as in `[task.data]` of its config. */
 export interface DataDescription {
   /** `table` or `image`; a visitor has no files of another kind. */
   readonly kind: string;
@@ -13,6 +13,8 @@ export interface DataDescription {
   readonly classes?: readonly string[];
   /** Columns of a table. */
   readonly columns?: readonly Column[];
+  /** Names of the columns that the model predicts. */
+  readonly target?: string | readonly string[];
 }
 
 interface Column {
@@ -20,7 +22,6 @@ interface Column {
   readonly type: string;
   /** Values of a category in the order of their numbers. */
   readonly values?: readonly string[];
-  readonly target: boolean;
 }
 
 /** A visitor's files as the client takes them. */
@@ -75,20 +76,19 @@ const EXAMPLES = 5;
 const FEATURES = 40;
 
 /** The first examples of a table, a row for each feature. */
-export function tablePreview({ features, labels, shape, names }: ReadData, columns: readonly Column[]): TablePreview {
+export function tablePreview({ features, labels, shape, names }: ReadData, { columns = [], target = [] }: DataDescription): TablePreview {
   const [count = 0, width = 0] = shape;
   const shown = Math.min(count, EXAMPLES);
   const examples = Array.from({ length: shown }, (_, example) => example);
   const row = (name: string, value: (example: number) => string): PreviewRow => ({ name, values: examples.map(value) });
   const feature = (index: number) =>
     row(names?.[index] ?? `Feature ${index + 1}`, (example) => number(features[example * width + index] ?? 0));
-  const targets = columns.filter(({ target }) => target);
-  const each = targets.length || 1;
+  const targets = [target].flat().flatMap((name) => columns.filter((column) => column.name === name));
   return {
     shown,
     features: Array.from({ length: Math.min(width, FEATURES) }, (_, index) => feature(index)),
     more: Math.max(0, width - FEATURES),
-    targets: targets.map((column, index) => row(column.name, (example) => targetOf(column, labels[example * each + index] ?? 0))),
+    targets: targets.map((column, index) => row(column.name, (example) => targetOf(column, labels[example * targets.length + index] ?? 0))),
   };
 }
 

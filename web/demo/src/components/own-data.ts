@@ -294,13 +294,13 @@ export class OwnData extends LightElement {
     this.#forgetPreview();
     this.#problem = undefined;
     const files = this.#files();
-    const { session } = this;
-    if (!files || !session) return this.#reach('empty');
+    const { session, description } = this;
+    if (!files || !session || !description) return this.#reach('empty');
     await this.#attempt('reading', 'empty', async (signal) => {
       const part = 'images' in files ? { images: files.images.slice(0, PICTURES) } : files;
       const more = this.#isTable ? { maxExamples: READ } : {};
       const read = await session.read(part, { ...this.#options(signal), ...more });
-      if (this.#isTable) this.#table = tablePreview(read, this.description?.columns ?? []);
+      if (this.#isTable) this.#table = tablePreview(read, description);
       else this.#pictures = picturePreviews(read, this.#classes);
       this.#examples = this.#isTable ? (this.#progress?.examples ?? 0) : this.#picked.length;
       this.#reach('shown');

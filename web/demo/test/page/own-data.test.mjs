@@ -9,9 +9,10 @@ const FIXTURE = 'test/fixtures/own-data.html';
 const TABLE = {
   kind: 'table',
   columns: [
-    { name: 'age', type: 'number', target: false },
-    { name: 'income', type: 'category', values: ['low', 'high'], target: true },
+    { name: 'age', type: 'number' },
+    { name: 'income', type: 'category', values: ['low', 'high'] },
   ],
+  target: 'income',
 };
 const IMAGES = { kind: 'image', classes: ['cat', 'dog'] };
 

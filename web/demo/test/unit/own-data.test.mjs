@@ -37,8 +37,8 @@ test('pictures are ready once each has a class', () => {
 
 test('a table is shown with the names of its features and the words of its targets', () => {
   const columns = [
-    { name: 'age', type: 'number', target: false },
-    { name: 'income', type: 'category', values: ['low', 'high'], target: true },
+    { name: 'age', type: 'number' },
+    { name: 'income', type: 'category', values: ['low', 'high'] },
   ];
   const read = {
     features: Float32Array.of(-1, 0.1234567, 1, 0, 0.5, 1e-9),
@@ -46,7 +46,7 @@ test('a table is shown with the names of its features and the words of its targe
     shape: Uint32Array.of(3, 2),
     names: ['age', 'age (missing)'],
   };
-  assert.deepEqual(tablePreview(read, columns), {
+  assert.deepEqual(tablePreview(read, { kind: 'table', columns, target: 'income' }), {
     shown: 3,
     features: [
       { name: 'age', values: ['−1', '1', '0.5'] },
@@ -58,13 +58,13 @@ test('a table is shown with the names of its features and the words of its targe
 });
 
 test('several targets stand row by row; five examples and forty features are shown', () => {
-  const columns = ['rain', 'sun'].map((name, index) => ({ name, type: index ? 'boolean' : 'number', target: true }));
+  const columns = ['wind', 'sun', 'rain'].map((name) => ({ name, type: name === 'sun' ? 'boolean' : 'number' }));
   const read = {
     features: new Float32Array(9 * 50),
     labels: Float32Array.from({ length: 18 }, (_, index) => (index % 2 ? 1 : index)),
     shape: Uint32Array.of(9, 50),
   };
-  const { shown, features, more, targets } = tablePreview(read, columns);
+  const { shown, features, more, targets } = tablePreview(read, { kind: 'table', columns, target: ['rain', 'sun'] });
   assert.deepEqual([shown, features.length, more, features[39].name], [5, 40, 10, 'Feature 40']);
   assert.deepEqual(targets, [
     { name: 'rain', values: ['0', '2', '4', '6', '8'] },
