@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
-use fedra_data::{Dataset, DatasetError};
+use fedra_data::Dataset;
 use fedra_keystream::KeystreamRng;
 use fedra_learning::{
     ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, check_update, examples_in,
@@ -37,6 +37,7 @@ use crate::devices::{Compute, Trainer, TrainingError};
 use crate::encoding::{PrivateRound, acceptable};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
+use crate::local_data::LocalData;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
@@ -63,7 +64,7 @@ const SLOWEST_FETCH: u64 = 64 << 10;
 pub(crate) struct LocalWork {
     url: ServerUrl,
     trust: Trust,
-    data: RefCell<Option<Arc<Dataset>>>,
+    data: RefCell<Option<LocalData>>,
     chooser: Chooser,
     model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
     secure: RefCell<Option<SecureRound>>,
@@ -190,12 +191,12 @@ impl LocalWork {
     }
 
     /// Replaces the local examples.
-    pub fn set_data(&self, data: Dataset) {
-        *self.data.borrow_mut() = Some(Arc::new(data));
+    pub fn set_data(&self, data: LocalData) {
+        *self.data.borrow_mut() = Some(data);
     }
 
     /// The local examples, once there are some.
-    pub fn data(&self) -> Option<Arc<Dataset>> {
+    pub fn data(&self) -> Option<LocalData> {
         self.data.borrow().clone()
     }
 
@@ -295,10 +296,11 @@ impl LocalWork {
     ) -> Result<Update, WorkError> {
         let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
         let data = self.data().ok_or_else(|| misfit("there is no data to train on".into()))?;
-        check_data(&data, &job.task).map_err(|error| misfit(error.to_string()))?;
+        data.check_for_task(&job.task).map_err(|error| misfit(error.to_string()))?;
+        let data = data.examples();
         let plan = &job.assignment.training;
-        let job = Training { spec: &job.task.model, parameters: global, data: &data, plan };
-        let measured = || backend::Job::new(job.spec, global, &data, plan);
+        let job = Training { spec: &job.task.model, parameters: global, data, plan };
+        let measured = || backend::Job::new(job.spec, global, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
         // A lost GPU costs this round's time, not the round.
@@ -477,11 +479,6 @@ impl From<WorkError> for PredictError {
     fn from(WorkError { failure, reason }: WorkError) -> Self {
         Self::new(failure, reason)
     }
-}
-
-/// Checks that a task's model can be trained on these examples.
-pub(crate) fn check_data(data: &Dataset, task: &TaskDescription) -> Result<(), DatasetError> {
-    data.check_for_task(task)
 }
 
 /// Unused generator, seeded by the system.

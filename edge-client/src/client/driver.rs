@@ -18,7 +18,7 @@ use crate::callback::CallbackError;
 use crate::codes::EventCode;
 use crate::events::ClientEvent;
 use crate::failure::Failure;
-use crate::local_work::{self, Done, Job, News, WorkError};
+use crate::local_work::{Done, Job, News, WorkError};
 use crate::origin::ServerUrl;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
@@ -290,7 +290,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         let local_work = &self.client.local_work;
         let mut taken = false;
         if let Some(GivenData { data, verdict }) = self.client.given.take() {
-            let checked = local_work::check_data(&data, task);
+            let checked = data.check_for_task(task);
             if checked.is_ok() {
                 local_work.set_data(data);
                 taken = true;
@@ -304,7 +304,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         }
         self.judged_for = Some(task.clone());
         let data = local_work.data()?;
-        Some(match local_work::check_data(&data, task) {
+        Some(match data.check_for_task(task) {
             Ok(()) => Event::DataReady,
             Err(error) => Event::Misfit { reason: error.to_string() },
         })

@@ -329,6 +329,13 @@ export function advice({ code, message, fatal }: Problem, url: string, kind?: Da
         title: 'This tab left a round',
         text: `${sentence(message)} A round that cannot be counted is not taken part in: nothing was sent. Allow this site to store data, or make room; this page keeps trying by itself.`,
       };
+    case 'no-storage':
+      return { title: 'This browser stores nothing for this page', text: sentence(message) };
+    case 'storage-full':
+      return { title: 'The files are not kept', text: sentence(message) };
+    case 'nothing-kept':
+    case 'nothing-to-keep':
+      return { title: 'There are no files to keep', text: `${sentence(message)} Choose them again.` };
     case 'no-randomness':
       return {
         title: 'This tab left a round',

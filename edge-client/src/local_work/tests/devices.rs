@@ -113,9 +113,9 @@ async fn rounds_on_a_gpu_follow_each_other_on_what_it_keeps() {
         assert!(error < 1e-4, "off by {error:.1e}");
         // Other data of the same shape.
         for bench in [&cpu, &gpu] {
-            let next =
-                bench.local_work.data().unwrap().select(&(0..20).rev().collect::<Vec<u32>>());
-            bench.local_work.set_data(next);
+            let order: Vec<u32> = (0..20).rev().collect();
+            let next = bench.local_work.data().unwrap().examples().select(&order);
+            bench.local_work.set_data(next.into());
         }
     }
 }

@@ -30,8 +30,8 @@ const POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** Resolves to `{ folder, remove }`: the built pages. */
-export async function buildPages() {
+/** Resolves to `{ folder, remove }`: the built pages, by default those that are served. */
+export async function buildPages(input = pages) {
   const folder = mkdtempSync(join(tmpdir(), 'fedra-page-'));
   const useFake = () => ({
     name: 'fake-wasm',
@@ -50,7 +50,7 @@ export async function buildPages() {
       target: 'es2022',
       assetsInlineLimit: 0,
       copyPublicDir: false,
-      rolldownOptions: { input: pages },
+      rolldownOptions: { input },
     },
     worker: { format: 'es', plugins: () => [useFake()] },
     plugins: [useFake()],
