@@ -4,12 +4,23 @@
  * document.visibilityState, nor do work that a frame would notice.
  */
 
-import type { ClientEvent, ClientEventType, Features, PrivacyEvent, ReadData, TrainingFiles, TrainingImages } from 'fedra';
+import type {
+  ClientEvent,
+  ClientEventType,
+  Features,
+  PrivacyEvent,
+  ReadData,
+  Reading,
+  TrainingFiles,
+  TrainingImages,
+  TrainKeptOptions,
+} from 'fedra';
 import { FedraClient, FedraError } from 'fedra';
 import type { Task, TaskSummary } from './api.js';
 import { ApiError, fetchTask, fetchTasks } from './api.js';
 import { NewestModel } from './newest-model.js';
 import type { PageOptions } from './options.js';
+import type { DataSession } from './own-data.js';
 import { Pictures } from './pictures.js';
 import { floorsOf } from './privacy.js';
 import type { Shard } from './shard.js';
@@ -39,6 +50,9 @@ const PICTURES_MS = 1200;
 /** Classes that the visitor has to show before training makes sense. */
 const FEWEST_CLASSES = 2;
 
+/** Gives a client the visitor's own files. */
+type Give = (client: FedraClient, options: TrainKeptOptions) => Promise<void>;
+
 /** Dispatches `change` after the state changed, and `shard` when the digits are there. */
 export class Session extends EventTarget {
   readonly #options: PageOptions;
@@ -50,8 +64,9 @@ export class Session extends EventTarget {
   readonly #newest: NewestModel;
   #tasksData: Promise<TasksData> | undefined;
   #known: TasksData = {};
-  /** The visitor's own files, in place of a part of the task's data. */
-  #own: TrainingFiles | undefined;
+  /** The visitor's own files in place of a part of the task's data. The options are of their first reading. */
+  #own: { readonly give: Give; readonly options: TrainKeptOptions } | undefined;
+  #ownData: { readonly task: string; readonly session: DataSession } | undefined;
   /** The visitor's own pictures. */
   readonly pictures = new Pictures();
   #picturesTimer: ReturnType<typeof setTimeout> | undefined;
@@ -106,11 +121,46 @@ export class Session extends EventTarget {
     return this.#state.kind === 'image' && !this.#own && this.pictures.classes < FEWEST_CLASSES;
   }
 
-  /** Takes the visitor's own files in place of a part of the task's data; none goes back to a part. */
-  async use(files: TrainingFiles | undefined): Promise<void> {
-    this.#own = files;
-    this.#set({ ...this.#state, own: files !== undefined, examples: 0, shard: undefined });
-    if (this.#state.stage === 'running') await this.#giveAgain();
+  /** The session as the visitor's own files need it: another one for each task. */
+  ownData(task: string): DataSession {
+    const place = { url: this.#options.url, task };
+    if (this.#ownData?.task !== task) {
+      const session: DataSession = {
+        read: async (data, options) => (await this.#reader(task)).read(data, options),
+        train: (data, { decimal, ...options }) =>
+          this.#use((client, waiting) => client.train(data, { ...waiting, ...(decimal ? { decimal } : {}) }), options),
+        trainKept: (options) => this.#use((client, waiting) => client.trainKept(waiting), options),
+        keep: async () => (await this.#reader(task)).keep(),
+        kept: () => FedraClient.kept(place),
+        forget: () => FedraClient.forget(place),
+      };
+      this.#ownData = { task, session };
+    }
+    return this.#ownData.session;
+  }
+
+  /** Takes part with the visitor's own files, from now on until others are given. Rejects if they do not fit. */
+  async #use(give: Give, options: TrainKeptOptions): Promise<void> {
+    const before = this.#own;
+    const { examples } = this.#state;
+    this.#own = { give, options };
+    try {
+      if (this.#state.stage === 'running' && this.#client) await this.#give(this.#client, this.#run.signal);
+      else await this.#startWith(options.signal);
+      this.#own = { give, options: {} };
+      this.#set({ ...this.#state, own: true, shard: undefined });
+    } catch (error) {
+      this.#own = before;
+      this.#set({ ...this.#state, examples });
+      throw error;
+    }
+  }
+
+  async #startWith(signal: AbortSignal | undefined): Promise<void> {
+    await this.start();
+    signal?.throwIfAborted();
+    const { stage, problem } = this.#state;
+    if (stage !== 'running') throw new Error(problem?.message ?? 'the training did not start');
   }
 
   /** Fetches the examples, starts the client, gives it the examples. */
@@ -129,6 +179,8 @@ export class Session extends EventTarget {
       const { stage, problem } = this.#state;
       this.#stop();
       if (stage === 'before') return;
+      // The visitor has stopped the reading of their own files.
+      if (error instanceof FedraError && error.code === 'aborted') return this.#set({ ...this.#state, stage: 'before' });
       this.#set({ ...this.#state, stage: 'ended', problem: (stage === 'ended' ? problem : undefined) ?? problemOf(error) });
     }
   }
@@ -163,11 +215,15 @@ export class Session extends EventTarget {
     const { data } = this.#state;
     if (data) {
       const { examples: maxExamples } = this.#options;
-      const options = { timeout: Infinity, signal, ...(maxExamples === undefined ? {} : { maxExamples }) };
-      const onReading = ({ examples }: { readonly examples: number }) => {
-        if (!signal.aborted) this.#set({ ...this.#state, examples });
+      const own = this.#own;
+      const onReading = (reading: Reading) => {
+        if (!signal.aborted) this.#set({ ...this.#state, examples: reading.examples });
+        own?.options.onReading?.(reading);
       };
-      return await client.train(this.#files(data), { ...options, onReading });
+      const signals = [signal, ...(own?.options.signal ? [own.options.signal] : [])];
+      const waiting = { timeout: Infinity, signal: AbortSignal.any(signals), onReading };
+      if (own) return await own.give(client, waiting);
+      return await client.train(this.#files(data), { ...waiting, ...(maxExamples === undefined ? {} : { maxExamples }) });
     }
     const shard = await this.#digits();
     const shape = [shard.count, shard.rows * shard.columns];
@@ -175,9 +231,8 @@ export class Session extends EventTarget {
     await client.train(dataset, { transfer: true, timeout: Infinity, signal });
   }
 
-  /** The visitor's own files or pictures, or this tab's part of the task's data. */
+  /** The visitor's own pictures, or this tab's part of the task's data. */
   #files(data: TaskData): TrainingFiles | TrainingImages {
-    if (this.#own) return this.#own;
     if (data.data.kind === 'image') return { images: this.pictures.all.map(({ file, label }) => ({ file, label })) };
     const shard = this.#state.shard ?? drawPart(data, this.#options.shard);
     this.#set({ ...this.#state, shard });
@@ -200,7 +255,8 @@ export class Session extends EventTarget {
   }
 
   #picturesChanged(): void {
-    this.#set({ ...this.#state, examples: this.pictures.all.length });
+    this.#own = undefined;
+    this.#set({ ...this.#state, own: false, examples: this.pictures.all.length });
     clearTimeout(this.#picturesTimer);
     this.#picturesTimer = setTimeout(() => {
       if (this.#state.stage === 'running' && !this.lacksPictures) void this.#giveAgain();
@@ -249,7 +305,13 @@ export class Session extends EventTarget {
 
   /** Files as the model sees them, or null where no client could read them. Rejects with `bad-dataset` for a mistake in them. */
   read(files: TrainingFiles | TrainingImages): Promise<ReadData | null> {
-    return this.#answered(async (client, { id }) => await (client ?? (await this.#newest.observer(id))).read(files));
+    return this.#answered(async (_, { id }) => await (await this.#reader(id)).read(files));
+  }
+
+  /** The client that reads files for the page: the one that takes part, or one that only observes. */
+  async #reader(task: string): Promise<FedraClient> {
+    const isRunning = this.#state.stage === 'running' && this.#state.model;
+    return (isRunning ? this.#client : undefined) ?? (await this.#newest.observer(task));
   }
 
   /** Asks the client that takes part, if there is one with a model. What fails is told as a notice. */

@@ -34,11 +34,12 @@ const SITTING: readonly (SessionState | undefined)[] = ['idle', 'waiting', 'unav
 /** A screen reader hears of the first metric at most this often. */
 const ANNOUNCE_EVERY_MS = 20_000;
 
-/** Places to try a model, which are fetched for the tasks that have them. */
+const ownData = () => import('./own-data.js');
+/** Places to try a model and to give own data, which are fetched for the tasks that have them. */
 const PLACES: Partial<Record<DataKind, () => Promise<unknown>>> = {
-  table: () => import('./row-reader.js'),
+  table: () => Promise.all([import('./row-reader.js'), ownData()]),
   text: () => import('./text-writer.js'),
-  image: () => import('./picture-teacher.js'),
+  image: () => Promise.all([import('./picture-teacher.js'), ownData()]),
 };
 
 export class FedraDemo extends LightElement {
@@ -85,7 +86,7 @@ export class FedraDemo extends LightElement {
         ${this.#hero(state)} ${placeFirst ? this.#place(state) : nothing}
         ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
         ${classTable(state.task?.classes, state.task?.latest?.round, classesOf(state.data))}
-        ${placeFirst ? nothing : this.#place(state)} ${dataCard(state)} ${files(state, this.#api)} ${thisTab(state)}
+        ${placeFirst ? nothing : this.#place(state)} ${dataCard(state)} ${this.#own(state)} ${files(state, this.#api)} ${thisTab(state)}
       </main>
       <footer>${dataSource(state)}</footer>
       <div class="unseen" role="status">${coarseWords(state)}</div>
@@ -137,6 +138,12 @@ export class FedraDemo extends LightElement {
       case 'image':
         return html`<fedra-picture-teacher .session=${this.#session} .data=${data} .modelHash=${newest?.sha256} .count=${state.examples}></fedra-picture-teacher>`;
     }
+  }
+
+  /** The place for a visitor's own files, where the task describes a table or pictures. */
+  #own({ data, task }: PageState): TemplateResult | typeof nothing {
+    if (!data || !task || data.data.kind === 'text') return nothing;
+    return html`<fedra-own-data .description=${data.data} .session=${this.#session?.ownData(task.id)}></fedra-own-data>`;
   }
 
   /** One element in every stage, so that the keyboard's focus stays on it. */

@@ -168,6 +168,45 @@ test('without a camera the page says so, and files are left', () =>
     },
   ));
 
+test('a table of the visitor’s own is shown as the model sees it, and takes the place of the part', () =>
+  withPage('?task=birdstrikes', async (page) => {
+    const rows = ['Speed IAS in knots', '60', '90', '120'].join('\n');
+    const file = { name: 'mine.csv', mimeType: 'text/csv', buffer: Buffer.from(`${rows}\n`) };
+    await page.locator('fedra-own-data input.files').setInputFiles(file);
+    await hasText(page, '.preview tbody', /0\.2/);
+    assert.equal(
+      await page
+        .locator('#start')
+        .textContent()
+        .then((words) => words.trim()),
+      'Start training',
+      'a preview starts nothing',
+    );
+    await page.getByRole('button', { name: 'Train on these' }).click();
+    await hasText(page, '.facts', /3\s*rows\s*Your own files; they stay here/);
+    await hasText(page, '.local small', /rows a second/);
+    assert.ok(!loads(/part-/), site.requests.join(' '));
+    // Another task begins with nothing of it.
+    await page.click('#pause');
+    await page.evaluate(() => {
+      history.pushState(null, '', '?task=moby-dick');
+      dispatchEvent(new PopStateEvent('popstate'));
+    });
+    await hasText(page, '.facts', /One of 12 parts of the public data/);
+  }));
+
+test('pictures of the visitor’s own in folders are previewed, and start the training', () =>
+  withPage('?task=teach', async (page) => {
+    await page.locator('fedra-own-data').waitFor();
+    const files = [await picture(page, 'red', 'one.png'), await picture(page, 'blue', 'two.png')];
+    await page.locator('fedra-own-data input.files').setInputFiles(files);
+    await page.getByLabel('2 pictures of').selectOption('C');
+    await page.locator('.gallery canvas').first().waitFor();
+    assert.ok(await page.locator('#start').isDisabled());
+    await page.getByRole('button', { name: 'Train on these' }).click();
+    await hasText(page, '.facts', /2\s*pictures\s*Your own files; they stay here/);
+  }));
+
 for (const task of ['birdstrikes', 'moby-dick', 'teach']) {
   test(`${task}: nothing is wider than a phone of 390 pixels`, () =>
     withPage(
