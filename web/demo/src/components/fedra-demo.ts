@@ -50,6 +50,8 @@ export class FedraDemo extends LightElement {
   #drawTimer: ReturnType<typeof setTimeout> | undefined;
   #announcement = '';
   #announcedAt = -Infinity;
+  /** True if a part of the page could not be fetched. */
+  #lacks = false;
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -123,7 +125,8 @@ export class FedraDemo extends LightElement {
   #place(state: PageState): TemplateResult | typeof nothing {
     const { kind, data, model, task } = state;
     const newest = model ?? task?.model;
-    if (kind) void PLACES[kind]?.().catch(() => {});
+    if (kind) void PLACES[kind]?.().catch(() => this.#lack());
+    if (this.#lacks) return html`<section class="ask"><p role="alert">A part of this page did not load. Load the page again.</p></section>`;
     switch (kind) {
       case undefined:
         return nothing;
@@ -138,6 +141,12 @@ export class FedraDemo extends LightElement {
       case 'image':
         return html`<fedra-picture-teacher .session=${this.#session} .data=${data} .modelHash=${newest?.sha256} .count=${state.examples}></fedra-picture-teacher>`;
     }
+  }
+
+  #lack(): void {
+    if (this.#lacks) return;
+    this.#lacks = true;
+    this.requestUpdate();
   }
 
   /** The place for a visitor's own files, where the task describes a table or pictures. */
@@ -323,7 +332,7 @@ function learned(state: PageState): TemplateResult {
   `;
 }
 
-/** The same for a task without held-out examples, whose models no one can measure. */
+/** The same for a task without held-out examples. */
 function unmeasured(state: PageState): TemplateResult {
   return html`
     <section class="learned" aria-labelledby="learned">

@@ -97,6 +97,7 @@ test('pictures of two classes come before the training, and the model tells them
   withPage('?task=teach', async (page) => {
     await hasText(page, '.actions', /First show it pictures of at least two classes/);
     assert.ok(await page.locator('#start').isDisabled());
+    await page.locator('.lessons li').nth(2).waitFor();
     assert.equal(await page.locator('.lessons li').count(), 3);
     await hasText(page, '.learned', /no held-out examples/);
     await teach(page, 0, 'red');
@@ -205,6 +206,11 @@ test('pictures of the visitor’s own in folders are previewed, and start the tr
     assert.ok(await page.locator('#start').isDisabled());
     await page.getByRole('button', { name: 'Train on these' }).click();
     await hasText(page, '.facts', /2\s*pictures\s*Your own files; they stay here/);
+  }));
+
+test('a part of the page that does not load is named', () =>
+  withPage('?task=moby-dick', (page) => hasText(page, '.ask [role="alert"]', /A part of this page did not load/), {
+    setUp: (page) => page.route(/text-writer/, (route) => route.abort()),
   }));
 
 for (const task of ['birdstrikes', 'moby-dick', 'teach']) {
