@@ -130,7 +130,7 @@ export class Session extends EventTarget {
         train: (data, { decimal, ...options }) =>
           this.#use((client, waiting) => client.train(data, { ...waiting, ...(decimal ? { decimal } : {}) }), options),
         trainKept: (options) => this.#use((client, waiting) => client.trainKept(waiting), options),
-        keep: async () => (await this.#reader(task)).keep(),
+        keep: async () => (this.#client ?? (await this.#reader(task))).keep(),
         kept: () => FedraClient.kept(place),
         forget: () => FedraClient.forget(place),
       };
@@ -158,7 +158,7 @@ export class Session extends EventTarget {
 
   async #startWith(signal: AbortSignal | undefined): Promise<void> {
     await this.start();
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw new FedraError('aborted', 'the reading was stopped');
     const { stage, problem } = this.#state;
     if (stage !== 'running') throw new Error(problem?.message ?? 'the training did not start');
   }
