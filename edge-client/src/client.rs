@@ -8,7 +8,6 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 
-use fedra_data::Dataset;
 use fedra_learning::ExamplePrivacy;
 use fedra_protocol::{ModelRef, ModelSpec, TaskDescription, TaskId};
 use futures_channel::{mpsc, oneshot};
@@ -18,6 +17,7 @@ use crate::backend::BackendPreference;
 use crate::codes::{CallCode, CallFault};
 use crate::dropouts::Dropouts;
 use crate::events::ClientEvent;
+use crate::local_data::LocalData;
 use crate::local_work::LocalWork;
 use crate::origin::ServerUrl;
 use crate::platform::{TrainingSlots, Trust};
@@ -93,7 +93,7 @@ impl DataRefused {
 
 /// Examples on their way to the trainer.
 struct GivenData {
-    data: Dataset,
+    data: LocalData,
     verdict: oneshot::Sender<Result<(), DataRefused>>,
 }
 
@@ -145,7 +145,7 @@ impl Client {
     /// [`DataRefused`] if they do not fit, were taken back, or the client has ended.
     pub fn set_data(
         &self,
-        data: Dataset,
+        data: LocalData,
     ) -> impl Future<Output = Result<(), DataRefused>> + 'static {
         let (verdict, judged) = oneshot::channel();
         let given = GivenData { data, verdict };

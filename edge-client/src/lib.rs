@@ -16,6 +16,7 @@ mod dropouts;
 pub mod encoding;
 mod events;
 mod failure;
+mod local_data;
 mod local_work;
 #[cfg(any(target_arch = "wasm32", test))]
 mod options;
@@ -38,6 +39,7 @@ pub use dropouts::Dropouts;
 pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
+pub use local_data::LocalData;
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use platform::{TrainingSlots, Trust};

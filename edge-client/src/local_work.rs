@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
-use fedra_data::{Dataset, DatasetError};
+use fedra_data::Dataset;
 use fedra_keystream::KeystreamRng;
 use fedra_learning::{
     ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, ScoreSums, check_update,
@@ -37,6 +37,7 @@ use crate::devices::{Compute, Trainer, TrainingError};
 use crate::encoding::{PrivateRound, acceptable};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
+use crate::local_data::LocalData;
 use crate::origin::ServerUrl;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
@@ -58,9 +59,6 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second.
 const SLOWEST_FETCH: u64 = 64 << 10;
 
-/// Seed of the choice of the examples that are held out. It is the same for all: the choice
-/// depends on the examples, which are nobody else's.
-const HOLD_OUT_SEED: u64 = 1;
 /// Examples that are scored at a time: in a browser the worker listens in between.
 const SCORED_AT_ONCE: u32 = 256;
 
@@ -78,33 +76,6 @@ pub(crate) struct LocalWork {
     example_cost: RefCell<Option<ExampleCost>>,
     slots: platform::TrainingSlots,
     predicting: Mutex<()>,
-}
-
-/// The examples of a client.
-#[derive(Clone)]
-pub(crate) struct LocalData {
-    /// Those that it trains on.
-    train: Arc<Dataset>,
-    /// Those that it holds out, if the task has its models evaluated by clients.
-    held_out: Option<Arc<Dataset>>,
-}
-
-impl LocalData {
-    fn new(data: Dataset, task: &TaskDescription) -> Self {
-        match &task.client_evaluation {
-            None => Self { train: Arc::new(data), held_out: None },
-            Some(evaluation) => {
-                let (train, held_out) = data.split(evaluation.held_out(), HOLD_OUT_SEED);
-                Self { train: Arc::new(train), held_out: Some(Arc::new(held_out)) }
-            }
-        }
-    }
-
-    /// Checks that the task's model can be trained and evaluated on the examples.
-    pub fn check_for(&self, task: &TaskDescription) -> Result<(), DatasetError> {
-        self.train.check_for_task(task)?;
-        self.held_out.as_ref().map_or(Ok(()), |held_out| held_out.check_for_task(task))
-    }
 }
 
 /// A round's work, as it is given out.
@@ -232,8 +203,8 @@ impl LocalWork {
 
     /// Replaces the local examples, and holds out those that the task asks for. They stay
     /// held out for as long as these are the examples, whatever the task says later.
-    pub fn set_data(&self, data: Dataset, task: &TaskDescription) {
-        *self.data.borrow_mut() = Some(LocalData::new(data, task));
+    pub fn set_data(&self, data: LocalData, task: &TaskDescription) {
+        *self.data.borrow_mut() = Some(data.held_out_for(task));
     }
 
     /// The local examples, once there are some.
@@ -345,10 +316,10 @@ impl LocalWork {
             return Err(WorkError::new(Failure::PrivacyFailed, "the round does not fit the task"));
         };
         let data = self.data().ok_or_else(|| misfit("there is no data to evaluate on"))?;
-        let held_out = data.held_out.ok_or_else(|| {
+        let held_out = data.held_out().ok_or_else(|| {
             misfit("no example was held out when the data were given; give them again")
         })?;
-        let scores = self.scores(&job.task.model, global, &held_out).await?;
+        let scores = self.scores(&job.task.model, global, held_out).await?;
         let examples = held_out.len() as u64;
         tell(News::Tell(ClientEvent::evaluation(job.assignment.round, examples, &scores)));
         let values = match job.privacy {
@@ -386,11 +357,11 @@ impl LocalWork {
     ) -> Result<Update, WorkError> {
         let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
         let data = self.data().ok_or_else(|| misfit("there is no data to train on".into()))?;
-        data.check_for(&job.task).map_err(|error| misfit(error.to_string()))?;
-        let data = data.train;
+        data.check_for_task(&job.task).map_err(|error| misfit(error.to_string()))?;
+        let data = data.examples();
         let plan = &job.assignment.training;
-        let job = Training { spec: &job.task.model, parameters: global, data: &data, plan };
-        let measured = || backend::Job::new(job.spec, global, &data, plan);
+        let job = Training { spec: &job.task.model, parameters: global, data, plan };
+        let measured = || backend::Job::new(job.spec, global, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
         // A lost GPU costs this round's time, not the round.

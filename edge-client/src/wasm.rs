@@ -95,7 +95,7 @@ impl EdgeClient {
         layout: &str,
     ) -> Promise {
         let judged =
-            dataset(features, labels, shape, layout).map(|data| self.client.set_data(data));
+            dataset(features, labels, shape, layout).map(|data| self.client.set_data(data.into()));
         future_to_promise(async move {
             match judged?.await {
                 Ok(()) => Ok(JsValue::UNDEFINED),

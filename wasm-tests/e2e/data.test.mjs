@@ -47,6 +47,7 @@ and ""three""";low\r
 50;?;baker;;high\r
 45;80;"clerk";x;high\r
 `;
+const NAMES = ['age', 'hours', 'hours (missing)', 'job = nurse', 'job = clerk', 'job (other)'];
 const PREPARED = [
   [-1, 0.5, 0, 1, 0, 0],
   [1, 0.5, 1, 0, 0, 1],
@@ -78,8 +79,8 @@ describe('a table', { concurrency: false }, () => {
       window.client = await window.fedra.FedraClient.connect({ ...where, backend: 'cpu' });
       /** Values and labels that the model sees of a file. */
       window.prepared = async (file, options) => {
-        const { features, labels, shape } = await window.client.read({ files: file }, options);
-        return { features: [...features], labels: [...labels], shape: [...shape] };
+        const { features, labels, shape, names } = await window.client.read({ files: file }, options);
+        return { features: [...features], labels: [...labels], shape: [...shape], names };
       };
       window.gzipped = (text) => new Response(new Blob([text]).stream().pipeThrough(new CompressionStream('gzip'))).blob();
       /**
@@ -98,7 +99,7 @@ describe('a table', { concurrency: false }, () => {
 
   test('a file of a visitor becomes what the task describes', async () => {
     const seen = await page.evaluate((text) => window.prepared(new File([text], 'people.csv')), VISITORS);
-    assert.deepEqual(seen, { features: PREPARED, labels: [0, 1, 1], shape: [3, 6] });
+    assert.deepEqual(seen, { features: PREPARED, labels: [0, 1, 1], shape: [3, 6], names: NAMES });
   });
 
   test('a gzipped file with a name in any script is the same', async () => {

@@ -20,9 +20,10 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 /// Content security policy for data: there is nothing to load or run.
 const DATA_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// Permissions that the page does not use.
+/// Permissions of the pages: their own script may ask for the camera, and nothing may ask for
+/// the others.
 const PERMISSIONS: HeaderValue = HeaderValue::from_static(
-    "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), \
+    "camera=(self), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), \
      serial=(), usb=()",
 );
 /// Use of TLS only, for a year.

@@ -9,6 +9,7 @@ mod command_line;
 mod contract;
 mod deployed;
 mod evaluated;
+mod examples;
 mod formats;
 mod health;
 mod hostile;

@@ -1,7 +1,9 @@
 //! `cargo xtask demo`: an aggregator with the page, native clients that share
 //! MNIST between them, and a table that grows by a row a round. Beside that plain
-//! task there is a private one, at a slow pace, that a visitor can switch to.
+//! task there is a private one, at a slow pace, that a visitor can switch to, and
+//! there are the tasks of `examples/tasks`, which only visitors train.
 
+mod examples;
 mod private;
 
 use std::io::ErrorKind;
@@ -36,7 +38,7 @@ pub struct Options {
     /// Stop training after this number of rounds (10 with --exit, else never).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
-    /// End when the rounds are done; the page and the private task are left out.
+    /// End when the rounds are done; the page and all tasks but MNIST's are left out.
     #[arg(long)]
     exit: bool,
 }
@@ -59,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let rounds = options.rounds.or(options.exit.then_some(ROUNDS));
     let folder = project::target().join("demo");
-    aggregator::prepare(&folder, &configuration(&folder, options, rounds))?;
+    aggregator::prepare(&folder, &configuration(&folder, options, rounds)?)?;
     let mut aggregator = Aggregator::start(&folder, options.port)?;
 
     status::step(&format!("Starting {} native clients", options.clients));
@@ -75,6 +77,7 @@ pub fn run(options: &Options) -> Result<()> {
         if let Some(people) = options.people() {
             println!("{}", private::explanation(people));
         }
+        println!("{}", examples::EXPLANATION);
     }
     println!();
 
@@ -105,11 +108,11 @@ fn check_port(port: u16) -> Result<()> {
     }
 }
 
-fn configuration(folder: &Path, options: &Options, rounds: Option<u64>) -> String {
+fn configuration(folder: &Path, options: &Options, rounds: Option<u64>) -> Result<String> {
     let page = project::web().join("demo/dist");
     let mut tasks = vec![plain_task(options.clients, rounds)];
     tasks.extend(options.people().map(private::task));
-    Config {
+    let own = Config {
         port: options.port,
         store: &aggregator::store(folder),
         page: (!options.exit).then_some(page.as_path()),
@@ -118,7 +121,8 @@ fn configuration(folder: &Path, options: &Options, rounds: Option<u64>) -> Strin
         keep_all_models: false,
         tasks: &tasks,
     }
-    .text()
+    .text();
+    if options.exit { Ok(own) } else { Ok(own + &examples::tasks()?) }
 }
 
 /// McMahan's 2NN with E = 1 and B = 10. A cohort has room for tabs beside the
@@ -152,11 +156,20 @@ mod tests {
 
     #[test]
     fn a_run_that_ends_by_itself_has_the_plain_task_alone() {
-        let text = |options| configuration(Path::new("demo"), &options, Some(10));
+        let text = |options| configuration(Path::new("demo"), &options, Some(10)).unwrap();
+        let ids = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("id = "));
+            lines.map(|id| id.trim_matches('"').to_owned()).collect()
+        };
         let shown = text(options(false, 200));
-        assert!(shown.contains("id = \"mnist\"") && shown.contains("[task.privacy]"), "{shown}");
-        for text in [text(options(true, 200)), text(options(false, 0))] {
-            assert_eq!(text.matches("[[task]]").count(), 1, "{text}");
+        let examples = ["birdstrikes", "moby-dick", "teach"];
+        assert_eq!(ids(&shown), [&["mnist", "mnist-private"][..], &examples].concat());
+        assert!(shown.contains("[task.privacy]"), "{shown}");
+        let open = text(options(false, 0));
+        assert_eq!(ids(&open), [&["mnist"][..], &examples].concat());
+        let short = text(options(true, 200));
+        assert_eq!(ids(&short), ["mnist"]);
+        for text in [open, short] {
             assert!(!text.contains("[task.privacy]"), "{text}");
         }
     }

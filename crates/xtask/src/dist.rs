@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Builds the npm package and the demo page around the module.
 fn page() -> Result<()> {
-    status::step("Converting MNIST for the page");
+    status::step("Preparing the data of the page and of examples/tasks");
     process::run(project::npm(&project::web()).args(["run", "data", "-w", "demo"]))?;
     status::step("Building the npm package and the demo page");
     process::run(project::npm(&project::web()).args(["run", "build"]))?;

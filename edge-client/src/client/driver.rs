@@ -304,7 +304,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         }
         self.judged_for = Some(task.clone());
         let data = local_work.data()?;
-        Some(match data.check_for(task) {
+        Some(match data.check_for_task(task) {
             Ok(()) => Event::DataReady,
             Err(error) => Event::Misfit { reason: error.to_string() },
         })

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fedra_data::Targets;
+use fedra_data::{Dataset, Targets};
 use fedra_learning::{init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, Mechanism, PrivacyPolicy,
-    RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, Shape,
-    SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome,
+    Availability, CheckedIn, ClientMessage, DataSpec, Layer, LocalTraining, Loss, Mechanism,
+    PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash,
+    Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome,
     UpdateRange, UpdateVerdict, Welcome,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -37,6 +37,8 @@ struct Server {
     file: Vec<u8>,
     phase: RoundPhase,
     privacy: Option<PrivacyPolicy>,
+    /// Description of its data, which an operator may change.
+    data: RefCell<Option<DataSpec>>,
 }
 
 impl Server {
@@ -48,7 +50,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
-        Self { listener, address, spec, file, phase: RoundPhase::Collecting, privacy: None }
+        let (phase, data) = (RoundPhase::Collecting, RefCell::default());
+        Self { listener, address, spec, file, phase, privacy: None, data }
     }
 
     fn model(&self) -> ModelRef {
@@ -81,13 +84,14 @@ impl Server {
         let ClientMessage::CheckIn { token, availability, .. } = peer.next().await else {
             panic!("checks in")
         };
+        let data = self.data.borrow().clone();
         peer.send(ServerMessage::CheckedIn(Box::new(CheckedIn {
             task: TaskDescription {
                 id: TaskId::new("digits").unwrap(),
                 title: "Digits".into(),
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
-                data: None,
+                data,
                 client_evaluation: None,
                 privacy: self.privacy.clone(),
             },
@@ -196,7 +200,11 @@ impl Peer {
     }
 }
 
-fn data() -> Dataset {
+fn data() -> LocalData {
+    examples().into()
+}
+
+fn examples() -> Dataset {
     let pixels: Vec<f32> = (0..20 * 784).map(|i| (i % 7) as f32 / 7.0).collect();
     let classes = Targets::Classes((0..20).map(|i| i % 10).collect());
     Dataset::new(pixels, Shape::from_dims(&[784]).unwrap(), classes).unwrap()
@@ -369,9 +377,9 @@ fn code(verdict: Result<(), DataRefused>) -> &'static str {
     verdict.expect_err("they are refused").code.as_str()
 }
 
-fn other_data() -> Dataset {
+fn other_data() -> LocalData {
     let classes = Targets::Classes(vec![0; 3]);
-    Dataset::new(vec![0.5; 3 * 16], Shape::from_dims(&[16]).unwrap(), classes).unwrap()
+    Dataset::new(vec![0.5; 3 * 16], Shape::from_dims(&[16]).unwrap(), classes).unwrap().into()
 }
 
 #[tokio::test]
@@ -396,6 +404,66 @@ async fn data_that_do_not_fit_are_refused_when_they_are_given() {
     };
     futures_util::join!(serve, client.run(|_| {}));
     assert_eq!(code(client.set_data(data()).await), "closed");
+}
+
+/// Arrays of which `largest` becomes 1.
+fn arrays(largest: u32) -> DataSpec {
+    let described = serde_json::json!({
+        "kind": "array", "shape": [784], "dtype": "float32", "min": 0, "max": largest,
+    });
+    serde_json::from_value(described).unwrap()
+}
+
+#[tokio::test]
+async fn data_that_were_read_as_the_task_no_longer_describes_them_are_not_trained_on() {
+    let server = Server::new().await;
+    *server.data.borrow_mut() = Some(arrays(1));
+    let client = observer(server.address);
+    let taken = client.set_data(LocalData::read(examples(), arrays(1)));
+    let [available, paused] =
+        [Availability::Available, Availability::Paused].map(ClientMessage::SetAvailability);
+    let mut told = Vec::new();
+    let serve = async {
+        let mut peer = server.greet().await.0;
+        assert_eq!(taken.await, Ok(()));
+        assert_eq!(peer.next().await, available);
+        // The operator changes the description and starts the server again.
+        *server.data.borrow_mut() = Some(arrays(255));
+        drop(peer);
+        let mut peer = server.greet().await.0;
+        assert_eq!(peer.next().await, paused, "the examples have the old scale");
+        let old = client.set_data(LocalData::read(examples(), arrays(1)));
+        assert_eq!(code(old.await), "bad-dataset");
+        assert_eq!(client.set_data(LocalData::read(examples(), arrays(255))).await, Ok(()));
+        assert_eq!(peer.next().await, available);
+        client.close();
+    };
+    let run = client.run(|event| {
+        if let ClientEvent::Error { code, message, .. } = event
+            && code == EventCode::Failure(Failure::BadDataset)
+        {
+            told.push(message);
+        }
+    });
+    futures_util::join!(serve, run);
+    let [message] = told.as_slice() else { panic!("told once: {told:?}") };
+    assert!(message.ends_with("give the data again"), "{message}");
+}
+
+#[tokio::test]
+async fn arrays_that_their_owner_has_prepared_stay_when_the_description_of_files_changes() {
+    let server = Server::new().await;
+    let client = client(server.address);
+    let serve = async {
+        let (peer, ..) = server.session().await;
+        server.hand_out_the_model().await;
+        *server.data.borrow_mut() = Some(arrays(1));
+        drop(peer);
+        let (mut peer, _) = server.session().await;
+        peer.begin().await;
+        client.close();
+    };
+    futures_util::join!(serve, client.run(|_| {}));
 }
 
 #[tokio::test]

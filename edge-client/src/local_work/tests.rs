@@ -11,7 +11,7 @@ use fedra_aggregation::CheckedUpdate;
 use fedra_data::Targets;
 use fedra_learning::init_parameters;
 use fedra_protocol::{
-    CodecName, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+    CodecName, DataSpec, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
 };
 
 use super::*;
@@ -89,7 +89,7 @@ impl Bench {
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
         *local_work.model.borrow_mut() = Some((sha256, parameters));
-        local_work.set_data(data, &task(&spec, None));
+        local_work.set_data(data.into(), &task(&spec, None));
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes: 8 };
         Self { local_work, spec, model }
     }
@@ -115,7 +115,7 @@ impl Bench {
         let slots = platform::TrainingSlots::new(1);
         let local_work =
             Rc::new(LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots));
-        local_work.set_data(data, &task(&spec, None));
+        local_work.set_data(data.into(), &task(&spec, None));
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes };
         Self { local_work, spec, model }
     }
@@ -264,6 +264,22 @@ async fn without_a_policy_training_that_fails_fails() {
     let bench = Bench::new(data(16));
     let error = bench.work(None, 0.1).await.0.expect_err("the data do not fit");
     assert_eq!(error.failure, Failure::BadDataset);
+}
+
+#[tokio::test]
+async fn data_are_trained_on_as_long_as_the_task_describes_them_as_they_were_read() {
+    let bench = Bench::new(data(784));
+    let read_as = DataSpec::of_bytes(&bench.spec);
+    let task = task(&bench.spec, None);
+    bench.local_work.set_data(LocalData::read(data(784), read_as), &task);
+    // A task without a description has this one.
+    trained(bench.work(None, 0.1).await.0);
+    let other = r#"{ "kind": "array", "shape": [784], "dtype": "uint8", "min": 0, "max": 100 }"#;
+    let mut job = bench.job(None, 0.1);
+    job.task.data = Some(serde_json::from_str(other).unwrap());
+    let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("the scale is another");
+    assert_eq!(error.failure, Failure::BadDataset);
+    assert!(error.reason.ends_with("give the data again"), "{}", error.reason);
 }
 
 #[tokio::test]

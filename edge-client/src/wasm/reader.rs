@@ -8,7 +8,8 @@ use fedra_data::{
     CsvOptions, DecimalSign, Features, Part, Picture, Place, Problem, ReadError, ReadOptions,
     Reader, Targets,
 };
-use js_sys::{Float32Array, Object, Promise, Reflect, Uint32Array};
+use fedra_protocol::DataSpec;
+use js_sys::{Array, Float32Array, Object, Promise, Reflect, Uint32Array};
 use serde::Deserialize;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
@@ -17,6 +18,7 @@ use super::coded;
 use crate::client::{Client, DataRefused};
 use crate::codes::CallFault;
 use crate::failure::Failure;
+use crate::local_data::LocalData;
 
 /// Choices of the page.
 #[derive(Debug, Default, Deserialize)]
@@ -66,7 +68,7 @@ pub(super) fn reader(client: Rc<Client>, options: JsValue) -> Promise {
         let task = client.description().await.map_err(|error| refused(&error))?;
         let spec = task.data_or_bytes();
         let reader = RefCell::new(Some(Reader::new(&spec, &task.model, options)));
-        Ok(DataReader { client, kind: spec.kind(), reader }.into())
+        Ok(DataReader { client, spec, reader }.into())
     })
 }
 
@@ -74,7 +76,8 @@ pub(super) fn reader(client: Rc<Client>, options: JsValue) -> Promise {
 #[wasm_bindgen]
 pub struct DataReader {
     client: Rc<Client>,
-    kind: &'static str,
+    /// The task's description when the reading began.
+    spec: DataSpec,
     reader: RefCell<Option<Reader>>,
 }
 
@@ -83,7 +86,7 @@ impl DataReader {
     /// Kind of the task's data: `table`, `text`, `array` or `image`.
     #[wasm_bindgen(getter)]
     pub fn kind(&self) -> String {
-        self.kind.to_owned()
+        self.spec.kind().to_owned()
     }
 
     /// Begins a file, which holds an array's labels or anything else.
@@ -143,7 +146,8 @@ impl DataReader {
     /// Gives the data set to the client. The promise is that of `EdgeClient.setDataset`.
     pub fn finish(&self) -> Promise {
         let finished = self.take().and_then(|reader| reader.finish().map_err(|e| bad(&e)));
-        let judged = finished.map(|data| self.client.set_data(data));
+        let data = finished.map(|examples| LocalData::read(examples, self.spec.clone()));
+        let judged = data.map(|data| self.client.set_data(data));
         future_to_promise(async move {
             judged?.await.map_err(|error| refused(&error))?;
             Ok(JsValue::UNDEFINED)
@@ -151,7 +155,8 @@ impl DataReader {
     }
 
     /// The data set as arrays, without giving it to the client: `features`, `labels` (one
-    /// class number an example or a position, or values row by row) and `shape`.
+    /// class number an example or a position, or values row by row) and `shape`; of a table also
+    /// the `names` of its features.
     ///
     /// # Errors
     ///
@@ -174,6 +179,11 @@ impl DataReader {
         let arrays = Object::new();
         for (name, array) in [("features", features), ("labels", labels), ("shape", shape)] {
             Reflect::set(&arrays, &name.into(), &array)?;
+        }
+        if let DataSpec::Table(table) = &self.spec {
+            let names = table.feature_names();
+            let names: Array = names.iter().map(|name| JsValue::from_str(name)).collect();
+            Reflect::set(&arrays, &"names".into(), &names)?;
         }
         Ok(arrays.into())
     }

@@ -3,4 +3,6 @@ import 'uplot/dist/uPlot.min.css';
 import './styles.css';
 import './model.css';
 import './privacy.css';
+import './own-data.css';
+import './try.css';
 import './components/fedra-demo.js';

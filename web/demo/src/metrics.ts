@@ -11,7 +11,8 @@ export interface Metric {
 /** The words around a task's first metric: “The shared model reads / 91 % / of test examples it has never seen”. */
 export interface HeadlineMetric extends Metric {
   readonly lead: string;
-  readonly of: string;
+  /** The words after the value; `examples` is what the test has, such as “digits”. */
+  of(examples: string): string;
   /** A value among others. */
   inline(value: number): string;
 }
@@ -24,21 +25,21 @@ export const HEADLINES: Record<Headline, HeadlineMetric> = {
     title: 'Accuracy',
     words: percent,
     lead: 'The shared model reads',
-    of: 'of test digits it has never seen',
+    of: (examples) => `of test ${examples} it has never seen`,
     inline: percent,
   },
   bits_per_token: {
     title: 'Bits a token',
     words: decimal,
     lead: 'The shared model needs',
-    of: 'bits for each token of text it has never seen',
+    of: () => 'bits for each token of text it has never seen',
     inline: (value) => `${decimal(value)} bits a token`,
   },
   rmse: {
     title: 'RMSE',
     words: whole,
     lead: 'The shared model is off by',
-    of: 'on examples it has never seen; the root of the mean squared error',
+    of: (examples) => `on ${examples} it has never seen; the root of the mean squared error`,
     inline: (value) => `RMSE ${whole(value)}`,
   },
 };

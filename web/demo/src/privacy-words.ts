@@ -46,7 +46,7 @@ export function shortWords({ policy, sumsOnly }: Protection): { readonly lead: s
     case 'none':
       return {
         lead: 'Be aware:',
-        text: 'this task has no privacy layer, so the server can read each tab’s change, and a change can say something about the digits behind it.',
+        text: 'this task has no privacy layer, so the server can read each tab’s change, and a change can say something about the examples behind it.',
       };
   }
 }
@@ -63,7 +63,7 @@ export function howWords({ policy, sumsOnly, minimumSurvivors }: Protection): st
     case 'central':
       return 'Your tab limits how much its change can weigh, and sends it as it is. The server adds the noise before it gives the shared model to anyone.';
     case 'none':
-      return 'No noise, no masks, no budget: the server can read this tab’s change as it is, and a change can say something about the digits behind it.';
+      return 'No noise, no masks, no budget: the server can read this tab’s change as it is, and a change can say something about the examples behind it.';
   }
 }
 

@@ -1,19 +1,34 @@
 /**
- * Runs the visitor's session: watches the task, fetches the digits, holds the
+ * Runs the visitor's session: watches the task, fetches the examples, holds the
  * client, and keeps the page's state. It must not touch the DOM beyond
  * document.visibilityState, nor do work that a frame would notice.
  */
 
-import type { ClientEvent, ClientEventType, Model, PrivacyEvent } from 'fedra';
+import type {
+  ClientEvent,
+  ClientEventType,
+  Features,
+  PrivacyEvent,
+  ReadData,
+  Reading,
+  TrainingFiles,
+  TrainingImages,
+  TrainKeptOptions,
+} from 'fedra';
 import { FedraClient, FedraError } from 'fedra';
-import type { TaskSummary } from './api.js';
+import type { Task, TaskSummary } from './api.js';
 import { ApiError, fetchTask, fetchTasks } from './api.js';
+import { NewestModel } from './newest-model.js';
 import type { PageOptions } from './options.js';
+import type { DataSession } from './own-data.js';
+import { Pictures } from './pictures.js';
 import { floorsOf } from './privacy.js';
 import type { Shard } from './shard.js';
 import { fetchShard, ShardError, toFeatures } from './shard.js';
 import type { PageState, Problem } from './state.js';
 import { INITIAL, withEvent, withTask, withTaskChosen } from './state.js';
+import type { TaskData, TasksData } from './task-data.js';
+import { drawPart, fetchTasksData, kindOf } from './task-data.js';
 
 const EVENTS: readonly ClientEventType[] = [
   'status',
@@ -30,6 +45,13 @@ const EVENTS: readonly ClientEventType[] = [
 const POLL_MS = 4000;
 /** Of a tab that takes part one look in so many. */
 const RUNNING_POLLS = 5;
+/** Quiet time after which pictures that came or went are given to the client. */
+const PICTURES_MS = 1200;
+/** Classes that the visitor has to show before training makes sense. */
+const FEWEST_CLASSES = 2;
+
+/** Gives a client the visitor's own files. */
+type Give = (client: FedraClient, options: TrainKeptOptions) => Promise<void>;
 
 /** Dispatches `change` after the state changed, and `shard` when the digits are there. */
 export class Session extends EventTarget {
@@ -38,8 +60,16 @@ export class Session extends EventTarget {
   #wanted: string | undefined;
   #state = INITIAL;
   #client: FedraClient | undefined;
-  /** The model that reads digits while no client does, and its hash. */
-  #loaded: { readonly hash: string; readonly model: Promise<Model> } | undefined;
+  /** The model that answers while no client does. */
+  readonly #newest: NewestModel;
+  #tasksData: Promise<TasksData> | undefined;
+  #known: TasksData = {};
+  /** The visitor's own files in place of a part of the task's data. The options are of their first reading. */
+  #own: { readonly give: Give; readonly options: TrainKeptOptions } | undefined;
+  #ownData: { readonly task: string; readonly session: DataSession } | undefined;
+  /** The visitor's own pictures. */
+  readonly pictures = new Pictures();
+  #picturesTimer: ReturnType<typeof setTimeout> | undefined;
   /** Ends the client of the last start, whatever it is doing. */
   #run = new AbortController();
   #shard: Shard | undefined;
@@ -49,6 +79,8 @@ export class Session extends EventTarget {
     super();
     this.#options = options;
     this.#wanted = options.task;
+    this.#newest = new NewestModel(options.url);
+    this.pictures.addEventListener('change', () => this.#picturesChanged());
   }
 
   get state(): PageState {
@@ -75,16 +107,67 @@ export class Session extends EventTarget {
     const byDefault = this.#state.tasks[0]?.id;
     if ((task ?? byDefault) === (this.#wanted ?? byDefault)) return;
     this.#stop();
-    this.#forgetModel();
+    this.#newest.close();
     this.#wanted = task;
-    this.#set(withTaskChosen(this.#state));
+    this.#own = undefined;
+    const id = task ?? byDefault;
+    const chosen = withTaskChosen(this.#state, id === undefined ? undefined : this.#known[id]);
+    this.#set(chosen.kind === 'image' ? { ...chosen, examples: this.pictures.all.length } : chosen);
     void this.#refresh();
   }
 
-  /** Fetches the digits, starts the client, gives it the digits. */
+  /** True if the visitor has to show pictures before training can start. */
+  get lacksPictures(): boolean {
+    return this.#state.kind === 'image' && !this.#own && this.pictures.classes < FEWEST_CLASSES;
+  }
+
+  /** The session as the visitor's own files need it: another one for each task. */
+  ownData(task: string): DataSession {
+    const place = { url: this.#options.url, task };
+    if (this.#ownData?.task !== task) {
+      const session: DataSession = {
+        read: async (data, options) => (await this.#reader(task)).read(data, options),
+        train: (data, { decimal, ...options }) =>
+          this.#use((client, waiting) => client.train(data, { ...waiting, ...(decimal ? { decimal } : {}) }), options),
+        trainKept: (options) => this.#use((client, waiting) => client.trainKept(waiting), options),
+        keep: async () => (this.#client ?? (await this.#reader(task))).keep(),
+        kept: () => FedraClient.kept(place),
+        forget: () => FedraClient.forget(place),
+      };
+      this.#ownData = { task, session };
+    }
+    return this.#ownData.session;
+  }
+
+  /** Takes part with the visitor's own files, from now on until others are given. Rejects if they do not fit. */
+  async #use(give: Give, options: TrainKeptOptions): Promise<void> {
+    const before = this.#own;
+    const { examples } = this.#state;
+    this.#own = { give, options };
+    try {
+      if (this.#state.stage === 'running' && this.#client) await this.#give(this.#client, this.#run.signal);
+      else await this.#startWith(options.signal);
+      this.#own = { give, options: {} };
+      this.#set({ ...this.#state, own: true, shard: undefined });
+    } catch (error) {
+      this.#own = before;
+      this.#set({ ...this.#state, examples });
+      throw error;
+    }
+  }
+
+  async #startWith(signal: AbortSignal | undefined): Promise<void> {
+    await this.start();
+    if (signal?.aborted) throw new FedraError('aborted', 'the reading was stopped');
+    const { stage, problem } = this.#state;
+    if (stage !== 'running') throw new Error(problem?.message ?? 'the training did not start');
+  }
+
+  /** Fetches the examples, starts the client, gives it the examples. */
   async start(): Promise<void> {
-    if (this.#state.stage === 'starting' || this.#state.stage === 'running') return;
+    if (this.#state.stage === 'starting' || this.#state.stage === 'running' || this.lacksPictures) return;
     this.#stop();
+    this.#newest.close();
     this.#run = new AbortController();
     const { signal } = this.#run;
     this.#set({ ...this.#state, stage: 'starting', paused: false, problem: undefined, notice: undefined });
@@ -96,18 +179,23 @@ export class Session extends EventTarget {
       const { stage, problem } = this.#state;
       this.#stop();
       if (stage === 'before') return;
+      // The visitor has stopped the reading of their own files.
+      if (error instanceof FedraError && error.code === 'aborted') return this.#set({ ...this.#state, stage: 'before' });
       this.#set({ ...this.#state, stage: 'ended', problem: (stage === 'ended' ? problem : undefined) ?? problemOf(error) });
     }
   }
 
   async #takePart(signal: AbortSignal): Promise<void> {
-    const { url, api, backend, shard: index, examples } = this.#options;
-    const [task, shard] = await Promise.all([
-      this.#wanted ?? this.#state.task?.id ?? fetchTasks(api).then(first),
-      this.#shard ?? fetchShard(new URL('data/', document.baseURI).href, index, examples),
-    ]);
+    const { url, api, backend } = this.#options;
+    const task = this.#wanted ?? this.#state.task?.id ?? first(await fetchTasks(api));
+    const data = (await this.#describeTasks())[task];
+    // Digits are there before the client is, so that their absence costs no connection.
+    const shard = data ? undefined : await this.#digits();
     if (signal.aborted) return;
-    this.#take(shard);
+    this.#set({ ...this.#state, kind: kindOf(data), data });
+    if (shard) this.#take(shard);
+    // An address with start=1 shows no pictures.
+    if (this.lacksPictures) return this.#set({ ...this.#state, stage: 'before' });
     const floors = floorsOf(this.#state.task?.privacy ?? null);
     const privacy = { ...(floors ? { floors } : {}), consent: (terms: PrivacyEvent) => this.#ask(terms, signal) };
     const client = await FedraClient.connect({ url, task, backend, signal, privacy });
@@ -119,10 +207,65 @@ export class Session extends EventTarget {
       });
     }
     this.#set({ ...this.#state, stage: 'running' });
+    await this.#give(client, signal);
+  }
+
+  /** Gives the client its examples. The client waits for an aggregator that is away, and the page says so meanwhile. */
+  async #give(client: FedraClient, signal: AbortSignal): Promise<void> {
+    const { data } = this.#state;
+    if (data) {
+      const { examples: maxExamples } = this.#options;
+      const own = this.#own;
+      const onReading = (reading: Reading) => {
+        if (!signal.aborted) this.#set({ ...this.#state, examples: reading.examples });
+        own?.options.onReading?.(reading);
+      };
+      const signals = [signal, ...(own?.options.signal ? [own.options.signal] : [])];
+      const waiting = { timeout: Infinity, signal: AbortSignal.any(signals), onReading };
+      if (own) return await own.give(client, waiting);
+      return await client.train(this.#files(data), { ...waiting, ...(maxExamples === undefined ? {} : { maxExamples }) });
+    }
+    const shard = await this.#digits();
     const shape = [shard.count, shard.rows * shard.columns];
-    // The client waits for an aggregator that is away, and the page says so meanwhile.
-    const options = { transfer: true, timeout: Infinity, signal };
-    await client.train({ features: toFeatures(shard.pixels), labels: shard.labels, shape }, options);
+    const dataset = { features: toFeatures(shard.pixels), labels: shard.labels, shape };
+    await client.train(dataset, { transfer: true, timeout: Infinity, signal });
+  }
+
+  /** The visitor's own pictures, or this tab's part of the task's data. */
+  #files(data: TaskData): TrainingFiles | TrainingImages {
+    if (data.data.kind === 'image') return { images: this.pictures.all.map(({ file, label }) => ({ file, label })) };
+    const shard = this.#state.shard ?? drawPart(data, this.#options.shard);
+    this.#set({ ...this.#state, shard });
+    const part = data.parts[shard];
+    if (!part) throw new ShardError(`there is no part ${shard}; the page has ${data.parts.length}, counted from 0`);
+    return { files: new URL(`data/${part.file}`, document.baseURI) };
+  }
+
+  /** Gives a client that takes part other examples. It goes on with those that it had if they do not fit. */
+  async #giveAgain(): Promise<void> {
+    const client = this.#client;
+    const { signal } = this.#run;
+    if (!client) return;
+    try {
+      await this.#give(client, signal);
+    } catch (error) {
+      if (signal.aborted || (error instanceof FedraError && error.code === 'aborted')) return;
+      this.#set({ ...this.#state, notice: { ...problemOf(error), fatal: false } });
+    }
+  }
+
+  #picturesChanged(): void {
+    this.#own = undefined;
+    this.#set({ ...this.#state, own: false, examples: this.pictures.all.length });
+    clearTimeout(this.#picturesTimer);
+    this.#picturesTimer = setTimeout(() => {
+      if (this.#state.stage === 'running' && !this.lacksPictures) void this.#giveAgain();
+    }, PICTURES_MS);
+  }
+
+  async #digits(): Promise<Shard> {
+    const { shard, examples } = this.#options;
+    return this.#shard ?? (await fetchShard(new URL('data/', document.baseURI).href, shard, examples));
   }
 
   togglePause(): void {
@@ -151,46 +294,37 @@ export class Session extends EventTarget {
     this.#decide(false);
   }
 
-  /** The newest shared model's probabilities, or null where there is none. */
-  async read(digit: Float32Array): Promise<Float32Array | null> {
+  /** The newest shared model's outputs, or null where there is none. */
+  predict(features: Features): Promise<Float32Array | null> {
+    return this.#answered(async (client, { id, model }) => {
+      if (!client) return await this.#newest.predict(id, model.sha256, features);
+      this.#newest.close();
+      return await client.predict(features);
+    });
+  }
+
+  /** Files as the model sees them, or null where no client could read them. Rejects with `bad-dataset` for a mistake in them. */
+  read(files: TrainingFiles | TrainingImages): Promise<ReadData | null> {
+    return this.#answered(async (_, { id }) => await (await this.#reader(id)).read(files));
+  }
+
+  /** The client that reads files for the page: the one that takes part, or one that only observes. */
+  async #reader(task: string): Promise<FedraClient> {
+    const isRunning = this.#state.stage === 'running' && this.#state.model;
+    return (isRunning ? this.#client : undefined) ?? (await this.#newest.observer(task));
+  }
+
+  /** Asks the client that takes part, if there is one with a model. What fails is told as a notice. */
+  async #answered<T>(ask: (client: FedraClient | undefined, task: Task) => Promise<T>): Promise<T | null> {
+    const { task, model, stage } = this.#state;
+    if (!task) return null;
     try {
-      if (this.#client && this.#state.model && this.#state.stage === 'running') {
-        this.#forgetModel();
-        return await this.#client.predict(digit);
-      }
-      const model = await this.#newestModel();
-      return model ? await model.predict(digit) : null;
+      return await ask(model && stage === 'running' ? this.#client : undefined, task);
     } catch (error) {
-      if (!(error instanceof FedraError)) throw error;
+      if (!(error instanceof FedraError) || error.code === 'bad-dataset') throw error;
       if (error.code !== 'closed') this.#set({ ...this.#state, notice: { code: error.code, message: error.message, fatal: false } });
       return null;
     }
-  }
-
-  /** The newest model, for a page without a client. It is fetched when it is first needed. */
-  async #newestModel(): Promise<Model | undefined> {
-    const { task } = this.#state;
-    if (!task) return undefined;
-    const hash = task.model.sha256;
-    if (this.#loaded?.hash !== hash) {
-      this.#forgetModel();
-      this.#loaded = { hash, model: FedraClient.load({ url: this.#options.url, task: task.id }) };
-    }
-    const loaded = this.#loaded;
-    try {
-      return await loaded.model;
-    } catch (error) {
-      if (this.#loaded === loaded) this.#loaded = undefined;
-      throw error;
-    }
-  }
-
-  #forgetModel(): void {
-    void this.#loaded?.model.then(
-      (model) => model.close(),
-      () => {},
-    );
-    this.#loaded = undefined;
   }
 
   #take(shard: Shard): void {
@@ -219,11 +353,18 @@ export class Session extends EventTarget {
       const id = wanted ?? this.#state.tasks[0]?.id;
       if (id === undefined) return;
       const task = await fetchTask(this.#options.api, id);
-      if (wanted === this.#wanted) this.#set(withTask(this.#state, task));
+      const data = (await this.#describeTasks())[id];
+      if (wanted === this.#wanted) this.#set({ ...withTask(this.#state, task), kind: kindOf(data), data });
     } catch (error) {
       // Once started, the client itself reports on the connection.
       if (this.#state.stage === 'before' && wanted === this.#wanted) this.#set({ ...this.#state, problem: problemOf(error) });
     }
+  }
+
+  async #describeTasks(): Promise<TasksData> {
+    this.#tasksData ??= fetchTasksData(new URL('data/', document.baseURI).href);
+    this.#known = await this.#tasksData;
+    return this.#known;
   }
 
   #set(state: PageState): void {

@@ -18,6 +18,8 @@ import type {
 import type { ApiError, HistoryPoint, Task, TaskSummary } from './api.js';
 import { qualities } from './api.js';
 import type { Metrics } from './generated/http-api.js';
+import type { DataKind, TaskData } from './task-data.js';
+import { kindOf } from './task-data.js';
 
 /** The visitor's stage. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
@@ -34,9 +36,14 @@ export interface Problem {
 export interface PageState {
   readonly stage: Stage;
   readonly paused: boolean;
-  /** Examples this tab holds, and the shard they are of. */
+  /** Kind of the task's data, once it is known; digits where they have no description. */
+  readonly kind: DataKind | undefined;
+  readonly data: TaskData | undefined;
+  /** Examples this tab holds, and the part of the task's data that they are. */
   readonly examples: number;
   readonly shard: number | undefined;
+  /** True if the visitor gave their own files in place of a part. */
+  readonly own: boolean;
   /** The tasks of the aggregator. */
   readonly tasks: readonly TaskSummary[];
   readonly task: Task | undefined;
@@ -60,8 +67,11 @@ export interface PageState {
 export const INITIAL: PageState = {
   stage: 'before',
   paused: false,
+  kind: undefined,
+  data: undefined,
   examples: 0,
   shard: undefined,
+  own: false,
   tasks: [],
   task: undefined,
   status: undefined,
@@ -155,9 +165,10 @@ export function withTask(state: PageState, task: Task): PageState {
   };
 }
 
-/** The state with another task in view and the same digits. */
-export function withTaskChosen({ tasks, examples, shard }: PageState): PageState {
-  return { ...INITIAL, tasks, examples, shard };
+/** The state with another task in view; digits that are there stay for a task of digits. */
+export function withTaskChosen({ tasks, kind, examples, shard }: PageState, data: TaskData | undefined): PageState {
+  const chosen = { ...INITIAL, tasks, kind: kindOf(data), data };
+  return kind === 'digits' && chosen.kind === 'digits' ? { ...chosen, examples, shard } : chosen;
 }
 
 function withEvaluation(history: readonly HistoryPoint[], model: ModelEvent): readonly HistoryPoint[] {

@@ -1,20 +1,18 @@
 /** Texts of the visitors' page. Pure. */
 import type { RoundEvent, StatusReason } from 'fedra';
 import { isOver } from './api.js';
+import { kindWords } from './kinds.js';
 import { isUsedUp } from './privacy.js';
 import type { PageState, Problem } from './state.js';
 import { takesPart } from './state.js';
-
-/** The treatment of the visitor's data, in one sentence. */
-export const DATA_SENTENCE =
-  'This tab downloads a few hundred digits from a public data set and trains on them right here: the digits and their gradients stay in the tab, only the change to the model is sent.';
+import type { DataKind } from './task-data.js';
 
 /** The session's state in a few words. */
 export function stateWords(state: PageState): string {
   const { status } = state;
   if (state.stage === 'before') return beforeWords(state);
   if (state.stage === 'ended') return 'Disconnected';
-  if (state.stage === 'starting') return 'Downloading this tab’s digits';
+  if (state.stage === 'starting') return state.kind === 'image' ? 'Getting ready' : `Downloading this tab’s ${kindWords(state.kind).own}`;
   switch (status?.state) {
     case undefined:
     case 'idle':
@@ -33,7 +31,7 @@ export function stateWords(state: PageState): string {
     case 'downloading':
       return 'Downloading the shared model';
     case 'training':
-      return 'Training on this tab’s digits';
+      return `Training on this tab’s ${kindWords(state.kind).own}`;
     case 'sharing':
       return 'Exchanging keys with the others';
     case 'uploading':
@@ -158,8 +156,9 @@ export interface Advice {
 }
 
 /** An error as a title and advice. */
-export function advice({ code, message, fatal }: Problem, url: string): Advice {
+export function advice({ code, message, fatal }: Problem, url: string, kind?: DataKind): Advice {
   const server = address(url);
+  const { own, use } = kindWords(kind);
   switch (code) {
     case 'no-server':
       return {
@@ -169,7 +168,7 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
     case 'task-finished':
       return {
         title: 'This task has finished',
-        text: 'It takes no more updates, and its model is there for you: draw a digit below, and it is read. To train again, ask whoever runs the aggregator for another task.',
+        text: `It takes no more updates, and its model is there for you: ${use}. To train again, ask whoever runs the aggregator for another task.`,
       };
     case 'refused-unknown-task':
     case 'unknown-task':
@@ -250,7 +249,7 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
     case 'privacy-exhausted':
       return {
         title: 'Your part in this task is done',
-        text: 'This browser took part as often as the task allows, and sends no further change. The shared model goes on without it, and still reads your digits below.',
+        text: `This browser took part as often as the task allows, and sends no further change. The shared model goes on without it: ${use}.`,
       };
     case 'budget-spent':
       return {
@@ -265,21 +264,21 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
     case 'bad-model':
       return {
         title: 'This page cannot read the shared model',
-        text: `${sentence(message)} Reload the page to get the newest one, and draw again.`,
+        text: `${sentence(message)} Reload the page to get the newest one, and ask again.`,
       };
     case 'out-of-memory':
     case 'prediction-failed':
-      return { title: 'Your digit was not read', text: `${sentence(message)} Close other tabs, and draw again.` };
+      return { title: 'The model did not answer', text: `${sentence(message)} Close other tabs, and ask again.` };
     case 'device-lost':
       return { title: 'The GPU went away', text: `${sentence(message)} This tab goes on by itself.` };
     case 'bad-dataset':
       return {
-        title: 'These digits do not fit the task',
-        text: `${sentence(message)} Nothing was sent. Choose a task for pictures of digits, or ask whoever runs the aggregator for one.`,
+        title: `These ${own} do not fit the task`,
+        text: `${sentence(message)} Nothing was sent. Give others, or choose another task.`,
       };
     case 'no-digits':
       return {
-        title: 'This tab has no digits to train on',
+        title: `This tab has no ${own} to train on`,
         text: `${sentence(message)} Whoever runs this page makes the files with “cargo xtask dist”; a wrong ?shard= in the address does this too.`,
       };
     case 'bad-options':
@@ -330,6 +329,13 @@ export function advice({ code, message, fatal }: Problem, url: string): Advice {
         title: 'This tab left a round',
         text: `${sentence(message)} A round that cannot be counted is not taken part in: nothing was sent. Allow this site to store data, or make room; this page keeps trying by itself.`,
       };
+    case 'no-storage':
+      return { title: 'This browser stores nothing for this page', text: sentence(message) };
+    case 'storage-full':
+      return { title: 'The files are not kept', text: sentence(message) };
+    case 'nothing-kept':
+    case 'nothing-to-keep':
+      return { title: 'There are no files to keep', text: `${sentence(message)} Choose them again.` };
     case 'no-randomness':
       return {
         title: 'This tab left a round',

@@ -6,8 +6,10 @@
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
-import type { GivenData } from './kept-data.js';
-import { copied, KeptData, takenOver } from './kept-data.js';
+import type { GivenData } from './given-data.js';
+import { copied, GivenSets, takenOver } from './given-data.js';
+import type { Kept } from './kept-files.js';
+import { KeptFiles } from './kept-files.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
@@ -20,9 +22,11 @@ import type { TokenSource } from './token.js';
 import { askForToken } from './token.js';
 import type {
   CheckedOptions,
+  CheckedPlace,
   CheckedTraining,
   Features,
   Layout,
+  Place,
   PrivacyOptions,
   ReadData,
   Reading,
@@ -30,7 +34,18 @@ import type {
   TrainingFiles,
   TrainingImages,
 } from './validate.js';
-import { checkConfig, checkDataset, checkFeatures, checkFileOptions, checkFiles, checkTraining, isFiles, LONGEST_MS } from './validate.js';
+import {
+  checkConfig,
+  checkDataset,
+  checkFeatures,
+  checkFileOptions,
+  checkFiles,
+  checkPlace,
+  checkTraining,
+  checkTrainingKept,
+  isFiles,
+  LONGEST_MS,
+} from './validate.js';
 
 /** Options of {@link FedraClient.connect}. */
 export interface ConnectOptions {
@@ -86,6 +101,12 @@ export interface TrainOptions {
 /** Options of {@link FedraClient.read}. */
 export type ReadOptions = Omit<TrainOptions, 'transfer' | 'layout'>;
 
+/** Options of {@link FedraClient.trainKept}: those of the files were kept with them. */
+export type TrainKeptOptions = Pick<TrainOptions, 'timeout' | 'signal' | 'onReading'>;
+
+/** Wait for a worker's answer to data. */
+type Waiting = Pick<CheckedTraining, 'timeout' | 'signal' | 'onReading'>;
+
 /** Longest wait of `close` for the worker's own end, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
 /** Crashes of one kind, with nothing done in between, after which the worker is not started again. */
@@ -103,7 +124,10 @@ export class FedraClient extends EventTarget {
   #running = true;
   /** Crashes while a call was open since one was last answered, and others since an update was last accepted. */
   readonly #crashes = { inCall: 0, alone: 0 };
-  readonly #data = new KeptData();
+  readonly #data = new GivenSets();
+  readonly #kept: KeptFiles;
+  /** True if the files may be read again: the task was told since they were. */
+  #mayReadAgain = false;
   /** Data sets that are to be given up unless they have been taken. */
   readonly #withdrawn = new Set<number>();
   /** Listeners to the reading of files, by the request. */
@@ -119,6 +143,7 @@ export class FedraClient extends EventTarget {
     super();
     this.#options = options;
     this.#worker = worker;
+    this.#kept = keptFiles(options);
     this.#privacy = new PrivacyKeeper(options, {
       agreed: () => this.#ifOpen(() => this.#post({ type: 'consent' })),
       refused: (error) =>
@@ -166,6 +191,23 @@ export class FedraClient extends EventTarget {
     return Model.load(options);
   }
 
+  /**
+   * Size and age of the files that this browser {@link keep keeps} for a task; null if there
+   * are none. Starts no worker, and asks no server. Rejects with `no-storage` or
+   * `invalid-options`.
+   */
+  static async kept(place: Place): Promise<Kept | null> {
+    return keptFiles(checkPlace('kept', place, globalThis.location?.href)).kept();
+  }
+
+  /**
+   * Removes the files that this browser keeps for a task, if there are any. A client that
+   * trains on them goes on. Rejects as {@link kept} does.
+   */
+  static async forget(place: Place): Promise<void> {
+    return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();
+  }
+
   /** The newest event of a kind, for listeners that come late. */
   latest<T extends ClientEventType>(type: T): ClientEventOf<T> | undefined {
     return this.#latest.get(type) as ClientEventOf<T> | undefined;
@@ -190,11 +232,40 @@ export class FedraClient extends EventTarget {
       const checked = checkDataset(data, layout);
       message = (id) => ({ type: 'dataset', id, ...(transfer ? takenOver(checked) : copied(checked)) });
     }
-    await this.#ask('dataset', rest, (id) => {
-      const given = message(id);
-      this.#data.give(given);
-      this.#post(given);
-    });
+    await this.#give(message, rest);
+  }
+
+  /**
+   * Keeps the files that the client trains on in this browser, in place of those that it kept
+   * for this task, and with them the options of their reading. They are there for
+   * {@link trainKept} at a later visit, until {@link forget}. Nothing is sent. Rejects with
+   * `nothing-to-keep` where the client has no files, `bad-dataset` where one has changed or
+   * gone since it was chosen, `storage-full`, `no-storage` or `closed`; then the files that
+   * were kept before stay.
+   */
+  async keep(): Promise<Kept> {
+    if (this.#ended || this.#closing) throw closed('the client');
+    const { taken } = this.#data;
+    if (taken?.type !== 'files') {
+      const message = 'the client trains on no files: call keep once train has taken some; arrays are not kept';
+      throw new FedraError('nothing-to-keep', message);
+    }
+    return this.#kept.keep(taken.files, taken.options);
+  }
+
+  /**
+   * Gives the client the files that this browser keeps, as {@link train} does: they are read
+   * as the task describes its data now. Rejects as `train` does, and with `nothing-kept` or
+   * `no-storage`.
+   */
+  async trainKept(options: TrainKeptOptions = {}): Promise<void> {
+    const checked = checkTrainingKept(options);
+    const kept = await this.#kept.entry();
+    if (!kept) {
+      const message = `this browser keeps no files for the task ${this.#options.task}: give some with train, and call keep`;
+      throw new FedraError('nothing-kept', message);
+    }
+    await this.#give((id) => ({ type: 'files', id, files: kept.files, options: kept.options }), checked);
   }
 
   /**
@@ -211,12 +282,16 @@ export class FedraClient extends EventTarget {
     return answer.data;
   }
 
+  async #give(message: (id: number) => GivenData, waiting: Waiting): Promise<void> {
+    await this.#ask('dataset', waiting, (id) => {
+      const given = message(id);
+      this.#data.give(given);
+      this.#post(given);
+    });
+  }
+
   /** Has the worker do what waits for the task, with a limit of time, until it is given up. */
-  async #ask(
-    kind: 'dataset' | 'read',
-    { timeout, signal, onReading }: Pick<CheckedTraining, 'timeout' | 'signal' | 'onReading'>,
-    send: (id: number) => void,
-  ): Promise<Answer> {
+  async #ask(kind: 'dataset' | 'read', { timeout, signal, onReading }: Waiting, send: (id: number) => void): Promise<Answer> {
     if (signal?.aborted) throw aborted(signal);
     if (this.#ended || this.#closing) throw closed('the client');
     let id = 0;
@@ -333,7 +408,7 @@ export class FedraClient extends EventTarget {
   #receive(message: FromWorker): void {
     switch (message.type) {
       case 'event':
-        this.#emit(message.event);
+        if (!this.#readsAgain(message.event)) this.#emit(message.event);
         break;
       case 'done':
       case 'refused':
@@ -391,6 +466,25 @@ export class FedraClient extends EventTarget {
       answer = { type: 'not-recorded', id, message: wordsOf(error) };
     }
     this.#ifOpen(() => this.#post(answer));
+  }
+
+  /**
+   * Reads the files again if that is the remedy for an event: the operator has changed the
+   * task, and they no longer fit as they were read. Files that do not fit after that either
+   * are an event, until the task is told again.
+   */
+  #readsAgain(event: ClientEvent): boolean {
+    if (event.type === 'task') this.#mayReadAgain = true;
+    const { taken, isWaiting } = this.#data;
+    const unfit = event.type === 'error' && event.code === 'bad-dataset' && !event.fatal;
+    if (!unfit || taken?.type !== 'files' || isWaiting || !this.#mayReadAgain) return false;
+    this.#mayReadAgain = false;
+    const waiting = { timeout: Infinity, signal: undefined, onReading: undefined };
+    this.#give((id) => ({ ...taken, id }), waiting).catch(({ code, message }: FedraError) => {
+      // Other data were given meanwhile, or the client has ended.
+      if (code !== 'aborted' && code !== 'closed') this.#emit({ type: 'error', code, message, fatal: false });
+    });
+    return true;
   }
 
   #emit(event: ClientEvent): void {
@@ -463,4 +557,9 @@ export class FedraClient extends EventTarget {
     if (this.latest('status')?.state !== 'closed') this.#emit({ type: 'status', state: 'closed' });
     this.#onEnded();
   }
+}
+
+/** The files that this browser keeps for a task. */
+function keptFiles({ address, task }: CheckedPlace): KeptFiles {
+  return new KeptFiles(address.socket, task);
 }

@@ -9,10 +9,18 @@ export type PackageCode =
   | 'blocked-by-policy'
   /** The question for consent failed, which counts as no. */
   | 'consent-failed'
+  /** The page may store nothing in this browser, or its storage is out of order. */
+  | 'no-storage'
   /** There is no `Worker` here. */
   | 'not-in-a-browser'
+  /** No files are kept for the task. */
+  | 'nothing-kept'
+  /** The client trains on no files that could be kept. */
+  | 'nothing-to-keep'
   /** The person did not agree to the task's terms. */
   | 'privacy-declined'
+  /** The browser has no room for the files. */
+  | 'storage-full'
   /** The task did not become known in time. */
   | 'timeout'
   /** The aggregator has no such task. */

@@ -1,11 +1,12 @@
 /** Fedra in the browser: the exports of the package. */
 
-export type { ConnectOptions, ReadOptions, TrainOptions } from './client.js';
+export type { ConnectOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './client.js';
 export { FedraClient } from './client.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
 export type * from './events.js';
 export type { ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
+export type { Kept } from './kept-files.js';
 export type { LoadOptions, Model } from './model.js';
 export type { WorkerSource } from './spawn.js';
 export type { TokenSource } from './token.js';
@@ -15,6 +16,7 @@ export type {
   Features,
   Labels,
   Layout,
+  Place,
   PrivacyOptions,
   ReadData,
   Reading,

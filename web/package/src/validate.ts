@@ -75,6 +75,8 @@ export interface ReadData {
   readonly labels: Float32Array | Uint32Array;
   /** `[examples, ...shape of one example]`. */
   readonly shape: Uint32Array;
+  /** Names of the features of a table, in their order: `age`, `age (missing)`, `job = nurse`. */
+  readonly names?: readonly string[];
 }
 
 /** Choices for the reading of files. */
@@ -110,16 +112,26 @@ export interface PrivacyOptions {
   readonly consent?: 'granted' | ConsentQuestion;
 }
 
-/** The options that `connect` and `load` have in common, after their checks. */
+/** A task of an aggregator, as for `connect`. */
+export interface Place {
+  readonly url: string | URL;
+  readonly task: string;
+}
+
+/** A {@link Place} that has passed the checks. */
 export interface CheckedPlace {
   readonly address: Address;
   readonly task: string;
+}
+
+/** The options that `connect` and `load` have in common, after their checks. */
+export interface CheckedStart extends CheckedPlace {
   readonly signal: AbortSignal | undefined;
   readonly worker: WorkerSource | undefined;
 }
 
 /** The options of `connect` after their checks. */
-export interface CheckedOptions extends CheckedPlace {
+export interface CheckedOptions extends CheckedStart {
   readonly backend: BackendChoice;
   readonly floors: PrivacyFloors | undefined;
   readonly examples: ExamplePrivacy | undefined;
@@ -129,34 +141,39 @@ export interface CheckedOptions extends CheckedPlace {
 
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
 
-const PLACE = ['url', 'task', 'signal', 'worker'];
+const PLACE = ['url', 'task'];
+const START = [...PLACE, 'signal', 'worker'];
 
 /** Checks the options of `connect`. `page` is the page's address, which relative ones begin from. */
 export function checkConfig(options: unknown, page?: string): CheckedOptions {
-  const given = optionsOf('connect', options, [...PLACE, 'backend', 'privacy', 'token']);
+  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token']);
   const { backend = 'auto', privacy = {}, token } = given;
-  const place = checkPlace(given, page);
+  const start = checkStart(given, page);
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
-  return { ...place, backend: backend as BackendChoice, token: checkTokenSource(token), ...checkPrivacy(privacy) };
+  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...checkPrivacy(privacy) };
 }
 
 /** Checks the options of `load`. */
-export function checkLoad(options: unknown, page?: string): CheckedPlace {
-  return checkPlace(optionsOf('load', options, PLACE), page);
+export function checkLoad(options: unknown, page?: string): CheckedStart {
+  return checkStart(optionsOf('load', options, START), page);
 }
 
-function checkPlace({ url, task, signal, worker }: Record<string, unknown>, page: string | undefined): CheckedPlace {
+/** Checks the place of `kept` and `forget`. */
+export function checkPlace(call: string, place: unknown, page?: string): CheckedPlace {
+  return checkTask(optionsOf(call, place, PLACE), page);
+}
+
+function checkStart({ signal, worker, ...place }: Record<string, unknown>, page: string | undefined): CheckedStart {
+  return { ...checkTask(place, page), signal: checkSignal(signal), worker: checkWorkerSource(worker, page) };
+}
+
+function checkTask({ url, task }: Record<string, unknown>, page: string | undefined): CheckedPlace {
   if (typeof task !== 'string' || task.length === 0) {
     throw new FedraError('invalid-options', 'task must be the id of a task, for example "mnist"');
   }
-  return {
-    address: checkAddress(url, page),
-    task,
-    signal: checkSignal(signal),
-    worker: checkWorkerSource(worker, page),
-  };
+  return { address: checkAddress(url, page), task };
 }
 
 /** The options of `train` after their checks. */
@@ -198,6 +215,11 @@ export function checkTraining(options: unknown): CheckedTraining {
     reading: checkReading(given),
     onReading: onReading as CheckedTraining['onReading'],
   };
+}
+
+/** Checks the options of `trainKept`. The others were kept with the files. */
+export function checkTrainingKept(options: unknown): CheckedTraining {
+  return checkTraining(optionsOf('trainKept', options, ['timeout', 'signal', 'onReading']));
 }
 
 /** Refuses options that only arrays have a use for. */

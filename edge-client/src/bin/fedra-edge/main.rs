@@ -19,7 +19,8 @@ use fedra_edge_client::backend::{self, BackendPreference};
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::devices::Compute;
 use fedra_edge_client::{
-    ClientEvent, Consent, PrivacyConfig, ServerUrl, TrainingSlots, Trust, UpdateFate, bench,
+    ClientEvent, Consent, LocalData, PrivacyConfig, ServerUrl, TrainingSlots, Trust, UpdateFate,
+    bench,
 };
 use fedra_learning::ExamplePrivacy;
 use fedra_protocol::{SubjectId, TaskId};
@@ -288,10 +289,11 @@ async fn not_given(
     let reading = tokio::task::spawn_blocking(move || {
         let examples = data.load(&task)?;
         info!("read {} examples", examples.len());
-        partition.shares(&examples)
+        anyhow::Ok((partition.shares(&examples)?, task.data_or_bytes()))
     });
     match reading.await {
-        Ok(Ok(shares)) => {
+        Ok(Ok((shares, read_as))) => {
+            let shares = shares.into_iter().map(|share| LocalData::read(share, read_as.clone()));
             let given = clients.iter().zip(shares).map(|(client, share)| client.set_data(share));
             future::join_all(given.map(|judged| judged.map(|verdict| ends.judged(verdict)))).await;
             future::pending().await

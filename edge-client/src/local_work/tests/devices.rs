@@ -113,9 +113,9 @@ async fn rounds_on_a_gpu_follow_each_other_on_what_it_keeps() {
         assert!(error < 1e-4, "off by {error:.1e}");
         // Other data of the same shape.
         for bench in [&cpu, &gpu] {
-            let backwards: Vec<u32> = (0..20).rev().collect();
-            let next = bench.local_work.data().unwrap().train.select(&backwards);
-            bench.local_work.set_data(next, &task(&bench.spec, None));
+            let order: Vec<u32> = (0..20).rev().collect();
+            let next = bench.local_work.data().unwrap().examples().select(&order);
+            bench.local_work.set_data(next.into(), &task(&bench.spec, None));
         }
     }
 }

@@ -4,6 +4,7 @@ use fedra_learning::evaluate;
 use fedra_protocol::ClientEvaluation;
 
 use super::*;
+use crate::local_data::HOLD_OUT_SEED;
 
 const BOUND: f64 = 4.0;
 
@@ -14,7 +15,7 @@ fn evaluating(task: TaskDescription) -> TaskDescription {
 /// A client of a task whose models are evaluated by clients.
 fn bench(data: Dataset) -> Bench {
     let bench = Bench::new(data.clone());
-    bench.local_work.set_data(data, &evaluating(task(&bench.spec, None)));
+    bench.local_work.set_data(data.into(), &evaluating(task(&bench.spec, None)));
     bench
 }
 
@@ -48,8 +49,8 @@ async fn in_the_clear_the_scores_are_those_of_the_held_out_examples() {
     let bench = bench(data(784));
     let (train, held_out) = data(784).split(0.25, HOLD_OUT_SEED);
     let kept = bench.local_work.data().unwrap();
-    assert_eq!((kept.train.len(), kept.held_out.as_ref().map(|of| of.len())), (15, Some(5)));
-    assert_eq!(*kept.train, train);
+    assert_eq!((kept.examples().len(), kept.held_out().map(|of| of.len())), (15, Some(5)));
+    assert_eq!(**kept.examples(), train);
     let (done, told) = work(&bench, None).await;
     let (bytes, examples) = trained(done);
     let parameters = init_parameters(&bench.spec, 1);

@@ -6,8 +6,12 @@ import type { Classes, ClassMetrics } from '../generated/http-api.js';
 import { MOST_CLASSES, partOf, shownClasses } from '../metrics.js';
 import { percent, whole } from '../words.js';
 
-/** Nothing until a model was evaluated that has classes. */
-export function classTable(classes: Classes | null | undefined, round: number | undefined): TemplateResult | typeof nothing {
+/** Nothing until a model was evaluated that has classes. `names` are those of the classes, where they have any but their numbers. */
+export function classTable(
+  classes: Classes | null | undefined,
+  round: number | undefined,
+  names?: readonly string[],
+): TemplateResult | typeof nothing {
   if (!classes) return nothing;
   const few = classes.metrics.length <= MOST_CLASSES;
   const of = round === undefined ? '' : `, after round ${whole(round)}`;
@@ -17,14 +21,14 @@ export function classTable(classes: Classes | null | undefined, round: number | 
       On held-out examples${of}${few ? '' : `; the ${MOST_CLASSES} classes of which it finds least`}. Recall is the part of a
       class that it finds, precision the part of what it takes for the class that is right.
     </p>
-    <div class="pair">${recalls(classes)} ${few ? matrix(classes) : nothing}</div>
+    <div class="pair">${recalls(classes, names)} ${few ? matrix(classes, names) : nothing}</div>
   </section>`;
 }
 
-function recalls(classes: Classes): TemplateResult {
+function recalls(classes: Classes, names: readonly string[] | undefined): TemplateResult {
   const rows = shownClasses(classes).flatMap((number) => {
     const metrics = classes.metrics[number];
-    return metrics ? [recallRow(number, metrics)] : [];
+    return metrics ? [recallRow(names?.[number] ?? String(number), metrics)] : [];
   });
   return html`<table class="recalls">
     <thead>
@@ -34,9 +38,9 @@ function recalls(classes: Classes): TemplateResult {
   </table>`;
 }
 
-function recallRow(number: number, { examples, recall, precision }: ClassMetrics): TemplateResult {
+function recallRow(name: string, { examples, recall, precision }: ClassMetrics): TemplateResult {
   return html`<tr>
-    <th scope="row">${number}</th>
+    <th scope="row">${name}</th>
     <td>${whole(examples)}</td>
     <td class="found" aria-hidden="true"><span .style=${`inline-size: ${(100 * (recall ?? 0)).toFixed(1)}%`}></span></td>
     <td>${recall === null ? '–' : percent(recall)}</td>
@@ -44,8 +48,8 @@ function recallRow(number: number, { examples, recall, precision }: ClassMetrics
   </tr>`;
 }
 
-function matrix({ confusion }: Classes): TemplateResult {
-  const heads = confusion.map((_, number) => html`<th scope="col">${number}</th>`);
+function matrix({ confusion }: Classes, names: readonly string[] | undefined): TemplateResult {
+  const heads = confusion.map((_, number) => html`<th scope="col">${names?.[number] ?? number}</th>`);
   return html`<div class="scroll" role="region" aria-label="Confusion matrix" tabindex="0">
     <table class="confusion">
       <caption>Rows: the class. Columns: what the model takes it for.</caption>
@@ -53,7 +57,7 @@ function matrix({ confusion }: Classes): TemplateResult {
       <tbody>
         ${confusion.map(
           (row, number) => html`<tr>
-            <th scope="row">${number}</th>
+            <th scope="row">${names?.[number] ?? number}</th>
             ${row.map((count, taken) => cell(count, partOf(count, row), number === taken))}
           </tr>`,
         )}

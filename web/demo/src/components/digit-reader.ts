@@ -226,7 +226,7 @@ export class DigitReader extends LightElement {
     if (!digit || !this.session) return;
     this.#reading = true;
     this.requestUpdate();
-    void this.session.read(digit).then((probabilities) => {
+    void this.session.predict(digit).then((probabilities) => {
       this.#reading = false;
       if (this.#digit) this.#show(probabilities);
       if (this.#again) {

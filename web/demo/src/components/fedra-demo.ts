@@ -3,6 +3,7 @@
 import type { SessionState } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import { kindWords } from '../kinds.js';
 import { HEADLINES, headlineOf, otherMetrics } from '../metrics.js';
 import { OptionsError, parseOptions } from '../options.js';
 import type { Protection } from '../privacy.js';
@@ -11,10 +12,13 @@ import { epsilon, shortWords } from '../privacy-words.js';
 import { Session } from '../session.js';
 import type { PageState, Problem } from '../state.js';
 import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
-import { advice, bytes, cohortWords, DATA_SENTENCE, sentence, stateWords, whole } from '../words.js';
+import type { DataKind } from '../task-data.js';
+import { classesOf } from '../task-data.js';
+import { advice, bytes, cohortWords, sentence, stateWords, whole } from '../words.js';
 import { classTable } from './class-table.js';
 import './cohort-ring.js';
 import './consent-card.js';
+import { dataCard, dataSource } from './data-card.js';
 import './digit-reader.js';
 import { LightElement } from './light-element.js';
 import './line-chart.js';
@@ -30,6 +34,14 @@ const SITTING: readonly (SessionState | undefined)[] = ['idle', 'waiting', 'unav
 /** A screen reader hears of the first metric at most this often. */
 const ANNOUNCE_EVERY_MS = 20_000;
 
+const ownData = () => import('./own-data.js');
+/** Places to try a model and to give own data, which are fetched for the tasks that have them. */
+const PLACES: Partial<Record<DataKind, () => Promise<unknown>>> = {
+  table: () => Promise.all([import('./row-reader.js'), ownData()]),
+  text: () => import('./text-writer.js'),
+  image: () => Promise.all([import('./picture-teacher.js'), ownData()]),
+};
+
 export class FedraDemo extends LightElement {
   #session: Session | undefined;
   #url = '';
@@ -38,6 +50,8 @@ export class FedraDemo extends LightElement {
   #drawTimer: ReturnType<typeof setTimeout> | undefined;
   #announcement = '';
   #announcedAt = -Infinity;
+  /** True if a part of the page could not be fetched. */
+  #lacks = false;
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -63,21 +77,20 @@ export class FedraDemo extends LightElement {
 
   protected override render(): TemplateResult {
     const state = this.#session?.state ?? { ...INITIAL, problem: this.#addressProblem };
+    // Pictures come before the training, and a text is to be seen while it changes.
+    const placeFirst = state.kind === 'image' || state.kind === 'text';
     return html`
       <header class="top">
         <span class="wordmark"><span class="mark" aria-hidden="true"></span>Fedra</span>
         <span class="connection" data-kind=${connectionKind(state)}>${stateWords(state)}</span>
       </header>
       <main>
-        ${this.#hero(state)} ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
-        ${classTable(state.task?.classes, state.task?.latest?.round)}
-        <fedra-digit-reader .session=${this.#session} .modelHash=${state.model?.sha256 ?? state.task?.model.sha256}></fedra-digit-reader>
-        ${files(state, this.#api)} ${thisTab(state)}
+        ${this.#hero(state)} ${placeFirst ? this.#place(state) : nothing}
+        ${protection(protectionOf(state), privateTask(state))} ${learned(state)}
+        ${classTable(state.task?.classes, state.task?.latest?.round, classesOf(state.data))}
+        ${placeFirst ? nothing : this.#place(state)} ${dataCard(state)} ${this.#own(state)} ${files(state, this.#api)} ${thisTab(state)}
       </main>
-      <footer>
-        Digits: MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, made from data of NIST; commonly
-        redistributed under CC BY-SA 3.0. The model is judged on other digits, at the server.
-      </footer>
+      <footer>${dataSource(state)}</footer>
       <div class="unseen" role="status">${coarseWords(state)}</div>
       <div class="unseen" aria-live="polite">${this.#announce(state)}</div>
     `;
@@ -88,16 +101,16 @@ export class FedraDemo extends LightElement {
       <section class="hero" aria-labelledby="title">
         <div class="pitch">
           <h1 id="title">Many tabs,<br />one model.</h1>
-          <p class="lede">${DATA_SENTENCE}</p>
+          <p class="lede">${kindWords(state.kind).sentence}</p>
           ${caveat(protectionOf(state))}
           ${taskSwitch(state.tasks, state.task?.id, location.href, (href) => this.#choose(href))}
           ${
             state.asking
               ? html`<fedra-consent .terms=${fromTerms(state.asking)} @answer=${this.#answer}></fedra-consent>`
-              : html`<div class="actions">${this.#button(state)}${localProgress(state)}</div>`
+              : html`<div class="actions">${this.#button(state)}${this.#session?.lacksPictures && state.stage !== 'running' ? PICTURES_FIRST : localProgress(state)}</div>`
           }
-          <div role="alert" class="alerts">${problemBox(state.problem, this.#url)}</div>
-          <div role="status">${problemBox(noticeOf(state), this.#url, 'notice')}</div>
+          <div role="alert" class="alerts">${problemBox(state.problem, this.#url, state.kind)}</div>
+          <div role="status">${problemBox(noticeOf(state), this.#url, state.kind, 'notice')}</div>
         </div>
         <figure class="gathering">
           <fedra-cohort-ring .state=${state}></fedra-cohort-ring>
@@ -108,6 +121,40 @@ export class FedraDemo extends LightElement {
     `;
   }
 
+  /** The place to try the newest model, by the kind of the task's data. */
+  #place(state: PageState): TemplateResult | typeof nothing {
+    const { kind, data, model, task } = state;
+    const newest = model ?? task?.model;
+    if (kind) void PLACES[kind]?.().catch(() => this.#lack());
+    if (this.#lacks) return html`<section class="ask"><p role="alert">A part of this page did not load. Load the page again.</p></section>`;
+    switch (kind) {
+      case undefined:
+        return nothing;
+      case 'digits':
+        return html`<fedra-digit-reader .session=${this.#session} .modelHash=${newest?.sha256}></fedra-digit-reader>`;
+      case 'table':
+        return html`<fedra-row-reader .session=${this.#session} .data=${data} .modelHash=${newest?.sha256}></fedra-row-reader>`;
+      case 'text': {
+        const running = state.stage === 'running' && !state.paused && model !== undefined;
+        return html`<fedra-text-writer .session=${this.#session} .data=${data} .round=${newest?.round} .running=${running}></fedra-text-writer>`;
+      }
+      case 'image':
+        return html`<fedra-picture-teacher .session=${this.#session} .data=${data} .modelHash=${newest?.sha256} .count=${state.examples}></fedra-picture-teacher>`;
+    }
+  }
+
+  #lack(): void {
+    if (this.#lacks) return;
+    this.#lacks = true;
+    this.requestUpdate();
+  }
+
+  /** The place for a visitor's own files, where the task describes a table or pictures. */
+  #own({ data, task }: PageState): TemplateResult | typeof nothing {
+    if (!data || !task || data.data.kind === 'text') return nothing;
+    return html`<fedra-own-data .description=${data.data} .session=${this.#session?.ownData(task.id)}></fedra-own-data>`;
+  }
+
   /** One element in every stage, so that the keyboard's focus stays on it. */
   #button(state: PageState): TemplateResult {
     const running = state.stage === 'running';
@@ -115,7 +162,7 @@ export class FedraDemo extends LightElement {
     return html`<button
       class="primary ${running ? 'quiet' : ''}"
       id=${running ? 'pause' : 'start'}
-      ?disabled=${this.#session === undefined || finished(state) !== undefined || isOver(state)}
+      ?disabled=${this.#session === undefined || finished(state) !== undefined || isOver(state) || (!running && this.#session.lacksPictures)}
       aria-busy=${state.stage === 'starting'}
       @click=${() => (running ? this.#session?.togglePause() : void this.#session?.start())}
     >
@@ -157,7 +204,7 @@ export class FedraDemo extends LightElement {
       this.#announcedAt = performance.now();
       const spent = state.privacy && state.privacy.policy !== 'none' ? ` Your total is ε ${epsilon(state.privacy.spentEpsilon)}.` : '';
       const { lead, words, of } = HEADLINES[kind];
-      this.#announcement = `After round ${latest?.round}: ${lead} ${words(value)} ${of}.${spent}`;
+      this.#announcement = `After round ${latest?.round}: ${lead} ${words(value)} ${of(kindWords(state.kind).examples)}.${spent}`;
     }
     return this.#announcement;
   }
@@ -219,11 +266,18 @@ function connectionKind(state: PageState): string {
   return idle ? 'idle' : 'good';
 }
 
-function problemBox(problem: Problem | undefined, url: string, kind = 'problem'): TemplateResult | typeof nothing {
+function problemBox(
+  problem: Problem | undefined,
+  url: string,
+  kind: DataKind | undefined,
+  look = 'problem',
+): TemplateResult | typeof nothing {
   if (!problem) return nothing;
-  const { title, text } = advice(problem, url);
-  return html`<div class="message ${kind}" data-code=${problem.code}><strong>${title}</strong><p>${text}</p></div>`;
+  const { title, text } = advice(problem, url, kind);
+  return html`<div class="message ${look}" data-code=${problem.code}><strong>${title}</strong><p>${text}</p></div>`;
 }
+
+const PICTURES_FIRST = html`<p class="beside">First show it pictures of at least two classes, <a href="#ask">further below</a>.</p>`;
 
 function localProgress(state: PageState): TemplateResult {
   const { progress } = state;
@@ -233,7 +287,7 @@ function localProgress(state: PageState): TemplateResult {
   if (isOver(state)) return html`<p class="beside">${stateWords(state)}</p>`;
   const done = trainedShare(state);
   const detail = progress
-    ? `step ${whole(progress.step)} of ${whole(progress.steps)}, ${whole(progress.samplesPerSecond)} digits a second`
+    ? `step ${whole(progress.step)} of ${whole(progress.steps)}, ${whole(progress.samplesPerSecond)} ${kindWords(state.kind).examples} a second`
     : '\u00a0';
   return html`<div class="beside local">
     <span>${stateWords(state)}</span>
@@ -248,24 +302,24 @@ function invitation(state: PageState): string {
 }
 
 function learned(state: PageState): TemplateResult {
+  if (state.data?.held_out === false) return unmeasured(state);
   const latest = latestEvaluated(state.history);
   const kind = state.task?.headline ?? 'accuracy';
   const { lead, of, words } = HEADLINES[kind];
   const value = latest ? headlineOf(latest, kind) : null;
   const others = latest ? otherMetrics(latest, kind) : [];
-  const rounds = Math.max(state.task?.round ?? 0, state.history.at(-1)?.round ?? 0);
   return html`
     <section class="learned" aria-labelledby="learned">
       <div class="verdict">
         <h2 id="learned">${lead}</h2>
         <p class="figure" id="headline" ?data-empty=${value === null}>${value === null ? '–' : words(value)}</p>
         <p class="of">
-          ${of}${latest ? html`, after round ${whole(latest.round)}` : nothing}.
+          ${of(kindWords(state.kind).examples)}${latest ? html`, after round ${whole(latest.round)}` : nothing}.
         </p>
         <dl class="pairs">
           ${others.map(([title, words]) => html`<div><dt>${title}</dt><dd>${words}</dd></div>`)}
           <div><dt>Loss</dt><dd>${latest?.loss == null ? '–' : latest.loss.toFixed(3)}</dd></div>
-          <div><dt>Rounds</dt><dd>${whole(rounds)}${
+          <div><dt>Rounds</dt><dd>${whole(roundsOf(state))}${
             state.task?.rounds_total ? html` <small>of ${whole(state.task.rounds_total)}</small>` : nothing
           }</dd></div>
         </dl>
@@ -276,6 +330,28 @@ function learned(state: PageState): TemplateResult {
       </div>
     </section>
   `;
+}
+
+/** The same for a task without held-out examples. */
+function unmeasured(state: PageState): TemplateResult {
+  return html`
+    <section class="learned" aria-labelledby="learned">
+      <div class="verdict">
+        <h2 id="learned">The shared model has learnt for</h2>
+        <p class="figure" id="headline">${whole(roundsOf(state))}</p>
+        <p class="of">${roundsOf(state) === 1 ? 'round' : 'rounds'}.</p>
+      </div>
+      <p class="of unmeasured">
+        This task has no held-out examples, so there is no accuracy to show: what the classes mean is up to those who take
+        part. Try it above.
+      </p>
+    </section>
+  `;
+}
+
+/** Completed rounds: an event of the client is ahead of the task. */
+function roundsOf({ task, history, model }: PageState): number {
+  return Math.max(task?.round ?? 0, history.at(-1)?.round ?? 0, model?.round ?? 0);
 }
 
 /** The newest model: an event of the client is ahead of the task. */
@@ -307,16 +383,24 @@ function thisTab(state: PageState): TemplateResult {
         </div>
         <div>
           <dt>Trains on</dt>
-          <dd>${state.examples > 0 ? html`${whole(state.examples)} <small>digits</small>` : '–'}</dd>
-          <dd class="why">${
-            state.shard === undefined
-              ? 'One part in a hundred of the public set, drawn by chance.'
-              : `Part ${state.shard} of the public set; it stays here.`
-          }</dd>
+          <dd>${state.examples > 0 ? html`${whole(state.examples)} <small>${kindWords(state.kind).examples}</small>` : '–'}</dd>
+          <dd class="why">${trainsOn(state)}</dd>
         </div>
       </dl>
     </section>
   `;
+}
+
+/** The origin of this tab's examples. */
+function trainsOn({ own, kind, data, shard }: PageState): string {
+  if (own) return 'Your own files; they stay here.';
+  if (kind === 'image') return 'Your own pictures; they stay here.';
+  if (!data)
+    return shard === undefined
+      ? 'One part in a hundred of the public set, drawn by chance.'
+      : `Part ${shard} of the public set; it stays here.`;
+  if (shard === undefined) return `One of ${whole(data.parts.length)} parts of the public data, drawn by chance.`;
+  return `Part ${shard} of the public data, ${data.parts[shard]?.title ?? 'which is not there'}; it stays here.`;
 }
 
 function modelWords({ model, task }: PageState): string {

@@ -30,8 +30,8 @@ const POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** Resolves to `{ folder, remove }`: the built pages. */
-export async function buildPages() {
+/** Resolves to `{ folder, remove }`: the built pages, by default those that are served. */
+export async function buildPages(input = pages) {
   const folder = mkdtempSync(join(tmpdir(), 'fedra-page-'));
   const useFake = () => ({
     name: 'fake-wasm',
@@ -50,7 +50,7 @@ export async function buildPages() {
       target: 'es2022',
       assetsInlineLimit: 0,
       copyPublicDir: false,
-      rolldownOptions: { input: pages },
+      rolldownOptions: { input },
     },
     worker: { format: 'es', plugins: () => [useFake()] },
     plugins: [useFake()],
@@ -157,6 +157,15 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     weak: { privacy: terms },
     spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
     done: finished,
+    birdstrikes: { title: 'Bird strikes, a table', classes: null },
+    'moby-dick': {
+      title: 'Moby-Dick, a text',
+      headline: 'bits_per_token',
+      classes: null,
+      latest: { round: 5, accuracy: 0.4, loss: 2.1, bits_per_token: 3.03 },
+      history: history.map((point) => ({ ...point, bits_per_token: 3 + point.loss })),
+    },
+    teach: { title: 'Teach it, your pictures', classes: null, latest: null, history: [] },
     late: {},
     lonely: {},
     picky: {},

@@ -82,6 +82,12 @@ export class Sites {
     return page;
   }
 
+  /** Loads the page again, with the package from `address`. */
+  async reload(page, address) {
+    await page.reload();
+    await load(page, address);
+  }
+
   async end() {
     await this.page?.end();
     await this.cdn?.end();

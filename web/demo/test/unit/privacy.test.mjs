@@ -252,6 +252,7 @@ test('a no ends where the click began; another task starts from nothing but the 
     stage: 'running',
     asking: event,
     privacy: event,
+    kind: 'digits',
     examples: 600,
     shard: 3,
     tasks: [plain, hidden],
@@ -264,4 +265,7 @@ test('a no ends where the click began; another task starts from nothing but the 
   const chosen = withTaskChosen(asked);
   assert.deepEqual([chosen.stage, chosen.examples, chosen.shard, chosen.privacy, chosen.asking], ['before', 600, 3, undefined, undefined]);
   assert.equal(chosen.tasks.length, 2);
+  const text = { data: { kind: 'text', context: 64 }, held_out: true, parts: [], samples: [], source: null };
+  const other = withTaskChosen(asked, text);
+  assert.deepEqual([other.kind, other.data, other.examples, other.shard], ['text', text, 0, undefined]);
 });

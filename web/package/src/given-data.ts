@@ -1,6 +1,7 @@
 /**
  * The page's copy of the data that a client trains on: a worker that takes its
- * place after a crash is given them again. It must not be asked during a round.
+ * place after a crash is given them again, and files are read again when the task
+ * describes its data anew. It must not be asked during a round.
  */
 import type { ToWorker } from './messages.js';
 import type { CheckedDataset, Features } from './validate.js';
@@ -8,27 +9,41 @@ import type { CheckedDataset, Features } from './validate.js';
 /** Message that gives a data set, as arrays or as files. */
 export type GivenData = Extract<ToWorker, { type: 'dataset' | 'files' }>;
 
-export class KeptData {
-  /** The data set that the worker has taken, then those that it has not answered. */
-  #sets: GivenData[] = [];
+export class GivenSets {
+  /** The data set that the worker has taken. */
+  #taken: GivenData | undefined;
+  /** Data sets without an answer. */
+  #open: GivenData[] = [];
+
+  get taken(): GivenData | undefined {
+    return this.#taken;
+  }
+
+  /** True while the worker has a data set to answer. */
+  get isWaiting(): boolean {
+    return this.#open.length > 0;
+  }
 
   /** Data sets to give to a new worker, in this order. */
   get all(): readonly GivenData[] {
-    return this.#sets;
+    return this.#taken ? [this.#taken, ...this.#open] : this.#open;
   }
 
   give(data: GivenData): void {
-    this.#sets.push(data);
+    this.#open.push(data);
   }
 
   /** Notes the worker's answer. A data set that is taken replaces all earlier ones; a refused one is dropped. */
   answered(id: number, isTaken: boolean): void {
-    const at = this.#sets.findIndex((data) => data.id === id);
-    if (at >= 0) this.#sets.splice(isTaken ? 0 : at, isTaken ? at : 1);
+    const at = this.#open.findIndex((data) => data.id === id);
+    if (at < 0) return;
+    if (isTaken) this.#taken = this.#open[at];
+    this.#open.splice(isTaken ? 0 : at, isTaken ? at + 1 : 1);
   }
 
   clear(): void {
-    this.#sets = [];
+    this.#taken = undefined;
+    this.#open = [];
   }
 }
 

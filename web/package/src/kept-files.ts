@@ -1,0 +1,114 @@
+/**
+ * Files that a page keeps in this browser for its next visit, in IndexedDB: one set for each
+ * task of an aggregator. It must not store anything that it was not asked to, nor send
+ * anything.
+ *
+ * A set is stored or removed in one transaction. Where that fails, the earlier set stays.
+ */
+import { FedraError, wordsOf } from './errors.js';
+import type { CheckedFile, ReadingOptions } from './validate.js';
+
+/** Files that are kept in this browser. */
+export interface Kept {
+  /** Bytes of the files. Of an address only the address is kept. */
+  readonly bytes: number;
+  /** Number of files. */
+  readonly files: number;
+  /** Time at which they were kept. */
+  readonly since: Date;
+}
+
+/** Files as a page gave them, and its choices for their reading. */
+export interface KeptEntry {
+  readonly files: readonly CheckedFile[];
+  readonly options: ReadingOptions;
+  readonly since: Date;
+}
+
+const DATABASE = 'fedra';
+const STORE = 'files';
+
+/** The files of one task. */
+export class KeptFiles {
+  readonly #key: string;
+
+  /** `socket` is the aggregator's. */
+  constructor(socket: string, task: string) {
+    this.#key = `${socket}#${task}`;
+  }
+
+  /** Keeps files in place of earlier ones. Rejects with `bad-dataset`, `storage-full` or `no-storage`. */
+  async keep(files: readonly CheckedFile[], options: ReadingOptions): Promise<Kept> {
+    for (const file of files) await checkReadable(file);
+    const entry: KeptEntry = { files, options, since: new Date() };
+    await transact('readwrite', (store) => store.put(entry, this.#key));
+    return summary(entry);
+  }
+
+  /** The files, if there are any. Rejects with `no-storage`. */
+  entry(): Promise<KeptEntry | undefined> {
+    return transact('readonly', (store) => store.get(this.#key) as IDBRequest<KeptEntry | undefined>);
+  }
+
+  /** Size and age of the files, if there are any. Rejects with `no-storage`. */
+  async kept(): Promise<Kept | null> {
+    const entry = await this.entry();
+    return entry ? summary(entry) : null;
+  }
+
+  /** Removes the files. Rejects with `no-storage`. */
+  async forget(): Promise<void> {
+    await transact('readwrite', (store) => store.delete(this.#key));
+  }
+}
+
+function summary({ files, since }: KeptEntry): Kept {
+  const bytes = files.reduce((sum, { source }) => sum + (source instanceof Blob ? source.size : 0), 0);
+  return { bytes, files: files.length, since };
+}
+
+/** Refuses a file that has changed or gone since it was chosen: storage does not say which one it was. */
+async function checkReadable({ source, name }: CheckedFile): Promise<void> {
+  if (!(source instanceof Blob)) return;
+  try {
+    await source.slice(0, 1).arrayBuffer();
+  } catch (cause) {
+    throw new FedraError('bad-dataset', `${name}: cannot be read (${wordsOf(cause)}); choose the file again`, { cause });
+  }
+}
+
+/** Runs one request in a transaction of its own. Resolves once what it has changed is stored. */
+async function transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+  try {
+    const database = await opened();
+    try {
+      return await new Promise<Result>((resolve, reject) => {
+        const transaction = database.transaction(STORE, mode);
+        const request = act(transaction.objectStore(STORE));
+        transaction.oncomplete = () => resolve(request.result);
+        transaction.onabort = () => reject(transaction.error ?? request.error);
+      });
+    } finally {
+      database.close();
+    }
+  } catch (cause) {
+    throw refusal(cause);
+  }
+}
+
+function opened(): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(DATABASE, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+function refusal(cause: unknown): FedraError {
+  if (cause instanceof DOMException && cause.name === 'QuotaExceededError') {
+    return new FedraError('storage-full', 'this browser has no room for the files; free some on the device, or keep fewer', { cause });
+  }
+  const message = `this browser's storage cannot be used (${wordsOf(cause)}); allow this site to store data, or leave the private window`;
+  return new FedraError('no-storage', message, { cause });
+}
