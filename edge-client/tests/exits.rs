@@ -57,6 +57,7 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
                 title: "Digits".into(),
                 update_range: UpdateRange::default_for(model.loss()),
                 data: None,
+                frozen: None,
                 model,
                 privacy: None,
             };

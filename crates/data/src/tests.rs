@@ -29,6 +29,7 @@ fn regression(outputs: u32, update_range: u32) -> TaskDescription {
         model: model(&[2], outputs, Loss::MeanSquaredError),
         update_range: UpdateRange::new(update_range).unwrap(),
         data: None,
+        frozen: None,
         privacy: None,
     }
 }

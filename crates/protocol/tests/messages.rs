@@ -217,6 +217,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             model: Some(common::every_layer().into()),
             update_range: 64,
             data: None,
+            frozen: None,
             privacy: Some(common::policy(Mechanism::Local).into()),
         };
         spoil(&mut task);
@@ -315,6 +316,7 @@ fn a_privacy_policy_outside_its_ranges_is_refused_by_name() {
             model: Some(common::every_layer().into()),
             update_range: 64,
             data: None,
+            frozen: None,
             privacy: Some(policy.into()),
         };
         let checked_in = wire::CheckedIn { task: Some(task), status: Some(status().into()) };

@@ -88,6 +88,7 @@ impl Server {
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
                 data: None,
+                frozen: None,
                 privacy: self.privacy.clone(),
             },
             status: self.status(),

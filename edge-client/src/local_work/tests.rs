@@ -119,6 +119,7 @@ impl Bench {
                 model: self.spec.clone(),
                 update_range: UpdateRange::default_for(self.spec.loss()),
                 data: None,
+                frozen: None,
                 privacy: mechanism.map(policy),
             },
             assignment: RoundAssignment {

@@ -67,6 +67,7 @@ fn task(privacy: Option<PrivacyPolicy>) -> TaskDescription {
         model: ModelSpec::softmax_regression(),
         update_range: UpdateRange::new(64).unwrap(),
         data: None,
+        frozen: None,
         privacy,
     }
 }

@@ -78,6 +78,7 @@ impl Wire {
                 model: ModelSpec::mnist_2nn(),
                 update_range: UpdateRange::new(64).expect("a power of two"),
                 data: None,
+                frozen: None,
                 privacy: self.privacy.clone(),
             },
             status: status(),

@@ -34,6 +34,7 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
         title: "Digits".into(),
         update_range: UpdateRange::default_for(model.loss()),
         data: None,
+        frozen: None,
         model,
         privacy: mechanism.map(policy),
     })

@@ -6,7 +6,7 @@ use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
     MAX_LAYERS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
-use crate::model::RawModelSpec;
+use crate::model::{RawLayer, RawModelSpec};
 use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, DecodeError, wire};
 
@@ -400,11 +400,16 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
     type Error = DecodeError;
 
     fn try_from(task: wire::TaskDescription) -> Result<Self, DecodeError> {
+        let model: fedra::ModelSpec = task.model.ok_or_else(missing("task.model"))?.try_into()?;
+        if task.frozen.is_some() == model.frozen_layers().is_empty() {
+            return Err(invalid("task.frozen", "must be there if and only if layers are frozen"));
+        }
         Ok(Self {
             id: fedra::TaskId::new(task.id)
                 .map_err(|error| invalid("task.id", error.to_string()))?,
             title: text("task.title", task.title, MAX_TEXT_BYTES)?,
-            model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
+            model,
+            frozen: task.frozen.map(TryInto::try_into).transpose()?,
             update_range: fedra::UpdateRange::new(task.update_range)
                 .map_err(|error| invalid("task.update_range", error.to_string()))?,
             data: task.data.map(TryInto::try_into).transpose()?,
@@ -468,7 +473,14 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         let known = |layer| {
             fedra::Layer::try_from(layer).map_err(|_| unsupported("a layer of the model")())
         };
-        let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
+        let known = |layer| Ok::<_, DecodeError>(RawLayer { layer: known(layer)?, trainable: true });
+        let mut layers = spec.layers.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
+        for index in spec.frozen {
+            match layers.get_mut(index as usize) {
+                Some(layer) if layer.trainable => layer.trainable = false,
+                _ => return Err(invalid("model.frozen", "must be layers, each at most once")),
+            }
+        }
         let loss = match wire::Loss::try_from(spec.loss) {
             Ok(wire::Loss::SoftmaxCrossEntropy | wire::Loss::AdjustedCrossEntropy) => {
                 fedra::Loss::SoftmaxCrossEntropy

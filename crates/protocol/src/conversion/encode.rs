@@ -174,6 +174,7 @@ impl From<fedra::TaskDescription> for wire::TaskDescription {
             model: Some(task.model.into()),
             update_range: task.update_range.into(),
             data: task.data.map(Into::into),
+            frozen: task.frozen.map(Into::into),
             privacy: task.privacy.map(Into::into),
         }
     }
@@ -306,9 +307,11 @@ impl From<fedra::ModelSpec> for wire::ModelSpec {
             fedra::ElementKind::Values => wire::ElementKind::Values,
             fedra::ElementKind::TokenIds => wire::ElementKind::TokenIds,
         };
+        let frozen = (0u32..).zip(&spec.layers).filter(|(_, layer)| !layer.trainable);
         Self {
+            frozen: frozen.map(|(index, _)| index).collect(),
             input: spec.input,
-            layers: spec.layers.into_iter().map(wire::Layer::from).collect(),
+            layers: spec.layers.into_iter().map(|layer| layer.layer.into()).collect(),
             loss: loss.into(),
             elements: elements.into(),
             vocabulary: spec.vocabulary.unwrap_or(0),

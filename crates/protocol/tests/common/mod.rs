@@ -195,6 +195,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         id: TaskId::new("mnist").unwrap(),
         title: "Digits".into(),
         model: every_layer(),
+        frozen: None,
         update_range: UpdateRange::new(64).unwrap(),
         data: None,
         privacy: None,
