@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use fedra_data::Dataset;
 use fedra_learning::ExamplePrivacy;
-use fedra_protocol::{ModelRef, ModelSpec, TaskDescription, TaskId};
+use fedra_protocol::{TaskDescription, TaskId};
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{self, Either};
 

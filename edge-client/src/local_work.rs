@@ -18,11 +18,11 @@ use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_data::{Dataset, DatasetError};
 use fedra_keystream::KeystreamRng;
+use fedra_learning::safetensors::ModelFileError;
 use fedra_learning::{
     ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, Weights, check_update,
     examples_in, safetensors,
 };
-use fedra_learning::safetensors::ModelFileError;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
     LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy,
@@ -260,8 +260,8 @@ impl LocalWork {
         if hash != wanted.sha256 {
             return Err(unavailable(format!("its hash is {hash}, not {}", wanted.sha256)));
         }
-        let values = read(spec, &file)
-            .map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
+        let values =
+            read(spec, &file).map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
         let values = Arc::new(values);
         *kept.borrow_mut() = Some((hash, values.clone()));
         Ok(values)
@@ -269,11 +269,7 @@ impl LocalWork {
 
     /// The model that a round starts from. A server that is away for a moment does
     /// not cost the client the round.
-    async fn starting_model(
-        &self,
-        job: &Job,
-        tell: &impl Fn(News),
-    ) -> Result<Weights, WorkError> {
+    async fn starting_model(&self, job: &Job, tell: &impl Fn(News)) -> Result<Weights, WorkError> {
         let TaskDescription { model, frozen, .. } = &job.task;
         let (spec, frozen) = (model.clone(), frozen.clone());
         let model = GlobalModel { spec, frozen, trained: job.assignment.model.clone() };
@@ -451,14 +447,8 @@ impl LocalWork {
         let Some((privacy, secret)) = promise else {
             return Trainer::new(spec, weights, data.clone(), plan, compute);
         };
-        let trainer = LocalTrainer::with_example_privacy(
-            spec,
-            weights,
-            data.clone(),
-            plan,
-            privacy,
-            secret,
-        )?;
+        let trainer =
+            LocalTrainer::with_example_privacy(spec, weights, data.clone(), plan, privacy, secret)?;
         let steps = u32::try_from(trainer.steps()).unwrap_or(u32::MAX);
         let cost = privacy.cost(trainer.examples(), plan.batch_size(), steps);
         let mut total = self.example_cost.borrow_mut();

@@ -361,9 +361,8 @@ impl ModelSpec {
     pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, bool)> {
         let (mut trained, mut frozen) = (self.layout.iter(), self.frozen_layout.iter());
         let layers = self.tensors.iter().enumerate();
-        let frozen_layers = layers.flat_map(|(index, &count)| {
-            std::iter::repeat_n(self.is_frozen(index), count)
-        });
+        let frozen_layers =
+            layers.flat_map(|(index, &count)| std::iter::repeat_n(self.is_frozen(index), count));
         frozen_layers.filter_map(move |is_frozen| {
             let tensor = if is_frozen { frozen.next() } else { trained.next() };
             Some((tensor?, is_frozen))
@@ -421,10 +420,8 @@ impl From<ModelSpec> for RawModelSpec {
         };
         let RawObjective { loss, delta, class_weights, label_smoothing } = spec.objective.into();
         let layers = spec.layers.into_iter().enumerate();
-        let layers = layers.map(|(index, layer)| RawLayer {
-            layer,
-            trainable: !spec.frozen.contains(&index),
-        });
+        let layers = layers
+            .map(|(index, layer)| RawLayer { layer, trainable: !spec.frozen.contains(&index) });
         Self {
             input: spec.input.dims(),
             elements: spec.input.elements(),

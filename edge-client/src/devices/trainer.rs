@@ -47,9 +47,7 @@ impl Trainer {
         compute: &Compute,
     ) -> Result<Self, TrainingError> {
         match compute {
-            Compute::Cpu => {
-                Ok(Self::Cpu(Box::new(LocalTrainer::new(spec, weights, data, plan)?)))
-            }
+            Compute::Cpu => Ok(Self::Cpu(Box::new(LocalTrainer::new(spec, weights, data, plan)?))),
             Compute::WebGpu(device) => {
                 data.check_for(spec).map_err(LearningError::from)?;
                 Ok(Self::WebGpu(Box::new(OnGpu {

@@ -302,7 +302,8 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
     let local_work = LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots);
     let Bench { spec, model, .. } = Bench::new(data(784));
     let limit = Duration::from_millis(50);
-    let error = local_work.weights_within(limit, &global(spec, &model)).await.expect_err("it is silent");
+    let error =
+        local_work.weights_within(limit, &global(spec, &model)).await.expect_err("it is silent");
     assert_eq!(error.failure, Failure::ModelUnavailable);
     assert!(error.reason.contains("not here after"), "{}", error.reason);
 }

@@ -178,10 +178,7 @@ async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response,
     let (round, format) = query::export(query)?;
     let (record, file) = actions::model(server, &task, round).await?;
     let round = record.round;
-    let (file, sha256) = match format {
-        ModelFormat::Safetensors => (file, record.sha256),
-        format => actions::convert(&task, &record, file, format).await?,
-    };
+    let (file, sha256) = actions::convert(&task, &record, file, format).await?;
     let (bytes, id, extension) = (file.len(), &task.settings.id, format.extension());
     let format = format.name();
     tracing::info!(task = %id, round, format, bytes, "an operator exports a model");

@@ -88,6 +88,7 @@ mod tests {
             clipping_norm: None,
             restored: None,
             optimizer_state: None,
+            frozen: None,
         }
     }
 

@@ -34,7 +34,8 @@ pub fn read(
     names: &BTreeMap<String, String>,
 ) -> Result<Weights, ModelFileError> {
     let (_, header) = SafeTensors::read_metadata(file)?;
-    let is_fedras = header.metadata().as_ref().is_some_and(|entries| entries.contains_key(METADATA));
+    let is_fedras =
+        header.metadata().as_ref().is_some_and(|entries| entries.contains_key(METADATA));
     let mut tensors = BTreeMap::new();
     for (name, view) in SafeTensors::deserialize(file)?.iter() {
         let place = place_of(name, names);

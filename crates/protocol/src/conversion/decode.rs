@@ -473,7 +473,8 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
         let known = |layer| {
             fedra::Layer::try_from(layer).map_err(|_| unsupported("a layer of the model")())
         };
-        let known = |layer| Ok::<_, DecodeError>(RawLayer { layer: known(layer)?, trainable: true });
+        let known =
+            |layer| Ok::<_, DecodeError>(RawLayer { layer: known(layer)?, trainable: true });
         let mut layers = spec.layers.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
         for index in spec.frozen {
             match layers.get_mut(index as usize) {
