@@ -1,5 +1,6 @@
 //! The real server on a port of its own, against raw WebSocket clients that
-//! speak the protocol with made-up updates. Only `regression` trains.
+//! speak the protocol with made-up updates. Only `regression` and
+//! `frozen` train.
 
 mod access;
 mod admin;
@@ -9,6 +10,7 @@ mod contract;
 mod deployed;
 mod evaluated;
 mod formats;
+mod frozen;
 mod health;
 mod hostile;
 mod hostile_load;

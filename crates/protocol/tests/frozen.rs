@@ -2,8 +2,8 @@
 
 use fedra_protocol::layers::{Dropout, Embedding, Linear, Relu, Residual};
 use fedra_protocol::{
-    Capabilities, CodecName, DecodeError, Layer, LocalTraining, Loss, ModelSpec, ModelSpecError,
-    TensorInfo, wire,
+    Capabilities, CodecName, Layer, LocalTraining, Loss, ModelSpec, ModelSpecError, TensorInfo,
+    wire,
 };
 use prost::Message;
 
@@ -101,29 +101,29 @@ fn trainable_is_written_beside_a_layers_own_fields() {
 }
 
 #[test]
-fn the_wire_form_has_the_indices_of_frozen_layers() {
+fn a_frozen_layer_is_one_that_an_older_client_does_not_know() {
     let spec = three().with_frozen(&[0, 3]).unwrap();
     let message = wire::ModelSpec::from(spec.clone());
     let bytes = message.encode_to_vec();
     let golden = concat!(
-        "0a0105",       // input 5
-        "12040a020804", // linear: 4
-        "12022a00",     // relu
-        "12040a020803", // linear: 3
-        "12040a020802", // linear: 2
-        "1801",         // softmax cross-entropy
-        "4a020003",     // frozen: 0, 3
+        "0a0105",             // input 5
+        "1207c202040a020804", // frozen, linear: 4
+        "12022a00",           // relu
+        "12040a020803",       // linear: 3
+        "1207c202040a020802", // frozen, linear: 2
+        "1801",               // softmax cross-entropy
     );
     assert_eq!(hex::encode(&bytes), golden);
     let decoded = wire::ModelSpec::decode(bytes.as_slice()).unwrap();
     assert_eq!(ModelSpec::try_from(decoded), Ok(spec));
-    for frozen in [vec![4], vec![0, 0], vec![u32::MAX]] {
-        let decoded = ModelSpec::try_from(wire::ModelSpec { frozen, ..message.clone() });
-        assert!(matches!(decoded, Err(DecodeError::Invalid { field: "model.frozen", .. })));
-    }
-    for frozen in [vec![1], vec![0, 2, 3]] {
-        let decoded = ModelSpec::try_from(wire::ModelSpec { frozen, ..message.clone() });
-        assert!(matches!(decoded, Err(DecodeError::Model(_))), "{decoded:?}");
+    let frozen = |layer: &wire::Layer| wire::Layer {
+        kind: Some(wire::layer::Kind::Frozen(Box::new(layer.clone()))),
+    };
+    for (index, problem) in [(0, "a layer of the model"), (1, "no parameter"), (2, "trainable")] {
+        let mut changed = message.clone();
+        changed.layers[index] = frozen(&changed.layers[index]);
+        let error = ModelSpec::try_from(changed).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
-use fedra_http_api::{Created, ModelFormat, Operated, OperatorAction, RollBack, RolledBack};
+use fedra_http_api::{Created, Operated, OperatorAction, RollBack, RolledBack};
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};

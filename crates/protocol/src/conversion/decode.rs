@@ -470,18 +470,9 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
     fn try_from(spec: wire::ModelSpec) -> Result<Self, DecodeError> {
         within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
         within("model.input", spec.input.len() as u64, 3)?;
-        let known = |layer| {
-            fedra::Layer::try_from(layer).map_err(|_| unsupported("a layer of the model")())
-        };
         let known =
-            |layer| Ok::<_, DecodeError>(RawLayer { layer: known(layer)?, trainable: true });
-        let mut layers = spec.layers.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
-        for index in spec.frozen {
-            match layers.get_mut(index as usize) {
-                Some(layer) if layer.trainable => layer.trainable = false,
-                _ => return Err(invalid("model.frozen", "must be layers, each at most once")),
-            }
-        }
+            |layer| RawLayer::try_from(layer).map_err(|_| unsupported("a layer of the model")());
+        let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
         let loss = match wire::Loss::try_from(spec.loss) {
             Ok(wire::Loss::SoftmaxCrossEntropy | wire::Loss::AdjustedCrossEntropy) => {
                 fedra::Loss::SoftmaxCrossEntropy

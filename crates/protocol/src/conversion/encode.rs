@@ -307,11 +307,9 @@ impl From<fedra::ModelSpec> for wire::ModelSpec {
             fedra::ElementKind::Values => wire::ElementKind::Values,
             fedra::ElementKind::TokenIds => wire::ElementKind::TokenIds,
         };
-        let frozen = (0u32..).zip(&spec.layers).filter(|(_, layer)| !layer.trainable);
         Self {
-            frozen: frozen.map(|(index, _)| index).collect(),
             input: spec.input,
-            layers: spec.layers.into_iter().map(|layer| layer.layer.into()).collect(),
+            layers: spec.layers.into_iter().map(wire::Layer::from).collect(),
             loss: loss.into(),
             elements: elements.into(),
             vocabulary: spec.vocabulary.unwrap_or(0),

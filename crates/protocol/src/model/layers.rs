@@ -148,7 +148,9 @@ macro_rules! layers {
             fn try_from(layer: wire::Layer) -> Result<Self, UnknownLayer> {
                 use wire::layer::Kind;
                 Ok(match layer.kind.ok_or(UnknownLayer)? {
-                    $(Kind::$Kind(layer) => Self::$Kind(layer.try_into()?)),+
+                    $(Kind::$Kind(layer) => Self::$Kind(layer.try_into()?),)+
+                    // It is one of the model's, not of a layer's.
+                    Kind::Frozen(_) => return Err(UnknownLayer),
                 })
             }
         }

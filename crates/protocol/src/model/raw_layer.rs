@@ -8,6 +8,8 @@ use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visi
 use serde::{Deserialize, Serialize};
 
 use super::Layer;
+use super::layers::UnknownLayer;
+use crate::wire::{self, layer::Kind};
 
 /// A layer of a model, and true if it is trained.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +28,24 @@ impl<'de> Deserialize<'de> for RawLayer {
     // By hand: serde's `flatten` would add to the client's module, which reads models alone.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(LayerVisitor)
+    }
+}
+
+impl From<RawLayer> for wire::Layer {
+    fn from(RawLayer { layer, trainable }: RawLayer) -> Self {
+        let layer = Self::from(layer);
+        if trainable { layer } else { Self { kind: Some(Kind::Frozen(Box::new(layer))) } }
+    }
+}
+
+impl TryFrom<wire::Layer> for RawLayer {
+    type Error = UnknownLayer;
+
+    fn try_from(layer: wire::Layer) -> Result<Self, UnknownLayer> {
+        Ok(match layer.kind {
+            Some(Kind::Frozen(layer)) => Self { layer: (*layer).try_into()?, trainable: false },
+            _ => Self { layer: layer.try_into()?, trainable: true },
+        })
     }
 }
 
