@@ -9,9 +9,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
+use bytes::Bytes;
 use fedra_data::{Dataset, DatasetError, ReadError, ReadOptions};
 use fedra_learning::metrics::ConfusionMatrix;
-use fedra_learning::{LearningError, evaluate};
+use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_learning::{LearningError, WeightsView, evaluate};
 use fedra_protocol::{Evaluation, ModelSpec, TaskId};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -37,6 +39,9 @@ pub enum EvaluationError {
     /// The evaluation itself failed.
     #[error(transparent)]
     Learning(#[from] LearningError),
+    /// The frozen part of the model cannot be read.
+    #[error("the frozen part of the model: {0}")]
+    Frozen(#[from] ModelFileError),
     /// The result cannot be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +71,8 @@ pub(crate) struct Job {
     pub lease: Lease,
     pub round: u64,
     pub parameters: Arc<Vec<f32>>,
+    /// File of the frozen tensors, if there are some.
+    pub frozen: Option<Bytes>,
     /// Called on the evaluator's thread once the result is durable.
     pub done: Done,
 }
@@ -189,7 +196,10 @@ impl Worker {
         let held_out = held_out.expect("only covered tasks are submitted");
         let (spec, data) = &*held_out;
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let result = evaluate(spec, &job.parameters, data, threads)?;
+        let frozen = job.frozen.as_ref().map(|file| safetensors::read_frozen(spec, file));
+        let frozen = frozen.transpose()?.unwrap_or_default();
+        let weights = WeightsView { trained: &job.parameters, frozen: &frozen };
+        let result = evaluate(spec, weights, data, threads)?;
         let evaluation = Evaluation { round: job.round, quality: result.quality };
         job.lease.set_quality(job.round, result.quality)?;
         Ok((evaluation, result.confusion.map(Arc::new)))

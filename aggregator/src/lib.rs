@@ -13,6 +13,7 @@ pub mod evaluation;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http;
+pub mod initial;
 mod metrics;
 mod models;
 mod platform;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use fedra_http_api::ModelFormat;
-use fedra_learning::pytorch;
 use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_learning::{WeightsView, pytorch};
 use fedra_onnx::{OnnxError, Origin};
 use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
 
@@ -52,20 +52,37 @@ pub(crate) enum ConvertError {
     Onnx(#[from] OnnxError),
 }
 
-/// The same model in another format. Takes time in proportion to the model.
+/// The files of a model.
+pub(crate) struct ModelFiles {
+    /// Of the trained tensors.
+    pub trained: Bytes,
+    /// Of the frozen tensors, if there are some.
+    pub frozen: Option<Bytes>,
+}
+
+/// The whole model in a format, its frozen layers like the others. Takes time in proportion
+/// to the model.
 pub(crate) fn convert(
     spec: &ModelSpec,
-    file: Bytes,
+    files: ModelFiles,
     format: ModelFormat,
     origin: &Origin,
 ) -> Result<Bytes, ConvertError> {
+    let ModelFiles { trained, frozen } = files;
+    if format == ModelFormat::Safetensors && frozen.is_none() {
+        return Ok(trained);
+    }
+    let trained = safetensors::read(spec, &trained)?;
+    let frozen = frozen.map(|file| safetensors::read_frozen(spec, &file)).transpose()?;
+    let weights = WeightsView { trained: &trained, frozen: frozen.as_deref().unwrap_or_default() };
+    let values = weights.in_order(spec).map_err(ModelFileError::from)?;
+    let spec = &spec.unfrozen();
     Ok(match format {
-        ModelFormat::Safetensors => file,
-        ModelFormat::Onnx => {
-            fedra_onnx::write(spec, &safetensors::read(spec, &file)?, origin)?.into()
-        }
-        ModelFormat::Pytorch => pytorch::write(spec, &safetensors::read(spec, &file)?)?.into(),
-    })
+        ModelFormat::Safetensors => safetensors::write(spec, &values)?,
+        ModelFormat::Onnx => fedra_onnx::write(spec, &values, origin)?,
+        ModelFormat::Pytorch => pytorch::write(spec, &values)?,
+    }
+    .into())
 }
 
 impl Models {
@@ -107,12 +124,12 @@ impl Models {
         &self,
         spec: &ModelSpec,
         sha256: &Sha256Hash,
-        file: Bytes,
+        files: ModelFiles,
         format: ModelFormat,
     ) -> Result<Option<Bytes>, ConvertError> {
         // Several rounds may have the same model, after a roll-back.
         let origin = Origin { round: None, sha256: Some(*sha256) };
-        self.shared(sha256, format, || convert(spec, file, format, &origin).map(Some))
+        self.shared(sha256, format, || convert(spec, files, format, &origin).map(Some))
     }
 
     /// A file that is being sent already, or the one that `make` makes.

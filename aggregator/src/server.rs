@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use fedra_coordinator::messages::Command;
 use fedra_coordinator::status::Counters;
 use fedra_coordinator::storage::{RoundRecord, Storage, StoreError};
-use fedra_coordinator::task::{self, StartError, Started};
+use fedra_coordinator::task::{self, ReadInitial, StartError, Started};
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::TaskId;
 use thiserror::Error;
@@ -24,6 +24,7 @@ use crate::access::Access;
 use crate::config::{Config, Mistakes, ServerConfig, TaskConfig};
 use crate::credentials::FileError;
 use crate::evaluation::{EvaluationError, Evaluator};
+use crate::initial::{self, InitialError};
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::set_aside::SetAside;
@@ -48,6 +49,9 @@ pub enum ServeError {
     /// Held-out examples cannot be used.
     #[error("held-out evaluation: {0}")]
     Evaluation(#[from] EvaluationError),
+    /// The file that a task is to begin with cannot be used.
+    #[error("the initial file: {0}")]
+    Initial(#[from] InitialError),
     /// A task cannot start.
     #[error(transparent)]
     Task(#[from] StartError),
@@ -189,7 +193,10 @@ impl Server {
         if self.task(&id).is_some() || self.set_aside.reason(&id).is_some() {
             return Err(CreateTaskError::Taken(id));
         }
-        // What cannot be evaluated must not be in the store at the next start.
+        // What cannot be begun or evaluated must not be in the store at the next start.
+        if let Some(initial) = &config.initial {
+            initial::load(&config.settings.model, initial).map_err(ServeError::from)?;
+        }
         self.evaluator.add(&config).map_err(ServeError::from)?;
         match self.store.tasks.add_task(&id, toml, unix_seconds()) {
             Err(StoreError::TaskExists(id)) => return Err(CreateTaskError::Taken(id)),
@@ -202,8 +209,12 @@ impl Server {
     /// Brings a task back, or makes it, and starts its driver. Blocking.
     fn start_task(&self, config: TaskConfig) -> Result<(), ServeError> {
         let summary = config.summary();
-        let TaskConfig { settings, access, .. } = config;
+        let TaskConfig { settings, initial, access, .. } = config;
         let settings = Arc::new(settings);
+        let read = initial.map(|initial| {
+            let model = settings.model.clone();
+            move || initial::load(&model, &initial).map_err(|error| error.to_string())
+        });
         let metrics = Arc::new(self.metrics.task(&settings.id));
         let counters = Arc::<Counters>::default();
         let started = task::start(
@@ -212,8 +223,9 @@ impl Server {
             metrics.clone(),
             Arc::clone(&counters),
             rand::random(),
+            read.as_ref().map(|read| read as ReadInitial<'_>),
         )?;
-        let Started { core, writer, model, lease } = started;
+        let Started { settings, core, writer, model, frozen, lease } = started;
         let (view, receiver) = watch::channel(Arc::clone(core.view()));
         let (messages, inbox) = mpsc::channel(self.config.max_connections + COMMANDS);
         let name = format!("write-{}", settings.id);
@@ -225,6 +237,7 @@ impl Server {
         })?;
         let task = Arc::new(Task {
             settings,
+            frozen,
             summary,
             access,
             lease,

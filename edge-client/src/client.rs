@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use fedra_learning::ExamplePrivacy;
-use fedra_protocol::{ModelRef, ModelSpec, TaskDescription, TaskId};
+use fedra_protocol::{TaskDescription, TaskId};
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{self, Either};
 
@@ -18,7 +18,7 @@ use crate::codes::{CallCode, CallFault};
 use crate::dropouts::Dropouts;
 use crate::events::ClientEvent;
 use crate::local_data::LocalData;
-use crate::local_work::LocalWork;
+use crate::local_work::{GlobalModel, LocalWork};
 use crate::origin::ServerUrl;
 use crate::platform::{TrainingSlots, Trust};
 use crate::predict::{Features, Outputs, PredictError};
@@ -58,7 +58,7 @@ pub struct Client {
     local_work: Rc<LocalWork>,
     commands: mpsc::UnboundedSender<Event>,
     inbox: RefCell<Option<mpsc::UnboundedReceiver<Event>>>,
-    current: RefCell<Option<(ModelSpec, ModelRef)>>,
+    current: RefCell<Option<GlobalModel>>,
     /// The newest description of the task.
     task: RefCell<Option<TaskDescription>>,
     /// Callers that wait for it.
@@ -237,12 +237,12 @@ impl Client {
         outputs: &mut impl Outputs,
     ) -> Result<(), PredictError> {
         let current = self.current.borrow().clone();
-        let (spec, model) = current.ok_or_else(|| {
+        let model = current.ok_or_else(|| {
             let message = "there is no global model yet: it comes after the check-in, with the \
                            first model event";
             PredictError::new(CallFault::NoModel, message)
         })?;
-        self.local_work.predict(&spec, &model, features, outputs).await
+        self.local_work.predict(&model, features, outputs).await
     }
 
     /// Connects, and takes part once there are data, until [`Client::close`] or a

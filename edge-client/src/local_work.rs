@@ -18,9 +18,10 @@ use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
 use fedra_data::Dataset;
 use fedra_keystream::KeystreamRng;
+use fedra_learning::safetensors::ModelFileError;
 use fedra_learning::{
-    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, ScoreSums, check_update,
-    examples_in, safetensors, score,
+    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, ScoreSums, Weights,
+    check_update, examples_in, safetensors, score,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
@@ -61,6 +62,21 @@ const SLOWEST_FETCH: u64 = 64 << 10;
 
 /// Examples that are scored at a time: in a browser the worker listens in between.
 const SCORED_AT_ONCE: u32 = 256;
+/// Values of the file of this hash, the last one that was fetched.
+type Kept = RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>;
+
+/// Reads the values of a model's trained tensors, or of its frozen ones, from their file.
+type ReadValues = fn(&ModelSpec, &[u8]) -> Result<Vec<f32>, ModelFileError>;
+
+/// A model and the files of its values.
+#[derive(Clone, Debug)]
+pub(crate) struct GlobalModel {
+    pub spec: ModelSpec,
+    /// Of the frozen tensors, if there are some: the same in each round.
+    pub frozen: Option<ModelRef>,
+    /// Of the trained tensors.
+    pub trained: ModelRef,
+}
 
 /// State of a client between rounds: its data, its device, the last model; and between
 /// the steps of a round's secure aggregation, the client's secrets.
@@ -69,7 +85,8 @@ pub(crate) struct LocalWork {
     trust: Trust,
     data: RefCell<Option<LocalData>>,
     chooser: Chooser,
-    model: RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>,
+    model: Kept,
+    frozen: Kept,
     secure: RefCell<Option<SecureRound>>,
     example_privacy: Option<ExamplePrivacy>,
     /// Cost of training for the examples, in all rounds together.
@@ -125,7 +142,7 @@ struct Update {
 /// Local training of a round.
 struct Training<'a> {
     spec: &'a ModelSpec,
-    parameters: &'a [f32],
+    weights: &'a Weights,
     data: &'a Arc<Dataset>,
     plan: &'a LocalTraining,
 }
@@ -192,7 +209,8 @@ impl LocalWork {
             trust,
             data: RefCell::default(),
             chooser: Chooser::new(preference, example_privacy.map(|_| EXAMPLES_ON_CPU)),
-            model: RefCell::default(),
+            model: Kept::default(),
+            frozen: Kept::default(),
             secure: RefCell::default(),
             example_privacy,
             example_cost: RefCell::default(),
@@ -212,54 +230,70 @@ impl LocalWork {
         self.data.borrow().clone()
     }
 
-    /// The flat parameters of `model`, fetched unless it is the last one used.
-    pub async fn model(
+    /// The values of a model, each file fetched unless it is the last one used.
+    pub async fn weights(
+        &self,
+        model: &GlobalModel,
+        tell: &impl Fn(News),
+    ) -> Result<Weights, WorkError> {
+        let GlobalModel { spec, frozen, trained } = model;
+        let frozen = match frozen {
+            Some(file) => {
+                self.values(spec, file, &self.frozen, safetensors::read_frozen, tell).await?
+            }
+            None => Arc::default(),
+        };
+        let trained = self.values(spec, trained, &self.model, safetensors::read, tell).await?;
+        Ok(Weights { trained, frozen })
+    }
+
+    async fn values(
         &self,
         spec: &ModelSpec,
-        model: &ModelRef,
+        wanted: &ModelRef,
+        kept: &Kept,
+        read: ReadValues,
         tell: &impl Fn(News),
     ) -> Result<Arc<Vec<f32>>, WorkError> {
-        if let Some((hash, parameters)) = &*self.model.borrow()
-            && *hash == model.sha256
+        if let Some((hash, values)) = &*kept.borrow()
+            && *hash == wanted.sha256
         {
-            return Ok(parameters.clone());
+            return Ok(values.clone());
         }
         let fail = |failure, reason: String| {
             WorkError::new(failure, format!("cannot fetch the global model: {reason}"))
         };
         let unavailable = |reason| fail(Failure::ModelUnavailable, reason);
-        let url = self.url.http(&model.url);
-        let file = platform::fetch(&url, model.bytes, &self.trust).await;
+        let url = self.url.http(&wanted.url);
+        let file = platform::fetch(&url, wanted.bytes, &self.trust).await;
         let file = file.map_err(|error| unavailable(format!("{url}: {error}")))?;
         tell(News::Fetched(file.len() as u64));
         let hash = Sha256Hash::of(&file);
-        if hash != model.sha256 {
-            return Err(unavailable(format!("its hash is {hash}, not {}", model.sha256)));
+        if hash != wanted.sha256 {
+            return Err(unavailable(format!("its hash is {hash}, not {}", wanted.sha256)));
         }
-        let parameters = safetensors::read(spec, &file)
-            .map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
-        let parameters = Arc::new(parameters);
-        *self.model.borrow_mut() = Some((hash, parameters.clone()));
-        Ok(parameters)
+        let values =
+            read(spec, &file).map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
+        let values = Arc::new(values);
+        *kept.borrow_mut() = Some((hash, values.clone()));
+        Ok(values)
     }
 
     /// The model that a round starts from. A server that is away for a moment does
     /// not cost the client the round.
-    async fn starting_model(
-        &self,
-        job: &Job,
-        tell: &impl Fn(News),
-    ) -> Result<Arc<Vec<f32>>, WorkError> {
-        let model = &job.assignment.model;
+    async fn starting_model(&self, job: &Job, tell: &impl Fn(News)) -> Result<Weights, WorkError> {
+        let TaskDescription { model, frozen, .. } = &job.task;
+        let (spec, frozen) = (model.clone(), frozen.clone());
+        let model = GlobalModel { spec, frozen, trained: job.assignment.model.clone() };
         for wait in FETCH_AGAIN {
-            match self.model(&job.task.model, model, tell).await {
+            match self.weights(&model, tell).await {
                 Err(WorkError { failure: Failure::ModelUnavailable, .. }) => {
                     platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await;
                 }
                 done => return done,
             }
         }
-        self.model(&job.task.model, model, tell).await
+        self.weights(&model, tell).await
     }
 
     /// Does a round's work, up to the first thing to be sent.
@@ -308,7 +342,7 @@ impl LocalWork {
     async fn evaluate(
         &self,
         job: &Job,
-        global: &Arc<Vec<f32>>,
+        global: &Weights,
         tell: &impl Fn(News),
     ) -> Result<Update, WorkError> {
         let misfit = |reason: &str| WorkError::new(Failure::BadDataset, reason);
@@ -333,15 +367,15 @@ impl LocalWork {
     async fn scores(
         &self,
         spec: &ModelSpec,
-        parameters: &Arc<Vec<f32>>,
+        weights: &Weights,
         data: &Arc<Dataset>,
     ) -> Result<Scores, WorkError> {
         let mut sums = ScoreSums::default();
         let examples = data.len() as u32;
         for first in (0..examples).step_by(SCORED_AT_ONCE as usize) {
-            let (spec, parameters, data) = (spec.clone(), parameters.clone(), data.clone());
+            let (spec, weights, data) = (spec.clone(), weights.clone(), data.clone());
             let piece = first..examples.min(first.saturating_add(SCORED_AT_ONCE));
-            let scoring = self.slots.run(move || score(&spec, &parameters, &data, piece));
+            let scoring = self.slots.run(move || score(&spec, &weights, &data, piece));
             let ended = |error| WorkError::new(Failure::TrainingFailed, error);
             sums.add(scoring.await.map_err(ended)??);
         }
@@ -352,7 +386,7 @@ impl LocalWork {
     async fn learn(
         &self,
         job: &Job,
-        global: &Arc<Vec<f32>>,
+        global: &Weights,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, WorkError> {
         let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
@@ -360,8 +394,8 @@ impl LocalWork {
         data.check_for_task(&job.task).map_err(|error| misfit(error.to_string()))?;
         let data = data.examples();
         let plan = &job.assignment.training;
-        let job = Training { spec: &job.task.model, parameters: global, data, plan };
-        let measured = || backend::Job::new(job.spec, global, data, plan);
+        let job = Training { spec: &job.task.model, weights: global, data, plan };
+        let measured = || backend::Job::new(job.spec, &global.trained, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
         // A lost GPU costs this round's time, not the round.
@@ -453,7 +487,7 @@ impl LocalWork {
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
         let local = self.slots.train(trainer, report).await?;
-        let values = local.iter().zip(job.parameters).map(|(local, global)| local - global);
+        let values = local.iter().zip(&*job.weights.trained).map(|(local, global)| local - global);
         Ok(Update { values: values.collect(), examples })
     }
 
@@ -471,18 +505,12 @@ impl LocalWork {
         promise: Option<Promise>,
         tell: &impl Fn(News),
     ) -> Result<Trainer, TrainingError> {
-        let &Training { spec, parameters, data, plan } = job;
+        let &Training { spec, weights, data, plan } = job;
         let Some((privacy, secret)) = promise else {
-            return Trainer::new(spec, parameters, data.clone(), plan, compute);
+            return Trainer::new(spec, weights, data.clone(), plan, compute);
         };
-        let trainer = LocalTrainer::with_example_privacy(
-            spec,
-            parameters,
-            data.clone(),
-            plan,
-            privacy,
-            secret,
-        )?;
+        let trainer =
+            LocalTrainer::with_example_privacy(spec, weights, data.clone(), plan, privacy, secret)?;
         let steps = u32::try_from(trainer.steps()).unwrap_or(u32::MAX);
         let cost = privacy.cost(trainer.examples(), plan.batch_size(), steps);
         let mut total = self.example_cost.borrow_mut();
@@ -497,14 +525,13 @@ impl LocalWork {
 
     /// The model, unless that takes too long: a network that is dead and does not say
     /// so would keep the caller waiting for ever.
-    async fn model_within(
+    async fn weights_within(
         &self,
         limit: Duration,
-        spec: &ModelSpec,
-        model: &ModelRef,
-    ) -> Result<Arc<Vec<f32>>, WorkError> {
+        model: &GlobalModel,
+    ) -> Result<Weights, WorkError> {
         let tell = |_| {};
-        let fetching = pin!(self.model(spec, model, &tell));
+        let fetching = pin!(self.weights(model, &tell));
         match future::select(fetching, pin!(platform::sleep(limit))).await {
             Either::Left((fetched, _)) => fetched,
             Either::Right(_) => {
@@ -515,23 +542,24 @@ impl LocalWork {
         }
     }
 
-    /// Hands on the probabilities (or values) of the model `model` for `features`.
+    /// Hands on the probabilities (or values) of a model for `features`.
     ///
     /// One call is worked on at a time, so that memory does not grow with their number.
     pub async fn predict(
         &self,
-        spec: &ModelSpec,
-        model: &ModelRef,
+        model: &GlobalModel,
         features: &(impl Features + ?Sized),
         outputs: &mut impl Outputs,
     ) -> Result<(), PredictError> {
+        let spec = &model.spec;
         examples_in(spec, features.len())?;
         let _turn = self.predicting.lock().await;
         // 4 bytes a parameter: the length that the server names has no bound.
-        let seconds = 4 * spec.parameters() as u64 / SLOWEST_FETCH;
+        let parameters = spec.parameters() + spec.frozen_parameters();
+        let seconds = 4 * parameters as u64 / SLOWEST_FETCH;
         let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
-        let parameters = self.model_within(limit, spec, model).await?;
-        let inference = Inference::new(spec, &parameters)?;
+        let weights = self.weights_within(limit, model).await?;
+        let inference = Inference::new(spec, &weights)?;
         in_pieces(&inference, features, outputs).await
     }
 }

@@ -136,14 +136,15 @@ pub struct Predictor {
 
 impl Predictor {
     /// Reads a model file: safetensors with the model's specification in the metadata, as
-    /// the aggregator exports and serves it.
+    /// the aggregator exports and serves it. `frozen` is the file of its frozen tensors, if it
+    /// has frozen layers.
     ///
     /// # Errors
     ///
     /// [`PredictError`] with `bad-model` or `out-of-memory`.
-    pub fn new(file: &[u8]) -> Result<Self, PredictError> {
-        let (spec, parameters) = safetensors::read_model(file)?;
-        let inference = Inference::new(&spec, &parameters)?;
+    pub fn new(file: &[u8], frozen: Option<&[u8]>) -> Result<Self, PredictError> {
+        let (spec, weights) = safetensors::read_model(file, frozen)?;
+        let inference = Inference::new(&spec, &weights)?;
         Ok(Self { inference, turn: Mutex::default() })
     }
 

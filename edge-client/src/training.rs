@@ -64,8 +64,9 @@ pub(crate) async fn run(
         if cancelled.load(Ordering::Relaxed) {
             return Err(Stopped::Cancelled);
         }
-        let last = trainer.step_count() == trainer.steps();
-        if last || platform::now() - reported >= REPORT_EVERY {
+        let (step, last) = (trainer.step_count(), trainer.step_count() == trainer.steps());
+        // Before the first step there is no loss.
+        if last || step > 0 && platform::now() - reported >= REPORT_EVERY {
             let loss = answered(limit, trainer.loss()).await?;
             if !promised && !loss.is_finite() {
                 return Err(TrainingError::from(LearningError::Diverged).into());

@@ -59,6 +59,7 @@ fn answer(message: &ClientMessage, task: Task) -> Option<ServerMessage> {
                 update_range: UpdateRange::default_for(model.loss()),
                 data: None,
                 client_evaluation: None,
+                frozen: None,
                 model,
                 privacy: None,
             };

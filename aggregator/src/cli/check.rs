@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fedra_aggregator::config::{Config, Mistake, Mistakes, stray_variables};
-use fedra_aggregator::evaluation;
+use fedra_aggregator::{evaluation, initial};
 
 use super::sample::SampleOptions;
 use super::{USAGE, finish};
@@ -20,6 +20,11 @@ pub fn check(path: &Path, sample: &SampleOptions) -> ExitCode {
     };
     let mut mistakes = Vec::new();
     for task in &config.tasks {
+        let read = task.initial.as_ref().map(|file| initial::load(&task.settings.model, file));
+        if let Some(Err(error)) = read {
+            let path = format!("task[{}].initial", task.settings.id);
+            mistakes.push(Mistake { path, problem: error.to_string() });
+        }
         if let Err(error) = evaluation::load(task) {
             let path = format!("task[{}].evaluation", task.settings.id);
             mistakes.push(Mistake { path, problem: error.to_string() });

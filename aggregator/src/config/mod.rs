@@ -37,7 +37,7 @@ pub use origin::Origin;
 pub(crate) use origin::Origins;
 pub use section::Mistake;
 use section::{Findings, Section};
-pub use task::{EvaluationConfig, TaskConfig};
+pub use task::{EvaluationConfig, InitialConfig, TaskConfig};
 
 /// A checked config.
 #[derive(Debug, Clone)]
@@ -320,9 +320,13 @@ impl TaskConfig {
     #[must_use]
     pub fn summary(&self) -> String {
         let TaskSettings { id, model, plan, .. } = &self.settings;
+        let frozen = match model.frozen_parameters() {
+            0 => String::new(),
+            frozen => format!(" beside {frozen} frozen ones"),
+        };
         let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
         format!(
-            "task {}: {} parameters on {}, {rounds} rounds; invites {}, starts with {}, closes at \
+            "task {}: {} parameters{frozen} on {}, {rounds} rounds; invites {}, starts with {}, closes at \
              {} reports or after {}, needs {}; {}\n{}{}",
             id,
             model.parameters(),

@@ -1,5 +1,6 @@
 //! `[[task]]` and the tables below it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,10 +25,21 @@ use super::{ServerConfig, value};
 pub struct TaskConfig {
     /// Settings of the task itself.
     pub settings: TaskSettings,
+    /// File that the task begins with, if there is one.
+    pub initial: Option<InitialConfig>,
     /// Held-out examples, if there are any.
     pub evaluation: Option<EvaluationConfig>,
     /// Conditions for taking part.
     pub access: AccessConfig,
+}
+
+/// `initial` and `initial_names`: a model file that a new task begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitialConfig {
+    /// The file: safetensors in the names and the orientation of Fedra or of PyTorch.
+    pub path: PathBuf,
+    /// Beginnings of the names of its tensors, with the layers that they stand for.
+    pub names: BTreeMap<String, String>,
 }
 
 /// `[task.evaluation]`: held-out examples on the server's disk.
@@ -66,6 +78,7 @@ impl TaskConfig {
             codec: codec(&section, parameters, update_range, privacy.as_ref()),
             update_range,
             data: data(&section, &model),
+            frozen: None,
             round_memory: server.round_memory,
             seed,
             optimizer: optimizer(&section),
@@ -84,6 +97,7 @@ impl TaskConfig {
             id,
         };
         let task = Self {
+            initial: initial(&section),
             evaluation: section
                 .optional_table("evaluation", "task.evaluation")
                 .and_then(evaluation),
@@ -383,6 +397,16 @@ fn client_evaluation(
     EvaluationRounds::new(evaluation, every, model, privacy)
         .inspect_err(|error| section.mistake("every", error.to_string()))
         .ok()
+}
+
+/// The file that a new task begins with. It is read when the task is made.
+fn initial(section: &Section<'_>) -> Option<InitialConfig> {
+    let path = section.optional("initial", value::path);
+    let names = section.optional("initial_names", value::texts);
+    if path.is_none() && names.is_some() {
+        section.mistake("initial_names", "only with initial; set that, or leave the key out");
+    }
+    Some(InitialConfig { path: path?, names: names.unwrap_or_default() })
 }
 
 /// The description of the data, if it fits the model.

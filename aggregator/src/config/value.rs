@@ -1,6 +1,7 @@
 //! Single values of the config: text, numbers, durations, sizes. Each error
 //! says what would have been right.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,12 @@ pub(super) fn path(value: &Value) -> Read<PathBuf> {
         path if path.is_empty() => Err("must not be empty".to_owned()),
         path => Ok(path.into()),
     }
+}
+
+/// A table of texts.
+pub(super) fn texts(value: &Value) -> Read<BTreeMap<String, String>> {
+    let dict = value.as_dict().ok_or("must be a table of texts")?;
+    dict.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect()
 }
 
 pub(super) fn address(value: &Value) -> Read<SocketAddr> {

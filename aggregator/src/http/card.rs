@@ -92,24 +92,29 @@ fn model(settings: &TaskSettings, record: &RoundRecord) -> CardModel {
         sha256: record.sha256.to_string(),
         bytes: record.model_bytes,
         parameters: spec.parameters() as u64,
+        frozen_parameters: spec.frozen_parameters() as u64,
         round: record.round,
         input: spec.input().dims(),
         vocabulary: match spec.input() {
             Shape::Tokens { vocabulary, .. } => Some(vocabulary),
             _ => None,
         },
-        layers: spec.layers().iter().map(layer).collect(),
+        layers: (0..)
+            .zip(spec.layers())
+            .map(|(index, of)| layer(of, spec.is_frozen(index)))
+            .collect(),
         loss: json(&spec.loss()),
     }
 }
 
-fn layer(layer: &Layer) -> CardLayer {
+fn layer(layer: &Layer, is_frozen: bool) -> CardLayer {
     let fields: Option<BTreeMap<String, serde_json::Value>> =
         serde_json::to_string(layer).ok().and_then(|text| serde_json::from_str(&text).ok());
     let settings = fields.into_iter().flatten().filter(|(name, _)| name != "type");
+    let trainable = is_frozen.then(|| ("trainable".to_owned(), "false".to_owned()));
     CardLayer {
         kind: layer.type_name().to_owned(),
-        settings: settings.map(|(name, value)| (name, json(&value))).collect(),
+        settings: settings.map(|(name, value)| (name, json(&value))).chain(trainable).collect(),
     }
 }
 

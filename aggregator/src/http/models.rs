@@ -1,4 +1,4 @@
-//! `/v1/models/{sha256}`: global models by content, whole or a range. A safetensors file
+//! `/v1/models/{sha256}`: global models and frozen parts by content, whole or a range. A safetensors file
 //! never changes, so anything between here and the client may keep it. A file of another
 //! format may be another one after an upgrade of the server.
 
@@ -48,13 +48,18 @@ async fn answer(
         Ok(format) => format,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
+    let cache = "public, max-age=31536000, immutable";
+    let representation = || tagged(&sha256.to_string(), cache);
+    if let Some((task, file)) = frozen_part(server, &sha256) {
+        return match format {
+            ModelFormat::Safetensors => sent(&task, representation(), Some(file), method, headers),
+            _ => not_found("the frozen part of a model has no other format; ask for a model"),
+        };
+    }
     let Some(task) = owner(server, &sha256) else { return gone() };
     match format {
         ModelFormat::Safetensors => match file(server, &task, &sha256).await {
-            Ok(Some(file)) => {
-                let cache = "public, max-age=31536000, immutable";
-                sent(&task, tagged(&sha256.to_string(), cache), Some(file), method, headers)
-            }
+            Ok(Some(file)) => sent(&task, representation(), Some(file), method, headers),
             Ok(None) => gone(),
             Err(problem) => problem,
         },
@@ -108,7 +113,8 @@ async fn convert(
 ) -> Result<Option<Bytes>, Response> {
     let (models, task) = (Arc::clone(&server.models), Arc::clone(task));
     let converted = from_disk(move || {
-        let converted = models.converted(&task.settings.model, &sha256, file, format);
+        let files = task.files(file);
+        let converted = models.converted(&task.settings.model, &sha256, files, format);
         converted.inspect_err(|error| {
             tracing::error!(task = %task.settings.id, %error, "cannot convert a model");
         })
@@ -130,6 +136,16 @@ fn named(mut answer: Response, name: &str) -> Response {
         answer.headers_mut().insert(CONTENT_DISPOSITION, value);
     }
     answer
+}
+
+/// The frozen part of a task's models with this hash, and the task.
+fn frozen_part(server: &Server, sha256: &Sha256Hash) -> Option<(Arc<Task>, Bytes)> {
+    let is_of = |task: &Arc<Task>| {
+        task.settings.frozen.as_ref().is_some_and(|frozen| frozen.sha256 == *sha256)
+    };
+    let task = server.tasks().into_iter().find(is_of)?;
+    let file = task.frozen.clone()?;
+    Some((task, file))
 }
 
 /// A task that the model belongs to.

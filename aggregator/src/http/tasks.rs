@@ -7,8 +7,8 @@ use fedra_coordinator::settings::Counting;
 use fedra_coordinator::status::TaskView;
 use fedra_coordinator::storage::RoundRecord;
 use fedra_http_api::{
-    ClassMetrics, Classes, Cohort, Headline, Metrics, Model, Phase, Policy, Privacy, Quality,
-    Round, Task as TaskDocument, TaskState, TaskSummary,
+    ClassMetrics, Classes, Cohort, FrozenPart, Headline, Metrics, Model, Phase, Policy, Privacy,
+    Quality, Round, Task as TaskDocument, TaskState, TaskSummary,
 };
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{Mechanism, ModelSpec, RoundPhase, TaskId};
@@ -92,6 +92,12 @@ pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
             bytes: view.model.bytes,
             parameters: task.settings.model.parameters() as u64,
             round: view.model.round,
+            frozen: task.settings.frozen.as_ref().map(|frozen| FrozenPart {
+                sha256: frozen.sha256.to_string(),
+                url: format!("{up}{}", frozen.url),
+                bytes: frozen.bytes,
+                parameters: task.settings.model.frozen_parameters() as u64,
+            }),
         },
         headline: headline(&task.settings.model),
         latest: view.evaluation.map(|evaluation| Quality {

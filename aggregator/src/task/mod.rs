@@ -7,6 +7,7 @@ mod mailbox;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use fedra_coordinator::messages::{Command, Join, OperateError, Reply, RequestId};
 use fedra_coordinator::round::{Operation, Standing, Time};
 use fedra_coordinator::settings::TaskSettings;
@@ -20,6 +21,7 @@ pub(crate) use self::mailbox::Mailbox;
 use crate::config::AccessConfig;
 use crate::evaluation::{self, Evaluator};
 use crate::metrics::TaskMeters;
+use crate::models::ModelFiles;
 
 /// Longer than any process lives.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -56,6 +58,8 @@ impl Request {
 /// Handle of a task that runs.
 pub(crate) struct Task {
     pub settings: Arc<TaskSettings>,
+    /// File of the frozen tensors, if there are some.
+    pub frozen: Option<Bytes>,
     /// Config of the task in a few lines, for a person.
     pub summary: String,
     /// Conditions for taking part.
@@ -118,6 +122,11 @@ impl Task {
         answered.await.map_err(|_| OperateError::GoingAway)
     }
 
+    /// The files of a model of the task: this one, and the one that never changes.
+    pub(crate) fn files(&self, trained: Bytes) -> ModelFiles {
+        ModelFiles { trained, frozen: self.frozen.clone() }
+    }
+
     /// Has the model of a round evaluated; the result comes back as a command.
     pub(crate) fn evaluate(&self, evaluator: &Evaluator, round: u64, parameters: Arc<Vec<f32>>) {
         let messages = self.messages.clone();
@@ -125,6 +134,7 @@ impl Task {
             lease: self.lease.clone(),
             round,
             parameters,
+            frozen: self.frozen.clone(),
             done: Box::new(move |evaluation, confusion| {
                 // Fails only when the driver has ended.
                 let evaluated = Command::Evaluated(Box::new(evaluation), confusion);

@@ -1,5 +1,6 @@
 //! The real server on a port of its own, against raw WebSocket clients that
-//! speak the protocol with made-up updates. Only `regression` trains.
+//! speak the protocol with made-up updates. Only `regression` and
+//! `frozen` train.
 
 mod access;
 mod admin;
@@ -11,6 +12,7 @@ mod deployed;
 mod evaluated;
 mod examples;
 mod formats;
+mod frozen;
 mod health;
 mod hostile;
 mod hostile_load;

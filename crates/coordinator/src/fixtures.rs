@@ -19,7 +19,9 @@ use fedra_protocol::{
 use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
 use crate::settings::{Counting, PrivacySettings, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
-use crate::storage::{self, Intercept, Lease, Retention, RoundRecord, Storage, StoreError};
+use crate::storage::{
+    self, CheckpointFiles, Intercept, Lease, Retention, RoundRecord, Storage, StoreError,
+};
 use crate::writer::{Contribution, Received, Room};
 
 /// Parameters of the model of [`settings`].
@@ -74,6 +76,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         title: "A small task".to_owned(),
         update_range,
         data: None,
+        frozen: None,
         codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
         round_memory: 1 << 20,
         model,
@@ -161,9 +164,10 @@ pub(crate) fn model(
     parameters: &[f32],
 ) -> (RoundRecord, Bytes) {
     let file = Bytes::from(safetensors::write(&settings.model, parameters).expect("a model"));
+    let files = CheckpointFiles::of_model(file.clone());
     let record = RoundRecord {
         round,
-        ..RoundRecord::initial(&file, settings.policy().map(|policy| policy.clipping_norm))
+        ..RoundRecord::initial(&files, settings.policy().map(|policy| policy.clipping_norm))
     };
     (record, file)
 }
@@ -255,7 +259,8 @@ impl FlakyStore {
         let refusal = Arc::<Refusal>::default();
         let storage = Storage::in_memory().intercepted(Arc::<Refusal>::clone(&refusal));
         let (store, (record, file)) = (Self { storage, refusal }, model(settings, 0, parameters));
-        let created = store.lease(settings).create(&settings.definition(), &record, &file);
+        let files = CheckpointFiles::of_model(file);
+        let created = store.lease(settings).create(&settings.definition(), &record, &files);
         created.expect("a new task");
         store
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
 use fedra_protocol::{
-    Capabilities, ClientEvaluation, DataSpec, LocalTraining, ModelSpec, PrivacyPolicy, RoundId,
-    Scores, TaskDescription, TaskId, UpdateRange,
+    Capabilities, ClientEvaluation, DataSpec, LocalTraining, ModelRef, ModelSpec, PrivacyPolicy,
+    RoundId, Scores, TaskDescription, TaskId, UpdateRange,
 };
 
 use crate::round::RoundPlan;
@@ -26,6 +26,8 @@ pub struct TaskSettings {
     pub update_range: UpdateRange,
     /// Preparation of the clients' files; `None` if they give arrays that fit the model.
     pub data: Option<DataSpec>,
+    /// File of the frozen tensors, if there are some: known once the task has started.
+    pub frozen: Option<ModelRef>,
     /// Codec of updates, of the shape that [`TaskSettings::update_shape`] says.
     pub codec: Codec,
     /// Most bytes of memory that the sum of a round may take.
@@ -161,6 +163,7 @@ impl TaskSettings {
             update_range: self.update_range,
             data: self.data.clone(),
             client_evaluation: self.client_evaluation.as_ref().map(|rounds| rounds.evaluation),
+            frozen: self.frozen.clone(),
             privacy: self.policy().cloned(),
         }
     }

@@ -30,6 +30,7 @@ fn regression(outputs: u32, update_range: u32) -> TaskDescription {
         update_range: UpdateRange::new(update_range).unwrap(),
         data: None,
         client_evaluation: None,
+        frozen: None,
         privacy: None,
     }
 }

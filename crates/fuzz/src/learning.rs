@@ -1,6 +1,8 @@
 //! Model files, which a server hands out.
 
-use fedra_learning::safetensors as file;
+use std::collections::BTreeMap;
+
+use fedra_learning::{Weights, initial, safetensors as file};
 use fedra_protocol::layers::{Conv2d, Embedding, Flatten, LayerNorm, Linear};
 use fedra_protocol::{Layer, Loss, ModelSpec};
 
@@ -19,14 +21,20 @@ pub fn safetensors(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    match file::read_model(bytes) {
-        Ok((spec, parameters)) => {
-            assert_eq!(parameters.len(), spec.parameters());
-            let written = file::write(&spec, &parameters).expect("as many as the model has");
-            let (again, _) = file::read_model(&written).expect("what was written can be read");
-            assert_eq!(again, spec);
+    // The same bytes, as both files of a model with frozen layers.
+    match file::read_model(bytes, Some(bytes)) {
+        Ok((spec, Weights { trained, frozen })) => {
+            assert_eq!(trained.len(), spec.parameters());
+            assert_eq!(frozen.len(), spec.frozen_parameters());
+            let written = file::write(&spec, &trained).expect("as many as the model has");
+            let beside = file::write_frozen(&spec, &frozen).expect("as many as the model has");
+            let again = file::read_model(&written, Some(&beside));
+            assert_eq!(again.expect("what was written can be read").0, spec);
         }
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    if let Err(error) = initial::read(&spec, bytes, &BTreeMap::new()) {
+        assert!(!error.to_string().is_empty());
     }
 }
 

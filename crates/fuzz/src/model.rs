@@ -7,8 +7,9 @@ use fedra_protocol::{Init, ModelSpec, TensorInfo};
 /// JSON that may be a model specification.
 pub fn model_spec(data: &[u8]) {
     let Ok(spec) = serde_json::from_slice::<ModelSpec>(data) else { return };
-    let parameters = spec.parameters();
-    assert!((1..=MAX_PARAMETERS).contains(&(parameters as u64)));
+    let (parameters, frozen) = (spec.parameters(), spec.frozen_parameters());
+    assert!(parameters >= 1 && (parameters + frozen) as u64 <= MAX_PARAMETERS);
+    assert_eq!(spec.unfrozen().parameters(), parameters + frozen);
     assert_eq!(spec.layout().iter().map(TensorInfo::len).sum::<usize>(), parameters);
     // Initialisation divides by it.
     assert!(spec.layout().iter().all(|tensor| tensor.init != Init::Uniform { fan_in: 0 }));

@@ -94,7 +94,7 @@ impl LossKernel {
     }
 }
 
-/// Checks that every layer behind the leading fixed ones, the loss and the algorithm have
+/// Checks that no layer is frozen, and that every layer behind the leading fixed ones, the loss and the algorithm have
 /// kernels.
 ///
 /// The leading fixed layers are the caller's: what they make of an example never changes.
@@ -105,6 +105,9 @@ impl LossKernel {
 pub fn supports(spec: &ModelSpec, training: &LocalTraining) -> Result<(), Unsupported> {
     match training.algorithm() {
         ClientAlgorithm::Sgd => {}
+    }
+    if !spec.frozen_layers().is_empty() {
+        return Err(Unsupported::new("a model with frozen layers"));
     }
     LossKernel::of(spec)?;
     nodes(spec, spec.fixed_layers()).map(drop)

@@ -43,8 +43,11 @@ pub struct CardModel {
     pub sha256: String,
     /// Size of the safetensors file.
     pub bytes: u64,
-    /// Number of parameters.
+    /// Number of parameters that are trained.
     pub parameters: u64,
+    /// Number of those of frozen layers, which are in a file of their own.
+    #[serde(default)]
+    pub frozen_parameters: u64,
     /// Newest round that has this model; 0 is the initial one.
     pub round: u64,
     /// Shape of one example: features, channels with height and width, or positions.
@@ -195,6 +198,9 @@ impl ModelCard {
         writeln!(text, "A model of the task `{task}`, trained with federated learning.\n")?;
         writeln!(text, "- SHA-256 of the safetensors file: `{}`", model.sha256)?;
         writeln!(text, "- Size: {} parameters, {} bytes", model.parameters, model.bytes)?;
+        if model.frozen_parameters > 0 {
+            writeln!(text, "- Frozen: {} parameters beside them", model.frozen_parameters)?;
+        }
         writeln!(text, "- Software: {software}\n\n## Metrics\n")?;
         let places = [
             (&self.metrics, "On the held-out examples of the server:"),
@@ -359,6 +365,7 @@ mod tests {
                 sha256: "ab".to_owned(),
                 bytes: 31_400,
                 parameters: 7_850,
+                frozen_parameters: 0,
                 round: 12,
                 input: vec![784],
                 vocabulary: None,

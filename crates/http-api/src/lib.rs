@@ -43,4 +43,6 @@ pub use operated::{
 };
 pub use problem::{Mistake, Problem};
 pub use server::{ServerStatus, SetAsideTask};
-pub use task::{Cohort, Model, Phase, Policy, Privacy, Round, Task, TaskState, TaskSummary};
+pub use task::{
+    Cohort, FrozenPart, Model, Phase, Policy, Privacy, Round, Task, TaskState, TaskSummary,
+};

@@ -158,10 +158,26 @@ pub struct Model {
     pub url: String,
     /// Size of the file.
     pub bytes: u64,
-    /// Number of its parameters.
+    /// Number of its parameters that are trained, which are those in the file.
     pub parameters: u64,
     /// Round that made it; 0 is the initial model.
     pub round: u64,
+    /// File of its frozen layers, the same in each round; null if no layer is frozen.
+    pub frozen: Option<FrozenPart>,
+}
+
+/// Frozen part of the models of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct FrozenPart {
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub sha256: String,
+    /// Address of the file, relative to the document's own.
+    pub url: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Number of parameters of the frozen layers.
+    pub parameters: u64,
 }
 
 /// Completed round.

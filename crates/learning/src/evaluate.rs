@@ -12,6 +12,7 @@ use crate::layers::{Activation, Mode};
 use crate::loss::{argmax, row_loss};
 use crate::metrics::{Classification, ConfusionMatrix, LabelMeans, Labels, Regression};
 use crate::network::{Network, read};
+use crate::weights::WeightsView;
 
 /// Examples a forward pass.
 const BATCH: usize = 500;
@@ -28,20 +29,21 @@ pub struct EvaluationResult {
     pub examples: usize,
 }
 
-/// Evaluates the flat parameter vector on every example of `data`, divided among `threads`
+/// Evaluates a model on every example of `data`, divided among `threads`
 /// threads; with one, on the caller's. The result does not depend on their number.
 ///
 /// # Errors
 ///
-/// [`LearningError`] if the data or the vector do not fit the model, or the loss is not
+/// [`LearningError`] if the data or the weights do not fit the model, or the loss is not
 /// finite.
-pub fn evaluate(
+pub fn evaluate<'a>(
     spec: &ModelSpec,
-    parameters: &[f32],
+    weights: impl Into<WeightsView<'a>>,
     data: &Dataset,
     threads: usize,
 ) -> Result<EvaluationResult, LearningError> {
     data.check_for(spec)?;
+    let weights = weights.into();
     let order: Vec<u32> = (0..data.len() as u32).collect();
     let batches: Vec<&[u32]> = order.chunks(BATCH).collect();
     let share = batches.len().div_ceil(threads.max(1));
@@ -49,9 +51,9 @@ pub fn evaluate(
     let measured = thread::scope(|scope| {
         let others: Vec<_> = others
             .chunks(share)
-            .map(|share| scope.spawn(move || measured(spec, parameters, data, share)))
+            .map(|share| scope.spawn(move || measured(spec, weights, data, share)))
             .collect();
-        let mut all = measured(spec, parameters, data, first)?;
+        let mut all = measured(spec, weights, data, first)?;
         for share in others {
             all.merge(share.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?);
         }
@@ -174,12 +176,12 @@ impl Metrics {
 
 fn measured(
     spec: &ModelSpec,
-    parameters: &[f32],
+    weights: WeightsView<'_>,
     data: &Dataset,
     batches: &[&[u32]],
 ) -> Result<Measured, LearningError> {
     let device = device::inference();
-    let network = Network::new(spec, parameters, &device)?;
+    let network = Network::new(spec, weights, &device)?;
     let width = spec.output_width();
     let metrics = Metrics::new(spec, data.len());
     let mut measured = Measured { losses: Vec::with_capacity(batches.len()), metrics };

@@ -2,7 +2,8 @@
 //!
 //! A [`ModelSpec`](fedra_protocol::ModelSpec) is interpreted into burn modules
 //! at run time, so a new model needs no new client. Everything that leaves this
-//! crate is a flat `Vec<f32>` in the order of `ModelSpec::layout`.
+//! crate is a flat `Vec<f32>` in the order of `ModelSpec::layout`. [`Weights`] has the values
+//! of frozen layers beside it.
 //!
 //! The code is the same native and in WebAssembly, and runs on the CPU; training on WebGPU
 //! is `fedra-gpu`'s. There is no clock, no socket and no random number that is not seeded
@@ -42,17 +43,19 @@ mod predict;
 mod score;
 mod training;
 mod update;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
 pub use evaluate::{EvaluationResult, evaluate};
-pub use formats::{pytorch, safetensors};
-pub use parameters::init_parameters;
+pub use formats::{initial, pytorch, safetensors};
+pub use parameters::{init_parameters, init_weights};
 pub use predict::{Inference, examples_a_piece, examples_in};
 pub use score::{ScoreSums, score};
 pub use training::{BatchOrder, ExampleCost, ExamplePrivacy, LocalTrainer, gradient, prepared};
 pub use update::check_update;
+pub use weights::{Weights, WeightsView};
 
 use fedra_data::{DatasetError, memory};
 use fedra_protocol::UpdateRange;
@@ -64,6 +67,14 @@ pub enum LearningError {
     #[error("the model has {expected} parameters, but {actual} were given")]
     ParameterCount {
         /// Parameters of the model.
+        expected: usize,
+        /// Length of the vector.
+        actual: usize,
+    },
+    /// The values of the frozen layers do not belong to the model.
+    #[error("the model has {expected} frozen parameters, but {actual} were given")]
+    FrozenCount {
+        /// Frozen parameters of the model.
         expected: usize,
         /// Length of the vector.
         actual: usize,

@@ -10,6 +10,7 @@ use fedra_protocol::ModelSpec;
 
 use crate::LearningError;
 use crate::layers::{Activation, Mode, NetworkLayer, Parameters, TrainedTensor};
+use crate::weights::WeightsView;
 
 mod fused;
 mod per_example;
@@ -23,30 +24,42 @@ pub(crate) use readback::read;
 #[derive(Module, Debug)]
 pub(crate) struct Network {
     layers: Vec<NetworkLayer>,
+    /// True for each layer that is frozen.
+    frozen: Vec<bool>,
 }
 
 impl Network {
-    /// Builds the layers on `device` from the flat vector, which must be as
-    /// long as the model's.
+    /// Builds the layers on `device` from the flat vectors, which must be as
+    /// long as the model's. The tensors of frozen layers have no gradients.
     pub fn new(
         spec: &ModelSpec,
-        parameters: &[f32],
+        weights: WeightsView<'_>,
         device: &Device,
     ) -> Result<Self, LearningError> {
-        let (expected, actual) = (spec.parameters(), parameters.len());
-        if expected != actual {
-            return Err(LearningError::ParameterCount { expected, actual });
-        }
-        let mut parameters = Parameters::new(spec.layout(), parameters, device);
-        let build = |layer| NetworkLayer::build(layer, &mut parameters);
-        let layers = spec.layers().iter().map(build).collect();
-        Ok(Self { layers })
+        weights.check(spec)?;
+        let mut trained = Parameters::new(spec.layout(), weights.trained, device);
+        let mut frozen = Parameters::new(spec.frozen_layout(), weights.frozen, device);
+        let build = |(index, layer)| match spec.is_frozen(index) {
+            true => NetworkLayer::build(layer, &mut frozen).no_grad(),
+            false => NetworkLayer::build(layer, &mut trained),
+        };
+        let layers: Vec<_> = spec.layers().iter().enumerate().map(build).collect();
+        let frozen = (0..layers.len()).map(|index| spec.is_frozen(index)).collect();
+        Ok(Self { layers, frozen })
     }
 
     /// The layers, for the tests' reference.
     #[cfg(test)]
     pub fn layers(&self) -> &[NetworkLayer] {
         &self.layers
+    }
+
+    /// The values of the frozen layers, for the tests.
+    #[cfg(test)]
+    pub fn frozen_parameters(&self) -> Vec<f32> {
+        let layers = self.layers.iter().zip(&self.frozen).filter(|(_, is_frozen)| **is_frozen);
+        let tensors = layers.flat_map(|(layer, _)| layer.trained());
+        tensors.flat_map(|tensor| read(tensor.flat())).collect()
     }
 
     /// Number of layers.
@@ -71,10 +84,10 @@ impl Network {
 
     /// Moves the network out, for an update in place.
     pub fn take(&mut self) -> Self {
-        Self { layers: std::mem::take(&mut self.layers) }
+        Self { layers: std::mem::take(&mut self.layers), frozen: self.frozen.clone() }
     }
 
-    /// The flat parameter vector.
+    /// The flat parameter vector, without the values of frozen layers.
     pub fn parameters(&self) -> Vec<f32> {
         self.trained().flat_map(|tensor| read(tensor.flat())).collect()
     }
@@ -90,6 +103,7 @@ impl Network {
 
     /// The trained tensors in the order of the layout.
     fn trained(&self) -> impl Iterator<Item = &dyn TrainedTensor> {
-        self.layers.iter().flat_map(NetworkLayer::trained)
+        let layers = self.layers.iter().zip(&self.frozen);
+        layers.filter(|(_, is_frozen)| !**is_frozen).flat_map(|(layer, _)| layer.trained())
     }
 }

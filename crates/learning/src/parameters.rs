@@ -2,30 +2,40 @@
 //! starts from the same bits.
 
 use std::f64::consts::PI;
+use std::sync::Arc;
 
-use fedra_protocol::{Init, ModelSpec};
+use fedra_protocol::{Init, ModelSpec, TensorInfo};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A fresh flat parameter vector.
-///
-/// Each tensor starts as its [`Init`] says. The same seed gives the same bits everywhere.
+use crate::Weights;
+
+/// A fresh flat parameter vector: the trained half of [`init_weights`].
 pub fn init_parameters(spec: &ModelSpec, seed: u64) -> Vec<f32> {
+    Arc::unwrap_or_clone(init_weights(spec, seed).trained)
+}
+
+/// Fresh values of a model.
+///
+/// Each tensor starts as its [`Init`] says. The same seed gives the same bits everywhere, and
+/// whether a layer is frozen does not matter.
+pub fn init_weights(spec: &ModelSpec, seed: u64) -> Weights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut parameters = Vec::with_capacity(spec.parameters());
-    for tensor in spec.layout() {
+    let tensors = || spec.tensors().map(|(tensor, _)| tensor);
+    let mut values = Vec::with_capacity(tensors().map(TensorInfo::len).sum());
+    for tensor in tensors() {
         let len = tensor.len();
         match tensor.init {
-            Init::Ones => parameters.extend(std::iter::repeat_n(1.0, len)),
-            Init::Zeros => parameters.extend(std::iter::repeat_n(0.0, len)),
-            Init::Normal => parameters.extend((0..len).map(|_| normal(&mut rng))),
+            Init::Ones => values.extend(std::iter::repeat_n(1.0, len)),
+            Init::Zeros => values.extend(std::iter::repeat_n(0.0, len)),
+            Init::Normal => values.extend((0..len).map(|_| normal(&mut rng))),
             Init::Uniform { fan_in } => {
                 let bound = 1.0 / (fan_in as f32).sqrt();
-                parameters.extend((0..len).map(|_| (2.0 * unit(&mut rng) - 1.0) * bound));
+                values.extend((0..len).map(|_| (2.0 * unit(&mut rng) - 1.0) * bound));
             }
         }
     }
-    parameters
+    Weights::of_values(spec, values)
 }
 
 /// Uniform in [0, 1) with 24 random bits.

@@ -11,6 +11,7 @@ use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::{log_sum_exp, sigmoid};
 use crate::network::{Network, read};
+use crate::weights::WeightsView;
 
 /// Most bytes that the examples of a piece take in the widest layer, its input and its
 /// output together.
@@ -28,15 +29,19 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Copies the flat vector.
+    /// Copies the weights.
     ///
     /// # Errors
     ///
-    /// [`LearningError::ParameterCount`] if the vector is not as long as the model's,
-    /// [`LearningError::Memory`] without room for it.
-    pub fn new(spec: &ModelSpec, parameters: &[f32]) -> Result<Self, LearningError> {
-        ensure_free(size_of_val(parameters) as u64)?;
-        let network = Network::new(spec, parameters, &device::inference())?;
+    /// [`LearningError::ParameterCount`] or [`LearningError::FrozenCount`] if they are not as
+    /// many as the model's, [`LearningError::Memory`] without room for them.
+    pub fn new<'a>(
+        spec: &ModelSpec,
+        weights: impl Into<WeightsView<'a>>,
+    ) -> Result<Self, LearningError> {
+        let weights = weights.into();
+        ensure_free((size_of_val(weights.trained) + size_of_val(weights.frozen)) as u64)?;
+        let network = Network::new(spec, weights, &device::inference())?;
         Ok(Self { spec: spec.clone(), network })
     }
 

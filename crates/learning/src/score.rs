@@ -6,6 +6,7 @@ use fedra_data::Dataset;
 use fedra_protocol::{Loss, ModelSpec, Scores};
 
 use crate::LearningError;
+use crate::WeightsView;
 use crate::device;
 use crate::layers::{Activation, Mode};
 use crate::loss::{argmax, row_loss};
@@ -38,21 +39,21 @@ impl ScoreSums {
     }
 }
 
-/// Scores of the flat parameter vector on the examples of `data` in this range. A loss that
+/// Scores of a model on the examples of `data` in this range. A loss that
 /// is not finite is no error here.
 ///
 /// # Errors
 ///
-/// [`LearningError`] if the data or the vector do not fit the model.
-pub fn score(
+/// [`LearningError`] if the data or the weights do not fit the model.
+pub fn score<'a>(
     spec: &ModelSpec,
-    parameters: &[f32],
+    weights: impl Into<WeightsView<'a>>,
     data: &Dataset,
     examples: Range<u32>,
 ) -> Result<ScoreSums, LearningError> {
     data.check_for(spec)?;
     let device = device::inference();
-    let network = Network::new(spec, parameters, &device)?;
+    let network = Network::new(spec, weights.into(), &device)?;
     let indices: Vec<u32> = examples.collect();
     let input = Activation::new(data.features_of(&indices), spec.input(), &device);
     let outputs = read(network.forward(input, Mode::Inference));

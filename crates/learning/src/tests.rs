@@ -3,6 +3,8 @@
 mod blocks;
 mod example_privacy;
 mod fixed_layers;
+mod frozen;
+mod initial;
 mod kernels;
 mod losses;
 mod memory;

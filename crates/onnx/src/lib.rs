@@ -86,14 +86,15 @@ pub enum OnnxError {
 /// float32, or `token_ids`, `[batch, positions]` of int64, each from 0 and below the
 /// vocabulary. The output is `probabilities` of a classifier, after the softmax or, of binary
 /// cross-entropy, the sigmoid, or `values` of a regression, `[batch, width]` or `[batch, positions, width]` of float32. Dropout does
-/// nothing. `parameters` is the flat vector in the order of [`ModelSpec::layout`], whose
-/// values must be finite.
+/// nothing. `parameters` is the flat vector of all values in the order of
+/// [`ModelSpec::tensors`], those of frozen layers included, which must be finite.
 ///
 /// # Errors
 ///
 /// [`OnnxError::ParameterCount`] if the vector is not as long as the model's,
 /// [`OnnxError::NotFinite`] for the first value that is not finite.
 pub fn write(spec: &ModelSpec, parameters: &[f32], origin: &Origin) -> Result<Vec<u8>, OnnxError> {
+    let spec = &spec.unfrozen();
     let (expected, actual) = (spec.parameters(), parameters.len());
     if expected != actual {
         return Err(OnnxError::ParameterCount { expected, actual });

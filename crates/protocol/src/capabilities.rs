@@ -39,7 +39,7 @@ const VERSION_1_LOSSES: [&str; 2] = ["softmax_cross_entropy", "mean_squared_erro
 /// A check-in without them means [`Capabilities::version_1`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Types of layers, as in a config file.
+    /// Types of layers, as in a config file, and the [settings](Layer::SETTINGS) of layers.
     pub layers: BTreeSet<String>,
     /// Algorithms of local training, and [`ClientAlgorithm::EVALUATION`].
     pub algorithms: BTreeSet<String>,
@@ -53,7 +53,7 @@ impl Capabilities {
     /// Everything that this version of the software knows.
     pub fn all() -> Self {
         Self::named(
-            Layer::TYPE_NAMES,
+            &[Layer::TYPE_NAMES, &Layer::SETTINGS].concat(),
             &[&ClientAlgorithm::NAMES[..], &[ClientAlgorithm::EVALUATION]].concat(),
             &CodecName::ALL.map(CodecName::name),
             &[&Loss::NAMES[..], &Objective::SETTINGS].concat(),
@@ -72,8 +72,9 @@ impl Capabilities {
         codec: CodecName,
         evaluation: Option<&ClientEvaluation>,
     ) -> Self {
-        let layers: Vec<&str> =
-            model.layers().iter().flat_map(Layer::with_nested).map(Layer::type_name).collect();
+        let layers = model.layers().iter().flat_map(Layer::with_nested).map(Layer::type_name);
+        let frozen = (!model.frozen_layers().is_empty()).then_some(Layer::SETTINGS[0]);
+        let layers: Vec<&str> = layers.chain(frozen).collect();
         let objective = model.objective();
         let losses = [vec![objective.loss().name()], objective.settings()].concat();
         let evaluation = evaluation.map(|_| ClientAlgorithm::EVALUATION);
@@ -84,7 +85,10 @@ impl Capabilities {
 
     /// Names in `needed` that are not in here, as part of a sentence: `the layer elu`.
     pub fn missing(&self, needed: &Self) -> Option<String> {
-        let layers = needed.layers.difference(&self.layers).map(|name| format!("the layer {name}"));
+        let layers = needed.layers.difference(&self.layers).map(|name| {
+            let setting = Layer::SETTINGS.contains(&name.as_str());
+            format!("the {} {name}", if setting { "setting of a layer" } else { "layer" })
+        });
         let algorithms =
             needed.algorithms.difference(&self.algorithms).map(|name| match name.as_str() {
                 ClientAlgorithm::EVALUATION => "the evaluation of models by clients".to_owned(),

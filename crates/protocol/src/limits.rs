@@ -25,7 +25,7 @@ pub const MAX_CAPABILITY_BYTES: usize = 64;
 pub const MAX_LAYERS: usize = 128;
 /// Most layers that a layer may be in.
 pub const MAX_NESTING: usize = 4;
-/// Most trainable parameters of a model: 2^26, 256 MiB as float32.
+/// Most parameters of a model, frozen ones included: 2^26, 256 MiB as float32.
 pub const MAX_PARAMETERS: u64 = 1 << 26;
 /// Longest update in any codec, bytes.
 pub const MAX_UPDATE_BYTES: u64 = 4 * MAX_PARAMETERS;

@@ -8,6 +8,7 @@ mod builtin;
 pub mod layers;
 mod layout;
 mod loss;
+mod raw_layer;
 mod shape;
 
 use serde::{Deserialize, Serialize};
@@ -20,15 +21,25 @@ pub use shape::{ElementKind, Shape};
 use crate::limits;
 use layout::Inferred;
 pub(crate) use loss::RawObjective;
+pub(crate) use raw_layer::RawLayer;
 
 /// A checked model: input shape, layers, loss.
+///
+/// Layers at the top level may be frozen: their tensors keep the values that the task began
+/// with. What is trained is the [`layout`](Self::layout), which updates and privacy are about;
+/// the frozen tensors are the [`frozen_layout`](Self::frozen_layout) beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawModelSpec", into = "RawModelSpec")]
 pub struct ModelSpec {
     input: Shape,
     layers: Vec<Layer>,
+    /// Indices of layers, increasing.
+    frozen: Vec<usize>,
     objective: Objective,
     layout: Vec<TensorInfo>,
+    frozen_layout: Vec<TensorInfo>,
+    /// Tensors of each layer.
+    tensors: Vec<usize>,
     inputs: Vec<Shape>,
     output: Shape,
     forward: ForwardCost,
@@ -43,7 +54,7 @@ pub(crate) struct RawModelSpec {
     pub elements: ElementKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<u32>,
-    pub layers: Vec<Layer>,
+    pub layers: Vec<RawLayer>,
     pub loss: Loss,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<f32>,
@@ -139,8 +150,22 @@ pub enum ModelSpecError {
     #[error("the model ends in an image {0:?}; end it with flatten and linear layers")]
     OutputShape(Vec<u32>),
     /// A model without anything to train.
-    #[error("the model has no trainable parameter; add a linear or conv2d layer")]
+    #[error(
+        "the model has no trainable parameter; add a linear or conv2d layer, or leave trainable = \
+         false out of one"
+    )]
     NothingToTrain,
+    /// A frozen layer that has nothing to train anyway.
+    #[error("layer {index} ({layer}) has no parameter to freeze; leave its trainable = false out")]
+    NothingToFreeze {
+        /// Position, from 0.
+        index: usize,
+        /// The layer's type, as in a config file.
+        layer: &'static str,
+    },
+    /// A frozen layer that the model does not have.
+    #[error("the model has no layer {0} to freeze")]
+    NoSuchLayer(usize),
     /// More parameters than the protocol carries.
     #[error("the model has more than {max} parameters", max = limits::MAX_PARAMETERS)]
     TooManyParameters,
@@ -173,7 +198,7 @@ impl ModelSpec {
     ) -> Result<Self, ModelSpecError> {
         let shape =
             Shape::from_dims(input).ok_or_else(|| ModelSpecError::InputShape(input.to_vec()))?;
-        Self::of_shape(shape, layers, objective.into())
+        Self::of_shape(shape, layers, &[], objective.into())
     }
 
     /// The same for examples of `positions` token ids, each below `vocabulary`.
@@ -189,12 +214,31 @@ impl ModelSpec {
     ) -> Result<Self, ModelSpecError> {
         let shape = Shape::from_tokens(positions, vocabulary)
             .ok_or_else(|| ModelSpecError::TokenInput(vec![positions], Some(vocabulary)))?;
-        Self::of_shape(shape, layers, objective.into())
+        Self::of_shape(shape, layers, &[], objective.into())
+    }
+
+    /// The same model with the layers at the indices `frozen`, each from 0, frozen, and no
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelSpecError`] for an index that is no layer's, a layer without parameters, or if
+    /// nothing is left to train.
+    pub fn with_frozen(self, frozen: &[usize]) -> Result<Self, ModelSpecError> {
+        Self::of_shape(self.input, self.layers, frozen, self.objective)
+    }
+
+    /// The same model with every layer trained.
+    #[must_use]
+    pub fn unfrozen(&self) -> Self {
+        let layout = self.tensors().map(|(tensor, _)| tensor.clone()).collect();
+        Self { frozen: Vec::new(), layout, frozen_layout: Vec::new(), ..self.clone() }
     }
 
     fn of_shape(
         input: Shape,
         layers: Vec<Layer>,
+        frozen: &[usize],
         objective: Objective,
     ) -> Result<Self, ModelSpecError> {
         let count = layers.iter().map(|layer| layer.with_nested().len()).sum();
@@ -206,8 +250,25 @@ impl ModelSpec {
         if nesting > limits::MAX_NESTING {
             return Err(ModelSpecError::Nesting(nesting));
         }
-        let Inferred { layout, inputs, output, forward } =
+        let Inferred { tensors: of_layers, inputs, output, forward } =
             layout::infer("layers.", input, &layers)?;
+        for &index in frozen {
+            let tensors = of_layers.get(index).ok_or(ModelSpecError::NoSuchLayer(index))?;
+            if tensors.is_empty() {
+                let layer = layers[index].type_name();
+                return Err(ModelSpecError::NothingToFreeze { index, layer });
+            }
+        }
+        let tensors = of_layers.iter().map(Vec::len).collect();
+        let (mut layout, mut frozen_layout, mut indices) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, tensors) in of_layers.into_iter().enumerate() {
+            if frozen.contains(&index) {
+                frozen_layout.extend(tensors);
+                indices.push(index);
+            } else {
+                layout.extend(tensors);
+            }
+        }
         let width = match output {
             Shape::Features(width) | Shape::Sequence { width, .. } => width,
             Shape::Image { .. } | Shape::Tokens { .. } => {
@@ -218,7 +279,18 @@ impl ModelSpec {
             return Err(ModelSpecError::NothingToTrain);
         }
         objective.check(width as usize)?;
-        Ok(Self { input, layers, objective, layout, inputs, output, forward })
+        Ok(Self {
+            input,
+            layers,
+            frozen: indices,
+            objective,
+            layout,
+            frozen_layout,
+            tensors,
+            inputs,
+            output,
+            forward,
+        })
     }
 
     /// Shape of one example.
@@ -236,10 +308,23 @@ impl ModelSpec {
         &self.inputs
     }
 
-    /// Number of [fixed](Layer::is_fixed) layers at the start: what they make of
-    /// an example never changes, so it need be computed only once.
+    /// Indices of the frozen layers, increasing.
+    pub fn frozen_layers(&self) -> &[usize] {
+        &self.frozen
+    }
+
+    /// True if the layer at `index` is frozen.
+    pub fn is_frozen(&self, index: usize) -> bool {
+        self.frozen.contains(&index)
+    }
+
+    /// Number of layers at the start that are [fixed](Layer::is_fixed), or frozen and not
+    /// random: what they make of an example never changes, so it need be computed only once.
     pub fn fixed_layers(&self) -> usize {
-        self.layers.iter().take_while(|layer| layer.is_fixed()).count()
+        let is_constant = |&(index, layer): &(usize, &Layer)| {
+            layer.is_fixed() || self.is_frozen(index) && !layer.is_random()
+        };
+        self.layers.iter().enumerate().take_while(is_constant).count()
     }
 
     /// Kind of the objective.
@@ -252,14 +337,36 @@ impl ModelSpec {
         &self.objective
     }
 
-    /// The trainable tensors, in the order of the flat parameter vector.
+    /// The trained tensors, in the order of the flat parameter vector.
     pub fn layout(&self) -> &[TensorInfo] {
         &self.layout
     }
 
-    /// Length of the flat parameter vector.
+    /// Length of the flat parameter vector: the values that are trained.
     pub fn parameters(&self) -> usize {
         self.layout.iter().map(TensorInfo::len).sum()
+    }
+
+    /// The tensors of the frozen layers, in the order of the flat vector of their values.
+    pub fn frozen_layout(&self) -> &[TensorInfo] {
+        &self.frozen_layout
+    }
+
+    /// Length of the flat vector of frozen values.
+    pub fn frozen_parameters(&self) -> usize {
+        self.frozen_layout.iter().map(TensorInfo::len).sum()
+    }
+
+    /// All tensors in the order of the layers, each with true if it is frozen.
+    pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, bool)> {
+        let (mut trained, mut frozen) = (self.layout.iter(), self.frozen_layout.iter());
+        let layers = self.tensors.iter().enumerate();
+        let frozen_layers =
+            layers.flat_map(|(index, &count)| std::iter::repeat_n(self.is_frozen(index), count));
+        frozen_layers.filter_map(move |is_frozen| {
+            let tensor = if is_frozen { frozen.next() } else { trained.next() };
+            Some((tensor?, is_frozen))
+        })
     }
 
     /// Shape of the outputs for one example: features, or a sequence.
@@ -298,7 +405,10 @@ impl TryFrom<RawModelSpec> for ModelSpec {
         let shape = raw.shape()?;
         let RawModelSpec { loss, delta, class_weights, label_smoothing, layers, .. } = raw;
         let objective = RawObjective { loss, delta, class_weights, label_smoothing };
-        Self::of_shape(shape, layers, objective.try_into()?)
+        let frozen = layers.iter().enumerate().filter(|(_, layer)| !layer.trainable);
+        let frozen: Vec<usize> = frozen.map(|(index, _)| index).collect();
+        let layers = layers.into_iter().map(|layer| layer.layer).collect();
+        Self::of_shape(shape, layers, &frozen, objective.try_into()?)
     }
 }
 
@@ -309,11 +419,14 @@ impl From<ModelSpec> for RawModelSpec {
             Shape::Features(_) | Shape::Sequence { .. } | Shape::Image { .. } => None,
         };
         let RawObjective { loss, delta, class_weights, label_smoothing } = spec.objective.into();
+        let layers = spec.layers.into_iter().enumerate();
+        let layers = layers
+            .map(|(index, layer)| RawLayer { layer, trainable: !spec.frozen.contains(&index) });
         Self {
             input: spec.input.dims(),
             elements: spec.input.elements(),
             vocabulary,
-            layers: spec.layers,
+            layers: layers.collect(),
             loss,
             delta,
             class_weights,

@@ -22,6 +22,9 @@ pub struct TaskDescription {
     pub title: String,
     /// The model to train.
     pub model: ModelSpec,
+    /// File of the model's frozen tensors, which never changes; its round is 0. Present if
+    /// the model has frozen layers.
+    pub frozen: Option<ModelRef>,
     /// The largest magnitude of a value of an update.
     pub update_range: UpdateRange,
     /// Preparation of files; `None` if clients give arrays that fit the model.
@@ -158,7 +161,7 @@ pub enum RoundPhase {
     Paused,
 }
 
-/// A global model by content.
+/// A global model, or the frozen part of one, by content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
     /// Completed rounds behind it; 0 is the initial model.

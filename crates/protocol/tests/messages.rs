@@ -220,6 +220,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             update_range: 64,
             data: None,
             client_evaluation: None,
+            frozen: None,
             privacy: Some(common::policy(Mechanism::Local).into()),
         };
         spoil(&mut task);
@@ -320,6 +321,7 @@ fn a_privacy_policy_outside_its_ranges_is_refused_by_name() {
             update_range: 64,
             data: None,
             client_evaluation: None,
+            frozen: None,
             privacy: Some(policy.into()),
         };
         let checked_in = wire::CheckedIn { task: Some(task), status: Some(status().into()) };

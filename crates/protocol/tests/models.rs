@@ -130,7 +130,8 @@ fn the_manual_has_every_layer_and_loss_and_the_first_version_no_other() {
     };
     assert_eq!(rows("\n### The layers of a model\n"), Layer::TYPE_NAMES);
     assert_eq!(rows("\n### The losses of a model\n"), Loss::NAMES);
-    let known: Vec<String> = Layer::TYPE_NAMES.iter().map(|&name| name.to_owned()).collect();
+    let known = [Layer::TYPE_NAMES, &Layer::SETTINGS].concat();
+    let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
     assert!(Capabilities::version_1().layers.iter().all(|name| known.contains(name)));
     assert_eq!(Capabilities::all().layers, known.into_iter().collect());
 }

@@ -300,6 +300,7 @@ pub(crate) fn settings(
         title: id.to_owned(),
         update_range,
         data: None,
+        frozen: None,
         codec: Codec::standard(shape),
         round_memory: 1 << 20,
         model,

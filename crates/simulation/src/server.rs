@@ -80,7 +80,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let counters = Arc::<Counters>::default();
         let Started { core, writer, .. } =
-            start(&task.settings, store, Arc::new(NoMetrics), counters, SECRET)?;
+            start(&task.settings, store, Arc::new(NoMetrics), counters, SECRET, None)?;
         Ok(Self {
             life,
             settings: Arc::clone(&task.settings),

@@ -12,7 +12,8 @@ use crate::devices::{Compute, Trainer};
 /// Examples that the speed is measured on: one batch, and at least these.
 const FEWEST_EXAMPLES: usize = 500;
 
-/// Work on which devices are compared.
+/// Work on which devices are compared. A model with frozen layers has no kernels on a GPU, so
+/// that it is never compared.
 #[derive(Clone)]
 pub(crate) struct Job {
     spec: ModelSpec,
@@ -102,7 +103,7 @@ impl Candidate for Worker {
             None => {
                 let Job { spec, parameters, data, plan } = &self.job;
                 let compute = &self.compute;
-                let trainer = Trainer::new(spec, parameters, data.clone(), plan, compute)?;
+                let trainer = Trainer::new(spec, &**parameters, data.clone(), plan, compute)?;
                 self.trainer.insert(trainer)
             }
         };

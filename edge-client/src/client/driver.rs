@@ -18,7 +18,7 @@ use crate::callback::CallbackError;
 use crate::codes::EventCode;
 use crate::events::ClientEvent;
 use crate::failure::Failure;
-use crate::local_work::{Done, Job, News, WorkError};
+use crate::local_work::{Done, GlobalModel, Job, News, WorkError};
 use crate::origin::ServerUrl;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
@@ -262,8 +262,11 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             }
         }
         let known = self.session.task().zip(self.session.status());
-        *self.client.current.borrow_mut() =
-            known.map(|(task, status)| (task.model.clone(), status.model.clone()));
+        *self.client.current.borrow_mut() = known.map(|(task, status)| GlobalModel {
+            spec: task.model.clone(),
+            frozen: task.frozen.clone(),
+            trained: status.model.clone(),
+        });
     }
 
     fn tell(&mut self, event: ClientEvent) {

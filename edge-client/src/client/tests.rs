@@ -93,6 +93,7 @@ impl Server {
                 update_range: UpdateRange::default_for(self.spec.loss()),
                 data,
                 client_evaluation: None,
+                frozen: None,
                 privacy: self.privacy.clone(),
             },
             status: self.status(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedra_data::Dataset;
-use fedra_learning::{BatchOrder, LearningError, LocalTrainer};
+use fedra_learning::{BatchOrder, LearningError, LocalTrainer, WeightsView};
 use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::compute::{Compute, TrainingError, WebGpu, Work};
@@ -38,24 +38,22 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`TrainingError::Learning`] if the parameters or the data do not fit the model.
-    pub fn new(
+    /// [`TrainingError::Learning`] if the weights or the data do not fit the model.
+    pub fn new<'a>(
         spec: &ModelSpec,
-        parameters: &[f32],
+        weights: impl Into<WeightsView<'a>>,
         data: Arc<Dataset>,
         plan: &LocalTraining,
         compute: &Compute,
     ) -> Result<Self, TrainingError> {
         match compute {
-            Compute::Cpu => {
-                Ok(Self::Cpu(Box::new(LocalTrainer::new(spec, parameters, data, plan)?)))
-            }
+            Compute::Cpu => Ok(Self::Cpu(Box::new(LocalTrainer::new(spec, weights, data, plan)?))),
             Compute::WebGpu(device) => {
                 data.check_for(spec).map_err(LearningError::from)?;
                 Ok(Self::WebGpu(Box::new(OnGpu {
                     device: device.clone(),
                     spec: spec.clone(),
-                    start: parameters.to_vec(),
+                    start: weights.into().trained.to_vec(),
                     order: BatchOrder::new(plan, data.len()),
                     data,
                     plan: plan.clone(),

@@ -47,6 +47,11 @@ fn data(features: usize) -> Dataset {
     Dataset::new(pixels, shape, Targets::Classes(classes)).unwrap()
 }
 
+/// A model without frozen layers.
+fn global(spec: ModelSpec, trained: &ModelRef) -> GlobalModel {
+    GlobalModel { spec, frozen: None, trained: trained.clone() }
+}
+
 struct Bench {
     local_work: Rc<LocalWork>,
     spec: ModelSpec,
@@ -61,6 +66,7 @@ fn task(spec: &ModelSpec, mechanism: Option<Mechanism>) -> TaskDescription {
         update_range: UpdateRange::default_for(spec.loss()),
         data: None,
         client_evaluation: None,
+        frozen: None,
         privacy: mechanism.map(policy),
     }
 }
@@ -319,7 +325,8 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
     let local_work = LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots);
     let Bench { spec, model, .. } = Bench::new(data(784));
     let limit = Duration::from_millis(50);
-    let error = local_work.model_within(limit, &spec, &model).await.expect_err("it is silent");
+    let error =
+        local_work.weights_within(limit, &global(spec, &model)).await.expect_err("it is silent");
     assert_eq!(error.failure, Failure::ModelUnavailable);
     assert!(error.reason.contains("not here after"), "{}", error.reason);
 }
@@ -327,18 +334,19 @@ async fn a_prediction_does_not_wait_for_ever_for_its_model() {
 #[tokio::test]
 async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
     let Bench { local_work, spec, model } = Bench::new(data(784));
+    let known = global(spec.clone(), &model);
     let mut outputs = Vec::new();
     for length in [0, 783, 785] {
         let features = vec![0.5; length];
-        let refused = local_work.predict(&spec, &model, &features[..], &mut outputs).await;
+        let refused = local_work.predict(&known, &features[..], &mut outputs).await;
         assert_eq!(refused.map_err(|error| error.code), Err(CallFault::BadFeatures.into()));
     }
     // A model that no server has: the next call does not wait for it.
-    let absent = ModelRef { sha256: Sha256Hash::of(b"absent"), ..model.clone() };
+    let absent = global(spec, &ModelRef { sha256: Sha256Hash::of(b"absent"), ..model });
     let features = vec![0.5; 2 * 784];
-    let refused = local_work.predict(&spec, &absent, &features[..], &mut outputs).await;
+    let refused = local_work.predict(&absent, &features[..], &mut outputs).await;
     assert_eq!(refused.map_err(|error| error.code), Err(Failure::ModelUnavailable.into()));
-    local_work.predict(&spec, &model, &features[..], &mut outputs).await.expect("it has the model");
+    local_work.predict(&known, &features[..], &mut outputs).await.expect("it has the model");
     assert_eq!(outputs.len(), 20);
 }
 

@@ -23,7 +23,7 @@ const WIDTH: usize = 32 * 32;
 fn predictor() -> Predictor {
     let spec = wide();
     let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
-    Predictor::new(&file).unwrap()
+    Predictor::new(&file, None).unwrap()
 }
 
 fn examples(count: usize) -> Vec<f32> {
@@ -167,7 +167,7 @@ fn what_is_no_model_file_is_bad_model() {
         (patched("linear", "kernel"), "newer version"),
         (patched("fedra", "other"), "no metadata `fedra`"),
     ] {
-        let error = Predictor::new(&bytes).err().expect("it is no model file");
+        let error = Predictor::new(&bytes, None).err().expect("it is no model file");
         assert_eq!(error.code, CallFault::BadModel.into());
         assert!(error.message.contains(words), "{words:?} in {error}");
     }
@@ -178,7 +178,7 @@ async fn a_model_of_token_ids_is_asked_with_token_ids() {
     let layers = vec![Embedding { width: 3 }.into(), Linear { outputs: 4 }.into()];
     let spec = ModelSpec::of_tokens(2, 5, layers, Loss::SoftmaxCrossEntropy).unwrap();
     let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
-    let predictor = Predictor::new(&file).unwrap();
+    let predictor = Predictor::new(&file, None).unwrap();
     assert_eq!((predictor.input_shape(), predictor.outputs()), (vec![2], 8));
     let probabilities = predictor.predict(&[0u32, 4, 4, 0]).await.unwrap();
     let rows: Vec<&[f32]> = probabilities.chunks(4).collect();

@@ -70,6 +70,7 @@ fn task(privacy: Option<PrivacyPolicy>) -> TaskDescription {
         update_range: UpdateRange::new(64).unwrap(),
         data: None,
         client_evaluation: None,
+        frozen: None,
         privacy,
     }
 }

@@ -20,18 +20,23 @@ pub struct Predictor(Rc<predict::Predictor>);
 
 #[wasm_bindgen]
 impl Predictor {
-    /// `file` is a model file as the aggregator serves and exports it.
+    /// `file` is a model file as the aggregator serves and exports it, `frozen` the file of its
+    /// frozen tensors, if it has frozen layers.
     ///
     /// # Errors
     ///
     /// An `Error` with the code `bad-model` or `out-of-memory`.
     #[wasm_bindgen(constructor)]
-    pub fn new(file: &Uint8Array) -> Result<Predictor, JsValue> {
+    pub fn new(file: &Uint8Array, frozen: Option<Uint8Array>) -> Result<Predictor, JsValue> {
         console_error_panic_hook::set_once();
-        let read = || {
+        let bytes = |file: &Uint8Array| {
             let mut bytes: Vec<u8> = zeros(file.length() as usize)?;
             file.copy_to(&mut bytes);
-            predict::Predictor::new(&bytes)
+            Ok::<_, PredictError>(bytes)
+        };
+        let read = || {
+            let frozen = frozen.as_ref().map(bytes).transpose()?;
+            predict::Predictor::new(&bytes(file)?, frozen.as_deref())
         };
         read().map(|predictor| Self(Rc::new(predictor))).map_err(|error| thrown(&error))
     }

@@ -18,7 +18,7 @@ const MOST_GROWTH: usize = 64 << 20;
 async fn a_long_prediction_takes_the_memory_of_a_piece() {
     let spec = ModelSpec::mnist_cnn();
     let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
-    let predictor = Predictor::new(&file).unwrap();
+    let predictor = Predictor::new(&file, None).unwrap();
     let images = vec![0.5; 1_000 * 784];
     let before = memory_size(0);
     let outputs = predictor.predict(&images).await.unwrap();

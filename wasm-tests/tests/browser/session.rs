@@ -79,6 +79,7 @@ impl Wire {
                 update_range: UpdateRange::new(64).expect("a power of two"),
                 data: None,
                 client_evaluation: None,
+                frozen: None,
                 privacy: self.privacy.clone(),
             },
             status: status(),

@@ -13,10 +13,17 @@ export interface ClientConfig extends ModuleOptions {
   readonly token: 'none' | 'ask';
 }
 
+/** Files of a model. */
+export interface ModelFiles {
+  readonly file: Uint8Array<ArrayBuffer>;
+  /** The tensors of its frozen layers, if it has some. */
+  readonly frozen?: Uint8Array<ArrayBuffer>;
+}
+
 export type ToWorker =
   | { readonly type: 'start'; readonly config: ClientConfig }
-  /** In place of `start`: no session, only this model's file. */
-  | { readonly type: 'load'; readonly file: Uint8Array }
+  /** In place of `start`: no session, only this model's files. */
+  | ({ readonly type: 'load' } & ModelFiles)
   | ({ readonly type: 'dataset'; readonly id: number } & CheckedDataset)
   /** The same, from files that the worker reads. */
   | ({ readonly type: 'files'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)

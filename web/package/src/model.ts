@@ -4,7 +4,7 @@
  */
 import type { Address } from './address.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
-import type { FromWorker } from './messages.js';
+import type { FromWorker, ModelFiles } from './messages.js';
 import { watchPage } from './policy.js';
 import { Requests } from './requests.js';
 import type { Ready, WorkerSource } from './spawn.js';
@@ -24,12 +24,18 @@ export interface LoadOptions {
   readonly worker?: WorkerSource;
 }
 
-/** The aggregator's description of the task's newest model. */
-interface Description {
-  readonly round: number;
+/** The aggregator's description of a file. */
+interface Described {
   readonly sha256: string;
   readonly bytes: number;
   readonly url: string;
+}
+
+/** The same of the task's newest model. */
+interface Description extends Described {
+  readonly round: number;
+  /** Its frozen layers, which an older aggregator does not have. */
+  readonly frozen?: Described | null;
 }
 
 /** Most attempts: a model may be replaced between its description and its download. */
@@ -45,7 +51,7 @@ export class Model {
   readonly inputShape: readonly number[];
   /** Values that `predict` gives for one example. */
   readonly outputs: number;
-  readonly #file: Uint8Array<ArrayBuffer>;
+  readonly #files: ModelFiles;
   readonly #source: WorkerSource | undefined;
   readonly #requests = new Requests();
   /** The worker, or a promise of the one in place of one that crashed. */
@@ -54,7 +60,7 @@ export class Model {
 
   private constructor(
     { round, sha256 }: Description,
-    file: Uint8Array<ArrayBuffer>,
+    files: ModelFiles,
     source: WorkerSource | undefined,
     [worker, { inputShape, outputs }]: readonly [Worker, Extract<Ready, { type: 'loaded' }>],
   ) {
@@ -62,7 +68,7 @@ export class Model {
     this.sha256 = sha256;
     this.inputShape = inputShape;
     this.outputs = outputs;
-    this.#file = file;
+    this.#files = files;
     this.#source = source;
     this.#worker = Promise.resolve(this.#listen(worker));
   }
@@ -72,8 +78,8 @@ export class Model {
     const { address, task, signal, worker } = checkLoad(options, globalThis.location?.href);
     if (signal?.aborted) throw aborted(signal);
     expectBrowser();
-    const [description, file] = await download(address, task, signal);
-    const model = new Model(description, file, worker, await run(worker, file, signal));
+    const [description, files] = await download(address, task, signal);
+    const model = new Model(description, files, worker, await run(worker, files, signal));
     signal?.addEventListener('abort', () => model.close(), { once: true });
     return model;
   }
@@ -107,7 +113,7 @@ export class Model {
 
   async #restart(): Promise<Worker> {
     try {
-      const [worker] = await run(this.#source, this.#file, undefined);
+      const [worker] = await run(this.#source, this.#files, undefined);
       return this.#listen(worker);
     } catch (error) {
       this.#worker = undefined;
@@ -139,10 +145,10 @@ export function crashed(reason: string): FedraError {
 }
 
 /** A worker with the model in it. */
-async function run(source: WorkerSource | undefined, file: Uint8Array, signal: AbortSignal | undefined) {
+async function run(source: WorkerSource | undefined, files: ModelFiles, signal: AbortSignal | undefined) {
   const spawned = spawn(source);
   try {
-    const ready = await started(spawned, { type: 'load', file }, signal);
+    const ready = await started(spawned, { type: 'load', ...files }, signal);
     if (ready.type !== 'loaded') throw new FedraError('worker-failed', `${spawned.name} is not the one of this version of fedra`);
     return [spawned.worker, ready] as const;
   } catch (error) {
@@ -151,14 +157,20 @@ async function run(source: WorkerSource | undefined, file: Uint8Array, signal: A
   }
 }
 
-async function download(address: Address, task: string, signal: AbortSignal | undefined): Promise<[Description, Uint8Array<ArrayBuffer>]> {
+async function download(address: Address, task: string, signal: AbortSignal | undefined): Promise<[Description, ModelFiles]> {
   let gone: string | undefined;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const document = new URL(`tasks/${encodeURIComponent(task)}`, address.http);
     const description = await describe(document, signal);
     if (description.sha256 === gone) break;
-    const file = await get(new URL(description.url, document), signal, (answer) => answer.arrayBuffer());
-    if (file) return [description, await verified(new Uint8Array(file), description)];
+    const fetched = async (described: Described) => {
+      const file = await get(new URL(described.url, document), signal, (answer) => answer.arrayBuffer());
+      return file && (await verified(new Uint8Array(file), described));
+    };
+    const file = await fetched(description);
+    if (file && !description.frozen) return [description, { file }];
+    const frozen = file && description.frozen && (await fetched(description.frozen));
+    if (file && frozen) return [description, { file, frozen }];
     gone = description.sha256;
   }
   throw new FedraError(
@@ -171,16 +183,14 @@ async function describe(url: URL, signal: AbortSignal | undefined): Promise<Desc
   const answer: unknown = await get(url, signal, (response) => response.json());
   if (answer === undefined) throw new FedraError('unknown-task', `the aggregator at ${url.origin} has no task at ${url.pathname}`);
   const model = (answer as { readonly model?: Partial<Description> } | null)?.model;
-  if (
-    !model ||
-    typeof model.sha256 !== 'string' ||
-    typeof model.url !== 'string' ||
-    !Number.isSafeInteger(model.bytes) ||
-    !Number.isSafeInteger(model.round)
-  ) {
+  if (!model || !isDescribed(model) || !Number.isSafeInteger(model.round) || (model.frozen && !isDescribed(model.frozen))) {
     throw new FedraError('no-server', `what answers at ${url.href} is not an aggregator of this version`);
   }
   return model as Description;
+}
+
+function isDescribed({ sha256, url, bytes }: Partial<Described>): boolean {
+  return typeof sha256 === 'string' && typeof url === 'string' && Number.isSafeInteger(bytes);
 }
 
 /** The body of an answer; undefined where there is nothing of that name. */
@@ -209,7 +219,7 @@ async function get<Body>(url: URL, signal: AbortSignal | undefined, read: (answe
  * (except on this machine itself). Then only its length is checked: an attacker who
  * can change the file on its way could change the hash as well.
  */
-async function verified(file: Uint8Array<ArrayBuffer>, { sha256, bytes }: Description): Promise<Uint8Array<ArrayBuffer>> {
+async function verified(file: Uint8Array<ArrayBuffer>, { sha256, bytes }: Described): Promise<Uint8Array<ArrayBuffer>> {
   const digest = globalThis.crypto?.subtle ? new Uint8Array(await crypto.subtle.digest('SHA-256', file)) : undefined;
   const hash = digest && Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
   if (file.byteLength === bytes && (hash ?? sha256) === sha256) return file;

@@ -46,7 +46,7 @@ export interface Predictor {
 /** Exports of the module. */
 export interface WasmModule {
   default(): Promise<unknown>;
-  Predictor: new (file: Uint8Array) => Predictor;
+  Predictor: new (file: Uint8Array, frozen?: Uint8Array) => Predictor;
   EdgeClient: new (
     options: ModuleOptions,
     onEvent: (event: ClientEvent) => void,

@@ -8,7 +8,7 @@ import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { ClientEvent } from './events.js';
 import { readFiles } from './files.js';
-import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
+import type { ClientConfig, FromWorker, ModelFiles, ToWorker } from './messages.js';
 import type { DataReader, EdgeClient, Predictor } from './module.js';
 import { loadModule } from './module.js';
 import type { Violation } from './policy.js';
@@ -47,7 +47,7 @@ async function receive(message: ToWorker): Promise<void> {
     return;
   }
   if (message.type === 'load') {
-    ready = load(message.file);
+    ready = load(message);
     return;
   }
   if (isAnswer(message)) {
@@ -158,10 +158,10 @@ async function filled(
   }
 }
 
-async function load(file: Uint8Array): Promise<void> {
+async function load({ file, frozen }: ModelFiles): Promise<void> {
   try {
     const { Predictor } = await loadModule(policy);
-    const loaded = new Predictor(file);
+    const loaded = new Predictor(file, frozen);
     model = loaded;
     post({ type: 'loaded', inputShape: [...loaded.inputShape], outputs: loaded.outputs });
   } catch (error) {

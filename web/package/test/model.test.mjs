@@ -46,6 +46,20 @@ test('the newest model is fetched beside the socket’s address, and given to a 
   assert.deepEqual([model.round, model.sha256, model.inputShape, model.outputs], [12, hashOf(FILE), [1, 28, 28], 10]);
 });
 
+test('the frozen layers of a model are a second file, which is checked too', async () => {
+  const part = new TextEncoder().encode('frozen');
+  const frozen = { sha256: hashOf(part), url: `../models/${hashOf(part)}`, bytes: part.length, parameters: 3 };
+  const serve = (file) => (url) => (url.endsWith(hashOf(part)) ? new Response(file) : describing(FILE, { frozen })(url));
+  answers = serve(part);
+  await FedraClient.load(options);
+  assert.deepEqual(FakeWorker.last.sent, [{ type: 'load', file: FILE, frozen: part }]);
+  assert.equal(asked.length, 3);
+  answers = serve(FILE);
+  await rejects(FedraClient.load(options), 'model-unavailable', /damaged on its way/);
+  answers = describing(FILE, { frozen: { ...frozen, bytes: 'many' } });
+  await rejects(FedraClient.load(options), 'no-server', /not an aggregator of this version/);
+});
+
 test('it is asked as a client is, several times at once', async () => {
   const model = await FedraClient.load(options);
   const given = Float32Array.of(1, 2);

@@ -71,7 +71,7 @@ pub(super) async fn model(
     Ok((record, files.model))
 }
 
-/// The file of a round's model in a format, and its hash.
+/// The file of a round's whole model in a format, and its hash.
 pub(super) async fn convert(
     task: &Arc<Task>,
     record: &RoundRecord,
@@ -81,7 +81,8 @@ pub(super) async fn convert(
     let origin = Origin { round: Some(record.round), sha256: Some(record.sha256) };
     let task = Arc::clone(task);
     let convert = move || {
-        let file = models::convert(&task.settings.model, file, format, &origin)?;
+        let files = task.files(file);
+        let file = models::convert(&task.settings.model, files, format, &origin)?;
         Ok::<_, ConvertError>((Sha256Hash::of(&file), file))
     };
     match tokio::task::spawn_blocking(convert).await {

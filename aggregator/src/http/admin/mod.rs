@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
-use fedra_http_api::{Created, ModelFormat, Operated, OperatorAction, RollBack, RolledBack};
+use fedra_http_api::{Created, Operated, OperatorAction, RollBack, RolledBack};
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -178,10 +178,7 @@ async fn export(server: &Arc<Server>, id: &str, query: &str) -> Result<Response,
     let (round, format) = query::export(query)?;
     let (record, file) = actions::model(server, &task, round).await?;
     let round = record.round;
-    let (file, sha256) = match format {
-        ModelFormat::Safetensors => (file, record.sha256),
-        format => actions::convert(&task, &record, file, format).await?,
-    };
+    let (file, sha256) = actions::convert(&task, &record, file, format).await?;
     let (bytes, id, extension) = (file.len(), &task.settings.id, format.extension());
     let format = format.name();
     tracing::info!(task = %id, round, format, bytes, "an operator exports a model");

@@ -27,9 +27,9 @@ fn rounds(store: &Storage) {
     assert_eq!(a.load(&definition(), 5).expect("loads"), None);
     assert!(matches!(a.commit(&first, &files), Err(StoreError::UnknownTask(_))));
 
-    a.create(&definition(), &first, &files.model).expect("creates");
-    b.create(&definition(), &first, &files.model).expect("the same model in another task");
-    let again = a.create(&definition(), &first, &files.model);
+    a.create(&definition(), &first, &files).expect("creates");
+    b.create(&definition(), &first, &files).expect("the same model in another task");
+    let again = a.create(&definition(), &first, &files);
     assert!(matches!(again, Err(StoreError::OutOfOrder { last: 0, .. })));
     let (second, newer) = round(1, "1");
     a.commit(&second, &newer).expect("commits");

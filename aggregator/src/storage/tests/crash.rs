@@ -28,7 +28,7 @@ type Step = fn(&[Lease; 2]) -> Result<(), StoreError>;
 const STEPS: [Step; 14] = [
     |[a, _]| {
         let (record, files) = round(0, "0");
-        a.create(&definition(), &record, &files.model)
+        a.create(&definition(), &record, &files)
     },
     |[a, _]| {
         let (record, files) = round_with_state(1, "1");
@@ -48,7 +48,7 @@ const STEPS: [Step; 14] = [
     |[_, b]| b.storage().tasks.add_task(b.task(), "id = \"b\"", 9),
     |[_, b]| {
         let (record, files) = round(0, "b");
-        b.create(&definition(), &record, &files.model)
+        b.create(&definition(), &record, &files)
     },
     |[a, _]| a.decide(&decision(10, OperatorAction::Resume)),
     |[a, _]| {

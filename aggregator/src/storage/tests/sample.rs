@@ -45,8 +45,9 @@ pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, CheckpointFiles) {
         clipping_norm: Some(0.75),
         restored: None,
         optimizer_state: None,
+        frozen: None,
     };
-    (record, CheckpointFiles::without_state(model))
+    (record, CheckpointFiles::of_model(model))
 }
 
 /// A round after which the server optimizer has a state.
@@ -73,7 +74,7 @@ pub fn commit(lease: &Lease, number: u64) {
 pub fn task_with_rounds(store: &Storage, task: &TaskId, last: u64) -> Lease {
     let lease = Lease::take(store, task).expect("leads");
     let (record, files) = round(0, "0");
-    lease.create(&definition(), &record, &files.model).expect("creates");
+    lease.create(&definition(), &record, &files).expect("creates");
     (1..=last).for_each(|number| commit(&lease, number));
     lease
 }

@@ -10,6 +10,7 @@ use fedra_protocol::{Sha256Hash, TaskId};
 use thiserror::Error;
 
 use super::StoreError;
+use super::records::RoundRecord;
 
 /// Kind of a checkpoint's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,15 +19,18 @@ pub enum BlobKind {
     Model,
     /// State of the server optimizer after the round.
     OptimizerState,
+    /// The tensors of frozen layers, as safetensors: of the initial model alone.
+    Frozen,
 }
 
 impl BlobKind {
-    const ALL: [Self; 2] = [Self::Model, Self::OptimizerState];
+    const ALL: [Self; 3] = [Self::Model, Self::OptimizerState, Self::Frozen];
 
     fn extension(self) -> &'static str {
         match self {
             Self::Model => "safetensors",
             Self::OptimizerState => "optimizer",
+            Self::Frozen => "frozen.safetensors",
         }
     }
 }
@@ -69,7 +73,9 @@ impl BlobKey {
             return Err(" does not have the hash in its name".to_owned());
         }
         match self.kind {
-            BlobKind::Model => safetensors::check(content).map_err(|error| format!(": {error}")),
+            BlobKind::Model | BlobKind::Frozen => {
+                safetensors::check(content).map_err(|error| format!(": {error}"))
+            }
             // Its values were looked at before it got its hash.
             BlobKind::OptimizerState => Ok(()),
         }
@@ -83,26 +89,30 @@ pub struct CheckpointFiles {
     pub model: Bytes,
     /// State of the server optimizer, if it has one: see [`fedra_aggregation::OptimizerState`].
     pub optimizer_state: Option<Bytes>,
+    /// The tensors of frozen layers, as safetensors: of the initial model, if it has some.
+    pub frozen: Option<Bytes>,
 }
 
 impl CheckpointFiles {
-    /// Files of a checkpoint without a state of the server optimizer.
+    /// Files of a checkpoint that has nothing but its model.
     #[must_use]
-    pub fn without_state(model: Bytes) -> Self {
-        Self { model, optimizer_state: None }
+    pub fn of_model(model: Bytes) -> Self {
+        Self { model, optimizer_state: None, frozen: None }
     }
 
-    /// The files in the order of [`RoundRecord::blobs`](super::RoundRecord::blobs); `None`
+    /// The files of a record, in the order of its [`blobs`](RoundRecord::blobs); `None`
     /// without a model.
     #[must_use]
-    pub fn of(files: impl IntoIterator<Item = Bytes>) -> Option<Self> {
+    pub fn of(record: &RoundRecord, files: impl IntoIterator<Item = Bytes>) -> Option<Self> {
         let mut files = files.into_iter();
-        Some(Self { model: files.next()?, optimizer_state: files.next() })
+        let model = files.next()?;
+        let optimizer_state = record.optimizer_state.and_then(|_| files.next());
+        Some(Self { model, optimizer_state, frozen: files.next() })
     }
 
     /// All the files in that order.
     pub fn all(&self) -> impl Iterator<Item = &Bytes> {
-        [&self.model].into_iter().chain(&self.optimizer_state)
+        [&self.model].into_iter().chain(&self.optimizer_state).chain(&self.frozen)
     }
 
     /// Hash of the state's file.

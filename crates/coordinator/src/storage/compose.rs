@@ -60,6 +60,25 @@ impl Storage {
         Ok(None)
     }
 
+    /// The file of the frozen tensors of a task, which stays as long as the task, and its
+    /// hash, which is checked; `None` if no layer is frozen.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it is damaged.
+    pub fn frozen(&self, task: &TaskId) -> Result<Option<(Sha256Hash, Bytes)>, StoreError> {
+        let initial = self.tasks.record(task, 0)?;
+        let Some(sha256) = initial.and_then(|record| record.frozen) else { return Ok(None) };
+        let key = BlobKey { round: 0, kind: BlobKind::Frozen, sha256 };
+        match self.blobs.get(task, &key) {
+            Ok(file) => Ok(Some((sha256, file))),
+            Err(BlobError::Store(error)) => Err(error),
+            Err(BlobError::Damaged(problem)) => {
+                Err(StoreError::Frozen { task: task.clone(), problem })
+            }
+        }
+    }
+
     /// The record and the files of a round whose checkpoint is kept; hashes are
     /// checked.
     ///
@@ -75,7 +94,7 @@ impl Storage {
         if self.checkpoints(task)?.contains(&round)
             && let Some(record) = self.tasks.record(task, round)?
             && let Some(files) = self.kept_files(task, round, &record.blobs())?
-            && let Some(files) = CheckpointFiles::of(files)
+            && let Some(files) = CheckpointFiles::of(&record, files)
         {
             return Ok((record, files));
         }

@@ -83,6 +83,17 @@ pub enum StoreError {
         /// Rounds whose model is as it was written, oldest first.
         intact: Vec<u64>,
     },
+    /// The frozen tensors, without which no model of the task can be used.
+    #[error(
+        "task {task}: the frozen part of its model is damaged: {problem}. Put a backup of that \
+         file in its place"
+    )]
+    Frozen {
+        /// The task.
+        task: TaskId,
+        /// Problem with the file, and its place.
+        problem: String,
+    },
     /// The model of a round that was asked for is not kept.
     #[error(
         "task {task}: the model of round {round} is not kept; kept are those of {}",

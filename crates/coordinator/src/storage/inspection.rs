@@ -116,7 +116,7 @@ fn look_at(
             Err(BlobError::Store(error)) => return Err(error),
         }
     }
-    let files = if damage.is_none() { CheckpointFiles::of(files) } else { None };
+    let files = if damage.is_none() { CheckpointFiles::of(record, files) } else { None };
     let (damaged, problem) = damage.unzip();
     let place = storage.blobs.place(task, &damaged.unwrap_or(keys[0]));
     let check = CheckpointCheck { round: record.round, place, problem };

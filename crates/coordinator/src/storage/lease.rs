@@ -6,7 +6,6 @@
 //! removed when the next leader loads the task. The files of a leader that was replaced are
 //! named by no record, and go in the same way.
 
-use bytes::Bytes;
 use fedra_protocol::{Quality, TaskId};
 
 use super::StoreError;
@@ -63,12 +62,12 @@ impl Lease {
         &self,
         definition: &Definition,
         record: &RoundRecord,
-        model: &Bytes,
+        files: &CheckpointFiles,
     ) -> Result<(), StoreError> {
         if let Some(last) = self.storage.tasks.records(self.task(), 1)?.pop() {
             return Err(self.out_of_order(record.round, last.round));
         }
-        self.put(record, &CheckpointFiles::without_state(model.clone()))?;
+        self.put(record, files)?;
         self.storage.tasks.create(&self.term, definition, record)
     }
 

@@ -1,6 +1,5 @@
 //! Records of a store, as plain data. Nothing here touches a disk.
 
-use bytes::Bytes;
 use fedra_protocol::{ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -47,13 +46,18 @@ pub struct RoundRecord {
     /// Hash of the file with the server optimizer's state after the round, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer_state: Option<Sha256Hash>,
+    /// Of round 0: hash of the file with the tensors of frozen layers, if there are some. No
+    /// round changes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Sha256Hash>,
 }
 
 impl RoundRecord {
     /// Record of the initial model, which no client has a part in. `clipping_norm` is that
     /// of the first round, under a privacy policy.
     #[must_use]
-    pub fn initial(model: &Bytes, clipping_norm: Option<f64>) -> Self {
+    pub fn initial(files: &CheckpointFiles, clipping_norm: Option<f64>) -> Self {
+        let model = &files.model;
         Self {
             round: 0,
             attempt: 0,
@@ -70,6 +74,7 @@ impl RoundRecord {
             clipping_norm,
             restored: None,
             optimizer_state: None,
+            frozen: files.frozen.as_deref().map(Sha256Hash::of),
         }
     }
 
@@ -92,6 +97,7 @@ impl RoundRecord {
             clipping_norm: self.clipping_norm,
             restored: Some(self.round),
             optimizer_state: self.optimizer_state,
+            frozen: None,
         }
     }
 
@@ -101,7 +107,8 @@ impl RoundRecord {
         let key = |kind, sha256| BlobKey { round: self.round, kind, sha256 };
         let model = key(BlobKind::Model, self.sha256);
         let state = self.optimizer_state.map(|sha256| key(BlobKind::OptimizerState, sha256));
-        [model].into_iter().chain(state).collect()
+        let frozen = self.frozen.map(|sha256| key(BlobKind::Frozen, sha256));
+        [model].into_iter().chain(state).chain(frozen).collect()
     }
 }
 
@@ -199,13 +206,15 @@ pub(super) fn standing_after(decisions: &[Decision]) -> Standing {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 mod tests {
+    use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn a_record_of_an_older_server_is_read_and_one_without_metrics_is_written_as_then() {
-        let mut record = RoundRecord::initial(&Bytes::from_static(b"model"), None);
+        let mut record =
+            RoundRecord::initial(&CheckpointFiles::of_model(Bytes::from_static(b"model")), None);
         let mut older = serde_json::to_value(&record).unwrap();
         older["quality"] = json!({ "accuracy": 0.75, "loss": 1.25 });
         record.quality = Some(Quality { accuracy: Some(0.75), ..Quality::of_loss(1.25) });

@@ -91,6 +91,7 @@ mod tests {
             clipping_norm: None,
             restored: None,
             optimizer_state: None,
+            frozen: None,
         }
     }
 

@@ -10,4 +10,4 @@ mod start;
 mod tests;
 
 pub use self::core::TaskCore;
-pub use self::start::{StartError, Started, start};
+pub use self::start::{ReadInitial, StartError, Started, start};

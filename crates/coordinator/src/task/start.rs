@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_learning::init_parameters;
-use fedra_learning::safetensors;
-use fedra_protocol::TaskId;
+use fedra_learning::{Weights, init_weights, safetensors};
 use fedra_protocol::limits::MAX_UPDATE_BYTES;
+use fedra_protocol::{ModelRef, Sha256Hash, TaskId};
 use thiserror::Error;
 
 use super::core::{Parts, TaskCore};
@@ -32,6 +31,20 @@ pub enum StartError {
         /// The damage.
         source: CheckpointError,
     },
+    /// The file that a new task begins with cannot be used.
+    #[error("task {task}: its initial file: {problem}")]
+    Initial {
+        /// The task.
+        task: TaskId,
+        /// The file, and the problem with it.
+        problem: String,
+    },
+    /// The task was made with another file.
+    #[error(
+        "task {0}: the store has this task with another frozen part than that of its initial \
+         file; take the earlier file or leave the key out, or give the task another id"
+    )]
+    FrozenChanged(TaskId),
     /// The task's settings do not make a round.
     #[error("task {task}: {source}")]
     Round {
@@ -65,21 +78,30 @@ pub enum StartError {
     },
 }
 
+/// Reads the file that a new task begins with. The error is a sentence about it.
+pub type ReadInitial<'a> = &'a dyn Fn() -> Result<Weights, String>;
+
 /// Task that is ready to run.
 pub struct Started {
+    /// The settings, with the file of the frozen tensors.
+    pub settings: Arc<TaskSettings>,
     /// The core.
     pub core: TaskCore,
     /// The writer.
     pub writer: Writer,
     /// File of the newest model.
     pub model: Bytes,
+    /// File of the frozen tensors, if there are some.
+    pub frozen: Option<Bytes>,
     /// The right to write the task, which the writer has too.
     pub lease: Lease,
 }
 
 /// Starts a task from the store, or makes it there. From then on no other server writes it:
 /// the caller is its leader. Blocking. `secret` is kept in the
-/// store if the task needs one and has none.
+/// store if the task needs one and has none. A new task begins with what `initial` reads, or
+/// at random. Of a task that is there, the frozen part alone is compared with that file, if
+/// it can still be read.
 ///
 /// # Errors
 ///
@@ -91,15 +113,29 @@ pub fn start(
     metrics: Arc<dyn TaskMetrics>,
     counters: Arc<Counters>,
     secret: [u8; 32],
+    initial: Option<ReadInitial<'_>>,
 ) -> Result<Started, StartError> {
     let id = &settings.id;
     check_bounds(settings)?;
     let lease = Lease::take(storage, id)?;
     let checkpoint = match lease.load(&settings.definition(), HISTORY)? {
-        Some(checkpoint) => checkpoint,
-        None => create(&lease, settings)?,
+        Some(checkpoint) => {
+            check_initial(settings, storage, initial)?;
+            checkpoint
+        }
+        None => create(&lease, settings, initial)?,
     };
     let damaged = |source| StartError::Model { task: id.clone(), source };
+    let frozen = storage.frozen(id)?;
+    let settings = match &frozen {
+        Some((sha256, file)) => {
+            let values = safetensors::read_frozen(&settings.model, file);
+            values.map_err(|error| damaged(error.into()))?;
+            let frozen = Some(frozen_ref(*sha256, file));
+            &Arc::new(TaskSettings { frozen, ..TaskSettings::clone(settings) })
+        }
+        None => settings,
+    };
     let position = Position::of(settings, &checkpoint.files).map_err(damaged)?;
     let ledger = match &settings.privacy {
         Some(privacy) => Some(Ledger::new(privacy, &storage.tasks.debits(id)?)),
@@ -118,10 +154,11 @@ pub fn start(
     }
     let model = model_ref(newest);
     let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
-    let settings = Arc::clone(settings);
-    let parts = Parts { settings, metrics, counters, rounds, ledger, history, model, spent };
+    let own = Arc::clone(settings);
+    let parts = Parts { settings: own, metrics, counters, rounds, ledger, history, model, spent };
     let core = TaskCore::new(parts, Time::default());
-    Ok(Started { core, writer, model: checkpoint.files.model, lease })
+    let (settings, frozen) = (Arc::clone(settings), frozen.map(|(_, file)| file));
+    Ok(Started { settings, core, writer, model: checkpoint.files.model, frozen, lease })
 }
 
 /// Asks codec and accumulator for their bounds.
@@ -163,15 +200,64 @@ fn rounds_after(
     Rounds::new(settings.plan.clone(), completed, attempt, budget, standing)
 }
 
-/// A new task with its initial model, durable.
-fn create(lease: &Lease, settings: &TaskSettings) -> Result<Checkpoint, StartError> {
-    let parameters = init_parameters(&settings.model, settings.seed);
+/// Reference to the file of frozen tensors, as clients are told of it.
+fn frozen_ref(sha256: Sha256Hash, file: &Bytes) -> ModelRef {
+    ModelRef { round: 0, sha256, url: format!("models/{sha256}"), bytes: file.len() as u64 }
+}
+
+/// Compares the initial file of a task that is in the store with its frozen part.
+fn check_initial(
+    settings: &TaskSettings,
+    storage: &Storage,
+    initial: Option<ReadInitial<'_>>,
+) -> Result<(), StartError> {
+    let id = &settings.id;
+    let Some(read) = initial else { return Ok(()) };
+    let Some((sha256, _)) = storage.frozen(id)? else {
+        tracing::info!(task = %id, "the task is in the store: its initial file is not read again");
+        return Ok(());
+    };
+    match read() {
+        Ok(weights) if Sha256Hash::of(&frozen_file(settings, &weights)?) == sha256 => Ok(()),
+        Ok(_) => Err(StartError::FrozenChanged(id.clone())),
+        Err(problem) => {
+            tracing::info!(
+                task = %id, problem,
+                "the task is in the store: it goes on without its initial file"
+            );
+            Ok(())
+        }
+    }
+}
+
+fn frozen_file(settings: &TaskSettings, weights: &Weights) -> Result<Bytes, StartError> {
+    let file = safetensors::write_frozen(&settings.model, &weights.frozen);
     let damaged = |source| StartError::Model {
         task: settings.id.clone(),
         source: CheckpointError::Model(source),
     };
-    let model = Bytes::from(safetensors::write(&settings.model, &parameters).map_err(damaged)?);
-    let record = RoundRecord::initial(&model, settings.policy().map(|policy| policy.clipping_norm));
-    lease.create(&settings.definition(), &record, &model)?;
-    Ok(Checkpoint { history: vec![record], files: CheckpointFiles::without_state(model) })
+    Ok(file.map_err(damaged)?.into())
+}
+
+/// A new task with its initial model, durable.
+fn create(
+    lease: &Lease,
+    settings: &TaskSettings,
+    initial: Option<ReadInitial<'_>>,
+) -> Result<Checkpoint, StartError> {
+    let task = || settings.id.clone();
+    let weights = match initial {
+        Some(read) => read().map_err(|problem| StartError::Initial { task: task(), problem })?,
+        None => init_weights(&settings.model, settings.seed),
+    };
+    let model = safetensors::write(&settings.model, &weights.trained);
+    let damaged =
+        |source| StartError::Model { task: task(), source: CheckpointError::Model(source) };
+    let mut files = CheckpointFiles::of_model(model.map_err(damaged)?.into());
+    if !settings.model.frozen_layers().is_empty() {
+        files.frozen = Some(frozen_file(settings, &weights)?);
+    }
+    let record = RoundRecord::initial(&files, settings.policy().map(|policy| policy.clipping_norm));
+    lease.create(&settings.definition(), &record, &files)?;
+    Ok(Checkpoint { history: vec![record], files })
 }

@@ -51,8 +51,14 @@ impl Bench {
     fn on(settings: TaskSettings, store: FlakyStore) -> Self {
         let settings = Arc::new(settings);
         let counters = Arc::<Counters>::default();
-        let started =
-            start(&settings, &store.storage, Arc::new(NoMetrics), Arc::clone(&counters), [7; 32]);
+        let started = start(
+            &settings,
+            &store.storage,
+            Arc::new(NoMetrics),
+            Arc::clone(&counters),
+            [7; 32],
+            None,
+        );
         let Started { core, writer, .. } = started.expect("a sound task");
         Self {
             settings,

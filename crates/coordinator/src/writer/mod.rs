@@ -416,6 +416,7 @@ impl Writer {
             clipping_norm,
             restored: None,
             optimizer_state: files.state_sha256(),
+            frozen: None,
         };
         self.lease.commit(&record, &files)?;
         Ok(self.go_on_from(next, record, files.model))

@@ -67,6 +67,6 @@ impl Position {
     ) -> Result<CheckpointFiles, CheckpointError> {
         let model = safetensors::write(&settings.model, &self.parameters)?.into();
         let optimizer_state = self.state.encode()?.map(Bytes::from);
-        Ok(CheckpointFiles { model, optimizer_state })
+        Ok(CheckpointFiles { model, optimizer_state, frozen: None })
     }
 }

@@ -38,6 +38,7 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
             true => ClientEvaluation::new(0.2, 2.0).ok(),
             false => None,
         },
+        frozen: None,
         model,
         privacy: mechanism.map(policy),
     })

@@ -1,8 +1,8 @@
 //! Model files that PyTorch loads: safetensors with the names and the orientation of a
 //! `torch.nn.Sequential` of the model's layers, one module a layer.
 //!
-//! The same model gives the same bytes. Fedra does not read such a file: it has no
-//! description of its model.
+//! The same model gives the same bytes. Such a file has no description of its model, so that
+//! only a task can [begin](super::initial) with it.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use fedra_protocol::{Layer, ModelSpec};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::safetensors::{ModelFileError, check_finite};
-use crate::LearningError;
+use crate::WeightsView;
 
 /// Tensor of a module.
-struct Place {
+pub(super) struct Place {
     name: &'static str,
     /// True if PyTorch has its two dimensions the other way round.
-    is_transposed: bool,
+    pub is_transposed: bool,
 }
 
 const fn kept(name: &'static str) -> Place {
@@ -30,7 +30,7 @@ const fn transposed(name: &'static str) -> Place {
 }
 
 /// The tensors of a layer's module, in the order of [`ModelSpec::layout`].
-fn places(layer: &Layer) -> &'static [Place] {
+fn places_of(layer: &Layer) -> &'static [Place] {
     match layer {
         Layer::Linear(_) => const { &[transposed("weight"), kept("bias")] },
         // `[channels, inputs, kernel, kernel]` in both; gamma and beta are weight and bias.
@@ -101,36 +101,39 @@ fn places(layer: &Layer) -> &'static [Place] {
     }
 }
 
-/// Names and places of the tensors of a sequence of layers, in the order of
-/// [`ModelSpec::layout`].
-fn named(layers: &[Layer], prefix: &str, places_of: &mut Vec<(String, &'static Place)>) {
+/// Names and places of all tensors of a model, in the order of [`ModelSpec::tensors`].
+pub(super) fn places(spec: &ModelSpec) -> Vec<(String, &'static Place)> {
+    let mut places = Vec::new();
+    named(spec.layers(), "", &mut places);
+    places
+}
+
+fn named(layers: &[Layer], prefix: &str, places: &mut Vec<(String, &'static Place)>) {
     for (index, layer) in layers.iter().enumerate() {
         if let Layer::Residual(block) = layer {
-            named(&block.layers, &format!("{prefix}{index}."), places_of);
-            named(&block.shortcut, &format!("{prefix}{index}.shortcut."), places_of);
+            named(&block.layers, &format!("{prefix}{index}."), places);
+            named(&block.shortcut, &format!("{prefix}{index}.shortcut."), places);
         }
-        places_of.extend(
-            places(layer).iter().map(|place| (format!("{prefix}{index}.{}", place.name), place)),
-        );
+        let own = places_of(layer).iter();
+        places.extend(own.map(|place| (format!("{prefix}{index}.{}", place.name), place)));
     }
 }
 
-/// A file of the model with these parameters, whose values must be finite.
+/// A file of the model with these values, which must be finite. Frozen layers are like the
+/// others in it.
 ///
 /// # Errors
 ///
-/// [`ModelFileError::Parameters`] if the vector is not as long as the model's,
+/// [`ModelFileError::Parameters`] if there are more or fewer than the model's,
 /// [`ModelFileError::NotFinite`] for the first value that is not finite.
-pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileError> {
-    let (expected, actual) = (spec.parameters(), parameters.len());
-    if expected != actual {
-        return Err(LearningError::ParameterCount { expected, actual }.into());
-    }
-    let mut places_of = Vec::with_capacity(spec.layout().len());
-    named(spec.layers(), "", &mut places_of);
-    let mut tensors = Vec::with_capacity(spec.layout().len());
-    let mut rest = parameters;
-    for ((name, place), info) in places_of.into_iter().zip(spec.layout()) {
+pub fn write<'a>(
+    spec: &ModelSpec,
+    weights: impl Into<WeightsView<'a>>,
+) -> Result<Vec<u8>, ModelFileError> {
+    let values = weights.into().in_order(spec)?;
+    let mut tensors = Vec::new();
+    let mut rest = &values[..];
+    for ((name, place), (info, _)) in places(spec).into_iter().zip(spec.tensors()) {
         let (values, tail) = rest.split_at(info.len());
         rest = tail;
         check_finite(&info.name, values.iter().copied())?;
@@ -153,7 +156,7 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
 }
 
 /// The transpose of a row-major matrix with this many columns.
-fn turned(values: &[f32], columns: usize) -> Result<Vec<f32>, ModelFileError> {
+pub(super) fn turned(values: &[f32], columns: usize) -> Result<Vec<f32>, ModelFileError> {
     let mut turned = with_room(values.len())?;
     for column in 0..columns {
         turned.extend(values.iter().skip(column).step_by(columns));
@@ -240,7 +243,7 @@ mod tests {
         let parameters = vec![0.25; spec.parameters()];
         let file = write(&spec, &parameters).unwrap();
         assert_eq!(Sha256Hash::of(&file), Sha256Hash::of(&write(&spec, &parameters).unwrap()));
-        let error = crate::safetensors::read_model(&file).unwrap_err();
+        let error = crate::safetensors::read_model(&file, None).unwrap_err();
         assert!(matches!(error, ModelFileError::NoDescription), "{error}");
         assert!(matches!(write(&spec, &[0.0]), Err(ModelFileError::Parameters(_))));
         let mut spoiled = parameters;

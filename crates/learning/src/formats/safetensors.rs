@@ -2,19 +2,21 @@
 //!
 //! A file holds the tensors of `ModelSpec::layout` as little-endian float32 and,
 //! in its metadata under `fedra`, the model specification as JSON. The same
-//! model gives the same bytes, so a file can be named by its hash.
+//! model gives the same bytes, so a file can be named by its hash. The tensors of frozen
+//! layers are a file of their own.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use fedra_data::memory::{OutOfMemory, with_room};
 use fedra_protocol::{Layer, Loss, ModelSpec, TensorInfo};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
-use crate::LearningError;
+use crate::{LearningError, Weights};
 
 /// Key of the metadata under which the model specification stands.
-const METADATA: &str = "fedra";
+pub(super) const METADATA: &str = "fedra";
 
 // A file's float32 are little-endian, and are copied as they lie.
 const _: () = assert!(cfg!(target_endian = "little"));
@@ -45,6 +47,11 @@ pub enum ModelFileError {
         /// Its name.
         name: String,
     },
+    /// The model has frozen layers, and only the other ones are there.
+    #[error(
+        "the file has the trained tensors of its model alone; give the file of the frozen ones, too"
+    )]
+    NoFrozenPart,
     /// A tensor of the model is missing or different.
     #[error("tensor {name}: {problem}")]
     Tensor {
@@ -80,9 +87,31 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
     if expected != actual {
         return Err(LearningError::ParameterCount { expected, actual }.into());
     }
-    let mut rest = parameters;
-    let views = spec
-        .layout()
+    let json = serde_json::to_string(spec).expect("a model specification is plain data");
+    written(spec.layout(), parameters, Some(HashMap::from([(METADATA.to_string(), json)])))
+}
+
+/// A file of the frozen tensors from the flat vector of their values, which must be finite.
+///
+/// # Errors
+///
+/// [`ModelFileError::Parameters`] if the vector is not as long as the model's,
+/// [`ModelFileError::NotFinite`] for the first value that is not finite.
+pub fn write_frozen(spec: &ModelSpec, frozen: &[f32]) -> Result<Vec<u8>, ModelFileError> {
+    let (expected, actual) = (spec.frozen_parameters(), frozen.len());
+    if expected != actual {
+        return Err(LearningError::FrozenCount { expected, actual }.into());
+    }
+    written(spec.frozen_layout(), frozen, None)
+}
+
+fn written(
+    layout: &[TensorInfo],
+    values: &[f32],
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>, ModelFileError> {
+    let mut rest = values;
+    let views = layout
         .iter()
         .map(|info| {
             let (values, tail) = rest.split_at(info.len());
@@ -92,9 +121,7 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
             Ok((info.name.as_str(), view))
         })
         .collect::<Result<Vec<_>, ModelFileError>>()?;
-    let json = serde_json::to_string(spec).expect("a model specification is plain data");
-    let metadata = HashMap::from([(METADATA.to_string(), json)]);
-    Ok(safetensors::serialize(views, Some(metadata))?)
+    Ok(safetensors::serialize(views, metadata)?)
 }
 
 /// The flat parameter vector from a model file; names, shapes and types must
@@ -104,14 +131,26 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
 ///
 /// [`ModelFileError`] for the first thing that is wrong with the file.
 pub fn read(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
+    values(spec.layout(), file)
+}
+
+/// The values of the frozen layers from their file, in the same way.
+///
+/// # Errors
+///
+/// [`ModelFileError`] for the first thing that is wrong with the file.
+pub fn read_frozen(spec: &ModelSpec, file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
+    values(spec.frozen_layout(), file)
+}
+
+fn values(layout: &[TensorInfo], file: &[u8]) -> Result<Vec<f32>, ModelFileError> {
     let tensors = SafeTensors::deserialize(file)?;
-    let views = spec
-        .layout()
+    let views = layout
         .iter()
         .map(|info| Ok((info, view(&tensors, info)?)))
         .collect::<Result<Vec<_>, ModelFileError>>()?;
     // Only now: before, a short file could ask for the memory of a large model.
-    let mut parameters: Vec<f32> = with_room(spec.parameters())?;
+    let mut parameters: Vec<f32> = with_room(layout.iter().map(TensorInfo::len).sum())?;
     for (info, view) in views {
         let start = parameters.len();
         parameters.resize(start + info.len(), 0.0);
@@ -153,18 +192,26 @@ pub(super) fn check_finite(
     }
 }
 
-/// The model that a file describes in its metadata, and its flat parameter vector.
+/// The model that a file describes in its metadata, and its weights. `frozen` is the file of
+/// its frozen tensors, if it has some.
 ///
 /// # Errors
 ///
 /// [`ModelFileError`] for the first thing that is wrong with the file, or that only a
 /// later version knows.
-pub fn read_model(file: &[u8]) -> Result<(ModelSpec, Vec<f32>), ModelFileError> {
+pub fn read_model(
+    file: &[u8],
+    frozen: Option<&[u8]>,
+) -> Result<(ModelSpec, Weights), ModelFileError> {
     let (_, header) = SafeTensors::read_metadata(file)?;
     let json = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
     let spec = description(json.ok_or(ModelFileError::NoDescription)?)?;
-    let parameters = read(&spec, file)?;
-    Ok((spec, parameters))
+    let trained = Arc::new(read(&spec, file)?);
+    let frozen = match spec.frozen_layers() {
+        [] => Arc::default(),
+        _ => Arc::new(read_frozen(&spec, frozen.ok_or(ModelFileError::NoFrozenPart)?)?),
+    };
+    Ok((spec, Weights { trained, frozen }))
 }
 
 fn description(json: &str) -> Result<ModelSpec, ModelFileError> {

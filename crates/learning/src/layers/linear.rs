@@ -87,14 +87,15 @@ pub(crate) fn connected(
     let mut row = |x: Tensor<2>| {
         let (weight, bias) = (layer.weight.val(), layer.bias.val());
         let probe = match mode {
-            Mode::Factored(_, factors) => {
+            // A frozen layer has no gradient of its weights.
+            Mode::Factored(_, factors) if weight.is_require_grad() => {
                 let dims = [x.dims()[0], weight.dims()[1]];
                 let probe = Tensor::zeros(dims, &x.device()).require_grad();
                 let input = x.clone().inner();
                 factors.push(Factors { weight: layer.weight.id, input, probe: probe.clone() });
                 Some(probe)
             }
-            Mode::Inference | Mode::Training(_) => None,
+            Mode::Inference | Mode::Training(_) | Mode::Factored(..) => None,
         };
         kernels::linear(function, x, weight, bias, probe)
     };

@@ -14,7 +14,7 @@ use crate::layers::{Activation, Mode, ParameterSum, Tap, tapped};
 /// the mean, of the examples' losses, given the outputs before the softmax.
 ///
 /// An example whose gradient is not finite counts as zero: leaving it to spoil
-/// the sum would tell that it is there. Every layer must be one that
+/// the sum would tell that it is there. Every layer that is not frozen must be one that
 /// [can be clipped](crate::layers::can_be_clipped).
 pub(crate) fn clipped_gradient_sum(
     network: &Network,
@@ -51,7 +51,11 @@ impl Network {
         // Only the probes need gradients.
         let network = self.clone().no_grad();
         let mut taps = Vec::new();
-        let output = tapped(&network.layers[first..], input, &mut mode, &mut taps);
+        let layers = network.layers.iter().zip(&network.frozen).skip(first);
+        let output = layers.fold(input, |activation, (layer, is_frozen)| match is_frozen {
+            true => layer.apply(activation, &mut mode),
+            false => tapped(std::slice::from_ref(layer), activation, &mut mode, &mut taps),
+        });
         (output.rows(), taps)
     }
 }

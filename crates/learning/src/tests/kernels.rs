@@ -38,7 +38,7 @@ enum Path {
 
 fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pass {
     let device = device::training();
-    let network = Network::new(spec, parameters, &device).unwrap();
+    let network = Network::new(spec, parameters.into(), &device).unwrap();
     let all: Vec<u32> = (0..data.len() as u32).collect();
     let input = Activation::new(data.features_of(&all), spec.input(), &device);
     let rows = data.len() * spec.output_positions();

@@ -171,9 +171,9 @@ impl PrivateSteps {
     }
 }
 
-/// Every trained layer must be one whose per-example gradients are known.
+/// Every layer that is trained must be one whose per-example gradients are known.
 fn check_layers(spec: &ModelSpec) -> Result<(), LearningError> {
-    let layers = spec.layers().iter().enumerate();
+    let layers = spec.layers().iter().enumerate().filter(|(index, _)| !spec.is_frozen(*index));
     let mut all = layers.flat_map(|(index, layer)| {
         layer.with_nested().into_iter().map(move |layer| (index, layer))
     });

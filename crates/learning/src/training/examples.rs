@@ -1,7 +1,7 @@
 //! Local examples as a trainer takes them.
 //!
 //! The leading fixed layers of a model see an example once, when training begins, not in
-//! every epoch.
+//! every epoch. Examples go through them in pieces, so that the caller can yield.
 
 use std::sync::Arc;
 
@@ -26,15 +26,16 @@ const MOST_VALUES: usize = 1 << 26;
 ///
 /// # Errors
 ///
-/// [`LearningError`] if the data do not fit the model.
+/// [`LearningError`] if the data do not fit the model, or it has frozen layers.
 pub fn prepared(spec: &ModelSpec, data: &Arc<Dataset>) -> Result<Option<Vec<f32>>, LearningError> {
     data.check_for(spec)?;
     if !has_work(spec) {
         return Ok(None);
     }
     let device = device::inference();
-    let network = Network::new(spec, &vec![0.0; spec.parameters()], &device)?;
-    let examples = Examples::new(spec, &network, data.clone(), &device);
+    let network = Network::new(spec, (&vec![0.0; spec.parameters()]).into(), &device)?;
+    let mut examples = Examples::new(spec, data.clone(), &device);
+    examples.prepare_all(&network);
     Ok(examples.prepared)
 }
 
@@ -49,16 +50,42 @@ pub(crate) struct Examples {
     data: Arc<Dataset>,
     spec: ModelSpec,
     device: Device,
-    /// Output of the leading fixed layers for all examples, row by row.
+    /// Output of the leading fixed layers for the first examples, row by row; of all once
+    /// they are prepared.
     prepared: Option<Vec<f32>>,
+    /// Number of those examples.
+    done: usize,
 }
 
 impl Examples {
-    pub fn new(spec: &ModelSpec, network: &Network, data: Arc<Dataset>, device: &Device) -> Self {
-        let mut examples =
-            Self { data, spec: spec.clone(), device: device.clone(), prepared: None };
-        examples.prepared = examples.prepare(network);
-        examples
+    pub fn new(spec: &ModelSpec, data: Arc<Dataset>, device: &Device) -> Self {
+        let width = spec.inputs().get(spec.fixed_layers()).map_or(0, |shape| shape.len());
+        let values = width.saturating_mul(data.len());
+        let is_prepared = has_work(spec) && values <= MOST_VALUES;
+        let prepared = is_prepared.then(|| Vec::with_capacity(values));
+        Self { data, spec: spec.clone(), device: device.clone(), prepared, done: 0 }
+    }
+
+    /// Puts the next examples through the leading fixed layers of the network. False if
+    /// there are none left.
+    pub fn prepare(&mut self, network: &Network) -> bool {
+        let Some(mut prepared) = self.prepared.take() else { return false };
+        let piece = BATCH.min(examples_a_piece(&self.spec));
+        let next = self.done..self.len().min(self.done + piece);
+        self.done = next.end;
+        let indices: Vec<u32> = next.map(|index| index as u32).collect();
+        if !indices.is_empty() {
+            let fixed = self.spec.fixed_layers();
+            let part = network.run(0..fixed, self.raw(&indices), Mode::Inference);
+            prepared.extend(read(part.flatten()));
+        }
+        self.prepared = Some(prepared);
+        !indices.is_empty()
+    }
+
+    /// The same for all examples.
+    pub fn prepare_all(&mut self, network: &Network) {
+        while self.prepare(network) {}
     }
 
     /// Number of examples.
@@ -71,7 +98,7 @@ impl Examples {
         if self.prepared.is_some() { self.spec.fixed_layers() } else { 0 }
     }
 
-    /// Inputs of [`Self::first_layer`] for the examples at `indices`.
+    /// Inputs of [`Self::first_layer`] for the examples at `indices`, once all are prepared.
     pub fn inputs(&self, indices: &[u32]) -> Activation {
         match &self.prepared {
             Some(prepared) => {
@@ -93,23 +120,5 @@ impl Examples {
 
     fn raw(&self, indices: &[u32]) -> Activation {
         Activation::new(self.data.features_of(indices), self.spec.input(), &self.device)
-    }
-
-    fn prepare(&self, network: &Network) -> Option<Vec<f32>> {
-        let fixed = self.spec.fixed_layers();
-        if !has_work(&self.spec) {
-            return None;
-        }
-        let values = self.spec.inputs().get(fixed)?.len().saturating_mul(self.len());
-        if values > MOST_VALUES {
-            return None;
-        }
-        let all: Vec<u32> = (0..self.len() as u32).collect();
-        let mut prepared = Vec::with_capacity(values);
-        for indices in all.chunks(BATCH.min(examples_a_piece(&self.spec))) {
-            let part = network.run(0..fixed, self.raw(indices), Mode::Inference);
-            prepared.extend(read(part.flatten()));
-        }
-        Some(prepared)
     }
 }

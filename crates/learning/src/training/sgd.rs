@@ -88,13 +88,15 @@ impl ModuleMapper for Step<'_> {
             velocities.entry(id).or_insert_with(|| vec![0.0; weights.shape().num_elements()])
         });
         let velocity = velocity.map(Vec::as_mut_slice);
+        let is_trained = weights.is_require_grad();
         let weights = weights.inner();
         let weights = match (product, gradient) {
             (Some(factors), _) => kernels::weight_step(*step, weights, factors, velocity),
             (None, Some(gradient)) => kernels::sgd(*step, weights, gradient, velocity),
             (None, None) => weights,
         };
-        Param::from_mapped_value(id, Tensor::from_inner(weights).require_grad(), mapper)
+        let weights = Tensor::from_inner(weights).set_require_grad(is_trained);
+        Param::from_mapped_value(id, weights, mapper)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::device;
 use crate::layers::Mode;
 use crate::loss::loss_sum;
 use crate::network::{Network, clipped_gradient_sum, read};
+use crate::weights::WeightsView;
 
 /// Trains a model on local examples, one step at a time, so that the caller
 /// can yield, report progress or stop between steps.
@@ -35,26 +36,26 @@ pub struct LocalTrainer {
 }
 
 impl LocalTrainer {
-    /// Builds the model, and puts the examples through its leading fixed layers.
+    /// Builds the model.
     ///
     /// # Errors
     ///
-    /// [`LearningError`] if the parameters or the data do not fit the model.
-    pub fn new(
+    /// [`LearningError`] if the weights or the data do not fit the model.
+    pub fn new<'a>(
         spec: &ModelSpec,
-        parameters: &[f32],
+        weights: impl Into<WeightsView<'a>>,
         data: Arc<Dataset>,
         plan: &LocalTraining,
     ) -> Result<Self, LearningError> {
         data.check_for(spec)?;
         let device = device::training();
-        let network = Network::new(spec, parameters, &device)?;
+        let network = Network::new(spec, weights.into(), &device)?;
         let order = BatchOrder::new(plan, data.len());
         let data = match order.chosen() {
             Some(chosen) => Arc::new(data.select(chosen)),
             None => data,
         };
-        let examples = Examples::new(spec, &network, data, &device);
+        let examples = Examples::new(spec, data, &device);
         Ok(Self {
             spec: spec.clone(),
             plan: plan.clone(),
@@ -80,15 +81,15 @@ impl LocalTrainer {
     /// The same, and [`LearningError::ExamplePrivacyLayer`] or
     /// [`LearningError::ExamplePrivacyNoise`] where the method does not cover the model or
     /// the noise.
-    pub fn with_example_privacy(
+    pub fn with_example_privacy<'a>(
         spec: &ModelSpec,
-        parameters: &[f32],
+        weights: impl Into<WeightsView<'a>>,
         data: Arc<Dataset>,
         plan: &LocalTraining,
         privacy: ExamplePrivacy,
         secret: [u8; 32],
     ) -> Result<Self, LearningError> {
-        let mut trainer = Self::new(spec, parameters, data, plan)?;
+        let mut trainer = Self::new(spec, weights, data, plan)?;
         let examples = trainer.examples();
         let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size())?;
         trainer.privacy = Some(steps);
@@ -128,7 +129,13 @@ impl LocalTrainer {
 
     /// Takes one SGD step; returns the batch's size, or `None` when the plan is done.
     /// With example privacy the size is random and may be 0.
+    ///
+    /// Before the first step the examples go through the leading fixed layers of the model,
+    /// some in each call, which returns 0.
     pub fn step(&mut self) -> Option<usize> {
+        if self.examples.prepare(&self.network) {
+            return Some(0);
+        }
         if self.step >= self.steps() {
             return None;
         }
@@ -145,7 +152,7 @@ impl LocalTrainer {
         self.last_loss.clone().map_or(f32::NAN, |loss| read(loss)[0])
     }
 
-    /// The trained flat parameter vector.
+    /// The trained flat parameter vector, without the values of frozen layers.
     ///
     /// # Errors
     ///
@@ -156,6 +163,12 @@ impl LocalTrainer {
             return Err(LearningError::Diverged);
         }
         Ok(parameters)
+    }
+
+    /// The values of the frozen layers.
+    #[cfg(test)]
+    pub(crate) fn frozen_parameters(&self) -> Vec<f32> {
+        self.network.frozen_parameters()
     }
 
     /// Takes the steps that follow with burn's optimiser: the reference.
@@ -221,17 +234,18 @@ impl LocalTrainer {
 /// # Errors
 ///
 /// [`LearningError`] if the data or the vector do not fit the model.
-pub fn gradient(
+pub fn gradient<'a>(
     spec: &ModelSpec,
-    parameters: &[f32],
+    weights: impl Into<WeightsView<'a>>,
     data: &Dataset,
     indices: &[u32],
 ) -> Result<Vec<f32>, LearningError> {
     data.check_for(spec)?;
     let device = device::training();
-    let network = Network::new(spec, parameters, &device)?;
+    let network = Network::new(spec, weights.into(), &device)?;
     let all: Vec<u32> = (0..indices.len() as u32).collect();
-    let examples = Examples::new(spec, &network, Arc::new(data.select(indices)), &device);
+    let mut examples = Examples::new(spec, Arc::new(data.select(indices)), &device);
+    examples.prepare_all(&network);
     let loss = batch_loss(spec, &network, &examples, &all, Mode::Inference);
     Ok(network.gradient(&loss.backward()))
 }

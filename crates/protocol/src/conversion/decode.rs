@@ -6,7 +6,7 @@ use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
     MAX_LAYERS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
-use crate::model::RawModelSpec;
+use crate::model::{RawLayer, RawModelSpec};
 use crate::wire::{client_message, local_training, privacy_policy, server_message};
 use crate::{self as fedra, DecodeError, wire};
 
@@ -401,11 +401,16 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
     type Error = DecodeError;
 
     fn try_from(task: wire::TaskDescription) -> Result<Self, DecodeError> {
+        let model: fedra::ModelSpec = task.model.ok_or_else(missing("task.model"))?.try_into()?;
+        if task.frozen.is_some() == model.frozen_layers().is_empty() {
+            return Err(invalid("task.frozen", "must be there if and only if layers are frozen"));
+        }
         Ok(Self {
             id: fedra::TaskId::new(task.id)
                 .map_err(|error| invalid("task.id", error.to_string()))?,
             title: text("task.title", task.title, MAX_TEXT_BYTES)?,
-            model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
+            model,
+            frozen: task.frozen.map(TryInto::try_into).transpose()?,
             update_range: fedra::UpdateRange::new(task.update_range)
                 .map_err(|error| invalid("task.update_range", error.to_string()))?,
             data: task.data.map(TryInto::try_into).transpose()?,
@@ -468,9 +473,8 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
     fn try_from(spec: wire::ModelSpec) -> Result<Self, DecodeError> {
         within("model.layers", spec.layers.len() as u64, MAX_LAYERS as u64)?;
         within("model.input", spec.input.len() as u64, 3)?;
-        let known = |layer| {
-            fedra::Layer::try_from(layer).map_err(|_| unsupported("a layer of the model")())
-        };
+        let known =
+            |layer| RawLayer::try_from(layer).map_err(|_| unsupported("a layer of the model")());
         let layers = spec.layers.into_iter().map(known).collect::<Result<_, _>>()?;
         let loss = match wire::Loss::try_from(spec.loss) {
             Ok(wire::Loss::SoftmaxCrossEntropy | wire::Loss::AdjustedCrossEntropy) => {

@@ -176,6 +176,7 @@ impl From<fedra::TaskDescription> for wire::TaskDescription {
             update_range: task.update_range.into(),
             data: task.data.map(Into::into),
             client_evaluation: task.client_evaluation.map(Into::into),
+            frozen: task.frozen.map(Into::into),
             privacy: task.privacy.map(Into::into),
         }
     }

@@ -148,7 +148,9 @@ macro_rules! layers {
             fn try_from(layer: wire::Layer) -> Result<Self, UnknownLayer> {
                 use wire::layer::Kind;
                 Ok(match layer.kind.ok_or(UnknownLayer)? {
-                    $(Kind::$Kind(layer) => Self::$Kind(layer.try_into()?)),+
+                    $(Kind::$Kind(layer) => Self::$Kind(layer.try_into()?),)+
+                    // It is one of the model's, not of a layer's.
+                    Kind::Frozen(_) => return Err(UnknownLayer),
                 })
             }
         }
@@ -200,10 +202,19 @@ layers! {
 }
 
 impl Layer {
+    /// Settings of any layer at the top level of a model that a client may not know, as in a
+    /// config file and among its capabilities.
+    pub const SETTINGS: [&str; 1] = ["trainable"];
+
     /// True if the layer has nothing to train and nothing random: the same input
     /// always comes out the same.
     pub fn is_fixed(&self) -> bool {
         self.rule().is_fixed()
+    }
+
+    /// True if the layer draws random numbers in training.
+    pub(super) fn is_random(&self) -> bool {
+        self.with_nested().iter().any(|layer| matches!(layer, Self::Dropout(_)))
     }
 
     /// This layer, then the layers inside of it and inside of those.

@@ -1,4 +1,4 @@
-//! Shape inference: which shapes flow through a model and which tensors it trains.
+//! Shape inference: which shapes flow through a model and which tensors it has.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::layers::{Layer, Output};
 use super::shape::Shape;
 use crate::limits;
 
-/// Values that a trainable tensor starts from.
+/// Values that a tensor starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
@@ -25,7 +25,7 @@ pub enum Init {
     Ones,
 }
 
-/// One trainable tensor of a model.
+/// One tensor of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
     /// `layers.{index}.` and the name that the layer gives it, such as `weight` or `bias`; of a
@@ -63,8 +63,8 @@ pub struct ForwardCost {
 
 /// The result of shape inference.
 pub(super) struct Inferred {
-    /// The trainable tensors.
-    pub layout: Vec<TensorInfo>,
+    /// The tensors of each layer.
+    pub tensors: Vec<Vec<TensorInfo>>,
     /// Shape before each layer.
     pub inputs: Vec<Shape>,
     /// Shape after the last layer.
@@ -72,7 +72,7 @@ pub(super) struct Inferred {
     pub forward: ForwardCost,
 }
 
-/// The trainable tensors of `layers` on `input`, whose names begin with `prefix` and the
+/// The tensors of each of `layers` on `input`, whose names begin with `prefix` and the
 /// layer's index, the shape that comes out, and what an example costs.
 pub(super) fn infer(
     prefix: &str,
@@ -103,6 +103,7 @@ pub(super) fn infer(
                 limits::MAX_ACTIVATIONS
             )));
         }
+        let mut named = Vec::with_capacity(trained.len());
         for tensor in trained {
             parameters = tensor
                 .shape
@@ -111,8 +112,9 @@ pub(super) fn infer(
                 .and_then(|len| parameters.checked_add(len))
                 .filter(|&total| total <= limits::MAX_PARAMETERS)
                 .ok_or(ModelSpecError::TooManyParameters)?;
-            tensors.push(TensorInfo { name: format!("{prefix}{index}.{}", tensor.name), ..tensor });
+            named.push(TensorInfo { name: format!("{prefix}{index}.{}", tensor.name), ..tensor });
         }
+        tensors.push(named);
         let outputs = next.len() as u64;
         let activations = (shape.len() as u64 + held + outputs).max(nested.activations);
         forward.activations = forward.activations.max(activations);
@@ -122,5 +124,5 @@ pub(super) fn infer(
         inputs.push(shape);
         shape = next;
     }
-    Ok(Inferred { layout: tensors, inputs, output: shape, forward })
+    Ok(Inferred { tensors, inputs, output: shape, forward })
 }

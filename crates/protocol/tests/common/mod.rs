@@ -48,6 +48,7 @@ pub fn status() -> TaskStatus {
         report_goal: 8,
         deadline: Some(Duration::from_millis(2500)),
         model: model_ref(),
+        client_evaluation: None,
         evaluation: Some(Evaluation {
             round: 2,
             quality: Quality { accuracy: Some(0.5), ..Quality::of_loss(1.5) },
@@ -195,6 +196,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         id: TaskId::new("mnist").unwrap(),
         title: "Digits".into(),
         model: every_layer(),
+        frozen: None,
         update_range: UpdateRange::new(64).unwrap(),
         data: None,
         client_evaluation: None,

@@ -14,7 +14,7 @@ use crate::writer::{SumError, round_bounds};
 /// The error with which a new task does not start.
 fn refused(settings: TaskSettings) -> StartError {
     let (settings, store) = (Arc::new(settings), Storage::in_memory());
-    let started = start(&settings, &store, Arc::new(NoMetrics), Arc::default(), [7; 32]);
+    let started = start(&settings, &store, Arc::new(NoMetrics), Arc::default(), [7; 32], None);
     assert!(store.tasks.tasks().expect("a store in memory").is_empty(), "nothing is stored of it");
     started.map(drop).expect_err("it is refused")
 }

@@ -98,7 +98,10 @@ fn a_state_of_another_model_is_damage() {
     let settings = momentum();
     let (_, model) = crate::fixtures::model(&settings, 0, &ZERO);
     let state = OptimizerState::Momentum { velocity: vec![1.0; 3] }.encode().expect("finite");
-    let files = crate::storage::CheckpointFiles { model, optimizer_state: state.map(Bytes::from) };
+    let files = crate::storage::CheckpointFiles {
+        optimizer_state: state.map(Bytes::from),
+        ..crate::storage::CheckpointFiles::of_model(model)
+    };
     let error = Position::of(&settings, &files).expect_err("it has three values");
     assert!(matches!(error, CheckpointError::State(_)), "{error}");
     assert!(error.to_string().contains("velocity has 3 values"), "{error}");

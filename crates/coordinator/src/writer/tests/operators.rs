@@ -89,7 +89,7 @@ fn a_roll_back_to_a_file_of_another_model_is_an_error() {
     let (record, _) = crate::fixtures::model(&bench.settings, 1, &ZERO);
     let other = ModelSpec::softmax_regression();
     let file = safetensors::write(&other, &vec![0.0; other.parameters()]).expect("a model");
-    let files = CheckpointFiles::without_state(file.into());
+    let files = CheckpointFiles::of_model(file.into());
     let record = RoundRecord { sha256: Sha256Hash::of(&files.model), ..record };
     bench.writer.lease.commit(&record, &files).expect("a store in memory");
     let error = rolled_back(bench.work(WriterJob::RollBack(1))).expect_err("it is damaged");

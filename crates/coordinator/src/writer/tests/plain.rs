@@ -57,6 +57,7 @@ fn a_round_is_stored_with_its_figures() {
         clipping_norm: None,
         restored: None,
         optimizer_state: None,
+        frozen: None,
     };
     assert_eq!(record, expected);
     let read = safetensors::read(&bench.settings.model, &file).expect("a sound file");

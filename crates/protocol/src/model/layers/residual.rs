@@ -51,7 +51,7 @@ impl LayerRule for Residual {
             activations: waiting.max(last),
             operations: layers.forward.operations.saturating_add(shortcut.forward.operations),
         };
-        let trained = [layers.layout, shortcut.layout].concat();
+        let trained = layers.tensors.into_iter().chain(shortcut.tensors).flatten().collect();
         Ok(Output { shape, trained, forward })
     }
 

@@ -1,0 +1,336 @@
+//! Tasks with frozen layers and initial files: what travels, what is accounted, what stays
+//! after a restart, and which files and clients are refused.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use fedra_aggregator::config::Config;
+use fedra_data::{Dataset, Targets};
+use fedra_edge_client::backend::BackendPreference;
+use fedra_edge_client::client::{Client, ClientConfig};
+use fedra_edge_client::{
+    BackendName, ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, TokenSource,
+    TrainingSlots, Trust,
+};
+use fedra_learning::{Inference, Weights, init_weights, pytorch, safetensors};
+use fedra_protocol::{
+    Availability, Capabilities, ClientMessage, ModelRef, ModelSpec, RefusalCode, Sha256Hash,
+    SubjectId, TaskDescription, TaskId,
+};
+use futures_util::future::{self, Either};
+use tempfile::TempDir;
+
+use crate::admin::{TOKEN, admin, operator};
+use crate::support::{TestServer, get, soon};
+
+const INPUTS: usize = 64;
+/// Weights and biases of the last layer, 256 inputs to 96 outputs.
+const LAST: usize = 256 * 96 + 96;
+
+/// A task whose last layer alone is trained; `task` and `tables` are TOML.
+fn config(folder: &Path, task: &str, tables: &str) -> Config {
+    Config::from_toml(&toml(folder, task, tables)).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+fn toml(folder: &Path, task: &str, tables: &str) -> String {
+    let (store, admin) = (folder.join("store"), admin());
+    format!(
+        r#"
+        [server]
+        listen = "127.0.0.1:0"
+        store = "{}"
+        drain_timeout = "0s"
+        {admin}
+        [[task]]
+        id = "tiny"
+        {task}
+        [task.model]
+        input = [{INPUTS}]
+        loss = "softmax_cross_entropy"
+        layers = [
+            {{ type = "linear", outputs = 256, trainable = false }},
+            {{ type = "relu" }},
+            {{ type = "linear", outputs = 96 }},
+        ]
+        [task.round]
+        cohort_size = 1
+        selection_window = "0s"
+        [task.checkpoints]
+        last = 1
+        best = false
+        {tables}
+        "#,
+        store.display()
+    )
+}
+
+fn spec() -> ModelSpec {
+    config(Path::new("unused"), "", "").tasks[0].settings.model.clone()
+}
+
+/// An initial file in PyTorch's names and orientation, of these weights.
+fn write_initial(folder: &Path, weights: &Weights) -> String {
+    let path = folder.join("pretrained.safetensors");
+    fs::write(&path, pytorch::write(&spec(), weights).expect("finite")).expect("writes");
+    format!("initial = \"{}\"", path.display())
+}
+
+async fn start(folder: &Arc<TempDir>, task: &str, tables: &str) -> TestServer {
+    TestServer::start_config(config(folder.path(), task, tables), Arc::clone(folder)).await
+}
+
+async fn fetched(server: &TestServer, file: &ModelRef) -> Vec<u8> {
+    let answer = get(server.address, &format!("/v1/{}", file.url)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!((answer.body.len() as u64, Sha256Hash::of(&answer.body)), (file.bytes, file.sha256));
+    answer.body
+}
+
+/// What a client is told, and the weights that it fetches.
+async fn told(server: &TestServer) -> (TaskDescription, Weights) {
+    let checked_in = server.client().await.observe("tiny").await;
+    let (task, newest) = (checked_in.task, checked_in.status.model);
+    let trained = fetched(server, &newest).await;
+    let frozen = fetched(server, task.frozen.as_ref().expect("a frozen part")).await;
+    let weights = Weights {
+        trained: Arc::new(safetensors::read(&task.model, &trained).expect("a model")),
+        frozen: Arc::new(safetensors::read_frozen(&task.model, &frozen).expect("a part")),
+    };
+    (task, weights)
+}
+
+fn examples() -> Dataset {
+    let spec = spec();
+    let features = (0..INPUTS * 40).map(|i| (i * i % 97) as f32 / 97.0).collect::<Vec<f32>>();
+    Dataset::new(features, spec.input(), Targets::Classes((0..40).map(|i| i % 96).collect()))
+        .expect("consistent")
+}
+
+fn real_client(server: &TestServer) -> Client {
+    let config = ClientConfig {
+        url: format!("ws://{}/v1/connect", server.address).parse().expect("an address"),
+        trust: Trust::default(),
+        task: TaskId::new("tiny").expect("valid"),
+        token: TokenSource::default(),
+        backend: BackendPreference::Auto,
+        privacy: PrivacyConfig {
+            floors: PrivacyFloors::default(),
+            consent: Consent::Granted,
+            subject: SubjectId::from_bytes([7; 16]),
+            participations: 0,
+        },
+        example_privacy: None,
+        log: ParticipationLog::nowhere(),
+        dropouts: None,
+    };
+    Client::new(config, TrainingSlots::new(1))
+}
+
+/// Lets a real client take part until the round is complete; returns its events.
+async fn played(server: &TestServer, round: u64) -> (Client, Vec<ClientEvent>) {
+    let client = real_client(server);
+    let taken = client.set_data(examples());
+    let mut events = Vec::new();
+    {
+        let running = std::pin::pin!(client.run(|event| events.push(event)));
+        let mut observer = server.client().await;
+        let mut status = observer.observe("tiny").await.status;
+        let done = std::pin::pin!(async {
+            taken.await.expect("fits");
+            while status.model.round < round {
+                status = observer.status(|_| true).await;
+            }
+            client.predict(&[0.5; INPUTS]).await.expect("has both files")
+        });
+        match soon(future::select(running, done)).await {
+            Either::Left(_) => panic!("the client ended"),
+            Either::Right((outputs, _)) => assert_eq!(outputs.len(), 96),
+        }
+    }
+    (client, events)
+}
+
+#[tokio::test]
+async fn only_the_last_layer_travels_and_the_frozen_part_is_fetched_once() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let server = start(&folder, "", "").await;
+    let (task, before) = told(&server).await;
+    assert_eq!(task.model.parameters(), LAST);
+    assert_eq!(before, init_weights(&task.model, 1), "random features of the seed");
+    let frozen = task.frozen.expect("a frozen part");
+    let (_, events) = played(&server, 3).await;
+
+    let bytes = |round: &serde_json::Value| {
+        let [up, down] = ["bytes_up", "bytes_down"].map(|key| round[key].as_u64().expect("bytes"));
+        (up, down)
+    };
+    let task = server.task().await;
+    let rounds: Vec<_> = task["history"].as_array().expect("rounds").iter().map(bytes).collect();
+    let last = 4 * LAST as u64;
+    for (up, _) in &rounds {
+        assert!((last..=last * 105 / 100).contains(up), "{up} bytes, the layer has {last}");
+    }
+    // The first round has the frozen part: the test itself and the client fetched both files.
+    assert!(rounds[0].1 >= 2 * (last + frozen.bytes), "{rounds:?}");
+    assert!(rounds[1].1 >= last && rounds[1].1 < last + frozen.bytes, "{rounds:?}");
+
+    let told_backend = events.iter().find_map(|event| match event {
+        ClientEvent::Backend { backend, reason, .. } if reason.contains("frozen") => Some(*backend),
+        _ => None,
+    });
+    assert_eq!(told_backend, Some(BackendName::Cpu), "{events:?}");
+    let (_, after) = told(&server).await;
+    assert_eq!(after.frozen, before.frozen, "it stays when older rounds are removed");
+    assert_ne!(after.trained, before.trained);
+    assert_eq!(task["model"]["frozen"]["sha256"], frozen.sha256.to_string());
+    assert_eq!(task["model"]["frozen"]["parameters"], INPUTS * 256 + 256);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_pretrained_file_gives_its_predictions_in_each_form() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let weights = init_weights(&spec(), 77);
+    let server = start(&folder, &write_initial(folder.path(), &weights), "").await;
+    let (task, begun) = told(&server).await;
+    assert_eq!(begun, weights);
+    let features: Vec<f32> = (0..2 * INPUTS).map(|i| i as f32 / 64.0).collect();
+    let expected = Inference::new(&spec(), &weights).expect("fits").outputs(features.clone());
+    let found = Inference::new(&task.model, &begun).expect("fits").outputs(features.clone());
+    assert_eq!(found, expected);
+
+    // What an operator exports is whole, and so are other formats.
+    let exported = operator(&server, "GET", "/v1/admin/tasks/tiny/model").await;
+    let (whole, values) = safetensors::read_model(&exported.body, None).expect("whole");
+    assert_eq!(whole, spec().unfrozen());
+    let found = Inference::new(&whole, &values).expect("fits").outputs(features);
+    assert_eq!(found, expected);
+    let newest = server.task().await["model"]["sha256"].as_str().expect("a hash").to_owned();
+    let torch = get(server.address, &format!("/v1/models/{newest}?format=pytorch")).await;
+    assert_eq!(torch.body, pytorch::write(&spec(), &weights).expect("finite"));
+    let onnx = get(server.address, &format!("/v1/models/{newest}?format=onnx")).await;
+    assert_eq!(onnx.status, 200);
+    let card = get(server.address, &format!("/v1/models/{newest}/card")).await.json();
+    assert_eq!(card["model"]["frozen_parameters"], INPUTS * 256 + 256);
+    assert_eq!(card["model"]["layers"][0]["trainable"], "false");
+    let frozen = task.frozen.expect("a frozen part").sha256;
+    let none = get(server.address, &format!("/v1/models/{frozen}?format=onnx")).await;
+    assert_eq!(none.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_accountant_has_the_values_of_the_last_layer() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let tables = "[task.privacy]\npolicy = \"local\"\nnoise_multiplier = 0.05\nclipping_norm = 4.0\n\
+                  epsilon = 1e9\ndelta = 1e-5\nminimum_survivors = 1";
+    let config = config(folder.path(), "", tables);
+    let settings = &config.tasks[0].settings;
+    let derived = &settings.privacy.as_ref().expect("a policy").derived;
+    let encoding = derived.encoding().expect("an encoding");
+    assert_eq!(encoding.parameters(), LAST);
+    let mut plain = settings.clone();
+    plain.model = plain.model.with_frozen(&[]).expect("a model");
+    assert!(plain.update_shape() != settings.update_shape());
+    assert_eq!(settings.update_shape().len(), LAST);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_frozen_part_without_its_file_and_takes_no_other() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let initial = write_initial(folder.path(), &init_weights(&spec(), 5));
+    let server = start(&folder, &initial, "").await;
+    let before = told(&server).await;
+    server.stop().await;
+
+    // The same file, no file any more, and no key.
+    for (keeps_file, task) in [(true, initial.as_str()), (false, initial.as_str()), (false, "")] {
+        if !keeps_file {
+            let _ = fs::remove_file(folder.path().join("pretrained.safetensors"));
+        }
+        let server = start(&folder, task, "").await;
+        assert_eq!(told(&server).await, before);
+        server.stop().await;
+    }
+
+    write_initial(folder.path(), &init_weights(&spec(), 6));
+    let config = config(folder.path(), &initial, "");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let error = fedra_aggregator::run(config, listener, future::pending::<()>()).await;
+    let error = error.expect_err("another frozen part").to_string();
+    assert!(error.contains("with another frozen part than that of its initial file"), "{error}");
+    assert!(error.contains("another id"), "{error}");
+
+    // Damage of the stored part is named, and nothing is made up for it.
+    let models = folder.path().join("store/models/tiny");
+    let damaged =
+        fs::read_dir(&models).expect("a folder").map(|entry| entry.expect("there").path());
+    let is_frozen = |path: &std::path::PathBuf| path.to_string_lossy().contains(".frozen.");
+    let damaged = damaged.into_iter().find(is_frozen).expect("a frozen part");
+    fs::write(damaged, b"damaged").expect("writes");
+    let config = self::config(folder.path(), "", "");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let error = fedra_aggregator::run(config, listener, future::pending::<()>()).await;
+    let error = error.expect_err("damaged").to_string();
+    assert!(error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn wrong_files_are_told_before_and_at_the_start() {
+    let folder = TempDir::new().expect("a folder");
+    let weights = init_weights(&spec(), 1);
+    let initial = write_initial(folder.path(), &weights);
+    let file = folder.path().join("pretrained.safetensors");
+    let config = folder.path().join("fedra.toml");
+    fs::write(&config, toml(folder.path(), &initial, "")).expect("writes");
+    let run = |command: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_fedra-aggregator"));
+        program.args([command, "--config"]).arg(&config).env("FEDRA_ADMIN_TOKEN", TOKEN);
+        let output = program.output().expect("runs");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (output.status.success(), text)
+    };
+    let (works, text) = run("check");
+    assert!(works, "{text}");
+    assert!(text.contains(&format!("{LAST} parameters beside 16640 frozen ones")), "{text}");
+
+    let trained_alone = safetensors::write(&spec(), &weights.trained).expect("finite");
+    for (content, problem) in [
+        (Some(&b"no model"[..]), "not a safetensors file"),
+        (Some(&trained_alone[..]), "tensor layers.0.weight: the file has no"),
+        (None, "cannot read"),
+    ] {
+        match content {
+            Some(content) => fs::write(&file, content).expect("writes"),
+            None => fs::remove_file(&file).expect("removes"),
+        }
+        let (works, text) = run("check");
+        assert!(!works);
+        assert!(text.contains("task[tiny].initial: "), "{text}");
+        assert!(text.contains(problem), "{text}");
+        let (works, text) = run("serve");
+        assert!(!works && text.contains(problem), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_would_train_every_layer_is_refused() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let server = start(&folder, "", "").await;
+    let mut client = server.client().await;
+    client.hello().await;
+    let old = ClientMessage::CheckIn {
+        task: TaskId::new("tiny").expect("valid"),
+        availability: Availability::Available,
+        subject: None,
+        token: None,
+        capabilities: Capabilities::version_1(),
+    };
+    client.send(old).await;
+    let (refusal, _) = client.refusal().await;
+    assert_eq!(refusal.code, RefusalCode::UnsupportedClient);
+    assert!(refusal.message.contains("the setting of a layer trainable"), "{}", refusal.message);
+    server.stop().await;
+}
