@@ -109,7 +109,7 @@ describe('a tab alone', { concurrency: false }, () => {
     await tab.close();
   });
 
-  test('pictures of two classes are told apart by the camera’s own page', { timeout: 120_000 }, async () => {
+  test('pictures of two classes are told apart, and the page may use the camera', { timeout: 120_000 }, async () => {
     const tab = await open('teach');
     const picture = async (colour) => {
       const data = await tab.page.evaluate((fill) => {
