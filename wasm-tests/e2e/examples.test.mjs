@@ -93,7 +93,7 @@ describe('a tab alone', { concurrency: false }, () => {
   });
 
   test('a row of the table is read as the tab trains on others', { timeout: 120_000 }, async () => {
-    const tab = await open('birdstrikes', { shard: 4 });
+    const tab = await open('phase-of-flight', { shard: 4 });
     await tab.page.getByRole('button', { name: 'Ask the model' }).click();
     await until('an observer reads the row', async () => /% sure\./.test(await text(tab, '.row-reader .verdict')), {
       state: () => text(tab, '.row-reader'),
