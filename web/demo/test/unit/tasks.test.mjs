@@ -106,7 +106,7 @@ test('the data in plain words', () => {
 
 test('every kind has words of its own, and a kind that is not known yet has neutral ones', () => {
   const kinds = [undefined, ...Object.values(tasks)].map(kindOf);
-  assert.deepEqual(kinds, ['digits', 'table', 'text', 'image']);
+  assert.deepEqual(kinds, ['digits', 'text', 'table', 'image']);
   const sentences = [undefined, ...kinds].map((kind) => kindWords(kind).sentence);
   assert.equal(new Set(sentences).size, 5);
 });
