@@ -93,7 +93,7 @@ describe('a tab alone', { concurrency: false }, () => {
   });
 
   test('a row of the table is read as the tab trains on others', { timeout: 120_000 }, async () => {
-    const tab = await open('birdstrikes', { shard: 4 });
+    const tab = await open('phase-of-flight', { shard: 4 });
     await tab.page.getByRole('button', { name: 'Ask the model' }).click();
     await until('an observer reads the row', async () => /% sure\./.test(await text(tab, '.row-reader .verdict')), {
       state: () => text(tab, '.row-reader'),
@@ -109,7 +109,7 @@ describe('a tab alone', { concurrency: false }, () => {
     await tab.close();
   });
 
-  test('pictures of two classes are told apart by the camera’s own page', { timeout: 120_000 }, async () => {
+  test('pictures of two classes are told apart, and the page may use the camera', { timeout: 120_000 }, async () => {
     const tab = await open('teach');
     const picture = async (colour) => {
       const data = await tab.page.evaluate((fill) => {

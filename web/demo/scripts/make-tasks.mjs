@@ -24,7 +24,7 @@ const OPERATORS = 9;
 const CHAPTERS = 9;
 
 /** Data of each task by its id; a task that is not here has none to begin with. */
-const MAKERS = { birdstrikes, 'moby-dick': mobyDick };
+const MAKERS = { 'phase-of-flight': birdStrikes, 'moby-dick': mobyDick };
 
 mkdirSync(page, { recursive: true });
 mkdirSync(heldOut, { recursive: true });
@@ -48,7 +48,7 @@ const list = Object.entries(tasks).map(([id, { parts }]) => `${id} (${parts.leng
 console.log(`${list.join(', ')} in ${page}, held-out examples in ${heldOut}`);
 
 /** The package's file, line by line; each operator's rows are a part. */
-function birdstrikes({ columns, target }) {
+function birdStrikes({ columns, target }) {
   const file = join(dirname(packages.resolve('vega-datasets')), '../data/birdstrikes.csv');
   const [header, ...rows] = readFileSync(file, 'utf8').trim().split(/\r?\n/);
   const names = header.split(',');

@@ -112,7 +112,7 @@ export function cohortWords(state: PageState): string {
   if (round.phase === 'paused') return `${here}; the operator has paused the task.`;
   if (round.phase === 'finished') return `${here}; the task has finished.`;
   const others = Math.max(0, round.cohort - (own ? 1 : 0));
-  const who = own ? `You and ${count(others, 'other')}` : `${count(others, 'client')}, without this tab,`;
+  const who = own ? (others === 0 ? 'You alone' : `You and ${count(others, 'other')}`) : `${count(others, 'client')}, without this tab,`;
   const one = !own && others === 1;
   const gone = round.left > 0 ? `, ${round.left} left` : '';
   switch (round.phase) {

@@ -51,7 +51,7 @@ function recallRow(name: string, { examples, recall, precision }: ClassMetrics):
 function matrix({ confusion }: Classes, names: readonly string[] | undefined): TemplateResult {
   const heads = confusion.map((_, number) => html`<th scope="col">${names?.[number] ?? number}</th>`);
   return html`<div class="scroll" role="region" aria-label="Confusion matrix" tabindex="0">
-    <table class="confusion">
+    <table class="confusion ${names ? 'named' : ''}">
       <caption>Rows: the class. Columns: what the model takes it for.</caption>
       <thead><tr><td></td>${heads}</tr></thead>
       <tbody>

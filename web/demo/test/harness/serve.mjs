@@ -157,7 +157,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     weak: { privacy: terms },
     spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
     done: finished,
-    birdstrikes: { title: 'Bird strikes, a table', classes: null },
+    'phase-of-flight': { title: 'Bird strikes, a table', classes: null },
     'moby-dick': {
       title: 'Moby-Dick, a text',
       headline: 'bits_per_token',

@@ -25,7 +25,7 @@ async function teach(page, index, colour, count = 3) {
 const loads = (pattern) => site.requests.some((path) => pattern.test(path));
 
 test('of a table the page tells the columns, and asks the model about a row', () =>
-  withPage('?task=birdstrikes', async (page) => {
+  withPage('?task=phase-of-flight', async (page) => {
     await hasText(page, '.data', /row of a table.*“Phase of flight”.*Wildlife Size\s*one of Small, Medium, Large/s);
     await hasText(page, 'footer', /Federal Aviation Administration.*work of the United States government/s);
     await page.getByLabel('Speed IAS in knots').waitFor();
@@ -41,7 +41,7 @@ test('of a table the page tells the columns, and asks the model about a row', ()
   }));
 
 test('a row with a mistake is explained beside the form, and the next one is read', () =>
-  withPage('?task=birdstrikes', async (page) => {
+  withPage('?task=phase-of-flight', async (page) => {
     await page.getByLabel('Speed IAS in knots').fill('999');
     await hasText(page, '.answer .verdict [role="alert"]', /^The row: 999 is too fast\.$/);
     await page.getByLabel('Speed IAS in knots').fill('30');
@@ -50,18 +50,18 @@ test('a row with a mistake is explained beside the form, and the next one is rea
   }));
 
 test('a tab trains on the part of the table that it was given', () =>
-  withPage('?task=birdstrikes&shard=3&start=1', async (page) => {
+  withPage('?task=phase-of-flight&shard=3&start=1', async (page) => {
     await hasText(page, '.local small', /step \d+ of 60, 7.840 rows a second/);
     await hasText(page, '.facts', /Part 3 of the public data, SOUTHWEST AIRLINES; it stays here/);
     await hasText(page, '.facts', /653\s*rows|6\d\d\s*rows/);
-    assert.ok(loads(/^\/data\/birdstrikes\/part-3\.csv$/), site.requests.join(' '));
+    assert.ok(loads(/^\/data\/phase-of-flight\/part-3\.csv$/), site.requests.join(' '));
     assert.ok(!loads(/shard-/), site.requests.join(' '));
     await page.getByRole('button', { name: 'Another row' }).click();
     await hasText(page, '.answer .verdict .read', /Approach|Climb/);
   }));
 
 test('a part that is not there is explained', () =>
-  withPage('?task=birdstrikes&shard=99&start=1', (page) =>
+  withPage('?task=phase-of-flight&shard=99&start=1', (page) =>
     hasText(page, '[role="alert"] [data-code="no-digits"]', /no rows to train on.*no part 99/is),
   ));
 
@@ -170,7 +170,7 @@ test('without a camera the page says so, and files are left', () =>
   ));
 
 test('a table of the visitor’s own is shown as the model sees it, and takes the place of the part', () =>
-  withPage('?task=birdstrikes', async (page) => {
+  withPage('?task=phase-of-flight', async (page) => {
     const rows = ['Speed IAS in knots', '60', '90', '120'].join('\n');
     const file = { name: 'mine.csv', mimeType: 'text/csv', buffer: Buffer.from(`${rows}\n`) };
     await page.locator('fedra-own-data input.files').setInputFiles(file);
@@ -213,7 +213,7 @@ test('a part of the page that does not load is named', () =>
     setUp: (page) => page.route(/text-writer/, (route) => route.abort()),
   }));
 
-for (const task of ['birdstrikes', 'moby-dick', 'teach']) {
+for (const task of ['phase-of-flight', 'moby-dick', 'teach']) {
   test(`${task}: nothing is wider than a phone of 390 pixels`, () =>
     withPage(
       `?task=${task}`,

@@ -167,6 +167,8 @@ test('the cohort is told in a sentence', () => {
   };
   const state = { ...INITIAL, round, status: { type: 'status', state: 'training', round: 1 } };
   assert.equal(cohortWords(state), 'You and 7 others train in this round; 3 of 7 reports are in, 1 left.');
+  const alone = { ...round, cohort: 1, reported: 0, reportGoal: 1, left: 0 };
+  assert.equal(cohortWords({ ...state, round: alone }), 'You alone train in this round; 0 of 1 reports are in.');
   assert.equal(
     cohortWords({ ...state, status: { type: 'status', state: 'waiting' } }),
     '8 clients, without this tab, train in this round; 3 of 7 reports are in, 1 left.',

@@ -42,18 +42,18 @@ test('the page knows each task of examples/tasks as its config describes it', ()
 
 test('the table: every row of the package once, in a part or held out', () => {
   const rows = (text) => text.trim().split('\n').slice(1);
-  const parts = tasks.birdstrikes.parts.map((_, index) => rows(part('birdstrikes', index)));
-  const heldOut = rows(readFileSync(join(folder, 'held-out/birdstrikes.csv'), 'utf8'));
+  const parts = tasks['phase-of-flight'].parts.map((_, index) => rows(part('phase-of-flight', index)));
+  const heldOut = rows(readFileSync(join(folder, 'held-out/phase-of-flight.csv'), 'utf8'));
   assert.deepEqual([parts.length, heldOut.length], [10, 2000]);
   assert.equal(parts.flat().length + heldOut.length, 10_000);
   // As docs/guides/tabular.md cuts the same table with awk.
   const sizes = parts.map((some) => some.length);
   assert.deepEqual([sizes[0], Math.max(...sizes), Math.min(...sizes)], [1729, 2122, 204]);
-  assert.equal(tasks.birdstrikes.parts[0].title, 'AMERICAN AIRLINES');
+  assert.equal(tasks['phase-of-flight'].parts[0].title, 'AMERICAN AIRLINES');
 });
 
 test('the table’s samples show every class, and most have no gaps', () => {
-  const { samples, data } = tasks.birdstrikes;
+  const { samples, data } = tasks['phase-of-flight'];
   const { values } = data.columns.find(({ name }) => name === data.target);
   assert.deepEqual(new Set(samples.map((row) => row[data.target])), new Set(values));
   const whole = samples.filter((row) => data.columns.every(({ name }) => row[name] !== ''));
@@ -80,7 +80,7 @@ test('a task with data of its own names their source and their licence', () => {
 });
 
 test('the data in plain words', () => {
-  const { example, facts } = dataWords(tasks.birdstrikes);
+  const { example, facts } = dataWords(tasks['phase-of-flight']);
   assert.match(example, /row of a table\. From 6 columns the model predicts one more, “Phase of flight”/);
   assert.deepEqual(facts[0], ['Speed IAS in knots', 'a number, around 154 give or take 43; 140 where it is missing']);
   assert.deepEqual(facts[4], ['Flight Date', 'a date: the time since 1990-01-01 and the time of the year']);
@@ -106,14 +106,14 @@ test('the data in plain words', () => {
 
 test('every kind has words of its own, and a kind that is not known yet has neutral ones', () => {
   const kinds = [undefined, ...Object.values(tasks)].map(kindOf);
-  assert.deepEqual(kinds, ['digits', 'table', 'text', 'image']);
+  assert.deepEqual(kinds, ['digits', 'text', 'table', 'image']);
   const sentences = [undefined, ...kinds].map((kind) => kindWords(kind).sentence);
   assert.equal(new Set(sentences).size, 5);
 });
 
 test('classes have the names of the description', () => {
   assert.deepEqual(classesOf(tasks.teach), ['A', 'B', 'C']);
-  assert.equal(classesOf(tasks.birdstrikes)[1], 'Climb');
+  assert.equal(classesOf(tasks['phase-of-flight'])[1], 'Climb');
   assert.deepEqual([classesOf(undefined), classesOf(tasks['moby-dick'])], [undefined, undefined]);
 });
 
@@ -131,8 +131,8 @@ test('a row becomes a file that any value survives, and has a target', () => {
 });
 
 test('a part is the one that was asked for, or one of them', () => {
-  assert.equal(drawPart(tasks.birdstrikes, 3), 3);
-  for (let times = 0; times < 50; times++) assert.ok(drawPart(tasks.birdstrikes, undefined) in tasks.birdstrikes.parts);
+  assert.equal(drawPart(tasks['phase-of-flight'], 3), 3);
+  for (let times = 0; times < 50; times++) assert.ok(drawPart(tasks['phase-of-flight'], undefined) in tasks['phase-of-flight'].parts);
 });
 
 test('a picture is cut in its middle to the proportions of the model', () => {
