@@ -9,10 +9,10 @@ use fedra_learning::{init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, Mechanism, PrivacyPolicy,
-    RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, Shape,
-    SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome,
-    UpdateRange, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, Layer, LocalTraining, Loss, Mechanism, ModelRef,
+    ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage,
+    Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk,
+    UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
