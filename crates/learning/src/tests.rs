@@ -68,6 +68,12 @@ fn train(spec: &ModelSpec, start: &[f32], data: &Dataset, plan: &LocalTraining) 
     trainer.parameters().unwrap()
 }
 
+/// Description and parameters of a model without frozen layers.
+fn read_model(file: &[u8]) -> Result<(ModelSpec, Vec<f32>), ModelFileError> {
+    let (spec, weights) = safetensors::read_model(file, None)?;
+    Ok((spec, weights.trained.to_vec()))
+}
+
 pub(crate) fn close(actual: &[f32], expected: &[f32]) {
     assert_eq!(actual.len(), expected.len());
     for (a, e) in actual.iter().zip(expected) {

@@ -131,7 +131,7 @@ fn a_frozen_layer_is_one_that_an_older_client_does_not_know() {
 fn a_client_that_does_not_know_frozen_layers_is_not_enough() {
     let training = LocalTraining::default();
     let missing = |spec: &ModelSpec| {
-        let needed = Capabilities::needed(spec, &training, CodecName::F32);
+        let needed = Capabilities::needed(spec, &training, CodecName::F32, None);
         assert_eq!(Capabilities::all().missing(&needed), None);
         Capabilities::version_1().missing(&needed)
     };

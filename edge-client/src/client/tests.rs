@@ -10,9 +10,9 @@ use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     Availability, CheckedIn, ClientMessage, DataSpec, Layer, LocalTraining, Loss, Mechanism,
-    PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash,
-    Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome,
-    UpdateRange, UpdateVerdict, Welcome,
+    ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy,
+    ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin,
+    UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

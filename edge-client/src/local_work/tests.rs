@@ -9,9 +9,10 @@ use std::net::TcpListener;
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregation::CheckedUpdate;
 use fedra_data::Targets;
-use fedra_learning::init_parameters;
+use fedra_learning::{init_parameters, init_weights};
+use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    CodecName, DataSpec, LocalTraining, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+    CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
 };
 
 use super::*;
@@ -348,6 +349,61 @@ async fn a_prediction_that_fails_leaves_the_client_as_it_was() {
     assert_eq!(refused.map_err(|error| error.code), Err(Failure::ModelUnavailable.into()));
     local_work.predict(&known, &features[..], &mut outputs).await.expect("it has the model");
     assert_eq!(outputs.len(), 20);
+}
+
+#[tokio::test]
+async fn the_frozen_part_is_fetched_once_and_held_against_its_hash() {
+    let layers = vec![Linear { outputs: 3 }.into(), Linear { outputs: 2 }.into()];
+    let spec = ModelSpec::new(&[4], layers, Loss::MeanSquaredError).unwrap();
+    let spec = spec.with_frozen(&[0]).unwrap();
+    let weights = init_weights(&spec, 1);
+    let trained = safetensors::write(&spec, &weights.trained).unwrap();
+    let frozen = safetensors::write_frozen(&spec, &weights.frozen).unwrap();
+    let reference = |name: &str, file: &[u8]| ModelRef {
+        round: 0,
+        sha256: Sha256Hash::of(file),
+        url: format!("models/{name}"),
+        bytes: file.len() as u64,
+    };
+    let model = GlobalModel {
+        spec,
+        frozen: Some(reference("frozen", &frozen)),
+        trained: reference("trained", &trained),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/v1/connect", listener.local_addr().unwrap()).parse().unwrap();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    std::thread::spawn(move || {
+        for visitor in listener.incoming() {
+            let mut visitor = visitor.expect("a visitor");
+            let mut lines = BufReader::new(&visitor).lines().map_while(Result::ok);
+            let request = lines.next().expect("asks");
+            assert!(lines.take_while(|line| !line.is_empty()).count() > 0);
+            let is_frozen = request.contains("frozen");
+            seen.lock().expect("no panic").push(is_frozen);
+            let file = if is_frozen { &frozen } else { &trained };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", file.len());
+            visitor.write_all(head.as_bytes()).expect("listens");
+            visitor.write_all(file).expect("listens");
+        }
+    });
+    let slots = platform::TrainingSlots::new(1);
+    let local_work = LocalWork::new(url, Trust::default(), BackendPreference::Cpu, None, slots);
+    let fetch = |model: GlobalModel| {
+        let local_work = &local_work;
+        async move { local_work.weights(&model, &|_| {}).await }
+    };
+    assert_eq!(fetch(model.clone()).await.expect("both are there"), weights);
+    // The next round has another model, and the same frozen part.
+    local_work.model.take();
+    assert_eq!(fetch(model.clone()).await.expect("both are there"), weights);
+    assert_eq!(*asked.lock().expect("no panic"), [true, false, false]);
+    let other = ModelRef { sha256: Sha256Hash::of(b"another"), ..model.frozen.clone().unwrap() };
+    let error =
+        fetch(GlobalModel { frozen: Some(other), ..model }).await.expect_err("another hash");
+    assert_eq!(error.failure, Failure::ModelUnavailable);
+    assert!(error.reason.contains("its hash is"), "{}", error.reason);
 }
 
 #[tokio::test]

@@ -161,7 +161,11 @@ fn each_mistake_names_the_tensor_what_was_found_and_what_to_do() {
         ),
         (two(), double, vec!["tensor 0.weight", "F64", "write it as F32"]),
         (two(), own[..own.len() - 1].to_vec(), vec!["not a safetensors file, or not all of it"]),
-        (other.unwrap(), own, vec!["tensor layers.0.weight", "[2]", "the model has [4, 2]"]),
+        (
+            other.unwrap(),
+            own,
+            vec!["tensor layers.0.weight", "no layers.0.weight", "layers.0.beta"],
+        ),
     ] {
         let error = read(&spec, &file).unwrap_err();
         for part in parts {

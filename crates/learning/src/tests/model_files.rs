@@ -16,7 +16,7 @@ fn file_with(metadata: Option<(&str, &str)>) -> Vec<u8> {
 }
 
 fn refusal(file: &[u8]) -> String {
-    safetensors::read_model(file).expect_err("it is no model file").to_string()
+    super::read_model(file).expect_err("it is no model file").to_string()
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_model_file_says_which_model_it_is() {
         let spec = ModelSpec::builtin(name).unwrap();
         let parameters = init_parameters(&spec, 1);
         let file = safetensors::write(&spec, &parameters).unwrap();
-        assert_eq!(safetensors::read_model(&file).unwrap(), (spec, parameters));
+        assert_eq!(super::read_model(&file).unwrap(), (spec, parameters));
     }
 }
 
@@ -51,7 +51,7 @@ fn a_short_file_does_not_ask_for_the_memory_of_a_large_model() {
     // 2^26 parameters, of which the file has none: named before they are allocated.
     let json = r#"{"input":[65535],"layers":[{"type":"linear","outputs":1023}],
                    "loss":"mean_squared_error"}"#;
-    let error = safetensors::read_model(&file_with(Some(("fedra", json))));
+    let error = super::read_model(&file_with(Some(("fedra", json))));
     assert!(matches!(error, Err(ModelFileError::Tensor { .. })), "{error:?}");
 }
 
@@ -60,7 +60,7 @@ fn a_file_that_is_cut_off_anywhere_is_refused() {
     let spec = ModelSpec::softmax_regression();
     let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
     for length in [0, 7, 8, 100, file.len() / 2, file.len() - 1] {
-        let error = safetensors::read_model(&file[..length]);
+        let error = super::read_model(&file[..length]);
         assert!(matches!(error, Err(ModelFileError::Format(_))), "{length}: {error:?}");
     }
 }

@@ -110,7 +110,7 @@ fn a_model_file_has_the_names_of_nested_layers() {
     for name in ["layers.3.0.weight", "layers.5.3.bias", "layers.5.shortcut.1.gamma"] {
         assert!(header.contains(&format!("\"{name}\"")), "{name}");
     }
-    assert_eq!(safetensors::read_model(&file).unwrap(), (spec, parameters));
+    assert_eq!(super::read_model(&file).unwrap(), (spec, parameters));
 }
 
 #[test]

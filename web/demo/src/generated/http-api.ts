@@ -61,10 +61,12 @@ export type Model = {
   url: string;
   /** Size of the file. */
   bytes: number;
-  /** Number of its parameters. */
+  /** Number of its parameters that are trained, which are those in the file. */
   parameters: number;
   /** Round that made it; 0 is the initial model. */
   round: number;
+  /** File of its frozen layers, the same in each round; null if no layer is frozen. */
+  frozen: FrozenPart | null;
 };
 
 /** Metric of a task that is shown first, by its name in [`Metrics`]. */
@@ -532,6 +534,7 @@ export interface Shapes {
   Failure: Failure;
   FailureCause: FailureCause;
   FailureKind: FailureKind;
+  FrozenPart: FrozenPart;
   Headline: Headline;
   Health: Health;
   HealthState: HealthState;
@@ -566,12 +569,13 @@ export const SHAPES = {
   Failure: { fields: { cause: { maybe: 'FailureCause' }, count: 'integer', kind: 'FailureKind', text: 'string' } },
   FailureCause: { words: ['not-now', 'bad-dataset', 'training-diverged', 'training-failed', 'out-of-range', 'model-unavailable', 'round-over', 'unknown-round', 'not-in-cohort', 'duplicate', 'too-stale', 'wrong-length', 'wrong-offset', 'checksum-mismatch', 'not-finite', 'weight-out-of-range', 'invalid-keys', 'invalid-shares', 'wrong-step'] },
   FailureKind: { words: ['missed-deadline', 'declined', 'rejected', 'lost'] },
+  FrozenPart: { fields: { bytes: 'integer', parameters: 'integer', sha256: 'string', url: 'string' } },
   Headline: { words: ['accuracy', 'bits_per_token', 'rmse'] },
   Health: { fields: { attempts: 'integer', failures: { list: 'Failure' }, reason: { maybe: 'string' }, since: 'time', state: 'HealthState' } },
   HealthState: { words: ['ok', 'waiting', 'failing'] },
   Metrics: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, 'top_5_accuracy?': { maybe: 'number' } } },
   Mistake: { fields: { path: 'string', problem: 'string' } },
-  Model: { fields: { bytes: 'integer', parameters: 'integer', round: 'integer', sha256: 'string', url: 'string' } },
+  Model: { fields: { bytes: 'integer', frozen: { maybe: 'FrozenPart' }, parameters: 'integer', round: 'integer', sha256: 'string', url: 'string' } },
   Operated: { fields: { state: 'TaskState' } },
   OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
   OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },

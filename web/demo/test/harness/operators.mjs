@@ -111,7 +111,7 @@ export function makeOperators() {
       cohort: idle ? { invited: 0, reported: 0, left: 0, report_goal: 1 } : cohort,
       seconds_left: idle || phase === 'finalizing' ? null : 38.4,
       clients_connected: clients,
-      model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round },
+      model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round, frozen: null },
       headline: 'accuracy',
       latest: last ? { round, accuracy: last.accuracy, loss: last.loss, macro_f1: last.accuracy - 0.01 } : null,
     };

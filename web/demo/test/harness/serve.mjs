@@ -124,7 +124,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     cohort: { invited: 0, reported: 0, left: 0, report_goal: 20 },
     seconds_left: null,
     clients_connected: 30,
-    model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5 },
+    model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5, frozen: null },
     headline: 'accuracy',
     latest: { round: 5, accuracy: 0.9, loss: 0.3, macro_f1: 0.893 },
     classes: tenClasses(),

@@ -65,7 +65,7 @@ const answer = {
   cohort: { invited: 0, reported: 0, left: 0, report_goal: 3 },
   seconds_left: null,
   clients_connected: 3,
-  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 },
+  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2, frozen: null },
   headline: 'accuracy',
   latest: null,
   classes: null,

@@ -31,7 +31,7 @@ const plain = {
   cohort: { invited: 0, reported: 0, left: 0, report_goal: 3 },
   seconds_left: null,
   clients_connected: 3,
-  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2 },
+  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2, frozen: null },
   headline: 'accuracy',
   latest: null,
   classes: null,
