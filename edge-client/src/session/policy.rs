@@ -26,8 +26,8 @@ pub(super) enum NotAdmitted {
     OtherPolicy,
     /// A client that went on, or stayed away, would tell by it whether its data fit.
     #[error(
-        "the task's model has changed since this client joined; connect again to take part in the \
-         new one"
+        "the task's model, or the description of its data, has changed since this client joined; \
+         connect again to take part in the new one"
     )]
     OtherModel,
     /// The policy has no meaning for the model.
@@ -221,6 +221,8 @@ impl PolicyState {
 
 /// True if a private task takes other data now.
 fn demands_other_data(before: &TaskDescription, now: &TaskDescription) -> bool {
-    let same = before.model == now.model && before.update_range == now.update_range;
+    let same = before.model == now.model
+        && before.update_range == now.update_range
+        && before.data == now.data;
     now.privacy.is_some() && !same
 }

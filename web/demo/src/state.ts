@@ -5,6 +5,7 @@
 import type {
   BackendEvent,
   ClientEvent,
+  ClientScores,
   FedraErrorCode,
   ModelEvent,
   PrivacyEvent,
@@ -59,6 +60,8 @@ export interface PageState {
   /** The terms that wait for the visitor's answer. */
   readonly asking: PrivacyEvent | undefined;
   readonly history: readonly HistoryPoint[];
+  /** The newest scores on examples that the clients hold out. */
+  readonly byClients: ClientScores | undefined;
   readonly problem: Problem | undefined;
   /** News that is no fault, such as a lost WebGPU device. */
   readonly notice: Problem | undefined;
@@ -85,6 +88,7 @@ export const INITIAL: PageState = {
   privacy: undefined,
   asking: undefined,
   history: [],
+  byClients: undefined,
   problem: undefined,
   notice: undefined,
 };
@@ -108,7 +112,7 @@ const OF_A_ROUND: readonly ProblemCode[] = [
 /** States of a tab whose training for the round is done. */
 const TRAINED: readonly SessionState[] = ['sharing', 'uploading', 'unmasking', 'reported'];
 /** States of a tab that works for the round. */
-const IN_ROUND: readonly SessionState[] = ['downloading', 'training', ...TRAINED];
+const IN_ROUND: readonly SessionState[] = ['downloading', 'training', 'evaluating', ...TRAINED];
 /** States that show that the connection works. */
 const HEALTHY: readonly SessionState[] = ['consent', 'unavailable', 'waiting', 'paused', ...IN_ROUND];
 
@@ -120,6 +124,7 @@ export function withEvent(state: PageState, event: ClientEvent): PageState {
     case 'backend':
       return { ...state, backend: event };
     case 'task':
+    case 'evaluation':
       return state;
     case 'round':
       return { ...state, round: event };
@@ -132,7 +137,12 @@ export function withEvent(state: PageState, event: ClientEvent): PageState {
     case 'privacy':
       return { ...state, privacy: event };
     case 'model':
-      return { ...state, model: event, history: withEvaluation(state.history, event) };
+      return {
+        ...state,
+        model: event,
+        history: withEvaluation(state.history, event),
+        byClients: event.byClients ?? state.byClients,
+      };
     case 'error':
       if (event.code === 'privacy-declined') return { ...state, stage: 'before', asking: undefined, notice: event };
       if (NOTICES.includes(event.code) || (!event.fatal && OF_A_ROUND.includes(event.code))) return { ...state, notice: event };
@@ -161,6 +171,7 @@ export function withTask(state: PageState, task: Task): PageState {
     ...state,
     task,
     history: merged(state.history, qualities(task)),
+    byClients: scoresOf(task) ?? state.byClients,
     problem: state.stage === 'before' ? undefined : state.problem,
   };
 }
@@ -169,6 +180,13 @@ export function withTask(state: PageState, task: Task): PageState {
 export function withTaskChosen({ tasks, kind, examples, shard }: PageState, data: TaskData | undefined): PageState {
   const chosen = { ...INITIAL, tasks, kind: kindOf(data), data };
   return kind === 'digits' && chosen.kind === 'digits' ? { ...chosen, examples, shard } : chosen;
+}
+
+/** The newest scores on examples that the clients hold out. */
+function scoresOf({ latest_by_clients: latest }: Task): ClientScores | undefined {
+  if (!latest || latest.loss === null) return undefined;
+  const { round, loss, accuracy } = latest;
+  return { round, loss, ...(accuracy === null ? {} : { accuracy }) };
 }
 
 function withEvaluation(history: readonly HistoryPoint[], model: ModelEvent): readonly HistoryPoint[] {

@@ -32,6 +32,8 @@ export function stateWords(state: PageState): string {
       return 'Downloading the shared model';
     case 'training':
       return `Training on this tab’s ${kindWords(state.kind).own}`;
+    case 'evaluating':
+      return `Testing the shared model on ${kindWords(state.kind).own} that this tab holds out`;
     case 'sharing':
       return 'Exchanging keys with the others';
     case 'uploading':

@@ -14,7 +14,7 @@ import type { PageState, Problem } from '../state.js';
 import { INITIAL, latestEvaluated, trainedShare } from '../state.js';
 import type { DataKind } from '../task-data.js';
 import { classesOf } from '../task-data.js';
-import { advice, bytes, cohortWords, sentence, stateWords, whole } from '../words.js';
+import { advice, bytes, cohortWords, percent, sentence, stateWords, whole } from '../words.js';
 import { classTable } from './class-table.js';
 import './cohort-ring.js';
 import './consent-card.js';
@@ -323,6 +323,7 @@ function learned(state: PageState): TemplateResult {
             state.task?.rounds_total ? html` <small>of ${whole(state.task.rounds_total)}</small>` : nothing
           }</dd></div>
         </dl>
+        ${heldOutByClients(state)}
       </div>
       <div class="charts">
         <fedra-line-chart class="tall" kind=${kind} .points=${state.history}></fedra-line-chart>
@@ -340,13 +341,23 @@ function unmeasured(state: PageState): TemplateResult {
         <h2 id="learned">The shared model has learnt for</h2>
         <p class="figure" id="headline">${whole(roundsOf(state))}</p>
         <p class="of">${roundsOf(state) === 1 ? 'round' : 'rounds'}.</p>
+        ${heldOutByClients(state)}
       </div>
       <p class="of unmeasured">
-        This task has no held-out examples, so there is no accuracy to show: what the classes mean is up to those who take
-        part. Try it above.
+        The aggregator has no examples of its own to test the model on: what the classes mean is up to those who take part.
+        Try it above.
       </p>
     </section>
   `;
+}
+
+/** The newest scores on what the tabs themselves hold out. */
+function heldOutByClients({ byClients, kind }: PageState): TemplateResult | typeof nothing {
+  if (!byClients) return nothing;
+  const { accuracy, loss, round } = byClients;
+  const own = kindWords(kind).own;
+  const score = accuracy === undefined ? `a loss of ${loss.toFixed(3)}` : `${percent(accuracy)} right`;
+  return html`<p class="of" id="by-clients">On ${own} that those who take part hold out: ${score}, in round ${whole(round)}.</p>`;
 }
 
 /** Completed rounds: an event of the client is ahead of the task. */

@@ -14,6 +14,7 @@ function completed(round, clients) {
     round,
     accuracy: 1 - 0.27 * loss,
     loss,
+    by_clients: null,
     reports: clients - (round % 3),
     seconds: 3.4 + 0.9 * Math.sin(round * 1.7),
     bytes_up: (clients - (round % 3)) * 796_900,
@@ -114,6 +115,7 @@ export function makeOperators() {
       model: { sha256: 'ab', url: '../models/ab', bytes: 796_900, parameters: 199_210, round, frozen: null },
       headline: 'accuracy',
       latest: last ? { round, accuracy: last.accuracy, loss: last.loss, macro_f1: last.accuracy - 0.01 } : null,
+      latest_by_clients: null,
     };
   }
 

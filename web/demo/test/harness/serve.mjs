@@ -110,7 +110,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   const choice = /choice=1/.test(cookie);
   const history = Array.from({ length: 5 }, (_, index) => {
     const loss = 0.12 + 1.4 * Math.exp(-(index + 1) / 5);
-    return { round: index + 1, accuracy: 1 - loss * 0.24, loss, reports: 22, seconds: 4, bytes_up: 1, bytes_down: 1 };
+    return { round: index + 1, accuracy: 1 - loss * 0.24, loss, by_clients: null, reports: 22, seconds: 4, bytes_up: 1, bytes_down: 1 };
   });
   const task = {
     id: 'mnist',
@@ -127,6 +127,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5, frozen: null },
     headline: 'accuracy',
     latest: { round: 5, accuracy: 0.9, loss: 0.3, macro_f1: 0.893 },
+    latest_by_clients: null,
     classes: tenClasses(),
     history,
     rounds_total: 40,
@@ -165,7 +166,13 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
       latest: { round: 5, accuracy: 0.4, loss: 2.1, bits_per_token: 3.03 },
       history: history.map((point) => ({ ...point, bits_per_token: 3 + point.loss })),
     },
-    teach: { title: 'Teach it, your pictures', classes: null, latest: null, history: [] },
+    teach: {
+      title: 'Teach it, your pictures',
+      classes: null,
+      latest: null,
+      latest_by_clients: { round: 5, accuracy: 0.75, loss: 0.61 },
+      history: [],
+    },
     late: {},
     lonely: {},
     picky: {},

@@ -68,12 +68,13 @@ const answer = {
   model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2, frozen: null },
   headline: 'accuracy',
   latest: null,
+  latest_by_clients: null,
   classes: null,
   rounds_total: null,
   privacy: null,
   history: [
-    { round: 1, accuracy: 0.5, loss: 1.5, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
-    { round: 2, accuracy: null, loss: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
+    { round: 1, accuracy: 0.5, loss: 1.5, by_clients: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
+    { round: 2, accuracy: null, loss: null, by_clients: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
   ],
 };
 
@@ -85,6 +86,16 @@ test('the task is read, and an answer that lacks something is refused', () => {
   assert.throws(() => check('Task', null), { code: 'bad-answer' });
   // A later server may say more.
   assert.ok(check('Task', { ...answer, colour: 'red' }));
+});
+
+test('the scores of the clients come from the task and from events', () => {
+  const scored = { ...answer, latest_by_clients: { round: 2, accuracy: 0.5, loss: 1.25 } };
+  let state = withTask(INITIAL, scored);
+  assert.deepEqual(state.byClients, { round: 2, accuracy: 0.5, loss: 1.25 });
+  const model = { type: 'model', round: 4, sha256: 'x', bytes: 1 };
+  state = withEvent(state, { ...model, byClients: { round: 4, loss: 0.5 } });
+  assert.deepEqual(withEvent(state, model).byClients, { round: 4, loss: 0.5 });
+  assert.equal(withTask(INITIAL, answer).byClients, undefined);
 });
 
 test('history from the task and from events becomes one line in order', () => {

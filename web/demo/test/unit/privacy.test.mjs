@@ -34,6 +34,7 @@ const plain = {
   model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2, frozen: null },
   headline: 'accuracy',
   latest: null,
+  latest_by_clients: null,
   classes: null,
   rounds_total: 10,
   history: [],

@@ -36,7 +36,8 @@ function isOperated(round: Round | OperatedRound): round is OperatedRound {
 }
 
 function roundRow(round: Round | OperatedRound, headline: Headline): TemplateResult {
-  const value = headlineOf(round, headline);
+  const metrics = round.by_clients ?? round;
+  const value = headlineOf(metrics, headline);
   const operated = isOperated(round) ? round : undefined;
   // A roll-back is a round without work.
   const worked = round.reports > 0;
@@ -44,9 +45,9 @@ function roundRow(round: Round | OperatedRound, headline: Headline): TemplateRes
     ? html`<td>${worked ? whole(operated.cohort) : '–'}</td><td>${worked ? whole(operated.attempt + 1) : '–'}</td>`
     : nothing;
   return html`<tr>
-    <th scope="row">${whole(round.round)}${operated?.restored === undefined ? nothing : html` <small>back to ${whole(operated.restored)}</small>`}</th>
+    <th scope="row">${whole(round.round)}${operated?.restored === undefined ? nothing : html` <small>back to ${whole(operated.restored)}</small>`}${round.by_clients ? html` <small>evaluation by the clients</small>` : nothing}</th>
     <td>${value === null ? '–' : HEADLINES[headline].words(value)}</td>
-    <td>${round.loss === null ? '–' : round.loss.toFixed(3)}</td>
+    <td>${metrics.loss === null ? '–' : metrics.loss.toFixed(3)}</td>
     <td>${worked ? whole(round.reports) : '–'}</td>
     ${asked}
     <td>${worked ? shortSeconds(round.seconds) : '–'}</td>

@@ -6,7 +6,7 @@ import { qualities } from '../../api.js';
 import { classTable } from '../../components/class-table.js';
 import { gauge } from '../../components/gauge.js';
 import { takeAway } from '../../components/take-away.js';
-import type { OperatedTask, TaskSummary } from '../../generated/http-api.js';
+import type { Headline, OperatedTask, Quality, TaskSummary } from '../../generated/http-api.js';
 import { HEADLINES, headlineOf, otherMetrics } from '../../metrics.js';
 import { limit, oneIn, policyLabel } from '../../privacy-words.js';
 import { bytes, roundSteps, whole } from '../../words.js';
@@ -37,8 +37,13 @@ function sizeWords({ model }: TaskSummary): string {
   return ` · ${whole(model.parameters)} numbers, ${bytes(model.bytes)}.`;
 }
 
-/** The newest model that was evaluated. */
-function quality({ latest, headline }: TaskSummary): TemplateResult | typeof nothing {
+/** The newest model that was evaluated: here, and by the clients. */
+function quality({ latest, latest_by_clients: byClients, headline }: TaskSummary): TemplateResult {
+  return html`${qualityOf('quality', 'Held-out examples', latest, headline)}
+    ${qualityOf('quality-by-clients', 'Examples held out by the clients', byClients, headline)}`;
+}
+
+function qualityOf(id: string, heading: string, latest: Quality | null, headline: Headline): TemplateResult | typeof nothing {
   if (!latest) return nothing;
   const first = headlineOf(latest, headline);
   const { title, words } = HEADLINES[headline];
@@ -47,8 +52,8 @@ function quality({ latest, headline }: TaskSummary): TemplateResult | typeof not
     ...otherMetrics(latest, headline),
     ...(latest.loss === null ? [] : [['Loss', latest.loss.toFixed(3)] as const]),
   ];
-  return html`<section class="quality" aria-labelledby="quality">
-    <h2 id="quality">Held-out examples <small>model of round ${whole(latest.round)}</small></h2>
+  return html`<section class="quality" aria-labelledby=${id}>
+    <h2 id=${id}>${heading} <small>model of round ${whole(latest.round)}</small></h2>
     <dl class="facts">${figures.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
   </section>`;
 }
