@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use fedra_learning::ExamplePrivacy;
-use fedra_protocol::{TaskDescription, TaskId};
+use fedra_protocol::{LocalTraining, TaskDescription, TaskId};
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{self, Either};
 
@@ -20,6 +20,7 @@ use crate::events::ClientEvent;
 use crate::local_data::LocalData;
 use crate::local_work::{GlobalModel, LocalWork};
 use crate::origin::ServerUrl;
+use crate::personal::Personalization;
 use crate::platform::{TrainingSlots, Trust};
 use crate::predict::{Features, Outputs, PredictError};
 use crate::privacy::{ParticipationLog, PrivacyConfig};
@@ -236,13 +237,50 @@ impl Client {
         features: &(impl Features + ?Sized),
         outputs: &mut impl Outputs,
     ) -> Result<(), PredictError> {
-        let current = self.current.borrow().clone();
-        let model = current.ok_or_else(|| {
+        self.local_work.predict(&self.newest()?, features, outputs).await
+    }
+
+    /// The newest global model.
+    fn newest(&self) -> Result<GlobalModel, PredictError> {
+        self.current.borrow().clone().ok_or_else(|| {
             let message = "there is no global model yet: it comes after the check-in, with the \
                            first model event";
             PredictError::new(CallFault::NoModel, message)
-        })?;
-        self.local_work.predict(&model, features, outputs).await
+        })
+    }
+
+    /// Trains the last layer of the newest global model further on the local examples. The
+    /// result is kept in memory, in place of an earlier one, and never leaves the device.
+    /// It is trained on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `bad-dataset` without examples, `training-failed`, and as
+    /// [`Client::predict`].
+    pub async fn personalize(&self, plan: &LocalTraining) -> Result<Personalization, PredictError> {
+        self.local_work.personalize(&self.newest()?, plan).await
+    }
+
+    /// Outputs of the model that [`Client::personalize`] has made last.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError`] with `no-model` before, and as [`Client::predict`].
+    pub async fn predict_personal<T: Copy>(&self, features: &[T]) -> Result<Vec<f32>, PredictError>
+    where
+        Vec<T>: Into<fedra_data::Features>,
+    {
+        let mut outputs = Vec::new();
+        self.predict_personal_into(features, &mut outputs).await?;
+        Ok(outputs)
+    }
+
+    pub(crate) async fn predict_personal_into(
+        &self,
+        features: &(impl Features + ?Sized),
+        outputs: &mut impl Outputs,
+    ) -> Result<(), PredictError> {
+        self.local_work.predict_personal(features, outputs).await
     }
 
     /// Connects, and takes part once there are data, until [`Client::close`] or a

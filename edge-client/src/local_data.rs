@@ -52,6 +52,18 @@ impl LocalData {
         self.held_out.as_ref()
     }
 
+    /// Examples to train on and examples to judge by, for a model of this device's own. Where
+    /// the task has nothing held out, a fifth is, from this alone.
+    pub(crate) fn divided(&self) -> (Arc<Dataset>, Arc<Dataset>) {
+        match &self.held_out {
+            Some(held_out) => (self.examples.clone(), held_out.clone()),
+            None => {
+                let (train, held_out) = self.examples.as_ref().clone().split(0.2, HOLD_OUT_SEED);
+                (Arc::new(train), Arc::new(held_out))
+            }
+        }
+    }
+
     /// The examples to train on.
     pub(crate) fn examples(&self) -> &Arc<Dataset> {
         &self.examples

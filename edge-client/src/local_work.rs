@@ -40,6 +40,7 @@ use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::local_data::LocalData;
 use crate::origin::ServerUrl;
+use crate::personal::PersonalModel;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
@@ -93,6 +94,8 @@ pub(crate) struct LocalWork {
     example_cost: RefCell<Option<ExampleCost>>,
     slots: platform::TrainingSlots,
     predicting: Mutex<()>,
+    /// Model of this device's own, once it was made.
+    personal: RefCell<Option<Rc<PersonalModel>>>,
 }
 
 /// A round's work, as it is given out.
@@ -216,6 +219,7 @@ impl LocalWork {
             example_cost: RefCell::default(),
             slots,
             predicting: Mutex::default(),
+            personal: RefCell::default(),
         }
     }
 
@@ -364,7 +368,7 @@ impl LocalWork {
     }
 
     /// Scores of a model on examples of this device.
-    async fn scores(
+    pub(crate) async fn scores(
         &self,
         spec: &ModelSpec,
         weights: &Weights,
@@ -551,16 +555,52 @@ impl LocalWork {
         features: &(impl Features + ?Sized),
         outputs: &mut impl Outputs,
     ) -> Result<(), PredictError> {
-        let spec = &model.spec;
+        examples_in(&model.spec, features.len())?;
+        let turn = self.predicting.lock().await;
+        let weights = self.weights_for_a_call(model).await?;
+        drop(turn);
+        self.predict_with(&model.spec, &weights, features, outputs).await
+    }
+
+    /// The same for a model that is there.
+    pub(crate) async fn predict_with(
+        &self,
+        spec: &ModelSpec,
+        weights: &Weights,
+        features: &(impl Features + ?Sized),
+        outputs: &mut impl Outputs,
+    ) -> Result<(), PredictError> {
         examples_in(spec, features.len())?;
         let _turn = self.predicting.lock().await;
+        let inference = Inference::new(spec, weights)?;
+        in_pieces(&inference, features, outputs).await
+    }
+
+    /// The weights of a model, fetched within the time that a call may take.
+    pub(crate) async fn weights_for_a_call(
+        &self,
+        model: &GlobalModel,
+    ) -> Result<Weights, PredictError> {
         // 4 bytes a parameter: the length that the server names has no bound.
-        let parameters = spec.parameters() + spec.frozen_parameters();
+        let parameters = model.spec.parameters() + model.spec.frozen_parameters();
         let seconds = 4 * parameters as u64 / SLOWEST_FETCH;
         let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
-        let weights = self.weights_within(limit, model).await?;
-        let inference = Inference::new(spec, &weights)?;
-        in_pieces(&inference, features, outputs).await
+        Ok(self.weights_within(limit, model).await?)
+    }
+
+    /// Turns in which this process trains.
+    pub(crate) fn slots(&self) -> &platform::TrainingSlots {
+        &self.slots
+    }
+
+    /// The model of this device's own, once there is one.
+    pub(crate) fn personal(&self) -> Option<Rc<PersonalModel>> {
+        self.personal.borrow().clone()
+    }
+
+    /// Keeps a model of this device's own.
+    pub(crate) fn keep_personal(&self, model: PersonalModel) {
+        *self.personal.borrow_mut() = Some(Rc::new(model));
     }
 }
 

@@ -149,6 +149,38 @@ impl EdgeClient {
     }
 }
 
+#[wasm_bindgen]
+impl EdgeClient {
+    /// Trains the last layer of the newest global model further on the local examples, and
+    /// keeps the result here. Promises a `Personalization`.
+    pub fn personalize(&self, epochs: u32, batch_size: u32, learning_rate: f32) -> Promise {
+        let client = self.client.clone();
+        future_to_promise(async move {
+            let raw = RawLocalTraining {
+                epochs,
+                batch_size,
+                learning_rate,
+                ..RawLocalTraining::default()
+            };
+            let plan = LocalTraining::new(raw)
+                .map_err(|error| coded(CallFault::InvalidOptions, &error.to_string()))?;
+            match client.personalize(&plan).await {
+                Ok(done) => Ok(plain(&done)?),
+                Err(error) => Err(coded(error.code, &error.message)),
+            }
+        })
+    }
+
+    /// Outputs of the personal model, as of `predict`.
+    #[wasm_bindgen(js_name = predictPersonal)]
+    pub fn predict_personal(&self, features: JsValue) -> Promise {
+        let client = self.client.clone();
+        predictor::answer(async move |outputs| {
+            client.predict_personal_into(&PageExamples::of(features)?, outputs).await
+        })
+    }
+}
+
 fn dataset(
     features: JsValue,
     labels: &Float32Array,

@@ -78,6 +78,17 @@ impl WeightsView<'_> {
 }
 
 impl Weights {
+    /// The same values, divided as in a model with the same layers of which others are
+    /// frozen.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError`] if they are not as many as the model's, or memory is short.
+    pub fn divided_as(&self, spec: &ModelSpec, other: &ModelSpec) -> Result<Self, LearningError> {
+        let values = WeightsView::from(self).in_order(spec)?;
+        Ok(Self::of_values(other, values))
+    }
+
     /// The halves of values [in the order](WeightsView::in_order) of the layers. Panics if
     /// they are fewer than the model's.
     pub(crate) fn of_values(spec: &ModelSpec, values: Vec<f32>) -> Self {

@@ -228,6 +228,17 @@ impl ModelSpec {
         Self::of_shape(self.input, self.layers, frozen, self.objective)
     }
 
+    /// The same model with all layers frozen but the last one that has parameters.
+    #[must_use]
+    pub fn with_last_layer_trained(&self) -> Self {
+        let counts = self.tensors.iter().enumerate();
+        let mut frozen: Vec<usize> =
+            counts.filter(|(_, tensors)| **tensors > 0).map(|(index, _)| index).collect();
+        frozen.pop();
+        // The layers fit each other as before, and one is left to train.
+        self.clone().with_frozen(&frozen).unwrap_or_else(|_| self.clone())
+    }
+
     /// The same model with every layer trained.
     #[must_use]
     pub fn unfrozen(&self) -> Self {

@@ -2,6 +2,7 @@
 
 mod devices;
 mod evaluation;
+mod personal;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -35,7 +35,7 @@ const fn formed(name: &'static str, form: Form) -> Entry {
 }
 
 /// The types by the file that has them.
-const CONTRACT: [(&str, &[Entry]); 12] = [
+const CONTRACT: [(&str, &[Entry]); 13] = [
     (
         include_str!("../../src/events.rs"),
         &[
@@ -46,6 +46,7 @@ const CONTRACT: [(&str, &[Entry]); 12] = [
             same("RoundProgress"),
         ],
     ),
+    (include_str!("../../src/personal.rs"), &[same("Personalization"), same("ModelScores")]),
     (
         include_str!("../../src/privacy.rs"),
         &[

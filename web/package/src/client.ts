@@ -6,6 +6,7 @@
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
 import type { Kept } from './kept-files.js';
@@ -26,7 +27,9 @@ import type {
   CheckedTraining,
   Features,
   Layout,
+  PersonalizeOptions,
   Place,
+  PredictOptions,
   PrivacyOptions,
   ReadData,
   Reading,
@@ -40,10 +43,12 @@ import {
   checkFeatures,
   checkFileOptions,
   checkFiles,
+  checkPersonalizing,
   checkPlace,
   checkTraining,
   checkTrainingKept,
   isFiles,
+  isPersonal,
   LONGEST_MS,
 } from './validate.js';
 
@@ -332,10 +337,34 @@ export class FedraClient extends EventTarget {
    * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
    * worker crashes rejects with `worker-failed`; the client goes on.
    */
-  async predict(features: Features): Promise<Float32Array> {
+  async predict(features: Features, options: PredictOptions = {}): Promise<Float32Array> {
     const own = checkFeatures(features).slice();
-    const answer = await this.#requests.ask('predict', (id) => this.#post({ type: 'predict', id, features: own }, [own.buffer]));
+    const personal = isPersonal(options) ? ({ personal: true } as const) : {};
+    const answer = await this.#requests.ask('predict', (id) =>
+      this.#post({ type: 'predict', id, features: own, ...personal }, [own.buffer]),
+    );
     return answer.probabilities ?? new Float32Array();
+  }
+
+  /**
+   * Trains the last layer of the newest global model further on this device's own examples,
+   * on the CPU. The result stays in this client, in place of an earlier one, until the client
+   * ends; {@link predict} asks it with `{ model: 'personal' }`. Nothing of it leaves the device.
+   *
+   * Both models are scored on examples that are held out: those of the task, or a fifth of the
+   * examples where the task holds out none. In that case the global model may have been trained
+   * on them.
+   *
+   * Rejects with `invalid-options`, `no-model` before the first `model` event, `bad-dataset`
+   * without examples, `training-failed`, `model-unavailable`, `out-of-memory`, `closed`, or
+   * `worker-failed` if the worker crashes.
+   */
+  async personalize(options: PersonalizeOptions = {}): Promise<Personalization> {
+    const plan = checkPersonalizing(options);
+    if (this.#ended || this.#closing) throw closed('the client');
+    const answer = await this.#requests.ask('personalize', (id) => this.#post({ type: 'personalize', id, ...plan }));
+    if (!answer.personalization) throw new FedraError('worker-failed', 'the worker has made no personal model');
+    return answer.personalization;
   }
 
   /** Takes no part in further rounds until {@link resume}. */
@@ -510,6 +539,7 @@ export class FedraClient extends EventTarget {
   #startAgain(reason: string): void {
     this.#worker.terminate();
     this.#requests.rejectAll(crashed(reason), 'predict');
+    this.#requests.rejectAll(crashed(reason), 'personalize');
     this.#requests.rejectAll(crashed(reason), 'read');
     const message = `the worker failed (${reason}) and is started again on the CPU, with the data`;
     this.#emit({ type: 'error', code: 'worker-failed', message, fatal: false });

@@ -5,7 +5,7 @@ export { FedraClient } from './client.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
 export type * from './events.js';
-export type { ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
+export type { ExamplePrivacy, ModelScores, Personalization, PrivacyFloors } from './generated/contract.js';
 export type { Kept } from './kept-files.js';
 export type { LoadOptions, Model } from './model.js';
 export type { WorkerSource } from './spawn.js';
@@ -16,7 +16,9 @@ export type {
   Features,
   Labels,
   Layout,
+  PersonalizeOptions,
   Place,
+  PredictOptions,
   PrivacyOptions,
   ReadData,
   Reading,

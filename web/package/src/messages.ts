@@ -4,8 +4,8 @@
  */
 import type { FedraErrorCode } from './errors.js';
 import type { ClientEvent } from './events.js';
-import type { ModuleOptions } from './generated/contract.js';
-import type { CheckedDataset, CheckedFiles, Features, ReadData, Reading, ReadingOptions } from './validate.js';
+import type { ModuleOptions, Personalization } from './generated/contract.js';
+import type { CheckedDataset, CheckedFiles, CheckedPersonalizing, Features, ReadData, Reading, ReadingOptions } from './validate.js';
 
 /** The module's options, and what the worker asks the page for. */
 export interface ClientConfig extends ModuleOptions {
@@ -31,7 +31,9 @@ export type ToWorker =
   | ({ readonly type: 'read'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)
   /** The data set of this request is no longer to be taken, unless it has been. */
   | { readonly type: 'withdraw'; readonly id: number }
-  | { readonly type: 'predict'; readonly id: number; readonly features: Features }
+  /** With `personal`, by the model that `personalize` has made. */
+  | { readonly type: 'predict'; readonly id: number; readonly features: Features; readonly personal?: true }
+  | ({ readonly type: 'personalize'; readonly id: number } & CheckedPersonalizing)
   /** The answer to the worker's question with this number. */
   | { readonly type: 'token'; readonly id: number; readonly token: string }
   | { readonly type: 'no-token'; readonly id: number; readonly message: string }
@@ -57,7 +59,13 @@ export type FromWorker =
   /** An update of a private round is to be sent: the page stores this count first. */
   | { readonly type: 'record'; readonly id: number; readonly participations: number }
   /** The answer to the request with this number. */
-  | { readonly type: 'done'; readonly id: number; readonly probabilities?: Float32Array; readonly data?: ReadData }
+  | {
+      readonly type: 'done';
+      readonly id: number;
+      readonly probabilities?: Float32Array;
+      readonly data?: ReadData;
+      readonly personalization?: Personalization;
+    }
   | { readonly type: 'refused'; readonly id: number; readonly code: FedraErrorCode; readonly message: string }
   /** The session has ended; nothing follows. */
   | { readonly type: 'closed' };

@@ -3,10 +3,10 @@ import { FedraError } from './errors.js';
 import type { FromWorker } from './messages.js';
 
 /** Results of a request that the worker has fulfilled. */
-export type Answer = Pick<Extract<FromWorker, { type: 'done' }>, 'probabilities' | 'data'>;
+export type Answer = Pick<Extract<FromWorker, { type: 'done' }>, 'probabilities' | 'data' | 'personalization'>;
 
 /** Kinds of requests to a worker. */
-export type RequestKind = 'dataset' | 'predict' | 'read';
+export type RequestKind = 'dataset' | 'personalize' | 'predict' | 'read';
 
 interface Request {
   readonly kind: RequestKind;

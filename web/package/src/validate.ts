@@ -186,6 +186,9 @@ export interface CheckedTraining {
   readonly onReading: ((progress: Reading) => void) | undefined;
 }
 
+const MOST_EPOCHS = 1000;
+const MOST_BATCH = 65536;
+
 const LAYOUTS: readonly Layout[] = ['channels-first', 'channels-last'];
 /** Default wait of `train` for the task, in milliseconds. */
 const TRAIN_MS = 30_000;
@@ -434,6 +437,48 @@ export function checkFeatures(features: unknown): Features {
     throw new FedraError('bad-input', 'predict needs a Float32Array of one or more examples, or a Uint32Array of token ids');
   }
   return features;
+}
+
+/** Options of `predict`. */
+export interface PredictOptions {
+  /** Default `global`: the newest global model. `personal` is the one that `personalize` has made. */
+  readonly model?: 'global' | 'personal';
+}
+
+/** True if the personal model is asked for. */
+export function isPersonal(options: unknown): boolean {
+  const { model = 'global' } = isRecord(options) ? options : {};
+  if (model !== 'global' && model !== 'personal') {
+    throw new FedraError('invalid-options', `predict: model must be 'global' or 'personal'; it is ${String(model)}`);
+  }
+  return model === 'personal';
+}
+
+/** Options of `personalize`. */
+export interface PersonalizeOptions {
+  /** Passes over the examples, 1 to 1000; default 5. */
+  readonly epochs?: number;
+  /** Examples a step, 1 to 65536; default 10. */
+  readonly batchSize?: number;
+  /** Step size, above 0; default 0.05. */
+  readonly learningRate?: number;
+}
+
+/** Checked options of `personalize`. */
+export type CheckedPersonalizing = Required<PersonalizeOptions>;
+
+/** Checks the options of `personalize`. */
+export function checkPersonalizing(options: unknown): CheckedPersonalizing {
+  if (!isRecord(options)) throw new FedraError('invalid-options', 'personalize takes options as an object');
+  const { epochs = 5, batchSize = 10, learningRate = 0.05 } = options;
+  const whole = (name: string, value: unknown, most: number): number => {
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most) return value;
+    throw new FedraError('invalid-options', `personalize: ${name} must be a whole number from 1 to ${most}; it is ${String(value)}`);
+  };
+  if (typeof learningRate !== 'number' || !(learningRate > 0 && learningRate < Number.POSITIVE_INFINITY)) {
+    throw new FedraError('invalid-options', `personalize: learningRate must be a number above 0; it is ${String(learningRate)}`);
+  }
+  return { epochs: whole('epochs', epochs, MOST_EPOCHS), batchSize: whole('batchSize', batchSize, MOST_BATCH), learningRate };
 }
 
 function isFeatures(features: unknown): features is Features {

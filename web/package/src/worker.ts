@@ -8,6 +8,7 @@ import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { ClientEvent } from './events.js';
 import { readFiles } from './files.js';
+import type { Personalization } from './generated/contract.js';
 import type { ClientConfig, FromWorker, ModelFiles, ToWorker } from './messages.js';
 import type { DataReader, EdgeClient, Predictor } from './module.js';
 import { loadModule } from './module.js';
@@ -79,8 +80,13 @@ async function receive(message: ToWorker): Promise<void> {
     case 'predict':
       await answer(message.id, 'bad-input', model, (running) => {
         checkFinite('features', message.features);
-        return running.predict(message.features);
+        return message.personal && client ? client.predictPersonal(message.features) : running.predict(message.features);
       });
+      break;
+    case 'personalize':
+      await answer(message.id, 'training-failed', client, (running) =>
+        running.personalize(message.epochs, message.batchSize, message.learningRate),
+      );
       break;
     case 'consent':
       client?.consent();
@@ -225,13 +231,15 @@ async function answer<On>(
   id: number,
   defaultCode: FedraErrorCode,
   on: On | undefined,
-  work: (on: On) => Promise<Float32Array | ReadData | void>,
+  work: (on: On) => Promise<Float32Array | ReadData | Personalization | void>,
 ): Promise<void> {
   try {
     if (!on) throw new FedraError('worker-failed', 'the module has not started');
     const result = await work(on);
     if (result instanceof Float32Array) {
       post({ type: 'done', id, probabilities: result }, [result.buffer as ArrayBuffer]);
+    } else if (result && 'personal' in result) {
+      post({ type: 'done', id, personalization: result });
     } else if (result) {
       post({ type: 'done', id, data: result }, [result.features.buffer as ArrayBuffer, result.labels.buffer as ArrayBuffer]);
     } else {
