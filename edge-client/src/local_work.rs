@@ -21,7 +21,7 @@ use fedra_keystream::KeystreamRng;
 use fedra_learning::safetensors::ModelFileError;
 use fedra_learning::{
     ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, ScoreSums, Weights,
-    check_update, examples_in, safetensors, score,
+    WeightsView, check_update, examples_in, safetensors, score,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
@@ -145,7 +145,7 @@ struct Update {
 /// Local training of a round.
 struct Training<'a> {
     spec: &'a ModelSpec,
-    weights: &'a Weights,
+    weights: WeightsView<'a>,
     data: &'a Arc<Dataset>,
     plan: &'a LocalTraining,
 }
@@ -241,13 +241,17 @@ impl LocalWork {
         tell: &impl Fn(News),
     ) -> Result<Weights, WorkError> {
         let GlobalModel { spec, frozen, trained } = model;
-        let frozen = match frozen {
-            Some(file) => {
-                self.values(spec, file, &self.frozen, safetensors::read_frozen, tell).await?
+        let files: [(Option<&ModelRef>, &Kept, ReadValues); 2] = [
+            (frozen.as_ref(), &self.frozen, safetensors::read_frozen),
+            (Some(trained), &self.model, safetensors::read),
+        ];
+        let mut found = [Arc::default(), Arc::default()];
+        for ((file, kept, read), values) in files.into_iter().zip(&mut found) {
+            if let Some(file) = file {
+                *values = self.values(spec, file, kept, read, tell).await?;
             }
-            None => Arc::default(),
-        };
-        let trained = self.values(spec, trained, &self.model, safetensors::read, tell).await?;
+        }
+        let [frozen, trained] = found;
         Ok(Weights { trained, frozen })
     }
 
@@ -289,15 +293,15 @@ impl LocalWork {
         let TaskDescription { model, frozen, .. } = &job.task;
         let (spec, frozen) = (model.clone(), frozen.clone());
         let model = GlobalModel { spec, frozen, trained: job.assignment.model.clone() };
-        for wait in FETCH_AGAIN {
-            match self.weights(&model, tell).await {
-                Err(WorkError { failure: Failure::ModelUnavailable, .. }) => {
+        let mut waits = FETCH_AGAIN.into_iter();
+        loop {
+            match (self.weights(&model, tell).await, waits.next()) {
+                (Err(WorkError { failure: Failure::ModelUnavailable, .. }), Some(wait)) => {
                     platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await;
                 }
-                done => return done,
+                (done, _) => return done,
             }
         }
-        self.weights(&model, tell).await
     }
 
     /// Does a round's work, up to the first thing to be sent.
@@ -398,7 +402,7 @@ impl LocalWork {
         data.check_for_task(&job.task).map_err(|error| misfit(error.to_string()))?;
         let data = data.examples();
         let plan = &job.assignment.training;
-        let job = Training { spec: &job.task.model, weights: global, data, plan };
+        let job = Training { spec: &job.task.model, weights: global.into(), data, plan };
         let measured = || backend::Job::new(job.spec, &global.trained, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
@@ -491,7 +495,7 @@ impl LocalWork {
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
         let local = self.slots.train(trainer, report).await?;
-        let values = local.iter().zip(&*job.weights.trained).map(|(local, global)| local - global);
+        let values = local.iter().zip(job.weights.trained).map(|(local, global)| local - global);
         Ok(Update { values: values.collect(), examples })
     }
 

@@ -152,7 +152,8 @@ impl Fixture {
     /// Change by three steps of SGD, on a device.
     pub async fn delta(&self, compute: &Compute) -> Result<Vec<f32>, TrainingError> {
         let data = Arc::clone(&self.data);
-        let mut trainer = Trainer::new(&self.spec, &self.parameters, data, &plan()?, compute)?;
+        let mut trainer =
+            Trainer::new(&self.spec, (&self.parameters).into(), data, &plan()?, compute)?;
         while trainer.advance().await?.is_some() {}
         let trained = trainer.finish().await?;
         Ok(trained.iter().zip(&self.parameters).map(|(after, before)| after - before).collect())

@@ -14,7 +14,7 @@ use fedra_edge_client::{
     BackendName, ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, TokenSource,
     TrainingSlots, Trust,
 };
-use fedra_learning::{Inference, Weights, init_weights, pytorch, safetensors};
+use fedra_learning::{Inference, Weights, evaluate, init_weights, pytorch, safetensors};
 use fedra_protocol::{
     Availability, Capabilities, ClientMessage, ModelRef, ModelSpec, RefusalCode, Sha256Hash,
     SubjectId, TaskDescription, TaskId,
@@ -193,9 +193,26 @@ async fn only_the_last_layer_travels_and_the_frozen_part_is_fetched_once() {
 async fn a_pretrained_file_gives_its_predictions_in_each_form() {
     let folder = Arc::new(TempDir::new().expect("a folder"));
     let weights = init_weights(&spec(), 77);
-    let server = start(&folder, &write_initial(folder.path(), &weights), "").await;
+    let at = folder.path().display();
+    let mut images = vec![0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, INPUTS as u8];
+    images.extend((0..3 * INPUTS).map(|i| (i * i) as u8));
+    fs::write(folder.path().join("images"), &images).expect("writes");
+    let labels = [0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 95];
+    fs::write(folder.path().join("labels"), labels).expect("writes");
+    let held_out = format!("[task.evaluation]\ndata = \"{at}/images\"\nlabels = \"{at}/labels\"");
+    let server = start(&folder, &write_initial(folder.path(), &weights), &held_out).await;
     let (task, begun) = told(&server).await;
     assert_eq!(begun, weights);
+    let mut observer = server.client().await;
+    let evaluation = match observer.observe("tiny").await.status.evaluation {
+        Some(evaluation) => Some(evaluation),
+        None => observer.status(|status| status.evaluation.is_some()).await.evaluation,
+    };
+    let examples = images[12..].iter().map(|&byte| f32::from(byte) / 255.0).collect::<Vec<f32>>();
+    let labels = Targets::Classes(vec![5, 0, 95]);
+    let examples = Dataset::new(examples, task.model.input(), labels).expect("consistent");
+    let expected = evaluate(&task.model, &weights, &examples, 1).expect("finite");
+    assert_eq!(evaluation.expect("there is one").quality, expected.quality);
     let features: Vec<f32> = (0..2 * INPUTS).map(|i| i as f32 / 64.0).collect();
     let expected = Inference::new(&spec(), &weights).expect("fits").outputs(features.clone());
     let found = Inference::new(&task.model, &begun).expect("fits").outputs(features.clone());

@@ -49,6 +49,7 @@ async fn tasks_are_listed_and_shown() {
                 "bytes": task["model"]["bytes"],
                 "parameters": 3,
                 "round": 0,
+                "frozen": null,
             },
             "headline": "rmse",
             "latest": null,

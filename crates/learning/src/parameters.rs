@@ -4,7 +4,7 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use fedra_protocol::{Init, ModelSpec, TensorInfo};
+use fedra_protocol::{Init, ModelSpec};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,9 +21,8 @@ pub fn init_parameters(spec: &ModelSpec, seed: u64) -> Vec<f32> {
 /// whether a layer is frozen does not matter.
 pub fn init_weights(spec: &ModelSpec, seed: u64) -> Weights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let tensors = || spec.tensors().map(|(tensor, _)| tensor);
-    let mut values = Vec::with_capacity(tensors().map(TensorInfo::len).sum());
-    for tensor in tensors() {
+    let mut values = Vec::with_capacity(spec.parameters() + spec.frozen_parameters());
+    for (tensor, _) in spec.tensors() {
         let len = tensor.len();
         match tensor.init {
             Init::Ones => values.extend(std::iter::repeat_n(1.0, len)),

@@ -242,7 +242,7 @@ impl ModelSpec {
     /// The same model with every layer trained.
     #[must_use]
     pub fn unfrozen(&self) -> Self {
-        let layout = self.tensors().map(|(tensor, _)| tensor.clone()).collect();
+        let layout = self.tensors().into_iter().map(|(tensor, _)| tensor.clone()).collect();
         Self { frozen: Vec::new(), layout, frozen_layout: Vec::new(), ..self.clone() }
     }
 
@@ -369,15 +369,17 @@ impl ModelSpec {
     }
 
     /// All tensors in the order of the layers, each with true if it is frozen.
-    pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, bool)> {
-        let (mut trained, mut frozen) = (self.layout.iter(), self.frozen_layout.iter());
-        let layers = self.tensors.iter().enumerate();
-        let frozen_layers =
-            layers.flat_map(|(index, &count)| std::iter::repeat_n(self.is_frozen(index), count));
-        frozen_layers.filter_map(move |is_frozen| {
-            let tensor = if is_frozen { frozen.next() } else { trained.next() };
-            Some((tensor?, is_frozen))
-        })
+    pub fn tensors(&self) -> Vec<(&TensorInfo, bool)> {
+        let (mut trained, mut frozen) = (&self.layout[..], &self.frozen_layout[..]);
+        let mut tensors = Vec::with_capacity(trained.len() + frozen.len());
+        for (index, &count) in self.tensors.iter().enumerate() {
+            let is_frozen = self.is_frozen(index);
+            let rest = if is_frozen { &mut frozen } else { &mut trained };
+            let (own, others) = rest.split_at(count);
+            tensors.extend(own.iter().map(|tensor| (tensor, is_frozen)));
+            *rest = others;
+        }
+        tensors
     }
 
     /// Shape of the outputs for one example: features, or a sequence.

@@ -30,7 +30,7 @@ fn frozen_tensors_stand_beside_the_trained_ones_under_the_names_of_their_layers(
     let frozen = ["layers.0.weight", "layers.0.bias", "layers.3.weight", "layers.3.bias"];
     assert_eq!(names(spec.frozen_layout()), frozen);
     assert_eq!(spec.frozen_parameters(), 5 * 4 + 4 + 3 * 2 + 2);
-    let in_order: Vec<_> = spec.tensors().collect();
+    let in_order = spec.tensors();
     assert_eq!(names(in_order.iter().map(|(tensor, _)| *tensor)), names(whole.layout()));
     let is_frozen: Vec<bool> = in_order.iter().map(|(_, is_frozen)| *is_frozen).collect();
     assert_eq!(is_frozen, [true, true, false, false, true, true]);

@@ -103,7 +103,8 @@ impl Candidate for Worker {
             None => {
                 let Job { spec, parameters, data, plan } = &self.job;
                 let compute = &self.compute;
-                let trainer = Trainer::new(spec, &**parameters, data.clone(), plan, compute)?;
+                let trainer =
+                    Trainer::new(spec, (&**parameters).into(), data.clone(), plan, compute)?;
                 self.trainer.insert(trainer)
             }
         };

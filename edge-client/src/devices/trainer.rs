@@ -39,9 +39,9 @@ impl Trainer {
     /// # Errors
     ///
     /// [`TrainingError::Learning`] if the weights or the data do not fit the model.
-    pub fn new<'a>(
+    pub fn new(
         spec: &ModelSpec,
-        weights: impl Into<WeightsView<'a>>,
+        weights: WeightsView<'_>,
         data: Arc<Dataset>,
         plan: &LocalTraining,
         compute: &Compute,
@@ -53,7 +53,7 @@ impl Trainer {
                 Ok(Self::WebGpu(Box::new(OnGpu {
                     device: device.clone(),
                     spec: spec.clone(),
-                    start: weights.into().trained.to_vec(),
+                    start: weights.trained.to_vec(),
                     order: BatchOrder::new(plan, data.len()),
                     data,
                     plan: plan.clone(),
