@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataSpec;
+use crate::data::{DataSpec, EncodedDataSpec};
+use crate::error::DecodeError;
 use crate::evaluation::Evaluation;
 use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::{
@@ -25,15 +26,20 @@ pub struct TaskDescription {
     /// The largest magnitude of a value of an update.
     pub update_range: UpdateRange,
     /// Preparation of files; `None` if clients give arrays that fit the model.
-    pub data: Option<DataSpec>,
+    pub data: Option<EncodedDataSpec>,
     /// Protection of those who take part; `None` without any.
     pub privacy: Option<PrivacyPolicy>,
 }
 
 impl TaskDescription {
     /// Preparation of files: the task's own, or that of bytes in the model's shape.
-    pub fn data_or_bytes(&self) -> DataSpec {
-        self.data.clone().unwrap_or_else(|| DataSpec::of_bytes(&self.model))
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for one that this version does not understand.
+    pub fn data_or_bytes(&self) -> Result<DataSpec, DecodeError> {
+        let bytes = || Ok(DataSpec::of_bytes(self.model.input()));
+        self.data.as_ref().map_or_else(bytes, EncodedDataSpec::decode)
     }
 }
 

@@ -407,7 +407,7 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
             model: task.model.ok_or_else(missing("task.model"))?.try_into()?,
             update_range: fedra::UpdateRange::new(task.update_range)
                 .map_err(|error| invalid("task.update_range", error.to_string()))?,
-            data: task.data.map(TryInto::try_into).transpose()?,
+            data: task.data.map(fedra::EncodedDataSpec::new).transpose()?,
             privacy: task.privacy.map(TryInto::try_into).transpose()?,
         })
     }
