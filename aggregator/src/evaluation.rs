@@ -56,7 +56,7 @@ pub enum EvaluationError {
 pub fn load(task: &TaskConfig) -> Result<Option<Dataset>, EvaluationError> {
     let Some(EvaluationConfig { source, csv }) = &task.evaluation else { return Ok(None) };
     let model = &task.settings.model;
-    let described = task.settings.description().data_or_bytes();
+    let described = task.settings.data_or_bytes();
     let options = ReadOptions { csv: *csv, ..ReadOptions::default() };
     let dataset = fedra_data_files::load(source, &described, model, options)?;
     dataset.check_for(model)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedra_data::{Dataset, DatasetError};
-use fedra_protocol::{DataSpec, TaskDescription};
+use fedra_protocol::{EncodedDataSpec, TaskDescription};
 
 /// Seed of the choice of the examples that are held out. It is the same for all: the choice
 /// depends on the examples, which are nobody else's.
@@ -14,7 +14,16 @@ pub(crate) const HOLD_OUT_SEED: u64 = 1;
 pub struct LocalData {
     examples: Arc<Dataset>,
     held_out: Option<Arc<Dataset>>,
-    read_as: Option<DataSpec>,
+    origin: Origin,
+}
+
+/// Origin of examples.
+#[derive(Clone, Debug, PartialEq)]
+enum Origin {
+    /// Their owner has prepared them.
+    Owner,
+    /// Files, read as the task described its data; `None` as bytes in the model's shape.
+    Files(Option<EncodedDataSpec>),
 }
 
 /// Reason why examples are not to be trained on.
@@ -32,10 +41,10 @@ pub(crate) enum DataMisfit {
 }
 
 impl LocalData {
-    /// Examples that were read from files as `spec` describes them. They fit a task only for
-    /// as long as it describes its data so.
-    pub fn read(examples: Dataset, spec: DataSpec) -> Self {
-        Self { read_as: Some(spec), ..Self::from(examples) }
+    /// Examples that were read from files as a task described them. They fit it only for as
+    /// long as it does.
+    pub fn read(examples: Dataset, described: Option<EncodedDataSpec>) -> Self {
+        Self { origin: Origin::Files(described), ..Self::from(examples) }
     }
 
     /// The same, with the share held out that the task asks for.
@@ -44,7 +53,7 @@ impl LocalData {
         let examples = Arc::unwrap_or_clone(self.examples);
         let (examples, held_out) = examples.split(evaluation.held_out(), HOLD_OUT_SEED);
         let held_out = Some(Arc::new(held_out));
-        Self { examples: Arc::new(examples), held_out, read_as: self.read_as }
+        Self { examples: Arc::new(examples), held_out, origin: self.origin }
     }
 
     /// The examples that are held out, if there are any.
@@ -71,7 +80,9 @@ impl LocalData {
 
     /// Checks that a task's model can be trained and evaluated on these examples.
     pub(crate) fn check_for_task(&self, task: &TaskDescription) -> Result<(), DataMisfit> {
-        if self.read_as.as_ref().is_some_and(|spec| *spec != task.data_or_bytes()) {
+        if let Origin::Files(described) = &self.origin
+            && *described != task.data
+        {
             return Err(DataMisfit::OtherDescription);
         }
         let held_out = self.held_out.iter();
@@ -82,6 +93,6 @@ impl LocalData {
 /// Examples that their owner has prepared: the description of files is not theirs.
 impl From<Dataset> for LocalData {
     fn from(examples: Dataset) -> Self {
-        Self { examples: Arc::new(examples), held_out: None, read_as: None }
+        Self { examples: Arc::new(examples), held_out: None, origin: Origin::Owner }
     }
 }

@@ -4,13 +4,12 @@
 //! arrays. Nothing is decided here.
 
 mod predictor;
-mod reader;
 
 use std::rc::Rc;
 
 use fedra_data::{Dataset, Layout};
-use fedra_protocol::Token;
-use js_sys::{Float32Array, Function, Promise, Reflect};
+use fedra_protocol::{EncodedDataSpec, LocalTraining, RawLocalTraining, Shape, Token};
+use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::{JsCast, JsError, JsValue, wasm_bindgen};
@@ -24,6 +23,7 @@ use crate::client::Client;
 use crate::codes::{CallCode, CallFault};
 use crate::devices::Compute;
 use crate::failure::Failure;
+use crate::local_data::LocalData;
 use crate::options::ClientOptions;
 use crate::platform::TrainingSlots;
 use crate::privacy::ParticipationLog;
@@ -94,8 +94,30 @@ impl EdgeClient {
         shape: &[u32],
         layout: &str,
     ) -> Promise {
-        let judged =
-            dataset(features, labels, shape, layout).map(|data| self.client.set_data(data.into()));
+        self.given(dataset(features, labels, shape, layout).map(LocalData::from))
+    }
+
+    /// The same for examples that were read from files, images channels first, by the
+    /// description that `dataDescription` promised: they are trained on for as long as the
+    /// task has it.
+    #[wasm_bindgen(js_name = setRead)]
+    pub fn set_read(
+        &self,
+        features: JsValue,
+        labels: &Float32Array,
+        shape: &[u32],
+        description: Option<Vec<u8>>,
+    ) -> Promise {
+        let described = description.map(|bytes| EncodedDataSpec::new(bytes.into())).transpose();
+        let described = described.map_err(|error| coded(Failure::BadDataset, &error.to_string()));
+        self.given(described.and_then(|described| {
+            let data = dataset(features, labels, shape, "channels-first")?;
+            Ok(LocalData::read(data, described))
+        }))
+    }
+
+    fn given(&self, data: Result<LocalData, JsValue>) -> Promise {
+        let judged = data.map(|data| self.client.set_data(data));
         future_to_promise(async move {
             match judged?.await {
                 Ok(()) => Ok(JsValue::UNDEFINED),
@@ -104,12 +126,29 @@ impl EdgeClient {
         })
     }
 
-    /// Promises a reader of files, once the task has said what its data are. `options` may
-    /// have `delimiter` and `decimal` of CSV files, `maxExamples` and the `seed` of their
-    /// choice.
-    #[wasm_bindgen(js_name = dataReader)]
-    pub fn data_reader(&self, options: JsValue) -> Promise {
-        reader::reader(self.client.clone(), options)
+    /// Promises the first arguments of a `DataReader`, once the task has told them: the
+    /// message that describes its data or `undefined`, the dimensions of the model's input,
+    /// its vocabulary or 0, and the positions at which the model has outputs.
+    #[wasm_bindgen(js_name = dataDescription)]
+    pub fn data_description(&self) -> Promise {
+        let described = self.client.description();
+        future_to_promise(async move {
+            let task = described.await.map_err(|error| coded(error.code, &error.message))?;
+            let data = task.data.as_ref().map(|data| Uint8Array::from(data.as_bytes()));
+            let input = task.model.input();
+            let vocabulary = match input {
+                Shape::Tokens { vocabulary, .. } => vocabulary,
+                _ => 0,
+            };
+            let positions = task.model.output_positions() as u32;
+            let description = Array::of4(
+                &data.into(),
+                &Uint32Array::from(&input.dims()[..]).into(),
+                &vocabulary.into(),
+                &positions.into(),
+            );
+            Ok(description.into())
+        })
     }
 
     /// Takes back data that still wait for the task's description.

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { defineConfig } from 'vite';
 import { pages } from './pages.js';
 
-const hasModule = () => existsSync(new URL('../package/wasm/fedra.js', import.meta.url));
+const hasModules = () => ['fedra', 'fedra-reader'].every((name) => existsSync(new URL(`../package/wasm/${name}.js`, import.meta.url)));
 
 // Names that change with the content, in digits that cannot be taken for a word: the
 // aggregator lets them be cached for ever (aggregator/src/http/page/kind.rs).
@@ -25,7 +25,7 @@ export default defineConfig({
     {
       name: 'fedra-needs-wasm',
       buildStart() {
-        if (!hasModule()) this.error('web/package/wasm has no module: build it with `cargo xtask dist`');
+        if (!hasModules()) this.error('web/package/wasm does not have both modules: build them with `cargo xtask dist`');
       },
     },
   ],

@@ -50,7 +50,7 @@ impl SampleOptions {
             Source { data: data.clone(), labels: self.labels.clone(), purpose: Purpose::Training };
         let csv = CsvOptions { delimiter: self.delimiter, decimal: self.decimal };
         let description = task.settings.description();
-        let described = description.data_or_bytes();
+        let described = task.settings.data_or_bytes();
         let options = ReadOptions { csv, ..ReadOptions::default() };
         let dataset = load(&source, &described, &description.model, options)
             .map_err(|error| Failure::Failed(error.into()))?;

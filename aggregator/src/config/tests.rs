@@ -549,7 +549,7 @@ fn data_are_described_and_held_against_the_model() {
     let config = Config::from_toml(&task(table, 2)).expect("valid");
     let data = config.tasks[0].settings.data.as_ref().expect("described");
     assert_eq!((data.kind(), data.shape()), ("table", Shape::Features(3)));
-    assert_eq!(config.tasks[0].settings.description().data.as_ref(), Some(data));
+    assert_eq!(config.tasks[0].settings.description().data, Some(data.encoded()));
     for (data, outputs, expected) in [
         (table, 3, "task[a].data: the data have one of 2 classes an example, the model 3 outputs"),
         (r#"kind = "text""#, 2, "task[a].data: missing field `context`"),

@@ -161,11 +161,17 @@ impl TaskSettings {
             title: self.title.clone(),
             model: self.model.clone(),
             update_range: self.update_range,
-            data: self.data.clone(),
+            data: self.data.as_ref().map(DataSpec::encoded),
             client_evaluation: self.client_evaluation.as_ref().map(|rounds| rounds.evaluation),
             frozen: self.frozen.clone(),
             privacy: self.policy().cloned(),
         }
+    }
+
+    /// Preparation of files: the task's own, or that of bytes in the model's shape.
+    #[must_use]
+    pub fn data_or_bytes(&self) -> DataSpec {
+        self.data.clone().unwrap_or_else(|| DataSpec::of_bytes(self.model.input()))
     }
 
     /// Layers, algorithms and the codec that a client must know to take part.

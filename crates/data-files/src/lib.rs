@@ -58,7 +58,7 @@ pub fn load(
     model: &ModelSpec,
     options: ReadOptions,
 ) -> Result<Dataset, ReadError> {
-    let mut reader = Reader::new(spec, model, options);
+    let mut reader = Reader::new(spec, model.output_positions(), options);
     if let (Some(labels), false) = (&source.labels, matches!(spec, DataSpec::Array(_))) {
         let problem = format!("a file of labels is for arrays; the task has {} data", spec.kind());
         return Err(place(labels).error(Problem::System(problem)));

@@ -1,8 +1,7 @@
 //! Reader of a task's data: files in pieces, in the order in which they come, as one data
 //! set.
 
-use fedra_protocol::data::DataSpec;
-use fedra_protocol::{ModelSpec, Shape};
+use fedra_protocol::{DataSpec, Shape};
 
 use crate::array::{Array, ArrayFile, Part};
 use crate::collect::{Collector, Target};
@@ -48,9 +47,10 @@ enum File {
 }
 
 impl Reader {
-    /// Reader of data as `spec` describes them for `model`.
-    pub fn new(spec: &DataSpec, model: &ModelSpec, options: ReadOptions) -> Self {
-        let predicts = if model.output_positions() == 1 { Predicts::Last } else { Predicts::Each };
+    /// Reader of data as `spec` describes them, for a model with outputs at `positions`
+    /// positions ([`ModelSpec::output_positions`](fedra_protocol::ModelSpec)).
+    pub fn new(spec: &DataSpec, positions: usize, options: ReadOptions) -> Self {
+        let predicts = if positions == 1 { Predicts::Last } else { Predicts::Each };
         let collector = Collector::new(spec.shape(), options.most, options.seed);
         let (spec, arrays) = (spec.clone(), [None, None]);
         Self { spec, predicts, options, collector, arrays, file: None }

@@ -35,7 +35,7 @@ fn read(
     file: &[u8],
     piece: usize,
 ) -> Result<Dataset, ReadError> {
-    let mut reader = Reader::new(spec, model, options);
+    let mut reader = Reader::new(spec, model.output_positions(), options);
     let half = match spec {
         DataSpec::Array(_) => file.len() / 2,
         _ => file.len(),

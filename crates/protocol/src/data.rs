@@ -15,6 +15,7 @@ mod text;
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use array::{ArraySpec, Dtype};
@@ -40,6 +41,12 @@ pub enum DataSpec {
     /// Arrays of numbers, such as IDX and NumPy files.
     Array(ArraySpec),
 }
+
+/// [`DataSpec`] as a message, at most [`MAX_DATA_SPEC_BYTES`](limits::MAX_DATA_SPEC_BYTES).
+///
+/// A client that reads no files hands it on without the code that understands it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedDataSpec(pub(crate) Bytes);
 
 /// Targets that a description gives an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +144,10 @@ fn all_named(
 }
 
 impl DataSpec {
-    /// Description of the data of a task that has none: arrays of bytes in the model's
-    /// shape, divided by 255 unless they are token ids, as in MNIST's files.
-    pub fn of_bytes(model: &ModelSpec) -> Self {
-        Self::Array(ArraySpec::of_bytes(model.input()))
+    /// Description of the data of a task that has none: arrays of bytes in the shape that
+    /// the model takes, divided by 255 unless they are token ids, as in MNIST's files.
+    pub fn of_bytes(input: Shape) -> Self {
+        Self::Array(ArraySpec::of_bytes(input))
     }
 
     /// Shape of an example.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataSpec;
+use crate::data::{DataSpec, EncodedDataSpec};
+use crate::error::DecodeError;
 use crate::evaluation::{ClientEvaluation, Evaluation};
 use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::{
@@ -28,7 +29,7 @@ pub struct TaskDescription {
     /// The largest magnitude of a value of an update.
     pub update_range: UpdateRange,
     /// Preparation of files; `None` if clients give arrays that fit the model.
-    pub data: Option<DataSpec>,
+    pub data: Option<EncodedDataSpec>,
     /// Evaluation of models by the clients; `None` if they evaluate none.
     pub client_evaluation: Option<ClientEvaluation>,
     /// Protection of those who take part; `None` without any.
@@ -37,8 +38,13 @@ pub struct TaskDescription {
 
 impl TaskDescription {
     /// Preparation of files: the task's own, or that of bytes in the model's shape.
-    pub fn data_or_bytes(&self) -> DataSpec {
-        self.data.clone().unwrap_or_else(|| DataSpec::of_bytes(&self.model))
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for one that this version does not understand.
+    pub fn data_or_bytes(&self) -> Result<DataSpec, DecodeError> {
+        let bytes = || Ok(DataSpec::of_bytes(self.model.input()));
+        self.data.as_ref().map_or_else(bytes, EncodedDataSpec::decode)
     }
 }
 

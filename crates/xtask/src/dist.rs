@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the WASM module, the npm package and the demo page, compressed.
+//! `cargo xtask dist`: the WASM modules, the npm package and the demo page, compressed.
 
 use anyhow::Result;
 use clap::Args;
@@ -8,7 +8,7 @@ use crate::{bundle, compress, prerequisites};
 
 #[derive(Args, Clone, Default)]
 pub struct Options {
-    /// Leave the npm package and the page as they are and build the WASM module only.
+    /// Leave the npm package and the page as they are and build the WASM modules only.
     #[arg(long)]
     module_only: bool,
 }
@@ -20,12 +20,12 @@ pub fn run(options: &Options) -> Result<()> {
     if !options.module_only {
         page()?;
     }
-    status::step("Sizes of the WASM module");
-    bundle::print_sizes(sizes);
-    bundle::check_sizes(sizes)
+    status::step("Sizes of the WASM modules");
+    bundle::print_sizes(&sizes);
+    bundle::check_sizes(&sizes)
 }
 
-/// Builds the npm package and the demo page around the module.
+/// Builds the npm package and the demo page around the modules.
 fn page() -> Result<()> {
     status::step("Preparing the data of the page and of examples/tasks");
     process::run(project::npm(&project::web()).args(["run", "data", "-w", "demo"]))?;

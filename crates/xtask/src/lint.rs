@@ -25,7 +25,10 @@ pub fn tools() -> PathBuf {
 pub fn commands() -> Vec<(&'static str, Command)> {
     vec![
         ("clippy", clippy(&["--workspace", "--all-targets"], &NO_RUNNER)),
-        ("clippy, wasm", in_browser(&["-p", "fedra-edge-client", "--lib"])),
+        (
+            "clippy, wasm",
+            in_browser(&["-p", "fedra-edge-client", "-p", "fedra-data-wasm", "--lib"]),
+        ),
         ("clippy, browser tests", in_browser(&BROWSER_TESTS)),
         ("rustdoc", rustdoc()),
         ("biome", biome()),

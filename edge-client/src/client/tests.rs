@@ -9,10 +9,10 @@ use fedra_learning::{init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, DataSpec, Layer, LocalTraining, Loss, Mechanism,
-    ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase, RoundPrivacy,
-    ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token, UpdateBegin,
-    UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, DataSpec, EncodedDataSpec, Layer, LocalTraining, Loss,
+    Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase,
+    RoundPrivacy, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token,
+    UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +38,7 @@ struct Server {
     phase: RoundPhase,
     privacy: Option<PrivacyPolicy>,
     /// Description of its data, which an operator may change.
-    data: RefCell<Option<DataSpec>>,
+    data: RefCell<Option<EncodedDataSpec>>,
 }
 
 impl Server {
@@ -408,11 +408,11 @@ async fn data_that_do_not_fit_are_refused_when_they_are_given() {
 }
 
 /// Arrays of which `largest` becomes 1.
-fn arrays(largest: u32) -> DataSpec {
+fn arrays(largest: u32) -> EncodedDataSpec {
     let described = serde_json::json!({
         "kind": "array", "shape": [784], "dtype": "float32", "min": 0, "max": largest,
     });
-    serde_json::from_value(described).unwrap()
+    serde_json::from_value::<DataSpec>(described).unwrap().encoded()
 }
 
 #[tokio::test]
@@ -420,7 +420,7 @@ async fn data_that_were_read_as_the_task_no_longer_describes_them_are_not_traine
     let server = Server::new().await;
     *server.data.borrow_mut() = Some(arrays(1));
     let client = observer(server.address);
-    let taken = client.set_data(LocalData::read(examples(), arrays(1)));
+    let taken = client.set_data(LocalData::read(examples(), Some(arrays(1))));
     let [available, paused] =
         [Availability::Available, Availability::Paused].map(ClientMessage::SetAvailability);
     let mut told = Vec::new();
@@ -433,9 +433,9 @@ async fn data_that_were_read_as_the_task_no_longer_describes_them_are_not_traine
         drop(peer);
         let mut peer = server.greet().await.0;
         assert_eq!(peer.next().await, paused, "the examples have the old scale");
-        let old = client.set_data(LocalData::read(examples(), arrays(1)));
+        let old = client.set_data(LocalData::read(examples(), Some(arrays(1))));
         assert_eq!(code(old.await), "bad-dataset");
-        assert_eq!(client.set_data(LocalData::read(examples(), arrays(255))).await, Ok(()));
+        assert_eq!(client.set_data(LocalData::read(examples(), Some(arrays(255)))).await, Ok(()));
         assert_eq!(peer.next().await, available);
         client.close();
     };

@@ -277,14 +277,12 @@ async fn without_a_policy_training_that_fails_fails() {
 #[tokio::test]
 async fn data_are_trained_on_as_long_as_the_task_describes_them_as_they_were_read() {
     let bench = Bench::new(data(784));
-    let read_as = DataSpec::of_bytes(&bench.spec);
     let task = task(&bench.spec, None);
-    bench.local_work.set_data(LocalData::read(data(784), read_as), &task);
-    // A task without a description has this one.
+    bench.local_work.set_data(LocalData::read(data(784), None), &task);
     trained(bench.work(None, 0.1).await.0);
     let other = r#"{ "kind": "array", "shape": [784], "dtype": "uint8", "min": 0, "max": 100 }"#;
     let mut job = bench.job(None, 0.1);
-    job.task.data = Some(serde_json::from_str(other).unwrap());
+    job.task.data = Some(serde_json::from_str::<DataSpec>(other).unwrap().encoded());
     let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("the scale is another");
     assert_eq!(error.failure, Failure::BadDataset);
     assert!(error.reason.ends_with("give the data again"), "{}", error.reason);

@@ -1,16 +1,18 @@
-/** Loads the WebAssembly module. It must not know a page's use of it. */
+/** Loads the WebAssembly modules. It must not know a page's use of them. */
 import { FedraError, wordsOf } from './errors.js';
 import type { ClientEvent, ModuleOptions } from './generated/contract.js';
 import type { PolicyWatch } from './policy.js';
 import type { Features, Layout, ReadData, ReadingOptions } from './validate.js';
 
-/** The client inside the module. Its run ends after `close`. */
+/** The client inside its module. Its run ends after `close`. */
 export interface EdgeClient {
   run(): Promise<void>;
   /** Settles when the task is known, and with it whether the data fit. */
   setDataset(features: Features, labels: Float32Array, shape: Uint32Array, layout: Layout): Promise<void>;
+  /** The same for examples that were read from files, by the description that the task had. */
+  setRead(features: Features, labels: Float32Array, shape: Uint32Array, description: Uint8Array | undefined): Promise<void>;
   /** Settles once the task is known, and with it what its data are. */
-  dataReader(options: ReadingOptions): Promise<DataReader>;
+  dataDescription(): Promise<DataDescription>;
   /** Gives up data that wait for the task. */
   withdrawDataset(): void;
   consent(): void;
@@ -20,20 +22,18 @@ export interface EdgeClient {
   predict(features: Features): Promise<Float32Array>;
 }
 
+/** The description of a task's data, if it has one, and the model's input, its vocabulary or 0, and its output positions. */
+export type DataDescription = readonly [description: Uint8Array | undefined, input: Uint32Array, vocabulary: number, positions: number];
+
 /** Reader of one data set, file by file. A mistake ends it. */
 export interface DataReader {
-  readonly kind: string;
   readonly examples: number;
   open(name: string, isLabels: boolean): void;
   push(bytes: Uint8Array): void;
   close(): void;
   picture(name: string, width: number, height: number, rgba: Uint8Array, label: string): void;
-  /** The data set, which is not given to the client. */
+  /** The data set, with images channels first. */
   arrays(): ReadData;
-  /** Gives the data set to the client, and settles as `setDataset` does. */
-  finish(): Promise<void>;
-  /** Gives its memory back. */
-  free(): void;
 }
 
 /** A model without a session. */
@@ -43,7 +43,7 @@ export interface Predictor {
   predict(features: Features): Promise<Float32Array>;
 }
 
-/** Exports of the module. */
+/** Exports of the client's module. */
 export interface WasmModule {
   default(): Promise<unknown>;
   Predictor: new (file: Uint8Array, frozen?: Uint8Array) => Predictor;
@@ -56,10 +56,49 @@ export interface WasmModule {
   ) => EdgeClient;
 }
 
-/** The module, ready for use. */
-export async function loadModule(policy: PolicyWatch): Promise<WasmModule> {
+/** Exports of the module that reads files. */
+export interface ReaderModule {
+  default(): Promise<unknown>;
+  DataReader: new (...task: [...DataDescription, options: ReadingOptions]) => DataReader;
+  /** Makes a new instance, and ends the readers of the one before. */
+  __wbg_reset_state(): void;
+}
+
+let readers: Promise<ReaderModule> | undefined;
+/** Readings that the module's memory is in use for. */
+let open = 0;
+
+/** The client's module, ready for use. */
+export function loadModule(policy: PolicyWatch): Promise<WasmModule> {
+  return loaded(policy, () => import('../wasm/fedra.js'));
+}
+
+/** The module that reads files, ready for use. Only a page that gives files waits for it. */
+export async function loadReaders(policy: PolicyWatch): Promise<ReaderModule> {
+  // Of two instances at a time the module's own variables would have one.
+  readers ??= loaded(policy, () => import('../wasm/fedra-reader.js'));
   try {
-    const module: WasmModule = await import('../wasm/fedra.js');
+    return await readers;
+  } catch (error) {
+    readers = undefined;
+    throw error;
+  }
+}
+
+/** Result of `use`, which reads a data set. The module's memory is given back when no other is being read. */
+export async function releasing<Read>(module: ReaderModule, use: () => Promise<Read>): Promise<Read> {
+  open += 1;
+  try {
+    return await use();
+  } finally {
+    open -= 1;
+    if (open === 0) module.__wbg_reset_state();
+  }
+}
+
+async function loaded<Module extends { default(): Promise<unknown> }>(policy: PolicyWatch, load: () => Promise<Module>): Promise<Module> {
+  try {
+    const module = await load();
     await module.default();
     return module;
   } catch (cause) {

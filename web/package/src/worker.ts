@@ -10,8 +10,8 @@ import type { ClientEvent } from './events.js';
 import { readFiles } from './files.js';
 import type { Personalization } from './generated/contract.js';
 import type { ClientConfig, FromWorker, ModelFiles, ToWorker } from './messages.js';
-import type { DataReader, EdgeClient, Predictor } from './module.js';
-import { loadModule } from './module.js';
+import type { DataDescription, EdgeClient, Predictor } from './module.js';
+import { loadModule, loadReaders, releasing } from './module.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
 import type { Features, ReadData } from './validate.js';
@@ -123,12 +123,12 @@ function supersede(id: number): void {
   reading = undefined;
 }
 
-/** Reads files, once the task has said what they are, and gives them to the client. */
+/** Reads files, and gives them to the client. */
 async function read(running: EdgeClient, message: Extract<ToWorker, { type: 'files' }>): Promise<void> {
   supersede(message.id);
   const { signal } = (reading = new AbortController());
-  const reader = await filled(running, message, signal);
-  await reader.finish();
+  const [{ features, labels, shape }, description] = await dataOf(running, message, signal);
+  await running.setRead(features, new Float32Array(labels), shape, description);
 }
 
 /** Reads files for the page. */
@@ -136,32 +136,29 @@ async function readForPage(running: EdgeClient, message: Extract<ToWorker, { typ
   const controller = new AbortController();
   reads.set(message.id, controller);
   try {
-    const reader = await filled(running, message, controller.signal);
-    return reader.arrays();
+    const [data] = await dataOf(running, message, controller.signal);
+    return data;
   } finally {
     reads.delete(message.id);
   }
 }
 
-/** A reader with all the files, once the task has said what they are. */
-async function filled(
+/** The examples of all files, once the task has said what they are, and the description by which they were read. */
+async function dataOf(
   running: EdgeClient,
   message: Extract<ToWorker, { type: 'files' | 'read' }>,
   signal: AbortSignal,
-): Promise<DataReader> {
+): Promise<readonly [data: ReadData, description: DataDescription[0]]> {
   const given = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason as FedraError), { once: true });
   });
-  const reader = await Promise.race([running.dataReader(message.options), given]);
-  try {
+  const [readers, task] = await Promise.race([Promise.all([loadReaders(policy), running.dataDescription()]), given]);
+  return releasing(readers, async () => {
+    const reader = new readers.DataReader(...task, message.options);
     await readFiles(reader, message, signal, (progress) => post({ type: 'reading', id: message.id, ...progress }));
     signal.throwIfAborted();
-    return reader;
-  } catch (error) {
-    // The examples so far; after a crash the module is gone as a whole.
-    if (!(error instanceof WebAssembly.RuntimeError)) reader.free();
-    throw error;
-  }
+    return [reader.arrays(), task[0]] as const;
+  });
 }
 
 async function load({ file, frozen }: ModelFiles): Promise<void> {

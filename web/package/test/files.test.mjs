@@ -12,7 +12,6 @@ import { zip } from './zip.mjs';
 
 /** A reader that records what it is given. */
 class FakeReader {
-  kind = 'table';
   examples = 0;
   files = [];
   open(name, isLabels) {

@@ -41,11 +41,12 @@ test('the tarball holds the code, its types, a readme and licences, and nothing 
   assert.deepEqual(others, []);
 });
 
-test('the tarball holds the WebAssembly module, and no other', {
+test('the tarball holds the WebAssembly modules, and no other', {
   skip: !existsSync(join(packageFolder, 'wasm/fedra.js')) && 'not built: cargo xtask dist',
 }, () => {
-  const module = files.filter((path) => path.startsWith('wasm/')).sort();
-  assert.deepEqual(module, ['wasm/fedra.d.ts', 'wasm/fedra.js', 'wasm/fedra_bg.wasm']);
+  const modules = files.filter((path) => path.startsWith('wasm/')).sort();
+  const parts = (name) => [`wasm/${name}.d.ts`, `wasm/${name}.js`, `wasm/${name}_bg.wasm`];
+  assert.deepEqual(modules, [...parts('fedra-reader'), ...parts('fedra')]);
 });
 
 test('every entry point and every module that one imports is in the tarball', () => {

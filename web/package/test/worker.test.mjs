@@ -24,10 +24,23 @@ const fake = script(`
     async predict(features) { return features.map((value) => -value); }
   }
 `);
+const fakeReaders = script(`
+  export default async () => {};
+  export class DataReader {
+    constructor(...given) {
+      Object.assign(this, globalThis.module.reader);
+      globalThis.module.read = given;
+    }
+  }
+  export const __wbg_reset_state = () => { globalThis.module.resets += 1; };
+`);
 register(
   script(`
-  export const resolve = (specifier, context, next) =>
-    specifier.endsWith('wasm/fedra.js') ? { url: ${JSON.stringify(fake)}, shortCircuit: true } : next(specifier, context);
+  const fakes = { 'fedra.js': ${JSON.stringify(fake)}, 'fedra-reader.js': ${JSON.stringify(fakeReaders)} };
+  export const resolve = (specifier, context, next) => {
+    const url = fakes[specifier.split('/wasm/')[1]];
+    return url ? { url, shortCircuit: true } : next(specifier, context);
+  };
 `),
 );
 
@@ -62,7 +75,7 @@ async function start(token, { backend = 'cpu', client } = {}) {
 }
 
 beforeEach(() => {
-  globalThis.module = {};
+  globalThis.module = { resets: 0 };
 });
 afterEach(() => {
   for (const name of ['self', 'module']) delete globalThis[name];
@@ -229,22 +242,52 @@ test('a policy that blocks the aggregator ends the client, and one that blocks a
   assert.equal(posted.at(-1).type, 'closed');
 });
 
+const task = [Uint8Array.of(1), Uint32Array.of(2), 0, 1];
+const arrays = { features: Float32Array.of(1, 2), labels: Uint32Array.of(7), shape: Uint32Array.of(1, 2) };
+const files = { type: 'files', id: 8, options: { seed: 3 }, files: [{ source: new Blob(['x,y']), name: 'a.csv', isLabels: false }] };
+/** A reader that takes anything. */
+const reader = { examples: 0, open() {}, push() {}, close() {}, arrays: () => arrays };
+
+test('files are read as the task describes them, and given to the client as arrays', async () => {
+  let given;
+  const client = () => ({ dataDescription: async () => task, setDataset: async (...all) => (given = all) });
+  const { posted, tell } = await start('none', { client });
+  globalThis.module.reader = reader;
+  tell(files);
+  while (!posted.some(({ type }) => type === 'done')) await settled();
+  assert.deepEqual(globalThis.module.read, [...task, { seed: 3 }]);
+  assert.deepEqual(given, [arrays.features, Float32Array.of(7), arrays.shape, 'channels-first']);
+  assert.equal(globalThis.module.resets, 1);
+});
+
+test('the memory of two readings is given back after both', async () => {
+  const resets = [];
+  const client = () => ({ dataDescription: async () => task, setDataset: async () => {} });
+  const { posted, tell } = await start('none', { client });
+  globalThis.module.reader = reader;
+  let go;
+  const later = new ReadableStream({ pull: (controller) => new Promise((resolve) => (go = resolve)).then(() => controller.close()) });
+  const slow = Object.assign(new Blob(['x']), { stream: () => later });
+  tell({ ...files, type: 'read', id: 9, files: [{ ...files.files[0], source: slow }] });
+  tell(files);
+  while (!posted.some(({ type, id }) => type === 'done' && id === 8)) await settled();
+  resets.push(globalThis.module.resets);
+  go();
+  while (!posted.some(({ type, id }) => type === 'done' && id === 9)) await settled();
+  resets.push(globalThis.module.resets);
+  assert.deepEqual(resets, [0, 1]);
+});
+
 for (const [how, source, name, code] of [
   ['is given up', new Blob(['x,y']), 'a.csv', 'aborted'],
   ['fails', new Blob(['no gzip']), 'a.csv.gz', 'bad-dataset'],
 ]) {
   test(`a reading that ${how} gives its memory back`, async () => {
-    const reader = {
-      examples: 0,
-      open() {},
-      close() {},
-      push: () => tell({ type: 'withdraw', id: 8 }),
-      free: () => (reader.isFree = true),
-    };
-    const { posted, tell } = await start('none', { client: () => ({ dataReader: async () => reader, withdrawDataset() {} }) });
-    tell({ type: 'files', id: 8, options: {}, files: [{ source, name, isLabels: false }] });
+    const { posted, tell } = await start('none', { client: () => ({ dataDescription: async () => task, withdrawDataset() {} }) });
+    globalThis.module.reader = { ...reader, push: () => tell({ type: 'withdraw', id: 8 }) };
+    tell({ ...files, files: [{ source, name, isLabels: false }] });
     while (!posted.some(({ type }) => type === 'refused')) await settled();
     assert.equal(posted.at(-1).code, code);
-    assert.ok(reader.isFree);
+    assert.equal(globalThis.module.resets, 1);
   });
 }

@@ -99,6 +99,7 @@ mod tests {
         for path in [
             "/assets/index-0123456789abcdef.js",
             "/assets/fedra_bg-00112233445566778899aabb.wasm",
+            "/assets/fedra-reader_bg-0123456789abcdef.wasm",
             "/assets/index-BdKj3x_Z.js",
             "/assets/uplot.min-a1B-_9zQ.css",
             "/assets/fonts/x-1a2b3c4d.woff2",

@@ -29,7 +29,7 @@ pub fn read_all(
     options: ReadOptions,
 ) -> Result<Dataset, ReadError> {
     let read = |piece: usize| {
-        let mut reader = Reader::new(spec, &model(spec), options);
+        let mut reader = Reader::new(spec, model(spec).output_positions(), options);
         for (name, part, bytes) in files {
             reader.open(name, *part)?;
             bytes.chunks(piece).try_for_each(|piece| reader.push(piece))?;

@@ -205,8 +205,7 @@ fn files_that_hold_no_table_are_refused() {
     let zip = [b"PK\x03\x04".as_slice(), &[0x80; 3000]].concat();
     assert!(refused(&zip).contains("not UTF-8"));
     let open = format!("x,y\n1,\"{}", "2\n".repeat(1 << 20));
-    let mut reader =
-        fedra_data::Reader::new(&line(), &crate::reading::model(&line()), ReadOptions::default());
+    let mut reader = fedra_data::Reader::new(&line(), 1, ReadOptions::default());
     reader.open("a.csv", Part::Features).unwrap();
     let error = reader.push(open.as_bytes()).unwrap_err();
     assert_eq!(error.place.line, Some(2));
@@ -216,7 +215,7 @@ fn files_that_hold_no_table_are_refused() {
 #[test]
 fn a_file_larger_than_memory_is_read_with_a_limit_of_examples() {
     let options = ReadOptions { most: Some(100), ..ReadOptions::default() };
-    let mut reader = fedra_data::Reader::new(&line(), &crate::reading::model(&line()), options);
+    let mut reader = fedra_data::Reader::new(&line(), 1, options);
     reader.open("large.csv", Part::Features).unwrap();
     reader.push(b"x,y\n").unwrap();
     let piece = (0..1000).map(|i| format!("{i},{}\n", i % 7)).collect::<String>();

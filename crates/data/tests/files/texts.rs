@@ -41,7 +41,7 @@ fn a_model_with_an_output_at_each_position_gets_a_target_at_each() {
     let spec = letters(r#", "stride": 4"#);
     let layers = vec![Embedding { width: 2 }.into(), Linear { outputs: 6 }.into()];
     let model = ModelSpec::of_tokens(3, 6, layers, Loss::SoftmaxCrossEntropy).unwrap();
-    let mut reader = Reader::new(&spec, &model, ReadOptions::default());
+    let mut reader = Reader::new(&spec, model.output_positions(), ReadOptions::default());
     reader.open("a.txt", Part::Features).unwrap();
     reader.push("abcdéabc".as_bytes()).unwrap();
     reader.close().unwrap();

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
-use fedra_data::Dataset;
 use fedra_protocol::layers::{
     CausalSelfAttention, Conv2d, Dropout, Embedding, Flatten, LayerNorm, Linear, MaxPool2d, Relu,
     Residual, Tanh,

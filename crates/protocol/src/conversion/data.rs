@@ -1,10 +1,11 @@
 //! Conversion of descriptions to and from their messages.
 
+use bytes::Bytes;
 use prost::Message;
 
 use crate::data::{
-    ArraySpec, Column, Content, DataSpec, DateOrder, DatePart, Dtype, Encoding, Fit, ImageSpec,
-    Scaling, TableSpec, TextSpec, Timestamp, key,
+    ArraySpec, Column, Content, DataSpec, DateOrder, DatePart, Dtype, EncodedDataSpec, Encoding,
+    Fit, ImageSpec, Scaling, TableSpec, TextSpec, Timestamp, key,
 };
 use crate::limits::{MAX_COLUMNS, MAX_DATA_SPEC_BYTES};
 use crate::wire::column::Content as WireContent;
@@ -50,6 +51,46 @@ impl DataSpec {
     pub fn encoded_len(&self) -> usize {
         wire::DataSpec::from(self.clone()).encoded_len()
     }
+
+    /// The description as a message.
+    pub fn encoded(&self) -> EncodedDataSpec {
+        EncodedDataSpec(wire::DataSpec::from(self.clone()).encode_to_vec().into())
+    }
+}
+
+impl EncodedDataSpec {
+    /// Takes a message, of which it checks the length alone.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::OverLimit`] for more than [`MAX_DATA_SPEC_BYTES`].
+    pub fn new(bytes: Bytes) -> Result<Self, DecodeError> {
+        let (actual, max) = (bytes.len() as u64, MAX_DATA_SPEC_BYTES as u64);
+        if actual > max {
+            return Err(DecodeError::OverLimit { field: "task.data", actual, max });
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The description.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for bytes that are none, or one of a later version.
+    pub fn decode(&self) -> Result<DataSpec, DecodeError> {
+        wire::DataSpec::decode(&*self.0)?.try_into()
+    }
+
+    /// The message.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<EncodedDataSpec> for Bytes {
+    fn from(data: EncodedDataSpec) -> Self {
+        data.0
+    }
 }
 
 impl From<DataSpec> for wire::DataSpec {
@@ -68,10 +109,6 @@ impl TryFrom<wire::DataSpec> for DataSpec {
     type Error = DecodeError;
 
     fn try_from(data: wire::DataSpec) -> Result<Self, DecodeError> {
-        let (actual, max) = (data.encoded_len() as u64, MAX_DATA_SPEC_BYTES as u64);
-        if actual > max {
-            return Err(DecodeError::OverLimit { field: "task.data", actual, max });
-        }
         Ok(match data.kind.ok_or_else(unsupported)? {
             Kind::Table(table) => Self::Table(table.try_into()?),
             Kind::Image(image) => Self::Image(image.try_into()?),

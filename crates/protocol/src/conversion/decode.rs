@@ -413,7 +413,7 @@ impl TryFrom<wire::TaskDescription> for fedra::TaskDescription {
             frozen: task.frozen.map(TryInto::try_into).transpose()?,
             update_range: fedra::UpdateRange::new(task.update_range)
                 .map_err(|error| invalid("task.update_range", error.to_string()))?,
-            data: task.data.map(TryInto::try_into).transpose()?,
+            data: task.data.map(fedra::EncodedDataSpec::new).transpose()?,
             client_evaluation: task.client_evaluation.map(TryInto::try_into).transpose()?,
             privacy: task.privacy.map(TryInto::try_into).transpose()?,
         })

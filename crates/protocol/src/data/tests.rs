@@ -50,17 +50,15 @@ fn a_description_is_the_same_after_json_and_after_its_message() {
     for data in samples() {
         let json = serde_json::to_string(&data).unwrap();
         assert_eq!(read(&json), Ok(data.clone()), "{json}");
-        let message = wire::DataSpec::from(data.clone());
-        assert_eq!(message.encoded_len(), data.encoded_len());
-        let bytes = message.encode_to_vec();
-        let again = wire::DataSpec::decode(bytes.as_slice()).unwrap();
-        assert_eq!(DataSpec::try_from(again), Ok(data));
+        let message = data.encoded();
+        assert_eq!(message.as_bytes().len(), data.encoded_len());
+        assert_eq!(message.decode(), Ok(data));
     }
 }
 
 #[test]
 fn the_wire_forms_are_what_they_were() {
-    let bytes = samples().map(|data| hex::encode(wire::DataSpec::from(data).encode_to_vec()));
+    let bytes = samples().map(|data| hex::encode(data.encoded().as_bytes()));
     assert_eq!(bytes, GOLDEN, "{bytes:#?}");
 }
 
@@ -220,7 +218,8 @@ fn a_mistake_elsewhere_names_its_key() {
 
 #[test]
 fn messages_that_describe_no_data_are_refused() {
-    let refused = |data: wire::DataSpec| DataSpec::try_from(data).unwrap_err();
+    let encoded = |data: wire::DataSpec| EncodedDataSpec::new(data.encode_to_vec().into());
+    let refused = |data| encoded(data).and_then(|data| data.decode()).unwrap_err();
     assert!(matches!(refused(wire::DataSpec { kind: None }), DecodeError::Unsupported { .. }));
     let sample = |at: usize| wire::DataSpec::from(samples()[at].clone());
     let mut image = sample(1);

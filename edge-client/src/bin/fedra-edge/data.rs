@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use fedra_data::{CsvOptions, Dataset, DecimalSign, ReadOptions};
 use fedra_data_files::{Purpose, Source, load};
@@ -66,7 +66,7 @@ impl DataOptions {
 
     /// The examples as a task describes them.
     pub fn load(&self, task: &TaskDescription) -> anyhow::Result<Dataset> {
-        let described = task.data_or_bytes();
+        let described = task.data_or_bytes().context("the task's description of its data")?;
         let source = Source {
             data: self.data.clone(),
             labels: self.labels.clone(),

@@ -289,7 +289,7 @@ async fn not_given(
     let reading = tokio::task::spawn_blocking(move || {
         let examples = data.load(&task)?;
         info!("read {} examples", examples.len());
-        anyhow::Ok((partition.shares(&examples)?, task.data_or_bytes()))
+        anyhow::Ok((partition.shares(&examples)?, task.data.clone()))
     });
     match reading.await {
         Ok(Ok((shares, read_as))) => {

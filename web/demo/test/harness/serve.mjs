@@ -36,7 +36,7 @@ export async function buildPages(input = pages) {
   const useFake = () => ({
     name: 'fake-wasm',
     enforce: 'pre',
-    resolveId: (id) => (id.endsWith('/wasm/fedra.js') ? fake : null),
+    resolveId: (id) => (/\/wasm\/fedra(-reader)?\.js$/.test(id) ? fake : null),
   });
   await build({
     root: demo,
