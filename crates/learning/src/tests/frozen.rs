@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
-use fedra_data::Dataset;
 use fedra_protocol::layers::{
     CausalSelfAttention, Conv2d, Dropout, Embedding, Flatten, LayerNorm, Linear, MaxPool2d, Relu,
     Residual, Tanh,
@@ -60,12 +59,6 @@ fn trained_of(spec: &ModelSpec, values: Vec<f32>) -> Vec<f32> {
 
 fn in_order(spec: &ModelSpec, weights: &Weights) -> Vec<f32> {
     WeightsView::from(weights).in_order(spec).unwrap()
-}
-
-fn trained(spec: &ModelSpec, weights: &Weights, data: &Arc<Dataset>) -> Vec<f32> {
-    let mut trainer = LocalTrainer::new(spec, weights, data.clone(), &plan(2, 2, 0.05)).unwrap();
-    while trainer.step().is_some() {}
-    trainer.parameters().unwrap()
 }
 
 #[test]
