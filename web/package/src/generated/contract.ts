@@ -259,6 +259,30 @@ export interface RoundProgress {
 }
 
 /**
+ * Result of a personalisation: both models on examples that neither was trained on here.
+ *
+ * Where the task holds nothing out, the global model may have been trained on them.
+ */
+export interface Personalization {
+  /** Examples that the personal model was trained on. */
+  readonly examples: number;
+  /** Examples that both are scored on. */
+  readonly heldOut: number;
+  /** Scores of the newest global model. */
+  readonly global: ModelScores;
+  /** Scores of the personal model. */
+  readonly personal: ModelScores;
+}
+
+/** Scores of a model on examples of this device. */
+export interface ModelScores {
+  /** Mean loss. */
+  readonly loss: number;
+  /** Share of right answers, 0 to 1; absent for a regression. */
+  readonly accuracy?: number;
+}
+
+/**
  * A task's terms and what they have cost so far, in the form that JavaScript
  * gets. Every epsilon is for one subject's whole part in the task, at `delta`.
  */
