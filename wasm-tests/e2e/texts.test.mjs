@@ -10,7 +10,7 @@ import { Scene, setUp } from './harness/scene.mjs';
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz .,\n';
 const LAYERS = ['{ type = "embedding", width = 16 }', '{ type = "gru", units = 64 }', `{ type = "linear", outputs = ${ALPHABET.length} }`];
 /** The tab and native clients, each with a document of its own. */
-const NATIVE = 2;
+const NATIVE = 19;
 const COHORT = NATIVE + 1;
 
 const MODELS = [
@@ -20,9 +20,10 @@ const MODELS = [
     data: `[task.data]\nkind = "text"\ncontext = 32\nalphabet = ${JSON.stringify(ALPHABET)}\n`,
     learningRate: 0.5,
     momentum: 0.9,
-    rounds: 6,
+    epochs: 2,
+    rounds: 10,
     context: 32,
-    characters: 6000,
+    characters: 1300,
     vocabulary: ALPHABET.length,
     /** Largest share of the first loss that is left at the end. */
     left: 0.8,
@@ -33,9 +34,10 @@ const MODELS = [
     data: '[task.data]\nkind = "text"\ncontext = 64\n',
     learningRate: 0.05,
     momentum: 0.9,
-    rounds: 5,
+    epochs: 3,
+    rounds: 6,
     context: 64,
-    characters: 2500,
+    characters: 700,
     vocabulary: 256,
     left: 0.8,
   },
@@ -86,7 +88,7 @@ for (const { name, context: tokens, characters, vocabulary, left, ...task } of M
       assert.ok(failure.message.startsWith(problem), failure.message);
     });
 
-    test('documents of several clients teach the model', { timeout: 120_000 }, async (context) => {
+    test('documents of twenty clients teach the model', { timeout: 180_000 }, async (context) => {
       for (let index = 0; index < NATIVE; index++) {
         writeFileSync(file(index), writing(10 + index, characters));
         scene.startNativeClients({ data: file(index), more: ['--backend', 'cpu'] });
@@ -95,7 +97,7 @@ for (const { name, context: tokens, characters, vocabulary, left, ...task } of M
       const { latest, headline, history } = await set.aggregator.reaches(
         'the last round is evaluated',
         (state) => state.latest?.round === task.rounds,
-        120,
+        180,
       );
       context.diagnostic(`bits a token by round: ${history.map(({ bits_per_token: bits }) => bits?.toFixed(2)).join(', ')}`);
       assert.deepEqual(

@@ -179,7 +179,7 @@ seed = 1
 ${task.rounds ? `rounds = ${task.rounds}` : ''}
 
 [task.training]
-epochs = 1
+epochs = ${task.epochs ?? 1}
 batch_size = 10
 learning_rate = ${task.learningRate}
 momentum = ${task.momentum ?? 0}
