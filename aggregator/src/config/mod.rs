@@ -146,7 +146,8 @@ impl Config {
     pub fn keys() -> BTreeSet<String> {
         let findings = Findings::default();
         let toml = Toml::string(
-            "[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n[task.privacy]",
+            "[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n\
+             [task.client_evaluation]\n[task.privacy]",
         );
         if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
             read(dict, &findings);

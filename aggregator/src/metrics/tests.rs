@@ -160,6 +160,7 @@ fn filled() -> (Metrics, TaskMeters) {
         r2: Some(-0.5),
     };
     task.evaluated(&Evaluation { round: 3, quality });
+    task.evaluated_by_clients(&Evaluation { round: 4, quality });
     (metrics, task)
 }
 
@@ -202,6 +203,8 @@ fn what_is_counted_is_shown() {
         "fedra_model_mae{task=\"tiny\"} 0.25",
         "fedra_model_rmse{task=\"tiny\"} 1.5",
         "fedra_model_r2{task=\"tiny\"} -0.5",
+        "fedra_model_client_accuracy{task=\"tiny\"} 0.75",
+        "fedra_model_client_bits_per_token{task=\"tiny\"} 2",
         "fedra_task_set_aside{task=\"damaged\"} 1",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");

@@ -100,7 +100,7 @@ async fn an_update_in_another_codec_has_the_wrong_length() {
     a.client.begin(announcement(round, &single, 1)).await;
     let outcome = a.client.outcome().await;
     assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::WrongLength));
-    assert_eq!(outcome.message, "12 bytes announced, the model needs 6");
+    assert_eq!(outcome.message, "12 bytes announced, the round needs 6");
     drop(b);
     server.stop().await;
 }

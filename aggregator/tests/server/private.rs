@@ -291,7 +291,8 @@ async fn masked_scores_become_their_mean_and_are_paid_for() {
     let config = config_with(&store, FIVE, "", "rounds = 2", &tables);
     let server = TestServer::start_config(config, folder).await;
     let participants = Participant::join_all(&server, 5).await;
-    let participants = play(participants, &[Never; 5]).await;
+    let mut participants = play(participants, &[Never; 5]).await;
+    participants[0].client.status(|status| status.model.round == 1).await;
     let trained = server.parameters().await;
     // Losses of 0, 1/4 to 1, over their bound.
     let mut advertised = Vec::new();

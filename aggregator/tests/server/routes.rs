@@ -53,6 +53,7 @@ async fn tasks_are_listed_and_shown() {
             },
             "headline": "rmse",
             "latest": null,
+            "latest_by_clients": null,
             "classes": null,
             "history": [],
             "rounds_total": null,

@@ -488,7 +488,7 @@ mod evaluation {
                     let policy = PrivacyPolicy {
                         noise_multiplier,
                         cohort,
-                        minimum_survivors: cohort.div_ceil(5) * 4,
+                        minimum_survivors: cohort * 4 / 5,
                         colluders: 0,
                         epsilon: 1e9,
                         target_quantile: Some(0.5),

@@ -117,7 +117,7 @@ fn a_private_task_that_takes_other_data_now_is_left_whatever_the_data() {
         assert!(!actions.contains(&Action::Judge));
         let [(code, message, fatal)] = problems(&actions)[..] else { panic!("{actions:?}") };
         assert_eq!((code, fatal), ("privacy-refused", true));
-        assert!(message.contains("model has changed"), "{message}");
+        assert!(message.contains("has changed since this client joined"), "{message}");
         assert!(rig.sent().is_empty());
     }
 }

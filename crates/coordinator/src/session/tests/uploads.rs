@@ -79,7 +79,7 @@ fn an_update_of_another_length_is_refused_before_it_has_room() {
     else {
         panic!("{outputs:?}");
     };
-    assert_eq!(message, "15 bytes announced, the model needs 16");
+    assert_eq!(message, "15 bytes announced, the round needs 16");
 }
 
 #[test]
