@@ -170,6 +170,7 @@ mod tests {
         let round = |round, seconds| Round {
             round,
             metrics: Metrics::default(),
+            by_clients: None,
             reports: 10,
             seconds,
             bytes_up: 0,
