@@ -1,6 +1,6 @@
 /** Loads the WebAssembly modules. It must not know a page's use of them. */
 import { FedraError, wordsOf } from './errors.js';
-import type { ClientEvent, ModuleOptions } from './generated/contract.js';
+import type { ClientEvent, ModuleOptions, Personalization } from './generated/contract.js';
 import type { PolicyWatch } from './policy.js';
 import type { Features, Layout, ReadData, ReadingOptions } from './validate.js';
 
@@ -20,6 +20,9 @@ export interface EdgeClient {
   resume(): void;
   close(): void;
   predict(features: Features): Promise<Float32Array>;
+  /** The same of the model that `personalize` has made. */
+  predictPersonal(features: Features): Promise<Float32Array>;
+  personalize(epochs: number, batchSize: number, learningRate: number): Promise<Personalization>;
 }
 
 /** The description of a task's data, if it has one, and the model's input, its vocabulary or 0, and its output positions. */
