@@ -4,6 +4,7 @@
 //! fails it is the zero update. A client that stayed away because of its data would
 //! tell something about them.
 
+mod evaluating;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +21,8 @@ use fedra_data::Dataset;
 use fedra_keystream::KeystreamRng;
 use fedra_learning::safetensors::ModelFileError;
 use fedra_learning::{
-    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, ScoreSums, Weights,
-    WeightsView, check_update, examples_in, safetensors, score,
+    ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, Weights, WeightsView,
+    check_update, examples_in, safetensors,
 };
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
@@ -61,8 +62,6 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second.
 const SLOWEST_FETCH: u64 = 64 << 10;
 
-/// Examples that are scored at a time: in a browser the worker listens in between.
-const SCORED_AT_ONCE: u32 = 256;
 /// Values of the file of this hash, the last one that was fetched.
 type Kept = RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>;
 
@@ -155,6 +154,7 @@ type Promise = (ExamplePrivacy, [u8; 32]);
 
 /// News while the work goes on.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few at a time, each taken at once")]
 pub(crate) enum News {
     /// Bytes came over HTTP.
     Fetched(u64),
@@ -343,51 +343,6 @@ impl LocalWork {
             }
         };
         self.encode_private(job.task, job.assignment.round, privacy, terms, &codec, values).await
-    }
-
-    /// Evaluates the model on the examples that are held out. The scores take the place of
-    /// an update.
-    async fn evaluate(
-        &self,
-        job: &Job,
-        global: &Weights,
-        tell: &impl Fn(News),
-    ) -> Result<Update, WorkError> {
-        let misfit = |reason: &str| WorkError::new(Failure::BadDataset, reason);
-        let Some(evaluation) = job.task.client_evaluation else {
-            return Err(WorkError::new(Failure::PrivacyFailed, "the round does not fit the task"));
-        };
-        let data = self.data().ok_or_else(|| misfit("there is no data to evaluate on"))?;
-        let held_out = data.held_out().ok_or_else(|| {
-            misfit("no example was held out when the data were given; give them again")
-        })?;
-        let scores = self.scores(&job.task.model, global, held_out).await?;
-        let examples = held_out.len() as u64;
-        tell(News::Tell(ClientEvent::evaluation(job.assignment.round, examples, &scores)));
-        let values = match job.privacy {
-            None => scores.plain(),
-            Some(_) => scores.protected(evaluation.loss_bound()),
-        };
-        Ok(Update { values, examples })
-    }
-
-    /// Scores of a model on examples of this device.
-    pub(crate) async fn scores(
-        &self,
-        spec: &ModelSpec,
-        weights: &Weights,
-        data: &Arc<Dataset>,
-    ) -> Result<Scores, WorkError> {
-        let mut sums = ScoreSums::default();
-        let examples = data.len() as u32;
-        for first in (0..examples).step_by(SCORED_AT_ONCE as usize) {
-            let (spec, weights, data) = (spec.clone(), weights.clone(), data.clone());
-            let piece = first..examples.min(first.saturating_add(SCORED_AT_ONCE));
-            let scoring = self.slots.run(move || score(&spec, &weights, &data, piece));
-            let ended = |error| WorkError::new(Failure::TrainingFailed, error);
-            sums.add(scoring.await.map_err(ended)??);
-        }
-        Ok(sums.scores())
     }
 
     /// Trains, and takes the difference.

@@ -15,7 +15,7 @@ const EVALUATION = `[task.client_evaluation]
 every = ${EVERY}
 held_out = ${HELD_OUT}
 `;
-/** So little noise that a mean of five shows. */
+/** A policy with so little noise that a mean of five shows. */
 const MASKED = `[task.privacy]
 policy = "distributed"
 noise_multiplier = 0.05
@@ -58,7 +58,12 @@ for (const [name, privacy] of [
           window.client.addEventListener('evaluation', ({ detail }) => window.own.push(detail));
           window.states = new Set();
           window.client.addEventListener('status', ({ detail }) => window.states.add(detail.state));
-          const { features, labels } = window.examples(count);
+          // No two are alike: equal ones would be held out together.
+          window.pictures = () => {
+            const { features, labels } = window.examples(count);
+            return { features: features.map((value, index) => value + ((index * 37) % 101) / 1000), labels };
+          };
+          const { features, labels } = window.pictures();
           await window.client.train({ features, labels, shape: [count, 784] });
         },
         [set.place, EXAMPLES],
@@ -93,7 +98,7 @@ for (const [name, privacy] of [
 
     test('the tab makes a model of its own, which is better on its held-out examples', async () => {
       const seen = await set.page.evaluate(async (count) => {
-        const { features } = window.examples(count);
+        const { features } = window.pictures();
         const early = await window.failure(window.client.predict(features, { model: 'personal' }));
         const done = await window.client.personalize({ epochs: 10, learningRate: 0.1 });
         const [global, personal] = [await window.client.predict(features), await window.client.predict(features, { model: 'personal' })];

@@ -123,6 +123,7 @@ fn data(spec: &DataSpec) -> CardData {
         kind: spec.kind().to_owned(),
         shape: spec.shape().dims(),
         targets: spec.targets().to_string(),
+        preparation: serde_json::to_value(spec).unwrap_or_default(),
         ..CardData::default()
     };
     match spec {
@@ -235,7 +236,12 @@ mod tests {
             ),
         ] {
             let spec: DataSpec = serde_json::from_value(described).expect("a description");
-            assert_eq!(serde_json::to_value(data(&spec)).expect("JSON"), on_the_card);
+            let mut card = serde_json::to_value(data(&spec)).expect("JSON");
+            let preparation = card.as_object_mut().and_then(|card| card.remove("preparation"));
+            assert_eq!(card, on_the_card);
+            let again: DataSpec =
+                serde_json::from_value(preparation.expect("it is there")).expect("a description");
+            assert_eq!(again, spec, "whoever has the card prepares alike");
         }
     }
 }

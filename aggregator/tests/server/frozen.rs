@@ -88,7 +88,7 @@ async fn fetched(server: &TestServer, file: &ModelRef) -> Vec<u8> {
     answer.body
 }
 
-/// What a client is told, and the weights that it fetches.
+/// The task as a client is told it, and the weights that it fetches.
 async fn told(server: &TestServer) -> (TaskDescription, Weights) {
     let checked_in = server.client().await.observe("tiny").await;
     let (task, newest) = (checked_in.task, checked_in.status.model);

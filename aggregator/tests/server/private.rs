@@ -204,8 +204,18 @@ enum Leaves {
     Never,
 }
 
-/// Plays one round; participant i has the update [i, -i, 0.5].
+/// Plays one round; participant i has the update [i, -i, 0.5] / [4, 4, 1].
 async fn play(participants: Vec<Participant>, leaves: &[Leaves]) -> Vec<Participant> {
+    let update = |number: usize| vec![number as f32 / 4.0, number as f32 / -4.0, 0.5];
+    play_with(participants, leaves, update).await
+}
+
+/// Plays one round; participant i has `values(i)`.
+async fn play_with(
+    participants: Vec<Participant>,
+    leaves: &[Leaves],
+    values: impl Fn(usize) -> Vec<f32>,
+) -> Vec<Participant> {
     let mut advertised = Vec::new();
     for mut participant in participants {
         let state = participant.advertise().await;
@@ -221,8 +231,7 @@ async fn play(participants: Vec<Participant>, leaves: &[Leaves]) -> Vec<Particip
     let mut masked = Vec::new();
     for (number, mut participant, state) in shared {
         if leaves[number] > Leaves::BeforeMasking {
-            let value = number as f32;
-            let state = participant.mask(state, &[value / 4.0, -value / 4.0, 0.5]).await;
+            let state = participant.mask(state, &values(number)).await;
             masked.push((number, participant, state));
         }
     }
@@ -287,35 +296,21 @@ async fn masked_scores_become_their_mean_and_are_paid_for() {
     let tables = format!(
         "[task.privacy]\n{DISTRIBUTED}\n[task.client_evaluation]\nevery = 1\nloss_bound = 2.0"
     );
-    let store = folder.path().join("store");
-    let config = config_with(&store, FIVE, "", "rounds = 2", &tables);
+    let config = config_with(&folder.path().join("store"), FIVE, "", "rounds = 2", &tables);
     let server = TestServer::start_config(config, folder).await;
     let participants = Participant::join_all(&server, 5).await;
     let mut participants = play(participants, &[Never; 5]).await;
     participants[0].client.status(|status| status.model.round == 1).await;
     let trained = server.parameters().await;
+    for participant in &mut participants {
+        let privacy = participant.privacy.for_evaluation(&participant.task.model);
+        participant.privacy = privacy.expect("a sound policy");
+    }
     // Losses of 0, 1/4 to 1, over their bound.
-    let mut advertised = Vec::new();
-    for mut participant in participants {
-        participant.privacy =
-            participant.privacy.for_evaluation(&participant.task.model).expect("sound");
-        advertised.push((participant.advertise().await, participant));
-    }
-    let mut shared = Vec::new();
-    for (state, mut participant) in advertised {
-        assert!(participant.round.as_ref().is_some_and(|round| round.evaluates));
-        shared.push((participant.share(state).await, participant));
-    }
-    let mut masked = Vec::new();
-    for (number, (state, mut participant)) in shared.into_iter().enumerate() {
-        let scores = Scores { loss: number as f64 / 4.0, accuracy: None };
-        masked.push((participant.mask(state, &scores.protected(2.0)).await, participant));
-    }
-    let mut left = Vec::new();
-    for (state, mut participant) in masked {
-        participant.unmask(state).await;
-        left.push(participant);
-    }
+    let scores =
+        |number: usize| Scores { loss: number as f64 / 4.0, accuracy: None }.protected(2.0);
+    let mut left = play_with(participants, &[Never; 5], scores).await;
+    assert!(left.iter().all(|of| of.round.as_ref().is_some_and(|round| round.evaluates)));
     left[0].client.phase(RoundPhase::Finished).await;
     let task = server.task().await;
     let loss = task["latest_by_clients"]["loss"].as_f64().expect("a number");

@@ -129,7 +129,7 @@ impl TaskSettings {
         round.is_multiple_of(u64::from(rounds.every) + 1).then_some(rounds)
     }
 
-    /// What clients send in this round: updates, or scores.
+    /// Form of what clients send in this round: updates, or scores.
     #[must_use]
     pub fn payload(&self, round: u64) -> Payload {
         match self.evaluation(round) {

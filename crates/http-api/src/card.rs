@@ -95,6 +95,10 @@ pub struct CardData {
     /// Type of the numbers in a file of an array, by NumPy's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
+    /// The whole description, in the form of `[task.data]`: scales, fills, encodings and all
+    /// else that makes an example of a file. Who runs the model elsewhere prepares by it.
+    #[serde(default)]
+    pub preparation: serde_json::Value,
 }
 
 /// Column of a table.

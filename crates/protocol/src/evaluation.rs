@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_UPDATE_RANGE;
 use crate::model::{Loss, ModelSpec, Shape};
-use crate::task::UpdateRange;
+use crate::update_range::UpdateRange;
 
 /// Quality of a global model on the server's held-out examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

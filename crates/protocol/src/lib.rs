@@ -36,6 +36,7 @@ mod model;
 mod privacy;
 mod task;
 mod token;
+mod update_range;
 
 /// The generated protobuf messages. Use the checked types of the crate's root.
 #[allow(missing_docs, clippy::all, reason = "generated code")]
@@ -67,9 +68,10 @@ pub use privacy::{
 };
 pub use task::{
     ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,
-    TaskDescription, TaskStatus, UpdateRange, UpdateRangeError,
+    TaskDescription, TaskStatus,
 };
 pub use token::{Token, TokenError};
+pub use update_range::{UpdateRange, UpdateRangeError};
 
 /// The protocol version that this crate speaks.
 pub const PROTOCOL_VERSION: u32 = 1;

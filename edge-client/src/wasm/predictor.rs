@@ -27,6 +27,7 @@ impl Predictor {
     ///
     /// An `Error` with the code `bad-model` or `out-of-memory`.
     #[wasm_bindgen(constructor)]
+    #[allow(clippy::needless_pass_by_value, reason = "wasm-bindgen takes no option by reference")]
     pub fn new(file: &Uint8Array, frozen: Option<Uint8Array>) -> Result<Predictor, JsValue> {
         console_error_panic_hook::set_once();
         let bytes = |file: &Uint8Array| {

@@ -8,7 +8,7 @@ export interface KindWords {
   readonly own: string;
   /** Examples with a count before them: “600 digits”. */
   readonly examples: string;
-  /** What a visitor can do with a model that is not trained further. */
+  /** Use of a model that is not trained further. */
   readonly use: string;
 }
 

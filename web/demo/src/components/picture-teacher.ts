@@ -21,7 +21,7 @@ const BURST_MS = 150;
 const LOOK_MS = 400;
 /** Thumbnails of a class that are shown, the newest. */
 const SHOWN = 6;
-/** What is heard at most this often. */
+/** Least time between two announcements to a screen reader. */
 const SPEAK_MS = 10_000;
 
 export class PictureTeacher extends LightElement {

@@ -19,7 +19,7 @@ fn central(noise_multiplier: f64) -> TaskSettings {
     evaluating(private_settings(PLAN, policy, Counting::Rounds))
 }
 
-/// What a client sends in a round of evaluation in the clear.
+/// Contribution of a client to a round of evaluation in the clear.
 fn scores(bench: &Bench, values: &[f32], weight: u64) -> Contribution {
     let codec = bench.settings.payload(2).codec;
     let update = CheckedUpdate::parse(update_bytes(values), &codec).expect("sound scores");
