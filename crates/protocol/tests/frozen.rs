@@ -1,5 +1,7 @@
 //! Frozen layers: what is trained, how they are written, and which clients know them.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use fedra_protocol::layers::{Dropout, Embedding, Linear, Relu, Residual};
 use fedra_protocol::{
     Capabilities, CodecName, Layer, LocalTraining, Loss, ModelSpec, ModelSpecError, TensorInfo,

@@ -9,6 +9,9 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::{Weights, init_weights, initial, pytorch, safetensors as fedra};
 
+/// Tensors of a file: name, shape and values.
+type Tensors = Vec<(&'static str, Vec<usize>, Vec<f32>)>;
+
 fn two() -> ModelSpec {
     let layers = vec![
         GroupNorm { groups: 1, epsilon: 1e-5 }.into(),
@@ -21,7 +24,7 @@ fn two() -> ModelSpec {
 }
 
 /// Names, shapes and values of [`two`] as PyTorch has them.
-fn tensors() -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
+fn tensors() -> Tensors {
     let counted = |len: usize, from: f32| (0..len).map(|i| from + i as f32).collect();
     vec![
         ("0.weight", vec![2], counted(2, 0.0)),
@@ -106,7 +109,7 @@ fn names_may_begin_with_layers_or_as_the_operator_says() {
 
 #[test]
 fn each_mistake_names_the_tensor_what_was_found_and_what_to_do() {
-    let changed = |change: fn(&mut Vec<(&'static str, Vec<usize>, Vec<f32>)>)| {
+    let changed = |change: fn(&mut Tensors)| {
         let mut tensors = tensors();
         change(&mut tensors);
         file(&tensors, Dtype::F32)
