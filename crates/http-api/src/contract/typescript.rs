@@ -40,6 +40,7 @@ fn types() -> String {
         declaration::<Failure>,
         declaration::<Health>,
         declaration::<Cohort>,
+        declaration::<FrozenPart>,
         declaration::<Model>,
         declaration::<Headline>,
         declaration::<Metrics>,

@@ -31,10 +31,15 @@ export class EdgeClient extends Fake {
 }
 export default () => WebAssembly.compileStreaming(fetch(new URL('fedra_bg.wasm', import.meta.url)));
 `;
+const READER = `
+export { DataReader, __wbg_reset_state } from './fake-wasm.js';
+export default async () => {};
+`;
 const EMPTY_MODULE = Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const MADE_UP = {
   '/fedra/wasm/fedra.js': { body: GLUE, type: '.js' },
   '/fedra/wasm/fedra_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
+  '/fedra/wasm/fedra-reader.js': { body: READER, type: '.js' },
 };
 
 export class Sites {
