@@ -34,6 +34,7 @@ const at = (name) => join(folder, name);
 const text = (name) => readFileSync(at(name), 'utf8');
 const first = '127.0.0.1:8080';
 const second = '127.0.0.1:8081';
+const third = '127.0.0.1:8082';
 /** Addresses in the guide, and those that are free here. */
 const addresses = new Map();
 /** Programs that still run, and process groups of scripts. */
@@ -131,7 +132,7 @@ let together;
 describe('the guide to tables', { concurrency: false }, () => {
   before(async () => {
     needed(join(ROOT, 'web/node_modules/vega-datasets/data/birdstrikes.csv'));
-    for (const address of [first, second]) addresses.set(address, `127.0.0.1:${await freePort()}`);
+    for (const address of [first, second, third]) addresses.set(address, `127.0.0.1:${await freePort()}`);
   });
 
   after(async () => {
@@ -201,6 +202,18 @@ describe('the guide to tables', { concurrency: false }, () => {
     context.diagnostic(`accuracy ${central.latest.accuracy}, gap ${gap.toFixed(4)}`);
     assert.ok(gap <= GAP, `${gap}`);
     isTold(central.latest.accuracy, /It reaches (0\.\d+)/);
+  });
+
+  test('vectors for the categories of a column take their place', LIMIT, async (context) => {
+    const [change, server, client] = blocks('Vectors for categories', 'sh', 'sh', 'sh');
+    const printed = await shell(change);
+    assert.match(printed, /1007 parameters on table data \[18\]/);
+    assert.match(printed, /^Flight Date \(year, cosine\).*\nOrigin State {2,}\d+\.0000/m);
+    await serve(server, addresses.get(third));
+    await shell(client);
+    const { latest } = await finished(addresses.get(third));
+    context.diagnostic(`accuracy ${latest.accuracy}`);
+    isTold(latest.accuracy, /4 values it reaches (0\.\d+)/);
   });
 
   test('the exported model runs on rows as `check` prepares them', async () => {

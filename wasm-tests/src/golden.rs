@@ -7,20 +7,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fedra_data::Dataset;
+use fedra_data::{Dataset, Features};
 use fedra_edge_client::backend::relative_error;
 use fedra_edge_client::bench::synthetic;
 use fedra_edge_client::devices::{Compute, Trainer, TrainingError};
 use fedra_learning::{LearningError, init_parameters};
 use fedra_protocol::layers::{
-    CausalSelfAttention, Conv1d, Embedding, GlobalAvgPool, GroupNorm, Gru, LayerNorm, LeakyRelu,
-    Linear, Lstm, PositionEmbedding, Residual, Silu, TransformerBlock,
+    CategoryEmbedding, CausalSelfAttention, Conv1d, EmbeddedFeature, Embedding, GlobalAvgPool,
+    GroupNorm, Gru, LayerNorm, LeakyRelu, Linear, Lstm, PositionEmbedding, Residual, Silu,
+    TransformerBlock,
 };
 use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use serde::{Deserialize, Serialize};
 
-/// The models that are compared: built-in ones, two of token ids, and one of blocks.
-pub const MODELS: [&str; 5] = ["mnist-2nn", "mnist-cnn", "next-token", "memory", "series-blocks"];
+/// The models that are compared: built-in ones, two of token ids, one of blocks, and one of
+/// categories.
+pub const MODELS: [&str; 6] =
+    ["mnist-2nn", "mnist-cnn", "next-token", "memory", "series-blocks", "categories"];
 /// Most values kept of one tensor.
 const SAMPLES_PER_TENSOR: usize = 64;
 const SEED: u64 = 7;
@@ -100,24 +103,54 @@ fn memory() -> ModelSpec {
     ModelSpec::of_tokens(12, 30, layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
 }
 
+/// A class for five features, of which two are categories.
+fn categories() -> ModelSpec {
+    let feature = |place, categories, width| EmbeddedFeature { place, categories, width };
+    let features = vec![feature(1, 7, 4), feature(4, 3, 2)];
+    let layers = vec![
+        CategoryEmbedding { features }.into(),
+        Linear { outputs: 8 }.into(),
+        Silu.into(),
+        Linear { outputs: 3 }.into(),
+    ];
+    ModelSpec::new(&[5], layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
+}
+
 /// A class for a series of 16 steps of 6 values, by one-dimensional convolutions in a
 /// residual block.
 fn series_blocks() -> ModelSpec {
-    let conv = |kernel, stride, padding| Conv1d { channels: 8, kernel, stride, padding }.into();
+    let conv = |kernel, stride, padding, dilation| {
+        Conv1d { channels: 8, kernel, stride, padding, dilation }.into()
+    };
     let norm = || GroupNorm { groups: 2, epsilon: 1e-5 }.into();
     let layers = vec![
-        conv(3, 1, 1),
+        conv(3, 1, 1, 1),
         norm(),
         Silu.into(),
         Residual {
-            layers: vec![conv(3, 2, 1), norm(), LeakyRelu { slope: 0.01 }.into(), conv(3, 1, 1)],
-            shortcut: vec![conv(1, 2, 0)],
+            layers: vec![
+                conv(3, 2, 2, 2),
+                norm(),
+                LeakyRelu { slope: 0.01 }.into(),
+                conv(3, 1, 1, 1),
+            ],
+            shortcut: vec![conv(1, 2, 0, 1)],
         }
         .into(),
         GlobalAvgPool.into(),
         Linear { outputs: 5 }.into(),
     ];
     ModelSpec::new(&[16, 6], layers, Loss::SoftmaxCrossEntropy).expect("the layers fit")
+}
+
+/// The same examples with categories in turn where the model embeds them.
+fn with_categories(spec: &ModelSpec, data: Dataset) -> Dataset {
+    let Features::Values(mut values) = data.features().clone() else { return data };
+    for feature in spec.embedded() {
+        let column = values.iter_mut().skip(feature.place as usize).step_by(data.shape().len());
+        column.zip(0..).for_each(|(value, index)| *value = (index % feature.categories) as f32);
+    }
+    Dataset::new(values, data.shape(), data.targets().clone()).expect("numbers like before")
 }
 
 /// Parameters and examples that every platform starts from.
@@ -136,9 +169,11 @@ impl Fixture {
             "next-token" => next_token(),
             "memory" => memory(),
             "series-blocks" => series_blocks(),
+            "categories" => categories(),
             name => ModelSpec::builtin(name).expect("one of the list"),
         };
         let data = synthetic(&spec, EXAMPLES).expect("examples made for the model");
+        let data = with_categories(&spec, data);
         Self { parameters: init_parameters(&spec, SEED), spec, data: Arc::new(data) }
     }
 

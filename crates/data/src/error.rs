@@ -105,6 +105,23 @@ pub enum DatasetError {
         /// Entries of the vocabulary.
         vocabulary: u32,
     },
+    /// A feature that the model embeds, and that is no number of a category.
+    #[error(
+        "the model has vectors for the categories 0 to {max} at place {place} of the features; \
+         example {index} has {value} there: give it a category's place in its list, as a table's \
+         column of categories with encoding = \"index\" does",
+        max = .categories - 1
+    )]
+    Category {
+        /// The example.
+        index: usize,
+        /// Place of the feature.
+        place: u32,
+        /// Its value.
+        value: f32,
+        /// Categories of the model.
+        categories: u32,
+    },
     /// The model takes other examples.
     #[error(
         "the model takes examples of shape {model:?}, the data set has {data:?}; give them in the \

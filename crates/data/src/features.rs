@@ -1,8 +1,10 @@
 //! Elements of examples, by kind.
 
-use fedra_protocol::{ElementKind, Shape};
+use fedra_protocol::layers::EmbeddedFeature;
+use fedra_protocol::{ElementKind, ModelSpec, Shape};
 
 use super::error::DatasetError;
+use super::targets::is_class;
 
 /// Elements of one or more examples, row by row.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +80,25 @@ impl Features {
             (Self::Tokens(_), _) => self.check_kind(shape),
             (Self::Values(values), _) => check_finite("feature", values),
         }
+    }
+
+    /// Checks that the features of whole examples are numbers of categories where `spec`
+    /// embeds them.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Category`] for the first one that is not.
+    pub fn check_categories(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
+        let Self::Values(values) = self else { return Ok(()) };
+        for &EmbeddedFeature { place, categories, .. } in spec.embedded() {
+            let column = values.iter().skip(place as usize).step_by(spec.input().len());
+            let is_one = |value: f32| is_class(value) && (value as u32) < categories;
+            let other = column.copied().enumerate().find(|&(_, value)| !is_one(value));
+            if let Some((index, value)) = other {
+                return Err(DatasetError::Category { index, place, value, categories });
+            }
+        }
+        Ok(())
     }
 
     /// Checks the kind of the elements alone.

@@ -35,6 +35,7 @@ impl Dataset {
     /// [`DatasetError`] says what does not fit, and what to do.
     pub fn check_for(&self, spec: &ModelSpec) -> Result<(), DatasetError> {
         self.check_shape(spec.input())?;
+        self.features.check_categories(spec)?;
         match spec.loss() {
             Loss::SoftmaxCrossEntropy => self.check_classes(spec),
             Loss::MeanSquaredError | Loss::Huber => self.check_values(spec.output_len()),

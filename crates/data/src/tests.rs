@@ -1,6 +1,6 @@
 //! Data sets that are accepted or refused, alone and for a model and a task.
 
-use fedra_protocol::layers::{Embedding, Flatten, Linear};
+use fedra_protocol::layers::{CategoryEmbedding, EmbeddedFeature, Embedding, Flatten, Linear};
 use fedra_protocol::{
     Layer, Loss, ModelSpec, Shape, TaskDescription, TaskId, UpdateRange, limits::MAX_ACTIVATIONS,
 };
@@ -370,6 +370,33 @@ fn a_class_at_each_position_is_needed_where_a_sequence_comes_out() {
     assert!(refused.contains("needs one class number an example"), "{refused}");
     let ragged = Targets::PositionClasses { classes: vec![0; 5], positions: 3 };
     assert!(Dataset::new(vec![0u32; 6], shape, ragged).is_err());
+}
+
+#[test]
+fn embedded_features_are_numbers_of_categories() {
+    let feature = |place, categories| EmbeddedFeature { place, categories, width: 2 };
+    let features = vec![feature(0, 3), feature(2, 2)];
+    let layers = vec![CategoryEmbedding { features }.into(), Linear { outputs: 3 }.into()];
+    let spec = ModelSpec::new(&[3], layers, Loss::SoftmaxCrossEntropy).unwrap();
+    let check = |values: [f32; 6]| {
+        Dataset::new(values.to_vec(), Shape::Features(3), classes(&[0, 1]))
+            .unwrap()
+            .check_for(&spec)
+    };
+    assert_eq!(check([2.0, -7.5, 1.0, 0.0, 9.0, 0.0]), Ok(()));
+    let refused = |index, place, value, categories| DatasetError::Category {
+        index,
+        place,
+        value,
+        categories,
+    };
+    assert_eq!(check([2.0, 0.0, 1.0, 3.0, 0.0, 0.0]), Err(refused(1, 0, 3.0, 3)));
+    assert_eq!(check([2.0, 0.0, 0.5, 1.0, 0.0, 0.0]), Err(refused(0, 2, 0.5, 2)));
+    assert_eq!(check([-1.0, 0.0, 0.0, 1.0, 0.0, 0.0]), Err(refused(0, 0, -1.0, 3)));
+    let words = refused(1, 0, 3.0, 3).to_string();
+    for part in ["categories 0 to 2 at place 0", "example 1 has 3 there", "encoding = \"index\""] {
+        assert!(words.contains(part), "{words}");
+    }
 }
 
 #[test]

@@ -200,7 +200,8 @@ impl Row {
             | Layer::GlobalMaxPool(_)
             | Layer::GroupNorm(_)
             | Layer::Conv1d(_)
-            | Layer::Residual(_) => {
+            | Layer::Residual(_)
+            | Layer::CategoryEmbedding(_) => {
                 return Err(Unsupported::new(format!("layer {index} ({})", layer.type_name())));
             }
         }

@@ -2,9 +2,9 @@
 
 use fedra_gpu::{Limits, Plan, PlanError, Preset, supports};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten, Gelu, GlobalAvgPool,
-    GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear, MaxPool2d, Relu, Residual, Sigmoid,
-    Silu, Softplus, Standardize, Tanh,
+    Abs, AvgPool2d, CategoryEmbedding, Conv1d, Conv2d, Dropout, Elu, EmbeddedFeature, Embedding,
+    Flatten, Gelu, GlobalAvgPool, GlobalMaxPool, GroupNorm, LayerNorm, LeakyRelu, Linear,
+    MaxPool2d, Relu, Residual, Sigmoid, Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{
     ElementKind, Layer, LocalTraining, Loss, ModelSpec, Objective, RawLocalTraining,
@@ -124,10 +124,14 @@ fn layers_of_the_cpu_alone_are_named() {
     );
     let error = supports(&spec.expect("a model"), &plan).expect_err("no kernel");
     assert_eq!(error.what, "layer 1 (residual)");
-    let conv = Conv1d { channels: 4, kernel: 3, stride: 1, padding: 1 }.into();
+    let conv = Conv1d { channels: 4, kernel: 3, stride: 1, padding: 1, dilation: 1 }.into();
     let layers = vec![conv, Flatten.into(), Linear { outputs: 2 }.into()];
     let spec = ModelSpec::new(&[6, 2], layers, Loss::SoftmaxCrossEntropy).expect("a model");
     assert_eq!(supports(&spec, &plan).expect_err("no kernel").what, "layer 0 (conv1d)");
+    let features = vec![EmbeddedFeature { place: 1, categories: 3, width: 2 }];
+    let layers = vec![CategoryEmbedding { features }.into(), Linear { outputs: 2 }.into()];
+    let spec = ModelSpec::new(&[4], layers, Loss::SoftmaxCrossEntropy).expect("a model");
+    assert_eq!(supports(&spec, &plan).expect_err("no kernel").what, "layer 0 (category_embedding)");
 }
 
 #[test]

@@ -342,19 +342,19 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> 
     recorded(LossStep, [&logits], contiguous(vec![found.loss], &[1]), state).tensor()
 }
 
-/// A loss of one output y and its target t, and its derivative by y.
-pub(crate) type Term = dyn Fn(f64, f64) -> (f64, f64);
+/// A loss of the output y with this index and its target t, and its derivative by y.
+pub(crate) type Term<'a> = dyn Fn(usize, f64, f64) -> (f64, f64) + 'a;
 
 /// The sum over all values of a loss that looks at each by itself: `term` gives the loss of
 /// an output and its target, and the derivative by the output. Targets have no gradient.
-pub(crate) fn sum_of_terms(outputs: Tensor<2>, targets: Tensor<2>, term: &Term) -> Tensor<1> {
+pub(crate) fn sum_of_terms(outputs: Tensor<2>, targets: Tensor<2>, term: &Term<'_>) -> Tensor<1> {
     let shape = outputs.dims();
     let (outputs, targets) = (Operand::of(outputs), Operand::of(targets));
     let (values, wanted) = (outputs.values().to_contiguous(), targets.values().to_contiguous());
     let pairs = values.storage::<f32>().iter().zip(wanted.storage::<f32>());
     let mut sum = 0.0;
-    let slopes = pairs.map(|(&output, &target)| {
-        let (loss, slope) = term(output.into(), target.into());
+    let slopes = pairs.enumerate().map(|(index, (&output, &target))| {
+        let (loss, slope) = term(index % shape[1], output.into(), target.into());
         sum += loss;
         slope as f32
     });

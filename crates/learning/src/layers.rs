@@ -10,6 +10,7 @@ mod recurrent;
 
 mod abs;
 mod avg_pool2d;
+mod category_embedding;
 mod causal_self_attention;
 mod conv1d;
 mod conv2d;
@@ -46,6 +47,7 @@ use rand::Rng;
 
 use abs::Abs;
 use avg_pool2d::AvgPool2d;
+use category_embedding::CategoryEmbedding;
 use causal_self_attention::CausalSelfAttention;
 use conv1d::Conv1d;
 use dropout::Dropout;
@@ -202,4 +204,5 @@ layers! {
     GroupNorm,
     Conv1d,
     Residual,
+    CategoryEmbedding,
 }

@@ -91,8 +91,8 @@ pub enum LearningError {
     /// Example privacy is not to be had for this model.
     #[error(
         "layer {index} ({layer}): example privacy can clip the gradients of linear, conv1d, \
-         conv2d, group_norm, embedding and position_embedding layers only; leave this layer out \
-         of the model, or train without example privacy"
+         conv2d, group_norm, embedding, category_embedding and position_embedding layers only; \
+         leave this layer out of the model, or train without example privacy"
     )]
     ExamplePrivacyLayer {
         /// Position of the layer, from 0, or of the one that it is in.

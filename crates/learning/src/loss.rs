@@ -13,7 +13,7 @@ use crate::layers::tensor;
 /// targets, both `[batch * positions, width]`.
 pub(crate) fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let width = spec.output_width();
-    let of_each = |outputs, targets, term: &Term| {
+    let of_each = |outputs, targets, term: &Term<'_>| {
         kernels::sum_of_terms(outputs, targets, term).div_scalar(width as f32)
     };
     let sum = match spec.objective() {
@@ -22,7 +22,9 @@ pub(crate) fn loss_sum(spec: &ModelSpec, outputs: Tensor<2>, targets: Tensor<2>)
             kernels::cross_entropy(outputs, targets)
         }
         Objective::MeanSquaredError => (outputs - targets).square().sum().div_scalar(width as f32),
-        Objective::BinaryCrossEntropy => of_each(outputs, targets, &binary_cross_entropy),
+        Objective::BinaryCrossEntropy { positive_weights } => {
+            of_each(outputs, targets, &binary_cross_entropy(positive_weights))
+        }
         Objective::Huber { delta } => of_each(outputs, targets, &huber(*delta)),
     };
     match spec.output_positions() {
@@ -52,8 +54,9 @@ fn row(values: &[f32], device: &Device) -> Tensor<2> {
 
 /// The loss of one row.
 pub(crate) fn row_loss(objective: &Objective, outputs: &[f32], targets: &[f32]) -> f64 {
-    let mean = |term: &Term| {
-        let terms = outputs.iter().zip(targets).map(|(&y, &t)| term(y.into(), t.into()).0);
+    let mean = |term: &Term<'_>| {
+        let pairs = outputs.iter().zip(targets).enumerate();
+        let terms = pairs.map(|(output, (&y, &t))| term(output, y.into(), t.into()).0);
         terms.sum::<f64>() / outputs.len() as f64
     };
     match objective {
@@ -71,24 +74,30 @@ pub(crate) fn row_loss(objective: &Objective, outputs: &[f32], targets: &[f32]) 
             (1.0 - smoothing) * term(right) + smooth
         }
         Objective::MeanSquaredError => mean(&squared_error),
-        Objective::BinaryCrossEntropy => mean(&binary_cross_entropy),
+        Objective::BinaryCrossEntropy { positive_weights } => {
+            mean(&binary_cross_entropy(positive_weights))
+        }
         Objective::Huber { delta } => mean(&huber(*delta)),
     }
 }
 
-fn squared_error(y: f64, t: f64) -> (f64, f64) {
+fn squared_error(_output: usize, y: f64, t: f64) -> (f64, f64) {
     ((y - t).powi(2), 2.0 * (y - t))
 }
 
-/// `ln(1 + exp(y)) - t y`, without overflow.
-fn binary_cross_entropy(y: f64, t: f64) -> (f64, f64) {
-    let small = (-y.abs()).exp();
-    (y.max(0.0) - t * y + (1.0 + small).ln(), sigmoid(y) - t)
+/// `w t ln(1 + exp(-y)) + (1 - t) ln(1 + exp(y))`, without overflow.
+fn binary_cross_entropy(positive_weights: &[f32]) -> impl Fn(usize, f64, f64) -> (f64, f64) {
+    move |output, y, t| {
+        let yes = t * positive_weights.get(output).map_or(1.0, |&weight| f64::from(weight));
+        let (no, log) = (1.0 - t, (1.0 + (-y.abs()).exp()).ln());
+        let loss = yes * ((-y).max(0.0) + log) + no * (y.max(0.0) + log);
+        (loss, no * sigmoid(y) - yes * sigmoid(-y))
+    }
 }
 
-fn huber(delta: f32) -> impl Fn(f64, f64) -> (f64, f64) {
+fn huber(delta: f32) -> impl Fn(usize, f64, f64) -> (f64, f64) {
     let delta = f64::from(delta);
-    move |y, t| match y - t {
+    move |_output, y, t| match y - t {
         difference if difference.abs() > delta => {
             (delta * (difference.abs() - delta / 2.0), delta.copysign(difference))
         }

@@ -60,13 +60,15 @@ impl Inference {
     /// # Errors
     ///
     /// [`LearningError`] if the features are of another kind than the model's, or are not a
-    /// whole number of examples, or a token id is not in the vocabulary; if memory is short.
+    /// whole number of examples, or a token id is not in the vocabulary, or an embedded feature
+    /// is no category's number; if memory is short.
     pub fn outputs(&self, features: impl Into<Features>) -> Result<Vec<f32>, LearningError> {
         let (features, input) = (features.into(), self.spec.input());
         let examples = u64::from(features.examples(input)?);
         if let Features::Tokens(_) = features {
             features.check_range(input)?;
         }
+        features.check_categories(&self.spec)?;
         let bytes = examples.saturating_mul(working_bytes(&self.spec));
         ensure_free(bytes)?;
         let input = Activation::new(features, input, &device::inference());

@@ -1,6 +1,7 @@
 //! Known answers and properties of training, on the CPU.
 
 mod blocks;
+mod categories;
 mod example_privacy;
 mod fixed_layers;
 mod frozen;
@@ -160,7 +161,14 @@ fn some_data(spec: &ModelSpec, examples: usize) -> Dataset {
         }
         _ => {
             let noise = init_parameters(&ModelSpec::mnist_2nn(), 9);
-            Features::Values(noise[..elements].iter().map(|x| x * 20.0).collect())
+            let mut values: Vec<f32> = noise[..elements].iter().map(|x| x * 20.0).collect();
+            for feature in spec.embedded() {
+                let column = values.iter_mut().skip(feature.place as usize);
+                for (index, value) in column.step_by(spec.input().len()).enumerate() {
+                    *value = ((index * index + index / 3) as u32 % feature.categories) as f32;
+                }
+            }
+            Features::Values(values)
         }
     };
     let (positions, classes) = (spec.output_positions(), spec.output_width() as u32);

@@ -12,10 +12,10 @@ use std::path::Path;
 use fedra_learning::{Inference, examples_a_piece, init_parameters};
 use fedra_onnx::{Origin, write};
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, CausalSelfAttention, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten,
-    GaussianDerivative, Gelu, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, LastStep, LayerNorm,
-    LeakyRelu, Linear, Lstm, MaxPool2d, PositionEmbedding, Residual, Sigmoid, Silu, Softplus,
-    Standardize, Tanh, TransformerBlock,
+    Abs, AvgPool2d, CategoryEmbedding, CausalSelfAttention, Conv1d, Conv2d, Dropout, Elu,
+    EmbeddedFeature, Embedding, Flatten, GaussianDerivative, Gelu, GlobalAvgPool, GlobalMaxPool,
+    GroupNorm, Gru, LastStep, LayerNorm, LeakyRelu, Linear, Lstm, MaxPool2d, PositionEmbedding,
+    Residual, Sigmoid, Silu, Softplus, Standardize, Tanh, TransformerBlock,
 };
 use fedra_protocol::{ElementKind, Loss, ModelSpec, ModelSpecError, Shape};
 use rand::{Rng, SeedableRng};
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     models.extend([("images", images()?), ("sequences", sequences()?), ("tokens", tokens()?)]);
     models.extend([("last-step", last_step()?), ("memory", memory()?)]);
     models.extend([("answers", answers()?), ("pooled-positions", pooled_positions()?)]);
-    models.push(("series", series()?));
+    models.extend([("series", series()?), ("categories", categories()?)]);
     let mut listed = Vec::new();
     for (name, spec) in models {
         listed.push(sample(folder, name, &spec)?);
@@ -71,7 +71,13 @@ fn sample(folder: &Path, name: &str, spec: &ModelSpec) -> Result<String, Box<dyn
             (bytes, outputs.collect::<Result<Vec<_>, _>>()?)
         }
         _ => {
-            let values: Vec<f32> = (0..elements).map(|_| unit(&mut rng)).collect();
+            let mut values: Vec<f32> = (0..elements).map(|_| unit(&mut rng)).collect();
+            for feature in spec.embedded() {
+                let column = values.iter_mut().skip(feature.place as usize);
+                for value in column.step_by(spec.input().len()) {
+                    *value = (rng.next_u32() % feature.categories) as f32;
+                }
+            }
             let outputs = values.chunks(piece).map(|values| model.outputs(values.to_vec()));
             (little_endian(&values), outputs.collect::<Result<Vec<_>, _>>()?)
         }
@@ -182,7 +188,7 @@ fn answers() -> Result<ModelSpec, ModelSpecError> {
 fn pooled_positions() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![
         Embedding { width: 8 }.into(),
-        Conv1d { channels: 6, kernel: 3, stride: 2, padding: 1 }.into(),
+        Conv1d { channels: 6, kernel: 3, stride: 2, padding: 1, dilation: 1 }.into(),
         GroupNorm { groups: 3, epsilon: 1e-5 }.into(),
         Softplus.into(),
         GlobalMaxPool.into(),
@@ -194,12 +200,25 @@ fn pooled_positions() -> Result<ModelSpec, ModelSpecError> {
 /// A class for a series of 30 steps of 3 values.
 fn series() -> Result<ModelSpec, ModelSpecError> {
     let layers = vec![
-        Conv1d { channels: 8, kernel: 5, stride: 1, padding: 2 }.into(),
+        Conv1d { channels: 8, kernel: 5, stride: 1, padding: 4, dilation: 2 }.into(),
         LeakyRelu { slope: 0.01 }.into(),
-        Conv1d { channels: 6, kernel: 3, stride: 3, padding: 0 }.into(),
+        Conv1d { channels: 6, kernel: 3, stride: 3, padding: 0, dilation: 4 }.into(),
         Silu.into(),
         Flatten.into(),
         Linear { outputs: 4 }.into(),
     ];
     ModelSpec::new(&[30, 3], layers, Loss::SoftmaxCrossEntropy)
+}
+
+/// A value for a row of a table with three columns of categories.
+fn categories() -> Result<ModelSpec, ModelSpecError> {
+    let feature = |place, categories, width| EmbeddedFeature { place, categories, width };
+    let features = vec![feature(0, 7, 3), feature(3, 300, 8), feature(4, 2, 1)];
+    let layers = vec![
+        CategoryEmbedding { features }.into(),
+        Linear { outputs: 9 }.into(),
+        Tanh.into(),
+        Linear { outputs: 1 }.into(),
+    ];
+    ModelSpec::new(&[6], layers, Loss::MeanSquaredError)
 }

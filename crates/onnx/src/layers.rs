@@ -5,10 +5,12 @@
 use std::f32::consts::SQRT_2;
 
 use fedra_protocol::layers::{
-    Conv1d, Conv2d, GaussianDerivative, GroupNorm, Residual, Standardize,
+    CategoryEmbedding, Conv1d, Conv2d, EmbeddedFeature, GaussianDerivative, GroupNorm, Residual,
+    Standardize,
 };
 use fedra_protocol::{Layer, Shape};
 
+use crate::messages::INT64;
 use crate::nodes::{Nodes, float, int, ints};
 use crate::sequences::Cell;
 use crate::{OnnxError, sequences};
@@ -56,6 +58,7 @@ pub fn add(layer: &Layer, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
             let weight = nodes.trained()?;
             nodes.output("Gather", &[&weight, &value], vec![int("axis", 0)]);
         }
+        Layer::CategoryEmbedding(layer) => category_embedding(layer, input, nodes)?,
         Layer::PositionEmbedding(_) => {
             let weight = nodes.trained()?;
             nodes.output("Add", &[&value, &weight], vec![]);
@@ -98,7 +101,7 @@ fn conv2d(layer: &Conv2d, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
 
 /// A convolution with the positions last, as the operator takes them.
 fn conv1d(layer: &Conv1d, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), OnnxError> {
-    let Conv1d { channels: _, kernel, stride, padding } = *layer;
+    let Conv1d { channels: _, kernel, stride, padding, dilation } = *layer;
     let mut value = nodes.value.clone();
     let (weight, bias) = (nodes.trained()?, nodes.trained()?);
     if let Shape::Image { height, width, .. } = input {
@@ -111,9 +114,58 @@ fn conv1d(layer: &Conv1d, input: Shape, nodes: &mut Nodes<'_>) -> Result<(), Onn
         ints("kernel_shape", &[kernel]),
         ints("strides", &[stride]),
         ints("pads", &[padding; 2]),
+        ints("dilations", &[dilation]),
     ];
     let windows = nodes.step("windows", "Conv", &[&columns, &weight, &bias], attributes);
     nodes.output("Transpose", &[&windows], turned());
+    Ok(())
+}
+
+/// Rows of the tables in the places of their features, and the features between them.
+fn category_embedding(
+    layer: &CategoryEmbedding,
+    input: Shape,
+    nodes: &mut Nodes<'_>,
+) -> Result<(), OnnxError> {
+    let value = nodes.value.clone();
+    let (mut parts, mut next) = (Vec::new(), 0);
+    let between = |from: i64, to: i64, nodes: &mut Nodes<'_>| {
+        let places: Vec<i64> = (from..to).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let places = nodes.shape(&format!("places_{from}"), &places);
+        Some(nodes.step(
+            &format!("features_{from}"),
+            "Gather",
+            &[&value, &places],
+            vec![int("axis", 1)],
+        ))
+    };
+    for &EmbeddedFeature { place, .. } in &layer.features {
+        let place = i64::from(place);
+        parts.extend(between(next, place, nodes));
+        next = place + 1;
+        let at = nodes.index(&format!("place_{place}"), place);
+        let feature =
+            nodes.step(&format!("feature_{place}"), "Gather", &[&value, &at], vec![int("axis", 1)]);
+        let number = nodes.step(
+            &format!("number_{place}"),
+            "Cast",
+            &[&feature],
+            vec![int("to", INT64.into())],
+        );
+        let table = nodes.trained()?;
+        parts.push(nodes.step(
+            &format!("row_{place}"),
+            "Gather",
+            &[&table, &number],
+            vec![int("axis", 0)],
+        ));
+    }
+    parts.extend(between(next, input.len() as i64, nodes));
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    nodes.output("Concat", &parts, vec![int("axis", 1)]);
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Files, decoded again.
 
 use fedra_protocol::layers::{
-    Abs, AvgPool2d, CausalSelfAttention, Conv1d, Conv2d, Dropout, Elu, Embedding, Flatten,
-    GaussianDerivative, Gelu, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, LastStep, LayerNorm,
-    LeakyRelu, Linear, Lstm, MaxPool2d, PositionEmbedding, Relu, Residual, Sigmoid, Silu, Softplus,
-    Standardize, Tanh, TransformerBlock,
+    Abs, AvgPool2d, CategoryEmbedding, CausalSelfAttention, Conv1d, Conv2d, Dropout, Elu,
+    EmbeddedFeature, Embedding, Flatten, GaussianDerivative, Gelu, GlobalAvgPool, GlobalMaxPool,
+    GroupNorm, Gru, LastStep, LayerNorm, LeakyRelu, Linear, Lstm, MaxPool2d, PositionEmbedding,
+    Relu, Residual, Sigmoid, Silu, Softplus, Standardize, Tanh, TransformerBlock,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec, Sha256Hash, TensorInfo};
 use prost::Message;
@@ -198,13 +198,17 @@ fn every_layer() -> Vec<ModelSpec> {
     let blocks = ModelSpec::new(&[2, 8, 8], layers, Loss::BinaryCrossEntropy).unwrap();
     let layers = vec![
         Embedding { width: 5 }.into(),
-        Conv1d { channels: 6, kernel: 2, stride: 2, padding: 1 }.into(),
+        Conv1d { channels: 6, kernel: 2, stride: 2, padding: 1, dilation: 2 }.into(),
         GroupNorm { groups: 3, epsilon: 0.5 }.into(),
         GlobalMaxPool.into(),
         Linear { outputs: 2 }.into(),
     ];
     let pooled = ModelSpec::of_tokens(3, 9, layers, Loss::Huber).unwrap();
-    vec![images, tokens, steps, memory, blocks, pooled]
+    let feature = |place, categories, width| EmbeddedFeature { place, categories, width };
+    let features = vec![feature(1, 4, 2), feature(2, 3, 1)];
+    let layers = vec![CategoryEmbedding { features }.into(), Linear { outputs: 2 }.into()];
+    let columns = ModelSpec::new(&[6], layers, Loss::MeanSquaredError).unwrap();
+    vec![images, tokens, steps, memory, blocks, pooled, columns]
 }
 
 /// A block with a shortcut, and one without inside of it.
@@ -463,9 +467,23 @@ fn norms_and_convolutions_of_positions_turn_sequences_to_channels_and_back() {
     assert_eq!(attribute(conv, "kernel_shape").ints, [2]);
     assert_eq!(attribute(conv, "strides").ints, [2]);
     assert_eq!(attribute(conv, "pads").ints, [1, 1]);
-    let series = vec![Conv1d { channels: 2, kernel: 3, stride: 1, padding: 0 }.into()];
+    assert_eq!(attribute(conv, "dilations").ints, [2]);
+    let series = vec![Conv1d { channels: 2, kernel: 3, stride: 1, padding: 0, dilation: 1 }.into()];
     let series = ModelSpec::new(&[8, 4], series, Loss::MeanSquaredError).unwrap();
     assert_eq!(operators(&graph(&series), 0), ["Reshape", "Transpose", "Conv", "Transpose"]);
+}
+
+#[test]
+fn categories_are_rows_between_the_other_features() {
+    let graph = graph(&every_layer()[6]);
+    let row = ["Gather", "Cast", "Gather"];
+    assert_eq!(operators(&graph, 0), [&["Gather"][..], &row, &row, &["Gather", "Concat"]].concat());
+    let nodes = nodes_of(&graph, 0);
+    assert_eq!(nodes[3].input, ["layers.0.0.weight", "layers.0.number_1"]);
+    assert_eq!(attribute(nodes[2], "to").i, Some(INT64.into()));
+    let parts =
+        ["features_0", "row_1", "row_2", "features_3"].map(|part| format!("layers.0.{part}"));
+    assert_eq!(nodes[8].input, parts);
 }
 
 #[test]

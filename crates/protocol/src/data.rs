@@ -26,6 +26,7 @@ pub use table::{Column, ColumnType, Content, Encoding, TableSpec};
 pub use text::TextSpec;
 
 use crate::limits;
+use crate::model::layers::EmbeddedFeature;
 use crate::model::{Loss, ModelSpec, Shape};
 
 /// Description of a task's data.
@@ -184,9 +185,13 @@ impl DataSpec {
     ///
     /// # Errors
     ///
-    /// [`DataSpecError::Input`] and [`DataSpecError::Targets`] say what does not fit.
+    /// [`DataSpecError::Input`], [`DataSpecError::Targets`] and, for a column whose feature
+    /// the model embeds, [`DataSpecError::Column`] say what does not fit.
     pub fn check_for(&self, model: &ModelSpec) -> Result<(), DataSpecError> {
         self.check_input(model.input())?;
+        if let Self::Table(table) = self {
+            check_embedded(table, model.embedded())?;
+        }
         self.check_targets(model)
     }
 
@@ -263,6 +268,36 @@ impl DataSpec {
             }
         }
     }
+}
+
+/// Checks that the features are numbers of categories where a model embeds them, and of
+/// as many as the model has vectors for.
+fn check_embedded(table: &TableSpec, features: &[EmbeddedFeature]) -> Result<(), DataSpecError> {
+    for &EmbeddedFeature { place, categories, .. } in features {
+        let mut before = 0;
+        let column = table.inputs().find(|column| {
+            before += column.content.width();
+            place < before
+        });
+        let Some(Column { name, content }) = column else { continue };
+        let problem = match content {
+            Content::Category { encoding: Encoding::OneHot, .. }
+            | Content::Number { .. }
+            | Content::Date { .. } => format!(
+                "the model embeds its feature {place}, which is no number of a category; give \
+                 the column the type category and encoding = \"index\", or leave {place} out \
+                 of the model's category_embedding"
+            ),
+            _ if content.categories() != categories => format!(
+                "it has {} categories, the model has vectors for {categories}; give place \
+                 {place} of the model's category_embedding categories = {0}",
+                content.categories()
+            ),
+            _ => continue,
+        };
+        return Err(DataSpecError::Column { name: name.clone(), problem });
+    }
+    Ok(())
 }
 
 impl std::fmt::Display for TargetKind {

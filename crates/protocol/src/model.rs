@@ -13,6 +13,7 @@ mod shape;
 
 use serde::{Deserialize, Serialize};
 
+use layers::EmbeddedFeature;
 pub use layers::Layer;
 pub use layout::{ForwardCost, Init, TensorInfo};
 pub use loss::{Loss, Objective};
@@ -62,6 +63,8 @@ pub(crate) struct RawModelSpec {
     pub class_weights: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_smoothing: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_weights: Option<Vec<f32>>,
 }
 
 fn is_of_values(elements: &ElementKind) -> bool {
@@ -262,7 +265,7 @@ impl ModelSpec {
             return Err(ModelSpecError::Nesting(nesting));
         }
         let Inferred { tensors: of_layers, inputs, output, forward } =
-            layout::infer("layers.", input, &layers)?;
+            layout::infer(layout::MODEL, input, &layers)?;
         for &index in frozen {
             let tensors = of_layers.get(index).ok_or(ModelSpecError::NoSuchLayer(index))?;
             if tensors.is_empty() {
@@ -312,6 +315,14 @@ impl ModelSpec {
     /// The layers in order.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// Features of an example that the model embeds as numbers of categories, by place.
+    pub fn embedded(&self) -> &[EmbeddedFeature] {
+        match self.layers.first() {
+            Some(Layer::CategoryEmbedding(layer)) => &layer.features,
+            _ => &[],
+        }
     }
 
     /// Shape of one example before each layer.
@@ -417,7 +428,9 @@ impl TryFrom<RawModelSpec> for ModelSpec {
     fn try_from(raw: RawModelSpec) -> Result<Self, ModelSpecError> {
         let shape = raw.shape()?;
         let RawModelSpec { loss, delta, class_weights, label_smoothing, layers, .. } = raw;
-        let objective = RawObjective { loss, delta, class_weights, label_smoothing };
+        let positive_weights = raw.positive_weights;
+        let objective =
+            RawObjective { loss, delta, class_weights, label_smoothing, positive_weights };
         let frozen = layers.iter().enumerate().filter(|(_, layer)| !layer.trainable);
         let frozen: Vec<usize> = frozen.map(|(index, _)| index).collect();
         let layers = layers.into_iter().map(|layer| layer.layer).collect();
@@ -431,7 +444,8 @@ impl From<ModelSpec> for RawModelSpec {
             Shape::Tokens { vocabulary, .. } => Some(vocabulary),
             Shape::Features(_) | Shape::Sequence { .. } | Shape::Image { .. } => None,
         };
-        let RawObjective { loss, delta, class_weights, label_smoothing } = spec.objective.into();
+        let RawObjective { loss, delta, class_weights, label_smoothing, positive_weights } =
+            spec.objective.into();
         let layers = spec.layers.into_iter().enumerate();
         let layers = layers
             .map(|(index, layer)| RawLayer { layer, trainable: !spec.frozen.contains(&index) });
@@ -444,6 +458,7 @@ impl From<ModelSpec> for RawModelSpec {
             delta,
             class_weights,
             label_smoothing,
+            positive_weights,
         }
     }
 }

@@ -96,8 +96,9 @@ fn places_of(layer: &Layer) -> &'static [Place] {
         | Layer::Softplus(_)
         | Layer::GlobalAvgPool(_)
         | Layer::GlobalMaxPool(_)
-        // Its tensors are those of its layers.
-        | Layer::Residual(_) => &[],
+        // Their tensors are those of the layers and of the tables in them.
+        | Layer::Residual(_)
+        | Layer::CategoryEmbedding(_) => &[],
     }
 }
 
@@ -113,6 +114,11 @@ fn named(layers: &[Layer], prefix: &str, places: &mut Vec<(String, &'static Plac
         if let Layer::Residual(block) = layer {
             named(&block.layers, &format!("{prefix}{index}."), places);
             named(&block.shortcut, &format!("{prefix}{index}.shortcut."), places);
+        }
+        if let Layer::CategoryEmbedding(layer) = layer {
+            let table = const { &kept("weight") };
+            let tables = 0..layer.features.len();
+            places.extend(tables.map(|at| (format!("{prefix}{index}.{at}.weight"), table)));
         }
         let own = places_of(layer).iter();
         places.extend(own.map(|place| (format!("{prefix}{index}.{}", place.name), place)));

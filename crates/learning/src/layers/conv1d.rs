@@ -1,7 +1,7 @@
 //! One-dimensional convolution.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, s};
 use fedra_kernels::{Activation as Function, ConvolutionBlock};
 use fedra_protocol::layers as spec;
 
@@ -13,6 +13,9 @@ use super::{LayerModule, Mode};
 use crate::kernels;
 
 /// A convolution over the positions of a sequence: one of images of height 1.
+///
+/// With a dilation it is one of images whose rows are so many positions long: the positions of
+/// a window stand below each other there.
 #[derive(Module, Debug)]
 pub(crate) struct Conv1d {
     /// `[outputs, inputs, kernel]`.
@@ -20,6 +23,7 @@ pub(crate) struct Conv1d {
     bias: Param<Tensor<1>>,
     stride: usize,
     padding: usize,
+    dilation: usize,
 }
 
 impl LayerModule for Conv1d {
@@ -28,17 +32,19 @@ impl LayerModule for Conv1d {
     const EXAMPLE_GRADIENT: bool = true;
 
     fn build(spec: &spec::Conv1d, parameters: &mut Parameters<'_>) -> Self {
-        let [stride, padding] = [spec.stride, spec.padding].map(|n| n as usize);
-        Self { weight: parameters.next(), bias: parameters.next(), stride, padding }
+        let [stride, padding, dilation] =
+            [spec.stride, spec.padding, spec.dilation].map(|n| n as usize);
+        let (weight, bias) = (parameters.next(), parameters.next());
+        Self { weight, bias, stride, padding, dilation }
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        let x = Activation::Sequence(input.sequence()).planes();
+        let (x, positions) = self.images(input);
         let convolution = self.windows().of(&x, self.bias.dims()[0]);
         let block = ConvolutionBlock { convolution, pool: None, activation: Function::Identity };
-        let weight = self.weight.val().unsqueeze_dim(2);
+        let weight = self.weight.val().reshape(self.kernel());
         let output = kernels::convolution(block, x, weight, self.bias.val());
-        Activation::positions_of(output)
+        self.sequence(output, positions)
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {
@@ -46,15 +52,53 @@ impl LayerModule for Conv1d {
     }
 
     fn tap(&self, input: Activation, _mode: &mut Mode<'_>) -> (Activation, Option<Box<dyn Tap>>) {
-        let x = Activation::Sequence(input.sequence()).planes();
+        let (x, positions) = self.images(input);
         let (output, tap) = tapped(self.windows(), x, &self.weight, &self.bias);
-        (Activation::positions_of(output), Some(tap))
+        (self.sequence(output, positions), Some(tap))
     }
 }
 
 impl Conv1d {
     fn windows(&self) -> Windows {
         let [_, _, kernel] = self.weight.dims();
-        Windows { kernel: [1, kernel], stride: [1, self.stride], padding: [0, self.padding] }
+        match self.dilation {
+            1 => {
+                let (stride, padding) = ([1, self.stride], [0, self.padding]);
+                Windows { kernel: [1, kernel], stride, padding }
+            }
+            _ => Windows { kernel: [kernel, 1], stride: [1; 2], padding: [0; 2] },
+        }
+    }
+
+    /// Dimensions of the weights for images.
+    fn kernel(&self) -> [usize; 4] {
+        let ([outputs, inputs, _], [rows, columns]) = (self.weight.dims(), self.windows().kernel);
+        [outputs, inputs, rows, columns]
+    }
+
+    /// The images of a sequence, and the positions at which a window begins.
+    fn images(&self, input: Activation) -> (Tensor<4>, usize) {
+        let x = Activation::Sequence(input.sequence()).planes();
+        let ([batch, width, _, positions], [_, _, kernel]) = (x.dims(), self.weight.dims());
+        let padded = positions + 2 * self.padding;
+        let begins = padded - (kernel - 1) * self.dilation;
+        if self.dilation == 1 {
+            return (x, begins);
+        }
+        let rows = padded.div_ceil(self.dilation);
+        let behind = rows * self.dilation - positions - self.padding;
+        let x = x.pad((self.padding, behind, 0, 0), 0.0);
+        (x.reshape([batch, width, rows, self.dilation]), begins)
+    }
+
+    /// The sequence of the windows that begin at the first positions, a stride apart.
+    fn sequence(&self, images: Tensor<4>, begins: usize) -> Activation {
+        if self.dilation == 1 {
+            return Activation::positions_of(images);
+        }
+        let [batch, channels, rows, columns] = images.dims();
+        let windows = images.reshape([batch, channels, 1, rows * columns]);
+        let (begins, stride) = (0..begins, self.stride);
+        Activation::positions_of(windows.slice(s![.., .., .., begins;stride]))
     }
 }

@@ -54,11 +54,14 @@ fn gradients_match_finite_differences() {
     let norm = |groups| Layer::GroupNorm(GroupNorm { groups, epsilon: 1e-3 });
     check_gradient(&of_images(vec![conv(6), norm(3), Silu.into(), Flatten.into(), linear(4)]));
     check_gradient(&of_sequences(vec![norm(2), linear(4), Silu.into(), norm(1), linear(4)]));
-    let conv1d =
-        |kernel, stride, padding| Layer::Conv1d(Conv1d { channels: 4, kernel, stride, padding });
-    check_gradient(&of_sequences(vec![conv1d(3, 2, 1), Silu.into(), conv1d(2, 1, 1)]));
-    let series = vec![conv1d(3, 2, 2), Silu.into(), GlobalAvgPool.into(), linear(4)];
-    check_gradient(&ModelSpec::new(&[7, 3], series, Loss::SoftmaxCrossEntropy).unwrap());
+    for dilation in [1, 2, 3] {
+        let conv1d = |kernel, stride, padding| {
+            Layer::Conv1d(Conv1d { channels: 4, kernel, stride, padding, dilation })
+        };
+        check_gradient(&of_sequences(vec![conv1d(3, 2, 2), Silu.into(), conv1d(2, 1, 1)]));
+        let series = vec![conv1d(3, 2, 2), Silu.into(), GlobalAvgPool.into(), linear(4)];
+        check_gradient(&ModelSpec::new(&[7, 3], series, Loss::SoftmaxCrossEntropy).unwrap());
+    }
     let pools: [Layer; 2] = [GlobalAvgPool.into(), GlobalMaxPool.into()];
     for pool in pools {
         check_gradient(&of_images(vec![conv(3), Silu.into(), pool.clone(), linear(4)]));
@@ -197,38 +200,45 @@ fn group_norm_is_its_formula_of_each_example_by_itself() {
 
 #[test]
 fn conv1d_is_a_sum_over_the_windows_of_each_example() {
-    let layer = Conv1d { channels: 3, kernel: 3, stride: 2, padding: 1 };
-    let layers = vec![layer.into(), Flatten.into(), linear(1)];
-    let spec = ModelSpec::new(&[6, 2], layers, Loss::MeanSquaredError).unwrap();
-    let x: Vec<f32> = (0..24).map(|i| ((i * 29) % 13) as f32 / 6.0 - 1.0).collect();
-    let parameters = init_parameters(&spec, 8);
-    let (weight, bias, last) = (&parameters[..18], &parameters[18..21], &parameters[21..30]);
-    let expected: Vec<f32> = x
-        .chunks(12)
-        .map(|x| {
-            let mut y = f64::from(parameters[30]);
-            for (window, channel) in (0..3usize).flat_map(|w| (0..3).map(move |c| (w, c))) {
-                let mut sum = f64::from(bias[channel]);
-                for (input, tap) in (0..2).flat_map(|i| (0..3usize).map(move |k| (i, k))) {
-                    let Some(position) = (2 * window + tap).checked_sub(1).filter(|p| *p < 6)
-                    else {
-                        continue;
-                    };
-                    let w = weight[(channel * 2 + input) * 3 + tap];
-                    sum += f64::from(w) * f64::from(x[position * 2 + input]);
+    for (stride, padding, dilation, windows) in
+        [(2, 1, 1, 3usize), (1, 2, 2, 6), (2, 3, 2, 4), (3, 0, 2, 1), (1, 4, 3, 8)]
+    {
+        let layer = Conv1d { channels: 3, kernel: 3, stride, padding, dilation };
+        let layers = vec![layer.into(), Flatten.into(), linear(1)];
+        let spec = ModelSpec::new(&[6, 2], layers, Loss::MeanSquaredError).unwrap();
+        assert_eq!(spec.inputs()[1].len(), windows * 3, "{layer:?}");
+        let x: Vec<f32> = (0..24).map(|i| ((i * 29) % 13) as f32 / 6.0 - 1.0).collect();
+        let parameters = init_parameters(&spec, 8);
+        let (weight, bias, last) = (&parameters[..18], &parameters[18..21], &parameters[21..]);
+        let [stride, padding, dilation] = [stride, padding, dilation].map(|n| n as usize);
+        let expected: Vec<f32> = x
+            .chunks(12)
+            .map(|x| {
+                let mut y = f64::from(last[windows * 3]);
+                for (window, channel) in (0..windows).flat_map(|w| (0..3).map(move |c| (w, c))) {
+                    let mut sum = f64::from(bias[channel]);
+                    for (input, tap) in (0..2).flat_map(|i| (0..3usize).map(move |k| (i, k))) {
+                        let place = stride * window + dilation * tap;
+                        let Some(position) = place.checked_sub(padding).filter(|p| *p < 6) else {
+                            continue;
+                        };
+                        let w = weight[(channel * 2 + input) * 3 + tap];
+                        sum += f64::from(w) * f64::from(x[position * 2 + input]);
+                    }
+                    y += sum * f64::from(last[window * 3 + channel]);
                 }
-                y += sum * f64::from(last[window * 3 + channel]);
-            }
-            y as f32
-        })
-        .collect();
-    close(&outputs(&spec, &parameters, x), &expected);
+                y as f32
+            })
+            .collect();
+        close(&outputs(&spec, &parameters, x), &expected);
+    }
 }
 
 #[test]
 fn models_with_each_layer_come_back_from_their_files() {
     let norm = || Layer::GroupNorm(GroupNorm { groups: 2, epsilon: 1e-3 });
-    let conv1d = || Layer::Conv1d(Conv1d { channels: 4, kernel: 2, stride: 2, padding: 1 });
+    let conv1d =
+        || Layer::Conv1d(Conv1d { channels: 4, kernel: 2, stride: 2, padding: 1, dilation: 3 });
     for spec in [
         of_images(vec![
             conv(4),
@@ -271,7 +281,7 @@ fn pulses(count: usize) -> Dataset {
 #[test]
 fn a_conv1d_learns_the_direction_of_a_pulse_wherever_it_is() {
     let layers = vec![
-        Conv1d { channels: 6, kernel: 4, stride: 1, padding: 2 }.into(),
+        Conv1d { channels: 6, kernel: 4, stride: 1, padding: 2, dilation: 1 }.into(),
         Relu.into(),
         GlobalMaxPool.into(),
         linear(2),

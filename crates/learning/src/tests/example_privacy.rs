@@ -13,7 +13,7 @@ use fedra_protocol::layers::{
 use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, Objective, Shape};
 
 use super::residual::small_resnet;
-use super::{changed, plan, some_data};
+use super::{categories, changed, plan, some_data};
 use crate::training::PrivateSteps;
 use crate::{ExamplePrivacy, LearningError, LocalTrainer, evaluate, gradient, init_parameters};
 
@@ -106,7 +106,8 @@ fn models_of_other_losses() -> Vec<ModelSpec> {
         || vec![Layer::Linear(Linear { outputs: 5 }), Tanh.into(), Linear { outputs: 3 }.into()];
     let adjusted =
         Objective::SoftmaxCrossEntropy { class_weights: vec![0.5, 1.0, 3.0], label_smoothing: 0.1 };
-    [Loss::BinaryCrossEntropy.into(), Objective::Huber { delta: 0.5 }, adjusted]
+    let weighted = Objective::BinaryCrossEntropy { positive_weights: vec![3.0, 1.0, 0.2] };
+    [Loss::BinaryCrossEntropy.into(), weighted, Objective::Huber { delta: 0.5 }, adjusted]
         .map(|objective| ModelSpec::new(&[4], layers(), objective).unwrap())
         .into()
 }
@@ -115,9 +116,12 @@ fn models_of_other_losses() -> Vec<ModelSpec> {
 fn models_of_blocks() -> Vec<ModelSpec> {
     let linear = |outputs| Layer::Linear(Linear { outputs });
     let norm = || Layer::GroupNorm(GroupNorm { groups: 2, epsilon: 0.01 });
-    let conv1d =
-        |kernel, stride, padding| Layer::Conv1d(Conv1d { channels: 4, kernel, stride, padding });
-    let series = vec![conv1d(3, 2, 1), norm(), Tanh.into(), GlobalAvgPool.into(), linear(3)];
+    let conv1d = |kernel, stride, padding, dilation| {
+        Layer::Conv1d(Conv1d { channels: 4, kernel, stride, padding, dilation })
+    };
+    let series = |dilation| {
+        vec![conv1d(3, 2, 1, dilation), norm(), Tanh.into(), GlobalAvgPool.into(), linear(3)]
+    };
     let images = vec![
         Conv2d { channels: 4, kernel: 3, stride: 2, padding: 1 }.into(),
         norm(),
@@ -125,12 +129,13 @@ fn models_of_blocks() -> Vec<ModelSpec> {
         GlobalMaxPool.into(),
         linear(3),
     ];
-    let tokens = vec![Embedding { width: 4 }.into(), norm(), conv1d(2, 1, 1), linear(3)];
+    let tokens = vec![Embedding { width: 4 }.into(), norm(), conv1d(2, 1, 1, 1), linear(3)];
     let inner = Residual { layers: vec![Tanh.into(), linear(4)], shortcut: vec![] };
     let dense = Residual { layers: vec![linear(4), inner.into()], shortcut: vec![linear(4)] };
     let loss = Loss::SoftmaxCrossEntropy;
     vec![
-        ModelSpec::new(&[9, 3], series, loss).unwrap(),
+        ModelSpec::new(&[9, 3], series(1), loss).unwrap(),
+        ModelSpec::new(&[9, 3], series(3), loss).unwrap(),
         ModelSpec::new(&[2, 6, 5], images, loss).unwrap(),
         ModelSpec::of_tokens(5, 6, tokens, loss).unwrap(),
         ModelSpec::new(&[3], vec![dense.into(), linear(3)], loss).unwrap(),
@@ -170,6 +175,7 @@ fn clipped_sums_match_a_loop_over_examples() {
     let cases = covered_models().into_iter().map(|spec| (noise_data(&spec, 13), spec));
     let others =
         token_models().into_iter().chain(models_of_other_losses()).chain(models_of_blocks());
+    let others = others.chain([categories::model(Loss::SoftmaxCrossEntropy)]);
     let others = others.map(|spec| (some_data(&spec, 13), spec));
     for (data, spec) in cases.chain(others) {
         let at = init_parameters(&spec, 3);

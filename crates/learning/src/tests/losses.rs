@@ -37,6 +37,7 @@ fn identity(n: usize) -> Vec<f32> {
 fn gradients_match_finite_differences() {
     let losses = [
         Loss::BinaryCrossEntropy.into(),
+        Objective::BinaryCrossEntropy { positive_weights: vec![0.5, 2.0, 1.0, 4.0] },
         Objective::Huber { delta: 0.7 },
         cross_entropy(&[0.5, 2.0, 1.0, 0.25], 0.0),
         cross_entropy(&[], 0.2),
@@ -74,6 +75,29 @@ fn binary_cross_entropy_of_two_questions_by_hand() {
     assert!((result.quality.loss - (200.0 + 2f64.ln()) / 2.0).abs() < 1e-5, "{result:?}");
     let flat = gradient(&spec, &identity(2), &mistake, &[0]).unwrap();
     close(&flat[4..], &[0.25, 0.5]);
+}
+
+#[test]
+fn a_yes_counts_as_much_as_the_weight_of_its_output() {
+    let weighted = Objective::BinaryCrossEntropy { positive_weights: vec![3.0, 0.5] };
+    let (spec, x) = (spec(2, weighted), 3f32.ln());
+    // Probabilities 3/4 and 1/4.
+    let loss = |targets: [f32; 2]| {
+        let data = of_values(2, &[x, -x], &targets);
+        evaluate(&spec, &identity(2), &data, 1).unwrap().quality.loss
+    };
+    let (likely, unlikely) = (-(0.75f64.ln()), -(0.25f64.ln()));
+    for (targets, expected) in [
+        ([1.0, 1.0], (3.0 * likely + 0.5 * unlikely) / 2.0),
+        ([0.0, 0.0], (unlikely + likely) / 2.0),
+        ([1.0, 0.0], (3.0 * likely + likely) / 2.0),
+    ] {
+        assert!((loss(targets) - expected).abs() < 1e-6, "{targets:?}");
+    }
+    // w (p - 1) / 2 of a yes, and p / 2 of a no.
+    let data = of_values(2, &[x, -x], &[1.0, 0.0]);
+    let flat = gradient(&spec, &identity(2), &data, &[0]).unwrap();
+    close(&flat[4..], &[-0.375, 0.125]);
 }
 
 #[test]

@@ -505,6 +505,7 @@ impl TryFrom<wire::ModelSpec> for fedra::ModelSpec {
             delta: spec.delta,
             class_weights,
             label_smoothing: spec.label_smoothing,
+            positive_weights: (!spec.positive_weights.is_empty()).then_some(spec.positive_weights),
         };
         Ok(spec.try_into()?)
     }

@@ -319,6 +319,7 @@ impl From<fedra::ModelSpec> for wire::ModelSpec {
             delta: spec.delta,
             class_weights: spec.class_weights.unwrap_or_default(),
             label_smoothing: spec.label_smoothing,
+            positive_weights: spec.positive_weights.unwrap_or_default(),
         }
     }
 }

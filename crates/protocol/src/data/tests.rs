@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::*;
-use crate::layers::{Embedding, Flatten, Linear};
+use crate::layers::{CategoryEmbedding, EmbeddedFeature, Embedding, Flatten, Linear};
 use crate::{DecodeError, wire};
 
 const PEOPLE: &str = r#"{
@@ -276,4 +276,32 @@ fn a_model_that_the_data_do_not_fit_is_refused_with_what_to_change() {
     let values = table(r#""type": "number""#, r#""type": "number""#).unwrap();
     assert_eq!(values.check_for(&dense(&[1], 1, square)), Ok(()));
     assert!(refused(&values, &dense(&[1], 2, softmax)).contains("mean_squared_error"));
+}
+
+#[test]
+fn a_model_embeds_the_columns_that_are_places_of_categories_and_as_many_as_there_are() {
+    let [people, _, _, array] = samples();
+    let embeds = |input: u32, place, categories| {
+        let feature = EmbeddedFeature { place, categories, width: 2 };
+        let layers = vec![
+            CategoryEmbedding { features: vec![feature] }.into(),
+            Linear { outputs: 2 }.into(),
+        ];
+        ModelSpec::new(&[input], layers, Loss::SoftmaxCrossEntropy).unwrap()
+    };
+    // The town's place among three, and a member's no or yes.
+    assert_eq!(people.check_for(&embeds(11, 6, 3)), Ok(()));
+    assert_eq!(people.check_for(&embeds(11, 7, 2)), Ok(()));
+    for (place, categories, expected) in [
+        (6, 4, "column \"town\": it has 3 categories, the model has vectors for 4; give place 6"),
+        (7, 3, "column \"member\": it has 2 categories"),
+        (4, 2, "column \"job\": the model embeds its feature 4, which is no number of a category"),
+        (2, 9, "column \"hours\": the model embeds its feature 2"),
+        (10, 9, "column \"since\": the model embeds its feature 10"),
+    ] {
+        let error = people.check_for(&embeds(11, place, categories)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error} should say {expected}");
+    }
+    // Nothing is known of an array's features.
+    assert_eq!(array.check_for(&embeds(784, 6, 3)), Ok(()));
 }

@@ -8,6 +8,7 @@ mod rules;
 
 mod abs;
 mod avg_pool2d;
+mod category_embedding;
 mod causal_self_attention;
 mod conv1d;
 mod conv2d;
@@ -36,6 +37,8 @@ mod softplus;
 mod standardize;
 mod tanh;
 mod transformer_block;
+
+pub use category_embedding::EmbeddedFeature;
 
 use std::convert::Infallible;
 
@@ -70,6 +73,11 @@ pub(super) trait LayerRule {
     /// always comes out the same.
     fn is_fixed(&self) -> bool {
         true
+    }
+
+    /// True if the layer takes what the data say, and nothing that another layer has made.
+    fn takes_data(&self) -> bool {
+        false
     }
 
     /// Layers inside of this one.
@@ -199,6 +207,7 @@ layers! {
     group_norm::GroupNorm,
     conv1d::Conv1d,
     residual::Residual,
+    category_embedding::CategoryEmbedding,
 }
 
 impl Layer {

@@ -72,6 +72,9 @@ pub(super) struct Inferred {
     pub forward: ForwardCost,
 }
 
+/// Beginning of the names of a model's tensors.
+pub(super) const MODEL: &str = "layers.";
+
 /// The tensors of each of `layers` on `input`, whose names begin with `prefix` and the
 /// layer's index, the shape that comes out, and what an example costs.
 pub(super) fn infer(
@@ -90,6 +93,11 @@ pub(super) fn infer(
         let (takes, given) = (rule.takes(), shape.elements());
         if takes != given {
             return Err(ModelSpecError::Elements { index, layer: layer.type_name(), takes, given });
+        }
+        if rule.takes_data() && (index > 0 || prefix != MODEL) {
+            return Err(fail(
+                "it takes the features of the data; make it the model's first layer".into(),
+            ));
         }
         let Output { shape: next, trained, forward: nested } = rule.output(shape).map_err(fail)?;
         if next.within_limits().is_none() {

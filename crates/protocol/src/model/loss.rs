@@ -55,9 +55,14 @@ pub enum Objective {
     },
     /// `(y - t)^2`.
     MeanSquaredError,
-    /// `-t log p - (1 - t) log(1 - p)` with p = `1 / (1 + exp(-y))`: each output answers a
+    /// `-w t log p - (1 - t) log(1 - p)` with p = `1 / (1 + exp(-y))`: each output answers a
     /// question of its own.
-    BinaryCrossEntropy,
+    BinaryCrossEntropy {
+        /// w, a factor for each output, above 0; empty stands for ones.
+        ///
+        /// A yes of an output with the weight 2 counts like two.
+        positive_weights: Vec<f32>,
+    },
     /// `(y - t)^2 / 2` up to a difference of `delta`, `delta (|y - t| - delta / 2)` beyond
     /// (Huber 1964).
     Huber {
@@ -73,7 +78,7 @@ impl From<Loss> for Objective {
                 Self::SoftmaxCrossEntropy { class_weights: Vec::new(), label_smoothing: 0.0 }
             }
             Loss::MeanSquaredError => Self::MeanSquaredError,
-            Loss::BinaryCrossEntropy => Self::BinaryCrossEntropy,
+            Loss::BinaryCrossEntropy => Self::BinaryCrossEntropy { positive_weights: Vec::new() },
             Loss::Huber => Self::Huber { delta: 1.0 },
         }
     }
@@ -82,24 +87,29 @@ impl From<Loss> for Objective {
 impl Objective {
     /// Settings of a loss that a client may not know, as in a config file and among its
     /// capabilities.
-    pub const SETTINGS: [&str; 2] = ["class_weights", "label_smoothing"];
+    pub const SETTINGS: [&str; 3] = ["class_weights", "label_smoothing", "positive_weights"];
 
     /// Kind of the objective.
     pub fn loss(&self) -> Loss {
         match self {
             Self::SoftmaxCrossEntropy { .. } => Loss::SoftmaxCrossEntropy,
             Self::MeanSquaredError => Loss::MeanSquaredError,
-            Self::BinaryCrossEntropy => Loss::BinaryCrossEntropy,
+            Self::BinaryCrossEntropy { .. } => Loss::BinaryCrossEntropy,
             Self::Huber { .. } => Loss::Huber,
         }
     }
 
     /// Names of [`Self::SETTINGS`] that are not at their defaults.
     pub fn settings(&self) -> Vec<&'static str> {
-        let Self::SoftmaxCrossEntropy { class_weights, label_smoothing } = self else {
-            return Vec::new();
+        let set = match self {
+            Self::SoftmaxCrossEntropy { class_weights, label_smoothing } => {
+                [!class_weights.is_empty(), *label_smoothing != 0.0, false]
+            }
+            Self::BinaryCrossEntropy { positive_weights } => {
+                [false, false, !positive_weights.is_empty()]
+            }
+            Self::MeanSquaredError | Self::Huber { .. } => [false; 3],
         };
-        let set = [!class_weights.is_empty(), *label_smoothing != 0.0];
         Self::SETTINGS.into_iter().zip(set).filter_map(|(name, set)| set.then_some(name)).collect()
     }
 
@@ -116,28 +126,33 @@ impl Objective {
                         "label_smoothing must be at least 0 and below 1; it is {label_smoothing}"
                     ));
                 }
-                let count = class_weights.len();
-                if count > limits::MAX_CLASS_WEIGHTS {
-                    return fail(format!(
-                        "class_weights may have {} numbers; it has {count}",
-                        limits::MAX_CLASS_WEIGHTS
-                    ));
-                }
-                if count != 0 && count != outputs {
-                    return fail(format!(
-                        "class_weights needs a number for each of {outputs} classes; it has {count}"
-                    ));
-                }
-                match class_weights.iter().find(|&&weight| !(weight > 0.0 && weight.is_finite())) {
-                    Some(weight) => fail(format!("class_weights must be above 0; one is {weight}")),
-                    None => Ok(()),
-                }
+                check_weights("class_weights", class_weights, outputs, "classes").or_else(fail)
+            }
+            Self::BinaryCrossEntropy { positive_weights } => {
+                check_weights("positive_weights", positive_weights, outputs, "outputs")
+                    .or_else(fail)
             }
             Self::Huber { delta } if !(*delta > 0.0 && delta.is_finite()) => {
                 fail(format!("delta must be above 0; it is {delta}"))
             }
-            Self::MeanSquaredError | Self::BinaryCrossEntropy | Self::Huber { .. } => Ok(()),
+            Self::MeanSquaredError | Self::Huber { .. } => Ok(()),
         }
+    }
+}
+
+/// Checks weights, none or one for each of `outputs` outputs, which are called `what`.
+fn check_weights(name: &str, weights: &[f32], outputs: usize, what: &str) -> Result<(), String> {
+    let count = weights.len();
+    if count > limits::MAX_CLASS_WEIGHTS {
+        let most = limits::MAX_CLASS_WEIGHTS;
+        return Err(format!("{name} may have {most} numbers; it has {count}"));
+    }
+    if count != 0 && count != outputs {
+        return Err(format!("{name} needs a number for each of {outputs} {what}; it has {count}"));
+    }
+    match weights.iter().find(|&&weight| !(weight > 0.0 && weight.is_finite())) {
+        Some(weight) => Err(format!("{name} must be above 0; one is {weight}")),
+        None => Ok(()),
     }
 }
 
@@ -148,6 +163,7 @@ pub(crate) struct RawObjective {
     pub delta: Option<f32>,
     pub class_weights: Option<Vec<f32>>,
     pub label_smoothing: Option<f32>,
+    pub positive_weights: Option<Vec<f32>>,
 }
 
 impl TryFrom<RawObjective> for Objective {
@@ -155,34 +171,36 @@ impl TryFrom<RawObjective> for Objective {
 
     /// Fails on a setting that the loss has no use for.
     fn try_from(raw: RawObjective) -> Result<Self, ModelSpecError> {
-        let RawObjective { loss, delta, class_weights, label_smoothing } = raw;
-        let refuse = |setting, owner: Loss| {
-            let problem = format!("it has no {setting}; leave it out, or use {}", owner.name());
-            Err(ModelSpecError::Loss { loss: loss.name(), problem })
-        };
-        if delta.is_some() && loss != Loss::Huber {
-            return refuse("delta", Loss::Huber);
+        let RawObjective { loss, delta, class_weights, label_smoothing, positive_weights } = raw;
+        let fail = |problem| Err(ModelSpecError::Loss { loss: loss.name(), problem });
+        for (setting, is_set, owner) in [
+            ("delta", delta.is_some(), Loss::Huber),
+            ("class_weights", class_weights.is_some(), Loss::SoftmaxCrossEntropy),
+            ("label_smoothing", label_smoothing.is_some(), Loss::SoftmaxCrossEntropy),
+            ("positive_weights", positive_weights.is_some(), Loss::BinaryCrossEntropy),
+        ] {
+            if is_set && loss != owner {
+                let owner = owner.name();
+                return fail(format!("it has no {setting}; leave it out, or use {owner}"));
+            }
         }
-        for (setting, set) in
-            Self::SETTINGS.into_iter().zip([class_weights.is_some(), label_smoothing.is_some()])
+        for (setting, weights) in
+            [("class_weights", &class_weights), ("positive_weights", &positive_weights)]
         {
-            if set && loss != Loss::SoftmaxCrossEntropy {
-                return refuse(setting, Loss::SoftmaxCrossEntropy);
+            if weights.as_ref().is_some_and(Vec::is_empty) {
+                return fail(format!("{setting} has no number; leave it out"));
             }
         }
         Ok(match Self::from(loss) {
-            Self::SoftmaxCrossEntropy { .. } => {
-                if class_weights.as_ref().is_some_and(Vec::is_empty) {
-                    let problem = "class_weights has no number; leave it out".to_owned();
-                    return Err(ModelSpecError::Loss { loss: loss.name(), problem });
-                }
-                Self::SoftmaxCrossEntropy {
-                    class_weights: class_weights.unwrap_or_default(),
-                    label_smoothing: label_smoothing.unwrap_or(0.0),
-                }
+            Self::SoftmaxCrossEntropy { .. } => Self::SoftmaxCrossEntropy {
+                class_weights: class_weights.unwrap_or_default(),
+                label_smoothing: label_smoothing.unwrap_or(0.0),
+            },
+            Self::BinaryCrossEntropy { .. } => {
+                Self::BinaryCrossEntropy { positive_weights: positive_weights.unwrap_or_default() }
             }
             Self::Huber { delta: default } => Self::Huber { delta: delta.unwrap_or(default) },
-            other => other,
+            Self::MeanSquaredError => Self::MeanSquaredError,
         })
     }
 }
@@ -191,15 +209,25 @@ impl From<Objective> for RawObjective {
     /// Settings at their defaults are left out, but for `delta`.
     fn from(objective: Objective) -> Self {
         let loss = objective.loss();
-        let raw = Self { loss, delta: None, class_weights: None, label_smoothing: None };
+        let raw = Self {
+            loss,
+            delta: None,
+            class_weights: None,
+            label_smoothing: None,
+            positive_weights: None,
+        };
         match objective {
             Objective::SoftmaxCrossEntropy { class_weights, label_smoothing } => Self {
                 class_weights: (!class_weights.is_empty()).then_some(class_weights),
                 label_smoothing: (label_smoothing != 0.0).then_some(label_smoothing),
                 ..raw
             },
+            Objective::BinaryCrossEntropy { positive_weights } => Self {
+                positive_weights: (!positive_weights.is_empty()).then_some(positive_weights),
+                ..raw
+            },
             Objective::Huber { delta } => Self { delta: Some(delta), ..raw },
-            Objective::MeanSquaredError | Objective::BinaryCrossEntropy => raw,
+            Objective::MeanSquaredError => raw,
         }
     }
 }
@@ -224,14 +252,24 @@ mod tests {
         Objective::SoftmaxCrossEntropy { class_weights: class_weights.to_vec(), label_smoothing }
     }
 
+    fn answers(positive_weights: &[f32]) -> Objective {
+        Objective::BinaryCrossEntropy { positive_weights: positive_weights.to_vec() }
+    }
+
     #[test]
     fn settings_stand_beside_the_loss_and_the_wire_form_is_what_it_was() {
         let model = "0a010212040a020803"; // input 2, linear: 3
         let softmax = r#""loss":"softmax_cross_entropy""#;
+        let binary = r#""loss":"binary_cross_entropy""#;
         for (loss, objective, golden) in [
             (softmax.to_owned(), cross_entropy(&[], 0.0), "1801"),
             (r#""loss":"mean_squared_error""#.to_owned(), Objective::MeanSquaredError, "1802"),
-            (r#""loss":"binary_cross_entropy""#.to_owned(), Objective::BinaryCrossEntropy, "1803"),
+            (binary.to_owned(), answers(&[]), "1803"),
+            (
+                format!(r#"{binary},"positive_weights":[3,1,0.5]"#),
+                answers(&[3.0, 1.0, 0.5]),
+                "18034a0c000040400000803f0000003f",
+            ),
             (r#""loss":"huber""#.to_owned(), Objective::Huber { delta: 1.0 }, "1804350000803f"),
             (
                 r#""loss":"huber","delta":0.5"#.to_owned(),
@@ -270,6 +308,19 @@ mod tests {
                 "it has no delta; leave it out, or use huber",
             ),
             (r#""loss":"binary_cross_entropy","class_weights":[1,1,1]"#, "has no class_weights"),
+            (
+                r#""loss":"softmax_cross_entropy","positive_weights":[1,1,1]"#,
+                "it has no positive_weights; leave it out, or use binary_cross_entropy",
+            ),
+            (
+                r#""loss":"binary_cross_entropy","positive_weights":[1]"#,
+                "positive_weights needs a number for each of 3 outputs; it has 1",
+            ),
+            (r#""loss":"binary_cross_entropy","positive_weights":[]"#, "no number; leave it out"),
+            (
+                r#""loss":"binary_cross_entropy","positive_weights":[1,-1,1]"#,
+                "positive_weights must be above 0; one is -1",
+            ),
             (
                 r#""loss":"softmax_cross_entropy","class_weights":[1,2]"#,
                 "each of 3 classes; it has 2",
@@ -312,6 +363,8 @@ mod tests {
         assert_eq!(missing(Loss::Huber.into()).unwrap(), "the loss huber");
         let both = "the setting of the loss class_weights, the setting of the loss label_smoothing";
         assert_eq!(missing(cross_entropy(&[1.0; 3], 0.5)).unwrap(), both);
+        let weighted = "the loss binary_cross_entropy, the setting of the loss positive_weights";
+        assert_eq!(missing(answers(&[1.0; 3])).unwrap(), weighted);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::{LayerRule, Output};
 use crate::model::{Init, Shape};
 
 /// Cross-correlation over the positions of a sequence, `W: [channels, in, kernel]`:
-/// `[positions, in]` to `[positions', channels]`.
+/// `[positions, in]` to `[positions', channels]`. A window has `kernel` positions, `dilation`
+/// apart.
 ///
 /// An image of one channel counts as a sequence: its rows are the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Conv1d {
     /// Zeros added on each side.
     #[serde(default)]
     pub padding: u32,
+    /// Step between the positions of a window.
+    #[serde(default = "one")]
+    pub dilation: u32,
 }
 
 fn one() -> u32 {
@@ -31,10 +35,14 @@ fn one() -> u32 {
 
 impl LayerRule for Conv1d {
     fn output(&self, input: Shape) -> Result<Output, String> {
-        let Self { channels, kernel, stride, padding } = *self;
+        let Self { channels, kernel, stride, padding, dilation } = *self;
         let [positions, inputs] = series(input)?;
         positive("channels", channels)?;
-        let positions = windows("sequence", positions, kernel, stride, padding)?;
+        positive("kernel", kernel)?;
+        positive("dilation", dilation)?;
+        let span = (kernel - 1).checked_mul(dilation).and_then(|span| span.checked_add(1));
+        let span = span.ok_or("its kernel and dilation are too large")?;
+        let positions = windows("sequence", positions, span, stride, padding)?;
         let shape = Shape::Sequence { positions, width: channels };
         let fan_in = u64::from(inputs) * u64::from(kernel);
         let init = Init::Uniform { fan_in: fan_in as usize };
@@ -50,12 +58,22 @@ impl LayerRule for Conv1d {
         inputs.saturating_mul(self.kernel.into())
     }
 
+    /// A window is computed at every position, also of a larger stride.
+    fn held(&self, input: Shape) -> u64 {
+        match (self.dilation, series(input)) {
+            (2.., Ok([positions, _])) if self.stride > 1 => (u64::from(positions)
+                + 2 * u64::from(self.padding))
+            .saturating_mul(self.channels.into()),
+            _ => 0,
+        }
+    }
+
     fn is_fixed(&self) -> bool {
         false
     }
 }
 
-same_fields!(Conv1d = Conv1d { channels, kernel, stride, padding });
+same_fields!(Conv1d = Conv1d { channels, kernel, stride, padding, dilation });
 
 #[cfg(test)]
 mod tests {
@@ -65,15 +83,15 @@ mod tests {
     use crate::{Init, Layer, Loss, ModelSpec, Shape};
 
     fn conv(kernel: u32, stride: u32, padding: u32) -> Vec<Layer> {
-        let conv = Conv1d { channels: 5, kernel, stride, padding };
+        let conv = Conv1d { channels: 5, kernel, stride, padding, dilation: 1 };
         vec![conv.into(), GlobalAvgPool.into(), Linear { outputs: 2 }.into()]
     }
 
     #[test]
     fn the_wire_form_is_what_it_was() {
         let json = r#"{"type":"conv1d","channels":5,"kernel":3}"#;
-        let layer = Conv1d { channels: 5, kernel: 3, stride: 1, padding: 0 };
-        same_bytes(json, layer, "e20106080510031801");
+        let layer = Conv1d { channels: 5, kernel: 3, stride: 1, padding: 0, dilation: 1 };
+        same_bytes(json, layer, "e201080805100318012801");
     }
 
     #[test]
@@ -89,6 +107,22 @@ mod tests {
         let series = ModelSpec::new(&[8, 4], conv(3, 2, 1), loss).unwrap();
         assert_eq!(series.inputs()[1], Shape::Sequence { positions: 4, width: 5 });
         assert_eq!(series.forward_cost().operations, 4 * 5 * 4 * 3 + 5 * 4 + 5 * 2);
+    }
+
+    #[test]
+    fn a_window_of_a_dilation_spans_more_positions() {
+        let output = |dilation, padding, stride| {
+            let conv = Conv1d { channels: 5, kernel: 3, stride, padding, dilation };
+            Layer::from(conv).output(Shape::Sequence { positions: 8, width: 4 })
+        };
+        let of = |positions| Some(Shape::Sequence { positions, width: 5 });
+        assert_eq!(output(3, 0, 1), of(2));
+        assert_eq!(output(3, 3, 1), of(8));
+        assert_eq!(output(2, 4, 3), of(4));
+        assert_eq!(output(2, 5, 1), None, "the padding is as long as the window");
+        assert_eq!(output(4, 0, 1), None, "it is longer than the sequence");
+        assert_eq!(output(0, 0, 1), None);
+        assert_eq!(output(u32::MAX, 0, 1), None);
     }
 
     #[test]
