@@ -70,11 +70,23 @@ test('before the click the model writes when it is asked, and stops when it is t
     await hasText(page, '#written', /Nothing is written yet/);
     assert.ok(!loads(/wasm|worker-|part-/), site.requests.join(' '));
     await page.getByLabel('Begin with').fill('abc');
+    // The made-up model writes faster than a click comes from here.
+    await page.evaluate(() => {
+      const stops = new MutationObserver(() => {
+        if (!/^abc.{30}/s.test(document.querySelector('#written')?.textContent ?? '')) return;
+        stops.disconnect();
+        const button = document.querySelector('#write');
+        window.stopped = button.textContent;
+        button.click();
+      });
+      stops.observe(document.body, { childList: true, characterData: true, subtree: true });
+    });
     await page.getByRole('button', { name: 'Write' }).click();
-    await hasText(page, '#written', /^abc.{30}/s);
-    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.waitForFunction(() => window.stopped);
     await page.getByRole('button', { name: 'Write' }).waitFor();
+    assert.equal(await page.evaluate(() => window.stopped), 'Stop');
     const written = await page.locator('#written').textContent();
+    assert.ok(written.length < 200, `stopped after ${written.length} characters`);
     await page.getByLabel('Temperature').fill('0');
     await page.getByLabel('Begin with').press('Enter');
     // At temperature 0 the made-up model only counts.
