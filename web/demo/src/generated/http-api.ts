@@ -53,6 +53,18 @@ export type Cohort = {
   report_goal: number;
 };
 
+/** Frozen part of the models of a task. */
+export type FrozenPart = {
+  /** SHA-256 of the file, in hexadecimal digits. */
+  sha256: string;
+  /** Address of the file, relative to the document's own. */
+  url: string;
+  /** Size of the file. */
+  bytes: number;
+  /** Number of parameters of the frozen layers. */
+  parameters: number;
+};
+
 /** Newest model of a task. */
 export type Model = {
   /** SHA-256 of the file, in hexadecimal digits. */
