@@ -248,21 +248,28 @@ const files = { type: 'files', id: 8, options: { seed: 3 }, files: [{ source: ne
 /** A reader that takes anything. */
 const reader = { examples: 0, open() {}, push() {}, close() {}, arrays: () => arrays };
 
+/** Settles once the worker has answered so; an answer of another kind is a failure. */
+async function answers(posted, wanted, number = 8) {
+  const answer = () => posted.find(({ type, id }) => id === number && (type === 'done' || type === 'refused'));
+  while (!answer()) await settled();
+  assert.equal(answer().type, wanted, answer().message);
+}
+
 test('files are read as the task describes them, and given to the client as arrays', async () => {
   let given;
-  const client = () => ({ dataDescription: async () => task, setDataset: async (...all) => (given = all) });
+  const client = () => ({ dataDescription: async () => task, setRead: async (...all) => (given = all) });
   const { posted, tell } = await start('none', { client });
   globalThis.module.reader = reader;
   tell(files);
-  while (!posted.some(({ type }) => type === 'done')) await settled();
+  await answers(posted, 'done');
   assert.deepEqual(globalThis.module.read, [...task, { seed: 3 }]);
-  assert.deepEqual(given, [arrays.features, Float32Array.of(7), arrays.shape, 'channels-first']);
+  assert.deepEqual(given, [arrays.features, Float32Array.of(7), arrays.shape, task[0]], 'with the description');
   assert.equal(globalThis.module.resets, 1);
 });
 
 test('the memory of two readings is given back after both', async () => {
   const resets = [];
-  const client = () => ({ dataDescription: async () => task, setDataset: async () => {} });
+  const client = () => ({ dataDescription: async () => task, setRead: async () => {} });
   const { posted, tell } = await start('none', { client });
   globalThis.module.reader = reader;
   let go;
@@ -270,10 +277,10 @@ test('the memory of two readings is given back after both', async () => {
   const slow = Object.assign(new Blob(['x']), { stream: () => later });
   tell({ ...files, type: 'read', id: 9, files: [{ ...files.files[0], source: slow }] });
   tell(files);
-  while (!posted.some(({ type, id }) => type === 'done' && id === 8)) await settled();
+  await answers(posted, 'done');
   resets.push(globalThis.module.resets);
   go();
-  while (!posted.some(({ type, id }) => type === 'done' && id === 9)) await settled();
+  await answers(posted, 'done', 9);
   resets.push(globalThis.module.resets);
   assert.deepEqual(resets, [0, 1]);
 });
@@ -286,7 +293,7 @@ for (const [how, source, name, code] of [
     const { posted, tell } = await start('none', { client: () => ({ dataDescription: async () => task, withdrawDataset() {} }) });
     globalThis.module.reader = { ...reader, push: () => tell({ type: 'withdraw', id: 8 }) };
     tell({ ...files, files: [{ source, name, isLabels: false }] });
-    while (!posted.some(({ type }) => type === 'refused')) await settled();
+    await answers(posted, 'refused');
     assert.equal(posted.at(-1).code, code);
     assert.equal(globalThis.module.resets, 1);
   });
