@@ -23,7 +23,7 @@ pub(crate) struct PersonalModel {
 
 /// Result of a personalisation: both models on examples that neither was trained on here.
 ///
-/// Where the task holds nothing out, the global model may have been trained on them.
+/// The global model may have been trained on them where the task holds nothing out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Personalization {

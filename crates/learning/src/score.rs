@@ -51,13 +51,15 @@ pub fn score<'a>(
     data: &Dataset,
     examples: Range<u32>,
 ) -> Result<ScoreSums, LearningError> {
-    data.check_for(spec)?;
+    // A caller comes for each piece: the others are not looked at again.
+    let piece = data.select(&examples.collect::<Vec<_>>());
+    piece.check_for(spec)?;
     let device = device::inference();
     let network = Network::new(spec, weights.into(), &device)?;
-    let indices: Vec<u32> = examples.collect();
-    let input = Activation::new(data.features_of(&indices), spec.input(), &device);
+    let indices: Vec<u32> = (0..piece.len() as u32).collect();
+    let input = Activation::new(piece.features_of(&indices), spec.input(), &device);
     let outputs = read(network.forward(input, Mode::Inference));
-    let targets = data.dense_targets_of(&indices, spec);
+    let targets = piece.dense_targets_of(&indices, spec);
     let width = spec.output_width();
     let mut sums = ScoreSums::default();
     for (own, target) in outputs.chunks_exact(width).zip(targets.chunks_exact(width)) {
