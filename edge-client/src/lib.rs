@@ -21,7 +21,6 @@ mod local_work;
 #[cfg(any(target_arch = "wasm32", test))]
 mod options;
 mod origin;
-mod personal;
 mod platform;
 pub mod predict;
 mod privacy;
@@ -41,8 +40,8 @@ pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
 pub use local_data::LocalData;
+pub use local_work::{ModelScores, Personalization};
 pub use origin::{ServerUrl, ServerUrlError};
-pub use personal::{ModelScores, Personalization};
 #[cfg(not(target_arch = "wasm32"))]
 pub use platform::{TrainingSlots, Trust};
 pub use privacy::{

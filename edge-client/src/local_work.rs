@@ -5,6 +5,7 @@
 //! tell something about them.
 
 mod evaluating;
+mod personal;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,10 @@ use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
 use rand_chacha::rand_core::SeedableRng;
 
+pub use personal::{ModelScores, Personalization};
+
+use personal::PersonalModel;
+
 use crate::backend::{self, BackendPreference, Chooser};
 use crate::codes::Notice;
 use crate::devices::{Compute, Trainer, TrainingError};
@@ -41,7 +46,6 @@ use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::local_data::LocalData;
 use crate::origin::ServerUrl;
-use crate::personal::PersonalModel;
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
@@ -522,7 +526,7 @@ impl LocalWork {
     }
 
     /// The same for a model that is there.
-    pub(crate) async fn predict_with(
+    async fn predict_with(
         &self,
         spec: &ModelSpec,
         weights: &Weights,
@@ -536,30 +540,12 @@ impl LocalWork {
     }
 
     /// The weights of a model, fetched within the time that a call may take.
-    pub(crate) async fn weights_for_a_call(
-        &self,
-        model: &GlobalModel,
-    ) -> Result<Weights, PredictError> {
+    async fn weights_for_a_call(&self, model: &GlobalModel) -> Result<Weights, PredictError> {
         // 4 bytes a parameter: the length that the server names has no bound.
         let parameters = model.spec.parameters() + model.spec.frozen_parameters();
         let seconds = 4 * parameters as u64 / SLOWEST_FETCH;
         let limit = FETCH_TIMEOUT + Duration::from_secs(seconds);
         Ok(self.weights_within(limit, model).await?)
-    }
-
-    /// Turns in which this process trains.
-    pub(crate) fn slots(&self) -> &platform::TrainingSlots {
-        &self.slots
-    }
-
-    /// The model of this device's own, once there is one.
-    pub(crate) fn personal(&self) -> Option<Rc<PersonalModel>> {
-        self.personal.borrow().clone()
-    }
-
-    /// Keeps a model of this device's own.
-    pub(crate) fn keep_personal(&self, model: PersonalModel) {
-        *self.personal.borrow_mut() = Some(Rc::new(model));
     }
 }
 

@@ -41,7 +41,7 @@ impl LocalWork {
     }
 
     /// Scores of a model on examples of this device.
-    pub(crate) async fn scores(
+    pub(super) async fn scores(
         &self,
         spec: &ModelSpec,
         weights: &Weights,

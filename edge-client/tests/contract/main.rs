@@ -46,7 +46,10 @@ const CONTRACT: [(&str, &[Entry]); 13] = [
             same("RoundProgress"),
         ],
     ),
-    (include_str!("../../src/personal.rs"), &[same("Personalization"), same("ModelScores")]),
+    (
+        include_str!("../../src/local_work/personal.rs"),
+        &[same("Personalization"), same("ModelScores")],
+    ),
     (
         include_str!("../../src/privacy.rs"),
         &[

@@ -32,7 +32,7 @@ async fn a_personal_model_is_better_here_and_differs_in_its_last_layer_alone() {
     assert_eq!((done.examples, done.held_out), (80, 20));
     assert!(done.personal.loss < done.global.loss / 2.0, "{done:?}");
     assert!(done.personal.accuracy > Some(0.9), "{done:?}");
-    let own = bench.local_work.personal().expect("it is kept");
+    let own = bench.local_work.personal.borrow().clone().expect("it is kept");
     let start = bench.local_work.weights(&global(&bench), &|_| {}).await.unwrap();
     let (first, last) = start.trained.split_at(16 * 10 + 16);
     assert_eq!(*own.weights.frozen, first, "the first layer is that of the global model");

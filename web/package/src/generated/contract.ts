@@ -261,7 +261,7 @@ export interface RoundProgress {
 /**
  * Result of a personalisation: both models on examples that neither was trained on here.
  *
- * Where the task holds nothing out, the global model may have been trained on them.
+ * The global model may have been trained on them where the task holds nothing out.
  */
 export interface Personalization {
   /** Examples that the personal model was trained on. */

@@ -1,21 +1,22 @@
 //! A model of this device's own: the newest global one, whose last layer is trained further
 //! on the device's data. It never leaves the device.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fedra_learning::{LocalTrainer, Weights};
 use fedra_protocol::{LocalTraining, ModelSpec, Scores};
 use serde::Serialize;
 
+use super::{GlobalModel, LocalWork};
 use crate::codes::CallFault;
 use crate::devices::Trainer;
 use crate::failure::Failure;
-use crate::local_work::{GlobalModel, LocalWork};
 use crate::predict::{Features, Outputs, PredictError};
 
 /// A model of this device's own.
 #[derive(Debug)]
-pub(crate) struct PersonalModel {
+pub(super) struct PersonalModel {
     /// The task's model, of which the last layer with parameters is trained.
     pub spec: ModelSpec,
     pub weights: Weights,
@@ -70,7 +71,7 @@ impl LocalWork {
         let trainer = LocalTrainer::new(&spec, &frozen, train.clone(), plan)?;
         let failed =
             |error: &dyn ToString| PredictError::new(Failure::TrainingFailed, error.to_string());
-        let training = self.slots().train(Trainer::Cpu(Box::new(trainer)), |_| {});
+        let training = self.slots.train(Trainer::Cpu(Box::new(trainer)), |_| {});
         let trained = Arc::new(training.await.map_err(|error| failed(&error))?);
         let weights = Weights { trained, frozen: frozen.frozen };
         let result = Personalization {
@@ -79,7 +80,7 @@ impl LocalWork {
             global: self.scores(&model.spec, &global, &held_out).await?.into(),
             personal: self.scores(&spec, &weights, &held_out).await?.into(),
         };
-        self.keep_personal(PersonalModel { spec, weights });
+        *self.personal.borrow_mut() = Some(Rc::new(PersonalModel { spec, weights }));
         Ok(result)
     }
 
@@ -89,7 +90,7 @@ impl LocalWork {
         features: &(impl Features + ?Sized),
         outputs: &mut impl Outputs,
     ) -> Result<(), PredictError> {
-        let model = self.personal().ok_or_else(|| {
+        let model = self.personal.borrow().clone().ok_or_else(|| {
             let message = "there is no personal model yet: call personalize first";
             PredictError::new(CallFault::NoModel, message)
         })?;
