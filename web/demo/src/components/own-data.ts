@@ -1,7 +1,7 @@
 /**
  * A place for the visitor's own files: they are dropped or chosen, a table and pictures are
- * shown as the model sees them, and they are given to the client. Files may be kept in this browser, and
- * forgotten. They go nowhere but to the session.
+ * shown as the model sees them, and they are given to the client. Files may be kept in this
+ * browser, and forgotten. They go nowhere but to the session.
  */
 
 import type { Kept, Reading, ReadOptions, TrainKeptOptions } from 'fedra';
