@@ -12,7 +12,7 @@ use fedra_http_api::{
     CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
 };
 use fedra_protocol::data::{Column, Content, TableSpec};
-use fedra_protocol::{DataSpec, Layer, Mechanism, Sha256Hash, Shape};
+use fedra_protocol::{DataSpec, Layer, Mechanism, Sha256Hash};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -95,10 +95,7 @@ fn model(settings: &TaskSettings, record: &RoundRecord) -> CardModel {
         frozen_parameters: spec.frozen_parameters() as u64,
         round: record.round,
         input: spec.input().dims(),
-        vocabulary: match spec.input() {
-            Shape::Tokens { vocabulary, .. } => Some(vocabulary),
-            _ => None,
-        },
+        vocabulary: tasks::vocabulary(spec),
         layers: (0..)
             .zip(spec.layers())
             .map(|(index, of)| layer(of, spec.is_frozen(index)))
@@ -123,7 +120,7 @@ fn data(spec: &DataSpec) -> CardData {
         kind: spec.kind().to_owned(),
         shape: spec.shape().dims(),
         targets: spec.targets().to_string(),
-        preparation: serde_json::to_value(spec).unwrap_or_default(),
+        preparation: tasks::description(spec),
         ..CardData::default()
     };
     match spec {
