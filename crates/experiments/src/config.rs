@@ -129,8 +129,18 @@ impl Experiment {
     ///
     /// [`ExperimentError`] with what to change.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ExperimentError> {
+        let file = toml::from_str(text).map_err(|e| ExperimentError::Toml(e.to_string()))?;
+        Self::from_file(file, folder)
+    }
+
+    /// The same of a table that is there already.
+    pub(crate) fn from_table(table: toml::Table, folder: &Path) -> Result<Self, ExperimentError> {
+        let file: Result<File, toml::de::Error> = table.try_into();
+        Self::from_file(file.map_err(|e| ExperimentError::Toml(e.to_string()))?, folder)
+    }
+
+    fn from_file(file: File, folder: &Path) -> Result<Self, ExperimentError> {
         let range = |problem: String| Err(ExperimentError::Range(problem));
-        let file: File = toml::from_str(text).map_err(|e| ExperimentError::Toml(e.to_string()))?;
         let File { simulation, mut data, devices, attack: attacks, task } = file;
         data.path = folder.join(data.path);
         data.labels = data.labels.map(|labels| folder.join(labels));

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use fedra_coordinator::storage::Storage;
-use fedra_experiments::Experiment;
 use fedra_experiments::report::{self, Header};
+use fedra_experiments::{Experiment, study};
 
 /// Experiments of federated learning on one machine, with the code that runs in production.
 #[derive(Parser)]
@@ -24,6 +24,9 @@ struct Command {
 enum Action {
     /// Runs an experiment. Writes rounds.csv, result.json and report.html.
     Run(Run),
+    /// Does a study: an experiment in some variants and with some seeds. Writes a page and a
+    /// chart.
+    Study(Study),
     /// Reads an experiment's file and data, and says what it would do.
     Check {
         /// The experiment's file.
@@ -49,9 +52,25 @@ struct Run {
     resume: bool,
 }
 
+#[derive(Args)]
+struct Study {
+    /// The study's file.
+    file: PathBuf,
+    /// Folder that paths in the file are relative to; the file's own without this.
+    #[arg(long)]
+    base: Option<PathBuf>,
+    /// Folder of the page and its chart.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// Folder of runs, which are not made again.
+    #[arg(long, default_value = "studies")]
+    kept: PathBuf,
+}
+
 fn main() -> ExitCode {
     let done = match Command::parse().action {
         Action::Run(options) => run(&options),
+        Action::Study(options) => make(&options),
         Action::Check { file } => check(&file),
     };
     match done {
@@ -61,6 +80,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn make(options: &Study) -> anyhow::Result<()> {
+    let Study { file, base, out, kept } = options;
+    let own = file.parent().unwrap_or_else(|| Path::new(""));
+    let page = study(file, base.as_deref().unwrap_or(own), kept, out)?;
+    println!("{}", page.display());
+    Ok(())
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Results of an experiment as files: a table of the rounds, a summary, and a page with
 //! charts.
 
+pub(crate) mod chart;
 mod page;
 
 use std::fs;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use fedra_coordinator::storage::{Storage, StoreError};
 use fedra_protocol::{Headline, Sha256Hash, TaskId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::world::Round;
 use crate::{Experiment, Outcome, seconds};
@@ -96,7 +97,7 @@ impl Header {
 }
 
 /// Figures of a round.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Its number.
     pub round: u64,
@@ -124,6 +125,23 @@ impl Row {
     /// Bytes up and down.
     pub fn bytes(&self) -> u64 {
         self.bytes_up + self.bytes_down
+    }
+
+    /// Figures of a round, `before` virtual seconds after the start.
+    pub(crate) fn of(round: &Round, headline: Headline, before: f64) -> Self {
+        let record = &round.record;
+        Self {
+            round: record.round,
+            seconds: before + seconds(round.at),
+            cohort: record.cohort,
+            reports: record.reports,
+            weight: record.weight,
+            bytes_up: record.bytes_up,
+            bytes_down: record.bytes_down,
+            loss: round.quality.map(|quality| quality.loss),
+            metric: round.quality.and_then(|quality| headline.of(&quality)),
+            epsilon: round.epsilon,
+        }
     }
 
     fn line(&self) -> String {
@@ -242,19 +260,7 @@ impl Rows {
 
     /// Adds a round.
     pub fn add(&mut self, round: &Round) -> &Row {
-        let record = &round.record;
-        let row = Row {
-            round: record.round,
-            seconds: self.before + seconds(round.at),
-            cohort: record.cohort,
-            reports: record.reports,
-            weight: record.weight,
-            bytes_up: record.bytes_up,
-            bytes_down: record.bytes_down,
-            loss: round.quality.map(|quality| quality.loss),
-            metric: round.quality.and_then(|quality| self.headline.of(&quality)),
-            epsilon: round.epsilon,
-        };
+        let row = Row::of(round, self.headline, self.before);
         self.text += &format!("{}\n", row.line());
         self.rows.push(row);
         &self.rows[self.rows.len() - 1]
