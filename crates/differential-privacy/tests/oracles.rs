@@ -73,7 +73,7 @@ fn by_renyi(rho: Rho, delta: Delta) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-/// Never below the truth, and above it by less than the table's digits show.
+/// Bound from above: never below the truth, and higher by 1e-7 of it at most, and η.
 #[test]
 fn exact_gaussian() {
     for row in table(include_str!("data/gaussian_exact.csv")) {
@@ -179,7 +179,7 @@ fn distributed_discrete_gaussian() {
         assert!((tau - cell(&row, "tau")).abs() <= 1e-6 * cell(&row, "tau"), "{tau}: {row:?}");
         let rho = cost(bound, scale, n, d as usize);
         if scale < 4.0 {
-            // The table's price for shares that add up to no Gaussian; we name none.
+            // The table has a price for shares that add up to no Gaussian; here is none.
             assert_eq!(rho.value(), f64::INFINITY, "{row:?}");
             continue;
         }

@@ -62,14 +62,14 @@ use crate::Rho;
 /// -ln β of conditional rounding.
 const LOG_INVERSE_BETA: f64 = 0.5;
 
-/// 2π² t - ln D. A release's D coordinates together are within 4.1 e^-46, in logarithms, of a
-/// rounded normal law.
+/// Smoothness 2π² t - ln D of the rounding. With it, the logarithms of a release's law
+/// and of the rounded normal law differ by 4.1 e^-46 at most, all D coordinates together.
 const SMOOTHNESS: f64 = 46.0;
 
 /// Most that the sum of shares may add to that: D τ.
 const MOST_DISTANCE: f64 = 1e-20;
 
-/// η of 2^32 releases: each has 5.4e-20 at most.
+/// Slack η of 2^32 releases: each has 5.4e-20 at most.
 pub(super) const SLACK: f64 = 2.5e-10;
 
 /// Distance of the sum of `shares` discrete Gaussians of standard deviation

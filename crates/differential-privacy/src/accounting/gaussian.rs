@@ -21,7 +21,8 @@ const MOST: f64 = 9.0;
 impl Rho {
     /// The least δ for which this cost is (`epsilon`, δ)-private, rounded up: for
     /// μ = √(2ρ), δ = Φ(μ/2 - ε/μ) - exp(ε) Φ(-μ/2 - ε/μ) (Balle and Wang 2018,
-    /// Theorem 8). Noise may be discrete: see [`accounting::discrete`](crate::accounting::discrete).
+    /// Theorem 8). That of discrete noise, too: see
+    /// [`accounting::discrete`](crate::accounting::discrete).
     #[must_use]
     pub fn delta(self, epsilon: Epsilon) -> f64 {
         if self == Self::ZERO || epsilon.value().is_infinite() {
@@ -67,7 +68,7 @@ impl NormalPair {
         mu.is_finite().then_some(Self { mu })
     }
 
-    /// δ where x = μ/2 - ε/μ is `position`: with the Mills ratio M = Φ/φ,
+    /// Bound on δ where x = μ/2 - ε/μ is `position`: with the Mills ratio M = Φ/φ,
     /// Φ(x) - exp(ε) Φ(x - μ) = φ(x) (M(x) - M(x - μ)), since exp(ε) φ(x - μ) = φ(x). So
     /// exp(ε) never meets a number as small as it is large.
     fn delta_at(self, position: f64) -> f64 {
@@ -79,7 +80,7 @@ impl NormalPair {
     }
 }
 
-/// Φ(x) / φ(x) for x up to 9.
+/// Mills ratio Φ(x) / φ(x), for x up to 9.
 fn mills_ratio(x: f64) -> f64 {
     if x < -20.0 {
         // (1 - 1/x² + 3/x⁴ - ...) / |x| (Abramowitz and Stegun 26.2.12). Seven terms

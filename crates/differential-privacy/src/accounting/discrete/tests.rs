@@ -57,7 +57,7 @@ fn squared_norm(shift: &[i32]) -> f64 {
     shift.iter().map(|x| f64::from(x * x)).sum()
 }
 
-/// Many ε, so that no δ escapes between two thresholds of the lattice.
+/// Values of ε so close that no δ escapes between two thresholds of the lattice.
 fn epsilons() -> impl Iterator<Item = f64> {
     (0..240).map(|i| f64::from(i) * 0.043)
 }
@@ -94,7 +94,7 @@ fn never_below_the_laws_themselves() {
     }
 }
 
-/// With noise of 64 grid steps or more in all, a thousandth of ε at most.
+/// Tightness: a thousandth of ε at most, from noise of 64 grid steps on.
 #[test]
 fn hardly_above_the_laws_themselves() {
     for (scale, shares, shift) in [(64.0, 1, 64), (20.0, 11, 60), (8.0, 64, 16)] {
@@ -109,7 +109,7 @@ fn hardly_above_the_laws_themselves() {
     }
 }
 
-/// Why the variance is not simply h s²: a discrete Gaussian passes the normal law's δ.
+/// Need for a variance below h s²: a discrete Gaussian passes the normal law's δ.
 #[test]
 fn the_normal_law_of_the_same_variance_is_no_bound() {
     let (scale, shift) = (4.0, 4);
@@ -151,7 +151,7 @@ fn shares_too_small_to_add_up_to_a_gaussian_promise_nothing() {
     assert!(cost(100.0, 4.0, u32::MAX, 1 << 28).value().is_finite());
 }
 
-/// What η allows for: the largest release, 2^32 times.
+/// Allowance of η: the largest release, 2^32 times.
 #[test]
 fn all_releases_together_stay_within_the_slack() {
     for coordinates in [1.0, 1e3, f64::from(1 << 28)] {
