@@ -373,6 +373,13 @@ impl LocalWork {
         let measured = || backend::Job::new(job.spec, &global.trained, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
+        // The plan of the round may be another than the one that the devices were measured with.
+        let compute = match (compute, fedra_gpu::supports(job.spec, plan)) {
+            (Compute::WebGpu(_), Err(reason)) => {
+                self.chooser.fall_back(&format!("WebGPU cannot be used: {reason}"), told)
+            }
+            (compute, _) => compute,
+        };
         // A lost GPU costs this round's time, not the round.
         let lost = |message: &str, course: &str| {
             let problem = format!("the WebGPU device was lost ({message}); {course}");

@@ -12,7 +12,7 @@ use fedra_http_api::{
     CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
 };
 use fedra_protocol::data::{Column, Content, TableSpec};
-use fedra_protocol::{DataSpec, Layer, Mechanism, Sha256Hash};
+use fedra_protocol::{ClientAlgorithm, DataSpec, Layer, LocalTraining, Mechanism, Sha256Hash};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -161,10 +161,12 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
     CardTraining {
         algorithm: training.algorithm().name().to_owned(),
         epochs: training.epochs(),
+        steps: training.steps(),
         batch_size: training.batch_size(),
         learning_rate: training.learning_rate(),
         momentum: training.momentum(),
         weight_decay: training.weight_decay(),
+        settings: training_settings(training),
         max_examples: training.max_examples(),
         server_optimizer: match settings.optimizer {
             ServerOptimizer::Averaging { learning_rate } => {
@@ -184,6 +186,26 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         reports: record.reports,
         secure_aggregation: mechanism == Some(Mechanism::Distributed),
     }
+}
+
+/// Further settings of local training that have an effect, by their keys in a config.
+fn training_settings(training: &LocalTraining) -> BTreeMap<String, String> {
+    let adam = match training.algorithm() {
+        ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov => [None; 3],
+        ClientAlgorithm::Adam { beta1, beta2, epsilon } => [beta1, beta2, epsilon].map(Some),
+    };
+    let [beta1, beta2, epsilon] = adam;
+    let numbers = [
+        ("beta1", beta1),
+        ("beta2", beta2),
+        ("epsilon", epsilon),
+        ("proximal", Some(training.proximal()).filter(|&proximal| proximal > 0.0)),
+        ("clip_gradient_norm", training.clip_gradient_norm()),
+    ];
+    let numbers = numbers.into_iter().filter_map(|(key, value)| Some((key, value?.to_string())));
+    let limit = training.time_limit().map(|limit| humantime::format_duration(limit).to_string());
+    let limit = limit.map(|limit| ("time_limit", limit));
+    numbers.chain(limit).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

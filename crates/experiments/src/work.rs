@@ -33,6 +33,8 @@ pub(crate) struct Job {
     /// All examples, and which of them are the client's.
     pub examples: Arc<Dataset>,
     pub own: Arc<Vec<u32>>,
+    /// Examples a second, which decides what a time limit allows.
+    pub speed: f64,
     pub attack: Option<Kind>,
     pub seeds: Seeds,
 }
@@ -104,14 +106,41 @@ impl Job {
 
     /// Examples that the device goes through, and bytes that it sends.
     pub(crate) fn effort(&self) -> (u64, u64) {
-        let plan = &self.assignment.training;
-        let own = match plan.max_examples() {
-            0 => self.own.len() as u64,
-            most => (self.own.len() as u64).min(most.into()),
-        };
-        let passes = if self.assignment.evaluates { 1 } else { u64::from(plan.epochs()) };
         let bytes = self.codec().map_or(0, |codec| codec.bounds().bytes.most());
-        (own * passes, bytes)
+        let (steps, batch) = (self.steps(), u64::from(self.assignment.training.batch_size()));
+        let examples = match self.assignment.evaluates {
+            true => self.own.len() as u64,
+            // The last batch of an epoch may be smaller.
+            false => match self.assignment.training.steps() {
+                0 => (steps * batch)
+                    .min(self.trained_on() * u64::from(self.assignment.training.epochs())),
+                _ => steps * batch,
+            },
+        };
+        (examples, bytes)
+    }
+
+    /// Examples that are trained on.
+    fn trained_on(&self) -> u64 {
+        let own = self.own.len() as u64;
+        match self.assignment.training.max_examples() {
+            0 => own,
+            most => own.min(most.into()),
+        }
+    }
+
+    /// Steps that the device takes: those of the plan, or as many as its time allows.
+    fn steps(&self) -> u64 {
+        let plan = &self.assignment.training;
+        let batch = u64::from(plan.batch_size());
+        let all = match plan.steps() {
+            0 => self.trained_on().div_ceil(batch) * u64::from(plan.epochs()),
+            steps => steps.into(),
+        };
+        plan.time_limit().map_or(all, |limit| {
+            let in_time = limit.as_secs_f64() * self.speed / batch as f64;
+            all.min((in_time as u64).max(1))
+        })
     }
 
     /// Form in which the values leave.
@@ -160,7 +189,8 @@ impl Job {
         let plan = &self.assignment.training;
         let trainer = LocalTrainer::new(spec, weights, Arc::new(data), plan);
         let mut trainer = trainer.map_err(|error| error.to_string())?;
-        while trainer.step().is_some() {}
+        let steps = self.steps();
+        while trainer.step_count() < steps && trainer.step().is_some() {}
         let trained = trainer.parameters().map_err(|error| error.to_string())?;
         let update = trained.iter().zip(&*self.trained).map(|(new, old)| new - old).collect();
         Ok((update, trainer.examples() as u64))

@@ -511,6 +511,7 @@ impl World {
             frozen: Arc::clone(&self.server.frozen),
             examples: Arc::clone(&self.examples),
             own: Arc::clone(&of.own),
+            speed: of.device.speed,
             attack: of.attack,
             seeds: self.seeds,
         };
