@@ -48,7 +48,7 @@ impl Participant {
         let task = &self.checked_in.task;
         let shape = UpdateShape::new(task.model.parameters(), task.update_range, None);
         let codec = Codec::new(assignment.codec, shape).expect("for values");
-        codec.values().expect("values").encode(values).into()
+        codec.values().expect("values").encode(values, &rand::random()).into()
     }
 
     async fn take_part(&mut self, values: &[f32], examples: u64) -> UpdateVerdict {

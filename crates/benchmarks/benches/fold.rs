@@ -19,7 +19,7 @@ fn fold(criterion: &mut Criterion) {
     let sent = |name, range| {
         let shape = UpdateShape::Values { len: PARAMETERS, range };
         let codec = Codec::new(Some(name), shape).expect("for values");
-        let update = Bytes::from(codec.values().expect("values").encode(&values));
+        let update = Bytes::from(codec.values().expect("values").encode(&values, &[7; 32]));
         (codec, update)
     };
     for name in [CodecName::F32, CodecName::F16] {

@@ -223,7 +223,7 @@ async fn an_update_leaves_in_the_codec_that_the_assignment_names() {
         job.assignment.codec = Some(CodecName::F16);
         let codec = job.codec().unwrap();
         assert_eq!(half.1, examples);
-        assert_eq!(half.0, codec.values().unwrap().encode(&exact));
+        assert_eq!(half.0, codec.values().unwrap().encode(&exact, &[0; 32]));
         assert_eq!(half.0.len(), 2 * bench.spec.parameters());
         let read = CheckedUpdate::parse(half.0, &codec).unwrap().to_vec().unwrap();
         assert!(read.iter().any(|value| *value != 0.0));
