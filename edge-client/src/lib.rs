@@ -24,6 +24,7 @@ mod origin;
 mod platform;
 pub mod predict;
 mod privacy;
+mod residual;
 pub mod secure_round;
 pub mod session;
 mod token;
@@ -47,6 +48,7 @@ pub use platform::{TrainingSlots, Trust};
 pub use privacy::{
     Consent, ExampleTerms, ParticipationLog, PolicyName, PrivacyConfig, PrivacyTerms,
 };
+pub use residual::{ResidualError, ResidualStore};
 pub use token::TokenSource;
 pub use transport::{TlsError, TransportError, TrustError};
 

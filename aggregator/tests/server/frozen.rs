@@ -11,8 +11,8 @@ use fedra_data::{Dataset, Targets};
 use fedra_edge_client::backend::BackendPreference;
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
-    BackendName, ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, TokenSource,
-    TrainingSlots, Trust,
+    BackendName, ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors,
+    ResidualStore, TokenSource, TrainingSlots, Trust,
 };
 use fedra_learning::{Inference, Weights, evaluate, init_weights, pytorch, safetensors};
 use fedra_protocol::{
@@ -123,6 +123,7 @@ fn real_client(server: &TestServer) -> Client {
         },
         example_privacy: None,
         log: ParticipationLog::nowhere(),
+        residual: ResidualStore::nowhere(),
         dropouts: None,
     };
     Client::new(config, TrainingSlots::new(1))

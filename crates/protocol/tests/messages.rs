@@ -214,8 +214,12 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
     unsupported(no_codec, "the codec of the update");
     for parts_per_million in [0, limits::MAX_SENT_SHARE + 1] {
         let share = wire::SentShare { parts_per_million };
-        let kind = Some(wire::codec::Kind::Topk(share));
-        let error = server(assignment(|a| a.codec = Some(wire::Codec { kind }))).unwrap_err();
+        let codec = Some(wire::Codec { kind: Some(wire::codec::Kind::Topk(share)) });
+        let mut spoilt = assignment(|_| {});
+        if let Body::RoundAssignment(assignment) = &mut spoilt {
+            assignment.codec = codec;
+        }
+        let error = server(spoilt).unwrap_err();
         let expected = format!("1 to 500000 parts per million; it is {parts_per_million}");
         assert!(error.to_string().ends_with(&expected), "{error}");
     }
