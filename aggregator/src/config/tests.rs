@@ -263,15 +263,15 @@ fn an_update_has_the_length_of_its_codec() {
         let config = Config::from_toml(&format!("{SMALL}{codec}")).expect("valid");
         config.tasks[0].settings.codec.bounds().bytes.most()
     };
-    // 7850 values are nine blocks: down to 128, and 42 that are filled up to 64.
-    let rotated = |bits| 8 + 6 * 4 + (7_808 + 64) * bits / 8;
+    // 7850 values are five blocks: down to 512, and 170 that are filled up to 256.
+    let rotated = |bits| 8 + 5 * 4 + (7_680 + 256) * bits / 8;
     for (name, bits) in [("int8", 8_u64), ("int4", 4), ("eden2", 2), ("eden1", 1)] {
         assert_eq!(length(&format!("codec = {name:?}\n")), rotated(bits), "{name}");
     }
-    let (hundredth, tenth) = (length("codec = \"topk\"\n"), length("codec = \"stc\"\n"));
-    assert_eq!(length("codec = \"topk\"\ncodec_share = 0.01\n"), hundredth);
-    assert!(length("codec = \"topk\"\ncodec_share = 0.1\n") > 9 * hundredth);
-    assert!(tenth < hundredth);
+    let (topk, stc) = (length("codec = \"topk\"\n"), length("codec = \"stc\"\n"));
+    assert!(stc < topk && topk < 7_850 / 25);
+    assert_eq!(length("codec = \"topk\"\ncodec_share = 0.01\n"), topk);
+    assert!(length("codec = \"topk\"\ncodec_share = 0.1\n") > 8 * topk);
     for share in ["0", "0.6", "1e-9", "\"all\""] {
         let found = mistakes(&format!("{SMALL}codec = \"topk\"\ncodec_share = {share}\n"));
         assert!(found[0].contains("codec_share: must be"), "{found:?}");
