@@ -148,14 +148,21 @@ impl Sparse {
 /// Positions of the `count` values of largest magnitude, of equal ones the first, in
 /// increasing order.
 fn largest(values: &[f32], count: usize) -> Vec<u32> {
-    let magnitude = |position: &u32| values[*position as usize].abs();
-    let mut positions: Vec<u32> = (0..).take(values.len()).collect();
-    positions.select_nth_unstable_by(count - 1, |a, b| {
-        magnitude(b).total_cmp(&magnitude(a)).then(a.cmp(b))
-    });
-    positions.truncate(count);
-    positions.sort_unstable();
-    positions
+    // The order of the integers is that of the magnitudes.
+    let magnitude = |value: &f32| value.abs().to_bits();
+    let reach = |least| values.iter().filter(|value| magnitude(value) >= least).count();
+    // The largest magnitude that `count` values reach, bit by bit.
+    let least = (0..31)
+        .rev()
+        .map(|bit| 1 << bit)
+        .fold(0, |least, bit| if reach(least | bit) >= count { least | bit } else { least });
+    let mut equal = count - reach(least + 1);
+    let mut is_chosen = |value: &f32| {
+        let is_equal = magnitude(value) == least && equal > 0;
+        equal -= usize::from(is_equal);
+        is_equal || magnitude(value) > least
+    };
+    (0..).zip(values).filter(|(_, value)| is_chosen(value)).map(|(at, _)| at).collect()
 }
 
 impl UpdateCodec for Sparse {

@@ -127,6 +127,14 @@ fn the_largest_values_and_where_they_are() {
 }
 
 #[test]
+fn of_equal_magnitudes_the_first_are_sent() {
+    let codec = values(CodecName::TopK(share(500_000)), 6, narrow());
+    let sent = |update: [f32; 6]| decoded(&codec, encoded(&codec, &update, 0));
+    assert_eq!(sent([1.0, -1.0, 2.0, 1.0, 1.0, 0.0]), [1.0, -1.0, 2.0, 0.0, 0.0, 0.0]);
+    assert_eq!(sent([0.0, 64.0, 0.0, 0.0, -64.0, 0.0]), [0.0, 64.0, 0.0, 0.0, -64.0, 0.0]);
+}
+
+#[test]
 fn an_update_of_zeros_stays_one_and_one_without_values_has_none() {
     for name in compressed(10_000) {
         for len in [0, 1, 300, 70_000] {
