@@ -23,6 +23,7 @@ use crate::origin::ServerUrl;
 use crate::platform::{TrainingSlots, Trust};
 use crate::predict::{Features, Outputs, PredictError};
 use crate::privacy::{ParticipationLog, PrivacyConfig};
+use crate::residual::ResidualStore;
 use crate::session::Event;
 use crate::token::TokenSource;
 use driver::Driver;
@@ -46,6 +47,8 @@ pub struct ClientConfig {
     pub example_privacy: Option<ExamplePrivacy>,
     /// Log of participations in private tasks.
     pub log: ParticipationLog,
+    /// Store of what sparse codecs have not sent of its updates.
+    pub residual: ResidualStore,
     /// Leaves rounds on purpose, to test an aggregator.
     pub dropouts: Option<Dropouts>,
 }
@@ -112,7 +115,7 @@ struct Traffic {
 
 impl Client {
     /// A client that does nothing before [`Client::run`].
-    pub fn new(config: ClientConfig, slots: TrainingSlots) -> Self {
+    pub fn new(mut config: ClientConfig, slots: TrainingSlots) -> Self {
         let (commands, inbox) = mpsc::unbounded();
         let local_work = LocalWork::new(
             config.url.clone(),
@@ -120,7 +123,8 @@ impl Client {
             config.backend,
             config.example_privacy,
             slots,
-        );
+        )
+        .with_residual(std::mem::take(&mut config.residual));
         Self {
             config,
             local_work: Rc::new(local_work),

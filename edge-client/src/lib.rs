@@ -24,6 +24,7 @@ mod origin;
 mod platform;
 pub mod predict;
 mod privacy;
+mod residual;
 pub mod secure_round;
 pub mod session;
 mod token;
@@ -40,13 +41,14 @@ pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
 pub use local_data::LocalData;
-pub use local_work::{ModelScores, Personalization};
+pub use local_work::{ErrorFeedback, ModelScores, Personalization};
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use platform::{TrainingSlots, Trust};
 pub use privacy::{
     Consent, ExampleTerms, ParticipationLog, PolicyName, PrivacyConfig, PrivacyTerms,
 };
+pub use residual::{ResidualError, ResidualStore};
 pub use token::TokenSource;
 pub use transport::{TlsError, TransportError, TrustError};
 

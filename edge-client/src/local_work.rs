@@ -5,6 +5,7 @@
 //! tell something about them.
 
 mod evaluating;
+mod feedback;
 mod personal;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use personal::{ModelScores, Personalization};
 
+pub use feedback::ErrorFeedback;
 use personal::PersonalModel;
 
 use crate::backend::{self, BackendPreference, Chooser};
@@ -92,6 +94,8 @@ pub(crate) struct LocalWork {
     model: Kept,
     frozen: Kept,
     secure: RefCell<Option<SecureRound>>,
+    /// Part of the updates that a sparse codec has not sent.
+    feedback: RefCell<ErrorFeedback>,
     example_privacy: Option<ExamplePrivacy>,
     /// Cost of training for the examples, in all rounds together.
     example_cost: RefCell<Option<ExampleCost>>,
@@ -219,6 +223,7 @@ impl LocalWork {
             model: Kept::default(),
             frozen: Kept::default(),
             secure: RefCell::default(),
+            feedback: RefCell::default(),
             example_privacy,
             example_cost: RefCell::default(),
             slots,
@@ -338,7 +343,7 @@ impl LocalWork {
             (None, None) => {
                 let Update { values, examples } = learned?;
                 check_update(&values, range)?;
-                let update = codec.values()?.encode(&values).into();
+                let update = self.encode(job.assignment.round, &codec, values, range)?;
                 return Ok(Done::Trained { update, examples });
             }
             _ => {
@@ -412,7 +417,8 @@ impl LocalWork {
     ) -> Result<Done, WorkError> {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
-            let update = codec.values()?.encode(&acceptable(values, task.update_range)).into();
+            let values = acceptable(values, task.update_range);
+            let update = self.encode(round, codec, values, task.update_range)?;
             return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;

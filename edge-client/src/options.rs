@@ -11,6 +11,7 @@ use crate::backend::BackendPreference;
 use crate::client::ClientConfig;
 use crate::origin::ServerUrlError;
 use crate::privacy::{Consent, ParticipationLog, PrivacyConfig};
+use crate::residual::ResidualStore;
 use crate::token::TokenSource;
 
 /// First argument of the module's client.
@@ -101,6 +102,7 @@ impl ClientOptions {
             },
             example_privacy: privacy.examples.map(ExampleOptions::privacy).transpose()?,
             log,
+            residual: ResidualStore::nowhere(),
             dropouts: None,
         })
     }

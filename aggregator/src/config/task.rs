@@ -119,7 +119,7 @@ impl TaskConfig {
     }
 }
 
-/// The value of `codec`, which is for values in the clear only.
+/// The values of `codec`, which is for values in the clear only, and of `codec_share`.
 fn codec(
     section: &Section<'_>,
     parameters: usize,
@@ -129,6 +129,14 @@ fn codec(
     let encoding = privacy.and_then(|privacy| privacy.derived.encoding());
     let shape = UpdateShape::new(parameters, range, encoding);
     let name = section.optional("codec", value::codec);
+    let share = section.optional("codec_share", value::sent_share);
+    let shared = name.zip(share).map(|(name, share)| name.with_share(share));
+    if share.is_some() && shared.flatten().is_none() {
+        let problem =
+            "only for codec = \"topk\" and \"stc\"; set one of them, or leave the key out";
+        section.mistake("codec_share", problem);
+    }
+    let name = shared.flatten().or(name);
     Codec::new(name, shape).unwrap_or_else(|misfit| {
         section.mistake("codec", format!("{misfit}; leave the key out, or the policy"));
         Codec::standard(shape)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fedra_data::{CsvOptions, DecimalSign, NotCsv};
-use fedra_protocol::{CodecName, DataSpec, ModelSpec, TaskId, UpdateRange};
+use fedra_protocol::{CodecName, DataSpec, ModelSpec, SentShare, TaskId, UpdateRange};
 use figment::value::Value;
 
 type Read<T> = Result<T, String>;
@@ -79,12 +79,19 @@ pub(super) fn update_range(value: &Value) -> Read<UpdateRange> {
 /// A codec of values by name. Words of a privacy policy have no choice of one.
 pub(super) fn codec(value: &Value) -> Read<CodecName> {
     let name = text(value)?;
-    match CodecName::named(&name) {
-        Some(codec @ (CodecName::F32 | CodecName::F16)) => Ok(codec),
-        Some(CodecName::Packed) | None => {
-            Err(format!("{name:?} is not known; the codecs are \"f32\" and \"f16\""))
-        }
-    }
+    let is_choice = |codec: &CodecName| *codec != CodecName::Packed;
+    CodecName::named(&name).filter(is_choice).ok_or_else(|| {
+        let names: Vec<&str> =
+            CodecName::ALL.into_iter().filter(is_choice).map(CodecName::name).collect();
+        format!("{name:?} is not known; the codecs are \"{}\"", names.join("\", \""))
+    })
+}
+
+/// A share of an update's values.
+pub(super) fn sent_share(value: &Value) -> Read<SentShare> {
+    let half = |share: f64| (1e-6..=0.5).contains(&share);
+    let share = number("from 0.000001 to 0.5", half)(value)?;
+    SentShare::new((share * 1e6).round() as u32).map_err(|error| error.to_string())
 }
 
 /// A number that satisfies `holds`, which `range` describes as text.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_aggregation::{Codec, UpdateShape};
 use fedra_protocol::{
-    Availability, Capabilities, CheckedIn, ClientMessage, CodecName, RefusalCode, RoundAssignment,
-    SubjectId, TaskId, UpdateFault, UpdateVerdict,
+    Availability, Capabilities, CheckedIn, ClientMessage, RefusalCode, RoundAssignment, SubjectId,
+    TaskId, UpdateFault, UpdateVerdict,
 };
 use tempfile::TempDir;
 
@@ -24,8 +24,13 @@ const CENTRAL: &str = r#"
 
 /// A server whose task has half-precision updates.
 async fn server(tables: &str) -> TestServer {
+    server_with("codec = \"f16\"", tables).await
+}
+
+/// A server whose task has updates in a codec.
+async fn server_with(codec: &str, tables: &str) -> TestServer {
     let folder = Arc::new(TempDir::new().expect("a folder"));
-    let (round, codec) = ("cohort_size = 2\nminimum_reports = 2", "codec = \"f16\"");
+    let round = "cohort_size = 2\nminimum_reports = 2";
     let config = config_with(&folder.path().join("store"), round, "", codec, tables);
     TestServer::start_config(config, folder).await
 }
@@ -48,14 +53,13 @@ impl Participant {
         let task = &self.checked_in.task;
         let shape = UpdateShape::new(task.model.parameters(), task.update_range, None);
         let codec = Codec::new(assignment.codec, shape).expect("for values");
-        codec.values().expect("values").encode(values).into()
+        codec.values().expect("values").encode(values, &rand::random()).into()
     }
 
     async fn take_part(&mut self, values: &[f32], examples: u64) -> UpdateVerdict {
         let assignment = self.client.assignment().await;
-        assert_eq!(assignment.codec, Some(CodecName::F16));
+        assert_ne!(assignment.codec, None);
         let update = self.encoded(&assignment, values);
-        assert_eq!(update.len(), 2 * values.len());
         self.client.send_update(assignment.round, &update, examples).await.verdict
     }
 }
@@ -88,6 +92,41 @@ async fn updates_in_half_precision_are_clipped_under_a_central_policy() {
     for ((new, old), mean) in server.parameters().await.iter().zip(start).zip([0.5, 2.0, 0.0]) {
         assert!((new - old - mean).abs() < 0.1, "{new} after {old}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn compressed_updates_make_the_average_of_what_was_sent() {
+    for (codec, most) in
+        [("int8", 0.05), ("int4", 0.6), ("eden2", 1.0), ("topk", 0.0), ("stc", 0.0)]
+    {
+        let server = server_with(&format!("codec = {codec:?}"), "").await;
+        let start = server.parameters().await;
+        let (mut a, mut b) =
+            (Participant::join(&server, 1).await, Participant::join(&server, 2).await);
+        assert_eq!(a.take_part(&[0.0, -2.0, 0.0], 1).await, UpdateVerdict::Accepted);
+        assert_eq!(b.take_part(&[0.0, 0.0, 1.0], 1).await, UpdateVerdict::Accepted);
+        a.client.status(|status| status.model.round == 1).await;
+        let pairs = server.parameters().await.into_iter().zip(start).zip([0.0, -1.0, 0.5]);
+        for ((new, old), mean) in pairs {
+            assert!((new - old - mean).abs() <= most + 1e-6, "{codec}: {new} after {old}");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_update_that_is_none_leaves_no_trace() {
+    let server = server_with("codec = \"int8\"", "").await;
+    let start = server.parameters().await;
+    let (mut a, b) = (Participant::join(&server, 1).await, Participant::join(&server, 2).await);
+    let round = a.client.assignment().await.round;
+    // A seed, a scale that is no number, four words.
+    let bad = [[0; 8].as_slice(), &f32::NAN.to_le_bytes(), &[9; 4]].concat();
+    let verdict = a.client.send_update(round, &bad.into(), 1).await.verdict;
+    assert_eq!(verdict, UpdateVerdict::Rejected(UpdateFault::OutOfRange));
+    assert_eq!(server.parameters().await, start);
+    drop(b);
     server.stop().await;
 }
 

@@ -11,8 +11,8 @@ use fedra_data::{Dataset, Targets};
 use fedra_edge_client::backend::BackendPreference;
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
-    BackendName, ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, TokenSource,
-    TrainingSlots, Trust,
+    BackendName, ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors,
+    ResidualStore, TokenSource, TrainingSlots, Trust,
 };
 use fedra_learning::{Inference, Weights, evaluate, init_weights, pytorch, safetensors};
 use fedra_protocol::{
@@ -123,6 +123,7 @@ fn real_client(server: &TestServer) -> Client {
         },
         example_privacy: None,
         log: ParticipationLog::nowhere(),
+        residual: ResidualStore::nowhere(),
         dropouts: None,
     };
     Client::new(config, TrainingSlots::new(1))
@@ -150,6 +151,26 @@ async fn played(server: &TestServer, round: u64) -> (Client, Vec<ClientEvent>) {
         }
     }
     (client, events)
+}
+
+#[tokio::test]
+async fn a_sparse_codec_sends_a_hundredth_of_each_update() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let server = start(&folder, "codec = \"topk\"", "").await;
+    let (_, before) = told(&server).await;
+    played(&server, 3).await;
+    let (_, after) = told(&server).await;
+    let task = server.task().await;
+    let history = task["history"].as_array().expect("rounds");
+    for round in history {
+        assert!(round["bytes_up"].as_u64().expect("bytes") < 4 * LAST as u64 / 50, "{round}");
+    }
+    let pairs = before.trained.iter().zip(after.trained.iter());
+    let changed = pairs.filter(|(before, after)| before != after).count();
+    let hundredth = LAST.div_ceil(100);
+    // What was too small for one round comes in a later one.
+    assert!((hundredth + 1..=history.len() * hundredth).contains(&changed), "{changed}");
+    server.stop().await;
 }
 
 #[tokio::test]

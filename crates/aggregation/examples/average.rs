@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mean = values.iter().sum::<f32>() / values.len() as f32;
             // Halfway, as a few steps of training would go.
             let update = (mean - model[0]) / 2.0;
-            let bytes = codec.values()?.encode(&[update]);
+            let bytes = codec.values()?.encode(&[update], &[0; 32]);
             sum.fold(&CheckedUpdate::parse(bytes.into(), &codec)?, values.len() as u64)?;
         }
         let mean = sum.mean().ok_or("nothing was folded")?;

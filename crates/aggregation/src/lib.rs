@@ -26,9 +26,10 @@
 //! let codec = Codec::new(Some(CodecName::F16), UpdateShape::Values { len: 2, range })?;
 //! let mut sum = Box::new(Plain::new(2, range));
 //! for (client, update, examples) in [(1, [1.0, 0.0], 30), (2, [0.0, -1.0], 10)] {
-//!     let sent = codec.values()?.encode(&update);
+//!     // The seed is a random one, of this update alone.
+//!     let sent = codec.values()?.encode(&update, &[client; 32]);
 //!     let received = CheckedUpdate::parse(sent.into(), &codec)?;
-//!     sum.add(Contributor(client), received, Weight::of(examples))?;
+//!     sum.add(Contributor(client.into()), received, Weight::of(examples))?;
 //! }
 //! let mean = sum.finish()?.delta;
 //! assert_eq!(mean, [0.75, -0.25]);

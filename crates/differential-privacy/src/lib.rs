@@ -110,4 +110,4 @@ pub use quantities::{
     ClippingNorm, Delta, Epsilon, NoiseMultiplier, QuantityError, Rho, SamplingRate,
     StandardDeviation,
 };
-pub use rotation::random_rotation;
+pub use rotation::{random_rotation, undo_random_rotation};

@@ -12,15 +12,30 @@ use fedra_keystream::Keystream;
 const BLOCK: usize = 8192;
 
 /// Rotates `values` in place: the random signs that `seed` stands for, then the
-/// Walsh-Hadamard transform over √len. For measurements and tests elsewhere; the
-/// mechanisms fold the factor into others.
+/// Walsh-Hadamard transform over √len. For codecs of updates; the mechanisms fold the
+/// factor into others.
 ///
 /// # Panics
 ///
 /// The length is not a power of two.
 pub fn random_rotation(values: &mut [f32], seed: &[u8; 32]) {
-    assert!(values.len().is_power_of_two(), "the length has to be a power of two");
     flip_signs(values, seed);
+    normalised_transform(values);
+}
+
+/// Undoes [`random_rotation`] with the same seed, up to rounding.
+///
+/// # Panics
+///
+/// The length is not a power of two.
+pub fn undo_random_rotation(values: &mut [f32], seed: &[u8; 32]) {
+    normalised_transform(values);
+    flip_signs(values, seed);
+}
+
+/// The Walsh-Hadamard transform over √len, which is its own inverse.
+fn normalised_transform(values: &mut [f32]) {
+    assert!(values.len().is_power_of_two(), "the length has to be a power of two");
     walsh_hadamard(values);
     let factor = (1.0 / libm::sqrt(values.len() as f64)) as f32;
     for value in values {
@@ -181,12 +196,10 @@ mod tests {
                 assert!((product - expected).abs() < 1e-6, "{left} {right}: {product}");
             }
         }
-        // Undone by the transform again, then the signs.
         for (column, values) in rotated.iter_mut().enumerate() {
-            walsh_hadamard(values);
-            flip_signs(values, &[4; 32]);
+            undo_random_rotation(values, &[4; 32]);
             for (row, value) in values.iter().enumerate() {
-                let expected = if row == column { 8.0 } else { 0.0 };
+                let expected = if row == column { 1.0 } else { 0.0 };
                 assert!((value - expected).abs() < 1e-5, "{row} {column}: {value}");
             }
         }

@@ -14,6 +14,8 @@ use fedra_learning::{LocalTrainer, ScoreSums, WeightsView, check_update, score};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, RoundAssignment, RoundId, Scores, TaskDescription, UpdateRange};
 
+use rand::{Rng, RngExt};
+
 use crate::attack::Kind;
 use crate::seeds::{Purpose, Seeds};
 
@@ -43,6 +45,9 @@ pub(crate) struct Job {
 pub(crate) enum Product {
     /// An update that may leave, and its weight.
     Update(Bytes, u64),
+    /// Values to be sent in a sparse codec, which the client's error feedback encodes, and
+    /// their weight.
+    Values(Vec<f32>, Codec, u64),
     /// A step of secure aggregation, and the state after it.
     Secured(Option<Box<SecureRound>>, SecureReply),
     /// The work failed.
@@ -75,10 +80,7 @@ impl Job {
             if let Err(error) = check_update(&values, range) {
                 return failed(&error);
             }
-            return match codec.values() {
-                Ok(codec) => Product::Update(codec.encode(&values).into(), examples),
-                Err(error) => failed(&error),
-            };
+            return encoded(values, codec, examples, &mut rng);
         };
         // Under a policy a failure looks like any other update.
         let values = learned.map_or_else(|_| vec![0.0; len], |(values, _)| values);
@@ -89,10 +91,7 @@ impl Job {
             terms,
         };
         match policy.policy().mechanism {
-            Mechanism::Central { .. } => match codec.values() {
-                Ok(codec) => Product::Update(codec.encode(&acceptable(values, range)).into(), 1),
-                Err(error) => failed(&error),
-            },
+            Mechanism::Central { .. } => encoded(acceptable(values, range), codec, 1, &mut rng),
             Mechanism::Local => match round.noised(&values, &mut rng) {
                 Ok(update) => Product::Update(update, 1),
                 Err(error) => failed(&error),
@@ -194,6 +193,17 @@ impl Job {
         let trained = trainer.parameters().map_err(|error| error.to_string())?;
         let update = trained.iter().zip(&*self.trained).map(|(new, old)| new - old).collect();
         Ok((update, trainer.examples() as u64))
+    }
+}
+
+/// Values in the form in which they leave, if that is a matter of the codec alone.
+fn encoded(values: Vec<f32>, codec: Codec, examples: u64, rng: &mut impl Rng) -> Product {
+    if codec.name().is_sparse() {
+        return Product::Values(values, codec, examples);
+    }
+    match codec.values() {
+        Ok(form) => Product::Update(form.encode(&values, &rng.random()).into(), examples),
+        Err(error) => Product::Failed(error.to_string()),
     }
 }
 

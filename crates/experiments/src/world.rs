@@ -13,7 +13,9 @@ use fedra_coordinator::storage::{RoundRecord, Storage, StoreError};
 use fedra_data::Dataset;
 use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::{Action, Event as Input, SecureRequest, Session};
-use fedra_edge_client::{ClientEvent, Consent, EventCode, Failure, PrivacyConfig, PrivacyFloors};
+use fedra_edge_client::{
+    ClientEvent, Consent, ErrorFeedback, EventCode, Failure, PrivacyConfig, PrivacyFloors,
+};
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_learning::{LearningError, WeightsView, evaluate};
 use fedra_protocol::{
@@ -136,6 +138,8 @@ struct Client {
     participations: u32,
     /// The model that it has.
     model: Option<Sha256Hash>,
+    /// Part of its updates that a sparse codec has not sent.
+    feedback: ErrorFeedback,
 }
 
 /// A model that is being evaluated.
@@ -213,6 +217,7 @@ impl World {
             timer: None,
             participations: 0,
             model: None,
+            feedback: ErrorFeedback::default(),
         });
         let threads = experiment.simulation.threads.unwrap_or(0);
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
@@ -385,6 +390,9 @@ impl World {
                 Delivery::ToClient(connection, message) => {
                     self.server.count_sent(frame(message.encode().len(), false));
                     if let Some(&client) = self.owners.get(&connection) {
+                        if let ServerMessage::UpdateOutcome(outcome) = &message {
+                            self.clients[client].feedback.judged(outcome);
+                        }
                         self.feed(client, Input::Received(message));
                     }
                 }
@@ -561,6 +569,12 @@ impl World {
         let product = product.recv().unwrap_or_else(|_| Product::Failed("it crashed".to_owned()));
         let input = match product {
             Product::Update(update, examples) => Input::Trained { round, update, examples },
+            Product::Values(values, codec, examples) => {
+                let (seed, range) = (of.presence.random(), self.task.update_range);
+                let form = codec.values().expect("a sparse codec is one of values");
+                let update = of.feedback.encode(round, values, range, form, &seed).into();
+                Input::Trained { round, update, examples }
+            }
             Product::Secured(state, reply) => {
                 of.round = state.is_some().then_some(assignment);
                 of.secret = state;

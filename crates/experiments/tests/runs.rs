@@ -14,8 +14,8 @@ use fedra_data::{Dataset, Targets};
 use fedra_edge_client::backend::BackendPreference;
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
-    ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, TokenSource,
-    TrainingSlots, Trust,
+    ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, ResidualStore,
+    TokenSource, TrainingSlots, Trust,
 };
 use fedra_experiments::{Experiment, Outcome};
 use fedra_protocol::{SubjectId, TaskId};
@@ -162,6 +162,27 @@ fn every_policy_and_mode_makes_its_rounds() {
 }
 
 #[test]
+fn every_codec_learns_with_fewer_bytes() {
+    let folder = folder();
+    let all = "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
+    let of = |codec: &str| {
+        let keys = format!("rounds = 20\n{codec}");
+        let outcome =
+            run(&experiment(folder.path(), "", &task(20, all).replace("rounds = 20", &keys)));
+        let accuracy = outcome.rounds.last().unwrap().quality.unwrap().accuracy.unwrap();
+        let bytes = outcome.rounds.iter().map(|round| round.record.bytes_up).sum::<u64>();
+        assert!(accuracy > 0.9, "{codec}: {accuracy}");
+        bytes
+    };
+    let plain = of("");
+    for codec in ["f16", "int8", "int4", "eden2", "eden1", "topk", "stc"] {
+        let share = if matches!(codec, "topk" | "stc") { "codec_share = 0.1" } else { "" };
+        let bytes = of(&format!("codec = \"{codec}\"\n{share}"));
+        assert!(bytes < plain, "{codec}: {bytes} of {plain}");
+    }
+}
+
+#[test]
 fn attackers_change_the_model_and_the_target_ends_the_run() {
     let folder = folder();
     let all = "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
@@ -222,6 +243,7 @@ async fn real_clients_over_sockets_make_the_same_model() {
             example_privacy: None,
             log: ParticipationLog::nowhere(),
             dropouts: None,
+            residual: ResidualStore::nowhere(),
         };
         Client::new(config, TrainingSlots::new(2))
     };

@@ -45,7 +45,7 @@ pub mod wire {
 }
 
 pub use capabilities::Capabilities;
-pub use codec::CodecName;
+pub use codec::{CodecName, SentShare, SentShareError};
 pub use data::{DataSpec, DataSpecError, EncodedDataSpec, TargetKind};
 pub use error::DecodeError;
 pub use evaluation::{

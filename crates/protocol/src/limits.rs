@@ -61,6 +61,10 @@ pub const DEFAULT_UPDATE_RANGE: u32 = 64;
 pub const DEFAULT_REGRESSION_UPDATE_RANGE: u32 = 1 << 20;
 /// Largest [`UpdateRange`](crate::UpdateRange).
 pub const MAX_UPDATE_RANGE: u32 = 1 << 24;
+/// Default of a [`SentShare`](crate::SentShare): a hundredth.
+pub const DEFAULT_SENT_SHARE: u32 = 10_000;
+/// Largest [`SentShare`](crate::SentShare): half of the values.
+pub const MAX_SENT_SHARE: u32 = 500_000;
 /// Most epochs of local training in a round.
 pub const MAX_EPOCHS: u32 = 1_000;
 /// Most steps of local training in a round.

@@ -212,6 +212,17 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
     unsupported(no_algorithm, "the training algorithm");
     let no_codec = assignment(|a| a.codec = Some(wire::Codec { kind: None }));
     unsupported(no_codec, "the codec of the update");
+    for parts_per_million in [0, limits::MAX_SENT_SHARE + 1] {
+        let share = wire::SentShare { parts_per_million };
+        let codec = Some(wire::Codec { kind: Some(wire::codec::Kind::Topk(share)) });
+        let mut spoilt = assignment(|_| {});
+        if let Body::RoundAssignment(assignment) = &mut spoilt {
+            assignment.codec = codec;
+        }
+        let error = server(spoilt).unwrap_err();
+        let expected = format!("1 to 500000 parts per million; it is {parts_per_million}");
+        assert!(error.to_string().ends_with(&expected), "{error}");
+    }
     let checked_in = |spoil: fn(&mut wire::TaskDescription)| {
         let mut task = wire::TaskDescription {
             id: "mnist".into(),
@@ -289,6 +300,28 @@ fn every_codec_has_a_name_and_a_wire_form_of_its_own() {
         }
     }
     assert_eq!(CodecName::named("f8"), None);
+}
+
+#[test]
+fn a_share_of_the_values_is_rounded_up() {
+    let share = |parts| SentShare::new(parts).unwrap();
+    for (parts, values, sent) in [
+        (10_000, 0, 0),
+        (10_000, 1, 1),
+        (10_000, 100, 1),
+        (10_000, 101, 2),
+        (1, limits::MAX_PARAMETERS as usize, 68),
+        (limits::MAX_SENT_SHARE, 1, 1),
+        (limits::MAX_SENT_SHARE, 7, 4),
+    ] {
+        assert_eq!(share(parts).of(values), sent, "{parts} parts of {values}");
+    }
+    assert!(SentShare::new(0).is_err() && SentShare::new(limits::MAX_SENT_SHARE + 1).is_err());
+    for codec in CodecName::ALL {
+        let other = codec.with_share(share(7));
+        assert_eq!(other.is_some(), codec.is_sparse());
+        assert!(other.is_none_or(|other| other != codec && other.name() == codec.name()));
+    }
 }
 
 #[test]

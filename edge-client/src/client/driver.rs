@@ -213,7 +213,12 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
     fn incoming(&mut self, bytes: Bytes) {
         add(&self.client.traffic.down, bytes.len() as u64);
         match ServerMessage::decode(bytes) {
-            Ok(message) => self.feed(Event::Received(message)),
+            Ok(message) => {
+                if let ServerMessage::UpdateOutcome(outcome) = &message {
+                    self.client.local_work.judged(outcome);
+                }
+                self.feed(Event::Received(message));
+            }
             Err(error) => self.feed(Event::Garbled(error)),
         }
     }

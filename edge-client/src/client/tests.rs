@@ -25,6 +25,7 @@ use crate::codes::{EventCode, Notice};
 use crate::events::UpdateFate;
 use crate::failure::Failure;
 use crate::privacy::Consent;
+use crate::residual::ResidualStore;
 
 const ROUND: RoundId = RoundId { round: 1, attempt: 0 };
 const CHUNK: u32 = 4096;
@@ -235,6 +236,7 @@ fn client_with(address: SocketAddr, log: ParticipationLog) -> Rc<Client> {
         },
         example_privacy: None,
         log,
+        residual: ResidualStore::nowhere(),
         dropouts: None,
     };
     let client = Client::new(config, TrainingSlots::new(1));

@@ -13,7 +13,8 @@ use fedra_data::Targets;
 use fedra_learning::{init_parameters, init_weights};
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining, TaskId, UpdateRange,
+    CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining, TaskId,
+    UpdateOutcome, UpdateRange, UpdateVerdict,
 };
 
 use super::*;
@@ -223,10 +224,38 @@ async fn an_update_leaves_in_the_codec_that_the_assignment_names() {
         job.assignment.codec = Some(CodecName::F16);
         let codec = job.codec().unwrap();
         assert_eq!(half.1, examples);
-        assert_eq!(half.0, codec.values().unwrap().encode(&exact));
+        assert_eq!(half.0, codec.values().unwrap().encode(&exact, &[0; 32]));
         assert_eq!(half.0.len(), 2 * bench.spec.parameters());
         let read = CheckedUpdate::parse(half.0, &codec).unwrap().to_vec().unwrap();
         assert!(read.iter().any(|value| *value != 0.0));
+    }
+}
+
+#[tokio::test]
+async fn what_a_sparse_codec_has_not_sent_is_in_the_next_update() {
+    let topk = CodecName::named("topk").unwrap();
+    for mechanism in [None, Some(CENTRAL)] {
+        let bench = Bench::new(data(784));
+        let mut job = bench.job(mechanism, 0.1);
+        job.assignment.codec = Some(topk);
+        let codec = job.codec().unwrap();
+        let in_round = async |round| {
+            let mut job = bench.job(mechanism, 0.1);
+            job.assignment.codec = Some(topk);
+            job.assignment.round.round = round;
+            let done = bench.local_work.clone().work(job, |_| {}).await;
+            let checked = CheckedUpdate::parse(trained(done).0, &codec).unwrap();
+            checked.to_vec().unwrap()
+        };
+        let first = in_round(1).await;
+        assert_eq!(in_round(2).await, first, "the first was not accepted");
+        let verdict = UpdateVerdict::Accepted;
+        let round = RoundId { round: 2, attempt: 0 };
+        bench.local_work.judged(&UpdateOutcome { round, verdict, message: String::new() });
+        let third = in_round(3).await;
+        assert_ne!(third, first, "what was sent is smaller now than the rest");
+        let sent = |values: &[f32]| values.iter().filter(|value| **value != 0.0).count();
+        assert!(sent(&first) <= 79 && sent(&third) <= 79, "a hundredth of 7850");
     }
 }
 

@@ -24,7 +24,7 @@ fn range() -> UpdateRange {
 fn update(name: CodecName, values: &[f32]) -> CheckedUpdate {
     let shape = UpdateShape::Values { len: values.len(), range: range() };
     let codec = Codec::new(Some(name), shape).expect("for values");
-    let bytes = codec.values().expect("values").encode(values);
+    let bytes = codec.values().expect("values").encode(values, &[0; 32]);
     CheckedUpdate::parse(bytes.into(), &codec).expect("sound")
 }
 

@@ -45,7 +45,7 @@ impl Float16 {
 }
 
 /// The nearest float16; the largest for a finite value beyond it.
-fn nearest(value: f32) -> f16 {
+pub(super) fn nearest(value: f32) -> f16 {
     let nearest = f16::from_f32(value);
     if nearest.is_infinite() && value.is_finite() { f16::MAX.copysign(nearest) } else { nearest }
 }
@@ -71,7 +71,7 @@ impl UpdateCodec for Float16 {
 }
 
 impl ValueCodec for Float16 {
-    fn encode(&self, values: &[f32]) -> Vec<u8> {
+    fn encode(&self, values: &[f32], _seed: &[u8; 32]) -> Vec<u8> {
         values.iter().flat_map(|value| nearest(*value).to_le_bytes()).collect()
     }
 

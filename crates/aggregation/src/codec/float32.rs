@@ -61,7 +61,7 @@ impl UpdateCodec for Float32 {
 }
 
 impl ValueCodec for Float32 {
-    fn encode(&self, values: &[f32]) -> Vec<u8> {
+    fn encode(&self, values: &[f32], _seed: &[u8; 32]) -> Vec<u8> {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 

@@ -7,6 +7,9 @@
 mod float16;
 mod float32;
 mod packed;
+mod positions;
+mod rotated;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +23,8 @@ use thiserror::Error;
 pub use self::float16::Float16;
 pub use self::float32::Float32;
 pub use self::packed::Packed;
+pub use self::rotated::{Grid, Rotated};
+pub use self::sparse::{SentValues, Sparse};
 
 /// Values that are decoded at a time: few enough for the first cache.
 const BLOCK: usize = 1024;
@@ -43,10 +48,12 @@ pub trait UpdateCodec: fmt::Debug + Send + Sync {
 /// Codec of updates in the clear: one value a parameter.
 pub trait ValueCodec: UpdateCodec {
     /// The update as it is sent. `values` has one for each parameter, in the order of the
-    /// model.
-    fn encode(&self, values: &[f32]) -> Vec<u8>;
+    /// model, finite and within the task's range. What is random in it follows from `seed`,
+    /// which is for one update only.
+    fn encode(&self, values: &[f32], seed: &[u8; 32]) -> Vec<u8>;
 
     /// Hands on the values of checked bytes, in the order of the model, some at a time.
+    /// Each is finite and within the task's range.
     fn decode(&self, bytes: &[u8], take: &mut dyn FnMut(&[f32]));
 }
 
@@ -129,6 +136,23 @@ pub enum UpdateError {
     /// The bits after the last word are not zero.
     #[error("the bits after the last word of the update are not zero")]
     Padding,
+    /// The scale of a block is not finite, negative or too large.
+    #[error("the scale of block {block} of the update is {scale}; it has to be from 0 to {most}")]
+    Scale {
+        /// Number of the block, from 0.
+        block: usize,
+        /// The scale.
+        scale: f32,
+        /// The largest scale of the task's range.
+        most: f32,
+    },
+    /// The positions of a block are not as many as they have to be, do not increase, or
+    /// lie outside it.
+    #[error("the positions of block {block} of the update are not strictly increasing ones in it")]
+    Positions {
+        /// Number of the block, from 0.
+        block: usize,
+    },
 }
 
 /// Numbers that the updates of a task consist of.
@@ -212,22 +236,13 @@ impl Codec {
     /// [`CodecMisfit`] if the codec is for another shape.
     pub fn new(name: Option<CodecName>, shape: UpdateShape) -> Result<Self, CodecMisfit> {
         let Some(name) = name else { return Ok(Self::standard(shape)) };
-        let form = match (name, shape) {
-            (CodecName::F32, UpdateShape::Values { len, range }) => {
-                Form::Values(Arc::new(Float32::new(len, range)))
-            }
-            (CodecName::F16, UpdateShape::Values { len, range }) => {
-                Form::Values(Arc::new(Float16::new(len, range)))
-            }
-            (CodecName::Packed, UpdateShape::Words { len, bits }) => {
-                Form::Words(Packed::new(len, bits))
-            }
-            (CodecName::Packed, UpdateShape::Values { .. })
-            | (CodecName::F32 | CodecName::F16, UpdateShape::Words { .. }) => {
-                return Err(CodecMisfit { name, shape });
+        let form = match shape {
+            UpdateShape::Values { len, range } => of_values(name, len, range).map(Form::Values),
+            UpdateShape::Words { len, bits } => {
+                (name == CodecName::Packed).then(|| Form::Words(Packed::new(len, bits)))
             }
         };
-        Ok(Self { shape, form })
+        Ok(Self { shape, form: form.ok_or(CodecMisfit { name, shape })? })
     }
 
     /// The codec that an assignment without a name means: values as float32, or packed
@@ -258,7 +273,7 @@ impl Codec {
     pub fn stated_name(&self) -> Option<CodecName> {
         match self.name() {
             CodecName::F32 | CodecName::Packed => None,
-            other @ CodecName::F16 => Some(other),
+            other => Some(other),
         }
     }
 
@@ -300,6 +315,24 @@ impl Codec {
     }
 }
 
+/// The codec of `len` values within the range; `None` if it is one of words.
+fn of_values(name: CodecName, len: usize, range: UpdateRange) -> Option<Arc<dyn ValueCodec>> {
+    let rotated = |grid| Some(Arc::new(Rotated::new(len, range, grid)) as Arc<dyn ValueCodec>);
+    match name {
+        CodecName::F32 => Some(Arc::new(Float32::new(len, range))),
+        CodecName::F16 => Some(Arc::new(Float16::new(len, range))),
+        CodecName::Packed => None,
+        CodecName::Int8 => rotated(Grid::Int8),
+        CodecName::Int4 => rotated(Grid::Int4),
+        CodecName::Eden2 => rotated(Grid::Eden2),
+        CodecName::Eden1 => rotated(Grid::Eden1),
+        CodecName::TopK(share) => {
+            Some(Arc::new(Sparse::new(len, range, share, SentValues::Halves)))
+        }
+        CodecName::Stc(share) => Some(Arc::new(Sparse::new(len, range, share, SentValues::Signs))),
+    }
+}
+
 /// Checks that the bytes have the length that their codec asks for.
 fn check_length(codec: &dyn UpdateCodec, bytes: &[u8]) -> Result<(), UpdateError> {
     let (expected, actual) = (codec.bounds().bytes, bytes.len());
@@ -317,13 +350,16 @@ fn first_fault(
     offset: usize,
     range: UpdateRange,
 ) -> Option<UpdateError> {
-    values.into_iter().zip(offset..).find_map(|(value, index)| {
-        if !value.is_finite() {
-            Some(UpdateError::NotFinite { index })
-        } else if value.abs() > range.magnitude() {
-            Some(UpdateError::OutOfRange { index, value, range })
-        } else {
-            None
-        }
-    })
+    values.into_iter().zip(offset..).find_map(|(value, index)| fault(value, index, range))
+}
+
+/// Fault of the value at `index`, if it has one.
+fn fault(value: f32, index: usize, range: UpdateRange) -> Option<UpdateError> {
+    if !value.is_finite() {
+        Some(UpdateError::NotFinite { index })
+    } else if value.abs() > range.magnitude() {
+        Some(UpdateError::OutOfRange { index, value, range })
+    } else {
+        None
+    }
 }

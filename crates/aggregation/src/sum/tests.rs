@@ -16,7 +16,7 @@ fn range(log2: u32) -> UpdateRange {
 
 fn checked(values: &[f32], range: UpdateRange) -> CheckedUpdate {
     let codec = Codec::standard(UpdateShape::Values { len: values.len(), range });
-    let bytes = codec.values().expect("values").encode(values);
+    let bytes = codec.values().expect("values").encode(values, &[0; 32]);
     CheckedUpdate::parse(bytes.into(), &codec).expect("valid")
 }
 

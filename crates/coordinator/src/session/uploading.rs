@@ -164,6 +164,9 @@ fn fault_of(error: &UpdateError) -> UpdateFault {
     match error {
         UpdateError::WrongLength { .. } => UpdateFault::WrongLength,
         UpdateError::NotFinite { .. } => UpdateFault::NotFinite,
-        UpdateError::OutOfRange { .. } | UpdateError::Padding => UpdateFault::OutOfRange,
+        UpdateError::OutOfRange { .. }
+        | UpdateError::Padding
+        | UpdateError::Scale { .. }
+        | UpdateError::Positions { .. } => UpdateFault::OutOfRange,
     }
 }

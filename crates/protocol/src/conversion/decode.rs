@@ -275,12 +275,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     deadline: millis(assignment.deadline_ms),
                     max_staleness: assignment.max_staleness,
                     privacy: assignment.privacy.map(TryInto::try_into).transpose()?,
-                    codec: assignment
-                        .codec
-                        .map(|codec| {
-                            codec.known().ok_or_else(unsupported("the codec of the update"))
-                        })
-                        .transpose()?,
+                    codec: assignment.codec.map(TryInto::try_into).transpose()?,
                     evaluates: assignment.evaluates,
                 })
             }

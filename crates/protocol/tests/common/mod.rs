@@ -226,6 +226,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         codec: None,
         evaluates: false,
     };
+    let sparse = RoundAssignment { codec: CodecName::named("topk"), ..assignment.clone() };
     let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
     let trained_by = |raw| {
@@ -332,6 +333,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
             retry_after: None,
         }),
         ServerMessage::RoundAssignment(half),
+        ServerMessage::RoundAssignment(sparse),
         ServerMessage::TaskStatus(Box::new(TaskStatus {
             evaluation: Some(every_metric()),
             ..status()

@@ -185,10 +185,10 @@ impl Join {
         floors: &Floors,
         examples: Option<ExamplePrivacy>,
         testing: &Testing,
-    ) -> ClientConfig {
+    ) -> anyhow::Result<ClientConfig> {
         let fresh = || SubjectId::from_bytes(rand::random());
         let participant = state.client(&self.url, &self.task, index as u32, fresh);
-        ClientConfig {
+        Ok(ClientConfig {
             url: self.url.clone(),
             trust: access.trust.clone(),
             task: self.task.clone(),
@@ -202,9 +202,10 @@ impl Join {
                 participations: participant.participations(),
             },
             example_privacy: examples,
+            residual: participant.residual()?,
             log: participant.log(),
             dropouts: testing.dropouts(self.seed, index as u64),
-        }
+        })
     }
 }
 
@@ -235,7 +236,7 @@ fn run_clients(
         let mut clients = Vec::new();
         let mut running = JoinSet::new();
         for index in 0..join.clients as usize {
-            let config = join.client(index, &access, &state, floors, examples, testing);
+            let config = join.client(index, &access, &state, floors, examples, testing)?;
             let client = Rc::new(Client::new(config, slots.clone()));
             let (ends, report, limit) = (ends.clone(), report.clone(), join.rounds);
             let task = client.clone();

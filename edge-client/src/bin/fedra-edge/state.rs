@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, bail, ensure};
-use fedra_edge_client::{CallbackError, ParticipationLog, ServerUrl};
+use fedra_edge_client::{CallbackError, ParticipationLog, ResidualStore, ServerUrl};
 use fedra_protocol::{SubjectId, TaskId};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::platform;
 
@@ -132,6 +133,32 @@ impl Participant {
 
     pub fn participations(&self) -> u32 {
         self.file.0.borrow().entries[self.place].participations
+    }
+
+    /// Keeps what this client has not sent of its updates in a file of its own, beside the
+    /// state file: it is as long as the model, and changes in every round.
+    pub fn residual(&self) -> anyhow::Result<ResidualStore> {
+        let Some(path) = self.file.0.borrow().path.clone() else {
+            return Ok(ResidualStore::nowhere());
+        };
+        let own = beside(&path, &format!("residual-{}", self.place));
+        let stored = match fs::read(&own) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", own.display()));
+            }
+        };
+        let (file, shown) = (self.file.clone(), own.display().to_string());
+        let keep = move |bytes: &[u8]| {
+            // The number in the file's name is that of the client in the state file.
+            let kept = file.0.borrow().save().map_err(anyhow::Error::from);
+            if let Err(error) = kept.and_then(|()| Ok(replace(&own, bytes)?)) {
+                warn!("what was not sent of the updates is in memory alone: {own:?}: {error:#}");
+            }
+        };
+        ResidualStore::new(stored.as_deref(), keep)
+            .with_context(|| format!("{shown} is damaged; delete it to begin without it"))
     }
 
     /// Keeps this entry up to date.
@@ -275,6 +302,20 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let error = pollster::block_on(log.keep(1)).unwrap_err();
         assert!(error.to_string().contains("state.json"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_residual_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let file = StateFile::open(&path).unwrap();
+        let participants = [client(&file, "digits", 0), client(&file, "digits", 1)];
+        participants[1].residual().unwrap();
+        fs::write(folder.path().join("state.json.residual-1"), "no").unwrap();
+        participants[0].residual().unwrap();
+        let error = participants[1].residual().expect_err("it is damaged");
+        let text = error.to_string();
+        assert!(text.contains("residual-1") && text.contains("delete it"), "{text}");
     }
 
     #[test]

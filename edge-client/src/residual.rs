@@ -1,0 +1,168 @@
+//! Part of a client's updates that a sparse codec has not sent yet, and its store outside
+//! the client.
+
+use std::fmt;
+use std::rc::Rc;
+
+use fedra_protocol::RoundId;
+
+/// Version of the stored form.
+const VERSION: u32 = 1;
+
+/// Part of updates that waits to be sent, one value a parameter.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Residual {
+    /// Part that no round has had. Empty stands for zeros.
+    pub kept: Vec<f32>,
+    /// The newest update, whose round may come to nothing.
+    pub latest: Option<Latest>,
+}
+
+/// An update on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Latest {
+    pub round: RoundId,
+    pub accepted: bool,
+    /// Part that is kept if the round has had the update.
+    pub rest: Vec<f32>,
+}
+
+/// Reason why bytes are not what a client has stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the residual of a client, or of another version")]
+pub struct ResidualError;
+
+impl Residual {
+    /// Bytes for a store. An update that was not accepted leaves nothing behind, and is not
+    /// in them.
+    ///
+    /// The version, round and attempt, the number of values, all little-endian; then the
+    /// kept values as float32, and after them the rest of an accepted update.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let latest = self.latest.as_ref().filter(|latest| latest.accepted);
+        let rest = latest.map_or(&[][..], |latest| &latest.rest);
+        let RoundId { round, attempt } =
+            latest.map_or(RoundId { round: 0, attempt: 0 }, |latest| latest.round);
+        let len = self.kept.len().max(rest.len());
+        let mut bytes = VERSION.to_le_bytes().to_vec();
+        bytes.extend(round.to_le_bytes());
+        bytes.extend(attempt.to_le_bytes());
+        bytes.extend((len as u64).to_le_bytes());
+        let zeros = std::iter::repeat_n(&0.0, len - self.kept.len());
+        bytes.extend(self.kept.iter().chain(zeros).chain(rest).flat_map(|v| v.to_le_bytes()));
+        bytes
+    }
+
+    /// Reads what [`Residual::to_bytes`] has written.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ResidualError> {
+        let read = || {
+            let (version, bytes) = bytes.split_first_chunk()?;
+            let (round, bytes) = bytes.split_first_chunk()?;
+            let (attempt, bytes) = bytes.split_first_chunk()?;
+            let (len, bytes) = bytes.split_first_chunk()?;
+            let (values, excess) = bytes.as_chunks();
+            let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
+            let (kept, rest) =
+                values.split_at_checked(u64::from_le_bytes(*len).try_into().ok()?)?;
+            let sound = u32::from_le_bytes(*version) == VERSION
+                && excess.is_empty()
+                && (rest.is_empty() || rest.len() == kept.len())
+                && values.iter().all(|value| value.is_finite());
+            let round = RoundId {
+                round: u64::from_le_bytes(*round),
+                attempt: u32::from_le_bytes(*attempt),
+            };
+            let latest =
+                (!rest.is_empty()).then(|| Latest { round, accepted: true, rest: rest.to_vec() });
+            sound.then(|| Self { kept: kept.to_vec(), latest })
+        };
+        read().ok_or(ResidualError)
+    }
+}
+
+/// Stores bytes in place of earlier ones.
+type Keep = dyn Fn(&[u8]);
+
+/// Store of the part of a client's updates that sparse codecs have not sent yet. It
+/// outlives the client.
+#[derive(Clone, Default)]
+pub struct ResidualStore {
+    pub(crate) residual: Residual,
+    keep: Option<Rc<Keep>>,
+}
+
+impl ResidualStore {
+    /// `stored` is what `keep` was given last, if it was. `keep` stores the bytes in place of
+    /// earlier ones; the client goes on where that fails.
+    ///
+    /// # Errors
+    ///
+    /// [`ResidualError`] for other bytes.
+    pub fn new(
+        stored: Option<&[u8]>,
+        keep: impl Fn(&[u8]) + 'static,
+    ) -> Result<Self, ResidualError> {
+        let residual = stored.map(Residual::from_bytes).transpose()?.unwrap_or_default();
+        Ok(Self { residual, keep: Some(Rc::new(keep)) })
+    }
+
+    /// For owners without storage: the client's memory alone.
+    pub fn nowhere() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn keep(&self) {
+        if let Some(keep) = &self.keep {
+            keep(&self.residual.to_bytes());
+        }
+    }
+}
+
+impl fmt::Debug for ResidualStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResidualStore")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn residual(accepted: bool) -> Residual {
+        let round = RoundId { round: 3, attempt: 1 };
+        let latest = Latest { round, accepted, rest: vec![0.5, -2.0] };
+        Residual { kept: Vec::new(), latest: Some(latest) }
+    }
+
+    #[test]
+    fn an_accepted_update_outlives_the_process_and_another_does_not() {
+        let bytes = residual(true).to_bytes();
+        assert_eq!(bytes.len(), 4 + 8 + 4 + 8 + 16);
+        let read = Residual::from_bytes(&bytes);
+        assert_eq!(read, Ok(Residual { kept: vec![0.0; 2], ..residual(true) }));
+        let read = Residual::from_bytes(&residual(false).to_bytes());
+        assert_eq!(read, Ok(Residual::default()));
+        let kept = Residual { kept: vec![1.0; 3], latest: None };
+        assert_eq!(Residual::from_bytes(&kept.to_bytes()), Ok(kept));
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        let sound = residual(true).to_bytes();
+        for end in 0..sound.len() {
+            // Without the rest of the accepted update it is sound again.
+            let is_whole = end == sound.len() - 8;
+            assert_eq!(Residual::from_bytes(&sound[..end]).is_ok(), is_whole, "{end}");
+        }
+        let with = |at: usize, byte: u8| {
+            let mut bytes = sound.clone();
+            bytes[at] = byte;
+            Residual::from_bytes(&bytes)
+        };
+        assert_eq!(with(0, 2), Err(ResidualError), "another version");
+        assert_eq!(with(16, 3), Err(ResidualError), "another number of values");
+        assert_eq!(with(23, 255), Err(ResidualError), "more values than there can be");
+        let infinite = [&sound[..24], &f32::INFINITY.to_le_bytes(), &sound[28..]].concat();
+        assert_eq!(Residual::from_bytes(&infinite), Err(ResidualError));
+    }
+}
