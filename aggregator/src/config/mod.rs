@@ -7,8 +7,10 @@
 mod access;
 mod admin;
 mod environment;
+mod optimizer;
 mod origin;
 mod privacy;
+mod schedule;
 mod section;
 mod task;
 #[cfg(test)]

@@ -166,17 +166,11 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         epochs: training.epochs(),
         batch_size: training.batch_size(),
         learning_rate: training.learning_rate(),
+        learning_rate_schedule: settings.training_schedule.to_string(),
         momentum: training.momentum(),
         weight_decay: training.weight_decay(),
         max_examples: training.max_examples(),
-        server_optimizer: match settings.optimizer {
-            ServerOptimizer::Averaging { learning_rate } => {
-                format!("the mean of the updates, learning rate {learning_rate}")
-            }
-            ServerOptimizer::Momentum { learning_rate, momentum } => format!(
-                "the mean of the updates with momentum {momentum}, learning rate {learning_rate}"
-            ),
-        },
+        server_optimizer: server_optimizer(settings),
         codec: codec.name().name().to_owned(),
         max_staleness: match plan.mode {
             Mode::Synchronous => 0,
@@ -187,6 +181,31 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         reports: record.reports,
         secure_aggregation: mechanism == Some(Mechanism::Distributed),
     }
+}
+
+/// The server's step, as text.
+fn server_optimizer(settings: &TaskSettings) -> String {
+    let method = match settings.optimizer {
+        ServerOptimizer::Averaging { .. } => "the mean of the updates".to_owned(),
+        ServerOptimizer::Momentum { momentum, .. } => {
+            format!("the mean of the updates with momentum {momentum}")
+        }
+        ServerOptimizer::Adagrad { momentum, tau, .. } => {
+            format!("the mean of the updates by FedAdagrad, momentum {momentum}, tau {tau}")
+        }
+        ServerOptimizer::Adam { momentum, beta2, tau, .. } => {
+            format!(
+                "the mean of the updates by FedAdam, momentum {momentum}, beta2 {beta2}, tau {tau}"
+            )
+        }
+        ServerOptimizer::Yogi { momentum, beta2, tau, .. } => {
+            format!(
+                "the mean of the updates by FedYogi, momentum {momentum}, beta2 {beta2}, tau {tau}"
+            )
+        }
+    };
+    let (rate, schedule) = (settings.optimizer.learning_rate(), settings.server_schedule);
+    format!("{method}, learning rate {rate} ({schedule})")
 }
 
 #[cfg(test)]

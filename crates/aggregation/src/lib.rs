@@ -48,6 +48,6 @@ mod vectors;
 
 pub use accumulator::RoundAccumulator;
 pub use codec::{Codec, UpdateError, UpdateShape};
-pub use optimizer::{ApplyError, OptimizerState, ServerOptimizer, StateError};
+pub use optimizer::{ApplyError, Moments, OptimizerState, ServerOptimizer, StateError};
 pub use sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
 pub use update::CheckedUpdate;

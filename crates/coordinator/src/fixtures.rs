@@ -17,7 +17,7 @@ use fedra_protocol::{
 };
 
 use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
-use crate::settings::{Counting, PrivacySettings, TaskSettings};
+use crate::settings::{Counting, PrivacySettings, Schedule, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
 use crate::storage::{
     self, CheckpointFiles, Intercept, Lease, Retention, RoundRecord, Storage, StoreError,
@@ -82,7 +82,9 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
+        server_schedule: Schedule::default(),
         training: LocalTraining::default(),
+        training_schedule: Schedule::default(),
         plan,
         checkpoints: Retention::default(),
         privacy: None,

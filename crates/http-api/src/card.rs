@@ -138,8 +138,10 @@ pub struct CardTraining {
     pub epochs: u32,
     /// Examples of a step.
     pub batch_size: u32,
-    /// Learning rate.
+    /// Learning rate in full.
     pub learning_rate: f32,
+    /// Course of the learning rate over the rounds.
+    pub learning_rate_schedule: String,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay.
@@ -293,11 +295,12 @@ impl CardTraining {
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let Self { algorithm, epochs, batch_size, learning_rate, .. } = self;
         let Self { momentum, weight_decay, report_goal, minimum_reports, .. } = self;
+        let schedule = &self.learning_rate_schedule;
         writeln!(text, "\n## Training\n")?;
         writeln!(
             text,
             "- On each client: {algorithm}, {epochs} epochs of batches of {batch_size}, learning \
-             rate {learning_rate}, momentum {momentum}, weight decay {weight_decay}"
+             rate {learning_rate} ({schedule}), momentum {momentum}, weight decay {weight_decay}"
         )?;
         if self.max_examples > 0 {
             writeln!(text, "- At most {} examples of a client", self.max_examples)?;
@@ -385,10 +388,11 @@ mod tests {
                 epochs: 1,
                 batch_size: 10,
                 learning_rate: 0.1,
+                learning_rate_schedule: "constant".to_owned(),
                 momentum: 0.0,
                 weight_decay: 0.0,
                 max_examples: 0,
-                server_optimizer: "the mean of the updates, learning rate 1".to_owned(),
+                server_optimizer: "the mean of the updates, learning rate 1 (constant)".to_owned(),
                 codec: "f32".to_owned(),
                 max_staleness: 0,
                 report_goal: 8,
@@ -436,8 +440,8 @@ Arrays that fit the model; the task describes no files.
 
 ## Training
 
-- On each client: sgd, 1 epochs of batches of 10, learning rate 0.1, momentum 0, weight decay 0
-- On the server: the mean of the updates, learning rate 1
+- On each client: sgd, 1 epochs of batches of 10, learning rate 0.1 (constant), momentum 0, weight decay 0
+- On the server: the mean of the updates, learning rate 1 (constant)
 - A round closes at 8 updates and needs 4; this model's has 7
 - Updates travel as f32
 - The server receives each update

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
-use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
+use fedra_coordinator::settings::{Counting, PrivacySettings, Schedule, TaskSettings};
 use fedra_coordinator::storage::Retention;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
@@ -306,7 +306,9 @@ pub(crate) fn settings(
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
+        server_schedule: Schedule::default(),
         training: LocalTraining::default(),
+        training_schedule: Schedule::default(),
         plan,
         // The checks look at every model.
         checkpoints: Retention { last: 0, ..Retention::default() },

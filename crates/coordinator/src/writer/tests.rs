@@ -2,8 +2,8 @@
 
 mod buffered;
 mod evaluation;
-mod momentum;
 mod operators;
+mod optimizer;
 mod plain;
 mod private;
 mod secure;
