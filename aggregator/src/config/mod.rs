@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod aggregation;
 mod environment;
 mod optimizer;
 mod origin;

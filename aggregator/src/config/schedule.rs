@@ -1,4 +1,4 @@
-//! `schedule` of a learning rate, below the table that has the rate.
+//! Schedule of a learning rate, a table below the one that has the rate.
 
 use fedra_coordinator::settings::{Decay, Schedule};
 
@@ -25,7 +25,7 @@ pub(super) fn read(section: Section<'_>, rounds: Option<u64>, learning_rate: f64
     schedule
 }
 
-/// `None` if a key that the schedule needs is not there or cannot be read.
+/// Schedule in the table; `None` if a key that it needs is not there or cannot be read.
 fn keys(section: &Section<'_>, task_rounds: Option<u64>) -> Option<Schedule> {
     let kind = section.or("kind", "constant".to_owned(), value::text);
     let warmup_rounds = section.or("warmup_rounds", 0, value::whole(0));

@@ -17,7 +17,7 @@ use fedra_protocol::{
 
 use super::access::AccessConfig;
 use super::section::Section;
-use super::{ServerConfig, optimizer, privacy, schedule, value};
+use super::{ServerConfig, aggregation, optimizer, privacy, schedule, value};
 
 /// `[[task]]`: one task.
 #[derive(Debug, Clone)]
@@ -78,12 +78,21 @@ impl TaskConfig {
         let (training, training_schedule) =
             training(section.table("training", "task.training"), seed, plan.rounds);
         let update_range = section.or("update_range", default_range, value::update_range);
+        let fit = aggregation::Fit {
+            plan: &plan,
+            parameters,
+            range: update_range,
+            round_memory: server.round_memory,
+            privacy: privacy.as_ref(),
+        };
+        let estimator = aggregation::read(section.table("aggregation", "task.aggregation"), &fit);
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
             codec: codec(&section, parameters, update_range, privacy.as_ref()),
             update_range,
             data: data(&section, &model),
             frozen: None,
+            estimator,
             round_memory: server.round_memory,
             seed,
             optimizer,

@@ -274,7 +274,7 @@ fn a_codec_is_refused_where_the_policys_words_are_the_codec() {
     assert_eq!(config.tasks[0].settings.codec.bounds().bytes.most(), 2 * 7_850);
 }
 
-const PRIVATE: &str = r#"
+pub(super) const PRIVATE: &str = r#"
 [task.privacy]
 policy = "distributed"
 noise_multiplier = 1.0
@@ -341,7 +341,7 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
 }
 
 /// Every key that takes a fraction, and a config that has it.
-fn fractions() -> [(&'static str, String); 15] {
+fn fractions() -> [(&'static str, String); 16] {
     let task = |line: &str| format!("{SMALL}{line}");
     let adam = |key| task(&format!("server_optimizer = {{ name = \"adam\", {key} = $ }}"));
     let private = |key: &str| {
@@ -356,6 +356,7 @@ fn fractions() -> [(&'static str, String); 15] {
         ("server_optimizer.momentum", adam("momentum")),
         ("server_optimizer.beta2", adam("beta2")),
         ("server_optimizer.tau", adam("tau")),
+        ("aggregation.norm", task("aggregation = { estimator = \"norm_bound\", norm = $ }")),
         ("training.learning_rate", task("training = { learning_rate = $ }")),
         ("training.momentum", task("training = { momentum = $ }")),
         ("training.weight_decay", task("training = { weight_decay = $ }")),

@@ -185,23 +185,20 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
 
 /// The server's step, as text.
 fn server_optimizer(settings: &TaskSettings) -> String {
+    let mean = settings.estimator;
     let method = match settings.optimizer {
-        ServerOptimizer::Averaging { .. } => "the mean of the updates".to_owned(),
+        ServerOptimizer::Averaging { .. } => mean.to_string(),
         ServerOptimizer::Momentum { momentum, .. } => {
-            format!("the mean of the updates with momentum {momentum}")
+            format!("{mean} with momentum {momentum}")
         }
         ServerOptimizer::Adagrad { momentum, tau, .. } => {
-            format!("the mean of the updates by FedAdagrad, momentum {momentum}, tau {tau}")
+            format!("{mean}, by FedAdagrad, momentum {momentum}, tau {tau}")
         }
         ServerOptimizer::Adam { momentum, beta2, tau, .. } => {
-            format!(
-                "the mean of the updates by FedAdam, momentum {momentum}, beta2 {beta2}, tau {tau}"
-            )
+            format!("{mean}, by FedAdam, momentum {momentum}, beta2 {beta2}, tau {tau}")
         }
         ServerOptimizer::Yogi { momentum, beta2, tau, .. } => {
-            format!(
-                "the mean of the updates by FedYogi, momentum {momentum}, beta2 {beta2}, tau {tau}"
-            )
+            format!("{mean}, by FedYogi, momentum {momentum}, beta2 {beta2}, tau {tau}")
         }
     };
     let (rate, schedule) = (settings.optimizer.learning_rate(), settings.server_schedule);

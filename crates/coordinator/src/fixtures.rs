@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{CheckedUpdate, Codec, ServerOptimizer, UpdateShape};
 use fedra_learning::safetensors;
 use fedra_privacy_policy::DerivedPolicy;
@@ -78,6 +79,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         data: None,
         frozen: None,
         codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
+        estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,
         seed: 1,

@@ -5,6 +5,7 @@ mod schedule;
 
 use std::sync::Arc;
 
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
 use fedra_protocol::{
@@ -33,6 +34,9 @@ pub struct TaskSettings {
     pub frozen: Option<ModelRef>,
     /// Codec of updates, of the shape that [`TaskSettings::update_shape`] says.
     pub codec: Codec,
+    /// Estimator of the mean of a round's updates. Under a privacy policy, and of scores, it
+    /// is the mean.
+    pub estimator: Estimator,
     /// Most bytes of memory that the sum of a round may take.
     pub round_memory: u64,
     /// Seed of the initial model and of local training.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
@@ -302,6 +303,7 @@ pub(crate) fn settings(
         data: None,
         frozen: None,
         codec: Codec::standard(shape),
+        estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,
         seed: 1,

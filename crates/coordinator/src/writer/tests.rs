@@ -6,6 +6,7 @@ mod operators;
 mod optimizer;
 mod plain;
 mod private;
+mod robust;
 mod secure;
 
 use fedra_aggregation::accumulator::{Answer, FinishError};
