@@ -209,7 +209,7 @@ impl Server {
     /// Brings a task back, or makes it, and starts its driver. Blocking.
     fn start_task(&self, config: TaskConfig) -> Result<(), ServeError> {
         let summary = config.summary();
-        let TaskConfig { settings, initial, access, .. } = config;
+        let TaskConfig { settings, initial, access, evaluation, .. } = config;
         let settings = Arc::new(settings);
         let read = initial.map(|initial| {
             let model = settings.model.clone();
@@ -239,6 +239,7 @@ impl Server {
             settings,
             frozen,
             summary,
+            evaluated: evaluation.is_some(),
             access,
             lease,
             messages,

@@ -27,7 +27,7 @@ pub enum EncodingError {
 /// because of the data would tell something about them. One with a value that
 /// is not finite counts as all zeros. One whose L2 norm is above the range is scaled
 /// down to it, so that no value is.
-pub(crate) fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
+pub fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
     let longest = f64::from(range.magnitude());
     let square = |value: &f32| f64::from(*value) * f64::from(*value);
     let norm = update.iter().map(square).sum::<f64>().sqrt();
@@ -55,11 +55,7 @@ pub struct PrivateRound<'a> {
 
 impl PrivateRound<'_> {
     /// The update with this client's noise, packed: what a local policy sends.
-    pub(crate) fn noised(
-        &self,
-        update: &[f32],
-        rng: &mut impl CryptoRng,
-    ) -> Result<Bytes, EncodingError> {
+    pub fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, EncodingError> {
         let words = self.encode(update, rng)?;
         Ok(self.pack(&words))
     }

@@ -47,9 +47,12 @@ impl LocalData {
         Self { origin: Origin::Files(described), ..Self::from(examples) }
     }
 
-    /// The same, with the share held out that the task asks for.
+    /// The same, with the share held out that the task asks for. Examples that are held out
+    /// already stay so, whatever the task says later.
     pub(crate) fn held_out_for(self, task: &TaskDescription) -> Self {
-        let Some(evaluation) = &task.client_evaluation else { return self };
+        let (Some(evaluation), None) = (&task.client_evaluation, &self.held_out) else {
+            return self;
+        };
         let examples = Arc::unwrap_or_clone(self.examples);
         let (examples, held_out) = examples.split(evaluation.held_out(), HOLD_OUT_SEED);
         let held_out = Some(Arc::new(held_out));

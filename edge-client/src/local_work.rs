@@ -227,8 +227,7 @@ impl LocalWork {
         }
     }
 
-    /// Replaces the local examples, and holds out those that the task asks for. They stay
-    /// held out for as long as these are the examples, whatever the task says later.
+    /// Replaces the local examples, and holds out those that the task asks for.
     pub fn set_data(&self, data: LocalData, task: &TaskDescription) {
         *self.data.borrow_mut() = Some(data.held_out_for(task));
     }
@@ -236,6 +235,17 @@ impl LocalWork {
     /// The local examples, once there are some.
     pub fn data(&self) -> Option<LocalData> {
         self.data.borrow().clone()
+    }
+
+    /// The same for a round of a task, which may ask for examples to be held out since they
+    /// were given, or not fit them any more.
+    fn data_for(&self, task: &TaskDescription) -> Result<LocalData, WorkError> {
+        let misfit = |reason: &dyn fmt::Display| WorkError::new(Failure::BadDataset, reason);
+        let data = self.data.take().ok_or_else(|| misfit(&"there are no examples"))?;
+        let data = data.held_out_for(task);
+        self.data.replace(Some(data.clone()));
+        data.check_for_task(task).map_err(|error| misfit(&error))?;
+        Ok(data)
     }
 
     /// The values of a model, each file fetched unless it is the last one used.
@@ -356,15 +366,20 @@ impl LocalWork {
         global: &Weights,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Update, WorkError> {
-        let misfit = |reason: String| WorkError::new(Failure::BadDataset, reason);
-        let data = self.data().ok_or_else(|| misfit("there is no data to train on".into()))?;
-        data.check_for_task(&job.task).map_err(|error| misfit(error.to_string()))?;
+        let data = self.data_for(&job.task)?;
         let data = data.examples();
         let plan = &job.assignment.training;
         let job = Training { spec: &job.task.model, weights: global.into(), data, plan };
         let measured = || backend::Job::new(job.spec, &global.trained, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
+        // The plan of the round may be another than the one that the devices were measured with.
+        let compute = match (compute, fedra_gpu::supports(job.spec, plan)) {
+            (Compute::WebGpu(_), Err(reason)) => {
+                self.chooser.fall_back(&format!("WebGPU cannot be used: {reason}"), told)
+            }
+            (compute, _) => compute,
+        };
         // A lost GPU costs this round's time, not the round.
         let lost = |message: &str, course: &str| {
             let problem = format!("the WebGPU device was lost ({message}); {course}");

@@ -163,7 +163,7 @@ impl Session {
     }
 
     /// Policy of the round that the client is invited to.
-    pub(crate) fn privacy_of(&self, assignment: &RoundAssignment) -> Option<&Arc<DerivedPolicy>> {
+    pub fn privacy_of(&self, assignment: &RoundAssignment) -> Option<&Arc<DerivedPolicy>> {
         self.policy.privacy_of(assignment)
     }
 

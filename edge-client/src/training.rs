@@ -41,8 +41,11 @@ impl From<TrainingError> for Stopped {
     }
 }
 
-/// Runs the whole plan and returns the trained parameters. `pause` lets other work of
-/// this thread run.
+/// Runs the plan, to its end or until its time is up, and returns the trained parameters.
+/// `pause` lets other work of this thread run.
+///
+/// The time begins with this call. At least one step is taken, so that a device that is slow
+/// to begin does not send an update of zeros.
 pub(crate) async fn run(
     mut trainer: Trainer,
     cancelled: &AtomicBool,
@@ -64,7 +67,10 @@ pub(crate) async fn run(
         if cancelled.load(Ordering::Relaxed) {
             return Err(Stopped::Cancelled);
         }
-        let (step, last) = (trainer.step_count(), trainer.step_count() == trainer.steps());
+        let step = trainer.step_count();
+        let time_is_up =
+            step > 0 && trainer.time_limit().is_some_and(|most| platform::now() - start >= most);
+        let last = time_is_up || step == trainer.steps();
         // Before the first step there is no loss.
         if last || step > 0 && platform::now() - reported >= REPORT_EVERY {
             let loss = answered(limit, trainer.loss()).await?;
@@ -80,6 +86,9 @@ pub(crate) async fn run(
                 loss,
                 samples_per_second: samples as f64 / (reported - start).as_secs_f64().max(1e-9),
             });
+        }
+        if time_is_up {
+            break;
         }
         if platform::now() - yielded >= STRETCH {
             pause().await;
@@ -106,7 +115,40 @@ async fn answered<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fedra_learning::init_parameters;
+    use fedra_protocol::limits::{MAX_LOCAL_STEPS, MAX_TIME_LIMIT};
+    use fedra_protocol::{LocalTraining, ModelSpec, RawLocalTraining};
+
     use super::*;
+    use crate::bench::synthetic;
+    use crate::devices::Compute;
+
+    /// Trained parameters and the last report of so many steps, within so much time.
+    async fn trained(start: &[f32], steps: u32, time_limit: Duration) -> (Vec<f32>, Progress) {
+        let spec = ModelSpec::softmax_regression();
+        let time_limit = Some(time_limit);
+        let raw = RawLocalTraining { epochs: 0, steps, time_limit, ..RawLocalTraining::default() };
+        let plan = LocalTraining::new(raw).expect("a plan");
+        let data = Arc::new(synthetic(&spec, 20).expect("examples"));
+        let trainer = Trainer::new(&spec, start.into(), data, &plan, &Compute::Cpu);
+        let mut last = None;
+        let report = |progress| last = Some(progress);
+        let never = AtomicBool::new(false);
+        let parameters = run(trainer.expect("a trainer"), &never, report, async || {}).await;
+        (parameters.expect("it learns"), last.expect("a last report"))
+    }
+
+    #[tokio::test]
+    async fn when_time_is_up_there_is_what_was_learned_by_then() {
+        let start = init_parameters(&ModelSpec::softmax_regression(), 1);
+        let (parameters, last) = trained(&start, MAX_LOCAL_STEPS, Duration::from_millis(1)).await;
+        assert!((1..last.steps).contains(&last.step), "{last:?}");
+        assert!(parameters != start);
+        let (_, last) = trained(&start, 5, MAX_TIME_LIMIT).await;
+        assert_eq!((last.step, last.steps, last.epoch, last.epochs), (5, 5, 3, 3));
+    }
 
     #[tokio::test]
     async fn a_gpu_that_never_answers_has_failed() {

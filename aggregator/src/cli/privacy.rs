@@ -212,8 +212,10 @@ impl ReportArguments {
             tasks.push(Config::task_from_toml(&toml, &config.server)?);
         }
         let task = tasks.iter().find(|task| task.settings.id == *id);
-        let task = task.with_context(|| format!("there is no task {id}"))?;
-        let privacy = task.settings.privacy.as_ref();
+        let settings = &task.with_context(|| format!("there is no task {id}"))?.settings;
+        let stored = store.tasks.definition(id)?;
+        let granting = stored.and_then(|stored| settings.granting_as(&stored));
+        let privacy = granting.as_ref().unwrap_or(settings).privacy.as_ref();
         let privacy = privacy.with_context(|| format!("the task {id} has no privacy policy"))?;
         let debits = store.tasks.debits(id)?;
         if self.json_lines {

@@ -115,7 +115,8 @@ fn check(folder: &Path) -> Result<Report, StoreCommandError> {
 fn repair(folder: &Path) -> Result<Report, StoreCommandError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let repairs = storage::repair(&open(folder)?, now)?;
-    let is_intact = !repairs.iter().any(|repair| matches!(repair, Repair::Lost(..)));
+    let is_lost = |repair: &Repair| matches!(repair, Repair::Lost(..) | Repair::LostFrozen(_));
+    let is_intact = !repairs.iter().any(is_lost);
     if repairs.is_empty() {
         return Ok(Report { text: "nothing is damaged\n".to_owned(), is_intact });
     }

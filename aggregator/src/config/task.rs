@@ -10,6 +10,7 @@ use fedra_coordinator::settings::{EvaluationRounds, PrivacySettings, Schedule, T
 use fedra_coordinator::storage::Retention;
 use fedra_data::{CsvOptions, DecimalSign};
 use fedra_data_files::{Purpose, Source};
+use fedra_protocol::limits::MAX_TIME_LIMIT;
 use fedra_protocol::{
     ClientAlgorithm, ClientEvaluation, DataSpec, LocalTraining, ModelSpec, RawLocalTraining,
     TaskId, UpdateRange,
@@ -155,13 +156,20 @@ fn training(section: Section<'_>, seed: u64, rounds: Option<u64>) -> (LocalTrain
     let step = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
     let share = value::number("at least 0 and below 1", |x| (0.0..1.0).contains(&x));
     let penalty = value::number("from 0 to 1000", |x| (0.0..=1e3).contains(&x));
+    let norm = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
+    let (instant, day) = (Duration::from_millis(1), MAX_TIME_LIMIT);
+    let steps = section.optional("steps", value::whole(1));
     let raw = RawLocalTraining {
-        algorithm: ClientAlgorithm::Sgd,
-        epochs: section.or("epochs", 1, value::whole(1)),
+        algorithm: algorithm(&section),
+        epochs: section.or("epochs", if steps.is_some() { 0 } else { 1 }, value::whole(1)),
+        steps: steps.unwrap_or(0),
+        time_limit: section.optional("time_limit", value::duration(instant, day)),
         batch_size: section.or("batch_size", 10, value::whole(1)),
         learning_rate: section.or("learning_rate", 0.1, step) as f32,
         momentum: section.or("momentum", 0.0, share) as f32,
-        weight_decay: section.or("weight_decay", 0.0, penalty) as f32,
+        weight_decay: section.or("weight_decay", 0.0, &penalty) as f32,
+        proximal: section.or("proximal", 0.0, &penalty) as f32,
+        clip_gradient_norm: section.optional("clip_gradient_norm", norm).map(|norm| norm as f32),
         seed,
         max_examples: section.or("max_examples", 0, value::whole(0)),
     };
@@ -176,6 +184,38 @@ fn training(section: Section<'_>, seed: u64, rounds: Option<u64>) -> (LocalTrain
     let schedule = schedule::read(table, rounds, training.learning_rate().into());
     section.finish();
     (training, schedule)
+}
+
+/// The value of `algorithm`, with the keys that only Adam has.
+fn algorithm(section: &Section<'_>) -> ClientAlgorithm {
+    let share = value::number("at least 0 and below 1", |x| (0.0..1.0).contains(&x));
+    let term = value::number("above 0 and at most 1", |x| x > 0.0 && x <= 1.0);
+    let name = section.or("algorithm", "sgd".to_owned(), value::text);
+    let beta1 = section.optional("beta1", &share);
+    let beta2 = section.optional("beta2", &share);
+    let epsilon = section.optional("epsilon", term);
+    if name == "adam" {
+        return ClientAlgorithm::Adam {
+            beta1: beta1.unwrap_or(0.9) as f32,
+            beta2: beta2.unwrap_or(0.999) as f32,
+            epsilon: epsilon.unwrap_or(1e-8) as f32,
+        };
+    }
+    for (key, value) in [("beta1", beta1), ("beta2", beta2), ("epsilon", epsilon)] {
+        if value.is_some() {
+            section.mistake(key, "only for algorithm = \"adam\"; set that, or leave the key out");
+        }
+    }
+    match &name[..] {
+        "sgd" => ClientAlgorithm::Sgd,
+        "nesterov" => ClientAlgorithm::Nesterov,
+        _ => {
+            let known = "\"sgd\", \"nesterov\" and \"adam\"";
+            let problem = format!("{name:?} is not known; the algorithms are {known}");
+            section.mistake("algorithm", problem);
+            ClientAlgorithm::Sgd
+        }
+    }
 }
 
 fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPlan {

@@ -1,5 +1,7 @@
 //! Defaults, and that every mistake is found and explained.
 
+mod training;
+
 use super::*;
 use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
@@ -341,7 +343,7 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
 }
 
 /// Every key that takes a fraction, and a config that has it.
-fn fractions() -> [(&'static str, String); 16] {
+fn fractions() -> [(&'static str, String); 21] {
     let task = |line: &str| format!("{SMALL}{line}");
     let adam = |key| task(&format!("server_optimizer = {{ name = \"adam\", {key} = $ }}"));
     let private = |key: &str| {
@@ -360,6 +362,11 @@ fn fractions() -> [(&'static str, String); 16] {
         ("training.learning_rate", task("training = { learning_rate = $ }")),
         ("training.momentum", task("training = { momentum = $ }")),
         ("training.weight_decay", task("training = { weight_decay = $ }")),
+        ("training.proximal", task("training = { proximal = $ }")),
+        ("training.clip_gradient_norm", task("training = { clip_gradient_norm = $ }")),
+        ("training.beta1", task("training = { algorithm = \"adam\", beta1 = $ }")),
+        ("training.beta2", task("training = { algorithm = \"adam\", beta2 = $ }")),
+        ("training.epsilon", task("training = { algorithm = \"adam\", epsilon = $ }")),
         ("round.over_selection", task("round = { over_selection = $ }")),
         (
             "round.staleness_exponent",

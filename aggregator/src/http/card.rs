@@ -12,7 +12,7 @@ use fedra_http_api::{
     CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
 };
 use fedra_protocol::data::{Column, Content, TableSpec};
-use fedra_protocol::{DataSpec, Layer, Mechanism, Sha256Hash, Shape};
+use fedra_protocol::{ClientAlgorithm, DataSpec, Layer, LocalTraining, Mechanism, Sha256Hash};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -95,10 +95,7 @@ fn model(settings: &TaskSettings, record: &RoundRecord) -> CardModel {
         frozen_parameters: spec.frozen_parameters() as u64,
         round: record.round,
         input: spec.input().dims(),
-        vocabulary: match spec.input() {
-            Shape::Tokens { vocabulary, .. } => Some(vocabulary),
-            _ => None,
-        },
+        vocabulary: tasks::vocabulary(spec),
         layers: (0..)
             .zip(spec.layers())
             .map(|(index, of)| layer(of, spec.is_frozen(index)))
@@ -123,7 +120,7 @@ fn data(spec: &DataSpec) -> CardData {
         kind: spec.kind().to_owned(),
         shape: spec.shape().dims(),
         targets: spec.targets().to_string(),
-        preparation: serde_json::to_value(spec).unwrap_or_default(),
+        preparation: tasks::description(spec),
         ..CardData::default()
     };
     match spec {
@@ -164,11 +161,13 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
     CardTraining {
         algorithm: training.algorithm().name().to_owned(),
         epochs: training.epochs(),
+        steps: training.steps(),
         batch_size: training.batch_size(),
         learning_rate: training.learning_rate(),
         learning_rate_schedule: settings.training_schedule.to_string(),
         momentum: training.momentum(),
         weight_decay: training.weight_decay(),
+        settings: training_settings(training),
         max_examples: training.max_examples(),
         server_optimizer: server_optimizer(settings),
         codec: codec.name().name().to_owned(),
@@ -203,6 +202,26 @@ fn server_optimizer(settings: &TaskSettings) -> String {
     };
     let (rate, schedule) = (settings.optimizer.learning_rate(), settings.server_schedule);
     format!("{method}, learning rate {rate} ({schedule})")
+}
+
+/// Further settings of local training that have an effect, by their keys in a config.
+fn training_settings(training: &LocalTraining) -> BTreeMap<String, String> {
+    let adam = match training.algorithm() {
+        ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov => [None; 3],
+        ClientAlgorithm::Adam { beta1, beta2, epsilon } => [beta1, beta2, epsilon].map(Some),
+    };
+    let [beta1, beta2, epsilon] = adam;
+    let numbers = [
+        ("beta1", beta1),
+        ("beta2", beta2),
+        ("epsilon", epsilon),
+        ("proximal", Some(training.proximal()).filter(|&proximal| proximal > 0.0)),
+        ("clip_gradient_norm", training.clip_gradient_norm()),
+    ];
+    let numbers = numbers.into_iter().filter_map(|(key, value)| Some((key, value?.to_string())));
+    let limit = training.time_limit().map(|limit| humantime::format_duration(limit).to_string());
+    let limit = limit.map(|limit| ("time_limit", limit));
+    numbers.chain(limit).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use fedra_http_api::{
     Quality, Round, Task as TaskDocument, TaskState, TaskSummary,
 };
 use fedra_learning::metrics::ConfusionMatrix;
-use fedra_protocol::{Mechanism, ModelSpec, RoundPhase, TaskId};
+use fedra_protocol::{DataSpec, Mechanism, ModelSpec, RoundPhase, Shape, TaskId};
 use http::StatusCode;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -68,6 +68,7 @@ fn show(server: &Server, id: String, query: &str) -> Response {
 /// The task in short, for a document from which `up` leads to `/v1/`.
 pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
     let status = view.status(&task.settings, task.now());
+    let spec = &task.settings.model;
     TaskSummary {
         id: task.settings.id.to_string(),
         title: task.settings.title.clone(),
@@ -90,16 +91,22 @@ pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
             sha256: view.model.sha256.to_string(),
             url: format!("{up}{}", view.model.url),
             bytes: view.model.bytes,
-            parameters: task.settings.model.parameters() as u64,
+            parameters: spec.parameters() as u64,
             round: view.model.round,
             frozen: task.settings.frozen.as_ref().map(|frozen| FrozenPart {
                 sha256: frozen.sha256.to_string(),
                 url: format!("{up}{}", frozen.url),
                 bytes: frozen.bytes,
-                parameters: task.settings.model.frozen_parameters() as u64,
+                parameters: spec.frozen_parameters() as u64,
             }),
+            input: spec.input().dims(),
+            vocabulary: vocabulary(spec),
+            output: spec.output().dims(),
+            loss: spec.loss().name().to_owned(),
         },
-        headline: headline(&task.settings.model),
+        data: task.settings.data.as_ref().map(description),
+        evaluated: task.evaluated,
+        headline: headline(spec),
         latest: view.evaluation.map(|evaluation| Quality {
             round: evaluation.round,
             metrics: metrics(&evaluation.quality),
@@ -109,6 +116,19 @@ pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
             metrics: metrics(&evaluation.quality),
         }),
         privacy: privacy(task, view),
+    }
+}
+
+/// A description of data in the form of `[task.data]`.
+pub(super) fn description(spec: &DataSpec) -> serde_json::Value {
+    serde_json::to_value(spec).unwrap_or_default()
+}
+
+/// The number of tokens of a model that takes token ids.
+pub(super) fn vocabulary(model: &ModelSpec) -> Option<u32> {
+    match model.input() {
+        Shape::Tokens { vocabulary, .. } => Some(vocabulary),
+        _ => None,
     }
 }
 

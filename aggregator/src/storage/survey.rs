@@ -20,6 +20,8 @@ pub struct TaskCheck {
     pub standing: Standing,
     /// The models that should be there, oldest first.
     pub models: Vec<CheckpointCheck>,
+    /// Damage of the frozen part, without which no model can be used, and its remedy.
+    pub frozen: Option<String>,
     /// Files that a crash has left, which the next start removes.
     pub leftovers: usize,
     /// Entries of the privacy ledger.
@@ -29,10 +31,10 @@ pub struct TaskCheck {
 }
 
 impl TaskCheck {
-    /// True if every model is as it was written.
+    /// True if every file is as it was written.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.models.iter().all(|model| model.problem.is_none())
+        self.frozen.is_none() && self.models.iter().all(|model| model.problem.is_none())
     }
 }
 
@@ -50,6 +52,9 @@ impl fmt::Display for TaskCheck {
         for model in &self.models {
             let Some(problem) = &model.problem else { continue };
             write!(f, "\n  damaged: the model of round {}: {problem}", model.round)?;
+        }
+        if let Some(frozen) = &self.frozen {
+            write!(f, "\n  {frozen}")?;
         }
         if self.leftovers > 0 {
             write!(
@@ -80,6 +85,8 @@ pub enum Repair {
     },
     /// The newest model was, and no other is intact: nothing was done.
     Lost(TaskId, CheckpointCheck),
+    /// The frozen part was, with its remedy: nothing was done.
+    LostFrozen(String),
 }
 
 impl fmt::Display for Repair {
@@ -104,7 +111,17 @@ impl fmt::Display for Repair {
                  task another id",
                 what(check)
             ),
+            Self::LostFrozen(problem) => f.write_str(problem),
         }
+    }
+}
+
+/// The error of a damaged frozen part.
+fn frozen_damage(storage: &Storage, task: &TaskId) -> Result<Option<String>, StoreError> {
+    match storage.frozen(task) {
+        Ok(_) => Ok(None),
+        Err(damage @ StoreError::Frozen { .. }) => Ok(Some(damage.to_string())),
+        Err(other) => Err(other),
     }
 }
 
@@ -122,6 +139,7 @@ pub fn check(storage: &Storage) -> Result<Vec<TaskCheck>, StoreError> {
             round: last.round,
             standing: storage.tasks.standing(&task)?,
             models: inspection.checks().cloned().collect(),
+            frozen: frozen_damage(storage, &task)?,
             leftovers: inspection.leftovers(),
             debits: storage.tasks.debits(&task)?.len(),
             decisions: storage.tasks.decisions(&task)?.len(),
@@ -141,6 +159,10 @@ pub fn repair(storage: &Storage, unix_seconds: u64) -> Result<Vec<Repair>, Store
     let mut repairs = Vec::new();
     for task in storage.tasks.tasks()? {
         let lease = Lease::take(storage, &task)?;
+        if let Some(damage) = frozen_damage(storage, &task)? {
+            repairs.push(Repair::LostFrozen(damage));
+            continue;
+        }
         let inspection = Inspection::of(storage, &task, &storage.last_record(&task)?)?;
         let newest = inspection.newest().clone();
         let to = inspection.intact().next_back();

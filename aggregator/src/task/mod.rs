@@ -62,6 +62,8 @@ pub(crate) struct Task {
     pub frozen: Option<Bytes>,
     /// Config of the task in a few lines, for a person.
     pub summary: String,
+    /// True if the server evaluates its models on held-out examples.
+    pub evaluated: bool,
     /// Conditions for taking part.
     pub access: AccessConfig,
     /// The right to write the task.

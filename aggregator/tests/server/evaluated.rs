@@ -58,6 +58,7 @@ async fn models_are_evaluated_and_pending_evaluations_redone() {
     let evaluation = status.evaluation.expect("is there");
     assert_eq!(evaluation.quality.accuracy, Some(1.0));
     let task = server.task().await;
+    assert_eq!(task["evaluated"], true);
     assert_eq!(task["latest"]["round"], 1);
     assert_eq!(task["latest"]["accuracy"], 1.0);
     assert_eq!(task["history"][0]["loss"], evaluation.quality.loss);

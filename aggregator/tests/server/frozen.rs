@@ -347,3 +347,38 @@ async fn a_client_that_would_train_every_layer_is_refused() {
     assert!(refusal.message.contains("the setting of a layer trainable"), "{}", refusal.message);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_backup_has_the_frozen_part_and_a_repair_names_a_damaged_one() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let server = start(&folder, "", "").await;
+    played(&server, 2).await;
+    let before = told(&server).await;
+    let copy = Arc::new(TempDir::new().expect("a folder"));
+    let run = |command: &str, folder: &Path, more: &[&str]| {
+        let config = folder.join("fedra.toml");
+        fs::write(&config, toml(folder, "", "")).expect("writes");
+        let mut program = Command::new(env!("CARGO_BIN_EXE_fedra-aggregator"));
+        program.args(["store", command, "--config"]).arg(config).args(more);
+        let output = program.env("FEDRA_ADMIN_TOKEN", TOKEN).output().expect("runs");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (output.status.success(), text)
+    };
+    // While the server runs.
+    let to = copy.path().join("store");
+    let (works, text) = run("backup", folder.path(), &["--to", &to.to_string_lossy()]);
+    assert!(works, "{text}");
+    server.stop().await;
+    let server = start(&copy, "", "").await;
+    assert_eq!(told(&server).await, before);
+    server.stop().await;
+
+    let is_frozen = |path: &std::path::PathBuf| path.to_string_lossy().contains(".frozen.");
+    let files = fs::read_dir(to.join("models/tiny")).expect("a folder");
+    let frozen = files.map(|file| file.expect("there").path()).find(is_frozen);
+    fs::write(frozen.expect("it was copied"), b"damaged").expect("writes");
+    for command in ["check", "repair", "check"] {
+        let (works, text) = run(command, copy.path(), &[]);
+        assert!(!works && text.contains("frozen") && text.contains("backup"), "{command}: {text}");
+    }
+}

@@ -1,8 +1,13 @@
 //! The HTTP routes: bodies, methods, caching, errors, the built-in page.
 
-use fedra_protocol::RoundId;
+use std::sync::Arc;
 
-use crate::support::{PARAMETERS, TestServer, UPGRADE, get, metric, model_of, request};
+use fedra_protocol::RoundId;
+use tempfile::TempDir;
+
+use crate::support::{
+    PARAMETERS, TestServer, UPGRADE, config_with, get, metric, model_of, request,
+};
 
 #[tokio::test]
 async fn tasks_are_listed_and_shown() {
@@ -50,7 +55,13 @@ async fn tasks_are_listed_and_shown() {
                 "parameters": 3,
                 "round": 0,
                 "frozen": null,
+                "input": [2],
+                "vocabulary": null,
+                "output": [1],
+                "loss": "mean_squared_error",
             },
+            "data": null,
+            "evaluated": false,
             "headline": "rmse",
             "latest": null,
             "latest_by_clients": null,
@@ -60,6 +71,44 @@ async fn tasks_are_listed_and_shown() {
             "privacy": null,
         })
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_tells_its_data_as_the_card_of_its_model_does() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let table = r#"
+        [task.data]
+        kind = "table"
+        target = "price"
+        missing = ["", "?"]
+        columns = [
+            { name = "area", type = "number", mean = 90, deviation = 30 },
+            { name = "garden", type = "boolean" },
+            { name = "price", type = "number" },
+        ]
+    "#;
+    let config = config_with(&folder.path().join("store"), "cohort_size = 1", "", "", table);
+    let server = TestServer::start_config(config, folder).await;
+    let task = server.task().await;
+    assert_eq!(
+        task["data"],
+        serde_json::json!({
+            "kind": "table",
+            "target": "price",
+            "missing": ["", "?"],
+            "columns": [
+                { "name": "area", "type": "number", "mean": 90.0, "deviation": 30.0 },
+                { "name": "garden", "type": "boolean" },
+                { "name": "price", "type": "number" },
+            ],
+        })
+    );
+    let listed = get(server.address, "/v1/tasks").await.json();
+    assert_eq!(listed[0]["data"], task["data"]);
+    let card = format!("{}/card", model_of("/v1/tasks/tiny", &task));
+    let card = get(server.address, &card).await.json();
+    assert_eq!(card["data"]["preparation"], task["data"]);
     server.stop().await;
 }
 

@@ -30,8 +30,10 @@ fn linear(criterion: &mut Criterion) {
         group.bench_function("gradient of the weights", |bench| {
             bench.iter(|| kernels.weight_gradient(layer, black_box(&x), &sums));
         });
-        let (step, mut moved) =
-            (Sgd { rate: 0.1, momentum: 0.0, weight_decay: 0.0 }, weight.clone());
+        let (step, mut moved) = (
+            Sgd { rate: 0.1, momentum: 0.0, looks_ahead: false, weight_decay: 0.0 },
+            weight.clone(),
+        );
         group.bench_function("step of the weights", |bench| {
             bench.iter(|| {
                 kernels.weight_step(layer, step, black_box(&x), &sums, &mut moved, None);
@@ -82,7 +84,7 @@ fn convolution(criterion: &mut Criterion) {
 fn update(criterion: &mut Criterion) {
     let kernels = Kernels::best();
     let (mut weights, gradient) = (values(784 * 200), vec![0.0; 784 * 200]);
-    let step = Sgd { rate: 0.01, momentum: 0.0, weight_decay: 0.0 };
+    let step = Sgd { rate: 0.01, momentum: 0.0, looks_ahead: false, weight_decay: 0.0 };
     let mut group = criterion.benchmark_group("sgd 784 x 200");
     group.throughput(Throughput::Bytes(4 * weights.len() as u64));
     group.bench_function("step", |bench| {

@@ -158,6 +158,30 @@ impl TaskSettings {
         self.privacy.as_ref().map(|privacy| privacy.derived.policy())
     }
 
+    /// The task with the participations that `stored` grants, if it counts rounds and
+    /// nothing else of its policy differs. How many rounds a budget pays for depends on the
+    /// account of privacy, which a later version may have improved; a task that was made
+    /// before keeps the number that its clients were told. `None` if that is not what
+    /// differs, or if the budget does not pay for that number.
+    #[must_use]
+    pub fn granting_as(&self, stored: &Definition) -> Option<Self> {
+        let (privacy, promised) = (self.privacy.as_ref()?, stored.privacy.as_ref()?);
+        let max_participations = promised.max_participations;
+        let own = PrivacyPolicy { max_participations, ..privacy.derived.policy().clone() };
+        if privacy.counting != Counting::Rounds || own != *promised {
+            return None;
+        }
+        let derived = Arc::new(DerivedPolicy::new(own, self.model.parameters()).ok()?);
+        let privacy = Some(PrivacySettings { derived, counting: Counting::Rounds });
+        let client_evaluation = match &self.client_evaluation {
+            Some(EvaluationRounds { evaluation, every, .. }) => Some(
+                EvaluationRounds::new(*evaluation, *every, &self.model, privacy.as_ref()).ok()?,
+            ),
+            None => None,
+        };
+        Some(Self { privacy, client_evaluation, ..self.clone() })
+    }
+
     /// Properties of the task that a store holds it to.
     #[must_use]
     pub fn definition(&self) -> Definition {

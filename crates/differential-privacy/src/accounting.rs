@@ -1,17 +1,15 @@
 //! Costs of mechanisms, and their composition.
 //!
-//! Costs that are Gaussian in kind (the Gaussian and the discrete Gaussian
-//! mechanism, alone or in a sum of shares or a tree) are a [`Rho`](crate::Rho):
-//! they add up, and [`Rho::epsilon`](crate::Rho::epsilon) turns the sum into
-//! (ε, δ). What sampling amplifies is an [`RdpCurve`], which composes in the same
-//! way. [`LossDistribution`] is the tighter, slower account of the Poisson-sampled
-//! Gaussian.
+//! Costs of Gaussian noise, continuous or [`discrete`], alone or in a sum of shares or
+//! a tree, are a [`Rho`](crate::Rho): they add up, and
+//! [`Rho::epsilon`](crate::Rho::epsilon) turns the sum into (ε, δ) exactly. What sampling
+//! amplifies is an [`RdpCurve`], which composes in the same way. [`LossDistribution`] is
+//! the tighter, slower account of the Poisson-sampled Gaussian.
 //!
 //! Everything rounds towards the larger ε. Nothing here knows which mechanism really
 //! ran: a caller that claims Poisson sampling has to sample so.
 
-mod conversion;
-pub mod distributed;
+pub mod discrete;
 mod gaussian;
 mod inverse;
 mod loss;
@@ -19,7 +17,6 @@ mod rdp;
 mod tree;
 mod without_replacement;
 
-pub use gaussian::{gaussian_delta, gaussian_epsilon};
 pub use inverse::smallest_noise_multiplier;
 pub use loss::LossDistribution;
 pub use rdp::{ORDERS, RdpCurve};

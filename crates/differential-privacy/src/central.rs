@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::{
     ClippingNorm, NoiseMultiplier, Rho,
-    accounting::TreeParticipation,
+    accounting::{TreeParticipation, discrete},
     distributed::{EncodeError, MAX_PARAMETERS, finite_norm},
     sampler::{DiscreteGaussian, Ratio},
 };
@@ -181,8 +181,8 @@ impl CentralGaussian {
     /// ρ of one release with noise of its own.
     #[must_use]
     pub fn cost(&self) -> Rho {
-        let s = self.scale().to_f64();
-        Rho::from_raw(self.squared_norm_bound() as f64 / (2.0 * s * s))
+        let bound = self.squared_norm_bound() as f64;
+        discrete::cost(bound, self.scale().to_f64(), 1, self.len())
     }
 
     /// ρ of everything that a tree over the steps releases.

@@ -22,7 +22,7 @@ pub use parameters::{DistributedGaussianSettings, MAX_PARAMETERS, ParameterError
 
 use crate::{
     ClippingNorm, Rho, StandardDeviation,
-    accounting::distributed::{cost, distance_from_gaussian},
+    accounting::discrete::{cost, distance_from_gaussian},
     rotation::{flip_signs, walsh_hadamard},
     rounding::round_within,
     sampler::{DiscreteGaussian, Ratio},

@@ -95,9 +95,11 @@ quantity! {
 }
 
 quantity! {
-    /// ρ of zero-concentrated differential privacy: the Rényi divergence of
-    /// every order α is at most ρα. Costs add up. Infinity says that nothing is
-    /// promised.
+    /// ρ = μ²/2 of Gaussian differential privacy: no test tells what was released with a
+    /// subject from what was released without it better than N(0, 1) from N(μ, 1) (Dong,
+    /// Roth and Su 2022). That is more than zero-concentrated privacy says, by which the
+    /// Rényi divergence of every order α is at most ρα; a cost known in that sense alone
+    /// is none of these. Costs add up. Infinity says that nothing is promised.
     Rho, "rho", "not negative", |value| value >= 0.0
 }
 
@@ -105,14 +107,15 @@ impl Rho {
     /// Zero cost.
     pub const ZERO: Self = Self(0.0);
 
-    /// A Gaussian, or discrete Gaussian, mechanism of this noise multiplier:
-    /// ρ = 1 / (2 z²) (Bun and Steinke 2016; Canonne, Kamath and Steinke 2020).
+    /// A Gaussian mechanism of this noise multiplier: ρ = 1 / (2 z²). That of discrete
+    /// noise is [`discrete::cost`](crate::accounting::discrete::cost).
     #[must_use]
     pub fn of_gaussian(noise: NoiseMultiplier) -> Self {
         Self(1.0 / (2.0 * noise.value() * noise.value()))
     }
 
-    /// The same mechanism `count` times over, chosen adaptively or not.
+    /// The same mechanism `count` times over, chosen adaptively or not; fewer than 2^32
+    /// in all sums together.
     #[must_use]
     pub fn times(self, count: u32) -> Self {
         // Zero of an unbounded cost is zero, where IEEE would say NaN.

@@ -3,9 +3,7 @@
 
 use differential_privacy::{
     Delta, DistributedGaussian, DistributedGaussianSettings, NoiseMultiplier, Rho, SamplingRate,
-    accounting::{
-        LossDistribution, RdpCurve, TreeParticipation, gaussian_epsilon, smallest_noise_multiplier,
-    },
+    accounting::{LossDistribution, RdpCurve, TreeParticipation, smallest_noise_multiplier},
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -70,7 +68,7 @@ impl Setting {
 type Account = fn(Setting) -> f64;
 
 /// Every account of sampling and composition, by name.
-const ACCOUNTS: [(&str, Account); 6] = [
+const ACCOUNTS: [(&str, Account); 5] = [
     ("Poisson", |s| {
         RdpCurve::poisson_gaussian(s.rate(), s.noise()).times(s.steps).epsilon(s.delta()).value()
     }),
@@ -82,8 +80,7 @@ const ACCOUNTS: [(&str, Account); 6] = [
         let step = RdpCurve::gaussian_without_replacement(s.rate(), s.noise());
         step.times(s.steps).epsilon_between_orders(s.delta()).value()
     }),
-    ("zCDP", |s| Rho::of_gaussian(s.noise()).times(s.steps).epsilon(s.delta()).value()),
-    ("exact Gaussian", |s| gaussian_epsilon(s.noise(), s.steps, s.delta()).value()),
+    ("Gaussian", |s| Rho::of_gaussian(s.noise()).times(s.steps).epsilon(s.delta()).value()),
     ("tree", |s| {
         let participations = s.steps.min(5);
         let tree = TreeParticipation { steps: s.steps, participations, separation: 2 };
@@ -158,7 +155,10 @@ fn distributed_parameters_are_monotone() {
             ..settings
         };
         let there = DistributedGaussian::derive(&more).expect("good settings");
-        assert!((there.cost().value() / here.cost().value() - 1.0).abs() < 5e-3, "{settings:?}");
+        // Up to the part of the variance that an account of discrete noise leaves out.
+        let scale = here.scale().to_f64();
+        let off = 5e-3 + 4.0 / (f64::from(survivors) * scale * scale);
+        assert!((there.cost().value() / here.cost().value() - 1.0).abs() < off, "{settings:?}");
 
         // Room for more clients takes no fewer bits.
         let roomier = DistributedGaussianSettings { clients: clients * 2, ..settings };

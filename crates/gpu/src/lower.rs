@@ -94,8 +94,8 @@ impl LossKernel {
     }
 }
 
-/// Checks that no layer is frozen, and that every layer behind the leading fixed ones, the loss and the algorithm have
-/// kernels.
+/// Checks that no layer is frozen, and that every layer behind the leading fixed ones, the loss
+/// and the steps of the plan have kernels. How many steps are taken is the caller's.
 ///
 /// The leading fixed layers are the caller's: what they make of an example never changes.
 ///
@@ -104,7 +104,16 @@ impl LossKernel {
 /// [`Unsupported`] names the first part without a kernel.
 pub fn supports(spec: &ModelSpec, training: &LocalTraining) -> Result<(), Unsupported> {
     match training.algorithm() {
-        ClientAlgorithm::Sgd => {}
+        ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov => {}
+        algorithm @ ClientAlgorithm::Adam { .. } => {
+            return Err(Unsupported::new(format!("the algorithm {}", algorithm.name())));
+        }
+    }
+    if training.proximal() > 0.0 {
+        return Err(Unsupported::new("proximal of the training"));
+    }
+    if training.clip_gradient_norm().is_some() {
+        return Err(Unsupported::new("clip_gradient_norm of the training"));
     }
     if !spec.frozen_layers().is_empty() {
         return Err(Unsupported::new("a model with frozen layers"));

@@ -79,7 +79,7 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         crate::supports(spec, training)?;
         let loss = LossKernel::of(spec)?;
-        let update = Update::Sgd { momentum: training.momentum() > 0.0 };
+        let update = Update::of(training);
         let batch = training.batch_size();
         let nodes = lower(spec, first)?;
         let (buffers, shared, all) = buffers(&nodes, batch, update, limits)?;

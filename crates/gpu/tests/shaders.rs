@@ -7,7 +7,8 @@ use fedra_protocol::layers::{
     MaxPool2d, Relu, Residual, Sigmoid, Silu, Softplus, Standardize, Tanh,
 };
 use fedra_protocol::{
-    ElementKind, Layer, LocalTraining, Loss, ModelSpec, Objective, RawLocalTraining,
+    ClientAlgorithm, ElementKind, Layer, LocalTraining, Loss, ModelSpec, Objective,
+    RawLocalTraining,
 };
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use proptest::prelude::*;
@@ -153,6 +154,30 @@ fn a_loss_without_a_kernel_is_named() {
         let plan = Plan::new(&spec, 0, &training(10, 0.0), Preset::SplitK, &Limits::MINIMUM);
         assert_eq!(plan.expect_err("no kernel of the loss"), error.into());
     }
+}
+
+#[test]
+fn a_plan_without_a_kernel_is_named() {
+    let layers = vec![Linear { outputs: 2 }.into()];
+    let spec = ModelSpec::new(&[4], layers, Loss::SoftmaxCrossEntropy).expect("a model");
+    let plan = |change: fn(&mut RawLocalTraining)| {
+        let mut raw = RawLocalTraining { momentum: 0.5, ..Default::default() };
+        change(&mut raw);
+        supports(&spec, &LocalTraining::new(raw).expect("a plan within its ranges"))
+    };
+    let adam = plan(|raw| {
+        raw.algorithm = ClientAlgorithm::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+        raw.momentum = 0.0;
+    });
+    for (refused, what) in [
+        (adam, "the algorithm adam"),
+        (plan(|raw| raw.proximal = 0.5), "proximal of the training"),
+        (plan(|raw| raw.clip_gradient_norm = Some(1.0)), "clip_gradient_norm of the training"),
+    ] {
+        assert_eq!(refused.expect_err("no kernel").what, what);
+    }
+    assert_eq!(plan(|raw| raw.algorithm = ClientAlgorithm::Nesterov), Ok(()));
+    assert_eq!(plan(|raw| (raw.epochs, raw.steps) = (0, 5)), Ok(()));
 }
 
 #[test]

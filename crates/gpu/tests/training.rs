@@ -12,7 +12,7 @@ use fedra_gpu::{
     Examples, Gpu, GpuError, Limits, LimitsWanted, Plan, PlanError, Preset, Setup, Targets, Trainer,
 };
 use fedra_protocol::layers::{Conv2d, Dropout, Flatten, LayerNorm, Linear, MaxPool2d, Relu};
-use fedra_protocol::{LocalTraining, Loss, ModelSpec, RawLocalTraining};
+use fedra_protocol::{ClientAlgorithm, LocalTraining, Loss, ModelSpec, RawLocalTraining};
 use pollster::block_on;
 
 /// A small model with every kind of trained tensor.
@@ -39,7 +39,7 @@ fn small() -> ModelSpec {
 }
 
 /// SGD as burn has it: decay is added to the gradient, the velocity starts as the first
-/// gradient, no dampening.
+/// gradient, no dampening. Nesterov's momentum looks ahead along the new velocity.
 ///
 /// The examples must not come so near to a jump of the gradient, the kink of ReLU or equal
 /// values under a maximum, that `f32` and double precision take different sides of it: one
@@ -61,8 +61,13 @@ fn trained(
         losses.push(loss);
         for ((p, v), g) in parameters.iter_mut().zip(&mut velocity).zip(gradient) {
             let g = g + f64::from(plan.weight_decay()) * *p;
-            *v = f64::from(plan.momentum()) * *v + g;
-            *p -= f64::from(plan.learning_rate()) * *v;
+            let momentum = f64::from(plan.momentum());
+            *v = momentum * *v + g;
+            let along = match plan.algorithm() {
+                ClientAlgorithm::Nesterov => momentum * *v + g,
+                _ => *v,
+            };
+            *p -= f64::from(plan.learning_rate()) * along;
         }
     }
     (parameters, losses)
@@ -79,12 +84,16 @@ fn run_all(trainer: &mut Trainer) -> Result<u32, GpuError> {
 #[test]
 fn sgd_with_momentum_and_decay_follows_the_formula() {
     let gpu = gpu();
-    for (momentum, decay) in [(0.0, 0.0), (0.9, 0.0), (0.0, 0.1), (0.9, 0.1)] {
+    let (sgd, nesterov) = (ClientAlgorithm::Sgd, ClientAlgorithm::Nesterov);
+    for (algorithm, momentum, decay) in
+        [(sgd, 0.0, 0.0), (sgd, 0.9, 0.0), (sgd, 0.0, 0.1), (sgd, 0.9, 0.1), (nesterov, 0.9, 0.1)]
+    {
         for preset in Preset::ALL {
             let (spec, mut random) = (small(), Random::new(6));
             let start = parameters(&spec, &mut random);
             let data = Arc::new(examples(&spec, 17, &mut random));
-            let plan = training(5, momentum, decay);
+            let raw = RawLocalTraining { algorithm, ..training(5, momentum, decay).into() };
+            let plan = LocalTraining::new(raw).expect("a plan within its ranges");
             let setup = setup(&spec, plan.clone(), preset);
             let mut trainer = common::trainer(&gpu, &setup, &start, &data);
             assert!(block_on(trainer.loss()).expect("no loss yet").is_nan());
@@ -98,7 +107,10 @@ fn sgd_with_momentum_and_decay_follows_the_formula() {
                 expected.iter().zip(&start).map(|(e, &s)| e - f64::from(s)).collect();
             let moved: Vec<f32> = actual.iter().zip(&start).map(|(a, s)| a - s).collect();
             let error = relative_error(&change, &moved);
-            assert!(error < 1e-5, "momentum {momentum}, decay {decay}, {preset:?}: {error:.1e}");
+            assert!(
+                error < 1e-5,
+                "{algorithm:?} {momentum}, decay {decay}, {preset:?}: {error:.1e}"
+            );
             let ring = block_on(trainer.losses()).expect("losses");
             assert_eq!(ring.len(), 4);
             for (loss, &actual) in losses.iter().zip(&ring) {

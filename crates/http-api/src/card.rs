@@ -134,8 +134,10 @@ pub struct CardTokens {
 pub struct CardTraining {
     /// Algorithm of local training.
     pub algorithm: String,
-    /// Passes over a client's examples in a round.
+    /// Passes over a client's examples in a round; 0 where `steps` count.
     pub epochs: u32,
+    /// Steps of a client in a round; 0 where `epochs` count.
+    pub steps: u32,
     /// Examples of a step.
     pub batch_size: u32,
     /// Learning rate in full.
@@ -146,6 +148,9 @@ pub struct CardTraining {
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
+    /// Further settings of local training that have an effect, by their keys in a config.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// Most examples of a client that are used; 0 is no limit.
     pub max_examples: u32,
     /// Step of the server along the mean update.
@@ -293,15 +298,24 @@ impl CardData {
 
 impl CardTraining {
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let Self { algorithm, epochs, batch_size, learning_rate, .. } = self;
+        let Self { algorithm, epochs, steps, batch_size, learning_rate, settings, .. } = self;
         let Self { momentum, weight_decay, report_goal, minimum_reports, .. } = self;
         let schedule = &self.learning_rate_schedule;
         writeln!(text, "\n## Training\n")?;
+        let work = match steps {
+            0 => format!("{epochs} epochs of batches of {batch_size}"),
+            steps => format!("{steps} steps on batches of {batch_size}"),
+        };
         writeln!(
             text,
-            "- On each client: {algorithm}, {epochs} epochs of batches of {batch_size}, learning \
-             rate {learning_rate} ({schedule}), momentum {momentum}, weight decay {weight_decay}"
+            "- On each client: {algorithm}, {work}, learning rate {learning_rate} ({schedule}), \
+             momentum {momentum}, weight decay {weight_decay}"
         )?;
+        if !settings.is_empty() {
+            let all: Vec<_> =
+                settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
+            writeln!(text, "- Beside these: {}", all.join(", "))?;
+        }
         if self.max_examples > 0 {
             writeln!(text, "- At most {} examples of a client", self.max_examples)?;
         }
@@ -386,11 +400,13 @@ mod tests {
             training: CardTraining {
                 algorithm: "sgd".to_owned(),
                 epochs: 1,
+                steps: 0,
                 batch_size: 10,
                 learning_rate: 0.1,
                 learning_rate_schedule: "constant".to_owned(),
                 momentum: 0.0,
                 weight_decay: 0.0,
+                settings: BTreeMap::new(),
                 max_examples: 0,
                 server_optimizer: "the mean of the updates, learning rate 1 (constant)".to_owned(),
                 codec: "f32".to_owned(),
@@ -406,6 +422,20 @@ mod tests {
             metrics_by_clients: None,
             software: "fedra-aggregator 0.1.0".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_plan_of_steps_with_settings_in_markdown() {
+        let mut card = card();
+        card.training.algorithm = "adam".to_owned();
+        (card.training.epochs, card.training.steps) = (0, 50);
+        let settings = [("beta1", "0.9"), ("proximal", "0.5")];
+        card.training.settings =
+            settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let text = card.markdown();
+        let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1, momentum 0, \
+                    weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
+        assert!(text.contains(plan), "{text}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub struct LedgerEntry {
     pub attempt: u32,
     /// Time, seconds since 1970.
     pub unix_seconds: u64,
-    /// Cost of one participation in zero-concentrated differential privacy.
+    /// Cost of one participation: ρ = μ²/2 of Gaussian differential privacy.
     pub rho: f64,
     /// Number of subjects that took part.
     pub subjects: u64,

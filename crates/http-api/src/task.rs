@@ -36,6 +36,13 @@ pub struct TaskSummary {
     pub clients_connected: u64,
     /// The newest model.
     pub model: Model,
+    /// Description of the task's data, in the form of `[task.data]`; null if clients give
+    /// arrays that fit the model.
+    #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
+    #[cfg_attr(test, ts(type = "Record<string, unknown> | null"))]
+    pub data: Option<serde_json::Value>,
+    /// True if the server evaluates the models on held-out examples of its own.
+    pub evaluated: bool,
     /// The metric that is shown first.
     pub headline: Headline,
     /// The newest quality there is, of this model or an earlier one.
@@ -164,6 +171,15 @@ pub struct Model {
     pub round: u64,
     /// File of its frozen layers, the same in each round; null if no layer is frozen.
     pub frozen: Option<FrozenPart>,
+    /// Shape of one example: features, channels with height and width, or positions.
+    pub input: Vec<u32>,
+    /// Number of tokens; null of a model that takes no token ids.
+    pub vocabulary: Option<u32>,
+    /// Shape of the outputs for one example: classes or values, of a sequence at each of its
+    /// positions.
+    pub output: Vec<u32>,
+    /// Loss that training minimises, by its name in a config.
+    pub loss: String,
 }
 
 /// Frozen part of the models of a task.

@@ -1,5 +1,6 @@
 //! Kernels of training on the CPU: convolutions with pooling, pooling, linear and recurrent
-//! layers, softmax cross-entropy and SGD, each forward and backward, in single precision on one thread.
+//! layers, softmax cross-entropy, each forward and backward, and the steps of SGD and Adam, in
+//! single precision on one thread.
 //!
 //! Tensors are slices: images `[batch][row][column][channel]`, weights of a convolution
 //! `[output][input][row][column]`, matrices row by row. A slice of another length than the
@@ -13,6 +14,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
+mod adam;
 mod convolution;
 mod cross_entropy;
 mod functions;
@@ -24,6 +26,7 @@ mod sgd;
 mod simd;
 mod tile;
 
+pub use adam::Adam;
 pub use convolution::{BlockGradient, BlockOutput, Convolution, ConvolutionBlock};
 pub use cross_entropy::CrossEntropy;
 pub use instruction_set::{InstructionSet, Kernels};

@@ -4,8 +4,8 @@
 mod plain;
 
 use fedra_kernels::{
-    Activation, Cell, Convolution, ConvolutionBlock, InstructionSet, Kernels, Linear, MaxPool,
-    Recurrent, Sgd,
+    Activation, Adam, Cell, Convolution, ConvolutionBlock, InstructionSet, Kernels, Linear,
+    MaxPool, Recurrent, Sgd,
 };
 use plain::{assert_close, noise};
 use proptest::prelude::*;
@@ -53,8 +53,10 @@ fn check_steps(
     weight: &[f32],
     gradient: &[f32],
 ) {
-    for (momentum, weight_decay) in [(0.0, 0.0), (0.0, 0.01), (0.9, 0.01)] {
-        let step = Sgd { rate: 0.1, momentum, weight_decay };
+    for (momentum, looks_ahead, weight_decay) in
+        [(0.0, false, 0.0), (0.0, false, 0.01), (0.9, false, 0.01), (0.9, true, 0.01)]
+    {
+        let step = Sgd { rate: 0.1, momentum, looks_ahead, weight_decay };
         let (mut own, mut reference) = (weight.to_vec(), weight.to_vec());
         let (mut speed, mut reference_speed) = (noise(weight.len(), 8), noise(weight.len(), 8));
         let velocity = (momentum > 0.0).then_some(&mut speed[..]);
@@ -297,7 +299,7 @@ fn nan_and_infinity_are_not_hidden() {
             assert_close("gradient", &found.gradient, &gradient);
             let mut weights = [1.0, 2.0];
             kernels.sgd(
-                Sgd { rate: 0.1, momentum: 0.0, weight_decay: 0.0 },
+                Sgd { rate: 0.1, momentum: 0.0, looks_ahead: false, weight_decay: 0.0 },
                 &mut weights,
                 &[bad, 1.0],
                 None,
@@ -404,7 +406,7 @@ fn nan_of_a_step_reaches_the_later_ones_and_the_gradients() {
 #[test]
 fn sgd_with_momentum_and_decay_has_a_known_answer() {
     for kernels in each_set() {
-        let step = Sgd { rate: 0.5, momentum: 0.25, weight_decay: 0.125 };
+        let step = Sgd { rate: 0.5, momentum: 0.25, looks_ahead: false, weight_decay: 0.125 };
         let (mut weights, mut velocity) = (vec![8.0f32; 37], vec![0.0; 37]);
         // g = 3 + 8 / 8 = 4, v = 4, w = 6; then g = 3 + 6 / 8, v = 1 + 3.75, w = 6 - 2.375.
         kernels.sgd(step, &mut weights, &[3.0; 37], Some(&mut velocity));
@@ -413,6 +415,24 @@ fn sgd_with_momentum_and_decay_has_a_known_answer() {
         assert_eq!((weights[0], velocity[36]), (3.625, 4.75));
         kernels.sgd(Sgd { momentum: 0.0, ..step }, &mut weights, &[0.0; 37], None);
         assert_eq!(weights[18], 3.625 - 0.5 * 3.625 * 0.125);
+        // g = 4 and v = 4 again, but the step is along 4 / 4 + 4.
+        (weights, velocity) = (vec![8.0; 37], vec![0.0; 37]);
+        let step = Sgd { looks_ahead: true, ..step };
+        kernels.sgd(step, &mut weights, &[3.0; 37], Some(&mut velocity));
+        assert_eq!((weights[36], velocity[0]), (5.5, 4.0));
+    }
+}
+
+#[test]
+fn adam_has_a_known_answer() {
+    for kernels in each_set() {
+        let step = Adam { rate: 0.5, beta1: 0.5, beta2: 0.75, epsilon: 1.0, decay: 0.125 };
+        let mut weights = vec![8.0f32; 37];
+        let (mut mean, mut square) = (vec![2.0f32; 37], vec![0.0f32; 37]);
+        // m = 1 + 2, v = 4, w = 8 - 1 - 0.5 * 3 / (2 + 1).
+        kernels.adam(step, &mut weights, &[4.0; 37], [&mut mean, &mut square]);
+        assert_eq!((weights[36], mean[0], square[18]), (6.5, 3.0, 4.0));
+        assert!(weights.iter().all(|&weight| weight == 6.5));
     }
 }
 

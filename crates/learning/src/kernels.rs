@@ -514,20 +514,32 @@ pub(crate) fn sum_of_rows(rows: &[f32], ids: &[u32], [count, width]: [usize; 2])
     table
 }
 
-/// A step of SGD on `weights` without autodiff, in place unless another tensor shares them.
-pub(crate) fn sgd<const D: usize>(
-    step: Sgd,
+/// `weights` without autodiff after `update` of their values along a gradient, in place unless
+/// another tensor shares them.
+pub(crate) fn updated<const D: usize>(
     weights: Tensor<D>,
     gradient: Tensor<D>,
-    velocity: Option<&mut [f32]>,
+    update: impl FnOnce(&mut [f32], &[f32]),
 ) -> Tensor<D> {
     let gradient = plain(gradient);
     let mut weights = plain(weights);
-    Kernels::best().sgd(step, weights.storage_mut(), gradient.storage(), velocity);
+    update(weights.storage_mut(), gradient.storage());
     Tensor::from_primitive::<Flex>(weights)
 }
 
-/// The same along a gradient that is the product of `x: [batch, inputs]`, transposed, with
+/// Sum of the squares of a tensor without autodiff.
+pub(crate) fn square_sum<const D: usize>(tensor: Tensor<D>) -> f64 {
+    let tensor = plain(tensor);
+    let mut sums = [0.0; 8];
+    for values in tensor.storage::<f32>().chunks(sums.len()) {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    sums.iter().sum()
+}
+
+/// `weights` without autodiff after a step of SGD along a gradient that is the product of `x: [batch, inputs]`, transposed, with
 /// `sums: [batch, outputs]`.
 pub(crate) fn weight_step<const D: usize>(
     step: Sgd,

@@ -5,10 +5,12 @@
 use std::ops::Range;
 
 use burn::module::Module;
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
 use fedra_protocol::ModelSpec;
 
 use crate::LearningError;
+use crate::kernels::square_sum;
 use crate::layers::{Activation, Mode, NetworkLayer, Parameters, TrainedTensor};
 use crate::weights::WeightsView;
 
@@ -93,12 +95,18 @@ impl Network {
     }
 
     /// The flat gradient; zeros where a parameter did not take part.
-    pub fn gradient(&self, gradients: &Gradients) -> Vec<f32> {
+    pub fn gradient(&self, gradients: &GradientsParams) -> Vec<f32> {
         let gradient = |tensor: &dyn TrainedTensor| match tensor.flat_gradient(gradients) {
             Some(gradient) => read(gradient),
             None => vec![0.0; tensor.len()],
         };
         self.trained().flat_map(gradient).collect()
+    }
+
+    /// L2 norm of the flat gradient.
+    pub fn gradient_norm(&self, gradients: &GradientsParams) -> f64 {
+        let tensors = self.trained().filter_map(|tensor| tensor.flat_gradient(gradients));
+        tensors.map(square_sum).sum::<f64>().sqrt()
     }
 
     /// The trained tensors in the order of the layout.

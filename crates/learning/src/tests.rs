@@ -1,5 +1,6 @@
 //! Known answers and properties of training, on the CPU.
 
+mod algorithms;
 mod blocks;
 mod categories;
 mod example_privacy;

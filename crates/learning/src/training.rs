@@ -1,10 +1,11 @@
-//! Local training: the loop over batches, one file an algorithm, and the privacy of single
+//! Local training: the loop over batches, the algorithms of a step, and the privacy of single
 //! examples.
 
+mod adam;
 mod example_privacy;
 mod examples;
+mod optimizer;
 mod order;
-mod sgd;
 mod trainer;
 
 #[cfg(test)]

@@ -296,7 +296,7 @@ impl DerivedPolicy {
         self.policy.mechanism == Mechanism::Distributed
     }
 
-    /// zCDP cost (ρ) of `participations` rounds for one subject.
+    /// Cost (ρ) of `participations` rounds for one subject.
     #[must_use]
     pub fn cost(&self, participations: u32) -> Rho {
         match (&self.mechanism, self.policy.mechanism) {

@@ -15,8 +15,8 @@
 //!
 //! # Why it can tell right from wrong
 //!
-//! The claim for z = 1 and δ = 0.01 is ε = 2.75. The best test on a Gaussian sum
-//! with this noise has ε = 2.32, so that no threshold reaches the claim; this many
+//! The claim for z = 1 and δ = 0.01 is ε = 2.33. The best test on a Gaussian sum
+//! with this noise has ε = 2.32, and no threshold passes the claim; this many
 //! runs prove about 1.7. With half of the noise it has 6.00, and they prove about
 //! 3.3. At a δ as small as a task's, the same gap would take millions of runs.
 

@@ -41,7 +41,8 @@ const VERSION_1_LOSSES: [&str; 2] = ["softmax_cross_entropy", "mean_squared_erro
 pub struct Capabilities {
     /// Types of layers, as in a config file, and the [settings](Layer::SETTINGS) of layers.
     pub layers: BTreeSet<String>,
-    /// Algorithms of local training, and [`ClientAlgorithm::EVALUATION`].
+    /// Algorithms of local training, the [settings](LocalTraining::SETTINGS) of its plans, and
+    /// [`ClientAlgorithm::EVALUATION`].
     pub algorithms: BTreeSet<String>,
     /// Codecs of updates.
     pub codecs: BTreeSet<String>,
@@ -54,7 +55,12 @@ impl Capabilities {
     pub fn all() -> Self {
         Self::named(
             &[Layer::TYPE_NAMES, &Layer::SETTINGS].concat(),
-            &[&ClientAlgorithm::NAMES[..], &[ClientAlgorithm::EVALUATION]].concat(),
+            &[
+                &ClientAlgorithm::NAMES[..],
+                &LocalTraining::SETTINGS,
+                &[ClientAlgorithm::EVALUATION],
+            ]
+            .concat(),
             &CodecName::ALL.map(CodecName::name),
             &[&Loss::NAMES[..], &Objective::SETTINGS].concat(),
         )
@@ -78,8 +84,9 @@ impl Capabilities {
         let objective = model.objective();
         let losses = [vec![objective.loss().name()], objective.settings()].concat();
         let evaluation = evaluation.map(|_| ClientAlgorithm::EVALUATION);
+        let algorithm = [training.algorithm().name()].into_iter();
         let algorithms: Vec<&str> =
-            [training.algorithm().name()].into_iter().chain(evaluation).collect();
+            algorithm.chain(training.settings()).chain(evaluation).collect();
         Self::named(&layers, &algorithms, &[codec.name()], &losses)
     }
 
@@ -92,6 +99,9 @@ impl Capabilities {
         let algorithms =
             needed.algorithms.difference(&self.algorithms).map(|name| match name.as_str() {
                 ClientAlgorithm::EVALUATION => "the evaluation of models by clients".to_owned(),
+                name if LocalTraining::SETTINGS.contains(&name) => {
+                    format!("the setting of training {name}")
+                }
                 name => format!("the training algorithm {name}"),
             });
         let codecs = needed.codecs.difference(&self.codecs).map(|name| format!("the codec {name}"));

@@ -79,6 +79,34 @@ pub enum Headline {
     Rmse,
 }
 
+impl Headline {
+    /// Name for a person.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::BitsPerToken => "bits per token",
+            Self::Rmse => "root mean squared error",
+        }
+    }
+
+    /// Its value, if the examples determine it.
+    pub fn of(self, quality: &Quality) -> Option<f64> {
+        match self {
+            Self::Accuracy => quality.accuracy,
+            Self::BitsPerToken => quality.bits_per_token,
+            Self::Rmse => quality.rmse,
+        }
+    }
+
+    /// True if the value is better than the other.
+    pub fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            Self::Accuracy => value > other,
+            Self::BitsPerToken | Self::Rmse => value < other,
+        }
+    }
+}
+
 /// Evaluation of global models by the clients: each on examples that it holds out from
 /// training, in rounds whose updates are [`Scores`].
 #[derive(Clone, Copy, Debug, PartialEq)]

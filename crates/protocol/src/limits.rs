@@ -3,6 +3,8 @@
 //! A decoder checks against these before it builds a domain value, and the
 //! WebSocket layer before it reads a whole message.
 
+use std::time::Duration;
+
 /// Largest WebSocket message in either direction, bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// Largest payload of one [`UpdateChunk`](crate::UpdateChunk), bytes.
@@ -61,6 +63,10 @@ pub const DEFAULT_REGRESSION_UPDATE_RANGE: u32 = 1 << 20;
 pub const MAX_UPDATE_RANGE: u32 = 1 << 24;
 /// Most epochs of local training in a round.
 pub const MAX_EPOCHS: u32 = 1_000;
+/// Most steps of local training in a round.
+pub const MAX_LOCAL_STEPS: u32 = 1_000_000;
+/// Longest time limit of local training in a round.
+pub const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// Largest local batch, examples.
 pub const MAX_BATCH: u32 = 65_536;
 /// Most clients in a round of secure aggregation.

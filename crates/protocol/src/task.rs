@@ -8,7 +8,7 @@ use crate::data::{DataSpec, EncodedDataSpec};
 use crate::error::DecodeError;
 use crate::evaluation::{ClientEvaluation, Evaluation};
 use crate::id::{RoundId, Sha256Hash, TaskId};
-use crate::limits::{MAX_BATCH, MAX_EPOCHS};
+use crate::limits::{MAX_BATCH, MAX_EPOCHS, MAX_LOCAL_STEPS, MAX_TIME_LIMIT};
 use crate::model::ModelSpec;
 use crate::privacy::PrivacyPolicy;
 use crate::update_range::UpdateRange;
@@ -113,18 +113,31 @@ pub struct ModelRef {
     pub bytes: u64,
 }
 
-/// The steps of local training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Algorithm of a step of local training.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAlgorithm {
     /// Plain SGD with classical momentum, as in FedAvg (McMahan et al. 2017, algorithm 1).
     #[default]
     Sgd,
+    /// SGD with Nesterov momentum (Sutskever et al. 2013): the step looks ahead along the
+    /// velocity.
+    Nesterov,
+    /// Adam (Kingma and Ba 2015, algorithm 1), with moments that begin at zero in each round.
+    /// Weight decay is decoupled (AdamW, Loshchilov and Hutter 2019).
+    Adam {
+        /// Decay of the mean gradient, 0 to below 1.
+        beta1: f32,
+        /// Decay of the mean squared gradient, 0 to below 1.
+        beta2: f32,
+        /// Term beside the root of the mean squared gradient, above 0.
+        epsilon: f32,
+    },
 }
 
 impl ClientAlgorithm {
     /// The algorithms as they are named in a client's capabilities.
-    pub const NAMES: [&str; 1] = ["sgd"];
+    pub const NAMES: [&str; 3] = ["sgd", "nesterov", "adam"];
 
     /// Name there of the evaluation of models by clients.
     pub const EVALUATION: &str = "evaluation";
@@ -133,6 +146,8 @@ impl ClientAlgorithm {
     pub fn name(self) -> &'static str {
         match self {
             Self::Sgd => "sgd",
+            Self::Nesterov => "nesterov",
+            Self::Adam { .. } => "adam",
         }
     }
 }
@@ -147,16 +162,33 @@ pub struct RawLocalTraining {
     /// The steps.
     #[serde(default)]
     pub algorithm: ClientAlgorithm,
-    /// Passes over the local examples, E in McMahan et al. 2017; 1 to [`MAX_EPOCHS`].
+    /// Passes over the local examples, E in McMahan et al. 2017; 1 to [`MAX_EPOCHS`], or 0
+    /// where `steps` are given.
     pub epochs: u32,
+    /// Steps, for which the shuffled examples are gone through as often as it takes; 1 to
+    /// [`MAX_LOCAL_STEPS`], or 0 where `epochs` are given.
+    #[serde(default)]
+    pub steps: u32,
+    /// Longest time that a client trains, 1 ms to [`MAX_TIME_LIMIT`]. It sends what it has by then.
+    #[serde(default)]
+    pub time_limit: Option<Duration>,
     /// Examples a step, B in McMahan et al. 2017; 1 to [`MAX_BATCH`].
     pub batch_size: u32,
     /// Step size, above 0.
     pub learning_rate: f32,
-    /// Classical momentum, 0 to below 1.
+    /// Momentum of SGD, 0 to below 1. Nesterov's is above 0, and Adam has none.
     pub momentum: f32,
-    /// L2 penalty, added to the gradient; at least 0.
+    /// L2 penalty, added to the gradient; with Adam the share of the weights that a step of
+    /// rate 1 takes away. At least 0.
     pub weight_decay: f32,
+    /// mu of FedProx (Li et al. 2020): mu (w - w_global) is added to the gradient. At least
+    /// 0.
+    #[serde(default)]
+    pub proximal: f32,
+    /// Largest L2 norm of the gradient of a batch, over all trained parameters together. A
+    /// longer one is scaled down to it, before weight decay and the proximal term. Above 0.
+    #[serde(default)]
+    pub clip_gradient_norm: Option<f32>,
     /// Seeds shuffling and dropout.
     pub seed: u64,
     /// At most this many local examples are used; 0 is no limit.
@@ -168,10 +200,14 @@ impl Default for RawLocalTraining {
         Self {
             algorithm: ClientAlgorithm::Sgd,
             epochs: 1,
+            steps: 0,
+            time_limit: None,
             batch_size: 10,
             learning_rate: 0.1,
             momentum: 0.0,
             weight_decay: 0.0,
+            proximal: 0.0,
+            clip_gradient_norm: None,
             seed: 1,
             max_examples: 0,
         }
@@ -190,6 +226,15 @@ pub enum LocalTrainingError {
     /// Epochs outside their range.
     #[error("epochs must be 1 to {MAX_EPOCHS}; it is {0}")]
     Epochs(u32),
+    /// Steps outside their range.
+    #[error("steps must be 1 to {MAX_LOCAL_STEPS}; it is {0}")]
+    Steps(u32),
+    /// Two lengths of local training.
+    #[error("steps cannot be given beside epochs; leave one of them out")]
+    StepsAndEpochs,
+    /// Time limit outside its range.
+    #[error("time_limit must be 1 ms to 24 h; it is {0:?}")]
+    TimeLimit(Duration),
     /// Batch size outside its range.
     #[error("batch_size must be 1 to {MAX_BATCH}; it is {0}")]
     BatchSize(u32),
@@ -199,32 +244,97 @@ pub enum LocalTrainingError {
     /// Momentum outside its range.
     #[error("momentum must be at least 0 and below 1; it is {0}")]
     Momentum(f32),
+    /// Momentum that the algorithm does not have, or none where it needs some.
+    #[error("momentum must be {} with the algorithm {}; it is {momentum}", match algorithm {
+        ClientAlgorithm::Nesterov => "above 0",
+        _ => "0",
+    }, algorithm.name())]
+    MomentumOf {
+        /// The algorithm.
+        algorithm: ClientAlgorithm,
+        /// The momentum.
+        momentum: f32,
+    },
     /// A negative or non-finite penalty.
     #[error("weight_decay must be at least 0 and finite; it is {0}")]
     WeightDecay(f32),
+    /// Decay of the mean gradient outside its range.
+    #[error("beta1 must be at least 0 and below 1; it is {0}")]
+    Beta1(f32),
+    /// Decay of the mean squared gradient outside its range.
+    #[error("beta2 must be at least 0 and below 1; it is {0}")]
+    Beta2(f32),
+    /// Epsilon of Adam that is not positive and finite.
+    #[error("epsilon must be above 0 and finite; it is {0}")]
+    Epsilon(f32),
+    /// A negative or non-finite proximal term.
+    #[error("proximal must be at least 0 and finite; it is {0}")]
+    Proximal(f32),
+    /// Norm that is not positive and finite.
+    #[error("clip_gradient_norm must be above 0 and finite; it is {0}")]
+    ClipGradientNorm(f32),
 }
 
 impl LocalTraining {
+    /// Settings beside the algorithm that a client may not know, as they are named in its
+    /// capabilities.
+    pub const SETTINGS: [&str; 4] = ["proximal", "clip_gradient_norm", "steps", "time_limit"];
+
     /// Checks every range.
     ///
     /// # Errors
     ///
     /// [`LocalTrainingError`] for the first field that is outside its range.
     pub fn new(raw: RawLocalTraining) -> Result<Self, LocalTrainingError> {
-        if !(1..=MAX_EPOCHS).contains(&raw.epochs) {
-            return Err(LocalTrainingError::Epochs(raw.epochs));
+        let positive = |value: f32| value > 0.0 && value.is_finite();
+        let not_negative = |value: f32| value >= 0.0 && value.is_finite();
+        let share = |value: f32| (0.0..1.0).contains(&value);
+        match (raw.epochs, raw.steps) {
+            (1..=MAX_EPOCHS, 0) | (0, 1..=MAX_LOCAL_STEPS) => {}
+            (epochs, 0) => return Err(LocalTrainingError::Epochs(epochs)),
+            (0, steps) => return Err(LocalTrainingError::Steps(steps)),
+            _ => return Err(LocalTrainingError::StepsAndEpochs),
+        }
+        if let Some(limit) = raw.time_limit
+            && !(Duration::from_millis(1)..=MAX_TIME_LIMIT).contains(&limit)
+        {
+            return Err(LocalTrainingError::TimeLimit(limit));
         }
         if !(1..=MAX_BATCH).contains(&raw.batch_size) {
             return Err(LocalTrainingError::BatchSize(raw.batch_size));
         }
-        if !(raw.learning_rate > 0.0 && raw.learning_rate.is_finite()) {
+        if !positive(raw.learning_rate) {
             return Err(LocalTrainingError::LearningRate(raw.learning_rate));
         }
-        if !(0.0..1.0).contains(&raw.momentum) {
-            return Err(LocalTrainingError::Momentum(raw.momentum));
+        let momentum = raw.momentum;
+        if !share(momentum) {
+            return Err(LocalTrainingError::Momentum(momentum));
         }
-        if !(raw.weight_decay >= 0.0 && raw.weight_decay.is_finite()) {
+        match raw.algorithm {
+            ClientAlgorithm::Sgd => {}
+            ClientAlgorithm::Nesterov if momentum > 0.0 => {}
+            ClientAlgorithm::Adam { beta1, .. } if !share(beta1) => {
+                return Err(LocalTrainingError::Beta1(beta1));
+            }
+            ClientAlgorithm::Adam { beta2, .. } if !share(beta2) => {
+                return Err(LocalTrainingError::Beta2(beta2));
+            }
+            ClientAlgorithm::Adam { epsilon, .. } if !positive(epsilon) => {
+                return Err(LocalTrainingError::Epsilon(epsilon));
+            }
+            ClientAlgorithm::Adam { .. } if momentum == 0.0 => {}
+            algorithm => return Err(LocalTrainingError::MomentumOf { algorithm, momentum }),
+        }
+        if !not_negative(raw.weight_decay) {
             return Err(LocalTrainingError::WeightDecay(raw.weight_decay));
+        }
+        if !not_negative(raw.proximal) {
+            return Err(LocalTrainingError::Proximal(raw.proximal));
+        }
+        if let Some(norm) = raw.clip_gradient_norm
+            && !positive(norm)
+        {
+            return Err(LocalTrainingError::ClipGradientNorm(norm));
         }
         Ok(Self(raw))
     }
@@ -236,7 +346,25 @@ impl LocalTraining {
 
     /// The same plan with as many epochs as there may be, over all examples.
     pub fn longest(&self) -> Self {
-        Self(RawLocalTraining { epochs: MAX_EPOCHS, max_examples: 0, ..self.0.clone() })
+        Self(RawLocalTraining {
+            epochs: MAX_EPOCHS,
+            steps: 0,
+            time_limit: None,
+            max_examples: 0,
+            ..self.0.clone()
+        })
+    }
+
+    /// Settings of the plan that a client has to know, by their names in its capabilities.
+    pub fn settings(&self) -> Vec<&'static str> {
+        let wanted = [
+            self.0.proximal > 0.0,
+            self.0.clip_gradient_norm.is_some(),
+            self.0.steps > 0,
+            self.0.time_limit.is_some(),
+        ];
+        let all = Self::SETTINGS.into_iter().zip(wanted);
+        all.filter_map(|(name, wanted)| wanted.then_some(name)).collect()
     }
 
     /// The steps.
@@ -244,9 +372,19 @@ impl LocalTraining {
         self.0.algorithm
     }
 
-    /// Passes over the local examples, 1 to [`MAX_EPOCHS`].
+    /// Passes over the local examples, at most [`MAX_EPOCHS`]; 0 where [`Self::steps`] count.
     pub fn epochs(&self) -> u32 {
         self.0.epochs
+    }
+
+    /// Steps, at most [`MAX_LOCAL_STEPS`]; 0 where [`Self::epochs`] count.
+    pub fn steps(&self) -> u32 {
+        self.0.steps
+    }
+
+    /// Longest time that a client trains.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.0.time_limit
     }
 
     /// Examples a step, 1 to [`MAX_BATCH`].
@@ -259,14 +397,24 @@ impl LocalTraining {
         self.0.learning_rate
     }
 
-    /// Classical momentum, 0 to below 1.
+    /// Momentum of SGD, 0 to below 1.
     pub fn momentum(&self) -> f32 {
         self.0.momentum
     }
 
-    /// L2 penalty, at least 0 and finite.
+    /// L2 penalty, or decoupled decay with Adam; at least 0 and finite.
     pub fn weight_decay(&self) -> f32 {
         self.0.weight_decay
+    }
+
+    /// mu of FedProx, at least 0 and finite.
+    pub fn proximal(&self) -> f32 {
+        self.0.proximal
+    }
+
+    /// Largest L2 norm of a batch's gradient, above 0 and finite.
+    pub fn clip_gradient_norm(&self) -> Option<f32> {
+        self.0.clip_gradient_norm
     }
 
     /// The seed of shuffling and dropout.

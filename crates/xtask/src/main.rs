@@ -1,5 +1,5 @@
 //! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile |
-//! fuzz | simulate-faults`.
+//! fuzz | simulate-faults | reproduce`.
 //!
 //! Parses the command line and hands over to one module a command. Of the other
 //! crates it depends on the harness alone, and knows the rest only as programs to
@@ -13,6 +13,7 @@ mod dist;
 mod fuzz;
 mod lint;
 mod prerequisites;
+mod reproduce;
 mod simulate;
 mod structure;
 mod system_tests;
@@ -54,6 +55,8 @@ enum Command {
     Hostile(system_tests::Options),
     /// Feed malformed and hostile input to every decoder and machine.
     Fuzz(fuzz::Options),
+    /// Do a study: the table and the chart of a paper's figures beside Fedra's.
+    Reproduce(reproduce::Options),
     /// Replay one simulated history of faults, or run thousands of them.
     SimulateFaults(simulate::Options),
 }
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Load(options) => system_tests::run("load", &options),
         Command::Hostile(options) => system_tests::run("hostile", &options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Reproduce(options) => reproduce::run(&options),
         Command::SimulateFaults(options) => simulate::run(&options),
     }
 }

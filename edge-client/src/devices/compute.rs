@@ -148,7 +148,8 @@ pub(super) struct Work {
 impl Work {
     /// True if the kernels and the memory are those of this training.
     fn serves(&self, spec: &ModelSpec, data: &Arc<Dataset>, plan: &LocalTraining) -> bool {
-        let kernels = |plan: &LocalTraining| (plan.batch_size(), plan.momentum() > 0.0);
+        let kernels =
+            |plan: &LocalTraining| (plan.batch_size(), plan.momentum() > 0.0, plan.algorithm());
         Arc::ptr_eq(&self.data, data) && self.spec == *spec && kernels(&self.plan) == kernels(plan)
     }
 }

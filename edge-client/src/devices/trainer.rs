@@ -1,6 +1,7 @@
 //! A training on either device, a step or a few at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedra_data::Dataset;
 use fedra_learning::{BatchOrder, LearningError, LocalTrainer, WeightsView};
@@ -82,7 +83,7 @@ impl Trainer {
     pub fn steps(&self) -> u64 {
         match self {
             Self::Cpu(trainer) => trainer.steps(),
-            Self::WebGpu(training) => training.steps(),
+            Self::WebGpu(training) => training.order.steps(),
         }
     }
 
@@ -98,19 +99,20 @@ impl Trainer {
     pub fn epoch(&self) -> u32 {
         match self {
             Self::Cpu(trainer) => trainer.epoch(),
-            Self::WebGpu(training) => training.step.div_ceil(training.order.steps()) as u32,
+            Self::WebGpu(training) => training.order.epochs_begun(training.step),
         }
     }
 
-    /// Epochs that the plan has.
+    /// Epochs that the plan has; the last may be cut short.
     pub fn epochs(&self) -> u32 {
         match self {
             Self::Cpu(trainer) => trainer.epochs(),
-            Self::WebGpu(training) => training.plan.epochs(),
+            Self::WebGpu(training) => training.order.epochs(),
         }
     }
 
-    /// Different examples that are trained on: the client's weight.
+    /// Different examples that the plan goes over: the client's weight, however few steps it
+    /// takes.
     pub fn examples(&self) -> usize {
         match self {
             Self::Cpu(trainer) => trainer.examples(),
@@ -123,6 +125,14 @@ impl Trainer {
         match self {
             Self::Cpu(trainer) => trainer.has_example_privacy(),
             Self::WebGpu(_) => false,
+        }
+    }
+
+    /// Longest time that training may take, which the caller keeps.
+    pub fn time_limit(&self) -> Option<Duration> {
+        match self {
+            Self::Cpu(trainer) => trainer.time_limit(),
+            Self::WebGpu(training) => training.plan.time_limit(),
         }
     }
 
@@ -159,7 +169,8 @@ impl Trainer {
 
 impl OnGpu {
     async fn advance(&mut self) -> Result<Option<usize>, TrainingError> {
-        if self.step == self.steps() {
+        let left = self.order.steps() - self.step;
+        if left == 0 {
             return Ok(None);
         }
         let mut work = match self.work.take() {
@@ -167,7 +178,7 @@ impl OnGpu {
             None => self.device.work(&self.spec, &self.data, &self.plan, &self.start).await?,
         };
         // Some epochs ahead, so that a submit does not end with a short one.
-        while self.ordered < self.plan.epochs() && work.trainer.remaining() < STEPS_AHEAD {
+        while self.ordered < self.order.epochs() && work.trainer.remaining() < STEPS_AHEAD {
             let epoch = self.order.next_epoch();
             match self.ordered {
                 0 => work.trainer.set_order(&epoch)?,
@@ -175,10 +186,9 @@ impl OnGpu {
             }
             self.ordered += 1;
         }
-        #[cfg(not(test))]
-        let most = u32::MAX;
+        let most = u32::try_from(left).unwrap_or(u32::MAX);
         #[cfg(test)]
-        let most = self.device.live();
+        let most = most.min(self.device.live());
         let before = self.examples_of(self.step);
         let steps = work.trainer.run(most).await?;
         self.work = Some(work);
@@ -186,13 +196,10 @@ impl OnGpu {
         Ok(Some(self.examples_of(self.step) - before))
     }
 
-    fn steps(&self) -> u64 {
-        self.order.steps() * u64::from(self.plan.epochs())
-    }
-
     /// Examples in the first `steps` steps.
     fn examples_of(&self, steps: u64) -> usize {
-        let (epochs, rest) = (steps / self.order.steps(), steps % self.order.steps());
+        let an_epoch = self.order.steps_an_epoch();
+        let (epochs, rest) = (steps / an_epoch, steps % an_epoch);
         let rest = rest as usize * self.plan.batch_size() as usize;
         epochs as usize * self.order.examples() + rest
     }

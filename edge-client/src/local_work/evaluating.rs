@@ -22,14 +22,11 @@ impl LocalWork {
         global: &Weights,
         tell: &impl Fn(News),
     ) -> Result<Update, WorkError> {
-        let misfit = |reason: &str| WorkError::new(Failure::BadDataset, reason);
-        let Some(evaluation) = job.task.client_evaluation else {
-            return Err(WorkError::new(Failure::PrivacyFailed, "the round does not fit the task"));
-        };
-        let data = self.data().ok_or_else(|| misfit("there is no data to evaluate on"))?;
-        let held_out = data.held_out().ok_or_else(|| {
-            misfit("no example was held out when the data were given; give them again")
-        })?;
+        let failed = "the round does not fit the task";
+        let off = || WorkError::new(Failure::PrivacyFailed, failed);
+        let evaluation = job.task.client_evaluation.ok_or_else(off)?;
+        let data = self.data_for(&job.task)?;
+        let held_out = data.held_out().ok_or_else(off)?;
         let scores = self.scores(&job.task.model, global, held_out).await?;
         let examples = held_out.len() as u64;
         tell(News::Tell(ClientEvent::evaluation(job.assignment.round, examples, &scores)));

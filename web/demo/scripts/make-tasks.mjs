@@ -1,5 +1,5 @@
 // Makes the data of the tasks in examples/tasks: for the page the parts that tabs draw
-// from and tasks.json, which describes them (public/data), for the aggregator the
+// from and tasks.json, which lists them (public/data), for the aggregator the
 // held-out examples that the configs name (examples/data). Arguments: other folders in
 // the place of these two.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,7 +41,8 @@ for (const file of readdirSync(configs).sort()) {
     writeFileSync(join(page, path), text);
     return { file: path, title };
   });
-  tasks[id] = { data, held_out: evaluation !== undefined, parts, samples: made.samples ?? [], source: made.source ?? null };
+  // The rest of a task the page hears from the aggregator.
+  if (parts.length > 0) tasks[id] = { parts, samples: made.samples ?? [], source: made.source ?? null };
 }
 writeFileSync(join(page, 'tasks.json'), `${JSON.stringify(tasks)}\n`);
 const list = Object.entries(tasks).map(([id, { parts }]) => `${id} (${parts.length} parts)`);

@@ -1,6 +1,8 @@
 /** The data of a task in plain words. Pure. */
-import type { Column, Description, TaskData } from './task-data.js';
-import { whole } from './words.js';
+import type { Model } from './generated/http-api.js';
+import type { Column, DataKind, Description, TableDescription, TaskData } from './task-data.js';
+import { inputsOf, targetsOf, unscaled } from './task-data.js';
+import { percent, whole } from './words.js';
 
 /** A part of a description: a name, and its meaning for the model. */
 export type Fact = readonly [name: string, words: string];
@@ -15,9 +17,10 @@ const PARTS = { span: 'the time since {min}', year: 'the time of the year', week
 /** Values that are named one by one; more are counted. */
 const MOST_NAMED = 7;
 
-/** The description of a task's data, or of the digits where it has none. */
-export function dataWords(data: TaskData | undefined): DataWords {
-  if (!data) {
+/** The description of a task's data; where there is none, the digits, or what the model takes. */
+export function dataWords(kind: DataKind, data: TaskData | undefined, model: Model): DataWords {
+  if (data) return describe(data.data);
+  if (kind === 'digits') {
     return {
       example: 'An example is a handwritten digit, and the model says which one it is.',
       facts: [
@@ -27,17 +30,35 @@ export function dataWords(data: TaskData | undefined): DataWords {
       ],
     };
   }
-  return describe(data.data);
+  return {
+    example: `An example is an array of the shape ${dims(model.input)}. Give arrays from a page of your own with the npm package fedra, or from a device with fedra-edge.`,
+    facts: [
+      ['Takes', `${counted(size(model.input), model.vocabulary === null ? 'number' : 'token id')} an example`],
+      ...(model.vocabulary === null ? [] : [['Tokens', whole(model.vocabulary)] as const]),
+      ['Gives', `${counted(size(model.output), 'number')} an example`],
+    ],
+  };
+}
+
+/** The lengths of an array along its dimensions. */
+function dims(shape: readonly number[]): string {
+  return shape.map(whole).join(' × ');
+}
+
+function size(shape: readonly number[]): number {
+  return shape.reduce((product, length) => product * length, 1);
 }
 
 function describe(data: Description): DataWords {
   switch (data.kind) {
     case 'table': {
-      const inputs = data.columns.filter(({ name }) => name !== data.target);
-      const target = data.columns.find(({ name }) => name === data.target);
+      const inputs = inputsOf(data);
+      const targets = targetsOf(data);
+      const [target] = targets;
+      const predicted = targets.length === 1 && target ? `one more, “${target.name}”` : `${whole(targets.length)} more`;
       return {
-        example: `An example is a row of a table. From ${counted(inputs.length, 'column')} the model predicts one more, “${data.target}”. Other columns are passed over.`,
-        facts: [...inputs.map(columnFact), ...(target ? [[`Predicted: ${target.name}`, columnFact(target)[1]] as const] : [])],
+        example: `An example is a row of a table. From ${counted(inputs.length, 'column')} the model predicts ${predicted}. Other columns are passed over.`,
+        facts: [...inputs.map(columnFact), ...targets.map((column) => [`Predicted: ${column.name}`, columnFact(column)[1]] as const)],
       };
     }
     case 'text':
@@ -57,16 +78,23 @@ function describe(data: Description): DataWords {
           ['Classes', listed(data.classes)],
         ],
       };
+    case 'array':
+      return {
+        example: `An example is an array of the shape ${dims(data.shape)}, with a label.`,
+        facts: [
+          ['Numbers', `${whole(size(data.shape))} an example, as ${data.dtype}`],
+          ['Files', 'one .npz, or one of examples and one of labels, as .npy or IDX'],
+        ],
+      };
   }
 }
 
 function columnFact(column: Column): Fact {
   switch (column.type) {
     case 'number': {
-      const { mean, deviation, min, max, fill } = column;
-      const scale = mean !== undefined && deviation !== undefined ? `, around ${mean} give or take ${deviation}` : '';
-      const range = min !== undefined && max !== undefined ? `, from ${min} to ${max}` : '';
-      return [column.name, `a number${scale}${range}${fill === undefined ? '' : `; ${fill} where it is missing`}`];
+      const { mean, deviation, fill } = column;
+      const scale = mean !== undefined && deviation !== undefined ? `, counted from ${mean} in steps of ${deviation}` : '';
+      return [column.name, `a number${scale}${fill === undefined ? '' : `; ${fill} where it is missing`}`];
     }
     case 'category': {
       const { values, other } = column;
@@ -79,6 +107,19 @@ function columnFact(column: Column): Fact {
       return [column.name, `a date: ${column.parts.map((part) => PARTS[part].replace('{min}', since)).join(' and ')}`];
     }
   }
+}
+
+/** What a model predicts that tells no classes: each column with its value, or with the probability of yes. */
+export function predictions(table: TableDescription, outputs: Float32Array): readonly Fact[] {
+  return targetsOf(table).map((column, index) => {
+    const output = outputs[index] ?? 0;
+    return [column.name, column.type === 'number' ? rounded(unscaled(column, output)) : `yes: ${percent(output, 0)}`];
+  });
+}
+
+/** A number with at most four digits that count. */
+function rounded(value: number): string {
+  return String(Number(value.toPrecision(4))).replace('-', '−');
 }
 
 function alphabetFacts(alphabet: string | undefined, other: boolean): readonly Fact[] {

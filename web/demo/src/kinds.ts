@@ -2,8 +2,10 @@
 import type { DataKind } from './task-data.js';
 
 export interface KindWords {
-  /** The treatment of the visitor's data, in one sentence. */
+  /** The treatment of the visitor's own data, in one sentence. */
   readonly sentence: string;
+  /** The same of a part of public data that the tab downloads. */
+  readonly ofPart?: string;
   /** This tab's examples: “this tab’s digits”. */
   readonly own: string;
   /** Examples with a count before them: “600 digits”. */
@@ -20,8 +22,17 @@ const KINDS: Record<DataKind, KindWords> = {
     examples: 'digits',
     use: 'draw a digit below, and it is read',
   },
+  other: {
+    sentence:
+      'Clients train this model on arrays of their own, and send only the change to it. This page has no examples for it, and looks on.',
+    own: 'examples',
+    examples: 'examples',
+    use: 'download it below',
+  },
   table: {
     sentence:
+      'You give this tab a table, and it trains on its rows right here: the rows and their gradients stay in the tab, only the change to the model is sent.',
+    ofPart:
       'This tab downloads one part of a public table and trains on its rows right here: the rows and their gradients stay in the tab, only the change to the model is sent.',
     own: 'rows',
     examples: 'rows',
@@ -29,6 +40,8 @@ const KINDS: Record<DataKind, KindWords> = {
   },
   text: {
     sentence:
+      'You give this tab text, and it trains on it right here: the text and its gradients stay in the tab, only the change to the model is sent.',
+    ofPart:
       'This tab downloads a few chapters of a novel and trains on them right here: the text and its gradients stay in the tab, only the change to the model is sent.',
     own: 'text',
     examples: 'stretches of text',
@@ -40,6 +53,13 @@ const KINDS: Record<DataKind, KindWords> = {
     own: 'pictures',
     examples: 'pictures',
     use: 'show it a picture below',
+  },
+  array: {
+    sentence:
+      'You give this tab arrays, and it trains on them right here: the arrays and their gradients stay in the tab, only the change to the model is sent.',
+    own: 'examples',
+    examples: 'examples',
+    use: 'download it below',
   },
 };
 

@@ -7,7 +7,7 @@ import { bytes, whole } from './words.js';
 
 /** The task's data, as in `[task.data]` of its config. */
 export interface DataDescription {
-  /** `table` or `image`; a visitor has no files of another kind. */
+  /** `table`, `image`, `text` or `array`; a visitor has no files of another kind. */
   readonly kind: string;
   /** Classes of pictures. */
   readonly classes?: readonly string[];
@@ -54,6 +54,20 @@ export function labelled(picked: readonly Picked[], classes: readonly string[], 
   const images = picked.map(({ file, path }) => ({ file, label: classOf(path, classes) ?? other }));
   const known = images.filter((image): image is { file: File; label: string } => image.label !== undefined);
   return known.length > 0 && known.length === images.length ? { images: known } : undefined;
+}
+
+/** Names of files of labels: `labels.npy`, `train-labels-idx1-ubyte`, `y_train.npy`. */
+const LABELS = /label|target|^y[^a-z]/i;
+
+/** The file of labels among arrays, by its name; undefined for an archive, which has them inside. */
+export function labelsOf(picked: readonly Picked[]): Picked | undefined {
+  return picked.length === 2 ? (picked.find(({ file }) => LABELS.test(file.name)) ?? picked[1]) : undefined;
+}
+
+/** Files as the client takes them. The labels of arrays are in the archive, or in a file of their own. */
+export function trainingFiles(picked: readonly Picked[], labels: Picked | undefined): TrainingFiles {
+  const files = picked.filter((one) => one !== labels).map(({ file }) => file);
+  return { files, ...(labels ? { labels: labels.file } : {}) };
 }
 
 /** Row of a preview: a feature or the target, and its value in each example. */
@@ -141,10 +155,16 @@ export function picturePreviews({ features, labels, shape }: ReadData, classes: 
   });
 }
 
-/** Rows or pictures, counted. */
+const NOUNS: Readonly<Record<string, readonly [one: string, more: string]>> = {
+  table: ['row', 'rows'],
+  image: ['picture', 'pictures'],
+  text: ['stretch of text', 'stretches of text'],
+};
+
+/** Examples of a kind of data, counted. */
 export function countWords(count: number, kind: string): string {
-  const noun = kind === 'image' ? 'picture' : 'row';
-  return `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;
+  const [one, more] = NOUNS[kind] ?? ['example', 'examples'];
+  return `${whole(count)} ${count === 1 ? one : more}`;
 }
 
 /** Files that are kept, with their size and age. */

@@ -27,14 +27,9 @@ export class Pictures extends EventTarget {
     return this.#all;
   }
 
-  /** Pictures of a class. */
-  of(label: string): readonly Picture[] {
-    return this.#all.filter((picture) => picture.label === label);
-  }
-
-  /** Classes that have a picture. */
-  get classes(): number {
-    return new Set(this.#all.map(({ label }) => label)).size;
+  /** Pictures of some classes. */
+  of(...labels: readonly string[]): readonly Picture[] {
+    return this.#all.filter((picture) => labels.includes(picture.label));
   }
 
   /** Adds a picture, unless its class is full. Throws a {@link PictureError} for what is no picture. */

@@ -39,14 +39,19 @@ export class Tokens {
 }
 
 /**
- * The model's input for the newest `context` of `ids`, and the position of the last one in
- * it. Positions after it are filled with the token 0: no position sees a later one.
+ * The model's input for the newest `context` of `ids`, and the position of the output after
+ * the last one. Positions after it are filled with the token 0: no position sees a later one.
+ * For a model with outputs at one position, the last, those before the first one are filled.
  */
-export function contextOf(ids: readonly number[], context: number): { readonly input: Uint32Array; readonly last: number } {
+export function contextOf(
+  ids: readonly number[],
+  context: number,
+  positions = context,
+): { readonly input: Uint32Array; readonly last: number } {
   const newest = ids.slice(-context);
   const input = new Uint32Array(context);
-  input.set(newest);
-  return { input, last: Math.max(0, newest.length - 1) };
+  input.set(newest, positions === 1 ? context - newest.length : 0);
+  return { input, last: positions === 1 ? 0 : Math.max(0, newest.length - 1) };
 }
 
 /**

@@ -21,14 +21,15 @@ import { ApiError, fetchTask, fetchTasks } from './api.js';
 import { NewestModel } from './newest-model.js';
 import type { PageOptions } from './options.js';
 import type { DataSession } from './own-data.js';
+import type { Picture } from './pictures.js';
 import { Pictures } from './pictures.js';
 import { floorsOf } from './privacy.js';
 import type { Shard } from './shard.js';
 import { fetchShard, ShardError, toFeatures } from './shard.js';
 import type { PageState, Problem } from './state.js';
 import { INITIAL, withEvent, withTask, withTaskChosen } from './state.js';
-import type { TaskData, TasksData } from './task-data.js';
-import { drawPart, fetchTasksData, kindOf } from './task-data.js';
+import type { PagesData, TaskData } from './task-data.js';
+import { classesOf, drawPart, fetchPagesData } from './task-data.js';
 
 const EVENTS: readonly ClientEventType[] = [
   'status',
@@ -62,8 +63,8 @@ export class Session extends EventTarget {
   #client: FedraClient | undefined;
   /** The model that answers while no client does. */
   readonly #newest: NewestModel;
-  #tasksData: Promise<TasksData> | undefined;
-  #known: TasksData = {};
+  #pagesData: Promise<PagesData> | undefined;
+  #known: PagesData = {};
   /** The visitor's own files in place of a part of the task's data. The options are of their first reading. */
   #own: { readonly give: Give; readonly options: TrainKeptOptions } | undefined;
   #ownData: { readonly task: string; readonly session: DataSession } | undefined;
@@ -111,14 +112,22 @@ export class Session extends EventTarget {
     this.#wanted = task;
     this.#own = undefined;
     const id = task ?? byDefault;
-    const chosen = withTaskChosen(this.#state, id === undefined ? undefined : this.#known[id]);
-    this.#set(chosen.kind === 'image' ? { ...chosen, examples: this.pictures.all.length } : chosen);
+    this.#set(withTaskChosen(this.#state, id, id === undefined ? undefined : this.#known[id]));
     void this.#refresh();
   }
 
-  /** True if the visitor has to show pictures before training can start. */
-  get lacksPictures(): boolean {
-    return this.#state.kind === 'image' && !this.#own && this.pictures.classes < FEWEST_CLASSES;
+  /** True if the visitor has to give examples before training can start, or this page has no way to give them. */
+  get lacksExamples(): boolean {
+    const { kind, data } = this.#state;
+    if (kind === 'other') return true;
+    if (!data || this.#own) return false;
+    if (kind === 'image') return new Set(this.#lessons.map(({ label }) => label)).size < FEWEST_CLASSES;
+    return data.parts.length === 0;
+  }
+
+  /** The visitor's pictures of this task's classes. */
+  get #lessons(): readonly Picture[] {
+    return this.pictures.of(...(classesOf(this.#state.data) ?? []));
   }
 
   /** The session as the visitor's own files need it: another one for each task. */
@@ -165,7 +174,7 @@ export class Session extends EventTarget {
 
   /** Fetches the examples, starts the client, gives it the examples. */
   async start(): Promise<void> {
-    if (this.#state.stage === 'starting' || this.#state.stage === 'running' || this.lacksPictures) return;
+    if (this.#state.stage === 'starting' || this.#state.stage === 'running' || this.lacksExamples) return;
     this.#stop();
     this.#newest.close();
     this.#run = new AbortController();
@@ -188,14 +197,14 @@ export class Session extends EventTarget {
   async #takePart(signal: AbortSignal): Promise<void> {
     const { url, api, backend } = this.#options;
     const task = this.#wanted ?? this.#state.task?.id ?? first(await fetchTasks(api));
-    const data = (await this.#describeTasks())[task];
-    // Digits are there before the client is, so that their absence costs no connection.
-    const shard = data ? undefined : await this.#digits();
+    await this.#find(task, signal);
     if (signal.aborted) return;
-    this.#set({ ...this.#state, kind: kindOf(data), data });
+    // An address with start=1 gives no examples.
+    if (this.lacksExamples) return this.#set({ ...this.#state, stage: 'before' });
+    // Digits are there before the client is, so that their absence costs no connection.
+    const shard = this.#state.kind === 'digits' ? await this.#digits() : undefined;
+    if (signal.aborted) return;
     if (shard) this.#take(shard);
-    // An address with start=1 shows no pictures.
-    if (this.lacksPictures) return this.#set({ ...this.#state, stage: 'before' });
     const floors = floorsOf(this.#state.task?.privacy ?? null);
     const privacy = { ...(floors ? { floors } : {}), consent: (terms: PrivacyEvent) => this.#ask(terms, signal) };
     const client = await FedraClient.connect({ url, task, backend, signal, privacy });
@@ -233,7 +242,7 @@ export class Session extends EventTarget {
 
   /** The visitor's own pictures, or this tab's part of the task's data. */
   #files(data: TaskData): TrainingFiles | TrainingImages {
-    if (data.data.kind === 'image') return { images: this.pictures.all.map(({ file, label }) => ({ file, label })) };
+    if (data.data.kind === 'image') return { images: this.#lessons.map(({ file, label }) => ({ file, label })) };
     const shard = this.#state.shard ?? drawPart(data, this.#options.shard);
     this.#set({ ...this.#state, shard });
     const part = data.parts[shard];
@@ -256,10 +265,10 @@ export class Session extends EventTarget {
 
   #picturesChanged(): void {
     this.#own = undefined;
-    this.#set({ ...this.#state, own: false, examples: this.pictures.all.length });
+    this.#set({ ...this.#state, own: false, examples: this.#lessons.length });
     clearTimeout(this.#picturesTimer);
     this.#picturesTimer = setTimeout(() => {
-      if (this.#state.stage === 'running' && !this.lacksPictures) void this.#giveAgain();
+      if (this.#state.stage === 'running' && !this.lacksExamples) void this.#giveAgain();
     }, PICTURES_MS);
   }
 
@@ -352,19 +361,36 @@ export class Session extends EventTarget {
       }
       const id = wanted ?? this.#state.tasks[0]?.id;
       if (id === undefined) return;
-      const task = await fetchTask(this.#options.api, id);
-      const data = (await this.#describeTasks())[id];
-      if (wanted === this.#wanted) this.#set({ ...withTask(this.#state, task), kind: kindOf(data), data });
+      await this.#look(id, () => wanted === this.#wanted);
     } catch (error) {
       // Once started, the client itself reports on the connection.
       if (this.#state.stage === 'before' && wanted === this.#wanted) this.#set({ ...this.#state, problem: problemOf(error) });
     }
   }
 
-  async #describeTasks(): Promise<TasksData> {
-    this.#tasksData ??= fetchTasksData(new URL('data/', document.baseURI).href);
-    this.#known = await this.#tasksData;
-    return this.#known;
+  /** Waits until the task is in view, however long the aggregator is away. */
+  async #find(id: string, signal: AbortSignal): Promise<void> {
+    while (this.#state.task?.id !== id && !signal.aborted) {
+      try {
+        await this.#look(id, () => !signal.aborted);
+      } catch (error) {
+        if (signal.aborted || !(error instanceof ApiError) || error.code !== 'no-server') throw error;
+        this.#set({ ...this.#state, problem: problemOf(error) });
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      }
+    }
+  }
+
+  /** Brings the task into view as the aggregator describes it, if it is wanted by then. */
+  async #look(id: string, isWanted: () => boolean): Promise<void> {
+    this.#pagesData ??= fetchPagesData(new URL('data/', document.baseURI).href);
+    const [task, known] = await Promise.all([fetchTask(this.#options.api, id), this.#pagesData]);
+    this.#known = known;
+    if (!isWanted()) return;
+    this.#set(withTask(this.#state, task, known[id]));
+    const { kind, stage } = this.#state;
+    // Pictures of an earlier look are there.
+    if (kind === 'image' && stage === 'before') this.#set({ ...this.#state, examples: this.#lessons.length });
   }
 
   #set(state: PageState): void {

@@ -19,8 +19,8 @@ import type {
 import type { ApiError, HistoryPoint, Task, TaskSummary } from './api.js';
 import { qualities } from './api.js';
 import type { Metrics } from './generated/http-api.js';
-import type { DataKind, TaskData } from './task-data.js';
-import { kindOf } from './task-data.js';
+import type { DataKind, PageData, TaskData } from './task-data.js';
+import { dataOf, kindOf } from './task-data.js';
 
 /** The visitor's stage. */
 export type Stage = 'before' | 'starting' | 'running' | 'ended';
@@ -37,8 +37,9 @@ export interface Problem {
 export interface PageState {
   readonly stage: Stage;
   readonly paused: boolean;
-  /** Kind of the task's data, once it is known; digits where they have no description. */
+  /** Kind of the task's data, once the task is known. */
   readonly kind: DataKind | undefined;
+  /** The task's data, where the aggregator describes them. */
   readonly data: TaskData | undefined;
   /** Examples this tab holds, and the part of the task's data that they are. */
   readonly examples: number;
@@ -165,20 +166,26 @@ function withStatus(state: PageState, status: StatusEvent): PageState {
   return { ...state, status, problem, progress, ...(ended ? { stage: 'ended', asking: undefined } : {}) };
 }
 
-/** The state after `GET /v1/tasks/{id}`. */
-export function withTask(state: PageState, task: Task): PageState {
+/** The state after `GET /v1/tasks/{id}`; `page` is what this page has for the task. */
+export function withTask(state: PageState, task: Task, page?: PageData): PageState {
+  const data = dataOf(task, page);
+  // Forms that are filled in stay as they are until something is new.
+  const isSame = JSON.stringify(data) === JSON.stringify(state.data);
   return {
     ...state,
     task,
+    kind: kindOf(task),
+    data: isSame ? state.data : data,
     history: merged(state.history, qualities(task)),
     byClients: scoresOf(task) ?? state.byClients,
     problem: state.stage === 'before' ? undefined : state.problem,
   };
 }
 
-/** The state with another task in view; digits that are there stay for a task of digits. */
-export function withTaskChosen({ tasks, kind, examples, shard }: PageState, data: TaskData | undefined): PageState {
-  const chosen = { ...INITIAL, tasks, kind: kindOf(data), data };
+/** The state with another task in view, if it is known; digits that are there stay for a task of digits. */
+export function withTaskChosen({ tasks, kind, examples, shard }: PageState, id: string | undefined, page?: PageData): PageState {
+  const task = tasks.find((one) => one.id === id);
+  const chosen = { ...INITIAL, tasks, ...(task ? { kind: kindOf(task), data: dataOf(task, page) } : {}) };
   return kind === 'digits' && chosen.kind === 'digits' ? { ...chosen, examples, shard } : chosen;
 }
 

@@ -12,7 +12,7 @@ export function stateWords(state: PageState): string {
   const { status } = state;
   if (state.stage === 'before') return beforeWords(state);
   if (state.stage === 'ended') return 'Disconnected';
-  if (state.stage === 'starting') return state.kind === 'image' ? 'Getting ready' : `Downloading this tab’s ${kindWords(state.kind).own}`;
+  if (state.stage === 'starting') return downloads(state) ? `Downloading this tab’s ${kindWords(state.kind).own}` : 'Getting ready';
   switch (status?.state) {
     case undefined:
     case 'idle':
@@ -51,8 +51,14 @@ export function stateWords(state: PageState): string {
   }
 }
 
-function beforeWords({ problem, task }: PageState): string {
+/** True if the tab's examples come from the page, as far as that is known. */
+function downloads({ kind, data, own }: PageState): boolean {
+  return !own && (kind === 'digits' || (data?.parts.length ?? 0) > 0);
+}
+
+function beforeWords({ problem, task, kind }: PageState): string {
   if (problem) return 'Not connected';
+  if (kind === 'other') return 'Looking on';
   return task && isOver(task) ? 'This task has finished' : 'Ready when you are';
 }
 

@@ -144,8 +144,8 @@ pub struct Debit {
     pub attempt: u32,
     /// Time, seconds since 1970.
     pub unix_seconds: u64,
-    /// Cost for each of the subjects, zero-concentrated. (With tree aggregation: if it
-    /// is the only one. The policy says what several cost.)
+    /// Cost for each of the subjects: ρ = μ²/2 of Gaussian differential privacy. (With tree
+    /// aggregation: if it is the only one. The policy says what several cost.)
     pub rho: f64,
     /// Subjects that were asked for a contribution.
     pub subjects: Vec<SubjectId>,

@@ -119,6 +119,9 @@ pub fn start(
     let id = &settings.id;
     check_bounds(settings)?;
     let lease = Lease::take(storage, id)?;
+    let stored = storage.tasks.definition(id)?;
+    let granting = stored.and_then(|stored| settings.granting_as(&stored)).map(Arc::new);
+    let settings = granting.as_ref().unwrap_or(settings);
     let checkpoint = match lease.load(&settings.definition(), HISTORY)? {
         Some(checkpoint) => {
             check_initial(settings, storage, initial)?;

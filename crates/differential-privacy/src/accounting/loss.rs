@@ -357,7 +357,7 @@ fn deviation(pair: Pair, direction: Direction) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::{gaussian_delta, gaussian_epsilon};
+    use crate::Rho;
 
     fn noise(value: f64) -> NoiseMultiplier {
         NoiseMultiplier::new(value).expect("positive")
@@ -374,14 +374,14 @@ mod tests {
             let composed = losses(1.0, z).times(count);
             for d in [1e-10, 1e-6, 1e-3] {
                 let delta = Delta::new(d).expect("a delta");
-                let exact = gaussian_epsilon(noise(z), count, delta).value();
+                let exact = Rho::of_gaussian(noise(z)).times(count).epsilon(delta).value();
                 let found = composed.epsilon(delta).value();
                 assert!(found >= exact * (1.0 - 2e-9), "{z} {count} {d}: {found} {exact}");
                 assert!(found <= exact * 1.01, "{z} {count} {d}: {found} {exact}");
             }
             for e in [0.0, 0.1, 1.0, 3.0] {
                 let epsilon = Epsilon::new(e).expect("an epsilon");
-                let exact = gaussian_delta(noise(z), count, epsilon);
+                let exact = Rho::of_gaussian(noise(z)).times(count).delta(epsilon);
                 assert!(composed.delta(epsilon) >= exact * (1.0 - 1e-9), "{z} {count} {e}");
             }
         }

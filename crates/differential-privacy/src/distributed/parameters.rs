@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::DistributedGaussian;
 use crate::{
     NoiseMultiplier,
-    accounting::distributed::rounded_squared_norm,
+    accounting::discrete::rounded_squared_norm,
     rounding::LARGEST,
     sampler::{DiscreteGaussian, Ratio},
 };

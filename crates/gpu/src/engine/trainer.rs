@@ -214,7 +214,8 @@ impl Trainer {
     }
 
     /// Begins a training with these parameters, and with the rates and the seed of
-    /// `training`: of the same kernels, so that batch size and use of momentum are as before.
+    /// `training`: of the same kernels, so that batch size, algorithm and use of momentum are as
+    /// before.
     ///
     /// # Errors
     ///

@@ -1,5 +1,7 @@
 //! Step of a parameter by the algorithm of the training; no other kernel depends on it.
 
+use fedra_protocol::{ClientAlgorithm, LocalTraining};
+
 use super::{Context, LOSS_RING, NodeBuffers};
 use crate::PlanError;
 use crate::shader::{Access, Element, Kernel, Shader};
@@ -8,15 +10,32 @@ use crate::text::wgsl;
 /// Algorithm of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// SGD with weight decay added to the gradient, and classical momentum on demand.
-    Sgd { momentum: bool },
+    /// SGD with weight decay added to the gradient.
+    Sgd(Momentum),
+}
+
+/// Momentum of SGD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Momentum {
+    None,
+    Classical,
+    Nesterov,
 }
 
 impl Update {
+    /// The algorithm of a plan that is [supported](crate::supports).
+    pub fn of(training: &LocalTraining) -> Self {
+        Self::Sgd(match training.algorithm() {
+            _ if training.momentum() == 0.0 => Momentum::None,
+            ClientAlgorithm::Nesterov => Momentum::Nesterov,
+            ClientAlgorithm::Sgd | ClientAlgorithm::Adam { .. } => Momentum::Classical,
+        })
+    }
+
     /// True if a velocity is kept for each parameter.
     pub fn keeps_velocity(self) -> bool {
         match self {
-            Self::Sgd { momentum } => momentum,
+            Self::Sgd(momentum) => momentum != Momentum::None,
         }
     }
 
@@ -26,12 +45,14 @@ impl Update {
         let parameters = buffers.parameters.unwrap_or_default();
         shader.bind("P", parameters, Access::Write, Element::Quad);
         shader.bind("rates", rates, Access::Uniform, Element::Quad);
-        let direction = match (self, buffers.velocity) {
-            (Self::Sgd { momentum: true }, Some(velocity)) => {
-                shader.bind("V", velocity, Access::Write, Element::Quad);
-                "d=rates.y*V[i]+d;V[i]=d;"
-            }
-            (Self::Sgd { .. }, _) => "",
+        let Self::Sgd(momentum) = self;
+        if let Some(velocity) = buffers.velocity {
+            shader.bind("V", velocity, Access::Write, Element::Quad);
+        }
+        let direction = match momentum {
+            Momentum::None => "",
+            Momentum::Classical => "d=rates.y*V[i]+d;V[i]=d;",
+            Momentum::Nesterov => "let v=rates.y*V[i]+d;V[i]=v;d=rates.y*v+d;",
         };
         shader.function(&wgsl!(
             "fn updated(i:u32,gradient:vec4<f32>)->vec4<f32>{

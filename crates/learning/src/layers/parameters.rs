@@ -3,7 +3,7 @@
 
 use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Device, Tensor};
 use fedra_protocol::TensorInfo;
 
 use super::activation::tensor;
@@ -36,7 +36,7 @@ pub(crate) trait TrainedTensor {
     fn flat(&self) -> Tensor<1>;
 
     /// The gradient, row-major; `None` if the tensor did not take part.
-    fn flat_gradient(&self, gradients: &Gradients) -> Option<Tensor<1>>;
+    fn flat_gradient(&self, gradients: &GradientsParams) -> Option<Tensor<1>>;
 
     /// Number of values.
     fn len(&self) -> usize;
@@ -50,8 +50,8 @@ impl<const D: usize> TrainedTensor for Param<Tensor<D>> {
         self.val().inner().flatten(0, D - 1)
     }
 
-    fn flat_gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {
-        Some(self.val().grad(gradients)?.flatten(0, D - 1))
+    fn flat_gradient(&self, gradients: &GradientsParams) -> Option<Tensor<1>> {
+        Some(gradients.get::<D>(self.id)?.flatten(0, D - 1))
     }
 
     fn len(&self) -> usize {

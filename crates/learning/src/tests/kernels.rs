@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use burn::nn::pool::{AvgPool2dConfig, MaxPool2dConfig};
+use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::module::{conv2d, linear};
 use burn::tensor::ops::ConvOptions;
@@ -53,7 +54,7 @@ fn pass(spec: &ModelSpec, parameters: &[f32], data: &Dataset, path: Path) -> Pas
         Path::Kernels => loss_sum(spec, outputs, targets),
         Path::Burn => burn_loss_sum(spec, outputs, targets),
     };
-    let gradients = loss.backward();
+    let gradients = GradientsParams::from_grads(loss.backward(), &network);
     let gradient = network.gradient(&gradients);
     let loss = read(loss.inner())[0];
     Pass { outputs: values, loss, gradient }

@@ -16,6 +16,8 @@ pub struct BatchOrder {
     order: Vec<u32>,
     batch: usize,
     position: usize,
+    /// Steps of the whole plan.
+    steps: u64,
 }
 
 impl BatchOrder {
@@ -32,7 +34,11 @@ impl BatchOrder {
         });
         let count = chosen.as_ref().map_or(examples, Vec::len);
         let batch = plan.batch_size() as usize;
-        Self { rng, chosen, order: (0..count as u32).collect(), batch, position: 0 }
+        let steps = match plan.steps() {
+            0 => count.div_ceil(batch) as u64 * u64::from(plan.epochs()),
+            steps => steps.into(),
+        };
+        Self { rng, chosen, order: (0..count as u32).collect(), batch, position: 0, steps }
     }
 
     /// Number of examples that take part.
@@ -45,9 +51,24 @@ impl BatchOrder {
         self.chosen.as_deref()
     }
 
-    /// Steps of an epoch.
+    /// Steps of the whole plan.
     pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_an_epoch(&self) -> u64 {
         self.order.len().div_ceil(self.batch) as u64
+    }
+
+    /// Epochs of the whole plan; where it has a number of steps, the last may be cut short.
+    pub fn epochs(&self) -> u32 {
+        self.epochs_begun(self.steps)
+    }
+
+    /// Epochs begun after `steps` steps.
+    pub fn epochs_begun(&self, steps: u64) -> u32 {
+        steps.div_ceil(self.steps_an_epoch()) as u32
     }
 
     /// Examples of the next epoch in their order, by their indices in the data set.

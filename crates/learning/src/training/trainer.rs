@@ -1,16 +1,17 @@
 //! The loop of local training: one client's part of a round.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use fedra_data::Dataset;
-use fedra_protocol::{ClientAlgorithm, LocalTraining, ModelSpec};
+use fedra_protocol::{LocalTraining, ModelSpec};
 
 use super::example_privacy::{ExamplePrivacy, PrivateSteps};
 use super::examples::Examples;
+use super::optimizer::{Optimizer, StepGradients};
 use super::order::BatchOrder;
-use super::sgd::{Optimizer, StepGradients};
 use crate::LearningError;
 use crate::device;
 use crate::layers::Mode;
@@ -21,8 +22,9 @@ use crate::weights::WeightsView;
 /// Trains a model on local examples, one step at a time, so that the caller
 /// can yield, report progress or stop between steps.
 ///
-/// As in FedAvg (McMahan et al. 2017, algorithm 1): E epochs over shuffled batches of B;
-/// the last batch of an epoch may be smaller. The plan names the algorithm of a step.
+/// As in FedAvg (McMahan et al. 2017, algorithm 1): E epochs, or a number of steps, over
+/// shuffled batches of B; the last batch of an epoch may be smaller. The plan names the
+/// algorithm of a step. Its time limit is kept by the caller.
 pub struct LocalTrainer {
     spec: ModelSpec,
     plan: LocalTraining,
@@ -61,7 +63,7 @@ impl LocalTrainer {
             plan: plan.clone(),
             examples,
             network,
-            optimizer: optimizer(plan),
+            optimizer: Optimizer::new(plan),
             order,
             step: 0,
             last_loss: None,
@@ -71,6 +73,9 @@ impl LocalTrainer {
 
     /// Trains with DP-SGD: every step takes a Poisson sample of the examples with
     /// B expected, clips each example's gradient, and adds noise to their sum.
+    ///
+    /// The rest of a step takes the noised gradient for the gradient: it is clipped as the plan
+    /// says, and the optimiser moves along it.
     ///
     /// `secret` is what the noise and the samples are drawn from: 32 bytes from the
     /// system's generator, for this one training. Two trainings with the same
@@ -98,7 +103,7 @@ impl LocalTrainer {
 
     /// Steps that the plan takes in all.
     pub fn steps(&self) -> u64 {
-        self.order.steps() * u64::from(self.plan.epochs())
+        self.order.steps()
     }
 
     /// Steps taken.
@@ -108,17 +113,23 @@ impl LocalTrainer {
 
     /// Epochs begun, from 1 after the first step.
     pub fn epoch(&self) -> u32 {
-        self.step.div_ceil(self.order.steps()) as u32
+        self.order.epochs_begun(self.step)
     }
 
-    /// Epochs that the plan has.
+    /// Epochs that the plan has; the last may be cut short.
     pub fn epochs(&self) -> u32 {
-        self.plan.epochs()
+        self.order.epochs()
     }
 
-    /// Different examples that are trained on: the client's weight.
+    /// Different examples that the plan goes over: the client's weight, however few steps it
+    /// takes.
     pub fn examples(&self) -> usize {
         self.examples.len()
+    }
+
+    /// Longest time that training may take, which the caller keeps.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.plan.time_limit()
     }
 
     /// True if single examples are promised something: see
@@ -127,7 +138,7 @@ impl LocalTrainer {
         self.privacy.is_some()
     }
 
-    /// Takes one SGD step; returns the batch's size, or `None` when the plan is done.
+    /// Takes one step; returns the batch's size, or `None` when the plan is done.
     /// With example privacy the size is random and may be 0.
     ///
     /// Before the first step the examples go through the leading fixed layers of the model,
@@ -247,7 +258,7 @@ pub fn gradient<'a>(
     let mut examples = Examples::new(spec, Arc::new(data.select(indices)), &device);
     examples.prepare_all(&network);
     let loss = batch_loss(spec, &network, &examples, &all, Mode::Inference);
-    Ok(network.gradient(&loss.backward()))
+    Ok(network.gradient(&GradientsParams::from_grads(loss.backward(), &network)))
 }
 
 fn batch_loss(
@@ -260,11 +271,4 @@ fn batch_loss(
     let (inputs, targets) = (examples.inputs(indices), examples.targets(indices));
     let outputs = network.forward_from(examples.first_layer(), inputs, mode);
     loss_sum(spec, outputs, targets).mul_scalar(1.0 / indices.len() as f32)
-}
-
-/// The algorithm of a plan.
-fn optimizer(plan: &LocalTraining) -> Optimizer {
-    match plan.algorithm() {
-        ClientAlgorithm::Sgd => Optimizer::new(plan),
-    }
 }

@@ -7,7 +7,9 @@ use crate::limits::{
     MAX_LAYERS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
 use crate::model::{RawLayer, RawModelSpec};
-use crate::wire::{client_message, local_training, privacy_policy, server_message};
+use crate::wire::{
+    client_message, extended_training, local_training, privacy_policy, server_message,
+};
 use crate::{self as fedra, DecodeError, wire};
 
 fn millis(value: u32) -> Duration {
@@ -450,17 +452,35 @@ impl TryFrom<wire::LocalTraining> for fedra::LocalTraining {
     type Error = DecodeError;
 
     fn try_from(training: wire::LocalTraining) -> Result<Self, DecodeError> {
+        use extended_training::Algorithm as Extended;
         use local_training::Algorithm;
-        let algorithm = training.algorithm.ok_or_else(unsupported("the training algorithm"))?;
+        let unknown = || unsupported("the training algorithm");
+        let extended = match training.algorithm.ok_or_else(unknown())? {
+            Algorithm::Sgd(unit) => wire::ExtendedTraining {
+                algorithm: Some(Extended::Sgd(unit)),
+                ..Default::default()
+            },
+            Algorithm::Extended(extended) => extended,
+        };
+        let wire::ExtendedTraining { proximal, clip_gradient_norm, steps, time_limit_ms, .. } =
+            extended;
         Ok(Self::new(fedra::RawLocalTraining {
-            algorithm: match algorithm {
-                Algorithm::Sgd(_) => fedra::ClientAlgorithm::Sgd,
+            algorithm: match extended.algorithm.ok_or_else(unknown())? {
+                Extended::Sgd(_) => fedra::ClientAlgorithm::Sgd,
+                Extended::Nesterov(_) => fedra::ClientAlgorithm::Nesterov,
+                Extended::Adam(wire::Adam { beta1, beta2, epsilon }) => {
+                    fedra::ClientAlgorithm::Adam { beta1, beta2, epsilon }
+                }
             },
             epochs: training.epochs,
+            steps,
+            time_limit: (time_limit_ms > 0).then(|| millis(time_limit_ms)),
             batch_size: training.batch_size,
             learning_rate: training.learning_rate,
             momentum: training.momentum,
             weight_decay: training.weight_decay,
+            proximal,
+            clip_gradient_norm: (clip_gradient_norm != 0.0).then_some(clip_gradient_norm),
             seed: training.seed,
             max_examples: training.max_examples,
         })?)

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::model::RawModelSpec;
-use crate::wire::{client_message, local_training, privacy_policy, server_message};
+use crate::wire::{
+    client_message, extended_training, local_training, privacy_policy, server_message,
+};
 use crate::{self as fedra, wire};
 
 /// Whole milliseconds, saturating at 49 days.
@@ -277,11 +279,29 @@ impl From<fedra::Capabilities> for wire::Capabilities {
 
 impl From<fedra::LocalTraining> for wire::LocalTraining {
     fn from(training: fedra::LocalTraining) -> Self {
+        use extended_training::Algorithm as Extended;
         use local_training::Algorithm;
+        let plain = training.settings().is_empty();
         let training = fedra::RawLocalTraining::from(training);
+        let extended = |algorithm| {
+            let time_limit = training.time_limit.unwrap_or_default();
+            Algorithm::Extended(wire::ExtendedTraining {
+                algorithm: Some(algorithm),
+                proximal: training.proximal,
+                clip_gradient_norm: training.clip_gradient_norm.unwrap_or_default(),
+                steps: training.steps,
+                time_limit_ms: millis(time_limit),
+            })
+        };
         Self {
             algorithm: Some(match training.algorithm {
-                fedra::ClientAlgorithm::Sgd => Algorithm::Sgd(wire::Unit {}),
+                fedra::ClientAlgorithm::Sgd if plain => Algorithm::Sgd(wire::Unit {}),
+                // A client that does not know the settings must not train without them.
+                fedra::ClientAlgorithm::Sgd => extended(Extended::Sgd(wire::Unit {})),
+                fedra::ClientAlgorithm::Nesterov => extended(Extended::Nesterov(wire::Unit {})),
+                fedra::ClientAlgorithm::Adam { beta1, beta2, epsilon } => {
+                    extended(Extended::Adam(wire::Adam { beta1, beta2, epsilon }))
+                }
             }),
             epochs: training.epochs,
             batch_size: training.batch_size,

@@ -84,6 +84,7 @@ pub fn training() -> LocalTraining {
         weight_decay: 0.125,
         seed: 7,
         max_examples: 100,
+        ..RawLocalTraining::default()
     };
     LocalTraining::new(raw).unwrap()
 }
@@ -227,6 +228,24 @@ pub fn server_messages() -> Vec<ServerMessage> {
     };
     let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
+    let trained_by = |raw| {
+        let training = LocalTraining::new(raw).unwrap();
+        ServerMessage::RoundAssignment(RoundAssignment { training, ..assignment.clone() })
+    };
+    let extended = [
+        trained_by(RawLocalTraining {
+            algorithm: ClientAlgorithm::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.125 },
+            epochs: 0,
+            steps: 300,
+            time_limit: Some(Duration::from_secs(60)),
+            momentum: 0.0,
+            proximal: 0.25,
+            clip_gradient_norm: Some(2.0),
+            ..training().into()
+        }),
+        trained_by(RawLocalTraining { algorithm: ClientAlgorithm::Nesterov, ..training().into() }),
+        trained_by(RawLocalTraining { proximal: 0.5, ..training().into() }),
+    ];
     let deadline = Duration::from_secs(10);
     let outcome = |verdict, message: &str| {
         ServerMessage::UpdateOutcome(UpdateOutcome {
@@ -235,7 +254,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
             message: message.into(),
         })
     };
-    vec![
+    let mut messages = vec![
         ServerMessage::Welcome(Welcome {
             version: 1,
             session_id: "s1".into(),
@@ -317,5 +336,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
             evaluation: Some(every_metric()),
             ..status()
         })),
-    ]
+    ];
+    messages.extend(extended);
+    messages
 }

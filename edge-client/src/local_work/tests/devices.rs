@@ -1,8 +1,8 @@
 //! Rounds on a GPU, which can be lost at any moment: on Mesa's lavapipe, or what the system
 //! has.
 
-use fedra_protocol::Loss;
 use fedra_protocol::layers::{Flatten, Linear, Relu, Standardize};
+use fedra_protocol::{ClientAlgorithm, Loss};
 
 use super::*;
 use crate::backend::relative_error;
@@ -14,6 +14,10 @@ const EPOCHS: u32 = 12;
 fn hidden_layer() -> ModelSpec {
     let layers = vec![Linear { outputs: 8 }.into(), Relu.into(), Linear { outputs: 10 }.into()];
     ModelSpec::new(&[784], layers, Loss::SoftmaxCrossEntropy).unwrap()
+}
+
+fn plan() -> RawLocalTraining {
+    RawLocalTraining { epochs: EPOCHS, learning_rate: 0.1, ..RawLocalTraining::default() }
 }
 
 /// The update of a round, and what the owner is told of devices.
@@ -40,9 +44,11 @@ impl Bench {
     }
 
     async fn round(&self) -> Round {
+        self.round_by(plan()).await
+    }
+
+    async fn round_by(&self, plan: RawLocalTraining) -> Round {
         let mut job = self.job(None, 0.1);
-        let plan =
-            RawLocalTraining { epochs: EPOCHS, learning_rate: 0.1, ..RawLocalTraining::default() };
         job.assignment.training = LocalTraining::new(plan).unwrap();
         let codec = job.codec().unwrap();
         let (news, told) = std::sync::mpsc::channel();
@@ -163,4 +169,44 @@ async fn a_promise_to_single_examples_is_kept_on_the_cpu_and_the_owner_is_told()
     assert_eq!(devices, [(BackendName::Cpu, EXAMPLES_ON_CPU.into())]);
     let told = format!("{EXAMPLES_ON_CPU}; training on the CPU");
     assert_eq!(notices, [(EventCode::from(Notice::NoWebgpu), told)]);
+}
+
+#[tokio::test]
+async fn a_number_of_steps_with_nesterov_momentum_is_the_same_on_both_devices() {
+    // Two steps an epoch.
+    let plan = RawLocalTraining {
+        algorithm: ClientAlgorithm::Nesterov,
+        momentum: 0.5,
+        epochs: 0,
+        steps: 7,
+        ..plan()
+    };
+    let cpu = Bench::with(hidden_layer(), data(784), BackendPreference::Cpu, None);
+    let gpu = Bench::with(hidden_layer(), data(784), BackendPreference::WebGpu, None);
+    let on_cpu = cpu.round_by(plan.clone()).await;
+    let on_gpu = gpu.measured(gpu.round_by(plan)).await;
+    assert_eq!(on_gpu.devices[0].0, BackendName::WebGpu, "{:?}", on_gpu.devices);
+    let error = relative_error(&on_cpu.update, &on_gpu.update);
+    assert!(error < 1e-4, "off by {error:.1e}");
+}
+
+#[tokio::test]
+async fn a_plan_without_kernels_trains_on_the_cpu_and_says_so_whenever_it_comes() {
+    let algorithm = ClientAlgorithm::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    let adam = RawLocalTraining { algorithm, learning_rate: 0.01, ..plan() };
+    let cpu = Bench::with(hidden_layer(), data(784), BackendPreference::Cpu, None);
+    let on_cpu = cpu.round_by(adam.clone()).await;
+    let reason = "WebGPU cannot be used: the algorithm adam has no WebGPU kernel";
+    let told = [(BackendName::Cpu, reason.to_owned())];
+    let bench = || Bench::with(hidden_layer(), data(784), BackendPreference::WebGpu, None);
+    let gpu = bench();
+    let first = gpu.measured(gpu.round_by(adam.clone())).await;
+    assert_eq!(first.devices, told);
+    assert!(first.update == on_cpu.update, "the bits of the CPU");
+    let gpu = bench();
+    let first = gpu.measured(gpu.round()).await;
+    assert_eq!(first.devices[0].0, BackendName::WebGpu, "{:?}", first.devices);
+    let second = gpu.round_by(adam).await;
+    assert_eq!(second.devices, told);
+    assert!(second.update == on_cpu.update, "the bits of the CPU");
 }

@@ -38,7 +38,8 @@ const ownData = () => import('./own-data.js');
 /** Places to try a model and to give own data, which are fetched for the tasks that have them. */
 const PLACES: Partial<Record<DataKind, () => Promise<unknown>>> = {
   table: () => Promise.all([import('./row-reader.js'), ownData()]),
-  text: () => import('./text-writer.js'),
+  text: () => Promise.all([import('./text-writer.js'), ownData()]),
+  array: ownData,
   image: () => Promise.all([import('./picture-teacher.js'), ownData()]),
 };
 
@@ -101,13 +102,13 @@ export class FedraDemo extends LightElement {
       <section class="hero" aria-labelledby="title">
         <div class="pitch">
           <h1 id="title">Many tabs,<br />one model.</h1>
-          <p class="lede">${kindWords(state.kind).sentence}</p>
+          <p class="lede">${pitch(state)}</p>
           ${caveat(protectionOf(state))}
           ${taskSwitch(state.tasks, state.task?.id, location.href, (href) => this.#choose(href))}
           ${
             state.asking
               ? html`<fedra-consent .terms=${fromTerms(state.asking)} @answer=${this.#answer}></fedra-consent>`
-              : html`<div class="actions">${this.#button(state)}${this.#session?.lacksPictures && state.stage !== 'running' ? PICTURES_FIRST : localProgress(state)}</div>`
+              : html`<div class="actions">${this.#button(state)}${this.#session?.lacksExamples && state.stage !== 'running' && !finished(state) ? examplesFirst(state) : localProgress(state)}</div>`
           }
           <div role="alert" class="alerts">${problemBox(state.problem, this.#url, state.kind)}</div>
           <div role="status">${problemBox(noticeOf(state), this.#url, state.kind, 'notice')}</div>
@@ -129,6 +130,8 @@ export class FedraDemo extends LightElement {
     if (this.#lacks) return html`<section class="ask"><p role="alert">A part of this page did not load. Load the page again.</p></section>`;
     switch (kind) {
       case undefined:
+      case 'other':
+      case 'array':
         return nothing;
       case 'digits':
         return html`<fedra-digit-reader .session=${this.#session} .modelHash=${newest?.sha256}></fedra-digit-reader>`;
@@ -149,20 +152,21 @@ export class FedraDemo extends LightElement {
     this.requestUpdate();
   }
 
-  /** The place for a visitor's own files, where the task describes a table or pictures. */
+  /** The place for a visitor's own files, where the task describes them. */
   #own({ data, task }: PageState): TemplateResult | typeof nothing {
-    if (!data || !task || data.data.kind === 'text') return nothing;
+    if (!data || !task) return nothing;
     return html`<fedra-own-data .description=${data.data} .session=${this.#session?.ownData(task.id)}></fedra-own-data>`;
   }
 
   /** One element in every stage, so that the keyboard's focus stays on it. */
-  #button(state: PageState): TemplateResult {
+  #button(state: PageState): TemplateResult | typeof nothing {
+    if (state.kind === 'other') return nothing;
     const running = state.stage === 'running';
     const label = { before: 'Start training', starting: 'Starting', running: state.paused ? 'Resume' : 'Pause', ended: 'Start again' };
     return html`<button
       class="primary ${running ? 'quiet' : ''}"
       id=${running ? 'pause' : 'start'}
-      ?disabled=${this.#session === undefined || finished(state) !== undefined || isOver(state) || (!running && this.#session.lacksPictures)}
+      ?disabled=${this.#session === undefined || finished(state) !== undefined || isOver(state) || (!running && this.#session.lacksExamples)}
       aria-busy=${state.stage === 'starting'}
       @click=${() => (running ? this.#session?.togglePause() : void this.#session?.start())}
     >
@@ -277,7 +281,23 @@ function problemBox(
   return html`<div class="message ${look}" data-code=${problem.code}><strong>${title}</strong><p>${text}</p></div>`;
 }
 
-const PICTURES_FIRST = html`<p class="beside">First show it pictures of at least two classes, <a href="#ask">further below</a>.</p>`;
+/** The treatment of the data in one sentence. */
+function pitch({ kind, data }: PageState): string {
+  const { sentence: own, ofPart } = kindWords(kind);
+  return (data && data.parts.length > 0 ? ofPart : undefined) ?? own;
+}
+
+/** The examples that are lacking, and the place to give them. */
+function examplesFirst({ kind }: PageState): TemplateResult {
+  switch (kind) {
+    case 'other':
+      return html`<p class="beside"><a href="#data">Further below</a> is what the task takes.</p>`;
+    case 'image':
+      return html`<p class="beside">First show it pictures of at least two classes, <a href="#ask">further below</a>.</p>`;
+    default:
+      return html`<p class="beside">First give it files of your own, <a href="#own">further below</a>.</p>`;
+  }
+}
 
 function localProgress(state: PageState): TemplateResult {
   const { progress } = state;
@@ -302,7 +322,7 @@ function invitation(state: PageState): string {
 }
 
 function learned(state: PageState): TemplateResult {
-  if (state.data?.held_out === false) return unmeasured(state);
+  if (state.task?.evaluated === false) return unmeasured(state);
   const latest = latestEvaluated(state.history);
   const kind = state.task?.headline ?? 'accuracy';
   const { lead, of, words } = HEADLINES[kind];
@@ -344,8 +364,8 @@ function unmeasured(state: PageState): TemplateResult {
         ${heldOutByClients(state)}
       </div>
       <p class="of unmeasured">
-        The aggregator has no examples of its own to test the model on: what the classes mean is up to those who take part.
-        Try it above.
+        The aggregator has no examples of its own to test the model
+        on${state.kind === 'image' ? ': what the classes mean is up to those who take part. Try it above.' : '.'}
       </p>
     </section>
   `;
@@ -406,10 +426,12 @@ function thisTab(state: PageState): TemplateResult {
 function trainsOn({ own, kind, data, shard }: PageState): string {
   if (own) return 'Your own files; they stay here.';
   if (kind === 'image') return 'Your own pictures; they stay here.';
-  if (!data)
+  if (kind === 'other') return 'Nothing: this page has no examples for it.';
+  if (kind === 'digits' || !data)
     return shard === undefined
       ? 'One part in a hundred of the public set, drawn by chance.'
       : `Part ${shard} of the public set; it stays here.`;
+  if (data.parts.length === 0) return 'Your own files, once you give them.';
   if (shard === undefined) return `One of ${whole(data.parts.length)} parts of the public data, drawn by chance.`;
   return `Part ${shard} of the public data, ${data.parts[shard]?.title ?? 'which is not there'}; it stays here.`;
 }

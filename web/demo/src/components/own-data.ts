@@ -1,7 +1,7 @@
 /**
- * A place for the visitor's own files: a table or pictures are dropped or chosen, shown as
- * the model sees them, and given to the client. Files may be kept in this browser, and
- * forgotten. They go nowhere but to the session.
+ * A place for the visitor's own files: they are dropped or chosen, a table and pictures are
+ * shown as the model sees them, and they are given to the client. Files may be kept in this
+ * browser, and forgotten. They go nowhere but to the session.
  */
 
 import type { Kept, Reading, ReadOptions, TrainKeptOptions } from 'fedra';
@@ -9,11 +9,35 @@ import { FedraError } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
 import type { DataDescription, DataSession, OwnFiles, Picked, PicturePreview, PreviewRow, TablePreview } from '../own-data.js';
-import { classOf, countWords, keptWords, labelled, picturePreviews, previewWords, tablePreview } from '../own-data.js';
+import {
+  classOf,
+  countWords,
+  keptWords,
+  labelled,
+  labelsOf,
+  picturePreviews,
+  previewWords,
+  tablePreview,
+  trainingFiles,
+} from '../own-data.js';
 import { bytes, percent, sentence } from '../words.js';
 import { LightElement } from './light-element.js';
 
-/** Examples that a preview reads of a table; beyond them chance chooses. */
+/** Words of a kind of data, and the types of its files. */
+const KINDS: Readonly<Record<string, { readonly own: string; readonly wanted: string; readonly choose: string; readonly accept: string }>> =
+  {
+    table: { own: 'table', wanted: 'a CSV file', choose: 'choose a file', accept: '.csv,.tsv,.txt,.gz,text/csv' },
+    image: { own: 'pictures', wanted: 'pictures or a folder of them', choose: 'choose pictures', accept: 'image/*' },
+    text: { own: 'text', wanted: 'text files', choose: 'choose files', accept: '.txt,.md,.gz,text/plain' },
+    array: {
+      own: 'arrays',
+      wanted: 'an .npz file, or one of examples and one of labels (.npy or IDX),',
+      choose: 'choose files',
+      // IDX files have no ending.
+      accept: '',
+    },
+  };
+/** Examples that a preview reads of a table or a text; beyond them chance chooses. */
 const READ = 1000;
 /** Pictures of a preview. */
 const PICTURES = 12;
@@ -23,7 +47,7 @@ type Stage = 'empty' | 'reading' | 'shown' | 'giving' | 'given';
 /** Dispatches `taken` once the client trains on the visitor's files. */
 export class OwnData extends LightElement {
   static override properties = { description: { attribute: false }, session: { attribute: false } };
-  /** The task's data. Of another kind than tables and pictures nothing is drawn. */
+  /** The task's data. Of an unknown kind nothing is drawn. */
   declare description: DataDescription | undefined;
   declare session: DataSession | undefined;
 
@@ -31,8 +55,12 @@ export class OwnData extends LightElement {
   #picked: readonly Picked[] = [];
   /** Class of the pictures whose folders name none. */
   #class: string | undefined;
+  /** The file of an array's labels. */
+  #labels: Picked | undefined;
   #decimal: '.' | ',' = '.';
   #progress: Reading | undefined;
+  /** True once the files have been read for a preview. */
+  #isRead = false;
   /** Examples of the files. */
   #examples = 0;
   /** Some of them as the model sees them. */
@@ -67,12 +95,13 @@ export class OwnData extends LightElement {
   }
 
   protected override render(): TemplateResult | typeof nothing {
-    if (!this.#isTable && !this.#isPictures) return nothing;
+    const words = KINDS[this.#kind];
+    if (!words) return nothing;
     return html`
       <section class="own" aria-labelledby="own">
-        <h2 id="own" tabindex="-1">Your own ${this.#isTable ? 'table' : 'pictures'}</h2>
+        <h2 id="own" tabindex="-1">Your own ${words.own}</h2>
         <p class="of">What you choose is read in this tab, and stays on this device.</p>
-        ${this.#keptLine()} ${this.#place()} ${this.#choices()} ${this.#progressLine()}
+        ${this.#keptLine()} ${this.#place(words)} ${this.#choices()} ${this.#progressLine()}
         <div role="alert">${this.#problemBox()}</div>
         ${this.#preview()}
         <div class="unseen" role="status">${this.#spoken()}</div>
@@ -96,16 +125,15 @@ export class OwnData extends LightElement {
     return this.description?.classes ?? [];
   }
 
-  get #isPreviewed(): boolean {
-    return this.#table !== undefined || this.#pictures.length > 0;
+  get #isArray(): boolean {
+    return this.#kind === 'array';
   }
 
   get #isBusy(): boolean {
     return this.#stage === 'reading' || this.#stage === 'giving';
   }
 
-  #place(): TemplateResult {
-    const wanted = this.#isTable ? 'a CSV file' : 'pictures or a folder of them';
+  #place({ wanted, choose, accept }: { wanted: string; choose: string; accept: string }): TemplateResult {
     return html`<div
       class="drop"
       ?data-over=${this.#over}
@@ -115,10 +143,10 @@ export class OwnData extends LightElement {
     >
       <p>Drop ${wanted} here, or</p>
       <div class="row">
-        ${this.#button(this.#isTable ? 'choose a file' : 'choose pictures', 'input.files')}
+        ${this.#button(choose, 'input.files')}
         ${this.#isPictures ? this.#button('choose a folder', 'input.folder') : nothing}
       </div>
-      <input class="files" type="file" hidden multiple accept=${this.#isTable ? '.csv,.tsv,.txt,.gz,text/csv' : 'image/*'} @change=${this.#chosen} />
+      <input class="files" type="file" hidden multiple accept=${accept} @change=${this.#chosen} />
       <input class="folder" type="file" hidden multiple webkitdirectory @change=${this.#chosen} />
     </div>`;
   }
@@ -139,6 +167,15 @@ export class OwnData extends LightElement {
         </select>
       </label>`;
     }
+    if (this.#isArray && this.#picked.length === 2) {
+      return html`<label class="choice">
+        The labels are in
+        <select ?disabled=${this.#isBusy} @change=${this.#labelsChosen}>
+          ${this.#picked.map((one) => html`<option value=${one.path} .selected=${one === this.#labels}>${one.file.name}</option>`)}
+        </select>
+      </label>`;
+    }
+    if (!this.#isPictures) return nothing;
     const nameless = this.#picked.filter(({ path }) => classOf(path, this.#classes) === undefined).length;
     if (nameless === 0) return nothing;
     return html`<label class="choice">
@@ -168,12 +205,9 @@ export class OwnData extends LightElement {
   }
 
   #preview(): TemplateResult | typeof nothing {
-    if (!this.#isPreviewed) return nothing;
-    const shown = this.#table?.shown ?? this.#pictures.length;
-    const drawn = this.#isTable && this.#examples > READ;
+    if (!this.#isRead) return nothing;
     return html`<div class="preview">
-      <h3>${previewWords(shown, this.#examples, this.#kind, drawn)}</h3>
-      ${this.#table ? rows(this.#table) : gallery(this.#pictures)}
+      ${this.#shown()}
       <label class="choice">
         <input type="checkbox" ?disabled=${this.#isBusy} .checked=${this.#keeps} @change=${this.#keepsChosen} />
         Keep the files in this browser for my next visit
@@ -182,6 +216,15 @@ export class OwnData extends LightElement {
         ${this.#stage === 'given' ? 'Train on these again' : 'Train on these'}
       </button>
     </div>`;
+  }
+
+  /** Some of the examples as the model sees them, or the number of those that cannot be shown. */
+  #shown(): TemplateResult {
+    if (!this.#isTable && !this.#isPictures) return html`<h3>${countWords(this.#examples, this.#kind)}, read without a mistake</h3>`;
+    const shown = this.#table?.shown ?? this.#pictures.length;
+    const drawn = this.#isTable && this.#examples > READ;
+    return html`<h3>${previewWords(shown, this.#examples, this.#kind, drawn)}</h3>
+      ${this.#table ? rows(this.#table) : gallery(this.#pictures)}`;
   }
 
   #keptLine(): TemplateResult | typeof nothing {
@@ -240,6 +283,7 @@ export class OwnData extends LightElement {
     if (wanted.length === 0) return;
     this.#picked = wanted;
     this.#class = undefined;
+    this.#labels = this.#isArray ? labelsOf(wanted) : undefined;
     void this.#show();
   }
 
@@ -250,6 +294,12 @@ export class OwnData extends LightElement {
 
   #classChosen(event: Event): void {
     this.#class = (event.currentTarget as HTMLSelectElement).value || undefined;
+    void this.#show();
+  }
+
+  #labelsChosen(event: Event): void {
+    const { value } = event.currentTarget as HTMLSelectElement;
+    this.#labels = this.#picked.find(({ path }) => path === value);
     void this.#show();
   }
 
@@ -269,7 +319,7 @@ export class OwnData extends LightElement {
   #files(): OwnFiles | undefined {
     if (this.#picked.length === 0) return undefined;
     if (this.#isPictures) return labelled(this.#picked, this.#classes, this.#class);
-    return { files: this.#picked.map(({ file }) => file) };
+    return trainingFiles(this.#picked, this.#labels);
   }
 
   #waiting(signal: AbortSignal): TrainKeptOptions {
@@ -285,6 +335,7 @@ export class OwnData extends LightElement {
   }
 
   #forgetPreview(): void {
+    this.#isRead = false;
     this.#table = undefined;
     this.#pictures = [];
   }
@@ -298,11 +349,14 @@ export class OwnData extends LightElement {
     if (!files || !session || !description) return this.#reach('empty');
     await this.#attempt('reading', 'empty', async (signal) => {
       const part = 'images' in files ? { images: files.images.slice(0, PICTURES) } : files;
-      const more = this.#isTable ? { maxExamples: READ } : {};
+      // An array is read whole before examples are chosen.
+      const more = this.#isPictures || this.#isArray ? {} : { maxExamples: READ };
       const read = await session.read(part, { ...this.#options(signal), ...more });
       if (this.#isTable) this.#table = tablePreview(read, description);
-      else this.#pictures = picturePreviews(read, this.#classes);
-      this.#examples = this.#isTable ? (this.#progress?.examples ?? 0) : this.#picked.length;
+      if (this.#isPictures) this.#pictures = picturePreviews(read, this.#classes);
+      const [count = 0] = read.shape;
+      this.#examples = this.#isPictures ? this.#picked.length : this.#isArray ? count : (this.#progress?.examples ?? 0);
+      this.#isRead = true;
       this.#reach('shown');
     });
   }
@@ -321,7 +375,7 @@ export class OwnData extends LightElement {
   async #giveKept(): Promise<void> {
     const { session } = this;
     if (!session) return;
-    await this.#attempt('giving', this.#isPreviewed ? 'shown' : 'empty', async (signal) => {
+    await this.#attempt('giving', this.#isRead ? 'shown' : 'empty', async (signal) => {
       await session.trainKept(this.#waiting(signal));
       this.#taken();
     });

@@ -88,7 +88,7 @@ export class PictureTeacher extends LightElement {
           <ul class="lessons">
             ${description.classes.map((label) => this.#lesson(label, description))}
           </ul>
-          <p class="later">A class is what you make of it: a face, a mug, an empty chair. Show at least two, some ten pictures of each. They stay in this tab.</p>
+          <p class="later">Show pictures of at least two classes, some ten of each. Where a class has no more than a letter, it is what you make of it: a face, a mug, an empty chair. They stay in this tab.</p>
         </div>
         <div class="unseen" aria-live="polite">${this.#spoken}</div>
       </section>

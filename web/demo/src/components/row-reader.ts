@@ -6,9 +6,10 @@
 import { FedraError } from 'fedra';
 import type { TemplateResult } from 'lit';
 import { html, nothing } from 'lit';
+import { predictions } from '../data-words.js';
 import type { Session } from '../session.js';
 import type { Column, TableDescription, TaskData } from '../task-data.js';
-import { classesOf, csvOf } from '../task-data.js';
+import { blankRow, classesOf, csvOf, inputsOf, probabilitiesOf, targetsOf } from '../task-data.js';
 import { percent, sentence } from '../words.js';
 import { LightElement } from './light-element.js';
 import { bestOf, shares } from './shares.js';
@@ -34,7 +35,8 @@ export class RowReader extends LightElement {
   #asked = false;
   #asking = false;
   #again = false;
-  #probabilities: Float32Array | undefined;
+  /** What the model says: probabilities of classes, or of columns, or values of columns. */
+  #outputs: Float32Array | undefined;
   #mistake: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #spoken = '';
@@ -53,20 +55,20 @@ export class RowReader extends LightElement {
   protected override render(): TemplateResult | typeof nothing {
     const description = this.#description();
     if (!description) return nothing;
-    const classes = classesOf(this.data) ?? [];
+    const classes = classesOf(this.data);
     return html`
       <section class="ask row-reader" aria-labelledby="ask">
         <form class="fields" @submit=${this.#submit}>
           <h2 id="ask">Ask it</h2>
-          ${description.columns.filter(({ name }) => name !== description.target).map((column) => this.#field(column))}
+          ${inputsOf(description).map((column) => this.#field(column))}
           <div class="row">
             <button class="plain">Ask the model</button>
             ${this.#samples().length > 1 ? html`<button class="plain" type="button" @click=${this.#next}>Another row</button>` : nothing}
           </div>
         </form>
         <div class="answer">
-          <p class="verdict">${this.#verdict(description, classes)}</p>
-          ${shares(classes, this.#probabilities, `Probability of each value of “${description.target}”`)}
+          <p class="verdict">${classes ? this.#verdict(description, classes) : this.#values(description)}</p>
+          ${classes ? shares(classes, this.#outputs, `Probability of each value of “${target(description)}”`) : nothing}
         </div>
         <div class="unseen" aria-live="polite">${this.#spoken}</div>
       </section>
@@ -80,15 +82,27 @@ export class RowReader extends LightElement {
   }
 
   #verdict(description: TableDescription, classes: readonly string[]): TemplateResult | string {
-    if (this.#mistake) return html`<span role="alert">${sentence(this.#mistake)}</span>`;
-    const best = bestOf(this.#probabilities, classes);
-    if (best === undefined) {
-      if (this.#asking) return 'The model is on its way; then it reads your row.';
-      return 'This is a row that no tab trains on. Change what you like, and ask the model.';
-    }
-    const label = this.#isSample ? this.#row[description.target] : undefined;
+    const best = bestOf(this.#outputs, classes);
+    if (best === undefined || this.#mistake) return this.#unanswered();
+    const label = this.#isSample ? this.#row[target(description)] : undefined;
     return html`<span class="read words">${classes[best]}</span>
-      <span>${percent(this.#probabilities?.[best] ?? 0, 0)} sure.${label ? html` <small>The report says ${label}.</small>` : nothing}</span>`;
+      <span>${percent(this.#outputs?.[best] ?? 0, 0)} sure.${label ? html` <small>The report says ${label}.</small>` : nothing}</span>`;
+  }
+
+  /** The predicted values, where they are no classes. */
+  #values(description: TableDescription): TemplateResult | string {
+    const outputs = this.#outputs;
+    if (!outputs || this.#mistake) return this.#unanswered();
+    return html`${predictions(description, outputs).map(
+      ([name, value]) => html`<span class="read words">${value}</span> <span>${name}</span> `,
+    )}`;
+  }
+
+  #unanswered(): TemplateResult | string {
+    if (this.#mistake) return html`<span role="alert">${sentence(this.#mistake)}</span>`;
+    if (this.#asking) return 'The model is on its way; then it reads your row.';
+    if (this.#samples().length === 0) return 'Fill in a row, and ask the model.';
+    return 'This is a row that no tab trains on. Change what you like, and ask the model.';
   }
 
   #description(): TableDescription | undefined {
@@ -101,9 +115,10 @@ export class RowReader extends LightElement {
 
   #take(sample: number): void {
     this.#sample = sample;
-    this.#row = this.#samples()[sample] ?? {};
+    const table = this.#description();
+    this.#row = this.#samples()[sample] ?? (table ? blankRow(table) : {});
     this.#isSample = sample in this.#samples();
-    this.#probabilities = undefined;
+    this.#outputs = undefined;
     this.#mistake = undefined;
   }
 
@@ -155,25 +170,40 @@ export class RowReader extends LightElement {
     try {
       const file = new File([csvOf(description, row)], 'the row', { type: 'text/csv' });
       const read = await session.read({ files: file });
-      const probabilities = read && (await session.predict(read.features));
-      if (row === this.#row) this.#show(probabilities ?? undefined);
+      const outputs = read && (await session.predict(read.features));
+      if (row === this.#row) this.#show(description, outputs ?? undefined);
     } catch (error) {
       if (!(error instanceof FedraError)) throw error;
       this.#mistake = error.message;
     }
   }
 
-  #show(probabilities: Float32Array | undefined): void {
+  #show(description: TableDescription, outputs: Float32Array | undefined): void {
     this.#mistake = undefined;
-    this.#probabilities = probabilities;
-    const classes = classesOf(this.data) ?? [];
-    const best = bestOf(probabilities, classes);
-    if (best !== undefined && this.#speakNext) {
-      this.#spoken = `The model says ${classes[best]}, ${percent(probabilities?.[best] ?? 0, 0)} sure.`;
+    const classes = classesOf(this.data);
+    this.#outputs = classes && outputs ? probabilitiesOf(outputs, classes) : outputs;
+    const words = this.#outputs && spokenWords(description, classes, this.#outputs);
+    if (words !== undefined && this.#speakNext) {
+      this.#spoken = words;
       this.#speakNext = false;
     }
     this.requestUpdate();
   }
+}
+
+/** The name of the one column that is predicted. */
+function target(description: TableDescription): string {
+  return targetsOf(description)[0]?.name ?? '';
+}
+
+/** The answer as it is read aloud; undefined where the model has none for these classes. */
+function spokenWords(description: TableDescription, classes: readonly string[] | undefined, outputs: Float32Array): string | undefined {
+  if (!classes) {
+    const values = predictions(description, outputs).map(([name, value]) => `${value} for ${name}`);
+    return `The model says ${values.join(', ')}.`;
+  }
+  const best = bestOf(outputs, classes);
+  return best === undefined ? undefined : `The model says ${classes[best]}, ${percent(outputs[best] ?? 0, 0)} sure.`;
 }
 
 function input(column: Column, value: string, set: (event: Event) => void): TemplateResult {

@@ -194,7 +194,8 @@ export class TextWriter extends LightElement {
 
   /** One more token, or undefined where the model does not answer. */
   async #next(session: Session, tokens: Tokens, ids: readonly number[], context: number): Promise<number | undefined> {
-    const { input, last } = contextOf(ids, context);
+    const [positions = 1, width] = session.state.task?.model.output ?? [];
+    const { input, last } = contextOf(ids, context, width === undefined ? 1 : positions);
     const outputs = await session.predict(input);
     const probabilities = outputs?.subarray(last * tokens.count, (last + 1) * tokens.count);
     if (probabilities?.length !== tokens.count) return undefined;

@@ -79,6 +79,14 @@ export type Model = {
   round: number;
   /** File of its frozen layers, the same in each round; null if no layer is frozen. */
   frozen: FrozenPart | null;
+  /** Shape of one example: features, channels with height and width, or positions. */
+  input: Array<number>;
+  /** Number of tokens; null of a model that takes no token ids. */
+  vocabulary: number | null;
+  /** Shape of the outputs for one example: classes or values, of a sequence at each of its positions. */
+  output: Array<number>;
+  /** Loss that training minimises, by its name in a config. */
+  loss: string;
 };
 
 /** Metric of a task that is shown first, by its name in [`Metrics`]. */
@@ -251,6 +259,10 @@ export type TaskSummary = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** Description of the task's data, in the form of `[task.data]`; null if clients give arrays that fit the model. */
+  data: Record<string, unknown> | null;
+  /** True if the server evaluates the models on held-out examples of its own. */
+  evaluated: boolean;
   /** The metric that is shown first. */
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
@@ -293,6 +305,10 @@ export type Task = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** Description of the task's data, in the form of `[task.data]`; null if clients give arrays that fit the model. */
+  data: Record<string, unknown> | null;
+  /** True if the server evaluates the models on held-out examples of its own. */
+  evaluated: boolean;
   /** The metric that is shown first. */
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
@@ -394,6 +410,10 @@ export type OperatedSummary = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** Description of the task's data, in the form of `[task.data]`; null if clients give arrays that fit the model. */
+  data: Record<string, unknown> | null;
+  /** True if the server evaluates the models on held-out examples of its own. */
+  evaluated: boolean;
   /** The metric that is shown first. */
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
@@ -446,6 +466,10 @@ export type OperatedTask = {
   clients_connected: number;
   /** The newest model. */
   model: Model;
+  /** Description of the task's data, in the form of `[task.data]`; null if clients give arrays that fit the model. */
+  data: Record<string, unknown> | null;
+  /** True if the server evaluates the models on held-out examples of its own. */
+  evaluated: boolean;
   /** The metric that is shown first. */
   headline: Headline;
   /** The newest quality there is, of this model or an earlier one. */
@@ -587,11 +611,11 @@ export const SHAPES = {
   HealthState: { words: ['ok', 'waiting', 'failing'] },
   Metrics: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, 'top_5_accuracy?': { maybe: 'number' } } },
   Mistake: { fields: { path: 'string', problem: 'string' } },
-  Model: { fields: { bytes: 'integer', frozen: { maybe: 'FrozenPart' }, parameters: 'integer', round: 'integer', sha256: 'string', url: 'string' } },
+  Model: { fields: { bytes: 'integer', frozen: { maybe: 'FrozenPart' }, input: { list: 'integer' }, loss: 'string', output: { list: 'integer' }, parameters: 'integer', round: 'integer', sha256: 'string', url: 'string', vocabulary: { maybe: 'integer' } } },
   Operated: { fields: { state: 'TaskState' } },
   OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
-  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
-  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', decisions: { list: 'Decision' }, headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', data: { maybe: { fields: {  } } }, evaluated: 'boolean', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', data: { maybe: { fields: {  } } }, decisions: { list: 'Decision' }, evaluated: 'boolean', headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
   OperatorAction: { words: ['create', 'pause', 'resume', 'stop', 'roll-back'] },
   Phase: { words: ['selecting', 'collecting', 'sharing', 'masking', 'unmasking', 'finalizing', 'finished', 'paused'] },
   Policy: { words: ['distributed', 'local', 'central'] },
@@ -601,7 +625,7 @@ export const SHAPES = {
   Round: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' } } },
   ServerStatus: { fields: { connections: 'integer', draining: 'boolean', memory_bytes: { maybe: 'integer' }, sessions: 'integer', set_aside: { list: 'SetAsideTask' }, tasks: { list: 'OperatedSummary' }, upload_budget_bytes: 'integer', upload_bytes_in_flight: 'integer', uptime_seconds: 'number', version: 'string' } },
   SetAsideTask: { fields: { id: 'string', reason: 'string' } },
-  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', data: { maybe: { fields: {  } } }, evaluated: 'boolean', headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
   TaskState: { words: ['running', 'paused', 'stopped', 'finished'] },
-  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', data: { maybe: { fields: {  } } }, evaluated: 'boolean', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
 } as const;

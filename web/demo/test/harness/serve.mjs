@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { pages } from '../../pages.js';
 import { tenClasses } from '../fixtures/classes.mjs';
+import { exampleTask, PRICES } from '../fixtures/tasks.mjs';
 
 const demo = fileURLToPath(new URL('../..', import.meta.url));
 const fake = fileURLToPath(new URL('../fixtures/fake-wasm.js', import.meta.url));
@@ -124,7 +125,20 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     cohort: { invited: 0, reported: 0, left: 0, report_goal: 20 },
     seconds_left: null,
     clients_connected: 30,
-    model: { sha256: HASH, url: `../models/${HASH}`, bytes: MODEL.length, parameters: 199210, round: 5, frozen: null },
+    model: {
+      sha256: HASH,
+      url: `../models/${HASH}`,
+      bytes: MODEL.length,
+      parameters: 199210,
+      round: 5,
+      frozen: null,
+      input: [784],
+      vocabulary: null,
+      output: [10],
+      loss: 'softmax_cross_entropy',
+    },
+    data: null,
+    evaluated: true,
     headline: 'accuracy',
     latest: { round: 5, accuracy: 0.9, loss: 0.3, macro_f1: 0.893 },
     latest_by_clients: null,
@@ -158,21 +172,37 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     weak: { privacy: terms },
     spent: { ...finished, privacy: { ...terms, spent_epsilon: 7.9 } },
     done: finished,
-    'phase-of-flight': { title: 'Bird strikes, a table', classes: null },
+    'phase-of-flight': { ...exampleTask('phase-of-flight', task.model), classes: null },
     'moby-dick': {
-      title: 'Moby-Dick, a text',
+      ...exampleTask('moby-dick', task.model),
       headline: 'bits_per_token',
       classes: null,
       latest: { round: 5, accuracy: 0.4, loss: 2.1, bits_per_token: 3.03 },
       history: history.map((point) => ({ ...point, bits_per_token: 3 + point.loss })),
     },
     teach: {
-      title: 'Teach it, your pictures',
+      ...exampleTask('teach', task.model),
       classes: null,
       latest: null,
       latest_by_clients: { round: 5, accuracy: 0.75, loss: 0.61 },
       history: [],
     },
+    // Tasks that the page's own file does not know.
+    prices: { title: 'Prices of houses', data: PRICES, model: { ...task.model, input: [4], output: [3] }, classes: null },
+    signals: {
+      title: 'Signals of a machine',
+      data: { kind: 'array', shape: [2, 16], dtype: 'float32' },
+      model: { ...task.model, input: [2, 16], output: [3] },
+      classes: null,
+    },
+    diary: {
+      title: 'Diaries',
+      data: { kind: 'text', context: 8 },
+      model: { ...task.model, input: [8], vocabulary: 256, output: [8, 256] },
+      headline: 'bits_per_token',
+      classes: null,
+    },
+    opaque: { title: 'A task of arrays', model: { ...task.model, input: [4, 32, 32], output: [5] }, classes: null },
     late: {},
     lonely: {},
     picky: {},

@@ -176,6 +176,29 @@ test('pictures without a class wait for one, and are drawn as the model sees the
     assert.equal(await page.locator('.gallery canvas').first().getAttribute('aria-label'), 'A picture of dog, 2 by 1 pixels');
   }));
 
+test('arrays are read with their labels, counted, and given to the client', () =>
+  withData({ kind: 'array', shape: [2], dtype: 'float32' }, async (page) => {
+    const file = (name) => ({ name, mimeType: '', buffer: Buffer.from('numbers') });
+    await page.setInputFiles('input.files', [file('first.npy'), file('second.npy')]);
+    const reading = await call(page, 'read');
+    assert.deepEqual(await reading.evaluate(({ files, labels, options }) => ({ files, labels, options })), {
+      files: [['first.npy', undefined]],
+      labels: 'second.npy',
+      options: { timeout: Infinity },
+    });
+    await reading.evaluate(({ refuse }) => refuse('bad-dataset', 'second.npy has two dimensions, and labels have one'));
+    await hasText(page, '.own .message p', /^Second\.npy has two dimensions/);
+    await page.getByLabel('The labels are in').selectOption('first.npy');
+    await (await call(page, 'read', 2)).evaluate(({ answer, labels }) => {
+      window.read = labels;
+      answer({ features: new Float32Array(6), labels: new Uint32Array(3), shape: Uint32Array.of(3, 2) });
+    });
+    assert.equal(await page.evaluate(() => window.read), 'first.npy');
+    await hasText(page, '.preview h3', /^3 examples, read without a mistake$/);
+    await page.click('#own-train');
+    assert.equal(await (await call(page, 'train')).evaluate(({ labels }) => labels), 'first.npy');
+  }));
+
 test('files are dropped, and the place shows where', () =>
   withData(TABLE, async (page) => {
     const transfer = await page.evaluateHandle(() => {
@@ -225,7 +248,7 @@ test('of data that a visitor has no files of, nothing is shown', () =>
     FIXTURE,
     async (page) => {
       await page.waitForFunction(() => window.show);
-      await page.evaluate(() => window.show({ kind: 'text' }));
+      await page.evaluate(() => window.show({ kind: 'sound' }));
       await page.evaluate(() => document.querySelector('fedra-own-data').updateComplete);
       assert.equal(await page.locator('#own').count(), 0);
     },

@@ -220,10 +220,95 @@ test('pictures of the visitor’s own in folders are previewed, and start the tr
     await hasText(page, '.facts', /2\s*pictures\s*Your own files; they stay here/);
   }));
 
+test('a table that only the aggregator describes has a form, and trains on the visitor’s own', () =>
+  withPage('?task=prices', async (page) => {
+    await hasText(
+      page,
+      '.data',
+      /From 3 columns the model predicts one more, “price”.*everybody who takes part brings their own.*garden\s*yes or no/s,
+    );
+    await hasText(page, '.actions', /First give it files of your own/);
+    assert.ok(await page.locator('#start').isDisabled());
+    await hasText(page, '.row-reader .verdict', /^Fill in a row, and ask the model\.$/);
+    assert.equal(await page.getByLabel('area').inputValue(), '90');
+    await page.getByRole('button', { name: 'Ask the model' }).click();
+    await hasText(page, '.answer .verdict .read', /^low$/);
+    await page.getByLabel('area').fill('200');
+    await hasText(page, '.row-reader [aria-live]', /^The model says high, 89 % sure\.$/);
+    const file = {
+      name: 'mine.csv',
+      mimeType: 'text/csv',
+      buffer: Buffer.from('area,garden,place,price\n60,yes,town,low\n90,no,town,high\n'),
+    };
+    await page.locator('fedra-own-data input.files').setInputFiles(file);
+    await hasText(page, '.preview tbody', /0\.2/);
+    await page.getByRole('button', { name: 'Train on these' }).click();
+    await hasText(page, '.facts', /2\s*rows\s*Your own files; they stay here/);
+    await hasText(page, '.local small', /rows a second/);
+    await hasText(page, 'footer', /What you give to this tab stays in it\. The model is judged on other examples/);
+    assert.ok(!loads(/part-|shard-/), site.requests.join(' '));
+  }));
+
+test('a text that only the aggregator describes is written, and trained on from the visitor’s own', () =>
+  withPage('?task=diary', async (page) => {
+    await hasText(page, '.lede', /^You give this tab text/);
+    await page.locator('#written').waitFor();
+    const file = { name: 'mine.txt', mimeType: 'text/plain', buffer: Buffer.from('one\ntwo\nthree\n') };
+    await page.locator('fedra-own-data input.files').setInputFiles(file);
+    await hasText(page, '.preview h3', /^2 stretches of text, read without a mistake$/);
+    await page.getByRole('button', { name: 'Train on these' }).click();
+    await hasText(page, '.local small', /stretches of text a second/);
+  }));
+
+test('of arrays the page tells the shape, and takes files of them', () =>
+  withPage('?task=signals', async (page) => {
+    await hasText(page, '.data', /an array of the shape 2 × 16, with a label.*32 an example, as float32/s);
+    assert.equal(await page.locator('.ask').count(), 0);
+    const file = (name) => ({ name, mimeType: '', buffer: Buffer.from('numbers') });
+    await page.locator('fedra-own-data input.files').setInputFiles([file('x.npy'), file('y.npy')]);
+    await page.getByRole('button', { name: 'Train on these' }).click();
+    await hasText(page, '.facts', /Your own files; they stay here/);
+    await hasText(page, '.local small', /examples a second/);
+  }));
+
+test('where nothing describes the data and the model takes no digits, the page says what it takes, and offers no training', () =>
+  withPage('?task=opaque&start=1', async (page) => {
+    await hasText(page, '.data', /an array of the shape 4 × 32 × 32\. Give arrays from a page of your own with the npm package fedra/);
+    await hasText(page, '.connection', /^Looking on$/);
+    assert.equal(await page.locator('#start, .ask, fedra-own-data').count(), 0);
+    assert.ok(!loads(/shard-|wasm|worker-/), site.requests.join(' '));
+  }));
+
+test('a tab that starts by itself waits for an aggregator that is away', () => {
+  let isAway = true;
+  return withPage(
+    '?task=moby-dick&shard=0&start=1',
+    async (page) => {
+      await hasText(page, '[role="alert"] [data-code="no-server"]', /keeps trying by itself/);
+      isAway = false;
+      await hasText(page, '.local small', /stretches of text a second/);
+      assert.equal(await page.locator('[data-code="no-server"]').count(), 0);
+    },
+    { setUp: (page) => page.route(/v1\/tasks/, (route) => (isAway ? route.abort() : route.continue())) },
+  );
+});
+
 test('a part of the page that does not load is named', () =>
   withPage('?task=moby-dick', (page) => hasText(page, '.ask [role="alert"]', /A part of this page did not load/), {
     setUp: (page) => page.route(/text-writer/, (route) => route.abort()),
   }));
+
+for (const task of ['prices', 'signals', 'opaque']) {
+  test(`${task}: nothing is wider than a phone of 390 pixels`, () =>
+    withPage(
+      `?task=${task}`,
+      async (page) => {
+        await page.locator('.data').waitFor();
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0);
+      },
+      { viewport: { width: 390, height: 844 }, hasTouch: true },
+    ));
+}
 
 for (const task of ['phase-of-flight', 'moby-dick', 'teach']) {
   test(`${task}: nothing is wider than a phone of 390 pixels`, () =>

@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   classOf,
+  countWords,
   keptWords,
   labelled,
+  labelsOf,
   picturePreviews,
   previewWords,
   tablePreview,
+  trainingFiles,
 } from '../../../node_modules/.cache/fedra-demo/own-data.js';
 
 test('a picture has the class of its innermost folder that is called by one', () => {
@@ -33,6 +36,19 @@ test('pictures are ready once each has a class', () => {
     ],
   });
   assert.equal(labelled([], ['cat'], 'cat'), undefined);
+});
+
+test('arrays have their labels in the archive, or in the file that is called so', () => {
+  const picked = (...names) => names.map((name) => ({ file: { name }, path: name }));
+  const files = (...names) => {
+    const all = picked(...names);
+    const { files, labels } = trainingFiles(all, labelsOf(all));
+    return [files.map(({ name }) => name), labels?.name];
+  };
+  assert.deepEqual(files('all.npz'), [['all.npz'], undefined]);
+  assert.deepEqual(files('labels.npy', 'x.npy'), [['x.npy'], 'labels.npy']);
+  assert.deepEqual(files('y_train.npy', 'x_train.npy'), [['x_train.npy'], 'y_train.npy']);
+  assert.deepEqual(files('one.npy', 'two.npy'), [['one.npy'], 'two.npy']);
 });
 
 test('a table is shown with the names of its features and the words of its targets', () => {
@@ -90,6 +106,7 @@ test('counts, sizes and ages have words', () => {
   assert.equal(previewWords(1, 1, 'table', false), '1 row, as the model sees it');
   assert.equal(previewWords(5, 40, 'table', false), 'The first 5 of 40 rows, as the model sees them');
   assert.equal(previewWords(5, 20_000, 'table', true), '5 of 20\u202f000 rows, drawn by chance, as the model sees them');
+  assert.equal(countWords(1, 'text'), '1 stretch of text');
   assert.equal(previewWords(3, 3, 'image', false), '3 pictures, as the model sees them');
   const since = new Date(2026, 4, 3);
   assert.equal(keptWords({ files: 1, bytes: 1_234_567, since }, 'en-GB'), '1 file, 1.2 MB, since 3 May 2026');

@@ -65,7 +65,20 @@ const answer = {
   cohort: { invited: 0, reported: 0, left: 0, report_goal: 3 },
   seconds_left: null,
   clients_connected: 3,
-  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2, frozen: null },
+  model: {
+    sha256: 'ab',
+    url: '../models/ab',
+    bytes: 10,
+    parameters: 7,
+    round: 2,
+    frozen: null,
+    input: [784],
+    vocabulary: null,
+    output: [10],
+    loss: 'softmax_cross_entropy',
+  },
+  data: null,
+  evaluated: true,
   headline: 'accuracy',
   latest: null,
   latest_by_clients: null,
@@ -86,6 +99,16 @@ test('the task is read, and an answer that lacks something is refused', () => {
   assert.throws(() => check('Task', null), { code: 'bad-answer' });
   // A later server may say more.
   assert.ok(check('Task', { ...answer, colour: 'red' }));
+});
+
+test('a description that stays the same keeps its object, so that a form is not drawn anew', () => {
+  const described = (context) => ({ ...answer, data: { kind: 'text', context } });
+  const first = withTask(INITIAL, described(8));
+  assert.deepEqual([first.kind, first.data.data.context], ['text', 8]);
+  assert.equal(withTask(first, described(8)).data, first.data);
+  assert.notEqual(withTask(first, described(9)).data, first.data);
+  const parts = [{ file: 'a.txt', title: 'a' }];
+  assert.deepEqual(withTask(first, described(8), { parts, samples: [], source: null }).data.parts, parts);
 });
 
 test('the scores of the clients come from the task and from events', () => {

@@ -31,7 +31,20 @@ const plain = {
   cohort: { invited: 0, reported: 0, left: 0, report_goal: 3 },
   seconds_left: null,
   clients_connected: 3,
-  model: { sha256: 'ab', url: '../models/ab', bytes: 10, parameters: 7, round: 2, frozen: null },
+  model: {
+    sha256: 'ab',
+    url: '../models/ab',
+    bytes: 10,
+    parameters: 7,
+    round: 2,
+    frozen: null,
+    input: [784],
+    vocabulary: null,
+    output: [10],
+    loss: 'softmax_cross_entropy',
+  },
+  data: null,
+  evaluated: true,
   headline: 'accuracy',
   latest: null,
   latest_by_clients: null,
@@ -263,10 +276,11 @@ test('a no ends where the click began; another task starts from nothing but the 
   assert.deepEqual([state.stage, state.asking, state.problem, state.notice.code], ['before', undefined, undefined, 'privacy-declined']);
   const crashed = withEvent(asked, { type: 'error', code: 'worker-failed', message: 'm', fatal: true });
   assert.deepEqual([crashed.stage, crashed.asking], ['ended', undefined]);
-  const chosen = withTaskChosen(asked);
+  const chosen = withTaskChosen(asked, 'hidden');
   assert.deepEqual([chosen.stage, chosen.examples, chosen.shard, chosen.privacy, chosen.asking], ['before', 600, 3, undefined, undefined]);
   assert.equal(chosen.tasks.length, 2);
-  const text = { data: { kind: 'text', context: 64 }, held_out: true, parts: [], samples: [], source: null };
-  const other = withTaskChosen(asked, text);
-  assert.deepEqual([other.kind, other.data, other.examples, other.shard], ['text', text, 0, undefined]);
+  const data = { kind: 'text', context: 64 };
+  const other = withTaskChosen({ ...asked, tasks: [{ ...plain, id: 'text', data }] }, 'text');
+  assert.deepEqual([other.kind, other.data.data, other.data.parts, other.examples, other.shard], ['text', data, [], 0, undefined]);
+  assert.equal(withTaskChosen(asked, 'not listed').kind, undefined);
 });

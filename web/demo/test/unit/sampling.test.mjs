@@ -28,6 +28,8 @@ test('the context is the newest tokens from its start, and names the place of th
   assert.deepEqual(contextOf([7, 8], 4), { input: Uint32Array.of(7, 8, 0, 0), last: 1 });
   assert.deepEqual(contextOf([5, 6, 7, 8, 9], 4), { input: Uint32Array.of(6, 7, 8, 9), last: 3 });
   assert.deepEqual(contextOf([], 2), { input: Uint32Array.of(0, 0), last: 0 });
+  // A model with one output has it after the last position.
+  assert.deepEqual(contextOf([7, 8], 4, 1), { input: Uint32Array.of(0, 0, 7, 8), last: 0 });
 });
 
 test('at temperature 1 a class is drawn as often as its probability says', () => {

@@ -6,6 +6,7 @@ use super::*;
 use crate::fixtures::{PLAN, R1, Write, policy, private_settings};
 use crate::round::RoundPlan;
 use crate::settings::Counting;
+use crate::storage::Definition;
 
 const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
 const TWO: RoundPlan = RoundPlan { invited: 2, report_goal: 2, ..PLAN };
@@ -97,4 +98,46 @@ fn a_task_whose_budget_counts_rounds_ends_with_it() {
     }
     assert_eq!(bench.core.view().progress.phase, RoundPhase::Finished);
     assert_eq!(bench.core.view().privacy.map(|spent| spent.debits), Some(granted));
+}
+
+/// A version with another account may find that the budget pays for more: a task that is
+/// under way keeps what its clients were told.
+#[test]
+fn a_task_that_counts_rounds_keeps_the_number_that_it_was_made_with() {
+    let settings = |most, epsilon| {
+        let policy = PrivacyPolicy {
+            cohort: 2,
+            minimum_survivors: 2,
+            epsilon,
+            max_participations: most,
+            ..policy(CENTRAL)
+        };
+        private_settings(TWO, policy, Counting::Rounds)
+    };
+    let (two, more) = (settings(2, 1e5), settings(9, 1e5));
+    let store = Bench::new(two.clone()).store;
+    let mut bench = Bench::on(more.clone(), store);
+    bench.join_all(2);
+    for number in 1..=2 {
+        report_both(&mut bench, RoundId { round: number, attempt: 0 }, [1, 2]);
+        bench.write();
+    }
+    assert_eq!(bench.core.view().progress.phase, RoundPhase::Finished);
+
+    let stored = two.definition();
+    let kept = more.granting_as(&stored).expect("only the number differs");
+    assert_eq!(kept.policy(), two.policy());
+    assert_eq!(kept.description().privacy.as_ref(), two.policy());
+    // Nothing else is made to fit: not another budget, not a grant that it does not pay
+    // for, and not a limit for each subject.
+    assert!(settings(9, 9e4).granting_as(&stored).is_none());
+    let dear =
+        PrivacyPolicy { max_participations: 10_000, ..two.policy().expect("a policy").clone() };
+    let dear = Definition { privacy: Some(dear), ..stored.clone() };
+    assert!(more.granting_as(&dear).is_none());
+    assert!(
+        central(9, Counting::Subjects)
+            .granting_as(&central(5, Counting::Subjects).definition())
+            .is_none()
+    );
 }

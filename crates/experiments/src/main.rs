@@ -1,0 +1,149 @@
+//! `fedra-simulate`: runs an experiment from its file.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use fedra_coordinator::storage::Storage;
+use fedra_experiments::report::{self, Header};
+use fedra_experiments::{Experiment, study};
+
+/// Experiments of federated learning on one machine, with the code that runs in production.
+#[derive(Parser)]
+#[command(name = "fedra-simulate", version)]
+struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Runs an experiment. Writes rounds.csv, result.json and report.html.
+    Run(Run),
+    /// Does a study: an experiment in some variants and with some seeds. Writes a page and a
+    /// chart.
+    Study(Study),
+    /// Reads an experiment's file and data, and says what it would do.
+    Check {
+        /// The experiment's file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The experiment's file.
+    file: PathBuf,
+    /// Folder of the results; beside the file and named like it without this.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Seed in place of simulation.seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads in place of simulation.threads.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    threads: Option<u64>,
+    /// Keeps the task's store in the folder, and goes on from it if it is there.
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Args)]
+struct Study {
+    /// The study's file.
+    file: PathBuf,
+    /// Folder that paths in the file are relative to; the file's own without this.
+    #[arg(long)]
+    base: Option<PathBuf>,
+    /// Folder of the page and its chart.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// Folder of runs, which are not made again.
+    #[arg(long, default_value = "studies")]
+    kept: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse().action {
+        Action::Run(options) => run(&options),
+        Action::Study(options) => make(&options),
+        Action::Check { file } => check(&file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fedra-simulate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make(options: &Study) -> anyhow::Result<()> {
+    let Study { file, base, out, kept } = options;
+    let own = file.parent().unwrap_or_else(|| Path::new(""));
+    let page = study(file, base.as_deref().unwrap_or(own), kept, out)?;
+    println!("{}", page.display());
+    Ok(())
+}
+
+fn check(file: &Path) -> anyhow::Result<()> {
+    let experiment = Experiment::load(file)?;
+    let examples = experiment.examples()?;
+    let shares = experiment.shares(&examples)?;
+    let sizes = shares.iter().map(Vec::len);
+    let (fewest, most) = (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0));
+    let settings = &experiment.task.settings;
+    println!(
+        "{} clients share {} examples, {fewest} to {most} each; the model has {} parameters; an \
+         update has {} bytes",
+        shares.len(),
+        examples.len(),
+        settings.model.parameters(),
+        settings.codec.bounds().bytes,
+    );
+    Ok(())
+}
+
+fn run(options: &Run) -> anyhow::Result<()> {
+    let mut experiment = Experiment::load(&options.file)?;
+    let simulation = &mut experiment.simulation;
+    simulation.seed = options.seed.unwrap_or(simulation.seed);
+    simulation.threads = options.threads.map(|of| of as usize).or(simulation.threads);
+    let out = options.out.clone().unwrap_or_else(|| options.file.with_extension(""));
+    fs::create_dir_all(&out)
+        .with_context(|| format!("cannot make the folder {}", out.display()))?;
+    let text = fs::read_to_string(&options.file)?;
+    let header = Header::of(&experiment, &text);
+    let (storage, earlier) = match options.resume {
+        false => (Storage::in_memory(), Vec::new()),
+        true => {
+            let mut earlier = report::earlier(&out.join(report::ROUNDS), &header)?;
+            let storage = fedra_aggregator::storage::open(&out.join("store"))?;
+            report::fill(&mut earlier, &storage, &experiment.task.settings.id)?;
+            (storage, earlier)
+        }
+    };
+    let begun = Instant::now();
+    let mut rows = report::Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
+    let mut written = Ok(());
+    let outcome = experiment.run(&storage, |round| {
+        let row = rows.add(round);
+        let metric = row.metric.map_or_else(String::new, |value| format!("  {value:.4}"));
+        eprintln!(
+            "round {:>5}{metric}  {:>9.2} MB  {:>9.1} s",
+            round.record.round,
+            row.bytes() as f64 / 1e6,
+            row.seconds
+        );
+        written = rows.write();
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    written?;
+    report::write(&out, &header, &rows, &outcome, begun.elapsed())?;
+    println!("{}", out.join(report::PAGE).display());
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! Whole experiments: the same to the bit for every number of threads, beside real sockets,
+//! and when taken up again; what a wrong file is told.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use fedra_aggregator::config::Config;
+use fedra_coordinator::storage::Storage;
+use fedra_data::{Dataset, Targets};
+use fedra_edge_client::backend::BackendPreference;
+use fedra_edge_client::client::{Client, ClientConfig};
+use fedra_edge_client::{
+    ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, TokenSource,
+    TrainingSlots, Trust,
+};
+use fedra_experiments::{Experiment, Outcome};
+use fedra_protocol::{SubjectId, TaskId};
+use futures_channel::mpsc;
+use futures_util::{StreamExt, future};
+use tempfile::TempDir;
+
+const INPUTS: usize = 8;
+const CLASSES: usize = 4;
+const EXAMPLES: usize = 240;
+
+/// Images of one row whose class is where they are bright, as IDX files.
+fn write_examples(folder: &Path) {
+    let mut images = vec![0, 0, 8, 2, 0, 0, 0, EXAMPLES as u8, 0, 0, 0, INPUTS as u8];
+    let mut labels = vec![0, 0, 8, 1, 0, 0, 0, EXAMPLES as u8];
+    for example in 0..EXAMPLES {
+        let class = example * 7 % CLASSES;
+        let bright = |input: usize| input / (INPUTS / CLASSES) == class;
+        let noise = |input: usize| (example * 31 + input * 17) as u8 % 120;
+        images.extend((0..INPUTS).map(|i| if bright(i) { 135 + noise(i) } else { noise(i) }));
+        labels.push(class as u8);
+    }
+    fs::write(folder.join("images"), images).unwrap();
+    fs::write(folder.join("labels"), labels).unwrap();
+}
+
+/// The task; `tables` is more of it.
+fn task(rounds: u64, tables: &str) -> String {
+    format!(
+        r#"
+        title = "Bright places"
+        rounds = {rounds}
+        [task.model]
+        input = [{INPUTS}]
+        loss = "softmax_cross_entropy"
+        layers = [{{ type = "linear", outputs = 12 }}, {{ type = "relu" }}, {{ type = "linear", outputs = {CLASSES} }}]
+        [task.training]
+        learning_rate = 0.5
+        batch_size = 4
+        [task.evaluation]
+        data = "images"
+        labels = "labels"
+        {tables}
+        "#
+    )
+}
+
+/// An experiment in a folder with examples; `more` is TOML of `[simulation]` and other tables.
+fn experiment(folder: &Path, more: &str, task: &str) -> Experiment {
+    let text = format!(
+        "[simulation]\nclients = 12\n{more}\n[data]\npath = \"images\"\nlabels = \"labels\"\n\
+         partition = {{ kind = \"dirichlet\", alpha = 1.0 }}\n[task]\n{task}"
+    );
+    Experiment::from_toml(&text, folder).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    write_examples(folder.path());
+    folder
+}
+
+fn run(experiment: &Experiment) -> Outcome {
+    let outcome = experiment.run(&Storage::in_memory(), |_| ControlFlow::Continue(()));
+    outcome.unwrap_or_else(|error| panic!("{error}"))
+}
+
+const SMALL_COHORTS: &str =
+    "[task.round]\ncohort_size = 4\nminimum_cohort = 4\nminimum_reports = 2\nreport_goal = 3";
+
+#[test]
+fn a_seed_is_one_result_for_every_number_of_threads() {
+    let folder = folder();
+    let more = "[devices]\nspeed = { kind = \"pareto\", fastest = 500.0, exponent = 1.2 }\n\
+                upload_mbit = 1.0\nlatency = \"20ms\"\nonline = \"30s\"\noffline = \"10s\"\n\
+                dropout = 0.1";
+    let of = |seed: u64, threads: usize| {
+        let more = format!("seed = {seed}\nthreads = {threads}\n{more}");
+        run(&experiment(folder.path(), &more, &task(12, SMALL_COHORTS)))
+    };
+    let (one, three) = (of(1, 1), of(1, 3));
+    assert_eq!(one.model, three.model);
+    let figures = |outcome: &Outcome| {
+        let round = |of: &fedra_experiments::Round| (of.record.clone(), of.at, of.quality);
+        outcome.rounds.iter().map(round).collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&one), figures(&three));
+    assert_eq!(one.rounds.len(), 12);
+    assert!(one.rounds.iter().all(|round| (2..=4).contains(&round.record.reports)));
+    assert!(one.rounds.is_sorted_by_key(|round| round.at));
+    assert!(one.rounds[0].at > Duration::from_millis(20), "devices take their time");
+    assert_ne!(one.model, of(2, 1).model);
+    let quality = one.rounds.last().unwrap().quality.unwrap();
+    assert!(quality.accuracy > Some(0.9), "{quality:?}");
+}
+
+#[test]
+fn an_experiment_that_is_taken_up_again_ends_with_the_same_model() {
+    let folder = folder();
+    // Rounds that wait for their whole cohort: a straggler of the round before is not there
+    // when its next cohort is selected, and after a start it is.
+    let tables = "[task.round]\ncohort_size = 4\nminimum_cohort = 4\nminimum_reports = 4";
+    let whole = experiment(folder.path(), "", &task(9, tables));
+    let expected = run(&whole);
+    let store = folder.path().join("store");
+    let stop_at = |last: u64| {
+        let storage = fedra_aggregator::storage::open(&store).unwrap();
+        whole.run(&storage, |round| match round.record.round >= last {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    };
+    // The store has another round by then, which was made while this one was evaluated.
+    let first = stop_at(4).unwrap();
+    assert_eq!(first.rounds.len(), 4);
+    let rest = stop_at(9).unwrap();
+    assert_eq!(rest.model, expected.model);
+    assert_eq!(rest.rounds.last().unwrap().record.round, 9);
+}
+
+#[test]
+fn every_policy_and_mode_makes_its_rounds() {
+    let folder = folder();
+    let policy = |name: &str, more: &str| {
+        format!(
+            "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 10\n\
+             report_goal = 12\n[task.privacy]\npolicy = \"{name}\"\nnoise_multiplier = 0.3\n\
+             clipping_norm = 2.0\nepsilon = 1e6\ndelta = 1e-5\n{more}"
+        )
+    };
+    for (name, tables) in [
+        ("masks", policy("distributed", "")),
+        ("noise of the server", policy("central", "noise = \"independent\"")),
+        ("noise of the clients", policy("local", "")),
+        ("buffered", "[task.round]\nmode = \"buffered\"\ncohort_size = 6\nreport_goal = 3\nminimum_cohort = 3\nminimum_reports = 1".to_owned()),
+        ("evaluation by clients", "[task.round]\ncohort_size = 12\n[task.client_evaluation]\nevery = 2\nheld_out = 0.2\nloss_bound = 4.0".to_owned()),
+    ] {
+        let outcome = run(&experiment(folder.path(), "", &task(4, &tables)));
+        assert_eq!(outcome.rounds.len(), 4, "{name}");
+        let epsilon = outcome.rounds[3].epsilon;
+        assert_eq!(epsilon.is_some(), tables.contains("policy"), "{name}");
+        assert!(outcome.rounds.iter().all(|round| round.record.bytes_up > 0), "{name}");
+    }
+}
+
+#[test]
+fn attackers_change_the_model_and_the_target_ends_the_run() {
+    let folder = folder();
+    let all = "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
+    let honest = run(&experiment(folder.path(), "target = 0.9", &task(60, all)));
+    assert!(honest.reached && honest.rounds.len() < 60);
+    let attack = |kind: &str| {
+        let more = format!("target = 0.9\n[[attack]]\nclients = 5\n{kind}");
+        run(&experiment(folder.path(), &more, &task(honest.rounds.len() as u64, all)))
+    };
+    let quality = |outcome: &Outcome| outcome.rounds.last().unwrap().quality.unwrap().loss;
+    for kind in [
+        "kind = \"sign_flip\"",
+        "kind = \"label_flip\"",
+        "kind = \"noise\"\nscale = 5.0",
+        "kind = \"collude\"\nnorm = 20.0",
+    ] {
+        assert!(quality(&attack(kind)) > quality(&honest), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn real_clients_over_sockets_make_the_same_model() {
+    let folder = folder();
+    let tables = "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
+    let experiment = experiment(folder.path(), "", &task(3, tables));
+    let simulated = run(&experiment);
+
+    let text = format!("[[task]]\nid = \"experiment\"\n{}", task(3, tables));
+    let at = folder.path().display();
+    let text = text.replace("\"images\"", &format!("\"{at}/images\""));
+    let text = text.replace("\"labels\"", &format!("\"{at}/labels\""));
+    let config = Config::from_toml(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let storage = Storage::in_memory();
+    let serving = fedra_aggregator::run_with_store(
+        config,
+        storage.clone(),
+        listener,
+        future::pending::<()>(),
+    );
+
+    let examples = experiment.examples().unwrap();
+    let shares = experiment.shares(&examples).unwrap();
+    let client = |number: usize| {
+        let config = ClientConfig {
+            url: format!("ws://{address}/v1/connect").parse().unwrap(),
+            trust: Trust::default(),
+            task: TaskId::new("experiment").unwrap(),
+            token: TokenSource::default(),
+            backend: BackendPreference::Cpu,
+            privacy: PrivacyConfig {
+                floors: PrivacyFloors::default(),
+                consent: Consent::Granted,
+                subject: SubjectId::from_bytes([number as u8; 16]),
+                participations: 0,
+            },
+            example_privacy: None,
+            log: ParticipationLog::nowhere(),
+            dropouts: None,
+        };
+        Client::new(config, TrainingSlots::new(2))
+    };
+    let clients: Vec<Client> = (0..shares.len()).map(client).collect();
+    let taken = clients.iter().zip(&shares).map(|(client, own)| {
+        let taken = client.set_data(examples.select(own).into());
+        async move { taken.await.expect("fits") }
+    });
+    let taken = future::join_all(taken);
+    let (last_model, mut heard) = mpsc::unbounded();
+    let told = move |event| match event {
+        ClientEvent::Model { round: 3, .. } => last_model.unbounded_send(()).expect("heard"),
+        _ => {}
+    };
+    let ended = future::join_all(clients.iter().map(|client| client.run(told.clone())));
+    tokio::select! {
+        ended = serving => panic!("the server ended: {ended:?}"),
+        (_, ended) = future::join(taken, ended) => panic!("the clients ended: {ended:?}"),
+        last = heard.next() => assert_eq!(last, Some(())),
+        () = tokio::time::sleep(Duration::from_secs(120)) => panic!("no third round"),
+    }
+    let task = TaskId::new("experiment").unwrap();
+    let record = storage.tasks.record(&task, 3).unwrap().expect("three rounds");
+    assert_eq!(record.sha256, simulated.model);
+}
+
+#[test]
+fn a_wrong_file_is_told_what_to_change() {
+    let folder = folder();
+    let refused =
+        |text: &str| Experiment::from_toml(text, folder.path()).expect_err("refused").to_string();
+    let whole = |simulation: &str, partition: &str, task: &str| {
+        format!(
+            "[simulation]\n{simulation}\n[data]\npath = \"images\"\npartition = {partition}\n\
+             [task]\n{task}"
+        )
+    };
+    let (iid, sound) = ("{ kind = \"iid\" }", task(3, ""));
+    for (text, expected) in [
+        (whole("clients = 0", iid, &sound), "clients must be 1 to 100000"),
+        (whole("clients = 3", iid, &sound), "no round would begin"),
+        (whole("clients = 9\ntread = 1", iid, &sound), "unknown field `tread`"),
+        (whole("clients = 9", "{ kind = \"idd\" }", &sound), "unknown variant `idd`"),
+        (whole("clients = 9", iid, "model = \"mnist-3nn\"\nrounds = 1"), "mnist-3nn"),
+        (whole("clients = 9", iid, "model = \"mnist-2nn\""), "nothing ends this experiment"),
+        (
+            whole("clients = 9\ntarget = 0.9", iid, "model = \"mnist-2nn\""),
+            "target needs [task.evaluation]",
+        ),
+        (
+            whole("clients = 9\n[devices]\nonline = \"1s\"", iid, &sound),
+            "online and offline go together",
+        ),
+        (
+            whole("clients = 9\n[[attack]]\nclients = 10\nkind = \"label_flip\"", iid, &sound),
+            "10 attackers among 9 clients",
+        ),
+    ] {
+        let told = refused(&text);
+        assert!(told.contains(expected), "{told}");
+    }
+    let by_class = experiment(folder.path(), "", &task(1, "[task.round]\ncohort_size = 300"));
+    let data = Dataset::new(
+        vec![0.5; 12 * INPUTS],
+        by_class.task.settings.model.input(),
+        Targets::Values { values: vec![0.5; 12], width: 1 },
+    );
+    assert!(by_class.shares(&data.unwrap()).expect_err("no classes").to_string().contains("class"));
+}
+
+#[test]
+fn a_task_that_no_client_can_train_says_what_they_met() {
+    let folder = folder();
+    let tables = "update_range = 1\n[task.round]\ncohort_size = 12\ndeadline = \"10s\"";
+    let broken = task(3, "").replace("learning_rate = 0.5", "learning_rate = 1e8");
+    let broken = broken.replace("rounds = 3", "rounds = 3\nupdate_range = 1") + &tables[16..];
+    let experiment = experiment(folder.path(), "", &broken);
+    let error = experiment.run(&Storage::in_memory(), |_| ControlFlow::Continue(()));
+    let told = error.expect_err("diverges").to_string();
+    assert!(told.contains("client ") && told.contains("learning rate"), "{told}");
+}
