@@ -433,8 +433,8 @@ mod tests {
         card.training.settings =
             settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let text = card.markdown();
-        let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1, momentum 0, \
-                    weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
+        let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1 (constant), \
+                    momentum 0, weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
         assert!(text.contains(plan), "{text}");
     }
 
