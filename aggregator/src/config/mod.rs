@@ -6,9 +6,12 @@
 
 mod access;
 mod admin;
+mod aggregation;
 mod environment;
+mod optimizer;
 mod origin;
 mod privacy;
+mod schedule;
 mod section;
 mod task;
 #[cfg(test)]

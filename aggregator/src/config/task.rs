@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, ServerOptimizer, UpdateShape};
+use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, UpdateShape};
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
-use fedra_coordinator::settings::{EvaluationRounds, PrivacySettings, TaskSettings};
+use fedra_coordinator::settings::{EvaluationRounds, PrivacySettings, Schedule, TaskSettings};
 use fedra_coordinator::storage::Retention;
 use fedra_data::{CsvOptions, DecimalSign};
 use fedra_data_files::{Purpose, Source};
@@ -17,9 +17,8 @@ use fedra_protocol::{
 };
 
 use super::access::AccessConfig;
-use super::privacy;
 use super::section::Section;
-use super::{ServerConfig, value};
+use super::{ServerConfig, aggregation, optimizer, privacy, schedule, value};
 
 /// `[[task]]`: one task.
 #[derive(Debug, Clone)]
@@ -73,17 +72,34 @@ impl TaskConfig {
             is_private,
         );
         let privacy = privacy.and_then(|section| privacy::read(section, &mut plan, parameters));
+        let (optimizer, server_schedule) = optimizer::read(
+            section.table("server_optimizer", "task.server_optimizer"),
+            plan.rounds,
+        );
+        let (training, training_schedule) =
+            training(section.table("training", "task.training"), seed, plan.rounds);
         let update_range = section.or("update_range", default_range, value::update_range);
+        let fit = aggregation::Fit {
+            plan: &plan,
+            parameters,
+            range: update_range,
+            round_memory: server.round_memory,
+            privacy: privacy.as_ref(),
+        };
+        let estimator = aggregation::read(section.table("aggregation", "task.aggregation"), &fit);
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
             codec: codec(&section, parameters, update_range, privacy.as_ref()),
             update_range,
             data: data(&section, &model),
             frozen: None,
+            estimator,
             round_memory: server.round_memory,
             seed,
-            optimizer: optimizer(&section),
-            training: training(section.table("training", "task.training"), seed),
+            optimizer,
+            server_schedule,
+            training,
+            training_schedule,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
             client_evaluation: section
                 .optional_table("client_evaluation", "task.client_evaluation")
@@ -143,20 +159,8 @@ fn codec(
     })
 }
 
-/// The server optimizer: averaging, with momentum if there is any.
-fn optimizer(section: &Section<'_>) -> ServerOptimizer {
-    let rate = value::number("from 0.000001 to 1000", |x| (1e-6..=1e3).contains(&x));
-    let share = value::number("at least 0 and at most 0.999", |x| (0.0..=0.999).contains(&x));
-    let learning_rate = section.or("server_learning_rate", 1.0, rate);
-    let momentum = section.or("server_momentum", 0.0, share);
-    if momentum > 0.0 {
-        ServerOptimizer::Momentum { learning_rate, momentum }
-    } else {
-        ServerOptimizer::Averaging { learning_rate }
-    }
-}
-
-fn training(section: Section<'_>, seed: u64) -> LocalTraining {
+/// Local training at its full learning rate, and the course of the rate.
+fn training(section: Section<'_>, seed: u64, rounds: Option<u64>) -> (LocalTraining, Schedule) {
     let step = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
     let share = value::number("at least 0 and below 1", |x| (0.0..1.0).contains(&x));
     let penalty = value::number("from 0 to 1000", |x| (0.0..=1e3).contains(&x));
@@ -184,8 +188,10 @@ fn training(section: Section<'_>, seed: u64) -> LocalTraining {
         section.mistake(&key, problem);
         LocalTraining::default()
     });
+    let table = section.table("schedule", "task.training.schedule");
+    let schedule = schedule::read(table, rounds, training.learning_rate().into());
     section.finish();
-    training
+    (training, schedule)
 }
 
 /// The value of `algorithm`, with the keys that only Adam has.

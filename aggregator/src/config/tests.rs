@@ -3,18 +3,17 @@
 mod training;
 
 use super::*;
-use fedra_aggregation::ServerOptimizer;
 use fedra_coordinator::round::{Mode, Protection};
 use fedra_coordinator::storage::Retention;
 use fedra_protocol::Shape;
 
-const SMALL: &str = r#"
+pub(super) const SMALL: &str = r#"
 [[task]]
 id = "tiny"
 model = "softmax-regression"
 "#;
 
-fn mistakes(toml: &str) -> Vec<String> {
+pub(super) fn mistakes(toml: &str) -> Vec<String> {
     let Err(Mistakes(mistakes)) = Config::from_toml(toml) else {
         panic!("no mistake found");
     };
@@ -95,7 +94,7 @@ fn every_mistake_is_found_at_once() {
         id = "a"
         model = "resnet"
         rounds = 0
-        server_learning_rate = -1
+        server_optimizer = { learning_rate = -1 }
         round = { cohort_size = 4, minimum_cohort = 5, report_goal = 6, minimum_reports = 7, max_weight = 100000000, deadline = "0s" }
         training = { batch_size = 70000, momentum = 1.5 }
         evaluation = { labels = "nowhere", decimal = ";", delimiter = "tab" }
@@ -119,7 +118,7 @@ fn every_mistake_is_found_at_once() {
         "server.page: there is no index.html in no/such/folder",
         "task[a].model: no built-in model \"resnet\"; use \"softmax-regression\"",
         "task[a].rounds: must be a whole number of at least 1",
-        "task[a].server_learning_rate: must be from 0.000001 to 1000; it is -1",
+        "task[a].server_optimizer.learning_rate: must be from 0.000001 to 1000; it is -1",
         "task[a].round.minimum_cohort: 5 is more than the 4 that are invited",
         "task[a].round.report_goal: 6 is more than the 4 that are invited",
         "task[a].round.minimum_reports: 7 is more than report_goal (6)",
@@ -303,7 +302,7 @@ fn a_codec_is_refused_where_the_policys_words_are_the_codec() {
     assert_eq!(config.tasks[0].settings.codec.bounds().bytes.most(), 2 * 7_850);
 }
 
-const PRIVATE: &str = r#"
+pub(super) const PRIVATE: &str = r#"
 [task.privacy]
 policy = "distributed"
 noise_multiplier = 1.0
@@ -370,8 +369,9 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
 }
 
 /// Every key that takes a fraction, and a config that has it.
-fn fractions() -> [(&'static str, String); 18] {
+fn fractions() -> [(&'static str, String); 21] {
     let task = |line: &str| format!("{SMALL}{line}");
+    let adam = |key| task(&format!("server_optimizer = {{ name = \"adam\", {key} = $ }}"));
     let private = |key: &str| {
         let central = PRIVATE.replace("distributed", "central") + "noise = \"independent\"\n";
         let central =
@@ -380,8 +380,11 @@ fn fractions() -> [(&'static str, String); 18] {
         format!("{SMALL}{}", central.replace(&line, &format!("{key} = $")))
     };
     [
-        ("server_learning_rate", task("server_learning_rate = $")),
-        ("server_momentum", task("server_momentum = $")),
+        ("server_optimizer.learning_rate", task("server_optimizer = { learning_rate = $ }")),
+        ("server_optimizer.momentum", adam("momentum")),
+        ("server_optimizer.beta2", adam("beta2")),
+        ("server_optimizer.tau", adam("tau")),
+        ("aggregation.norm", task("aggregation = { estimator = \"norm_bound\", norm = $ }")),
         ("training.learning_rate", task("training = { learning_rate = $ }")),
         ("training.momentum", task("training = { momentum = $ }")),
         ("training.weight_decay", task("training = { weight_decay = $ }")),
@@ -405,25 +408,6 @@ fn fractions() -> [(&'static str, String); 18] {
             format!("[server.limits]\nhandshakes_per_second_per_address = $\n{SMALL}"),
         ),
     ]
-}
-
-#[test]
-fn server_momentum_makes_another_optimizer() {
-    let optimizer = |lines: &str| {
-        let config = Config::from_toml(&format!("{SMALL}{lines}")).expect("valid");
-        config.tasks[0].settings.optimizer.clone()
-    };
-    assert_eq!(optimizer(""), ServerOptimizer::Averaging { learning_rate: 1.0 });
-    assert_eq!(
-        optimizer("server_momentum = 0.0\n"),
-        ServerOptimizer::Averaging { learning_rate: 1.0 }
-    );
-    assert_eq!(
-        optimizer("server_learning_rate = 0.5\nserver_momentum = 0.9\n"),
-        ServerOptimizer::Momentum { learning_rate: 0.5, momentum: 0.9 }
-    );
-    let found = mistakes(&format!("{SMALL}server_momentum = 1.0\n"));
-    assert!(found[0].contains("at least 0 and at most 0.999"), "{found:?}");
 }
 
 #[test]

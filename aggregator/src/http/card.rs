@@ -164,18 +164,12 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         steps: training.steps(),
         batch_size: training.batch_size(),
         learning_rate: training.learning_rate(),
+        learning_rate_schedule: settings.training_schedule.to_string(),
         momentum: training.momentum(),
         weight_decay: training.weight_decay(),
         settings: training_settings(training),
         max_examples: training.max_examples(),
-        server_optimizer: match settings.optimizer {
-            ServerOptimizer::Averaging { learning_rate } => {
-                format!("the mean of the updates, learning rate {learning_rate}")
-            }
-            ServerOptimizer::Momentum { learning_rate, momentum } => format!(
-                "the mean of the updates with momentum {momentum}, learning rate {learning_rate}"
-            ),
-        },
+        server_optimizer: server_optimizer(settings),
         codec: codec.name().name().to_owned(),
         max_staleness: match plan.mode {
             Mode::Synchronous => 0,
@@ -186,6 +180,28 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         reports: record.reports,
         secure_aggregation: mechanism == Some(Mechanism::Distributed),
     }
+}
+
+/// The server's step, as text.
+fn server_optimizer(settings: &TaskSettings) -> String {
+    let mean = settings.estimator;
+    let method = match settings.optimizer {
+        ServerOptimizer::Averaging { .. } => mean.to_string(),
+        ServerOptimizer::Momentum { momentum, .. } => {
+            format!("{mean} with momentum {momentum}")
+        }
+        ServerOptimizer::Adagrad { momentum, tau, .. } => {
+            format!("{mean}, by FedAdagrad, momentum {momentum}, tau {tau}")
+        }
+        ServerOptimizer::Adam { momentum, beta2, tau, .. } => {
+            format!("{mean}, by FedAdam, momentum {momentum}, beta2 {beta2}, tau {tau}")
+        }
+        ServerOptimizer::Yogi { momentum, beta2, tau, .. } => {
+            format!("{mean}, by FedYogi, momentum {momentum}, beta2 {beta2}, tau {tau}")
+        }
+    };
+    let (rate, schedule) = (settings.optimizer.learning_rate(), settings.server_schedule);
+    format!("{method}, learning rate {rate} ({schedule})")
 }
 
 /// Further settings of local training that have an effect, by their keys in a config.

@@ -9,6 +9,7 @@ mod codecs;
 mod command_line;
 mod contract;
 mod deployed;
+mod estimated;
 mod evaluated;
 mod examples;
 mod formats;

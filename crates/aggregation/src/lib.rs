@@ -7,8 +7,10 @@
 //! the contents of secure aggregation's messages.
 //!
 //! Sums are integers, so the result is the same to the bit for any order of the updates
-//! and for any split over partial sums. None of today's accumulators holds more than one
-//! update; what one may hold is in its [bounds](RoundAccumulator::bounds).
+//! and for any split over partial sums. An accumulator that adds up holds one update at a
+//! time. The robust [estimators](accumulator::Estimator) that have to see all updates of a
+//! round hold them, put them in an order of their own, and give the same bits for any order
+//! of arrival too. What an accumulator holds is in its [bounds](RoundAccumulator::bounds).
 //!
 //! # Example
 //!
@@ -49,6 +51,6 @@ mod vectors;
 
 pub use accumulator::RoundAccumulator;
 pub use codec::{Codec, UpdateError, UpdateShape};
-pub use optimizer::{ApplyError, OptimizerState, ServerOptimizer, StateError};
+pub use optimizer::{ApplyError, Moments, OptimizerState, ServerOptimizer, StateError};
 pub use sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
 pub use update::CheckedUpdate;

@@ -10,6 +10,8 @@
 //! 2^80 in 128 bits for the largest range, r = 24. Both bounds are checked before any
 //! accumulator is touched.
 
+use std::ops::Range;
+
 use fedra_protocol::UpdateRange;
 use thiserror::Error;
 
@@ -142,23 +144,53 @@ impl FixedPointSum {
     /// weight beyond [`MAX_TOTAL_WEIGHT`].
     pub fn fold(&mut self, update: &CheckedUpdate, weight: u64) -> Result<(), FoldError> {
         let (len, range) = update.value_shape()?;
-        let total = self.total_with(len, range, weight)?;
-        if weight == 0 {
-            return Err(FoldError::ZeroWeight);
-        }
-        let weight = u32::try_from(weight).expect("at most MAX_TOTAL_WEIGHT");
+        let (total, weight) = self.room_for(len, range, weight)?;
         let mut at = 0;
         update.values(|values| {
             let place = at..at + values.len();
             at = place.end;
-            match &mut self.accumulators {
-                Accumulators::Narrow(sums) => fold_narrow(&mut sums[place], values, weight, range),
-                Accumulators::Wide(sums) => fold_wide(&mut sums[place], values, weight),
-            }
+            self.add(place, values, weight);
         })?;
         self.weight = total;
         self.updates += 1;
         Ok(())
+    }
+
+    /// Adds `weight` times the values of an update, which are within the sum's range. An
+    /// error leaves the sum as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] for another length, a weight of zero or a total weight beyond
+    /// [`MAX_TOTAL_WEIGHT`].
+    pub(crate) fn fold_values(&mut self, values: &[f32], weight: u64) -> Result<(), FoldError> {
+        let (total, weight) = self.room_for(values.len(), self.range, weight)?;
+        self.add(0..values.len(), values, weight);
+        self.weight = total;
+        self.updates += 1;
+        Ok(())
+    }
+
+    fn add(&mut self, place: Range<usize>, values: &[f32], weight: u32) {
+        match &mut self.accumulators {
+            Accumulators::Narrow(sums) => fold_narrow(&mut sums[place], values, weight, self.range),
+            Accumulators::Wide(sums) => fold_wide(&mut sums[place], values, weight),
+        }
+    }
+
+    /// The total weight with an update of `weight`, and that weight, if there is room for
+    /// it.
+    fn room_for(
+        &self,
+        len: usize,
+        range: UpdateRange,
+        weight: u64,
+    ) -> Result<(u64, u32), FoldError> {
+        let total = self.total_with(len, range, weight)?;
+        if weight == 0 {
+            return Err(FoldError::ZeroWeight);
+        }
+        Ok((total, u32::try_from(weight).expect("at most MAX_TOTAL_WEIGHT")))
     }
 
     /// Adds another sum. An error leaves this one as it was.

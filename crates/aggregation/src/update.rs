@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fedra_protocol::{CodecName, UpdateRange};
 
 use crate::codec::{Codec, CodecMisfit, UpdateError, UpdateShape};
+use crate::sum::FoldError;
 
 /// A model delta that may be folded: of the length that its codec asks for, every value
 /// finite and within the task's range. Holds the received bytes as they came.
@@ -45,6 +46,26 @@ impl CheckedUpdate {
             UpdateShape::Values { len, range } => Ok((len, range)),
             shape @ UpdateShape::Words { .. } => Err(CodecMisfit { name: CodecName::F32, shape }),
         }
+    }
+
+    /// All values of an update for a sum of this length and range.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] for words, or another length or range.
+    pub(crate) fn values_within(
+        &self,
+        len: usize,
+        range: UpdateRange,
+    ) -> Result<Vec<f32>, FoldError> {
+        let (own_len, own_range) = self.value_shape()?;
+        if own_len != len {
+            return Err(FoldError::WrongLength { expected: len, actual: own_len });
+        }
+        if own_range != range {
+            return Err(FoldError::Range { expected: range, actual: own_range });
+        }
+        Ok(self.to_vec()?)
     }
 
     /// Hands on the values, in the order of the model, some at a time.

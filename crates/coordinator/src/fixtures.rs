@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{CheckedUpdate, Codec, ServerOptimizer, UpdateShape};
 use fedra_learning::safetensors;
 use fedra_privacy_policy::DerivedPolicy;
@@ -17,7 +18,7 @@ use fedra_protocol::{
 };
 
 use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
-use crate::settings::{Counting, PrivacySettings, TaskSettings};
+use crate::settings::{Counting, PrivacySettings, Schedule, TaskSettings};
 use crate::status::{Health, TaskView, model_ref};
 use crate::storage::{
     self, CheckpointFiles, Intercept, Lease, Retention, RoundRecord, Storage, StoreError,
@@ -78,11 +79,14 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         data: None,
         frozen: None,
         codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
+        estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
+        server_schedule: Schedule::default(),
         training: LocalTraining::default(),
+        training_schedule: Schedule::default(),
         plan,
         checkpoints: Retention::default(),
         privacy: None,

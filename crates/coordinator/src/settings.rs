@@ -1,15 +1,19 @@
 //! Settings of a task: its model, how its rounds are made, how its clients train and
 //! how they are protected. Checked where they are read; constant while the server runs.
 
+mod schedule;
+
 use std::sync::Arc;
 
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_privacy_policy::{DerivedPolicy, PrivacyError};
 use fedra_protocol::{
     Capabilities, ClientEvaluation, DataSpec, LocalTraining, ModelRef, ModelSpec, PrivacyPolicy,
-    RoundId, Scores, TaskDescription, TaskId, UpdateRange,
+    RawLocalTraining, RoundId, Scores, TaskDescription, TaskId, UpdateRange,
 };
 
+pub use self::schedule::{Decay, Schedule};
 use crate::round::RoundPlan;
 use crate::storage::{Definition, Retention};
 
@@ -30,14 +34,21 @@ pub struct TaskSettings {
     pub frozen: Option<ModelRef>,
     /// Codec of updates, of the shape that [`TaskSettings::update_shape`] says.
     pub codec: Codec,
+    /// Estimator of the mean of a round's updates. Under a privacy policy, and of scores, it
+    /// is the mean.
+    pub estimator: Estimator,
     /// Most bytes of memory that the sum of a round may take.
     pub round_memory: u64,
     /// Seed of the initial model and of local training.
     pub seed: u64,
-    /// Server optimizer: the step along the mean update.
+    /// Server optimizer: the step along the mean update, at the full learning rate.
     pub optimizer: ServerOptimizer,
-    /// Local training. Its seed is replaced in every round.
+    /// Course of the server's learning rate.
+    pub server_schedule: Schedule,
+    /// Local training at the full learning rate. Its seed is replaced in every round.
     pub training: LocalTraining,
+    /// Course of the clients' learning rate. At every round the rate is above 0.
+    pub training_schedule: Schedule,
     /// Parameters of the task's rounds.
     pub plan: RoundPlan,
     /// Global models that are kept.
@@ -205,11 +216,23 @@ impl TaskSettings {
         Capabilities::needed(&self.model, &self.training, self.codec.name(), evaluation)
     }
 
-    /// Local training with the seed of a round, the same for the whole cohort.
+    /// Local training with the seed and the learning rate of a round, the same for the
+    /// whole cohort.
     #[must_use]
     pub fn training(&self, round: RoundId) -> LocalTraining {
         let spread = 0x9e37_79b9_7f4a_7c15_u64;
         let seed = self.seed.wrapping_add(round.round.wrapping_mul(spread));
-        self.training.with_seed(seed)
+        let full = self.training.with_seed(seed);
+        let factor = self.training_schedule.factor(round.round);
+        let learning_rate = (f64::from(full.learning_rate()) * factor) as f32;
+        let scaled = RawLocalTraining { learning_rate, ..full.clone().into() };
+        // Fails for no schedule that was checked for this rate.
+        LocalTraining::new(scaled).unwrap_or(full)
+    }
+
+    /// Server optimizer with the learning rate of a round.
+    #[must_use]
+    pub fn optimizer(&self, round: u64) -> ServerOptimizer {
+        self.optimizer.scaled(self.server_schedule.factor(round))
     }
 }

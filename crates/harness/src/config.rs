@@ -164,7 +164,9 @@ impl Task<'_> {
         if let Some(rounds) = self.rounds {
             line(text, "rounds", rounds);
         }
-        line(text, "server_learning_rate", format!("{:?}", self.server_learning_rate));
+
+        table(text, "[task.server_optimizer]");
+        line(text, "learning_rate", format!("{:?}", self.server_learning_rate));
 
         table(text, "[task.training]");
         let Training { epochs, batch_size, learning_rate } = self.training;

@@ -140,8 +140,10 @@ pub struct CardTraining {
     pub steps: u32,
     /// Examples of a step.
     pub batch_size: u32,
-    /// Learning rate.
+    /// Learning rate in full.
     pub learning_rate: f32,
+    /// Course of the learning rate over the rounds.
+    pub learning_rate_schedule: String,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay.
@@ -298,6 +300,7 @@ impl CardTraining {
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let Self { algorithm, epochs, steps, batch_size, learning_rate, settings, .. } = self;
         let Self { momentum, weight_decay, report_goal, minimum_reports, .. } = self;
+        let schedule = &self.learning_rate_schedule;
         writeln!(text, "\n## Training\n")?;
         let work = match steps {
             0 => format!("{epochs} epochs of batches of {batch_size}"),
@@ -305,8 +308,8 @@ impl CardTraining {
         };
         writeln!(
             text,
-            "- On each client: {algorithm}, {work}, learning rate {learning_rate}, momentum \
-             {momentum}, weight decay {weight_decay}"
+            "- On each client: {algorithm}, {work}, learning rate {learning_rate} ({schedule}), \
+             momentum {momentum}, weight decay {weight_decay}"
         )?;
         if !settings.is_empty() {
             let all: Vec<_> =
@@ -400,11 +403,12 @@ mod tests {
                 steps: 0,
                 batch_size: 10,
                 learning_rate: 0.1,
+                learning_rate_schedule: "constant".to_owned(),
                 momentum: 0.0,
                 weight_decay: 0.0,
                 settings: BTreeMap::new(),
                 max_examples: 0,
-                server_optimizer: "the mean of the updates, learning rate 1".to_owned(),
+                server_optimizer: "the mean of the updates, learning rate 1 (constant)".to_owned(),
                 codec: "f32".to_owned(),
                 max_staleness: 0,
                 report_goal: 8,
@@ -429,8 +433,8 @@ mod tests {
         card.training.settings =
             settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let text = card.markdown();
-        let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1, momentum 0, \
-                    weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
+        let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1 (constant), \
+                    momentum 0, weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
         assert!(text.contains(plan), "{text}");
     }
 
@@ -466,8 +470,8 @@ Arrays that fit the model; the task describes no files.
 
 ## Training
 
-- On each client: sgd, 1 epochs of batches of 10, learning rate 0.1, momentum 0, weight decay 0
-- On the server: the mean of the updates, learning rate 1
+- On each client: sgd, 1 epochs of batches of 10, learning rate 0.1 (constant), momentum 0, weight decay 0
+- On the server: the mean of the updates, learning rate 1 (constant)
 - A round closes at 8 updates and needs 4; this model's has 7
 - Updates travel as f32
 - The server receives each update

@@ -5,10 +5,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{Codec, ServerOptimizer, UpdateShape};
 use fedra_coordinator::participation::Pace;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
-use fedra_coordinator::settings::{Counting, PrivacySettings, TaskSettings};
+use fedra_coordinator::settings::{Counting, PrivacySettings, Schedule, TaskSettings};
 use fedra_coordinator::storage::Retention;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
@@ -302,11 +303,14 @@ pub(crate) fn settings(
         data: None,
         frozen: None,
         codec: Codec::standard(shape),
+        estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,
         seed: 1,
         optimizer: ServerOptimizer::Averaging { learning_rate: 1.0 },
+        server_schedule: Schedule::default(),
         training: LocalTraining::default(),
+        training_schedule: Schedule::default(),
         plan,
         // The checks look at every model.
         checkpoints: Retention { last: 0, ..Retention::default() },

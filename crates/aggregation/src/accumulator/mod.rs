@@ -1,15 +1,25 @@
 //! Accumulators of a round, one file each: how the updates of a cohort become their mean,
-//! and the memory that this takes.
+//! or an estimate of it that some arbitrary updates cannot spoil, and the memory that this
+//! takes.
 //!
 //! An accumulator takes no memory before its first update, so that its bounds can be asked
 //! for free of charge: a task whose rounds would not fit does not start.
 
+mod centred_clipping;
 mod clipped;
+mod distance;
+mod estimator;
+mod geometric_median;
+mod held;
 mod masked;
+mod median;
+mod multi_krum;
+mod norm_bound;
 mod packed;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod trimmed_mean;
 
 use std::fmt;
 
@@ -24,10 +34,17 @@ use fedra_secure_aggregation::server::{Abandoned, Fault};
 use rand::CryptoRng;
 use thiserror::Error;
 
+pub use self::centred_clipping::CentredClipping;
 pub use self::clipped::{Clipped, ServerNoise};
+pub use self::estimator::Estimator;
+pub use self::geometric_median::GeometricMedian;
 pub use self::masked::Masked;
+pub use self::median::Median;
+pub use self::multi_krum::MultiKrum;
+pub use self::norm_bound::NormBound;
 pub use self::packed::{Decoding, PackedSum};
 pub use self::plain::Plain;
+pub use self::trimmed_mean::TrimmedMean;
 use crate::codec::CodecMisfit;
 use crate::sum::FoldError;
 use crate::update::CheckedUpdate;
@@ -79,8 +96,8 @@ pub trait RoundAccumulator: fmt::Debug + Send {
 /// Bounds of an accumulator, for a whole round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccumulatorBounds {
-    /// Bytes of memory at most: the sum, and what an addition needs for a moment. The mean
-    /// is not in it.
+    /// Bytes of memory at most: the sum or the updates that are held, and what is needed
+    /// beside them for a moment. The mean is not in it.
     pub memory: u64,
 }
 
@@ -141,7 +158,7 @@ pub struct Requests {
     pub excluded: Vec<Contributor>,
 }
 
-/// The average update of a round.
+/// The average update of a round, or the estimate of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mean {
     /// One value a parameter.
@@ -199,6 +216,12 @@ pub enum ContributionError {
     /// An update in another form than that of the sum.
     #[error(transparent)]
     Codec(#[from] CodecMisfit),
+    /// The round has all the updates that it has memory for.
+    #[error("the round holds {most} updates already, the most it has memory for")]
+    Full {
+        /// Most updates that it holds.
+        most: usize,
+    },
     /// Not what the clients of this round send.
     #[error("not what this task's clients send")]
     OutOfPlace,
@@ -221,6 +244,14 @@ pub enum FinishError {
     /// The sum is empty.
     #[error("nothing was folded")]
     Empty,
+    /// There are fewer updates than the estimator needs.
+    #[error("there are {there} updates, and the estimator needs {least}")]
+    TooFew {
+        /// Updates of the round.
+        there: usize,
+        /// Fewest that it needs.
+        least: usize,
+    },
     /// Secure aggregation failed.
     #[error(transparent)]
     Secure(#[from] SecureError),

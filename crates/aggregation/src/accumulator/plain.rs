@@ -5,7 +5,7 @@ use fedra_protocol::UpdateRange;
 
 use super::{AccumulatorBounds, ContributionError, Contributor, FinishError, Mean};
 use super::{RoundAccumulator, Weight};
-use crate::sum::{FixedPointSum, MAX_TOTAL_WEIGHT};
+use crate::sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
 use crate::update::CheckedUpdate;
 
 /// Most parts of an example to which a discounted weight is rounded.
@@ -47,6 +47,35 @@ impl Plain {
         let discounts = Discounts { steps, discounted: 0, undiscounted: 0 };
         Self { discounts: Some(discounts), ..Self::new(len, range) }
     }
+
+    /// Values of an update.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Range of an update's values.
+    pub(super) fn range(&self) -> UpdateRange {
+        self.range
+    }
+
+    /// Has `fold` add an update to the sum, with the weight that counts. An error leaves
+    /// the sum as it was.
+    pub(super) fn weigh(
+        &mut self,
+        weight: Weight,
+        fold: impl FnOnce(&mut FixedPointSum, u64) -> Result<(), FoldError>,
+    ) -> Result<(), ContributionError> {
+        let sum = self.sum.get_or_insert_with(|| FixedPointSum::new(self.len, self.range));
+        let Some(discounts) = &mut self.discounts else {
+            return Ok(fold(sum, weight.examples)?);
+        };
+        let whole = weight.examples.saturating_mul(discounts.steps);
+        let part = (whole as f64 * weight.discount).round().max(1.0) as u64;
+        fold(sum, part)?;
+        discounts.discounted += part;
+        discounts.undiscounted += whole;
+        Ok(())
+    }
 }
 
 impl RoundAccumulator for Plain {
@@ -60,16 +89,7 @@ impl RoundAccumulator for Plain {
         update: CheckedUpdate,
         weight: Weight,
     ) -> Result<(), ContributionError> {
-        let sum = self.sum.get_or_insert_with(|| FixedPointSum::new(self.len, self.range));
-        let Some(discounts) = &mut self.discounts else {
-            return Ok(sum.fold(&update, weight.examples)?);
-        };
-        let whole = weight.examples.saturating_mul(discounts.steps);
-        let part = (whole as f64 * weight.discount).round().max(1.0) as u64;
-        sum.fold(&update, part)?;
-        discounts.discounted += part;
-        discounts.undiscounted += whole;
-        Ok(())
+        self.weigh(weight, |sum, weight| sum.fold(&update, weight))
     }
 
     fn finish(self: Box<Self>) -> Result<Mean, FinishError> {

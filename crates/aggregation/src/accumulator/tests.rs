@@ -1,6 +1,8 @@
 //! Every accumulator: its bounds, its mean, and what it turns down. The steps of secure
 //! aggregation are tested with the coordinator's writer.
 
+mod robust;
+
 use differential_privacy::{
     CentralGaussian, CentralGaussianSettings, ClippingNorm, DistributedGaussian,
     DistributedGaussianSettings, NoiseMultiplier,

@@ -5,7 +5,8 @@
 //! name = length: u8, UTF-8       length: u64       values: f32, finite       little-endian
 //! ```
 //! A file is checked as a whole: known names in their order, vectors of one length, finite
-//! values, nothing left over. A change of the layout takes another version.
+//! values, no second moment below zero, nothing left over. A change of the layout takes
+//! another version.
 
 use thiserror::Error;
 
@@ -14,6 +15,11 @@ const VERSION: u8 = 1;
 
 const MOMENTUM: &str = "momentum";
 const VELOCITY: &str = "velocity";
+const ADAGRAD: &str = "adagrad";
+const ADAM: &str = "adam";
+const YOGI: &str = "yogi";
+const FIRST_MOMENT: &str = "first_moment";
+const SECOND_MOMENT: &str = "second_moment";
 
 /// State of a server optimizer after a round.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,6 +33,21 @@ pub enum OptimizerState {
         /// Decaying sum of the rounds' means, one value a parameter.
         velocity: Vec<f32>,
     },
+    /// State of FedAdagrad.
+    Adagrad(Moments),
+    /// State of FedAdam.
+    Adam(Moments),
+    /// State of FedYogi.
+    Yogi(Moments),
+}
+
+/// Moments of the rounds' means, each with one value a parameter.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Moments {
+    /// First moment: a decaying average of the means.
+    pub first: Vec<f32>,
+    /// Second moment, of their squares. At least 0.
+    pub second: Vec<f32>,
 }
 
 /// Reason why a file is not a state.
@@ -59,6 +80,12 @@ pub enum StateError {
         /// Index of its first such value.
         index: usize,
     },
+    /// A second moment is below zero.
+    #[error("second_moment: value {index} is below zero")]
+    Negative {
+        /// Index of the first such value.
+        index: usize,
+    },
 }
 
 impl OptimizerState {
@@ -68,15 +95,44 @@ impl OptimizerState {
         match self {
             Self::Empty => None,
             Self::Momentum { .. } => Some(MOMENTUM),
+            Self::Adagrad(_) => Some(ADAGRAD),
+            Self::Adam(_) => Some(ADAM),
+            Self::Yogi(_) => Some(YOGI),
         }
     }
 
-    /// Values of each of its vectors; `None` if it has none.
-    pub(super) fn len(&self) -> Option<usize> {
+    /// Velocity of server momentum, if it is that of one.
+    pub(super) fn velocity(&self) -> Option<&[f32]> {
         match self {
-            Self::Empty => None,
-            Self::Momentum { velocity } => Some(velocity.len()),
+            Self::Momentum { velocity } => Some(velocity),
+            _ => None,
         }
+    }
+
+    /// Moments of an adaptive optimizer, if it is that of one.
+    pub(super) fn moments(&self) -> Option<&Moments> {
+        match self {
+            Self::Adagrad(moments) | Self::Adam(moments) | Self::Yogi(moments) => Some(moments),
+            Self::Empty | Self::Momentum { .. } => None,
+        }
+    }
+
+    /// Its vectors with their names, in the order of the file.
+    fn vectors(&self) -> Vec<(&'static str, &[f32])> {
+        match self {
+            Self::Empty => Vec::new(),
+            Self::Momentum { velocity } => vec![(VELOCITY, velocity)],
+            Self::Adagrad(Moments { first, second })
+            | Self::Adam(Moments { first, second })
+            | Self::Yogi(Moments { first, second }) => {
+                vec![(FIRST_MOMENT, first), (SECOND_MOMENT, second)]
+            }
+        }
+    }
+
+    /// True if each of its vectors has this many values; always of one without vectors.
+    pub(super) fn is_for(&self, parameters: usize) -> bool {
+        self.vectors().iter().all(|(_, values)| values.len() == parameters)
     }
 
     /// The file of the state; `None` if it is empty.
@@ -85,10 +141,8 @@ impl OptimizerState {
     ///
     /// [`StateError::NotFinite`] if a value is not finite.
     pub fn encode(&self) -> Result<Option<Vec<u8>>, StateError> {
-        let (optimizer, vectors) = match self {
-            Self::Empty => return Ok(None),
-            Self::Momentum { velocity } => (MOMENTUM, [(VELOCITY, velocity)]),
-        };
+        let Some(optimizer) = self.optimizer() else { return Ok(None) };
+        let vectors = self.vectors();
         let values: usize = vectors.iter().map(|(_, values)| values.len()).sum();
         let mut file = Vec::with_capacity(64 * (1 + vectors.len()) + 4 * values);
         file.extend_from_slice(MAGIC);
@@ -123,6 +177,9 @@ impl OptimizerState {
                 rest.vectors(1)?;
                 Self::Momentum { velocity: rest.vector(VELOCITY, parameters)? }
             }
+            ADAGRAD => Self::Adagrad(rest.moments(parameters)?),
+            ADAM => Self::Adam(rest.moments(parameters)?),
+            YOGI => Self::Yogi(rest.moments(parameters)?),
             other => return Err(StateError::UnknownName(other.to_owned())),
         };
         if rest.0.is_empty() { Ok(state) } else { Err(StateError::Malformed) }
@@ -162,6 +219,16 @@ impl<'a> Reader<'a> {
 
     fn vectors(&mut self, count: u8) -> Result<(), StateError> {
         if self.byte()? == count { Ok(()) } else { Err(StateError::Malformed) }
+    }
+
+    fn moments(&mut self, expected: usize) -> Result<Moments, StateError> {
+        self.vectors(2)?;
+        let first = self.vector(FIRST_MOMENT, expected)?;
+        let second = self.vector(SECOND_MOMENT, expected)?;
+        match second.iter().position(|value| *value < 0.0) {
+            None => Ok(Moments { first, second }),
+            Some(index) => Err(StateError::Negative { index }),
+        }
     }
 
     fn vector(&mut self, name: &'static str, expected: usize) -> Result<Vec<f32>, StateError> {

@@ -1,3 +1,5 @@
+mod adaptive;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -217,8 +217,8 @@ fn outcome(reason: AbandonReason) -> &'static str {
         }
         AbandonReason::NotPrepared => "a step could not be prepared; the log says why",
         AbandonReason::NotFinite => {
-            "the new model would have values that are not finite; a smaller server_learning_rate \
-             or learning_rate may help"
+            "the new model would have values that are not finite; a smaller \
+             server_optimizer.learning_rate or training.learning_rate may help"
         }
         AbandonReason::NotStored => "the new model could not be stored; the log says why",
         AbandonReason::Stopped => "the operator stopped the task",

@@ -63,10 +63,11 @@ pub enum StartError {
         /// Bytes of an update at most.
         bytes: u64,
     },
-    /// The sum of a round takes more memory than it may.
+    /// A round takes more memory than it may.
     #[error(
-        "task {task}: the sum of a round takes up to {needed} bytes of memory, more than \
-         server.round_memory ({limit} bytes); raise that, or use a smaller model"
+        "task {task}: the sum of a round, or what its estimator holds, takes up to {needed} bytes \
+         of memory, more than server.round_memory ({limit} bytes); raise that, or use a smaller \
+         model"
     )]
     RoundTooLarge {
         /// The task.

@@ -91,7 +91,7 @@ pub enum WriterError {
     /// The step along the mean update leaves the range of float32.
     #[error(
         "the new model would have a value that is not finite ({0}); a smaller \
-         server_learning_rate or training.learning_rate may help"
+         server_optimizer.learning_rate or training.learning_rate may help"
     )]
     NotFinite(ModelFileError),
     /// The model or the optimizer's state does not make a file.
@@ -397,7 +397,7 @@ impl Writer {
         let next = match scores {
             // The model of such a round is the one that was evaluated.
             Some(_) => self.position.clone(),
-            None => self.position.after(&self.settings, &delta)?,
+            None => self.position.after(&self.settings, figures.round, &delta)?,
         };
         let files = next.files(&self.settings)?;
         let record = RoundRecord {

@@ -54,9 +54,15 @@ impl Position {
         Ok(Self { parameters: Arc::new(parameters), state })
     }
 
-    /// The point after a mean update. Nothing has moved until it is stored.
-    pub(super) fn after(&self, settings: &TaskSettings, mean: &[f64]) -> Result<Self, ApplyError> {
-        let (parameters, state) = settings.optimizer.step(&self.state, &self.parameters, mean)?;
+    /// The point after a round's mean update. Nothing has moved until it is stored.
+    pub(super) fn after(
+        &self,
+        settings: &TaskSettings,
+        round: u64,
+        mean: &[f64],
+    ) -> Result<Self, ApplyError> {
+        let optimizer = settings.optimizer(round);
+        let (parameters, state) = optimizer.step(&self.state, &self.parameters, mean)?;
         Ok(Self { parameters: Arc::new(parameters), state })
     }
 

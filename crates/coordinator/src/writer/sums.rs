@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use differential_privacy::{ClippingNorm, QuantityError};
 use fedra_aggregation::accumulator::{
-    AccumulatorBounds, Answer, Clipped, Decoding, FinishError, Masked, PackedSum, Plain,
+    AccumulatorBounds, Answer, Clipped, Decoding, Estimator, FinishError, Masked, PackedSum, Plain,
     RoundAccumulator, ServerNoise,
 };
 use fedra_aggregation::codec::CodecMisfit;
@@ -145,7 +145,14 @@ pub(super) fn open(
     }
     let Payload { codec, derived } = settings.payload(round.round);
     match (derived, numbers) {
-        (None, _) => plain(settings, codec.shape()),
+        (None, _) => {
+            // A score is what a client says it is, and says little by itself.
+            let estimator = match settings.evaluation(round.round) {
+                None => settings.estimator,
+                Some(_) => Estimator::Mean,
+            };
+            plain(settings, codec.shape(), estimator)
+        }
         // A plain sum would have neither clipping nor noise.
         (Some(_), None) => Err(SumError::NoNumbers),
         (Some(derived), Some(numbers)) => {
@@ -161,18 +168,20 @@ pub(super) fn open(
 fn plain(
     settings: &TaskSettings,
     shape: UpdateShape,
+    estimator: Estimator,
 ) -> Result<Box<dyn RoundAccumulator>, SumError> {
     let UpdateShape::Values { len, range } = shape else {
         return Err(CodecMisfit { name: CodecName::F32, shape }.into());
     };
     let plan = &settings.plan;
-    Ok(Box::new(match plan.mode {
+    let sum = match plan.mode {
         Mode::Synchronous => Plain::new(len, range),
         Mode::Buffered { .. } => {
             let largest_weight = plan.max_weight.saturating_mul(plan.most_reports() as u64);
             Plain::buffered(len, range, largest_weight)
         }
-    }))
+    };
+    Ok(estimator.accumulator(sum, plan.most_reports()))
 }
 
 fn private(

@@ -2,10 +2,11 @@
 
 mod buffered;
 mod evaluation;
-mod momentum;
 mod operators;
+mod optimizer;
 mod plain;
 mod private;
+mod robust;
 mod secure;
 
 use fedra_aggregation::accumulator::{Answer, FinishError};

@@ -1,6 +1,7 @@
 //! Orders to a member, and what it says of itself.
 
 use super::*;
+use crate::settings::{Decay, Schedule};
 
 fn assignment(script: &Script, round: RoundId) -> Act {
     let assignment = fedra_protocol::RoundAssignment {
@@ -34,6 +35,22 @@ fn an_invitation_is_an_assignment_with_the_seed_of_its_round() {
     assert_ne!(seed(&acts), seed(&next), "each round has a seed of its own");
     let again = script.invite(round(2, 1));
     assert_eq!(seed(&next), seed(&again), "and its next attempt has the same");
+}
+
+#[test]
+fn an_assignment_has_the_learning_rate_of_its_round() {
+    for plan in [PLAN, BUFFERED] {
+        let training_schedule = Schedule { warmup_rounds: 3, decay: Decay::Constant };
+        let mut script = Script::member_of(TaskSettings { training_schedule, ..settings(plan) });
+        let full = script.settings.training.learning_rate();
+        for (round, factor) in [(1, 0.25), (3, 0.75), (4, 1.0), (9, 1.0)] {
+            let acts = script.invite(RoundId { round, attempt: 2 });
+            let [Act::Send(ServerMessage::RoundAssignment(assignment))] = acts.as_slice() else {
+                panic!("{acts:?}");
+            };
+            assert_eq!(assignment.training.learning_rate(), full * factor, "round {round}");
+        }
+    }
 }
 
 #[test]

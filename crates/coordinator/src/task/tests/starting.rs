@@ -1,6 +1,7 @@
 //! Start of a task: what does not fit is refused before anything is stored.
 
 use differential_privacy::DistributedGaussian;
+use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{Codec, UpdateShape};
 use fedra_protocol::Mechanism;
 
@@ -29,6 +30,7 @@ fn a_task_whose_round_takes_more_memory_than_it_may_does_not_start() {
     let all = [
         settings(PLAN),
         settings(BUFFERED),
+        TaskSettings { estimator: Estimator::GeometricMedian { iterations: 1 }, ..settings(PLAN) },
         private(central),
         private(Mechanism::Local),
         private(Mechanism::Distributed),

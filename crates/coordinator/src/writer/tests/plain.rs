@@ -146,7 +146,7 @@ fn a_model_that_would_not_be_finite_is_not_made_and_the_next_round_works() {
     bench.add(1, &[0.0, 1.0, 0.0, 0.0], 1);
     let error = bench.finalize(R1).1.expect_err("it would be infinite");
     assert!(matches!(error, WriterError::NotFinite(_)), "{error}");
-    assert!(error.to_string().contains("server_learning_rate"), "{error}");
+    assert!(error.to_string().contains("server_optimizer.learning_rate"), "{error}");
     assert_eq!(bench.rounds(), [0]);
     assert_eq!(bench.round_of(round(1, 1), &ZERO), ZERO, "the parameters are as they were");
     assert_eq!(bench.rounds(), [0, 1]);

@@ -3,6 +3,7 @@
 use fedra_aggregation::ServerOptimizer;
 
 use super::*;
+use crate::settings::{Decay, Schedule};
 
 /// Half of the velocity is kept.
 fn momentum() -> TaskSettings {
@@ -36,9 +37,11 @@ fn the_state_is_stored_with_its_round() {
 #[test]
 fn a_restart_goes_on_with_the_same_bits() {
     let updates = [[0.1, 0.2, 0.3, 0.7], [-0.9, 0.11, 1e-7, 3.0], [0.33, -0.5, 0.77, -1.0]];
-    let made = |restart: bool| {
-        let optimizer = ServerOptimizer::Momentum { learning_rate: 0.7, momentum: 0.9 };
-        let mut bench = Bench::new(TaskSettings { optimizer, ..settings(PLAN) });
+    let made = |optimizer: &ServerOptimizer, restart: bool| {
+        let server_schedule = Schedule { warmup_rounds: 1, decay: Decay::Cosine { rounds: 4 } };
+        let optimizer = optimizer.clone();
+        let settings = TaskSettings { optimizer, server_schedule, ..settings(PLAN) };
+        let mut bench = Bench::new(settings);
         let mut models = Vec::new();
         for (number, update) in (1..).zip(updates) {
             models.push(bench.round_of(round(number, 0), &update));
@@ -46,7 +49,31 @@ fn a_restart_goes_on_with_the_same_bits() {
         }
         models
     };
-    assert_eq!(made(true), made(false));
+    let (learning_rate, momentum, beta2, tau) = (0.7, 0.9, 0.99, 1e-3);
+    for optimizer in [
+        ServerOptimizer::Momentum { learning_rate, momentum },
+        ServerOptimizer::Adagrad { learning_rate, momentum, tau },
+        ServerOptimizer::Adam { learning_rate, momentum, beta2, tau },
+        ServerOptimizer::Yogi { learning_rate, momentum, beta2, tau },
+    ] {
+        assert_eq!(made(&optimizer, true), made(&optimizer, false), "{optimizer:?}");
+    }
+}
+
+#[test]
+fn a_step_has_the_rate_of_its_round() {
+    let server_schedule =
+        Schedule { warmup_rounds: 1, decay: Decay::Step { every: 1, factor: 0.25, rounds: 3 } };
+    let mut bench = Bench::new(TaskSettings { server_schedule, ..settings(PLAN) });
+    assert_eq!(bench.round_of(R1, &[8.0; 4]), [4.0; 4], "half of it in the warm-up");
+    // An attempt that fails has no part in it.
+    bench.open(R2);
+    assert_eq!(bench.round_of(round(2, 1), &[8.0; 4]), [12.0; 4]);
+    assert_eq!(bench.round_of(round(3, 0), &[8.0; 4]), [14.0; 4]);
+    assert_eq!(bench.round_of(round(4, 0), &[8.0; 4]), [16.0; 4], "it stays");
+    // A roll-back is a round, and does not turn the schedule back.
+    bench.work(WriterJob::RollBack(1));
+    assert_eq!(bench.round_of(round(6, 0), &[8.0; 4]), [6.0; 4]);
 }
 
 #[test]
