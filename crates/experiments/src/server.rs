@@ -41,7 +41,7 @@ struct Connection {
 
 /// Message of the server to a connection.
 pub(crate) enum Sent {
-    Message(ConnectionId, ServerMessage),
+    Message(ConnectionId, Box<ServerMessage>),
     /// The server has ended the connection.
     Closed(ConnectionId),
 }
@@ -275,7 +275,7 @@ impl Server {
             connection.session.refresh(&view);
             for output in connection.session.handle(input, Time(now)) {
                 match output {
-                    Output::Send(message) => self.outbox.push(Sent::Message(id, message)),
+                    Output::Send(message) => self.outbox.push(Sent::Message(id, Box::new(message))),
                     Output::Tell(command) => self.commands.push_back(command),
                     Output::Admit(check_in) => {
                         inputs.push_back(match check_in.check_capabilities(&self.settings) {
@@ -288,8 +288,10 @@ impl Server {
                                 now: Time(now),
                             })),
                             Err(refusal) => {
-                                self.outbox
-                                    .push(Sent::Message(id, ServerMessage::Refusal(refusal)));
+                                self.outbox.push(Sent::Message(
+                                    id,
+                                    Box::new(ServerMessage::Refusal(refusal)),
+                                ));
                                 self.outbox.push(Sent::Closed(id));
                                 self.connections.remove(&id);
                                 return;
@@ -301,7 +303,8 @@ impl Server {
                     }
                     Output::End(refusal) => {
                         self.leave(id, Departure::after(&refusal));
-                        self.outbox.push(Sent::Message(id, ServerMessage::Refusal(refusal)));
+                        self.outbox
+                            .push(Sent::Message(id, Box::new(ServerMessage::Refusal(refusal))));
                         self.outbox.push(Sent::Closed(id));
                         return;
                     }

@@ -106,7 +106,7 @@ enum Due {
 /// Message on its way, or an input of a session.
 enum Delivery {
     ToServer(ConnectionId, ClientMessage),
-    ToClient(ConnectionId, ServerMessage),
+    ToClient(ConnectionId, Box<ServerMessage>),
     Closed(ConnectionId),
     Input(usize, Input),
 }
@@ -390,10 +390,10 @@ impl World {
                 Delivery::ToClient(connection, message) => {
                     self.server.count_sent(frame(message.encode().len(), false));
                     if let Some(&client) = self.owners.get(&connection) {
-                        if let ServerMessage::UpdateOutcome(outcome) = &message {
+                        if let ServerMessage::UpdateOutcome(outcome) = &*message {
                             self.clients[client].feedback.judged(outcome);
                         }
-                        self.feed(client, Input::Received(message));
+                        self.feed(client, Input::Received(*message));
                     }
                 }
                 Delivery::Closed(connection) => {

@@ -254,9 +254,10 @@ async fn real_clients_over_sockets_make_the_same_model() {
     });
     let taken = future::join_all(taken);
     let (last_model, mut heard) = mpsc::unbounded();
-    let told = move |event| match event {
-        ClientEvent::Model { round: 3, .. } => last_model.unbounded_send(()).expect("heard"),
-        _ => {}
+    let told = move |event| {
+        if let ClientEvent::Model { round: 3, .. } = event {
+            last_model.unbounded_send(()).expect("heard");
+        }
     };
     let ended = future::join_all(clients.iter().map(|client| client.run(told.clone())));
     tokio::select! {

@@ -44,7 +44,7 @@ struct Connection {
 
 /// Work of the world for the server.
 pub(crate) enum ServerEffect {
-    Send(LinkId, ServerMessage),
+    Send(LinkId, Box<ServerMessage>),
     /// Close the connection.
     Close(LinkId),
     /// A model is announced.
@@ -293,7 +293,7 @@ impl Server {
         session.refresh(&view);
         for output in session.handle(input, time) {
             match output {
-                Output::Send(message) => effects.push(ServerEffect::Send(link, message)),
+                Output::Send(message) => effects.push(ServerEffect::Send(link, Box::new(message))),
                 Output::Tell(command) => self.command(command, now, rng, effects),
                 Output::Admit(check_in) => {
                     check_in.check_capabilities(&self.settings).expect("knows the model");
@@ -313,7 +313,8 @@ impl Server {
                 }
                 Output::End(refusal) => {
                     self.disconnect(link, Departure::after(&refusal), now, rng, effects);
-                    effects.push(ServerEffect::Send(link, ServerMessage::Refusal(refusal)));
+                    effects
+                        .push(ServerEffect::Send(link, Box::new(ServerMessage::Refusal(refusal))));
                     effects.push(ServerEffect::Close(link));
                     return;
                 }

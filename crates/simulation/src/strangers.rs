@@ -378,7 +378,7 @@ impl Street {
                     assert_eq!(read, Ok(bytes), "a client could not read this: {message:?}");
                     let known = |stranger: &Stranger| stranger.link == Some(link);
                     if let Some(who) = self.strangers.iter().position(known) {
-                        self.hear(who, message);
+                        self.hear(who, *message);
                     }
                 }
                 ServerEffect::Close(link) => {

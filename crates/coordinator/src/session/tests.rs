@@ -24,6 +24,7 @@ use crate::status::NoMetrics;
 
 /// Output in a form that can be compared.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a test has a few of them")]
 enum Act {
     Send(ServerMessage),
     /// An `UpdateOutcome`, without its sentence.
