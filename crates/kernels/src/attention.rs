@@ -1,7 +1,7 @@
 //! Causal self-attention: what is between the two projections of its layer.
 //!
-//! The shares of the positions are computed again for the gradient. That memory for them would
-//! grow with the square of the positions, and takes as long to fill as to compute.
+//! The shares of the positions are computed again for the gradient, because to keep them for
+//! every head of every sequence takes memory that grows with the square of the positions.
 
 use crate::functions::{LANES, exp, largest, sum};
 use crate::instruction_set::Kernels;
@@ -53,7 +53,7 @@ impl Attention {
 }
 
 impl Kernels {
-    /// What the heads give, `[batch][positions][heads][size]`, from queries, keys and values:
+    /// Output of the heads, `[batch][positions][heads][size]`, from queries, keys and values:
     /// `projected: [batch][positions][3][heads][size]`.
     pub fn attention(self, layer: Attention, projected: &[f32]) -> Vec<f32> {
         layer.check_projected(projected);

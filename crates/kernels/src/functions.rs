@@ -1,5 +1,7 @@
 //! Exponential and the functions made of it; sums and maxima of rows.
 
+use std::ops::Add;
+
 /// `e^x` for x up to 0, with a relative error below 2e-7; 0 where it is no normal number;
 /// NaN of NaN.
 ///
@@ -81,18 +83,21 @@ pub(crate) const LANES: usize = 16;
 
 /// The sum of `term` over rows of one length, in an order that is compiled to vectors.
 #[inline(always)]
-pub(crate) fn sum<const N: usize>(rows: [&[f32]; N], term: impl Fn([f32; N]) -> f32) -> f32 {
-    let mut sums = [0.0; LANES];
+pub(crate) fn sum<const N: usize, T: Copy + Default + Add<Output = T>>(
+    rows: [&[f32]; N],
+    term: impl Fn([f32; N]) -> T,
+) -> T {
+    let mut sums = [T::default(); LANES];
     let whole = rows[0].len() / LANES * LANES;
     for at in (0..whole).step_by(LANES) {
         let rows = rows.map(|row| &row[at..at + LANES]);
         for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum += term(rows.map(|row| row[lane]));
+            *sum = *sum + term(rows.map(|row| row[lane]));
         }
     }
     let rest = rows.map(|row| &row[whole..]);
     for (lane, sum) in sums.iter_mut().enumerate().take(rest[0].len()) {
-        *sum += term(rest.map(|row| row[lane]));
+        *sum = *sum + term(rest.map(|row| row[lane]));
     }
     total(sums, |a, b| a + b)
 }
@@ -114,9 +119,9 @@ pub(crate) fn largest(row: &[f32]) -> f32 {
     total(most, larger)
 }
 
-/// All lanes together.
+/// Lanes reduced to one value.
 #[inline(always)]
-fn total(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
+fn total<T: Copy>(mut lanes: [T; LANES], both: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {

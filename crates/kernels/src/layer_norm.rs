@@ -17,7 +17,7 @@ pub struct LayerNormGradient {
 }
 
 impl Kernels {
-    /// Rows of `x` with mean 0 and variance `1 - epsilon / (variance + epsilon)`, then times
+    /// Rows of `x` less their mean, over the root of their variance plus `epsilon`, then times
     /// `gamma` and plus `beta`, both as long as a row (Ba, Kiros and Hinton 2016).
     pub fn layer_norm(self, x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) -> Vec<f32> {
         check_rows(x, gamma);

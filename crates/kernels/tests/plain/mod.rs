@@ -273,7 +273,7 @@ pub fn recurrent(layer: Recurrent, projected: &[f64], weight: &[f64], bias: &[f6
     all
 }
 
-/// What the heads of a causal self-attention give.
+/// Output of the heads of a causal self-attention.
 pub fn attention(layer: Attention, projected: &[f64]) -> Vec<f64> {
     let Attention { batch, positions, heads, size } = layer;
     let value = |sequence: usize, position: usize, part: usize, head: usize, at: usize| {

@@ -10,7 +10,7 @@ use fedra_kernels::{Attention, Kernels};
 
 use super::{Operand, contiguous, recorded};
 
-/// What the heads of a causal self-attention give, `[batch * positions, width]`, from queries,
+/// Output of the heads of a causal self-attention, `[batch * positions, width]`, from queries,
 /// keys and values side by side: `projected: [batch * positions, 3 * width]`.
 pub(crate) fn attention(layer: Attention, projected: Tensor<2>) -> Tensor<2> {
     let projected = Operand::of(projected);
