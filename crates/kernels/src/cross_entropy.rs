@@ -1,6 +1,6 @@
 //! Softmax and cross-entropy in one pass.
 
-use crate::functions::exp;
+use crate::functions::{exp, largest, sum};
 use crate::instruction_set::Kernels;
 use crate::simd::{Job, Simd};
 
@@ -41,18 +41,17 @@ impl Job for Forward<'_> {
         let rows = logits.chunks_exact(width).zip(targets.chunks_exact(width));
         for ((logits, targets), gradient) in rows.zip(gradient.chunks_exact_mut(width)) {
             // NaN is passed over here, and comes back by the exponentials.
-            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let most = largest(logits);
             for (exponential, &logit) in gradient.iter_mut().zip(logits) {
-                *exponential = exp(logit - largest);
+                *exponential = exp(logit - most);
             }
-            let sum: f64 = gradient.iter().map(|&value| f64::from(value)).sum();
-            let target: f64 = targets.iter().map(|&target| f64::from(target)).sum();
-            let log_sum = f64::from(largest) + sum.ln();
-            let terms = logits.iter().zip(targets);
-            let products =
-                terms.map(|(&logit, &target)| f64::from(target) * (f64::from(logit) - log_sum));
-            loss -= products.sum::<f64>();
-            let scale = (target / sum) as f32;
+            let exponentials = sum([gradient], |[value]| f64::from(value));
+            let target = sum([targets], |[target]| f64::from(target));
+            let log_sum = f64::from(most) + exponentials.ln();
+            loss -= sum([logits, targets], |[logit, target]| {
+                f64::from(target) * (f64::from(logit) - log_sum)
+            });
+            let scale = (target / exponentials) as f32;
             for (gradient, &target) in gradient.iter_mut().zip(targets) {
                 *gradient = *gradient * scale - target;
             }

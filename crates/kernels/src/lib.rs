@@ -1,6 +1,6 @@
 //! Kernels of training on the CPU: convolutions with pooling, pooling, linear and recurrent
-//! layers, softmax cross-entropy, each forward and backward, and the steps of SGD and Adam, in
-//! single precision on one thread.
+//! layers, causal self-attention, layer normalisation, GELU, softmax cross-entropy, each forward
+//! and backward, and the steps of SGD and Adam, in single precision on one thread.
 //!
 //! Tensors are slices: images `[batch][row][column][channel]`, weights of a convolution
 //! `[output][input][row][column]`, matrices row by row. A slice of another length than the
@@ -15,10 +15,13 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 mod adam;
+mod attention;
 mod convolution;
 mod cross_entropy;
 mod functions;
+mod gelu;
 mod instruction_set;
+mod layer_norm;
 mod linear;
 mod pooling;
 mod recurrent;
@@ -27,9 +30,11 @@ mod simd;
 mod tile;
 
 pub use adam::Adam;
+pub use attention::Attention;
 pub use convolution::{BlockGradient, BlockOutput, Convolution, ConvolutionBlock};
 pub use cross_entropy::CrossEntropy;
 pub use instruction_set::{InstructionSet, Kernels};
+pub use layer_norm::LayerNormGradient;
 pub use linear::{Linear, LinearGradient};
 pub use pooling::{MaxPool, MeanPool};
 pub use recurrent::{Cell, Recurrent, RecurrentGradient, States};

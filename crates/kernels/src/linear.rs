@@ -5,9 +5,17 @@ use crate::simd::{Job, Simd};
 use crate::tile::{DotProducts, Ends, Left, MAX_ROWS, Matrix, Walk, ZEROS, blocks, parts};
 use crate::{Activation, Sgd, add_rows};
 
-/// Most floats of the weights that a part of the sum takes: they stay in the cache while all
-/// rows of the batch pass.
-const WEIGHTS_AT_ONCE: usize = 24 << 10;
+/// Most floats of an operand that a part of a sum takes: they stay in the cache while all rows
+/// of the other operand pass.
+const AT_ONCE: usize = 24 << 10;
+
+/// Rows of a batch from which on it pays to transpose the weights for the gradient of the input.
+const MANY_ROWS: usize = 128;
+
+/// Length of a part of a sum, along an operand with rows of `width` floats.
+fn part_of_sum(width: usize) -> usize {
+    (AT_ONCE / width.max(1)).clamp(16, 256)
+}
 
 /// Fully connected layer, `y = activation(x W + b)`, on a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +36,9 @@ pub struct Linear {
 pub struct LinearGradient {
     /// Of the input, `[batch][inputs]`; `None` if it was not asked for.
     pub input: Option<Vec<f32>>,
-    /// Of the sums before the activation, `[batch][outputs]`.
-    pub sums: Vec<f32>,
+    /// Of the sums before the activation, `[batch][outputs]`; `None` without an activation,
+    /// where it is that of the output.
+    pub sums: Option<Vec<f32>>,
     /// Of the bias, `[outputs]`.
     pub bias: Vec<f32>,
 }
@@ -72,7 +81,19 @@ impl Kernels {
         layer.check_weight(weight);
         layer.check_output(output);
         assert_eq!(gradient.len(), output.len(), "the gradient's length");
-        self.run(Backward { layer, weight, output, gradient, of_input })
+        let Linear { batch, inputs, outputs, .. } = layer;
+        let mut found = self.run(Backward { layer, output, gradient });
+        if of_input {
+            let sums = found.sums.as_deref().unwrap_or(gradient);
+            found.input = Some(if batch < MANY_ROWS {
+                self.run(InputGradient { layer, weight, sums })
+            } else {
+                let activation = Activation::Identity;
+                let layer = Linear { batch, inputs: outputs, outputs: inputs, activation };
+                self.linear(layer, sums, &transposed(weight, outputs), &vec![0.0; inputs])
+            });
+        }
+        found
     }
 
     /// The gradient of the weights, `[inputs][outputs]`, from the input and
@@ -118,7 +139,7 @@ impl Job for Forward<'_> {
     unsafe fn run<S: Simd>(self) -> Vec<f32> {
         let Self { layer: Linear { batch, inputs, outputs, activation }, x, weight, bias } = self;
         let mut y: Vec<f32> = Vec::with_capacity(batch * outputs);
-        let depth = (WEIGHTS_AT_ONCE / outputs.max(1)).clamp(16, 256);
+        let depth = part_of_sum(outputs);
         for begin in (0..inputs.max(1)).step_by(depth) {
             let walk = Walk {
                 segments: 1,
@@ -156,12 +177,19 @@ impl Job for Forward<'_> {
     }
 }
 
+/// The rows of a matrix of so many columns as columns.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(matrix.len());
+    for column in 0..columns {
+        values.extend(matrix.iter().skip(column).step_by(columns));
+    }
+    values
+}
+
 struct Backward<'a> {
     layer: Linear,
-    weight: &'a [f32],
     output: &'a [f32],
     gradient: &'a [f32],
-    of_input: bool,
 }
 
 impl Job for Backward<'_> {
@@ -169,33 +197,43 @@ impl Job for Backward<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> LinearGradient {
-        let Self { layer, weight, output, gradient, of_input } = self;
-        let Linear { batch, inputs, outputs, activation } = layer;
-        let mut sums = vec![0.0; gradient.len()];
-        activation.backward(output, gradient, &mut sums);
+        let Self { layer: Linear { outputs, activation, .. }, output, gradient } = self;
+        let sums = (activation != Activation::Identity).then(|| {
+            let mut sums = vec![0.0; gradient.len()];
+            activation.backward(output, gradient, &mut sums);
+            sums
+        });
         let mut bias = vec![0.0; outputs];
         if outputs > 0 {
-            add_rows(&mut bias, &sums);
+            add_rows(&mut bias, sums.as_deref().unwrap_or(gradient));
         }
-        let input = of_input.then(|| {
-            let mut dx = Vec::with_capacity(batch * inputs);
-            let left = Matrix { values: sums.as_ptr(), pitch: outputs, rows: batch };
-            let right = Matrix { values: weight.as_ptr(), pitch: outputs, rows: inputs };
-            // SAFETY: the lengths are checked, and every value of dx is written.
-            unsafe {
-                let result = dx.as_mut_ptr();
-                S::dot_products(&DotProducts {
-                    left,
-                    right,
-                    depth: outputs,
-                    result,
-                    pitch: inputs,
-                });
-                dx.set_len(batch * inputs);
-            }
-            dx
-        });
-        LinearGradient { input, sums, bias }
+        LinearGradient { input: None, sums, bias }
+    }
+}
+
+/// The gradient of the input, of few rows.
+struct InputGradient<'a> {
+    layer: Linear,
+    weight: &'a [f32],
+    sums: &'a [f32],
+}
+
+impl Job for InputGradient<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Vec<f32> {
+        let Self { layer: Linear { batch, inputs, outputs, .. }, weight, sums } = self;
+        let mut dx = Vec::with_capacity(batch * inputs);
+        let left = Matrix { values: sums.as_ptr(), pitch: outputs, rows: batch };
+        let right = Matrix { values: weight.as_ptr(), pitch: outputs, rows: inputs };
+        let result = dx.as_mut_ptr();
+        // SAFETY: the lengths are checked, and every value of dx is written.
+        unsafe {
+            S::dot_products(&DotProducts { left, right, depth: outputs, result, pitch: inputs });
+            dx.set_len(batch * inputs);
+        }
+        dx
     }
 }
 
@@ -208,30 +246,45 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Computes `rows` rows of the product from `row` on.
+    /// First row of the batch and length of each part of the sum.
+    fn parts(self) -> impl Iterator<Item = (usize, usize)> {
+        parts(self.layer.batch, part_of_sum(self.layer.outputs))
+    }
+
+    /// Computes `rows` rows of the product from `row` on, or adds to them a part of the sum that
+    /// is not the first.
     ///
     /// # Safety
     ///
     /// The instruction set must be there, the lengths be checked, `rows` be 1 to `S::ROWS`,
-    /// the rows exist, and `result` have room for them.
+    /// the rows and the part exist, and `result` have room for the rows.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(self, row: usize, rows: usize, result: *mut f32) {
-        let Linear { batch, inputs, outputs, .. } = self.layer;
+    unsafe fn rows<S: Simd>(
+        self,
+        (row, rows): (usize, usize),
+        (begin, depth): (usize, usize),
+        result: *mut f32,
+    ) {
+        let Linear { inputs, outputs, .. } = self.layer;
         let walk = Walk {
             segments: 1,
             left_segment: 0,
             right_segment: 0,
-            depth: batch,
+            depth,
             left_step: inputs,
             right_step: outputs,
         };
         for (column, columns) in blocks::<S>(outputs) {
             // SAFETY: as the caller promises.
             unsafe {
-                let left = Left::Columns(self.x.as_ptr().add(row));
-                let right = self.sums.as_ptr().add(column);
+                let left = Left::Columns(self.x.as_ptr().add(begin * inputs + row));
+                let right = self.sums.as_ptr().add(begin * outputs + column);
                 let result = result.add(column);
-                let ends = Ends { start: ZEROS.as_ptr(), start_pitch: 0, result, pitch: outputs };
+                let (start, start_pitch) = match begin {
+                    0 => (ZEROS.as_ptr(), 0),
+                    _ => (result.cast_const(), outputs),
+                };
+                let ends = Ends { start, start_pitch, result, pitch: outputs };
                 S::tile(rows, columns, &left, right, &walk, &ends);
             }
         }
@@ -245,11 +298,20 @@ impl Job for WeightGradient<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Vec<f32> {
-        let Linear { inputs, outputs, .. } = self.0.layer;
+        let Linear { batch, inputs, outputs, .. } = self.0.layer;
+        if batch == 0 {
+            return vec![0.0; inputs * outputs];
+        }
         let mut values: Vec<f32> = Vec::with_capacity(inputs * outputs);
-        for (row, rows) in parts(inputs, S::ROWS) {
-            // SAFETY: the lengths are checked, and there is room for every row.
-            unsafe { self.0.rows::<S>(row, rows, values.as_mut_ptr().add(row * outputs)) }
+        for part in self.0.parts() {
+            for (row, rows) in parts(inputs, S::ROWS) {
+                // SAFETY: the lengths are checked, and there is room for every row. The first
+                // part writes every value before another one reads it.
+                unsafe {
+                    let result = values.as_mut_ptr().add(row * outputs);
+                    self.0.rows::<S>((row, rows), part, result);
+                }
+            }
         }
         // SAFETY: every value was written.
         unsafe { values.set_len(inputs * outputs) }
@@ -270,12 +332,17 @@ impl Job for WeightStep<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { product, step, weight, mut velocity } = self;
-        let Linear { inputs, outputs, .. } = product.layer;
+        let Linear { batch, inputs, outputs, .. } = product.layer;
+        if product.parts().nth(1).is_some() {
+            // SAFETY: as the caller promises.
+            let gradient = unsafe { WeightGradient(product).run::<S>() };
+            return step.apply(weight, &gradient, velocity);
+        }
         // A few rows of the gradient, which do not leave the cache.
         let mut gradient = vec![0.0; S::ROWS * outputs];
         for (row, rows) in parts(inputs, S::ROWS) {
             // SAFETY: the lengths are checked, and there is room for as many rows.
-            unsafe { product.rows::<S>(row, rows, gradient.as_mut_ptr()) }
+            unsafe { product.rows::<S>((row, rows), (0, batch), gradient.as_mut_ptr()) }
             let part = row * outputs..(row + rows) * outputs;
             let velocity = velocity.as_deref_mut().map(|values| &mut values[part.clone()]);
             step.apply(&mut weight[part], &gradient[..rows * outputs], velocity);

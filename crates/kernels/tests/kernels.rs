@@ -4,8 +4,8 @@
 mod plain;
 
 use fedra_kernels::{
-    Activation, Adam, Cell, Convolution, ConvolutionBlock, InstructionSet, Kernels, Linear,
-    MaxPool, Recurrent, Sgd,
+    Activation, Adam, Attention, Cell, Convolution, ConvolutionBlock, InstructionSet, Kernels,
+    Linear, MaxPool, Recurrent, Sgd,
 };
 use plain::{assert_close, noise};
 use proptest::prelude::*;
@@ -29,7 +29,8 @@ fn check_linear(layer: Linear, seed: u64) {
         assert_close(&format!("output, {name}"), &y, &expected);
         let sums = plain::linear_gradient(layer, &x, &weight, &y, &gradient);
         let found = kernels.linear_gradient(layer, &weight, &y, &gradient, true);
-        let product = kernels.weight_gradient(layer, &x, &found.sums);
+        let before = found.sums.as_deref().unwrap_or(&gradient);
+        let product = kernels.weight_gradient(layer, &x, before);
         assert_close(
             &format!("input, {name}"),
             found.input.as_deref().expect("it was asked for"),
@@ -40,7 +41,7 @@ fn check_linear(layer: Linear, seed: u64) {
         let without = kernels.linear_gradient(layer, &weight, &y, &gradient, false);
         assert_eq!(without.input, None);
         assert_eq!((&without.sums, &without.bias), (&found.sums, &found.bias));
-        check_steps(kernels, layer, &x, &found.sums, &weight, &product);
+        check_steps(kernels, layer, &x, before, &weight, &product);
     }
 }
 
@@ -184,6 +185,15 @@ fn layers_of_the_built_in_models_are_plain_loops() {
     }
 }
 
+/// Each position of a sequence is a row: more than a part of a sum, and more than few.
+#[test]
+fn layers_on_many_rows_are_plain_loops() {
+    for (batch, inputs, outputs) in [(128, 9, 21), (300, 33, 17), (517, 5, 150)] {
+        check_linear(Linear { batch, inputs, outputs, activation: Activation::Identity }, 3);
+        check_linear(Linear { batch, inputs, outputs, activation: Activation::Relu }, 4);
+    }
+}
+
 /// A signal is an image of height 1.
 #[test]
 fn a_convolution_in_one_dimension_has_a_known_answer() {
@@ -288,7 +298,8 @@ fn nan_and_infinity_are_not_hidden() {
                 let sums = plain::linear_gradient(layer, &x, &weight, &y, &gradient);
                 let found = kernels.linear_gradient(layer, &weight, &y, &gradient, true);
                 assert_close("input", &found.input.unwrap(), &sums.input);
-                let product = kernels.weight_gradient(layer, &x, &found.sums);
+                let before = found.sums.as_deref().unwrap_or(&gradient);
+                let product = kernels.weight_gradient(layer, &x, before);
                 assert_close("weight", &product, &sums.weight);
                 assert_close("bias", &found.bias, &sums.bias);
             }
@@ -340,6 +351,10 @@ fn nan_of_an_image_reaches_the_output_and_the_gradients() {
     }
 }
 
+fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
+}
+
 /// The gradients beside central differences of the loops in double precision.
 #[test]
 fn recurrent_layers_have_the_states_and_gradients_of_plain_loops() {
@@ -356,23 +371,15 @@ fn recurrent_layers_have_the_states_and_gradients_of_plain_loops() {
         let projected = noise(steps * batch * width, 1);
         let (weight, bias) = (noise(units * width, 2), noise(width, 3));
         let gradient = noise(steps * batch * units, 4);
-        let all: Vec<f64> =
-            [&projected, &weight, &bias].into_iter().flatten().map(|&x| f64::from(x)).collect();
+        let all = [&projected[..], &weight, &bias].concat();
         let parts = [projected.len(), weight.len(), bias.len()];
         let run = |all: &[f64]| {
             let (projected, rest) = all.split_at(parts[0]);
             let (weight, bias) = rest.split_at(parts[1]);
             plain::recurrent(layer, projected, weight, bias)
         };
-        let loss = |index: usize, shift: f64| {
-            let mut moved = all.clone();
-            moved[index] += shift;
-            let terms = run(&moved).into_iter().zip(&gradient).map(|(y, &g)| y * f64::from(g));
-            terms.sum::<f64>()
-        };
-        let central = |index| (loss(index, 1e-5) - loss(index, -1e-5)) / 2e-5;
-        let slopes: Vec<f64> = (0..all.len()).map(central).collect();
-        let expected = run(&all);
+        let slopes = plain::slopes(&all, &gradient, run);
+        let expected = run(&doubles(&all));
         for kernels in each_set() {
             let name = format!("{layer:?} {:?}", kernels.instruction_set());
             let states = kernels.recurrent(layer, &projected, &weight, &bias);
@@ -400,6 +407,99 @@ fn nan_of_a_step_reaches_the_later_ones_and_the_gradients() {
             let found = kernels.recurrent_gradient(layer, &weight, &states, &[1.0; 6]);
             assert!(found.weight.iter().all(|x| x.is_nan()), "{cell:?}");
         }
+    }
+}
+
+/// Positions and sizes of less than a tile or a vector, of whole ones and of parts.
+#[test]
+fn attentions_have_the_outputs_and_gradients_of_plain_loops() {
+    for (batch, positions, heads, size) in
+        [(1, 1, 1, 1), (2, 5, 3, 2), (1, 16, 2, 16), (1, 7, 2, 4), (2, 19, 1, 21), (1, 33, 2, 5)]
+    {
+        let layer = Attention { batch, positions, heads, size };
+        let width = batch * positions * heads * size;
+        // Larger than noise, so that shares differ.
+        let projected: Vec<f32> = noise(3 * width, 1).iter().map(|x| 2.0 * x).collect();
+        let gradient = noise(width, 2);
+        let run = |projected: &[f64]| plain::attention(layer, projected);
+        let (expected, slopes) =
+            (run(&doubles(&projected)), plain::slopes(&projected, &gradient, run));
+        for kernels in each_set() {
+            let name = format!("{layer:?} {:?}", kernels.instruction_set());
+            let output = kernels.attention(layer, &projected);
+            assert_close(&format!("output, {name}"), &output, &expected);
+            let found = kernels.attention_gradient(layer, &projected, &gradient);
+            assert_close(&format!("gradient, {name}"), &found, &slopes);
+        }
+    }
+}
+
+#[test]
+fn an_attention_without_positions_heads_or_values_is_empty() {
+    for (batch, positions, heads, size) in [(0, 3, 2, 4), (2, 0, 2, 4), (2, 3, 0, 4), (2, 3, 2, 0)]
+    {
+        let layer = Attention { batch, positions, heads, size };
+        for kernels in each_set() {
+            assert_eq!(kernels.attention(layer, &[]), []);
+            assert_eq!(kernels.attention_gradient(layer, &[], &[]), []);
+        }
+    }
+}
+
+/// Products of queries and keys as large as a hundred, and a query that is NaN.
+#[test]
+fn an_attention_takes_large_products_and_shows_nan_from_its_position_on() {
+    let layer = Attention { batch: 1, positions: 20, heads: 1, size: 2 };
+    let mut projected: Vec<f32> = noise(20 * 6, 3).iter().map(|x| 10.0 * x).collect();
+    let expected = plain::attention(layer, &doubles(&projected));
+    for kernels in each_set() {
+        assert_close("output", &kernels.attention(layer, &projected), &expected);
+    }
+    projected[18 * 6] = f32::NAN;
+    for kernels in each_set() {
+        let output = kernels.attention(layer, &projected);
+        let is_nan = |position: usize| output[2 * position..][..2].iter().all(|x| x.is_nan());
+        assert!((0..20).all(|position| is_nan(position) == (position == 18)), "{output:?}");
+        let found = kernels.attention_gradient(layer, &projected, &[1.0; 40]);
+        assert!(found.iter().any(|x| x.is_nan()));
+    }
+}
+
+#[test]
+fn layer_norms_have_the_outputs_and_gradients_of_plain_loops() {
+    for (rows, width) in [(0, 4), (1, 1), (3, 2), (5, 16), (4, 23), (2, 70)] {
+        let (x, gamma, beta) = (noise(rows * width, 1), noise(width, 2), noise(width, 3));
+        let gradient = noise(rows * width, 4);
+        let all = [&x[..], &gamma, &beta].concat();
+        let run = |all: &[f64]| {
+            let (x, rest) = all.split_at(rows * width);
+            let (gamma, beta) = rest.split_at(width);
+            plain::layer_norm(x, gamma, beta, f64::from(0.01f32))
+        };
+        let (expected, slopes) = (run(&doubles(&all)), plain::slopes(&all, &gradient, run));
+        for kernels in each_set() {
+            let name = format!("{rows} x {width} {:?}", kernels.instruction_set());
+            let output = kernels.layer_norm(&x, &gamma, &beta, 0.01);
+            assert_close(&format!("output, {name}"), &output, &expected);
+            let found = kernels.layer_norm_gradient(&x, &gamma, &gradient, 0.01);
+            let found = [found.input, found.gamma, found.beta].concat();
+            assert_close(&format!("gradients, {name}"), &found, &slopes);
+        }
+    }
+}
+
+#[test]
+fn gelu_has_the_values_and_slopes_of_the_formula() {
+    // Phi(1) and phi(1) of the standard normal distribution.
+    let (below, density) = (0.841_344_8f32, 0.241_970_7f32);
+    let x = [0.0, 1.0, -1.0, 20.0, -20.0, f32::INFINITY, f32::NAN];
+    let expected = [0.0, below, below - 1.0, 20.0, 0.0, f32::INFINITY, f32::NAN];
+    let slopes = [0.5, below + density, 1.0 - below - density, 1.0, 0.0, f32::NAN, f32::NAN];
+    for kernels in each_set() {
+        assert_close("output", &kernels.gelu(&x), &doubles(&expected));
+        let found = kernels.gelu_gradient(&x, &[2.0; 7]);
+        assert_close("gradient", &found, &doubles(&slopes.map(|slope| 2.0 * slope)));
+        assert_eq!(kernels.gelu(&[]), []);
     }
 }
 

@@ -8,6 +8,7 @@
 //! The only place of this crate that knows how burn's CPU backend stores a tensor.
 
 mod products;
+mod transformer;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -22,6 +23,7 @@ use fedra_kernels::{
 };
 
 pub(crate) use products::matmul;
+pub(crate) use transformer::{attention, gelu, layer_norm};
 
 /// Reason why a tensor is never one of another backend.
 const TAKEN: &str = "this crate has tensors of the CPU alone";
@@ -245,10 +247,14 @@ impl Backward<Flex, 3> for LinearStep {
             gradients.register::<Flex>(node.id, contiguous(input, &[layer.batch, layer.inputs]));
         }
         if let Some(node) = learns {
+            let sums = match found.sums {
+                Some(sums) => contiguous(sums, &[layer.batch, layer.outputs]),
+                None => gradient,
+            };
             let gradient = if self.has_probe {
-                contiguous(found.sums, &[layer.batch, layer.outputs])
+                sums
             } else {
-                let weight = Kernels::best().weight_gradient(layer, x.storage(), &found.sums);
+                let weight = Kernels::best().weight_gradient(layer, x.storage(), sums.storage());
                 contiguous(weight, &[layer.inputs, layer.outputs])
             };
             gradients.register::<Flex>(node.id, gradient);

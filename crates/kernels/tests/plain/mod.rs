@@ -1,6 +1,8 @@
 //! The kernels as plain loops in double precision.
 
-use fedra_kernels::{Activation, Cell, Convolution, ConvolutionBlock, Linear, MaxPool, Recurrent};
+use fedra_kernels::{
+    Activation, Attention, Cell, Convolution, ConvolutionBlock, Linear, MaxPool, Recurrent,
+};
 
 /// Values from -1 to 1 that a seed decides.
 pub fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -269,4 +271,65 @@ pub fn recurrent(layer: Recurrent, projected: &[f64], weight: &[f64], bias: &[f6
         }
     }
     all
+}
+
+/// Output of the heads of a causal self-attention.
+pub fn attention(layer: Attention, projected: &[f64]) -> Vec<f64> {
+    let Attention { batch, positions, heads, size } = layer;
+    let value = |sequence: usize, position: usize, part: usize, head: usize, at: usize| {
+        projected[(((sequence * positions + position) * 3 + part) * heads + head) * size + at]
+    };
+    let mut all = Vec::new();
+    for (sequence, position) in (0..batch).flat_map(|s| (0..positions).map(move |p| (s, p))) {
+        for head in 0..heads {
+            let score = |other: usize| {
+                let terms = (0..size).map(|at| {
+                    value(sequence, position, 0, head, at) * value(sequence, other, 1, head, at)
+                });
+                terms.sum::<f64>() / (size as f64).sqrt()
+            };
+            let scores: Vec<f64> = (0..=position).map(score).collect();
+            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let shares: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+            let sum: f64 = shares.iter().sum();
+            let mean = |at: usize| {
+                let terms = shares.iter().enumerate();
+                let terms = terms.map(|(other, share)| share * value(sequence, other, 2, head, at));
+                terms.sum::<f64>() / sum
+            };
+            all.extend((0..size).map(mean));
+        }
+    }
+    all
+}
+
+pub fn layer_norm(x: &[f64], gamma: &[f64], beta: &[f64], epsilon: f64) -> Vec<f64> {
+    let width = gamma.len();
+    let row = |row: &[f64]| {
+        let mean = row.iter().sum::<f64>() / width as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        let normed = row.iter().map(|x| (x - mean) / (variance + epsilon).sqrt());
+        normed.zip(gamma).zip(beta).map(|((x, gamma), beta)| x * gamma + beta).collect::<Vec<_>>()
+    };
+    x.chunks(width).flat_map(row).collect()
+}
+
+/// The gradient of `output` of `inputs` against `gradient`, by central differences.
+pub fn slopes(inputs: &[f32], gradient: &[f32], output: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    let count = inputs.len();
+    let mut inputs: Vec<f64> = inputs.iter().map(|&x| f64::from(x)).collect();
+    let loss = |inputs: &[f64]| {
+        let terms = output(inputs).into_iter().zip(gradient).map(|(y, &g)| y * f64::from(g));
+        terms.sum::<f64>()
+    };
+    let central = |index: usize| {
+        let value = inputs[index];
+        let [above, below] = [1e-5, -1e-5].map(|shift| {
+            inputs[index] = value + shift;
+            loss(&inputs)
+        });
+        inputs[index] = value;
+        (above - below) / 2e-5
+    };
+    (0..count).map(central).collect()
 }

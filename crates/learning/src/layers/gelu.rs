@@ -6,6 +6,7 @@ use fedra_protocol::layers as spec;
 use super::activation::{Activation, at_each_rank};
 use super::parameters::Parameters;
 use super::{LayerModule, Mode};
+use crate::kernels;
 
 impl LayerModule for Gelu {
     type Spec = spec::Gelu;
@@ -15,6 +16,6 @@ impl LayerModule for Gelu {
     }
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
-        at_each_rank!(input, x => self.forward(x))
+        at_each_rank!(input, x => kernels::gelu(x))
     }
 }

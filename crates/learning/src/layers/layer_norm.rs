@@ -2,18 +2,18 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module::layer_norm;
 use fedra_protocol::layers as spec;
 
 use super::activation::{Activation, at_each_rank};
 use super::parameters::{Parameters, TrainedTensor};
 use super::{LayerModule, Mode};
+use crate::kernels;
 
 #[derive(Module, Debug)]
 pub(crate) struct LayerNorm {
-    gamma: Param<Tensor<1>>,
-    beta: Param<Tensor<1>>,
-    epsilon: f32,
+    pub gamma: Param<Tensor<1>>,
+    pub beta: Param<Tensor<1>>,
+    pub epsilon: f32,
 }
 
 impl LayerModule for LayerNorm {
@@ -25,8 +25,7 @@ impl LayerModule for LayerNorm {
 
     fn apply(&self, input: Activation, _mode: &mut Mode<'_>) -> Activation {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        let epsilon = f64::from(self.epsilon);
-        at_each_rank!(input, x => layer_norm(x, gamma, Some(beta), epsilon))
+        at_each_rank!(input, x => kernels::layer_norm(x, gamma, beta, self.epsilon))
     }
 
     fn trained(&self) -> Vec<&dyn TrainedTensor> {

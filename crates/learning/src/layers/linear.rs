@@ -89,8 +89,9 @@ pub(crate) fn connected(
         let probe = match mode {
             // A frozen layer has no gradient of its weights.
             Mode::Factored(_, factors) if weight.is_require_grad() => {
+                // One value in memory, because none of them matters.
                 let dims = [x.dims()[0], weight.dims()[1]];
-                let probe = Tensor::zeros(dims, &x.device()).require_grad();
+                let probe = Tensor::<2>::zeros([1, 1], &x.device()).expand(dims).require_grad();
                 let input = x.clone().inner();
                 factors.push(Factors { weight: layer.weight.id, input, probe: probe.clone() });
                 Some(probe)

@@ -1,7 +1,6 @@
 //! Block of a transformer.
 
 use burn::module::Module;
-use burn::tensor::activation::gelu;
 use fedra_kernels::Activation as Function;
 use fedra_protocol::layers as spec;
 
@@ -11,6 +10,7 @@ use super::layer_norm::LayerNorm;
 use super::linear::{Linear, connected};
 use super::parameters::{Parameters, TrainedTensor};
 use super::{LayerModule, Mode};
+use crate::kernels;
 
 /// An attention and two linear layers, each behind a norm and beside what came in.
 #[derive(Module, Debug)]
@@ -40,7 +40,7 @@ impl LayerModule for TransformerBlock {
         let x = input.sequence() + attended.sequence();
         let normed = self.norms[1].apply(Activation::Sequence(x.clone()), mode);
         let hidden = connected(&self.linears[0], normed, Function::Identity, mode).sequence();
-        let hidden = Activation::Sequence(gelu(hidden));
+        let hidden = Activation::Sequence(kernels::gelu(hidden));
         let output = connected(&self.linears[1], hidden, Function::Identity, mode);
         Activation::Sequence(x + output.sequence())
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use burn::nn::pool::{AvgPool2dConfig, MaxPool2dConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::module::{conv2d, linear};
+use burn::tensor::module::{conv2d, layer_norm, linear};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor, TensorData};
 use fedra_data::Dataset;
 use fedra_protocol::layers::{
-    AvgPool2d, CausalSelfAttention, Conv2d, Embedding, Flatten, Gru, LayerNorm, Linear, Lstm,
+    AvgPool2d, CausalSelfAttention, Conv2d, Embedding, Flatten, Gelu, Gru, LayerNorm, Linear, Lstm,
     MaxPool2d, PositionEmbedding, Relu, Tanh, TransformerBlock,
 };
 use fedra_protocol::{Layer, Loss, ModelSpec};
@@ -89,6 +89,13 @@ fn by_burn(input: Activation, layer: &NetworkLayer) -> Activation {
             let ids = TensorData::new(ids, [batch, tokens.positions]);
             let ids = Tensor::<2, Int>::from_data(ids, &table.weight.device());
             Activation::Sequence(table.forward(ids))
+        }
+        (NetworkLayer::LayerNorm(norm), Activation::Sequence(x)) => {
+            let (gamma, beta, epsilon) = (norm.gamma.val(), norm.beta.val(), norm.epsilon.into());
+            Activation::Sequence(layer_norm(x, gamma, Some(beta), epsilon))
+        }
+        (NetworkLayer::Gelu(gelu), Activation::Sequence(x)) => {
+            Activation::Sequence(gelu.forward(x))
         }
         (layer, input) => layer.apply(input, &mut Mode::Inference),
     }
@@ -218,6 +225,8 @@ fn models_of_token_ids_are_the_same_on_our_kernels() {
         LayerNorm { epsilon: 1e-5 }.into(),
         Linear { outputs: 6 }.into(),
         Relu.into(),
+        Linear { outputs: 9 }.into(),
+        Gelu.into(),
         Linear { outputs: 4 }.into(),
     ];
     let spec = ModelSpec::of_tokens(7, 11, layers, Loss::SoftmaxCrossEntropy).unwrap();
