@@ -56,10 +56,10 @@ pub(crate) fn layer_norm<const D: usize>(
     beta: Tensor<1>,
     epsilon: f32,
 ) -> Tensor<D> {
-    layer_norm_of(Operand::of(x), [Operand::of(gamma), Operand::of(beta)], epsilon).tensor()
+    layer_norm_of(&Operand::of(x), [Operand::of(gamma), Operand::of(beta)], epsilon).tensor()
 }
 
-fn layer_norm_of(x: Operand, [gamma, beta]: [Operand; 2], epsilon: f32) -> Operand {
+fn layer_norm_of(x: &Operand, [gamma, beta]: [Operand; 2], epsilon: f32) -> Operand {
     let state = LayerNormState {
         x: x.values().to_contiguous(),
         gamma: gamma.values().to_contiguous(),
@@ -72,7 +72,7 @@ fn layer_norm_of(x: Operand, [gamma, beta]: [Operand; 2], epsilon: f32) -> Opera
         epsilon,
     );
     let output = contiguous(output, state.x.layout().shape());
-    recorded(LayerNormStep, [&x, &gamma, &beta], output, state)
+    recorded(LayerNormStep, [x, &gamma, &beta], output, state)
 }
 
 #[derive(Debug)]
@@ -118,13 +118,13 @@ impl Backward<Flex, 3> for LayerNormStep {
 
 /// GELU of each value.
 pub(crate) fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    gelu_of(Operand::of(x)).tensor()
+    gelu_of(&Operand::of(x)).tensor()
 }
 
-fn gelu_of(x: Operand) -> Operand {
+fn gelu_of(x: &Operand) -> Operand {
     let values = x.values().to_contiguous();
     let output = contiguous(Kernels::best().gelu(values.storage()), values.layout().shape());
-    recorded(GeluStep, [&x], output, values)
+    recorded(GeluStep, [x], output, values)
 }
 
 #[derive(Debug)]
