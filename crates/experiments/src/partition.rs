@@ -29,7 +29,7 @@ pub enum Partition {
         /// Concentration, above 0: the smaller, the more unequal.
         alpha: f64,
     },
-    /// So many classes for each client, one by its number and the others at random; the
+    /// Some classes for each client, one by its number and the others at random; the
     /// examples of a class in equal parts for those that have it (Li et al. 2022).
     Labels {
         /// Classes of a client, at least 1.

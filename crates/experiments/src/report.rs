@@ -52,7 +52,7 @@ pub enum ReportError {
     },
 }
 
-/// What an experiment is, in short.
+/// An experiment in short.
 #[derive(Clone, Debug, Serialize)]
 pub struct Header {
     /// The task's title.

@@ -24,7 +24,7 @@ const SCORED_AT_ONCE: usize = 256;
 /// Seed of the choice of held-out examples, the same for all.
 const HOLD_OUT_SEED: u64 = 1;
 
-/// What a device needs for a round.
+/// Work of a device for a round, with everything that it needs.
 pub(crate) struct Job {
     pub client: usize,
     pub task: Arc<TaskDescription>,
@@ -41,7 +41,7 @@ pub(crate) struct Job {
     pub seeds: Seeds,
 }
 
-/// What comes of a device's work.
+/// Product of a device's work.
 pub(crate) enum Product {
     /// An update that may leave, and its weight.
     Update(Bytes, u64),

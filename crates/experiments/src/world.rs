@@ -1,6 +1,8 @@
 //! Devices and the server on one virtual clock. What devices compute runs on all cores, and
 //! is taken at the time at which it would have been done.
 
+mod evaluating;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,11 +18,10 @@ use fedra_edge_client::session::{Action, Event as Input, SecureRequest, Session}
 use fedra_edge_client::{
     ClientEvent, Consent, ErrorFeedback, EventCode, Failure, PrivacyConfig, PrivacyFloors,
 };
-use fedra_learning::metrics::ConfusionMatrix;
-use fedra_learning::{LearningError, WeightsView, evaluate};
+use fedra_learning::LearningError;
 use fedra_protocol::{
-    ClientMessage, Evaluation, Quality, RoundAssignment, RoundId, ServerMessage, Sha256Hash,
-    SubjectId, TaskDescription,
+    ClientMessage, Quality, RoundAssignment, RoundId, ServerMessage, Sha256Hash, SubjectId,
+    TaskDescription,
 };
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -33,6 +34,7 @@ use crate::devices::{Device, Devices};
 use crate::seeds::{Purpose, Seeds};
 use crate::server::{Sent, Server, ServerError};
 use crate::work::{Job, Product, secure};
+use evaluating::Evaluating;
 
 /// Longest time without a completed round.
 const LONGEST_ROUND: Duration = Duration::from_secs(20 * 24 * 3600);
@@ -64,7 +66,7 @@ pub enum WorldError {
     Client {
         /// Its number.
         client: usize,
-        /// What it told its owner.
+        /// Its message to its owner.
         message: String,
     },
     /// A model cannot be evaluated.
@@ -85,7 +87,7 @@ pub enum WorldError {
     Stalled(Duration),
 }
 
-/// What is due at some time.
+/// Entry of the agenda.
 enum Due {
     /// The task begins or goes on: every device that is there at the start has come.
     Begin,
@@ -140,12 +142,6 @@ struct Client {
     model: Option<Sha256Hash>,
     /// Part of its updates that a sparse codec has not sent.
     feedback: ErrorFeedback,
-}
-
-/// A model that is being evaluated.
-struct Evaluating {
-    round: u64,
-    result: Receiver<Result<(Quality, Option<ConfusionMatrix>), LearningError>>,
 }
 
 pub(crate) struct World {
@@ -585,57 +581,6 @@ impl World {
             }
         };
         self.deliveries.push_back(Delivery::Input(client, input));
-    }
-
-    // --------------------------------------------------------- evaluations
-
-    fn take_completed(&mut self) {
-        while let Some(completed) = self.server.completed.pop_front() {
-            let epsilon = self.server.view().privacy.map(|spent| spent.epsilon);
-            let (record, at) = (completed.record, completed.at);
-            self.last_completed = at;
-            self.open.push_back(Round { record, at, quality: None, epsilon });
-        }
-    }
-
-    fn start_evaluations(&mut self) {
-        while let Some((round, trained)) = self.server.to_evaluate.pop_front() {
-            let Some(data) = self.held_out.clone() else { continue };
-            let is_last = self.server.settings.plan.rounds == Some(round);
-            if round == 0 || !round.is_multiple_of(self.evaluate_every) && !is_last {
-                continue;
-            }
-            let (spec, frozen) = (self.task.model.clone(), Arc::clone(&self.server.frozen));
-            let (done, result) = sync_channel(1);
-            self.pool.spawn_fifo(move || {
-                let weights = WeightsView { trained: &trained, frozen: &frozen };
-                let evaluated = evaluate(&spec, weights, &data, 1);
-                // Fails only when the experiment has ended.
-                let _ = done.send(evaluated.map(|of| (of.quality, of.confusion)));
-            });
-            self.evaluating.push_back(Evaluating { round, result });
-        }
-    }
-
-    /// Waits for the evaluation of the oldest round that has not been told, if there is one,
-    /// and tells the server.
-    fn collect_evaluations(&mut self) -> Result<(), WorldError> {
-        let Some(oldest) = self.open.front().map(|open| open.record.round) else { return Ok(()) };
-        while self.evaluating.front().is_some_and(|evaluating| evaluating.round <= oldest)
-            && let Some(Evaluating { round, result }) = self.evaluating.pop_front()
-        {
-            let Ok(result) = result.recv() else { continue };
-            let failed = |source| WorldError::Evaluation { round, source };
-            let (quality, confusion) = result.map_err(failed)?;
-            if let Some(open) = self.open.iter_mut().find(|open| open.record.round == round) {
-                open.quality = Some(quality);
-            }
-            let evaluation = Evaluation { round, quality };
-            let sent = self.server.evaluated(evaluation, confusion.map(Arc::new), self.now)?;
-            self.post(sent);
-            self.settle();
-        }
-        Ok(())
     }
 }
 

@@ -109,7 +109,7 @@ function columnFact(column: Column): Fact {
   }
 }
 
-/** What a model predicts that tells no classes: each column with its value, or with the probability of yes. */
+/** Prediction of a model without classes: each column with its value, or with the probability of yes. */
 export function predictions(table: TableDescription, outputs: Float32Array): readonly Fact[] {
   return targetsOf(table).map((column, index) => {
     const output = outputs[index] ?? 0;

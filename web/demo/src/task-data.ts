@@ -72,7 +72,7 @@ export interface ArrayDescription {
 
 export type Description = TableDescription | TextDescription | ImageDescription | ArrayDescription;
 
-/** What this page itself has for a task. */
+/** The page's own data for a task. */
 export interface PageData {
   /** Files, one of them for each tab; none where visitors bring their own. */
   readonly parts: readonly { readonly file: string; readonly title: string }[];
@@ -101,7 +101,7 @@ const KINDS: readonly unknown[] = ['table', 'text', 'image', 'array'] satisfies 
 /** Shapes of a model's input that are a digit, joined by commas. */
 const DIGITS: readonly string[] = ['784', '1,28,28'];
 
-/** What the aggregator says of a task's data. */
+/** The aggregator's word on a task's data. */
 export type Described = Pick<TaskSummary, 'data' | 'model'>;
 
 /** The data of a task; undefined without a description that this page knows. */

@@ -35,7 +35,7 @@ export class RowReader extends LightElement {
   #asked = false;
   #asking = false;
   #again = false;
-  /** What the model says: probabilities of classes, or of columns, or values of columns. */
+  /** Answer of the model: probabilities of classes, or of columns, or values of columns. */
   #outputs: Float32Array | undefined;
   #mistake: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;

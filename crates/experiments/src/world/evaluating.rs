@@ -1,0 +1,69 @@
+//! Evaluation of global models on held-out examples, beside the devices' work.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use fedra_learning::metrics::ConfusionMatrix;
+use fedra_learning::{LearningError, WeightsView, evaluate};
+use fedra_protocol::{Evaluation, Quality};
+
+use super::{Round, World, WorldError};
+
+/// A model that is being evaluated.
+pub(super) struct Evaluating {
+    round: u64,
+    result: Receiver<Result<(Quality, Option<ConfusionMatrix>), LearningError>>,
+}
+
+impl World {
+    /// Takes the rounds that the server has completed.
+    pub(super) fn take_completed(&mut self) {
+        while let Some(completed) = self.server.completed.pop_front() {
+            let epsilon = self.server.view().privacy.map(|spent| spent.epsilon);
+            let (record, at) = (completed.record, completed.at);
+            self.last_completed = at;
+            self.open.push_back(Round { record, at, quality: None, epsilon });
+        }
+    }
+
+    /// Starts the evaluation of new models beside the devices' work.
+    pub(super) fn start_evaluations(&mut self) {
+        while let Some((round, trained)) = self.server.to_evaluate.pop_front() {
+            let Some(data) = self.held_out.clone() else { continue };
+            let is_last = self.server.settings.plan.rounds == Some(round);
+            if round == 0 || !round.is_multiple_of(self.evaluate_every) && !is_last {
+                continue;
+            }
+            let (spec, frozen) = (self.task.model.clone(), Arc::clone(&self.server.frozen));
+            let (done, result) = sync_channel(1);
+            self.pool.spawn_fifo(move || {
+                let weights = WeightsView { trained: &trained, frozen: &frozen };
+                let evaluated = evaluate(&spec, weights, &data, 1);
+                // Fails only when the experiment has ended.
+                let _ = done.send(evaluated.map(|of| (of.quality, of.confusion)));
+            });
+            self.evaluating.push_back(Evaluating { round, result });
+        }
+    }
+
+    /// Waits for the evaluation of the oldest round that has not been told, if there is one,
+    /// and tells the server.
+    pub(super) fn collect_evaluations(&mut self) -> Result<(), WorldError> {
+        let Some(oldest) = self.open.front().map(|open| open.record.round) else { return Ok(()) };
+        while self.evaluating.front().is_some_and(|evaluating| evaluating.round <= oldest)
+            && let Some(Evaluating { round, result }) = self.evaluating.pop_front()
+        {
+            let Ok(result) = result.recv() else { continue };
+            let failed = |source| WorldError::Evaluation { round, source };
+            let (quality, confusion) = result.map_err(failed)?;
+            if let Some(open) = self.open.iter_mut().find(|open| open.record.round == round) {
+                open.quality = Some(quality);
+            }
+            let evaluation = Evaluation { round, quality };
+            let sent = self.server.evaluated(evaluation, confusion.map(Arc::new), self.now)?;
+            self.post(sent);
+            self.settle();
+        }
+        Ok(())
+    }
+}
