@@ -142,8 +142,9 @@ mod tests {
                  "clients_connected": 40, "seconds_left": 3.5, "headline": "accuracy", "privacy": null,
                  "latest": {"round": 11, "accuracy": 0.91234, "loss": 0.5},
                  "model": {"sha256": "ab", "url": "../models/ab", "bytes": 7, "parameters": 1,
-                           "round": 11},
-                 "contested": 3, "weight": 700},
+                           "round": 11, "input": [4], "vocabulary": null, "output": [2],
+                           "loss": "softmax_cross_entropy"},
+                 "data": null, "evaluated": true, "contested": 3, "weight": 700},
                 {"id": "old", "title": "Old", "state": "stopped", "phase": "finished",
                  "health": {"state": "ok", "since": "2026-11-27T09:00:00Z", "attempts": 0,
                             "reason": "the task is finished", "failures": []},
@@ -151,8 +152,9 @@ mod tests {
                  "cohort": {"invited": 0, "reported": 0, "left": 0, "report_goal": 1},
                  "clients_connected": 0, "seconds_left": null, "headline": "rmse", "latest": null, "privacy": null,
                  "model": {"sha256": "cd", "url": "../models/cd", "bytes": 7, "parameters": 1,
-                           "round": 3},
-                 "contested": 0, "weight": 0}],
+                           "round": 3, "input": [4], "vocabulary": null, "output": [2],
+                           "loss": "softmax_cross_entropy"},
+                 "data": null, "evaluated": true, "contested": 0, "weight": 0}],
             "set_aside": [{"id": "lost", "reason": "its newest model is damaged"}]
         }"#;
         assert_eq!(
