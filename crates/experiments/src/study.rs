@@ -262,7 +262,7 @@ impl Study<'_> {
         let mut page = format!("# {title}\n\n{}\n\n", words_of.trim());
         let columns = match has_target {
             true => format!(
-                "| variant | settings of the grid | paper | rounds to the target | MB to the target | last {metric} |\n|---|---|---|---|---|---|\n"
+                "| variant | settings of the grid | paper | rounds to the target | MB until then | simulated s until then | last {metric} |\n|---|---|---|---|---|---|---|\n"
             ),
             false => format!(
                 "| variant | settings of the grid | paper | {metric} of each seed | mean | deviation |\n|---|---|---|---|---|---|\n"
@@ -284,8 +284,10 @@ impl Study<'_> {
                     .collect();
                 let bytes = runs.iter().map(Kept::megabytes);
                 let mean = bytes.sum::<f64>() / runs.len() as f64;
+                let seconds = runs.iter().filter_map(|run| Some(run.rows.last()?.seconds));
+                let seconds = seconds.sum::<f64>() / runs.len() as f64;
                 let last = runs.iter().filter_map(Kept::last).sum::<f64>() / runs.len() as f64;
-                format!("{} | {mean:.1} | {last:.4}", rounds.join(", "))
+                format!("{} | {mean:.1} | {seconds:.0} | {last:.4}", rounds.join(", "))
             } else {
                 let last: Vec<f64> = runs.iter().filter_map(Kept::last).collect();
                 let mean = last.iter().sum::<f64>() / last.len().max(1) as f64;
