@@ -33,7 +33,7 @@ mod partition;
 pub mod report;
 mod seeds;
 mod server;
-mod study;
+pub mod study;
 mod work;
 mod world;
 
@@ -52,7 +52,6 @@ pub use self::devices::{Devices, Speed};
 pub use self::partition::{Partition, PartitionError};
 use self::seeds::Seeds;
 pub use self::server::ServerError;
-pub use self::study::{StudyError, study};
 use self::world::World;
 pub use self::world::{Round, WorldError};
 

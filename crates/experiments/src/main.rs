@@ -65,6 +65,9 @@ struct Study {
     /// Folder of runs, which are not made again.
     #[arg(long, default_value = "studies")]
     kept: PathBuf,
+    /// Checks every variant, and runs none.
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -83,10 +86,14 @@ fn main() -> ExitCode {
 }
 
 fn make(options: &Study) -> anyhow::Result<()> {
-    let Study { file, base, out, kept } = options;
+    let Study { file, base, out, kept, check } = options;
     let own = file.parent().unwrap_or_else(|| Path::new(""));
-    let page = study(file, base.as_deref().unwrap_or(own), kept, out)?;
-    println!("{}", page.display());
+    let base = base.as_deref().unwrap_or(own);
+    if *check {
+        println!("{} runs", study::check(file, base)?);
+    } else {
+        println!("{}", study::study(file, base, kept, out)?.display());
+    }
     Ok(())
 }
 

@@ -122,15 +122,12 @@ struct Study<'a> {
 /// [`StudyError`] with the variant at fault.
 pub fn study(path: &Path, folder: &Path, kept: &Path, out: &Path) -> Result<PathBuf, StudyError> {
     let problem = |problem: String| StudyError::File { path: path.to_owned(), problem };
-    let text = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
-    let file: File = toml::from_str(&text).map_err(|error| problem(error.to_string()))?;
-    if file.seeds.is_empty() || file.variant.is_empty() {
-        return Err(problem("a study has seeds and variants".to_owned()));
-    }
+    let (study, text) = Study::read(path, folder, kept)?;
+    // Before the first run: a mistake in the last variant would come hours later.
+    study.check()?;
     for folder in [kept, out] {
         fs::create_dir_all(folder).map_err(|error| problem(error.to_string()))?;
     }
-    let study = Study { file, folder, kept };
     let mut done = Vec::new();
     for variant in &study.file.variant {
         done.push(study.variant(variant)?);
@@ -145,6 +142,15 @@ pub fn study(path: &Path, folder: &Path, kept: &Path, out: &Path) -> Result<Path
     Ok(page)
 }
 
+/// Checks a study without running it. Returns the number of its runs.
+///
+/// # Errors
+///
+/// [`StudyError`] with the variant at fault.
+pub fn check(path: &Path, folder: &Path) -> Result<usize, StudyError> {
+    Study::read(path, folder, Path::new(""))?.0.check()
+}
+
 /// A variant with its best settings and its runs, one a seed.
 struct Done<'a> {
     variant: &'a Variant,
@@ -155,7 +161,36 @@ struct Done<'a> {
     target: Option<f64>,
 }
 
-impl Study<'_> {
+impl<'s> Study<'s> {
+    /// Reads a study; also its text.
+    fn read(path: &Path, folder: &'s Path, kept: &'s Path) -> Result<(Self, String), StudyError> {
+        let problem = |problem: String| StudyError::File { path: path.to_owned(), problem };
+        let text = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+        let file: File = toml::from_str(&text).map_err(|error| problem(error.to_string()))?;
+        let seeds = || file.variant.iter().flat_map(|variant| &variant.seeds);
+        if file.seeds.is_empty() || file.variant.is_empty() || seeds().any(Vec::is_empty) {
+            return Err(problem("a study has variants, and each has seeds".to_owned()));
+        }
+        if file.variant.iter().flat_map(|variant| variant.grid.values()).any(Vec::is_empty) {
+            return Err(problem("each key of a grid has values".to_owned()));
+        }
+        Ok((Self { file, folder, kept }, text))
+    }
+
+    /// Checks every variant with every combination of its grid; the number of runs.
+    fn check(&self) -> Result<usize, StudyError> {
+        let mut runs = 0;
+        for variant in &self.file.variant {
+            let seeds = variant.seeds.as_ref().unwrap_or(&self.file.seeds);
+            let combinations = combinations(&variant.grid);
+            for settings in &combinations {
+                self.experiment(variant, settings, seeds[0])?;
+            }
+            runs += combinations.len() + seeds.len() - 1;
+        }
+        Ok(runs)
+    }
+
     fn variant<'a>(&'a self, variant: &'a Variant) -> Result<Done<'a>, StudyError> {
         let seeds = variant.seeds.as_ref().unwrap_or(&self.file.seeds);
         let mut best: Option<(Vec<(String, toml::Value)>, Kept)> = None;
@@ -262,7 +297,7 @@ impl Study<'_> {
         let mut page = format!("# {title}\n\n{}\n\n", words_of.trim());
         let columns = match has_target {
             true => format!(
-                "| variant | settings of the grid | paper | rounds to the target | MB to the target | last {metric} |\n|---|---|---|---|---|---|\n"
+                "| variant | settings of the grid | paper | rounds to the target | MB until then | simulated s until then | last {metric} |\n|---|---|---|---|---|---|---|\n"
             ),
             false => format!(
                 "| variant | settings of the grid | paper | {metric} of each seed | mean | deviation |\n|---|---|---|---|---|---|\n"
@@ -284,8 +319,10 @@ impl Study<'_> {
                     .collect();
                 let bytes = runs.iter().map(Kept::megabytes);
                 let mean = bytes.sum::<f64>() / runs.len() as f64;
+                let seconds = runs.iter().filter_map(|run| Some(run.rows.last()?.seconds));
+                let seconds = seconds.sum::<f64>() / runs.len() as f64;
                 let last = runs.iter().filter_map(Kept::last).sum::<f64>() / runs.len() as f64;
-                format!("{} | {mean:.1} | {last:.4}", rounds.join(", "))
+                format!("{} | {mean:.1} | {seconds:.0} | {last:.4}", rounds.join(", "))
             } else {
                 let last: Vec<f64> = runs.iter().filter_map(Kept::last).collect();
                 let mean = last.iter().sum::<f64>() / last.len().max(1) as f64;
