@@ -341,7 +341,7 @@ impl Rounds {
     pub fn progress(&self) -> Progress {
         let pool = &self.pool;
         Progress {
-            available: pool.available().chain(pool.on_trial()).count(),
+            available: pool.available_count() + pool.on_trial_count(),
             left_out: pool.left_out(),
             ..self.phase.progress(pool.connected())
         }

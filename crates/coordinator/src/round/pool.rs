@@ -17,6 +17,43 @@ pub(super) struct Pool {
     timers: BTreeSet<(Time, ClientId)>,
     /// Times at which a client became available that was not before.
     arrivals: u64,
+    counts: Counts,
+}
+
+/// Numbers of clients, kept with every change: thousands of idle clients cost an event
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counts {
+    connected: usize,
+    left_out: usize,
+    available: usize,
+    on_trial: usize,
+}
+
+impl Counts {
+    /// Counts of one client alone.
+    fn of(member: &Member) -> Self {
+        Self {
+            connected: usize::from(!member.is_lost),
+            left_out: usize::from(!member.is_lost && member.is_left_out()),
+            available: usize::from(member.has(Trust::Full)),
+            on_trial: usize::from(member.has(Trust::OnTrial)),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.connected += other.connected;
+        self.left_out += other.left_out;
+        self.available += other.available;
+        self.on_trial += other.on_trial;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.connected -= other.connected;
+        self.left_out -= other.left_out;
+        self.available -= other.available;
+        self.on_trial -= other.on_trial;
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +110,7 @@ impl Pool {
                 self.forget(client);
                 self.timers.extend(member.timer().map(|at| (at, client)));
                 self.arrivals += u64::from(member.is_available() && !member.is_left_out());
+                self.counts.add(Counts::of(&member));
                 self.clients.insert(client, member);
             }
             Event::Lost(client) => self.change(client, |member| member.is_lost = true),
@@ -96,6 +134,7 @@ impl Pool {
     /// Removes a client from the task; what is to be remembered of it.
     pub(super) fn forget(&mut self, client: ClientId) -> Option<Record> {
         let member = self.clients.remove(&client)?;
+        self.counts.remove(Counts::of(&member));
         if let Some(at) = member.timer() {
             self.timers.remove(&(at, client));
         }
@@ -104,12 +143,22 @@ impl Pool {
 
     /// Clients connected, paused ones too.
     pub(super) fn connected(&self) -> usize {
-        self.clients.values().filter(|member| !member.is_lost).count()
+        self.counts.connected
     }
 
     /// Connected clients that are left out for now.
     pub(super) fn left_out(&self) -> usize {
-        self.clients.values().filter(|member| !member.is_lost && member.is_left_out()).count()
+        self.counts.left_out
+    }
+
+    /// Number of [`Pool::available`].
+    pub(super) fn available_count(&self) -> usize {
+        self.counts.available
+    }
+
+    /// Number of [`Pool::on_trial`].
+    pub(super) fn on_trial_count(&self) -> usize {
+        self.counts.on_trial
     }
 
     /// Full members that may be invited, in the order of their ids.
@@ -124,6 +173,14 @@ impl Pool {
 
     fn with(&self, trust: Trust) -> impl Iterator<Item = ClientId> {
         self.clients.iter().filter(move |(_, member)| member.has(trust)).map(|(client, _)| *client)
+    }
+
+    /// The counts as they are now, from every client, for the tests.
+    #[cfg(test)]
+    pub(super) fn counts_are_right(&self) -> bool {
+        let mut counted = Counts::default();
+        self.clients.values().for_each(|member| counted.add(Counts::of(member)));
+        counted == self.counts
     }
 
     /// Number of times so far that a client became available.
@@ -200,12 +257,14 @@ impl Pool {
         failed
     }
 
-    /// Changes a client, and keeps its timer and the arrivals right.
+    /// Changes a client, and keeps its timer, the arrivals and the counts right.
     fn change(&mut self, client: ClientId, change: impl FnOnce(&mut Member)) {
         let Some(member) = self.clients.get_mut(&client) else { return };
         let before = *member;
         change(member);
         let after = *member;
+        self.counts.remove(Counts::of(&before));
+        self.counts.add(Counts::of(&after));
         if before.timer() != after.timer() {
             before.timer().map(|at| self.timers.remove(&(at, client)));
             self.timers.extend(after.timer().map(|at| (at, client)));

@@ -469,6 +469,7 @@ impl World {
 
     /// Checks the invariants that hold whenever the machine rests.
     fn check_state(&mut self) -> Result<(), TestCaseError> {
+        prop_assert!(self.script.rounds.pool.counts_are_right());
         let (now, rounds) = (self.script.now, &self.script.rounds);
         let (progress, wake) = (rounds.progress(), rounds.wake_at());
         prop_assert!(wake.is_none_or(|wake| wake > now), "{:?} {:?}", wake, now);
