@@ -20,7 +20,7 @@ struct Server {
 }
 
 impl Server {
-    /// `spoil` may change what the server has.
+    /// A server whose files `spoil` may change.
     fn new(spoil: impl FnOnce(&mut Files)) -> Self {
         let spec = ModelSpec::softmax_regression();
         let range = UpdateRange::default_for(spec.loss());
@@ -153,7 +153,7 @@ async fn one_without_a_model_of_the_chain_fetches_the_model() {
 #[tokio::test]
 async fn a_step_that_is_gone_or_damaged_costs_one_request_and_the_model_is_fetched() {
     let gone = |files: &mut Files| drop(files.remove("steps/1"));
-    let cut = |files: &mut Files| drop(files.get_mut("steps/1").unwrap().pop());
+    let cut = |files: &mut Files| files.get_mut("steps/1").unwrap().truncate(100);
     let changed =
         |files: &mut Files| *files.get_mut("steps/1").unwrap().last_mut().unwrap() ^= 0x55;
     for (server, expected) in [
