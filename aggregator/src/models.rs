@@ -1,4 +1,4 @@
-//! Global models by hash, as they are served: the newest of each task from
+//! Global models and steps by hash, as they are served: the newest of each task from
 //! memory, older ones from the store as long as it keeps them. Files of other formats are
 //! made of them when they are asked for.
 
@@ -10,6 +10,7 @@ use fedra_http_api::ModelFormat;
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_learning::{WeightsView, pytorch};
 use fedra_onnx::{OnnxError, Origin};
+use fedra_protocol::limits::MAX_MODEL_STEPS;
 use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
 
 use fedra_coordinator::storage::{Storage, StoreError};
@@ -21,10 +22,17 @@ const IN_MEMORY: usize = 2;
 /// The models that can be fetched.
 pub(crate) struct Models {
     store: Storage,
-    newest: RwLock<HashMap<TaskId, Vec<(Sha256Hash, Bytes)>>>,
+    newest: RwLock<HashMap<TaskId, Newest>>,
     /// Older models and files of other formats that are being sent, by the hash of the
     /// model. Each is in memory once, for all its downloads.
     sent: Mutex<HashMap<(Sha256Hash, ModelFormat), Weak<Slot>>>,
+}
+
+/// Files of a task that stay in memory, the newest first.
+#[derive(Default)]
+struct Newest {
+    models: Vec<(Sha256Hash, Bytes)>,
+    steps: Vec<(Sha256Hash, Bytes)>,
 }
 
 /// Place of a file that several are sent. Whoever comes first fills it; the others wait.
@@ -93,9 +101,17 @@ impl Models {
     /// Makes a durable model the newest of its task.
     pub(crate) fn publish(&self, task: &TaskId, sha256: Sha256Hash, file: Bytes) {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        let models = newest.entry(task.clone()).or_default();
+        let models = &mut newest.entry(task.clone()).or_default().models;
         models.insert(0, (sha256, file));
         models.truncate(IN_MEMORY);
+    }
+
+    /// Serves a durable step to the newest model of its task.
+    pub(crate) fn publish_step(&self, task: &TaskId, sha256: Sha256Hash, file: Bytes) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let steps = &mut newest.entry(task.clone()).or_default().steps;
+        steps.insert(0, (sha256, file));
+        steps.truncate(MAX_MODEL_STEPS);
     }
 
     /// True if the model is one of the task's in memory.
@@ -106,8 +122,13 @@ impl Models {
     /// A model of the task from memory.
     pub(crate) fn in_memory(&self, task: &TaskId, sha256: &Sha256Hash) -> Option<Bytes> {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        let models = newest.get(task)?;
-        models.iter().find(|(hash, _)| hash == sha256).map(|(_, file)| file.clone())
+        found(&newest.get(task)?.models, sha256)
+    }
+
+    /// A step of the task from memory.
+    pub(crate) fn step_in_memory(&self, task: &TaskId, sha256: &Sha256Hash) -> Option<Bytes> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        found(&newest.get(task)?.steps, sha256)
     }
 
     /// A model of the task from the store. Blocking.
@@ -159,6 +180,10 @@ impl Models {
         sent.insert((sha256, format), Arc::downgrade(&slot));
         slot
     }
+}
+
+fn found(files: &[(Sha256Hash, Bytes)], sha256: &Sha256Hash) -> Option<Bytes> {
+    files.iter().find(|(hash, _)| hash == sha256).map(|(_, file)| file.clone())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

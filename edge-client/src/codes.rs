@@ -19,6 +19,9 @@ pub enum Notice {
     NoWebgpu,
     /// The WebGPU device was lost. Training goes on with the CPU.
     DeviceLost,
+    /// The difference to the last model cannot be had, or does not give the new one. The
+    /// client fetches the whole model.
+    StepUnusable,
 }
 
 impl Notice {
@@ -29,6 +32,7 @@ impl Notice {
             Self::PrivacyExhausted => "privacy-exhausted",
             Self::NoWebgpu => "no-webgpu",
             Self::DeviceLost => "device-lost",
+            Self::StepUnusable => "step-unusable",
         }
     }
 }

@@ -7,6 +7,7 @@
 mod evaluating;
 mod feedback;
 mod personal;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -68,8 +69,16 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second.
 const SLOWEST_FETCH: u64 = 64 << 10;
 
-/// Values of the file of this hash, the last one that was fetched.
-type Kept = RefCell<Option<(Sha256Hash, Arc<Vec<f32>>)>>;
+/// The last file that was fetched.
+type Kept = RefCell<Option<KeptFile>>;
+
+/// Values of a file, its hash, and its beginning before the first value.
+#[derive(Clone)]
+struct KeptFile {
+    sha256: Sha256Hash,
+    head: Bytes,
+    values: Arc<Vec<f32>>,
+}
 
 /// Reads the values of a model's trained tensors, or of its frozen ones, from their file.
 type ReadValues = fn(&ModelSpec, &[u8]) -> Result<Vec<f32>, ModelFileError>;
@@ -282,27 +291,25 @@ impl LocalWork {
         read: ReadValues,
         tell: &impl Fn(News),
     ) -> Result<Arc<Vec<f32>>, WorkError> {
-        if let Some((hash, values)) = &*kept.borrow()
-            && *hash == wanted.sha256
+        if let Some(file) = &*kept.borrow()
+            && file.sha256 == wanted.sha256
         {
-            return Ok(values.clone());
+            return Ok(file.values.clone());
         }
         let fail = |failure, reason: String| {
             WorkError::new(failure, format!("cannot fetch the global model: {reason}"))
         };
         let unavailable = |reason| fail(Failure::ModelUnavailable, reason);
-        let url = self.url.http(&wanted.url);
-        let file = platform::fetch(&url, wanted.bytes, &self.trust).await;
-        let file = file.map_err(|error| unavailable(format!("{url}: {error}")))?;
-        tell(News::Fetched(file.len() as u64));
-        let hash = Sha256Hash::of(&file);
-        if hash != wanted.sha256 {
-            return Err(unavailable(format!("its hash is {hash}, not {}", wanted.sha256)));
+        let file = self.fetched(wanted, tell).await.map_err(unavailable)?;
+        let sha256 = Sha256Hash::of(&file);
+        if sha256 != wanted.sha256 {
+            return Err(unavailable(format!("its hash is {sha256}, not {}", wanted.sha256)));
         }
         let values =
             read(spec, &file).map_err(|error| fail(Failure::ModelUnreadable, error.to_string()))?;
         let values = Arc::new(values);
-        *kept.borrow_mut() = Some((hash, values.clone()));
+        let head = Bytes::copy_from_slice(safetensors::head(spec, &file));
+        *kept.borrow_mut() = Some(KeptFile { sha256, head, values: values.clone() });
         Ok(values)
     }
 
@@ -312,6 +319,10 @@ impl LocalWork {
         let TaskDescription { model, frozen, .. } = &job.task;
         let (spec, frozen) = (model.clone(), frozen.clone());
         let model = GlobalModel { spec, frozen, trained: job.assignment.model.clone() };
+        if let Err(reason) = self.take_steps(job, tell).await {
+            let message = format!("{reason}; fetching the whole model");
+            tell(News::Tell(ClientEvent::notice(Notice::StepUnusable, message)));
+        }
         let mut waits = FETCH_AGAIN.into_iter();
         loop {
             match (self.weights(&model, tell).await, waits.next()) {

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod aggregation;
+mod codec;
 mod environment;
 mod optimizer;
 mod origin;

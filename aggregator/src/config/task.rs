@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedra_aggregation::{Codec, MAX_TOTAL_WEIGHT, UpdateShape};
+use fedra_aggregation::MAX_TOTAL_WEIGHT;
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{EvaluationRounds, PrivacySettings, Schedule, TaskSettings};
 use fedra_coordinator::storage::Retention;
@@ -18,7 +18,7 @@ use fedra_protocol::{
 
 use super::access::AccessConfig;
 use super::section::Section;
-use super::{ServerConfig, aggregation, optimizer, privacy, schedule, value};
+use super::{ServerConfig, aggregation, codec, optimizer, privacy, schedule, value};
 
 /// `[[task]]`: one task.
 #[derive(Debug, Clone)]
@@ -89,7 +89,8 @@ impl TaskConfig {
         let estimator = aggregation::read(section.table("aggregation", "task.aggregation"), &fit);
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
-            codec: codec(&section, parameters, update_range, privacy.as_ref()),
+            codec: codec::of_updates(&section, parameters, update_range, privacy.as_ref()),
+            model_codec: codec::of_models(&section, parameters, update_range),
             update_range,
             data: data(&section, &model),
             frozen: None,
@@ -133,30 +134,6 @@ impl TaskConfig {
         section.finish();
         Some(task)
     }
-}
-
-/// The values of `codec`, which is for values in the clear only, and of `codec_share`.
-fn codec(
-    section: &Section<'_>,
-    parameters: usize,
-    range: UpdateRange,
-    privacy: Option<&PrivacySettings>,
-) -> Codec {
-    let encoding = privacy.and_then(|privacy| privacy.derived.encoding());
-    let shape = UpdateShape::new(parameters, range, encoding);
-    let name = section.optional("codec", value::codec);
-    let share = section.optional("codec_share", value::sent_share);
-    let shared = name.zip(share).map(|(name, share)| name.with_share(share));
-    if share.is_some() && shared.flatten().is_none() {
-        let problem =
-            "only for codec = \"topk\" and \"stc\"; set one of them, or leave the key out";
-        section.mistake("codec_share", problem);
-    }
-    let name = shared.flatten().or(name);
-    Codec::new(name, shape).unwrap_or_else(|misfit| {
-        section.mistake("codec", format!("{misfit}; leave the key out, or the policy"));
-        Codec::standard(shape)
-    })
 }
 
 /// Local training at its full learning rate, and the course of the rate.

@@ -259,32 +259,6 @@ fn an_update_is_half_as_long_in_half_precision() {
 }
 
 #[test]
-fn an_update_has_the_length_of_its_codec() {
-    let length = |codec: &str| {
-        let config = Config::from_toml(&format!("{SMALL}{codec}")).expect("valid");
-        config.tasks[0].settings.codec.bounds().bytes.most()
-    };
-    // 7850 values are five blocks: down to 512, and 170 that are filled up to 256.
-    let rotated = |bits| 8 + 5 * 4 + (7_680 + 256) * bits / 8;
-    for (name, bits) in [("int8", 8_u64), ("int4", 4), ("eden2", 2), ("eden1", 1)] {
-        assert_eq!(length(&format!("codec = {name:?}\n")), rotated(bits), "{name}");
-    }
-    let (topk, stc) = (length("codec = \"topk\"\n"), length("codec = \"stc\"\n"));
-    assert!(stc < topk && topk < 7_850 / 25);
-    assert_eq!(length("codec = \"topk\"\ncodec_share = 0.01\n"), topk);
-    assert!(length("codec = \"topk\"\ncodec_share = 0.1\n") > 8 * topk);
-    for share in ["0", "0.6", "1e-9", "\"all\""] {
-        let found = mistakes(&format!("{SMALL}codec = \"topk\"\ncodec_share = {share}\n"));
-        assert!(found[0].contains("codec_share: must be"), "{found:?}");
-    }
-    for codec in ["", "codec = \"int8\"\n"] {
-        let found = mistakes(&format!("{SMALL}{codec}codec_share = 0.01\n"));
-        let expected = "task[tiny].codec_share: only for codec = \"topk\" and \"stc\"";
-        assert!(found[0].starts_with(expected), "{found:?}");
-    }
-}
-
-#[test]
 fn a_codec_is_refused_where_the_policys_words_are_the_codec() {
     for policy in ["distributed", "local"] {
         let privacy = PRIVATE.replace("distributed", policy).replace("1.0", "20.0");

@@ -20,6 +20,7 @@ mod query;
 mod reading;
 mod silent;
 mod stall;
+mod steps;
 mod tasks;
 
 use std::sync::Arc;
@@ -50,6 +51,8 @@ fn public(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
         .or(privacy::routes(server))
         .unify()
         .or(models::route(server))
+        .unify()
+        .or(steps::route(server))
         .unify()
         .or(card::route(server))
         .unify()

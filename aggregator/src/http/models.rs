@@ -20,6 +20,9 @@ use super::{from_disk, query};
 use crate::server::Server;
 use crate::task::Task;
 
+/// Cache control of what never changes.
+pub(super) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
 pub(super) fn route(server: &Arc<Server>) -> BoxedFilter<(Response,)> {
     let server = Arc::clone(server);
     warp::path!("v1" / "models" / String)
@@ -48,8 +51,7 @@ async fn answer(
         Ok(format) => format,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    let cache = "public, max-age=31536000, immutable";
-    let representation = || tagged(&sha256.to_string(), cache);
+    let representation = || tagged(&sha256.to_string(), IMMUTABLE);
     if let Some((task, file)) = frozen_part(server, &sha256) {
         return match format {
             ModelFormat::Safetensors => sent(&task, representation(), Some(file), method, headers),
@@ -191,12 +193,12 @@ async fn is_kept(server: &Server, task: &Arc<Task>, sha256: &Sha256Hash) -> Resu
     Ok(of_model.any(|record| rounds.contains(&record.round)))
 }
 
-fn unreadable() -> Response {
+pub(super) fn unreadable() -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, "the model cannot be read")
 }
 
 /// A model's file with this entity tag, before its length is known.
-fn tagged(tag: &str, cache: &'static str) -> Representation {
+pub(super) fn tagged(tag: &str, cache: &'static str) -> Representation {
     Representation {
         tag: HeaderValue::from_str(&format!("\"{tag}\"")).expect("a tag is visible ASCII"),
         length: None,
@@ -206,7 +208,7 @@ fn tagged(tag: &str, cache: &'static str) -> Representation {
 }
 
 /// The answer with a file, whose bytes are counted.
-fn sent(
+pub(super) fn sent(
     task: &Task,
     representation: Representation,
     file: Option<Bytes>,

@@ -124,6 +124,7 @@ impl Source {
                         for (key, content) in files {
                             target.put(&task, &key, &content)?;
                         }
+                        self.copy_step(&task, record, target)?;
                         copied.insert((task.clone(), *round), record.sha256);
                     }
                     Err(BlobError::Store(error)) => return Err(error),
@@ -146,6 +147,25 @@ impl Source {
             }
         }
         Ok(Copied::All(copied))
+    }
+
+    /// Copies the step of a round, if it has one. One that is damaged or gone is left out.
+    fn copy_step(
+        &self,
+        task: &TaskId,
+        record: &RoundRecord,
+        target: &FolderBlobs,
+    ) -> Result<(), StoreError> {
+        let Some(key) = record.step_blob() else { return Ok(()) };
+        match self.models.get(task, &key) {
+            Ok(content) => target.put(task, &key, &content),
+            Err(BlobError::Store(error)) => Err(error),
+            Err(BlobError::Damaged(problem)) => {
+                let round = record.round;
+                tracing::warn!(%task, round, problem, "a step is not in the backup");
+                Ok(())
+            }
+        }
     }
 
     /// The records of all rounds of a task.

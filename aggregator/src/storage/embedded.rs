@@ -5,6 +5,8 @@
 //! fedra.redb                                     everything but files, mostly JSON values
 //! models/{task}/{round:010}-{sha256}.safetensors
 //! models/{task}/{round:010}-{sha256}.optimizer   state of the server optimizer, if any
+//! models/{task}/{round:010}-{sha256}.residual    what the model's steps have left out, if any
+//! models/{task}/{round:010}-{sha256}.step        step from the model before, if any
 //! ```
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Files of checkpoints in a folder: `models/{task}/{round:010}-{sha256}.safetensors`, and
-//! the server optimizer's state as `.optimizer` beside it.
+//! beside it the server optimizer's state as `.optimizer`, and `.residual` and `.step` of a
+//! model that travels in a codec.
 //!
 //! Not built on `object_store`'s local folder, although that can sync what it writes: this
 //! one keeps the names that stores have had from the first version on, takes every disk

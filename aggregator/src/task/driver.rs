@@ -132,6 +132,7 @@ impl TaskDriver {
                 self.view.send_replace(view);
             }
             Action::Serve(sha256, file) => self.models.publish(id, sha256, file),
+            Action::ServeStep(sha256, file) => self.models.publish_step(id, sha256, file),
             Action::Evaluate(round, parameters) => {
                 self.task.evaluate(&self.evaluator, round, parameters);
             }

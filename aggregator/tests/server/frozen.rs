@@ -1,4 +1,4 @@
-//! Tasks with frozen layers and initial files: what travels, what is accounted, what stays
+//! Tasks with frozen layers, initial files and models by steps: what travels, what is accounted, what stays
 //! after a restart, and which files and clients are refused.
 
 use std::fs;
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use fedra_aggregation::{CheckedUpdate, Codec, UpdateShape};
 use fedra_aggregator::config::Config;
 use fedra_data::{Dataset, Targets};
 use fedra_edge_client::backend::BackendPreference;
@@ -16,8 +17,8 @@ use fedra_edge_client::{
 };
 use fedra_learning::{Inference, Weights, evaluate, init_weights, pytorch, safetensors};
 use fedra_protocol::{
-    Availability, Capabilities, ClientMessage, ModelRef, ModelSpec, RefusalCode, Sha256Hash,
-    SubjectId, TaskDescription, TaskId,
+    Availability, Capabilities, ClientMessage, CodecName, ModelRef, ModelSpec, ModelStep,
+    RefusalCode, RoundAssignment, Sha256Hash, SubjectId, TaskDescription, TaskId, UpdateRange,
 };
 use futures_util::future::{self, Either};
 use tempfile::TempDir;
@@ -207,6 +208,81 @@ async fn only_the_last_layer_travels_and_the_frozen_part_is_fetched_once() {
     assert_ne!(after.trained, before.trained);
     assert_eq!(task["model"]["frozen"]["sha256"], frozen.sha256.to_string());
     assert_eq!(task["model"]["frozen"]["parameters"], INPUTS * 256 + 256);
+    server.stop().await;
+}
+
+/// The codec of the steps of a task with `model_codec = "int8"`.
+fn int8() -> Codec {
+    let range = UpdateRange::default_for(spec().loss());
+    let shape = UpdateShape::Values { len: LAST, range };
+    Codec::new(Some(CodecName::Int8), shape).expect("of values")
+}
+
+#[tokio::test]
+async fn a_client_that_has_the_last_model_fetches_the_difference_alone() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let server = start(&folder, "model_codec = \"int8\"", "").await;
+    let (_, events) = played(&server, 3).await;
+    let unusable = |event: &&ClientEvent| matches!(event, ClientEvent::Error { .. });
+    assert_eq!(events.iter().find(unusable), None);
+    let task = server.task().await;
+    let down: Vec<u64> = task["history"].as_array().expect("rounds")[..3]
+        .iter()
+        .map(|round| round["bytes_down"].as_u64().expect("bytes"))
+        .collect();
+    let (step, model) = (int8().bounds().bytes.most(), 4 * LAST as u64);
+    assert!(down[0] >= model, "{down:?}");
+    // A step, and messages.
+    let sparing = step..step + (16 << 10);
+    assert!(sparing.end < model / 2);
+    assert!(sparing.contains(&down[1]) && sparing.contains(&down[2]), "{down:?}, {step} a step");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_difference_gives_the_file_to_the_bit_and_outlives_a_restart() {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    let server = start(&folder, "model_codec = \"int8\"", "").await;
+    let (task, initial) = told(&server).await;
+    let mut client = server.joined().await;
+    let first = client.assignment().await;
+    assert!(first.steps.is_empty(), "there is no model before");
+    client.report(first.round, &vec![0.125; LAST], 1).await;
+    let RoundAssignment { model, steps, .. } = client.assignment().await;
+    let [ModelStep { base, file, codec: CodecName::Int8 }] = steps.as_slice() else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(*base, first.model.sha256);
+    let mut parameters = initial.trained.to_vec();
+    let received = fetched(&server, file).await;
+    let received = CheckedUpdate::parse(received.into(), &int8()).expect("sound");
+    received.add_to(&mut parameters).expect("values");
+    let written = safetensors::write(&task.model, &parameters).expect("a model");
+    assert_eq!(written, fetched(&server, &model).await);
+    client.leave().await;
+    server.stop().await;
+
+    let server = start(&folder, "model_codec = \"int8\"", "").await;
+    fetched(&server, file).await;
+    let assignment = server.joined().await.assignment().await;
+    assert_eq!((assignment.model, assignment.steps), (model, steps.clone()));
+    let answer = get(server.address, &format!("/v1/{}", file.url)).await;
+    assert!(answer.header("cache-control").expect("says").contains("immutable"));
+    for unknown in
+        ["steps/x".to_owned(), format!("steps/{base}"), format!("models/{}", file.sha256)]
+    {
+        assert_eq!(get(server.address, &format!("/v1/{unknown}")).await.status, 404, "{unknown}");
+    }
+    server.stop().await;
+
+    // A damaged step is not a damaged model.
+    let models = fs::read_dir(folder.path().join("store/models/tiny")).expect("a folder");
+    let mut models = models.map(|entry| entry.expect("there").path());
+    let damaged = models.find(|path| path.extension().is_some_and(|end| end == "step"));
+    fs::write(damaged.expect("a step"), b"damaged").expect("writes");
+    let server = start(&folder, "model_codec = \"int8\"", "").await;
+    assert_eq!(get(server.address, &format!("/v1/{}", file.url)).await.status, 404);
+    assert_eq!(told(&server).await.1.trained.to_vec(), parameters);
     server.stop().await;
 }
 

@@ -285,6 +285,7 @@ async fn errors_are_problem_details() {
         ("GET", "/v1/tasks/other", 404),
         ("GET", "/v1/tasks/Not%20An%20Id", 404),
         ("GET", "/v1/models/xyz", 404),
+        ("GET", "/v1/steps/xyz", 404),
         ("GET", unknown.as_str(), 404),
         ("POST", "/v1/tasks", 405),
         ("GET", "/v1/connect", 426),

@@ -1,6 +1,6 @@
 //! Updates and their averages as pure numbers: the codecs in which updates travel, the
-//! accumulators that turn a round's updates into their mean, and the server's step from
-//! the mean to the next global model.
+//! accumulators that turn a round's updates into their mean, the server's step from
+//! the mean to the next global model, and that step in a codec.
 //!
 //! It does no I/O and knows nothing of sockets, files, clocks or tensors. A client is a
 //! number here. Of the protocol it takes the range of an update, the names of codecs and
@@ -45,6 +45,7 @@
 pub mod accumulator;
 pub mod codec;
 mod optimizer;
+mod step;
 mod sum;
 mod update;
 mod vectors;
@@ -52,5 +53,6 @@ mod vectors;
 pub use accumulator::RoundAccumulator;
 pub use codec::{Codec, UpdateError, UpdateShape};
 pub use optimizer::{ApplyError, Moments, OptimizerState, ServerOptimizer, StateError};
+pub use step::Step;
 pub use sum::{FixedPointSum, FoldError, MAX_TOTAL_WEIGHT};
 pub use update::CheckedUpdate;

@@ -79,6 +79,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         data: None,
         frozen: None,
         codec: Codec::standard(UpdateShape::new(model.parameters(), update_range, None)),
+        model_codec: None,
         estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,

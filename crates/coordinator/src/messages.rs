@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fedra_aggregation::accumulator::Request;
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Availability, DeclineCause, Evaluation, ModelRef, Refusal, RefusalCode, RoundId, RoundPrivacy,
-    Sha256Hash, StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
+    Availability, DeclineCause, Evaluation, ModelRef, ModelStep, Refusal, RefusalCode, RoundId,
+    RoundPrivacy, Sha256Hash, StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
 };
 use thiserror::Error;
 
@@ -114,6 +114,8 @@ pub enum Action {
     Publish(Arc<TaskView>),
     /// Serve this model: it is durable.
     Serve(Sha256Hash, Bytes),
+    /// Serve this step to the model that is served next: it is durable.
+    ServeStep(Sha256Hash, Bytes),
     /// Evaluate the model of a round.
     Evaluate(u64, Arc<Vec<f32>>),
     /// Answer an operator's request.
@@ -223,6 +225,8 @@ pub struct Invitation {
     pub round: RoundId,
     /// The model that local training starts from.
     pub model: ModelRef,
+    /// Steps to that model, oldest first.
+    pub steps: Vec<ModelStep>,
     /// Deadline of the report.
     pub deadline: Time,
     /// Newer models that there may be when the update arrives.

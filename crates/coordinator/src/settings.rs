@@ -34,6 +34,9 @@ pub struct TaskSettings {
     pub frozen: Option<ModelRef>,
     /// Codec of updates, of the shape that [`TaskSettings::update_shape`] says.
     pub codec: Codec,
+    /// Codec of the models' steps, one of values within the update range; `None` if models
+    /// travel as a whole alone.
+    pub model_codec: Option<Codec>,
     /// Estimator of the mean of a round's updates. Under a privacy policy, and of scores, it
     /// is the mean.
     pub estimator: Estimator,

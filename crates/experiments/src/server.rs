@@ -248,7 +248,10 @@ impl Server {
                 Action::Evaluate(round, parameters) => {
                     self.to_evaluate.push_back((round, parameters));
                 }
-                Action::Serve(..) | Action::Publish(_) | Action::Reply(..) => {}
+                Action::Serve(..)
+                | Action::ServeStep(..)
+                | Action::Publish(_)
+                | Action::Reply(..) => {}
             }
         }
     }

@@ -499,12 +499,14 @@ impl World {
         };
         let of = &mut self.clients[client];
         let policy = of.session.as_ref().and_then(|session| session.privacy_of(&assignment));
-        let mut down = 0;
-        if of.model != Some(assignment.model.sha256) {
-            let frozen = self.task.frozen.as_ref().filter(|_| of.model.is_none());
-            down = assignment.model.bytes + frozen.map_or(0, |frozen| frozen.bytes);
-            of.model = Some(assignment.model.sha256);
-        }
+        let frozen = self.task.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
+        let down = match of.model.replace(assignment.model.sha256) {
+            None => assignment.model.bytes + frozen,
+            Some(model) if model == assignment.model.sha256 => 0,
+            Some(model) => {
+                assignment.steps_from(&model).map_or(assignment.model.bytes, |(_, bytes)| bytes)
+            }
+        };
         self.server.count_sent(down as usize);
         let job = Job {
             client,

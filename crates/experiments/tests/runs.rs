@@ -113,6 +113,26 @@ fn a_seed_is_one_result_for_every_number_of_threads() {
 }
 
 #[test]
+fn a_client_that_has_the_last_model_is_sent_the_step_alone() {
+    let folder = folder();
+    let everyone = "[task.round]\ncohort_size = 12";
+    let of = |key: &str| {
+        let task = format!("{key}{}", task(6, everyone));
+        let rounds = run(&experiment(folder.path(), "seed = 1", &task)).rounds;
+        rounds.into_iter().map(|round| round.record).collect::<Vec<_>>()
+    };
+    let (whole, steps) = (of(""), of("model_codec = \"int8\"\n"));
+    assert_eq!(whole[0].bytes_down, steps[0].bytes_down, "there is no model before");
+    for (whole, stepped) in whole.iter().zip(&steps).skip(1) {
+        let step = steps[0].step.expect("a step").bytes;
+        let saved = 12 * (whole.model_bytes - step);
+        // The assignments are longer by what they say of up to four steps.
+        let down = stepped.bytes_down + saved;
+        assert!((0..12 * 4 * 160).contains(&(down - whole.bytes_down)), "{down}, {whole:?}");
+    }
+}
+
+#[test]
 fn an_experiment_that_is_taken_up_again_ends_with_the_same_model() {
     let folder = folder();
     // Rounds that wait for their whole cohort: a straggler of the round before is not there

@@ -26,7 +26,8 @@ use fedra_protocol::{Layer, LocalTraining, Loss, ModelSpec, RawLocalTraining, Sh
 
 use crate::safetensors::ModelFileError;
 use crate::{
-    LearningError, LocalTrainer, check_update, evaluate, gradient, init_parameters, safetensors,
+    LearningError, LocalTrainer, check_update, evaluate, gradient, init_parameters, init_weights,
+    safetensors,
 };
 
 fn plan(epochs: u32, batch_size: u32, learning_rate: f32) -> LocalTraining {
@@ -351,6 +352,22 @@ fn model_files_hold_named_tensors_and_come_back_to_the_bit() {
     let tensors = ::safetensors::SafeTensors::deserialize(&file).unwrap();
     assert_eq!(tensors.tensor("layers.0.weight").unwrap().shape(), [32, 1, 5, 5]);
     assert_eq!(tensors.tensor("layers.7.weight").unwrap().shape(), [3136, 512]);
+}
+
+#[test]
+fn a_file_is_its_head_and_the_values_of_any_model_of_the_specification() {
+    let frozen = ModelSpec::mnist_2nn().with_frozen(&[0]).unwrap();
+    let relus = std::iter::repeat_n(Relu.into(), 11);
+    let linear = |outputs| std::iter::once(Linear { outputs }.into());
+    let deep = linear(3).chain(relus).chain(linear(2)).collect();
+    let deep = ModelSpec::new(&[4], deep, Loss::MeanSquaredError).unwrap();
+    for spec in [ModelSpec::mnist_cnn(), frozen, deep] {
+        let [one, other] = [1, 2].map(|seed| init_weights(&spec, seed).trained);
+        let [one, file] = [one, other.clone()].map(|of| safetensors::write(&spec, &of).unwrap());
+        let head = safetensors::head(&spec, &one);
+        assert!(safetensors::with_head(&spec, head, &other) == file, "{:?}", spec.layout());
+    }
+    assert!(safetensors::head(&ModelSpec::mnist_cnn(), b"short").is_empty());
 }
 
 #[test]

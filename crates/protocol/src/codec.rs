@@ -1,12 +1,15 @@
 //! Codecs of updates by name, and their wire form.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::DecodeError;
 use crate::limits::{DEFAULT_SENT_SHARE, MAX_SENT_SHARE};
 use crate::wire;
 use crate::wire::codec::Kind;
 
 /// Codec of an update by name: the form in which it travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CodecName {
     /// One little-endian float32 a parameter.
     F32,
@@ -30,7 +33,8 @@ pub enum CodecName {
 
 /// Share of an update's values that is sent, in parts per million: 1 to
 /// [`MAX_SENT_SHARE`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct SentShare(u32);
 
 /// A number that is no [`SentShare`].
@@ -56,6 +60,20 @@ impl SentShare {
     pub fn of(self, values: usize) -> usize {
         // At most half of them.
         (values as u64 * u64::from(self.0)).div_ceil(1_000_000) as usize
+    }
+}
+
+impl TryFrom<u32> for SentShare {
+    type Error = SentShareError;
+
+    fn try_from(parts_per_million: u32) -> Result<Self, SentShareError> {
+        Self::new(parts_per_million)
+    }
+}
+
+impl From<SentShare> for u32 {
+    fn from(share: SentShare) -> Self {
+        share.0
     }
 }
 

@@ -67,8 +67,8 @@ pub use privacy::{
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
-    ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,
-    TaskDescription, TaskStatus,
+    ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, ModelStep, RawLocalTraining,
+    RoundPhase, TaskDescription, TaskStatus,
 };
 pub use token::{Token, TokenError};
 pub use update_range::{UpdateRange, UpdateRangeError};

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::capabilities::Capabilities;
 use crate::codec::CodecName;
 use crate::error::DecodeError;
-use crate::id::{RoundId, TaskId};
+use crate::id::{RoundId, Sha256Hash, TaskId};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, RevealedShare, RoundPrivacy,
     SubjectId, UnmaskingRequest,
 };
-use crate::task::{LocalTraining, ModelRef, TaskDescription, TaskStatus};
+use crate::task::{LocalTraining, ModelRef, ModelStep, TaskDescription, TaskStatus};
 use crate::token::Token;
 use crate::{CLOSE_CODE_BASE, wire};
 
@@ -274,6 +274,20 @@ pub struct RoundAssignment {
     /// True if the client evaluates the model on the examples that it holds out, and sends
     /// its scores in place of an update.
     pub evaluates: bool,
+    /// Steps that lead to the model, oldest first: each begins at the model that the one
+    /// before it makes. Without them the model is fetched as a whole.
+    pub steps: Vec<ModelStep>,
+}
+
+impl RoundAssignment {
+    /// The steps that lead to the model from the one with this hash, and their bytes; `None`
+    /// if there are none from there, or they are not fewer bytes than the model.
+    pub fn steps_from(&self, base: &Sha256Hash) -> Option<(&[ModelStep], u64)> {
+        let first = self.steps.iter().position(|step| step.base == *base)?;
+        let steps = self.steps.get(first..)?;
+        let bytes = steps.iter().fold(0, |sum: u64, step| sum.saturating_add(step.file.bytes));
+        (bytes < self.model.bytes).then_some((steps, bytes))
+    }
 }
 
 /// Announces an update, local minus global, in the form of the round's codec.

@@ -178,6 +178,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             privacy: None,
             codec: None,
             evaluates: false,
+            steps: Vec::new(),
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
@@ -203,6 +204,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             privacy: None,
             codec: None,
             evaluates: false,
+            steps: Vec::new(),
         };
         spoil(&mut assignment);
         Body::RoundAssignment(assignment)
@@ -246,6 +248,59 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
     unsupported(mechanism, "the privacy mechanism");
     let refusal = wire::Refusal { code: 99, ..Default::default() };
     unsupported(Body::Refusal(refusal), "the code of a refusal");
+}
+
+#[test]
+fn steps_in_a_codec_of_a_later_version_are_left_out_and_damaged_ones_are_not_taken() {
+    let step = |codec| wire::ModelStep {
+        base_sha256: vec![1; 32].into(),
+        file: Some(common::model_ref().into()),
+        codec,
+    };
+    let decoded = |steps| {
+        let assignment = wire::RoundAssignment {
+            round: Some(common::ROUND.into()),
+            model: Some(common::model_ref().into()),
+            training: Some(common::training().into()),
+            steps,
+            ..Default::default()
+        };
+        match server(wire::server_message::Body::RoundAssignment(assignment)) {
+            Ok(ServerMessage::RoundAssignment(assignment)) => Ok(assignment.steps.len()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        }
+    };
+    let known = || step(Some(CodecName::Eden1.into()));
+    assert_eq!(decoded(vec![known(); limits::MAX_MODEL_STEPS]), Ok(limits::MAX_MODEL_STEPS));
+    assert_eq!(decoded(vec![known(), step(Some(wire::Codec { kind: None }))]), Ok(0));
+    assert!(decoded(vec![known(); limits::MAX_MODEL_STEPS + 1]).is_err());
+    assert!(decoded(vec![step(None)]).is_err());
+    assert!(decoded(vec![wire::ModelStep { file: None, ..known() }]).is_err());
+    let short = wire::ModelStep { base_sha256: vec![1; 31].into(), ..known() };
+    assert!(decoded(vec![short]).is_err());
+}
+
+#[test]
+fn a_client_takes_the_steps_from_its_model_if_they_are_shorter_than_the_model() {
+    let assignment = server_messages().into_iter().rev().find_map(|message| match message {
+        ServerMessage::RoundAssignment(assignment) => Some(assignment),
+        _ => None,
+    });
+    let mut assignment = assignment.unwrap();
+    let model = |number| Sha256Hash::from_bytes([number; 32]);
+    let from = |assignment: &RoundAssignment, base| {
+        let steps = assignment.steps_from(&model(base));
+        steps.map(|(steps, bytes)| (steps.len(), bytes))
+    };
+    assignment.steps.iter_mut().for_each(|step| step.file.bytes = 300);
+    assert_eq!(from(&assignment, 0), Some((2, 600)));
+    assert_eq!(from(&assignment, 1), Some((1, 300)));
+    assert_eq!(from(&assignment, 2), None, "another model");
+    assignment.model.bytes = 600;
+    assert_eq!((from(&assignment, 0), from(&assignment, 1)), (None, Some((1, 300))));
+    assignment.steps[1].file.bytes = u64::MAX;
+    assert_eq!((from(&assignment, 0), from(&assignment, 1)), (None, None));
 }
 
 #[test]

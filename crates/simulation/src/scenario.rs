@@ -303,6 +303,7 @@ pub(crate) fn settings(
         data: None,
         frozen: None,
         codec: Codec::standard(shape),
+        model_codec: None,
         estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,

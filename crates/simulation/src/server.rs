@@ -210,7 +210,10 @@ impl Server {
                     }
                 }
                 Action::Serve(sha256, _) => effects.push(ServerEffect::Publish(sha256)),
-                Action::Publish(_) | Action::Evaluate(..) | Action::Reply(..) => {}
+                Action::ServeStep(..)
+                | Action::Publish(_)
+                | Action::Evaluate(..)
+                | Action::Reply(..) => {}
             }
         }
     }

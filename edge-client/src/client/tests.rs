@@ -164,6 +164,7 @@ impl Server {
             }),
             codec: None,
             evaluates: false,
+            steps: Vec::new(),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod devices;
 mod evaluation;
 mod personal;
+mod steps;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -97,7 +98,8 @@ impl Bench {
             Rc::new(LocalWork::new(url, Trust::default(), preference, examples, slots));
         let sha256 = Sha256Hash::of(b"model");
         let parameters = Arc::new(init_parameters(&spec, 1));
-        *local_work.model.borrow_mut() = Some((sha256, parameters));
+        let kept = KeptFile { sha256, head: Bytes::new(), values: parameters };
+        *local_work.model.borrow_mut() = Some(kept);
         local_work.set_data(data.into(), &task(&spec, None));
         let model = ModelRef { round: 0, sha256, url: "models/x".into(), bytes: 8 };
         Self { local_work, spec, model }
@@ -150,6 +152,7 @@ impl Bench {
                 privacy: privacy.is_some().then_some(terms),
                 codec: None,
                 evaluates: false,
+                steps: Vec::new(),
             },
             privacy,
         }

@@ -59,6 +59,7 @@ fn assignment(round: RoundId) -> ServerMessage {
         privacy: None,
         codec: None,
         evaluates: false,
+        steps: Vec::new(),
     })
 }
 

@@ -95,7 +95,14 @@ export const INITIAL: PageState = {
 };
 
 /** Errors after which nothing is wrong. */
-const NOTICES: readonly ProblemCode[] = ['no-webgpu', 'device-lost', 'privacy-exhausted', 'privacy-declined', 'task-finished'];
+const NOTICES: readonly ProblemCode[] = [
+  'no-webgpu',
+  'device-lost',
+  'step-unusable',
+  'privacy-exhausted',
+  'privacy-declined',
+  'task-finished',
+];
 /** Errors for which this tab left one round, or sits out: shown until an update is accepted. */
 const OF_A_ROUND: readonly ProblemCode[] = [
   'bad-dataset',

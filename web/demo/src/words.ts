@@ -279,6 +279,8 @@ export function advice({ code, message, fatal }: Problem, url: string, kind?: Da
       return { title: 'The model did not answer', text: `${sentence(message)} Close other tabs, and ask again.` };
     case 'device-lost':
       return { title: 'The GPU went away', text: `${sentence(message)} This tab goes on by itself.` };
+    case 'step-unusable':
+      return { title: 'A longer download', text: `${sentence(message)} This tab goes on by itself.` };
     case 'bad-dataset':
       return {
         title: `These ${own} do not fit the task`,

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-use super::sample::{commit, debit, definition, id, round, round_with_state, task_with_rounds};
+use super::sample::{
+    commit, debit, definition, id, record, round, round_with_state, round_with_step,
+    task_with_rounds,
+};
 use crate::storage::*;
 
 /// A round with a state, but the initial one.
@@ -71,6 +74,8 @@ fn a_backup_has_everything() {
     let store = open(&live).expect("opens");
     let lease = task_with_rounds(&store, &id("a"), 3);
     task_with_rounds(&store, &id("b"), 0);
+    let (stepped, files) = round_with_step(4, record(3).sha256);
+    lease.commit(&stepped, &files).expect("commits");
     lease.secret([7; 32]).expect("makes");
     lease.roll_back(1, 5).expect("goes back");
     store.tasks.add_task(&id("c"), "id = \"c\"", 6).expect("adds");
@@ -97,6 +102,8 @@ fn a_backup_has_everything() {
     }
     assert!(Lease::take(&twin, &id("a")).expect("leads").epoch() > epoch);
     assert_eq!(twin.secrets.secret(&id("a"), [8; 32]).expect("keeps"), [7; 32]);
+    let step = stepped.step.expect("a step").sha256;
+    assert_eq!(twin.step(&id("a"), &step).expect("reads"), files.step);
     assert_eq!(twin.tasks.added_tasks().expect("reads"), store.tasks.added_tasks().expect("reads"));
 }
 

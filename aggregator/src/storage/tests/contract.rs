@@ -6,7 +6,8 @@ use fedra_protocol::{Mechanism, ModelSpec};
 use tempfile::TempDir;
 
 use super::sample::{
-    commit, decision, definition, id, policy, quality, round, round_with_state, task_with_rounds,
+    commit, decision, definition, id, policy, quality, record, round, round_with_state,
+    round_with_step, task_with_rounds,
 };
 use crate::storage::*;
 
@@ -16,6 +17,7 @@ pub fn contract(store: &Storage) {
     checkpoints(store);
     going_back(store);
     optimizer_states(store);
+    steps(store);
     orphans(store);
     replaced_leaders(store);
 }
@@ -151,6 +153,46 @@ fn optimizer_states(store: &Storage) {
     lease.prune(&Retention { last: 1, every: 0, best: false }).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4]);
     assert_eq!(store.checkpoint(task, 4).expect("is kept"), (record, files));
+}
+
+/// A residual belongs to its checkpoint; a step comes and goes with it, and may be missing.
+fn steps(store: &Storage) {
+    let task = &id("steps");
+    let lease = task_with_rounds(store, task, 0);
+    let mut base = record(0).sha256;
+    let mut rounds = Vec::new();
+    for number in 1..=3 {
+        let (record, files) = round_with_step(number, base);
+        lease.commit(&record, &files).expect("commits");
+        base = record.sha256;
+        rounds.push((record, files));
+    }
+    // A step is read by itself.
+    let read = |files: &CheckpointFiles| CheckpointFiles { step: None, ..files.clone() };
+    let found = lease.load(&definition(), 1).expect("loads").expect("is there");
+    assert_eq!((&found.history[0], found.files), (&rounds[2].0, read(&rounds[2].1)));
+    let step = |at: usize| {
+        let sha256 = rounds[at].0.step.expect("a step").sha256;
+        store.step(task, &sha256).expect("reads")
+    };
+    assert_eq!([step(0), step(1), step(2)], [0, 1, 2].map(|at| rounds[at].1.step.clone()));
+    let (record, files) = lease.roll_back(2, 1).expect("goes back");
+    assert_eq!((record.step, record.residual), (None, rounds[1].0.residual));
+    assert_eq!(files, read(&rounds[1].1));
+    lease.prune(&Retention { last: 2, every: 0, best: false }).expect("prunes");
+    assert_eq!([step(0), step(1), step(2)], [None, None, rounds[2].1.step.clone()]);
+    let files_of = |round: u64| {
+        let blobs = store.blobs.list(task).expect("lists").blobs;
+        blobs.into_iter().filter(|key| key.round == round).count()
+    };
+    assert_eq!([1, 2, 3, 4].map(files_of), [0, 0, 3, 2]);
+    // A step that is gone is no damage.
+    store.blobs.delete(task, &rounds[2].0.step_blob().expect("a step")).expect("removes");
+    assert_eq!(step(2), None);
+    let kept = check(store).expect("reads").into_iter().find(|check| check.task == *task);
+    assert!(kept.expect("the task").is_intact());
+    lease.load(&definition(), 1).expect("loads");
+    assert_eq!(store.checkpoints(task).expect("reads"), [0, 3, 4]);
 }
 
 /// Files that no record names go at the next load, and only they.

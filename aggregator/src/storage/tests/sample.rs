@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use fedra_aggregation::OptimizerState;
+use fedra_coordinator::storage::StepRecord;
 use fedra_learning::safetensors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId, TaskId,
+    CodecName, Layer, Loss, Mechanism, ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId,
+    TaskId, UpdateRange,
 };
 
 use crate::storage::{
@@ -46,6 +48,8 @@ pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, CheckpointFiles) {
         restored: None,
         optimizer_state: None,
         frozen: None,
+        step: None,
+        residual: None,
     };
     (record, CheckpointFiles::of_model(model))
 }
@@ -57,6 +61,22 @@ pub fn round_with_state(number: u64, content: &str) -> (RoundRecord, CheckpointF
     let state = OptimizerState::Momentum { velocity }.encode().expect("finite");
     files.optimizer_state = state.map(Bytes::from);
     (RoundRecord { optimizer_state: files.state_sha256(), ..record }, files)
+}
+
+/// A round whose model is made by a step from the model with the hash of `base`.
+pub fn round_with_step(number: u64, base: Sha256Hash) -> (RoundRecord, CheckpointFiles) {
+    let (record, mut files) = round(number, &number.to_string());
+    let file = Bytes::from(vec![number as u8; 5]);
+    let step = StepRecord {
+        sha256: Sha256Hash::of(&file),
+        bytes: 5,
+        base,
+        codec: CodecName::Int4,
+        range: UpdateRange::new(64).expect("a power of two"),
+    };
+    files.residual = Some(vec![number as u8; 8].into());
+    files.step = Some(file);
+    (RoundRecord { step: Some(step), residual: files.residual_sha256(), ..record }, files)
 }
 
 /// The record of round `number` with the content of its number.

@@ -228,7 +228,7 @@ impl Member {
     }
 
     fn invited(&mut self, invitation: Invitation, fresh: bool, now: Time, out: &mut Vec<Output>) {
-        let Invitation { round, model, deadline, max_staleness, privacy } = invitation;
+        let Invitation { round, model, steps, deadline, max_staleness, privacy } = invitation;
         if let Some((known, part)) = &self.participation.part
             && *known == round
         {
@@ -252,6 +252,7 @@ impl Member {
             privacy,
             codec: self.settings.payload(round.round).codec.stated_name(),
             evaluates: self.settings.evaluation(round.round).is_some(),
+            steps,
         };
         out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));
     }

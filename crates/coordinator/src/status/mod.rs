@@ -2,6 +2,7 @@
 //! what is measured of it.
 
 mod failure;
+mod steps;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use fedra_protocol::{Evaluation, ModelRef, RoundPhase, TaskStatus, UpdateVerdict
 use serde::Serialize;
 
 pub use self::failure::{FailureCause, Failures, InvitationFailure};
+pub use self::steps::steps_to_newest;
 use crate::round::{AbandonReason, Progress, Standing, Time};
 use crate::settings::TaskSettings;
 use crate::storage::RoundRecord;

@@ -21,16 +21,23 @@ pub enum BlobKind {
     OptimizerState,
     /// The tensors of frozen layers, as safetensors: of the initial model alone.
     Frozen,
+    /// Residual of the steps up to the round: see [`Residual`](crate::writer::Residual).
+    Residual,
+    /// Step from the model before, in its codec.
+    Step,
 }
 
 impl BlobKind {
-    const ALL: [Self; 3] = [Self::Model, Self::OptimizerState, Self::Frozen];
+    const ALL: [Self; 5] =
+        [Self::Model, Self::OptimizerState, Self::Frozen, Self::Residual, Self::Step];
 
     fn extension(self) -> &'static str {
         match self {
             Self::Model => "safetensors",
             Self::OptimizerState => "optimizer",
             Self::Frozen => "frozen.safetensors",
+            Self::Residual => "residual",
+            Self::Step => "step",
         }
     }
 }
@@ -76,8 +83,8 @@ impl BlobKey {
             BlobKind::Model | BlobKind::Frozen => {
                 safetensors::check(content).map_err(|error| format!(": {error}"))
             }
-            // Its values were looked at before it got its hash.
-            BlobKind::OptimizerState => Ok(()),
+            // Their values were looked at before they got their hashes.
+            BlobKind::OptimizerState | BlobKind::Residual | BlobKind::Step => Ok(()),
         }
     }
 }
@@ -91,13 +98,17 @@ pub struct CheckpointFiles {
     pub optimizer_state: Option<Bytes>,
     /// The tensors of frozen layers, as safetensors: of the initial model, if it has some.
     pub frozen: Option<Bytes>,
+    /// Residual of the steps up to the model, if it is made by steps.
+    pub residual: Option<Bytes>,
+    /// Step from the model before. It is stored with the others, but not read with them.
+    pub step: Option<Bytes>,
 }
 
 impl CheckpointFiles {
     /// Files of a checkpoint that has nothing but its model.
     #[must_use]
     pub fn of_model(model: Bytes) -> Self {
-        Self { model, optimizer_state: None, frozen: None }
+        Self { model, optimizer_state: None, frozen: None, residual: None, step: None }
     }
 
     /// The files of a record, in the order of its [`blobs`](RoundRecord::blobs); `None`
@@ -106,19 +117,28 @@ impl CheckpointFiles {
     pub fn of(record: &RoundRecord, files: impl IntoIterator<Item = Bytes>) -> Option<Self> {
         let mut files = files.into_iter();
         let model = files.next()?;
-        let optimizer_state = record.optimizer_state.and_then(|_| files.next());
-        Some(Self { model, optimizer_state, frozen: files.next() })
+        let mut of = |sha256: Option<Sha256Hash>| sha256.and_then(|_| files.next());
+        let [optimizer_state, frozen, residual] =
+            [record.optimizer_state, record.frozen, record.residual].map(&mut of);
+        Some(Self { model, optimizer_state, frozen, residual, step: None })
     }
 
     /// All the files in that order.
     pub fn all(&self) -> impl Iterator<Item = &Bytes> {
-        [&self.model].into_iter().chain(&self.optimizer_state).chain(&self.frozen)
+        let others = [&self.optimizer_state, &self.frozen, &self.residual];
+        [&self.model].into_iter().chain(others.into_iter().flatten())
     }
 
     /// Hash of the state's file.
     #[must_use]
     pub fn state_sha256(&self) -> Option<Sha256Hash> {
         self.optimizer_state.as_deref().map(Sha256Hash::of)
+    }
+
+    /// Hash of the residual's file.
+    #[must_use]
+    pub fn residual_sha256(&self) -> Option<Sha256Hash> {
+        self.residual.as_deref().map(Sha256Hash::of)
     }
 }
 

@@ -60,6 +60,29 @@ impl Storage {
         Ok(None)
     }
 
+    /// A step by its hash, which is checked; `None` if there is none, it is damaged or it is
+    /// no longer kept. The model that it leads to is whole all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read.
+    pub fn step(&self, task: &TaskId, sha256: &Sha256Hash) -> Result<Option<Bytes>, StoreError> {
+        for round in self.checkpoints(task)?.into_iter().rev() {
+            let record = self.tasks.record(task, round)?;
+            let key = record.as_ref().and_then(RoundRecord::step_blob);
+            let Some(key) = key.filter(|key| key.sha256 == *sha256) else { continue };
+            return match self.blobs.get(task, &key) {
+                Ok(file) => Ok(Some(file)),
+                Err(BlobError::Store(error)) => Err(error),
+                Err(BlobError::Damaged(problem)) => {
+                    tracing::warn!(%task, round, problem, "a step cannot be sent; the model can");
+                    Ok(None)
+                }
+            };
+        }
+        Ok(None)
+    }
+
     /// The file of the frozen tensors of a task, which stays as long as the task, and its
     /// hash, which is checked; `None` if no layer is frozen.
     ///

@@ -143,7 +143,8 @@ fn wanted(
         };
         let keys = record.as_ref().map(RoundRecord::blobs).unwrap_or_default();
         let of_round = there.iter().filter(|key| key.round == round);
-        orphans.extend(of_round.filter(|key| !keys.contains(key)));
+        let step = record.as_ref().and_then(RoundRecord::step_blob);
+        orphans.extend(of_round.filter(|key| !keys.contains(key) && step != Some(**key)));
         // What was set aside is kept again if an operator has put all of it back.
         let Some(record) = record else { continue };
         if is_kept || keys.iter().all(|key| there.contains(key)) {

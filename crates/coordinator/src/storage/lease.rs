@@ -104,8 +104,7 @@ impl Lease {
         Ok(Some(Checkpoint { history, files }))
     }
 
-    /// Adds a completed round with its model and the state of the server optimizer after it,
-    /// whose hashes the record has.
+    /// Adds a completed round with its files, whose hashes the record has.
     ///
     /// # Errors
     ///
@@ -159,7 +158,8 @@ impl Lease {
         let dropped = |record: &RoundRecord| (record.round, Keeping::Dropped);
         let notes: Vec<_> = records.iter().map(dropped).collect();
         self.storage.tasks.keep(&self.term, &notes)?;
-        self.remove(records.iter().flat_map(RoundRecord::blobs));
+        let files = |record: &RoundRecord| record.blobs().into_iter().chain(record.step_blob());
+        self.remove(records.iter().flat_map(files));
         Ok(())
     }
 
@@ -250,9 +250,9 @@ impl Lease {
     }
 
     fn put(&self, record: &RoundRecord, files: &CheckpointFiles) -> Result<(), StoreError> {
-        let blobs = record.blobs();
-        let mut named = blobs.iter().zip(files.all());
-        named.try_for_each(|(key, content)| self.storage.blobs.put(self.task(), key, content))
+        let step = record.step_blob().into_iter().zip(&files.step);
+        let mut named = record.blobs().into_iter().zip(files.all()).chain(step);
+        named.try_for_each(|(key, content)| self.storage.blobs.put(self.task(), &key, content))
     }
 
     /// Removes files that no record names any more.

@@ -30,7 +30,9 @@ pub use self::inspection::{CheckpointCheck, Inspection};
 pub use self::intercept::{Intercept, Write};
 pub use self::lease::Lease;
 pub use self::memory::{MemoryBlobs, MemorySecrets, MemoryTasks};
-pub use self::records::{Checkpoint, Debit, Decision, Definition, OperatorAction, RoundRecord};
+pub use self::records::{
+    Checkpoint, Debit, Decision, Definition, OperatorAction, RoundRecord, StepRecord,
+};
 pub use self::retention::Retention;
 pub use self::secrets::SecretStore;
 pub use self::tasks::{Epoch, Keeping, TaskStore, Term};

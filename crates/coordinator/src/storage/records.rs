@@ -1,6 +1,8 @@
 //! Records of a store, as plain data. Nothing here touches a disk.
 
-use fedra_protocol::{ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId, TaskId};
+use fedra_protocol::{
+    CodecName, ModelSpec, PrivacyPolicy, Quality, Sha256Hash, SubjectId, TaskId, UpdateRange,
+};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -50,6 +52,28 @@ pub struct RoundRecord {
     /// round changes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Sha256Hash>,
+    /// Step from the model before, if the server has made the model by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepRecord>,
+    /// Hash of the file with what the steps up to the model have left out, if it is made by
+    /// steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Sha256Hash>,
+}
+
+/// Step of a round: the difference of its model to the one before, in a codec.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Hash of the step's file.
+    pub sha256: Sha256Hash,
+    /// Size of the step's file.
+    pub bytes: u64,
+    /// Hash of the model that it starts from.
+    pub base: Sha256Hash,
+    /// Its codec.
+    pub codec: CodecName,
+    /// Largest magnitude of its values.
+    pub range: UpdateRange,
 }
 
 impl RoundRecord {
@@ -75,6 +99,8 @@ impl RoundRecord {
             restored: None,
             optimizer_state: None,
             frozen: files.frozen.as_deref().map(Sha256Hash::of),
+            step: None,
+            residual: None,
         }
     }
 
@@ -98,17 +124,28 @@ impl RoundRecord {
             restored: Some(self.round),
             optimizer_state: self.optimizer_state,
             frozen: None,
+            step: None,
+            residual: self.residual,
         }
     }
 
-    /// Names of the checkpoint's files, the model first.
+    /// Names of the files that make the checkpoint, the model first. The step is none of
+    /// them: without it the model is whole.
     #[must_use]
     pub fn blobs(&self) -> Vec<BlobKey> {
         let key = |kind, sha256| BlobKey { round: self.round, kind, sha256 };
         let model = key(BlobKind::Model, self.sha256);
         let state = self.optimizer_state.map(|sha256| key(BlobKind::OptimizerState, sha256));
         let frozen = self.frozen.map(|sha256| key(BlobKind::Frozen, sha256));
-        [model].into_iter().chain(state).chain(frozen).collect()
+        let residual = self.residual.map(|sha256| key(BlobKind::Residual, sha256));
+        [model].into_iter().chain(state).chain(frozen).chain(residual).collect()
+    }
+
+    /// Name of the step's file, if there is one.
+    #[must_use]
+    pub fn step_blob(&self) -> Option<BlobKey> {
+        let StepRecord { sha256, .. } = self.step?;
+        Some(BlobKey { round: self.round, kind: BlobKind::Step, sha256 })
     }
 }
 

@@ -92,6 +92,8 @@ mod tests {
             restored: None,
             optimizer_state: None,
             frozen: None,
+            step: None,
+            residual: None,
         }
     }
 

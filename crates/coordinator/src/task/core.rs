@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Evaluation, ModelRef, Quality, RoundId, RoundPhase, RoundPrivacy, StandbyCause, SubjectId,
-    UpdateFault, UpdateVerdict,
+    Evaluation, ModelRef, ModelStep, Quality, RoundId, RoundPhase, RoundPrivacy, StandbyCause,
+    SubjectId, UpdateFault, UpdateVerdict,
 };
 use rand::Rng;
 
@@ -30,7 +30,9 @@ use super::ledger::Ledger;
 use crate::messages::{Action, Command, Invitation, Order, Reply, Report, RequestId};
 use crate::round::{ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Time};
 use crate::settings::TaskSettings;
-use crate::status::{Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView};
+use crate::status::{
+    Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView, steps_to_newest,
+};
 use crate::storage::RoundRecord;
 use crate::writer::{GlobalModel, WriterEvent, WriterJob};
 
@@ -57,6 +59,8 @@ pub struct TaskCore {
     /// Under a privacy policy.
     ledger: Option<Ledger>,
     model: ModelRef,
+    /// Steps to that model, as clients are told of them.
+    steps: Vec<ModelStep>,
     /// Numbers of the round under way, under a privacy policy.
     round_privacy: Option<RoundPrivacy>,
     spent: Option<Spent>,
@@ -105,6 +109,7 @@ impl TaskCore {
     pub(super) fn new(parts: Parts, now: Time) -> Self {
         let Parts { settings, metrics, counters, rounds, ledger, history, model, spent } = parts;
         let history = Arc::new(history);
+        let steps = steps_to_newest(&settings, &history);
         let evaluation = last_evaluation(&history, |record| record.quality);
         let client_evaluation = last_evaluation(&history, |record| record.client_quality);
         let progress = rounds.progress();
@@ -132,6 +137,7 @@ impl TaskCore {
             assessment: None,
             ledger,
             model,
+            steps,
             round_privacy: None,
             spent,
             evaluation,
@@ -483,8 +489,9 @@ impl Step<'_> {
     }
 
     fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time, max_staleness: u32) {
-        let (model, privacy) = (self.core.model.clone(), self.core.round_privacy);
-        let invitation = Invitation { round, model, deadline, max_staleness, privacy };
+        let (model, steps) = (self.core.model.clone(), self.core.steps.clone());
+        let privacy = self.core.round_privacy;
+        let invitation = Invitation { round, model, steps, deadline, max_staleness, privacy };
         self.core.metrics.invited();
         self.core.attempts.invite(client);
         self.core.clients.notify(client, Order::Invited(Box::new(invitation)));

@@ -7,6 +7,7 @@
 
 mod noise;
 mod position;
+mod residual;
 mod sums;
 
 use std::collections::BTreeSet;
@@ -28,9 +29,12 @@ use thiserror::Error;
 
 use crate::round::{ClientId, Operation, Stage};
 use crate::settings::TaskSettings;
-use crate::storage::{Debit, Decision, Lease, OperatorAction, RoundRecord, StoreError};
+use crate::storage::{
+    CheckpointFiles, Debit, Decision, Lease, OperatorAction, RoundRecord, StepRecord, StoreError,
+};
 use noise::Noise;
 pub use position::{CheckpointError, Position};
+pub use residual::{Residual, ResidualError};
 pub use sums::{Contribution, Received, Room, SumError, round_bounds};
 
 /// Figures of a round whose reports are in.
@@ -61,6 +65,8 @@ pub struct GlobalModel {
     pub record: RoundRecord,
     /// The file, as safetensors.
     pub file: Bytes,
+    /// The step from the model before, if there is one.
+    pub step: Option<Bytes>,
     /// The parameters, in the order of the model.
     pub parameters: Arc<Vec<f32>>,
 }
@@ -226,7 +232,7 @@ impl Writer {
     }
 
     /// Does a job. `unix_seconds` is the date of what is noted in the store; `rng`
-    /// seats the clients of secure aggregation.
+    /// seats the clients of secure aggregation, and rounds the steps of the model.
     pub fn work(
         &mut self,
         job: WriterJob,
@@ -257,7 +263,7 @@ impl Writer {
             }
             WriterJob::Finalize(figures) => {
                 let round = RoundId { round: figures.round, attempt: figures.attempt };
-                let (debit, model) = self.finalize(&figures, unix_seconds);
+                let (debit, model) = self.finalize(&figures, unix_seconds, rng);
                 vec![WriterEvent::Finalized(round, debit, model)]
             }
             WriterJob::Decide(operation) => {
@@ -365,6 +371,7 @@ impl Writer {
         &mut self,
         figures: &RoundFigures,
         unix_seconds: u64,
+        rng: &mut dyn CryptoRng,
     ) -> (Option<Debit>, Result<GlobalModel, WriterError>) {
         let Some(attempt) = self.attempt.take() else {
             return (None, Err(SumError::NoAttempt.into()));
@@ -375,7 +382,7 @@ impl Writer {
             false => Ok(None),
         };
         match paid {
-            Ok(debit) => (debit, self.make_model(attempt, figures)),
+            Ok(debit) => (debit, self.make_model(attempt, figures, rng)),
             Err(error) => (None, Err(error.into())),
         }
     }
@@ -385,6 +392,7 @@ impl Writer {
         &mut self,
         attempt: Attempt,
         figures: &RoundFigures,
+        rng: &mut dyn CryptoRng,
     ) -> Result<GlobalModel, WriterError> {
         let Mean { delta, within_clip, wrong_shares } =
             attempt.sum?.finish().map_err(SumError::from)?;
@@ -394,12 +402,13 @@ impl Writer {
         }
         let clipping_norm = self.next_clipping_norm(figures.clipping_norm, within_clip);
         let scores = self.scores(figures.round, &delta);
-        let next = match scores {
+        let (next, step) = match scores {
             // The model of such a round is the one that was evaluated.
-            Some(_) => self.position.clone(),
-            None => self.position.after(&self.settings, figures.round, &delta)?,
+            Some(_) => (self.position.clone(), None),
+            None => self.position.after(&self.settings, figures.round, &delta, rng)?,
         };
-        let files = next.files(&self.settings)?;
+        let files = CheckpointFiles { step, ..next.files(&self.settings)? };
+        let step = self.step_record(files.step.as_deref())?;
         let record = RoundRecord {
             round: figures.round,
             attempt: figures.attempt,
@@ -417,9 +426,25 @@ impl Writer {
             restored: None,
             optimizer_state: files.state_sha256(),
             frozen: None,
+            step,
+            residual: files.residual_sha256(),
         };
         self.lease.commit(&record, &files)?;
-        Ok(self.go_on_from(next, record, files.model))
+        Ok(self.go_on_from(next, record, files))
+    }
+
+    /// Record of a step from the newest model.
+    fn step_record(&self, file: Option<&[u8]>) -> Result<Option<StepRecord>, StoreError> {
+        let Some((file, codec)) = file.zip(self.settings.model_codec.as_ref()) else {
+            return Ok(None);
+        };
+        Ok(Some(StepRecord {
+            sha256: Sha256Hash::of(file),
+            bytes: file.len() as u64,
+            base: self.lease.storage().last_record(&self.settings.id)?.sha256,
+            codec: codec.name(),
+            range: self.settings.update_range,
+        }))
     }
 
     /// Scores that the mean of a round of evaluation stands for; `None` of a round of
@@ -433,19 +458,25 @@ impl Writer {
     }
 
     /// Goes on from a model that is durable.
-    fn go_on_from(&mut self, position: Position, record: RoundRecord, file: Bytes) -> GlobalModel {
+    fn go_on_from(
+        &mut self,
+        position: Position,
+        record: RoundRecord,
+        files: CheckpointFiles,
+    ) -> GlobalModel {
         self.position = position;
         if let Err(error) = self.lease.prune(&self.settings.checkpoints) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
-        GlobalModel { record, file, parameters: Arc::clone(&self.position.parameters) }
+        let CheckpointFiles { model: file, step, .. } = files;
+        GlobalModel { record, file, step, parameters: Arc::clone(&self.position.parameters) }
     }
 
     /// Durable when it returns.
     fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
         let (record, files) = self.lease.roll_back(to, unix_seconds)?;
         let position = Position::of(&self.settings, &files)?;
-        Ok(self.go_on_from(position, record, files.model))
+        Ok(self.go_on_from(position, record, files))
     }
 
     /// True if the model is the first result of the round that leaves the server: under

@@ -1,13 +1,15 @@
-//! Point from which a task's next round goes on: the newest parameters, and the state of
-//! the server optimizer beside them.
+//! Point from which a task's next round goes on: the newest parameters, the state of the
+//! server optimizer beside them, and what the steps of the model have left out.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_aggregation::{ApplyError, OptimizerState, StateError};
+use fedra_aggregation::{ApplyError, OptimizerState, StateError, Step};
 use fedra_learning::safetensors::{self, ModelFileError};
+use rand::{CryptoRng, RngExt};
 use thiserror::Error;
 
+use super::residual::{Residual, ResidualError};
 use crate::settings::TaskSettings;
 use crate::storage::CheckpointFiles;
 
@@ -20,20 +22,27 @@ pub enum CheckpointError {
     /// The state of the server optimizer is not one of this task.
     #[error("the server optimizer's state: {0}")]
     State(#[from] StateError),
+    /// The residual of the steps is not one of this task.
+    #[error(transparent)]
+    Residual(#[from] ResidualError),
 }
 
-/// Parameters of the newest model, with the optimizer's state after its round.
+/// Parameters of the newest model, with the optimizer's state after its round and the
+/// residual of its steps.
 #[derive(Debug, Clone)]
 pub struct Position {
     /// The parameters, in the order of the model.
     pub parameters: Arc<Vec<f32>>,
     /// The state.
     pub state: OptimizerState,
+    /// The residual, if models are made by steps.
+    pub residual: Residual,
 }
 
 impl Position {
     /// Point of a checkpoint. A state that the task's optimizer does not take is left
-    /// behind with a warning: the optimizer then begins anew.
+    /// behind with a warning: the optimizer then begins anew. So is the residual of a task
+    /// whose models travel whole from now on.
     ///
     /// # Errors
     ///
@@ -51,19 +60,45 @@ impl Position {
             tracing::warn!(%task, of, "the stored state is of another server optimizer: left behind");
             OptimizerState::Empty
         };
-        Ok(Self { parameters: Arc::new(parameters), state })
+        let residual = match (&files.residual, &settings.model_codec) {
+            (None, _) => Residual::default(),
+            (Some(file), Some(_)) => Residual::decode(file, parameters.len())?,
+            (Some(_), None) => {
+                let task = &settings.id;
+                tracing::warn!(%task, "the residual of the models' steps is left behind");
+                Residual::default()
+            }
+        };
+        Ok(Self { parameters: Arc::new(parameters), state, residual })
     }
 
-    /// The point after a round's mean update. Nothing has moved until it is stored.
+    /// The point after a round's mean update, and the step that leads to it, if models travel
+    /// so. Nothing has moved until it is stored.
     pub(super) fn after(
         &self,
         settings: &TaskSettings,
         round: u64,
         mean: &[f64],
-    ) -> Result<Self, ApplyError> {
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Self, Option<Bytes>), ApplyError> {
         let optimizer = settings.optimizer(round);
-        let (parameters, state) = optimizer.step(&self.state, &self.parameters, mean)?;
-        Ok(Self { parameters: Arc::new(parameters), state })
+        let (wanted, state) = optimizer.step(&self.state, &self.parameters, mean)?;
+        let step = settings.model_codec.as_ref().and_then(|codec| {
+            let (base, residual) = (&self.parameters, self.residual.values());
+            let (codec, most) = (codec.values().ok()?, settings.update_range.magnitude());
+            Step::towards(&wanted, base, residual, codec, most, &rng.random())
+        });
+        Ok(match step {
+            Some(Step { bytes, parameters, residual }) => {
+                let (parameters, residual) = (Arc::new(parameters), Residual::new(residual));
+                (Self { parameters, state, residual }, Some(bytes.into()))
+            }
+            // One that is not finite is refused when it is written.
+            None => {
+                let (parameters, residual) = (Arc::new(wanted), Residual::default());
+                (Self { parameters, state, residual }, None)
+            }
+        })
     }
 
     /// Files of a checkpoint at this point.
@@ -73,6 +108,7 @@ impl Position {
     ) -> Result<CheckpointFiles, CheckpointError> {
         let model = safetensors::write(&settings.model, &self.parameters)?.into();
         let optimizer_state = self.state.encode()?.map(Bytes::from);
-        Ok(CheckpointFiles { model, optimizer_state, frozen: None })
+        let residual = self.residual.encode();
+        Ok(CheckpointFiles { optimizer_state, residual, ..CheckpointFiles::of_model(model) })
     }
 }

@@ -8,6 +8,7 @@ mod plain;
 mod private;
 mod robust;
 mod secure;
+mod steps;
 
 use fedra_aggregation::accumulator::{Answer, FinishError};
 use fedra_aggregation::{CheckedUpdate, Codec, OptimizerState, ServerOptimizer, UpdateShape};
@@ -157,7 +158,8 @@ fn writer(
     secret: [u8; 32],
 ) -> Result<Writer, StoreError> {
     let parameters = Arc::new(parameters.to_vec());
-    let position = Position { parameters, state: OptimizerState::Empty };
+    let position =
+        Position { parameters, state: OptimizerState::Empty, residual: Residual::default() };
     Writer::new(Arc::clone(settings), store.lease(settings), position, secret)
 }
 

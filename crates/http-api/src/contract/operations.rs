@@ -130,6 +130,13 @@ fn public() -> Vec<Operation> {
         )
         .parameter("format", "The form of the card", card_forms())
         .errors(&[400, 404]),
+        Operation::get(
+            "/v1/steps/{sha256}",
+            "The difference of a model to the one before, whole or a range (206) or not modified (304)",
+            BYTES,
+            json!({}),
+        )
+        .errors(&[404, 412, 416, 500]),
         Operation::get("/healthz", "The process answers", TEXT, text()),
         Operation::get("/readyz", "The server takes clients", TEXT, text()).errors(&[503]),
         Operation::get("/metrics", "Metrics in Prometheus' text format", TEXT, text()),

@@ -91,6 +91,34 @@ pub fn write(spec: &ModelSpec, parameters: &[f32]) -> Result<Vec<u8>, ModelFileE
     written(spec.layout(), parameters, Some(HashMap::from([(METADATA.to_string(), json)])))
 }
 
+/// The beginning of a model's file, before its first value: the same for all models of a
+/// specification.
+#[must_use]
+pub fn head<'a>(spec: &ModelSpec, file: &'a [u8]) -> &'a [u8] {
+    let values = size_of::<f32>() * spec.parameters();
+    file.get(..file.len().saturating_sub(values)).unwrap_or_default()
+}
+
+/// The file that [`write`] makes of the parameters, as many as the model has, from its
+/// beginning.
+#[must_use]
+pub fn with_head(spec: &ModelSpec, head: &[u8], parameters: &[f32]) -> Vec<u8> {
+    let mut rest = parameters;
+    let mut tensors = Vec::new();
+    for info in spec.layout() {
+        let (values, tail) = rest.split_at(info.len().min(rest.len()));
+        rest = tail;
+        tensors.push((info.name.as_str(), values));
+    }
+    let mut file = head.to_vec();
+    // In the order of their names. They are few, and a sort is more code than the browser's
+    // module has room for.
+    while let Some(first) = (0..tensors.len()).min_by_key(|&at| tensors[at].0) {
+        file.extend_from_slice(cast_slice(tensors.swap_remove(first).1));
+    }
+    file
+}
+
 /// A file of the frozen tensors from the flat vector of their values, which must be finite.
 ///
 /// # Errors

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
-    MAX_LAYERS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
+    MAX_LAYERS, MAX_MODEL_STEPS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES,
+    MAX_VERSIONS,
 };
 use crate::model::{RawLayer, RawModelSpec};
 use crate::wire::{
@@ -277,6 +278,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     privacy: assignment.privacy.map(TryInto::try_into).transpose()?,
                     codec: assignment.codec.map(TryInto::try_into).transpose()?,
                     evaluates: assignment.evaluates,
+                    steps: steps(assignment.steps)?,
                 })
             }
             Body::UploadReady(ready) => {
@@ -371,15 +373,14 @@ impl TryFrom<wire::UpdateOutcome> for fedra::UpdateOutcome {
     }
 }
 
+fn hash(sha256: &[u8]) -> Result<fedra::Sha256Hash, DecodeError> {
+    Ok(fedra::Sha256Hash::from_bytes(bytes("model.sha256", sha256)?))
+}
+
 impl TryFrom<wire::ModelRef> for fedra::ModelRef {
     type Error = DecodeError;
 
     fn try_from(model: wire::ModelRef) -> Result<Self, DecodeError> {
-        let hash: [u8; 32] = model
-            .sha256
-            .as_ref()
-            .try_into()
-            .map_err(|_| invalid("model.sha256", "must have 32 bytes"))?;
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, ':' | '\\' | '?' | '#' | '"');
         let segment = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(plain);
         if !model.url.split('/').all(segment) {
@@ -387,9 +388,31 @@ impl TryFrom<wire::ModelRef> for fedra::ModelRef {
         }
         Ok(Self {
             round: model.round,
-            sha256: fedra::Sha256Hash::from_bytes(hash),
+            sha256: hash(&model.sha256)?,
             url: text("model.url", model.url, MAX_URL_BYTES)?,
             bytes: model.bytes,
+        })
+    }
+}
+
+/// The steps of an assignment; none if one is in a codec that only a later version knows,
+/// since the model can be had without them.
+fn steps(steps: Vec<wire::ModelStep>) -> Result<Vec<fedra::ModelStep>, DecodeError> {
+    within("round_assignment.steps", steps.len() as u64, MAX_MODEL_STEPS as u64)?;
+    match steps.into_iter().map(TryInto::try_into).collect() {
+        Err(DecodeError::Unsupported { .. }) => Ok(Vec::new()),
+        steps => steps,
+    }
+}
+
+impl TryFrom<wire::ModelStep> for fedra::ModelStep {
+    type Error = DecodeError;
+
+    fn try_from(step: wire::ModelStep) -> Result<Self, DecodeError> {
+        Ok(Self {
+            base: hash(&step.base_sha256)?,
+            file: step.file.ok_or_else(missing("round_assignment.steps.file"))?.try_into()?,
+            codec: step.codec.ok_or_else(missing("round_assignment.steps.codec"))?.try_into()?,
         })
     }
 }

@@ -107,6 +107,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 }),
                 codec: assignment.codec.map(Into::into),
                 evaluates: assignment.evaluates,
+                steps: assignment.steps.into_iter().map(Into::into).collect(),
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
@@ -165,6 +166,16 @@ impl From<fedra::ModelRef> for wire::ModelRef {
             sha256: model.sha256.as_bytes().to_vec().into(),
             url: model.url,
             bytes: model.bytes,
+        }
+    }
+}
+
+impl From<fedra::ModelStep> for wire::ModelStep {
+    fn from(step: fedra::ModelStep) -> Self {
+        Self {
+            base_sha256: step.base.as_bytes().to_vec().into(),
+            file: Some(step.file.into()),
+            codec: Some(step.codec.into()),
         }
     }
 }

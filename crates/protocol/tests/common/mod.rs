@@ -225,9 +225,17 @@ pub fn server_messages() -> Vec<ServerMessage> {
         privacy: None,
         codec: None,
         evaluates: false,
+        steps: Vec::new(),
     };
     let sparse = RoundAssignment { codec: CodecName::named("topk"), ..assignment.clone() };
     let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };
+    let step = |round, codec| ModelStep {
+        base: Sha256Hash::from_bytes([round; 32]),
+        file: ModelRef { round: u64::from(round) + 1, url: "steps/ab".into(), ..model_ref() },
+        codec,
+    };
+    let steps = vec![step(0, CodecName::Int4), step(1, CodecName::named("stc").unwrap())];
+    let stepwise = RoundAssignment { steps, ..assignment.clone() };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
     let trained_by = |raw| {
         let training = LocalTraining::new(raw).unwrap();
@@ -340,5 +348,6 @@ pub fn server_messages() -> Vec<ServerMessage> {
         })),
     ];
     messages.extend(extended);
+    messages.push(ServerMessage::RoundAssignment(stepwise));
     messages
 }

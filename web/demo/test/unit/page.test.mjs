@@ -262,6 +262,7 @@ test('every known error says what to do', () => {
     'refused-unsupported-client',
     'no-webgpu',
     'device-lost',
+    'step-unusable',
     'bad-dataset',
     'no-digits',
     'bad-options',

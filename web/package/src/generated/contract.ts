@@ -438,7 +438,12 @@ export type Notice =
   /** WebGPU was asked for, and is absent or computes wrong. Training runs on the CPU. */
   | 'no-webgpu'
   /** The WebGPU device was lost. Training goes on with the CPU. */
-  | 'device-lost';
+  | 'device-lost'
+  /**
+   * The difference to the last model cannot be had, or does not give the new one. The
+   * client fetches the whole model.
+   */
+  | 'step-unusable';
 
 /** Reason why a call is refused, where it is no failure of the client. */
 export type CallFault =

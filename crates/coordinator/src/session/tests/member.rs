@@ -13,6 +13,7 @@ fn assignment(script: &Script, round: RoundId) -> Act {
         privacy: None,
         codec: None,
         evaluates: false,
+        steps: Vec::new(),
     };
     Act::Send(ServerMessage::RoundAssignment(assignment))
 }

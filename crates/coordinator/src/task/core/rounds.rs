@@ -15,8 +15,8 @@ use super::Step;
 use crate::messages::{Action, Order};
 use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
 use crate::settings::EvaluationRounds;
-use crate::status::{HISTORY, Spent, model_ref};
-use crate::storage::Debit;
+use crate::status::{HISTORY, Spent, model_ref, steps_to_newest};
+use crate::storage::{Debit, StepRecord};
 use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob};
 
 impl Step<'_> {
@@ -175,12 +175,15 @@ impl Step<'_> {
 
     /// Makes a durable model the newest.
     pub(super) fn announce(&mut self, model: GlobalModel) {
-        let GlobalModel { record, file, .. } = model;
+        let GlobalModel { record, file, step, .. } = model;
         let core = &mut *self.core;
         core.metrics.newest(record.round);
         core.model = model_ref(&record);
         if let (Some(spent), Some(clipping_norm)) = (&mut core.spent, record.clipping_norm) {
             spent.clipping_norm = clipping_norm;
+        }
+        if let Some((StepRecord { sha256, .. }, file)) = record.step.zip(step) {
+            core.actions.push(Action::ServeStep(sha256, file));
         }
         core.actions.push(Action::Serve(record.sha256, file));
         let history = Arc::make_mut(&mut core.history);
@@ -188,6 +191,7 @@ impl Step<'_> {
         while history.len() > HISTORY {
             history.pop_front();
         }
+        core.steps = steps_to_newest(&core.settings, history);
     }
 
     /// Has a durable model evaluated.

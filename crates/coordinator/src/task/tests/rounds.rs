@@ -1,11 +1,14 @@
 //! Rounds from the first check-in to the new model.
 
+use fedra_aggregation::{Codec, UpdateShape};
 use fedra_learning::metrics::ConfusionMatrix;
-use fedra_protocol::{DeclineCause, Evaluation, Quality, RoundPhase, StandbyCause, UpdateFault};
+use fedra_protocol::{
+    CodecName, DeclineCause, Evaluation, Quality, RoundPhase, StandbyCause, UpdateFault,
+};
 
 use super::*;
 use crate::fixtures::Write;
-use crate::fixtures::{PLAN, R1, R2, round, settings};
+use crate::fixtures::{PARAMETERS, PLAN, R1, R2, round, settings};
 use crate::round::RoundPlan;
 use crate::status::HealthState;
 
@@ -35,6 +38,35 @@ fn a_round_makes_the_mean_of_its_reports_the_new_model() {
     assert!(made.iter().any(|action| matches!(action, Action::Evaluate(1, _))));
     assert_eq!(bench.core.view().model.round, 1);
     assert_eq!(bench.core.view().progress.round, R2);
+}
+
+#[test]
+fn clients_are_told_of_the_steps_to_the_model() {
+    let settings = settings(PLAN);
+    let shape = UpdateShape::Values { len: PARAMETERS, range: settings.update_range };
+    let codec = Codec::new(Some(CodecName::Eden1), shape).expect("of values");
+    let mut bench = Bench::new(TaskSettings { model_codec: Some(codec), ..settings });
+    bench.join_all(3);
+    bench.wait(PLAN.selection_window);
+    (1..=3).for_each(|client| drop(bench.report(client, R1, &[0.5; 4])));
+    let made = bench.write();
+    let record = bench.core.view().history.back().cloned().expect("a round");
+    let step = record.step.expect("a step");
+    let served = |a: &Action| matches!(a, Action::ServeStep(hash, _) if *hash == step.sha256);
+    assert!(made.iter().any(served), "{made:?}");
+    let opened = bench.wait(PLAN.selection_window);
+    let invited = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Notify(_, Notice::Order(Order::Invited(invitation))) => {
+                Some(invitation.steps.clone())
+            }
+            _ => None,
+        })
+    };
+    let steps = invited(&made).or_else(|| invited(&opened)).expect("an invitation");
+    let [told] = steps.as_slice() else { panic!("{steps:?}") };
+    assert_eq!((told.base, told.file.sha256), (step.base, step.sha256));
+    assert_eq!(told.file.url, format!("steps/{}", step.sha256));
 }
 
 #[test]

@@ -125,9 +125,9 @@ fn a_state_of_another_model_is_damage() {
     let settings = momentum();
     let (_, model) = crate::fixtures::model(&settings, 0, &ZERO);
     let state = OptimizerState::Momentum { velocity: vec![1.0; 3] }.encode().expect("finite");
-    let files = crate::storage::CheckpointFiles {
+    let files = CheckpointFiles {
         optimizer_state: state.map(Bytes::from),
-        ..crate::storage::CheckpointFiles::of_model(model)
+        ..CheckpointFiles::of_model(model)
     };
     let error = Position::of(&settings, &files).expect_err("it has three values");
     assert!(matches!(error, CheckpointError::State(_)), "{error}");

@@ -57,6 +57,8 @@ fn a_round_is_stored_with_its_figures() {
         clipping_norm: None,
         restored: None,
         optimizer_state: None,
+        step: None,
+        residual: None,
         frozen: None,
     };
     assert_eq!(record, expected);

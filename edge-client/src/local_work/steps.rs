@@ -1,0 +1,58 @@
+//! The way to a round's model by the steps from the last one that was fetched.
+//!
+//! Nothing about the steps is believed but the result: its file must have the hash of the
+//! model. Where it has not, the whole model is fetched.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fedra_aggregation::CheckedUpdate;
+use fedra_aggregation::codec::{Codec, UpdateShape};
+use fedra_learning::safetensors;
+use fedra_protocol::{ModelRef, ModelStep, Sha256Hash, UpdateRange};
+
+use super::{Job, KeptFile, LocalWork, News};
+use crate::platform;
+
+impl LocalWork {
+    /// Goes from the kept model to that of a round, if steps lead there that are shorter than
+    /// the model. The error says why they could not be taken; then the kept model stays.
+    pub(super) async fn take_steps(&self, job: &Job, tell: &impl Fn(News)) -> Result<(), String> {
+        let Some(base) = self.model.borrow().clone() else { return Ok(()) };
+        let Some((steps, _)) = job.assignment.steps_from(&base.sha256) else { return Ok(()) };
+        let range = job.task.update_range;
+        let mut values = Vec::clone(&base.values);
+        for step in steps {
+            let file = self.fetched(&step.file, tell).await?;
+            add(step, range, file.into(), &mut values)
+                .ok_or_else(|| format!("{} is not a step of this model", step.file.url))?;
+        }
+        let file = safetensors::with_head(&job.task.model, &base.head, &values);
+        let (sha256, expected) = (Sha256Hash::of(&file), job.assignment.model.sha256);
+        if sha256 != expected {
+            return Err(format!("the steps give a model with the hash {sha256}, not {expected}"));
+        }
+        *self.model.borrow_mut() = Some(KeptFile { sha256, values: Arc::new(values), ..base });
+        Ok(())
+    }
+
+    /// A file of the server, whose bytes are counted. The error has its address.
+    pub(super) async fn fetched(
+        &self,
+        file: &ModelRef,
+        tell: &impl Fn(News),
+    ) -> Result<Vec<u8>, String> {
+        let url = self.url.http(&file.url);
+        let fetched = platform::fetch(&url, file.bytes, &self.trust).await;
+        let fetched = fetched.map_err(|error| format!("{url}: {error}"))?;
+        tell(News::Fetched(fetched.len() as u64));
+        Ok(fetched)
+    }
+}
+
+/// Adds a step to the parameters that it starts from; `None` if its file is not sound.
+fn add(step: &ModelStep, range: UpdateRange, file: Bytes, parameters: &mut [f32]) -> Option<()> {
+    let shape = UpdateShape::Values { len: parameters.len(), range };
+    let codec = Codec::new(Some(step.codec), shape).ok()?;
+    CheckedUpdate::parse(file, &codec).ok()?.add_to(parameters).ok()
+}
