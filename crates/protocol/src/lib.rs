@@ -53,7 +53,7 @@ pub use evaluation::{
 };
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
-    Availability, CheckedIn, ClientMessage, DeclineCause, Hello, Refusal, RefusalCode,
+    Availability, CheckedIn, ClientMessage, DeclineCause, Hello, ModelStep, Refusal, RefusalCode,
     RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk, UpdateFault,
     UpdateOutcome, UpdateVerdict, Welcome,
 };
@@ -67,8 +67,8 @@ pub use privacy::{
     PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
-    ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, ModelStep, RawLocalTraining,
-    RoundPhase, TaskDescription, TaskStatus,
+    ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,
+    TaskDescription, TaskStatus,
 };
 pub use token::{Token, TokenError};
 pub use update_range::{UpdateRange, UpdateRangeError};

@@ -15,7 +15,7 @@ use crate::privacy::{
     AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, RevealedShare, RoundPrivacy,
     SubjectId, UnmaskingRequest,
 };
-use crate::task::{LocalTraining, ModelRef, ModelStep, TaskDescription, TaskStatus};
+use crate::task::{LocalTraining, ModelRef, TaskDescription, TaskStatus};
 use crate::token::Token;
 use crate::{CLOSE_CODE_BASE, wire};
 
@@ -288,6 +288,19 @@ impl RoundAssignment {
         let bytes = steps.iter().fold(0, |sum: u64, step| sum.saturating_add(step.file.bytes));
         (bytes < self.model.bytes).then_some((steps, bytes))
     }
+}
+
+/// A model as the difference to an earlier one: added to the earlier model's parameters, its
+/// values give the later one's, bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelStep {
+    /// Hash of the earlier model.
+    pub base: Sha256Hash,
+    /// File of the difference: `round` is that of the later model, the address
+    /// `steps/{sha256}`.
+    pub file: ModelRef,
+    /// Form of the difference, within the task's update range.
+    pub codec: CodecName,
 }
 
 /// Announces an update, local minus global, in the form of the round's codec.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::CodecName;
 use crate::data::{DataSpec, EncodedDataSpec};
 use crate::error::DecodeError;
 use crate::evaluation::{ClientEvaluation, Evaluation};
@@ -112,19 +111,6 @@ pub struct ModelRef {
     pub url: String,
     /// Size of the file.
     pub bytes: u64,
-}
-
-/// A model as the difference to an earlier one: added to the earlier model's parameters, its
-/// values give the later one's, bit for bit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelStep {
-    /// Hash of the earlier model.
-    pub base: Sha256Hash,
-    /// File of the difference: `round` is that of the later model, the address
-    /// `steps/{sha256}`.
-    pub file: ModelRef,
-    /// Form of the difference, within the task's update range.
-    pub codec: CodecName,
 }
 
 /// Algorithm of a step of local training.

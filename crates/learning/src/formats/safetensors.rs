@@ -99,7 +99,7 @@ pub fn head<'a>(spec: &ModelSpec, file: &'a [u8]) -> &'a [u8] {
     file.get(..file.len().saturating_sub(values)).unwrap_or_default()
 }
 
-/// The file that [`write`] makes of the parameters, as many as the model has, from its
+/// The file that [`write()`] makes of the parameters, as many as the model has, from its
 /// beginning.
 #[must_use]
 pub fn with_head(spec: &ModelSpec, head: &[u8], parameters: &[f32]) -> Vec<u8> {
