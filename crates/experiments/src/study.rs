@@ -411,7 +411,7 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
 fn words(settings: &[(String, toml::Value)]) -> String {
     settings
         .iter()
-        .map(|(key, value)| format!(", {} {value}", key.rsplit('.').next().unwrap_or(key)))
+        .map(|(key, value)| format!(", {} {value}", key.strip_prefix("task.").unwrap_or(key)))
         .collect()
 }
 
