@@ -40,7 +40,7 @@ pub use dropouts::Dropouts;
 pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
-pub use local_data::LocalData;
+pub use local_data::{HOLD_OUT_SEED, LocalData};
 pub use local_work::{ErrorFeedback, ModelScores, Personalization};
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]

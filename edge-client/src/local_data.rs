@@ -7,7 +7,7 @@ use fedra_protocol::{EncodedDataSpec, TaskDescription};
 
 /// Seed of the choice of the examples that are held out. It is the same for all: the choice
 /// depends on the examples, which are nobody else's.
-pub(crate) const HOLD_OUT_SEED: u64 = 1;
+pub const HOLD_OUT_SEED: u64 = 1;
 
 /// Examples to train on, those that are held out from it, and where they come from.
 #[derive(Clone, Debug)]

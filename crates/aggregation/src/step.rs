@@ -2,8 +2,8 @@
 //! values. The server goes on from what it has sent, so that whoever adds the same bytes to
 //! the model before has the same model, bit for bit.
 //!
-//! What a codec leaves out of a step is added to the next one (error feedback, Stich et al.
-//! 2018, on the server's side as Tang et al. 2019 have it).
+//! The part that a codec leaves out of a step is added to the next one (error feedback, Stich
+//! et al. 2018, on the server's side as Tang et al. 2019 have it).
 
 use crate::codec::{CodecMisfit, ValueCodec};
 use crate::update::CheckedUpdate;

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use fedra_aggregation::codec::CodecMisfit;
 use fedra_aggregation::{Codec, UpdateShape};
 use fedra_data::Dataset;
+use fedra_edge_client::HOLD_OUT_SEED;
 use fedra_edge_client::encoding::{PrivateRound, acceptable};
 use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::{SecureReply, SecureRequest};
 use fedra_learning::{LocalTrainer, ScoreSums, WeightsView, check_update, score};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, RoundAssignment, RoundId, Scores, TaskDescription, UpdateRange};
-
 use rand::{Rng, RngExt};
 
 use crate::attack::Kind;
@@ -21,8 +21,6 @@ use crate::seeds::{Purpose, Seeds};
 
 /// Examples that are scored at a time.
 const SCORED_AT_ONCE: usize = 256;
-/// Seed of the choice of held-out examples, the same for all.
-const HOLD_OUT_SEED: u64 = 1;
 
 /// Work of a device for a round, with everything that it needs.
 pub(crate) struct Job {

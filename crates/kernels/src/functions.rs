@@ -53,7 +53,7 @@ pub(crate) struct Normal {
 
 /// The standard normal distribution at `x`; NaN of NaN.
 ///
-/// What is beyond |x| is `e^(-x^2 / 2)` times a function that falls slowly: of
+/// The part beyond |x| is `e^(-x^2 / 2)` times a function that falls slowly: of
 /// t = 1 / (1 + 0.26 |x|) a polynomial of degree 9, as in formula 7.1.26 of Abramowitz and Stegun
 /// 1964, but with coefficients for a relative error of 2e-8.
 #[inline(always)]
