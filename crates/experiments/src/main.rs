@@ -138,7 +138,13 @@ fn run(options: &Run) -> anyhow::Result<()> {
     let mut rows = report::Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
     let mut written = Ok(());
     let outcome = experiment.run(&storage, |round| {
-        let row = rows.add(round);
+        let row = match rows.add(round) {
+            Ok(row) => row,
+            Err(error) => {
+                written = Err(error);
+                return ControlFlow::Break(());
+            }
+        };
         let metric = row.metric.map_or_else(String::new, |value| format!("  {value:.4}"));
         eprintln!(
             "round {:>5}{metric}  {:>9.2} MB  {:>9.1} s",
@@ -146,8 +152,7 @@ fn run(options: &Run) -> anyhow::Result<()> {
             row.bytes() as f64 / 1e6,
             row.seconds
         );
-        written = rows.write();
-        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        ControlFlow::Continue(())
     })?;
     written?;
     report::write(&out, &header, &rows, &outcome, begun.elapsed())?;

@@ -4,9 +4,9 @@
 pub(crate) mod chart;
 mod page;
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fedra_coordinator::storage::{Storage, StoreError};
@@ -230,8 +230,7 @@ pub fn fill(rows: &mut Vec<Row>, storage: &Storage, task: &TaskId) -> Result<(),
 
 /// The rounds so far, and their file.
 pub struct Rows {
-    path: std::path::PathBuf,
-    text: String,
+    path: PathBuf,
     rows: Vec<Row>,
     headline: Headline,
     /// Virtual time of the rounds of earlier runs.
@@ -247,32 +246,28 @@ impl Rows {
     pub fn begin(path: &Path, header: &Header, earlier: Vec<Row>) -> Result<Self, ReportError> {
         let mut text = format!("{}\n{COLUMNS}\n", header.line());
         earlier.iter().for_each(|row| text += &format!("{}\n", row.line()));
-        let rows = Self {
+        store(path, &text)?;
+        Ok(Self {
             path: path.to_owned(),
-            text,
             before: earlier.last().map_or(0.0, |row| row.seconds),
             rows: earlier,
             headline: header.metric,
-        };
-        rows.write()?;
-        Ok(rows)
+        })
     }
 
-    /// Adds a round.
-    pub fn add(&mut self, round: &Round) -> &Row {
-        let row = Row::of(round, self.headline, self.before);
-        self.text += &format!("{}\n", row.line());
-        self.rows.push(row);
-        &self.rows[self.rows.len() - 1]
-    }
-
-    /// Writes the file.
+    /// Adds a round, also to the file.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if it cannot be written.
-    pub fn write(&self) -> Result<(), ReportError> {
-        store(&self.path, &self.text)
+    pub fn add(&mut self, round: &Round) -> Result<Row, ReportError> {
+        let row = Row::of(round, self.headline, self.before);
+        self.rows.push(row.clone());
+        let file = File::options().append(true).open(&self.path);
+        file.and_then(|mut file| writeln!(file, "{}", row.line())).map_err(|source| {
+            ReportError::File { path: self.path.display().to_string(), source }
+        })?;
+        Ok(row)
     }
 
     /// The rounds, oldest first.
