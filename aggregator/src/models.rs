@@ -109,9 +109,16 @@ impl Models {
     /// Serves a durable step to the newest model of its task.
     pub(crate) fn publish_step(&self, task: &TaskId, sha256: Sha256Hash, file: Bytes) {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        let steps = &mut newest.entry(task.clone()).or_default().steps;
-        steps.insert(0, (sha256, file));
-        steps.truncate(MAX_MODEL_STEPS);
+        let newest = newest.entry(task.clone()).or_default();
+        newest.steps.insert(0, (sha256, file));
+        // Those that clients are told of: together they are smaller than the model.
+        let mut room = newest.models.first().map_or(0, |(_, model)| model.len());
+        let told = newest.steps.iter().take(MAX_MODEL_STEPS).take_while(|(_, step)| {
+            room = room.saturating_sub(step.len());
+            room > 0
+        });
+        let told = told.count();
+        newest.steps.truncate(told);
     }
 
     /// True if the model is one of the task's in memory.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fedra_aggregation::accumulator::Request;
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Availability, DeclineCause, Evaluation, ModelRef, ModelStep, Refusal, RefusalCode, RoundId,
-    RoundPrivacy, Sha256Hash, StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
+    Availability, DeclineCause, DrawnModel, Evaluation, ModelRef, ModelStep, Refusal, RefusalCode,
+    RoundId, RoundPrivacy, Sha256Hash, StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
 };
 use thiserror::Error;
 
@@ -227,6 +227,8 @@ pub struct Invitation {
     pub model: ModelRef,
     /// Steps to that model, oldest first.
     pub steps: Vec<ModelStep>,
+    /// The initial model, if the steps begin at it.
+    pub drawn: Option<DrawnModel>,
     /// Deadline of the report.
     pub deadline: Time,
     /// Newer models that there may be when the update arrives.

@@ -500,13 +500,12 @@ impl World {
         let of = &mut self.clients[client];
         let policy = of.session.as_ref().and_then(|session| session.privacy_of(&assignment));
         let frozen = self.task.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
-        let down = match of.model.replace(assignment.model.sha256) {
-            None => assignment.model.bytes + frozen,
-            Some(model) if model == assignment.model.sha256 => 0,
-            Some(model) => {
-                assignment.steps_from(&model).map_or(assignment.model.bytes, |(_, bytes)| bytes)
-            }
-        };
+        let kept = of.model.replace(assignment.model.sha256);
+        let drawn = assignment.drawn.as_ref().map(|drawn| drawn.sha256);
+        let bases = kept.into_iter().chain(drawn);
+        let steps = bases.filter_map(|base| assignment.steps_from(&base)).map(|(_, bytes)| bytes);
+        let down =
+            steps.min().unwrap_or(assignment.model.bytes) + if kept.is_none() { frozen } else { 0 };
         self.server.count_sent(down as usize);
         let job = Job {
             client,

@@ -53,9 +53,9 @@ pub use evaluation::{
 };
 pub use id::{IdError, RoundId, Sha256Hash, TaskId};
 pub use message::{
-    Availability, CheckedIn, ClientMessage, DeclineCause, Hello, ModelStep, Refusal, RefusalCode,
-    RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk, UpdateFault,
-    UpdateOutcome, UpdateVerdict, Welcome,
+    Availability, CheckedIn, ClientMessage, DeclineCause, DrawnModel, Hello, ModelStep, Refusal,
+    RefusalCode, RoundAssignment, ServerMessage, Standby, StandbyCause, UpdateBegin, UpdateChunk,
+    UpdateFault, UpdateOutcome, UpdateVerdict, Welcome,
 };
 pub use model::layers;
 pub use model::{

@@ -66,7 +66,9 @@ pub const DEFAULT_SENT_SHARE: u32 = 10_000;
 /// Largest [`SentShare`](crate::SentShare): half of the values.
 pub const MAX_SENT_SHARE: u32 = 500_000;
 /// Most [steps](crate::ModelStep) of an assignment.
-pub const MAX_MODEL_STEPS: usize = 8;
+pub const MAX_MODEL_STEPS: usize = 64;
+/// Longest beginning of a model's file in an assignment, bytes.
+pub const MAX_MODEL_HEAD_BYTES: usize = 64 << 10;
 /// Most epochs of local training in a round.
 pub const MAX_EPOCHS: u32 = 1_000;
 /// Most steps of local training in a round.

@@ -277,12 +277,17 @@ pub struct RoundAssignment {
     /// Steps that lead to the model, oldest first: each begins at the model that the one
     /// before it makes. Without them the model is fetched as a whole.
     pub steps: Vec<ModelStep>,
+    /// The initial model, if it is the one to start from, or that which the steps begin at.
+    pub drawn: Option<DrawnModel>,
 }
 
 impl RoundAssignment {
     /// The steps that lead to the model from the one with this hash, and their bytes; `None`
     /// if there are none from there, or they are not fewer bytes than the model.
     pub fn steps_from(&self, base: &Sha256Hash) -> Option<(&[ModelStep], u64)> {
+        if *base == self.model.sha256 {
+            return Some((&[], 0));
+        }
         let first = self.steps.iter().position(|step| step.base == *base)?;
         let steps = self.steps.get(first..)?;
         let bytes = steps.iter().fold(0, |sum: u64, step| sum.saturating_add(step.file.bytes));
@@ -301,6 +306,17 @@ pub struct ModelStep {
     pub file: ModelRef,
     /// Form of the difference, within the task's update range.
     pub codec: CodecName,
+}
+
+/// The initial model of a task, which whoever has the task can draw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawnModel {
+    /// Hash of its file.
+    pub sha256: Sha256Hash,
+    /// Seed that its values are drawn from.
+    pub seed: u64,
+    /// Beginning of its file, before its first value: the same for every model of the task.
+    pub head: Bytes,
 }
 
 /// Announces an update, local minus global, in the form of the round's codec.

@@ -179,6 +179,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             codec: None,
             evaluates: false,
             steps: Vec::new(),
+            drawn: None,
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
@@ -205,6 +206,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             codec: None,
             evaluates: false,
             steps: Vec::new(),
+            drawn: None,
         };
         spoil(&mut assignment);
         Body::RoundAssignment(assignment)

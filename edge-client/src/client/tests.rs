@@ -165,6 +165,7 @@ impl Server {
             codec: None,
             evaluates: false,
             steps: Vec::new(),
+            drawn: None,
         })
     }
 }

@@ -153,6 +153,7 @@ impl Bench {
                 codec: None,
                 evaluates: false,
                 steps: Vec::new(),
+                drawn: None,
             },
             privacy,
         }

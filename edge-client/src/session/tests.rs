@@ -60,6 +60,7 @@ fn assignment(round: RoundId) -> ServerMessage {
         codec: None,
         evaluates: false,
         steps: Vec::new(),
+        drawn: None,
     })
 }
 

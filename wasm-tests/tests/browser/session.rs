@@ -113,6 +113,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
         codec: None,
         evaluates: false,
         steps: Vec::new(),
+        drawn: None,
     })
 }
 

@@ -228,7 +228,8 @@ impl Member {
     }
 
     fn invited(&mut self, invitation: Invitation, fresh: bool, now: Time, out: &mut Vec<Output>) {
-        let Invitation { round, model, steps, deadline, max_staleness, privacy } = invitation;
+        let Invitation { round, model, steps, drawn, deadline, max_staleness, privacy } =
+            invitation;
         if let Some((known, part)) = &self.participation.part
             && *known == round
         {
@@ -253,6 +254,7 @@ impl Member {
             codec: self.settings.payload(round.round).codec.stated_name(),
             evaluates: self.settings.evaluation(round.round).is_some(),
             steps,
+            drawn,
         };
         out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));
     }

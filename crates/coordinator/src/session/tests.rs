@@ -254,7 +254,15 @@ fn model_ref(settings: &TaskSettings) -> ModelRef {
 
 fn invitation(settings: &TaskSettings, round: RoundId, deadline: Time) -> Invitation {
     let (model, max_staleness) = (model_ref(settings), settings.plan.mode.max_staleness());
-    Invitation { round, model, steps: Vec::new(), deadline, max_staleness, privacy: None }
+    Invitation {
+        round,
+        model,
+        steps: Vec::new(),
+        drawn: None,
+        deadline,
+        max_staleness,
+        privacy: None,
+    }
 }
 
 /// An update of the small task, and its announcement with weight 10.

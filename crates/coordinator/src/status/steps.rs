@@ -88,7 +88,7 @@ mod tests {
         let settings = settings(PLAN);
         let of = |rounds: &[(u64, Option<u64>)]| history(&settings, rounds);
         let small: Vec<_> = (1..=20).map(|round| (round, Some(10))).collect();
-        assert_eq!(rounds(&settings, &of(&small)), Vec::from_iter(13..=20));
+        assert_eq!(rounds(&settings, &of(&small)), Vec::from_iter(12..=20));
         let large = of(&[(1, Some(30)), (2, Some(30)), (3, Some(30)), (4, Some(30))]);
         assert_eq!(rounds(&settings, &large), [2, 3, 4]);
         assert!(rounds(&settings, &of(&[(1, Some(100))])).is_empty(), "as long as the model");
@@ -97,7 +97,11 @@ mod tests {
             rounds(&TaskSettings { checkpoints, ..settings.clone() }, &of(&small))
         };
         assert_eq!(few(2, 0), [19, 20]);
-        assert_eq!((few(0, 0).len(), few(1, 1).len(), few(50, 0).len()), (8, 8, 8));
+        assert_eq!((few(0, 0).len(), few(1, 1).len(), few(50, 0).len()), (9, 9, 9));
+        let tiny: Vec<_> = (1..=80).map(|round| (round, Some(1))).collect();
+        let checkpoints = Retention { last: 100, every: 0, best: true };
+        let all = TaskSettings { checkpoints, ..settings.clone() };
+        assert_eq!(rounds(&all, &history(&all, &tiny)), Vec::from_iter(17..=80));
         let update_range = UpdateRange::new(2).expect("a power of two");
         let other = TaskSettings { update_range, ..settings.clone() };
         assert!(rounds(&other, &of(&small)).is_empty(), "of another range");

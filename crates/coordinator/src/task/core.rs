@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Evaluation, ModelRef, ModelStep, Quality, RoundId, RoundPhase, RoundPrivacy, StandbyCause,
-    SubjectId, UpdateFault, UpdateVerdict,
+    DrawnModel, Evaluation, ModelRef, ModelStep, Quality, RoundId, RoundPhase, RoundPrivacy,
+    StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
 };
 use rand::Rng;
 
@@ -61,6 +61,8 @@ pub struct TaskCore {
     model: ModelRef,
     /// Steps to that model, as clients are told of them.
     steps: Vec<ModelStep>,
+    /// The initial model, if clients can draw it.
+    drawn: Option<DrawnModel>,
     /// Numbers of the round under way, under a privacy policy.
     round_privacy: Option<RoundPrivacy>,
     spent: Option<Spent>,
@@ -101,13 +103,16 @@ pub(super) struct Parts {
     /// Completed rounds, at least the initial model.
     pub(super) history: VecDeque<RoundRecord>,
     pub(super) model: ModelRef,
+    /// The initial model, if clients can draw it.
+    pub(super) drawn: Option<DrawnModel>,
     pub(super) spent: Option<Spent>,
 }
 
 impl TaskCore {
     /// Goes on with no client connected.
     pub(super) fn new(parts: Parts, now: Time) -> Self {
-        let Parts { settings, metrics, counters, rounds, ledger, history, model, spent } = parts;
+        let Parts { settings, metrics, counters, rounds, ledger, history, model, drawn, spent } =
+            parts;
         let history = Arc::new(history);
         let steps = steps_to_newest(&settings, &history);
         let evaluation = last_evaluation(&history, |record| record.quality);
@@ -138,6 +143,7 @@ impl TaskCore {
             ledger,
             model,
             steps,
+            drawn,
             round_privacy: None,
             spent,
             evaluation,
@@ -490,8 +496,11 @@ impl Step<'_> {
 
     fn invite(&mut self, client: ClientId, round: RoundId, deadline: Time, max_staleness: u32) {
         let (model, steps) = (self.core.model.clone(), self.core.steps.clone());
+        let first = steps.first().map_or(model.sha256, |step| step.base);
+        let drawn = self.core.drawn.clone().filter(|drawn| drawn.sha256 == first);
         let privacy = self.core.round_privacy;
-        let invitation = Invitation { round, model, steps, deadline, max_staleness, privacy };
+        let invitation =
+            Invitation { round, model, steps, drawn, deadline, max_staleness, privacy };
         self.core.metrics.invited();
         self.core.attempts.invite(client);
         self.core.clients.notify(client, Order::Invited(Box::new(invitation)));

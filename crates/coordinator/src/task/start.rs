@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_learning::{Weights, init_weights, safetensors};
-use fedra_protocol::limits::MAX_UPDATE_BYTES;
-use fedra_protocol::{ModelRef, Sha256Hash, TaskId};
+use fedra_learning::{Weights, init_parameters, init_weights, safetensors};
+use fedra_protocol::limits::{MAX_MODEL_HEAD_BYTES, MAX_MODEL_STEPS, MAX_UPDATE_BYTES};
+use fedra_protocol::{DrawnModel, ModelRef, Sha256Hash, TaskId};
 use thiserror::Error;
 
 use super::core::{Parts, TaskCore};
@@ -157,9 +157,11 @@ pub fn start(
         metrics.spent(spent.epsilon);
     }
     let model = model_ref(newest);
+    let drawn = drawn_model(settings, newest.round)?;
     let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
     let own = Arc::clone(settings);
-    let parts = Parts { settings: own, metrics, counters, rounds, ledger, history, model, spent };
+    let parts =
+        Parts { settings: own, metrics, counters, rounds, ledger, history, model, drawn, spent };
     let core = TaskCore::new(parts, Time::default());
     let (settings, frozen) = (Arc::clone(settings), frozen.map(|(_, file)| file));
     Ok(Started { settings, core, writer, model: checkpoint.files.model, frozen, lease })
@@ -241,6 +243,24 @@ fn frozen_file(settings: &TaskSettings, weights: &Weights) -> Result<Bytes, Star
         source: CheckpointError::Model(source),
     };
     Ok(file.map_err(damaged)?.into())
+}
+
+/// The initial model for clients that have none, as long as the steps to the newest one may begin
+/// there.
+fn drawn_model(settings: &TaskSettings, newest: u64) -> Result<Option<DrawnModel>, StartError> {
+    if settings.model_codec.is_none() || newest > MAX_MODEL_STEPS as u64 {
+        return Ok(None);
+    }
+    let (spec, seed) = (&settings.model, settings.seed);
+    let file = safetensors::write(spec, &init_parameters(spec, seed));
+    let damaged = |source| StartError::Model {
+        task: settings.id.clone(),
+        source: CheckpointError::Model(source),
+    };
+    let file = file.map_err(damaged)?;
+    let head = Bytes::copy_from_slice(safetensors::head(spec, &file));
+    let is_short = head.len() <= MAX_MODEL_HEAD_BYTES;
+    Ok(is_short.then(|| DrawnModel { sha256: Sha256Hash::of(&file), seed, head }))
 }
 
 /// A new task with its initial model, durable.

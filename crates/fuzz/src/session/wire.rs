@@ -179,6 +179,7 @@ fn assignment(
         codec: None,
         evaluates: input.ratio(1, 4)?,
         steps: Vec::new(),
+        drawn: None,
     })
 }
 

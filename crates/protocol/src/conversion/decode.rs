@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CHUNK_BYTES, MAX_CIPHERTEXT_BYTES, MAX_COHORT,
-    MAX_LAYERS, MAX_MODEL_STEPS, MAX_NEIGHBOURS, MAX_TEXT_BYTES, MAX_UPDATE_BYTES, MAX_URL_BYTES,
-    MAX_VERSIONS,
+    MAX_LAYERS, MAX_MODEL_HEAD_BYTES, MAX_MODEL_STEPS, MAX_NEIGHBOURS, MAX_TEXT_BYTES,
+    MAX_UPDATE_BYTES, MAX_URL_BYTES, MAX_VERSIONS,
 };
 use crate::model::{RawLayer, RawModelSpec};
 use crate::wire::{
@@ -279,6 +279,7 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     codec: assignment.codec.map(TryInto::try_into).transpose()?,
                     evaluates: assignment.evaluates,
                     steps: steps(assignment.steps)?,
+                    drawn: assignment.drawn.map(TryInto::try_into).transpose()?,
                 })
             }
             Body::UploadReady(ready) => {
@@ -414,6 +415,16 @@ impl TryFrom<wire::ModelStep> for fedra::ModelStep {
             file: step.file.ok_or_else(missing("round_assignment.steps.file"))?.try_into()?,
             codec: step.codec.ok_or_else(missing("round_assignment.steps.codec"))?.try_into()?,
         })
+    }
+}
+
+impl TryFrom<wire::DrawnModel> for fedra::DrawnModel {
+    type Error = DecodeError;
+
+    fn try_from(drawn: wire::DrawnModel) -> Result<Self, DecodeError> {
+        let wire::DrawnModel { sha256, seed, head } = drawn;
+        within("round_assignment.drawn.head", head.len() as u64, MAX_MODEL_HEAD_BYTES as u64)?;
+        Ok(Self { sha256: hash(&sha256)?, seed, head })
     }
 }
 

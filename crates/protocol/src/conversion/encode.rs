@@ -108,6 +108,11 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 codec: assignment.codec.map(Into::into),
                 evaluates: assignment.evaluates,
                 steps: assignment.steps.into_iter().map(Into::into).collect(),
+                drawn: assignment.drawn.map(|drawn| wire::DrawnModel {
+                    sha256: drawn.sha256.as_bytes().to_vec().into(),
+                    seed: drawn.seed,
+                    head: drawn.head,
+                }),
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })

@@ -226,6 +226,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         codec: None,
         evaluates: false,
         steps: Vec::new(),
+        drawn: None,
     };
     let sparse = RoundAssignment { codec: CodecName::named("topk"), ..assignment.clone() };
     let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };
@@ -236,6 +237,14 @@ pub fn server_messages() -> Vec<ServerMessage> {
     };
     let steps = vec![step(0, CodecName::Int4), step(1, CodecName::named("stc").unwrap())];
     let stepwise = RoundAssignment { steps, ..assignment.clone() };
+    let from_a_draw = RoundAssignment {
+        drawn: Some(DrawnModel {
+            sha256: Sha256Hash::from_bytes([0; 32]),
+            seed: 7,
+            head: vec![1, 2].into(),
+        }),
+        ..stepwise.clone()
+    };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };
     let trained_by = |raw| {
         let training = LocalTraining::new(raw).unwrap();
@@ -349,5 +358,6 @@ pub fn server_messages() -> Vec<ServerMessage> {
     ];
     messages.extend(extended);
     messages.push(ServerMessage::RoundAssignment(stepwise));
+    messages.push(ServerMessage::RoundAssignment(from_a_draw));
     messages
 }

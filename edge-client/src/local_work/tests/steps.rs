@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use fedra_aggregation::Step;
-use fedra_protocol::ModelStep;
+use fedra_protocol::{DrawnModel, ModelStep};
 
 use super::*;
 
@@ -16,6 +16,8 @@ struct Server {
     bench: Bench,
     models: [(ModelRef, Vec<f32>); 3],
     steps: Vec<ModelStep>,
+    /// The initial model, of round 0.
+    drawn: DrawnModel,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -53,6 +55,8 @@ impl Server {
             codec: CodecName::Int4,
         };
         let steps = (0..).zip(made).map(step).collect();
+        let head = Bytes::copy_from_slice(safetensors::head(&spec, &files["models/0"]));
+        let drawn = DrawnModel { sha256: models[0].0.sha256, seed: 1, head };
         spoil(&mut files);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("ws://{}/v1/connect", listener.local_addr().unwrap()).parse().unwrap();
@@ -82,7 +86,7 @@ impl Server {
         local_work.set_data(data(784).into(), &task(&spec, None));
         let models: [_; 3] = models.try_into().expect("three models");
         let bench = Bench { local_work, spec, model: models[2].0.clone() };
-        Self { bench, models, steps, asked }
+        Self { bench, models, steps, drawn, asked }
     }
 
     /// The client has the model of this round.
@@ -97,8 +101,19 @@ impl Server {
 
     /// Fetches the newest model: what was asked for, the bytes, and the notices.
     async fn fetch(&self) -> (Vec<String>, u64, Vec<String>) {
+        self.fetch_round(2, None).await
+    }
+
+    /// Fetches the model of a round, which `drawn` may lead to.
+    async fn fetch_round(
+        &self,
+        round: usize,
+        drawn: Option<DrawnModel>,
+    ) -> (Vec<String>, u64, Vec<String>) {
         let mut job = self.bench.job(None, 0.1);
-        job.assignment.steps = self.steps.clone();
+        job.assignment.steps = self.steps.iter().take(round).cloned().collect();
+        job.assignment.model = self.models[round].0.clone();
+        job.assignment.drawn = drawn;
         let (fetched, notices) = (RefCell::new(0), RefCell::new(Vec::new()));
         let tell = |news| match news {
             News::Fetched(bytes) => *fetched.borrow_mut() += bytes,
@@ -110,7 +125,7 @@ impl Server {
         };
         let weights = self.bench.local_work.starting_model(&job, &tell).await.unwrap();
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&weights.trained), bits(&self.models[2].1), "to the bit");
+        assert_eq!(bits(&weights.trained), bits(&self.models[round].1), "to the bit");
         let asked = std::mem::take(&mut *self.asked.lock().expect("no panic"));
         (asked, fetched.into_inner(), notices.into_inner())
     }
@@ -135,6 +150,29 @@ async fn one_that_is_two_rounds_behind_fetches_two_steps() {
     let bytes = server.bytes(&[0, 1]);
     let asked = vec!["steps/0".into(), "steps/1".into()];
     assert_eq!(server.fetch().await, (asked, bytes, vec![]));
+}
+
+#[tokio::test]
+async fn one_without_a_model_draws_the_initial_one_and_fetches_the_steps_from_it() {
+    let server = Server::new(|_| {});
+    let drawn = Some(server.drawn.clone());
+    assert_eq!(server.fetch_round(0, drawn.clone()).await, (vec![], 0, vec![]), "the first round");
+    let server = Server::new(|_| {});
+    let (steps, bytes) = (vec!["steps/0".to_owned(), "steps/1".to_owned()], server.bytes(&[0, 1]));
+    assert_eq!(server.fetch_round(2, drawn.clone()).await, (steps, bytes, vec![]));
+    let server = Server::new(|_| {}).has(1);
+    let (steps, bytes) = (vec!["steps/1".to_owned()], server.bytes(&[1]));
+    assert_eq!(server.fetch_round(2, drawn).await, (steps, bytes, vec![]), "it has a newer one");
+}
+
+#[tokio::test]
+async fn an_initial_model_of_another_seed_costs_one_fetch_of_the_whole() {
+    let server = Server::new(|_| {});
+    let drawn = DrawnModel { seed: 2, ..server.drawn.clone() };
+    let (asked, bytes, notices) = server.fetch_round(0, Some(drawn)).await;
+    assert_eq!((asked, bytes), (vec!["models/0".to_owned()], server.models[0].0.bytes));
+    let [notice] = notices.as_slice() else { panic!("{notices:?}") };
+    assert!(notice.contains("not "), "{notice}");
 }
 
 #[tokio::test]

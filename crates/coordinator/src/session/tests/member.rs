@@ -14,6 +14,7 @@ fn assignment(script: &Script, round: RoundId) -> Act {
         codec: None,
         evaluates: false,
         steps: Vec::new(),
+        drawn: None,
     };
     Act::Send(ServerMessage::RoundAssignment(assignment))
 }

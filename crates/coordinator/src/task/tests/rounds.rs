@@ -1,6 +1,7 @@
 //! Rounds from the first check-in to the new model.
 
 use fedra_aggregation::{Codec, UpdateShape};
+use fedra_learning::init_parameters;
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
     CodecName, DeclineCause, Evaluation, Quality, RoundPhase, StandbyCause, UpdateFault,
@@ -45,7 +46,10 @@ fn clients_are_told_of_the_steps_to_the_model() {
     let settings = settings(PLAN);
     let shape = UpdateShape::Values { len: PARAMETERS, range: settings.update_range };
     let codec = Codec::new(Some(CodecName::Eden1), shape).expect("of values");
-    let mut bench = Bench::new(TaskSettings { model_codec: Some(codec), ..settings });
+    let settings = TaskSettings { model_codec: Some(codec), ..settings };
+    let initial = init_parameters(&settings.model, settings.seed);
+    let store = FlakyStore::with(&settings, &initial);
+    let mut bench = Bench::on(settings, store);
     bench.join_all(3);
     bench.wait(PLAN.selection_window);
     (1..=3).for_each(|client| drop(bench.report(client, R1, &[0.5; 4])));
@@ -58,12 +62,16 @@ fn clients_are_told_of_the_steps_to_the_model() {
     let invited = |actions: &[Action]| {
         actions.iter().find_map(|action| match action {
             Action::Notify(_, Notice::Order(Order::Invited(invitation))) => {
-                Some(invitation.steps.clone())
+                Some((invitation.steps.clone(), invitation.drawn.clone()))
             }
             _ => None,
         })
     };
-    let steps = invited(&made).or_else(|| invited(&opened)).expect("an invitation");
+    let (steps, drawn) = invited(&made).or_else(|| invited(&opened)).expect("an invitation");
+    assert_eq!(
+        drawn.map(|drawn| (drawn.sha256, drawn.seed)),
+        Some((step.base, bench.settings.seed))
+    );
     let [told] = steps.as_slice() else { panic!("{steps:?}") };
     assert_eq!((told.base, told.file.sha256), (step.base, step.sha256));
     assert_eq!(told.file.url, format!("steps/{}", step.sha256));
