@@ -79,7 +79,7 @@ pub enum Stage {
 pub enum Budget {
     /// It has, or there is no budget.
     Left,
-    /// It has not: the attempt under way is the last.
+    /// It has not: the attempt that is paid for already is the last.
     Spent,
 }
 
@@ -128,7 +128,8 @@ pub enum Event {
     NotPrepared(RoundId, Stage),
     /// A client's subject has taken part as often as the task allows.
     ParticipationsSpent(ClientId),
-    /// The privacy budget has no room for another debit.
+    /// The privacy budget has no room for another debit. A buffered round that is open
+    /// has had none, and comes to nothing.
     BudgetSpent,
     /// The new model of a round is durable.
     Stored(RoundId),
@@ -340,8 +341,9 @@ impl Rounds {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let pool = &self.pool;
+        let barred = self.phase.barred(pool, &self.plan);
         Progress {
-            available: pool.available_count() + pool.on_trial_count(),
+            available: pool.available_count() + pool.on_trial_count() - barred,
             left_out: pool.left_out(),
             ..self.phase.progress(pool.connected())
         }
