@@ -63,6 +63,10 @@ impl RoundAccumulator for Clipped {
         Ok(())
     }
 
+    fn renumber(&mut self, round: RoundId) {
+        self.round = round;
+    }
+
     fn finish(mut self: Box<Self>) -> Result<Mean, FinishError> {
         self.sum.resize(self.integers(), 0);
         self.noise.add(self.round, &mut self.sum)?;

@@ -18,7 +18,7 @@
 //! debit pays for: once its report is in the open round, it is not invited before the next
 //! one. It follows that no client is at work whose last report has not been paid for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
@@ -79,8 +79,12 @@ impl Buffering {
         self.storing.map_or(self.round, |storing| storing.round()).round - 1
     }
 
-    pub(super) fn members(&self) -> Vec<ClientId> {
-        self.in_flight.clients().collect()
+    /// Clients at work, and those that must be known as long as the round is open.
+    pub(super) fn members(&self, plan: &RoundPlan) -> Vec<ClientId> {
+        let counted = self.counted.keys().map(|(client, _)| *client);
+        let barred = counted.filter(|client| self.is_barred(*client, plan));
+        let members: BTreeSet<ClientId> = self.in_flight.clients().chain(barred).collect();
+        members.into_iter().collect()
     }
 
     pub(super) fn wake_at(&self) -> Option<Time> {

@@ -331,10 +331,10 @@ impl Rounds {
     }
 
     /// The clients of the stage that the round is in, or those at work in buffered
-    /// rounds; none between rounds.
+    /// rounds and those that must not count in the open one again; none between rounds.
     #[must_use]
     pub fn members(&self) -> Vec<ClientId> {
-        self.phase.members()
+        self.phase.members(&self.plan)
     }
 
     /// Progress of the round.

@@ -206,11 +206,11 @@ impl Phase {
         }
     }
 
-    pub(super) fn members(&self) -> Vec<ClientId> {
+    pub(super) fn members(&self, plan: &RoundPlan) -> Vec<ClientId> {
         match self {
             Self::Collecting(collecting) => collecting.members(),
             Self::Securing(securing) => securing.members(),
-            Self::Buffering(buffering) => buffering.members(),
+            Self::Buffering(buffering) => buffering.members(plan),
             _ => Vec::new(),
         }
     }

@@ -263,6 +263,7 @@ impl Writer {
             WriterJob::Renumber { from, to } => {
                 if let Some(attempt) = self.attempt.as_mut().filter(|a| a.round == from) {
                     attempt.round = to;
+                    attempt.sum.iter_mut().for_each(|sum| sum.renumber(to));
                 }
                 Vec::new()
             }

@@ -28,6 +28,7 @@ fn a_client_counts_at_most_once_in_a_round() {
         assert_eq!(script.report(4, R1), [accepted(4, R1, 1)], "in the second round");
         assert_eq!(invited(&script.step(Event::Stored(R1))), next, "{protection:?}");
         assert_eq!(script.rounds.progress().available, next.len());
+        assert_eq!(script.rounds.members().len(), 4, "those at work, and who has counted");
     }
 }
 

@@ -181,20 +181,25 @@ fn a_sum_that_lost_updates_below_the_minimum_is_neither_paid_for_nor_released() 
     assert_eq!((debit, bench.debits(), bench.rounds()), (None, Vec::new(), vec![0]));
 }
 
-/// A buffer whose predecessor was not stored goes on as its next attempt.
+/// A buffer whose predecessor was not stored goes on as its next attempt. Its noise must not
+/// be that of its first name, which a later round may have.
 #[test]
 fn a_buffer_is_paid_for_and_has_its_noise_under_its_new_name() {
-    let noisy = || central(PrivacyPolicy { noise_multiplier: 1.0, ..policy(CENTRAL) });
-    let mut bench = noisy();
-    bench.open(R2);
-    bench.add(1, &ZERO, 1);
-    assert!(bench.work(WriterJob::Renumber { from: R1, to: R2 }).is_empty(), "not its name");
-    assert!(bench.work(WriterJob::Renumber { from: R2, to: round(1, 1) }).is_empty());
-    let (debit, model) = bench.finalize(round(1, 1));
-    let debit = debit.expect("it is due");
-    assert_eq!((debit.round, debit.attempt), (1, 1));
-    let noise = |attempt| noisy().round_of(attempt, &ZERO);
-    let made = model.expect("a model").parameters.to_vec();
-    assert_eq!(made, noise(round(1, 1)));
-    assert_ne!(made, noise(R1), "that may have been released");
+    for mechanism in [CENTRAL, Mechanism::Central { tree_rounds: 4 }] {
+        let noisy = || central(PrivacyPolicy { noise_multiplier: 1.0, ..policy(mechanism) });
+        let mut bench = noisy();
+        bench.open(R2);
+        bench.add(1, &ZERO, 1);
+        assert!(bench.work(WriterJob::Renumber { from: R1, to: R2 }).is_empty(), "not its name");
+        assert!(bench.work(WriterJob::Renumber { from: R2, to: round(1, 1) }).is_empty());
+        let (debit, model) = bench.finalize(round(1, 1));
+        let debit = debit.expect("it is due");
+        assert_eq!((debit.round, debit.attempt), (1, 1));
+        let noise = |attempt| noisy().round_of(attempt, &ZERO);
+        let made = model.expect("a model").parameters.to_vec();
+        assert_eq!(made, noise(round(1, 1)), "{mechanism:?}");
+        assert_ne!(made, noise(R2), "{mechanism:?}");
+        // Attempts at a step of a tree have the same noise: one of them is released.
+        assert_eq!(made == noise(R1), mechanism != CENTRAL);
+    }
 }
