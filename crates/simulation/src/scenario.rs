@@ -80,7 +80,7 @@ impl Kind {
 }
 
 /// Participations of a subject where subjects are counted.
-const PARTICIPATIONS: u32 = 6;
+const PARTICIPATIONS: u32 = 12;
 
 /// Frequency of faults: probabilities a message, a step, a write.
 #[derive(Debug, Clone, Copy)]
