@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedra_coordinator::round::{Protection, RoundPlan};
+use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
@@ -33,7 +33,7 @@ pub(super) fn read(
     plan.protection = match settings.derived.policy().mechanism {
         Mechanism::Distributed => Protection::Secure { step_deadline },
         Mechanism::Local => Protection::DebitFirst,
-        Mechanism::Central { .. } => Protection::None,
+        Mechanism::Central { .. } => Protection::DebitLast,
     };
     Some(settings)
 }
@@ -65,14 +65,16 @@ fn read_keys(
     let (least, most) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
     let ten = Duration::from_secs(10);
     let step_deadline = section.or("step_deadline", ten, value::duration(least, most));
+    let mechanism = mechanism?;
+    check_mode(section, mechanism, plan.mode);
     let policy = PrivacyPolicy {
-        mechanism: mechanism?,
+        mechanism,
         noise_multiplier,
         clipping_norm,
         target_quantile,
         epsilon,
         delta,
-        cohort: u32::try_from(plan.invited).unwrap_or(u32::MAX),
+        cohort: u32::try_from(cohort(plan)).unwrap_or(u32::MAX),
         minimum_survivors: u32::try_from(plan.minimum_reports).unwrap_or(u32::MAX),
         colluders,
         max_participations: participations.unwrap_or(MAX_PARTICIPATIONS),
@@ -99,6 +101,32 @@ fn read_keys(
             None
         }
     }
+}
+
+/// Updates of a round: all that are invited together, or those at which a buffered round
+/// closes.
+fn cohort(plan: &RoundPlan) -> usize {
+    match plan.mode {
+        Mode::Synchronous => plan.invited,
+        Mode::Buffered { .. } => plan.report_goal,
+    }
+}
+
+/// Only the server's own noise goes with buffered rounds.
+fn check_mode(section: &Section<'_>, mechanism: Mechanism, mode: Mode) {
+    let problem = match (mechanism, mode) {
+        (_, Mode::Synchronous) | (Mechanism::Central { .. }, _) => return,
+        (Mechanism::Distributed, _) => {
+            "clients mask their updates for a round that they know before they train, and in \
+             buffered rounds it is not known; set task.round.mode = \"synchronous\", or policy = \
+             \"central\""
+        }
+        (Mechanism::Local, _) => {
+            "a round is debited before its clients are invited, and in buffered rounds they are \
+             invited one by one; set task.round.mode = \"synchronous\", or policy = \"central\""
+        }
+    };
+    section.mistake("policy", problem);
 }
 
 /// `None` for "none", or what is no policy.

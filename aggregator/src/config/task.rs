@@ -221,7 +221,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
     let duration = |key, default, least| section.or(key, default, value::duration(least, day));
     let instant = Duration::from_millis(1);
     let plan = RoundPlan {
-        mode: mode(&section, is_private),
+        mode: mode(&section),
         invited,
         minimum_cohort,
         selection_window: duration("selection_window", Duration::from_millis(500), Duration::ZERO),
@@ -247,7 +247,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
 }
 
 /// The value of `mode`, with the keys that only buffered rounds have.
-fn mode(section: &Section<'_>, is_private: bool) -> Mode {
+fn mode(section: &Section<'_>) -> Mode {
     let mode = section.or("mode", "synchronous".to_owned(), value::text);
     let max_staleness = section.optional("max_staleness", value::whole(0));
     let staleness_exponent = section.optional(
@@ -255,11 +255,6 @@ fn mode(section: &Section<'_>, is_private: bool) -> Mode {
         value::number("from 0 to 10", |x| (0.0..=10.0).contains(&x)),
     );
     if mode == "buffered" {
-        if is_private {
-            let problem = "a privacy policy needs synchronous rounds: what it promises is about \
-                           cohorts that start together. Leave the key out, or the policy";
-            section.mistake("mode", problem);
-        }
         return Mode::Buffered {
             max_staleness: max_staleness.unwrap_or(10),
             staleness_exponent: staleness_exponent.unwrap_or(0.5),

@@ -198,8 +198,32 @@ fn buffered_rounds_have_keys_of_their_own() {
     assert!(found[0].ends_with("must be from 0 to 10; it is 11"), "{found:?}");
     let found = mistakes(&with_round("mode = \"buffered\"\nminimum_duration = \"5s\""));
     assert!(found[0].contains("buffered rounds have no cohort"), "{found:?}");
-    let found = mistakes(&format!("{}\n{PRIVATE}", with_round("mode = \"buffered\"")));
-    assert!(found[0].starts_with("task[tiny].round.mode: a privacy policy needs"), "{found:?}");
+}
+
+#[test]
+fn buffered_rounds_go_with_the_noise_of_the_server_alone() {
+    let round = "[task.round]\nmode = \"buffered\"\ncohort_size = 40\nreport_goal = 10\n";
+    let with = |policy: &str| {
+        let privacy = PRIVATE.replace("distributed", policy).replace("1.0", "20.0");
+        format!("{SMALL}rounds = 50\n{round}{privacy}")
+    };
+    for more in ["noise = \"independent\"", "max_participations = 4"] {
+        let config = Config::from_toml(&format!("{}{more}", with("central"))).expect("valid");
+        let settings = &config.tasks[0].settings;
+        assert_eq!(settings.plan.protection, Protection::DebitLast);
+        assert_eq!((settings.plan.max_weight, settings.plan.minimum_reports), (1, 8));
+        // A sum has as many updates as close a round, not as many as clients are at work.
+        let policy = settings.policy().expect("a policy");
+        assert_eq!((policy.cohort, policy.minimum_survivors), (10, 8), "{more}");
+    }
+    for (policy, reason) in [
+        ("distributed", "clients mask their updates for a round that they know"),
+        ("local", "a round is debited before its clients are invited"),
+    ] {
+        let found = mistakes(&with(policy));
+        let expected = format!("task[tiny].privacy.policy: {reason}");
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ pub(crate) fn private_settings(
     plan.protection = match policy.mechanism {
         Mechanism::Distributed => Protection::Secure { step_deadline: STEP },
         Mechanism::Local => Protection::DebitFirst,
-        Mechanism::Central { .. } => Protection::None,
+        Mechanism::Central { .. } => Protection::DebitLast,
     };
     let derived = match counting {
         Counting::Rounds => DerivedPolicy::within_budget(policy, PARAMETERS),
@@ -131,7 +131,7 @@ pub(crate) fn policy(mechanism: Mechanism) -> PrivacyPolicy {
         epsilon: 1e9,
         delta: 1e-5,
         cohort: 5,
-        minimum_survivors: 3,
+        minimum_survivors: if mechanism == Mechanism::Distributed { 3 } else { 1 },
         colluders: 0,
         max_participations: match mechanism {
             Mechanism::Central { tree_rounds: rounds @ 1.. } => rounds,

@@ -228,6 +228,17 @@ impl CentralGaussian {
         Ok(contribution)
     }
 
+    /// Scales the update in a contribution by `factor`, which is at most 1 (a larger one
+    /// counts as 1, one that is no number as 0). No integer grows by it, so
+    /// [`Self::admits`] still holds. The clip indicator stays what it is.
+    pub fn discount(&self, contribution: &mut [i64], factor: f64) {
+        let factor = factor.clamp(0.0, 1.0);
+        for integer in contribution.iter_mut().take(self.parameters) {
+            // At most the bound's root in size, about 2^40, so exact in an f64.
+            *integer = rint(*integer as f64 * factor) as i64;
+        }
+    }
+
     /// Adds the noise of release `round`, attempt `attempt`, to `sum`. Calling it
     /// again with the same arguments adds the same noise: never for two sums that
     /// differ. A repeated round is a new attempt, and a new cost.

@@ -32,7 +32,7 @@ pub struct PrivacyPolicy {
     pub epsilon: f64,
     /// The probability with which `epsilon` may be passed.
     pub delta: f64,
-    /// Most clients in a round.
+    /// Most clients in a round; in a buffered round the reports at which it closes.
     pub cohort: u32,
     /// A round with fewer survivors is abandoned.
     pub minimum_survivors: u32,

@@ -8,15 +8,15 @@ use fedra_protocol::{
     ModelRef, ModelSpec, RoundId, ServerMessage, Sha256Hash, TaskId, UpdateVerdict,
 };
 
-use crate::client::Client;
+use crate::client::{Client, client_of};
 use crate::scenario::Kind;
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::HISTORY;
-use fedra_coordinator::storage::{RoundRecord, Storage};
+use fedra_coordinator::storage::{Debit, RoundRecord, Storage};
 
 /// Room for rounding in a sum of 32-bit parameters.
 const TOLERANCE: f64 = 0.05;
-/// The same under secure aggregation, which adds some noise.
+/// The same under policies that add some noise.
 const NOISE: f64 = 0.3;
 
 pub(crate) struct Checks {
@@ -24,6 +24,8 @@ pub(crate) struct Checks {
     spec: ModelSpec,
     kind: Kind,
     minimum_reports: usize,
+    /// Participations that a policy grants each subject.
+    most_participations: u32,
     /// Durable rounds that were looked at; the initial model is the first.
     records: Vec<(RoundRecord, Vec<f32>)>,
     invited: BTreeSet<(RoundId, usize)>,
@@ -42,6 +44,7 @@ impl Checks {
             spec: task.model.clone(),
             kind,
             minimum_reports: task.plan.minimum_reports,
+            most_participations: task.policy().map_or(0, |policy| policy.max_participations),
             records: Vec::new(),
             invited: BTreeSet::new(),
             accepted: BTreeSet::new(),
@@ -172,15 +175,7 @@ impl Checks {
             let same = restored.is_some_and(|(earlier, _)| earlier.sha256 == record.sha256);
             return if same { Ok(()) } else { Err(format!("it is not the model of round {to}")) };
         }
-        if matches!(self.kind, Kind::Private | Kind::Masked) {
-            let debits = store.tasks.debits(&self.task).map_err(|error| error.to_string())?;
-            let paid = |debit: &fedra_coordinator::storage::Debit| {
-                (debit.round, debit.attempt) == (record.round, record.attempt)
-            };
-            if !debits.iter().any(paid) {
-                return Err("it was released, and the ledger has no debit for it".to_owned());
-            }
-        }
+        let debit = if self.kind.is_private() { Some(self.debit_of(record, store)?) } else { None };
         // Buffered rounds go on with what they have when all who were invited failed.
         if self.kind != Kind::Buffered && (record.reports as usize) < self.minimum_reports {
             let minimum = self.minimum_reports;
@@ -190,8 +185,9 @@ impl Checks {
             return Ok(());
         }
         let change = parameters.iter().zip(start).map(|(new, old)| f64::from(new - old));
-        let weight = |client| if self.kind == Kind::Masked { 1 } else { Client::weight(client) };
-        let tolerance = if self.kind == Kind::Masked { NOISE } else { TOLERANCE };
+        let is_private = self.kind.is_private();
+        let weight = |client| if is_private { 1 } else { Client::weight(client) };
+        let tolerance = if is_private { NOISE } else { TOLERANCE };
         let times = times_counted(change, record.weight, weight, tolerance)?;
         let reports: u64 = times.values().sum();
         if reports != u64::from(record.reports) {
@@ -205,11 +201,46 @@ impl Checks {
             return Err(format!("a weight of {weight} is counted, not {}", record.weight));
         }
         let round = RoundId { round: record.round, attempt: record.attempt };
-        if matches!(self.kind, Kind::Synchronous | Kind::Masked) {
-            self.counted_once(round, &times)
-        } else {
-            self.counted_at_most_once_an_invitation(&times)
+        if !self.kind.is_buffered() {
+            return self.counted_once(round, &times);
         }
+        if let Some(debit) = debit {
+            paid_for_once(&debit, &times)?;
+        }
+        self.counted_at_most_once_an_invitation(&times)
+    }
+
+    /// The debit that pays for a round; no subject has more debits than it may.
+    fn debit_of(&self, record: &RoundRecord, store: &Storage) -> Result<Debit, String> {
+        let debits = store.tasks.debits(&self.task).map_err(|error| error.to_string())?;
+        let mut participations = BTreeMap::new();
+        for subject in debits.iter().flat_map(|debit| &debit.subjects) {
+            let count = participations.entry(client_of(subject)).or_insert(0);
+            *count += 1;
+            if *count > self.most_participations {
+                return Err(format!("client {} is debited {count} times", client_of(subject)));
+            }
+        }
+        let paid = |debit: &Debit| (debit.round, debit.attempt) == (record.round, record.attempt);
+        let mut paid = debits.into_iter().filter(paid);
+        match (paid.next(), paid.next()) {
+            (Some(debit), None) => Ok(debit),
+            (None, _) => Err("it was released, and the ledger has no debit for it".to_owned()),
+            (Some(_), Some(_)) => Err("it is debited twice".to_owned()),
+        }
+    }
+
+    /// Clients that the ledger leaves a participation.
+    pub(crate) fn unspent(&self, clients: usize, store: &Storage) -> BTreeSet<usize> {
+        let mut debited = BTreeMap::new();
+        for debit in store.tasks.debits(&self.task).unwrap_or_default() {
+            for subject in &debit.subjects {
+                *debited.entry(client_of(subject)).or_insert(0) += 1;
+            }
+        }
+        let has_left =
+            |client: &usize| debited.get(client).is_none_or(|n| *n < self.most_participations);
+        (0..clients).filter(has_left).collect()
     }
 
     fn counted_once(&self, round: RoundId, times: &BTreeMap<usize, u64>) -> Result<(), String> {
@@ -244,6 +275,19 @@ impl Checks {
             }
         }
         Ok(())
+    }
+}
+
+/// Each client that counts is named in the debit, and counts once; no other is.
+fn paid_for_once(debit: &Debit, times: &BTreeMap<usize, u64>) -> Result<(), String> {
+    let named: Vec<usize> = debit.subjects.iter().map(client_of).collect();
+    let counted: Vec<usize> = times.keys().copied().collect();
+    if named != counted {
+        return Err(format!("clients {named:?} are debited, and {counted:?} are counted"));
+    }
+    match times.iter().find(|(_, times)| **times != 1) {
+        Some((client, times)) => Err(format!("client {client} is counted {times} times")),
+        None => Ok(()),
     }
 }
 

@@ -79,6 +79,11 @@ impl Client {
     }
 }
 
+/// Client that a subject stands for.
+pub(crate) fn client_of(subject: &SubjectId) -> usize {
+    usize::from(subject.as_bytes()[0])
+}
+
 fn subject(number: usize, life: u64) -> SubjectId {
     let mut bytes = [0; 16];
     bytes[0] = number as u8;

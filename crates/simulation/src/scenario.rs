@@ -61,9 +61,26 @@ pub(crate) enum Kind {
     Buffered,
     /// Under central differential privacy: with a ledger.
     Private,
+    /// Buffered under central differential privacy, with a ledger of subjects.
+    BufferedPrivate,
     /// Under secure aggregation, with a share of the noise from every client.
     Masked,
 }
+
+impl Kind {
+    /// True if a round is the next updates, whatever model they started from.
+    pub(crate) fn is_buffered(self) -> bool {
+        matches!(self, Self::Buffered | Self::BufferedPrivate)
+    }
+
+    /// True if there is a ledger.
+    pub(crate) fn is_private(self) -> bool {
+        matches!(self, Self::Private | Self::BufferedPrivate | Self::Masked)
+    }
+}
+
+/// Participations of a subject where subjects are counted.
+const PARTICIPATIONS: u32 = 12;
 
 /// Frequency of faults: probabilities a message, a step, a write.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +135,8 @@ impl Scenario {
         let mut rng = StdRng::seed_from_u64(seed);
         let kind = match rng.random_range(0..10) {
             0..6 => Kind::Synchronous,
-            6..8 => Kind::Buffered,
+            6 => Kind::Buffered,
+            7 => Kind::BufferedPrivate,
             8 => Kind::Private,
             _ => Kind::Masked,
         };
@@ -191,7 +209,7 @@ fn task(rng: &mut StdRng, kind: Kind, clients: usize) -> Task {
     let reports = rng.random_range(least..=minimum);
     let goal = rng.random_range(reports..=cohort);
     let deadline = rng.random_range(2_000..12_000);
-    let shortest = if kind != Kind::Buffered && rng.random_bool(0.2) { deadline / 2 } else { 0 };
+    let shortest = if !kind.is_buffered() && rng.random_bool(0.2) { deadline / 2 } else { 0 };
     let grace = rng.random_range(0..3_000);
     let window = rng.random_range(0..500);
     let pause = rng.random_range(500..4_000);
@@ -236,7 +254,9 @@ pub(crate) const PLAN: RoundPlan = RoundPlan {
 /// elsewhere, so that the new model tells who is in the average.
 fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
     let mode = match kind {
-        Kind::Buffered => Mode::Buffered { max_staleness: 2, staleness_exponent: 0.0 },
+        Kind::Buffered | Kind::BufferedPrivate => {
+            Mode::Buffered { max_staleness: 2, staleness_exponent: 0.0 }
+        }
         Kind::Synchronous | Kind::Private | Kind::Masked => Mode::Synchronous,
     };
     let policy = |mechanism, noise_multiplier, clipping_norm, epsilon| PrivacyPolicy {
@@ -255,12 +275,18 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
         Kind::Private => Some(policy(Mechanism::Central { tree_rounds: 0 }, 1.0, 10.0, 2e5)),
         // So little noise that the sum tells who is in it.
         Kind::Masked => Some(policy(Mechanism::Distributed, 0.01, 2.0, 1e9)),
+        Kind::BufferedPrivate => Some(PrivacyPolicy {
+            max_participations: PARTICIPATIONS,
+            ..policy(Mechanism::Central { tree_rounds: 0 }, 0.01, 2.0, 1e9)
+        }),
         Kind::Synchronous | Kind::Buffered => None,
     };
     let inputs = clients as u32 - 1;
     let pace = Pace::new(Duration::from_millis(pause), 8);
-    let settings =
-        settings("sim", inputs, RoundPlan { mode, ..plan.clone() }, policy, Counting::Rounds);
+    let counting =
+        if kind == Kind::BufferedPrivate { Counting::Subjects } else { Counting::Rounds };
+    let plan = RoundPlan { mode, ..plan.clone() };
+    let settings = settings("sim", inputs, plan, policy, counting);
     Task { settings: Arc::new(settings), pace }
 }
 
@@ -283,7 +309,7 @@ pub(crate) fn settings(
         plan.protection = match policy.mechanism {
             Mechanism::Distributed => Protection::Secure { step_deadline: STEP_DEADLINE },
             Mechanism::Local => Protection::DebitFirst,
-            Mechanism::Central { .. } => Protection::None,
+            Mechanism::Central { .. } => Protection::DebitLast,
         };
     }
     let privacy = policy.map(|policy| {

@@ -346,8 +346,8 @@ impl Server {
         if let Ok(update) = CheckedUpdate::parse(bytes, &self.settings.codec) {
             let received = Received { update, room: Room::unlimited() };
             let contribution = Contribution::Update(received, begin.examples);
-            let (client, subject, staleness) = (ClientId(0), None, 0);
-            let job = WriterJob::Fold { client, subject, contribution, staleness };
+            let (client, subject, round, staleness) = (ClientId(0), None, begin.round, 0);
+            let job = WriterJob::Fold { client, subject, round, contribution, staleness };
             self.jobs.push_front(job);
             effects.push(ServerEffect::Work);
         }

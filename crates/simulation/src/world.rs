@@ -24,7 +24,7 @@ use crate::checks::Checks;
 use crate::client::Client;
 use crate::figures::{Figure, Figures};
 use crate::network::{Agenda, Link, LinkId, Way, delay};
-use crate::scenario::{Faults, Manner, Scenario};
+use crate::scenario::{Faults, Kind, Manner, Scenario};
 use crate::server::{Server, ServerEffect};
 use crate::store::FaultyStore;
 use trace::{Note, Trace};
@@ -181,6 +181,22 @@ impl World {
         let finished = |server: &Server| server.progress().phase == RoundPhase::Finished;
         self.checks.rounds() >= calm_since + CALM_ROUNDS
             || self.server.as_ref().is_some_and(finished)
+            || self.has_too_few_left()
+    }
+
+    /// True if so many subjects have taken part as often as they may that no round begins
+    /// any more, by the ledger or by their own count.
+    fn has_too_few_left(&self) -> bool {
+        let settings = &self.scenario.task.settings;
+        let Some(policy) =
+            settings.policy().filter(|_| self.scenario.kind == Kind::BufferedPrivate)
+        else {
+            return false;
+        };
+        let left = self.checks.unspent(self.clients.len(), self.store.durable());
+        let may =
+            |client: &&usize| self.clients[**client].participations < policy.max_participations;
+        left.iter().filter(may).count() < settings.plan.minimum_cohort
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {

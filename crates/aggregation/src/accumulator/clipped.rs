@@ -1,5 +1,6 @@
 //! Mean under a central policy: the server clips each update as it adds it, in integers,
-//! and adds its own noise to the sum.
+//! and adds its own noise to the sum. In a buffered round updates of older models count
+//! less.
 
 use std::sync::Arc;
 
@@ -11,7 +12,10 @@ use super::{AccumulatorBounds, ContributionError, Contributor, FinishError, Mean
 use super::{RoundAccumulator, Weight};
 use crate::update::CheckedUpdate;
 
-/// Mean of clipped updates with the server's noise. Every update weighs the same.
+/// Mean of clipped updates with the server's noise: their sum over their number. Every
+/// update weighs the same, except that a discount shrinks what it adds. It does not shrink
+/// the divisor, which stays the number of updates: others count no more for it, and the noise
+/// of the mean no less.
 #[derive(Debug)]
 pub struct Clipped {
     noise: Arc<ServerNoise>,
@@ -45,16 +49,22 @@ impl RoundAccumulator for Clipped {
         &mut self,
         _from: Contributor,
         update: CheckedUpdate,
-        _weight: Weight,
+        weight: Weight,
     ) -> Result<(), ContributionError> {
         // What it adds has an exact bound.
-        let contribution = self.noise.mechanism().encode(&update.to_vec()?, self.clip)?;
+        let mechanism = self.noise.mechanism();
+        let mut contribution = mechanism.encode(&update.to_vec()?, self.clip)?;
+        mechanism.discount(&mut contribution, weight.discount);
         self.sum.resize(self.integers(), 0);
         for (sum, value) in self.sum.iter_mut().zip(contribution) {
             *sum = sum.wrapping_add(value);
         }
         self.updates += 1;
         Ok(())
+    }
+
+    fn renumber(&mut self, round: RoundId) {
+        self.round = round;
     }
 
     fn finish(mut self: Box<Self>) -> Result<Mean, FinishError> {

@@ -26,7 +26,7 @@ use std::fmt;
 use differential_privacy::central::StepError;
 use differential_privacy::distributed::{DecodeError, EncodeError};
 use fedra_protocol::{
-    AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, RevealedShare,
+    AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, RevealedShare, RoundId,
     UnmaskingRequest,
 };
 use fedra_secure_aggregation::PackingError;
@@ -84,6 +84,10 @@ pub trait RoundAccumulator: fmt::Debug + Send {
     fn advance(&mut self, _rng: &mut dyn CryptoRng) -> Result<Requests, SecureError> {
         Err(SecureError::NotThere)
     }
+
+    /// Goes on as another attempt. The server's noise is that of the attempt as which the
+    /// sum is finished; nothing else here depends on it.
+    fn renumber(&mut self, _round: RoundId) {}
 
     /// Closes the sum. Blocking: it may take long.
     ///

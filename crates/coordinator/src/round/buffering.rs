@@ -13,8 +13,12 @@
 //! staleness is a difference of rounds. If the model is not stored, the reports of that
 //! round are lost; the open round takes its number, as the next attempt, and keeps its
 //! reports.
+//!
+//! Under a privacy policy a client counts at most once in a round, because that is what a
+//! debit pays for: once its report is in the open round, it is not invited before the next
+//! one. It follows that no client is at work whose last report has not been paid for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedra_protocol::{Availability, RoundId, StandbyCause, UpdateFault, UpdateVerdict};
 
@@ -22,10 +26,11 @@ use super::cohort::Link;
 use super::ended::{AbandonReason, Abandoned, next_attempt};
 use super::finalizing::Finalizing;
 use super::in_flight::{End, InFlight};
-use super::pool::sample;
+use super::pool::{Pool, sample};
 use super::record::Ending;
 use super::{
-    ClientId, Context, Effect, Event, Phase, Progress, RoundCounts, RoundPlan, Stage, Time, pacing,
+    Budget, ClientId, Context, Effect, Event, Phase, Progress, Protection, RoundCounts, RoundPlan,
+    Stage, Time, pacing,
 };
 
 /// A round that fills, and perhaps the one before it on its way to the store.
@@ -74,8 +79,12 @@ impl Buffering {
         self.storing.map_or(self.round, |storing| storing.round()).round - 1
     }
 
-    pub(super) fn members(&self) -> Vec<ClientId> {
-        self.in_flight.clients().collect()
+    /// Clients at work, and those that must be known as long as the round is open.
+    pub(super) fn members(&self, plan: &RoundPlan) -> Vec<ClientId> {
+        let counted = self.counted.keys().map(|(client, _)| *client);
+        let barred = counted.filter(|client| self.is_barred(*client, plan));
+        let members: BTreeSet<ClientId> = self.in_flight.clients().chain(barred).collect();
+        members.into_iter().collect()
     }
 
     pub(super) fn wake_at(&self) -> Option<Time> {
@@ -129,6 +138,13 @@ impl Buffering {
                 self.failed(ended, client, StandbyCause::Declined, context);
             }
             Event::Refused(client, round) => self.refused(client, round, context),
+            Event::ParticipationsSpent(client) => {
+                // Its subject had another client, which is what was paid for.
+                if let Some(round) = self.in_flight.round_of(client) {
+                    self.left += usize::from(self.in_flight.lose(client));
+                    context.effects.push(Effect::Dismiss(client, round));
+                }
+            }
             _ => {}
         }
         Phase::Buffering(self)
@@ -231,6 +247,9 @@ impl Buffering {
         }
         self.deadline = self.deadline.filter(|deadline| context.now < *deadline);
         self.renew_at = self.renew_at.filter(|at| context.now < *at);
+        if context.budget == Budget::Spent {
+            return self.end(AbandonReason::BudgetSpent, context);
+        }
         if self.storing.is_some() {
             return Phase::Buffering(self);
         }
@@ -295,7 +314,7 @@ impl Buffering {
     fn invite(&mut self, context: &mut Context<'_>) {
         let places = context.plan.invited.saturating_sub(self.in_flight.working());
         if places > 0 {
-            let is_free = |client: &ClientId| self.in_flight.is_free(*client, self.round);
+            let is_free = |client: &ClientId| self.is_free(*client, context.plan);
             let members: Vec<ClientId> = context.pool.available().filter(is_free).collect();
             let members = sample(&members, places, context.rng);
             let on_trial: Vec<ClientId> = context.pool.on_trial().filter(is_free).collect();
@@ -310,16 +329,38 @@ impl Buffering {
         }
         if !self.has_invited {
             self.has_invited = true;
-            let waiting = context.pool.available().filter(|c| !self.in_flight.contains(*c));
+            // A client that is sent away is a new one when it comes back. One that must not
+            // count again stays, so that it is known.
+            let is_idle = |client: &ClientId| {
+                !self.in_flight.contains(*client) && !self.is_barred(*client, context.plan)
+            };
+            let waiting = context.pool.available().filter(is_idle);
             pacing::steer(&waiting.collect::<Vec<ClientId>>(), context);
         }
     }
 
-    /// The operator stops the task: the open round comes to nothing, the one
-    /// before it ends as it would have.
-    pub(super) fn stop(mut self, context: &mut Context<'_>) -> Phase {
+    fn is_free(&self, client: ClientId, plan: &RoundPlan) -> bool {
+        self.in_flight.is_free(client, self.round) && !self.is_barred(client, plan)
+    }
+
+    /// True if a report of the client is in the sum, and a second one must not be.
+    fn is_barred(&self, client: ClientId, plan: &RoundPlan) -> bool {
+        let first = RoundId { round: 0, attempt: 0 };
+        let next = || self.counted.range((client, first)..).next();
+        plan.protection == Protection::DebitLast
+            && next().is_some_and(|((counted, _), _)| *counted == client)
+    }
+
+    /// Available clients for which that is true.
+    pub(super) fn barred(&self, pool: &Pool, plan: &RoundPlan) -> usize {
+        let clients = self.counted.keys().map(|(client, _)| *client);
+        clients.filter(|c| self.is_barred(*c, plan) && pool.has_available(*c)).count()
+    }
+
+    /// Ends buffering: the open round comes to nothing, the one before it ends as it
+    /// would have.
+    pub(super) fn end(mut self, reason: AbandonReason, context: &mut Context<'_>) -> Phase {
         dismiss(self.in_flight.disband(), context);
-        let reason = AbandonReason::Stopped;
         let Some(storing) = self.storing else {
             return Phase::Abandoned(Abandoned::new(self.round, reason));
         };

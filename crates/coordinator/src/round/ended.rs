@@ -20,6 +20,8 @@ pub enum AbandonReason {
     NotStored,
     /// The new model would have had a value that is not finite.
     NotFinite,
+    /// The privacy budget has no room for the debit of this round.
+    BudgetSpent,
     /// The operator stopped the task.
     Stopped,
     /// The operator went back to an earlier model.
@@ -28,19 +30,20 @@ pub enum AbandonReason {
 
 impl AbandonReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TooFewReports,
         Self::TooFewSurvivors,
         Self::NotPrepared,
         Self::NotStored,
         Self::NotFinite,
+        Self::BudgetSpent,
         Self::Stopped,
         Self::RolledBack,
     ];
 
     /// True if the attempt failed by itself, and the next one may too.
-    pub(super) fn is_failure(self) -> bool {
-        !matches!(self, Self::Stopped | Self::RolledBack)
+    pub(crate) fn is_failure(self) -> bool {
+        !matches!(self, Self::BudgetSpent | Self::Stopped | Self::RolledBack)
     }
 
     /// The reason in a log line or a metric's label.
@@ -52,6 +55,7 @@ impl AbandonReason {
             Self::NotPrepared => "not_prepared",
             Self::NotStored => "not_stored",
             Self::NotFinite => "not_finite",
+            Self::BudgetSpent => "budget_spent",
             Self::Stopped => "stopped",
             Self::RolledBack => "rolled_back",
         }

@@ -82,6 +82,11 @@ impl InFlight {
         self.at_work.contains_key(&client)
     }
 
+    /// Round of the client's invitation, if it is at work.
+    pub(super) fn round_of(&self, client: ClientId) -> Option<RoundId> {
+        self.at_work.get(&client).map(|work| work.round)
+    }
+
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.timers.first().map(|(at, _)| *at)
     }
@@ -140,7 +145,7 @@ impl InFlight {
 
     /// Ends the client's invitation; false if it has none.
     pub(super) fn lose(&mut self, client: ClientId) -> bool {
-        let round = self.at_work.get(&client).map(|work| work.round);
+        let round = self.round_of(client);
         round.is_some_and(|round| self.end(client, round, End::Gone))
     }
 

@@ -79,7 +79,7 @@ pub enum Stage {
 pub enum Budget {
     /// It has, or there is no budget.
     Left,
-    /// It has not: the attempt under way is the last.
+    /// It has not: the attempt that is paid for already is the last.
     Spent,
 }
 
@@ -128,7 +128,8 @@ pub enum Event {
     NotPrepared(RoundId, Stage),
     /// A client's subject has taken part as often as the task allows.
     ParticipationsSpent(ClientId),
-    /// The privacy budget has no room for another debit.
+    /// The privacy budget has no room for another debit. A buffered round that is open
+    /// has had none, and comes to nothing.
     BudgetSpent,
     /// The new model of a round is durable.
     Stored(RoundId),
@@ -330,18 +331,19 @@ impl Rounds {
     }
 
     /// The clients of the stage that the round is in, or those at work in buffered
-    /// rounds; none between rounds.
+    /// rounds and those that must not count in the open one again; none between rounds.
     #[must_use]
     pub fn members(&self) -> Vec<ClientId> {
-        self.phase.members()
+        self.phase.members(&self.plan)
     }
 
     /// Progress of the round.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let pool = &self.pool;
+        let barred = self.phase.barred(pool, &self.plan);
         Progress {
-            available: pool.available_count() + pool.on_trial_count(),
+            available: pool.available_count() + pool.on_trial_count() - barred,
             left_out: pool.left_out(),
             ..self.phase.progress(pool.connected())
         }

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::ended::{AbandonReason, Abandoned, Completed, Finished};
 use super::finalizing::Finalizing;
 use super::paused::Paused;
+use super::pool::Pool;
 use super::record::Ending;
 use super::securing::Securing;
 use super::selecting::Selecting;
@@ -125,7 +126,7 @@ impl Phase {
                 securing.dismiss(context);
                 Self::Abandoned(Abandoned::new(securing.round(), reason))
             }
-            Self::Buffering(buffering) => buffering.stop(context),
+            Self::Buffering(buffering) => buffering.end(reason, context),
             other => other,
         }
     }
@@ -197,11 +198,19 @@ impl Phase {
         }
     }
 
-    pub(super) fn members(&self) -> Vec<ClientId> {
+    /// Available clients that must not count in the round again.
+    pub(super) fn barred(&self, pool: &Pool, plan: &RoundPlan) -> usize {
+        match self {
+            Self::Buffering(buffering) => buffering.barred(pool, plan),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn members(&self, plan: &RoundPlan) -> Vec<ClientId> {
         match self {
             Self::Collecting(collecting) => collecting.members(),
             Self::Securing(securing) => securing.members(),
-            Self::Buffering(buffering) => buffering.members(),
+            Self::Buffering(buffering) => buffering.members(plan),
             _ => Vec::new(),
         }
     }

@@ -33,7 +33,7 @@ impl Add<Duration> for Time {
 /// Parameters of a task's rounds. The config's validation guarantees
 /// 1 <= minimum_reports <= minimum_cohort <= invited,
 /// minimum_reports <= report_goal <= invited, minimum_duration <= deadline, and that
-/// buffered rounds have no protection.
+/// the protection of buffered rounds is `None` or `DebitLast`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundPlan {
     /// Mode: the begin and end of a round for its clients.
@@ -114,6 +114,9 @@ pub enum Protection {
     None,
     /// The same, but the round's privacy debit is durable before any client is invited.
     DebitFirst,
+    /// Updates are folded as they come, a client's at most once in a round, and the
+    /// privacy debit is made when the round closes.
+    DebitLast,
     /// Secure aggregation among those who have trained.
     Secure {
         /// Time to answer each of its requests.
@@ -126,7 +129,7 @@ impl RoundPlan {
     #[must_use]
     pub fn first_stage(&self) -> Stage {
         match self.protection {
-            Protection::None | Protection::DebitFirst => Stage::Update,
+            Protection::None | Protection::DebitFirst | Protection::DebitLast => Stage::Update,
             Protection::Secure { .. } => Stage::Keys,
         }
     }
@@ -135,7 +138,7 @@ impl RoundPlan {
     #[must_use]
     pub fn upload_stage(&self) -> Stage {
         match self.protection {
-            Protection::None | Protection::DebitFirst => Stage::Update,
+            Protection::None | Protection::DebitFirst | Protection::DebitLast => Stage::Update,
             Protection::Secure { .. } => Stage::MaskedInput,
         }
     }
@@ -158,7 +161,7 @@ impl RoundPlan {
     pub fn step_deadline(&self) -> Duration {
         match self.protection {
             Protection::Secure { step_deadline } => step_deadline,
-            Protection::None | Protection::DebitFirst => self.deadline,
+            Protection::None | Protection::DebitFirst | Protection::DebitLast => self.deadline,
         }
     }
 }

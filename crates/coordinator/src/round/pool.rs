@@ -161,6 +161,12 @@ impl Pool {
         self.counts.on_trial
     }
 
+    /// True if the client may be invited, as a full member or on trial.
+    pub(super) fn has_available(&self, client: ClientId) -> bool {
+        let may_be = |member: &Member| member.is_available() && !member.is_left_out();
+        self.clients.get(&client).is_some_and(may_be)
+    }
+
     /// Full members that may be invited, in the order of their ids.
     pub(super) fn available(&self) -> impl Iterator<Item = ClientId> {
         self.with(Trust::Full)

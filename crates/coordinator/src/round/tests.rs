@@ -1,6 +1,7 @@
 //! The machine's histories, told event by event, and properties of random ones.
 
 mod buffered;
+mod buffered_private;
 mod exclusions;
 mod histories;
 mod operators;

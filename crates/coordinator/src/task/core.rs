@@ -437,7 +437,7 @@ impl Step<'_> {
                         %task, %round, client = client.0, subject, "update accepted"
                     );
                 }
-                self.write(WriterJob::Fold { client, subject, contribution, staleness });
+                self.write(WriterJob::Fold { client, subject, round, contribution, staleness });
             }
             self.core.clients.judge(client, round, stage, verdict);
         }

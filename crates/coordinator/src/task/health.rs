@@ -102,7 +102,7 @@ impl Attempts {
             (_, told) if reason == AbandonReason::TooFewReports => told.into(),
             (words, told) => format!("{words}. {told}").into(),
         };
-        if !matches!(reason, AbandonReason::Stopped | AbandonReason::RolledBack) {
+        if reason.is_failure() {
             self.had_departures_only =
                 reason == AbandonReason::TooFewReports && failures.are_departures();
             self.count_in_vain(Arc::clone(&why), now);
@@ -221,6 +221,7 @@ fn outcome(reason: AbandonReason) -> &'static str {
              server_optimizer.learning_rate or training.learning_rate may help"
         }
         AbandonReason::NotStored => "the new model could not be stored; the log says why",
+        AbandonReason::BudgetSpent => "the privacy budget has no room for another round",
         AbandonReason::Stopped => "the operator stopped the task",
         AbandonReason::RolledBack => "the operator went back to an earlier model",
     }

@@ -91,6 +91,15 @@ pub enum WriterError {
     /// Secure aggregation failed.
     #[error(transparent)]
     Secure(#[from] SecureError),
+    /// Fewer updates than a mean under the policy is promised to be over: some that had
+    /// been accepted were left out.
+    #[error("the sum holds {there} updates, and the policy promises {needed} or more")]
+    TooFew {
+        /// Updates in the sum.
+        there: usize,
+        /// Fewest that the policy promises.
+        needed: u32,
+    },
     /// The server optimizer has no step from the mean.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -141,6 +150,8 @@ pub enum WriterJob {
         client: ClientId,
         /// Its subject.
         subject: Option<SubjectId>,
+        /// Round of its invitation.
+        round: RoundId,
         /// The contribution.
         contribution: Contribution,
         /// Models made since the one that it started from.
@@ -244,12 +255,15 @@ impl Writer {
                 self.attempt = Some(self.open(round, privacy));
                 Vec::new()
             }
-            WriterJob::Fold { client, subject, contribution, staleness } => {
-                self.fold(client, subject, contribution, staleness).into_iter().collect()
+            WriterJob::Fold { client, subject, round, contribution, staleness } => {
+                let fault = self.fold(client, subject, contribution, staleness);
+                let left_out = |fault| WriterEvent::LeftOut(client, round, fault);
+                fault.map(left_out).into_iter().collect()
             }
             WriterJob::Renumber { from, to } => {
                 if let Some(attempt) = self.attempt.as_mut().filter(|a| a.round == from) {
                     attempt.round = to;
+                    attempt.sum.iter_mut().for_each(|sum| sum.renumber(to));
                 }
                 Vec::new()
             }
@@ -293,10 +307,21 @@ impl Writer {
         subject: Option<SubjectId>,
         contribution: Contribution,
         staleness: u32,
-    ) -> Option<WriterEvent> {
+    ) -> Option<UpdateFault> {
+        let counts_once = self.releases_at_the_end();
         let attempt = self.attempt.as_mut()?;
         let (from, fault) = (Contributor(client.0), contribution.fault());
         let sum = attempt.sum.as_mut().ok()?;
+        // The debit pays for one contribution of each subject. Here nothing counts but what
+        // is in the sum.
+        if counts_once && subject.is_none_or(|subject| attempt.subjects.contains(&subject)) {
+            let (task, round) = (&self.settings.id, attempt.round);
+            tracing::warn!(
+                %task, %round, client = client.0,
+                "an update was left out: its subject is in the sum already, or it has none"
+            );
+            return Some(UpdateFault::Duplicate);
+        }
         let added = match contribution {
             // Its room is held until it is in the sum.
             Contribution::Update(Received { update, room: _room }, examples) => {
@@ -308,7 +333,7 @@ impl Writer {
         if let Err(error) = added {
             let (task, round) = (&self.settings.id, attempt.round);
             tracing::warn!(%task, %round, client = client.0, %error, "a contribution was left out");
-            return Some(WriterEvent::LeftOut(client, round, fault));
+            return Some(fault);
         }
         attempt.subjects.extend(subject.filter(|_| self.settings.privacy.is_some()));
         None
@@ -376,15 +401,25 @@ impl Writer {
         let Some(attempt) = self.attempt.take() else {
             return (None, Err(SumError::NoAttempt.into()));
         };
-        let subjects = attempt.subjects.iter().copied().collect();
-        let paid = match self.releases_at_the_end() {
-            true => self.debit(attempt.round, subjects, unix_seconds),
+        // Without a sum there is nothing to release.
+        let paid = match self.releases_at_the_end() && attempt.sum.is_ok() {
+            true => self.pay(&attempt, unix_seconds),
             false => Ok(None),
         };
         match paid {
             Ok(debit) => (debit, self.make_model(attempt, figures, rng)),
-            Err(error) => (None, Err(error.into())),
+            Err(error) => (None, Err(error)),
         }
+    }
+
+    /// Debits those who are in the sum, if they are as many as clients were promised.
+    fn pay(&self, attempt: &Attempt, unix_seconds: u64) -> Result<Option<Debit>, WriterError> {
+        let subjects: Vec<_> = attempt.subjects.iter().copied().collect();
+        let needed = self.settings.policy().map_or(0, |policy| policy.minimum_survivors);
+        if subjects.len() < needed as usize {
+            return Err(WriterError::TooFew { there: subjects.len(), needed });
+        }
+        Ok(self.debit(attempt.round, subjects, unix_seconds)?)
     }
 
     /// Durable when it returns.

@@ -86,7 +86,9 @@ impl Bench {
     ) -> Option<UpdateFault> {
         let subject = Some(subject(client));
         let id = ClientId(client.into());
-        let events = self.work(WriterJob::Fold { client: id, subject, contribution, staleness });
+        let round = R1;
+        let fold = WriterJob::Fold { client: id, subject, round, contribution, staleness };
+        let events = self.work(fold);
         match events.as_slice() {
             [] => None,
             [WriterEvent::LeftOut(left_out, _, fault)] if *left_out == id => Some(*fault),

@@ -114,6 +114,23 @@ fn contributions_are_admitted_up_to_the_bound() {
 }
 
 #[test]
+fn discounted_contributions_are_admitted_and_keep_their_indicator() {
+    let mechanism = derive(&CentralGaussianSettings { clip_indicator: true, ..settings() });
+    let long: Vec<f32> = (0..1000).map(|i| libm::sinf(i as f32) * 100.0).collect();
+    let whole = mechanism.encode(&long, clip(1.0)).expect("the right length");
+    for factor in [1.0, 0.999_999_9, 0.707, 0.5, 1e-3, 0.0, -1.0, 2.0, f64::NAN, f64::INFINITY] {
+        let mut part = whole.clone();
+        mechanism.discount(&mut part, factor);
+        assert!(mechanism.admits(&part), "{factor}");
+        assert!(part.iter().zip(&whole).all(|(part, whole)| part.abs() <= whole.abs()), "{factor}");
+        assert_eq!(part.last(), whole.last(), "{factor}");
+        let expected = if (0.0..=1.0).contains(&factor) { factor } else { f64::from(factor > 1.0) };
+        let norms = [&part, &whole].map(|v| sqrt(squared_norm(&v[..1000]) as f64));
+        assert!((norms[0] / norms[1] - expected).abs() < 1e-6, "{factor}: {norms:?}");
+    }
+}
+
+#[test]
 fn squares_saturate() {
     assert_eq!(squared_norm(&[3, -4]), 25);
     assert_eq!(squared_norm(&[i64::MIN; 3]), 3 << 126);

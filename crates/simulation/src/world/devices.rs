@@ -143,7 +143,7 @@ impl World {
         let invalid = self.clients[client].manner == Manner::Invalid;
         let (update, examples) = match self.scenario.kind {
             Kind::Masked => return self.keys(client, &assignment),
-            Kind::Private => (Client::update(client, clients), 1),
+            Kind::Private | Kind::BufferedPrivate => (Client::update(client, clients), 1),
             Kind::Synchronous | Kind::Buffered => {
                 (Client::update(client, clients), Client::weight(client))
             }

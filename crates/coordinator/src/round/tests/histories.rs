@@ -287,7 +287,8 @@ impl World {
             }
             Effect::Advance(round, stage) => {
                 prop_assert_eq!(self.open, Some(round));
-                prop_assert!(self.plan.protection != Protection::None);
+                let protection = self.plan.protection;
+                prop_assert!(!matches!(protection, Protection::None | Protection::DebitLast));
                 prop_assert!(self.stage < stage || stage == Stage::Update);
                 self.stage = stage;
                 self.preparing = Some(stage);
@@ -405,6 +406,10 @@ impl World {
         if self.is_buffered() {
             self.excluded.remove(&client);
         }
+        if self.plan.protection == Protection::DebitLast {
+            let once = self.in_sum.keys().all(|(counted, _)| *counted != client);
+            prop_assert!(once, "counted twice in a round");
+        }
         if stage == self.plan.first_stage() {
             let duty = self.duties.remove(&client).or(self.trials.remove(&client));
             prop_assert!(duty.is_some_and(|duty| duty.round == round));
@@ -419,6 +424,8 @@ impl World {
         prop_assert_eq!(self.open.take(), Some(round));
         prop_assert_eq!(self.finalizing.replace(round), None);
         self.jobs.push_back(round);
+        let is_paid = self.plan.mode == Mode::Synchronous;
+        prop_assert!(self.budget == Budget::Left || is_paid, "a debit beyond the budget");
         prop_assert!(counts.reported >= self.plan.minimum_reports);
         prop_assert!(counts.reported <= counts.cohort);
         if self.plan.first_stage() == Stage::Update {
@@ -454,6 +461,9 @@ impl World {
             AbandonReason::NotPrepared => was_open && matches!(event, Event::NotPrepared(..)),
             AbandonReason::NotStored => !was_open && event == Event::NotStored(round),
             AbandonReason::NotFinite => !was_open && event == Event::NotFinite(round),
+            AbandonReason::BudgetSpent => {
+                was_open && self.is_buffered() && event == Event::BudgetSpent
+            }
             AbandonReason::Stopped => was_open && event == Event::Operated(Operation::Stop),
             AbandonReason::RolledBack => matches!(event, Event::Restored(_)),
         };
@@ -512,6 +522,8 @@ impl World {
     fn check_buffer(&self, progress: Progress) -> Result<(), TestCaseError> {
         let now = self.script.now;
         prop_assert!(self.duties.values().all(|duty| duty.deadline > now));
+        let at_work = self.duties.keys().chain(self.trials.keys());
+        prop_assert!(at_work.clone().all(|client| !self.spent.contains(client)));
         let Some(open) = self.open else { return Ok(()) };
         prop_assert_eq!(progress.round, open);
         let oldest = open.round.saturating_sub(u64::from(self.plan.mode.max_staleness()));

@@ -155,7 +155,7 @@ fn a_task_whose_clients_go_away_waits_and_one_whose_clients_fail_is_failing() {
 
 #[test]
 fn what_the_operator_ends_is_no_failure_and_rest_is_in_order() {
-    for reason in [AbandonReason::Stopped, AbandonReason::RolledBack] {
+    for reason in [AbandonReason::BudgetSpent, AbandonReason::Stopped, AbandonReason::RolledBack] {
         let mut attempts = opened();
         attempts.abandon(round(1, 0), reason, seconds(1));
         assert_eq!(between(&mut attempts, 4, seconds(2)).state, HealthState::Ok, "{reason:?}");

@@ -3,7 +3,7 @@
 use fedra_protocol::{Mechanism, PrivacyPolicy, RoundPhase};
 
 use super::*;
-use crate::fixtures::{PLAN, R1, Write, policy, private_settings};
+use crate::fixtures::{BUFFERED, PLAN, R1, R2, Write, policy, private_settings, round};
 use crate::round::RoundPlan;
 use crate::settings::Counting;
 use crate::storage::Definition;
@@ -140,4 +140,120 @@ fn a_task_that_counts_rounds_keeps_the_number_that_it_was_made_with() {
             .granting_as(&central(5, Counting::Subjects).definition())
             .is_none()
     );
+}
+
+/// Buffered rounds of two updates, for which three clients are at work at a time.
+fn buffered(policy: PrivacyPolicy, counting: Counting) -> TaskSettings {
+    let policy = PrivacyPolicy { cohort: 2, minimum_survivors: 2, ..policy };
+    let plan = RoundPlan { invited: 3, report_goal: 2, minimum_cohort: 3, ..BUFFERED };
+    private_settings(plan, policy, counting)
+}
+
+fn report(bench: &mut Bench, client: u64, round: RoundId) -> Vec<Action> {
+    let contribution = contribution(&bench.settings, &[0.1; 4], 1);
+    let (client, stage) = (ClientId(client), Stage::Update);
+    bench.handle(Command::Report(Report { client, round, stage, weight: 1, contribution }))
+}
+
+/// Subjects of each debit, by their numbers.
+fn debited(bench: &Bench) -> Vec<(RoundId, Vec<u8>)> {
+    let debits = bench.store.storage.tasks.debits(&bench.settings.id).expect("reads");
+    let number = |subject: &SubjectId| subject.as_bytes()[0];
+    let of = |debit: &crate::storage::Debit| {
+        let attempt = RoundId { round: debit.round, attempt: debit.attempt };
+        (attempt, debit.subjects.iter().map(number).collect())
+    };
+    debits.iter().map(of).collect()
+}
+
+/// Clients 1 to 3 are at work, 1 and 2 have reported in the first round and 3 in the second,
+/// and the first is durable.
+fn one_round_and_a_half(settings: TaskSettings) -> (Bench, Vec<Action>) {
+    let mut bench = Bench::new(settings);
+    bench.join_all(3);
+    for client in [1, 2, 3] {
+        let told = report(&mut bench, client, R1);
+        assert_eq!(verdict(&told, client), Some(UpdateVerdict::Accepted), "{client}");
+    }
+    let told = bench.write();
+    assert_eq!(bench.core.view().model.round, 1);
+    (bench, told)
+}
+
+#[test]
+fn a_buffered_round_debits_those_in_its_sum_whenever_they_were_invited() {
+    let policy = PrivacyPolicy { max_participations: 5, ..policy(CENTRAL) };
+    let settings = buffered(policy, Counting::Subjects);
+    let (mut bench, told) = one_round_and_a_half(settings.clone());
+    let next = [1, 2, 3].map(|connection| invitation(&told, connection));
+    assert_eq!(next, [Some(R2), Some(R2), None], "3 is in the second round already");
+    report(&mut bench, 1, R2);
+    bench.write();
+    assert_eq!(debited(&bench), [(R1, vec![1, 2]), (R2, vec![1, 3])]);
+    let spent = bench.core.view().privacy.expect("a budget");
+    assert_eq!((spent.participations, spent.debits, spent.subjects), (2, 2, 3));
+    // What the third round had is lost with the server, and has cost nothing.
+    report(&mut bench, 2, R2);
+    let bench = Bench::on(settings, bench.store);
+    assert_eq!((bench.core.progress().round, debited(&bench).len()), (round(3, 0), 2));
+}
+
+#[test]
+fn a_subject_that_comes_back_as_another_client_is_in_no_buffer_twice() {
+    let policy = PrivacyPolicy { max_participations: 5, ..policy(CENTRAL) };
+    let (mut bench, _) = one_round_and_a_half(buffered(policy, Counting::Subjects));
+    // Nothing is kept of this client, as of one that was away for too long.
+    bench.leave(3, Departure::Lost);
+    let back = bench.join(9, Some(subject(3)));
+    assert_eq!(invitation(&back, 9), Some(R2), "the rounds do not know it");
+    let told = report(&mut bench, 4, R2);
+    assert_eq!(verdict(&told, 9), Some(UpdateVerdict::Accepted), "and take its update");
+    bench.write();
+    assert_eq!(debited(&bench), [(R1, vec![1, 2])], "the sum has one update, not two");
+    assert_eq!(bench.core.view().model.round, 1);
+    assert_eq!(bench.core.progress().round, round(2, 1));
+}
+
+#[test]
+fn a_full_buffer_beyond_the_budget_is_neither_debited_nor_released() {
+    let policy = PrivacyPolicy { max_participations: 1, ..policy(CENTRAL) };
+    let mut settings = buffered(policy, Counting::Rounds);
+    (settings.plan.invited, settings.plan.minimum_cohort) = (4, 4);
+    let mut bench = Bench::new(settings);
+    bench.join_all(4);
+    for client in [1, 2, 3, 4] {
+        report(&mut bench, client, R1);
+    }
+    assert_eq!((bench.core.progress().round, bench.core.progress().reported), (R2, 2));
+    bench.write();
+    assert_eq!(debited(&bench), [(R1, vec![1, 2])]);
+    assert_eq!(bench.core.view().progress.phase, RoundPhase::Finished);
+    assert_eq!(bench.core.view().model.round, 1);
+}
+
+#[test]
+fn a_subject_that_has_had_its_participations_does_no_more_work() {
+    let policy = PrivacyPolicy { max_participations: 1, ..policy(CENTRAL) };
+    let mut settings = buffered(policy, Counting::Subjects);
+    settings.plan.minimum_cohort = 2;
+    let (mut bench, told) = one_round_and_a_half(settings);
+    assert!([1, 2, 3].iter().all(|connection| invitation(&told, *connection).is_none()));
+    let invited = bench.join(4, Some(subject(4)));
+    assert_eq!(invitation(&invited, 4), Some(R2));
+    report(&mut bench, 4, R2);
+    bench.write();
+    assert_eq!(debited(&bench), [(R1, vec![1, 2]), (R2, vec![3, 4])]);
+}
+
+/// The sum of the second round was opened before the norm after the first was known.
+#[test]
+fn an_adaptive_clipping_norm_goes_on_from_the_newest_one() {
+    let adaptive = PrivacyPolicy { target_quantile: Some(0.5), ..policy(CENTRAL) };
+    let (mut bench, _) = one_round_and_a_half(buffered(adaptive, Counting::Rounds));
+    report(&mut bench, 1, R2);
+    bench.write();
+    let history = &bench.core.view().history;
+    let norms: Vec<f64> = history.iter().filter_map(|record| record.clipping_norm).collect();
+    assert_eq!(norms.len(), 3);
+    assert!(norms[0] > norms[1] && norms[1] > norms[2], "all were within it: {norms:?}");
 }

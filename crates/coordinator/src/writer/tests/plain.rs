@@ -196,24 +196,18 @@ fn parameters_of_another_model_make_no_model() {
 }
 
 #[test]
-fn an_attempt_that_is_renumbered_goes_on_under_its_new_name() {
-    let mut bench = Bench::new(settings(PLAN));
+fn a_contribution_is_left_out_by_the_round_of_its_invitation() {
+    let mut bench = Bench::new(settings(BUFFERED));
     bench.open(R2);
-    bench.add(1, &[1.0; 4], 1);
-    let left_out_of = |bench: &mut Bench| {
-        let contribution = contribution(&bench.settings, &[1.0; 3], 1);
-        let job =
-            WriterJob::Fold { client: ClientId(2), subject: None, contribution, staleness: 0 };
-        match bench.work(job).as_slice() {
-            [WriterEvent::LeftOut(_, round, _)] => *round,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(bench.work(WriterJob::Renumber { from: R1, to: round(1, 1) }).is_empty());
-    assert_eq!(left_out_of(&mut bench), R2, "it has another name");
-    bench.work(WriterJob::Renumber { from: R2, to: R1 });
-    assert_eq!(left_out_of(&mut bench), R1);
-    assert_eq!(bench.model(R1), [1.0; 4], "its sum is the same");
+    let short = contribution(&bench.settings, &[1.0; 3], 1);
+    let (client, subject, round, staleness) = (ClientId(2), Some(subject(2)), R1, 1);
+    let job = WriterJob::Fold { client, subject, round, contribution: short, staleness };
+    let events = bench.work(job);
+    let expected = (ClientId(2), R1, UpdateFault::OutOfRange);
+    assert!(
+        matches!(events[..], [WriterEvent::LeftOut(of, from, why)] if (of, from, why) == expected),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -235,8 +229,8 @@ fn a_stage_without_protection_asks_for_nothing_and_costs_nothing() {
 fn only_an_update_counts_as_folded_bytes() {
     let settings = settings(PLAN);
     let bytes = |contribution| {
-        let (client, subject) = (ClientId(1), None);
-        WriterJob::Fold { client, subject, contribution, staleness: 0 }.folded_bytes()
+        let (client, subject, round) = (ClientId(1), None, R1);
+        WriterJob::Fold { client, subject, round, contribution, staleness: 0 }.folded_bytes()
     };
     assert_eq!(bytes(contribution(&settings, &ZERO, 1)), 16);
     assert_eq!(bytes(encoded(vec![0; 5])), 5);

@@ -77,14 +77,17 @@ pub(super) fn plans() -> impl Strategy<Value = RoundPlan> {
     let protection = prop_oneof![
         3 => Just(Protection::None),
         1 => Just(Protection::DebitFirst),
+        1 => Just(Protection::DebitLast),
         3 => Just(Protection::Secure { step_deadline: STEP }),
     ];
     let grace = prop_oneof![Just(Duration::ZERO), Just(GRACE)];
     let synchronous = (protection, prop_oneof![Just(Duration::ZERO), Just(ten)]).prop_map(
         |(protection, minimum_duration)| RoundPlan { protection, minimum_duration, ..PLAN },
     );
-    let buffered = (0_u32..3).prop_map(|max_staleness| RoundPlan {
+    let policy = prop_oneof![Just(Protection::None), Just(Protection::DebitLast)];
+    let buffered = (0_u32..3, policy).prop_map(|(max_staleness, protection)| RoundPlan {
         mode: Mode::Buffered { max_staleness, staleness_exponent: 0.5 },
+        protection,
         ..PLAN
     });
     let room = prop_oneof![Just(None), (0_usize..3).prop_map(Some)];
