@@ -22,7 +22,7 @@ pub enum AbandonReason {
     NotFinite,
     /// The operator stopped the task.
     Stopped,
-    /// The operator went back to an earlier model.
+    /// The operator or the task's gate went back to an earlier model.
     RolledBack,
 }
 
