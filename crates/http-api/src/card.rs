@@ -440,8 +440,10 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_of_steps_with_settings_in_markdown() {
+    fn a_plan_of_steps_with_settings_and_a_refusal_in_markdown() {
         let mut card = card();
+        card.model.refused = true;
+        card.training.gate = Some("refuses a loss above 2".to_owned());
         card.training.algorithm = "adam".to_owned();
         (card.training.epochs, card.training.steps) = (0, 50);
         let settings = [("beta1", "0.9"), ("proximal", "0.5")];
@@ -451,17 +453,10 @@ mod tests {
         let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1 (constant), \
                     momentum 0, weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
         assert!(text.contains(plan), "{text}");
-    }
-
-    #[test]
-    fn a_refused_model_says_so() {
-        let mut card = card();
-        card.model.refused = true;
-        card.training.gate = Some("refused above a loss of 2".to_owned());
-        let text = card.markdown();
-        let refused = "\n- **Refused**: by the gate of the task, for its held-out loss\n";
-        assert!(text.contains(refused), "{text}");
-        assert!(text.contains("\n- Gate: refused above a loss of 2\n"), "{text}");
+        for line in ["- **Refused**: by the gate of the task", "\n- Gate: refuses a loss above 2\n"]
+        {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]
