@@ -1,8 +1,8 @@
 //! Evaluation of each global model on held-out examples, one model at a time on all cores:
-//! rounds never wait for it.
+//! rounds do not wait for it, unless their task has a gate.
 //!
 //! If models come faster than they can be evaluated, the oldest that wait are
-//! passed over.
+//! passed over, but never one that a gate waits for.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -63,7 +63,10 @@ pub fn load(task: &TaskConfig) -> Result<Option<Dataset>, EvaluationError> {
     Ok(Some(dataset))
 }
 
-type Done = Box<dyn FnOnce(Evaluation, Option<Arc<ConfusionMatrix>>) + Send>;
+/// Result of an evaluation, with a matrix if models of the task have one.
+type Evaluated = (Evaluation, Option<Arc<ConfusionMatrix>>);
+
+type Done = Box<dyn FnOnce(Option<Evaluated>) + Send>;
 
 /// A model to evaluate.
 pub(crate) struct Job {
@@ -73,7 +76,10 @@ pub(crate) struct Job {
     pub parameters: Arc<Vec<f32>>,
     /// File of the frozen tensors, if there are some.
     pub frozen: Option<Bytes>,
-    /// Called on the evaluator's thread once the result is durable.
+    /// True if the task's next round waits for the result.
+    pub is_awaited: bool,
+    /// Called on the evaluator's thread once the result is durable; with nothing if there is
+    /// none.
     pub done: Done,
 }
 
@@ -139,7 +145,8 @@ impl Evaluator {
         }
         let mut queue = self.shared.queue();
         if queue.jobs.len() >= WAITING
-            && let Some(old) = queue.jobs.pop_front()
+            && let Some(oldest) = queue.jobs.iter().position(|job| !job.is_awaited)
+            && let Some(old) = queue.jobs.remove(oldest)
         {
             tracing::warn!(task = %old.lease.task(), round = old.round, "evaluation is behind: passed over");
         }
@@ -164,9 +171,10 @@ impl Worker {
     fn run(self) {
         while let Some(job) = self.next() {
             match self.evaluate(&job) {
-                Ok((evaluation, confusion)) => (job.done)(evaluation, confusion),
+                Ok(evaluated) => (job.done)(Some(evaluated)),
                 Err(error) => {
                     tracing::error!(task = %job.lease.task(), round = job.round, %error, "no evaluation");
+                    (job.done)(None);
                 }
             }
         }
@@ -186,10 +194,7 @@ impl Worker {
         }
     }
 
-    fn evaluate(
-        &self,
-        job: &Job,
-    ) -> Result<(Evaluation, Option<Arc<ConfusionMatrix>>), EvaluationError> {
+    fn evaluate(&self, job: &Job) -> Result<Evaluated, EvaluationError> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
         let held_out = tasks.get(job.lease.task()).cloned();
         drop(tasks);

@@ -9,9 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use fedra_http_api::{
-    ClassMetrics, Classes, Created, Decision, Headline, Model, ModelCard, ModelFormat, Operated,
-    OperatedRound, OperatedTask, Quality, RollBack, RolledBack, ServerStatus, Task, TaskSummary,
-    address,
+    ClassMetrics, Classes, Created, Decision, GateRefusal, Headline, Model, ModelCard, ModelFormat,
+    Operated, OperatedRound, OperatedTask, Quality, RollBack, RolledBack, ServerStatus, Task,
+    TaskSummary, address,
 };
 use fedra_protocol::{Sha256Hash, TaskId};
 use serde_json::json;
@@ -170,6 +170,9 @@ fn describe(task: &OperatedTask) -> String {
     if !summary.health.failures.is_empty() {
         text += &format!("\n{}", status::failures(&summary.health));
     }
+    if let Some(refusal) = summary.gate.and_then(|gate| gate.last) {
+        text += &format!("\n{}", refused(&refusal));
+    }
     if let Some(latest) = &summary.latest {
         text += &format!("\n{}", quality("held-out examples", latest));
     }
@@ -186,6 +189,17 @@ fn describe(task: &OperatedTask) -> String {
         text += &format!("\n{}", decisions(&task.decisions));
     }
     text
+}
+
+/// The last refusal of the task's gate.
+fn refused(refusal: &GateRefusal) -> String {
+    let GateRefusal { round, loss, limit, in_a_row, to } = refusal;
+    let loss = match (loss, limit) {
+        (Some(loss), Some(limit)) => format!("held-out loss {loss:.4}, more than {limit:.4}"),
+        _ => "no finite held-out loss".to_owned(),
+    };
+    let times = if *in_a_row == 1 { String::new() } else { format!(", {in_a_row} in a row") };
+    format!("the gate refused the model of round {round} last: {loss}; back to round {to}{times}\n")
 }
 
 /// The metrics of the newest model that was evaluated on these examples.
@@ -221,7 +235,9 @@ fn worst(classes: &Classes) -> String {
 fn rounds(rounds: &[OperatedRound], headline: Headline) -> String {
     let row = |OperatedRound { round, attempt, cohort, restored, .. }: &OperatedRound| {
         let metrics = round.by_clients.unwrap_or(round.metrics);
+        let refused = round.refused.then(|| "refused by the gate".to_owned());
         let evaluated = round.by_clients.map(|_| "evaluated by the clients".to_owned());
+        let note = restored.map(|round| format!("back to {round}")).or(refused).or(evaluated);
         vec![
             format!("{}.{attempt}", round.round),
             cohort.to_string(),
@@ -229,7 +245,7 @@ fn rounds(rounds: &[OperatedRound], headline: Headline) -> String {
             format!("{:.1}", round.seconds),
             number(metrics.headline(headline), 4),
             number(metrics.loss, 4),
-            restored.map(|round| format!("back to {round}")).or(evaluated).unwrap_or_default(),
+            note.unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = rounds.iter().map(row).collect();
@@ -245,7 +261,10 @@ fn decisions(decisions: &[Decision]) -> String {
         let action = decision.action.name();
         let what = match (decision.to, decision.round) {
             (Some(to), Some(round)) => format!("{action} to {to}, as {round}"),
-            _ => action.to_owned(),
+            _ => match decision.refused {
+                Some(refused) => format!("{action} by the gate, which refused round {refused}"),
+                None => action.to_owned(),
+            },
         };
         vec![humantime::format_rfc3339_seconds(at).to_string(), what]
     };

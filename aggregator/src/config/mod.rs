@@ -9,6 +9,7 @@ mod admin;
 mod aggregation;
 mod codec;
 mod environment;
+mod gate;
 mod optimizer;
 mod origin;
 mod privacy;
@@ -151,7 +152,7 @@ impl Config {
         let findings = Findings::default();
         let toml = Toml::string(
             "[server.tls]\n[[server.token_key]]\n[[task]]\n[task.evaluation]\n\
-             [task.client_evaluation]\n[task.privacy]",
+             [task.client_evaluation]\n[task.gate]\n[task.privacy]",
         );
         if let Ok(dict) = Figment::from(toml).extract::<Dict>() {
             read(dict, &findings);
@@ -321,6 +322,12 @@ impl TaskConfig {
         if places.is_empty() { "no evaluation".to_owned() } else { places.join(" and ") }
     }
 
+    /// The task's gate, in a line.
+    fn gated(&self) -> String {
+        let Some(gate) = &self.settings.gate else { return String::new() };
+        format!("  gate: {gate}; pauses after {} roll-backs in a row\n", gate.rollbacks)
+    }
+
     /// A few lines on what the task's section says, for a person.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -332,7 +339,7 @@ impl TaskConfig {
         let rounds = plan.rounds.map_or("no limit on".to_owned(), |rounds| rounds.to_string());
         format!(
             "task {}: {} parameters{frozen} on {}, {rounds} rounds; invites {}, starts with {}, closes at \
-             {} reports or after {}, needs {}; {}\n{}{}",
+             {} reports or after {}, needs {}; {}\n{}{}{}",
             id,
             model.parameters(),
             data_summary(&self.settings),
@@ -342,6 +349,7 @@ impl TaskConfig {
             humantime::format_duration(plan.deadline),
             plan.minimum_reports,
             self.evaluated(),
+            self.gated(),
             privacy_summary(self),
             self.access.summary(),
         )

@@ -18,7 +18,7 @@ use fedra_protocol::{
 
 use super::access::AccessConfig;
 use super::section::Section;
-use super::{ServerConfig, aggregation, codec, optimizer, privacy, schedule, value};
+use super::{ServerConfig, aggregation, codec, gate, optimizer, privacy, schedule, value};
 
 /// `[[task]]`: one task.
 #[derive(Debug, Clone)]
@@ -87,6 +87,22 @@ impl TaskConfig {
             privacy: privacy.as_ref(),
         };
         let estimator = aggregation::read(section.table("aggregation", "task.aggregation"), &fit);
+        let client_evaluation = section
+            .optional_table("client_evaluation", "task.client_evaluation")
+            .and_then(|table| {
+                let read = client_evaluation(&table, &model, &plan, privacy.as_ref());
+                table.finish();
+                read
+            });
+        let evaluation =
+            section.optional_table("evaluation", "task.evaluation").and_then(evaluation);
+        let fit = gate::Fit {
+            is_evaluated: evaluation.is_some(),
+            client_evaluation: client_evaluation.as_ref(),
+            privacy: privacy.as_ref(),
+        };
+        let gate = section.optional_table("gate", "task.gate");
+        let gate = gate.and_then(|table| gate::read(table, &fit));
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
             codec: codec::of_updates(&section, parameters, update_range, privacy.as_ref()),
@@ -102,13 +118,8 @@ impl TaskConfig {
             training,
             training_schedule,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
-            client_evaluation: section
-                .optional_table("client_evaluation", "task.client_evaluation")
-                .and_then(|table| {
-                    let read = client_evaluation(&table, &model, &plan, privacy.as_ref());
-                    table.finish();
-                    read
-                }),
+            gate,
+            client_evaluation,
             model,
             plan,
             privacy,
@@ -116,9 +127,7 @@ impl TaskConfig {
         };
         let task = Self {
             initial: initial(&section),
-            evaluation: section
-                .optional_table("evaluation", "task.evaluation")
-                .and_then(evaluation),
+            evaluation,
             access: AccessConfig::read(section.table("access", "task.access"), server),
             settings,
         };

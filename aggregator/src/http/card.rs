@@ -7,7 +7,7 @@ use fedra_aggregation::ServerOptimizer;
 use fedra_coordinator::round::{Mode, RoundPlan};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::TaskView;
-use fedra_coordinator::storage::RoundRecord;
+use fedra_coordinator::storage::{RoundRecord, refused_rounds};
 use fedra_http_api::{
     CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
 };
@@ -72,10 +72,11 @@ fn newest<'a>(view: &'a TaskView, sha256: &Sha256Hash) -> Option<&'a RoundRecord
 fn card(task: &Task, view: &TaskView, record: &RoundRecord) -> ModelCard {
     let settings = &*task.settings;
     let summary = tasks::summary(task, view, "../../");
+    let is_refused = refused_rounds(view.history.iter()).contains(&record.round);
     ModelCard {
         task: summary.id,
         title: summary.title,
-        model: model(settings, record),
+        model: model(settings, record, is_refused),
         data: settings.data.as_ref().map(data),
         training: training(settings, record),
         privacy: summary.privacy,
@@ -86,7 +87,7 @@ fn card(task: &Task, view: &TaskView, record: &RoundRecord) -> ModelCard {
     }
 }
 
-fn model(settings: &TaskSettings, record: &RoundRecord) -> CardModel {
+fn model(settings: &TaskSettings, record: &RoundRecord, is_refused: bool) -> CardModel {
     let spec = &settings.model;
     CardModel {
         sha256: record.sha256.to_string(),
@@ -101,6 +102,7 @@ fn model(settings: &TaskSettings, record: &RoundRecord) -> CardModel {
             .map(|(index, of)| layer(of, spec.is_frozen(index)))
             .collect(),
         loss: json(&spec.loss()),
+        refused: is_refused,
     }
 }
 
@@ -170,6 +172,7 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         settings: training_settings(training),
         max_examples: training.max_examples(),
         server_optimizer: server_optimizer(settings),
+        gate: settings.gate.map(|gate| gate.to_string()),
         codec: codec.name().name().to_owned(),
         max_staleness: match plan.mode {
             Mode::Synchronous => 0,

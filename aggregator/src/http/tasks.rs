@@ -1,14 +1,15 @@
 //! `/v1/tasks` and `/v1/tasks/{id}`: tasks in short, and one with its rounds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fedra_coordinator::round::Standing;
 use fedra_coordinator::settings::Counting;
 use fedra_coordinator::status::TaskView;
-use fedra_coordinator::storage::RoundRecord;
+use fedra_coordinator::storage::{self, LossSource, RoundRecord, refused_rounds};
 use fedra_http_api::{
-    ClassMetrics, Classes, Cohort, FrozenPart, Headline, Metrics, Model, Phase, Policy, Privacy,
-    Quality, Round, Task as TaskDocument, TaskState, TaskSummary,
+    ClassMetrics, Classes, Cohort, FrozenPart, Gate, GateRefusal, Headline, Metrics, Model, Phase,
+    Policy, Privacy, Quality, Round, Task as TaskDocument, TaskState, TaskSummary,
 };
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{DataSpec, Mechanism, ModelSpec, RoundPhase, Shape, TaskId};
@@ -60,7 +61,10 @@ fn show(server: &Server, id: String, query: &str) -> Response {
     let document = TaskDocument {
         summary: summary(&task, &view, "../"),
         classes: view.confusion.as_deref().map(classes),
-        history: last_rounds(&view, rounds).map(round).collect(),
+        history: {
+            let refused = refused_rounds(view.history.iter());
+            last_rounds(&view, rounds).map(|record| round(record, &refused)).collect()
+        },
     };
     uncached(warp::reply::json(&document).into_response())
 }
@@ -116,6 +120,22 @@ pub(super) fn summary(task: &Task, view: &TaskView, up: &str) -> TaskSummary {
             metrics: metrics(&evaluation.quality),
         }),
         privacy: privacy(task, view),
+        gate: task.settings.gate.map(|gate| self::gate(&gate, view)),
+    }
+}
+
+/// The gate, with its last refusal of the rounds that are remembered.
+fn gate(gate: &storage::Gate, view: &TaskView) -> Gate {
+    let refusal = |record: &RoundRecord| {
+        let storage::GateRefusal { round, loss, limit, in_a_row } = record.refusal?;
+        Some(GateRefusal { round, loss, limit, in_a_row, to: record.restored? })
+    };
+    Gate {
+        by_clients: gate.source == LossSource::Clients,
+        loss_increase: gate.loss_increase,
+        loss_limit: gate.loss_limit,
+        rollbacks: gate.rollbacks,
+        last: view.history.iter().rev().find_map(refusal),
     }
 }
 
@@ -143,8 +163,8 @@ pub(super) fn last_rounds(
     completed.skip(skipped)
 }
 
-/// A completed round as every visitor sees it.
-pub(super) fn round(record: &RoundRecord) -> Round {
+/// A completed round as every visitor sees it. `refused` are those that a gate has refused.
+pub(super) fn round(record: &RoundRecord, refused: &BTreeSet<u64>) -> Round {
     Round {
         round: record.round,
         metrics: record.quality.as_ref().map(metrics).unwrap_or_default(),
@@ -153,6 +173,7 @@ pub(super) fn round(record: &RoundRecord) -> Round {
         seconds: record.seconds,
         bytes_up: record.bytes_up,
         bytes_down: record.bytes_down,
+        refused: refused.contains(&record.round),
     }
 }
 

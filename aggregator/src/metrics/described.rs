@@ -38,6 +38,7 @@ pub(super) const DESCRIBED: &[(Kind, &str, &str)] = &[
     (Gauge, "fedra_round_reported", "Accepted reports of the round under way"),
     (Gauge, "fedra_round_left", "Invited clients that are lost to the round under way"),
     (Counter, "fedra_rounds_total", "Attempts at a round by outcome"),
+    (Counter, "fedra_gate_rollbacks_total", "Models that the task's gate has refused"),
     (Counter, "fedra_invitations_total", "Clients invited into rounds"),
     (
         Counter,

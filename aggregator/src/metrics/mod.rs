@@ -71,6 +71,7 @@ pub struct TaskMeters {
     fold_seconds: Distribution,
     round: Gauge,
     completed: Counter,
+    gate_rollbacks: Counter,
     round_seconds: Distribution,
     clients: Gauge,
     cohort: Gauge,
@@ -170,6 +171,7 @@ impl Metrics {
             fold_seconds: distribution(histogram!("fedra_fold_duration_seconds", &[label()])),
             round: gauge!("fedra_round", &[label()]),
             completed: rounds_total(&id, "completed", ""),
+            gate_rollbacks: counter!("fedra_gate_rollbacks_total", &[label()]),
             round_seconds: distribution(histogram!("fedra_round_duration_seconds", &[label()])),
             clients: gauge!("fedra_clients", &[label()]),
             cohort: gauge!("fedra_round_cohort", &[label()]),
@@ -328,6 +330,10 @@ impl TaskMetrics for TaskMeters {
             let standings = || gauge!("fedra_task_standing", "task" => task, "standing" => name);
             self.registry.with(standings).set(f64::from(u8::from(other == standing)));
         }
+    }
+
+    fn refused(&self) {
+        self.gate_rollbacks.increment(1);
     }
 
     fn spent(&self, epsilon: f64) {

@@ -14,8 +14,9 @@ mod tests;
 
 pub use fedra_coordinator::storage::{
     BlobError, BlobKey, BlobKind, BlobStore, Checkpoint, CheckpointCheck, CheckpointFiles, Debit,
-    Decision, Definition, Epoch, Intercept, Keeping, Lease, Listing, OperatorAction, Retention,
-    RoundRecord, SecretStore, Storage, StoreError, TaskStore, Term, Write,
+    Decision, Definition, Epoch, Gate, GateRefusal, Intercept, Keeping, Lease, Listing, LossSource,
+    OperatorAction, Retention, RoundRecord, SecretStore, Storage, StoreError, TaskStore, Term,
+    Write,
 };
 
 pub use self::backup::back_up;

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use fedra_coordinator::round::Standing;
-use fedra_coordinator::storage::{CheckpointCheck, Inspection, Lease, rounds};
+use fedra_coordinator::storage::{CheckpointCheck, Inspection, Lease, refused_rounds, rounds};
 use fedra_protocol::TaskId;
 
 use super::{Storage, StoreError};
@@ -149,7 +149,7 @@ pub fn check(storage: &Storage) -> Result<Vec<TaskCheck>, StoreError> {
     storage.tasks.tasks()?.into_iter().map(check).collect()
 }
 
-/// Lets every task go on from its newest intact checkpoint. History is not
+/// Lets every task go on from its newest intact checkpoint that no gate has refused. History is not
 /// rewritten: where the newest is damaged, a roll-back is added.
 ///
 /// # Errors
@@ -165,7 +165,9 @@ pub fn repair(storage: &Storage, unix_seconds: u64) -> Result<Vec<Repair>, Store
         }
         let inspection = Inspection::of(storage, &task, &storage.last_record(&task)?)?;
         let newest = inspection.newest().clone();
-        let to = inspection.intact().next_back();
+        // A gate has refused a model for good, unless the operator names it.
+        let refused = refused_rounds(&storage.tasks.records(&task, usize::MAX)?);
+        let to = inspection.intact().rfind(|round| !refused.contains(round));
         let settled = lease.settle(inspection)?;
         repairs.extend(settled.into_iter().map(|check| Repair::SetAside(task.clone(), check)));
         match to {

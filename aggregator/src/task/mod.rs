@@ -132,15 +132,22 @@ impl Task {
     /// Has the model of a round evaluated; the result comes back as a command.
     pub(crate) fn evaluate(&self, evaluator: &Evaluator, round: u64, parameters: Arc<Vec<f32>>) {
         let messages = self.messages.clone();
+        let is_ahead = round > self.view.borrow().model.round;
         evaluator.submit(evaluation::Job {
             lease: self.lease.clone(),
             round,
             parameters,
             frozen: self.frozen.clone(),
-            done: Box::new(move |evaluation, confusion| {
+            is_awaited: is_ahead && self.settings.gate.is_some(),
+            done: Box::new(move |evaluated| {
+                let command = match evaluated {
+                    Some((evaluation, confusion)) => {
+                        Command::Evaluated(Box::new(evaluation), confusion)
+                    }
+                    None => Command::NotEvaluated(round),
+                };
                 // Fails only when the driver has ended.
-                let evaluated = Command::Evaluated(Box::new(evaluation), confusion);
-                let _ = messages.blocking_send(Message::Command(Box::new(evaluated)));
+                let _ = messages.blocking_send(Message::Command(Box::new(command)));
             }),
         });
     }

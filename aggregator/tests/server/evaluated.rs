@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::{TestServer, soon};
 
 /// Four images of 2 x 2 pixels, each with one bright pixel, and its number.
-fn write_data(folder: &Path) {
+pub fn write_data(folder: &Path) {
     let mut images = vec![0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2];
     let mut labels = vec![0, 0, 8, 1, 0, 0, 0, 4];
     for class in 0..4_u8 {
@@ -24,9 +24,10 @@ fn write_data(folder: &Path) {
     fs::write(folder.join("labels"), labels).expect("writes");
 }
 
-fn config(folder: &Path) -> Config {
+/// A config with a task that the server evaluates on them.
+pub fn toml(folder: &Path) -> String {
     let at = folder.display();
-    let toml = format!(
+    format!(
         r#"
         [server]
         listen = "127.0.0.1:0"
@@ -37,8 +38,11 @@ fn config(folder: &Path) -> Config {
         round = {{ cohort_size = 1, selection_window = "0s" }}
         evaluation = {{ data = "{at}/images", labels = "{at}/labels" }}
         "#
-    );
-    Config::from_toml(&toml).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    )
+}
+
+fn config(folder: &Path) -> Config {
+    Config::from_toml(&toml(folder)).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 #[tokio::test]

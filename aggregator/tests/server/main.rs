@@ -14,6 +14,7 @@ mod evaluated;
 mod examples;
 mod formats;
 mod frozen;
+mod gate;
 mod health;
 mod hostile;
 mod hostile_load;

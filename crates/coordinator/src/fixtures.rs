@@ -90,6 +90,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         training_schedule: Schedule::default(),
         plan,
         checkpoints: Retention::default(),
+        gate: None,
         privacy: None,
         client_evaluation: None,
     }

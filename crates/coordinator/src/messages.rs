@@ -46,6 +46,8 @@ pub enum Command {
     Writer(Box<WriterEvent>),
     /// A model has been evaluated, with a matrix if models of the task have one.
     Evaluated(Box<Evaluation>, Option<Arc<ConfusionMatrix>>),
+    /// The model of a round could not be evaluated.
+    NotEvaluated(u64),
     /// The operator pauses, resumes or stops the task; the reply comes when the
     /// decision is durable.
     Operate(Operation, RequestId),

@@ -15,7 +15,7 @@ use fedra_protocol::{
 
 pub use self::schedule::{Decay, Schedule};
 use crate::round::RoundPlan;
-use crate::storage::{Definition, Retention};
+use crate::storage::{Definition, Gate, Retention};
 
 /// Settings of one task.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub struct TaskSettings {
     pub plan: RoundPlan,
     /// Global models that are kept.
     pub checkpoints: Retention,
+    /// Rule by which a model is refused for its held-out loss, if there is one.
+    pub gate: Option<Gate>,
     /// Protection of the participants, if there is a privacy policy.
     pub privacy: Option<PrivacySettings>,
     /// Evaluation of models by the clients, if they do so.

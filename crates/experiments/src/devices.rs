@@ -135,3 +135,13 @@ impl Devices {
         self.dropout > 0.0 && rng.random_bool(self.dropout)
     }
 }
+
+/// Bytes of a WebSocket message with its frame's header; a client's has a mask.
+pub(crate) fn frame(payload: usize, is_masked: bool) -> usize {
+    let length = match payload {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    };
+    payload + length + if is_masked { 4 } else { 0 }
+}

@@ -10,13 +10,13 @@ use fedra_coordinator::messages::{
     Action, Command, ConnectionId, Departure, Leave, Mail, RequestId,
 };
 use fedra_coordinator::participation::Pace;
-use fedra_coordinator::round::{Operation, Time};
+use fedra_coordinator::round::{Operation, Standing, Time};
 use fedra_coordinator::session::{Admitted, Input, Output, Session, SessionSettings};
 use fedra_coordinator::settings::TaskSettings;
 use fedra_coordinator::status::{Counters, NoMetrics, TaskView};
 use fedra_coordinator::storage::{Lease, RoundRecord, Storage, StoreError};
 use fedra_coordinator::task::{ReadInitial, StartError, Started, TaskCore, start};
-use fedra_coordinator::writer::{Room, Writer, WriterEvent, WriterJob};
+use fedra_coordinator::writer::{GlobalModel, Room, Writer, WriterEvent, WriterJob};
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_learning::safetensors::{self, ModelFileError};
 use fedra_protocol::{ClientMessage, Evaluation, ModelRef, RoundPhase, ServerMessage, Sha256Hash};
@@ -90,6 +90,14 @@ pub enum ServerError {
     Model(#[from] ModelFileError),
 }
 
+/// The model that an event tells of: of a round, or of a roll-back by the task's gate.
+fn made(event: &WriterEvent) -> Option<&GlobalModel> {
+    match event {
+        WriterEvent::Finalized(_, _, Ok(model)) | WriterEvent::Refused(_, Ok(model)) => Some(model),
+        _ => None,
+    }
+}
+
 impl Server {
     pub(crate) fn start(
         settings: &Arc<TaskSettings>,
@@ -104,12 +112,22 @@ impl Server {
         let Started { settings, core, writer, model, frozen, lease } = started;
         let frozen = frozen.map(|file| safetensors::read_frozen(&settings.model, &file));
         let newest = safetensors::read(&settings.model, &model)?;
-        let models = VecDeque::from([(core.view().model.sha256, Arc::new(newest))]);
+        let newest = Arc::new(newest);
+        let models = VecDeque::from([(core.view().model.sha256, Arc::clone(&newest))]);
+        // A model that waits for the gate is made, and not announced.
+        let progress = core.progress();
+        let made = match progress.phase {
+            RoundPhase::Finalizing => progress.round.round,
+            _ => core.view().model.round,
+        };
+        // A gate compares the next model with it.
+        let compared = settings.gate.is_some() && core.view().evaluation.is_none();
+        let to_evaluate = compared.then(|| (core.view().model.round, newest));
         Ok(Self {
             settings,
             lease,
             frozen: Arc::new(frozen.transpose()?.unwrap_or_default()),
-            rng: seeds.rng(Purpose::After(core.view().model.round)),
+            rng: seeds.rng(Purpose::After(made)),
             core,
             writer,
             counters,
@@ -121,7 +139,7 @@ impl Server {
             seeds,
             outbox: Vec::new(),
             completed: VecDeque::new(),
-            to_evaluate: VecDeque::new(),
+            to_evaluate: to_evaluate.into_iter().collect(),
         })
     }
 
@@ -132,6 +150,14 @@ impl Server {
     /// True if there will be no more rounds.
     pub(crate) fn is_finished(&self) -> bool {
         self.core.progress().phase == RoundPhase::Finished
+    }
+
+    /// Reason for which the task's gate has paused it, if it has.
+    pub(crate) fn paused_by_gate(&self) -> Option<String> {
+        let view = self.core.view();
+        let (gate, refusal) = self.settings.gate.zip(view.history.back()?.refusal)?;
+        let is_paused = view.standing == Standing::Paused && gate.pauses(&refusal);
+        view.health.reason.clone().filter(|_| is_paused)
     }
 
     /// The parameters of a model that clients were told of.
@@ -206,6 +232,12 @@ impl Server {
         Ok(self.settle(now))
     }
 
+    /// A model has no finite loss.
+    pub(crate) fn not_evaluated(&mut self, round: u64, now: Duration) -> Vec<Sent> {
+        self.commands.push_back(Command::NotEvaluated(round));
+        self.settle(now)
+    }
+
     fn leave(&mut self, id: ConnectionId, departure: Departure) {
         let Some(Connection { session, mut mail }) = self.connections.remove(&id) else { return };
         let Some((connection, participation)) = session.leave() else { return };
@@ -231,7 +263,7 @@ impl Server {
     /// Gives the core a command, or the time.
     fn handle(&mut self, command: Option<Command>, now: Duration) {
         if let Some(Command::Writer(event)) = &command
-            && let WriterEvent::Finalized(_, _, Ok(model)) = &**event
+            && let Some(model) = made(event)
         {
             self.rng = self.seeds.rng(Purpose::After(model.record.round));
         }
@@ -258,7 +290,7 @@ impl Server {
 
     fn work(&mut self, job: WriterJob, now: Duration) {
         for event in self.writer.work(job, START + now.as_secs(), &mut self.rng) {
-            if let WriterEvent::Finalized(_, _, Ok(model)) = &event {
+            if let Some(model) = made(&event) {
                 let record = model.record.clone();
                 self.models.push_back((record.sha256, Arc::clone(&model.parameters)));
                 self.completed.push_back(Completed { record, at: now });

@@ -30,7 +30,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::attack::Kind;
 use crate::config::Experiment;
-use crate::devices::{Device, Devices};
+use crate::devices::{Device, Devices, frame};
 use crate::seeds::{Purpose, Seeds};
 use crate::server::{Sent, Server, ServerError};
 use crate::work::{Job, Product, secure};
@@ -80,6 +80,9 @@ pub enum WorldError {
     /// There are no threads.
     #[error("cannot start threads: {0}")]
     Threads(String),
+    /// The task's gate has refused too many models in a row.
+    #[error("the task is {0}")]
+    Paused(String),
     /// No round is completed any more.
     #[error(
         "no round was completed for {0:?} of virtual time: too few clients are there, or none reports in time"
@@ -263,14 +266,16 @@ impl World {
     /// is complete.
     pub(crate) fn next_round(&mut self) -> Result<Option<Round>, WorldError> {
         loop {
-            let is_over =
-                self.server.is_finished() || self.limit.is_some_and(|limit| self.now >= limit);
+            let paused = self.server.paused_by_gate();
+            let is_over = self.server.is_finished()
+                || paused.is_some()
+                || self.limit.is_some_and(|limit| self.now >= limit);
             if self.open.len() > usize::from(!is_over) {
                 self.collect_evaluations()?;
                 return Ok(self.open.pop_front());
             }
             if is_over {
-                return Ok(None);
+                return paused.map_or(Ok(None), |reason| Err(WorldError::Paused(reason)));
             }
             self.step()?;
         }
@@ -317,7 +322,7 @@ impl World {
         self.settle();
         self.take_completed();
         self.start_evaluations();
-        Ok(())
+        self.pass_gate()
     }
 
     fn stalled(&mut self) -> WorldError {
@@ -583,14 +588,4 @@ impl World {
         };
         self.deliveries.push_back(Delivery::Input(client, input));
     }
-}
-
-/// Bytes of a WebSocket message with its frame's header; a client's has a mask.
-fn frame(payload: usize, is_masked: bool) -> usize {
-    let length = match payload {
-        0..126 => 2,
-        126..65_536 => 4,
-        _ => 10,
-    };
-    payload + length + if is_masked { 4 } else { 0 }
 }

@@ -232,6 +232,50 @@ fn attackers_change_the_model_and_the_target_ends_the_run() {
     }
 }
 
+#[test]
+fn a_gate_takes_back_what_attackers_spoil_and_pauses_a_task_that_they_own() {
+    let folder = folder();
+    let of = |attackers: u32, threads: usize, gate: &str| {
+        let more = format!(
+            "threads = {threads}\n[[attack]]\nclients = {attackers}\nkind = \"collude\"\nnorm = 20.0"
+        );
+        let round = "[task.round]\ncohort_size = 4\nminimum_cohort = 4\nminimum_reports = 4";
+        experiment(folder.path(), &more, &task(40, &format!("{round}\n{gate}")))
+    };
+    let gate = "[task.gate]\nloss_increase = 0.2\nrollbacks = 100";
+    let gated = of(2, 1, gate);
+    let (open, kept, threads) = (run(&of(2, 1, "")), run(&gated), run(&of(2, 3, gate)));
+    assert_eq!(kept.model, threads.model);
+    let records: Vec<_> = kept.rounds.iter().map(|round| &round.record).collect();
+    assert!(records.iter().map(|record| record.round).eq(1..=records.len() as u64));
+    let refused = records.iter().filter_map(|record| record.refusal.map(|of| of.round));
+    assert!(refused.count() > 2);
+    for (before, back) in records.iter().zip(&records[1..]) {
+        let Some(refusal) = back.refusal else { continue };
+        assert_eq!((refusal.round, back.reports), (before.round, 0));
+    }
+    let last = |outcome: &Outcome| outcome.rounds.last().unwrap().quality.unwrap().loss;
+    assert!(last(&kept) < last(&open), "{} and {}", last(&kept), last(&open));
+
+    // Taken up again after each of some rounds, it is the same.
+    let store = folder.path().join("gated");
+    let mut outcome = None;
+    for last in [3, 8, 9, 60] {
+        let storage = fedra_aggregator::storage::open(&store).unwrap();
+        let done = gated.run(&storage, |round| match round.record.round >= last {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        outcome = Some(done.unwrap_or_else(|error| panic!("{error}")));
+    }
+    assert_eq!(outcome.unwrap().model, kept.model);
+
+    let owned = of(12, 1, "[task.gate]\nrollbacks = 2");
+    let stopped = owned.run(&Storage::in_memory(), |_| ControlFlow::Continue(()));
+    let error = stopped.map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("the task is paused by the gate after 2 roll-backs"), "{error}");
+}
+
 #[tokio::test]
 async fn real_clients_over_sockets_make_the_same_model() {
     let folder = folder();

@@ -58,7 +58,7 @@ impl Table {
 }
 
 fn row(entry: &Round) -> String {
-    let Round { round, metrics, by_clients: _, reports, seconds, bytes_up, bytes_down } = *entry;
+    let Round { round, metrics, reports, seconds, bytes_up, bytes_down, .. } = *entry;
     let number = |value: Option<f64>| match value {
         Some(value) => format!("{value:.4}"),
         None => "-".to_owned(),
@@ -86,6 +86,7 @@ mod tests {
             seconds: 1.25,
             bytes_up: 6_374_720,
             bytes_down: 6_400_000,
+            refused: false,
         }
     }
 

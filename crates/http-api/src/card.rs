@@ -59,6 +59,9 @@ pub struct CardModel {
     pub layers: Vec<CardLayer>,
     /// Loss that training minimises.
     pub loss: String,
+    /// True if the task's gate has refused it.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// Layer of a model.
@@ -155,6 +158,9 @@ pub struct CardTraining {
     pub max_examples: u32,
     /// Step of the server along the mean update.
     pub server_optimizer: String,
+    /// Rule by which a model is refused for its held-out loss, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
     /// Form in which updates travel.
     pub codec: String,
     /// Most newer models that there may be when an update arrives; 0 in synchronous rounds.
@@ -212,7 +218,11 @@ impl ModelCard {
         if model.frozen_parameters > 0 {
             writeln!(text, "- Frozen: {} parameters beside them", model.frozen_parameters)?;
         }
-        writeln!(text, "- Software: {software}\n\n## Metrics\n")?;
+        writeln!(text, "- Software: {software}")?;
+        if model.refused {
+            writeln!(text, "- **Refused**: by the gate of the task, for its held-out loss")?;
+        }
+        writeln!(text, "\n## Metrics\n")?;
         let places = [
             (&self.metrics, "On the held-out examples of the server:"),
             (&self.metrics_by_clients, "On examples that the clients held out:"),
@@ -320,6 +330,9 @@ impl CardTraining {
             writeln!(text, "- At most {} examples of a client", self.max_examples)?;
         }
         writeln!(text, "- On the server: {}", self.server_optimizer)?;
+        if let Some(gate) = &self.gate {
+            writeln!(text, "- Gate: {gate}")?;
+        }
         writeln!(
             text,
             "- A round closes at {report_goal} updates and needs {minimum_reports}; this model's \
@@ -395,6 +408,7 @@ mod tests {
                     CardLayer { kind: "relu".to_owned(), settings: BTreeMap::new() },
                 ],
                 loss: "softmax_cross_entropy".to_owned(),
+                refused: false,
             },
             data: None,
             training: CardTraining {
@@ -409,6 +423,7 @@ mod tests {
                 settings: BTreeMap::new(),
                 max_examples: 0,
                 server_optimizer: "the mean of the updates, learning rate 1 (constant)".to_owned(),
+                gate: None,
                 codec: "f32".to_owned(),
                 max_staleness: 0,
                 report_goal: 8,
@@ -425,8 +440,10 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_of_steps_with_settings_in_markdown() {
+    fn a_plan_of_steps_with_settings_and_a_refusal_in_markdown() {
         let mut card = card();
+        card.model.refused = true;
+        card.training.gate = Some("refuses a loss above 2".to_owned());
         card.training.algorithm = "adam".to_owned();
         (card.training.epochs, card.training.steps) = (0, 50);
         let settings = [("beta1", "0.9"), ("proximal", "0.5")];
@@ -436,6 +453,10 @@ mod tests {
         let plan = "\n- On each client: adam, 50 steps on batches of 10, learning rate 0.1 (constant), \
                     momentum 0, weight decay 0\n- Beside these: beta1 0.9, proximal 0.5\n";
         assert!(text.contains(plan), "{text}");
+        for line in ["- **Refused**: by the gate of the task", "\n- Gate: refuses a loss above 2\n"]
+        {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -44,5 +44,6 @@ pub use operated::{
 pub use problem::{Mistake, Problem};
 pub use server::{ServerStatus, SetAsideTask};
 pub use task::{
-    Cohort, FrozenPart, Model, Phase, Policy, Privacy, Round, Task, TaskState, TaskSummary,
+    Cohort, FrozenPart, Gate, GateRefusal, Model, Phase, Policy, Privacy, Round, Task, TaskState,
+    TaskSummary,
 };

@@ -33,7 +33,7 @@ pub struct OperatedTask {
     pub history: Vec<OperatedRound>,
     /// Rounds whose model is kept, oldest first.
     pub checkpoints: Vec<u64>,
-    /// Decisions of operators, oldest first.
+    /// Decisions of operators, and pauses by the gate, oldest first.
     pub decisions: Vec<Decision>,
     /// Config of the task in a few lines, for a person.
     pub config: String,
@@ -52,13 +52,13 @@ pub struct OperatedRound {
     pub cohort: u32,
     /// Weight of the reports.
     pub weight: u64,
-    /// Earlier round whose model it has, if an operator went back to it.
+    /// Earlier round whose model it has, if an operator or the task's gate went back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub restored: Option<u64>,
 }
 
-/// Decision of an operator about a task.
+/// Decision of an operator about a task, or a pause by its gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema, ts_rs::TS))]
 pub struct Decision {
@@ -74,6 +74,10 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub round: Option<u64>,
+    /// Of a pause by the task's gate: the last of the rounds in a row that it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub refused: Option<u64>,
 }
 
 /// Action of an operator.

@@ -51,6 +51,8 @@ pub struct TaskSummary {
     pub latest_by_clients: Option<Quality>,
     /// The privacy policy and what it has cost; null without one.
     pub privacy: Option<Privacy>,
+    /// The rule by which a model is refused for its held-out loss; null without one.
+    pub gate: Option<Gate>,
 }
 
 /// Task with its rounds.
@@ -216,6 +218,40 @@ pub struct Round {
     pub bytes_up: u64,
     /// Bytes to clients since the round before.
     pub bytes_down: u64,
+    /// True if the task's gate has refused its model: it was rolled back.
+    pub refused: bool,
+}
+
+/// Gate of a task: the rule by which a model is refused for its held-out loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct Gate {
+    /// True if it goes by the clients' evaluation, false if by the server's.
+    pub by_clients: bool,
+    /// Share by which a loss may be above that of the last kept model.
+    pub loss_increase: f64,
+    /// Largest loss in any case, if there is one.
+    pub loss_limit: Option<f64>,
+    /// Roll-backs in a row after which the task is paused.
+    pub rollbacks: u32,
+    /// The last refusal of the rounds that are remembered; null if there was none.
+    pub last: Option<GateRefusal>,
+}
+
+/// Refusal of a model by its task's gate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct GateRefusal {
+    /// Round of the model.
+    pub round: u64,
+    /// Its held-out loss; null if it is not finite, or the model could not be evaluated.
+    pub loss: Option<f64>,
+    /// Largest loss that would have passed; null if any finite one would have.
+    pub limit: Option<f64>,
+    /// Roll-backs in a row, with this one.
+    pub in_a_row: u32,
+    /// Round whose model took its place.
+    pub to: u64,
 }
 
 /// Privacy policy of a task, and what has been spent of its budget.

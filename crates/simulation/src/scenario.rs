@@ -341,6 +341,7 @@ pub(crate) fn settings(
         plan,
         // The checks look at every model.
         checkpoints: Retention { last: 0, ..Retention::default() },
+        gate: None,
         privacy,
         client_evaluation: None,
     }

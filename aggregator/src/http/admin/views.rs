@@ -1,9 +1,10 @@
 //! Operators' views of the server and its tasks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fedra_coordinator::status::TaskView;
-use fedra_coordinator::storage::{self, RoundRecord};
+use fedra_coordinator::storage::{self, RoundRecord, refused_rounds};
 use fedra_http_api::{
     Decision, OperatedRound, OperatedSummary, OperatedTask, OperatorAction, ServerStatus,
 };
@@ -48,7 +49,10 @@ pub(super) async fn task(
     let whole = OperatedTask {
         summary: summary(task, &view, "../../"),
         classes: view.confusion.as_deref().map(tasks::classes),
-        history: tasks::last_rounds(&view, rounds).map(round).collect(),
+        history: {
+            let refused = refused_rounds(view.history.iter());
+            tasks::last_rounds(&view, rounds).map(|record| round(record, &refused)).collect()
+        },
         checkpoints,
         decisions: decisions.iter().map(decision).collect(),
         config: task.summary.clone(),
@@ -64,19 +68,24 @@ fn summary(task: &Task, view: &TaskView, up: &str) -> OperatedSummary {
     }
 }
 
-fn round(record: &RoundRecord) -> OperatedRound {
+fn round(record: &RoundRecord, refused: &BTreeSet<u64>) -> OperatedRound {
     let RoundRecord { attempt, cohort, weight, restored, .. } = *record;
-    OperatedRound { round: tasks::round(record), attempt, cohort, weight, restored }
+    OperatedRound { round: tasks::round(record, refused), attempt, cohort, weight, restored }
 }
 
 fn decision(decision: &storage::Decision) -> Decision {
     use storage::OperatorAction as Stored;
-    let (action, to, round) = match decision.action {
-        Stored::Create => (OperatorAction::Create, None, None),
-        Stored::Pause => (OperatorAction::Pause, None, None),
-        Stored::Resume => (OperatorAction::Resume, None, None),
-        Stored::Stop => (OperatorAction::Stop, None, None),
-        Stored::RollBack { to, round } => (OperatorAction::RollBack, Some(to), Some(round)),
+    let action = match decision.action {
+        Stored::Create => OperatorAction::Create,
+        Stored::Pause | Stored::PauseByGate { .. } => OperatorAction::Pause,
+        Stored::Resume => OperatorAction::Resume,
+        Stored::Stop => OperatorAction::Stop,
+        Stored::RollBack { .. } => OperatorAction::RollBack,
     };
-    Decision { unix_seconds: decision.unix_seconds, action, to, round }
+    let (to, round, refused) = match decision.action {
+        Stored::RollBack { to, round } => (Some(to), Some(round), None),
+        Stored::PauseByGate { refused } => (None, None, Some(refused)),
+        _ => (None, None, None),
+    };
+    Decision { unix_seconds: decision.unix_seconds, action, to, round, refused }
 }

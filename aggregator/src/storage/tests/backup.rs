@@ -32,7 +32,7 @@ fn a_backup_of_a_store_that_is_written_to_is_whole() {
                 lease.debit(&debit(number, 0)).expect("debits");
                 let (record, files) = state_at(number);
                 lease.commit(&record, &files).expect("commits");
-                lease.prune(&Retention { last: 3, every: 0, best: false }).expect("prunes");
+                lease.prune(&Retention { last: 3, every: 0, best: false }, None).expect("prunes");
             }
             number
         });

@@ -2,6 +2,7 @@
 
 use std::slice;
 
+use fedra_coordinator::round::Standing;
 use fedra_protocol::{Mechanism, ModelSpec};
 use tempfile::TempDir;
 
@@ -16,6 +17,7 @@ pub fn contract(store: &Storage) {
     definitions(store);
     checkpoints(store);
     going_back(store);
+    refusing(store);
     optimizer_states(store);
     steps(store);
     orphans(store);
@@ -68,21 +70,21 @@ fn definitions(store: &Storage) {
 fn checkpoints(store: &Storage) {
     let task = &id("kept");
     let keep = Retention { last: 2, every: 4, best: true };
-    let early = Lease::take(store, task).expect("leads").prune(&keep);
+    let early = Lease::take(store, task).expect("leads").prune(&keep, None);
     assert!(matches!(early, Err(StoreError::UnknownTask(_))));
     assert!(store.checkpoints(task).expect("reads").is_empty());
     let lease = task_with_rounds(store, task, 6);
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
-    lease.prune(&Retention { last: 0, ..keep }).expect("prunes");
+    lease.prune(&Retention { last: 0, ..keep }, None).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2, 3, 4, 5, 6]);
 
     lease.set_quality(2, quality(0.9)).expect("notes");
     lease.set_quality(5, quality(0.8)).expect("notes");
-    lease.prune(&keep).expect("prunes");
+    lease.prune(&keep, None).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 2, 4, 5, 6]);
     // What is better now takes its place.
     lease.set_quality(4, quality(0.95)).expect("notes");
-    lease.prune(&keep).expect("prunes");
+    lease.prune(&keep, None).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5, 6]);
     assert_eq!(store.blobs.list(task).expect("lists").blobs.len(), 4);
 
@@ -99,6 +101,34 @@ fn checkpoints(store: &Storage) {
     assert!(matches!(store.checkpoint(&id("none"), 0), Err(StoreError::UnknownTask(_))));
     let history = lease.load(&definition(), 9).expect("loads").expect("is there").history;
     assert_eq!(history.len(), 7);
+}
+
+fn refusing(store: &Storage) {
+    let task = &id("refuse");
+    let lease = task_with_rounds(store, task, 3);
+    for (round, accuracy) in [(1, 0.7), (2, 0.6)] {
+        lease.set_quality(round, quality(accuracy)).expect("notes");
+    }
+    let gate =
+        Gate { source: LossSource::Server, loss_increase: 0.5, loss_limit: None, rollbacks: 2 };
+    let refusal = GateRefusal { round: 3, loss: Some(9.0), limit: Some(1.5), in_a_row: 1 };
+    lease.prune(&Retention { last: 1, every: 0, best: false }, Some(&gate)).expect("prunes");
+    assert_eq!(store.checkpoints(task).expect("reads"), [0, 2, 3], "the last kept one stays");
+    let (record, files) = lease.refuse(&gate, refusal, 77).expect("goes back");
+    assert_eq!((record.round, record.restored, record.refusal), (4, Some(2), Some(refusal)));
+    assert_eq!((record.quality, files), (Some(quality(0.6)), round(2, "2").1));
+    assert_eq!(store.tasks.decisions(task).expect("reads"), [], "no operator has decided");
+    let again = lease.refuse(&gate, refusal, 78).expect_err("another round has followed");
+    assert!(matches!(again, StoreError::OutOfOrder { round: 4, last: 4, .. }), "{again}");
+    commit(&lease, 5);
+    let refusal = GateRefusal { round: 5, in_a_row: 2, ..refusal };
+    let (record, _) = lease.refuse(&gate, refusal, 79).expect("goes back");
+    assert_eq!((record.round, record.restored), (6, Some(4)));
+    let pause = decision(79, OperatorAction::PauseByGate { refused: 5 });
+    assert_eq!(store.tasks.decisions(task).expect("reads"), [pause]);
+    assert_eq!(store.tasks.standing(task).expect("reads"), Standing::Paused);
+    let loaded = lease.load(&definition(), 1).expect("loads").expect("is there");
+    assert_eq!(loaded.history, [record]);
 }
 
 fn going_back(store: &Storage) {
@@ -121,7 +151,7 @@ fn going_back(store: &Storage) {
     assert_eq!(checkpoint.files, files);
     commit(&lease, 5);
     // The restored model stays although the one that it was is gone.
-    lease.prune(&Retention { last: 2, every: 0, best: false }).expect("prunes");
+    lease.prune(&Retention { last: 2, every: 0, best: false }, None).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4, 5]);
     assert_eq!(store.model(task, &record.sha256).expect("reads"), Some(files.model));
     let gone = lease.roll_back(1, 78).expect_err("is gone");
@@ -150,7 +180,7 @@ fn optimizer_states(store: &Storage) {
     let found = lease.load(&definition(), 1).expect("loads").expect("is there");
     assert_eq!((&found.history[0], &found.files), (&record, &files));
     // The state stays as long as its round, whatever becomes of an equal one.
-    lease.prune(&Retention { last: 1, every: 0, best: false }).expect("prunes");
+    lease.prune(&Retention { last: 1, every: 0, best: false }, None).expect("prunes");
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 4]);
     assert_eq!(store.checkpoint(task, 4).expect("is kept"), (record, files));
 }
@@ -179,7 +209,7 @@ fn steps(store: &Storage) {
     let (record, files) = lease.roll_back(2, 1).expect("goes back");
     assert_eq!((record.step, record.residual), (None, rounds[1].0.residual));
     assert_eq!(files, read(&rounds[1].1));
-    lease.prune(&Retention { last: 2, every: 0, best: false }).expect("prunes");
+    lease.prune(&Retention { last: 2, every: 0, best: false }, None).expect("prunes");
     assert_eq!([step(0), step(1), step(2)], [None, None, rounds[2].1.step.clone()]);
     let files_of = |round: u64| {
         let blobs = store.blobs.list(task).expect("lists").blobs;
@@ -199,7 +229,7 @@ fn steps(store: &Storage) {
 fn orphans(store: &Storage) {
     let task = &id("orphans");
     let lease = task_with_rounds(store, task, 2);
-    lease.prune(&Retention { last: 1, every: 0, best: false }).expect("prunes");
+    lease.prune(&Retention { last: 1, every: 0, best: false }, None).expect("prunes");
     let kept = store.blobs.list(task).expect("lists");
     for (number, content) in [(3, "never named"), (2, "another of round 2"), (1, "1")] {
         let (record, files) = round_with_state(number, content);
@@ -222,7 +252,9 @@ fn replaced_leaders(store: &Storage) {
     let (record, files) = round(3, "of the old leader");
     fenced(old.commit(&record, &files).expect_err("another leads"));
     fenced(old.roll_back(0, 1).expect_err("another leads"));
-    fenced(old.prune(&Retention { last: 1, every: 0, best: false }).expect_err("another leads"));
+    fenced(
+        old.prune(&Retention { last: 1, every: 0, best: false }, None).expect_err("another leads"),
+    );
     // What it has put is an orphan, which it may not remove either.
     fenced(old.load(&definition(), 1).expect_err("another leads"));
     assert_eq!(store.checkpoints(task).expect("reads"), [0, 1, 2]);

@@ -25,7 +25,7 @@ fn open(disk: &TestDisk) -> Result<Storage, StoreError> {
 type Step = fn(&[Lease; 2]) -> Result<(), StoreError>;
 
 /// One call of each kind that changes a store.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     |[a, _]| {
         let (record, files) = round(0, "0");
         a.create(&definition(), &record, &files)
@@ -43,7 +43,7 @@ const STEPS: [Step; 14] = [
     },
     |[a, _]| a.roll_back(1, 7).map(drop),
     |[a, _]| a.debit(&debit(4, 0)),
-    |[a, _]| a.prune(&Retention { last: 1, every: 0, best: false }),
+    |[a, _]| a.prune(&Retention { last: 1, every: 0, best: false }, None),
     |[a, _]| a.decide(&decision(8, OperatorAction::Pause)),
     |[_, b]| b.storage().tasks.add_task(b.task(), "id = \"b\"", 9),
     |[_, b]| {
@@ -55,7 +55,15 @@ const STEPS: [Step; 14] = [
         let (record, files) = round_with_state(4, "4");
         a.commit(&record, &files)
     },
+    |[a, _]| {
+        let refusal = GateRefusal { round: 4, loss: None, limit: None, in_a_row: 1 };
+        a.refuse(&GATE, refusal, 11).map(drop)
+    },
 ];
+
+/// A gate that pauses the task at once.
+const GATE: Gate =
+    Gate { source: LossSource::Server, loss_increase: 0.5, loss_limit: None, rollbacks: 1 };
 
 /// The leaders of both tasks.
 fn lead(store: &Storage) -> Result<[Lease; 2], StoreError> {

@@ -210,7 +210,7 @@ fn leftovers_of_a_crash_go_and_other_files_stay() {
     lease.load(&definition(), 1).expect("loads");
     assert!(notes.exists() && !half.exists() && !never_named.exists() && !state.exists());
     assert_eq!(store.checkpoints(&task).expect("reads"), [0, 1, 2, 3, 4]);
-    lease.prune(&Retention { last: 1, every: 0, best: false }).expect("prunes");
+    lease.prune(&Retention { last: 1, every: 0, best: false }, None).expect("prunes");
     assert_eq!(fs::read_dir(&models).expect("lists").count(), 3);
 }
 
@@ -251,6 +251,22 @@ fn a_repair_goes_on_from_the_newest_intact_model() {
     assert!(check(&store).expect("reads")[0].is_intact());
     assert_eq!(repair(&store, 100).expect("repairs"), []);
     commit(&Lease::take(&store, &task).expect("leads"), 6);
+}
+
+#[test]
+fn a_repair_goes_back_to_no_model_that_a_gate_has_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path()).expect("opens");
+    let lease = task_with_rounds(&store, &id("a"), 2);
+    lease.set_quality(1, quality(0.5)).expect("notes");
+    let gate =
+        Gate { source: LossSource::Server, loss_increase: 0.5, loss_limit: None, rollbacks: 9 };
+    let refusal = GateRefusal { round: 2, loss: None, limit: None, in_a_row: 1 };
+    lease.refuse(&gate, refusal, 98).expect("goes back");
+    let name = format!("models/a/{:010}-{}.safetensors", 3, round(1, "1").0.sha256);
+    fs::write(folder.path().join(name), "model 9").expect("writes");
+    let repairs = repair(&store, 99).expect("repairs");
+    assert!(matches!(&repairs[..], [Repair::WentBack { to: 1, round: 4, .. }]), "{repairs:?}");
 }
 
 #[test]
@@ -328,7 +344,7 @@ fn images() -> ([Image; 2], String) {
     lease.set_quality(30, quality(0.5)).expect("notes");
     lease.decide(&decision(5, OperatorAction::Pause)).expect("notes");
     store.tasks.add_task(&id("b"), "id = \"b\"", 6).expect("adds");
-    lease.prune(&Retention { last: 2, every: 0, best: true }).expect("prunes");
+    lease.prune(&Retention { last: 2, every: 0, best: true }, None).expect("prunes");
     let content = look(&store).expect("reads");
     let killed = disk.image();
     drop((lease, store));

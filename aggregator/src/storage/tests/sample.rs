@@ -46,6 +46,7 @@ pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, CheckpointFiles) {
         client_quality: None,
         clipping_norm: Some(0.75),
         restored: None,
+        refusal: None,
         optimizer_state: None,
         frozen: None,
         step: None,

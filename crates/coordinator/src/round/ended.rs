@@ -24,7 +24,7 @@ pub enum AbandonReason {
     BudgetSpent,
     /// The operator stopped the task.
     Stopped,
-    /// The operator went back to an earlier model.
+    /// The operator or the task's gate went back to an earlier model.
     RolledBack,
 }
 

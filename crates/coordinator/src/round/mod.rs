@@ -48,6 +48,7 @@ use rand::Rng;
 
 use context::Context;
 pub use ended::AbandonReason;
+use finalizing::Finalizing;
 use pacing::Hold;
 use phase::Phase;
 pub use plan::{Mode, Operation, Protection, RoundPlan, Standing, Time};
@@ -140,8 +141,8 @@ pub enum Event {
     NotFinite(RoundId),
     /// The operator has spoken, and it is durable.
     Operated(Operation),
-    /// The operator went back to an earlier model, and it is durable: as the
-    /// model of this round, which counts as completed.
+    /// The operator or the task's gate went back to an earlier model, and it is durable: as
+    /// the model of this round, which counts as completed.
     Restored(u64),
     /// Nothing but time.
     TimePassed,
@@ -271,6 +272,20 @@ impl Rounds {
         let phase = ended::before(next, &plan, budget, standing);
         let (pool, hold) = (Pool::default(), Hold::default());
         Self { plan, pool, budget, standing, opened: None, hold, phase }
+    }
+
+    /// Goes on with no client connected, where the model of `round` is durable and not
+    /// announced: the machine waits to be told that it is stored.
+    #[must_use]
+    pub fn storing(
+        plan: RoundPlan,
+        round: RoundId,
+        counts: RoundCounts,
+        budget: Budget,
+        standing: Standing,
+    ) -> Self {
+        let phase = Phase::Finalizing(Finalizing::new(round, counts));
+        Self { phase, ..Self::new(plan, round.round - 1, round.attempt, budget, standing) }
     }
 
     /// Takes one event. `now` never goes back from call to call.

@@ -131,8 +131,9 @@ impl Phase {
         }
     }
 
-    /// Handles the operator's roll-back, which is completed round number `round`. A
-    /// round that is under way starts from another model, and comes to nothing.
+    /// Handles a roll-back, which is completed round number `round`. A round that is under way
+    /// starts from another model, and comes to nothing. One that is being stored and has a
+    /// smaller number is durable: it is over, unannounced.
     fn restored(self, round: u64, context: &mut Context<'_>) -> Self {
         if round <= self.completed() {
             return self;
@@ -150,8 +151,9 @@ impl Phase {
             Self::Finalizing(finalizing) => vec![finalizing.round()],
             _ => Vec::new(),
         };
+        let unmade = under_way.into_iter().filter(|under_way| under_way.round >= round);
         let abandon = |round| Effect::Abandon(round, AbandonReason::RolledBack);
-        context.effects.extend(under_way.into_iter().map(abandon));
+        context.effects.extend(unmade.map(abandon));
         context.go_on_with(context.fresh(round + 1))
     }
 

@@ -198,6 +198,8 @@ pub trait TaskMetrics: Send + Sync {
     fn evaluated_by_clients(&self, evaluation: &Evaluation);
     /// The operator's last decision holds.
     fn standing(&self, standing: Standing);
+    /// The task's gate has refused a model, and the earlier one is in its place.
+    fn refused(&self);
     /// The privacy budget has been spent up to this epsilon.
     fn spent(&self, epsilon: f64);
 }
@@ -219,5 +221,6 @@ impl TaskMetrics for NoMetrics {
     fn evaluated(&self, _: &Evaluation) {}
     fn evaluated_by_clients(&self, _: &Evaluation) {}
     fn standing(&self, _: Standing) {}
+    fn refused(&self) {}
     fn spent(&self, _: f64) {}
 }

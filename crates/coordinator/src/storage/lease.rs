@@ -11,6 +11,7 @@ use fedra_protocol::{Quality, TaskId};
 use super::StoreError;
 use super::blobs::{BlobKey, CheckpointFiles};
 use super::compose::Storage;
+use super::gate::{Gate, GateRefusal};
 use super::inspection::{CheckpointCheck, Found, Inspection};
 use super::records::{Checkpoint, Debit, Decision, Definition, OperatorAction, RoundRecord};
 use super::retention::Retention;
@@ -134,23 +135,52 @@ impl Lease {
         Ok((record, files))
     }
 
-    /// Removes the checkpoints that need not be kept.
+    /// Goes back from the newest model, which the gate has refused, to the last kept one, as
+    /// [`roll_back`](Self::roll_back) does. If that was one too many in a row, the pause is
+    /// noted with it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if another round has followed, the checkpoint is damaged, or the new one
+    /// cannot be written; then the store is as it was.
+    pub fn refuse(
+        &self,
+        gate: &Gate,
+        refusal: GateRefusal,
+        unix_seconds: u64,
+    ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
+        let records = self.kept_records()?;
+        let before = records.iter().filter(|record| record.round < refusal.round);
+        // The initial model is always kept.
+        let to = gate.last_kept(before).map_or(0, |record| record.round);
+        let (target, files) = self.storage.checkpoint(self.task(), to)?;
+        let restored = target.restored_as(refusal.round + 1);
+        let record = RoundRecord { refusal: Some(refusal), ..restored };
+        let action = OperatorAction::PauseByGate { refused: refusal.round };
+        let pause = gate.pauses(&refusal).then_some(Decision { unix_seconds, action });
+        self.append(&record, &files, pause.as_ref())?;
+        Ok((record, files))
+    }
+
+    /// Removes the checkpoints that need not be kept. The one that the gate would go back to,
+    /// if there is a gate, stays.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if it cannot be noted that they are gone. (A file that
     /// cannot be removed is only worth a warning.)
-    pub fn prune(&self, keep: &Retention) -> Result<(), StoreError> {
+    pub fn prune(&self, keep: &Retention, gate: Option<&Gate>) -> Result<(), StoreError> {
         let task = self.task();
-        self.storage.last_record(task)?;
+        let newest = self.storage.last_record(task)?.round;
         if keep.everything() {
             return Ok(());
         }
-        let mut records = Vec::new();
-        for round in self.storage.checkpoints(task)? {
-            records.extend(self.storage.tasks.record(task, round)?);
-        }
-        let staying = keep.rounds(&records);
+        let mut records = self.kept_records()?;
+        let mut staying = keep.rounds(&records);
+        // The newest has passed only if it is a roll-back.
+        let passed = records.iter().filter(|of| of.round < newest || of.restored.is_some());
+        let last_kept = gate.and_then(|gate| gate.last_kept(passed));
+        staying.extend(last_kept.map(|record| record.round));
         records.retain(|record| !staying.contains(&record.round));
         if records.is_empty() {
             return Ok(());
@@ -233,6 +263,14 @@ impl Lease {
     /// [`StoreError`] if it cannot be read or written.
     pub fn secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         self.storage.secrets.secret(self.task(), fresh)
+    }
+
+    /// Records of the rounds whose checkpoint is kept, oldest first.
+    fn kept_records(&self) -> Result<Vec<RoundRecord>, StoreError> {
+        let task = self.task();
+        let rounds = self.storage.checkpoints(task)?.into_iter();
+        let records = rounds.map(|round| self.storage.tasks.record(task, round));
+        Ok(records.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     fn append(

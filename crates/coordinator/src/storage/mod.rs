@@ -14,6 +14,7 @@
 mod blobs;
 mod compose;
 mod error;
+mod gate;
 mod inspection;
 mod intercept;
 mod lease;
@@ -26,6 +27,7 @@ mod tasks;
 pub use self::blobs::{BlobError, BlobKey, BlobKind, BlobStore, CheckpointFiles, Listing};
 pub use self::compose::Storage;
 pub use self::error::{StoreError, rounds};
+pub use self::gate::{Gate, GateRefusal, LossSource, refused_rounds};
 pub use self::inspection::{CheckpointCheck, Inspection};
 pub use self::intercept::{Intercept, Write};
 pub use self::lease::Lease;

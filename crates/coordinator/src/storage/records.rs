@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::blobs::{BlobKey, BlobKind, CheckpointFiles};
+use super::gate::GateRefusal;
 use crate::round::{Operation, Standing};
 
 /// A completed round and the model it made. Round 0 stands for the initial model.
@@ -41,10 +42,14 @@ pub struct RoundRecord {
     /// Under a privacy policy: the clipping norm of the round after this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipping_norm: Option<f64>,
-    /// The operator went back: no client had part in this round, its model is
-    /// that of this earlier one.
+    /// The operator or the task's gate went back: no client had part in this round, its
+    /// model is that of this earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<u64>,
+    /// Of a roll-back by the gate: the model that it refused. All rounds from the earlier one
+    /// to that are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<GateRefusal>,
     /// Hash of the file with the server optimizer's state after the round, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer_state: Option<Sha256Hash>,
@@ -97,6 +102,7 @@ impl RoundRecord {
             client_quality: None,
             clipping_norm,
             restored: None,
+            refusal: None,
             optimizer_state: None,
             frozen: files.frozen.as_deref().map(Sha256Hash::of),
             step: None,
@@ -122,6 +128,7 @@ impl RoundRecord {
             client_quality: None,
             clipping_norm: self.clipping_norm,
             restored: Some(self.round),
+            refusal: None,
             optimizer_state: self.optimizer_state,
             frozen: None,
             step: None,
@@ -197,13 +204,13 @@ pub struct Checkpoint {
     pub files: CheckpointFiles,
 }
 
-/// Decision of an operator about a task. In JSON an object such as
+/// Decision of an operator about a task, or of its gate. In JSON an object such as
 /// `{"unix_seconds": 1, "action": "roll-back", "to": 3, "round": 8}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Time, seconds since 1970.
     pub unix_seconds: u64,
-    /// Action of the operator.
+    /// The action.
     #[serde(flatten)]
     pub action: OperatorAction,
 }
@@ -227,12 +234,17 @@ pub enum OperatorAction {
     },
     /// The task was added while the server ran.
     Create,
+    /// No new round is to begin: the gate has refused too many models in a row.
+    PauseByGate {
+        /// Round of the last of them.
+        refused: u64,
+    },
 }
 
 /// Standing of a task after its decisions, oldest first.
 pub(super) fn standing_after(decisions: &[Decision]) -> Standing {
     let operations = decisions.iter().filter_map(|decision| match decision.action {
-        OperatorAction::Pause => Some(Operation::Pause),
+        OperatorAction::Pause | OperatorAction::PauseByGate { .. } => Some(Operation::Pause),
         OperatorAction::Resume => Some(Operation::Resume),
         OperatorAction::Stop => Some(Operation::Stop),
         OperatorAction::RollBack { .. } | OperatorAction::Create => None,

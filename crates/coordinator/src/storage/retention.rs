@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::RoundRecord;
+use super::gate::refused_rounds;
 
 /// `[task.checkpoints]`: the checkpoints of a task that are kept. The initial
 /// model and the newest always are: a task can go back to its start.
@@ -13,7 +14,7 @@ pub struct Retention {
     /// In addition, every round whose number is a multiple of this; 0 for none.
     pub every: u64,
     /// In addition, the round that did best on held-out examples, of those that are
-    /// still there: by accuracy, or by loss where there is none.
+    /// still there and that no gate has refused: by accuracy, or by loss where there is none.
     pub best: bool,
 }
 
@@ -31,7 +32,7 @@ impl Retention {
     }
 
     /// The rounds whose models stay. `kept` are the records of those that are
-    /// there, oldest first.
+    /// there, oldest first. A model that a gate has refused stays only among the newest.
     #[must_use]
     pub fn rounds(&self, kept: &[RoundRecord]) -> BTreeSet<u64> {
         let all = kept.iter().map(|record| record.round);
@@ -40,18 +41,20 @@ impl Retention {
             return all.collect();
         }
         let first = (newest + 1).saturating_sub(self.last as u64);
-        let best = if self.best { best(kept) } else { None };
+        let refused = refused_rounds(kept);
+        let best = if self.best { best(kept, &refused) } else { None };
         all.filter(|&round| {
             let multiple = self.every > 0 && round.is_multiple_of(self.every);
-            round == 0 || round >= first || multiple || best == Some(round)
+            let chosen = multiple && !refused.contains(&round) || best == Some(round);
+            round == 0 || round >= first || chosen
         })
         .collect()
     }
 }
 
-/// The round of the best model that was evaluated; of equals, the newest. The server's
-/// examples decide if there are any, otherwise the clients' do.
-fn best(kept: &[RoundRecord]) -> Option<u64> {
+/// The round of the best model that was evaluated and not refused; of equals, the newest. The
+/// server's examples decide if there are any, otherwise the clients' do.
+fn best(kept: &[RoundRecord], refused: &BTreeSet<u64>) -> Option<u64> {
     let at_the_server = kept.iter().any(|record| record.quality.is_some());
     // Greater is better. What has an accuracy is better than what has none.
     let worth = |record: &RoundRecord| {
@@ -60,7 +63,8 @@ fn best(kept: &[RoundRecord]) -> Option<u64> {
         let loss = if quality.loss.is_nan() { f64::INFINITY } else { quality.loss };
         Some((accuracy.unwrap_or(f64::NEG_INFINITY), -loss))
     };
-    let rated = kept.iter().filter_map(|record| Some((worth(record)?, record.round)));
+    let candidates = kept.iter().filter(|record| !refused.contains(&record.round));
+    let rated = candidates.filter_map(|record| Some((worth(record)?, record.round)));
     rated
         .max_by(|((accuracy, loss), _), ((other, other_loss), _)| {
             accuracy.total_cmp(other).then_with(|| loss.total_cmp(other_loss))
@@ -73,6 +77,7 @@ mod tests {
     use fedra_protocol::{Quality, Sha256Hash};
 
     use super::*;
+    use crate::storage::GateRefusal;
 
     fn record(round: u64, quality: Option<(Option<f64>, f64)>) -> RoundRecord {
         RoundRecord {
@@ -90,6 +95,7 @@ mod tests {
             client_quality: None,
             clipping_norm: None,
             restored: None,
+            refusal: None,
             optimizer_state: None,
             frozen: None,
             step: None,
@@ -130,6 +136,22 @@ mod tests {
         assert_eq!(of(&[Some((None, f64::NAN)), Some((None, 7.0)), None]), [2, 3]);
         assert_eq!(of(&[Some((Some(f64::NAN), 0.0)), bad, None]), [2, 3]);
         assert_eq!(of(&[None, None, None]), [3]);
+    }
+
+    #[test]
+    fn a_refused_model_stays_among_the_newest_alone() {
+        let keep = Retention { last: 3, every: 2, best: true };
+        let back = |round: u64, to| {
+            let refusal = GateRefusal { round: round - 1, loss: None, limit: None, in_a_row: 1 };
+            RoundRecord { restored: Some(to), refusal: Some(refusal), ..record(round, None) }
+        };
+        // The refused one has the best accuracy of all, and an even number.
+        let good = Some((Some(0.9), 2.0));
+        let fair = Some((Some(0.5), 1.0));
+        let mut records = vec![record(0, None), record(1, fair), record(2, good), back(3, 1)];
+        assert_eq!(kept(keep, &records), [0, 1, 2, 3]);
+        records.extend([record(4, None), record(5, None)]);
+        assert_eq!(kept(keep, &records), [0, 1, 3, 4, 5]);
     }
 
     #[test]

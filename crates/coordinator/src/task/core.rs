@@ -5,6 +5,7 @@
 //! notifying sessions come out as [`Action`]s.
 
 mod contested;
+mod gate;
 mod operating;
 mod outcomes;
 mod rounds;
@@ -33,7 +34,7 @@ use crate::settings::TaskSettings;
 use crate::status::{
     Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView, steps_to_newest,
 };
-use crate::storage::RoundRecord;
+use crate::storage::{RoundRecord, refused_rounds};
 use crate::writer::{GlobalModel, WriterEvent, WriterJob};
 
 /// Changes that are only counts are published at most this often, and less often
@@ -78,8 +79,10 @@ pub struct TaskCore {
     phase: (RoundPhase, Time),
     /// Bytes that the round being finalised has taken.
     traffic: (u64, u64),
-    /// A durable model that is not announced yet.
+    /// A durable model that is not announced yet. Before a gate it waits for its evaluation.
     ready: Option<GlobalModel>,
+    /// Problem with the roll-back of a model that the gate has refused.
+    stuck: Option<String>,
     /// Time at which a change of counts is to be published.
     publish_at: Option<Time>,
     /// Clients that were away when the last round opened.
@@ -105,18 +108,23 @@ pub(super) struct Parts {
     pub(super) model: ModelRef,
     /// The initial model, if clients can draw it.
     pub(super) drawn: Option<DrawnModel>,
+    /// A durable model that its gate has not judged.
+    pub(super) ready: Option<GlobalModel>,
     pub(super) spent: Option<Spent>,
 }
 
 impl TaskCore {
     /// Goes on with no client connected.
     pub(super) fn new(parts: Parts, now: Time) -> Self {
-        let Parts { settings, metrics, counters, rounds, ledger, history, model, drawn, spent } =
-            parts;
+        let Parts { settings, metrics, counters, rounds, ledger, history, model, .. } = parts;
+        let Parts { drawn, ready, spent, .. } = parts;
         let history = Arc::new(history);
         let steps = steps_to_newest(&settings, &history);
-        let evaluation = last_evaluation(&history, |record| record.quality);
-        let client_evaluation = last_evaluation(&history, |record| record.client_quality);
+        let refused = refused_rounds(&*history);
+        let passed = |record: &RoundRecord| !refused.contains(&record.round);
+        let evaluation = last_evaluation(&history, |of| of.quality.filter(|_| passed(of)));
+        let client_evaluation =
+            last_evaluation(&history, |of| of.client_quality.filter(|_| passed(of)));
         let progress = rounds.progress();
         let view = TaskView {
             progress,
@@ -153,7 +161,8 @@ impl TaskCore {
             opened: now,
             phase: (progress.phase, now),
             traffic: (0, 0),
-            ready: None,
+            ready,
+            stuck: None,
             publish_at: None,
             were_absent: BTreeSet::new(),
             operation: None,
@@ -165,6 +174,7 @@ impl TaskCore {
         core.publish(now);
         // The view is there from the start.
         core.actions.clear();
+        core.actions.extend(core.on_unjudged());
         core
     }
 
@@ -177,7 +187,8 @@ impl TaskCore {
     /// Time at which [`TaskCore::handle`] is to be called without a command.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
-        let times = [self.rounds.wake_at(), self.publish_at, self.clients.wake_at()];
+        let at_once = (!self.actions.is_empty()).then(Time::default);
+        let times = [at_once, self.rounds.wake_at(), self.publish_at, self.clients.wake_at()];
         times.into_iter().flatten().min()
     }
 
@@ -258,7 +269,7 @@ impl TaskCore {
         }
         self.publish_at = None;
         self.assessment = Some(assessment);
-        let health = self.attempts.health(assessment);
+        let health = self.with_gate(self.attempts.health(assessment));
         self.metrics.progress(&progress, health.attempts);
         self.view = Arc::new(TaskView {
             progress,
@@ -333,6 +344,7 @@ impl Step<'_> {
             Command::Report(report) => self.report(report),
             Command::Writer(event) => self.written(*event),
             Command::Evaluated(evaluation, confusion) => self.evaluated(*evaluation, confusion),
+            Command::NotEvaluated(round) => self.not_evaluated(round),
             Command::Operate(operation, request) => self.operate(operation, request),
             Command::RollBack(to, request) => self.roll_back(to, request),
             Command::Drain(request) => {
@@ -375,6 +387,7 @@ impl Step<'_> {
                 self.decided(operation, done.map_err(Into::into));
             }
             WriterEvent::RolledBack(done) => self.rolled_back(done),
+            WriterEvent::Refused(refusal, done) => self.refused(&refusal, done),
         }
     }
 
@@ -489,7 +502,7 @@ impl Step<'_> {
                 }
                 self.write(WriterJob::Renumber { from, to });
             }
-            Effect::Complete(round) => self.complete(round),
+            Effect::Complete(_) => self.complete(),
             Effect::Abandon(round, reason) => self.abandon(round, reason),
         }
     }

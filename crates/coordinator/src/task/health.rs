@@ -223,7 +223,7 @@ fn outcome(reason: AbandonReason) -> &'static str {
         AbandonReason::NotStored => "the new model could not be stored; the log says why",
         AbandonReason::BudgetSpent => "the privacy budget has no room for another round",
         AbandonReason::Stopped => "the operator stopped the task",
-        AbandonReason::RolledBack => "the operator went back to an earlier model",
+        AbandonReason::RolledBack => "the task went back to an earlier model",
     }
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_learning::{Weights, init_parameters, init_weights, safetensors};
 use fedra_protocol::limits::{MAX_MODEL_HEAD_BYTES, MAX_MODEL_STEPS, MAX_UPDATE_BYTES};
-use fedra_protocol::{DrawnModel, ModelRef, Sha256Hash, TaskId};
+use fedra_protocol::{DrawnModel, ModelRef, RoundId, Sha256Hash, TaskId};
 use thiserror::Error;
 
 use super::core::{Parts, TaskCore};
 use super::ledger::Ledger;
-use crate::round::{Budget, Rounds, Standing, Time};
+use crate::round::{Budget, RoundCounts, Rounds, Standing, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, HISTORY, Spent, TaskMetrics, model_ref};
 use crate::storage::{Checkpoint, CheckpointFiles, Lease, RoundRecord, Storage, StoreError};
-use crate::writer::{CheckpointError, Position, SumError, Writer, round_bounds};
+use crate::writer::{CheckpointError, GlobalModel, Position, SumError, Writer, round_bounds};
 
 /// Reason why a task cannot start.
 #[derive(Debug, Error)]
@@ -90,7 +90,7 @@ pub struct Started {
     pub core: TaskCore,
     /// The writer.
     pub writer: Writer,
-    /// File of the newest model.
+    /// File of the newest model that is announced.
     pub model: Bytes,
     /// File of the frozen tensors, if there are some.
     pub frozen: Option<Bytes>,
@@ -122,7 +122,7 @@ pub fn start(
     let stored = storage.tasks.definition(id)?;
     let granting = stored.and_then(|stored| settings.granting_as(&stored)).map(Arc::new);
     let settings = granting.as_ref().unwrap_or(settings);
-    let checkpoint = match lease.load(&settings.definition(), HISTORY)? {
+    let mut checkpoint = match lease.load(&settings.definition(), HISTORY)? {
         Some(checkpoint) => {
             check_initial(settings, storage, initial)?;
             checkpoint
@@ -141,6 +141,7 @@ pub fn start(
         None => settings,
     };
     let position = Position::of(settings, &checkpoint.files).map_err(damaged)?;
+    let unjudged = before_gate(settings, storage, &mut checkpoint)?;
     let ledger = match &settings.privacy {
         Some(privacy) => Some(Ledger::new(privacy, &storage.tasks.debits(id)?)),
         None => None,
@@ -148,7 +149,10 @@ pub fn start(
     let history = VecDeque::from(checkpoint.history);
     let newest = history.back().expect("a checkpoint has at least one record");
     let standing = storage.tasks.standing(id)?;
-    let rounds = rounds_after(settings, newest.round, ledger.as_ref(), standing);
+    let rounds = match &unjudged {
+        None => rounds_after(settings, newest.round, ledger.as_ref(), standing),
+        Some((record, _)) => rounds_storing(settings, record, ledger.as_ref(), standing),
+    };
     tracing::info!(task = %id, round = newest.round, model = %newest.sha256, "task ready");
     metrics.newest(newest.round);
     metrics.standing(standing);
@@ -158,13 +162,41 @@ pub fn start(
     }
     let model = model_ref(newest);
     let drawn = drawn_model(settings, newest.round)?;
+    let parameters = Arc::clone(&position.parameters);
     let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
+    let (file, ready) = match unjudged {
+        None => (checkpoint.files.model, None),
+        Some((record, earlier)) => {
+            let file = checkpoint.files.model;
+            (earlier, Some(GlobalModel { record, file, step: None, parameters }))
+        }
+    };
     let own = Arc::clone(settings);
     let parts =
-        Parts { settings: own, metrics, counters, rounds, ledger, history, model, drawn, spent };
+        Parts { settings: own, metrics, counters, rounds, ledger, history, model, drawn, ready, spent };
     let core = TaskCore::new(parts, Time::default());
     let (settings, frozen) = (Arc::clone(settings), frozen.map(|(_, file)| file));
-    Ok(Started { settings, core, writer, model: checkpoint.files.model, frozen, lease })
+    Ok(Started { settings, core, writer, model: file, frozen, lease })
+}
+
+/// Takes the newest round out of the history if the task's gate has it still to judge, or has
+/// refused it and a stop came before the roll-back. Its record, and the file of the model
+/// before it.
+fn before_gate(
+    settings: &TaskSettings,
+    storage: &Storage,
+    checkpoint: &mut Checkpoint,
+) -> Result<Option<(RoundRecord, Bytes)>, StoreError> {
+    let history = &mut checkpoint.history;
+    let Some((newest, before)) = history.split_last() else { return Ok(None) };
+    let Some(earlier) = before.last() else { return Ok(None) };
+    let Some(gate) = settings.gate.filter(|gate| gate.judges(newest)) else { return Ok(None) };
+    if gate.loss(newest).is_some() && gate.refusal(newest, before.iter()).is_none() {
+        return Ok(None);
+    }
+    // Without a gate the model before may not have been kept.
+    let file = storage.model(&settings.id, &earlier.sha256)?;
+    Ok(file.and_then(|file| Some((history.pop()?, file))))
 }
 
 /// Asks codec and accumulator for their bounds.
@@ -204,6 +236,20 @@ fn rounds_after(
     let (attempt, budget) = ledger
         .map_or((0, Budget::Left), |ledger| (ledger.next_attempt(completed + 1), ledger.budget()));
     Rounds::new(settings.plan.clone(), completed, attempt, budget, standing)
+}
+
+/// The machine of a task whose newest round, that of this record, is not announced.
+fn rounds_storing(
+    settings: &TaskSettings,
+    record: &RoundRecord,
+    ledger: Option<&Ledger>,
+    standing: Standing,
+) -> Rounds {
+    let budget = ledger.map_or(Budget::Left, Ledger::budget);
+    let round = RoundId { round: record.round, attempt: record.attempt };
+    let RoundRecord { cohort, reports, weight, .. } = *record;
+    let counts = RoundCounts { cohort: cohort as usize, reported: reports as usize, weight };
+    Rounds::storing(settings.plan.clone(), round, counts, budget, standing)
 }
 
 /// Reference to the file of frozen tensors, as clients are told of it.

@@ -1,6 +1,7 @@
 //! Histories of one task's core with its writer, told command by command.
 
 mod clients;
+mod gate;
 mod operators;
 mod privacy;
 mod rounds;
@@ -23,6 +24,7 @@ use crate::participation::Participation;
 use crate::round::{ClientId, Stage, Time};
 use crate::settings::TaskSettings;
 use crate::status::{Counters, NoMetrics};
+use crate::storage::Lease;
 use crate::writer::{Writer, WriterJob};
 
 /// Date of everything that is stored.
@@ -34,6 +36,7 @@ struct Bench {
     store: FlakyStore,
     core: TaskCore,
     writer: Writer,
+    lease: Lease,
     counters: Arc<Counters>,
     jobs: VecDeque<WriterJob>,
     now: Time,
@@ -59,12 +62,13 @@ impl Bench {
             [7; 32],
             None,
         );
-        let Started { core, writer, .. } = started.expect("a sound task");
+        let Started { core, writer, lease, .. } = started.expect("a sound task");
         Self {
             settings,
             store,
             core,
             writer,
+            lease,
             counters,
             jobs: VecDeque::new(),
             now: Time::default(),

@@ -30,7 +30,8 @@ use thiserror::Error;
 use crate::round::{ClientId, Operation, Stage};
 use crate::settings::TaskSettings;
 use crate::storage::{
-    CheckpointFiles, Debit, Decision, Lease, OperatorAction, RoundRecord, StepRecord, StoreError,
+    CheckpointFiles, Debit, Decision, Gate, GateRefusal, Lease, OperatorAction, RoundRecord,
+    StepRecord, StoreError,
 };
 use noise::Noise;
 pub use position::{CheckpointError, Position};
@@ -173,6 +174,8 @@ pub enum WriterJob {
     Decide(Operation),
     /// Go back to the model of this round, as a new round.
     RollBack(u64),
+    /// Go back from the newest model, which this gate has refused, as a new round.
+    Refuse(Gate, GateRefusal),
 }
 
 impl WriterJob {
@@ -202,8 +205,10 @@ pub enum WriterEvent {
     Finalized(RoundId, Option<Debit>, Result<GlobalModel, WriterError>),
     /// The operator's decision is durable, or could not be made so.
     Decided(Operation, Result<(), StoreError>),
-    /// The roll-back is durable, or was not made.
+    /// The operator's roll-back is durable, or was not made.
     RolledBack(Result<GlobalModel, RollBackError>),
+    /// The gate's roll-back is durable, or was not made.
+    Refused(GateRefusal, Result<GlobalModel, RollBackError>),
 }
 
 /// Writer of one task.
@@ -291,7 +296,12 @@ impl Writer {
                 vec![WriterEvent::Decided(operation, done)]
             }
             WriterJob::RollBack(to) => {
-                vec![WriterEvent::RolledBack(self.roll_back(to, unix_seconds))]
+                let restored = self.lease.roll_back(to, unix_seconds);
+                vec![WriterEvent::RolledBack(self.restored(restored))]
+            }
+            WriterJob::Refuse(gate, refusal) => {
+                let restored = self.lease.refuse(&gate, refusal, unix_seconds);
+                vec![WriterEvent::Refused(refusal, self.restored(restored))]
             }
         }
     }
@@ -459,6 +469,7 @@ impl Writer {
             client_quality: scores.map(|scores| scores.quality(&self.settings.model)),
             clipping_norm,
             restored: None,
+            refusal: None,
             optimizer_state: files.state_sha256(),
             frozen: None,
             step,
@@ -500,16 +511,20 @@ impl Writer {
         files: CheckpointFiles,
     ) -> GlobalModel {
         self.position = position;
-        if let Err(error) = self.lease.prune(&self.settings.checkpoints) {
+        let TaskSettings { checkpoints, gate, .. } = &*self.settings;
+        if let Err(error) = self.lease.prune(checkpoints, gate.as_ref()) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
         let CheckpointFiles { model: file, step, .. } = files;
         GlobalModel { record, file, step, parameters: Arc::clone(&self.position.parameters) }
     }
 
-    /// Durable when it returns.
-    fn roll_back(&mut self, to: u64, unix_seconds: u64) -> Result<GlobalModel, RollBackError> {
-        let (record, files) = self.lease.roll_back(to, unix_seconds)?;
+    /// Goes on from an earlier model, if it is durable as the newest.
+    fn restored(
+        &mut self,
+        restored: Result<(RoundRecord, CheckpointFiles), StoreError>,
+    ) -> Result<GlobalModel, RollBackError> {
+        let (record, files) = restored?;
         let position = Position::of(&self.settings, &files)?;
         Ok(self.go_on_from(position, record, files))
     }

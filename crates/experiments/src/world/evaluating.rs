@@ -31,7 +31,8 @@ impl World {
         while let Some((round, trained)) = self.server.to_evaluate.pop_front() {
             let Some(data) = self.held_out.clone() else { continue };
             let is_last = self.server.settings.plan.rounds == Some(round);
-            if round == 0 || !round.is_multiple_of(self.evaluate_every) && !is_last {
+            let is_due = round > 0 && round.is_multiple_of(self.evaluate_every) || is_last;
+            if !is_due && self.server.settings.gate.is_none() {
                 continue;
             }
             let (spec, frozen) = (self.task.model.clone(), Arc::clone(&self.server.frozen));
@@ -51,19 +52,47 @@ impl World {
     pub(super) fn collect_evaluations(&mut self) -> Result<(), WorldError> {
         let Some(oldest) = self.open.front().map(|open| open.record.round) else { return Ok(()) };
         while self.evaluating.front().is_some_and(|evaluating| evaluating.round <= oldest)
-            && let Some(Evaluating { round, result }) = self.evaluating.pop_front()
+            && let Some(evaluating) = self.evaluating.pop_front()
         {
-            let Ok(result) = result.recv() else { continue };
-            let failed = |source| WorldError::Evaluation { round, source };
-            let (quality, confusion) = result.map_err(failed)?;
-            if let Some(open) = self.open.iter_mut().find(|open| open.record.round == round) {
-                open.quality = Some(quality);
-            }
-            let evaluation = Evaluation { round, quality };
-            let sent = self.server.evaluated(evaluation, confusion.map(Arc::new), self.now)?;
-            self.post(sent);
-            self.settle();
+            self.finish(evaluating)?;
         }
+        Ok(())
+    }
+
+    /// Waits for every evaluation, in no virtual time, if the task has a gate: its next round
+    /// waits for the verdict.
+    pub(super) fn pass_gate(&mut self) -> Result<(), WorldError> {
+        while self.server.settings.gate.is_some()
+            && let Some(evaluating) = self.evaluating.pop_front()
+        {
+            self.finish(evaluating)?;
+            self.take_completed();
+            self.start_evaluations();
+        }
+        Ok(())
+    }
+
+    /// Waits for an evaluation, and tells the server.
+    fn finish(&mut self, Evaluating { round, result }: Evaluating) -> Result<(), WorldError> {
+        let Ok(result) = result.recv() else { return Ok(()) };
+        let (quality, confusion) = match result {
+            Ok(evaluated) => evaluated,
+            // The gate refuses the model.
+            Err(LearningError::Diverged) if self.server.settings.gate.is_some() => {
+                let sent = self.server.not_evaluated(round, self.now);
+                self.post(sent);
+                self.settle();
+                return Ok(());
+            }
+            Err(source) => return Err(WorldError::Evaluation { round, source }),
+        };
+        if let Some(open) = self.open.iter_mut().find(|open| open.record.round == round) {
+            open.quality = Some(quality);
+        }
+        let evaluation = Evaluation { round, quality };
+        let sent = self.server.evaluated(evaluation, confusion.map(Arc::new), self.now)?;
+        self.post(sent);
+        self.settle();
         Ok(())
     }
 }

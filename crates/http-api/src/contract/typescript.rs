@@ -50,6 +50,8 @@ fn types() -> String {
         declaration::<Policy>,
         declaration::<Privacy>,
         declaration::<Round>,
+        declaration::<GateRefusal>,
+        declaration::<Gate>,
         declaration::<TaskSummary>,
         declaration::<Task>,
         declaration::<OperatorAction>,

@@ -306,7 +306,16 @@ mod tests {
 
     fn completed(round: u64, seconds: f64) -> Round {
         let metrics = Metrics::default();
-        Round { round, metrics, by_clients: None, reports: 3, seconds, bytes_up: 0, bytes_down: 0 }
+        Round {
+            round,
+            metrics,
+            by_clients: None,
+            reports: 3,
+            seconds,
+            bytes_up: 0,
+            bytes_down: 0,
+            refused: false,
+        }
     }
 
     #[test]

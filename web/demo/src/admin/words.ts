@@ -49,6 +49,9 @@ export function standSentence(stand: Stand, { reason }: Health): string | undefi
       return 'Stopped for good by the operator.';
     case 'waiting':
       return reason === null ? undefined : sentence(reason);
+    case 'paused':
+      // By the task's gate; of an operator's pause the state says enough.
+      return reason?.startsWith('paused by the gate') ? sentence(reason) : undefined;
     default:
       return undefined;
   }
@@ -93,12 +96,12 @@ export function qualityWords(metrics: Metrics, headline: Headline): string {
   return parts.filter((part) => part !== '').join(', ');
 }
 
-export function decisionWords({ action, to, round }: Decision): string {
+export function decisionWords({ action, to, round, refused }: Decision): string {
   switch (action) {
     case 'create':
       return 'Created';
     case 'pause':
-      return 'Paused';
+      return refused === undefined ? 'Paused' : `Paused by the gate, which refused round ${whole(refused)}`;
     case 'resume':
       return 'Resumed';
     case 'stop':

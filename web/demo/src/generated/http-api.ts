@@ -209,6 +209,8 @@ export type Round = {
   bytes_up: number;
   /** Bytes to clients since the round before. */
   bytes_down: number;
+  /** True if the task's gate has refused its model: it was rolled back. */
+  refused: boolean;
   /** Share that is classified right, 0 to 1; null for regression, and until the model is evaluated. */
   accuracy: number | null;
   /** Mean loss; null until the model is evaluated. */
@@ -229,6 +231,34 @@ export type Round = {
   rmse?: number;
   /** Coefficient of determination of a regression, at most 1; left out if the targets do not vary. */
   r2?: number;
+};
+
+/** Refusal of a model by its task's gate. */
+export type GateRefusal = {
+  /** Round of the model. */
+  round: number;
+  /** Its held-out loss; null if it is not finite, or the model could not be evaluated. */
+  loss: number | null;
+  /** Largest loss that would have passed; null if any finite one would have. */
+  limit: number | null;
+  /** Roll-backs in a row, with this one. */
+  in_a_row: number;
+  /** Round whose model took its place. */
+  to: number;
+};
+
+/** Gate of a task: the rule by which a model is refused for its held-out loss. */
+export type Gate = {
+  /** True if it goes by the clients' evaluation, false if by the server's. */
+  by_clients: boolean;
+  /** Share by which a loss may be above that of the last kept model. */
+  loss_increase: number;
+  /** Largest loss in any case, if there is one. */
+  loss_limit: number | null;
+  /** Roll-backs in a row after which the task is paused. */
+  rollbacks: number;
+  /** The last refusal of the rounds that are remembered; null if there was none. */
+  last: GateRefusal | null;
 };
 
 /** Task in short, without its rounds. */
@@ -271,6 +301,8 @@ export type TaskSummary = {
   latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
+  /** The rule by which a model is refused for its held-out loss; null without one. */
+  gate: Gate | null;
 };
 
 /** Task with its rounds. */
@@ -317,12 +349,14 @@ export type Task = {
   latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
+  /** The rule by which a model is refused for its held-out loss; null without one. */
+  gate: Gate | null;
 };
 
 /** Action of an operator. */
 export type OperatorAction = "create" | "pause" | "resume" | "stop" | "roll-back";
 
-/** Decision of an operator about a task. */
+/** Decision of an operator about a task, or a pause by its gate. */
 export type Decision = {
   /** Time, seconds since 1970. */
   unix_seconds: number;
@@ -332,6 +366,8 @@ export type Decision = {
   to?: number;
   /** Of a roll-back: the new round. */
   round?: number;
+  /** Of a pause by the task's gate: the last of the rounds in a row that it refused. */
+  refused?: number;
 };
 
 /** Completed round, with what only operators see. */
@@ -342,7 +378,7 @@ export type OperatedRound = {
   cohort: number;
   /** Weight of the reports. */
   weight: number;
-  /** Earlier round whose model it has, if an operator went back to it. */
+  /** Earlier round whose model it has, if an operator or the task's gate went back to it. */
   restored?: number;
   /** Its number, from 1. */
   round: number;
@@ -356,6 +392,8 @@ export type OperatedRound = {
   bytes_up: number;
   /** Bytes to clients since the round before. */
   bytes_down: number;
+  /** True if the task's gate has refused its model: it was rolled back. */
+  refused: boolean;
   /** Share that is classified right, 0 to 1; null for regression, and until the model is evaluated. */
   accuracy: number | null;
   /** Mean loss; null until the model is evaluated. */
@@ -422,6 +460,8 @@ export type OperatedSummary = {
   latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
+  /** The rule by which a model is refused for its held-out loss; null without one. */
+  gate: Gate | null;
 };
 
 /** Task with its rounds, with what only operators see. */
@@ -432,7 +472,7 @@ export type OperatedTask = {
   history: Array<OperatedRound>;
   /** Rounds whose model is kept, oldest first. */
   checkpoints: Array<number>;
-  /** Decisions of operators, oldest first. */
+  /** Decisions of operators, and pauses by the gate, oldest first. */
   decisions: Array<Decision>;
   /** Config of the task in a few lines, for a person. */
   config: string;
@@ -478,6 +518,8 @@ export type OperatedTask = {
   latest_by_clients: Quality | null;
   /** The privacy policy and what it has cost; null without one. */
   privacy: Privacy | null;
+  /** The rule by which a model is refused for its held-out loss; null without one. */
+  gate: Gate | null;
 };
 
 /** Task that could not start. */
@@ -571,6 +613,8 @@ export interface Shapes {
   FailureCause: FailureCause;
   FailureKind: FailureKind;
   FrozenPart: FrozenPart;
+  Gate: Gate;
+  GateRefusal: GateRefusal;
   Headline: Headline;
   Health: Health;
   HealthState: HealthState;
@@ -601,11 +645,13 @@ export const SHAPES = {
   Classes: { fields: { confusion: { list: { list: 'integer' } }, metrics: { list: 'ClassMetrics' } } },
   Cohort: { fields: { invited: 'integer', left: 'integer', report_goal: 'integer', reported: 'integer' } },
   Created: { fields: { id: 'string' } },
-  Decision: { fields: { action: 'OperatorAction', 'round?': { maybe: 'integer' }, 'to?': { maybe: 'integer' }, unix_seconds: 'integer' } },
+  Decision: { fields: { action: 'OperatorAction', 'refused?': { maybe: 'integer' }, 'round?': { maybe: 'integer' }, 'to?': { maybe: 'integer' }, unix_seconds: 'integer' } },
   Failure: { fields: { cause: { maybe: 'FailureCause' }, count: 'integer', kind: 'FailureKind', text: 'string' } },
   FailureCause: { words: ['not-now', 'bad-dataset', 'training-diverged', 'training-failed', 'out-of-range', 'model-unavailable', 'round-over', 'unknown-round', 'not-in-cohort', 'duplicate', 'too-stale', 'wrong-length', 'wrong-offset', 'checksum-mismatch', 'not-finite', 'weight-out-of-range', 'invalid-keys', 'invalid-shares', 'wrong-step'] },
   FailureKind: { words: ['missed-deadline', 'declined', 'rejected', 'lost'] },
   FrozenPart: { fields: { bytes: 'integer', parameters: 'integer', sha256: 'string', url: 'string' } },
+  Gate: { fields: { by_clients: 'boolean', last: { maybe: 'GateRefusal' }, loss_increase: 'number', loss_limit: { maybe: 'number' }, rollbacks: 'integer' } },
+  GateRefusal: { fields: { in_a_row: 'integer', limit: { maybe: 'number' }, loss: { maybe: 'number' }, round: 'integer', to: 'integer' } },
   Headline: { words: ['accuracy', 'bits_per_token', 'rmse'] },
   Health: { fields: { attempts: 'integer', failures: { list: 'Failure' }, reason: { maybe: 'string' }, since: 'time', state: 'HealthState' } },
   HealthState: { words: ['ok', 'waiting', 'failing'] },
@@ -613,19 +659,19 @@ export const SHAPES = {
   Mistake: { fields: { path: 'string', problem: 'string' } },
   Model: { fields: { bytes: 'integer', frozen: { maybe: 'FrozenPart' }, input: { list: 'integer' }, loss: 'string', output: { list: 'integer' }, parameters: 'integer', round: 'integer', sha256: 'string', url: 'string', vocabulary: { maybe: 'integer' } } },
   Operated: { fields: { state: 'TaskState' } },
-  OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
-  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', data: { maybe: { fields: {  } } }, evaluated: 'boolean', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
-  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', data: { maybe: { fields: {  } } }, decisions: { list: 'Decision' }, evaluated: 'boolean', headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedRound: { fields: { accuracy: { maybe: 'number' }, attempt: 'integer', 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', cohort: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, refused: 'boolean', reports: 'integer', 'restored?': { maybe: 'integer' }, 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' }, weight: 'integer' } },
+  OperatedSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', contested: 'integer', data: { maybe: { fields: {  } } }, evaluated: 'boolean', gate: { maybe: 'Gate' }, headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
+  OperatedTask: { fields: { attempt: 'integer', checkpoints: { list: 'integer' }, classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', config: 'string', contested: 'integer', data: { maybe: { fields: {  } } }, decisions: { list: 'Decision' }, evaluated: 'boolean', gate: { maybe: 'Gate' }, headline: 'Headline', health: 'Health', history: { list: 'OperatedRound' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string', weight: 'integer' } },
   OperatorAction: { words: ['create', 'pause', 'resume', 'stop', 'roll-back'] },
   Phase: { words: ['selecting', 'collecting', 'sharing', 'masking', 'unmasking', 'finalizing', 'finished', 'paused'] },
   Policy: { words: ['distributed', 'local', 'central'] },
   Privacy: { fields: { clipping_norm: 'number', colluders: 'integer', counts_subjects: 'boolean', debits: 'integer', delta: 'number', epsilon: 'number', max_participations: 'integer', minimum_survivors: 'integer', noise_multiplier: 'number', policy: 'Policy', round_epsilon: 'number', spent_epsilon: 'number', subjects: 'integer', target_quantile: { maybe: 'number' } } },
   Quality: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, 'rmse?': { maybe: 'number' }, round: 'integer', 'top_5_accuracy?': { maybe: 'number' } } },
   RolledBack: { fields: { round: 'integer' } },
-  Round: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, reports: 'integer', 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' } } },
+  Round: { fields: { accuracy: { maybe: 'number' }, 'auc?': { maybe: 'number' }, 'bits_per_token?': { maybe: 'number' }, by_clients: { maybe: 'Metrics' }, bytes_down: 'integer', bytes_up: 'integer', loss: { maybe: 'number' }, 'macro_f1?': { maybe: 'number' }, 'mae?': { maybe: 'number' }, 'perplexity?': { maybe: 'number' }, 'r2?': { maybe: 'number' }, refused: 'boolean', reports: 'integer', 'rmse?': { maybe: 'number' }, round: 'integer', seconds: 'number', 'top_5_accuracy?': { maybe: 'number' } } },
   ServerStatus: { fields: { connections: 'integer', draining: 'boolean', memory_bytes: { maybe: 'integer' }, sessions: 'integer', set_aside: { list: 'SetAsideTask' }, tasks: { list: 'OperatedSummary' }, upload_budget_bytes: 'integer', upload_bytes_in_flight: 'integer', uptime_seconds: 'number', version: 'string' } },
   SetAsideTask: { fields: { id: 'string', reason: 'string' } },
-  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', data: { maybe: { fields: {  } } }, evaluated: 'boolean', headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  Task: { fields: { attempt: 'integer', classes: { maybe: 'Classes' }, clients_connected: 'integer', cohort: 'Cohort', data: { maybe: { fields: {  } } }, evaluated: 'boolean', gate: { maybe: 'Gate' }, headline: 'Headline', health: 'Health', history: { list: 'Round' }, id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
   TaskState: { words: ['running', 'paused', 'stopped', 'finished'] },
-  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', data: { maybe: { fields: {  } } }, evaluated: 'boolean', headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
+  TaskSummary: { fields: { attempt: 'integer', clients_connected: 'integer', cohort: 'Cohort', data: { maybe: { fields: {  } } }, evaluated: 'boolean', gate: { maybe: 'Gate' }, headline: 'Headline', health: 'Health', id: 'string', latest: { maybe: 'Quality' }, latest_by_clients: { maybe: 'Quality' }, model: 'Model', phase: 'Phase', privacy: { maybe: 'Privacy' }, round: 'integer', round_under_way: 'integer', rounds_total: { maybe: 'integer' }, seconds_left: { maybe: 'number' }, state: 'TaskState', title: 'string' } },
 } as const;

@@ -19,6 +19,7 @@ function completed(round, clients) {
     seconds: 3.4 + 0.9 * Math.sin(round * 1.7),
     bytes_up: (clients - (round % 3)) * 796_900,
     bytes_down: (clients + 9) * 797_400,
+    refused: false,
   };
 }
 
@@ -129,6 +130,7 @@ export function makeOperators() {
       headline: 'accuracy',
       latest: last ? { round, accuracy: last.accuracy, loss: last.loss, macro_f1: last.accuracy - 0.01 } : null,
       latest_by_clients: null,
+      gate: null,
     };
   }
 

@@ -111,7 +111,17 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
   const choice = /choice=1/.test(cookie);
   const history = Array.from({ length: 5 }, (_, index) => {
     const loss = 0.12 + 1.4 * Math.exp(-(index + 1) / 5);
-    return { round: index + 1, accuracy: 1 - loss * 0.24, loss, by_clients: null, reports: 22, seconds: 4, bytes_up: 1, bytes_down: 1 };
+    return {
+      round: index + 1,
+      accuracy: 1 - loss * 0.24,
+      loss,
+      by_clients: null,
+      reports: 22,
+      seconds: 4,
+      bytes_up: 1,
+      bytes_down: 1,
+      refused: false,
+    };
   });
   const task = {
     id: 'mnist',
@@ -142,6 +152,7 @@ export function visitors(_method, path, _query, _body, { cookie = '' }) {
     headline: 'accuracy',
     latest: { round: 5, accuracy: 0.9, loss: 0.3, macro_f1: 0.893 },
     latest_by_clients: null,
+    gate: null,
     classes: tenClasses(),
     history,
     rounds_total: 40,

@@ -261,6 +261,9 @@ test('a failing task says how often, why and since when, and a waiting one what 
   const waiting = { ...health, state: 'waiting', reason: '1 client is available, 4 are needed' };
   assert.equal(standSentence('waiting', waiting), '1 client is available, 4 are needed.');
   assert.equal(standSentence('running', health), undefined);
+  assert.equal(standSentence('paused', { reason: 'the task is paused' }), undefined);
+  const refused = { reason: 'paused by the gate after 2 roll-backs in a row: why' };
+  assert.equal(standSentence('paused', refused), 'Paused by the gate after 2 roll-backs in a row: why.');
 });
 
 test('rounds, decisions and times are written for people', () => {
@@ -276,6 +279,8 @@ test('rounds, decisions and times are written for people', () => {
   assert.match(moment(0), /^19(69|70)-\d\d-\d\d \d\d:\d\d:\d\d$/);
   assert.equal(decisionWords({ action: 'roll-back', to: 3, round: 9 }), 'Rolled back to round 3, as round 9');
   assert.equal(decisionWords({ action: 'stop' }), 'Stopped for good');
+  assert.equal(decisionWords({ action: 'pause' }), 'Paused');
+  assert.equal(decisionWords({ action: 'pause', refused: 9 }), 'Paused by the gate, which refused round 9');
   assert.match(doneWords('paused', 'collecting'), /once the round under way is completed/);
   assert.equal(doneWords('paused', 'selecting'), 'The task is paused.');
   const history = [

@@ -85,9 +85,10 @@ const answer = {
   classes: null,
   rounds_total: null,
   privacy: null,
+  gate: null,
   history: [
-    { round: 1, accuracy: 0.5, loss: 1.5, by_clients: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
-    { round: 2, accuracy: null, loss: null, by_clients: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1 },
+    { round: 1, accuracy: 0.5, loss: 1.5, by_clients: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1, refused: false },
+    { round: 2, accuracy: null, loss: null, by_clients: null, reports: 3, seconds: 1, bytes_up: 1, bytes_down: 1, refused: false },
   ],
 };
 

@@ -52,6 +52,7 @@ const plain = {
   rounds_total: 10,
   history: [],
   privacy: null,
+  gate: null,
 };
 const privacy = {
   policy: 'distributed',

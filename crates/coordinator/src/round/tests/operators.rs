@@ -188,6 +188,45 @@ fn a_roll_back_that_comes_before_the_model_of_the_round_has_won() {
 }
 
 #[test]
+fn a_roll_back_of_a_round_that_is_stored_and_not_announced_abandons_nothing() {
+    let mut script = finalizing(PLAN);
+    let effects = script.step(Event::Restored(2));
+    assert_eq!(effects[0], Effect::Open(round(3, 0)), "{effects:?}");
+    assert_eq!(script.step(Event::Stored(R1)), []);
+    assert_eq!(script.round(), round(3, 0));
+
+    // In buffered rounds the open one starts from it.
+    let mut script = finalizing(BUFFERED);
+    let effects = script.step(Event::Restored(2));
+    let abandoned = effects.iter().filter(|effect| matches!(effect, Effect::Abandon(..)));
+    assert_eq!(abandoned.collect::<Vec<_>>(), [&rolled_back(R2)]);
+    assert_eq!(script.round().round, 3);
+}
+
+#[test]
+fn a_start_waits_with_a_round_that_is_stored_and_not_announced() {
+    let start = |standing| {
+        let counts = RoundCounts { cohort: 4, reported: 3, weight: 30 };
+        let rounds = Rounds::storing(PLAN, R1, counts, Budget::Left, standing);
+        let mut script = Script::after(rounds);
+        assert_eq!(script.join(4), []);
+        assert_eq!(script.wait(PLAN.deadline), []);
+        let progress = script.rounds.progress();
+        let seen = (progress.phase, progress.round, progress.cohort, progress.reported);
+        assert_eq!(seen, (RoundPhase::Finalizing, R1, 4, 3));
+        script
+    };
+    let mut script = start(Standing::Running);
+    let effects = script.step(Event::Stored(R1));
+    assert_eq!(effects[..2], [Effect::Complete(R1), Effect::Open(R2)]);
+    let mut script = start(Standing::Running);
+    assert_eq!(script.step(Event::Restored(2))[0], Effect::Open(round(3, 0)));
+    let mut script = start(Standing::Paused);
+    assert_eq!(script.step(Event::Stored(R1)), [Effect::Complete(R1)]);
+    assert_eq!((script.phase(), script.round()), (RoundPhase::Paused, R2));
+}
+
+#[test]
 fn a_roll_back_abandons_secure_aggregation() {
     let mut script = Script::new(SECURE);
     script.join(4);

@@ -75,19 +75,26 @@ impl Step<'_> {
             let round = model.record.round;
             let (task, to) = (&self.core.settings.id, model.record.restored);
             tracing::info!(%task, round, to, "the operator has rolled the model back");
-            if let Some(quality) = model.record.quality {
-                self.core.evaluation = Some(Evaluation { round, quality });
-                self.core.confusion = None;
-            }
-            // For the matrix, which is not stored.
-            self.evaluate(&model);
-            self.announce(model);
-            self.core.attempts.restart();
-            self.step(Event::Restored(round));
+            self.go_back(model);
             round
         });
         if let Some(request) = self.core.roll_back.take() {
             self.reply(request, Reply::RolledBack(done.map_err(Into::into)));
         }
+    }
+
+    /// Goes on from an earlier model, which is durable as the newest.
+    pub(super) fn go_back(&mut self, model: GlobalModel) {
+        self.pass_over();
+        let round = model.record.round;
+        if let Some(quality) = model.record.quality {
+            self.core.evaluation = Some(Evaluation { round, quality });
+            self.core.confusion = None;
+        }
+        // For the matrix, which is not stored.
+        self.evaluate(&model);
+        self.announce(model);
+        self.core.attempts.restart();
+        self.step(Event::Restored(round));
     }
 }

@@ -16,7 +16,7 @@ use crate::messages::{Action, Order};
 use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
 use crate::settings::EvaluationRounds;
 use crate::status::{HISTORY, Spent, model_ref, steps_to_newest};
-use crate::storage::{Debit, StepRecord};
+use crate::storage::{Debit, RoundRecord, StepRecord};
 use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob};
 
 impl Step<'_> {
@@ -43,7 +43,7 @@ impl Step<'_> {
         match done {
             Ok(model) => {
                 self.core.ready = Some(model);
-                self.step(Event::Stored(round));
+                self.stored(round);
             }
             Err(error) => {
                 let task = &self.core.settings.id;
@@ -135,9 +135,21 @@ impl Step<'_> {
     }
 
     /// The model is durable: from here on it may be seen.
-    pub(super) fn complete(&mut self, round: RoundId) {
+    pub(super) fn complete(&mut self) {
         let Some(model) = self.core.ready.take() else { return };
-        let record = &model.record;
+        self.note_completed(&model.record);
+        match model.record.client_quality {
+            Some(quality) => self.evaluated_by_clients(model.record.round, quality),
+            // Before a gate it has been evaluated.
+            None if model.record.quality.is_some() => {}
+            None => self.evaluate(&model),
+        }
+        self.announce(model);
+    }
+
+    /// Notes that a round is complete.
+    pub(super) fn note_completed(&mut self, record: &RoundRecord) {
+        let round = RoundId { round: record.round, attempt: record.attempt };
         let failed = self.core.attempts.complete(round);
         tracing::info!(
             target: "fedra::events",
@@ -156,11 +168,6 @@ impl Step<'_> {
         );
         let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
         self.core.metrics.completed(record.round, took);
-        match model.record.client_quality {
-            None => self.evaluate(&model),
-            Some(quality) => self.evaluated_by_clients(model.record.round, quality),
-        }
-        self.announce(model);
     }
 
     /// The clients have evaluated the newest model.
@@ -186,12 +193,18 @@ impl Step<'_> {
             core.actions.push(Action::ServeStep(sha256, file));
         }
         core.actions.push(Action::Serve(record.sha256, file));
-        let history = Arc::make_mut(&mut core.history);
+        self.remember(record);
+        let core = &mut *self.core;
+        core.steps = steps_to_newest(&core.settings, &core.history);
+    }
+
+    /// Adds a durable round to those that are shown.
+    pub(super) fn remember(&mut self, record: RoundRecord) {
+        let history = Arc::make_mut(&mut self.core.history);
         history.push_back(record);
         while history.len() > HISTORY {
             history.pop_front();
         }
-        core.steps = steps_to_newest(&core.settings, history);
     }
 
     /// Has a durable model evaluated.
@@ -210,6 +223,10 @@ impl Step<'_> {
         let task = &core.settings.id;
         let Quality { accuracy, loss, .. } = quality;
         tracing::info!(%task, round, accuracy, loss, "model evaluated");
+        if !self.passes(round, Some(quality)) {
+            return;
+        }
+        let core = &mut *self.core;
         let history = Arc::make_mut(&mut core.history);
         if let Some(record) = history.iter_mut().rev().find(|record| record.round == round) {
             record.quality = Some(quality);

@@ -56,6 +56,7 @@ fn a_round_is_stored_with_its_figures() {
         client_quality: None,
         clipping_norm: None,
         restored: None,
+        refusal: None,
         optimizer_state: None,
         step: None,
         residual: None,

@@ -35,6 +35,14 @@ function isOperated(round: Round | OperatedRound): round is OperatedRound {
   return 'cohort' in round;
 }
 
+function remarks(round: Round, restored: number | undefined): string[] {
+  return [
+    ...(restored === undefined ? [] : [`back to ${whole(restored)}`]),
+    ...(round.by_clients ? ['evaluation by the clients'] : []),
+    ...(round.refused ? ['refused by the gate'] : []),
+  ];
+}
+
 function roundRow(round: Round | OperatedRound, headline: Headline): TemplateResult {
   const metrics = round.by_clients ?? round;
   const value = headlineOf(metrics, headline);
@@ -45,7 +53,7 @@ function roundRow(round: Round | OperatedRound, headline: Headline): TemplateRes
     ? html`<td>${worked ? whole(operated.cohort) : '–'}</td><td>${worked ? whole(operated.attempt + 1) : '–'}</td>`
     : nothing;
   return html`<tr>
-    <th scope="row">${whole(round.round)}${operated?.restored === undefined ? nothing : html` <small>back to ${whole(operated.restored)}</small>`}${round.by_clients ? html` <small>evaluation by the clients</small>` : nothing}</th>
+    <th scope="row">${whole(round.round)}${remarks(round, operated?.restored).map((remark) => html` <small>${remark}</small>`)}</th>
     <td>${value === null ? '–' : HEADLINES[headline].words(value)}</td>
     <td>${metrics.loss === null ? '–' : metrics.loss.toFixed(3)}</td>
     <td>${worked ? whole(round.reports) : '–'}</td>
