@@ -1,6 +1,6 @@
 //! A policy with everything that follows from it.
 
-use differential_privacy::accounting::TreeParticipation;
+use differential_privacy::accounting::Participation;
 use differential_privacy::central::CentralParameterError;
 use differential_privacy::distributed::ParameterError;
 use differential_privacy::{
@@ -303,7 +303,7 @@ impl DerivedPolicy {
             (
                 DerivedMechanism::Central(central),
                 Mechanism::Central { tree_rounds: steps @ 1.. },
-            ) => central.tree_cost(TreeParticipation { steps, participations, separation: 1 }),
+            ) => central.tree_cost(Participation { steps, participations, separation: 1 }),
             (DerivedMechanism::Central(central), _) => central.cost().times(participations),
             (DerivedMechanism::Encoded(encoding), _) => encoding.cost().times(participations),
         }
