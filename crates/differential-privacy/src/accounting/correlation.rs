@@ -80,8 +80,8 @@ impl Correlation {
     }
 
     /// The exponent, in hundredths, with which a band of `band` steps leaves least noise in
-    /// the sums of steps at equal cost: the squared [sensitivity](Self::sensitivity) times
-    /// [`Self::prefix_variance`] is least.
+    /// the sums of steps at equal cost: the squared [sensitivity](Self::sensitivity) times the
+    /// mean of [`Self::prefix_variances`] is least.
     ///
     /// Tasks keep what it returned: another result for the same arguments makes them other
     /// tasks.
@@ -90,7 +90,7 @@ impl Correlation {
         let error = |exponent: &u32| {
             let correlation = Self::fractional(band, *exponent);
             let sensitivity = correlation.sensitivity(limits, 1.0, 0);
-            sensitivity * sensitivity * correlation.prefix_variance(limits.steps)
+            sensitivity * sensitivity * correlation.prefix_variances(limits.steps).sum::<f64>()
         };
         let least = |exponents: &mut dyn Iterator<Item = u32>| {
             let rated = exponents.map(|exponent| (error(&exponent), exponent));
@@ -141,18 +141,16 @@ impl Correlation {
         (norm * sqrt(squares) + rounding) * (1.0 + SLACK)
     }
 
-    /// The variance of the noise in the sum of the first t steps, in units of z² C², averaged
-    /// over t from 1 to `steps`.
-    #[must_use]
-    pub fn prefix_variance(&self, steps: u32) -> f64 {
+    /// The variance of the noise in the sum of the first t steps, in units of z² C², for t
+    /// from 1 to `steps`. It grows.
+    pub fn prefix_variances(&self, steps: u32) -> impl Iterator<Item = f64> {
         let mut values = self.values();
-        let (mut weight, mut variance, mut sum) = (0.0, 0.0, 0.0);
-        for _ in 0..steps {
+        let (mut weight, mut variance) = (0.0, 0.0);
+        (0..steps).map(move |_| {
             weight += values.next().unwrap_or(0.0);
             variance += weight * weight;
-            sum += variance;
-        }
-        sum / f64::from(steps.max(1))
+            variance
+        })
     }
 
     fn values(&self) -> impl Iterator<Item = f64> {

@@ -13,7 +13,7 @@ use rand::RngExt;
 
 use super::Step;
 use crate::messages::{Action, Order};
-use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
+use crate::round::{Budget, ClientId, Eligibility, Event, Progress, RoundCounts, Stage};
 use crate::settings::EvaluationRounds;
 use crate::status::{HISTORY, Spent, model_ref, steps_to_newest};
 use crate::storage::{Debit, StepRecord};
@@ -73,10 +73,11 @@ impl Step<'_> {
             core.metrics.spent(spent.epsilon);
         }
         let budget = ledger.budget();
-        let done = debit.subjects.iter().filter(|subject| ledger.is_spent(subject));
-        let done: Vec<ClientId> = done.filter_map(|s| core.clients.of_subject(s)).collect();
-        for client in done {
-            self.step(Event::ParticipationsSpent(client));
+        let counted = debit.subjects.iter().map(|subject| (subject, ledger.eligibility(subject)));
+        let changed = counted.filter(|(_, eligibility)| *eligibility != Eligibility::Free);
+        let changed = changed.filter_map(|(s, now)| Some((core.clients.of_subject(s)?, now)));
+        for (client, eligibility) in changed.collect::<Vec<_>>() {
+            self.step(Event::EligibilityChanged(client, eligibility));
         }
         if budget == Budget::Spent {
             let task = &self.core.settings.id;
