@@ -361,7 +361,7 @@ impl Step<'_> {
             }
             WriterEvent::Finalized(round, debit, done) => {
                 if let Some(debit) = debit {
-                    self.debited(&debit);
+                    self.debited(&debit, round.round + u64::from(done.is_ok()));
                 }
                 self.finalized(round, done);
             }
@@ -385,7 +385,9 @@ impl Step<'_> {
                 let record = subject.map(|subject| self.core.archive.take(&subject));
                 let record = record.unwrap_or_default();
                 let ledger = self.core.ledger.as_ref();
-                let counted = ledger.zip(subject).map(|(ledger, own)| ledger.eligibility(&own));
+                let next = self.core.rounds.progress().round.round;
+                let counted =
+                    ledger.zip(subject).map(|(ledger, own)| ledger.eligibility(&own, next));
                 let eligibility = counted.unwrap_or_default();
                 self.step(Event::Joined { client, availability, eligibility, record });
             }

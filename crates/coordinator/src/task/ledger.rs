@@ -72,14 +72,19 @@ impl Ledger {
         }
     }
 
-    /// Whether the subject may take part again, and when.
-    pub fn eligibility(&self, subject: &SubjectId) -> Eligibility {
+    /// Whether the subject may take part in `round`, which is the next one that is not stored,
+    /// and when again. An attempt at this very round has come to nothing: the subject need not
+    /// rest after it.
+    pub fn eligibility(&self, subject: &SubjectId, round: u64) -> Eligibility {
         let granted = self.privacy.policy().max_participations;
-        match (self.participations.get(subject), u64::from(self.privacy.separation())) {
-            (None, _) => Eligibility::Free,
-            (Some(own), _) if own.count >= granted => Eligibility::Spent,
-            (Some(_), ..=1) => Eligibility::Free,
-            (Some(own), separation) => Eligibility::Rests(own.last.saturating_add(separation)),
+        let Some(own) = self.participations.get(subject) else { return Eligibility::Free };
+        let until = own.last.saturating_add(self.privacy.separation().into());
+        if own.count >= granted {
+            Eligibility::Spent
+        } else if own.last < round && round < until {
+            Eligibility::Rests(until)
+        } else {
+            Eligibility::Free
         }
     }
 

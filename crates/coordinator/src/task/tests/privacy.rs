@@ -97,9 +97,9 @@ fn a_spent_subject_that_joins_does_not_make_up_the_cohort() {
     assert_eq!(bench.core.progress().phase, RoundPhase::Selecting);
 }
 
-#[test]
-fn a_subject_rests_between_two_participations() {
-    let noise = BandedNoise { rounds: 9, separation: 3, band: 2, exponent: 90 };
+/// Two clients a round, and so many rounds between two participations of a subject.
+fn resting(separation: u32) -> TaskSettings {
+    let noise = BandedNoise { rounds: 9, separation, band: 2, exponent: 90 };
     let mechanism = Mechanism::Central(CentralNoise::Banded(noise));
     let policy = PrivacyPolicy {
         cohort: 2,
@@ -107,7 +107,12 @@ fn a_subject_rests_between_two_participations() {
         max_participations: 3,
         ..policy(mechanism)
     };
-    let settings = private_settings(TWO, policy, Counting::Subjects);
+    private_settings(TWO, policy, Counting::Subjects)
+}
+
+#[test]
+fn a_subject_rests_between_two_participations() {
+    let settings = resting(3);
     let mut bench = Bench::new(settings.clone());
     let round = |number| RoundId { round: number, attempt: 0 };
     bench.join_all(2);
@@ -131,6 +136,31 @@ fn a_subject_rests_between_two_participations() {
     for client in 1..=2 {
         assert_eq!(invitation(&opened, client), Some(round(4)), "it has rested");
     }
+}
+
+/// Else a task with no more subjects than it needs would wait for ever.
+#[test]
+fn subjects_of_an_attempt_that_failed_may_take_part_in_the_next() {
+    let settings = resting(3);
+    let mut bench = Bench::new(settings.clone());
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.store.refuse(Write::Commit);
+    bench.write();
+    let opened = bench.wait(Duration::from_secs(2));
+    assert_eq!(invitation(&opened, 1), Some(RoundId { round: 1, attempt: 1 }));
+    // After a restart, too.
+    bench.store.refuse(None);
+    let mut bench = Bench::on(settings, bench.store.clone());
+    bench.join_all(2);
+    let opened = bench.wait(Duration::from_secs(2));
+    let round = RoundId { round: 1, attempt: 1 };
+    assert_eq!(invitation(&opened, 1), Some(round));
+    report_both(&mut bench, round, [1, 2]);
+    bench.write();
+    bench.wait(Duration::from_secs(120));
+    assert_eq!(bench.core.view().model.round, 1);
+    assert_eq!(bench.core.progress().cohort, 0, "now they rest");
 }
 
 #[test]
