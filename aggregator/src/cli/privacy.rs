@@ -12,8 +12,8 @@ use fedra_aggregator::config::{Config, ServerConfig};
 use fedra_aggregator::storage::{self, Debit, Storage, StoreError};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
 use fedra_http_api::{Task, address};
-use fedra_privacy_policy::DerivedPolicy;
-use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, TaskId};
+use fedra_privacy_policy::{DerivedPolicy, banded_noise, noise_of_all_rounds};
+use fedra_protocol::{CentralNoise, Mechanism, ModelSpec, PrivacyPolicy, TaskId};
 
 use super::Failure;
 use super::client::{ServerOptions, parse};
@@ -70,6 +70,12 @@ pub struct PlanArguments {
     /// The model's parameters, if it is not built in.
     #[arg(long)]
     parameters: Option<usize>,
+    /// Rounds that the noise of one round reaches into, its own included.
+    #[arg(long, default_value_t = 16)]
+    band: u32,
+    /// Fewest rounds from one participation of a participant to the next, for banded noise.
+    #[arg(long, default_value_t = 1)]
+    separation: u32,
     /// Lets the clipping norm follow the updates.
     #[arg(long)]
     adaptive_clipping: bool,
@@ -83,6 +89,8 @@ enum PolicyName {
     Central,
     /// Tree aggregation.
     CentralTree,
+    /// Noise of which each round takes back a part of the rounds before.
+    CentralBanded,
 }
 
 impl PlanArguments {
@@ -97,12 +105,20 @@ impl PlanArguments {
                 model.parameters()
             }
         };
+        let participations = self.participations.unwrap_or(self.rounds);
         let policy = PrivacyPolicy {
             mechanism: match self.policy {
                 PolicyName::Distributed => Mechanism::Distributed,
                 PolicyName::Local => Mechanism::Local,
-                PolicyName::Central => Mechanism::Central { tree_rounds: 0 },
-                PolicyName::CentralTree => Mechanism::Central { tree_rounds: self.rounds },
+                PolicyName::Central => Mechanism::Central(CentralNoise::Independent),
+                PolicyName::CentralTree => {
+                    Mechanism::Central(CentralNoise::Tree { rounds: self.rounds })
+                }
+                PolicyName::CentralBanded => {
+                    let Self { rounds, separation, band, .. } = self;
+                    let noise = banded_noise(rounds, participations, separation, band);
+                    Mechanism::Central(CentralNoise::Banded(noise))
+                }
             },
             noise_multiplier: 1.0,
             clipping_norm: 1.0,
@@ -112,7 +128,7 @@ impl PlanArguments {
             cohort: self.clients,
             minimum_survivors: self.survivors.unwrap_or(self.clients.div_ceil(5) * 4).max(1),
             colluders: self.colluders,
-            max_participations: self.participations.unwrap_or(self.rounds),
+            max_participations: participations,
         };
         let privacy = DerivedPolicy::with_least_noise(policy, parameters)?;
         Ok(describe(&privacy, parameters, self.rounds))
@@ -132,6 +148,11 @@ fn describe(privacy: &DerivedPolicy, parameters: usize, rounds: u32) -> String {
     line("minimum_reports", policy.minimum_survivors.to_string());
     line("colluders", policy.colluders.to_string());
     line("noise_multiplier", policy.noise_multiplier.to_string());
+    if let Mechanism::Central(CentralNoise::Banded(noise)) = policy.mechanism {
+        line("band", noise.band.to_string());
+        line("exponent", (f64::from(noise.exponent) / 100.0).to_string());
+        line("minimum_separation", noise.separation.to_string());
+    }
     let (one, all) = (privacy.epsilon_after(1), policy.max_participations);
     line("epsilon of one round", format!("{one:.4}"));
     let total = privacy.epsilon_after(all);
@@ -152,14 +173,17 @@ fn describe(privacy: &DerivedPolicy, parameters: usize, rounds: u32) -> String {
 }
 
 /// Expected L2 norm of the noise on the mean update of a full cohort, in
-/// clipping norms; with a tree, of the most noisy sum of rounds.
+/// clipping norms; of the most noisy sum of rounds, where noise goes on from one to the next.
 fn noise_norm(privacy: &DerivedPolicy, parameters: usize) -> f64 {
     let (policy, clients) = (privacy.policy(), f64::from(privacy.policy().cohort));
     let one = match privacy.encoding() {
         Some(encoding) => clients.sqrt() * encoding.scale().to_f64() * encoding.gamma(),
         None => match policy.mechanism {
-            Mechanism::Central { tree_rounds: rounds @ 1.. } => {
+            Mechanism::Central(CentralNoise::Tree { rounds }) => {
                 policy.noise_multiplier * f64::from(rounds.ilog2() + 1).sqrt()
+            }
+            Mechanism::Central(CentralNoise::Banded(noise)) => {
+                policy.noise_multiplier * noise_of_all_rounds(noise)
             }
             _ => policy.noise_multiplier,
         },

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fedra_coordinator::settings::{Counting, EvaluationRounds, PrivacySettings, TaskSettings};
-use fedra_protocol::Mechanism;
+use fedra_protocol::{BandedNoise, CentralNoise, Mechanism};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Dict;
@@ -264,13 +264,23 @@ fn privacy_summary(task: &TaskConfig) -> String {
         Counting::Rounds => "rounds, then the task ends",
         Counting::Subjects => "rounds a subject",
     };
-    let tree = match policy.mechanism {
-        Mechanism::Central { tree_rounds: 0 } => " with independent noise".to_owned(),
-        Mechanism::Central { tree_rounds } => format!(" with tree noise over {tree_rounds} rounds"),
+    let noise = match policy.mechanism {
+        Mechanism::Central(CentralNoise::Independent) => " with independent noise".to_owned(),
+        Mechanism::Central(CentralNoise::Tree { rounds }) => {
+            format!(" with tree noise over {rounds} rounds")
+        }
+        Mechanism::Central(CentralNoise::Banded(noise)) => {
+            let BandedNoise { rounds, separation, band, exponent } = noise;
+            let exponent = f64::from(exponent) / 100.0;
+            format!(
+                " with banded noise over {rounds} rounds (band {band}, exponent {exponent}), a \
+                 subject's at least {separation} apart"
+            )
+        }
         Mechanism::Distributed | Mechanism::Local => String::new(),
     };
     format!(
-        "  privacy: {}{tree}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
+        "  privacy: {}{noise}, noise multiplier {}, epsilon {:.3} a round; epsilon {} and delta {} pay \
          for {} {who}\n",
         policy.mechanism,
         policy.noise_multiplier,

@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use fedra_coordinator::round::{Mode, Protection, RoundPlan};
 use fedra_coordinator::settings::{Counting, PrivacySettings};
-use fedra_privacy_policy::DerivedPolicy;
+use fedra_privacy_policy::{DerivedPolicy, banded_noise};
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
-use fedra_protocol::{Mechanism, PrivacyPolicy};
+use fedra_protocol::{CentralNoise, Mechanism, PrivacyPolicy};
 
 use figment::value::Value;
 
 use super::section::Section;
 use super::value;
+
+/// Rounds that the noise of a round reaches into, unless the config says otherwise.
+const BAND: u32 = 16;
+
+const NOT_BUFFERED: &str = "a client of buffered rounds works while others end, so none can be \
+                            kept apart from its last; leave the key out, or set task.round.mode \
+                            = \"synchronous\"";
 
 /// True if the section has a policy other than "none".
 pub(super) fn is_wanted(section: &Section<'_>) -> bool {
@@ -44,7 +51,8 @@ fn read_keys(
     plan: &RoundPlan,
     parameters: usize,
 ) -> Option<(PrivacySettings, Duration)> {
-    let mechanism = mechanism(section, plan);
+    let participations = section.optional("max_participations", value::whole::<u32>(1));
+    let mechanism = mechanism(section, plan, participations);
     let number = |key, placeholder: f64, range, holds: fn(f64) -> bool| {
         let read = value::number(range, holds);
         match mechanism {
@@ -61,7 +69,6 @@ fn read_keys(
     let delta = number("delta", 1e-5, share, is_share);
     let target_quantile = section.optional("target_quantile", value::number(share, is_share));
     let colluders = section.or("colluders", 0, value::whole(0));
-    let participations = section.optional("max_participations", value::whole::<u32>(1));
     let (least, most) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
     let ten = Duration::from_secs(10);
     let step_deadline = section.or("step_deadline", ten, value::duration(least, most));
@@ -79,15 +86,6 @@ fn read_keys(
         colluders,
         max_participations: participations.unwrap_or(MAX_PARTICIPATIONS),
     };
-    let tree = matches!(policy.mechanism, Mechanism::Central { tree_rounds: 1.. });
-    if tree && participations.is_none() {
-        section.mistake(
-            "max_participations",
-            "missing; tree aggregation pays off only if each subject takes part in few \
-                 rounds. Say in how many, or use noise = \"independent\"",
-        );
-        return None;
-    }
     let (privacy, counting) = match participations {
         Some(_) => (DerivedPolicy::new(policy, parameters), Counting::Subjects),
         None => (DerivedPolicy::within_budget(policy, parameters), Counting::Rounds),
@@ -130,18 +128,49 @@ fn check_mode(section: &Section<'_>, mechanism: Mechanism, mode: Mode) {
 }
 
 /// `None` for "none", or what is no policy.
-fn mechanism(section: &Section<'_>, plan: &RoundPlan) -> Option<Mechanism> {
+fn mechanism(
+    section: &Section<'_>,
+    plan: &RoundPlan,
+    participations: Option<u32>,
+) -> Option<Mechanism> {
     let policy = section.required("policy", "none".to_owned(), value::text);
     let noise = section.optional("noise", value::text);
     if noise.is_some() && policy != "central" {
         section.mistake("noise", "only the policy \"central\" has a choice of noise");
     }
+    let [band, separation] =
+        ["band", "minimum_separation"].map(|key| section.optional(key, value::whole::<u32>(1)));
+    if noise.as_deref() != Some("banded") {
+        for (key, given) in [("band", band), ("minimum_separation", separation)] {
+            if given.is_some() {
+                section.mistake(key, "only noise = \"banded\" of the policy \"central\" has it");
+            }
+        }
+    }
     match policy.as_str() {
         "distributed" => Some(Mechanism::Distributed),
         "local" => Some(Mechanism::Local),
-        "central" => {
-            Some(Mechanism::Central { tree_rounds: tree_rounds(section, plan, noise.as_deref()) })
-        }
+        "central" => Some(Mechanism::Central(match noise.as_deref() {
+            Some("independent") => CentralNoise::Independent,
+            Some("tree") | None => {
+                let (rounds, _) = over_rounds(section, plan, participations)?;
+                CentralNoise::Tree { rounds }
+            }
+            Some("banded") => {
+                let (rounds, participations) = over_rounds(section, plan, participations)?;
+                let separation = separation.unwrap_or(1);
+                if separation > 1 && plan.mode != Mode::Synchronous {
+                    section.mistake("minimum_separation", NOT_BUFFERED);
+                }
+                let band = band.unwrap_or(BAND);
+                CentralNoise::Banded(banded_noise(rounds, participations, separation, band))
+            }
+            Some(other) => {
+                let known = "\"tree\", \"banded\" and \"independent\"";
+                section.mistake("noise", format!("{other:?} is not known; there are {known}"));
+                return None;
+            }
+        })),
         "none" => None,
         other => {
             let known = "\"distributed\", \"local\", \"central\" and \"none\"";
@@ -151,20 +180,23 @@ fn mechanism(section: &Section<'_>, plan: &RoundPlan) -> Option<Mechanism> {
     }
 }
 
-fn tree_rounds(section: &Section<'_>, plan: &RoundPlan, noise: Option<&str>) -> u32 {
-    match noise {
-        Some("independent") => return 0,
-        Some("tree") | None => {}
-        Some(other) => {
-            let known = "\"tree\" and \"independent\"";
-            section.mistake("noise", format!("{other:?} is not known; there are {known}"));
-        }
-    }
+/// Rounds of the task and of a subject, which noise that goes on from round to round needs.
+fn over_rounds(
+    section: &Section<'_>,
+    plan: &RoundPlan,
+    participations: Option<u32>,
+) -> Option<(u32, u32)> {
     let rounds = plan.rounds.and_then(|rounds| u32::try_from(rounds).ok());
     if rounds.is_none() {
-        let problem = "tree aggregation needs to know how many rounds there will be: set the \
-                       task's rounds, or use noise = \"independent\"";
+        let problem = "noise that goes on from round to round needs to know how many rounds there \
+                       will be: set the task's rounds, or use noise = \"independent\"";
         section.mistake("noise", problem);
     }
-    rounds.unwrap_or(1)
+    if participations.is_none() {
+        let problem = "missing; noise that goes on from round to round pays off only if each \
+                       subject takes part in few rounds. Say in how many, or use noise = \
+                       \"independent\"";
+        section.mistake("max_participations", problem);
+    }
+    Some((rounds?, participations?))
 }

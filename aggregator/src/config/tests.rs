@@ -1,5 +1,6 @@
 //! Defaults, and that every mistake is found and explained.
 
+mod banded;
 mod training;
 
 use super::*;
@@ -359,7 +360,7 @@ fn mistakes_in_a_privacy_policy_say_what_to_do() {
     assert!(found[0].contains("raise noise_multiplier or epsilon"), "{found:?}");
     let central = PRIVATE.replace("distributed", "central");
     let found = mistakes(&format!("{SMALL}{central}"));
-    assert!(found[0].contains("tree aggregation needs to know how many rounds"), "{found:?}");
+    assert!(found[0].contains("needs to know how many rounds there will be"), "{found:?}");
     let found = mistakes(&format!("{SMALL}rounds = 16\n{central}"));
     assert!(found[0].starts_with("task[tiny].privacy.max_participations: missing"), "{found:?}");
     let found = mistakes(&format!("{SMALL}{PRIVATE}noise = \"tree\""));

@@ -127,7 +127,7 @@ fn what_does_not_go_with_it_is_a_mistake_in_the_config() {
         (of("", "every = 0", ""), "client_evaluation.every"),
         (of("", "evry = 1", ""), "client_evaluation.evry"),
         (of("", "", &central("independent")), "client_evaluation.loss_bound: missing"),
-        (of("", "loss_bound = 2.0", &central("tree")), "noise along a tree"),
+        (of("", "loss_bound = 2.0", &central("tree")), "noise goes on from one round of training"),
     ] {
         assert!(mistakes.contains(expected), "{expected}: {mistakes}");
     }

@@ -13,8 +13,8 @@ use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase, SubjectId,
-    TaskId, UpdateBegin, UpdateRange,
+    CentralNoise, LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPhase,
+    SubjectId, TaskId, UpdateBegin, UpdateRange,
 };
 
 use crate::round::{Mode, Progress, Protection, RoundPlan, Standing};
@@ -135,7 +135,10 @@ pub(crate) fn policy(mechanism: Mechanism) -> PrivacyPolicy {
         minimum_survivors: if mechanism == Mechanism::Distributed { 3 } else { 1 },
         colluders: 0,
         max_participations: match mechanism {
-            Mechanism::Central { tree_rounds: rounds @ 1.. } => rounds,
+            Mechanism::Central(CentralNoise::Tree { rounds }) => rounds,
+            Mechanism::Central(CentralNoise::Banded(noise)) => {
+                noise.rounds.div_ceil(noise.separation)
+            }
             _ => MAX_PARTICIPATIONS,
         },
     }

@@ -1,12 +1,13 @@
 //! The central policy: a trusted server clips updates, sums them as fixed-point
-//! integers and adds exact discrete Gaussian noise to the sum, either anew for
-//! each release or along a tree over the steps.
+//! integers and adds exact discrete Gaussian noise to the sum: anew for each release,
+//! along a tree over the steps, or correlated over them.
 //!
 //! It must not draw randomness of its own: every noise value is derived from a
 //! secret and a position, so that a server that restarts adds the same noise and
 //! not a second one. Integers are in units of C / 2^fraction bits, so that they
 //! stay fixed while C adapts.
 
+mod correlated;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +21,12 @@ use thiserror::Error;
 
 use crate::{
     ClippingNorm, NoiseMultiplier, Rho,
-    accounting::{TreeParticipation, discrete},
+    accounting::{Correlation, Participation, discrete},
     distributed::{EncodeError, MAX_PARAMETERS, finite_norm},
     sampler::{DiscreteGaussian, Ratio},
 };
+
+pub use self::correlated::CorrelatedNoise;
 
 /// Most fraction bits: beyond it, sums of some thousand contributions with noise
 /// would leave the 63 bits of an `i64`.
@@ -187,8 +190,16 @@ impl CentralGaussian {
 
     /// ρ of everything that a tree over the steps releases.
     #[must_use]
-    pub fn tree_cost(&self, participation: TreeParticipation) -> Rho {
-        Rho::from_raw(self.cost().value() * participation.squared_sensitivity() as f64)
+    pub fn tree_cost(&self, participation: Participation) -> Rho {
+        Rho::from_raw(self.cost().value() * participation.tree_squared_sensitivity() as f64)
+    }
+
+    /// ρ of everything that is released with noise of a [`Correlation`] over the steps.
+    #[must_use]
+    pub fn correlated_cost(&self, correlation: &Correlation, participation: Participation) -> Rho {
+        let bound = self.squared_norm_bound() as f64;
+        let shift = correlation.sensitivity(participation, sqrt(bound), self.len());
+        Rho::from_raw(self.cost().value() * (shift * shift / bound))
     }
 
     /// One client's contribution: `delta` clipped to `clip`, in integers, and the
@@ -272,8 +283,7 @@ impl CentralGaussian {
     }
 
     fn add(&self, secret: &NoiseSecret, stream: u64, sign: Sign, sum: &mut [i64]) {
-        let mut rng = ChaCha20Rng::from_seed(secret.0);
-        rng.set_stream(stream);
+        let mut rng = secret.generator(stream);
         // Wrapping: a sum modulo 2^64 keeps the privacy whatever its size.
         match sign {
             Sign::Plus => self.noise.fold_into(sum, &mut rng, |x, noise| {
@@ -286,9 +296,10 @@ impl CentralGaussian {
     }
 }
 
-/// The two highest bits of a stream's number keep the two kinds of noise apart.
+/// The two highest bits of a stream's number keep the kinds of noise apart.
 const INDEPENDENT: u64 = 1 << 62;
 const TREE: u64 = 1 << 63;
+const CORRELATED: u64 = INDEPENDENT | TREE;
 
 #[derive(Clone, Copy)]
 enum Sign {
@@ -296,15 +307,15 @@ enum Sign {
     Minus,
 }
 
-/// A step that a tree does not have.
+/// A step that the noise was not made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "the tree has steps 1 to {steps}, there is no step {step}; its cost was planned for no more"
+    "the noise is for steps 1 to {steps}, there is no step {step}; its cost was planned for no more"
 )]
 pub struct StepError {
     /// The step asked for.
     pub step: u32,
-    /// Steps of the tree.
+    /// Steps that there are.
     pub steps: u32,
 }
 
@@ -379,6 +390,12 @@ impl NoiseSecret {
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    fn generator(&self, stream: u64) -> ChaCha20Rng {
+        let mut rng = ChaCha20Rng::from_seed(self.0);
+        rng.set_stream(stream);
+        rng
     }
 
     /// The bytes, for the store.

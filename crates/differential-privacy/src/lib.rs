@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | distributed | each client a share, summed in secret | [`DistributedGaussian`] |
 //! | local | each client all of it | the same, with `survivors: 1` |
-//! | central | a trusted server | [`CentralGaussian`], [`TreeAggregation`] |
+//! | central | a trusted server | [`CentralGaussian`], [`CorrelatedNoise`], [`TreeAggregation`] |
 //!
 //! Noise is the discrete Gaussian, drawn [exactly](sampler::DiscreteGaussian) with
 //! integers only, and sensitivities are checked on integers: no guarantee rests on
@@ -82,6 +82,12 @@
 //!   Clipping (2021).
 //! - Kairouz, McMahan, Song, Thakkar, Thakurta, Xu: Practical and Private (Deep) Learning
 //!   without Sampling or Shuffling (2021).
+//! - Choquette-Choo, Ganesh, McKenna, McMahan, Rush, Thakurta, Xu: (Amplified) Banded Matrix
+//!   Factorization (2023).
+//! - Kalinin, Lampert: Banded Square Root Matrix Factorization for Differentially Private Model
+//!   Training (2024).
+//! - Kalinin, McKenna, Upadhyay, Lampert: Back to Square Roots (2025).
+//! - Kalinin, Rehn, Andersson, Honkela, Lampert: Beyond Square Roots (2026).
 //! - Mironov: On Significance of the Least Significant Bits for Differential Privacy
 //!   (2012).
 #![no_std]
@@ -104,7 +110,9 @@ mod source;
 mod testing;
 
 pub use adaptive::AdaptiveClipping;
-pub use central::{CentralGaussian, CentralGaussianSettings, NoiseSecret, TreeAggregation};
+pub use central::{
+    CentralGaussian, CentralGaussianSettings, CorrelatedNoise, NoiseSecret, TreeAggregation,
+};
 pub use distributed::{Decoded, DistributedGaussian, DistributedGaussianSettings};
 pub use quantities::{
     ClippingNorm, Delta, Epsilon, NoiseMultiplier, QuantityError, Rho, SamplingRate,

@@ -3,7 +3,7 @@
 
 use differential_privacy::{
     Delta, DistributedGaussian, DistributedGaussianSettings, NoiseMultiplier, Rho, SamplingRate,
-    accounting::{LossDistribution, RdpCurve, TreeParticipation, smallest_noise_multiplier},
+    accounting::{LossDistribution, Participation, RdpCurve, smallest_noise_multiplier},
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -83,8 +83,8 @@ const ACCOUNTS: [(&str, Account); 5] = [
     ("Gaussian", |s| Rho::of_gaussian(s.noise()).times(s.steps).epsilon(s.delta()).value()),
     ("tree", |s| {
         let participations = s.steps.min(5);
-        let tree = TreeParticipation { steps: s.steps, participations, separation: 2 };
-        tree.cost(s.noise()).epsilon(s.delta()).value()
+        let tree = Participation { steps: s.steps, participations, separation: 2 };
+        tree.tree_cost(s.noise()).epsilon(s.delta()).value()
     }),
 ];
 

@@ -5,7 +5,7 @@ use differential_privacy::{
     Delta, DistributedGaussian, DistributedGaussianSettings, Epsilon, NoiseMultiplier, Rho,
     SamplingRate,
     accounting::{
-        LossDistribution, RdpCurve, TreeParticipation,
+        LossDistribution, Participation, RdpCurve,
         discrete::{cost, distance_from_gaussian, rounded_squared_norm},
     },
 };
@@ -148,8 +148,8 @@ fn sampling_without_replacement() {
 #[test]
 fn tree_aggregation() {
     for row in table(include_str!("data/dp_tree_aggregation.csv")) {
-        let tree = TreeParticipation::once(whole(&row, "steps"));
-        let cost = tree.cost(noise(cell(&row, "sigma")));
+        let tree = Participation::once(whole(&row, "steps"));
+        let cost = tree.tree_cost(noise(cell(&row, "sigma")));
         assert_close(by_renyi(cost, delta(&row)), cell(&row, "eps"), 1e-3, &row);
         let exact = cost.epsilon(delta(&row)).value();
         assert!(exact < cell(&row, "eps") && exact > 0.9 * cell(&row, "eps"), "{exact}: {row:?}");

@@ -5,7 +5,7 @@ use differential_privacy::{ClippingNorm, distributed};
 use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::{MAX_COHORT, MAX_PARAMETERS, MAX_PARTICIPATIONS};
-use fedra_protocol::{Mechanism, PrivacyPolicy};
+use fedra_protocol::{BandedNoise, CentralNoise, Mechanism, PrivacyPolicy};
 use fedra_secure_aggregation::unpack;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -97,10 +97,16 @@ fn made_up_sum(
 }
 
 fn policy(input: &mut Unstructured<'_>) -> Result<PrivacyPolicy> {
-    let mechanism = match input.int_in_range(0..=3)? {
+    let mechanism = match input.int_in_range(0..=4)? {
         0 => Mechanism::Local,
-        1 => Mechanism::Central { tree_rounds: 0 },
-        2 => Mechanism::Central { tree_rounds: whole(input, u32::MAX)? },
+        1 => Mechanism::Central(CentralNoise::Independent),
+        2 => Mechanism::Central(CentralNoise::Tree { rounds: whole(input, u32::MAX)? }),
+        3 => Mechanism::Central(CentralNoise::Banded(BandedNoise {
+            rounds: whole(input, 10_000)?,
+            separation: whole(input, 10_000)?,
+            band: whole(input, 70)?,
+            exponent: whole(input, 110)?,
+        })),
         _ => Mechanism::Distributed,
     };
     Ok(PrivacyPolicy {

@@ -43,4 +43,4 @@ mod terms;
 mod tests;
 
 pub use floors::{FloorError, PrivacyFloors};
-pub use terms::{DerivedPolicy, PrivacyError};
+pub use terms::{DerivedPolicy, PrivacyError, banded_noise, noise_of_all_rounds};

@@ -1,14 +1,16 @@
 //! A policy with everything that follows from it.
 
-use differential_privacy::accounting::TreeParticipation;
+use differential_privacy::accounting::{Correlation, Participation};
 use differential_privacy::central::CentralParameterError;
 use differential_privacy::distributed::ParameterError;
 use differential_privacy::{
     CentralGaussian, CentralGaussianSettings, ClippingNorm, Delta, DistributedGaussian,
     DistributedGaussianSettings, NoiseMultiplier, QuantityError, Rho,
 };
+use fedra_protocol::limits::{MAX_BAND, MAX_BANDED_ROUNDS};
 use fedra_protocol::{
-    Mechanism, ModelSpec, PrivacyPolicy, PrivacyPolicyError, RoundId, RoundPrivacy, Scores, TaskId,
+    BandedNoise, CentralNoise, Mechanism, ModelSpec, PrivacyPolicy, PrivacyPolicyError, RoundId,
+    RoundPrivacy, Scores, TaskId,
 };
 use fedra_secure_aggregation::{Context, Terms, TermsError};
 use thiserror::Error;
@@ -55,22 +57,25 @@ pub enum PrivacyError {
         /// Epsilon that the policy allows.
         budget: f64,
     },
-    /// Tree aggregation ends with its last round.
+    /// Noise that goes on from round to round ends with the last one.
     #[error(
-        "the tree is for {rounds} rounds: a subject cannot take part in {participations} of them"
+        "the noise is for {rounds} rounds: a subject cannot take part in {participations} of \
+         them, each {separation} or more after the one before"
     )]
-    TreeTooShort {
-        /// The tree's rounds.
+    TooFewRounds {
+        /// Rounds that the noise is for.
         rounds: u32,
+        /// Fewest rounds from one participation to the next.
+        separation: u32,
         /// Participations that the policy grants.
         participations: u32,
     },
-    /// Tree aggregation has no place for a round of evaluation.
+    /// Noise that goes on from round to round has no place for a round of evaluation.
     #[error(
-        "clients cannot evaluate models under noise along a tree, whose steps are the rounds of \
-         training; leave tree_rounds out, or client_evaluation"
+        "clients cannot evaluate models where noise goes on from one round of training to the \
+         next; use independent noise, or leave client_evaluation out"
     )]
-    TreeAndEvaluation,
+    RoundsAndEvaluation,
     /// No noise makes a round of evaluation as cheap as one of training.
     #[error("a round of evaluation costs more than one of training, however much noise it has")]
     EvaluationTooDear,
@@ -82,6 +87,42 @@ const MOST_RAISES: usize = 16;
 /// Noise multipliers that are looked at.
 const LEAST_NOISE: f64 = 1e-3;
 const MOST_NOISE: f64 = 1e6;
+
+/// A subject's participation in rounds whose noise goes on from one to the next; `None` if
+/// each round has noise of its own.
+fn participation(policy: &PrivacyPolicy) -> Option<Participation> {
+    let participations = policy.max_participations;
+    match policy.mechanism {
+        Mechanism::Central(CentralNoise::Tree { rounds: steps }) => {
+            Some(Participation { steps, participations, separation: 1 })
+        }
+        Mechanism::Central(CentralNoise::Banded(BandedNoise {
+            rounds: steps, separation, ..
+        })) => Some(Participation { steps, participations, separation }),
+        Mechanism::Central(CentralNoise::Independent)
+        | Mechanism::Distributed
+        | Mechanism::Local => None,
+    }
+}
+
+/// Banded noise with the exponent that leaves least of it in the models of a task, for
+/// subjects that take part `participations` times. A policy refuses numbers outside their
+/// ranges, whatever the exponent.
+#[must_use]
+pub fn banded_noise(rounds: u32, participations: u32, separation: u32, band: u32) -> BandedNoise {
+    let steps = rounds.min(MAX_BANDED_ROUNDS);
+    let limits = Participation { steps, participations, separation };
+    let exponent = Correlation::best_exponent(band.min(MAX_BAND), limits);
+    BandedNoise { rounds, separation, band, exponent }
+}
+
+/// Standard deviation of the noise in the sum of all rounds, which has most of it, over that
+/// of fresh noise in one round.
+#[must_use]
+pub fn noise_of_all_rounds(noise: BandedNoise) -> f64 {
+    let correlation = Correlation::fractional(noise.band, noise.exponent);
+    correlation.prefix_variances(noise.rounds).last().unwrap_or(0.0).sqrt()
+}
 
 /// To four significant digits.
 fn round_up(value: f64) -> f64 {
@@ -119,10 +160,10 @@ impl DerivedPolicy {
         let privacy = Self::derive(policy, parameters)?;
         let policy = &privacy.policy;
         let participations = policy.max_participations;
-        if let Mechanism::Central { tree_rounds: rounds @ 1.. } = policy.mechanism
-            && participations > rounds
+        if let Some(Participation { steps: rounds, separation, .. }) = participation(policy)
+            && participations > rounds.div_ceil(separation)
         {
-            return Err(PrivacyError::TreeTooShort { rounds, participations });
+            return Err(PrivacyError::TooFewRounds { rounds, separation, participations });
         }
         let (cost, budget) = (privacy.epsilon_after(participations), policy.epsilon);
         if cost > budget {
@@ -141,8 +182,9 @@ impl DerivedPolicy {
         mut policy: PrivacyPolicy,
         parameters: usize,
     ) -> Result<Self, PrivacyError> {
-        if let Mechanism::Central { tree_rounds: rounds @ 1.. } = policy.mechanism {
-            policy.max_participations = policy.max_participations.min(rounds);
+        policy.validate()?;
+        if let Some(Participation { steps, separation, .. }) = participation(&policy) {
+            policy.max_participations = policy.max_participations.min(steps.div_ceil(separation));
         }
         let privacy = Self::derive(policy.clone(), parameters)?;
         let fits = |count: &u32| privacy.epsilon_after(*count) <= policy.epsilon;
@@ -201,10 +243,10 @@ impl DerivedPolicy {
     ///
     /// # Errors
     ///
-    /// [`PrivacyError`], also for noise along a tree, which has no place for other rounds.
+    /// [`PrivacyError`], also for noise that goes on from round to round.
     pub fn for_evaluation(&self, model: &ModelSpec) -> Result<Self, PrivacyError> {
-        if matches!(self.policy.mechanism, Mechanism::Central { tree_rounds: 1.. }) {
-            return Err(PrivacyError::TreeAndEvaluation);
+        if participation(&self.policy).is_some() {
+            return Err(PrivacyError::RoundsAndEvaluation);
         }
         let mut policy = PrivacyPolicy {
             clipping_norm: Scores::norm(model),
@@ -296,16 +338,29 @@ impl DerivedPolicy {
         self.policy.mechanism == Mechanism::Distributed
     }
 
+    /// Fewest rounds from one participation of a subject to the next: 1 if any two may
+    /// follow each other.
+    #[must_use]
+    pub fn separation(&self) -> u32 {
+        participation(&self.policy).map_or(1, |limits| limits.separation)
+    }
+
     /// Cost (ρ) of `participations` rounds for one subject.
     #[must_use]
     pub fn cost(&self, participations: u32) -> Rho {
-        match (&self.mechanism, self.policy.mechanism) {
-            (
-                DerivedMechanism::Central(central),
-                Mechanism::Central { tree_rounds: steps @ 1.. },
-            ) => central.tree_cost(TreeParticipation { steps, participations, separation: 1 }),
-            (DerivedMechanism::Central(central), _) => central.cost().times(participations),
-            (DerivedMechanism::Encoded(encoding), _) => encoding.cost().times(participations),
+        let central = match &self.mechanism {
+            DerivedMechanism::Encoded(encoding) => return encoding.cost().times(participations),
+            DerivedMechanism::Central(central) => central,
+        };
+        let participation =
+            participation(&self.policy).map(|limits| Participation { participations, ..limits });
+        match (self.policy.mechanism, participation) {
+            (Mechanism::Central(CentralNoise::Banded(noise)), Some(participation)) => {
+                let correlation = Correlation::fractional(noise.band, noise.exponent);
+                central.correlated_cost(&correlation, participation)
+            }
+            (_, Some(participation)) => central.tree_cost(participation),
+            (_, None) => central.cost().times(participations),
         }
     }
 

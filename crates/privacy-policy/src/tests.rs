@@ -1,6 +1,11 @@
 //! Policies: derived parameters, costs, and refusals by clients.
 
-use fedra_protocol::{Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPrivacy, Scores, TaskId};
+mod cost;
+
+use fedra_protocol::{
+    BandedNoise, CentralNoise, Mechanism, ModelSpec, PrivacyPolicy, RoundId, RoundPrivacy, Scores,
+    TaskId,
+};
 use proptest::prelude::*;
 
 use crate::{DerivedPolicy, FloorError, PrivacyError, PrivacyFloors};
@@ -8,11 +13,14 @@ use crate::{DerivedPolicy, FloorError, PrivacyError, PrivacyFloors};
 /// Parameters of a small model.
 const SMALL: usize = 1000;
 
-const MECHANISMS: [Mechanism; 4] = [
+const BANDED: BandedNoise = BandedNoise { rounds: 40, separation: 5, band: 8, exponent: 66 };
+
+const MECHANISMS: [Mechanism; 5] = [
     Mechanism::Distributed,
     Mechanism::Local,
-    Mechanism::Central { tree_rounds: 0 },
-    Mechanism::Central { tree_rounds: 8 },
+    Mechanism::Central(CentralNoise::Independent),
+    Mechanism::Central(CentralNoise::Tree { rounds: 8 }),
+    Mechanism::Central(CentralNoise::Banded(BANDED)),
 ];
 
 fn policy(mechanism: Mechanism) -> PrivacyPolicy {
@@ -56,7 +64,7 @@ mod derivation {
 
     #[test]
     fn under_central_privacy_updates_travel_as_they_are() {
-        let privacy = privacy(Mechanism::Central { tree_rounds: 0 });
+        let privacy = privacy(Mechanism::Central(CentralNoise::Independent));
         assert!(privacy.encoding().is_none());
         assert_eq!(privacy.central().unwrap().len(), SMALL);
     }
@@ -102,84 +110,6 @@ mod derivation {
     }
 }
 
-mod cost {
-    use super::*;
-
-    /// Ten participations at noise multiplier 4 and delta 1e-6 cost epsilon 3.747218.
-    #[test]
-    fn independent_central_noise_costs_what_a_gaussian_does() {
-        let policy = PrivacyPolicy {
-            noise_multiplier: 4.0,
-            delta: 1e-6,
-            max_participations: 10,
-            ..policy(Mechanism::Central { tree_rounds: 0 })
-        };
-        let epsilon = DerivedPolicy::new(policy, SMALL).unwrap().epsilon_after(10);
-        assert!((3.747_217..=3.747_23).contains(&epsilon), "{epsilon}");
-    }
-
-    #[test]
-    fn what_is_distributed_costs_hardly_more_than_what_is_central() {
-        let central = privacy(Mechanism::Central { tree_rounds: 0 }).epsilon_after(8);
-        for mechanism in [Mechanism::Distributed, Mechanism::Local] {
-            let epsilon = privacy(mechanism).epsilon_after(8);
-            assert!((central * 0.999..central * 1.02).contains(&epsilon), "{epsilon} {central}");
-        }
-    }
-
-    #[test]
-    fn nothing_costs_nothing_and_every_participation_costs_more() {
-        for mechanism in MECHANISMS {
-            let privacy = privacy(mechanism);
-            let costs: Vec<f64> = (0..=8).map(|count| privacy.epsilon_after(count)).collect();
-            assert_eq!(costs[0], 0.0);
-            assert!(costs.is_sorted_by(|a, b| a < b), "{mechanism:?}: {costs:?}");
-        }
-    }
-
-    /// A tree of 8 rounds has 4 levels, and a subject's one participation is in a
-    /// node of each. Independent noise is dearer from there on if it counts for
-    /// every round.
-    #[test]
-    fn a_tree_costs_a_level_each_for_one_participation() {
-        let tree = privacy(Mechanism::Central { tree_rounds: 8 });
-        let independent = privacy(Mechanism::Central { tree_rounds: 0 });
-        let ratio = |count| tree.cost(count).value() / independent.cost(1).value();
-        assert!((ratio(1) - 4.0).abs() < 1e-12, "{}", ratio(1));
-        // All rounds: 8 x (1 + 2 + 4 + 8) by the bound min(node, participations).
-        assert!((ratio(8) - 120.0).abs() < 1e-9, "{}", ratio(8));
-        assert_eq!(independent.cost(8).value(), 8.0 * independent.cost(1).value());
-    }
-
-    proptest! {
-        #[test]
-        fn more_noise_or_more_honest_survivors_never_cost_more(
-            mechanism in prop::sample::select(&MECHANISMS[..]),
-            noise in 0.3_f64..20.0,
-            factor in 1.0_f64..3.0,
-            survivors in 10_u32..=100,
-            colluders in 0_u32..8,
-        ) {
-            let with = |noise_multiplier, colluders| {
-                let policy = PrivacyPolicy {
-                    noise_multiplier,
-                    minimum_survivors: survivors,
-                    colluders,
-                    epsilon: 1e9,
-                    ..policy(mechanism)
-                };
-                DerivedPolicy::new(policy, SMALL).unwrap().epsilon_after(3)
-            };
-            let cost = with(noise, colluders);
-            prop_assert!(cost > 0.0 && cost.is_finite());
-            prop_assert!(with(noise * factor, colluders) <= cost * 1.000_001);
-            // The noise is shared out among the honest: fewer of them, bigger shares.
-            let fewer = with(noise, colluders + 1);
-            prop_assert!((fewer / cost - 1.0).abs() < 0.01, "{fewer} {cost}");
-        }
-    }
-}
-
 mod budget {
     use super::*;
 
@@ -214,7 +144,7 @@ mod budget {
         let within = DerivedPolicy::within_budget(policy(Mechanism::Distributed), SMALL).unwrap();
         assert_eq!(within.policy().max_participations, 8);
         // A tree has no more rounds than it has, whatever the policy grants.
-        let central = Mechanism::Central { tree_rounds: 8 };
+        let central = Mechanism::Central(CentralNoise::Tree { rounds: 8 });
         let many = PrivacyPolicy { max_participations: 1_000_000, ..policy(central) };
         let within = DerivedPolicy::within_budget(many, SMALL).unwrap();
         assert_eq!(within.policy().max_participations, 8);
@@ -233,12 +163,20 @@ mod budget {
     }
 
     #[test]
-    fn a_tree_ends_with_its_last_round() {
-        let short = policy(Mechanism::Central { tree_rounds: 7 });
+    fn noise_that_goes_on_ends_with_its_last_round() {
+        let short = policy(Mechanism::Central(CentralNoise::Tree { rounds: 7 }));
         assert_eq!(
             DerivedPolicy::new(short, SMALL).unwrap_err(),
-            PrivacyError::TreeTooShort { rounds: 7, participations: 8 }
+            PrivacyError::TooFewRounds { rounds: 7, separation: 1, participations: 8 }
         );
+        // Rounds 1, 6, ..., 36 are eight.
+        for (rounds, fits) in [(36, true), (35, false)] {
+            let noise = BandedNoise { rounds, ..BANDED };
+            let made =
+                DerivedPolicy::new(policy(Mechanism::Central(CentralNoise::Banded(noise))), SMALL);
+            let error = PrivacyError::TooFewRounds { rounds, separation: 5, participations: 8 };
+            assert_eq!(made.err(), (!fits).then_some(error));
+        }
     }
 
     #[test]
@@ -260,7 +198,8 @@ mod budget {
     /// higher.
     #[test]
     fn the_least_noise_is_that_of_the_documentation() {
-        let (tree, independent) = (Mechanism::Central { tree_rounds: 200 }, MECHANISMS[2]);
+        let (tree, independent) =
+            (Mechanism::Central(CentralNoise::Tree { rounds: 200 }), MECHANISMS[2]);
         for (mechanism, max_participations, epsilon, delta, expected) in [
             (Mechanism::Distributed, 20, 8.0, 1e-5, 2.685),
             (Mechanism::Distributed, 100, 1.0, 1e-6, 42.25),
@@ -498,7 +437,7 @@ mod evaluation {
     #[test]
     fn a_round_of_evaluation_costs_no_more_than_one_of_training() {
         let model = ModelSpec::softmax_regression();
-        for mechanism in MECHANISMS.into_iter().filter(|m| *m != MECHANISMS[3]) {
+        for mechanism in MECHANISMS.into_iter().take(3) {
             for noise_multiplier in [0.3, 1.0, 2.0, 20.0] {
                 for cohort in [3, 100] {
                     let policy = PrivacyPolicy {
@@ -528,9 +467,11 @@ mod evaluation {
     }
 
     #[test]
-    fn a_tree_has_no_place_for_it() {
-        let error = privacy(MECHANISMS[3]).for_evaluation(&ModelSpec::softmax_regression());
-        assert!(matches!(error, Err(PrivacyError::TreeAndEvaluation)), "{error:?}");
+    fn noise_that_goes_on_from_round_to_round_has_no_place_for_it() {
+        for mechanism in [MECHANISMS[3], MECHANISMS[4]] {
+            let error = privacy(mechanism).for_evaluation(&ModelSpec::softmax_regression());
+            assert!(matches!(error, Err(PrivacyError::RoundsAndEvaluation)), "{error:?}");
+        }
     }
 
     #[test]

@@ -63,8 +63,9 @@ pub use model::{
     TensorInfo,
 };
 pub use privacy::{
-    AdvertisedKeys, EncryptedShare, KeyDirectory, MaskedInputRequest, Mechanism, Neighbour,
-    PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy, SubjectId, UnmaskingRequest,
+    AdvertisedKeys, BandedNoise, CentralNoise, EncryptedShare, KeyDirectory, MaskedInputRequest,
+    Mechanism, Neighbour, PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy,
+    SubjectId, UnmaskingRequest,
 };
 pub use task::{
     ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,

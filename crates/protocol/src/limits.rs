@@ -85,3 +85,7 @@ pub const MAX_NEIGHBOURS: usize = 1 << 10;
 pub const MAX_CIPHERTEXT_BYTES: usize = 512;
 /// Most rounds that a privacy policy may grant one subject.
 pub const MAX_PARTICIPATIONS: u32 = 1_000_000;
+/// Most rounds whose noise may be correlated.
+pub const MAX_BANDED_ROUNDS: u32 = 1_000_000;
+/// Most rounds that the noise of one round may reach into, its own included.
+pub const MAX_BAND: u32 = 64;

@@ -11,7 +11,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{IdError, RoundId};
-use crate::limits::{MAX_COHORT, MAX_PARTICIPATIONS};
+use crate::limits::{MAX_BAND, MAX_BANDED_ROUNDS, MAX_COHORT, MAX_PARTICIPATIONS};
 use crate::wire;
 
 /// Protection of those who take part in a task. The unit is a subject: everything
@@ -51,10 +51,69 @@ pub enum Mechanism {
     /// Every client all of it.
     Local,
     /// The server, which sees raw updates.
-    Central {
-        /// Rounds of tree aggregation; 0 is fresh noise in every round.
-        tree_rounds: u32,
+    Central(CentralNoise),
+}
+
+/// Noise of the server over the rounds of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredNoise", into = "StoredNoise")]
+pub enum CentralNoise {
+    /// Fresh in every round.
+    Independent,
+    /// On the nodes of a binary tree over the rounds.
+    Tree {
+        /// Rounds of the tree.
+        rounds: u32,
     },
+    /// Correlated: each round takes back a part of the noise of the rounds before.
+    Banded(BandedNoise),
+}
+
+/// Noise that is correlated over the rounds. That of round t - i is added once more with
+/// coefficient i of the power series (1 - x)^exponent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BandedNoise {
+    /// Rounds that the noise is for.
+    pub rounds: u32,
+    /// Fewest rounds from one participation of a subject to the next; 1 if any two may
+    /// follow each other.
+    pub separation: u32,
+    /// Coefficients of the power series. The first is 1.
+    pub band: u32,
+    /// The exponent in hundredths, at most 100.
+    pub exponent: u32,
+}
+
+/// [`CentralNoise`] as JSON, which task definitions in stores have.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredNoise {
+    /// Rounds of the tree; 0 without one.
+    #[serde(default)]
+    tree_rounds: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    banded: Option<BandedNoise>,
+}
+
+impl From<StoredNoise> for CentralNoise {
+    fn from(stored: StoredNoise) -> Self {
+        match stored {
+            StoredNoise { banded: Some(banded), .. } => Self::Banded(banded),
+            StoredNoise { tree_rounds: 0, .. } => Self::Independent,
+            StoredNoise { tree_rounds: rounds, .. } => Self::Tree { rounds },
+        }
+    }
+}
+
+impl From<CentralNoise> for StoredNoise {
+    fn from(noise: CentralNoise) -> Self {
+        match noise {
+            CentralNoise::Independent => Self { tree_rounds: 0, banded: None },
+            CentralNoise::Tree { rounds } => Self { tree_rounds: rounds, banded: None },
+            CentralNoise::Banded(banded) => Self { tree_rounds: 0, banded: Some(banded) },
+        }
+    }
 }
 
 impl fmt::Display for Mechanism {
@@ -119,6 +178,9 @@ impl PrivacyPolicy {
         check((1..=MAX_COHORT).contains(&cohort), "cohort", "1 to 65536", cohort.into())?;
         let sound = (1..=MAX_PARTICIPATIONS).contains(&most);
         check(sound, "max_participations", "1 to 1000000", most.into())?;
+        if let Mechanism::Central(CentralNoise::Banded(noise)) = self.mechanism {
+            noise.validate()?;
+        }
         if !(self.colluders < self.minimum_survivors && self.minimum_survivors <= cohort) {
             return Err(PrivacyPolicyError::Survivors {
                 survivors: self.minimum_survivors,
@@ -127,6 +189,19 @@ impl PrivacyPolicy {
             });
         }
         Ok(())
+    }
+}
+
+impl BandedNoise {
+    fn validate(self) -> Result<(), PrivacyPolicyError> {
+        let Self { rounds, separation, band, exponent } = self;
+        let sound = (1..=MAX_BANDED_ROUNDS).contains(&rounds);
+        check(sound, "rounds", "1 to 1000000 for banded noise", rounds.into())?;
+        let sound = (1..=rounds).contains(&separation);
+        check(sound, "minimum_separation", "1 to the task's rounds", separation.into())?;
+        let sound = (1..=MAX_BAND).contains(&band);
+        check(sound, "band", "1 to 64", band.into())?;
+        check(exponent <= 100, "exponent", "at most 100 hundredths", exponent.into())
     }
 }
 

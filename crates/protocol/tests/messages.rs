@@ -382,6 +382,43 @@ fn a_share_of_the_values_is_rounded_up() {
 }
 
 #[test]
+fn banded_noise_outside_its_ranges_is_refused_by_name() {
+    let good = BandedNoise { rounds: 100, separation: 100, band: 64, exponent: 100 };
+    let policy = |noise| common::policy(Mechanism::Central(CentralNoise::Banded(noise)));
+    policy(good).validate().unwrap();
+    for (name, bad) in [
+        ("rounds", BandedNoise { rounds: 0, ..good }),
+        ("rounds", BandedNoise { rounds: 1_000_001, ..good }),
+        ("minimum_separation", BandedNoise { separation: 0, ..good }),
+        ("minimum_separation", BandedNoise { separation: 101, ..good }),
+        ("band", BandedNoise { band: 0, ..good }),
+        ("band", BandedNoise { band: 65, ..good }),
+        ("exponent", BandedNoise { exponent: 101, ..good }),
+    ] {
+        let problem = policy(bad).validate().unwrap_err().to_string();
+        assert!(problem.starts_with(name), "{name}: {problem}");
+    }
+}
+
+/// Stores of earlier versions hold the first two.
+#[test]
+fn noise_of_the_server_is_stored_in_one_form() {
+    let banded = BandedNoise { rounds: 9, separation: 2, band: 3, exponent: 75 };
+    for (noise, json) in [
+        (CentralNoise::Independent, r#"{"central":{"tree_rounds":0}}"#),
+        (CentralNoise::Tree { rounds: 7 }, r#"{"central":{"tree_rounds":7}}"#),
+        (
+            CentralNoise::Banded(banded),
+            r#"{"central":{"tree_rounds":0,"banded":{"rounds":9,"separation":2,"band":3,"exponent":75}}}"#,
+        ),
+    ] {
+        let mechanism = Mechanism::Central(noise);
+        assert_eq!(serde_json::to_string(&mechanism).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Mechanism>(json).unwrap(), mechanism);
+    }
+}
+
+#[test]
 fn a_privacy_policy_outside_its_ranges_is_refused_by_name() {
     let good = common::policy(Mechanism::Distributed);
     good.validate().unwrap();

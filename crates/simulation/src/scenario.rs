@@ -15,7 +15,7 @@ use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, TaskId, UpdateRange,
+    CentralNoise, LocalTraining, Loss, Mechanism, ModelSpec, PrivacyPolicy, TaskId, UpdateRange,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -272,7 +272,9 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
         max_participations: MAX_PARTICIPATIONS,
     };
     let policy = match kind {
-        Kind::Private => Some(policy(Mechanism::Central { tree_rounds: 0 }, 1.0, 10.0, 2e5)),
+        Kind::Private => {
+            Some(policy(Mechanism::Central(CentralNoise::Independent), 1.0, 10.0, 2e5))
+        }
         // So little noise that the sum tells who is in it.
         Kind::Masked => Some(policy(Mechanism::Distributed, 0.01, 2.0, 1e9)),
         Kind::BufferedPrivate => Some(PrivacyPolicy {

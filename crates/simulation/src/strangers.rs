@@ -17,9 +17,9 @@ use fedra_coordinator::storage::Storage;
 use fedra_learning::safetensors;
 use fedra_protocol::limits::MAX_PARTICIPATIONS;
 use fedra_protocol::{
-    AdvertisedKeys, Availability, Capabilities, ClientMessage, EncryptedShare, Hello, Mechanism,
-    PROTOCOL_VERSION, PrivacyPolicy, RevealedShare, RoundId, ServerMessage, SubjectId, UpdateBegin,
-    UpdateChunk,
+    AdvertisedKeys, Availability, Capabilities, CentralNoise, ClientMessage, EncryptedShare, Hello,
+    Mechanism, PROTOCOL_VERSION, PrivacyPolicy, RevealedShare, RoundId, ServerMessage, SubjectId,
+    UpdateBegin, UpdateChunk,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -95,7 +95,7 @@ fn task(number: usize) -> &'static Task {
         let mechanism = match number {
             2 => Some(Mechanism::Distributed),
             3 => Some(Mechanism::Local),
-            4 => Some(Mechanism::Central { tree_rounds: 0 }),
+            4 => Some(Mechanism::Central(CentralNoise::Independent)),
             _ => None,
         };
         let counting = if number == 4 { Counting::Subjects } else { Counting::Rounds };

@@ -9,10 +9,11 @@ use fedra_learning::{init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Availability, CheckedIn, ClientMessage, DataSpec, EncodedDataSpec, Layer, LocalTraining, Loss,
-    Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase,
-    RoundPrivacy, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token,
-    UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    Availability, CentralNoise, CheckedIn, ClientMessage, DataSpec, EncodedDataSpec, Layer,
+    LocalTraining, Loss, Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId,
+    RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription,
+    TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict,
+    Welcome,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -513,7 +514,7 @@ async fn data_that_wait_for_the_task_can_be_taken_back() {
 /// A server whose task has a policy, which needs no secure aggregation.
 async fn private_server() -> Server {
     let policy = PrivacyPolicy {
-        mechanism: Mechanism::Central { tree_rounds: 0 },
+        mechanism: Mechanism::Central(CentralNoise::Independent),
         noise_multiplier: 1.0,
         clipping_norm: 0.5,
         target_quantile: None,

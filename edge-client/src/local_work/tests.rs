@@ -14,14 +14,14 @@ use fedra_data::Targets;
 use fedra_learning::{init_parameters, init_weights};
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining, TaskId,
-    UpdateOutcome, UpdateRange, UpdateVerdict,
+    CentralNoise, CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining,
+    TaskId, UpdateOutcome, UpdateRange, UpdateVerdict,
 };
 
 use super::*;
 use crate::codes::{CallFault, EventCode};
 
-const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
+const CENTRAL: Mechanism = Mechanism::Central(CentralNoise::Independent);
 
 /// Too large a step: parameters overflow.
 const DIVERGES: f32 = f32::MAX;

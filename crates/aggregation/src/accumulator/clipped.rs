@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
+use differential_privacy::accounting::Correlation;
 use differential_privacy::central::{CentralMean, StepError};
-use differential_privacy::{CentralGaussian, ClippingNorm, NoiseSecret, TreeAggregation};
-use fedra_protocol::RoundId;
+use differential_privacy::{
+    CentralGaussian, ClippingNorm, CorrelatedNoise, NoiseSecret, TreeAggregation,
+};
+use fedra_protocol::{BandedNoise, CentralNoise, RoundId};
 
 use super::{AccumulatorBounds, ContributionError, Contributor, FinishError, Mean};
 use super::{RoundAccumulator, Weight};
@@ -76,24 +79,33 @@ impl RoundAccumulator for Clipped {
     }
 }
 
-/// The server's own noise: along a tree over the rounds, or fresh in every round. Drawn
-/// again from the task's secret when it is needed, so that a restart changes nothing.
+/// The server's own noise: fresh in every round, along a tree over the rounds, or correlated
+/// over them. Drawn again from the task's secret when it is needed, so that a restart changes
+/// nothing.
 #[derive(Debug)]
 pub enum ServerNoise {
     /// Fresh in every attempt at a round.
     Independent(CentralGaussian, NoiseSecret),
     /// Along a tree.
     Tree(TreeAggregation),
+    /// Of which each round takes back a part of the rounds before.
+    Correlated(CorrelatedNoise),
 }
 
 impl ServerNoise {
-    /// `tree_rounds` is 0 for noise that is fresh in every round.
+    /// Noise of a policy, drawn from its task's secret.
     #[must_use]
-    pub fn new(mechanism: CentralGaussian, secret: [u8; 32], tree_rounds: u32) -> Self {
+    pub fn new(mechanism: CentralGaussian, secret: [u8; 32], noise: CentralNoise) -> Self {
         let secret = NoiseSecret::new(secret);
-        match tree_rounds {
-            0 => Self::Independent(mechanism, secret),
-            rounds => Self::Tree(TreeAggregation::new(mechanism, secret, rounds)),
+        match noise {
+            CentralNoise::Independent => Self::Independent(mechanism, secret),
+            CentralNoise::Tree { rounds } => {
+                Self::Tree(TreeAggregation::new(mechanism, secret, rounds))
+            }
+            CentralNoise::Banded(BandedNoise { rounds, band, exponent, .. }) => {
+                let correlation = Correlation::fractional(band, exponent);
+                Self::Correlated(CorrelatedNoise::new(mechanism, secret, correlation, rounds))
+            }
         }
     }
 
@@ -101,11 +113,12 @@ impl ServerNoise {
         match self {
             Self::Independent(mechanism, _) => mechanism,
             Self::Tree(tree) => tree.mechanism(),
+            Self::Correlated(noise) => noise.mechanism(),
         }
     }
 
-    /// Adds noise that is independent for each attempt. Tree noise is the exception,
-    /// because only one of the attempts at one of its steps is ever released.
+    /// Adds noise that is independent for each attempt. Noise that goes on from round to
+    /// round is the exception, because only one of the attempts at a round is ever released.
     fn add(&self, round: RoundId, sum: &mut [i64]) -> Result<(), StepError> {
         let number = u32::try_from(round.round).unwrap_or(u32::MAX);
         match self {
@@ -115,6 +128,7 @@ impl ServerNoise {
                 Ok(())
             }
             Self::Tree(tree) => tree.add_increment(number, sum),
+            Self::Correlated(noise) => noise.add(number, sum),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Every accumulator: its bounds, its mean, and what it turns down. The steps of secure
 //! aggregation are tested with the coordinator's writer.
 
+mod noise;
 mod robust;
+
+use std::sync::Arc;
 
 use differential_privacy::{
     CentralGaussian, CentralGaussianSettings, ClippingNorm, DistributedGaussian,
     DistributedGaussianSettings, NoiseMultiplier,
 };
-use fedra_protocol::{CodecName, RoundId, UpdateRange};
+use fedra_protocol::{BandedNoise, CentralNoise, CodecName, RoundId, UpdateRange};
 use fedra_secure_aggregation::{Context, Terms};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -50,7 +53,8 @@ fn clip() -> ClippingNorm {
 }
 
 fn clipped() -> Clipped {
-    Clipped::new(ServerNoise::new(central(), [1; 32], 0).into(), clip(), ROUND)
+    let noise = ServerNoise::new(central(), [1; 32], CentralNoise::Independent);
+    Clipped::new(noise.into(), clip(), ROUND)
 }
 
 fn decoding() -> Decoding {

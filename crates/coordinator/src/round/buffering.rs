@@ -138,7 +138,7 @@ impl Buffering {
                 self.failed(ended, client, StandbyCause::Declined, context);
             }
             Event::Refused(client, round) => self.refused(client, round, context),
-            Event::ParticipationsSpent(client) => {
+            Event::EligibilityChanged(client, Eligibility::Spent) => {
                 // Its subject had another client, which is what was paid for.
                 if let Some(round) = self.in_flight.round_of(client) {
                     self.left += usize::from(self.in_flight.lose(client));

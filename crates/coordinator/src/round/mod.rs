@@ -84,6 +84,18 @@ pub enum Budget {
     Spent,
 }
 
+/// What the privacy ledger lets the subject of a client do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Eligibility {
+    /// It may take part.
+    #[default]
+    Free,
+    /// It has taken part not long ago, and may again from this round on.
+    Rests(u64),
+    /// It has taken part as often as the task allows.
+    Spent,
+}
+
 /// Input of the machine: an event that has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -93,6 +105,8 @@ pub enum Event {
         client: ClientId,
         /// Availability for an invitation.
         availability: Availability,
+        /// Eligibility of its subject.
+        eligibility: Eligibility,
         /// Record that is remembered of the client.
         record: Record,
     },
@@ -127,8 +141,8 @@ pub enum Event {
     Prepared(RoundId, Stage),
     /// A stage could not be prepared.
     NotPrepared(RoundId, Stage),
-    /// A client's subject has taken part as often as the task allows.
-    ParticipationsSpent(ClientId),
+    /// A client's subject has taken part.
+    EligibilityChanged(ClientId, Eligibility),
     /// The privacy budget has no room for another debit. A buffered round that is open
     /// has had none, and comes to nothing.
     BudgetSpent,

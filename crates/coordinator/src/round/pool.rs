@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::index;
 
 use super::record::{Ending, Record, Trust, missed};
-use super::{ClientId, Event, Time};
+use super::{ClientId, Eligibility, Event, Time};
 
 /// The clients of a task. Ordered, so that a replay selects the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +15,8 @@ pub(super) struct Pool {
     clients: BTreeMap<ClientId, Member>,
     /// Ends of exclusions and of invitations of stragglers.
     timers: BTreeSet<(Time, ClientId)>,
+    /// Rounds from which on subjects that rest may take part again.
+    resting: BTreeSet<(u64, ClientId)>,
     /// Times at which a client became available that was not before.
     arrivals: u64,
     counts: Counts,
@@ -61,8 +63,7 @@ struct Member {
     availability: Availability,
     /// Its connection broke, and it has not come back yet.
     is_lost: bool,
-    /// Its subject has taken part as often as the task allows.
-    is_spent: bool,
+    eligibility: Eligibility,
     record: Record,
     /// An invitation on trial whose round has ended: the answer is still awaited.
     straggles: Option<(RoundId, Time)>,
@@ -73,7 +74,7 @@ impl Member {
     fn is_available(&self) -> bool {
         self.availability == Availability::Available
             && !self.is_lost
-            && !self.is_spent
+            && self.eligibility == Eligibility::Free
             && self.straggles.is_none()
     }
 
@@ -83,6 +84,13 @@ impl Member {
 
     fn is_left_out(&self) -> bool {
         matches!(self.record.trust(), Trust::LeftOut(_))
+    }
+
+    fn rests_until(&self) -> Option<u64> {
+        match self.eligibility {
+            Eligibility::Rests(until) => Some(until),
+            Eligibility::Free | Eligibility::Spent => None,
+        }
     }
 
     fn timer(&self) -> Option<Time> {
@@ -98,17 +106,13 @@ impl Pool {
     /// Follows an event. A client that leaves is forgotten by [`Pool::forget`].
     pub(super) fn apply(&mut self, event: Event, now: Time) {
         match event {
-            Event::Joined { client, availability, mut record } => {
+            Event::Joined { client, availability, eligibility, mut record } => {
                 record.expire(now);
-                let member = Member {
-                    availability,
-                    is_lost: false,
-                    is_spent: false,
-                    record,
-                    straggles: None,
-                };
+                let member =
+                    Member { availability, is_lost: false, eligibility, record, straggles: None };
                 self.forget(client);
                 self.timers.extend(member.timer().map(|at| (at, client)));
+                self.resting.extend(member.rests_until().map(|round| (round, client)));
                 self.arrivals += u64::from(member.is_available() && !member.is_left_out());
                 self.counts.add(Counts::of(&member));
                 self.clients.insert(client, member);
@@ -124,8 +128,8 @@ impl Pool {
                     member.straggles = None;
                 }
             }),
-            Event::ParticipationsSpent(client) => {
-                self.change(client, |member| member.is_spent = true);
+            Event::EligibilityChanged(client, eligibility) => {
+                self.change(client, |member| member.eligibility = eligibility);
             }
             _ => {}
         }
@@ -138,7 +142,20 @@ impl Pool {
         if let Some(at) = member.timer() {
             self.timers.remove(&(at, client));
         }
+        if let Some(round) = member.rests_until() {
+            self.resting.remove(&(round, client));
+        }
         member.record.is_notable().then_some(member.record)
+    }
+
+    /// Comes to `round`: subjects that have rested until then may take part again.
+    pub(super) fn come_to(&mut self, round: u64) {
+        while let Some((until, client)) = self.resting.first().copied()
+            && until <= round
+        {
+            self.resting.pop_first();
+            self.change(client, |member| member.eligibility = Eligibility::Free);
+        }
     }
 
     /// Clients connected, paused ones too.
@@ -275,8 +292,12 @@ impl Pool {
             before.timer().map(|at| self.timers.remove(&(at, client)));
             self.timers.extend(after.timer().map(|at| (at, client)));
         }
-        let was = (before.availability, before.is_lost, before.is_spent);
-        let is = (after.availability, after.is_lost, after.is_spent);
+        if before.rests_until() != after.rests_until() {
+            before.rests_until().map(|round| self.resting.remove(&(round, client)));
+            self.resting.extend(after.rests_until().map(|round| (round, client)));
+        }
+        let was = (before.availability, before.is_lost, before.eligibility);
+        let is = (after.availability, after.is_lost, after.eligibility);
         let arrived = was != is && after.is_available() && !after.is_left_out();
         self.arrivals += u64::from(arrived);
     }

@@ -37,6 +37,7 @@ impl Selecting {
     /// second attempt always waits for the window, and for the delay that grows with
     /// each failure.
     pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+        context.pool.come_to(self.round.round);
         let available = context.pool.available_count();
         if available + context.pool.on_trial_count() < context.plan.minimum_cohort {
             self.quorum_since = None;

@@ -98,7 +98,12 @@ impl Script {
 /// A newcomer checks in.
 fn joined(id: u64) -> Event {
     let (client, record) = (ClientId(id), Record::default());
-    Event::Joined { client, availability: Availability::Available, record }
+    Event::Joined {
+        client,
+        availability: Availability::Available,
+        eligibility: Eligibility::Free,
+        record,
+    }
 }
 
 const fn round(round: u64, attempt: u32) -> RoundId {

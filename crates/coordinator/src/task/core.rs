@@ -379,7 +379,7 @@ impl Step<'_> {
             }
             WriterEvent::Finalized(round, debit, done) => {
                 if let Some(debit) = debit {
-                    self.debited(&debit);
+                    self.debited(&debit, round.round + u64::from(done.is_ok()));
                 }
                 self.finalized(round, done);
             }
@@ -403,10 +403,15 @@ impl Step<'_> {
                 let subject = self.core.clients.subject(client);
                 let record = subject.map(|subject| self.core.archive.take(&subject));
                 let record = record.unwrap_or_default();
-                self.joined(client, Event::Joined { client, availability, record });
+                let ledger = self.core.ledger.as_ref();
+                let next = self.core.rounds.progress().round.round;
+                let counted =
+                    ledger.zip(subject).map(|(ledger, own)| ledger.eligibility(&own, next));
+                let eligibility = counted.unwrap_or_default();
+                self.step(Event::Joined { client, availability, eligibility, record });
             }
             Change::Returned(client, availability) => {
-                self.joined(client, Event::Returned(client, availability));
+                self.step(Event::Returned(client, availability));
             }
             Change::Lost(client) => self.step(Event::Lost(client)),
             Change::Left(client, subject) => {
@@ -414,14 +419,6 @@ impl Step<'_> {
                 self.step(Event::Left(client));
                 self.leaving = None;
             }
-        }
-    }
-
-    fn joined(&mut self, client: ClientId, event: Event) {
-        self.step(event);
-        let spent = |subject| self.core.ledger.as_ref().is_some_and(|l| l.is_spent(&subject));
-        if self.core.clients.subject(client).is_some_and(spent) {
-            self.step(Event::ParticipationsSpent(client));
         }
     }
 

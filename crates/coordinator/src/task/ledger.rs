@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{RoundId, SubjectId};
 
-use crate::round::Budget;
+use crate::round::{Budget, Eligibility};
 use crate::settings::{Counting, PrivacySettings};
 use crate::storage::Debit;
 
@@ -18,7 +18,15 @@ pub struct Ledger {
     debits: u32,
     /// Round of the last entry.
     last: Option<RoundId>,
-    participations: HashMap<SubjectId, u32>,
+    participations: HashMap<SubjectId, Participations>,
+}
+
+/// Participations of a subject.
+#[derive(Debug, Default)]
+struct Participations {
+    count: u32,
+    /// Round of the last one.
+    last: u64,
 }
 
 impl Ledger {
@@ -40,8 +48,9 @@ impl Ledger {
         self.debits = self.debits.saturating_add(1);
         self.last = Some(RoundId { round: debit.round, attempt: debit.attempt });
         for subject in &debit.subjects {
-            let count = self.participations.entry(*subject).or_default();
+            let Participations { count, last } = self.participations.entry(*subject).or_default();
             *count = count.saturating_add(1);
+            *last = debit.round.max(*last);
         }
     }
 
@@ -63,10 +72,20 @@ impl Ledger {
         }
     }
 
-    /// True if the subject has taken part as often as it may.
-    pub fn is_spent(&self, subject: &SubjectId) -> bool {
+    /// Whether the subject may take part in `round`, which is the next one that is not stored,
+    /// and when again. An attempt at this very round has come to nothing: the subject need not
+    /// rest after it.
+    pub fn eligibility(&self, subject: &SubjectId, round: u64) -> Eligibility {
         let granted = self.privacy.policy().max_participations;
-        self.participations.get(subject).is_some_and(|count| *count >= granted)
+        let Some(own) = self.participations.get(subject) else { return Eligibility::Free };
+        let until = own.last.saturating_add(self.privacy.separation().into());
+        if own.count >= granted {
+            Eligibility::Spent
+        } else if own.last < round && round < until {
+            Eligibility::Rests(until)
+        } else {
+            Eligibility::Free
+        }
     }
 
     /// Participations of the subject that has most of them; every round if it is
@@ -74,7 +93,9 @@ impl Ledger {
     pub fn most_participations(&self) -> u32 {
         match self.counting {
             Counting::Rounds => self.debits,
-            Counting::Subjects => self.participations.values().copied().max().unwrap_or(0),
+            Counting::Subjects => {
+                self.participations.values().map(|own| own.count).max().unwrap_or(0)
+            }
         }
     }
 

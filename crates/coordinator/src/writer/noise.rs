@@ -20,21 +20,20 @@ pub(super) struct Noise {
 
 impl Noise {
     /// Noise that the task's policy asks for. The secret is asked for under a central
-    /// policy only. The noise of a tree's nodes must be the same after a restart, and so
-    /// must the secret.
+    /// policy only. Noise that goes on from round to round must be the same after a restart,
+    /// and so must the secret.
     pub fn of<E>(
         settings: &TaskSettings,
         secret: impl FnOnce() -> Result<[u8; 32], E>,
     ) -> Result<Self, E> {
-        let Some(Mechanism::Central { tree_rounds }) =
-            settings.policy().map(|policy| policy.mechanism)
-        else {
+        let mechanism = settings.policy().map(|policy| policy.mechanism);
+        let Some(Mechanism::Central(over_rounds)) = mechanism else {
             return Ok(Self::default());
         };
         let secret = secret()?;
         let noise = |derived: &DerivedPolicy| {
             let central = derived.central()?.clone();
-            Some(Arc::new(ServerNoise::new(central, secret, tree_rounds)))
+            Some(Arc::new(ServerNoise::new(central, secret, over_rounds)))
         };
         let scores = settings.client_evaluation.as_ref().and_then(|rounds| rounds.derived());
         let updates = settings.privacy.as_ref().map(|privacy| &*privacy.derived);

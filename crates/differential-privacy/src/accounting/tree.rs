@@ -3,27 +3,10 @@
 //! be claimed (Kairouz et al. 2021, "Practical and Private (Deep) Learning
 //! without Sampling or Shuffling").
 
+use super::Participation;
 use crate::{NoiseMultiplier, Rho};
 
-/// Limits of one person's participation in the steps of one tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TreeParticipation {
-    /// T: steps of the tree.
-    pub steps: u32,
-    /// k: most steps that one person takes part in, at most once in each.
-    pub participations: u32,
-    /// Fewest steps from one participation of a person to the next: 1 if any two
-    /// may follow each other.
-    pub separation: u32,
-}
-
-impl TreeParticipation {
-    /// Each person takes part in one step.
-    #[must_use]
-    pub const fn once(steps: u32) -> Self {
-        Self { steps, participations: 1, separation: 1 }
-    }
-
+impl Participation {
     /// The sum of the squared sensitivities of all nodes, in units of C².
     ///
     /// There are as many levels as T has binary digits; a node of level l sums
@@ -32,7 +15,7 @@ impl TreeParticipation {
     /// exceeds min(k, ⌈w / separation⌉), so Σ m² is at most k times that. With
     /// k = 1 that is the number of levels, as published.
     #[must_use]
-    pub fn squared_sensitivity(self) -> u64 {
+    pub fn tree_squared_sensitivity(self) -> u64 {
         let participations = u64::from(self.participations.min(self.steps));
         let levels = 32 - self.steps.leading_zeros();
         (0..levels)
@@ -47,15 +30,16 @@ impl TreeParticipation {
     /// ρ of all the tree's nodes, each with noise of `noise` times C:
     /// squared sensitivity / (2 z²).
     #[must_use]
-    pub fn cost(self, noise: NoiseMultiplier) -> Rho {
+    pub fn tree_cost(self, noise: NoiseMultiplier) -> Rho {
         let z = noise.value();
-        Rho::from_raw(self.squared_sensitivity() as f64 / (2.0 * z * z))
+        Rho::from_raw(self.tree_squared_sensitivity() as f64 / (2.0 * z * z))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounting::participation::patterns;
 
     /// Every set of participations of a small tree, by brute force.
     #[test]
@@ -63,13 +47,12 @@ mod tests {
         for steps in 1..=12_u32 {
             for separation in 1..=4 {
                 for participations in 1..=steps {
-                    let bound = TreeParticipation { steps, participations, separation };
-                    let worst = (0..1_u32 << steps)
-                        .filter(|set| set.count_ones() <= participations)
-                        .filter(|set| (1..separation).all(|gap| set & set >> gap == 0))
-                        .map(|set| pattern(steps, set))
-                        .max();
-                    assert!(worst <= Some(bound.squared_sensitivity()), "{bound:?}: {worst:?}");
+                    let bound = Participation { steps, participations, separation };
+                    let worst = patterns(bound).map(|set| pattern(steps, set)).max();
+                    assert!(
+                        worst <= Some(bound.tree_squared_sensitivity()),
+                        "{bound:?}: {worst:?}"
+                    );
                 }
             }
         }
@@ -91,13 +74,13 @@ mod tests {
 
     #[test]
     fn the_bound_is_met_where_it_should_be() {
-        assert_eq!(TreeParticipation::once(1000).squared_sensitivity(), 10);
-        assert_eq!(TreeParticipation::once(1023).squared_sensitivity(), 10);
-        assert_eq!(TreeParticipation::once(1024).squared_sensitivity(), 11);
+        assert_eq!(Participation::once(1000).tree_squared_sensitivity(), 10);
+        assert_eq!(Participation::once(1023).tree_squared_sensitivity(), 10);
+        assert_eq!(Participation::once(1024).tree_squared_sensitivity(), 11);
         // All steps of a full tree: w nodes of w² each.
-        let all = TreeParticipation { steps: 8, participations: 8, separation: 1 };
-        assert_eq!(all.squared_sensitivity(), 8 + 4 * 4 + 2 * 16 + 64);
-        let none = TreeParticipation { steps: 8, participations: 0, separation: 1 };
-        assert_eq!(none.squared_sensitivity(), 0);
+        let all = Participation { steps: 8, participations: 8, separation: 1 };
+        assert_eq!(all.tree_squared_sensitivity(), 8 + 4 * 4 + 2 * 16 + 64);
+        let none = Participation { steps: 8, participations: 0, separation: 1 };
+        assert_eq!(none.tree_squared_sensitivity(), 0);
     }
 }

@@ -186,11 +186,10 @@ fn indicator_is_cheap_and_clear() {
 #[test]
 fn tree_costs_its_levels() {
     let mechanism = derive(&settings());
-    let cost = mechanism.tree_cost(TreeParticipation::once(1000)).value();
+    let cost = mechanism.tree_cost(Participation::once(1000)).value();
     assert!((cost - 5.0).abs() < 0.01, "{cost}");
-    let epsilon = mechanism
-        .tree_cost(TreeParticipation::once(1000))
-        .epsilon(Delta::new(1e-5).expect("a delta"));
+    let epsilon =
+        mechanism.tree_cost(Participation::once(1000)).epsilon(Delta::new(1e-5).expect("a delta"));
     assert!((epsilon.value() - 17.857).abs() < 0.001, "{epsilon:?}");
 }
 

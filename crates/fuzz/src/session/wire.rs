@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    AdvertisedKeys, CheckedIn, ClientEvaluation, EncryptedShare, KeyDirectory, Layer,
+    AdvertisedKeys, CentralNoise, CheckedIn, ClientEvaluation, EncryptedShare, KeyDirectory, Layer,
     LocalTraining, Loss, MaskedInputRequest, Mechanism, ModelRef, ModelSpec, Neighbour,
     PrivacyPolicy, Refusal, RefusalCode, RoundAssignment, RoundId, RoundPhase, RoundPrivacy,
     ServerMessage, Sha256Hash, Standby, StandbyCause, TaskDescription, TaskId, TaskStatus,
@@ -23,7 +23,7 @@ pub fn task(input: &mut Unstructured<'_>) -> Result<TaskDescription> {
     let mechanism = match input.int_in_range(0..=4)? {
         0 => None,
         1 => Some(Mechanism::Local),
-        2 => Some(Mechanism::Central { tree_rounds: 0 }),
+        2 => Some(Mechanism::Central(CentralNoise::Independent)),
         _ => Some(Mechanism::Distributed),
     };
     let model =

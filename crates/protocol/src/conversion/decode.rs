@@ -123,7 +123,15 @@ impl TryFrom<wire::PrivacyPolicy> for fedra::PrivacyPolicy {
             mechanism: match mechanism {
                 M::Distributed(_) => fedra::Mechanism::Distributed,
                 M::Local(_) => fedra::Mechanism::Local,
-                M::Central(noise) => fedra::Mechanism::Central { tree_rounds: noise.tree_rounds },
+                M::Central(noise) => fedra::Mechanism::Central(match noise.tree_rounds {
+                    0 => fedra::CentralNoise::Independent,
+                    rounds => fedra::CentralNoise::Tree { rounds },
+                }),
+                M::Banded(noise) => {
+                    let wire::BandedNoise { rounds, separation, band, exponent } = noise;
+                    let noise = fedra::BandedNoise { rounds, separation, band, exponent };
+                    fedra::Mechanism::Central(fedra::CentralNoise::Banded(noise))
+                }
             },
             noise_multiplier: policy.noise_multiplier,
             clipping_norm: policy.clipping_norm,

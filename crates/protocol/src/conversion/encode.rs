@@ -262,7 +262,16 @@ impl From<fedra::PrivacyPolicy> for wire::PrivacyPolicy {
             mechanism: Some(match policy.mechanism {
                 M::Distributed => W::Distributed(wire::Unit {}),
                 M::Local => W::Local(wire::Unit {}),
-                M::Central { tree_rounds } => W::Central(wire::CentralNoise { tree_rounds }),
+                M::Central(fedra::CentralNoise::Independent) => {
+                    W::Central(wire::CentralNoise { tree_rounds: 0 })
+                }
+                M::Central(fedra::CentralNoise::Tree { rounds }) => {
+                    W::Central(wire::CentralNoise { tree_rounds: rounds })
+                }
+                M::Central(fedra::CentralNoise::Banded(noise)) => {
+                    let fedra::BandedNoise { rounds, separation, band, exponent } = noise;
+                    W::Banded(wire::BandedNoise { rounds, separation, band, exponent })
+                }
             }),
             noise_multiplier: policy.noise_multiplier,
             clipping_norm: policy.clipping_norm,

@@ -205,8 +205,11 @@ pub fn server_messages() -> Vec<ServerMessage> {
     };
     let private = TaskDescription { privacy: Some(policy(Mechanism::Distributed)), ..task.clone() };
     let local = TaskDescription { privacy: Some(policy(Mechanism::Local)), ..task.clone() };
-    let tree = Mechanism::Central { tree_rounds: 16 };
+    let tree = Mechanism::Central(CentralNoise::Tree { rounds: 16 });
     let central = TaskDescription { privacy: Some(policy(tree)), ..task.clone() };
+    let noise = BandedNoise { rounds: 300, separation: 20, band: 16, exponent: 64 };
+    let banded = Mechanism::Central(CentralNoise::Banded(noise));
+    let banded = TaskDescription { privacy: Some(policy(banded)), ..task.clone() };
     let evaluating = TaskDescription {
         client_evaluation: Some(ClientEvaluation::new(0.25, 4.0).unwrap()),
         ..task.clone()
@@ -359,5 +362,6 @@ pub fn server_messages() -> Vec<ServerMessage> {
     messages.extend(extended);
     messages.push(ServerMessage::RoundAssignment(stepwise));
     messages.push(ServerMessage::RoundAssignment(from_a_draw));
+    messages.push(checked_in(banded));
     messages
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use fedra_protocol::CentralNoise;
 use proptest::prelude::*;
 
 use super::private::policy;
@@ -331,7 +332,7 @@ proptest! {
         let mechanisms = [
             None,
             Some(Mechanism::Local),
-            Some(Mechanism::Central { tree_rounds: 0 }),
+            Some(Mechanism::Central(CentralNoise::Independent)),
             Some(Mechanism::Distributed),
         ];
         let mut world = World::new(mechanisms[which]);

@@ -2,6 +2,7 @@
 //! and that nothing leaves before it is counted.
 
 use fedra_privacy_policy::DerivedPolicy;
+use fedra_protocol::CentralNoise;
 
 use super::*;
 use crate::privacy::{PolicyName, PrivacyTerms};
@@ -21,7 +22,7 @@ pub(super) fn policy(mechanism: Mechanism) -> PrivacyPolicy {
     }
 }
 
-const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
+const CENTRAL: Mechanism = Mechanism::Central(CentralNoise::Independent);
 
 pub(super) fn private_assignment(round: RoundId) -> ServerMessage {
     let ServerMessage::RoundAssignment(plain) = assignment(round) else { unreachable!() };

@@ -112,7 +112,7 @@ fn a_round_with_its_goal_is_not_made_once_the_budget_is_spent() {
 #[test]
 fn a_client_whose_subject_has_no_participation_left_is_dismissed_from_its_work() {
     let mut script = storing(PLAN);
-    let spent = script.step(Event::ParticipationsSpent(ClientId(4)));
+    let spent = script.step(Event::EligibilityChanged(ClientId(4), Eligibility::Spent));
     assert_eq!(spent, [dismiss(4, R1)]);
     assert_eq!(script.report(4, R1), [answer(4, R1, NOT_INVITED)]);
     assert_eq!(invited(&script.step(Event::Stored(R1))), [1, 2, 3]);

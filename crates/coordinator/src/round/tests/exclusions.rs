@@ -181,7 +181,7 @@ fn a_record_outlives_its_client_and_a_clean_one_is_not_kept() {
     };
     script.step(Event::Stored(R1));
     let (client, availability) = (ClientId(5), Availability::Available);
-    script.step(Event::Joined { client, availability, record });
+    script.step(Event::Joined { client, availability, eligibility: Eligibility::Free, record });
     let mut over = Vec::new();
     for number in 2..=u64::from(SEVERAL) {
         assert_eq!(stands_by(&over, 5), None);
@@ -195,7 +195,8 @@ fn a_record_outlives_its_client_and_a_clean_one_is_not_kept() {
     let until = script.now + EXCLUSION;
     assert_eq!(stands_by(&over, 5), Some((StandbyCause::Lost, until)));
     let record = script.rounds.pool.forget(ClientId(5)).expect("worth keeping");
-    let again = Event::Joined { client: ClientId(6), availability, record };
+    let again =
+        Event::Joined { client: ClientId(6), availability, eligibility: Eligibility::Free, record };
     assert_eq!(script.step(again), [Effect::StandBy(ClientId(6), StandbyCause::Lost, until)]);
     assert_eq!(script.rounds.pool.forget(ClientId(1)), None);
 }
@@ -205,7 +206,12 @@ fn an_observer_is_not_invited_until_it_is_available() {
     let mut script = Script::new(PLAN);
     script.join(3);
     let (client, record) = (ClientId(4), Record::default());
-    script.step(Event::Joined { client, availability: Availability::Paused, record });
+    script.step(Event::Joined {
+        client,
+        availability: Availability::Paused,
+        eligibility: Eligibility::Free,
+        record,
+    });
     assert_eq!(invited(&script.wait(PLAN.selection_window)), [1, 2, 3]);
     let progress = script.rounds.progress();
     assert_eq!((progress.clients, progress.available), (4, 3));

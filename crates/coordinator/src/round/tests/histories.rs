@@ -24,6 +24,8 @@ struct World {
     known: BTreeMap<ClientId, Option<Time>>,
     invitations: BTreeMap<ClientId, Vec<RoundId>>,
     spent: BTreeSet<ClientId>,
+    /// Clients that rest, with the round from which on they may be invited.
+    resting: BTreeMap<ClientId, u64>,
     duties: BTreeMap<ClientId, Duty>,
     /// The same for those on trial, for whom no round waits.
     trials: BTreeMap<ClientId, Duty>,
@@ -66,6 +68,7 @@ impl World {
             known: BTreeMap::new(),
             invitations: BTreeMap::new(),
             spent: BTreeSet::new(),
+            resting: BTreeMap::new(),
             duties: BTreeMap::new(),
             trials: BTreeMap::new(),
             excluded: BTreeMap::new(),
@@ -108,6 +111,7 @@ impl World {
                 None => Event::Joined {
                     client: ClientId(id),
                     availability: Availability::Available,
+                    eligibility: Eligibility::Free,
                     record: self.records.remove(&ClientId(id)).unwrap_or_default(),
                 },
                 Some(Some(_)) => Event::Returned(ClientId(id), Availability::Available),
@@ -142,7 +146,15 @@ impl World {
             Move::SpendParticipations(id) => {
                 known(id)?;
                 self.spent.insert(ClientId(id));
-                Event::ParticipationsSpent(ClientId(id))
+                self.resting.remove(&ClientId(id));
+                Event::EligibilityChanged(ClientId(id), Eligibility::Spent)
+            }
+            Move::Rest(id, rounds) => {
+                known(id)?;
+                let until = self.announced + rounds;
+                self.spent.remove(&ClientId(id));
+                self.resting.insert(ClientId(id), until);
+                Event::EligibilityChanged(ClientId(id), Eligibility::Rests(until))
             }
             Move::SpendBudget => {
                 self.budget = Budget::Spent;
@@ -201,6 +213,7 @@ impl World {
             Event::Joined { client, .. } => {
                 self.known.insert(client, None);
                 self.spent.remove(&client);
+                self.resting.remove(&client);
             }
             Event::Returned(client, _) => {
                 self.known.insert(client, None);
@@ -353,6 +366,8 @@ impl World {
         let lost = self.known.get(&client);
         prop_assert!(lost == Some(&None) || lost.is_some() && is_late, "{:?}", lost);
         prop_assert!(!self.spent.contains(&client) || is_late);
+        let rests = self.resting.get(&client).is_some_and(|until| round.round < *until);
+        prop_assert!(!rests || is_late || self.is_buffered(), "it rests");
         let invitations = self.invitations.entry(client).or_default();
         prop_assert!(invitations.last().is_none_or(|last| *last < round), "invited twice");
         invitations.push(round);

@@ -172,10 +172,35 @@ fn a_spent_budget_ends_the_task_after_the_attempt_it_paid_for() {
 }
 
 #[test]
+fn a_subject_that_rests_is_invited_again_when_its_round_comes() {
+    let mut script = Script::new(PLAN);
+    script.join(1);
+    // A client of a subject that has taken part joins. It does not make up the cohort.
+    let event = Event::Joined {
+        client: ClientId(3),
+        availability: Availability::Available,
+        eligibility: Eligibility::Rests(3),
+        record: Record::default(),
+    };
+    assert_eq!(script.step(event), []);
+    assert_eq!(script.wait(PLAN.selection_window), []);
+    let mut effects = script.step(joined(2));
+    for (number, expected) in [(1, vec![1, 2]), (2, vec![1, 2]), (3, vec![1, 2, 3])] {
+        let round = round(number, 0);
+        effects.extend(script.wait(PLAN.selection_window));
+        assert_eq!(invited(&effects), expected, "{round}");
+        for id in expected {
+            script.report(id, round);
+        }
+        effects = script.step(Event::Stored(round));
+    }
+}
+
+#[test]
 fn a_subject_that_is_spent_is_not_invited_again() {
     let mut script = Script::new(PLAN);
     script.join(2);
-    script.step(Event::ParticipationsSpent(ClientId(1)));
+    script.step(Event::EligibilityChanged(ClientId(1), Eligibility::Spent));
     assert_eq!(script.wait(PLAN.selection_window), []);
     script.step(Event::AvailabilityChanged(ClientId(1), Availability::Available));
     assert_eq!(script.wait(PLAN.selection_window), []);

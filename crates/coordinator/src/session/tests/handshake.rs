@@ -1,5 +1,7 @@
 //! From Hello to the first order.
 
+use fedra_protocol::CentralNoise;
+
 use super::*;
 
 #[test]
@@ -112,7 +114,7 @@ fn inputs_for_a_member_mean_nothing_before_it_has_joined() {
 #[test]
 fn a_private_task_refuses_a_participant_without_a_subject() {
     let private = || {
-        let policy = policy(Mechanism::Central { tree_rounds: 0 });
+        let policy = policy(Mechanism::Central(CentralNoise::Independent));
         private_settings(PLAN, policy, Counting::Rounds)
     };
     let mut participant = Script::admitting(private(), None, Availability::Available);

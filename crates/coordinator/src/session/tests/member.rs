@@ -1,5 +1,7 @@
 //! Orders to a member, and what it says of itself.
 
+use fedra_protocol::CentralNoise;
+
 use super::*;
 use crate::settings::{Decay, Schedule};
 
@@ -237,7 +239,7 @@ fn a_decline_gives_up_the_room_of_an_upload() {
 
 #[test]
 fn a_decline_under_a_privacy_policy_says_nothing_about_the_data() {
-    let policy = policy(Mechanism::Central { tree_rounds: 0 });
+    let policy = policy(Mechanism::Central(CentralNoise::Independent));
     let private = private_settings(PLAN, policy, Counting::Rounds);
     let heard = |cause| {
         let mut script = Script::member_of(private.clone());

@@ -13,7 +13,7 @@ use rand::RngExt;
 
 use super::Step;
 use crate::messages::{Action, Order};
-use crate::round::{Budget, ClientId, Event, Progress, RoundCounts, Stage};
+use crate::round::{Budget, ClientId, Eligibility, Event, Progress, RoundCounts, Stage};
 use crate::settings::EvaluationRounds;
 use crate::status::{HISTORY, Spent, model_ref, steps_to_newest};
 use crate::storage::{Debit, RoundRecord, StepRecord};
@@ -22,7 +22,7 @@ use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob}
 impl Step<'_> {
     pub(super) fn prepared(&mut self, round: RoundId, stage: Stage, prepared: Prepared) {
         if let Some(debit) = &prepared.debit {
-            self.debited(debit);
+            self.debited(debit, round.round);
         }
         self.step(Event::Prepared(round, stage));
         let progress = self.core.rounds.progress();
@@ -57,8 +57,9 @@ impl Step<'_> {
         }
     }
 
-    /// A debit is durable: what it leaves of the budget is known from here on.
-    pub(super) fn debited(&mut self, debit: &Debit) {
+    /// A debit is durable: what it leaves of the budget is known from here on. `next` is the
+    /// first round that is not stored.
+    pub(super) fn debited(&mut self, debit: &Debit, next: u64) {
         let core = &mut *self.core;
         let Some(ledger) = &mut core.ledger else { return };
         ledger.record(debit);
@@ -73,10 +74,11 @@ impl Step<'_> {
             core.metrics.spent(spent.epsilon);
         }
         let budget = ledger.budget();
-        let done = debit.subjects.iter().filter(|subject| ledger.is_spent(subject));
-        let done: Vec<ClientId> = done.filter_map(|s| core.clients.of_subject(s)).collect();
-        for client in done {
-            self.step(Event::ParticipationsSpent(client));
+        let counted = debit.subjects.iter().map(|own| (own, ledger.eligibility(own, next)));
+        let changed = counted.filter(|(_, eligibility)| *eligibility != Eligibility::Free);
+        let changed = changed.filter_map(|(s, now)| Some((core.clients.of_subject(s)?, now)));
+        for (client, eligibility) in changed.collect::<Vec<_>>() {
+            self.step(Event::EligibilityChanged(client, eligibility));
         }
         if budget == Budget::Spent {
             let task = &self.core.settings.id;

@@ -1,6 +1,6 @@
 //! The privacy ledger of a task, and what it does to rounds.
 
-use fedra_protocol::{Mechanism, PrivacyPolicy, RoundPhase};
+use fedra_protocol::{BandedNoise, CentralNoise, Mechanism, PrivacyPolicy, RoundPhase};
 
 use super::*;
 use crate::fixtures::{BUFFERED, PLAN, R1, R2, Write, policy, private_settings, round};
@@ -8,7 +8,7 @@ use crate::round::RoundPlan;
 use crate::settings::Counting;
 use crate::storage::Definition;
 
-const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
+const CENTRAL: Mechanism = Mechanism::Central(CentralNoise::Independent);
 const TWO: RoundPlan = RoundPlan { invited: 2, report_goal: 2, ..PLAN };
 
 fn central(max_participations: u32, counting: Counting) -> TaskSettings {
@@ -81,6 +81,86 @@ fn a_subject_takes_part_as_often_as_the_policy_grants() {
     bench.leave(1, Departure::Closed);
     let back = bench.join(9, Some(subject(1)));
     assert!(invitation(&back, 9).is_none());
+}
+
+/// The client that completes the cohort is one of a subject that has had its participation.
+#[test]
+fn a_spent_subject_that_joins_does_not_make_up_the_cohort() {
+    let mut bench = Bench::new(central(1, Counting::Subjects));
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.write();
+    bench.leave(1, Departure::Closed);
+    bench.join(3, Some(subject(3)));
+    let back = bench.join(9, Some(subject(1)));
+    assert!(invitation(&back, 9).is_none());
+    assert_eq!(bench.core.progress().phase, RoundPhase::Selecting);
+}
+
+/// Two clients a round, and so many rounds between two participations of a subject.
+fn resting(separation: u32) -> TaskSettings {
+    let noise = BandedNoise { rounds: 9, separation, band: 2, exponent: 90 };
+    let mechanism = Mechanism::Central(CentralNoise::Banded(noise));
+    let policy = PrivacyPolicy {
+        cohort: 2,
+        minimum_survivors: 2,
+        max_participations: 3,
+        ..policy(mechanism)
+    };
+    private_settings(TWO, policy, Counting::Subjects)
+}
+
+#[test]
+fn a_subject_rests_between_two_participations() {
+    let settings = resting(3);
+    let mut bench = Bench::new(settings.clone());
+    let round = |number| RoundId { round: number, attempt: 0 };
+    bench.join_all(2);
+    report_both(&mut bench, round(1), [1, 2]);
+    bench.write();
+    bench.wait(Duration::from_secs(60));
+    assert_eq!(bench.core.progress().cohort, 0, "both rest");
+    bench.join(3, Some(subject(3)));
+    bench.join(4, Some(subject(4)));
+    report_both(&mut bench, round(2), [3, 4]);
+    bench.write();
+    // A server that starts anew knows who rests.
+    let mut bench = Bench::on(settings, bench.store.clone());
+    bench.join_all(4);
+    bench.wait(Duration::from_secs(60));
+    assert_eq!(bench.core.progress().cohort, 0, "all rest in round 3");
+    bench.join(5, Some(subject(5)));
+    bench.join(6, Some(subject(6)));
+    report_both(&mut bench, round(3), [5, 6]);
+    let opened = bench.write();
+    for client in 1..=2 {
+        assert_eq!(invitation(&opened, client), Some(round(4)), "it has rested");
+    }
+}
+
+/// Else a task with no more subjects than it needs would wait for ever.
+#[test]
+fn subjects_of_an_attempt_that_failed_may_take_part_in_the_next() {
+    let settings = resting(3);
+    let mut bench = Bench::new(settings.clone());
+    bench.join_all(2);
+    report_both(&mut bench, R1, [1, 2]);
+    bench.store.refuse(Write::Commit);
+    bench.write();
+    let opened = bench.wait(Duration::from_secs(2));
+    assert_eq!(invitation(&opened, 1), Some(RoundId { round: 1, attempt: 1 }));
+    // After a restart, too.
+    bench.store.refuse(None);
+    let mut bench = Bench::on(settings, bench.store.clone());
+    bench.join_all(2);
+    let opened = bench.wait(Duration::from_secs(2));
+    let round = RoundId { round: 1, attempt: 1 };
+    assert_eq!(invitation(&opened, 1), Some(round));
+    report_both(&mut bench, round, [1, 2]);
+    bench.write();
+    bench.wait(Duration::from_secs(120));
+    assert_eq!(bench.core.view().model.round, 1);
+    assert_eq!(bench.core.progress().cohort, 0, "now they rest");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use differential_privacy::DistributedGaussian;
 use fedra_aggregation::accumulator::Estimator;
 use fedra_aggregation::{Codec, UpdateShape};
-use fedra_protocol::Mechanism;
+use fedra_protocol::{CentralNoise, Mechanism};
 
 use super::*;
 use crate::fixtures::{BUFFERED, PARAMETERS, PLAN, policy, private_settings, settings};
@@ -26,7 +26,7 @@ fn private(mechanism: Mechanism) -> TaskSettings {
 
 #[test]
 fn a_task_whose_round_takes_more_memory_than_it_may_does_not_start() {
-    let central = Mechanism::Central { tree_rounds: 0 };
+    let central = Mechanism::Central(CentralNoise::Independent);
     let all = [
         settings(PLAN),
         settings(BUFFERED),

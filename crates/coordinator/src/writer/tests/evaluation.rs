@@ -1,6 +1,6 @@
 //! Rounds in which the clients evaluate: their mean is recorded, and the model stays.
 
-use fedra_protocol::{ClientEvaluation, Loss, PrivacyPolicy, Scores};
+use fedra_protocol::{CentralNoise, ClientEvaluation, Loss, PrivacyPolicy, Scores};
 
 use super::*;
 use crate::fixtures::update_bytes;
@@ -14,7 +14,7 @@ fn evaluating(settings: TaskSettings) -> TaskSettings {
 }
 
 fn central(noise_multiplier: f64) -> TaskSettings {
-    let policy = policy(Mechanism::Central { tree_rounds: 0 });
+    let policy = policy(Mechanism::Central(CentralNoise::Independent));
     let policy = PrivacyPolicy { noise_multiplier, ..policy };
     evaluating(private_settings(PLAN, policy, Counting::Rounds))
 }

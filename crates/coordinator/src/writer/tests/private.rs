@@ -1,13 +1,19 @@
 //! Central and local privacy policies: clipping, noise, and what is paid when.
 
 use differential_privacy::ClippingNorm;
-use fedra_protocol::PrivacyPolicy;
+use fedra_protocol::{BandedNoise, CentralNoise, PrivacyPolicy};
 use fedra_secure_aggregation::pack;
 
 use super::*;
 
-const INDEPENDENT: Mechanism = Mechanism::Central { tree_rounds: 0 };
-const TREE: Mechanism = Mechanism::Central { tree_rounds: 4 };
+const INDEPENDENT: Mechanism = Mechanism::Central(CentralNoise::Independent);
+const TREE: Mechanism = Mechanism::Central(CentralNoise::Tree { rounds: 4 });
+const BANDED: Mechanism = Mechanism::Central(CentralNoise::Banded(BandedNoise {
+    rounds: 4,
+    separation: 2,
+    band: 3,
+    exponent: 80,
+}));
 
 fn under(policy: PrivacyPolicy) -> TaskSettings {
     private_settings(PLAN, policy, Counting::Rounds)
@@ -113,7 +119,7 @@ fn a_private_round_without_its_numbers_makes_no_model() {
 
 #[test]
 fn noise_is_the_same_after_a_restart() {
-    for mechanism in [INDEPENDENT, TREE] {
+    for mechanism in [INDEPENDENT, TREE, BANDED] {
         let made = noise(&mut Bench::new(noisy(mechanism)), R1);
         let mut crashed = Bench::new(noisy(mechanism));
         crashed.open(R1);
@@ -138,21 +144,26 @@ fn independent_noise_is_fresh_in_each_attempt_and_round() {
 }
 
 #[test]
-fn noise_of_a_tree_is_that_of_its_step_in_any_attempt() {
-    let attempts = [0, 1].map(|attempt| noise(&mut Bench::new(noisy(TREE)), round(1, attempt)));
-    assert_eq!(attempts[0], attempts[1]);
+fn noise_that_goes_on_is_that_of_its_round_in_any_attempt() {
+    for mechanism in [TREE, BANDED] {
+        let attempt = |attempt| noise(&mut Bench::new(noisy(mechanism)), round(1, attempt));
+        assert_eq!(attempt(0), attempt(1), "{mechanism:?}");
+    }
 }
 
 #[test]
-fn a_tree_has_no_noise_for_a_round_after_its_last() {
-    let mut bench = Bench::new(noisy(TREE));
-    for number in 1..=4 {
-        bench.round_of(round(number, 0), &ZERO);
+fn there_is_no_noise_for_a_round_after_the_last() {
+    for mechanism in [TREE, BANDED] {
+        let mut bench = Bench::new(noisy(mechanism));
+        for number in 1..=4 {
+            bench.round_of(round(number, 0), &ZERO);
+        }
+        bench.open(round(5, 0));
+        bench.add(1, &ZERO, 1);
+        let error = bench.finalize(round(5, 0)).1.expect_err("there are four steps");
+        let is_step = matches!(error, WriterError::Sum(SumError::Finish(FinishError::Step(_))));
+        assert!(is_step, "{error}");
     }
-    bench.open(round(5, 0));
-    bench.add(1, &ZERO, 1);
-    let error = bench.finalize(round(5, 0)).1.expect_err("the tree has four steps");
-    assert!(matches!(error, WriterError::Sum(SumError::Finish(FinishError::Step(_)))), "{error}");
 }
 
 #[test]

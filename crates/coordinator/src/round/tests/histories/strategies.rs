@@ -27,6 +27,8 @@ pub(super) enum Move {
     Operate(Operation),
     RollBack,
     SpendParticipations(u64),
+    /// Take part, and rest for so many rounds after the last one that was announced.
+    Rest(u64, u64),
     SpendBudget,
 }
 
@@ -59,6 +61,7 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => operation.prop_map(Move::Operate),
         1 => Just(Move::RollBack),
         1 => id().prop_map(Move::SpendParticipations),
+        2 => (id(), 0_u64..5).prop_map(|(id, rounds)| Move::Rest(id, rounds)),
     ];
     let last = prop_oneof![9 => Just(None), 1 => Just(Some(Move::SpendBudget))];
     (prop::collection::vec(one, 1..250), last, any::<prop::sample::Index>()).prop_map(
