@@ -12,7 +12,7 @@ use fedra_protocol::{
     Availability, CheckedIn, ClientMessage, DataSpec, EncodedDataSpec, Layer, LocalTraining, Loss,
     Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId, RoundPhase,
     RoundPrivacy, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription, TaskStatus, Token,
-    UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome,
+    UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict, Welcome, checksum,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -281,8 +281,7 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
         assert_eq!((first, second), (Some(token(1)), Some(token(2))));
         assert_eq!(peer.begin().await, begin, "the same update");
         peer.take(&mut received, begin.bytes as usize).await;
-        let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-        assert_eq!(checksum.checksum(&received), begin.crc32);
+        assert_eq!(checksum(&received), begin.crc32);
         let (verdict, message) = (UpdateVerdict::Accepted, String::new());
         let outcome = UpdateOutcome { round: ROUND, verdict, message };
         peer.send(ServerMessage::UpdateOutcome(outcome)).await;
