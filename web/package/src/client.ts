@@ -10,13 +10,14 @@ import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
 import type { Kept } from './kept-files.js';
-import { KeptFiles } from './kept-files.js';
+import { KeptFiles, refusal } from './kept-files.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
 import { PrivacyKeeper } from './privacy.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
+import { ResidualEntry } from './residual.js';
 import type { WorkerSource } from './spawn.js';
 import { spawn, started } from './spawn.js';
 import type { TokenSource } from './token.js';
@@ -206,11 +207,16 @@ export class FedraClient extends EventTarget {
   }
 
   /**
-   * Removes the files that this browser keeps for a task, if there are any. A client that
-   * trains on them goes on. Rejects as {@link kept} does.
+   * Removes the files that this browser keeps for a task, if there are any, and the part of
+   * its updates that a sparse codec has not sent. A client that trains goes on, and may keep
+   * such a part again. Rejects as {@link kept} does.
    */
   static async forget(place: Place): Promise<void> {
-    return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();
+    const checked = checkPlace('forget', place, globalThis.location?.href);
+    await keptFiles(checked).forget();
+    await new ResidualEntry(checked.address.socket, checked.task).forget().catch((cause) => {
+      throw refusal(cause);
+    });
   }
 
   /** The newest event of a kind, for listeners that come late. */

@@ -6,6 +6,7 @@
  * A set is stored or removed in one transaction. Where that fails, the earlier set stays.
  */
 import { FedraError, wordsOf } from './errors.js';
+import { KeyedStore } from './keyed-store.js';
 import type { CheckedFile, ReadingOptions } from './validate.js';
 
 /** Files that are kept in this browser. */
@@ -25,8 +26,7 @@ export interface KeptEntry {
   readonly since: Date;
 }
 
-const DATABASE = 'fedra';
-const STORE = 'files';
+const FILES = new KeyedStore('fedra', 'files');
 
 /** The files of one task. */
 export class KeptFiles {
@@ -77,35 +77,17 @@ async function checkReadable({ source, name }: CheckedFile): Promise<void> {
   }
 }
 
-/** Runs one request in a transaction of its own. Resolves once what it has changed is stored. */
+/** Runs one request. Resolves once what it has changed is stored. */
 async function transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
   try {
-    const database = await opened();
-    try {
-      return await new Promise<Result>((resolve, reject) => {
-        const transaction = database.transaction(STORE, mode);
-        const request = act(transaction.objectStore(STORE));
-        transaction.oncomplete = () => resolve(request.result);
-        transaction.onabort = () => reject(transaction.error ?? request.error);
-      });
-    } finally {
-      database.close();
-    }
+    return await FILES.transact(mode, act);
   } catch (cause) {
     throw refusal(cause);
   }
 }
 
-function opened(): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
-
-function refusal(cause: unknown): FedraError {
+/** Error for storage that has failed. */
+export function refusal(cause: unknown): FedraError {
   if (cause instanceof DOMException && cause.name === 'QuotaExceededError') {
     return new FedraError('storage-full', 'this browser has no room for the files; free some on the device, or keep fewer', { cause });
   }
