@@ -10,14 +10,13 @@ import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
 import type { Kept } from './kept-files.js';
-import { KeptFiles, refusal } from './kept-files.js';
+import { KeptFiles } from './kept-files.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
 import { PrivacyKeeper } from './privacy.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
-import { ResidualEntry } from './residual.js';
 import type { WorkerSource } from './spawn.js';
 import { spawn, started } from './spawn.js';
 import type { TokenSource } from './token.js';
@@ -212,11 +211,7 @@ export class FedraClient extends EventTarget {
    * such a part again. Rejects as {@link kept} does.
    */
   static async forget(place: Place): Promise<void> {
-    const checked = checkPlace('forget', place, globalThis.location?.href);
-    await keptFiles(checked).forget();
-    await new ResidualEntry(checked.address.socket, checked.task).forget().catch((cause) => {
-      throw refusal(cause);
-    });
+    return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();
   }
 
   /** The newest event of a kind, for listeners that come late. */

@@ -7,6 +7,7 @@
  */
 import { FedraError, wordsOf } from './errors.js';
 import { KeyedStore } from './keyed-store.js';
+import { ResidualEntry } from './residual.js';
 import type { CheckedFile, ReadingOptions } from './validate.js';
 
 /** Files that are kept in this browser. */
@@ -31,10 +32,12 @@ const FILES = new KeyedStore('fedra', 'files');
 /** The files of one task. */
 export class KeptFiles {
   readonly #key: string;
+  readonly #residual: ResidualEntry;
 
   /** `socket` is the aggregator's. */
   constructor(socket: string, task: string) {
     this.#key = `${socket}#${task}`;
+    this.#residual = new ResidualEntry(socket, task);
   }
 
   /** Keeps files in place of earlier ones. Rejects with `bad-dataset`, `storage-full` or `no-storage`. */
@@ -56,9 +59,12 @@ export class KeptFiles {
     return entry ? summary(entry) : null;
   }
 
-  /** Removes the files. Rejects with `no-storage`. */
+  /** Removes the files, and what is kept of the task's updates. Rejects with `no-storage`. */
   async forget(): Promise<void> {
     await transact('readwrite', (store) => store.delete(this.#key));
+    await this.#residual.forget().catch((cause) => {
+      throw refusal(cause);
+    });
   }
 }
 
@@ -86,8 +92,7 @@ async function transact<Result>(mode: IDBTransactionMode, act: (store: IDBObject
   }
 }
 
-/** Error for storage that has failed. */
-export function refusal(cause: unknown): FedraError {
+function refusal(cause: unknown): FedraError {
   if (cause instanceof DOMException && cause.name === 'QuotaExceededError') {
     return new FedraError('storage-full', 'this browser has no room for the files; free some on the device, or keep fewer', { cause });
   }
