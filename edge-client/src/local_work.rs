@@ -354,7 +354,8 @@ impl LocalWork {
             (None, None) => {
                 let Update { values, examples } = learned?;
                 check_update(&values, range)?;
-                let update = self.encode(job.assignment.round, &codec, values, range)?;
+                let (spec, round) = (&job.task.model, job.assignment.round);
+                let update = self.encode(spec, round, &codec, values, range).await?;
                 return Ok(Done::Trained { update, examples });
             }
             _ => {
@@ -429,7 +430,7 @@ impl LocalWork {
         let mechanism = privacy.policy().mechanism;
         if let Mechanism::Central { .. } = mechanism {
             let values = acceptable(values, task.update_range);
-            let update = self.encode(round, codec, values, task.update_range)?;
+            let update = self.encode(&task.model, round, codec, values, task.update_range).await?;
             return Ok(Done::Trained { update, examples: 1 });
         }
         let mut rng = fresh_rng()?;

@@ -86,6 +86,7 @@ impl ClientOptions {
         self,
         token: TokenSource,
         log: ParticipationLog,
+        residual: ResidualStore,
     ) -> Result<ClientConfig, OptionsError> {
         let privacy = self.privacy;
         Ok(ClientConfig {
@@ -102,7 +103,7 @@ impl ClientOptions {
             },
             example_privacy: privacy.examples.map(ExampleOptions::privacy).transpose()?,
             log,
-            residual: ResidualStore::nowhere(),
+            residual,
             dropouts: None,
         })
     }
@@ -135,7 +136,11 @@ mod tests {
     fn config(options: Value) -> Result<ClientConfig, String> {
         let options: ClientOptions =
             serde_json::from_value(options).map_err(|error| error.to_string())?;
-        let config = options.config(TokenSource::none(), ParticipationLog::nowhere());
+        let config = options.config(
+            TokenSource::none(),
+            ParticipationLog::nowhere(),
+            ResidualStore::nowhere(),
+        );
         config.map_err(|error| error.to_string())
     }
 

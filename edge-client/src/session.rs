@@ -218,6 +218,15 @@ impl Session {
         Some(ClientMessage::UpdateChunk(chunk))
     }
 
+    /// Round of the update of which a message is the last piece.
+    pub fn completes(&self, message: &ClientMessage) -> Option<RoundId> {
+        let upload = self.current.as_ref()?.upload.as_ref()?;
+        match message {
+            ClientMessage::UpdateChunk(chunk) if upload.is_sent() => Some(chunk.round),
+            _ => None,
+        }
+    }
+
     /// Takes an event in and says what to do, in this order.
     ///
     /// `jitter` is uniform in [0, 1) and spreads the reconnects of many clients.

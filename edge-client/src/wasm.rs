@@ -27,7 +27,25 @@ use crate::local_data::LocalData;
 use crate::options::ClientOptions;
 use crate::platform::TrainingSlots;
 use crate::privacy::ParticipationLog;
+use crate::residual::ResidualStore;
 use crate::token::TokenSource;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Store of the page for the bytes of one residual. Its methods do not throw.
+    #[wasm_bindgen(
+        typescript_type = "{ load(): Promise<Uint8Array | undefined>; keep(bytes: Uint8Array): Promise<void> }"
+    )]
+    pub type PageStore;
+
+    /// Promises the bytes that were kept last, or `undefined`.
+    #[wasm_bindgen(method)]
+    fn load(this: &PageStore) -> Promise;
+
+    /// Keeps bytes in place of earlier ones. The promise is resolved once they are durable.
+    #[wasm_bindgen(method)]
+    fn keep(this: &PageStore, bytes: &Uint8Array) -> Promise;
+}
 
 /// Takes part in one task.
 #[wasm_bindgen]
@@ -40,8 +58,9 @@ pub struct EdgeClient {
 impl EdgeClient {
     /// `on_event` gets every event as an object. `record` gets the number of
     /// participations before an update of a private round is sent, and gives a promise that
-    /// is resolved once the number is durable. `token` is called before every connection
-    /// and gives a promise of what to check in with.
+    /// is resolved once the number is durable. `residual` stores what sparse codecs have not
+    /// sent. `token` is called before every connection and gives a promise of what to check in
+    /// with.
     ///
     /// # Errors
     ///
@@ -51,13 +70,15 @@ impl EdgeClient {
         options: JsValue,
         on_event: Function,
         record: Function,
+        residual: PageStore,
         token: Option<Function>,
     ) -> Result<EdgeClient, JsValue> {
         console_error_panic_hook::set_once();
         let bad = |error: &dyn ToString| coded(CallFault::InvalidOptions, &error.to_string());
         let options: ClientOptions =
             serde_wasm_bindgen::from_value(options).map_err(|e| bad(&e))?;
-        let config = options.config(token_source(token), participation_log(record));
+        let (token, log) = (token_source(token), participation_log(record));
+        let config = options.config(token, log, residual_store(residual));
         let client = Client::new(config.map_err(|e| bad(&e))?, TrainingSlots::default());
         Ok(Self { client: Rc::new(client), on_event })
     }
@@ -256,6 +277,24 @@ fn participation_log(record: Function) -> ParticipationLog {
     ParticipationLog::new(move |participations| {
         let asked = record.call1(&JsValue::NULL, &participations.into());
         async move { answered(asked).await.map(drop) }
+    })
+}
+
+/// Asks the page to store the residual.
+fn residual_store(page: PageStore) -> ResidualStore {
+    let page = Rc::new(page);
+    let keeper = page.clone();
+    let load = move || {
+        let asked = page.load();
+        async move {
+            let stored = answered(Ok(asked.into())).await.ok()?.dyn_into::<Uint8Array>().ok()?;
+            Some(stored.to_vec())
+        }
+    };
+    ResidualStore::elsewhere(load, move |bytes| {
+        let asked = keeper.keep(&Uint8Array::from(&bytes[..]));
+        // What the page cannot store is in memory alone.
+        async move { drop(answered(Ok(asked.into())).await) }
     })
 }
 

@@ -4,5 +4,6 @@
 //! This library holds what the native and the browser side of a comparison
 //! share. Nothing here ships.
 
+pub mod codecs;
 pub mod golden;
 pub mod privacy;

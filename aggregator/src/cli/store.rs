@@ -18,7 +18,7 @@ pub enum StoreCommand {
     /// No server may be using it.
     Check(StorePath),
     /// Lets a task whose newest model is damaged go on from its newest intact
-    /// one, by adding a roll-back. No server may be using the store.
+    /// one, by adding a roll-back, and removes damaged steps. No server may be using the store.
     Repair(StorePath),
     /// Copies the store as it is at this moment, also while a server uses it.
     Backup {

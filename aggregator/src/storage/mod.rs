@@ -22,4 +22,4 @@ pub use fedra_coordinator::storage::{
 pub use self::backup::back_up;
 pub use self::embedded::open;
 pub use self::objects::ObjectBlobs;
-pub use self::survey::{Repair, TaskCheck, check, repair};
+pub use self::survey::{DamagedStep, Repair, TaskCheck, check, repair};

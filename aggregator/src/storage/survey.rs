@@ -4,7 +4,9 @@
 use std::fmt;
 
 use fedra_coordinator::round::Standing;
-use fedra_coordinator::storage::{CheckpointCheck, Inspection, Lease, refused_rounds, rounds};
+use fedra_coordinator::storage::{
+    BlobError, BlobKey, CheckpointCheck, Inspection, Lease, RoundRecord, refused_rounds, rounds,
+};
 use fedra_protocol::TaskId;
 
 use super::{Storage, StoreError};
@@ -20,6 +22,8 @@ pub struct TaskCheck {
     pub standing: Standing,
     /// The models that should be there, oldest first.
     pub models: Vec<CheckpointCheck>,
+    /// Steps between models that are damaged, oldest first. The models are whole without them.
+    pub steps: Vec<DamagedStep>,
     /// Damage of the frozen part, without which no model can be used, and its remedy.
     pub frozen: Option<String>,
     /// Files that a crash has left, which the next start removes.
@@ -34,8 +38,20 @@ impl TaskCheck {
     /// True if every file is as it was written.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.frozen.is_none() && self.models.iter().all(|model| model.problem.is_none())
+        let mut models = self.models.iter();
+        self.frozen.is_none()
+            && self.steps.is_empty()
+            && models.all(|model| model.problem.is_none())
     }
+}
+
+/// A step to a round's model whose file is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedStep {
+    /// The round.
+    pub round: u64,
+    /// The damage, with the file's place.
+    pub problem: String,
 }
 
 impl fmt::Display for TaskCheck {
@@ -52,6 +68,9 @@ impl fmt::Display for TaskCheck {
         for model in &self.models {
             let Some(problem) = &model.problem else { continue };
             write!(f, "\n  damaged: the model of round {}: {problem}", model.round)?;
+        }
+        for DamagedStep { round, problem } in &self.steps {
+            write!(f, "\n  damaged: the step to the model of round {round}: {problem}")?;
         }
         if let Some(frozen) = &self.frozen {
             write!(f, "\n  {frozen}")?;
@@ -87,6 +106,8 @@ pub enum Repair {
     Lost(TaskId, CheckpointCheck),
     /// The frozen part was, with its remedy: nothing was done.
     LostFrozen(String),
+    /// A step to a model was; it was removed, and clients fetch the model.
+    RemovedStep(TaskId, DamagedStep),
 }
 
 impl fmt::Display for Repair {
@@ -112,6 +133,11 @@ impl fmt::Display for Repair {
                 what(check)
             ),
             Self::LostFrozen(problem) => f.write_str(problem),
+            Self::RemovedStep(task, DamagedStep { round, problem }) => write!(
+                f,
+                "task {task}: the step to the model of round {round} is damaged ({problem}); it \
+                 was removed, and clients fetch the model"
+            ),
         }
     }
 }
@@ -123,6 +149,27 @@ fn frozen_damage(storage: &Storage, task: &TaskId) -> Result<Option<String>, Sto
         Err(damage @ StoreError::Frozen { .. }) => Ok(Some(damage.to_string())),
         Err(other) => Err(other),
     }
+}
+
+/// Damaged steps of the models that are kept, oldest first. One that is gone is no damage.
+fn damaged_steps(
+    storage: &Storage,
+    task: &TaskId,
+) -> Result<Vec<(BlobKey, DamagedStep)>, StoreError> {
+    let there = storage.blobs.list(task)?.blobs;
+    let mut damaged = Vec::new();
+    for round in storage.checkpoints(task)? {
+        let key = storage.tasks.record(task, round)?.as_ref().and_then(RoundRecord::step_blob);
+        let Some(key) = key.filter(|key| there.contains(key)) else { continue };
+        match storage.blobs.get(task, &key) {
+            Ok(_) => {}
+            Err(BlobError::Store(error)) => return Err(error),
+            Err(BlobError::Damaged(problem)) => {
+                damaged.push((key, DamagedStep { round, problem }));
+            }
+        }
+    }
+    Ok(damaged)
 }
 
 /// Reads the whole store. Changes nothing.
@@ -139,6 +186,7 @@ pub fn check(storage: &Storage) -> Result<Vec<TaskCheck>, StoreError> {
             round: last.round,
             standing: storage.tasks.standing(&task)?,
             models: inspection.checks().cloned().collect(),
+            steps: damaged_steps(storage, &task)?.into_iter().map(|(_, step)| step).collect(),
             frozen: frozen_damage(storage, &task)?,
             leftovers: inspection.leftovers(),
             debits: storage.tasks.debits(&task)?.len(),
@@ -149,8 +197,8 @@ pub fn check(storage: &Storage) -> Result<Vec<TaskCheck>, StoreError> {
     storage.tasks.tasks()?.into_iter().map(check).collect()
 }
 
-/// Lets every task go on from its newest intact checkpoint that no gate has refused. History is not
-/// rewritten: where the newest is damaged, a roll-back is added.
+/// Lets every task go on from its newest intact checkpoint that no gate has refused, and removes
+/// damaged steps. History is not rewritten: where the newest is damaged, a roll-back is added.
 ///
 /// # Errors
 ///
@@ -162,6 +210,10 @@ pub fn repair(storage: &Storage, unix_seconds: u64) -> Result<Vec<Repair>, Store
         if let Some(damage) = frozen_damage(storage, &task)? {
             repairs.push(Repair::LostFrozen(damage));
             continue;
+        }
+        for (key, step) in damaged_steps(storage, &task)? {
+            storage.blobs.delete(&task, &key)?;
+            repairs.push(Repair::RemovedStep(task.clone(), step));
         }
         let inspection = Inspection::of(storage, &task, &storage.last_record(&task)?)?;
         let newest = inspection.newest().clone();

@@ -24,6 +24,7 @@
 //! ```
 
 mod capabilities;
+mod checksum;
 mod codec;
 mod conversion;
 pub mod data;
@@ -45,6 +46,7 @@ pub mod wire {
 }
 
 pub use capabilities::Capabilities;
+pub use checksum::checksum;
 pub use codec::{CodecName, SentShare, SentShareError};
 pub use data::{DataSpec, DataSpecError, EncodedDataSpec, TargetKind};
 pub use error::DecodeError;

@@ -7,6 +7,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::Capabilities;
+use crate::checksum::checksum;
 use crate::codec::CodecName;
 use crate::error::DecodeError;
 use crate::id::{RoundId, Sha256Hash, TaskId};
@@ -348,7 +349,7 @@ pub struct UpdateChunk {
 impl UpdateChunk {
     /// A chunk with its checksum.
     pub fn new(round: RoundId, offset: u64, data: Bytes) -> Self {
-        let crc32 = crc32fast::hash(&data);
+        let crc32 = checksum(&data);
         Self { round, offset, data, crc32 }
     }
 }

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::pin::pin;
 
 use bytes::Bytes;
-use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, TaskDescription, Token};
+use fedra_protocol::{
+    ClientMessage, RoundAssignment, RoundId, ServerMessage, TaskDescription, Token,
+};
 use futures_channel::mpsc;
-use futures_util::future::{self, Fuse, LocalBoxFuture};
+use futures_util::future::{self, Fuse, FusedFuture, LocalBoxFuture};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::{Client, DataRefused, GivenData};
@@ -37,6 +39,8 @@ pub(super) struct Driver<'a, F> {
     news: mpsc::UnboundedReceiver<RoundNews>,
     connecting: Fuse<LocalBoxFuture<'static, Opened>>,
     sender: Option<Sender>,
+    /// The last piece of an update, until what it leaves behind is stored.
+    held: Fuse<LocalBoxFuture<'static, ClientMessage>>,
     /// True if the sender has a message that the socket has not taken yet.
     sending: bool,
     receiver: Option<Receiver>,
@@ -65,6 +69,7 @@ enum NotOpened {
 enum Woken {
     Event(Event),
     Opened(Sender, Receiver, Option<Token>),
+    Stored(ClientMessage),
     Sent(Result<(), TransportError>),
     Incoming(Option<Incoming>),
     Worked(WorkResult),
@@ -84,6 +89,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             news,
             connecting: Fuse::terminated(),
             sender: None,
+            held: Fuse::terminated(),
             sending: false,
             receiver: None,
             closing: future::ready(()).boxed_local(),
@@ -152,6 +158,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
             recorded = &mut self.recording => Woken::Recorded(recorded),
             incoming = receiving => Woken::Incoming(incoming),
             worked = &mut self.work => Woken::Worked(worked),
+            message = &mut self.held => Woken::Stored(message),
             sent = sending => Woken::Sent(sent),
             () = timer => Woken::Event(Event::Timer),
         }
@@ -165,6 +172,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 self.receiver = Some(receiver);
                 self.feed(Event::Connected { token });
             }
+            Woken::Stored(message) => self.send(message),
             Woken::Sent(Ok(())) => {
                 self.sending = false;
                 self.feed(Event::Sent);
@@ -204,6 +212,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
 
     /// Goes away without a word, as a device that is switched off.
     fn vanish(&mut self) {
+        self.held = Fuse::terminated();
         self.sending = false;
         self.sender = None;
         self.receiver = None;
@@ -364,20 +373,31 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
 
     /// Starts sending the next message if the socket has room.
     fn transmit(&mut self) {
-        let Some(sender) = self.sender.as_mut().filter(|_| !self.sending) else {
+        if self.sender.is_none() || self.sending || !self.held.is_terminated() {
             return;
-        };
+        }
         let Some(message) = self.session.poll_transmit() else {
             return;
         };
-        let bytes = message.encode();
-        add(&self.client.traffic.up, bytes.len() as u64);
-        sender.start(bytes);
-        self.sending = true;
+        let leaving = self.session.completes(&message);
+        match leaving.and_then(|round| self.client.local_work.leaves(round)) {
+            Some(storing) => self.held = storing.map(|()| message).boxed_local().fuse(),
+            None => self.send(message),
+        }
+    }
+
+    fn send(&mut self, message: ClientMessage) {
+        if let Some(sender) = &mut self.sender {
+            let bytes = message.encode();
+            add(&self.client.traffic.up, bytes.len() as u64);
+            sender.start(bytes);
+            self.sending = true;
+        }
     }
 
     fn hang_up(&mut self, code: u16) {
         self.connecting = Fuse::terminated();
+        self.held = Fuse::terminated();
         self.sending = false;
         if let Some(sender) = self.sender.take() {
             self.closing = sender.close(code).boxed_local();

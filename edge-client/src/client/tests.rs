@@ -1,5 +1,7 @@
 //! A client with a real socket and real training, against a server of few words.
 
+mod leaving;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,11 +11,11 @@ use fedra_learning::{init_parameters, safetensors};
 use fedra_privacy_policy::PrivacyFloors;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    Availability, CentralNoise, CheckedIn, ClientMessage, DataSpec, EncodedDataSpec, Layer,
-    LocalTraining, Loss, Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment, RoundId,
-    RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, Shape, SubjectId, TaskDescription,
-    TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange, UpdateVerdict,
-    Welcome,
+    Availability, CentralNoise, CheckedIn, ClientMessage, CodecName, DataSpec, EncodedDataSpec,
+    Layer, LocalTraining, Loss, Mechanism, ModelRef, ModelSpec, PrivacyPolicy, RoundAssignment,
+    RoundId, RoundPhase, RoundPrivacy, ServerMessage, Sha256Hash, Shape, SubjectId,
+    TaskDescription, TaskStatus, Token, UpdateBegin, UpdateChunk, UpdateOutcome, UpdateRange,
+    UpdateVerdict, Welcome, checksum,
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +43,7 @@ struct Server {
     privacy: Option<PrivacyPolicy>,
     /// Description of its data, which an operator may change.
     data: RefCell<Option<EncodedDataSpec>>,
+    codec: Option<CodecName>,
 }
 
 impl Server {
@@ -53,7 +56,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let file = safetensors::write(&spec, &init_parameters(&spec, 1)).unwrap();
         let (phase, data) = (RoundPhase::Collecting, RefCell::default());
-        Self { listener, address, spec, file, phase, privacy: None, data }
+        Self { listener, address, spec, file, phase, privacy: None, data, codec: None }
     }
 
     fn model(&self) -> ModelRef {
@@ -163,7 +166,7 @@ impl Server {
                 clipping_norm: policy.clipping_norm,
                 rotation: [3; 32],
             }),
-            codec: None,
+            codec: self.codec,
             evaluates: false,
             steps: Vec::new(),
             drawn: None,
@@ -217,10 +220,10 @@ fn examples() -> Dataset {
 
 /// A client whose tokens are numbered.
 fn client(address: SocketAddr) -> Rc<Client> {
-    client_with(address, ParticipationLog::nowhere())
+    client_with(address, ParticipationLog::nowhere(), ResidualStore::nowhere())
 }
 
-fn client_with(address: SocketAddr, log: ParticipationLog) -> Rc<Client> {
+fn client_with(address: SocketAddr, log: ParticipationLog, residual: ResidualStore) -> Rc<Client> {
     let asked = Cell::new(0);
     let config = ClientConfig {
         url: format!("ws://{address}/v1/connect").parse().unwrap(),
@@ -239,7 +242,7 @@ fn client_with(address: SocketAddr, log: ParticipationLog) -> Rc<Client> {
         },
         example_privacy: None,
         log,
-        residual: ResidualStore::nowhere(),
+        residual,
         dropouts: None,
     };
     let client = Client::new(config, TrainingSlots::new(1));
@@ -283,8 +286,7 @@ async fn an_upload_that_is_cut_off_goes_on_with_a_fresh_token() {
         assert_eq!((first, second), (Some(token(1)), Some(token(2))));
         assert_eq!(peer.begin().await, begin, "the same update");
         peer.take(&mut received, begin.bytes as usize).await;
-        let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-        assert_eq!(checksum.checksum(&received), begin.crc32);
+        assert_eq!(checksum(&received), begin.crc32);
         let (verdict, message) = (UpdateVerdict::Accepted, String::new());
         let outcome = UpdateOutcome { round: ROUND, verdict, message };
         peer.send(ServerMessage::UpdateOutcome(outcome)).await;
@@ -537,7 +539,7 @@ async fn no_update_leaves_before_the_owners_log_has_the_participation() {
         asked.unbounded_send((participations, answer)).expect("the test listens");
         async move { kept.await.expect("the test answers") }
     });
-    let client = client_with(server.address, log);
+    let client = client_with(server.address, log, ResidualStore::nowhere());
     let serve = async {
         let (mut peer, _) = server.session().await;
         server.hand_out_the_model().await;
@@ -557,7 +559,7 @@ async fn a_participation_that_is_not_kept_costs_the_round_and_sends_nothing() {
     let log = ParticipationLog::new(|_| {
         std::future::ready(Err(crate::CallbackError::new("the storage is full")))
     });
-    let client = client_with(server.address, log);
+    let client = client_with(server.address, log, ResidualStore::nowhere());
     let mut problems = Vec::new();
     let serve = async {
         let (mut peer, _) = server.session().await;

@@ -1,15 +1,23 @@
 //! Error feedback: the part of a client's updates that a sparse codec has not sent, which is
 //! added to its next update (Stich et al. 2018). No I/O of its own; what is kept never leaves the device.
 //!
-//! An update is sent once the server has accepted it and gone on to a later round. Where
-//! that round is abandoned, or the update is turned down, its part is as if it had never
-//! been made: what was kept before it stays.
+//! An update counts as sent once all of it has left and the server has gone on to a later
+//! round. Where that round is abandoned, or the update is turned down, its part is as if it
+//! had never been made: what was kept before it stays. A server whose verdict was never heard
+//! may have counted the update. So it counts, because a part that was sent twice would lead
+//! the model astray, while one that is lost costs a round's work.
+//!
+//! What an update leaves behind is stored before its last bytes leave. A client that ends
+//! earlier has sent nothing; one that ends later finds it in the store.
 
 use std::mem;
 
 use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, ValueCodec};
-use fedra_protocol::{RoundId, UpdateOutcome, UpdateRange, UpdateVerdict};
+use fedra_protocol::{
+    ModelSpec, RoundId, Sha256Hash, UpdateFault, UpdateOutcome, UpdateRange, UpdateVerdict,
+};
+use futures_util::future::LocalBoxFuture;
 
 use super::{LocalWork, WorkError, random_seed};
 use crate::residual::{Latest, Residual, ResidualStore};
@@ -28,18 +36,32 @@ impl LocalWork {
     }
 
     /// The update as it leaves, with what a sparse codec has not sent of earlier ones.
-    pub(super) fn encode(
+    pub(super) async fn encode(
         &self,
+        spec: &ModelSpec,
         round: RoundId,
         codec: &Codec,
         values: Vec<f32>,
         range: UpdateRange,
     ) -> Result<Bytes, WorkError> {
         let (form, seed) = (codec.values()?, random_seed()?);
-        Ok(Bytes::from(match codec.name().is_sparse() {
-            true => self.feedback.borrow_mut().encode(round, values, range, form, &seed),
-            false => form.encode(&values, &seed),
-        }))
+        if !codec.name().is_sparse() {
+            return Ok(form.encode(&values, &seed).into());
+        }
+        let loading = self.feedback.borrow().store.load();
+        if let Some(loading) = loading {
+            let stored = loading.await;
+            self.feedback.borrow_mut().store.loaded(stored.as_deref());
+        }
+        let mut feedback = self.feedback.borrow_mut();
+        feedback.begin_with(spec);
+        Ok(feedback.encode(round, values, range, form, &seed).into())
+    }
+
+    /// Notes that the last of an update is about to leave. The future is ready once what the
+    /// update leaves behind is stored; there is none where nothing is to be stored.
+    pub fn leaves(&self, round: RoundId) -> Option<LocalBoxFuture<'static, ()>> {
+        self.feedback.borrow_mut().leaves(round)
     }
 
     /// Takes note of the server's verdict on an update.
@@ -48,7 +70,21 @@ impl LocalWork {
     }
 }
 
+/// Hash of the trained tensors' names and shapes.
+fn shape_of(spec: &ModelSpec) -> Sha256Hash {
+    let tensors = spec.layout().iter().map(|tensor| (&tensor.name, &tensor.shape));
+    Sha256Hash::of(format!("{:?}", tensors.collect::<Vec<_>>()).as_bytes())
+}
+
 impl ErrorFeedback {
+    /// Forgets what was kept of updates of another model.
+    fn begin_with(&mut self, spec: &ModelSpec) {
+        let (model, residual) = (*shape_of(spec).as_bytes(), &mut self.store.residual);
+        if residual.model != model {
+            *residual = Residual { model, ..Residual::default() };
+        }
+    }
+
     /// The round's update with the kept part, as it is sent. `update` is within the range,
     /// and so is what is sent.
     pub fn encode(
@@ -60,7 +96,7 @@ impl ErrorFeedback {
         seed: &[u8; 32],
     ) -> Vec<u8> {
         self.settle(round);
-        let Residual { kept, latest } = &mut self.store.residual;
+        let Residual { kept, latest, .. } = &mut self.store.residual;
         if kept.len() == update.len() {
             update.iter_mut().zip(kept).for_each(|(value, kept)| *value += *kept);
         } else {
@@ -76,32 +112,49 @@ impl ErrorFeedback {
             these.iter_mut().zip(sent).for_each(|(value, sent)| *value -= sent);
             rest = others;
         });
-        *latest = Some(Latest { round, accepted: false, rest: update });
+        *latest = Some(Latest { round, counts: false, rest: update });
         bytes
+    }
+
+    /// Notes that the last of a round's update is about to leave, and stores what it leaves
+    /// behind.
+    fn leaves(&mut self, round: RoundId) -> Option<LocalBoxFuture<'static, ()>> {
+        self.count(round, true)
     }
 
     /// Takes note of the server's verdict on an update.
     pub fn judged(&mut self, outcome: &UpdateOutcome) {
-        let accepted = outcome.verdict == UpdateVerdict::Accepted;
+        use UpdateVerdict::{Accepted, Discarded, Rejected};
+        let counts = match outcome.verdict {
+            Accepted => true,
+            // It has come before, on a connection that broke.
+            Rejected(UpdateFault::Duplicate) | Discarded(UpdateFault::Duplicate) => true,
+            Rejected(_) | Discarded(_) => false,
+        };
+        // Calls of a store take effect in their order: the next one to wait for waits for both.
+        drop(self.count(outcome.round, counts));
+    }
+
+    /// Stores whether the newest update counts, if that is news.
+    fn count(&mut self, round: RoundId, counts: bool) -> Option<LocalBoxFuture<'static, ()>> {
         let latest = self.store.residual.latest.as_mut();
-        if let Some(latest) = latest.filter(|latest| latest.round == outcome.round)
-            && latest.accepted != accepted
-        {
-            latest.accepted = accepted;
-            self.store.keep();
-        }
+        let latest = latest.filter(|latest| latest.round == round && latest.counts != counts)?;
+        latest.counts = counts;
+        self.store.keep()
     }
 
     /// Finds out what became of the newest update, now that the server is at `next`: a
     /// later attempt at the same round has not had it.
     fn settle(&mut self, next: RoundId) {
         if let Some(latest) = self.store.residual.latest.take()
-            && latest.accepted
+            && latest.counts
         {
             if next.round > latest.round.round {
+                // The store has it in this form or in the other.
                 self.store.residual.kept = latest.rest;
+            } else {
+                drop(self.store.keep());
             }
-            self.store.keep();
         }
     }
 }
@@ -113,7 +166,8 @@ mod tests {
     use std::rc::Rc;
 
     use fedra_aggregation::{CheckedUpdate, UpdateShape};
-    use fedra_protocol::{CodecName, SentShare, UpdateFault};
+    use fedra_protocol::layers::Linear;
+    use fedra_protocol::{CodecName, Layer, Loss, SentShare};
 
     use super::*;
 
@@ -226,18 +280,81 @@ mod tests {
         feedback.store.residual.kept = vec![1.0; LEN + 1];
         let values = sent(&mut feedback, &codec, id(1, 0), vec![0.0; LEN]);
         assert_eq!(values, vec![0.0; LEN]);
+
+        // As many parameters, in tensors of other shapes.
+        let model = |units| {
+            let layers = [units, 2].map(|units| Layer::from(Linear { outputs: units }));
+            ModelSpec::new(&[3], layers.to_vec(), Loss::MeanSquaredError).unwrap()
+        };
+        feedback.begin_with(&model(4));
+        feedback.store.residual.kept = vec![1.0; LEN];
+        feedback.begin_with(&model(4));
+        assert_eq!(feedback.store.residual.kept, vec![1.0; LEN]);
+        feedback.begin_with(&model(5));
+        assert_eq!(feedback.store.residual.kept, Vec::<f32>::new());
+    }
+
+    type Stored = Rc<RefCell<Option<Vec<u8>>>>;
+
+    /// A process that has what the ones before have stored.
+    fn process(stored: &Stored) -> ErrorFeedback {
+        let into = stored.clone();
+        let keep = move |bytes: &[u8]| *into.borrow_mut() = Some(bytes.to_vec());
+        let store = ResidualStore::new(stored.borrow().as_deref(), keep).unwrap();
+        ErrorFeedback { store }
+    }
+
+    #[test]
+    fn an_update_counts_from_its_last_bytes_on_unless_it_is_turned_down() {
+        let topk = codec("topk");
+        // What happens in round 2 before the process ends, the next round, and true if the
+        // next process has to go on as if round 2 had the update.
+        type Act = fn(&mut ErrorFeedback);
+        let turned_down = |f: &mut ErrorFeedback| {
+            drop(f.leaves(id(2, 0)));
+            judged(f, id(2, 0), UpdateVerdict::Rejected(UpdateFault::OutOfRange));
+        };
+        let came_twice = |f: &mut ErrorFeedback| {
+            drop(f.leaves(id(2, 0)));
+            judged(f, id(2, 0), UpdateVerdict::Rejected(UpdateFault::Duplicate));
+        };
+        let was_abandoned = |f: &mut ErrorFeedback| {
+            drop(f.leaves(id(2, 0)));
+            sent(f, &codec("topk"), id(2, 1), update(2));
+        };
+        let cases: [(Act, RoundId, bool); 6] = [
+            (|_| (), id(3, 0), false),
+            (|f| drop(f.leaves(id(2, 0))), id(3, 0), true),
+            (|f| drop(f.leaves(id(2, 0))), id(2, 1), false),
+            (turned_down, id(3, 0), false),
+            (came_twice, id(3, 0), true),
+            (was_abandoned, id(3, 0), false),
+        ];
+        for (number, (act, next, counts)) in cases.into_iter().enumerate() {
+            let began = |stored: &Stored| {
+                let mut first = process(stored);
+                sent(&mut first, &topk, id(1, 0), update(1));
+                judged(&mut first, id(1, 0), UpdateVerdict::Accepted);
+                first
+            };
+            let mut whole = began(&Stored::default());
+            if counts {
+                sent(&mut whole, &topk, id(2, 0), update(2));
+                judged(&mut whole, id(2, 0), UpdateVerdict::Accepted);
+            }
+            let expected = sent(&mut whole, &topk, next, update(3));
+            let stored = Stored::default();
+            let mut ended = began(&stored);
+            sent(&mut ended, &topk, id(2, 0), update(2));
+            act(&mut ended);
+            let found = sent(&mut process(&stored), &topk, next, update(3));
+            assert_eq!(found, expected, "{number}");
+        }
     }
 
     #[test]
     fn a_new_process_goes_on_where_the_last_one_was() {
-        let codec = codec("topk");
-        let stored: Rc<RefCell<Option<Vec<u8>>>> = Rc::default();
-        let process = || {
-            let into = stored.clone();
-            let keep = move |bytes: &[u8]| *into.borrow_mut() = Some(bytes.to_vec());
-            let store = ResidualStore::new(stored.borrow().as_deref(), keep).unwrap();
-            ErrorFeedback { store }
-        };
+        let (codec, stored) = (codec("topk"), Stored::default());
         let mut one = ErrorFeedback::default();
         // The second attempt at round 2 has had nothing of the first, which was accepted.
         for (round, attempt, verdict) in [
@@ -248,13 +365,13 @@ mod tests {
             (4, 0, UpdateVerdict::Accepted),
         ] {
             let round = id(round, attempt);
-            let mut next = process();
+            let mut next = process(&stored);
             let expected = sent(&mut one, &codec, round, update(round.round));
             assert_eq!(sent(&mut next, &codec, round, update(round.round)), expected, "{round:?}");
             for feedback in [&mut one, &mut next] {
                 judged(feedback, round, verdict);
             }
         }
-        assert_eq!(kept(&mut process()), kept(&mut one));
+        assert_eq!(kept(&mut process(&stored)), kept(&mut one));
     }
 }

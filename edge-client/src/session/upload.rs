@@ -3,11 +3,7 @@
 //! However often it is announced and sent, it is the same bytes.
 
 use bytes::Bytes;
-use crc::{CRC_32_ISO_HDLC, Crc};
-use fedra_protocol::{RoundId, UpdateBegin, UpdateChunk};
-
-/// Checksum of an update as a whole.
-pub(super) static CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+use fedra_protocol::{RoundId, UpdateBegin, UpdateChunk, checksum};
 
 /// Nothing is sent before the server says that it has room.
 #[derive(Debug)]
@@ -24,12 +20,8 @@ pub(super) struct Upload {
 
 impl Upload {
     pub fn new(round: RoundId, update: Bytes, examples: u64) -> Self {
-        let begin = UpdateBegin {
-            round,
-            bytes: update.len() as u64,
-            examples,
-            crc32: CHECKSUM.checksum(&update),
-        };
+        let begin =
+            UpdateBegin { round, bytes: update.len() as u64, examples, crc32: checksum(&update) };
         Self { begin, update, announced: false, next: None, sent: false }
     }
 

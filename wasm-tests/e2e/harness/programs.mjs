@@ -177,6 +177,7 @@ title = "End to end"
 model = ${task.model.startsWith('{') ? task.model : text(task.model)}
 seed = 1
 ${task.rounds ? `rounds = ${task.rounds}` : ''}
+${task.codec ? `codec = ${text(task.codec)}` : ''}
 
 [task.training]
 epochs = ${task.epochs ?? 1}

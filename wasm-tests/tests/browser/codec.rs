@@ -1,5 +1,6 @@
 //! The wire form in the browser is the native one, to the byte. The messages
-//! and their bytes are those of the protocol's own tests.
+//! and their bytes are those of the protocol's own tests; updates and steps of a model are
+//! those that native code makes.
 
 #[path = "../../../crates/protocol/tests/common/mod.rs"]
 #[allow(dead_code, reason = "the protocol's own tests use more of it")]
@@ -9,6 +10,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use fedra_protocol::{ClientMessage, DecodeError, ServerMessage};
+use fedra_wasm_tests::codecs::{HASHES, hashes};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 const CLIENT: &str = include_str!("../../../crates/protocol/tests/golden/client.txt");
@@ -52,5 +54,12 @@ fn garbage_is_refused() {
     for bytes in [&[][..], &[0xff], &[0xff; 64], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
         let bytes = Bytes::from_static(bytes);
         assert!(ServerMessage::decode(bytes.clone()).is_err(), "{bytes:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+fn updates_and_steps_in_each_codec_are_the_native_ones() {
+    for (found, known) in hashes().iter().zip(HASHES) {
+        assert_eq!((found.0, &*found.1), known);
     }
 }

@@ -206,8 +206,9 @@ export class FedraClient extends EventTarget {
   }
 
   /**
-   * Removes the files that this browser keeps for a task, if there are any. A client that
-   * trains on them goes on. Rejects as {@link kept} does.
+   * Removes the files that this browser keeps for a task, if there are any, and the part of
+   * its updates that a sparse codec has not sent. A client that trains goes on, and may keep
+   * such a part again. Rejects as {@link kept} does.
    */
   static async forget(place: Place): Promise<void> {
     return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();

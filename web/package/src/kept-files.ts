@@ -6,6 +6,8 @@
  * A set is stored or removed in one transaction. Where that fails, the earlier set stays.
  */
 import { FedraError, wordsOf } from './errors.js';
+import { KeyedStore } from './keyed-store.js';
+import { ResidualEntry } from './residual.js';
 import type { CheckedFile, ReadingOptions } from './validate.js';
 
 /** Files that are kept in this browser. */
@@ -25,16 +27,17 @@ export interface KeptEntry {
   readonly since: Date;
 }
 
-const DATABASE = 'fedra';
-const STORE = 'files';
+const FILES = new KeyedStore('fedra', 'files');
 
 /** The files of one task. */
 export class KeptFiles {
   readonly #key: string;
+  readonly #residual: ResidualEntry;
 
   /** `socket` is the aggregator's. */
   constructor(socket: string, task: string) {
     this.#key = `${socket}#${task}`;
+    this.#residual = new ResidualEntry(socket, task);
   }
 
   /** Keeps files in place of earlier ones. Rejects with `bad-dataset`, `storage-full` or `no-storage`. */
@@ -56,9 +59,12 @@ export class KeptFiles {
     return entry ? summary(entry) : null;
   }
 
-  /** Removes the files. Rejects with `no-storage`. */
+  /** Removes the files, and what is kept of the task's updates. Rejects with `no-storage`. */
   async forget(): Promise<void> {
     await transact('readwrite', (store) => store.delete(this.#key));
+    await this.#residual.forget().catch((cause) => {
+      throw refusal(cause);
+    });
   }
 }
 
@@ -77,32 +83,13 @@ async function checkReadable({ source, name }: CheckedFile): Promise<void> {
   }
 }
 
-/** Runs one request in a transaction of its own. Resolves once what it has changed is stored. */
+/** Runs one request. Resolves once what it has changed is stored. */
 async function transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
   try {
-    const database = await opened();
-    try {
-      return await new Promise<Result>((resolve, reject) => {
-        const transaction = database.transaction(STORE, mode);
-        const request = act(transaction.objectStore(STORE));
-        transaction.oncomplete = () => resolve(request.result);
-        transaction.onabort = () => reject(transaction.error ?? request.error);
-      });
-    } finally {
-      database.close();
-    }
+    return await FILES.transact(mode, act);
   } catch (cause) {
     throw refusal(cause);
   }
-}
-
-function opened(): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
 }
 
 function refusal(cause: unknown): FedraError {

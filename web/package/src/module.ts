@@ -55,6 +55,8 @@ export interface WasmModule {
     onEvent: (event: ClientEvent) => void,
     /** Resolves once the count of rounds is stored: an update of a private round waits for it. */
     record: (participations: number) => Promise<void>,
+    /** Storage of what sparse codecs have not sent; it rejects nothing. */
+    residual: { load(): Promise<Uint8Array | undefined>; keep(bytes: Uint8Array): Promise<void> },
     askToken?: () => Promise<string>,
   ) => EdgeClient;
 }

@@ -14,6 +14,7 @@ import type { DataDescription, EdgeClient, Predictor } from './module.js';
 import { loadModule, loadReaders, releasing } from './module.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
+import { ResidualEntry } from './residual.js';
 import type { Features, ReadData } from './validate.js';
 
 declare const self: DedicatedWorkerGlobalScope;
@@ -106,7 +107,8 @@ async function receive(message: ToWorker): Promise<void> {
 async function start({ token, ...options }: ClientConfig): Promise<void> {
   try {
     const module = await loadModule(policy);
-    client = new module.EdgeClient(options, report, record, token === 'ask' ? askToken : undefined);
+    const residual = new ResidualEntry(options.url, options.task);
+    client = new module.EdgeClient(options, report, record, residual, token === 'ask' ? askToken : undefined);
     model = client;
     aggregator = new URL(options.url).host;
     post({ type: 'started' });

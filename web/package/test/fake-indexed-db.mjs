@@ -1,15 +1,29 @@
-// An IndexedDB for tests: one store without keys of its own, a transaction a request.
+// An IndexedDB for tests: one store without keys of its own in each database, a transaction
+// a request.
 
 export class FakeIndexedDb {
-  entries = new Map();
+  #stores = new Map();
   /** The name of the exception that opening fails with. */
   refuses;
   /** The name of the exception that a transaction which writes is aborted with. */
   aborts;
+  /** The name of the exception that a transaction which adds something is aborted with. */
+  isFull;
   /** Databases that are open. */
   opened = 0;
 
-  open() {
+  /** The entries of a database. */
+  of(name) {
+    if (!this.#stores.has(name)) this.#stores.set(name, new Map());
+    return this.#stores.get(name);
+  }
+
+  /** Entries of the files that are kept. */
+  get entries() {
+    return this.of('fedra');
+  }
+
+  open(name) {
     const request = {};
     setImmediate(() => {
       if (this.refuses) {
@@ -17,28 +31,29 @@ export class FakeIndexedDb {
         return request.onerror();
       }
       this.opened++;
-      request.result = this.#database();
+      request.result = this.#database(this.of(name));
       request.onupgradeneeded();
       request.onsuccess();
     });
     return request;
   }
 
-  #database() {
+  #database(entries) {
     return {
       createObjectStore: () => {},
-      transaction: (_, mode) => this.#transaction(mode),
+      transaction: (_, mode) => this.#transaction(entries, mode),
       close: () => this.opened--,
     };
   }
 
-  #transaction(mode) {
+  #transaction(entries, mode) {
     const transaction = { error: null };
-    const run = (change) => {
+    const run = (change, adds = false) => {
       const request = { error: null };
       setImmediate(() => {
-        if (mode === 'readwrite' && this.aborts) {
-          transaction.error = new DOMException('the transaction was aborted', this.aborts);
+        const abort = (mode === 'readwrite' && this.aborts) || (adds && this.isFull);
+        if (abort) {
+          transaction.error = new DOMException('the transaction was aborted', abort);
           return transaction.onabort();
         }
         request.result = change();
@@ -47,9 +62,9 @@ export class FakeIndexedDb {
       return request;
     };
     transaction.objectStore = () => ({
-      get: (key) => run(() => this.entries.get(key)),
-      put: (value, key) => run(() => void this.entries.set(key, value)),
-      delete: (key) => run(() => void this.entries.delete(key)),
+      get: (key) => run(() => entries.get(key)),
+      put: (value, key) => run(() => void entries.set(key, value), true),
+      delete: (key) => run(() => void entries.delete(key)),
     });
     return transaction;
   }

@@ -70,8 +70,8 @@ async function start(token, { backend = 'cpu', client } = {}) {
   const worker = await open();
   worker.tell({ type: 'start', config: { url: 'ws://x:1/', task: 'mnist', backend, privacy: {}, token } });
   assert.equal((await worker.ready).type, 'started');
-  const [config, listen, record, ask] = globalThis.module.given;
-  return { ...worker, config, listen, record, ask };
+  const [config, listen, record, residual, ask] = globalThis.module.given;
+  return { ...worker, config, listen, record, residual, ask };
 }
 
 beforeEach(() => {

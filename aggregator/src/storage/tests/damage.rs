@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::power::{Image, TestDisk};
 use super::sample::{
     commit, debit, decision, definition, id, model, quality, round, round_with, round_with_state,
-    task_with_rounds,
+    round_with_step, task_with_rounds,
 };
 use crate::storage::disk::Disk;
 use crate::storage::embedded::open_on;
@@ -267,6 +267,31 @@ fn a_repair_goes_back_to_no_model_that_a_gate_has_refused() {
     fs::write(folder.path().join(name), "model 9").expect("writes");
     let repairs = repair(&store, 99).expect("repairs");
     assert!(matches!(&repairs[..], [Repair::WentBack { to: 1, round: 4, .. }]), "{repairs:?}");
+}
+
+#[test]
+fn a_damaged_step_is_named_and_removed() {
+    let (folder, lease, store) = sample();
+    let (record, files) = round_with_step(5, round(4, "4").0.sha256);
+    lease.commit(&record, &files).expect("commits");
+    let sha256 = record.step.expect("a step").sha256;
+    let file = folder.path().join(format!("models/a/0000000005-{sha256}.step"));
+    assert!(check(&store).expect("reads")[0].is_intact());
+    fs::write(&file, "a step").expect("writes");
+    let found = check(&store).expect("reads").remove(0);
+    assert!(!found.is_intact());
+    assert!(found.models.iter().all(|model| model.problem.is_none()));
+    let text = found.to_string();
+    assert!(text.contains("damaged: the step to the model of round 5: "), "{text}");
+    assert!(text.contains(&file.display().to_string()), "{text}");
+
+    let repairs = repair(&store, 99).expect("repairs");
+    assert!(matches!(repairs.as_slice(), [Repair::RemovedStep(_, step)] if step.round == 5));
+    assert!(!file.exists());
+    assert!(check(&store).expect("reads")[0].is_intact());
+    assert_eq!(repair(&store, 100).expect("repairs"), []);
+    let lease = Lease::take(&store, &id("a")).expect("leads");
+    assert!(lease.load(&definition(), 1).expect("loads").is_some());
 }
 
 #[test]

@@ -69,7 +69,8 @@ impl Gpu {
             Some(name) => name,
             None => platform::adapter_words().await,
         };
-        let lower = name.to_lowercase();
+        // Of ASCII: tables of other letters are 5 KiB of the browser's module.
+        let lower = name.to_ascii_lowercase();
         let software = info.device_type == wgpu::DeviceType::Cpu
             || SOFTWARE.iter().any(|word| lower.contains(word));
         let health = Health::of(&device);

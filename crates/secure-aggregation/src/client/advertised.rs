@@ -1,6 +1,7 @@
 //! First step: the client has shown its public keys and waits to hear who its
 //! neighbours are. Checks them and splits its secrets among them.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use rand::CryptoRng;
@@ -11,7 +12,7 @@ use super::{ClientError, SharedKeys};
 use crate::graph::Graph;
 use crate::keys::{KeyPair, Secret};
 use crate::mask::{Mask, Sign};
-use crate::message::{EncryptedShare, Index, KeyDirectory, PublicKeys};
+use crate::message::{EncryptedShare, KeyDirectory, PublicKeys};
 use crate::sealing::{self, SharePair};
 use crate::shamir::{Polynomial, random_scalar};
 use crate::terms::Terms;
@@ -124,20 +125,18 @@ fn check_graph(terms: &Terms, directory: &KeyDirectory) -> Result<Graph, ClientE
 /// two roles, and none of them ours.
 fn check_keys(own: &PublicKeys, directory: &KeyDirectory) -> Result<(), ClientError> {
     let both = |keys: &PublicKeys| [keys.encryption, keys.masking];
-    let mut seen: Vec<([u8; 32], Option<Index>)> =
-        both(own).into_iter().map(|key| (key, None)).collect();
+    let mut seen = HashSet::from(both(own));
     for (peer, keys) in &directory.neighbours {
         if !keys.are_sound() {
             return Err(ClientError::BadKey { peer: *peer });
         }
-        seen.extend(both(keys).map(|key| (key, Some(*peer))));
+        for key in both(keys) {
+            if !seen.insert(key) {
+                return Err(ClientError::DuplicateKey { peer: *peer });
+            }
+        }
     }
-    seen.sort_unstable();
-    match seen.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        // `None` sorts first: the later one is always a neighbour's.
-        Some(pair) => Err(ClientError::DuplicateKey { peer: pair[1].1.unwrap_or(directory.own) }),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 impl fmt::Debug for AdvertisedKeys {

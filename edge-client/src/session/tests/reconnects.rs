@@ -3,7 +3,6 @@
 
 use super::private::problems;
 use super::*;
-use crate::session::upload::CHECKSUM;
 
 const UPDATE: [u8; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
@@ -16,7 +15,7 @@ fn ready(offset: u64) -> Event {
 }
 
 fn begin() -> ClientMessage {
-    let crc32 = CHECKSUM.checksum(&UPDATE);
+    let crc32 = checksum(&UPDATE);
     ClientMessage::UpdateBegin(UpdateBegin { round: ROUND, bytes: 9, examples: 3, crc32 })
 }
 
