@@ -32,6 +32,7 @@ test('every built-in model is tried', () => {
   for (const name of [
     'softmax-regression',
     'mnist-oriented-gradients',
+    'mnist-scattering',
     'mnist-2nn',
     'mnist-cnn',
     'lenet',

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregator::config::{Config, TaskConfig};
 use fedra_coordinator::round::Mode;
+use fedra_learning::ExamplePrivacy;
 use serde::{Deserialize, Deserializer};
 
 use crate::attack::Attack;
@@ -24,6 +26,8 @@ pub struct Experiment {
     pub devices: Devices,
     /// Clients that do not do what they should.
     pub attacks: Vec<Attack>,
+    /// Promise of every client to its examples, if they train with DP-SGD.
+    pub example_privacy: Option<ExamplePrivacy>,
     /// The task, as the aggregator reads it.
     pub task: TaskConfig,
 }
@@ -74,6 +78,30 @@ pub struct Data {
     pub partition: Partition,
 }
 
+/// `[example_privacy]`: numbers of DP-SGD, the same for every client.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExamplePrivacy {
+    noise_multiplier: f64,
+    clipping_norm: f64,
+    delta: f64,
+}
+
+impl RawExamplePrivacy {
+    fn checked(&self) -> Result<ExamplePrivacy, ExperimentError> {
+        let range = |key: &str, error: &dyn std::fmt::Display| {
+            ExperimentError::Range(format!("example_privacy.{key}: {error}"))
+        };
+        Ok(ExamplePrivacy {
+            noise_multiplier: NoiseMultiplier::new(self.noise_multiplier)
+                .map_err(|error| range("noise_multiplier", &error))?,
+            clipping_norm: ClippingNorm::new(self.clipping_norm)
+                .map_err(|error| range("clipping_norm", &error))?,
+            delta: Delta::new(self.delta).map_err(|error| range("delta", &error))?,
+        })
+    }
+}
+
 /// The whole file, unchecked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +112,7 @@ struct File {
     devices: Devices,
     #[serde(default)]
     attack: Vec<Attack>,
+    example_privacy: Option<RawExamplePrivacy>,
     task: toml::Table,
 }
 
@@ -141,7 +170,7 @@ impl Experiment {
 
     fn from_file(file: File, folder: &Path) -> Result<Self, ExperimentError> {
         let range = |problem: String| Err(ExperimentError::Range(problem));
-        let File { simulation, mut data, devices, attack: attacks, task } = file;
+        let File { simulation, mut data, devices, attack: attacks, example_privacy, task } = file;
         data.path = folder.join(data.path);
         data.labels = data.labels.map(|labels| folder.join(labels));
         if !(1..=100_000).contains(&simulation.clients) {
@@ -164,12 +193,21 @@ impl Experiment {
         if let Some(problem) = attacks.iter().find_map(Attack::problem) {
             return range(problem);
         }
+        let example_privacy =
+            example_privacy.as_ref().map(RawExamplePrivacy::checked).transpose()?;
         let task = task_of(task, folder)?;
         let plan = &task.settings.plan;
         if plan.rounds.is_none() && simulation.time.is_none() && simulation.target.is_none() {
             return range(
                 "nothing ends this experiment: set task.rounds, simulation.time or \
                  simulation.target"
+                    .to_owned(),
+            );
+        }
+        if example_privacy.is_some() && task.settings.client_evaluation.is_some() {
+            return range(
+                "example_privacy does not protect the scores of clients: leave \
+                 task.client_evaluation out"
                     .to_owned(),
             );
         }
@@ -182,7 +220,7 @@ impl Experiment {
                 plan.minimum_cohort, simulation.clients
             ));
         }
-        Ok(Self { simulation, data, devices, attacks, task })
+        Ok(Self { simulation, data, devices, attacks, example_privacy, task })
     }
 }
 

@@ -117,7 +117,7 @@ pub struct Row {
     pub loss: Option<f64>,
     /// The metric that is shown first.
     pub metric: Option<f64>,
-    /// Epsilon spent so far, under a privacy policy.
+    /// Epsilon spent so far, under a privacy policy or with DP-SGD.
     pub epsilon: Option<f64>,
 }
 

@@ -24,6 +24,8 @@ pub enum Purpose {
     ServerNoise,
     /// Noise, keys and failures of a client in a round.
     Work(usize, RoundId),
+    /// Samples and noise of a client's DP-SGD in a round.
+    Examples(usize, RoundId),
     /// Direction that the attackers of a round agree on.
     Collusion(RoundId),
 }
@@ -39,6 +41,9 @@ impl Seeds {
             Purpose::ServerNoise => [4, 0, 0, 0],
             Purpose::Work(client, round) => {
                 [5, client as u64, round.round, u64::from(round.attempt)]
+            }
+            Purpose::Examples(client, round) => {
+                [7, client as u64, round.round, u64::from(round.attempt)]
             }
             Purpose::Collusion(round) => [6, 0, round.round, u64::from(round.attempt)],
         };

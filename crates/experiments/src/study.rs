@@ -102,6 +102,11 @@ impl Kept {
         self.rows.iter().map(Row::bytes).sum::<u64>() as f64 / 1e6
     }
 
+    /// Epsilon spent in all, if there is a promise.
+    fn epsilon(&self) -> Option<f64> {
+        self.rows.last().and_then(|row| row.epsilon)
+    }
+
     fn last(&self) -> Option<f64> {
         self.rows.iter().filter_map(|row| row.metric).next_back()
     }
@@ -295,15 +300,17 @@ impl<'s> Study<'s> {
         let has_target = done.iter().any(|of| of.target.is_some());
         let metric = done.first().map_or("metric", |of| of.headline.name());
         let mut page = format!("# {title}\n\n{}\n\n", words_of.trim());
+        let has_epsilon = done.iter().flat_map(|of| &of.runs).any(|run| run.epsilon().is_some());
         let columns = match has_target {
             true => format!(
-                "| variant | settings of the grid | paper | rounds to the target | MB until then | simulated s until then | last {metric} |\n|---|---|---|---|---|---|---|\n"
+                "rounds to the target | MB until then | simulated s until then | last {metric} |"
             ),
-            false => format!(
-                "| variant | settings of the grid | paper | {metric} of each seed | mean | deviation |\n|---|---|---|---|---|---|\n"
-            ),
+            false => format!("{metric} of each seed | mean | deviation |"),
         };
-        page += &columns;
+        let epsilon = if has_epsilon { " epsilon |" } else { "" };
+        let columns = format!("| variant | settings of the grid | paper |{epsilon} {columns}");
+        let dashes = "---|".repeat(columns.matches('|').count() - 1);
+        let _ = writeln!(page, "{columns}\n|{dashes}");
         for Done { variant, chosen, runs, .. } in done {
             let (label, paper) = (&variant.name, &variant.paper);
             let chosen = words(chosen).trim_start_matches(", ").to_owned();
@@ -331,7 +338,12 @@ impl<'s> Study<'s> {
                 let each: Vec<String> = last.iter().map(|value| format!("{value:.4}")).collect();
                 format!("{} | {mean:.4} | {:.4}", each.join(", "), spread.sqrt())
             };
-            let _ = writeln!(page, "| {label} | {chosen} | {paper} | {cells} |");
+            let spent = runs.iter().filter_map(Kept::epsilon).max_by(f64::total_cmp);
+            let epsilon = match has_epsilon {
+                true => spent.map_or("none | ".to_owned(), |spent| format!("{spent:.3} | ")),
+                false => String::new(),
+            };
+            let _ = writeln!(page, "| {label} | {chosen} | {paper} | {epsilon}{cells} |");
         }
         let wall: f64 = done.iter().flat_map(|of| &of.runs).map(|run| run.wall_seconds).sum();
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();

@@ -11,7 +11,7 @@ use fedra_edge_client::HOLD_OUT_SEED;
 use fedra_edge_client::encoding::{PrivateRound, acceptable};
 use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::{SecureReply, SecureRequest};
-use fedra_learning::{LocalTrainer, ScoreSums, WeightsView, check_update, score};
+use fedra_learning::{ExamplePrivacy, LocalTrainer, ScoreSums, WeightsView, check_update, score};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{Mechanism, RoundAssignment, RoundId, Scores, TaskDescription, UpdateRange};
 use rand::{Rng, RngExt};
@@ -36,6 +36,7 @@ pub(crate) struct Job {
     /// Examples a second, which decides what a time limit allows.
     pub speed: f64,
     pub attack: Option<Kind>,
+    pub example_privacy: Option<ExamplePrivacy>,
     pub seeds: Seeds,
 }
 
@@ -184,7 +185,15 @@ impl Job {
             data = attack.examples(data, spec.output_width() as u32);
         }
         let plan = &self.assignment.training;
-        let trainer = LocalTrainer::new(spec, weights, Arc::new(data), plan);
+        let data = Arc::new(data);
+        let trainer = match self.example_privacy {
+            None => LocalTrainer::new(spec, weights, data, plan),
+            Some(privacy) => {
+                let round = self.assignment.round;
+                let secret = self.seeds.bytes(Purpose::Examples(self.client, round));
+                LocalTrainer::with_example_privacy(spec, weights, data, plan, privacy, secret)
+            }
+        };
         let mut trainer = trainer.map_err(|error| error.to_string())?;
         let steps = self.steps();
         while trainer.step_count() < steps && trainer.step().is_some() {}

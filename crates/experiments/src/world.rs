@@ -1,6 +1,7 @@
 //! Devices and the server on one virtual clock. What devices compute runs on all cores, and
 //! is taken at the time at which it would have been done.
 
+mod cost;
 mod evaluating;
 
 use std::cmp::Reverse;
@@ -48,7 +49,7 @@ pub struct Round {
     pub at: Duration,
     /// Quality of its model on the held-out examples, if it was evaluated.
     pub quality: Option<Quality>,
-    /// Epsilon spent so far, under a privacy policy.
+    /// Epsilon spent so far, under a privacy policy or with DP-SGD.
     pub epsilon: Option<f64>,
 }
 
@@ -165,6 +166,7 @@ pub(crate) struct World {
     task: Arc<TaskDescription>,
     examples: Arc<Dataset>,
     held_out: Option<Arc<Dataset>>,
+    costs: cost::ExampleCosts,
     evaluate_every: u64,
     evaluating: VecDeque<Evaluating>,
     /// Rounds whose figures are not complete, oldest first.
@@ -237,6 +239,7 @@ impl World {
             seeds,
             examples: Arc::new(examples),
             held_out: held_out.map(Arc::new),
+            costs: cost::ExampleCosts::new(experiment.example_privacy),
             evaluate_every: experiment.simulation.evaluate_every,
             evaluating: VecDeque::new(),
             open: VecDeque::new(),
@@ -244,8 +247,7 @@ impl World {
             last_completed: Duration::ZERO,
             limit: experiment.simulation.time,
         };
-        // A cohort is complete as soon as enough clients are there: the first of all would be
-        // those with the lowest numbers.
+        // The first cohort would be the first clients that are there: the lowest numbers.
         let _ = world.server.operate(Operation::Pause, Duration::ZERO);
         for client in 0..world.clients.len() {
             world.at(Duration::ZERO, Due::Comes(client));
@@ -523,6 +525,7 @@ impl World {
             own: Arc::clone(&of.own),
             speed: of.device.speed,
             attack: of.attack,
+            example_privacy: self.costs.begin(client, round),
             seeds: self.seeds,
         };
         let (examples, up) = job.effort();

@@ -17,7 +17,7 @@ use fedra_edge_client::{
     ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, ResidualStore,
     TokenSource, TrainingSlots, Trust,
 };
-use fedra_experiments::{Experiment, Outcome};
+use fedra_experiments::{Experiment, Outcome, study};
 use fedra_protocol::{SubjectId, TaskId};
 use futures_channel::mpsc;
 use futures_util::{StreamExt, future};
@@ -110,6 +110,56 @@ fn a_seed_is_one_result_for_every_number_of_threads() {
     assert_ne!(one.model, of(2, 1).model);
     let quality = one.rounds.last().unwrap().quality.unwrap();
     assert!(quality.accuracy > Some(0.9), "{quality:?}");
+}
+
+const EXAMPLE_PRIVACY: &str =
+    "[example_privacy]\nnoise_multiplier = 1.0\nclipping_norm = 1.0\ndelta = 1e-5";
+
+#[test]
+fn clients_train_with_dp_sgd_and_its_cost_is_told() {
+    let folder = folder();
+    let everyone = task(3, "[task.round]\ncohort_size = 12");
+    let private = run(&experiment(folder.path(), EXAMPLE_PRIVACY, &everyone));
+    let plain = run(&experiment(folder.path(), "", &everyone));
+    assert_ne!(private.model, plain.model);
+    assert!(plain.rounds.iter().all(|round| round.epsilon.is_none()));
+    let spent: Vec<f64> = private.rounds.iter().map(|round| round.epsilon.unwrap()).collect();
+    assert!(spent[0] > 0.0 && spent[0] < spent[1] && spent[1] < spent[2], "{spent:?}");
+    let louder = EXAMPLE_PRIVACY.replace("multiplier = 1.0", "multiplier = 4.0");
+    let louder = run(&experiment(folder.path(), &louder, &everyone));
+    assert!(louder.rounds[2].epsilon.unwrap() < spent[0], "{spent:?}");
+}
+
+#[test]
+fn the_page_of_a_study_has_epsilon_if_a_run_has() {
+    let folder = folder();
+    let private = "{ noise_multiplier = 1.0, clipping_norm = 1.0, delta = 1e-5 }";
+    let table = |variants: &str| {
+        let task = task(1, "[task.round]\ncohort_size = 12").replace("[task", "[base.task");
+        let text = format!(
+            "title = \"T\"\nseeds = [1]\n{variants}\n[base.simulation]\nclients = 12\n\
+             [base.data]\npath = \"images\"\nlabels = \"labels\"\n\
+             partition = {{ kind = \"iid\" }}\n[base.task]\n{task}"
+        );
+        let file = folder.path().join("study.toml");
+        fs::write(&file, text).unwrap();
+        let page = study::study(&file, folder.path(), &folder.path().join("kept"), folder.path());
+        let page = fs::read_to_string(page.unwrap_or_else(|error| panic!("{error}"))).unwrap();
+        let rows = page.lines().filter(|line| line.starts_with('|'));
+        let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_owned()).collect();
+        rows.map(cells).collect::<Vec<Vec<String>>>()
+    };
+    let plain = "{ name = \"plain\" }";
+    let with = table(&format!(
+        "variant = [{plain}, {{ name = \"private\", set = {{ example_privacy = {private} }} }}]"
+    ));
+    assert_eq!(with[0][4], "epsilon");
+    assert_eq!((&*with[2][1], &*with[2][4]), ("plain", "none"));
+    assert!(with[3][4].parse::<f64>().unwrap() > 0.0, "{with:?}");
+    let without = table(&format!("variant = [{plain}]"));
+    assert_eq!(without[0][4], "accuracy of each seed");
+    assert!(with.iter().all(|row| row.len() == with[0].len()), "{with:?}");
+    assert!(without.iter().all(|row| row.len() + 1 == with[0].len()), "{without:?}");
 }
 
 #[test]
@@ -366,6 +416,22 @@ fn a_wrong_file_is_told_what_to_change() {
         (
             whole("clients = 9\ntarget = 0.9", iid, "model = \"mnist-2nn\""),
             "target needs [task.evaluation]",
+        ),
+        (
+            whole(
+                &format!("clients = 9\n{}", EXAMPLE_PRIVACY.replace("= 1e-5", "= 2.0")),
+                iid,
+                &sound,
+            ),
+            "example_privacy.delta",
+        ),
+        (
+            whole(
+                &format!("clients = 9\n{EXAMPLE_PRIVACY}"),
+                iid,
+                &task(3, "[task.client_evaluation]\nevery = 2"),
+            ),
+            "leave task.client_evaluation out",
         ),
         (
             whole("clients = 9\n[devices]\nonline = \"1s\"", iid, &sound),

@@ -14,8 +14,14 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use proptest::prelude::*;
 
 /// The built-in models whose layers all have kernels.
-const WITH_KERNELS: [&str; 5] =
-    ["softmax-regression", "mnist-oriented-gradients", "mnist-2nn", "mnist-cnn", "lenet"];
+const WITH_KERNELS: [&str; 6] = [
+    "softmax-regression",
+    "mnist-oriented-gradients",
+    "mnist-scattering",
+    "mnist-2nn",
+    "mnist-cnn",
+    "lenet",
+];
 
 fn training(batch_size: u32, momentum: f32) -> LocalTraining {
     let raw = RawLocalTraining { batch_size, momentum, ..Default::default() };

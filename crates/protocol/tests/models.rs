@@ -16,6 +16,8 @@ fn the_built_in_models_have_the_published_sizes() {
     assert_eq!(ModelSpec::softmax_regression().parameters(), 7_850);
     // 7 x 7 cells of 4 directions to 10 classes, with biases.
     assert_eq!(ModelSpec::mnist_oriented_gradients().parameters(), (7 * 7 * 4 + 1) * 10);
+    // The same cells of 4 directions in 4 directions.
+    assert_eq!(ModelSpec::mnist_scattering().parameters(), (7 * 7 * 16 + 1) * 10);
     // 5 x 5 x 6, 5 x 5 x 6 x 16, 400-120-84-10, with biases.
     assert_eq!(ModelSpec::lenet().parameters(), 156 + 2_416 + 48_120 + 10_164 + 850);
     // Kernels of 9 and 1 with biases, and two numbers a channel for each norm.

@@ -19,7 +19,7 @@ impl World {
     /// Takes the rounds that the server has completed.
     pub(super) fn take_completed(&mut self) {
         while let Some(completed) = self.server.completed.pop_front() {
-            let epsilon = self.server.view().privacy.map(|spent| spent.epsilon);
+            let epsilon = self.epsilon(completed.record.round);
             let (record, at) = (completed.record, completed.at);
             self.last_completed = at;
             self.open.push_back(Round { record, at, quality: None, epsilon });

@@ -79,6 +79,24 @@ impl ModelSpec {
         )
     }
 
+    /// Softmax regression on the strength of edges among the edges of an MNIST image: 4
+    /// directions in each of 4 directions, and 7x7 cells, 7,850 parameters.
+    ///
+    /// The features are fixed: paths of the second order of a scattering transform (Bruna and
+    /// Mallat 2013), with slopes in place of complex wavelets. They say more than
+    /// [`Self::mnist_oriented_gradients`], and there are four times as many.
+    pub fn mnist_scattering() -> Self {
+        let slopes = GaussianDerivative { orientations: 4, kernel: 5, sigma: 1.0 };
+        let order = || [slopes.into(), Abs.into(), AvgPool2d { kernel: 2, stride: 2 }.into()];
+        let end = [
+            Standardize { epsilon: 0.02 }.into(),
+            Flatten.into(),
+            Standardize { epsilon: 1e-5 }.into(),
+            Linear { outputs: 10 }.into(),
+        ];
+        Self::known(&[1, 28, 28], order().into_iter().chain(order()).chain(end).collect())
+    }
+
     /// LeNet-5 (LeCun et al. 1998) for images of 28 x 28 pixels as it is usual now: ReLU, 2x2
     /// max pooling, and a convolution of all 6 channels with all 16; 61,706 parameters.
     pub fn lenet() -> Self {
@@ -198,9 +216,10 @@ impl ModelSpec {
     }
 
     /// Names that [`ModelSpec::builtin`] knows.
-    pub const BUILTIN: [&'static str; 10] = [
+    pub const BUILTIN: [&'static str; 11] = [
         "softmax-regression",
         "mnist-oriented-gradients",
+        "mnist-scattering",
         "mnist-2nn",
         "mnist-cnn",
         "lenet",
@@ -216,6 +235,7 @@ impl ModelSpec {
         match name {
             "softmax-regression" => Some(Self::softmax_regression()),
             "mnist-oriented-gradients" => Some(Self::mnist_oriented_gradients()),
+            "mnist-scattering" => Some(Self::mnist_scattering()),
             "mnist-2nn" => Some(Self::mnist_2nn()),
             "mnist-cnn" => Some(Self::mnist_cnn()),
             "lenet" => Some(Self::lenet()),
