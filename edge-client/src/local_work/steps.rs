@@ -11,13 +11,18 @@ use fedra_aggregation::codec::{Codec, UpdateShape};
 use fedra_learning::safetensors;
 use fedra_protocol::{ModelRef, ModelStep, Sha256Hash, UpdateRange};
 
-use super::{Job, KeptFile, LocalWork, News};
+use super::{KeptFile, LocalWork, News};
+use crate::outgoing::RoundJob;
 use crate::platform;
 
 impl LocalWork {
     /// Goes from the kept model to that of a round, if steps lead there that are shorter than
     /// the model. The error says why they could not be taken; then the kept model stays.
-    pub(super) async fn take_steps(&self, job: &Job, tell: &impl Fn(News)) -> Result<(), String> {
+    pub(super) async fn take_steps(
+        &self,
+        job: &RoundJob,
+        tell: &impl Fn(News),
+    ) -> Result<(), String> {
         let Some(base) = self.model.borrow().clone() else { return Ok(()) };
         let Some((steps, _)) = job.assignment.steps_from(&base.sha256) else { return Ok(()) };
         let range = job.task.update_range;

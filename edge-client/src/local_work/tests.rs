@@ -12,10 +12,11 @@ use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregation::CheckedUpdate;
 use fedra_data::Targets;
 use fedra_learning::{init_parameters, init_weights};
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining, TaskId,
-    UpdateOutcome, UpdateRange, UpdateVerdict,
+    CodecName, DataSpec, LocalTraining, Loss, Mechanism, PrivacyPolicy, RawLocalTraining,
+    RoundAssignment, RoundId, RoundPrivacy, TaskId, UpdateOutcome, UpdateRange, UpdateVerdict,
 };
 
 use super::*;
@@ -131,13 +132,13 @@ impl Bench {
         Self { local_work, spec, model }
     }
 
-    fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
+    fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> RoundJob {
         let privacy = mechanism.map(|mechanism| {
             Arc::new(DerivedPolicy::new(policy(mechanism), self.spec.parameters()).unwrap())
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
-        Job {
-            task: task(&self.spec, mechanism),
+        RoundJob {
+            task: Arc::new(task(&self.spec, mechanism)),
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),
@@ -314,7 +315,8 @@ async fn data_are_trained_on_as_long_as_the_task_describes_them_as_they_were_rea
     trained(bench.work(None, 0.1).await.0);
     let other = r#"{ "kind": "array", "shape": [784], "dtype": "uint8", "min": 0, "max": 100 }"#;
     let mut job = bench.job(None, 0.1);
-    job.task.data = Some(serde_json::from_str::<DataSpec>(other).unwrap().encoded());
+    Arc::make_mut(&mut job.task).data =
+        Some(serde_json::from_str::<DataSpec>(other).unwrap().encoded());
     let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("the scale is another");
     assert_eq!(error.failure, Failure::BadDataset);
     assert!(error.reason.ends_with("give the data again"), "{}", error.reason);
@@ -456,7 +458,7 @@ async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
     assert_eq!(error.failure, Failure::OutOfRange);
     assert!(error.reason.contains(&told), "{}", error.reason);
     job = bench.job(None, 1e4);
-    job.task.update_range = UpdateRange::new(1 << 24).unwrap();
+    Arc::make_mut(&mut job.task).update_range = UpdateRange::new(1 << 24).unwrap();
     assert!(bench.local_work.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
 }
 
