@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use fedra_coordinator::storage::Storage;
-use fedra_experiments::report::{self, Header};
-use fedra_experiments::{Experiment, study};
+use fedra_experiments::report::{self, Header, ReportError, Row, Rows};
+use fedra_experiments::{Experiment, ExperimentError, study};
+
+/// Folder of the task's store, in that of the results.
+const STORE: &str = "store";
 
 /// Experiments of federated learning on one machine, with the code that runs in production.
 #[derive(Parser)]
@@ -50,6 +53,9 @@ struct Run {
     /// Keeps the task's store in the folder, and goes on from it if it is there.
     #[arg(long)]
     resume: bool,
+    /// Replaces the results and the store that the folder has.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 #[derive(Args)]
@@ -98,44 +104,51 @@ fn make(options: &Study) -> anyhow::Result<()> {
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {
-    let experiment = Experiment::load(file)?;
+    let experiment = load(file)?;
     let examples = experiment.examples()?;
     let shares = experiment.shares(&examples)?;
-    let sizes = shares.iter().map(Vec::len);
-    let (fewest, most) = (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0));
+    let sizes = shares.iter().map(|share| share.examples.len());
+    let (fewest, most) = (sizes.clone().min().unwrap_or(0), sizes.clone().max().unwrap_or(0));
     let settings = &experiment.task.settings;
     println!(
-        "{} clients share {} examples, {fewest} to {most} each; the model has {} parameters; an \
-         update has {} bytes",
+        "{} clients share {} of {} examples, {fewest} to {most} each; the model has {} parameters; \
+         an update has {} bytes",
         shares.len(),
-        examples.len(),
+        sizes.sum::<usize>(),
+        examples.all.len(),
         settings.model.parameters(),
         settings.codec.bounds().bytes,
     );
     Ok(())
 }
 
+/// The experiment of a file, which an error names.
+fn load(file: &Path) -> anyhow::Result<Experiment> {
+    Experiment::load(file).map_err(|error| match error {
+        ExperimentError::File { .. } | ExperimentError::Trace(_) => error.into(),
+        error => anyhow!("{}: {error}", file.display()),
+    })
+}
+
 fn run(options: &Run) -> anyhow::Result<()> {
-    let mut experiment = Experiment::load(&options.file)?;
+    let mut experiment = load(&options.file)?;
     let simulation = &mut experiment.simulation;
     simulation.seed = options.seed.unwrap_or(simulation.seed);
     simulation.threads = options.threads.map(|of| of as usize).or(simulation.threads);
     let out = options.out.clone().unwrap_or_else(|| options.file.with_extension(""));
-    fs::create_dir_all(&out)
-        .with_context(|| format!("cannot make the folder {}", out.display()))?;
     let text = fs::read_to_string(&options.file)?;
     let header = Header::of(&experiment, &text);
-    let (storage, earlier) = match options.resume {
-        false => (Storage::in_memory(), Vec::new()),
+    let earlier = prepare(&out, &header, options)?;
+    let begun = Instant::now();
+    let mut rows = Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
+    let storage = match options.resume {
+        false => Storage::in_memory(),
         true => {
-            let mut earlier = report::earlier(&out.join(report::ROUNDS), &header)?;
-            let storage = fedra_aggregator::storage::open(&out.join("store"))?;
-            report::fill(&mut earlier, &storage, &experiment.task.settings.id)?;
-            (storage, earlier)
+            let storage = fedra_aggregator::storage::open(&out.join(STORE))?;
+            rows.fill(&storage, &experiment.task.settings.id)?;
+            storage
         }
     };
-    let begun = Instant::now();
-    let mut rows = report::Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
     let mut written = Ok(());
     let outcome = experiment.run(&storage, |round| {
         let row = match rows.add(round) {
@@ -145,7 +158,8 @@ fn run(options: &Run) -> anyhow::Result<()> {
                 return ControlFlow::Break(());
             }
         };
-        let metric = row.metric.map_or_else(String::new, |value| format!("  {value:.4}"));
+        let metric =
+            row.metric.map_or_else(String::new, |value| format!("  {}", report::figure(value)));
         eprintln!(
             "round {:>5}{metric}  {:>9.2} MB  {:>9.1} s",
             round.record.round,
@@ -155,7 +169,48 @@ fn run(options: &Run) -> anyhow::Result<()> {
         ControlFlow::Continue(())
     })?;
     written?;
+    rows.complete(&storage, &experiment)?;
     report::write(&out, &header, &rows, &outcome, begun.elapsed())?;
     println!("{}", out.join(report::PAGE).display());
     Ok(())
+}
+
+/// Makes the folder of the results ready. Returns the rounds of an earlier run that is to be
+/// resumed.
+fn prepare(out: &Path, header: &Header, options: &Run) -> anyhow::Result<Vec<Row>> {
+    let (rounds, store) = (out.join(report::ROUNDS), out.join(STORE));
+    let folder = out.display();
+    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {folder}"))?;
+    if options.overwrite {
+        for (path, is_there) in [(&rounds, rounds.exists()), (&store, store.exists())] {
+            let removed = match (is_there, path.is_dir()) {
+                (false, _) => Ok(()),
+                (true, true) => fs::remove_dir_all(path),
+                (true, false) => fs::remove_file(path),
+            };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    match (rounds.exists(), store.exists(), options.resume) {
+        (true, true, false) => bail!(
+            "{folder} has the results of an earlier run; go on with it by --resume, replace them \
+             with --overwrite, or choose another folder with --out"
+        ),
+        (true, false, false) => bail!(
+            "{folder} has the results of an earlier run; replace them with --overwrite, or choose \
+             another folder with --out"
+        ),
+        (false, true, _) => bail!(
+            "{folder} has a store without its rounds.csv, which says of which experiment it is; \
+             remove it with --overwrite, or choose another folder with --out"
+        ),
+        (true, has_store, true) => {
+            let earlier = report::earlier(&rounds, header)?;
+            if !has_store && !earlier.is_empty() {
+                bail!(ReportError::NotStored(rounds.display().to_string()));
+            }
+            Ok(earlier)
+        }
+        (false, false, _) => Ok(Vec::new()),
+    }
 }
