@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use fedra_aggregator::config::{Config, TaskConfig};
 use fedra_coordinator::round::Mode;
+use fedra_protocol::ModelSpec;
 use serde::{Deserialize, Deserializer};
 
 use crate::attack::Attack;
 use crate::devices::Devices;
+use crate::memory::InMemory;
 use crate::partition::Partition;
 
 /// A checked experiment.
@@ -18,14 +20,23 @@ use crate::partition::Partition;
 pub struct Experiment {
     /// Numbers of the experiment itself.
     pub simulation: Simulation,
-    /// Training data of all clients together.
-    pub data: Data,
+    /// Origin of its examples.
+    pub source: Source,
     /// Speed and availability of the devices.
     pub devices: Devices,
     /// Clients that do not do what they should.
     pub attacks: Vec<Attack>,
     /// The task, as the aggregator reads it.
     pub task: TaskConfig,
+}
+
+/// Origin of an experiment's examples.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files, as `[data]` and `[task.evaluation]` name them.
+    Files(Data),
+    /// Another program.
+    Memory(InMemory),
 }
 
 /// `[simulation]`.
@@ -79,7 +90,7 @@ pub struct Data {
 #[serde(deny_unknown_fields)]
 struct File {
     simulation: Simulation,
-    data: Data,
+    data: Option<Data>,
     #[serde(default)]
     devices: Devices,
     #[serde(default)]
@@ -130,23 +141,66 @@ impl Experiment {
     /// [`ExperimentError`] with what to change.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ExperimentError> {
         let file = toml::from_str(text).map_err(|e| ExperimentError::Toml(e.to_string()))?;
-        Self::from_file(file, folder)
+        Self::from_file(file, folder, None)
+    }
+
+    /// The model of an experiment's table, whose input says what examples in memory have to be.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError`] if the table has no sound task.
+    pub fn model_of(table: &toml::Table, folder: &Path) -> Result<ModelSpec, ExperimentError> {
+        let task = table.get("task").and_then(toml::Value::as_table);
+        let task = task.ok_or_else(|| ExperimentError::Toml("missing table `task`".to_owned()))?;
+        Ok(task_of(task.clone(), folder)?.settings.model)
+    }
+
+    /// An experiment of a table without `[data]`, and examples in memory. Paths in the table
+    /// are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError`] with what to change.
+    pub fn in_memory(
+        table: toml::Table,
+        folder: &Path,
+        examples: InMemory,
+    ) -> Result<Self, ExperimentError> {
+        Self::from_file(file_of(table)?, folder, Some(examples))
     }
 
     /// The same of a table that is there already.
     pub(crate) fn from_table(table: toml::Table, folder: &Path) -> Result<Self, ExperimentError> {
-        let file: Result<File, toml::de::Error> = table.try_into();
-        Self::from_file(file.map_err(|e| ExperimentError::Toml(e.to_string()))?, folder)
+        Self::from_file(file_of(table)?, folder, None)
     }
 
-    fn from_file(file: File, folder: &Path) -> Result<Self, ExperimentError> {
+    fn from_file(
+        file: File,
+        folder: &Path,
+        memory: Option<InMemory>,
+    ) -> Result<Self, ExperimentError> {
         let range = |problem: String| Err(ExperimentError::Range(problem));
-        let File { simulation, mut data, devices, attack: attacks, task } = file;
-        data.path = folder.join(data.path);
-        data.labels = data.labels.map(|labels| folder.join(labels));
+        let File { simulation, data, devices, attack: attacks, task } = file;
+        let source = match (data, memory) {
+            (Some(mut data), None) => {
+                data.path = folder.join(data.path);
+                data.labels = data.labels.map(|labels| folder.join(labels));
+                Source::Files(data)
+            }
+            (None, Some(memory)) => Source::Memory(memory),
+            (None, None) => return range("an experiment has [data]: add the table".to_owned()),
+            (Some(_), Some(_)) => {
+                return range("the examples are in memory: leave out [data]".to_owned());
+            }
+        };
         if !(1..=100_000).contains(&simulation.clients) {
             let clients = simulation.clients;
             return range(format!("simulation.clients must be 1 to 100000; it is {clients}"));
+        }
+        if let Source::Memory(memory) = &source
+            && let Some(problem) = memory.problem(simulation.clients)
+        {
+            return range(problem);
         }
         if simulation.evaluate_every == 0 || simulation.threads == Some(0) {
             return range("simulation.evaluate_every and threads must be at least 1".to_owned());
@@ -173,7 +227,11 @@ impl Experiment {
                     .to_owned(),
             );
         }
-        if simulation.target.is_some() && task.evaluation.is_none() {
+        let is_held_out = matches!(&source, Source::Memory(memory) if memory.held_out.is_some());
+        if is_held_out && task.evaluation.is_some() {
+            return range("held-out examples are in memory: leave out task.evaluation".to_owned());
+        }
+        if simulation.target.is_some() && task.evaluation.is_none() && !is_held_out {
             return range("simulation.target needs [task.evaluation]".to_owned());
         }
         if plan.mode == Mode::Synchronous && plan.minimum_cohort > simulation.clients as usize {
@@ -182,8 +240,12 @@ impl Experiment {
                 plan.minimum_cohort, simulation.clients
             ));
         }
-        Ok(Self { simulation, data, devices, attacks, task })
+        Ok(Self { simulation, source, devices, attacks, task })
     }
+}
+
+fn file_of(table: toml::Table) -> Result<File, ExperimentError> {
+    table.try_into().map_err(|e: toml::de::Error| ExperimentError::Toml(e.to_string()))
 }
 
 /// The task's table as the aggregator reads it. Paths in it are relative to the same folder.

@@ -29,7 +29,9 @@
 mod attack;
 mod config;
 mod devices;
+mod memory;
 mod partition;
+mod recorded;
 pub mod report;
 mod seeds;
 mod server;
@@ -38,18 +40,22 @@ mod work;
 mod world;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_aggregator::evaluation::{self, EvaluationError};
 use fedra_coordinator::storage::Storage;
 use fedra_data::{Dataset, ReadError, ReadOptions};
-use fedra_data_files::{Purpose, Source};
+use fedra_data_files::Purpose;
 use fedra_protocol::{Quality, Sha256Hash};
 
 pub use self::attack::{Attack, Kind};
-pub use self::config::{Data, Experiment, ExperimentError, Simulation};
+pub use self::config::{Data, Experiment, ExperimentError, Simulation, Source};
 pub use self::devices::{Devices, Speed};
+use self::memory::consecutive;
+pub use self::memory::{Division, InMemory};
 pub use self::partition::{Partition, PartitionError};
+pub use self::recorded::{Keep, RecordError, Recorded};
 use self::seeds::Seeds;
 pub use self::server::ServerError;
 use self::world::World;
@@ -90,23 +96,39 @@ pub struct Outcome {
 }
 
 impl Experiment {
-    /// Reads the training data, all clients together.
+    /// The training data, all clients together; reads them if they are in files.
     ///
     /// # Errors
     ///
     /// [`RunError`] with the file at fault.
-    pub fn examples(&self) -> Result<Dataset, RunError> {
+    pub fn examples(&self) -> Result<Arc<Dataset>, RunError> {
         let settings = &self.task.settings;
-        let source = Source {
-            data: self.data.path.clone(),
-            labels: self.data.labels.clone(),
-            purpose: Purpose::Training,
+        let data = match &self.source {
+            Source::Memory(memory) => Arc::clone(&memory.training),
+            Source::Files(Data { path, labels, .. }) => {
+                let source = fedra_data_files::Source {
+                    data: path.clone(),
+                    labels: labels.clone(),
+                    purpose: Purpose::Training,
+                };
+                let described = settings.data_or_bytes();
+                let options = ReadOptions::default();
+                fedra_data_files::load(&source, &described, &settings.model, options)?.into()
+            }
         };
-        let described = settings.data_or_bytes();
-        let options = ReadOptions::default();
-        let data = fedra_data_files::load(&source, &described, &settings.model, options)?;
         data.check_for(&settings.model)?;
         Ok(data)
+    }
+
+    /// The held-out examples, if there are some.
+    fn held_out(&self) -> Result<Option<Arc<Dataset>>, EvaluationError> {
+        match &self.source {
+            Source::Memory(InMemory { held_out: Some(held_out), .. }) => {
+                held_out.check_for(&self.task.settings.model)?;
+                Ok(Some(Arc::clone(held_out)))
+            }
+            Source::Memory(_) | Source::Files(_) => Ok(evaluation::load(&self.task)?.map(Arc::new)),
+        }
     }
 
     /// The indices of each client's examples.
@@ -116,8 +138,15 @@ impl Experiment {
     /// [`PartitionError`] if they cannot be shared out so.
     pub fn shares(&self, examples: &Dataset) -> Result<Vec<Vec<u32>>, PartitionError> {
         let Simulation { clients, seed, .. } = self.simulation;
+        let partition = match &self.source {
+            Source::Files(data) => data.partition,
+            Source::Memory(InMemory { division: Division::Drawn(partition), .. }) => *partition,
+            Source::Memory(InMemory { division: Division::Given(sizes), .. }) => {
+                return Ok(consecutive(sizes));
+            }
+        };
         let mut rng = Seeds(seed).rng(seeds::Purpose::Partition);
-        self.data.partition.shares(examples, clients as usize, &mut rng)
+        partition.shares(examples, clients as usize, &mut rng)
     }
 
     /// Runs the experiment from what the store has of its task, and tells of each round.
@@ -132,7 +161,7 @@ impl Experiment {
     ) -> Result<Outcome, RunError> {
         let examples = self.examples()?;
         let shares = self.shares(&examples)?;
-        let held_out = evaluation::load(&self.task)?;
+        let held_out = self.held_out()?;
         let mut world = World::new(self, storage, examples, shares, held_out)?;
         let mut rounds = Vec::new();
         let mut reached = false;

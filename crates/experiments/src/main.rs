@@ -4,13 +4,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use fedra_coordinator::storage::Storage;
 use fedra_experiments::report::{self, Header};
-use fedra_experiments::{Experiment, study};
+use fedra_experiments::{Experiment, Keep, study};
 
 /// Experiments of federated learning on one machine, with the code that runs in production.
 #[derive(Parser)]
@@ -121,41 +118,19 @@ fn run(options: &Run) -> anyhow::Result<()> {
     simulation.seed = options.seed.unwrap_or(simulation.seed);
     simulation.threads = options.threads.map(|of| of as usize).or(simulation.threads);
     let out = options.out.clone().unwrap_or_else(|| options.file.with_extension(""));
-    fs::create_dir_all(&out)
-        .with_context(|| format!("cannot make the folder {}", out.display()))?;
     let text = fs::read_to_string(&options.file)?;
     let header = Header::of(&experiment, &text);
-    let (storage, earlier) = match options.resume {
-        false => (Storage::in_memory(), Vec::new()),
-        true => {
-            let mut earlier = report::earlier(&out.join(report::ROUNDS), &header)?;
-            let storage = fedra_aggregator::storage::open(&out.join("store"))?;
-            report::fill(&mut earlier, &storage, &experiment.task.settings.id)?;
-            (storage, earlier)
-        }
-    };
-    let begun = Instant::now();
-    let mut rows = report::Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
-    let mut written = Ok(());
-    let outcome = experiment.run(&storage, |round| {
-        let row = match rows.add(round) {
-            Ok(row) => row,
-            Err(error) => {
-                written = Err(error);
-                return ControlFlow::Break(());
-            }
-        };
+    let keep = if options.resume { Keep::Store(&out) } else { Keep::Results(&out) };
+    experiment.record(&header, keep, |row| {
         let metric = row.metric.map_or_else(String::new, |value| format!("  {value:.4}"));
         eprintln!(
             "round {:>5}{metric}  {:>9.2} MB  {:>9.1} s",
-            round.record.round,
+            row.round,
             row.bytes() as f64 / 1e6,
             row.seconds
         );
         ControlFlow::Continue(())
     })?;
-    written?;
-    report::write(&out, &header, &rows, &outcome, begun.elapsed())?;
     println!("{}", out.join(report::PAGE).display());
     Ok(())
 }

@@ -230,7 +230,7 @@ pub fn fill(rows: &mut Vec<Row>, storage: &Storage, task: &TaskId) -> Result<(),
 
 /// The rounds so far, and their file.
 pub struct Rows {
-    path: PathBuf,
+    path: Option<PathBuf>,
     rows: Vec<Row>,
     headline: Headline,
     /// Virtual time of the rounds of earlier runs.
@@ -238,17 +238,23 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// A file with the rounds of earlier runs.
+    /// The rounds of earlier runs, also in the file if there is to be one.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if it cannot be written.
-    pub fn begin(path: &Path, header: &Header, earlier: Vec<Row>) -> Result<Self, ReportError> {
-        let mut text = format!("{}\n{COLUMNS}\n", header.line());
-        earlier.iter().for_each(|row| text += &format!("{}\n", row.line()));
-        store(path, &text)?;
+    pub fn begin(
+        path: Option<&Path>,
+        header: &Header,
+        earlier: Vec<Row>,
+    ) -> Result<Self, ReportError> {
+        if let Some(path) = path {
+            let mut text = format!("{}\n{COLUMNS}\n", header.line());
+            earlier.iter().for_each(|row| text += &format!("{}\n", row.line()));
+            store(path, &text)?;
+        }
         Ok(Self {
-            path: path.to_owned(),
+            path: path.map(Path::to_owned),
             before: earlier.last().map_or(0.0, |row| row.seconds),
             rows: earlier,
             headline: header.metric,
@@ -263,10 +269,11 @@ impl Rows {
     pub fn add(&mut self, round: &Round) -> Result<Row, ReportError> {
         let row = Row::of(round, self.headline, self.before);
         self.rows.push(row.clone());
-        let file = File::options().append(true).open(&self.path);
-        file.and_then(|mut file| writeln!(file, "{}", row.line())).map_err(|source| {
-            ReportError::File { path: self.path.display().to_string(), source }
-        })?;
+        if let Some(path) = &self.path {
+            let file = File::options().append(true).open(path);
+            file.and_then(|mut file| writeln!(file, "{}", row.line()))
+                .map_err(|source| ReportError::File { path: path.display().to_string(), source })?;
+        }
         Ok(row)
     }
 

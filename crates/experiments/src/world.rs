@@ -179,9 +179,9 @@ impl World {
     pub(crate) fn new(
         experiment: &Experiment,
         storage: &Storage,
-        examples: Dataset,
+        examples: Arc<Dataset>,
         shares: Vec<Vec<u32>>,
-        held_out: Option<Dataset>,
+        held_out: Option<Arc<Dataset>>,
     ) -> Result<Self, WorldError> {
         let seeds = Seeds(experiment.simulation.seed);
         let settings = Arc::new(experiment.task.settings.clone());
@@ -232,8 +232,8 @@ impl World {
             pool: pool.map_err(|error| WorldError::Threads(error.to_string()))?,
             devices: experiment.devices.clone(),
             seeds,
-            examples: Arc::new(examples),
-            held_out: held_out.map(Arc::new),
+            examples,
+            held_out,
             evaluate_every: experiment.simulation.evaluate_every,
             evaluating: VecDeque::new(),
             open: VecDeque::new(),
