@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use fedra_aggregator::config::{Config, TaskConfig};
 use fedra_coordinator::round::Mode;
+use fedra_protocol::ModelSpec;
 use serde::{Deserialize, Deserializer};
 
 use crate::attack::{Attack, AttackTable};
 use crate::devices::{Devices, TraceError};
+use crate::memory::{Division, InMemory};
 use crate::partition::{MOST_CLIENTS, Partition, PartitionError};
 use crate::style::Style;
 
@@ -19,14 +21,23 @@ use crate::style::Style;
 pub struct Experiment {
     /// Numbers of the experiment itself.
     pub simulation: Simulation,
-    /// Training data of all clients together.
-    pub data: Data,
+    /// Origin of its examples.
+    pub source: Source,
     /// Speed and availability of the devices.
     pub devices: Devices,
     /// Clients that do not do what they should.
     pub attacks: Vec<Attack>,
     /// The task, as the aggregator reads it.
     pub task: TaskConfig,
+}
+
+/// Origin of an experiment's examples.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files, as `[data]` and `[task.evaluation]` name them.
+    Files(Data),
+    /// Another program.
+    Memory(InMemory),
 }
 
 /// `[simulation]`.
@@ -88,7 +99,7 @@ pub struct Data {
 #[serde(deny_unknown_fields)]
 struct File {
     simulation: Simulation,
-    data: Data,
+    data: Option<Data>,
     #[serde(default)]
     devices: Devices,
     #[serde(default)]
@@ -146,21 +157,58 @@ impl Experiment {
             let line = text.bytes().take(start).filter(|&byte| byte == b'\n').count() + 1;
             ExperimentError::Toml(format!("line {line}: {}", error.message()))
         })?;
-        Self::from_file(file, folder)
+        Self::from_file(file, folder, None)
+    }
+
+    /// The model of an experiment's table, whose input says what examples in memory have to be.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError`] if the table has no sound task.
+    pub fn model_of(table: &toml::Table, folder: &Path) -> Result<ModelSpec, ExperimentError> {
+        let task = table.get("task").and_then(toml::Value::as_table);
+        let task = task.ok_or_else(|| ExperimentError::Toml("missing table `task`".to_owned()))?;
+        Ok(task_of(task.clone(), folder)?.settings.model)
+    }
+
+    /// An experiment of a table without `[data]`, and examples in memory. Paths in the table
+    /// are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError`] with what to change.
+    pub fn in_memory(
+        table: toml::Table,
+        folder: &Path,
+        examples: InMemory,
+    ) -> Result<Self, ExperimentError> {
+        Self::from_file(file_of(table)?, folder, Some(examples))
     }
 
     /// The same of a table that is there already.
     pub(crate) fn from_table(table: toml::Table, folder: &Path) -> Result<Self, ExperimentError> {
-        let file: Result<File, toml::de::Error> = table.try_into();
-        let file = file.map_err(|error| ExperimentError::Toml(error.message().to_owned()))?;
-        Self::from_file(file, folder)
+        Self::from_file(file_of(table)?, folder, None)
     }
 
-    fn from_file(file: File, folder: &Path) -> Result<Self, ExperimentError> {
+    fn from_file(
+        file: File,
+        folder: &Path,
+        memory: Option<InMemory>,
+    ) -> Result<Self, ExperimentError> {
         let range = |problem: String| Err(ExperimentError::Range(problem));
-        let File { simulation, mut data, mut devices, attack, task } = file;
-        data.path = folder.join(data.path);
-        data.labels = data.labels.map(|labels| folder.join(labels));
+        let File { simulation, data, mut devices, attack, task } = file;
+        let source = match (data, memory) {
+            (Some(mut data), None) => {
+                data.path = folder.join(data.path);
+                data.labels = data.labels.map(|labels| folder.join(labels));
+                Source::Files(data)
+            }
+            (None, Some(memory)) => Source::Memory(memory),
+            (None, None) => return range("an experiment has [data]: add the table".to_owned()),
+            (Some(_), Some(_)) => {
+                return range("the examples are in memory: leave out [data]".to_owned());
+            }
+        };
         if let Some(clients) =
             simulation.clients.filter(|&of| !(1..=MOST_CLIENTS).contains(&(of as usize)))
         {
@@ -168,15 +216,26 @@ impl Experiment {
                 "simulation.clients must be 1 to {MOST_CLIENTS}; it is {clients}"
             ));
         }
-        let is_natural =
-            matches!(data.partition, Partition::Column { .. } | Partition::Files { .. });
-        if simulation.clients.is_none() && !is_natural {
+        let knows_clients = match &source {
+            Source::Files(data) => data.partition.is_natural(),
+            Source::Memory(memory) => matches!(memory.division, Division::Given(_)),
+        };
+        if simulation.clients.is_none() && !knows_clients {
             return range(PartitionError::NoClients.to_string());
+        }
+        if let Source::Memory(memory) = &source
+            && let Some(problem) = memory.problem(simulation.clients)
+        {
+            return range(problem);
         }
         if simulation.evaluate_every == 0 || simulation.threads == Some(0) {
             return range("simulation.evaluate_every and threads must be at least 1".to_owned());
         }
-        let numbers = devices.problem().or_else(|| data.style.as_ref().and_then(Style::problem));
+        let style = match &source {
+            Source::Files(data) => data.style.as_ref(),
+            Source::Memory(_) => None,
+        };
+        let numbers = devices.problem().or_else(|| style.and_then(Style::problem));
         if let Some(problem) = numbers {
             return range(problem);
         }
@@ -192,14 +251,18 @@ impl Experiment {
                     .to_owned(),
             );
         }
-        if simulation.target.is_some() && task.evaluation.is_none() {
+        let is_held_out = matches!(&source, Source::Memory(memory) if memory.held_out.is_some());
+        if is_held_out && task.evaluation.is_some() {
+            return range("held-out examples are in memory: leave out task.evaluation".to_owned());
+        }
+        if simulation.target.is_some() && task.evaluation.is_none() && !is_held_out {
             return range(
                 "simulation.target needs [task.evaluation] with its key data: the examples that \
                  models are evaluated on"
                     .to_owned(),
             );
         }
-        let experiment = Self { simulation, data, devices, attacks, task };
+        let experiment = Self { simulation, source, devices, attacks, task };
         if let Some(clients) = experiment.simulation.clients {
             experiment.check_clients(clients as usize)?;
         }
@@ -223,6 +286,10 @@ impl Experiment {
         };
         Err(ExperimentError::Range(problem))
     }
+}
+
+fn file_of(table: toml::Table) -> Result<File, ExperimentError> {
+    table.try_into().map_err(|e: toml::de::Error| ExperimentError::Toml(e.message().to_owned()))
 }
 
 /// The task's table as the aggregator reads it. Paths in it are relative to the same folder.

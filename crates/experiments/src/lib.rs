@@ -30,7 +30,9 @@ mod attack;
 mod config;
 mod devices;
 mod examples;
+mod memory;
 mod partition;
+mod recorded;
 pub mod report;
 mod seeds;
 mod server;
@@ -42,16 +44,18 @@ mod world;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use fedra_aggregator::evaluation::{self, EvaluationError};
+use fedra_aggregator::evaluation::EvaluationError;
 use fedra_coordinator::storage::Storage;
 use fedra_data::ReadError;
 use fedra_protocol::{Quality, Sha256Hash};
 
 pub use self::attack::{Attack, Kind};
-pub use self::config::{Data, Experiment, ExperimentError, Simulation};
+pub use self::config::{Data, Experiment, ExperimentError, Simulation, Source};
 pub use self::devices::{Assignment, Devices, Speed, TraceError};
 pub use self::examples::{Examples, Share};
+pub use self::memory::{Division, InMemory};
 pub use self::partition::{Partition, PartitionError};
+pub use self::recorded::{Keep, RecordError, Recorded};
 pub use self::server::ServerError;
 pub use self::style::Style;
 use self::world::World;
@@ -112,7 +116,7 @@ impl Experiment {
     ) -> Result<Outcome, RunError> {
         let examples = self.examples()?;
         let shares = self.shares(&examples)?;
-        let held_out = evaluation::load(&self.task)?;
+        let held_out = self.held_out()?;
         let clients = shares.len();
         let mut world = World::new(self, storage, examples.all, shares, held_out)?;
         for record in world.evaluate_pending(storage)? {

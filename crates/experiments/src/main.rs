@@ -4,16 +4,11 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use fedra_coordinator::storage::Storage;
-use fedra_experiments::report::{self, Header, ReportError, Row, Rows};
-use fedra_experiments::{Experiment, ExperimentError, study};
-
-/// Folder of the task's store, in that of the results.
-const STORE: &str = "store";
+use fedra_experiments::report::{self, Header};
+use fedra_experiments::{Experiment, ExperimentError, Keep, study};
 
 /// Experiments of federated learning on one machine, with the code that runs in production.
 #[derive(Parser)]
@@ -138,79 +133,41 @@ fn run(options: &Run) -> anyhow::Result<()> {
     let out = options.out.clone().unwrap_or_else(|| options.file.with_extension(""));
     let text = fs::read_to_string(&options.file)?;
     let header = Header::of(&experiment, &text);
-    let earlier = prepare(&out, &header, options)?;
-    let begun = Instant::now();
-    let mut rows = Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
-    let storage = match options.resume {
-        false => Storage::in_memory(),
-        true => {
-            let storage = fedra_aggregator::storage::open(&out.join(STORE))?;
-            rows.fill(&storage, &experiment.task.settings.id)?;
-            storage
-        }
-    };
-    let mut written = Ok(());
-    let outcome = experiment.run(&storage, |round| {
-        let row = match rows.add(round) {
-            Ok(row) => row,
-            Err(error) => {
-                written = Err(error);
-                return ControlFlow::Break(());
-            }
-        };
+    prepare(&out, options)?;
+    let keep = if options.resume { Keep::Store(&out) } else { Keep::Results(&out) };
+    experiment.record(&header, keep, |row| {
         let metric =
             row.metric.map_or_else(String::new, |value| format!("  {}", report::figure(value)));
         eprintln!(
             "round {:>5}{metric}  {:>9.2} MB  {:>9.1} s",
-            round.record.round,
+            row.round,
             row.bytes() as f64 / 1e6,
             row.seconds
         );
         ControlFlow::Continue(())
     })?;
-    written?;
-    rows.complete(&storage, &experiment)?;
-    report::write(&out, &header, &rows, &outcome, begun.elapsed())?;
     println!("{}", out.join(report::PAGE).display());
     Ok(())
 }
 
-/// Makes the folder of the results ready. Returns the rounds of an earlier run that is to be
-/// resumed.
-fn prepare(out: &Path, header: &Header, options: &Run) -> anyhow::Result<Vec<Row>> {
-    let (rounds, store) = (out.join(report::ROUNDS), out.join(STORE));
-    let folder = out.display();
-    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {folder}"))?;
+/// Removes earlier results, or refuses a folder that has some.
+fn prepare(out: &Path, options: &Run) -> anyhow::Result<()> {
+    let (rounds, store) = (out.join(report::ROUNDS), out.join(report::STORE));
     if options.overwrite {
-        for (path, is_there) in [(&rounds, rounds.exists()), (&store, store.exists())] {
-            let removed = match (is_there, path.is_dir()) {
-                (false, _) => Ok(()),
-                (true, true) => fs::remove_dir_all(path),
-                (true, false) => fs::remove_file(path),
-            };
+        for path in [&rounds, &store].into_iter().filter(|path| path.exists()) {
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
             removed.with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    match (rounds.exists(), store.exists(), options.resume) {
-        (true, true, false) => bail!(
-            "{folder} has the results of an earlier run; go on with it by --resume, replace them \
-             with --overwrite, or choose another folder with --out"
-        ),
-        (true, false, false) => bail!(
-            "{folder} has the results of an earlier run; replace them with --overwrite, or choose \
-             another folder with --out"
-        ),
-        (false, true, _) => bail!(
-            "{folder} has a store without its rounds.csv, which says of which experiment it is; \
-             remove it with --overwrite, or choose another folder with --out"
-        ),
-        (true, has_store, true) => {
-            let earlier = report::earlier(&rounds, header)?;
-            if !has_store && !earlier.is_empty() {
-                bail!(ReportError::NotStored(rounds.display().to_string()));
-            }
-            Ok(earlier)
-        }
-        (false, false, _) => Ok(Vec::new()),
+    let has = (rounds.exists(), store.exists());
+    if options.resume || has == (false, false) {
+        return Ok(());
     }
+    let resume = if has == (true, true) { "go on with it by --resume, " } else { "" };
+    bail!(
+        "{} has the results of an earlier run; {resume}replace them with --overwrite, or choose \
+         another folder with --out",
+        out.display()
+    )
 }

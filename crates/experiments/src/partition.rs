@@ -156,6 +156,11 @@ pub enum PartitionError {
 }
 
 impl Partition {
+    /// True if the data say how many clients there are.
+    pub(crate) fn is_natural(&self) -> bool {
+        matches!(self, Self::Column { .. } | Self::Files { .. })
+    }
+
     /// Each client's examples. `clients` is their number; natural clients are all there are
     /// without it, and so many by chance with it.
     ///
@@ -462,7 +467,7 @@ mod tests {
             group("north", 5..8),
             group("south", 8..12),
         ]);
-        let examples = Examples { all: digits(12), groups };
+        let examples = Examples { all: digits(12).into(), groups };
         let column = |minimum| Partition::Column { column: "side".to_owned(), minimum };
         let of = |minimum, clients, seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);

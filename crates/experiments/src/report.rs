@@ -20,6 +20,8 @@ use crate::{Experiment, Outcome, seconds};
 pub const ROUNDS: &str = "rounds.csv";
 /// File of the summary.
 pub const RESULT: &str = "result.json";
+/// Folder of the task's store, beside the files.
+pub const STORE: &str = "store";
 /// File of the page.
 pub const PAGE: &str = "report.html";
 
@@ -45,10 +47,24 @@ pub enum ReportError {
     Other(String),
     /// The rounds of the folder are not in its store.
     #[error(
-        "{0} has rounds that the store does not have: they are of a run without --resume; begin \
-         anew with --overwrite --resume, or choose another folder with --out"
+        "{} has rounds that the store does not have: they are of a run without --resume; begin \
+         anew with --overwrite --resume, or choose another folder with --out",
+        .0.display()
     )]
-    NotStored(String),
+    NotStored(PathBuf),
+    /// The folder has a store that the results would not belong to.
+    #[error(
+        "{} has the store of an earlier run; go on with it by resuming it, or choose another folder",
+        .0.display()
+    )]
+    Stored(PathBuf),
+    /// The folder has a store alone.
+    #[error(
+        "{} has a store without its rounds.csv, which says of which experiment it is; remove it, \
+         or choose another folder",
+        .0.display()
+    )]
+    NoTable(PathBuf),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -209,7 +225,7 @@ pub fn earlier(path: &Path, header: &Header) -> Result<Vec<Row>, ReportError> {
 
 /// The rounds so far, and their file.
 pub struct Rows {
-    path: PathBuf,
+    path: Option<PathBuf>,
     first_line: String,
     rows: Vec<Row>,
     headline: Headline,
@@ -218,14 +234,18 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// A file with the rounds of earlier runs.
+    /// The rounds of earlier runs, also in the file if there is to be one.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if it cannot be written.
-    pub fn begin(path: &Path, header: &Header, earlier: Vec<Row>) -> Result<Self, ReportError> {
+    pub fn begin(
+        path: Option<&Path>,
+        header: &Header,
+        earlier: Vec<Row>,
+    ) -> Result<Self, ReportError> {
         let rows = Self {
-            path: path.to_owned(),
+            path: path.map(Path::to_owned),
             first_line: header.line(),
             before: 0.0,
             rows: earlier,
@@ -251,7 +271,8 @@ impl Rows {
         if let Some(last) = self.rows.last()
             && record(last.round)?.is_none()
         {
-            return Err(ReportError::NotStored(self.path.display().to_string()));
+            let path = self.path.as_deref().unwrap_or(Path::new(ROUNDS));
+            return Err(ReportError::NotStored(path.to_owned()));
         }
         loop {
             let (before, last) = self.rows.last().map_or((0.0, 0), |row| (row.seconds, row.round));
@@ -300,9 +321,10 @@ impl Rows {
 
     /// Writes the file anew.
     fn store(&self) -> Result<(), ReportError> {
+        let Some(path) = &self.path else { return Ok(()) };
         let mut text = format!("{}\n{COLUMNS}\n", self.first_line);
         self.rows.iter().for_each(|row| text += &format!("{}\n", row.line()));
-        store(&self.path, &text)
+        store(path, &text)
     }
 
     /// Adds a round, also to the file.
@@ -313,11 +335,12 @@ impl Rows {
     pub fn add(&mut self, round: &Round) -> Result<Row, ReportError> {
         let row = Row::of(round, self.headline, self.before);
         self.rows.push(row.clone());
-        let line = format!("{}\n", row.line());
-        let file = File::options().append(true).open(&self.path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|source| {
-            ReportError::File { path: self.path.display().to_string(), source }
-        })?;
+        if let Some(path) = &self.path {
+            let line = format!("{}\n", row.line());
+            let file = File::options().append(true).open(path);
+            file.and_then(|mut file| file.write_all(line.as_bytes()))
+                .map_err(|source| ReportError::File { path: path.display().to_string(), source })?;
+        }
         Ok(row)
     }
 

@@ -145,9 +145,9 @@ impl World {
     pub(crate) fn new(
         experiment: &Experiment,
         storage: &Storage,
-        examples: Dataset,
+        examples: Arc<Dataset>,
         shares: Vec<Share>,
-        held_out: Option<Dataset>,
+        held_out: Option<Arc<Dataset>>,
     ) -> Result<Self, WorldError> {
         let seeds = Seeds(experiment.simulation.seed);
         let settings = Arc::new(experiment.task.settings.clone());
@@ -190,10 +190,10 @@ impl World {
             deliveries: VecDeque::new(),
             pool: pool.map_err(|error| WorldError::Threads(error.to_string()))?,
             devices: experiment.devices.clone(),
-            style: experiment.data.style,
+            style: experiment.style(),
             seeds,
-            examples: Arc::new(examples),
-            held_out: held_out.map(Arc::new),
+            examples,
+            held_out,
             evaluate_every: experiment.simulation.evaluate_every,
             evaluating: VecDeque::new(),
             open: VecDeque::new(),

@@ -170,6 +170,8 @@ fn results_are_not_lost_and_not_mixed() {
     fs::remove_file(folder.path().join("sim/rounds.csv")).unwrap();
     let told = fails(&folder, &["run", "sim.toml", "--resume"]);
     assert!(told.contains("a store without its rounds.csv"), "{told}");
+    let told = fails(&folder, &["run", "sim.toml"]);
+    assert!(told.contains("replace them with --overwrite"), "{told}");
 }
 
 #[test]
