@@ -438,8 +438,30 @@ fn store(path: &Path, text: &str) -> Result<(), ReportError> {
         .map_err(|source| ReportError::File { path: path.display().to_string(), source })
 }
 
-/// A metric with four figures at the least.
+/// A metric with four decimals, and one that is small with four figures.
 pub fn figure(value: f64) -> String {
-    let below_1 = (-value.abs().log10()).floor().clamp(0.0, 12.0) as usize;
-    format!("{value:.0$}", 4 + below_1)
+    let zeros = match value.abs() {
+        0.0 => 0.0,
+        value => (-value.log10()).ceil() - 1.0,
+    };
+    format!("{value:.0$}", 4 + zeros.clamp(0.0, 12.0) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_errors_have_figures_too() {
+        for (value, expected) in [
+            (0.9312, "0.9312"),
+            (0.1, "0.1000"),
+            (0.03125, "0.03125"),
+            (0.000_123_46, "0.0001235"),
+            (25.5, "25.5000"),
+            (0.0, "0.0000"),
+        ] {
+            assert_eq!(figure(value), expected);
+        }
+    }
 }

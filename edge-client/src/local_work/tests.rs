@@ -482,16 +482,25 @@ async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
 #[tokio::test]
 async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let bench = Bench::new(data(784));
-    let privacy = Arc::new(DerivedPolicy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
-    let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;
+    let learned = Learned { values, examples: 20 };
     let job = bench.job(Some(CENTRAL), 0.1);
-    let (codec, task) = (job.codec().unwrap(), job.task);
-    let round = RoundId { round: 1, attempt: 0 };
-    let done = bench.local_work.encode_private(task, round, privacy, terms, &codec, values).await;
-    let (update, _) = trained(done);
-    assert!(update.iter().all(|byte| *byte == 0));
+    match job.protect(learned, &mut fresh_rng().unwrap()).unwrap() {
+        Outgoing::Values(Learned { values, examples: 1 }) => {
+            assert!(values.iter().all(|value| *value == 0.0));
+        }
+        _ => panic!("values of weight 1 were expected"),
+    }
+}
+
+#[tokio::test]
+async fn a_round_without_the_terms_of_the_policy_sends_nothing() {
+    let bench = Bench::new(data(784));
+    let mut job = bench.job(Some(CENTRAL), 0.1);
+    job.assignment.privacy = None;
+    let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("no terms");
+    assert_eq!(error.failure, Failure::PrivacyFailed);
 }
 
 #[tokio::test]

@@ -115,3 +115,22 @@ fn rounded(value: f64) -> String {
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_of_an_error_has_its_figures_and_its_target() {
+        for (points, target, labels) in [
+            ([(1.0, 0.0009), (2.0, 0.0003)], 0.0002, [">0.000200<", ">0.000900<"]),
+            ([(1.0, 25_000.0), (2.0, 120.0)], 100.0, [">100<", ">25000<"]),
+            ([(1.0, 0.1), (2.0, 0.9)], 0.95, [">0.100<", ">0.950<"]),
+        ] {
+            let series = [Series { name: "error".to_owned(), points: points.to_vec() }];
+            let svg = chart("error", "round", &series, Some(target));
+            assert!(labels.iter().all(|label| svg.contains(label)), "{svg}");
+            assert_eq!(svg.matches("stroke-dasharray").count(), 1);
+        }
+    }
+}
