@@ -80,16 +80,18 @@ impl Experiment {
     ///
     /// [`RunError`] if they cannot be shared out so.
     pub fn shares(&self, examples: &Examples) -> Result<Vec<Share>, RunError> {
-        let partition = match &self.source {
-            Source::Files(data) => &data.partition,
-            Source::Memory(InMemory { division: Division::Drawn(partition), .. }) => partition,
-            Source::Memory(InMemory { division: Division::Given(sizes), .. }) => {
-                return Ok(consecutive(sizes));
-            }
+        let drawn = |partition: &Partition| {
+            let mut rng = Seeds(self.simulation.seed).rng(Purpose::Partition);
+            let clients = self.simulation.clients.map(|clients| clients as usize);
+            partition.shares(examples, clients, &mut rng)
         };
-        let mut rng = Seeds(self.simulation.seed).rng(Purpose::Partition);
-        let clients = self.simulation.clients.map(|clients| clients as usize);
-        let shares = partition.shares(examples, clients, &mut rng)?;
+        let shares = match &self.source {
+            Source::Files(data) => drawn(&data.partition)?,
+            Source::Memory(memory) => match &memory.division {
+                Division::Drawn(partition) => drawn(partition)?,
+                Division::Given(sizes) => consecutive(sizes),
+            },
+        };
         self.check_clients(shares.len())?;
         Ok(shares)
     }

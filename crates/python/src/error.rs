@@ -17,6 +17,8 @@ pub(crate) fn of_run(error: &RecordError) -> PyErr {
         RecordError::Run(
             RunError::Data(_)
             | RunError::Unfit(_)
+            | RunError::Style(_)
+            | RunError::Column(_)
             | RunError::Evaluation(_)
             | RunError::Partition(_),
         ) => DataError::new_err(told),
@@ -33,6 +35,11 @@ pub(crate) fn of_report(error: &ReportError) -> PyErr {
     let told = error.to_string();
     match error {
         ReportError::File { .. } => PyOSError::new_err(told),
-        ReportError::Other(_) | ReportError::Line { .. } => ConfigError::new_err(told),
+        ReportError::Store(_) => SimulationError::new_err(told),
+        ReportError::Other(_)
+        | ReportError::Line { .. }
+        | ReportError::NotStored(_)
+        | ReportError::Stored(_)
+        | ReportError::NoTable(_) => ConfigError::new_err(told),
     }
 }
