@@ -21,6 +21,7 @@ mod local_work;
 #[cfg(any(target_arch = "wasm32", test))]
 mod options;
 mod origin;
+pub mod outgoing;
 mod platform;
 pub mod predict;
 mod privacy;

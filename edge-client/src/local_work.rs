@@ -19,19 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedra_aggregation::codec::{Codec, CodecMisfit, UpdateShape};
+use fedra_aggregation::codec::CodecMisfit;
 use fedra_data::Dataset;
 use fedra_keystream::KeystreamRng;
 use fedra_learning::safetensors::ModelFileError;
 use fedra_learning::{
     ExampleCost, ExamplePrivacy, Inference, LearningError, LocalTrainer, Weights, WeightsView,
-    check_update, examples_in, safetensors,
+    examples_in, safetensors,
 };
-use fedra_privacy_policy::DerivedPolicy;
-use fedra_protocol::{
-    LocalTraining, Mechanism, ModelRef, ModelSpec, RoundAssignment, RoundId, RoundPrivacy, Scores,
-    Sha256Hash, TaskDescription, UpdateRange,
-};
+use fedra_protocol::{LocalTraining, ModelRef, ModelSpec, Sha256Hash, TaskDescription};
 use futures_util::future::{self, Either};
 use futures_util::lock::Mutex;
 use rand_chacha::rand_core::SeedableRng;
@@ -44,15 +40,15 @@ use personal::PersonalModel;
 use crate::backend::{self, BackendPreference, Chooser};
 use crate::codes::Notice;
 use crate::devices::{Compute, Trainer, TrainingError};
-use crate::encoding::{PrivateRound, acceptable};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
 use crate::local_data::LocalData;
 use crate::origin::ServerUrl;
+use crate::outgoing::{Learned, Outgoing, OutgoingError, RoundJob};
 use crate::platform::{self, Trust};
 use crate::predict::{Features, Outputs, PredictError, in_pieces};
 use crate::privacy::ExampleTerms;
-use crate::secure_round::{SecureRound, SecureRoundError};
+use crate::secure_round::SecureRound;
 use crate::session::{SecureReply, SecureRequest};
 use crate::training::Progress;
 
@@ -114,31 +110,6 @@ pub(crate) struct LocalWork {
     personal: RefCell<Option<Rc<PersonalModel>>>,
 }
 
-/// A round's work, as it is given out.
-pub(crate) struct Job {
-    pub task: TaskDescription,
-    pub privacy: Option<Arc<DerivedPolicy>>,
-    pub assignment: RoundAssignment,
-}
-
-impl Job {
-    /// Number of the values that the round asks for, and their range.
-    fn values(&self) -> (usize, UpdateRange) {
-        let TaskDescription { model, update_range, .. } = &self.task;
-        match self.assignment.evaluates {
-            false => (model.parameters(), *update_range),
-            true => (Scores::len(model), Scores::range()),
-        }
-    }
-
-    /// Form in which they leave.
-    fn codec(&self) -> Result<Codec, CodecMisfit> {
-        let encoding = self.privacy.as_ref().and_then(|privacy| privacy.encoding());
-        let (len, range) = self.values();
-        Codec::new(self.assignment.codec, UpdateShape::new(len, range, encoding))
-    }
-}
-
 /// Result of work for a round.
 #[derive(Debug)]
 pub(crate) enum Done {
@@ -150,12 +121,6 @@ pub(crate) enum Done {
     },
     /// A step of secure aggregation.
     Secured(SecureReply),
-}
-
-/// Local minus global, and the examples behind it.
-struct Update {
-    values: Vec<f32>,
-    examples: u64,
 }
 
 /// Local training of a round.
@@ -207,6 +172,15 @@ impl From<LearningError> for WorkError {
 impl From<TrainingError> for WorkError {
     fn from(error: TrainingError) -> Self {
         Self::new(Failure::from(&error), error)
+    }
+}
+
+impl From<OutgoingError> for WorkError {
+    fn from(error: OutgoingError) -> Self {
+        match error {
+            OutgoingError::Values(error) => error.into(),
+            error => Self::new(Failure::PrivacyFailed, error),
+        }
     }
 }
 
@@ -315,8 +289,12 @@ impl LocalWork {
 
     /// The model that a round starts from. A server that is away for a moment does
     /// not cost the client the round.
-    async fn starting_model(&self, job: &Job, tell: &impl Fn(News)) -> Result<Weights, WorkError> {
-        let TaskDescription { model, frozen, .. } = &job.task;
+    async fn starting_model(
+        &self,
+        job: &RoundJob,
+        tell: &impl Fn(News),
+    ) -> Result<Weights, WorkError> {
+        let TaskDescription { model, frozen, .. } = &*job.task;
         let (spec, frozen) = (model.clone(), frozen.clone());
         let model = GlobalModel { spec, frozen, trained: job.assignment.model.clone() };
         if let Err(reason) = self.take_steps(job, tell).await {
@@ -337,52 +315,52 @@ impl LocalWork {
     /// Does a round's work, up to the first thing to be sent.
     pub async fn work(
         self: Rc<Self>,
-        job: Job,
+        job: RoundJob,
         tell: impl Fn(News) + Clone + Send + 'static,
     ) -> Result<Done, WorkError> {
         self.forget_round();
-        let codec = job.codec()?;
-        let (len, range) = job.values();
+        let (codec, (_, range), round) = (job.codec()?, job.values(), job.assignment.round);
         let global = self.starting_model(&job, &tell).await?;
         tell(News::Downloaded);
         let learned = match job.assignment.evaluates {
             false => self.learn(&job, &global, &tell).await,
             true => self.evaluate(&job, &global, &tell).await,
         };
-        let (privacy, terms) = match (job.privacy, job.assignment.privacy) {
-            (Some(privacy), Some(terms)) => (privacy, terms),
-            (None, None) => {
-                let Update { values, examples } = learned?;
-                check_update(&values, range)?;
-                let (spec, round) = (&job.task.model, job.assignment.round);
-                let update = self.encode(spec, round, &codec, values, range).await?;
-                return Ok(Done::Trained { update, examples });
-            }
-            _ => {
-                return Err(WorkError::new(
-                    Failure::PrivacyFailed,
-                    "the round does not fit the task",
-                ));
-            }
-        };
-        let values = match learned {
-            Ok(update) => update.values,
-            Err(WorkError { failure, reason }) => {
-                let told = format!("{reason}; the round goes on with an update of zeros");
-                tell(News::Tell(ClientEvent::problem(failure, told)));
-                vec![0.0; len]
+        let learned = job.admitted(learned, |WorkError { failure, reason }| {
+            let told = format!("{reason}; the round goes on with an update of zeros");
+            tell(News::Tell(ClientEvent::problem(failure, told)));
+        })?;
+        let mut rng = fresh_rng()?;
+        let takes_long = job.privacy.as_ref().is_some_and(|privacy| privacy.encoding().is_some());
+        let task = Arc::clone(&job.task);
+        let protect = move || job.protect(learned, &mut rng);
+        let outgoing = match takes_long {
+            false => protect(),
+            true => {
+                let stopped = |error| WorkError::new(Failure::PrivacyFailed, error);
+                self.slots.run(protect).await.map_err(stopped)?
             }
         };
-        self.encode_private(job.task, job.assignment.round, privacy, terms, &codec, values).await
+        Ok(match outgoing? {
+            Outgoing::Values(Learned { values, examples }) => {
+                let update = self.encode(&task.model, round, &codec, values, range).await?;
+                Done::Trained { update, examples }
+            }
+            Outgoing::Update(update) => Done::Trained { update, examples: 1 },
+            Outgoing::Secured(state, reply) => {
+                *self.secure.borrow_mut() = Some(*state);
+                Done::Secured(reply)
+            }
+        })
     }
 
     /// Trains, and takes the difference.
     async fn learn(
         &self,
-        job: &Job,
+        job: &RoundJob,
         global: &Weights,
         tell: &(impl Fn(News) + Clone + Send + 'static),
-    ) -> Result<Update, WorkError> {
+    ) -> Result<Learned, WorkError> {
         let data = self.data_for(&job.task)?;
         let data = data.examples();
         let plan = &job.assignment.training;
@@ -417,39 +395,6 @@ impl LocalWork {
         Ok(self.train(&job, &compute, self.promise()?, tell).await?)
     }
 
-    /// Brings an update into the form in which it may leave under a policy.
-    async fn encode_private(
-        &self,
-        task: TaskDescription,
-        round: RoundId,
-        privacy: Arc<DerivedPolicy>,
-        terms: RoundPrivacy,
-        codec: &Codec,
-        values: Vec<f32>,
-    ) -> Result<Done, WorkError> {
-        let mechanism = privacy.policy().mechanism;
-        if let Mechanism::Central { .. } = mechanism {
-            let values = acceptable(values, task.update_range);
-            let update = self.encode(&task.model, round, codec, values, task.update_range).await?;
-            return Ok(Done::Trained { update, examples: 1 });
-        }
-        let mut rng = fresh_rng()?;
-        let protecting = self.slots.run(move || {
-            let round = PrivateRound { task: &task.id, round, privacy: &privacy, terms: &terms };
-            if mechanism == Mechanism::Local {
-                let update = round.noised(&values, &mut rng)?;
-                return Ok((None, Done::Trained { update, examples: 1 }));
-            }
-            let (state, reply) = SecureRound::begin(&round, &values, &mut rng)?;
-            Ok::<_, SecureRoundError>((Some(state), Done::Secured(reply)))
-        });
-        let failed = |reason: &dyn fmt::Display| WorkError::new(Failure::PrivacyFailed, reason);
-        let protected = protecting.await.map_err(|error| failed(&error))?;
-        let (state, done) = protected.map_err(|error| failed(&error))?;
-        *self.secure.borrow_mut() = state;
-        Ok(done)
-    }
-
     /// Takes the next step of the round's secure aggregation. After any error its state
     /// is gone.
     pub async fn secure(self: Rc<Self>, request: SecureRequest) -> Result<Done, WorkError> {
@@ -481,14 +426,14 @@ impl LocalWork {
         compute: &Compute,
         promise: Option<Promise>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
-    ) -> Result<Update, TrainingError> {
+    ) -> Result<Learned, TrainingError> {
         let trainer = self.trainer(job, compute, promise, tell)?;
         let examples = trainer.examples() as u64;
         let tell = tell.clone();
         let report = move |progress| tell(News::Progress(progress));
         let local = self.slots.train(trainer, report).await?;
         let values = local.iter().zip(job.weights.trained).map(|(local, global)| local - global);
-        Ok(Update { values: values.collect(), examples })
+        Ok(Learned { values: values.collect(), examples })
     }
 
     /// Promise to single examples, with dice for one training.

@@ -14,6 +14,9 @@ use super::{PIECE, Purpose, Source, failed, name, open, place, read_file};
 /// Names of the two arrays in an archive or a folder.
 const NAMES: [[&str; 2]; 3] = [["features", "labels"], ["x", "y"], ["arr_0", "arr_1"]];
 
+/// Extensions of archives with both arrays.
+pub const ARCHIVES: &[&str] = &["npz", "safetensors"];
+
 /// Hands the arrays of a source over.
 pub fn read(reader: &mut Reader, source: &Source) -> Result<(), ReadError> {
     let path = &source.data;
@@ -23,7 +26,7 @@ pub fn read(reader: &mut Reader, source: &Source) -> Result<(), ReadError> {
     };
     match &source.labels {
         Some(_) if path.is_dir() => misplaced("a folder"),
-        Some(_) if has_extension(path, &["npz", "safetensors"]) => misplaced("an archive"),
+        Some(_) if has_extension(path, ARCHIVES) => misplaced("an archive"),
         Some(labels) => both(reader, path, labels),
         None if path.is_dir() => {
             let [features, labels] = pair(path, source.purpose)?;

@@ -20,12 +20,19 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use fedra_data::{Dataset, Part, Place, Problem, ReadError, ReadOptions, Reader};
+use fedra_data::{
+    CsvOptions, Dataset, Part, Place, Problem, ReadError, ReadOptions, Reader, text_columns,
+};
 use fedra_protocol::{DataSpec, ModelSpec};
 use flate2::read::MultiGzDecoder;
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
+
+/// Extensions of tables.
+const TABLES: &[&str] = &["csv", "tsv"];
+/// Extensions of texts.
+const TEXTS: &[&str] = &["txt"];
 
 /// Files of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +71,70 @@ pub fn load(
         return Err(place(labels).error(Problem::System(problem)));
     }
     match spec {
-        DataSpec::Table(_) => all(&mut reader, &source.data, &["csv", "tsv"])?,
-        DataSpec::Text(_) => all(&mut reader, &source.data, &["txt"])?,
+        DataSpec::Table(_) => all(&mut reader, &source.data, TABLES)?,
+        DataSpec::Text(_) => all(&mut reader, &source.data, TEXTS)?,
         DataSpec::Array(_) => arrays::read(&mut reader, source)?,
         DataSpec::Image(_) => pictures::read(&mut reader, &source.data, options.csv)?,
     }
     reader.finish()
+}
+
+/// Hands on the value of a column for each example of a table, or of a CSV file that lists
+/// pictures, in the order of [`load`].
+///
+/// # Errors
+///
+/// [`ReadError`] for data of another form, and for a file without the column.
+pub fn column(
+    path: &Path,
+    spec: &DataSpec,
+    column: &str,
+    options: CsvOptions,
+    mut take: impl FnMut(&str),
+) -> Result<(), ReadError> {
+    let files = match spec {
+        DataSpec::Table(_) if path.is_dir() => folder::files(path, TABLES)?,
+        DataSpec::Table(_) => vec![path.to_owned()],
+        DataSpec::Image(_) if !path.is_dir() => vec![path.to_owned()],
+        _ => {
+            let problem = "only a table, or a CSV file that lists pictures, has columns";
+            return Err(place(path).error(Problem::System(problem.to_owned())));
+        }
+    };
+    for file in files {
+        let mut bytes = Vec::new();
+        open(&file)?.read_to_end(&mut bytes).map_err(|error| failed(&file, &error))?;
+        let rows = text_columns(&name(&file), &bytes, &[column], options)?;
+        rows.iter().flat_map(|row| &row.fields).for_each(|field| take(field));
+    }
+    Ok(())
+}
+
+/// The parts of a folder that are data sets of their own, by name: files that have all of an
+/// example, and folders.
+///
+/// # Errors
+///
+/// [`ReadError`] for a folder that cannot be read, or has none.
+pub fn parts(folder: &Path, spec: &DataSpec) -> Result<Vec<PathBuf>, ReadError> {
+    let extensions = match spec {
+        DataSpec::Table(_) => TABLES,
+        DataSpec::Text(_) => TEXTS,
+        DataSpec::Image(_) => &["csv"],
+        DataSpec::Array(_) => arrays::ARCHIVES,
+    };
+    if folder.is_file() {
+        let problem = "it is a file; give a folder that has a file or a folder for each part";
+        return Err(place(folder).error(Problem::System(problem.to_owned())));
+    }
+    let mut parts = folder::entries(folder)?;
+    parts.retain(|path| path.is_dir() || folder::has_extension(path, extensions));
+    if parts.is_empty() {
+        let known = extensions.join(", ");
+        let problem = format!("the folder has no folder, and no file with the extension {known}");
+        return Err(place(folder).error(Problem::System(problem)));
+    }
+    Ok(parts)
 }
 
 /// Reads a file, or the files of a folder that have one of the extensions.

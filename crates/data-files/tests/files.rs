@@ -6,8 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use fedra_data::{Dataset, Features, ReadOptions, Targets};
-use fedra_data_files::{Purpose, Source, load};
+use fedra_data::{CsvOptions, Dataset, Features, ReadOptions, Targets};
+use fedra_data_files::{Purpose, Source, column, load, parts};
 use fedra_protocol::layers::{Flatten, Linear};
 use fedra_protocol::{DataSpec, Loss, ModelSpec, Shape};
 use flate2::Compression;
@@ -296,4 +296,60 @@ fn pictures_that_are_none_or_have_no_class_are_named() {
     assert!(read(IMAGE, &list, None).unwrap_err().contains("the header has no \"file\""));
     let list = write(&at, "list.csv", b"");
     assert!(read(IMAGE, &list, None).unwrap_err().contains("list.csv: the file is empty"));
+}
+
+fn column_of(json: &str, data: &Path, name: &str) -> Result<Vec<String>, String> {
+    let spec: DataSpec = serde_json::from_str(json).unwrap();
+    let mut values = Vec::new();
+    let take = |value: &str| values.push(value.to_owned());
+    column(data, &spec, name, CsvOptions::default(), take).map_err(|error| error.to_string())?;
+    Ok(values)
+}
+
+#[test]
+fn a_column_has_a_value_for_each_example_in_their_order() {
+    let folder = folder();
+    write(&folder, "tables/b.csv", b"y;who;x\n1;bert;0.5\n2;;0.25\n");
+    write(&folder, "tables/a.csv.gz", &gzipped(b"who,x,y\n\"anna, b\",1,2\n"));
+    let tables = folder.path().join("tables");
+    let who = column_of(TABLE, &tables, "who").unwrap();
+    assert_eq!(who, ["anna, b", "bert", ""]);
+    assert_eq!(read(TABLE, &tables, None).unwrap().len(), who.len());
+    assert_eq!(column_of(TABLE, &tables, "x").unwrap(), ["1", "0.5", "0.25"]);
+    let list = write(&folder, "list.csv", b"file,label,writer\na.png,cat,7\nb.png,dog,8\n");
+    assert_eq!(column_of(IMAGE, &list, "writer").unwrap(), ["7", "8"]);
+    let told = column_of(TABLE, &tables, "whom").unwrap_err();
+    assert!(
+        told.contains("a.csv.gz, line 1") && told.contains("Rename \"who\" to \"whom\""),
+        "{told}"
+    );
+    for (json, data) in [(ARRAY, list.as_path()), (IMAGE, tables.as_path())] {
+        let told = column_of(json, data, "who").unwrap_err();
+        assert!(told.contains("only a table, or a CSV file that lists pictures"), "{told}");
+    }
+}
+
+#[test]
+fn the_parts_of_a_folder_are_its_folders_and_whole_files() {
+    let folder = folder();
+    for name in
+        ["b.csv", "a.tsv.gz", "c.npz", "notes.md", ".hidden.csv", "d/x.csv", "e.safetensors"]
+    {
+        write(&folder, name, b"");
+    }
+    let of = |json: &str| {
+        let spec: DataSpec = serde_json::from_str(json).unwrap();
+        let parts = parts(folder.path(), &spec).unwrap();
+        let names =
+            parts.iter().map(|part| part.file_name().unwrap().to_string_lossy().into_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(of(TABLE), ["a.tsv.gz", "b.csv", "d"]);
+    assert_eq!(of(ARRAY), ["c.npz", "d", "e.safetensors"]);
+    let spec: DataSpec = serde_json::from_str(TABLE).unwrap();
+    let told = parts(&folder.path().join("d/nowhere"), &spec).unwrap_err().to_string();
+    assert!(told.contains("nowhere"), "{told}");
+    fs::remove_file(folder.path().join("d/x.csv")).unwrap();
+    let told = parts(&folder.path().join("d"), &spec).unwrap_err().to_string();
+    assert!(told.contains("no file with the extension csv, tsv"), "{told}");
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use crate::read_error::{Place, Problem, ReadError};
+use crate::read_error::{Place, Problem, ReadError, nearest};
 
 /// Longest row, bytes.
 const MOST_ROW: usize = 1 << 20;
@@ -287,7 +287,11 @@ pub fn text_columns(
     let missing = |name: &&&str| !header.iter().any(|found| found == **name);
     let missing: Vec<String> = names.iter().filter(missing).map(|&name| name.to_owned()).collect();
     if !missing.is_empty() {
-        let problem = Problem::MissingColumns { missing, found: header, near: None };
+        let near = missing.iter().find_map(|needed| {
+            let near = nearest(needed, header.iter().map(String::as_str))?;
+            Some((needed.clone(), near.to_owned()))
+        });
+        let problem = Problem::MissingColumns { missing, found: header, near };
         return Err(place(1).error(problem));
     }
     let fields: Vec<usize> =
@@ -309,6 +313,23 @@ pub fn text_columns(
     csv.push(&text[end..], &mut take)?;
     csv.end(take)?;
     Ok(rows)
+}
+
+/// The names of the columns of a whole CSV file, some of which may be `known`.
+///
+/// # Errors
+///
+/// [`ReadError`] for a header that is not UTF-8.
+pub fn column_names(
+    file: &str,
+    bytes: &[u8],
+    known: &[&str],
+    options: CsvOptions,
+) -> Result<Vec<String>, ReadError> {
+    let text = without_mark(file, bytes)?;
+    let end = first_line(text).unwrap_or(text.len());
+    let (_, names) = header(file, &text[..end], options.delimiter, &known.iter().copied())?;
+    Ok(names)
 }
 
 /// Longest header, bytes.

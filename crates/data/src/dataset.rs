@@ -73,6 +73,29 @@ impl Dataset {
         }
     }
 
+    /// Adds the examples of another data set behind these.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError`] if its examples or targets are of another form. The data set stays as
+    /// it was then.
+    pub fn append(&mut self, other: Self) -> Result<(), DatasetError> {
+        if self.shape != other.shape {
+            let (model, data) = (self.shape.dims(), other.shape.dims());
+            return Err(DatasetError::Shape { model, data });
+        }
+        if self.len() + other.len() > u32::MAX as usize {
+            return Err(DatasetError::TooMany { examples: self.len() + other.len() });
+        }
+        self.targets.append(other.targets)?;
+        match (&mut self.features, other.features) {
+            (Features::Values(all), Features::Values(more)) => all.extend(more),
+            (Features::Tokens(all), Features::Tokens(more)) => all.extend(more),
+            _ => unreachable!("one shape has one kind of elements"),
+        }
+        Ok(())
+    }
+
     /// `most` of the examples, each with the same chance, in a random order.
     pub fn sample(&self, most: usize, seed: u64) -> Self {
         let mut order = shuffled(self.len(), seed);

@@ -24,7 +24,7 @@ mod text;
 
 pub use array::Part;
 pub use arrays::Layout;
-pub use csv::{CsvOptions, DecimalSign, NotCsv, TextRow, text_columns};
+pub use csv::{CsvOptions, DecimalSign, NotCsv, TextRow, column_names, text_columns};
 pub use dataset::Dataset;
 pub use error::DatasetError;
 pub use features::{Features, examples, rows};

@@ -71,6 +71,37 @@ impl Targets {
         }
     }
 
+    /// Adds the targets of other examples behind these. Whole numbers and values are one kind
+    /// where an example has one of them: by its labels alone a file does not say which it has.
+    pub(super) fn append(&mut self, other: Self) -> Result<(), DatasetError> {
+        let value = |class: u32| class as f32;
+        match (&mut *self, other) {
+            (Self::Classes(all), Self::Classes(more)) => all.extend(more),
+            (
+                Self::PositionClasses { classes, positions },
+                Self::PositionClasses { classes: more, positions: other },
+            ) if *positions == other => classes.extend(more),
+            (Self::Values { values, width }, Self::Values { values: more, width: other })
+                if *width == other =>
+            {
+                values.extend(more);
+            }
+            (Self::Values { values, width: 1 }, Self::Classes(more)) => {
+                values.extend(more.into_iter().map(value));
+            }
+            (Self::Classes(all), Self::Values { values: more, width: 1 }) => {
+                let mut values: Vec<f32> = all.iter().copied().map(value).collect();
+                values.extend(more);
+                *self = Self::Values { values, width: 1 };
+            }
+            (_, other) => {
+                let (needed, given) = (self.description(), other.description());
+                return Err(DatasetError::TargetKind { needed, given });
+            }
+        }
+        Ok(())
+    }
+
     /// Number of targets of an example, and their kind, as part of a sentence.
     pub(super) fn description(&self) -> String {
         match self {

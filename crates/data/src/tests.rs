@@ -479,3 +479,24 @@ mod split {
         assert_eq!(*evaluate.features(), Features::Tokens(vec![6, 7, 8, 9]));
     }
 }
+
+#[test]
+fn data_sets_of_one_form_are_put_one_behind_the_other() {
+    let shape = Shape::from_dims(&[1]).unwrap();
+    let of = |features: Vec<f32>, targets| Dataset::new(features, shape, targets).unwrap();
+    let mut all = of(vec![0.5, 1.5], classes(&[0, 1]));
+    all.append(of(vec![2.5], classes(&[2]))).unwrap();
+    assert_eq!(all, of(vec![0.5, 1.5, 2.5], classes(&[0, 1, 2])));
+    // Labels of one file may all be whole numbers, and those of the next not.
+    all.append(of(vec![3.5], Targets::Values { values: vec![0.5], width: 1 })).unwrap();
+    let values = Targets::Values { values: vec![0.0, 1.0, 2.0, 0.5], width: 1 };
+    assert_eq!(all.targets(), &values);
+    all.append(of(vec![4.5], classes(&[7]))).unwrap();
+    assert_eq!(all.len(), 5);
+    let before = all.clone();
+    let wide = Targets::Values { values: vec![0.5, 0.5], width: 2 };
+    assert!(matches!(all.append(of(vec![1.0], wide)), Err(DatasetError::TargetKind { .. })));
+    let other = Dataset::new(vec![1.0; 2], Shape::from_dims(&[2]).unwrap(), classes(&[0]));
+    assert!(matches!(all.append(other.unwrap()), Err(DatasetError::Shape { .. })));
+    assert_eq!(all, before);
+}

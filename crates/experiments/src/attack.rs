@@ -1,28 +1,50 @@
 //! Clients that do not do what they should: what they send instead of an honest update.
 
+use fedra_aggregation::accumulator::Estimator;
+use fedra_coordinator::settings::TaskSettings;
 use fedra_data::{Dataset, Targets};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::Deserialize;
 
-/// `[[attack]]`: so many clients, chosen by the experiment's seed, and what they do.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+/// Some clients, chosen by the experiment's seed, and what they do.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attack {
     /// Attackers.
     pub clients: u32,
     /// Their way.
-    #[serde(flatten)]
     pub kind: Kind,
 }
 
+/// `[[attack]]`, unchecked.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum AttackTable {
+    SignFlip {
+        clients: u32,
+        #[serde(default = "one")]
+        scale: f64,
+    },
+    LabelFlip {
+        clients: u32,
+    },
+    Noise {
+        clients: u32,
+        #[serde(default = "one")]
+        scale: f64,
+    },
+    Collude {
+        clients: u32,
+        norm: Option<f64>,
+    },
+}
+
 /// Way of an attack.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// The honest update times `-scale`.
     SignFlip {
         /// Factor, above 0.
-        #[serde(default = "one")]
         scale: f64,
     },
     /// Training on the class `classes - 1 - class` for each class.
@@ -30,7 +52,6 @@ pub enum Kind {
     /// Gaussian noise with `scale` times the norm of the honest update.
     Noise {
         /// Factor, above 0.
-        #[serde(default = "one")]
         scale: f64,
     },
     /// The same random direction for all attackers, at this norm.
@@ -45,15 +66,40 @@ fn one() -> f64 {
 }
 
 impl Attack {
-    /// Problem with a number, and what to do.
-    pub(crate) fn problem(&self) -> Option<String> {
-        let (key, value) = match self.kind {
-            Kind::SignFlip { scale } | Kind::Noise { scale } => ("scale", scale),
-            Kind::Collude { norm } => ("norm", norm),
-            Kind::LabelFlip => return None,
+    /// Checks the numbers, and takes a norm that is not given from the task.
+    ///
+    /// # Errors
+    ///
+    /// The problem, and what to do.
+    pub(crate) fn new(table: &AttackTable, task: &TaskSettings) -> Result<Self, String> {
+        let above_0 = |key: &str, value: f64| match value > 0.0 && value.is_finite() {
+            true => Ok(value),
+            false => Err(format!("attack.{key} must be above 0; it is {value}")),
         };
-        let is_sound = value > 0.0 && value.is_finite();
-        (!is_sound).then(|| format!("attack.{key} must be above 0; it is {value}"))
+        let (clients, kind) = match *table {
+            AttackTable::SignFlip { clients, scale } => {
+                (clients, Kind::SignFlip { scale: above_0("scale", scale)? })
+            }
+            AttackTable::LabelFlip { clients } => (clients, Kind::LabelFlip),
+            AttackTable::Noise { clients, scale } => {
+                (clients, Kind::Noise { scale: above_0("scale", scale)? })
+            }
+            AttackTable::Collude { clients, norm } => {
+                let norm = norm.or_else(|| bound(task)).ok_or(
+                    "attack.norm is missing, and the task bounds no norm of updates; set norm",
+                )?;
+                (clients, Kind::Collude { norm: above_0("norm", norm)? })
+            }
+        };
+        Ok(Self { clients, kind })
+    }
+}
+
+/// Norm to which the server, or the policy, cuts an update.
+fn bound(task: &TaskSettings) -> Option<f64> {
+    match task.estimator {
+        Estimator::NormBound { norm } | Estimator::CentredClipping { norm, .. } => Some(norm),
+        _ => task.privacy.as_ref().map(|privacy| privacy.derived.policy().clipping_norm),
     }
 }
 

@@ -9,19 +9,22 @@ use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregator::config::{Config, TaskConfig};
 use fedra_coordinator::round::Mode;
 use fedra_learning::ExamplePrivacy;
+use fedra_protocol::ModelSpec;
 use serde::{Deserialize, Deserializer};
 
-use crate::attack::Attack;
-use crate::devices::Devices;
-use crate::partition::Partition;
+use crate::attack::{Attack, AttackTable};
+use crate::devices::{Devices, TraceError};
+use crate::memory::{Division, InMemory};
+use crate::partition::{MOST_CLIENTS, Partition, PartitionError};
+use crate::style::Style;
 
 /// A checked experiment.
 #[derive(Clone, Debug)]
 pub struct Experiment {
     /// Numbers of the experiment itself.
     pub simulation: Simulation,
-    /// Training data of all clients together.
-    pub data: Data,
+    /// Origin of its examples.
+    pub source: Source,
     /// Speed and availability of the devices.
     pub devices: Devices,
     /// Clients that do not do what they should.
@@ -32,12 +35,21 @@ pub struct Experiment {
     pub task: TaskConfig,
 }
 
+/// Origin of an experiment's examples.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files, as `[data]` and `[task.evaluation]` name them.
+    Files(Data),
+    /// Another program.
+    Memory(InMemory),
+}
+
 /// `[simulation]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Simulation {
-    /// Clients in all, 1 to 100,000.
-    pub clients: u32,
+    /// Clients in all, 1 to 100,000; of natural clients so many by chance, and all without it.
+    pub clients: Option<u32>,
     /// Seed of the partition, the devices, the selection and the noise. The model and local
     /// training have the task's own.
     #[serde(default = "one")]
@@ -62,8 +74,14 @@ fn one() -> u64 {
 /// A duration as text, such as `"90s"`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(from)?;
-    let parsed = text.map(|text| humantime::parse_duration(&text)).transpose();
-    parsed.map_err(serde::de::Error::custom)
+    let parse = |text: String| {
+        humantime::parse_duration(&text).map_err(|_| {
+            let problem =
+                format!("{text:?} is not a duration; write one such as \"90s\" or \"2h\"");
+            serde::de::Error::custom(problem)
+        })
+    };
+    text.map(parse).transpose()
 }
 
 /// `[data]`: files as the task describes its data, and who gets which examples.
@@ -76,6 +94,8 @@ pub struct Data {
     pub labels: Option<PathBuf>,
     /// Rule by which examples are shared out.
     pub partition: Partition,
+    /// Changes of each client's images.
+    pub style: Option<Style>,
 }
 
 /// `[example_privacy]`: numbers of DP-SGD, the same for every client.
@@ -107,17 +127,17 @@ impl RawExamplePrivacy {
 #[serde(deny_unknown_fields)]
 struct File {
     simulation: Simulation,
-    data: Data,
+    data: Option<Data>,
     #[serde(default)]
     devices: Devices,
     #[serde(default)]
-    attack: Vec<Attack>,
+    attack: Vec<AttackTable>,
     example_privacy: Option<RawExamplePrivacy>,
     task: toml::Table,
 }
 
 /// Reason why there is no experiment.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ExperimentError {
     /// The file cannot be read.
     #[error("cannot read {path}: {problem}")]
@@ -133,6 +153,9 @@ pub enum ExperimentError {
     /// The task is not one.
     #[error("{0}")]
     Task(String),
+    /// A trace of the devices is not one.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// Numbers that are out of range, or do not fit each other.
     #[error("{0}")]
     Range(String),
@@ -158,44 +181,99 @@ impl Experiment {
     ///
     /// [`ExperimentError`] with what to change.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ExperimentError> {
-        let file = toml::from_str(text).map_err(|e| ExperimentError::Toml(e.to_string()))?;
-        Self::from_file(file, folder)
+        let file = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(start).filter(|&byte| byte == b'\n').count() + 1;
+            ExperimentError::Toml(format!("line {line}: {}", error.message()))
+        })?;
+        Self::from_file(file, folder, None)
+    }
+
+    /// The model of an experiment's table, whose input says what examples in memory have to be.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError`] if the table has no sound task.
+    pub fn model_of(table: &toml::Table, folder: &Path) -> Result<ModelSpec, ExperimentError> {
+        let task = table.get("task").and_then(toml::Value::as_table);
+        let task = task.ok_or_else(|| ExperimentError::Toml("missing table `task`".to_owned()))?;
+        Ok(task_of(task.clone(), folder)?.settings.model)
+    }
+
+    /// An experiment of a table without `[data]`, and examples in memory. Paths in the table
+    /// are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError`] with what to change.
+    pub fn in_memory(
+        table: toml::Table,
+        folder: &Path,
+        examples: InMemory,
+    ) -> Result<Self, ExperimentError> {
+        Self::from_file(file_of(table)?, folder, Some(examples))
     }
 
     /// The same of a table that is there already.
     pub(crate) fn from_table(table: toml::Table, folder: &Path) -> Result<Self, ExperimentError> {
-        let file: Result<File, toml::de::Error> = table.try_into();
-        Self::from_file(file.map_err(|e| ExperimentError::Toml(e.to_string()))?, folder)
+        Self::from_file(file_of(table)?, folder, None)
     }
 
-    fn from_file(file: File, folder: &Path) -> Result<Self, ExperimentError> {
+    fn from_file(
+        file: File,
+        folder: &Path,
+        memory: Option<InMemory>,
+    ) -> Result<Self, ExperimentError> {
         let range = |problem: String| Err(ExperimentError::Range(problem));
-        let File { simulation, mut data, devices, attack: attacks, example_privacy, task } = file;
-        data.path = folder.join(data.path);
-        data.labels = data.labels.map(|labels| folder.join(labels));
-        if !(1..=100_000).contains(&simulation.clients) {
-            let clients = simulation.clients;
-            return range(format!("simulation.clients must be 1 to 100000; it is {clients}"));
+        let File { simulation, data, mut devices, attack, example_privacy, task } = file;
+        let source = match (data, memory) {
+            (Some(mut data), None) => {
+                data.path = folder.join(data.path);
+                data.labels = data.labels.map(|labels| folder.join(labels));
+                Source::Files(data)
+            }
+            (None, Some(memory)) => Source::Memory(memory),
+            (None, None) => return range("an experiment has [data]: add the table".to_owned()),
+            (Some(_), Some(_)) => {
+                return range("the examples are in memory: leave out [data]".to_owned());
+            }
+        };
+        if let Some(clients) =
+            simulation.clients.filter(|&of| !(1..=MOST_CLIENTS).contains(&(of as usize)))
+        {
+            return range(format!(
+                "simulation.clients must be 1 to {MOST_CLIENTS}; it is {clients}"
+            ));
+        }
+        let knows_clients = match &source {
+            Source::Files(data) => data.partition.is_natural(),
+            Source::Memory(memory) => matches!(memory.division, Division::Given(_)),
+        };
+        if simulation.clients.is_none() && !knows_clients {
+            return range(PartitionError::NoClients.to_string());
+        }
+        if let Source::Memory(memory) = &source
+            && let Some(problem) = memory.problem(simulation.clients)
+        {
+            return range(problem);
         }
         if simulation.evaluate_every == 0 || simulation.threads == Some(0) {
             return range("simulation.evaluate_every and threads must be at least 1".to_owned());
         }
-        if let Some(problem) = devices.problem() {
-            return range(problem);
-        }
-        let attackers: u64 = attacks.iter().map(|attack| u64::from(attack.clients)).sum();
-        if attackers > u64::from(simulation.clients) {
-            return range(format!(
-                "there are {attackers} attackers among {} clients",
-                simulation.clients
-            ));
-        }
-        if let Some(problem) = attacks.iter().find_map(Attack::problem) {
+        let style = match &source {
+            Source::Files(data) => data.style.as_ref(),
+            Source::Memory(_) => None,
+        };
+        let numbers = devices.problem().or_else(|| style.and_then(Style::problem));
+        if let Some(problem) = numbers {
             return range(problem);
         }
         let example_privacy =
             example_privacy.as_ref().map(RawExamplePrivacy::checked).transpose()?;
+        devices.read(folder)?;
         let task = task_of(task, folder)?;
+        let attacks = attack.iter().map(|table| Attack::new(table, &task.settings));
+        let attacks = attacks.collect::<Result<_, _>>().map_err(ExperimentError::Range)?;
         let plan = &task.settings.plan;
         if plan.rounds.is_none() && simulation.time.is_none() && simulation.target.is_none() {
             return range(
@@ -211,22 +289,51 @@ impl Experiment {
                     .to_owned(),
             );
         }
-        if simulation.target.is_some() && task.evaluation.is_none() {
-            return range("simulation.target needs [task.evaluation]".to_owned());
+        let is_held_out = matches!(&source, Source::Memory(memory) if memory.held_out.is_some());
+        if is_held_out && task.evaluation.is_some() {
+            return range("held-out examples are in memory: leave out task.evaluation".to_owned());
         }
-        if plan.mode == Mode::Synchronous && plan.minimum_cohort > simulation.clients as usize {
-            return range(format!(
-                "task.round.minimum_cohort is {}, and there are {} clients: no round would begin",
-                plan.minimum_cohort, simulation.clients
-            ));
+        if simulation.target.is_some() && task.evaluation.is_none() && !is_held_out {
+            return range(
+                "simulation.target needs [task.evaluation] with its key data: the examples that \
+                 models are evaluated on"
+                    .to_owned(),
+            );
         }
-        Ok(Self { simulation, data, devices, attacks, example_privacy, task })
+        let experiment = Self { simulation, source, devices, attacks, example_privacy, task };
+        if let Some(clients) = experiment.simulation.clients {
+            experiment.check_clients(clients as usize)?;
+        }
+        Ok(experiment)
     }
+
+    /// Checks what depends on the number of clients.
+    pub(crate) fn check_clients(&self, clients: usize) -> Result<(), ExperimentError> {
+        let attackers: u64 = self.attacks.iter().map(|attack| u64::from(attack.clients)).sum();
+        let plan = &self.task.settings.plan;
+        let problem = if attackers > clients as u64 {
+            format!("there are {attackers} attackers among {clients} clients; lower attack.clients")
+        } else if plan.mode == Mode::Synchronous && plan.minimum_cohort > clients {
+            format!(
+                "task.round.minimum_cohort is {}, and there are {clients} clients: no round would \
+                 begin; lower it, or have more clients",
+                plan.minimum_cohort
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ExperimentError::Range(problem))
+    }
+}
+
+fn file_of(table: toml::Table) -> Result<File, ExperimentError> {
+    table.try_into().map_err(|e: toml::de::Error| ExperimentError::Toml(e.message().to_owned()))
 }
 
 /// The task's table as the aggregator reads it. Paths in it are relative to the same folder.
 fn task_of(mut task: toml::Table, folder: &Path) -> Result<TaskConfig, ExperimentError> {
-    task.entry("id").or_insert_with(|| "experiment".into());
+    let id = task.entry("id").or_insert_with(|| "experiment".into());
+    let id = id.as_str().unwrap_or_default().to_owned();
     for (table, key) in
         [(None, "initial"), (Some("evaluation"), "data"), (Some("evaluation"), "labels")]
     {
@@ -241,7 +348,11 @@ fn task_of(mut task: toml::Table, folder: &Path) -> Result<TaskConfig, Experimen
     let mut whole = toml::Table::new();
     whole.insert("task".into(), toml::Value::Array(vec![task.into()]));
     let text = toml::to_string(&whole).map_err(|e| ExperimentError::Toml(e.to_string()))?;
-    let config = Config::from_toml(&text).map_err(|e| ExperimentError::Task(e.to_string()))?;
+    let config = Config::from_toml(&text).map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
+        // The only task needs no name in a message.
+        ExperimentError::Task(mistakes.join("; ").replace(&format!("task[{id}]"), "task"))
+    })?;
     let ids: BTreeSet<_> = config.tasks.iter().map(|task| task.settings.id.clone()).collect();
     match (config.tasks.into_iter().next(), ids.len()) {
         (Some(task), 1) => Ok(task),

@@ -29,29 +29,35 @@
 mod attack;
 mod config;
 mod devices;
+mod examples;
+mod memory;
 mod partition;
+mod recorded;
 pub mod report;
 mod seeds;
 mod server;
 pub mod study;
+mod style;
 mod work;
 mod world;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use fedra_aggregator::evaluation::{self, EvaluationError};
+use fedra_aggregator::evaluation::EvaluationError;
 use fedra_coordinator::storage::Storage;
-use fedra_data::{Dataset, ReadError, ReadOptions};
-use fedra_data_files::{Purpose, Source};
+use fedra_data::ReadError;
 use fedra_protocol::{Quality, Sha256Hash};
 
 pub use self::attack::{Attack, Kind};
-pub use self::config::{Data, Experiment, ExperimentError, Simulation};
-pub use self::devices::{Devices, Speed};
+pub use self::config::{Data, Experiment, ExperimentError, Simulation, Source};
+pub use self::devices::{Assignment, Devices, Speed, TraceError};
+pub use self::examples::{Examples, Share};
+pub use self::memory::{Division, InMemory};
 pub use self::partition::{Partition, PartitionError};
-use self::seeds::Seeds;
+pub use self::recorded::{Keep, RecordError, Recorded};
 pub use self::server::ServerError;
+pub use self::style::Style;
 use self::world::World;
 pub use self::world::{Round, WorldError};
 
@@ -67,9 +73,15 @@ pub enum RunError {
     /// Training data that do not fit the task.
     #[error("the training data do not fit the task: {0}")]
     Unfit(#[from] fedra_data::DatasetError),
+    /// Training data that have no style.
+    #[error("{0}")]
+    Style(String),
     /// Held-out data that cannot be used.
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),
+    /// A column by which examples cannot be shared out.
+    #[error("data.partition.column: {0}")]
+    Column(#[source] ReadError),
     /// Examples that cannot be shared out.
     #[error("data.partition: {0}")]
     Partition(#[from] PartitionError),
@@ -81,8 +93,10 @@ pub enum RunError {
 /// Result of an experiment.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Rounds of this run, oldest first.
+    /// Rounds of this run, oldest first; none if the store has reached the end already.
     pub rounds: Vec<Round>,
+    /// Clients in all.
+    pub clients: usize,
     /// Hash of the newest model.
     pub model: Sha256Hash,
     /// True if the target was reached.
@@ -90,36 +104,6 @@ pub struct Outcome {
 }
 
 impl Experiment {
-    /// Reads the training data, all clients together.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError`] with the file at fault.
-    pub fn examples(&self) -> Result<Dataset, RunError> {
-        let settings = &self.task.settings;
-        let source = Source {
-            data: self.data.path.clone(),
-            labels: self.data.labels.clone(),
-            purpose: Purpose::Training,
-        };
-        let described = settings.data_or_bytes();
-        let options = ReadOptions::default();
-        let data = fedra_data_files::load(&source, &described, &settings.model, options)?;
-        data.check_for(&settings.model)?;
-        Ok(data)
-    }
-
-    /// The indices of each client's examples.
-    ///
-    /// # Errors
-    ///
-    /// [`PartitionError`] if they cannot be shared out so.
-    pub fn shares(&self, examples: &Dataset) -> Result<Vec<Vec<u32>>, PartitionError> {
-        let Simulation { clients, seed, .. } = self.simulation;
-        let mut rng = Seeds(seed).rng(seeds::Purpose::Partition);
-        self.data.partition.shares(examples, clients as usize, &mut rng)
-    }
-
     /// Runs the experiment from what the store has of its task, and tells of each round.
     ///
     /// # Errors
@@ -132,8 +116,15 @@ impl Experiment {
     ) -> Result<Outcome, RunError> {
         let examples = self.examples()?;
         let shares = self.shares(&examples)?;
-        let held_out = evaluation::load(&self.task)?;
-        let mut world = World::new(self, storage, examples, shares, held_out)?;
+        let held_out = self.held_out()?;
+        let clients = shares.len();
+        let mut world = World::new(self, storage, examples.all, shares, held_out)?;
+        for record in world.evaluate_pending(storage)? {
+            if record.quality.is_some_and(|quality| self.reaches(&quality)) {
+                let model = record.sha256;
+                return Ok(Outcome { rounds: Vec::new(), clients, model, reached: true });
+            }
+        }
         let mut rounds = Vec::new();
         let mut reached = false;
         while let Some(round) = world.next_round()? {
@@ -146,13 +137,18 @@ impl Experiment {
             }
         }
         let model = rounds.last().map_or_else(|| world.model(), |last| last.record.sha256);
-        Ok(Outcome { rounds, model, reached })
+        Ok(Outcome { rounds, clients, model, reached })
     }
 
     fn reaches(&self, quality: &Quality) -> bool {
         let headline = self.task.settings.model.headline();
-        let reached = self.simulation.target.zip(headline.of(quality));
-        reached.is_some_and(|(target, value)| !headline.is_better(target, value))
+        headline.of(quality).is_some_and(|value| self.is_target(value))
+    }
+
+    /// True if a value of the first metric is the target, or better.
+    fn is_target(&self, value: f64) -> bool {
+        let headline = self.task.settings.model.headline();
+        self.simulation.target.is_some_and(|target| !headline.is_better(target, value))
     }
 }
 

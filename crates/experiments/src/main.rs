@@ -4,13 +4,11 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use fedra_coordinator::storage::Storage;
 use fedra_experiments::report::{self, Header};
-use fedra_experiments::{Experiment, study};
+use fedra_experiments::{Experiment, ExperimentError, Keep, study};
 
 /// Experiments of federated learning on one machine, with the code that runs in production.
 #[derive(Parser)]
@@ -50,6 +48,9 @@ struct Run {
     /// Keeps the task's store in the folder, and goes on from it if it is there.
     #[arg(long)]
     resume: bool,
+    /// Replaces the results and the store that the folder has.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 #[derive(Args)]
@@ -98,64 +99,75 @@ fn make(options: &Study) -> anyhow::Result<()> {
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {
-    let experiment = Experiment::load(file)?;
+    let experiment = load(file)?;
     let examples = experiment.examples()?;
     let shares = experiment.shares(&examples)?;
-    let sizes = shares.iter().map(Vec::len);
-    let (fewest, most) = (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0));
+    let sizes = shares.iter().map(|share| share.examples.len());
+    let (fewest, most) = (sizes.clone().min().unwrap_or(0), sizes.clone().max().unwrap_or(0));
     let settings = &experiment.task.settings;
     println!(
-        "{} clients share {} examples, {fewest} to {most} each; the model has {} parameters; an \
-         update has {} bytes",
+        "{} clients share {} of {} examples, {fewest} to {most} each; the model has {} parameters; \
+         an update has {} bytes",
         shares.len(),
-        examples.len(),
+        sizes.sum::<usize>(),
+        examples.all.len(),
         settings.model.parameters(),
         settings.codec.bounds().bytes,
     );
     Ok(())
 }
 
+/// The experiment of a file, which an error names.
+fn load(file: &Path) -> anyhow::Result<Experiment> {
+    Experiment::load(file).map_err(|error| match error {
+        ExperimentError::File { .. } | ExperimentError::Trace(_) => error.into(),
+        error => anyhow!("{}: {error}", file.display()),
+    })
+}
+
 fn run(options: &Run) -> anyhow::Result<()> {
-    let mut experiment = Experiment::load(&options.file)?;
+    let mut experiment = load(&options.file)?;
     let simulation = &mut experiment.simulation;
     simulation.seed = options.seed.unwrap_or(simulation.seed);
     simulation.threads = options.threads.map(|of| of as usize).or(simulation.threads);
     let out = options.out.clone().unwrap_or_else(|| options.file.with_extension(""));
-    fs::create_dir_all(&out)
-        .with_context(|| format!("cannot make the folder {}", out.display()))?;
     let text = fs::read_to_string(&options.file)?;
     let header = Header::of(&experiment, &text);
-    let (storage, earlier) = match options.resume {
-        false => (Storage::in_memory(), Vec::new()),
-        true => {
-            let mut earlier = report::earlier(&out.join(report::ROUNDS), &header)?;
-            let storage = fedra_aggregator::storage::open(&out.join("store"))?;
-            report::fill(&mut earlier, &storage, &experiment.task.settings.id)?;
-            (storage, earlier)
-        }
-    };
-    let begun = Instant::now();
-    let mut rows = report::Rows::begin(&out.join(report::ROUNDS), &header, earlier)?;
-    let mut written = Ok(());
-    let outcome = experiment.run(&storage, |round| {
-        let row = match rows.add(round) {
-            Ok(row) => row,
-            Err(error) => {
-                written = Err(error);
-                return ControlFlow::Break(());
-            }
-        };
-        let metric = row.metric.map_or_else(String::new, |value| format!("  {value:.4}"));
+    prepare(&out, options)?;
+    let keep = if options.resume { Keep::Store(&out) } else { Keep::Results(&out) };
+    experiment.record(&header, keep, |row| {
+        let metric =
+            row.metric.map_or_else(String::new, |value| format!("  {}", report::figure(value)));
         eprintln!(
             "round {:>5}{metric}  {:>9.2} MB  {:>9.1} s",
-            round.record.round,
+            row.round,
             row.bytes() as f64 / 1e6,
             row.seconds
         );
         ControlFlow::Continue(())
     })?;
-    written?;
-    report::write(&out, &header, &rows, &outcome, begun.elapsed())?;
     println!("{}", out.join(report::PAGE).display());
     Ok(())
+}
+
+/// Removes earlier results, or refuses a folder that has some.
+fn prepare(out: &Path, options: &Run) -> anyhow::Result<()> {
+    let (rounds, store) = (out.join(report::ROUNDS), out.join(report::STORE));
+    if options.overwrite {
+        for path in [&rounds, &store].into_iter().filter(|path| path.exists()) {
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    let has = (rounds.exists(), store.exists());
+    if options.resume || has == (false, false) {
+        return Ok(());
+    }
+    let resume = if has == (true, true) { "go on with it by --resume, " } else { "" };
+    bail!(
+        "{} has the results of an earlier run; {resume}replace them with --overwrite, or choose \
+         another folder with --out",
+        out.display()
+    )
 }

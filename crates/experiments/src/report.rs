@@ -20,6 +20,8 @@ use crate::{Experiment, Outcome, seconds};
 pub const ROUNDS: &str = "rounds.csv";
 /// File of the summary.
 pub const RESULT: &str = "result.json";
+/// Folder of the task's store, beside the files.
+pub const STORE: &str = "store";
 /// File of the page.
 pub const PAGE: &str = "report.html";
 
@@ -39,9 +41,33 @@ pub enum ReportError {
     },
     /// The folder has the results of something else.
     #[error(
-        "{0} has the rounds of another experiment or another seed; choose another folder with --out"
+        "{0} has the rounds of another experiment or another seed; choose another folder with \
+         --out, or replace them with --overwrite"
     )]
     Other(String),
+    /// The rounds of the folder are not in its store.
+    #[error(
+        "{} has rounds that the store does not have: they are of a run without --resume; begin \
+         anew with --overwrite --resume, or choose another folder with --out",
+        .0.display()
+    )]
+    NotStored(PathBuf),
+    /// The folder has a store that the results would not belong to.
+    #[error(
+        "{} has the store of an earlier run; go on with it by resuming it, or choose another folder",
+        .0.display()
+    )]
+    Stored(PathBuf),
+    /// The folder has a store alone.
+    #[error(
+        "{} has a store without its rounds.csv, which says of which experiment it is; remove it, \
+         or choose another folder",
+        .0.display()
+    )]
+    NoTable(PathBuf),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A line is not that of a round.
     #[error("{path}, line {line}: this is not a round of an experiment")]
     Line {
@@ -64,8 +90,6 @@ pub struct Header {
     pub text: String,
     /// Seed.
     pub seed: u64,
-    /// Clients in all.
-    pub clients: u32,
     /// Parameters of the model.
     pub parameters: usize,
     /// The metric that is shown first.
@@ -83,7 +107,6 @@ impl Header {
             file: Sha256Hash::of(text.as_bytes()).to_string(),
             text: text.to_owned(),
             seed: experiment.simulation.seed,
-            clients: experiment.simulation.clients,
             parameters: settings.model.parameters(),
             metric: settings.model.headline(),
             target: experiment.simulation.target,
@@ -188,7 +211,9 @@ pub fn earlier(path: &Path, header: &Header) -> Result<Vec<Row>, ReportError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(|source| ReportError::File { path: name.clone(), source })?,
     };
-    let mut lines = text.lines();
+    // A run that was killed may have left a part of its last line; the store has the round.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = whole.lines();
     if lines.next() != Some(&header.line()) || lines.next() != Some(COLUMNS) {
         return Err(ReportError::Other(name));
     }
@@ -198,39 +223,10 @@ pub fn earlier(path: &Path, header: &Header) -> Result<Vec<Row>, ReportError> {
     lines.enumerate().map(parse).collect()
 }
 
-/// Rounds of the store that the table does not have: an earlier run was ended before it knew
-/// their quality. Their time is that of the clients alone.
-///
-/// # Errors
-///
-/// [`StoreError`] if the store cannot be read.
-pub fn fill(rows: &mut Vec<Row>, storage: &Storage, task: &TaskId) -> Result<(), StoreError> {
-    loop {
-        let (before, last) = rows.last().map_or((0.0, 0), |row| (row.seconds, row.round));
-        let known = storage.tasks.tasks()?.contains(task);
-        let Some(record) =
-            known.then(|| storage.tasks.record(task, last + 1)).transpose()?.flatten()
-        else {
-            return Ok(());
-        };
-        rows.push(Row {
-            round: record.round,
-            seconds: before + record.seconds,
-            cohort: record.cohort,
-            reports: record.reports,
-            weight: record.weight,
-            bytes_up: record.bytes_up,
-            bytes_down: record.bytes_down,
-            loss: record.quality.map(|quality| quality.loss),
-            metric: None,
-            epsilon: None,
-        });
-    }
-}
-
 /// The rounds so far, and their file.
 pub struct Rows {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    first_line: String,
     rows: Vec<Row>,
     headline: Headline,
     /// Virtual time of the rounds of earlier runs.
@@ -238,21 +234,97 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// A file with the rounds of earlier runs.
+    /// The rounds of earlier runs, also in the file if there is to be one.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if it cannot be written.
-    pub fn begin(path: &Path, header: &Header, earlier: Vec<Row>) -> Result<Self, ReportError> {
-        let mut text = format!("{}\n{COLUMNS}\n", header.line());
-        earlier.iter().for_each(|row| text += &format!("{}\n", row.line()));
-        store(path, &text)?;
-        Ok(Self {
-            path: path.to_owned(),
-            before: earlier.last().map_or(0.0, |row| row.seconds),
+    pub fn begin(
+        path: Option<&Path>,
+        header: &Header,
+        earlier: Vec<Row>,
+    ) -> Result<Self, ReportError> {
+        let rows = Self {
+            path: path.map(Path::to_owned),
+            first_line: header.line(),
+            before: 0.0,
             rows: earlier,
             headline: header.metric,
-        })
+        };
+        rows.store()?;
+        Ok(rows)
+    }
+
+    /// Adds the rounds of the store that an earlier run has not written, because it was ended
+    /// before it knew their quality. Their time is that of the clients alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store cannot be read, the file not be written, or the file has
+    /// rounds that the store has not.
+    pub fn fill(&mut self, storage: &Storage, task: &TaskId) -> Result<(), ReportError> {
+        let is_known = storage.tasks.tasks()?.contains(task);
+        let record = |round| match is_known {
+            true => storage.tasks.record(task, round),
+            false => Ok(None),
+        };
+        if let Some(last) = self.rows.last()
+            && record(last.round)?.is_none()
+        {
+            let path = self.path.as_deref().unwrap_or(Path::new(ROUNDS));
+            return Err(ReportError::NotStored(path.to_owned()));
+        }
+        loop {
+            let (before, last) = self.rows.last().map_or((0.0, 0), |row| (row.seconds, row.round));
+            let Some(record) = record(last + 1)? else { break };
+            self.rows.push(Row {
+                round: record.round,
+                seconds: before + record.seconds,
+                cohort: record.cohort,
+                reports: record.reports,
+                weight: record.weight,
+                bytes_up: record.bytes_up,
+                bytes_down: record.bytes_down,
+                loss: None,
+                metric: None,
+                epsilon: None,
+            });
+        }
+        self.before = self.rows.last().map_or(0.0, |row| row.seconds);
+        self.store()
+    }
+
+    /// Takes qualities from the store that came after their rounds were written, and leaves out
+    /// rounds behind the one that reached the target.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store cannot be read, or the file not be written.
+    pub fn complete(
+        &mut self,
+        storage: &Storage,
+        experiment: &Experiment,
+    ) -> Result<(), ReportError> {
+        let task = &experiment.task.settings.id;
+        for row in self.rows.iter_mut().filter(|row| row.loss.is_none()) {
+            if let Some(quality) = storage.tasks.record(task, row.round)?.and_then(|of| of.quality)
+            {
+                (row.loss, row.metric) = (Some(quality.loss), self.headline.of(&quality));
+            }
+        }
+        let reached = |row: &Row| row.metric.is_some_and(|metric| experiment.is_target(metric));
+        if let Some(last) = self.rows.iter().position(reached) {
+            self.rows.truncate(last + 1);
+        }
+        self.store()
+    }
+
+    /// Writes the file anew.
+    fn store(&self) -> Result<(), ReportError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut text = format!("{}\n{COLUMNS}\n", self.first_line);
+        self.rows.iter().for_each(|row| text += &format!("{}\n", row.line()));
+        store(path, &text)
     }
 
     /// Adds a round, also to the file.
@@ -263,10 +335,12 @@ impl Rows {
     pub fn add(&mut self, round: &Round) -> Result<Row, ReportError> {
         let row = Row::of(round, self.headline, self.before);
         self.rows.push(row.clone());
-        let file = File::options().append(true).open(&self.path);
-        file.and_then(|mut file| writeln!(file, "{}", row.line())).map_err(|source| {
-            ReportError::File { path: self.path.display().to_string(), source }
-        })?;
+        if let Some(path) = &self.path {
+            let line = format!("{}\n", row.line());
+            let file = File::options().append(true).open(path);
+            file.and_then(|mut file| file.write_all(line.as_bytes()))
+                .map_err(|source| ReportError::File { path: path.display().to_string(), source })?;
+        }
         Ok(row)
     }
 
@@ -282,6 +356,8 @@ pub struct Summary<'a> {
     /// The experiment.
     #[serde(flatten)]
     pub header: &'a Header,
+    /// Clients in all.
+    pub clients: usize,
     /// Rounds that were made.
     pub rounds: u64,
     /// Hash of the last model.
@@ -336,6 +412,7 @@ pub fn write(
     });
     let summary = Summary {
         header,
+        clients: outcome.clients,
         rounds: rows.last().map_or(0, |row| row.round),
         model: outcome.model.to_string(),
         last: metrics().next_back(),
@@ -353,7 +430,38 @@ pub fn write(
     store(&folder.join(PAGE), &page::page(&summary, rows))
 }
 
+/// Writes a file in one step: a run that is killed leaves the one before or the new one.
 fn store(path: &Path, text: &str) -> Result<(), ReportError> {
-    fs::write(path, text)
+    let new = path.with_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
         .map_err(|source| ReportError::File { path: path.display().to_string(), source })
+}
+
+/// A metric with four decimals, and one that is small with four figures.
+pub fn figure(value: f64) -> String {
+    let zeros = match value.abs() {
+        0.0 => 0.0,
+        value => (-value.log10()).ceil() - 1.0,
+    };
+    format!("{value:.0$}", 4 + zeros.clamp(0.0, 12.0) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_errors_have_figures_too() {
+        for (value, expected) in [
+            (0.9312, "0.9312"),
+            (0.1, "0.1000"),
+            (0.03125, "0.03125"),
+            (0.000_123_46, "0.0001235"),
+            (25.5, "25.5000"),
+            (0.0, "0.0000"),
+        ] {
+            assert_eq!(figure(value), expected);
+        }
+    }
 }

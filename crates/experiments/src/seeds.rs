@@ -28,6 +28,8 @@ pub enum Purpose {
     Examples(usize, RoundId),
     /// Direction that the attackers of a round agree on.
     Collusion(RoundId),
+    /// Style of a client's images.
+    Style(usize),
 }
 
 impl Seeds {
@@ -46,6 +48,7 @@ impl Seeds {
                 [7, client as u64, round.round, u64::from(round.attempt)]
             }
             Purpose::Collusion(round) => [6, 0, round.round, u64::from(round.attempt)],
+            Purpose::Style(client) => [7, client as u64, 0, 0],
         };
         let mut hash = Sha256::new_with_prefix(b"fedra-experiment");
         hash.update(self.0.to_le_bytes());

@@ -13,7 +13,7 @@ use fedra_protocol::{Headline, Sha256Hash};
 use serde::{Deserialize, Serialize};
 
 use crate::report::chart::{Series, chart};
-use crate::report::{ReportError, Row};
+use crate::report::{ReportError, Row, figure};
 use crate::{Experiment, ExperimentError, RunError};
 
 /// A file of a study.
@@ -279,9 +279,9 @@ impl<'s> Study<'s> {
             words(settings),
             run.rounds().map_or_else(
                 || format!(
-                    "{} {:.4} after {} rounds",
+                    "{} {} after {} rounds",
                     headline.name(),
-                    run.last().unwrap_or(f64::NAN),
+                    figure(run.last().unwrap_or(f64::NAN)),
                     run.rows.len()
                 ),
                 |rounds| format!("target after {rounds} rounds")
@@ -329,14 +329,14 @@ impl<'s> Study<'s> {
                 let seconds = runs.iter().filter_map(|run| Some(run.rows.last()?.seconds));
                 let seconds = seconds.sum::<f64>() / runs.len() as f64;
                 let last = runs.iter().filter_map(Kept::last).sum::<f64>() / runs.len() as f64;
-                format!("{} | {mean:.1} | {seconds:.0} | {last:.4}", rounds.join(", "))
+                format!("{} | {mean:.1} | {seconds:.0} | {}", rounds.join(", "), figure(last))
             } else {
                 let last: Vec<f64> = runs.iter().filter_map(Kept::last).collect();
                 let mean = last.iter().sum::<f64>() / last.len().max(1) as f64;
                 let square = |value: &f64| (value - mean).powi(2);
                 let spread = last.iter().map(square).sum::<f64>() / (last.len().max(2) - 1) as f64;
-                let each: Vec<String> = last.iter().map(|value| format!("{value:.4}")).collect();
-                format!("{} | {mean:.4} | {:.4}", each.join(", "), spread.sqrt())
+                let each: Vec<String> = last.iter().copied().map(figure).collect();
+                format!("{} | {} | {:.4}", each.join(", "), figure(mean), spread.sqrt())
             };
             let spent = runs.iter().filter_map(Kept::epsilon).max_by(f64::total_cmp);
             let epsilon = match has_epsilon {
@@ -364,7 +364,8 @@ impl<'s> Study<'s> {
             .map(|of| Series {
                 name: of.variant.name.clone(),
                 points: of.runs.first().map_or_else(Vec::new, |run| {
-                    let point = |row: &Row| row.metric.map(|metric| (row.round as f64, metric));
+                    let finite = |row: &Row| row.metric.filter(|metric| metric.is_finite());
+                    let point = |row: &Row| finite(row).map(|of| (row.round as f64, of));
                     run.rows.iter().filter_map(point).collect()
                 }),
             })

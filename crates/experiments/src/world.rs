@@ -1,40 +1,33 @@
 //! Devices and the server on one virtual clock. What devices compute runs on all cores, and
 //! is taken at the time at which it would have been done.
 
+mod clients;
 mod cost;
 mod evaluating;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use fedra_coordinator::messages::ConnectionId;
 use fedra_coordinator::round::Operation;
 use fedra_coordinator::storage::{RoundRecord, Storage, StoreError};
 use fedra_data::Dataset;
-use fedra_edge_client::secure_round::SecureRound;
-use fedra_edge_client::session::{Action, Event as Input, SecureRequest, Session};
-use fedra_edge_client::{
-    ClientEvent, Consent, ErrorFeedback, EventCode, Failure, PrivacyConfig, PrivacyFloors,
-};
+use fedra_edge_client::session::Event as Input;
 use fedra_learning::LearningError;
-use fedra_protocol::{
-    ClientMessage, Quality, RoundAssignment, RoundId, ServerMessage, Sha256Hash, SubjectId,
-    TaskDescription,
-};
-use rand::RngExt;
+use fedra_protocol::{ClientMessage, Quality, ServerMessage, Sha256Hash, TaskDescription};
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha20Rng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::attack::Kind;
 use crate::config::Experiment;
-use crate::devices::{Device, Devices, frame};
+use crate::devices::{Devices, TraceError, frame};
+use crate::examples::Share;
 use crate::seeds::{Purpose, Seeds};
 use crate::server::{Sent, Server, ServerError};
-use crate::work::{Job, Product, secure};
+use crate::style::Style;
+use clients::Client;
 use evaluating::Evaluating;
 
 /// Longest time without a completed round.
@@ -78,6 +71,9 @@ pub enum WorldError {
         /// The problem.
         source: LearningError,
     },
+    /// A client has no device.
+    #[error(transparent)]
+    Device(#[from] TraceError),
     /// There are no threads.
     #[error("cannot start threads: {0}")]
     Threads(String),
@@ -97,8 +93,8 @@ enum Due {
     Begin,
     /// A device comes.
     Comes(usize),
-    /// A device goes.
-    Goes(usize),
+    /// A device goes at the end of this visit.
+    Goes(usize, u64),
     /// The product of a device's work is there: of this work, unless it was abandoned.
     Done(usize, u64),
     /// A device goes away in the middle of this work.
@@ -117,37 +113,6 @@ enum Delivery {
     Input(usize, Input),
 }
 
-/// Work under way.
-struct Work {
-    number: u64,
-    assignment: RoundAssignment,
-    product: Receiver<Product>,
-}
-
-struct Client {
-    device: Device,
-    attack: Option<Kind>,
-    /// Its examples.
-    own: Arc<Vec<u32>>,
-    /// Drives comings and goings.
-    presence: ChaCha20Rng,
-    /// `None` while the device is away.
-    session: Option<Session>,
-    /// Distinguishes this visit from earlier ones.
-    visit: u64,
-    connection: Option<ConnectionId>,
-    work: Option<Work>,
-    secret: Option<Box<SecureRound>>,
-    /// The round of the secret.
-    round: Option<RoundAssignment>,
-    timer: Option<Duration>,
-    participations: u32,
-    /// The model that it has.
-    model: Option<Sha256Hash>,
-    /// Part of its updates that a sparse codec has not sent.
-    feedback: ErrorFeedback,
-}
-
 pub(crate) struct World {
     now: Duration,
     agenda: BinaryHeap<Reverse<(Duration, u64)>>,
@@ -162,6 +127,7 @@ pub(crate) struct World {
     deliveries: VecDeque<Delivery>,
     pool: ThreadPool,
     devices: Devices,
+    style: Option<Style>,
     seeds: Seeds,
     task: Arc<TaskDescription>,
     examples: Arc<Dataset>,
@@ -184,9 +150,9 @@ impl World {
     pub(crate) fn new(
         experiment: &Experiment,
         storage: &Storage,
-        examples: Dataset,
-        shares: Vec<Vec<u32>>,
-        held_out: Option<Dataset>,
+        examples: Arc<Dataset>,
+        shares: Vec<Share>,
+        held_out: Option<Arc<Dataset>>,
     ) -> Result<Self, WorldError> {
         let seeds = Seeds(experiment.simulation.seed);
         let settings = Arc::new(experiment.task.settings.clone());
@@ -203,23 +169,16 @@ impl World {
             kinds.flat_map(|attack| (0..attack.clients).map(|_| Some(attack.kind))).collect();
         attacks.resize(shares.len(), None);
         attacks.shuffle(&mut rng);
-        let clients = shares.into_iter().zip(attacks).enumerate();
-        let clients = clients.map(|(number, (own, attack))| Client {
-            device: experiment.devices.draw(&mut rng),
-            attack,
-            own: Arc::new(own),
-            presence: seeds.rng(Purpose::Presence(number)),
-            session: None,
-            visit: 0,
-            connection: None,
-            work: None,
-            secret: None,
-            round: None,
-            timer: None,
-            participations: 0,
-            model: None,
-            feedback: ErrorFeedback::default(),
-        });
+        let names = shares.iter().map(|share| share.name.as_str());
+        let devices = experiment.devices.draw(names, &mut rng)?;
+        let clients = shares.into_iter().zip(attacks).zip(devices).enumerate();
+        let clients: Vec<Client> = clients
+            .map(|(number, ((share, attack), device))| {
+                let presence = seeds.rng(Purpose::Presence(number));
+                Client::new(device, attack, share.examples, presence)
+            })
+            .collect();
+        let first: Vec<Option<Duration>> = clients.iter().map(Client::first).collect();
         let threads = experiment.simulation.threads.unwrap_or(0);
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
         let mut world = Self {
@@ -231,14 +190,15 @@ impl World {
             task: Arc::new(server.settings.description()),
             server,
             server_timer: None,
-            clients: clients.collect(),
+            clients,
             owners: HashMap::new(),
             deliveries: VecDeque::new(),
             pool: pool.map_err(|error| WorldError::Threads(error.to_string()))?,
             devices: experiment.devices.clone(),
+            style: experiment.style(),
             seeds,
-            examples: Arc::new(examples),
-            held_out: held_out.map(Arc::new),
+            examples,
+            held_out,
             costs: cost::ExampleCosts::new(experiment.example_privacy),
             evaluate_every: experiment.simulation.evaluate_every,
             evaluating: VecDeque::new(),
@@ -249,8 +209,10 @@ impl World {
         };
         // The first cohort would be the first clients that are there: the lowest numbers.
         let _ = world.server.operate(Operation::Pause, Duration::ZERO);
-        for client in 0..world.clients.len() {
-            world.at(Duration::ZERO, Due::Comes(client));
+        for (client, first) in first.into_iter().enumerate() {
+            if let Some(first) = first {
+                world.at(first, Due::Comes(client));
+            }
         }
         world.at(Duration::ZERO, Due::Begin);
         Ok(world)
@@ -298,28 +260,24 @@ impl World {
                 self.post(sent);
             }
             Some(Due::Comes(client)) => self.comes(client),
-            Some(Due::Goes(client)) => {
-                self.goes(client);
-                if let Some(after) = self.devices.stays(false, &mut self.clients[client].presence) {
-                    self.at(self.now + after, Due::Comes(client));
-                }
+            Some(Due::Goes(client, visit)) if self.clients[client].is_in(visit) => {
+                self.leaves(client);
             }
-            Some(Due::DropsOut(client, work)) if self.is_current(client, work) => {
+            Some(Due::DropsOut(client, work)) if self.clients[client].does(work) => {
                 self.goes(client);
                 // It comes back at once, as a page that is opened again.
                 self.at(self.now, Due::Comes(client));
             }
-            Some(Due::Done(client, work)) if self.is_current(client, work) => self.done(client),
-            Some(Due::Client(client, visit)) if self.clients[client].visit == visit => {
-                self.clients[client].timer = None;
-                self.deliveries.push_back(Delivery::Input(client, Input::Timer));
+            Some(Due::Done(client, work)) if self.clients[client].does(work) => self.done(client),
+            Some(Due::Client(client, visit)) if self.clients[client].is_in(visit) => {
+                self.wakes(client);
             }
             Some(Due::Server) => {
                 self.server_timer = None;
                 let sent = self.server.time_passed(self.now);
                 self.post(sent);
             }
-            Some(Due::Done(..) | Due::DropsOut(..) | Due::Client(..)) | None => {}
+            Some(Due::Goes(..) | Due::Done(..) | Due::DropsOut(..) | Due::Client(..)) | None => {}
         }
         self.settle();
         self.take_completed();
@@ -340,47 +298,6 @@ impl World {
         self.agenda.push(Reverse((time, self.next_due)));
     }
 
-    fn is_current(&self, client: usize, work: u64) -> bool {
-        self.clients[client].work.as_ref().is_some_and(|of| of.number == work)
-    }
-
-    // ------------------------------------------------------------- devices
-
-    fn comes(&mut self, client: usize) {
-        let task = self.task.id.clone();
-        let of = &mut self.clients[client];
-        let mut subject = [0; 16];
-        subject[..8].copy_from_slice(&(client as u64).to_le_bytes());
-        of.session = Some(Session::new(
-            task,
-            PrivacyConfig {
-                floors: PrivacyFloors::default(),
-                consent: Consent::Granted,
-                subject: SubjectId::from_bytes(subject),
-                participations: of.participations,
-            },
-        ));
-        of.visit += 1;
-        of.timer = None;
-        if let Some(after) = self.devices.stays(true, &mut of.presence) {
-            self.at(self.now + after, Due::Goes(client));
-        }
-        self.deliveries.push_back(Delivery::Input(client, Input::Start));
-    }
-
-    fn goes(&mut self, client: usize) {
-        let of = &mut self.clients[client];
-        of.session = None;
-        of.work = None;
-        of.secret = None;
-        of.visit += 1;
-        if let Some(connection) = of.connection.take() {
-            self.owners.remove(&connection);
-            let sent = self.server.disconnect(connection, self.now);
-            self.post(sent);
-        }
-    }
-
     /// Delivers messages and inputs until there are none.
     fn settle(&mut self) {
         while let Some(delivery) = self.deliveries.pop_front() {
@@ -394,14 +311,14 @@ impl World {
                     self.server.count_sent(frame(message.encode().len(), false));
                     if let Some(&client) = self.owners.get(&connection) {
                         if let ServerMessage::UpdateOutcome(outcome) = &*message {
-                            self.clients[client].feedback.judged(outcome);
+                            self.clients[client].judged(outcome);
                         }
                         self.feed(client, Input::Received(*message));
                     }
                 }
                 Delivery::Closed(connection) => {
                     if let Some(client) = self.owners.remove(&connection) {
-                        self.clients[client].connection = None;
+                        self.clients[client].disconnected();
                         let reason = "the server closed the connection".to_owned();
                         self.feed(client, Input::Disconnected { reason });
                     }
@@ -422,173 +339,5 @@ impl World {
             Sent::Message(connection, message) => Delivery::ToClient(connection, message),
             Sent::Closed(connection) => Delivery::Closed(connection),
         }));
-    }
-
-    /// Gives a client's session an input and does what it says.
-    fn feed(&mut self, client: usize, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let jitter = self.clients[client].presence.random();
-            let Some(session) = &mut self.clients[client].session else { return };
-            for action in session.handle(input, self.now, jitter) {
-                inputs.extend(self.act(client, action));
-            }
-            self.transmit(client);
-        }
-        let of = &mut self.clients[client];
-        let Some(session) = &of.session else { return };
-        if session.is_closed() {
-            return;
-        }
-        if let Some(at) = session.deadline()
-            && of.timer.is_none_or(|timer| at < timer)
-        {
-            of.timer = Some(at);
-            let visit = of.visit;
-            self.at(at.max(self.now), Due::Client(client, visit));
-        }
-    }
-
-    fn transmit(&mut self, client: usize) {
-        let of = &mut self.clients[client];
-        while let (Some(session), Some(connection)) = (&mut of.session, of.connection) {
-            let Some(message) = session.poll_transmit() else { return };
-            self.deliveries.push_back(Delivery::ToServer(connection, message));
-            // The socket has taken it; nothing follows from that.
-            let _ = session.handle(Input::Sent, self.now, 0.0);
-        }
-    }
-
-    fn act(&mut self, client: usize, action: Action) -> Option<Input> {
-        match action {
-            Action::Connect => {
-                let connection = self.server.connect();
-                self.owners.insert(connection, client);
-                self.clients[client].connection = Some(connection);
-                return Some(Input::Connected { token: None });
-            }
-            Action::Disconnect { .. } => {
-                if let Some(connection) = self.clients[client].connection.take() {
-                    self.owners.remove(&connection);
-                    let sent = self.server.disconnect(connection, self.now);
-                    self.post(sent);
-                }
-            }
-            Action::Judge => return Some(Input::DataReady),
-            Action::Work(assignment) => return self.start_work(client, *assignment),
-            Action::Secure(round, request) => self.secure(client, round, request),
-            Action::Abort => {
-                self.clients[client].work = None;
-                self.clients[client].secret = None;
-            }
-            Action::Record { round, participations } => {
-                self.clients[client].participations = participations;
-                return Some(Input::Recorded { round });
-            }
-            Action::Emit(ClientEvent::Error { message, fatal: true, .. }) => {
-                self.problem = Some((client, message));
-            }
-            Action::Emit(ClientEvent::Error {
-                code: EventCode::Failure(Failure::TrainingFailed | Failure::BadDataset),
-                message,
-                ..
-            }) => self.problem = Some((client, message)),
-            Action::Emit(_) => {}
-        }
-        None
-    }
-
-    fn start_work(&mut self, client: usize, assignment: RoundAssignment) -> Option<Input> {
-        let round = assignment.round;
-        let Some(trained) = self.server.model(&assignment.model) else {
-            let reason = "its model is not kept".to_owned();
-            return Some(Input::Failed { round, failure: Failure::ModelUnavailable, reason });
-        };
-        let of = &mut self.clients[client];
-        let policy = of.session.as_ref().and_then(|session| session.privacy_of(&assignment));
-        let frozen = self.task.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
-        let kept = of.model.replace(assignment.model.sha256);
-        let drawn = assignment.drawn.as_ref().map(|drawn| drawn.sha256);
-        let bases = kept.into_iter().chain(drawn);
-        let steps = bases.filter_map(|base| assignment.steps_from(&base)).map(|(_, bytes)| bytes);
-        let down =
-            steps.min().unwrap_or(assignment.model.bytes) + if kept.is_none() { frozen } else { 0 };
-        self.server.count_sent(down as usize);
-        let job = Job {
-            client,
-            task: Arc::clone(&self.task),
-            assignment: assignment.clone(),
-            policy: policy.cloned(),
-            trained,
-            frozen: Arc::clone(&self.server.frozen),
-            examples: Arc::clone(&self.examples),
-            own: Arc::clone(&of.own),
-            speed: of.device.speed,
-            attack: of.attack,
-            example_privacy: self.costs.begin(client, round),
-            seeds: self.seeds,
-        };
-        let (examples, up) = job.effort();
-        let takes = self.devices.work(of.device, down, examples, up);
-        let drops_out = self.devices.drops_out(&mut of.presence);
-        let number = self.begin(client, assignment, move || job.run());
-        match drops_out {
-            true => self.at(self.now + takes / 2, Due::DropsOut(client, number)),
-            false => self.at(self.now + takes, Due::Done(client, number)),
-        }
-        Some(Input::Downloaded { round })
-    }
-
-    /// Has something computed, and returns its number.
-    fn begin(
-        &mut self,
-        client: usize,
-        assignment: RoundAssignment,
-        compute: impl FnOnce() -> Product + Send + 'static,
-    ) -> u64 {
-        self.next_work += 1;
-        let (done, product) = sync_channel(1);
-        self.pool.spawn_fifo(move || {
-            // Fails only when the work was abandoned.
-            let _ = done.send(compute());
-        });
-        self.clients[client].work = Some(Work { number: self.next_work, assignment, product });
-        self.next_work
-    }
-
-    fn secure(&mut self, client: usize, round: RoundId, request: SecureRequest) {
-        let of = &mut self.clients[client];
-        let (state, seeds) = (of.secret.take(), self.seeds);
-        let Some(assignment) = of.round.clone().filter(|of| of.round == round) else { return };
-        let takes = self.devices.latency.unwrap_or_default() * 2;
-        let number =
-            self.begin(client, assignment, move || secure(state, request, client, round, seeds));
-        self.at(self.now + takes, Due::Done(client, number));
-    }
-
-    /// Takes the product of a device's work, and waits for it if it must.
-    fn done(&mut self, client: usize) {
-        let of = &mut self.clients[client];
-        let Some(Work { assignment, product, .. }) = of.work.take() else { return };
-        let round = assignment.round;
-        let product = product.recv().unwrap_or_else(|_| Product::Failed("it crashed".to_owned()));
-        let input = match product {
-            Product::Update(update, examples) => Input::Trained { round, update, examples },
-            Product::Values(values, codec, examples) => {
-                let (seed, range) = (of.presence.random(), self.task.update_range);
-                let form = codec.values().expect("a sparse codec is one of values");
-                let update = of.feedback.encode(round, values, range, form, &seed).into();
-                Input::Trained { round, update, examples }
-            }
-            Product::Secured(state, reply) => {
-                of.round = state.is_some().then_some(assignment);
-                of.secret = state;
-                Input::Secured { round, reply }
-            }
-            Product::Failed(reason) => {
-                Input::Failed { round, failure: Failure::TrainingFailed, reason }
-            }
-        };
-        self.deliveries.push_back(Delivery::Input(client, input));
     }
 }

@@ -35,6 +35,78 @@ fn studies_are_sound() {
 }
 
 #[test]
+fn runs_that_are_kept_are_not_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let rows: String = (0..40).map(|of| format!("{of},{}\n", of % 7)).collect();
+    write("table.csv", &format!("x,y\n{rows}"));
+    let study = r#"
+title = "Rates"
+seeds = [1, 2]
+[base.simulation]
+clients = 4
+[base.data]
+path = "table.csv"
+partition = { kind = "iid" }
+[base.task]
+title = "A line"
+rounds = 2
+[base.task.model]
+input = [1]
+loss = "mean_squared_error"
+layers = [{ type = "linear", outputs = 1 }]
+[base.task.data]
+kind = "table"
+target = "y"
+columns = [{ name = "x", type = "number", mean = 20, deviation = 10 }, { name = "y", type = "number" }]
+[base.task.round]
+cohort_size = 4
+[base.task.evaluation]
+data = "table.csv"
+[[variant]]
+name = "slow"
+grid = { "task.training.learning_rate" = [0.001, 0.002] }
+"#;
+    write("rates.toml", study);
+    let kept = folder.path().join("kept");
+    let run = || {
+        let page =
+            study::study(&folder.path().join("rates.toml"), folder.path(), &kept, folder.path());
+        fs::read_to_string(page.unwrap_or_else(|error| panic!("{error}"))).unwrap()
+    };
+    let page = run();
+    let files = || {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let first = files();
+    assert_eq!(first.len(), 3, "two rates with the first seed, one with the second");
+    // Only what was kept has this hash.
+    for file in &first {
+        let mut run: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        run["model"] = "kept".into();
+        fs::write(file, run.to_string()).unwrap();
+    }
+    assert!(run().contains("- slow: `kept`"));
+    // A file that is damaged is made again, and another variant is added.
+    first.iter().for_each(|file| fs::write(file, "{").unwrap());
+    write(
+        "rates.toml",
+        &format!("{study}\n[[variant]]\nname = \"other\"\nset = {{ \"task.rounds\" = 3 }}\n"),
+    );
+    let again = run();
+    let model = |page: &str| {
+        let line = page.lines().find(|line| line.starts_with("- slow: ")).unwrap();
+        line.to_owned()
+    };
+    assert_eq!(model(&again), model(&page));
+    assert_eq!(files().len(), 5);
+}
+
+#[test]
 fn a_study_with_a_mistake_in_its_last_variant_runs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let study = fs::read_to_string(root().join("examples/studies/bytes.toml")).unwrap();

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use fedra_aggregator::config::Config;
 use fedra_coordinator::storage::Storage;
-use fedra_data::{Dataset, Targets};
 use fedra_edge_client::backend::BackendPreference;
 use fedra_edge_client::client::{Client, ClientConfig};
 use fedra_edge_client::{
     ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, ResidualStore,
     TokenSource, TrainingSlots, Trust,
 };
-use fedra_experiments::{Experiment, Outcome, study};
+use fedra_experiments::{Attack, Experiment, Kind, Outcome, study};
 use fedra_protocol::{SubjectId, TaskId};
 use futures_channel::mpsc;
 use futures_util::{StreamExt, future};
@@ -372,7 +371,7 @@ async fn real_clients_over_sockets_make_the_same_model() {
     };
     let clients: Vec<Client> = (0..shares.len()).map(client).collect();
     let taken = clients.iter().zip(&shares).map(|(client, own)| {
-        let taken = client.set_data(examples.select(own).into());
+        let taken = client.set_data(examples.all.select(&own.examples).into());
         async move { taken.await.expect("fits") }
     });
     let taken = future::join_all(taken);
@@ -410,6 +409,8 @@ fn a_wrong_file_is_told_what_to_change() {
         (whole("clients = 0", iid, &sound), "clients must be 1 to 100000"),
         (whole("clients = 3", iid, &sound), "no round would begin"),
         (whole("clients = 9\ntread = 1", iid, &sound), "unknown field `tread`"),
+        (whole("seed = 2", iid, &sound), "simulation.clients is missing"),
+        (whole("clients = 9", "{ kind = \"iid\", alpha = 1.0 }", &sound), "unknown field `alpha`"),
         (whole("clients = 9", "{ kind = \"idd\" }", &sound), "unknown variant `idd`"),
         (whole("clients = 9", iid, "model = \"mnist-3nn\"\nrounds = 1"), "mnist-3nn"),
         (whole("clients = 9", iid, "model = \"mnist-2nn\""), "nothing ends this experiment"),
@@ -441,17 +442,41 @@ fn a_wrong_file_is_told_what_to_change() {
             whole("clients = 9\n[[attack]]\nclients = 10\nkind = \"label_flip\"", iid, &sound),
             "10 attackers among 9 clients",
         ),
+        (
+            whole("clients = 9\n[[attack]]\nclients = 1\nkind = \"collude\"", iid, &sound),
+            "attack.norm is missing",
+        ),
+        (
+            whole(
+                "clients = 9\n[[attack]]\nclients = 1\nkind = \"noise\"\nscal = 2.0",
+                iid,
+                &sound,
+            ),
+            "unknown field `scal`",
+        ),
     ] {
         let told = refused(&text);
         assert!(told.contains(expected), "{told}");
     }
-    let by_class = experiment(folder.path(), "", &task(1, "[task.round]\ncohort_size = 300"));
-    let data = Dataset::new(
-        vec![0.5; 12 * INPUTS],
-        by_class.task.settings.model.input(),
-        Targets::Values { values: vec![0.5; 12], width: 1 },
-    );
-    assert!(by_class.shares(&data.unwrap()).expect_err("no classes").to_string().contains("class"));
+}
+
+#[test]
+fn attackers_that_collude_go_to_the_bound_of_the_task() {
+    let folder = folder();
+    let more = "[[attack]]\nclients = 2\nkind = \"collude\"";
+    for (tables, norm) in [
+        ("[task.aggregation]\nestimator = \"norm_bound\"\nnorm = 3.0", 3.0),
+        ("[task.aggregation]\nestimator = \"centred_clipping\"\nnorm = 0.5", 0.5),
+        (
+            "[task.privacy]\npolicy = \"central\"\nclipping_norm = 2.0\nnoise_multiplier = 0.3\n\
+             epsilon = 1e6\ndelta = 1e-5\nnoise = \"independent\"",
+            2.0,
+        ),
+    ] {
+        let tables = format!("[task.round]\ncohort_size = 12\nminimum_cohort = 12\n{tables}");
+        let experiment = experiment(folder.path(), more, &task(1, &tables));
+        assert_eq!(experiment.attacks, [Attack { clients: 2, kind: Kind::Collude { norm } }]);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod dist;
 mod fuzz;
 mod lint;
 mod prerequisites;
+mod python;
 mod reproduce;
 mod simulate;
 mod structure;

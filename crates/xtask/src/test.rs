@@ -11,7 +11,7 @@ use fedra_harness::browser::{self, Browser};
 use fedra_harness::{npm, process, project, status};
 
 use crate::test_counts::TestCounts;
-use crate::{dist, lint, prerequisites, structure, wasm_tests};
+use crate::{dist, lint, prerequisites, python, structure, wasm_tests};
 
 /// The tools switch on features of dependencies that burn shares. With them in the
 /// selection, burn would be built once for the tests and once for the demo.
@@ -45,6 +45,8 @@ enum Step {
     Tools,
     /// Unit and integration tests of the native crates.
     Host,
+    /// The Python package as a wheel, and its tests; skipped without Python 3.11 and pip.
+    Python,
     /// Everything that `dist` builds, and the tests of the npm package and the page.
     Web,
     /// Rust tests inside a headless browser.
@@ -53,8 +55,16 @@ enum Step {
     EndToEnd,
 }
 
-const ALL: [Step; 7] =
-    [Step::Format, Step::Lint, Step::Tools, Step::Host, Step::Web, Step::Browser, Step::EndToEnd];
+const ALL: [Step; 8] = [
+    Step::Format,
+    Step::Lint,
+    Step::Tools,
+    Step::Host,
+    Step::Python,
+    Step::Web,
+    Step::Browser,
+    Step::EndToEnd,
+];
 
 pub fn run(options: &Options) -> Result<()> {
     let steps: &[Step] = if options.steps.is_empty() { &ALL } else { &options.steps };
@@ -70,6 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
             Step::Lint => lint(&mut report)?,
             Step::Tools => tools(&mut report)?,
             Step::Host => host(&mut report)?,
+            Step::Python => in_python(&mut report)?,
             Step::Web => web(&bench, &mut report)?,
             Step::Browser => in_browser(&bench, &mut report)?,
             Step::EndToEnd => end_to_end(&bench, &mut report)?,
@@ -156,6 +167,24 @@ fn host(report: &mut Report) -> Result<()> {
     // desktop.
     command.env("NODEVICE_SELECT", "1");
     report.tests("host", &mut command)
+}
+
+fn in_python(report: &mut Report) -> Result<()> {
+    status::step("python: the virtual environment and the wheel");
+    let environment = match python::environment() {
+        Ok(environment) => environment,
+        Err(reason) => {
+            report.skipped("python", &reason);
+            return stop_if_interrupted();
+        }
+    };
+    match python::build(&environment) {
+        Ok(mut tests) => report.tests("python", &mut tests),
+        Err(error) => {
+            report.failed("python", &error);
+            stop_if_interrupted()
+        }
+    }
 }
 
 fn web(bench: &Bench, report: &mut Report) -> Result<()> {
@@ -268,6 +297,12 @@ impl Report {
         self.total += counts;
     }
 
+    /// A step whose tools are missing counts as one test that was skipped.
+    fn skipped(&mut self, name: &str, reason: &str) {
+        self.line(name, &format!("skipped: {reason}"));
+        self.total.skipped += 1;
+    }
+
     /// A step that could not be carried out counts as one failure.
     fn failed(&mut self, name: &'static str, error: &anyhow::Error) {
         eprintln!("error: {error:#}");
@@ -313,7 +348,8 @@ mod tests {
         report.count("good", true, passed);
         report.count("crashed", false, passed);
         report.count("empty", true, TestCounts::default());
-        assert_eq!(report.total.to_string(), "6 passed, 2 failed");
+        report.skipped("elsewhere", "no tool");
+        assert_eq!(report.total.to_string(), "6 passed, 2 failed, 1 skipped");
         assert_eq!(report.failed, ["crashed", "empty"]);
         assert!(report.lines[0].starts_with("good         3 passed, 0 failed ("));
     }

@@ -1,5 +1,5 @@
 //! Counts tests from what their runners print: cargo's and wasm-bindgen's
-//! `test result:` lines and the summary of Node's test runner. No I/O.
+//! `test result:` lines and the summaries of Node's test runner and Python's unittest. No I/O.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -16,14 +16,23 @@ impl TestCounts {
     /// The sum of all summaries in a runner's output.
     pub fn read(output: &str) -> Self {
         let mut counts = Self::default();
+        // Of unittest, whose number of tests stands in a line before the verdict.
+        let mut ran = None;
         for line in output.lines() {
             let line = without_colours(line);
+            ran = unittest_ran(&line).or(ran);
             if let Some((_, summary)) = line.trim().split_once("test result: ") {
                 counts += cargo(summary);
             } else if let Some(summary) =
                 ["# ", "ℹ "].iter().find_map(|mark| line.trim().strip_prefix(mark))
             {
                 counts += node(summary);
+            } else if let Some(tests) = ran
+                && let Some(remarks) =
+                    ["OK", "FAILED"].iter().find_map(|verdict| line.strip_prefix(verdict))
+            {
+                counts += unittest(tests, remarks);
+                ran = None;
             }
         }
         counts
@@ -88,6 +97,29 @@ fn node(summary: &str) -> TestCounts {
     counts
 }
 
+/// `Ran 5 tests in 0.1s`
+fn unittest_ran(line: &str) -> Option<u64> {
+    let (number, rest) = line.strip_prefix("Ran ")?.split_once(' ')?;
+    if rest.starts_with("test") { number.parse().ok() } else { None }
+}
+
+/// ` (failures=1, errors=2, skipped=1)` of a verdict, or nothing. A test whose parts fail may
+/// count more than once.
+fn unittest(tests: u64, remarks: &str) -> TestCounts {
+    let mut counts = TestCounts::default();
+    let words = remarks.trim().trim_start_matches('(').trim_end_matches(')').split(", ");
+    for (word, number) in words.filter_map(|remark| remark.split_once('=')) {
+        let number: u64 = number.parse().unwrap_or(0);
+        match word {
+            "failures" | "errors" | "unexpected successes" => counts.failed += number,
+            "skipped" => counts.skipped = number,
+            _ => {}
+        }
+    }
+    counts.passed = tests.saturating_sub(counts.failed + counts.skipped);
+    counts
+}
+
 /// `line` less its terminal escapes (`ESC [ … letter`).
 fn without_colours(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
@@ -130,6 +162,16 @@ test result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored; 0 measure
         let spec = "\u{1b}[34mℹ pass 5\u{1b}[39m\n\u{1b}[34mℹ fail 0\u{1b}[39m\nℹ skipped 2\n";
         assert_eq!(TestCounts::read(tap), counts(2, 2, 0));
         assert_eq!(TestCounts::read(spec), counts(5, 0, 2));
+    }
+
+    #[test]
+    fn unittest_summaries_add_up() {
+        let good = "test_a (test_b.C.test_a) ... ok\n\nRan 5 tests in 0.1s\n\nOK (skipped=1)\n";
+        let bad = "Ran 4 tests in 2.5s\n\nFAILED (failures=1, errors=1)\n";
+        assert_eq!(TestCounts::read(good), counts(4, 0, 1));
+        assert_eq!(TestCounts::read(&format!("{good}{bad}")), counts(6, 2, 1));
+        assert_eq!(TestCounts::read("Ran 1 test in 0.1s\n\nOK\n"), counts(1, 0, 0));
+        assert_eq!(TestCounts::read("OK\nRan away\nFAILED (failures=1)\n"), counts(0, 0, 0));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fedra_protocol::{
@@ -20,8 +21,9 @@ use crate::callback::CallbackError;
 use crate::codes::EventCode;
 use crate::events::ClientEvent;
 use crate::failure::Failure;
-use crate::local_work::{Done, GlobalModel, Job, News, WorkError};
+use crate::local_work::{Done, GlobalModel, News, WorkError};
 use crate::origin::ServerUrl;
+use crate::outgoing::RoundJob;
 use crate::platform::{self, Incoming, Receiver, Sender};
 use crate::session::{Action, COMING_BACK, Event, SecureReply, Session};
 use crate::transport::TransportError;
@@ -361,7 +363,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         };
         let round = assignment.round;
         let privacy = self.session.privacy_of(&assignment).cloned();
-        let job = Job { task: task.clone(), privacy, assignment };
+        let job = RoundJob { task: Arc::new(task.clone()), privacy, assignment };
         let news = self.news_in.clone();
         let tell = move |item| {
             // The driver holds the other end for as long as this future lives.

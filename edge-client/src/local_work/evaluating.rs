@@ -6,9 +6,10 @@ use fedra_data::Dataset;
 use fedra_learning::{ScoreSums, Weights, score};
 use fedra_protocol::{ModelSpec, Scores};
 
-use super::{Job, LocalWork, News, Update, WorkError};
+use super::{LocalWork, News, WorkError};
 use crate::events::ClientEvent;
 use crate::failure::Failure;
+use crate::outgoing::{Learned, RoundJob};
 
 /// Examples that are scored at a time: in a browser the worker listens in between.
 const SCORED_AT_ONCE: u32 = 256;
@@ -18,10 +19,10 @@ impl LocalWork {
     /// an update.
     pub(super) async fn evaluate(
         &self,
-        job: &Job,
+        job: &RoundJob,
         global: &Weights,
         tell: &impl Fn(News),
-    ) -> Result<Update, WorkError> {
+    ) -> Result<Learned, WorkError> {
         let failed = "the round does not fit the task";
         let off = || WorkError::new(Failure::PrivacyFailed, failed);
         let evaluation = job.task.client_evaluation.ok_or_else(off)?;
@@ -34,7 +35,7 @@ impl LocalWork {
             None => scores.plain(),
             Some(_) => scores.protected(evaluation.loss_bound()),
         };
-        Ok(Update { values, examples })
+        Ok(Learned { values, examples })
     }
 
     /// Scores of a model on examples of this device.

@@ -12,14 +12,19 @@ use fedra_aggregation::codec::{Codec, UpdateShape};
 use fedra_learning::{init_parameters, safetensors};
 use fedra_protocol::{ModelRef, ModelStep, Sha256Hash, UpdateRange};
 
-use super::{Job, KeptFile, LocalWork, News};
+use super::{KeptFile, LocalWork, News};
+use crate::outgoing::RoundJob;
 use crate::platform;
 
 impl LocalWork {
     /// Goes from the kept model, or from the initial one, to that of a round, if steps lead there
     /// that are shorter than the model. The error says why they could not be taken; then the
     /// kept model stays.
-    pub(super) async fn take_steps(&self, job: &Job, tell: &impl Fn(News)) -> Result<(), String> {
+    pub(super) async fn take_steps(
+        &self,
+        job: &RoundJob,
+        tell: &impl Fn(News),
+    ) -> Result<(), String> {
         let (spec, range) = (&job.task.model, job.task.update_range);
         let leads_on = |from: &Sha256Hash| job.assignment.steps_from(from).is_some();
         let kept = self.model.borrow().clone().filter(|kept| leads_on(&kept.sha256));

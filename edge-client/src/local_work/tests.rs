@@ -12,10 +12,12 @@ use differential_privacy::{ClippingNorm, Delta, NoiseMultiplier};
 use fedra_aggregation::CheckedUpdate;
 use fedra_data::Targets;
 use fedra_learning::{init_parameters, init_weights};
+use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
-    CentralNoise, CodecName, DataSpec, LocalTraining, Loss, PrivacyPolicy, RawLocalTraining,
-    TaskId, UpdateOutcome, UpdateRange, UpdateVerdict,
+    CentralNoise, CodecName, DataSpec, LocalTraining, Loss, Mechanism, PrivacyPolicy,
+    RawLocalTraining, RoundAssignment, RoundId, RoundPrivacy, TaskId, UpdateOutcome, UpdateRange,
+    UpdateVerdict,
 };
 
 use super::*;
@@ -131,13 +133,13 @@ impl Bench {
         Self { local_work, spec, model }
     }
 
-    fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> Job {
+    fn job(&self, mechanism: Option<Mechanism>, learning_rate: f32) -> RoundJob {
         let privacy = mechanism.map(|mechanism| {
             Arc::new(DerivedPolicy::new(policy(mechanism), self.spec.parameters()).unwrap())
         });
         let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
-        Job {
-            task: task(&self.spec, mechanism),
+        RoundJob {
+            task: Arc::new(task(&self.spec, mechanism)),
             assignment: RoundAssignment {
                 round: RoundId { round: 1, attempt: 0 },
                 model: self.model.clone(),
@@ -315,7 +317,8 @@ async fn data_are_trained_on_as_long_as_the_task_describes_them_as_they_were_rea
     trained(bench.work(None, 0.1).await.0);
     let other = r#"{ "kind": "array", "shape": [784], "dtype": "uint8", "min": 0, "max": 100 }"#;
     let mut job = bench.job(None, 0.1);
-    job.task.data = Some(serde_json::from_str::<DataSpec>(other).unwrap().encoded());
+    Arc::make_mut(&mut job.task).data =
+        Some(serde_json::from_str::<DataSpec>(other).unwrap().encoded());
     let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("the scale is another");
     assert_eq!(error.failure, Failure::BadDataset);
     assert!(error.reason.ends_with("give the data again"), "{}", error.reason);
@@ -457,7 +460,7 @@ async fn without_a_policy_an_update_beyond_the_range_is_not_sent() {
     assert_eq!(error.failure, Failure::OutOfRange);
     assert!(error.reason.contains(&told), "{}", error.reason);
     job = bench.job(None, 1e4);
-    job.task.update_range = UpdateRange::new(1 << 24).unwrap();
+    Arc::make_mut(&mut job.task).update_range = UpdateRange::new(1 << 24).unwrap();
     assert!(bench.local_work.clone().work(job, |_| {}).await.is_ok(), "the range is the task's");
 }
 
@@ -481,16 +484,25 @@ async fn under_a_policy_training_that_fails_gives_an_update_of_zeros() {
 #[tokio::test]
 async fn an_update_that_overflows_is_sent_as_zeros_under_a_central_policy() {
     let bench = Bench::new(data(784));
-    let privacy = Arc::new(DerivedPolicy::new(policy(CENTRAL), bench.spec.parameters()).unwrap());
-    let terms = RoundPrivacy { clipping_norm: 0.5, rotation: [1; 32] };
     let mut values = vec![1.0; bench.spec.parameters()];
     values[3] = f32::INFINITY;
+    let learned = Learned { values, examples: 20 };
     let job = bench.job(Some(CENTRAL), 0.1);
-    let (codec, task) = (job.codec().unwrap(), job.task);
-    let round = RoundId { round: 1, attempt: 0 };
-    let done = bench.local_work.encode_private(task, round, privacy, terms, &codec, values).await;
-    let (update, _) = trained(done);
-    assert!(update.iter().all(|byte| *byte == 0));
+    match job.protect(learned, &mut fresh_rng().unwrap()).unwrap() {
+        Outgoing::Values(Learned { values, examples: 1 }) => {
+            assert!(values.iter().all(|value| *value == 0.0));
+        }
+        _ => panic!("values of weight 1 were expected"),
+    }
+}
+
+#[tokio::test]
+async fn a_round_without_the_terms_of_the_policy_sends_nothing() {
+    let bench = Bench::new(data(784));
+    let mut job = bench.job(Some(CENTRAL), 0.1);
+    job.assignment.privacy = None;
+    let error = bench.local_work.clone().work(job, |_| {}).await.expect_err("no terms");
+    assert_eq!(error.failure, Failure::PrivacyFailed);
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ use super::in_flight::{End, InFlight};
 use super::pool::{Pool, sample};
 use super::record::Ending;
 use super::{
-    Budget, ClientId, Context, Effect, Eligibility, Event, Phase, Progress, Protection, RoundCounts,
-    RoundPlan, Stage, Time, pacing,
+    Budget, ClientId, Context, Effect, Eligibility, Event, Phase, Progress, Protection,
+    RoundCounts, RoundPlan, Stage, Time, pacing,
 };
 
 /// A round that fills, and perhaps the one before it on its way to the store.

@@ -172,8 +172,18 @@ pub fn start(
         }
     };
     let own = Arc::clone(settings);
-    let parts =
-        Parts { settings: own, metrics, counters, rounds, ledger, history, model, drawn, ready, spent };
+    let parts = Parts {
+        settings: own,
+        metrics,
+        counters,
+        rounds,
+        ledger,
+        history,
+        model,
+        drawn,
+        ready,
+        spent,
+    };
     let core = TaskCore::new(parts, Time::default());
     let (settings, frozen) = (Arc::clone(settings), frozen.map(|(_, file)| file));
     Ok(Started { settings, core, writer, model: file, frozen, lease })

@@ -32,6 +32,8 @@ pub(crate) fn chart(title: &str, axis: &str, series: &[Series], target: Option<f
     let ys = || points().map(|(_, y)| *y).chain(target);
     let (low, high) = (ys().fold(f64::INFINITY, f64::min), ys().fold(f64::NEG_INFINITY, f64::max));
     let (low, high) = if high > low { (low, high) } else { (low - 0.5, high + 0.5) };
+    // Three figures of the range of the axis.
+    let decimals = (2.0 - (high - low).log10().floor()).clamp(0.0, 9.0) as usize;
     let far = points().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
     let at_x = |x: f64| LEFT + x / far * (WIDTH - LEFT - EDGE);
     let at_y = |y: f64| EDGE + (high - y) / (high - low) * (HEIGHT - EDGE - BELOW);
@@ -48,7 +50,7 @@ pub(crate) fn chart(title: &str, axis: &str, series: &[Series], target: Option<f
         let _ = write!(
             svg,
             "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d8dee4\"/>\
-             <text x=\"{label}\" y=\"{text:.1}\" text-anchor=\"end\">{y:.3}</text>\
+             <text x=\"{label}\" y=\"{text:.1}\" text-anchor=\"end\">{y:.decimals$}</text>\
              <text x=\"{below:.1}\" y=\"{under}\" text-anchor=\"middle\">{x}</text>",
             right = WIDTH - EDGE,
             at = at_y(y),
@@ -112,4 +114,23 @@ fn rounded(value: f64) -> String {
 /// Text for HTML and SVG.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_of_an_error_has_its_figures_and_its_target() {
+        for (points, target, labels) in [
+            ([(1.0, 0.0009), (2.0, 0.0003)], 0.0002, [">0.000200<", ">0.000900<"]),
+            ([(1.0, 25_000.0), (2.0, 120.0)], 100.0, [">100<", ">25000<"]),
+            ([(1.0, 0.1), (2.0, 0.9)], 0.95, [">0.100<", ">0.950<"]),
+        ] {
+            let series = [Series { name: "error".to_owned(), points: points.to_vec() }];
+            let svg = chart("error", "round", &series, Some(target));
+            assert!(labels.iter().all(|label| svg.contains(label)), "{svg}");
+            assert_eq!(svg.matches("stroke-dasharray").count(), 1);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The page of a report: one file, with its charts as SVG.
 
 use super::chart::{Series, chart, escaped};
-use super::{Row, Summary};
+use super::{Row, Summary, figure};
 
 /// The page.
 pub(super) fn page(summary: &Summary<'_>, rows: &[Row]) -> String {
@@ -12,7 +12,8 @@ pub(super) fn page(summary: &Summary<'_>, rows: &[Row]) -> String {
         let mut points = Vec::new();
         for row in rows {
             bytes += row.bytes();
-            points.extend(row.metric.map(|metric| (x(row, bytes), metric)));
+            let metric = row.metric.filter(|metric| metric.is_finite());
+            points.extend(metric.map(|metric| (x(row, bytes), metric)));
         }
         points
     };
@@ -27,7 +28,11 @@ pub(super) fn page(summary: &Summary<'_>, rows: &[Row]) -> String {
         format!("<h2>{name} over {axis}</h2>\n{}", chart(name, axis, &series, target))
     });
     let charts: String = charts.collect();
-    let value = |of: Option<f64>| of.map_or_else(|| "none".to_owned(), |of| format!("{of:.4}"));
+    let value = |of: Option<f64>| of.map_or_else(|| "none".to_owned(), figure);
+    let order = match summary.header.metric.is_better(0.0, 1.0) {
+        true => "less is better",
+        false => "more is better",
+    };
     let reached = summary.reached.map_or_else(String::new, |reached| {
         format!(
             "<tr><th>Target reached</th><td>round {}, {:.2} MB, {:.1} s</td></tr>",
@@ -51,13 +56,13 @@ pub(super) fn page(summary: &Summary<'_>, rows: &[Row]) -> String {
          <tr><th>Clients</th><td>{clients}</td></tr>\
          <tr><th>Parameters</th><td>{parameters}</td></tr>\
          <tr><th>Rounds</th><td>{rounds}</td></tr>\
-         <tr><th>{name}, last and best</th><td>{last}, {best}</td></tr>{reached}{epsilon}\
+         <tr><th>{name}, last and best</th><td>{last}, {best} ({order})</td></tr>{reached}{epsilon}\
          <tr><th>Up and down</th><td>{up:.2} MB, {down:.2} MB</td></tr>\
          <tr><th>Simulated time</th><td>{seconds:.1} s, in {wall:.1} s on this machine</td></tr>\
          <tr><th>Seed</th><td>{seed}</td></tr>\
          <tr><th>Last model</th><td><code>{model}</code></td></tr></table>\n{charts}\
          <h2>Experiment</h2>\n<pre>{text}</pre>\n</html>\n",
-        clients = summary.header.clients,
+        clients = summary.clients,
         parameters = summary.header.parameters,
         rounds = summary.rounds,
         last = value(summary.last),

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use fedra_coordinator::storage::{RoundRecord, Storage};
 use fedra_learning::metrics::ConfusionMatrix;
-use fedra_learning::{LearningError, WeightsView, evaluate};
+use fedra_learning::{LearningError, WeightsView, evaluate, safetensors};
 use fedra_protocol::{Evaluation, Quality};
 
 use super::{Round, World, WorldError};
+use crate::server::ServerError;
 
 /// A model that is being evaluated.
 pub(super) struct Evaluating {
@@ -24,6 +26,29 @@ impl World {
             self.last_completed = at;
             self.open.push_back(Round { record, at, quality: None, epsilon });
         }
+    }
+
+    /// Evaluates the models that an earlier run has left unevaluated, if they are kept. Returns
+    /// the rounds that were made before.
+    pub(crate) fn evaluate_pending(
+        &mut self,
+        storage: &Storage,
+    ) -> Result<Vec<RoundRecord>, WorldError> {
+        let history = Arc::clone(&self.server.view().history);
+        let is_missing =
+            |record: &&RoundRecord| record.quality.is_none() && record.client_quality.is_none();
+        for record in history.iter().filter(is_missing) {
+            if let Some(file) = storage.model(&self.task.id, &record.sha256)? {
+                let trained =
+                    safetensors::read(&self.task.model, &file).map_err(ServerError::from)?;
+                self.server.to_evaluate.push_back((record.round, Arc::new(trained)));
+            }
+        }
+        self.start_evaluations();
+        while let Some(evaluating) = self.evaluating.pop_front() {
+            self.collect(evaluating)?;
+        }
+        Ok(self.server.view().history.iter().filter(|record| record.round > 0).cloned().collect())
     }
 
     /// Starts the evaluation of new models beside the devices' work.
@@ -54,7 +79,7 @@ impl World {
         while self.evaluating.front().is_some_and(|evaluating| evaluating.round <= oldest)
             && let Some(evaluating) = self.evaluating.pop_front()
         {
-            self.finish(evaluating)?;
+            self.collect(evaluating)?;
         }
         Ok(())
     }
@@ -65,7 +90,7 @@ impl World {
         while self.server.settings.gate.is_some()
             && let Some(evaluating) = self.evaluating.pop_front()
         {
-            self.finish(evaluating)?;
+            self.collect(evaluating)?;
             self.take_completed();
             self.start_evaluations();
         }
@@ -73,7 +98,7 @@ impl World {
     }
 
     /// Waits for an evaluation, and tells the server.
-    fn finish(&mut self, Evaluating { round, result }: Evaluating) -> Result<(), WorldError> {
+    fn collect(&mut self, Evaluating { round, result }: Evaluating) -> Result<(), WorldError> {
         let Ok(result) = result.recv() else { return Ok(()) };
         let (quality, confusion) = match result {
             Ok(evaluated) => evaluated,

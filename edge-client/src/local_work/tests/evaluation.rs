@@ -25,7 +25,7 @@ async fn work(
     mechanism: Option<Mechanism>,
 ) -> (Result<Done, WorkError>, Option<(u64, f64)>) {
     let mut job = bench.job(mechanism, 0.1);
-    job.task = evaluating(job.task);
+    job.task = Arc::new(evaluating(TaskDescription::clone(&job.task)));
     job.assignment.evaluates = true;
     job.privacy = job.privacy.map(|privacy| Arc::new(privacy.for_evaluation(&bench.spec).unwrap()));
     let (news, told) = std::sync::mpsc::channel();

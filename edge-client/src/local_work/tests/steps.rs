@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use fedra_aggregation::Step;
+use fedra_aggregation::codec::{Codec, UpdateShape};
 use fedra_protocol::{DrawnModel, ModelStep};
 
 use super::*;
