@@ -12,7 +12,7 @@ use fedra_experiments::{Division, Experiment, ExperimentError, InMemory, Outcome
 use fedra_protocol::Shape;
 
 const CLIENTS: u32 = 6;
-const EXAMPLES: usize = 60;
+const EXAMPLES: usize = 240;
 
 /// Pairs of values whose class is the larger one.
 fn examples() -> Arc<Dataset> {
@@ -90,9 +90,12 @@ fn what_does_not_go_together_is_refused() {
     let given = |sizes: &[u32]| in_memory(examples(), Division::Given(sizes.to_vec()));
     let drawn = || Division::Drawn(Partition::Iid {});
     for (told, expected) in [
-        (refused("", "", given(&[30, 30])), "clients is 6, and there are examples of 2 clients"),
-        (refused("", "", given(&[20, 20, 20, 0, 0, 0])), "client 3 has no example"),
-        (refused("", "", given(&[10, 10, 10, 10, 10, 9])), "59 examples together, the data set 60"),
+        (refused("", "", given(&[120, 120])), "clients is 6, and there are examples of 2 clients"),
+        (refused("", "", given(&[80, 80, 80, 0, 0, 0])), "client 3 has no example"),
+        (
+            refused("", "", given(&[40, 40, 40, 40, 40, 39])),
+            "239 examples together, the data set 240",
+        ),
         (
             refused(
                 "target = 0.9",
@@ -102,11 +105,11 @@ fn what_does_not_go_together_is_refused() {
             "target needs",
         ),
         (
-            refused("", "[task.evaluation]\ndata = \"\"", in_memory(examples(), drawn())),
+            refused("", "[task.evaluation]\ndata = \"Cargo.toml\"", in_memory(examples(), drawn())),
             "leave out task.evaluation",
         ),
         (
-            refused("[data]\npath = \"x\"\npartition = { kind = \"iid\" }", "", given(&[60])),
+            refused("[data]\npath = \"x\"\npartition = { kind = \"iid\" }", "", given(&[240])),
             "leave out [data]",
         ),
     ] {
@@ -115,7 +118,8 @@ fn what_does_not_go_together_is_refused() {
     let nothing = Experiment::from_toml("[simulation]\nclients = 1\n[task]", Path::new(""));
     assert!(nothing.expect_err("no data").to_string().contains("[data]"));
     let wide = Shape::from_dims(&[3]).unwrap();
-    let wide = Dataset::new(vec![0.5; 180], wide, Targets::Classes(vec![0; 60])).unwrap();
+    let wide =
+        Dataset::new(vec![0.5; 3 * EXAMPLES], wide, Targets::Classes(vec![0; EXAMPLES])).unwrap();
     let wide = experiment("", "", in_memory(Arc::new(wide), drawn())).unwrap();
     assert!(wide.examples().expect_err("three values").to_string().contains("do not fit the task"));
 }

@@ -78,6 +78,7 @@ impl Run {
     }
 
     /// Writes the files of the results into a folder that is there.
+    #[allow(clippy::needless_pass_by_value, reason = "arguments from Python are values")]
     fn report(&self, folder: PathBuf) -> PyResult<PathBuf> {
         let Self { header, rows, outcome, wall, .. } = self;
         let failed = |error| of_report(&error);
@@ -104,7 +105,8 @@ fn kept(out: Option<&PathBuf>, resume: bool) -> PyResult<Keep<'_>> {
 /// `sizes` are the examples of each client in place of one. `tell` is called with the figures
 /// of each round, and ends the run by answering true.
 #[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "the arguments of fedra.simulate")]
+#[allow(clippy::too_many_arguments, reason = "the arguments of fedra.simulate")]
+#[allow(clippy::needless_pass_by_value, reason = "arguments from Python are values")]
 pub(crate) fn run(
     py: Python<'_>,
     settings: &str,

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -54,7 +54,7 @@ pub fn environment() -> Result<PathBuf, String> {
 
 /// Builds and installs the wheel, and `fedra-simulate` to compare it with. Returns the command
 /// that runs the tests.
-pub fn build(python: &PathBuf) -> Result<Command> {
+pub fn build(python: &Path) -> Result<Command> {
     let mut simulate = project::cargo();
     // Both, so that dependencies have the same features as in the wheel.
     let packages = ["-p", "fedra-experiments", "-p", "fedra-python"];
