@@ -2,7 +2,7 @@
 
 use fedra_coordinator::settings::{EvaluationRounds, PrivacySettings};
 use fedra_coordinator::storage::{Gate, LossSource};
-use fedra_protocol::Mechanism;
+use fedra_protocol::{CentralNoise, Mechanism};
 
 use super::section::Section;
 use super::value;
@@ -23,8 +23,9 @@ pub(super) fn read(section: Section<'_>, fit: &Fit<'_>) -> Option<Gate> {
     let loss_limit = section.optional("loss_limit", &positive);
     let rollbacks = section.or("rollbacks", 3, value::whole(1));
     let mechanism = fit.privacy.map(|privacy| privacy.derived.policy().mechanism);
-    if let Some(Mechanism::Central { tree_rounds: 1.. }) = mechanism {
-        let problem = "noise along a tree cancels between rounds that follow each other, and a \
+    if let Some(Mechanism::Central(CentralNoise::Tree { .. } | CentralNoise::Banded(_))) = mechanism
+    {
+        let problem = "noise along a tree or banded cancels between rounds that follow each other, and a \
                        roll-back would leave the noise of the refused ones in every later model; \
                        set task.privacy.noise = \"independent\", or leave the table out";
         section.mistake("loss_increase", problem);
@@ -85,8 +86,10 @@ mod tests {
                     delta = 1e-5\nclipping_norm = 1.0\nnoise_multiplier = 1.0\n\
                     max_participations = 1\n";
         let held_out = format!("[task.evaluation]\ndata = {:?}\n", env!("CARGO_MANIFEST_DIR"));
-        let found = mistakes(&format!("{SMALL}{tree}{held_out}[task.gate]\n"));
-        assert!(found[0].contains("gate.loss_increase: noise along a tree"), "{found:?}");
+        for noise in ["", "noise = \"banded\"\n"] {
+            let found = mistakes(&format!("{SMALL}{tree}{noise}{held_out}[task.gate]\n"));
+            assert!(found[0].contains("gate.loss_increase: noise along a tree"), "{found:?}");
+        }
         for (key, problem) in [
             ("loss_increase = 0", "must be above 0"),
             ("loss_limit = -1", "must be above 0"),

@@ -279,7 +279,7 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
         Kind::Masked => Some(policy(Mechanism::Distributed, 0.01, 2.0, 1e9)),
         Kind::BufferedPrivate => Some(PrivacyPolicy {
             max_participations: PARTICIPATIONS,
-            ..policy(Mechanism::Central { tree_rounds: 0 }, 0.01, 2.0, 1e9)
+            ..policy(Mechanism::Central(CentralNoise::Independent), 0.01, 2.0, 1e9)
         }),
         Kind::Synchronous | Kind::Buffered => None,
     };

@@ -2,7 +2,8 @@
 
 use fedra_aggregation::{CheckedUpdate, ServerOptimizer};
 use fedra_protocol::{
-    ClientEvaluation, Evaluation, Mechanism, ModelRef, PrivacyPolicy, Quality, RoundPhase,
+    CentralNoise, ClientEvaluation, Evaluation, Mechanism, ModelRef, PrivacyPolicy, Quality,
+    RoundPhase,
 };
 
 use super::*;
@@ -353,7 +354,7 @@ fn a_refusal_gives_up_what_waits_in_the_buffer() {
 
 #[test]
 fn debits_stand_and_the_clipping_norm_goes_back() {
-    let central = Mechanism::Central { tree_rounds: 0 };
+    let central = Mechanism::Central(CentralNoise::Independent);
     let policy = PrivacyPolicy {
         cohort: 3,
         max_participations: 5,

@@ -1,7 +1,7 @@
 //! Buffered rounds: weights that are discounted by staleness, and what a stale update
 //! changes under a central policy.
 
-use fedra_protocol::PrivacyPolicy;
+use fedra_protocol::{BandedNoise, CentralNoise, PrivacyPolicy};
 
 use super::*;
 use crate::round::{Mode, RoundPlan};
@@ -75,7 +75,7 @@ fn weights_beyond_the_room_of_a_sum_are_left_out() {
     assert_eq!(bench.model(R1), [1.0; 4], "it is in no weight either");
 }
 
-const CENTRAL: Mechanism = Mechanism::Central { tree_rounds: 0 };
+const CENTRAL: Mechanism = Mechanism::Central(CentralNoise::Independent);
 /// Clipping norm of [`policy`].
 const CLIP: f64 = 2.0;
 
@@ -185,7 +185,9 @@ fn a_sum_that_lost_updates_below_the_minimum_is_neither_paid_for_nor_released() 
 /// be that of its first name, which a later round may have.
 #[test]
 fn a_buffer_is_paid_for_and_has_its_noise_under_its_new_name() {
-    for mechanism in [CENTRAL, Mechanism::Central { tree_rounds: 4 }] {
+    let banded = BandedNoise { rounds: 4, separation: 1, band: 2, exponent: 50 };
+    let noises = [CentralNoise::Tree { rounds: 4 }, CentralNoise::Banded(banded)];
+    for mechanism in noises.map(Mechanism::Central).into_iter().chain([CENTRAL]) {
         let noisy = || central(PrivacyPolicy { noise_multiplier: 1.0, ..policy(mechanism) });
         let mut bench = noisy();
         bench.open(R2);
@@ -199,7 +201,7 @@ fn a_buffer_is_paid_for_and_has_its_noise_under_its_new_name() {
         let made = model.expect("a model").parameters.to_vec();
         assert_eq!(made, noise(round(1, 1)), "{mechanism:?}");
         assert_ne!(made, noise(R2), "{mechanism:?}");
-        // Attempts at a step of a tree have the same noise: one of them is released.
+        // Attempts at a step of a tree or a band have the same noise: one of them is released.
         assert_eq!(made == noise(R1), mechanism != CENTRAL);
     }
 }
