@@ -36,7 +36,7 @@ pub struct Learned {
     pub examples: u64,
 }
 
-/// What leaves a device, or is still to be encoded.
+/// Update or secrets that leave a device, or values that are still to be encoded.
 pub enum Outgoing {
     /// Values that leave in the round's codec.
     Values(Learned),

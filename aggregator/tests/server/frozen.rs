@@ -249,9 +249,7 @@ async fn the_difference_gives_the_file_to_the_bit_and_outlives_a_restart() {
     assert!(first.steps.is_empty(), "there is no model before");
     client.report(first.round, &vec![0.125; LAST], 1).await;
     let RoundAssignment { model, steps, .. } = client.assignment().await;
-    let [ModelStep { base, file, codec: CodecName::Int8 }] = steps.as_slice() else {
-        panic!("{steps:?}")
-    };
+    let [ModelStep { base, file, codec: CodecName::Int8 }] = &*steps else { panic!("{steps:?}") };
     assert_eq!(*base, first.model.sha256);
     let mut parameters = initial.trained.to_vec();
     let received = fetched(&server, file).await;

@@ -230,7 +230,7 @@ pub struct Invitation {
     /// Steps to that model, oldest first.
     pub steps: Vec<ModelStep>,
     /// The initial model, if the steps begin at it.
-    pub drawn: Option<DrawnModel>,
+    pub drawn: Option<Box<DrawnModel>>,
     /// Deadline of the report.
     pub deadline: Time,
     /// Newer models that there may be when the update arrives.

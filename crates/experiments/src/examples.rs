@@ -10,28 +10,9 @@ use fedra_data::{Dataset, DatasetError, Problem, ReadError, ReadOptions};
 use crate::RunError;
 use crate::config::{Data, Experiment, Source};
 use crate::memory::{Division, InMemory, consecutive};
-use crate::partition::Partition;
+use crate::partition::{Examples, Partition, Share};
 use crate::seeds::{Purpose, Seeds};
 use crate::style::Style;
-
-/// Training data of all clients together.
-#[derive(Clone, Debug)]
-pub struct Examples {
-    /// The examples.
-    pub all: Arc<Dataset>,
-    /// The examples of each natural client, by its name; empty for other partitions.
-    pub(crate) groups: BTreeMap<String, Vec<u32>>,
-}
-
-/// A client's part of the examples.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Name of a natural client: the value of the column, or the name of the file. Of any
-    /// other its number, from 0.
-    pub name: String,
-    /// Indices of its examples, in increasing order.
-    pub examples: Vec<u32>,
-}
 
 impl Experiment {
     /// The training data, all clients together; reads them if they are in files.

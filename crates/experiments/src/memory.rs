@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use fedra_data::Dataset;
 
-use crate::examples::Share;
-use crate::partition::Partition;
+use crate::partition::{Partition, Share};
 
 /// Examples in place of `[data]` and `[task.evaluation]`.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Partition of a data set among clients, by a seed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fedra_data::{Dataset, Targets};
 use rand::seq::SliceRandom;
@@ -8,14 +9,31 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Gamma};
 use serde::Deserialize;
 
-use crate::examples::{Examples, Share};
-
 /// Most clients.
 pub(crate) const MOST_CLIENTS: usize = 100_000;
 /// Fewest examples of a client of a [`Partition::Dirichlet`] or [`Partition::Quantity`].
 const FEWEST: usize = 10;
 /// Draws after which a partition counts as impossible.
 const MOST_DRAWS: usize = 1_000;
+
+/// Training data of all clients together.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// The examples.
+    pub all: Arc<Dataset>,
+    /// The examples of each natural client, by its name; empty for other partitions.
+    pub(crate) groups: BTreeMap<String, Vec<u32>>,
+}
+
+/// A client's part of the examples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Name of a natural client: the value of the column, or the name of the file. Of any
+    /// other its number, from 0.
+    pub name: String,
+    /// Indices of its examples, in increasing order.
+    pub examples: Vec<u32>,
+}
 
 /// Rule by which examples are shared out. Every example goes to at most one client.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -125,7 +143,7 @@ pub enum PartitionError {
     FewerNatural {
         /// Natural clients.
         natural: usize,
-        /// What they are.
+        /// Name of their kind.
         kind: &'static str,
         /// Fewest examples of each.
         minimum: u32,
@@ -137,7 +155,7 @@ pub enum PartitionError {
     NoNatural {
         /// Natural clients of any size.
         all: usize,
-        /// What they are.
+        /// Name of their kind.
         kind: &'static str,
         /// Fewest examples of each.
         minimum: u32,
@@ -150,7 +168,7 @@ pub enum PartitionError {
     TooManyNatural {
         /// Natural clients.
         natural: usize,
-        /// What they are.
+        /// Name of their kind.
         kind: &'static str,
     },
 }

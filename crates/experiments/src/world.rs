@@ -23,7 +23,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::attack::Kind;
 use crate::config::Experiment;
 use crate::devices::{Devices, TraceError, frame};
-use crate::examples::Share;
+use crate::partition::Share;
 use crate::seeds::{Purpose, Seeds};
 use crate::server::{Sent, Server, ServerError};
 use crate::style::Style;

@@ -277,9 +277,9 @@ pub struct RoundAssignment {
     pub evaluates: bool,
     /// Steps that lead to the model, oldest first: each begins at the model that the one
     /// before it makes. Without them the model is fetched as a whole.
-    pub steps: Vec<ModelStep>,
+    pub steps: Box<[ModelStep]>,
     /// The initial model, if it is the one to start from, or that which the steps begin at.
-    pub drawn: Option<DrawnModel>,
+    pub drawn: Option<Box<DrawnModel>>,
 }
 
 impl RoundAssignment {

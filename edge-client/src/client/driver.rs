@@ -174,7 +174,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
                 self.receiver = Some(receiver);
                 self.feed(Event::Connected { token });
             }
-            Woken::Stored(message) => self.send(message),
+            Woken::Stored(message) => self.send(&message),
             Woken::Sent(Ok(())) => {
                 self.sending = false;
                 self.feed(Event::Sent);
@@ -384,11 +384,11 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         let leaving = self.session.completes(&message);
         match leaving.and_then(|round| self.client.local_work.leaves(round)) {
             Some(storing) => self.held = storing.map(|()| message).boxed_local().fuse(),
-            None => self.send(message),
+            None => self.send(&message),
         }
     }
 
-    fn send(&mut self, message: ClientMessage) {
+    fn send(&mut self, message: &ClientMessage) {
         if let Some(sender) = &mut self.sender {
             let bytes = message.encode();
             add(&self.client.traffic.up, bytes.len() as u64);

@@ -168,7 +168,7 @@ impl Server {
             }),
             codec: self.codec,
             evaluates: false,
-            steps: Vec::new(),
+            steps: Box::default(),
             drawn: None,
         })
     }

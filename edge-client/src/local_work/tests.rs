@@ -154,7 +154,7 @@ impl Bench {
                 privacy: privacy.is_some().then_some(terms),
                 codec: None,
                 evaluates: false,
-                steps: Vec::new(),
+                steps: Box::default(),
                 drawn: None,
             },
             privacy,

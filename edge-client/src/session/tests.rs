@@ -59,7 +59,7 @@ fn assignment(round: RoundId) -> ServerMessage {
         privacy: None,
         codec: None,
         evaluates: false,
-        steps: Vec::new(),
+        steps: Box::default(),
         drawn: None,
     })
 }

@@ -112,7 +112,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
         privacy,
         codec: None,
         evaluates: false,
-        steps: Vec::new(),
+        steps: Box::default(),
         drawn: None,
     })
 }

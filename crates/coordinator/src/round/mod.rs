@@ -84,7 +84,7 @@ pub enum Budget {
     Spent,
 }
 
-/// What the privacy ledger lets the subject of a client do.
+/// Right of a client's subject to take part, by the privacy ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Eligibility {
     /// It may take part.

@@ -253,7 +253,7 @@ impl Member {
             privacy,
             codec: self.settings.payload(round.round).codec.stated_name(),
             evaluates: self.settings.evaluation(round.round).is_some(),
-            steps,
+            steps: steps.into(),
             drawn,
         };
         out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));

@@ -63,7 +63,7 @@ pub struct TaskCore {
     /// Steps to that model, as clients are told of them.
     steps: Vec<ModelStep>,
     /// The initial model, if clients can draw it.
-    drawn: Option<DrawnModel>,
+    drawn: Option<Box<DrawnModel>>,
     /// Numbers of the round under way, under a privacy policy.
     round_privacy: Option<RoundPrivacy>,
     spent: Option<Spent>,
@@ -107,7 +107,7 @@ pub(super) struct Parts {
     pub(super) history: VecDeque<RoundRecord>,
     pub(super) model: ModelRef,
     /// The initial model, if clients can draw it.
-    pub(super) drawn: Option<DrawnModel>,
+    pub(super) drawn: Option<Box<DrawnModel>>,
     /// A durable model that its gate has not judged.
     pub(super) ready: Option<GlobalModel>,
     pub(super) spent: Option<Spent>,

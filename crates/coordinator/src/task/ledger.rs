@@ -72,8 +72,8 @@ impl Ledger {
         }
     }
 
-    /// Whether the subject may take part in `round`, which is the next one that is not stored,
-    /// and when again. An attempt at this very round has come to nothing: the subject need not
+    /// Right of the subject to take part in `round`, which is the next one that is not stored,
+    /// and the round from which it has it again. An attempt at this very round has come to nothing: the subject need not
     /// rest after it.
     pub fn eligibility(&self, subject: &SubjectId, round: u64) -> Eligibility {
         let granted = self.privacy.policy().max_participations;

@@ -303,7 +303,10 @@ fn frozen_file(settings: &TaskSettings, weights: &Weights) -> Result<Bytes, Star
 
 /// The initial model for clients that have none, as long as the steps to the newest one may begin
 /// there.
-fn drawn_model(settings: &TaskSettings, newest: u64) -> Result<Option<DrawnModel>, StartError> {
+fn drawn_model(
+    settings: &TaskSettings,
+    newest: u64,
+) -> Result<Option<Box<DrawnModel>>, StartError> {
     if settings.model_codec.is_none() || newest > MAX_MODEL_STEPS as u64 {
         return Ok(None);
     }
@@ -316,7 +319,7 @@ fn drawn_model(settings: &TaskSettings, newest: u64) -> Result<Option<DrawnModel
     let file = file.map_err(damaged)?;
     let head = Bytes::copy_from_slice(safetensors::head(spec, &file));
     let is_short = head.len() <= MAX_MODEL_HEAD_BYTES;
-    Ok(is_short.then(|| DrawnModel { sha256: Sha256Hash::of(&file), seed, head }))
+    Ok(is_short.then(|| Box::new(DrawnModel { sha256: Sha256Hash::of(&file), seed, head })))
 }
 
 /// A new task with its initial model, durable.

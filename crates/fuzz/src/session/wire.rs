@@ -178,7 +178,7 @@ fn assignment(
         privacy: private.then_some(RoundPrivacy { clipping_norm: 0.25, rotation: [3; 32] }),
         codec: None,
         evaluates: input.ratio(1, 4)?,
-        steps: Vec::new(),
+        steps: Box::default(),
         drawn: None,
     })
 }

@@ -287,7 +287,10 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                     codec: assignment.codec.map(TryInto::try_into).transpose()?,
                     evaluates: assignment.evaluates,
                     steps: steps(assignment.steps)?,
-                    drawn: assignment.drawn.map(TryInto::try_into).transpose()?,
+                    drawn: assignment
+                        .drawn
+                        .map(|drawn| drawn.try_into().map(Box::new))
+                        .transpose()?,
                 })
             }
             Body::UploadReady(ready) => {
@@ -406,10 +409,10 @@ impl TryFrom<wire::ModelRef> for fedra::ModelRef {
 
 /// The steps of an assignment; none if one is in a codec that only a later version knows,
 /// since the model can be had without them.
-fn steps(steps: Vec<wire::ModelStep>) -> Result<Vec<fedra::ModelStep>, DecodeError> {
+fn steps(steps: Vec<wire::ModelStep>) -> Result<Box<[fedra::ModelStep]>, DecodeError> {
     within("round_assignment.steps", steps.len() as u64, MAX_MODEL_STEPS as u64)?;
     match steps.into_iter().map(TryInto::try_into).collect() {
-        Err(DecodeError::Unsupported { .. }) => Ok(Vec::new()),
+        Err(DecodeError::Unsupported { .. }) => Ok(Box::default()),
         steps => steps,
     }
 }

@@ -108,10 +108,9 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 codec: assignment.codec.map(Into::into),
                 evaluates: assignment.evaluates,
                 steps: assignment.steps.into_iter().map(Into::into).collect(),
-                drawn: assignment.drawn.map(|drawn| wire::DrawnModel {
-                    sha256: drawn.sha256.as_bytes().to_vec().into(),
-                    seed: drawn.seed,
-                    head: drawn.head,
+                drawn: assignment.drawn.map(|drawn| {
+                    let fedra::DrawnModel { sha256, seed, head } = *drawn;
+                    wire::DrawnModel { sha256: sha256.as_bytes().to_vec().into(), seed, head }
                 }),
             }),
             M::UploadReady { round, offset } => {

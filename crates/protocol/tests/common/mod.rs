@@ -228,7 +228,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         privacy: None,
         codec: None,
         evaluates: false,
-        steps: Vec::new(),
+        steps: Box::default(),
         drawn: None,
     };
     let sparse = RoundAssignment { codec: CodecName::named("topk"), ..assignment.clone() };
@@ -239,13 +239,13 @@ pub fn server_messages() -> Vec<ServerMessage> {
         codec,
     };
     let steps = vec![step(0, CodecName::Int4), step(1, CodecName::named("stc").unwrap())];
-    let stepwise = RoundAssignment { steps, ..assignment.clone() };
+    let stepwise = RoundAssignment { steps: steps.into(), ..assignment.clone() };
     let from_a_draw = RoundAssignment {
-        drawn: Some(DrawnModel {
+        drawn: Some(Box::new(DrawnModel {
             sha256: Sha256Hash::from_bytes([0; 32]),
             seed: 7,
             head: vec![1, 2].into(),
-        }),
+        })),
         ..stepwise.clone()
     };
     let buffered = RoundAssignment { max_staleness: 5, ..assignment.clone() };

@@ -175,6 +175,7 @@ mod tests {
             seconds,
             bytes_up: 0,
             bytes_down: 0,
+            refused: false,
         };
         let history = [round(1, 90.0), round(2, 0.5), round(3, 0.75), round(4, 0.625)];
         assert_eq!(median_seconds(&history), Some(0.625));

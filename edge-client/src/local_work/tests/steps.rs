@@ -114,7 +114,7 @@ impl Server {
         let mut job = self.bench.job(None, 0.1);
         job.assignment.steps = self.steps.iter().take(round).cloned().collect();
         job.assignment.model = self.models[round].0.clone();
-        job.assignment.drawn = drawn;
+        job.assignment.drawn = drawn.map(Box::new);
         let (fetched, notices) = (RefCell::new(0), RefCell::new(Vec::new()));
         let tell = |news| match news {
             News::Fetched(bytes) => *fetched.borrow_mut() += bytes,

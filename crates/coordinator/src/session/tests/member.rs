@@ -15,7 +15,7 @@ fn assignment(script: &Script, round: RoundId) -> Act {
         privacy: None,
         codec: None,
         evaluates: false,
-        steps: Vec::new(),
+        steps: Box::default(),
         drawn: None,
     };
     Act::Send(ServerMessage::RoundAssignment(assignment))

@@ -17,19 +17,23 @@ fn history(make: &[fn(RoundRecord) -> RoundRecord]) -> Vec<RoundRecord> {
     (0..).zip(make).map(|(round, make)| make(RoundRecord { round, ..initial.clone() })).collect()
 }
 
-fn evaluated(record: RoundRecord, loss: f64) -> RoundRecord {
-    RoundRecord { quality: Some(Quality::of_loss(loss)), ..record }
+fn evaluated(mut record: RoundRecord, loss: f64) -> RoundRecord {
+    record.quality = Some(Quality::of_loss(loss));
+    record
 }
 
-fn by_clients(record: RoundRecord, loss: f64) -> RoundRecord {
-    RoundRecord { client_quality: Some(Quality::of_loss(loss)), ..record }
+fn by_clients(mut record: RoundRecord, loss: f64) -> RoundRecord {
+    record.client_quality = Some(Quality::of_loss(loss));
+    record
 }
 
 /// A roll-back to a round; with a number, the gate's, so often in a row.
-fn back(record: RoundRecord, to: u64, in_a_row: Option<u32>) -> RoundRecord {
+fn back(mut record: RoundRecord, to: u64, in_a_row: Option<u32>) -> RoundRecord {
     let round = record.round - 1;
-    let refusal = in_a_row.map(|in_a_row| GateRefusal { round, loss: None, limit: None, in_a_row });
-    RoundRecord { restored: Some(to), refusal, ..record }
+    record.restored = Some(to);
+    record.refusal =
+        in_a_row.map(|in_a_row| GateRefusal { round, loss: None, limit: None, in_a_row });
+    record
 }
 
 /// Refusal of the last record after those before it.

@@ -77,7 +77,7 @@ impl Step<'_> {
         let record = &model.record;
         match gate.refusal(record, self.core.history.iter()) {
             None => {
-                self.step(Event::Stored(RoundId { round: record.round, attempt: record.attempt }))
+                self.step(Event::Stored(RoundId { round: record.round, attempt: record.attempt }));
             }
             Some(refusal) => self.write(WriterJob::Refuse(gate, refusal)),
         }

@@ -223,8 +223,8 @@ fn a_task_that_counts_rounds_keeps_the_number_that_it_was_made_with() {
 }
 
 /// Buffered rounds of two updates, for which three clients are at work at a time.
-fn buffered(policy: PrivacyPolicy, counting: Counting) -> TaskSettings {
-    let policy = PrivacyPolicy { cohort: 2, minimum_survivors: 2, ..policy };
+fn buffered(mut policy: PrivacyPolicy, counting: Counting) -> TaskSettings {
+    (policy.cohort, policy.minimum_survivors) = (2, 2);
     let plan = RoundPlan { invited: 3, report_goal: 2, minimum_cohort: 3, ..BUFFERED };
     private_settings(plan, policy, counting)
 }

@@ -138,8 +138,8 @@ fn an_adaptive_clipping_norm_does_not_depend_on_staleness() {
     }
 }
 
-/// Whatever the rounds think: a client that is known under another number, or that was told
-/// to be free by mistake.
+/// Guard behind the round machine's own: a client may be known under another number, or be
+/// taken for free by mistake.
 #[test]
 fn a_subject_is_in_a_sum_and_in_its_debit_once() {
     let mut bench = central(policy(CENTRAL));

@@ -103,7 +103,7 @@ fn implied(correlation: &Correlation, releases: &[Vec<i64>], sums: &[Vec<i64>]) 
 }
 
 proptest! {
-    /// What the account rests on: whatever was released, one person's contributions shift
+    /// Ground of the account: after any release, one person's contributions shift
     /// the noise that explains it by no more than the sensitivity.
     #[test]
     fn a_person_shifts_the_noise_by_the_sensitivity_at_most(
