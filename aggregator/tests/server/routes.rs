@@ -69,6 +69,7 @@ async fn tasks_are_listed_and_shown() {
             "history": [],
             "rounds_total": null,
             "privacy": null,
+            "gate": null,
         })
     );
     server.stop().await;

@@ -301,49 +301,49 @@ impl<'s> Study<'s> {
         let metric = done.first().map_or("metric", |of| of.headline.name());
         let mut page = format!("# {title}\n\n{}\n\n", words_of.trim());
         let has_epsilon = done.iter().flat_map(|of| &of.runs).any(|run| run.epsilon().is_some());
-        let columns = match has_target {
-            true => format!(
-                "rounds to the target | MB until then | simulated s until then | last {metric} |"
-            ),
-            false => format!("{metric} of each seed | mean | deviation |"),
+        let one_seed = done.iter().all(|of| of.runs.len() < 2);
+        let mut columns = vec!["variant", "settings of the grid", "paper", "epsilon"];
+        let last_metric = format!("last {metric}");
+        let (of_each, spread) = (format!("{metric} of each seed"), ["mean", "deviation"]);
+        match (has_target, one_seed) {
+            (true, _) => columns.extend([
+                "rounds to the target",
+                "MB until then",
+                "simulated s until then",
+                last_metric.as_str(),
+            ]),
+            (false, true) => columns.push(metric),
+            (false, false) => {
+                columns.push(&of_each);
+                columns.extend(spread);
+            }
+        }
+        let rows: Vec<Vec<String>> = done
+            .iter()
+            .map(|Done { variant, chosen, runs, .. }| {
+                let chosen = words(chosen).trim_start_matches(", ").to_owned();
+                let spent = runs.iter().filter_map(Kept::epsilon).max_by(f64::total_cmp);
+                let epsilon = match has_epsilon {
+                    true => spent.map_or("none".to_owned(), |spent| format!("{spent:.3}")),
+                    false => String::new(),
+                };
+                let mut row = vec![variant.name.clone(), chosen, variant.paper.clone(), epsilon];
+                row.extend(if has_target { until_target(runs) } else { at_the_end(runs) });
+                row.truncate(columns.len());
+                row
+            })
+            .collect();
+        // A column that says nothing is left out.
+        let is_told = |column: &usize| rows.iter().any(|row| !row[*column].is_empty());
+        let told: Vec<usize> = (0..columns.len()).filter(is_told).collect();
+        let line = |cell: &dyn Fn(usize) -> String| {
+            let cells: Vec<String> = told.iter().map(|&column| cell(column)).collect();
+            format!("| {} |", cells.join(" | "))
         };
-        let epsilon = if has_epsilon { " epsilon |" } else { "" };
-        let columns = format!("| variant | settings of the grid | paper |{epsilon} {columns}");
-        let dashes = "---|".repeat(columns.matches('|').count() - 1);
-        let _ = writeln!(page, "{columns}\n|{dashes}");
-        for Done { variant, chosen, runs, .. } in done {
-            let (label, paper) = (&variant.name, &variant.paper);
-            let chosen = words(chosen).trim_start_matches(", ").to_owned();
-            let cells = if has_target {
-                let rounds: Vec<String> = runs
-                    .iter()
-                    .map(|run| {
-                        run.rounds().map_or_else(
-                            || format!("more than {}", run.rows.last().map_or(0, |row| row.round)),
-                            |rounds| rounds.to_string(),
-                        )
-                    })
-                    .collect();
-                let bytes = runs.iter().map(Kept::megabytes);
-                let mean = bytes.sum::<f64>() / runs.len() as f64;
-                let seconds = runs.iter().filter_map(|run| Some(run.rows.last()?.seconds));
-                let seconds = seconds.sum::<f64>() / runs.len() as f64;
-                let last = runs.iter().filter_map(Kept::last).sum::<f64>() / runs.len() as f64;
-                format!("{} | {mean:.1} | {seconds:.0} | {}", rounds.join(", "), figure(last))
-            } else {
-                let last: Vec<f64> = runs.iter().filter_map(Kept::last).collect();
-                let mean = last.iter().sum::<f64>() / last.len().max(1) as f64;
-                let square = |value: &f64| (value - mean).powi(2);
-                let spread = last.iter().map(square).sum::<f64>() / (last.len().max(2) - 1) as f64;
-                let each: Vec<String> = last.iter().copied().map(figure).collect();
-                format!("{} | {} | {:.4}", each.join(", "), figure(mean), spread.sqrt())
-            };
-            let spent = runs.iter().filter_map(Kept::epsilon).max_by(f64::total_cmp);
-            let epsilon = match has_epsilon {
-                true => spent.map_or("none | ".to_owned(), |spent| format!("{spent:.3} | ")),
-                false => String::new(),
-            };
-            let _ = writeln!(page, "| {label} | {chosen} | {paper} | {epsilon}{cells} |");
+        let _ = writeln!(page, "{}", line(&|column| columns[column].to_owned()));
+        let _ = writeln!(page, "|{}", "---|".repeat(told.len()));
+        for row in &rows {
+            let _ = writeln!(page, "{}", line(&|column| row[column].clone()));
         }
         let wall: f64 = done.iter().flat_map(|of| &of.runs).map(|run| run.wall_seconds).sum();
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
@@ -418,6 +418,33 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
             }
         }
     }
+}
+
+/// Cells of a variant whose experiments end at a target: rounds of each seed, and means.
+fn until_target(runs: &[Kept]) -> Vec<String> {
+    let rounds = runs.iter().map(|run| {
+        run.rounds().map_or_else(
+            || format!("more than {}", run.rows.last().map_or(0, |row| row.round)),
+            |rounds| rounds.to_string(),
+        )
+    });
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / runs.len() as f64;
+    let bytes = mean(&mut runs.iter().map(Kept::megabytes));
+    let seconds = mean(&mut runs.iter().filter_map(|run| Some(run.rows.last()?.seconds)));
+    let last = mean(&mut runs.iter().filter_map(Kept::last));
+    let rounds: Vec<String> = rounds.collect();
+    vec![rounds.join(", "), format!("{bytes:.1}"), format!("{seconds:.0}"), figure(last)]
+}
+
+/// Cells of a variant whose experiments go on to their last round: the metric of each seed,
+/// mean and standard deviation.
+fn at_the_end(runs: &[Kept]) -> Vec<String> {
+    let last: Vec<f64> = runs.iter().filter_map(Kept::last).collect();
+    let mean = last.iter().sum::<f64>() / last.len().max(1) as f64;
+    let square = |value: &f64| (value - mean).powi(2);
+    let spread = last.iter().map(square).sum::<f64>() / (last.len().max(2) - 1) as f64;
+    let each: Vec<String> = last.iter().copied().map(figure).collect();
+    vec![each.join(", "), figure(mean), format!("{:.4}", spread.sqrt())]
 }
 
 /// Settings as words after a comma.

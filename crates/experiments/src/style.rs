@@ -305,7 +305,8 @@ mod tests {
         assert!(size(&[72], None).unwrap_err().contains("set data.style.size"));
         assert!(size(&[72], Some([8, 8])).unwrap_err().contains("8 x 8 pixels"));
         assert!(size(&[3, 8, 9], Some([8, 9])).unwrap_err().contains("leave it out"));
-        assert!(size(&[5, 4], None).unwrap_err().contains("for images"));
+        let sequence = Style::default().size(Shape::Sequence { positions: 5, width: 4 });
+        assert!(sequence.unwrap_err().contains("for images"));
         let of = |style: Style| style.problem().unwrap();
         assert!(of(Style { rotation: 200.0, ..Style::default() }).contains("0 to 180; it is 200"));
         assert!(of(Style { contrast: f64::NAN, ..Style::default() }).contains("contrast"));
