@@ -212,7 +212,7 @@ describe('an open task', { concurrency: false }, () => {
   }
 
   test('a call in which the worker crashes rejects, and the client goes on with its data', { timeout: 300_000 }, async () => {
-    const { failure, error, outcome } = await page.evaluate(async (where) => {
+    const { failure, error, later } = await page.evaluate(async (where) => {
       const client = await window.fedra.FedraClient.connect({
         ...where,
         backend: 'cpu',
@@ -226,14 +226,16 @@ describe('an open task', { concurrency: false }, () => {
       window.worker.dispatchEvent(new ErrorEvent('error', { message: 'Uncaught RuntimeError: memory access out of bounds' }));
       const told = client.latest('error');
       const refused = await asked;
-      const next = await window.sees(client, 'update', ({ round }) => round > before.round);
+      // The round of the crash may be over by then, or have the crashed worker's update.
+      const accepted = ({ round, outcome }) => round > before.round && outcome === 'accepted';
+      const next = await window.sees(client, 'update', accepted);
       await client.predict(features.subarray(0, 784));
       await client.close();
-      return { failure: refused, error: told, outcome: next.outcome };
+      return { failure: refused, error: told, later: next.round - before.round };
     }, place);
     assert.equal(failure.code, 'worker-failed');
     assert.equal(error.fatal, false);
-    assert.equal(outcome, 'accepted');
+    assert.ok(later > 0);
   });
 });
 
