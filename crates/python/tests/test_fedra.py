@@ -287,7 +287,7 @@ class Simulate(unittest.TestCase):
             ({"attack": {"clients": 13, "kind": "label_flip"}}, "13 attackers among 12"),
             ({"evaluation": None, "target": 0.9}, "target needs held-out examples"),
             ({"layout": "flat"}, "channels-first"),
-            ({"time": "soon"}, "simulation"),
+            ({"time": "soon"}, "is not a duration"),
             ({"seed": -1}, "seed: must be a whole number"),
             ({"resume": True}, "resume needs out"),
         ):
@@ -306,7 +306,7 @@ class Simulate(unittest.TestCase):
             ((spoiled, Y), "position 28 is not a finite number"),
             ((X.astype(str), Y), "give numbers"),
             ((X[:0], Y[:0]), "at least one example"),
-            ((X[:100], Y[:100]), "too few for 12 clients"),
+            ((X[:100], Y[:100]), "lower simulation.clients"),
             ([X, Y], r"data\[0\] must be a pair"),
             ([], "data has no client"),
             ([(X, Y), (X[:, 1:], Y)], "differ in shape"),
