@@ -327,7 +327,9 @@ impl Experiment {
 }
 
 fn file_of(table: toml::Table) -> Result<File, ExperimentError> {
-    table.try_into().map_err(|e: toml::de::Error| ExperimentError::Toml(e.message().to_owned()))
+    // The library has the key on a line below the problem.
+    let line = |e: toml::de::Error| e.to_string().trim_end().replace('\n', " ");
+    table.try_into().map_err(|e| ExperimentError::Toml(line(e)))
 }
 
 /// The task's table as the aggregator reads it. Paths in it are relative to the same folder.

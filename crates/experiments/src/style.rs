@@ -110,7 +110,7 @@ impl ClientStyle {
     }
 
     /// Shears and rotates a plane about its middle, with values between pixels in proportion.
-    /// What comes from outside continues the edge.
+    /// Values from outside continue the edge.
     fn warp(&self, plane: &mut [f32], width: usize) {
         if self.rotation == 0.0 && self.shear == 0.0 {
             return;

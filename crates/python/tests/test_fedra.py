@@ -287,7 +287,7 @@ class Simulate(unittest.TestCase):
             ({"attack": {"clients": 13, "kind": "label_flip"}}, "13 attackers among 12"),
             ({"evaluation": None, "target": 0.9}, "target needs held-out examples"),
             ({"layout": "flat"}, "channels-first"),
-            ({"time": "soon"}, "is not a duration"),
+            ({"time": "soon"}, "is not a duration.* in `simulation"),
             ({"seed": -1}, "seed: must be a whole number"),
             ({"resume": True}, "resume needs out"),
         ):

@@ -7,7 +7,7 @@
 //! may have counted the update. So it counts, because a part that was sent twice would lead
 //! the model astray, while one that is lost costs a round's work.
 //!
-//! What an update leaves behind is stored before its last bytes leave. A client that ends
+//! The rest of an update is stored before its last bytes leave. A client that ends
 //! earlier has sent nothing; one that ends later finds it in the store.
 
 use std::mem;

@@ -32,7 +32,7 @@
 //! C_i is the column of t_i. For i <= j that is Σ_n c_n c_{n + t_j - t_i}, n up to T - t_j. It
 //! shrinks as t_j and the distance t_j - t_i grow. With steps that are at least b apart,
 //! t_j >= 1 + (j - 1) b and t_j - t_i >= (j - i) b: both are least for steps 1, 1 + b, 1 + 2b, ...
-//! So that pattern is the worst, and what it shifts is exact (Kalinin and Lampert 2024, "Banded
+//! This pattern is the worst, and its shift is exact (Kalinin and Lampert 2024, "Banded
 //! Square Root Matrix Factorization", Theorem 2). Whether the c fall is checked.
 //!
 //! **The rounding.** |C e| is at most Σ c_t times |e|, which is at most √(T D) for D coordinates.
