@@ -210,7 +210,7 @@ fn server_optimizer(settings: &TaskSettings) -> String {
 /// Further settings of local training that have an effect, by their keys in a config.
 fn training_settings(training: &LocalTraining) -> BTreeMap<String, String> {
     let adam = match training.algorithm() {
-        ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov => [None; 3],
+        ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov | ClientAlgorithm::Scaffold => [None; 3],
         ClientAlgorithm::Adam { beta1, beta2, epsilon } => [beta1, beta2, epsilon].map(Some),
     };
     let [beta1, beta2, epsilon] = adam;

@@ -1,6 +1,6 @@
 //! Updates and their averages as pure numbers: the codecs in which updates travel, the
 //! accumulators that turn a round's updates into their mean, the server's step from
-//! the mean to the next global model, and that step in a codec.
+//! the mean to the next global model, that step in a codec, and SCAFFOLD's control variates.
 //!
 //! It does no I/O and knows nothing of sockets, files, clocks or tensors. A client is a
 //! number here. Of the protocol it takes the range of an update, the names of codecs and
@@ -44,6 +44,7 @@
 
 pub mod accumulator;
 pub mod codec;
+pub mod control;
 mod optimizer;
 mod step;
 mod sum;

@@ -105,7 +105,7 @@ impl LossKernel {
 pub fn supports(spec: &ModelSpec, training: &LocalTraining) -> Result<(), Unsupported> {
     match training.algorithm() {
         ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov => {}
-        algorithm @ ClientAlgorithm::Adam { .. } => {
+        algorithm @ (ClientAlgorithm::Adam { .. } | ClientAlgorithm::Scaffold) => {
             return Err(Unsupported::new(format!("the algorithm {}", algorithm.name())));
         }
     }

@@ -111,6 +111,12 @@ pub enum LearningError {
         /// The largest one.
         most: f64,
     },
+    /// Example privacy beside control variates.
+    #[error(
+        "example privacy: the algorithm scaffold would carry the noise of a round into the steps of \
+         later ones; take part without example privacy, or in a task with another algorithm"
+    )]
+    ExamplePrivacyVariates,
     /// Training left the finite numbers.
     #[error(
         "training diverged: the loss or a parameter is not finite; a smaller learning rate may help"

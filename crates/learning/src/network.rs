@@ -2,9 +2,10 @@
 //!
 //! It must not know how a model is trained, nor where examples come from.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use fedra_protocol::ModelSpec;
@@ -101,6 +102,16 @@ impl Network {
             None => vec![0.0; tensor.len()],
         };
         self.trained().flat_map(gradient).collect()
+    }
+
+    /// Values of a flat vector by the tensors that they belong to.
+    pub fn by_tensor(&self, mut flat: &[f32]) -> HashMap<ParamId, Vec<f32>> {
+        let own = |tensor: &dyn TrainedTensor| {
+            let (own, others) = flat.split_at(tensor.len());
+            flat = others;
+            (tensor.id(), own.to_vec())
+        };
+        self.trained().map(own).collect()
     }
 
     /// L2 norm of the flat gradient.

@@ -280,6 +280,9 @@ pub struct RoundAssignment {
     pub steps: Box<[ModelStep]>,
     /// The initial model, if it is the one to start from, or that which the steps begin at.
     pub drawn: Option<Box<DrawnModel>>,
+    /// The server's control variate, of local training by SCAFFOLD: a file with the tensors of
+    /// a global model, at the address of one. `None` if it is zero.
+    pub control: Option<Box<ModelRef>>,
 }
 
 impl RoundAssignment {
@@ -327,7 +330,7 @@ pub struct UpdateBegin {
     pub round: RoundId,
     /// Length of the update.
     pub bytes: u64,
-    /// Examples that were trained on; 1 under a privacy policy.
+    /// Examples that were trained on; 1 under a privacy policy, and with SCAFFOLD.
     pub examples: u64,
     /// CRC-32 (IEEE) of the whole update.
     pub crc32: u32,

@@ -133,11 +133,15 @@ pub enum ClientAlgorithm {
         /// Term beside the root of the mean squared gradient, above 0.
         epsilon: f32,
     },
+    /// SCAFFOLD (Karimireddy et al. 2020, algorithm 1, option II): plain SGD along the gradient
+    /// with the server's control variate added and the client's own taken away, for a number of
+    /// steps that is the same for every client.
+    Scaffold,
 }
 
 impl ClientAlgorithm {
     /// The algorithms as they are named in a client's capabilities.
-    pub const NAMES: [&str; 3] = ["sgd", "nesterov", "adam"];
+    pub const NAMES: [&str; 4] = ["sgd", "nesterov", "adam", "scaffold"];
 
     /// Name there of the evaluation of models by clients.
     pub const EVALUATION: &str = "evaluation";
@@ -148,7 +152,14 @@ impl ClientAlgorithm {
             Self::Sgd => "sgd",
             Self::Nesterov => "nesterov",
             Self::Adam { .. } => "adam",
+            Self::Scaffold => "scaffold",
         }
+    }
+
+    /// True if each client keeps a control variate from round to round, and each counts as
+    /// much as the others.
+    pub fn has_variates(self) -> bool {
+        self == Self::Scaffold
     }
 }
 
@@ -232,6 +243,21 @@ pub enum LocalTrainingError {
     /// Two lengths of local training.
     #[error("steps cannot be given beside epochs; leave one of them out")]
     StepsAndEpochs,
+    /// A number of steps that is not known before training, which control variates are made of.
+    #[error(
+        "steps must be given in place of epochs with the algorithm scaffold: every client has to \
+         take as many"
+    )]
+    StepsOfScaffold,
+    /// Time limit that would change the number of steps.
+    #[error(
+        "time_limit cannot be given with the algorithm scaffold: every client has to take as many \
+         steps; leave it out"
+    )]
+    TimeLimitOfScaffold,
+    /// Proximal term beside control variates.
+    #[error("proximal must be 0 with the algorithm scaffold; it is {0}")]
+    ProximalOfScaffold(f32),
     /// Time limit outside its range.
     #[error("time_limit must be 1 ms to 24 h; it is {0:?}")]
     TimeLimit(Duration),
@@ -322,7 +348,7 @@ impl LocalTraining {
             ClientAlgorithm::Adam { epsilon, .. } if !positive(epsilon) => {
                 return Err(LocalTrainingError::Epsilon(epsilon));
             }
-            ClientAlgorithm::Adam { .. } if momentum == 0.0 => {}
+            ClientAlgorithm::Adam { .. } | ClientAlgorithm::Scaffold if momentum == 0.0 => {}
             algorithm => return Err(LocalTrainingError::MomentumOf { algorithm, momentum }),
         }
         if !not_negative(raw.weight_decay) {
@@ -330,6 +356,17 @@ impl LocalTraining {
         }
         if !not_negative(raw.proximal) {
             return Err(LocalTrainingError::Proximal(raw.proximal));
+        }
+        if raw.algorithm.has_variates() {
+            if raw.steps == 0 {
+                return Err(LocalTrainingError::StepsOfScaffold);
+            }
+            if raw.time_limit.is_some() {
+                return Err(LocalTrainingError::TimeLimitOfScaffold);
+            }
+            if raw.proximal > 0.0 {
+                return Err(LocalTrainingError::ProximalOfScaffold(raw.proximal));
+            }
         }
         if let Some(norm) = raw.clip_gradient_norm
             && !positive(norm)
@@ -380,6 +417,11 @@ impl LocalTraining {
     /// Steps, at most [`MAX_LOCAL_STEPS`]; 0 where [`Self::epochs`] count.
     pub fn steps(&self) -> u32 {
         self.0.steps
+    }
+
+    /// Number of steps times the rate, K eta in SCAFFOLD; 0 where [`Self::epochs`] count.
+    pub fn reach(&self) -> f64 {
+        f64::from(self.0.steps) * f64::from(self.0.learning_rate)
     }
 
     /// Longest time that a client trains.

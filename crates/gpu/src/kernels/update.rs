@@ -28,7 +28,9 @@ impl Update {
         Self::Sgd(match training.algorithm() {
             _ if training.momentum() == 0.0 => Momentum::None,
             ClientAlgorithm::Nesterov => Momentum::Nesterov,
-            ClientAlgorithm::Sgd | ClientAlgorithm::Adam { .. } => Momentum::Classical,
+            ClientAlgorithm::Sgd | ClientAlgorithm::Adam { .. } | ClientAlgorithm::Scaffold => {
+                Momentum::Classical
+            }
         })
     }
 

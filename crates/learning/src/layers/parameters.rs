@@ -32,6 +32,9 @@ impl<'a> Parameters<'a> {
 
 /// A trained tensor, its rank erased.
 pub(crate) trait TrainedTensor {
+    /// Its name in a network and its optimiser.
+    fn id(&self) -> ParamId;
+
     /// The values, row-major, without autodiff.
     fn flat(&self) -> Tensor<1>;
 
@@ -46,6 +49,10 @@ pub(crate) trait TrainedTensor {
 }
 
 impl<const D: usize> TrainedTensor for Param<Tensor<D>> {
+    fn id(&self) -> ParamId {
+        self.id
+    }
+
     fn flat(&self) -> Tensor<1> {
         self.val().inner().flatten(0, D - 1)
     }

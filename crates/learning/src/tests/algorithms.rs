@@ -55,7 +55,7 @@ fn expected(plan: &LocalTraining) -> Vec<f32> {
         for i in 0..3 {
             let g = gradient[i];
             match plan.algorithm() {
-                ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov => {
+                ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov | ClientAlgorithm::Scaffold => {
                     let momentum = f64::from(plan.momentum());
                     let g = g + decay * w[i];
                     first[i] = momentum * first[i] + g;
@@ -207,6 +207,85 @@ fn adam_takes_the_noised_gradient_of_example_privacy_for_the_gradient() {
     for (start, end) in start.iter().zip(trainer.parameters().unwrap()) {
         assert!(((end - start).abs() - 0.25).abs() < 1e-4, "{start} {end}");
     }
+}
+
+/// A number of steps of SCAFFOLD on all three points, at a rate of 0.05.
+fn scaffold(steps: u32, change: impl FnOnce(&mut RawLocalTraining)) -> LocalTraining {
+    changed(0, 3, 0.05, |raw| {
+        raw.algorithm = ClientAlgorithm::Scaffold;
+        raw.steps = steps;
+        change(raw);
+    })
+}
+
+fn corrected(spec: &ModelSpec, start: &[f32], data: &Dataset, plan: &LocalTraining, correction: &[f32]) -> Vec<f32> {
+    let trainer = LocalTrainer::new(spec, start, Arc::new(data.clone()), plan).unwrap();
+    let mut trainer = trainer.with_correction(correction).unwrap();
+    while trainer.step().is_some() {}
+    trainer.parameters().unwrap()
+}
+
+#[test]
+fn scaffold_adds_its_correction_to_each_gradient_after_the_clipping() {
+    const CORRECTION: [f64; 3] = [0.5, -2.0, 1.25];
+    for (clip, decay) in [(None, 0.0), (Some(1.5), 0.0), (None, 0.1)] {
+        let plan = scaffold(7, |raw| {
+            raw.clip_gradient_norm = clip;
+            raw.weight_decay = decay;
+        });
+        let mut w = START.map(f64::from);
+        for _ in 0..7 {
+            let gradient = slope(&w);
+            let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            let scale = clip.map_or(1.0, |most| (f64::from(most) / norm).min(1.0));
+            for i in 0..3 {
+                w[i] -= 0.05 * (scale * gradient[i] + CORRECTION[i] + f64::from(decay) * w[i]);
+            }
+        }
+        let correction = CORRECTION.map(|term| term as f32);
+        let found = corrected(&line(), &START, &points(), &plan, &correction);
+        close(&found, &w.map(|w| w as f32));
+    }
+}
+
+#[test]
+fn a_correction_belongs_to_the_values_of_the_flat_vector_in_their_order() {
+    let (spec, data) = (hidden_layer(), some_data(&hidden_layer(), 12));
+    let start = init_parameters(&spec, 1);
+    let plan = scaffold(1, |raw| raw.batch_size = 12);
+    let correction: Vec<f32> = (0..spec.parameters()).map(|i| i as f32 / 8.0 - 2.0).collect();
+    let plain = corrected(&spec, &start, &data, &plan, &[]);
+    let found = corrected(&spec, &start, &data, &plan, &correction);
+    for ((found, plain), term) in found.iter().zip(plain).zip(&correction) {
+        assert!((found - (plain - 0.05 * term)).abs() < 1e-6, "{found} {plain} {term}");
+    }
+    let trainer = LocalTrainer::new(&spec, &start, Arc::new(data), &plan).unwrap();
+    let error = trainer.with_correction(&correction[1..]).err();
+    let (expected, actual) = (spec.parameters(), spec.parameters() - 1);
+    assert_eq!(error, Some(LearningError::ParameterCount { expected, actual }));
+}
+
+/// Without variates SCAFFOLD is plain SGD, to the bit.
+#[test]
+fn scaffold_begins_as_plain_sgd() {
+    let (spec, data) = (hidden_layer(), some_data(&hidden_layer(), 12));
+    let start = init_parameters(&spec, 1);
+    let sgd = changed(0, 3, 0.05, |raw| raw.steps = 9);
+    let plain = train(&spec, &start, &data, &sgd);
+    assert!(corrected(&spec, &start, &data, &scaffold(9, |_| ()), &[]) == plain);
+}
+
+#[test]
+fn scaffold_does_not_train_with_example_privacy() {
+    let (spec, data) = (hidden_layer(), Arc::new(some_data(&hidden_layer(), 12)));
+    let privacy = ExamplePrivacy {
+        clipping_norm: ClippingNorm::new(1.0).unwrap(),
+        noise_multiplier: NoiseMultiplier::new(1.0).unwrap(),
+        delta: Delta::new(1e-5).unwrap(),
+    };
+    let (start, plan) = (init_parameters(&spec, 1), scaffold(3, |_| ()));
+    let trainer = LocalTrainer::with_example_privacy(&spec, &start, data, &plan, privacy, [7; 32]);
+    assert_eq!(trainer.err(), Some(LearningError::ExamplePrivacyVariates));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Steps along the gradient of a batch: SGD as in FedAvg (McMahan et al. 2017, algorithm 1)
-//! with either momentum, or Adam; with clipping and FedProx's term.
+//! with either momentum, or Adam; with clipping, FedProx's term and SCAFFOLD's correction.
 //!
 //! Momentum has no dampening. Weight decay is added to the gradient, but that of Adam is
 //! decoupled.
@@ -41,14 +41,24 @@ impl Optimizer {
             Rule::Sgd(Sgd { rate: plan.learning_rate(), momentum, looks_ahead, weight_decay })
         };
         let rule = match plan.algorithm() {
-            ClientAlgorithm::Sgd => sgd(false),
+            ClientAlgorithm::Sgd | ClientAlgorithm::Scaffold => sgd(false),
             ClientAlgorithm::Nesterov => sgd(true),
             ClientAlgorithm::Adam { beta1, beta2, epsilon } => {
                 Rule::Adam(Adam::new(plan, [beta1, beta2], epsilon))
             }
         };
         let (clip, proximal) = (plan.clip_gradient_norm(), plan.proximal());
-        Self::Own(Own { rule, clip, proximal, memories: HashMap::new() })
+        let (memories, corrections) = (HashMap::new(), HashMap::new());
+        Self::Own(Own { rule, clip, proximal, corrections, memories })
+    }
+
+    /// Adds these values to the gradients of the tensors, after the clipping.
+    pub fn correct(&mut self, corrections: HashMap<ParamId, Vec<f32>>) {
+        match self {
+            Self::Own(own) => own.corrections = corrections,
+            #[cfg(test)]
+            Self::Burn(_) => {}
+        }
     }
 
     /// burn's optimiser.
@@ -61,7 +71,9 @@ impl Optimizer {
     /// in full, which for a wide layer takes as long as computing them.
     pub fn takes_factors(&self) -> bool {
         match self {
-            Self::Own(Own { rule: Rule::Sgd(_), clip: None, proximal: 0.0, .. }) => true,
+            Self::Own(Own { rule: Rule::Sgd(_), clip: None, proximal: 0.0, corrections, .. }) => {
+                corrections.is_empty()
+            }
             Self::Own(_) => false,
             #[cfg(test)]
             Self::Burn(_) => false,
@@ -91,6 +103,8 @@ pub(super) struct Own {
     clip: Option<f32>,
     /// Factor of the way from where training began.
     proximal: f32,
+    /// Terms of each gradient, c - c_i of SCAFFOLD; none where they are zero.
+    corrections: HashMap<ParamId, Vec<f32>>,
     memories: HashMap<ParamId, Memory>,
 }
 
@@ -139,11 +153,16 @@ impl Own {
     /// Moves the weights of a tensor along its whole gradient, times `scale`.
     fn update(&mut self, id: ParamId, weights: &mut [f32], gradient: &[f32], scale: f32) {
         let memory = self.memories.entry(id).or_default();
+        let correction = self.corrections.get(&id);
         let adjusted: Vec<f32>;
-        let gradient = if scale == 1.0 && self.proximal == 0.0 {
+        let gradient = if scale == 1.0 && self.proximal == 0.0 && correction.is_none() {
             gradient
         } else {
-            adjusted = memory.adjusted(scale, self.proximal, weights, gradient);
+            let scaled = memory.adjusted(scale, self.proximal, weights, gradient);
+            adjusted = match correction {
+                None => scaled,
+                Some(terms) => scaled.iter().zip(terms).map(|(value, term)| value + term).collect(),
+            };
             &adjusted
         };
         match &self.rule {

@@ -71,6 +71,24 @@ impl LocalTrainer {
         })
     }
 
+    /// The same with SCAFFOLD's correction c - c_i, which every step adds to the gradient of its
+    /// batch after clipping; an empty one is zero.
+    ///
+    /// # Errors
+    ///
+    /// [`LearningError::ParameterCount`] if it has another length than the model.
+    pub fn with_correction(mut self, correction: &[f32]) -> Result<Self, LearningError> {
+        if correction.is_empty() {
+            return Ok(self);
+        }
+        let (expected, actual) = (self.spec.parameters(), correction.len());
+        if expected != actual {
+            return Err(LearningError::ParameterCount { expected, actual });
+        }
+        self.optimizer.correct(self.network.by_tensor(correction));
+        Ok(self)
+    }
+
     /// Trains with DP-SGD: every step takes a Poisson sample of the examples with
     /// B expected, clips each example's gradient, and adds noise to their sum.
     ///
@@ -83,9 +101,9 @@ impl LocalTrainer {
     ///
     /// # Errors
     ///
-    /// The same, and [`LearningError::ExamplePrivacyLayer`] or
-    /// [`LearningError::ExamplePrivacyNoise`] where the method does not cover the model or
-    /// the noise.
+    /// Those of [`Self::new`], and [`LearningError::ExamplePrivacyLayer`],
+    /// [`LearningError::ExamplePrivacyNoise`] or [`LearningError::ExamplePrivacyVariates`]
+    /// where the method does not cover the model, the noise or the algorithm.
     pub fn with_example_privacy<'a>(
         spec: &ModelSpec,
         weights: impl Into<WeightsView<'a>>,
@@ -94,6 +112,9 @@ impl LocalTrainer {
         privacy: ExamplePrivacy,
         secret: [u8; 32],
     ) -> Result<Self, LearningError> {
+        if plan.algorithm().has_variates() {
+            return Err(LearningError::ExamplePrivacyVariates);
+        }
         let mut trainer = Self::new(spec, weights, data, plan)?;
         let examples = trainer.examples();
         let steps = PrivateSteps::new(spec, privacy, secret, examples, plan.batch_size())?;

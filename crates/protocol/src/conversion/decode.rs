@@ -291,6 +291,10 @@ impl TryFrom<wire::ServerMessage> for fedra::ServerMessage {
                         .drawn
                         .map(|drawn| drawn.try_into().map(Box::new))
                         .transpose()?,
+                    control: assignment
+                        .control
+                        .map(|control| control.try_into().map(Box::new))
+                        .transpose()?,
                 })
             }
             Body::UploadReady(ready) => {
@@ -511,6 +515,7 @@ impl TryFrom<wire::LocalTraining> for fedra::LocalTraining {
                 Extended::Adam(wire::Adam { beta1, beta2, epsilon }) => {
                     fedra::ClientAlgorithm::Adam { beta1, beta2, epsilon }
                 }
+                Extended::Scaffold(_) => fedra::ClientAlgorithm::Scaffold,
             },
             epochs: training.epochs,
             steps,

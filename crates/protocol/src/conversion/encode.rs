@@ -112,6 +112,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                     let fedra::DrawnModel { sha256, seed, head } = *drawn;
                     wire::DrawnModel { sha256: sha256.as_bytes().to_vec().into(), seed, head }
                 }),
+                control: assignment.control.map(|control| (*control).into()),
             }),
             M::UploadReady { round, offset } => {
                 Body::UploadReady(wire::UploadReady { round: Some(round.into()), offset })
@@ -326,6 +327,7 @@ impl From<fedra::LocalTraining> for wire::LocalTraining {
                 fedra::ClientAlgorithm::Adam { beta1, beta2, epsilon } => {
                     extended(Extended::Adam(wire::Adam { beta1, beta2, epsilon }))
                 }
+                fedra::ClientAlgorithm::Scaffold => extended(Extended::Scaffold(wire::Unit {})),
             }),
             epochs: training.epochs,
             batch_size: training.batch_size,
