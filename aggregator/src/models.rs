@@ -1,5 +1,5 @@
-//! Global models and steps by hash, as they are served: the newest of each task from
-//! memory, older ones from the store as long as it keeps them. Files of other formats are
+//! Global models, steps and control variates by hash, as they are served: the newest of each
+//! task from memory, older models and steps from the store as long as it keeps them. Files of other formats are
 //! made of them when they are asked for.
 
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ use fedra_protocol::{ModelSpec, Sha256Hash, TaskId};
 
 use fedra_coordinator::storage::{Storage, StoreError};
 
-/// Models of a task that stay in memory: the newest, and the one before it for
-/// clients that are still fetching it.
+/// Models of a task that stay in memory, and as many of its control variates: the newest, and
+/// the one before it for clients that are still fetching it.
 const IN_MEMORY: usize = 2;
 
 /// The models that can be fetched.
@@ -33,6 +33,7 @@ pub(crate) struct Models {
 struct Newest {
     models: Vec<(Sha256Hash, Bytes)>,
     steps: Vec<(Sha256Hash, Bytes)>,
+    controls: Vec<(Sha256Hash, Bytes)>,
 }
 
 /// Place of a file that several are sent. Whoever comes first fills it; the others wait.
@@ -106,6 +107,14 @@ impl Models {
         models.truncate(IN_MEMORY);
     }
 
+    /// Serves a durable control variate. Clients are told of the newest alone.
+    pub(crate) fn publish_control(&self, task: &TaskId, sha256: Sha256Hash, file: Bytes) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let controls = &mut newest.entry(task.clone()).or_default().controls;
+        controls.insert(0, (sha256, file));
+        controls.truncate(IN_MEMORY);
+    }
+
     /// Serves a durable step to the newest model of its task.
     pub(crate) fn publish_step(&self, task: &TaskId, sha256: Sha256Hash, file: Bytes) {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +139,12 @@ impl Models {
     pub(crate) fn in_memory(&self, task: &TaskId, sha256: &Sha256Hash) -> Option<Bytes> {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
         found(&newest.get(task)?.models, sha256)
+    }
+
+    /// A control variate of the task from memory.
+    pub(crate) fn control_in_memory(&self, task: &TaskId, sha256: &Sha256Hash) -> Option<Bytes> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        found(&newest.get(task)?.controls, sha256)
     }
 
     /// A step of the task from memory.

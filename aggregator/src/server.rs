@@ -12,7 +12,7 @@ use fedra_coordinator::status::Counters;
 use fedra_coordinator::storage::{RoundRecord, Storage, StoreError};
 use fedra_coordinator::task::{self, ReadInitial, StartError, Started};
 use fedra_learning::safetensors::{self, ModelFileError};
-use fedra_protocol::TaskId;
+use fedra_protocol::{Sha256Hash, TaskId};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -225,7 +225,7 @@ impl Server {
             rand::random(),
             read.as_ref().map(|read| read as ReadInitial<'_>),
         )?;
-        let Started { settings, core, writer, model, frozen, lease } = started;
+        let Started { settings, core, writer, model, frozen, control, lease } = started;
         let (view, receiver) = watch::channel(Arc::clone(core.view()));
         let (messages, inbox) = mpsc::channel(self.config.max_connections + COMMANDS);
         let name = format!("write-{}", settings.id);
@@ -251,6 +251,9 @@ impl Server {
         });
         let newest = core.view().model.sha256;
         self.models.publish(&task.settings.id, newest, model);
+        if let Some(file) = control {
+            self.models.publish_control(&task.settings.id, Sha256Hash::of(&file), file);
+        }
         evaluate_pending(&self.store, &self.evaluator, &task);
         let driver = TaskDriver {
             core,

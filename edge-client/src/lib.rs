@@ -42,7 +42,7 @@ pub use events::{ClientEvent, RoundProgress, SessionState, UpdateFate};
 pub use failure::{Course, Failure};
 pub use fedra_privacy_policy::PrivacyFloors;
 pub use local_data::{HOLD_OUT_SEED, LocalData};
-pub use local_work::{ErrorFeedback, ModelScores, Personalization};
+pub use local_work::{Carried, Correction, ModelScores, Personalization};
 pub use origin::{ServerUrl, ServerUrlError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use platform::{TrainingSlots, Trust};

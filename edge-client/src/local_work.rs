@@ -4,8 +4,8 @@
 //! fails it is the zero update. A client that stayed away because of its data would
 //! tell something about them.
 
+mod carried;
 mod evaluating;
-mod feedback;
 mod personal;
 mod steps;
 #[cfg(test)]
@@ -34,7 +34,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use personal::{ModelScores, Personalization};
 
-pub use feedback::ErrorFeedback;
+pub use carried::{Carried, Correction};
 use personal::PersonalModel;
 
 use crate::backend::{self, BackendPreference, Chooser};
@@ -98,9 +98,11 @@ pub(crate) struct LocalWork {
     chooser: Chooser,
     model: Kept,
     frozen: Kept,
+    /// Control variate of the server.
+    control: Kept,
     secure: RefCell<Option<SecureRound>>,
-    /// Part of the updates that a sparse codec has not sent.
-    feedback: RefCell<ErrorFeedback>,
+    /// What goes from one update to the next.
+    carried: RefCell<Carried>,
     example_privacy: Option<ExamplePrivacy>,
     /// Cost of training for the examples, in all rounds together.
     example_cost: RefCell<Option<ExampleCost>>,
@@ -129,6 +131,8 @@ struct Training<'a> {
     weights: WeightsView<'a>,
     data: &'a Arc<Dataset>,
     plan: &'a LocalTraining,
+    /// Terms of each gradient; none where they are zero.
+    correction: &'a [f32],
 }
 
 /// A promise to single examples, and the secret of one training that keeps it.
@@ -205,8 +209,9 @@ impl LocalWork {
             chooser: Chooser::new(preference, example_privacy.map(|_| EXAMPLES_ON_CPU)),
             model: Kept::default(),
             frozen: Kept::default(),
+            control: Kept::default(),
             secure: RefCell::default(),
-            feedback: RefCell::default(),
+            carried: RefCell::default(),
             example_privacy,
             example_cost: RefCell::default(),
             slots,
@@ -287,13 +292,14 @@ impl LocalWork {
         Ok(values)
     }
 
-    /// The model that a round starts from. A server that is away for a moment does
-    /// not cost the client the round.
+    /// The model that a round starts from, and the control variate that the server has by then;
+    /// an empty one is zero. A server that is away for a moment does not cost the client the
+    /// round.
     async fn starting_model(
         &self,
         job: &RoundJob,
         tell: &impl Fn(News),
-    ) -> Result<Weights, WorkError> {
+    ) -> Result<(Weights, Arc<Vec<f32>>), WorkError> {
         let TaskDescription { model, frozen, .. } = &*job.task;
         let (spec, frozen) = (model.clone(), frozen.clone());
         let model = GlobalModel { spec, frozen, trained: job.assignment.model.clone() };
@@ -303,7 +309,18 @@ impl LocalWork {
         }
         let mut waits = FETCH_AGAIN.into_iter();
         loop {
-            match (self.weights(&model, tell).await, waits.next()) {
+            let fetched = async {
+                let weights = self.weights(&model, tell).await?;
+                let control = match &job.assignment.control {
+                    Some(file) => {
+                        let (spec, read) = (&model.spec, safetensors::read);
+                        self.values(spec, file, &self.control, read, tell).await?
+                    }
+                    None => Arc::default(),
+                };
+                Ok((weights, control))
+            };
+            match (fetched.await, waits.next()) {
                 (Err(WorkError { failure: Failure::ModelUnavailable, .. }), Some(wait)) => {
                     platform::sleep(wait.mul_f64(0.5 + 0.5 * platform::jitter())).await;
                 }
@@ -320,10 +337,11 @@ impl LocalWork {
     ) -> Result<Done, WorkError> {
         self.forget_round();
         let (codec, (_, range), round) = (job.codec()?, job.values(), job.assignment.round);
-        let global = self.starting_model(&job, &tell).await?;
+        let (global, control) = self.starting_model(&job, &tell).await?;
+        let correction = self.correction(&job, &control).await;
         tell(News::Downloaded);
         let learned = match job.assignment.evaluates {
-            false => self.learn(&job, &global, &tell).await,
+            false => self.learn(&job, &global, correction.as_ref(), &tell).await,
             true => self.evaluate(&job, &global, &tell).await,
         };
         let learned = job.admitted(learned, |WorkError { failure, reason }| {
@@ -343,7 +361,8 @@ impl LocalWork {
         };
         Ok(match outgoing? {
             Outgoing::Values(Learned { values, examples }) => {
-                let update = self.encode(&task.model, round, &codec, values, range).await?;
+                let encoding = self.encode(&task.model, round, &codec, values, range, correction);
+                let update = encoding.await?;
                 Done::Trained { update, examples }
             }
             Outgoing::Update(update) => Done::Trained { update, examples: 1 },
@@ -359,12 +378,15 @@ impl LocalWork {
         &self,
         job: &RoundJob,
         global: &Weights,
+        correction: Option<&Correction>,
         tell: &(impl Fn(News) + Clone + Send + 'static),
     ) -> Result<Learned, WorkError> {
+        let correction = correction.map_or(&[][..], |correction| &correction.terms);
         let data = self.data_for(&job.task)?;
         let data = data.examples();
         let plan = &job.assignment.training;
-        let job = Training { spec: &job.task.model, weights: global.into(), data, plan };
+        let (spec, weights) = (&job.task.model, global.into());
+        let job = Training { spec, weights, data, plan, correction };
         let measured = || backend::Job::new(job.spec, &global.trained, data, plan);
         let told = |event| tell(News::Tell(event));
         let compute = self.chooser.for_round(measured, told).await;
@@ -450,9 +472,10 @@ impl LocalWork {
         promise: Option<Promise>,
         tell: &impl Fn(News),
     ) -> Result<Trainer, TrainingError> {
-        let &Training { spec, weights, data, plan } = job;
+        let &Training { spec, weights, data, plan, correction } = job;
         let Some((privacy, secret)) = promise else {
-            return Trainer::new(spec, weights, data.clone(), plan, compute);
+            let trainer = Trainer::new(spec, weights, data.clone(), plan, compute)?;
+            return trainer.with_correction(correction);
         };
         let trainer =
             LocalTrainer::with_example_privacy(spec, weights, data.clone(), plan, privacy, secret)?;

@@ -73,6 +73,12 @@ impl RoundJob {
         }
     }
 
+    /// True if the round's training has a correction by control variates.
+    pub fn trains_with_variates(&self) -> bool {
+        let RoundAssignment { training, evaluates, .. } = &self.assignment;
+        !evaluates && training.algorithm().has_variates()
+    }
+
     /// Form in which they leave.
     ///
     /// # Errors
@@ -118,7 +124,9 @@ impl RoundJob {
         let (_, range) = self.values();
         let Some((privacy, terms)) = self.terms()? else {
             check_update(&learned.values, range)?;
-            return Ok(Outgoing::Values(learned));
+            let weighs_one = self.assignment.training.algorithm().has_variates();
+            let examples = if weighs_one { 1 } else { learned.examples };
+            return Ok(Outgoing::Values(Learned { examples, ..learned }));
         };
         let round =
             PrivateRound { task: &self.task.id, round: self.assignment.round, privacy, terms };

@@ -1,5 +1,5 @@
-//! Part of a client's updates that a sparse codec has not sent yet, and its store outside
-//! the client.
+//! Values that a client carries from one update to the next, and their store outside the client:
+//! the part of its updates that a sparse codec has not sent yet, or its control variate.
 
 use std::fmt;
 use std::future::{self, Future};
@@ -12,12 +12,12 @@ use futures_util::future::LocalBoxFuture;
 /// Version of the stored form.
 const VERSION: u32 = 2;
 
-/// Part of updates that waits to be sent, one value a parameter.
+/// Values that go from one update to the next, one a parameter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Residual {
-    /// SHA-256 of the names and shapes of the model's tensors.
+    /// SHA-256 of the kind of the values, and of the names and shapes of the model's tensors.
     pub model: [u8; 32],
-    /// Part that no round has had. Empty stands for zeros.
+    /// Values before the newest update. Empty stands for zeros.
     pub kept: Vec<f32>,
     /// The newest update, whose round may come to nothing.
     pub latest: Option<Latest>,
@@ -29,7 +29,7 @@ pub(crate) struct Latest {
     pub round: RoundId,
     /// The server may have all of it, and has not turned it down.
     pub counts: bool,
-    /// Part that is kept if the round has had the update.
+    /// Values that are kept if the round has had the update.
     pub rest: Vec<f32>,
 }
 
@@ -95,8 +95,8 @@ type Load = dyn Fn() -> LocalBoxFuture<'static, Option<Vec<u8>>>;
 /// Stores bytes in place of earlier ones.
 type Keep = dyn Fn(Vec<u8>) -> LocalBoxFuture<'static, ()>;
 
-/// Store of the part of a client's updates that sparse codecs have not sent yet. It
-/// outlives the client.
+/// Store of what a client carries from one update to the next: the part that a sparse codec has
+/// not sent yet, or its control variate of SCAFFOLD. It outlives the client.
 #[derive(Clone, Default)]
 pub struct ResidualStore {
     pub(crate) residual: Residual,
@@ -124,7 +124,7 @@ impl ResidualStore {
         Ok(Self { residual, load: None, keep: Some(Rc::new(keep)) })
     }
 
-    /// A store that takes its time. `load` is asked before the first update in a sparse codec,
+    /// A store that takes its time. `load` is asked before the first update that needs it,
     /// again if that round ends meanwhile; what is not a client's residual is nothing. The
     /// last bytes of an update wait for `keep`. It stores in the order of its calls, also where
     /// its future is dropped.

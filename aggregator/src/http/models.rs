@@ -1,6 +1,6 @@
-//! `/v1/models/{sha256}`: global models and frozen parts by content, whole or a range. A safetensors file
-//! never changes, so anything between here and the client may keep it. A file of another
-//! format may be another one after an upgrade of the server.
+//! `/v1/models/{sha256}`: global models, frozen parts and control variates by content, whole or a
+//! range. A safetensors file never changes, so anything between here and the client may keep it. A
+//! file of another format may be another one after an upgrade of the server.
 
 use std::sync::Arc;
 
@@ -52,10 +52,14 @@ async fn answer(
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let representation = || tagged(&sha256.to_string(), IMMUTABLE);
-    if let Some((task, file)) = frozen_part(server, &sha256) {
+    let part = frozen_part(server, &sha256).or_else(|| control_variate(server, &sha256));
+    if let Some((task, file)) = part {
         return match format {
             ModelFormat::Safetensors => sent(&task, representation(), Some(file), method, headers),
-            _ => not_found("the frozen part of a model has no other format; ask for a model"),
+            _ => not_found(
+                "the frozen part of a model, or a control variate, has no other format; ask for a \
+                 model",
+            ),
         };
     }
     let Some(task) = owner(server, &sha256) else { return gone() };
@@ -148,6 +152,14 @@ fn frozen_part(server: &Server, sha256: &Sha256Hash) -> Option<(Arc<Task>, Bytes
     let task = server.tasks().into_iter().find(is_of)?;
     let file = task.frozen.clone()?;
     Some((task, file))
+}
+
+/// The control variate with this hash, and its task.
+fn control_variate(server: &Server, sha256: &Sha256Hash) -> Option<(Arc<Task>, Bytes)> {
+    server.tasks().into_iter().find_map(|task| {
+        let file = server.models.control_in_memory(&task.settings.id, sha256)?;
+        Some((task, file))
+    })
 }
 
 /// A task that the model belongs to.

@@ -133,6 +133,7 @@ impl TaskDriver {
             }
             Action::Serve(sha256, file) => self.models.publish(id, sha256, file),
             Action::ServeStep(sha256, file) => self.models.publish_step(id, sha256, file),
+            Action::ServeControl(sha256, file) => self.models.publish_control(id, sha256, file),
             Action::Evaluate(round, parameters) => {
                 self.task.evaluate(&self.evaluator, round, parameters);
             }

@@ -88,6 +88,7 @@ pub(crate) fn settings(plan: RoundPlan) -> TaskSettings {
         server_schedule: Schedule::default(),
         training: LocalTraining::default(),
         training_schedule: Schedule::default(),
+        population: None,
         plan,
         checkpoints: Retention::default(),
         gate: None,

@@ -118,6 +118,8 @@ pub enum Action {
     Serve(Sha256Hash, Bytes),
     /// Serve this step to the model that is served next: it is durable.
     ServeStep(Sha256Hash, Bytes),
+    /// Serve this control variate: it is durable.
+    ServeControl(Sha256Hash, Bytes),
     /// Evaluate the model of a round.
     Evaluate(u64, Arc<Vec<f32>>),
     /// Answer an operator's request.
@@ -231,6 +233,8 @@ pub struct Invitation {
     pub steps: Vec<ModelStep>,
     /// The initial model, if the steps begin at it.
     pub drawn: Option<Box<DrawnModel>>,
+    /// The server's control variate, if clients train with it and it is not zero.
+    pub control: Option<Box<ModelRef>>,
     /// Deadline of the report.
     pub deadline: Time,
     /// Newer models that there may be when the update arrives.

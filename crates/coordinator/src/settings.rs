@@ -52,6 +52,9 @@ pub struct TaskSettings {
     pub training: LocalTraining,
     /// Course of the clients' learning rate. At every round the rate is above 0.
     pub training_schedule: Schedule,
+    /// All clients of the task, N of SCAFFOLD, at least as many as a round takes; `None` with
+    /// another algorithm.
+    pub population: Option<u32>,
     /// Parameters of the task's rounds.
     pub plan: RoundPlan,
     /// Global models that are kept.

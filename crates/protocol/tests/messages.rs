@@ -180,6 +180,7 @@ fn what_a_server_may_not_say_is_refused_by_name() {
             evaluates: false,
             steps: Vec::new(),
             drawn: None,
+            control: None,
         };
         assert!(matches!(server(Body::RoundAssignment(assignment)), Err(DecodeError::Training(_))));
     }
@@ -207,6 +208,7 @@ fn what_only_a_later_version_knows_is_told_apart_from_what_is_wrong() {
             evaluates: false,
             steps: Vec::new(),
             drawn: None,
+            control: None,
         };
         spoil(&mut assignment);
         Body::RoundAssignment(assignment)

@@ -332,6 +332,7 @@ pub(crate) fn settings(
         frozen: None,
         codec: Codec::standard(shape),
         model_codec: None,
+        population: None,
         estimator: Estimator::Mean,
         round_memory: 1 << 20,
         model,

@@ -211,6 +211,7 @@ impl Server {
                 }
                 Action::Serve(sha256, _) => effects.push(ServerEffect::Publish(sha256)),
                 Action::ServeStep(..)
+                | Action::ServeControl(..)
                 | Action::Publish(_)
                 | Action::Evaluate(..)
                 | Action::Reply(..) => {}

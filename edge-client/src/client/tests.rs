@@ -170,6 +170,7 @@ impl Server {
             evaluates: false,
             steps: Box::default(),
             drawn: None,
+            control: None,
         })
     }
 }

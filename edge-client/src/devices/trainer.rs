@@ -66,6 +66,20 @@ impl Trainer {
         }
     }
 
+    /// The same with terms that each step adds to the gradient, which only the CPU has: see
+    /// [`LocalTrainer::with_correction`].
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Learning`] if they do not fit the model.
+    pub fn with_correction(self, correction: &[f32]) -> Result<Self, TrainingError> {
+        Ok(match self {
+            Self::Cpu(trainer) => Self::Cpu(Box::new(trainer.with_correction(correction)?)),
+            // No plan with a correction has kernels.
+            gpu @ Self::WebGpu(_) => gpu,
+        })
+    }
+
     /// Takes one step on the CPU, or as many as take a GPU about 50 ms, and waits for them.
     /// Returns the number of examples, or `None` when the plan is done.
     ///

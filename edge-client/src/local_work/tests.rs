@@ -156,6 +156,7 @@ impl Bench {
                 evaluates: false,
                 steps: Box::default(),
                 drawn: None,
+                control: None,
             },
             privacy,
         }

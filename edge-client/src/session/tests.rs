@@ -61,6 +61,7 @@ fn assignment(round: RoundId) -> ServerMessage {
         evaluates: false,
         steps: Box::default(),
         drawn: None,
+        control: None,
     })
 }
 

@@ -114,6 +114,7 @@ fn assignment(privacy: Option<RoundPrivacy>) -> ServerMessage {
         evaluates: false,
         steps: Box::default(),
         drawn: None,
+        control: None,
     })
 }
 

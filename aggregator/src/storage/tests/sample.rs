@@ -51,6 +51,7 @@ pub fn round_with(number: u64, model: Bytes) -> (RoundRecord, CheckpointFiles) {
         frozen: None,
         step: None,
         residual: None,
+        control: None,
     };
     (record, CheckpointFiles::of_model(model))
 }

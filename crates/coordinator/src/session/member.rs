@@ -228,7 +228,7 @@ impl Member {
     }
 
     fn invited(&mut self, invitation: Invitation, fresh: bool, now: Time, out: &mut Vec<Output>) {
-        let Invitation { round, model, steps, drawn, deadline, max_staleness, privacy } =
+        let Invitation { round, model, steps, drawn, control, deadline, max_staleness, privacy } =
             invitation;
         if let Some((known, part)) = &self.participation.part
             && *known == round
@@ -255,6 +255,7 @@ impl Member {
             evaluates: self.settings.evaluation(round.round).is_some(),
             steps: steps.into(),
             drawn,
+            control,
         };
         out.push(Output::Send(ServerMessage::RoundAssignment(assignment)));
     }

@@ -259,6 +259,7 @@ fn invitation(settings: &TaskSettings, round: RoundId, deadline: Time) -> Invita
         model,
         steps: Vec::new(),
         drawn: None,
+        control: None,
         deadline,
         max_staleness,
         privacy: None,

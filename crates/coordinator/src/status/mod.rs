@@ -84,6 +84,13 @@ pub fn model_ref(record: &RoundRecord) -> ModelRef {
     }
 }
 
+/// Reference to the server's control variate of a record, as clients are told of it.
+#[must_use]
+pub fn control_ref(record: &RoundRecord) -> Option<ModelRef> {
+    let sha256 = record.control?;
+    Some(ModelRef { sha256, url: format!("models/{sha256}"), ..model_ref(record) })
+}
+
 /// Spent privacy budget of a task, from its ledger.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spent {

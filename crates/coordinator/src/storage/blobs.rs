@@ -25,11 +25,19 @@ pub enum BlobKind {
     Residual,
     /// Step from the model before, in its codec.
     Step,
+    /// Control variate of the server after the round, as safetensors with the model's tensors.
+    Control,
 }
 
 impl BlobKind {
-    const ALL: [Self; 5] =
-        [Self::Model, Self::OptimizerState, Self::Frozen, Self::Residual, Self::Step];
+    const ALL: [Self; 6] = [
+        Self::Model,
+        Self::OptimizerState,
+        Self::Frozen,
+        Self::Residual,
+        Self::Step,
+        Self::Control,
+    ];
 
     fn extension(self) -> &'static str {
         match self {
@@ -38,6 +46,7 @@ impl BlobKind {
             Self::Frozen => "frozen.safetensors",
             Self::Residual => "residual",
             Self::Step => "step",
+            Self::Control => "control.safetensors",
         }
     }
 }
@@ -80,7 +89,7 @@ impl BlobKey {
             return Err(" does not have the hash in its name".to_owned());
         }
         match self.kind {
-            BlobKind::Model | BlobKind::Frozen => {
+            BlobKind::Model | BlobKind::Frozen | BlobKind::Control => {
                 safetensors::check(content).map_err(|error| format!(": {error}"))
             }
             // Their values were looked at before they got their hashes.
@@ -100,6 +109,8 @@ pub struct CheckpointFiles {
     pub frozen: Option<Bytes>,
     /// Residual of the steps up to the model, if it is made by steps.
     pub residual: Option<Bytes>,
+    /// Control variate of the server, as safetensors, if clients have trained with variates.
+    pub control: Option<Bytes>,
     /// Step from the model before. It is stored with the others, but not read with them.
     pub step: Option<Bytes>,
 }
@@ -108,7 +119,14 @@ impl CheckpointFiles {
     /// Files of a checkpoint that has nothing but its model.
     #[must_use]
     pub fn of_model(model: Bytes) -> Self {
-        Self { model, optimizer_state: None, frozen: None, residual: None, step: None }
+        Self {
+            model,
+            optimizer_state: None,
+            frozen: None,
+            residual: None,
+            control: None,
+            step: None,
+        }
     }
 
     /// The files of a record, in the order of its [`blobs`](RoundRecord::blobs); `None`
@@ -118,14 +136,14 @@ impl CheckpointFiles {
         let mut files = files.into_iter();
         let model = files.next()?;
         let mut of = |sha256: Option<Sha256Hash>| sha256.and_then(|_| files.next());
-        let [optimizer_state, frozen, residual] =
-            [record.optimizer_state, record.frozen, record.residual].map(&mut of);
-        Some(Self { model, optimizer_state, frozen, residual, step: None })
+        let [optimizer_state, frozen, residual, control] =
+            [record.optimizer_state, record.frozen, record.residual, record.control].map(&mut of);
+        Some(Self { model, optimizer_state, frozen, residual, control, step: None })
     }
 
     /// All the files in that order.
     pub fn all(&self) -> impl Iterator<Item = &Bytes> {
-        let others = [&self.optimizer_state, &self.frozen, &self.residual];
+        let others = [&self.optimizer_state, &self.frozen, &self.residual, &self.control];
         [&self.model].into_iter().chain(others.into_iter().flatten())
     }
 
@@ -133,6 +151,12 @@ impl CheckpointFiles {
     #[must_use]
     pub fn state_sha256(&self) -> Option<Sha256Hash> {
         self.optimizer_state.as_deref().map(Sha256Hash::of)
+    }
+
+    /// Hash of the control variate's file.
+    #[must_use]
+    pub fn control_sha256(&self) -> Option<Sha256Hash> {
+        self.control.as_deref().map(Sha256Hash::of)
     }
 
     /// Hash of the residual's file.

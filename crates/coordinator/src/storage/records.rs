@@ -64,6 +64,10 @@ pub struct RoundRecord {
     /// steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<Sha256Hash>,
+    /// Hash of the file with the server's control variate after the round, if there is one: see
+    /// [`fedra_aggregation::control`]. It is as long as the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Sha256Hash>,
 }
 
 /// Step of a round: the difference of its model to the one before, in a codec.
@@ -107,12 +111,14 @@ impl RoundRecord {
             frozen: files.frozen.as_deref().map(Sha256Hash::of),
             step: None,
             residual: None,
+            control: None,
         }
     }
 
-    /// The record of a roll-back to this round, as round `round`.
+    /// The record of a roll-back to this round, as round `round`. `control` is the hash of the
+    /// variate that the server has by then: the clients, who keep theirs, do not go back.
     #[must_use]
-    pub fn restored_as(&self, round: u64) -> Self {
+    pub fn restored_as(&self, round: u64, control: Option<Sha256Hash>) -> Self {
         Self {
             round,
             attempt: 0,
@@ -133,6 +139,7 @@ impl RoundRecord {
             frozen: None,
             step: None,
             residual: self.residual,
+            control,
         }
     }
 
@@ -145,7 +152,15 @@ impl RoundRecord {
         let state = self.optimizer_state.map(|sha256| key(BlobKind::OptimizerState, sha256));
         let frozen = self.frozen.map(|sha256| key(BlobKind::Frozen, sha256));
         let residual = self.residual.map(|sha256| key(BlobKind::Residual, sha256));
-        [model].into_iter().chain(state).chain(frozen).chain(residual).collect()
+        let control = self.control_blob();
+        [model].into_iter().chain(state).chain(frozen).chain(residual).chain(control).collect()
+    }
+
+    /// Name of the control variate's file, if there is one.
+    #[must_use]
+    pub fn control_blob(&self) -> Option<BlobKey> {
+        let key = |sha256| BlobKey { round: self.round, kind: BlobKind::Control, sha256 };
+        self.control.map(key)
     }
 
     /// Name of the step's file, if there is one.

@@ -100,6 +100,7 @@ mod tests {
             frozen: None,
             step: None,
             residual: None,
+            control: None,
         }
     }
 

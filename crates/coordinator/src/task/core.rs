@@ -32,7 +32,8 @@ use crate::messages::{Action, Command, Invitation, Order, Reply, Report, Request
 use crate::round::{ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Time};
 use crate::settings::TaskSettings;
 use crate::status::{
-    Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView, steps_to_newest,
+    Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView, control_ref,
+    steps_to_newest,
 };
 use crate::storage::{RoundRecord, refused_rounds};
 use crate::writer::{GlobalModel, WriterEvent, WriterJob};
@@ -64,6 +65,8 @@ pub struct TaskCore {
     steps: Vec<ModelStep>,
     /// The initial model, if clients can draw it.
     drawn: Option<Box<DrawnModel>>,
+    /// The server's control variate beside that model, if there is one.
+    control: Option<ModelRef>,
     /// Numbers of the round under way, under a privacy policy.
     round_privacy: Option<RoundPrivacy>,
     spent: Option<Spent>,
@@ -118,6 +121,7 @@ impl TaskCore {
     pub(super) fn new(parts: Parts, now: Time) -> Self {
         let Parts { settings, metrics, counters, rounds, ledger, history, model, .. } = parts;
         let Parts { drawn, ready, spent, .. } = parts;
+        let control = history.back().and_then(control_ref);
         let history = Arc::new(history);
         let steps = steps_to_newest(&settings, &history);
         let refused = refused_rounds(&*history);
@@ -152,6 +156,7 @@ impl TaskCore {
             model,
             steps,
             drawn,
+            control,
             round_privacy: None,
             spent,
             evaluation,
@@ -508,9 +513,12 @@ impl Step<'_> {
         let (model, steps) = (self.core.model.clone(), self.core.steps.clone());
         let first = steps.first().map_or(model.sha256, |step| step.base);
         let drawn = self.core.drawn.clone().filter(|drawn| drawn.sha256 == first);
+        let trains = self.core.settings.evaluation(round.round).is_none();
+        let has_variates = self.core.settings.training.algorithm().has_variates();
+        let control = self.core.control.clone().filter(|_| trains && has_variates).map(Box::new);
         let privacy = self.core.round_privacy;
         let invitation =
-            Invitation { round, model, steps, drawn, deadline, max_staleness, privacy };
+            Invitation { round, model, steps, drawn, control, deadline, max_staleness, privacy };
         self.core.metrics.invited();
         self.core.attempts.invite(client);
         self.core.clients.notify(client, Order::Invited(Box::new(invitation)));

@@ -94,6 +94,8 @@ pub struct Started {
     pub model: Bytes,
     /// File of the frozen tensors, if there are some.
     pub frozen: Option<Bytes>,
+    /// File of the server's control variate beside the model, if there is one.
+    pub control: Option<Bytes>,
     /// The right to write the task, which the writer has too.
     pub lease: Lease,
 }
@@ -164,11 +166,12 @@ pub fn start(
     let drawn = drawn_model(settings, newest.round)?;
     let parameters = Arc::clone(&position.parameters);
     let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
-    let (file, ready) = match unjudged {
-        None => (checkpoint.files.model, None),
+    let CheckpointFiles { model: file, control, .. } = checkpoint.files;
+    let (file, control, ready) = match unjudged {
+        None => (file, control, None),
+        // No client is invited before the gate's verdict.
         Some((record, earlier)) => {
-            let file = checkpoint.files.model;
-            (earlier, Some(GlobalModel { record, file, step: None, parameters }))
+            (earlier, None, Some(GlobalModel { record, file, step: None, parameters, control }))
         }
     };
     let own = Arc::clone(settings);
@@ -186,7 +189,7 @@ pub fn start(
     };
     let core = TaskCore::new(parts, Time::default());
     let (settings, frozen) = (Arc::clone(settings), frozen.map(|(_, file)| file));
-    Ok(Started { settings, core, writer, model: file, frozen, lease })
+    Ok(Started { settings, core, writer, model: file, frozen, control, lease })
 }
 
 /// Takes the newest round out of the history if the task's gate has it still to judge, or has

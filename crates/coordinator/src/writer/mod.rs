@@ -34,6 +34,7 @@ use crate::storage::{
     StepRecord, StoreError,
 };
 use noise::Noise;
+use position::MeanUpdate;
 pub use position::{CheckpointError, Position};
 pub use residual::{Residual, ResidualError};
 pub use sums::{Contribution, Received, Room, SumError, round_bounds};
@@ -70,6 +71,8 @@ pub struct GlobalModel {
     pub step: Option<Bytes>,
     /// The parameters, in the order of the model.
     pub parameters: Arc<Vec<f32>>,
+    /// The file of the server's control variate, if there is one.
+    pub control: Option<Bytes>,
 }
 
 /// A stage that may begin.
@@ -121,7 +124,8 @@ pub enum WriterError {
 impl From<CheckpointError> for WriterError {
     fn from(error: CheckpointError) -> Self {
         match error {
-            CheckpointError::Model(error @ ModelFileError::NotFinite { .. }) => {
+            CheckpointError::Model(error @ ModelFileError::NotFinite { .. })
+            | CheckpointError::Control(error @ ModelFileError::NotFinite { .. }) => {
                 Self::NotFinite(error)
             }
             other => Self::File(other),
@@ -226,6 +230,8 @@ pub struct Writer {
 pub struct Attempt {
     round: RoundId,
     sum: Result<Box<dyn RoundAccumulator>, SumError>,
+    /// Updates in the sum.
+    updates: u32,
     /// Subjects that have contributed, under a privacy policy.
     subjects: BTreeSet<SubjectId>,
 }
@@ -308,7 +314,7 @@ impl Writer {
 
     fn open(&self, round: RoundId, numbers: Option<RoundPrivacy>) -> Attempt {
         let sum = sums::open(&self.settings, &self.noise, round, numbers);
-        Attempt { round, sum, subjects: BTreeSet::new() }
+        Attempt { round, sum, updates: 0, subjects: BTreeSet::new() }
     }
 
     fn fold(
@@ -321,6 +327,7 @@ impl Writer {
         let counts_once = self.releases_at_the_end();
         let attempt = self.attempt.as_mut()?;
         let (from, fault) = (Contributor(client.0), contribution.fault());
+        let is_update = matches!(contribution, Contribution::Update(..));
         let sum = attempt.sum.as_mut().ok()?;
         // The debit pays for one contribution of each subject. Here nothing counts but what
         // is in the sum.
@@ -345,6 +352,7 @@ impl Writer {
             tracing::warn!(%task, %round, client = client.0, %error, "a contribution was left out");
             return Some(fault);
         }
+        attempt.updates += u32::from(is_update);
         attempt.subjects.extend(subject.filter(|_| self.settings.privacy.is_some()));
         None
     }
@@ -450,7 +458,11 @@ impl Writer {
         let (next, step) = match scores {
             // The model of such a round is the one that was evaluated.
             Some(_) => (self.position.clone(), None),
-            None => self.position.after(&self.settings, figures.round, &delta, rng)?,
+            None => {
+                let (round, updates) = (figures.round, attempt.updates);
+                let update = MeanUpdate { round, mean: &delta, updates };
+                self.position.after(&self.settings, update, rng)?
+            }
         };
         let files = CheckpointFiles { step, ..next.files(&self.settings)? };
         let step = self.step_record(files.step.as_deref())?;
@@ -474,6 +486,7 @@ impl Writer {
             frozen: None,
             step,
             residual: files.residual_sha256(),
+            control: files.control_sha256(),
         };
         self.lease.commit(&record, &files)?;
         Ok(self.go_on_from(next, record, files))
@@ -515,8 +528,9 @@ impl Writer {
         if let Err(error) = self.lease.prune(checkpoints, gate.as_ref()) {
             tracing::warn!(task = %self.settings.id, %error, "old models cannot be removed");
         }
-        let CheckpointFiles { model: file, step, .. } = files;
-        GlobalModel { record, file, step, parameters: Arc::clone(&self.position.parameters) }
+        let CheckpointFiles { model: file, step, control, .. } = files;
+        let parameters = Arc::clone(&self.position.parameters);
+        GlobalModel { record, file, step, parameters, control }
     }
 
     /// Goes on from an earlier model, if it is durable as the newest.

@@ -1,11 +1,13 @@
 //! Point from which a task's next round goes on: the newest parameters, the state of the
-//! server optimizer beside them, and what the steps of the model have left out.
+//! server optimizer beside them, what the steps of the model have left out, and the control
+//! variate of the server.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedra_aggregation::{ApplyError, OptimizerState, StateError, Step};
+use fedra_aggregation::{ApplyError, OptimizerState, StateError, Step, control};
 use fedra_learning::safetensors::{self, ModelFileError};
+use fedra_protocol::RoundId;
 use rand::{CryptoRng, RngExt};
 use thiserror::Error;
 
@@ -25,10 +27,13 @@ pub enum CheckpointError {
     /// The residual of the steps is not one of this task.
     #[error(transparent)]
     Residual(#[from] ResidualError),
+    /// The control variate is not one of this task.
+    #[error("the control variate: {0}")]
+    Control(ModelFileError),
 }
 
-/// Parameters of the newest model, with the optimizer's state after its round and the
-/// residual of its steps.
+/// Parameters of the newest model, with the optimizer's state after its round, the residual of
+/// its steps and the control variate.
 #[derive(Debug, Clone)]
 pub struct Position {
     /// The parameters, in the order of the model.
@@ -37,6 +42,20 @@ pub struct Position {
     pub state: OptimizerState,
     /// The residual, if models are made by steps.
     pub residual: Residual,
+    /// Control variate of the server, in the order of the model; empty before the first round
+    /// with variates. A round without leaves it as it is, because the clients keep theirs.
+    pub control: Arc<Vec<f32>>,
+}
+
+/// A round's mean update, with what else the next point follows from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MeanUpdate<'a> {
+    /// The round.
+    pub round: u64,
+    /// The mean, one value a parameter.
+    pub mean: &'a [f64],
+    /// Updates that it is over.
+    pub updates: u32,
 }
 
 impl Position {
@@ -69,7 +88,18 @@ impl Position {
                 Residual::default()
             }
         };
-        Ok(Self { parameters: Arc::new(parameters), state, residual })
+        let control = match &files.control {
+            None => Vec::new(),
+            Some(file) => {
+                safetensors::read(&settings.model, file).map_err(CheckpointError::Control)?
+            }
+        };
+        Ok(Self {
+            parameters: Arc::new(parameters),
+            state,
+            residual,
+            control: Arc::new(control),
+        })
     }
 
     /// The point after a round's mean update, and the step that leads to it, if models travel
@@ -77,12 +107,12 @@ impl Position {
     pub(super) fn after(
         &self,
         settings: &TaskSettings,
-        round: u64,
-        mean: &[f64],
+        update: MeanUpdate<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Option<Bytes>), ApplyError> {
-        let optimizer = settings.optimizer(round);
-        let (wanted, state) = optimizer.step(&self.state, &self.parameters, mean)?;
+        let optimizer = settings.optimizer(update.round);
+        let (wanted, state) = optimizer.step(&self.state, &self.parameters, update.mean)?;
+        let control = self.control_after(settings, update);
         let step = settings.model_codec.as_ref().and_then(|codec| {
             let (base, residual) = (&self.parameters, self.residual.values());
             let (codec, most) = (codec.values().ok()?, settings.update_range.magnitude());
@@ -91,14 +121,23 @@ impl Position {
         Ok(match step {
             Some(Step { bytes, parameters, residual }) => {
                 let (parameters, residual) = (Arc::new(parameters), Residual::new(residual));
-                (Self { parameters, state, residual }, Some(bytes.into()))
+                (Self { parameters, state, residual, control }, Some(bytes.into()))
             }
             // One that is not finite is refused when it is written.
             None => {
                 let (parameters, residual) = (Arc::new(wanted), Residual::default());
-                (Self { parameters, state, residual }, None)
+                (Self { parameters, state, residual, control }, None)
             }
         })
+    }
+
+    /// The control variate after a round.
+    fn control_after(&self, settings: &TaskSettings, update: MeanUpdate<'_>) -> Arc<Vec<f32>> {
+        let Some(population) = settings.population else { return Arc::clone(&self.control) };
+        let MeanUpdate { round, mean, updates } = update;
+        let reach = settings.training(RoundId { round, attempt: 0 }).reach();
+        let share = f64::from(updates) / f64::from(population);
+        Arc::new(control::of_server(&self.control, mean, share, reach))
     }
 
     /// Files of a checkpoint at this point.
@@ -109,6 +148,14 @@ impl Position {
         let model = safetensors::write(&settings.model, &self.parameters)?.into();
         let optimizer_state = self.state.encode()?.map(Bytes::from);
         let residual = self.residual.encode();
-        Ok(CheckpointFiles { optimizer_state, residual, ..CheckpointFiles::of_model(model) })
+        let control = match self.control.is_empty() {
+            true => None,
+            false => {
+                let file = safetensors::write(&settings.model, &self.control);
+                Some(file.map_err(CheckpointError::Control)?.into())
+            }
+        };
+        let files = CheckpointFiles::of_model(model);
+        Ok(CheckpointFiles { optimizer_state, residual, control, ..files })
     }
 }

@@ -160,8 +160,8 @@ fn writer(
     secret: [u8; 32],
 ) -> Result<Writer, StoreError> {
     let parameters = Arc::new(parameters.to_vec());
-    let position =
-        Position { parameters, state: OptimizerState::Empty, residual: Residual::default() };
+    let (state, residual, control) = (OptimizerState::Empty, Residual::default(), Arc::default());
+    let position = Position { parameters, state, residual, control };
     Writer::new(Arc::clone(settings), store.lease(settings), position, secret)
 }
 

@@ -180,6 +180,7 @@ fn assignment(
         evaluates: input.ratio(1, 4)?,
         steps: Box::default(),
         drawn: None,
+        control: None,
     })
 }
 

@@ -230,6 +230,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
         evaluates: false,
         steps: Box::default(),
         drawn: None,
+        control: None,
     };
     let sparse = RoundAssignment { codec: CodecName::named("topk"), ..assignment.clone() };
     let half = RoundAssignment { codec: Some(CodecName::F16), ..assignment.clone() };

@@ -124,7 +124,7 @@ impl Server {
             }
             other => panic!("{other:?}"),
         };
-        let weights = self.bench.local_work.starting_model(&job, &tell).await.unwrap();
+        let (weights, _) = self.bench.local_work.starting_model(&job, &tell).await.unwrap();
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&weights.trained), bits(&self.models[round].1), "to the bit");
         let asked = std::mem::take(&mut *self.asked.lock().expect("no panic"));

@@ -17,6 +17,7 @@ fn assignment(script: &Script, round: RoundId) -> Act {
         evaluates: false,
         steps: Box::default(),
         drawn: None,
+        control: None,
     };
     Act::Send(ServerMessage::RoundAssignment(assignment))
 }

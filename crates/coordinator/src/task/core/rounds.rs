@@ -15,7 +15,7 @@ use super::Step;
 use crate::messages::{Action, Order};
 use crate::round::{Budget, ClientId, Eligibility, Event, Progress, RoundCounts, Stage};
 use crate::settings::EvaluationRounds;
-use crate::status::{HISTORY, Spent, model_ref, steps_to_newest};
+use crate::status::{HISTORY, Spent, control_ref, model_ref, steps_to_newest};
 use crate::storage::{Debit, RoundRecord, StepRecord};
 use crate::writer::{GlobalModel, Prepared, RoundFigures, WriterError, WriterJob};
 
@@ -184,15 +184,19 @@ impl Step<'_> {
 
     /// Makes a durable model the newest.
     pub(super) fn announce(&mut self, model: GlobalModel) {
-        let GlobalModel { record, file, step, .. } = model;
+        let GlobalModel { record, file, step, control, .. } = model;
         let core = &mut *self.core;
         core.metrics.newest(record.round);
         core.model = model_ref(&record);
+        core.control = control_ref(&record);
         if let (Some(spent), Some(clipping_norm)) = (&mut core.spent, record.clipping_norm) {
             spent.clipping_norm = clipping_norm;
         }
         if let Some((StepRecord { sha256, .. }, file)) = record.step.zip(step) {
             core.actions.push(Action::ServeStep(sha256, file));
+        }
+        if let Some((sha256, file)) = record.control.zip(control) {
+            core.actions.push(Action::ServeControl(sha256, file));
         }
         core.actions.push(Action::Serve(record.sha256, file));
         self.remember(record);

@@ -60,6 +60,7 @@ fn a_round_is_stored_with_its_figures() {
         optimizer_state: None,
         step: None,
         residual: None,
+        control: None,
         frozen: None,
     };
     assert_eq!(record, expected);

@@ -1,41 +1,73 @@
-//! Error feedback: the part of a client's updates that a sparse codec has not sent, which is
-//! added to its next update (Stich et al. 2018). No I/O of its own; what is kept never leaves the device.
+//! Values that a client carries from one update to the next: error feedback, the part of its
+//! updates that a sparse codec has not sent, which is added to its next one (Stich et al. 2018);
+//! or its control variate of SCAFFOLD. No I/O of its own; what is kept never leaves the device.
 //!
 //! An update counts as sent once all of it has left and the server has gone on to a later
 //! round. Where that round is abandoned, or the update is turned down, its part is as if it
 //! had never been made: what was kept before it stays. A server whose verdict was never heard
 //! may have counted the update. So it counts, because a part that was sent twice would lead
-//! the model astray, while one that is lost costs a round's work.
+//! the model astray, while one that is lost costs a round's work. A control variate has to
+//! change with the server's, which changes by each update that was counted.
 //!
-//! The rest of an update is stored before its last bytes leave. A client that ends
+//! What an update leaves behind is stored before its last bytes leave. A client that ends
 //! earlier has sent nothing; one that ends later finds it in the store.
 
 use std::mem;
 
 use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, ValueCodec};
+use fedra_aggregation::control;
 use fedra_protocol::{
-    ModelSpec, RoundId, Sha256Hash, UpdateFault, UpdateOutcome, UpdateRange, UpdateVerdict,
+    LocalTraining, ModelSpec, RoundAssignment, RoundId, Sha256Hash, UpdateFault, UpdateOutcome,
+    UpdateRange, UpdateVerdict,
 };
 use futures_util::future::LocalBoxFuture;
 
 use super::{LocalWork, WorkError, random_seed};
+use crate::outgoing::RoundJob;
 use crate::residual::{Latest, Residual, ResidualStore};
 
-/// Adds what was not sent to later updates.
+/// What a client carries from one update to the next.
 #[derive(Debug, Default)]
-pub struct ErrorFeedback {
+pub struct Carried {
     store: ResidualStore,
 }
 
+/// Correction of a round's gradients by SCAFFOLD.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Correction {
+    /// c - c_i, in the order of the model; empty if it is zero.
+    pub terms: Vec<f32>,
+    /// Number of steps times the rate.
+    pub reach: f64,
+}
+
 impl LocalWork {
-    /// Keeps what sparse codecs have not sent in this store.
+    /// Keeps what goes from one update to the next in this store.
     pub fn with_residual(mut self, store: ResidualStore) -> Self {
-        self.feedback.get_mut().store = store;
+        self.carried.get_mut().store = store;
         self
     }
 
-    /// The update as it leaves, with what a sparse codec has not sent of earlier ones.
+    /// Correction of a round's gradients, if the plan has one. `server` is the server's variate.
+    pub(super) async fn correction(&self, job: &RoundJob, server: &[f32]) -> Option<Correction> {
+        job.trains_with_variates().then_some(())?;
+        self.load().await;
+        let RoundAssignment { round, training, .. } = &job.assignment;
+        let mut carried = self.carried.borrow_mut();
+        Some(carried.correction(&job.task.model, *round, training, server))
+    }
+
+    async fn load(&self) {
+        let loading = self.carried.borrow().store.load();
+        if let Some(loading) = loading {
+            let stored = loading.await;
+            self.carried.borrow_mut().store.loaded(stored.as_deref());
+        }
+    }
+
+    /// The update as it leaves, with what a sparse codec has not sent of earlier ones. The
+    /// variate after it is made with the `correction` that it was trained with.
     pub(super) async fn encode(
         &self,
         spec: &ModelSpec,
@@ -43,46 +75,80 @@ impl LocalWork {
         codec: &Codec,
         values: Vec<f32>,
         range: UpdateRange,
+        correction: Option<Correction>,
     ) -> Result<Bytes, WorkError> {
         let (form, seed) = (codec.values()?, random_seed()?);
+        if let Some(correction) = correction {
+            let mut carried = self.carried.borrow_mut();
+            return Ok(carried.encode_corrected(round, &values, &correction, form, &seed).into());
+        }
         if !codec.name().is_sparse() {
             return Ok(form.encode(&values, &seed).into());
         }
-        let loading = self.feedback.borrow().store.load();
-        if let Some(loading) = loading {
-            let stored = loading.await;
-            self.feedback.borrow_mut().store.loaded(stored.as_deref());
-        }
-        let mut feedback = self.feedback.borrow_mut();
-        feedback.begin_with(spec);
-        Ok(feedback.encode(round, values, range, form, &seed).into())
+        self.load().await;
+        let mut carried = self.carried.borrow_mut();
+        carried.begin_with(shape_of(spec));
+        Ok(carried.encode(round, values, range, form, &seed).into())
     }
 
     /// Notes that the last of an update is about to leave. The future is ready once what the
     /// update leaves behind is stored; there is none where nothing is to be stored.
     pub fn leaves(&self, round: RoundId) -> Option<LocalBoxFuture<'static, ()>> {
-        self.feedback.borrow_mut().leaves(round)
+        self.carried.borrow_mut().leaves(round)
     }
 
     /// Takes note of the server's verdict on an update.
     pub fn judged(&self, outcome: &UpdateOutcome) {
-        self.feedback.borrow_mut().judged(outcome);
+        self.carried.borrow_mut().judged(outcome);
     }
 }
 
-/// Hash of the trained tensors' names and shapes.
-fn shape_of(spec: &ModelSpec) -> Sha256Hash {
+/// Names and shapes of the trained tensors.
+fn shape_of(spec: &ModelSpec) -> String {
     let tensors = spec.layout().iter().map(|tensor| (&tensor.name, &tensor.shape));
-    Sha256Hash::of(format!("{:?}", tensors.collect::<Vec<_>>()).as_bytes())
+    format!("{:?}", tensors.collect::<Vec<_>>())
 }
 
-impl ErrorFeedback {
-    /// Forgets what was kept of updates of another model.
-    fn begin_with(&mut self, spec: &ModelSpec) {
-        let (model, residual) = (*shape_of(spec).as_bytes(), &mut self.store.residual);
+impl Carried {
+    /// Forgets what was kept of other values than these: of another model, or of another kind.
+    fn begin_with(&mut self, values: String) {
+        let model = *Sha256Hash::of(values.as_bytes()).as_bytes();
+        let residual = &mut self.store.residual;
         if residual.model != model {
             *residual = Residual { model, ..Residual::default() };
         }
+    }
+
+    /// Correction of a round's gradients, of the server's variate and the client's own.
+    pub fn correction(
+        &mut self,
+        spec: &ModelSpec,
+        round: RoundId,
+        plan: &LocalTraining,
+        server: &[f32],
+    ) -> Correction {
+        self.begin_with(format!("control variate of {}", shape_of(spec)));
+        self.settle(round);
+        let terms = control::correction(server, &self.store.residual.kept);
+        Correction { terms, reach: plan.reach() }
+    }
+
+    /// The round's update as it is sent. The client's variate follows from what the server
+    /// decodes.
+    pub fn encode_corrected(
+        &mut self,
+        round: RoundId,
+        update: &[f32],
+        correction: &Correction,
+        codec: &dyn ValueCodec,
+        seed: &[u8; 32],
+    ) -> Vec<u8> {
+        let bytes = codec.encode(update, seed);
+        let mut sent = Vec::with_capacity(update.len());
+        codec.decode(&bytes, &mut |values| sent.extend_from_slice(values));
+        let rest = control::of_client(&correction.terms, &sent, correction.reach);
+        self.store.residual.latest = Some(Latest { round, counts: false, rest });
+        bytes
     }
 
     /// The round's update with the kept part, as it is sent. `update` is within the range,
@@ -194,7 +260,7 @@ mod tests {
 
     /// The values that a server has of an update.
     fn sent(
-        feedback: &mut ErrorFeedback,
+        feedback: &mut Carried,
         codec: &Codec,
         round: RoundId,
         update: Vec<f32>,
@@ -204,11 +270,11 @@ mod tests {
         CheckedUpdate::parse(bytes.into(), codec).unwrap().to_vec().unwrap()
     }
 
-    fn judged(feedback: &mut ErrorFeedback, round: RoundId, verdict: UpdateVerdict) {
+    fn judged(feedback: &mut Carried, round: RoundId, verdict: UpdateVerdict) {
         feedback.judged(&UpdateOutcome { round, verdict, message: String::new() });
     }
 
-    fn kept(feedback: &mut ErrorFeedback) -> Vec<f32> {
+    fn kept(feedback: &mut Carried) -> Vec<f32> {
         feedback.settle(id(u64::MAX, 0));
         feedback.store.residual.kept.clone()
     }
@@ -216,7 +282,7 @@ mod tests {
     #[test]
     fn sent_and_kept_are_the_sum_of_the_updates() {
         for name in ["topk", "stc"] {
-            let (codec, mut feedback) = (codec(name), ErrorFeedback::default());
+            let (codec, mut feedback) = (codec(name), Carried::default());
             let (mut server, mut client) = ([0.0; LEN], [0.0; LEN]);
             for round in 1..=50 {
                 let update = update(round);
@@ -235,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_round_that_came_to_nothing_changes_nothing() {
-        let (codec, mut feedback) = (codec("topk"), ErrorFeedback::default());
+        let (codec, mut feedback) = (codec("topk"), Carried::default());
         sent(&mut feedback, &codec, id(1, 0), update(1));
         judged(&mut feedback, id(1, 0), UpdateVerdict::Accepted);
         let first = sent(&mut feedback, &codec, id(2, 0), update(2));
@@ -263,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_range_is_sent_later() {
-        let (codec, mut feedback) = (codec("topk"), ErrorFeedback::default());
+        let (codec, mut feedback) = (codec("topk"), Carried::default());
         let large = || (0..LEN).map(|i| if i < 8 { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
         for round in 1..=3 {
             let values = sent(&mut feedback, &codec, id(round, 0), large());
@@ -276,7 +342,7 @@ mod tests {
 
     #[test]
     fn another_model_begins_with_nothing() {
-        let (codec, mut feedback) = (codec("topk"), ErrorFeedback::default());
+        let (codec, mut feedback) = (codec("topk"), Carried::default());
         feedback.store.residual.kept = vec![1.0; LEN + 1];
         let values = sent(&mut feedback, &codec, id(1, 0), vec![0.0; LEN]);
         assert_eq!(values, vec![0.0; LEN]);
@@ -286,22 +352,22 @@ mod tests {
             let layers = [units, 2].map(|units| Layer::from(Linear { outputs: units }));
             ModelSpec::new(&[3], layers.to_vec(), Loss::MeanSquaredError).unwrap()
         };
-        feedback.begin_with(&model(4));
+        feedback.begin_with(shape_of(&model(4)));
         feedback.store.residual.kept = vec![1.0; LEN];
-        feedback.begin_with(&model(4));
+        feedback.begin_with(shape_of(&model(4)));
         assert_eq!(feedback.store.residual.kept, vec![1.0; LEN]);
-        feedback.begin_with(&model(5));
+        feedback.begin_with(shape_of(&model(5)));
         assert_eq!(feedback.store.residual.kept, Vec::<f32>::new());
     }
 
     type Stored = Rc<RefCell<Option<Vec<u8>>>>;
 
     /// A process that has what the ones before have stored.
-    fn process(stored: &Stored) -> ErrorFeedback {
+    fn process(stored: &Stored) -> Carried {
         let into = stored.clone();
         let keep = move |bytes: &[u8]| *into.borrow_mut() = Some(bytes.to_vec());
         let store = ResidualStore::new(stored.borrow().as_deref(), keep).unwrap();
-        ErrorFeedback { store }
+        Carried { store }
     }
 
     #[test]
@@ -309,16 +375,16 @@ mod tests {
         let topk = codec("topk");
         // What happens in round 2 before the process ends, the next round, and true if the
         // next process has to go on as if round 2 had the update.
-        type Act = fn(&mut ErrorFeedback);
-        let turned_down = |f: &mut ErrorFeedback| {
+        type Act = fn(&mut Carried);
+        let turned_down = |f: &mut Carried| {
             drop(f.leaves(id(2, 0)));
             judged(f, id(2, 0), UpdateVerdict::Rejected(UpdateFault::OutOfRange));
         };
-        let came_twice = |f: &mut ErrorFeedback| {
+        let came_twice = |f: &mut Carried| {
             drop(f.leaves(id(2, 0)));
             judged(f, id(2, 0), UpdateVerdict::Rejected(UpdateFault::Duplicate));
         };
-        let was_abandoned = |f: &mut ErrorFeedback| {
+        let was_abandoned = |f: &mut Carried| {
             drop(f.leaves(id(2, 0)));
             sent(f, &codec("topk"), id(2, 1), update(2));
         };
@@ -355,7 +421,7 @@ mod tests {
     #[test]
     fn a_new_process_goes_on_where_the_last_one_was() {
         let (codec, stored) = (codec("topk"), Stored::default());
-        let mut one = ErrorFeedback::default();
+        let mut one = Carried::default();
         // The second attempt at round 2 has had nothing of the first, which was accepted.
         for (round, attempt, verdict) in [
             (1, 0, UpdateVerdict::Accepted),
