@@ -13,6 +13,7 @@ mod gate;
 mod optimizer;
 mod origin;
 mod privacy;
+mod scaffold;
 mod schedule;
 mod section;
 mod task;

@@ -18,7 +18,9 @@ use fedra_protocol::{
 
 use super::access::AccessConfig;
 use super::section::Section;
-use super::{ServerConfig, aggregation, codec, gate, optimizer, privacy, schedule, value};
+use super::{
+    ServerConfig, aggregation, codec, gate, optimizer, privacy, scaffold, schedule, value,
+};
 
 /// `[[task]]`: one task.
 #[derive(Debug, Clone)]
@@ -70,13 +72,14 @@ impl TaskConfig {
             section.table("round", "task.round"),
             section.optional("rounds", value::whole(1)),
             is_private,
+            scaffold::is_wanted(&section),
         );
         let privacy = privacy.and_then(|section| privacy::read(section, &mut plan, parameters));
         let (optimizer, server_schedule) = optimizer::read(
             section.table("server_optimizer", "task.server_optimizer"),
             plan.rounds,
         );
-        let (training, training_schedule) =
+        let Training { training, schedule: training_schedule, population } =
             training(section.table("training", "task.training"), seed, plan.rounds);
         let update_range = section.or("update_range", default_range, value::update_range);
         let fit = aggregation::Fit {
@@ -103,9 +106,15 @@ impl TaskConfig {
         };
         let gate = section.optional_table("gate", "task.gate");
         let gate = gate.and_then(|table| gate::read(table, &fit));
+        let codec = codec::of_updates(&section, parameters, update_range, privacy.as_ref());
+        if training.algorithm().has_variates() {
+            let (plan, codec, privacy) = (&plan, &codec, privacy.as_ref());
+            let fit = scaffold::Fit { plan, codec, estimator, privacy, population };
+            scaffold::check(&section, &fit);
+        }
         let settings = TaskSettings {
             title: section.or("title", id.to_string(), value::title),
-            codec: codec::of_updates(&section, parameters, update_range, privacy.as_ref()),
+            codec,
             model_codec: codec::of_models(&section, parameters, update_range),
             update_range,
             data: data(&section, &model),
@@ -117,6 +126,7 @@ impl TaskConfig {
             server_schedule,
             training,
             training_schedule,
+            population,
             checkpoints: checkpoints(section.table("checkpoints", "task.checkpoints")),
             gate,
             client_evaluation,
@@ -145,16 +155,27 @@ impl TaskConfig {
     }
 }
 
-/// Local training at its full learning rate, and the course of the rate.
-fn training(section: Section<'_>, seed: u64, rounds: Option<u64>) -> (LocalTraining, Schedule) {
+/// `[task.training]`.
+struct Training {
+    /// Local training at its full learning rate.
+    training: LocalTraining,
+    /// Course of the rate.
+    schedule: Schedule,
+    /// All clients, where the algorithm asks for their number.
+    population: Option<u32>,
+}
+
+fn training(section: Section<'_>, seed: u64, rounds: Option<u64>) -> Training {
     let step = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
     let share = value::number("at least 0 and below 1", |x| (0.0..1.0).contains(&x));
     let penalty = value::number("from 0 to 1000", |x| (0.0..=1e3).contains(&x));
     let norm = value::number("above 0 and at most 1e9", |x| x > 0.0 && x <= 1e9);
     let (instant, day) = (Duration::from_millis(1), MAX_TIME_LIMIT);
     let steps = section.optional("steps", value::whole(1));
+    let algorithm = algorithm(&section);
+    let population = scaffold::population(&section, algorithm);
     let raw = RawLocalTraining {
-        algorithm: algorithm(&section),
+        algorithm,
         epochs: section.or("epochs", if steps.is_some() { 0 } else { 1 }, value::whole(1)),
         steps: steps.unwrap_or(0),
         time_limit: section.optional("time_limit", value::duration(instant, day)),
@@ -177,7 +198,7 @@ fn training(section: Section<'_>, seed: u64, rounds: Option<u64>) -> (LocalTrain
     let table = section.table("schedule", "task.training.schedule");
     let schedule = schedule::read(table, rounds, training.learning_rate().into());
     section.finish();
-    (training, schedule)
+    Training { training, schedule, population }
 }
 
 /// The value of `algorithm`, with the keys that only Adam has.
@@ -203,8 +224,9 @@ fn algorithm(section: &Section<'_>) -> ClientAlgorithm {
     match &name[..] {
         "sgd" => ClientAlgorithm::Sgd,
         "nesterov" => ClientAlgorithm::Nesterov,
+        "scaffold" => ClientAlgorithm::Scaffold,
         _ => {
-            let known = "\"sgd\", \"nesterov\" and \"adam\"";
+            let known = "\"sgd\", \"nesterov\", \"adam\" and \"scaffold\"";
             let problem = format!("{name:?} is not known; the algorithms are {known}");
             section.mistake("algorithm", problem);
             ClientAlgorithm::Sgd
@@ -212,7 +234,12 @@ fn algorithm(section: &Section<'_>) -> ClientAlgorithm {
     }
 }
 
-fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPlan {
+fn plan(
+    section: Section<'_>,
+    rounds: Option<u64>,
+    is_private: bool,
+    has_variates: bool,
+) -> RoundPlan {
     let day = Duration::from_secs(24 * 3600);
     let cohort_size: u32 = section.or("cohort_size", 64, value::whole(1));
     let over_selection = section.or(
@@ -227,6 +254,11 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
     let fewest = minimum_cohort.min(report_goal);
     // Noise is made for the fewest survivors: a low default would drown the rest.
     let default_reports = if is_private { fewest.div_ceil(5) * 4 } else { fewest.min(4) };
+    let alike = match (is_private, has_variates) {
+        (true, _) => Some("under a privacy policy"),
+        (false, true) => Some("with the algorithm scaffold"),
+        (false, false) => None,
+    };
     let duration = |key, default, least| section.or(key, default, value::duration(least, day));
     let instant = Duration::from_millis(1);
     let plan = RoundPlan {
@@ -245,7 +277,7 @@ fn plan(section: Section<'_>, rounds: Option<u64>, is_private: bool) -> RoundPla
         reconnect_grace: duration("reconnect_grace", Duration::from_secs(3), Duration::ZERO),
         waiting_room: section.optional("waiting_room", value::whole(0)),
         retry_after: duration("retry_after", Duration::from_secs(30), instant),
-        max_weight: max_weight(&section, is_private),
+        max_weight: max_weight(&section, alike),
         rounds,
         protection: Protection::None,
     };
@@ -285,14 +317,16 @@ fn mode(section: &Section<'_>) -> Mode {
     Mode::Synchronous
 }
 
-/// Largest weight of a client. Under a privacy policy every client weighs the same.
-fn max_weight(section: &Section<'_>, is_private: bool) -> u64 {
+/// Largest weight of a client. `alike` is the reason why every client weighs the same, if
+/// there is one.
+fn max_weight(section: &Section<'_>, alike: Option<&str>) -> u64 {
     let configured = section.optional("max_weight", value::whole(1));
-    if is_private && configured.is_some() {
-        let problem = "under a privacy policy every client weighs the same; leave the key out";
+    let Some(reason) = alike else { return configured.unwrap_or(100_000) };
+    if configured.is_some() {
+        let problem = format!("{reason} every client weighs the same; leave the key out");
         section.mistake("max_weight", problem);
     }
-    if is_private { 1 } else { configured.unwrap_or(100_000) }
+    1
 }
 
 /// ceil(cohort_size * (1 + over_selection)), without the last bit's error

@@ -12,7 +12,7 @@ use fedra_http_api::{
     CardColumn, CardData, CardFormat, CardLayer, CardModel, CardTokens, CardTraining, ModelCard,
 };
 use fedra_protocol::data::{Column, Content, TableSpec};
-use fedra_protocol::{ClientAlgorithm, DataSpec, Layer, LocalTraining, Mechanism, Sha256Hash};
+use fedra_protocol::{ClientAlgorithm, DataSpec, Layer, Mechanism, Sha256Hash};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -169,7 +169,7 @@ fn training(settings: &TaskSettings, record: &RoundRecord) -> CardTraining {
         learning_rate_schedule: settings.training_schedule.to_string(),
         momentum: training.momentum(),
         weight_decay: training.weight_decay(),
-        settings: training_settings(training),
+        settings: training_settings(settings),
         max_examples: training.max_examples(),
         server_optimizer: server_optimizer(settings),
         gate: settings.gate.map(|gate| gate.to_string()),
@@ -208,7 +208,8 @@ fn server_optimizer(settings: &TaskSettings) -> String {
 }
 
 /// Further settings of local training that have an effect, by their keys in a config.
-fn training_settings(training: &LocalTraining) -> BTreeMap<String, String> {
+fn training_settings(settings: &TaskSettings) -> BTreeMap<String, String> {
+    let training = &settings.training;
     let adam = match training.algorithm() {
         ClientAlgorithm::Sgd | ClientAlgorithm::Nesterov | ClientAlgorithm::Scaffold => [None; 3],
         ClientAlgorithm::Adam { beta1, beta2, epsilon } => [beta1, beta2, epsilon].map(Some),
@@ -224,7 +225,8 @@ fn training_settings(training: &LocalTraining) -> BTreeMap<String, String> {
     let numbers = numbers.into_iter().filter_map(|(key, value)| Some((key, value?.to_string())));
     let limit = training.time_limit().map(|limit| humantime::format_duration(limit).to_string());
     let limit = limit.map(|limit| ("time_limit", limit));
-    numbers.chain(limit).map(|(key, value)| (key.to_owned(), value)).collect()
+    let population = settings.population.map(|clients| ("population", clients.to_string()));
+    numbers.chain(limit).chain(population).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

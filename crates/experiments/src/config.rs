@@ -289,6 +289,13 @@ impl Experiment {
                     .to_owned(),
             );
         }
+        if example_privacy.is_some() && task.settings.training.algorithm().has_variates() {
+            return range(
+                "example_privacy would have its noise carried from round to round by the algorithm \
+                 scaffold: leave it out, or take another task.training.algorithm"
+                    .to_owned(),
+            );
+        }
         let is_held_out = matches!(&source, Source::Memory(memory) if memory.held_out.is_some());
         if is_held_out && task.evaluation.is_some() {
             return range("held-out examples are in memory: leave out task.evaluation".to_owned());
@@ -311,7 +318,13 @@ impl Experiment {
     pub(crate) fn check_clients(&self, clients: usize) -> Result<(), ExperimentError> {
         let attackers: u64 = self.attacks.iter().map(|attack| u64::from(attack.clients)).sum();
         let plan = &self.task.settings.plan;
-        let problem = if attackers > clients as u64 {
+        let population = self.task.settings.population;
+        let problem = if let Some(population) = population.filter(|&of| of as usize != clients) {
+            format!(
+                "task.training.population is {population}, and there are {clients} clients; set it \
+                 to as many"
+            )
+        } else if attackers > clients as u64 {
             format!("there are {attackers} attackers among {clients} clients; lower attack.clients")
         } else if plan.mode == Mode::Synchronous && plan.minimum_cohort > clients {
             format!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fedra_coordinator::storage::{Storage, StoreError};
 
 use crate::report::{self, Header, ReportError, Row, Rows};
-use crate::{Experiment, Outcome, RunError};
+use crate::{Experiment, ExperimentError, Outcome, RunError};
 
 /// Part of a run that is kept in a folder.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,12 @@ impl Experiment {
         keep: Keep<'_>,
         mut tell: impl FnMut(&Row) -> ControlFlow<()>,
     ) -> Result<Recorded, RecordError> {
+        if matches!(keep, Keep::Store(_)) && self.task.settings.population.is_some() {
+            let problem = "the clients' control variates of the algorithm scaffold are in memory \
+                           alone, and such an experiment cannot be taken up again: run it without \
+                           resuming";
+            return Err(RunError::from(ExperimentError::Range(problem.to_owned())).into());
+        }
         let folder = match keep {
             Keep::Nothing => None,
             Keep::Results(folder) | Keep::Store(folder) => Some(folder),

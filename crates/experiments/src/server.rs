@@ -68,6 +68,8 @@ pub(crate) struct Server {
     commands: VecDeque<Command>,
     /// Global models that a client may be told to start from, newest last.
     models: VecDeque<(Sha256Hash, Arc<Vec<f32>>)>,
+    /// Control variate beside the newest of them, if there is one.
+    control: Option<(Sha256Hash, Arc<Vec<f32>>)>,
     seeds: Seeds,
     /// Draws after a round depend on the seed and the round alone, so that an experiment that
     /// is taken up again goes on with the same.
@@ -98,6 +100,15 @@ fn made(event: &WriterEvent) -> Option<&GlobalModel> {
     }
 }
 
+/// Hash and values of a control variate.
+fn variate(
+    settings: &TaskSettings,
+    file: &[u8],
+) -> Result<(Sha256Hash, Arc<Vec<f32>>), ModelFileError> {
+    let values = safetensors::read(&settings.model, file)?;
+    Ok((Sha256Hash::of(file), Arc::new(values)))
+}
+
 impl Server {
     pub(crate) fn start(
         settings: &Arc<TaskSettings>,
@@ -109,10 +120,11 @@ impl Server {
         let metrics = Arc::new(NoMetrics);
         let secret = seeds.bytes(Purpose::ServerNoise);
         let started = start(settings, storage, metrics, Arc::clone(&counters), secret, initial)?;
-        let Started { settings, core, writer, model, frozen, lease } = started;
+        let Started { settings, core, writer, model, frozen, control, lease } = started;
         let frozen = frozen.map(|file| safetensors::read_frozen(&settings.model, &file));
         let newest = safetensors::read(&settings.model, &model)?;
         let newest = Arc::new(newest);
+        let control = control.map(|file| variate(&settings, &file)).transpose()?;
         let models = VecDeque::from([(core.view().model.sha256, Arc::clone(&newest))]);
         // A model that waits for the gate is made, and not announced.
         let progress = core.progress();
@@ -136,6 +148,7 @@ impl Server {
             mailed: VecDeque::new(),
             commands: VecDeque::new(),
             models,
+            control,
             seeds,
             outbox: Vec::new(),
             completed: VecDeque::new(),
@@ -164,6 +177,13 @@ impl Server {
     pub(crate) fn model(&self, of: &ModelRef) -> Option<Arc<Vec<f32>>> {
         let known = self.models.iter().find(|(sha256, _)| *sha256 == of.sha256);
         known.map(|(_, parameters)| Arc::clone(parameters))
+    }
+
+    /// The control variate that clients were told of; an empty one is zero.
+    pub(crate) fn control(&self, of: Option<&ModelRef>) -> Option<Arc<Vec<f32>>> {
+        let Some(of) = of else { return Some(Arc::default()) };
+        let known = self.control.as_ref().filter(|(sha256, _)| *sha256 == of.sha256);
+        known.map(|(_, values)| Arc::clone(values))
     }
 
     /// Counts bytes of a message or a model for a client.
@@ -279,6 +299,9 @@ impl Server {
                 }
                 Action::Evaluate(round, parameters) => {
                     self.to_evaluate.push_back((round, parameters));
+                }
+                Action::ServeControl(_, file) => {
+                    self.control = variate(&self.settings, &file).ok();
                 }
                 Action::Serve(..)
                 | Action::ServeStep(..)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fedra_aggregation::Codec;
 use fedra_data::Dataset;
-use fedra_edge_client::HOLD_OUT_SEED;
+use fedra_edge_client::{Correction, HOLD_OUT_SEED};
 use fedra_edge_client::outgoing::{Learned, Outgoing, RoundJob};
 use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::{SecureReply, SecureRequest};
@@ -27,6 +27,8 @@ pub(crate) struct Job {
     pub client: usize,
     pub round: RoundJob,
     pub trained: Arc<Vec<f32>>,
+    /// Correction of the gradients, if training has one.
+    pub correction: Option<Correction>,
     pub frozen: Arc<Vec<f32>>,
     /// All examples, and which of them are the client's.
     pub examples: Arc<Dataset>,
@@ -44,13 +46,22 @@ pub(crate) struct Job {
 pub(crate) enum Product {
     /// An update that may leave, and its weight.
     Update(Bytes, u64),
-    /// Values to be sent in a sparse codec, which the client's error feedback encodes, and
-    /// their weight.
-    Values(Vec<f32>, Codec, u64),
+    /// Values that leave something behind for the client's next update.
+    Values(Values),
     /// A step of secure aggregation, and the state after it.
     Secured(Option<Box<SecureRound>>, SecureReply),
     /// The work failed.
     Failed(String),
+}
+
+/// Values of an update that are not encoded yet, because of what the client carries.
+pub(crate) struct Values {
+    pub values: Vec<f32>,
+    pub codec: Codec,
+    /// Weight of the update.
+    pub examples: u64,
+    /// Correction that they were trained with; `None` in a sparse codec.
+    pub correction: Option<Correction>,
 }
 
 impl Job {
@@ -76,8 +87,11 @@ impl Job {
         let learned = round.admitted(learned, |_| ())?;
         let outgoing = round.protect(learned, &mut rng).map_err(|error| text(&error))?;
         Ok(match outgoing {
-            Outgoing::Values(Learned { values, examples }) if codec.name().is_sparse() => {
-                Product::Values(values, codec, examples)
+            Outgoing::Values(Learned { values, examples })
+                if codec.name().is_sparse() || self.correction.is_some() =>
+            {
+                let correction = self.correction.clone();
+                Product::Values(Values { values, codec, examples, correction })
             }
             Outgoing::Values(Learned { values, examples }) => {
                 let form = codec.values().map_err(|error| text(&error))?;
@@ -169,6 +183,8 @@ impl Job {
                 LocalTrainer::with_example_privacy(spec, weights, data, plan, privacy, secret)
             }
         };
+        let terms = self.correction.as_ref().map_or(&[][..], |correction| &correction.terms);
+        let trainer = trainer.and_then(|trainer| trainer.with_correction(terms));
         let mut trainer = trainer.map_err(|error| error.to_string())?;
         let steps = self.steps();
         while trainer.step_count() < steps && trainer.step().is_some() {}

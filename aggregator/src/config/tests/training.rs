@@ -47,8 +47,8 @@ fn a_plan_of_training_that_contradicts_itself_is_explained() {
         ("steps = 0", "steps: must be a whole number of at least 1"),
         (
             "algorithm = \"lion\"",
-            "algorithm: \"lion\" is not known; the algorithms are \"sgd\", \"nesterov\" and \
-             \"adam\"",
+            "algorithm: \"lion\" is not known; the algorithms are \"sgd\", \"nesterov\", \
+             \"adam\" and \"scaffold\"",
         ),
         ("beta2 = 0.9", "beta2: only for algorithm = \"adam\"; set that, or leave the key out"),
         (

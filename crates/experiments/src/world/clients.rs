@@ -10,7 +10,7 @@ use fedra_edge_client::outgoing::RoundJob;
 use fedra_edge_client::secure_round::SecureRound;
 use fedra_edge_client::session::{Action, Event as Input, SecureRequest, Session};
 use fedra_edge_client::{
-    ClientEvent, Consent, ErrorFeedback, EventCode, Failure, PrivacyConfig, PrivacyFloors,
+    Carried, ClientEvent, Consent, EventCode, Failure, PrivacyConfig, PrivacyFloors,
 };
 use fedra_protocol::{RoundAssignment, RoundId, Sha256Hash, SubjectId, UpdateOutcome};
 use rand::RngExt;
@@ -20,7 +20,7 @@ use super::{Delivery, Due, World};
 use crate::attack::Kind;
 use crate::devices::Device;
 use crate::seeds::Purpose;
-use crate::work::{Job, Product, secure};
+use crate::work::{Job, Product, Values, secure};
 
 /// Work under way.
 struct Work {
@@ -50,8 +50,9 @@ pub(super) struct Client {
     participations: u32,
     /// The model that it has.
     model: Option<Sha256Hash>,
-    /// Part of its updates that a sparse codec has not sent.
-    feedback: ErrorFeedback,
+    /// What goes from one of its updates to the next: as much as the model, once it has taken
+    /// part in rounds that carry something.
+    carried: Carried,
 }
 
 impl Client {
@@ -76,7 +77,7 @@ impl Client {
             timer: None,
             participations: 0,
             model: None,
-            feedback: ErrorFeedback::default(),
+            carried: Carried::default(),
         }
     }
 
@@ -87,7 +88,7 @@ impl Client {
 
     /// Takes note of the server's verdict on an update.
     pub(super) fn judged(&mut self, outcome: &UpdateOutcome) {
-        self.feedback.judged(outcome);
+        self.carried.judged(outcome);
     }
 
     /// The connection is closed.
@@ -230,29 +231,36 @@ impl World {
 
     fn start_work(&mut self, client: usize, assignment: RoundAssignment) -> Option<Input> {
         let round = assignment.round;
-        let Some(trained) = self.server.model(&assignment.model) else {
+        let control = self.server.control(assignment.control.as_deref());
+        let Some((trained, control)) = self.server.model(&assignment.model).zip(control) else {
             let reason = "its model is not kept".to_owned();
             return Some(Input::Failed { round, failure: Failure::ModelUnavailable, reason });
         };
         let of = &mut self.clients[client];
         let policy = of.session.as_ref().and_then(|session| session.privacy_of(&assignment));
+        let job = RoundJob {
+            task: Arc::clone(&self.task),
+            privacy: policy.cloned(),
+            assignment: assignment.clone(),
+        };
+        let correction = job.trains_with_variates().then(|| {
+            of.carried.correction(&self.task.model, round, &assignment.training, &control)
+        });
         let frozen = self.task.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
         let kept = of.model.replace(assignment.model.sha256);
         let drawn = assignment.drawn.as_ref().map(|drawn| drawn.sha256);
         let bases = kept.into_iter().chain(drawn);
         let steps = bases.filter_map(|base| assignment.steps_from(&base)).map(|(_, bytes)| bytes);
-        let down =
-            steps.min().unwrap_or(assignment.model.bytes) + if kept.is_none() { frozen } else { 0 };
+        let down = steps.min().unwrap_or(assignment.model.bytes)
+            + if kept.is_none() { frozen } else { 0 }
+            + assignment.control.as_ref().map_or(0, |control| control.bytes);
         self.server.count_sent(down as usize);
         let style = self.style.map(|of| of.draw(&mut self.seeds.rng(Purpose::Style(client))));
         let job = Job {
             client,
-            round: RoundJob {
-                task: Arc::clone(&self.task),
-                privacy: policy.cloned(),
-                assignment: assignment.clone(),
-            },
+            round: job,
             trained,
+            correction,
             frozen: Arc::clone(&self.server.frozen),
             examples: Arc::clone(&self.examples),
             own: Arc::clone(&of.own),
@@ -314,11 +322,16 @@ impl World {
         let product = product.recv().unwrap_or_else(|_| Product::Failed("it crashed".to_owned()));
         let input = match product {
             Product::Update(update, examples) => Input::Trained { round, update, examples },
-            Product::Values(values, codec, examples) => {
+            Product::Values(Values { values, codec, examples, correction }) => {
                 let (seed, range) = (of.presence.random(), self.task.update_range);
-                let form = codec.values().expect("a sparse codec is one of values");
-                let update = of.feedback.encode(round, values, range, form, &seed).into();
-                Input::Trained { round, update, examples }
+                let form = codec.values().expect("a codec of values");
+                let update = match correction {
+                    Some(correction) => {
+                        of.carried.encode_corrected(round, &values, &correction, form, &seed)
+                    }
+                    None => of.carried.encode(round, values, range, form, &seed),
+                };
+                Input::Trained { round, update: update.into(), examples }
             }
             Product::Secured(state, reply) => {
                 of.round = state.is_some().then_some(assignment);
