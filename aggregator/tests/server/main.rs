@@ -28,6 +28,7 @@ mod regression;
 mod restart;
 mod rounds;
 mod routes;
+mod scaffold;
 mod startup;
 mod support;
 mod tls;

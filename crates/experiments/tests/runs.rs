@@ -16,7 +16,7 @@ use fedra_edge_client::{
     ClientEvent, Consent, ParticipationLog, PrivacyConfig, PrivacyFloors, ResidualStore,
     TokenSource, TrainingSlots, Trust,
 };
-use fedra_experiments::{Attack, Experiment, Kind, Outcome, study};
+use fedra_experiments::{Attack, Experiment, Keep, Kind, Outcome, report::Header, study};
 use fedra_protocol::{SubjectId, TaskId};
 use futures_channel::mpsc;
 use futures_util::{StreamExt, future};
@@ -81,6 +81,15 @@ fn run(experiment: &Experiment) -> Outcome {
     let outcome = experiment.run(&Storage::in_memory(), |_| ControlFlow::Continue(()));
     outcome.unwrap_or_else(|error| panic!("{error}"))
 }
+
+/// The same task with SCAFFOLD, by so many steps.
+fn with_scaffold(task: &str, steps: u32) -> String {
+    let keys = format!("algorithm = \"scaffold\"\npopulation = 12\nsteps = {steps}");
+    task.replace("batch_size = 4", &format!("batch_size = 4\n{keys}"))
+}
+
+const EVERYONE: &str =
+    "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
 
 const SMALL_COHORTS: &str =
     "[task.round]\ncohort_size = 4\nminimum_cohort = 4\nminimum_reports = 2\nreport_goal = 3";
@@ -262,6 +271,55 @@ fn every_codec_learns_with_fewer_bytes() {
     }
 }
 
+/// Clients with one class each, who take many steps by themselves.
+#[test]
+fn scaffold_follows_all_clients_where_plain_sgd_drifts_apart() {
+    let folder = folder();
+    let of = |task: &str| {
+        let text = format!(
+            "[simulation]\nclients = 12\n[data]\npath = \"images\"\nlabels = \"labels\"\n\
+             partition = {{ kind = \"labels\", per_client = 1 }}\n[task]\n{task}"
+        );
+        let experiment = Experiment::from_toml(&text, folder.path());
+        let outcome = run(&experiment.unwrap_or_else(|error| panic!("{error}")));
+        let records: Vec<_> = outcome.rounds.iter().map(|round| &round.record).collect();
+        let variates = records.iter().filter(|record| record.control.is_some()).count();
+        (outcome.rounds.last().unwrap().quality.unwrap(), variates)
+    };
+    let task = task(15, SMALL_COHORTS);
+    let plain = task.replace("batch_size = 4", "batch_size = 4\nsteps = 30");
+    let ((sgd, none), (scaffold, variates)) = (of(&plain), of(&with_scaffold(&task, 30)));
+    assert_eq!((none, variates), (0, 15));
+    eprintln!("{sgd:?} {scaffold:?}");
+    assert!(scaffold.loss < sgd.loss, "{scaffold:?} {sgd:?}");
+}
+
+#[test]
+fn what_an_experiment_with_scaffold_cannot_do_is_refused() {
+    let folder = folder();
+    let task = with_scaffold(&task(3, EVERYONE), 8);
+    let text = |more: &str, task: &str| {
+        format!(
+            "[simulation]\nclients = 12\n{more}\n[data]\npath = \"images\"\nlabels = \"labels\"\n\
+             partition = {{ kind = \"iid\" }}\n[task]\n{task}"
+        )
+    };
+    let more = task.replace("population = 12", "population = 13");
+    for (text, expected) in [
+        (text("", &more), "task.training.population is 13, and there are 12 clients"),
+        (text(EXAMPLE_PRIVACY, &task), "example_privacy would have its noise carried"),
+    ] {
+        let error = Experiment::from_toml(&text, folder.path()).expect_err("refused").to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let experiment = Experiment::from_toml(&text("", &task), folder.path()).unwrap();
+    let header = Header::of(&experiment, "");
+    let out = folder.path().join("out");
+    let stored = experiment.record(&header, Keep::Store(&out), |_| ControlFlow::Continue(()));
+    let error = stored.map(drop).expect_err("refused").to_string();
+    assert!(error.contains("cannot be taken up again"), "{error}");
+}
+
 #[test]
 fn attackers_change_the_model_and_the_target_ends_the_run() {
     let folder = folder();
@@ -329,12 +387,21 @@ fn a_gate_takes_back_what_attackers_spoil_and_pauses_a_task_that_they_own() {
 
 #[tokio::test]
 async fn real_clients_over_sockets_make_the_same_model() {
+    over_sockets(&task(3, EVERYONE)).await;
+}
+
+#[tokio::test]
+async fn real_clients_with_scaffold_make_the_same_model() {
+    over_sockets(&with_scaffold(&task(3, EVERYONE), 8)).await;
+}
+
+/// Holds the third model of a task to that of real clients.
+async fn over_sockets(task: &str) {
     let folder = folder();
-    let tables = "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
-    let experiment = experiment(folder.path(), "", &task(3, tables));
+    let experiment = experiment(folder.path(), "", task);
     let simulated = run(&experiment);
 
-    let text = format!("[[task]]\nid = \"experiment\"\n{}", task(3, tables));
+    let text = format!("[[task]]\nid = \"experiment\"\n{task}");
     let at = folder.path().display();
     let text = text.replace("\"images\"", &format!("\"{at}/images\""));
     let text = text.replace("\"labels\"", &format!("\"{at}/labels\""));

@@ -30,6 +30,11 @@ fn adam() -> RawLocalTraining {
     }
 }
 
+/// SCAFFOLD for a number of steps.
+fn scaffold() -> RawLocalTraining {
+    RawLocalTraining { algorithm: ClientAlgorithm::Scaffold, epochs: 0, steps: 20, ..sgd() }
+}
+
 /// A plan as a client decodes it, `change`d on the way.
 fn received(
     raw: RawLocalTraining,
@@ -43,7 +48,7 @@ fn received(
 
 #[test]
 fn a_plan_outside_its_ranges_names_the_field() {
-    let spoiled: [(RawLocalTraining, &str); 16] = [
+    let spoiled: [(RawLocalTraining, &str); 20] = [
         (RawLocalTraining { epochs: 0, ..sgd() }, "epochs"),
         (RawLocalTraining { epochs: MAX_EPOCHS + 1, ..sgd() }, "epochs"),
         (RawLocalTraining { steps: 1, ..sgd() }, "steps"),
@@ -55,6 +60,10 @@ fn a_plan_outside_its_ranges_names_the_field() {
         (RawLocalTraining { algorithm: of(1.0, 0.5, 0.5), ..adam() }, "beta1"),
         (RawLocalTraining { algorithm: of(0.5, f32::NAN, 0.5), ..adam() }, "beta2"),
         (RawLocalTraining { algorithm: of(0.5, 0.5, 0.0), ..adam() }, "epsilon"),
+        (RawLocalTraining { steps: 0, epochs: 1, ..scaffold() }, "steps"),
+        (RawLocalTraining { time_limit: Some(Duration::from_secs(1)), ..scaffold() }, "time_limit"),
+        (RawLocalTraining { momentum: 0.5, ..scaffold() }, "momentum"),
+        (RawLocalTraining { proximal: 0.5, ..scaffold() }, "proximal"),
         (RawLocalTraining { proximal: -0.1, ..sgd() }, "proximal"),
         (RawLocalTraining { proximal: f32::INFINITY, ..sgd() }, "proximal"),
         (RawLocalTraining { clip_gradient_norm: Some(0.0), ..sgd() }, "clip_gradient_norm"),
@@ -110,6 +119,7 @@ fn no_setting_is_a_mere_field_beside_plain_sgd() {
     assert!(plain(sgd()));
     assert!(plain(RawLocalTraining { momentum: 0.5, weight_decay: 0.5, ..sgd() }));
     assert!(!plain(adam()));
+    assert!(!plain(scaffold()));
     assert!(!plain(RawLocalTraining { proximal: 0.5, ..sgd() }));
     assert!(!plain(RawLocalTraining { clip_gradient_norm: Some(0.5), ..sgd() }));
     assert!(!plain(RawLocalTraining { epochs: 0, steps: 5, ..sgd() }));
@@ -128,6 +138,10 @@ fn a_client_has_to_know_the_algorithm_and_the_settings() {
     let nesterov =
         RawLocalTraining { algorithm: ClientAlgorithm::Nesterov, momentum: 0.5, ..sgd() };
     assert_eq!(missing(nesterov).unwrap(), "the training algorithm nesterov");
+    assert_eq!(
+        missing(scaffold()).unwrap(),
+        "the training algorithm scaffold, the setting of training steps"
+    );
     assert_eq!(
         missing(adam()).unwrap(),
         "the training algorithm adam, the setting of training clip_gradient_norm, the setting of \

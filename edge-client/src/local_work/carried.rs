@@ -233,7 +233,7 @@ mod tests {
 
     use fedra_aggregation::{CheckedUpdate, UpdateShape};
     use fedra_protocol::layers::Linear;
-    use fedra_protocol::{CodecName, Layer, Loss, SentShare};
+    use fedra_protocol::{ClientAlgorithm, CodecName, Layer, Loss, RawLocalTraining, SentShare};
 
     use super::*;
 
@@ -268,6 +268,11 @@ mod tests {
         let form = codec.values().unwrap();
         let bytes = feedback.encode(round, update, range(), form, &[0; 32]);
         CheckedUpdate::parse(bytes.into(), codec).unwrap().to_vec().unwrap()
+    }
+
+    fn model(units: u32) -> ModelSpec {
+        let layers = [units, 2].map(|units| Layer::from(Linear { outputs: units }));
+        ModelSpec::new(&[3], layers.to_vec(), Loss::MeanSquaredError).unwrap()
     }
 
     fn judged(feedback: &mut Carried, round: RoundId, verdict: UpdateVerdict) {
@@ -348,16 +353,72 @@ mod tests {
         assert_eq!(values, vec![0.0; LEN]);
 
         // As many parameters, in tensors of other shapes.
-        let model = |units| {
-            let layers = [units, 2].map(|units| Layer::from(Linear { outputs: units }));
-            ModelSpec::new(&[3], layers.to_vec(), Loss::MeanSquaredError).unwrap()
-        };
         feedback.begin_with(shape_of(&model(4)));
         feedback.store.residual.kept = vec![1.0; LEN];
         feedback.begin_with(shape_of(&model(4)));
         assert_eq!(feedback.store.residual.kept, vec![1.0; LEN]);
         feedback.begin_with(shape_of(&model(5)));
         assert_eq!(feedback.store.residual.kept, Vec::<f32>::new());
+    }
+
+    /// A plan of 4 steps at a rate of 0.125.
+    fn with_variates() -> LocalTraining {
+        LocalTraining::new(RawLocalTraining {
+            algorithm: ClientAlgorithm::Scaffold,
+            epochs: 0,
+            steps: 4,
+            learning_rate: 0.125,
+            ..RawLocalTraining::default()
+        })
+        .unwrap()
+    }
+
+    /// A round with an update of this value in each place: the terms that it is trained with.
+    fn corrected(carried: &mut Carried, round: RoundId, server: f32, update: f32) -> f32 {
+        let model = model(4);
+        let len = model.parameters();
+        let correction =
+            carried.correction(&model, round, &with_variates(), &vec![server; len]);
+        let shape = UpdateShape::Values { len, range: range() };
+        let codec = Codec::new(Some(CodecName::F16), shape).unwrap();
+        let (form, update) = (codec.values().unwrap(), vec![update; len]);
+        let bytes = carried.encode_corrected(round, &update, &correction, form, &[0; 32]);
+        assert_eq!(bytes.len(), 2 * len);
+        assert!(correction.terms.iter().all(|term| *term == correction.terms[0]));
+        correction.terms[0]
+    }
+
+    #[test]
+    fn a_variate_moves_by_what_the_server_has_of_an_update_that_was_counted() {
+        let stored = Stored::default();
+        let mut carried = process(&stored);
+        assert_eq!(corrected(&mut carried, id(1, 0), 0.0, 0.5), 0.0);
+        judged(&mut carried, id(1, 0), UpdateVerdict::Accepted);
+        // c_1 = -0.5 / 0.5, from the first round.
+        assert_eq!(corrected(&mut carried, id(2, 0), 0.25, 0.0), 1.25);
+        judged(&mut carried, id(2, 0), UpdateVerdict::Rejected(UpdateFault::OutOfRange));
+        assert_eq!(corrected(&mut carried, id(3, 0), 0.5, 0.1), 1.5);
+        // Its round was abandoned: the next attempt begins as it did.
+        judged(&mut carried, id(3, 0), UpdateVerdict::Accepted);
+        assert_eq!(corrected(&mut carried, id(3, 1), 0.5, 0.1), 1.5);
+        // No verdict is heard of this one.
+        drop(carried.leaves(id(3, 1)));
+        // c_1 = -(1.5 + 0.1 / 0.5), with the 0.1 of half precision; so also in another process.
+        let half = 1638.0 / 16384.0;
+        for mut carried in [carried, process(&stored)] {
+            assert_eq!(corrected(&mut carried, id(4, 0), 0.0, 0.0), 1.5 + half / 0.5);
+        }
+    }
+
+    #[test]
+    fn values_of_another_kind_are_forgotten() {
+        let mut carried = Carried::default();
+        corrected(&mut carried, id(1, 0), 0.0, 0.5);
+        judged(&mut carried, id(1, 0), UpdateVerdict::Accepted);
+        carried.settle(id(2, 0));
+        assert!(!carried.store.residual.kept.is_empty());
+        carried.begin_with(shape_of(&model(4)));
+        assert!(carried.store.residual.kept.is_empty());
     }
 
     type Stored = Rc<RefCell<Option<Vec<u8>>>>;

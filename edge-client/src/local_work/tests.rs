@@ -3,6 +3,7 @@
 mod devices;
 mod evaluation;
 mod personal;
+mod scaffold;
 mod steps;
 
 use std::io::{BufRead, BufReader, Write};

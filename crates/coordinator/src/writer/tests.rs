@@ -7,6 +7,7 @@ mod optimizer;
 mod plain;
 mod private;
 mod robust;
+mod scaffold;
 mod secure;
 mod steps;
 

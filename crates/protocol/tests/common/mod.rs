@@ -268,6 +268,18 @@ pub fn server_messages() -> Vec<ServerMessage> {
         trained_by(RawLocalTraining { algorithm: ClientAlgorithm::Nesterov, ..training().into() }),
         trained_by(RawLocalTraining { proximal: 0.5, ..training().into() }),
     ];
+    let scaffold = LocalTraining::new(RawLocalTraining {
+        algorithm: ClientAlgorithm::Scaffold,
+        epochs: 0,
+        steps: 300,
+        momentum: 0.0,
+        ..training().into()
+    });
+    let corrected = RoundAssignment {
+        training: scaffold.unwrap(),
+        control: Some(Box::new(ModelRef { url: "models/cd".into(), ..model_ref() })),
+        ..assignment.clone()
+    };
     let deadline = Duration::from_secs(10);
     let outcome = |verdict, message: &str| {
         ServerMessage::UpdateOutcome(UpdateOutcome {
@@ -364,5 +376,6 @@ pub fn server_messages() -> Vec<ServerMessage> {
     messages.push(ServerMessage::RoundAssignment(stepwise));
     messages.push(ServerMessage::RoundAssignment(from_a_draw));
     messages.push(checked_in(banded));
+    messages.push(ServerMessage::RoundAssignment(corrected));
     messages
 }

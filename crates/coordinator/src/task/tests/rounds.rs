@@ -4,7 +4,8 @@ use fedra_aggregation::{Codec, UpdateShape};
 use fedra_learning::init_parameters;
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    CodecName, DeclineCause, Evaluation, Quality, RoundPhase, StandbyCause, UpdateFault,
+    ClientAlgorithm, CodecName, DeclineCause, Evaluation, LocalTraining, Quality, RawLocalTraining,
+    RoundPhase, StandbyCause, UpdateFault,
 };
 
 use super::*;
@@ -75,6 +76,41 @@ fn clients_are_told_of_the_steps_to_the_model() {
     let [told] = steps.as_slice() else { panic!("{steps:?}") };
     assert_eq!((told.base, told.file.sha256), (step.base, step.sha256));
     assert_eq!(told.file.url, format!("steps/{}", step.sha256));
+}
+
+#[test]
+fn clients_that_train_with_variates_are_told_of_the_servers_from_the_second_round_on() {
+    let raw = RawLocalTraining { epochs: 0, steps: 4, ..RawLocalTraining::default() };
+    let plan = |algorithm| LocalTraining::new(RawLocalTraining { algorithm, ..raw.clone() });
+    for (algorithm, population) in
+        [(ClientAlgorithm::Scaffold, Some(4)), (ClientAlgorithm::Sgd, None)]
+    {
+        let training = plan(algorithm).expect("a sound plan");
+        let mut bench = Bench::new(TaskSettings { training, population, ..settings(PLAN) });
+        bench.join_all(3);
+        let control = |actions: &[Action]| {
+            actions.iter().find_map(|action| match action {
+                Action::Notify(_, Notice::Order(Order::Invited(invitation))) => {
+                    Some(invitation.control.clone())
+                }
+                _ => None,
+            })
+        };
+        let first = bench.wait(PLAN.selection_window);
+        assert_eq!(control(&first), Some(None), "it is zero");
+        (1..=3).for_each(|client| drop(bench.report(client, R1, &[0.5; 4])));
+        let made = bench.write();
+        let record = bench.core.view().history.back().cloned().expect("a round");
+        let served = made.iter().find_map(|action| match action {
+            Action::ServeControl(hash, _) => Some(*hash),
+            _ => None,
+        });
+        assert_eq!((served, record.control.is_some()), (record.control, population.is_some()));
+        let opened = bench.wait(PLAN.selection_window);
+        let told = control(&made).or_else(|| control(&opened)).expect("an invitation");
+        let address = record.control.map(|sha256| format!("models/{sha256}"));
+        assert_eq!(told.map(|told| told.url), address);
+    }
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Control variate of the server, for clients that train by SCAFFOLD: it follows from the mean
+//! updates, is durable with the model, and does not go back with it.
+
+use fedra_protocol::{ClientAlgorithm, LocalTraining, RawLocalTraining};
+
+use super::*;
+use crate::storage::LossSource;
+
+const CLIENTS: u32 = 4;
+/// Steps times the rate.
+const REACH: f32 = 0.5;
+
+fn with_variates() -> TaskSettings {
+    let training = LocalTraining::new(RawLocalTraining {
+        algorithm: ClientAlgorithm::Scaffold,
+        epochs: 0,
+        steps: 4,
+        learning_rate: REACH / 4.0,
+        ..RawLocalTraining::default()
+    });
+    TaskSettings {
+        training: training.expect("a sound plan"),
+        population: Some(CLIENTS),
+        ..settings(PLAN)
+    }
+}
+
+/// Update of a client in a round.
+fn update(round: u64, client: u64) -> [f32; PARAMETERS] {
+    let value = |at: usize| ((7 * round + 3 * client + 5 * at as u64) % 11) as f32 / 16.0 - 0.25;
+    [0, 1, 2, 3].map(value)
+}
+
+/// A round with the updates of these clients; the server's variate after it.
+fn round_of(bench: &mut Bench, number: u64, clients: impl IntoIterator<Item = u64>) -> Vec<f32> {
+    bench.open(round(number, 0));
+    for client in clients {
+        bench.add(client as u8, &update(number, client), 1);
+    }
+    bench.model(round(number, 0));
+    control(bench)
+}
+
+fn newest(bench: &Bench) -> (RoundRecord, CheckpointFiles) {
+    let newest = *bench.rounds().last().expect("a task");
+    bench.store.storage.checkpoint(&bench.settings.id, newest).expect("it is kept")
+}
+
+/// The newest variate of the server; none before the first.
+fn control(bench: &Bench) -> Vec<f32> {
+    let (record, files) = newest(bench);
+    assert_eq!(record.control, files.control_sha256());
+    let read = |file: Bytes| safetensors::read(&bench.settings.model, &file).expect("sound");
+    files.control.map(read).unwrap_or_default()
+}
+
+#[test]
+fn the_servers_variate_is_the_mean_of_those_of_all_clients() {
+    let mut bench = Bench::new(with_variates());
+    assert!(control(&bench).is_empty(), "zero");
+    // Of the paper: c_i+ = c_i - c + (x - y_i) / (K eta), c+ = c + sum of the changes / N.
+    let (mut c, mut own) = ([0.0; PARAMETERS], [[0.0; PARAMETERS]; CLIENTS as usize]);
+    for number in 1..=6 {
+        // All in even rounds, one or two in others.
+        let clients: Vec<u64> = match number % 2 {
+            0 => (0..4).collect(),
+            _ => (0..=number / 2 % 2).collect(),
+        };
+        let before = c;
+        for &client in &clients {
+            for at in 0..PARAMETERS {
+                let c_i = &mut own[client as usize][at];
+                let change = -before[at] - f64::from(update(number, client)[at]) / f64::from(REACH);
+                *c_i += change;
+                c[at] += change / f64::from(CLIENTS);
+            }
+        }
+        let found = round_of(&mut bench, number, clients);
+        assert_near(&found, &c.map(|value| value as f32), 1e-6);
+        let mean = |at: usize| own.iter().map(|of| of[at]).sum::<f64>() / f64::from(CLIENTS);
+        assert_near(&found, &[0, 1, 2, 3].map(|at| mean(at) as f32), 1e-6);
+    }
+}
+
+#[test]
+fn a_restart_goes_on_from_the_same_variate() {
+    let made = |restart: bool| {
+        let mut bench = Bench::new(with_variates());
+        let mut variates = Vec::new();
+        for number in 1..=4 {
+            variates.push(round_of(&mut bench, number, [0, 2]));
+            bench = if restart { bench.restarted() } else { bench };
+        }
+        variates
+    };
+    assert_eq!(made(true), made(false));
+}
+
+#[test]
+fn a_model_that_is_not_stored_does_not_move_the_variate() {
+    let mut bench = Bench::new(with_variates());
+    let first = round_of(&mut bench, 1, [0, 1]);
+    bench.store.refuse(Write::Commit);
+    bench.open(R2);
+    bench.add(3, &[0.5; PARAMETERS], 1);
+    assert!(bench.finalize(R2).1.is_err());
+    bench.store.refuse(None);
+    assert_eq!(control(&bench), first);
+    let again = round_of(&mut bench, 2, [2]);
+    let mut other = Bench::new(with_variates());
+    round_of(&mut other, 1, [0, 1]);
+    assert_eq!(again, round_of(&mut other, 2, [2]));
+}
+
+#[test]
+fn a_roll_back_keeps_the_variate_because_the_clients_keep_theirs() {
+    let mut bench = Bench::new(with_variates());
+    let variates: Vec<_> = (1..=3).map(|number| round_of(&mut bench, number, [0, 1])).collect();
+    bench.work(WriterJob::RollBack(1));
+    assert_eq!((newest(&bench).0.restored, control(&bench)), (Some(1), variates[2].clone()));
+    let mut bench = bench.restarted();
+    let (source, loss_increase, loss_limit) = (LossSource::Server, 0.5, None);
+    let gate = Gate { source, loss_increase, loss_limit, rollbacks: 3 };
+    let fifth = round_of(&mut bench, 5, [2]);
+    assert_ne!(fifth, variates[2]);
+    let refusal = GateRefusal { round: 5, loss: None, limit: None, in_a_row: 1 };
+    let done = bench.work(WriterJob::Refuse(gate, refusal));
+    assert!(matches!(done[..], [WriterEvent::Refused(_, Ok(_))]), "{done:?}");
+    assert_eq!((newest(&bench).0.round, control(&bench)), (6, fifth.clone()));
+    // The next round goes on from it: an update of zeros takes a quarter of it away.
+    bench.open(round(7, 0));
+    bench.add(1, &ZERO, 1);
+    bench.model(round(7, 0));
+    let expected: Vec<f32> = fifth.iter().map(|value| value * 0.75).collect();
+    assert_near(&control(&bench), &expected, 1e-6);
+}
+
+#[test]
+fn a_variate_that_is_gone_goes_back_with_the_model() {
+    let mut bench = Bench::new(with_variates());
+    let first = round_of(&mut bench, 1, [0, 1]);
+    round_of(&mut bench, 2, [0, 1]);
+    let key = newest(&bench).0.control_blob().expect("a variate");
+    bench.store.storage.blobs.delete(&bench.settings.id, &key).expect("deletes");
+    bench.work(WriterJob::RollBack(1));
+    assert_eq!(control(&bench), first);
+}
+
+#[test]
+fn rounds_of_another_algorithm_leave_the_variate_as_it_is() {
+    let mut bench = Bench::new(with_variates());
+    let first = round_of(&mut bench, 1, [0, 1]);
+    bench.settings = Arc::new(settings(PLAN));
+    let mut bench = bench.restarted();
+    assert_eq!(round_of(&mut bench, 2, [0, 1]), first);
+    bench.settings = Arc::new(with_variates());
+    assert_ne!(round_of(&mut bench.restarted(), 3, [0, 1]), first);
+}
+
+#[test]
+fn a_variate_of_another_model_is_damage() {
+    let settings = with_variates();
+    let (_, model) = crate::fixtures::model(&settings, 0, &ZERO);
+    let control = Some(Bytes::from_static(b"no file of a model"));
+    let files = CheckpointFiles { control, ..CheckpointFiles::of_model(model) };
+    let error = Position::of(&settings, &files).expect_err("it is damaged");
+    assert!(error.to_string().starts_with("the control variate: "), "{error}");
+}
+
+#[test]
+fn a_variate_that_is_not_finite_makes_no_round() {
+    let mut settings = with_variates();
+    settings.training = LocalTraining::new(RawLocalTraining {
+        learning_rate: f32::from_bits(1),
+        ..settings.training.into()
+    })
+    .expect("a sound plan");
+    let mut bench = Bench::new(settings);
+    bench.open(R1);
+    bench.add(1, &[8.0; PARAMETERS], 1);
+    assert!(matches!(bench.finalize(R1).1, Err(WriterError::NotFinite(_))));
+}
