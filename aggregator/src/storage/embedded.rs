@@ -7,6 +7,7 @@
 //! models/{task}/{round:010}-{sha256}.optimizer   state of the server optimizer, if any
 //! models/{task}/{round:010}-{sha256}.residual    what the model's steps have left out, if any
 //! models/{task}/{round:010}-{sha256}.step        step from the model before, if any
+//! models/{task}/{round:010}-{sha256}.control.safetensors   control variate of the server, if any
 //! ```
 
 use std::path::Path;
