@@ -29,6 +29,9 @@ pub(crate) struct Latest {
     pub round: RoundId,
     /// The server may have all of it, and has not turned it down.
     pub counts: bool,
+    /// True if it counts for the attempt that it was made in alone, and not for a later round
+    /// that takes it.
+    pub attempted: bool,
     /// Values that are kept if the round has had the update.
     pub rest: Vec<f32>,
 }
@@ -82,7 +85,7 @@ impl Residual {
                 attempt: u32::from_le_bytes(*attempt),
             };
             let latest =
-                (!rest.is_empty()).then(|| Latest { round, counts: true, rest: rest.to_vec() });
+                (!rest.is_empty()).then(|| Latest { round, counts: true, attempted: false, rest: rest.to_vec() });
             sound.then(|| Self { model: *model, kept: kept.to_vec(), latest })
         };
         read().ok_or(ResidualError)
@@ -178,7 +181,7 @@ mod tests {
 
     fn residual(counts: bool) -> Residual {
         let round = RoundId { round: 3, attempt: 1 };
-        let latest = Latest { round, counts, rest: vec![0.5, -2.0] };
+        let latest = Latest { round, counts, attempted: false, rest: vec![0.5, -2.0] };
         Residual { model: [7; 32], kept: Vec::new(), latest: Some(latest) }
     }
 

@@ -310,9 +310,7 @@ impl World {
                 Delivery::ToClient(connection, message) => {
                     self.server.count_sent(frame(message.encode().len(), false));
                     if let Some(&client) = self.owners.get(&connection) {
-                        if let ServerMessage::UpdateOutcome(outcome) = &*message {
-                            self.clients[client].judged(outcome);
-                        }
+                        self.clients[client].heard(&message);
                         self.feed(client, Input::Received(*message));
                     }
                 }

@@ -281,7 +281,8 @@ pub struct RoundAssignment {
     /// The initial model, if it is the one to start from, or that which the steps begin at.
     pub drawn: Option<Box<DrawnModel>>,
     /// The server's control variate, of local training by SCAFFOLD: a file with the tensors of
-    /// a global model, at the address of one. `None` if it is zero.
+    /// a global model, at the address of one. Its round is the first that it is made of. `None`
+    /// if it is zero, and is made from this round on.
     pub control: Option<Box<ModelRef>>,
 }
 

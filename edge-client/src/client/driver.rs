@@ -225,9 +225,7 @@ impl<'a, F: FnMut(ClientEvent)> Driver<'a, F> {
         add(&self.client.traffic.down, bytes.len() as u64);
         match ServerMessage::decode(bytes) {
             Ok(message) => {
-                if let ServerMessage::UpdateOutcome(outcome) = &message {
-                    self.client.local_work.judged(outcome);
-                }
+                self.client.local_work.heard(&message);
                 self.feed(Event::Received(message));
             }
             Err(error) => self.feed(Event::Garbled(error)),

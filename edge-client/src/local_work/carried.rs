@@ -7,7 +7,8 @@
 //! had never been made: what was kept before it stays. A server whose verdict was never heard
 //! may have counted the update. So it counts, because a part that was sent twice would lead
 //! the model astray, while one that is lost costs a round's work. A control variate has to
-//! change with the server's, which changes by each update that was counted.
+//! change with the server's, which changes by each update that was counted. So a client also
+//! heeds that the server goes on to another attempt at the round.
 //!
 //! What an update leaves behind is stored before its last bytes leave. A client that ends
 //! earlier has sent nothing; one that ends later finds it in the store.
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use fedra_aggregation::codec::{Codec, ValueCodec};
 use fedra_aggregation::control;
 use fedra_protocol::{
-    LocalTraining, ModelSpec, RoundAssignment, RoundId, Sha256Hash, UpdateFault, UpdateOutcome,
+    ModelSpec, RoundAssignment, RoundId, ServerMessage, Sha256Hash, UpdateFault, UpdateOutcome,
     UpdateRange, UpdateVerdict,
 };
 use futures_util::future::LocalBoxFuture;
@@ -53,9 +54,8 @@ impl LocalWork {
     pub(super) async fn correction(&self, job: &RoundJob, server: &[f32]) -> Option<Correction> {
         job.trains_with_variates().then_some(())?;
         self.load().await;
-        let RoundAssignment { round, training, .. } = &job.assignment;
         let mut carried = self.carried.borrow_mut();
-        Some(carried.correction(&job.task.model, *round, training, server))
+        Some(carried.correction(&job.task.model, &job.assignment, server))
     }
 
     async fn load(&self) {
@@ -97,9 +97,9 @@ impl LocalWork {
         self.carried.borrow_mut().leaves(round)
     }
 
-    /// Takes note of the server's verdict on an update.
-    pub fn judged(&self, outcome: &UpdateOutcome) {
-        self.carried.borrow_mut().judged(outcome);
+    /// Takes note of what the server says of an update.
+    pub fn heard(&self, message: &ServerMessage) {
+        self.carried.borrow_mut().heard(message);
     }
 }
 
@@ -123,14 +123,16 @@ impl Carried {
     pub fn correction(
         &mut self,
         spec: &ModelSpec,
-        round: RoundId,
-        plan: &LocalTraining,
+        assignment: &RoundAssignment,
         server: &[f32],
     ) -> Correction {
-        self.begin_with(format!("control variate of {}", shape_of(spec)));
-        self.settle(round);
+        let RoundAssignment { round, training, control, .. } = assignment;
+        // Where the server's begin anew, so do those of the clients.
+        let since = control.as_ref().map_or(round.round, |control| control.round);
+        self.begin_with(format!("control variate since {since} of {}", shape_of(spec)));
+        self.settle(*round);
         let terms = control::correction(server, &self.store.residual.kept);
-        Correction { terms, reach: plan.reach() }
+        Correction { terms, reach: training.reach() }
     }
 
     /// The round's update as it is sent. The client's variate follows from what the server
@@ -147,7 +149,7 @@ impl Carried {
         let mut sent = Vec::with_capacity(update.len());
         codec.decode(&bytes, &mut |values| sent.extend_from_slice(values));
         let rest = control::of_client(&correction.terms, &sent, correction.reach);
-        self.store.residual.latest = Some(Latest { round, counts: false, rest });
+        self.store.residual.latest = Some(Latest { round, counts: false, attempted: true, rest });
         bytes
     }
 
@@ -178,7 +180,7 @@ impl Carried {
             these.iter_mut().zip(sent).for_each(|(value, sent)| *value -= sent);
             rest = others;
         });
-        *latest = Some(Latest { round, counts: false, rest: update });
+        *latest = Some(Latest { round, counts: false, attempted: false, rest: update });
         bytes
     }
 
@@ -188,8 +190,27 @@ impl Carried {
         self.count(round, true)
     }
 
-    /// Takes note of the server's verdict on an update.
-    pub fn judged(&mut self, outcome: &UpdateOutcome) {
+    /// Takes note of what the server says of an update: its verdict, or that the attempt at its
+    /// round was abandoned.
+    pub fn heard(&mut self, message: &ServerMessage) {
+        match message {
+            ServerMessage::UpdateOutcome(outcome) => self.judged(outcome),
+            ServerMessage::TaskStatus(status) => self.is_at(status.round),
+            ServerMessage::CheckedIn(checked_in) => self.is_at(checked_in.status.round),
+            _ => {}
+        }
+    }
+
+    /// The server is at this attempt: one before it at the same round was abandoned.
+    fn is_at(&mut self, now: RoundId) {
+        let latest = self.store.residual.latest.as_ref().filter(|latest| latest.attempted);
+        let round = latest.map(|latest| latest.round);
+        if let Some(of) = round.filter(|of| of.round == now.round && of.attempt < now.attempt) {
+            drop(self.count(of, false));
+        }
+    }
+
+    fn judged(&mut self, outcome: &UpdateOutcome) {
         use UpdateVerdict::{Accepted, Discarded, Rejected};
         let counts = match outcome.verdict {
             Accepted => true,
@@ -230,10 +251,14 @@ impl Carried {
 mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
+    use std::time::Duration;
 
     use fedra_aggregation::{CheckedUpdate, UpdateShape};
     use fedra_protocol::layers::Linear;
-    use fedra_protocol::{ClientAlgorithm, CodecName, Layer, Loss, RawLocalTraining, SentShare};
+    use fedra_protocol::{
+        ClientAlgorithm, CodecName, Layer, LocalTraining, Loss, ModelRef, RawLocalTraining,
+        SentShare,
+    };
 
     use super::*;
 
@@ -373,12 +398,31 @@ mod tests {
         .unwrap()
     }
 
+    /// Assignment of a round with variates since this one.
+    fn assignment(since: u64) -> RoundAssignment {
+        let (sha256, url) = (Sha256Hash::of(b"file"), "models/x".to_owned());
+        let model = ModelRef { round: since, sha256, url, bytes: 1 };
+        RoundAssignment {
+            round: id(since, 0),
+            model: model.clone(),
+            training: with_variates(),
+            deadline: Duration::from_secs(60),
+            max_staleness: 0,
+            privacy: None,
+            codec: None,
+            evaluates: false,
+            steps: Box::default(),
+            drawn: None,
+            control: Some(Box::new(model)),
+        }
+    }
+
     /// A round with an update of this value in each place: the terms that it is trained with.
     fn corrected(carried: &mut Carried, round: RoundId, server: f32, update: f32) -> f32 {
         let model = model(4);
         let len = model.parameters();
-        let correction =
-            carried.correction(&model, round, &with_variates(), &vec![server; len]);
+        let assignment = RoundAssignment { round, ..assignment(1) };
+        let correction = carried.correction(&model, &assignment, &vec![server; len]);
         let shape = UpdateShape::Values { len, range: range() };
         let codec = Codec::new(Some(CodecName::F16), shape).unwrap();
         let (form, update) = (codec.values().unwrap(), vec![update; len]);
@@ -411,14 +455,38 @@ mod tests {
     }
 
     #[test]
-    fn values_of_another_kind_are_forgotten() {
-        let mut carried = Carried::default();
-        corrected(&mut carried, id(1, 0), 0.0, 0.5);
-        judged(&mut carried, id(1, 0), UpdateVerdict::Accepted);
-        carried.settle(id(2, 0));
-        assert!(!carried.store.residual.kept.is_empty());
+    fn an_update_of_an_attempt_that_was_abandoned_moves_no_variate() {
+        let at = |carried: &mut Carried, round| carried.is_at(round);
+        let next = |now: RoundId| {
+            let mut carried = Carried::default();
+            corrected(&mut carried, id(1, 1), 0.0, 0.5);
+            judged(&mut carried, id(1, 1), UpdateVerdict::Accepted);
+            at(&mut carried, id(1, 1));
+            at(&mut carried, now);
+            corrected(&mut carried, id(2, 0), 0.0, 0.0)
+        };
+        // c_1 = -0.5 / 0.5, or zero as before.
+        assert_eq!((next(id(2, 0)), next(id(1, 2))), (1.0, 0.0));
+    }
+
+    #[test]
+    fn variates_begin_anew_with_the_servers_and_are_no_part_of_error_feedback() {
+        let learned = || {
+            let mut carried = Carried::default();
+            corrected(&mut carried, id(1, 0), 0.0, 0.5);
+            judged(&mut carried, id(1, 0), UpdateVerdict::Accepted);
+            carried
+        };
+        let terms = |assignment: &RoundAssignment| {
+            learned().correction(&model(4), assignment, &[]).terms.first().copied()
+        };
+        let later = RoundAssignment { round: id(7, 0), ..assignment(1) };
+        assert_eq!(terms(&later), Some(1.0));
+        assert_eq!(terms(&assignment(5)), None);
+        assert_eq!(terms(&RoundAssignment { control: None, ..later }), None);
+        let mut carried = learned();
         carried.begin_with(shape_of(&model(4)));
-        assert!(carried.store.residual.kept.is_empty());
+        assert_eq!(carried.store.residual, Residual { model: carried.store.residual.model, ..Residual::default() });
     }
 
     type Stored = Rc<RefCell<Option<Vec<u8>>>>;

@@ -17,8 +17,8 @@ use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::layers::Linear;
 use fedra_protocol::{
     CentralNoise, CodecName, DataSpec, LocalTraining, Loss, Mechanism, PrivacyPolicy,
-    RawLocalTraining, RoundAssignment, RoundId, RoundPrivacy, TaskId, UpdateOutcome, UpdateRange,
-    UpdateVerdict,
+    RawLocalTraining, RoundAssignment, RoundId, RoundPrivacy, ServerMessage, TaskId, UpdateOutcome,
+    UpdateRange, UpdateVerdict,
 };
 
 use super::*;
@@ -259,7 +259,8 @@ async fn what_a_sparse_codec_has_not_sent_is_in_the_next_update() {
         assert_eq!(in_round(2).await, first, "the first was not accepted");
         let verdict = UpdateVerdict::Accepted;
         let round = RoundId { round: 2, attempt: 0 };
-        bench.local_work.judged(&UpdateOutcome { round, verdict, message: String::new() });
+        let outcome = UpdateOutcome { round, verdict, message: String::new() };
+        bench.local_work.heard(&ServerMessage::UpdateOutcome(outcome));
         let third = in_round(3).await;
         assert_ne!(third, first, "what was sent is smaller now than the rest");
         let sent = |values: &[f32]| values.iter().filter(|value| **value != 0.0).count();

@@ -17,7 +17,7 @@ pub use self::failure::{FailureCause, Failures, InvitationFailure};
 pub use self::steps::steps_to_newest;
 use crate::round::{AbandonReason, Progress, Standing, Time};
 use crate::settings::TaskSettings;
-use crate::storage::RoundRecord;
+use crate::storage::{ControlRecord, RoundRecord};
 
 /// Completed rounds that a task remembers in memory and shows over HTTP.
 pub const HISTORY: usize = 1_000;
@@ -84,11 +84,13 @@ pub fn model_ref(record: &RoundRecord) -> ModelRef {
     }
 }
 
-/// Reference to the server's control variate of a record, as clients are told of it.
+/// Reference to the server's control variate of a record, as clients are told of it: its round
+/// is the first that it is made of.
 #[must_use]
 pub fn control_ref(record: &RoundRecord) -> Option<ModelRef> {
-    let sha256 = record.control?;
-    Some(ModelRef { sha256, url: format!("models/{sha256}"), ..model_ref(record) })
+    let ControlRecord { sha256, since } = record.control?;
+    let url = format!("models/{sha256}");
+    Some(ModelRef { round: since, sha256, url, bytes: record.model_bytes })
 }
 
 /// Spent privacy budget of a task, from its ledger.

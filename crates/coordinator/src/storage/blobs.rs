@@ -10,7 +10,7 @@ use fedra_protocol::{Sha256Hash, TaskId};
 use thiserror::Error;
 
 use super::StoreError;
-use super::records::RoundRecord;
+use super::records::{ControlRecord, RoundRecord};
 
 /// Kind of a checkpoint's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,10 +109,19 @@ pub struct CheckpointFiles {
     pub frozen: Option<Bytes>,
     /// Residual of the steps up to the model, if it is made by steps.
     pub residual: Option<Bytes>,
-    /// Control variate of the server, as safetensors, if clients have trained with variates.
-    pub control: Option<Bytes>,
+    /// Control variate of the server, if clients train with variates.
+    pub control: Option<ControlFile>,
     /// Step from the model before. It is stored with the others, but not read with them.
     pub step: Option<Bytes>,
+}
+
+/// File of the server's control variate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlFile {
+    /// See [`ControlRecord::since`].
+    pub since: u64,
+    /// The file, safetensors with the model's tensors.
+    pub file: Bytes,
 }
 
 impl CheckpointFiles {
@@ -136,15 +145,19 @@ impl CheckpointFiles {
         let mut files = files.into_iter();
         let model = files.next()?;
         let mut of = |sha256: Option<Sha256Hash>| sha256.and_then(|_| files.next());
-        let [optimizer_state, frozen, residual, control] =
-            [record.optimizer_state, record.frozen, record.residual, record.control].map(&mut of);
+        let [optimizer_state, frozen, residual] =
+            [record.optimizer_state, record.frozen, record.residual].map(&mut of);
+        let control = record.control.and_then(|ControlRecord { since, .. }| {
+            files.next().map(|file| ControlFile { since, file })
+        });
         Some(Self { model, optimizer_state, frozen, residual, control, step: None })
     }
 
     /// All the files in that order.
     pub fn all(&self) -> impl Iterator<Item = &Bytes> {
-        let others = [&self.optimizer_state, &self.frozen, &self.residual, &self.control];
-        [&self.model].into_iter().chain(others.into_iter().flatten())
+        let others = [&self.optimizer_state, &self.frozen, &self.residual];
+        let control = self.control.as_ref().map(|control| &control.file);
+        [&self.model].into_iter().chain(others.into_iter().flatten()).chain(control)
     }
 
     /// Hash of the state's file.
@@ -153,10 +166,11 @@ impl CheckpointFiles {
         self.optimizer_state.as_deref().map(Sha256Hash::of)
     }
 
-    /// Hash of the control variate's file.
+    /// Record of the control variate.
     #[must_use]
-    pub fn control_sha256(&self) -> Option<Sha256Hash> {
-        self.control.as_deref().map(Sha256Hash::of)
+    pub fn control_record(&self) -> Option<ControlRecord> {
+        let ControlFile { since, file } = self.control.as_ref()?;
+        Some(ControlRecord { sha256: Sha256Hash::of(file), since: *since })
     }
 
     /// Hash of the residual's file.

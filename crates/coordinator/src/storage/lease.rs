@@ -9,7 +9,7 @@
 use fedra_protocol::{Quality, TaskId};
 
 use super::StoreError;
-use super::blobs::{BlobError, BlobKey, CheckpointFiles};
+use super::blobs::{BlobError, BlobKey, CheckpointFiles, ControlFile};
 use super::compose::Storage;
 use super::gate::{Gate, GateRefusal};
 use super::inspection::{CheckpointCheck, Found, Inspection};
@@ -116,8 +116,8 @@ impl Lease {
     }
 
     /// Makes the model of round `to` the newest again, and with it the optimizer's state
-    /// after that round, as one more round, and notes the operator's decision with it. The
-    /// control variate stays the newest one: see [`RoundRecord::restored_as`].
+    /// after that round, as one more round, and notes the operator's decision with it. Control
+    /// variates begin anew.
     /// Returns the new round's record and files.
     ///
     /// # Errors
@@ -129,14 +129,17 @@ impl Lease {
         to: u64,
         unix_seconds: u64,
     ) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
-        let (record, files) = self.restored(to)?;
+        let (target, files) = self.storage.checkpoint(self.task(), to)?;
+        let files = CheckpointFiles { control: None, ..files };
+        let record = target.restored_as(self.storage.last_record(self.task())?.round + 1);
         let action = OperatorAction::RollBack { to, round: record.round };
         self.append(&record, &files, Some(&Decision { unix_seconds, action }))?;
         Ok((record, files))
     }
 
     /// Goes back from the newest model, which the gate has refused, to the last kept one, as
-    /// [`roll_back`](Self::roll_back) does. If that was one too many in a row, the pause is
+    /// [`roll_back`](Self::roll_back) does. The control variate stays the newest one, because
+    /// the updates that it is made of were counted. If that was one too many in a row, the pause is
     /// noted with it.
     ///
     /// # Errors
@@ -153,9 +156,11 @@ impl Lease {
         let before = records.iter().filter(|record| record.round < refusal.round);
         // The initial model is always kept.
         let to = gate.last_kept(before).map_or(0, |record| record.round);
-        let (restored, files) = self.restored(to)?;
-        let round = refusal.round + 1;
-        let record = RoundRecord { round, refusal: Some(refusal), ..restored };
+        let (target, files) = self.storage.checkpoint(self.task(), to)?;
+        let files = CheckpointFiles { control: self.newest_control()?, ..files };
+        let restored = target.restored_as(refusal.round + 1);
+        let control = files.control_record();
+        let record = RoundRecord { refusal: Some(refusal), control, ..restored };
         let action = OperatorAction::PauseByGate { refused: refusal.round };
         let pause = gate.pauses(&refusal).then_some(Decision { unix_seconds, action });
         self.append(&record, &files, pause.as_ref())?;
@@ -273,24 +278,19 @@ impl Lease {
         Ok(records.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// Record and files of a roll-back to round `to`, after the newest. A control variate that
-    /// is damaged gives way to that of the round.
-    fn restored(&self, to: u64) -> Result<(RoundRecord, CheckpointFiles), StoreError> {
-        let (target, files) = self.storage.checkpoint(self.task(), to)?;
+    /// The newest control variate, if there is one. They begin anew if it is damaged.
+    fn newest_control(&self) -> Result<Option<ControlFile>, StoreError> {
         let last = self.storage.last_record(self.task())?;
-        let newest = last.control_blob().map(|key| self.storage.blobs.get(self.task(), &key));
-        let control = match newest {
-            None => None,
-            Some(Ok(file)) => Some(file),
-            Some(Err(BlobError::Store(error))) => return Err(error),
-            Some(Err(BlobError::Damaged(problem))) => {
+        let Some((key, control)) = last.control_blob().zip(last.control) else { return Ok(None) };
+        match self.storage.blobs.get(self.task(), &key) {
+            Ok(file) => Ok(Some(ControlFile { since: control.since, file })),
+            Err(BlobError::Store(error)) => Err(error),
+            Err(BlobError::Damaged(problem)) => {
                 let (task, round) = (self.task(), last.round);
-                tracing::warn!(%task, round, problem, to, "the control variate goes back too");
-                files.control.clone()
+                tracing::warn!(%task, round, problem, "control variates begin anew");
+                Ok(None)
             }
-        };
-        let files = CheckpointFiles { control, ..files };
-        Ok((target.restored_as(last.round + 1, files.control_sha256()), files))
+        }
     }
 
     fn append(

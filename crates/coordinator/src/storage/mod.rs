@@ -24,7 +24,9 @@ mod retention;
 mod secrets;
 mod tasks;
 
-pub use self::blobs::{BlobError, BlobKey, BlobKind, BlobStore, CheckpointFiles, Listing};
+pub use self::blobs::{
+    BlobError, BlobKey, BlobKind, BlobStore, CheckpointFiles, ControlFile, Listing,
+};
 pub use self::compose::Storage;
 pub use self::error::{StoreError, rounds};
 pub use self::gate::{Gate, GateRefusal, LossSource, refused_rounds};
@@ -33,7 +35,7 @@ pub use self::intercept::{Intercept, Write};
 pub use self::lease::Lease;
 pub use self::memory::{MemoryBlobs, MemorySecrets, MemoryTasks};
 pub use self::records::{
-    Checkpoint, Debit, Decision, Definition, OperatorAction, RoundRecord, StepRecord,
+    Checkpoint, ControlRecord, Debit, Decision, Definition, OperatorAction, RoundRecord, StepRecord,
 };
 pub use self::retention::Retention;
 pub use self::secrets::SecretStore;

@@ -64,10 +64,19 @@ pub struct RoundRecord {
     /// steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<Sha256Hash>,
-    /// Hash of the file with the server's control variate after the round, if there is one: see
-    /// [`fedra_aggregation::control`]. It is as long as the model's.
+    /// The server's control variate after the round, if there is one: see
+    /// [`fedra_aggregation::control`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control: Option<Sha256Hash>,
+    pub control: Option<ControlRecord>,
+}
+
+/// Control variate of the server: a file that is as long as the model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlRecord {
+    /// Hash of the file.
+    pub sha256: Sha256Hash,
+    /// First round that it is made of, in which those of all clients were zero.
+    pub since: u64,
 }
 
 /// Step of a round: the difference of its model to the one before, in a codec.
@@ -115,10 +124,10 @@ impl RoundRecord {
         }
     }
 
-    /// The record of a roll-back to this round, as round `round`. `control` is the hash of the
-    /// variate that the server has by then: the clients, who keep theirs, do not go back.
+    /// The record of a roll-back to this round, as round `round`. Control variates begin anew:
+    /// those of the clients do not go back.
     #[must_use]
-    pub fn restored_as(&self, round: u64, control: Option<Sha256Hash>) -> Self {
+    pub fn restored_as(&self, round: u64) -> Self {
         Self {
             round,
             attempt: 0,
@@ -139,7 +148,7 @@ impl RoundRecord {
             frozen: None,
             step: None,
             residual: self.residual,
-            control,
+            control: None,
         }
     }
 
@@ -159,8 +168,8 @@ impl RoundRecord {
     /// Name of the control variate's file, if there is one.
     #[must_use]
     pub fn control_blob(&self) -> Option<BlobKey> {
-        let key = |sha256| BlobKey { round: self.round, kind: BlobKind::Control, sha256 };
-        self.control.map(key)
+        let ControlRecord { sha256, .. } = self.control?;
+        Some(BlobKey { round: self.round, kind: BlobKind::Control, sha256 })
     }
 
     /// Name of the step's file, if there is one.

@@ -167,6 +167,7 @@ pub fn start(
     let parameters = Arc::clone(&position.parameters);
     let writer = Writer::new(Arc::clone(settings), lease.clone(), position, secret)?;
     let CheckpointFiles { model: file, control, .. } = checkpoint.files;
+    let control = control.map(|control| control.file);
     let (file, control, ready) = match unjudged {
         None => (file, control, None),
         // No client is invited before the gate's verdict.

@@ -486,7 +486,7 @@ impl Writer {
             frozen: None,
             step,
             residual: files.residual_sha256(),
-            control: files.control_sha256(),
+            control: files.control_record(),
         };
         self.lease.commit(&record, &files)?;
         Ok(self.go_on_from(next, record, files))
@@ -530,7 +530,7 @@ impl Writer {
         }
         let CheckpointFiles { model: file, step, control, .. } = files;
         let parameters = Arc::clone(&self.position.parameters);
-        GlobalModel { record, file, step, parameters, control }
+        GlobalModel { record, file, step, parameters, control: control.map(|of| of.file) }
     }
 
     /// Goes on from an earlier model, if it is durable as the newest.

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::residual::{Residual, ResidualError};
 use crate::settings::TaskSettings;
-use crate::storage::CheckpointFiles;
+use crate::storage::{CheckpointFiles, ControlFile};
 
 /// Damage of a checkpoint's files that was there before they got their hashes.
 #[derive(Debug, Error)]
@@ -42,9 +42,17 @@ pub struct Position {
     pub state: OptimizerState,
     /// The residual, if models are made by steps.
     pub residual: Residual,
-    /// Control variate of the server, in the order of the model; empty before the first round
-    /// with variates. A round without leaves it as it is, because the clients keep theirs.
-    pub control: Arc<Vec<f32>>,
+    /// Control variate of the server, after a round with variates.
+    pub control: Option<Control>,
+}
+
+/// Control variate of the server.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// First round that it is made of.
+    pub since: u64,
+    /// Its values, in the order of the model.
+    pub values: Arc<Vec<f32>>,
 }
 
 /// A round's mean update, with what else the next point follows from.
@@ -88,18 +96,13 @@ impl Position {
                 Residual::default()
             }
         };
-        let control = match &files.control {
-            None => Vec::new(),
-            Some(file) => {
-                safetensors::read(&settings.model, file).map_err(CheckpointError::Control)?
-            }
-        };
-        Ok(Self {
-            parameters: Arc::new(parameters),
-            state,
-            residual,
-            control: Arc::new(control),
-        })
+        let control = files.control.as_ref().map(|ControlFile { since, file }| {
+            let values = safetensors::read(&settings.model, file);
+            let values = values.map_err(CheckpointError::Control)?;
+            Ok::<_, CheckpointError>(Control { since: *since, values: Arc::new(values) })
+        });
+        let control = control.transpose()?;
+        Ok(Self { parameters: Arc::new(parameters), state, residual, control })
     }
 
     /// The point after a round's mean update, and the step that leads to it, if models travel
@@ -131,13 +134,16 @@ impl Position {
         })
     }
 
-    /// The control variate after a round.
-    fn control_after(&self, settings: &TaskSettings, update: MeanUpdate<'_>) -> Arc<Vec<f32>> {
-        let Some(population) = settings.population else { return Arc::clone(&self.control) };
+    /// The control variate after a round; none after one without variates, which the clients'
+    /// have no part in.
+    fn control_after(&self, settings: &TaskSettings, update: MeanUpdate<'_>) -> Option<Control> {
         let MeanUpdate { round, mean, updates } = update;
+        let share = f64::from(updates) / f64::from(settings.population?);
         let reach = settings.training(RoundId { round, attempt: 0 }).reach();
-        let share = f64::from(updates) / f64::from(population);
-        Arc::new(control::of_server(&self.control, mean, share, reach))
+        let before = self.control.as_ref();
+        let values = before.map_or(&[][..], |control| &control.values);
+        let values = Arc::new(control::of_server(values, mean, share, reach));
+        Some(Control { since: before.map_or(round, |control| control.since), values })
     }
 
     /// Files of a checkpoint at this point.
@@ -148,13 +154,12 @@ impl Position {
         let model = safetensors::write(&settings.model, &self.parameters)?.into();
         let optimizer_state = self.state.encode()?.map(Bytes::from);
         let residual = self.residual.encode();
-        let control = match self.control.is_empty() {
-            true => None,
-            false => {
-                let file = safetensors::write(&settings.model, &self.control);
-                Some(file.map_err(CheckpointError::Control)?.into())
-            }
-        };
+        let control = self.control.as_ref().map(|Control { since, values }| {
+            let file = safetensors::write(&settings.model, values);
+            let file = file.map_err(CheckpointError::Control)?.into();
+            Ok::<_, CheckpointError>(ControlFile { since: *since, file })
+        });
+        let control = control.transpose()?;
         let files = CheckpointFiles::of_model(model);
         Ok(CheckpointFiles { optimizer_state, residual, control, ..files })
     }

@@ -161,8 +161,8 @@ fn writer(
     secret: [u8; 32],
 ) -> Result<Writer, StoreError> {
     let parameters = Arc::new(parameters.to_vec());
-    let (state, residual, control) = (OptimizerState::Empty, Residual::default(), Arc::default());
-    let position = Position { parameters, state, residual, control };
+    let (state, residual) = (OptimizerState::Empty, Residual::default());
+    let position = Position { parameters, state, residual, control: None };
     Writer::new(Arc::clone(settings), store.lease(settings), position, secret)
 }
 

@@ -12,7 +12,7 @@ use fedra_edge_client::session::{Action, Event as Input, SecureRequest, Session}
 use fedra_edge_client::{
     Carried, ClientEvent, Consent, EventCode, Failure, PrivacyConfig, PrivacyFloors,
 };
-use fedra_protocol::{RoundAssignment, RoundId, Sha256Hash, SubjectId, UpdateOutcome};
+use fedra_protocol::{RoundAssignment, RoundId, ServerMessage, Sha256Hash, SubjectId};
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
@@ -86,9 +86,9 @@ impl Client {
         self.device.first()
     }
 
-    /// Takes note of the server's verdict on an update.
-    pub(super) fn judged(&mut self, outcome: &UpdateOutcome) {
-        self.carried.judged(outcome);
+    /// Takes note of what the server says of an update.
+    pub(super) fn heard(&mut self, message: &ServerMessage) {
+        self.carried.heard(message);
     }
 
     /// The connection is closed.
@@ -244,7 +244,7 @@ impl World {
             assignment: assignment.clone(),
         };
         let correction = job.trains_with_variates().then(|| {
-            of.carried.correction(&self.task.model, round, &assignment.training, &control)
+            of.carried.correction(&self.task.model, &assignment, &control)
         });
         let frozen = self.task.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
         let kept = of.model.replace(assignment.model.sha256);

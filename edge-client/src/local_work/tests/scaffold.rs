@@ -20,7 +20,7 @@ fn job(bench: &Bench, round: u64, control: Option<&[f32]>) -> RoundJob {
         let sha256 = Sha256Hash::of(b"control");
         let kept = KeptFile { sha256, head: Bytes::new(), values: Arc::new(values.to_vec()) };
         *bench.local_work.control.borrow_mut() = Some(kept);
-        Box::new(ModelRef { sha256, ..bench.model.clone() })
+        Box::new(ModelRef { round: 1, sha256, ..bench.model.clone() })
     });
     job
 }
@@ -45,7 +45,7 @@ fn expected(bench: &Bench, algorithm: ClientAlgorithm, terms: &[f32]) -> Vec<f32
 fn judged(bench: &Bench, round: u64, verdict: UpdateVerdict) {
     let round = RoundId { round, attempt: 0 };
     let outcome = UpdateOutcome { round, verdict, message: String::new() };
-    bench.local_work.judged(&outcome);
+    bench.local_work.heard(&ServerMessage::UpdateOutcome(outcome));
 }
 
 #[tokio::test]

@@ -195,8 +195,8 @@ impl Step<'_> {
         if let Some((StepRecord { sha256, .. }, file)) = record.step.zip(step) {
             core.actions.push(Action::ServeStep(sha256, file));
         }
-        if let Some((sha256, file)) = record.control.zip(control) {
-            core.actions.push(Action::ServeControl(sha256, file));
+        if let Some((control, file)) = record.control.zip(control) {
+            core.actions.push(Action::ServeControl(control.sha256, file));
         }
         core.actions.push(Action::Serve(record.sha256, file));
         self.remember(record);

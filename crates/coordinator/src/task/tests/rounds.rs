@@ -105,11 +105,12 @@ fn clients_that_train_with_variates_are_told_of_the_servers_from_the_second_roun
             Action::ServeControl(hash, _) => Some(*hash),
             _ => None,
         });
-        assert_eq!((served, record.control.is_some()), (record.control, population.is_some()));
+        let control_of_round = record.control.map(|control| control.sha256);
+        assert_eq!((served, served.is_some()), (control_of_round, population.is_some()));
         let opened = bench.wait(PLAN.selection_window);
         let told = control(&made).or_else(|| control(&opened)).expect("an invitation");
-        let address = record.control.map(|sha256| format!("models/{sha256}"));
-        assert_eq!(told.map(|told| told.url), address);
+        let expected = served.map(|sha256| (format!("models/{sha256}"), 1));
+        assert_eq!(told.map(|told| (told.url, told.round)), expected);
     }
 }
 

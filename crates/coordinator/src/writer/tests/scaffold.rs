@@ -1,10 +1,10 @@
 //! Control variate of the server, for clients that train by SCAFFOLD: it follows from the mean
-//! updates, is durable with the model, and does not go back with it.
+//! updates, is durable with the model, and never parts from those of the clients.
 
 use fedra_protocol::{ClientAlgorithm, LocalTraining, RawLocalTraining};
 
 use super::*;
-use crate::storage::LossSource;
+use crate::storage::{ControlFile, LossSource};
 
 const CLIENTS: u32 = 4;
 /// Steps times the rate.
@@ -49,8 +49,8 @@ fn newest(bench: &Bench) -> (RoundRecord, CheckpointFiles) {
 /// The newest variate of the server; none before the first.
 fn control(bench: &Bench) -> Vec<f32> {
     let (record, files) = newest(bench);
-    assert_eq!(record.control, files.control_sha256());
-    let read = |file: Bytes| safetensors::read(&bench.settings.model, &file).expect("sound");
+    assert_eq!(record.control, files.control_record());
+    let read = |of: ControlFile| safetensors::read(&bench.settings.model, &of.file).expect("sound");
     files.control.map(read).unwrap_or_default()
 }
 
@@ -113,55 +113,77 @@ fn a_model_that_is_not_stored_does_not_move_the_variate() {
 }
 
 #[test]
-fn a_roll_back_keeps_the_variate_because_the_clients_keep_theirs() {
+fn variates_begin_anew_after_an_operators_roll_back() {
     let mut bench = Bench::new(with_variates());
-    let variates: Vec<_> = (1..=3).map(|number| round_of(&mut bench, number, [0, 1])).collect();
+    (1..=3).for_each(|number| drop(round_of(&mut bench, number, [0, 1])));
+    assert_eq!(newest(&bench).0.control.map(|control| control.since), Some(1));
     bench.work(WriterJob::RollBack(1));
-    assert_eq!((newest(&bench).0.restored, control(&bench)), (Some(1), variates[2].clone()));
+    assert_eq!((newest(&bench).0.restored, newest(&bench).0.control), (Some(1), None));
+    assert!(control(&bench).is_empty());
     let mut bench = bench.restarted();
-    let (source, loss_increase, loss_limit) = (LossSource::Server, 0.5, None);
-    let gate = Gate { source, loss_increase, loss_limit, rollbacks: 3 };
-    let fifth = round_of(&mut bench, 5, [2]);
-    assert_ne!(fifth, variates[2]);
-    let refusal = GateRefusal { round: 5, loss: None, limit: None, in_a_row: 1 };
-    let done = bench.work(WriterJob::Refuse(gate, refusal));
+    // c = |S| / N * (x - y) / (K eta), as in a first round.
+    let expected = update(5, 2).map(|value| -value / REACH / CLIENTS as f32);
+    assert_near(&round_of(&mut bench, 5, [2]), &expected, 1e-6);
+    assert_eq!(newest(&bench).0.control.map(|control| control.since), Some(5));
+}
+
+const GATE: Gate =
+    Gate { source: LossSource::Server, loss_increase: 0.5, loss_limit: None, rollbacks: 3 };
+
+fn refuse(bench: &mut Bench, round: u64) {
+    let refusal = GateRefusal { round, loss: None, limit: None, in_a_row: 1 };
+    let done = bench.work(WriterJob::Refuse(GATE, refusal));
     assert!(matches!(done[..], [WriterEvent::Refused(_, Ok(_))]), "{done:?}");
-    assert_eq!((newest(&bench).0.round, control(&bench)), (6, fifth.clone()));
+}
+
+/// The clients whose updates are in a refused model have moved theirs.
+#[test]
+fn a_model_that_the_gate_refuses_leaves_the_variate_that_was_made_with_it() {
+    let mut bench = Bench::new(with_variates());
+    let variates = [1, 2].map(|number| round_of(&mut bench, number, [0, 1]));
+    refuse(&mut bench, 2);
+    let record = newest(&bench).0;
+    assert_eq!((record.round, record.restored), (3, Some(1)));
+    assert_eq!(control(&bench), variates[1]);
+    let mut bench = bench.restarted();
     // The next round goes on from it: an update of zeros takes a quarter of it away.
-    bench.open(round(7, 0));
+    bench.open(round(4, 0));
     bench.add(1, &ZERO, 1);
-    bench.model(round(7, 0));
-    let expected: Vec<f32> = fifth.iter().map(|value| value * 0.75).collect();
+    bench.model(round(4, 0));
+    let expected: Vec<f32> = variates[1].iter().map(|value| value * 0.75).collect();
     assert_near(&control(&bench), &expected, 1e-6);
+    assert_eq!(newest(&bench).0.control.map(|control| control.since), Some(1));
 }
 
 #[test]
-fn a_variate_that_is_gone_goes_back_with_the_model() {
+fn variates_begin_anew_where_the_refused_models_is_gone() {
     let mut bench = Bench::new(with_variates());
-    let first = round_of(&mut bench, 1, [0, 1]);
-    round_of(&mut bench, 2, [0, 1]);
+    (1..=2).for_each(|number| drop(round_of(&mut bench, number, [0, 1])));
     let key = newest(&bench).0.control_blob().expect("a variate");
     bench.store.storage.blobs.delete(&bench.settings.id, &key).expect("deletes");
-    bench.work(WriterJob::RollBack(1));
-    assert_eq!(control(&bench), first);
+    refuse(&mut bench, 2);
+    assert!(control(&bench).is_empty());
 }
 
 #[test]
-fn rounds_of_another_algorithm_leave_the_variate_as_it_is() {
+fn variates_begin_anew_after_rounds_of_another_algorithm() {
     let mut bench = Bench::new(with_variates());
-    let first = round_of(&mut bench, 1, [0, 1]);
+    round_of(&mut bench, 1, [0, 1]);
     bench.settings = Arc::new(settings(PLAN));
     let mut bench = bench.restarted();
-    assert_eq!(round_of(&mut bench, 2, [0, 1]), first);
+    assert!(round_of(&mut bench, 2, [0, 1]).is_empty());
     bench.settings = Arc::new(with_variates());
-    assert_ne!(round_of(&mut bench.restarted(), 3, [0, 1]), first);
+    let mut bench = bench.restarted();
+    round_of(&mut bench, 3, [0, 1]);
+    assert_eq!(newest(&bench).0.control.map(|control| control.since), Some(3));
 }
 
 #[test]
 fn a_variate_of_another_model_is_damage() {
     let settings = with_variates();
     let (_, model) = crate::fixtures::model(&settings, 0, &ZERO);
-    let control = Some(Bytes::from_static(b"no file of a model"));
+    let file = Bytes::from_static(b"no file of a model");
+    let control = Some(ControlFile { since: 1, file });
     let files = CheckpointFiles { control, ..CheckpointFiles::of_model(model) };
     let error = Position::of(&settings, &files).expect_err("it is damaged");
     assert!(error.to_string().starts_with("the control variate: "), "{error}");
