@@ -84,8 +84,12 @@ impl Residual {
                 round: u64::from_le_bytes(*round),
                 attempt: u32::from_le_bytes(*attempt),
             };
-            let latest =
-                (!rest.is_empty()).then(|| Latest { round, counts: true, attempted: false, rest: rest.to_vec() });
+            let latest = (!rest.is_empty()).then(|| Latest {
+                round,
+                counts: true,
+                attempted: false,
+                rest: rest.to_vec(),
+            });
             sound.then(|| Self { model: *model, kept: kept.to_vec(), latest })
         };
         read().ok_or(ResidualError)

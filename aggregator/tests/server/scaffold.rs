@@ -28,8 +28,8 @@ fn added(x: Vector, factor: f64, y: Vector) -> Vector {
 /// Gradient of a client's quadratic loss, whose minimum is another one than that of the
 /// others.
 fn gradient(client: usize, x: Vector) -> Vector {
-    let (curvature, middle) = [([1.0, 0.5, 2.0], [2.0, -1.0, 0.5]), ([0.25, 1.5, 1.0], [-1.0; 3])]
-        [client];
+    let (curvature, middle) =
+        [([1.0, 0.5, 2.0], [2.0, -1.0, 0.5]), ([0.25, 1.5, 1.0], [-1.0; 3])][client];
     std::array::from_fn(|at| curvature[at] * (x[at] - middle[at]))
 }
 
@@ -44,9 +44,7 @@ impl Paper {
     /// Local parameters y_i after the steps of a client.
     fn trained(&self, client: usize) -> Vector {
         let correction = added(self.c, -1.0, self.own[client]);
-        (0..STEPS).fold(self.x, |y, _| {
-            added(y, -RATE, added(gradient(client, y), 1.0, correction))
-        })
+        (0..STEPS).fold(self.x, |y, _| added(y, -RATE, added(gradient(client, y), 1.0, correction)))
     }
 
     fn round(&mut self) {

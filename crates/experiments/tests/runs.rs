@@ -88,8 +88,7 @@ fn with_scaffold(task: &str, steps: u32) -> String {
     task.replace("batch_size = 4", &format!("batch_size = 4\n{keys}"))
 }
 
-const EVERYONE: &str =
-    "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
+const EVERYONE: &str = "[task.round]\ncohort_size = 12\nminimum_cohort = 12\nminimum_reports = 12";
 
 const SMALL_COHORTS: &str =
     "[task.round]\ncohort_size = 4\nminimum_cohort = 4\nminimum_reports = 2\nreport_goal = 3";

@@ -284,12 +284,7 @@ mod tests {
     }
 
     /// The values that a server has of an update.
-    fn sent(
-        feedback: &mut Carried,
-        codec: &Codec,
-        round: RoundId,
-        update: Vec<f32>,
-    ) -> Vec<f32> {
+    fn sent(feedback: &mut Carried, codec: &Codec, round: RoundId, update: Vec<f32>) -> Vec<f32> {
         let form = codec.values().unwrap();
         let bytes = feedback.encode(round, update, range(), form, &[0; 32]);
         CheckedUpdate::parse(bytes.into(), codec).unwrap().to_vec().unwrap()
@@ -486,7 +481,10 @@ mod tests {
         assert_eq!(terms(&RoundAssignment { control: None, ..later }), None);
         let mut carried = learned();
         carried.begin_with(shape_of(&model(4)));
-        assert_eq!(carried.store.residual, Residual { model: carried.store.residual.model, ..Residual::default() });
+        assert_eq!(
+            carried.store.residual,
+            Residual { model: carried.store.residual.model, ..Residual::default() }
+        );
     }
 
     type Stored = Rc<RefCell<Option<Vec<u8>>>>;

@@ -32,8 +32,7 @@ use crate::messages::{Action, Command, Invitation, Order, Reply, Report, Request
 use crate::round::{ClientId, Effect, Event, Operation, Progress, Rounds, Stage, Time};
 use crate::settings::TaskSettings;
 use crate::status::{
-    Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView, control_ref,
-    steps_to_newest,
+    Counters, Health, InvitationFailure, Spent, TaskMetrics, TaskView, control_ref, steps_to_newest,
 };
 use crate::storage::{RoundRecord, refused_rounds};
 use crate::writer::{GlobalModel, WriterEvent, WriterJob};

@@ -243,9 +243,9 @@ impl World {
             privacy: policy.cloned(),
             assignment: assignment.clone(),
         };
-        let correction = job.trains_with_variates().then(|| {
-            of.carried.correction(&self.task.model, &assignment, &control)
-        });
+        let correction = job
+            .trains_with_variates()
+            .then(|| of.carried.correction(&self.task.model, &assignment, &control));
         let frozen = self.task.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
         let kept = of.model.replace(assignment.model.sha256);
         let drawn = assignment.drawn.as_ref().map(|drawn| drawn.sha256);

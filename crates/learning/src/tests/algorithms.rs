@@ -218,7 +218,13 @@ fn scaffold(steps: u32, change: impl FnOnce(&mut RawLocalTraining)) -> LocalTrai
     })
 }
 
-fn corrected(spec: &ModelSpec, start: &[f32], data: &Dataset, plan: &LocalTraining, correction: &[f32]) -> Vec<f32> {
+fn corrected(
+    spec: &ModelSpec,
+    start: &[f32],
+    data: &Dataset,
+    plan: &LocalTraining,
+    correction: &[f32],
+) -> Vec<f32> {
     let trainer = LocalTrainer::new(spec, start, Arc::new(data.clone()), plan).unwrap();
     let mut trainer = trainer.with_correction(correction).unwrap();
     while trainer.step().is_some() {}

@@ -71,9 +71,9 @@ impl Optimizer {
     /// in full, which for a wide layer takes as long as computing them.
     pub fn takes_factors(&self) -> bool {
         match self {
-            Self::Own(Own { rule: Rule::Sgd(_), clip: None, proximal: 0.0, corrections, .. }) => {
-                corrections.is_empty()
-            }
+            Self::Own(Own {
+                rule: Rule::Sgd(_), clip: None, proximal: 0.0, corrections, ..
+            }) => corrections.is_empty(),
             Self::Own(_) => false,
             #[cfg(test)]
             Self::Burn(_) => false,
