@@ -1,12 +1,14 @@
 //! Encoding of an update before it leaves the device: what a server accepts, and, under
 //! a policy, the noised integers. No I/O; randomness is an argument.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use differential_privacy::distributed::EncodeError;
 use differential_privacy::{ClippingNorm, QuantityError};
 use fedra_aggregation::codec::Packed;
 use fedra_privacy_policy::DerivedPolicy;
-use fedra_protocol::{RoundId, RoundPrivacy, TaskId, UpdateRange};
+use fedra_protocol::{MaskingGroup, RoundId, RoundPrivacy, TaskId, UpdateRange};
 use rand_chacha::rand_core::CryptoRng;
 
 /// Reason why an update cannot be encoded.
@@ -41,19 +43,32 @@ pub fn acceptable(mut update: Vec<f32>, range: UpdateRange) -> Vec<f32> {
 }
 
 /// Round of a task that an update is for, and its privacy.
-#[derive(Clone, Copy, Debug)]
-pub struct PrivateRound<'a> {
+#[derive(Clone, Debug)]
+pub struct PrivateRound {
     /// The task.
-    pub task: &'a TaskId,
+    pub task: TaskId,
     /// The round in it.
     pub round: RoundId,
     /// The task's policy, with what is derived from it.
-    pub privacy: &'a DerivedPolicy,
+    pub privacy: Arc<DerivedPolicy>,
     /// Terms of this round.
-    pub terms: &'a RoundPrivacy,
+    pub terms: RoundPrivacy,
+    /// Factor on the clipped update, at most 1.
+    pub weight: f64,
 }
 
-impl PrivateRound<'_> {
+impl PrivateRound {
+    /// The round that a masking group's sum is for, in place of that of the invitation.
+    #[must_use]
+    pub fn of_group(self, group: Option<&MaskingGroup>) -> Self {
+        match group {
+            Some(&MaskingGroup { round, privacy: terms, weight }) => {
+                Self { round, terms, weight, ..self }
+            }
+            None => self,
+        }
+    }
+
     /// The update with this client's noise, packed: what a local policy sends.
     pub fn noised(&self, update: &[f32], rng: &mut impl CryptoRng) -> Result<Bytes, EncodingError> {
         let words = self.encode(update, rng)?;
@@ -67,10 +82,10 @@ impl PrivateRound<'_> {
     ) -> Result<Vec<u32>, EncodingError> {
         let encoding = self.privacy.encoding().ok_or(EncodingError::NoEncoding)?;
         let clip = ClippingNorm::new(self.terms.clipping_norm)?;
-        Ok(encoding.encode(update, clip, &self.terms.rotation, rng)?)
+        Ok(encoding.encode_weighted(update, self.weight, clip, &self.terms.rotation, rng)?)
     }
 
-    fn pack(&self, words: &[u32]) -> Bytes {
+    pub(crate) fn pack(&self, words: &[u32]) -> Bytes {
         let bits = self.privacy.encoding().map_or(32, |encoding| encoding.bits());
         Packed::new(words.len(), bits).encode(words).into()
     }

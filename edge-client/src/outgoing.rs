@@ -13,7 +13,7 @@ use fedra_protocol::{
 use rand_chacha::rand_core::CryptoRng;
 
 use crate::encoding::{EncodingError, PrivateRound, acceptable};
-use crate::secure_round::{SecureRound, SecureRoundError};
+use crate::secure_round::SecureRound;
 use crate::session::SecureReply;
 
 /// Work of a device in a round.
@@ -58,9 +58,6 @@ pub enum OutgoingError {
     /// The update cannot be encoded.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
-    /// Secure aggregation cannot begin.
-    #[error(transparent)]
-    Secure(#[from] SecureRoundError),
 }
 
 impl RoundJob {
@@ -128,22 +125,27 @@ impl RoundJob {
             let examples = if weighs_one { 1 } else { learned.examples };
             return Ok(Outgoing::Values(Learned { examples, ..learned }));
         };
-        let round =
-            PrivateRound { task: &self.task.id, round: self.assignment.round, privacy, terms };
+        let round = PrivateRound {
+            task: self.task.id.clone(),
+            round: self.assignment.round,
+            privacy: Arc::clone(privacy),
+            terms: *terms,
+            weight: 1.0,
+        };
         Ok(match privacy.policy().mechanism {
             Mechanism::Central { .. } => {
                 Outgoing::Values(Learned { values: acceptable(learned.values, range), examples: 1 })
             }
             Mechanism::Local => Outgoing::Update(round.noised(&learned.values, rng)?),
             Mechanism::Distributed => {
-                let (state, reply) = SecureRound::begin(&round, &learned.values, rng)?;
+                let (state, reply) = SecureRound::begin(round, learned.values, rng);
                 Outgoing::Secured(Box::new(state), reply)
             }
         })
     }
 
     /// The policy and the round's terms, where there is one.
-    fn terms(&self) -> Result<Option<(&DerivedPolicy, &RoundPrivacy)>, OutgoingError> {
+    fn terms(&self) -> Result<Option<(&Arc<DerivedPolicy>, &RoundPrivacy)>, OutgoingError> {
         match (&self.privacy, &self.assignment.privacy) {
             (Some(privacy), Some(terms)) => Ok(Some((privacy, terms))),
             (None, None) => Ok(None),

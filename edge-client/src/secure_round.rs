@@ -6,7 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use fedra_aggregation::codec::Packed;
 use fedra_privacy_policy::PrivacyError;
 use fedra_protocol::{AdvertisedKeys, EncryptedShare, RevealedShare};
 use fedra_secure_aggregation::{self as secagg, Index, Share, client};
@@ -34,61 +33,60 @@ pub enum SecureRoundError {
 
 /// One client's part in one round of secure aggregation, between two steps.
 pub struct SecureRound {
-    bits: u32,
+    round: PrivateRound,
     state: State,
 }
 
 enum State {
-    Advertised(client::AdvertisedKeys, Vec<u32>),
+    /// With the update.
+    Advertised(client::AdvertisedKeys, Vec<f32>),
+    /// With the encoded update.
     Shared(client::SharedKeys, Vec<u32>),
     Masked(client::Masked),
 }
 
 impl SecureRound {
-    /// Encodes the update with this client's share of the noise, and draws the
-    /// keys of the round. `update` has a value for each of the model's parameters;
-    /// it is clipped.
-    ///
-    /// # Errors
-    ///
-    /// [`SecureRoundError`] if the policy has no secure aggregation, the terms are not
-    /// valid, or the update does not fit them.
+    /// Draws the keys of the round. `update` has a value for each of the model's
+    /// parameters.
     pub fn begin(
-        round: &PrivateRound<'_>,
-        update: &[f32],
+        round: PrivateRound,
+        update: Vec<f32>,
         rng: &mut impl CryptoRng,
-    ) -> Result<(Self, SecureReply), SecureRoundError> {
-        let terms = round.privacy.secure_terms(round.task, round.round, round.terms)?;
-        let input = round.encode(update, rng)?;
-        let (machine, keys) = client::AdvertisedKeys::generate(&terms, rng);
+    ) -> (Self, SecureReply) {
+        let (machine, keys) = client::AdvertisedKeys::generate(rng);
         let keys = AdvertisedKeys { encryption: keys.encryption, masking: keys.masking };
-        let state = State::Advertised(machine, input);
-        Ok((Self { bits: terms.bits(), state }, SecureReply::Keys(keys)))
+        (Self { round, state: State::Advertised(machine, update) }, SecureReply::Keys(keys))
     }
 
     /// Takes the next step; the state after it is `None` after the last one.
     ///
+    /// With the directory it is known whose updates are one sum: the update is clipped and
+    /// encoded for them, with this client's share of the noise.
+    ///
     /// # Errors
     ///
-    /// [`SecureRoundError`] if a request comes out of turn or its content is not valid.
-    /// The round's secrets are gone then.
+    /// [`SecureRoundError`] if a request comes out of turn or its content is not valid, if
+    /// the policy has no secure aggregation, or if the update does not fit it. The round's
+    /// secrets are gone then.
     pub fn step(
         self,
         request: SecureRequest,
         rng: &mut impl CryptoRng,
     ) -> Result<(Option<Self>, SecureReply), SecureRoundError> {
-        let bits = self.bits;
-        let (state, reply) = match (self.state, request) {
-            (State::Advertised(machine, input), SecureRequest::Share(directory)) => {
-                let (machine, shares) = machine.share(&directory_of(&directory), rng)?;
+        let Self { mut round, state } = self;
+        let (state, reply) = match (state, request) {
+            (State::Advertised(machine, update), SecureRequest::Share(directory)) => {
+                round = round.of_group(directory.group.as_ref());
+                let terms = round.privacy.secure_terms(&round.task, round.round, &round.terms)?;
+                let (machine, shares) = machine.share(&terms, &directory_of(&directory), rng)?;
+                let input = round.encode(&update, rng)?;
                 let shares = shares.into_iter().map(to_wire).collect();
                 (Some(State::Shared(machine, input)), SecureReply::Shares(shares))
             }
             (State::Shared(machine, input), SecureRequest::Mask(shares)) => {
                 let shares: Vec<_> = shares.into_iter().map(from_wire).collect();
                 let (machine, words) = machine.mask(&shares, input)?;
-                let update = Packed::new(words.len(), bits).encode(&words).into();
-                (Some(State::Masked(machine)), SecureReply::Masked(update))
+                (Some(State::Masked(machine)), SecureReply::Masked(round.pack(&words)))
             }
             (State::Masked(machine), SecureRequest::Unmask(survivors)) => {
                 let answer = machine.unmask(&survivors)?;
@@ -98,7 +96,7 @@ impl SecureRound {
             }
             _ => return Err(SecureRoundError::OutOfTurn),
         };
-        Ok((state.map(|state| Self { bits, state }), reply))
+        Ok((state.map(|state| Self { round, state }), reply))
     }
 }
 

@@ -101,7 +101,7 @@ fn read_keys(
     }
 }
 
-/// Updates of a round: all that are invited together, or those at which a buffered round
+/// Most updates of a round: all that are invited together, or those at which a buffered round
 /// closes.
 fn cohort(plan: &RoundPlan) -> usize {
     match plan.mode {
@@ -110,19 +110,19 @@ fn cohort(plan: &RoundPlan) -> usize {
     }
 }
 
-/// Only the server's own noise goes with buffered rounds.
+/// The policies that buffered rounds cannot have.
 fn check_mode(section: &Section<'_>, mechanism: Mechanism, mode: Mode) {
     let problem = match (mechanism, mode) {
-        (_, Mode::Synchronous) | (Mechanism::Central { .. }, _) => return,
-        (Mechanism::Distributed, _) => {
-            "clients mask their updates for a round that they know before they train, and in \
-             buffered rounds it is not known; set task.round.mode = \"synchronous\", or policy = \
-             \"central\""
-        }
-        (Mechanism::Local, _) => {
+        (Mechanism::Local, Mode::Buffered { .. }) => {
             "a round is debited before its clients are invited, and in buffered rounds they are \
-             invited one by one; set task.round.mode = \"synchronous\", or policy = \"central\""
+             invited one by one; set task.round.mode = \"synchronous\", or policy = \"central\" \
+             or \"distributed\""
         }
+        (Mechanism::Distributed, Mode::Buffered { max_staleness: 0, .. }) => {
+            "clients wait for each other while models are made, so a model may be newer than the \
+             one that an update began with; set task.round.max_staleness to 1 or more"
+        }
+        _ => return,
     };
     section.mistake("policy", problem);
 }

@@ -202,7 +202,7 @@ fn buffered_rounds_have_keys_of_their_own() {
 }
 
 #[test]
-fn buffered_rounds_go_with_the_noise_of_the_server_alone() {
+fn buffered_rounds_go_with_the_noise_of_the_server_or_of_masking_groups() {
     let round = "[task.round]\nmode = \"buffered\"\ncohort_size = 40\nreport_goal = 10\n";
     let with = |policy: &str| {
         let privacy = PRIVATE.replace("distributed", policy).replace("1.0", "20.0");
@@ -217,11 +217,19 @@ fn buffered_rounds_go_with_the_noise_of_the_server_alone() {
         let policy = settings.policy().expect("a policy");
         assert_eq!((policy.cohort, policy.minimum_survivors), (10, 8), "{more}");
     }
-    for (policy, reason) in [
-        ("distributed", "clients mask their updates for a round that they know"),
-        ("local", "a round is debited before its clients are invited"),
+    let config = Config::from_toml(&with("distributed")).expect("valid");
+    let settings = &config.tasks[0].settings;
+    assert!(settings.plan.forms_groups());
+    let policy = settings.policy().expect("a policy");
+    assert_eq!((policy.cohort, policy.minimum_survivors), (10, 8), "those of a group");
+    assert!(settings.needs().algorithms.contains("masking_groups"));
+
+    let at_once = with("distributed").replace("report_goal", "max_staleness = 0\nreport_goal");
+    for (toml, reason) in [
+        (with("local"), "a round is debited before its clients are invited"),
+        (at_once, "clients wait for each other while models are made"),
     ] {
-        let found = mistakes(&with(policy));
+        let found = mistakes(&toml);
         let expected = format!("task[tiny].privacy.policy: {reason}");
         assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
     }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use fedra_aggregation::accumulator::Request;
 use fedra_learning::metrics::ConfusionMatrix;
 use fedra_protocol::{
-    Availability, DeclineCause, DrawnModel, Evaluation, ModelRef, ModelStep, Refusal, RefusalCode,
-    RoundId, RoundPrivacy, Sha256Hash, StandbyCause, SubjectId, UpdateFault, UpdateVerdict,
+    Availability, DeclineCause, DrawnModel, Evaluation, MaskingGroup, ModelRef, ModelStep, Refusal,
+    RefusalCode, RoundId, RoundPrivacy, Sha256Hash, StandbyCause, SubjectId, UpdateFault,
+    UpdateVerdict,
 };
 use thiserror::Error;
 
@@ -209,8 +210,10 @@ pub enum Order {
     StandBy(StandbyCause, Time),
     /// Answer a request of secure aggregation.
     Asked {
-        /// The round.
+        /// The round of its invitation.
         round: RoundId,
+        /// The masking group that the client is in, in buffered rounds.
+        group: Option<MaskingGroup>,
         /// The request.
         request: Arc<Request>,
         /// Deadline of the answer.

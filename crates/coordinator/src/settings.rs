@@ -221,7 +221,9 @@ impl TaskSettings {
     #[must_use]
     pub fn needs(&self) -> Capabilities {
         let evaluation = self.client_evaluation.as_ref().map(|rounds| &rounds.evaluation);
-        Capabilities::needed(&self.model, &self.training, self.codec.name(), evaluation)
+        let needed =
+            Capabilities::needed(&self.model, &self.training, self.codec.name(), evaluation);
+        if self.plan.forms_groups() { needed.with_masking_groups() } else { needed }
     }
 
     /// Local training with the seed and the learning rate of a round, the same for the

@@ -109,6 +109,11 @@ pub struct DistributedGaussian {
     noise: DiscreteGaussian,
 }
 
+/// Factor that brings a vector with this norm within `clip`. Of zeros it does not matter.
+fn clipping_factor(norm: f64, clip: ClippingNorm) -> f64 {
+    if norm == 0.0 { 0.0 } else { (clip.value() / norm).min(1.0) }
+}
+
 impl DistributedGaussian {
     /// Values of an encoded update: D = 2^⌈log2 d⌉, and one more with adaptive
     /// clipping.
@@ -218,12 +223,8 @@ impl DistributedGaussian {
         StandardDeviation::from_raw(one / sqrt(f64::from(survivors.max(1))))
     }
 
-    /// Encoded update of a client: `delta` clipped to `clip`, rotated with the
-    /// public seed `rotation`, rounded, with its share of noise, modulo 2^b. An
-    /// update with a value that is not finite counts as all zeros.
-    ///
-    /// The noise is drawn anew by each call: encode once, keep the result, and
-    /// send the identical values again after a reconnect.
+    /// Encoded update of a client at its full weight: see
+    /// [`DistributedGaussian::encode_weighted`].
     ///
     /// # Errors
     ///
@@ -235,24 +236,49 @@ impl DistributedGaussian {
         rotation: &[u8; 32],
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Vec<u32>, EncodeError> {
+        self.encode_weighted(delta, 1.0, clip, rotation, rng)
+    }
+
+    /// Encoded update of a client: `delta` clipped to `clip`, multiplied by `weight`, which
+    /// counts as 1 if it is more, rotated with the public seed `rotation`, rounded, with its
+    /// share of noise, modulo 2^b. An update with a value that is not finite counts as all
+    /// zeros. The bit that tells whether it was within `clip` has no weight.
+    ///
+    /// The noise is drawn anew by each call: encode once, keep the result, and
+    /// send the identical values again after a reconnect.
+    ///
+    /// # Errors
+    ///
+    /// `delta` has not as many values as the model has parameters.
+    pub fn encode_weighted(
+        &self,
+        delta: &[f32],
+        weight: f64,
+        clip: ClippingNorm,
+        rotation: &[u8; 32],
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Vec<u32>, EncodeError> {
         if delta.len() != self.parameters {
             return Err(EncodeError::WrongLength {
                 expected: self.parameters,
                 actual: delta.len(),
             });
         }
-        Ok(self.encode_from(delta, clip, rotation, &mut Source(&mut |bytes| rng.fill_bytes(bytes))))
+        let mut source = |bytes: &mut [u8]| rng.fill_bytes(bytes);
+        Ok(self.encode_from(delta, weight, clip, rotation, &mut Source(&mut source)))
     }
 
     fn encode_from(
         &self,
         delta: &[f32],
+        weight: f64,
         clip: ClippingNorm,
         rotation: &[u8; 32],
         rng: &mut Source,
     ) -> Vec<u32> {
         let norm = finite_norm(delta).unwrap_or(0.0);
-        let rotated = self.rotate(delta, norm, clip, rotation);
+        let factor = clipping_factor(norm, clip) * weight.clamp(0.0, 1.0);
+        let rotated = self.rotate(delta, factor, clip, rotation);
         let mut values = vec![0; self.len()];
         round_within(&rotated, &mut values[..self.dimension], self.rotated_bound, rng);
         if let Some(indicator) = values.get_mut(self.dimension) {
@@ -298,20 +324,19 @@ impl DistributedGaussian {
         Ok(Decoded { mean, within_clip })
     }
 
-    /// The clipped update, rotated, in units of the grid.
+    /// The update times `factor`, rotated, in units of the grid.
     fn rotate(
         &self,
         delta: &[f32],
-        norm: f64,
+        factor: f64,
         clip: ClippingNorm,
         rotation: &[u8; 32],
     ) -> Vec<f32> {
         let mut rotated = vec![0.0; self.dimension];
-        if norm == 0.0 {
+        if factor == 0.0 {
             return rotated;
         }
-        let unit = self.gamma * clip.value() * sqrt(self.dimension as f64);
-        let factor = (clip.value() / norm).min(1.0) / unit;
+        let factor = factor / (self.gamma * clip.value() * sqrt(self.dimension as f64));
         for (rotated, &value) in rotated.iter_mut().zip(delta) {
             *rotated = (f64::from(value) * factor) as f32;
         }

@@ -225,10 +225,10 @@ fn every_policy_and_mode_makes_its_rounds() {
              clipping_norm = 2.0\nepsilon = 1e6\ndelta = 1e-5\n{more}"
         )
     };
-    let buffered_policy = |more: &str| {
+    let buffered_policy = |name: &str, more: &str| {
         let round = "[task.round]\nmode = \"buffered\"\ncohort_size = 6\nreport_goal = 3\n\
                      minimum_cohort = 3\nminimum_reports = 2\n";
-        let policy = policy("central", more);
+        let policy = policy(name, more);
         let (_, privacy) = policy.split_once("[task.privacy]").unwrap();
         format!("{round}[task.privacy]{privacy}")
     };
@@ -237,8 +237,9 @@ fn every_policy_and_mode_makes_its_rounds() {
         ("noise of the server", policy("central", "noise = \"independent\"")),
         ("noise of the clients", policy("local", "")),
         ("buffered", "[task.round]\nmode = \"buffered\"\ncohort_size = 6\nreport_goal = 3\nminimum_cohort = 3\nminimum_reports = 1".to_owned()),
-        ("buffered, noise of the server", buffered_policy("noise = \"independent\"")),
-        ("buffered, noise along a tree", buffered_policy("max_participations = 3")),
+        ("buffered, noise of the server", buffered_policy("central", "noise = \"independent\"")),
+        ("buffered, noise along a tree", buffered_policy("central", "max_participations = 3")),
+        ("buffered, masks in groups", buffered_policy("distributed", "")),
         ("evaluation by clients", "[task.round]\ncohort_size = 12\n[task.client_evaluation]\nevery = 2\nheld_out = 0.2\nloss_bound = 4.0".to_owned()),
     ] {
         let outcome = run(&experiment(folder.path(), "", &task(4, &tables)));

@@ -42,7 +42,7 @@ pub struct Capabilities {
     /// Types of layers, as in a config file, and the [settings](Layer::SETTINGS) of layers.
     pub layers: BTreeSet<String>,
     /// Algorithms of local training, the [settings](LocalTraining::SETTINGS) of its plans, and
-    /// [`ClientAlgorithm::EVALUATION`].
+    /// [`ClientAlgorithm::EVALUATION`] and [`ClientAlgorithm::MASKING_GROUPS`].
     pub algorithms: BTreeSet<String>,
     /// Codecs of updates.
     pub codecs: BTreeSet<String>,
@@ -58,7 +58,7 @@ impl Capabilities {
             &[
                 &ClientAlgorithm::NAMES[..],
                 &LocalTraining::SETTINGS,
-                &[ClientAlgorithm::EVALUATION],
+                &[ClientAlgorithm::EVALUATION, ClientAlgorithm::MASKING_GROUPS],
             ]
             .concat(),
             &CodecName::ALL.map(CodecName::name),
@@ -90,6 +90,13 @@ impl Capabilities {
         Self::named(&layers, &algorithms, &[codec.name()], &losses)
     }
 
+    /// These and masking groups of buffered rounds.
+    #[must_use]
+    pub fn with_masking_groups(mut self) -> Self {
+        self.algorithms.insert(ClientAlgorithm::MASKING_GROUPS.to_owned());
+        self
+    }
+
     /// Names in `needed` that are not in here, as part of a sentence: `the layer elu`.
     pub fn missing(&self, needed: &Self) -> Option<String> {
         let layers = needed.layers.difference(&self.layers).map(|name| {
@@ -99,6 +106,7 @@ impl Capabilities {
         let algorithms =
             needed.algorithms.difference(&self.algorithms).map(|name| match name.as_str() {
                 ClientAlgorithm::EVALUATION => "the evaluation of models by clients".to_owned(),
+                ClientAlgorithm::MASKING_GROUPS => "masking groups of buffered rounds".to_owned(),
                 name if LocalTraining::SETTINGS.contains(&name) => {
                     format!("the setting of training {name}")
                 }

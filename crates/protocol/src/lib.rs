@@ -66,8 +66,8 @@ pub use model::{
 };
 pub use privacy::{
     AdvertisedKeys, BandedNoise, CentralNoise, EncryptedShare, KeyDirectory, MaskedInputRequest,
-    Mechanism, Neighbour, PrivacyPolicy, PrivacyPolicyError, RevealedShare, RoundPrivacy,
-    SubjectId, UnmaskingRequest,
+    MaskingGroup, Mechanism, Neighbour, PrivacyPolicy, PrivacyPolicyError, RevealedShare,
+    RoundPrivacy, SubjectId, UnmaskingRequest,
 };
 pub use task::{
     ClientAlgorithm, LocalTraining, LocalTrainingError, ModelRef, RawLocalTraining, RoundPhase,

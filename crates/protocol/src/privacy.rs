@@ -304,10 +304,22 @@ pub struct Neighbour {
     pub keys: AdvertisedKeys,
 }
 
+/// Masking group of a buffered round, as one of its clients is told: those whose updates
+/// are one sum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaskingGroup {
+    /// Round that the sum is for. The client's invitation may be to an earlier one.
+    pub round: RoundId,
+    /// Numbers of the sum, in place of those of the invitation.
+    pub privacy: RoundPrivacy,
+    /// Factor on the client's clipped update, above 0 and at most 1: less for a stale one.
+    pub weight: f64,
+}
+
 /// Neighbours that a client shares keys with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyDirectory {
-    /// The round.
+    /// The round of the client's invitation.
     pub round: RoundId,
     /// This client's place in the cohort, from 0.
     pub own: u32,
@@ -319,6 +331,8 @@ pub struct KeyDirectory {
     pub neighbours: Vec<Neighbour>,
     /// Time left to answer.
     pub deadline: Duration,
+    /// The masking group, in a buffered task.
+    pub group: Option<MaskingGroup>,
 }
 
 /// A share on its way from one client to another.

@@ -146,6 +146,10 @@ impl ClientAlgorithm {
     /// Name there of the evaluation of models by clients.
     pub const EVALUATION: &str = "evaluation";
 
+    /// Name that stands for [masking groups](crate::MaskingGroup) of buffered rounds among
+    /// those of algorithms.
+    pub const MASKING_GROUPS: &str = "masking_groups";
+
     /// The algorithm's name.
     pub fn name(self) -> &'static str {
         match self {

@@ -42,7 +42,7 @@ fn round(seed: u64, clients: u32, words: usize, bits: u32, hash: &mut Sha256) {
     let mut advertising = Advertising::new(terms, Assumptions::default(), clients);
     let mut advertised = Vec::new();
     for _ in 0..clients {
-        let (client, keys) = AdvertisedKeys::generate(&terms, &mut rng);
+        let (client, keys) = AdvertisedKeys::generate(&mut rng);
         hash.update(keys.encryption);
         hash.update(keys.masking);
         advertising.add(keys).expect(works);
@@ -52,7 +52,7 @@ fn round(seed: u64, clients: u32, words: usize, bits: u32, hash: &mut Sha256) {
     let (mut sharing, directories) = advertising.close(&mut rng).expect(works);
     let mut sharers = BTreeMap::new();
     for (client, directory) in advertised.into_iter().zip(directories) {
-        let (client, shares) = client.share(&directory, &mut rng).expect(works);
+        let (client, shares) = client.share(&terms, &directory, &mut rng).expect(works);
         for EncryptedShare { peer, ciphertext } in &shares {
             hash.update(peer.to_le_bytes());
             hash.update(ciphertext);

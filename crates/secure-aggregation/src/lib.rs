@@ -81,7 +81,7 @@
 //! let mut advertising = server::Advertising::new(terms, Assumptions::default(), 100);
 //! let mut clients = Vec::new();
 //! for _ in 0..5 {
-//!     let (client, keys) = AdvertisedKeys::generate(&terms, &mut rng);
+//!     let (client, keys) = AdvertisedKeys::generate(&mut rng);
 //!     advertising.add(keys)?;
 //!     clients.push(client);
 //! }
@@ -89,7 +89,7 @@
 //! let (mut sharing, directories) = advertising.close(&mut rng)?;
 //! let mut by_index = std::collections::BTreeMap::new();
 //! for (client, directory) in clients.into_iter().zip(directories) {
-//!     let (client, shares) = client.share(&directory, &mut rng)?;
+//!     let (client, shares) = client.share(&terms, &directory, &mut rng)?;
 //!     sharing.add(directory.own, shares)?;
 //!     by_index.insert(directory.own, client);
 //! }

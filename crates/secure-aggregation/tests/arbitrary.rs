@@ -52,7 +52,7 @@ proptest! {
             .map(|(peer, encryption, masking)| (peer, PublicKeys { encryption, masking }))
             .collect();
         let directory = KeyDirectory { own, cohort, threshold, neighbours };
-        let _ = seated.swap_remove(0).0.share(&directory, &mut rng);
+        let _ = seated.swap_remove(0).0.share(&terms(2, 4, 16), &directory, &mut rng);
     }
 
     /// Random keys are mostly sound: a directory of the right form is taken.
@@ -64,7 +64,7 @@ proptest! {
         for ((_, known), (encryption, masking)) in directory.neighbours.iter_mut().zip(keys) {
             *known = PublicKeys { encryption, masking };
         }
-        let _ = client.share(&directory, &mut rng);
+        let _ = client.share(&terms(2, 4, 16), &directory, &mut rng);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use fedra_secure_aggregation::{Assumptions, Context, GraphError, KeyDirectory, S
 /// Offers client 1 of `cohort` a directory that `change` has been at.
 fn offered(cohort: u32, change: impl FnOnce(&mut KeyDirectory)) -> Result<(), ClientError> {
     let mut rng = generator(1);
-    let (_, mut seated) = advertised(&terms(3, 4, 16), cohort, &mut rng);
+    let terms = terms(3, 4, 16);
+    let (_, mut seated) = advertised(&terms, cohort, &mut rng);
     let (client, mut directory) = seated.swap_remove(1);
     change(&mut directory);
-    client.share(&directory, &mut rng).map(|_| ())
+    client.share(&terms, &directory, &mut rng).map(|_| ())
 }
 
 #[test]
@@ -87,11 +88,11 @@ fn a_client_refuses_a_key_that_is_there_twice() {
 fn a_client_refuses_its_own_key_as_a_neighbours() {
     let mut rng = generator(1);
     let terms = terms(3, 4, 16);
-    let (own, keys) = AdvertisedKeys::generate(&terms, &mut rng);
+    let (own, keys) = AdvertisedKeys::generate(&mut rng);
     let (_, seated) = advertised(&terms, 5, &mut rng);
     let mut directory = seated[1].1.clone();
     directory.neighbours[1].1.encryption = keys.encryption;
-    let refused = own.share(&directory, &mut rng).map(|_| ());
+    let refused = own.share(&terms, &directory, &mut rng).map(|_| ());
     assert_eq!(refused, Err(ClientError::DuplicateKey { peer: 2 }));
 }
 
@@ -173,17 +174,17 @@ fn shares_under_other_terms_do_not_open() {
         let mut rng = generator(3);
         let mut advertising = Advertising::new(ours, Assumptions::default(), 5);
         let mut clients = Vec::new();
-        for i in 0..5 {
-            let terms = if i == 0 { &theirs } else { &ours };
-            let (client, keys) = AdvertisedKeys::generate(terms, &mut rng);
+        for _ in 0..5 {
+            let (client, keys) = AdvertisedKeys::generate(&mut rng);
             advertising.add(keys).unwrap();
             clients.push(client);
         }
         let (mut sharing, directories) = advertising.close(&mut rng).unwrap();
         let odd = directories[0].own;
         let mut states = Vec::new();
-        for (client, directory) in clients.into_iter().zip(&directories) {
-            let (client, shares) = client.share(directory, &mut rng).unwrap();
+        for (i, (client, directory)) in clients.into_iter().zip(&directories).enumerate() {
+            let terms = if i == 0 { &theirs } else { &ours };
+            let (client, shares) = client.share(terms, directory, &mut rng).unwrap();
             sharing.add(directory.own, shares).unwrap();
             states.push((directory.own, client));
         }
@@ -261,7 +262,7 @@ fn secrets_are_not_printed() {
     let (_, mut seated) = advertised(&terms, 5, &mut rng);
     let (client, directory) = seated.swap_remove(0);
     assert!(format!("{client:?}").starts_with("AdvertisedKeys { public: "));
-    let (client, _) = client.share(&directory, &mut rng).unwrap();
+    let (client, _) = client.share(&terms, &directory, &mut rng).unwrap();
     let printed = format!("{client:?}");
     assert!(printed.starts_with("SharedKeys") && printed.ends_with(", own: 0, .. }"), "{printed}");
     let all = masked(&terms, 5, &[], &mut rng);

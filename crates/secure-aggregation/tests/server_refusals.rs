@@ -14,7 +14,7 @@ fn a_server_refuses_bad_keys_and_a_full_cohort() {
     let terms = terms(3, 4, 16);
     let mut rng = generator(1);
     let mut advertising = Advertising::new(terms, Assumptions::default(), 2);
-    let mut keys = || AdvertisedKeys::generate(&terms, &mut rng).1;
+    let mut keys = || AdvertisedKeys::generate(&mut rng).1;
     let (mut first, second, third) = (keys(), keys(), keys());
     assert_eq!(advertising.add(first), Ok(0));
     assert_eq!(advertising.add(first), Err(Fault::DuplicateKey));
@@ -35,9 +35,10 @@ fn a_server_refuses_bad_keys_and_a_full_cohort() {
 #[test]
 fn a_server_refuses_shares_for_the_wrong_neighbours() {
     let mut rng = generator(1);
-    let (mut sharing, mut seated) = advertised(&terms(3, 4, 16), 5, &mut rng);
+    let terms = terms(3, 4, 16);
+    let (mut sharing, mut seated) = advertised(&terms, 5, &mut rng);
     let (client, directory) = seated.swap_remove(1);
-    let (_, shares) = client.share(&directory, &mut rng).unwrap();
+    let (_, shares) = client.share(&terms, &directory, &mut rng).unwrap();
 
     let outside = Fault::NotInCohort { client: 5, cohort: 5 };
     assert_eq!(sharing.add(5, shares.clone()), Err(outside));
@@ -103,7 +104,7 @@ fn a_server_wants_nothing_from_clients_that_left() {
     let mut rng = generator(1);
     let (mut sharing, seated) = advertised(&terms, 6, &mut rng);
     for (client, directory) in seated.into_iter().skip(1) {
-        let (_, shares) = client.share(&directory, &mut rng).unwrap();
+        let (_, shares) = client.share(&terms, &directory, &mut rng).unwrap();
         sharing.add(directory.own, shares).unwrap();
     }
     let (mut collecting, _) = sharing.close().unwrap();

@@ -205,7 +205,7 @@ impl Checks {
             return self.counted_once(round, &times);
         }
         if let Some(debit) = debit {
-            paid_for_once(&debit, &times)?;
+            paid_for_once(&debit, &times, self.kind)?;
         }
         self.counted_at_most_once_an_invitation(&times)
     }
@@ -278,9 +278,14 @@ impl Checks {
     }
 }
 
-/// Each client that counts is named in the debit, and counts once; no other is.
-fn paid_for_once(debit: &Debit, times: &BTreeMap<usize, u64>) -> Result<(), String> {
-    let named: Vec<usize> = debit.subjects.iter().map(client_of).collect();
+/// Each client that counts is named in the debit, and counts once. No other is, unless masked
+/// updates were paid for when they were asked for.
+fn paid_for_once(debit: &Debit, times: &BTreeMap<usize, u64>, kind: Kind) -> Result<(), String> {
+    let mut named: Vec<usize> = debit.subjects.iter().map(client_of).collect();
+    if kind.is_masked() {
+        named.retain(|client| times.contains_key(client));
+        named.sort_unstable();
+    }
     let counted: Vec<usize> = times.keys().copied().collect();
     if named != counted {
         return Err(format!("clients {named:?} are debited, and {counted:?} are counted"));

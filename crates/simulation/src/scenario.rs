@@ -65,17 +65,29 @@ pub(crate) enum Kind {
     BufferedPrivate,
     /// Under secure aggregation, with a share of the noise from every client.
     Masked,
+    /// Buffered under secure aggregation in groups, with a ledger of subjects.
+    BufferedMasked,
 }
 
 impl Kind {
     /// True if a round is the next updates, whatever model they started from.
     pub(crate) fn is_buffered(self) -> bool {
-        matches!(self, Self::Buffered | Self::BufferedPrivate)
+        matches!(self, Self::Buffered | Self::BufferedPrivate | Self::BufferedMasked)
     }
 
     /// True if there is a ledger.
     pub(crate) fn is_private(self) -> bool {
-        matches!(self, Self::Private | Self::BufferedPrivate | Self::Masked)
+        !matches!(self, Self::Synchronous | Self::Buffered)
+    }
+
+    /// True if updates are masked.
+    pub(crate) fn is_masked(self) -> bool {
+        matches!(self, Self::Masked | Self::BufferedMasked)
+    }
+
+    /// True if it is participations of subjects that are counted.
+    pub(crate) fn counts_subjects(self) -> bool {
+        matches!(self, Self::BufferedPrivate | Self::BufferedMasked)
     }
 }
 
@@ -133,14 +145,15 @@ pub(crate) struct Scenario {
 impl Scenario {
     pub(crate) fn of(seed: u64, bug: Option<Bug>) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let kind = match rng.random_range(0..10) {
+        let kind = match rng.random_range(0..11) {
             0..6 => Kind::Synchronous,
             6 => Kind::Buffered,
             7 => Kind::BufferedPrivate,
             8 => Kind::Private,
+            9 => Kind::BufferedMasked,
             _ => Kind::Masked,
         };
-        let clients = rng.random_range(if kind == Kind::Masked { 4..=7 } else { 2..=7 });
+        let clients = rng.random_range(if kind.is_masked() { 4..=7 } else { 2..=7 });
         let faults = faults(&mut rng);
         let task = task(&mut rng, kind, clients);
         let calm_after = Duration::from_secs(rng.random_range(30..90));
@@ -203,7 +216,7 @@ pub(crate) struct Task {
 
 /// Random rounds for `clients` clients.
 fn task(rng: &mut StdRng, kind: Kind, clients: usize) -> Task {
-    let least = if kind == Kind::Masked { 3 } else { 1 };
+    let least = if kind.is_masked() { 3 } else { 1 };
     let cohort = rng.random_range(least..=clients);
     let minimum = rng.random_range(least..=cohort);
     let reports = rng.random_range(least..=minimum);
@@ -254,11 +267,10 @@ pub(crate) const PLAN: RoundPlan = RoundPlan {
 /// elsewhere, so that the new model tells who is in the average.
 fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
     let mode = match kind {
-        Kind::Buffered | Kind::BufferedPrivate => {
-            Mode::Buffered { max_staleness: 2, staleness_exponent: 0.0 }
-        }
-        Kind::Synchronous | Kind::Private | Kind::Masked => Mode::Synchronous,
+        kind if kind.is_buffered() => Mode::Buffered { max_staleness: 2, staleness_exponent: 0.0 },
+        _ => Mode::Synchronous,
     };
+    let cohort = if kind == Kind::BufferedMasked { plan.report_goal } else { plan.invited };
     let policy = |mechanism, noise_multiplier, clipping_norm, epsilon| PrivacyPolicy {
         mechanism,
         noise_multiplier,
@@ -266,7 +278,7 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
         target_quantile: None,
         epsilon,
         delta: 1e-5,
-        cohort: plan.invited as u32,
+        cohort: cohort as u32,
         minimum_survivors: plan.minimum_reports as u32,
         colluders: 0,
         max_participations: MAX_PARTICIPATIONS,
@@ -277,6 +289,10 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
         }
         // So little noise that the sum tells who is in it.
         Kind::Masked => Some(policy(Mechanism::Distributed, 0.01, 2.0, 1e9)),
+        Kind::BufferedMasked => Some(PrivacyPolicy {
+            max_participations: PARTICIPATIONS,
+            ..policy(Mechanism::Distributed, 0.01, 2.0, 1e9)
+        }),
         Kind::BufferedPrivate => Some(PrivacyPolicy {
             max_participations: PARTICIPATIONS,
             ..policy(Mechanism::Central(CentralNoise::Independent), 0.01, 2.0, 1e9)
@@ -285,8 +301,7 @@ fn task_with(kind: Kind, clients: usize, pause: u64, plan: &RoundPlan) -> Task {
     };
     let inputs = clients as u32 - 1;
     let pace = Pace::new(Duration::from_millis(pause), 8);
-    let counting =
-        if kind == Kind::BufferedPrivate { Counting::Subjects } else { Counting::Rounds };
+    let counting = if kind.counts_subjects() { Counting::Subjects } else { Counting::Rounds };
     let plan = RoundPlan { mode, ..plan.clone() };
     let settings = settings("sim", inputs, plan, policy, counting);
     Task { settings: Arc::new(settings), pace }

@@ -35,8 +35,8 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// Maximum number of wakings in one such time; more are a busy loop.
 const WAKINGS: usize = 1_000;
 
-/// Kinds of tasks: plain, buffered, and under each policy.
-const TASKS: usize = 5;
+/// Kinds of tasks: plain, buffered, under each policy, and buffered with masking groups.
+const TASKS: usize = 6;
 
 /// A history: [task, (what happens)...].
 ///
@@ -80,7 +80,7 @@ fn task(number: usize) -> &'static Task {
     static MADE: [OnceLock<Task>; TASKS] = [const { OnceLock::new() }; TASKS];
     MADE[number].get_or_init(|| {
         let mode = match number {
-            1 => Mode::Buffered { max_staleness: 1, staleness_exponent: 0.5 },
+            1 | 5 => Mode::Buffered { max_staleness: 1, staleness_exponent: 0.5 },
             _ => Mode::Synchronous,
         };
         let plan = RoundPlan {
@@ -93,7 +93,7 @@ fn task(number: usize) -> &'static Task {
             ..PLAN
         };
         let mechanism = match number {
-            2 => Some(Mechanism::Distributed),
+            2 | 5 => Some(Mechanism::Distributed),
             3 => Some(Mechanism::Local),
             4 => Some(Mechanism::Central(CentralNoise::Independent)),
             _ => None,

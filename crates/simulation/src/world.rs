@@ -24,7 +24,7 @@ use crate::checks::Checks;
 use crate::client::Client;
 use crate::figures::{Figure, Figures};
 use crate::network::{Agenda, Link, LinkId, Way, delay};
-use crate::scenario::{Faults, Kind, Manner, Scenario};
+use crate::scenario::{Faults, Manner, Scenario};
 use crate::server::{Server, ServerEffect};
 use crate::store::FaultyStore;
 use trace::{Note, Trace};
@@ -188,8 +188,7 @@ impl World {
     /// any more, by the ledger or by their own count.
     fn has_too_few_left(&self) -> bool {
         let settings = &self.scenario.task.settings;
-        let Some(policy) =
-            settings.policy().filter(|_| self.scenario.kind == Kind::BufferedPrivate)
+        let Some(policy) = settings.policy().filter(|_| self.scenario.kind.counts_subjects())
         else {
             return false;
         };

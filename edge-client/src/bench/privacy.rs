@@ -159,10 +159,10 @@ impl Round {
             timed(|| encoding.encode(update, clip, &self.numbers.rotation, rng));
         let encoded = encoded?;
 
-        let (keys, own) = timed(|| AdvertisedKeys::generate(&self.terms, rng));
+        let (keys, own) = timed(|| AdvertisedKeys::generate(rng));
         let cohort = Cohort::new(self, own.1, rng);
         let directory = cohort.directory(0);
-        let (share, shared) = timed(|| own.0.share(&directory, rng));
+        let (share, shared) = timed(|| own.0.share(&self.terms, &directory, rng));
         let (client, _): (SharedKeys, _) = shared?;
 
         let mail = cohort.shares_for_the_first(rng)?;
@@ -181,6 +181,7 @@ impl Round {
 
 /// Keys of all clients; client 0 is the one that is measured.
 struct Cohort<'a> {
+    terms: Terms,
     graph: &'a Graph,
     keys: Vec<PublicKeys>,
     /// The neighbours of client 0.
@@ -192,13 +193,13 @@ impl<'a> Cohort<'a> {
         let (mut keys, mut neighbours) = (vec![own], Vec::new());
         let near = round.graph.neighbours(0);
         for index in 1..round.graph.cohort() {
-            let (client, public) = AdvertisedKeys::generate(&round.terms, rng);
+            let (client, public) = AdvertisedKeys::generate(rng);
             keys.push(public);
             if near.binary_search(&index).is_ok() {
                 neighbours.push((index, client));
             }
         }
-        Self { graph: &round.graph, keys, neighbours }
+        Self { terms: round.terms, graph: &round.graph, keys, neighbours }
     }
 
     fn directory(&self, own: Index) -> KeyDirectory {
@@ -219,7 +220,7 @@ impl<'a> Cohort<'a> {
             self.neighbours.iter().map(|(index, _)| self.directory(*index)).collect();
         let mut mail = Vec::new();
         for ((index, client), directory) in self.neighbours.into_iter().zip(directories) {
-            let (_, shares) = client.share(&directory, rng)?;
+            let (_, shares) = client.share(&self.terms, &directory, rng)?;
             let for_the_first = shares.into_iter().filter(|share| share.peer == 0);
             mail.extend(for_the_first.map(|share| EncryptedShare { peer: index, ..share }));
         }

@@ -2,13 +2,15 @@
 //! between, and what a client refuses.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use differential_privacy::ClippingNorm;
-use fedra_aggregation::codec::UpdateCodec;
+use fedra_aggregation::codec::{Packed, UpdateCodec};
 use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::limits::MAX_UPDATE_RANGE;
 use fedra_protocol::{
-    KeyDirectory, Mechanism, Neighbour, PrivacyPolicy, RoundId, RoundPrivacy, TaskId, UpdateRange,
+    KeyDirectory, MaskingGroup, Mechanism, Neighbour, PrivacyPolicy, RoundId, RoundPrivacy, TaskId,
+    UpdateRange,
 };
 use fedra_secure_aggregation::{Assumptions, server};
 use rand_chacha::ChaCha20Rng;
@@ -41,12 +43,11 @@ fn task() -> TaskId {
     TaskId::new("digits").unwrap()
 }
 
-fn round<'a>(
-    task: &'a TaskId,
-    privacy: &'a DerivedPolicy,
-    terms: &'a RoundPrivacy,
-) -> PrivateRound<'a> {
-    PrivateRound { task, round: RoundId { round: 3, attempt: 1 }, privacy, terms }
+const ROUND: RoundId = RoundId { round: 3, attempt: 1 };
+
+fn round(privacy: &DerivedPolicy, terms: RoundPrivacy) -> PrivateRound {
+    let privacy = Arc::new(privacy.clone());
+    PrivateRound { task: task(), round: ROUND, privacy, terms, weight: 1.0 }
 }
 
 /// Within the clipping norm, and different for each client.
@@ -69,16 +70,13 @@ impl Cohort {
 
     /// The clients are told these terms.
     fn told(privacy: &DerivedPolicy, terms: impl Fn(usize) -> RoundPrivacy) -> Self {
-        let task = task();
         let mut rng = ChaCha20Rng::seed_from_u64(11);
-        let servers = round(&task, privacy, &TERMS);
-        let secure = privacy.secure_terms(&task, servers.round, &TERMS).unwrap();
+        let secure = privacy.secure_terms(&task(), ROUND, &TERMS).unwrap();
         let mut server = server::Advertising::new(secure, Assumptions::default(), CLIENTS as u32);
         let mut clients = Vec::new();
         for client in 0..CLIENTS {
-            let terms = terms(client);
-            let round = round(&task, privacy, &terms);
-            let (state, reply) = SecureRound::begin(&round, &update(client), &mut rng).unwrap();
+            let round = round(privacy, terms(client));
+            let (state, reply) = SecureRound::begin(round, update(client), &mut rng);
             let SecureReply::Keys(AdvertisedKeys { encryption, masking }) = reply else {
                 panic!("{reply:?}");
             };
@@ -86,7 +84,7 @@ impl Cohort {
             clients.push(state);
         }
         let (sharing, directories) = server.close(&mut rng).unwrap();
-        let directories = directories.iter().map(|d| on_the_wire(d, servers.round)).collect();
+        let directories = directories.iter().map(|d| on_the_wire(d, ROUND)).collect();
         Self { clients, directories, sharing, rng }
     }
 
@@ -123,6 +121,7 @@ fn on_the_wire(directory: &secagg::KeyDirectory, round: RoundId) -> KeyDirectory
         threshold: directory.threshold,
         neighbours: directory.neighbours.iter().map(neighbour).collect(),
         deadline: std::time::Duration::from_secs(5),
+        group: None,
     }
 }
 
@@ -130,10 +129,8 @@ fn shares((peer, share): (u32, [u8; 32])) -> (u32, Share) {
     (peer, Share::from_bytes(share).expect("a share"))
 }
 
-#[test]
-fn the_server_gets_the_mean_of_the_survivors_and_the_noise_of_all_of_them() {
-    let privacy = privacy(Mechanism::Distributed);
-    let cohort = Cohort::new(&privacy);
+/// The mean that the server gets if the first client drops out before its masked update.
+fn mean_of_four(privacy: &DerivedPolicy, cohort: Cohort) -> Vec<f32> {
     let places: Vec<u32> = cohort.directories.iter().map(|directory| directory.own).collect();
     let mut rng = cohort.rng.clone();
     let (states, deliveries, mut collecting) = cohort.share();
@@ -165,14 +162,43 @@ fn the_server_gets_the_mean_of_the_survivors_and_the_noise_of_all_of_them() {
 
     let encoding = privacy.encoding().unwrap();
     let clip = ClippingNorm::new(TERMS.clipping_norm).unwrap();
-    let decoded = encoding.decode(&sum.sum, 4, clip, &TERMS.rotation).unwrap();
-    let noise = encoding.mean_noise(4, clip).value();
-    for (i, value) in decoded.mean.iter().enumerate() {
-        let mean = (1..CLIENTS).map(|client| f64::from(update(client)[i])).sum::<f64>() / 4.0;
+    encoding.decode(&sum.sum, 4, clip, &TERMS.rotation).unwrap().mean
+}
+
+/// Checks a mean of the updates of all clients but the first, with these weights.
+fn assert_is_mean(privacy: &DerivedPolicy, decoded: &[f32], weight: impl Fn(usize) -> f64) {
+    let clip = ClippingNorm::new(TERMS.clipping_norm).unwrap();
+    let noise = privacy.encoding().unwrap().mean_noise(4, clip).value();
+    for (i, value) in decoded.iter().enumerate() {
+        let weighted = |client: usize| weight(client) * f64::from(update(client)[i]);
+        let mean = (1..CLIENTS).map(weighted).sum::<f64>() / 4.0;
         let error = (f64::from(*value) - mean).abs();
         assert!(error < 6.0 * noise, "{i}: {value} for {mean}, noise {noise}");
     }
     assert!(noise < 0.1, "or the comparison would say nothing: {noise}");
+}
+
+#[test]
+fn the_server_gets_the_mean_of_the_survivors_and_the_noise_of_all_of_them() {
+    let privacy = privacy(Mechanism::Distributed);
+    let mean = mean_of_four(&privacy, Cohort::new(&privacy));
+    assert_is_mean(&privacy, &mean, |_| 1.0);
+}
+
+/// The clients were invited with other numbers, to which their sum does not belong.
+#[test]
+fn a_group_encodes_for_its_own_round_and_a_stale_update_weighs_less() {
+    let privacy = privacy(Mechanism::Distributed);
+    let told = RoundPrivacy { clipping_norm: 0.5, rotation: [9; 32] };
+    let mut cohort = Cohort::told(&privacy, |_| told);
+    let weight = |client: usize| 1.0 / client.max(1) as f64;
+    for (client, directory) in cohort.directories.iter_mut().enumerate() {
+        let weight = weight(client);
+        directory.group = Some(MaskingGroup { round: ROUND, privacy: TERMS, weight });
+        directory.round = RoundId { round: 1, attempt: 0 };
+    }
+    let mean = mean_of_four(&privacy, cohort);
+    assert_is_mean(&privacy, &mean, weight);
 }
 
 #[test]
@@ -220,8 +246,8 @@ fn clients_that_were_told_different_things_mask_nothing() {
 
 #[test]
 fn a_local_update_has_all_of_its_noise_and_never_the_same() {
-    let (privacy, task) = (privacy(Mechanism::Local), task());
-    let round = round(&task, &privacy, &TERMS);
+    let privacy = privacy(Mechanism::Local);
+    let round = round(&privacy, TERMS);
     let mut rng = ChaCha20Rng::seed_from_u64(2);
     let (first, second) = [(); 2].map(|()| round.noised(&update(0), &mut rng).unwrap()).into();
     assert_ne!(first, second);

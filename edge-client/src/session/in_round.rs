@@ -103,8 +103,9 @@ impl InRound {
     pub fn is_outlived(&self, newest: RoundId) -> bool {
         let id = self.id();
         match self.max_staleness() {
-            // The sum that it is in is made: the server does not wait for this client.
-            _ if self.part.is_reported() => newest > id,
+            // The sum that it is in is made: the server does not wait for this client. Masked,
+            // it may be that of a later round, and help is needed to take the masks off.
+            _ if self.part.is_reported() && !self.exchange.has_keys() => newest > id,
             0 => newest > id,
             spare => newest.round > id.round.saturating_add(spare.into()),
         }

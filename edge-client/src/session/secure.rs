@@ -5,6 +5,9 @@
 //!      -> masked update -> Reported -> UnmaskingRequest -> shares -> Unmasked
 //! ```
 //!
+//! In a buffered task a client may stay Advertised while others make models: it waits for a
+//! masking group.
+//!
 //! Only the order is kept here; the cryptography is done outside, as
 //! [`Action::Secure`] asks. Each step is worked out once in a round. A request
 //! that comes again after a reconnect gets the same answer again; a server that
@@ -84,6 +87,11 @@ impl Exchange {
     /// The answer to the invitation, once there is one.
     pub fn keys(&mut self) -> Option<&mut Answer> {
         self.keys.as_mut()
+    }
+
+    /// True if the client takes part in secure aggregation.
+    pub fn has_keys(&self) -> bool {
+        self.keys.is_some()
     }
 
     fn knows(&self, request: &SecureRequest) -> bool {

@@ -218,6 +218,7 @@ fn a_private_round_up_to_its_key_directory() {
         threshold: 5,
         neighbours: Vec::new(),
         deadline: Duration::from_secs(5),
+        group: None,
     };
     let actions = wire.receive(&ServerMessage::KeyDirectory(directory.clone()));
     assert_eq!(actions, [Action::Secure(ROUND, SecureRequest::Share(directory))]);

@@ -175,6 +175,7 @@ impl Masked {
                 threshold: directory.threshold,
                 neighbours: directory.neighbours.iter().map(neighbour).collect(),
                 deadline: Duration::ZERO,
+                group: None,
             };
             requests.push((client, Request::Shares(directory)));
         }

@@ -105,7 +105,7 @@ fn round(settings: &Settings) -> Result<Round, Box<dyn Error>> {
     let (mut sharing, seated) = advertise(&terms, clients, &mut rng)?;
     let mut states = Vec::new();
     for (client, directory) in seated {
-        let (client, shares) = client.share(&directory, &mut rng)?;
+        let (client, shares) = client.share(&terms, &directory, &mut rng)?;
         sharing.add(directory.own, shares)?;
         states.push((directory.own, client));
     }
@@ -161,7 +161,7 @@ fn advertise<R: CryptoRng>(
     let mut advertising = Advertising::new(*terms, Assumptions::default(), clients);
     let mut states = Vec::new();
     for _ in 0..clients {
-        let (client, keys) = AdvertisedKeys::generate(terms, rng);
+        let (client, keys) = AdvertisedKeys::generate(rng);
         advertising.add(keys)?;
         states.push(client);
     }

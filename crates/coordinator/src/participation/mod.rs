@@ -154,7 +154,8 @@ impl Participation {
     }
 
     /// The round that it is in is over, unless that is `current`: an upload in
-    /// progress gives its share of the budget back. Whether there was one.
+    /// progress gives its share of the budget back. The round, if the client is to be told
+    /// that its update does not count.
     pub fn dismiss(&mut self, current: Option<RoundId>) -> Option<RoundId> {
         let (round, part) = self.part.as_mut()?;
         if current == Some(*round) {
@@ -168,6 +169,11 @@ impl Participation {
             Part::Working(_) => {
                 *part = Part::Dismissed;
                 None
+            }
+            // Its update is still to come.
+            Part::Judged if matches!(self.asked, Some((_, Stage::Keys | Stage::Shares))) => {
+                *part = Part::Dismissed;
+                Some(*round)
             }
             Part::Judging(..) | Part::Judged | Part::Left | Part::Dismissed => None,
         }

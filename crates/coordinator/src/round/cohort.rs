@@ -147,6 +147,15 @@ impl Cohort {
             .map(|(client, _)| *client)
     }
 
+    /// Clients that may still be asked, or try to answer: those that have answered and not
+    /// left, too.
+    pub(super) fn there(&self) -> impl Iterator<Item = ClientId> {
+        self.parts
+            .iter()
+            .filter(|(_, part)| matches!(part, Part::Expected(_) | Part::Answered(_)))
+            .map(|(client, _)| *client)
+    }
+
     /// Clients on trial that have not answered.
     pub(super) fn stragglers(&self) -> impl Iterator<Item = ClientId> {
         self.parts

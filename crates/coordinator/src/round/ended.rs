@@ -99,6 +99,10 @@ impl Abandoned {
         self.0
     }
 
+    pub(super) fn reason(&self) -> AbandonReason {
+        self.1
+    }
+
     pub(super) fn next(self, context: &mut Context<'_>) -> Phase {
         let Self(round, reason) = self;
         context.effects.push(Effect::Abandon(round, reason));

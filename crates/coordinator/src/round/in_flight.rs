@@ -143,12 +143,6 @@ impl InFlight {
         true
     }
 
-    /// Ends the client's invitation; false if it has none.
-    pub(super) fn lose(&mut self, client: ClientId) -> bool {
-        let round = self.round_of(client);
-        round.is_some_and(|round| self.end(client, round, End::Gone))
-    }
-
     /// The client's report turned out to be worthless.
     pub(super) fn strike(&mut self, client: ClientId, round: RoundId) {
         if let Some((_, end)) = self.past.get_mut(&client).filter(|(last, _)| *last == round) {

@@ -16,7 +16,7 @@
 //! ```
 //! Securing is secure aggregation, for tasks that have it. With buffered rounds
 //! Selecting leads into Buffering, which stays while one round after the other
-//! is made.
+//! is made. Under secure aggregation it holds one Securing at a time, of a masking group.
 //!
 //! Effects name clients that have joined and neither left nor were sent away.
 //! Some may be lost for the moment: an order to such a client waits for it, and
@@ -39,6 +39,7 @@ mod securing;
 mod selecting;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::mem;
 use std::time::Duration;
@@ -65,7 +66,8 @@ pub struct ClientId(pub u64);
 pub enum Stage {
     /// The update itself.
     Update,
-    /// Its keys: it has trained and takes part in secure aggregation.
+    /// Its keys: it has trained and takes part in secure aggregation. In buffered rounds it
+    /// waits for a masking group.
     Keys,
     /// Shares of its secrets, encrypted to its neighbours.
     Shares,
@@ -166,7 +168,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// A round starts to collect: start a sum. In buffered rounds the one
-    /// before it may still be on its way to the store.
+    /// before it may still be on its way to the store. Under secure aggregation a buffered
+    /// round has its sum from its masking group on: see [`Stage::Shares`].
     Open(RoundId),
     /// Send the client an assignment with the newest stored model; the deadline
     /// is at this time.
@@ -364,6 +367,19 @@ impl Rounds {
     #[must_use]
     pub fn members(&self) -> Vec<ClientId> {
         self.phase.members(&self.plan)
+    }
+
+    /// Clients that the newest stage asks for something.
+    #[must_use]
+    pub fn asked(&self) -> Vec<ClientId> {
+        self.phase.asked(&self.plan)
+    }
+
+    /// Round of the invitation with which a client takes part in `round`: another one in a
+    /// masking group of buffered rounds.
+    #[must_use]
+    pub fn invitation(&self, client: ClientId, round: RoundId) -> RoundId {
+        self.phase.invitation(client, round)
     }
 
     /// Progress of the round.

@@ -70,8 +70,8 @@ impl Phase {
                 let (collecting, verdict) = collecting.report(client, stage, weight, context.plan);
                 (Self::Collecting(collecting), (verdict, 0))
             }
-            Self::Securing(securing) if securing.round() == round => {
-                let (securing, verdict) = securing.report(client, stage);
+            Self::Securing(mut securing) if securing.invitation(client) == round => {
+                let verdict = securing.report(client, stage);
                 (Self::Securing(securing), (verdict, 0))
             }
             Self::Buffering(mut buffering) => {
@@ -217,6 +217,26 @@ impl Phase {
         }
     }
 
+    /// Clients that a stage asks, which has begun or is being prepared.
+    pub(super) fn asked(&self, plan: &RoundPlan) -> Vec<ClientId> {
+        match self {
+            Self::Buffering(buffering) => {
+                buffering.group().map_or_else(Vec::new, Securing::members)
+            }
+            other => other.members(plan),
+        }
+    }
+
+    /// Round of the invitation with which a client takes part in `round`.
+    pub(super) fn invitation(&self, client: ClientId, round: RoundId) -> RoundId {
+        let group = match self {
+            Self::Securing(securing) => Some(securing),
+            Self::Buffering(buffering) => buffering.group(),
+            _ => None,
+        };
+        group.filter(|group| group.groups(client)).map_or(round, |group| group.invitation(client))
+    }
+
     /// Progress of the round, with `clients` clients connected to the task.
     pub(super) fn progress(&self, clients: usize) -> Progress {
         let empty = |round, phase| Progress {
@@ -239,9 +259,11 @@ impl Phase {
             Self::Securing(securing) => {
                 securing.progress(empty(securing.round(), securing.phase()))
             }
-            Self::Buffering(buffering) => {
-                buffering.progress(empty(buffering.round(), RoundPhase::Collecting))
-            }
+            Self::Buffering(buffering) => match buffering.group() {
+                // The open round comes after it.
+                Some(group) => group.progress(empty(group.round(), group.phase())),
+                None => buffering.progress(empty(buffering.round(), RoundPhase::Collecting)),
+            },
             Self::Finalizing(finalizing) => {
                 finalizing.progress(empty(finalizing.round(), RoundPhase::Finalizing))
             }

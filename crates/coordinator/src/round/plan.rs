@@ -33,7 +33,7 @@ impl Add<Duration> for Time {
 /// Parameters of a task's rounds. The config's validation guarantees
 /// 1 <= minimum_reports <= minimum_cohort <= invited,
 /// minimum_reports <= report_goal <= invited, minimum_duration <= deadline, and that
-/// the protection of buffered rounds is `None` or `DebitLast`.
+/// the protection of buffered rounds is not `DebitFirst`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundPlan {
     /// Mode: the begin and end of a round for its clients.
@@ -117,7 +117,8 @@ pub enum Protection {
     /// Updates are folded as they come, a client's at most once in a round, and the
     /// privacy debit is made when the round closes.
     DebitLast,
-    /// Secure aggregation among those who have trained.
+    /// Secure aggregation among those who have trained. In buffered rounds they wait for
+    /// each other, and mask their updates in groups.
     Secure {
         /// Time to answer each of its requests.
         step_deadline: Duration,
@@ -143,11 +144,19 @@ impl RoundPlan {
         }
     }
 
+    /// True if clients that have trained wait for each other, and mask their updates in
+    /// groups: in buffered rounds under secure aggregation.
+    #[must_use]
+    pub fn forms_groups(&self) -> bool {
+        self.mode != Mode::Synchronous && matches!(self.protection, Protection::Secure { .. })
+    }
+
     /// Most reports in one sum: the report goal, or all that are invited if the round
     /// stays open beyond it.
     #[must_use]
     pub fn most_reports(&self) -> usize {
-        let stays_open = self.mode != Mode::Synchronous || !self.minimum_duration.is_zero();
+        let is_buffered = self.mode != Mode::Synchronous && !self.forms_groups();
+        let stays_open = is_buffered || !self.minimum_duration.is_zero();
         if stays_open { self.invited } else { self.report_goal }
     }
 

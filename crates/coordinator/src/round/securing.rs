@@ -4,6 +4,11 @@
 //! This machine counts answers and watches the clock. What the answers say, and
 //! whether they suffice, is for the writer: it prepares the requests
 //! of a stage, and strikes clients whose answers are worthless.
+//!
+//! In buffered rounds these clients are a masking group: each has an invitation of its own,
+//! to the round that it started from, and the group's sum is that of another round.
+
+use std::collections::BTreeMap;
 
 use fedra_protocol::{RoundId, RoundPhase, UpdateFault, UpdateVerdict};
 
@@ -23,6 +28,8 @@ pub(super) struct Securing {
     /// `None` while the stage's requests are being prepared.
     deadline: Option<Time>,
     members: Cohort,
+    /// Invitations of a masking group. Any other client was invited to this round.
+    invitations: BTreeMap<ClientId, RoundId>,
     /// Clients that were invited into the round.
     invited: usize,
     /// Masked updates in the sum, once they are counted.
@@ -38,7 +45,41 @@ impl Securing {
         context: &mut Context<'_>,
     ) -> Self {
         context.effects.push(Effect::Advance(round, Stage::Shares));
-        Self { round, stage: Stage::Shares, deadline: None, members, invited, survivors: 0 }
+        Self {
+            round,
+            stage: Stage::Shares,
+            deadline: None,
+            members,
+            invitations: BTreeMap::new(),
+            invited,
+            survivors: 0,
+        }
+    }
+
+    /// Starts with a masking group, by the invitations of its clients.
+    pub(super) fn group(
+        round: RoundId,
+        invited: usize,
+        invitations: BTreeMap<ClientId, RoundId>,
+        context: &mut Context<'_>,
+    ) -> Self {
+        let members = Cohort::new(invitations.keys().copied(), []);
+        Self { invitations, ..Self::begin(round, invited, members, context) }
+    }
+
+    /// Round of the client's invitation.
+    pub(super) fn invitation(&self, client: ClientId) -> RoundId {
+        self.invitations.get(&client).copied().unwrap_or(self.round)
+    }
+
+    /// True if the client is in the masking group, or was and has left.
+    pub(super) fn groups(&self, client: ClientId) -> bool {
+        self.invitations.contains_key(&client)
+    }
+
+    /// All clients of the masking group, those that have left too.
+    pub(super) fn grouped(&self) -> impl Iterator<Item = ClientId> {
+        self.invitations.keys().copied()
     }
 
     pub(super) fn round(&self) -> RoundId {
@@ -83,11 +124,18 @@ impl Securing {
                 self.deadline = Some(context.now + context.plan.step_deadline());
             }
             Event::NotPrepared(round, stage) if (round, stage) == (self.round, self.stage) => {
+                self.dismiss(context);
                 let reason = AbandonReason::NotPrepared;
                 return Phase::Abandoned(Abandoned::new(self.round, reason));
             }
             other => {
-                let failed = self.members.follow(other, self.round, context.grace());
+                let round = match other {
+                    Event::Declined(client, _)
+                    | Event::Refused(client, _)
+                    | Event::Excluded(client, _) => self.invitation(client),
+                    _ => self.round,
+                };
+                let failed = self.members.follow(other, round, context.grace());
                 context.note_failure(failed);
             }
         }
@@ -95,8 +143,8 @@ impl Securing {
     }
 
     /// Judges an answer. One to another stage changes nothing.
-    pub(super) fn report(mut self, client: ClientId, stage: Stage) -> (Self, UpdateVerdict) {
-        let verdict = match self.members.expects(client) {
+    pub(super) fn report(&mut self, client: ClientId, stage: Stage) -> UpdateVerdict {
+        match self.members.expects(client) {
             Err(fault) => UpdateVerdict::Rejected(fault),
             Ok(()) if stage != self.stage || self.deadline.is_none() => {
                 UpdateVerdict::Rejected(UpdateFault::WrongStep)
@@ -105,8 +153,7 @@ impl Securing {
                 self.members.count(client);
                 UpdateVerdict::Accepted
             }
-        };
-        (self, verdict)
+        }
     }
 
     /// Fewest answers with which the round can go on. Whether enough masks can
@@ -115,9 +162,14 @@ impl Securing {
         if self.stage == Stage::UnmaskingShares { 1 } else { plan.minimum_reports }
     }
 
-    /// Dismisses those who have not answered.
+    /// Dismisses all, because the attempt comes to nothing.
     pub(super) fn dismiss(&self, context: &mut Context<'_>) {
-        context.dismiss(self.members.late(), self.round);
+        self.dismiss_each(self.members.there(), context);
+    }
+
+    fn dismiss_each(&self, clients: impl Iterator<Item = ClientId>, context: &mut Context<'_>) {
+        let dismiss = |client| Effect::Dismiss(client, self.invitation(client));
+        context.effects.extend(clients.map(dismiss));
     }
 
     /// Closes the stage if it is time to.
@@ -147,7 +199,7 @@ impl Securing {
             Stage::Update | Stage::Keys | Stage::Shares => Stage::MaskedInput,
         };
         let members = self.members.going_on(context.now);
-        context.dismiss(self.members.left_behind(&members), self.round);
+        self.dismiss_each(self.members.left_behind(&members), context);
         let failed = |(_, ending): &(ClientId, Ending)| *ending != Ending::Reported;
         context.note_all(self.members.endings(is_over).filter(failed));
         self.members = members;
@@ -157,7 +209,7 @@ impl Securing {
     }
 
     fn finalize(self, is_over: bool, context: &mut Context<'_>) -> Phase {
-        self.dismiss(context);
+        self.dismiss_each(self.members.late(), context);
         context.note_all(self.members.endings(is_over));
         let (cohort, reported) = (self.invited, self.survivors);
         let counts = RoundCounts { cohort, reported, weight: reported as u64 };

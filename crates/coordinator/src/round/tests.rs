@@ -1,6 +1,7 @@
 //! The machine's histories, told event by event, and properties of random ones.
 
 mod buffered;
+mod buffered_masked;
 mod buffered_private;
 mod exclusions;
 mod histories;
@@ -139,5 +140,6 @@ const LATE: UpdateVerdict = UpdateVerdict::Discarded(UpdateFault::RoundOver);
 const UNKNOWN: UpdateVerdict = UpdateVerdict::Rejected(UpdateFault::UnknownRound);
 const TWICE: UpdateVerdict = UpdateVerdict::Rejected(UpdateFault::Duplicate);
 const NOT_INVITED: UpdateVerdict = UpdateVerdict::Rejected(UpdateFault::NotInCohort);
+const WRONG_STEP: UpdateVerdict = UpdateVerdict::Rejected(UpdateFault::WrongStep);
 const R1: RoundId = round(1, 0);
 const R2: RoundId = round(2, 0);

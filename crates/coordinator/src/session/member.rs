@@ -6,9 +6,9 @@ use std::time::Duration;
 use fedra_aggregation::accumulator::{Answer, Request};
 use fedra_protocol::limits::MAX_MESSAGE_BYTES;
 use fedra_protocol::{
-    Availability, ClientMessage, DeclineCause, KeyDirectory, MaskedInputRequest, Refusal,
-    RefusalCode, RoundAssignment, RoundId, RoundPhase, ServerMessage, Standby, StandbyCause,
-    UnmaskingRequest, UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
+    Availability, ClientMessage, DeclineCause, KeyDirectory, MaskedInputRequest, MaskingGroup,
+    Refusal, RefusalCode, RoundAssignment, RoundId, RoundPhase, ServerMessage, Standby,
+    StandbyCause, UnmaskingRequest, UpdateBegin, UpdateFault, UpdateOutcome, UpdateVerdict,
 };
 
 use super::refusal::{no_subject, unexpected};
@@ -187,9 +187,10 @@ impl Member {
                 self.dismiss(Some(invitation.round), out);
                 self.invited(*invitation, fresh, now, out);
             }
-            Order::Asked { round, request, deadline } => {
+            Order::Asked { round, group, request, deadline } => {
                 self.dismiss(Some(round), out);
-                self.asked(round, &request, deadline, fresh, now, out);
+                let request = request_message(round, group, &request, now.until(deadline));
+                self.asked(round, request, fresh, out);
             }
             Order::LeftOut(round, fault) => {
                 if self.participation.part.as_ref().is_some_and(|(known, _)| *known == round) {
@@ -264,13 +265,10 @@ impl Member {
     fn asked(
         &mut self,
         round: RoundId,
-        request: &Request,
-        deadline: Time,
+        (stage, message): (Stage, ServerMessage),
         fresh: bool,
-        now: Time,
         out: &mut Vec<Output>,
     ) {
-        let (stage, message) = request_message(request, now.until(deadline));
         let repeated = self.participation.asked == Some((round, stage));
         match &self.participation.part {
             Some((known, Part::Judged)) if *known == round && !repeated => {}
@@ -441,18 +439,24 @@ pub(super) fn outcome(round: RoundId, verdict: UpdateVerdict, message: &str) -> 
     ServerMessage::UpdateOutcome(UpdateOutcome { round, verdict, message })
 }
 
-fn request_message(request: &Request, deadline: Duration) -> (Stage, ServerMessage) {
+/// A request of secure aggregation to a client that was invited to `round`.
+fn request_message(
+    round: RoundId,
+    group: Option<MaskingGroup>,
+    request: &Request,
+    deadline: Duration,
+) -> (Stage, ServerMessage) {
     match request {
         Request::Shares(directory) => {
-            let directory = KeyDirectory { deadline, ..directory.clone() };
+            let directory = KeyDirectory { round, group, deadline, ..directory.clone() };
             (Stage::Shares, ServerMessage::KeyDirectory(directory))
         }
         Request::MaskedInput(request) => {
-            let request = MaskedInputRequest { deadline, ..request.clone() };
+            let request = MaskedInputRequest { round, deadline, ..request.clone() };
             (Stage::MaskedInput, ServerMessage::MaskedInputRequest(request))
         }
         Request::Unmasking(request) => {
-            let request = UnmaskingRequest { deadline, ..request.clone() };
+            let request = UnmaskingRequest { round, deadline, ..request.clone() };
             (Stage::UnmaskingShares, ServerMessage::UnmaskingRequest(request))
         }
     }

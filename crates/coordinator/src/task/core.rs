@@ -6,6 +6,7 @@
 
 mod contested;
 mod gate;
+mod groups;
 mod operating;
 mod outcomes;
 mod rounds;
@@ -23,6 +24,7 @@ use fedra_protocol::{
 use rand::Rng;
 
 use contested::Contested;
+use groups::{Group, Waiting};
 
 use super::archive::Archive;
 use super::clients::{Change, Clients};
@@ -68,6 +70,10 @@ pub struct TaskCore {
     control: Option<ModelRef>,
     /// Numbers of the round under way, under a privacy policy.
     round_privacy: Option<RoundPrivacy>,
+    /// Keys of clients that wait for a masking group.
+    waiting: Waiting,
+    /// The masking group at work.
+    group: Option<Group>,
     spent: Option<Spent>,
     evaluation: Option<Evaluation>,
     /// Of the model that the evaluation is of.
@@ -157,6 +163,8 @@ impl TaskCore {
             drawn,
             control,
             round_privacy: None,
+            waiting: Waiting::default(),
+            group: None,
             spent,
             evaluation,
             confusion: None,
@@ -369,8 +377,9 @@ impl Step<'_> {
                 self.core.clients.notify(client, Order::LeftOut(round, fault));
             }
             WriterEvent::Excluded(client, round) => {
-                self.step(Event::Excluded(client, round));
-                let order = Order::LeftOut(round, UpdateFault::NotInCohort);
+                let invitation = self.core.rounds.invitation(client, round);
+                self.step(Event::Excluded(client, invitation));
+                let order = Order::LeftOut(invitation, UpdateFault::NotInCohort);
                 self.core.clients.notify(client, order);
             }
             WriterEvent::Prepared(round, stage, Ok(prepared)) => {
@@ -451,7 +460,11 @@ impl Step<'_> {
                         %task, %round, client = client.0, subject, "update accepted"
                     );
                 }
-                self.write(WriterJob::Fold { client, subject, round, contribution, staleness });
+                if stage == Stage::Keys && self.core.settings.plan.forms_groups() {
+                    self.core.waiting.insert(client, (round, contribution));
+                } else {
+                    self.write(WriterJob::Fold { client, subject, round, contribution, staleness });
+                }
             }
             self.core.clients.judge(client, round, stage, verdict);
         }
@@ -486,6 +499,9 @@ impl Step<'_> {
                 }
             }
             Effect::Advance(round, stage) => {
+                if stage == Stage::Shares && self.core.settings.plan.forms_groups() {
+                    self.form_group(round);
+                }
                 let subjects = self.asked();
                 self.write(WriterJob::Advance(round, stage, subjects));
             }
@@ -534,8 +550,8 @@ impl Step<'_> {
 
     /// The subjects of a stage's clients.
     fn asked(&self) -> Vec<SubjectId> {
-        let members = self.core.rounds.members();
-        members.into_iter().filter_map(|client| self.core.clients.subject(client)).collect()
+        let asked = self.core.rounds.asked();
+        asked.into_iter().filter_map(|client| self.core.clients.subject(client)).collect()
     }
 
     fn write(&mut self, job: WriterJob) {

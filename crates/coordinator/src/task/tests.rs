@@ -2,6 +2,7 @@
 
 mod clients;
 mod gate;
+mod groups;
 mod operators;
 mod privacy;
 mod rounds;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use differential_privacy::{AdaptiveClipping, ClippingNorm};
 use fedra_aggregation::accumulator::{
-    Contributor, Mean, Request, Requests, SecureError, Weight, WrongShare,
+    Answer, Contributor, Mean, Request, Requests, SecureError, Weight, WrongShare,
 };
 use fedra_aggregation::{ApplyError, RoundAccumulator};
 use fedra_learning::safetensors::ModelFileError;
@@ -324,13 +324,14 @@ impl Writer {
         contribution: Contribution,
         staleness: u32,
     ) -> Option<UpdateFault> {
-        let counts_once = self.releases_at_the_end();
+        let takes_place = matches!(contribution, Contribution::Answer(Answer::Keys(_)));
+        let counts_once = self.releases_at_the_end() || takes_place;
         let attempt = self.attempt.as_mut()?;
         let (from, fault) = (Contributor(client.0), contribution.fault());
         let is_update = matches!(contribution, Contribution::Update(..));
         let sum = attempt.sum.as_mut().ok()?;
         // The debit pays for one contribution of each subject. Here nothing counts but what
-        // is in the sum.
+        // is in the sum, or has keys for it.
         if counts_once && subject.is_none_or(|subject| attempt.subjects.contains(&subject)) {
             let (task, round) = (&self.settings.id, attempt.round);
             tracing::warn!(

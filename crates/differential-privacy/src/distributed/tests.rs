@@ -90,7 +90,8 @@ fn no_vector_passes_the_norm_bound() {
         let mechanism = &mechanisms[turn % sizes.len()];
         let delta = hostile(turn / sizes.len(), mechanism, &mut rng);
         let norm = finite_norm(&delta).unwrap_or(0.0);
-        let rotated = mechanism.rotate(&delta, norm, clip(1.0), &ROTATION);
+        let rotated =
+            mechanism.rotate(&delta, clipping_factor(norm, clip(1.0)), clip(1.0), &ROTATION);
         let mut rounded = vec![0; mechanism.dimension];
         if turn % 10 == 9 {
             round_within(&rotated, &mut rounded, mechanism.rotated_bound, &mut Upwards);
@@ -306,6 +307,34 @@ fn indicator_tells_the_share_within_the_clip() {
     });
     assert!(mechanism.scale().to_f64() < 1.026 * without.scale().to_f64());
     assert!(mechanism.bits() <= without.bits() + 1);
+}
+
+#[test]
+fn a_weight_is_a_factor_on_the_clipped_update_and_not_on_its_bit() {
+    let mechanism = derive(&DistributedGaussianSettings {
+        parameters: 100,
+        clients: 1000,
+        survivors: 1000,
+        clip_indicator: true,
+        ..settings()
+    });
+    let mut rng = rng(6);
+    // A factor above 1 is none: it would pass the bound.
+    for (weight, factor) in [(0.25, 0.25), (1.0, 1.0), (4.0, 1.0)] {
+        let (long, within) = (scaled_to(3.0, vec![1.0; 100]), scaled_to(1.0, vec![1.0; 100]));
+        let mut sum = vec![0; mechanism.len()];
+        for _ in 0..1000 {
+            let encoded = mechanism.encode_weighted(&long, weight, clip(1.0), &ROTATION, &mut rng);
+            add(&mut sum, &encoded.expect("100 values"), mechanism.bits());
+        }
+        let decoded = mechanism.decode(&sum, 1000, clip(1.0), &ROTATION).expect("a good sum");
+        let noise = mechanism.mean_noise(1000, clip(1.0)).value();
+        for (found, clipped) in decoded.mean.iter().zip(&within) {
+            let off = (f64::from(*found) - factor * f64::from(*clipped)).abs();
+            assert!(off < 5.0 * noise, "{weight}: {found} {clipped}");
+        }
+        assert!(decoded.within_clip.expect("an indicator") < 0.5, "all are above the norm");
+    }
 }
 
 #[test]

@@ -25,7 +25,9 @@ fn round(input: &mut Unstructured<'_>) -> Result<()> {
     let Some((sharing, mut seated)) = seated(&terms, cohort, &mut rng) else { return Ok(()) };
     let (client, honest) = seated.remove(0);
     let directory = directory(input, &honest)?;
-    let Ok((client, own_shares)) = client.share(&directory, &mut rng) else { return Ok(()) };
+    let Ok((client, own_shares)) = client.share(&terms, &directory, &mut rng) else {
+        return Ok(());
+    };
 
     // The client took the directory, so this must hold even if it is forged.
     assert!(directory.cohort >= terms.minimum_survivors());
@@ -35,7 +37,11 @@ fn round(input: &mut Unstructured<'_>) -> Result<()> {
     assert!(own_shares.iter().map(|share| share.peer).eq(peers(&directory)));
     assert!(own_shares.iter().all(|share| share.ciphertext.len() == EncryptedShare::LEN));
 
-    let mail = if directory == honest { mail(sharing, own_shares, seated, &mut rng) } else { None };
+    let mail = if directory == honest {
+        mail(&terms, sharing, own_shares, seated, &mut rng)
+    } else {
+        None
+    };
     masked(input, &terms, &directory, client, mail.unwrap_or_default())
 }
 
@@ -86,7 +92,7 @@ fn seated(terms: &Terms, cohort: u32, rng: &mut ChaCha20Rng) -> Option<(Sharing,
     let mut advertising = Advertising::new(*terms, Assumptions::default(), cohort);
     let mut clients = Vec::new();
     for _ in 0..cohort {
-        let (client, keys) = AdvertisedKeys::generate(terms, rng);
+        let (client, keys) = AdvertisedKeys::generate(rng);
         advertising.add(keys).expect("fresh keys");
         clients.push(client);
     }
@@ -99,6 +105,7 @@ fn seated(terms: &Terms, cohort: u32, rng: &mut ChaCha20Rng) -> Option<(Sharing,
 
 /// Shares of the honest neighbours for client 0.
 fn mail(
+    terms: &Terms,
     mut sharing: Sharing,
     own_shares: Vec<EncryptedShare>,
     others: Seated,
@@ -106,7 +113,7 @@ fn mail(
 ) -> Option<Vec<EncryptedShare>> {
     sharing.add(0, own_shares).expect("an honest client's shares");
     for (client, directory) in others {
-        let (_, shares) = client.share(&directory, rng).expect("an honest directory");
+        let (_, shares) = client.share(terms, &directory, rng).expect("an honest directory");
         sharing.add(directory.own, shares).expect("an honest client's shares");
     }
     let (_, deliveries) = sharing.close().expect("everybody has shared");

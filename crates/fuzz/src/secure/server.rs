@@ -26,7 +26,8 @@ fn round(input: &mut Unstructured<'_>) -> Result<()> {
     let mut round = Round { terms, sum: vec![0; WORDS], inputs: 0, forged: false };
     let (advertising, clients) = round.advertise(input, &mut rng)?;
     let Ok((mut sharing, directories)) = advertising.close(&mut rng) else { return Ok(()) };
-    let clients = share_keys(input, &mut sharing, clients.into_iter().zip(directories), &mut rng)?;
+    let clients =
+        share_keys(&terms, input, &mut sharing, clients.into_iter().zip(directories), &mut rng)?;
     let Ok((mut collecting, deliveries)) = sharing.close() else { return Ok(()) };
     let clients = round.mask(input, &mut collecting, clients, deliveries)?;
     let Ok((mut unmasking, survivors)) = collecting.close() else { return Ok(()) };
@@ -71,7 +72,7 @@ impl Round {
         for _ in 0..input.int_in_range(3..=7)? {
             let honest = input.int_in_range(0..=7)? > 0;
             let (client, keys) = if honest {
-                let (client, keys) = AdvertisedKeys::generate(&self.terms, rng);
+                let (client, keys) = AdvertisedKeys::generate(rng);
                 (Some(client), keys)
             } else {
                 let (encryption, masking) = (key(input, &known)?, key(input, &known)?);
@@ -185,6 +186,7 @@ impl Round {
 
 /// By their places, and who made it.
 fn share_keys(
+    terms: &Terms,
     input: &mut Unstructured<'_>,
     sharing: &mut Sharing,
     clients: impl Iterator<Item = (Option<AdvertisedKeys>, KeyDirectory)>,
@@ -202,7 +204,7 @@ fn share_keys(
             continue;
         };
         // Another's key may be one with which no key agreement is possible.
-        let Ok((client, mut shares)) = client.share(&directory, rng) else { continue };
+        let Ok((client, mut shares)) = client.share(terms, &directory, rng) else { continue };
         let from = match input.int_in_range(0..=15)? {
             0 => continue, // It drops out.
             1 => {

@@ -217,7 +217,7 @@ fn directory(
     let key: u8 = input.arbitrary()?;
     let keys = AdvertisedKeys { encryption: [key; 32], masking: [key.wrapping_add(1); 32] };
     let neighbours = vec![Neighbour { index: 1, keys }];
-    Ok(KeyDirectory { round, own: 0, cohort: 2, threshold: 1, neighbours, deadline })
+    Ok(KeyDirectory { round, own: 0, cohort: 2, threshold: 1, neighbours, deadline, group: None })
 }
 
 fn refusal(input: &mut Unstructured<'_>) -> Result<ServerMessage> {

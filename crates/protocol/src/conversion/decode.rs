@@ -97,7 +97,21 @@ impl TryFrom<wire::KeyDirectory> for fedra::KeyDirectory {
                 .map(neighbour)
                 .collect::<Result<_, DecodeError>>()?,
             deadline: millis(directory.deadline_ms),
+            group: directory.group.map(TryInto::try_into).transpose()?,
         })
+    }
+}
+
+impl TryFrom<wire::MaskingGroup> for fedra::MaskingGroup {
+    type Error = DecodeError;
+
+    fn try_from(group: wire::MaskingGroup) -> Result<Self, DecodeError> {
+        let (weight, privacy) = (group.weight, group.privacy);
+        if !(weight > 0.0 && weight <= 1.0) {
+            return Err(invalid("masking_group.weight", "must be above 0 and at most 1"));
+        }
+        let privacy = privacy.ok_or_else(missing("masking_group.privacy"))?;
+        Ok(Self { round: round(group.round)?, privacy: privacy.try_into()?, weight })
     }
 }
 

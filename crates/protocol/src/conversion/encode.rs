@@ -101,10 +101,7 @@ impl From<fedra::ServerMessage> for wire::ServerMessage {
                 training: Some(assignment.training.into()),
                 deadline_ms: millis(assignment.deadline),
                 max_staleness: assignment.max_staleness,
-                privacy: assignment.privacy.map(|privacy| wire::RoundPrivacy {
-                    clipping_norm: privacy.clipping_norm,
-                    rotation: privacy.rotation.to_vec().into(),
-                }),
+                privacy: assignment.privacy.map(Into::into),
                 codec: assignment.codec.map(Into::into),
                 evaluates: assignment.evaluates,
                 steps: assignment.steps.into_iter().map(Into::into).collect(),
@@ -250,7 +247,19 @@ impl From<fedra::KeyDirectory> for wire::KeyDirectory {
             threshold: directory.threshold,
             neighbours: directory.neighbours.into_iter().map(neighbour).collect(),
             deadline_ms: millis(directory.deadline),
+            group: directory.group.map(|group| wire::MaskingGroup {
+                round: Some(group.round.into()),
+                privacy: Some(group.privacy.into()),
+                weight: group.weight,
+            }),
         }
+    }
+}
+
+impl From<fedra::RoundPrivacy> for wire::RoundPrivacy {
+    fn from(privacy: fedra::RoundPrivacy) -> Self {
+        let fedra::RoundPrivacy { clipping_norm, rotation } = privacy;
+        Self { clipping_norm, rotation: rotation.to_vec().into() }
     }
 }
 

@@ -281,6 +281,19 @@ pub fn server_messages() -> Vec<ServerMessage> {
         ..assignment.clone()
     };
     let deadline = Duration::from_secs(10);
+    let round_privacy = RoundPrivacy { clipping_norm: 0.5, rotation: [9; 32] };
+    let directory = KeyDirectory {
+        round: ROUND,
+        own: 1,
+        cohort: 3,
+        threshold: 2,
+        neighbours: vec![
+            Neighbour { index: 0, keys: keys(3) },
+            Neighbour { index: 2, keys: keys(5) },
+        ],
+        deadline,
+        group: None,
+    };
     let outcome = |verdict, message: &str| {
         ServerMessage::UpdateOutcome(UpdateOutcome {
             round: ROUND,
@@ -318,20 +331,10 @@ pub fn server_messages() -> Vec<ServerMessage> {
             ..status()
         })),
         ServerMessage::RoundAssignment(RoundAssignment {
-            privacy: Some(RoundPrivacy { clipping_norm: 0.5, rotation: [9; 32] }),
+            privacy: Some(round_privacy),
             ..assignment
         }),
-        ServerMessage::KeyDirectory(KeyDirectory {
-            round: ROUND,
-            own: 1,
-            cohort: 3,
-            threshold: 2,
-            neighbours: vec![
-                Neighbour { index: 0, keys: keys(3) },
-                Neighbour { index: 2, keys: keys(5) },
-            ],
-            deadline,
-        }),
+        ServerMessage::KeyDirectory(directory.clone()),
         ServerMessage::MaskedInputRequest(MaskedInputRequest {
             round: ROUND,
             shares: encrypted_shares(),
@@ -377,5 +380,8 @@ pub fn server_messages() -> Vec<ServerMessage> {
     messages.push(ServerMessage::RoundAssignment(from_a_draw));
     messages.push(checked_in(banded));
     messages.push(ServerMessage::RoundAssignment(corrected));
+    let round = RoundId { round: 4, attempt: 0 };
+    let group = Some(MaskingGroup { round, privacy: round_privacy, weight: 0.5 });
+    messages.push(ServerMessage::KeyDirectory(KeyDirectory { group, ..directory }));
     messages
 }

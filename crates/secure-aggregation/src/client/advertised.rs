@@ -20,22 +20,21 @@ use crate::transcript::{Party, Round};
 
 /// A client that has advertised its keys.
 pub struct AdvertisedKeys {
-    terms: Terms,
     encryption: KeyPair,
     masking: KeyPair,
     public: PublicKeys,
 }
 
 impl AdvertisedKeys {
-    /// Draws fresh keys for a round and returns the public ones, to be sent.
+    /// Draws fresh keys for one round and returns the public ones, to be sent.
     #[must_use]
-    pub fn generate<R: CryptoRng + ?Sized>(terms: &Terms, rng: &mut R) -> (Self, PublicKeys) {
+    pub fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> (Self, PublicKeys) {
         let (encryption, masking) = (KeyPair::generate(rng), KeyPair::generate(rng));
         let public = PublicKeys { encryption: *encryption.public(), masking: *masking.public() };
-        (Self { terms: *terms, encryption, masking, public }, public)
+        (Self { encryption, masking, public }, public)
     }
 
-    /// Checks the directory, draws the self mask, and splits both secrets among
+    /// Checks the directory against the round's `terms`, draws the self mask, and splits both secrets among
     /// the neighbours. Returns one encrypted pair of shares for each, to be
     /// sent.
     ///
@@ -46,12 +45,13 @@ impl AdvertisedKeys {
     /// not those of the graph, or if a key is unsound or occurs twice.
     pub fn share<R: CryptoRng + ?Sized>(
         self,
+        terms: &Terms,
         directory: &KeyDirectory,
         rng: &mut R,
     ) -> Result<(SharedKeys, Vec<EncryptedShare>), ClientError> {
-        let graph = check_graph(&self.terms, directory)?;
+        let graph = check_graph(terms, directory)?;
         check_keys(&self.public, directory)?;
-        let round = Round::new(&self.terms, &graph);
+        let round = Round::new(terms, &graph);
         let own = Party { index: directory.own, keys: &self.public };
 
         let seed = Zeroizing::new(random_scalar(rng));
@@ -73,7 +73,7 @@ impl AdvertisedKeys {
         }
         let seed = Zeroizing::new(seed.to_bytes());
         let self_mask = Mask { key: round.self_mask_key(&seed, own), sign: Sign::Add };
-        Ok((SharedKeys { terms: self.terms, graph, own: own.index, self_mask, peers }, messages))
+        Ok((SharedKeys { terms: *terms, graph, own: own.index, self_mask, peers }, messages))
     }
 
     /// Agrees on all keys with one neighbour. Our own secrets are not needed

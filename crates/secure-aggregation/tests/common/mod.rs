@@ -60,7 +60,7 @@ pub fn advertised(
     let mut advertising = Advertising::new(*terms, Assumptions::default(), clients);
     let mut states = Vec::new();
     for _ in 0..clients {
-        let (client, keys) = AdvertisedKeys::generate(terms, rng);
+        let (client, keys) = AdvertisedKeys::generate(rng);
         advertising.add(keys).unwrap();
         states.push(client);
     }
@@ -79,7 +79,7 @@ pub fn shared(
     let (mut sharing, seated) = advertised(terms, clients, rng);
     let mut states = Vec::new();
     for (client, directory) in seated {
-        let (client, shares) = client.share(&directory, rng).unwrap();
+        let (client, shares) = client.share(terms, &directory, rng).unwrap();
         sharing.add(directory.own, shares).unwrap();
         states.push(client);
     }
@@ -147,7 +147,7 @@ fn steps(
     let mut advertising = Advertising::new(*terms, assumptions, cohort as u32);
     let mut advertised = Vec::new();
     for (stays, input) in clients.into_iter().filter(|(stays, _)| *stays > Stays::Away) {
-        let (client, keys) = AdvertisedKeys::generate(terms, rng);
+        let (client, keys) = AdvertisedKeys::generate(rng);
         advertising.add(keys).unwrap();
         advertised.push((stays, input, client));
     }
@@ -156,7 +156,7 @@ fn steps(
     let mut shared: Vec<_> = (0..cohort).map(|_| None).collect();
     for ((stays, input, client), directory) in advertised.into_iter().zip(directories) {
         if stays > Stays::Advertises {
-            let (client, shares) = client.share(&directory, rng).unwrap();
+            let (client, shares) = client.share(terms, &directory, rng).unwrap();
             sharing.add(directory.own, shares).unwrap();
             shared[directory.own as usize] = Some((stays, input, client));
         }

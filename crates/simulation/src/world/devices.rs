@@ -1,6 +1,7 @@
 //! Devices: they connect, train, send and answer, and die, freeze and come back.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedra_edge_client::Failure;
@@ -142,7 +143,7 @@ impl World {
         let clients = self.clients.len();
         let invalid = self.clients[client].manner == Manner::Invalid;
         let (update, examples) = match self.scenario.kind {
-            Kind::Masked => return self.keys(client, &assignment),
+            Kind::Masked | Kind::BufferedMasked => return self.keys(client, &assignment),
             Kind::Private | Kind::BufferedPrivate => (Client::update(client, clients), 1),
             Kind::Synchronous | Kind::Buffered => {
                 (Client::update(client, clients), Client::weight(client))
@@ -158,14 +159,14 @@ impl World {
         let privacy = task.privacy.as_ref().zip(assignment.privacy.as_ref());
         let (privacy, terms) = privacy.expect("a masked task has a policy");
         let round = PrivateRound {
-            task: &task.id,
+            task: task.id.clone(),
             round: assignment.round,
-            privacy: &privacy.derived,
-            terms,
+            privacy: Arc::clone(&privacy.derived),
+            terms: *terms,
+            weight: 1.0,
         };
         let update = Client::values(client, self.clients.len());
-        let rng = &mut self.rng.fork();
-        let (secret, reply) = SecureRound::begin(&round, &update, rng).expect("a sound task");
+        let (secret, reply) = SecureRound::begin(round, update, &mut self.rng.fork());
         if self.clients[client].manner == Manner::Invalid {
             // The point at infinity, which shares no secret.
             let none = AdvertisedKeys { encryption: [0; 32], masking: [0; 32] };

@@ -65,6 +65,7 @@ impl Server {
                     threshold: 6,
                     neighbours: Vec::new(),
                     deadline,
+                    group: None,
                 });
                 once(&mut self.keys, message, &mut self.order, next)
             }

@@ -16,6 +16,7 @@ fn directory(round: RoundId) -> KeyDirectory {
         threshold: 6,
         neighbours: Vec::new(),
         deadline: seconds(5),
+        group: None,
     }
 }
 
@@ -506,4 +507,25 @@ fn a_round_that_was_left_is_declined_again_after_a_lost_connection() {
             assert!(!reason.contains("shares"), "{reason}");
         }
     }
+}
+
+#[test]
+fn a_client_in_a_buffered_task_goes_on_while_models_are_made() {
+    let (mut rig, _) = Rig::in_private(config(), Mechanism::Distributed);
+    let ServerMessage::RoundAssignment(plain) = private_assignment(ROUND) else { unreachable!() };
+    let buffered = RoundAssignment { max_staleness: 2, ..plain };
+    rig.feed(Event::Received(ServerMessage::RoundAssignment(buffered)));
+    rig.feed(Event::Downloaded { round: ROUND });
+    let at = |round| {
+        let status = status(round, RoundPhase::Collecting);
+        Event::Received(ServerMessage::TaskStatus(Box::new(status)))
+    };
+    for stage in &STAGES[..9] {
+        assert!(!rig.feed(at(3)).contains(&Action::Abort), "{stage:?}");
+        rig.feed(next(*stage));
+    }
+    let sent = rig.sent();
+    let last = sent.last();
+    assert!(matches!(last, Some(ClientMessage::UnmaskingShares { .. })), "{last:?}");
+    assert!(rig.feed(at(4)).contains(&Action::Abort));
 }

@@ -1,5 +1,6 @@
 //! Random histories, with time, and what holds after every step of them.
 
+mod groups;
 mod strategies;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

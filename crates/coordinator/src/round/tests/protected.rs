@@ -2,8 +2,6 @@
 
 use super::*;
 
-const WRONG_STEP: UpdateVerdict = UpdateVerdict::Rejected(UpdateFault::WrongStep);
-
 #[test]
 fn secure_aggregation_from_keys_to_the_model() {
     let mut script = Script::new(SECURE);
@@ -74,7 +72,8 @@ fn a_worthless_answer_is_struck_and_a_stage_that_fails_ends_the_attempt() {
     script.send(3, R1, Stage::Shares);
     assert_eq!(script.rounds.members(), [ClientId(2), ClientId(3)]);
     let effects = script.step(Event::NotPrepared(R1, Stage::MaskedInput));
-    assert_eq!(effects[0], Effect::Abandon(R1, AbandonReason::NotPrepared));
+    let abandoned = Effect::Abandon(R1, AbandonReason::NotPrepared);
+    assert_eq!(effects[..3], [dismiss(2, R1), dismiss(3, R1), abandoned]);
     // News of a stage that is over changes nothing.
     assert_eq!(script.step(Event::Prepared(R1, Stage::MaskedInput)), []);
 }

@@ -51,7 +51,8 @@ fn unmasking_shares(round: RoundId) -> ClientMessage {
 }
 
 fn directory(deadline: Duration) -> KeyDirectory {
-    KeyDirectory { round: R1, own: 1, cohort: 3, threshold: 2, neighbours: Vec::new(), deadline }
+    let neighbours = Vec::new();
+    KeyDirectory { round: R1, own: 1, cohort: 3, threshold: 2, neighbours, deadline, group: None }
 }
 
 fn shares_request() -> Request {
@@ -71,7 +72,7 @@ fn unmasking_request() -> Request {
 /// Asks for the answer within [`STEP`].
 fn ask(script: &mut Script, request: Request) -> Vec<Act> {
     let (request, deadline) = (Arc::new(request), script.now + STEP);
-    script.order(Order::Asked { round: R1, request, deadline })
+    script.order(Order::Asked { round: R1, group: None, request, deadline })
 }
 
 fn encoded_update(settings: &TaskSettings) -> (Bytes, UpdateBegin) {
@@ -240,7 +241,8 @@ fn a_request_waits_for_the_verdict_on_the_last_answer() {
 }
 
 fn asked_of(round: RoundId) -> Order {
-    Order::Asked { round, request: Arc::new(shares_request()), deadline: Time::default() }
+    let request = Arc::new(shares_request());
+    Order::Asked { round, group: None, request, deadline: Time::default() }
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Step<'_> {
 
     pub(super) fn abandon(&mut self, round: RoundId, reason: AbandonReason) {
         let why = self.core.attempts.abandon(round, reason, self.now);
+        self.end_group(round);
         let (task, kind) = (&self.core.settings.id, reason.as_str());
         tracing::warn!(
             target: "fedra::events", event = "round-abandoned",

@@ -34,7 +34,10 @@ impl Step<'_> {
             %task, %round, ?stage, deadline_ms, "round advanced"
         );
         for (client, request) in prepared.requests {
-            let order = Order::Asked { round, request: Arc::new(request), deadline };
+            let invitation = self.core.rounds.invitation(client, round);
+            let group = self.group_of(round, invitation);
+            let request = Arc::new(request);
+            let order = Order::Asked { round: invitation, group, request, deadline };
             self.core.clients.notify(client, order);
         }
     }
@@ -96,18 +99,15 @@ impl Step<'_> {
             %task, %round, cohort, deadline_ms, "round opened"
         );
         self.core.opened = self.now;
-        let members = self.core.rounds.members();
-        self.core.attempts.open(members);
-        let spent = self.core.spent;
-        let evaluation = self.core.settings.evaluation(round.round);
-        let fixed = evaluation.and_then(EvaluationRounds::derived).map(DerivedPolicy::policy);
-        let fixed = fixed.map(|policy| policy.clipping_norm);
-        self.core.round_privacy = spent.map(|Spent { clipping_norm, .. }| RoundPrivacy {
-            clipping_norm: fixed.unwrap_or(clipping_norm),
-            rotation: self.rng.random(),
-        });
-        let privacy = self.core.round_privacy;
-        self.write(WriterJob::Open(round, privacy));
+        // What fails while a masking group is at work is told of its round.
+        if self.core.group.is_none() {
+            let members = self.core.rounds.members();
+            self.core.attempts.open(members);
+        }
+        self.core.round_privacy = self.round_numbers(round);
+        if !self.core.settings.plan.forms_groups() {
+            self.write(WriterJob::Open(round, self.core.round_privacy));
+        }
         let absent = self.core.clients.absent();
         let were_absent = mem::replace(&mut self.core.were_absent, absent.clone());
         // In buffered rounds many may open while a client is away for a moment.
@@ -119,8 +119,19 @@ impl Step<'_> {
         }
     }
 
+    /// Numbers of a round under a privacy policy, drawn anew.
+    pub(super) fn round_numbers(&mut self, round: RoundId) -> Option<RoundPrivacy> {
+        let Spent { clipping_norm, .. } = self.core.spent?;
+        let evaluation = self.core.settings.evaluation(round.round);
+        let fixed = evaluation.and_then(EvaluationRounds::derived).map(DerivedPolicy::policy);
+        let fixed = fixed.map(|policy| policy.clipping_norm);
+        let clipping_norm = fixed.unwrap_or(clipping_norm);
+        Some(RoundPrivacy { clipping_norm, rotation: self.rng.random() })
+    }
+
     pub(super) fn finalize(&mut self, round: RoundId, counts: RoundCounts) {
         self.core.attempts.close(round);
+        let opened = self.end_group(round).unwrap_or(self.core.opened);
         let RoundCounts { cohort, reported, weight } = counts;
         self.core.traffic = self.core.counters.take_traffic();
         let figures = RoundFigures {
@@ -129,7 +140,7 @@ impl Step<'_> {
             cohort: cohort as u32,
             reports: reported as u32,
             weight,
-            elapsed: self.core.opened.until(self.now),
+            elapsed: opened.until(self.now),
             traffic: self.core.traffic,
             clipping_norm: self.core.spent.map(|spent| spent.clipping_norm),
         };

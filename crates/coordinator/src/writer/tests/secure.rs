@@ -75,12 +75,7 @@ impl Cohort {
     }
 
     fn advertise(&mut self, client: u8) -> Option<UpdateFault> {
-        let numbers = self.bench.numbers().expect("a policy");
-        let TaskSettings { id, privacy: Some(privacy), .. } = &*self.bench.settings else {
-            panic!("a task under a policy");
-        };
-        let terms = privacy.derived.secure_terms(id, R1, &numbers).expect("sound terms");
-        let (machine, keys) = Advertised::generate(&terms, &mut self.bench.rng);
+        let (machine, keys) = Advertised::generate(&mut self.bench.rng);
         self.advertised.insert(client, machine);
         let keys = AdvertisedKeys { encryption: keys.encryption, masking: keys.masking };
         self.fold(client, Contribution::Answer(Answer::Keys(keys)))
@@ -98,9 +93,14 @@ impl Cohort {
             threshold: directory.threshold,
             neighbours: neighbours.collect(),
         };
+        let numbers = self.bench.numbers().expect("a policy");
+        let TaskSettings { id, privacy: Some(privacy), .. } = &*self.bench.settings else {
+            panic!("a task under a policy");
+        };
+        let terms = privacy.derived.secure_terms(id, R1, &numbers).expect("sound terms");
         let machine = self.advertised.remove(&client).expect("it has advertised");
         let (machine, shares) =
-            machine.share(&directory, &mut self.bench.rng).expect("a sound directory");
+            machine.share(&terms, &directory, &mut self.bench.rng).expect("a sound directory");
         self.shared.insert(client, machine);
         let wire = |share: secagg::EncryptedShare| EncryptedShare {
             peer: share.peer,
@@ -238,17 +238,24 @@ fn an_answer_to_another_step_is_left_out() {
     assert_eq!(cohort.fold(1, none()), Some(shares));
 
     let mut cohort = Cohort::shared(&[]);
-    assert_eq!(cohort.fold(1, some_keys()), Some(keys));
+    assert_eq!(cohort.fold(6, some_keys()), Some(keys));
     assert_eq!(cohort.fold(1, encoded(vec![0; 8])), Some(range));
     assert_eq!(cohort.fold(1, none()), Some(shares));
 
     let mut cohort = Cohort::masked(&[]);
-    assert_eq!(cohort.fold(1, some_keys()), Some(keys));
+    assert_eq!(cohort.fold(6, some_keys()), Some(keys));
     assert_eq!(cohort.fold(1, no_shares()), Some(shares));
     assert_eq!(cohort.fold(1, none()), Some(shares));
 
     let plain = contribution(&cohort.bench.settings, &ZERO, 1);
     assert_eq!(cohort.fold(1, plain), Some(range), "not what its clients send");
+}
+
+#[test]
+fn a_subject_has_one_place_in_a_sum() {
+    let mut cohort = Cohort::new();
+    assert_eq!(cohort.advertise(1), None);
+    assert_eq!(cohort.advertise(1), Some(UpdateFault::Duplicate));
 }
 
 #[test]
