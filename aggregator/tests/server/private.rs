@@ -5,21 +5,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use differential_privacy::ClippingNorm;
 use fedra_aggregator::config::Config;
-use fedra_privacy_policy::DerivedPolicy;
 use fedra_protocol::{
-    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, KeyDirectory, MaskedInputRequest,
-    RefusalCode, RevealedShare, RoundAssignment, RoundId, RoundPhase, Scores, ServerMessage,
-    SubjectId, TaskDescription, UnmaskingRequest, UpdateFault, UpdateVerdict,
+    AdvertisedKeys, Availability, ClientMessage, EncryptedShare, RefusalCode, RoundPhase, Scores,
+    UpdateFault, UpdateVerdict,
 };
-use fedra_secure_aggregation::client::{self, Masked, SharedKeys};
-use fedra_secure_aggregation::{self as secagg, PublicKeys, pack};
+use fedra_secure_aggregation::client;
 use tempfile::TempDir;
 
-use super::support::{
-    PARAMETERS, TestClient, TestServer, announcement, check_in, config_with, get, update,
-};
+use super::participant::{Participant, subject};
+use super::support::{PARAMETERS, TestServer, announcement, check_in, config_with, get, update};
 
 /// Noise that a mean over five hides in, and hardly more: a budget to match.
 const DISTRIBUTED: &str = r#"
