@@ -287,7 +287,7 @@ fn a_budget_that_a_group_spends_ends_the_open_round_and_not_the_group() {
 fn a_stop_and_a_roll_back_end_the_group_and_the_open_round() {
     let mut script = grouped(PLAN);
     script.send(4, R1, Stage::Keys);
-    let abandon = |round, reason| Effect::Abandon(round, reason);
+    let abandon = Effect::Abandon;
     let dismissed = [dismiss(4, R1), dismiss(1, R1), dismiss(2, R1), dismiss(3, R1)];
     let mut stopped = script.rounds.clone();
     let effects =
