@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fedra_protocol::{
     Capabilities, ClientAlgorithm, ClientMessage, RefusalCode, RoundId, RoundPhase,
 };
-use fedra_secure_aggregation::client::AdvertisedKeys;
+use fedra_secure_aggregation::client::{AdvertisedKeys, SharedKeys};
 use tempfile::TempDir;
 
 use super::participant::Participant;
@@ -44,13 +44,21 @@ fn update(number: usize) -> [f32; PARAMETERS] {
     [number as f32 / 4.0, number as f32 / -4.0, 0.5]
 }
 
-/// Plays the steps of a group whose clients have sent their keys.
-async fn play(group: Vec<(usize, &mut Participant, AdvertisedKeys)>) {
+/// A client of a group, its number, and what it keeps between two steps.
+type Member<'a, State> = (usize, &'a mut Participant, State);
+
+/// The clients of a group have sent their keys, and share.
+async fn share(group: Vec<Member<'_, AdvertisedKeys>>) -> Vec<Member<'_, SharedKeys>> {
     let mut shared = Vec::new();
     for (number, participant, state) in group {
         let state = participant.share(state).await;
         shared.push((number, participant, state));
     }
+    shared
+}
+
+/// Plays the steps after that.
+async fn finish(shared: Vec<Member<'_, SharedKeys>>) {
     let mut masked = Vec::new();
     for (number, participant, state) in shared {
         let state = participant.mask(state, &update(number)).await;
@@ -68,15 +76,16 @@ async fn groups_become_models_and_a_stale_update_weighs_less() {
     let mut all = Participant::join_all(&server, 4).await;
     let [a, b, c, d] = &mut all[..] else { panic!("there are four") };
     let (of_a, of_b, of_c) = (a.advertise().await, b.advertise().await, c.advertise().await);
+    let shared = share(vec![(0, &mut *a, of_a), (1, &mut *b, of_b), (2, &mut *c, of_c)]).await;
     // The fourth is as far while the first group is at work, and waits.
     let of_d = d.advertise().await;
-    play(vec![(0, &mut *a, of_a), (1, &mut *b, of_b), (2, &mut *c, of_c)]).await;
+    finish(shared).await;
 
     // The second group is of the fourth, whose update is from the model before, and of two
     // that have trained the newest.
     let (of_a, of_b) = (a.advertise().await, b.advertise().await);
     assert_eq!((a.round().round, d.round().round), (2, 1));
-    play(vec![(0, &mut *a, of_a), (1, &mut *b, of_b), (3, &mut *d, of_d)]).await;
+    finish(share(vec![(0, &mut *a, of_a), (1, &mut *b, of_b), (3, &mut *d, of_d)]).await).await;
     let group = d.group.expect("it was in a group");
     assert_eq!((group.round, group.weight), (RoundId { round: 2, attempt: 0 }, 0.5));
     assert_eq!(a.group.map(|group| group.weight), Some(1.0));
@@ -104,13 +113,14 @@ async fn groups_become_models_and_a_stale_update_weighs_less() {
 async fn a_group_that_fails_costs_the_clients_that_wait_nothing() {
     let server = server(1).await;
     let mut all = Participant::join_all(&server, 4).await;
-    let mut states = Vec::new();
+    let mut late = all.pop().expect("a fourth");
     for participant in &mut all {
-        states.push(participant.advertise().await);
+        participant.advertise().await;
     }
-    let mut late = all.pop().expect("the fourth waits");
-    let of_late = states.pop().expect("with its keys");
-    let gone = all.pop().expect("a client of the group");
+    let mut gone = all.pop().expect("a client of the group");
+    gone.directory().await;
+    // The group is at work, and the fourth waits.
+    let of_late = late.advertise().await;
     gone.client.leave().await;
     // Two of three are too few. They are told, and invited again.
     let again = RoundId { round: 1, attempt: 1 };
@@ -121,7 +131,7 @@ async fn a_group_that_fails_costs_the_clients_that_wait_nothing() {
         group.push((number, participant, state));
     }
     group.push((3, &mut late, of_late));
-    play(group).await;
+    finish(share(group).await).await;
     late.client.phase(RoundPhase::Finished).await;
     assert_eq!(late.round(), RoundId { round: 1, attempt: 0 });
     assert_eq!(late.group.map(|group| (group.round, group.weight)), Some((again, 1.0)));

@@ -10,7 +10,6 @@ use fedra_protocol::{
     AdvertisedKeys, Availability, ClientMessage, EncryptedShare, RefusalCode, RoundPhase, Scores,
     UpdateFault, UpdateVerdict,
 };
-use fedra_secure_aggregation::client;
 use tempfile::TempDir;
 
 use super::participant::{Participant, subject};

@@ -10,7 +10,9 @@ use fedra_protocol::{
 };
 use tempfile::TempDir;
 
-use crate::support::{PARAMETERS, TestClient, TestServer, config_with, get, parameters};
+use crate::support::{
+    PARAMETERS, TestClient, TestServer, announcement, config_with, get, parameters, update,
+};
 
 /// Clients that take part, of [`POPULATION`] in all.
 const CLIENTS: usize = 2;
@@ -125,7 +127,8 @@ async fn every_client_weighs_one() {
     let server = started(&folder).await;
     let (mut a, b) = (server.joined().await, server.joined().await);
     let round = a.assignment().await.round;
-    let outcome = a.report(round, &[0.5; PARAMETERS], 2).await;
+    a.begin(announcement(round, &update(&[0.5; PARAMETERS]), 2)).await;
+    let outcome = a.outcome().await;
     assert_eq!(outcome.verdict, UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange));
     drop(b);
     server.stop().await;

@@ -312,9 +312,10 @@ impl Buffering {
             self.left += usize::from(self.in_flight.end(client, round, End::Gone));
             return (UpdateVerdict::Rejected(UpdateFault::WeightOutOfRange), 0);
         }
+        let away_until = self.in_flight.away_until(client, context.now);
         self.in_flight.end(client, round, End::Reported);
         if stage == Stage::Keys {
-            self.waiting.join(client, round);
+            self.waiting.join(client, round, away_until);
             return (UpdateVerdict::Accepted, 0);
         }
         context.note(client, Ending::Reported);

@@ -87,6 +87,15 @@ impl InFlight {
         self.at_work.get(&client).map(|work| work.round)
     }
 
+    /// End of the client's grace, if its connection is broken: `now` if that is over.
+    pub(super) fn away_until(&self, client: ClientId, now: Time) -> Option<Time> {
+        match self.at_work.get(&client)?.link {
+            Link::Away(until) => Some(until),
+            Link::Missing => Some(now),
+            Link::Here | Link::OnTrial => None,
+        }
+    }
+
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.timers.first().map(|(at, _)| *at)
     }

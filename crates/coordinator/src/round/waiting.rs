@@ -31,10 +31,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds a client that has reported for its invitation to `round`.
-    pub(super) fn join(&mut self, client: ClientId, round: RoundId) {
+    /// Adds a client that has reported for its invitation to `round`, with the end of its grace
+    /// if its connection is broken.
+    pub(super) fn join(&mut self, client: ClientId, round: RoundId, away_until: Option<Time>) {
         self.arrivals += 1;
-        let place = Place { arrival: self.arrivals, round, away_until: None };
+        let place = Place { arrival: self.arrivals, round, away_until };
         self.set(client, Some(place));
     }
 

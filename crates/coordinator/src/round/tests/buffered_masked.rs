@@ -323,8 +323,9 @@ fn a_pause_lets_those_who_wait_make_a_last_group() {
 
 #[test]
 fn a_task_that_starts_again_knows_no_group() {
-    let mut script = Script::after(Rounds::new(PLAN, 3, 1, Budget::Left, Standing::Running));
-    let opened = script.join(4);
-    assert_eq!(opened[0], Effect::Open(round(4, 1)), "after the attempt that was paid for");
-    assert_eq!(script.send(1, round(4, 0), Stage::Shares), [answer(1, round(4, 0), LATE)]);
+    let mut script = Script::after(Rounds::new(PLAN, 1, 1, Budget::Left, Standing::Running));
+    script.join(4);
+    let opened = script.wait(PLAN.selection_window);
+    assert_eq!(opened[0], Effect::Open(round(2, 1)), "after the attempt that was paid for");
+    assert_eq!(script.send(1, R2, Stage::Shares), [answer(1, R2, LATE)]);
 }

@@ -12,7 +12,8 @@ use crate::writer::Contribution;
 
 /// Groups of three, of four clients at a time.
 fn bench() -> Bench {
-    let policy = PrivacyPolicy { cohort: 3, ..policy(Mechanism::Distributed) };
+    let policy =
+        PrivacyPolicy { cohort: 3, max_participations: 100, ..policy(Mechanism::Distributed) };
     let plan = RoundPlan { minimum_reports: 3, minimum_cohort: 3, ..BUFFERED };
     Bench::new(private_settings(plan, policy, Counting::Subjects))
 }

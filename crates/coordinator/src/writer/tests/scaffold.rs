@@ -1,7 +1,7 @@
 //! Control variate of the server, for clients that train by SCAFFOLD: it follows from the mean
 //! updates, is durable with the model, and never parts from those of the clients.
 
-use fedra_protocol::{ClientAlgorithm, LocalTraining, RawLocalTraining};
+use fedra_protocol::{ClientAlgorithm, LocalTraining, Quality, RawLocalTraining};
 
 use super::*;
 use crate::storage::{ControlFile, LossSource};
@@ -141,6 +141,7 @@ fn refuse(bench: &mut Bench, round: u64) {
 fn a_model_that_the_gate_refuses_leaves_the_variate_that_was_made_with_it() {
     let mut bench = Bench::new(with_variates());
     let variates = [1, 2].map(|number| round_of(&mut bench, number, [0, 1]));
+    bench.writer.lease.set_quality(1, Quality::of_loss(0.5)).expect("notes");
     refuse(&mut bench, 2);
     let record = newest(&bench).0;
     assert_eq!((record.round, record.restored), (3, Some(1)));
