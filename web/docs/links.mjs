@@ -8,7 +8,12 @@ import { sourceAddress } from './source.mjs';
 /** Parts of a relative link of `page`: the file from the root that it leads to, and the rest of it. */
 export function parts(root, page, href) {
   const [, path, rest] = /^([^?#]*)(.*)$/s.exec(href);
-  const file = path === '' ? page : relative(root, resolve(root, dirname(page), decodeURI(path))).split(sep).join('/');
+  const file =
+    path === ''
+      ? page
+      : relative(root, resolve(root, dirname(page), decodeURI(path)))
+          .split(sep)
+          .join('/');
   return { file, rest };
 }
 
@@ -21,7 +26,9 @@ export const leaves = (href) => /^[a-z][a-z0-9+.-]*:|^\/\//i.test(href);
  */
 export function links(md, root, sources) {
   md.core.ruler.push('site-links', ({ tokens, env }) => {
-    const page = relative(root, env.realPath ?? env.path).split(sep).join('/');
+    const page = relative(root, env.realPath ?? env.path)
+      .split(sep)
+      .join('/');
     for (const token of tokens.flatMap(({ children }) => children ?? [])) {
       const href = token.type === 'link_open' ? token.attrGet('href') : null;
       if (href === null || href.startsWith('#') || leaves(href)) continue;

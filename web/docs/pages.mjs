@@ -83,4 +83,9 @@ const NAMED = new Map([
 ]);
 
 /** Address of a page below the site's, without a slash at the start and an ending: `guides/task`. */
-export const address = (file) => NAMED.get(file) ?? file.replace(/^docs\//, '').replace(/\.md$/, '').toLowerCase();
+export const address = (file) =>
+  NAMED.get(file) ??
+  file
+    .replace(/^docs\//, '')
+    .replace(/\.md$/, '')
+    .toLowerCase();

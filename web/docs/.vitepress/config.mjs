@@ -1,7 +1,6 @@
 /** The site: pages from the whole repository, their addresses, the menu and the look of code. */
 
 import { readdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { defineConfig } from 'vitepress';
 import { links } from '../links.mjs';
@@ -26,8 +25,11 @@ const others = readdirSync(ROOT, { withFileTypes: true })
   .map(({ name }) => `${name}/**`);
 
 /** Pages lie outside this project, and find its packages by these. */
-const require = createRequire(import.meta.url);
-const packages = ['vue/server-renderer', 'vue'].map((name) => ({ find: new RegExp(`^${name}$`), replacement: require.resolve(name) }));
+const modules = join(import.meta.dirname, '../node_modules');
+const packages = [
+  { find: /^vue\/server-renderer$/, replacement: join(modules, 'vue/server-renderer/index.mjs') },
+  { find: /^vue$/, replacement: join(modules, 'vue/dist/vue.runtime.esm-bundler.js') },
+];
 
 const sources = new Set();
 
@@ -48,7 +50,7 @@ export default defineConfig({
     // Braces of formulas are no attributes.
     attrs: { disable: true },
     config: (md) => links(md, ROOT, sources),
-    languageAlias: { text: 'txt' },
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
   themeConfig: {
     nav: [
@@ -62,6 +64,9 @@ export default defineConfig({
     })),
     outline: { level: [2, 3], label: 'On this page' },
     search: { provider: 'local' },
+    darkModeSwitchLabel: 'Dark',
+    sidebarMenuLabel: 'Menu',
+    returnToTopLabel: 'To the top',
     docFooter: { prev: 'Before', next: 'Next' },
   },
   buildEnd: () => copySource(ROOT, OUT, sources),

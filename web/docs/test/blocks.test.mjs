@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { parse as parseYaml } from 'yaml';
-import { checkToml } from './harness/config.mjs';
+import { checkToml, makeFiles } from './harness/config.mjs';
 import { marked, pages, place, ROOT } from './harness/pages.mjs';
 import { printed } from './harness/programs.mjs';
 import { checkScripts } from './harness/scripts.mjs';
@@ -15,6 +15,7 @@ import { checkShell, commands } from './harness/shell.mjs';
 
 const PYTHON = process.env.PYTHON ?? 'python3';
 const folder = mkdtempSync(join(tmpdir(), 'fedra-docs-'));
+makeFiles(folder);
 after(() => rmSync(folder, { recursive: true }));
 
 const all = pages.flatMap(({ blocks }) => blocks);
@@ -60,21 +61,30 @@ describe('blocks of code', { concurrency: false }, () => {
     assert.deepEqual(checkScripts(of('js', 'ts', 'html'), join(folder, 'scripts')), []);
   });
 
-  test('Python compiles', async (t) => {
-    const compile = 'import sys; compile(sys.stdin.read(), "block", "exec")';
+  test('Python compiles', (t) => {
+    const compile = 'import json, sys\nfor place, text in json.load(sys.stdin): compile(text, place, "exec")';
     if (spawnSync(PYTHON, ['-c', '']).status !== 0) return t.skip(`no ${PYTHON}`);
-    await each(of('python'), ({ text }) => {
-      const { status, stderr } = spawnSync(PYTHON, ['-c', compile], { input: text, encoding: 'utf8' });
-      return status === 0 ? undefined : stderr;
-    });
+    const input = JSON.stringify(of('python').map((block) => [place(block), block.text]));
+    const { status, stderr } = spawnSync(PYTHON, ['-c', compile], { input, encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
   });
 
   test('JSON, YAML, INI and CSV are well formed', async () => {
     await each(of('json'), parses(JSON.parse));
     await each(of('yaml'), parses(parseYaml));
-    await each(of('ini'), ({ text }) => text.trim().split('\n').find((line) => !/^(\[\w+\]|\w+=.*|)$/.test(line)));
+    await each(of('ini'), ({ text }) =>
+      text
+        .trim()
+        .split('\n')
+        .find((line) => !/^(\[\w+\]|\w+=.*|)$/.test(line)),
+    );
     await each(of('csv'), ({ text }) => {
-      const widths = new Set(text.trim().split('\n').map((line) => line.split(',').length));
+      const widths = new Set(
+        text
+          .trim()
+          .split('\n')
+          .map((line) => line.split(',').length),
+      );
       return widths.size === 1 ? undefined : 'rows differ in their number of values';
     });
   });

