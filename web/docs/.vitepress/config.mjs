@@ -19,7 +19,7 @@ const REFERENCES = process.env.FEDRA_DOCS_REFERENCES
     ]
   : [];
 
-/** What is beside the pages in the repository and is not looked through for them. */
+/** Folders of the repository that are not looked through for pages. */
 const others = readdirSync(ROOT, { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && !['docs', 'web'].includes(entry.name))
   .map(({ name }) => `${name}/**`);

@@ -28,7 +28,7 @@ export async function outcome(name, options, folder) {
   );
 }
 
-/** What a program prints. */
+/** Output of a program that exits with 0. */
 export async function printed(name, options, folder = ROOT) {
   const { stdout } = await run(program(name), options, { cwd: folder, env: environment });
   return stdout;

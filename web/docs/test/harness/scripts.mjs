@@ -20,7 +20,7 @@ declare const input: HTMLInputElement & { files: FileList };
 declare const checkbox: HTMLInputElement;
 declare const button: HTMLButtonElement;
 declare const task: string;
-/** What a page finds by a selector is of the kind that it needs. */
+/** Elements that a page finds by a selector are of the kind that it needs. */
 interface Element { value: any; files: any; disabled: any; onclick: any }
 declare function showDialog(terms: object): Promise<boolean>;
 `;

@@ -12,7 +12,7 @@ const HANDED_ON = ['bench', 'chaos', 'load', 'hostile'];
 /** Words before a command. */
 const BEFORE = /^(?:[A-Za-z_]\w*=.*|if|then|else|do|while|until|!|\(|\{|exec|sudo|time|nohup)$/;
 
-/** What is wrong with a block of shell, or undefined. */
+/** Finds what is wrong with a block of shell; undefined if nothing is. */
 export async function checkShell({ text }) {
   const parsed = spawnSync('bash', ['-n'], { input: text, encoding: 'utf8' });
   if (parsed.error) return parsed.error.message;
