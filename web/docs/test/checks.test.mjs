@@ -1,5 +1,7 @@
 /** The checks of blocks themselves: a mistake of each kind is found, and told with its place. */
 
+// cspell:ignore biuld exmple modl puase taskdata
+
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
