@@ -1,6 +1,6 @@
 /** The checks of blocks themselves: a mistake of each kind is found, and told with its place. */
 
-// cspell:ignore biuld exmple modl puase taskdata
+// cspell:ignore aggregater biuld chekc confg dmeo exmple modl puase runn taskdata
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
