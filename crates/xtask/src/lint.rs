@@ -46,7 +46,8 @@ fn in_browser(selection: &[&str]) -> Command {
     clippy(selection, &["--target", WASM_TARGET])
 }
 
-fn rustdoc() -> Command {
+/// The documentation of all crates, in `target/doc`.
+pub fn rustdoc() -> Command {
     let mut command = project::cargo();
     command.args(["doc", "--workspace", "--no-deps", "--keep-going"]).args(NO_RUNNER);
     // Bare addresses stand in what the command lines print as help.

@@ -1,4 +1,4 @@
-//! The developer's one door: `cargo xtask demo | test | dist | bench | chaos | load | hostile |
+//! The developer's one door: `cargo xtask demo | test | dist | docs | bench | chaos | load | hostile |
 //! fuzz | simulate-faults | reproduce`.
 //!
 //! Parses the command line and hands over to one module a command. Of the other
@@ -10,6 +10,7 @@ mod bundle;
 mod compress;
 mod demo;
 mod dist;
+mod docs;
 mod fuzz;
 mod lint;
 mod prerequisites;
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Options),
     /// Build the WASM module, the npm package and the demo page.
     Dist(dist::Options),
+    /// Build the documentation as a site, with the references of the package and the crates.
+    Docs(docs::Options),
     /// Measure local training and the fold; with a name, privacy's cost.
     #[command(disable_help_flag = true)]
     Bench(system_tests::Options),
@@ -72,6 +75,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Dist(options) => dist::run(&options),
+        Command::Docs(options) => docs::run(&options),
         Command::Bench(options) => system_tests::run("bench", &options),
         Command::Chaos(options) => system_tests::run("chaos", &options),
         Command::Load(options) => system_tests::run("load", &options),

@@ -11,7 +11,7 @@ use fedra_harness::browser::{self, Browser};
 use fedra_harness::{npm, process, project, status};
 
 use crate::test_counts::TestCounts;
-use crate::{dist, lint, prerequisites, python, structure, wasm_tests};
+use crate::{dist, docs, lint, prerequisites, python, structure, wasm_tests};
 
 /// The tools switch on features of dependencies that burn shares. With them in the
 /// selection, burn would be built once for the tests and once for the demo.
@@ -49,19 +49,22 @@ enum Step {
     Python,
     /// Everything that `dist` builds, and the tests of the npm package and the page.
     Web,
+    /// The documentation as a site: blocks of code, links, and the pages in a browser.
+    Docs,
     /// Rust tests inside a headless browser.
     Browser,
     /// The real aggregator, page, tabs and native clients together.
     EndToEnd,
 }
 
-const ALL: [Step; 8] = [
+const ALL: [Step; 9] = [
     Step::Format,
     Step::Lint,
     Step::Tools,
     Step::Host,
     Step::Python,
     Step::Web,
+    Step::Docs,
     Step::Browser,
     Step::EndToEnd,
 ];
@@ -82,6 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
             Step::Host => host(&mut report)?,
             Step::Python => in_python(&mut report)?,
             Step::Web => web(&bench, &mut report)?,
+            Step::Docs => docs(&bench, &mut report)?,
             Step::Browser => in_browser(&bench, &mut report)?,
             Step::EndToEnd => end_to_end(&bench, &mut report)?,
         }
@@ -105,8 +109,11 @@ impl Bench {
         if needs(&[Step::Lint]) {
             npm::packages(&lint::tools())?;
         }
-        if needs(&[Step::Web, Step::EndToEnd]) {
+        if needs(&[Step::Web, Step::Docs, Step::EndToEnd]) {
             npm::packages(&project::web())?;
+        }
+        if needs(&[Step::Docs]) {
+            npm::packages(&docs::folder())?;
         }
         if needs(&[Step::Lint, Step::Web, Step::Browser, Step::EndToEnd]) {
             prerequisites::wasm_target()?;
@@ -114,7 +121,7 @@ impl Bench {
         if needs(&[Step::Host]) {
             prerequisites::lavapipe()?;
         }
-        let browser = if needs(&[Step::Web, Step::Browser, Step::EndToEnd]) {
+        let browser = if needs(&[Step::Web, Step::Docs, Step::Browser, Step::EndToEnd]) {
             let browser = browser::find_or_install()?;
             browser::describe(&browser);
             Some(browser)
@@ -199,6 +206,18 @@ fn web(bench: &Bench, report: &mut Report) -> Result<()> {
     report.tests("page", bench.with_browser(&mut page)?)
 }
 
+fn docs(bench: &Bench, report: &mut Report) -> Result<()> {
+    status::step("docs: building the programs and the pages");
+    let built = process::run(&mut programs()).and_then(|()| docs::pages());
+    if let Err(error) = built {
+        report.failed("docs", &error);
+        return stop_if_interrupted();
+    }
+    let mut command = project::npm(&docs::folder());
+    command.arg("test").env("E2E_PROGRAMS", project::target().join("debug"));
+    report.tests("docs", bench.with_browser(&mut command)?)
+}
+
 fn in_browser(bench: &Bench, report: &mut Report) -> Result<()> {
     status::step("browser: building the runner");
     let mut build = project::cargo();
@@ -210,12 +229,8 @@ fn in_browser(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
-    // The selection of `host`, so that the dependencies are built once.
-    let mut build = project::cargo();
-    build.args(["build", "--workspace", "--bins", "--tests"]).args(NO_TOOLS);
-    build.args(["--example", "onnx-samples", "--example", "prepared"]);
     status::step("end-to-end: building the programs");
-    let built = process::run(&mut build);
+    let built = process::run(&mut programs());
     // The certificates are the load generator's.
     if let Err(error) = built.and_then(|()| process::run(&mut project::build_system_tests())) {
         report.failed("end-to-end", &error);
@@ -229,6 +244,15 @@ fn end_to_end(bench: &Bench, report: &mut Report) -> Result<()> {
         .args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
         .env("E2E_PROGRAMS", project::target().join("debug"));
     report.tests("end-to-end", bench.with_browser(&mut command)?)
+}
+
+/// Builds what the documents and the end-to-end tests start, in the selection of `host`, so that
+/// the dependencies are built once.
+fn programs() -> Command {
+    let mut build = project::cargo();
+    build.args(["build", "--workspace", "--bins", "--tests"]).args(NO_TOOLS);
+    build.args(["--example", "onnx-samples", "--example", "prepared"]);
+    build
 }
 
 /// Results of the steps so far.
