@@ -9,19 +9,28 @@ import { fileURLToPath } from 'node:url';
 
 const packageFolder = fileURLToPath(new URL('..', import.meta.url));
 const compiler = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
+const bin = (name) => fileURLToPath(new URL(`../../node_modules/.bin/${name}`, import.meta.url));
+const hasWasm = existsSync(join(packageFolder, 'wasm/manifest.json'));
+const noWasm = !hasWasm && 'not built: cargo xtask dist';
+/** The most bytes that an installation may have to fetch. */
+const MOST_BYTES = 5_000_000;
 const run = (command, args, cwd) => execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
 let folder;
 let files;
+let tarball;
+let size;
 
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'fedra-pack-'));
   const [packed] = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], packageFolder));
   files = packed.files.map(({ path }) => path);
+  tarball = join(folder, packed.filename);
+  size = packed.size;
   const consumer = join(folder, 'consumer');
   mkdirSync(consumer);
   writeFileSync(join(consumer, 'package.json'), '{"private": true, "type": "module"}');
-  run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', join(folder, packed.filename)], consumer);
+  run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', tarball], consumer);
 });
 
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -41,18 +50,39 @@ test('the tarball holds the code, its types, a readme and licences, and nothing 
   assert.deepEqual(others, []);
 });
 
-test('the tarball holds the WebAssembly modules, and no other', {
-  skip: !existsSync(join(packageFolder, 'wasm/fedra.js')) && 'not built: cargo xtask dist',
-}, () => {
+test('the tarball holds the WebAssembly modules and their manifest, and no other', { skip: noWasm }, () => {
   const modules = files.filter((path) => path.startsWith('wasm/')).sort();
   const parts = (name) => [`wasm/${name}.d.ts`, `wasm/${name}.js`, `wasm/${name}_bg.wasm`];
-  assert.deepEqual(modules, [...parts('fedra-reader'), ...parts('fedra')]);
+  const described = ['wasm/manifest.d.ts', 'wasm/manifest.js', 'wasm/manifest.json'];
+  assert.deepEqual(modules, [...parts('fedra-reader'), ...parts('fedra'), ...described]);
+  run(process.execPath, ['scripts/check-wasm.mjs'], packageFolder);
+});
+
+test(`the tarball has at most ${MOST_BYTES} bytes`, { skip: noWasm }, () => {
+  assert.ok(size <= MOST_BYTES, `${size} bytes`);
+});
+
+test('publint has nothing to say of the tarball', { skip: noWasm }, async () => {
+  const { publint } = await import('publint');
+  const bytes = readFileSync(tarball);
+  const { messages } = await publint({ pack: { tarball: new Uint8Array(bytes).buffer }, level: 'suggestion', strict: true });
+  assert.deepEqual(messages, []);
+});
+
+// The package has ES modules only: with Node's `require` from TypeScript's older resolutions there
+// is nothing to resolve, and the profile leaves them out.
+test('each entry point has the types that it should have', { skip: noWasm }, () => {
+  run(bin('attw'), [tarball, '--profile', 'esm-only', '--no-definitely-typed', '--no-emoji', '--no-color'], folder);
 });
 
 test('every entry point and every module that one imports is in the tarball', () => {
   const manifest = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8'));
   const targets = (entry) => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
-  const waiting = targets(manifest.exports).map((path) => path.replace('./', ''));
+  // What lies in wasm/ is built by another command.
+  const built = ({ path }) => !path.startsWith('./wasm/') && (hasWasm || path !== './dist/inline.js');
+  const waiting = targets(manifest.exports)
+    .filter((path) => built({ path }))
+    .map((path) => path.replace('./', ''));
   const seen = new Set();
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     if (seen.has(path)) continue;
