@@ -12,25 +12,21 @@ import { copied, GivenSets, takenOver } from './given-data.js';
 import type { Kept } from './kept-files.js';
 import { KeptFiles } from './kept-files.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
-import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
+import type { ConnectOptions, LoadOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './options.js';
 import { PrivacyKeeper } from './privacy.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
-import type { WorkerSource } from './spawn.js';
 import { spawn, started } from './spawn.js';
-import type { TokenSource } from './token.js';
 import { askForToken } from './token.js';
 import type {
   CheckedOptions,
   CheckedPlace,
   CheckedTraining,
   Features,
-  Layout,
   PersonalizeOptions,
   Place,
   PredictOptions,
-  PrivacyOptions,
   ReadData,
   Reading,
   TrainingData,
@@ -51,63 +47,6 @@ import {
   isPersonal,
   LONGEST_MS,
 } from './validate.js';
-
-/** Options of {@link FedraClient.connect}. */
-export interface ConnectOptions {
-  /**
-   * The aggregator, for example `wss://example.org/v1/connect` or `https://example.org`.
-   * A page that came over https reaches `ws://` and `http://` on this machine only.
-   */
-  readonly url: string | URL;
-  /** The id of the task to take part in. */
-  readonly task: string;
-  /** Default `auto`: begin on the CPU, and change over to WebGPU if it is found faster. */
-  readonly backend?: BackendChoice;
-  /** Aborts connecting; after that, closes the client. */
-  readonly signal?: AbortSignal;
-  /** Least promise of the task, and the person's consent. */
-  readonly privacy?: PrivacyOptions;
-  /**
-   * For tasks that are not open: a token from the site's server, or a function
-   * that fetches one. It is called before every connection; if it fails, it is
-   * called again later.
-   */
-  readonly token?: TokenSource;
-  /**
-   * A worker in place of the package's own, where a bundler or a policy does not let
-   * the browser find that one. A script of another origin is imported by a small
-   * worker that the package makes (a `blob:`).
-   */
-  readonly worker?: WorkerSource;
-}
-
-/** Options of {@link FedraClient.train}. */
-export interface TrainOptions {
-  /** Take the arrays' buffers over instead of copying them. They are empty afterwards. */
-  readonly transfer?: boolean;
-  /** Default `channels-first`. With `channels-last` images are transposed as they are taken. */
-  readonly layout?: Layout;
-  /** Longest wait for the task, in milliseconds. Default 30,000; `Infinity` waits for ever. */
-  readonly timeout?: number;
-  /** Gives the data up, unless they have been taken. */
-  readonly signal?: AbortSignal;
-  /** Delimiter of CSV files, one character. Default: the one that the header shows. */
-  readonly delimiter?: string;
-  /** Decimal sign of the numbers in CSV files. Default `.`. */
-  readonly decimal?: '.' | ',';
-  /** Of files keep at most this many examples, each with the same chance. */
-  readonly maxExamples?: number;
-  /** Seed of that choice, a whole number. Default 0. */
-  readonly seed?: number;
-  /** Is called while files are read. */
-  readonly onReading?: (progress: Reading) => void;
-}
-
-/** Options of {@link FedraClient.read}. */
-export type ReadOptions = Omit<TrainOptions, 'transfer' | 'layout'>;
-
-/** Options of {@link FedraClient.trainKept}: those of the files were kept with them. */
-export type TrainKeptOptions = Pick<TrainOptions, 'timeout' | 'signal' | 'onReading'>;
 
 /** Wait for a worker's answer to data. */
 type Waiting = Pick<CheckedTraining, 'timeout' | 'signal' | 'onReading'>;
@@ -164,7 +103,7 @@ export class FedraClient extends EventTarget {
    * at once and observes: the task, its rounds and its newest model. `status` events
    * report on the connection. It takes part once {@link train} has given it data.
    * Rejects with a {@link FedraError}: `invalid-options`, `not-in-a-browser`,
-   * `wasm-load-failed`, `worker-failed` or `aborted`.
+   * `wasm-load-failed`, `wasm-hash-mismatch`, `worker-failed` or `aborted`.
    */
   static async connect(options: ConnectOptions): Promise<FedraClient> {
     const checked = checkConfig(options, globalThis.location?.href);
@@ -173,7 +112,7 @@ export class FedraClient extends EventTarget {
     const spawned = spawn(checked.worker);
     const client = new FedraClient(checked, spawned.worker);
     try {
-      await started(spawned, { type: 'start', config: client.#config(checked.backend) }, signal);
+      await started(spawned, client.#start(checked.backend), signal);
     } catch (error) {
       spawned.worker.terminate();
       throw error;
@@ -190,7 +129,7 @@ export class FedraClient extends EventTarget {
    * {@link FedraError}: `invalid-options`, `not-in-a-browser`, `no-server`,
    * `unknown-task`, `model-unavailable` (it is gone, or is not the one named),
    * `bad-model` (it is damaged, or a newer version of this package may know its
-   * layers), `out-of-memory`, `wasm-load-failed`, `worker-failed` or `aborted`.
+   * layers), `out-of-memory`, `wasm-load-failed`, `wasm-hash-mismatch`, `worker-failed` or `aborted`.
    */
   static load(options: LoadOptions): Promise<Model> {
     return Model.load(options);
@@ -414,10 +353,12 @@ export class FedraClient extends EventTarget {
     super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
   }
 
-  /** The config of a module that starts now. */
-  #config(backend: BackendChoice): ClientConfig {
-    const { address, task, token } = this.#options;
-    return { url: address.socket, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
+  /** The first message to a worker that starts now. */
+  #start(backend: BackendChoice): Extract<ToWorker, { type: 'start' }> {
+    const { address, task, token, modules } = this.#options;
+    const asks = token === undefined ? 'none' : 'ask';
+    const config: ClientConfig = { url: address.socket, task, backend, privacy: this.#privacy.config(), token: asks };
+    return { type: 'start', config, ...(modules ? { modules } : {}) };
   }
 
   #ifOpen(act: () => void): void {
@@ -553,7 +494,7 @@ export class FedraClient extends EventTarget {
       return this.#fail(wordsOf(cause));
     }
     this.#listen();
-    this.#post({ type: 'start', config: this.#config('cpu') });
+    this.#post(this.#start('cpu'));
     for (const data of this.#data.all) this.#post(data);
     for (const id of this.#withdrawn) this.#post({ type: 'withdraw', id });
     if (this.#paused) this.#post({ type: 'pause' });

@@ -25,6 +25,8 @@ export type PackageCode =
   | 'timeout'
   /** The aggregator has no such task. */
   | 'unknown-task'
+  /** A WebAssembly module is not the one that `pin` names. */
+  | 'wasm-hash-mismatch'
   /** The WebAssembly module could not be loaded. */
   | 'wasm-load-failed'
   /** The worker could not start, or crashed. */

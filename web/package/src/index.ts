@@ -1,13 +1,14 @@
 /** Fedra in the browser: the exports of the package. */
 
-export type { ConnectOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './client.js';
 export { FedraClient } from './client.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
 export type * from './events.js';
 export type { ExamplePrivacy, ModelScores, Personalization, PrivacyFloors } from './generated/contract.js';
 export type { Kept } from './kept-files.js';
-export type { LoadOptions, Model } from './model.js';
+export type { Model } from './model.js';
+export type { ConnectOptions, LoadOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './options.js';
+export type { Pin, WasmSource, WasmSources } from './sources.js';
 export type { WorkerSource } from './spawn.js';
 export type { TokenSource } from './token.js';
 export type {

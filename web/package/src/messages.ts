@@ -5,6 +5,7 @@
 import type { FedraErrorCode } from './errors.js';
 import type { ClientEvent } from './events.js';
 import type { ModuleOptions, Personalization } from './generated/contract.js';
+import type { ModuleSources } from './sources.js';
 import type { CheckedDataset, CheckedFiles, CheckedPersonalizing, Features, ReadData, Reading, ReadingOptions } from './validate.js';
 
 /** The module's options, and what the worker asks the page for. */
@@ -21,9 +22,9 @@ export interface ModelFiles {
 }
 
 export type ToWorker =
-  | { readonly type: 'start'; readonly config: ClientConfig }
+  | { readonly type: 'start'; readonly config: ClientConfig; readonly modules?: ModuleSources }
   /** In place of `start`: no session, only this model's files. */
-  | ({ readonly type: 'load' } & ModelFiles)
+  | ({ readonly type: 'load'; readonly modules?: ModuleSources } & ModelFiles)
   | ({ readonly type: 'dataset'; readonly id: number } & CheckedDataset)
   /** The same, from files that the worker reads. */
   | ({ readonly type: 'files'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)

@@ -8,6 +8,8 @@ import { checkAddress } from './address.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
+import type { ModuleSources } from './sources.js';
+import { checkSources } from './sources.js';
 import type { WorkerSource } from './spawn.js';
 import { checkWorkerSource } from './spawn.js';
 import type { TokenSource } from './token.js';
@@ -128,6 +130,7 @@ export interface CheckedPlace {
 export interface CheckedStart extends CheckedPlace {
   readonly signal: AbortSignal | undefined;
   readonly worker: WorkerSource | undefined;
+  readonly modules: ModuleSources | undefined;
 }
 
 /** The options of `connect` after their checks. */
@@ -142,7 +145,7 @@ export interface CheckedOptions extends CheckedStart {
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
 
 const PLACE = ['url', 'task'];
-const START = [...PLACE, 'signal', 'worker'];
+const START = [...PLACE, 'signal', 'worker', 'wasm', 'pin'];
 
 /** Checks the options of `connect`. `page` is the page's address, which relative ones begin from. */
 export function checkConfig(options: unknown, page?: string): CheckedOptions {
@@ -165,8 +168,13 @@ export function checkPlace(call: string, place: unknown, page?: string): Checked
   return checkTask(optionsOf(call, place, PLACE), page);
 }
 
-function checkStart({ signal, worker, ...place }: Record<string, unknown>, page: string | undefined): CheckedStart {
-  return { ...checkTask(place, page), signal: checkSignal(signal), worker: checkWorkerSource(worker, page) };
+function checkStart({ signal, worker, wasm, pin, ...place }: Record<string, unknown>, page: string | undefined): CheckedStart {
+  return {
+    ...checkTask(place, page),
+    signal: checkSignal(signal),
+    worker: checkWorkerSource(worker, page),
+    modules: checkSources(wasm, pin, page),
+  };
 }
 
 function checkTask({ url, task }: Record<string, unknown>, page: string | undefined): CheckedPlace {

@@ -15,10 +15,13 @@ import { loadModule, loadReaders, releasing } from './module.js';
 import type { Violation } from './policy.js';
 import { PolicyWatch, policyWords } from './policy.js';
 import { ResidualEntry } from './residual.js';
+import type { ModuleSources } from './sources.js';
 import type { Features, ReadData } from './validate.js';
 
 declare const self: DedicatedWorkerGlobalScope;
 
+/** WebAssembly of the page's choice. */
+let modules: ModuleSources | undefined;
 let client: EdgeClient | undefined;
 /** The client or model that answers `predict`. */
 let model: Pick<EdgeClient | Predictor, 'predict'> | undefined;
@@ -45,10 +48,12 @@ self.onunhandledrejection = (event) => post({ type: 'failed', ...coded(event.rea
 
 async function receive(message: ToWorker): Promise<void> {
   if (message.type === 'start') {
+    modules = message.modules;
     ready = start(message.config);
     return;
   }
   if (message.type === 'load') {
+    modules = message.modules;
     ready = load(message);
     return;
   }
@@ -106,7 +111,7 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function start({ token, ...options }: ClientConfig): Promise<void> {
   try {
-    const module = await loadModule(policy);
+    const module = await loadModule(policy, modules);
     const residual = new ResidualEntry(options.url, options.task);
     client = new module.EdgeClient(options, report, record, residual, token === 'ask' ? askToken : undefined);
     model = client;
@@ -154,7 +159,7 @@ async function dataOf(
   const given = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason as FedraError), { once: true });
   });
-  const [readers, task] = await Promise.race([Promise.all([loadReaders(policy), running.dataDescription()]), given]);
+  const [readers, task] = await Promise.race([Promise.all([loadReaders(policy, modules), running.dataDescription()]), given]);
   return releasing(readers, async () => {
     const reader = new readers.DataReader(...task, message.options);
     await readFiles(reader, message, signal, (progress) => post({ type: 'reading', id: message.id, ...progress }));
@@ -165,7 +170,7 @@ async function dataOf(
 
 async function load({ file, frozen }: ModelFiles): Promise<void> {
   try {
-    const { Predictor } = await loadModule(policy);
+    const { Predictor } = await loadModule(policy, modules);
     const loaded = new Predictor(file, frozen);
     model = loaded;
     post({ type: 'loaded', inputShape: [...loaded.inputShape], outputs: loaded.outputs });

@@ -1,5 +1,6 @@
 // The npm package as a site without a bundler has it, on the page's own origin
 // and on another one, and an empty page under a policy of the test's choice.
+import { createHash } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
@@ -29,16 +30,23 @@ export class EdgeClient extends Fake {
     new WebSocket(config.url);
   }
 }
-export default () => WebAssembly.compileStreaming(fetch(new URL('fedra_bg.wasm', import.meta.url)));
+export default async ({ module_or_path }) => {
+  const wasm = await module_or_path;
+  return wasm instanceof URL ? WebAssembly.compileStreaming(fetch(wasm)) : wasm;
+};
 `;
 const READER = `
 export { DataReader, __wbg_reset_state } from './fake-wasm.js';
 export default async () => {};
 `;
 const EMPTY_MODULE = Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+/** The module's SHA-256. */
+export const HASH = createHash('sha256').update(EMPTY_MODULE).digest('hex');
+const MANIFEST = `export default { files: [{ name: 'fedra_bg.wasm', sha256: '${HASH}' }] };`;
 const MADE_UP = {
   '/fedra/wasm/fedra.js': { body: GLUE, type: '.js' },
   '/fedra/wasm/fedra_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
+  '/fedra/wasm/manifest.js': { body: MANIFEST, type: '.js' },
   '/fedra/wasm/fedra-reader.js': { body: READER, type: '.js' },
 };
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launch } from '../harness/chromium.mjs';
-import { Sites } from '../harness/sites.mjs';
+import { HASH, Sites } from '../harness/sites.mjs';
 
 let browser;
 let sites;
@@ -87,6 +87,18 @@ test('the option worker takes a function', async () => {
   }, place);
   assert.equal(state, place.task);
   await page.close();
+});
+
+test('a pinned module runs, also from another origin, and one with another hash does not', async () => {
+  for (const from of ['own', 'foreign']) {
+    const page = await sites.open(browser, sites[from]);
+    assert.equal(await takesPart(page, { pin: true }), 'accepted');
+    const other = 'ab'.repeat(32);
+    const failure = await connectFails(page, { pin: { 'fedra_bg.wasm': other } });
+    assert.equal(failure?.code, 'wasm-hash-mismatch');
+    assert.ok(failure.message.includes(HASH) && failure.message.includes(other), failure.message);
+    await page.close();
+  }
 });
 
 for (const [name, from, directives, code, words] of [
