@@ -12,3 +12,4 @@ if (absent.length > 0) fail(`missing in wasm/: ${absent.join(', ')}`);
 const written = new URL('manifest.json', folder);
 if (!existsSync(written)) fail('missing in wasm/: manifest.json');
 if (!isDeepStrictEqual(JSON.parse(readFileSync(written, 'utf8')), manifest())) fail('wasm/manifest.json is that of other files');
+if (!existsSync(new URL('../dist/inline.js', import.meta.url))) fail('missing in dist/: inline.js');

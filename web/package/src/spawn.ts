@@ -4,6 +4,7 @@
  */
 import { aborted, FedraError, wordsOf } from './errors.js';
 import type { FromWorker, ToWorker } from './messages.js';
+import { own } from './own-worker.js';
 import { watchPage } from './policy.js';
 
 /**
@@ -52,11 +53,6 @@ export function spawn(source: WorkerSource | undefined): Spawned {
   } catch (cause) {
     throw new FedraError('worker-failed', `the browser refused to start ${name}: ${wordsOf(cause)}`, { cause });
   }
-}
-
-/** The package's own worker. In exactly this form bundlers find it, and rewrite its address. */
-function own(): Worker {
-  return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
 }
 
 /** The address that {@link own} loads, which only that call knows once a bundler has been there. */

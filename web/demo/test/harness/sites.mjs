@@ -1,10 +1,12 @@
 // The npm package as a site without a bundler has it, on the page's own origin
 // and on another one, and an empty page under a policy of the test's choice.
 import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
+import { copyFileSync, createReadStream, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { extname, join, normalize } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { tmpdir } from 'node:os';
+import { basename, extname, join, normalize } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { inline } from '../../../package/scripts/inline.mjs';
 
 const PACKAGE = fileURLToPath(new URL('../../../package/', import.meta.url));
 const FAKE = fileURLToPath(new URL('../fixtures/', import.meta.url));
@@ -32,7 +34,8 @@ export class EdgeClient extends Fake {
 }
 export default async ({ module_or_path }) => {
   const wasm = await module_or_path;
-  return wasm instanceof URL ? WebAssembly.compileStreaming(fetch(wasm)) : wasm;
+  if (wasm instanceof WebAssembly.Module) return wasm;
+  return wasm instanceof URL ? WebAssembly.compileStreaming(fetch(wasm)) : WebAssembly.compile(wasm);
 };
 `;
 const READER = `
@@ -46,6 +49,7 @@ const MANIFEST = `export default { files: [{ name: 'fedra_bg.wasm', sha256: '${H
 const MADE_UP = {
   '/fedra/wasm/fedra.js': { body: GLUE, type: '.js' },
   '/fedra/wasm/fedra_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
+  '/fedra/wasm/fedra-reader_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
   '/fedra/wasm/manifest.js': { body: MANIFEST, type: '.js' },
   '/fedra/wasm/fedra-reader.js': { body: READER, type: '.js' },
 };
@@ -53,7 +57,8 @@ const MADE_UP = {
 export class Sites {
   /** With the module that `cargo xtask dist` built, or with a made-up one. */
   static async start(module = 'real') {
-    const file = (path) => (module === 'fake' ? (MADE_UP[path] ?? fake(path)) : undefined) ?? located(path);
+    const madeUp = module === 'fake' ? { ...MADE_UP, '/fedra/dist/inline.js': { body: await inlined(), type: '.js' } } : {};
+    const file = (path) => madeUp[path] ?? (module === 'fake' ? fake(path) : undefined) ?? located(path);
     const sites = new Sites();
     sites.file = file;
     sites.page = await serve((path) => {
@@ -71,6 +76,11 @@ export class Sites {
 
   get foreign() {
     return `${this.cdn.origin}/fedra/dist/index.js`;
+  }
+
+  /** The package as one module, on the page's own origin. */
+  get inline() {
+    return `${this.page.origin}/fedra/dist/inline.js`;
   }
 
   /** Opens the empty page with the package from `address` as `window.fedra`. */
@@ -104,6 +114,18 @@ export class Sites {
   async end() {
     await this.page?.end();
     await this.cdn?.end();
+  }
+}
+
+/** The package as one module, with the made-up module in it. */
+async function inlined() {
+  const folder = mkdtempSync(join(tmpdir(), 'fedra-inline-'));
+  try {
+    copyFileSync(join(FAKE, 'fake-wasm.js'), join(folder, 'fake-wasm.js'));
+    for (const [path, { body }] of Object.entries(MADE_UP)) writeFileSync(join(folder, basename(path)), body);
+    return await inline(pathToFileURL(`${folder}/`));
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 

@@ -101,7 +101,25 @@ test('a pinned module runs, also from another origin, and one with another hash 
   }
 });
 
+test('the package as one module takes part under the policy that the readme names, without any other file', async () => {
+  const page = await sites.open(browser, sites.inline, {
+    policy: policy({ 'worker-src': 'blob:', 'connect-src': sites.page.origin.replace('http', 'ws') }),
+  });
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  assert.equal(await takesPart(page, { pin: true }), 'accepted');
+  assert.deepEqual(
+    asked.filter((url) => url.startsWith('http')),
+    [],
+  );
+  const failure = await connectFails(page, { pin: { 'fedra_bg.wasm': 'ab'.repeat(32) } });
+  assert.equal(failure?.code, 'wasm-hash-mismatch');
+  await page.close();
+});
+
 for (const [name, from, directives, code, words] of [
+  ['the worker in the module', 'inline', { 'worker-src': "'self'" }, 'worker-failed', /worker-src must have blob:/],
+  ['the WebAssembly in the module', 'inline', { 'worker-src': 'blob:', 'script-src': "'self'" }, 'wasm-load-failed', /wasm-unsafe-eval/],
   ['the worker', 'own', { 'worker-src': "'none'" }, 'worker-failed', /\/fedra\/dist\/worker\.js.*worker-src must have http:\/\/127/],
   [
     'the worker that imports',
