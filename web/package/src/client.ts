@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /**
  * The page's side of a client: starts the worker, sends it data, turns its
  * messages into events. It must not compute on tensors, and importing it must
@@ -5,7 +7,7 @@
  */
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
-import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap, InnerEvent } from './events.js';
 import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
@@ -13,10 +15,22 @@ import type { Kept } from './kept-files.js';
 import { KeptFiles } from './kept-files.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import { crashed, Model } from './model.js';
-import type { ConnectOptions, LoadOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './options.js';
+import type {
+  ConnectOptions,
+  LoadOptions,
+  PersonalizeOptions,
+  PredictOptions,
+  ReadOptions,
+  TrainKeptOptions,
+  TrainOptions,
+  WaitOptions,
+} from './options.js';
 import { PrivacyKeeper } from './privacy.js';
+import { REMEDIES } from './remedies.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
+import type { FinishedRound } from './rounds.js';
+import { Rounds } from './rounds.js';
 import { spawn, started } from './spawn.js';
 import { askForToken } from './token.js';
 import type {
@@ -24,9 +38,7 @@ import type {
   CheckedPlace,
   CheckedTraining,
   Features,
-  PersonalizeOptions,
   Place,
-  PredictOptions,
   ReadData,
   Reading,
   TrainingData,
@@ -41,10 +53,11 @@ import {
   checkFiles,
   checkPersonalizing,
   checkPlace,
+  checkPredicting,
   checkTraining,
   checkTrainingKept,
+  checkWait,
   isFiles,
-  isPersonal,
   LONGEST_MS,
 } from './validate.js';
 
@@ -275,14 +288,15 @@ export class FedraClient extends EventTarget {
    * each: probabilities of a classifier, values of a regression. Needs no data, and
    * works in a finished task. Rejects with `bad-input` or `closed`, or as the module
    * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
-   * worker crashes rejects with `worker-failed`; the client goes on.
+   * worker crashes rejects with `worker-failed`; the client goes on. A signal that is aborted
+   * ends the wait with `aborted`.
    */
   async predict(features: Features, options: PredictOptions = {}): Promise<Float32Array> {
     const own = checkFeatures(features).slice();
-    const personal = isPersonal(options) ? ({ personal: true } as const) : {};
-    const answer = await this.#requests.ask('predict', (id) =>
-      this.#post({ type: 'predict', id, features: own, ...personal }, [own.buffer]),
-    );
+    const { isPersonal, signal } = checkPredicting(options);
+    const personal = isPersonal ? ({ personal: true } as const) : {};
+    const send = (id: number) => this.#post({ type: 'predict', id, features: own, ...personal }, [own.buffer]);
+    const answer = await this.#requests.ask('predict', send, signal);
     return answer.probabilities ?? new Float32Array();
   }
 
@@ -300,11 +314,21 @@ export class FedraClient extends EventTarget {
    * `worker-failed` if the worker crashes.
    */
   async personalize(options: PersonalizeOptions = {}): Promise<Personalization> {
-    const plan = checkPersonalizing(options);
+    const { signal, ...plan } = checkPersonalizing(options);
     if (this.#ended || this.#closing) throw closed('the client');
-    const answer = await this.#requests.ask('personalize', (id) => this.#post({ type: 'personalize', id, ...plan }));
+    const answer = await this.#requests.ask('personalize', (id) => this.#post({ type: 'personalize', id, ...plan }), signal);
     if (!answer.personalization) throw new FedraError('worker-failed', 'the worker has made no personal model');
     return answer.personalization;
+  }
+
+  /**
+   * Rounds that end from now on, each once, for `for await`. The iteration ends when the client
+   * closes; `break` ends it before. It rejects with `aborted` when the signal is, and with the
+   * code of a fatal error. At most 64 rounds wait for a slow loop: of more the oldest are
+   * dropped, and `missed` of the next one counts them.
+   */
+  rounds(options: WaitOptions = {}): AsyncIterableIterator<FinishedRound> {
+    return new Rounds(this, checkWait('rounds', options));
   }
 
   /** Takes no part in further rounds until {@link resume}. */
@@ -323,6 +347,11 @@ export class FedraClient extends EventTarget {
   close(): Promise<void> {
     this.#closing ??= this.#ended ? Promise.resolve() : this.#leave();
     return this.#closing;
+  }
+
+  /** Is {@link close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   override addEventListener<T extends ClientEventType>(
@@ -444,7 +473,7 @@ export class FedraClient extends EventTarget {
    * task, and they no longer fit as they were read. Files that do not fit after that either
    * are an event, until the task is told again.
    */
-  #readsAgain(event: ClientEvent): boolean {
+  #readsAgain(event: InnerEvent): boolean {
     if (event.type === 'task') this.#mayReadAgain = true;
     const { taken, isWaiting } = this.#data;
     const unfit = event.type === 'error' && event.code === 'bad-dataset' && !event.fatal;
@@ -458,7 +487,8 @@ export class FedraClient extends EventTarget {
     return true;
   }
 
-  #emit(event: ClientEvent): void {
+  #emit(told: InnerEvent): void {
+    const event: ClientEvent = told.type === 'error' ? { ...told, remedy: REMEDIES[told.code] } : told;
     if (event.type === 'update' && event.outcome === 'accepted') Object.assign(this.#crashes, { inCall: 0, alone: 0 });
     this.#latest.set(event.type, event);
     this.#privacy.see(event);

@@ -1,5 +1,6 @@
 /** The package's one error class, and the codes of errors and `error` events. */
 import type { CallCode, EventCode } from './generated/contract.js';
+import { REMEDIES } from './remedies.js';
 
 /** Codes that only the page's side makes. The module's are generated from its sources. */
 export type PackageCode =
@@ -37,12 +38,18 @@ export type FedraErrorCode = CallCode | EventCode | PackageCode;
 
 /** An error with a `code` for programs and a `message` for people. */
 export class FedraError extends Error {
+  /** Stable name, for programs. More may come. */
   readonly code: FedraErrorCode;
 
   constructor(code: FedraErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'FedraError';
     this.code = code;
+  }
+
+  /** One sentence that says what to do. */
+  get remedy(): string {
+    return REMEDIES[this.code];
   }
 }
 

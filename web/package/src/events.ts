@@ -33,7 +33,12 @@ export type {
 export interface ErrorEvent extends Omit<contract.ErrorEvent, 'code'> {
   /** Stable name, for programs. More may come. */
   readonly code: FedraErrorCode;
+  /** One sentence that says what to do. */
+  readonly remedy: string;
 }
+
+/** An event before the page is told: an error has no remedy yet. */
+export type InnerEvent = Exclude<contract.ClientEvent, contract.ErrorEvent> | Omit<ErrorEvent, 'remedy'>;
 
 /** Every event a client can report. */
 export type ClientEvent = Exclude<contract.ClientEvent, contract.ErrorEvent> | ErrorEvent;

@@ -3,11 +3,48 @@
 export { FedraClient } from './client.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
-export type * from './events.js';
+export type {
+  Backend,
+  BackendChoice,
+  BackendEvent,
+  ClientEvent,
+  ClientEventOf,
+  ClientEventType,
+  ClientScores,
+  ErrorEvent,
+  EvaluationEvent,
+  FedraEventMap,
+  Headline,
+  Loss,
+  ModelEvent,
+  PrivacyEvent,
+  PrivacyPolicy,
+  ProgressEvent,
+  RoundEvent,
+  RoundPhase,
+  SessionState,
+  StatusEvent,
+  StatusReason,
+  TaskEvent,
+  TrafficEvent,
+  UpdateEvent,
+  UpdateFate,
+  UpdateFault,
+} from './events.js';
 export type { ExamplePrivacy, ModelScores, Personalization, PrivacyFloors } from './generated/contract.js';
 export type { Kept } from './kept-files.js';
 export type { Model } from './model.js';
-export type { ConnectOptions, LoadOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './options.js';
+export type {
+  ConnectOptions,
+  LoadOptions,
+  PersonalizeOptions,
+  PredictOptions,
+  ReadOptions,
+  TrainKeptOptions,
+  TrainOptions,
+  WaitOptions,
+} from './options.js';
+export type { FinishedRound } from './rounds.js';
 export type { Pin, WasmSource, WasmSources } from './sources.js';
 export type { WorkerSource } from './spawn.js';
 export type { TokenSource } from './token.js';
@@ -17,9 +54,7 @@ export type {
   Features,
   Labels,
   Layout,
-  PersonalizeOptions,
   Place,
-  PredictOptions,
   PrivacyOptions,
   ReadData,
   Reading,

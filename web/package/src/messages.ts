@@ -3,7 +3,7 @@
  * never copied on the way.
  */
 import type { FedraErrorCode } from './errors.js';
-import type { ClientEvent } from './events.js';
+import type { InnerEvent } from './events.js';
 import type { ModuleOptions, Personalization } from './generated/contract.js';
 import type { ModuleSources } from './sources.js';
 import type { CheckedDataset, CheckedFiles, CheckedPersonalizing, Features, ReadData, Reading, ReadingOptions } from './validate.js';
@@ -52,7 +52,7 @@ export type FromWorker =
   | { readonly type: 'loaded'; readonly inputShape: readonly number[]; readonly outputs: number }
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: FedraErrorCode; readonly message: string }
-  | { readonly type: 'event'; readonly event: ClientEvent }
+  | { readonly type: 'event'; readonly event: InnerEvent }
   /** Files of the request with this number are being read. */
   | ({ readonly type: 'reading'; readonly id: number } & Reading)
   /** Asks for the token of a connection that is about to be opened. */

@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /**
  * A task's model for a page that only predicts: fetched over HTTP, run in a
  * worker, without a session, a token or a part in any round.
@@ -6,13 +8,13 @@ import type { Address } from './address.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import { sha256 } from './hash.js';
 import type { FromWorker, ModelFiles } from './messages.js';
-import type { LoadOptions } from './options.js';
+import type { LoadOptions, WaitOptions } from './options.js';
 import { watchPage } from './policy.js';
 import { Requests } from './requests.js';
 import type { Ready } from './spawn.js';
 import { expectBrowser, spawn, started } from './spawn.js';
 import type { CheckedStart, Features } from './validate.js';
-import { checkFeatures, checkLoad } from './validate.js';
+import { checkFeatures, checkLoad, checkWait } from './validate.js';
 
 /** The aggregator's description of a file. */
 interface Described {
@@ -80,16 +82,19 @@ export class Model {
   /**
    * Predicts one or more examples, `outputs` values for each: probabilities of a
    * classifier, values of a regression. Rejects with
-   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
-   * crashed, which costs the calls that were open.
+   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, `aborted`, or `worker-failed` if the
+   * worker crashed, which costs the calls that were open.
    */
-  async predict(features: Features): Promise<Float32Array> {
+  async predict(features: Features, options: WaitOptions = {}): Promise<Float32Array> {
     const own = checkFeatures(features).slice();
+    const signal = checkWait('predict', options);
+    if (signal?.aborted) throw aborted(signal);
     if (this.#closed) throw closed('the model');
     this.#worker ??= this.#restart();
     const worker = await this.#worker;
     if (this.#closed) throw closed('the model');
-    const answer = await this.#requests.ask('predict', (id) => worker.postMessage({ type: 'predict', id, features: own }, [own.buffer]));
+    const send = (id: number) => worker.postMessage({ type: 'predict', id, features: own }, [own.buffer]);
+    const answer = await this.#requests.ask('predict', send, signal);
     return answer.probabilities ?? new Float32Array();
   }
 
@@ -102,6 +107,16 @@ export class Model {
       () => {},
     );
     this.#worker = undefined;
+  }
+
+  /** Is {@link close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Is {@link close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
   }
 
   async #restart(): Promise<Worker> {

@@ -87,3 +87,29 @@ export interface LoadOptions {
   /** Hashes of the modules that may run, as for `connect`. */
   readonly pin?: Pin;
 }
+
+/** Options of {@link FedraClient.predict}. */
+export interface PredictOptions {
+  /** Default `global`: the newest global model. `personal` is the one that `personalize` has made. */
+  readonly model?: 'global' | 'personal';
+  /** Ends the wait for the answer. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@link FedraClient.personalize}. */
+export interface PersonalizeOptions {
+  /** Passes over the examples, 1 to 1000; default 5. */
+  readonly epochs?: number;
+  /** Examples a step, 1 to 65536; default 10. */
+  readonly batchSize?: number;
+  /** Step size, above 0; default 0.05. */
+  readonly learningRate?: number;
+  /** Ends the wait. The training goes on, and its model takes the place of an earlier one. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@link FedraClient.rounds}, and of {@link Model.predict}. */
+export interface WaitOptions {
+  /** Ends the wait with `aborted`. */
+  readonly signal?: AbortSignal;
+}

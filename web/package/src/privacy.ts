@@ -5,7 +5,7 @@
  */
 import type { FedraErrorCode } from './errors.js';
 import { wordsOf } from './errors.js';
-import type { ClientEvent, ErrorEvent, PrivacyEvent } from './events.js';
+import type { ErrorEvent, InnerEvent, PrivacyEvent } from './events.js';
 import type { ModulePrivacyOptions } from './generated/contract.js';
 import { Participation } from './participation.js';
 import type { CheckedOptions, ConsentQuestion } from './validate.js';
@@ -13,7 +13,7 @@ import type { CheckedOptions, ConsentQuestion } from './validate.js';
 /** Consequences of the person's answer. */
 export interface Answers {
   agreed(): void;
-  refused(error: ErrorEvent): void;
+  refused(error: Omit<ErrorEvent, 'remedy'>): void;
 }
 
 /** Follows one client's events. */
@@ -46,7 +46,7 @@ export class PrivacyKeeper {
   }
 
   /** Takes every event before the page does. */
-  see(event: ClientEvent): void {
+  see(event: InnerEvent): void {
     // Nothing is kept for a task without privacy, not even a name.
     const terms = event.type === 'privacy' && event.policy !== 'none' ? event : undefined;
     if (terms) this.#participation.claim();
@@ -92,6 +92,6 @@ export class PrivacyKeeper {
   }
 }
 
-function refusal(code: FedraErrorCode, message: string): ErrorEvent {
+function refusal(code: FedraErrorCode, message: string): Omit<ErrorEvent, 'remedy'> {
   return { type: 'error', code, message, fatal: true };
 }

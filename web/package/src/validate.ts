@@ -8,6 +8,7 @@ import { checkAddress } from './address.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
+import type { PersonalizeOptions } from './options.js';
 import type { ModuleSources } from './sources.js';
 import { checkSources } from './sources.js';
 import type { WorkerSource } from './spawn.js';
@@ -25,6 +26,7 @@ export type Labels = Float32Array | Float64Array | Int32Array | Uint32Array | Ui
 export interface TrainingData {
   /** The examples one after another, row by row: values, or token ids. */
   readonly features: Features;
+  /** One class number an example, from 0, or a position; for a regression `outputs` values an example, row by row. */
   readonly labels: Labels;
   /** `[examples, ...shape of one example]`, for example `[600, 784]`. */
   readonly shape: readonly number[] | Uint32Array;
@@ -43,6 +45,7 @@ export interface TrainingFiles {
 
 /** Pictures of any size and format that the browser decodes, each with the name of its class. */
 export interface TrainingImages {
+  /** The pictures. `label` is a class of the task, by name. */
   readonly images: readonly { readonly file: DataFile; readonly label: string }[];
 }
 
@@ -66,12 +69,13 @@ export interface Reading {
   readonly bytes: number;
   /** Bytes of all files, where their sizes are known: not of packed files and addresses. */
   readonly total: number | undefined;
+  /** Examples so far: rows, stretches of text or pictures. */
   readonly examples: number;
 }
 
 /** Files as a model sees them. */
 export interface ReadData {
-  /** The examples one after another: values, or token ids. */
+  /** The examples one after another, row by row: values, or token ids. */
   readonly features: Features;
   /** Class numbers of the examples or of their positions, or values row by row. */
   readonly labels: Float32Array | Uint32Array;
@@ -108,7 +112,9 @@ export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean
 
 /** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {
+  /** The least that a task must promise; one below it ends the client with `privacy-refused`. */
   readonly floors?: PrivacyFloors;
+  /** A promise about each single example, by DP-SGD. Default: none. */
   readonly examples?: ExamplePrivacy;
   /** Default `granted`: the page has asked already, or need not. */
   readonly consent?: 'granted' | ConsentQuestion;
@@ -116,7 +122,9 @@ export interface PrivacyOptions {
 
 /** A task of an aggregator, as for `connect`. */
 export interface Place {
+  /** The aggregator, as for `connect`. */
   readonly url: string | URL;
+  /** The id of the task. */
   readonly task: string;
 }
 
@@ -447,38 +455,28 @@ export function checkFeatures(features: unknown): Features {
   return features;
 }
 
-/** Options of `predict`. */
-export interface PredictOptions {
-  /** Default `global`: the newest global model. `personal` is the one that `personalize` has made. */
-  readonly model?: 'global' | 'personal';
-}
-
-/** True if the personal model is asked for. */
-export function isPersonal(options: unknown): boolean {
-  const { model = 'global' } = isRecord(options) ? options : {};
+/** Checks the options of `predict`. */
+export function checkPredicting(options: unknown): { readonly isPersonal: boolean; readonly signal: AbortSignal | undefined } {
+  const { model = 'global', signal } = optionsOf('predict', options, ['model', 'signal']);
   if (model !== 'global' && model !== 'personal') {
     throw new FedraError('invalid-options', `predict: model must be 'global' or 'personal'; it is ${String(model)}`);
   }
-  return model === 'personal';
+  return { isPersonal: model === 'personal', signal: checkSignal(signal) };
 }
 
-/** Options of `personalize`. */
-export interface PersonalizeOptions {
-  /** Passes over the examples, 1 to 1000; default 5. */
-  readonly epochs?: number;
-  /** Examples a step, 1 to 65536; default 10. */
-  readonly batchSize?: number;
-  /** Step size, above 0; default 0.05. */
-  readonly learningRate?: number;
+/** Checks the options of `rounds`, or of `predict` of a model without a session: a signal. */
+export function checkWait(call: string, options: unknown): AbortSignal | undefined {
+  const { signal } = optionsOf(call, options, ['signal']);
+  return checkSignal(signal);
 }
 
 /** Checked options of `personalize`. */
-export type CheckedPersonalizing = Required<PersonalizeOptions>;
+export type CheckedPersonalizing = Required<Omit<PersonalizeOptions, 'signal'>>;
 
 /** Checks the options of `personalize`. */
-export function checkPersonalizing(options: unknown): CheckedPersonalizing {
-  if (!isRecord(options)) throw new FedraError('invalid-options', 'personalize takes options as an object');
-  const { epochs = 5, batchSize = 10, learningRate = 0.05 } = options;
+export function checkPersonalizing(options: unknown): CheckedPersonalizing & { readonly signal: AbortSignal | undefined } {
+  const given = optionsOf('personalize', options, ['epochs', 'batchSize', 'learningRate', 'signal']);
+  const { epochs = 5, batchSize = 10, learningRate = 0.05, signal } = given;
   const whole = (name: string, value: unknown, most: number): number => {
     if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most) return value;
     throw new FedraError('invalid-options', `personalize: ${name} must be a whole number from 1 to ${most}; it is ${String(value)}`);
@@ -486,7 +484,12 @@ export function checkPersonalizing(options: unknown): CheckedPersonalizing {
   if (typeof learningRate !== 'number' || !(learningRate > 0 && learningRate < Number.POSITIVE_INFINITY)) {
     throw new FedraError('invalid-options', `personalize: learningRate must be a number above 0; it is ${String(learningRate)}`);
   }
-  return { epochs: whole('epochs', epochs, MOST_EPOCHS), batchSize: whole('batchSize', batchSize, MOST_BATCH), learningRate };
+  return {
+    epochs: whole('epochs', epochs, MOST_EPOCHS),
+    batchSize: whole('batchSize', batchSize, MOST_BATCH),
+    learningRate,
+    signal: checkSignal(signal),
+  };
 }
 
 function isFeatures(features: unknown): features is Features {

@@ -6,7 +6,7 @@
 
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { ClientEvent } from './events.js';
+import type { InnerEvent } from './events.js';
 import { readFiles } from './files.js';
 import type { Personalization } from './generated/contract.js';
 import type { ClientConfig, FromWorker, ModelFiles, ToWorker } from './messages.js';
@@ -270,7 +270,7 @@ function coded(error: unknown, defaultCode: FedraErrorCode): { code: FedraErrorC
   return { code, message: error.message };
 }
 
-function report(event: ClientEvent): void {
+function report(event: InnerEvent): void {
   post({ type: 'event', event });
 }
 
