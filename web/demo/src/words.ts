@@ -294,6 +294,7 @@ export function advice({ code, message, fatal }: Problem, url: string, kind?: Da
     case 'bad-options':
     case 'invalid-options':
       return { title: 'The page’s address has a mistake', text: `${sentence(message)} Correct it and load the page again.` };
+    case 'wasm-hash-mismatch':
     case 'wasm-load-failed':
       return {
         title: 'The training module did not load',
