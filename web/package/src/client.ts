@@ -5,6 +5,7 @@
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
+import { BROWSER } from './browser-stores.js';
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
 import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap, InnerEvent } from './events.js';
@@ -29,9 +30,11 @@ import { PrivacyKeeper } from './privacy.js';
 import { REMEDIES } from './remedies.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
+import { ResidualEntry } from './residual.js';
 import type { FinishedRound } from './rounds.js';
 import { Rounds } from './rounds.js';
 import { spawn, started } from './spawn.js';
+import type { Places } from './stores.js';
 import { askForToken } from './token.js';
 import type {
   CheckedOptions,
@@ -96,12 +99,13 @@ export class FedraClient extends EventTarget {
   #ended = false;
   #onEnded: () => void = () => {};
 
-  private constructor(options: CheckedOptions, worker: Worker) {
+  /** @internal */
+  protected constructor(options: CheckedOptions, places: Places, worker: Worker) {
     super();
     this.#options = options;
     this.#worker = worker;
-    this.#kept = keptFiles(options);
-    this.#privacy = new PrivacyKeeper(options, {
+    this.#kept = keptFiles(options, places);
+    this.#privacy = new PrivacyKeeper(options, places.texts, {
       agreed: () => this.#ifOpen(() => this.#post({ type: 'consent' })),
       refused: (error) =>
         this.#ifOpen(() => {
@@ -119,11 +123,15 @@ export class FedraClient extends EventTarget {
    * `wasm-load-failed`, `wasm-hash-mismatch`, `worker-failed` or `aborted`.
    */
   static async connect(options: ConnectOptions): Promise<FedraClient> {
-    const checked = checkConfig(options, globalThis.location?.href);
+    return FedraClient.open(checkConfig(options, globalThis.location?.href), BROWSER);
+  }
+
+  /** @internal Connects with options that have passed the checks. */
+  protected static async open(checked: CheckedOptions, places: Places): Promise<FedraClient> {
     const { signal } = checked;
     if (signal?.aborted) throw aborted(signal);
     const spawned = spawn(checked.worker);
-    const client = new FedraClient(checked, spawned.worker);
+    const client = new this(checked, places, spawned.worker);
     try {
       await started(spawned, client.#start(checked.backend), signal);
     } catch (error) {
@@ -154,7 +162,7 @@ export class FedraClient extends EventTarget {
    * `invalid-options`.
    */
   static async kept(place: Place): Promise<Kept | null> {
-    return keptFiles(checkPlace('kept', place, globalThis.location?.href)).kept();
+    return keptFiles(checkPlace('kept', place, globalThis.location?.href), BROWSER).kept();
   }
 
   /**
@@ -163,7 +171,7 @@ export class FedraClient extends EventTarget {
    * such a part again. Rejects as {@link kept} does.
    */
   static async forget(place: Place): Promise<void> {
-    return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();
+    return keptFiles(checkPlace('forget', place, globalThis.location?.href), BROWSER).forget();
   }
 
   /** The newest event of a kind, for listeners that come late. */
@@ -184,7 +192,7 @@ export class FedraClient extends EventTarget {
     let message: (id: number) => GivenData;
     if (isFiles(data)) {
       checkFileOptions('train', options);
-      const checked = checkFiles(data, globalThis.location?.href);
+      const checked = checkFiles(data, this.#options.base);
       message = (id) => ({ type: 'files', id, options: reading, ...checked });
     } else {
       const checked = checkDataset(data, layout);
@@ -234,7 +242,7 @@ export class FedraClient extends EventTarget {
   async read(data: TrainingFiles | TrainingImages, options: ReadOptions = {}): Promise<ReadData> {
     checkFileOptions('read', options);
     const { reading, ...rest } = checkTraining(options);
-    const files = checkFiles(data, globalThis.location?.href);
+    const files = checkFiles(data, this.#options.base);
     const answer = await this.#ask('read', rest, (id) => this.#post({ type: 'read', id, options: reading, ...files }));
     if (!answer.data) throw new FedraError('worker-failed', 'the worker has read nothing');
     return answer.data;
@@ -561,7 +569,7 @@ export class FedraClient extends EventTarget {
   }
 }
 
-/** The files that this browser keeps for a task. */
-function keptFiles({ address, task }: CheckedPlace): KeptFiles {
-  return new KeptFiles(address.socket, task);
+/** The files that are kept for a task. */
+export function keptFiles({ address, task }: CheckedPlace, { files, residuals }: Places): KeptFiles {
+  return new KeptFiles(address.socket, task, files, new ResidualEntry(address.socket, task, residuals));
 }

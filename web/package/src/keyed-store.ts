@@ -1,5 +1,7 @@
 /** One store of values by key in an IndexedDB of its own. It must not know what the values are. */
-export class KeyedStore {
+import type { Values } from './stores.js';
+
+export class KeyedStore<Value> implements Values<Value> {
   readonly #database: string;
   readonly #store: string;
 
@@ -8,8 +10,20 @@ export class KeyedStore {
     this.#store = store;
   }
 
+  get(key: string): Promise<Value | undefined> {
+    return this.#transact('readonly', (store) => store.get(key) as IDBRequest<Value | undefined>);
+  }
+
+  async put(value: Value, key: string): Promise<void> {
+    await this.#transact('readwrite', (store) => store.put(value, key));
+  }
+
+  delete(key: string): Promise<void> {
+    return this.#transact('readwrite', (store) => store.delete(key));
+  }
+
   /** Runs one request in a transaction of its own. Resolves once what it has changed is on the disk. */
-  async transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+  async #transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
     const database = await this.#opened();
     try {
       return await new Promise<Result>((resolve, reject) => {

@@ -12,7 +12,7 @@ import type { LoadOptions, WaitOptions } from './options.js';
 import { watchPage } from './policy.js';
 import { Requests } from './requests.js';
 import type { Ready } from './spawn.js';
-import { expectBrowser, spawn, started } from './spawn.js';
+import { expectWorkers, spawn, started } from './spawn.js';
 import type { CheckedStart, Features } from './validate.js';
 import { checkFeatures, checkLoad, checkWait } from './validate.js';
 
@@ -70,9 +70,13 @@ export class Model {
 
   /** See {@link FedraClient.load}. */
   static async load(options: LoadOptions): Promise<Model> {
-    const { address, task, signal, ...program } = checkLoad(options, globalThis.location?.href);
+    return Model.open(checkLoad(options, globalThis.location?.href));
+  }
+
+  /** @internal Loads with options that have passed the checks. */
+  static async open({ address, task, signal, ...program }: CheckedStart): Promise<Model> {
     if (signal?.aborted) throw aborted(signal);
-    expectBrowser();
+    expectWorkers(program.worker);
     const [description, files] = await download(address, task, signal);
     const model = new Model(description, files, program, await run(program, files, signal));
     signal?.addEventListener('abort', () => model.close(), { once: true });

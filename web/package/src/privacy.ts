@@ -8,6 +8,7 @@ import { wordsOf } from './errors.js';
 import type { ErrorEvent, InnerEvent, PrivacyEvent } from './events.js';
 import type { ModulePrivacyOptions } from './generated/contract.js';
 import { Participation } from './participation.js';
+import type { Texts } from './stores.js';
 import type { CheckedOptions, ConsentQuestion } from './validate.js';
 
 /** Consequences of the person's answer. */
@@ -25,10 +26,10 @@ export class PrivacyKeeper {
   #question: ConsentQuestion | undefined;
   #granted: boolean;
 
-  constructor(options: CheckedOptions, answers: Answers) {
+  constructor(options: CheckedOptions, texts: Texts, answers: Answers) {
     this.#options = options;
     this.#answers = answers;
-    this.#participation = new Participation(options.address.socket, options.task);
+    this.#participation = new Participation(options.address.socket, options.task, texts);
     this.#granted = options.consent === 'granted';
     this.#question = options.consent === 'granted' ? undefined : options.consent;
   }
@@ -70,7 +71,7 @@ export class PrivacyKeeper {
       this.#participation.record(participations);
     } catch (cause) {
       if (this.#participation.replaced) this.#giveWay();
-      throw new Error(`this browser's storage has no place for the count: ${wordsOf(cause)}`, { cause });
+      throw new Error(`the count of rounds cannot be stored: ${wordsOf(cause)}`, { cause });
     }
   }
 

@@ -27,10 +27,10 @@ export function checkWorkerSource(worker: unknown, page: string | undefined): Wo
   throw new FedraError('invalid-options', 'worker must be the address of a script, or a function that makes a Worker');
 }
 
-/** Throws if this is no browser. */
-export function expectBrowser(): void {
-  if (typeof Worker === 'undefined') {
-    throw new FedraError('not-in-a-browser', 'fedra needs a browser: there is no Worker here');
+/** Throws if no worker can be made of this source. */
+export function expectWorkers(source: WorkerSource | undefined): void {
+  if (typeof source !== 'function' && typeof Worker === 'undefined') {
+    throw new FedraError('not-in-a-browser', 'fedra needs a browser: there is no Worker here; in Node.js import fedra/node');
   }
 }
 
@@ -42,7 +42,7 @@ export interface Spawned {
 
 /** Makes the worker. A fault of its script shows in {@link started}. */
 export function spawn(source: WorkerSource | undefined): Spawned {
-  expectBrowser();
+  expectWorkers(source);
   if (typeof source === 'function') return { worker: made(source), name: 'the worker of the option worker' };
   let name = 'the worker';
   try {

@@ -136,6 +136,8 @@ export interface CheckedPlace {
 
 /** The options that `connect` and `load` have in common, after their checks. */
 export interface CheckedStart extends CheckedPlace {
+  /** Address that relative ones begin from. */
+  readonly base: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly worker: WorkerSource | undefined;
   readonly modules: ModuleSources | undefined;
@@ -179,6 +181,7 @@ export function checkPlace(call: string, place: unknown, page?: string): Checked
 function checkStart({ signal, worker, wasm, pin, ...place }: Record<string, unknown>, page: string | undefined): CheckedStart {
   return {
     ...checkTask(place, page),
+    base: page,
     signal: checkSignal(signal),
     worker: checkWorkerSource(worker, page),
     modules: checkSources(wasm, pin, page),

@@ -107,6 +107,7 @@ test('every entry point and every module that one imports is in the tarball', ()
 for (const [entry, skip] of [
   ['fedra', false],
   ['fedra/inline', noWasm],
+  ['fedra/node', false],
 ]) {
   test(`${entry} of the installed package can be imported`, { skip }, () => {
     const script = `const { FedraClient, FedraError } = await import('${entry}'); console.log(typeof FedraClient.connect, FedraError.name);`;
@@ -124,6 +125,7 @@ for (const [module, moduleResolution] of [
     writeFileSync(
       join(consumer, 'use.ts'),
       `import { FedraClient, FedraError, type Model, type ModelEvent, type PrivacyFloors } from 'fedra';
+      import { FedraClient as InNode, type PrivacyEvent } from 'fedra/node';
       const client = await FedraClient.connect({ url: 'wss://example.org/v1/connect', task: 'digits', backend: 'auto' });
       client.addEventListener('model', ({ detail }) => { const model: ModelEvent = detail; console.log(model.accuracy?.toFixed(3)); });
       const floors: PrivacyFloors = { minCohort: 50, requireSecureAggregation: true };
@@ -157,6 +159,17 @@ for (const [module, moduleResolution] of [
       // @ts-expect-error there is no such backend
       await FedraClient.connect({ url: '', task: '', backend: 'cuda' });
       await client.close();
+      for await (const { round, accuracy, update, spentEpsilon } of careful.rounds({ signal: AbortSignal.timeout(9000) })) {
+        console.log(round.toFixed(), accuracy?.toFixed(3), update === 'accepted', spentEpsilon?.toFixed(2));
+      }
+      await FedraClient.connect({ url: '', task: '', wasm: { client: new Uint8Array(8) }, pin: true });
+      // @ts-expect-error the client's hash is needed
+      await FedraClient.connect({ url: '', task: '', pin: { 'fedra-reader_bg.wasm': '' } });
+      const there = await InNode.connect({ url: '', task: '', storage: './fedra-state', backend: 'cpu' });
+      // @ts-expect-error a thread takes the worker's place
+      await InNode.connect({ url: '', task: '', worker: '/fedra-worker.js' });
+      const event: PrivacyEvent | undefined = there.latest('privacy');
+      console.log(event?.spentEpsilon, (await InNode.kept({ url: '', task: '', storage: '.' }))?.bytes);
       `,
     );
     const flags = [

@@ -27,6 +27,7 @@ for (const call of ['connect', 'load']) {
     await assert.rejects(FedraClient[call]({ url: 'ws://localhost/v1/connect', task: 'mnist' }), (error) => {
       assert.ok(error instanceof FedraError);
       assert.equal(error.code, 'not-in-a-browser');
+      assert.match(error.message, /fedra\/node/);
       return true;
     });
   });
