@@ -7,7 +7,7 @@ export const folder = new URL('../wasm/', import.meta.url);
 /** Files that `cargo xtask dist` puts there. */
 export const names = ['fedra', 'fedra-reader'].flatMap((name) => [`${name}.js`, `${name}.d.ts`, `${name}_bg.wasm`]);
 
-/** Those of them that are not there. */
+/** Names of files that are not there. */
 export function missing() {
   return names.filter((name) => !existsSync(new URL(name, folder)));
 }

@@ -357,7 +357,7 @@ export class FedraClient extends EventTarget {
     return this.#closing;
   }
 
-  /** Is {@link close}, for `await using`. */
+  /** Calls {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -48,6 +48,8 @@ export interface Predictor {
   readonly inputShape: Uint32Array;
   readonly outputs: number;
   predict(features: Features): Promise<Float32Array>;
+  /** Gives its memory back to the module. */
+  free(): void;
 }
 
 /** Exports of both modules. */
@@ -83,13 +85,13 @@ let open = 0;
 
 /** The client's module, ready for use. */
 export function loadModule(policy: PolicyWatch, sources: ModuleSources = {}): Promise<WasmModule> {
-  return loaded(policy, 'client', sources, () => import('../wasm/fedra.js'));
+  return loaded(policy, 'client', sources, { bindings: () => import('../wasm/fedra.js'), manifest: ownManifest });
 }
 
 /** The module that reads files, ready for use. Only a page that gives files waits for it. */
 export async function loadReaders(policy: PolicyWatch, sources: ModuleSources = {}): Promise<ReaderModule> {
   // Of two instances at a time the module's own variables would have one.
-  readers ??= loaded(policy, 'reader', sources, () => import('../wasm/fedra-reader.js'));
+  readers ??= loaded(policy, 'reader', sources, { bindings: () => import('../wasm/fedra-reader.js'), manifest: ownManifest });
   try {
     return await readers;
   } catch (error) {
@@ -109,16 +111,27 @@ export async function releasing<Read>(module: ReaderModule, use: () => Promise<R
   }
 }
 
-async function loaded<Module extends Bindings>(
+/** The package's files of a module. A service worker has them from the start. */
+interface Imports<Module> {
+  bindings(): Promise<Module>;
+  manifest(): Promise<Manifest>;
+}
+
+interface Manifest {
+  readonly files: readonly { readonly name: string; readonly sha256: string }[];
+}
+
+/** A module, ready for use. */
+export async function loaded<Module extends Bindings>(
   policy: PolicyWatch,
   name: 'client' | 'reader',
   sources: ModuleSources,
-  load: () => Promise<Module>,
+  imports: Imports<Module>,
 ): Promise<Module> {
   try {
     const source = await (sources[name] ?? OWN[name]());
-    const wasm = sources.pin === undefined ? source : pinned(FILES[name], source, sources.pin);
-    const [module, checked] = await Promise.all([load(), wasm]);
+    const wasm = sources.pin === undefined ? source : pinned(FILES[name], source, sources.pin, imports.manifest);
+    const [module, checked] = await Promise.all([imports.bindings(), wasm]);
     await module.default({ module_or_path: checked });
     return module;
   } catch (cause) {
@@ -132,8 +145,13 @@ async function loaded<Module extends Bindings>(
 }
 
 /** The module, compiled, if it has the hash that `pin` names. */
-async function pinned(file: string, source: URL | CheckedSource, pin: NonNullable<ModuleSources['pin']>): Promise<WebAssembly.Module> {
-  const wanted = pin === 'own' ? await ownHash(file) : pin[file];
+async function pinned(
+  file: string,
+  source: URL | CheckedSource,
+  pin: NonNullable<ModuleSources['pin']>,
+  manifest: () => Promise<Manifest>,
+): Promise<WebAssembly.Module> {
+  const wanted = pin === 'own' ? (await manifest()).files.find(({ name }) => name === file)?.sha256 : pin[file];
   if (wanted === undefined) {
     throw new FedraError(
       'wasm-hash-mismatch',
@@ -155,9 +173,9 @@ async function pinned(file: string, source: URL | CheckedSource, pin: NonNullabl
   return WebAssembly.compile(bytes);
 }
 
-async function ownHash(file: string): Promise<string | undefined> {
+async function ownManifest(): Promise<Manifest> {
   const { default: manifest } = await import('../wasm/manifest.js');
-  return manifest.files.find(({ name }) => name === file)?.sha256;
+  return manifest;
 }
 
 async function fetched(address: URL | string): Promise<Uint8Array<ArrayBuffer>> {

@@ -4,7 +4,7 @@ import { Worker as Thread } from 'node:worker_threads';
 import type { ToWorker } from './messages.js';
 import { ownerName, unlock } from './node-stores.js';
 
-/** What a thread is started with. */
+/** Data that a thread is started with. */
 export interface ThreadData {
   readonly storage: string | undefined;
   /** Its name to locks. */

@@ -36,7 +36,7 @@ async function findWebSocket(): Promise<string | undefined> {
     class Quiet extends Socket {
       constructor(url: string) {
         super(url);
-        // Nobody listens to errors: the close that follows is told. Without a listener the thread would end.
+        // The module listens to no errors: the close that follows is told. Without a listener the thread would end.
         this.on('error', () => {});
       }
     }

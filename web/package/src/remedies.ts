@@ -1,4 +1,4 @@
-/** What to do about each code. The readme has the same table. */
+/** Remedies of all codes. The readme has the same table. */
 import type { FedraErrorCode } from './errors.js';
 
 /** One sentence for each code, for the page's author or its visitor. */
@@ -21,7 +21,7 @@ export const REMEDIES: { readonly [Code in FedraErrorCode]: string } = {
   'no-server': 'Check the address and the connection; a client tries again by itself.',
   'no-storage': 'Let the site store data, or leave the private window; in Node.js name a folder with the option `storage`.',
   'no-webgpu': 'Nothing: training runs on the CPU.',
-  'not-in-a-browser': 'Call it in a browser; in Node.js, Deno and Bun import fedra/node.',
+  'not-in-a-browser': 'Call it in a browser; in Node.js, Deno and Bun import fedra/node, in a service worker fedra/predict.',
   'nothing-kept': 'Give files with `train`, and call `keep`.',
   'nothing-to-keep': 'Call `keep` once `train` has taken files.',
   'out-of-memory': 'Ask about fewer examples at once, or train on fewer.',

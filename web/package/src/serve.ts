@@ -4,6 +4,7 @@
  * not know a page's use of them, nor which kind of thread it is in.
  */
 
+import { checkFinite, coded } from './answers.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
 import type { InnerEvent } from './events.js';
@@ -17,7 +18,7 @@ import { PolicyWatch, policyWords } from './policy.js';
 import { ResidualEntry } from './residual.js';
 import type { ModuleSources } from './sources.js';
 import type { OwnedBytes } from './stores.js';
-import type { Features, ReadData } from './validate.js';
+import type { ReadData } from './validate.js';
 
 /** The thread that serves one page. */
 export interface Thread {
@@ -271,20 +272,6 @@ async function answer<On>(
     if (error instanceof WebAssembly.RuntimeError) post({ type: 'failed', ...coded(error, 'worker-failed') });
     else post({ type: 'refused', id, ...coded(error, defaultCode) });
   }
-}
-
-function checkFinite(name: string, values: Features): void {
-  if (values instanceof Uint32Array) return;
-  const index = values.findIndex((value) => !Number.isFinite(value));
-  if (index >= 0) throw new Error(`${name}[${index}] is ${values[index]}, not a finite number`);
-}
-
-/** The module's errors have a `code`, as a FedraError has. */
-function coded(error: unknown, defaultCode: FedraErrorCode): { code: FedraErrorCode; message: string } {
-  if (!(error instanceof Error)) return { code: defaultCode, message: String(error) };
-  // A DOMException has a number there.
-  const code = 'code' in error && typeof error.code === 'string' ? (error.code as FedraErrorCode) : defaultCode;
-  return { code, message: error.message };
 }
 
 function report(event: InnerEvent): void {

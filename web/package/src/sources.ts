@@ -17,7 +17,7 @@ export interface WasmSources {
 
 /** Hashes of the modules that may run. */
 export type Pin =
-  /** Those that the package was published with. */
+  /** The hashes that the package was published with. */
   | boolean
   /** SHA-256 by name: 64 hexadecimal digits, or `sha256-` and base64. A module without a hash does not run. */
   | { readonly 'fedra_bg.wasm': string; readonly 'fedra-reader_bg.wasm'?: string };

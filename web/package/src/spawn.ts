@@ -30,7 +30,10 @@ export function checkWorkerSource(worker: unknown, page: string | undefined): Wo
 /** Throws if no worker can be made of this source. */
 export function expectWorkers(source: WorkerSource | undefined): void {
   if (typeof source !== 'function' && typeof Worker === 'undefined') {
-    throw new FedraError('not-in-a-browser', 'fedra needs a browser: there is no Worker here; in Node.js import fedra/node');
+    throw new FedraError(
+      'not-in-a-browser',
+      'there is no Worker here: in Node.js import fedra/node; in a service worker, import load from fedra/predict',
+    );
   }
 }
 

@@ -14,7 +14,7 @@ export interface Values<Value> {
   delete(key: string): Promise<void>;
 }
 
-/** Where bytes are kept that one client at a time goes on from. */
+/** Bytes that one client at a time goes on from. */
 export interface OwnedBytes extends Values<Uint8Array> {
   /** Takes a name until this thread ends; false where another has it, or nothing can be locked. */
   lock(name: string): Promise<boolean>;

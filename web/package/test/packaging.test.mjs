@@ -126,6 +126,7 @@ for (const [module, moduleResolution] of [
       join(consumer, 'use.ts'),
       `import { FedraClient, FedraError, type Model, type ModelEvent, type PrivacyFloors } from 'fedra';
       import { FedraClient as InNode, type PrivacyEvent } from 'fedra/node';
+      import { load } from 'fedra/predict';
       const client = await FedraClient.connect({ url: 'wss://example.org/v1/connect', task: 'digits', backend: 'auto' });
       client.addEventListener('model', ({ detail }) => { const model: ModelEvent = detail; console.log(model.accuracy?.toFixed(3)); });
       const floors: PrivacyFloors = { minCohort: 50, requireSecureAggregation: true };
@@ -168,6 +169,8 @@ for (const [module, moduleResolution] of [
       const there = await InNode.connect({ url: '', task: '', storage: './fedra-state', backend: 'cpu' });
       // @ts-expect-error a thread takes the worker's place
       await InNode.connect({ url: '', task: '', worker: '/fedra-worker.js' });
+      const here: Model = await load({ url: '', task: '', pin: true });
+      console.log(here.round);
       const event: PrivacyEvent | undefined = there.latest('privacy');
       console.log(event?.spentEpsilon, (await InNode.kept({ url: '', task: '', storage: '.' }))?.bytes);
       `,

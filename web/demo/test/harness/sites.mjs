@@ -22,6 +22,20 @@ import './fedra/dist/worker.js';
 `;
 const HANG = 'GPU.prototype.requestAdapter = () => new Promise(() => {});';
 
+/** A service worker that predicts what it is asked to. */
+const SERVICE_WORKER = `
+import { load } from './fedra/dist/predict.js';
+self.onmessage = async ({ data: { options, features }, ports: [port] }) => {
+  try {
+    const model = await load(options);
+    port.postMessage({ outputs: await model.predict(features), round: model.round });
+    model.close();
+  } catch ({ code, message }) {
+    port.postMessage({ code, message });
+  }
+};
+`;
+
 /** The made-up module. It is loaded and connects as the real one does. */
 const GLUE = `
 import { EdgeClient as Fake } from './fake-wasm.js';
@@ -62,7 +76,12 @@ export class Sites {
     const sites = new Sites();
     sites.file = file;
     sites.page = await serve((path) => {
-      const own = { '/': '<!doctype html><title>A page</title>', '/hanging.js': HANGING, '/hang.js': HANG }[path];
+      const own = {
+        '/': '<!doctype html><title>A page</title>',
+        '/hanging.js': HANGING,
+        '/hang.js': HANG,
+        '/service-worker.js': SERVICE_WORKER,
+      }[path];
       return own ? { body: own, type: path === '/' ? '.html' : '.js' } : file(path);
     });
     sites.cdn = await serve(file, { 'access-control-allow-origin': '*' });
