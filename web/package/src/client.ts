@@ -3,34 +3,39 @@
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
+import { ClientEvents } from './client-events.js';
+import type { ConsentRecord } from './consent.js';
+import { ConsentEntry } from './consent.js';
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
-import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType } from './events.js';
 import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
 import type { Kept } from './kept-files.js';
 import { KeptFiles } from './kept-files.js';
+import { Manners } from './manners.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
+import type { ConnectOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './options.js';
 import { PrivacyKeeper } from './privacy.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
-import type { WorkerSource } from './spawn.js';
-import { spawn, started } from './spawn.js';
-import type { TokenSource } from './token.js';
+import type { Sent } from './sent.js';
+import { SentLog } from './sent.js';
+import { expectBrowser, spawn, started } from './spawn.js';
+import type { WorkerLike } from './tabs.js';
+import { StandIn } from './tabs.js';
 import { askForToken } from './token.js';
 import type {
   CheckedOptions,
   CheckedPlace,
   CheckedTraining,
   Features,
-  Layout,
   PersonalizeOptions,
   Place,
   PredictOptions,
-  PrivacyOptions,
   ReadData,
   Reading,
   TrainingData,
@@ -52,63 +57,6 @@ import {
   LONGEST_MS,
 } from './validate.js';
 
-/** Options of {@link FedraClient.connect}. */
-export interface ConnectOptions {
-  /**
-   * The aggregator, for example `wss://example.org/v1/connect` or `https://example.org`.
-   * A page that came over https reaches `ws://` and `http://` on this machine only.
-   */
-  readonly url: string | URL;
-  /** The id of the task to take part in. */
-  readonly task: string;
-  /** Default `auto`: begin on the CPU, and change over to WebGPU if it is found faster. */
-  readonly backend?: BackendChoice;
-  /** Aborts connecting; after that, closes the client. */
-  readonly signal?: AbortSignal;
-  /** Least promise of the task, and the person's consent. */
-  readonly privacy?: PrivacyOptions;
-  /**
-   * For tasks that are not open: a token from the site's server, or a function
-   * that fetches one. It is called before every connection; if it fails, it is
-   * called again later.
-   */
-  readonly token?: TokenSource;
-  /**
-   * A worker in place of the package's own, where a bundler or a policy does not let
-   * the browser find that one. A script of another origin is imported by a small
-   * worker that the package makes (a `blob:`).
-   */
-  readonly worker?: WorkerSource;
-}
-
-/** Options of {@link FedraClient.train}. */
-export interface TrainOptions {
-  /** Take the arrays' buffers over instead of copying them. They are empty afterwards. */
-  readonly transfer?: boolean;
-  /** Default `channels-first`. With `channels-last` images are transposed as they are taken. */
-  readonly layout?: Layout;
-  /** Longest wait for the task, in milliseconds. Default 30,000; `Infinity` waits for ever. */
-  readonly timeout?: number;
-  /** Gives the data up, unless they have been taken. */
-  readonly signal?: AbortSignal;
-  /** Delimiter of CSV files, one character. Default: the one that the header shows. */
-  readonly delimiter?: string;
-  /** Decimal sign of the numbers in CSV files. Default `.`. */
-  readonly decimal?: '.' | ',';
-  /** Of files keep at most this many examples, each with the same chance. */
-  readonly maxExamples?: number;
-  /** Seed of that choice, a whole number. Default 0. */
-  readonly seed?: number;
-  /** Is called while files are read. */
-  readonly onReading?: (progress: Reading) => void;
-}
-
-/** Options of {@link FedraClient.read}. */
-export type ReadOptions = Omit<TrainOptions, 'transfer' | 'layout'>;
-
-/** Options of {@link FedraClient.trainKept}: those of the files were kept with them. */
-export type TrainKeptOptions = Pick<TrainOptions, 'timeout' | 'signal' | 'onReading'>;
-
 /** Wait for a worker's answer to data. */
 type Waiting = Pick<CheckedTraining, 'timeout' | 'signal' | 'onReading'>;
 
@@ -121,10 +69,12 @@ const MOST_CRASHES = 3;
  * One participant in one task. Made by {@link FedraClient.connect}; training,
  * the connection and its repair go on in a worker until {@link close}.
  */
-export class FedraClient extends EventTarget {
+export class FedraClient extends ClientEvents {
   readonly #options: CheckedOptions;
   readonly #privacy: PrivacyKeeper;
-  #worker: Worker;
+  /** A stand-in while another tab leads, and in the back/forward cache. */
+  #worker: WorkerLike = new StandIn();
+  readonly #manners: Manners;
   /** True once the worker has loaded its module. */
   #running = true;
   /** Crashes while a call was open since one was last answered, and others since an update was last accepted. */
@@ -137,25 +87,41 @@ export class FedraClient extends EventTarget {
   readonly #withdrawn = new Set<number>();
   /** Listeners to the reading of files, by the request. */
   readonly #readings = new Map<number, (progress: Reading) => void>();
-  #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
   readonly #requests = new Requests();
   #closing: Promise<void> | undefined;
   #ended = false;
   #onEnded: () => void = () => {};
 
-  private constructor(options: CheckedOptions, worker: Worker) {
+  private constructor(options: CheckedOptions) {
     super();
     this.#options = options;
-    this.#worker = worker;
     this.#kept = keptFiles(options);
     this.#privacy = new PrivacyKeeper(options, {
-      agreed: () => this.#ifOpen(() => this.#post({ type: 'consent' })),
+      agreed: () =>
+        this.#ifOpen(() => {
+          this.#manners.agreed();
+          this.#post({ type: 'consent' });
+        }),
       refused: (error) =>
         this.#ifOpen(() => {
           this.#emit(error);
           void this.close();
         }),
+      notKept: (error) => this.#ifOpen(() => this.#emit(error)),
+    });
+    this.#manners = new Manners(options, this.#privacy, {
+      rest: (isHeld) => this.#ifOpen(() => this.#post({ type: isHeld ? 'pause' : 'resume' })),
+      lead: () => this.#ifOpen(() => this.#begin(options.backend)),
+      leave: () => this.#ifOpen(() => this.#replace(new StandIn(), 'the page was left')),
+      end: (event) =>
+        this.#ifOpen(() => {
+          this.#show(event);
+          void this.close();
+        }),
+      show: (event) => this.#show(event),
+      status: () => this.latest('status'),
+      newest: () => this.#latest.values(),
     });
   }
 
@@ -170,15 +136,15 @@ export class FedraClient extends EventTarget {
     const checked = checkConfig(options, globalThis.location?.href);
     const { signal } = checked;
     if (signal?.aborted) throw aborted(signal);
-    const spawned = spawn(checked.worker);
-    const client = new FedraClient(checked, spawned.worker);
+    expectBrowser();
+    const client = new FedraClient(checked);
     try {
-      await started(spawned, { type: 'start', config: client.#config(checked.backend) }, signal);
+      await client.#open(signal);
     } catch (error) {
-      spawned.worker.terminate();
+      client.#worker.terminate();
+      client.#manners.end();
       throw error;
     }
-    client.#listen();
     signal?.addEventListener('abort', () => void client.close(), { once: true });
     return client;
   }
@@ -212,6 +178,32 @@ export class FedraClient extends EventTarget {
    */
   static async forget(place: Place): Promise<void> {
     return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();
+  }
+
+  /**
+   * The person's consent to a task that this browser keeps; null if there is none. Rejects with
+   * `no-storage` or `invalid-options`, as {@link revoke} and {@link sent} do.
+   */
+  static async consent(place: Place): Promise<ConsentRecord | null> {
+    const { address, task } = checkPlace('consent', place, globalThis.location?.href);
+    return new ConsentEntry(address.socket, task).read();
+  }
+
+  /**
+   * Withdraws the consent that this browser keeps for a task: every client with such a consent,
+   * in this tab and in others, ends with `consent-revoked`. The consent is forgotten, and what
+   * {@link forget} removes; the log of what was {@link sent} stays.
+   */
+  static async revoke(place: Place): Promise<void> {
+    const { address, task } = checkPlace('revoke', place, globalThis.location?.href);
+    await new ConsentEntry(address.socket, task).revoke();
+    await FedraClient.forget(place);
+  }
+
+  /** The log of what has left this browser for a task, round by round. Starts no worker, and asks no server. */
+  static async sent(place: Place): Promise<Sent> {
+    const { address, task } = checkPlace('sent', place, globalThis.location?.href);
+    return new SentLog(address.socket, task).read();
   }
 
   /** The newest event of a kind, for listeners that come late. */
@@ -370,14 +362,17 @@ export class FedraClient extends EventTarget {
 
   /** Takes no part in further rounds until {@link resume}. */
   pause(): void {
-    this.#post({ type: 'pause' });
-    this.#paused = true;
+    this.#rest(true);
   }
 
-  /** Takes part again. */
+  /** Takes part again, once no rule is against it. */
   resume(): void {
-    this.#post({ type: 'resume' });
-    this.#paused = false;
+    this.#rest(false);
+  }
+
+  #rest(isHeld: boolean): void {
+    if (this.#ended || this.#closing) throw closed('the client');
+    this.#manners.rest('page', isHeld);
   }
 
   /** Leaves the task and ends the worker. Resolves when it has ended. */
@@ -386,38 +381,25 @@ export class FedraClient extends EventTarget {
     return this.#closing;
   }
 
-  override addEventListener<T extends ClientEventType>(
-    type: T,
-    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  override addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  override addEventListener(type: string, listener: unknown, options?: AddEventListenerOptions | boolean): void {
-    super.addEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
-  }
-
-  override removeEventListener<T extends ClientEventType>(
-    type: T,
-    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
-    options?: EventListenerOptions | boolean,
-  ): void;
-  override removeEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: EventListenerOptions | boolean,
-  ): void;
-  override removeEventListener(type: string, listener: unknown, options?: EventListenerOptions | boolean): void {
-    super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
-  }
-
   /** The config of a module that starts now. */
   #config(backend: BackendChoice): ClientConfig {
     const { address, task, token } = this.#options;
     return { url: address.socket, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
+  }
+
+  /** Starts the worker, or follows the tab that leads. */
+  async #open(signal: AbortSignal | undefined): Promise<void> {
+    const joining = this.#manners.join();
+    const leads = typeof joining === 'boolean' ? joining : await joining;
+    if (signal?.aborted) throw aborted(signal);
+    if (leads) {
+      const spawned = spawn(this.#options.worker);
+      this.#worker = spawned.worker;
+      await started(spawned, { type: 'start', config: this.#config(this.#options.backend) }, signal);
+    }
+    this.#listen();
+    if (this.#manners.isHeld) this.#post({ type: 'pause' });
+    this.#manners.opened(leads);
   }
 
   #ifOpen(act: () => void): void {
@@ -445,6 +427,9 @@ export class FedraClient extends EventTarget {
         this.#data.answered(message.id, message.type === 'done');
         // Data that a new worker is given again answer no call.
         if (this.#requests.answer(message)) this.#crashes.inCall = 0;
+        else if (message.type === 'refused' && message.code === 'bad-dataset') {
+          this.#emit({ type: 'error', code: message.code, message: message.message, fatal: false });
+        }
         break;
       case 'reading': {
         const { bytes, total, examples } = message;
@@ -472,7 +457,7 @@ export class FedraClient extends EventTarget {
   }
 
   /** Fetches a token and gives it to the worker that asked. Another may have taken its place by then. */
-  async #answerToken(id: number, worker: Worker): Promise<void> {
+  async #answerToken(id: number, worker: WorkerLike): Promise<void> {
     let answer: ToWorker;
     try {
       const { token } = this.#options;
@@ -517,10 +502,14 @@ export class FedraClient extends EventTarget {
     return true;
   }
 
-  #emit(event: ClientEvent): void {
-    if (event.type === 'update' && event.outcome === 'accepted') Object.assign(this.#crashes, { inCall: 0, alone: 0 });
+  /** Takes an event of this client. */
+  #emit(told: ClientEvent): void {
+    if (told.type === 'update' && told.outcome === 'accepted') Object.assign(this.#crashes, { inCall: 0, alone: 0 });
+    this.#show(this.#manners.take(told));
+  }
+
+  #show(event: ClientEvent): void {
     this.#latest.set(event.type, event);
-    this.#privacy.see(event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
@@ -538,25 +527,35 @@ export class FedraClient extends EventTarget {
    * is no memory. Another worker starts over on the CPU, with the data.
    */
   #startAgain(reason: string): void {
-    this.#worker.terminate();
-    this.#requests.rejectAll(crashed(reason), 'predict');
-    this.#requests.rejectAll(crashed(reason), 'personalize');
-    this.#requests.rejectAll(crashed(reason), 'read');
+    this.#replace(new StandIn(), reason);
     const message = `the worker failed (${reason}) and is started again on the CPU, with the data`;
     this.#emit({ type: 'error', code: 'worker-failed', message, fatal: false });
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
+    this.#begin('cpu');
+  }
+
+  /** Puts another worker in the place of the one that was there. */
+  #replace(worker: WorkerLike, reason: string): void {
+    this.#worker.onmessage = null;
+    this.#worker.terminate();
+    this.#worker = worker;
+    for (const kind of ['predict', 'personalize', 'read'] as const) this.#requests.rejectAll(crashed(reason), kind);
+    this.#listen();
+  }
+
+  /** Starts a worker after {@link connect} has resolved, with the data. */
+  #begin(backend: BackendChoice): void {
     this.#running = false;
     try {
-      this.#worker = spawn(this.#options.worker).worker;
+      this.#replace(spawn(this.#options.worker).worker, 'another worker takes its place');
     } catch (cause) {
       return this.#fail(wordsOf(cause));
     }
-    this.#listen();
-    this.#post({ type: 'start', config: this.#config('cpu') });
+    this.#post({ type: 'start', config: this.#config(backend) });
     for (const data of this.#data.all) this.#post(data);
     for (const id of this.#withdrawn) this.#post({ type: 'withdraw', id });
-    if (this.#paused) this.#post({ type: 'pause' });
+    if (this.#manners.isHeld) this.#post({ type: 'pause' });
   }
 
   /** The error for a task that did not become known in time, with the last news of the connection. */
@@ -583,6 +582,7 @@ export class FedraClient extends EventTarget {
     if (this.#ended) return;
     this.#ended = true;
     this.#worker.terminate();
+    this.#manners.end();
     this.#requests.rejectAll(closed('the client'));
     this.#data.clear();
     if (this.latest('status')?.state !== 'closed') this.#emit({ type: 'status', state: 'closed' });

@@ -9,6 +9,8 @@ export type PackageCode =
   | 'blocked-by-policy'
   /** The question for consent failed, which counts as no. */
   | 'consent-failed'
+  /** The person has withdrawn their consent. */
+  | 'consent-revoked'
   /** The page may store nothing in this browser, or its storage is out of order. */
   | 'no-storage'
   /** There is no `Worker` here. */
@@ -17,6 +19,8 @@ export type PackageCode =
   | 'nothing-kept'
   /** The client trains on no files that could be kept. */
   | 'nothing-to-keep'
+  /** Another tab of this browser takes part, and has the model. */
+  | 'other-tab'
   /** The person did not agree to the task's terms. */
   | 'privacy-declined'
   /** The browser has no room for the files. */

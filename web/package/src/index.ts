@@ -1,17 +1,20 @@
 /** Fedra in the browser: the exports of the package. */
 
-export type { ConnectOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './client.js';
 export { FedraClient } from './client.js';
+export type { ConsentForm, ConsentQuestion, ConsentRecord, ConsentTerms } from './consent.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
 export type * from './events.js';
 export type { ExamplePrivacy, ModelScores, Personalization, PrivacyFloors } from './generated/contract.js';
 export type { Kept } from './kept-files.js';
 export type { LoadOptions, Model } from './model.js';
+export type { ConnectOptions, ReadOptions, TrainKeptOptions, TrainOptions } from './options.js';
+export type { PauseOptions } from './pauses.js';
+export type { Sent, SentRound } from './sent.js';
 export type { WorkerSource } from './spawn.js';
+export type { TabChoice } from './tabs.js';
 export type { TokenSource } from './token.js';
 export type {
-  ConsentQuestion,
   DataFile,
   Features,
   Labels,

@@ -9,14 +9,34 @@ export class KeyedStore {
   }
 
   /** Runs one request in a transaction of its own. Resolves once what it has changed is on the disk. */
-  async transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+  transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+    return this.#run(mode, (store) => {
+      const request = act(store);
+      return () => request.result;
+    });
+  }
+
+  /** Replaces a value by the one that `change` makes of it. No other transaction comes between. */
+  change<Value>(key: string, change: (before: Value | undefined) => Value): Promise<Value> {
+    return this.#run('readwrite', (store) => {
+      const request = store.get(key) as IDBRequest<Value | undefined>;
+      let after: Value;
+      request.onsuccess = () => {
+        after = change(request.result);
+        store.put(after, key);
+      };
+      return () => after;
+    });
+  }
+
+  async #run<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => () => Result): Promise<Result> {
     const database = await this.#opened();
     try {
       return await new Promise<Result>((resolve, reject) => {
         const transaction = database.transaction(this.#store, mode, { durability: 'strict' });
-        const request = act(transaction.objectStore(this.#store));
-        transaction.oncomplete = () => resolve(request.result);
-        transaction.onabort = () => reject(transaction.error ?? request.error);
+        const result = act(transaction.objectStore(this.#store));
+        transaction.oncomplete = () => resolve(result());
+        transaction.onabort = () => reject(transaction.error);
       });
     } finally {
       database.close();

@@ -5,11 +5,17 @@
 
 import type { Address } from './address.js';
 import { checkAddress } from './address.js';
+import type { ConsentForm, ConsentQuestion } from './consent.js';
+import { checkConsent } from './consent.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
+import type { BackendChoice, ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
+import type { CheckedPauses } from './pauses.js';
+import { checkPauses } from './pauses.js';
 import type { WorkerSource } from './spawn.js';
 import { checkWorkerSource } from './spawn.js';
+import type { TabChoice } from './tabs.js';
+import { checkTabs } from './tabs.js';
 import type { TokenSource } from './token.js';
 import { checkTokenSource } from './token.js';
 
@@ -98,18 +104,12 @@ export interface CheckedDataset {
   readonly layout: Layout;
 }
 
-/**
- * Asked once, with the terms of a private task, before its first round. Only
- * `true` lets the client take part.
- */
-export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
-
 /** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {
   readonly floors?: PrivacyFloors;
   readonly examples?: ExamplePrivacy;
   /** Default `granted`: the page has asked already, or need not. */
-  readonly consent?: 'granted' | ConsentQuestion;
+  readonly consent?: 'granted' | ConsentQuestion | ConsentForm;
 }
 
 /** A task of an aggregator, as for `connect`. */
@@ -135,8 +135,10 @@ export interface CheckedOptions extends CheckedStart {
   readonly backend: BackendChoice;
   readonly floors: PrivacyFloors | undefined;
   readonly examples: ExamplePrivacy | undefined;
-  readonly consent: 'granted' | ConsentQuestion;
+  readonly consent: 'granted' | ConsentQuestion | ConsentForm;
   readonly token: TokenSource | undefined;
+  readonly tabs: TabChoice;
+  readonly pauses: CheckedPauses;
 }
 
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
@@ -146,13 +148,14 @@ const START = [...PLACE, 'signal', 'worker'];
 
 /** Checks the options of `connect`. `page` is the page's address, which relative ones begin from. */
 export function checkConfig(options: unknown, page?: string): CheckedOptions {
-  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token']);
+  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token', 'tabs', 'pauses']);
   const { backend = 'auto', privacy = {}, token } = given;
+  const manners = { tabs: checkTabs(given['tabs']), pauses: checkPauses(given['pauses']) };
   const start = checkStart(given, page);
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
-  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...checkPrivacy(privacy) };
+  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...manners, ...checkPrivacy(privacy) };
 }
 
 /** Checks the options of `load`. */
@@ -265,12 +268,9 @@ function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consen
   }
   refuseUnknown('privacy', privacy, ['floors', 'consent', 'examples']);
   const { floors, examples, consent = 'granted' } = privacy;
-  if (consent !== 'granted' && typeof consent !== 'function') {
-    throw new FedraError('invalid-options', "privacy.consent must be 'granted' or a function that answers true or false");
-  }
   return {
     floors: floors === undefined ? undefined : checkFloors(floors),
-    consent: consent as CheckedOptions['consent'],
+    consent: checkConsent(consent),
     examples: examples === undefined ? undefined : checkExamples(examples),
   };
 }
