@@ -185,7 +185,7 @@ test('the page goes into the back/forward cache with a connection, and the clien
       window.addEventListener('pageshow', ({ persisted }) => (window.cameBack = persisted));
     });
     await page.goto(`${sites.page.origin}/?next`);
-    await page.goBack();
+    await page.goBack({ waitUntil: 'commit' });
     assert.deepEqual(await page.evaluate(() => [window.wasThere, window.cameBack]), [true, true]);
     await page.evaluate(() => (window.told.length = 0));
     await sees(page, 'update', 'round', 6);
