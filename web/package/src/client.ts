@@ -113,7 +113,7 @@ export class FedraClient extends ClientEvents {
     this.#manners = new Manners(options, this.#privacy, {
       rest: (isHeld) => this.#ifOpen(() => this.#post({ type: isHeld ? 'pause' : 'resume' })),
       lead: () => this.#ifOpen(() => this.#begin(options.backend)),
-      leave: () => this.#ifOpen(() => this.#replace(new StandIn(), 'the page was left')),
+      leave: () => this.#ifOpen(() => this.#replace(new StandIn(), 'the tab gave its part up')),
       end: (event) =>
         this.#ifOpen(() => {
           this.#show(event);

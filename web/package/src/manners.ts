@@ -17,7 +17,7 @@ export interface Mannered {
   rest(isHeld: boolean): void;
   /** Starts a worker: it is this tab's turn. */
   lead(): void;
-  /** Ends the worker, for as long as the page is left or another tab leads. */
+  /** Ends the worker, while the page is left or another tab leads. */
   leave(): void;
   /** Ends, because another tab has with this event. */
   end(event: ClientEvent): void;
@@ -47,6 +47,7 @@ export class Manners {
     if (tabs === 'each') return;
     this.#tabs = new Tabs(address.socket, task, {
       leads: () => this.#ifGoesOn(() => this.#lead()),
+      follows: () => this.#ifGoesOn(() => this.#follow()),
       hears: (event) => this.#ifGoesOn(() => this.#hear(event)),
       newest: () => client.newest(),
     });
@@ -81,6 +82,8 @@ export class Manners {
   /** Sets or lifts a cause of rest. */
   rest(hold: Hold, isOn: boolean): void {
     this.#holds.set(hold, isOn);
+    // A tab that rests in the background does not keep one in the foreground from it.
+    if (hold === 'hidden') void this.#tabs?.stepAside(isOn);
     // The module tells a rest once; another cause of it follows from here.
     const status = this.#client.status();
     const after = status && this.#holds.explained(status, this.#privacy.isAsked);
@@ -112,6 +115,11 @@ export class Manners {
     this.#holds.set('consent', this.#privacy.isOpen);
     this.#client.lead();
     if (this.#tabs) this.#client.show({ type: 'tab', leads: true });
+  }
+
+  #follow(): void {
+    this.#client.leave();
+    this.#client.show({ type: 'tab', leads: false });
   }
 
   /** An event of the tab that leads. */

@@ -19,13 +19,15 @@ export function checkTabs(tabs: unknown = 'each'): TabChoice {
 type Message =
   /** An event of the tab that leads. */
   | { readonly event: ClientEvent }
-  /** A tab that has just come asks for the newest events. */
+  /** A tab has come that asks for the newest events, and waits for the lead. */
   | { readonly asks: true };
 
 /** The tab's place among the others. */
 export interface TabPlace {
   /** It leads from now on. */
   leads(): void;
+  /** It has given the lead up to another tab. */
+  follows(): void;
   /** The tab that leads has told an event. */
   hears(event: ClientEvent): void;
   /** The newest events, for a tab that has just come. */
@@ -37,8 +39,10 @@ export class Tabs {
   readonly #name: string;
   readonly #place: TabPlace;
   #channel: BroadcastChannel | undefined;
-  #leaving = new AbortController();
+  /** Ends the lead, or the wait for it. */
+  #term = new AbortController();
   #leads = false;
+  #isAside = false;
 
   /** `socket` is the aggregator's. */
   constructor(socket: string, task: string, place: TabPlace) {
@@ -48,22 +52,28 @@ export class Tabs {
 
   /** Resolves with true if this tab leads at once. If not, it does when its turn comes. */
   async join(): Promise<boolean> {
-    const { locks } = navigator;
-    // Only a secure context has them. Elsewhere each tab is alone.
-    if (locks === undefined) return true;
-    this.#leaving = new AbortController();
+    // Only a secure context has locks. Elsewhere each tab is alone.
+    if (navigator.locks === undefined) return true;
+    this.#term = new AbortController();
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data);
-    if (await this.#takes(locks)) return true;
-    this.#channel?.postMessage({ asks: true } satisfies Message);
-    const { signal } = this.#leaving;
-    const turn = locks.request(this.#name, { signal }, () => {
-      this.#leads = true;
-      this.#place.leads();
-      return left(signal);
-    });
-    turn.catch(() => undefined);
+    if (await this.#takes()) return true;
+    if (!this.#isAside) this.#wait();
     return false;
+  }
+
+  /** Steps aside for tabs that can take part now, or waits for the lead again. */
+  async stepAside(isAside: boolean): Promise<void> {
+    this.#isAside = isAside;
+    if (!this.#channel) return;
+    if (!this.#leads) {
+      this.#term.abort();
+      if (!isAside) this.#wait();
+      return;
+    }
+    if (!isAside) return;
+    const { pending = [] } = await navigator.locks.query();
+    if (pending.some(({ name }) => name === this.#name)) this.#yield();
   }
 
   /** Tells the other tabs an event of the one that leads. */
@@ -74,32 +84,55 @@ export class Tabs {
   /** Gives the lead, or the wait for it, up. */
   leave(): void {
     this.#leads = false;
-    this.#leaving.abort();
+    this.#term.abort();
     this.#channel?.close();
     this.#channel = undefined;
   }
 
   /** Takes the lead if no tab has it. */
-  #takes(locks: LockManager): Promise<boolean> {
-    const { signal } = this.#leaving;
+  #takes(): Promise<boolean> {
+    const { signal } = this.#term;
     return new Promise((resolve, reject) => {
-      const held = locks.request(this.#name, { ifAvailable: true }, (lock) => {
+      const held = navigator.locks.request(this.#name, { ifAvailable: true }, (lock) => {
         this.#leads = lock !== null && !signal.aborted;
         resolve(this.#leads);
-        return this.#leads ? left(signal) : undefined;
+        return this.#leads ? ended(signal) : undefined;
       });
       held.catch(reject);
     });
   }
 
+  #wait(): void {
+    const { signal } = (this.#term = new AbortController());
+    const turn = navigator.locks.request(this.#name, { signal }, () => {
+      this.#leads = true;
+      this.#place.leads();
+      return ended(signal);
+    });
+    // The wait was given up.
+    turn.catch(() => undefined);
+    this.#channel?.postMessage({ asks: true } satisfies Message);
+  }
+
+  /** Gives the lead up to a tab that waits. */
+  #yield(): void {
+    if (!this.#leads || !this.#isAside) return;
+    this.#leads = false;
+    this.#place.follows();
+    this.#term.abort();
+  }
+
   #hear(message: Message): void {
-    if ('asks' in message) {
-      for (const event of this.#place.newest()) this.tell(event);
-    } else if (!this.#leads) this.#place.hears(message.event);
+    if ('event' in message) {
+      if (!this.#leads) this.#place.hears(message.event);
+      return;
+    }
+    for (const event of this.#place.newest()) this.tell(event);
+    this.#yield();
   }
 }
 
-function left(signal: AbortSignal): Promise<void> {
+function ended(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

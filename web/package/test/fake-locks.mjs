@@ -26,6 +26,10 @@ export class FakeLocks {
     });
   }
 
+  async query() {
+    return { pending: [...this.#queues].flatMap(([name, queue]) => queue.slice(1).map(() => ({ name }))) };
+  }
+
   #next(name) {
     const queue = this.#queues.get(name);
     queue.shift();

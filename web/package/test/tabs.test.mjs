@@ -138,6 +138,28 @@ test('a tab that gives up its wait does not lead', async () => {
   assert.equal(leads(second), false);
 });
 
+test('a tab that rests in the background leaves the lead to one in the foreground', async () => {
+  const pages = [new EventTarget(), new EventTarget()];
+  const hide = (page, hidden) => Object.assign(page, { hidden }).dispatchEvent(new Event('visibilitychange'));
+  const tabs = [];
+  for (const page of pages) {
+    globalThis.document = Object.assign(page, { hidden: false });
+    tabs.push(await connect({ pauses: { hidden: true } }));
+  }
+  undo.push(() => delete globalThis.document);
+  const [first, second] = tabs;
+  const [worker] = FakeWorker.all;
+  hide(pages[0], true);
+  await until(() => leads(second));
+  assert.deepEqual([leads(first), worker.terminated, FakeWorker.all.length], [false, true, 2]);
+  hide(pages[1], true);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(leads(second), true, 'no other tab could take part');
+  hide(pages[0], false);
+  await until(() => leads(first));
+  assert.deepEqual([leads(second), first.errors, second.errors], [false, [], []]);
+});
+
 test('another task, and tabs that take part each, are not waited for', async () => {
   const tabs = [await connect(), await connect({ task: 'letters' }), await connect({ tabs: 'each' })];
   assert.deepEqual(

@@ -18,7 +18,7 @@ export type Stage =
   /** The client runs. */
   | 'running';
 
-/** What the element shows. */
+/** State of the element that is shown. */
 export interface Shown {
   readonly stage: Stage;
   readonly consent: { readonly text: string; readonly version: string };

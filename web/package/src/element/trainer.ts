@@ -166,7 +166,7 @@ export class FedraTrainer extends Base {
       const client = await FedraClient.connect({ tabs: 'one', ...options, ...place, privacy: { ...privacy, consent } });
       this.#client = client;
       for (const type of EVENTS) client.addEventListener(type, ({ detail }: CustomEvent<ClientEvent>) => this.#hear(client, detail));
-      this.#set({ stage: 'running' });
+      this.#begin(client);
       this.dispatchEvent(new CustomEvent('client', { detail: client }));
       await this.#train(client);
     } catch (error) {
@@ -263,9 +263,18 @@ export class FedraTrainer extends Base {
   #hear(client: FedraClient, event: ClientEvent): void {
     if (client !== this.#client) return;
     if (event.type === 'error') this.#hearError(event);
+    this.#begin(client);
     // A log that is not open is read when it is opened.
     if ((event.type === 'update' || event.type === 'status') && this.#view.sent.open) void this.#readSent();
     this.#show();
+  }
+
+  /** Shows the client as running, once there is no question to be put first. */
+  #begin(client: FedraClient): void {
+    const state = client.latest('status')?.state ?? 'connecting';
+    const isOpen = state === 'connecting' || state === 'consent' || (state === 'idle' && !client.latest('privacy'));
+    const follows = client.latest('tab')?.leads === false;
+    if (this.#stage === 'starting' && client === this.#client && (follows || !isOpen)) this.#set({ stage: 'running' });
   }
 
   #hearError({ code, message, fatal }: ErrorEvent): void {
