@@ -4,10 +4,13 @@ import { RESIDUALS } from './residual-store.js';
 import type { Places } from './stores.js';
 
 export const BROWSER: Places = {
+  name: '',
   texts: {
     getItem: (key) => localStorage.getItem(key),
     setItem: (key, text) => localStorage.setItem(key, text),
   },
   files: new KeyedStore('fedra', 'files'),
   residuals: RESIDUALS,
+  consents: new KeyedStore('fedra-consent', 'consents'),
+  sent: new KeyedStore('fedra-sent', 'sent'),
 };

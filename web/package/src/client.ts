@@ -6,14 +6,16 @@
  * not touch anything that only a browser has.
  */
 import { BROWSER } from './browser-stores.js';
+import { ClientEvents, tooLate } from './client-events.js';
+import type { ConsentRecord } from './consent.js';
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
-import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap, InnerEvent } from './events.js';
+import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, InnerEvent } from './events.js';
 import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
-import type { Kept } from './kept-files.js';
-import { KeptFiles } from './kept-files.js';
+import type { Kept, KeptFiles } from './kept-files.js';
+import { Manners } from './manners.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
 import { crashed, Model } from './model.js';
 import type {
@@ -30,15 +32,17 @@ import { PrivacyKeeper } from './privacy.js';
 import { REMEDIES } from './remedies.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
-import { ResidualEntry } from './residual.js';
 import type { FinishedRound } from './rounds.js';
 import { Rounds } from './rounds.js';
-import { spawn, started } from './spawn.js';
+import type { Sent } from './sent.js';
+import { expectWorkers, spawn, started } from './spawn.js';
 import type { Places } from './stores.js';
-import { askForToken } from './token.js';
+import type { WorkerLike } from './tabs.js';
+import { StandIn } from './tabs.js';
+import { consentTo, keptFiles, revoke, sentIn } from './task-entries.js';
+import { answerToken } from './token.js';
 import type {
   CheckedOptions,
-  CheckedPlace,
   CheckedTraining,
   Features,
   Place,
@@ -76,10 +80,12 @@ const MOST_CRASHES = 3;
  * One participant in one task. Made by {@link FedraClient.connect}; training,
  * the connection and its repair go on in a worker until {@link close}.
  */
-export class FedraClient extends EventTarget {
+export class FedraClient extends ClientEvents {
   readonly #options: CheckedOptions;
   readonly #privacy: PrivacyKeeper;
-  #worker: Worker;
+  /** A stand-in while another tab leads, and in the back/forward cache. */
+  #worker: WorkerLike = new StandIn();
+  readonly #manners: Manners;
   /** True once the worker has loaded its module. */
   #running = true;
   /** Crashes while a call was open since one was last answered, and others since an update was last accepted. */
@@ -92,7 +98,6 @@ export class FedraClient extends EventTarget {
   readonly #withdrawn = new Set<number>();
   /** Listeners to the reading of files, by the request. */
   readonly #readings = new Map<number, (progress: Reading) => void>();
-  #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
   readonly #requests = new Requests();
   #closing: Promise<void> | undefined;
@@ -100,18 +105,35 @@ export class FedraClient extends EventTarget {
   #onEnded: () => void = () => {};
 
   /** @internal */
-  protected constructor(options: CheckedOptions, places: Places, worker: Worker) {
+  protected constructor(options: CheckedOptions, places: Places) {
     super();
     this.#options = options;
-    this.#worker = worker;
     this.#kept = keptFiles(options, places);
-    this.#privacy = new PrivacyKeeper(options, places.texts, {
-      agreed: () => this.#ifOpen(() => this.#post({ type: 'consent' })),
+    this.#privacy = new PrivacyKeeper(options, places, {
+      agreed: () =>
+        this.#ifOpen(() => {
+          this.#manners.agreed();
+          this.#post({ type: 'consent' });
+        }),
       refused: (error) =>
         this.#ifOpen(() => {
           this.#emit(error);
           void this.close();
         }),
+      notKept: (error) => this.#ifOpen(() => this.#emit(error)),
+    });
+    this.#manners = new Manners(options, places, this.#privacy, {
+      rest: (isHeld) => this.#ifOpen(() => this.#post({ type: isHeld ? 'pause' : 'resume' })),
+      lead: () => this.#ifOpen(() => this.#begin(options.backend)),
+      leave: () => this.#ifOpen(() => this.#replace(new StandIn(), 'the tab gave its part up')),
+      end: (event) =>
+        this.#ifOpen(() => {
+          this.#show(event);
+          void this.close();
+        }),
+      show: (event) => this.#show(event),
+      status: () => this.latest('status'),
+      newest: () => this.#latest.values(),
     });
   }
 
@@ -130,15 +152,15 @@ export class FedraClient extends EventTarget {
   protected static async open(checked: CheckedOptions, places: Places): Promise<FedraClient> {
     const { signal } = checked;
     if (signal?.aborted) throw aborted(signal);
-    const spawned = spawn(checked.worker);
-    const client = new this(checked, places, spawned.worker);
+    expectWorkers(checked.worker);
+    const client = new this(checked, places);
     try {
-      await started(spawned, client.#start(checked.backend), signal);
+      await client.#open(signal);
     } catch (error) {
-      spawned.worker.terminate();
+      client.#worker.terminate();
+      client.#manners.end();
       throw error;
     }
-    client.#listen();
     signal?.addEventListener('abort', () => void client.close(), { once: true });
     return client;
   }
@@ -172,6 +194,28 @@ export class FedraClient extends EventTarget {
    */
   static async forget(place: Place): Promise<void> {
     return keptFiles(checkPlace('forget', place, globalThis.location?.href), BROWSER).forget();
+  }
+
+  /**
+   * The person's consent to a task that this browser keeps; null if there is none. Rejects with
+   * `no-storage` or `invalid-options`, as {@link revoke} and {@link sent} do.
+   */
+  static async consent(place: Place): Promise<ConsentRecord | null> {
+    return consentTo(checkPlace('consent', place, globalThis.location?.href), BROWSER).read();
+  }
+
+  /**
+   * Withdraws the consent that this browser keeps for a task: every client with such a consent,
+   * in this tab and in others, ends with `consent-revoked`. The consent is forgotten, and what
+   * {@link forget} removes; the log of what was {@link sent} stays.
+   */
+  static async revoke(place: Place): Promise<void> {
+    return revoke(checkPlace('revoke', place, globalThis.location?.href), BROWSER);
+  }
+
+  /** The log of what has left this browser for a task, round by round. Starts no worker, and asks no server. */
+  static async sent(place: Place): Promise<Sent> {
+    return sentIn(checkPlace('sent', place, globalThis.location?.href), BROWSER).read();
   }
 
   /** The newest event of a kind, for listeners that come late. */
@@ -268,7 +312,7 @@ export class FedraClient extends EventTarget {
       this.#ifOpen(() => this.#post({ type: 'withdraw', id }));
     };
     const settled = new AbortController();
-    const timer = timeout > LONGEST_MS ? undefined : setTimeout(() => giveUp(this.#tooLate(timeout)), timeout);
+    const timer = timeout > LONGEST_MS ? undefined : setTimeout(() => giveUp(tooLate(this.#options.task, timeout, this)), timeout);
     signal?.addEventListener('abort', () => giveUp(aborted(signal)), { signal: settled.signal });
     try {
       return await this.#requests.ask(kind, (number) => {
@@ -341,14 +385,17 @@ export class FedraClient extends EventTarget {
 
   /** Takes no part in further rounds until {@link resume}. */
   pause(): void {
-    this.#post({ type: 'pause' });
-    this.#paused = true;
+    this.#rest(true);
   }
 
-  /** Takes part again. */
+  /** Takes part again, once no rule is against it. */
   resume(): void {
-    this.#post({ type: 'resume' });
-    this.#paused = false;
+    this.#rest(false);
+  }
+
+  #rest(isHeld: boolean): void {
+    if (this.#ended || this.#closing) throw closed('the client');
+    this.#manners.rest('page', isHeld);
   }
 
   /** Leaves the task and ends the worker. Resolves when it has ended. */
@@ -362,40 +409,27 @@ export class FedraClient extends EventTarget {
     return this.close();
   }
 
-  override addEventListener<T extends ClientEventType>(
-    type: T,
-    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  override addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  override addEventListener(type: string, listener: unknown, options?: AddEventListenerOptions | boolean): void {
-    super.addEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
-  }
-
-  override removeEventListener<T extends ClientEventType>(
-    type: T,
-    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
-    options?: EventListenerOptions | boolean,
-  ): void;
-  override removeEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: EventListenerOptions | boolean,
-  ): void;
-  override removeEventListener(type: string, listener: unknown, options?: EventListenerOptions | boolean): void {
-    super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
-  }
-
   /** The first message to a worker that starts now. */
   #start(backend: BackendChoice): Extract<ToWorker, { type: 'start' }> {
     const { address, task, token, modules } = this.#options;
     const asks = token === undefined ? 'none' : 'ask';
     const config: ClientConfig = { url: address.socket, task, backend, privacy: this.#privacy.config(), token: asks };
     return { type: 'start', config, ...(modules ? { modules } : {}) };
+  }
+
+  /** Starts the worker, or follows the tab that leads. */
+  async #open(signal: AbortSignal | undefined): Promise<void> {
+    const joining = this.#manners.join();
+    const leads = typeof joining === 'boolean' ? joining : await joining;
+    if (signal?.aborted) throw aborted(signal);
+    if (leads) {
+      const spawned = spawn(this.#options.worker);
+      this.#worker = spawned.worker;
+      await started(spawned, this.#start(this.#options.backend), signal);
+    }
+    this.#listen();
+    if (this.#manners.isHeld) this.#post({ type: 'pause' });
+    this.#manners.opened(leads);
   }
 
   #ifOpen(act: () => void): void {
@@ -423,6 +457,9 @@ export class FedraClient extends EventTarget {
         this.#data.answered(message.id, message.type === 'done');
         // Data that a new worker is given again answer no call.
         if (this.#requests.answer(message)) this.#crashes.inCall = 0;
+        else if (message.type === 'refused' && message.code === 'bad-dataset') {
+          this.#emit({ type: 'error', code: message.code, message: message.message, fatal: false });
+        }
         break;
       case 'reading': {
         const { bytes, total, examples } = message;
@@ -432,9 +469,11 @@ export class FedraClient extends EventTarget {
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
         break;
-      case 'record':
-        this.#record(message.id, message.participations);
+      case 'record': {
+        const answer = this.#privacy.record(message);
+        this.#ifOpen(() => this.#post(answer));
         break;
+      }
       case 'closed':
         this.#end();
         break;
@@ -449,31 +488,12 @@ export class FedraClient extends EventTarget {
     }
   }
 
-  /** Fetches a token and gives it to the worker that asked. Another may have taken its place by then. */
-  async #answerToken(id: number, worker: Worker): Promise<void> {
-    let answer: ToWorker;
-    try {
-      const { token } = this.#options;
-      if (token === undefined) throw new Error('the page gave none');
-      answer = { type: 'token', id, token: await askForToken(token) };
-    } catch (error) {
-      answer = { type: 'no-token', id, message: wordsOf(error) };
-    }
+  /** Fetches a token for the worker that asked. Another may have taken its place by then. */
+  async #answerToken(id: number, worker: WorkerLike): Promise<void> {
+    const answer = await answerToken(this.#options.token, id);
     this.#ifOpen(() => {
       if (worker === this.#worker) this.#post(answer);
     });
-  }
-
-  /** The module waits for the answer before it sends an update of a private round. */
-  #record(id: number, participations: number): void {
-    let answer: ToWorker;
-    try {
-      this.#privacy.record(participations);
-      answer = { type: 'recorded', id };
-    } catch (error) {
-      answer = { type: 'not-recorded', id, message: wordsOf(error) };
-    }
-    this.#ifOpen(() => this.#post(answer));
   }
 
   /**
@@ -495,11 +515,15 @@ export class FedraClient extends EventTarget {
     return true;
   }
 
+  /** Takes an event of this client. */
   #emit(told: InnerEvent): void {
     const event: ClientEvent = told.type === 'error' ? { ...told, remedy: REMEDIES[told.code] } : told;
     if (event.type === 'update' && event.outcome === 'accepted') Object.assign(this.#crashes, { inCall: 0, alone: 0 });
+    this.#show(this.#manners.take(event));
+  }
+
+  #show(event: ClientEvent): void {
     this.#latest.set(event.type, event);
-    this.#privacy.see(event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
@@ -517,34 +541,35 @@ export class FedraClient extends EventTarget {
    * is no memory. Another worker starts over on the CPU, with the data.
    */
   #startAgain(reason: string): void {
-    this.#worker.terminate();
-    this.#requests.rejectAll(crashed(reason), 'predict');
-    this.#requests.rejectAll(crashed(reason), 'personalize');
-    this.#requests.rejectAll(crashed(reason), 'read');
+    this.#replace(new StandIn(), reason);
     const message = `the worker failed (${reason}) and is started again on the CPU, with the data`;
     this.#emit({ type: 'error', code: 'worker-failed', message, fatal: false });
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
+    this.#begin('cpu');
+  }
+
+  /** Puts another worker in the place of the one that was there. */
+  #replace(worker: WorkerLike, reason: string): void {
+    this.#worker.onmessage = null;
+    this.#worker.terminate();
+    this.#worker = worker;
+    for (const kind of ['predict', 'personalize', 'read'] as const) this.#requests.rejectAll(crashed(reason), kind);
+    this.#listen();
+  }
+
+  /** Starts a worker after {@link connect} has resolved, with the data. */
+  #begin(backend: BackendChoice): void {
     this.#running = false;
     try {
-      this.#worker = spawn(this.#options.worker).worker;
+      this.#replace(spawn(this.#options.worker).worker, 'another worker takes its place');
     } catch (cause) {
       return this.#fail(wordsOf(cause));
     }
-    this.#listen();
-    this.#post(this.#start('cpu'));
+    this.#post(this.#start(backend));
     for (const data of this.#data.all) this.#post(data);
     for (const id of this.#withdrawn) this.#post({ type: 'withdraw', id });
-    if (this.#paused) this.#post({ type: 'pause' });
-  }
-
-  /** The error for a task that did not become known in time, with the last news of the connection. */
-  #tooLate(timeout: number): FedraError {
-    const state = this.latest('status')?.state;
-    const problem = state === 'connecting' || state === 'reconnecting' ? this.latest('error') : undefined;
-    const message = `the task ${this.#options.task} was not known within ${timeout / 1000} s`;
-    if (!problem) return new FedraError('timeout', message);
-    return new FedraError('timeout', `${message}: ${problem.message}`, { cause: new FedraError(problem.code, problem.message) });
+    if (this.#manners.isHeld) this.#post({ type: 'pause' });
   }
 
   #leave(): Promise<void> {
@@ -562,14 +587,10 @@ export class FedraClient extends EventTarget {
     if (this.#ended) return;
     this.#ended = true;
     this.#worker.terminate();
+    this.#manners.end();
     this.#requests.rejectAll(closed('the client'));
     this.#data.clear();
     if (this.latest('status')?.state !== 'closed') this.#emit({ type: 'status', state: 'closed' });
     this.#onEnded();
   }
-}
-
-/** The files that are kept for a task. */
-export function keptFiles({ address, task }: CheckedPlace, { files, residuals }: Places): KeptFiles {
-  return new KeptFiles(address.socket, task, files, new ResidualEntry(address.socket, task, residuals));
 }

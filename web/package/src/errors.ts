@@ -10,6 +10,8 @@ export type PackageCode =
   | 'blocked-by-policy'
   /** The question for consent failed, which counts as no. */
   | 'consent-failed'
+  /** The person has withdrawn their consent. */
+  | 'consent-revoked'
   /** The page may store nothing in this browser, or its storage is out of order. */
   | 'no-storage'
   /** There is no `Worker` here. */
@@ -18,6 +20,8 @@ export type PackageCode =
   | 'nothing-kept'
   /** The client trains on no files that could be kept. */
   | 'nothing-to-keep'
+  /** Another tab of this browser takes part, and has the model. */
+  | 'other-tab'
   /** The person did not agree to the task's terms. */
   | 'privacy-declined'
   /** The browser has no room for the files. */
@@ -56,6 +60,13 @@ export class FedraError extends Error {
 /** The message of a thrown value. */
 export function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** The error of a place that cannot be used; `what` is missing then. */
+export function notStored(what: string, cause: unknown): FedraError {
+  if (cause instanceof FedraError) return cause;
+  const message = `${what} (${wordsOf(cause)}); allow this site to store data, or leave the private window`;
+  return new FedraError('no-storage', message, { cause });
 }
 
 /** The error of a call whose signal was aborted. */

@@ -1,6 +1,7 @@
 /** Fedra in the browser: the exports of the package. */
 
 export { FedraClient } from './client.js';
+export type { ConsentForm, ConsentQuestion, ConsentRecord, ConsentTerms } from './consent.js';
 export type { FedraErrorCode, PackageCode } from './errors.js';
 export { FedraError } from './errors.js';
 export type {
@@ -17,6 +18,7 @@ export type {
   Headline,
   Loss,
   ModelEvent,
+  PauseReason,
   PrivacyEvent,
   PrivacyPolicy,
   ProgressEvent,
@@ -25,6 +27,7 @@ export type {
   SessionState,
   StatusEvent,
   StatusReason,
+  TabEvent,
   TaskEvent,
   TrafficEvent,
   UpdateEvent,
@@ -44,12 +47,14 @@ export type {
   TrainOptions,
   WaitOptions,
 } from './options.js';
+export type { PauseOptions } from './pauses.js';
 export type { FinishedRound } from './rounds.js';
+export type { Sent, SentRound } from './sent.js';
 export type { Pin, WasmSource, WasmSources } from './sources.js';
 export type { WorkerSource } from './spawn.js';
+export type { TabChoice } from './tabs.js';
 export type { TokenSource } from './token.js';
 export type {
-  ConsentQuestion,
   DataFile,
   Features,
   Labels,

@@ -5,7 +5,7 @@
  *
  * A set is stored or removed in one transaction. Where that fails, the earlier set stays.
  */
-import { FedraError, wordsOf } from './errors.js';
+import { FedraError, notStored, wordsOf } from './errors.js';
 import type { ResidualEntry } from './residual.js';
 import type { Values } from './stores.js';
 import type { CheckedFile, ReadingOptions } from './validate.js';
@@ -86,7 +86,7 @@ async function stored<Result>(change: Promise<Result>): Promise<Result> {
   try {
     return await change;
   } catch (cause) {
-    throw cause instanceof FedraError ? cause : refusal(cause);
+    throw refusal(cause);
   }
 }
 
@@ -94,6 +94,5 @@ function refusal(cause: unknown): FedraError {
   if (cause instanceof DOMException && cause.name === 'QuotaExceededError') {
     return new FedraError('storage-full', 'this browser has no room for the files; free some on the device, or keep fewer', { cause });
   }
-  const message = `this browser's storage cannot be used (${wordsOf(cause)}); allow this site to store data, or leave the private window`;
-  return new FedraError('no-storage', message, { cause });
+  return notStored("this browser's storage cannot be used", cause);
 }

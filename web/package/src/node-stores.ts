@@ -22,7 +22,7 @@ import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { FedraError, wordsOf } from './errors.js';
 import type { KeptEntry } from './kept-files.js';
-import type { OwnedBytes, Places, Texts, Values } from './stores.js';
+import type { Changing, OwnedBytes, Places, Texts, Values } from './stores.js';
 
 const NO_FOLDER = "there is no folder to store anything in: name one with the option storage, for example storage: './fedra-state'";
 
@@ -38,7 +38,14 @@ export function makeFolder(folder: string): void {
 /** The places of a client whose files are in `folder`. `owner` names this process to {@link OwnedBytes.lock}. */
 export function placesIn(folder: string | undefined, owner: string): Places {
   if (folder === undefined) return NOWHERE;
-  return { texts: new TextFiles(folder), files: new KeptInFolder(folder), residuals: new OwnedFiles(folder, owner) };
+  return {
+    name: `${folder} `,
+    texts: new TextFiles(folder),
+    files: new KeptInFolder(folder),
+    residuals: new OwnedFiles(folder, owner),
+    consents: new InFolder(folder, 'consent'),
+    sent: new InFolder(folder, 'sent'),
+  };
 }
 
 /** Gives back what a thread has locked, once it has ended. */
@@ -55,6 +62,7 @@ export function unlock(folder: string, owner: string): void {
 
 const refused = () => Promise.reject(new FedraError('no-storage', NO_FOLDER));
 const NOWHERE: Places = {
+  name: '',
   texts: {
     getItem: () => null,
     setItem: () => {
@@ -63,6 +71,8 @@ const NOWHERE: Places = {
   },
   files: { get: refused, put: refused, delete: refused },
   residuals: { get: refused, put: refused, delete: () => Promise.resolve(), lock: () => Promise.resolve(false) },
+  consents: { get: refused, put: refused, delete: refused },
+  sent: { get: refused, put: refused, delete: refused, change: refused },
 };
 
 /** Counts of rounds: texts of JSON. */
@@ -86,18 +96,50 @@ class TextFiles implements Texts {
   }
 }
 
+/** Values of one kind, a file for each. */
+class InFolder<Value> implements Changing<Value> {
+  readonly #folder: string;
+  readonly #kind: string;
+
+  constructor(folder: string, kind: string) {
+    this.#folder = folder;
+    this.#kind = kind;
+  }
+
+  async get(key: string): Promise<Value | undefined> {
+    const bytes = read(this.#path(key));
+    return bytes && (deserialize(bytes) as Value);
+  }
+
+  async put(value: Value, key: string): Promise<void> {
+    write(this.#path(key), serialize(value));
+  }
+
+  async delete(key: string): Promise<void> {
+    rmSync(this.#path(key), { force: true });
+  }
+
+  async change(key: string, change: (before: Value | undefined) => Value): Promise<void> {
+    const bytes = read(this.#path(key));
+    write(this.#path(key), serialize(change(bytes && (deserialize(bytes) as Value))));
+  }
+
+  #path(key: string): string {
+    return pathOf(this.#folder, this.#kind, key, 'bin');
+  }
+}
+
 /** Files that are kept, with the bytes of each `Blob`. */
 class KeptInFolder implements Values<KeptEntry> {
-  readonly #folder: string;
+  readonly #entries: InFolder<KeptEntry>;
 
   constructor(folder: string) {
-    this.#folder = folder;
+    this.#entries = new InFolder(folder, 'files');
   }
 
   async get(key: string): Promise<KeptEntry | undefined> {
-    const bytes = read(this.#path(key));
-    if (!bytes) return undefined;
-    const entry = deserialize(bytes) as KeptEntry;
+    const entry = await this.#entries.get(key);
+    if (!entry) return undefined;
     const files = entry.files.map((file) => {
       const source: unknown = file.source;
       return source instanceof Uint8Array ? { ...file, source: new Blob([source as Uint8Array<ArrayBuffer>]) } : file;
@@ -112,15 +154,11 @@ class KeptInFolder implements Values<KeptEntry> {
         source: file.source instanceof Blob ? new Uint8Array(await file.source.arrayBuffer()) : file.source,
       })),
     );
-    write(this.#path(key), serialize({ ...entry, files }));
+    await this.#entries.put({ ...entry, files } as unknown as KeptEntry, key);
   }
 
-  async delete(key: string): Promise<void> {
-    rmSync(this.#path(key), { force: true });
-  }
-
-  #path(key: string): string {
-    return pathOf(this.#folder, 'files', key, 'bin');
+  delete(key: string): Promise<void> {
+    return this.#entries.delete(key);
   }
 }
 

@@ -4,7 +4,8 @@
  */
 import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { FedraClient as BrowserClient, keptFiles } from './client.js';
+import { FedraClient as BrowserClient } from './client.js';
+import type { ConsentRecord } from './consent.js';
 import { FedraError } from './errors.js';
 import type { BackendChoice } from './events.js';
 import type { Kept } from './kept-files.js';
@@ -12,7 +13,10 @@ import { Model } from './model.js';
 import { makeFolder, ownerName, placesIn } from './node-stores.js';
 import { NodeWorker } from './node-thread.js';
 import type { LoadOptions as BrowserLoadOptions, ConnectOptions as BrowserOptions } from './options.js';
-import type { Place as BrowserPlace, CheckedOptions } from './validate.js';
+import type { Sent } from './sent.js';
+import type { Places } from './stores.js';
+import { consentTo, keptFiles, revoke, sentIn } from './task-entries.js';
+import type { Place as BrowserPlace, CheckedOptions, CheckedPlace } from './validate.js';
 import { checkConfig, checkLoad, checkPlace } from './validate.js';
 
 export { FedraError } from './errors.js';
@@ -20,15 +24,16 @@ export type * from './index.js';
 
 interface Stored {
   /**
-   * Folder of what outlives the client: the count of its rounds in a private task, files that it
-   * keeps, and what a sparse codec has not sent. It is made if it is not there. Without one the
-   * client takes no part in private rounds (`participation-not-kept`).
+   * Folder of what outlives the client: the count of its rounds in a private task, files and a
+   * consent that are kept, the log of what was sent, and what a sparse codec has not sent. It is
+   * made if it is not there. Without one the client takes no part in private rounds
+   * (`participation-not-kept`).
    */
   readonly storage?: string | URL;
 }
 
 /** Options of {@link FedraClient.connect}. */
-export interface ConnectOptions extends Omit<BrowserOptions, 'worker' | 'backend'>, Stored {
+export interface ConnectOptions extends Omit<BrowserOptions, 'worker' | 'backend' | 'tabs' | 'pauses'>, Stored {
   /** Both are the CPU. */
   readonly backend?: Exclude<BackendChoice, 'webgpu'>;
 }
@@ -36,7 +41,7 @@ export interface ConnectOptions extends Omit<BrowserOptions, 'worker' | 'backend
 /** Options of {@link FedraClient.load}. */
 export interface LoadOptions extends Omit<BrowserLoadOptions, 'worker'> {}
 
-/** A task of an aggregator, and the folder of the files that are kept. */
+/** A task of an aggregator, and the folder of what is kept for it. */
 export interface Place extends BrowserPlace, Stored {}
 
 /** One participant in one task, as in a browser. Addresses and files begin from the working folder. */
@@ -47,6 +52,9 @@ export class FedraClient extends BrowserClient {
    */
   static override async connect(options: ConnectOptions): Promise<FedraClient> {
     const { storage, rest } = split('connect', options);
+    for (const [name, missing] of Object.entries({ tabs: 'there are no tabs', pauses: 'nothing here tells when to rest: call pause' })) {
+      if (name in rest) throw new FedraError('invalid-options', `connect of fedra/node has no ${name}: ${missing}`);
+    }
     const { backend = 'cpu' } = rest;
     if (backend === 'webgpu') throw new FedraError('invalid-options', 'backend must be auto or cpu: fedra/node has no WebGPU');
     const folder = checkFolder(storage);
@@ -63,14 +71,30 @@ export class FedraClient extends BrowserClient {
 
   /** Size and age of the files that the folder `storage` keeps for a task; null if there are none. */
   static override async kept(place: Place): Promise<Kept | null> {
-    const { storage, rest } = split('kept', place);
-    return keptFiles(checkPlace('kept', rest, here()), placesIn(checkFolder(storage), ownerName())).kept();
+    return keptFiles(...entriesOf('kept', place)).kept();
   }
 
   /** Removes them, and the part of the task's updates that a sparse codec has not sent. */
   static override async forget(place: Place): Promise<void> {
-    const { storage, rest } = split('forget', place);
-    return keptFiles(checkPlace('forget', rest, here()), placesIn(checkFolder(storage), ownerName())).forget();
+    return keptFiles(...entriesOf('forget', place)).forget();
+  }
+
+  /** The person's consent to a task that the folder `storage` keeps; null if there is none. */
+  static override async consent(place: Place): Promise<ConsentRecord | null> {
+    return consentTo(...entriesOf('consent', place)).read();
+  }
+
+  /**
+   * Withdraws it, as in a browser. The clients of this process that have this folder end with
+   * `consent-revoked`; one of another process goes on until it connects again.
+   */
+  static override async revoke(place: Place): Promise<void> {
+    return revoke(...entriesOf('revoke', place));
+  }
+
+  /** The log of what was sent for a task, as the folder `storage` keeps it. */
+  static override async sent(place: Place): Promise<Sent> {
+    return sentIn(...entriesOf('sent', place)).read();
   }
 }
 
@@ -79,6 +103,12 @@ function split(call: string, options: object): { readonly storage: unknown; read
   const { storage, ...rest } = { ...options } as Record<string, unknown>;
   if ('worker' in rest) throw new FedraError('invalid-options', `${call} of fedra/node has no worker: it makes a thread of its own`);
   return { storage, rest };
+}
+
+/** The task of a call without a client, and its places. */
+function entriesOf(call: string, place: Place): [CheckedPlace, Places] {
+  const { storage, rest } = split(call, place);
+  return [checkPlace(call, rest, here()), placesIn(checkFolder(storage), ownerName())];
 }
 
 function checkFolder(storage: unknown): string | undefined {

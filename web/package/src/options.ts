@@ -1,7 +1,9 @@
 /** Options of the client's calls, as a page gives them. Types only: this file must produce no code. */
 import type { BackendChoice } from './events.js';
+import type { PauseOptions } from './pauses.js';
 import type { Pin, WasmSource, WasmSources } from './sources.js';
 import type { WorkerSource } from './spawn.js';
+import type { TabChoice } from './tabs.js';
 import type { TokenSource } from './token.js';
 import type { Layout, PrivacyOptions, Reading } from './validate.js';
 
@@ -42,6 +44,13 @@ export interface ConnectOptions {
    * hexadecimal digits or as `sha256-…`. Another module is `wasm-hash-mismatch`.
    */
   readonly pin?: Pin;
+  /**
+   * Default `each`: every tab that connects takes part. With `one` a single tab of this
+   * browser does, and the others show its events until one of them takes its place.
+   */
+  readonly tabs?: TabChoice;
+  /** Rules by which the client rests on its own. */
+  readonly pauses?: PauseOptions;
 }
 
 /** Options of {@link FedraClient.train}. */

@@ -12,6 +12,7 @@ export const REMEDIES: { readonly [Code in FedraErrorCode]: string } = {
   'blocked-by-policy': 'Add the source that the message names to the Content-Security-Policy of the page.',
   closed: 'Connect or load again: what is closed stays closed.',
   'consent-failed': 'Mend the function `consent`, then connect again.',
+  'consent-revoked': 'Nothing: the person has withdrawn their consent. Connect again only if they wish it.',
   'device-lost': 'Nothing: training goes on with the CPU.',
   'invalid-options': 'Correct the option that the message names.',
   'model-unavailable': 'Try again later; if it stays, tell the operator that the model cannot be fetched.',
@@ -24,6 +25,7 @@ export const REMEDIES: { readonly [Code in FedraErrorCode]: string } = {
   'not-in-a-browser': 'Call it in a browser; in Node.js, Deno and Bun import fedra/node, in a service worker fedra/predict.',
   'nothing-kept': 'Give files with `train`, and call `keep`.',
   'nothing-to-keep': 'Call `keep` once `train` has taken files.',
+  'other-tab': 'Ask in the tab that takes part, or predict with a model of `FedraClient.load`.',
   'out-of-memory': 'Ask about fewer examples at once, or train on fewer.',
   'out-of-range': 'Scale features and targets to be near 1, in the same way on every device.',
   'participation-not-kept':

@@ -1,5 +1,7 @@
 /** Places that outlive a client, which a browser and Node.js have in different forms. Types only. */
+import type { ConsentRecord } from './consent.js';
 import type { KeptEntry } from './kept-files.js';
+import type { Sent } from './sent.js';
 
 /** Short texts by key, read and written at once. Throws where it cannot be used. */
 export interface Texts {
@@ -14,6 +16,12 @@ export interface Values<Value> {
   delete(key: string): Promise<void>;
 }
 
+/** Values that are made of the earlier ones. */
+export interface Changing<Value> extends Values<Value> {
+  /** Replaces a value by the one that `change` makes of it. No other change of this process comes between. */
+  change(key: string, change: (before: Value | undefined) => Value): Promise<void>;
+}
+
 /** Bytes that one client at a time goes on from. */
 export interface OwnedBytes extends Values<Uint8Array> {
   /** Takes a name until this thread ends; false where another has it, or nothing can be locked. */
@@ -22,10 +30,16 @@ export interface OwnedBytes extends Values<Uint8Array> {
 
 /** The places of a client outside its worker. */
 export interface Places {
+  /** Tells these places from others that a client of the same program may have. */
+  readonly name: string;
   /** Counts of rounds. */
   readonly texts: Texts;
   /** Files that are kept. */
   readonly files: Values<KeptEntry>;
   /** Parts of updates that have not been sent. */
   readonly residuals: OwnedBytes;
+  /** Consents of persons. */
+  readonly consents: Values<ConsentRecord>;
+  /** Logs of what was sent. */
+  readonly sent: Changing<Sent>;
 }

@@ -5,14 +5,20 @@
 
 import type { Address } from './address.js';
 import { checkAddress } from './address.js';
+import type { ConsentForm, ConsentQuestion } from './consent.js';
+import { checkConsent } from './consent.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
+import type { BackendChoice, ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
 import type { PersonalizeOptions } from './options.js';
+import type { CheckedPauses } from './pauses.js';
+import { checkPauses } from './pauses.js';
 import type { ModuleSources } from './sources.js';
 import { checkSources } from './sources.js';
 import type { WorkerSource } from './spawn.js';
 import { checkWorkerSource } from './spawn.js';
+import type { TabChoice } from './tabs.js';
+import { checkTabs } from './tabs.js';
 import type { TokenSource } from './token.js';
 import { checkTokenSource } from './token.js';
 
@@ -104,12 +110,6 @@ export interface CheckedDataset {
   readonly layout: Layout;
 }
 
-/**
- * Asked once, with the terms of a private task, before its first round. Only
- * `true` lets the client take part.
- */
-export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
-
 /** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {
   /** The least that a task must promise; one below it ends the client with `privacy-refused`. */
@@ -117,7 +117,7 @@ export interface PrivacyOptions {
   /** A promise about each single example, by DP-SGD. Default: none. */
   readonly examples?: ExamplePrivacy;
   /** Default `granted`: the page has asked already, or need not. */
-  readonly consent?: 'granted' | ConsentQuestion;
+  readonly consent?: 'granted' | ConsentQuestion | ConsentForm;
 }
 
 /** A task of an aggregator, as for `connect`. */
@@ -148,8 +148,10 @@ export interface CheckedOptions extends CheckedStart {
   readonly backend: BackendChoice;
   readonly floors: PrivacyFloors | undefined;
   readonly examples: ExamplePrivacy | undefined;
-  readonly consent: 'granted' | ConsentQuestion;
+  readonly consent: 'granted' | ConsentQuestion | ConsentForm;
   readonly token: TokenSource | undefined;
+  readonly tabs: TabChoice;
+  readonly pauses: CheckedPauses;
 }
 
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
@@ -159,13 +161,14 @@ const START = [...PLACE, 'signal', 'worker', 'wasm', 'pin'];
 
 /** Checks the options of `connect`. `page` is the page's address, which relative ones begin from. */
 export function checkConfig(options: unknown, page?: string): CheckedOptions {
-  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token']);
+  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token', 'tabs', 'pauses']);
   const { backend = 'auto', privacy = {}, token } = given;
+  const manners = { tabs: checkTabs(given['tabs']), pauses: checkPauses(given['pauses']) };
   const start = checkStart(given, page);
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
-  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...checkPrivacy(privacy) };
+  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...manners, ...checkPrivacy(privacy) };
 }
 
 /** Checks the options of `load`. */
@@ -173,7 +176,7 @@ export function checkLoad(options: unknown, page?: string): CheckedStart {
   return checkStart(optionsOf('load', options, START), page);
 }
 
-/** Checks the place of `kept` and `forget`. */
+/** Checks the place of a call that needs no client. */
 export function checkPlace(call: string, place: unknown, page?: string): CheckedPlace {
   return checkTask(optionsOf(call, place, PLACE), page);
 }
@@ -284,12 +287,9 @@ function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consen
   }
   refuseUnknown('privacy', privacy, ['floors', 'consent', 'examples']);
   const { floors, examples, consent = 'granted' } = privacy;
-  if (consent !== 'granted' && typeof consent !== 'function') {
-    throw new FedraError('invalid-options', "privacy.consent must be 'granted' or a function that answers true or false");
-  }
   return {
     floors: floors === undefined ? undefined : checkFloors(floors),
-    consent: consent as CheckedOptions['consent'],
+    consent: checkConsent(consent),
     examples: examples === undefined ? undefined : checkExamples(examples),
   };
 }

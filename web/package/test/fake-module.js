@@ -38,6 +38,8 @@ export class EdgeClient {
     try {
       await this.record(this.rounds + 1);
       this.rounds += 1;
+      this.tell({ type: 'status', state: 'uploading', round: this.rounds });
+      this.tell({ type: 'traffic', bytesUp: 100 * this.rounds, bytesDown: 0 });
       this.tell({ type: 'update', round: this.rounds, outcome: 'accepted' });
     } catch ({ message }) {
       this.tell({ type: 'error', code: 'participation-not-kept', message, fatal: false });
@@ -61,6 +63,12 @@ export class EdgeClient {
   }
 
   pause() {}
+
+  resume() {}
+
+  consent() {
+    this.tell({ type: 'status', state: 'training', round: 1 });
+  }
 
   close() {
     this.#end();

@@ -73,7 +73,7 @@ test('without a folder a private round is not taken part in, and the error names
   const { code, message } = await afterTraining(client, 'error');
   assert.equal(code, 'participation-not-kept');
   assert.match(message, /option storage/);
-  for (const call of ['kept', 'forget'])
+  for (const call of ['kept', 'forget', 'consent', 'revoke', 'sent'])
     await assert.rejects(fedra.FedraClient[call](place), { code: 'no-storage', message: /option storage/ });
 });
 
@@ -123,6 +123,57 @@ test('files are kept in the folder: the bytes of a Blob, and the address of a fi
   });
 });
 
+test('a consent is kept in the folder, is not asked for again, and its withdrawal ends the clients of that folder', async () => {
+  let asked = 0;
+  const form = { text: 'We learn from your digits.', version: '1' };
+  const ask = () => (asked += 1) > 0;
+  const agreed = async (options) => {
+    const client = await connect({ privacy: { consent: { ...form, ask } }, ...options });
+    while (client.latest('status')?.state !== 'training') await sees(client, 'status');
+    return client;
+  };
+  const first = await agreed();
+  const second = await agreed();
+  assert.equal(asked, 1);
+  const elsewhere = await agreed({ storage: mkdtempSync(join(home, 'state-')) });
+  assert.equal(asked, 2);
+  const { text, version, since } = await fedra.FedraClient.consent({ ...place, storage });
+  assert.deepEqual([text, version, since instanceof Date], [form.text, form.version, true]);
+  const ends = [first, second].map((client) => sees(client, 'error'));
+  await fedra.FedraClient.revoke({ ...place, storage });
+  for (const { code, fatal } of await Promise.all(ends)) assert.deepEqual([code, fatal], ['consent-revoked', true]);
+  assert.equal(await fedra.FedraClient.consent({ ...place, storage }), null);
+  assert.equal(elsewhere.latest('error'), undefined);
+  elsewhere.pause();
+});
+
+test('without a folder a consent holds for its client alone, and the error names the option', async () => {
+  const client = await fedra.FedraClient.connect({ ...place, privacy: { consent: { text: 'x', version: '1', ask: () => true } } });
+  clients.push(client);
+  const { code, message, fatal } = client.latest('error') ?? (await sees(client, 'error'));
+  assert.deepEqual([code, fatal], ['no-storage', false]);
+  assert.match(message, /option storage/);
+  assert.equal((await afterTraining(client, 'update')).outcome, 'accepted');
+});
+
+test('what was sent is logged in the folder, and later clients add to it', async () => {
+  assert.deepEqual(await fedra.FedraClient.sent({ ...place, storage }), { rounds: [], earlier: { rounds: 0, bytes: 0 } });
+  for (let visit = 0; visit < 2; visit += 1) {
+    const client = await connect({ task: 'private' });
+    await afterTraining(client, 'update');
+    await client.close();
+  }
+  const { rounds } = await fedra.FedraClient.sent({ ...place, task: 'private', storage });
+  assert.deepEqual(
+    rounds.map(({ round, policy, outcome }) => [round, policy, outcome]),
+    [
+      [1, 'distributed', 'accepted'],
+      [2, 'distributed', 'accepted'],
+    ],
+  );
+  assert.ok(rounds.every(({ at, bytes }) => at instanceof Date && bytes > 0));
+});
+
 test('a crash of the thread starts another one, with the data', async () => {
   const client = await connect();
   await client.train(data());
@@ -147,6 +198,8 @@ for (const [name, options, message] of [
   ['a worker', { worker: () => {} }, /has no worker/],
   ['WebGPU', { backend: 'webgpu' }, /no WebGPU/],
   ['a folder that is none', { storage: 7 }, /storage must be a folder/],
+  ['a choice of tabs', { tabs: 'one' }, /has no tabs/],
+  ['a rule to rest', { pauses: {} }, /has no pauses: .* call pause/],
   ['an unknown name', { store: 'x' }, /has no store/],
 ]) {
   test(`${name} is refused`, () => assert.rejects(connect(options), { code: 'invalid-options', message }));

@@ -127,6 +127,7 @@ for (const [module, moduleResolution] of [
       `import { FedraClient, FedraError, type Model, type ModelEvent, type PrivacyFloors } from 'fedra';
       import { FedraClient as InNode, type PrivacyEvent } from 'fedra/node';
       import { load } from 'fedra/predict';
+      import { FedraTrainer } from 'fedra/element';
       const client = await FedraClient.connect({ url: 'wss://example.org/v1/connect', task: 'digits', backend: 'auto' });
       client.addEventListener('model', ({ detail }) => { const model: ModelEvent = detail; console.log(model.accuracy?.toFixed(3)); });
       const floors: PrivacyFloors = { minCohort: 50, requireSecureAggregation: true };
@@ -135,6 +136,15 @@ for (const [module, moduleResolution] of [
         privacy: { floors, consent: async (terms) => terms.policy !== 'central' && (terms.budgetEpsilon ?? Infinity) < 4 },
       });
       careful.addEventListener('privacy', ({ detail }) => console.log(detail.spentEpsilon.toFixed(2), detail.nextEpsilon?.toFixed(2)));
+      const consent = { text: 'We learn from your digits.', version: '1', ask: () => true };
+      await FedraClient.connect({ url: '', task: '', tabs: 'one', pauses: { hidden: true, battery: 0.3 }, privacy: { consent } });
+      client.addEventListener('tab', ({ detail }) => console.log(detail.leads));
+      const { rounds, earlier } = await FedraClient.sent({ url: '', task: '' });
+      console.log(rounds[0]?.at.getTime(), earlier.bytes, (await FedraClient.consent({ url: '', task: '' }))?.terms.policy);
+      const trainer: FedraTrainer | null = document.querySelector('fedra-trainer');
+      trainer?.addEventListener('client', () => trainer.client?.pause());
+      // @ts-expect-error there is no such rule
+      await FedraClient.connect({ url: '', task: '', pauses: { visible: true } });
       await FedraClient.connect({ url: '', task: '', token: 'e30.e30.c2ln' });
       await FedraClient.connect({ url: '', task: '', token: async () => (await fetch('/token')).text() });
       // @ts-expect-error a token is a text
