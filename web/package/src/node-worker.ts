@@ -28,9 +28,15 @@ async function fileAt(address: URL): Promise<Response> {
   return new Response(Readable.toWeb(createReadStream(path)) as ReadableStream, { headers: { 'content-type': type } });
 }
 
-/** Takes the WebSocket of the package ws where Node.js has none; undefined if all is well, or the problem. */
+/**
+ * Sees to a WebSocket: Node.js before 22 has none, and takes that of the package ws. Resolves
+ * with the problem if there is one.
+ */
 async function findWebSocket(): Promise<string | undefined> {
-  if (typeof WebSocket !== 'undefined') return undefined;
+  if (typeof WebSocket !== 'undefined') {
+    install(closing(WebSocket));
+    return undefined;
+  }
   try {
     const { WebSocket: Socket } = await import('ws');
     class Quiet extends Socket {
@@ -40,11 +46,31 @@ async function findWebSocket(): Promise<string | undefined> {
         this.on('error', () => {});
       }
     }
-    Object.defineProperty(globalThis, 'WebSocket', { configurable: true, value: Quiet });
+    install(Quiet);
     return undefined;
   } catch (cause) {
     return `this Node.js has no WebSocket (${wordsOf(cause)}): use Node.js 22 or later, or install the package ws`;
   }
+}
+
+/** The same socket, but an error is always followed by a close: Node.js 22 has none where no server answers. */
+function closing(Socket: typeof WebSocket): unknown {
+  return class extends Socket {
+    constructor(url: string) {
+      super(url);
+      let isClosed = false;
+      this.addEventListener('close', () => (isClosed = true));
+      this.addEventListener('error', () =>
+        setTimeout(() => {
+          if (!isClosed) this.dispatchEvent(Object.assign(new Event('close'), { code: 1006, reason: '' }));
+        }),
+      );
+    }
+  };
+}
+
+function install(Socket: unknown): void {
+  Object.defineProperty(globalThis, 'WebSocket', { configurable: true, value: Socket });
 }
 
 const post = (message: FromWorker, transfer: Transferable[] = []) => port.postMessage(message, transfer as ArrayBuffer[]);

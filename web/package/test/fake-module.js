@@ -28,7 +28,21 @@ export class EdgeClient {
     this.tell({ type: 'backend', backend, reason: typeof WebSocket });
     const policy = task === 'private' ? 'distributed' : 'none';
     this.tell({ type: 'privacy', policy, participations: this.rounds, spentEpsilon: this.rounds });
+    this.#connect();
     await new Promise((resolve) => (this.#end = resolve));
+  }
+
+  /** Uses a socket as the module does. */
+  #connect() {
+    const socket = new WebSocket(this.options.url);
+    socket.binaryType = 'arraybuffer';
+    socket.onopen = () => socket.send(Uint8Array.of(1, 2, 3));
+    socket.onmessage = ({ data }) => {
+      const bytesDown = data instanceof ArrayBuffer ? data.byteLength : 0;
+      this.tell({ type: 'traffic', bytesUp: 3 - socket.bufferedAmount, bytesDown });
+      socket.close(4000);
+    };
+    socket.onclose = ({ code }) => this.tell({ type: 'status', state: 'reconnecting', retryInMs: code });
   }
 
   async setDataset() {

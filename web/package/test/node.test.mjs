@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { WebSocketServer } from 'ws';
 
 const EMPTY = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
 const place = { url: 'ws://127.0.0.1:9', task: 'digits' };
@@ -56,6 +57,21 @@ test('a client trains in a thread, on the CPU, with a WebSocket', async () => {
   assert.deepEqual([...(await client.predict(Float32Array.of(3)))], [3]);
   const { backend, reason } = client.latest('backend');
   assert.deepEqual([backend, reason], ['cpu', 'function']);
+});
+
+test('a socket carries bytes, and one that finds no server is closed without harm to the thread', async () => {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  await new Promise((resolve) => server.once('listening', resolve));
+  server.on('connection', (socket) => socket.on('message', (bytes) => socket.send(Buffer.concat([bytes, bytes]))));
+  const client = await connect({ url: `ws://127.0.0.1:${server.address().port}` });
+  const told = (type) => client.latest(type) ?? sees(client, type);
+  assert.deepEqual(await told('traffic'), { type: 'traffic', bytesUp: 3, bytesDown: 6 });
+  assert.equal((await told('status')).retryInMs, 4000);
+  await new Promise((resolve) => server.close(resolve));
+
+  const lonely = await connect();
+  assert.equal((lonely.latest('status') ?? (await sees(lonely, 'status'))).state, 'reconnecting');
+  assert.deepEqual([...(await lonely.predict(Float32Array.of(3)))], [3]);
 });
 
 test('a private round is counted in the folder before its update, and later clients go on from there', async () => {
