@@ -58,17 +58,18 @@ export class Tabs {
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data);
     if (await this.#takes()) return true;
-    if (!this.#isAside) this.#wait();
-    return false;
+    if (!this.#leads && !this.#isAside) this.#wait();
+    return this.#leads;
   }
 
   /** Steps aside for tabs that can take part now, or waits for the lead again. */
   async stepAside(isAside: boolean): Promise<void> {
+    if (this.#isAside === isAside) return;
     this.#isAside = isAside;
     if (!this.#channel) return;
     if (!this.#leads) {
-      this.#term.abort();
-      if (!isAside) this.#wait();
+      if (isAside) this.#term.abort();
+      else this.#wait();
       return;
     }
     if (!isAside) return;
@@ -102,9 +103,12 @@ export class Tabs {
     });
   }
 
+  /** Waits for the lead, in place of an earlier wait. */
   #wait(): void {
+    this.#term.abort();
     const { signal } = (this.#term = new AbortController());
     const turn = navigator.locks.request(this.#name, { signal }, () => {
+      if (signal.aborted) return undefined;
       this.#leads = true;
       this.#place.leads();
       return ended(signal);

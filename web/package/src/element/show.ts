@@ -54,6 +54,7 @@ export function show(view: View, shown: Shown, strings: TrainerStrings, language
   write(view.takePart, shown.problem || shown.notice ? strings.again : strings.takePart);
   showQuestion(view, shown, strings, language);
   const trains = isRunning && status?.state === 'training' && progress !== undefined && progress.round === status.round;
+  view.progress.hidden = status?.state === 'paused' || (!leads && !trains);
   view.progress.toggleAttribute('data-idle', !trains);
   if (trains) {
     view.progress.max = progress.steps;

@@ -79,9 +79,9 @@ details { border-top: 1px solid var(--_line); padding-top: 0.75rem; }
 summary { cursor: pointer; font-weight: 600; min-height: 1.75rem; }
 details > div { display: grid; gap: 0.6rem; padding-top: 0.5rem; }
 .table { overflow-x: auto; max-height: 16rem; }
-table { width: 100%; border-collapse: collapse; font-size: 0.875rem; overflow-wrap: normal; }
+table { width: 100%; border-collapse: collapse; font-size: 0.8125rem; overflow-wrap: normal; }
 th { font-weight: 600; color: var(--_soft); }
-th, td { padding: 0.3rem 0.5rem 0.3rem 0; text-align: start; vertical-align: top; border-bottom: 1px solid var(--_line); }
+th, td { padding: 0.3rem 0.3rem 0.3rem 0; text-align: start; vertical-align: top; border-bottom: 1px solid var(--_line); }
 @media (forced-colors: active) {
   button.primary { border-width: 2px; }
   .status[data-active]::before { background: Highlight; }
