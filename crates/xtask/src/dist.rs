@@ -17,6 +17,7 @@ pub fn run(options: &Options) -> Result<()> {
     prerequisites::wasm_target()?;
     npm::packages(&project::web())?;
     let sizes = bundle::build()?;
+    process::run(project::npm(&project::web()).args(["run", "manifest", "-w", "fedra"]))?;
     if !options.module_only {
         page()?;
     }

@@ -133,6 +133,7 @@ export function withEvent(state: PageState, event: ClientEvent): PageState {
       return { ...state, backend: event };
     case 'task':
     case 'evaluation':
+    case 'tab':
       return state;
     case 'round':
       return { ...state, round: event };

@@ -43,7 +43,7 @@ export function stateWords(state: PageState): string {
     case 'reported':
       return 'Done; the others are finishing';
     case 'paused':
-      return 'Paused';
+      return (status.reason && RESTS[status.reason]) ?? 'Paused';
     case 'reconnecting':
       return retryWords(status.retryInMs);
     case 'closed':
@@ -66,6 +66,13 @@ function retryWords(retryInMs: number | undefined): string {
   if (retryInMs === undefined) return 'No connection; trying again';
   return `No connection; trying again in ${seconds(retryInMs)}`;
 }
+
+/** Rules by which the tab rests on its own. */
+const RESTS: Readonly<Partial<Record<StatusReason, string>>> = {
+  battery: 'Resting while the battery is low',
+  'save-data': 'Resting, because this device saves data',
+  metered: 'Resting on a mobile network',
+};
 
 /** Endings of this tab's last invitations, for which the aggregator leaves it out. */
 const ENDINGS: Readonly<Partial<Record<StatusReason, string>>> = {
@@ -239,6 +246,11 @@ export function advice({ code, message, fatal }: Problem, url: string, kind?: Da
         title: 'You did not take part',
         text: 'Nothing of your training was sent. If you change your mind, start again; you will be asked again.',
       };
+    case 'consent-revoked':
+      return {
+        title: 'You have withdrawn your consent',
+        text: 'This browser takes no further part. If you change your mind, start again; you will be asked again.',
+      };
     case 'consent-failed':
       return {
         title: 'You could not be asked',
@@ -294,6 +306,7 @@ export function advice({ code, message, fatal }: Problem, url: string, kind?: Da
     case 'bad-options':
     case 'invalid-options':
       return { title: 'The page’s address has a mistake', text: `${sentence(message)} Correct it and load the page again.` };
+    case 'wasm-hash-mismatch':
     case 'wasm-load-failed':
       return {
         title: 'The training module did not load',
@@ -369,6 +382,7 @@ export function advice({ code, message, fatal }: Problem, url: string, kind?: Da
         text: `${sentence(message)} Reload the page to get the newest one.`,
       };
     case 'not-in-a-browser':
+    case 'other-tab':
     case 'aborted':
     case 'closed':
     case 'timeout':

@@ -1,36 +1,51 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /**
  * The page's side of a client: starts the worker, sends it data, turns its
  * messages into events. It must not compute on tensors, and importing it must
  * not touch anything that only a browser has.
  */
+import { BROWSER } from './browser-stores.js';
+import { ClientEvents, tooLate } from './client-events.js';
+import type { ConsentRecord } from './consent.js';
 import type { FedraErrorCode } from './errors.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
-import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, FedraEventMap } from './events.js';
+import type { BackendChoice, ClientEvent, ClientEventOf, ClientEventType, InnerEvent } from './events.js';
 import type { Personalization } from './generated/contract.js';
 import type { GivenData } from './given-data.js';
 import { copied, GivenSets, takenOver } from './given-data.js';
-import type { Kept } from './kept-files.js';
-import { KeptFiles } from './kept-files.js';
+import type { Kept, KeptFiles } from './kept-files.js';
+import { Manners } from './manners.js';
 import type { ClientConfig, FromWorker, ToWorker } from './messages.js';
-import type { LoadOptions } from './model.js';
 import { crashed, Model } from './model.js';
+import type {
+  ConnectOptions,
+  LoadOptions,
+  PersonalizeOptions,
+  PredictOptions,
+  ReadOptions,
+  TrainKeptOptions,
+  TrainOptions,
+  WaitOptions,
+} from './options.js';
 import { PrivacyKeeper } from './privacy.js';
+import { REMEDIES } from './remedies.js';
 import type { Answer } from './requests.js';
 import { Requests } from './requests.js';
-import type { WorkerSource } from './spawn.js';
-import { spawn, started } from './spawn.js';
-import type { TokenSource } from './token.js';
-import { askForToken } from './token.js';
+import type { FinishedRound } from './rounds.js';
+import { Rounds } from './rounds.js';
+import type { Sent } from './sent.js';
+import { expectWorkers, spawn, started } from './spawn.js';
+import type { Places } from './stores.js';
+import type { WorkerLike } from './tabs.js';
+import { StandIn } from './tabs.js';
+import { consentTo, keptFiles, revoke, sentIn } from './task-entries.js';
+import { answerToken } from './token.js';
 import type {
   CheckedOptions,
-  CheckedPlace,
   CheckedTraining,
   Features,
-  Layout,
-  PersonalizeOptions,
   Place,
-  PredictOptions,
-  PrivacyOptions,
   ReadData,
   Reading,
   TrainingData,
@@ -45,69 +60,13 @@ import {
   checkFiles,
   checkPersonalizing,
   checkPlace,
+  checkPredicting,
   checkTraining,
   checkTrainingKept,
+  checkWait,
   isFiles,
-  isPersonal,
   LONGEST_MS,
 } from './validate.js';
-
-/** Options of {@link FedraClient.connect}. */
-export interface ConnectOptions {
-  /**
-   * The aggregator, for example `wss://example.org/v1/connect` or `https://example.org`.
-   * A page that came over https reaches `ws://` and `http://` on this machine only.
-   */
-  readonly url: string | URL;
-  /** The id of the task to take part in. */
-  readonly task: string;
-  /** Default `auto`: begin on the CPU, and change over to WebGPU if it is found faster. */
-  readonly backend?: BackendChoice;
-  /** Aborts connecting; after that, closes the client. */
-  readonly signal?: AbortSignal;
-  /** Least promise of the task, and the person's consent. */
-  readonly privacy?: PrivacyOptions;
-  /**
-   * For tasks that are not open: a token from the site's server, or a function
-   * that fetches one. It is called before every connection; if it fails, it is
-   * called again later.
-   */
-  readonly token?: TokenSource;
-  /**
-   * A worker in place of the package's own, where a bundler or a policy does not let
-   * the browser find that one. A script of another origin is imported by a small
-   * worker that the package makes (a `blob:`).
-   */
-  readonly worker?: WorkerSource;
-}
-
-/** Options of {@link FedraClient.train}. */
-export interface TrainOptions {
-  /** Take the arrays' buffers over instead of copying them. They are empty afterwards. */
-  readonly transfer?: boolean;
-  /** Default `channels-first`. With `channels-last` images are transposed as they are taken. */
-  readonly layout?: Layout;
-  /** Longest wait for the task, in milliseconds. Default 30,000; `Infinity` waits for ever. */
-  readonly timeout?: number;
-  /** Gives the data up, unless they have been taken. */
-  readonly signal?: AbortSignal;
-  /** Delimiter of CSV files, one character. Default: the one that the header shows. */
-  readonly delimiter?: string;
-  /** Decimal sign of the numbers in CSV files. Default `.`. */
-  readonly decimal?: '.' | ',';
-  /** Of files keep at most this many examples, each with the same chance. */
-  readonly maxExamples?: number;
-  /** Seed of that choice, a whole number. Default 0. */
-  readonly seed?: number;
-  /** Is called while files are read. */
-  readonly onReading?: (progress: Reading) => void;
-}
-
-/** Options of {@link FedraClient.read}. */
-export type ReadOptions = Omit<TrainOptions, 'transfer' | 'layout'>;
-
-/** Options of {@link FedraClient.trainKept}: those of the files were kept with them. */
-export type TrainKeptOptions = Pick<TrainOptions, 'timeout' | 'signal' | 'onReading'>;
 
 /** Wait for a worker's answer to data. */
 type Waiting = Pick<CheckedTraining, 'timeout' | 'signal' | 'onReading'>;
@@ -121,10 +80,12 @@ const MOST_CRASHES = 3;
  * One participant in one task. Made by {@link FedraClient.connect}; training,
  * the connection and its repair go on in a worker until {@link close}.
  */
-export class FedraClient extends EventTarget {
+export class FedraClient extends ClientEvents {
   readonly #options: CheckedOptions;
   readonly #privacy: PrivacyKeeper;
-  #worker: Worker;
+  /** A stand-in while another tab leads, and in the back/forward cache. */
+  #worker: WorkerLike = new StandIn();
+  readonly #manners: Manners;
   /** True once the worker has loaded its module. */
   #running = true;
   /** Crashes while a call was open since one was last answered, and others since an update was last accepted. */
@@ -137,25 +98,42 @@ export class FedraClient extends EventTarget {
   readonly #withdrawn = new Set<number>();
   /** Listeners to the reading of files, by the request. */
   readonly #readings = new Map<number, (progress: Reading) => void>();
-  #paused = false;
   readonly #latest = new Map<ClientEventType, ClientEvent>();
   readonly #requests = new Requests();
   #closing: Promise<void> | undefined;
   #ended = false;
   #onEnded: () => void = () => {};
 
-  private constructor(options: CheckedOptions, worker: Worker) {
+  /** @internal */
+  protected constructor(options: CheckedOptions, places: Places) {
     super();
     this.#options = options;
-    this.#worker = worker;
-    this.#kept = keptFiles(options);
-    this.#privacy = new PrivacyKeeper(options, {
-      agreed: () => this.#ifOpen(() => this.#post({ type: 'consent' })),
+    this.#kept = keptFiles(options, places);
+    this.#privacy = new PrivacyKeeper(options, places, {
+      agreed: () =>
+        this.#ifOpen(() => {
+          this.#manners.agreed();
+          this.#post({ type: 'consent' });
+        }),
       refused: (error) =>
         this.#ifOpen(() => {
           this.#emit(error);
           void this.close();
         }),
+      notKept: (error) => this.#ifOpen(() => this.#emit(error)),
+    });
+    this.#manners = new Manners(options, places, this.#privacy, {
+      rest: (isHeld) => this.#ifOpen(() => this.#post({ type: isHeld ? 'pause' : 'resume' })),
+      lead: () => this.#ifOpen(() => this.#begin(options.backend)),
+      leave: () => this.#ifOpen(() => this.#replace(new StandIn(), 'the tab gave its part up')),
+      end: (event) =>
+        this.#ifOpen(() => {
+          this.#show(event);
+          void this.close();
+        }),
+      show: (event) => this.#show(event),
+      status: () => this.latest('status'),
+      newest: () => this.#latest.values(),
     });
   }
 
@@ -164,21 +142,25 @@ export class FedraClient extends EventTarget {
    * at once and observes: the task, its rounds and its newest model. `status` events
    * report on the connection. It takes part once {@link train} has given it data.
    * Rejects with a {@link FedraError}: `invalid-options`, `not-in-a-browser`,
-   * `wasm-load-failed`, `worker-failed` or `aborted`.
+   * `wasm-load-failed`, `wasm-hash-mismatch`, `worker-failed` or `aborted`.
    */
   static async connect(options: ConnectOptions): Promise<FedraClient> {
-    const checked = checkConfig(options, globalThis.location?.href);
+    return FedraClient.open(checkConfig(options, globalThis.location?.href), BROWSER);
+  }
+
+  /** @internal Connects with options that have passed the checks. */
+  protected static async open(checked: CheckedOptions, places: Places): Promise<FedraClient> {
     const { signal } = checked;
     if (signal?.aborted) throw aborted(signal);
-    const spawned = spawn(checked.worker);
-    const client = new FedraClient(checked, spawned.worker);
+    expectWorkers(checked.worker);
+    const client = new this(checked, places);
     try {
-      await started(spawned, { type: 'start', config: client.#config(checked.backend) }, signal);
+      await client.#open(signal);
     } catch (error) {
-      spawned.worker.terminate();
+      client.#worker.terminate();
+      client.#manners.end();
       throw error;
     }
-    client.#listen();
     signal?.addEventListener('abort', () => void client.close(), { once: true });
     return client;
   }
@@ -190,7 +172,7 @@ export class FedraClient extends EventTarget {
    * {@link FedraError}: `invalid-options`, `not-in-a-browser`, `no-server`,
    * `unknown-task`, `model-unavailable` (it is gone, or is not the one named),
    * `bad-model` (it is damaged, or a newer version of this package may know its
-   * layers), `out-of-memory`, `wasm-load-failed`, `worker-failed` or `aborted`.
+   * layers), `out-of-memory`, `wasm-load-failed`, `wasm-hash-mismatch`, `worker-failed` or `aborted`.
    */
   static load(options: LoadOptions): Promise<Model> {
     return Model.load(options);
@@ -202,7 +184,7 @@ export class FedraClient extends EventTarget {
    * `invalid-options`.
    */
   static async kept(place: Place): Promise<Kept | null> {
-    return keptFiles(checkPlace('kept', place, globalThis.location?.href)).kept();
+    return keptFiles(checkPlace('kept', place, globalThis.location?.href), BROWSER).kept();
   }
 
   /**
@@ -211,7 +193,29 @@ export class FedraClient extends EventTarget {
    * such a part again. Rejects as {@link kept} does.
    */
   static async forget(place: Place): Promise<void> {
-    return keptFiles(checkPlace('forget', place, globalThis.location?.href)).forget();
+    return keptFiles(checkPlace('forget', place, globalThis.location?.href), BROWSER).forget();
+  }
+
+  /**
+   * The person's consent to a task that this browser keeps; null if there is none. Rejects with
+   * `no-storage` or `invalid-options`, as {@link revoke} and {@link sent} do.
+   */
+  static async consent(place: Place): Promise<ConsentRecord | null> {
+    return consentTo(checkPlace('consent', place, globalThis.location?.href), BROWSER).read();
+  }
+
+  /**
+   * Withdraws the consent that this browser keeps for a task: every client with such a consent,
+   * in this tab and in others, ends with `consent-revoked`. The consent is forgotten, and what
+   * {@link forget} removes; the log of what was {@link sent} stays.
+   */
+  static async revoke(place: Place): Promise<void> {
+    return revoke(checkPlace('revoke', place, globalThis.location?.href), BROWSER);
+  }
+
+  /** The log of what has left this browser for a task, round by round. Starts no worker, and asks no server. */
+  static async sent(place: Place): Promise<Sent> {
+    return sentIn(checkPlace('sent', place, globalThis.location?.href), BROWSER).read();
   }
 
   /** The newest event of a kind, for listeners that come late. */
@@ -232,7 +236,7 @@ export class FedraClient extends EventTarget {
     let message: (id: number) => GivenData;
     if (isFiles(data)) {
       checkFileOptions('train', options);
-      const checked = checkFiles(data, globalThis.location?.href);
+      const checked = checkFiles(data, this.#options.base);
       message = (id) => ({ type: 'files', id, options: reading, ...checked });
     } else {
       const checked = checkDataset(data, layout);
@@ -282,7 +286,7 @@ export class FedraClient extends EventTarget {
   async read(data: TrainingFiles | TrainingImages, options: ReadOptions = {}): Promise<ReadData> {
     checkFileOptions('read', options);
     const { reading, ...rest } = checkTraining(options);
-    const files = checkFiles(data, globalThis.location?.href);
+    const files = checkFiles(data, this.#options.base);
     const answer = await this.#ask('read', rest, (id) => this.#post({ type: 'read', id, options: reading, ...files }));
     if (!answer.data) throw new FedraError('worker-failed', 'the worker has read nothing');
     return answer.data;
@@ -308,7 +312,7 @@ export class FedraClient extends EventTarget {
       this.#ifOpen(() => this.#post({ type: 'withdraw', id }));
     };
     const settled = new AbortController();
-    const timer = timeout > LONGEST_MS ? undefined : setTimeout(() => giveUp(this.#tooLate(timeout)), timeout);
+    const timer = timeout > LONGEST_MS ? undefined : setTimeout(() => giveUp(tooLate(this.#options.task, timeout, this)), timeout);
     signal?.addEventListener('abort', () => giveUp(aborted(signal)), { signal: settled.signal });
     try {
       return await this.#requests.ask(kind, (number) => {
@@ -336,14 +340,15 @@ export class FedraClient extends EventTarget {
    * each: probabilities of a classifier, values of a regression. Needs no data, and
    * works in a finished task. Rejects with `bad-input` or `closed`, or as the module
    * says: `no-model` before the first `model` event, `bad-features`, `out-of-memory`. A call whose
-   * worker crashes rejects with `worker-failed`; the client goes on.
+   * worker crashes rejects with `worker-failed`; the client goes on. A signal that is aborted
+   * ends the wait with `aborted`.
    */
   async predict(features: Features, options: PredictOptions = {}): Promise<Float32Array> {
     const own = checkFeatures(features).slice();
-    const personal = isPersonal(options) ? ({ personal: true } as const) : {};
-    const answer = await this.#requests.ask('predict', (id) =>
-      this.#post({ type: 'predict', id, features: own, ...personal }, [own.buffer]),
-    );
+    const { isPersonal, signal } = checkPredicting(options);
+    const personal = isPersonal ? ({ personal: true } as const) : {};
+    const send = (id: number) => this.#post({ type: 'predict', id, features: own, ...personal }, [own.buffer]);
+    const answer = await this.#requests.ask('predict', send, signal);
     return answer.probabilities ?? new Float32Array();
   }
 
@@ -361,23 +366,36 @@ export class FedraClient extends EventTarget {
    * `worker-failed` if the worker crashes.
    */
   async personalize(options: PersonalizeOptions = {}): Promise<Personalization> {
-    const plan = checkPersonalizing(options);
+    const { signal, ...plan } = checkPersonalizing(options);
     if (this.#ended || this.#closing) throw closed('the client');
-    const answer = await this.#requests.ask('personalize', (id) => this.#post({ type: 'personalize', id, ...plan }));
+    const answer = await this.#requests.ask('personalize', (id) => this.#post({ type: 'personalize', id, ...plan }), signal);
     if (!answer.personalization) throw new FedraError('worker-failed', 'the worker has made no personal model');
     return answer.personalization;
   }
 
-  /** Takes no part in further rounds until {@link resume}. */
-  pause(): void {
-    this.#post({ type: 'pause' });
-    this.#paused = true;
+  /**
+   * Rounds that end from now on, each once, for `for await`. The iteration ends when the client
+   * closes; `break` ends it before. It rejects with `aborted` when the signal is, and with the
+   * code of a fatal error. At most 64 rounds wait for a slow loop: of more the oldest are
+   * dropped, and `missed` of the next one counts them.
+   */
+  rounds(options: WaitOptions = {}): AsyncIterableIterator<FinishedRound> {
+    return new Rounds(this, checkWait('rounds', options));
   }
 
-  /** Takes part again. */
+  /** Takes no part in further rounds until {@link resume}. */
+  pause(): void {
+    this.#rest(true);
+  }
+
+  /** Takes part again, once no rule is against it. */
   resume(): void {
-    this.#post({ type: 'resume' });
-    this.#paused = false;
+    this.#rest(false);
+  }
+
+  #rest(isHeld: boolean): void {
+    if (this.#ended || this.#closing) throw closed('the client');
+    this.#manners.rest('page', isHeld);
   }
 
   /** Leaves the task and ends the worker. Resolves when it has ended. */
@@ -386,38 +404,32 @@ export class FedraClient extends EventTarget {
     return this.#closing;
   }
 
-  override addEventListener<T extends ClientEventType>(
-    type: T,
-    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  override addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  override addEventListener(type: string, listener: unknown, options?: AddEventListenerOptions | boolean): void {
-    super.addEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
+  /** Calls {@link close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
-  override removeEventListener<T extends ClientEventType>(
-    type: T,
-    listener: ((this: FedraClient, event: FedraEventMap[T]) => void) | null,
-    options?: EventListenerOptions | boolean,
-  ): void;
-  override removeEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: EventListenerOptions | boolean,
-  ): void;
-  override removeEventListener(type: string, listener: unknown, options?: EventListenerOptions | boolean): void {
-    super.removeEventListener(type, listener as EventListenerOrEventListenerObject | null, options);
+  /** The first message to a worker that starts now. */
+  #start(backend: BackendChoice): Extract<ToWorker, { type: 'start' }> {
+    const { address, task, token, modules } = this.#options;
+    const asks = token === undefined ? 'none' : 'ask';
+    const config: ClientConfig = { url: address.socket, task, backend, privacy: this.#privacy.config(), token: asks };
+    return { type: 'start', config, ...(modules ? { modules } : {}) };
   }
 
-  /** The config of a module that starts now. */
-  #config(backend: BackendChoice): ClientConfig {
-    const { address, task, token } = this.#options;
-    return { url: address.socket, task, backend, privacy: this.#privacy.config(), token: token === undefined ? 'none' : 'ask' };
+  /** Starts the worker, or follows the tab that leads. */
+  async #open(signal: AbortSignal | undefined): Promise<void> {
+    const joining = this.#manners.join();
+    const leads = typeof joining === 'boolean' ? joining : await joining;
+    if (signal?.aborted) throw aborted(signal);
+    if (leads) {
+      const spawned = spawn(this.#options.worker);
+      this.#worker = spawned.worker;
+      await started(spawned, this.#start(this.#options.backend), signal);
+    }
+    this.#listen();
+    if (this.#manners.isHeld) this.#post({ type: 'pause' });
+    this.#manners.opened(leads);
   }
 
   #ifOpen(act: () => void): void {
@@ -445,6 +457,9 @@ export class FedraClient extends EventTarget {
         this.#data.answered(message.id, message.type === 'done');
         // Data that a new worker is given again answer no call.
         if (this.#requests.answer(message)) this.#crashes.inCall = 0;
+        else if (message.type === 'refused' && message.code === 'bad-dataset') {
+          this.#emit({ type: 'error', code: message.code, message: message.message, fatal: false });
+        }
         break;
       case 'reading': {
         const { bytes, total, examples } = message;
@@ -454,9 +469,11 @@ export class FedraClient extends EventTarget {
       case 'ask-token':
         void this.#answerToken(message.id, this.#worker);
         break;
-      case 'record':
-        this.#record(message.id, message.participations);
+      case 'record': {
+        const answer = this.#privacy.record(message);
+        this.#ifOpen(() => this.#post(answer));
         break;
+      }
       case 'closed':
         this.#end();
         break;
@@ -471,31 +488,12 @@ export class FedraClient extends EventTarget {
     }
   }
 
-  /** Fetches a token and gives it to the worker that asked. Another may have taken its place by then. */
-  async #answerToken(id: number, worker: Worker): Promise<void> {
-    let answer: ToWorker;
-    try {
-      const { token } = this.#options;
-      if (token === undefined) throw new Error('the page gave none');
-      answer = { type: 'token', id, token: await askForToken(token) };
-    } catch (error) {
-      answer = { type: 'no-token', id, message: wordsOf(error) };
-    }
+  /** Fetches a token for the worker that asked. Another may have taken its place by then. */
+  async #answerToken(id: number, worker: WorkerLike): Promise<void> {
+    const answer = await answerToken(this.#options.token, id);
     this.#ifOpen(() => {
       if (worker === this.#worker) this.#post(answer);
     });
-  }
-
-  /** The module waits for the answer before it sends an update of a private round. */
-  #record(id: number, participations: number): void {
-    let answer: ToWorker;
-    try {
-      this.#privacy.record(participations);
-      answer = { type: 'recorded', id };
-    } catch (error) {
-      answer = { type: 'not-recorded', id, message: wordsOf(error) };
-    }
-    this.#ifOpen(() => this.#post(answer));
   }
 
   /**
@@ -503,7 +501,7 @@ export class FedraClient extends EventTarget {
    * task, and they no longer fit as they were read. Files that do not fit after that either
    * are an event, until the task is told again.
    */
-  #readsAgain(event: ClientEvent): boolean {
+  #readsAgain(event: InnerEvent): boolean {
     if (event.type === 'task') this.#mayReadAgain = true;
     const { taken, isWaiting } = this.#data;
     const unfit = event.type === 'error' && event.code === 'bad-dataset' && !event.fatal;
@@ -517,10 +515,15 @@ export class FedraClient extends EventTarget {
     return true;
   }
 
-  #emit(event: ClientEvent): void {
+  /** Takes an event of this client. */
+  #emit(told: InnerEvent): void {
+    const event: ClientEvent = told.type === 'error' ? { ...told, remedy: REMEDIES[told.code] } : told;
     if (event.type === 'update' && event.outcome === 'accepted') Object.assign(this.#crashes, { inCall: 0, alone: 0 });
+    this.#show(this.#manners.take(event));
+  }
+
+  #show(event: ClientEvent): void {
     this.#latest.set(event.type, event);
-    this.#privacy.see(event);
     this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 
@@ -538,34 +541,35 @@ export class FedraClient extends EventTarget {
    * is no memory. Another worker starts over on the CPU, with the data.
    */
   #startAgain(reason: string): void {
-    this.#worker.terminate();
-    this.#requests.rejectAll(crashed(reason), 'predict');
-    this.#requests.rejectAll(crashed(reason), 'personalize');
-    this.#requests.rejectAll(crashed(reason), 'read');
+    this.#replace(new StandIn(), reason);
     const message = `the worker failed (${reason}) and is started again on the CPU, with the data`;
     this.#emit({ type: 'error', code: 'worker-failed', message, fatal: false });
     // A listener may have closed the client, and the worker that would say so is gone.
     if (this.#closing || this.#ended) return this.#end();
+    this.#begin('cpu');
+  }
+
+  /** Puts another worker in the place of the one that was there. */
+  #replace(worker: WorkerLike, reason: string): void {
+    this.#worker.onmessage = null;
+    this.#worker.terminate();
+    this.#worker = worker;
+    for (const kind of ['predict', 'personalize', 'read'] as const) this.#requests.rejectAll(crashed(reason), kind);
+    this.#listen();
+  }
+
+  /** Starts a worker after {@link connect} has resolved, with the data. */
+  #begin(backend: BackendChoice): void {
     this.#running = false;
     try {
-      this.#worker = spawn(this.#options.worker).worker;
+      this.#replace(spawn(this.#options.worker).worker, 'another worker takes its place');
     } catch (cause) {
       return this.#fail(wordsOf(cause));
     }
-    this.#listen();
-    this.#post({ type: 'start', config: this.#config('cpu') });
+    this.#post(this.#start(backend));
     for (const data of this.#data.all) this.#post(data);
     for (const id of this.#withdrawn) this.#post({ type: 'withdraw', id });
-    if (this.#paused) this.#post({ type: 'pause' });
-  }
-
-  /** The error for a task that did not become known in time, with the last news of the connection. */
-  #tooLate(timeout: number): FedraError {
-    const state = this.latest('status')?.state;
-    const problem = state === 'connecting' || state === 'reconnecting' ? this.latest('error') : undefined;
-    const message = `the task ${this.#options.task} was not known within ${timeout / 1000} s`;
-    if (!problem) return new FedraError('timeout', message);
-    return new FedraError('timeout', `${message}: ${problem.message}`, { cause: new FedraError(problem.code, problem.message) });
+    if (this.#manners.isHeld) this.#post({ type: 'pause' });
   }
 
   #leave(): Promise<void> {
@@ -583,14 +587,10 @@ export class FedraClient extends EventTarget {
     if (this.#ended) return;
     this.#ended = true;
     this.#worker.terminate();
+    this.#manners.end();
     this.#requests.rejectAll(closed('the client'));
     this.#data.clear();
     if (this.latest('status')?.state !== 'closed') this.#emit({ type: 'status', state: 'closed' });
     this.#onEnded();
   }
-}
-
-/** The files that this browser keeps for a task. */
-function keptFiles({ address, task }: CheckedPlace): KeptFiles {
-  return new KeptFiles(address.socket, task);
 }

@@ -1,5 +1,6 @@
 /** The package's one error class, and the codes of errors and `error` events. */
 import type { CallCode, EventCode } from './generated/contract.js';
+import { REMEDIES } from './remedies.js';
 
 /** Codes that only the page's side makes. The module's are generated from its sources. */
 export type PackageCode =
@@ -9,6 +10,8 @@ export type PackageCode =
   | 'blocked-by-policy'
   /** The question for consent failed, which counts as no. */
   | 'consent-failed'
+  /** The person has withdrawn their consent. */
+  | 'consent-revoked'
   /** The page may store nothing in this browser, or its storage is out of order. */
   | 'no-storage'
   /** There is no `Worker` here. */
@@ -17,6 +20,8 @@ export type PackageCode =
   | 'nothing-kept'
   /** The client trains on no files that could be kept. */
   | 'nothing-to-keep'
+  /** Another tab of this browser takes part, and has the model. */
+  | 'other-tab'
   /** The person did not agree to the task's terms. */
   | 'privacy-declined'
   /** The browser has no room for the files. */
@@ -25,6 +30,8 @@ export type PackageCode =
   | 'timeout'
   /** The aggregator has no such task. */
   | 'unknown-task'
+  /** A WebAssembly module is not the one that `pin` names. */
+  | 'wasm-hash-mismatch'
   /** The WebAssembly module could not be loaded. */
   | 'wasm-load-failed'
   /** The worker could not start, or crashed. */
@@ -35,6 +42,7 @@ export type FedraErrorCode = CallCode | EventCode | PackageCode;
 
 /** An error with a `code` for programs and a `message` for people. */
 export class FedraError extends Error {
+  /** Stable name, for programs. More may come. */
   readonly code: FedraErrorCode;
 
   constructor(code: FedraErrorCode, message: string, options?: ErrorOptions) {
@@ -42,11 +50,23 @@ export class FedraError extends Error {
     this.name = 'FedraError';
     this.code = code;
   }
+
+  /** One sentence that says what to do. */
+  get remedy(): string {
+    return REMEDIES[this.code];
+  }
 }
 
 /** The message of a thrown value. */
 export function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** The error of a place that cannot be used; `what` is missing then. */
+export function notStored(what: string, cause: unknown): FedraError {
+  if (cause instanceof FedraError) return cause;
+  const message = `${what} (${wordsOf(cause)}); allow this site to store data, or leave the private window`;
+  return new FedraError('no-storage', message, { cause });
 }
 
 /** The error of a call whose signal was aborted. */

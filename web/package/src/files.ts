@@ -98,6 +98,9 @@ async function picture(
 }
 
 async function decoded(name: string, blob: Blob): Promise<ImageData> {
+  if (typeof createImageBitmap === 'undefined') {
+    throw bad(name, 'pictures are decoded by browsers only: give their values as arrays, channels first');
+  }
   try {
     const bitmap = await createImageBitmap(blob, {
       imageOrientation: 'from-image',

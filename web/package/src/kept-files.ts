@@ -1,13 +1,13 @@
 /**
- * Files that a page keeps in this browser for its next visit, in IndexedDB: one set for each
+ * Files that a page keeps for its next visit: one set for each
  * task of an aggregator. It must not store anything that it was not asked to, nor send
  * anything.
  *
  * A set is stored or removed in one transaction. Where that fails, the earlier set stays.
  */
-import { FedraError, wordsOf } from './errors.js';
-import { KeyedStore } from './keyed-store.js';
-import { ResidualEntry } from './residual.js';
+import { FedraError, notStored, wordsOf } from './errors.js';
+import type { ResidualEntry } from './residual.js';
+import type { Values } from './stores.js';
 import type { CheckedFile, ReadingOptions } from './validate.js';
 
 /** Files that are kept in this browser. */
@@ -27,30 +27,30 @@ export interface KeptEntry {
   readonly since: Date;
 }
 
-const FILES = new KeyedStore('fedra', 'files');
-
 /** The files of one task. */
 export class KeptFiles {
   readonly #key: string;
+  readonly #store: Values<KeptEntry>;
   readonly #residual: ResidualEntry;
 
   /** `socket` is the aggregator's. */
-  constructor(socket: string, task: string) {
+  constructor(socket: string, task: string, store: Values<KeptEntry>, residual: ResidualEntry) {
     this.#key = `${socket}#${task}`;
-    this.#residual = new ResidualEntry(socket, task);
+    this.#store = store;
+    this.#residual = residual;
   }
 
   /** Keeps files in place of earlier ones. Rejects with `bad-dataset`, `storage-full` or `no-storage`. */
   async keep(files: readonly CheckedFile[], options: ReadingOptions): Promise<Kept> {
     for (const file of files) await checkReadable(file);
     const entry: KeptEntry = { files, options, since: new Date() };
-    await transact('readwrite', (store) => store.put(entry, this.#key));
+    await stored(this.#store.put(entry, this.#key));
     return summary(entry);
   }
 
   /** The files, if there are any. Rejects with `no-storage`. */
   entry(): Promise<KeptEntry | undefined> {
-    return transact('readonly', (store) => store.get(this.#key) as IDBRequest<KeptEntry | undefined>);
+    return stored(this.#store.get(this.#key));
   }
 
   /** Size and age of the files, if there are any. Rejects with `no-storage`. */
@@ -61,10 +61,8 @@ export class KeptFiles {
 
   /** Removes the files, and what is kept of the task's updates. Rejects with `no-storage`. */
   async forget(): Promise<void> {
-    await transact('readwrite', (store) => store.delete(this.#key));
-    await this.#residual.forget().catch((cause) => {
-      throw refusal(cause);
-    });
+    await stored(this.#store.delete(this.#key));
+    await stored(this.#residual.forget());
   }
 }
 
@@ -83,10 +81,10 @@ async function checkReadable({ source, name }: CheckedFile): Promise<void> {
   }
 }
 
-/** Runs one request. Resolves once what it has changed is stored. */
-async function transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+/** The result of a change or a look, or what the page is told where it failed. */
+async function stored<Result>(change: Promise<Result>): Promise<Result> {
   try {
-    return await FILES.transact(mode, act);
+    return await change;
   } catch (cause) {
     throw refusal(cause);
   }
@@ -96,6 +94,5 @@ function refusal(cause: unknown): FedraError {
   if (cause instanceof DOMException && cause.name === 'QuotaExceededError') {
     return new FedraError('storage-full', 'this browser has no room for the files; free some on the device, or keep fewer', { cause });
   }
-  const message = `this browser's storage cannot be used (${wordsOf(cause)}); allow this site to store data, or leave the private window`;
-  return new FedraError('no-storage', message, { cause });
+  return notStored("this browser's storage cannot be used", cause);
 }

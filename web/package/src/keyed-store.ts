@@ -1,5 +1,7 @@
 /** One store of values by key in an IndexedDB of its own. It must not know what the values are. */
-export class KeyedStore {
+import type { Changing } from './stores.js';
+
+export class KeyedStore<Value> implements Changing<Value> {
   readonly #database: string;
   readonly #store: string;
 
@@ -8,15 +10,44 @@ export class KeyedStore {
     this.#store = store;
   }
 
-  /** Runs one request in a transaction of its own. Resolves once what it has changed is on the disk. */
-  async transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+  get(key: string): Promise<Value | undefined> {
+    return this.#transact('readonly', (store) => store.get(key) as IDBRequest<Value | undefined>);
+  }
+
+  async put(value: Value, key: string): Promise<void> {
+    await this.#transact('readwrite', (store) => store.put(value, key));
+  }
+
+  delete(key: string): Promise<void> {
+    return this.#transact('readwrite', (store) => store.delete(key));
+  }
+
+  /** Replaces a value by the one that `change` makes of it. No other transaction comes between. */
+  change(key: string, change: (before: Value | undefined) => Value): Promise<void> {
+    return this.#run('readwrite', (store) => {
+      const request = store.get(key) as IDBRequest<Value | undefined>;
+      request.onsuccess = () => store.put(change(request.result), key);
+      return () => undefined;
+    });
+  }
+
+  /** Runs one request in a transaction of its own. */
+  #transact<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<Result>): Promise<Result> {
+    return this.#run(mode, (store) => {
+      const request = act(store);
+      return () => request.result;
+    });
+  }
+
+  /** Runs a transaction. Resolves once what it has changed is on the disk. */
+  async #run<Result>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => () => Result): Promise<Result> {
     const database = await this.#opened();
     try {
       return await new Promise<Result>((resolve, reject) => {
         const transaction = database.transaction(this.#store, mode, { durability: 'strict' });
-        const request = act(transaction.objectStore(this.#store));
-        transaction.oncomplete = () => resolve(request.result);
-        transaction.onabort = () => reject(transaction.error ?? request.error);
+        const result = act(transaction.objectStore(this.#store));
+        transaction.oncomplete = () => resolve(result());
+        transaction.onabort = () => reject(transaction.error);
       });
     } finally {
       database.close();

@@ -3,8 +3,9 @@
  * never copied on the way.
  */
 import type { FedraErrorCode } from './errors.js';
-import type { ClientEvent } from './events.js';
+import type { InnerEvent } from './events.js';
 import type { ModuleOptions, Personalization } from './generated/contract.js';
+import type { ModuleSources } from './sources.js';
 import type { CheckedDataset, CheckedFiles, CheckedPersonalizing, Features, ReadData, Reading, ReadingOptions } from './validate.js';
 
 /** The module's options, and what the worker asks the page for. */
@@ -21,9 +22,9 @@ export interface ModelFiles {
 }
 
 export type ToWorker =
-  | { readonly type: 'start'; readonly config: ClientConfig }
+  | { readonly type: 'start'; readonly config: ClientConfig; readonly modules?: ModuleSources }
   /** In place of `start`: no session, only this model's files. */
-  | ({ readonly type: 'load' } & ModelFiles)
+  | ({ readonly type: 'load'; readonly modules?: ModuleSources } & ModelFiles)
   | ({ readonly type: 'dataset'; readonly id: number } & CheckedDataset)
   /** The same, from files that the worker reads. */
   | ({ readonly type: 'files'; readonly id: number; readonly options: ReadingOptions } & CheckedFiles)
@@ -51,7 +52,7 @@ export type FromWorker =
   | { readonly type: 'loaded'; readonly inputShape: readonly number[]; readonly outputs: number }
   /** The worker could not start, or its module crashed; nothing follows. */
   | { readonly type: 'failed'; readonly code: FedraErrorCode; readonly message: string }
-  | { readonly type: 'event'; readonly event: ClientEvent }
+  | { readonly type: 'event'; readonly event: InnerEvent }
   /** Files of the request with this number are being read. */
   | ({ readonly type: 'reading'; readonly id: number } & Reading)
   /** Asks for the token of a connection that is about to be opened. */

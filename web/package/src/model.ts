@@ -1,28 +1,20 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /**
  * A task's model for a page that only predicts: fetched over HTTP, run in a
  * worker, without a session, a token or a part in any round.
  */
 import type { Address } from './address.js';
 import { aborted, closed, FedraError, wordsOf } from './errors.js';
+import { sha256 } from './hash.js';
 import type { FromWorker, ModelFiles } from './messages.js';
+import type { LoadOptions, WaitOptions } from './options.js';
 import { watchPage } from './policy.js';
 import { Requests } from './requests.js';
-import type { Ready, WorkerSource } from './spawn.js';
-import { expectBrowser, spawn, started } from './spawn.js';
-import type { Features } from './validate.js';
-import { checkFeatures, checkLoad } from './validate.js';
-
-/** Options of {@link FedraClient.load}. */
-export interface LoadOptions {
-  /** The aggregator, as for `connect`. */
-  readonly url: string | URL;
-  /** The id of the task: open, paused, stopped or finished. */
-  readonly task: string;
-  /** Aborts loading; after that, closes the model. */
-  readonly signal?: AbortSignal;
-  /** A worker in place of the package's own, as for `connect`. */
-  readonly worker?: WorkerSource;
-}
+import type { Ready } from './spawn.js';
+import { expectWorkers, spawn, started } from './spawn.js';
+import type { CheckedStart, Features } from './validate.js';
+import { checkFeatures, checkLoad, checkWait } from './validate.js';
 
 /** The aggregator's description of a file. */
 interface Described {
@@ -38,6 +30,9 @@ interface Description extends Described {
   readonly frozen?: Described | null;
 }
 
+/** Code of the model's worker. */
+type Program = Pick<CheckedStart, 'worker' | 'modules'>;
+
 /** Most attempts: a model may be replaced between its description and its download. */
 const ATTEMPTS = 3;
 
@@ -52,7 +47,7 @@ export class Model {
   /** Values that `predict` gives for one example. */
   readonly outputs: number;
   readonly #files: ModelFiles;
-  readonly #source: WorkerSource | undefined;
+  readonly #program: Program;
   readonly #requests = new Requests();
   /** The worker, or a promise of the one in place of one that crashed. */
   #worker: Promise<Worker> | undefined;
@@ -61,7 +56,7 @@ export class Model {
   private constructor(
     { round, sha256 }: Description,
     files: ModelFiles,
-    source: WorkerSource | undefined,
+    program: Program,
     [worker, { inputShape, outputs }]: readonly [Worker, Extract<Ready, { type: 'loaded' }>],
   ) {
     this.round = round;
@@ -69,17 +64,21 @@ export class Model {
     this.inputShape = inputShape;
     this.outputs = outputs;
     this.#files = files;
-    this.#source = source;
+    this.#program = program;
     this.#worker = Promise.resolve(this.#listen(worker));
   }
 
   /** See {@link FedraClient.load}. */
   static async load(options: LoadOptions): Promise<Model> {
-    const { address, task, signal, worker } = checkLoad(options, globalThis.location?.href);
+    return Model.open(checkLoad(options, globalThis.location?.href));
+  }
+
+  /** @internal Loads with options that have passed the checks. */
+  static async open({ address, task, signal, ...program }: CheckedStart): Promise<Model> {
     if (signal?.aborted) throw aborted(signal);
-    expectBrowser();
+    expectWorkers(program.worker);
     const [description, files] = await download(address, task, signal);
-    const model = new Model(description, files, worker, await run(worker, files, signal));
+    const model = new Model(description, files, program, await run(program, files, signal));
     signal?.addEventListener('abort', () => model.close(), { once: true });
     return model;
   }
@@ -87,16 +86,19 @@ export class Model {
   /**
    * Predicts one or more examples, `outputs` values for each: probabilities of a
    * classifier, values of a regression. Rejects with
-   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, or `worker-failed` if the worker
-   * crashed, which costs the calls that were open.
+   * `bad-input`, `bad-features`, `out-of-memory`, `closed`, `aborted`, or `worker-failed` if the
+   * worker crashed, which costs the calls that were open.
    */
-  async predict(features: Features): Promise<Float32Array> {
+  async predict(features: Features, options: WaitOptions = {}): Promise<Float32Array> {
     const own = checkFeatures(features).slice();
+    const signal = checkWait('predict', options);
+    if (signal?.aborted) throw aborted(signal);
     if (this.#closed) throw closed('the model');
     this.#worker ??= this.#restart();
     const worker = await this.#worker;
     if (this.#closed) throw closed('the model');
-    const answer = await this.#requests.ask('predict', (id) => worker.postMessage({ type: 'predict', id, features: own }, [own.buffer]));
+    const send = (id: number) => worker.postMessage({ type: 'predict', id, features: own }, [own.buffer]);
+    const answer = await this.#requests.ask('predict', send, signal);
     return answer.probabilities ?? new Float32Array();
   }
 
@@ -111,9 +113,19 @@ export class Model {
     this.#worker = undefined;
   }
 
+  /** Calls {@link close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Calls {@link close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
   async #restart(): Promise<Worker> {
     try {
-      const [worker] = await run(this.#source, this.#files, undefined);
+      const [worker] = await run(this.#program, this.#files, undefined);
       return this.#listen(worker);
     } catch (error) {
       this.#worker = undefined;
@@ -145,10 +157,10 @@ export function crashed(reason: string): FedraError {
 }
 
 /** A worker with the model in it. */
-async function run(source: WorkerSource | undefined, files: ModelFiles, signal: AbortSignal | undefined) {
-  const spawned = spawn(source);
+async function run({ worker, modules }: Program, files: ModelFiles, signal: AbortSignal | undefined) {
+  const spawned = spawn(worker);
   try {
-    const ready = await started(spawned, { type: 'load', ...files }, signal);
+    const ready = await started(spawned, { type: 'load', ...files, ...(modules ? { modules } : {}) }, signal);
     if (ready.type !== 'loaded') throw new FedraError('worker-failed', `${spawned.name} is not the one of this version of fedra`);
     return [spawned.worker, ready] as const;
   } catch (error) {
@@ -219,12 +231,11 @@ async function get<Body>(url: URL, signal: AbortSignal | undefined, read: (answe
  * (except on this machine itself). Then only its length is checked: an attacker who
  * can change the file on its way could change the hash as well.
  */
-async function verified(file: Uint8Array<ArrayBuffer>, { sha256, bytes }: Described): Promise<Uint8Array<ArrayBuffer>> {
-  const digest = globalThis.crypto?.subtle ? new Uint8Array(await crypto.subtle.digest('SHA-256', file)) : undefined;
-  const hash = digest && Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  if (file.byteLength === bytes && (hash ?? sha256) === sha256) return file;
+async function verified(file: Uint8Array<ArrayBuffer>, { sha256: name, bytes }: Described): Promise<Uint8Array<ArrayBuffer>> {
+  const hash = await sha256(file);
+  if (file.byteLength === bytes && (hash ?? name) === name) return file;
   throw new FedraError(
     'model-unavailable',
-    `the model that came is not ${sha256}, which the aggregator names: it was damaged on its way, or a cache has another one`,
+    `the model that came is not ${name}, which the aggregator names: it was damaged on its way, or a cache has another one`,
   );
 }

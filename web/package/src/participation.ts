@@ -1,7 +1,7 @@
 /**
- * Count of the rounds of a task that this browser has taken part in, kept in
- * localStorage, since a limit that a reload forgets would be none. It must not
- * touch storage before a client asks.
+ * Count of the rounds of a task that this browser, or this folder of Node.js, has taken
+ * part in. It is stored, since a limit that a reload forgets would be none. It must not touch
+ * storage before a client asks.
  *
  * A round is stored before its update leaves: the module waits for it. So a crash can
  * waste a round, never forget one.
@@ -10,6 +10,8 @@
  * each, and would each count from nothing. The client whose entry is there goes on;
  * the others have been replaced.
  */
+
+import type { Texts } from './stores.js';
 
 interface Entry {
   readonly subject: string;
@@ -21,12 +23,14 @@ export class Participation {
   /** 32 hexadecimal digits: names this browser to the task's ledger, and to no other task's. */
   readonly subject: string;
   readonly #key: string;
+  readonly #texts: Texts;
   #replaced = false;
   /** The module's last count. Tabs of one site add to one entry. */
   #counted: number;
 
-  constructor(url: string, task: string) {
+  constructor(url: string, task: string, texts: Texts) {
     this.#key = `fedra:${url}#${task}`;
+    this.#texts = texts;
     const entry = this.#readable();
     this.subject = entry?.subject ?? randomHex(16);
     this.#counted = entry?.participations ?? 0;
@@ -58,7 +62,7 @@ export class Participation {
 
   /** Stores the module's count. Throws where it cannot: then the update must not leave. */
   record(count: number): void {
-    const entry = parse(localStorage.getItem(this.#key));
+    const entry = parse(this.#texts.getItem(this.#key));
     if (entry && entry.subject !== this.subject) {
       this.#replaced = true;
       throw new Error('another tab of this browser takes part in this task');
@@ -71,13 +75,13 @@ export class Participation {
 
   #write(participations: number): void {
     const entry: Entry = { subject: this.subject, participations };
-    localStorage.setItem(this.#key, JSON.stringify(entry));
+    this.#texts.setItem(this.#key, JSON.stringify(entry));
   }
 
   /** The entry, if storage may be read and has one. */
   #readable(): Entry | undefined {
     try {
-      return parse(localStorage.getItem(this.#key));
+      return parse(this.#texts.getItem(this.#key));
     } catch {
       return undefined;
     }

@@ -1,5 +1,5 @@
 /** Requests to a worker that it has not answered yet, by number. It must not post anything. */
-import { FedraError } from './errors.js';
+import { aborted, FedraError } from './errors.js';
 import type { FromWorker } from './messages.js';
 
 /** Results of a request that the worker has fulfilled. */
@@ -22,13 +22,27 @@ export class Requests {
     return this.#open.size;
   }
 
-  /** Settles with the worker's answer to what `send` posts. If that throws, there is no request. */
-  ask(kind: RequestKind, send: (id: number) => void): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const id = this.#next++;
-      send(id);
-      this.#open.set(id, { kind, resolve, reject });
-    });
+  /**
+   * Settles with the worker's answer to what `send` posts. If that throws, there is no request.
+   * The signal ends the wait, not the worker's work.
+   */
+  async ask(kind: RequestKind, send: (id: number) => void, signal?: AbortSignal): Promise<Answer> {
+    if (signal?.aborted) throw aborted(signal);
+    const settled = new AbortController();
+    try {
+      return await new Promise((resolve, reject) => {
+        const id = this.#next++;
+        send(id);
+        this.#open.set(id, { kind, resolve, reject });
+        const giveUp = () => {
+          this.#open.delete(id);
+          reject(aborted(signal as AbortSignal));
+        };
+        signal?.addEventListener('abort', giveUp, { signal: settled.signal });
+      });
+    } finally {
+      settled.abort();
+    }
   }
 
   /** Settles a request; false if it is not open. */

@@ -1,31 +1,29 @@
 /**
- * Part of a client's updates that a sparse codec has not sent yet, kept in IndexedDB for the
- * next visit: one entry for each task of an aggregator, of at most 64 MiB. It must not touch
+ * Part of a client's updates that a sparse codec has not sent yet, kept for the next visit: one entry for each task of an aggregator, of at most 64 MiB. It must not touch
  * storage before the module asks, which it does in a task with such a codec.
  *
  * The module says when to store, and an update's last bytes wait for it. Where an entry cannot
  * be stored the earlier one is removed: it would be sent a second time. Of several clients of a
- * task in one browser the first one has the entry. The others, and those of a browser without
- * storage or locks, have the rest in memory.
+ * task in one browser the first one has the entry. The others, and those without storage or
+ * locks, have the rest in memory.
  */
-import { KeyedStore } from './keyed-store.js';
+import type { OwnedBytes } from './stores.js';
 
-const STORE = new KeyedStore('fedra-residuals', 'residuals');
 const MOST_BYTES = 64 * 2 ** 20;
-/** Longest wait for a client of the page before, which may not have ended yet. */
-const LOCK_WAIT_MS = 2000;
 
 /** The entry of one task. */
 export class ResidualEntry {
   readonly #key: string;
+  readonly #store: OwnedBytes;
   #loading: Promise<Uint8Array | undefined> | undefined;
   #isOurs = false;
   /** The newest change. */
   #changed: Promise<void> = Promise.resolve();
 
   /** `socket` is the aggregator's. */
-  constructor(socket: string, task: string) {
+  constructor(socket: string, task: string, store: OwnedBytes) {
     this.#key = `${socket}#${task}`;
+    this.#store = store;
   }
 
   /** The bytes that were kept last, if there are some that this client may go on from. */
@@ -42,14 +40,14 @@ export class ResidualEntry {
 
   /** Removes the entry. Rejects where storage cannot be used. */
   async forget(): Promise<void> {
-    await STORE.transact('readwrite', (store) => store.delete(this.#key));
+    await this.#store.delete(this.#key);
   }
 
   async #load(): Promise<Uint8Array | undefined> {
-    this.#isOurs = await isLocked(`fedra-residual:${this.#key}`);
+    this.#isOurs = await this.#store.lock(`fedra-residual:${this.#key}`);
     if (!this.#isOurs) return undefined;
     try {
-      return await STORE.transact('readonly', (store) => store.get(this.#key) as IDBRequest<Uint8Array | undefined>);
+      return await this.#store.get(this.#key);
     } catch {
       return undefined;
     }
@@ -59,24 +57,10 @@ export class ResidualEntry {
     if (!this.#isOurs) return;
     try {
       if (bytes.length > MOST_BYTES) await this.forget();
-      else await STORE.transact('readwrite', (store) => store.put(bytes, this.#key));
+      else await this.#store.put(bytes, this.#key);
     } catch {
       // A browser without storage has no earlier entry either.
       await this.forget().catch(() => undefined);
     }
   }
-}
-
-/** Takes a lock until this worker ends; false where another has it, or the browser has no locks. */
-function isLocked(name: string): Promise<boolean> {
-  const { locks } = navigator;
-  // Only a secure context has them.
-  if (locks === undefined) return Promise.resolve(false);
-  return new Promise((resolve) => {
-    const held = locks.request(name, { signal: AbortSignal.timeout(LOCK_WAIT_MS) }, () => {
-      resolve(true);
-      return new Promise<never>(() => undefined);
-    });
-    held.catch(() => resolve(false));
-  });
 }

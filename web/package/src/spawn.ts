@@ -4,6 +4,7 @@
  */
 import { aborted, FedraError, wordsOf } from './errors.js';
 import type { FromWorker, ToWorker } from './messages.js';
+import { own } from './own-worker.js';
 import { watchPage } from './policy.js';
 
 /**
@@ -26,10 +27,13 @@ export function checkWorkerSource(worker: unknown, page: string | undefined): Wo
   throw new FedraError('invalid-options', 'worker must be the address of a script, or a function that makes a Worker');
 }
 
-/** Throws if this is no browser. */
-export function expectBrowser(): void {
-  if (typeof Worker === 'undefined') {
-    throw new FedraError('not-in-a-browser', 'fedra needs a browser: there is no Worker here');
+/** Throws if no worker can be made of this source. */
+export function expectWorkers(source: WorkerSource | undefined): void {
+  if (typeof source !== 'function' && typeof Worker === 'undefined') {
+    throw new FedraError(
+      'not-in-a-browser',
+      'there is no Worker here: in Node.js import fedra/node; in a service worker, import load from fedra/predict',
+    );
   }
 }
 
@@ -41,7 +45,7 @@ export interface Spawned {
 
 /** Makes the worker. A fault of its script shows in {@link started}. */
 export function spawn(source: WorkerSource | undefined): Spawned {
-  expectBrowser();
+  expectWorkers(source);
   if (typeof source === 'function') return { worker: made(source), name: 'the worker of the option worker' };
   let name = 'the worker';
   try {
@@ -52,11 +56,6 @@ export function spawn(source: WorkerSource | undefined): Spawned {
   } catch (cause) {
     throw new FedraError('worker-failed', `the browser refused to start ${name}: ${wordsOf(cause)}`, { cause });
   }
-}
-
-/** The package's own worker. In exactly this form bundlers find it, and rewrite its address. */
-function own(): Worker {
-  return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
 }
 
 /** The address that {@link own} loads, which only that call knows once a bundler has been there. */

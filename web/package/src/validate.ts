@@ -5,11 +5,20 @@
 
 import type { Address } from './address.js';
 import { checkAddress } from './address.js';
+import type { ConsentForm, ConsentQuestion } from './consent.js';
+import { checkConsent } from './consent.js';
 import type { FedraErrorCode } from './errors.js';
 import { FedraError } from './errors.js';
-import type { BackendChoice, ExamplePrivacy, PrivacyEvent, PrivacyFloors } from './generated/contract.js';
+import type { BackendChoice, ExamplePrivacy, PrivacyFloors } from './generated/contract.js';
+import type { PersonalizeOptions } from './options.js';
+import type { CheckedPauses } from './pauses.js';
+import { checkPauses } from './pauses.js';
+import type { ModuleSources } from './sources.js';
+import { checkSources } from './sources.js';
 import type { WorkerSource } from './spawn.js';
 import { checkWorkerSource } from './spawn.js';
+import type { TabChoice } from './tabs.js';
+import { checkTabs } from './tabs.js';
 import type { TokenSource } from './token.js';
 import { checkTokenSource } from './token.js';
 
@@ -23,6 +32,7 @@ export type Labels = Float32Array | Float64Array | Int32Array | Uint32Array | Ui
 export interface TrainingData {
   /** The examples one after another, row by row: values, or token ids. */
   readonly features: Features;
+  /** One class number an example, from 0, or a position; for a regression `outputs` values an example, row by row. */
   readonly labels: Labels;
   /** `[examples, ...shape of one example]`, for example `[600, 784]`. */
   readonly shape: readonly number[] | Uint32Array;
@@ -41,6 +51,7 @@ export interface TrainingFiles {
 
 /** Pictures of any size and format that the browser decodes, each with the name of its class. */
 export interface TrainingImages {
+  /** The pictures. `label` is a class of the task, by name. */
   readonly images: readonly { readonly file: DataFile; readonly label: string }[];
 }
 
@@ -64,12 +75,13 @@ export interface Reading {
   readonly bytes: number;
   /** Bytes of all files, where their sizes are known: not of packed files and addresses. */
   readonly total: number | undefined;
+  /** Examples so far: rows, stretches of text or pictures. */
   readonly examples: number;
 }
 
 /** Files as a model sees them. */
 export interface ReadData {
-  /** The examples one after another: values, or token ids. */
+  /** The examples one after another, row by row: values, or token ids. */
   readonly features: Features;
   /** Class numbers of the examples or of their positions, or values row by row. */
   readonly labels: Float32Array | Uint32Array;
@@ -98,23 +110,21 @@ export interface CheckedDataset {
   readonly layout: Layout;
 }
 
-/**
- * Asked once, with the terms of a private task, before its first round. Only
- * `true` lets the client take part.
- */
-export type ConsentQuestion = (terms: PrivacyEvent) => boolean | Promise<boolean>;
-
 /** Floors of a page, the person's consent, and the promise for examples. */
 export interface PrivacyOptions {
+  /** The least that a task must promise; one below it ends the client with `privacy-refused`. */
   readonly floors?: PrivacyFloors;
+  /** A promise about each single example, by DP-SGD. Default: none. */
   readonly examples?: ExamplePrivacy;
   /** Default `granted`: the page has asked already, or need not. */
-  readonly consent?: 'granted' | ConsentQuestion;
+  readonly consent?: 'granted' | ConsentQuestion | ConsentForm;
 }
 
 /** A task of an aggregator, as for `connect`. */
 export interface Place {
+  /** The aggregator, as for `connect`. */
   readonly url: string | URL;
+  /** The id of the task. */
   readonly task: string;
 }
 
@@ -126,8 +136,11 @@ export interface CheckedPlace {
 
 /** The options that `connect` and `load` have in common, after their checks. */
 export interface CheckedStart extends CheckedPlace {
+  /** Address that relative ones begin from. */
+  readonly base: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly worker: WorkerSource | undefined;
+  readonly modules: ModuleSources | undefined;
 }
 
 /** The options of `connect` after their checks. */
@@ -135,24 +148,27 @@ export interface CheckedOptions extends CheckedStart {
   readonly backend: BackendChoice;
   readonly floors: PrivacyFloors | undefined;
   readonly examples: ExamplePrivacy | undefined;
-  readonly consent: 'granted' | ConsentQuestion;
+  readonly consent: 'granted' | ConsentQuestion | ConsentForm;
   readonly token: TokenSource | undefined;
+  readonly tabs: TabChoice;
+  readonly pauses: CheckedPauses;
 }
 
 const BACKENDS: readonly BackendChoice[] = ['auto', 'webgpu', 'cpu'];
 
 const PLACE = ['url', 'task'];
-const START = [...PLACE, 'signal', 'worker'];
+const START = [...PLACE, 'signal', 'worker', 'wasm', 'pin'];
 
 /** Checks the options of `connect`. `page` is the page's address, which relative ones begin from. */
 export function checkConfig(options: unknown, page?: string): CheckedOptions {
-  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token']);
+  const given = optionsOf('connect', options, [...START, 'backend', 'privacy', 'token', 'tabs', 'pauses']);
   const { backend = 'auto', privacy = {}, token } = given;
+  const manners = { tabs: checkTabs(given['tabs']), pauses: checkPauses(given['pauses']) };
   const start = checkStart(given, page);
   if (!BACKENDS.includes(backend as BackendChoice)) {
     throw new FedraError('invalid-options', `backend must be one of ${BACKENDS.join(', ')}`);
   }
-  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...checkPrivacy(privacy) };
+  return { ...start, backend: backend as BackendChoice, token: checkTokenSource(token), ...manners, ...checkPrivacy(privacy) };
 }
 
 /** Checks the options of `load`. */
@@ -160,13 +176,19 @@ export function checkLoad(options: unknown, page?: string): CheckedStart {
   return checkStart(optionsOf('load', options, START), page);
 }
 
-/** Checks the place of `kept` and `forget`. */
+/** Checks the place of a call that needs no client. */
 export function checkPlace(call: string, place: unknown, page?: string): CheckedPlace {
   return checkTask(optionsOf(call, place, PLACE), page);
 }
 
-function checkStart({ signal, worker, ...place }: Record<string, unknown>, page: string | undefined): CheckedStart {
-  return { ...checkTask(place, page), signal: checkSignal(signal), worker: checkWorkerSource(worker, page) };
+function checkStart({ signal, worker, wasm, pin, ...place }: Record<string, unknown>, page: string | undefined): CheckedStart {
+  return {
+    ...checkTask(place, page),
+    base: page,
+    signal: checkSignal(signal),
+    worker: checkWorkerSource(worker, page),
+    modules: checkSources(wasm, pin, page),
+  };
 }
 
 function checkTask({ url, task }: Record<string, unknown>, page: string | undefined): CheckedPlace {
@@ -265,12 +287,9 @@ function checkPrivacy(privacy: unknown): Pick<CheckedOptions, 'floors' | 'consen
   }
   refuseUnknown('privacy', privacy, ['floors', 'consent', 'examples']);
   const { floors, examples, consent = 'granted' } = privacy;
-  if (consent !== 'granted' && typeof consent !== 'function') {
-    throw new FedraError('invalid-options', "privacy.consent must be 'granted' or a function that answers true or false");
-  }
   return {
     floors: floors === undefined ? undefined : checkFloors(floors),
-    consent: consent as CheckedOptions['consent'],
+    consent: checkConsent(consent),
     examples: examples === undefined ? undefined : checkExamples(examples),
   };
 }
@@ -439,38 +458,28 @@ export function checkFeatures(features: unknown): Features {
   return features;
 }
 
-/** Options of `predict`. */
-export interface PredictOptions {
-  /** Default `global`: the newest global model. `personal` is the one that `personalize` has made. */
-  readonly model?: 'global' | 'personal';
-}
-
-/** True if the personal model is asked for. */
-export function isPersonal(options: unknown): boolean {
-  const { model = 'global' } = isRecord(options) ? options : {};
+/** Checks the options of `predict`. */
+export function checkPredicting(options: unknown): { readonly isPersonal: boolean; readonly signal: AbortSignal | undefined } {
+  const { model = 'global', signal } = optionsOf('predict', options, ['model', 'signal']);
   if (model !== 'global' && model !== 'personal') {
     throw new FedraError('invalid-options', `predict: model must be 'global' or 'personal'; it is ${String(model)}`);
   }
-  return model === 'personal';
+  return { isPersonal: model === 'personal', signal: checkSignal(signal) };
 }
 
-/** Options of `personalize`. */
-export interface PersonalizeOptions {
-  /** Passes over the examples, 1 to 1000; default 5. */
-  readonly epochs?: number;
-  /** Examples a step, 1 to 65536; default 10. */
-  readonly batchSize?: number;
-  /** Step size, above 0; default 0.05. */
-  readonly learningRate?: number;
+/** Checks the options of `rounds`, or of `predict` of a model without a session: a signal. */
+export function checkWait(call: string, options: unknown): AbortSignal | undefined {
+  const { signal } = optionsOf(call, options, ['signal']);
+  return checkSignal(signal);
 }
 
 /** Checked options of `personalize`. */
-export type CheckedPersonalizing = Required<PersonalizeOptions>;
+export type CheckedPersonalizing = Required<Omit<PersonalizeOptions, 'signal'>>;
 
 /** Checks the options of `personalize`. */
-export function checkPersonalizing(options: unknown): CheckedPersonalizing {
-  if (!isRecord(options)) throw new FedraError('invalid-options', 'personalize takes options as an object');
-  const { epochs = 5, batchSize = 10, learningRate = 0.05 } = options;
+export function checkPersonalizing(options: unknown): CheckedPersonalizing & { readonly signal: AbortSignal | undefined } {
+  const given = optionsOf('personalize', options, ['epochs', 'batchSize', 'learningRate', 'signal']);
+  const { epochs = 5, batchSize = 10, learningRate = 0.05, signal } = given;
   const whole = (name: string, value: unknown, most: number): number => {
     if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most) return value;
     throw new FedraError('invalid-options', `personalize: ${name} must be a whole number from 1 to ${most}; it is ${String(value)}`);
@@ -478,7 +487,12 @@ export function checkPersonalizing(options: unknown): CheckedPersonalizing {
   if (typeof learningRate !== 'number' || !(learningRate > 0 && learningRate < Number.POSITIVE_INFINITY)) {
     throw new FedraError('invalid-options', `personalize: learningRate must be a number above 0; it is ${String(learningRate)}`);
   }
-  return { epochs: whole('epochs', epochs, MOST_EPOCHS), batchSize: whole('batchSize', batchSize, MOST_BATCH), learningRate };
+  return {
+    epochs: whole('epochs', epochs, MOST_EPOCHS),
+    batchSize: whole('batchSize', batchSize, MOST_BATCH),
+    learningRate,
+    signal: checkSignal(signal),
+  };
 }
 
 function isFeatures(features: unknown): features is Features {

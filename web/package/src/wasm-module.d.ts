@@ -16,3 +16,8 @@ declare module '*/fedra-reader.js' {
   const init: Module['default'];
   export default init;
 }
+
+declare module '*/manifest.js' {
+  const manifest: { readonly files: readonly { readonly name: string; readonly sha256: string }[] };
+  export default manifest;
+}

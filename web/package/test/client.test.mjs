@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient, FedraError } from '../dist/index.js';
+import { REMEDIES } from '../dist/remedies.js';
 import { FakeWorker } from './fake-worker.mjs';
 
 let restore;
@@ -51,8 +52,10 @@ test('every event reaches its listeners as the detail of a CustomEvent', async (
   const seen = [];
   for (const { type } of events) client.addEventListener(type, (event) => seen.push(event.detail));
   for (const event of events) worker.say({ type: 'event', event });
-  assert.deepEqual(seen, events);
-  for (const event of events) assert.deepEqual(client.latest(event.type), event);
+  // An error comes with its remedy.
+  const told = events.map((event) => (event.type === 'error' ? { ...event, remedy: REMEDIES[event.code] } : event));
+  assert.deepEqual(seen, told);
+  for (const event of told) assert.deepEqual(client.latest(event.type), event);
 });
 
 test('a removed listener hears nothing', async () => {
@@ -255,7 +258,8 @@ test('a worker that cannot be started again ends the client with the reason', as
   FakeWorker.onStart = [{ type: 'failed', code: 'wasm-load-failed', message: 'offline' }];
   worker.onerror({ message: 'unreachable' });
   await rejectsWith(asked, 'worker-failed');
-  assert.deepEqual(client.latest('error'), { type: 'error', code: 'wasm-load-failed', message: 'offline', fatal: true });
+  const { code, message, fatal } = client.latest('error');
+  assert.deepEqual({ code, message, fatal }, { code: 'wasm-load-failed', message: 'offline', fatal: true });
 });
 
 test('data that a crashed worker had not taken are judged by the next one', async () => {
@@ -300,5 +304,30 @@ test('a client that is closed when its worker crashes starts no other one', asyn
   worker.onerror({ message: 'unreachable' });
   await closing;
   assert.equal(FakeWorker.all.length, 1);
+  assert.equal(client.latest('status').state, 'closed');
+});
+
+test('a signal ends the wait of predict and personalize, and the answer that comes later is dropped', async () => {
+  const { client, worker } = await connect();
+  for (const ask of [(signal) => client.predict(Float32Array.of(1), { signal }), (signal) => client.personalize({ signal })]) {
+    const controller = new AbortController();
+    const asked = ask(controller.signal);
+    const { id } = worker.sent.at(-1);
+    controller.abort();
+    await rejectsWith(asked, 'aborted');
+    worker.say({ type: 'done', id, probabilities: Float32Array.of(1) });
+    const sent = worker.sent.length;
+    await rejectsWith(ask(AbortSignal.abort()), 'aborted');
+    assert.equal(worker.sent.length, sent);
+    await rejectsWith(ask(7), 'invalid-options');
+  }
+});
+
+test('a client is disposed of by closing it', async () => {
+  const { client, worker } = await connect();
+  const disposed = client[Symbol.asyncDispose]();
+  assert.deepEqual(worker.sent.at(-1), { type: 'close' });
+  worker.say({ type: 'closed' });
+  await disposed;
   assert.equal(client.latest('status').state, 'closed');
 });

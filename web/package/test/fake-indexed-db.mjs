@@ -1,8 +1,8 @@
-// An IndexedDB for tests: one store without keys of its own in each database, a transaction
-// a request.
+// An IndexedDB for tests: one store without keys of its own in each database.
 
 export class FakeIndexedDb {
   #stores = new Map();
+  #last = Promise.resolve();
   /** The name of the exception that opening fails with. */
   refuses;
   /** The name of the exception that a transaction which writes is aborted with. */
@@ -48,17 +48,28 @@ export class FakeIndexedDb {
 
   #transaction(entries, mode) {
     const transaction = { error: null };
+    let open = 0;
+    // One transaction after the other.
+    const before = this.#last;
+    let end;
+    this.#last = new Promise((resolve) => (end = resolve));
+    const settle = (request, change, adds) => {
+      const abort = (mode === 'readwrite' && this.aborts) || (adds && this.isFull);
+      if (abort) {
+        transaction.error = new DOMException('the transaction was aborted', abort);
+        end();
+        return transaction.onabort();
+      }
+      request.result = change();
+      request.onsuccess?.();
+      if (--open > 0) return;
+      end();
+      transaction.oncomplete();
+    };
     const run = (change, adds = false) => {
       const request = { error: null };
-      setImmediate(() => {
-        const abort = (mode === 'readwrite' && this.aborts) || (adds && this.isFull);
-        if (abort) {
-          transaction.error = new DOMException('the transaction was aborted', abort);
-          return transaction.onabort();
-        }
-        request.result = change();
-        transaction.oncomplete();
-      });
+      open++;
+      void before.then(() => setImmediate(() => settle(request, change, adds)));
       return request;
     };
     transaction.objectStore = () => ({

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';
+import { REMEDIES } from '../dist/remedies.js';
 import { FakeIndexedDb } from './fake-indexed-db.mjs';
 import { FakeWorker } from './fake-worker.mjs';
 
@@ -183,6 +184,7 @@ test('the options of the calls are checked', async () => {
 
 const TASK = { type: 'task', id: 'people' };
 const UNFIT = { type: 'error', code: 'bad-dataset', message: 'read as the task described its data before', fatal: false };
+const TOLD = { ...UNFIT, remedy: REMEDIES['bad-dataset'] };
 
 test('files that no longer fit a changed task are read again, and the page hears of nothing', async () => {
   const { client, says, was, takes, errors, given } = await trained({ files: csv() }, { delimiter: ';' });
@@ -204,9 +206,9 @@ test('files that cannot be read as the task is now are an event with their mista
   await was(2);
   refuses('bad-dataset', 'people.csv, line 1: the header has no "job"');
   await new Promise(setImmediate);
-  assert.deepEqual(errors, [{ ...UNFIT, message: 'people.csv, line 1: the header has no "job"' }]);
+  assert.deepEqual(errors, [{ ...TOLD, message: 'people.csv, line 1: the header has no "job"' }]);
   says(UNFIT);
-  assert.deepEqual(errors.at(-1), UNFIT);
+  assert.deepEqual(errors.at(-1), TOLD);
   assert.equal(given().length, 2);
   says(TASK);
   says(UNFIT);
@@ -221,7 +223,7 @@ test('arrays that no longer fit are an event, and files that the page gives mean
   await arrays;
   says(TASK);
   says(UNFIT);
-  assert.deepEqual(errors, [UNFIT]);
+  assert.deepEqual(errors, [TOLD]);
   const first = client.train({ files: csv('a') });
   takes();
   await first;

@@ -207,3 +207,21 @@ test('an abort ends loading wherever it is, and closes a model that is there', a
   later.abort();
   await rejects(model.predict(Float32Array.of(1)), 'closed');
 });
+
+test('a signal ends the wait of predict', async () => {
+  const model = await FedraClient.load(options);
+  const controller = new AbortController();
+  const asked = model.predict(Float32Array.of(1), { signal: controller.signal });
+  await settled();
+  controller.abort();
+  await rejects(asked, 'aborted');
+  await rejects(model.predict(Float32Array.of(1), { signal: AbortSignal.abort() }), 'aborted');
+});
+
+test('a model is disposed of by closing it', async () => {
+  for (const dispose of [Symbol.dispose, Symbol.asyncDispose]) {
+    const model = await FedraClient.load(options);
+    await model[dispose]();
+    await rejects(model.predict(Float32Array.of(1)), 'closed');
+  }
+});

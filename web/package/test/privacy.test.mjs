@@ -214,7 +214,7 @@ for (const [name, refusal] of Object.entries({
     storage.refuses = refusal;
     const { type, id, message } = records(1);
     assert.deepEqual([type, id], ['not-recorded', 1]);
-    assert.match(message, /no place for the count: no storage here/);
+    assert.match(message, /the count of rounds cannot be stored: no storage here/);
     assert.deepEqual(errors, [], 'the module tells the page');
     storage.refuses = undefined;
     assert.equal(kept().participations, 0);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FedraClient } from '../dist/index.js';
 import { ResidualEntry } from '../dist/residual.js';
+import { RESIDUALS } from '../dist/residual-store.js';
 import { FakeIndexedDb } from './fake-indexed-db.mjs';
 
 const SOCKET = 'ws://127.0.0.1:8080/v1/connect';
@@ -42,7 +43,7 @@ afterEach(() => {
 /** The entry of a client on a page that has just been opened, and what it begins with. */
 async function visit(task = 'digits') {
   locks?.release();
-  const entry = new ResidualEntry(SOCKET, task);
+  const entry = new ResidualEntry(SOCKET, task, RESIDUALS);
   return { entry, found: await entry.load() };
 }
 
@@ -59,7 +60,7 @@ test('a later visit goes on with what was kept last, each task with its own', as
 test('a round that ends while the entry is read does not cost it', async () => {
   await (await visit()).entry.keep(Uint8Array.of(1));
   locks.release();
-  const entry = new ResidualEntry(SOCKET, 'digits');
+  const entry = new ResidualEntry(SOCKET, 'digits', RESIDUALS);
   void entry.load();
   assert.deepEqual(await entry.load(), Uint8Array.of(1));
 });
@@ -67,7 +68,7 @@ test('a round that ends while the entry is read does not cost it', async () => {
 test('of two clients of a task the second one has no part in the entry', async () => {
   await (await visit()).entry.keep(Uint8Array.of(1));
   const { entry } = await visit();
-  const second = new ResidualEntry(SOCKET, 'digits');
+  const second = new ResidualEntry(SOCKET, 'digits', RESIDUALS);
   assert.equal(await second.load(), undefined);
   await second.keep(Uint8Array.of(9));
   await entry.keep(Uint8Array.of(2));
@@ -110,7 +111,7 @@ test('forget removes the entry of its task, without a client', async () => {
 });
 
 test('a page that opens no task with such a codec has no such storage', async () => {
-  const entry = new ResidualEntry(SOCKET, 'digits');
+  const entry = new ResidualEntry(SOCKET, 'digits', RESIDUALS);
   await entry.keep(Uint8Array.of(1));
   assert.equal(storage.of('fedra-residuals').size, 0);
 });

@@ -39,7 +39,9 @@ register(
   const fakes = { 'fedra.js': ${JSON.stringify(fake)}, 'fedra-reader.js': ${JSON.stringify(fakeReaders)} };
   export const resolve = (specifier, context, next) => {
     const url = fakes[specifier.split('/wasm/')[1]];
-    return url ? { url, shortCircuit: true } : next(specifier, context);
+    // Each worker has modules of its own, as threads have.
+    const [, query] = (context.parentURL ?? '').split('.js?');
+    return url ? { url, shortCircuit: true } : next(query ? specifier + '?' + query : specifier, context);
   };
 `),
 );

@@ -15,8 +15,8 @@ const FLAGS = [
   '--use-fake-ui-for-media-stream',
 ];
 
-/** A browser, to be closed. */
-export const launch = () => chromium.launch({ executablePath: findChromium(), args: FLAGS });
+/** A browser, to be closed. `more` are further options of Playwright's. */
+export const launch = (more = {}) => chromium.launch({ executablePath: findChromium(), args: FLAGS, ...more });
 
 /** CHROME, or the first of the usual names on the PATH. */
 function findChromium() {

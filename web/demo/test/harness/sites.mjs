@@ -1,9 +1,12 @@
 // The npm package as a site without a bundler has it, on the page's own origin
 // and on another one, and an empty page under a policy of the test's choice.
-import { createReadStream, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { copyFileSync, createReadStream, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { extname, join, normalize } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { tmpdir } from 'node:os';
+import { basename, extname, join, normalize } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { inline } from '../../../package/scripts/inline.mjs';
 
 const PACKAGE = fileURLToPath(new URL('../../../package/', import.meta.url));
 const FAKE = fileURLToPath(new URL('../fixtures/', import.meta.url));
@@ -19,6 +22,20 @@ import './fedra/dist/worker.js';
 `;
 const HANG = 'GPU.prototype.requestAdapter = () => new Promise(() => {});';
 
+/** A service worker that predicts what it is asked to. */
+const SERVICE_WORKER = `
+import { load } from './fedra/dist/predict.js';
+self.onmessage = async ({ data: { options, features }, ports: [port] }) => {
+  try {
+    const model = await load(options);
+    port.postMessage({ outputs: await model.predict(features), round: model.round });
+    model.close();
+  } catch ({ code, message }) {
+    port.postMessage({ code, message });
+  }
+};
+`;
+
 /** The made-up module. It is loaded and connects as the real one does. */
 const GLUE = `
 import { EdgeClient as Fake } from './fake-wasm.js';
@@ -29,27 +46,42 @@ export class EdgeClient extends Fake {
     new WebSocket(config.url);
   }
 }
-export default () => WebAssembly.compileStreaming(fetch(new URL('fedra_bg.wasm', import.meta.url)));
+export default async ({ module_or_path }) => {
+  const wasm = await module_or_path;
+  if (wasm instanceof WebAssembly.Module) return wasm;
+  return wasm instanceof URL ? WebAssembly.compileStreaming(fetch(wasm)) : WebAssembly.compile(wasm);
+};
 `;
 const READER = `
 export { DataReader, __wbg_reset_state } from './fake-wasm.js';
 export default async () => {};
 `;
 const EMPTY_MODULE = Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+/** The module's SHA-256. */
+export const HASH = createHash('sha256').update(EMPTY_MODULE).digest('hex');
+const MANIFEST = `export default { files: [{ name: 'fedra_bg.wasm', sha256: '${HASH}' }] };`;
 const MADE_UP = {
   '/fedra/wasm/fedra.js': { body: GLUE, type: '.js' },
   '/fedra/wasm/fedra_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
+  '/fedra/wasm/fedra-reader_bg.wasm': { body: EMPTY_MODULE, type: '.wasm' },
+  '/fedra/wasm/manifest.js': { body: MANIFEST, type: '.js' },
   '/fedra/wasm/fedra-reader.js': { body: READER, type: '.js' },
 };
 
 export class Sites {
   /** With the module that `cargo xtask dist` built, or with a made-up one. */
   static async start(module = 'real') {
-    const file = (path) => (module === 'fake' ? (MADE_UP[path] ?? fake(path)) : undefined) ?? located(path);
+    const madeUp = module === 'fake' ? { ...MADE_UP, '/fedra/dist/inline.js': { body: await inlined(), type: '.js' } } : {};
+    const file = (path) => madeUp[path] ?? (module === 'fake' ? fake(path) : undefined) ?? located(path);
     const sites = new Sites();
     sites.file = file;
     sites.page = await serve((path) => {
-      const own = { '/': '<!doctype html><title>A page</title>', '/hanging.js': HANGING, '/hang.js': HANG }[path];
+      const own = {
+        '/': '<!doctype html><title>A page</title>',
+        '/hanging.js': HANGING,
+        '/hang.js': HANG,
+        '/service-worker.js': SERVICE_WORKER,
+      }[path];
       return own ? { body: own, type: path === '/' ? '.html' : '.js' } : file(path);
     });
     sites.cdn = await serve(file, { 'access-control-allow-origin': '*' });
@@ -63,6 +95,11 @@ export class Sites {
 
   get foreign() {
     return `${this.cdn.origin}/fedra/dist/index.js`;
+  }
+
+  /** The package as one module, on the page's own origin. */
+  get inline() {
+    return `${this.page.origin}/fedra/dist/inline.js`;
   }
 
   /** Opens the empty page with the package from `address` as `window.fedra`. */
@@ -96,6 +133,18 @@ export class Sites {
   async end() {
     await this.page?.end();
     await this.cdn?.end();
+  }
+}
+
+/** The package as one module, with the made-up module in it. */
+async function inlined() {
+  const folder = mkdtempSync(join(tmpdir(), 'fedra-inline-'));
+  try {
+    copyFileSync(join(FAKE, 'fake-wasm.js'), join(folder, 'fake-wasm.js'));
+    for (const [path, { body }] of Object.entries(MADE_UP)) writeFileSync(join(folder, basename(path)), body);
+    return await inline(pathToFileURL(`${folder}/`));
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 

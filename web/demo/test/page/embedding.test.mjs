@@ -1,9 +1,11 @@
 // The package in pages without a bundler, with a fake WebAssembly module: from
 // another origin, under policies, over https.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { launch } from '../harness/chromium.mjs';
-import { Sites } from '../harness/sites.mjs';
+import { HASH, Sites } from '../harness/sites.mjs';
 
 let browser;
 let sites;
@@ -38,6 +40,18 @@ const connectFails = (page, options = {}) =>
     ([where, more]) => window.failure(window.fedra.FedraClient.connect({ ...where, backend: 'cpu', ...more })),
     [place, options],
   );
+
+/** An aggregator that only has a model. */
+async function startModels() {
+  const file = Buffer.from('a model');
+  const sha256 = createHash('sha256').update(file).digest('hex');
+  const model = { sha256, url: `../models/${sha256}`, bytes: file.length, round: 5 };
+  const server = createServer(({ url }, answer) => {
+    answer.writeHead(200, { 'access-control-allow-origin': '*' }).end(url.includes('/tasks/') ? JSON.stringify({ model }) : file);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { origin: `http://127.0.0.1:${server.address().port}`, end: () => new Promise((resolve) => server.close(resolve)) };
+}
 
 const policy = (directives) =>
   Object.entries({
@@ -89,7 +103,37 @@ test('the option worker takes a function', async () => {
   await page.close();
 });
 
+test('a pinned module runs, also from another origin, and one with another hash does not', async () => {
+  for (const from of ['own', 'foreign']) {
+    const page = await sites.open(browser, sites[from]);
+    assert.equal(await takesPart(page, { pin: true }), 'accepted');
+    const other = 'ab'.repeat(32);
+    const failure = await connectFails(page, { pin: { 'fedra_bg.wasm': other } });
+    assert.equal(failure?.code, 'wasm-hash-mismatch');
+    assert.ok(failure.message.includes(HASH) && failure.message.includes(other), failure.message);
+    await page.close();
+  }
+});
+
+test('the package as one module takes part under the policy that the readme names, without any other file', async () => {
+  const page = await sites.open(browser, sites.inline, {
+    policy: policy({ 'worker-src': 'blob:', 'connect-src': sites.page.origin.replace('http', 'ws') }),
+  });
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  assert.equal(await takesPart(page, { pin: true }), 'accepted');
+  assert.deepEqual(
+    asked.filter((url) => url.startsWith('http')),
+    [],
+  );
+  const failure = await connectFails(page, { pin: { 'fedra_bg.wasm': 'ab'.repeat(32) } });
+  assert.equal(failure?.code, 'wasm-hash-mismatch');
+  await page.close();
+});
+
 for (const [name, from, directives, code, words] of [
+  ['the worker in the module', 'inline', { 'worker-src': "'self'" }, 'worker-failed', /worker-src must have blob:/],
+  ['the WebAssembly in the module', 'inline', { 'worker-src': 'blob:', 'script-src': "'self'" }, 'wasm-load-failed', /wasm-unsafe-eval/],
   ['the worker', 'own', { 'worker-src': "'none'" }, 'worker-failed', /\/fedra\/dist\/worker\.js.*worker-src must have http:\/\/127/],
   [
     'the worker that imports',
@@ -163,4 +207,32 @@ test('a page over https is refused an address without encryption at once, and ma
   assert.equal(blocked, 'SecurityError');
   assert.equal(await takesPart(page), 'accepted');
   await page.close();
+});
+
+test('a service worker loads a model and predicts in its own thread', async () => {
+  const page = await sites.open(browser, sites.own);
+  const models = await startModels();
+  const asked = await page.evaluate(
+    async (options) => {
+      const { active, installing } = await navigator.serviceWorker.register('/service-worker.js', { type: 'module' });
+      const ask = (message) =>
+        new Promise((resolve) => {
+          const { port1, port2 } = new MessageChannel();
+          port1.onmessage = ({ data }) => resolve(data);
+          (active ?? installing).postMessage(message, [port2]);
+        });
+      const features = new Float32Array(784);
+      return [
+        await ask({ options: { ...options, pin: true }, features }),
+        await ask({ options: { ...options, pin: { 'fedra_bg.wasm': 'ab'.repeat(32) } }, features }),
+      ];
+    },
+    { url: models.origin, task: 'mnist' },
+  );
+  const [{ outputs, round }, refused] = asked;
+  assert.equal(outputs.length, 10);
+  assert.equal(round, 5);
+  assert.equal(refused.code, 'wasm-hash-mismatch');
+  await page.close();
+  await models.end();
 });
