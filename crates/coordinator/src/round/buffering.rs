@@ -237,7 +237,7 @@ impl Buffering {
     /// Ends the client's invitation to `round`, unless its report is in a sum or a group.
     fn end_invitation(&mut self, client: ClientId, round: RoundId) -> bool {
         if self.waiting.leave(client, round) {
-            self.in_flight.strike(client, round);
+            self.in_flight.strike_last(client);
             return true;
         }
         self.in_flight.end(client, round, End::Gone)
@@ -350,7 +350,7 @@ impl Buffering {
             self.failed(true, client, cause, context);
         }
         for (client, round) in self.waiting.expire(context.now) {
-            self.in_flight.strike(client, round);
+            self.in_flight.strike_last(client);
             context.effects.push(Effect::Dismiss(client, round));
             self.failed(true, client, StandbyCause::Lost, context);
         }

@@ -159,6 +159,14 @@ impl InFlight {
         }
     }
 
+    /// The report of the client's last invitation came to nothing before it was in a sum or a
+    /// group, whatever the round is called by now.
+    pub(super) fn strike_last(&mut self, client: ClientId) {
+        if let Some((_, end)) = self.past.get_mut(&client) {
+            *end = End::Gone;
+        }
+    }
+
     /// Changes how the client can be reached.
     pub(super) fn relink(&mut self, client: ClientId, into: impl FnOnce(Link) -> Link) {
         if let Some(work) = self.at_work.get(&client).copied() {

@@ -329,3 +329,17 @@ fn a_task_that_starts_again_knows_no_group() {
     assert_eq!(opened[0], Effect::Open(round(2, 1)), "after the attempt that was paid for");
     assert_eq!(script.send(1, R2, Stage::Shares), [answer(1, R2, LATE)]);
 }
+
+#[test]
+fn a_client_that_leaves_after_it_waited_through_a_renewal_is_invited_again() {
+    let mut script = Script::new(RoundPlan { minimum_reports: 3, ..PLAN });
+    script.join(4);
+    script.each_sends(&[1, 2], R1, Stage::Keys);
+    let renumber = |from, to| Effect::Renumber { from: round(1, from), to: round(1, to) };
+    assert!(script.wait(PLAN.deadline).contains(&renumber(0, 1)));
+    script.step(Event::Left(ClientId(1)));
+    script.step(joined(1));
+    let over = script.wait(PLAN.deadline);
+    assert!(over.contains(&renumber(1, 2)));
+    assert!(invited(&over).contains(&1), "{over:?}");
+}
