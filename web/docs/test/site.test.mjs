@@ -9,7 +9,7 @@ import { address, FILES } from '../pages.mjs';
 import { AXE, built, launch, SITE, serve } from './harness/site.mjs';
 
 /** Pages of each kind: long, with code, with tables, with pictures, with charts. */
-const MAIN = ['/', '/overview.html', '/start/embed.html', '/guides/task.html', '/guides/privacy-people.html', '/results/bytes.html'];
+const MAIN = ['/', '/overview.html', '/start/embed.html', '/guides/privacy-people.html', '/results/bytes.html'];
 
 const html = built();
 /** Attributes of a page's elements, with entities as text. */
