@@ -111,7 +111,7 @@ async fn groups_become_models_and_a_stale_update_weighs_less() {
 
 #[tokio::test]
 async fn a_group_that_fails_costs_the_clients_that_wait_nothing() {
-    let server = server(1).await;
+    let server = server(2).await;
     let mut all = Participant::join_all(&server, 4).await;
     let mut late = all.pop().expect("a fourth");
     for participant in &mut all {
@@ -132,7 +132,7 @@ async fn a_group_that_fails_costs_the_clients_that_wait_nothing() {
     }
     group.push((3, &mut late, of_late));
     finish(share(group).await).await;
-    late.client.phase(RoundPhase::Finished).await;
+    late.client.status(|status| status.model.round == 1).await;
     assert_eq!(late.round(), RoundId { round: 1, attempt: 0 });
     assert_eq!(late.group.map(|group| (group.round, group.weight)), Some((again, 1.0)));
     server.stop().await;
