@@ -87,7 +87,7 @@ impl LocalWork {
         }
         self.load().await;
         let mut carried = self.carried.borrow_mut();
-        carried.begin_with(shape_of(spec));
+        carried.begin_with(&shape_of(spec));
         Ok(carried.encode(round, values, range, form, &seed).into())
     }
 
@@ -111,7 +111,7 @@ fn shape_of(spec: &ModelSpec) -> String {
 
 impl Carried {
     /// Forgets what was kept of other values than these: of another model, or of another kind.
-    fn begin_with(&mut self, values: String) {
+    fn begin_with(&mut self, values: &str) {
         let model = *Sha256Hash::of(values.as_bytes()).as_bytes();
         let residual = &mut self.store.residual;
         if residual.model != model {
@@ -129,7 +129,7 @@ impl Carried {
         let RoundAssignment { round, training, control, .. } = assignment;
         // Where the server's begin anew, so do those of the clients.
         let since = control.as_ref().map_or(round.round, |control| control.round);
-        self.begin_with(format!("control variate since {since} of {}", shape_of(spec)));
+        self.begin_with(&format!("control variate since {since} of {}", shape_of(spec)));
         self.settle(*round);
         let terms = control::correction(server, &self.store.residual.kept);
         Correction { terms, reach: training.reach() }
@@ -373,11 +373,11 @@ mod tests {
         assert_eq!(values, vec![0.0; LEN]);
 
         // As many parameters, in tensors of other shapes.
-        feedback.begin_with(shape_of(&model(4)));
+        feedback.begin_with(&shape_of(&model(4)));
         feedback.store.residual.kept = vec![1.0; LEN];
-        feedback.begin_with(shape_of(&model(4)));
+        feedback.begin_with(&shape_of(&model(4)));
         assert_eq!(feedback.store.residual.kept, vec![1.0; LEN]);
-        feedback.begin_with(shape_of(&model(5)));
+        feedback.begin_with(&shape_of(&model(5)));
         assert_eq!(feedback.store.residual.kept, Vec::<f32>::new());
     }
 
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(terms(&assignment(5)), None);
         assert_eq!(terms(&RoundAssignment { control: None, ..later }), None);
         let mut carried = learned();
-        carried.begin_with(shape_of(&model(4)));
+        carried.begin_with(&shape_of(&model(4)));
         assert_eq!(
             carried.store.residual,
             Residual { model: carried.store.residual.model, ..Residual::default() }

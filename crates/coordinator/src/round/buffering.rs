@@ -357,7 +357,7 @@ impl Buffering {
         if let Some(group) = self.take_group() {
             match group.review(context) {
                 Ok(phase) => self.follow_group(phase, context),
-                Err(group) => self.closing = Some(Closing::Securing(Box::new(group))),
+                Err(group) => self.closing = Some(Closing::Securing(group)),
             }
         }
         self.deadline = self.deadline.filter(|deadline| context.now < *deadline);

@@ -169,7 +169,9 @@ impl Phase {
                 Self::Collecting(collecting) => {
                     collecting.review(context).map_err(Self::Collecting)
                 }
-                Self::Securing(securing) => securing.review(context).map_err(Self::Securing),
+                Self::Securing(securing) => {
+                    securing.review(context).map_err(|securing| Self::Securing(*securing))
+                }
                 Self::Buffering(buffering) => match buffering.review(context) {
                     still @ Self::Buffering(_) => Err(still),
                     next => Ok(next),

@@ -173,15 +173,15 @@ impl Securing {
     }
 
     /// Closes the stage if it is time to.
-    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Self> {
+    pub(super) fn review(mut self, context: &mut Context<'_>) -> Result<Phase, Box<Self>> {
         self.members.expire(context.now);
-        let Some(deadline) = self.deadline else { return Err(self) };
+        let Some(deadline) = self.deadline else { return Err(Box::new(self)) };
         let (working, answered) = (self.members.working(), self.members.answered());
         let minimum = self.minimum(context.plan);
         let over = working == 0 || context.now >= deadline;
         let hopeless = answered + working < minimum;
         if !over && !hopeless {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let is_over = context.now >= deadline;
         if answered < minimum {
