@@ -101,7 +101,7 @@ pub(crate) struct LocalWork {
     /// Control variate of the server.
     control: Kept,
     secure: RefCell<Option<SecureRound>>,
-    /// What goes from one update to the next.
+    /// State that goes from one update to the next.
     carried: RefCell<Carried>,
     example_privacy: Option<ExamplePrivacy>,
     /// Cost of training for the examples, in all rounds together.

@@ -28,7 +28,7 @@ use super::{LocalWork, WorkError, random_seed};
 use crate::outgoing::RoundJob;
 use crate::residual::{Latest, Residual, ResidualStore};
 
-/// What a client carries from one update to the next.
+/// State that a client carries from one update to the next.
 #[derive(Debug, Default)]
 pub struct Carried {
     store: ResidualStore,

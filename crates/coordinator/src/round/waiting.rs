@@ -23,7 +23,7 @@ struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Waiting {
     places: BTreeMap<ClientId, Place>,
-    /// Those that are connected.
+    /// Places of those that are connected.
     ready: BTreeSet<(u64, ClientId)>,
     /// Ends of the graces of the others.
     graces: BTreeSet<(Time, ClientId)>,

@@ -50,7 +50,7 @@ pub(super) struct Client {
     participations: u32,
     /// The model that it has.
     model: Option<Sha256Hash>,
-    /// What goes from one of its updates to the next: as much as the model, once it has taken
+    /// State that goes from one of its updates to the next: as much as the model, once it has taken
     /// part in rounds that carry something.
     carried: Carried,
 }
