@@ -290,7 +290,6 @@ fn scaffold_follows_all_clients_where_plain_sgd_drifts_apart() {
     let plain = task.replace("batch_size = 4", "batch_size = 4\nsteps = 30");
     let ((sgd, none), (scaffold, variates)) = (of(&plain), of(&with_scaffold(&task, 30)));
     assert_eq!((none, variates), (0, 15));
-    eprintln!("{sgd:?} {scaffold:?}");
     assert!(scaffold.loss < sgd.loss, "{scaffold:?} {sgd:?}");
 }
 
