@@ -20,9 +20,12 @@ declare const input: HTMLInputElement & { files: FileList };
 declare const checkbox: HTMLInputElement;
 declare const button: HTMLButtonElement;
 declare const task: string;
+declare const signal: AbortSignal;
 /** Elements that a page finds by a selector are of the kind that it needs. */
 interface Element { value: any; files: any; disabled: any; onclick: any }
 declare function showDialog(terms: object): Promise<boolean>;
+declare function show(...values: unknown[]): void;
+declare function loadExamples(): Promise<import('fedra').TrainingData>;
 `;
 
 const OPTIONS = {
